@@ -1,0 +1,65 @@
+"""vlar: vision-language action recognition.
+
+Three uses, three lines each::
+
+    import vlar
+
+    model = vlar.load()
+    model.classify("clip.mp4", ["riding a bike", "talking", "cooking"])
+
+    mine = model.adapt("support/")          # one folder of clips per label
+    mine.save("mine")
+
+    library = vlar.Library("holiday.vlar")
+    library.add("videos/")
+    library.query("people riding bikes")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlar.errors import VlarError
+    from vlar.index.library import Library
+    from vlar.model import Model, load
+    from vlar.types import Classification, Failure, Hit, Prediction, Window
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Classification": "vlar.types",
+    "Failure": "vlar.types",
+    "Hit": "vlar.types",
+    "Library": "vlar.index.library",
+    "Model": "vlar.model",
+    "Prediction": "vlar.types",
+    "VlarError": "vlar.errors",
+    "Window": "vlar.types",
+    "load": "vlar.model",
+}
+
+__all__ = [
+    "Classification",
+    "Failure",
+    "Hit",
+    "Library",
+    "Model",
+    "Prediction",
+    "VlarError",
+    "Window",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Public names load on first use, so that `import vlar` and `vlar --help` stay fast.
+    if name not in _WHERE:
+        raise AttributeError(f"module 'vlar' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_WHERE])

@@ -1,0 +1,143 @@
+"""What every encoder offers: frames and texts in, unit vectors of one space out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlar import registry
+from vlar.errors import UsageError
+from vlar.types import Float32, UInt8
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an encoder wants its pixels.
+
+    Attributes:
+        height: Pixels.
+        width: Pixels.
+        mean: Per RGB channel, for values scaled to 0..1.
+        std: Per RGB channel.
+        fit: ``squash`` resizes the whole frame and ignores its aspect ratio; ``crop`` resizes the
+            shorter side and takes the centre.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    fit: str = "crop"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of the shared vector: ``vector[..., start:start + width]``.
+
+    ``weight`` is the block's norm in a video vector that fills all blocks; ``has_text`` tells
+    whether text can speak of it (else text leaves it zero).
+    """
+
+    name: str
+    width: int
+    weight: float
+    has_text: bool
+
+
+@dataclass(frozen=True)
+class FrameBlock:
+    """A part of one frame's features, ``features[..., start:start + width]``.
+
+    ``kind`` says how few-shot methods may use it: ``appearance`` (non-negative or signed activations
+    that are averaged over time), ``logits`` (class scores), ``motion`` (how the frame differs from
+    its neighbours).
+    """
+
+    name: str
+    width: int
+    kind: str
+
+
+class Encoder(ABC):
+    """Frozen towers that map windows and texts to unit vectors of one space.
+
+    The same input gives the same vector, alone or in a batch. Nothing here is ever trained.
+
+    Attributes:
+        name: The spec that loads this encoder again (``lite``, ``openclip:ARCH/TAG``).
+        dim: D, width of the shared space.
+        frame_dim: F, width of one frame's features (not always D: see ``pool``).
+        n_frames: T the encoder was measured with; the default of the sampler.
+        frames_fixed: True where no other T works.
+        logit_scale: Factor from cosine to logit.
+        max_tokens: Longest text in tokens, special tokens included; longer text is cut.
+        preprocess: Size, mean and std of the pixels.
+        frame_blocks: Parts of the frame features, in order; widths add up to F.
+        blocks: Parts of the vector; one block ``joint`` for a plain joint space.
+        fingerprint: Hash of the weights and of every setting that changes a vector.
+    """
+
+    name: str
+    dim: int
+    frame_dim: int
+    n_frames: int
+    frames_fixed: bool = False
+    logit_scale: float
+    max_tokens: int
+    preprocess: Preprocess
+    frame_blocks: tuple[FrameBlock, ...]
+    blocks: tuple[Block, ...]
+    fingerprint: str
+
+    @abstractmethod
+    def encode_frames(self, frames: UInt8) -> Float32:
+        """Frames to frame features.
+
+        Args:
+            frames: (N, T, H, W, 3) uint8 RGB in time order.
+
+        Returns:
+            (N, T, F) float32.
+        """
+
+    @abstractmethod
+    def pool(self, features: Float32) -> Float32:
+        """Frame features (N, T, F) to window vectors (N, D) float32 of unit length."""
+
+    @abstractmethod
+    def encode_text(self, texts: Sequence[str]) -> Float32:
+        """Texts to vectors (C, D) float32 of unit length; (0, D) for no text."""
+
+    @abstractmethod
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, special tokens included, before any cut."""
+
+    def encode_video(self, frames: UInt8) -> Float32:
+        """(N, T, H, W, 3) uint8 to (N, D) float32 of unit length."""
+        return self.pool(self.encode_frames(frames))
+
+
+def unit(vectors: Float32) -> Float32:
+    """Scale the last axis to length 1; a zero vector stays zero.
+
+    >>> unit(np.array([[3.0, 4.0]], dtype=np.float32)).tolist()
+    [[0.6000000238418579, 0.800000011920929]]
+    """
+    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return (vectors / np.where(norm > 0, norm, 1.0)).astype(np.float32)
+
+
+def load_encoder(spec: str) -> Encoder:
+    """The encoder a spec names: ``NAME`` or ``NAME:ARGUMENT``.
+
+    Raises:
+        UnknownNameError: no encoder has this name.
+        UsageError: the spec is empty.
+    """
+    if not spec.strip():
+        raise UsageError("the encoder name is empty; use 'lite' or see 'vlar models'")
+    name, _, argument = spec.partition(":")
+    return registry.get("encoder", name).from_spec(argument)

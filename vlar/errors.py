@@ -1,0 +1,84 @@
+"""Every error vlar raises on purpose: what happened, the offending value, what to do.
+
+The command line prints ``str(error)`` as one line and uses ``kind`` in JSON; a traceback reaches a
+user only when vlar itself is wrong.
+"""
+
+from __future__ import annotations
+
+
+class VlarError(Exception):
+    """Base of all errors a user can cause and mend. ``kind`` is its stable name in JSON output."""
+
+    kind = "error"
+
+    @property
+    def message(self) -> str:
+        """The full one-line text: what, the value, what to do."""
+        return " ".join(str(self).split())
+
+
+class UsageError(VlarError):
+    """An argument or option has no usable value (exit code 2)."""
+
+    kind = "usage"
+
+
+class UnknownNameError(UsageError):
+    """A registered part, model, bank or template set of this name does not exist."""
+
+    kind = "unknown_name"
+
+
+class LabelError(UsageError):
+    """A label list is empty, unreadable or otherwise unusable."""
+
+    kind = "labels"
+
+
+class SupportError(UsageError):
+    """A support set cannot be adapted to."""
+
+    kind = "support"
+
+
+class QueryError(UsageError):
+    """A query or a filter cannot be understood."""
+
+    kind = "query"
+
+
+class DecodeError(VlarError):
+    """A video cannot be read. The message says what, where, and how much was readable."""
+
+    kind = "decode"
+
+
+class DecodeTimeout(DecodeError):
+    """A video did not yield its frames within the time limit."""
+
+    kind = "timeout"
+
+
+class ModelError(VlarError):
+    """A model or its weights are missing, changed or malformed."""
+
+    kind = "model"
+
+
+class LibraryError(VlarError):
+    """A library cannot be opened, read or written."""
+
+    kind = "library"
+
+
+class EncoderMismatchError(LibraryError):
+    """A library or model folder was made by another encoder than the one at hand."""
+
+    kind = "encoder_mismatch"
+
+
+class LibraryLockedError(LibraryError):
+    """Another process is writing to the library."""
+
+    kind = "locked"

@@ -1,0 +1,166 @@
+"""Frozen rows that pass between the stages.
+
+Shape letters, everywhere in vlar: N windows, T frames, H W pixels, L tokens, D width of the shared
+space, F width of one frame's features, C labels, P prompts per label, K shots. Times are seconds
+(``*_s``) on the presentation clock of the video, starting at 0 for its first frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+UInt8 = npt.NDArray[np.uint8]
+JsonDict = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A time span of a video, ``start_s <= t < end_s``.
+
+    >>> Window(2.0, 6.0).duration_s
+    4.0
+    """
+
+    start_s: float
+    end_s: float
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a probe of a video (or of a folder of frames) says, without decoding it.
+
+    ``duration_s`` is the span from the first to the end of the last frame. ``rotation_deg`` is
+    applied by the decoder; ``width`` and ``height`` are as a viewer sees them, after rotation.
+    """
+
+    path: Path
+    width: int
+    height: int
+    duration_s: float
+    fps: float
+    codec: str
+    rotation_deg: int = 0
+    n_frames: int | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The sampled frames of one window.
+
+    Attributes:
+        path: The video.
+        window: The span the frames were asked for.
+        frames: (T, H, W, 3) uint8, RGB.
+        times_s: (T,) float64, the presentation time of each frame.
+        lost: Share (0 to 1) of the wanted frames that could not be decoded and were replaced by
+            the nearest decoded one.
+    """
+
+    path: Path
+    window: Window
+    frames: UInt8
+    times_s: Float64
+    lost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be handled; it travels beside the results and never ends a batch."""
+
+    path: Path
+    kind: str
+    message: str
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {"path": str(self.path), "error": {"kind": self.kind, "message": self.message}}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One label's answer. ``similarity`` is a cosine; ``probability`` is calibrated."""
+
+    label: str
+    probability: float
+    similarity: float
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {
+            "label": self.label,
+            "probability": round(self.probability, 6),
+            "similarity": round(self.similarity, 6),
+        }
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The answer for one window: the best labels, best first, and whether none of them fits.
+
+    ``predictions`` sum with ``unknown_probability`` to at most 1 (exactly 1 if all are listed).
+    """
+
+    path: Path
+    start_s: float
+    end_s: float
+    model: str
+    predictions: tuple[Prediction, ...]
+    unknown: bool
+    unknown_probability: float
+
+    @property
+    def label(self) -> str | None:
+        """The best label, or None where the answer is unknown."""
+        return None if self.unknown else self.predictions[0].label
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {
+            "path": str(self.path),
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "model": self.model,
+            "predictions": [p.to_dict() for p in self.predictions],
+            "unknown": self.unknown,
+            "unknown_probability": round(self.unknown_probability, 6),
+        }
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One span of a library that answers a query. ``score`` is what the rank is made of."""
+
+    rank: int
+    path: str
+    start_s: float
+    end_s: float
+    score: float
+    probability: float
+    similarity: float
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {
+            "rank": self.rank,
+            "path": self.path,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "score": round(self.score, 6),
+            "probability": round(self.probability, 6),
+            "similarity": round(self.similarity, 6),
+            "tags": dict(self.tags),
+        }
