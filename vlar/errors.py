@@ -54,7 +54,7 @@ class DecodeError(VlarError):
     kind = "decode"
 
 
-class DecodeTimeout(DecodeError):
+class DecodeTimeout(DecodeError):  # noqa: N818 - the name users look for
     """A video did not yield its frames within the time limit."""
 
     kind = "timeout"

@@ -1,4 +1,4 @@
-"""Finds the data folders (``prompts/``, ``text_banks/``) in a checkout and in an installed wheel."""
+"""Finds the data folders ``prompts/`` and ``text_banks/``, in a checkout and in a wheel."""
 
 from __future__ import annotations
 

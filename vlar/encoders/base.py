@@ -51,7 +51,7 @@ class Block:
 class FrameBlock:
     """A part of one frame's features, ``features[..., start:start + width]``.
 
-    ``kind`` says how few-shot methods may use it: ``appearance`` (non-negative or signed activations
+    ``kind`` says how few-shot methods may use it: ``appearance`` (activations
     that are averaged over time), ``logits`` (class scores), ``motion`` (how the frame differs from
     its neighbours).
     """
