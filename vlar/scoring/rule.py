@@ -24,21 +24,20 @@ energy score (Liu et al. 2020) minus that of the background.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import UsageError
-from vlar.types import Float32, Float64, UInt8
+from vlar.scoring.content_free import ContentFree
+from vlar.types import Float32, Float64
 
 UNKNOWN_PRIOR = 0.2
 UNKNOWN_THRESHOLD = 0.5
 MATCH_PRIOR = 0.05
 _SAME_MEANING_QUANTILE = 0.9
 _FEWEST_BACKGROUND = 32
-_STEEPNESS = 4.0  # logit at the reference's own neighbourhood: 0.98 of the mass moves
 
 
 @dataclass(frozen=True)
@@ -59,36 +58,6 @@ class Scores:
     def unknown(self) -> npt.NDArray[np.bool_]:
         """(N,) True where none of the labels is the better answer than all of them together."""
         return self.unknown_probability > UNKNOWN_THRESHOLD
-
-
-class ContentFree:
-    """Tells rows that show nothing (blank, noise) by the encoder's answer to such frames.
-
-    The nearness at which half of the mass moves is the median cosine between two references: a row
-    that near to one of them is their like. It is taken from the encoder itself, so it suits every
-    space.
-
-    Args:
-        references: (M, D) unit vectors of content-free clips; with fewer than 3 nothing is told.
-    """
-
-    def __init__(self, references: Float32) -> None:
-        self._references = references
-        self._middle, self._slope = math.inf, 0.0
-        if len(references) < 3:
-            return
-        cosines = (references @ references.T).astype(np.float64)
-        others = cosines[~np.eye(len(cosines), dtype=bool)].reshape(len(cosines), -1)
-        self._middle = float(np.median(others))
-        nearest = float(np.median(others.max(axis=1)))
-        self._slope = _STEEPNESS / max(nearest - self._middle, 1e-3)
-
-    def probability(self, rows: Float32) -> Float64:
-        """(N,) probability that a row shows nothing, for (N, D) unit rows."""
-        if math.isinf(self._middle):
-            return np.zeros(len(rows))
-        nearness = (rows @ self._references.T).max(axis=1).astype(np.float64)
-        return sigmoid(self._slope * (nearness - self._middle))
 
 
 class Scorer:
@@ -234,117 +203,6 @@ def log_mean_exp(logits: Float64) -> Float64:
         return np.full(len(logits), -np.inf)
     top = logits.max(axis=1)
     return top + np.log(np.exp(logits - top[:, None]).mean(axis=1))
-
-
-def sigmoid(x: Float64) -> Float64:
-    """1 / (1 + exp(-x)), without overflow."""
-    return 0.5 * (1.0 + np.tanh(0.5 * x))
-
-
-def fit_temperature(
-    scores: npt.NDArray[np.floating],
-    labels: npt.NDArray[np.integer],
-    *,
-    lowest: float = 0.1,
-    highest: float = 1000.0,
-) -> float:
-    """The factor of the scores that makes their softmax fit best (negative log-likelihood).
-
-    The likelihood is convex in the factor, so a bounded scalar search finds it.
-
-    Args:
-        scores: (n, C) cosines or logits.
-        labels: (n,) index of the right label.
-        lowest: Smallest factor tried.
-        highest: Largest factor tried.
-
-    Returns:
-        The factor: a new ``logit_scale`` for cosines, 1 / temperature for logits.
-
-    Raises:
-        UsageError: no row, or the shapes do not agree.
-    """
-    if scores.ndim != 2 or len(scores) == 0 or len(scores) != len(labels):
-        raise UsageError(
-            f"calibration needs (n, C) scores and n labels; got {scores.shape} and {labels.shape}"
-        )
-    values = scores.astype(np.float64)
-    right = values[np.arange(len(values)), labels]
-
-    def loss(log_factor: float) -> float:
-        logits = math.exp(log_factor) * values
-        top = logits.max(axis=1)
-        total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-        return float((total - math.exp(log_factor) * right).mean())
-
-    return math.exp(_golden_section(loss, math.log(lowest), math.log(highest)))
-
-
-def expected_calibration_error(
-    probability: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], *, bins: int = 15
-) -> float:
-    """Mean gap between stated probability and share of right answers, weighted by bin size.
-
-    Args:
-        probability: (n,) of the answers given.
-        correct: (n,) whether the answer was right.
-        bins: Equal-width bins (Guo et al. 2017 use 15).
-
-    Returns:
-        0 (perfect) to 1; 0 for no row.
-    """
-    if len(probability) == 0:
-        return 0.0
-    which = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    stated = np.bincount(which, weights=probability, minlength=bins)
-    right = np.bincount(which, weights=correct.astype(np.float64), minlength=bins)
-    return float(np.abs(stated - right).sum() / len(probability))
-
-
-def content_free_clips(n_frames: int, height: int, width: int, *, seed: int = 0) -> UInt8:
-    """Clips that show nothing: plain colours, noise of several grains, gradients.
-
-    Args:
-        n_frames: T frames each.
-        height: Pixels.
-        width: Pixels.
-        seed: Of the noise.
-
-    Returns:
-        (M, T, H, W, 3) uint8, M = 12; the noise changes from frame to frame.
-    """
-    random = np.random.default_rng(seed)
-    shape = (n_frames, height, width)
-    clips: list[npt.NDArray[np.floating]] = [
-        np.broadcast_to(np.array(colour, np.float64), (*shape, 3))
-        for colour in ((0, 0, 0), (255, 255, 255), (128, 128, 128), (190, 40, 40), (40, 60, 180))
-    ]
-    clips.append(random.uniform(0, 256, (*shape, 3)))
-    clips.append(random.normal(128, 40, (*shape, 3)))
-    clips.append(random.normal(24, 8, (*shape, 3)))
-    clips.append(np.repeat(random.uniform(0, 256, (*shape, 1)), 3, axis=-1))
-    clips.append(np.repeat(255.0 * random.integers(0, 2, (*shape, 1)), 3, axis=-1))
-    coarse = random.uniform(0, 256, (n_frames, -(-height // 8), -(-width // 8), 3))
-    clips.append(coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width])
-    ramp = np.linspace(0, 255, width)[None, None, :, None]
-    clips.append(np.broadcast_to(ramp, (*shape, 3)))
-    return np.stack([clip.clip(0, 255).astype(np.uint8) for clip in clips])
-
-
-def _golden_section(loss: Callable[[float], float], low: float, high: float) -> float:
-    ratio = (math.sqrt(5.0) - 1.0) / 2.0
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = loss(left), loss(right)
-    while high - low > 1e-4:
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = loss(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + ratio * (high - low)
-            at_right = loss(right)
-    return (low + high) / 2.0
 
 
 def _log_odds(probability: float) -> float:
