@@ -1,4 +1,4 @@
-"""Similarity to probability: unknown as an answer, and calibration. See :mod:`vlar.scoring.rule`."""
+"""Similarity to probability: unknown as an answer, and calibration (:mod:`vlar.scoring.rule`)."""
 
 from __future__ import annotations
 
