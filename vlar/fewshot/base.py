@@ -172,17 +172,19 @@ class FewShotHead(ABC):
             head.prior_weight = float(config["prior_weight"])
             head._prior_scale = float(config["prior_scale"])
             head._prior_mean = np.asarray(state["prior_mean"], np.float64)
+            head._checked(head._prior_mean, 0)
             head._restore(state)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ModelError(
                 f"the saved few-shot head is incomplete or malformed ({error!r}); adapt again"
             ) from error
-        if head._prior_mean.shape != (len(head.labels),):
-            raise ModelError(
-                f"the saved few-shot head has {len(head.labels)} labels and a prior of shape "
-                f"{head._prior_mean.shape}; adapt again"
-            )
         return head
+
+    def _checked(self, array: Array, axis: int) -> Array:
+        """The array as float32, if it holds one entry a label along ``axis``."""
+        if array.shape[axis] != len(self.labels):
+            raise ValueError(f"{len(self.labels)} labels and an array of shape {array.shape}")
+        return np.asarray(array, np.float32)
 
 
 def softmax(scores: Float64) -> Float64:

@@ -42,7 +42,9 @@ class CacheHead(FewShotHead):
 
     def _restore(self, arrays: Mapping[str, Array]) -> None:
         self._keys = np.asarray(arrays["keys"], np.float32)
-        self._values = np.asarray(arrays["values"], np.float32)
+        self._values = self._checked(arrays["values"], 1)
+        if len(self._keys) != len(self._values):
+            raise ValueError(f"{len(self._keys)} keys for {len(self._values)} values")
 
 
 def _density(exponents: Float64, member: Float64) -> Float64:

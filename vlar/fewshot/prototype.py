@@ -39,4 +39,4 @@ class PrototypeHead(FewShotHead):
         return {"prototypes": self._prototypes}
 
     def _restore(self, arrays: Mapping[str, Array]) -> None:
-        self._prototypes = np.asarray(arrays["prototypes"], np.float32)
+        self._prototypes = self._checked(arrays["prototypes"], 0)

@@ -45,8 +45,8 @@ class RidgeHead(FewShotHead):
         return {"matrix": self._matrix, "bias": self._bias}
 
     def _restore(self, arrays: Mapping[str, Array]) -> None:
-        self._matrix = np.asarray(arrays["matrix"], np.float32)
-        self._bias = np.asarray(arrays["bias"], np.float32)
+        self._matrix = self._checked(arrays["matrix"], 1)
+        self._bias = self._checked(arrays["bias"], 0)
 
 
 def _dual(gram: Float64, member: Float64, penalty: float) -> Float64:
