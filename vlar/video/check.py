@@ -8,8 +8,9 @@ from pathlib import Path
 from vlar.errors import DecodeError
 from vlar.types import JsonDict
 from vlar.video.container import Deadline, opened
-from vlar.video.files import frame_files
+from vlar.video.files import frame_files, is_folder
 from vlar.video.folder import FolderReader
+from vlar.video.scan import extent
 from vlar.video.sequential import SequentialReader
 
 
@@ -53,10 +54,12 @@ def check_video(path: str | Path, *, timeout_s: float = 3600.0) -> CheckReport:
     path = Path(path)
     deadline = Deadline(path, timeout_s)
     try:
-        if path.is_dir():
+        if is_folder(path):
             return _check_folder(path, deadline)
         with opened(path, timeout_s) as video:
-            reader = SequentialReader(video, deadline)
+            broken_clock = extent(video, whole=True).broken_clock
+        with opened(path, timeout_s) as video:
+            reader = SequentialReader(video, deadline, broken_clock)
             for _ in reader.frames():
                 pass
             return _report(path, reader)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from vlar.errors import DecodeError
-from vlar.video.files import frame_files, require_readable
+from vlar.video.files import frame_files, is_folder, require_readable
 
 _BLOCK_BYTES = 1 << 20
 
@@ -23,19 +24,21 @@ def content_hash(path: str | Path) -> str:
     require_readable(path)
     digest = hashlib.sha256()
     try:
-        if not path.is_dir():
-            _add(digest, path)
+        if not is_folder(path):
+            for block in _blocks(path):
+                digest.update(block)
             return digest.hexdigest()
         for picture in frame_files(path):
             require_readable(picture)
             digest.update(f"{picture.name}\0{picture.stat().st_size}\0".encode())
-            _add(digest, picture)
+            for block in _blocks(picture):
+                digest.update(block)
     except OSError as error:
         raise DecodeError(f"{path}: cannot be read ({error.strerror}); check the disk") from error
     return digest.hexdigest()
 
 
-def _add(digest: hashlib._Hash, path: Path) -> None:
+def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
+            yield block

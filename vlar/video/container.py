@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.error import ExitError, FFmpegError
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -81,13 +82,23 @@ class Opened:
         numerator, denominator = self.seconds_a_tick
         if self.stream.duration and self.stream.duration > 0:
             return self.stream.duration * numerator / denominator
+        # Matroska counts from time 0 and not from the first frame.
+        from_zero = "matroska" in self.container.format.name and self.stream.start_time
+        before_s = (self.stream.start_time or 0) * numerator / denominator if from_zero else 0.0
         tag = _CLOCK_TAG.fullmatch(self.stream.metadata.get("DURATION", ""))
         if tag:
-            return (int(tag[1]) * 60 + int(tag[2])) * 60 + float(tag[3])
+            return (
+                max((int(tag[1]) * 60 + int(tag[2])) * 60 + float(tag[3]) - before_s, 0.0) or None
+            )
         others = [s for s in self.container.streams if s.type == "audio"]
         if self.container.duration and self.container.duration > 0 and not others:
-            return self.container.duration / av.time_base
+            return max(self.container.duration / av.time_base - before_s, 0.0) or None
         return None
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether a seek keeps the time stamps right: the formats that store them with an index."""
+        return not {"mov", "matroska"}.isdisjoint(self.container.format.name.split(","))
 
     @property
     def has_only_decoding_times(self) -> bool:
@@ -106,7 +117,7 @@ class Opened:
 
 
 @contextmanager
-def opened(path: Path, timeout_s: float) -> Iterator[Opened]:
+def opened(path: Path, timeout_s: float) -> Generator[Opened]:
     """Open a video file for as long as the context lasts.
 
     Raises:
@@ -118,9 +129,9 @@ def opened(path: Path, timeout_s: float) -> Iterator[Opened]:
         container = av.open(
             str(path.absolute()), "r", options=dict(_OPTIONS), timeout=max(timeout_s, 1e-3)
         )
-    except av.error.ExitError as error:
+    except ExitError as error:
         raise DecodeTimeout(f"{path}: could not be opened within {timeout_s:g} s") from error
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         raise DecodeError(
             f"{path}: not a readable video, 0.0 s of it can be read ({reason(error)}); "
             "the file is cut short, damaged or of another kind: copy or re-encode it"

@@ -49,10 +49,11 @@ def read_clip(
         DecodeTimeout: it takes longer than ``timeout_s``.
         UsageError: an argument has no usable value.
     """
-    source = _source(path, timeout_s, shorter_side, fps)
-    span = window or Window(0.0, source.duration_s())
-    times = frame_times(span, n_frames)
-    return _clip(source, span, list(source.pictures(times)))
+    _require_options(timeout_s, shorter_side, fps)
+    frame_times(window or Window(0.0, 0.0), n_frames)  # a wrong argument fails before any reading
+    with Source(Path(path), timeout_s, shorter_side, fps) as source:
+        span = window or Window(0.0, source.duration_s())
+        return _clip(source, span, list(source.pictures(frame_times(span, n_frames))))
 
 
 def read_windows(
@@ -145,13 +146,6 @@ def _clip(source: Source, span: Window, pictures: list[Picture]) -> Clip:
     frames = stacked([picture.pixels for picture in pictures])
     shown_s = np.array([picture.time_s for picture in pictures], dtype=np.float64)
     return Clip(source.path, span, frames, shown_s, lost)
-
-
-def _source(
-    path: str | Path, timeout_s: float, shorter_side: int | None, fps: float | None
-) -> Source:
-    _require_options(timeout_s, shorter_side, fps)
-    return Source(Path(path), timeout_s, shorter_side, fps)
 
 
 def _require_options(timeout_s: float, shorter_side: int | None, fps: float | None) -> None:

@@ -35,9 +35,17 @@ def find_videos(paths: Sequence[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for given in paths:
         path = Path(given)
-        for video in _walk(path) if path.is_dir() else [path]:
+        for video in _walk(path) if is_folder(path) else [path]:
             found.setdefault(video)
     return list(found)
+
+
+def is_folder(path: Path) -> bool:
+    """``Path.is_dir`` that answers False where a path cannot exist (too long, a null byte)."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _walk(folder: Path) -> Iterator[Path]:

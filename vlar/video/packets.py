@@ -17,19 +17,19 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
-import av
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vlar.types import Float64
 from vlar.video.container import Deadline, Opened
+from vlar.video.scan import SHORT_BY_S
 
 FAST_CODECS = frozenset(
     {"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "vp8", "vp9", "av1", "mjpeg", "prores"}
 )
 """Codecs whose packets are one picture each and whose key frames start afresh."""
-SEEKABLE_FORMATS = frozenset({"mov", "mp4", "matroska", "webm"})
 
 TIME_SLACK_S = 1e-6
 """A frame counts as shown at t if it comes at most this much after t: float rounding, no more."""
@@ -39,7 +39,6 @@ _REORDER = 34
 _MOST_WAITING = 512
 _MOST_WAITING_BYTES = 32 << 20
 _SEEK_AHEAD_S = 20.0
-_SHORT_BY_S = 0.5
 
 if TYPE_CHECKING:
     VideoPacket = Packet[VideoStream]
@@ -97,6 +96,7 @@ class PacketReader:
         self._dirty = False
         self._skipping: bool | None = None
         self._zero = 0
+        self._sought: int | None = None
         self._last_end = 0
 
     def __iter__(self) -> Iterator[Shown]:
@@ -107,7 +107,7 @@ class PacketReader:
         """
         try:
             yield from self._run()
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             raise Unordered from error
 
     def _run(self) -> Iterator[Shown]:
@@ -166,7 +166,8 @@ class PacketReader:
             if at < len(self._times) and self._times[at] == pts:
                 raise Unordered
             self._times.insert(at, pts)
-            self._last_end = max(self._last_end, pts + (packet.duration or 0))
+            if at == len(self._times) - 1:
+                self._last_end = pts + (packet.duration or 0)
 
     def _resolve(self) -> None:
         """Fix the packet of each wanted time that is certain by now, and decode up to it."""
@@ -282,7 +283,7 @@ class PacketReader:
         self.end_s = (end - self._zero) * tick
         declared = self._video.declared_s
         wants_more = bool(self._limits) and self._limits[-1] >= end
-        if wants_more and declared is not None and declared - self.end_s > _SHORT_BY_S:
+        if wants_more and declared is not None and declared - self.end_s > SHORT_BY_S:
             raise Unordered  # the file may be cut short: decoding everything tells what is lost
         self._ended = True
 
@@ -293,8 +294,9 @@ class PacketReader:
         numerator, denominator = self._video.seconds_a_tick
         ahead = int(_SEEK_AHEAD_S * denominator / numerator)
         limit = self._limits[done]
-        if limit - (packet.pts or 0) < ahead:
+        if limit - (packet.pts or 0) < ahead or limit == self._sought:
             return
+        self._sought = limit
         self._drain()
         self._drop_waiting()
         self._times.clear()

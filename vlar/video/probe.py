@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
+from av.error import FFmpegError
 
 from vlar.types import VideoInfo
 from vlar.video.container import Opened, opened
+from vlar.video.files import is_folder
 from vlar.video.folder import probe_folder
 from vlar.video.pixels import orientation
-from vlar.video.source import extent
+from vlar.video.scan import Extent, extent
 
 _DEGREES = 90
 _PACKETS_TO_TRY = 64
@@ -33,12 +34,11 @@ def probe(path: str | Path, *, timeout_s: float = 60.0, fps: float | None = None
         UsageError: ``fps`` is not a positive number.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_folder(path):
         return probe_folder(path, fps)
     with opened(path, timeout_s) as video:
-        width, height, turns = _first_picture(video)
-    with opened(path, timeout_s) as video:
-        length = extent(video)
+        length = extent(video, keep=True)
+        width, height, turns = _first_picture(video, length)
         rate = video.stream.average_rate
         counted = length.n_frames / length.duration_s if length.n_frames else video.fps
         return VideoInfo(
@@ -53,12 +53,14 @@ def probe(path: str | Path, *, timeout_s: float = 60.0, fps: float | None = None
         )
 
 
-def _first_picture(video: Opened) -> tuple[int, int, int]:
+def _first_picture(video: Opened, length: Extent) -> tuple[int, int, int]:
     """Width and height as a viewer sees them, and quarter turns counter-clockwise."""
     context = video.stream.codec_context
     width, height, turns = context.width, context.height, 0
     try:
-        for tried, packet in enumerate(video.packets()):
+        if length.packets is None:
+            video.container.seek(0)
+        for tried, packet in enumerate(length.packets or video.packets()):
             frames = packet.decode()
             if frames:
                 frame = frames[0]
@@ -66,6 +68,6 @@ def _first_picture(video: Opened) -> tuple[int, int, int]:
                 break
             if tried > _PACKETS_TO_TRY:
                 break
-    except av.FFmpegError:
+    except FFmpegError:
         pass  # the header's size stands; reading frames will name the damage
     return (height, width, turns) if turns % 2 else (width, height, turns)

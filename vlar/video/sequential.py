@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-import av
+from av.error import EOFError as EndOfFile
+from av.error import ExitError, FFmpegError, InvalidDataError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -14,14 +16,21 @@ from vlar.errors import DecodeError
 from vlar.types import Float64
 from vlar.video.container import Deadline, Opened
 from vlar.video.packets import TIME_SLACK_S, Shown
+from vlar.video.scan import BACKWARD_S, FORWARD_S, SHORT_BY_S
 
-_LONG_JUMP_S = 1.0
 _MOST_DEMUX_ERRORS = 64
-_SHORT_BY_S = 0.5
 
 
 class SequentialReader:
     """Decodes all frames of an open file and keeps the account of what failed.
+
+    After a packet that cannot be decoded, all frames up to the next key frame are called lost,
+    unless no other frame refers to it: they come out, but may show remains of earlier ones.
+
+    Args:
+        video: The open file, at its start.
+        deadline: Checked at every packet.
+        broken_clock: Its time stamps fall on the way (``Extent.broken_clock``).
 
     Attributes:
         end_s: Where the last decoded frame ends; None until everything has been read.
@@ -29,7 +38,7 @@ class SequentialReader:
         n_frames: Frames decoded so far.
     """
 
-    def __init__(self, video: Opened, deadline: Deadline) -> None:
+    def __init__(self, video: Opened, deadline: Deadline, broken_clock: bool = False) -> None:
         self.end_s: float | None = None
         self.damage = 0
         self.n_frames = 0
@@ -40,9 +49,13 @@ class SequentialReader:
         numerator, denominator = video.seconds_a_tick
         self._tick_s = numerator / denominator
         self._frame_s = min(1 / video.fps, 10.0)
+        self._last_frame_s = self._frame_s
+        self._broken_clock = broken_clock
         self._zero: int | None = None
-        self._offset_s = 0.0
+        self._clock_s = 0.0
+        self._shift_s = 0.0
         self._last_s = 0.0
+        self._suspect = False
         self._longest_gap_s = 0.0
         self._packet_times: list[int] = []
 
@@ -55,16 +68,18 @@ class SequentialReader:
                 self._note(packet)
             try:
                 decoded = context.decode(packet)
-            except av.error.InvalidDataError:
+            except InvalidDataError:
                 self.damage += 1
+                self._suspect = self._suspect or packet is None or not packet.is_disposable
                 continue
-            except av.error.EOFError:
+            except EndOfFile:
                 continue
             for frame in decoded:
                 self.n_frames += 1
                 self.damage += frame.is_corrupt
+                self._suspect = frame.is_corrupt or (self._suspect and not frame.key_frame)
                 time_s = self._clock(frame)
-                self.readable_s = time_s + self._frame_s
+                self.readable_s = time_s + self._last_frame_s
                 yield time_s, frame
         self.end_s = self.readable_s
 
@@ -76,14 +91,14 @@ class SequentialReader:
         """
         wanted = wanted_s.tolist()
         given = 0
-        last: tuple[float, VideoFrame] | None = None
+        last: _Last | None = None
         for time_s, frame in self.frames():
             while last is not None and given < len(wanted):
                 if wanted[given] + TIME_SLACK_S >= time_s:
                     break
-                yield Shown(last[1], last[0], self._is_lost(last[1], wanted[given]))
+                yield Shown(last.frame, last.time_s, self._is_lost(last, wanted[given]))
                 given += 1
-            last = (time_s, frame)
+            last = _Last(time_s, frame, self._suspect, self._shift_s)
             if given == len(wanted):
                 return
         if last is None:
@@ -92,7 +107,8 @@ class SequentialReader:
                 "damaged packets); copy or re-encode the file"
             )
         for time in wanted[given:]:
-            yield Shown(last[1], last[0], self._is_lost(last[1], time) or self._is_missing(time))
+            lost = self._is_lost(last, time) or self._is_missing(time)
+            yield Shown(last.frame, last.time_s, lost)
 
     def missing_s(self) -> float:
         """How much shorter the decoded video is than its container declares, once all is read.
@@ -105,7 +121,7 @@ class SequentialReader:
         short = declared - self.end_s
         frames = self._video.stream.frames
         all_packets_came = frames > 0 and self.n_packets >= frames and self.damage == 0
-        if all_packets_came or short <= max(_SHORT_BY_S, 2 * self._longest_gap_s):
+        if all_packets_came or short <= max(SHORT_BY_S, 2 * self._longest_gap_s):
             return 0.0
         return short
 
@@ -119,12 +135,12 @@ class SequentialReader:
             try:
                 yield from self._video.packets()
                 break
-            except av.error.EOFError:
+            except EndOfFile:
                 break
-            except av.error.ExitError:
+            except ExitError:
                 self._deadline.check()
                 break
-            except (av.FFmpegError, OSError):
+            except (FFmpegError, OSError):
                 self.damage += 1
                 errors += 1
                 if errors > _MOST_DEMUX_ERRORS:
@@ -136,11 +152,12 @@ class SequentialReader:
         self.damage += packet.is_corrupt
         stamp = self._stamp(packet)
         if stamp is not None and not packet.is_discard:
+            if not self._packet_times or stamp > self._packet_times[-1]:
+                duration_s = (packet.duration or 0) * self._tick_s
+                self._last_frame_s = duration_s or self._frame_s
             insort(self._packet_times, stamp)
             if len(self._packet_times) > 256:
                 del self._packet_times[:64]
-        if packet.duration:
-            self._frame_s = packet.duration * self._tick_s
 
     def _stamp(self, item: Packet[VideoStream] | VideoFrame) -> int | None:
         return item.dts if self._video.has_only_decoding_times else item.pts
@@ -148,29 +165,44 @@ class SequentialReader:
     def _clock(self, frame: VideoFrame) -> float:
         """Presentation time after the first frame; goes on where time stamps start again."""
         stamp = self._stamp(frame)
-        if stamp is None:
-            time_s = self._last_s + (self._frame_s if self.n_frames > 1 else 0.0)
+        if self._zero is None and stamp is not None:
+            self._zero, self._clock_s = stamp, 0.0
+        if self.n_frames == 1:
+            return 0.0
+        if stamp is None or self._zero is None:
+            step_s = self._frame_s
+            self._clock_s += step_s
         else:
-            if self._zero is None:
-                self._zero = stamp
             numerator, denominator = self._video.seconds_a_tick
-            time_s = (stamp - self._zero) * numerator / denominator + self._offset_s
-            if time_s < self._last_s - _LONG_JUMP_S:
-                self._offset_s += self._last_s + self._frame_s - time_s
-                time_s = self._last_s + self._frame_s
-        time_s = max(time_s, self._last_s)
+            clock_s = (stamp - self._zero) * numerator / denominator
+            step_s = clock_s - self._clock_s
+            if step_s < -BACKWARD_S or (self._broken_clock and step_s > FORWARD_S):
+                step_s = self._frame_s
+                self._shift_s = self._last_s + step_s - clock_s
+            self._clock_s = max(clock_s, self._clock_s) if step_s <= 0 else clock_s
+        time_s = max(self._clock_s + self._shift_s, self._last_s)
         self._longest_gap_s = max(self._longest_gap_s, time_s - self._last_s)
         self._last_s = time_s
         return time_s
 
-    def _is_lost(self, frame: VideoFrame, wanted_s: float) -> bool:
-        """Whether a later packet than the one of ``frame`` should have shown at ``wanted_s``."""
-        if frame.is_corrupt:
+    def _is_lost(self, last: _Last, wanted_s: float) -> bool:
+        """Whether a later packet than the one of the frame should have shown at ``wanted_s``."""
+        if last.suspect:
             return True
-        stamp = self._stamp(frame)
+        stamp = self._stamp(last.frame)
         if not self.damage or stamp is None or self._zero is None:
             return False
         numerator, denominator = self._video.seconds_a_tick
-        ticks = int((wanted_s - self._offset_s + TIME_SLACK_S) * denominator / numerator)
+        ticks = int((wanted_s - last.shift_s + TIME_SLACK_S) * denominator / numerator)
         at = bisect_right(self._packet_times, self._zero + ticks) - 1
         return at >= 0 and self._packet_times[at] > stamp
+
+
+@dataclass(frozen=True)
+class _Last:
+    """The frame on screen, and what was known of it when it came."""
+
+    time_s: float
+    frame: VideoFrame
+    suspect: bool
+    shift_s: float
