@@ -29,7 +29,8 @@ class Extent:
     Attributes:
         duration_s: From the first picture to the end of the last.
         n_frames: Pictures counted, or what the container says; None if neither is known.
-        broken_clock: Time stamps fall on the way, so that they cannot be taken at their word.
+        broken_clock: Time stamps fall on the way or packets are damaged, so that a leap in time
+            cannot be taken at its word.
         packets: All packets in decoding order, if asked for and few.
     """
 
@@ -117,10 +118,16 @@ class _Scan:
         if declared is not None and not self._broken and not all_came:
             short_s = declared - (measured or 0.0)
             explained_s = 2 * self._longest_gap * self._tick_s if self.whole else 0.0
-            if short_s > max(SHORT_BY_S, explained_s) or measured is None:
+            damaged = not self.whole and short_s < 0
+            if short_s > max(SHORT_BY_S, explained_s) or measured is None or damaged:
                 duration_s = declared
         kept = tuple(self._kept) if self._kept is not None and self.whole else None
-        return Extent(duration_s or 1 / self._video.fps, self._shown or None, self._broken, kept)
+        return Extent(
+            duration_s or 1 / self._video.fps,
+            self._shown or None,
+            self._broken or not self.whole,
+            kept,
+        )
 
     def _measured_s(self) -> float | None:
         if not self._shown:

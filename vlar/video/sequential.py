@@ -30,7 +30,7 @@ class SequentialReader:
     Args:
         video: The open file, at its start.
         deadline: Checked at every packet.
-        broken_clock: Its time stamps fall on the way (``Extent.broken_clock``).
+        broken_clock: A leap forward in time is damage (``Extent.broken_clock``).
 
     Attributes:
         end_s: Where the last decoded frame ends; None until everything has been read.
