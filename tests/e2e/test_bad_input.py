@@ -1,4 +1,4 @@
-"""Bad input: one line of advice, the other files still done, the designed exit code, nothing lost."""
+"""Bad input: a line of advice, the other files still done, the designed exit code, no loss."""
 
 from __future__ import annotations
 
@@ -148,7 +148,9 @@ def test_one_label(vlar_command, good: Path):
     done = vlar_command("classify", good, "--labels", "dancing", "--json")
     assert done.code == 0
     (prediction,) = done.rows[0]["predictions"]
-    assert prediction["probability"] + done.rows[0]["unknown_probability"] == pytest.approx(1, abs=1e-4)
+    assert prediction["probability"] + done.rows[0]["unknown_probability"] == pytest.approx(
+        1, abs=1e-4
+    )
 
 
 def test_ten_thousand_labels(vlar_command, good: Path, tmp_path: Path):
@@ -253,9 +255,7 @@ def test_model_cannot_be_saved_on_a_read_only_disk(vlar_command, good: Path, tmp
         shutil.copy(good, tmp_path / "support" / label)
     place = tmp_path / "place"
     place.mkdir(mode=0o555)
-    done = vlar_command(
-        "adapt", tmp_path / "support", "--out", place / "model", prefix=as_user()
-    )
+    done = vlar_command("adapt", tmp_path / "support", "--out", place / "model", prefix=as_user())
     assert done.code == 2
     assert str(place) in done.advice
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_every_gives_a_timeline(vlar_command, demo_clips: dict[str, Path]):
     spans = [(row["start_s"], row["end_s"]) for row in done.rows]
     assert len(spans) > 3
     assert spans[0] == (0.0, 2.0)
-    for (_, end_s), (start_s, _) in zip(spans, spans[1:], strict=False):
+    for (_, end_s), (start_s, _) in pairwise(spans):
         assert start_s == pytest.approx(end_s, abs=1e-3)
 
 

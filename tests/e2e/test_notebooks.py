@@ -12,7 +12,9 @@ def test_notebook_runs_and_shows_a_picture(path: Path, demo_clips):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     notebook = nbformat.read(path, as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells), "commit notebooks without output"
+    assert not any(cell.get("outputs") for cell in notebook.cells), (
+        "commit notebooks without output"
+    )
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     kinds = {
         kind

@@ -14,7 +14,8 @@ def command(
         str,
         typer.Argument(
             metavar="SUPPORT",
-            help="A folder with one folder of videos per label, or a CSV: path,label[,start_s,end_s].",
+            help="A folder with one folder of videos per label, or a CSV file with "
+            "path,label[,start_s,end_s].",
         ),
     ],
     out: Annotated[str, typer.Option("--out", "-o", help="Folder for the adapted model.")],
@@ -42,7 +43,6 @@ def command(
         adapted = base.adapt(support, method=method, shots=shots, seed=seed, progress=advance)
     adapted.save(out, replace=force)
     report = adapted.report
-    assert report is not None  # adapt always sets it
     for row in report.failed:
         output.error(row.message)
     if as_json:
@@ -50,4 +50,4 @@ def command(
     else:
         print(report.summary())
         print(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
-    return output.exit_code(report.examples, len(report.failed))
+    return output.exit_code(len(report.examples), len(report.failed))

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from vlar.cli import inputs, output
-from vlar.errors import UsageError
 
 
 def command(
@@ -44,14 +43,10 @@ def command(
         output.note(f"vlar: {remark}")
     paths, failures = inputs.videos(videos)
     recogniser = load(model)
-    if label_list is None and recogniser.labels is None:
-        raise UsageError(
-            f"model {model!r} has no labels of its own; add --labels 'a, b, c', a file or bank:NAME"
-        )
+    answers = recogniser.classify_each(paths, label_list, top=top, every_s=every_s)
     for row in failures:
         output.failure(row, as_json)
     answered, failed = 0, len(failures)
-    answers = recogniser.classify_each(paths, label_list, top=top, every_s=every_s)
     for row in output.track(answers, len(paths) if every_s is None else None, "classifying"):
         if isinstance(row, Failure):
             failed += 1

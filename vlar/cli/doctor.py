@@ -6,7 +6,6 @@ import platform
 import tempfile
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,7 +22,10 @@ def command(
 ) -> int:
     """Check the installation part by part and say what to do about what is wrong."""
     checks: list[tuple[str, Callable[[], str]]] = [
-        ("vlar", lambda: f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
+        (
+            "vlar",
+            lambda: f"{__version__}, Python {platform.python_version()}, {platform.platform()}",
+        ),
         ("libraries", _libraries),
         ("data folders", _data_folders),
         ("cache", _cache),
@@ -101,5 +103,7 @@ def _index() -> str:
     index.add(np.eye(4, dtype=np.float32))
     _, found = index.search(np.eye(4, dtype=np.float32)[:1], 1)
     if int(found[0, 0]) != 0:
-        raise VlarError("FAISS answers wrongly; reinstall it: pip install --force-reinstall faiss-cpu")
-    return f"FAISS {faiss.__version__}, {Path(faiss.__file__).parent.name}"
+        raise VlarError(
+            "FAISS answers wrongly; reinstall it: pip install --force-reinstall faiss-cpu"
+        )
+    return f"FAISS {faiss.__version__}"

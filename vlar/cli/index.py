@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlar.cli import inputs, output
 from vlar.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlar.index.report import AddEvent
 
 app = typer.Typer(help="Make and keep a library of videos.", no_args_is_help=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -104,13 +104,19 @@ def track(rows: Iterable[T], total: int | None, what: str) -> Iterator[T]:
 
 
 @contextmanager
-def progress(total: int | None, what: str) -> Iterator[Advance]:
+def progress(total: int | None, what: str) -> Generator[Advance, None, None]:
     """A progress bar on stderr where that is a terminal, else nothing; yields its ``advance``."""
     if not sys.stderr.isatty() or (total is not None and total < 2):
         yield _no_bar
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
