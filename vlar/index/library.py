@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 from vlar.errors import LibraryError, UsageError
 from vlar.index import ann, schema
@@ -16,51 +16,16 @@ from vlar.index.ingest import ClipEncoder, Ingest, Progress
 from vlar.index.lock import writer_lock
 from vlar.index.manifest import Manifest
 from vlar.index.paths import meant, place
+from vlar.index.protocol import LibraryModel
 from vlar.index.read import Cut
 from vlar.index.report import AddReport, LibraryInfo, VideoRow
 from vlar.index.store import Store
 from vlar.index.writer import Writer
-from vlar.types import Clip, Float32, Hit
+from vlar.types import Hit
 
 DEFAULT_MODEL = "lite"
 DEFAULT_WINDOW_S = 4.0
 DEFAULT_STRIDE_S = 2.0
-
-
-class LibraryModel(Protocol):
-    """What a library needs of a model (``vlar.model.Model`` has it)."""
-
-    @property
-    def name(self) -> str:
-        """The spec that loads it again."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of everything that changes a vector."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """D."""
-        ...
-
-    @property
-    def n_frames(self) -> int:
-        """T."""
-        ...
-
-    def encode_clips(self, clips: Sequence[Clip]) -> Float32:
-        """Clips to (N, D) float32 of unit length."""
-        ...
-
-    def encode_queries(self, texts: list[str], /) -> Float32:
-        """Texts to (Q, D) float32 of unit length."""
-        ...
-
-    def match_probability(self, vectors: Float32, query: Float32, /) -> Float32:
-        """(N,) probability 0 to 1 that each row shows what the query says."""
-        ...
 
 
 class Library:
@@ -159,7 +124,10 @@ class Library:
             if manifest is None:
                 model = self._loaded(None)
                 cut = Cut(
-                    window_s or DEFAULT_WINDOW_S, stride_s or DEFAULT_STRIDE_S, model.n_frames
+                    window_s or DEFAULT_WINDOW_S,
+                    stride_s or DEFAULT_STRIDE_S,
+                    model.n_frames,
+                    model.shorter_side,
                 )
                 manifest = Manifest(self._name(model), model.fingerprint, model.dim, cut)
             else:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vlar.errors import EncoderMismatchError, LibraryError
+from vlar.index.protocol import LibraryModel
 from vlar.index.read import Cut
 from vlar.index.store import VECTOR_TYPE
 
@@ -43,7 +43,12 @@ class Manifest:
                 f"reads {VECTOR_TYPE!r}; upgrade with 'pip install --upgrade vlar'"
             )
         try:
-            cut = Cut(float(meta["window_s"]), float(meta["stride_s"]), int(meta["n_frames"]))
+            cut = Cut(
+                float(meta["window_s"]),
+                float(meta["stride_s"]),
+                int(meta["n_frames"]),
+                int(meta["shorter_side"]),
+            )
             return cls(meta["model"], meta["fingerprint"], int(meta["dim"]), cut)
         except (KeyError, ValueError) as error:
             raise LibraryError(
@@ -61,9 +66,10 @@ class Manifest:
             "window_s": repr(self.cut.window_s),
             "stride_s": repr(self.cut.stride_s),
             "n_frames": str(self.cut.n_frames),
+            "shorter_side": str(self.cut.shorter_side),
         }
 
-    def require_model(self, model: Any, folder: Path) -> None:
+    def require_model(self, model: LibraryModel, folder: Path) -> None:
         """Refuse a model whose vectors do not belong here.
 
         Raises:

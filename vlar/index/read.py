@@ -17,11 +17,12 @@ from vlar.video import content_hash, probe, read_windows, windows
 
 @dataclass(frozen=True)
 class Cut:
-    """How videos are cut into rows."""
+    """How videos are cut into rows: windows, T frames each, shrunk to ``shorter_side`` pixels."""
 
     window_s: float
     stride_s: float
     n_frames: int
+    shorter_side: int
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def read_ahead_of_encoder(
 def _clips(file: Path, duration_s: float, cut: Cut) -> Iterator[Clip | Failure]:
     try:
         spans = windows(duration_s, cut.window_s, cut.stride_s)
-        yield from read_windows(file, spans, cut.n_frames)
+        yield from read_windows(file, spans, cut.n_frames, shorter_side=cut.shorter_side)
     except VlarError as error:
         yield Failure(file, error.kind, error.message)
     except OSError as error:

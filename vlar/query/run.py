@@ -17,7 +17,7 @@ from vlar.index.store import RowBatch, Store
 from vlar.query.merge import Match, merge
 from vlar.query.plan import Plan
 from vlar.query.where import select
-from vlar.types import Float32, Hit
+from vlar.types import Float32, Float64, Hit
 
 # Rows whose similarity lies this near to the last one fetched may have been missed: the search
 # compares in single precision, and equal rows (copies of a file) come in any order.
@@ -28,7 +28,7 @@ _FEWEST_ROWS = 64
 class Matcher(Protocol):
     """What a query needs of a model."""
 
-    def match_probability(self, vectors: Float32, query: Float32, /) -> Float32:
+    def match_probability(self, vectors: Float32, query: Float32) -> Float32 | Float64:
         """(N,) probability 0 to 1 that each row (N, D) shows what the query (D,) says."""
         ...
 

@@ -19,6 +19,7 @@ class FakeModel:
 
     dim = DIM
     n_frames = 2
+    shorter_side = 64
 
     def __init__(self, name: str = "fake", seed: int = 0) -> None:
         self.name = name
