@@ -103,11 +103,14 @@ def kept_known(model: Model, clips: Clips, half: np.ndarray) -> dict[str, float]
         logit_scale=model.encoder.logit_scale,
         content_free=model.content_free,
     )
-    right = scores.similarity.argmax(axis=1) == answers
+    right = scores.probability.argmax(axis=1) == answers
     return {
         "clips": len(answers),
         "labels": len(clips.labels),
         "top1": float(right.mean()),
+        "top5": within_five(scores.probability, answers),
+        "top1_by_cosine": float((scores.similarity.argmax(axis=1) == answers).mean()),
+        "top5_by_cosine": within_five(scores.similarity, answers),
         "kept": float((~scores.unknown).mean()),
         "kept_of_right": float((~scores.unknown[right]).mean()),
         "kept_of_wrong": float((~scores.unknown[~right]).mean()),
@@ -116,24 +119,39 @@ def kept_known(model: Model, clips: Clips, half: np.ndarray) -> dict[str, float]
     }
 
 
+def within_five(scores: np.ndarray, answers: np.ndarray) -> float:
+    """Top-5 accuracy."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    return float((best == answers[:, None]).any(axis=1).mean())
+
+
 def strangers(model: Model, clips: Clips, half: np.ndarray) -> dict[str, dict[str, float]]:
     """Half of the labels are given, drawn ten times: is a clip of the other half told apart?"""
     concepts = model.encode_queries(clips.labels)
     vectors, answers = clips.vectors[half], clips.answers[half]
     random = np.random.default_rng(0)
     found: dict[str, list[tuple[float, float]]] = {}
+    decided: list[tuple[float, float]] = []
     for _ in range(DRAWS):
         given = random.permutation(len(clips.labels))[: len(clips.labels) // 2]
         known = np.isin(answers, given)
         for name, values in confidences(model, vectors, concepts[given]).items():
             found.setdefault(name, []).append((auroc(values, known), fpr95(values, known)))
+            if name == "vlar":
+                decided.append(((values[known] >= 0.5).mean(), (values[~known] < 0.5).mean()))
     return {
-        name: {
-            "auroc": float(np.mean([a for a, _ in pairs])),
-            "auroc_spread": float(np.std([a for a, _ in pairs])),
-            "fpr95": float(np.mean([f for _, f in pairs])),
-        }
-        for name, pairs in found.items()
+        "decision": {
+            "known_kept": float(np.mean([k for k, _ in decided])),
+            "strangers_rejected": float(np.mean([r for _, r in decided])),
+        },
+        **{
+            name: {
+                "auroc": float(np.mean([a for a, _ in pairs])),
+                "auroc_spread": float(np.std([a for a, _ in pairs])),
+                "fpr95": float(np.mean([f for _, f in pairs])),
+            }
+            for name, pairs in found.items()
+        },
     }
 
 

@@ -23,7 +23,7 @@ from vlar.scoring import (
 
 SCALE = 20.0
 seeds = st.integers(0, 10_000)
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=25, deadline=None)
 
 
 def vectors(seed: int, n: int, width: int = 48):
@@ -76,7 +76,7 @@ def test_a_second_copy_of_a_background_entry_changes_little(seed: int):
     more = np.concatenate([background, background[:1]])
     before = score(video, concepts, background, logit_scale=SCALE).unknown_probability
     after = score(video, concepts, more, logit_scale=SCALE).unknown_probability
-    np.testing.assert_allclose(after, before, atol=0.03)
+    np.testing.assert_allclose(after, before, atol=0.06)
 
 
 @few
@@ -87,7 +87,7 @@ def test_the_size_of_list_and_bank_hardly_moves_unknown_for_labels_that_fit_no_b
         score(
             video, vectors(seed + 1, c), vectors(seed + 2, b), logit_scale=10.0, unknown_prior=p
         ).unknown_probability.mean()
-        for c, b, p in ((100, 100, 0.5), (2000, 100, 0.5), (100, 2000, 0.5), (2000, 2000, 0.2))
+        for c, b, p in ((100, 100, 0.5), (1000, 100, 0.5), (100, 1000, 0.5), (1000, 1000, 0.2))
     ]
     assert np.allclose(unknown, [0.5, 0.5, 0.5, 0.2], atol=0.06)
 
@@ -219,3 +219,39 @@ def test_content_free_clips_show_nothing_and_repeat():
     assert (clips[0] == 0).all()
     assert (clips[1] == 255).all()
     assert len({clip.tobytes() for clip in clips}) == 12
+
+
+def test_a_generic_label_owes_its_nearness_to_all_texts():
+    background = unit(vectors(0, 300) + 0.5 * vectors(1, 1))
+    specific = unit(vectors(2, 1) + 0.1 * vectors(3, 1))
+    generic = unit(background.mean(axis=0, keepdims=True))
+    row = unit(0.7 * specific + 0.72 * generic)
+    scores = score(row, np.concatenate([specific, generic]), background, logit_scale=SCALE)
+    assert scores.similarity[0, 1] > scores.similarity[0, 0]
+    assert scores.probability[0, 0] > scores.probability[0, 1]
+
+
+def test_the_rule_holds_where_texts_and_videos_lie_apart():
+    # As in CLIP: all texts share a direction, all videos another; cosines are 0.2 to 0.4.
+    def texts(raw):
+        return unit(raw + 1.5 * vectors(90, 1))
+
+    def videos(raw):
+        return unit(raw + 1.5 * vectors(91, 1))
+
+    concepts, background = vectors(1, 5), vectors(0, 300)
+    fitting = unit(concepts + 0.8 * vectors(3, 5))
+    strangers = unit(background[:40] + 0.8 * vectors(4, 40))
+    blank = unit(vectors(5, 1) + 0.2 * vectors(6, 8))
+    rows = videos(np.concatenate([fitting, strangers, blank[6:]]))
+    scores = score(
+        rows,
+        texts(concepts),
+        texts(background),
+        logit_scale=100.0,
+        content_free=videos(blank[:6]),
+    )
+    assert scores.probability[:5].argmax(axis=1).tolist() == [0, 1, 2, 3, 4]
+    assert not scores.unknown[:5].any()
+    assert scores.unknown[5:45].mean() > 0.9
+    assert scores.unknown[45:].all()

@@ -4,7 +4,9 @@ The rule, for a row (window vector) ``v``, concepts ``c`` of C labels, a backgro
 everyday actions, and content-free references ``m`` (what the encoder answers to blank and noise
 frames):
 
-1. Logits are cosines times the encoder's ``logit_scale``.
+1. Logits are cosines times the encoder's ``logit_scale``, less what a label owes to being generic:
+   a text that is near to every text of the bank is also near to every video (a hub). The order of
+   the probabilities is therefore not always that of the cosines.
 2. Background entries that mean the same as a label are left out: those whose text vector is as
    near to a label's as the nearest neighbours inside the bank are to each other
    (:func:`kept_background`). So "cycling" does not take from "riding a bike".
@@ -33,11 +35,13 @@ from vlar.errors import UsageError
 from vlar.scoring.content_free import ContentFree
 from vlar.types import Float32, Float64
 
-UNKNOWN_PRIOR = 0.2
+UNKNOWN_PRIOR = 0.3
 UNKNOWN_THRESHOLD = 0.5
 MATCH_PRIOR = 0.05
 _SAME_MEANING_QUANTILE = 0.9
 _FEWEST_BACKGROUND = 32
+_FEWEST_FOR_GENERICNESS = 8
+_GENERICNESS_WEIGHT = 0.75
 
 
 @dataclass(frozen=True)
@@ -84,25 +88,54 @@ class Scorer:
         unknown_prior: float = UNKNOWN_PRIOR,
     ) -> None:
         _check(concepts, background, logit_scale, unknown_prior)
-        self._concepts = concepts
-        self._background = background[kept_background(concepts, background)]
+        self._concepts, self._background = concepts, background
+        self._kept = kept_background(concepts, background)
+        self._generic = _Genericness(concepts, background)
         self._scale = logit_scale
         self._content_free = ContentFree(concepts[:0] if content_free is None else content_free)
         self._offset = math.log(len(concepts)) + _log_odds(unknown_prior)
 
     def score(self, video: Float32) -> Scores:
         """Scores of (N, D) unit rows."""
-        similarity = video @ self._concepts.T
-        background = log_mean_exp(self._scale * (video @ self._background.T).astype(np.float64))
+        similarity = (video @ self._concepts.T).astype(np.float32)
+        to_background = (video @ self._background.T).astype(np.float64)
+        of_labels, of_background = self._generic.shares(to_background)
+        background = (self._scale * (to_background - of_background))[:, self._kept]
         probability, unknown = softmax_with_unknown(
-            self._scale * similarity.astype(np.float64), background + self._offset
+            self._scale * (similarity.astype(np.float64) - of_labels),
+            log_mean_exp(background) + self._offset,
         )
         nothing = self._content_free.probability(video)
         return Scores(
-            similarity=similarity.astype(np.float32),
+            similarity=similarity,
             probability=probability * (1.0 - nothing)[:, None],
             unknown_probability=nothing + (1.0 - nothing) * unknown,
         )
+
+
+class _Genericness:
+    # A text such as "doing something" lies near to all texts, and so to all videos (a hub). What it
+    # owes to that is measured on texts alone; the spread of a row's own cosines translates it from
+    # text-text to video-text cosines, which in many encoders lie far apart.
+
+    def __init__(self, concepts: Float32, background: Float32) -> None:
+        n = len(background)
+        self._of_labels, self._of_background = np.zeros(len(concepts)), np.zeros(n)
+        self._weight = 0.0
+        if n < _FEWEST_FOR_GENERICNESS:
+            return
+        among = (background @ background.T).astype(np.float64)
+        self._of_background = (among.sum(axis=1) - among.diagonal()) / (n - 1)
+        self._of_labels = (concepts @ background.mean(axis=0)).astype(np.float64)
+        spread = float(among[~np.eye(n, dtype=bool)].std())
+        self._weight = _GENERICNESS_WEIGHT / max(spread, 1e-6)
+
+    def shares(self, to_background: Float64) -> tuple[Float64, Float64]:
+        # (N, C) and (N, B): what to take off the cosines of rows with (N, B) background cosines.
+        if not self._weight:
+            return np.zeros((len(to_background), 1)), np.zeros((len(to_background), 1))
+        per_row = self._weight * to_background.std(axis=1, keepdims=True)
+        return per_row * self._of_labels, per_row * self._of_background
 
 
 def score(
