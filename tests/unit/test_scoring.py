@@ -232,17 +232,20 @@ def test_a_generic_label_owes_its_nearness_to_all_texts():
 
 
 def test_the_rule_holds_where_texts_and_videos_lie_apart():
-    # As in CLIP: all texts share a direction, all videos another; cosines are 0.2 to 0.4.
+    # As in CLIP: all texts share a direction, all videos another.
+    def wide(seed: int, n: int):
+        return vectors(seed, n, width=128)
+
     def texts(raw):
-        return unit(raw + 1.5 * vectors(90, 1))
+        return unit(raw + 1.5 * wide(90, 1))
 
     def videos(raw):
-        return unit(raw + 1.5 * vectors(91, 1))
+        return unit(raw + 1.5 * wide(91, 1))
 
-    concepts, background = vectors(1, 5), vectors(0, 300)
-    fitting = unit(concepts + 0.8 * vectors(3, 5))
-    strangers = unit(background[:40] + 0.8 * vectors(4, 40))
-    blank = unit(vectors(5, 1) + 0.2 * vectors(6, 8))
+    concepts, background = wide(1, 5), wide(0, 300)
+    fitting = unit(concepts + 0.8 * wide(3, 5))
+    strangers = unit(background[:40] + 0.8 * wide(4, 40))
+    blank = unit(wide(5, 1) + 0.2 * wide(6, 8))
     rows = videos(np.concatenate([fitting, strangers, blank[6:]]))
     scores = score(
         rows,

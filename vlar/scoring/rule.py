@@ -5,8 +5,8 @@ everyday actions, and content-free references ``m`` (what the encoder answers to
 frames):
 
 1. Logits are cosines times the encoder's ``logit_scale``, less what a label owes to being generic:
-   a text that is near to every text of the bank is also near to every video (a hub). The order of
-   the probabilities is therefore not always that of the cosines.
+   in many spaces a text that is near to every text of the bank is also near to every video (a
+   hub). The order of the probabilities is therefore not always that of the cosines.
 2. Background entries that mean the same as a label are left out: those whose text vector is as
    near to a label's as the nearest neighbours inside the bank are to each other
    (:func:`kept_background`). So "cycling" does not take from "riding a bike".
@@ -41,7 +41,7 @@ MATCH_PRIOR = 0.05
 _SAME_MEANING_QUANTILE = 0.9
 _FEWEST_BACKGROUND = 32
 _FEWEST_FOR_GENERICNESS = 8
-_GENERICNESS_WEIGHT = 0.75
+_GENERICNESS_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
@@ -114,28 +114,28 @@ class Scorer:
 
 
 class _Genericness:
-    # A text such as "doing something" lies near to all texts, and so to all videos (a hub). What it
-    # owes to that is measured on texts alone; the spread of a row's own cosines translates it from
-    # text-text to video-text cosines, which in many encoders lie far apart.
+    # A text such as "doing something" lies near to all texts, and in many spaces to all videos (a
+    # hub). How near a text is to the bank is measured on texts alone; how much that lifts the
+    # cosines of a row is the slope of its background cosines over it. Half of it is taken off:
+    # a row may rightly be near to generic texts.
 
     def __init__(self, concepts: Float32, background: Float32) -> None:
         n = len(background)
         self._of_labels, self._of_background = np.zeros(len(concepts)), np.zeros(n)
-        self._weight = 0.0
+        self._slope_weights = np.zeros(n)
         if n < _FEWEST_FOR_GENERICNESS:
             return
         among = (background @ background.T).astype(np.float64)
         self._of_background = (among.sum(axis=1) - among.diagonal()) / (n - 1)
         self._of_labels = (concepts @ background.mean(axis=0)).astype(np.float64)
-        spread = float(among[~np.eye(n, dtype=bool)].std())
-        self._weight = _GENERICNESS_WEIGHT / max(spread, 1e-6)
+        deviation = self._of_background - self._of_background.mean()
+        self._slope_weights = deviation / max(float((deviation**2).sum()), 1e-12)
 
     def shares(self, to_background: Float64) -> tuple[Float64, Float64]:
         # (N, C) and (N, B): what to take off the cosines of rows with (N, B) background cosines.
-        if not self._weight:
-            return np.zeros((len(to_background), 1)), np.zeros((len(to_background), 1))
-        per_row = self._weight * to_background.std(axis=1, keepdims=True)
-        return per_row * self._of_labels, per_row * self._of_background
+        slope = (to_background @ self._slope_weights).clip(min=0.0)[:, None]
+        slope = _GENERICNESS_WEIGHT * slope
+        return slope * self._of_labels, slope * self._of_background
 
 
 def score(
