@@ -29,7 +29,7 @@ def as_user() -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("good") / "good.mp4"
-    videos.barcode_video(path, n_frames=20)
+    videos.make_video(path, n_frames=20)
     return path
 
 
@@ -49,7 +49,7 @@ def renamed_text(folder: Path) -> Path:
 
 def cut_short(folder: Path) -> Path:
     whole = folder / "whole.mp4"
-    videos.barcode_video(whole, n_frames=60)
+    videos.make_video(whole, n_frames=60)
     path = folder / "cut.mp4"
     data = whole.read_bytes()
     path.write_bytes(data[: len(data) // 10])
@@ -59,7 +59,7 @@ def cut_short(folder: Path) -> Path:
 
 def audio_only(folder: Path) -> Path:
     path = folder / "sound.mp4"
-    videos.audio_only(path)
+    videos.make_audio(path, "aac")
     return path
 
 
@@ -112,7 +112,7 @@ def test_unreadable_file(vlar_command, good: Path, tmp_path: Path):
 
 def test_one_pixel(vlar_command, tmp_path: Path):
     path = tmp_path / "pixel.avi"
-    videos.tiny_video(path, width=1, height=1)
+    videos.make_video(path, 5, size=(1, 1), codec="ffv1", pix_fmt="bgr0")
     done = vlar_command("classify", path, "--labels", LABELS, "--json")
     assert done.code == 0
     assert len(done.rows[0]["predictions"]) == 3
