@@ -26,27 +26,79 @@ Array = npt.NDArray[Any]
 
 
 class FewShotHead(ABC):
-    """Support set in, scores out. ``fit`` first, or ``from_state``.
+    """What was learnt from a support set: signatures in, calibrated scores out.
 
     Attributes:
-        name: Registered name.
-        grid: Values of the head's parameter to choose among, the default first.
-        slope: Default weight of the evidence, used where nothing can be left out.
+        name: How ``config`` calls this form.
         labels: C labels, in the order of the score columns.
-        parameter: The chosen value of ``grid``.
-        evidence_weight: Factor on the evidence.
-        prior_weight: Factor on the standardised zero-shot scores.
-        kind: Signature kind the support vectors were made with, for whoever makes the next ones.
+        kind: Signature kind of the vectors it takes.
     """
 
     name: ClassVar[str]
+    labels: tuple[str, ...]
+    kind: str = ""
+
+    @abstractmethod
+    def scores(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
+        """(m, C) logits of clips (m, S); their softmax is a calibrated probability.
+
+        ``zero_shot`` (m, C) may be None: then the evidence alone speaks.
+        """
+
+    def probabilities(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
+        """(m, C) rows that sum to 1."""
+        return softmax(self.scores(signatures, zero_shot))
+
+    @abstractmethod
+    def state(self) -> dict[str, Array]:
+        """The arrays to save (safetensors)."""
+
+    @abstractmethod
+    def config(self) -> JsonDict:
+        """The settings to save beside ``state`` (JSON)."""
+
+    @abstractmethod
+    def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
+        """Take back what ``config`` and ``state`` gave; called by ``from_state``."""
+
+    @staticmethod
+    def from_state(config: Mapping[str, Any], state: Mapping[str, Array]) -> FewShotHead:
+        """The head that ``config`` and ``state`` were saved from.
+
+        Raises:
+            ModelError: a setting or an array is missing or has the wrong shape.
+            UnknownNameError: no head has the saved name.
+        """
+        from vlar.fewshot.blend import Blend
+
+        try:
+            name = str(config["head"])
+            head = Blend() if name == Blend.name else registry.get("fewshot", name)()
+            head.kind, head.labels = str(config["kind"]), tuple(map(str, config["labels"]))
+            head.restore(config, state)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"the saved few-shot head is incomplete or malformed ({error!r}); adapt again"
+            ) from error
+        return head
+
+
+class ClosedForm(FewShotHead):
+    """A head with a closed form, registered under the kind ``fewshot``. ``fit`` first.
+
+    Attributes:
+        grid: Values of the head's parameter to choose among, the default first.
+        slope: Default weight of the evidence, used where nothing can be held out.
+        parameter: The chosen value of ``grid``.
+        evidence_weight: Factor on the evidence.
+        prior_weight: Factor on the standardised zero-shot scores.
+    """
+
     grid: ClassVar[tuple[float, ...]]
     slope: ClassVar[float]
-    labels: tuple[str, ...]
     parameter: float
     evidence_weight: float
     prior_weight: float = 0.0
-    kind: str = ""
     _prior_mean: Float64
     _prior_scale: float = 1.0
 
@@ -90,20 +142,13 @@ class FewShotHead(ABC):
         return self
 
     def scores(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
-        """(m, C) logits of clips (m, S); their softmax is a calibrated probability.
-
-        ``zero_shot`` (m, C) may be None: then the evidence alone speaks.
-        """
+        """(m, C) logits, see ``FewShotHead``."""
         scores = self.evidence_weight * self.evidence(signatures)
         if zero_shot is not None and self.prior_weight:
             scores = scores + self.prior_weight * (
                 (zero_shot.astype(np.float64) - self._prior_mean) / self._prior_scale
             )
         return scores
-
-    def probabilities(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
-        """(m, C) rows that sum to 1."""
-        return softmax(self.scores(signatures, zero_shot))
 
     @abstractmethod
     def evidence(self, signatures: Float32) -> Float64:
@@ -156,29 +201,15 @@ class FewShotHead(ABC):
             "prior_scale": self._prior_scale,
         }
 
-    @staticmethod
-    def from_state(config: Mapping[str, Any], state: Mapping[str, Array]) -> FewShotHead:
-        """The head that ``config`` and ``state`` were saved from.
-
-        Raises:
-            ModelError: a setting or an array is missing or has the wrong shape.
-            UnknownNameError: no head has the saved name.
-        """
-        try:
-            head: FewShotHead = registry.get("fewshot", str(config["head"]))()
-            head.kind, head.labels = str(config["kind"]), tuple(map(str, config["labels"]))
-            head.parameter = float(config["parameter"])
-            head.evidence_weight = float(config["evidence_weight"])
-            head.prior_weight = float(config["prior_weight"])
-            head._prior_scale = float(config["prior_scale"])
-            head._prior_mean = np.asarray(state["prior_mean"], np.float64)
-            head._checked(head._prior_mean, 0)
-            head._restore(state)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"the saved few-shot head is incomplete or malformed ({error!r}); adapt again"
-            ) from error
-        return head
+    def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
+        """See ``FewShotHead``."""
+        self.parameter = float(config["parameter"])
+        self.evidence_weight = float(config["evidence_weight"])
+        self.prior_weight = float(config["prior_weight"])
+        self._prior_scale = float(config["prior_scale"])
+        self._prior_mean = np.asarray(state["prior_mean"], np.float64)
+        self._checked(self._prior_mean, 0)
+        self._restore(state)
 
     def _checked(self, array: Array, axis: int) -> Array:
         """The array as float32, if it holds one entry a label along ``axis``."""

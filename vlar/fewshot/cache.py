@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vlar.fewshot.base import Array, FewShotHead
+from vlar.fewshot.base import Array, ClosedForm
 from vlar.registry import register
 from vlar.types import Float32, Float64
 
 
 @register("fewshot", "cache")
-class CacheHead(FewShotHead):
+class CacheHead(ClosedForm):
     """Evidence is the mean over a label's examples of ``exp(-sharpness * (1 - cosine))``, as a log.
 
     The log makes evidence a kernel density estimate's log-likelihood, comparable over sharpness;

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlar.fewshot.base import FewShotHead, softmax
+from vlar.fewshot.base import ClosedForm, softmax
 from vlar.fewshot.problem import Problem
 from vlar.types import Float64
 
@@ -42,7 +42,7 @@ def default_prior(shots: float) -> float:
     return _ONE_SHOT_PRIOR / max(shots, 1.0)
 
 
-def fit_weights(head: FewShotHead, held: Float64, problem: Problem) -> Weights:
+def fit_weights(head: ClosedForm, held: Float64, problem: Problem) -> Weights:
     """The pair of weights under which the held-out examples are most likely.
 
     A mild penalty holds the pair near its default: it decides alone where no example can be held

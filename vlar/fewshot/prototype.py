@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vlar.fewshot.base import Array, FewShotHead
+from vlar.fewshot.base import Array, ClosedForm
 from vlar.registry import register
 from vlar.types import Float32, Float64
 
 
 @register("fewshot", "prototype")
-class PrototypeHead(FewShotHead):
+class PrototypeHead(ClosedForm):
     """Evidence is the cosine to the mean of a label's examples."""
 
     name = "prototype"

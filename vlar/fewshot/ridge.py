@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vlar.fewshot.base import Array, FewShotHead
+from vlar.fewshot.base import Array, ClosedForm
 from vlar.registry import register
 from vlar.types import Float32, Float64
 
@@ -14,7 +14,7 @@ _BIAS = 0.1  # squared length of the constant entry that stands for a bias
 
 
 @register("fewshot", "ridge")
-class RidgeHead(FewShotHead):
+class RidgeHead(ClosedForm):
     """Evidence is a linear map of the signature, fitted to 1 for the label and 0 for the others.
 
     Solved in the space of the n examples: ``(K + penalty / weight) a = Y`` with the Gram matrix K

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vlar import registry
-from vlar.fewshot.base import FewShotHead
-from vlar.fewshot.mixing import Weights, fit_weights
+from vlar.fewshot.base import ClosedForm, FewShotHead
+from vlar.fewshot.blend import Blend
+from vlar.fewshot.mixing import fit_weights
 from vlar.fewshot.problem import Problem, make_problem
-from vlar.fewshot.statistics import BlockLike, available_terms, parse_kind, signature, terms
+from vlar.fewshot.statistics import BlockLike, available_terms, join, parse_kind, terms
 from vlar.types import Float32, Float64, JsonDict
 
 # Tried in this order; the first that an encoder can fill is the default. The order is the one of
@@ -29,6 +30,7 @@ KINDS = (
 )
 HEADS = ("ridge", "prototype", "cache")
 AUTO = "auto"
+_LEAST = 0.02  # of the blend; a candidate with less is left out
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Candidate:
         parameter: The head's parameter.
         loss: Mean negative log-likelihood in nats, caution included; lower is better.
         accuracy: Share of held-out examples recognised; NaN if none can be held out.
+        share: Weight in the blend that was fitted, 0 to 1.
     """
 
     head: str
@@ -48,6 +51,7 @@ class Candidate:
     parameter: float
     loss: float
     accuracy: float
+    share: float
 
     def to_dict(self) -> JsonDict:
         """JSON object; an unknown accuracy is null."""
@@ -57,6 +61,7 @@ class Candidate:
             "parameter": self.parameter,
             "loss": round(self.loss, 4),
             "accuracy": None if np.isnan(self.accuracy) else round(self.accuracy, 4),
+            "share": round(self.share, 4),
         }
 
 
@@ -66,7 +71,7 @@ class Choice:
 
     Attributes:
         candidates: One a head and kind (with its best parameter), the default first.
-        chosen: The one that was taken.
+        chosen: The one with the largest share.
         why: One sentence.
     """
 
@@ -84,11 +89,14 @@ class Choice:
 
     def table(self) -> str:
         """The candidates as aligned text, best held-out loss first; the chosen one is starred."""
-        lines = ["  head       held-out accuracy   loss  signature"]
-        for row in sorted(self.candidates, key=lambda c: c.loss):
-            accuracy = "  none" if np.isnan(row.accuracy) else f"{row.accuracy:6.1%}"
+        lines = ["  head       held-out accuracy   loss  share  signature"]
+        for row in sorted(self.candidates, key=lambda c: (c != self.chosen, c.loss)):
+            accuracy = "none" if np.isnan(row.accuracy) else f"{row.accuracy:.1%}"
+            share = f"{row.share:.0%}" if row.share else ""
             star = "*" if row == self.chosen else " "
-            lines.append(f"{star} {row.head:10s} {accuracy:>17s} {row.loss:6.2f}  {row.kind}")
+            lines.append(
+                f"{star} {row.head:10s} {accuracy:>17s} {row.loss:6.2f} {share:>6s}  {row.kind}"
+            )
         return "\n".join(lines)
 
 
@@ -103,7 +111,11 @@ def choose(
     method: str = AUTO,
     kinds: Sequence[str] | None = None,
 ) -> tuple[FewShotHead, Choice]:
-    """Fit the head and the signature that suit a support set best, and say how they were found.
+    """Fit the heads and signatures that suit a support set, and say how they were found.
+
+    Every head is tried on every signature kind, on examples held out of the support set. The
+    likelihood of the held-out examples says how much each may say: with a uniform prior over the
+    candidates their posterior is ``exp(-n * loss)``, and the blend averages their scores by it.
 
     Args:
         features: (n, T, F) frame features of the examples.
@@ -112,7 +124,7 @@ def choose(
         zero_shot: (n, C) similarities of the examples to the labels' texts, or None.
         labels: Order of the C columns; default the sorted labels of ``y``.
         groups: n groups (videos), held out as one; default every example its own.
-        method: ``auto``, or the name of a head, for which only the signature is chosen.
+        method: ``auto``, or the name of a head, for which only the signatures are chosen.
         kinds: Signature kinds to try instead of the built-in ones, the default first.
 
     Returns:
@@ -123,28 +135,46 @@ def choose(
         UnknownNameError: ``method`` or a term of a kind does not exist.
         UsageError: a given kind reads blocks that the features do not have.
     """
-    heads = HEADS if method == AUTO else (method,)
-    parts: list[type[FewShotHead]] = [registry.get("fewshot", name) for name in heads]
+    names = HEADS if method == AUTO else (method,)
+    parts: list[type[ClosedForm]] = [registry.get("fewshot", name) for name in names]
     problem = make_problem(y, zero_shot, labels, groups)
     tried = _kinds_for(blocks) if kinds is None else tuple(kinds)
+    vectors = terms(features, blocks, tuple(dict.fromkeys(t for k in tried for t in parse_kind(k))))
     found = [
         _best_parameter(part(), kind, gram, problem)
-        for kind, gram in _grams(features, blocks, tried)
+        for kind, gram in _grams(vectors, tried)
         for part in parts
     ]
-    index, why = _decide(found, problem)
-    chosen = found[index][0]
-    head: FewShotHead = registry.get("fewshot", chosen.head)()
-    head.kind = chosen.kind
-    head.fit(
-        signature(features, blocks, chosen.kind),
+    shares, why = _shares(found, problem)
+    candidates = tuple(replace(c, share=share) for c, share in zip(found, shares, strict=True))
+    members = [
+        (candidate.share, _fitted(candidate, vectors, y, zero_shot, labels, groups))
+        for candidate in candidates
+        if candidate.share
+    ]
+    widths = {name: vector.shape[1] for name, vector in vectors.items()}
+    head = members[0][1] if len(members) == 1 else Blend.of(members, widths)
+    return head, Choice(candidates, max(candidates, key=lambda c: c.share), why)
+
+
+def _fitted(
+    candidate: Candidate,
+    vectors: Mapping[str, Float32],
+    y: Sequence[str],
+    zero_shot: Float32 | None,
+    labels: Sequence[str] | None,
+    groups: Sequence[str] | None,
+) -> ClosedForm:
+    head: ClosedForm = registry.get("fewshot", candidate.head)()
+    head.kind = candidate.kind
+    return head.fit(
+        join(vectors, candidate.kind),
         y,
         zero_shot,
         labels=labels,
         groups=groups,
-        parameter=chosen.parameter,
+        parameter=candidate.parameter,
     )
-    return head, Choice(tuple(candidate for candidate, _ in found), chosen, why)
 
 
 def _kinds_for(blocks: Sequence[BlockLike]) -> tuple[str, ...]:
@@ -154,50 +184,32 @@ def _kinds_for(blocks: Sequence[BlockLike]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(kind for kind in cut if kind))
 
 
-def _grams(
-    features: Float32, blocks: Sequence[BlockLike], kinds: Sequence[str]
-) -> Iterator[tuple[str, Float64]]:
-    weights = {kind: parse_kind(kind) for kind in kinds}
-    names = tuple(dict.fromkeys(name for terms_ in weights.values() for name in terms_))
-    vectors: Mapping[str, Float32] = terms(features, blocks, names)
+def _grams(vectors: Mapping[str, Float32], kinds: Sequence[str]) -> Iterator[tuple[str, Float64]]:
     of_term = {name: v.astype(np.float64) @ v.T.astype(np.float64) for name, v in vectors.items()}
-    for kind, of_kind in weights.items():
-        total = sum(weight**2 for weight in of_kind.values())
-        yield kind, np.sum([of_term[n] * (w**2 / total) for n, w in of_kind.items()], axis=0)
+    for kind in kinds:
+        weights = parse_kind(kind)
+        total = sum(weight**2 for weight in weights.values())
+        yield kind, np.sum([of_term[n] * (w**2 / total) for n, w in weights.items()], axis=0)
 
 
-def _best_parameter(
-    head: FewShotHead, kind: str, gram: Float64, problem: Problem
-) -> tuple[Candidate, Weights]:
+def _best_parameter(head: ClosedForm, kind: str, gram: Float64, problem: Problem) -> Candidate:
     tried = [(p, fit_weights(head, head.hold_out(gram, problem, p), problem)) for p in head.grid]
     parameter, weights = min(tried, key=lambda pair: round(pair[1].loss, 9))
-    return Candidate(head.name, kind, parameter, weights.loss, weights.accuracy), weights
+    return Candidate(head.name, kind, parameter, weights.loss, weights.accuracy, 0.0)
 
 
-def _decide(found: Sequence[tuple[Candidate, Weights]], problem: Problem) -> tuple[int, str]:
-    """The best held-out loss, if its lead over the default is more than its standard error."""
-    example = np.nonzero(problem.fair)[1]
-    if not len(example):
-        return 0, "no label has two videos, so nothing can be held out: the default was taken"
-    best = min(range(len(found)), key=lambda i: round(found[i][0].loss, 9))
-    if best == 0:
-        return 0, "the default has the lowest loss on held-out examples"
-    gain = found[0][1].losses - found[best][1].losses
-    per_example = (
-        np.bincount(example, gain)[np.unique(example)] / np.bincount(example)[np.unique(example)]
-    )
-    lead = float(per_example.mean())
-    error = (
-        float(per_example.std(ddof=1) / np.sqrt(len(per_example)))
-        if len(per_example) > 1
-        else np.inf
-    )
-    if lead <= error:
-        return 0, (
-            f"the default was kept: {found[best][0].head} on {found[best][0].kind} leads by only "
-            f"{lead:.2f} nats with a standard error of {error:.2f}"
-        )
-    return best, (
-        f"lowest loss on held-out examples, {lead:.2f} nats below the default "
-        f"(standard error {error:.2f})"
+def _shares(found: Sequence[Candidate], problem: Problem) -> tuple[list[float], str]:
+    """Weights of the candidates in the blend, and one sentence for it."""
+    if not problem.fair.any():
+        alone = [1.0] + [0.0] * (len(found) - 1)
+        return alone, "no label has two videos, so nothing can be held out: the default was taken"
+    n = int(problem.fair.any(axis=0).sum())
+    loss = np.array([candidate.loss for candidate in found])
+    posterior = np.exp(-n * (loss - loss.min()))
+    posterior[posterior < _LEAST * posterior.sum()] = 0
+    shares = [float(share) for share in posterior / posterior.sum()]
+    gain = n * float(loss[0] - loss.min())
+    return shares, (
+        f"{sum(share > 0 for share in shares)} of {len(found)} candidates share the answer by the "
+        f"likelihood of {n} held-out examples; the best is {gain:.1f} nats above the default"
     )

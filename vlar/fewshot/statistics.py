@@ -25,7 +25,7 @@ the same kind are joined. Any encoder has ``appearance``; ``available_terms`` sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -107,11 +107,15 @@ def signature(features: Float32, blocks: Sequence[BlockLike], kind: str) -> Floa
     Raises:
         UsageError: the kind is malformed, or a term reads a block these features do not have.
     """
+    return join(terms(features, blocks, tuple(parse_kind(kind))), kind)
+
+
+def join(vectors: Mapping[str, Float32], kind: str) -> Float32:
+    """The signature (N, S) of a kind from its terms (N, S_term)."""
     weights = parse_kind(kind)
-    vectors = terms(features, blocks, tuple(weights))
-    total = np.sqrt(sum(weight**2 for weight in weights.values()))
+    length = np.sqrt(sum(weight**2 for weight in weights.values()))
     return np.concatenate(
-        [vectors[name] * np.float32(weight / total) for name, weight in weights.items()], axis=1
+        [vectors[name] * np.float32(weight / length) for name, weight in weights.items()], axis=1
     )
 
 
