@@ -88,7 +88,9 @@ def make_video(
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(draw(index)), "rgb24")
             frame = frame.reformat(format=pix_fmt)
             time_s = times_s[index] if times_s is not None else Fraction(index, fps)
-            frame.pts = round((Fraction(time_s).limit_denominator(10**6) + Fraction(start_s)) / base)
+            frame.pts = round(
+                (Fraction(time_s).limit_denominator(10**6) + Fraction(start_s)) / base
+            )
             frame.time_base = base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -169,7 +171,7 @@ def make_long_video(
 
     Frame i shows the number ``i % (fps * segment_s)``.
     """
-    segment = path.with_name(f"segment-{path.name}")
+    segment = path.with_suffix(".segment.mp4")
     n_frames = fps * segment_s
     make_video(segment, n_frames, fps=fps, gop=n_frames // 4, **settings)
     with av.open(str(segment)) as source, av.open(str(path), "w") as target:
@@ -287,7 +289,9 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "mjpeg.avi": lambda p: make_video(p, codec="mjpeg", pix_fmt="yuvj420p"),
     "vp9.webm": lambda p: make_video(p, codec="libvpx-vp9"),
     "vp9-alt-ref.webm": lambda p: make_video(
-        p, codec="libvpx-vp9", options={"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good"}
+        p,
+        codec="libvpx-vp9",
+        options={"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good"},
     ),
     "vp8.webm": lambda p: make_video(p, codec="libvpx"),
     "vp8-alt-ref.webm": lambda p: make_video(

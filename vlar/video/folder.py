@@ -107,7 +107,7 @@ class FolderReader:
         if index not in self._cache:
             try:
                 self._cache[index] = read_picture(self._files[index], self._shorter_side)
-            except _UNREADABLE:
+            except (*_UNREADABLE, DecodeError):
                 self._cache[index] = None
         return self._cache[index]
 
