@@ -2,7 +2,7 @@
 
 Both networks are short and fixed, so writing their graphs takes a second where a tracing exporter
 takes fifteen and needs timm, transformers and onnxscript. Tests hold the graphs equal to timm's
-``tf_efficientnet_lite0`` and to sentence-transformers' ``all-MiniLM-L6-v2``.
+``tf_efficientnet_lite*`` and to sentence-transformers' ``all-MiniLM-L6-v2``.
 
 Sources: EfficientNet-Lite (Tan and Le 2019, without squeeze-and-excitation, ReLU6); MiniLM-L6-H384
 (Wang et al. 2020) with mean pooling over word pieces (Reimers and Gurevych 2019).
@@ -10,7 +10,7 @@ Sources: EfficientNet-Lite (Tan and Le 2019, without squeeze-and-excitation, ReL
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,12 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Weights = Mapping[str, Array]
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 1  # raise it when a graph changes: cached graphs are made again
 _OPSET = 20
 _IR_VERSION = 10
 _BATCH_NORM_EPSILON = 1e-3
 _LAYER_NORM_EPSILON = 1e-12
 _MAX_POSITIONS = 512
-# Blocks whose depthwise convolution halves the picture, for EfficientNet-Lite0.
-_STRIDED_BLOCKS = (1, 3, 5, 11)
 
 
 class _Graph:
@@ -57,8 +55,13 @@ class _Graph:
         return model.SerializeToString()
 
 
-def image_tower(weights: Weights, size: tuple[int, int]) -> bytes:
-    """EfficientNet-Lite0 for one frame of ``size`` (height, width).
+def image_tower(weights: Weights, size: tuple[int, int], strided: Collection[int]) -> bytes:
+    """An EfficientNet-Lite for one frame.
+
+    Args:
+        weights: The state of the original PyTorch port, by its names.
+        size: Height and width of the frame.
+        strided: Numbers of the blocks whose depthwise convolution halves the picture.
 
     Input ``pixels`` (1, 3, H, W) float32, normalised; outputs ``appearance`` (1, 1280), the mean of
     the last feature map, and ``logits`` (1, 1000).
@@ -70,7 +73,7 @@ def image_tower(weights: Weights, size: tuple[int, int]) -> bytes:
     x = _relu6(graph, x)
     n_blocks = 1 + max(int(key.split(".")[1]) for key in weights if key.startswith("_blocks."))
     for index in range(n_blocks):
-        stride = 2 if index in _STRIDED_BLOCKS else 1
+        stride = 2 if index in strided else 1
         x, now = _inverted_residual(graph, weights, x, f"_blocks.{index}.", now, stride)
     x, _ = _convolution(graph, weights, x, "_conv_head", "_bn1", now)
     x = graph.node("GlobalAveragePool", _relu6(graph, x))
@@ -142,7 +145,7 @@ def _same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def _relu6(graph: _Graph, x: str) -> str:
-    return graph.node("Clip", x, *(graph.constant(np.float32(v)) for v in (0.0, 6.0)))
+    return graph.node("Clip", x, *(graph.constant(np.array(v, np.float32)) for v in (0.0, 6.0)))
 
 
 def text_tower(weights: Weights, n_heads: int = 12) -> bytes:
@@ -185,7 +188,7 @@ def _transformer_layer(graph: _Graph, weights: Weights, x: str, key: str, n_head
         return graph.node("Transpose", graph.node("Reshape", y, split), perm=order)
 
     scores = graph.node("MatMul", heads("query", [1, 0, 2]), heads("key", [1, 2, 0]))
-    factor = graph.constant(np.float32(1 / np.sqrt(width / n_heads)))
+    factor = graph.constant(np.array(1 / np.sqrt(width / n_heads), np.float32))
     attention = graph.node("Softmax", graph.node("Mul", scores, factor), axis=-1)
     mixed = graph.node("MatMul", attention, heads("value", [1, 0, 2]))
     mixed = graph.node("Transpose", mixed, perm=[1, 0, 2])

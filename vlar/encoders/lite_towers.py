@@ -6,42 +6,60 @@ One at a time is what makes a batch equal to its members exactly, and on a CPU i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vlar.encoders import lite_graph, lite_weights
 from vlar.encoders.lite_cache import cached
+from vlar.encoders.lite_weights import WeightFile
 from vlar.errors import ModelError
 from vlar.types import Float32, UInt8
 
 CACHE_FOLDER = f"lite-{lite_graph.GRAPH_VERSION}"
-IMAGE_SIZE = (224, 224)
 MAX_TOKENS = 256
 N_CLASSES = 1000
 APPEARANCE_WIDTH = 1280
 TEXT_WIDTH = 384
 
 
-class ImageTower:
-    """EfficientNet-Lite0: a frame to class scores and appearance."""
+@dataclass(frozen=True)
+class ImageNetwork:
+    """One of the image networks: its weights, its native size, where it halves the picture."""
 
-    def __init__(self) -> None:
-        path = lite_weights.LITE0.verified_path()
+    weights: WeightFile
+    size: tuple[int, int]
+    strided: tuple[int, ...]
+
+
+# Two networks of one family err differently: their mean is better than the larger one alone.
+IMAGE_NETWORKS = (
+    ImageNetwork(lite_weights.LITE0, (224, 224), (1, 3, 5, 11)),
+    ImageNetwork(lite_weights.LITE2, (260, 260), (1, 4, 7, 15)),
+)
+
+
+class ImageTower:
+    """EfficientNet-Lite: a frame to class scores and appearance."""
+
+    def __init__(self, network: ImageNetwork) -> None:
+        path = network.weights.verified_path()
 
         def make() -> bytes:
             import torch
 
             state = torch.load(path, map_location="cpu", weights_only=True)
             weights = {key: value.numpy() for key, value in state.items()}
-            return lite_graph.image_tower(weights, IMAGE_SIZE)
+            return lite_graph.image_tower(weights, network.size, network.strided)
 
-        name = f"image-{lite_weights.LITE0.sha256[:16]}.bin"
-        self._session = _session(cached(CACHE_FOLDER, name, make, "the image tower of 'lite'"))
+        name = f"image-{network.weights.sha256[:16]}.bin"
+        self._session = _session(cached(CACHE_FOLDER, name, make, "an image tower of 'lite'"))
+        self._size = network.size
 
     def __call__(self, frame: UInt8) -> tuple[Float32, Float32]:
         """(H, W, 3) uint8 RGB to logits (1000,) and appearance (1280,)."""
-        pixels = np.asarray(_squash(frame), dtype=np.float32) / 127.5 - 1.0
+        pixels = np.asarray(_squash(frame, self._size), dtype=np.float32) / 127.5 - 1.0
         pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
         logits, appearance = self._session.run(["logits", "appearance"], {"pixels": pixels})
         return logits[0], appearance[0]
@@ -82,10 +100,10 @@ class TextTower:
         return vectors
 
 
-def _squash(frame: UInt8) -> Any:
+def _squash(frame: UInt8, size: tuple[int, int]) -> Any:
     from PIL import Image
 
-    return Image.fromarray(frame).resize(IMAGE_SIZE[::-1], Image.Resampling.BICUBIC)
+    return Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BICUBIC)
 
 
 def _session(model: bytes) -> Any:
@@ -98,5 +116,5 @@ def _session(model: bytes) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - the runtime's errors share no public base class
+    except Exception as error:  # the runtime's errors share no public base class
         raise ModelError(f"ONNX Runtime cannot load the encoder 'lite': {error}") from error
