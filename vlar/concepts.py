@@ -1,23 +1,19 @@
-"""Labels and phrases to concept vectors: templates filled, encoded, averaged, and kept on disk.
+"""Labels and phrases to concept vectors: templates filled, encoded, averaged.
 
 A concept is the unit mean of the vectors of its filled templates (Radford et al. 2021, section
-3.1.4, prompt ensembling). Large label lists are encoded once per encoder and found again by hash.
+3.1.4, prompt ensembling). Large label lists are encoded once per encoder (``vlar.kept``).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from vlar import resources
 from vlar.encoders.base import Encoder, unit
+from vlar.kept import kept_vectors
 from vlar.text.prompts import fill
 from vlar.types import Float32
 
@@ -41,13 +37,9 @@ def concept_vectors(encoder: Encoder, texts: Sequence[str], templates: Sequence[
     _report_cut(encoder, texts)
     if len(texts) < _WORTH_KEEPING:
         return _encode(encoder, texts, templates)
-    path = _cache_path(encoder, texts, templates)
-    kept = _read(path, (len(texts), encoder.dim))
-    if kept is not None:
-        return kept
-    vectors = _encode(encoder, texts, templates)
-    _write(path, vectors)
-    return vectors
+    key = json.dumps([list(templates), list(texts)])
+    shape = (len(texts), encoder.dim)
+    return kept_vectors(encoder, key, shape, lambda: _encode(encoder, texts, templates))
 
 
 def _encode(encoder: Encoder, texts: Sequence[str], templates: Sequence[str]) -> Float32:
@@ -71,29 +63,3 @@ def _report_cut(encoder: Encoder, texts: Sequence[str]) -> None:
                 encoder.name,
                 encoder.max_tokens,
             )
-
-
-def _cache_path(encoder: Encoder, texts: Sequence[str], templates: Sequence[str]) -> Path:
-    key = json.dumps([list(templates), list(texts)], ensure_ascii=True)
-    name = hashlib.sha256(key.encode()).hexdigest()[:32]
-    return resources.cache_dir() / "concepts" / encoder.fingerprint[:16] / f"{name}.npy"
-
-
-def _read(path: Path, shape: tuple[int, int]) -> Float32 | None:
-    try:
-        vectors = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return vectors if vectors.shape == shape and vectors.dtype == np.float32 else None
-
-
-def _write(path: Path, vectors: Float32) -> None:
-    # A cache that cannot be written (read-only disk, full disk) costs time, never the answer.
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, vectors)
-        Path(temporary).replace(path)
-    except OSError as error:
-        _log.debug("concept vectors were not kept at %s: %s", path, error)

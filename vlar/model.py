@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from vlar.concepts import concept_vectors
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.errors import UsageError, VlarError
+from vlar.kept import kept_vectors
 from vlar.question import Labels, Question, make_question
 from vlar.scoring import (
     UNKNOWN_THRESHOLD,
@@ -147,7 +149,10 @@ class Model:
         """(M, D) what the encoder answers to clips that show nothing."""
         frames = self.n_frames if self.encoder.frames_fixed else _CONTENT_FREE_FRAMES
         size = self.encoder.preprocess
-        return self.encoder.encode_video(content_free_clips(frames, size.height, size.width))
+        clips = content_free_clips(frames, size.height, size.width)
+        key = f"content-free {hashlib.sha256(clips.tobytes()).hexdigest()}"
+        shape = (len(clips), self.dim)
+        return kept_vectors(self.encoder, key, shape, lambda: self.encoder.encode_video(clips))
 
     # Answers
 

@@ -20,7 +20,7 @@ ORDER = [
     {"pose"},
     {"encoders"},
     {"adapters"},
-    {"concepts", "scoring"},
+    {"kept", "concepts", "scoring"},
     {"fewshot"},
     {"adaptation", "question", "model", "model_folder"},
     {"training"},
