@@ -79,10 +79,10 @@ class Origin:
         meta = store.meta()
         return cls(meta["library_id"], int(meta["generation"]), int(meta["dim"]), kind)
 
-    def updates(self, other: Origin) -> bool:
-        """Whether a cache of ``other`` can be brought here by adding and removing rows."""
+    def precedes(self, other: Origin) -> bool:
+        """Whether a cache of this becomes one of ``other`` by adding and removing rows."""
         same = (self.library_id, self.dim, self.type) == (other.library_id, other.dim, other.type)
-        return same and other.generation < self.generation
+        return same and self.generation < other.generation
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,8 @@ def refresh(store: Store, current: Cached | None) -> Cached:
     if found is not None and found.origin == origin and len(found.index.ids) == rows:
         return found
     fresh = Cached(_updated(store, found or current, origin, rows) or _built(store, origin), origin)
+    if found is not None and origin.precedes(found.origin):
+        return fresh  # this reader's snapshot is older than the file: leave the newer one there
     try:
         _write(path, fresh)
     except OSError as error:
@@ -164,7 +166,7 @@ def _built(store: Store, origin: Origin) -> AnnIndex:
 def _updated(store: Store, old: Cached | None, origin: Origin, rows: int) -> AnnIndex | None:
     # An id stands for one vector for ever, so the old index lacks only the ids behind its last
     # one and holds too much only the dead ones. The count proves that nothing was overlooked.
-    if old is None or not origin.updates(old.origin):
+    if old is None or not old.origin.precedes(origin):
         return None
     last = int(old.index.ids[-1]) if len(old.index.ids) else 0
     index = old.index.updated(store.dead_ids(), *store.vectors(origin.dim, after_id=last))

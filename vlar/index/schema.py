@@ -161,8 +161,8 @@ def explain(error: sqlite3.Error, file: Path, doing: str) -> LibraryError:
             "kept; free some space and run the command again"
         )
     return LibraryError(
-        f"cannot {doing} library {folder} ({file.name}: {error}); check that the folder exists, "
-        "its permissions and its disk"
+        f"cannot {doing} library {folder} ({file.name}: {error}); it may be gone, on a read-only "
+        "disk or on a failing one: check the folder and its permissions"
     )
 
 
