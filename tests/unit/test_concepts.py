@@ -77,9 +77,9 @@ def test_another_encoder_does_not_read_these_vectors(encoder):
     assert not other.any()
 
 
-def test_text_that_is_cut_is_said(encoder, caplog):
+def test_text_that_is_cut_is_said(encoder, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("vlar"), "propagate", True)
     with caplog.at_level(logging.WARNING, logger="vlar"):
-        logging.getLogger("vlar").propagate = True
         concept_vectors(encoder, ["word " * 60], ("{}",))
         assert "62 tokens; letters reads the first 40" in caplog.text
         caplog.clear()

@@ -94,9 +94,9 @@ def test_importing_vlar_and_its_help_import_nothing_heavy():
     ]
     script = (
         "import sys, vlar, contextlib, io\n"
-        "from vlar.cli.app import run\n"
-        "with contextlib.redirect_stdout(io.StringIO()): code = run(['--help'])\n"
-        "assert code == 0, code\n"
+        "from vlar.cli.app import app\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "    app(['--help'])\n"
         f"print(sorted(set({heavy!r}) & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 
 def main() -> None:
-    """Entry point of ``vlar``: runs a verb and turns every expected error into one line."""
-    from vlar.cli.app import run
+    """Entry point of ``vlar``."""
+    from vlar.cli.app import app
 
-    sys.exit(run(sys.argv[1:]))
+    app(prog_name="vlar")

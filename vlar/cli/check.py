@@ -14,7 +14,7 @@ from vlar.errors import UsageError
 
 def command(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Videos, or folders that hold videos.")
+        list[str], typer.Argument(metavar="PATH", help="Videos, or folders that hold videos.")
     ],
     csv_out: Annotated[
         str | None, typer.Option("--csv", help="Write the table of bad files here.")

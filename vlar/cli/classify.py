@@ -11,7 +11,7 @@ from vlar.cli import inputs, output
 
 def command(
     videos: Annotated[
-        list[str], typer.Argument(metavar="VIDEO...", help="Videos, or folders that hold videos.")
+        list[str], typer.Argument(metavar="VIDEO", help="Videos, or folders that hold videos.")
     ],
     labels: Annotated[
         str | None,

@@ -19,10 +19,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 @app.command()
+@output.verb
 def add(
     library: LibraryPath,
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Videos, or folders that hold videos.")
+        list[str], typer.Argument(metavar="PATH", help="Videos, or folders that hold videos.")
     ],
     tag: Annotated[
         list[str] | None, typer.Option("--tag", help="Attach key=value to these videos.")
@@ -75,10 +76,11 @@ def _show(event: AddEvent, advance: output.Advance, as_json: bool) -> None:
 
 
 @app.command()
+@output.verb
 def remove(
     library: LibraryPath,
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Videos, folders or patterns.")
+        list[str], typer.Argument(metavar="PATH", help="Videos, folders or patterns.")
     ],
 ) -> int:
     """Take videos out of a library; the files themselves are not touched."""
@@ -96,6 +98,7 @@ def remove(
 
 
 @app.command("list")
+@output.verb
 def list_videos(library: LibraryPath, as_json: AsJson = False) -> int:
     """List the videos of a library."""
     from vlar.index.library import Library
@@ -111,6 +114,7 @@ def list_videos(library: LibraryPath, as_json: AsJson = False) -> int:
 
 
 @app.command()
+@output.verb
 def info(library: LibraryPath, as_json: AsJson = False) -> int:
     """Say what a library holds, which model made it and how it searches."""
     from vlar.index.library import Library

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import os
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+
+import typer
+
+from vlar.errors import VlarError
 
 if TYPE_CHECKING:
     from vlar.types import Classification, Failure, Hit, JsonDict
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+EXIT_FINE, EXIT_SOME_FAILED, EXIT_NOTHING_USABLE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 class HasDict(Protocol):
@@ -158,8 +167,35 @@ def send_log_to_stderr() -> None:
 def exit_code(done: int, failed: int) -> int:
     """0 where all inputs were handled, 1 where some failed, 2 where none could be used."""
     if not failed:
-        return 0
-    return 1 if done else 2
+        return EXIT_FINE
+    return EXIT_SOME_FAILED if done else EXIT_NOTHING_USABLE
+
+
+def verb(command: Callable[P, int]) -> Callable[P, None]:
+    """Make a command end with its exit code, and every expected error be one line on stderr."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        raise typer.Exit(_code(lambda: command(*args, **kwargs)))
+
+    return run
+
+
+def _code(command: Callable[[], int]) -> int:
+    try:
+        code = command()
+        sys.stdout.flush()
+    except VlarError as problem:
+        error(problem.message)
+        return EXIT_NOTHING_USABLE
+    except KeyboardInterrupt:
+        error("stopped; what was finished is kept, run the same command again to go on")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has what it wanted; keep the interpreter's own flush quiet too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FINE
+    return code
 
 
 def facts(data: JsonDict) -> None:
