@@ -28,8 +28,12 @@ def add(
     tag: Annotated[
         list[str] | None, typer.Option("--tag", help="Attach key=value to these videos.")
     ] = None,
-    window: Annotated[str, typer.Option("--window", help="Length of a window.")] = "4s",
-    stride: Annotated[str, typer.Option("--stride", help="From one window to the next.")] = "2s",
+    window: Annotated[
+        str | None, typer.Option("--window", help="Length of a window (a new library: 4s).")
+    ] = None,
+    stride: Annotated[
+        str | None, typer.Option("--stride", help="From one window to the next (2s).")
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Default: the library's own, or lite.")
     ] = None,
@@ -46,7 +50,8 @@ def add(
         for row in failures:
             output.failure(row, as_json)
         return 2
-    window_s, stride_s = inputs.seconds(window, "--window"), inputs.seconds(stride, "--stride")
+    window_s = inputs.seconds(window, "--window") if window else None
+    stride_s = inputs.seconds(stride, "--stride") if stride else None
     tags = inputs.pairs(tag or [], "--tag")
     with Library(library, model) as opened, output.progress(len(found), "indexing") as advance:
         report = opened.add(
