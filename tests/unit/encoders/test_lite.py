@@ -107,3 +107,19 @@ def test_real_clips_are_recognised_above_chance(lite: LiteEncoder, real_videos: 
     videos = np.concatenate([lite.encode_video(clip.frames[None]) for clip in clips])
     best = (videos @ lite.encode_text(labels).T).argmax(axis=1)
     assert (best == np.arange(len(labels))).mean() >= 0.3
+
+
+def test_a_repeated_frame_is_seen_once(lite: LiteEncoder, monkeypatch: pytest.MonkeyPatch):
+    first, second = np.random.default_rng(1).integers(0, 256, (2, 30, 40, 3), dtype=np.uint8)
+    clip = np.stack([first, first, second, first])[None]
+    alone = np.stack([lite.encode_frames(frame[None, None])[0, 0] for frame in clip[0]])
+    calls: list[int] = []
+    tower = lite._images[0]
+
+    def counted(frame: np.ndarray) -> object:
+        calls.append(1)
+        return tower(frame)
+
+    monkeypatch.setattr(lite, "_images", [counted, *lite._images[1:]])
+    np.testing.assert_array_equal(lite.encode_frames(clip)[0, :, :3560], alone[:, :3560])
+    assert len(calls) == 3
