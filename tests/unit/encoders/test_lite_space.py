@@ -147,3 +147,10 @@ def test_any_scores_give_finite_vectors(space: ObjectSpace, logits: Any):
 def test_the_order_of_frames_does_not_matter(space: ObjectSpace):
     logits = np.random.default_rng(0).normal(size=(1, 6, 1000)).astype(np.float32) * 3
     np.testing.assert_allclose(space.video(logits), space.video(logits[:, ::-1]), atol=1e-6)
+
+
+def test_many_texts_equal_single_ones(space: ObjectSpace):
+    texts = [f"carrying {n} boxes" for n in range(70)] + ["carrying 3 boxes", ""]
+    many = space.text(texts)
+    for row in (0, 3, 41, 69, 70, 71):
+        np.testing.assert_array_equal(many[row], space.text([texts[row]])[0])
