@@ -1,7 +1,7 @@
 """What the 1000 objects of ImageNet mean in words, as MiniLM vectors of their sentences.
 
 The sentences are the bank ``imagenet_objects``. Their vectors ship beside it, rounded to steps of
-0.01 (an error of 0.003 in a cosine), because computing them takes 15 s; for another bank or another
+0.01 (an error of 0.003 in a cosine), because computing them takes 20 s; for another bank or another
 text tower they are computed once and cached.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from vlar.types import Float32
 BANK = "imagenet_objects"
 KINDS = ("name", "activity", "scene", "also")
 _STEP = 0.01
-_SEED_PARTS = 2
+_SEED_PARTS = 3  # files below 1 MB each
 
 EmbedTexts = Callable[[Sequence[str]], Float32]
 Int8 = npt.NDArray[np.int8]
@@ -70,6 +71,23 @@ def load_anchors(embed: EmbedTexts, tower_hash: str, cache_folder: str) -> Ancho
     return _unpack(packed, digest)
 
 
+def phrases(kind: str) -> list[tuple[int, str]]:
+    """(object number, phrase) of one kind, in the order of the objects.
+
+    Scenes and ``also`` are lists; each of their parts stands alone, because the vector of a list
+    blurs what is in it.
+    """
+    from vlar.text.bank import load_bank
+
+    pairs: list[tuple[int, str]] = []
+    for number, entry in enumerate(load_bank(BANK).entries):
+        texts = (entry.text,) if kind == "name" else entry.describe(kind)
+        for text in texts:
+            parts = re.split(r"[;,]", text) if kind in ("scene", "also") else [text]
+            pairs += [(number, part.strip()) for part in parts if part.strip()]
+    return pairs
+
+
 def write_packaged(folder: Path, embed: EmbedTexts, tower_hash: str) -> None:
     """Write the files that ship beside the bank; run it when the bank was changed."""
     bank = resources.find("text_banks", BANK, ".json")
@@ -105,17 +123,10 @@ def _packaged(folder: Path, digest: str) -> dict[str, Any] | None:
 
 
 def _pack(embed: EmbedTexts) -> bytes:
-    from vlar.text.bank import load_bank
-
-    entries = load_bank(BANK).entries
     packed: dict[str, Any] = {}
     with ThreadPoolExecutor() as pool:  # the runtime releases the lock; the order stays
         for kind in KINDS:
-            pairs = [
-                (number, text)
-                for number, entry in enumerate(entries)
-                for text in ((entry.text,) if kind == "name" else entry.describe(kind))
-            ]
+            pairs = phrases(kind)
             vectors = np.concatenate(list(pool.map(embed, [[text] for _, text in pairs])))
             packed[kind] = np.round(vectors / _STEP).astype(np.int8)
             packed[f"{kind}_objects"] = np.array([n for n, _ in pairs], dtype=np.int16)
