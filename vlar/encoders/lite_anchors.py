@@ -27,6 +27,7 @@ from vlar.types import Float32
 BANK = "imagenet_objects"
 KINDS = ("name", "activity", "scene", "also")
 _STEP = 0.01
+_RULE = 2  # raise it when phrases or rounding change: kept vectors are then made again
 _SEED_PARTS = 3  # files below 1 MB each
 
 EmbedTexts = Callable[[Sequence[str]], Float32]
@@ -59,7 +60,7 @@ def load_anchors(embed: EmbedTexts, tower_hash: str, cache_folder: str) -> Ancho
         cache_folder: Below vlar's cache folder.
     """
     bank = resources.find("text_banks", BANK, ".json")
-    digest = hashlib.sha256(bank.read_bytes() + tower_hash.encode()).hexdigest()
+    digest = _digest(bank, tower_hash)
     packed = _packaged(bank.parent, digest)
     if packed is None:
         name = f"anchors-{digest[:16]}.npz"
@@ -91,12 +92,16 @@ def phrases(kind: str) -> list[tuple[int, str]]:
 def write_packaged(folder: Path, embed: EmbedTexts, tower_hash: str) -> None:
     """Write the files that ship beside the bank; run it when the bank was changed."""
     bank = resources.find("text_banks", BANK, ".json")
-    digest = hashlib.sha256(bank.read_bytes() + tower_hash.encode()).hexdigest()
+    digest = _digest(bank, tower_hash)
     with np.load(io.BytesIO(_pack(embed)), allow_pickle=False) as archive:
         packed = dict(archive)
     for part in range(_SEED_PARTS):
         content = {k: v if v.ndim == 1 else v[part::_SEED_PARTS] for k, v in packed.items()}
         np.savez_compressed(_part(folder, part), digest=np.array(digest), **content)
+
+
+def _digest(bank: Path, tower_hash: str) -> str:
+    return hashlib.sha256(bank.read_bytes() + f"{tower_hash}/{_RULE}".encode()).hexdigest()
 
 
 def _part(folder: Path, part: int) -> Path:
