@@ -56,7 +56,8 @@ class Adapter(Encoder):
 
     def state_dict(self) -> dict[str, Float32]:
         """The adapter's own parameters by name; nothing of the encoder."""
-        return {name: t.detach().cpu().numpy() for name, t in self.module.state_dict().items()}
+        state = self.module.state_dict()
+        return {name: t.detach().float().cpu().numpy() for name, t in state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what ``state_dict`` returned.

@@ -61,7 +61,7 @@ class TcClip(Adapter, ConditionedText):
             words[1:end].tolist()[: len(config.prompt_phrase.split())],
             towers.log_scale,
         )
-        self.network.parts.to(towers.device).requires_grad_(False)
+        self.network.parts.to(towers.device, towers.dtype).requires_grad_(False)
         self.dim, self.frame_dim = encoder.dim, encoder.frame_dim
         self.n_frames = config.n_frames
         self.max_tokens = min(encoder.max_tokens, config.max_tokens or encoder.max_tokens)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.tc_clip.config import TcClipConfig
 from vlar.adapters.tc_clip.merge import Merged, merge, n_seeds, pick_seeds
@@ -88,15 +89,14 @@ class _Step:
     def full(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B T, L, D) to the tokens and the context (B, k, D) behind the block."""
         block = self.block
-        projected = block.project(block.ln_1(x))
-        query, local = projected.split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
-        key, value = self._keys(local)
+        normed, shared = block.ln_1(x), self._shared()
+        query, local = block.project(normed).split((x.shape[-1], 2 * x.shape[-1]), dim=-1)
+        key, value = self._keys(local, shared)
         bias = self._bias(x.shape[1], query)
-        query = block.split_heads(query)
-        change = block.mix(query, key, value, bias)
+        change = block.mix(block.split_heads(query), key, value, bias)
         self._note("attn_out", change)
         x = add(x, change)
-        picked = self._pick(query[:, :, :1], key, bias, x.shape[1])
+        picked = self._pick(normed, shared)
         seeds = x[torch.arange(len(x), device=x.device)[:, None], picked + 1]
         merged = self._merge(seeds)
         context = block.feed(merged.tokens)
@@ -108,8 +108,8 @@ class _Step:
     def last(self, x: Tensor, *, with_context: bool) -> tuple[Tensor, Tensor | None]:
         """As ``full`` for the class rows alone: (B T, 1, D), and the context if it is wanted."""
         block = self.block
-        normed = block.ln_1(x)
-        key, value = self._keys(block.project(normed, 1, 3))
+        normed, shared = block.ln_1(x), self._shared()
+        key, value = self._keys(block.project(normed, 1, 3), shared)
         query = block.split_heads(block.project(normed[:, :1], 0, 1))
         bias = self._bias(x.shape[1], query)
         first = block.feed(x[:, :1] + block.mix(query, key, value, bias))
@@ -117,17 +117,21 @@ class _Step:
             return first, None
         # What the text side reads gives the tower no gradient if the gradient is stopped.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.stop_gradient):
-            picked = self._pick(query, key, bias, x.shape[1])
+            picked = self._pick(normed, shared)
             rows = torch.arange(len(x), device=x.device)[:, None], picked + 1
             query = block.split_heads(block.project(normed[rows], 0, 1))
             seeds = x[rows] + block.mix(query, key, value, bias)
             return first, block.feed(self._merge(seeds).tokens)
 
-    def _keys(self, local: Tensor) -> tuple[Tensor, Tensor]:
+    def _shared(self) -> Tensor | None:
+        """``ln_1`` of the context tokens of the block before, (B, k, D)."""
+        return None if self.context is None else self.block.ln_1(self.context)
+
+    def _keys(self, local: Tensor, shared: Tensor | None) -> tuple[Tensor, Tensor]:
         """Keys and values (B T, H, L + k, D / H) from the frames' own (B T, L, 2 D)."""
-        if self.context is not None:
-            shared = self.block.project(self.block.ln_1(self.context), 1, 3)
-            shared = shared[:, None].expand(-1, self.n_frames, -1, -1)
+        if shared is not None:
+            shared = self.block.project(shared, 1, 3)[:, None]
+            shared = shared.expand(-1, self.n_frames, -1, -1)
             frames = local.unflatten(0, (self.batch, self.n_frames))
             local = torch.cat([frames, shared], dim=2).flatten(0, 1)
         key, value = local.chunk(2, dim=-1)
@@ -143,13 +147,28 @@ class _Step:
         return torch.cat([extra.new_zeros(1, len(table), 1, n_local), extra], dim=-1)
 
     @torch.no_grad()
-    def _pick(self, query: Tensor, key: Tensor, bias: Tensor | None, n_local: int) -> Tensor:
-        """Seeds (B T, s) from the class rows (B T, H, 1, D / H), in float32."""
-        with torch.autocast(query.device.type, enabled=False):
-            logits = (query.float() * query.shape[-1] ** -0.5) @ key.float().transpose(-1, -2)
-            logits = logits if bias is None else logits + bias.float()
-            attention = logits.softmax(dim=-1).mean(dim=1)[:, 0, 1:n_local]
-        picked = pick_seeds(attention, n_seeds(n_local - 1, self.config.seed_fraction))
+    def _pick(self, normed: Tensor, shared: Tensor | None) -> Tensor:
+        """Seeds (B T, s) by the class row's attention over ``ln_1`` of tokens (B T, L, D).
+
+        In float32 whatever the products around it run in. The key projection is folded into the
+        class query, so no key is computed twice; its bias is common to all keys and drops out.
+        """
+        block, heads = self.block, self.block.heads
+        with torch.autocast(normed.device.type, enabled=False):
+            normed = normed.float()
+            weight, bias = (None if part is None else part.float() for part in block.in_proj(0, 1))
+            query = F.linear(normed[:, 0], weight, bias).unflatten(-1, (heads, -1)).transpose(0, 1)
+            folded = query @ block.in_proj(1, 2)[0].float().unflatten(0, (heads, -1))  # (H, B T, D)
+            folded = folded.permute(1, 2, 0) * query.shape[-1] ** -0.5
+            logits = normed @ folded
+            if shared is not None and self.table is not None:
+                table = self.table.float()
+                folded = folded.unflatten(0, (self.batch, self.n_frames)).transpose(1, 2).flatten(2)
+                context = (shared.float() @ folded).unflatten(-1, (self.n_frames, heads))
+                context = context + (table[..., 1] - table[..., 0]).view(heads)
+                logits = torch.cat([logits, context.transpose(1, 2).flatten(0, 1)], dim=1)
+            attention = logits.softmax(dim=1).mean(dim=-1)[:, 1 : normed.shape[1]]
+        picked = pick_seeds(attention, n_seeds(attention.shape[1], self.config.seed_fraction))
         self._note("cls_attn", attention)
         self._note("seed_index", picked)
         return picked

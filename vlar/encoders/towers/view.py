@@ -95,7 +95,7 @@ class BlockView:
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return x + self.mlp(self.ln_2(x))
         flat = x.reshape(-1, x.shape[-1])
-        for part in flat.split(_MLP_ROWS):
+        for part in flat.tensor_split(-(-len(flat) // _MLP_ROWS)):  # equal parts, rounded up
             part.add_(self.mlp(self.ln_2(part)))
         return flat.view(x.shape)
 

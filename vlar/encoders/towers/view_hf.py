@@ -77,6 +77,8 @@ def _blocks(layers: Any, config: Any) -> tuple[BlockView, ...]:
 def _joined(attention: Any) -> Callable[[int, int], tuple[Tensor, Tensor | None]]:
     def rows(first: int, last: int) -> tuple[Tensor, Tensor | None]:
         parts: list[nn.Linear] = [attention.q_proj, attention.k_proj, attention.v_proj][first:last]
+        if len(parts) == 1:
+            return parts[0].weight, parts[0].bias
         weight = torch.cat([part.weight for part in parts])
         return weight, torch.cat([part.bias for part in parts])
 
