@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +11,6 @@ from tests.unit.adapters import golden
 from vlar.adapters.tc_clip import TcClip
 from vlar.adapters.tc_clip.checkpoint import split
 from vlar.adapters.tc_clip.merge import merge, merge_schedule
-from vlar.adapters.tc_clip.network import TcClipNetwork
 from vlar.training.tc_clip import parameter_groups
 
 A = golden.tensors("a")
@@ -127,31 +124,19 @@ def test_merging_alone(case: int) -> None:
     assert torch.allclose(merged.tokens, data[f"case{case}.merged"], rtol=0, atol=1e-5)
 
 
-def trainable(adapter: TcClip) -> tuple[TcClipNetwork, dict[str, torch.nn.Parameter]]:
-    """A copy that may be trained, and its parameters by their own names."""
-    twin = TcClip(copy.deepcopy(adapter.encoder), adapter.config)
-    towers = twin.encoder.towers.rebuild(copy.deepcopy(adapter.encoder.towers.model))
-    twin.encoder.towers = towers
-    twin = TcClip(twin.encoder, adapter.config)
-    twin.load_state_dict(adapter.state_dict())
-    twin.module.requires_grad_(True)
-    towers.model.requires_grad_(True)
-    named = dict(twin.module.named_parameters()) | dict(towers.model.named_parameters())
-    return twin.network, named
+@pytest.fixture
+def tuned(adapter: TcClip) -> TcClip:
+    """The golden model on a copy of its towers that may be trained."""
+    twin = TcClip.attach(adapter.encoder, {**adapter.settings, "tune_towers": True})
+    twin.network.parts.load_state_dict(adapter.network.parts.state_dict())
+    return twin
 
 
-def golden_names(named: dict[str, torch.nn.Parameter], of: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by the reference's names, brought to ours (packed projections joined)."""
-    towers, own = split(of, (3,))
-    assert set(towers | own) <= set(named)
-    return towers | own
-
-
-def test_loss_and_gradients(adapter: TcClip) -> None:
+def test_loss_and_gradients(tuned: TcClip) -> None:
     path = golden.shared_file("grad_a.safetensors")
     data = load_file(path) if path else golden.tensors("grad_a")
-    network, named = trainable(adapter)
-    logits = network.logits(data["in.mixed_frames"], ids())
+    named = dict(tuned.trainable())
+    logits = tuned.network.logits(data["in.mixed_frames"], ids())
     loss = -(data["in.targets"] * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
     loss.backward()
     assert loss.item() == pytest.approx(golden.facts("grad_a")["loss"], abs=1e-5)
@@ -170,18 +155,18 @@ def test_loss_and_gradients(adapter: TcClip) -> None:
     assert checked == (143 if path else 124)
 
 
-def test_one_optimiser_step(adapter: TcClip) -> None:
+def test_one_optimiser_step(tuned: TcClip) -> None:
     data, told = golden.tensors("grad_a"), golden.facts("grad_a")["optimizer"]
-    network, named = trainable(adapter)
+    named = dict(tuned.trainable())
     optimiser = torch.optim.AdamW(
         parameter_groups(named.items(), told["lr_base"], told["weight_decay"]),
         betas=tuple(told["betas"]),
         eps=told["eps"],
     )
     counts = [sum(p.numel() for p in group["params"]) for group in optimiser.param_groups]
-    # Token embeddings are constants; the other counts are the reference's.
+    # The reference keeps the token embedding as constants too; the counts are its own.
     assert counts == [372765, 192 + 28368]
-    logits = network.logits(data["in.mixed_frames"], ids())
+    logits = tuned.network.logits(data["in.mixed_frames"], ids())
     (-(data["in.targets"] * logits.log_softmax(dim=-1)).sum(dim=-1).mean()).backward()
     optimiser.step()
     steps = {name[11:]: value for name, value in data.items() if name.startswith("after_step.")}

@@ -49,10 +49,11 @@ class TcClip(Adapter, ConditionedText):
         """Use ``attach`` or ``from_spec``; this takes an encoder that shows its blocks."""
         from vlar.adapters.tc_clip.network import build
 
-        towers = encoder.towers
+        self.encoder, self.config, self.name = encoder, config, name
+        self._inner = _twin(encoder) if config.tune_towers else encoder
+        towers = self._inner.towers
         words = towers.tokens.ids([phrase(config)], encoder.max_tokens)[0]
         end = int(towers.text_view().end(words[None])[0])
-        self.encoder, self.config, self.name = encoder, config, name
         self.network = build(
             towers.vision_view(),
             towers.text_view(),
@@ -117,8 +118,12 @@ class TcClip(Adapter, ConditionedText):
 
     @property
     def module(self) -> nn.Module:
-        """Bias tables, prompt vectors and prompting layers."""
-        return self.network.parts
+        """Bias tables, prompt vectors and prompting layers; the towers where they are tuned."""
+        from torch import nn
+
+        if not self.config.tune_towers:
+            return self.network.parts
+        return nn.ModuleDict({"parts": self.network.parts, "towers": self._inner.towers.model})
 
     def refresh(self) -> None:
         """Forget the class sets and take the fingerprint anew."""
@@ -130,6 +135,21 @@ class TcClip(Adapter, ConditionedText):
         self.logit_scale = float(self.network.log_scale().exp())
         settings = json.dumps(self.settings, sort_keys=True)
         self.fingerprint = weights_hash(self.module, self.encoder.fingerprint + settings)
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        """Switch gradients on and name what is trained, for ``training.tc_clip``.
+
+        Call ``refresh`` when the training is over.
+        """
+        towers = self._inner.towers.model if self.config.tune_towers else None
+        named = list(self.network.parts.named_parameters())
+        if towers is not None:
+            # The token embedding only ever fills constants; the original leaves it out as well.
+            inner = towers.named_parameters()
+            named += [(n, p) for n, p in inner if not n.endswith("token_embedding.weight")]
+        for _, parameter in named:
+            parameter.requires_grad_(True)
+        return named
 
     def encode_frames(self, frames: UInt8) -> Float32:
         """(N, T, H, W, 3) uint8 to (N, T, D) float32, not normalised; any T."""
@@ -160,7 +180,7 @@ class TcClip(Adapter, ConditionedText):
         if not texts or not len(context):
             return np.zeros((len(context), len(texts), self.dim), np.float32)
         levels = self.network.parts.levels()
-        towers = self.encoder.towers
+        towers = self._inner.towers
         rows: list[Float32] = []
         with torch.inference_mode():
             tokens = torch.from_numpy(np.asarray(context, np.float32))
@@ -179,7 +199,7 @@ class TcClip(Adapter, ConditionedText):
     def token_ids(self, texts: Sequence[str]) -> Tensor:
         """Prompts of the texts as ids (C, L), for training."""
         prompts = [prompt(text, self.config) for text in texts]
-        return self.encoder.token_ids(prompts, self.max_tokens)
+        return self._inner.token_ids(prompts, self.max_tokens)
 
     def _encode(self, frames: UInt8, *, context: bool) -> EncodedWindows:
         import torch
@@ -190,7 +210,7 @@ class TcClip(Adapter, ConditionedText):
         features: list[Float32] = []
         tokens: list[Float32] = []
         with torch.inference_mode():
-            for pixels in self.encoder.windows(frames):
+            for pixels in self._inner.windows(frames):
                 seen = self.network.encode(pixels, context=context)
                 features.append(seen.frames.float().cpu().numpy())
                 if context:
@@ -208,6 +228,14 @@ class TcClip(Adapter, ConditionedText):
                 self._sets.popitem(last=False)
         self._sets.move_to_end(key)
         return self._sets[key]
+
+
+def _twin(encoder: TorchEncoder) -> TorchEncoder:
+    """The same encoder on a copy of its model."""
+    import copy
+
+    towers = encoder.towers.rebuild(copy.deepcopy(encoder.towers.model))
+    return TorchEncoder(towers, encoder.name, n_frames=encoder.n_frames)
 
 
 def _number(name: str, text: str, kind: type[int] | type[float]) -> float:

@@ -26,6 +26,8 @@ class TcClipConfig:
         split_capitals: Put a blank before every capital letter of a label (``ApplyEyeMakeup``),
             as the original does on every data set.
         n_frames: T the model was trained with; any T works.
+        tune_towers: Work on a copy of the towers that is trained and saved with the adapter, as the
+            original does; else the towers stay as they are and only the added parts train.
     """
 
     seed_fraction: float = 0.3
@@ -38,6 +40,7 @@ class TcClipConfig:
     max_tokens: int | None = None
     split_capitals: bool = True
     n_frames: int = 16
+    tune_towers: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.seed_fraction <= 1:

@@ -27,6 +27,9 @@ _CONFIG = "open_clip_config.json"
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
+# What open_clip raises where weights and architecture do not go together.
+_LOADING = (OSError, RuntimeError, ValueError, AssertionError, LookupError, AttributeError)
+
 
 def load(
     target: str,
@@ -251,13 +254,13 @@ def _clear_errors(what: str) -> Iterator[None]:
             f"{what} holds more than tensors and was not loaded (nothing in it was run); "
             "save its state_dict as safetensors"
         ) from error
-    except (OSError, RuntimeError, ValueError) as error:
+    except _LOADING as error:
         raise _explained(what, error) from error
 
 
 def _explained(what: str, error: Exception) -> ModelError:
     text = " ".join(str(error).split())
-    if "state_dict" in text or "size mismatch" in text:
+    if "state_dict" in text or isinstance(error, AssertionError):
         return ModelError(f"the weights of {what} do not fit the architecture: {text[:300]}")
     if "Failed to download" in text or "offline" in text.lower() or "connect" in text.lower():
         return hub.offline(what, "the repository it names", text[:200])

@@ -6,6 +6,7 @@ PIL's and 3 to 5 times cheaper.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -27,8 +28,12 @@ class Pixels:
         mean: Per RGB channel, for values scaled to 0..1.
         std: Per RGB channel.
         fit: ``crop`` resizes until the frame covers the size and takes the centre; ``squash``
-            ignores the aspect ratio.
+            ignores the aspect ratio; ``patches`` keeps it and takes the largest size of at most
+            ``max_patches`` patches (height and width then only say how large that is).
         interpolation: ``bicubic`` or ``bilinear``.
+        shorter: For ``crop``: resize the shorter side to this before the cut; 0 means the size.
+        patch: For ``patches``: pixels of a patch's side.
+        max_patches: For ``patches``.
     """
 
     height: int
@@ -37,6 +42,9 @@ class Pixels:
     std: tuple[float, float, float]
     fit: str = "crop"
     interpolation: str = "bicubic"
+    shorter: int = 0
+    patch: int = 0
+    max_patches: int = 0
 
     def to_dict(self) -> JsonDict:
         """For the fingerprint."""
@@ -78,6 +86,29 @@ def to_pixels(
 def _resized(height: int, width: int, wanted: Pixels) -> tuple[int, int]:
     if wanted.fit == "squash":
         return wanted.height, wanted.width
-    if height * wanted.width >= width * wanted.height:  # too tall: the width decides
-        return max(wanted.height, int(height * wanted.width / width)), wanted.width
-    return wanted.height, max(wanted.width, int(width * wanted.height / height))
+    if wanted.fit == "patches":
+        return patch_size_fit(height, width, wanted.patch, wanted.max_patches)
+    low, wide = (wanted.shorter or wanted.height), (wanted.shorter or wanted.width)
+    if height * wide >= width * low:  # too tall: the width decides
+        return max(low, int(height * wide / width)), wide
+    return low, max(wide, int(width * low / height))
+
+
+def patch_size_fit(height: int, width: int, patch: int, max_patches: int) -> tuple[int, int]:
+    """The largest size in whole patches that keeps the aspect ratio: SigLIP 2 NaFlex's rule.
+
+    >>> patch_size_fit(480, 640, 16, 256)
+    (224, 288)
+    """
+
+    def sides(scale: float) -> tuple[int, int]:
+        rows = max(1, math.ceil(height * scale / patch))
+        return rows, max(1, math.ceil(width * scale / patch))
+
+    low, high = 1e-6, 100.0
+    while high - low >= 1e-5:
+        middle = (low + high) / 2
+        rows, columns = sides(middle)
+        low, high = (middle, high) if rows * columns <= max_patches else (low, middle)
+    rows, columns = sides(low)
+    return rows * patch, columns * patch
