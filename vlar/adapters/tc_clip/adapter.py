@@ -132,7 +132,7 @@ class TcClip(Adapter, ConditionedText):
         from vlar.encoders.towers.model import weights_hash
 
         self._sets.clear()
-        self.logit_scale = float(self.network.log_scale().exp())
+        self.logit_scale = float(self.network.log_scale().detach().exp())
         settings = json.dumps(self.settings, sort_keys=True)
         self.fingerprint = weights_hash(self.module, self.encoder.fingerprint + settings)
 

@@ -58,6 +58,8 @@ def encode(
     """
     batch, n_frames = videos.shape[:2]
     x = view.embed(videos.flatten(0, 1))
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.float()  # what seeds are picked and merged from keeps its precision
     context: Tensor | None = None
     wanted: dict[int, Tensor] = {}
     last = len(view.blocks) - 1
