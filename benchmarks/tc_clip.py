@@ -39,8 +39,9 @@ def build() -> tuple[TorchEncoder, TcClip]:
 
 
 def labels(count: int) -> list[str]:
-    verbs = "opening closing holding throwing washing cutting lifting".split()
-    things = "door bottle ball plate apple book rope chair phone shoe lamp bag drum kite tyre".split()
+    verbs = ["opening", "closing", "holding", "throwing", "washing", "cutting", "lifting"]
+    things = ["door", "bottle", "ball", "plate", "apple", "book", "rope", "chair", "phone", "shoe"]
+    things += ["lamp", "bag", "drum", "kite", "tyre"]
     names = [f"{verb} the {thing}" for verb in verbs for thing in things]
     return [names[i % len(names)] + ("" if i < len(names) else f" {i}") for i in range(count)]
 
@@ -143,7 +144,9 @@ def classify(rounds: int, n_classes: int) -> None:
 
 
 def memory() -> None:
-    print("\nPeak resident memory of a fresh process, MiB (1, then 4 videos of 8 frames in a batch)")
+    print(
+        "\nPeak resident memory of a fresh process, MiB (1, then 4 videos of 8 frames in a batch)"
+    )
     for batch in (1, 4):
         peaks = {
             arm: int(

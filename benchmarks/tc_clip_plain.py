@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.tc_clip.config import TcClipConfig
 from vlar.adapters.tc_clip.merge import merge_schedule
@@ -38,7 +38,7 @@ def encode_videos(
 def _vision_block(
     block: Any, table: Tensor | None, config: TcClipConfig, x: Tensor, context: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    batch, n_frames, n_local, width = x.shape
+    _, n_frames, n_local, width = x.shape
     heads = block.attn.num_heads
     keys = x
     if context is not None:
@@ -66,9 +66,7 @@ def _vision_block(
     count = max(1, int((n_local - 1) * config.seed_fraction))
     picked = scores.argsort(dim=-1, descending=True, stable=True)[..., :count]
     seeds = x[:, :, 1:].gather(2, picked[..., None].expand(-1, -1, -1, width)).flatten(1, 2)
-    merged = torch.stack(
-        [_merge(one, config.context_tokens, config.merge_step) for one in seeds]
-    )
+    merged = torch.stack([_merge(one, config.context_tokens, config.merge_step) for one in seeds])
     merged = merged + block.mlp(block.ln_2(merged))
     return x + block.mlp(block.ln_2(x)), merged
 

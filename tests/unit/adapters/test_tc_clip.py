@@ -48,7 +48,9 @@ def small(
             quick_gelu=True,
         ).eval().requires_grad_(False)  # fmt: skip
         vision, text = view_openclip.vision_view(clip), view_openclip.text_view(clip)
-        network = build(vision, text, config, joint, [320, 1125, 539, 320], lambda: clip.logit_scale)
+        network = build(
+            vision, text, config, joint, [320, 1125, 539, 320], lambda: clip.logit_scale
+        )
         for table in network.parts.bias_tables.values():
             torch.nn.init.normal_(table, std=0.7)
     network.parts.requires_grad_(False)
@@ -89,9 +91,7 @@ def test_any_shape_equals_the_formulas_without_shortcuts(
 
 def test_gradients_equal_those_without_shortcuts() -> None:
     """With two levels and the gradient let through, so that every path carries some."""
-    config = TcClipConfig(
-        context_tokens=6, merge_step=3, prompt_levels=(2, 3), stop_gradient=False
-    )
+    config = TcClipConfig(context_tokens=6, merge_step=3, prompt_levels=(2, 3), stop_gradient=False)
     clip, network = small(32, 3, 3, config)
     for module in (clip, network.parts):
         module.requires_grad_(True)
@@ -111,7 +111,8 @@ def test_gradients_equal_those_without_shortcuts() -> None:
     ours = grads(network.logits(videos, ids))
     wanted = grads(plain.logits(clip, network.parts, config, videos, ids))
     for (name, _), got, right in zip(named, ours, wanted, strict=True):
-        assert got is not None and right is not None, name
+        assert got is not None, name
+        assert right is not None, name
         assert (got - right).abs().max() <= 2e-4 * right.abs().max() + 1e-6, name
 
 
@@ -340,7 +341,7 @@ def test_a_wrong_pairing_is_a_clear_error() -> None:
     class Other:
         name = "lite"
 
-    with pytest.raises(ModelError, match="needs vit_blocks.*'lite' shows none"):
+    with pytest.raises(ModelError, match=r"needs vit_blocks.*'lite' shows none"):
         TcClip.attach(Other())  # type: ignore[arg-type]
 
 

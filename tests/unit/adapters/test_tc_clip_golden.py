@@ -43,15 +43,15 @@ def test_every_block_picks_and_merges_as_the_reference(
     assert torch.equal(got("context_size"), wanted("context_size"))
     assert torch.allclose(got("cls_attn").view(2, 4, -1), wanted("cls_attn"), rtol=0, atol=1e-5)
     assert torch.allclose(got("context_pre_ffn"), wanted("context_pre_ffn"), rtol=0, atol=1e-4)
-    assert torch.allclose(got("attn_out").flatten(0, 1).view(2, 68, 64), wanted("attn_out"), atol=1e-4)
+    assert torch.allclose(
+        got("attn_out").flatten(0, 1).view(2, 68, 64), wanted("attn_out"), atol=1e-4
+    )
     out = torch.cat([got("out").reshape(2, -1, 64), got("context_out")], dim=1)
     assert torch.allclose(out, wanted("out"), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("block", range(4))
-def test_context_tokens_come_from_the_same_patches(
-    recorded: dict[str, Tensor], block: int
-) -> None:
+def test_context_tokens_come_from_the_same_patches(recorded: dict[str, Tensor], block: int) -> None:
     source = torch.zeros(2, 8, 64)
     patches = recorded[f"block{block}.seed_index"].view(2, 4, -1)
     patches = (patches + 16 * torch.arange(4)[:, None]).flatten(1)

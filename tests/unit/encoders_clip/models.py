@@ -152,9 +152,10 @@ def save_xclip(folder: Path) -> Any:
     config = XCLIPConfig(
         text_config={**TEXT, "vocab_size": 49408, "max_position_embeddings": 16,
                      "eos_token_id": 49407, "bos_token_id": 49406},
-        vision_config={**VISION, "num_frames": 4, "mit_hidden_size": 20, "mit_intermediate_size": 40,
-                       "mit_num_hidden_layers": 1, "mit_num_attention_heads": 2,
-                       "drop_path_rate": 0.0},
+        vision_config={
+            **VISION, "num_frames": 4, "mit_hidden_size": 20, "mit_intermediate_size": 40,
+            "mit_num_hidden_layers": 1, "mit_num_attention_heads": 2, "drop_path_rate": 0.0,
+        },
         projection_dim=20,
         prompt_num_attention_heads=2,
     )  # fmt: skip

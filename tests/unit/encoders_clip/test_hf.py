@@ -110,9 +110,7 @@ def test_naflex_sizes_are_the_library_s(size: tuple[int, int]) -> None:
 
 
 @torch.no_grad()
-def test_xclip_equals_its_own_forward(
-    xclip: tuple[XClipEncoder, Any], frames: np.ndarray
-) -> None:
+def test_xclip_equals_its_own_forward(xclip: tuple[XClipEncoder, Any], frames: np.ndarray) -> None:
     encoder, model = xclip
     assert encoder.frames_fixed
     assert encoder.n_frames == 4
@@ -146,7 +144,9 @@ def test_windows_do_not_depend_on_their_company(
     xclip: tuple[XClipEncoder, Any], frames: np.ndarray
 ) -> None:
     encoder = xclip[0]
-    np.testing.assert_array_equal(encoder.encode_video(frames)[1:2], encoder.encode_video(frames[1:2]))
+    np.testing.assert_array_equal(
+        encoder.encode_video(frames)[1:2], encoder.encode_video(frames[1:2])
+    )
 
 
 def test_missing_weights_are_an_error_not_a_random_start(
@@ -168,7 +168,7 @@ def test_wrong_places_say_what_to_do(clip: tuple[Path, Any], tmp_path: Path) -> 
         load_encoder(f"hf:{tmp_path}")
     with pytest.raises(ModelError, match="neither a folder nor ORG/NAME"):
         load_encoder("hf:some/where/else")
-    with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set.*hf download openai/clip"):
+    with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE is set.*hf download openai/clip"):
         load_encoder("hf:openai/clip-vit-base-patch16")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}), "utf-8")
     with pytest.raises(ModelError, match="'bert' family; vlar reads clip"):

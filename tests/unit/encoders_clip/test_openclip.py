@@ -92,14 +92,18 @@ def test_towers_without_a_block_view_run_as_they_are(
 
 @torch.no_grad()
 def test_a_timm_tower_with_a_sigmoid_head(tmp_path: Path, frames: np.ndarray) -> None:
-    """The shape of SigLIP and PE-Core in open_clip: a tower of timm, text read at the last token."""
+    """The shape of SigLIP and PE-Core: a tower of timm, text read at the last token."""
     config = {
         "embed_dim": 192,
         "init_logit_bias": -10.0,
-        "vision_cfg": {"image_size": 224, "timm_model_name": "vit_tiny_patch16_224", "timm_pool": "map",
-                       "timm_proj": "none", "timm_model_pretrained": False},
-        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 2,
-                     "no_causal_mask": True, "pool_type": "last", "proj_bias": True},
+        "vision_cfg": {
+            "image_size": 224, "timm_model_name": "vit_tiny_patch16_224", "timm_pool": "map",
+            "timm_proj": "none", "timm_model_pretrained": False,
+        },
+        "text_cfg": {
+            "context_length": 16, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 2,
+            "no_causal_mask": True, "pool_type": "last", "proj_bias": True,
+        },
     }  # fmt: skip
     model = models.save_openclip(tmp_path, config, custom=True)
     encoder = loaded(str(tmp_path))
@@ -164,7 +168,9 @@ def test_cut_text_is_reported_once_with_what_was_dropped(
     saved: tuple[Path, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     encoder = loaded(str(saved[0]))
-    text = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    text = (
+        "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    )
     with caplog.at_level(logging.WARNING, "vlar"):
         encoder.encode_text(["short", text])
         encoder.encode_text([text])
@@ -179,7 +185,9 @@ def test_nothing_is_reported_when_a_text_just_fits(
     encoder: TorchEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "vlar"):
-        encoder.encode_text(["one two three four five six seven eight nine ten eleven twelve three a"])
+        encoder.encode_text(
+            ["one two three four five six seven eight nine ten eleven twelve three a"]
+        )
     assert not caplog.records
 
 
@@ -198,7 +206,9 @@ def test_files_give_the_same_model(saved: tuple[Path, Any], tmp_path: Path) -> N
 
 def test_loading_is_strict(saved: tuple[Path, Any], tmp_path: Path) -> None:
     folder, _ = saved
-    (tmp_path / "open_clip_config.json").write_bytes((folder / "open_clip_config.json").read_bytes())
+    (tmp_path / "open_clip_config.json").write_bytes(
+        (folder / "open_clip_config.json").read_bytes()
+    )
     with pytest.raises(ModelError, match="but no weights"):
         load_encoder(f"openclip:{tmp_path}")
     state = load_file(folder / "open_clip_model.safetensors")
@@ -208,9 +218,7 @@ def test_loading_is_strict(saved: tuple[Path, Any], tmp_path: Path) -> None:
         load_encoder(f"openclip:{tmp_path}")
 
 
-def test_a_pickle_of_more_than_tensors_is_not_run(
-    saved: tuple[Path, Any], tmp_path: Path
-) -> None:
+def test_a_pickle_of_more_than_tensors_is_not_run(saved: tuple[Path, Any], tmp_path: Path) -> None:
     class Hostile:
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (tmp_path / "ran",)
@@ -280,7 +288,9 @@ def test_names_that_do_not_exist(tmp_path: Path) -> None:
 
 
 def test_without_a_network_the_error_says_what_to_do() -> None:
-    with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE is set.*hf download timm/vit_base_patch16"):
+    with pytest.raises(
+        ModelError, match=r"HF_HUB_OFFLINE is set.*hf download timm/vit_base_patch16"
+    ):
         load_encoder("openclip:ViT-B-16/openai")
 
 
@@ -301,7 +311,9 @@ def test_frozen_and_hashed(encoder: TorchEncoder, frames: np.ndarray) -> None:
     assert not any(p.requires_grad for p in encoder.towers.model.parameters())
 
 
-def test_the_fingerprint_knows_weights_pixels_and_type(saved: tuple[Path, Any], tmp_path: Path) -> None:
+def test_the_fingerprint_knows_weights_pixels_and_type(
+    saved: tuple[Path, Any], tmp_path: Path
+) -> None:
     folder, _ = saved
     first = loaded(str(folder)).fingerprint
     assert loaded(str(folder)).fingerprint == first

@@ -25,7 +25,9 @@ def test_rates(told: str) -> None:
     schedule = UnshiftedCosine.of(plan, wanted["iters_per_epoch"])
     for iteration, (base, tenfold) in wanted["at_iteration"].items():
         if iteration != "initial":
-            assert schedule.rate(int(iteration), plan.learning_rate) == pytest.approx(base, rel=1e-9)
+            assert schedule.rate(int(iteration), plan.learning_rate) == pytest.approx(
+                base, rel=1e-9
+            )
             rate = schedule.rate(int(iteration), 10 * plan.learning_rate)
             assert rate == pytest.approx(tenfold, rel=1e-9)
 

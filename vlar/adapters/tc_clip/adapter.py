@@ -41,7 +41,6 @@ class TcClip(Adapter, ConditionedText):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("vit_blocks",)
-    encoder: TorchEncoder
     network: TcClipNetwork
     config: TcClipConfig
 
@@ -204,7 +203,7 @@ class TcClip(Adapter, ConditionedText):
     def _encode(self, frames: UInt8, *, context: bool) -> EncodedWindows:
         import torch
 
-        self.encoder.check_frames(frames)
+        self._inner.check_frames(frames)
         if frames.shape[0] == 0 or frames.shape[1] == 0:
             raise UsageError(f"no frames to encode: {frames.shape} (N, T, H, W, 3)")
         features: list[Float32] = []

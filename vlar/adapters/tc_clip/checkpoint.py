@@ -144,7 +144,9 @@ def _fill(encoder: TorchEncoder, towers: dict[str, Tensor], weight: float, path:
                 f"{name!r} of {path} is {tuple(tensor.shape)}, of its base {encoder.name} "
                 f"{tuple(target.shape)}; give the CLIP it was trained from as base=..."
             )
-        target.copy_(tensor.to(target) if weight == 1 else torch.lerp(target, tensor.to(target), weight))
+        target.copy_(
+            tensor.to(target) if weight == 1 else torch.lerp(target, tensor.to(target), weight)
+        )
 
 
 def _renewed(encoder: TorchEncoder, name: str) -> TorchEncoder:

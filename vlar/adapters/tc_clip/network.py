@@ -38,14 +38,12 @@ class TcClipNetwork:
     config: TcClipConfig
     log_scale: Callable[[], Tensor]
 
-    def encode(self, videos: Tensor, *, context: bool = True, record: Record | None = None) -> (
-        VisionOutput
-    ):
+    def encode(
+        self, videos: Tensor, *, context: bool = True, record: Record | None = None
+    ) -> VisionOutput:
         """Videos (B, T, 3, height, width) to frame features and, if wanted, context tokens."""
         levels = self.parts.levels() if context else ()
-        return vision.encode(
-            self.vision, self.parts.tables(), self.config, videos, levels, record
-        )
+        return vision.encode(self.vision, self.parts.tables(), self.config, videos, levels, record)
 
     def classes(self, ids: Tensor, record: Record | None = None) -> ClassSet:
         """Token ids (C, L) to what every video shares."""

@@ -66,8 +66,8 @@ class VideoPrompting(nn.Module):
         self.ln_1.load_state_dict(block.ln_1.state_dict())
         self.ln_1_kv.load_state_dict(block.ln_1.state_dict())
         self.ln_2.load_state_dict(block.ln_2.state_dict())
-        self.mlp.c_fc.load_state_dict(block.fc1.state_dict())
-        self.mlp.c_proj.load_state_dict(block.fc2.state_dict())
+        self.mlp.get_submodule("c_fc").load_state_dict(block.fc1.state_dict())
+        self.mlp.get_submodule("c_proj").load_state_dict(block.fc2.state_dict())
 
     def forward(self, prompts: Tensor, context: Tensor) -> Tensor:
         """Prompts (B, n, W) and context tokens (B, k, E) to prompts (B, n, W)."""

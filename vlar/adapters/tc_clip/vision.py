@@ -158,8 +158,9 @@ class _Step:
         block, heads = self.block, self.block.heads
         with torch.autocast(normed.device.type, enabled=False):
             normed = normed.float()
-            weight, bias = (None if part is None else part.float() for part in block.in_proj(0, 1))
-            query = F.linear(normed[:, 0], weight, bias).unflatten(-1, (heads, -1)).transpose(0, 1)
+            weight, bias = block.in_proj(0, 1)
+            query = F.linear(normed[:, 0], weight.float(), None if bias is None else bias.float())
+            query = query.unflatten(-1, (heads, -1)).transpose(0, 1)
             folded = query @ block.in_proj(1, 2)[0].float().unflatten(0, (heads, -1))  # (H, B T, D)
             folded = folded.permute(1, 2, 0) * query.shape[-1] ** -0.5
             logits = normed @ folded

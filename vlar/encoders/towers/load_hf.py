@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -180,7 +180,7 @@ def _pixels(processor: dict[str, Any], config: Any, target: str) -> Pixels:
 
 
 @contextmanager
-def _clear_errors(target: str) -> Iterator[None]:
+def _clear_errors(target: str) -> Generator[None]:
     """Turn what loading raises into one line that says what to do; keep progress bars away."""
     shown = library_logging.is_progress_bar_enabled()
     library_logging.disable_progress_bar()

@@ -6,7 +6,7 @@ import difflib
 import json
 import logging
 import pickle
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def _from_file(path: Path, arch: str | None) -> tuple[nn.Module, str]:
     if arch is None and (path.parent / _CONFIG).is_file():
         source = f"local-dir:{path.parent}"
         with _clear_errors(str(path)), _without_root_log():
-            model = open_clip.create_model(source, load_weights=False, pretrained_text=False)
+            model: Any = open_clip.create_model(source, load_weights=False, pretrained_text=False)
             open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
         return model, source
     if arch is None:
@@ -233,8 +233,8 @@ def _dim(model: Any) -> int:
 
 
 @contextmanager
-def _without_root_log() -> Iterator[None]:
-    """open_clip warns that a model starts random; here it was asked to, or is filled right after."""
+def _without_root_log() -> Generator[None]:
+    """open_clip warns of a random start; here it was asked for, or is filled right after."""
     root = logging.getLogger()
     before = root.disabled
     root.disabled = True
@@ -245,7 +245,7 @@ def _without_root_log() -> Iterator[None]:
 
 
 @contextmanager
-def _clear_errors(what: str) -> Iterator[None]:
+def _clear_errors(what: str) -> Generator[None]:
     """Turn what loading raises into one line that says what to do."""
     try:
         yield

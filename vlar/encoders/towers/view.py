@@ -108,9 +108,7 @@ class BlockView:
         if self.activation != "quick_gelu" or not plain:
             return self.fc2(_ACTIVATIONS[self.activation](self.fc1(normed)))
         flat = normed.reshape(-1, normed.shape[-1])
-        hidden = torch.addmm(
-            self.fc1.bias, flat, self.fc1.weight.t(), beta=_QUICK, alpha=_QUICK
-        )
+        hidden = torch.addmm(self.fc1.bias, flat, self.fc1.weight.t(), beta=_QUICK, alpha=_QUICK)
         hidden = F.silu(hidden, inplace=not torch.is_grad_enabled())
         out = torch.addmm(self.fc2.bias, hidden, self.fc2.weight.t(), alpha=1 / _QUICK)
         return out.view(normed.shape)

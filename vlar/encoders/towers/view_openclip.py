@@ -63,10 +63,8 @@ def _blocks(modules: Any) -> tuple[BlockView, ...]:
 
 def _block(module: Any) -> BlockView:
     attention = module.attn
-    plain = (
-        isinstance(attention, nn.MultiheadAttention)
-        and attention.in_proj_weight is not None
-        and all(isinstance(s, nn.Identity) for s in (module.ls_1, module.ls_2))
+    plain = isinstance(attention, nn.MultiheadAttention) and all(
+        isinstance(s, nn.Identity) for s in (module.ls_1, module.ls_2)
     )
     if not plain:
         raise _no_view("its blocks are not CLIP's plain ones (layer scale or normed queries)")
@@ -85,8 +83,8 @@ def _block(module: Any) -> BlockView:
     )
 
 
-def _packed(attention: nn.MultiheadAttention) -> Callable[[int, int], tuple[Tensor, Tensor | None]]:
-    width = attention.embed_dim
+def _packed(attention: Any) -> Callable[[int, int], tuple[Tensor, Tensor | None]]:
+    width: int = attention.embed_dim
 
     def rows(first: int, last: int) -> tuple[Tensor, Tensor | None]:
         part = slice(first * width, last * width)
