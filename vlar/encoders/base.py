@@ -77,6 +77,8 @@ class Encoder(ABC):
         preprocess: Size, mean and std of the pixels.
         frame_blocks: Parts of the frame features, in order; widths add up to F.
         blocks: Parts of the vector; one block ``joint`` for a plain joint space.
+        templates: Name of the prompt set (``prompts/``) that suits the text tower.
+        licence: Licence of the weights, for the manifest of a saved model.
         fingerprint: Hash of the weights and of every setting that changes a vector.
     """
 
@@ -90,6 +92,8 @@ class Encoder(ABC):
     preprocess: Preprocess
     frame_blocks: tuple[FrameBlock, ...]
     blocks: tuple[Block, ...]
+    templates: str = "plain"
+    licence: str = "unknown"
     fingerprint: str
 
     @abstractmethod

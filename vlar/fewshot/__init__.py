@@ -1,1 +1,46 @@
+"""Few-shot adaptation in closed form: support sets, signatures, heads and the choice among them.
 
+Works on vectors and labels alone; nothing here knows an encoder.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlar.fewshot.base import FewShotHead
+    from vlar.fewshot.novelty import Novelty, fit_novelty
+    from vlar.fewshot.select import Choice, choose
+    from vlar.fewshot.statistics import signature
+    from vlar.fewshot.support import Support, SupportItem, read_support
+
+_HOMES = {
+    "FewShotHead": "base",
+    "Novelty": "novelty",
+    "fit_novelty": "novelty",
+    "Choice": "select",
+    "choose": "select",
+    "signature": "statistics",
+    "Support": "support",
+    "SupportItem": "support",
+    "read_support": "support",
+}
+__all__ = [
+    "Choice",
+    "FewShotHead",
+    "Novelty",
+    "Support",
+    "SupportItem",
+    "choose",
+    "fit_novelty",
+    "read_support",
+    "signature",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that a look at a folder of examples does not import numerics.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vlar.fewshot' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"vlar.fewshot.{_HOMES[name]}"), name)

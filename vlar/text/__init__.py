@@ -1,1 +1,1 @@
-
+"""Names to prompts to descriptions: label lists, template sets and banks."""

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import videos
+
+
+def moving_bar(direction: int):
+    """Frames of a bar that moves left or right over a grey ground."""
+    import numpy as np
+
+    def draw(index: int):
+        picture = np.full((64, 96, 3), 90, np.uint8)
+        left = (20 + direction * 4 * index) % 84
+        picture[20:50, left : left + 12] = (230, 210, 60)
+        return picture
+
+    return draw
+
+
+@pytest.fixture(scope="module")
+def support(tmp_path_factory: pytest.TempPathFactory, demo_clips: dict[str, Path]) -> Path:
+    """Windows of the demo clips (two labels) as a CSV with times."""
+    folder = tmp_path_factory.mktemp("support")
+    rows = [
+        *[(demo_clips["bikes"], "street", start, start + 2) for start in (0, 3, 6)],
+        *[(demo_clips["carphone_pristine"], "phone call", start, start + 1) for start in (0, 1, 2)],
+    ]
+    table = folder / "support.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "start_s", "end_s"])
+        writer.writerows(rows)
+    return table
+
+
+@pytest.fixture(scope="module")
+def adapted(vlar_command, support: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models") / "mine"
+    done = vlar_command("adapt", support, "--out", out, "--json")
+    assert done.code == 0
+    (report,) = done.rows
+    assert report["examples"] == {"phone call": 3, "street": 3}
+    assert report["chosen"]["head"] in {"prototype", "cache", "ridge"}
+    return out
+
+
+def test_an_adapted_model_is_a_folder_without_the_encoder(adapted: Path):
+    assert sorted(path.name for path in adapted.iterdir()) == [
+        "adaptation.safetensors",
+        "vlar.json",
+    ]
+    manifest = json.loads((adapted / "vlar.json").read_text())
+    assert manifest["format"] == 1
+    assert manifest["labels"] == ["phone call", "street"]
+    assert manifest["encoder"]["spec"] == "lite"
+    assert (adapted / "adaptation.safetensors").stat().st_size < 1_000_000
+
+
+def test_it_classifies_with_its_own_labels(vlar_command, adapted: Path, demo_clips):
+    clips = [demo_clips["bikes"], demo_clips["carphone_pristine"]]
+    done = vlar_command("classify", *clips, "--model", adapted, "--json")
+    assert done.code == 0
+    best = [row["predictions"][0]["label"] for row in done.rows]
+    assert best == ["street", "phone call"]
+    assert [row["unknown"] for row in done.rows] == [False, False]
+    for row in done.rows:
+        total = sum(p["probability"] for p in row["predictions"]) + row["unknown_probability"]
+        assert total == pytest.approx(1, abs=1e-4)
+
+
+def test_a_blank_clip_is_unknown_to_it(vlar_command, adapted: Path, tmp_path: Path):
+    blank = videos.make_blank_video(tmp_path / "blank.mp4")
+    done = vlar_command("classify", blank, "--model", adapted, "--json")
+    assert done.rows[0]["unknown"]
+
+
+def test_labels_it_never_saw_are_refused(vlar_command, adapted: Path, demo_clips):
+    clip = demo_clips["bikes"]
+    done = vlar_command("classify", clip, "--model", adapted, "--labels", "street, cooking")
+    assert done.code == 2
+    assert "cooking" in done.advice
+    done = vlar_command("classify", clip, "--model", adapted, "--labels", "street", "--json")
+    assert [p["label"] for p in done.rows[0]["predictions"]] == ["street"]
+
+
+def test_python_gives_what_the_folder_gives(vlar_command, adapted: Path, support: Path, demo_clips):
+    import vlar
+
+    clip = demo_clips["bikes"]
+    from_folder = vlar.load(adapted).classify(clip)
+    fresh = vlar.load().adapt(support).classify(clip)
+    assert from_folder.predictions == fresh.predictions
+    assert from_folder.unknown_probability == fresh.unknown_probability
+
+
+def test_motion_alone_is_learned(vlar_command, tmp_path: Path):
+    for label, direction in (("left", -1), ("right", 1)):
+        folder = tmp_path / "support" / label
+        folder.mkdir(parents=True)
+        for i in range(4):
+            draw = moving_bar(direction)
+            picture = lambda index, draw=draw, i=i: draw(index + 5 * i)  # noqa: E731
+            videos.make_video(folder / f"{i}.mp4", 20, picture=picture)
+    done = vlar_command("adapt", tmp_path / "support", "--out", tmp_path / "m", "--json")
+    assert done.code == 0
+    clips = [
+        videos.make_video(
+            tmp_path / f"{name}.mp4", 20, picture=lambda i, d=d: moving_bar(d)(i + 33)
+        )
+        for name, d in (("a", -1), ("b", 1))
+    ]
+    done = vlar_command("classify", *clips, "--model", tmp_path / "m", "--json")
+    assert [row["predictions"][0]["label"] for row in done.rows] == ["left", "right"]
+
+
+def test_a_broken_example_is_named_and_left_out(vlar_command, tmp_path: Path, demo_clips):
+    for label, clip in (("street", "bikes"), ("rabbit", "bigbuckbunny")):
+        folder = tmp_path / "support" / label
+        folder.mkdir(parents=True)
+        (folder / "fine.mp4").symlink_to(demo_clips[clip])
+    broken = tmp_path / "support" / "street" / "broken.mp4"
+    broken.write_bytes(b"not a video")
+    done = vlar_command("adapt", tmp_path / "support", "--out", tmp_path / "m", "--json")
+    assert done.code == 1
+    assert str(broken) in done.advice
+    assert done.rows[0]["examples"] == {"rabbit": 1, "street": 1}
+
+
+def test_an_existing_model_is_not_overwritten(vlar_command, adapted: Path, support: Path):
+    before = (adapted / "vlar.json").read_bytes()
+    done = vlar_command("adapt", support, "--out", adapted)
+    assert done.code == 2
+    assert "--force" in done.advice
+    assert (adapted / "vlar.json").read_bytes() == before
+    assert vlar_command("adapt", support, "--out", adapted, "--force").code == 0
+
+
+def test_shots_and_method(vlar_command, support: Path, tmp_path: Path):
+    for method in ("prototype", "cache", "ridge"):
+        out = tmp_path / method
+        done = vlar_command(
+            "adapt", support, "--out", out, "--shots", 1, "--method", method, "--json"
+        )
+        assert done.code == 0
+        assert done.rows[0]["examples"] == {"phone call": 1, "street": 1}
+        assert done.rows[0]["chosen"]["head"] == method
+    done = vlar_command("adapt", support, "--out", tmp_path / "x", "--method", "ridg")
+    assert done.code == 2
+    assert "did you mean 'ridge'" in done.advice
+
+
+def test_damaged_model_folders_are_refused(vlar_command, adapted: Path, tmp_path: Path, demo_clips):
+    def broken_copy(name: str, change) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for path in adapted.iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+        change(folder)
+        return folder
+
+    def newer(folder: Path):
+        data = json.loads((folder / "vlar.json").read_text())
+        (folder / "vlar.json").write_text(json.dumps({**data, "format": 99}))
+
+    def other_encoder(folder: Path):
+        data = json.loads((folder / "vlar.json").read_text())
+        data["encoder"]["fingerprint"] = "0" * 64
+        (folder / "vlar.json").write_text(json.dumps(data))
+
+    cases = {
+        "newer": (newer, "update vlar"),
+        "other": (other_encoder, "adapt again"),
+        "cut": (lambda f: (f / "adaptation.safetensors").write_bytes(b"abc"), "adapt again"),
+        "gone": (lambda f: (f / "adaptation.safetensors").unlink(), "adapt again"),
+        "text": (lambda f: (f / "vlar.json").write_text("{"), "adapt again"),
+    }
+    for name, (change, advice) in cases.items():
+        folder = broken_copy(name, change)
+        done = vlar_command("classify", demo_clips["bikes"], "--model", folder)
+        assert done.code == 2
+        assert advice in done.advice
+        assert str(folder) in done.advice or name in ("cut",)
+    done = vlar_command("classify", demo_clips["bikes"], "--model", tmp_path)
+    assert done.code == 2
+    assert "vlar adapt" in done.advice

@@ -1,0 +1,277 @@
+"""Bad input: a line of advice, the other files still done, the designed exit code, no loss."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import videos
+
+LABELS = "riding bikes, talking, dancing"
+# Root may read and write everything; dropping these capabilities makes modes count for it too.
+AS_USER = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
+
+
+def as_user() -> tuple[str, ...]:
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        pytest.skip("modes do not bind root, and setpriv is not here to drop its capabilities")
+    return AS_USER
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("good") / "good.mp4"
+    videos.make_video(path, n_frames=20)
+    return path
+
+
+def missing(folder: Path) -> Path:
+    return folder / "nowhere.mp4"
+
+
+def empty(folder: Path) -> Path:
+    (folder / "empty.mp4").write_bytes(b"")
+    return folder / "empty.mp4"
+
+
+def renamed_text(folder: Path) -> Path:
+    (folder / "text.mp4").write_text("this is not a video\n" * 100)
+    return folder / "text.mp4"
+
+
+def cut_short(folder: Path) -> Path:
+    whole = folder / "whole.mp4"
+    videos.make_video(whole, n_frames=60)
+    path = folder / "cut.mp4"
+    data = whole.read_bytes()
+    path.write_bytes(data[: len(data) // 10])
+    whole.unlink()
+    return path
+
+
+def audio_only(folder: Path) -> Path:
+    path = folder / "sound.mp4"
+    videos.make_audio(path, "aac")
+    return path
+
+
+def no_videos(folder: Path) -> Path:
+    (folder / "notes").mkdir()
+    (folder / "notes" / "readme.txt").write_text("nothing to see")
+    return folder / "notes"
+
+
+def pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "pipe.mp4")
+    return folder / "pipe.mp4"
+
+
+BAD: list[Callable[[Path], Path]] = [
+    missing, empty, renamed_text, cut_short, audio_only, no_videos, pipe,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", BAD, ids=lambda make: make.__name__)
+def test_a_bad_video_does_not_stop_the_others(vlar_command, good: Path, tmp_path: Path, make):
+    bad = make(tmp_path)
+    done = vlar_command("classify", bad, good, "--labels", LABELS, "--json")
+    assert done.code == 1
+    assert str(bad) in done.advice
+    rows = {row["path"]: row for row in done.rows}
+    assert set(rows) == {str(bad), str(good)}
+    assert set(rows[str(bad)]["error"]) == {"kind", "message"}
+    assert rows[str(good)]["predictions"]
+
+
+@pytest.mark.parametrize("make", BAD, ids=lambda make: make.__name__)
+def test_only_bad_input_is_exit_code_2(vlar_command, tmp_path: Path, make):
+    bad = make(tmp_path)
+    done = vlar_command("classify", bad, "--labels", LABELS)
+    assert done.code == 2
+    assert str(bad) in done.advice
+    assert done.out == ""
+
+
+def test_unreadable_file(vlar_command, good: Path, tmp_path: Path):
+    locked = tmp_path / "locked.mp4"
+    shutil.copy(good, locked)
+    locked.chmod(0)
+    done = vlar_command("classify", locked, good, "--labels", LABELS, "--json", prefix=as_user())
+    assert done.code == 1
+    assert "ermission" in done.advice
+    assert [row["path"] for row in done.rows] == [str(locked), str(good)]
+
+
+def test_one_pixel(vlar_command, tmp_path: Path):
+    path = tmp_path / "pixel.avi"
+    videos.make_video(path, 5, size=(1, 1), codec="ffv1", pix_fmt="bgr0")
+    done = vlar_command("classify", path, "--labels", LABELS, "--json")
+    assert done.code == 0
+    assert len(done.rows[0]["predictions"]) == 3
+
+
+@pytest.mark.parametrize("labels", ["", " , ,", "\n"])
+def test_no_labels(vlar_command, good: Path, labels: str):
+    done = vlar_command("classify", good, "--labels", labels)
+    assert done.code == 2
+    assert "label" in done.advice
+
+
+def test_label_file_that_is_not_there(vlar_command, good: Path):
+    done = vlar_command("classify", good, "--labels", "labls.txt")
+    assert done.code == 2
+    assert "labls.txt" in done.advice
+
+
+def test_no_labels_option(vlar_command, good: Path):
+    done = vlar_command("classify", good)
+    assert done.code == 2
+    assert "--labels" in done.advice
+
+
+def test_labels_given_twice_count_once(vlar_command, good: Path):
+    done = vlar_command("classify", good, "--labels", "dancing, Dancing, talking", "--json")
+    assert done.code == 0
+    assert "ancing" in done.advice
+    assert len(done.rows[0]["predictions"]) == 2
+
+
+def test_one_label(vlar_command, good: Path):
+    done = vlar_command("classify", good, "--labels", "dancing", "--json")
+    assert done.code == 0
+    (prediction,) = done.rows[0]["predictions"]
+    assert prediction["probability"] + done.rows[0]["unknown_probability"] == pytest.approx(
+        1, abs=1e-4
+    )
+
+
+def test_ten_thousand_labels(vlar_command, good: Path, tmp_path: Path):
+    listed = tmp_path / "many.txt"
+    listed.write_text("\n".join(f"doing thing number {i}" for i in range(10_000)))
+    done = vlar_command("classify", good, "--labels", listed, "--json", timeout_s=300)
+    assert done.code == 0
+    assert len(done.rows[0]["predictions"]) == 5
+
+
+def test_a_label_of_2000_characters_is_cut_and_said(vlar_command, good: Path):
+    done = vlar_command("classify", good, "--labels", f"dancing, {'very long ' * 200}", "--json")
+    assert done.code == 0
+    assert "tokens" in done.advice
+
+
+def test_emoji_and_cjk_labels(vlar_command, good: Path):
+    done = vlar_command("classify", good, "--labels", "🏃 running, 跳舞, قفز", "--json")
+    assert done.code == 0
+    assert {p["label"] for p in done.rows[0]["predictions"]} == {"🏃 running", "跳舞", "قفز"}
+
+
+def test_unknown_model_and_bank(vlar_command, good: Path):
+    done = vlar_command("classify", good, "--labels", LABELS, "--model", "lit")
+    assert done.code == 2
+    assert "did you mean 'lite'" in done.advice
+    done = vlar_command("classify", good, "--labels", "bank:everyday_action")
+    assert done.code == 2
+    assert "did you mean 'everyday_actions'" in done.advice
+
+
+def test_support_with_one_class(vlar_command, good: Path, tmp_path: Path):
+    (tmp_path / "support" / "dancing").mkdir(parents=True)
+    shutil.copy(good, tmp_path / "support" / "dancing")
+    done = vlar_command("adapt", tmp_path / "support", "--out", tmp_path / "model")
+    assert done.code == 2
+    assert "dancing" in done.advice
+    assert not (tmp_path / "model").exists()
+
+
+def test_support_that_is_not_there(vlar_command, tmp_path: Path):
+    done = vlar_command("adapt", tmp_path / "nowhere", "--out", tmp_path / "model")
+    assert done.code == 2
+    assert "nowhere" in done.advice
+
+
+def test_query_of_a_library_that_is_not_there(vlar_command, tmp_path: Path):
+    done = vlar_command("query", tmp_path / "nowhere.vlar", "dancing")
+    assert done.code == 2
+    assert "nowhere.vlar" in done.advice
+    assert not (tmp_path / "nowhere.vlar").exists()
+
+
+@pytest.fixture
+def library(vlar_command, good: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "some.vlar"
+    assert vlar_command("index", "add", path, good).code == 0
+    return path
+
+
+def test_library_of_another_encoder(vlar_command, library: Path):
+    # A library says which encoder made it; another one's vectors must not be searched.
+    with sqlite3.connect(library / "library.sqlite") as database:
+        database.execute("update meta set value = 'another' where key = 'fingerprint'")
+    done = vlar_command("query", library, "dancing")
+    assert done.code == 2
+    assert "another" in done.advice or "encoder" in done.advice
+
+
+def test_corrupted_library(vlar_command, library: Path):
+    for name in ("library.sqlite-wal", "library.sqlite-shm"):
+        (library / name).unlink(missing_ok=True)
+    file = library / "library.sqlite"
+    file.write_bytes(b"\x13garbage" * 4000)
+    before = file.read_bytes()
+    for command in (("query", library, "dancing"), ("index", "info", library)):
+        done = vlar_command(*command)
+        assert done.code == 2
+        assert "library.sqlite" in done.advice
+    assert file.read_bytes() == before
+
+
+def test_read_only_library_still_answers(vlar_command, library: Path, good: Path):
+    writable = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+    for path in [*library.iterdir(), library]:
+        path.chmod(path.stat().st_mode & ~writable)
+    try:
+        done = vlar_command("query", library, "dancing", "--json", prefix=as_user())
+        assert done.code == 0
+        assert done.rows[0]["path"] == str(good)
+        done = vlar_command("index", "add", library, good, "--tag", "a=b", prefix=as_user())
+        assert done.code == 2
+        assert str(library) in done.advice
+    finally:
+        for path in [library, *library.iterdir()]:
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+
+
+def test_model_cannot_be_saved_on_a_read_only_disk(vlar_command, good: Path, tmp_path: Path):
+    for label in ("dancing", "talking"):
+        (tmp_path / "support" / label).mkdir(parents=True)
+        shutil.copy(good, tmp_path / "support" / label)
+    place = tmp_path / "place"
+    place.mkdir(mode=0o555)
+    done = vlar_command("adapt", tmp_path / "support", "--out", place / "model", prefix=as_user())
+    assert done.code == 2
+    assert str(place) in done.advice
+
+
+def test_cache_that_cannot_be_written(vlar_command, good: Path, tmp_path: Path):
+    nowhere = tmp_path / "cache"
+    nowhere.mkdir(mode=0o555)
+    prefix = (*as_user(), "env", f"VLAR_CACHE={nowhere}")
+    done = vlar_command("classify", good, "--labels", LABELS, "--json", prefix=prefix)
+    assert done.code == 0
+    assert done.rows[0]["predictions"]
+
+
+@pytest.mark.parametrize("arguments", [("classify", "--bogus"), ("classify",), ("clasify", "a.mp4")])
+def test_a_wrong_command_line_is_exit_code_2(vlar_command, arguments: tuple[str, ...]):
+    done = vlar_command(*arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert "vlar" in done.err

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+LABELS = "riding bikes in traffic, a man talking in a car, an animated rabbit, playing the piano"
+
+
+def test_json_lines_are_as_designed(vlar_command, demo_clips: dict[str, Path]):
+    done = vlar_command("classify", *demo_clips.values(), "--labels", LABELS, "--top", 2, "--json")
+    assert done.code == 0
+    assert done.err == ""
+    assert [row["path"] for row in done.rows] == [str(path) for path in demo_clips.values()]
+    for row in done.rows:
+        assert list(row) == [
+            "path", "start_s", "end_s", "model", "predictions", "unknown", "unknown_probability",
+        ]  # fmt: skip
+        assert len(row["predictions"]) == 2
+        assert row["start_s"] == 0.0
+        assert row["model"] == "lite"
+        probabilities = [p["probability"] for p in row["predictions"]]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) + row["unknown_probability"] <= 1.00001
+
+
+def test_real_clips_are_recognised(vlar_command, demo_clips: dict[str, Path]):
+    done = vlar_command("classify", *demo_clips.values(), "-l", LABELS, "--json")
+    best = {Path(row["path"]).stem: row["predictions"][0]["label"] for row in done.rows}
+    assert best == {
+        "bikes": "riding bikes in traffic",
+        "carphone_pristine": "a man talking in a car",
+        "bigbuckbunny": "an animated rabbit",
+    }
+
+
+def test_a_folder_is_searched(vlar_command, demo_clips: dict[str, Path]):
+    folder = demo_clips["bikes"].parent
+    done = vlar_command("classify", folder, "-l", LABELS, "--json")
+    assert {Path(row["path"]).name for row in done.rows} >= {p.name for p in demo_clips.values()}
+
+
+def test_every_gives_a_timeline(vlar_command, demo_clips: dict[str, Path]):
+    done = vlar_command("classify", demo_clips["bikes"], "-l", LABELS, "--every", "2s", "--json")
+    spans = [(row["start_s"], row["end_s"]) for row in done.rows]
+    assert len(spans) > 3
+    assert spans[0] == (0.0, 2.0)
+    for (_, end_s), (start_s, _) in pairwise(spans):
+        assert start_s == pytest.approx(end_s, abs=1e-3)
+
+
+def test_text_output_names_the_answer(vlar_command, demo_clips: dict[str, Path]):
+    done = vlar_command("classify", demo_clips["bikes"], "-l", LABELS, "--top", 1)
+    assert done.code == 0
+    first, best, unknown = done.out.splitlines()
+    assert first.startswith(str(demo_clips["bikes"]))
+    assert "riding bikes in traffic" in best
+    assert "%" in best
+    assert "(unknown)" in unknown
+
+
+def test_same_answer_alone_and_in_a_batch(vlar_command, demo_clips: dict[str, Path]):
+    together = vlar_command("classify", *demo_clips.values(), "-l", LABELS, "--json")
+    alone = [vlar_command("classify", p, "-l", LABELS, "--json") for p in demo_clips.values()]
+    assert together.out == "".join(done.out for done in alone)
+
+
+def test_python_gives_what_the_command_gives(vlar_command, demo_clips: dict[str, Path]):
+    import vlar
+
+    clip = demo_clips["bikes"]
+    done = vlar_command("classify", clip, "-l", LABELS, "--json")
+    labels = [label.strip() for label in LABELS.split(",")]
+    answer = vlar.load().classify(clip, labels)
+    assert json.loads(json.dumps(answer.to_dict())) == done.rows[0]
+
+
+def test_bank_as_labels(vlar_command, demo_clips: dict[str, Path]):
+    done = vlar_command(
+        "classify", demo_clips["bikes"], "-l", "bank:everyday_actions", "--top", 3, "--json"
+    )
+    assert done.code == 0
+    assert len(done.rows[0]["predictions"]) == 3

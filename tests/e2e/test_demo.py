@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def test_demo_does_the_whole_chain(vlar_command, tmp_path: Path):
+    library = tmp_path / "demo.vlar"
+    done = vlar_command("demo", "--library", library)
+    assert done.code == 0
+    assert done.err == ""
+    for expected in ("bikes.mp4", "vlar query demo.vlar", "vlar classify YOUR_VIDEO.mp4"):
+        assert expected in done.out
+    bikes, rabbit = done.out.split("vlar query")[1:3]
+    first = [line for line in bikes.splitlines() if line.lstrip().startswith("1.")]
+    assert "bikes.mp4" in first[0]
+    first = [line for line in rabbit.splitlines() if line.lstrip().startswith("1.")]
+    assert "bigbuckbunny.mp4" in first[0]
+    assert (library / "library.sqlite").is_file()
+
+
+def test_doctor_and_models(vlar_command):
+    done = vlar_command("doctor", "--json")
+    assert done.code == 0
+    assert all(row["ok"] for row in done.rows)
+    done = vlar_command("models", "--json")
+    names = {(row["kind"], row["name"]) for row in done.rows}
+    assert {("encoder", "lite"), ("fewshot", "prototype"), ("fewshot", "cache")} <= names
+    assert ("fewshot", "ridge") in names
+
+
+def test_check_names_the_broken(vlar_command, demo_clips, tmp_path: Path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video")
+    table = tmp_path / "bad.csv"
+    done = vlar_command("check", demo_clips["bikes"], broken, "--csv", table)
+    assert done.code == 1
+    assert "1 of 2 videos are fine" in done.out
+    assert table.read_text().splitlines()[1].startswith(f"{broken},")
+
+
+def test_help_names_every_verb(vlar_command):
+    done = vlar_command("--help")
+    assert done.code == 0
+    for verb in ("classify", "adapt", "index", "query", "check", "models", "doctor", "demo"):
+        assert verb in done.out

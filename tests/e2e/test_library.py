@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, demo_clips: dict[str, Path]) -> Path:
+    place = tmp_path_factory.mktemp("videos")
+    for name, clip in demo_clips.items():
+        shutil.copy(clip, place / f"{name}.mp4")
+    return place
+
+
+@pytest.fixture(scope="module")
+def library(vlar_command, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("libraries") / "demo.vlar"
+    done = vlar_command("index", "add", path, folder, "--tag", "source=demo")
+    assert done.code == 0
+    assert "3 added" in done.advice
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("people on bicycles in traffic", "bikes"),
+        ("a cartoon animal", "bigbuckbunny"),
+    ],
+)
+def test_a_sentence_finds_its_clip_with_times(vlar_command, library: Path, text: str, name: str):
+    done = vlar_command("query", library, text, "-k", 2, "--json")
+    assert done.code == 0
+    assert done.err == ""
+    first = done.rows[0]
+    assert list(first) == [
+        "rank", "path", "start_s", "end_s", "score", "probability", "similarity", "tags",
+    ]  # fmt: skip
+    assert Path(first["path"]).stem == name
+    assert first["end_s"] > first["start_s"] >= 0
+    assert first["tags"] == {"source": "demo"}
+    assert [row["rank"] for row in done.rows] == [1, 2]
+    assert done.rows[0]["score"] >= done.rows[1]["score"]
+
+
+def test_where_filters(vlar_command, library: Path):
+    done = vlar_command("query", library, "bicycles", "--where", "path=*bunny*", "--json")
+    assert {Path(row["path"]).stem for row in done.rows} == {"bigbuckbunny"}
+    done = vlar_command("query", library, "bicycles", "--where", "source=elsewhere", "--json")
+    assert done.code == 0
+    assert done.rows == []
+    done = vlar_command("query", library, "bicycles", "--where", "sauce=demo")
+    assert done.code == 2
+    assert "source" in done.advice
+
+
+def test_adding_again_costs_nothing_and_changes_nothing(vlar_command, library: Path, folder: Path):
+    before = vlar_command("query", library, "bicycles", "--json").out
+    done = vlar_command("index", "add", library, folder)
+    assert done.code == 0
+    assert "3 of 3 videos are already indexed" in done.err
+    assert "3 unchanged" in done.err
+    assert vlar_command("query", library, "bicycles", "--json").out == before
+
+
+def test_list_info_and_remove(vlar_command, folder: Path, tmp_path: Path):
+    path = tmp_path / "small.vlar"
+    assert vlar_command("index", "add", path, folder).code == 0
+    rows = vlar_command("index", "list", path, "--json").rows
+    assert [Path(row["path"]).stem for row in rows] == sorted(p.stem for p in folder.iterdir())
+    (info,) = vlar_command("index", "info", path, "--json").rows
+    assert info["videos"] == 3
+    assert info["rows"] == sum(row["windows"] for row in rows)
+    assert info["model"] == "lite"
+    done = vlar_command("index", "remove", path, folder / "bikes.mp4")
+    assert done.code == 0
+    assert "1 video" in done.advice
+    names = [Path(row["path"]).stem for row in vlar_command("index", "list", path, "--json").rows]
+    assert "bikes" not in names
+    hits = vlar_command("query", path, "people on bicycles", "--json").rows
+    assert "bikes" not in {Path(row["path"]).stem for row in hits}
+    done = vlar_command("index", "remove", path, "nowhere.mp4")
+    assert done.code == 2
+    assert "nowhere.mp4" in done.advice
+
+
+def test_renamed_and_changed_files(vlar_command, folder: Path, tmp_path: Path):
+    place, path = tmp_path / "place", tmp_path / "some.vlar"
+    place.mkdir()
+    shutil.copy(folder / "bikes.mp4", place / "a.mp4")
+    shutil.copy(folder / "bigbuckbunny.mp4", place / "b.mp4")
+    assert vlar_command("index", "add", path, place).code == 0
+    (place / "a.mp4").rename(place / "c.mp4")
+    shutil.copy(folder / "carphone_pristine.mp4", place / "b.mp4")
+    done = vlar_command("index", "add", path, place)
+    assert "1 updated" in done.err
+    assert "1 recognised by content" in done.err
+    rows = vlar_command("index", "list", path, "--json").rows
+    assert {Path(row["path"]).name for row in rows} == {"b.mp4", "c.mp4"}
+    best = vlar_command("query", path, "a man talking in a car", "-k", 1, "--json").rows[0]
+    assert Path(best["path"]).name == "b.mp4"
+
+
+def test_a_broken_video_does_not_stop_the_others(vlar_command, folder: Path, tmp_path: Path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video")
+    path = tmp_path / "some.vlar"
+    done = vlar_command("index", "add", path, broken, folder / "bikes.mp4", "--json")
+    assert done.code == 1
+    assert str(broken) in done.err
+    assert [row["path"] for row in done.rows if "error" in row] == [str(broken)]
+    assert len(vlar_command("index", "list", path, "--json").rows) == 1
+
+
+def test_the_search_cache_can_be_deleted(vlar_command, library: Path):
+    before = vlar_command("query", library, "bicycles", "--json").out
+    (library / "ann.faiss").unlink(missing_ok=True)
+    assert vlar_command("query", library, "bicycles", "--json").out == before
+    (library / "ann.faiss").write_bytes(b"garbage")
+    assert vlar_command("query", library, "bicycles", "--json").out == before
+
+
+def test_an_empty_query_is_refused(vlar_command, library: Path):
+    done = vlar_command("query", library, "  ")
+    assert done.code == 2
+    assert "query" in done.advice

@@ -1,0 +1,62 @@
+"""A cheap model and tiny videos: what a library needs to be tested without an encoder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tests.videos import make_video
+from vlar.types import Clip, Float32
+
+DIM = 24
+
+
+class FakeModel:
+    """Vectors are a fixed random projection of a coarse picture; texts hash to vectors."""
+
+    dim = DIM
+    n_frames = 2
+    shorter_side = 64
+
+    def __init__(self, name: str = "fake", seed: int = 0) -> None:
+        self.name = name
+        self.fingerprint = hashlib.sha256(f"{name} {seed}".encode()).hexdigest()
+        self.encoded = 0
+        self._projection = np.random.default_rng(seed).normal(size=(DIM, DIM))
+
+    def encode_clips(self, clips: Sequence[Clip]) -> Float32:
+        self.encoded += len(clips)
+        return np.stack([self._vector(clip) for clip in clips]).astype(np.float32)
+
+    def _vector(self, clip: Clip) -> np.ndarray:
+        columns = clip.frames.astype(np.float64).mean(axis=(1, 3))
+        parts = np.array_split(columns, DIM // 2, axis=1)
+        coarse = np.stack([part.mean(axis=1) for part in parts], axis=1).ravel() / 255 - 0.5
+        vector = self._projection @ coarse[:DIM]
+        return vector / np.linalg.norm(vector)
+
+    def encode_queries(self, texts: Sequence[str]) -> Float32:
+        seeds = [int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) for text in texts]
+        vectors = np.stack([np.random.default_rng(seed).normal(size=DIM) for seed in seeds])
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+    def match_probability(self, vectors: Float32, query: Float32) -> Float32:
+        return (1 / (1 + np.exp(-8 * (vectors @ query)))).astype(np.float32)
+
+
+def tiny_video(path: Path, content: int, seconds: int = 8) -> Path:
+    """A video of one picture a second, different for each ``content``."""
+    draw = np.random.default_rng(content)
+    pictures = draw.integers(0, 256, (seconds, 1, 12, 3)).repeat(4, axis=2).repeat(32, axis=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return make_video(
+        path,
+        seconds,
+        fps=1,
+        size=(48, 32),
+        codec="mpeg4",
+        picture=lambda number: np.ascontiguousarray(pictures[number].astype(np.uint8)),
+    )

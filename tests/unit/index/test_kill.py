@@ -1,0 +1,23 @@
+"""kill -9 in the middle of an ``add`` (``benchmarks/kill_index.py`` does it at length)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "kill_index.py"
+
+
+@pytest.mark.skipif(not SCRIPT.is_file(), reason="benchmarks/ is not part of this copy")
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_nothing_committed_is_lost_and_the_next_run_completes():
+    small = ["--encoder", "fake", "--clips", "12", "--kills", "3", "--seed", "5"]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *small], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 of 3 good" in done.stdout
+    assert "0 of them killed" not in done.stdout

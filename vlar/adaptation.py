@@ -1,0 +1,256 @@
+"""From a support set to a model that knows its labels: read, encode, choose, fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.encoders.base import Encoder
+from vlar.errors import ModelError, SupportError
+from vlar.fewshot import (
+    Choice,
+    FewShotHead,
+    Novelty,
+    Support,
+    SupportItem,
+    choose,
+    fit_novelty,
+    read_support,
+    signature,
+)
+from vlar.text.labels import clean_label
+from vlar.types import Clip, Failure, Float32, Float64, JsonDict
+from vlar.video import ClipRequest, read_clips
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vlar.model import Model
+
+
+class Advance(Protocol):
+    """Moves a progress bar on by ``count``; ``total`` sets its end."""
+
+    def __call__(self, count: int = 0, total: int | None = None) -> None: ...
+
+
+@dataclass(frozen=True)
+class AdaptReport:
+    """What was learned from.
+
+    Attributes:
+        examples: Examples used, by label.
+        failed: Examples that could not be read.
+        choice: The candidates, the one taken, and why.
+    """
+
+    examples: Mapping[str, int]
+    failed: tuple[Failure, ...]
+    choice: Choice
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {
+            "examples": dict(self.examples),
+            "failed": [row.to_dict() for row in self.failed],
+            **self.choice.to_dict(),
+        }
+
+    def summary(self) -> str:
+        """A few lines for a person."""
+        counts = ", ".join(f"{label} {count}" for label, count in self.examples.items())
+        total = sum(self.examples.values())
+        return (
+            f"learned {len(self.examples)} labels from {total} examples ({counts})\n"
+            f"{self.choice.table()}\n* taken: {self.choice.why}"
+        )
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What an adapted model knows beyond its encoder.
+
+    Attributes:
+        head: Signatures to label scores.
+        novelty: Signatures to the probability that no label fits; holds the examples.
+        owners: (n,) column of the label each example shows.
+        concepts: (C, D) concepts of the labels' texts, the zero-shot prior.
+        blocks: Parts of the frame features the signatures are made of.
+        report: How it was learned; None for a loaded model.
+    """
+
+    head: FewShotHead
+    novelty: Novelty
+    owners: npt.NDArray[np.int64]
+    concepts: Float32
+    blocks: Sequence[Any]
+    report: AdaptReport | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """C labels as the support set spells them."""
+        return self.head.labels
+
+    @property
+    def labels_sha256(self) -> str:
+        """Hash of the labels in order."""
+        return hashlib.sha256(json.dumps(self.labels).encode()).hexdigest()
+
+    def score(
+        self, features: Float32, vector: Float32, columns: Sequence[int]
+    ) -> tuple[Float32, Float64, float]:
+        """Score one clip against some of the labels.
+
+        Args:
+            features: (T, F) frame features.
+            vector: (1, D) unit vector of the same clip.
+            columns: The k labels asked for.
+
+        Returns:
+            Similarity (k,), the cosine to the nearest example of each label; probability (k,);
+            and the probability of unknown. The probabilities sum to 1.
+        """
+        asked = list(columns)
+        row = signature(features[None], self.blocks, self.head.kind)
+        cosine = row[0] @ self.novelty.examples.T
+        nearest = np.full(len(self.labels), -1.0, np.float32)
+        np.maximum.at(nearest, self.owners, cosine)
+        probability = self.head.probabilities(row, vector @ self.concepts.T)[0][asked]
+        unknown = float(self.novelty.probability(row)[0])
+        known = probability / max(float(probability.sum()), 1e-12) * (1.0 - unknown)
+        return nearest[asked], known, unknown
+
+    def config(self) -> JsonDict:
+        """The settings of the manifest."""
+        novelty = {"centre": self.novelty.centre, "slope": self.novelty.slope}
+        return {**self.head.config(), "novelty": novelty}
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of the model folder."""
+        return {
+            **{f"head.{name}": array for name, array in self.head.state().items()},
+            "examples": self.novelty.examples,
+            "owners": self.owners,
+            "concepts": self.concepts,
+        }
+
+    @staticmethod
+    def restore(
+        config: Mapping[str, Any], state: Mapping[str, npt.NDArray[Any]], encoder: Encoder
+    ) -> Adaptation:
+        """The adaptation that ``config`` and ``state`` were saved from.
+
+        Raises:
+            ModelError: something is missing or malformed.
+        """
+        head_state = {
+            name.removeprefix("head."): array
+            for name, array in state.items()
+            if name.startswith("head.")
+        }
+        head = FewShotHead.from_state(config, head_state)
+        try:
+            novelty = Novelty(
+                state["examples"],
+                float(config["novelty"]["centre"]),
+                float(config["novelty"]["slope"]),
+            )
+            return Adaptation(
+                head, novelty, state["owners"], state["concepts"], encoder.frame_blocks
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"the saved adaptation is incomplete or malformed ({error!r}); adapt again"
+            ) from error
+
+
+def adapt(
+    model: Model,
+    source: str | Path | Support,
+    method: str,
+    shots: int | None,
+    seed: int,
+    progress: Advance | None,
+) -> Adaptation:
+    """Learn from a support set; see ``Model.adapt``."""
+    support = source if isinstance(source, Support) else read_support(source)
+    items = list(support.items) if shots is None else _draw(support, shots, seed)
+    if progress is not None:
+        progress(0, total=len(items))
+    used: list[SupportItem] = []
+    failed: list[Failure] = []
+    features: list[Float32] = []
+    for item, clip in zip(items, _clips(model, items), strict=True):
+        if isinstance(clip, Failure):
+            failed.append(clip)
+        else:
+            used.append(item)
+            features.append(model.encode_frames(clip))
+        if progress is not None:
+            progress(1)
+    _check_rest(support, used, failed)
+    return _fit(model, support.labels, used, np.stack(features), method, tuple(failed))
+
+
+def _fit(
+    model: Model,
+    labels: tuple[str, ...],
+    items: Sequence[SupportItem],
+    features: Float32,
+    method: str,
+    failed: tuple[Failure, ...],
+) -> Adaptation:
+    blocks = model.encoder.frame_blocks
+    y, groups = [item.label for item in items], [item.group for item in items]
+    concepts = model.encode_queries([clean_label(label) for label in labels])
+    vectors = np.concatenate([model.encoder.pool(row[None]) for row in features])
+    head, choice = choose(
+        features, blocks, y, vectors @ concepts.T, labels=labels, groups=groups, method=method
+    )
+    examples = signature(features, blocks, head.kind)
+    counts = {label: y.count(label) for label in labels}
+    return Adaptation(
+        head=head,
+        novelty=fit_novelty(examples, y, groups),
+        owners=np.array([head.labels.index(label) for label in y], np.int64),
+        concepts=concepts,
+        blocks=blocks,
+        report=AdaptReport(counts, failed, choice),
+    )
+
+
+def _clips(model: Model, items: Sequence[SupportItem]) -> Iterator[Clip | Failure]:
+    requests = (ClipRequest(item.path, item.window, model.n_frames) for item in items)
+    return read_clips(requests, shorter_side=model.shorter_side)
+
+
+def _draw(support: Support, shots: int, seed: int) -> list[SupportItem]:
+    """At most ``shots`` examples a label, from different groups as far as there are enough."""
+    random = np.random.default_rng(seed)
+    kept: list[SupportItem] = []
+    for label in support.labels:
+        items = [item for item in support.items if item.label == label]
+        order = [items[i] for i in random.permutation(len(items))]
+        seen: dict[str, int] = {}
+        ranked: list[tuple[int, SupportItem]] = []
+        for item in order:
+            ranked.append((seen.setdefault(item.group, 0), item))
+            seen[item.group] += 1
+        ranked.sort(key=lambda pair: pair[0])
+        kept += [item for _, item in ranked[:shots]]
+    return kept
+
+
+def _check_rest(support: Support, used: Sequence[SupportItem], failed: Sequence[Failure]) -> None:
+    lost = sorted(set(support.labels) - {item.label for item in used})
+    if lost:
+        raise SupportError(
+            f"{support.source}: no example of {lost[0]!r} can be read ({failed[0].message}); "
+            "replace the broken videos"
+        )

@@ -1,0 +1,38 @@
+"""The application and its verbs."""
+
+from __future__ import annotations
+
+import typer
+
+from vlar import __version__
+from vlar.cli import adapt, check, classify, demo, doctor, index, models, output, query
+
+app = typer.Typer(
+    name="vlar",
+    help="Recognise actions in videos with plain words: classify, adapt, query. Works offline.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"vlar {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", is_eager=True, callback=_print_version
+    ),
+) -> None:
+    """Options that stand before the verb."""
+    output.send_log_to_stderr()
+
+
+for module in (classify, adapt, query, check, models, doctor, demo):
+    app.command(name=module.__name__.rpartition(".")[2])(output.verb(module.command))
+app.add_typer(index.app, name="index")

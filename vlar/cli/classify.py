@@ -1,0 +1,60 @@
+"""``vlar classify``: which of these labels fits the video?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vlar.cli import inputs, output
+
+
+def command(
+    videos: Annotated[
+        list[str], typer.Argument(metavar="VIDEO", help="Videos, or folders that hold videos.")
+    ],
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            "-l",
+            help="'a, b, c', a file (.txt, .csv, .json), or bank:NAME. "
+            "A model made by 'vlar adapt' brings its own.",
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="See 'vlar models'.")] = "lite",
+    top: Annotated[int, typer.Option("--top", min=1, help="Labels to show.")] = 5,
+    every: Annotated[
+        str | None, typer.Option("--every", help="Answer for each span, such as 4s.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> int:
+    """Classify videos against any list of labels, zero-shot or with an adapted model.
+
+    Example: vlar classify clip.mp4 --labels "riding a bike, talking, cooking"
+    """
+    from vlar.model import load
+    from vlar.text.labels import parse_labels
+    from vlar.types import Failure
+
+    every_s = inputs.seconds(every, "--every") if every else None
+    label_list = parse_labels(labels) if labels is not None else None
+    for remark in label_list.notes if label_list else ():
+        output.note(f"vlar: {remark}")
+    paths, failures = inputs.videos(videos)
+    recogniser = load(model)
+    answers = recogniser.classify_each(paths, label_list, top=top, every_s=every_s)
+    for row in failures:
+        output.failure(row, as_json)
+    answered, failed = 0, len(failures)
+    for row in output.track(answers, len(paths) if every_s is None else None, "classifying"):
+        if isinstance(row, Failure):
+            failed += 1
+            output.failure(row, as_json)
+            continue
+        answered += 1
+        if as_json:
+            output.json_line(row)
+        else:
+            output.classification(row)
+    return output.exit_code(answered, failed)

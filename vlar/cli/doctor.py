@@ -1,0 +1,109 @@
+"""``vlar doctor``: is this installation whole?"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from vlar import __version__, resources
+from vlar.cli import output
+from vlar.errors import VlarError
+
+LIBRARIES = ("numpy", "av", "onnxruntime", "faiss-cpu", "torch", "timm", "transformers")
+
+
+def command(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> int:
+    """Check the installation part by part and say what to do about what is wrong."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        (
+            "vlar",
+            lambda: f"{__version__}, Python {platform.python_version()}, {platform.platform()}",
+        ),
+        ("libraries", _libraries),
+        ("data folders", _data_folders),
+        ("cache", _cache),
+        ("decoder", _decoder),
+        ("encoder lite", _encoder),
+        ("index", _index),
+    ]
+    broken = 0
+    for name, check in checks:
+        try:
+            fine, text = True, check()
+        except (VlarError, ImportError, OSError, RuntimeError) as error:
+            fine, text = False, " ".join(str(error).split())
+            broken += 1
+        if as_json:
+            output.json_line({"check": name, "ok": fine, "detail": text})
+        else:
+            print(f"{'ok    ' if fine else 'BROKEN'}  {name:<13} {text}", flush=True)
+    return 1 if broken else 0
+
+
+def _libraries() -> str:
+    found: list[str] = []
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError as error:
+            raise VlarError(f"{name} is not installed; run: pip install --upgrade vlar") from error
+    return ", ".join(found)
+
+
+def _data_folders() -> str:
+    counts = [
+        f"{len(resources.names('prompts', '.txt'))} prompt sets",
+        f"{len(resources.names('text_banks', '.json'))} text banks",
+    ]
+    return ", ".join(counts)
+
+
+def _cache() -> str:
+    folder = resources.cache_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder):
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{folder}, {output.file_size(size)} (safe to delete)"
+
+
+def _decoder() -> str:
+    import av
+
+    return f"PyAV with FFmpeg {av.ffmpeg_version_info}"
+
+
+def _encoder() -> str:
+    import numpy as np
+
+    from vlar.encoders import load_encoder
+
+    encoder = load_encoder("lite")
+    near, far = "riding a bicycle on the road", "slicing onions in the kitchen"
+    cyclist, cook, query = encoder.encode_text([near, far, "cycling"])
+    if float(query @ cyclist) <= float(query @ cook):
+        raise VlarError("the text tower answers wrongly; reinstall vlar and delete its cache")
+    frames = np.zeros((1, 2, 64, 64, 3), np.uint8)
+    if not np.isfinite(encoder.encode_video(frames)).all():
+        raise VlarError("the image tower answers wrongly; reinstall vlar and delete its cache")
+    return f"answers, width {encoder.dim}, fingerprint {encoder.fingerprint[:12]}"
+
+
+def _index() -> str:
+    import faiss
+    import numpy as np
+
+    index = faiss.IndexFlatIP(4)
+    index.add(np.eye(4, dtype=np.float32))
+    _, found = index.search(np.eye(4, dtype=np.float32)[:1], 1)
+    if int(found[0, 0]) != 0:
+        raise VlarError(
+            "FAISS answers wrongly; reinstall it: pip install --force-reinstall faiss-cpu"
+        )
+    return f"FAISS {faiss.__version__}"

@@ -1,0 +1,133 @@
+"""``vlar index``: make and keep a library of videos."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlar.cli import inputs, output
+from vlar.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlar.index.report import AddEvent
+
+app = typer.Typer(help="Make and keep a library of videos.", no_args_is_help=True)
+
+LibraryPath = Annotated[str, typer.Argument(metavar="LIBRARY", help="A folder, such as gym.vlar.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+@app.command()
+@output.verb
+def add(
+    library: LibraryPath,
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Videos, or folders that hold videos.")
+    ],
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="Attach key=value to these videos.")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option("--window", help="Length of a window (a new library: 4s).")
+    ] = None,
+    stride: Annotated[
+        str | None, typer.Option("--stride", help="From one window to the next (2s).")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Default: the library's own, or lite.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Add videos; known ones are skipped, changed ones updated, an interrupted run goes on.
+
+    Example: vlar index add holiday.vlar videos/ --tag year=2024
+    """
+    from vlar.index.library import Library
+
+    found, failures = inputs.videos(paths)
+    if not found:
+        for row in failures:
+            output.failure(row, as_json)
+        return 2
+    window_s = inputs.seconds(window, "--window") if window else None
+    stride_s = inputs.seconds(stride, "--stride") if stride else None
+    tags = inputs.pairs(tag or [], "--tag")
+    with Library(library, model) as opened, output.progress(len(found), "indexing") as advance:
+        report = opened.add(
+            found,
+            tags=tags,
+            window_s=window_s,
+            stride_s=stride_s,
+            progress=lambda event: _show(event, advance, as_json),
+        )
+    failed = [*failures, *report.failed]
+    for row in failures:
+        output.failure(row, as_json)
+    summary = (
+        f"{report.added} added, {report.updated} updated, {report.moved} recognised by content, "
+        f"{report.unchanged} unchanged, {len(failed)} failed; {report.rows} new windows"
+    )
+    output.note(f"vlar: {summary}")
+    return output.exit_code(len(found) - len(report.failed), len(failed))
+
+
+def _show(event: AddEvent, advance: output.Advance, as_json: bool) -> None:
+    if event.failure is not None:
+        output.failure(event.failure, as_json)
+    elif as_json and event.path is not None:
+        output.json_line(event)
+    advance(event.advance)
+
+
+@app.command()
+@output.verb
+def remove(
+    library: LibraryPath,
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Videos, folders or patterns.")
+    ],
+) -> int:
+    """Take videos out of a library; the files themselves are not touched."""
+    from vlar.index.library import Library
+
+    with Library(library, create=False) as opened:
+        removed = opened.remove(paths)
+    if not removed:
+        raise UsageError(
+            f"no video of {library} matches {', '.join(paths)!r}; 'vlar index list {library}' "
+            "shows what is there"
+        )
+    output.note(f"vlar: {removed} videos removed")
+    return 0
+
+
+@app.command("list")
+@output.verb
+def list_videos(library: LibraryPath, as_json: AsJson = False) -> int:
+    """List the videos of a library."""
+    from vlar.index.library import Library
+
+    with Library(library, create=False) as opened:
+        for row in opened.videos():
+            if as_json:
+                output.json_line(row)
+                continue
+            tags = "".join(f"  {key}={value}" for key, value in sorted(row.tags.items()))
+            print(f"{output.clock(row.duration_s):>10}  {row.windows:5} windows  {row.path}{tags}")
+    return 0
+
+
+@app.command()
+@output.verb
+def info(library: LibraryPath, as_json: AsJson = False) -> int:
+    """Say what a library holds, which model made it and how it searches."""
+    from vlar.index.library import Library
+
+    with Library(library, create=False) as opened:
+        facts = opened.info()
+    if as_json:
+        output.json_line(facts)
+    else:
+        output.facts(facts.to_dict())
+    return 0

@@ -1,0 +1,68 @@
+"""Reading what the user typed: paths, spans of time, ``key=value`` pairs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlar.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlar.types import Failure
+
+_SPAN = re.compile(r"(?P<value>\d+(\.\d+)?|\.\d+)\s*(?P<unit>ms|s|sec|m|min|h)?", re.IGNORECASE)
+_IN_SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def seconds(text: str, option: str) -> float:
+    """A span of time in seconds: ``4``, ``4s``, ``500ms``, ``1.5m``.
+
+    >>> seconds("500ms", "--every")
+    0.5
+
+    Raises:
+        UsageError: not a positive span.
+    """
+    match = _SPAN.fullmatch(text.strip())
+    value = float(match["value"]) * _IN_SECONDS[(match["unit"] or "s").lower()] if match else 0.0
+    if value <= 0:
+        raise UsageError(f"{option} {text!r} is not a span of time; write for example 4s or 500ms")
+    return value
+
+
+def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """``key=value`` texts as a dict.
+
+    >>> pairs(["place=gym", "day=3"], "--tag")
+    {'place': 'gym', 'day': '3'}
+
+    Raises:
+        UsageError: a text has no ``=`` or no key, or a key comes twice with two values.
+    """
+    result: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UsageError(f"{option} {text!r} is not key=value; write for example place=gym")
+        if result.setdefault(key, value) != value:
+            raise UsageError(f"{option} gives {key!r} twice, {result[key]!r} and {value!r}")
+    return result
+
+
+def videos(paths: Sequence[str]) -> tuple[list[Path], list[Failure]]:
+    """Files as given and the videos inside folders; a folder without any is a failure."""
+    from vlar.types import Failure
+    from vlar.video import find_videos
+
+    found: list[Path] = []
+    failures: list[Failure] = []
+    for text in paths:
+        inside = list(find_videos([text]))
+        found += inside
+        if not inside:
+            message = f"{text}: no video in this folder; give a folder that holds video files"
+            failures.append(Failure(Path(text), "no_video", message))
+    return found, failures

@@ -1,0 +1,235 @@
+"""Temporal statistics: what the features of a clip's frames say in one vector, the signature.
+
+A signature kind is a sum of terms, ``mean+absdiff+motion``, each with an optional weight,
+``mean+motion:0.7``. A term turns one part of the frame features into a vector of unit length:
+
+========== ============ ============================================================================
+term       reads        what it is
+========== ============ ============================================================================
+mean       appearance   mean over time: what is there
+absdiff    appearance   mean absolute step from frame to frame: what changes, in whatever order
+std        appearance   standard deviation over time: the same, blind to how fast
+dct        appearance   cosine transform over time, coefficients 1 to 3: what comes before what
+rhythm     appearance   absolute values of the same: order-free, walking direction does not matter
+objects    logits       square root of the mean class probability
+motion     motion       mean and deviation of the flow histograms, and the amount (not the sign) of
+                        their mirror-odd half: how things move, left and right alike
+order      motion       cosine transform over time of the flow histograms: what moves first
+direction  direction    mean of the mirror-odd half with its sign: left and right differ
+========== ============ ============================================================================
+
+Activations enter as signed square roots (power normalisation, Perronnin et al. 2010), so that few
+strong channels do not drown the others. A block that a term does not read is ignored, and blocks of
+the same kind are joined. Any encoder has ``appearance``; ``available_terms`` says what others add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.errors import UsageError
+from vlar.registry import unknown_name
+from vlar.types import Float32
+
+Floats = npt.NDArray[np.floating[Any]]
+_ORDERS = 3
+_QUIET = 1.0  # norm of flow histograms below which a clip counts as still: noise is not amplified
+
+
+class BlockLike(Protocol):
+    """A part of one frame's features: ``vlar.encoders.FrameBlock`` is one."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Entries of the features it takes."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """``appearance``, ``logits``, ``motion`` or ``direction``."""
+        ...
+
+
+def available_terms(blocks: Sequence[BlockLike]) -> tuple[str, ...]:
+    """The terms that frame features with these blocks can fill."""
+    kinds = {block.kind for block in blocks}
+    return tuple(name for name, (needs, _) in _TERMS.items() if set(needs) <= kinds)
+
+
+def parse_kind(kind: str) -> dict[str, float]:
+    """Terms and weights of a signature kind.
+
+    >>> parse_kind("mean+motion:0.5")
+    {'mean': 1.0, 'motion': 0.5}
+
+    Raises:
+        UnknownNameError: a term does not exist.
+        UsageError: a weight is not a positive number, or a term comes twice.
+    """
+    terms: dict[str, float] = {}
+    for part in kind.split("+"):
+        name, _, weight = (piece.strip() for piece in part.partition(":"))
+        if name not in _TERMS:
+            raise unknown_name("signature term", name, _TERMS)
+        try:
+            value = float(weight) if weight else 1.0
+        except ValueError:
+            value = -1.0
+        if not 0 < value < 1e6 or name in terms:
+            raise UsageError(
+                f"signature kind {kind!r}: term {part.strip()!r} needs a positive weight and may "
+                "come once, such as 'mean+motion:0.5'"
+            )
+        terms[name] = value
+    return terms
+
+
+def signature(features: Float32, blocks: Sequence[BlockLike], kind: str) -> Float32:
+    """One unit vector a clip.
+
+    Args:
+        features: (N, T, F) frame features in time order.
+        blocks: The parts of F, in order (``encoder.frame_blocks``).
+        kind: Sum of terms, see above.
+
+    Returns:
+        (N, S) float32; rows of unit length (zero where every term is).
+
+    Raises:
+        UsageError: the kind is malformed, or a term reads a block these features do not have.
+    """
+    return join(terms(features, blocks, tuple(parse_kind(kind))), kind)
+
+
+def join(vectors: Mapping[str, Float32], kind: str) -> Float32:
+    """The signature (N, S) of a kind from its terms (N, S_term)."""
+    weights = parse_kind(kind)
+    length = np.sqrt(sum(weight**2 for weight in weights.values()))
+    return np.concatenate(
+        [vectors[name] * np.float32(weight / length) for name, weight in weights.items()], axis=1
+    )
+
+
+def terms(
+    features: Float32, blocks: Sequence[BlockLike], names: Sequence[str]
+) -> dict[str, Float32]:
+    """Each named term of (N, T, F) frame features as (N, S_term) float32 unit vectors."""
+    parts = dict(_parts(features, blocks))
+    found: dict[str, Float32] = {}
+    for name in names:
+        needs, compute = _TERMS[name]
+        missing = [need for need in needs if need not in parts]
+        if missing:
+            raise UsageError(
+                f"signature term {name!r} reads a {missing[0]!r} block, and this encoder's frame "
+                f"features have {sorted(parts)}; use {'+'.join(available_terms(blocks)[:2])!r}"
+            )
+        found[name] = compute(*(parts[need] for need in needs)).astype(np.float32)
+    return found
+
+
+def _parts(features: Float32, blocks: Sequence[BlockLike]) -> Iterator[tuple[str, Floats]]:
+    if features.ndim != 3 or features.shape[2] != sum(block.width for block in blocks):
+        raise UsageError(
+            f"frame features have shape {features.shape}, but the blocks "
+            f"{[(block.name, block.width) for block in blocks]} need (N, T, "
+            f"{sum(block.width for block in blocks)})"
+        )
+    starts = np.cumsum([0, *(block.width for block in blocks)])
+    for kind in dict.fromkeys(block.kind for block in blocks):
+        yield (
+            kind,
+            np.concatenate(
+                [
+                    features[..., start : start + block.width]
+                    for block, start in zip(blocks, starts, strict=False)
+                    if block.kind == kind
+                ],
+                axis=2,
+            ),
+        )
+
+
+def _mean(x: Floats) -> Floats:
+    return _unit(_power(x).mean(axis=1))
+
+
+def _absdiff(x: Floats) -> Floats:
+    return _unit(_steps(_power(x)))
+
+
+def _std(x: Floats) -> Floats:
+    return _unit(_power(x).std(axis=1))
+
+
+def _dct(x: Floats) -> Floats:
+    return _unit(_cosine_transform(_power(x)))
+
+
+def _rhythm(x: Floats) -> Floats:
+    return _unit(np.abs(_cosine_transform(_power(x))))
+
+
+def _objects(x: Floats) -> Floats:
+    shifted = np.exp(x - x.max(axis=2, keepdims=True))
+    return _unit(np.sqrt((shifted / shifted.sum(axis=2, keepdims=True)).mean(axis=1)))
+
+
+def _motion(x: Floats, direction: Floats) -> Floats:
+    parts = [_unit(x.mean(axis=1), _QUIET), _unit(x.std(axis=1), _QUIET)]
+    parts.append(0.5 * _unit(np.abs(direction.mean(axis=1)), _QUIET))
+    return np.concatenate(parts, axis=1) / 1.5
+
+
+def _order(x: Floats) -> Floats:
+    return _unit(_cosine_transform(x), _QUIET)
+
+
+def _direction(x: Floats) -> Floats:
+    return _unit(x.mean(axis=1), _QUIET)
+
+
+_TERMS: dict[str, tuple[tuple[str, ...], Callable[..., Floats]]] = {
+    "mean": (("appearance",), _mean),
+    "absdiff": (("appearance",), _absdiff),
+    "std": (("appearance",), _std),
+    "dct": (("appearance",), _dct),
+    "rhythm": (("appearance",), _rhythm),
+    "objects": (("logits",), _objects),
+    "motion": (("motion", "direction"), _motion),
+    "order": (("motion",), _order),
+    "direction": (("direction",), _direction),
+}
+
+
+def _power(x: Floats) -> Floats:
+    return np.sign(x) * np.sqrt(np.abs(x))
+
+
+def _steps(x: Floats) -> Floats:
+    if x.shape[1] < 2:
+        return np.zeros_like(x[:, 0])
+    return np.abs(np.diff(x, axis=1)).mean(axis=1)
+
+
+def _cosine_transform(x: Floats) -> Floats:
+    """DCT-II over time, coefficients 1 to 3, flat: (N, T, W) to (N, 3 W)."""
+    length = x.shape[1]
+    order, time = np.arange(1, _ORDERS + 1), np.arange(length) + 0.5
+    basis = np.cos(np.pi * order[:, None] * time / length) * np.sqrt(2 / length)
+    basis[order >= length] = 0
+    return np.einsum("ot,ntw->now", basis, x).reshape(len(x), -1)
+
+
+def _unit(x: Floats, floor: float = 1e-6) -> Floats:
+    """Rows of length 1; rows shorter than ``floor`` stay proportionally short."""
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), floor)

@@ -1,0 +1,194 @@
+"""Support sets on disk: a folder with one folder a label, or a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlar.errors import SupportError
+from vlar.types import Window
+from vlar.video import find_videos
+
+COLUMNS = ("path", "label", "start_s", "end_s", "group")
+
+
+@dataclass(frozen=True)
+class SupportItem:
+    """One example.
+
+    Attributes:
+        path: The video.
+        window: The span that shows the label; None for the whole video.
+        label: The label as the user wrote it.
+        group: Examples of one group are held out together: the video, unless the CSV says more
+            (a person, a recording).
+    """
+
+    path: Path
+    window: Window | None
+    label: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Support:
+    """A support set: at least two labels, each with at least one example.
+
+    Attributes:
+        labels: Sorted, each once.
+        items: The examples, in the order of the source.
+        source: The folder or CSV file.
+    """
+
+    labels: tuple[str, ...]
+    items: tuple[SupportItem, ...]
+    source: Path
+
+
+def read_support(path: str | Path) -> Support:
+    """Read a support set.
+
+    A folder holds one folder a label with videos (or folders of numbered frames) at any depth. A
+    CSV file has the header ``path,label`` and, where wanted, ``start_s``, ``end_s`` and ``group``;
+    relative paths count from its folder. Videos are not opened.
+
+    Raises:
+        SupportError: it does not exist, cannot be read, or has no usable set of examples; the
+            message names file, line and column.
+    """
+    source = Path(path)
+    if source.is_dir():
+        items = _from_folder(source)
+    elif source.is_file():
+        items = _from_csv(source)
+    else:
+        raise SupportError(
+            f"{source}: no such folder or file; give a folder with one folder of videos per label, "
+            "or a CSV with the header path,label"
+        )
+    labels = tuple(sorted({item.label for item in items}))
+    if not items:
+        raise SupportError(f"{source}: no example in it; add videos for at least two labels")
+    if len(labels) == 1:
+        raise SupportError(
+            f"{source}: only the label {labels[0]!r} has examples; give examples of at least two "
+            "labels"
+        )
+    return Support(labels, tuple(items), source)
+
+
+def _from_folder(folder: Path) -> list[SupportItem]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise SupportError(
+            f"{folder}: cannot be listed ({error.strerror}); change its permissions"
+        ) from error
+    items: list[SupportItem] = []
+    for entry in entries:
+        if entry.name.startswith(".") or not entry.is_dir():
+            continue
+        videos = find_videos([entry])
+        if videos == [entry]:
+            raise SupportError(
+                f"{entry}: frames lie directly in the label's folder; put each video's frames in a "
+                f"folder of its own, such as {entry.name}/clip1/0001.jpg"
+            )
+        if not videos:
+            raise SupportError(
+                f"{entry}: label {entry.name!r} has no example; put videos into it or remove it"
+            )
+        items += [SupportItem(video, None, entry.name, str(video)) for video in videos]
+    loose = find_videos([entry for entry in entries if entry.is_file()])
+    if not items and loose:
+        raise SupportError(
+            f"{folder}: the videos lie directly in it; put them into one folder per label, such as "
+            f"{folder.name}/wave/{loose[0].name}"
+        )
+    return items
+
+
+def _from_csv(file: Path) -> list[SupportItem]:
+    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        _check_header(file, header)
+        items: list[SupportItem] = []
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                items.append(_item(file, reader.line_num, header, row))
+    except csv.Error as error:
+        raise SupportError(
+            f"{file}, line {reader.line_num}: not readable as CSV ({error}); quote fields "
+            "that hold commas or quotes"
+        ) from error
+    return items
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SupportError(
+            f"{file}: not a UTF-8 text file (byte {error.start}); save the table as UTF-8 CSV"
+        ) from error
+    except OSError as error:
+        raise SupportError(f"{file}: cannot be read ({error.strerror}); check it") from error
+
+
+def _check_header(file: Path, header: list[str]) -> None:
+    missing = [name for name in COLUMNS[:2] if name not in header]
+    if missing:
+        raise SupportError(
+            f"{file}, line 1: the header {','.join(header)!r} has no column {missing[0]!r}; begin "
+            "the file with path,label or path,label,start_s,end_s"
+        )
+    strange = [name for name in header if name not in COLUMNS]
+    if strange:
+        raise SupportError(
+            f"{file}, line 1: unknown column {strange[0]!r}; the columns are {', '.join(COLUMNS)}"
+        )
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise SupportError(f"{file}, line 1: column {twice[0]!r} comes twice; keep one")
+
+
+def _item(file: Path, line: int, header: list[str], row: list[str]) -> SupportItem:
+    if len(row) != len(header):
+        raise SupportError(
+            f"{file}, line {line}: {len(row)} fields for {len(header)} columns; quote fields that "
+            "hold commas"
+        )
+    cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+    for name in COLUMNS[:2]:
+        if not cells[name]:
+            raise SupportError(f"{file}, line {line}, column {name!r}: empty; fill it in")
+    video = file.parent / Path(cells["path"]).expanduser()
+    window = _window(file, line, cells)
+    return SupportItem(video, window, cells["label"], cells.get("group") or str(video))
+
+
+def _window(file: Path, line: int, cells: dict[str, str]) -> Window | None:
+    given = {name: cells.get(name, "") for name in ("start_s", "end_s")}
+    if not any(given.values()):
+        return None
+    times: list[float] = []
+    for name, cell in given.items():
+        try:
+            time = float(cell)
+        except ValueError:
+            time = float("nan")
+        if not 0 <= time < float("inf"):
+            raise SupportError(
+                f"{file}, line {line}, column {name!r}: {cell!r} is not a time in seconds; write a "
+                "number such as 2.5, or leave start_s and end_s both empty"
+            )
+        times.append(time)
+    if times[1] <= times[0]:
+        raise SupportError(
+            f"{file}, line {line}, column 'end_s': {times[1]:g} is not after start_s {times[0]:g}"
+        )
+    return Window(times[0], times[1])

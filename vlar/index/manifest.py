@@ -1,0 +1,99 @@
+"""What every row of a library has in common: the model and the windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlar.errors import EncoderMismatchError, LibraryError
+from vlar.index.protocol import LibraryModel
+from vlar.index.read import Cut
+from vlar.index.store import VECTOR_TYPE
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Fixed by the first video of a library.
+
+    Attributes:
+        model: The spec that loads the model again.
+        fingerprint: Of the model; vectors of another one are not comparable.
+        dim: D.
+        cut: Windows and frames.
+    """
+
+    model: str
+    fingerprint: str
+    dim: int
+    cut: Cut
+
+    @classmethod
+    def read(cls, meta: Mapping[str, str], folder: Path) -> Manifest | None:
+        """From the store; None for an empty library.
+
+        Raises:
+            LibraryError: it is incomplete or holds values of another kind.
+        """
+        if "fingerprint" not in meta:
+            return None
+        if meta.get("vector_type") != VECTOR_TYPE:
+            raise LibraryError(
+                f"library {folder} holds vectors of type {meta.get('vector_type')!r}, this vlar "
+                f"reads {VECTOR_TYPE!r}; upgrade with 'pip install --upgrade vlar'"
+            )
+        try:
+            cut = Cut(
+                float(meta["window_s"]),
+                float(meta["stride_s"]),
+                int(meta["n_frames"]),
+                int(meta["shorter_side"]),
+            )
+            return cls(meta["model"], meta["fingerprint"], int(meta["dim"]), cut)
+        except (KeyError, ValueError) as error:
+            raise LibraryError(
+                f"library {folder} is damaged (its manifest: {error}); restore a copy of the "
+                "folder, or move it away and index the videos again"
+            ) from error
+
+    def to_meta(self) -> dict[str, str]:
+        """For the store."""
+        return {
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "dim": str(self.dim),
+            "vector_type": VECTOR_TYPE,
+            "window_s": repr(self.cut.window_s),
+            "stride_s": repr(self.cut.stride_s),
+            "n_frames": str(self.cut.n_frames),
+            "shorter_side": str(self.cut.shorter_side),
+        }
+
+    def require_model(self, model: LibraryModel, folder: Path) -> None:
+        """Refuse a model whose vectors do not belong here.
+
+        Raises:
+            EncoderMismatchError: it names both and the commands that mend it.
+        """
+        if model.fingerprint == self.fingerprint:
+            return
+        raise EncoderMismatchError(
+            f"library {folder} was made by model {self.model!r} (fingerprint "
+            f"{self.fingerprint[:12]}), the model at hand is {model.name!r} (fingerprint "
+            f"{model.fingerprint[:12]}); use --model {self.model}, or index the videos again: "
+            f"vlar index add NEW.vlar VIDEOS --model {model.name}"
+        )
+
+    def require_windows(self, window_s: float | None, stride_s: float | None, folder: Path) -> None:
+        """Refuse windows other than the library's (None: whatever it has).
+
+        Raises:
+            LibraryError: they differ.
+        """
+        cut = self.cut
+        if window_s in (None, cut.window_s) and stride_s in (None, cut.stride_s):
+            return
+        raise LibraryError(
+            f"library {folder} was made with windows of {cut.window_s:g} s every {cut.stride_s:g} "
+            f"s; use --window {cut.window_s:g}s --stride {cut.stride_s:g}s, or make a new library"
+        )

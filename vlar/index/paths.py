@@ -1,0 +1,26 @@
+"""How a library writes paths, and which of them a user means."""
+
+from __future__ import annotations
+
+import os
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+
+def place(path: str | Path) -> str:
+    """A path as a library writes it: absolute, ``/`` between folders, links not followed."""
+    return Path(os.path.abspath(path)).as_posix()  # noqa: PTH100 - removes "..", keeps links
+
+
+def meant(path: str, pattern: str | Path) -> bool:
+    """Whether a stored path is a given file, lies in a given folder, or matches a given glob.
+
+    A relative pattern begins in the present folder, as for any other command; ``*`` also crosses
+    folders.
+
+    >>> meant("/v/a/b.mp4", "/v/a"), meant("/v/a/b.mp4", "/v/*.mp4"), meant("/v/a/b.mp4", "b.mp4")
+    (True, True, False)
+    """
+    wanted = place(pattern)
+    inside = wanted.rstrip("/") + "/"
+    return path == wanted or path.startswith(inside) or fnmatchcase(path, wanted)

@@ -1,0 +1,223 @@
+"""The tables of ``library.sqlite``, how they are opened, migrated and refused.
+
+The file is SQLite in WAL mode with ``synchronous=FULL``: a commit is on the disk before the next
+video begins, so neither ``kill -9`` nor a power cut loses a committed video (as far as the disk
+honours fsync). One commit is made per video, whose decoding costs far more than the fsync.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from vlar.errors import LibraryError, LibraryLockedError
+
+APPLICATION_ID = 0x766C6172  # "vlar", in the header of the file
+FILE_NAME = "library.sqlite"
+_PAGE_BYTES = 16384  # several fp16 vectors a page: 4096 would waste up to a quarter of each
+_BUSY_TIMEOUT_S = 5.0
+
+# Row ids are never used twice (AUTOINCREMENT) and a vector is never changed in place, so an id
+# stands for one vector for ever. Caches rest on that: they need the new ids and the dead ones.
+_V1 = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE videos (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        path TEXT NOT NULL UNIQUE,
+        content_hash TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        duration_s REAL NOT NULL,
+        unreadable_windows INTEGER NOT NULL DEFAULT 0,
+        added_at_s REAL NOT NULL
+    )""",
+    "CREATE INDEX videos_by_content ON videos (content_hash)",
+    """CREATE TABLE rows (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        video_id INTEGER NOT NULL REFERENCES videos (id) ON DELETE CASCADE,
+        start_s REAL NOT NULL,
+        end_s REAL NOT NULL,
+        vector BLOB NOT NULL
+    )""",
+    "CREATE UNIQUE INDEX rows_by_time ON rows (video_id, start_s, end_s)",
+    "CREATE TABLE tombstones (row_id INTEGER PRIMARY KEY)",
+    """CREATE TRIGGER rows_leave_a_tombstone AFTER DELETE ON rows
+        BEGIN INSERT INTO tombstones (row_id) VALUES (old.id); END""",
+    """CREATE TABLE tags (
+        video_id INTEGER NOT NULL REFERENCES videos (id) ON DELETE CASCADE,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (video_id, key)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX tags_by_value ON tags (key, value)",
+    "INSERT INTO meta VALUES ('library_id', lower(hex(randomblob(16))))",
+    "INSERT INTO meta VALUES ('generation', '0')",
+)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1,)  # step n takes a file from version n to n + 1
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def open_reader(file: Path) -> sqlite3.Connection | None:
+    """A read-only connection that works beside a writer and on a read-only disk.
+
+    Returns:
+        The connection, or None where the file has no tables yet (its creation was interrupted).
+
+    Raises:
+        LibraryError: not a vlar library, damaged, made by a newer vlar, or not readable.
+    """
+    with guard(file, "open"):
+        connection = _connect_read_only(file)
+        try:
+            version = _version(connection, file)
+            if version == 0:
+                connection.close()
+                return None
+            if version < SCHEMA_VERSION:
+                connection.close()
+                open_writer(file).close()
+                connection = _connect_read_only(file)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_writer(file: Path) -> sqlite3.Connection:
+    """A connection for the one writer; creates the tables and brings older files up to date.
+
+    Raises:
+        LibraryError: not a vlar library, damaged, made by a newer vlar, or not writable.
+    """
+    with guard(file, "write to"):
+        connection = sqlite3.connect(
+            file, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+            version = _version(connection, file)
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            for step in range(version, SCHEMA_VERSION):
+                _migrate(connection, step)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def transaction(
+    connection: sqlite3.Connection, mode: str = "IMMEDIATE"
+) -> Generator[None, None, None]:
+    """All or nothing: commits at the end, takes everything back on any exception."""
+    connection.execute(f"BEGIN {mode}")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # After some errors (disk full) SQLite has rolled back by itself: then there is nothing
+        # left to take back, and the first error is the one to tell.
+        if connection.in_transaction:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def guard(file: Path, doing: str) -> Generator[None, None, None]:
+    """Turn SQLite's errors into one line with advice."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise explain(error, file, doing) from error
+
+
+def explain(error: sqlite3.Error, file: Path, doing: str) -> LibraryError:
+    """What an error of SQLite means to the owner of the library."""
+    text = str(error).lower()
+    folder = file.parent
+    if "locked" in text or "busy" in text:
+        return LibraryLockedError(
+            f"another process is writing to library {folder}; wait until it ends, then run the "
+            "command again"
+        )
+    if "not a database" in text or "malformed" in text or "no such table" in text:
+        return LibraryError(
+            f"library {folder} is damaged ({file.name}: {error}); restore a copy of the folder, "
+            "or move it away and index the videos again"
+        )
+    if "readonly" in text:
+        return LibraryError(
+            f"cannot {doing} library {folder}: it is read-only; check its permissions or copy it "
+            "to a writable disk"
+        )
+    if "full" in text:
+        return LibraryError(
+            f"cannot {doing} library {folder}: the disk is full; everything committed before is "
+            "kept; free some space and run the command again"
+        )
+    return LibraryError(
+        f"cannot {doing} library {folder} ({file.name}: {error}); it may be gone, on a read-only "
+        "disk or on a failing one: check the folder and its permissions"
+    )
+
+
+def _migrate(connection: sqlite3.Connection, step: int) -> None:
+    with transaction(connection):
+        for statement in MIGRATIONS[step]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {step + 1}")
+
+
+def _version(connection: sqlite3.Connection, file: Path) -> int:
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    if application == 0 and version == 0 and tables == 0:
+        return 0
+    if application != APPLICATION_ID:
+        raise LibraryError(
+            f"{file} is a database of another program, not a vlar library; give another folder"
+        )
+    if version > SCHEMA_VERSION:
+        raise LibraryError(
+            f"library {file.parent} has format {version}, made by a newer vlar; this one reads up "
+            f"to format {SCHEMA_VERSION}: upgrade with 'pip install --upgrade vlar'"
+        )
+    return version
+
+
+def _connect_read_only(file: Path) -> sqlite3.Connection:
+    uri = file.absolute().as_uri()
+    try:
+        return _try_read(f"{uri}?mode=ro")
+    except sqlite3.OperationalError as error:
+        text = str(error).lower()
+        if "unable to open" not in text and "readonly" not in text:
+            raise
+        # WAL needs a shared-memory file beside the database; on a read-only disk it cannot be
+        # made. Without a log every commit is in the main file, which nobody can change there.
+        log = file.with_name(file.name + "-wal")
+        if not log.exists() or log.stat().st_size == 0:
+            return _try_read(f"{uri}?mode=ro&immutable=1")
+        raise LibraryError(
+            f"library {file.parent} is read-only and was not closed properly ({log.name} still "
+            "holds commits); copy the folder to a writable disk and open it there once"
+        ) from error
+
+
+def _try_read(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection

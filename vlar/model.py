@@ -1,0 +1,281 @@
+"""The model: an encoder, the labels it knows, and how similarity becomes an answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vlar.concepts import concept_vectors
+from vlar.encoders.base import Encoder, load_encoder
+from vlar.errors import UsageError, VlarError
+from vlar.kept import kept_vectors
+from vlar.question import Labels, Question, make_question
+from vlar.scoring import (
+    UNKNOWN_THRESHOLD,
+    content_free_clips,
+    match_probability,
+)
+from vlar.text.bank import load_bank
+from vlar.text.prompts import load_templates
+from vlar.types import Classification, Clip, Failure, Float32, Float64, Prediction
+from vlar.video import ClipRequest, probe, read_clip, read_clips, read_windows, windows
+
+if TYPE_CHECKING:
+    from vlar.adaptation import Adaptation, AdaptReport, Advance
+    from vlar.fewshot.support import Support
+
+BACKGROUND_BANK = "everyday_actions"
+_CONTENT_FREE_FRAMES = 2
+
+
+def load(spec: str | Path = "lite") -> Model:
+    """The model a name stands for: an encoder (``lite``, ``openclip:ARCH/TAG``) or a model folder.
+
+    Raises:
+        UnknownNameError: neither a folder nor a known encoder.
+        ModelError: the folder or the encoder's weights are missing, changed or malformed.
+    """
+    from vlar.model_folder import is_model_folder, read_model
+
+    if is_model_folder(spec):
+        return read_model(spec)
+    return Model(load_encoder(str(spec)))
+
+
+class Model:
+    """Maps windows and words into one space and answers which label fits.
+
+    Example::
+
+        model = vlar.load()
+        answer = model.classify("clip.mp4", ["riding a bike", "cooking"])
+        answer.label, answer.predictions[0].probability
+
+    Args:
+        encoder: Frozen towers.
+        adaptation: What ``adapt`` learned from a support set; None for a zero-shot model.
+        templates: Name of a prompt set; None for the one that suits the encoder.
+        name: What answers call this model; None for the encoder's name.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        adaptation: Adaptation | None = None,
+        templates: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.adaptation = adaptation
+        self.template_set = templates or encoder.templates
+        self.name = name or encoder.name
+        self._templates = load_templates(self.template_set)
+
+    @property
+    def dim(self) -> int:
+        """D, width of the shared space."""
+        return self.encoder.dim
+
+    @property
+    def n_frames(self) -> int:
+        """T, frames sampled from a window."""
+        return self.encoder.n_frames
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what makes a vector; two models with the same one share libraries."""
+        return self.encoder.fingerprint
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The labels this model was adapted to; None for a zero-shot model."""
+        return self.adaptation.labels if self.adaptation else None
+
+    @property
+    def report(self) -> AdaptReport:
+        """How this model was adapted.
+
+        Raises:
+            UsageError: it was not, or it was loaded from a folder (its ``vlar.json`` has it).
+        """
+        if self.adaptation is None or self.adaptation.report is None:
+            raise UsageError(f"model {self.name!r} has no report of an adaptation")
+        return self.adaptation.report
+
+    @property
+    def shorter_side(self) -> int:
+        """Pixels; larger frames are shrunk to it while decoding, which bounds memory."""
+        return 2 * max(self.encoder.preprocess.height, self.encoder.preprocess.width)
+
+    # Vectors
+
+    def encode_clips(self, clips: Sequence[Clip]) -> Float32:
+        """N clips to (N, D) float32 of unit length; a clip gives the same alone and in company."""
+        if not clips:
+            return np.zeros((0, self.dim), np.float32)
+        return np.concatenate([self.encoder.pool(self.encode_frames(clip)[None]) for clip in clips])
+
+    def encode_frames(self, clip: Clip) -> Float32:
+        """A clip to its frame features (T, F) float32."""
+        return self.encoder.encode_frames(clip.frames[None])[0]
+
+    def encode_queries(self, texts: Sequence[str]) -> Float32:
+        """Q labels or phrases to concept vectors (Q, D) float32 of unit length."""
+        return concept_vectors(self.encoder, texts, self._templates)
+
+    def match_probability(self, vectors: Float32, query: Float32) -> Float64:
+        """Probability (N,) that windows (N, D) answer a query (D,), against everyday actions."""
+        return match_probability(
+            vectors,
+            query,
+            self.background,
+            logit_scale=self.encoder.logit_scale,
+            content_free=self.content_free,
+        )
+
+    @cached_property
+    def background(self) -> Float32:
+        """(B, D) concepts of everyday actions: what else might be going on."""
+        return self.encode_queries(load_bank(BACKGROUND_BANK).texts)
+
+    @cached_property
+    def content_free(self) -> Float32:
+        """(M, D) what the encoder answers to clips that show nothing."""
+        frames = self.n_frames if self.encoder.frames_fixed else _CONTENT_FREE_FRAMES
+        size = self.encoder.preprocess
+        clips = content_free_clips(frames, size.height, size.width)
+        key = f"content-free {hashlib.sha256(clips.tobytes()).hexdigest()}"
+        shape = (len(clips), self.dim)
+        return kept_vectors(self.encoder, key, shape, lambda: self.encoder.encode_video(clips))
+
+    # Answers
+
+    def classify(
+        self,
+        video: str | Path,
+        labels: Labels | None = None,
+        *,
+        top: int = 5,
+    ) -> Classification:
+        """Which label fits a video?
+
+        Args:
+            video: A video file or a folder of frames.
+            labels: A list of labels, a comma separated string, a file, or ``bank:NAME``; may be
+                left out where the model was adapted.
+            top: How many labels to return.
+
+        Returns:
+            The best labels with calibrated probabilities, and whether none of them fits.
+
+        Raises:
+            DecodeError: the video cannot be read.
+            LabelError: the label list cannot be used.
+        """
+        question = make_question(self, labels)
+        clip = read_clip(video, None, self.n_frames, shorter_side=self.shorter_side)
+        return self._answer(clip, question, top)
+
+    def classify_each(
+        self,
+        videos: Iterable[str | Path],
+        labels: Labels | None = None,
+        *,
+        top: int = 5,
+        every_s: float | None = None,
+    ) -> Iterator[Classification | Failure]:
+        """Classify many videos, or one answer for each ``every_s`` seconds of them.
+
+        A video that cannot be read is a ``Failure`` in its place; it does not stop the others.
+        Decoding runs ahead in threads. The labels are checked before the first answer is asked for.
+        """
+        question = make_question(self, labels)
+        return self._answers([Path(video) for video in videos], question, top, every_s)
+
+    def _answers(
+        self, videos: list[Path], question: Question, top: int, every_s: float | None
+    ) -> Iterator[Classification | Failure]:
+        clips = self._clips(videos) if every_s is None else self._windows(videos, every_s)
+        for clip in clips:
+            yield clip if isinstance(clip, Failure) else self._answer(clip, question, top)
+
+    def _clips(self, videos: list[Path]) -> Iterator[Clip | Failure]:
+        requests = (ClipRequest(video, None, self.n_frames) for video in videos)
+        return read_clips(requests, shorter_side=self.shorter_side)
+
+    def _windows(self, videos: list[Path], every_s: float) -> Iterator[Clip | Failure]:
+        for video in videos:
+            try:
+                spans = windows(probe(video).duration_s, every_s, every_s)
+            except VlarError as error:
+                yield Failure(video, error.kind, error.message)
+                continue
+            yield from read_windows(video, spans, self.n_frames, shorter_side=self.shorter_side)
+
+    def _answer(self, clip: Clip, question: Question, top: int) -> Classification:
+        features = self.encode_frames(clip)
+        vector = self.encoder.pool(features[None])
+        similarity, probability, unknown = question.score(features, vector)
+        order = np.argsort(-probability, kind="stable")[:top]
+        best = tuple(
+            Prediction(question.labels[i], float(probability[i]), float(similarity[i]))
+            for i in order
+        )
+        return Classification(
+            path=clip.path,
+            start_s=clip.window.start_s,
+            end_s=clip.window.end_s,
+            model=self.name,
+            predictions=best,
+            unknown=unknown > UNKNOWN_THRESHOLD,
+            unknown_probability=unknown,
+        )
+
+    # Adaptation
+
+    def adapt(
+        self,
+        support: str | Path | Support,
+        *,
+        method: str = "auto",
+        shots: int | None = None,
+        seed: int = 0,
+        progress: Advance | None = None,
+    ) -> Model:
+        """Learn labels from a few examples each, in closed form: seconds, no training.
+
+        Args:
+            support: A folder with one folder of videos per label, a CSV
+                ``path,label[,start_s,end_s]``, or a ``Support``.
+            method: A few-shot method, or ``auto``: chosen by leave-one-out on the support set.
+            shots: Use at most this many examples of each label; None for all.
+            seed: Which examples ``shots`` draws.
+            progress: Called as examples are read.
+
+        Returns:
+            A model that answers with the support set's labels; this one stays as it is.
+
+        Raises:
+            SupportError: the support set cannot be used.
+            UnknownNameError: no method has this name.
+        """
+        from vlar.adaptation import adapt
+
+        adaptation = adapt(self, support, method, shots, seed, progress)
+        return Model(self.encoder, adaptation=adaptation, templates=self.template_set)
+
+    def save(self, path: str | Path, *, replace: bool = False) -> Path:
+        """Save as a folder: a manifest and the adapted arrays; the encoder itself is not copied.
+
+        Raises:
+            ModelError: the folder exists and ``replace`` is False, or cannot be written.
+        """
+        from vlar.model_folder import write_model
+
+        return write_model(self, Path(path), replace=replace)

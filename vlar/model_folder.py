@@ -1,0 +1,192 @@
+"""A model on disk: ``vlar.json`` says what it is, ``adaptation.safetensors`` what it learned.
+
+The encoder's weights are never copied: the manifest names the encoder and its fingerprint, and a
+model is refused where the encoder at hand is another one. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vlar import __version__
+from vlar.adaptation import Adaptation
+from vlar.encoders.base import load_encoder
+from vlar.errors import EncoderMismatchError, ModelError
+
+if TYPE_CHECKING:
+    from vlar.model import Model
+
+MANIFEST = "vlar.json"
+ARRAYS = "adaptation.safetensors"
+FORMAT = 1
+
+
+class _Encoder(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    spec: str
+    fingerprint: str
+    dim: int
+    frames: int
+    licence: str
+
+
+class Manifest(BaseModel):
+    """The content of ``vlar.json``; unknown keys are refused, so that none is silently ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: Literal[1] = FORMAT
+    vlar: str
+    created: str
+    encoder: _Encoder
+    adapter: None = None
+    templates: str
+    labels: list[str] | None = None
+    labels_sha256: str | None = None
+    head: dict[str, Any] | None = None
+    report: dict[str, Any] | None = None
+
+
+def is_model_folder(spec: str | Path) -> bool:
+    """Whether a name is the path of a model folder rather than the name of an encoder."""
+    path = Path(spec).expanduser()
+    return (
+        (path / MANIFEST).is_file() or (isinstance(spec, Path) or os.sep in spec) or path.is_dir()
+    )
+
+
+def check_target(path: str | Path, *, replace: bool) -> None:
+    """Refuse a place where a model cannot or must not be saved, before any work is done.
+
+    Raises:
+        ModelError: the path is a file, a folder that is no model, an existing model without
+            ``replace``, or the folder around it cannot be written.
+    """
+    target = Path(path).expanduser()
+    if target.exists() and not target.is_dir():
+        raise ModelError(f"{target} is a file; choose a folder for the model")
+    if target.is_dir() and any(target.iterdir()):
+        if not (target / MANIFEST).is_file():
+            raise ModelError(f"{target} holds other files; choose a new folder for the model")
+        if not replace:
+            raise ModelError(f"{target} already holds a model; add --force to replace it")
+    parent = next(p for p in target.absolute().parents if p.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ModelError(f"{parent} cannot be written; choose another place for {target.name}")
+
+
+def write_model(model: Model, path: Path, *, replace: bool) -> Path:
+    """Save a model as a folder, all of it or nothing.
+
+    Raises:
+        ModelError: see ``check_target``, or the disk refuses.
+    """
+    target = path.expanduser()
+    check_target(target, replace=replace)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".vlar-") as place:
+            fresh = Path(place) / "model"
+            fresh.mkdir()
+            _write_files(model, fresh)
+            if target.exists():
+                shutil.move(target, Path(place) / "old")
+            fresh.replace(target)
+    except OSError as error:
+        raise ModelError(
+            f"cannot save the model to {target}: {error.strerror or error}; nothing was changed"
+        ) from error
+    return target
+
+
+def _write_files(model: Model, folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    manifest = _describe(model)
+    text = manifest.model_dump_json(indent=1)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    if model.adaptation is not None:
+        save_file(model.adaptation.state(), folder / ARRAYS)
+
+
+def _describe(model: Model) -> Manifest:
+    encoder, adaptation = model.encoder, model.adaptation
+    return Manifest(
+        vlar=__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        encoder=_Encoder(
+            spec=encoder.name,
+            fingerprint=encoder.fingerprint,
+            dim=encoder.dim,
+            frames=encoder.n_frames,
+            licence=encoder.licence,
+        ),
+        templates=model.template_set,
+        labels=list(adaptation.labels) if adaptation else None,
+        labels_sha256=adaptation.labels_sha256 if adaptation else None,
+        head=adaptation.config() if adaptation else None,
+        report=adaptation.report.to_dict() if adaptation and adaptation.report else None,
+    )
+
+
+def read_model(path: str | Path) -> Model:
+    """Load a model folder.
+
+    Raises:
+        ModelError: no model is there, or a file is damaged or of a newer format.
+        EncoderMismatchError: its encoder has changed since.
+    """
+    from vlar.model import Model
+
+    folder = Path(path).expanduser()
+    manifest = _read_manifest(folder)
+    encoder = load_encoder(manifest.encoder.spec)
+    if encoder.fingerprint != manifest.encoder.fingerprint:
+        raise EncoderMismatchError(
+            f"{folder} was made with another version of encoder {manifest.encoder.spec!r} "
+            f"({manifest.encoder.fingerprint[:12]}, here {encoder.fingerprint[:12]}); adapt again"
+        )
+    adaptation = None
+    if manifest.head is not None:
+        adaptation = Adaptation.restore(manifest.head, _read_arrays(folder), encoder)
+    return Model(encoder, adaptation=adaptation, templates=manifest.templates, name=str(path))
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    file = folder / MANIFEST
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} holds no model ({MANIFEST} is missing); make one with 'vlar adapt', or see "
+            "'vlar models' for names"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} cannot be read ({error}); adapt again") from error
+    version = data.get("format") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise ModelError(f"{file} has format {version}; this vlar reads {FORMAT}: update vlar")
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise ModelError(f"{file} is malformed at {place}: {first['msg']}; adapt again") from error
+
+
+def _read_arrays(folder: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    file = folder / ARRAYS
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{file} cannot be read ({error}); adapt again") from error

@@ -1,0 +1,114 @@
+"""Runs a plan over a library: filter, search, merge, rank.
+
+``score`` is what ranks: the similarity (inner product) of a span's best window with the text. It
+is computed from the stored vectors in double precision, so it does not depend on the search cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from vlar.index.ann import Cached
+from vlar.index.store import RowBatch, Store
+from vlar.query.merge import Match, merge
+from vlar.query.plan import Plan
+from vlar.query.where import select
+from vlar.types import Float32, Float64, Hit
+
+# Rows whose similarity lies this near to the last one fetched may have been missed: the search
+# compares in single precision, and equal rows (copies of a file) come in any order.
+_UNSETTLED = 1e-5
+_FEWEST_ROWS = 64
+
+
+class Matcher(Protocol):
+    """What a query needs of a model."""
+
+    def match_probability(self, vectors: Float32, query: Float32) -> Float32 | Float64:
+        """(N,) probability 0 to 1 that each row (N, D) shows what the query (D,) says."""
+        ...
+
+
+@dataclass(frozen=True)
+class Search:
+    """One phrase over one state of a library. Use inside ``store.snapshot()``."""
+
+    store: Store
+    cached: Cached
+    matcher: Matcher
+    query: Float32
+
+    def best(self, k: int, videos: set[int] | None) -> list[Match]:
+        """The best ``k`` rows (or all there are) among ``videos`` (None: any), best first."""
+        allowed = None if videos is None else self.store.row_ids(videos)
+        ids, _ = self.cached.index.search(self.query, k, allowed)
+        return self._matches(self.store.rows(ids.tolist(), self.cached.origin.dim))
+
+    def neighbours(self, match: Match, later: bool) -> Iterator[Match]:
+        """The rows of a match's video after or before it, nearest first."""
+        dim = self.cached.origin.dim
+        for batch in self.store.neighbours(
+            match.video_id, match.start_s, match.end_s, dim, later=later
+        ):
+            yield from self._matches(batch)
+
+    def _matches(self, batch: RowBatch) -> list[Match]:
+        if not len(batch.ids):
+            return []
+        similarity = batch.vectors.astype(np.float64) @ self.query.astype(np.float64)
+        probability = self.matcher.match_probability(batch.vectors, self.query)
+        return [
+            Match(int(row_id), int(video_id), start_s, end_s, float(s), float(p))
+            for row_id, video_id, (start_s, end_s), s, p in zip(
+                batch.ids, batch.video_ids, batch.spans, similarity, probability, strict=True
+            )
+        ]
+
+
+def answer(plan: Plan, search: Search) -> list[Hit]:
+    """The best spans of a library, best first; ``plan.k`` of them whenever so many exist.
+
+    Raises:
+        QueryError: the filter has an unknown key.
+    """
+    videos = select(search.store, plan.where)
+    if videos is not None and not videos:
+        return []
+    paths = search.store.paths()
+    fetch = max(4 * plan.k, _FEWEST_ROWS)
+    while True:
+        rows = search.best(fetch, videos)
+        whole = len(rows) < fetch
+        settled = rows if whole else _settled(rows)
+        # Rounded for the order only: equal rows of two files stand by path in every run.
+        settled.sort(key=lambda m: (-round(m.similarity, 9), paths[m.video_id], m.start_s))
+        spans = merge(settled, search.neighbours, plan.k)
+        if whole or len(spans) == plan.k:
+            break
+        fetch *= 4
+    tags = search.store.tags([span.video_id for span in spans])
+    return [_hit(place + 1, span, paths, tags) for place, span in enumerate(spans)]
+
+
+def _settled(rows: list[Match]) -> list[Match]:
+    last = min(row.similarity for row in rows)
+    return [row for row in rows if row.similarity > last + _UNSETTLED]
+
+
+def _hit(
+    rank: int, span: Match, paths: Mapping[int, str], tags: Mapping[int, Mapping[str, str]]
+) -> Hit:
+    return Hit(
+        rank=rank,
+        path=paths[span.video_id],
+        start_s=span.start_s,
+        end_s=span.end_s,
+        score=span.similarity,
+        probability=span.probability,
+        similarity=span.similarity,
+        tags=tags.get(span.video_id, {}),
+    )

@@ -1,0 +1,255 @@
+"""Similarity to probability, and the right to say "none of these".
+
+The rule, for a row (window vector) ``v``, concepts ``c`` of C labels, a background bank ``b`` of
+everyday actions, and content-free references ``m`` (what the encoder answers to blank and noise
+frames):
+
+1. Logits are cosines times the encoder's ``logit_scale``, less what a label owes to being generic:
+   in many spaces a text that is near to every text of the bank is also near to every video (a
+   hub). The order of the probabilities is therefore not always that of the cosines.
+2. Background entries that mean the same as a label are left out: those whose text vector is as
+   near to a label's as the nearest neighbours inside the bank are to each other
+   (:func:`kept_background`). So "cycling" does not take from "riding a bike".
+3. ``unknown`` gets one logit, ``log mean exp(background logits) + log C + log prior odds``. If the
+   labels fit no better than everyday actions at large, the labels together and ``unknown`` stand at
+   the prior, whatever the sizes of the list and of the bank.
+4. A softmax over the C labels and ``unknown`` gives probabilities that sum to 1.
+5. A row that lies as near to a content-free reference as the references lie to each other shows
+   nothing: its mass moves to ``unknown`` (:class:`ContentFree`).
+
+The answer is unknown where ``unknown`` weighs more than all labels together (above 0.5). Cosines
+between a video and a text mean little by themselves (0.2 to 0.4 for everything with CLIP); the
+background is what makes a score comparable between videos. The likelihood ratio of step 3 is the
+energy score (Liu et al. 2020) minus that of the background.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.errors import UsageError
+from vlar.scoring.content_free import ContentFree
+from vlar.types import Float32, Float64
+
+UNKNOWN_PRIOR = 0.35
+UNKNOWN_THRESHOLD = 0.5
+MATCH_PRIOR = 0.05
+_SAME_MEANING_QUANTILE = 0.9
+_FEWEST_BACKGROUND = 32
+_FEWEST_FOR_GENERICNESS = 8
+_GENERICNESS_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Answers for N rows and C labels.
+
+    Attributes:
+        similarity: (N, C) cosines.
+        probability: (N, C); with ``unknown_probability`` each row sums to 1.
+        unknown_probability: (N,) that none of the labels fits.
+    """
+
+    similarity: Float32
+    probability: Float64
+    unknown_probability: Float64
+
+    @property
+    def unknown(self) -> npt.NDArray[np.bool_]:
+        """(N,) True where none of the labels is the better answer than all of them together."""
+        return self.unknown_probability > UNKNOWN_THRESHOLD
+
+
+class Scorer:
+    """Scores rows against one label list; what depends on the labels alone is done once.
+
+    Args:
+        concepts: (C, D) unit vectors of the labels.
+        background: (B, D) unit vectors of the background bank; (0, D) for none.
+        logit_scale: Factor from cosine to logit (the encoder's).
+        content_free: (M, D) unit vectors of content-free clips; None for none.
+        unknown_prior: Probability, before looking, that none of the labels fits.
+
+    Raises:
+        UsageError: no label, widths that differ, or a prior outside 0..1.
+    """
+
+    def __init__(
+        self,
+        concepts: Float32,
+        background: Float32,
+        *,
+        logit_scale: float,
+        content_free: Float32 | None = None,
+        unknown_prior: float = UNKNOWN_PRIOR,
+    ) -> None:
+        _check(concepts, background, logit_scale, unknown_prior)
+        self._concepts, self._background = concepts, background
+        self._kept = kept_background(concepts, background)
+        self._generic = _Genericness(concepts, background)
+        self._scale = logit_scale
+        self._content_free = ContentFree(concepts[:0] if content_free is None else content_free)
+        self._offset = math.log(len(concepts)) + _log_odds(unknown_prior)
+
+    def score(self, video: Float32) -> Scores:
+        """Scores of (N, D) unit rows."""
+        similarity = (video @ self._concepts.T).astype(np.float32)
+        to_background = (video @ self._background.T).astype(np.float64)
+        of_labels, of_background = self._generic.shares(to_background)
+        background = (self._scale * (to_background - of_background))[:, self._kept]
+        probability, unknown = softmax_with_unknown(
+            self._scale * (similarity.astype(np.float64) - of_labels),
+            log_mean_exp(background) + self._offset,
+        )
+        nothing = self._content_free.probability(video)
+        return Scores(
+            similarity=similarity,
+            probability=probability * (1.0 - nothing)[:, None],
+            unknown_probability=nothing + (1.0 - nothing) * unknown,
+        )
+
+
+class _Genericness:
+    # A text such as "doing something" lies near to all texts, and in many spaces to all videos (a
+    # hub). How near a text is to the bank is measured on texts alone; how much that lifts the
+    # cosines of a row is the slope of its background cosines over it. Half of it is taken off:
+    # a row may rightly be near to generic texts.
+
+    def __init__(self, concepts: Float32, background: Float32) -> None:
+        n = len(background)
+        self._of_labels, self._of_background = np.zeros(len(concepts)), np.zeros(n)
+        self._slope_weights = np.zeros(n)
+        if n < _FEWEST_FOR_GENERICNESS:
+            return
+        among = (background @ background.T).astype(np.float64)
+        self._of_background = (among.sum(axis=1) - among.diagonal()) / (n - 1)
+        self._of_labels = (concepts @ background.mean(axis=0)).astype(np.float64)
+        deviation = self._of_background - self._of_background.mean()
+        self._slope_weights = deviation / max(float((deviation**2).sum()), 1e-12)
+
+    def shares(self, to_background: Float64) -> tuple[Float64, Float64]:
+        # (N, C) and (N, B): what to take off the cosines of rows with (N, B) background cosines.
+        slope = (to_background @ self._slope_weights).clip(min=0.0)[:, None]
+        slope = _GENERICNESS_WEIGHT * slope
+        return slope * self._of_labels, slope * self._of_background
+
+
+def score(
+    video: Float32,
+    concepts: Float32,
+    background: Float32,
+    *,
+    logit_scale: float,
+    content_free: Float32 | None = None,
+    unknown_prior: float = UNKNOWN_PRIOR,
+) -> Scores:
+    """Score (N, D) rows against (C, D) concepts once; see :class:`Scorer`."""
+    scorer = Scorer(
+        concepts,
+        background,
+        logit_scale=logit_scale,
+        content_free=content_free,
+        unknown_prior=unknown_prior,
+    )
+    return scorer.score(video)
+
+
+def match_probability(
+    rows: Float32,
+    query: Float32,
+    background: Float32,
+    *,
+    logit_scale: float,
+    content_free: Float32 | None = None,
+    prior: float = MATCH_PRIOR,
+) -> Float64:
+    """The probability that each row answers a text, against the background.
+
+    The same rule with one label, and a lower prior: few rows of a library answer a query. For a
+    fixed row it rises with the similarity.
+
+    Args:
+        rows: (N, D) unit vectors.
+        query: (D,) unit vector of the text.
+        background: (B, D) unit vectors of the background bank.
+        logit_scale: Factor from cosine to logit (the encoder's).
+        content_free: (M, D) unit vectors of content-free clips; None for none.
+        prior: Probability, before looking, that a row answers the text.
+
+    Returns:
+        (N,) probabilities.
+    """
+    scores = score(
+        rows,
+        query[None],
+        background,
+        logit_scale=logit_scale,
+        content_free=content_free,
+        unknown_prior=1.0 - prior,
+    )
+    return scores.probability[:, 0]
+
+
+def kept_background(concepts: Float32, background: Float32) -> npt.NDArray[np.bool_]:
+    """(B,) True for the background entries that mean something else than every label.
+
+    Two texts mean the same if they are nearer than nine in ten entries of the bank are to their
+    nearest neighbour: a threshold the text space itself gives. At least the 32 entries that are
+    farthest from the labels are kept, also where the labels cover the whole bank.
+    """
+    if len(background) < 2:
+        return np.ones(len(background), dtype=bool)
+    among = background @ background.T
+    np.fill_diagonal(among, -1.0)
+    threshold = float(np.quantile(among.max(axis=1), _SAME_MEANING_QUANTILE))
+    nearest = (background @ concepts.T).max(axis=1)
+    keep = nearest < min(threshold, 1.0 - 1e-3)
+    if keep.sum() < _FEWEST_BACKGROUND:
+        keep[np.argsort(nearest, kind="stable")[:_FEWEST_BACKGROUND]] = True
+    return keep
+
+
+def softmax_with_unknown(logits: Float64, unknown_logit: Float64) -> tuple[Float64, Float64]:
+    """Softmax over C labels and ``unknown``.
+
+    Args:
+        logits: (N, C).
+        unknown_logit: (N,); ``-inf`` gives no mass to ``unknown``.
+
+    Returns:
+        Probabilities (N, C) and (N,), which sum to 1 together.
+    """
+    top = np.maximum(logits.max(axis=1), unknown_logit)
+    labels = np.exp(logits - top[:, None])
+    unknown = np.exp(unknown_logit - top)
+    total = labels.sum(axis=1) + unknown
+    return labels / total[:, None], unknown / total
+
+
+def log_mean_exp(logits: Float64) -> Float64:
+    """(N,) log of the mean of exp over the last axis of (N, B); ``-inf`` where B is 0."""
+    if logits.shape[1] == 0:
+        return np.full(len(logits), -np.inf)
+    top = logits.max(axis=1)
+    return top + np.log(np.exp(logits - top[:, None]).mean(axis=1))
+
+
+def _log_odds(probability: float) -> float:
+    return math.log(probability) - math.log1p(-probability)
+
+
+def _check(concepts: Float32, background: Float32, logit_scale: float, prior: float) -> None:
+    if concepts.ndim != 2 or len(concepts) == 0:
+        raise UsageError("there is no label to score; give at least one")
+    if background.ndim != 2 or background.shape[1] != concepts.shape[1]:
+        raise UsageError(
+            f"background {background.shape} and labels {concepts.shape} are not of one space"
+        )
+    if not logit_scale > 0.0:
+        raise UsageError(f"logit_scale is {logit_scale}; it must be above 0")
+    if not 0.0 < prior < 1.0:
+        raise UsageError(f"the prior probability is {prior}; it must lie between 0 and 1")

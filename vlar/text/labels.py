@@ -1,0 +1,306 @@
+"""Class names as data sets spell them, turned into what a person would type; label lists read.
+
+How a string given as a label list is understood, in this order:
+
+1. ``bank:NAME`` or ``bank:FILE.json``: the labels of a bank (:mod:`vlar.text.bank`).
+2. The path of an existing file: read by its ending (``.csv`` a column ``label``; ``.json`` a list
+   of strings or a bank; anything else one label a line, ``#`` starts a comment line).
+3. No separator, and the ending ``.txt``, ``.csv`` or ``.json``: a file that does not exist, which
+   is an error.
+4. Otherwise labels separated by commas or line breaks; a label that holds a comma stands in double
+   quotes. Where there is no comma, the full-width ``，`` and ``、`` and the Arabic ``،`` separate.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from vlar.errors import LabelError
+
+_PLACEHOLDER = re.compile(r"\[([^\W\d_][^\[\]]*)\]")
+_VIDEO_PREFIX = re.compile(r"^(?:v_)+(?=[A-Z])")
+_SNAKE = re.compile(r"(?<=\w)_+(?=\w)")
+_CAMEL = re.compile(r"[a-z]{2,}[A-Z]|[A-Z][a-z]+[A-Z]")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_NUMBERED = re.compile(r"^(\d+)[\s.:,)]+(\S.*)$")
+_SUFFIXES = (".txt", ".csv", ".json")
+_SEPARATORS = (",", "，", "、", "،")
+_UNREADABLE = ("Cc", "Cs")  # control characters and lone surrogates: tokenizers fail on them
+_BOM = "\ufeff"
+_NAMED = 5  # entries a note or an error spells out
+
+
+@dataclass(frozen=True)
+class LabelList:
+    """Labels in order, without duplicates.
+
+    Attributes:
+        labels: C labels as the user gave them; answers carry these.
+        texts: C cleaned texts, what the text tower reads.
+        source: Where they came from, for messages and manifests.
+        notes: What was left out or changed, one sentence each.
+    """
+
+    labels: tuple[str, ...]
+    texts: tuple[str, ...]
+    source: str
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the texts in order: two lists with the same hash score the same."""
+        return hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()
+
+
+def clean_label(label: str) -> str:
+    """A class name as a person would type it; ordinary text stays as it is.
+
+    Args:
+        label: A class name of any spelling.
+
+    Returns:
+        The text: CamelCase and snake_case in words, ``[something]`` without brackets, the first
+        letter of a sentence in lower case; acronyms, other scripts and punctuation are kept.
+        Cleaning twice changes nothing.
+
+    >>> [clean_label(t) for t in ("ApplyEyeMakeup", "brush_hair", "v_YoYo", "DJ", "iPhone")]
+    ['apply eye makeup', 'brush hair', 'yo yo', 'DJ', 'iPhone']
+    >>> clean_label("Pushing [something] off a table")
+    'pushing something off a table'
+    """
+    text = "".join(" " if unicodedata.category(c) in _UNREADABLE or c == _BOM else c for c in label)
+    text = " ".join(_PLACEHOLDER.sub(r"\1", text).split())
+    text = text.strip("_ ") or text
+    if " " in text:
+        return _lower_first(_SNAKE.sub(" ", text))
+    words = _SNAKE.sub(" ", _VIDEO_PREFIX.sub("", text)).split(" ")
+    if len(words) > 1 and all(w.isupper() or not w.isalpha() for w in words):
+        return " ".join(words).lower()
+    words = [part for word in words for part in _split_camel(word)]
+    if len(words) > 1:
+        words = [w if _is_acronym(w) else w.lower() for w in words]
+    return _lower_first(" ".join(words))
+
+
+def parse_labels(spec: str | Path | Sequence[str] | LabelList) -> LabelList:
+    """Read a label list from a string, a file, a bank or a sequence.
+
+    Args:
+        spec: See the module's text for how a string is understood.
+
+    Returns:
+        The labels; of labels that read the same after cleaning (case and spaces aside) the first
+        is kept and a note names the others.
+
+    Raises:
+        LabelError: no label at all, an unreadable file, or an entry that is no text.
+        UnknownNameError: no bank has this name.
+    """
+    if isinstance(spec, LabelList):
+        return spec
+    if isinstance(spec, Path):
+        return _from_file(spec)
+    if not isinstance(spec, str):
+        return _finish(_strings(spec, "the list of labels"), None, "a list of labels")
+    if spec.startswith("bank:"):
+        return _from_bank(spec.removeprefix("bank:"))
+    path = _existing_file(spec)
+    if path is not None:
+        return _from_file(path)
+    if _means_a_file(spec):
+        raise LabelError(
+            f"the label file {spec!r} does not exist; give an existing file or labels separated "
+            "by commas"
+        )
+    return _finish(_split(spec), None, "the given labels")
+
+
+def _split_camel(word: str) -> list[str]:
+    if word.isascii() and word.isalnum() and _CAMEL.search(word):
+        return _HUMP.sub(" ", word).split(" ")
+    return [word]
+
+
+def _is_acronym(word: str) -> bool:
+    return len(word) > 1 and word.isupper()
+
+
+def _lower_first(text: str) -> str:
+    first = text.split(" ", 1)[0]
+    if first == "A" and len(text) > 1:
+        return "a" + text[1:]
+    rest = first[1:]
+    # "T-shirt", "TV" and "McDonald" are no sentence starts; "Bending" is.
+    if first[:1].isupper() and rest[:1].isalpha() and rest.islower():
+        return text[0].lower() + text[1:]
+    return text
+
+
+def _means_a_file(spec: str) -> bool:
+    if any(s in spec for s in _SEPARATORS) or "\n" in spec:
+        return False
+    return spec.strip().lower().endswith(_SUFFIXES)
+
+
+def _existing_file(spec: str) -> Path | None:
+    if not spec.strip() or "\n" in spec or "\0" in spec:
+        return None
+    path = Path(spec.strip()).expanduser()
+    try:
+        return path if path.is_file() else None
+    except OSError:  # longer than a file name may be: a label, no path
+        return None
+
+
+def _split(spec: str) -> list[str]:
+    delimiter = next((s for s in _SEPARATORS if s in spec), ",")
+    reader = csv.reader(spec.splitlines(), delimiter=delimiter, skipinitialspace=True)
+    try:
+        return [cell for line in reader for cell in line]
+    except csv.Error as error:
+        raise LabelError(f"the given labels cannot be split at commas: {error}") from error
+
+
+def _from_bank(name: str) -> LabelList:
+    from vlar.text.bank import load_bank
+
+    bank = load_bank(name)
+    texts = [entry.text for entry in bank.entries]
+    return _finish([entry.label for entry in bank.entries], texts, f"bank:{bank.name}")
+
+
+def _from_file(path: Path) -> LabelList:
+    content = _read(path)
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return _finish(_csv_column(content, path), None, str(path))
+    if suffix == ".json":
+        return _from_json(content, path)
+    lines = [line.strip() for line in content.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    labels, notes = _without_numbers(lines)
+    labels = [_unquoted(label) for label in labels]
+    return _finish(labels, None, str(path), notes)
+
+
+def _read(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise LabelError(
+            f"the label file {str(path)!r} cannot be read: {error.strerror or error}"
+        ) from error
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LabelError(
+            f"the label file {str(path)!r} is no UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from error
+
+
+def _csv_column(content: str, path: Path) -> list[str]:
+    header = content.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    try:
+        reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
+        columns = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
+        column = columns.get("label")
+        if column is None:
+            found = ", ".join(repr(name) for name in columns) or "none"
+            raise LabelError(
+                f"{str(path)!r} has no column 'label' (columns found: {found}); name the column "
+                "'label' in the first line, or use a .txt file with one label a line"
+            )
+        return [row[column] or "" for row in reader]
+    except csv.Error as error:
+        raise LabelError(f"{str(path)!r} is no readable CSV: {error}") from error
+
+
+def _from_json(content: str, path: Path) -> LabelList:
+    try:
+        data: Any = json.loads(content)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise LabelError(f"{str(path)!r} is no valid JSON: {error}") from error
+    if isinstance(data, list):
+        return _finish(_strings(cast("list[Any]", data), str(path)), None, str(path))
+    if isinstance(data, dict) and "entries" in data:
+        return _from_bank(str(path))
+    raise LabelError(
+        f"{str(path)!r} holds neither a list of labels nor a bank (an object with 'entries')"
+    )
+
+
+def _strings(items: Iterable[Any], where: str) -> list[str]:
+    labels: list[str] = []
+    for number, item in enumerate(items, start=1):
+        if isinstance(item, bool) or not isinstance(item, str | int | float):
+            raise LabelError(f"{where}: entry {number} is {item!r}, not a text; labels are strings")
+        labels.append(str(item))
+    return labels
+
+
+def _without_numbers(lines: list[str]) -> tuple[list[str], list[str]]:
+    # "1 ApplyEyeMakeup", "2 ...": only a complete count from 0 or 1 is a numbering.
+    matches = [_NUMBERED.match(line) for line in lines]
+    found = [m for m in matches if m is not None]
+    if len(found) < max(len(lines), 2):
+        return lines, []
+    numbers = [int(m[1]) for m in found]
+    if numbers[0] not in (0, 1) or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        return lines, []
+    return [m[2] for m in found], ["the numbers at the line starts were read as a numbering"]
+
+
+def _unquoted(label: str) -> str:
+    quoted = len(label) > 2 and label[0] == label[-1] == '"'
+    return label[1:-1] if quoted else label
+
+
+def _finish(
+    labels: Sequence[str],
+    texts: Sequence[str] | None,
+    source: str,
+    notes: Sequence[str] = (),
+) -> LabelList:
+    kept: dict[str, tuple[str, str]] = {}
+    dropped: list[str] = []
+    for position, given in enumerate(labels):
+        label = given.strip()
+        text = texts[position] if texts is not None else clean_label(label)
+        if not text:
+            continue
+        key = " ".join(text.casefold().split())
+        if key in kept:
+            dropped.append(label)
+        else:
+            kept[key] = (label, text)
+    if not kept:
+        raise LabelError(f"no label in {source}; give at least one, as in 'run, jump'")
+    return LabelList(
+        labels=tuple(label for label, _ in kept.values()),
+        texts=tuple(text for _, text in kept.values()),
+        source=source,
+        notes=(*notes, *_duplicates_note(dropped)),
+    )
+
+
+def _duplicates_note(dropped: list[str]) -> tuple[str, ...]:
+    if not dropped:
+        return ()
+    named = ", ".join(repr(label) for label in list(dict.fromkeys(dropped))[:_NAMED])
+    more = ", ..." if len(set(dropped)) > _NAMED else ""
+    what = "1 label reads" if len(dropped) == 1 else f"{len(dropped)} labels read"
+    return (f"{what} the same as an earlier one, left out: {named}{more}",)

@@ -1,0 +1,160 @@
+"""Opening a video file with PyAV: plain refusals, the picture stream, the deadline."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import ExitError, FFmpegError
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from vlar.errors import DecodeError, DecodeTimeout
+from vlar.video.files import require_readable
+
+# Files only, and no play lists: a text file must not make the decoder open other files or hosts.
+# Audio formats are listed so that an audio file is named as such.
+_FORMATS = (
+    "mov matroska avi mpegts mpeg mpegvideo h264 hevc av1 obu ivf gif asf flv live_flv ogg mxf dv "
+    "rm nut yuv4mpegpipe m4v apng image2 jpeg_pipe png_pipe webp_pipe vc1 wtv nsv "
+    "wav mp3 aac flac aiff amr ac3 w64 caf"
+)
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS.split())}
+_FALLBACK_FPS = 25.0
+_CLOCK_TAG = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+
+
+class Deadline:
+    """The time that one result may take; ``restart`` begins the next one."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        self.path = path
+        self.timeout_s = timeout_s
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from now."""
+        self._end = time.monotonic() + self.timeout_s
+
+    def check(self) -> None:
+        """Raise where the time is over.
+
+        Raises:
+            DecodeTimeout: the time is over.
+        """
+        if time.monotonic() > self._end:
+            raise DecodeTimeout(
+                f"{self.path}: no result within {self.timeout_s:g} s; the file is damaged or very "
+                "slow to decode: re-encode it or raise the time limit"
+            )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open file and the stream of pictures in it."""
+
+    path: Path
+    container: InputContainer
+    stream: VideoStream
+
+    @property
+    def seconds_a_tick(self) -> tuple[int, int]:
+        """The time base as numerator and denominator."""
+        base = self.stream.time_base
+        return (base.numerator, base.denominator) if base else (1, 1000)
+
+    @property
+    def fps(self) -> float:
+        """Mean rate if the container gives one, else a guess, else 25."""
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        return float(rate) if rate else _FALLBACK_FPS
+
+    @property
+    def declared_s(self) -> float | None:
+        """Length of the picture stream as the container states it; None where it does not."""
+        numerator, denominator = self.seconds_a_tick
+        if self.stream.duration and self.stream.duration > 0:
+            return self.stream.duration * numerator / denominator
+        # Matroska counts from time 0 and not from the first frame.
+        from_zero = "matroska" in self.container.format.name and self.stream.start_time
+        before_s = (self.stream.start_time or 0) * numerator / denominator if from_zero else 0.0
+        tag = _CLOCK_TAG.fullmatch(self.stream.metadata.get("DURATION", ""))
+        if tag:
+            return (
+                max((int(tag[1]) * 60 + int(tag[2])) * 60 + float(tag[3]) - before_s, 0.0) or None
+            )
+        others = [s for s in self.container.streams if s.type == "audio"]
+        if self.container.duration and self.container.duration > 0 and not others:
+            return max(self.container.duration / av.time_base - before_s, 0.0) or None
+        return None
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether a seek keeps the time stamps right: the formats that store them with an index."""
+        return not {"mov", "matroska"}.isdisjoint(self.container.format.name.split(","))
+
+    @property
+    def has_only_decoding_times(self) -> bool:
+        """Whether the format stores no presentation times, so that reordered frames lie in theirs.
+
+        AVI: the times FFmpeg makes up for frames out of order are wrong; a frame that leaves the
+        decoder shows at the decoding time it carries.
+        """
+        return self.container.format.name == "avi"
+
+    def packets(self) -> Iterator[Packet[VideoStream]]:
+        """Packets in decoding order, without the end marker."""
+        for packet in self.container.demux(self.stream):
+            if packet.dts is not None or packet.pts is not None or packet.size:
+                yield packet
+
+
+@contextmanager
+def opened(path: Path, timeout_s: float) -> Generator[Opened]:
+    """Open a video file for as long as the context lasts.
+
+    Raises:
+        DecodeError: it cannot be opened or holds no pictures.
+        DecodeTimeout: opening took longer than ``timeout_s``.
+    """
+    require_readable(path)
+    try:
+        container = av.open(
+            str(path.absolute()), "r", options=dict(_OPTIONS), timeout=max(timeout_s, 1e-3)
+        )
+    except ExitError as error:
+        raise DecodeTimeout(f"{path}: could not be opened within {timeout_s:g} s") from error
+    except (FFmpegError, OSError, ValueError) as error:
+        raise DecodeError(
+            f"{path}: not a readable video, 0.0 s of it can be read ({reason(error)}); "
+            "the file is cut short, damaged or of another kind: copy or re-encode it"
+        ) from error
+    with container:
+        stream = _picture_stream(container, path)
+        stream.codec_context.thread_count = 1
+        yield Opened(path, container, stream)
+
+
+def reason(error: Exception) -> str:
+    """FFmpeg's own words for an error."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        has_audio = bool(container.streams.audio)
+        what = "audio only, no pictures" if has_audio else "no video stream"
+        raise DecodeError(f"{path}: {what}; give a file with a video track")
+    best = container.streams.best("video")
+    stream = next((s for s in streams if best is not None and s.index == best.index), streams[0])
+    if stream.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise DecodeError(f"{path}: its codec is unknown to FFmpeg; re-encode it as H.264")
+    return stream

@@ -1,0 +1,156 @@
+"""Frames at times out of a video: one window, or many windows in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vlar.errors import DecodeError, UsageError
+from vlar.types import Clip, Failure, Float64, Window
+from vlar.video.folder import frame_rate
+from vlar.video.pixels import stacked
+from vlar.video.sample import frame_times
+from vlar.video.source import Picture, Source
+
+_MOST_LOST = 0.5
+
+
+def read_clip(
+    path: str | Path,
+    window: Window | None = None,
+    n_frames: int = 8,
+    *,
+    timeout_s: float = 60.0,
+    shorter_side: int | None = None,
+    fps: float | None = None,
+) -> Clip:
+    """Sample ``n_frames`` of one window.
+
+    The frame for a time is the one on screen then: the last whose presentation time is not after
+    it, the first for times before it. Frames are turned as the file's rotation asks; pixels are
+    taken as square.
+
+    Args:
+        path: A video file, or a folder of numbered JPEG or PNG frames.
+        window: The span to sample, in seconds after the first frame; None is the whole video.
+        n_frames: T, sampled at ``frame_times``.
+        timeout_s: Limit for the whole call.
+        shorter_side: Frames with a longer shorter side are shrunk to it; none is enlarged.
+        fps: Rate of a frame folder (default 25); files carry their own.
+
+    Returns:
+        The clip; ``lost`` is the share of frames that another one stands in for.
+
+    Raises:
+        DecodeError: not a readable video, the window lies past its end, or over half of the
+            wanted frames are lost. The message says how much was readable.
+        DecodeTimeout: it takes longer than ``timeout_s``.
+        UsageError: an argument has no usable value.
+    """
+    _require_options(timeout_s, shorter_side, fps)
+    frame_times(window or Window(0.0, 0.0), n_frames)  # a wrong argument fails before any reading
+    with Source(Path(path), timeout_s, shorter_side, fps) as source:
+        span = window or Window(0.0, source.duration_s())
+        return _clip(source, span, list(source.pictures(frame_times(span, n_frames))))
+
+
+def read_windows(
+    path: str | Path,
+    windows: Sequence[Window],
+    n_frames: int = 8,
+    *,
+    timeout_s: float = 60.0,
+    shorter_side: int | None = None,
+    fps: float | None = None,
+) -> Iterator[Clip | Failure]:
+    """Sample many windows of one video, in the order given, in one pass over the file.
+
+    Windows may overlap. They should come by rising start, as ``vlar.video.windows`` makes them:
+    each step backwards begins another pass. Memory holds the frames of the windows that overlap,
+    never the file. Arguments as for ``read_clip``; ``timeout_s`` limits each result.
+
+    Yields:
+        A clip for each window, or a Failure where ``read_clip`` would raise a DecodeError.
+
+    Raises:
+        UsageError: an argument has no usable value.
+    """
+    spans = list(windows)
+    times = [frame_times(span, n_frames) for span in spans]
+    _require_options(timeout_s, shorter_side, fps)
+    return _read_windows(Path(path), spans, times, (timeout_s, shorter_side, fps))
+
+
+def _read_windows(
+    path: Path,
+    spans: list[Window],
+    times: list[Float64],
+    options: tuple[float, int | None, float | None],
+) -> Iterator[Clip | Failure]:
+    begin = 0
+    while begin < len(spans):
+        end = begin + 1
+        while end < len(spans) and spans[end].start_s >= spans[end - 1].start_s:
+            end += 1
+        yield from _one_pass(path, spans[begin:end], np.stack(times[begin:end]), options)
+        begin = end
+
+
+def _one_pass(
+    path: Path,
+    spans: list[Window],
+    times: Float64,
+    options: tuple[float, int | None, float | None],
+) -> Iterator[Clip | Failure]:
+    """Windows with rising starts; times is (N, T)."""
+    given = 0
+    n_frames = times.shape[1]
+    order = np.argsort(times, axis=None, kind="stable")
+    parts: dict[int, list[Picture]] = {}
+    try:
+        source = Source(path, *options)
+        for at, picture in zip(order.tolist(), source.pictures(times.ravel()[order]), strict=True):
+            parts.setdefault(at // n_frames, []).append(picture)
+            while len(parts.get(given, ())) == n_frames:
+                yield _clip_or_failure(source, spans[given], parts.pop(given))
+                given += 1
+                source.deadline.restart()
+    except DecodeError as error:
+        failure = Failure(path, error.kind, error.message)
+        yield from [failure] * (len(spans) - given)
+
+
+def _clip_or_failure(source: Source, span: Window, pictures: list[Picture]) -> Clip | Failure:
+    try:
+        return _clip(source, span, pictures)
+    except DecodeError as error:
+        return Failure(source.path, error.kind, error.message)
+
+
+def _clip(source: Source, span: Window, pictures: list[Picture]) -> Clip:
+    if source.end_s is not None and source.readable_s is None and span.start_s > source.end_s:
+        raise DecodeError(
+            f"{source.path}: the window {span.start_s:g} to {span.end_s:g} s lies past the end of "
+            f"the video ({source.end_s:.2f} s); choose an earlier one"
+        )
+    n_lost = sum(picture.lost for picture in pictures)
+    lost = n_lost / len(pictures)
+    if lost > _MOST_LOST:
+        raise DecodeError(
+            f"{source.path}: {n_lost} of {len(pictures)} wanted frames from {span.start_s:.1f} to "
+            f"{span.end_s:.1f} s are lost; {source.readable()} could be read: the file is cut "
+            "short or damaged, copy or re-encode it"
+        )
+    frames = stacked([picture.pixels for picture in pictures])
+    shown_s = np.array([picture.time_s for picture in pictures], dtype=np.float64)
+    return Clip(source.path, span, frames, shown_s, lost)
+
+
+def _require_options(timeout_s: float, shorter_side: int | None, fps: float | None) -> None:
+    if not timeout_s > 0:
+        raise UsageError(f"timeout_s is {timeout_s}; give a number of seconds above 0")
+    if shorter_side is not None and shorter_side < 1:
+        raise UsageError(f"shorter_side is {shorter_side}; give at least 1 pixel")
+    frame_rate(fps)

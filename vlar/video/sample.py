@@ -1,0 +1,85 @@
+"""When to look: windows of a video and the times of the frames inside a window."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from vlar.errors import UsageError
+from vlar.types import Float64, Window
+
+_MOST_WINDOWS = 10_000_000
+
+
+def frame_times(window: Window, n_frames: int) -> Float64:
+    """Midpoints of ``n_frames`` equal segments of a window.
+
+    >>> frame_times(Window(0.0, 4.0), 4).tolist()
+    [0.5, 1.5, 2.5, 3.5]
+
+    Args:
+        window: The span; it may have no length (a single picture), then all times are its start.
+        n_frames: T, at least 1.
+
+    Returns:
+        (T,) float64 seconds, rising, inside the window.
+
+    Raises:
+        UsageError: ``n_frames`` below 1, or a window that ends before it starts or is not finite.
+    """
+    if n_frames < 1:
+        raise UsageError(f"n_frames is {n_frames}; ask for at least 1 frame")
+    require_span(window)
+    share = (np.arange(n_frames, dtype=np.float64) + 0.5) / n_frames
+    return window.start_s + share * window.duration_s
+
+
+def windows(duration_s: float, window_s: float, stride_s: float) -> list[Window]:
+    """Windows of ``window_s`` every ``stride_s`` that cover a video of ``duration_s``.
+
+    All windows have the same length. Where the last regular window ends before the video does, one
+    more is added that ends with the video, so that the tail is covered and no window is a sliver;
+    it starts less than one stride after its neighbour. A tail below 1 % of a window is dropped:
+    it is rounding, not content. A video no longer than a window gives one window of its own length.
+    With a stride beyond the window the spans between windows are left out as asked.
+
+    >>> [(w.start_s, w.end_s) for w in windows(9.0, 4.0, 4.0)]
+    [(0.0, 4.0), (4.0, 8.0), (5.0, 9.0)]
+
+    Raises:
+        UsageError: a value is not finite, ``window_s`` or ``stride_s`` is not above 0, or
+            ``duration_s`` is negative; or they give over 10 million windows.
+    """
+    for name, value, least in (
+        ("duration_s", duration_s, 0.0),
+        ("window_s", window_s, math.ulp(0.0)),
+        ("stride_s", stride_s, math.ulp(0.0)),
+    ):
+        if not (math.isfinite(value) and value >= least):
+            raise UsageError(f"{name} is {value}; give a finite number of seconds above 0")
+    if duration_s <= window_s:
+        return [Window(0.0, duration_s)]
+    steps = (duration_s - window_s) / stride_s
+    if steps > _MOST_WINDOWS:
+        raise UsageError(f"stride_s {stride_s} cuts {duration_s} s too fine; give a longer stride")
+    # The sum in float may fall short of a whole number of strides by rounding.
+    starts = [index * stride_s for index in range(math.floor(steps + 1e-9) + 1)]
+    spans = [Window(start, min(start + window_s, duration_s)) for start in starts]
+    if duration_s - spans[-1].end_s > 0.01 * window_s:
+        spans.append(Window(duration_s - window_s, duration_s))
+    return spans
+
+
+def require_span(window: Window) -> None:
+    """Refuse a window that is not a span of time.
+
+    Raises:
+        UsageError: it is not finite, or ends before it starts.
+    """
+    if not (math.isfinite(window.start_s) and math.isfinite(window.end_s)):
+        raise UsageError(f"window {window.start_s} to {window.end_s} s is not finite")
+    if window.end_s < window.start_s:
+        raise UsageError(
+            f"window ends at {window.end_s:g} s, before its start at {window.start_s:g} s"
+        )

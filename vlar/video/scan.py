@@ -1,0 +1,142 @@
+"""Walking over all packets of a file, without decoding: how long it is, whether its clock holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from vlar.video.container import Opened
+
+# Up to this size a file is read through to learn its true length: milliseconds.
+_SCAN_BYTES = 64 << 20
+_KEEP_BYTES = 16 << 20
+_KEEP_PACKETS = 4096
+SHORT_BY_S = 0.5
+"""A video this much shorter than declared is not called cut short: rounding and last frames."""
+BACKWARD_S = 1.0
+"""A fall of the time stamps by more than this shows that the clock started again or is damaged."""
+FORWARD_S = 10.0
+"""In a file with such a fall, a rise by more than this is damage too."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How long a file is.
+
+    Attributes:
+        duration_s: From the first picture to the end of the last.
+        n_frames: Pictures counted, or what the container says; None if neither is known.
+        broken_clock: Time stamps fall on the way or packets are damaged, so that a leap in time
+            cannot be taken at its word.
+        packets: All packets in decoding order, if asked for and few.
+    """
+
+    duration_s: float
+    n_frames: int | None
+    broken_clock: bool = False
+    packets: tuple[Packet[VideoStream], ...] | None = None
+
+
+def extent(video: Opened, *, keep: bool = False, whole: bool = False) -> Extent:
+    """Length of an open file. A small one (any, if ``whole``) is read to its end.
+
+    The length is what the packets say. Where the container declares more, and not all packets it
+    counts are there, the file is cut short and its declared length is returned.
+    """
+    declared = video.declared_s
+    if declared is not None and not whole and video.path.stat().st_size > _SCAN_BYTES:
+        return Extent(declared, video.stream.frames or None)
+    scan = _Scan(video, keep)
+    try:
+        for packet in video.packets():
+            scan.add(packet)
+    except (FFmpegError, OSError):
+        scan.whole = False
+    return scan.extent(declared)
+
+
+class _Scan:
+    def __init__(self, video: Opened, keep: bool) -> None:
+        self.whole = True
+        numerator, denominator = video.seconds_a_tick
+        self._tick_s = numerator / denominator
+        self._video = video
+        self._total = 0
+        self._shown = 0
+        self._kept: list[Packet[VideoStream]] | None = [] if keep else None
+        self._bytes = 0
+        self._untimed = False
+        self._broken = False
+        self._first: int | None = None
+        self._last = 0
+        self._end = 0
+        self._longest_gap = 0
+        self._clock: int | None = None
+        self._plausible_s = 0.0
+
+    def add(self, packet: Packet[VideoStream]) -> None:
+        self._total += 1
+        self._bytes += packet.size
+        if self._kept is not None:
+            self._kept.append(packet)
+            if self._bytes > _KEEP_BYTES or self._total > _KEEP_PACKETS:
+                self._kept = None
+        self.whole = self.whole and not packet.is_corrupt
+        self._tell_time(packet.dts if packet.dts is not None else packet.pts)
+        if packet.is_discard:
+            return
+        self._shown += 1
+        pts = packet.pts
+        if pts is None:
+            self._untimed = True
+            return
+        if self._first is None:
+            self._first = self._last = self._end = pts
+        self._first = min(self._first, pts)
+        self._longest_gap = max(self._longest_gap, pts - self._last)
+        if pts >= self._last:
+            self._last, self._end = pts, pts + (packet.duration or 0)
+
+    def _tell_time(self, clock: int | None) -> None:
+        if clock is None:
+            return
+        if self._clock is not None:
+            step_s = (clock - self._clock) * self._tick_s
+            self._broken = self._broken or step_s < -BACKWARD_S
+            plausible = 0 <= step_s <= FORWARD_S
+            self._plausible_s += step_s if plausible else 1 / self._video.fps
+        self._clock = clock
+
+    def extent(self, declared: float | None) -> Extent:
+        measured = self._measured_s()
+        duration_s = measured
+        counted = self._video.stream.frames
+        all_came = self.whole and self._total >= counted > 0
+        if declared is not None and not self._broken and not all_came:
+            short_s = declared - (measured or 0.0)
+            explained_s = 2 * self._longest_gap * self._tick_s if self.whole else 0.0
+            damaged = not self.whole and short_s < 0
+            if short_s > max(SHORT_BY_S, explained_s) or measured is None or damaged:
+                duration_s = declared
+        kept = tuple(self._kept) if self._kept is not None and self.whole else None
+        return Extent(
+            duration_s or 1 / self._video.fps,
+            self._shown or None,
+            self._broken or not self.whole,
+            kept,
+        )
+
+    def _measured_s(self) -> float | None:
+        if not self._shown:
+            return None
+        frame_s = 1 / self._video.fps
+        if self._broken:
+            return self._plausible_s + frame_s
+        if self._untimed or self._first is None:
+            return self._shown * frame_s
+        if self._end > self._last:
+            return (self._end - self._first) * self._tick_s
+        return (self._last - self._first) * self._tick_s + frame_s
