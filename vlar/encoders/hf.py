@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ _KEPT_LISTS = 4  # text lists whose unconditioned features are kept
 @register("encoder", "hf")
 class HfEncoder(TorchEncoder):
     """A transformers model with an image and a text tower, frame by frame."""
+
+    contract_argument: ClassVar[str | None] = None  # nothing of it can be had offline
 
     @classmethod
     def from_spec(cls, argument: str, *, random_init: bool = False) -> TorchEncoder:

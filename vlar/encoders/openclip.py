@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from vlar.encoders.spec import split_options, yes
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.registry import register
@@ -12,6 +14,8 @@ _OPTIONS = ("arch", "device", "precision", "random_init")
 @register("encoder", "openclip")
 class OpenClipEncoder(TorchEncoder):
     """CLIP, SigLIP, PE-Core and the other families of open_clip, frame by frame."""
+
+    contract_argument: ClassVar[str] = "ViT-S-32-alt?random_init=true"
 
     @classmethod
     def from_spec(cls, argument: str, *, random_init: bool = False) -> OpenClipEncoder:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from vlar.encoders.towers.model import Towers
 
 _log = logging.getLogger("vlar")
-_TEXTS = 256  # texts at a time
+_TEXTS = 256  # texts at a time on an accelerator
+_CPU_TEXTS = 4  # and on a CPU, always filled up
 _GPU_FRAMES = 256  # frames at a time on an accelerator
 
 
@@ -35,6 +36,7 @@ class TorchEncoder(Encoder):
 
     towers: Towers
     logit_bias: float | None
+    templates = "video"
 
     def __init__(self, towers: Towers, name: str, *, n_frames: int = 8) -> None:
         """Take over loaded towers.
@@ -52,9 +54,8 @@ class TorchEncoder(Encoder):
         self.logit_bias = towers.logit_bias
         self.max_tokens = towers.tokens.max_tokens
         pixels = towers.pixels
-        self.preprocess = Preprocess(
-            pixels.height, pixels.width, pixels.mean, pixels.std, pixels.fit
-        )
+        fit = "squash" if pixels.fit == "squash" else "crop"
+        self.preprocess = Preprocess(pixels.height, pixels.width, pixels.mean, pixels.std, fit)
         self.blocks = (Block("joint", self.dim, 1.0, has_text=True),)
         self.frame_blocks = (FrameBlock("appearance", self.dim, "appearance"),)
         self.licence = towers.licence
@@ -84,12 +85,31 @@ class TorchEncoder(Encoder):
         """Texts to (C, D) float32 of unit length; a text that is too long is cut and reported."""
         import torch
 
-        parts: list[Float32] = [np.zeros((0, self.dim), np.float32)]
-        with torch.inference_mode():
-            for start in range(0, len(texts), _TEXTS):
-                ids = self.token_ids(list(texts[start : start + _TEXTS]))
-                parts.append(self.towers.text(ids).float().cpu().numpy())
-        return unit(np.concatenate(parts))
+        vectors = np.zeros((len(texts), self.dim), np.float32)
+        if texts:
+            ids = self.token_ids(list(texts))
+            with torch.inference_mode():
+                for rows in self._text_batches(ids):
+                    vectors[rows] = self.towers.text(ids[rows]).float().cpu().numpy()
+        return unit(vectors)
+
+    def _text_batches(self, ids: torch.Tensor) -> Iterator[list[int]]:
+        """Rows of ids to encode together.
+
+        Matrix products round by their shape. On a CPU every product therefore has the same shape
+        whatever the company: texts of one length, always the same number, filled up by repeats.
+        """
+        if ids.device.type != "cpu":
+            for start in range(0, len(ids), _TEXTS):
+                yield list(range(start, min(start + _TEXTS, len(ids))))
+            return
+        by_length: dict[int, list[int]] = {}
+        for row, length in enumerate((ids != ids[:, -1:]).int().sum(dim=1).tolist()):
+            by_length.setdefault(length, []).append(row)
+        for rows in by_length.values():
+            for start in range(0, len(rows), _CPU_TEXTS):
+                part = rows[start : start + _CPU_TEXTS]
+                yield part + part[-1:] * (_CPU_TEXTS - len(part))
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, special tokens included, before any cut."""

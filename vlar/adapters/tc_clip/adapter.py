@@ -65,7 +65,7 @@ class TcClip(Adapter, ConditionedText):
         self.dim, self.frame_dim = encoder.dim, encoder.frame_dim
         self.n_frames = config.n_frames
         self.max_tokens = min(encoder.max_tokens, config.max_tokens or encoder.max_tokens)
-        self.preprocess = encoder.preprocess
+        self.preprocess, self.licence = encoder.preprocess, encoder.licence
         self.frame_blocks, self.blocks = encoder.frame_blocks, encoder.blocks
         self._sets: OrderedDict[tuple[str, ...], list[ClassSet]] = OrderedDict()
         self.refresh()

@@ -55,11 +55,13 @@ def load(
     lower = family == "siglip2" or "gemma" in type(tokenizer).__name__.lower()
     length = config.text_config.max_position_embeddings
     pixels = _pixels(processor.to_dict(), config, target)
-    towers = as_towers(model, HfTokens(tokenizer, length, lower=lower), pixels)
+    licence = f"that of the weights {target!r}: see their model card"
+    licence = "none: random weights" if random_init else licence
+    towers = as_towers(model, HfTokens(tokenizer, length, lower=lower), pixels, licence)
     return family, towers, int(getattr(config.vision_config, "num_frames", 8))
 
 
-def as_towers(model: Any, tokens: HfTokens, pixels: Pixels) -> Towers:
+def as_towers(model: Any, tokens: HfTokens, pixels: Pixels, licence: str) -> Towers:
     """A transformers model behind the common face; a CLIP is run by its block views."""
     family = model.config.model_type
     image, text = _image(model, family), _text(model)
@@ -77,8 +79,9 @@ def as_towers(model: Any, tokens: HfTokens, pixels: Pixels) -> Towers:
         log_scale=lambda: model.logit_scale.squeeze(),
         vision_view=lambda: view_hf.vision_view(model),
         text_view=lambda: view_hf.text_view(model),
-        rebuild=lambda other: as_towers(other, tokens, pixels),
+        rebuild=lambda other: as_towers(other, tokens, pixels, licence),
         logit_bias=None if bias is None else float(bias),
+        licence=licence,
     )
 
 

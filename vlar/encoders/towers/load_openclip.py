@@ -25,6 +25,10 @@ from vlar.errors import ModelError, UnknownNameError
 
 _CONFIG = "open_clip_config.json"
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_LICENCES = (
+    ("openai", "MIT"), ("laion", "MIT"), ("datacomp", "MIT"), ("commonpool", "MIT"),
+    ("webli", "Apache-2.0"), ("metaclip", "CC-BY-NC-4.0"),
+)  # fmt: skip
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 # What open_clip raises where weights and architecture do not go together.
@@ -54,10 +58,11 @@ def load(
         model, source = _from_tag(target)
     model = model.eval().requires_grad_(False)
     model.to(device=pick_device(device), dtype=pick_dtype(precision))
-    return as_towers(model, _tokens(source, model))
+    licence = "none: random weights" if random_init else _licence(target)
+    return as_towers(model, _tokens(source, model), licence)
 
 
-def as_towers(model: Any, tokens: Tokens) -> Towers:
+def as_towers(model: Any, tokens: Tokens, licence: str) -> Towers:
     """An open_clip model behind the common face; block views run it where there are any."""
     bias = getattr(model, "logit_bias", None)
     return Towers(
@@ -70,9 +75,19 @@ def as_towers(model: Any, tokens: Tokens) -> Towers:
         log_scale=lambda: model.logit_scale.squeeze(),
         vision_view=lambda: view_openclip.vision_view(model),
         text_view=lambda: view_openclip.text_view(model),
-        rebuild=lambda other: as_towers(other, tokens),
+        rebuild=lambda other: as_towers(other, tokens, licence),
         logit_bias=None if bias is None else float(bias),
+        licence=licence,
     )
+
+
+def _licence(target: str) -> str:
+    """Of the weights of a tag, as their publishers state it; else where to look."""
+    tag = target.partition("/")[2]
+    for start, licence in _LICENCES:
+        if tag.startswith(start):
+            return licence
+    return f"that of the weights {target!r}: see where they were published"
 
 
 def _fast(view: Any, model: nn.Module, whole: Any) -> Any:

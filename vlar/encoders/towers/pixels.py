@@ -65,9 +65,12 @@ def to_pixels(
     Returns:
         (N, 3, height, width).
     """
-    # torch warns about arrays it may not write to; it never writes here, but cannot know.
-    frames = frames if frames.flags.writeable else np.array(frames)
+    # torch takes no negative strides, and warns about arrays that it may not write to.
+    if not frames.flags.writeable or min(frames.strides) < 0:
+        frames = np.array(frames, order="C")
     images = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2)
+    if wanted.fit == "crop":
+        images = _without_far_ends(images, wanted)
     images = transform.resize(
         images,
         list(_resized(images.shape[-2], images.shape[-1], wanted)),
@@ -81,6 +84,15 @@ def to_pixels(
     pixels = images.to(torch.float32, memory_format=torch.contiguous_format)
     pixels.mul_(scale.view(3, 1, 1)).add_(shift.to(device).view(3, 1, 1))
     return pixels.to(dtype)
+
+
+def _without_far_ends(images: Tensor, wanted: Pixels) -> Tensor:
+    """Cut off very long frames what the centre crop drops anyway, before it is enlarged."""
+    height, width = images.shape[-2:]
+    most = 32 * max(wanted.height / wanted.width, wanted.width / wanted.height)
+    rows = min(height, math.ceil(width * most))
+    columns = min(width, math.ceil(height * most))
+    return images[..., (height - rows) // 2 :, (width - columns) // 2 :][..., :rows, :columns]
 
 
 def _resized(height: int, width: int, wanted: Pixels) -> tuple[int, int]:
