@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vlar import registry
-from vlar.encoders.base import Encoder
+from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
@@ -103,6 +103,21 @@ def require_blocks(encoder: Encoder, adapter: str) -> TorchEncoder:
 def conditions_text(encoder: Encoder) -> ConditionedText | None:
     """The encoder as one whose text depends on the video, or None if it does not."""
     return encoder if isinstance(encoder, ConditionedText) else None
+
+
+def load_any(spec: str) -> Encoder:
+    """The encoder or the adapter with its encoder that a spec names.
+
+    Raises:
+        UnknownNameError: neither an encoder nor an adapter has this name.
+    """
+    name = spec.partition(":")[0]
+    if name in registry.names("adapter"):
+        return load_adapter(spec)
+    if name not in registry.names("encoder"):
+        known = [*registry.names("encoder"), *registry.names("adapter")]
+        raise registry.unknown_name("encoder or adapter", name, known)
+    return load_encoder(spec)
 
 
 def load_adapter(spec: str) -> Adapter:

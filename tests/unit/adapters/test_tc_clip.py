@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks import tc_clip_plain as plain
 from tests.unit.adapters import golden
 from vlar import registry
-from vlar.adapters.base import conditions_text, load_adapter, require_blocks
+from vlar.adapters.base import conditions_text, load_adapter, load_any, require_blocks
 from vlar.adapters.tc_clip import TcClip, TcClipConfig
 from vlar.adapters.tc_clip.labels import phrase, prompt
 from vlar.adapters.tc_clip.merge import merge, merge_schedule, n_seeds, pick_seeds
@@ -365,6 +365,14 @@ def test_prompts() -> None:
     assert prompt("a photo of a cat.", config) == "a photo of a cat."
     assert prompt("TV", TcClipConfig(split_capitals=False)) == "a photo of a TV."
     assert phrase(TcClipConfig(n_prompts=2)) == "a photo"
+
+
+def test_one_door_for_encoders_and_adapters(base: Path) -> None:
+    assert load_any(f"openclip:{base}").name == f"openclip:{base}"
+    with pytest.raises(ModelError, match="there is no checkpoint"):
+        load_any("tc-clip:none.pth")
+    with pytest.raises(UnknownNameError, match=r"did you mean 'openclip'.*tc-clip"):
+        load_any("openclap:x")
 
 
 def test_an_adapter_spec_needs_a_file() -> None:

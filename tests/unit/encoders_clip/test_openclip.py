@@ -118,6 +118,36 @@ def test_a_timm_tower_with_a_sigmoid_head(tmp_path: Path, frames: np.ndarray) ->
         encoder.towers.vision_view()
 
 
+@torch.no_grad()
+def test_a_tokeniser_beside_the_weights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As SigLIP's folders: a transformers tokeniser, cleaned text, padding to the full length."""
+    config = models.openclip_config()
+    config["text_cfg"].update(
+        vocab_size=10, no_causal_mask=True, pool_type="last", hf_tokenizer_name="timm/any",
+        tokenizer_kwargs={"clean": "canonicalize"},
+    )  # fmt: skip
+    model = models.save_openclip(tmp_path, config, custom=True)
+    models.word_tokenizer(16).save_pretrained(tmp_path)
+    encoder = loaded(str(tmp_path))
+    ids = encoder.token_ids(["A photo, of a cat!"])
+    assert ids[0].tolist() == [3, 4, 5, 3, 6, 1] + [0] * 10
+    wanted = unit(model.encode_text(ids).numpy())
+    np.testing.assert_allclose(encoder.encode_text(["A photo, of a cat!"]), wanted, atol=5e-6)
+    assert encoder.count_tokens("the dog.") == 3
+    with caplog.at_level(logging.WARNING, "vlar"):
+        encoder.encode_text(["a cat " * 12 + "the dog"])
+    assert "has 27 tokens" in caplog.text
+    assert "the dog" in caplog.text
+
+
+def test_a_text_is_the_same_in_any_company(encoder: TorchEncoder) -> None:
+    texts = ["a cat", "a dog", "someone plays the guitar", "a bird", "a horse", "x", "a cow", ""]
+    together = encoder.encode_text(texts)
+    for text, vector in zip(texts, together, strict=True):
+        np.testing.assert_array_equal(encoder.encode_text([text])[0], vector)
+    np.testing.assert_array_equal(encoder.encode_text(texts[::-1]), together[::-1])
+
+
 def test_the_contract(encoder: TorchEncoder, frames: np.ndarray) -> None:
     vectors = encoder.encode_video(frames)
     assert vectors.shape == (3, 24)
