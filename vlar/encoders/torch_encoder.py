@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("vlar")
 _TEXTS = 256  # texts at a time on an accelerator
-_CPU_TEXTS = 4  # and on a CPU, always filled up
+_CPU_TEXTS = 8  # and on a CPU, always filled up
 _GPU_FRAMES = 256  # frames at a time on an accelerator
 
 

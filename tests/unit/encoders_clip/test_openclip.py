@@ -317,6 +317,16 @@ def test_names_that_do_not_exist(tmp_path: Path) -> None:
         load_encoder("openclip:ViT-B-16?random_init=true&precision=int3")
 
 
+def test_a_random_start_must_be_asked_for_and_is_the_same_each_time() -> None:
+    first, second = (loaded("ViT-S-32-alt?random_init=true") for _ in range(2))
+    assert first.fingerprint == second.fingerprint
+    assert first.licence == "none: random weights"
+    siglip = load_openclip._usual_pixels("ViT-B-16-SigLIP2")
+    assert siglip is not None
+    assert siglip["mean"] == (0.5, 0.5, 0.5)
+    assert siglip["resize_mode"] == "squash"
+
+
 def test_without_a_network_the_error_says_what_to_do() -> None:
     with pytest.raises(
         ModelError, match=r"HF_HUB_OFFLINE is set.*hf download timm/vit_base_patch16"

@@ -41,7 +41,7 @@ def require_network(what: str, repository: str) -> None:
 
 def offline(what: str, repository: str, why: str) -> ModelError:
     """The error for weights that are neither here nor to be had."""
-    family = what.partition(":")[0]
+    family = "hf" if what.startswith("hf:") else "openclip"
     return ModelError(
         f"{what} is not in the local cache and cannot be fetched: {why}. With a network, unset "
         f"HF_HUB_OFFLINE and run again. Without one, run 'hf download {repository} "

@@ -102,7 +102,9 @@ def _random(arch: str) -> nn.Module:
     _check_arch(arch)
     with torch.random.fork_rng(devices=[]), _without_root_log():
         torch.manual_seed(0)
-        return open_clip.create_model(arch, pretrained_text=False)
+        return open_clip.create_model(
+            arch, pretrained_text=False, force_preprocess_cfg=_usual_pixels(arch)
+        )
 
 
 def _from_folder(folder: Path) -> nn.Module:
@@ -129,12 +131,19 @@ def _from_file(path: Path, arch: str | None) -> tuple[nn.Module, str]:
         with _clear_errors(str(path)):
             arch = _only(path, infer_architectures(path))
     _check_arch(arch)
-    known = open_clip.list_pretrained_tags_by_model(arch)
-    pixels = open_clip.get_pretrained_cfg(arch, known[0]) if known else None
     with _clear_errors(f"{path} as {arch}"):
         return open_clip.create_model(
-            arch, pretrained=str(path), require_pretrained=True, force_preprocess_cfg=pixels
+            arch,
+            pretrained=str(path),
+            require_pretrained=True,
+            force_preprocess_cfg=_usual_pixels(arch),
         ), arch
+
+
+def _usual_pixels(arch: str) -> dict[str, Any] | None:
+    """Mean, std and fit that the released weights of an architecture share."""
+    tags = open_clip.list_pretrained_tags_by_model(arch)
+    return open_clip.get_pretrained_cfg(arch, tags[0]) if tags else None
 
 
 def _only(path: Path, found: list[str]) -> str:
