@@ -1,6 +1,6 @@
 """What TC-CLIP costs on a CPU, against plain open_clip and against the paper read literally.
 
-    python benchmarks/tc_clip.py [--rounds 5] [--classes 101] [--part vision|text|classify|memory]
+    python benchmarks/tc_clip.py [--rounds 5] [--classes 101] [--frames 8] [--part vision|text|classify|memory]
 
 Random ViT-B/16, 8 frames of 224 px, 1 thread. Times are medians of interleaved rounds; process CPU
 time is what compares on a shared machine. Memory is the peak of a fresh process, one arm each.
@@ -67,10 +67,10 @@ def table(title: str, rows: dict[str, tuple[float, float]], base: str) -> None:
         print(f"{name:44}{cpu:9.1f}{ratios[0]:8.4f}{wall:9.1f}{ratios[1]:8.4f}")
 
 
-def vision(rounds: int) -> None:
+def vision(rounds: int, n_frames: int) -> None:
     encoder, adapter = build()
     clip = encoder.towers.model
-    video = torch.randn(1, _N_FRAMES, 3, 224, 224)
+    video = torch.randn(1, n_frames, 3, 224, 224)
     network = adapter.network
     with torch.inference_mode():
         arms: dict[str, Arm] = {
@@ -83,7 +83,7 @@ def vision(rounds: int) -> None:
             "vlar openclip encoder": lambda _: encoder.towers.image(video[0]),
         }
         rows = interleaved(arms, rounds)
-    table("Image tower, one video of 8 frames", rows, "open_clip, frame by frame (eager)")
+    table(f"Image tower, one video of {n_frames} frames", rows, "open_clip, frame by frame (eager)")
 
 
 def text(rounds: int, n_classes: int) -> None:
@@ -176,6 +176,7 @@ def memory_arm(arm: str, batch: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--frames", type=int, default=_N_FRAMES)
     parser.add_argument("--classes", type=int, default=101)
     parser.add_argument("--part", choices=["vision", "text", "classify", "memory"])
     parser.add_argument("--memory-arm", choices=["open_clip", "vlar"])
@@ -186,7 +187,7 @@ def main() -> None:
         memory_arm(options.memory_arm, options.batch)
         return
     parts = {
-        "vision": lambda: vision(options.rounds),
+        "vision": lambda: vision(options.rounds, options.frames),
         "text": lambda: text(options.rounds, options.classes),
         "classify": lambda: classify(options.rounds, options.classes),
         "memory": memory,

@@ -242,7 +242,8 @@ def test_the_contract(adapter: TcClip, frames: np.ndarray) -> None:
         )  # fmt: skip
     assert adapter.count_tokens("cat") == 8  # a photo of a cat . with start and end
     with pytest.raises(UsageError, match="no frames"):
-        adapter.encode_frames(frames[:0])
+        adapter.encode_frames(frames[:, :0])
+    assert adapter.encode_frames(frames[:0]).shape == (0, 5, 48)
     with pytest.raises(UsageError, match="must be"):
         adapter.encode_frames(frames[0])
 

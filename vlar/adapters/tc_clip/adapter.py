@@ -204,7 +204,7 @@ class TcClip(Adapter, ConditionedText):
         import torch
 
         self._inner.check_frames(frames)
-        if frames.shape[0] == 0 or frames.shape[1] == 0:
+        if frames.shape[1] == 0:
             raise UsageError(f"no frames to encode: {frames.shape} (N, T, H, W, 3)")
         features: list[Float32] = []
         tokens: list[Float32] = []
@@ -215,8 +215,11 @@ class TcClip(Adapter, ConditionedText):
                 if context:
                     joined = torch.cat([seen.context[i] for i in sorted(seen.context)], dim=1)
                     tokens.append(joined.float().cpu().numpy())
-        none = np.zeros((len(frames), 0, self.dim), np.float32)
-        return EncodedWindows(np.concatenate(features), np.concatenate(tokens) if context else none)
+        if not features:
+            features = [np.zeros((0, frames.shape[1], self.dim), np.float32)]
+        if not tokens:
+            tokens = [np.zeros((len(frames), 0, self.dim), np.float32)]
+        return EncodedWindows(np.concatenate(features), np.concatenate(tokens))
 
     def _classes(self, texts: Sequence[str]) -> list[ClassSet]:
         key = tuple(texts)
