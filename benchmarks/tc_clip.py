@@ -1,6 +1,7 @@
 """What TC-CLIP costs on a CPU, against plain open_clip and against the paper read literally.
 
-    python benchmarks/tc_clip.py [--rounds 5] [--classes 101] [--frames 8] [--part vision|text|classify|memory]
+    python benchmarks/tc_clip.py [--rounds 5] [--classes 101] [--frames 8]
+        [--part vision|text|classify|memory]
 
 Random ViT-B/16, 8 frames of 224 px, 1 thread. Times are medians of interleaved rounds; process CPU
 time is what compares on a shared machine. Memory is the peak of a fresh process, one arm each.
