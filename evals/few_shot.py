@@ -104,6 +104,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--protocol", choices=("base", "disjoint"), default="base")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pools", nargs="*", help=f"default {' '.join(POOLS)}")
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=METHODS)
     parser.add_argument("--json", type=Path, help="file for the results")
     parser.add_argument("--cache", type=Path, help="folder for frame features; default temporary")
     return parser.parse_args()
@@ -187,7 +188,7 @@ def _rows_of_some_groups(pool: Pool, shots: int, random: np.random.Generator) ->
 
 
 def _draw(rows: np.ndarray, pool: Pool, shots: int, random: np.random.Generator) -> Sequence[int]:
-    """``shots`` clips of one label from as many groups as there are; one group stays for queries."""
+    """``shots`` clips of one label from as many groups as it has; one group stays for queries."""
     groups = random.permutation(sorted(set(pool.group[rows])))
     if set(pool.group[rows]) == set(pool.group[pool.label == pool.label[rows[0]]]):
         groups = groups[: max(len(groups) - 1, 1)]
@@ -201,7 +202,7 @@ def _draw(rows: np.ndarray, pool: Pool, shots: int, random: np.random.Generator)
 
 
 def _evaluate(pool: Pool, part: str, options: argparse.Namespace) -> Iterator[dict[str, object]]:
-    right: dict[str, list[float]] = {method: [] for method in (*METHODS, PLAIN)}
+    right: dict[str, list[float]] = {method: [] for method in (*options.methods, PLAIN)}
     seconds: list[float] = []
     surprise: list[float] = []
     queries = 0
@@ -209,7 +210,7 @@ def _evaluate(pool: Pool, part: str, options: argparse.Namespace) -> Iterator[di
         pool, options.shots, options.episodes, options.protocol, options.seed
     ):
         queries += len(query)
-        for method in METHODS:
+        for method in options.methods:
             start = time.process_time()
             probability = _answer(pool, support, query, method)
             found = np.array(pool.labels)[probability.argmax(axis=1)] == pool.label[query]
