@@ -66,6 +66,7 @@ class XClipEncoder(TorchEncoder, ConditionedText):
     """
 
     frames_fixed = True
+    templates = "plain"  # it was trained on bare class names
 
     def __init__(self, towers: Towers, name: str, *, n_frames: int) -> None:
         """Take over loaded towers."""
