@@ -56,10 +56,10 @@ class Manifest(BaseModel):
 
 def is_model_folder(spec: str | Path) -> bool:
     """Whether a name is the path of a model folder rather than the name of an encoder."""
-    path = Path(spec).expanduser()
-    return (
-        (path / MANIFEST).is_file() or (isinstance(spec, Path) or os.sep in spec) or path.is_dir()
-    )
+    if isinstance(spec, Path) or Path(spec).expanduser().is_dir():
+        return True
+    prefix, colon, _ = spec.partition(":")  # openclip:/a/file is no folder, ./a/model is one
+    return os.sep in (prefix if colon else spec)
 
 
 def check_target(path: str | Path, *, replace: bool) -> None:

@@ -19,7 +19,7 @@ LABELS = (
     "a cartoon rabbit",
     "cooking in a kitchen",
     "playing basketball",
-    "swimming in a pool",
+    "lifting weights",
     "playing the piano",
 )
 QUERIES = ("bicycles in street traffic", "a cartoon animal")
