@@ -164,3 +164,28 @@ def hands_front(body: BodyMotion) -> Measured:
     part = body.active
     reach = np.abs(part.wrists[..., 0] - part.shoulders[:, None, 0]).max(axis=1)
     return float(np.median(reach)), body.trust.arm
+
+
+@attribute("hands_mid", "share", 0.45, 0.20)
+def hands_mid(body: BodyMotion) -> Measured:
+    """Share of the time with a bent arm's hand between hips and shoulders: + works there."""
+    part = body.active
+    axis = part.shoulders - part.hips
+    length = np.maximum((axis**2).sum(axis=-1), 1e-6)
+    away = part.wrists - part.hips[:, None]
+    along = (away * axis[:, None]).sum(axis=-1) / length[:, None]
+    corners = [(SHOULDERS[k], ELBOWS[k], WRISTS[k]) for k in (0, 1)]
+    bent = np.stack([angle_deg(part.places, corner) for corner in corners], axis=1) < 150
+    return float(((along > 0.1) & (along < 1) & bent).any(axis=1).mean()), body.trust.arm
+
+
+@attribute("arm_circle", "turns", 1.5, 0.8)
+def arm_circle(body: BodyMotion) -> Measured:
+    """Turns of the busier hand round and round in one sense: + circles, - to and fro."""
+    part = body.active
+    path = (part.wrists - part.shoulders[:, None])[:, part.busy_arm]
+    away = path - signals.smooth(path, 1.0 * part.fps)
+    angle = np.unwrap(np.arctan2(away[:, 1], away[:, 0]))
+    wide = float(np.median(np.linalg.norm(away, axis=1)))
+    sure = float(signals.step(wide, 0.06, 0.05))
+    return abs(float(angle[-1] - angle[0])) / (2 * np.pi), body.trust.arm * sure

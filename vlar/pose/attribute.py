@@ -19,7 +19,7 @@ from vlar.registry import unknown_name
 from vlar.types import Float32, Float64
 
 Measured = tuple[float, float]
-_MODULES = ("travel", "legs", "posture", "arms", "hands", "rhythm", "people")
+_MODULES = ("travel", "legs", "posture", "head", "arms", "hands", "rhythm", "people")
 
 
 @dataclass(frozen=True)

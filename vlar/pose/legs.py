@@ -9,6 +9,9 @@ from vlar.pose.attribute import Measured, attribute
 from vlar.pose.body import ANKLES, HIPS, KNEES, BodyMotion, Points, angle_deg
 
 
+_STILL_FOOT, _LIFTED = 0.15, 0.10  # body heights a second, body heights
+
+
 def _between(body: BodyMotion) -> Points:
     """(T, 2) from the right ankle to the left one."""
     return body.ankles[:, 0] - body.ankles[:, 1]
@@ -123,3 +126,25 @@ def knee_oscillation(body: BodyMotion) -> Measured:
     return float(signals.high_pass(knee_bend_deg(part), part.fps).std(axis=0).max()), _knee_trust(
         body
     )
+
+
+@attribute("one_leg_stand", "share", 0.25, 0.15)
+def one_leg_stand(body: BodyMotion) -> Measured:
+    """Share of the time on one still foot with the other one up: + stands on one leg."""
+    part = body.active
+    ankles = part.ankles
+    speed = np.linalg.norm(part.rate(ankles), axis=-1)
+    lower = ankles[..., 1].argmax(axis=1)
+    still = speed[np.arange(len(speed)), lower] < _STILL_FOOT
+    lifted = np.abs(ankles[:, 0, 1] - ankles[:, 1, 1]) > _LIFTED
+    return float((still & lifted).mean()), body.trust.legs
+
+
+@attribute("kneeling", "share", 0.15, 0.12)
+def kneeling(body: BodyMotion) -> Measured:
+    """Share of the time with a bent knee at the ground and the hips above it: + kneels."""
+    ground = body.ankles[..., 1].max(axis=1)[:, None]
+    knees = body.places[:, KNEES, 1]
+    hips = body.hips[:, 1][:, None]
+    down = (knees > ground - 0.08) & (knee_bend_deg(body) > 60) & (hips < knees - 0.12)
+    return float(down.any(axis=1).mean()), _knee_trust(body)

@@ -6,7 +6,7 @@ import numpy as np
 
 from vlar.pose import signals
 from vlar.pose.attribute import Measured, attribute
-from vlar.pose.body import BodyMotion, Points
+from vlar.pose.body import HIPS, SHOULDERS, BodyMotion, Points
 
 _SHORT_DEG = 35.0  # a torso foreshortened by more bends towards the camera or away from it
 
@@ -97,3 +97,31 @@ def bounce_rate(body: BodyMotion) -> Measured:
     frequency, share = signals.dominant_frequency(part.hips[:, 1], part.fps, 0.7)
     sure = float(signals.step(spread, 0.012, 0.01)) * min(1.0, 2 * share)
     return frequency, body.trust.hips * sure
+
+
+@attribute("low_body", "BH", -0.25, 0.10)
+def low_body(body: BodyMotion) -> Measured:
+    """Minus the median height of the hips over the lowest point: + near the ground."""
+    lowest = body.places[..., 1].max(axis=1)
+    return -float(np.median(lowest - body.hips[:, 1])), body.trust.hips * body.trust.legs
+
+
+@attribute("hip_sway", "BH", 0.018, 0.010)
+def hip_sway(body: BodyMotion) -> Measured:
+    """Quick swing of the hips sideways over the feet (standard deviation): + sways."""
+    part = body.active
+    over = part.hips[:, 0] - part.ankles[..., 0].mean(axis=1)
+    return float(signals.high_pass(over, part.fps).std()), body.trust.hips * body.trust.legs
+
+
+@attribute("torso_twist", "share", 0.35, 0.20)
+def torso_twist(body: BodyMotion) -> Measured:
+    """Range of the shoulders' width less that of the hips', over the largest: + twists."""
+    part = body.active
+
+    def spread(points: tuple[int, int]) -> float:
+        width = np.abs(part.places[:, points[0], 0] - part.places[:, points[1], 0])
+        low, high = np.percentile(signals.low_pass(width, part.fps), [5, 95])
+        return float(high - low) / max(float(high), 0.05)
+
+    return spread(SHOULDERS) - 0.5 * spread(HIPS), body.trust.hips * body.trust.shoulders

@@ -6,9 +6,10 @@ import numpy as np
 
 from vlar.pose import signals
 from vlar.pose.attribute import Measured, attribute
-from vlar.pose.body import HIPS, SHOULDERS, BodyMotion
+from vlar.pose.body import HIPS, L_EAR, NOSE, R_EAR, SHOULDERS, BodyMotion
 
 _TURN_WIDTH = 0.15  # of the torso's length, how wide the shoulders are when they clearly face us
+_HEAD_DEPTH = 0.06  # body heights from the ears to the nose when the face looks sideways
 
 
 def _sideways(body: BodyMotion) -> float:
@@ -51,3 +52,15 @@ def turn(body: BodyMotion) -> Measured:
     if not len(side):
         return 0.0, body.trust.shoulders
     return float(min((side > 0).mean(), (side < 0).mean())), body.trust.shoulders
+
+
+@attribute("forward", "cosine", 0.3, 0.4)
+def forward(body: BodyMotion) -> Measured:
+    """Whether the way across the picture is the way the face looks: + forward, - backward."""
+    speed = body.rate(signals.low_pass(body.hips, body.fps))[:, 0]
+    ears = body.places[:, [L_EAR, R_EAR], 0].mean(axis=1)
+    facing = np.clip((body.places[:, NOSE, 0] - ears) / _HEAD_DEPTH, -1, 1)
+    total = float(np.abs(speed).sum())
+    agreement = float((np.sign(speed) * facing * np.abs(speed)).sum()) / (total + 1e-6)
+    sure = float(signals.step(total / len(speed), 0.15, 0.15))
+    return agreement, body.trust.shoulders * sure
