@@ -119,6 +119,28 @@ def kept_known(model: Model, clips: Clips, half: np.ndarray) -> dict[str, float]
     }
 
 
+def pooled_calibration(model: Model, parts: list[tuple[Clips, np.ndarray]]) -> dict[str, float]:
+    """The best answers of all sets together: 15 bins need more clips than one set has."""
+    stated, right = [], []
+    for clips, half in parts:
+        scores = score(
+            clips.vectors[half],
+            model.encode_queries(clips.labels),
+            model.background,
+            logit_scale=model.encoder.logit_scale,
+            content_free=model.content_free,
+        )
+        stated.append(scores.probability.max(axis=1))
+        right.append(scores.probability.argmax(axis=1) == clips.answers[half])
+    probability, correct = np.concatenate(stated), np.concatenate(right)
+    return {
+        "clips": len(correct),
+        "mean_probability": float(probability.mean()),
+        "share_right": float(correct.mean()),
+        "ece": expected_calibration_error(probability, correct),
+    }
+
+
 def within_five(scores: np.ndarray, answers: np.ndarray) -> float:
     """Top-5 accuracy."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
@@ -280,8 +302,10 @@ def main() -> None:
         "unknown_prior": UNKNOWN_PRIOR,
         "nothing_shown": nothing_shown(model, moving, still),
     }
-    for name in SETS:
-        clips = clips_of(rows, moving, name)
+    sets = {name: clips_of(rows, moving, name) for name in SETS}
+    report["calibration A"] = pooled_calibration(model, [(c, c.half_a) for c in sets.values()])
+    report["calibration B"] = pooled_calibration(model, [(c, ~c.half_a) for c in sets.values()])
+    for name, clips in sets.items():
         for half, mask in (("A", clips.half_a), ("B", ~clips.half_a)):
             report[f"{name} {half}"] = {
                 "all labels known": kept_known(model, clips, mask),

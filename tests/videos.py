@@ -246,10 +246,16 @@ def decode_all(path: Path) -> tuple[npt.NDArray[np.float64], list[av.VideoFrame]
     frames: list[av.VideoFrame] = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
+        context = stream.codec_context
+        context.thread_count = 1
+        rate = float(stream.guessed_rate or 25)
         for frame in container.decode(stream):
+            # AVI stores no presentation times: where frames are reordered only decoding times hold.
+            by_dts = container.format.name == "avi" and context.has_b_frames
+            stamp = frame.dts if by_dts else frame.pts
+            later = times[-1] + 1 / rate if times else 0.0
+            times.append(later if stamp is None else float(stamp * stream.time_base))
             frames.append(frame)
-            times.append(float(frame.pts * stream.time_base))
     return np.array(times) - times[0], frames
 
 
@@ -258,12 +264,21 @@ VFR_S = tuple(
     for i in range(60)
 )
 """Rising times with uneven steps and a gap."""
-_OPEN_GOP = {"x264-params": "open-gop=1:bframes=3:b-pyramid=normal:keyint=12:scenecut=0"}
+
+
+def _x264(parameters: str) -> dict[str, str]:
+    return {"preset": "medium", "x264-params": f"scenecut=0:{parameters}"}
+
+
+_OPEN_GOP = _x264("open-gop=1:bframes=3:b-pyramid=normal:keyint=12")
+_PYRAMID = _x264("open-gop=1:bframes=8:b-pyramid=normal:ref=8:keyint=250:b-adapt=0")
+_REFRESH = _x264("intra-refresh=1:keyint=12:bframes=0")
+_AV1 = {"preset": "8", "svtav1-params": "lp=1"}
 
 KINDS: dict[str, Callable[[Path], Path]] = {
     "h264-b-frames.mp4": lambda p: make_video(p),
     "h264-long-gop.mp4": lambda p: make_video(p, gop=250, options={"preset": "medium"}),
-    "h264-open-gop.mp4": lambda p: make_video(p, options={**_OPEN_GOP, "preset": "medium"}),
+    "h264-open-gop.mp4": lambda p: make_video(p, options=_OPEN_GOP),
     "h264-open-gop.ts": lambda p: make_video(p, options=_OPEN_GOP),
     "h264-vfr.mp4": lambda p: make_video(p, times_s=VFR_S),
     "h264-vfr.mkv": lambda p: make_video(p, times_s=VFR_S),
@@ -280,6 +295,16 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "h264-444-odd.mp4": lambda p: make_video(p, pix_fmt="yuv444p", size=(97, 63)),
     "h264-one-frame.mp4": lambda p: make_video(p, 1),
     "h264-with-audio.mp4": lambda p: make_video(p, audio_s=4.0),
+    "h264-b-frames.avi": lambda p: make_video(p),
+    "h264-pyramid.mkv": lambda p: make_video(p, options=_PYRAMID),
+    "h264-interlaced.ts": lambda p: make_video(p, options=_x264("interlaced=1:bframes=2")),
+    "h264-intra-refresh.ts": lambda p: make_video(p, options=_REFRESH),
+    "h264-raw.h264": lambda p: make_video(p),
+    "hevc-open-gop.mkv": lambda p: make_video(
+        p, codec="libx265", options={"x265-params": "log-level=none:open-gop=1:keyint=12:bframes=4"}
+    ),
+    "av1.mp4": lambda p: make_video(p, codec="libsvtav1", options=_AV1),
+    "prores.mov": lambda p: make_video(p, codec="prores_ks", pix_fmt="yuv422p10le"),
     "hevc.mp4": lambda p: make_video(p, codec="libx265"),
     "hevc.ts": lambda p: make_video(p, codec="libx265"),
     "mpeg4.avi": lambda p: make_video(p, codec="mpeg4", b_frames=0),
@@ -298,6 +323,7 @@ KINDS: dict[str, Callable[[Path], Path]] = {
         p, codec="libvpx", options={"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good"}
     ),
     "ffv1-odd.mkv": lambda p: make_video(p, codec="ffv1", pix_fmt="yuv444p", size=(97, 63)),
+    "vfr.gif": lambda p: make_video(p, codec="gif", pix_fmt="rgb8", times_s=VFR_S),
     "gif.gif": lambda p: make_video(p, codec="gif", pix_fmt="rgb8"),
 }
 """Kinds of file that must all read right: name (with its ending) to maker."""

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import vlar
+from tests import videos
 from vlar.encoders.base import unit
 from vlar.errors import UsageError
 from vlar.scoring import (
@@ -239,22 +241,48 @@ def test_the_rule_holds_where_texts_and_videos_lie_apart():
     def texts(raw):
         return unit(raw + 1.5 * wide(90, 1))
 
-    def videos(raw):
+    def clips(raw):
         return unit(raw + 1.5 * wide(91, 1))
 
     concepts, background = wide(1, 5), wide(0, 300)
     fitting = unit(concepts + 0.8 * wide(3, 5))
     strangers = unit(background[:40] + 0.8 * wide(4, 40))
     blank = unit(wide(5, 1) + 0.2 * wide(6, 8))
-    rows = videos(np.concatenate([fitting, strangers, blank[6:]]))
+    rows = clips(np.concatenate([fitting, strangers, blank[6:]]))
     scores = score(
         rows,
         texts(concepts),
         texts(background),
         logit_scale=100.0,
-        content_free=videos(blank[:6]),
+        content_free=clips(blank[:6]),
     )
     assert scores.probability[:5].argmax(axis=1).tolist() == [0, 1, 2, 3, 4]
     assert not scores.unknown[:5].any()
     assert scores.unknown[5:45].mean() > 0.9
     assert scores.unknown[45:].all()
+
+
+@pytest.mark.parametrize("size", [(96, 64), (320, 240)])
+def test_coded_noise_is_unknown_to_the_default_model(tmp_path, lite_model, size):
+    path = videos.make_video(tmp_path / "x.mp4", 20, picture=lambda i: videos.noise(i, size))
+    assert answer(lite_model, path).unknown_probability > 0.8
+
+
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_a_blank_video_is_unknown_to_the_default_model(tmp_path, lite_model, grey: int):
+    path = videos.make_blank_video(tmp_path / "x.mp4", 20, grey=grey)
+    assert answer(lite_model, path).unknown_probability > 0.8
+
+
+def test_a_real_video_with_fitting_labels_is_known(lite_model, demo_clips):
+    assert not answer(lite_model, demo_clips["bikes"]).unknown
+
+
+def answer(model, path):
+    labels = ["riding a bike", "street traffic", "talking", "a dog running", "swimming"]
+    return model.classify(path, labels)
+
+
+@pytest.fixture(scope="module")
+def lite_model():
+    return vlar.load()

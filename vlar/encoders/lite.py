@@ -79,6 +79,9 @@ class LiteEncoder(Encoder):
         features = np.zeros((*frames.shape[:2], self.frame_dim), dtype=np.float32)
         for window, clip in enumerate(frames):
             for number, frame in enumerate(clip):
+                if number and np.array_equal(frame, clip[number - 1]):  # a short or still video
+                    features[window, number] = features[window, number - 1]
+                    continue
                 scores, activations = zip(*(image(frame) for image in self._images), strict=True)
                 row = features[window, number]
                 row[:_N_CLASSES] = np.mean(scores, axis=0)

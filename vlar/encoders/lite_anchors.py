@@ -1,7 +1,7 @@
 """What the 1000 objects of ImageNet mean in words, as MiniLM vectors of their sentences.
 
 The sentences are the bank ``imagenet_objects``. Their vectors ship beside it, rounded to steps of
-0.01 (an error of 0.003 in a cosine), because computing them takes 15 s; for another bank or another
+0.01 (an error of 0.003 in a cosine), because computing them takes 20 s; for another bank or another
 text tower they are computed once and cached.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ from vlar.types import Float32
 BANK = "imagenet_objects"
 KINDS = ("name", "activity", "scene", "also")
 _STEP = 0.01
-_SEED_PARTS = 2
+_RULE = 2  # raise it when phrases or rounding change: kept vectors are then made again
+_SEED_PARTS = 3  # files below 1 MB each
 
 EmbedTexts = Callable[[Sequence[str]], Float32]
 Int8 = npt.NDArray[np.int8]
@@ -58,7 +60,7 @@ def load_anchors(embed: EmbedTexts, tower_hash: str, cache_folder: str) -> Ancho
         cache_folder: Below vlar's cache folder.
     """
     bank = resources.find("text_banks", BANK, ".json")
-    digest = hashlib.sha256(bank.read_bytes() + tower_hash.encode()).hexdigest()
+    digest = _digest(bank, tower_hash)
     packed = _packaged(bank.parent, digest)
     if packed is None:
         name = f"anchors-{digest[:16]}.npz"
@@ -70,15 +72,36 @@ def load_anchors(embed: EmbedTexts, tower_hash: str, cache_folder: str) -> Ancho
     return _unpack(packed, digest)
 
 
+def phrases(kind: str) -> list[tuple[int, str]]:
+    """(object number, phrase) of one kind, in the order of the objects.
+
+    Scenes and ``also`` are lists; each of their parts stands alone, because the vector of a list
+    blurs what is in it.
+    """
+    from vlar.text.bank import load_bank
+
+    pairs: list[tuple[int, str]] = []
+    for number, entry in enumerate(load_bank(BANK).entries):
+        texts = (entry.text,) if kind == "name" else entry.describe(kind)
+        for text in texts:
+            parts = re.split(r"[;,]", text) if kind in ("scene", "also") else [text]
+            pairs += [(number, part.strip()) for part in parts if part.strip()]
+    return pairs
+
+
 def write_packaged(folder: Path, embed: EmbedTexts, tower_hash: str) -> None:
     """Write the files that ship beside the bank; run it when the bank was changed."""
     bank = resources.find("text_banks", BANK, ".json")
-    digest = hashlib.sha256(bank.read_bytes() + tower_hash.encode()).hexdigest()
+    digest = _digest(bank, tower_hash)
     with np.load(io.BytesIO(_pack(embed)), allow_pickle=False) as archive:
         packed = dict(archive)
     for part in range(_SEED_PARTS):
         content = {k: v if v.ndim == 1 else v[part::_SEED_PARTS] for k, v in packed.items()}
         np.savez_compressed(_part(folder, part), digest=np.array(digest), **content)
+
+
+def _digest(bank: Path, tower_hash: str) -> str:
+    return hashlib.sha256(bank.read_bytes() + f"{tower_hash}/{_RULE}".encode()).hexdigest()
 
 
 def _part(folder: Path, part: int) -> Path:
@@ -105,17 +128,10 @@ def _packaged(folder: Path, digest: str) -> dict[str, Any] | None:
 
 
 def _pack(embed: EmbedTexts) -> bytes:
-    from vlar.text.bank import load_bank
-
-    entries = load_bank(BANK).entries
     packed: dict[str, Any] = {}
     with ThreadPoolExecutor() as pool:  # the runtime releases the lock; the order stays
         for kind in KINDS:
-            pairs = [
-                (number, text)
-                for number, entry in enumerate(entries)
-                for text in ((entry.text,) if kind == "name" else entry.describe(kind))
-            ]
+            pairs = phrases(kind)
             vectors = np.concatenate(list(pool.map(embed, [[text] for _, text in pairs])))
             packed[kind] = np.round(vectors / _STEP).astype(np.int8)
             packed[f"{kind}_objects"] = np.array([n for n, _ in pairs], dtype=np.int16)

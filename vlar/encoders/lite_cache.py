@@ -52,11 +52,11 @@ def cached(folder: str, name: str, make: Callable[[], bytes], what: str) -> byte
 
 def _read(path: Path) -> bytes | None:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            digest, content = stream.read(_DIGEST_BYTES), stream.read()
     except OSError:
         return None
-    content = data[_DIGEST_BYTES:]
-    if hashlib.sha256(content).digest() != data[:_DIGEST_BYTES]:
+    if hashlib.sha256(content).digest() != digest:
         logger.warning("the cache file %s is damaged and will be made again", path)
         return None
     return content

@@ -1,8 +1,8 @@
 """The truth of a library: videos, their rows (windows with vectors), tags and the manifest.
 
-Vectors are kept as little-endian float16. Rounding moves an inner product of unit vectors by less
-than 1e-4 (``benchmarks/index_memory.py --precision`` measures its effect on the order of answers)
-and halves the file.
+Vectors are kept as little-endian float16, which halves the file. Rounding moves an inner product
+of unit vectors by about 1e-4 at most; the best ten rows of a query stay the same but for near ties
+(``benchmarks/index_memory.py --precision`` measures it).
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from vlar.errors import UsageError
 from vlar.scoring.content_free import ContentFree
 from vlar.types import Float32, Float64
 
-UNKNOWN_PRIOR = 0.3
+UNKNOWN_PRIOR = 0.35
 UNKNOWN_THRESHOLD = 0.5
 MATCH_PRIOR = 0.05
 _SAME_MEANING_QUANTILE = 0.9

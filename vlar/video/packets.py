@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from av.error import FFmpegError
 from av.packet import Packet
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from vlar.types import Float64
@@ -27,7 +27,8 @@ from vlar.video.container import Deadline, Opened
 from vlar.video.scan import SHORT_BY_S
 
 FAST_CODECS = frozenset(
-    {"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "vp8", "vp9", "av1", "mjpeg", "prores"}
+    {"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "vp8", "vp9", "av1", "libdav1d"}
+    | {"mjpeg", "prores"}
 )
 """Codecs whose packets are one picture each and whose key frames start afresh."""
 
@@ -94,9 +95,12 @@ class PacketReader:
         self._fed_to: dict[int, None] = {}
         self._ended = False
         self._dirty = False
+        # dav1d takes the setting once, when it opens.
+        self._may_skip = self._context.name != "libdav1d"
         self._skipping: bool | None = None
         self._zero = 0
         self._sought: int | None = None
+        self._started_at: int | None = None  # a key frame that must prove to be one
         self._last_end = 0
 
     def __iter__(self) -> Iterator[Shown]:
@@ -159,6 +163,7 @@ class PacketReader:
             if self._limits[len(self._targets)] >= pts:
                 self._drain()
                 self._drop_waiting()
+                self._started_at = pts
         self._waiting.append(packet)
         self._waiting_bytes += packet.size
         if not packet.is_discard:
@@ -202,6 +207,7 @@ class PacketReader:
         self._drain(self._targets[self._given : -1])
         for _ in range(at):
             self._waiting_bytes -= self._waiting.popleft().size
+        self._started_at = self._waiting[0].pts
 
     def _is_certain(self, time: int) -> bool:
         """Whether all pictures up to ``time`` and the next one after it are known."""
@@ -214,7 +220,7 @@ class PacketReader:
         needed = not packet.is_discard and (not self._is_certain(pts) or self._is_wanted(pts))
         if needed:
             self._kept.add(pts)
-        if self._skipping is not (not needed):
+        if self._may_skip and self._skipping is not (not needed):
             mode: Literal["DEFAULT", "NONREF"] = "DEFAULT" if needed else "NONREF"
             self._context.skip_frame = mode
             self._skipping = not needed
@@ -232,7 +238,14 @@ class PacketReader:
 
     def _catch(self, frames: list[VideoFrame]) -> None:
         for frame in frames:
-            if frame.pts is not None and frame.pts in self._kept:
+            if frame.pts is None:
+                raise Unordered
+            if self._started_at is not None and frame.pts >= self._started_at:
+                # With intra refresh a "key frame" is none: pictures are whole only frames later.
+                if frame.pts > self._started_at or frame.pict_type != PictureType.I:
+                    raise Unordered
+                self._started_at = None
+            if frame.pts in self._kept:
                 self._kept.discard(frame.pts)
                 if frame.is_corrupt:
                     raise Unordered
@@ -244,6 +257,8 @@ class PacketReader:
             self._catch(self._context.decode(None))
             self._context.flush_buffers()
             self._dirty = False
+            if self._started_at is not None:
+                raise Unordered
         due = self._targets[self._given :] if due is None else due
         if any(target not in self._frames for target in due):
             raise Unordered
@@ -307,6 +322,7 @@ class PacketReader:
             packets = self._video.packets()
             first = next(packets, None)
             if first is not None and first.is_keyframe and (first.pts or 0) <= limit:
+                self._started_at = first.pts
                 self._packets = chain([first], packets)
                 return
         raise Unordered

@@ -9,7 +9,7 @@ import pytest
 from vlar import resources
 from vlar.errors import LabelError, UnknownNameError
 from vlar.text.bank import Description, load_bank
-from vlar.text.labels import clean_label
+from vlar.text.labels import clean_label, parse_labels
 
 
 def bank_file(tmp_path, **changes: Any):
@@ -76,6 +76,14 @@ def test_files_that_are_no_bank(tmp_path):
         load_bank(path)
     with pytest.raises(UnknownNameError, match="everyday_actions"):
         load_bank("everyday")
+
+
+@pytest.mark.parametrize("name", resources.names("text_banks", ".json"))
+def test_every_packaged_bank_is_a_label_list(name: str):
+    bank = load_bank(name)
+    assert bank.name == name
+    assert bank.licence == "Apache-2.0"
+    assert len(parse_labels(f"bank:{name}")) == len(bank.entries), "two labels read the same"
 
 
 def test_the_background_bank_is_broad_and_clean():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
+from tests import videos
 from vlar.types import Window
 from vlar.video import check_video, frame_times, read_clip
 from vlar.video.pixels import Converter
@@ -20,16 +20,7 @@ FILES = sorted(p for p in SHARED.rglob("*") if p.suffix in (".mp4", ".avi", ".mk
 @pytest.mark.skipif(not FILES, reason="no real clips beside the checkout")
 @pytest.mark.parametrize("path", FILES[::16], ids=lambda p: p.name)
 def test_equal_to_sequential_decoding(path: Path):
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        frames = list(container.decode(stream))
-        assert stream.time_base is not None
-        # AVI stores no presentation times; where frames are reordered only decoding times hold.
-        by_dts = container.format.name == "avi" and stream.codec_context.has_b_frames
-        stamps = [frame.dts if by_dts else frame.pts for frame in frames]
-        for index, stamp in enumerate(stamps):
-            stamps[index] = stamps[index - 1] + 1 if stamp is None else stamp
-        times_s = (np.array(stamps) - stamps[0]) * float(stream.time_base)
+    times_s, frames = videos.decode_all(path)
     convert = Converter(None)
     for window in (None, Window(times_s[-1] * 0.31, times_s[-1] * 0.77)):
         clip = read_clip(path, window)

@@ -93,6 +93,16 @@ def test_many_windows_in_one_pass(name: str, kind: Callable[[str], Path]):
         assert_right(path, clip)
 
 
+def test_one_key_frame_in_a_whole_video(tmp_path: Path):
+    options = {"x264-params": "keyint=infinite:bframes=3:scenecut=0"}
+    path = videos.make_video(tmp_path / "a.mp4", 1500, gop=9999, options=options)
+    spans = [Window(i, i + 2) for i in range(0, 58, 7)]
+    for clip, span in zip(read_windows(path, spans, 4), spans, strict=True):
+        assert isinstance(clip, Clip)
+        numbers = [videos.read_barcode(frame) for frame in clip.frames]
+        assert numbers == np.floor(frame_times(span, 4) * 25 + 1e-4).tolist()
+
+
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_rotation_and_mirroring_are_applied(tmp_path: Path, turns: int, mirrored: bool):
