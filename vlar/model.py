@@ -123,7 +123,7 @@ class Model:
 
     def encode_frames(self, clip: Clip) -> Float32:
         """A clip to its frame features (T, F) float32."""
-        return self.encoder.encode_frames(clip.frames[None])[0]
+        return self.encoder.encode_clip(clip.frames, clip.times_s)
 
     def encode_queries(self, texts: Sequence[str]) -> Float32:
         """Q labels or phrases to concept vectors (Q, D) float32 of unit length."""

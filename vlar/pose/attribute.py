@@ -58,7 +58,9 @@ def attribute(name: str, unit: str, centre: float, width: float) -> Callable[[_O
     return add
 
 
-def attribute_of_people(name: str, unit: str, centre: float, width: float) -> Callable[[_OfAll], _OfAll]:
+def attribute_of_people(
+    name: str, unit: str, centre: float, width: float
+) -> Callable[[_OfAll], _OfAll]:
     """Function decorator: a measurement of all the people together."""
 
     def add(function: _OfAll) -> _OfAll:

@@ -93,6 +93,7 @@ class VerbTable:
         self.entries = _parse(text)
         self._embed = embed
         self._vectors: dict[str, Float32] = {}
+        self._load: Callable[[], bytes] | None = None
         self._places = [
             (tuple(_words(phrase)), number, phrase)
             for number, entry in enumerate(self.entries)
@@ -181,12 +182,23 @@ class VerbTable:
         phrases = tuple(self.entries[number].phrases[0] for number in nearest)
         return Meaning(text, np.asarray(weights, np.float32), phrases, "nearest")
 
+    @property
+    def first_phrases(self) -> list[str]:
+        """The first phrase of each entry: what a text without a known verb is compared with."""
+        return [entry.phrases[0] for entry in self.entries]
+
+    def load_phrase_vectors(self, load: Callable[[], bytes]) -> None:
+        """Take the float32 vectors of ``first_phrases`` from ``load`` when they are needed."""
+        self._load = load
+
     @cached_property
     def phrase_vectors(self) -> Float32:
         """(E, D) unit vectors of each entry's first phrase."""
+        if self._load is not None:
+            return np.frombuffer(self._load(), np.float32).reshape(len(self.entries), -1)
         if self._embed is None:
             raise UsageError("this verb table was made without a text encoder")
-        return self._embed([entry.phrases[0] for entry in self.entries])
+        return self._embed(self.first_phrases)
 
 
 def _parse(text: str) -> tuple[Entry, ...]:
