@@ -2,9 +2,9 @@
 
 EfficientNet-Lite0 (ImageNet) sees the frames, all-MiniLM-L6-v2 reads the texts, and both meet in
 the space of ImageNet's objects (``lite_space``). It knows what objects and scenes give away. Where
-the networks of ``lite-motion`` are there (``vlar models get lite-motion``), a motion block says what
-bodies do (``lite_body``); else pure body motion needs examples (``vlar adapt``), for which the frame
-features also hold appearance and motion.
+the networks of ``lite-motion`` are there (``vlar models get lite-motion``), a motion block says
+what bodies do (``lite_body``); else pure body motion needs examples (``vlar adapt``), for which the
+frame features also hold appearance and motion.
 """
 
 from __future__ import annotations

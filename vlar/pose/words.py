@@ -27,10 +27,9 @@ EmbedTexts = Callable[[Sequence[str]], Float32]
 TABLE = "motion_verbs"
 _SIGNED = re.compile(r"([a-z_]+)([+-])(\d*\.?\d*)")
 _BREAKS = re.compile(r"\b(?:and then|and|then|while|before|after|followed by)\b|[,;.&/]")
-_IGNORED = frozenset(
-    "a an the his her its their my your our some someone somebody person man woman people is are "
-    "be being been does do doing perform performing he she they it".split()
-)
+_IGNORED_TEXT = """a an the his her its their my your our some someone somebody person man woman
+people is are be being been does do doing perform performing he she they it"""
+_IGNORED = frozenset(_IGNORED_TEXT.split())
 _WIDEST_GAP = 3  # words between two words of a phrase
 _NEAREST = 5  # phrases that an unknown text borrows from
 _SHARPNESS = 20.0  # of the softmax over their cosines
@@ -144,7 +143,7 @@ class VerbTable:
     def _told_apart(
         self, part: str, verb: str, number: int, spelled: str, without: Collection[int]
     ) -> tuple[int, str]:
-        """Of the phrases with a verb, the one nearest to the text: "shoot" at a hoop or an arrow."""
+        """Of the phrases with a verb, the nearest in meaning: "shoot" at a hoop, or an arrow."""
         if self._embed is None:
             return number, spelled
         others = [
