@@ -18,8 +18,8 @@ import numpy as np
 from vlar.encoders.base import Block, FrameBlock, unit
 from vlar.encoders.lite_cache import cached
 from vlar.pose import files
-from vlar.pose.attribute import attribute_names, attributes
-from vlar.pose.features import POSE_WIDTH, BodyReader, measure_features
+from vlar.pose.attribute import attributes
+from vlar.pose.features import POSE_WIDTH, BodyReader, motion_vector
 from vlar.pose.typical import TYPICAL
 from vlar.pose.words import EmbedTexts, Meaning, VerbTable
 from vlar.types import Float32, Float64, UInt8
@@ -57,8 +57,7 @@ class BodyBlock:
         self.table.load_phrase_vectors(
             lambda: cached(cache_folder, f"verbs-{key}.bin", make, "the verbs of 'lite'")
         )
-        self._typical = np.array([TYPICAL[name] for name in attribute_names()], np.float32)
-        self.width = len(self._typical)
+        self.width = len(attributes())
 
     def blocks(self, objects: int) -> tuple[Block, ...]:
         """The blocks of the whole vector."""
@@ -77,11 +76,9 @@ class BodyBlock:
         rows = np.zeros((len(objects), objects.shape[1] + self.width + 1), np.float32)
         rows[:, : objects.shape[1]] = OBJECTS_WEIGHT * objects
         for row, features in zip(rows, pose, strict=True):
-            measured = measure_features(features)
-            away = measured.scaled() - measured.trust.astype(np.float32) * self._typical
-            visible = measured.visible_body if np.any(away) else 0.0
-            row[objects.shape[1] : -1] = MOTION_WEIGHT * visible * unit(away[None])[0]
-            row[-1] = MOTION_WEIGHT * np.sqrt(1 - visible**2)
+            motion = motion_vector(features)
+            row[objects.shape[1] : -1] = MOTION_WEIGHT * motion
+            row[-1] = MOTION_WEIGHT * np.sqrt(max(0.0, 1 - float(motion @ motion)))
         return unit(rows)
 
     def text(self, objects: Float32, texts: Sequence[str]) -> Float32:

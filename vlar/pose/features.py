@@ -6,14 +6,18 @@ step to the next frame, the time in seconds and the aspect ratio of the frame.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import numpy as np
 
 from vlar.pose import files
-from vlar.pose.attribute import Measurements, measure
+from vlar.pose.attribute import Measurements, attribute_names, measure
 from vlar.pose.body import BodyMotion, prepare_all
 from vlar.pose.camera import CAMERA_WIDTH, camera_steps
 from vlar.pose.networks import N_POINTS, Detector, Landmarks
 from vlar.pose.track import MAX_PEOPLE, PoseTracker, Tracks
+from vlar.pose.typical import TYPICAL
 from vlar.types import Float32, Float64, UInt8
 
 DEFAULT_FPS = 10.0  # where nobody says when the frames were
@@ -88,12 +92,23 @@ def people_of(features: Float32) -> list[BodyMotion]:
 
 def measure_features(features: Float32) -> Measurements:
     """All motion attributes of one clip's frame features (T, POSE_WIDTH)."""
-    return measure(people_of(features))
+    return _described(np.ascontiguousarray(features, np.float32).tobytes())[0]
 
 
-_RHYTHM_HZ = np.arange(0.5, 5.01, 0.25)
-_SPECTRUM_POINTS = (0, 11, 12, 13, 14, 15, 16, 25, 26, 27, 28)
-SPECTRUM_WIDTH = len(_SPECTRUM_POINTS) * 2 * (2 + len(_RHYTHM_HZ))
+def motion_vector(features: Float32) -> Float32:
+    """What a clip's motion is beyond the ordinary: the attributes less their usual values.
+
+    Args:
+        features: (T, POSE_WIDTH) of one clip.
+
+    Returns:
+        (A,) float32; its length is how much of a body is visible, 0 (nobody) to 1.
+    """
+    measured = measure_features(features)
+    typical = np.array([TYPICAL[name] for name in attribute_names()], np.float32)
+    away = measured.scaled() - measured.trust.astype(np.float32) * typical
+    length = float(np.linalg.norm(away))
+    return away * np.float32(measured.visible_body / length) if length > 0 else away
 
 
 def spectrum(features: Float32) -> Float32:
@@ -107,7 +122,22 @@ def spectrum(features: Float32) -> Float32:
         heights, the mean, the standard deviation and the amplitude at 0.5 to 5 Hz; zeros where
         nobody is seen. The picture and its mirror image differ.
     """
-    people = people_of(features)
+    return _described(np.ascontiguousarray(features, np.float32).tobytes())[1]
+
+
+@lru_cache(maxsize=256)
+def _described(data: bytes) -> tuple[Measurements, Float32]:
+    # Pooling and the few-shot signatures ask for the same clip one after the other.
+    people = people_of(np.frombuffer(data, np.float32).reshape(-1, POSE_WIDTH))
+    return measure(people), _spectrum(people)
+
+
+_RHYTHM_HZ = np.arange(0.5, 5.01, 0.25)
+_SPECTRUM_POINTS = (0, 11, 12, 13, 14, 15, 16, 25, 26, 27, 28)
+SPECTRUM_WIDTH = len(_SPECTRUM_POINTS) * 2 * (2 + len(_RHYTHM_HZ))
+
+
+def _spectrum(people: Sequence[BodyMotion]) -> Float32:
     if not people:
         return np.zeros(SPECTRUM_WIDTH, np.float32)
     body = people[0]

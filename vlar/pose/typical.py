@@ -1,8 +1,8 @@
 """What the attributes of people in ordinary clips are on average.
 
-Without taking it off, "stands upright, goes nowhere, one person" would fit most clips, whatever they show. The
-numbers are means of ``scaled`` over trust, over one half of the clips that evals/ uses (the half on
-which settings are chosen, without their labels); leaving out the data set at hand changes no figure
+Without taking it off, "stands upright, goes nowhere, one person" would fit most clips, whatever
+they show. The numbers are means of ``scaled`` over trust, over the half of the clips of evals/ on
+which settings are chosen, without their labels; leaving out the data set at hand changes no figure
 by more than its interval.
 """
 
