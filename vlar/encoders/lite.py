@@ -69,16 +69,17 @@ class LiteEncoder(Encoder):
         anchors = load_anchors(self._text, text_hash, lite_towers.CACHE_FOLDER)
         self._space = lite_space.ObjectSpace(self._text, anchors)
         self.fingerprint = _fingerprint(anchors.digest)
-        self._body = load_body(self._text, text_hash, lite_towers.CACHE_FOLDER)
-        if self._body is not None:
+        #: The motion block; None without ``lite-motion``.
+        self.body = load_body(self._text, text_hash, lite_towers.CACHE_FOLDER)
+        if self.body is not None:
             self.n_frames = lite_body.N_FRAMES
             self.logit_scale = lite_body.LOGIT_SCALE
             self.licence = f"{self.licence}; {files.LICENCE}"
             self.frame_blocks = (*self.frame_blocks, POSE_BLOCK)
             self.frame_dim += POSE_BLOCK.width
-            self.blocks = self._body.blocks(_N_CLASSES)
+            self.blocks = self.body.blocks(_N_CLASSES)
             self.dim = sum(block.width for block in self.blocks)
-            joined = self.fingerprint + self._body.fingerprint
+            joined = self.fingerprint + self.body.fingerprint
             self.fingerprint = hashlib.sha256(joined.encode()).hexdigest()
 
     @classmethod
@@ -109,7 +110,7 @@ class LiteEncoder(Encoder):
 
     def _features(self, clip: UInt8, times_s: Float64 | None) -> Float32:
         features = np.zeros((len(clip), self.frame_dim), dtype=np.float32)
-        every = 1 if self._body is None else max(1, len(clip) // LiteEncoder.n_frames)
+        every = 1 if self.body is None else max(1, len(clip) // LiteEncoder.n_frames)
         for number, frame in enumerate(clip):
             same = number and np.array_equal(frame, clip[number - 1])  # a short or still video
             if same or number % every:
@@ -121,25 +122,25 @@ class LiteEncoder(Encoder):
             row[_N_CLASSES:_MOTION] = np.concatenate(activations)
         if len(clip):
             features[:, _MOTION:_BODIES] = motion_features(clip)
-            if self._body is not None:
-                features[:, _BODIES:] = self._body.features(clip, times_s)
+            if self.body is not None:
+                features[:, _BODIES:] = self.body.features(clip, times_s)
         return features
 
     def pool(self, features: Float32) -> Float32:
         """Frame features (N, T, F) to window vectors (N, D) of unit length."""
         objects = self._space.video(features[..., :_N_CLASSES])
-        if self._body is None:
+        if self.body is None:
             return objects
-        return self._body.video(objects, features[..., _BODIES:])
+        return self.body.video(objects, features[..., _BODIES:])
 
     def encode_text(self, texts: Sequence[str]) -> Float32:
         """C texts to (C, D) float32 of unit length."""
         objects = self._space.text(texts)
-        return objects if self._body is None else self._body.text(objects, texts)
+        return objects if self.body is None else self.body.text(objects, texts)
 
     def explain(self, text: str) -> Meaning | None:
         """What a text says about motion and why; None without ``lite-motion``."""
-        return None if self._body is None else self._body.explain(text)
+        return None if self.body is None else self.body.explain(text)
 
     def count_tokens(self, text: str) -> int:
         """Word pieces of a text, the two special tokens included."""

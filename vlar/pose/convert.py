@@ -47,7 +47,7 @@ def to_onnx(data: bytes, outputs: Sequence[str]) -> bytes:
         raise ModelError("the file is not a TensorFlow Lite model; use the pinned wheel")
     try:
         return _Converter(tflite.Model.GetRootAsModel(data, 0)).convert(outputs)
-    except (struct.error, IndexError, KeyError, ValueError, TypeError) as error:
+    except (struct.error, LookupError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"the TensorFlow Lite model is damaged ({error!r})") from error
 
 
