@@ -18,6 +18,7 @@ import numpy as np
 
 from vlar import resources
 from vlar.errors import UsageError
+from vlar.pose import modifiers
 from vlar.pose.attribute import attribute_names, vector
 from vlar.pose.inflect import base_forms
 from vlar.types import Float32, JsonDict
@@ -88,7 +89,7 @@ class VerbTable:
     """
 
     def __init__(self, text: str, embed: EmbedTexts | None = None) -> None:
-        self.digest = hashlib.sha256(text.encode()).hexdigest()
+        self.digest = hashlib.sha256((text + modifiers.digest()).encode()).hexdigest()
         self.entries = _parse(text)
         self._embed = embed
         self._vectors: dict[str, Float32] = {}
@@ -112,11 +113,16 @@ class VerbTable:
             text: A label, a phrase or a sentence.
             without: Numbers of entries to leave out (to see what the table is worth).
         """
-        found = [self._longest(part, without) for part in _BREAKS.split(text.lower())]
-        known = [pair for pair in found if pair is not None]
-        if known:
-            weights = np.clip(sum(self.entries[number].weights for number, _ in known), -1, 1)
-            return Meaning(text, weights, tuple(phrase for _, phrase in known), "table")
+        total = np.zeros(len(attribute_names()), np.float32)
+        phrases: list[str] = []
+        for part in _BREAKS.split(text.lower()):
+            found = self._longest(part, without)
+            if found is not None:
+                number, phrase = found
+                total += modifiers.modified(self.entries[number].weights, part, _words(phrase))
+                phrases.append(phrase)
+        if phrases:
+            return Meaning(text, np.clip(total, -1, 1), tuple(phrases), "table")
         return self._borrowed(text, without)
 
     def matches(self, text: str) -> list[int]:
@@ -179,7 +185,8 @@ class VerbTable:
             for share, number in zip(shares, nearest, strict=True)
         )
         phrases = tuple(self.entries[number].phrases[0] for number in nearest)
-        return Meaning(text, np.asarray(weights, np.float32), phrases, "nearest")
+        weights = modifiers.modified(np.asarray(weights, np.float32), text.lower(), ())
+        return Meaning(text, weights, phrases, "nearest")
 
     @property
     def first_phrases(self) -> list[str]:

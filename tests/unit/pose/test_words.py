@@ -72,6 +72,21 @@ def test_a_sentence_joins_its_parts():
     assert weight("raises both arms and jumps", "airborne") > 0
 
 
+@pytest.mark.parametrize(
+    ("plain", "changed", "attribute", "sign"),
+    [
+        ("walk", "walking backwards", "forward", -1),
+        ("jump", "jumping on the spot", "travel", -1),
+        ("wave flag", "waving a flag with both hands", "both_arms", 1),
+        ("dance", "dancing slowly", "energy", -1),
+        ("bow", "bowing again and again", "periodic", 1),
+    ],
+)
+def test_other_words_change_a_verb(plain: str, changed: str, attribute: str, sign: int):
+    assert sign * weight(changed, attribute) > 0
+    assert sign * weight(changed, attribute) >= sign * weight(plain, attribute)
+
+
 @given(st.text(max_size=40))
 def test_any_text_has_a_meaning(text: str):
     meaning = TABLE.meaning(text)
