@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from vlar.pose import signals
 from vlar.pose.attribute import Measured, attribute
@@ -14,7 +15,7 @@ _TURN_LEAST, _TURN_SHARE = 0.03, 0.10  # of a turning point: body heights, share
 _WIDE = 0.42  # body heights between the wrists, sideways
 
 
-def _raised(body: BodyMotion) -> Points:
+def _raised(body: BodyMotion) -> npt.NDArray[np.bool_]:
     """(T, 2) whether each wrist is above its shoulder."""
     return body.wrists[..., 1] < body.places[:, SHOULDERS, 1] - _RAISED
 

@@ -15,7 +15,7 @@ from vlar.pose.camera import stabilise
 from vlar.pose.track import Tracks
 from vlar.types import Float32, Float64
 
-Points = npt.NDArray[np.float64]
+Points = npt.NDArray[np.floating[Any]]
 
 NOSE, L_EAR, R_EAR = 0, 7, 8
 MOUTH = (9, 10)

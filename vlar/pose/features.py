@@ -108,7 +108,8 @@ def motion_vector(features: Float32) -> Float32:
     typical = np.array([TYPICAL[name] for name in attribute_names()], np.float32)
     away = measured.scaled() - measured.trust.astype(np.float32) * typical
     length = float(np.linalg.norm(away))
-    return away * np.float32(measured.visible_body / length) if length > 0 else away
+    scale = measured.visible_body / length if length > 0 else 1.0
+    return np.asarray(away * np.float32(scale), np.float32)
 
 
 def spectrum(features: Float32) -> Float32:

@@ -38,7 +38,7 @@ _SETS: tuple[tuple[tuple[str, ...], dict[str, float]], ...] = (
     (("away", "away from the camera"), {"approach": -0.6}),
     (("quickly", "fast", "rapidly", "hard"), {"energy": 0.6, "wrist_peak": 0.4}),
     (("slowly", "gently", "slow"), {"energy": -0.6, "wrist_peak": -0.6, "fast": -0.6}),
-    (("repeatedly", "again and again", "over and over"), {"periodic": 1.0, "wrist_rep": 0.8}),
+    (("repeatedly", "again again", "over over"), {"periodic": 1.0, "wrist_rep": 0.8}),
     (("once",), {"periodic": -0.8, "wrist_rep": -0.6}),
     (("overhead", "above the head", "over the head"), {"hands_mid": -0.6, "hands_front": -0.3}),
     (("upside down",), {"upside": 1.0}),

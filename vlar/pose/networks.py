@@ -184,4 +184,5 @@ def _region(centre: npt.NDArray[Any], rim: npt.NDArray[Any]) -> Region:
 
 
 def _sigmoid(logits: Float32) -> Float32:
-    return 1 / (1 + np.exp(-np.clip(logits, -_LARGEST_LOGIT, _LARGEST_LOGIT)))
+    clipped = np.clip(logits, -_LARGEST_LOGIT, _LARGEST_LOGIT)
+    return np.asarray(1 / (1 + np.exp(-clipped)), np.float32)

@@ -96,7 +96,7 @@ def densify(values: Array, shape: tuple[int, ...], sparsity: Any) -> Array:
         else:
             segments, indices = _vector(axis, "ArraySegments"), _vector(axis, "ArrayIndices")
             parents = np.repeat(np.arange(len(rows)), np.diff(segments)[rows])
-            rows = np.concatenate([np.arange(segments[r], segments[r + 1]) for r in rows])
+            rows = np.concatenate([np.arange(int(segments[r]), int(segments[r + 1])) for r in rows])
             index = indices[rows]
         places = np.concatenate([places[parents], index[:, None]], axis=1)
     n_axes = len(shape)
@@ -123,7 +123,7 @@ def _vector(axis: Any, name: str) -> Array:
     }
     table, vector = getattr(axis, name)(), kinds[getattr(axis, f"{name}Type")()]()
     vector.Init(table.Bytes, table.Pos)
-    return vector.ValuesAsNumpy().astype(np.int64)
+    return np.asarray(vector.ValuesAsNumpy(), np.int64)
 
 
 def _dtype(kind: int) -> Any:

@@ -28,6 +28,11 @@ EmbedTexts = Callable[[Sequence[str]], Float32]
 TABLE = "motion_verbs"
 _SIGNED = re.compile(r"([a-z_]+)([+-])(\d*\.?\d*)")
 _BREAKS = re.compile(r"\b(?:and then|and|then|while|before|after|followed by)\b|[,;.&/]")
+# "Up and down" is one movement, not two parts of a sentence.
+_PAIRS = re.compile(
+    r"\b(up|back|to|in|on|again|over|round|left|forth|forward|forwards) and "
+    r"(down|forth|fro|out|off|again|over|round|right|back|backward|backwards)\b"
+)
 _IGNORED_TEXT = """a an the his her its their my your our some someone somebody person man woman
 people is are be being been does do doing perform performing he she they it"""
 _IGNORED = frozenset(_IGNORED_TEXT.split())
@@ -115,7 +120,7 @@ class VerbTable:
         """
         total = np.zeros(len(attribute_names()), np.float32)
         phrases: list[str] = []
-        for part in _BREAKS.split(text.lower()):
+        for part in _parts(text):
             found = self._longest(part, without)
             if found is not None:
                 number, phrase = found
@@ -127,7 +132,7 @@ class VerbTable:
 
     def matches(self, text: str) -> list[int]:
         """Numbers of the entries that decide on a text."""
-        found = [self._longest(part, ()) for part in _BREAKS.split(text.lower())]
+        found = [self._longest(part, ()) for part in _parts(text)]
         return [pair[0] for pair in found if pair is not None]
 
     def _longest(self, part: str, without: Collection[int]) -> tuple[int, str] | None:
@@ -245,8 +250,13 @@ def _signs(text: str, number: int) -> dict[str, float]:
     return signs
 
 
+def _parts(text: str) -> list[str]:
+    return _BREAKS.split(_PAIRS.sub(r"\1 _ \2", text.lower()))
+
+
 def _words(text: str) -> list[str]:
-    words = re.findall(r"[^\W\d_]+", text.lower().replace("'s", ""))
+    joined = _PAIRS.sub(r"\1 _ \2", text.lower().replace("'s", ""))
+    words = re.findall(r"[^\W\d_]+", joined)
     kept = [word for word in words if word not in _IGNORED]
     return kept or words
 
