@@ -101,7 +101,7 @@ def _features(videos: Path, path: str, model: vlar.Model, cache: Path | None) ->
     if file and file.exists():
         return np.load(file)
     clip = read_clip(videos / path, None, model.n_frames, shorter_side=model.shorter_side)
-    features = model.encode_frames(clip)
+    features = model.see(clip).features
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(file, features)

@@ -191,7 +191,7 @@ def adapt(
             failed.append(clip)
         else:
             used.append(item)
-            features.append(model.encode_frames(clip))
+            features.append(model.see(clip).features)
         if progress is not None:
             progress(1)
     _check_rest(support, used, failed)

@@ -6,22 +6,24 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vlar.concepts import concept_vectors
-from vlar.encoders.base import Encoder, load_encoder
+from vlar.encoders.base import Encoder, unit
+from vlar.encoders.conditioned import ConditionedText
 from vlar.errors import UsageError, VlarError
 from vlar.kept import kept_vectors
-from vlar.question import Labels, Question, make_question
+from vlar.question import BACKGROUND_BANK, Labels, Question, Seen, make_question
 from vlar.scoring import (
     UNKNOWN_THRESHOLD,
     content_free_clips,
     match_probability,
 )
 from vlar.text.bank import load_bank
-from vlar.text.prompts import load_templates
+from vlar.text.prompts import fill, load_templates
 from vlar.types import Classification, Clip, Failure, Float32, Float64, Prediction
 from vlar.video import ClipRequest, probe, read_clip, read_clips, read_windows, windows
 
@@ -29,22 +31,26 @@ if TYPE_CHECKING:
     from vlar.adaptation import Adaptation, AdaptReport, Advance
     from vlar.fewshot.support import Support
 
-BACKGROUND_BANK = "everyday_actions"
 _CONTENT_FREE_FRAMES = 2
 
 
 def load(spec: str | Path = "lite") -> Model:
-    """The model a name stands for: an encoder (``lite``, ``openclip:ARCH/TAG``) or a model folder.
+    """The model a name stands for.
+
+    Args:
+        spec: An encoder (``lite``, ``openclip:ARCH/TAG``, ``hf:ORG/NAME``), an adapter with its
+            checkpoint (``tc-clip:FILE.pth``), or a model folder.
 
     Raises:
-        UnknownNameError: neither a folder nor a known encoder.
+        UnknownNameError: neither a folder nor a known encoder or adapter.
         ModelError: the folder or the encoder's weights are missing, changed or malformed.
     """
+    from vlar.adapters.base import load_any
     from vlar.model_folder import is_model_folder, read_model
 
     if is_model_folder(spec):
         return read_model(spec)
-    return Model(load_encoder(str(spec)))
+    return Model(load_any(str(spec)))
 
 
 class Model:
@@ -119,11 +125,40 @@ class Model:
         """N clips to (N, D) float32 of unit length; a clip gives the same alone and in company."""
         if not clips:
             return np.zeros((0, self.dim), np.float32)
-        return np.concatenate([self.encoder.pool(self.encode_frames(clip)[None]) for clip in clips])
+        return np.concatenate([self.see(clip).vector for clip in clips])
 
-    def encode_frames(self, clip: Clip) -> Float32:
-        """A clip to its frame features (T, F) float32."""
-        return self.encoder.encode_clip(clip.frames, clip.times_s)
+    def see(self, clip: Clip) -> Seen:
+        """All the encoder has to say of a clip, in one pass."""
+        if isinstance(self.encoder, ConditionedText):
+            windows = self.encoder.encode_windows(clip.frames[None])
+            features, context = windows.features, windows.context
+        else:
+            features, context = self.encoder.encode_clip(clip.frames, clip.times_s)[None], None
+        return Seen(features[0], self.encoder.pool(features), context)
+
+    @property
+    def conditions_text(self) -> bool:
+        """Whether a text has another vector for each video (``conditioned_queries``)."""
+        return isinstance(self.encoder, ConditionedText)
+
+    def conditioned_queries(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
+        """Labels or phrases as each of N windows sees them.
+
+        Args:
+            texts: Q labels or phrases.
+            context: (N, k, E) float16 or float32, from ``see``.
+
+        Returns:
+            (N, Q, D) float32 of unit length.
+
+        Raises:
+            UsageError: text does not depend on the video in this model.
+        """
+        if not isinstance(self.encoder, ConditionedText):
+            raise UsageError(f"text does not depend on the video in model {self.name!r}")
+        filled = [prompt for prompts in fill(self._templates, texts) for prompt in prompts]
+        words = self.encoder.conditioned_text(filled, context)
+        return unit(words.reshape(len(context), len(texts), len(self._templates), -1).mean(axis=2))
 
     def encode_queries(self, texts: Sequence[str]) -> Float32:
         """Q labels or phrases to concept vectors (Q, D) float32 of unit length."""
@@ -219,9 +254,7 @@ class Model:
             yield from read_windows(video, spans, self.n_frames, shorter_side=self.shorter_side)
 
     def _answer(self, clip: Clip, question: Question, top: int) -> Classification:
-        features = self.encode_frames(clip)
-        vector = self.encoder.pool(features[None])
-        similarity, probability, unknown = question.score(features, vector)
+        similarity, probability, unknown = question.score(self.see(clip))
         order = np.argsort(-probability, kind="stable")[:top]
         best = tuple(
             Prediction(question.labels[i], float(probability[i]), float(similarity[i]))

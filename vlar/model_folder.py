@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vlar import __version__
 from vlar.adaptation import Adaptation
-from vlar.encoders.base import load_encoder
+from vlar.adapters.base import load_any
 from vlar.errors import EncoderMismatchError, ModelError
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def read_model(path: str | Path) -> Model:
 
     folder = Path(path).expanduser()
     manifest = _read_manifest(folder)
-    encoder = load_encoder(manifest.encoder.spec)
+    encoder = load_any(manifest.encoder.spec)
     if encoder.fingerprint != manifest.encoder.fingerprint:
         raise EncoderMismatchError(
             f"{folder} was made with another version of encoder {manifest.encoder.spec!r} "

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlar.errors import UsageError
-from vlar.scoring import ContentFree, Scorer
+from vlar.scoring import ContentFree, Scorer, Scores
+from vlar.text.bank import load_bank
 from vlar.text.labels import LabelList, parse_labels
 from vlar.types import Float32, Float64
 
@@ -16,20 +17,37 @@ if TYPE_CHECKING:
     from vlar.adaptation import Adaptation
     from vlar.model import Model
 
+BACKGROUND_BANK = "everyday_actions"
+_CONDITIONED_BACKGROUND = 128  # entries, evenly taken from the bank: they cost text for each video
 Labels = str | Path | Sequence[str] | LabelList
 Score = tuple[Float32, Float64, float]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One clip as the encoder sees it.
+
+    Attributes:
+        features: (T, F) frame features.
+        vector: (1, D) unit vector.
+        context: (1, k, E) context tokens where text depends on the video, else None.
+    """
+
+    features: Float32
+    vector: Float32
+    context: Float32 | None = None
 
 
 @dataclass(frozen=True)
 class Question:
     """C labels and what answers about them.
 
-    ``score`` takes one clip's frame features (T, F) and vector (1, D) and gives similarity (C,),
-    probability (C,) and the probability of unknown, which sum to 1.
+    ``score`` gives similarity (C,), probability (C,) and the probability of unknown for one clip;
+    probabilities sum to 1.
     """
 
     labels: tuple[str, ...]
-    score: Callable[[Float32, Float32], Score]
+    score: Callable[[Seen], Score]
 
 
 def make_question(model: Model, labels: Labels | None) -> Question:
@@ -46,22 +64,41 @@ def make_question(model: Model, labels: Labels | None) -> Question:
             f"model {model.name!r} has no labels of its own; give labels: 'a, b, c', a file or "
             "bank:NAME (on the command line with --labels)"
         )
-    return _zero_shot(model, parse_labels(labels))
+    listed = parse_labels(labels)
+    return _conditioned(model, listed) if model.conditions_text else _zero_shot(model, listed)
 
 
 def _zero_shot(model: Model, labels: LabelList) -> Question:
-    scorer = Scorer(
-        model.encode_queries(labels.texts),
-        model.background,
+    scorer = _scorer(model, model.encode_queries(labels.texts), model.background)
+    return Question(labels.labels, lambda seen: _first(scorer.score(seen.vector)))
+
+
+def _conditioned(model: Model, labels: LabelList) -> Question:
+    # The text is another one for each video, and so is the background it is compared with.
+    every = load_bank(BACKGROUND_BANK).texts
+    texts = (*labels.texts, *every[:: -(-len(every) // _CONDITIONED_BACKGROUND)])
+    n_labels = len(labels.texts)
+
+    def score(seen: Seen) -> Score:
+        assert seen.context is not None  # the encoder conditions text, so it gives context
+        words = model.conditioned_queries(texts, seen.context)[0]
+        scorer = _scorer(model, words[:n_labels], words[n_labels:])
+        return _first(scorer.score(seen.vector))
+
+    return Question(labels.labels, score)
+
+
+def _scorer(model: Model, concepts: Float32, background: Float32) -> Scorer:
+    return Scorer(
+        concepts,
+        background,
         logit_scale=model.encoder.logit_scale,
         content_free=model.content_free,
     )
 
-    def score(_: Float32, vector: Float32) -> Score:
-        scores = scorer.score(vector)
-        return scores.similarity[0], scores.probability[0], float(scores.unknown_probability[0])
 
-    return Question(labels.labels, score)
+def _first(scores: Scores) -> Score:
+    return scores.similarity[0], scores.probability[0], float(scores.unknown_probability[0])
 
 
 def _adapted(model: Model, adaptation: Adaptation, labels: Labels | None) -> Question:
@@ -77,9 +114,9 @@ def _adapted(model: Model, adaptation: Adaptation, labels: Labels | None) -> Que
     columns = [known.index(label) for label in asked]
     nothing = ContentFree(model.content_free)
 
-    def score(features: Float32, vector: Float32) -> Score:
-        similarity, probability, unknown = adaptation.score(features, vector, columns)
-        blank = float(nothing.probability(vector)[0])
+    def score(seen: Seen) -> Score:
+        similarity, probability, unknown = adaptation.score(seen.features, seen.vector, columns)
+        blank = float(nothing.probability(seen.vector)[0])
         return similarity, probability * (1.0 - blank), blank + (1.0 - blank) * unknown
 
     return Question(asked, score)

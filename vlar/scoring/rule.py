@@ -41,7 +41,7 @@ MATCH_PRIOR = 0.05
 _SAME_MEANING_QUANTILE = 0.9
 _FEWEST_BACKGROUND = 32
 _FEWEST_FOR_GENERICNESS = 8
-_GENERICNESS_WEIGHT = 0.5
+_GENERICNESS_WEIGHT = 0.15
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Scorer:
 class _Genericness:
     # A text such as "doing something" lies near to all texts, and in many spaces to all videos (a
     # hub). How near a text is to the bank is measured on texts alone; how much that lifts the
-    # cosines of a row is the slope of its background cosines over it. Half of it is taken off:
+    # cosines of a row is the slope of its background cosines over it. A small part is taken off:
     # a row may rightly be near to generic texts.
 
     def __init__(self, concepts: Float32, background: Float32) -> None:

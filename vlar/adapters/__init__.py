@@ -1,0 +1,1 @@
+"""Trained parts around or inside an encoder; ``base`` has the contract."""

@@ -1,0 +1,134 @@
+"""What every adapter offers: an encoder with trained parts around or inside it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vlar import registry
+from vlar.encoders.base import Encoder, load_encoder
+from vlar.encoders.conditioned import ConditionedText
+from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.errors import ModelError, UsageError
+from vlar.types import Float32, JsonDict
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Adapter(Encoder):
+    """An encoder made of another encoder and parameters of its own.
+
+    It starts as the identity or as the start its method declares. The wrapped encoder never
+    changes: a method that also trains the towers works on a copy of them.
+
+    Attributes:
+        encoder: The wrapped encoder.
+        needs: What the wrapped encoder must offer: ``vit_blocks`` (a ``TorchEncoder`` with block
+            views), ``frame_tokens`` (frame features of the joint space).
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    encoder: Encoder
+
+    @classmethod
+    @abstractmethod
+    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Adapter:
+        """Build the adapter at its start.
+
+        Args:
+            encoder: What to wrap.
+            settings: As ``settings`` returns them; None means the method's defaults.
+
+        Raises:
+            ModelError: the encoder does not offer what the adapter needs.
+        """
+
+    @property
+    @abstractmethod
+    def settings(self) -> JsonDict:
+        """What ``attach`` needs to build it again, for the manifest of a saved model."""
+
+    @property
+    @abstractmethod
+    def module(self) -> nn.Module:
+        """The adapter's own parameters."""
+
+    def state_dict(self) -> dict[str, Float32]:
+        """The adapter's own parameters by name; nothing of the encoder."""
+        state = self.module.state_dict()
+        return {name: t.detach().float().cpu().numpy() for name, t in state.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` returned.
+
+        Raises:
+            ModelError: names or shapes differ; the message names the first.
+        """
+        import torch
+
+        own = self.module.state_dict()
+        for name in sorted(own.keys() ^ state.keys()):
+            known = "lacks" if name in own else "has no place for"
+            raise ModelError(f"the saved adapter {known} {name!r}; it is of other settings")
+        tensors = {name: torch.as_tensor(value) for name, value in state.items()}
+        for name, tensor in tensors.items():
+            if tensor.shape != own[name].shape:
+                raise ModelError(
+                    f"the saved adapter's {name!r} is {tuple(tensor.shape)}, this one's "
+                    f"{tuple(own[name].shape)}; it is of other settings"
+                )
+        self.module.load_state_dict(tensors)
+        self.refresh()
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """Forget what was computed from the parameters; to be called after they changed."""
+
+
+def require_blocks(encoder: Encoder, adapter: str) -> TorchEncoder:
+    """The encoder as one that shows its transformer blocks.
+
+    Raises:
+        ModelError: it shows none; the message names encoders that do.
+    """
+    if not isinstance(encoder, TorchEncoder):
+        raise ModelError(
+            f"adapter {adapter!r} works inside a ViT (it needs vit_blocks), and encoder "
+            f"{encoder.name!r} shows none; use for example openclip:ViT-B-16-quickgelu/openai"
+        )
+    return encoder
+
+
+def conditions_text(encoder: Encoder) -> ConditionedText | None:
+    """The encoder as one whose text depends on the video, or None if it does not."""
+    return encoder if isinstance(encoder, ConditionedText) else None
+
+
+def load_any(spec: str) -> Encoder:
+    """The encoder or the adapter with its encoder that a spec names.
+
+    Raises:
+        UnknownNameError: neither an encoder nor an adapter has this name.
+    """
+    name = spec.partition(":")[0]
+    if name in registry.names("adapter"):
+        return load_adapter(spec)
+    if name not in registry.names("encoder"):
+        known = [*registry.names("encoder"), *registry.names("adapter")]
+        raise registry.unknown_name("encoder or adapter", name, known)
+    return load_encoder(spec)
+
+
+def load_adapter(spec: str) -> Adapter:
+    """The adapter a spec names together with its encoder: ``tc-clip:FILE.pth``.
+
+    Raises:
+        UnknownNameError: no adapter has this name.
+        UsageError: the spec names no file.
+    """
+    name, _, argument = spec.partition(":")
+    part = registry.get("adapter", name)
+    if not argument:
+        raise UsageError(f"{name!r} needs a checkpoint; write {name}:FILE")
+    return part.from_spec(argument)

@@ -1,0 +1,181 @@
+"""Reads the checkpoints of the original TC-CLIP.
+
+Layout: a dict with ``model`` (names prefixed ``module.``) beside optimiser states and a pickled
+configuration object. Tensors are read; nothing in the file is executed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlar.adapters.tc_clip.config import TcClipConfig
+from vlar.adapters.tc_clip.pickles import load_inert
+from vlar.encoders.base import load_encoder
+from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.errors import ModelError
+from vlar.types import JsonDict
+
+# Made from the class names of one data set; the class set of a user takes their place.
+_OF_ONE_DATA_SET = ("prompt_learner.token_prefix", "prompt_learner.token_suffix")
+_TABLE = ".attn.local_global_bias_table"
+_BLOCKS = "image_encoder.transformer.resblocks."
+_PROMPTING = "text_encoder.prompt_generation_layer."
+_BASES = {(768, 16): "ViT-B-16", (768, 32): "ViT-B-32", (1024, 14): "ViT-L-14"}
+_PARTS = {"q_proj": 0, "k_proj": 1, "v_proj": 2}
+
+
+def load(
+    file: str, base: str | None, ensemble: float, settings: JsonDict
+) -> tuple[TorchEncoder, TcClipConfig, dict[str, Tensor]]:
+    """The fine-tuned CLIP, the configuration and the adapter's own state.
+
+    Args:
+        file: The checkpoint, or its tensors as safetensors.
+        base: Spec of the CLIP it was trained from; None means OpenAI's of the same shape.
+        ensemble: Weight of the fine-tuned against the base weights, 0 to 1; 0 and 1 both mean
+            the fine-tuned ones alone, as in the original.
+        settings: Overrides what the file says.
+    """
+    if not 0 <= ensemble <= 1:
+        raise ModelError(f"ensemble={ensemble} must lie between 0 and 1; the original uses 0.7")
+    path = Path(file).expanduser()
+    tensors, found = read(path)
+    config = _config(path, tensors, {**found, **settings})
+    encoder = load_encoder(base or _default_base(path, tensors))
+    if not isinstance(encoder, TorchEncoder) or "visual.conv1.weight" not in _names(encoder):
+        raise ModelError(f"base {base!r} is no CLIP of open_clip; use base=openclip:...")
+    levels = config.levels(
+        len(encoder.towers.text_view().blocks), len(encoder.towers.vision_view().blocks)
+    )
+    towers, own = split(tensors, levels)
+    _fill(encoder, towers, ensemble, path)
+    return _renewed(encoder, f"{encoder.name} with the weights of {path.name}"), config, own
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], JsonDict]:
+    """Tensors by the original's names, and the settings the stored configuration names.
+
+    Raises:
+        ModelError: no such file, not a checkpoint, or one that holds more than data.
+    """
+    if not path.is_file():
+        raise ModelError(f"there is no checkpoint {str(path)!r}; check the path")
+    found: JsonDict = {}
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        stored: dict[str, Any] = load_file(path)
+    else:
+        stored, found = load_inert(path)
+    model = stored.get("model", stored)
+    if not isinstance(model, dict):
+        raise ModelError(f"entry 'model' of {path} is no dict of tensors; it is no TC-CLIP file")
+    tensors = {
+        name.removeprefix("module."): value.float()
+        for name, value in model.items()
+        if isinstance(value, Tensor)
+    }
+    tensors = {name: t for name, t in tensors.items() if name not in _OF_ONE_DATA_SET}
+    if "prompt_learner.ctx" not in tensors:
+        raise ModelError(
+            f"{path} is no TC-CLIP checkpoint: it has no 'prompt_learner.ctx'; a plain CLIP is "
+            "loaded with openclip:FILE"
+        )
+    return tensors, found
+
+
+def split(
+    tensors: dict[str, Tensor], levels: tuple[int, ...]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Original names to those of an open_clip ``CLIP`` and of the adapter's own state.
+
+    Args:
+        tensors: From ``read``.
+        levels: Text blocks that are preceded by prompting, ascending.
+    """
+    towers: dict[str, Tensor] = {}
+    own: dict[str, Tensor] = {}
+    packed: dict[str, dict[int, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name == "prompt_learner.ctx":
+            own["prompts"] = tensor
+        elif name.endswith(_TABLE):
+            own[f"bias_tables.{name.removeprefix(_BLOCKS).removesuffix(_TABLE)}"] = tensor
+        elif name.startswith(_PROMPTING):
+            number, _, rest = name.removeprefix(_PROMPTING).partition(".")
+            own[f"prompting.{levels[int(number)]}.{rest}"] = tensor
+        elif name.startswith("image_encoder."):
+            _image_name(name.removeprefix("image_encoder."), tensor, towers, packed)
+        else:
+            towers[name.removeprefix("text_encoder.")] = tensor
+    for name, parts in packed.items():
+        towers[name] = torch.cat([parts[i] for i in sorted(parts)])
+    return towers, own
+
+
+def _image_name(
+    name: str, tensor: Tensor, towers: dict[str, Tensor], packed: dict[str, dict[int, Tensor]]
+) -> None:
+    block, _, rest = name.rpartition(".attn.")
+    part, _, kind = rest.partition(".")
+    if block and part in _PARTS:
+        packed.setdefault(f"visual.{block}.attn.in_proj_{kind}", {})[_PARTS[part]] = tensor
+    else:
+        towers[f"visual.{name}"] = tensor
+
+
+@torch.no_grad()
+def _fill(encoder: TorchEncoder, towers: dict[str, Tensor], weight: float, path: Path) -> None:
+    """Put the fine-tuned weights into the base, all but its token embedding."""
+    parameters = dict(encoder.towers.model.named_parameters())
+    expected = set(parameters) - {"token_embedding.weight"}
+    for name in sorted(expected ^ towers.keys()):
+        what = "lacks" if name in expected else "has, beside a CLIP and TC-CLIP's parts,"
+        raise ModelError(f"{path} {what} {name!r}; give the CLIP it was trained from as base=...")
+    weight = weight or 1.0
+    for name, tensor in towers.items():
+        target = parameters[name]
+        if target.shape != tensor.shape:
+            raise ModelError(
+                f"{name!r} of {path} is {tuple(tensor.shape)}, of its base {encoder.name} "
+                f"{tuple(target.shape)}; give the CLIP it was trained from as base=..."
+            )
+        target.copy_(
+            tensor.to(target) if weight == 1 else torch.lerp(target, tensor.to(target), weight)
+        )
+
+
+def _renewed(encoder: TorchEncoder, name: str) -> TorchEncoder:
+    """The encoder with the numbers (scale, fingerprint) of its new weights."""
+    return TorchEncoder(encoder.towers, name, n_frames=encoder.n_frames)
+
+
+def _names(encoder: TorchEncoder) -> set[str]:
+    return set(encoder.towers.model.state_dict())
+
+
+def _default_base(path: Path, tensors: dict[str, Tensor]) -> str:
+    shape = tensors["image_encoder.conv1.weight"].shape
+    arch = _BASES.get((shape[0], shape[-1]))
+    if arch is None:
+        raise ModelError(
+            f"{path} is a ViT of width {shape[0]} with {shape[-1]} pixel patches, which OpenAI "
+            "never released; give the CLIP it was trained from as base=openclip:..."
+        )
+    return f"openclip:{arch}-quickgelu/openai"
+
+
+def _config(path: Path, tensors: dict[str, Tensor], found: JsonDict) -> TcClipConfig:
+    layers = {name[len(_PROMPTING) :].split(".")[0] for name in tensors if _PROMPTING in name}
+    settings = {**found, "n_prompts": len(tensors["prompt_learner.ctx"])}
+    config = TcClipConfig.from_dict(settings)
+    if len(layers) != max(1, len(config.prompt_levels)):
+        raise ModelError(
+            f"{path} has {len(layers)} prompting layers and does not say where; add "
+            "?prompt_levels=6,12 (text blocks counted from 1)"
+        )
+    return config

@@ -1,0 +1,91 @@
+"""The settings of TC-CLIP; every one of them is free."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+from vlar.errors import ModelError
+from vlar.registry import unknown_name
+from vlar.types import JsonDict
+
+
+@dataclass(frozen=True)
+class TcClipConfig:
+    """How a TC-CLIP is built. The defaults are the paper's (ECCV 2024, arXiv 2404.09490).
+
+    Attributes:
+        seed_fraction: Share of a frame's patches that become seeds, rounded down.
+        context_tokens: Target number of context tokens per video.
+        merge_step: Tokens removed by one merging step.
+        n_prompts: Learnable prompt vectors in front of the label.
+        prompt_phrase: Words they start from.
+        prompt_levels: Text blocks that are preceded by video-conditional prompting, counted from
+            1; empty means the last block only. Level j reads the context of vision block j.
+        stop_gradient: No gradient from the text side to the vision tower.
+        max_tokens: Longest prompt in tokens; None means the text tower's own limit.
+        split_capitals: Put a blank before every capital letter of a label (``ApplyEyeMakeup``),
+            as the original does on every data set.
+        n_frames: T the model was trained with; any T works.
+        tune_towers: Work on a copy of the towers that is trained and saved with the adapter, as the
+            original does; else the towers stay as they are and only the added parts train.
+    """
+
+    seed_fraction: float = 0.3
+    context_tokens: int = 96
+    merge_step: int = 100
+    n_prompts: int = 4
+    prompt_phrase: str = "a photo of a"
+    prompt_levels: tuple[int, ...] = ()
+    stop_gradient: bool = True
+    max_tokens: int | None = None
+    split_capitals: bool = True
+    n_frames: int = 16
+    tune_towers: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seed_fraction <= 1:
+            raise _bad("seed_fraction", self.seed_fraction, "a share above 0 and up to 1")
+        for name in ("context_tokens", "merge_step", "n_prompts", "n_frames"):
+            if getattr(self, name) < 1:
+                raise _bad(name, getattr(self, name), "a whole number from 1")
+        if any(level < 1 for level in self.prompt_levels):
+            raise _bad("prompt_levels", self.prompt_levels, "levels counted from 1")
+
+    def levels(self, text_blocks: int, vision_blocks: int) -> tuple[int, ...]:
+        """Zero-based text blocks that are preceded by prompting, ascending.
+
+        Raises:
+            ModelError: a tower has no block of that level.
+        """
+        levels = sorted(set(self.prompt_levels)) or [text_blocks]
+        highest = min(text_blocks, vision_blocks)
+        if levels[-1] > highest:
+            raise _bad(
+                "prompt_levels", tuple(levels), f"levels up to {highest}, the depth of the towers"
+            )
+        return tuple(level - 1 for level in levels)
+
+    def to_dict(self) -> JsonDict:
+        """For the manifest of a saved model."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: JsonDict) -> TcClipConfig:
+        """From ``to_dict``.
+
+        Raises:
+            UnknownNameError: a setting does not exist; the message names the nearest.
+            ModelError: a value is out of range.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise unknown_name("TC-CLIP setting", name, known)
+        settings = dict(values)
+        if "prompt_levels" in settings:
+            settings["prompt_levels"] = tuple(settings["prompt_levels"])
+        return cls(**settings)
+
+
+def _bad(name: str, value: object, wanted: str) -> ModelError:
+    return ModelError(f"TC-CLIP setting {name} is {value!r}; use {wanted}")

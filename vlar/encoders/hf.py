@@ -1,0 +1,132 @@
+"""``hf:ORG/NAME`` and ``hf:FOLDER``: CLIP, SigLIP, SigLIP 2 and X-CLIP of transformers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from vlar.encoders.base import unit
+from vlar.encoders.conditioned import ConditionedText, EncodedWindows
+from vlar.encoders.spec import split_options, yes
+from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.registry import register
+from vlar.types import Float32, UInt8
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlar.encoders.towers.model import Towers
+
+_OPTIONS = ("device", "precision", "random_init")
+_KEPT_LISTS = 4  # text lists whose unconditioned features are kept
+
+
+@register("encoder", "hf")
+class HfEncoder(TorchEncoder):
+    """A transformers model with an image and a text tower, frame by frame."""
+
+    contract_argument: ClassVar[str | None] = None  # nothing of it can be had offline
+
+    @classmethod
+    def from_spec(cls, argument: str, *, random_init: bool = False) -> TorchEncoder:
+        """Load a model.
+
+        Args:
+            argument: ``ORG/NAME`` on the hub (fetched once, then cached) or a folder as
+                ``save_pretrained`` writes it, with its tokeniser and image processor. Options
+                follow a ``?``: ``precision=float32|bfloat16|float16``, ``device=cpu|cuda``,
+                ``random_init=true`` starts the configuration without weights.
+            random_init: Start with seeded random weights: for tests and timings.
+
+        Raises:
+            UnknownNameError: the hub has no such model; the message names what is near.
+            ModelError: another family, or weights that are missing, cannot be fetched or do not
+                fit; the message says what to do.
+        """
+        from vlar.encoders.towers.load_hf import load
+
+        target, options = split_options(argument, _OPTIONS)
+        family, towers, n_frames = load(
+            target,
+            device=options.get("device"),
+            precision=options.get("precision", "float32"),
+            random_init=random_init or yes(options, "random_init"),
+        )
+        kind = XClipEncoder if family == "xclip" else cls
+        return kind(towers, f"hf:{argument}", n_frames=n_frames)
+
+
+class XClipEncoder(TorchEncoder, ConditionedText):
+    """X-CLIP: frames exchange messages, a small transformer pools them, prompts see the video.
+
+    The number of frames is the one it was trained with; ``encode_text`` leaves the video out.
+    """
+
+    frames_fixed = True
+    templates = "plain"  # it was trained on bare class names
+
+    def __init__(self, towers: Towers, name: str, *, n_frames: int) -> None:
+        """Take over loaded towers."""
+        super().__init__(towers, name, n_frames=n_frames)
+        self._texts: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
+
+    @property
+    def _model(self) -> Any:
+        return self.towers.model
+
+    def pool(self, features: Float32) -> Float32:
+        """(N, T, D) to (N, D) float32 of unit length, by the multi-frame transformer."""
+        import torch
+
+        rows: list[Float32] = [np.zeros((0, self.dim), np.float32)]
+        with torch.inference_mode():
+            frames = torch.from_numpy(np.array(features, np.float32))
+            frames = frames.to(self.towers.device, self.towers.dtype)
+            # One window at a time, so that its vector does not depend on its company.
+            rows += [self._model.mit(window)[1].float().cpu().numpy() for window in frames.split(1)]
+        return unit(np.concatenate(rows))
+
+    def encode_windows(self, frames: UInt8) -> EncodedWindows:
+        """Frame features, and the patches averaged over time that the prompts look at."""
+        import torch
+
+        self.check_frames(frames)
+        model = self._model
+        features: list[Float32] = []
+        context: list[Float32] = []
+        with torch.inference_mode():
+            for pixels in self.windows(frames):
+                shape = pixels.shape[:2]
+                seen = model.vision_model(pixel_values=pixels.flatten(0, 1))
+                first = model.visual_projection(seen.pooler_output).unflatten(0, shape)
+                patches = model.prompts_visual_layernorm(seen.last_hidden_state[:, 1:])
+                patches = patches @ model.prompts_visual_projection
+                features.append(first.float().cpu().numpy())
+                context.append(patches.unflatten(0, shape).mean(dim=1).float().cpu().numpy())
+        return EncodedWindows(np.concatenate(features), np.concatenate(context))
+
+    def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
+        """Texts as each window sees them: (N, C, D) float32 of unit length."""
+        import torch
+
+        if not texts or not len(context):
+            return np.zeros((len(context), len(texts), self.dim), np.float32)
+        rows: list[Float32] = []
+        with torch.inference_mode():
+            known = self._known(tuple(texts))[None]
+            tokens = torch.from_numpy(np.asarray(context, np.float32))
+            for window in tokens.to(self.towers.device, self.towers.dtype).split(1):
+                seen = known + self._model.prompts_generator(known, window)
+                rows.append(seen.float().cpu().numpy())
+        return unit(np.concatenate(rows))
+
+    def _known(self, texts: tuple[str, ...]) -> Tensor:
+        if texts not in self._texts:
+            self._texts[texts] = self.towers.text(self.token_ids(list(texts)))
+            while len(self._texts) > _KEPT_LISTS:
+                self._texts.popitem(last=False)
+        self._texts.move_to_end(texts)
+        return self._texts[texts]

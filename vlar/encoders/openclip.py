@@ -1,0 +1,47 @@
+"""``openclip:ARCH/TAG``, ``openclip:FILE`` and ``openclip:FOLDER``: any model of open_clip."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from vlar.encoders.spec import split_options, yes
+from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.registry import register
+
+_OPTIONS = ("arch", "device", "precision", "random_init")
+
+
+@register("encoder", "openclip")
+class OpenClipEncoder(TorchEncoder):
+    """CLIP, SigLIP, PE-Core and the other families of open_clip, frame by frame."""
+
+    contract_argument: ClassVar[str] = "ViT-S-32-alt?random_init=true"
+
+    @classmethod
+    def from_spec(cls, argument: str, *, random_init: bool = False) -> OpenClipEncoder:
+        """Load a model.
+
+        Args:
+            argument: ``ARCH/TAG`` (fetched once, then cached), a weights file (safetensors, or
+                .pt that holds tensors only), or a folder with ``open_clip_config.json``.
+                Options follow a ``?``: ``arch=NAME`` names the architecture of a file,
+                ``precision=float32|bfloat16|float16``, ``device=cpu|cuda``,
+                ``random_init=true`` starts ``ARCH`` without weights.
+            random_init: Start ``ARCH`` with seeded random weights: for tests and timings.
+
+        Raises:
+            UnknownNameError: no such architecture, tag or option; the message names the nearest.
+            ModelError: weights are missing, cannot be fetched, are not tensors only, or do not
+                fit; the message says what to do.
+        """
+        from vlar.encoders.towers.load_openclip import load
+
+        target, options = split_options(argument, _OPTIONS)
+        towers = load(
+            target,
+            arch=options.get("arch"),
+            device=options.get("device"),
+            precision=options.get("precision", "float32"),
+            random_init=random_init or yes(options, "random_init"),
+        )
+        return cls(towers, f"openclip:{argument}")

@@ -1,0 +1,48 @@
+"""Options in a model name: ``openclip:clip.safetensors?arch=ViT-B-16&precision=bfloat16``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from urllib.parse import parse_qsl
+
+from vlar.errors import UsageError
+from vlar.registry import unknown_name
+
+
+def split_options(argument: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
+    """The part before the first ``?`` and the options behind it.
+
+    >>> split_options("a.pt?arch=ViT-B-16", ["arch"])
+    ('a.pt', {'arch': 'ViT-B-16'})
+
+    Raises:
+        UnknownNameError: an option does not exist; the message names the nearest.
+        UsageError: what follows the ``?`` is no list of ``name=value``.
+    """
+    main, mark, query = argument.partition("?")
+    if not mark:
+        return argument, {}
+    try:
+        # Plain text, not a form: a + in a path stays a +.
+        pairs = parse_qsl(query.replace("+", "%2B"), strict_parsing=True)
+    except ValueError as error:
+        raise UsageError(
+            f"the options {query!r} of {argument!r} are not name=value; write for example "
+            f"{main}?{min(known)}=VALUE"
+        ) from error
+    for name, _ in pairs:
+        if name not in known:
+            raise unknown_name("model option", name, known)
+    return main, dict(pairs)
+
+
+def yes(options: dict[str, str], name: str) -> bool:
+    """Whether a switch is on.
+
+    Raises:
+        UsageError: the value is neither true nor false.
+    """
+    value = options.get(name, "false").lower()
+    if value not in ("true", "false", "1", "0"):
+        raise UsageError(f"model option {name}={value!r} must be true or false")
+    return value in ("true", "1")

@@ -1,0 +1,126 @@
+"""Frames to normalised pixels, in batches on uint8.
+
+torchvision's bicubic kernel with antialiasing works on uint8 directly: within 2 grey levels of
+PIL's and 3 to 5 times cheaper.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as transform
+
+from vlar.types import JsonDict, UInt8
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How a model wants its pixels.
+
+    Attributes:
+        height: Pixels.
+        width: Pixels.
+        mean: Per RGB channel, for values scaled to 0..1.
+        std: Per RGB channel.
+        fit: ``crop`` resizes until the frame covers the size and takes the centre; ``squash``
+            ignores the aspect ratio; ``patches`` keeps it and takes the largest size of at most
+            ``max_patches`` patches (height and width then only say how large that is).
+        interpolation: ``bicubic`` or ``bilinear``.
+        shorter: For ``crop``: resize the shorter side to this before the cut; 0 means the size.
+        patch: For ``patches``: pixels of a patch's side.
+        max_patches: For ``patches``.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    fit: str = "crop"
+    interpolation: str = "bicubic"
+    shorter: int = 0
+    patch: int = 0
+    max_patches: int = 0
+
+    def to_dict(self) -> JsonDict:
+        """For the fingerprint."""
+        return asdict(self)
+
+
+def to_pixels(
+    frames: UInt8, wanted: Pixels, device: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Resize, cut and normalise.
+
+    Args:
+        frames: (N, H, W, 3) uint8 RGB.
+        wanted: Size and scaling.
+        device: Where the result shall be; the resizing happens there.
+        dtype: Of the result.
+
+    Returns:
+        (N, 3, height, width).
+    """
+    # torch takes no negative strides, and warns about arrays that it may not write to.
+    if not frames.flags.writeable or min(frames.strides) < 0:
+        frames = np.array(frames, order="C")
+    images = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2)
+    if wanted.fit == "crop":
+        images = _without_far_ends(images, wanted)
+    images = transform.resize(
+        images,
+        list(_resized(images.shape[-2], images.shape[-1], wanted)),
+        interpolation=InterpolationMode(wanted.interpolation),
+        antialias=True,
+    )
+    if wanted.fit == "crop":
+        images = transform.center_crop(images, [wanted.height, wanted.width])
+    scale = torch.tensor([1 / (255 * s) for s in wanted.std], device=device)
+    shift = torch.tensor([-m / s for m, s in zip(wanted.mean, wanted.std, strict=True)])
+    pixels = images.to(torch.float32, memory_format=torch.contiguous_format)
+    pixels.mul_(scale.view(3, 1, 1)).add_(shift.to(device).view(3, 1, 1))
+    return pixels.to(dtype)
+
+
+def _without_far_ends(images: Tensor, wanted: Pixels) -> Tensor:
+    """Cut off very long frames what the centre crop drops anyway, before it is enlarged."""
+    height, width = images.shape[-2:]
+    most = 32 * max(wanted.height / wanted.width, wanted.width / wanted.height)
+    rows = min(height, math.ceil(width * most))
+    columns = min(width, math.ceil(height * most))
+    return images[..., (height - rows) // 2 :, (width - columns) // 2 :][..., :rows, :columns]
+
+
+def _resized(height: int, width: int, wanted: Pixels) -> tuple[int, int]:
+    if wanted.fit == "squash":
+        return wanted.height, wanted.width
+    if wanted.fit == "patches":
+        return patch_size_fit(height, width, wanted.patch, wanted.max_patches)
+    low, wide = (wanted.shorter or wanted.height), (wanted.shorter or wanted.width)
+    if height * wide >= width * low:  # too tall: the width decides
+        return max(low, int(height * wide / width)), wide
+    return low, max(wide, int(width * low / height))
+
+
+def patch_size_fit(height: int, width: int, patch: int, max_patches: int) -> tuple[int, int]:
+    """The largest size in whole patches that keeps the aspect ratio: SigLIP 2 NaFlex's rule.
+
+    >>> patch_size_fit(480, 640, 16, 256)
+    (224, 288)
+    """
+
+    def sides(scale: float) -> tuple[int, int]:
+        rows = max(1, math.ceil(height * scale / patch))
+        return rows, max(1, math.ceil(width * scale / patch))
+
+    low, high = 1e-6, 100.0
+    while high - low >= 1e-5:
+        middle = (low + high) / 2
+        rows, columns = sides(middle)
+        low, high = (middle, high) if rows * columns <= max_patches else (low, middle)
+    rows, columns = sides(low)
+    return rows * patch, columns * patch

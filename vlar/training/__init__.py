@@ -1,0 +1,1 @@
+"""Training: recipes, and what turns a configuration into an adapted model."""
