@@ -27,7 +27,7 @@ from vlar.types import Float32, Float64, UInt8
 _log = logging.getLogger("vlar")
 
 N_FRAMES = 32  # steps and waves need 10 frames a second or so; appearance half as many
-LOGIT_SCALE = 10.0
+LOGIT_SCALE = 20.0  # fitted on half of the clips, all labels in one list
 POSE_BLOCK = FrameBlock("pose", POSE_WIDTH, "pose")
 # Equal weights: chosen on half of the clips, between 0.6 and 0.8; see evals/motion.py.
 OBJECTS_WEIGHT = float(np.sqrt(0.5))

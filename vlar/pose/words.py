@@ -41,7 +41,7 @@ _NEAREST = 5  # phrases that an unknown text borrows from
 _SHARPNESS = 20.0  # of the softmax over their cosines
 _CLEARLY = 0.05  # cosine by which a longer phrase with the same verb must be nearer to the text
 _OUT_OF_ORDER = 0.6  # words, what a phrase loses whose words stand in another order
-_RELATED = 0.35  # cosine below which a phrase has nothing to do with a text
+_RELATED = 0.45  # cosine below which a phrase has nothing to do with a text
 
 
 @dataclass(frozen=True)
