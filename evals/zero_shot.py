@@ -4,8 +4,8 @@
 
 DIR holds ``manifest.csv`` (path, readable_label, dataset, group) and the clips it names. The label
 list of a data set is the set of its readable labels; the list "union" joins those of all sets that
-are run. Scores are plain cosines of ``encode_video`` and ``encode_text``: no unknown, no
-background, no calibration, no knowledge of other clips.
+are run. Ranked by similarity (plain cosines) and by probability (what ``vlar classify`` answers);
+neither knows other clips.
 
 top-1, top-5  share of clips whose label is first, among the first five
 mAP           a label as the query, the set's clips as the library; mean over labels of the average
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import sys
 import time
@@ -29,8 +30,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vlar.encoders import Encoder, load_encoder
+import vlar
+from vlar.encoders import Encoder
 from vlar.errors import VlarError
+from vlar.scoring import Scorer
 from vlar.video import read_clip
 
 SETS = ("ucf101", "jhmdb", "hmdb51", "kinetics", "gmdcsa24", "weizmann", "utd-mhad")
@@ -39,9 +42,14 @@ N_DRAWS = 1000
 
 @dataclass(frozen=True)
 class Figures:
-    """The figures of one label list on one half; intervals are (low, high)."""
+    """The figures of one label list on one half; intervals are (low, high).
+
+    ``by`` is what ranks: ``similarity`` (plain cosines) or ``probability`` (what ``vlar classify``
+    answers, which takes a little off labels that fit everything).
+    """
 
     labels: str
+    by: str
     half: str
     n_clips: int
     n_labels: int
@@ -96,7 +104,7 @@ def mean_average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
     return float(np.mean([average_precision(scores[:, c], truth == c) for c in np.unique(truth)]))
 
 
-def measure(name: str, half: str, scores: np.ndarray, truth: np.ndarray) -> Figures:
+def measure(name: str, by: str, half: str, scores: np.ndarray, truth: np.ndarray) -> Figures:
     """Figures of (N, C) scores with their bootstrap intervals."""
     rank = (scores > scores[np.arange(len(truth)), truth][:, None]).sum(axis=1)
     draws = np.random.default_rng(0).integers(len(truth), size=(N_DRAWS, len(truth)))
@@ -108,6 +116,7 @@ def measure(name: str, half: str, scores: np.ndarray, truth: np.ndarray) -> Figu
     precision = [mean_average_precision(scores[draw], truth[draw]) for draw in draws[:200]]
     return Figures(
         name,
+        by,
         half,
         len(truth),
         scores.shape[1],
@@ -120,7 +129,7 @@ def measure(name: str, half: str, scores: np.ndarray, truth: np.ndarray) -> Figu
     )
 
 
-def evaluate(encoder: Encoder, parts: Sequence[Clips], halves: Sequence[str]) -> list[Figures]:
+def evaluate(model: vlar.Model, parts: Sequence[Clips], halves: Sequence[str]) -> list[Figures]:
     """Figures of every data set with its own labels, then of all of them in one list."""
     found: list[Figures] = []
     union = sorted({label for part in parts for label in part.labels})
@@ -133,17 +142,25 @@ def evaluate(encoder: Encoder, parts: Sequence[Clips], halves: Sequence[str]) ->
     for part in [*parts, *([joint] if len(parts) > 1 else [])]:
         labels = union if part is joint else sorted(set(part.labels))
         truth = np.array([labels.index(label) for label in part.labels])
-        scores = part.vectors @ encoder.encode_text(labels).T
-        for half in halves:
-            rows = {"choose": part.half == 0, "report": part.half == 1}.get(half, part.half >= 0)
+        answer = Scorer(
+            model.encode_queries(labels),
+            model.background,
+            logit_scale=model.encoder.logit_scale,
+            content_free=model.content_free,
+        ).score(part.vectors)
+        wanted = {"choose": part.half == 0, "report": part.half == 1, "all": part.half >= 0}
+        for by, half in itertools.product(("similarity", "probability"), halves):
+            rows, scores = wanted[half], getattr(answer, by)
             if rows.any():
-                found.append(measure(part.dataset, half, scores[rows], truth[rows]))
+                found.append(measure(part.dataset, by, half, scores[rows], truth[rows]))
     return found
 
 
 def show(found: Sequence[Figures]) -> None:
     """Print the table."""
-    print("| labels | half | clips/labels | top-1 | top-5 | mAP |\n|---|---|---|---|---|---|")
+    print(
+        "| labels | by | half | clips/labels | top-1 | top-5 | mAP |\n|---|---|---|---|---|---|---|"
+    )
     for f in found:
         cells = [
             f"{100 * value:.1f} [{100 * low:.0f}-{100 * high:.0f}]"
@@ -153,7 +170,8 @@ def show(found: Sequence[Figures]) -> None:
                 (f.mean_average_precision, f.mean_average_precision_interval),
             )
         ]
-        print(f"| {f.labels} | {f.half} | {f.n_clips}/{f.n_labels} | {' | '.join(cells)} |")
+        size = f"{f.n_clips}/{f.n_labels}"
+        print(f"| {f.labels} | {f.by} | {f.half} | {size} | {' | '.join(cells)} |")
 
 
 def main() -> int:
@@ -163,17 +181,18 @@ def main() -> int:
     parser.add_argument("--model", default="lite", help="encoder spec")
     parser.add_argument("--half", choices=("choose", "report", "all"), help="default: all three")
     parser.add_argument("--sets", nargs="+", default=list(SETS), metavar="DATASET")
-    parser.add_argument("--frames", type=int, default=8, help="frames a clip")
+    parser.add_argument("--frames", type=int, help="frames a clip (the model's own)")
     parser.add_argument("--json", type=Path, help="write the figures and the settings here")
     options = parser.parse_args()
     halves = [options.half] if options.half else ["choose", "report", "all"]
     try:
-        encoder = load_encoder(options.model)
+        model = vlar.load(options.model)
+        encoder, frames = model.encoder, options.frames or model.n_frames
         start_s = time.process_time()
-        parts = [encode(encoder, options.videos, name, options.frames) for name in options.sets]
+        parts = [encode(encoder, options.videos, name, frames) for name in options.sets]
         n_clips = sum(len(part.labels) for part in parts)
         cpu_ms = 1000 * (time.process_time() - start_s) / n_clips
-        found = evaluate(encoder, parts, halves)
+        found = evaluate(model, parts, halves)
     except (VlarError, OSError, KeyError) as error:
         print(f"zero_shot: {error}", file=sys.stderr)
         return 2
@@ -181,7 +200,7 @@ def main() -> int:
     print(f"\n{n_clips} clips, {cpu_ms:.0f} ms CPU each (decoding and encoding)")
     if options.json:
         settings = {"model": options.model, "fingerprint": encoder.fingerprint}
-        settings |= {"frames": options.frames, "cpu_ms_per_clip": round(cpu_ms)}
+        settings |= {"frames": frames, "cpu_ms_per_clip": round(cpu_ms)}
         content = {"settings": settings, "figures": [asdict(f) for f in found]}
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
