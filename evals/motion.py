@@ -128,7 +128,7 @@ def _compare(encoder: LiteEncoder, name: str, rows: dict[str, np.ndarray], half:
     for score in scores.values():
         silent = np.ptp(score, axis=1) < 1e-9  # says nothing: counts as wrong
         score[silent, truth[silent]] -= 1
-    return {how: measure(name, half, score, truth) for how, score in scores.items()}
+    return {how: measure(name, "cosine", half, score, truth) for how, score in scores.items()}
 
 
 def _without_own_verbs(encoder: LiteEncoder, labels: list[str]) -> np.ndarray:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vlar.cli import output
 
 if TYPE_CHECKING:
@@ -36,6 +34,8 @@ def answer(model: Model, row: Classification, texts: dict[str, str]) -> None:
     names = [block.name for block in model.encoder.blocks]
     if "motion" not in names:
         return
+    import numpy as np
+
     from vlar.pose.attribute import attribute_names
     from vlar.types import Window
     from vlar.video import read_clip
