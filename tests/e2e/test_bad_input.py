@@ -269,7 +269,9 @@ def test_cache_that_cannot_be_written(vlar_command, good: Path, tmp_path: Path):
     assert done.rows[0]["predictions"]
 
 
-@pytest.mark.parametrize("arguments", [("classify", "--bogus"), ("classify",), ("clasify", "a.mp4")])
+@pytest.mark.parametrize(
+    "arguments", [("classify", "--bogus"), ("classify",), ("clasify", "a.mp4")]
+)
 def test_a_wrong_command_line_is_exit_code_2(vlar_command, arguments: tuple[str, ...]):
     done = vlar_command(*arguments)
     assert done.code == 2

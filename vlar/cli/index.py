@@ -37,6 +37,9 @@ def add(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Default: the library's own, or lite.")
     ] = None,
+    no_context: Annotated[
+        bool, typer.Option("--no-context", help="Keep nothing to re-rank with: a smaller library.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Add videos; known ones are skipped, changed ones updated, an interrupted run goes on.
@@ -59,6 +62,7 @@ def add(
             tags=tags,
             window_s=window_s,
             stride_s=stride_s,
+            keep_context=not no_context,
             progress=lambda event: _show(event, advance, as_json),
         )
     failed = [*failures, *report.failed]
