@@ -15,6 +15,7 @@ def describe(folder: Path, store: Store | None) -> LibraryInfo:
     """Facts about a library; ``store`` is None where nothing was written yet."""
     videos, rows, duration_s = (0, 0, 0.0) if store is None else store.counts()
     manifest = None if store is None else Manifest.read(store.meta(), folder)
+    contexts, context_bytes = (0, 0) if store is None else store.context_size()
     kind, why = ann.choose(rows)
     return LibraryInfo(
         path=str(folder),
@@ -28,6 +29,8 @@ def describe(folder: Path, store: Store | None) -> LibraryInfo:
         stride_s=manifest.cut.stride_s if manifest else None,
         n_frames=manifest.cut.n_frames if manifest else None,
         tag_keys=tuple(store.tag_keys()) if store else (),
+        context_rows=contexts,
+        context_bytes=context_bytes,
         bytes_on_disk=_bytes_on_disk(folder),
         ann=kind,
         ann_why=why,

@@ -7,16 +7,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from vlar.errors import EncoderMismatchError, LibraryError
 from vlar.index.ahead import ahead
 from vlar.index.paths import place
+from vlar.index.protocol import LibraryModel, conditioning
 from vlar.index.read import Cut, End, Item, Seen, Unreadable, read_ahead_of_encoder, weight
 from vlar.index.report import AddEvent, AddReport
-from vlar.index.store import KnownVideo
+from vlar.index.store import Float16, KnownVideo
 from vlar.index.writer import Writer
 from vlar.types import Clip, Failure, Float32
 
@@ -25,14 +25,6 @@ _BATCH_BYTES = 64 << 20
 _WAITING_BYTES = 64 << 20
 _log = logging.getLogger("vlar")
 Progress = Callable[[AddEvent], None]
-
-
-class ClipEncoder(Protocol):
-    """What ``add`` needs of a model."""
-
-    def encode_clips(self, clips: Sequence[Clip]) -> Float32:
-        """Clips to (N, D) float32 of unit length."""
-        ...
 
 
 @dataclass
@@ -57,24 +49,27 @@ class Ingest:
 
     Args:
         writer: The library, with the writer's lock held.
-        encoder: Loads the model at the first clip; unchanged or moved videos need none.
+        model: Loads the model at the first clip; unchanged or moved videos need none.
         cut: Windows and frames.
         tags: Set on every video of this call.
+        keep_context: Whether to store context tokens, where the model's text depends on the video.
         progress: Told of every video, after its commit.
     """
 
     def __init__(
         self,
         writer: Writer,
-        encoder: Callable[[], ClipEncoder],
+        model: Callable[[], LibraryModel],
         cut: Cut,
         tags: Mapping[str, str],
+        keep_context: bool,
         progress: Progress | None,
     ) -> None:
         self._writer = writer
-        self._encoder = encoder
+        self._model = model
         self._cut = cut
         self._tags = tags
+        self._keep_context = keep_context
         self._progress = progress
         self._tally = _Tally()
         self._failed: list[Failure] = []
@@ -191,11 +186,13 @@ class Ingest:
         video_id = self._writer.put_video(seen.path, seen.content_hash, seen.stamp, duration_s)
         rows = 0
         for batch in _batches(clips, lost):
-            vectors = self._encoder().encode_clips(batch)
-            if not np.isfinite(vectors).all():
-                message = f"{file}: the model gave a vector that is not a number; see 'vlar doctor'"
-                raise _TakenBackError(Failure(file, "model", message))
-            self._writer.insert_rows(video_id, [clip.window for clip in batch], vectors)
+            vectors, contexts = _encoded(self._model(), batch, self._keep_context)
+            spans = [clip.window for clip in batch]
+            _require_numbers(file, vectors, "vector", "see 'vlar doctor'")
+            self._writer.insert_rows(video_id, spans, vectors)
+            if contexts is not None:
+                _require_numbers(file, contexts, "context", "index it without (--no-context)")
+                self._writer.insert_contexts(video_id, spans, contexts)
             rows += len(batch)
         if not rows:
             raise _TakenBackError(lost[0])
@@ -210,6 +207,26 @@ class Ingest:
         self._tally.rows += rows
         if self._progress is not None:
             self._progress(AddEvent(status, self._done, self._total, file, rows, failure))
+
+
+def _encoded(
+    model: LibraryModel, clips: Sequence[Clip], keep_context: bool
+) -> tuple[Float32, Float16 | None]:
+    """Vectors (N, D) and, where they are to be kept, context tokens (N, k, E)."""
+    conditioned = conditioning(model) if keep_context else None
+    if conditioned is None:
+        return model.encode_clips(clips), None
+    seen = [conditioned.see(clip) for clip in clips]
+    contexts = [each.context for each in seen if each.context is not None]
+    with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite and is refused
+        tokens = np.concatenate(contexts).astype(np.float16)
+    return np.concatenate([each.vector for each in seen]), tokens
+
+
+def _require_numbers(file: Path, values: Float32 | Float16, what: str, advice: str) -> None:
+    if not np.isfinite(values).all():
+        message = f"{file}: the model gave a {what} that is not a number; {advice}"
+        raise _TakenBackError(Failure(file, "model", message))
 
 
 def _until_end(items: Iterator[Item]) -> Iterator[Clip | Failure]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -12,20 +13,17 @@ from vlar.errors import LibraryError, UsageError
 from vlar.index import ann, schema
 from vlar.index.describe import describe
 from vlar.index.folder import check_place, make_folder
-from vlar.index.ingest import ClipEncoder, Ingest, Progress
+from vlar.index.ingest import Ingest, Progress
 from vlar.index.lock import writer_lock
-from vlar.index.manifest import Manifest
+from vlar.index.manifest import DEFAULT_STRIDE_S, DEFAULT_WINDOW_S, Manifest
 from vlar.index.paths import meant, place
 from vlar.index.protocol import LibraryModel
-from vlar.index.read import Cut
 from vlar.index.report import AddReport, LibraryInfo, VideoRow
 from vlar.index.store import Store
 from vlar.index.writer import Writer
 from vlar.types import Hit
 
 DEFAULT_MODEL = "lite"
-DEFAULT_WINDOW_S = 4.0
-DEFAULT_STRIDE_S = 2.0
 
 
 class Library:
@@ -87,6 +85,7 @@ class Library:
         tags: Mapping[str, str] | None = None,
         window_s: float | None = None,
         stride_s: float | None = None,
+        keep_context: bool = True,
         progress: Progress | None = None,
     ) -> AddReport:
         """Index videos, or bring them up to date.
@@ -101,6 +100,8 @@ class Library:
             tags: Set on every video of this call, also on unchanged ones; other tags stay.
             window_s: Length of a window in seconds; None is the library's own, 4 for a new one.
             stride_s: From one window to the next; None is the library's own, 2 for a new one.
+            keep_context: Keep what re-ranking needs (``query``) of the videos that are read in this
+                call; without effect where the text of the model does not depend on the video.
             progress: Told of each video after its commit.
 
         Returns:
@@ -123,24 +124,12 @@ class Library:
             manifest = Manifest.read(writer.meta(), self.path)
             if manifest is None:
                 model = self._loaded(None)
-                cut = Cut(
-                    window_s or DEFAULT_WINDOW_S,
-                    stride_s or DEFAULT_STRIDE_S,
-                    model.n_frames,
-                    model.shorter_side,
-                )
-                manifest = Manifest(self._name(model), model.fingerprint, model.dim, cut)
+                manifest = Manifest.new(model, self._name(model), window_s, stride_s)
             else:
                 manifest.require_windows(window_s, stride_s, self.path)
-
-            def encoder() -> ClipEncoder:
-                # Inside the transaction of a video: the manifest comes with the first one.
-                model = self._loaded(manifest)
-                if "fingerprint" not in writer.meta():
-                    writer.set_meta(manifest.to_meta())
-                return model
-
-            return Ingest(writer, encoder, manifest.cut, labels, progress).run(files)
+            model_at_clip = partial(self._model_for, writer, manifest)
+            ingest = Ingest(writer, model_at_clip, manifest.cut, labels, keep_context, progress)
+            return ingest.run(files)
 
     def remove(self, paths: str | Path | Sequence[str | Path]) -> int:
         """Take videos out; the files themselves are not touched.
@@ -190,6 +179,8 @@ class Library:
 
         Windows of one video that answer together are one span (the rule: ``vlar.query.merge``).
         ``score``, which ranks, is the similarity of its best window; ``probability`` is calibrated.
+        Where the model's text depends on the video, the best rows are put in order by the text as
+        each of them sees it (the rule: ``vlar.query.rerank``).
 
         Args:
             text: What to look for, in plain words.
@@ -246,6 +237,13 @@ class Library:
         if manifest is not None:
             manifest.require_model(self._model, self.path)
         return self._model
+
+    def _model_for(self, writer: Writer, manifest: Manifest) -> LibraryModel:
+        # Inside the transaction of a video: the manifest comes with the first one.
+        model = self._loaded(manifest)
+        if "fingerprint" not in writer.meta():
+            writer.set_meta(manifest.to_meta())
+        return model
 
     def _name(self, model: LibraryModel) -> str:
         # A model folder is found again from wherever the library is opened.

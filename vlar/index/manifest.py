@@ -11,6 +11,9 @@ from vlar.index.protocol import LibraryModel
 from vlar.index.read import Cut
 from vlar.index.store import VECTOR_TYPE
 
+DEFAULT_WINDOW_S = 4.0
+DEFAULT_STRIDE_S = 2.0
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -55,6 +58,19 @@ class Manifest:
                 f"library {folder} is damaged (its manifest: {error}); restore a copy of the "
                 "folder, or move it away and index the videos again"
             ) from error
+
+    @classmethod
+    def new(
+        cls, model: LibraryModel, spec: str, window_s: float | None, stride_s: float | None
+    ) -> Manifest:
+        """For a library that holds nothing yet; ``spec`` loads the model again."""
+        cut = Cut(
+            window_s or DEFAULT_WINDOW_S,
+            stride_s or DEFAULT_STRIDE_S,
+            model.n_frames,
+            model.shorter_side,
+        )
+        return cls(spec, model.fingerprint, model.dim, cut)
 
     def to_meta(self) -> dict[str, str]:
         """For the store."""

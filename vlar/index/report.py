@@ -42,6 +42,9 @@ class VideoRow:
 class LibraryInfo:
     """Facts about a library. ``model`` and the numbers of its manifest are None while it is empty.
 
+    ``context_rows`` of the rows keep context tokens, ``context_bytes`` in all: queries re-rank them
+    (``vlar.query.rerank``).
+
     ``ann`` is the type of search, ``ann_why`` the reason for it, ``ann_state`` whether its cache
     is fresh, stale, unreadable or absent (anything but fresh is mended by the next query).
     """
@@ -57,6 +60,8 @@ class LibraryInfo:
     stride_s: float | None
     n_frames: int | None
     tag_keys: tuple[str, ...]
+    context_rows: int
+    context_bytes: int
     bytes_on_disk: int
     ann: str
     ann_why: str

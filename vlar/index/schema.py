@@ -42,6 +42,12 @@ _V1 = (
         vector BLOB NOT NULL
     )""",
     "CREATE UNIQUE INDEX rows_by_time ON rows (video_id, start_s, end_s)",
+    # Beside the rows, not in them: a context is up to a hundred times as large as a vector, and
+    # reading all vectors must not step over it. All have one shape (meta: context_shape).
+    """CREATE TABLE contexts (
+        row_id INTEGER PRIMARY KEY REFERENCES rows (id) ON DELETE CASCADE,
+        tokens BLOB NOT NULL
+    )""",
     "CREATE TABLE tombstones (row_id INTEGER PRIMARY KEY)",
     """CREATE TRIGGER rows_leave_a_tombstone AFTER DELETE ON rows
         BEGIN INSERT INTO tombstones (row_id) VALUES (old.id); END""",

@@ -23,6 +23,7 @@ from vlar.index.report import VideoRow
 from vlar.types import Float32
 
 Int64 = npt.NDArray[np.int64]
+Float16 = npt.NDArray[np.float16]
 VECTOR_TYPE = "float16"
 STORED = np.dtype("<f2")
 _KNOWN = "SELECT id, path, content_hash, size, mtime_ns FROM videos"
@@ -94,6 +95,26 @@ class Store:
         """Videos, rows, and the total duration in seconds."""
         videos, duration_s = self.fetch("SELECT count(*), total(duration_s) FROM videos")[0]
         return int(videos), self.row_count(), float(duration_s)
+
+    def context_size(self) -> tuple[int, int]:
+        """Rows that keep context tokens, and the bytes of these."""
+        rows, size = self.fetch("SELECT count(*), total(length(tokens)) FROM contexts")[0]
+        return int(rows), int(size)
+
+    def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
+        """Those rows (N,) among some that keep context tokens, in rising order, with the tokens.
+
+        The tokens are (N, k, E) float16.
+        """
+        shape = self._context_shape()
+        found = sorted(
+            self.fetch_in("SELECT row_id, tokens FROM contexts WHERE row_id IN", row_ids)
+        )
+        tokens = np.empty((len(found), *shape), np.float16)
+        for place, (row_id, blob) in enumerate(found):
+            values = self._values(blob, shape[0] * shape[1], f"the context of row {row_id}")
+            tokens[place] = values.reshape(shape)
+        return np.array([r[0] for r in found], np.int64), tokens
 
     def row_count(self) -> int:
         """Number of rows."""
@@ -216,11 +237,20 @@ class Store:
             vectors,
         )
 
-    def _vector(self, blob: bytes, dim: int, row_id: int) -> npt.NDArray[np.float16]:
-        if len(blob) != dim * STORED.itemsize:
+    def _context_shape(self) -> tuple[int, int]:
+        """(k, E) of every context; (0, 0) where there is none yet."""
+        found = self.fetch("SELECT value FROM meta WHERE key = 'context_shape'")
+        k, width = found[0][0].split() if found else (0, 0)
+        return int(k), int(width)
+
+    def _vector(self, blob: bytes, dim: int, row_id: int) -> Float16:
+        return self._values(blob, dim, f"row {row_id}")
+
+    def _values(self, blob: bytes, size: int, what: str) -> Float16:
+        if len(blob) != size * STORED.itemsize:
             raise LibraryError(
-                f"library {self.file.parent} is damaged (row {row_id} has {len(blob)} bytes, not "
-                f"{dim * STORED.itemsize}); restore a copy, or index the videos again"
+                f"library {self.file.parent} is damaged ({what} has {len(blob)} bytes, not "
+                f"{size * STORED.itemsize}); restore a copy, or index the videos again"
             )
         return np.frombuffer(blob, STORED)
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vlar.errors import LibraryError
 from vlar.index import schema
-from vlar.index.store import STORED, Stamp, Store
+from vlar.index.store import STORED, Float16, Stamp, Store
 from vlar.types import Float32, Window
 
 
@@ -68,8 +69,34 @@ class Writer(Store):
         )
         self._rows_changed()
 
+    def insert_contexts(self, video_id: int, windows: Sequence[Window], contexts: Float16) -> None:
+        """Add context tokens (N, k, E) to windows that are there.
+
+        Raises:
+            LibraryError: the other contexts of the library have another shape.
+        """
+        shape, others = contexts.shape[1:], self._context_shape()
+        if others == (0, 0):
+            self.set_meta({"context_shape": f"{shape[0]} {shape[1]}"})
+        elif shape != others:
+            raise LibraryError(
+                f"library {self.file.parent} keeps contexts of shape {others}, the model gave "
+                f"{shape}; index the videos into a new library, or without contexts (--no-context)"
+            )
+        self.connection.executemany(
+            "INSERT INTO contexts (row_id, tokens) "
+            "SELECT id, ? FROM rows WHERE video_id = ? AND start_s = ? AND end_s = ?",
+            (
+                (tokens.tobytes(), video_id, w.start_s, w.end_s)
+                for w, tokens in zip(windows, contexts.astype(STORED), strict=True)
+            ),
+        )
+
     def copy_rows(self, source_id: int, video_id: int) -> int:
-        """Give a video the rows of another with the same content; returns how many."""
+        """Give a video the rows of another with the same content, and their contexts.
+
+        Returns how many rows.
+        """
         self.connection.execute(
             "UPDATE videos SET unreadable_windows = "
             "(SELECT unreadable_windows FROM videos WHERE id = ?) WHERE id = ?",
@@ -78,6 +105,12 @@ class Writer(Store):
         cursor = self.connection.execute(
             "INSERT INTO rows (video_id, start_s, end_s, vector) SELECT ?, start_s, end_s, vector "
             "FROM rows WHERE video_id = ? ORDER BY id",
+            (video_id, source_id),
+        )
+        self.connection.execute(
+            "INSERT INTO contexts (row_id, tokens) SELECT new.id, tokens FROM rows new "
+            "JOIN rows old ON (old.start_s, old.end_s) = (new.start_s, new.end_s) "
+            "JOIN contexts ON row_id = old.id WHERE new.video_id = ? AND old.video_id = ?",
             (video_id, source_id),
         )
         self._rows_changed()

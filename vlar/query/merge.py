@@ -1,11 +1,12 @@
 """Rows to spans: windows of one video that answer together become one answer.
 
-The rule. Rows are taken by falling similarity. A row that no earlier span holds begins a span and
-gives it its scores (the best window speaks for the span). The span grows to both sides, window by
-window, over the video's next windows as long as they overlap or touch it and are at least half as
-probable as its best one. A row that shares half or more of its own time with an earlier span, or
-was taken into one, is not another answer. What a span is depends on the rows alone, not on how many
-were fetched, so a longer answer begins with the shorter one.
+The rule. Rows are taken best first: by falling similarity, or as ``vlar.query.rerank`` put them.
+A row that no earlier span holds begins a span and gives it its scores (the best window speaks for
+the span). The span grows to both sides, window by window, over the video's next windows as long as
+they overlap or touch it and are at least half as probable as its best one. A row that shares half
+or more of its own time with an earlier span, or was taken into one, is not another answer. What a
+span is depends on the rows alone, not on how many were fetched, so a longer answer begins with the
+shorter one (where rows are looked at again: as long as it is the same rows).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Neighbours = Callable[[Match, bool], Iterator[Match]]
 
 
 def merge(rows: Iterable[Match], neighbours: Neighbours, k: int) -> list[Match]:
-    """The first ``k`` spans of rows that come by falling similarity."""
+    """The first ``k`` spans of rows that come best first."""
     spans: list[Match] = []
     by_video: dict[int, list[Match]] = {}
     for row in rows:

@@ -1,36 +1,30 @@
-"""Runs a plan over a library: filter, search, merge, rank.
+"""Runs a plan over a library: filter, search, look again, merge, rank.
 
 ``score`` is what ranks: the similarity (inner product) of a span's best window with the text. It
 is computed from the stored vectors in double precision, so it does not depend on the search cache.
+Where text depends on the video it is the conditioned text (``vlar.query.rerank``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from vlar.index.ann import Cached
+from vlar.index.protocol import Matcher
 from vlar.index.store import RowBatch, Store
 from vlar.query.merge import Match, merge
 from vlar.query.plan import Plan
+from vlar.query.rerank import SecondLook, head_rows, look_again, reordered, rescored
 from vlar.query.where import select
-from vlar.types import Float32, Float64, Hit
+from vlar.types import Float32, Hit
 
 # Rows whose similarity lies this near to the last one fetched may have been missed: the search
 # compares in single precision, and equal rows (copies of a file) come in any order.
 _UNSETTLED = 1e-5
 _FEWEST_ROWS = 64
-
-
-class Matcher(Protocol):
-    """What a query needs of a model."""
-
-    def match_probability(self, vectors: Float32, query: Float32) -> Float32 | Float64:
-        """(N,) probability 0 to 1 that each row (N, D) shows what the query (D,) says."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -79,17 +73,24 @@ def answer(plan: Plan, search: Search) -> list[Hit]:
     if videos is not None and not videos:
         return []
     paths = search.store.paths()
-    fetch = max(4 * plan.k, _FEWEST_ROWS)
+    head = head_rows(search.matcher, plan.k)
+    fetch = max(4 * plan.k, 2 * head, _FEWEST_ROWS)
+    looks: dict[int, SecondLook] | None = None
+    spans: list[Match] = []
     while True:
         rows = search.best(fetch, videos)
         whole = len(rows) < fetch
         settled = rows if whole else _settled(rows)
         # Rounded for the order only: equal rows of two files stand by path in every run.
         settled.sort(key=lambda m: (-round(m.similarity, 9), paths[m.video_id], m.start_s))
-        spans = merge(settled, search.neighbours, plan.k)
-        if whole or len(spans) == plan.k:
-            break
+        if looks is None and (whole or len(settled) >= head):
+            looks = look_again(search.store, search.matcher, plan.phrase, settled[:head])
+        if looks is not None:
+            spans = merge(reordered(settled, looks), search.neighbours, plan.k)
+            if whole or len(spans) == plan.k:
+                break
         fetch *= 4
+    spans = [rescored(span, looks) for span in spans]
     tags = search.store.tags([span.video_id for span in spans])
     return [_hit(place + 1, span, paths, tags) for place, span in enumerate(spans)]
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tests.videos import make_video
+from vlar.encoders.base import unit
+from vlar.question import Seen
 from vlar.types import Clip, Float32
 
 DIM = 24
@@ -45,6 +47,26 @@ class FakeModel:
 
     def match_probability(self, vectors: Float32, query: Float32) -> Float32:
         return (1 / (1 + np.exp(-8 * (vectors @ query)))).astype(np.float32)
+
+
+class ConditionedFake(FakeModel):
+    """Its context is the window's vector; conditioned text is mirrored in it.
+
+    So the conditioned similarity is the negative of the unconditioned one: the order of any two
+    windows is reversed.
+    """
+
+    conditions_text = True
+
+    def see(self, clip: Clip) -> Seen:
+        vector = self.encode_clips([clip])
+        return Seen(vector, vector, np.stack([vector, vector / 3], axis=1))
+
+    def conditioned_queries(self, texts: Sequence[str], context: np.ndarray) -> Float32:
+        assert context.dtype == np.float16
+        axis = unit(context[:, 0].astype(np.float32))[:, None]
+        queries = self.encode_queries(texts)[None]
+        return queries - 2 * (queries * axis).sum(axis=2, keepdims=True) * axis
 
 
 def tiny_video(path: Path, content: int, seconds: int = 8) -> Path:
