@@ -144,7 +144,7 @@ def _features(path: Path, model: vlar.Model, cache: Path) -> np.ndarray:
     file = cache / f"{name[:24]}.npy"
     if not file.exists():
         clip = read_clip(path, None, model.n_frames, shorter_side=model.shorter_side)
-        np.save(file, model.encode_frames(clip))
+        np.save(file, model.see(clip).features)
     return np.load(file)
 
 

@@ -133,7 +133,7 @@ class Model:
             windows = self.encoder.encode_windows(clip.frames[None])
             features, context = windows.features, windows.context
         else:
-            features, context = self.encoder.encode_frames(clip.frames[None]), None
+            features, context = self.encoder.encode_clip(clip.frames, clip.times_s)[None], None
         return Seen(features[0], self.encoder.pool(features), context)
 
     @property

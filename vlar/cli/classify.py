@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from vlar.cli import explain as explanation
 from vlar.cli import inputs, output
 
 
@@ -27,6 +28,9 @@ def command(
     every: Annotated[
         str | None, typer.Option("--every", help="Answer for each span, such as 4s.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say how labels were understood and what decided.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> int:
     """Classify videos against any list of labels, zero-shot or with an adapted model.
@@ -43,6 +47,9 @@ def command(
         output.note(f"vlar: {remark}")
     paths, failures = inputs.videos(videos)
     recogniser = load(model)
+    texts = dict(zip(label_list.labels, label_list.texts, strict=True)) if label_list else {}
+    if explain:
+        explanation.labels(recogniser, list(texts.values()) or list(recogniser.labels or ()))
     answers = recogniser.classify_each(paths, label_list, top=top, every_s=every_s)
     for row in failures:
         output.failure(row, as_json)
@@ -57,4 +64,6 @@ def command(
             output.json_line(row)
         else:
             output.classification(row)
+        if explain:
+            explanation.answer(recogniser, row, texts)
     return output.exit_code(answered, failed)

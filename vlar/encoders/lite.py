@@ -1,9 +1,10 @@
 """The default encoder: works offline, on a CPU, with nothing but PyPI packages.
 
 EfficientNet-Lite0 (ImageNet) sees the frames, all-MiniLM-L6-v2 reads the texts, and both meet in
-the space of ImageNet's objects (``lite_space``). It knows what objects and scenes give away; pure
-body motion needs examples (``vlar adapt``), for which the frame features also hold appearance and
-motion.
+the space of ImageNet's objects (``lite_space``). It knows what objects and scenes give away. Where
+the networks of ``lite-motion`` are there (``vlar models get lite-motion``), a motion block says
+what bodies do (``lite_body``); else pure body motion needs examples (``vlar adapt``), for which the
+frame features also hold appearance and motion.
 """
 
 from __future__ import annotations
@@ -14,17 +15,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vlar.encoders import lite_space, lite_towers, lite_weights
+from vlar.encoders import lite_body, lite_space, lite_towers, lite_weights
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.encoders.lite_anchors import load_anchors
+from vlar.encoders.lite_body import POSE_BLOCK, load_body
 from vlar.encoders.lite_motion import MOTION_BLOCKS, motion_features
 from vlar.errors import UsageError
+from vlar.pose import files
+from vlar.pose.words import Meaning
 from vlar.registry import register
-from vlar.types import Float32, UInt8
+from vlar.types import Float32, Float64, UInt8
 
 _N_CLASSES = lite_towers.N_CLASSES
 _NETWORKS = lite_towers.IMAGE_NETWORKS
 _APPEARANCE = len(_NETWORKS) * lite_towers.APPEARANCE_WIDTH
+_MOTION = _N_CLASSES + _APPEARANCE
+_BODIES = _MOTION + sum(block.width for block in MOTION_BLOCKS)
 
 
 @register("encoder", "lite")
@@ -32,7 +38,9 @@ class LiteEncoder(Encoder):
     """Objects seen in the frames against objects a text brings to mind.
 
     Frame features are, in order: the class scores (mean of the two networks), the activations
-    before the classifiers (both networks, one after the other), and the motion histograms.
+    before the classifiers (both networks, one after the other), the motion histograms, and with
+    ``lite-motion`` the bodies. The image networks then look at every second frame: bodies need more
+    frames than appearance does.
     """
 
     name = "lite"
@@ -61,6 +69,18 @@ class LiteEncoder(Encoder):
         anchors = load_anchors(self._text, text_hash, lite_towers.CACHE_FOLDER)
         self._space = lite_space.ObjectSpace(self._text, anchors)
         self.fingerprint = _fingerprint(anchors.digest)
+        #: The motion block; None without ``lite-motion``.
+        self.body = load_body(self._text, text_hash, lite_towers.CACHE_FOLDER)
+        if self.body is not None:
+            self.n_frames = lite_body.N_FRAMES
+            self.logit_scale = lite_body.LOGIT_SCALE
+            self.licence = f"{self.licence}; {files.LICENCE}"
+            self.frame_blocks = (*self.frame_blocks, POSE_BLOCK)
+            self.frame_dim += POSE_BLOCK.width
+            self.blocks = self.body.blocks(_N_CLASSES)
+            self.dim = sum(block.width for block in self.blocks)
+            joined = self.fingerprint + self.body.fingerprint
+            self.fingerprint = hashlib.sha256(joined.encode()).hexdigest()
 
     @classmethod
     def from_spec(cls, argument: str = "") -> LiteEncoder:
@@ -75,28 +95,52 @@ class LiteEncoder(Encoder):
         return cls()
 
     def encode_frames(self, frames: UInt8) -> Float32:
-        """(N, T, H, W, 3) uint8 to (N, T, F): class scores, appearance, motion."""
+        """(N, T, H, W, 3) uint8 to (N, T, F): class scores, appearance, motion, bodies.
+
+        Bodies are measured as at 10 frames a second; ``encode_clip`` knows the true times.
+        """
         features = np.zeros((*frames.shape[:2], self.frame_dim), dtype=np.float32)
         for window, clip in enumerate(frames):
-            for number, frame in enumerate(clip):
-                if number and np.array_equal(frame, clip[number - 1]):  # a short or still video
-                    features[window, number] = features[window, number - 1]
-                    continue
-                scores, activations = zip(*(image(frame) for image in self._images), strict=True)
-                row = features[window, number]
-                row[:_N_CLASSES] = np.mean(scores, axis=0)
-                row[_N_CLASSES : _N_CLASSES + _APPEARANCE] = np.concatenate(activations)
-            if len(clip):
-                features[window, :, _N_CLASSES + _APPEARANCE :] = motion_features(clip)
+            features[window] = self._features(clip, None)
+        return features
+
+    def encode_clip(self, frames: UInt8, times_s: Float64) -> Float32:
+        """(T, H, W, 3) uint8 and the times (T,) of the frames in seconds to (T, F)."""
+        return self._features(frames, times_s)
+
+    def _features(self, clip: UInt8, times_s: Float64 | None) -> Float32:
+        features = np.zeros((len(clip), self.frame_dim), dtype=np.float32)
+        every = 1 if self.body is None else max(1, len(clip) // LiteEncoder.n_frames)
+        for number, frame in enumerate(clip):
+            same = number and np.array_equal(frame, clip[number - 1])  # a short or still video
+            if same or number % every:
+                features[number] = features[number - 1]
+                continue
+            scores, activations = zip(*(image(frame) for image in self._images), strict=True)
+            row = features[number]
+            row[:_N_CLASSES] = np.mean(scores, axis=0)
+            row[_N_CLASSES:_MOTION] = np.concatenate(activations)
+        if len(clip):
+            features[:, _MOTION:_BODIES] = motion_features(clip)
+            if self.body is not None:
+                features[:, _BODIES:] = self.body.features(clip, times_s)
         return features
 
     def pool(self, features: Float32) -> Float32:
         """Frame features (N, T, F) to window vectors (N, D) of unit length."""
-        return self._space.video(features[..., :_N_CLASSES])
+        objects = self._space.video(features[..., :_N_CLASSES])
+        if self.body is None:
+            return objects
+        return self.body.video(objects, features[..., _BODIES:])
 
     def encode_text(self, texts: Sequence[str]) -> Float32:
         """C texts to (C, D) float32 of unit length."""
-        return self._space.text(texts)
+        objects = self._space.text(texts)
+        return objects if self.body is None else self.body.text(objects, texts)
+
+    def explain(self, text: str) -> Meaning | None:
+        """What a text says about motion and why; None without ``lite-motion``."""
+        return None if self.body is None else self.body.explain(text)
 
     def count_tokens(self, text: str) -> int:
         """Word pieces of a text, the two special tokens included."""

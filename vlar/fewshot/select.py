@@ -30,6 +30,13 @@ KINDS = (
 )
 # The cache is left to those who ask for it: among the candidates it costs accuracy where the same
 # person stands in several labels (measured by evals/few_shot.py on the "choose" labels).
+# With bodies (``lite-motion``) these come before them, the default first.
+POSE_KINDS = (
+    "mean+absdiff+attributes+spectrum",
+    "mean+absdiff+attributes:1.5+spectrum",
+    "attributes+spectrum",
+    "attributes",
+)
 HEADS = ("ridge", "prototype")
 AUTO = "auto"
 _LEAST = 0.02  # of the blend; a candidate with less is left out
@@ -183,7 +190,8 @@ def _fitted(
 def _kinds_for(blocks: Sequence[BlockLike]) -> tuple[str, ...]:
     """The built-in kinds without the terms these features cannot fill, each once."""
     there = available_terms(blocks)
-    cut = ("+".join(t for t in kind.split("+") if t.partition(":")[0] in there) for kind in KINDS)
+    kinds = (*POSE_KINDS, *KINDS) if "attributes" in there else KINDS
+    cut = ("+".join(t for t in kind.split("+") if t.partition(":")[0] in there) for kind in kinds)
     return tuple(dict.fromkeys(kind for kind in cut if kind))
 
 

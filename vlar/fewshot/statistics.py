@@ -16,6 +16,8 @@ motion     motion       mean and deviation of the flow histograms, and the amoun
                         their mirror-odd half: how things move, left and right alike
 order      motion       cosine transform over time of the flow histograms: what moves first
 direction  direction    mean of the mirror-odd half with its sign: left and right differ
+attributes pose         what the body does beyond the ordinary, as in the shared vector of ``lite``
+spectrum   pose         mean, spread and rhythm of the paths of the limbs
 ========== ============ ============================================================================
 
 Activations enter as signed square roots (power normalisation, Perronnin et al. 2010), so that few
@@ -32,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import UsageError
+from vlar.pose.features import motion_vector, spectrum
 from vlar.registry import unknown_name
 from vlar.types import Float32
 
@@ -198,6 +201,14 @@ def _direction(x: Floats) -> Floats:
     return _unit(x.mean(axis=1), _QUIET)
 
 
+def _attributes(x: Floats) -> Floats:
+    return np.stack([motion_vector(clip.astype(np.float32)) for clip in x])
+
+
+def _spectrum(x: Floats) -> Floats:
+    return _unit(np.stack([spectrum(clip.astype(np.float32)) for clip in x]))
+
+
 _TERMS: dict[str, tuple[tuple[str, ...], Callable[..., Floats]]] = {
     "mean": (("appearance",), _mean),
     "absdiff": (("appearance",), _absdiff),
@@ -208,6 +219,8 @@ _TERMS: dict[str, tuple[tuple[str, ...], Callable[..., Floats]]] = {
     "motion": (("motion", "direction"), _motion),
     "order": (("motion",), _order),
     "direction": (("direction",), _direction),
+    "attributes": (("pose",), _attributes),
+    "spectrum": (("pose",), _spectrum),
 }
 
 

@@ -1,0 +1,236 @@
+"""One person's motion, prepared for measuring: smoothed, in body heights, without the camera's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.pose import signals
+from vlar.pose.camera import stabilise
+from vlar.pose.track import Tracks
+from vlar.types import Float32, Float64
+
+Points = npt.NDArray[np.floating[Any]]
+
+NOSE, L_EAR, R_EAR = 0, 7, 8
+MOUTH = (9, 10)
+SHOULDERS, ELBOWS, WRISTS = (11, 12), (13, 14), (15, 16)
+HIPS, KNEES, ANKLES = (23, 24), (25, 26), (27, 28)
+JOINTS = (NOSE, *SHOULDERS, *ELBOWS, *WRISTS, *HIPS, *KNEES, *ANKLES)
+
+_LEAST_SCORE = 0.5
+_LEAST_SHARE = 0.3  # of the frames in which a person must be seen
+_LEAST_FRAMES = 5
+_SMOOTHING_S = 0.05
+_WHOLE_BODY = 1.12  # body height over the length nose - hips - knees - ankles
+_OUTSIDE = 0.02  # of the frame, how far out a point still counts as inside
+_ACTIVE_SPEED = 0.3  # of the 90th percentile of the speed
+_ACTIVE_MARGIN_S = 0.15
+_SHORTEST_ACTIVE = (8, 0.6)  # frames, seconds
+_HEIGHT_PERCENTILE = 75
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far parts of a body can be measured, 0 to 1 each: visible and inside the frame."""
+
+    shoulders: float
+    hips: float
+    knees: float
+    legs: float
+    arm: float
+    both_arms: float
+
+
+@dataclass(frozen=True)
+class BodyMotion:
+    """A person over T frames.
+
+    Attributes:
+        places: (T, 33, 2) float64 in body heights, x to the right, y down, as a camera that stands
+            still sees them.
+        picture: (T, 33, 2) the same in frame heights, as the real camera sees them.
+        fps: Frames a second.
+        trust: How far the parts can be measured.
+        body_height: Of the person, in frame heights.
+        seen: Share of the clip's frames, from the first to the last sight of the person.
+        camera_scale: (T,) size of the background relative to the first frame.
+        first: Frame of the clip that row 0 is.
+        known: (T,) in which frames the person was found; the others are filled in.
+    """
+
+    places: Points
+    picture: Points
+    fps: float
+    trust: Trust
+    body_height: float
+    seen: float
+    camera_scale: Float64
+    first: int
+    known: npt.NDArray[np.bool_]
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first to the last frame, at least one frame."""
+        return len(self.places) / self.fps
+
+    @cached_property
+    def hips(self) -> Points:
+        """(T, 2) middle of the hips."""
+        return self.places[:, HIPS].mean(axis=1)
+
+    @cached_property
+    def shoulders(self) -> Points:
+        """(T, 2) middle of the shoulders."""
+        return self.places[:, SHOULDERS].mean(axis=1)
+
+    @cached_property
+    def wrists(self) -> Points:
+        """(T, 2 wrists, 2)."""
+        return self.places[:, WRISTS]
+
+    @cached_property
+    def ankles(self) -> Points:
+        """(T, 2 ankles, 2)."""
+        return self.places[:, ANKLES]
+
+    @cached_property
+    def relative(self) -> Points:
+        """(T, 33, 2) from the middle of the hips."""
+        return self.places - self.hips[:, None]
+
+    @cached_property
+    def speed(self) -> Points:
+        """(T,) mean speed of the joints, body heights a second."""
+        return np.linalg.norm(self.rate(self.places[:, JOINTS]), axis=-1).mean(axis=1)
+
+    def rate(self, x: Points) -> Points:
+        """Change per second."""
+        return signals.rate(x, self.fps)
+
+    @cached_property
+    def wrist_rate(self) -> Points:
+        """(T, 2, 2) velocity of the wrists as seen from the shoulders."""
+        return self.rate(self.wrists - self.shoulders[:, None])
+
+    @cached_property
+    def busy_arm(self) -> int:
+        """The arm that moves more: 0 left, 1 right."""
+        return int(np.linalg.norm(self.wrist_rate, axis=-1).mean(axis=0).argmax())
+
+    @cached_property
+    def active(self) -> BodyMotion:
+        """The part from the first to the last clear movement."""
+        threshold = _ACTIVE_SPEED * float(np.percentile(self.speed, 90))
+        moving = np.flatnonzero(self.speed > threshold)
+        margin = int(_ACTIVE_MARGIN_S * self.fps)
+        begin = max(0, moving[0] - margin) if len(moving) else 0
+        stop = min(len(self.places), moving[-1] + margin + 1) if len(moving) else 0
+        frames, seconds = _SHORTEST_ACTIVE
+        if stop - begin < max(frames, seconds * self.fps):
+            return self
+        span = slice(begin, stop)
+        return replace(
+            self,
+            places=self.places[span],
+            picture=self.picture[span],
+            camera_scale=self.camera_scale[span],
+            known=self.known[span],
+            first=self.first + begin,
+        )
+
+
+def prepare(
+    points: Float32, score: Float32, fps: float, aspect: float, camera: Float32
+) -> BodyMotion | None:
+    """Make a track ready; None where the person is seen too little.
+
+    Args:
+        points: (T, 33, 3) of ``Tracks``.
+        score: (T,) of ``Tracks``.
+        fps: Frames a second.
+        aspect: Width over height of the frame.
+        camera: (T, 4) of ``camera_steps``.
+    """
+    known = score > _LEAST_SCORE
+    if known.sum() < _LEAST_FRAMES or known.mean() < _LEAST_SHARE or fps <= 0:
+        return None
+    at = np.flatnonzero(known)
+    span = slice(int(at[0]), int(at[-1]) + 1)
+    known, steps = known[span], camera[span]
+    filled = signals.fill_gaps(points[span].astype(np.float64), known)
+    width = max(0.5, _SMOOTHING_S * fps)
+    picture = signals.smooth(signals.without_spikes(filled[..., :2]), width)
+    height = _body_height(picture)
+    if not height > 1e-4:
+        return None
+    scale = np.exp(np.concatenate([[0.0], np.cumsum(steps[:-1, 2])]))
+    return BodyMotion(
+        places=stabilise(picture, steps, aspect) / height,
+        picture=picture,
+        fps=fps,
+        trust=_trust(picture, filled[..., 2], aspect),
+        body_height=height,
+        seen=len(picture) / len(score),
+        camera_scale=scale,
+        first=span.start,
+        known=known,
+    )
+
+
+def prepare_all(tracks: Tracks, fps: float, aspect: float, camera: Float32) -> list[BodyMotion]:
+    """The people of a clip that are seen enough, the one who matters most first.
+
+    That one moves most for its size (several people: the actor rather than the onlooker).
+    """
+    rows = zip(tracks.points, tracks.score, strict=True)
+    found = [prepare(points, score, fps, aspect, camera) for points, score in rows]
+    return sorted((body for body in found if body is not None), key=_weight, reverse=True)
+
+
+def angle_deg(places: Points, corner: Sequence[int]) -> Points:
+    """(T,) angle in degrees at the second of three points (180: a straight limb)."""
+    a, b, c = (places[:, index] for index in corner)
+    u, v = a - b, c - b
+    length = np.linalg.norm(u, axis=-1) * np.linalg.norm(v, axis=-1)
+    cosine = (u * v).sum(axis=-1) / (length + 1e-6)
+    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+
+
+def _weight(body: BodyMotion) -> float:
+    moves = np.linalg.norm(np.diff(body.places, axis=0), axis=-1).mean() * body.fps
+    return len(body.places) * body.body_height * (0.3 + min(float(moves), 1.5))
+
+
+def _body_height(picture: Points) -> float:
+    def distance(a: Any, b: Any) -> Points:
+        return np.linalg.norm(a - b, axis=-1)
+
+    shoulders, hips = picture[:, SHOULDERS].mean(axis=1), picture[:, HIPS].mean(axis=1)
+    legs = distance(picture[:, HIPS], picture[:, KNEES]) + distance(
+        picture[:, KNEES], picture[:, ANKLES]
+    )
+    total = distance(picture[:, NOSE], shoulders) + distance(shoulders, hips) + legs.mean(axis=1)
+    return float(np.percentile(total, _HEIGHT_PERCENTILE)) * _WHOLE_BODY
+
+
+def _trust(picture: Points, visible: Points, aspect: float) -> Trust:
+    inside = ((picture > -_OUTSIDE) & (picture < (aspect + _OUTSIDE, 1 + _OUTSIDE))).all(axis=-1)
+    mean = (visible * inside).mean(axis=0)
+
+    def part(points: tuple[int, int], pick: Any, slope: float, offset: float) -> float:
+        return float(np.clip(pick(mean[list(points)]) * slope - offset, 0, 1))
+
+    return Trust(
+        shoulders=part(SHOULDERS, max, 1.0, 0.0),
+        hips=part(HIPS, min, 1.5, 0.2),
+        knees=part(KNEES, min, 1.6, 0.3),
+        legs=part(ANKLES, min, 1.6, 0.3),
+        arm=part(WRISTS, max, 1.5, 0.2),
+        both_arms=part(WRISTS, min, 1.5, 0.1),
+    )

@@ -1,0 +1,153 @@
+"""Bodies as frame features: what a clip's motion can be measured from again, frame by frame.
+
+One row a frame: up to three people (33 points of x, y and visibility, and a score), the camera's
+step to the next frame, the time in seconds and the aspect ratio of the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from vlar.pose import files
+from vlar.pose.attribute import Measurements, attribute_names, measure
+from vlar.pose.body import BodyMotion, prepare_all
+from vlar.pose.camera import CAMERA_WIDTH, camera_steps
+from vlar.pose.networks import N_POINTS, Detector, Landmarks
+from vlar.pose.track import MAX_PEOPLE, PoseTracker, Tracks
+from vlar.pose.typical import TYPICAL
+from vlar.types import Float32, Float64, UInt8
+
+DEFAULT_FPS = 10.0  # where nobody says when the frames were
+_PERSON = N_POINTS * 3 + 1
+_CAMERA = MAX_PEOPLE * _PERSON
+_TIME, _ASPECT = _CAMERA + CAMERA_WIDTH, _CAMERA + CAMERA_WIDTH + 1
+POSE_WIDTH = _ASPECT + 1
+
+
+class BodyReader:
+    """Reads bodies with the networks of ``lite-motion``.
+
+    Args:
+        max_people: People followed at the same time.
+
+    Raises:
+        ModelError: the networks are not there, or were changed.
+    """
+
+    def __init__(self, max_people: int = 2) -> None:
+        detector, landmarks = files.read(files.DETECTOR), files.read(files.LANDMARKS)
+        self._tracker = PoseTracker(Detector(detector), Landmarks(landmarks), max_people)
+
+    def tracks(self, frames: UInt8) -> Tracks:
+        """The people of a clip (T, H, W, 3)."""
+        return self._tracker(frames)
+
+    def features(self, frames: UInt8, times_s: Float64 | None = None) -> Float32:
+        """The frame features of a clip.
+
+        Args:
+            frames: (T, H, W, 3) uint8 RGB, in time order.
+            times_s: (T,) when they are, in seconds; None for 10 frames a second.
+
+        Returns:
+            (T, POSE_WIDTH) float32.
+        """
+        rows = np.zeros((len(frames), POSE_WIDTH), np.float32)
+        if not len(frames):
+            return rows
+        tracks = self._tracker(frames)
+        for person in range(len(tracks.score)):
+            begin = person * _PERSON
+            rows[:, begin : begin + _PERSON - 1] = tracks.points[person].reshape(len(rows), -1)
+            rows[:, begin + _PERSON - 1] = tracks.score[person]
+        rows[:, _CAMERA:_TIME] = camera_steps(frames, tracks)
+        times = np.arange(len(rows)) / DEFAULT_FPS if times_s is None else times_s
+        rows[:, _TIME] = times - times[0]
+        rows[:, _ASPECT] = frames.shape[2] / frames.shape[1]
+        return rows
+
+
+def tracks_of(features: Float32) -> Tracks:
+    """The tracks in frame features (T, POSE_WIDTH); people who are nowhere are left out."""
+    people = features[:, :_CAMERA].reshape(len(features), MAX_PEOPLE, _PERSON).swapaxes(0, 1)
+    people = people[people[..., -1].any(axis=1)]
+    points = people[..., :-1].reshape(len(people), len(features), N_POINTS, 3)
+    return Tracks(points, people[..., -1])
+
+
+def people_of(features: Float32) -> list[BodyMotion]:
+    """The people who are seen enough to be measured, the actor first."""
+    if len(features) < 2:
+        return []
+    span_s = float(features[-1, _TIME] - features[0, _TIME])
+    if not span_s > 0:
+        return []
+    fps = (len(features) - 1) / span_s
+    aspect = float(features[0, _ASPECT])
+    return prepare_all(tracks_of(features), fps, aspect, features[:, _CAMERA:_TIME])
+
+
+def measure_features(features: Float32) -> Measurements:
+    """All motion attributes of one clip's frame features (T, POSE_WIDTH)."""
+    return _described(np.ascontiguousarray(features, np.float32).tobytes())[0]
+
+
+def motion_vector(features: Float32) -> Float32:
+    """What a clip's motion is beyond the ordinary: the attributes less their usual values.
+
+    Args:
+        features: (T, POSE_WIDTH) of one clip.
+
+    Returns:
+        (A,) float32; its length is how much of a body is visible, 0 (nobody) to 1.
+    """
+    measured = measure_features(features)
+    typical = np.array([TYPICAL[name] for name in attribute_names()], np.float32)
+    away = measured.scaled() - measured.trust.astype(np.float32) * typical
+    length = float(np.linalg.norm(away))
+    scale = measured.visible_body / length if length > 0 else 1.0
+    return np.asarray(away * np.float32(scale), np.float32)
+
+
+def spectrum(features: Float32) -> Float32:
+    """How the limbs lie and swing, whenever they start: mean, spread and rhythm of their paths.
+
+    Args:
+        features: (T, POSE_WIDTH) of one clip.
+
+    Returns:
+        (SPECTRUM_WIDTH,) float32: for x and y of eleven joints as seen from the hips, in body
+        heights, the mean, the standard deviation and the amplitude at 0.5 to 5 Hz; zeros where
+        nobody is seen. The picture and its mirror image differ.
+    """
+    return _described(np.ascontiguousarray(features, np.float32).tobytes())[1]
+
+
+@lru_cache(maxsize=256)
+def _described(data: bytes) -> tuple[Measurements, Float32]:
+    # Pooling and the few-shot signatures ask for the same clip one after the other.
+    people = people_of(np.frombuffer(data, np.float32).reshape(-1, POSE_WIDTH))
+    return measure(people), _spectrum(people)
+
+
+_RHYTHM_HZ = np.arange(0.5, 5.01, 0.25)
+_SPECTRUM_POINTS = (0, 11, 12, 13, 14, 15, 16, 25, 26, 27, 28)
+SPECTRUM_WIDTH = len(_SPECTRUM_POINTS) * 2 * (2 + len(_RHYTHM_HZ))
+
+
+def _spectrum(people: Sequence[BodyMotion]) -> Float32:
+    if not people:
+        return np.zeros(SPECTRUM_WIDTH, np.float32)
+    body = people[0]
+    paths = body.relative[:, list(_SPECTRUM_POINTS)].reshape(len(body.places), -1)
+    away = paths - paths.mean(axis=0)
+    time = np.arange(len(paths)) / body.fps
+    window = np.hanning(len(paths) + 2)[1:-1]
+    waves = np.exp(-2j * np.pi * _RHYTHM_HZ[:, None] * time) * window
+    amplitude = 2 * np.abs(waves @ away) / window.sum()
+    amplitude[body.fps / 2.2 < _RHYTHM_HZ] = 0
+    parts = [paths.mean(axis=0), 2 * away.std(axis=0), amplitude.ravel()]
+    return np.concatenate(parts).astype(np.float32)

@@ -1,0 +1,146 @@
+"""Dense optical flow on small frames, and the camera's own share of it.
+
+Pyramidal Lucas-Kanade (1981) for all pairs of neighbouring frames at once, then a robust affine fit
+of the flow (iteratively reweighted least squares, Geman-McClure): what the background does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.types import UInt8
+
+Floats = npt.NDArray[np.floating[Any]]
+
+_PIXELS = 60 * 80  # of the small frame; its sides keep the aspect ratio
+_LEVELS = 4
+_STEPS = 2
+_RADIUS = 2  # pixels; half side of the Lucas-Kanade window
+_DAMPING = 20.0  # added to the squared gradients (grey levels): flat regions stay still
+
+
+def small_grey(frames: UInt8) -> Floats:
+    """(T, H, W, 3) uint8 to small grey frames (T, h, w) float32, 0 to 255."""
+    from PIL import Image
+
+    height, width = frames.shape[1:3]
+    aspect = np.clip(width / height, 0.25, 4.0)
+    size = (round(np.sqrt(_PIXELS * aspect)), round(np.sqrt(_PIXELS / aspect)))
+    small = [
+        np.asarray(Image.fromarray(frame).convert("L").resize(size, Image.Resampling.BOX))
+        for frame in frames
+    ]
+    return np.stack(small).astype(np.float32)
+
+
+def box_mean(image: Floats, radius: int) -> Floats:
+    """Mean over a square of 2 radius + 1 pixels; (N, h, w), edges repeated."""
+    size = 2 * radius + 1
+    for axis in (1, 2):
+        pad = [(0, 0)] * 3
+        pad[axis] = (radius + 1, radius)
+        sums = np.cumsum(np.pad(image, pad, mode="edge"), axis=axis, dtype=np.float32)
+        count = image.shape[axis]
+        upper = np.take(sums, np.arange(size, size + count), axis=axis)
+        image = (upper - np.take(sums, np.arange(count), axis=axis)) / np.float32(size)
+    return image
+
+
+def optical_flow(first: Floats, second: Floats) -> tuple[Floats, Floats]:
+    """Flow in pixels, all pairs (N, h, w) at once: ``second(x + u, y + v) = first(x, y)``."""
+    pyramid = [(first, second)]
+    for _ in range(_LEVELS - 1):
+        a, b = pyramid[-1]
+        pyramid.append((box_mean(a, 1)[:, ::2, ::2], box_mean(b, 1)[:, ::2, ::2]))
+    u = v = np.zeros_like(pyramid[-1][0])
+    for a, b in reversed(pyramid):
+        if u.shape != a.shape:
+            u, v = _enlarge(u, a.shape), _enlarge(v, a.shape)
+        dx, dy = _gradients(a)
+        xx, yy = box_mean(dx * dx, _RADIUS) + _DAMPING, box_mean(dy * dy, _RADIUS) + _DAMPING
+        xy = box_mean(dx * dy, _RADIUS)
+        determinant = xx * yy - xy * xy
+        for _ in range(_STEPS):
+            error = _warp(b, u, v) - a
+            ex, ey = box_mean(dx * error, _RADIUS), box_mean(dy * error, _RADIUS)
+            u = u - np.clip((yy * ex - xy * ey) / determinant, -2, 2)
+            v = v - np.clip((xx * ey - xy * ex) / determinant, -2, 2)
+        u, v = box_mean(u, 1), box_mean(v, 1)
+    return u, v
+
+
+def camera_flow(first: Floats, u: Floats, v: Floats, share: Floats | None = None) -> Floats:
+    """The dominant affine motion of each flow field.
+
+    The fit starts from the median, textured pixels weigh more, and what departs from it (the
+    actors) loses its weight.
+
+    Args:
+        first: (N, h, w) the grey frames the flow starts from.
+        u: (N, h, w) flow in pixels to the right.
+        v: (N, h, w) flow in pixels down.
+        share: (N, h, w) weights, small where people are; None for 1 everywhere.
+
+    Returns:
+        (N, 3, 2) float64 coefficients of 1, x / w - 0.5 and y / h - 0.5 for (u, v), in pixels.
+    """
+    count = len(u)
+    dx, dy = _gradients(first)
+    texture = (box_mean(dx * dx + dy * dy, 2) + 1).reshape(count, -1, 1)
+    texture = texture / (texture + 50)
+    if share is not None:
+        texture = texture * share.reshape(count, -1, 1)
+    design = camera_design(u.shape)
+    flow = np.stack([u, v], -1).reshape(count, -1, 2).astype(np.float64)
+    camera = np.broadcast_to(np.median(flow, axis=1, keepdims=True), flow.shape)
+    ridge = np.diag([1e-6, 1e-3, 1e-3])
+    solved = np.zeros((count, 3, 2))
+    for _ in range(4):
+        distance = np.linalg.norm(flow - camera, axis=2, keepdims=True)
+        scale = np.maximum(1.5 * np.median(distance, axis=1, keepdims=True), 0.1)
+        weighted = design * (texture / (1 + (distance / scale) ** 2) ** 2)
+        total = weighted[..., :1].sum(1, keepdims=True)
+        normal = weighted.transpose(0, 2, 1) @ design + ridge * total
+        solved = np.linalg.solve(normal, weighted.transpose(0, 2, 1) @ flow)
+        camera = design @ solved
+    return solved
+
+
+def camera_design(shape: tuple[int, ...]) -> Floats:
+    """(h w, 3): 1, x / w - 0.5 and y / h - 0.5 of every pixel."""
+    _, height, width = shape
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    return np.stack([np.ones_like(x), x / width - 0.5, y / height - 0.5], -1).reshape(-1, 3)
+
+
+def _warp(image: Floats, u: Floats, v: Floats) -> Floats:
+    """``image`` read at (x + u, y + v), bilinear, clamped at the edges; all (N, h, w)."""
+    count, height, width = image.shape
+    x = np.clip(np.arange(width, dtype=np.float32) + u, 0, width - 1)
+    y = np.clip(np.arange(height, dtype=np.float32)[:, None] + v, 0, height - 1)
+    left = np.minimum(x.astype(np.int32), max(width - 2, 0))
+    top = np.minimum(y.astype(np.int32), max(height - 2, 0))
+    x, y = x - left, y - top
+    right, below = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+    n = np.arange(count)[:, None, None]
+    upper = image[n, top, left] * (1 - x) + image[n, top, right] * x
+    lower = image[n, below, left] * (1 - x) + image[n, below, right] * x
+    return (upper * (1 - y) + lower * y).astype(np.float32)
+
+
+def _enlarge(flow: Floats, shape: tuple[int, ...]) -> Floats:
+    rows = np.minimum(np.arange(shape[1]) // 2, flow.shape[1] - 1)
+    columns = np.minimum(np.arange(shape[2]) // 2, flow.shape[2] - 1)
+    return 2 * box_mean(flow[:, rows][:, :, columns], 1)
+
+
+def _gradients(image: Floats) -> tuple[Floats, Floats]:
+    """Horizontal and vertical derivative, central differences."""
+    padded = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    return (
+        (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2,
+        (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2,
+    )

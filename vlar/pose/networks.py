@@ -1,0 +1,188 @@
+"""The two BlazePose networks at run time: a person's region in a frame, and a body in a region.
+
+BlazePose (Bazarevsky et al. 2020): a single-shot detector gives for every person the middle of the
+hips and the size and direction of the body; the landmark network reads an upright square crop
+around it and gives 33 points, how likely each is visible, whether there is a body at all, and the
+region for the next frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.errors import ModelError
+from vlar.types import Float32, UInt8
+
+N_POINTS = 33
+_AUXILIARY = (33, 34)  # middle of the hips, and a point on the circle around the whole body
+_ROWS = 39
+_DETECTOR_SIZE, _CROP_SIZE = 224, 256
+_LAYERS = ((8, 2), (16, 2), (32, 6))  # stride and anchors a cell
+_MARGIN = 1.25  # of the region around the body's circle
+_OVERLAP = 0.3  # boxes that overlap more are one person
+_LARGEST_LOGIT = 50.0
+
+
+@dataclass(frozen=True)
+class Region:
+    """A square of ``size`` pixels around (x, y), turned by ``angle`` (radians, clockwise)."""
+
+    x: float
+    y: float
+    size: float
+    angle: float
+
+    def near(self, other: Region) -> bool:
+        """Whether two regions are of the same person."""
+        distance = float(np.hypot(self.x - other.x, self.y - other.y))
+        return distance < 0.35 * max(self.size, other.size)
+
+
+@dataclass(frozen=True)
+class Body:
+    """One person in one frame.
+
+    Attributes:
+        points: (33, 3) float32: x and y in pixels, and the probability of being visible.
+        score: Probability that there is a body.
+        next_region: Where to look in the next frame.
+    """
+
+    points: Float32
+    score: float
+    next_region: Region
+
+
+class Detector:
+    """Finds people in a frame or in a square part of it."""
+
+    def __init__(self, model: bytes) -> None:
+        self._session = make_session(model)
+        self._anchors = _anchors()
+
+    def __call__(
+        self, image: Any, threshold: float, square: tuple[float, float, float] | None = None
+    ) -> list[Region]:
+        """People in a PIL image, best first.
+
+        Args:
+            image: The frame, RGB.
+            threshold: Least probability of a person.
+            square: Left, top and side (pixels) of the part to look at; None for the whole frame.
+        """
+        width, height = image.size
+        side = max(width, height)
+        left, top, side = square or ((width - side) / 2, (height - side) / 2, side)
+        scale = side / _DETECTOR_SIZE
+        pixels = _sample(image, _DETECTOR_SIZE, (scale, 0, left, 0, scale, top)) / 127.5 - 1
+        boxes, logits = self._session.run(["Identity", "Identity_1"], {"image": pixels[None]})
+        scores = _sigmoid(logits[0, :, 0])
+        found = np.flatnonzero(scores >= threshold)
+        rows = boxes[0, found] / np.float32(_DETECTOR_SIZE)
+        for column in (0, 4, 6, 8, 10):
+            rows[:, column : column + 2] += self._anchors[found]
+        merged = _merge(rows, scores[found])
+        return [
+            _region(row[4:6] * side + (left, top), row[6:8] * side + (left, top)) for row in merged
+        ]
+
+
+class Landmarks:
+    """Reads a body in a region of a frame."""
+
+    def __init__(self, model: bytes) -> None:
+        self._session = make_session(model)
+
+    def __call__(self, image: Any, region: Region) -> Body:
+        """The body in ``region`` of a PIL image; a low ``score`` says that there is none."""
+        scale = max(region.size, 1.0) / _CROP_SIZE
+        cosine, sine = np.cos(region.angle) * scale, np.sin(region.angle) * scale
+        half = _CROP_SIZE / 2
+        x0 = region.x - half * cosine + half * sine
+        y0 = region.y - half * sine - half * cosine
+        pixels = _sample(image, _CROP_SIZE, (cosine, -sine, x0, sine, cosine, y0)) / 255
+        rows, score = self._session.run(["Identity", "Identity_1"], {"image": pixels[None]})
+        rows = rows.reshape(_ROWS, 5)
+        turn = np.array([[cosine, sine], [-sine, cosine]])
+        places = rows[:, :2] @ turn + (x0, y0)
+        points = np.concatenate([places, _sigmoid(rows[:, 3:4])], axis=1)[:N_POINTS]
+        centre, rim = places[list(_AUXILIARY)]
+        return Body(points.astype(np.float32), float(score[0, 0]), _region(centre, rim))
+
+
+def make_session(model: bytes) -> Any:
+    """An ONNX Runtime session on one thread, so that results do not depend on the machine."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelError(f"ONNX Runtime cannot load a network of 'lite-motion': {error}") from error
+
+
+def to_image(frame: UInt8) -> Any:
+    """A frame (H, W, 3) as the PIL image that the networks sample."""
+    from PIL import Image
+
+    return Image.fromarray(frame)
+
+
+def _sample(image: Any, size: int, matrix: tuple[float, ...]) -> Float32:
+    # The matrix maps pixel indices of the result to pixel indices of the image; PIL counts from the
+    # corner of a pixel, half a pixel before its centre. Outside the image there is black.
+    from PIL import Image
+
+    a, b, c, d, e, f = matrix
+    shifted = (a, b, c + 0.5 - (a + b) / 2, d, e, f + 0.5 - (d + e) / 2)
+    part = image.transform((size, size), Image.Transform.AFFINE, shifted, Image.Resampling.BILINEAR)
+    return np.asarray(part, dtype=np.float32)
+
+
+def _anchors() -> Float32:
+    rows: list[tuple[float, float]] = []
+    for stride, count in _LAYERS:
+        cells = _DETECTOR_SIZE // stride
+        for y in range(cells):
+            for x in range(cells):
+                rows += [((x + 0.5) / cells, (y + 0.5) / cells)] * count
+    return np.array(rows, dtype=np.float32)
+
+
+def _merge(rows: Float32, scores: Float32) -> list[Float32]:
+    """Weighted non-maximum suppression: overlapping boxes are averaged by score, best first."""
+    half = rows[:, 2:4] / 2
+    low, high = rows[:, :2] - half, rows[:, :2] + half
+    area = np.prod(high - low, axis=1)
+    merged: list[Float32] = []
+    free = np.ones(len(rows), dtype=bool)
+    for best in np.argsort(-scores, kind="stable"):
+        if not free[best]:
+            continue
+        sides = np.minimum(high[best], high) - np.maximum(low[best], low)
+        common = np.prod(np.clip(sides, 0, None), axis=1)
+        same = free & (common / (area[best] + area - common + 1e-9) > _OVERLAP)
+        same[best] = True
+        free &= ~same
+        weights = scores[same] / scores[same].sum()
+        merged.append((weights[:, None] * rows[same]).sum(axis=0))
+    return merged
+
+
+def _region(centre: npt.NDArray[Any], rim: npt.NDArray[Any]) -> Region:
+    dx, dy = (float(v) for v in rim - centre)
+    size = 2 * float(np.hypot(dx, dy)) * _MARGIN
+    return Region(float(centre[0]), float(centre[1]), size, float(np.pi / 2 - np.arctan2(-dy, dx)))
+
+
+def _sigmoid(logits: Float32) -> Float32:
+    clipped = np.clip(logits, -_LARGEST_LOGIT, _LARGEST_LOGIT)
+    return np.asarray(1 / (1 + np.exp(-clipped)), np.float32)

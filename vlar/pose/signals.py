@@ -1,0 +1,134 @@
+"""Small tools for sampled signals: smoothing, rates, turning points, rhythm. Time is axis 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Signal = npt.NDArray[np.floating[Any]]
+
+_EDGE_SHARE = 0.15  # of a signal, its start and its end
+_SLOW_S, _FAST_S = 0.45, 0.12  # widths of the high pass and the low pass, seconds
+_LAG_S = (0.2, 1.6)  # periods looked for, seconds
+
+
+def smooth(x: Signal, width: float) -> Signal:
+    """Gaussian of ``width`` samples over time, edges repeated."""
+    from scipy.ndimage import gaussian_filter1d
+
+    return gaussian_filter1d(x, max(width, 1e-3), axis=0, mode="nearest")
+
+
+def without_spikes(x: Signal) -> Signal:
+    """Median of three neighbours in time."""
+    from scipy.ndimage import median_filter
+
+    return median_filter(x, (3, *(1,) * (x.ndim - 1)))
+
+
+def low_pass(x: Signal, fps: float) -> Signal:
+    """Without what is faster than about 1 Hz."""
+    return smooth(x, _FAST_S * fps)
+
+
+def high_pass(x: Signal, fps: float) -> Signal:
+    """Without what is slower than about 0.4 Hz."""
+    return x - smooth(x, _SLOW_S * fps)
+
+
+def rate(x: Signal, fps: float) -> Signal:
+    """Change per second."""
+    return np.gradient(x, axis=0) * fps
+
+
+def start(x: Signal) -> Any:
+    """Median of the first 15 %."""
+    return np.median(x[: _edge(x)], axis=0)
+
+
+def end(x: Signal) -> Any:
+    """Median of the last 15 %."""
+    return np.median(x[-_edge(x) :], axis=0)
+
+
+def _edge(x: Signal) -> int:
+    return max(1, round(_EDGE_SHARE * len(x)))
+
+
+def correlation(a: Signal, b: Signal) -> float:
+    """Pearson's correlation, 0 where one does not vary."""
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum() + 1e-9))
+
+
+def step(x: Any, centre: float, width: float) -> Any:
+    """Soft step from 0 to 1 around ``centre``."""
+    return 1 / (1 + np.exp(-4 * (np.asarray(x) - centre) / width))
+
+
+def without_trend(x: Signal) -> Signal:
+    """Each column less its straight line."""
+    time = np.arange(len(x))
+    flat = x.reshape(len(x), -1)
+    slope, offset = np.polyfit(time, flat, 1)
+    return (flat - (time[:, None] * slope + offset)).reshape(x.shape)
+
+
+def turning_points(x: Signal, prominence: float) -> int:
+    """How many maxima and minima stand out by ``prominence``."""
+    from scipy.signal import find_peaks
+
+    return sum(len(find_peaks(sign * x, prominence=prominence)[0]) for sign in (1, -1))
+
+
+def dominant_frequency(x: Signal, fps: float, lowest_hz: float = 0.5) -> tuple[float, float]:
+    """The strongest frequency (Hz, up to 6) of a signal and its share of the power.
+
+    (0, 0) where the signal is flat or too short for one period.
+    """
+    x = without_trend(np.asarray(x, np.float64))
+    if x.std() < 1e-6:
+        return 0.0, 0.0
+    size = max(256, len(x))
+    power = np.abs(np.fft.rfft(x * np.hanning(len(x)), size)) ** 2
+    hertz = np.fft.rfftfreq(size, 1 / fps)
+    inside = (hertz >= max(lowest_hz, fps / len(x))) & (hertz <= min(6.0, fps / 2.2))
+    total = power[hertz > 0.2].sum()
+    if not inside.any() or total <= 0:
+        return 0.0, 0.0
+    best = int(np.argmax(power * inside))
+    band = np.abs(hertz - hertz[best]) <= 0.35 * hertz[best] + 0.15
+    return float(hertz[best]), float(power[band & inside].sum() / total)
+
+
+def periodicity(x: Signal, fps: float) -> tuple[float, float]:
+    """How well a signal of many columns repeats: best autocorrelation and its frequency in Hz.
+
+    Only lags of 0.2 to 1.6 s that are a local maximum count; a signal that merely stays correlated
+    (a drift) gets less.
+    """
+    flat = without_trend(x.reshape(len(x), -1))
+    curve: list[float] = []
+    best = (0.0, 0.0)
+    for lag in range(1, int(min(len(x) * 0.6, _LAG_S[1] * fps)) + 1):
+        a, b = flat[:-lag], flat[lag:]
+        curve.append(float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum() + 1e-12)))
+    for index in range(1, len(curve) - 1):
+        peak = curve[index - 1] < curve[index] >= curve[index + 1]
+        if not peak or (index + 1) / fps < _LAG_S[0]:
+            continue
+        lowest = min(curve[: index + 1])
+        value = curve[index] - (0.5 * lowest if lowest > 0 else 0.0)
+        if value > best[0]:
+            best = (value, fps / (index + 1))
+    return best
+
+
+def fill_gaps(x: Signal, known: npt.NDArray[np.bool_]) -> Signal:
+    """Straight lines over the samples that are not known; the ends are repeated."""
+    time, at = np.arange(len(x)), np.flatnonzero(known)
+    flat = x.reshape(len(x), -1)
+    filled = np.stack([np.interp(time, at, column[at]) for column in flat.T], axis=1)
+    return filled.reshape(x.shape)

@@ -1,0 +1,172 @@
+"""People followed through a clip: detected now and then, tracked forwards and backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vlar.pose.networks import N_POINTS, Body, Detector, Landmarks, Region, to_image
+from vlar.types import Float32, UInt8
+
+MAX_PEOPLE = 3
+_THRESHOLD = 0.5  # probability of a person, of both networks
+_DETECT_EVERY = 8  # frames, while there is room for more people
+_SQUARES_EVERY = 16  # frames; two people in a wide frame are small in the detector's square
+_SEARCH_EVERY = 2  # frames, while nobody is in sight
+_WIDE = 1.2  # aspect ratio from which the squares at both ends differ enough from the whole
+_SMALLEST = 12.0  # pixels; a region below it holds no body
+_OUTSIDE = 0.3  # of the frame; a body whose middle is farther out is gone
+_LONGEST_GAP = 8  # frames between two parts of one track
+_GAP_REACH = 0.6  # of the region, how far a person moves over a gap; a tenth more a frame
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """K people over T frames.
+
+    Attributes:
+        points: (K, T, 33, 3) float32: x and y in frame heights (so x runs to the aspect ratio),
+            and the probability of being visible; zeros where the person is not seen.
+        score: (K, T) float32 probability that a body is there; 0 where none was found.
+    """
+
+    points: Float32
+    score: Float32
+
+
+class PoseTracker:
+    """Bodies in clips.
+
+    Args:
+        detector: The detector network.
+        landmarks: The landmark network.
+        max_people: People followed at the same time; each costs one landmark pass a frame.
+    """
+
+    def __init__(
+        self, detector: Detector, landmarks: Landmarks, max_people: int = MAX_PEOPLE
+    ) -> None:
+        self._detector, self._landmarks = detector, landmarks
+        self._max_people = max_people
+
+    def __call__(self, frames: UInt8) -> Tracks:
+        """The people of one clip (T, H, W, 3), the most present first; K may be 0."""
+        images = [to_image(frame) for frame in frames]
+        tracks = self._forward(images)
+        self._backward(images, tracks)
+        joined = _join(tracks)
+        joined.sort(key=_Track.presence, reverse=True)
+        return _to_arrays(joined[:MAX_PEOPLE], len(frames), frames.shape[1])
+
+    def _forward(self, images: Sequence[Any]) -> list[_Track]:
+        tracks: list[_Track] = []
+        live: list[_Track] = []
+        for now, image in enumerate(images):
+            going: list[_Track] = []
+            for track in live:
+                body = self._read(image, track.bodies[now - 1].next_region)
+                if body and not _taken(body.next_region, going, now):
+                    track.bodies[now] = body
+                    going.append(track)
+            live = going
+            for region in self._candidates(image, now, len(live)):
+                if len(live) >= self._max_people or _taken(region, live, now):
+                    continue
+                body = self._read(image, region)
+                if body and not _taken(body.next_region, live, now):
+                    live.append(_Track({now: body}, now))
+                    tracks.append(live[-1])
+        return tracks
+
+    def _candidates(self, image: Any, now: int, n_live: int) -> list[Region]:
+        search = not n_live and now % _SEARCH_EVERY == 0
+        if not search and (n_live >= self._max_people or now % _DETECT_EVERY):
+            return []
+        found = self._detector(image, _THRESHOLD)
+        width, height = image.size
+        wide = max(width, height) > _WIDE * min(width, height)
+        if wide and now % _SQUARES_EVERY == 0 and self._max_people > 1:
+            for square in _squares(width, height):
+                found += self._detector(image, _THRESHOLD, square)
+        return found
+
+    def _backward(self, images: Sequence[Any], tracks: list[_Track]) -> None:
+        for track in tracks:
+            others = [other for other in tracks if other is not track]
+            region = track.bodies[track.start].next_region
+            for now in range(track.start - 1, -1, -1):
+                if _taken(region, others, now):
+                    break
+                body = self._read(images[now], region)
+                if body is None:
+                    break
+                track.bodies[now] = body
+                region = body.next_region
+
+    def _read(self, image: Any, region: Region) -> Body | None:
+        body = self._landmarks(image, region)
+        width, height = image.size
+        ahead = body.next_region
+        inside = (
+            -_OUTSIDE * width < ahead.x < (1 + _OUTSIDE) * width
+            and -_OUTSIDE * height < ahead.y < (1 + _OUTSIDE) * height
+        )
+        seen = body.score >= _THRESHOLD and inside and ahead.size >= _SMALLEST
+        return body if seen else None
+
+
+@dataclass
+class _Track:
+    bodies: dict[int, Body] = field(default_factory=dict[int, Body])
+    start: int = 0
+
+    def presence(self) -> float:
+        sizes = [body.next_region.size for body in self.bodies.values()]
+        return len(sizes) * float(np.median(sizes))
+
+
+def _taken(region: Region, tracks: Sequence[_Track], now: int) -> bool:
+    return any(
+        now in track.bodies and region.near(track.bodies[now].next_region) for track in tracks
+    )
+
+
+def _squares(width: int, height: int) -> list[tuple[float, float, float]]:
+    side = float(min(width, height))
+    if width > height:
+        return [(0.0, 0.0, side), (width - side, 0.0, side)]
+    return [(0.0, 0.0, side), (0.0, height - side, side)]
+
+
+def _join(tracks: Sequence[_Track]) -> list[_Track]:
+    """Tracks that follow each other closely in time and place are one person."""
+    joined: list[_Track] = []
+    for track in sorted(tracks, key=lambda track: min(track.bodies)):
+        begin = min(track.bodies)
+        region = track.bodies[begin].next_region
+        for other in joined:
+            end = max(other.bodies)
+            gap = begin - end
+            last = other.bodies[end].next_region
+            reach = _GAP_REACH * max(last.size, region.size) * (1 + 0.1 * gap)
+            close = np.hypot(last.x - region.x, last.y - region.y) < reach
+            if 0 < gap <= _LONGEST_GAP and close:
+                other.bodies.update(track.bodies)
+                break
+        else:
+            joined.append(track)
+    return joined
+
+
+def _to_arrays(tracks: Sequence[_Track], n_frames: int, height: int) -> Tracks:
+    points = np.zeros((len(tracks), n_frames, N_POINTS, 3), np.float32)
+    score = np.zeros((len(tracks), n_frames), np.float32)
+    for row, track in enumerate(tracks):
+        for now, body in track.bodies.items():
+            points[row, now] = body.points
+            score[row, now] = body.score
+    points[..., :2] /= np.float32(height)
+    return Tracks(points, score)
