@@ -12,8 +12,7 @@ LABELS = "street traffic, a man talking, a cartoon rabbit, playing the piano"
 def test_json_lines_are_as_designed(vlar_command, demo_clips: dict[str, Path]):
     done = vlar_command("classify", *demo_clips.values(), "--labels", LABELS, "--top", 2, "--json")
     assert done.code == 0
-    rest = [line for line in done.err.splitlines() if "vlar models get lite-motion" not in line]
-    assert rest == []
+    assert done.err == ""
     assert [row["path"] for row in done.rows] == [str(path) for path in demo_clips.values()]
     for row in done.rows:
         assert list(row) == [
@@ -84,3 +83,12 @@ def test_bank_as_labels(vlar_command, demo_clips: dict[str, Path]):
     )
     assert done.code == 0
     assert len(done.rows[0]["predictions"]) == 3
+
+
+def test_lite_motion_is_offered_once(vlar_command, demo_clips: dict[str, Path], tmp_path: Path):
+    fresh = ("env", f"VLAR_CACHE={tmp_path}")
+    first = vlar_command("classify", demo_clips["bikes"], "-l", LABELS, prefix=fresh)
+    assert first.err.count("vlar models get lite-motion") == 1
+    second = vlar_command("classify", demo_clips["bikes"], "-l", LABELS, prefix=fresh)
+    assert second.err == ""
+    assert first.out == second.out

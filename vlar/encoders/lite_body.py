@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vlar import resources
 from vlar.encoders.base import Block, FrameBlock, unit
 from vlar.encoders.lite_cache import cached
 from vlar.pose import files
@@ -33,7 +34,6 @@ POSE_BLOCK = FrameBlock("pose", POSE_WIDTH, "pose")
 OBJECTS_WEIGHT = float(np.sqrt(0.5))
 MOTION_WEIGHT = float(np.sqrt(0.5))
 _VERSION = 1  # of how attributes are measured and joined
-_told = False
 
 
 class BodyBlock:
@@ -110,15 +110,24 @@ class BodyBlock:
 
 
 def load_body(embed: EmbedTexts, text_hash: str, cache_folder: str) -> BodyBlock | None:
-    """The motion block; None, said once, where its networks were not fetched."""
-    global _told
+    """The motion block; None where its networks were not fetched, which is said once."""
     if files.is_there():
         return BodyBlock(embed, text_hash, cache_folder)
-    if not _told:
-        _told = True
+    if _first_time():
         _log.info(
             "'lite' goes by objects and scenes only; to let it see bodies too (walking, waving), "
             "run once: vlar models get %s",
             files.NAME,
         )
     return None
+
+
+def _first_time() -> bool:
+    # The offer is made once, not at every start; where nothing can be remembered, not at all.
+    said = resources.cache_dir() / "lite-motion-offered"
+    try:
+        said.parent.mkdir(parents=True, exist_ok=True)
+        said.touch(exist_ok=False)
+    except OSError:
+        return False
+    return True
