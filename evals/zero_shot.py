@@ -31,7 +31,6 @@ from pathlib import Path
 import numpy as np
 
 import vlar
-from vlar.encoders import Encoder
 from vlar.errors import VlarError
 from vlar.scoring import Scorer
 from vlar.video import read_clip
@@ -77,13 +76,12 @@ def read_rows(videos: Path, dataset: str) -> list[dict[str, str]]:
         return [row for row in csv.DictReader(stream) if row["dataset"] == dataset]
 
 
-def encode(encoder: Encoder, videos: Path, dataset: str, n_frames: int) -> Clips:
+def encode(model: vlar.Model, videos: Path, dataset: str, n_frames: int) -> Clips:
     """Read and encode every clip of a data set."""
     rows = read_rows(videos, dataset)
     groups = sorted({row["group"] for row in rows})
     vectors = [
-        encoder.encode_video(read_clip(videos / row["path"], n_frames=n_frames).frames[None])[0]
-        for row in rows
+        model.see(read_clip(videos / row["path"], n_frames=n_frames)).vector[0] for row in rows
     ]
     return Clips(
         dataset,
@@ -189,7 +187,7 @@ def main() -> int:
         model = vlar.load(options.model)
         encoder, frames = model.encoder, options.frames or model.n_frames
         start_s = time.process_time()
-        parts = [encode(encoder, options.videos, name, frames) for name in options.sets]
+        parts = [encode(model, options.videos, name, frames) for name in options.sets]
         n_clips = sum(len(part.labels) for part in parts)
         cpu_ms = 1000 * (time.process_time() - start_s) / n_clips
         found = evaluate(model, parts, halves)
