@@ -19,17 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.encoders.base import FrameBlock
+from vlar.pose.flow import camera_design, camera_flow, optical_flow, small_grey
 from vlar.types import Float32, UInt8
 
 Floats = npt.NDArray[np.floating[Any]]
 
-_PIXELS = 60 * 80  # of the small frame the flow is computed on; its sides keep the aspect ratio
 _GRID = 4  # cells along each side of the moving region; even, so that a mirror swaps all columns
 _BINS = 8  # flow directions; even, so that a mirror swaps bins
-_LEVELS = 4
-_STEPS = 2
-_RADIUS = 2  # pixels; half side of the Lucas-Kanade window
-_DAMPING = 20.0  # added to the squared gradients (grey levels): flat regions stay still
 _STILL = 0.35  # pixels a frame; slower is noise
 _FASTEST = 12.0  # pixels a frame; faster is a scene cut or a wrong match
 _REGION = 2.4  # half side of the region, in vertical spreads of the motion
@@ -60,9 +56,9 @@ def motion_features(frames: UInt8) -> Float32:
     n_frames = len(frames)
     if n_frames < 2:
         return np.zeros((n_frames, MOTION_WIDTH), np.float32)
-    grey = _small_grey(frames)
+    grey = small_grey(frames)
     first, second = grey[:-1], grey[1:]
-    flow = _without_camera(first, *_flow(first, second))
+    flow = _without_camera(first, *optical_flow(first, second))
     cells = _histograms(*flow)
     mirrored = cells[:, :, ::-1][..., (_BINS // 2 - np.arange(_BINS)) % _BINS]
     left = slice(0, _GRID // 2)
@@ -72,108 +68,13 @@ def motion_features(frames: UInt8) -> Float32:
     return np.concatenate([rows, rows[-1:]]).astype(np.float32)
 
 
-def _small_grey(frames: UInt8) -> Floats:
-    from PIL import Image
-
-    height, width = frames.shape[1:3]
-    aspect = np.clip(width / height, 0.25, 4.0)
-    size = (round(np.sqrt(_PIXELS * aspect)), round(np.sqrt(_PIXELS / aspect)))
-    small = [
-        np.asarray(Image.fromarray(frame).convert("L").resize(size, Image.Resampling.BOX))
-        for frame in frames
-    ]
-    return np.stack(small).astype(np.float32)
-
-
-def _box(image: Floats, radius: int) -> Floats:
-    """Mean over a square of 2 radius + 1 pixels; (N, h, w), edges repeated."""
-    size = 2 * radius + 1
-    for axis in (1, 2):
-        pad = [(0, 0)] * 3
-        pad[axis] = (radius + 1, radius)
-        sums = np.cumsum(np.pad(image, pad, mode="edge"), axis=axis, dtype=np.float32)
-        count = image.shape[axis]
-        upper = np.take(sums, np.arange(size, size + count), axis=axis)
-        image = (upper - np.take(sums, np.arange(count), axis=axis)) / np.float32(size)
-    return image
-
-
-def _warp(image: Floats, u: Floats, v: Floats) -> Floats:
-    """``image`` read at (x + u, y + v), bilinear, clamped at the edges; all (N, h, w)."""
-    count, height, width = image.shape
-    x = np.clip(np.arange(width, dtype=np.float32) + u, 0, width - 1)
-    y = np.clip(np.arange(height, dtype=np.float32)[:, None] + v, 0, height - 1)
-    left = np.minimum(x.astype(np.int32), max(width - 2, 0))
-    top = np.minimum(y.astype(np.int32), max(height - 2, 0))
-    x, y = x - left, y - top
-    right, below = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
-    n = np.arange(count)[:, None, None]
-    upper = image[n, top, left] * (1 - x) + image[n, top, right] * x
-    lower = image[n, below, left] * (1 - x) + image[n, below, right] * x
-    return (upper * (1 - y) + lower * y).astype(np.float32)
-
-
-def _enlarge(flow: Floats, shape: tuple[int, ...]) -> Floats:
-    rows = np.minimum(np.arange(shape[1]) // 2, flow.shape[1] - 1)
-    columns = np.minimum(np.arange(shape[2]) // 2, flow.shape[2] - 1)
-    return 2 * _box(flow[:, rows][:, :, columns], 1)
-
-
-def _gradients(image: Floats) -> tuple[Floats, Floats]:
-    """Horizontal and vertical derivative, central differences."""
-    padded = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    return (
-        (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2,
-        (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2,
-    )
-
-
-def _flow(first: Floats, second: Floats) -> tuple[Floats, Floats]:
-    """Optical flow in pixels, all pairs at once: ``second(x + u, y + v) = first(x, y)``."""
-    pyramid = [(first, second)]
-    for _ in range(_LEVELS - 1):
-        a, b = pyramid[-1]
-        pyramid.append((_box(a, 1)[:, ::2, ::2], _box(b, 1)[:, ::2, ::2]))
-    u = v = np.zeros_like(pyramid[-1][0])
-    for a, b in reversed(pyramid):
-        if u.shape != a.shape:
-            u, v = _enlarge(u, a.shape), _enlarge(v, a.shape)
-        dx, dy = _gradients(a)
-        xx, yy = _box(dx * dx, _RADIUS) + _DAMPING, _box(dy * dy, _RADIUS) + _DAMPING
-        xy = _box(dx * dy, _RADIUS)
-        determinant = xx * yy - xy * xy
-        for _ in range(_STEPS):
-            error = _warp(b, u, v) - a
-            ex, ey = _box(dx * error, _RADIUS), _box(dy * error, _RADIUS)
-            u = u - np.clip((yy * ex - xy * ey) / determinant, -2, 2)
-            v = v - np.clip((xx * ey - xy * ex) / determinant, -2, 2)
-        u, v = _box(u, 1), _box(v, 1)
-    return u, v
-
-
 def _without_camera(first: Floats, u: Floats, v: Floats) -> tuple[Floats, Floats]:
-    """Flow minus its dominant affine motion, fitted by reweighted least squares.
-
-    The fit starts from the median, textured pixels weigh more, and what departs from it (the
-    actors) loses its weight (Geman-McClure).
-    """
+    """Flow minus its dominant affine motion."""
     count, height, width = u.shape
-    y, x = np.mgrid[:height, :width].astype(np.float64)
-    design = np.stack([np.ones_like(x), x / width - 0.5, y / height - 0.5], -1).reshape(-1, 3)
-    dx, dy = _gradients(first)
-    texture = (_box(dx * dx + dy * dy, 2) + 1).reshape(count, -1, 1)
-    texture = texture / (texture + 50)
     flow = np.stack([u, v], -1).reshape(count, -1, 2).astype(np.float64)
-    camera = np.broadcast_to(np.median(flow, axis=1, keepdims=True), flow.shape)
-    ridge = np.diag([1e-6, 1e-3, 1e-3])
-    for _ in range(4):
-        distance = np.linalg.norm(flow - camera, axis=2, keepdims=True)
-        scale = np.maximum(1.5 * np.median(distance, axis=1, keepdims=True), 0.1)
-        weighted = design * (texture / (1 + (distance / scale) ** 2) ** 2)
-        total = weighted[..., :1].sum(1, keepdims=True)
-        normal = weighted.transpose(0, 2, 1) @ design + ridge * total
-        camera = design @ np.linalg.solve(normal, weighted.transpose(0, 2, 1) @ flow)
+    camera = camera_design(u.shape) @ camera_flow(first, u, v)
     # Where the camera brings new content in, there is nothing to match: no motion is claimed there.
+    y, x = np.mgrid[:height, :width].astype(np.float64)
     seen = np.stack([x.ravel(), y.ravel()], -1) + 2 * camera
     inside = ((seen >= 0) & (seen <= (width - 1, height - 1))).all(axis=2, keepdims=True)
     rest = np.where(inside, flow - camera, 0).reshape(count, height, width, 2)
