@@ -12,6 +12,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # Nothing in the tests may ask a model hub; the libraries obey these.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
+# Spinning threads of several numeric libraries on two cores cost many times what they gain.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def shared_videos() -> Path | None:
