@@ -48,17 +48,20 @@ class ObjectSpace:
         """C texts to (C, 1000) unit vectors; equal texts are computed once."""
         distinct = list(dict.fromkeys(texts))
         if len(distinct) < _MANY_TEXTS:
-            found = {text: self._one(text) for text in distinct}
+            embedded = [self._embed([text])[0] for text in distinct]
         else:  # each text still on its own, so the vectors are the same
             with ThreadPoolExecutor() as pool:
-                found = dict(zip(distinct, pool.map(self._one, distinct), strict=True))
+                embedded = list(pool.map(lambda text: self._embed([text])[0], distinct))
+        # Outside the pool: products that bring threads of their own slow each other down in one.
+        pairs = zip(distinct, embedded, strict=True)
+        found = {text: self._one(vector) for text, vector in pairs}
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
         for row, text in enumerate(texts):
             vectors[row] = found[text]
         return vectors
 
-    def _one(self, text: str) -> Float32:
-        query = unit(self._embed([text])[0] - self._anchors.mean)
+    def _one(self, embedded: Float32) -> Float32:
+        query = unit(embedded - self._anchors.mean)
         affinity = np.zeros(self.width, dtype=np.float32)
         for kind, weight in KIND_WEIGHTS.items():
             affinity += weight * self._best(kind, query)
