@@ -48,10 +48,10 @@ class ObjectSpace:
         """C texts to (C, 1000) unit vectors; equal texts are computed once."""
         distinct = list(dict.fromkeys(texts))
         if len(distinct) < _MANY_TEXTS:
-            embedded = [self._embed([text])[0] for text in distinct]
+            embedded = [self._embedded(text) for text in distinct]
         else:  # each text still on its own, so the vectors are the same
             with ThreadPoolExecutor() as pool:
-                embedded = list(pool.map(lambda text: self._embed([text])[0], distinct))
+                embedded = list(pool.map(self._embedded, distinct))
         # Outside the pool: products that bring threads of their own slow each other down in one.
         pairs = zip(distinct, embedded, strict=True)
         found = {text: self._one(vector) for text, vector in pairs}
@@ -59,6 +59,9 @@ class ObjectSpace:
         for row, text in enumerate(texts):
             vectors[row] = found[text]
         return vectors
+
+    def _embedded(self, text: str) -> Float32:
+        return self._embed([text])[0]
 
     def _one(self, embedded: Float32) -> Float32:
         query = unit(embedded - self._anchors.mean)
