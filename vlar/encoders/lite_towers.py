@@ -14,7 +14,7 @@ import numpy as np
 from vlar.encoders import lite_graph, lite_weights
 from vlar.encoders.lite_cache import cached
 from vlar.encoders.lite_weights import WeightFile
-from vlar.errors import ModelError
+from vlar.pose.networks import make_session
 from vlar.types import Float32, UInt8
 
 CACHE_FOLDER = f"lite-{lite_graph.GRAPH_VERSION}"
@@ -54,7 +54,8 @@ class ImageTower:
             return lite_graph.image_tower(weights, network.size, network.strided)
 
         name = f"image-{network.weights.sha256[:16]}.bin"
-        self._session = _session(cached(CACHE_FOLDER, name, make, "an image tower of 'lite'"))
+        kept = cached(CACHE_FOLDER, name, make, "an image tower of 'lite'")
+        self._session = make_session(kept, "lite")
         self._size = network.size
 
     def __call__(self, frame: UInt8) -> tuple[Float32, Float32]:
@@ -82,7 +83,8 @@ class TextTower:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         name = f"text-{lite_weights.MINILM.sha256[:16]}.bin"
-        self._session = _session(cached(CACHE_FOLDER, name, make, "the text tower of 'lite'"))
+        kept = cached(CACHE_FOLDER, name, make, "the text tower of 'lite'")
+        self._session = make_session(kept, "lite")
 
     def count_tokens(self, text: str) -> int:
         """Word pieces of a text with the two special tokens, before any cut."""
@@ -104,17 +106,3 @@ def _squash(frame: UInt8, size: tuple[int, int]) -> Any:
     from PIL import Image
 
     return Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-
-
-def _session(model: bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's errors share no public base class
-        raise ModelError(f"ONNX Runtime cannot load the encoder 'lite': {error}") from error

@@ -114,8 +114,16 @@ class Landmarks:
         return Body(points.astype(np.float32), float(score[0, 0]), _region(centre, rim))
 
 
-def make_session(model: bytes) -> Any:
-    """An ONNX Runtime session on one thread, so that results do not depend on the machine."""
+def make_session(model: bytes, owner: str = "lite-motion") -> Any:
+    """An ONNX Runtime session on one thread, so that results do not depend on the machine.
+
+    Args:
+        model: The serialised graph.
+        owner: Whose network it is, for the message.
+
+    Raises:
+        ModelError: the runtime refuses the graph.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -126,7 +134,7 @@ def make_session(model: bytes) -> Any:
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelError(f"ONNX Runtime cannot load a network of 'lite-motion': {error}") from error
+        raise ModelError(f"ONNX Runtime cannot load a network of {owner!r}: {error}") from error
 
 
 def to_image(frame: UInt8) -> Any:
