@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vlar import registry
 from vlar.encoders.base import Encoder, load_encoder
@@ -13,7 +15,64 @@ from vlar.errors import ModelError, UsageError
 from vlar.types import Float32, JsonDict
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """What one training step sees.
+
+    Attributes:
+        inputs: (N, T, 3, height, width) normalised pixels, or (N, T, F) frame features where the
+            adapter ``reads`` them.
+        targets: (N, C) float, the share of each label; a row sums to 1. One-hot unless labels are
+            smoothed or clips are mixed.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class TrainingOutput:
+    """What one training step gives.
+
+    Attributes:
+        logits: (N, C), scaled similarity of clips and labels.
+        losses: Scalars with gradients by name; ``total`` is what is minimised, the others are its
+            terms, to be watched.
+    """
+
+    logits: Tensor
+    losses: Mapping[str, Tensor]
+
+
+class Trainable(ABC):
+    """Beside ``Adapter``: what the training loop needs of a method.
+
+    Attributes:
+        reads: What a batch holds: ``pixels``, or the wrapped encoder's frame ``features``, which
+            can then be computed once and kept.
+    """
+
+    reads: ClassVar[Literal["pixels", "features"]] = "pixels"
+
+    @abstractmethod
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        """Switch gradients on and name what is trained; ``refresh`` when the training is over."""
+
+    @abstractmethod
+    def training_classes(self, labels: Sequence[str]) -> Any:
+        """What every step needs of C labels and no parameter changes: token ids, teacher vectors."""
+
+    @abstractmethod
+    def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
+        """Logits and losses of a batch.
+
+        Args:
+            batch: N clips with their targets.
+            classes: From ``training_classes``.
+        """
 
 
 class Adapter(Encoder):
