@@ -63,7 +63,7 @@ class Trainable(ABC):
 
     @abstractmethod
     def training_classes(self, labels: Sequence[str]) -> Any:
-        """What every step needs of C labels and no parameter changes: token ids, teacher vectors."""
+        """What every step needs of C labels and no parameter changes: token ids, say."""
 
     @abstractmethod
     def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
