@@ -17,7 +17,7 @@ from vlar.text.bank import Description
 from vlar.text.check import TokenLimit, n_tokens, same, text_fault
 
 _LONGEST = 2_000_000  # characters of an answer that are looked at
-_MOST_STARTS = 20_000  # braces at which an object is looked for
+_MOST_STARTS = 2_000  # braces at which an object is looked for
 _THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 _SENTENCE = re.compile(r".*?[.!?。！？](?=\s|$)", re.DOTALL)
 

@@ -71,7 +71,7 @@ class ChatServer:
         key: str | None,
         *,
         timeout_s: float = 120.0,
-        pause_s: float = _FIRST_PAUSE_S,
+        pause_s: float | None = None,
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -79,13 +79,18 @@ class ChatServer:
                 f"OPENAI_BASE_URL {_shown(base_url)!r} is no address; write for example "
                 "http://localhost:8000/v1"
             )
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise UsageError(
+                f"OPENAI_BASE_URL ({_shown(base_url)} and more) must be a bare address; put the "
+                "key into OPENAI_API_KEY"
+            )
         if key is not None and not (key.isascii() and key.isprintable()):
             raise UsageError("OPENAI_API_KEY holds characters no key has; copy it again")
         self.address = _shown(base_url)
         self._url = base_url.rstrip("/") + "/chat/completions"
         self._key = key
         self._timeout_s = timeout_s
-        self._pause_s = pause_s
+        self._pause_s = _FIRST_PAUSE_S if pause_s is None else pause_s
         self._stopped = threading.Event()
         self._opener = urllib.request.build_opener(_NoRedirect)
 
