@@ -108,10 +108,10 @@ def describe(
         LabelError: the labels or ``out`` cannot be used.
         UsageError: another argument has no usable value.
     """
-    from vlar.model import load
-
     listed = parse_labels(labels)
     asked_kinds = check_kinds(kinds)
+    from vlar.model import load
+
     describer = load_describer(llm, load(model).encoder)
     draft = Draft(listed, Path(out).expanduser() if out is not None else None, describer, licence)
     todo = draft.missing(asked_kinds)
