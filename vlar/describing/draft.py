@@ -74,6 +74,10 @@ class Draft:
         ]
         return [row for row in rows if row.kinds]
 
+    def has_texts(self, label: str) -> bool:
+        """Whether a label has any description, of this run or an earlier one."""
+        return bool(self._entries[label].descriptions)
+
     def take(self, answer: Answer) -> Answer:
         """Add an answer; a sentence that another label already has is left out, and said so."""
         kept: list[Description] = []

@@ -165,7 +165,7 @@ def _taken(
         raise outcome
     rows: list[Described] = []
     for answer in map(draft.take, outcome):
-        problem = None if answer.descriptions else _problem(answer)
+        problem = None if draft.has_texts(answer.label) else _problem(answer)
         rows.append(Described(answer, problem))
     return rows
 

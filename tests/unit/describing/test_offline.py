@@ -91,6 +91,15 @@ def test_the_bank_says_what_it_is(tmp_path):
     assert not [fault for fault in check_bank(out) if fault.severe]
 
 
+def test_a_second_run_that_finds_nothing_new_is_no_failure(tmp_path):
+    out = tmp_path / "bank.json"
+    describe(["tiptoeing with a cello"], out)
+    before = out.read_bytes()
+    report = describe(["tiptoeing with a cello"], out)
+    assert not report.failed
+    assert out.read_bytes() == before
+
+
 def test_every_clause_belongs_to_an_attribute():
     from vlar.describing import bodies
     from vlar.pose.attribute import attribute_names

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import time
-from email.utils import format_datetime
 from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 
 import pytest
 
@@ -92,9 +92,10 @@ def test_what_never_passes_is_told_at_once_and_without_the_key(status: int, said
 
 def test_a_bad_request_is_told_in_the_servers_words():
     body = {"error": {"message": "maximum context length is 512 tokens"}}
-    with chat_server(failing(9, Reply(body, 400))) as stub:
-        with pytest.raises(NoAnswerError, match="context length.*smaller --batch"):
-            server_for(stub).ask({})
+    said = r"context length.*smaller --batch"
+    reply = Reply(body, 400)
+    with chat_server(failing(9, reply)) as stub, pytest.raises(NoAnswerError, match=said):
+        server_for(stub).ask({})
 
 
 def test_the_key_follows_no_redirect():
@@ -115,7 +116,7 @@ def test_silence_is_a_timeout():
 def test_nobody_there():
     with chat_server() as stub:
         pass
-    with pytest.raises(RefusedError, match="cannot be reached.*is the server running"):
+    with pytest.raises(RefusedError, match=r"cannot be reached.*is the server running"):
         server_for(stub).ask({})
 
 
