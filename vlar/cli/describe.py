@@ -132,8 +132,9 @@ def _describe(
     if not as_json:
         kept = f", {report.kept} were there before" if report.kept else ""
         print(f"{described} of {len(report.rows)} labels described{kept}")
-        print(f"{report.bank.provenance['source']}")
-        print(f"saved to {out}; use it: vlar classify VIDEO --labels {out}", flush=True)
+        print(report.bank.provenance["source"])
+        if described + report.kept:
+            print(f"saved to {out}; use it: vlar classify VIDEO --labels {out}", flush=True)
     return output.exit_code(described + report.kept, len(report.failed))
 
 

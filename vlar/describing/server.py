@@ -154,8 +154,6 @@ class ChatServer:
     def _status(self, error: urllib.error.HTTPError) -> Exception:
         said = self._said(error)
         if error.code in _AGAIN:
-            if "insufficient_quota" in said:
-                return RefusedError(f"{self.address}: the account has no quota left ({said})")
             return _Again(f"answered HTTP {error.code}{said}", _retry_after(error))
         if 300 <= error.code < 400:
             where = _shown(error.headers.get("Location") or "elsewhere")

@@ -49,6 +49,7 @@ def test_what_may_pass_is_asked_again(reply: Reply):
 
 @pytest.mark.parametrize("as_date", [False, True])
 def test_retry_after_is_waited_for(as_date: bool):
+    # A date has whole seconds, so two seconds ahead are at least one.
     moment = datetime.now(timezone.utc) + timedelta(seconds=2)
     value = format_datetime(moment, usegmt=True) if as_date else "0.4"
     with chat_server(failing(1, Reply(status=429, headers={"Retry-After": value}))) as stub:
