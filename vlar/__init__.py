@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vlar.describing.run import describe
     from vlar.errors import VlarError
     from vlar.index.library import Library
     from vlar.model import Model, load
@@ -36,6 +37,7 @@ _WHERE = {
     "Prediction": "vlar.types",
     "VlarError": "vlar.errors",
     "Window": "vlar.types",
+    "describe": "vlar.describing.run",
     "load": "vlar.model",
 }
 
@@ -48,6 +50,7 @@ __all__ = [
     "Prediction",
     "VlarError",
     "Window",
+    "describe",
     "load",
 ]
 

@@ -26,6 +26,7 @@ _PACKAGES = {
     "adapter": "vlar.adapters",
     "fewshot": "vlar.fewshot",
     "ann": "vlar.index",
+    "describer": "vlar.describing",
 }
 
 

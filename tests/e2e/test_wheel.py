@@ -42,6 +42,7 @@ def test_the_wheel_answers_in_an_empty_environment(tmp_path: Path):
 
 LOAD_EVERYTHING = """
 from vlar import resources
+from vlar.describing.instructions import Instructions
 from vlar.text.bank import load_bank
 from vlar.text.prompts import load_templates
 banks, prompts = resources.names("text_banks", ".json"), resources.names("prompts", ".txt")
@@ -50,5 +51,6 @@ for name in banks:
         load_bank(name)
 for name in prompts:
     load_templates(name)
+Instructions.packaged()
 print(*banks, *prompts)
 """

@@ -23,7 +23,7 @@ ORDER = [
     {"kept", "concepts", "scoring"},
     {"fewshot"},
     {"adaptation", "question", "model", "model_folder"},
-    {"training"},
+    {"training", "describing"},
     {"index"},
     {"query"},
     {"evaluation"},

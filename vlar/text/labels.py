@@ -173,7 +173,7 @@ def _split(spec: str) -> list[str]:
         raise LabelError(f"the given labels cannot be split at commas: {error}") from error
 
 
-def _from_bank(name: str) -> LabelList:
+def _from_bank(name: str | Path) -> LabelList:
     from vlar.text.bank import load_bank
 
     bank = load_bank(name)
@@ -237,7 +237,7 @@ def _from_json(content: str, path: Path) -> LabelList:
     if isinstance(data, list):
         return _finish(_strings(cast("list[Any]", data), str(path)), None, str(path))
     if isinstance(data, dict) and "entries" in data:
-        return _from_bank(str(path))
+        return _from_bank(path)
     raise LabelError(
         f"{str(path)!r} holds neither a list of labels nor a bank (an object with 'entries')"
     )

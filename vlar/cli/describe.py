@@ -1,0 +1,148 @@
+"""``vlar describe``: descriptions for new labels, and what is wrong with a bank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlar.cli import output
+from vlar.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlar.describing.run import Described
+
+_NAMED = 5  # labels that one line spells out
+
+
+def command(
+    labels: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="LABELS",
+            help="A file of labels or 'a, b, c'; with --check bank files or names.",
+        ),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option("--out", "-o", help="The bank to write; an unfinished one is continued."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what is wrong with banks, and write nothing.")
+    ] = False,
+    llm: Annotated[
+        str,
+        typer.Option(
+            "--llm",
+            help="openai:MODEL (server by OPENAI_BASE_URL, OPENAI_API_KEY), local:FOLDER "
+            "(a transformers language model), or offline (put together from what vlar knows).",
+        ),
+    ] = "offline",
+    kinds: Annotated[
+        str | None, typer.Option("--kinds", help="Comma-separated; default: all kinds.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Whose text tower reads them: the longest text.")
+    ] = "lite",
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, max=100, help="Labels a question.")
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, max=64, help="Questions to a server at once.")
+    ] = 4,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Of the bank's texts, as CC0-1.0.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> int:
+    """Write descriptions for labels into a bank, or check banks.
+
+    Example: vlar describe labels.txt --out bank.json && vlar classify clip.mp4 -l bank.json
+    """
+    if check:
+        if out is not None:
+            raise UsageError("--check writes nothing; leave out --out")
+        return _check(labels, model, as_json)
+    if len(labels) != 1:
+        raise UsageError(f"got {len(labels)} label lists; give one file, or 'a, b, c' in quotes")
+    if out is None:
+        raise UsageError("say where the bank goes: --out bank.json")
+    if not out.lower().endswith(".json"):
+        raise UsageError(f"--out is {out!r}; a bank's name ends in .json")
+    return _describe(labels[0], out, llm, kinds, model, batch, concurrency, licence, as_json)
+
+
+def _check(banks: Sequence[str], model: str, as_json: bool) -> int:
+    from vlar.model import load
+    from vlar.text.check import check_bank
+
+    limit = load(model).encoder
+    bad = 0
+    for name in dict.fromkeys(banks):
+        found = check_bank(name.removeprefix("bank:"), limit)
+        severe = sum(row.severe for row in found)
+        bad += severe > 0
+        for row in found:
+            if as_json:
+                output.json_line(row)
+            else:
+                print(f"{'ERROR ' if row.severe else 'remark'}  {row.message}")
+        state = f"{severe} errors" if severe else "fine"
+        remarks = f", {len(found) - severe} remarks" if len(found) > severe else ""
+        output.note(f"{name}: {state}{remarks}")
+    return output.exit_code(len(banks) - bad, bad)
+
+
+def _describe(
+    labels: str,
+    out: str,
+    llm: str,
+    kinds: str | None,
+    model: str,
+    batch: int | None,
+    concurrency: int,
+    licence: str | None,
+    as_json: bool,
+) -> int:
+    from vlar.describing.run import describe
+    from vlar.text.bank import KINDS
+
+    with output.progress(None, "describing") as advance:
+        report = describe(
+            labels,
+            out,
+            llm=llm,
+            kinds=KINDS if kinds is None else kinds.split(","),
+            model=model,
+            batch=batch,
+            concurrency=concurrency,
+            licence=licence,
+            progress=advance,
+        )
+    for remark in report.remarks:
+        output.note(f"vlar: {remark}")
+    for row in report.rows:
+        if as_json:
+            output.json_line(row)
+        for note in () if row.problem else row.answer.notes:
+            output.note(f"{row.answer.label}: {note}")
+    _problems(report.failed)
+    described = len(report.rows) - len(report.failed)
+    if not as_json:
+        kept = f", {report.kept} were there before" if report.kept else ""
+        print(f"{described} of {len(report.rows)} labels described{kept}")
+        print(report.bank.provenance["source"])
+        if described + report.kept:
+            print(f"saved to {out}; use it: vlar classify VIDEO --labels {out}", flush=True)
+    return output.exit_code(described + report.kept, len(report.failed))
+
+
+def _problems(failed: Sequence[Described]) -> None:
+    """One line for each reason: a server that is gone fails every label in the same words."""
+    reasons: dict[str, list[str]] = {}
+    for row in failed:
+        reasons.setdefault(row.problem or "", []).append(repr(row.answer.label))
+    for reason, labels in reasons.items():
+        more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+        output.error(f"{', '.join(labels[:_NAMED])}{more}: {reason}")

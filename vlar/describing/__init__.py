@@ -1,0 +1,1 @@
+"""Descriptions for new labels: by a language model (server or local), or composed offline."""

@@ -1,0 +1,81 @@
+"""What a language model is told: the texts of ``prompts/instructions``, filled in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import Template
+
+from vlar import resources
+from vlar.describing.base import Asked
+from vlar.errors import ModelError
+
+_FOLDER = "prompts/instructions"
+_FILES = ("describe", "kinds", "repair")
+_MOST_WORDS = 35
+_TOKENS_A_WORD = 1.6  # of careful English for a CLIP tokeniser, a little above what is measured
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """The texts, and the hash that goes into a bank's provenance.
+
+    Attributes:
+        describe: The task; ``$kinds``, ``$words`` and ``$form`` are filled in.
+        kinds: What each kind is, by name.
+        repair: What is said about a faulty answer; ``$faults`` is filled in.
+        digest: Hash of all three files.
+    """
+
+    describe: Template
+    kinds: dict[str, str]
+    repair: Template
+    digest: str
+
+    @classmethod
+    def packaged(cls) -> Instructions:
+        """The instructions that come with vlar."""
+        texts = [resources.find(_FOLDER, name, ".txt").read_text("utf-8") for name in _FILES]
+        rows = [line.partition(":") for line in texts[1].splitlines() if line.strip()]
+        kinds = {name.strip(): meaning.strip() for name, _, meaning in rows}
+        digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+        return cls(Template(texts[0].strip()), kinds, Template(texts[2].strip()), digest)
+
+    def system(self, kinds: Sequence[str], max_tokens: int) -> str:
+        """The task for these kinds and an encoder that reads ``max_tokens``.
+
+        Raises:
+            ModelError: the instructions do not know a kind.
+        """
+        strange = [kind for kind in kinds if kind not in self.kinds]
+        if strange:
+            raise ModelError(
+                f"prompts/instructions/kinds.txt does not say what {', '.join(strange)} means; "
+                "add a line, or ask for other --kinds"
+            )
+        return self.describe.substitute(
+            kinds="\n".join(f"- {kind}: {self.kinds[kind]}" for kind in kinds),
+            words=n_words(max_tokens),
+            form=json.dumps({"label": "...", "descriptions": dict.fromkeys(kinds, "...")}),
+        )
+
+    def complaint(self, faults: Sequence[str]) -> str:
+        """What is said about an answer that cannot be used."""
+        return self.repair.substitute(faults="\n".join(f"- {fault}" for fault in faults))
+
+
+def question(asked: Sequence[Asked]) -> str:
+    """The labels of a batch, one a line."""
+    rows = [json.dumps({"label": row.text}, ensure_ascii=False) for row in asked]
+    return "Labels:\n" + "\n".join(rows)
+
+
+def n_words(max_tokens: int) -> int:
+    """How many words surely fit into so many tokens.
+
+    >>> n_words(77), n_words(256), n_words(16)
+    (35, 35, 8)
+    """
+    return max(6, min(_MOST_WORDS, int((max_tokens - 2) / _TOKENS_A_WORD)))

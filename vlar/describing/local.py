@@ -1,0 +1,144 @@
+"""Descriptions by a causal language model of transformers in a local folder."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vlar.describing.base import NoAnswerError
+from vlar.describing.chat import ChatDescriber, Message
+from vlar.errors import ModelError, UsageError
+from vlar.registry import register
+from vlar.text.check import TokenLimit
+
+_MARKS = ("config.json",)
+
+
+@register("describer", "local")
+class LocalDescriber(ChatDescriber):
+    """A causal language model in a folder: no server, no network.
+
+    Args:
+        folder: As ``save_pretrained`` of transformers writes it, with its tokeniser.
+        limit: The encoder that will read the texts.
+    """
+
+    batch = 2  # small models lose the thread over long lists
+
+    def __init__(self, folder: Path, limit: TokenLimit) -> None:
+        super().__init__(limit)
+        self._folder = folder
+        self._digest = _digest(folder)
+        self._loaded: tuple[Any, Any] | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_spec(cls, argument: str, limit: TokenLimit) -> LocalDescriber:
+        """The model in the folder ``argument``.
+
+        Raises:
+            UsageError: there is no such folder, or it holds no model.
+        """
+        folder = Path(argument).expanduser()
+        if not argument or not all((folder / name).is_file() for name in _MARKS):
+            raise UsageError(
+                f"--llm local:{argument} is no folder with a language model (config.json, weights, "
+                "tokeniser); give one as transformers saves it"
+            )
+        return cls(folder, limit)
+
+    @property
+    def identity(self) -> str:
+        """The files of the model."""
+        return f"local {self._digest}"
+
+    def provenance(self) -> dict[str, str]:
+        """The model's name and files, and the instructions."""
+        return {
+            "source": f"local language model {self._folder.resolve().name} (files {self._digest})",
+            "made": "written by the language model for these labels; not reviewed by a person",
+            "instructions": self.instruction_digest,
+        }
+
+    def licence(self) -> str:
+        """Generated text has the licence its model's terms allow."""
+        return "not stated (generated text: see the terms of the language model)"
+
+    def complete(self, messages: Sequence[Message], max_tokens: int) -> str:
+        """The model's answer, always the same one to the same messages.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            NoAnswerError: the messages are longer than the model reads.
+        """
+        import torch
+
+        with self._lock:
+            tokenizer, model = self._load()
+            ids = _prompt(tokenizer, messages).to(model.device)
+            room = _room(model, ids.shape[1])
+            if room < 1:
+                raise NoAnswerError(
+                    f"the question has {ids.shape[1]} tokens, more than {self._folder.name} reads; "
+                    "use a smaller --batch or fewer --kinds"
+                )
+            with torch.inference_mode():
+                out = model.generate(
+                    ids,
+                    attention_mask=torch.ones_like(ids),
+                    max_new_tokens=min(max_tokens, room),
+                    do_sample=False,
+                    pad_token_id=_pad(tokenizer),
+                )
+            return str(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
+
+    def _load(self) -> tuple[Any, Any]:
+        if self._loaded is None:
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+
+            place = str(self._folder)
+            try:
+                tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
+                model: Any = AutoModelForCausalLM.from_pretrained(place, local_files_only=True)
+            except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+                raise ModelError(
+                    f"the language model in {place!r} cannot be loaded ({error}); give a folder as "
+                    "transformers saves it"
+                ) from error
+            self._loaded = tokenizer, model.eval()
+        return self._loaded
+
+
+def _prompt(tokenizer: Any, messages: Sequence[Message]) -> Any:
+    if tokenizer.chat_template:
+        given = tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        return given["input_ids"]
+    # A base model continues a text, so the answer's place is set up for it.
+    text = "\n\n".join(message["content"] for message in messages) + "\n\nJSON:\n"
+    return tokenizer(text, return_tensors="pt")["input_ids"]
+
+
+def _room(model: Any, used: int) -> int:
+    longest = getattr(model.config, "max_position_embeddings", None) or getattr(
+        model.config, "n_positions", None
+    )
+    return (longest or 1 << 30) - used
+
+
+def _pad(tokenizer: Any) -> int | None:
+    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+
+def _digest(folder: Path) -> str:
+    """Hash of names, sizes and times of the files: reading the weights would take minutes."""
+    rows: list[str] = []
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            facts = path.stat()
+            rows.append(f"{path.name} {facts.st_size} {facts.st_mtime_ns}")
+    return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()[:16]

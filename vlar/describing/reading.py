@@ -1,0 +1,158 @@
+"""A language model's answer taken apart: whatever JSON objects it holds, and what is wrong in them.
+
+Answers come wrapped in code fences, lists, thoughts or nothing, and may end in the middle. So every
+object that has a ``label`` counts, wherever it stands; what was complete before a cut is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from vlar.describing.base import Asked
+from vlar.text.bank import Description
+from vlar.text.check import TokenLimit, n_tokens, same, text_fault
+
+_LONGEST = 2_000_000  # characters of an answer that are looked at
+_MOST_STARTS = 2_000  # braces at which an object is looked for
+_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+_SENTENCE = re.compile(r".*?[.!?。！？](?=\s|$)", re.DOTALL)
+
+
+@dataclass
+class Found:
+    """What a batch has so far: texts by label and kind, and what is wrong, by the same key."""
+
+    texts: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    faults: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    long: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    notes: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+    def read(self, content: str, asked: Sequence[Asked], limit: TokenLimit) -> None:
+        """Take what an answer holds for the labels and kinds that are still open."""
+        rows = _by_label(content, asked)
+        for row in asked:
+            for kind in row.kinds:
+                key = (row.label, kind)
+                if key not in self.texts:
+                    self._take(key, row.text, rows.get(row.label, {}).get(kind), limit)
+
+    def _take(self, key: tuple[str, str], label: str, value: Any, limit: TokenLimit) -> None:
+        text = " ".join(value.split()) if isinstance(value, str) else ""
+        text = text.encode("utf-8", "ignore").decode()  # half a surrogate pair cannot be written
+        if not text:
+            self.faults.setdefault(key, "is missing")
+            return
+        wrong = text_fault(text, label, limit)
+        if wrong is None and any(same(text) == same(other) for other in self.texts.values()):
+            wrong = "is the same sentence as another one", ""
+        if wrong is None:
+            self.texts[key] = text
+            self.faults.pop(key, None)
+            self.long.pop(key, None)
+            return
+        self.faults[key] = wrong[0]
+        if n_tokens(text, limit) > limit.max_tokens:
+            self.long[key] = text
+
+    def cut_long(self, asked: Sequence[Asked], limit: TokenLimit) -> None:
+        """Cut what is still too long at the end of a sentence, where that leaves something."""
+        names = {row.label: row.text for row in asked}
+        for key, text in list(self.long.items()):
+            short = cut(text, limit)
+            if short and text_fault(short, names[key[0]], limit) is None:
+                self.texts[key] = short
+                self.faults.pop(key, None)
+                what = f"{key[1]} was cut from {n_tokens(text, limit)} tokens at a sentence"
+                self.notes.setdefault(key[0], []).append(what)
+
+    def open(self, asked: Sequence[Asked]) -> list[str]:
+        """What is to be said to the model about each label and kind without a usable text."""
+        return [
+            f"{json.dumps(row.text, ensure_ascii=False)}, {kind}: {self.faults[row.label, kind]}"
+            for row in asked
+            for kind in row.kinds
+            if (row.label, kind) in self.faults
+        ]
+
+    def descriptions(self, row: Asked) -> tuple[Description, ...]:
+        """The usable descriptions of a label, in the order of its kinds."""
+        kinds = [kind for kind in row.kinds if (row.label, kind) in self.texts]
+        return tuple(Description(kind, self.texts[row.label, kind]) for kind in kinds)
+
+    def remarks(self, row: Asked) -> tuple[str, ...]:
+        """What was cut or is missing for a label."""
+        missing = [
+            f"{kind} {self.faults[row.label, kind]}"
+            for kind in row.kinds
+            if (row.label, kind) in self.faults
+        ]
+        return (*self.notes.get(row.label, ()), *missing)
+
+
+def cut(text: str, limit: TokenLimit) -> str:
+    """The longest run of whole sentences from the start that the encoder reads; may be empty."""
+    kept = ""
+    for match in _SENTENCE.finditer(text):
+        longer = text[: match.end()]
+        if n_tokens(longer, limit) > limit.max_tokens:
+            break
+        kept = longer
+    return kept.strip()
+
+
+def objects(content: str) -> Iterator[Mapping[str, Any]]:
+    """Every JSON object with a text ``label`` in an answer, in order."""
+    text = _THOUGHTS.sub("", content)[:_LONGEST]
+    decoder = json.JSONDecoder()
+    position = text.find("{")
+    for _ in range(_MOST_STARTS):
+        if position < 0:
+            return
+        try:
+            value, end = decoder.raw_decode(text, position)
+        except (json.JSONDecodeError, RecursionError):
+            position = text.find("{", position + 1)
+            continue
+        yield from _labelled(value)
+        position = text.find("{", end)
+
+
+def _labelled(value: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    if depth > 4:
+        return
+    if isinstance(value, dict):
+        row = cast("dict[str, Any]", value)
+        if isinstance(row.get("label"), str):
+            yield row
+            return
+        value = list(row.values())
+    if isinstance(value, list):
+        for item in cast("list[Any]", value):
+            yield from _labelled(item, depth + 1)
+
+
+def _by_label(content: str, asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
+    labels = {same(row.text): row.label for row in asked}
+    labels |= {same(row.label): row.label for row in asked}
+    found: dict[str, dict[str, Any]] = {}
+    for row in objects(content):
+        label = labels.get(same(row["label"]))
+        if label is not None:
+            found.setdefault(label, {}).update(_kinds(row))
+    return found
+
+
+def _kinds(row: Mapping[str, Any]) -> dict[str, Any]:
+    # Asked for is an object of kind to text; a bank's own list of kind and text is as clear.
+    given = row.get("descriptions", row)
+    if isinstance(given, dict):
+        return cast("dict[str, Any]", given)
+    if not isinstance(given, list):
+        return {}
+    items = [item for item in cast("list[Any]", given) if isinstance(item, dict)]
+    pairs = [cast("dict[str, Any]", item) for item in items]
+    return {str(pair.get("kind")): pair.get("text") for pair in pairs}
