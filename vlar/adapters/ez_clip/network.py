@@ -84,7 +84,7 @@ class EzClipNetwork:
             video = self.log_scale().exp().float() * F.normalize(frames.mean(dim=1), dim=-1)
             between = video @ F.normalize(targets @ words, dim=-1).T
             losses = self._losses(between, targets, frames)
-            return video.detach() @ words.detach().T, losses
+            return video @ words.T, losses
 
     def _words(self, ids: Tensor, shown: Tensor) -> Tensor:
         """Features (C, E) of all labels, with a gradient to those that are shown (C,)."""
