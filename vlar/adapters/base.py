@@ -41,10 +41,15 @@ class TrainingOutput:
         logits: (N, C), scaled similarity of clips and labels.
         losses: Scalars with gradients by name; ``total`` is what is minimised, the others are its
             terms, to be watched.
+        frames: (N, T, D) features of the frames, not normalised, where the method has any; a
+            method that wraps another one (distillation) reads them.
+        classes: (C, D) vectors of the labels, or (N, C, D) as each clip sees them; likewise.
     """
 
     logits: Tensor
     losses: Mapping[str, Tensor]
+    frames: Tensor | None = None
+    classes: Tensor | None = None
 
 
 class Trainable(ABC):

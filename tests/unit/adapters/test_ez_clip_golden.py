@@ -80,12 +80,17 @@ def test_answers() -> None:
 def test_losses() -> None:
     told = FACTS["scalars"]
     with torch.no_grad():
-        logits, losses = golden.network().step(VIDEO, ONE_HOT, CLASSES)
+        output = golden.network().step(VIDEO, ONE_HOT, CLASSES)
+    losses = output.losses
     assert losses["image_kl"].item() == pytest.approx(told["loss/image_kl"], abs=1e-5)
     assert losses["text_kl"].item() == pytest.approx(told["loss/text_kl"], abs=1e-5)
     assert losses["motion"].item() == pytest.approx(told["motion/loss"], abs=1e-5)
     assert losses["total"].item() == pytest.approx(told["loss/total"], abs=1e-5)
-    assert close(logits[:, A["input/labels"]], A["out/logits_image"])
+    assert close(output.logits[:, A["input/labels"]], A["out/logits_image"])
+    assert output.frames is not None
+    assert close(output.frames, A["out/frame_emb"])
+    assert output.classes is not None
+    assert close(output.classes, F.normalize(A["out/text_emb_classes"], dim=-1))
 
 
 def test_the_contrastive_loss_alone() -> None:
@@ -109,7 +114,7 @@ def test_the_motion_loss_alone() -> None:
 def test_gradients() -> None:
     network = golden.network()
     network.parts.requires_grad_(True)
-    network.step(VIDEO, ONE_HOT, CLASSES)[1]["total"].backward()
+    network.step(VIDEO, ONE_HOT, CLASSES).losses["total"].backward()
     names = {m["name"]: name for name, m in FACTS["name_mapping"].items()}
     named = dict(network.parts.named_parameters())
     assert {names[name] for name in named} == set(FACTS["trainable_reference_names"])

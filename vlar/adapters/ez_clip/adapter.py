@@ -147,8 +147,7 @@ class EzClip(Adapter, Trainable):
             drawn = torch.randint(classes.shape[1], (len(classes),))
             ids = classes[torch.arange(len(classes)), drawn]
         videos = batch.inputs.to(towers.device, towers.dtype)
-        logits, losses = self.network.step(videos, batch.targets.to(towers.device), ids)
-        return TrainingOutput(logits, losses)
+        return self.network.step(videos, batch.targets.to(towers.device), ids)
 
     def encode_frames(self, frames: UInt8) -> Float32:
         """(N, T, H, W, 3) uint8 to (N, T, D) float32, not normalised; any T."""

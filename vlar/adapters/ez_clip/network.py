@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
+from vlar.adapters.base import TrainingOutput
 from vlar.adapters.ez_clip import text, vision
 from vlar.adapters.ez_clip.config import EzClipConfig
 from vlar.adapters.ez_clip.losses import agreement, contrastive_losses, motion_loss
@@ -62,10 +63,8 @@ class EzClipNetwork:
         depth = len(self.vision.blocks)
         return text.encode(self.text, self.parts, self.config, ids, depth, training=training)
 
-    def step(
-        self, videos: Tensor, targets: Tensor, ids: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits (N, C) and the losses by name, in training.
+    def step(self, videos: Tensor, targets: Tensor, ids: Tensor) -> TrainingOutput:
+        """One step of training.
 
         The batch is its own set of candidates: each video meets the texts of all the batch, its
         own text being the mean of its labels' unit vectors by their shares. Texts of labels
@@ -84,7 +83,7 @@ class EzClipNetwork:
             video = self.log_scale().exp().float() * F.normalize(frames.mean(dim=1), dim=-1)
             between = video @ F.normalize(targets @ words, dim=-1).T
             losses = self._losses(between, targets, frames)
-            return video @ words.T, losses
+            return TrainingOutput(video @ words.T, losses, frames, words)
 
     def _words(self, ids: Tensor, shown: Tensor) -> Tensor:
         """Features (C, E) of all labels, with a gradient to those that are shown (C,)."""
@@ -97,9 +96,11 @@ class EzClipNetwork:
         return words.index_put((shown,), learned).index_put((~shown,), others.to(learned.dtype))
 
     def _losses(self, between: Tensor, targets: Tensor, frames: Tensor) -> dict[str, Tensor]:
-        image, text_ = contrastive_losses(between, agreement(targets), self.config.target_sharpness)
-        losses = {"image_kl": image, "text_kl": text_}
-        total = (image + text_) / 2
+        image_kl, text_kl = contrastive_losses(
+            between, agreement(targets), self.config.target_sharpness
+        )
+        losses = {"image_kl": image_kl, "text_kl": text_kl}
+        total = (image_kl + text_kl) / 2
         if self.config.motion_weight:
             losses["motion"] = motion_loss(frames)
             total = total + self.config.motion_weight * losses["motion"]
