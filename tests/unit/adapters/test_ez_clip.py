@@ -314,7 +314,8 @@ def test_a_wrong_pairing_is_a_clear_error() -> None:
     [
         ("prompts", "wide"), ("n_frames", 0), ("visual_hidden", -1), ("text_hidden", -3),
         ("motion_weight", -1), ("target_sharpness", float("nan")), ("prompt_dropout", 1.0),
-        ("drop", 1.5), ("logit_scale", 0),
+        ("drop", 1.5), ("logit_scale", 0), ("n_frames", "8"), ("drop", None),
+        ("time_adapters", "no"), ("templates", 3), ("visual_hidden", 2.5),
     ],
 )  # fmt: skip
 def test_settings_out_of_range(name: str, value: object) -> None:

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from vlar.errors import ModelError
 from vlar.registry import unknown_name
 from vlar.types import JsonDict
 
 Prompts = Literal["deep", "shallow", "none"]
+
+_Rule = tuple[tuple[type, ...], Callable[[Any], bool], str]
+_NUMBER, _COUNT = (int, float), (int, type(None))
+_SWITCH: _Rule = ((bool,), lambda _: True, "true or false")
+_HIDDEN: _Rule = (_COUNT, lambda n: n is None or n >= 0, "a whole number from 0, or None")
+_WEIGHT: _Rule = (_NUMBER, lambda x: 0 <= x < math.inf, "a number from 0")
+_SHARE: _Rule = (_NUMBER, lambda x: 0 <= x < 1, "a share from 0 and below 1")
+_RULES: dict[str, _Rule] = {
+    "prompts": ((str,), lambda p: p in get_args(Prompts), "'deep', 'shallow' or 'none'"),
+    "n_frames": ((int,), lambda n: n >= 1, "a whole number from 1"),
+    "visual_hidden": _HIDDEN,
+    "text_hidden": _HIDDEN,
+    "time_adapters": _SWITCH,
+    "mix_videos": _SWITCH,
+    "temporal_embedding": _SWITCH,
+    "motion_weight": _WEIGHT,
+    "target_sharpness": _WEIGHT,
+    "prompt_dropout": _SHARE,
+    "drop": _SHARE,
+    "templates": ((str,), bool, "the name of a prompt set"),
+    "logit_scale": (_NUMBER, lambda x: 0 < x < math.inf, "a number above 0"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,21 +79,10 @@ class EzClipConfig:
     logit_scale: float = 100.0
 
     def __post_init__(self) -> None:
-        if self.prompts not in get_args(Prompts):
-            raise _bad("prompts", self.prompts, "'deep', 'shallow' or 'none'")
-        if self.n_frames < 1:
-            raise _bad("n_frames", self.n_frames, "a whole number from 1")
-        for name in ("visual_hidden", "text_hidden"):
-            if (getattr(self, name) or 0) < 0:
-                raise _bad(name, getattr(self, name), "a whole number from 0, or None")
-        for name in ("motion_weight", "target_sharpness"):
-            if not getattr(self, name) >= 0:
-                raise _bad(name, getattr(self, name), "a number from 0")
-        for name in ("prompt_dropout", "drop"):
-            if not 0 <= getattr(self, name) < 1:
-                raise _bad(name, getattr(self, name), "a share from 0 and below 1")
-        if not self.logit_scale > 0:
-            raise _bad("logit_scale", self.logit_scale, "a number above 0")
+        for name, (kinds, holds, wanted) in _RULES.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or not holds(value):
+                raise ModelError(f"EZ-CLIP setting {name} is {value!r}; use {wanted}")
 
     def hidden(self, tower: Literal["visual", "text"], width: int) -> int:
         """Inner width of the adapters of a tower of a width; 0 where it has none."""
@@ -93,7 +106,3 @@ class EzClipConfig:
             if name not in known:
                 raise unknown_name("EZ-CLIP setting", name, known)
         return cls(**values)
-
-
-def _bad(name: str, value: object, wanted: str) -> ModelError:
-    return ModelError(f"EZ-CLIP setting {name} is {value!r}; use {wanted}")
