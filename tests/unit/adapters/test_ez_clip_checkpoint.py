@@ -81,6 +81,7 @@ def test_variants_are_told_by_names_and_shapes(tmp_path: Path, base: Path) -> No
     shallow = loaded(path, {**STATE, PROMPTS: STATE[PROMPTS][:1]}, base)
     assert shallow.config.prompts == "shallow"
     close(shallow, VARIANTS["shallow/frame_emb"])
+    close(loaded(path, STATE, base, "&prompts=shallow"), VARIANTS["shallow/frame_emb"])
 
     without = {name: t for name, t in STATE.items() if name != PROMPTS}
     bare = loaded(path, without, base)

@@ -48,6 +48,8 @@ def load(
     config = EzClipConfig.from_dict({**found_settings(own, encoder), **settings})
     if config.prompts == "none":
         own.pop("temporal_prompts", None)
+    elif config.prompts == "shallow" and "temporal_prompts" in own:
+        own["temporal_prompts"] = own["temporal_prompts"][:1]
     return encoder, config, own
 
 
