@@ -41,10 +41,15 @@ class TrainingOutput:
         logits: (N, C), scaled similarity of clips and labels.
         losses: Scalars with gradients by name; ``total`` is what is minimised, the others are its
             terms, to be watched.
+        frames: (N, T, D) features of the frames, not normalised, where the method has any; a
+            method that wraps another one (distillation) reads them.
+        classes: (C, D) vectors of the labels, or (N, C, D) as each clip sees them; likewise.
     """
 
     logits: Tensor
     losses: Mapping[str, Tensor]
+    frames: Tensor | None = None
+    classes: Tensor | None = None
 
 
 class Trainable(ABC):
@@ -116,7 +121,7 @@ class Adapter(Encoder):
     def state_dict(self) -> dict[str, Float32]:
         """The adapter's own parameters by name; nothing of the encoder."""
         state = self.module.state_dict()
-        return {name: t.detach().float().cpu().numpy() for name, t in state.items()}
+        return {name: t.detach().float().cpu().numpy().copy() for name, t in state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what ``state_dict`` returned.

@@ -7,14 +7,13 @@ configuration object. Tensors are read; nothing in the file is executed.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from vlar.adapters.originals.weights import fill, open_base, openai_architecture
 from vlar.adapters.tc_clip.config import TcClipConfig
 from vlar.adapters.tc_clip.pickles import load_inert
-from vlar.encoders.base import load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
 from vlar.types import JsonDict
@@ -24,7 +23,7 @@ _OF_ONE_DATA_SET = ("prompt_learner.token_prefix", "prompt_learner.token_suffix"
 _TABLE = ".attn.local_global_bias_table"
 _BLOCKS = "image_encoder.transformer.resblocks."
 _PROMPTING = "text_encoder.prompt_generation_layer."
-_BASES = {(768, 16): "ViT-B-16", (768, 32): "ViT-B-32", (1024, 14): "ViT-L-14"}
+_KEPT = ("token_embedding.weight",)  # not in the file
 _PARTS = {"q_proj": 0, "k_proj": 1, "v_proj": 2}
 
 
@@ -45,15 +44,18 @@ def load(
     path = Path(file).expanduser()
     tensors, found = read(path)
     config = _config(path, tensors, {**found, **settings})
-    encoder = load_encoder(base or _default_base(path, tensors))
-    if not isinstance(encoder, TorchEncoder) or "visual.conv1.weight" not in _names(encoder):
-        raise ModelError(f"base {base!r} is no CLIP of open_clip; use base=openclip:...")
+    if base is None:
+        arch = openai_architecture(path, tensors["image_encoder.conv1.weight"])
+        base = f"openclip:{arch}/openai"
+    encoder = open_base(base)
     levels = config.levels(
         len(encoder.towers.text_view().blocks), len(encoder.towers.vision_view().blocks)
     )
     towers, own = split(tensors, levels)
-    _fill(encoder, towers, ensemble, path)
-    return _renewed(encoder, f"{encoder.name} with the weights of {path.name}"), config, own
+    encoder = fill(
+        encoder, towers, path, kept=_KEPT, share=ensemble or 1.0, beside="TC-CLIP's parts"
+    )
+    return encoder, config, own
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], JsonDict]:
@@ -62,15 +64,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], JsonDict]:
     Raises:
         ModelError: no such file, not a checkpoint, or one that holds more than data.
     """
-    if not path.is_file():
-        raise ModelError(f"there is no checkpoint {str(path)!r}; check the path")
-    found: JsonDict = {}
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        stored: dict[str, Any] = load_file(path)
-    else:
-        stored, found = load_inert(path)
+    stored, found = load_inert(path)
     model = stored.get("model", stored)
     if not isinstance(model, dict):
         raise ModelError(f"entry 'model' of {path} is no dict of tensors; it is no TC-CLIP file")
@@ -126,47 +120,6 @@ def _image_name(
         packed.setdefault(f"visual.{block}.attn.in_proj_{kind}", {})[_PARTS[part]] = tensor
     else:
         towers[f"visual.{name}"] = tensor
-
-
-@torch.no_grad()
-def _fill(encoder: TorchEncoder, towers: dict[str, Tensor], weight: float, path: Path) -> None:
-    """Put the fine-tuned weights into the base, all but its token embedding."""
-    parameters = dict(encoder.towers.model.named_parameters())
-    expected = set(parameters) - {"token_embedding.weight"}
-    for name in sorted(expected ^ towers.keys()):
-        what = "lacks" if name in expected else "has, beside a CLIP and TC-CLIP's parts,"
-        raise ModelError(f"{path} {what} {name!r}; give the CLIP it was trained from as base=...")
-    weight = weight or 1.0
-    for name, tensor in towers.items():
-        target = parameters[name]
-        if target.shape != tensor.shape:
-            raise ModelError(
-                f"{name!r} of {path} is {tuple(tensor.shape)}, of its base {encoder.name} "
-                f"{tuple(target.shape)}; give the CLIP it was trained from as base=..."
-            )
-        target.copy_(
-            tensor.to(target) if weight == 1 else torch.lerp(target, tensor.to(target), weight)
-        )
-
-
-def _renewed(encoder: TorchEncoder, name: str) -> TorchEncoder:
-    """The encoder with the numbers (scale, fingerprint) of its new weights."""
-    return TorchEncoder(encoder.towers, name, n_frames=encoder.n_frames)
-
-
-def _names(encoder: TorchEncoder) -> set[str]:
-    return set(encoder.towers.model.state_dict())
-
-
-def _default_base(path: Path, tensors: dict[str, Tensor]) -> str:
-    shape = tensors["image_encoder.conv1.weight"].shape
-    arch = _BASES.get((shape[0], shape[-1]))
-    if arch is None:
-        raise ModelError(
-            f"{path} is a ViT of width {shape[0]} with {shape[-1]} pixel patches, which OpenAI "
-            "never released; give the CLIP it was trained from as base=openclip:..."
-        )
-    return f"openclip:{arch}-quickgelu/openai"
 
 
 def _config(path: Path, tensors: dict[str, Tensor], found: JsonDict) -> TcClipConfig:

@@ -120,7 +120,8 @@ class VisionView:
 
     Attributes:
         blocks: The transformer blocks, first to last.
-        embed: Images (N, 3, height, width) to tokens (N, L, D), class token first, normed.
+        stem: Images (N, 3, height, width) to tokens (N, L, D) with positions, class token first.
+        ln_pre: Norm of these tokens.
         ln_post: Norm of the output tokens.
         project: (..., D) to (..., E).
         width: D.
@@ -128,11 +129,16 @@ class VisionView:
     """
 
     blocks: tuple[BlockView, ...]
-    embed: Callable[[Tensor], Tensor]
+    stem: Callable[[Tensor], Tensor]
+    ln_pre: nn.Module
     ln_post: nn.Module
     project: Callable[[Tensor], Tensor]
     width: int
     n_patches: int
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (N, 3, height, width) to the tokens (N, L, D) of the first block."""
+        return self.ln_pre(self.stem(images))
 
     def joint(self, tokens: Tensor) -> Tensor:
         """Tokens of the last block to the joint space: (..., D) to (..., E)."""

@@ -22,7 +22,8 @@ def vision_view(model: Any) -> VisionView:
     tower = model.vision_model
     return VisionView(
         blocks=_blocks(tower.encoder.layers, tower.config),
-        embed=lambda images: tower.pre_layrnorm(tower.embeddings(images)),
+        stem=tower.embeddings,
+        ln_pre=tower.pre_layrnorm,
         ln_post=tower.post_layernorm,
         project=model.visual_projection,
         width=tower.config.hidden_size,

@@ -26,7 +26,8 @@ def vision_view(model: nn.Module) -> VisionView:
         raise _no_view("its image tower has no class token that is read out")
     return VisionView(
         blocks=_blocks(tower.transformer.resblocks),
-        embed=_embed(tower),
+        stem=_stem(tower),
+        ln_pre=tower.ln_pre,
         ln_post=tower.ln_post,
         project=_project(tower, "proj"),
         width=tower.transformer.width,
@@ -104,14 +105,13 @@ def _project(tower: Any, name: str) -> Callable[[Tensor], Tensor]:
     return project
 
 
-def _embed(tower: VisionTransformer) -> Callable[[Tensor], Tensor]:
-    def embed(images: Tensor) -> Tensor:
+def _stem(tower: VisionTransformer) -> Callable[[Tensor], Tensor]:
+    def stem(images: Tensor) -> Tensor:
         patches = tower.conv1(images).flatten(2).transpose(1, 2)
         first = tower.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
-        tokens = torch.cat([first, patches], dim=1) + tower.positional_embedding.to(patches.dtype)
-        return tower.ln_pre(tokens)
+        return torch.cat([first, patches], dim=1) + tower.positional_embedding.to(patches.dtype)
 
-    return embed
+    return stem
 
 
 def _no_view(why: str) -> ModelError:
