@@ -41,10 +41,15 @@ class TrainingOutput:
         logits: (N, C), scaled similarity of clips and labels.
         losses: Scalars with gradients by name; ``total`` is what is minimised, the others are its
             terms, to be watched.
+        frames: (N, T, D) features of the frames, not normalised, where the method has any; a
+            method that wraps another one (distillation) reads them.
+        classes: (C, D) vectors of the labels, or (N, C, D) as each clip sees them; likewise.
     """
 
     logits: Tensor
     losses: Mapping[str, Tensor]
+    frames: Tensor | None = None
+    classes: Tensor | None = None
 
 
 class Trainable(ABC):
@@ -102,6 +107,18 @@ class Adapter(Encoder):
         Raises:
             ModelError: the encoder does not offer what the adapter needs.
         """
+
+    @classmethod
+    def from_spec(cls, argument: str) -> Adapter:
+        """Load a checkpoint of the method's original; ``argument`` is what follows ``NAME:``.
+
+        Raises:
+            ModelError: it has none; the message says what to do.
+        """
+        raise ModelError(
+            f"{argument!r} cannot be read: this adapter has no checkpoints of an original; train "
+            "it, save the model, and load the model folder"
+        )
 
     @property
     @abstractmethod
