@@ -42,11 +42,13 @@ class ClassStrings:
         ids: (P, C, L) token ids.
         every: How many of the last strings every step reads.
         rows: The strings that were drawn; None before.
+        vectors: (P, C, E) unit vectors of the strings, where a frozen tower reads them.
     """
 
     ids: Tensor
     every: int = 0
     rows: tuple[int, ...] | None = None
+    vectors: Tensor | None = None
 
     @classmethod
     def of(
