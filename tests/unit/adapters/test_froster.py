@@ -79,6 +79,11 @@ def network(model: Any, config: TunedConfig) -> TunedNetwork:
     return TunedNetwork(vision, text, mixers, lambda: model.logit_scale)
 
 
+def student(adapter: Froster) -> Tuned:
+    assert isinstance(adapter.student, Tuned)
+    return adapter.student
+
+
 # The student
 
 
@@ -277,11 +282,13 @@ def test_training_lowers_the_loss_and_leaves_the_teacher(
     encoder = request.getfixturevalue("encoder" if name == "openclip" else "hf")
     before = weights_hash(encoder.towers.model)
     adapter = Froster.attach(encoder, {"student_settings": {"prompts": "plain"}})
-    optimiser = torch.optim.AdamW([p for _, p in adapter.trainable()], lr=5e-3)
+    with torch.no_grad():  # a scale as after pre-training; a random start has about 1
+        student(adapter).network.log_scale().fill_(3.0)
+    optimiser = torch.optim.AdamW([p for _, p in adapter.trainable()], lr=3e-4)
     classes = adapter.training_classes(LABELS)
     kept = classes.teacher.clone()
     totals: list[float] = []
-    for _ in range(15):
+    for _ in range(20):
         loss = adapter.training_step(batch(), classes).losses["total"]
         loss.backward()
         optimiser.step()
