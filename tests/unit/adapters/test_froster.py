@@ -314,6 +314,17 @@ def test_bfloat16_autocast(encoder: TorchEncoder) -> None:
     assert rough.losses["total"].item() == pytest.approx(exact.losses["total"].item(), rel=0.05)
 
 
+@pytest.mark.parametrize("student", ["tuned", "lora"])
+def test_bfloat16_weights(encoder: TorchEncoder, student: str) -> None:
+    rough = load_encoder(f"{encoder.name}?precision=bfloat16")
+    adapter = Froster.attach(rough, {"student": student, "distance": "l2"})
+    named = adapter.trainable()
+    out = adapter.training_step(batch(), adapter.training_classes(LABELS))
+    out.losses["total"].backward()
+    assert all(loss.dtype == torch.float32 for loss in out.losses.values())
+    assert all(p.grad is None or p.grad.isfinite().all() for _, p in named)
+
+
 # Students
 
 
@@ -481,6 +492,10 @@ def test_wrong_files_and_options(base: Path, tmp_path: Path) -> None:
         load_adapter(spec({**state, "model.visual.extra": torch.ones(2)}))
     with pytest.raises(ModelError, match=r"'ln_final\.bias' of .* is \(3,\)"):
         load_adapter(spec({**state, "model.ln_final.bias": torch.ones(3)}))
+    plug_in = golden.plug_in("aim")
+    plug_in.pop("model.visual.transformer.resblocks.1.s_adapter.adapter.0.bias")
+    with pytest.raises(ModelError, match=r"lacks 'student\.mixers\.1\.space\.down\.bias'"):
+        load_adapter(spec(state | plug_in))
     with pytest.raises(ModelError, match="width 64 with 16 pixel patches"):
         load_adapter(spec(state).partition("?")[0])
     with pytest.raises(ModelError, match="between 0 and 1"):

@@ -17,14 +17,18 @@ from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.encoders.towers.model import weights_hash
 from vlar.errors import ModelError, UnknownNameError
 
+KINDS = ["openclip", "openclip siglip", "hf clip", "hf siglip", "hf siglip2"]
 TEXTS = ["a photo of the cat", "the dog"]
 
 
-@pytest.fixture(scope="module", params=["openclip", "hf clip", "hf siglip", "hf siglip2"])
+@pytest.fixture(scope="module", params=KINDS)
 def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp(request.param.replace(" ", "-"))
-    if request.param == "openclip":
-        models.save_openclip(folder, models.openclip_config(quick_gelu=True))
+    if request.param.startswith("openclip"):
+        config, siglip = models.openclip_config(quick_gelu=True), request.param.endswith("siglip")
+        if siglip:  # its text tower shows no blocks
+            config["text_cfg"] |= {"no_causal_mask": True, "pool_type": "last"}
+        models.save_openclip(folder, config, custom=siglip)
         return load_encoder(f"openclip:{folder}")
     if request.param == "hf clip":
         models.save_clip(folder)

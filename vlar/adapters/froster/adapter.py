@@ -17,7 +17,7 @@ from vlar.adapters.base import (
     conditions_text,
     require_blocks,
 )
-from vlar.adapters.class_text import FROSTER, ClassStrings, mean_vector, unit_vectors
+from vlar.adapters.class_text import ClassStrings, mean_vector, unit_vectors
 from vlar.adapters.froster.config import FrosterConfig
 from vlar.encoders.base import Encoder
 from vlar.encoders.conditioned import ConditionedText, EncodedWindows
@@ -69,8 +69,7 @@ class Froster(Adapter, Trainable):
         student: Adapter = part.attach(encoder, config.student_settings or None)
         self.student, self._trained = student, _trainable(student, config.student)
         self.projectors = Projectors(encoder.dim, config.alpha)
-        towers = encoder.towers
-        self.projectors.to(towers.device, towers.dtype).requires_grad_(False)
+        self.projectors.to(encoder.towers.device).requires_grad_(False)  # always in float32
         self.dim, self.frame_dim, self.n_frames = student.dim, student.frame_dim, student.n_frames
         self.max_tokens, self.templates = student.max_tokens, student.templates
         self.preprocess, self.licence = student.preprocess, student.licence
@@ -111,8 +110,8 @@ class Froster(Adapter, Trainable):
         encoder, settings, state = load(argument)
         adapter = cls.attach(encoder, settings)
         adapter.name = f"froster:{argument}"
-        own = adapter.module.state_dict()
-        adapter.load_state_dict({**own, **state})
+        fresh = adapter.projectors.state_dict(prefix="projectors.")  # the file may lack them
+        adapter.load_state_dict({**fresh, **state})
         return adapter
 
     @property
@@ -159,7 +158,9 @@ class Froster(Adapter, Trainable):
         student = self._trained.training_classes(labels)
         strings = student
         if not isinstance(strings, ClassStrings):
-            strings = ClassStrings.of(labels, FROSTER, self._teacher.token_ids)
+            # What the student makes of a label, TC-CLIP's prompt for example, the teacher reads.
+            token_ids = getattr(self.student, "token_ids", self._teacher.token_ids)
+            strings = ClassStrings.of(labels, self.student.templates, token_ids)
         return FrosterClasses(student, self.teacher_vectors(strings))
 
     def teacher_vectors(self, strings: ClassStrings) -> Tensor:
@@ -188,8 +189,10 @@ class Froster(Adapter, Trainable):
                 f"adapter {self.config.student!r} gives no features of frames and labels in "
                 "training, which FROSTER compares; use for example student = 'tuned'"
             )
+        towers = self._teacher.towers
         with torch.no_grad():
-            frames = self._teacher.towers.image(batch.inputs.flatten(0, 1))
+            pixels = batch.inputs.to(towers.device, towers.dtype)
+            frames = towers.image(pixels.flatten(0, 1))
             frames = F.normalize(frames.float(), dim=-1).view(out.frames.shape)
         kind = self.config.distance
         vision = distance(self.projectors.vision, out.frames, frames, kind)

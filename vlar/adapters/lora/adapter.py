@@ -130,13 +130,14 @@ class Lora(Adapter, Trainable):
         from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
         self.changed.train(torch.is_grad_enabled())
-        shape = batch.inputs.shape[:2]
-        frames = self.changed.image(batch.inputs.flatten(0, 1)).unflatten(0, shape)
+        towers = self._base.towers
+        pixels = batch.inputs.to(towers.device, towers.dtype)
+        frames = self.changed.image(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
         vectors = self._vectors(classes)
         with torch.autocast(frames.device.type, enabled=False):
             video = F.normalize(frames.float().mean(dim=1), dim=-1)
-            logits = self._base.towers.log_scale().float().exp() * video @ vectors.t()
-        loss = F.cross_entropy(logits, batch.targets)
+            logits = towers.log_scale().float().exp() * video @ vectors.t()
+        loss = F.cross_entropy(logits, batch.targets.to(logits))
         return TrainingOutput(logits, {"total": loss, "ce": loss}, frames, vectors)
 
     def _vectors(self, classes: ClassStrings) -> Tensor:

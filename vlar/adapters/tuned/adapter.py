@@ -144,10 +144,11 @@ class Tuned(Adapter, Trainable):
         """Cross entropy; one string of each class is drawn beside the bare text."""
         from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-        frames = self.network.frames(batch.inputs)
+        towers = self._inner.towers
+        frames = self.network.frames(batch.inputs.to(towers.device, towers.dtype))
         vectors = self.network.classes(classes.drawn().chosen)
         logits = self.network.logits(frames, vectors)
-        loss = F.cross_entropy(logits, batch.targets)
+        loss = F.cross_entropy(logits, batch.targets.to(logits))
         return TrainingOutput(logits, {"total": loss, "ce": loss}, frames, vectors)
 
 
