@@ -231,6 +231,18 @@ def test_all_of_the_student_and_the_projectors_are_trained(encoder: TorchEncoder
     assert sum(p.numel() for p in named.values()) == model + 4 * encoder.dim**2
 
 
+def test_a_state_that_went_through_a_file(encoder: TorchEncoder, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    adapter = Froster.attach(encoder)
+    # A number comes back with one axis: that is what numpy makes of it when it asks for rows.
+    arrays = {name: np.ascontiguousarray(array) for name, array in adapter.state_dict().items()}
+    save_file(arrays, tmp_path / "adapter.safetensors")
+    again = Froster.attach(encoder, adapter.settings)
+    again.load_state_dict(load_file(tmp_path / "adapter.safetensors"))
+    assert again.fingerprint == adapter.fingerprint
+
+
 # Distillation
 
 
