@@ -108,6 +108,18 @@ class Adapter(Encoder):
             ModelError: the encoder does not offer what the adapter needs.
         """
 
+    @classmethod
+    def from_spec(cls, argument: str) -> Adapter:
+        """Load a checkpoint of the method's original; ``argument`` is what follows ``NAME:``.
+
+        Raises:
+            ModelError: it has none; the message says what to do.
+        """
+        raise ModelError(
+            f"{argument!r} cannot be read: this adapter has no checkpoints of an original; train "
+            "it, save the model, and load the model folder"
+        )
+
     @property
     @abstractmethod
     def settings(self) -> JsonDict:
@@ -137,6 +149,8 @@ class Adapter(Encoder):
             raise ModelError(f"the saved adapter {known} {name!r}; it is of other settings")
         tensors = {name: torch.as_tensor(value) for name, value in state.items()}
         for name, tensor in tensors.items():
+            if own[name].ndim == 0 and tensor.numel() == 1:  # some writers give a number an axis
+                tensors[name] = tensor = tensor.reshape(())
             if tensor.shape != own[name].shape:
                 raise ModelError(
                     f"the saved adapter's {name!r} is {tuple(tensor.shape)}, this one's "

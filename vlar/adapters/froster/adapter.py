@@ -1,0 +1,234 @@
+"""FROSTER behind the encoder contract: ``froster:FILE``, or wrapped around another adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from vlar import registry
+from vlar.adapters.base import (
+    Adapter,
+    Trainable,
+    TrainingBatch,
+    TrainingOutput,
+    conditions_text,
+    require_blocks,
+)
+from vlar.adapters.class_text import ClassStrings, mean_vector, unit_vectors
+from vlar.adapters.froster.config import FrosterConfig
+from vlar.encoders.base import Encoder
+from vlar.encoders.conditioned import ConditionedText, EncodedWindows
+from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.errors import ModelError
+from vlar.types import Float32, JsonDict, UInt8
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_STRINGS = 256  # strings the teacher reads at a time
+
+
+@dataclass(frozen=True)
+class FrosterClasses:
+    """C labels as student and teacher see them.
+
+    Attributes:
+        student: From the student's ``training_classes``.
+        teacher: (P, C, D) unit vectors of the strings, made once; the teacher never changes.
+    """
+
+    student: Any
+    teacher: Tensor
+
+
+@registry.register("adapter", "froster")
+class Froster(Adapter, Trainable):
+    """A student trained on video while a frozen, frame-wise teacher holds its features near.
+
+    After training it is the student: teacher and projectors are not used.
+
+    Attributes:
+        encoder: The teacher.
+        student: The adapter that is trained, on the same encoder.
+        config: The settings.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("vit_blocks",)
+    student: Adapter
+    config: FrosterConfig
+
+    def __init__(self, encoder: TorchEncoder, config: FrosterConfig, name: str = "froster") -> None:
+        """Use ``attach`` or ``from_spec``, which chooses the class that suits the student."""
+        from vlar.adapters.froster.distillation import Projectors
+
+        self.encoder, self.config, self.name = encoder, config, name
+        part = registry.get("adapter", config.student)
+        student: Adapter = part.attach(encoder, config.student_settings or None)
+        self.student, self._trained = student, _trainable(student, config.student)
+        self.projectors = Projectors(encoder.dim, config.alpha)
+        self.projectors.to(encoder.towers.device).requires_grad_(False)  # always in float32
+        self.dim, self.frame_dim, self.n_frames = student.dim, student.frame_dim, student.n_frames
+        self.max_tokens, self.templates = student.max_tokens, student.templates
+        self.preprocess, self.licence = student.preprocess, student.licence
+        self.frame_blocks, self.blocks = student.frame_blocks, student.blocks
+        self.refresh()
+
+    @classmethod
+    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Froster:
+        """A student at its start, beside the encoder as its teacher.
+
+        Raises:
+            UnknownNameError: no adapter is called like the student.
+            ModelError: the encoder has no towers of torch, or the student cannot work on it.
+        """
+        config = FrosterConfig.from_dict(settings or {})
+        kind = Froster
+        if issubclass(registry.get("adapter", config.student), ConditionedText):
+            kind = ConditionedFroster
+        return kind(require_blocks(encoder, "froster"), config)
+
+    @classmethod
+    def from_spec(cls, argument: str) -> Froster:
+        """Load a checkpoint of the original.
+
+        Args:
+            argument: ``FILE``. Options follow a ``?``: ``base=openclip:...`` is the CLIP it was
+                trained from (default: the teacher in the file, else OpenAI's of the same shape),
+                ``ensemble=0.7`` the weight of the fine-tuned against the base weights,
+                ``radius=1`` the neighbours a frame sees (the file does not say),
+                ``distance=l2|cosine`` and ``prompts=froster|NAME`` as in the settings.
+
+        Raises:
+            ModelError: the file is no such checkpoint, holds other things than data, or does not
+                fit the base.
+        """
+        from vlar.adapters.froster.checkpoint import load
+
+        encoder, settings, state = load(argument)
+        adapter = cls.attach(encoder, settings)
+        adapter.name = f"froster:{argument}"
+        fresh = adapter.projectors.state_dict(prefix="projectors.")  # the file may lack them
+        adapter.load_state_dict({**fresh, **state})
+        return adapter
+
+    @property
+    def settings(self) -> JsonDict:
+        """The configuration, the student's in full."""
+        return {**self.config.to_dict(), "student_settings": self.student.settings}
+
+    @property
+    def module(self) -> nn.Module:
+        """The student's parameters and the projectors."""
+        from torch import nn
+
+        return nn.ModuleDict({"student": self.student.module, "projectors": self.projectors})
+
+    def refresh(self) -> None:
+        """Refresh the student; a vector is its own, so is the fingerprint."""
+        self.student.refresh()
+        self.logit_scale, self.fingerprint = self.student.logit_scale, self.student.fingerprint
+
+    def encode_frames(self, frames: UInt8) -> Float32:
+        """As the student."""
+        return self.student.encode_frames(frames)
+
+    def pool(self, features: Float32) -> Float32:
+        """As the student."""
+        return self.student.pool(features)
+
+    def encode_text(self, texts: Sequence[str]) -> Float32:
+        """As the student."""
+        return self.student.encode_text(texts)
+
+    def count_tokens(self, text: str) -> int:
+        """As the student."""
+        return self.student.count_tokens(text)
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        """The student's parameters and those of the projectors."""
+        named = [(f"student.{name}", p) for name, p in self._trained.trainable()]
+        self.projectors.requires_grad_(True)
+        return named + [(f"projectors.{name}", p) for name, p in self.projectors.named_parameters()]
+
+    def training_classes(self, labels: Sequence[str]) -> FrosterClasses:
+        """The student's classes, and the teacher's vectors of the strings the student reads."""
+        student = self._trained.training_classes(labels)
+        strings = student
+        if not isinstance(strings, ClassStrings):
+            # What the student makes of a label, TC-CLIP's prompt for example, the teacher reads.
+            token_ids = getattr(self.student, "token_ids", self._teacher.token_ids)
+            strings = ClassStrings.of(labels, self.student.templates, token_ids)
+        return FrosterClasses(student, self.teacher_vectors(strings))
+
+    def teacher_vectors(self, strings: ClassStrings) -> Tensor:
+        """Each string as the teacher sees it: (P, C, D) of unit length."""
+        import torch
+
+        with torch.no_grad():
+            step = max(1, _STRINGS // max(1, strings.ids.shape[1]))
+            parts = [unit_vectors(self._teacher.towers.text, p) for p in strings.ids.split(step)]
+            return torch.cat(parts)
+
+    def training_step(self, batch: TrainingBatch, classes: FrosterClasses) -> TrainingOutput:
+        """The student's step, and how far its frames and classes are from the teacher's."""
+        import torch
+        from torch.nn import functional as F  # noqa: N812 - the name everybody uses
+
+        from vlar.adapters.froster.distillation import distance
+
+        student, strings = classes.student, classes.teacher
+        if isinstance(student, ClassStrings):
+            student = student.drawn()
+            strings = strings[list(student.rows or ())]
+        out = self._trained.training_step(batch, student)
+        if out.frames is None or out.classes is None:
+            raise ModelError(
+                f"adapter {self.config.student!r} gives no features of frames and labels in "
+                "training, which FROSTER compares; use for example student = 'tuned'"
+            )
+        towers = self._teacher.towers
+        with torch.no_grad():
+            pixels = batch.inputs.to(towers.device, towers.dtype)
+            frames = towers.image(pixels.flatten(0, 1))
+            frames = F.normalize(frames.float(), dim=-1).view(out.frames.shape)
+        kind = self.config.distance
+        vision = distance(self.projectors.vision, out.frames, frames, kind)
+        text = distance(self.projectors.text, out.classes, mean_vector(strings), kind)
+        total = out.losses["total"] + self.config.weight * (vision + text)
+        terms = {"total": total, "distill_vision": vision, "distill_text": text}
+        return TrainingOutput(out.logits, {**out.losses, **terms}, out.frames, out.classes)
+
+    @property
+    def _teacher(self) -> TorchEncoder:
+        assert isinstance(self.encoder, TorchEncoder)
+        return self.encoder
+
+
+def _trainable(student: Adapter, name: str) -> Trainable:
+    if isinstance(student, Trainable) and student.reads == "pixels":
+        return student
+    raise ModelError(
+        f"FROSTER cannot train adapter {name!r}: it is no trainable adapter that reads pixels; use "
+        "for example student = 'tuned'"
+    )
+
+
+class ConditionedFroster(Froster, ConditionedText):
+    """FROSTER around a student whose text depends on the video."""
+
+    @property
+    def _conditioned(self) -> ConditionedText:
+        student = conditions_text(self.student)
+        assert student is not None
+        return student
+
+    def encode_windows(self, frames: UInt8) -> EncodedWindows:
+        """As the student."""
+        return self._conditioned.encode_windows(frames)
+
+    def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
+        """As the student."""
+        return self._conditioned.conditioned_text(texts, context)
