@@ -14,8 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlar.adapters.tc_clip.pickles import load_inert
-from vlar.encoders.base import load_encoder
+from vlar.adapters.originals.weights import (
+    check_fits,
+    fill,
+    open_base,
+    open_file,
+    openai_architecture,
+)
 from vlar.encoders.spec import split_options
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
@@ -43,7 +48,7 @@ _TELL = {
     "message_": "cross-frame",
 }  # fmt: skip
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
-_BASES = {(768, 16): "ViT-B-16", (768, 32): "ViT-B-32", (1024, 14): "ViT-L-14"}
+_BESIDE = "FROSTER's parts"
 
 
 def load(argument: str) -> tuple[TorchEncoder, JsonDict, dict[str, Tensor]]:
@@ -62,7 +67,7 @@ def load(argument: str) -> tuple[TorchEncoder, JsonDict, dict[str, Tensor]]:
     student, teacher, own = split(tensors)
     encoder = _open_base(path, options.get("base"), student, teacher)
     base = dict(encoder.towers.model.named_parameters())
-    _check(path, base, student)
+    check_fits(path, encoder, base, student, beside=_BESIDE)
     with torch.no_grad():
         for name, tensor in student.items():
             new = tensor.to(base[name])
@@ -80,18 +85,7 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: no such file, not a checkpoint, or one that holds more than data.
     """
-    if not path.is_file():
-        raise ModelError(f"there is no checkpoint {str(path)!r}; check the path")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            stored: Mapping[str, Any] = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{path} is no readable checkpoint: {error}") from error
-    else:
-        stored = load_inert(path)[0]
+    stored: Mapping[str, Any] = open_file(path)
     for entry in _ENTRIES:
         inner = stored.get(entry)
         if isinstance(inner, Mapping):
@@ -157,44 +151,12 @@ def _open_base(
     path: Path, base: str | None, student: dict[str, Tensor], teacher: dict[str, Tensor]
 ) -> TorchEncoder:
     """The teacher: the one in the file, else the base itself."""
-    spec = base or _default_base(path, student["visual.conv1.weight"], bool(teacher))
-    encoder = load_encoder(spec)
-    if not isinstance(encoder, TorchEncoder):
-        raise ModelError(f"base {spec!r} is no CLIP of open_clip; use base=openclip:...")
-    if not teacher:
-        return encoder
-    parameters = dict(encoder.towers.model.named_parameters())
-    _check(path, parameters, teacher)
-    with torch.no_grad():
-        for name, tensor in teacher.items():
-            parameters[name].copy_(tensor)
-    return TorchEncoder(
-        encoder.towers, f"{encoder.name} with the teacher of {path.name}", n_frames=encoder.n_frames
-    )
-
-
-def _default_base(path: Path, patches: Tensor, with_teacher: bool) -> str:
-    arch = _BASES.get((patches.shape[0], patches.shape[-1]))
-    if arch is None:
-        raise ModelError(
-            f"{path} is a ViT of width {patches.shape[0]} with {patches.shape[-1]} pixel patches, "
-            "which OpenAI never released; give the CLIP it was trained from as base=openclip:..."
-        )
-    tag = "?random_init=true" if with_teacher else "/openai"  # all of it is then overwritten
-    return f"openclip:{arch}-quickgelu{tag}"
-
-
-def _check(path: Path, base: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not exactly those of the base."""
-    for name in sorted(base.keys() ^ weights.keys()):
-        what = "lacks" if name in base else "has, beside a CLIP and FROSTER's parts,"
-        raise ModelError(f"{path} {what} {name!r}; give the CLIP it was trained from as base=...")
-    for name, tensor in weights.items():
-        if tensor.shape != base[name].shape:
-            raise ModelError(
-                f"{name!r} of {path} is {tuple(tensor.shape)}, of its base "
-                f"{tuple(base[name].shape)}; give the CLIP it was trained from as base=..."
-            )
+    if base is None:
+        arch = openai_architecture(path, student["visual.conv1.weight"])
+        tag = "?random_init=true" if teacher else "/openai"  # all of it is then overwritten
+        base = f"openclip:{arch}{tag}"
+    encoder = open_base(base)
+    return fill(encoder, teacher, path, beside=_BESIDE) if teacher else encoder
 
 
 def _number(options: Mapping[str, str], name: str, kind: Any, default: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,37 @@ def open_base(spec: str) -> TorchEncoder:
     return encoder
 
 
+def check_fits(
+    path: Path,
+    base: TorchEncoder,
+    expected: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    *,
+    beside: str,
+) -> None:
+    """Refuse weights that are not exactly those expected.
+
+    Args:
+        path: The checkpoint, for messages.
+        base: The encoder they go into, for messages.
+        expected: Parameters by name.
+        weights: What the checkpoint has for them.
+        beside: What else the file may hold, for messages.
+
+    Raises:
+        ModelError: names or shapes differ; the message names the first.
+    """
+    for name in sorted(expected.keys() ^ weights.keys()):
+        what = "lacks" if name in expected else f"has, beside a CLIP and {beside},"
+        raise ModelError(f"{path} {what} {name!r}; give the CLIP it was trained from as base=...")
+    for name, tensor in weights.items():
+        if expected[name].shape != tensor.shape:
+            raise ModelError(
+                f"{name!r} of {path} is {tuple(tensor.shape)}, of its base {base.name} "
+                f"{tuple(expected[name].shape)}; give the CLIP it was trained from as base=..."
+            )
+
+
 @torch.no_grad()
 def fill(
     encoder: TorchEncoder,
@@ -95,17 +126,10 @@ def fill(
         ModelError: names or shapes differ; the message names the first.
     """
     parameters = dict(encoder.towers.model.named_parameters())
-    expected = set(parameters) - set(kept)
-    for name in sorted(expected ^ weights.keys()):
-        what = "lacks" if name in expected else f"has, beside a CLIP and {beside},"
-        raise ModelError(f"{path} {what} {name!r}; give the CLIP it was trained from as base=...")
+    expected = {name: p for name, p in parameters.items() if name not in kept}
+    check_fits(path, encoder, expected, weights, beside=beside)
     for name, tensor in weights.items():
         target = parameters[name]
-        if target.shape != tensor.shape:
-            raise ModelError(
-                f"{name!r} of {path} is {tuple(tensor.shape)}, of its base {encoder.name} "
-                f"{tuple(target.shape)}; give the CLIP it was trained from as base=..."
-            )
         new = tensor.to(target)
         target.copy_(new if share == 1 else torch.lerp(target, new, share))
     name = f"{encoder.name} with the weights of {path.name}"
