@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-_SPAN = re.compile(r"(?P<value>\d+(\.\d+)?(e[+-]?\d+)?|\.\d+)\s*(?P<unit>[^\W\d_]*)", re.IGNORECASE)
+_SPAN = re.compile(r"(?P<value>\d+(\.\d+)?|\.\d+)\s*(?P<unit>[^\W\d_]*)", re.IGNORECASE)
 _IN_SECONDS = {
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
     **dict.fromkeys(("", "s", "sec", "second", "seconds"), 1.0),

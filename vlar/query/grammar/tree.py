@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 
 from vlar.types import Window
 
@@ -121,6 +122,11 @@ def parts_of(node: Node) -> tuple[Node, ...]:
     return ()
 
 
+def has_sequence(node: Node) -> bool:
+    """Whether a THEN stands in a tree: its answers are spans, not windows."""
+    return isinstance(node, Then) or any(has_sequence(part) for part in parts_of(node))
+
+
 def show(node: Node) -> str:
     r"""The query of a tree.
 
@@ -169,5 +175,5 @@ def quoted(text: str) -> str:
 
 
 def number(value: float) -> str:
-    """The shortest text that reads as the same number."""
-    return repr(value).removesuffix(".0")
+    """The shortest text without an exponent that reads as the same number."""
+    return f"{Decimal(repr(value)):f}".removesuffix(".0")

@@ -1,0 +1,212 @@
+"""Runs a query with operators: every window compared, evaluated, merged, ranked.
+
+``score`` is the probability of the whole query (``vlar.query.evaluate``). Windows that answer
+together are merged as for a plain phrase (``vlar.query.merge``); a span of a THEN grows backwards by
+what its first part is worth and onwards by its last. Memory: 40 bytes a window and 8 for each phrase
+beside one batch of vectors, so a million windows need about 60 MB.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlar.index.manifest import Manifest
+from vlar.index.protocol import LibraryModel
+from vlar.index.store import Store
+from vlar.query.boundary import refined
+from vlar.query.compare import Compared, compare, encoded
+from vlar.query.evaluate import Evaluator, Spans, Windows
+from vlar.query.grammar import Like, leaves, show
+from vlar.query.grammar.tree import Leaf
+from vlar.query.merge import Match, merge, same_scale
+from vlar.query.plan import Plan
+from vlar.query.report import BEST_SHOWN, BestWindow, PhraseReport, QueryReport, Tell
+from vlar.query.where import path_matches, select
+from vlar.types import Hit, HitPart
+
+_LEAST = 1e-9  # what is worth less is no answer at all: outside of IN, or no such sequence
+
+
+def compose(
+    plan: Plan,
+    store: Store,
+    manifest: Manifest,
+    model: LibraryModel,
+    report: Tell | None = None,
+) -> list[Hit]:
+    """The best spans of a library, best first; ``report`` is told how they were found.
+
+    Use inside ``store.snapshot()``.
+
+    Raises:
+        QueryError: the filter has an unknown key.
+        DecodeError: the clip of a LIKE cannot be read.
+    """
+    begin = time.process_time()
+    queries = encoded(leaves(plan.tree), model)
+    known = time.process_time()
+    compared = compare(store, manifest, model, queries, _videos(plan, store))
+    seen = time.process_time()
+    evaluator = Evaluator(compared.windows, compared.probability, compared.matching)
+    spans = evaluator.spans(plan.tree)
+    found = _ranked(spans, compared)
+    hits = _hits(plan, store, compared, evaluator, found)
+    ended = time.process_time()
+    cost = {"encode": known - begin, "compare": seen - known, "evaluate": ended - seen}
+    best = float(found.value[0]) if len(found) else None
+    if report is not None:
+        report(_report(plan, compared, best, cost))
+    return hits
+
+
+def _videos(plan: Plan, store: Store) -> set[int] | None:
+    videos = select(store, plan.where)
+    for pattern in plan.scopes:
+        meant = {i for i, path in store.paths().items() if path_matches(path, pattern)}
+        videos = meant if videos is None else videos & meant
+    return videos
+
+
+def _ranked(spans: Spans, compared: Compared) -> Spans:
+    """Best first; equal ones by path and time, in every run."""
+    some = np.flatnonzero(spans.value > _LEAST)
+    spans = spans.take(some)
+    by_path = {video: place for place, (video, _) in enumerate(
+        sorted(compared.paths.items(), key=lambda item: item[1])
+    )}  # fmt: skip
+    places = np.array([by_path[video] for video in spans.video_ids.tolist()], np.int64)
+    # Rounded for the order only, as for a plain phrase.
+    return spans.take(np.lexsort((spans.start_s, places, -np.round(spans.value, 9))))
+
+
+def _hits(
+    plan: Plan, store: Store, compared: Compared, evaluator: Evaluator, ranked: Spans
+) -> list[Hit]:
+    enough = int((ranked.value >= plan.min_probability).sum())
+    rows = (_match(ranked, at) for at in range(enough))
+    walk = _Walk(compared.windows, evaluator, ranked)
+    merged = merge(rows, walk.neighbours, plan.k)
+    tags = store.tags([span.video_id for span in merged])
+    hits: list[Hit] = []
+    for place, span in enumerate(walk.refined(span) for span in merged):
+        parts = _parts(compared, ranked, span.row_id)
+        hits.append(
+            Hit(
+                rank=place + 1,
+                path=compared.paths[span.video_id],
+                start_s=span.start_s,
+                end_s=span.end_s,
+                score=span.probability,
+                probability=span.probability,
+                similarity=float(np.mean([part.similarity for part in parts])),
+                tags=tags.get(span.video_id, {}),
+                parts=parts,
+            )
+        )
+    return hits
+
+
+def _match(spans: Spans, at: int) -> Match:
+    value = float(spans.value[at])
+    start_s, end_s = float(spans.start_s[at]), float(spans.end_s[at])
+    return Match(at, int(spans.video_ids[at]), start_s, end_s, value, value)
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """From the windows at the two ends of a span outwards, over windows of their length."""
+
+    windows: Windows
+    evaluator: Evaluator
+    spans: Spans
+
+    def neighbours(self, span: Match, later: bool) -> Iterator[Match]:
+        """What each next window is worth beside a span: in proportion to the one at its end."""
+        edge = self._edge(span, later)
+        at = int((self.spans.last if later else self.spans.first)[span.row_id])
+        which = (self.spans.end_curve if later else self.spans.begin_curve)[span.row_id]
+        curve = self.evaluator.curves[which]
+        step = 1 if later else -1
+        scale = span.probability / max(float(curve[at]), _LEAST)
+        at += step
+        while 0 <= at < len(curve) and self.windows.video_ids[at] == span.video_id:
+            row = self._window(at, span.video_id, float(curve[at]) * scale)
+            if same_scale(row, edge):
+                yield row
+            at += step
+
+    def refined(self, span: Match) -> Match:
+        """With the times of its crossings."""
+        return refined(
+            span,
+            self._edge(span, False),
+            self._edge(span, True),
+            self.neighbours(span, False),
+            self.neighbours(span, True),
+        )
+
+    def _edge(self, span: Match, later: bool) -> Match:
+        at = int((self.spans.last if later else self.spans.first)[span.row_id])
+        return self._window(at, span.video_id, span.probability)
+
+    def _window(self, at: int, video_id: int, value: float) -> Match:
+        start_s, end_s = float(self.windows.start_s[at]), float(self.windows.end_s[at])
+        return Match(at, video_id, start_s, end_s, value, value)
+
+
+def _parts(compared: Compared, spans: Spans, at: int) -> tuple[HitPart, ...]:
+    found: list[HitPart] = []
+    for leaf, windows in spans.parts.items():
+        window = int(windows[at])
+        if window < 0:
+            continue
+        found.append(
+            HitPart(
+                leaf_text(leaf),
+                float(compared.windows.start_s[window]),
+                float(compared.windows.end_s[window]),
+                float(compared.probability[leaf][window]),
+                float(compared.similarity[leaf][window]),
+            )
+        )
+    return tuple(found)
+
+
+def leaf_text(leaf: Leaf) -> str:
+    """A phrase as it is, a clip as it is written in a query."""
+    return show(leaf) if isinstance(leaf, Like) else leaf.text
+
+
+def _report(
+    plan: Plan, compared: Compared, best: float | None, cpu_s: Mapping[str, float]
+) -> QueryReport:
+    windows = compared.windows
+    phrases: list[PhraseReport] = []
+    for leaf, probability in compared.probability.items():
+        order = np.argsort(-probability, kind="stable")[:BEST_SHOWN].tolist()
+        rows = tuple(
+            BestWindow(
+                compared.paths[int(windows.video_ids[at])],
+                float(windows.start_s[at]),
+                float(windows.end_s[at]),
+                float(probability[at]),
+            )
+            for at in order
+        )
+        phrases.append(PhraseReport(leaf_text(leaf), rows, int((probability >= 0.5).sum())))
+    return QueryReport(
+        tree=plan.tree,
+        searched="windows",
+        where=plan.where,
+        min_probability=plan.min_probability,
+        videos=len(compared.paths),
+        windows=len(windows.ids),
+        phrases=tuple(phrases),
+        looked_again=0,
+        best_probability=best,
+        cpu_s=cpu_s,
+    )
