@@ -1,183 +1,162 @@
-"""A made library with known truth: labelled clips joined into longer videos, and what they show.
+"""A made library with known truth: moments that show one labelled clip, or two at once.
 
-``build`` joins clips, eight a video in an order drawn by a seed, and tells from which second to
-which each label is shown. ``CONCEPTS`` says which labels show what a phrase asks for; it was
-written from the labels alone, before any clip was scored. ``KeptVectors`` encodes each window once
-and keeps its vector in a file, so that libraries with other windows cost no second encoding.
+A moment lasts 4 to 8 seconds. Most show two clips, one above the other, as a scene in which two
+things happen; each pair of phrases of ``CONCEPTS`` is shown at once in one of them. The others show
+one clip alone. Clips are repeated as long as a moment lasts. Eight moments, in an order drawn by a
+seed, are one video. ``CONCEPTS`` says which labels show what a phrase asks for.
+
+``KeptVectors`` encodes each window once and keeps its vector in a file, so that libraries with
+other windows cost no second encoding.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
 
 import vlar
 from vlar.types import Clip, Float32
 
-SETS = ("ucf101", "hmdb51", "kinetics", "jhmdb", "gmdcsa24")
-FEWEST_S, MOST_S = 3.0, 5.0  # of one clip: shorter ones are repeated, longer ones cut
-FPS, SIZE = 15, (320, 240)
-CLIPS_A_VIDEO = 8
-MOST_OF_A_LABEL = 2  # of one half and set: jhmdb has five clips a label, ucf101 one or two
+SETS = ("ucf101", "hmdb51", "kinetics", "jhmdb")
+FPS, SIDE = 15, 288
+SHORTEST_S, LONGEST_S = 4.0, 8.0
+MOMENTS_A_VIDEO = 8
 
-CONCEPTS: dict[str, frozenset[str]] = {
-    phrase: frozenset(label.strip() for label in labels.split(","))
+CONCEPTS: dict[str, tuple[str, ...]] = {
+    phrase: tuple(label.strip() for label in labels.split(","))
     for phrase, labels in {
-        "playing a musical instrument": "playing the cello, playing the daf, playing the dhol, "
-        "playing the flute, playing the guitar, playing the tabla",
-        "drumming": "playing the daf, playing the dhol, playing the tabla",
-        "water": "swimming breaststroke, swimming front crawl, diving into a pool, cliff diving, "
-        "kayaking, rowing a boat, surfing, riding a jet ski",
-        "a boat": "kayaking, rowing a boat",
-        "swimming": "swimming breaststroke, swimming front crawl",
-        "playing with a ball": "dunking a basketball, shooting a basketball, bowling, "
-        "juggling a soccer ball, taking a soccer penalty kick, taking a field hockey penalty, "
-        "bowling a cricket ball, hitting a cricket ball, spiking a volleyball, playing billiards, "
-        "swinging a tennis racket, catching a ball, kicking a ball, throwing a ball, "
-        "swinging a baseball bat, swinging a golf club",
-        "basketball": "dunking a basketball, shooting a basketball",
-        "soccer": "juggling a soccer ball, taking a soccer penalty kick, kicking a ball",
-        "hitting a ball with a bat, a club or a racket": "hitting a cricket ball, "
-        "taking a field hockey penalty, swinging a tennis racket, swinging a baseball bat, "
-        "swinging a golf club",
-        "throwing something": "throwing a shot put, throwing a discus, doing a hammer throw, "
-        "throwing a javelin, throwing a ball, tossing pizza dough, bowling, "
-        "bowling a cricket ball",
-        "track and field athletics": "throwing a shot put, throwing a discus, "
-        "doing a hammer throw, throwing a javelin, doing a high jump, doing a long jump, "
-        "pole vaulting",
-        "jumping": "doing a high jump, doing a long jump, pole vaulting, jumping, cliff diving, "
-        "diving into a pool, dunking a basketball, spiking a volleyball",
-        "gymnastics": "performing on a balance beam, performing on a pommel horse, "
-        "performing on still rings, doing a cartwheel",
-        "a fitness exercise": "doing bench press, doing push-ups, doing wall push-ups, "
-        "doing squats, doing pull-ups, lifting a barbell (clean and jerk)",
-        "push-ups": "doing push-ups, doing wall push-ups",
-        "lifting a barbell": "doing bench press, lifting a barbell (clean and jerk)",
         "riding": "riding a bike, riding a jet ski, racing horses, riding a segway",
-        "riding a bicycle": "riding a bike",
+        "an instrument": "playing the cello, playing the daf, playing the dhol, "
+        "playing the flute, playing the guitar, playing the tabla",
+        "strength training": "doing bench press, doing push-ups, doing wall push-ups, "
+        "doing squats, doing pull-ups, lifting a barbell (clean and jerk)",
+        "on the water": "swimming breaststroke, swimming front crawl, diving into a pool, "
+        "kayaking, rowing a boat, surfing, riding a jet ski",
         "caring for hair or face": "applying eye makeup, blow-drying hair, brushing teeth, "
         "getting a haircut, shaving a beard, brushing hair",
-        "hair": "blow-drying hair, getting a haircut, brushing hair",
-        "brushing": "brushing teeth, brushing hair",
-        "fighting": "boxing, fencing, hitting a punching bag, hitting a boxing speed bag",
-        "punching a bag": "hitting a punching bag, hitting a boxing speed bag",
-        "climbing": "rock climbing, climbing a rope, climbing a rock face, climbing stairs",
-        "a rock wall": "rock climbing, climbing a rock face",
-        "shooting a weapon": "shooting a bow, shooting a gun",
-        "bow and arrow": "shooting a bow",
+        "ball sports": "dunking a basketball, shooting a basketball, bowling, "
+        "juggling a soccer ball, taking a soccer penalty kick, taking a field hockey penalty, "
+        "bowling a cricket ball, hitting a cricket ball, spiking a volleyball, "
+        "playing billiards, swinging a tennis racket, catching a ball, kicking a ball, "
+        "throwing a ball, swinging a baseball bat, swinging a golf club",
         "kitchen work": "cutting food in the kitchen, tossing pizza dough, flipping a pancake, "
         "pouring a drink",
-        "dough": "tossing pizza dough, flipping a pancake",
-        "housework": "mopping the floor, cutting food in the kitchen, knitting, hammering",
-        "writing": "writing on a board, typing on a keyboard",
-        "sitting down or standing up": "sitting down, standing up",
-        "walking": "walking, walking with a dog, reading a book while walking",
+        "bow and arrow": "shooting a bow",
     }.items()
 }
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A label from one second of a made video to another."""
+class Moment:
+    """What is shown from one second of a made video to another: the phrases that hold."""
 
-    label: str
+    phrases: frozenset[str]
     start_s: float
     end_s: float
 
 
-Truth = dict[str, list[Shown]]  # by the name of a made video
+Truth = dict[str, list[Moment]]  # by the name of a made video
+
+
+@dataclass(frozen=True)
+class _Scene:
+    clips: tuple[dict[str, str], ...]
+    n_frames: int
+
+    @property
+    def phrases(self) -> frozenset[str]:
+        labels = {clip["readable_label"] for clip in self.clips}
+        return frozenset(phrase for phrase, shown in CONCEPTS.items() if labels & set(shown))
 
 
 def build(videos: Path, folder: Path, half: int, seed: int) -> Truth:
-    """Write the made videos of one half of the groups (0 or 1) and say what they show."""
-    chosen = _chosen(videos, half)
-    order = np.random.default_rng(seed).permutation(len(chosen))
+    """Write the made videos of one half of the clips' groups (0 or 1) and say what they show."""
+    scenes = _scenes(videos, half, np.random.default_rng(seed))
     folder.mkdir(parents=True, exist_ok=True)
     truth: Truth = {}
-    for number, begin in enumerate(range(0, len(order), CLIPS_A_VIDEO)):
-        rows = [chosen[i] for i in order[begin : begin + CLIPS_A_VIDEO]]
-        name = f"half{half}-seed{seed}-{number:02}.mp4"
-        lengths = [
-            _frame_count(float(row["duration_s"])) for row in rows
-        ]  # known without decoding, so that a kept file needs none
-        ends = np.cumsum(lengths) / FPS
-        truth[name] = [
-            Shown(row["readable_label"], float(end - length / FPS), float(end))
-            for row, length, end in zip(rows, lengths, ends, strict=True)
+    for number, begin in enumerate(range(0, len(scenes), MOMENTS_A_VIDEO)):
+        shown = scenes[begin : begin + MOMENTS_A_VIDEO]
+        ends = np.cumsum([scene.n_frames for scene in shown]) / FPS
+        starts = [0.0, *ends[:-1].tolist()]
+        file = folder / f"half{half}-seed{seed}-{number:02}.mp4"
+        truth[file.name] = [
+            Moment(scene.phrases, start, end)
+            for scene, start, end in zip(shown, starts, ends.tolist(), strict=True)
         ]
-        if not (folder / name).exists():
-            _join([videos / row["path"] for row in rows], lengths, folder / name)
+        if not file.exists():
+            _write(videos, shown, file)
     return truth
 
 
-def _chosen(videos: Path, half: int) -> list[dict[str, str]]:
+def _scenes(videos: Path, half: int, draw: np.random.Generator) -> list[_Scene]:
+    by_phrase = {phrase: _clips(videos, labels, half) for phrase, labels in CONCEPTS.items()}
+
+    def scene(*phrases: str) -> _Scene:
+        clips = tuple(by_phrase[p][draw.integers(len(by_phrase[p]))] for p in phrases)
+        return _Scene(clips, int(draw.integers(SHORTEST_S * FPS, LONGEST_S * FPS + 1)))
+
+    scenes = [scene(*draw.permutation(pair)) for pair in itertools.combinations(CONCEPTS, 2)]
+    scenes += [scene(phrase) for phrase in CONCEPTS]
+    return [scenes[place] for place in draw.permutation(len(scenes))]
+
+
+def _clips(videos: Path, labels: Sequence[str], half: int) -> list[dict[str, str]]:
     with (videos / "manifest.csv").open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["dataset"] in SETS]
-    taken: dict[tuple[str, str], int] = {}
-    chosen: list[dict[str, str]] = []
-    for dataset in SETS:
-        groups = sorted({row["group"] for row in rows if row["dataset"] == dataset})
-        for row in rows:
-            key = (dataset, row["readable_label"])
-            if row["dataset"] != dataset or groups.index(row["group"]) % 2 != half:
-                continue
-            if taken.get(key, 0) < MOST_OF_A_LABEL and Path(row["path"]).suffix:
-                taken[key] = taken.get(key, 0) + 1
-                chosen.append(row)
-    return chosen
+    rows = [row for row in rows if Path(row["path"]).suffix]  # not folders of pictures
+    groups = sorted({(row["dataset"], row["group"]) for row in rows})
+    return [
+        row
+        for row in rows
+        if row["readable_label"] in labels
+        and groups.index((row["dataset"], row["group"])) % 2 == half
+    ]
 
 
-def _frame_count(duration_s: float) -> int:
-    repeats = int(np.ceil(FEWEST_S / max(duration_s, 0.1) - 1e-6)) if duration_s < FEWEST_S else 1
-    return round(min(repeats * duration_s, MOST_S) * FPS)
-
-
-def _join(clips: Sequence[Path], lengths: Sequence[int], file: Path) -> None:
+def _write(videos: Path, scenes: Sequence[_Scene], file: Path) -> None:
     partial = file.with_name(f"part-{file.name}")
     with av.open(str(partial), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "23"})
-        stream.width, stream.height = SIZE
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "20"})
+        stream.width = stream.height = SIDE
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
-        for clip, length in zip(clips, lengths, strict=True):
-            frames = _frames(clip)
-            for number in range(length):
-                container.mux(stream.encode(frames[number % len(frames)]))
+        for scene in scenes:
+            shown = [_pictures(videos / clip["path"], len(scene.clips)) for clip in scene.clips]
+            for number in range(scene.n_frames):
+                picture = np.concatenate([clip[number % len(clip)] for clip in shown])
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     partial.rename(file)
 
 
-def _frames(clip: Path) -> list[av.VideoFrame]:
-    """The pictures of a clip on screen every 1 / FPS seconds, at the made size."""
-    frames: list[av.VideoFrame] = []
+def _pictures(clip: Path, n_shown: int) -> list[np.ndarray]:
+    """The pictures of a clip on screen every 1 / FPS seconds, cut to its part of the scene."""
+    pictures: list[np.ndarray] = []
     with av.open(str(clip)) as container:
         start_s: float | None = None
         for frame in container.decode(video=0):
             start_s = frame.time if start_s is None else start_s
-            while len(frames) / FPS <= frame.time - start_s and len(frames) <= MOST_S * FPS:
-                pixels = _boxed(frame.to_ndarray(format="rgb24"))
-                frames.append(av.VideoFrame.from_ndarray(pixels, format="rgb24"))
-    return frames
+            while len(pictures) / FPS <= frame.time - start_s and len(pictures) < LONGEST_S * FPS:
+                pictures.append(_fitted(frame.to_ndarray(format="rgb24"), n_shown))
+    return pictures
 
 
-def _boxed(pixels: np.ndarray) -> np.ndarray:
-    # The whole picture inside the made size, on black: a stretched body is not a body.
-    from PIL import Image
-
-    width, height = SIZE
+def _fitted(pixels: np.ndarray, n_shown: int) -> np.ndarray:
+    # Alone: the whole picture on the square. Two: the middle band, twice as wide as high.
     picture = Image.fromarray(pixels)
-    scale = min(width / picture.width, height / picture.height)
-    small = picture.resize((round(picture.width * scale), round(picture.height * scale)))
-    canvas = Image.new("RGB", SIZE)
-    canvas.paste(small, ((width - small.width) // 2, (height - small.height) // 2))
-    return np.asarray(canvas)
+    if n_shown == 2:
+        height = min(picture.height, picture.width // 2)
+        top = (picture.height - height) // 2
+        picture = picture.crop((0, top, picture.width, top + height))
+    return np.asarray(picture.resize((SIDE, SIDE // n_shown)))
 
 
 class KeptVectors:

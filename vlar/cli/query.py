@@ -72,7 +72,9 @@ def command(
 
 
 def _nothing(reports: list[QueryReport], min_probability: float) -> str:
-    best = max((r.best_probability for r in reports if r.best_probability is not None), default=None)
+    best = max(
+        (r.best_probability for r in reports if r.best_probability is not None), default=None
+    )
     if best is None:
         return "no window of the library matches; loosen --where or IN, or add videos"
     return (

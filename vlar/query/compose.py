@@ -17,14 +17,16 @@ import numpy as np
 from vlar.index.manifest import Manifest
 from vlar.index.protocol import LibraryModel
 from vlar.index.store import Store
+from vlar.query.again import SecondLooks, look_again_at_spans
 from vlar.query.boundary import refined
 from vlar.query.compare import Compared, compare, encoded
-from vlar.query.evaluate import Evaluator, Spans, Windows
+from vlar.query.evaluate import Evaluator, Spans
 from vlar.query.grammar import Like, leaves, show
 from vlar.query.grammar.tree import Leaf
 from vlar.query.merge import Match, merge, same_scale
 from vlar.query.plan import Plan
 from vlar.query.report import BEST_SHOWN, BestWindow, PhraseReport, QueryReport, Tell
+from vlar.query.rerank import SecondLook, reordered, rescored
 from vlar.query.where import path_matches, select
 from vlar.types import Hit, HitPart
 
@@ -53,13 +55,14 @@ def compose(
     seen = time.process_time()
     evaluator = Evaluator(compared.windows, compared.probability, compared.matching)
     spans = evaluator.spans(plan.tree)
-    found = _ranked(spans, compared)
-    hits = _hits(plan, store, compared, evaluator, found)
+    ranked = _ranked(spans, compared)
+    looks = look_again_at_spans(plan.tree, plan.k, store, model, compared, ranked)
+    answers = _Answers(compared, evaluator, ranked, looks)
+    hits = _hits(plan, store, answers)
     ended = time.process_time()
     cost = {"encode": known - begin, "compare": seen - known, "evaluate": ended - seen}
-    best = float(found.value[0]) if len(found) else None
     if report is not None:
-        report(_report(plan, compared, best, cost))
+        report(_report(plan, answers, cost))
     return hits
 
 
@@ -83,57 +86,36 @@ def _ranked(spans: Spans, compared: Compared) -> Spans:
     return spans.take(np.lexsort((spans.start_s, places, -np.round(spans.value, 9))))
 
 
-def _hits(
-    plan: Plan, store: Store, compared: Compared, evaluator: Evaluator, ranked: Spans
-) -> list[Hit]:
-    enough = int((ranked.value >= plan.min_probability).sum())
-    rows = (_match(ranked, at) for at in range(enough))
-    walk = _Walk(compared.windows, evaluator, ranked)
-    merged = merge(rows, walk.neighbours, plan.k)
-    tags = store.tags([span.video_id for span in merged])
-    hits: list[Hit] = []
-    for place, span in enumerate(walk.refined(span) for span in merged):
-        parts = _parts(compared, ranked, span.row_id)
-        hits.append(
-            Hit(
-                rank=place + 1,
-                path=compared.paths[span.video_id],
-                start_s=span.start_s,
-                end_s=span.end_s,
-                score=span.probability,
-                probability=span.probability,
-                similarity=float(np.mean([part.similarity for part in parts])),
-                tags=tags.get(span.video_id, {}),
-                parts=parts,
-            )
-        )
-    return hits
-
-
-def _match(spans: Spans, at: int) -> Match:
-    value = float(spans.value[at])
-    start_s, end_s = float(spans.start_s[at]), float(spans.end_s[at])
-    return Match(at, int(spans.video_ids[at]), start_s, end_s, value, value)
-
-
 @dataclass(frozen=True)
-class _Walk:
-    """From the windows at the two ends of a span outwards, over windows of their length."""
+class _Answers:
+    """All answers, best first, and how to walk from the windows at their ends outwards."""
 
-    windows: Windows
+    compared: Compared
     evaluator: Evaluator
     spans: Spans
+    looks: SecondLooks
+
+    def rows(self, min_probability: float) -> list[Match]:
+        """Those that are probable enough, as rows to merge; ``row_id`` is the place here."""
+        enough = int((self.spans.value >= min_probability).sum())
+        rows = [self._match(at) for at in range(enough)]
+        rows = reordered(rows, self.looks.spans)
+        return [row for row in rows if self.rescored(row).probability >= min_probability]
+
+    def rescored(self, span: Match) -> Match:
+        """A span with what the second look gave."""
+        return rescored(span, self.looks.spans)
 
     def neighbours(self, span: Match, later: bool) -> Iterator[Match]:
         """What each next window is worth beside a span: in proportion to the one at its end."""
         edge = self._edge(span, later)
-        at = int((self.spans.last if later else self.spans.first)[span.row_id])
+        at = edge.row_id
         which = (self.spans.end_curve if later else self.spans.begin_curve)[span.row_id]
         curve = self.evaluator.curves[which]
         step = 1 if later else -1
         scale = span.probability / max(float(curve[at]), _LEAST)
         at += step
-        while 0 <= at < len(curve) and self.windows.video_ids[at] == span.video_id:
+        while 0 <= at < len(curve) and self.compared.windows.video_ids[at] == span.video_id:
             row = self._window(at, span.video_id, float(curve[at]) * scale)
             if same_scale(row, edge):
                 yield row
@@ -149,31 +131,57 @@ class _Walk:
             self.neighbours(span, True),
         )
 
+    def parts(self, span: Match) -> tuple[HitPart, ...]:
+        """What each phrase says of it."""
+        spoken = ((leaf, int(at[span.row_id])) for leaf, at in self.spans.parts.items())
+        return tuple(self._part(leaf, at) for leaf, at in spoken if at >= 0)
+
+    def _part(self, leaf: Leaf, at: int) -> HitPart:
+        compared = self.compared
+        probability = float(compared.probability[leaf][at])
+        look = SecondLook(float(compared.similarity[leaf][at]), probability)
+        look = self.looks.windows.get((leaf, at), look)
+        start_s, end_s = compared.windows.start_s[at], compared.windows.end_s[at]
+        return HitPart(
+            leaf_text(leaf), float(start_s), float(end_s), look.probability, look.similarity
+        )
+
     def _edge(self, span: Match, later: bool) -> Match:
         at = int((self.spans.last if later else self.spans.first)[span.row_id])
         return self._window(at, span.video_id, span.probability)
 
     def _window(self, at: int, video_id: int, value: float) -> Match:
-        start_s, end_s = float(self.windows.start_s[at]), float(self.windows.end_s[at])
-        return Match(at, video_id, start_s, end_s, value, value)
+        windows = self.compared.windows
+        return Match(
+            at, video_id, float(windows.start_s[at]), float(windows.end_s[at]), value, value
+        )
+
+    def _match(self, at: int) -> Match:
+        spans, value = self.spans, float(self.spans.value[at])
+        start_s, end_s = float(spans.start_s[at]), float(spans.end_s[at])
+        return Match(at, int(spans.video_ids[at]), start_s, end_s, value, value)
 
 
-def _parts(compared: Compared, spans: Spans, at: int) -> tuple[HitPart, ...]:
-    found: list[HitPart] = []
-    for leaf, windows in spans.parts.items():
-        window = int(windows[at])
-        if window < 0:
-            continue
-        found.append(
-            HitPart(
-                leaf_text(leaf),
-                float(compared.windows.start_s[window]),
-                float(compared.windows.end_s[window]),
-                float(compared.probability[leaf][window]),
-                float(compared.similarity[leaf][window]),
+def _hits(plan: Plan, store: Store, answers: _Answers) -> list[Hit]:
+    merged = merge(answers.rows(plan.min_probability), answers.neighbours, plan.k)
+    tags = store.tags([span.video_id for span in merged])
+    hits: list[Hit] = []
+    for place, span in enumerate(answers.rescored(answers.refined(span)) for span in merged):
+        parts = answers.parts(span)
+        hits.append(
+            Hit(
+                rank=place + 1,
+                path=answers.compared.paths[span.video_id],
+                start_s=span.start_s,
+                end_s=span.end_s,
+                score=span.probability,
+                probability=span.probability,
+                similarity=float(np.mean([part.similarity for part in parts])),
+                tags=tags.get(span.video_id, {}),
+                parts=parts,
             )
         )
-    return tuple(found)
+    return hits
 
 
 def leaf_text(leaf: Leaf) -> str:
@@ -181,10 +189,8 @@ def leaf_text(leaf: Leaf) -> str:
     return show(leaf) if isinstance(leaf, Like) else leaf.text
 
 
-def _report(
-    plan: Plan, compared: Compared, best: float | None, cpu_s: Mapping[str, float]
-) -> QueryReport:
-    windows = compared.windows
+def _report(plan: Plan, answers: _Answers, cpu_s: Mapping[str, float]) -> QueryReport:
+    compared, windows = answers.compared, answers.compared.windows
     phrases: list[PhraseReport] = []
     for leaf, probability in compared.probability.items():
         order = np.argsort(-probability, kind="stable")[:BEST_SHOWN].tolist()
@@ -206,7 +212,7 @@ def _report(
         videos=len(compared.paths),
         windows=len(windows.ids),
         phrases=tuple(phrases),
-        looked_again=0,
-        best_probability=best,
+        looked_again=answers.looks.n_windows,
+        best_probability=float(answers.spans.value[0]) if len(answers.spans) else None,
         cpu_s=cpu_s,
     )

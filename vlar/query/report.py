@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from vlar.query.grammar import Node, Phrase, show
 from vlar.query.grammar.tree import Like, Product, Then, Weighted, parts_of
-from vlar.types import JsonDict
 
 BEST_SHOWN = 3  # windows of a phrase
 _NAMES = {"And": "AND", "Or": "OR", "Not": "NOT", "Then": "THEN", "In": "IN"}

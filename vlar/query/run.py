@@ -16,7 +16,6 @@ import numpy as np
 from vlar.index.ann import Cached
 from vlar.index.protocol import Matcher
 from vlar.index.store import RowBatch, Store
-from vlar.query.boundary import refined
 from vlar.query.merge import Match, merge, same_scale
 from vlar.query.plan import Plan
 from vlar.query.report import BEST_SHOWN, BestWindow, PhraseReport, QueryReport, Tell

@@ -49,7 +49,7 @@ def complain(query: str, position: int) -> QuerySyntaxError:
     """
     unclosed = _unclosed_quote(query)
     if unclosed is not None:
-        reason = "the quote that opens here is not closed; end the phrase with \""
+        reason = 'the quote that opens here is not closed; end the phrase with "'
         return QuerySyntaxError(query, unclosed, reason)
     bracket = _unbalanced(query)
     if bracket is not None:

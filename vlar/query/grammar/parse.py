@@ -86,7 +86,9 @@ def parse(text: str) -> Node:
     Raises:
         QuerySyntaxError: it says where and what to write instead.
     """
-    query = "".join(" " if letter.isspace() or not letter.isprintable() else letter for letter in text)
+    query = "".join(
+        " " if letter.isspace() or not letter.isprintable() else letter for letter in text
+    )
     if len(query) > _MOST_LETTERS:
         reason = f"the query has {len(query)} characters; at most {_MOST_LETTERS} are read"
         raise QuerySyntaxError(query[:80], 80, reason)
@@ -173,7 +175,9 @@ class _Maker:
         for slot in slots:
             name, *values = slot.children
             texts = [
-                self.phrase(" ".join(map(_unquoted, value.children)), _place(value.children[0])).text
+                self.phrase(
+                    " ".join(map(_unquoted, value.children)), _place(value.children[0])
+                ).text
                 for value in values
             ]
             found.append((str(name)[:-1].strip(), tuple(texts)))
@@ -206,7 +210,9 @@ class _Maker:
         if not pattern.strip():
             raise self._error(_place(token), 'IN needs a pattern of paths: IN "cooking/*"')
         if token.type == "WORD" and not set(pattern) & set("/*?.\\"):
-            reason = f'IN limits to videos; write IN "{pattern}" for a folder, or put a phrase that '
+            reason = (
+                f'IN limits to videos; write IN "{pattern}" for a folder, or put a phrase that '
+            )
             raise self._error(_place(token), f"{reason}holds the word IN in quotes")
         return pattern
 
