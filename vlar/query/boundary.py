@@ -3,9 +3,9 @@
 A window is scored by all it shows. Where an event begins at ``a``, windows whose middle lies before
 ``a`` are filled by it less than half, later ones more: along the middles of the windows the score
 crosses half of its height at ``a``, however long the windows are. The union of all windows above
-half therefore reaches too far, by up to half a window at either end. So each end of a merged span is
-moved inwards to the crossing, interpolated between the last window that answers and the next one.
-An end without a next window (of the video, or of what another span took) stays.
+half therefore reaches too far, by up to half a window at either end. So each end of a merged span
+is moved inwards to the crossing, interpolated between the last window that answers and the next
+one. An end with no window behind it stays.
 """
 
 from __future__ import annotations

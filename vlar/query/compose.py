@@ -1,13 +1,14 @@
 """Runs a query with operators: every window compared, evaluated, merged, ranked.
 
 ``score`` is the probability of the whole query (``vlar.query.evaluate``). Windows that answer
-together are merged as for a plain phrase (``vlar.query.merge``); a span of a THEN grows backwards by
-what its first part is worth and onwards by its last. Memory: 40 bytes a window and 8 for each phrase
-beside one batch of vectors, so a million windows need about 60 MB.
+together are merged as for a plain phrase (``vlar.query.merge``); a span of a THEN grows backwards
+by what its first part is worth and onwards by its last. No vector is kept: memory holds some
+numbers a window for each phrase, and one batch of vectors.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -95,12 +96,16 @@ class _Answers:
     spans: Spans
     looks: SecondLooks
 
-    def rows(self, min_probability: float) -> list[Match]:
+    def rows(self, min_probability: float) -> Iterator[Match]:
         """Those that are probable enough, as rows to merge; ``row_id`` is the place here."""
-        enough = int((self.spans.value >= min_probability).sum())
-        rows = [self._match(at) for at in range(enough)]
-        rows = reordered(rows, self.looks.spans)
-        return [row for row in rows if self.rescored(row).probability >= min_probability]
+        head = max(self.looks.spans, default=-1) + 1
+        again = reordered([self._match(at) for at in range(head)], self.looks.spans)
+        rest = (self._match(at) for at in range(head, len(self.spans)))
+        for row in itertools.chain(again, rest):
+            if self.rescored(row).probability >= min_probability:
+                yield row
+            elif row.row_id >= head:
+                return
 
     def rescored(self, span: Match) -> Match:
         """A span with what the second look gave."""

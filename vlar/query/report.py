@@ -73,7 +73,8 @@ class QueryReport:
         for phrase in self.phrases:
             yield f"phrase   {phrase.text}: {phrase.above_half} windows at 50% or more"
             for row in phrase.best:
-                yield f"         {row.probability:6.1%}  {row.path}  {row.start_s:g}-{row.end_s:g} s"
+                span = f"{row.start_s:g}-{row.end_s:g} s"
+                yield f"         {row.probability:6.1%}  {row.path}  {span}"
         cost = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.cpu_s.items())
         yield f"cost     {cost} (processor time)"
 

@@ -108,8 +108,8 @@ def _tree(query: str) -> Node:
         tree = _lark().parse(query)
         return _Maker(query).make(tree)
     except UnexpectedToken as error:
-        at_end = error.token.type == "$END" or error.pos_in_stream is None
-        raise complain(query, len(query) if at_end else error.pos_in_stream) from None
+        at_end = error.token.type == "$END"
+        raise complain(query, len(query) if at_end else _place(error.token)) from None
     except UnexpectedCharacters as error:
         raise complain(query, error.pos_in_stream) from None
     except (UnexpectedInput, VisitError):
@@ -142,10 +142,8 @@ class _Maker:
         match tree.data:
             case "start":
                 return self.make(parts[0])
-            case "quoted":
-                return self.phrase(_unquoted(parts[0]), _place(parts[0]))
-            case "words":
-                return self.phrase(" ".join(parts), _place(parts[0]))
+            case "quoted" | "words":
+                return self._words(parts)
             case "like":
                 return self._like(parts)
             case "product":
@@ -170,17 +168,15 @@ class _Maker:
             raise self._error(at, f"the phrase {words!r} holds no word; say what to look for")
         return Phrase(words)
 
+    def _words(self, tokens: list[Token]) -> Phrase:
+        return self.phrase(" ".join(map(_unquoted, tokens)), _place(tokens[0]))
+
     def _product(self, slots: list[Any]) -> Product:
         found: list[tuple[str, tuple[str, ...]]] = []
         for slot in slots:
             name, *values = slot.children
-            texts = [
-                self.phrase(
-                    " ".join(map(_unquoted, value.children)), _place(value.children[0])
-                ).text
-                for value in values
-            ]
-            found.append((str(name)[:-1].strip(), tuple(texts)))
+            texts = tuple(self._words(value.children).text for value in values)
+            found.append((str(name)[:-1].strip(), texts))
         product = Product(tuple(found))
         size = math.prod(len(values) for _, values in found)
         if size > MOST_COMBINATIONS:
