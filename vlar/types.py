@@ -165,7 +165,7 @@ class Hit:
     """One span of a library that answers a query. ``score`` is what the rank is made of.
 
     ``parts`` tell of each phrase of a query with operators; a plain phrase has none. There
-    ``score`` is the probability, and ``similarity`` the mean of the parts'.
+    ``probability`` is that of the weakest part, and ``similarity`` the mean of the parts'.
     """
 
     rank: int

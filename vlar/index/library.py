@@ -88,6 +88,7 @@ class Library:
         tags: Mapping[str, str] | None = None,
         window_s: float | None = None,
         stride_s: float | None = None,
+        long_times: float | None = None,
         keep_context: bool = True,
         progress: Progress | None = None,
     ) -> AddReport:
@@ -103,6 +104,9 @@ class Library:
             tags: Set on every video of this call, also on unchanged ones; other tags stay.
             window_s: Length of a window in seconds; None is the library's own, 4 for a new one.
             stride_s: From one window to the next; None is the library's own, 2 for a new one.
+            long_times: Also windows so many times as long and as far apart, so that what takes
+                long has a window of its own; 1 for none. None is the library's own, 1 for a new
+                one.
             keep_context: Keep what re-ranking needs (``query``) of the videos that are read in this
                 call; without effect where the text of the model does not depend on the video.
             progress: Told of each video after its commit.
@@ -123,13 +127,15 @@ class Library:
         files = list({place(file): file for file in found}.values())
         labels = _checked_tags(tags or {})
         _check_span(window_s, stride_s)
+        if long_times is not None and not 1.0 <= long_times <= 100.0:
+            raise UsageError(f"long_times is {long_times}; give a number from 1 to 100")
         with self._mutex, self._writing() as writer:
             manifest = Manifest.read(writer.meta(), self.path)
             if manifest is None:
                 model = self._loaded(None)
-                manifest = Manifest.new(model, self._name(model), window_s, stride_s)
+                manifest = Manifest.new(model, self._name(model), window_s, stride_s, long_times)
             else:
-                manifest.require_windows(window_s, stride_s, self.path)
+                manifest.require_windows(window_s, stride_s, self.path, long_times)
             model_at_clip = partial(self._model_for, writer, manifest)
             ingest = Ingest(writer, model_at_clip, manifest.cut, labels, keep_context, progress)
             return ingest.run(files)

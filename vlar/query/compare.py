@@ -14,7 +14,7 @@ from vlar.index.store import Store
 from vlar.query.evaluate import Windows
 from vlar.query.grammar import Like
 from vlar.query.grammar.tree import Leaf
-from vlar.query.likeness import like_probability
+from vlar.query.standing import stands_out
 from vlar.query.where import path_matches
 from vlar.types import Float32, Float64
 
@@ -23,12 +23,21 @@ _BATCH_ROWS = 8192
 
 @dataclass(frozen=True)
 class Compared:
-    """All windows of some videos and how well each answers each leaf; sorted by video and time."""
+    """All windows of some videos and how well each answers each leaf; sorted by video and time.
+
+    Attributes:
+        windows: N windows.
+        paths: Of the videos, by id.
+        similarity: (N,) cosines by leaf.
+        probability: (N,) by leaf, against everyday actions; of a clip as ``relative``.
+        relative: (N,) by leaf, how surely a window stands out (``vlar.query.standing``).
+    """
 
     windows: Windows
     paths: Mapping[int, str]
     similarity: Mapping[Leaf, Float64]
     probability: Mapping[Leaf, Float64]
+    relative: Mapping[Leaf, Float64]
 
     def matching(self, pattern: str) -> Float64:
         """(N,) 1 in the videos whose path a pattern means, else 0."""
@@ -71,15 +80,15 @@ def compare(
         times[order, 1],
         manifest.cut.window_s,
     )
-    for at, leaf in enumerate(queries):
-        if isinstance(leaf, Like):
-            probability[at] = like_probability(similarity[at])
-    return Compared(
-        windows,
-        {i: path for i, path in paths.items() if i in chosen},
-        {leaf: similarity[at][order].astype(np.float64) for at, leaf in enumerate(queries)},
-        {leaf: probability[at][order].astype(np.float64) for at, leaf in enumerate(queries)},
-    )
+    cosines = {leaf: similarity[at][order].astype(np.float64) for at, leaf in enumerate(queries)}
+    absolute: dict[Leaf, Float64] = {
+        leaf: probability[at][order].astype(np.float64)
+        for at, leaf in enumerate(queries)
+        if not isinstance(leaf, Like)
+    }
+    relative = {leaf: stands_out(cosines[leaf], absolute.get(leaf)) for leaf in queries}
+    meant = {i: path for i, path in paths.items() if i in chosen}
+    return Compared(windows, meant, cosines, {**relative, **absolute}, relative)
 
 
 def encoded(wanted: Sequence[Leaf], model: LibraryModel) -> dict[Leaf, Float32]:

@@ -1,9 +1,11 @@
 """Runs a query with operators: every window compared, evaluated, merged, ranked.
 
-``score`` is the probability of the whole query (``vlar.query.evaluate``). Windows that answer
-together are merged as for a plain phrase (``vlar.query.merge``); a span of a THEN grows backwards
-by what its first part is worth and onwards by its last. No vector is kept: memory holds some
-numbers a window for each phrase, and one batch of vectors.
+``score``, which ranks, is what the query is worth (``vlar.query.evaluate``) by how far windows
+stand out in the library (``vlar.query.standing``); ``probability`` is that of its weakest part,
+against everyday actions as for a plain phrase. Windows that answer together are merged as for a
+plain phrase (``vlar.query.merge``); a span of a THEN grows backwards by what its first part is
+worth and onwards by its last. No vector is kept: memory holds some numbers a window for each
+phrase, and one batch of vectors.
 """
 
 from __future__ import annotations
@@ -21,15 +23,15 @@ from vlar.index.store import Store
 from vlar.query.again import SecondLooks, look_again_at_spans
 from vlar.query.boundary import refined
 from vlar.query.compare import Compared, compare, encoded
-from vlar.query.evaluate import Evaluator, Spans
+from vlar.query.evaluate import WEAKEST, Evaluator, Spans
 from vlar.query.grammar import Like, leaves, show
 from vlar.query.grammar.tree import Leaf
 from vlar.query.merge import Match, merge, same_scale
 from vlar.query.plan import Plan
 from vlar.query.report import BEST_SHOWN, BestWindow, PhraseReport, QueryReport, Tell
-from vlar.query.rerank import SecondLook, reordered, rescored
+from vlar.query.rerank import SecondLook, reordered
 from vlar.query.where import path_matches, select
-from vlar.types import Hit, HitPart
+from vlar.types import Float64, Hit, HitPart
 
 _LEAST = 1e-9  # what is worth less is no answer at all: outside of IN, or no such sequence
 
@@ -54,11 +56,14 @@ def compose(
     known = time.process_time()
     compared = compare(store, manifest, model, queries, _videos(plan, store))
     seen = time.process_time()
-    evaluator = Evaluator(compared.windows, compared.probability, compared.matching)
+    evaluator = Evaluator(compared.windows, compared.relative, compared.matching)
     spans = evaluator.spans(plan.tree)
     ranked = _ranked(spans, compared)
-    looks = look_again_at_spans(plan.tree, plan.k, store, model, compared, ranked)
-    answers = _Answers(compared, evaluator, ranked, looks)
+    looks = look_again_at_spans(plan, store, model, compared, evaluator, ranked)
+    weakest = evaluator.at_parts(plan.tree, ranked, compared.probability, WEAKEST)
+    for place, look in looks.spans.items():
+        weakest[place] = look.probability
+    answers = _Answers(compared, evaluator, ranked, weakest, looks)
     hits = _hits(plan, store, answers)
     ended = time.process_time()
     cost = {"encode": known - begin, "compare": seen - known, "evaluate": ended - seen}
@@ -94,6 +99,7 @@ class _Answers:
     compared: Compared
     evaluator: Evaluator
     spans: Spans
+    probability: Float64
     looks: SecondLooks
 
     def rows(self, min_probability: float) -> Iterator[Match]:
@@ -101,15 +107,8 @@ class _Answers:
         head = max(self.looks.spans, default=-1) + 1
         again = reordered([self._match(at) for at in range(head)], self.looks.spans)
         rest = (self._match(at) for at in range(head, len(self.spans)))
-        for row in itertools.chain(again, rest):
-            if self.rescored(row).probability >= min_probability:
-                yield row
-            elif row.row_id >= head:
-                return
-
-    def rescored(self, span: Match) -> Match:
-        """A span with what the second look gave."""
-        return rescored(span, self.looks.spans)
+        enough = self.probability >= min_probability
+        return (row for row in itertools.chain(again, rest) if enough[row.row_id])
 
     def neighbours(self, span: Match, later: bool) -> Iterator[Match]:
         """What each next window is worth beside a span: in proportion to the one at its end."""
@@ -171,16 +170,17 @@ def _hits(plan: Plan, store: Store, answers: _Answers) -> list[Hit]:
     merged = merge(answers.rows(plan.min_probability), answers.neighbours, plan.k)
     tags = store.tags([span.video_id for span in merged])
     hits: list[Hit] = []
-    for place, span in enumerate(answers.rescored(answers.refined(span)) for span in merged):
+    for place, span in enumerate(answers.refined(span) for span in merged):
         parts = answers.parts(span)
+        look = answers.looks.spans.get(span.row_id)
         hits.append(
             Hit(
                 rank=place + 1,
                 path=answers.compared.paths[span.video_id],
                 start_s=span.start_s,
                 end_s=span.end_s,
-                score=span.probability,
-                probability=span.probability,
+                score=span.similarity if look is None else look.similarity,
+                probability=float(answers.probability[span.row_id]),
                 similarity=float(np.mean([part.similarity for part in parts])),
                 tags=tags.get(span.video_id, {}),
                 parts=parts,
@@ -218,6 +218,6 @@ def _report(plan: Plan, answers: _Answers, cpu_s: Mapping[str, float]) -> QueryR
         windows=len(windows.ids),
         phrases=tuple(phrases),
         looked_again=answers.looks.n_windows,
-        best_probability=float(answers.spans.value[0]) if len(answers.spans) else None,
+        best_probability=float(answers.probability.max()) if len(answers.spans) else None,
         cpu_s=cpu_s,
     )

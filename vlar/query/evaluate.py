@@ -1,6 +1,6 @@
 """What a query is worth on every window of a library: probabilities joined by its operators.
 
-For windows ``i`` with probability ``p(i)`` of each phrase (docs/query.md has the rule in full):
+For windows ``i`` with a value from 0 to 1 of each phrase (docs/query.md has the rule in full):
 
 - ``A AND B``: the product ``a(i) b(i)``; ``A OR B``: ``1 - (1 - a(i)) (1 - b(i))``; ``NOT A``:
   ``1 - a(i)``. A weight makes a part count so many times: ``a(i)^w``, and in an OR
@@ -11,6 +11,9 @@ For windows ``i`` with probability ``p(i)`` of each phrase (docs/query.md has th
   is worth ``a(i) b(j)``; for each ``j`` only the best ``i`` is an answer. It spans both.
 - On such a span a phrase is worth its best window whose middle lies in the span; the operators
   then work as above, so ``(A THEN B) AND NOT C`` asks for no window of C in between.
+
+Beside that product, ``at_parts`` tells how probable the weakest part is (minimum for AND and THEN,
+maximum for OR), which can be compared with a threshold however many parts a query has.
 
 All windows are looked at, so none is missed for being second in every phrase.
 """
@@ -140,7 +143,19 @@ class Evaluator:
 
     def curve(self, node: Node) -> Float64:
         """(N,) what a tree without THEN is worth on each window."""
-        return self._value(node, lambda leaf: self._probability[leaf], self._matching)
+        return _Terms(lambda leaf: self._probability[leaf], self._matching, PRODUCT).value(node)
+
+    def at_parts(
+        self, node: Node, spans: Spans, probability: Mapping[Leaf, Float64], rule: Rule
+    ) -> Float64:
+        """(M,) what spans are worth by other values of the leaves, at the windows they have."""
+
+        def of_leaf(leaf: Leaf) -> Float64:
+            windows = spans.parts[leaf]
+            return np.where(windows < 0, 0.0, probability[leaf][windows])
+
+        terms = _Terms(of_leaf, lambda pattern: self._matching(pattern)[spans.first], rule)
+        return terms.value(node)
 
     def _on_spans(self, node: Node, spans: Spans) -> Float64:
         """(M,) what a tree without THEN is worth on each span."""
@@ -149,35 +164,8 @@ class Evaluator:
             windows = self._best_window(leaf, spans)
             return np.where(windows < 0, 0.0, self._probability[leaf][windows])
 
-        return self._value(node, of_leaf, lambda pattern: self._matching(pattern)[spans.first])
-
-    def _value(
-        self,
-        node: Node,
-        of_leaf: Callable[[Leaf], Float64],
-        matching: Callable[[str], Float64],
-    ) -> Float64:
-        match node:
-            case Phrase() | Like():
-                return of_leaf(node)
-            case Product():
-                return np.max([of_leaf(phrase) for phrase in node.phrases], axis=0)
-            case Not(Weighted(part, weight)):
-                return (1.0 - self._value(part, of_leaf, matching)) ** weight
-            case Not(part):
-                return 1.0 - self._value(part, of_leaf, matching)
-            case And(parts):
-                values = [self._value(part, of_leaf, matching) for part in parts]
-                return _every(values, _weights(parts))
-            case Or(parts):
-                values = [self._value(part, of_leaf, matching) for part in parts]
-                return _any(values, _weights(parts))
-            case In(part, pattern):
-                return self._value(part, of_leaf, matching) * matching(pattern)
-            case Weighted(part):
-                return self._value(part, of_leaf, matching)
-            case Then():
-                raise AssertionError("a sequence has spans, not windows")
+        terms = _Terms(of_leaf, lambda pattern: self._matching(pattern)[spans.first], PRODUCT)
+        return terms.value(node)
 
     def _windows_as_spans(self, node: Node) -> Spans:
         windows, every = self.windows, np.arange(len(self.windows.ids))
@@ -230,6 +218,48 @@ class Evaluator:
         return self._best[leaf].find(spans.video_ids, spans.start_s, spans.end_s)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """How an AND and an OR join values, each (N,), that count so many times."""
+
+    every: Callable[[Sequence[Float64], Sequence[float]], Float64]
+    any: Callable[[Sequence[Float64], Sequence[float]], Float64]
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """A tree on N windows or spans, where values of its leaves are known."""
+
+    of_leaf: Callable[[Leaf], Float64]
+    matching: Callable[[str], Float64]
+    rule: Rule
+
+    def value(self, node: Node) -> Float64:
+        """(N,) of a tree."""
+        match node:
+            case Phrase() | Like():
+                return self.of_leaf(node)
+            case Product():
+                return np.max([self.of_leaf(phrase) for phrase in node.phrases], axis=0)
+            case Not(Weighted(part, weight)):
+                return (1.0 - self.value(part)) ** weight
+            case Not(part):
+                return 1.0 - self.value(part)
+            case And(parts):
+                values = [self.value(part) for part in parts]
+                return self.rule.every(values, _weights(parts))
+            case Or(parts):
+                values = [self.value(part) for part in parts]
+                return self.rule.any(values, _weights(parts))
+            case In(part, pattern):
+                return self.value(part) * self.matching(pattern)
+            case Weighted(part):
+                return self.value(part)
+            case Then(first, second):
+                values = [self.value(part) for part in (first, second)]
+                return self.rule.every(values, _weights((first, second)))
+
+
 def _leaves(node: Node) -> tuple[Leaf, ...]:
     from vlar.query.grammar import leaves
 
@@ -256,3 +286,7 @@ def _joined(several: Sequence[Spans]) -> Spans:
     }
     arrays = {name: np.concatenate([getattr(s, name) for s in several]) for name in _ARRAYS}
     return Spans(**arrays, parts=parts)
+
+
+PRODUCT = Rule(_every, _any)
+WEAKEST = Rule(lambda values, _: np.min(values, axis=0), lambda values, _: np.max(values, axis=0))
