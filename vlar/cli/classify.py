@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlar.cli import explain as explanation
-from vlar.cli import inputs, output
+from vlar.cli import inputs, output, timeline
+from vlar.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlar.types import Classification
 
 
 def command(
@@ -28,6 +32,14 @@ def command(
     every: Annotated[
         str | None, typer.Option("--every", help="Answer for each span, such as 4s.")
     ] = None,
+    timeline_file: Annotated[
+        str | None,
+        typer.Option(
+            "--timeline",
+            metavar="FILE",
+            help="With --every: also write segments of one label, as .json, .srt, .vtt or .png.",
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say how labels were understood and what decided.")
     ] = False,
@@ -42,6 +54,9 @@ def command(
     from vlar.types import Failure
 
     every_s = inputs.seconds(every, "--every") if every else None
+    if timeline_file is not None and every_s is None:
+        raise UsageError("--timeline needs --every, such as --every 2s: one answer has no timeline")
+    segments_file = None if timeline_file is None else timeline.check_ending(timeline_file)
     label_list = parse_labels(labels) if labels is not None else None
     for remark in label_list.notes if label_list else ():
         output.note(f"vlar: {remark}")
@@ -53,17 +68,21 @@ def command(
     answers = recogniser.classify_each(paths, label_list, top=top, every_s=every_s)
     for row in failures:
         output.failure(row, as_json)
-    answered, failed = 0, len(failures)
+    answered: list[Classification] = []
+    failed = len(failures)
     for row in output.track(answers, len(paths) if every_s is None else None, "classifying"):
         if isinstance(row, Failure):
             failed += 1
             output.failure(row, as_json)
             continue
-        answered += 1
+        answered.append(row)
         if as_json:
             output.json_line(row)
         else:
             output.classification(row)
         if explain:
             explanation.answer(recogniser, row, texts)
-    return output.exit_code(answered, failed)
+    if segments_file is not None and answered:
+        timeline.write(segments_file, timeline.segments(answered))
+        output.note(f"vlar: timeline written to {segments_file}")
+    return output.exit_code(len(answered), failed)

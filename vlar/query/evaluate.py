@@ -190,8 +190,9 @@ class Evaluator:
         ends = BestBetween(left.video_ids, left.end_s, left.value)
         latest_s = right.start_s + _OVERLAP * self.windows.base_s
         partner = ends.find(right.video_ids, right.start_s - within_s, latest_s)
+        rows = np.flatnonzero(partner >= 0)
         # A short window inside a long one is not before it.
-        rows = np.flatnonzero((partner >= 0) & (left.start_s[partner] < right.start_s))
+        rows = rows[left.start_s[partner[rows]] < right.start_s[rows]]
         left, right = left.take(partner[rows]), right.take(rows)
         return Spans(
             right.video_ids,

@@ -61,6 +61,11 @@ def complain(query: str, position: int) -> QuerySyntaxError:
     return QuerySyntaxError(query, position, _reason(before, here))
 
 
+def blanked(query: str) -> str:
+    """The query with spaces for all that stands in quotes."""
+    return _QUOTED.sub(lambda match: " " * len(match.group()), query)
+
+
 def _reason(before: str | None, here: str | None) -> str:
     if before in _NEEDS:
         return f"{before} needs {_NEEDS[before]}"
@@ -91,13 +96,12 @@ def _reason(before: str | None, here: str | None) -> str:
 
 
 def _unclosed_quote(query: str) -> int | None:
-    rest = _QUOTED.sub(lambda match: " " * len(match.group()), query)
-    at = rest.find('"')
+    at = blanked(query).find('"')
     return None if at < 0 else at
 
 
 def _unbalanced(query: str) -> tuple[int, str] | None:
-    plain = _QUOTED.sub(lambda match: " " * len(match.group()), query)
+    plain = blanked(query)
     waiting: list[tuple[int, str]] = []
     for at, letter in enumerate(plain):
         if letter in "([":

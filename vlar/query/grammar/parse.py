@@ -7,7 +7,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from vlar.query.grammar.complain import QuerySyntaxError, complain
+from vlar.query.grammar.complain import QuerySyntaxError, blanked, complain
 from vlar.query.grammar.tree import (
     And,
     In,
@@ -50,13 +50,13 @@ _IN.2: /IN(?![^\s()\[\]"^])/
 SLOT.2: /[A-Za-z_][A-Za-z_0-9-]*\s*=/
 SPAN.2: /(\d+(\.\d+)?|\.\d+)(\s?[a-z]+|[A-Z]+)?/
 NUMBER.2: /\d+(\.\d+)?|\.\d+/
-AT.2: /@[^\s()\[\]"]+/
+AT.2: /@[^\s()\[\]"^]+/
 QUOTED: /"([^"\\]|\\.)*"/
 WORD: /(?!(AND|OR|NOT|THEN|WITHIN|LIKE|IN)(?![^\s()\[\]"^]))[^\s()\[\]"^|=]+/
 %ignore /\s+/
 """
 _OPERATOR = re.compile(
-    r'"|\[\s*[A-Za-z_][\w-]*\s*=|\^\s*\d|(?<![^\s()\[\]"^])(AND|OR|NOT|THEN|WITHIN|LIKE|IN)'
+    r'"|\[\s*[A-Za-z_][\w-]*\s*=|\^\s*[\d.]|(?<![^\s()\[\]"^])(AND|OR|NOT|THEN|WITHIN|LIKE|IN)'
     r'(?![^\s()\[\]"^])'
 )
 _QUOTES = str.maketrans(dict.fromkeys("“”„«»", '"'))
@@ -125,7 +125,8 @@ def _lark() -> Lark:
 
 def _require_few_operators(query: str) -> None:
     # Trees are walked by recursion; nobody writes so many by hand.
-    found = [m.start() for m in re.finditer(r"\(|\b(AND|OR|NOT|THEN|IN)\b", query)]
+    plain = blanked(query)
+    found = [m.start() for m in re.finditer(r"\(|\b(AND|OR|NOT|THEN|IN)\b", plain)]
     if len(found) > _MOST_OPERATORS:
         reason = f"over {_MOST_OPERATORS} operators and brackets; ask in several queries"
         raise QuerySyntaxError(query, found[_MOST_OPERATORS], reason)
