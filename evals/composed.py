@@ -14,10 +14,11 @@ THEN  ``"a" THEN "b" WITHIN 10s``: spans from where a begins to where b ends
 AND, NOT and NONE rank windows: right is one whose middle lies in a true span. THEN ranks spans:
 right is one with a tIoU of 0.5 or more with a true span that no better answer took. Beside it
 stands a measure that forgives half answers (THEN, inside): right if half of the answer lies in a
-true span, so that one of the two windows is enough. Baselines, on the same windows by the same index: the best
-single phrase (for each query the better of its phrases, told by the truth), and the vector sum of
-the phrases or their difference ``a - w b`` (w = 1, and the best w of the choose half).
-tIoU is the mean over all queries of the overlap of the first answers (as many as there are true
+true span, so that one of the two windows is enough.
+
+Baselines, on the same windows by the same index: the best single phrase (for each query the better
+of its phrases, told by the truth), and the vector sum of the phrases or their difference
+``a - w b``. tIoU is the mean over all queries of the overlap of the first answers (as many as there are true
 spans) with the nearest true span, 0 for those that meet none.
 """
 
