@@ -18,8 +18,8 @@ true span, so that one of the two windows is enough.
 
 Baselines, on the same windows by the same index: the best single phrase (for each query the better
 of its phrases, told by the truth), and the vector sum of the phrases or their difference
-``a - w b``. tIoU is the mean over all queries of the overlap of the first answers (as many as there are true
-spans) with the nearest true span, 0 for those that meet none.
+``a - w b``. tIoU is the mean over all queries of the overlap of the first answers (as many as there
+are true spans) with the nearest true span, 0 for those that meet none.
 """
 
 from __future__ import annotations

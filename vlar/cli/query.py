@@ -11,7 +11,7 @@ from vlar.cli import inputs, output
 if TYPE_CHECKING:
     from vlar.query.report import QueryReport
 
-MIN_PROBABILITY = 0.02
+MIN_PROBABILITY = 0.05  # what a window has before looking (vlar.scoring.MATCH_PRIOR)
 
 
 def command(
