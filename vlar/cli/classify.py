@@ -8,7 +8,6 @@ import typer
 
 from vlar.cli import explain as explanation
 from vlar.cli import inputs, output, timeline
-from vlar.errors import UsageError
 
 if TYPE_CHECKING:
     from vlar.types import Classification
@@ -29,16 +28,10 @@ def command(
     ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="See 'vlar models'.")] = "lite",
     top: Annotated[int, typer.Option("--top", min=1, help="Labels to show.")] = 5,
-    every: Annotated[
-        str | None, typer.Option("--every", help="Answer for each span, such as 4s.")
-    ] = None,
+    every: Annotated[str | None, typer.Option(help="Answer for each span, such as 4s.")] = None,
     timeline_file: Annotated[
         str | None,
-        typer.Option(
-            "--timeline",
-            metavar="FILE",
-            help="With --every: also write segments of one label, as .json, .srt, .vtt or .png.",
-        ),
+        typer.Option("--timeline", help="Also write segments: a .json, .srt, .vtt or .png file."),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say how labels were understood and what decided.")
@@ -54,9 +47,7 @@ def command(
     from vlar.types import Failure
 
     every_s = inputs.seconds(every, "--every") if every else None
-    if timeline_file is not None and every_s is None:
-        raise UsageError("--timeline needs --every, such as --every 2s: one answer has no timeline")
-    segments_file = None if timeline_file is None else timeline.check_ending(timeline_file)
+    segments_file = timeline.file_of(timeline_file, every_s)
     label_list = parse_labels(labels) if labels is not None else None
     for remark in label_list.notes if label_list else ():
         output.note(f"vlar: {remark}")
@@ -65,9 +56,9 @@ def command(
     texts = dict(zip(label_list.labels, label_list.texts, strict=True)) if label_list else {}
     if explain:
         explanation.labels(recogniser, list(texts.values()) or list(recogniser.labels or ()))
-    answers = recogniser.classify_each(paths, label_list, top=top, every_s=every_s)
     for row in failures:
         output.failure(row, as_json)
+    answers = recogniser.classify_each(paths, label_list, top=top, every_s=every_s)
     answered: list[Classification] = []
     failed = len(failures)
     for row in output.track(answers, len(paths) if every_s is None else None, "classifying"):
@@ -76,13 +67,9 @@ def command(
             output.failure(row, as_json)
             continue
         answered.append(row)
-        if as_json:
-            output.json_line(row)
-        else:
-            output.classification(row)
+        (output.json_line if as_json else output.classification)(row)
         if explain:
             explanation.answer(recogniser, row, texts)
-    if segments_file is not None and answered:
+    if segments_file is not None:
         timeline.write(segments_file, timeline.segments(answered))
-        output.note(f"vlar: timeline written to {segments_file}")
     return output.exit_code(len(answered), failed)

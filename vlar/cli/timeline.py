@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlar.cli import output
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,12 +44,17 @@ class Segment:
         }
 
 
-def check_ending(path: str) -> Path:
-    """The file to write, refused before anything is classified if its ending says nothing.
+def file_of(path: str | None, every_s: float | None) -> Path | None:
+    """The file to write, refused before anything is classified if that cannot be done.
 
     Raises:
-        UsageError: another ending, no such folder, or no matplotlib for a picture.
+        UsageError: one answer a video only, another ending, no such folder, or no matplotlib for a
+            picture.
     """
+    if path is None:
+        return None
+    if every_s is None:
+        raise UsageError("--timeline needs --every, such as --every 2s: one answer has no timeline")
     file = Path(path)
     if file.suffix.lower() not in ENDINGS:
         raise UsageError(f"--timeline {path!r}: the ending is none of {', '.join(ENDINGS)}")
@@ -92,11 +98,14 @@ def _joined(last: Segment, start_s: float, new: Segment) -> Segment:
 
 
 def write(file: Path, rows: Sequence[Segment]) -> None:
-    """Write segments as the ending of the file says.
+    """Write segments as the ending of the file says; a note tells where, or that there is none.
 
     Raises:
         UsageError: subtitles of several videos, or the file cannot be written.
     """
+    if not rows:
+        output.note("vlar: nothing was classified, no timeline is written")
+        return
     ending = file.suffix.lower()
     paths = sorted({row.path for row in rows})
     if ending in (".srt", ".vtt") and len(paths) > 1:
@@ -115,6 +124,7 @@ def write(file: Path, rows: Sequence[Segment]) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(f"--timeline {str(file)!r} cannot be written ({reason})") from error
+    output.note(f"vlar: timeline written to {file}")
 
 
 def srt(rows: Sequence[Segment]) -> str:

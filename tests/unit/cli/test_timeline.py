@@ -94,7 +94,7 @@ def test_vtt_is_well_formed_and_escaped():
 def test_files_by_ending(tmp_path: Path):
     pytest.importorskip("matplotlib")
     for ending in timeline.ENDINGS:
-        timeline.write(timeline.check_ending(str(tmp_path / f"t{ending}")), NASTY)
+        timeline.write(tmp_path / f"t{ending}", NASTY)
     assert json.loads((tmp_path / "t.json").read_text())[2]["label"] is None
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "t.srt").read_text() == srt(NASTY)
@@ -102,12 +102,12 @@ def test_files_by_ending(tmp_path: Path):
 
 def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(UsageError, match=r"\.json, \.srt, \.vtt, \.png"):
-        timeline.check_ending("out.txt")
+        timeline.file_of("out.txt", 2.0)
     with pytest.raises(UsageError, match="no folder"):
-        timeline.check_ending(str(tmp_path / "no" / "t.srt"))
+        timeline.file_of(str(tmp_path / "no" / "t.srt"), 2.0)
     two = [Segment("a.mp4", 0, 1, "x", 1.0), Segment("b.mp4", 0, 1, "x", 1.0)]
     with pytest.raises(UsageError, match="one video"):
         timeline.write(tmp_path / "t.vtt", two)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match="pip install"):
-        timeline.check_ending(str(tmp_path / "t.png"))
+        timeline.file_of(str(tmp_path / "t.png"), 2.0)
