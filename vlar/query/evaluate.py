@@ -151,8 +151,9 @@ class Evaluator:
         """(M,) what spans are worth by other values of the leaves, at the windows they have."""
 
         def of_leaf(leaf: Leaf) -> Float64:
+            # Not a number: of an OR, the other side answers.
             windows = spans.parts[leaf]
-            return np.where(windows < 0, 0.0, probability[leaf][windows])
+            return np.where(windows < 0, np.nan, probability[leaf][windows])
 
         terms = _Terms(of_leaf, lambda pattern: self._matching(pattern)[spans.first], rule)
         return terms.value(node)
@@ -250,7 +251,7 @@ class _Terms:
                 values = [self.value(part) for part in parts]
                 return self.rule.every(values, _weights(parts))
             case Or(parts):
-                values = [self.value(part) for part in parts]
+                values = [np.nan_to_num(self.value(part), nan=0.0) for part in parts]
                 return self.rule.any(values, _weights(parts))
             case In(part, pattern):
                 return self.value(part) * self.matching(pattern)

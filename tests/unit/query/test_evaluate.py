@@ -200,6 +200,16 @@ def test_the_weakest_part_is_what_a_threshold_sees():
     }
 
 
+def test_the_side_of_an_or_that_is_silent_has_no_say():
+    rows = [(0, 0.0, 4.0), (0, 6.0, 10.0)]
+    value = {Phrase("a"): [0.9, 0.2], Phrase("b"): [0.1, 0.8], Phrase("c"): [0.3, 0.4]}
+    of = evaluator(rows, value)
+    tree = parse("(a THEN b WITHIN 5s) OR NOT c")
+    probability = {leaf: np.array(v) for leaf, v in value.items()}
+    weakest = of.at_parts(tree, of.spans(tree), probability, WEAKEST)
+    assert weakest.tolist() == pytest.approx([0.8, 0.7, 0.6])
+
+
 def test_what_stands_out_does_not_depend_on_a_phrase_being_near_to_everything():
     cosines = np.random.default_rng(0).normal(size=100)
     one = stands_out(0.1 * cosines + 0.3, np.zeros(100))
