@@ -140,8 +140,33 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class HitPart:
+    """What one phrase of a query says of a span: the window that speaks for it, and how well."""
+
+    phrase: str
+    start_s: float
+    end_s: float
+    probability: float
+    similarity: float
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {
+            "phrase": self.phrase,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "probability": round(self.probability, 6),
+            "similarity": round(self.similarity, 6),
+        }
+
+
+@dataclass(frozen=True)
 class Hit:
-    """One span of a library that answers a query. ``score`` is what the rank is made of."""
+    """One span of a library that answers a query. ``score`` is what the rank is made of.
+
+    ``parts`` tell of each phrase of a query with operators; a plain phrase has none. There
+    ``probability`` is that of the weakest part, and ``similarity`` the mean of the parts'.
+    """
 
     rank: int
     path: str
@@ -151,10 +176,11 @@ class Hit:
     probability: float
     similarity: float
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    parts: tuple[HitPart, ...] = ()
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
-        return {
+        facts: JsonDict = {
             "rank": self.rank,
             "path": self.path,
             "start_s": round(self.start_s, 3),
@@ -164,3 +190,6 @@ class Hit:
             "similarity": round(self.similarity, 6),
             "tags": dict(self.tags),
         }
+        if self.parts:
+            facts["parts"] = [part.to_dict() for part in self.parts]
+        return facts

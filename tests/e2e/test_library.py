@@ -31,7 +31,7 @@ def library(vlar_command, folder: Path, tmp_path_factory: pytest.TempPathFactory
     ],
 )
 def test_a_sentence_finds_its_clip_with_times(vlar_command, library: Path, text: str, name: str):
-    done = vlar_command("query", library, text, "-k", 2, "--json")
+    done = vlar_command("query", library, text, "-k", 2, "--json", "--min-probability", 0)
     assert done.code == 0
     assert done.err == ""
     first = done.rows[0]
@@ -46,8 +46,12 @@ def test_a_sentence_finds_its_clip_with_times(vlar_command, library: Path, text:
 
 
 def test_where_filters(vlar_command, library: Path):
-    done = vlar_command("query", library, "bicycles", "--where", "path=*bunny*", "--json")
+    bunny = ("query", library, "bicycles", "--where", "path=*bunny*", "--json")
+    done = vlar_command(*bunny, "--min-probability", 0)
     assert {Path(row["path"]).stem for row in done.rows} == {"bigbuckbunny"}
+    done = vlar_command(*bunny)
+    assert done.rows == []
+    assert "no match above 5.0%" in done.advice
     done = vlar_command("query", library, "bicycles", "--where", "source=elsewhere", "--json")
     assert done.code == 0
     assert done.rows == []

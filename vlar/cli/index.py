@@ -34,6 +34,10 @@ def add(
     stride: Annotated[
         str | None, typer.Option("--stride", help="From one window to the next (2s).")
     ] = None,
+    long_windows: Annotated[
+        float | None,
+        typer.Option("--long-windows", help="Also windows so many times as long; 1 for none (1)."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Default: the library's own, or lite.")
     ] = None,
@@ -62,6 +66,7 @@ def add(
             tags=tags,
             window_s=window_s,
             stride_s=stride_s,
+            long_times=long_windows,
             keep_context=not no_context,
             progress=lambda event: _show(event, advance, as_json),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +10,6 @@ from vlar.errors import UsageError
 
 if TYPE_CHECKING:
     from vlar.types import Failure
-
-_SPAN = re.compile(r"(?P<value>\d+(\.\d+)?|\.\d+)\s*(?P<unit>ms|s|sec|m|min|h)?", re.IGNORECASE)
-_IN_SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def seconds(text: str, option: str) -> float:
@@ -25,9 +21,10 @@ def seconds(text: str, option: str) -> float:
     Raises:
         UsageError: not a positive span.
     """
-    match = _SPAN.fullmatch(text.strip())
-    value = float(match["value"]) * _IN_SECONDS[(match["unit"] or "s").lower()] if match else 0.0
-    if value <= 0:
+    from vlar.text.duration import read_seconds
+
+    value = read_seconds(text)
+    if value is None or value <= 0:
         raise UsageError(f"{option} {text!r} is not a span of time; write for example 4s or 500ms")
     return value
 

@@ -1,40 +1,83 @@
-"""``vlar query``: find spans of a library by words."""
+"""``vlar query``: find spans of a library by words, or by an expression."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlar.cli import inputs, output
 
+if TYPE_CHECKING:
+    from vlar.query.report import QueryReport
+
+MIN_PROBABILITY = 0.05  # what a window has before looking (vlar.scoring.MATCH_PRIOR)
+
 
 def command(
     library: Annotated[str, typer.Argument(metavar="LIBRARY", help="Made by 'vlar index add'.")],
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for.")],
+    text: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUERY",
+            help="What to look for: plain words, or phrases joined by AND, OR, NOT, THEN .. WITHIN "
+            '10s, LIKE clip.mp4, IN "folder/*", [verb=cut|peel object=apple].',
+        ),
+    ],
     where: Annotated[
         list[str] | None,
         typer.Option("--where", help="Only videos with this tag, as key=value, or path=GLOB."),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Answers to show.")] = 10,
+    min_probability: Annotated[
+        float,
+        typer.Option("--min-probability", min=0.0, max=1.0, help="Less is no answer; 0 shows all."),
+    ] = MIN_PROBABILITY,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Default: the library's own.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say how the query was read and answered.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> int:
     """Search a library in plain language; answers carry start and end times.
 
-    Example: vlar query holiday.vlar "people riding bikes"
+    Example: vlar query holiday.vlar '"riding a bike" AND NOT "a street"'
     """
     from vlar.index.library import Library
+    from vlar.query.grammar import QuerySyntaxError
 
+    reports: list[QueryReport] = []
+    filters = inputs.pairs(where or [], "--where") or None
     with Library(library, model, create=False) as opened:
-        hits = opened.query(text, k, where=inputs.pairs(where or [], "--where") or None)
+        try:
+            hits = opened.query(
+                text, k, where=filters, min_probability=min_probability, report=reports.append
+            )
+        except QuerySyntaxError as problem:
+            output.note(problem.picture)
+            raise
+    for report in reports if explain else ():
+        for line in report.lines():
+            output.note(f"vlar: {line}")
     for row in hits:
         if as_json:
             output.json_line(row)
         else:
             output.hit(row)
     if not hits:
-        output.note("vlar: no window of the library matches; loosen --where or add videos")
+        output.note(f"vlar: {_nothing(reports, min_probability)}")
     return 0
+
+
+def _nothing(reports: list[QueryReport], min_probability: float) -> str:
+    best = max(
+        (r.best_probability for r in reports if r.best_probability is not None), default=None
+    )
+    if best is None:
+        return "no window of the library matches; loosen --where or IN, or add videos"
+    return (
+        f"no match above {min_probability:.1%}; the best has {best:.1%} "
+        "(--min-probability 0 shows all)"
+    )

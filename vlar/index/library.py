@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from vlar.errors import LibraryError, UsageError
 from vlar.index import ann, schema
@@ -22,6 +22,9 @@ from vlar.index.report import AddReport, LibraryInfo, VideoRow
 from vlar.index.store import Store
 from vlar.index.writer import Writer
 from vlar.types import Hit
+
+if TYPE_CHECKING:
+    from vlar.query.report import QueryReport
 
 DEFAULT_MODEL = "lite"
 
@@ -85,6 +88,7 @@ class Library:
         tags: Mapping[str, str] | None = None,
         window_s: float | None = None,
         stride_s: float | None = None,
+        long_times: float | None = None,
         keep_context: bool = True,
         progress: Progress | None = None,
     ) -> AddReport:
@@ -100,6 +104,9 @@ class Library:
             tags: Set on every video of this call, also on unchanged ones; other tags stay.
             window_s: Length of a window in seconds; None is the library's own, 4 for a new one.
             stride_s: From one window to the next; None is the library's own, 2 for a new one.
+            long_times: Also windows so many times as long and as far apart, so that what takes
+                long has a window of its own; 1 for none. None is the library's own, 1 for a new
+                one.
             keep_context: Keep what re-ranking needs (``query``) of the videos that are read in this
                 call; without effect where the text of the model does not depend on the video.
             progress: Told of each video after its commit.
@@ -120,13 +127,15 @@ class Library:
         files = list({place(file): file for file in found}.values())
         labels = _checked_tags(tags or {})
         _check_span(window_s, stride_s)
+        if long_times is not None and not 1.0 <= long_times <= 100.0:
+            raise UsageError(f"long_times is {long_times}; give a number from 1 to 100")
         with self._mutex, self._writing() as writer:
             manifest = Manifest.read(writer.meta(), self.path)
             if manifest is None:
                 model = self._loaded(None)
-                manifest = Manifest.new(model, self._name(model), window_s, stride_s)
+                manifest = Manifest.new(model, self._name(model), window_s, stride_s, long_times)
             else:
-                manifest.require_windows(window_s, stride_s, self.path)
+                manifest.require_windows(window_s, stride_s, self.path, long_times)
             model_at_clip = partial(self._model_for, writer, manifest)
             ingest = Ingest(writer, model_at_clip, manifest.cut, labels, keep_context, progress)
             return ingest.run(files)
@@ -174,8 +183,19 @@ class Library:
             with store.snapshot():
                 return describe(self.path, store)
 
-    def query(self, text: str, k: int = 10, *, where: Mapping[str, str] | None = None) -> list[Hit]:
-        """The spans of the library that answer a text best, best first.
+    def query(
+        self,
+        text: str,
+        k: int = 10,
+        *,
+        where: Mapping[str, str] | None = None,
+        min_probability: float = 0.0,
+        report: Callable[[QueryReport], None] | None = None,
+    ) -> list[Hit]:
+        """The spans of the library that answer a query best, best first.
+
+        A query is a plain phrase, or an expression (docs/query.md): of it every window is compared
+        (the rule: ``vlar.query.evaluate``), and ``score`` is its probability.
 
         Windows of one video that answer together are one span (the rule: ``vlar.query.merge``).
         ``score``, which ranks, is the similarity of its best window; ``probability`` is calibrated.
@@ -183,20 +203,25 @@ class Library:
         each of them sees it (the rule: ``vlar.query.rerank``).
 
         Args:
-            text: What to look for, in plain words.
+            text: What to look for, in plain words or as an expression.
             k: Number of spans; so many are given whenever so many exist.
             where: Conditions that all hold: a tag's value, or ``path`` with a glob.
+            min_probability: Spans below it are left out.
+            report: Told how the query was answered.
 
         Raises:
-            QueryError: no word in the text, ``k`` below 1, or a key that no video has.
+            QueryError: no word in the text, an expression that cannot be read
+                (``vlar.query.grammar.QuerySyntaxError``), ``k`` below 1, or a key that no video
+                has.
             LibraryError: the library is empty or damaged.
             EncoderMismatchError: the model at hand is not the library's.
         """
+        from vlar.query.compose import compose
         from vlar.query.plan import make_plan
         from vlar.query.run import Search, answer
         from vlar.query.where import check_keys
 
-        plan = make_plan(text, k, where)
+        plan = make_plan(text, k, where, min_probability)
         with self._mutex:
             store = self._reader()
             manifest = None if store is None else Manifest.read(store.meta(), self.path)
@@ -206,10 +231,13 @@ class Library:
                 )
             check_keys(plan.where, store.tag_keys())
             model = self._loaded(manifest)
+            if not plan.plain:
+                with store.snapshot():
+                    return compose(plan, store, manifest, model, report)
             vector = model.encode_queries([plan.phrase])[0]
             with store.snapshot():
                 self._cached = ann.refresh(store, self._cached)
-                return answer(plan, Search(store, self._cached, model, vector))
+                return answer(plan, Search(store, self._cached, model, vector), report)
 
     # Inside ------------------------------------------------------------------------------------
 

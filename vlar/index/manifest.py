@@ -51,6 +51,7 @@ class Manifest:
                 float(meta["stride_s"]),
                 int(meta["n_frames"]),
                 int(meta["shorter_side"]),
+                float(meta.get("long_times", "1")),
             )
             return cls(meta["model"], meta["fingerprint"], int(meta["dim"]), cut)
         except (KeyError, ValueError) as error:
@@ -61,7 +62,12 @@ class Manifest:
 
     @classmethod
     def new(
-        cls, model: LibraryModel, spec: str, window_s: float | None, stride_s: float | None
+        cls,
+        model: LibraryModel,
+        spec: str,
+        window_s: float | None,
+        stride_s: float | None,
+        long_times: float | None = None,
     ) -> Manifest:
         """For a library that holds nothing yet; ``spec`` loads the model again."""
         cut = Cut(
@@ -69,6 +75,7 @@ class Manifest:
             stride_s or DEFAULT_STRIDE_S,
             model.n_frames,
             model.shorter_side,
+            long_times or 1.0,
         )
         return cls(spec, model.fingerprint, model.dim, cut)
 
@@ -83,6 +90,7 @@ class Manifest:
             "stride_s": repr(self.cut.stride_s),
             "n_frames": str(self.cut.n_frames),
             "shorter_side": str(self.cut.shorter_side),
+            "long_times": repr(self.cut.long_times),
         }
 
     def require_model(self, model: LibraryModel, folder: Path) -> None:
@@ -100,16 +108,27 @@ class Manifest:
             f"vlar index add NEW.vlar VIDEOS --model {model.name}"
         )
 
-    def require_windows(self, window_s: float | None, stride_s: float | None, folder: Path) -> None:
+    def require_windows(
+        self,
+        window_s: float | None,
+        stride_s: float | None,
+        folder: Path,
+        long_times: float | None = None,
+    ) -> None:
         """Refuse windows other than the library's (None: whatever it has).
 
         Raises:
             LibraryError: they differ.
         """
         cut = self.cut
-        if window_s in (None, cut.window_s) and stride_s in (None, cut.stride_s):
+        if (
+            window_s in (None, cut.window_s)
+            and stride_s in (None, cut.stride_s)
+            and long_times in (None, cut.long_times)
+        ):
             return
         raise LibraryError(
             f"library {folder} was made with windows of {cut.window_s:g} s every {cut.stride_s:g} "
-            f"s; use --window {cut.window_s:g}s --stride {cut.stride_s:g}s, or make a new library"
+            f"s, and windows {cut.long_times:g} times as long; use --window {cut.window_s:g}s "
+            f"--stride {cut.stride_s:g}s --long-windows {cut.long_times:g}, or make a new library"
         )

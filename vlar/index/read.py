@@ -11,18 +11,30 @@ from pathlib import Path
 from vlar.errors import VlarError
 from vlar.index.paths import place
 from vlar.index.store import KnownVideo, Stamp
-from vlar.types import Clip, Failure
+from vlar.types import Clip, Failure, Window
 from vlar.video import content_hash, probe, read_windows, windows
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How videos are cut into rows: windows, T frames each, shrunk to ``shorter_side`` pixels."""
+    """How videos are cut into rows: windows, T frames each, shrunk to ``shorter_side`` pixels.
+
+    Besides, windows ``long_times`` as long and as far apart; 1 for none.
+    """
 
     window_s: float
     stride_s: float
     n_frames: int
     shorter_side: int
+    long_times: float = 1.0
+
+    def spans(self, duration_s: float) -> list[Window]:
+        """The windows of a video, those of the first scale first; none twice."""
+        spans = windows(duration_s, self.window_s, self.stride_s)
+        if self.long_times > 1.0 and duration_s > self.window_s:
+            times = self.long_times
+            spans += windows(duration_s, times * self.window_s, times * self.stride_s)
+        return spans
 
 
 @dataclass(frozen=True)
@@ -110,8 +122,9 @@ def read_ahead_of_encoder(
 
 def _clips(file: Path, duration_s: float, cut: Cut) -> Iterator[Clip | Failure]:
     try:
-        spans = windows(duration_s, cut.window_s, cut.stride_s)
-        yield from read_windows(file, spans, cut.n_frames, shorter_side=cut.shorter_side)
+        yield from read_windows(
+            file, cut.spans(duration_s), cut.n_frames, shorter_side=cut.shorter_side
+        )
     except VlarError as error:
         yield Failure(file, error.kind, error.message)
     except OSError as error:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-_SHARE_OF_BEST = 0.5  # of the best window's probability: below it a window answers less than more
+SHARE_OF_BEST = 0.5  # of the best window's probability: below it a window answers less than more
 _SHARED_TIME = 0.5
 _TOUCH_S = 1e-6
 
@@ -31,7 +31,7 @@ class Match:
     probability: float
 
 
-# The rows of a match's video after it (later=True) or before it, nearest first.
+# The rows of a match's video after it (later=True) or before it, nearest first, all as long as it.
 Neighbours = Callable[[Match, bool], Iterator[Match]]
 
 
@@ -51,12 +51,18 @@ def merge(rows: Iterable[Match], neighbours: Neighbours, k: int) -> list[Match]:
     return spans
 
 
+def same_scale(row: Match, other: Match) -> bool:
+    """Whether two windows of a video are equally long, as all of one scale are."""
+    length_s = other.end_s - other.start_s
+    return abs(row.end_s - row.start_s - length_s) <= 0.01 * length_s
+
+
 def _grown(
     span: Match, best: Match, neighbours: Neighbours, earlier: list[Match], later: bool
 ) -> Match:
     for row in neighbours(best, later):
         apart = row.start_s > span.end_s + _TOUCH_S or row.end_s < span.start_s - _TOUCH_S
-        if apart or _taken(row, earlier) or row.probability < _SHARE_OF_BEST * best.probability:
+        if apart or _taken(row, earlier) or row.probability < SHARE_OF_BEST * best.probability:
             break
         span = replace(
             span,

@@ -1,4 +1,4 @@
-"""What was asked: the text, the filter and the number of answers, checked before anything runs."""
+"""What was asked: the query, the filter and the number of answers, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vlar.errors import QueryError
+from vlar.query.grammar import And, In, Node, Not, Phrase, parse, show
+from vlar.query.grammar.tree import has_sequence, parts_of
 
 
 @dataclass(frozen=True)
@@ -13,28 +15,69 @@ class Plan:
     """A query ready to run.
 
     Attributes:
-        phrase: What a window should show, in plain words.
+        tree: What a window, or a span, should show.
         k: Number of spans wanted.
         where: Conditions on videos, all of which hold (``vlar.query.where``).
+        min_probability: Spans below it are no answers.
     """
 
-    phrase: str
+    tree: Node
     k: int
     where: Mapping[str, str] = field(default_factory=dict[str, str])
+    min_probability: float = 0.0
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is one phrase, which the index searches without looking at every window."""
+        return isinstance(self.tree, Phrase)
+
+    @property
+    def phrase(self) -> str:
+        """The one phrase of a plain query; else the whole query."""
+        return self.tree.text if isinstance(self.tree, Phrase) else show(self.tree)
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Patterns of ``IN`` that limit the whole query."""
+        node, found = self.tree, list[str]()
+        while isinstance(node, In):
+            found.append(node.pattern)
+            node = node.part
+        return tuple(found)
 
 
-def make_plan(text: str, k: int, where: Mapping[str, str] | None = None) -> Plan:
-    """The plan of a plain text query.
+def make_plan(
+    text: str, k: int, where: Mapping[str, str] | None = None, min_probability: float = 0.0
+) -> Plan:
+    """The plan of a query.
 
     >>> make_plan("  riding  a bike ", 3).phrase
     'riding a bike'
 
     Raises:
-        QueryError: no text, or ``k`` below 1.
+        QueryError: no text, text that cannot be read (``QuerySyntaxError`` says where), operators
+            that cannot be joined so, ``k`` below 1, or a probability outside 0 to 1.
     """
-    phrase = " ".join(text.split())
-    if not any(letter.isalnum() for letter in phrase):
-        raise QueryError(f"the query {text!r} holds no word; say what to look for")
+    tree = parse(text)
+    _require_answerable(tree)
     if k < 1:
         raise QueryError(f"k is {k}; ask for at least 1 answer")
-    return Plan(phrase, k, dict(where or {}))
+    if not 0.0 <= min_probability <= 1.0:
+        raise QueryError(f"min_probability is {min_probability}; it lies between 0 and 1")
+    return Plan(tree, k, dict(where or {}), min_probability)
+
+
+def _require_answerable(node: Node) -> None:
+    sequences = [part for part in parts_of(node) if has_sequence(part)]
+    if isinstance(node, Not) and sequences:
+        raise QueryError(
+            f"NOT of a THEN has no span to answer with: {show(node)}; name what should not be "
+            'seen on the way: ("a" THEN "b") AND NOT "c"'
+        )
+    if isinstance(node, And) and len(sequences) > 1:
+        raise QueryError(
+            f"AND joins two sequences: {show(node)}; write one chain, "
+            '"a" THEN "b" THEN "c", or ask in two queries'
+        )
+    for part in parts_of(node):
+        _require_answerable(part)

@@ -7,6 +7,7 @@ Where text depends on the video it is the conditioned text (``vlar.query.rerank`
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,8 +16,9 @@ import numpy as np
 from vlar.index.ann import Cached
 from vlar.index.protocol import Matcher
 from vlar.index.store import RowBatch, Store
-from vlar.query.merge import Match, merge
+from vlar.query.merge import Match, merge, same_scale
 from vlar.query.plan import Plan
+from vlar.query.report import BEST_SHOWN, BestWindow, PhraseReport, QueryReport, Tell
 from vlar.query.rerank import SecondLook, head_rows, look_again, reordered, rescored
 from vlar.query.where import select
 from vlar.types import Float32, Hit
@@ -43,12 +45,12 @@ class Search:
         return self._matches(self.store.rows(ids.tolist(), self.cached.origin.dim))
 
     def neighbours(self, match: Match, later: bool) -> Iterator[Match]:
-        """The rows of a match's video after or before it, nearest first."""
+        """The rows of a match's video after or before it, nearest first, of its own length."""
         dim = self.cached.origin.dim
         for batch in self.store.neighbours(
             match.video_id, match.start_s, match.end_s, dim, later=later
         ):
-            yield from self._matches(batch)
+            yield from (row for row in self._matches(batch) if same_scale(row, match))
 
     def _matches(self, batch: RowBatch) -> list[Match]:
         if not len(batch.ids):
@@ -63,13 +65,16 @@ class Search:
         ]
 
 
-def answer(plan: Plan, search: Search) -> list[Hit]:
+def answer(plan: Plan, search: Search, report: Tell | None = None) -> list[Hit]:
     """The best spans of a library, best first; ``plan.k`` of them whenever so many exist.
+
+    Those below ``plan.min_probability`` are left out of these; ``report`` is told of the search.
 
     Raises:
         QueryError: the filter has an unknown key.
     """
     videos = select(search.store, plan.where)
+    begin = time.process_time()
     if videos is not None and not videos:
         return []
     paths = search.store.paths()
@@ -91,6 +96,9 @@ def answer(plan: Plan, search: Search) -> list[Hit]:
                 break
         fetch *= 4
     spans = [rescored(span, looks) for span in spans]
+    if report is not None:
+        report(_report(plan, search, videos, spans, len(looks), time.process_time() - begin))
+    spans = [span for span in spans if span.probability >= plan.min_probability]
     tags = search.store.tags([span.video_id for span in spans])
     return [_hit(place + 1, span, paths, tags) for place, span in enumerate(spans)]
 
@@ -98,6 +106,34 @@ def answer(plan: Plan, search: Search) -> list[Hit]:
 def _settled(rows: list[Match]) -> list[Match]:
     last = min(row.similarity for row in rows)
     return [row for row in rows if row.similarity > last + _UNSETTLED]
+
+
+def _report(
+    plan: Plan,
+    search: Search,
+    videos: set[int] | None,
+    spans: list[Match],
+    looked_again: int,
+    cpu_s: float,
+) -> QueryReport:
+    paths = search.store.paths()
+    best = tuple(
+        BestWindow(paths[span.video_id], span.start_s, span.end_s, span.probability)
+        for span in spans[:BEST_SHOWN]
+    )
+    sure = sum(span.probability >= 0.5 for span in spans)
+    return QueryReport(
+        tree=plan.tree,
+        searched="index",
+        where=plan.where,
+        min_probability=plan.min_probability,
+        videos=len(paths) if videos is None else len(videos),
+        windows=search.store.row_count(),
+        phrases=(PhraseReport(plan.phrase, best, sure),),
+        looked_again=looked_again,
+        best_probability=max((span.probability for span in spans), default=None),
+        cpu_s={"search": cpu_s},
+    )
 
 
 def _hit(

@@ -1,0 +1,113 @@
+"""Every window of a library against every phrase of a query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vlar.index.manifest import Manifest
+from vlar.index.protocol import LibraryModel
+from vlar.index.store import Store
+from vlar.query.evaluate import Windows
+from vlar.query.grammar import Like
+from vlar.query.grammar.tree import Leaf
+from vlar.query.standing import stands_out
+from vlar.query.where import path_matches
+from vlar.types import Float32, Float64
+
+_BATCH_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Compared:
+    """All windows of some videos and how well each answers each leaf; sorted by video and time.
+
+    Attributes:
+        windows: N windows.
+        paths: Of the videos, by id.
+        similarity: (N,) cosines by leaf.
+        probability: (N,) by leaf, against everyday actions; of a clip as ``relative``.
+        relative: (N,) by leaf, how surely a window stands out (``vlar.query.standing``).
+    """
+
+    windows: Windows
+    paths: Mapping[int, str]
+    similarity: Mapping[Leaf, Float64]
+    probability: Mapping[Leaf, Float64]
+    relative: Mapping[Leaf, Float64]
+
+    def matching(self, pattern: str) -> Float64:
+        """(N,) 1 in the videos whose path a pattern means, else 0."""
+        meant = [i for i, path in self.paths.items() if path_matches(path, pattern)]
+        return np.isin(self.windows.video_ids, meant).astype(np.float64)
+
+
+def compare(
+    store: Store,
+    manifest: Manifest,
+    model: LibraryModel,
+    queries: Mapping[Leaf, Float32],
+    videos: set[int] | None,
+) -> Compared:
+    """Every window of some videos (None: all) against every leaf; vectors in batches."""
+    paths = store.paths()
+    chosen = paths.keys() if videos is None else videos
+    row_ids = store.row_ids(chosen)
+    stacked = np.stack(list(queries.values())).astype(np.float64)
+    batches: list[tuple[Float64, Float64]] = []
+    similarity = np.empty((len(queries), len(row_ids)), np.float32)
+    probability = np.empty((len(queries), len(row_ids)), np.float32)
+    for start in range(0, len(row_ids), _BATCH_ROWS):
+        batch = store.rows(row_ids[start : start + _BATCH_ROWS].tolist(), manifest.dim)
+        batches.append(
+            (batch.video_ids.astype(np.float64), np.array(batch.spans, np.float64).reshape(-1, 2))
+        )
+        place = slice(start, start + len(batch.ids))
+        similarity[:, place] = stacked @ batch.vectors.T.astype(np.float64)
+        for at, (leaf, query) in enumerate(queries.items()):
+            if not isinstance(leaf, Like):
+                probability[at, place] = model.match_probability(batch.vectors, query)
+    video_ids = np.concatenate([b[0] for b in batches] or [np.zeros(0)]).astype(np.int64)
+    times = np.concatenate([b[1] for b in batches] or [np.zeros((0, 2))])
+    order = np.lexsort((times[:, 1], times[:, 0], video_ids))
+    windows = Windows(
+        row_ids[order],
+        video_ids[order],
+        times[order, 0],
+        times[order, 1],
+        manifest.cut.window_s,
+    )
+    cosines = {leaf: similarity[at][order].astype(np.float64) for at, leaf in enumerate(queries)}
+    absolute: dict[Leaf, Float64] = {
+        leaf: probability[at][order].astype(np.float64)
+        for at, leaf in enumerate(queries)
+        if not isinstance(leaf, Like)
+    }
+    relative = {leaf: stands_out(cosines[leaf], absolute.get(leaf)) for leaf in queries}
+    meant = {i: path for i, path in paths.items() if i in chosen}
+    return Compared(windows, meant, cosines, {**relative, **absolute}, relative)
+
+
+def encoded(wanted: Sequence[Leaf], model: LibraryModel) -> dict[Leaf, Float32]:
+    """The vector (D,) of each phrase and each clip.
+
+    Raises:
+        DecodeError: a clip cannot be read.
+    """
+    from vlar.video import read_clip
+
+    phrases = [leaf.text for leaf in wanted if not isinstance(leaf, Like)]
+    vectors = iter(model.encode_queries(phrases)) if phrases else iter(())
+    queries: dict[Leaf, Float32] = {}
+    for leaf in wanted:
+        if isinstance(leaf, Like):
+            clip = read_clip(
+                Path(leaf.path), leaf.window, model.n_frames, shorter_side=model.shorter_side
+            )
+            queries[leaf] = model.encode_clips([clip])[0]
+        else:
+            queries[leaf] = next(vectors)
+    return queries

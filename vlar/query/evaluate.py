@@ -1,0 +1,294 @@
+"""What a query is worth on every window of a library: probabilities joined by its operators.
+
+For windows ``i`` with a value from 0 to 1 of each phrase (docs/query.md has the rule in full):
+
+- ``A AND B``: the product ``a(i) b(i)``; ``A OR B``: ``1 - (1 - a(i)) (1 - b(i))``; ``NOT A``:
+  ``1 - a(i)``. A weight makes a part count so many times: ``a(i)^w``, and in an OR
+  ``1 - (1 - a(i))^w``. A product ``[..]`` is the best of its combinations. ``A IN "x"`` is
+  ``a(i)`` in the videos meant, else 0.
+- ``A THEN B WITHIN t``: pairs of windows of one video, where B begins at most ``t`` seconds after A
+  ends, and not before that (but for half a window, which windows on a grid cannot avoid). A pair
+  is worth ``a(i) b(j)``; for each ``j`` only the best ``i`` is an answer. It spans both.
+- On such a span a phrase is worth its best window whose middle lies in the span; the operators
+  then work as above, so ``(A THEN B) AND NOT C`` asks for no window of C in between.
+
+Beside that product, ``at_parts`` tells how probable the weakest part is (minimum for AND and THEN,
+maximum for OR), which can be compared with a threshold however many parts a query has.
+
+All windows are looked at, so none is missed for being second in every phrase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vlar.index.store import Int64
+from vlar.query.between import BestBetween
+from vlar.query.grammar import And, In, Like, Node, Not, Or, Phrase, Product, Then, Weighted
+from vlar.query.grammar.tree import Leaf, has_sequence, parts_of
+from vlar.types import Float64
+
+DEFAULT_WITHIN_S = 30.0
+_OVERLAP = 0.5  # of a window: how far B may begin before A ends
+
+
+@dataclass(frozen=True)
+class Windows:
+    """N windows in any order; all arrays are (N,). ``base_s`` is the length they were cut to."""
+
+    ids: Int64
+    video_ids: Int64
+    start_s: Float64
+    end_s: Float64
+    base_s: float
+
+    @property
+    def middle_s(self) -> Float64:
+        """(N,) seconds."""
+        return (self.start_s + self.end_s) / 2.0
+
+
+@dataclass(frozen=True)
+class Spans:
+    """M answers, not yet merged; all arrays are (M,).
+
+    Attributes:
+        video_ids: Of each.
+        start_s: Seconds.
+        end_s: Seconds.
+        value: Probability.
+        first: The window it begins with.
+        last: The window it ends with.
+        begin_curve: Which of the evaluator's ``curves`` tells how far it reaches back.
+        end_curve: Which of them tells how far it reaches on.
+        parts: By leaf, the window that speaks for it (-1: none does).
+    """
+
+    video_ids: Int64
+    start_s: Float64
+    end_s: Float64
+    value: Float64
+    first: Int64
+    last: Int64
+    begin_curve: Int64
+    end_curve: Int64
+    parts: Mapping[Leaf, Int64]
+
+    def __len__(self) -> int:
+        """M."""
+        return len(self.value)
+
+    def take(self, rows: Int64) -> Spans:
+        """Some of them, in the order given."""
+        return Spans(
+            **{name: getattr(self, name)[rows] for name in _ARRAYS},
+            parts={leaf: windows[rows] for leaf, windows in self.parts.items()},
+        )
+
+
+_ARRAYS = (
+    "video_ids", "start_s", "end_s", "value", "first", "last", "begin_curve", "end_curve",
+)  # fmt: skip
+
+
+class Evaluator:
+    """Evaluates trees over one set of windows.
+
+    Args:
+        windows: N windows.
+        probability: (N,) of each leaf of the trees.
+        matching: (N,) True for windows of the videos a pattern of ``IN`` means.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        probability: Mapping[Leaf, Float64],
+        matching: Callable[[str], Float64],
+    ) -> None:
+        self.windows = windows
+        self.curves: list[Float64] = []
+        self._probability = probability
+        self._matching = matching
+        self._best: dict[Leaf, BestBetween] = {}
+
+    def spans(self, node: Node) -> Spans:
+        """All answers to a tree, in no order."""
+        if not has_sequence(node):
+            return self._windows_as_spans(node)
+        match node:
+            case Then():
+                return self._pairs(node)
+            case And(parts):
+                (sequence,) = (part for part in parts if has_sequence(part))
+                spans = self.spans(sequence)
+                values = [
+                    spans.value if part is sequence else self._on_spans(part, spans)
+                    for part in parts
+                ]
+                spoken = self._spoken([part for part in parts if part is not sequence], spans)
+                return replace(
+                    spans, value=_every(values, _weights(parts)), parts={**spans.parts, **spoken}
+                )
+            case Or(parts):
+                return _joined([self.spans(part) for part in parts])
+            case In(part, pattern):
+                spans = self.spans(part)
+                return replace(spans, value=spans.value * self._matching(pattern)[spans.first])
+            case _:
+                return self.spans(parts_of(node)[0])
+
+    def curve(self, node: Node) -> Float64:
+        """(N,) what a tree without THEN is worth on each window."""
+        return _Terms(lambda leaf: self._probability[leaf], self._matching, PRODUCT).value(node)
+
+    def at_parts(
+        self, node: Node, spans: Spans, probability: Mapping[Leaf, Float64], rule: Rule
+    ) -> Float64:
+        """(M,) what spans are worth by other values of the leaves, at the windows they have."""
+
+        def of_leaf(leaf: Leaf) -> Float64:
+            # Not a number: of an OR, the other side answers.
+            windows = spans.parts[leaf]
+            return np.where(windows < 0, np.nan, probability[leaf][windows])
+
+        terms = _Terms(of_leaf, lambda pattern: self._matching(pattern)[spans.first], rule)
+        return terms.value(node)
+
+    def _on_spans(self, node: Node, spans: Spans) -> Float64:
+        """(M,) what a tree without THEN is worth on each span."""
+
+        def of_leaf(leaf: Leaf) -> Float64:
+            windows = self._best_window(leaf, spans)
+            return np.where(windows < 0, 0.0, self._probability[leaf][windows])
+
+        terms = _Terms(of_leaf, lambda pattern: self._matching(pattern)[spans.first], PRODUCT)
+        return terms.value(node)
+
+    def _windows_as_spans(self, node: Node) -> Spans:
+        windows, every = self.windows, np.arange(len(self.windows.ids))
+        value = self.curve(node)
+        self.curves.append(value)
+        which = np.full(len(every), len(self.curves) - 1)
+        return Spans(
+            windows.video_ids,
+            windows.start_s,
+            windows.end_s,
+            value,
+            every,
+            every,
+            which,
+            which,
+            dict.fromkeys(_leaves(node), every),
+        )
+
+    def _pairs(self, node: Then) -> Spans:
+        left, right = self.spans(node.first), self.spans(node.second)
+        within_s = DEFAULT_WITHIN_S if node.within_s is None else node.within_s
+        ends = BestBetween(left.video_ids, left.end_s, left.value)
+        latest_s = right.start_s + _OVERLAP * self.windows.base_s
+        partner = ends.find(right.video_ids, right.start_s - within_s, latest_s)
+        rows = np.flatnonzero(partner >= 0)
+        # A short window inside a long one is not before it.
+        rows = rows[left.start_s[partner[rows]] < right.start_s[rows]]
+        left, right = left.take(partner[rows]), right.take(rows)
+        return Spans(
+            right.video_ids,
+            left.start_s,
+            np.maximum(left.end_s, right.end_s),
+            _every([left.value, right.value], _weights((node.first, node.second))),
+            left.first,
+            right.last,
+            left.begin_curve,
+            right.end_curve,
+            {**right.parts, **left.parts},
+        )
+
+    def _spoken(self, nodes: Sequence[Node], spans: Spans) -> dict[Leaf, Int64]:
+        found = dict.fromkeys(leaf for node in nodes for leaf in _leaves(node))
+        return {leaf: self._best_window(leaf, spans) for leaf in found}
+
+    def _best_window(self, leaf: Leaf, spans: Spans) -> Int64:
+        if leaf not in self._best:
+            windows = self.windows
+            self._best[leaf] = BestBetween(
+                windows.video_ids, windows.middle_s, self._probability[leaf]
+            )
+        return self._best[leaf].find(spans.video_ids, spans.start_s, spans.end_s)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How an AND and an OR join values, each (N,), that count so many times."""
+
+    every: Callable[[Sequence[Float64], Sequence[float]], Float64]
+    any: Callable[[Sequence[Float64], Sequence[float]], Float64]
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """A tree on N windows or spans, where values of its leaves are known."""
+
+    of_leaf: Callable[[Leaf], Float64]
+    matching: Callable[[str], Float64]
+    rule: Rule
+
+    def value(self, node: Node) -> Float64:
+        """(N,) of a tree."""
+        match node:
+            case Phrase() | Like():
+                return self.of_leaf(node)
+            case Product():
+                return np.max([self.of_leaf(phrase) for phrase in node.phrases], axis=0)
+            case Not(Weighted(part, weight)):
+                return (1.0 - self.value(part)) ** weight
+            case Not(part):
+                return 1.0 - self.value(part)
+            case And(parts):
+                values = [self.value(part) for part in parts]
+                return self.rule.every(values, _weights(parts))
+            case Or(parts):
+                values = [np.nan_to_num(self.value(part), nan=0.0) for part in parts]
+                return self.rule.any(values, _weights(parts))
+            case In(part, pattern):
+                return self.value(part) * self.matching(pattern)
+            case Weighted(part):
+                return self.value(part)
+            case Then(first, second):
+                values = [self.value(part) for part in (first, second)]
+                return self.rule.every(values, _weights((first, second)))
+
+
+def _leaves(node: Node) -> tuple[Leaf, ...]:
+    from vlar.query.grammar import leaves
+
+    return leaves(node)
+
+
+def _weights(parts: Sequence[Node]) -> list[float]:
+    return [part.weight if isinstance(part, Weighted) else 1.0 for part in parts]
+
+
+def _every(values: Sequence[Float64], weights: Sequence[float]) -> Float64:
+    return np.prod([v if w == 1.0 else v**w for v, w in zip(values, weights, strict=True)], axis=0)
+
+
+def _any(values: Sequence[Float64], weights: Sequence[float]) -> Float64:
+    return 1.0 - _every([1.0 - value for value in values], weights)
+
+
+def _joined(several: Sequence[Spans]) -> Spans:
+    leaves = dict.fromkeys(leaf for spans in several for leaf in spans.parts)
+    parts = {
+        leaf: np.concatenate([s.parts.get(leaf, np.full(len(s), -1)) for s in several])
+        for leaf in leaves
+    }
+    arrays = {name: np.concatenate([getattr(s, name) for s in several]) for name in _ARRAYS}
+    return Spans(**arrays, parts=parts)
+
+
+PRODUCT = Rule(_every, _any)
+WEAKEST = Rule(lambda values, _: np.min(values, axis=0), lambda values, _: np.max(values, axis=0))
