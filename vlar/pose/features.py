@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from vlar.pose.track import MAX_PEOPLE, PoseTracker, Tracks
 from vlar.pose.typical import TYPICAL
 from vlar.types import Float32, Float64, UInt8
 
+# Of the numbers that the pose package makes of given frames (tracks, camera, attributes, spectrum):
+# whoever changes them counts up, or libraries and saved models would mix old numbers with new ones.
+VERSION = 2
 DEFAULT_FPS = 10.0  # where nobody says when the frames were
 _PERSON = N_POINTS * 3 + 1
 _CAMERA = MAX_PEOPLE * _PERSON
@@ -72,8 +76,8 @@ class BodyReader:
 
 def _distinct(frames: UInt8) -> int:
     """How many of the frames are not just the one before, shown again."""
-    pairs = zip(frames, frames[1:], strict=False)
-    return min(len(frames), 1) + sum(not np.array_equal(a, b) for a, b in pairs)
+    changes = sum(not np.array_equal(a, b) for a, b in pairwise(frames))
+    return min(len(frames), 1) + changes
 
 
 def tracks_of(features: Float32) -> Tracks:

@@ -53,9 +53,9 @@ def test_the_fingerprint_covers_weights_and_settings(
     from vlar.encoders import lite as module
 
     monkeypatch.setattr(module.lite_space, "SOFTMAX_SCALE", 0.5)
-    assert module._fingerprint("digest") != lite.fingerprint
+    assert module._objects_fingerprint("digest") != lite.block_fingerprints()["objects"]
     monkeypatch.undo()
-    assert module._fingerprint("digest") != module._fingerprint("other")
+    assert module._objects_fingerprint("digest") != module._objects_fingerprint("other")
 
 
 def test_a_changed_weights_file_ends_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
