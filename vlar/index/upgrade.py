@@ -211,7 +211,7 @@ class _Work:
         if not self._wanted:
             return found, lost
         if content_hash(file) != video.content_hash:
-            raise VlarError(f"{file}: has changed since it was indexed; its rows are kept")
+            raise VlarError(f"{file}: has changed since it was indexed")
         for row, clip in zip(found, self._clips(file, stored), strict=True):
             if isinstance(clip, Failure):
                 lost.append(clip)
@@ -230,8 +230,9 @@ class _Work:
 
     def _nothing(self) -> Float32:
         """The missing blocks of a clip in which nothing can be seen."""
-        dark = np.zeros((1, 8, 8, 3), np.uint8)
-        return self._encoder.encode_blocks(dark, np.zeros(1), self._wanted)
+        n_frames = self._target.cut.n_frames
+        dark = np.zeros((n_frames, 32, 32, 3), np.uint8)
+        return self._encoder.encode_blocks(dark, np.arange(n_frames) / 10, self._wanted)
 
     def _put_in_place(self, videos: Sequence[KnownVideo]) -> int:
         """One transaction: all rows of the library, and the manifest; returns the rows renewed."""
@@ -268,7 +269,7 @@ def _windows(rows: RowBatch) -> list[Window]:
 
 
 def _failure(file: Path, error: VlarError | OSError) -> Failure:
+    kind, reason = "decode", f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})"
     if isinstance(error, VlarError):
-        return Failure(file, error.kind, error.message)
-    reason = error.strerror or str(error)
-    return Failure(file, "decode", f"{file}: cannot be read ({reason}); its rows are kept")
+        kind, reason = error.kind, error.message
+    return Failure(file, kind, f"{reason}; its rows are kept without the new parts")
