@@ -71,7 +71,6 @@ class LiteEncoder(Encoder):
         text_hash = lite_weights.MINILM.sha256 + lite_weights.TOKENIZER.sha256
         anchors = load_anchors(self._text, text_hash, lite_towers.CACHE_FOLDER)
         self._space = lite_space.ObjectSpace(self._text, anchors)
-        self._objects_print = _objects_fingerprint(anchors.digest)
         #: The motion block; None without ``lite-motion``.
         self.body = load_body(self._text, text_hash, lite_towers.CACHE_FOLDER)
         if self.body is not None:
@@ -81,7 +80,8 @@ class LiteEncoder(Encoder):
             self.frame_dim += POSE_BLOCK.width
             self.blocks = self.body.blocks(_N_CLASSES)
             self.dim = sum(block.width for block in self.blocks)
-        self.fingerprint = _hash([*self.block_fingerprints().values(), MOTION_VERSION])
+        texts = [_text_fingerprint(anchors.digest), self.body and self.body.fingerprint]
+        self.fingerprint = _hash([*self.block_fingerprints().values(), *texts, MOTION_VERSION])
 
     @classmethod
     def from_spec(cls, argument: str = "") -> LiteEncoder:
@@ -135,10 +135,10 @@ class LiteEncoder(Encoder):
         return self.body.video(objects, features[..., _BODIES:])
 
     def block_fingerprints(self) -> dict[str, str]:
-        """Hash of what makes each block of the vector."""
-        prints = {"objects": self._objects_print}
+        """Hash of what makes each block of a clip's vector; texts are in ``fingerprint``."""
+        prints = {"objects": _objects_fingerprint()}
         if self.body is not None:
-            made_by = _hash([self.body.fingerprint, self.n_frames])
+            made_by = _hash([self.body.clip_fingerprint, self.n_frames])
             prints |= {"motion": made_by, "unseen_body": made_by}
         return prints
 
@@ -164,17 +164,27 @@ class LiteEncoder(Encoder):
         return self._text.count_tokens(text)
 
 
-def _objects_fingerprint(anchors_digest: str) -> str:
-    """Hash of everything that changes the objects of a clip or a text."""
-    settings = {
-        "images": [(network.weights.sha256, network.size) for network in _NETWORKS],
-        "frames": (LiteEncoder.n_frames, _LOOKS),
-        "anchors": anchors_digest,
-        "graph": lite_towers.CACHE_FOLDER,
-        "weights": lite_space.KIND_WEIGHTS,
-        "softmax": lite_space.SOFTMAX_SCALE,
-    }
-    return _hash(settings)
+def _objects_fingerprint() -> str:
+    """Hash of everything that changes the objects of a clip."""
+    return _hash(
+        {
+            "images": [(network.weights.sha256, network.size) for network in _NETWORKS],
+            "frames": (LiteEncoder.n_frames, _LOOKS),
+            "graph": lite_towers.CACHE_FOLDER,
+            "softmax": lite_space.SOFTMAX_SCALE,
+        }
+    )
+
+
+def _text_fingerprint(anchors_digest: str) -> str:
+    """Hash of everything that changes the objects of a text."""
+    return _hash(
+        {
+            "anchors": anchors_digest,
+            "graph": lite_towers.CACHE_FOLDER,
+            "weights": lite_space.KIND_WEIGHTS,
+        }
+    )
 
 
 def _hash(settings: object) -> str:

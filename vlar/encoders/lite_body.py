@@ -96,18 +96,22 @@ class BodyBlock:
         return self.table.meaning(text)
 
     @property
-    def fingerprint(self) -> str:
-        """Hash of everything that changes the motion block."""
+    def clip_fingerprint(self) -> str:
+        """Hash of everything that changes the motion block of a clip, but for its weight."""
         scales = [(row.name, row.centre, row.width) for row in attributes()]
-        settings = {
-            "version": VERSION,
-            "networks": files.digest(),
-            "table": self.table.digest,
-            "scales": scales,
-            "typical": TYPICAL,
-            "weights": (OBJECTS_WEIGHT, MOTION_WEIGHT),
-        }
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return _hash(
+            {"version": VERSION, "networks": files.digest(), "scales": scales, "typical": TYPICAL}
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that changes the motion block of a clip or a text."""
+        weights = (OBJECTS_WEIGHT, MOTION_WEIGHT)
+        return _hash([self.clip_fingerprint, self.table.digest, weights])
+
+
+def _hash(settings: object) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def load_body(embed: EmbedTexts, text_hash: str, cache_folder: str) -> BodyBlock | None:

@@ -101,11 +101,11 @@ class Manifest:
             return
         old, new = blocks.from_text(self.blocks), blocks.declared(model)
         if blocks.can_upgrade(old, new):
-            missing = ", ".join(blocks.missing(old, new)) or "nothing"
+            missing = ", ".join(blocks.missing(old, new)) or "nothing but how texts are read"
             raise EncoderMismatchError(
-                f"library {folder} was made by model {self.model!r} when it lacked parts that it "
-                f"has now ({missing}); compute these from the videos and keep the rest: vlar index "
-                f"upgrade {folder}"
+                f"library {folder} was made by an earlier state of model {self.model!r}; bring it "
+                f"up to date ({missing} is made anew, the rest is kept): vlar index upgrade "
+                f"{folder}"
             )
         raise EncoderMismatchError(
             f"library {folder} was made by model {self.model!r} (fingerprint "

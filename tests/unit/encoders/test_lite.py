@@ -52,10 +52,18 @@ def test_the_fingerprint_covers_weights_and_settings(
 ):
     from vlar.encoders import lite as module
 
+    before = lite.block_fingerprints()["objects"]
+    assert module._objects_fingerprint() == before
     monkeypatch.setattr(module.lite_space, "SOFTMAX_SCALE", 0.5)
-    assert module._objects_fingerprint("digest") != lite.block_fingerprints()["objects"]
+    assert module._objects_fingerprint() != before
+    assert LiteEncoder.from_spec().fingerprint != lite.fingerprint
     monkeypatch.undo()
-    assert module._objects_fingerprint("digest") != module._objects_fingerprint("other")
+    monkeypatch.setattr(module.lite_space, "KIND_WEIGHTS", {"name": 1.0})
+    other = LiteEncoder.from_spec()
+    assert other.fingerprint != lite.fingerprint
+    assert other.block_fingerprints() == lite.block_fingerprints()  # only texts differ
+    monkeypatch.undo()
+    assert module._text_fingerprint("digest") != module._text_fingerprint("other")
 
 
 def test_a_changed_weights_file_ends_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -130,7 +130,7 @@ def test_it_is_what_a_new_library_would_be(
 def test_the_refusal_names_the_command(old: Path):
     with (
         Library(old, PartModel(1)) as library,
-        pytest.raises(EncoderMismatchError, match=r"\(extra0\).*vlar index upgrade .*old\.vlar"),
+        pytest.raises(EncoderMismatchError, match=r"extra0 is made.*index upgrade .*old\.vlar"),
     ):
         library.query("anything")
 
@@ -145,6 +145,25 @@ def test_a_block_of_another_version_is_computed_again(tmp_path: Path, old: Path,
     again = PartModel(1, "22")
     assert upgrade(old, again).rows == 0
     assert not again.encoder.calls
+
+
+def test_where_only_texts_changed_no_video_is_read(old: Path, clips: list[Path]):
+    model = PartModel(0)
+    model.fingerprint = "parts 0 with another table of verbs"
+    before = vectors(old)
+    clips[0].unlink()
+    with (
+        Library(old, model) as library,
+        pytest.raises(EncoderMismatchError, match="how texts are read"),
+    ):
+        library.query("anything")
+    report = upgrade(old, model)
+    assert (report.computed, report.rows, report.failed) == ((), 15, ())
+    assert not model.encoder.calls
+    for key, row in vectors(old).items():
+        np.testing.assert_allclose(row, before[key], atol=1e-3)
+    with Library(old, model) as library:
+        assert library.query("anything", k=1)
 
 
 def test_an_interrupted_run_goes_on_and_readers_see_the_old_state(
