@@ -42,7 +42,8 @@ class UpgradeReport:
         videos: Videos brought up to date.
         rows: Their rows.
         failed: Videos that are gone, changed or partly unreadable. Their rows are kept with the
-            blocks they had, as if the others saw nothing; ``add`` reads them anew.
+            blocks they had, as if the others saw nothing; ``add`` reads anew those that are gone
+            or changed.
     """
 
     kept: tuple[str, ...]
