@@ -92,3 +92,34 @@ def test_lite_motion_is_offered_once(vlar_command, demo_clips: dict[str, Path], 
     second = vlar_command("classify", demo_clips["bikes"], "-l", LABELS, prefix=fresh)
     assert second.err == ""
     assert first.out == second.out
+
+
+def needs_bodies() -> None:
+    from vlar.pose import files
+
+    if not files.is_there():
+        pytest.skip("lite-motion was not fetched")
+
+
+def test_explain_says_what_was_understood_and_what_decided(vlar_command, real_videos: Path):
+    needs_bodies()
+    clip = next((real_videos / "weizmann" / "walk").iterdir())
+    labels = "she walked off, perambulating on foot, quantum chromodynamics"
+    done = vlar_command("classify", clip, "-l", labels, "--explain", "--json")
+    assert done.code == 0
+    assert len(done.rows) == 1
+    walked, like, unknown, decided = done.err.splitlines()
+    assert walked.startswith("vlar: 'she walked off' is 'walk")
+    assert "is like '" in like
+    assert unknown == "vlar: 'quantum chromodynamics' says nothing of motion"
+    best = done.rows[0]["predictions"][0]["label"]
+    assert decided.startswith(f"vlar: {clip}: {best!r}: objects ")
+    assert "travel +" in decided
+
+
+def test_explain_without_bodies_says_so(vlar_command, demo_clips: dict[str, Path], tmp_path: Path):
+    fresh = ("env", f"VLAR_CACHE={tmp_path}")
+    done = vlar_command("classify", demo_clips["bikes"], "-l", LABELS, "--explain", prefix=fresh)
+    assert done.code == 0
+    assert "no motion is read from labels here (vlar models get lite-motion)" in done.err
+    assert done.err.count("no motion is read") == 1

@@ -130,3 +130,37 @@ def test_an_empty_query_is_refused(vlar_command, library: Path):
     done = vlar_command("query", library, "  ")
     assert done.code == 2
     assert "query" in done.advice
+
+
+def test_bodies_fetched_later_are_added_to_a_library(
+    vlar_command, folder: Path, library: Path, tmp_path: Path
+):
+    from vlar import resources
+    from vlar.pose import files
+
+    if not files.is_there():
+        pytest.skip("lite-motion was not fetched")
+    before = tmp_path / "cache"
+    before.mkdir()
+    for entry in resources.cache_dir().iterdir():
+        if entry != files.folder():
+            (before / entry.name).symlink_to(entry)
+    path = tmp_path / "old.vlar"
+    without = ("env", f"VLAR_CACHE={before}")
+    assert vlar_command("index", "add", path, folder, prefix=without).code == 0
+    refused = vlar_command("query", path, "bicycles")
+    assert refused.code == 2
+    assert f"vlar index upgrade {path}" in refused.advice
+    done = vlar_command("index", "upgrade", path, "--json")
+    assert done.code == 0
+    (report,) = done.rows
+    assert report["kept"] == ["objects"]
+    assert report["computed"] == ["motion", "unseen_body"]
+    assert (report["videos"], report["failed"]) == (3, [])
+    assert "up to date" in vlar_command("index", "upgrade", path).advice
+
+    def scores(place: Path) -> list[tuple[str, float]]:
+        rows = vlar_command("query", place, "a man talking", "-k", 3, "--json").rows
+        return [(row["path"], pytest.approx(row["score"], abs=2e-3)) for row in rows]
+
+    assert scores(path) == scores(library)

@@ -140,3 +140,35 @@ def info(library: LibraryPath, as_json: AsJson = False) -> int:
     else:
         output.facts(facts.to_dict())
     return 0
+
+
+@app.command()
+@output.verb
+def upgrade(library: LibraryPath, as_json: AsJson = False) -> int:
+    """Bring a library up to date with its model: only parts that are missing are computed.
+
+    For a library made with 'lite' before 'vlar models get lite-motion': objects are taken over,
+    bodies are read from the videos. An interrupted run goes on; queries go by the old state until
+    all is ready.
+    """
+    from vlar.index.upgrade import upgrade as run
+
+    with output.progress(None, "upgrading") as advance:
+        report = run(library, progress=lambda _, total: advance(1, total))
+    for row in report.failed:
+        output.failure(row, as_json)
+    if as_json:
+        output.json_line(report)
+    if not report.computed and not report.rows:
+        output.note(f"vlar: {library} is up to date")
+        return 0
+    output.note(
+        f"vlar: {report.videos} videos, {report.rows} windows brought up to date: "
+        f"{', '.join(report.kept)} kept, {', '.join(report.computed) or 'nothing'} computed"
+    )
+    if report.failed:
+        output.note(
+            f"vlar: {len(report.failed)} videos could not be read in full; their rows are kept "
+            f"without the new parts: vlar index add {library} VIDEOS reads them anew"
+        )
+    return output.exit_code(report.videos, len(report.failed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,6 +128,25 @@ class Encoder(ABC):
         """
         del times_s
         return self.encode_frames(frames[None])[0]
+
+    def block_fingerprints(self) -> dict[str, str]:
+        """Hash of what makes each of ``blocks``.
+
+        Blocks of two encoders with the same name and hash are the same up to their weight: a stored
+        vector can lend them to the other encoder (``vlar.index.upgrade``).
+        """
+        return {block.name: f"{self.fingerprint} {block.name}" for block in self.blocks}
+
+    def encode_blocks(self, frames: UInt8, times_s: Float64, names: Collection[str]) -> Float32:
+        """One clip's vector (D,), of which only some blocks count; the others may be left zero.
+
+        Args:
+            frames: (T, H, W, 3) uint8 RGB in time order.
+            times_s: (T,) when they are shown, in seconds.
+            names: The blocks that count.
+        """
+        del names
+        return self.pool(self.encode_clip(frames, times_s)[None])[0]
 
     def encode_video(self, frames: UInt8) -> Float32:
         """(N, T, H, W, 3) uint8 to (N, D) float32 of unit length."""

@@ -4,14 +4,15 @@ EfficientNet-Lite0 (ImageNet) sees the frames, all-MiniLM-L6-v2 reads the texts,
 the space of ImageNet's objects (``lite_space``). It knows what objects and scenes give away. Where
 the networks of ``lite-motion`` are there (``vlar models get lite-motion``), a motion block says
 what bodies do (``lite_body``); else pure body motion needs examples (``vlar adapt``), for which the
-frame features also hold appearance and motion.
+frame features also hold appearance and motion. The blocks do not depend on each other: fetching the
+networks later leaves the objects of a clip as they were (``vlar index upgrade``).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.encoders.lite_anchors import load_anchors
 from vlar.encoders.lite_body import POSE_BLOCK, load_body
 from vlar.encoders.lite_motion import MOTION_BLOCKS, motion_features
+from vlar.encoders.lite_motion import VERSION as MOTION_VERSION
 from vlar.errors import UsageError
 from vlar.pose import files
 from vlar.pose.words import Meaning
@@ -31,6 +33,7 @@ _NETWORKS = lite_towers.IMAGE_NETWORKS
 _APPEARANCE = len(_NETWORKS) * lite_towers.APPEARANCE_WIDTH
 _MOTION = _N_CLASSES + _APPEARANCE
 _BODIES = _MOTION + sum(block.width for block in MOTION_BLOCKS)
+_LOOKS = 16  # frames of a clip that the image networks see; motion needs twice as many
 
 
 @register("encoder", "lite")
@@ -39,12 +42,12 @@ class LiteEncoder(Encoder):
 
     Frame features are, in order: the class scores (mean of the two networks), the activations
     before the classifiers (both networks, one after the other), the motion histograms, and with
-    ``lite-motion`` the bodies. The image networks then look at every second frame: bodies need more
+    ``lite-motion`` the bodies. The image networks look at every second frame: bodies need more
     frames than appearance does.
     """
 
     name = "lite"
-    n_frames = 16
+    n_frames = 32
     logit_scale = 10.0
     max_tokens = lite_towers.MAX_TOKENS
     templates = "plain"
@@ -68,19 +71,17 @@ class LiteEncoder(Encoder):
         text_hash = lite_weights.MINILM.sha256 + lite_weights.TOKENIZER.sha256
         anchors = load_anchors(self._text, text_hash, lite_towers.CACHE_FOLDER)
         self._space = lite_space.ObjectSpace(self._text, anchors)
-        self.fingerprint = _fingerprint(anchors.digest)
         #: The motion block; None without ``lite-motion``.
         self.body = load_body(self._text, text_hash, lite_towers.CACHE_FOLDER)
         if self.body is not None:
-            self.n_frames = lite_body.N_FRAMES
             self.logit_scale = lite_body.LOGIT_SCALE
             self.licence = f"{self.licence}; {files.LICENCE}"
             self.frame_blocks = (*self.frame_blocks, POSE_BLOCK)
             self.frame_dim += POSE_BLOCK.width
             self.blocks = self.body.blocks(_N_CLASSES)
             self.dim = sum(block.width for block in self.blocks)
-            joined = self.fingerprint + self.body.fingerprint
-            self.fingerprint = hashlib.sha256(joined.encode()).hexdigest()
+        texts = [_text_fingerprint(anchors.digest), self.body and self.body.fingerprint]
+        self.fingerprint = _hash([*self.block_fingerprints().values(), *texts, MOTION_VERSION])
 
     @classmethod
     def from_spec(cls, argument: str = "") -> LiteEncoder:
@@ -110,7 +111,7 @@ class LiteEncoder(Encoder):
 
     def _features(self, clip: UInt8, times_s: Float64 | None) -> Float32:
         features = np.zeros((len(clip), self.frame_dim), dtype=np.float32)
-        every = 1 if self.body is None else max(1, len(clip) // LiteEncoder.n_frames)
+        every = max(1, len(clip) // _LOOKS)
         for number, frame in enumerate(clip):
             same = number and np.array_equal(frame, clip[number - 1])  # a short or still video
             if same or number % every:
@@ -133,6 +134,22 @@ class LiteEncoder(Encoder):
             return objects
         return self.body.video(objects, features[..., _BODIES:])
 
+    def block_fingerprints(self) -> dict[str, str]:
+        """Hash of what makes each block of a clip's vector; texts are in ``fingerprint``."""
+        prints = {"objects": _objects_fingerprint()}
+        if self.body is not None:
+            made_by = _hash([self.body.clip_fingerprint, self.n_frames])
+            prints |= {"motion": made_by, "unseen_body": made_by}
+        return prints
+
+    def encode_blocks(self, frames: UInt8, times_s: Float64, names: Collection[str]) -> Float32:
+        """One clip's vector (D,) of which the named blocks count; bodies alone cost half."""
+        if self.body is None or "objects" in names:
+            return super().encode_blocks(frames, times_s, names)
+        row = np.zeros(self.dim, np.float32)
+        row[_N_CLASSES:] = self.body.rows(self.body.features(frames, times_s)[None])[0]
+        return row
+
     def encode_text(self, texts: Sequence[str]) -> Float32:
         """C texts to (C, D) float32 of unit length."""
         objects = self._space.text(texts)
@@ -147,13 +164,28 @@ class LiteEncoder(Encoder):
         return self._text.count_tokens(text)
 
 
-def _fingerprint(anchors_digest: str) -> str:
-    """Hash of everything that changes a vector."""
-    settings = {
-        "images": [(network.weights.sha256, network.size) for network in _NETWORKS],
-        "anchors": anchors_digest,
-        "graph": lite_towers.CACHE_FOLDER,
-        "weights": lite_space.KIND_WEIGHTS,
-        "softmax": lite_space.SOFTMAX_SCALE,
-    }
+def _objects_fingerprint() -> str:
+    """Hash of everything that changes the objects of a clip."""
+    return _hash(
+        {
+            "images": [(network.weights.sha256, network.size) for network in _NETWORKS],
+            "frames": (LiteEncoder.n_frames, _LOOKS),
+            "graph": lite_towers.CACHE_FOLDER,
+            "softmax": lite_space.SOFTMAX_SCALE,
+        }
+    )
+
+
+def _text_fingerprint(anchors_digest: str) -> str:
+    """Hash of everything that changes the objects of a text."""
+    return _hash(
+        {
+            "anchors": anchors_digest,
+            "graph": lite_towers.CACHE_FOLDER,
+            "weights": lite_space.KIND_WEIGHTS,
+        }
+    )
+
+
+def _hash(settings: object) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -20,20 +20,18 @@ from vlar.encoders.base import Block, FrameBlock, unit
 from vlar.encoders.lite_cache import cached
 from vlar.pose import files
 from vlar.pose.attribute import attributes
-from vlar.pose.features import POSE_WIDTH, BodyReader, motion_vector
+from vlar.pose.features import POSE_WIDTH, VERSION, BodyReader, motion_vector
 from vlar.pose.typical import TYPICAL
 from vlar.pose.words import EmbedTexts, Meaning, VerbTable
 from vlar.types import Float32, Float64, UInt8
 
 _log = logging.getLogger("vlar")
 
-N_FRAMES = 32  # steps and waves need 10 frames a second or so; appearance half as many
 LOGIT_SCALE = 20.0  # fitted on half of the clips, all labels in one list
 POSE_BLOCK = FrameBlock("pose", POSE_WIDTH, "pose")
 # Equal weights: chosen on half of the clips, between 0.6 and 0.8; see evals/motion.py.
 OBJECTS_WEIGHT = float(np.sqrt(0.5))
 MOTION_WEIGHT = float(np.sqrt(0.5))
-_VERSION = 1  # of how attributes are measured and joined
 
 
 class BodyBlock:
@@ -73,13 +71,16 @@ class BodyBlock:
 
     def video(self, objects: Float32, pose: Float32) -> Float32:
         """Object vectors (N, O) and frame features (N, T, POSE_WIDTH) to unit vectors (N, D)."""
-        rows = np.zeros((len(objects), objects.shape[1] + self.width + 1), np.float32)
-        rows[:, : objects.shape[1]] = OBJECTS_WEIGHT * objects
+        return unit(np.concatenate([OBJECTS_WEIGHT * objects, self.rows(pose)], axis=1))
+
+    def rows(self, pose: Float32) -> Float32:
+        """Frame features (N, T, POSE_WIDTH) to the motion and unseen-body blocks (N, A + 1)."""
+        rows = np.zeros((len(pose), self.width + 1), np.float32)
         for row, features in zip(rows, pose, strict=True):
             motion = motion_vector(features)
-            row[objects.shape[1] : -1] = MOTION_WEIGHT * motion
+            row[:-1] = MOTION_WEIGHT * motion
             row[-1] = MOTION_WEIGHT * np.sqrt(max(0.0, 1 - float(motion @ motion)))
-        return unit(rows)
+        return rows
 
     def text(self, objects: Float32, texts: Sequence[str]) -> Float32:
         """Object vectors (C, O) of C texts to unit vectors (C, D)."""
@@ -95,18 +96,22 @@ class BodyBlock:
         return self.table.meaning(text)
 
     @property
-    def fingerprint(self) -> str:
-        """Hash of everything that changes the motion block."""
+    def clip_fingerprint(self) -> str:
+        """Hash of everything that changes the motion block of a clip, but for its weight."""
         scales = [(row.name, row.centre, row.width) for row in attributes()]
-        settings = {
-            "version": _VERSION,
-            "networks": files.digest(),
-            "table": self.table.digest,
-            "scales": scales,
-            "typical": TYPICAL,
-            "weights": (OBJECTS_WEIGHT, MOTION_WEIGHT),
-        }
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return _hash(
+            {"version": VERSION, "networks": files.digest(), "scales": scales, "typical": TYPICAL}
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that changes the motion block of a clip or a text."""
+        weights = (OBJECTS_WEIGHT, MOTION_WEIGHT)
+        return _hash([self.clip_fingerprint, self.table.digest, weights])
+
+
+def _hash(settings: object) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def load_body(embed: EmbedTexts, text_hash: str, cache_folder: str) -> BodyBlock | None:

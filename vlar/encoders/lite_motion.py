@@ -24,6 +24,10 @@ from vlar.types import Float32, UInt8
 
 Floats = npt.NDArray[np.floating[Any]]
 
+# Of the numbers that this file and ``vlar.pose.flow`` give: whoever changes them counts up, or
+# saved models would go on with histograms they were not made of.
+VERSION = 1
+
 _GRID = 4  # cells along each side of the moving region; even, so that a mirror swaps all columns
 _BINS = 8  # flow directions; even, so that a mirror swaps bins
 _STILL = 0.35  # pixels a frame; slower is noise

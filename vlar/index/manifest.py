@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlar.errors import EncoderMismatchError, LibraryError
+from vlar.index import blocks
 from vlar.index.protocol import LibraryModel
 from vlar.index.read import Cut
 from vlar.index.store import VECTOR_TYPE
@@ -24,12 +25,15 @@ class Manifest:
         fingerprint: Of the model; vectors of another one are not comparable.
         dim: D.
         cut: Windows and frames.
+        blocks: The parts of its vectors, as ``vlar.index.blocks`` writes them; empty where the
+            model does not tell.
     """
 
     model: str
     fingerprint: str
     dim: int
     cut: Cut
+    blocks: str = ""
 
     @classmethod
     def read(cls, meta: Mapping[str, str], folder: Path) -> Manifest | None:
@@ -53,7 +57,8 @@ class Manifest:
                 int(meta["shorter_side"]),
                 float(meta.get("long_times", "1")),
             )
-            return cls(meta["model"], meta["fingerprint"], int(meta["dim"]), cut)
+            facts = meta["model"], meta["fingerprint"], int(meta["dim"])
+            return cls(*facts, cut, meta.get("blocks", ""))
         except (KeyError, ValueError) as error:
             raise LibraryError(
                 f"library {folder} is damaged (its manifest: {error}); restore a copy of the "
@@ -77,7 +82,7 @@ class Manifest:
             model.shorter_side,
             long_times or 1.0,
         )
-        return cls(spec, model.fingerprint, model.dim, cut)
+        return cls(spec, model.fingerprint, model.dim, cut, blocks.to_text(blocks.declared(model)))
 
     def to_meta(self) -> dict[str, str]:
         """For the store."""
@@ -86,6 +91,7 @@ class Manifest:
             "fingerprint": self.fingerprint,
             "dim": str(self.dim),
             "vector_type": VECTOR_TYPE,
+            "blocks": self.blocks,
             "window_s": repr(self.cut.window_s),
             "stride_s": repr(self.cut.stride_s),
             "n_frames": str(self.cut.n_frames),
@@ -101,6 +107,14 @@ class Manifest:
         """
         if model.fingerprint == self.fingerprint:
             return
+        old, new = blocks.from_text(self.blocks), blocks.declared(model)
+        if blocks.can_upgrade(old, new):
+            missing = ", ".join(blocks.missing(old, new)) or "nothing but how texts are read"
+            raise EncoderMismatchError(
+                f"library {folder} was made by an earlier state of model {self.model!r}; bring it "
+                f"up to date ({missing} is made anew, the rest is kept): vlar index upgrade "
+                f"{folder}"
+            )
         raise EncoderMismatchError(
             f"library {folder} was made by model {self.model!r} (fingerprint "
             f"{self.fingerprint[:12]}), the model at hand is {model.name!r} (fingerprint "

@@ -15,6 +15,7 @@ import numpy as np
 
 from vlar.errors import UsageError
 from vlar.pose.body import BodyMotion
+from vlar.pose.doubt import readable
 from vlar.registry import unknown_name
 from vlar.types import Float32, Float64
 
@@ -141,7 +142,8 @@ def measure(people: Sequence[BodyMotion]) -> Measurements:
         if np.isfinite(value) and np.isfinite(sure):
             values[index], trust[index] = value, np.clip(sure, 0, 1)
     visible = float(np.clip(trust.mean() / _FULL_TRUST, 0, 1))
-    return Measurements(values, trust, visible)
+    believed = readable(people[0])
+    return Measurements(values, trust * believed, visible * believed)
 
 
 def vector(signs: dict[str, float]) -> Float32:

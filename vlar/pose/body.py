@@ -25,7 +25,7 @@ JOINTS = (NOSE, *SHOULDERS, *ELBOWS, *WRISTS, *HIPS, *KNEES, *ANKLES)
 
 _LEAST_SCORE = 0.5
 _LEAST_SHARE = 0.3  # of the frames in which a person must be seen
-_LEAST_FRAMES = 5
+LEAST_FRAMES = 5
 _SMOOTHING_S = 0.05
 _WHOLE_BODY = 1.12  # body height over the length nose - hips - knees - ankles
 _OUTSIDE = 0.02  # of the frame, how far out a point still counts as inside
@@ -62,6 +62,7 @@ class BodyMotion:
         camera_scale: (T,) size of the background relative to the first frame.
         first: Frame of the clip that row 0 is.
         known: (T,) in which frames the person was found; the others are filled in.
+        aspect: Width over height of the frame.
     """
 
     places: Points
@@ -73,6 +74,7 @@ class BodyMotion:
     camera_scale: Float64
     first: int
     known: npt.NDArray[np.bool_]
+    aspect: float
 
     @property
     def duration_s(self) -> float:
@@ -158,7 +160,7 @@ def prepare(
         camera: (T, 4) of ``camera_steps``.
     """
     known = score > _LEAST_SCORE
-    if known.sum() < _LEAST_FRAMES or known.mean() < _LEAST_SHARE or fps <= 0:
+    if known.sum() < LEAST_FRAMES or known.mean() < _LEAST_SHARE or fps <= 0:
         return None
     at = np.flatnonzero(known)
     span = slice(int(at[0]), int(at[-1]) + 1)
@@ -180,6 +182,7 @@ def prepare(
         camera_scale=scale,
         first=span.start,
         known=known,
+        aspect=aspect,
     )
 
 

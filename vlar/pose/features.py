@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
 from vlar.pose import files
 from vlar.pose.attribute import Measurements, attribute_names, measure
-from vlar.pose.body import BodyMotion, prepare_all
+from vlar.pose.body import LEAST_FRAMES, BodyMotion, prepare_all
 from vlar.pose.camera import CAMERA_WIDTH, camera_steps
 from vlar.pose.networks import N_POINTS, Detector, Landmarks
 from vlar.pose.track import MAX_PEOPLE, PoseTracker, Tracks
 from vlar.pose.typical import TYPICAL
 from vlar.types import Float32, Float64, UInt8
 
+# Of the numbers that the pose package makes of given frames (tracks, camera, attributes, spectrum):
+# whoever changes them counts up, or libraries and saved models would mix old numbers with new ones.
+VERSION = 3
 DEFAULT_FPS = 10.0  # where nobody says when the frames were
 _PERSON = N_POINTS * 3 + 1
 _CAMERA = MAX_PEOPLE * _PERSON
@@ -53,10 +57,10 @@ class BodyReader:
             times_s: (T,) when they are, in seconds; None for 10 frames a second.
 
         Returns:
-            (T, POSE_WIDTH) float32.
+            (T, POSE_WIDTH) float32; zeros where there are too few pictures to see a motion.
         """
         rows = np.zeros((len(frames), POSE_WIDTH), np.float32)
-        if not len(frames):
+        if _distinct(frames) < LEAST_FRAMES:  # a photo, or a video of two pictures
             return rows
         tracks = self._tracker(frames)
         for person in range(len(tracks.score)):
@@ -68,6 +72,12 @@ class BodyReader:
         rows[:, _TIME] = times - times[0]
         rows[:, _ASPECT] = frames.shape[2] / frames.shape[1]
         return rows
+
+
+def _distinct(frames: UInt8) -> int:
+    """How many of the frames are not just the one before, shown again."""
+    changes = sum(not np.array_equal(a, b) for a, b in pairwise(frames))
+    return min(len(frames), 1) + changes
 
 
 def tracks_of(features: Float32) -> Tracks:

@@ -1,4 +1,4 @@
-"""Attributes of two people: together, coming closer, touching."""
+"""Attributes of two people: together, near, coming closer, touching."""
 
 from __future__ import annotations
 
@@ -47,8 +47,7 @@ def closing(people: Sequence[BodyMotion]) -> Measured:
     share, a, b = _pair(people)
     if share <= _ENOUGH:
         return 0.0, 0.0
-    hips = [body[:, HIPS].mean(axis=1) for body in (a, b)]
-    distance = np.linalg.norm(hips[0] - hips[1], axis=1) / people[0].body_height
+    distance = _distance(a, b) / people[0].body_height
     edge = max(1, len(distance) // 6)
     change = float(np.median(distance[-edge:]) - np.median(distance[:edge]))
     return -change / max(len(distance) / people[0].fps, 0.3), 1.0
@@ -62,6 +61,19 @@ def contact(people: Sequence[BodyMotion]) -> Measured:
         return 0.0, 0.0
     nearest = np.minimum(_reach(a, b), _reach(b, a)) / people[0].body_height
     return float((nearest < _TOUCH).mean()), 1.0
+
+
+@attribute_of_people("near", "BH", -0.70, 0.35)
+def near(people: Sequence[BodyMotion]) -> Measured:
+    """Minus the median distance of the hips of two people: + within reach, - apart."""
+    share, a, b = _pair(people)
+    if share <= _ENOUGH:
+        return 0.0, 0.0
+    return -float(np.median(_distance(a, b))) / people[0].body_height, 1.0
+
+
+def _distance(a: Points, b: Points) -> Points:
+    return np.linalg.norm(a[:, HIPS].mean(axis=1) - b[:, HIPS].mean(axis=1), axis=1)
 
 
 def _reach(one: Points, other: Points) -> Points:

@@ -72,4 +72,5 @@ TYPICAL: dict[str, float] = {
     "two_people": -0.93,
     "closing": 0.43,
     "contact": -0.68,
+    "near": 0.0,
 }

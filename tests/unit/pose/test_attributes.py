@@ -153,6 +153,8 @@ def test_two_people_who_meet():
     assert value("closing", left, right) == pytest.approx(0.9 / 4, rel=0.25)
     assert value("contact", Figure(x=-0.12), Figure(x=0.12)) > 0.9
     assert value("contact", Figure(x=-0.6), Figure(x=0.6)) == 0
+    assert value("near", Figure(x=-0.6), Figure(x=0.6)) == pytest.approx(-1.2, rel=0.05)
+    assert value("near", Figure(x=-0.12), Figure(x=0.12)) == pytest.approx(-0.24, rel=0.1)
     assert value("two_people", STILL) == 0
 
 

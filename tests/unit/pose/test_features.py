@@ -57,11 +57,62 @@ def test_nobody_and_no_time_are_silent():
     assert not pose.motion_vector(frozen).any()
 
 
-@pytest.mark.parametrize("pitch", [180.0, 90.0])
-def test_any_posture_gives_a_vector(pitch: float):
-    vector = pose.motion_vector(rows(Figure(pitch=pitch)))
+def length(found: np.ndarray) -> float:
+    vector = pose.motion_vector(found)
     assert np.isfinite(vector).all()
-    assert np.linalg.norm(vector) <= 1 + 1e-6
+    return float(np.linalg.norm(vector))
+
+
+def test_someone_who_lies_is_measured_and_someone_on_their_head_is_not():
+    assert 0.3 < length(rows(Figure(pitch=90.0))) <= 1 + 1e-6
+    assert length(rows(Figure(pitch=180.0))) < 0.05
+    turning = np.linspace(0, 360, 64)  # a cartwheel: on the head for a third of the time
+    assert length(rows(Figure(pitch=turning))) > 0.3
+
+
+def test_half_a_body_at_the_side_of_the_picture_is_not_measured():
+    whole = length(rows(walker()))
+    assert length(rows(Figure(n_frames=48, at=0.0))) < 0.05
+    assert length(rows(Figure(n_frames=48, at=ASPECT))) < 0.05
+    squeezed = Figure(n_frames=48, at=0.09)  # what the networks make of a half: it just fits in
+    assert length(rows(squeezed)) < 0.05
+    assert length(rows(Figure(n_frames=48, at=0.5))) > 0.7 * whole
+
+
+def test_someone_cut_at_the_waist_counts_less_than_half():
+    whole = rows(walker())
+    low = whole.copy()
+    low[:, 1:99:3] += 0.45  # the picture ends at the hips
+    assert 0.05 < length(low) < 0.5 * length(whole)
+
+
+def test_who_walks_out_of_the_picture_is_measured_while_inside():
+    leaving = walker(speed=1.0, at=1.2)
+    assert length(rows(leaving)) > 0.5
+
+
+def rank(found: np.ndarray, phrases: list[str]) -> list[str]:
+    """Phrases by how well they fit, best first."""
+    from vlar.pose.words import VerbTable
+
+    table, vector = VerbTable.packaged(), pose.motion_vector(found)
+    weights = [table.meaning(phrase).weights for phrase in phrases]
+    fit = [float(vector @ (w / np.linalg.norm(w))) for w in weights]
+    return [phrases[i] for i in np.argsort(-np.array(fit))]
+
+
+def test_two_people_are_told_from_one_by_distance_and_touch():
+    phrases = ["hugging someone", "talking to each other", "standing still", "walking"]
+    time = np.linspace(0, 1, 48)
+    come = 0.9 - 0.8 * np.minimum(1, 2 * time)
+    reach = ((60.0, 90.0), (60.0, 90.0))
+    pair = [Figure(n_frames=48, x=sign * come, arms=reach) for sign in (-1, 1)]
+    assert rank(rows(*pair), phrases)[0] == "hugging someone"
+    apart = [Figure(n_frames=48, x=x) for x in (-0.6, 0.6)]
+    order = rank(rows(*apart), phrases)
+    assert order.index("talking to each other") < order.index("hugging someone")
+    alone = rank(rows(Figure(n_frames=48)), phrases)
+    assert alone.index("standing still") < alone.index("hugging someone")
 
 
 def test_the_spectrum_forgets_when_a_movement_starts():
@@ -140,5 +191,37 @@ def test_real_networks_see_a_person(real_videos: Path):
     found = bodies.features(clip.frames, clip.times_s)
     assert (found[:, 99] > 0.5).mean() > 0.9
     np.testing.assert_array_equal(found, bodies.features(clip.frames.copy(), clip.times_s))
+    assert length(found) > 0.7
     upside = bodies.features(np.ascontiguousarray(clip.frames[:, ::-1]), clip.times_s)
-    assert np.isfinite(pose.motion_vector(upside)).all()
+    assert length(upside) < 0.1
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_real_networks_are_not_believed_about_half_a_person(real_videos: Path, side: str):
+    from vlar.video import read_clip
+
+    clip = read_clip(next((real_videos / "utd-mhad" / "wave").iterdir()), None, 16)
+    bodies = reader()
+    points = pose.tracks_of(bodies.features(clip.frames, clip.times_s)).points[0]
+    middle = int(np.median(points[:, [23, 24], 0]) * clip.frames.shape[1])
+    half = clip.frames[:, :, :middle] if side == "left" else clip.frames[:, :, middle:]
+    assert length(bodies.features(np.ascontiguousarray(half), clip.times_s)) < 0.1
+
+
+def test_two_pictures_shown_again_and_again_are_silent(real_videos: Path):
+    from vlar.video import read_clip
+
+    clip = read_clip(next((real_videos / "weizmann" / "walk").iterdir()), None, 2)
+    repeated = np.repeat(clip.frames, 16, axis=0)
+    assert not reader().features(repeated, np.arange(32) / 10).any()
+
+
+def test_two_real_people_side_by_side_are_both_followed(real_videos: Path):
+    from vlar.video import read_clip
+
+    folder = sorted((real_videos / "weizmann" / "wave_one_hand").iterdir())
+    one, other = (read_clip(path, None, 16) for path in folder[:2])
+    both = np.concatenate([one.frames, other.frames], axis=2)
+    tracks = pose.tracks_of(reader().features(both, one.times_s))
+    assert len(tracks.score) == 2
+    assert ((tracks.score > 0.5).mean(axis=1) > 0.8).all()

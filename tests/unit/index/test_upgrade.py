@@ -1,0 +1,268 @@
+"""A library made before its model had all its parts is brought up to date, not made again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.unit.index.fakes import DIM, FakeModel, tiny_video
+from vlar.encoders.base import Block
+from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, UsageError
+from vlar.index import blocks
+from vlar.index.library import Library
+from vlar.index.lock import writer_lock
+from vlar.index.upgrade import STAGE, upgrade
+from vlar.types import Clip
+
+WIDTH = 4
+
+
+@dataclass
+class Towers:
+    """What an upgrade asks of an encoder; ``extra`` is how many blocks stand beside the first."""
+
+    model: PartModel
+    extra: int
+    version: str = "1"
+    calls: list[int] = field(default_factory=list)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        weight = 1 / np.sqrt(1 + self.extra)
+        names = [f"extra{i}" for i in range(self.extra)]
+        return (
+            Block("base", DIM, weight, True),
+            *(Block(name, WIDTH, weight, True) for name in names),
+        )
+
+    def block_fingerprints(self) -> dict[str, str]:
+        return {
+            block.name: "one" if block.name == "base" else self.version for block in self.blocks
+        }
+
+    def encode_blocks(self, frames: np.ndarray, times_s: np.ndarray, names: list[str]):
+        self.calls.append(len(frames))
+        assert "base" not in names
+        row = self.model.whole(SimpleNamespace(frames=frames))
+        row[:DIM] = 0  # what was not asked for may be left out
+        return row
+
+
+class PartModel(FakeModel):
+    """A fake whose vectors have blocks."""
+
+    def __init__(self, extra: int, version: str = "1") -> None:
+        super().__init__("parts")
+        self.fingerprint = f"parts {extra} {version}"
+        self.encoder = Towers(self, extra, version)
+        self.dim = DIM + WIDTH * extra
+
+    def whole(self, clip: object) -> np.ndarray:
+        towers = self.encoder
+        weight = 1 / np.sqrt(1 + towers.extra)
+        tone = float(clip.frames.mean()) / 255  # type: ignore[attr-defined]
+        parts = [weight * super()._vector(clip)]  # type: ignore[arg-type]
+        for number in range(towers.extra):
+            block = np.cos(np.arange(WIDTH) * (1 + number + tone) + len(towers.version))
+            parts.append(weight * block / np.linalg.norm(block))
+        return np.concatenate(parts).astype(np.float32)
+
+    def _vector(self, clip: Clip) -> np.ndarray:
+        return self.whole(clip)
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        return np.pad(super().encode_queries(texts), ((0, 0), (0, self.dim - DIM)))
+
+
+def vectors(path: Path) -> dict[tuple[str, float], np.ndarray]:
+    with Library(path) as library:
+        store = library._reader()
+        assert store is not None
+        dim = int(store.meta()["dim"])
+        names = store.paths()
+        batch = store.rows(store.row_ids(names).tolist(), dim)
+    keys = [(names[int(v)], span[0]) for v, span in zip(batch.video_ids, batch.spans, strict=True)]
+    return dict(zip(keys, batch.vectors, strict=True))
+
+
+@pytest.fixture
+def old(tmp_path: Path, clips: list[Path]) -> Path:
+    path = tmp_path / "old.vlar"
+    with Library(path, PartModel(0)) as library:
+        library.add(clips, tags={"place": "gym"})
+    return path
+
+
+def as_if_new(tmp_path: Path, clips: list[Path], model: PartModel) -> dict:
+    with Library(tmp_path / "new.vlar", model) as library:
+        library.add(clips)
+    return vectors(tmp_path / "new.vlar")
+
+
+@pytest.mark.parametrize("extra", [1, 2])
+def test_it_is_what_a_new_library_would_be(
+    tmp_path: Path, old: Path, clips: list[Path], extra: int
+):
+    model = PartModel(extra)
+    steps: list[tuple[int, int]] = []
+    report = upgrade(old, model, lambda done, total: steps.append((done, total)))
+    assert (report.videos, report.rows, report.failed) == (5, 15, ())
+    assert report.kept == ("base",)
+    assert report.computed == tuple(f"extra{i}" for i in range(extra))
+    assert model.encoded == 0
+    assert steps == [(i, 5) for i in range(1, 6)]
+    found, expected = vectors(old), as_if_new(tmp_path, clips, model)
+    assert found.keys() == expected.keys()
+    for key, row in found.items():
+        np.testing.assert_allclose(row, expected[key], atol=1e-3)
+    with Library(old, model) as library:
+        assert all(row.tags == {"place": "gym"} for row in library.videos())
+        assert len(library.query("anything", k=3)) == 3
+        assert library.add(clips).unchanged == 5
+    assert not (old / STAGE).exists()
+
+
+def test_the_refusal_names_the_command(old: Path):
+    with (
+        Library(old, PartModel(1)) as library,
+        pytest.raises(EncoderMismatchError, match=r"extra0 is made.*index upgrade .*old\.vlar"),
+    ):
+        library.query("anything")
+
+
+def test_a_block_of_another_version_is_computed_again(tmp_path: Path, old: Path, clips: list[Path]):
+    upgrade(old, PartModel(1))
+    report = upgrade(old, PartModel(1, "22"))
+    assert (report.kept, report.computed) == (("base",), ("extra0",))
+    expected = as_if_new(tmp_path, clips, PartModel(1, "22"))
+    for key, row in vectors(old).items():
+        np.testing.assert_allclose(row, expected[key], atol=1e-3)
+    again = PartModel(1, "22")
+    assert upgrade(old, again).rows == 0
+    assert not again.encoder.calls
+
+
+def test_where_only_texts_changed_no_video_is_read(old: Path, clips: list[Path]):
+    model = PartModel(0)
+    model.fingerprint = "parts 0 with another table of verbs"
+    before = vectors(old)
+    clips[0].unlink()
+    with (
+        Library(old, model) as library,
+        pytest.raises(EncoderMismatchError, match="how texts are read"),
+    ):
+        library.query("anything")
+    report = upgrade(old, model)
+    assert (report.computed, report.rows, report.failed) == ((), 15, ())
+    assert not model.encoder.calls
+    for key, row in vectors(old).items():
+        np.testing.assert_allclose(row, before[key], atol=1e-3)
+    with Library(old, model) as library:
+        assert library.query("anything", k=1)
+
+
+def test_an_interrupted_run_goes_on_and_readers_see_the_old_state(
+    tmp_path: Path, old: Path, clips: list[Path]
+):
+    class Killed(BaseException):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        if done == 3:
+            raise Killed
+
+    before, model = vectors(old), PartModel(1)
+    with pytest.raises(Killed):
+        upgrade(old, model, stop)
+    assert len(model.encoder.calls) == 9
+    for key, row in vectors(old).items():
+        np.testing.assert_array_equal(row, before[key])
+    with Library(old, PartModel(0)) as library:
+        assert library.query("anything", k=1)
+    going_on = PartModel(1)
+    assert upgrade(old, going_on).rows == 15
+    assert len(going_on.encoder.calls) == 6
+    expected = as_if_new(tmp_path, clips, going_on)
+    for key, row in vectors(old).items():
+        np.testing.assert_allclose(row, expected[key], atol=1e-3)
+
+
+def test_another_goal_starts_anew(old: Path):
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upgrade(old, PartModel(1), stop)
+    other = PartModel(1, "22")
+    assert upgrade(old, other).rows == 15
+    assert len(other.encoder.calls) == 15
+
+
+def test_a_missing_and_a_changed_video_keep_their_rows_until_they_are_back(
+    tmp_path: Path, old: Path, clips: list[Path]
+):
+    before, away = vectors(old), tmp_path / "away.mp4"
+    clips[0].rename(away)
+    tiny_video(clips[1], content=77)
+    report = upgrade(old, PartModel(1))
+    assert (report.videos, report.rows) == (3, 9)
+    assert [failure.path for failure in report.failed] == clips[:2]
+    assert "kept" in report.failed[0].message
+    assert "changed" in report.failed[1].message
+    found = vectors(old)
+    assert found.keys() == before.keys()
+    for (path, start_s), row in found.items():
+        np.testing.assert_allclose(np.linalg.norm(row), 1, atol=1e-3)
+        kept = row[:DIM] * np.sqrt(2)
+        np.testing.assert_allclose(kept, before[path, start_s], atol=2e-3)
+    away.rename(clips[0])
+    with Library(old, PartModel(1)) as library:
+        report_of_add = library.add(clips)
+    assert (report_of_add.updated, report_of_add.unchanged) == (2, 3)
+    expected = as_if_new(tmp_path, clips, PartModel(1))
+    for key, row in vectors(old).items():
+        np.testing.assert_allclose(row, expected[key], atol=1e-3)
+
+
+def test_nothing_readable_leaves_the_library_alone(old: Path, clips: list[Path]):
+    before = vectors(old)
+    for clip in clips:
+        clip.unlink()
+    with pytest.raises(LibraryError, match="none of its 5 videos"):
+        upgrade(old, PartModel(1))
+    assert vectors(old).keys() == before.keys()
+    with Library(old, PartModel(0)) as library:
+        assert library.query("anything", k=1)
+
+
+def test_what_has_nothing_in_common_is_refused(tmp_path: Path, old: Path, clips: list[Path]):
+    with pytest.raises(UsageError, match="cannot be brought up to date"):
+        upgrade(old, FakeModel("other"))
+    upgrade(old, PartModel(2))
+    with pytest.raises(UsageError, match="parts that the model lacks"):
+        upgrade(old, PartModel(1))
+    unknown = tmp_path / "unknown.vlar"
+    with Library(unknown, FakeModel()) as library:
+        library.add(clips[:1])
+    with pytest.raises(UsageError, match="of unknown parts"):
+        upgrade(unknown, PartModel(1))
+
+
+def test_no_library_and_one_in_use_are_refused(tmp_path: Path, old: Path):
+    with pytest.raises(LibraryError, match="there is no library"):
+        upgrade(tmp_path / "none.vlar", PartModel(1))
+    with writer_lock(old), pytest.raises(LibraryLockedError):
+        upgrade(old, PartModel(1))
+
+
+def test_parts_survive_the_manifest_and_old_ones_say_nothing():
+    parts = blocks.declared(PartModel(2))
+    assert blocks.from_text(blocks.to_text(parts)) == parts
+    assert [part.place for part in parts] == [slice(0, 24), slice(24, 28), slice(28, 32)]
+    assert blocks.from_text("") == blocks.from_text("[[1]]") == blocks.from_text("{") == ()
+    assert blocks.declared(FakeModel()) == ()
