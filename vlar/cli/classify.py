@@ -8,6 +8,7 @@ import typer
 
 from vlar.cli import explain as explanation
 from vlar.cli import inputs, output
+from vlar.types import Classification, Failure
 
 
 def command(
@@ -17,8 +18,7 @@ def command(
     labels: Annotated[
         str | None,
         typer.Option(
-            "--labels",
-            "-l",
+            *("--labels", "-l"),
             help="'a, b, c', a file (.txt, .csv, .json), or bank:NAME. "
             "A model made by 'vlar adapt' brings its own.",
         ),
@@ -28,6 +28,12 @@ def command(
     every: Annotated[
         str | None, typer.Option("--every", help="Answer for each span, such as 4s.")
     ] = None,
+    mode: Annotated[
+        str, typer.Option("--mode", help="'one' label fits, or 'multi': each for itself.")
+    ] = "one",
+    descriptions: Annotated[
+        str, typer.Option("--descriptions", help="From banks: auto, none or kinds (scene,motion).")
+    ] = "auto",
     explain: Annotated[
         bool, typer.Option("--explain", help="Say how labels were understood and what decided.")
     ] = False,
@@ -39,7 +45,6 @@ def command(
     """
     from vlar.model import load
     from vlar.text.labels import parse_labels
-    from vlar.types import Failure
 
     every_s = inputs.seconds(every, "--every") if every else None
     label_list = parse_labels(labels) if labels is not None else None
@@ -50,20 +55,25 @@ def command(
     texts = dict(zip(label_list.labels, label_list.texts, strict=True)) if label_list else {}
     if explain:
         explanation.labels(recogniser, list(texts.values()) or list(recogniser.labels or ()))
-    answers = recogniser.classify_each(paths, label_list, top=top, every_s=every_s)
+    answers = recogniser.classify_each(
+        paths, label_list, top=top, every_s=every_s, mode=mode, descriptions=descriptions
+    )
     for row in failures:
         output.failure(row, as_json)
     answered, failed = 0, len(failures)
     for row in output.track(answers, len(paths) if every_s is None else None, "classifying"):
-        if isinstance(row, Failure):
-            failed += 1
-            output.failure(row, as_json)
-            continue
-        answered += 1
-        if as_json:
-            output.json_line(row)
-        else:
-            output.classification(row)
-        if explain:
+        failed += isinstance(row, Failure)
+        answered += not isinstance(row, Failure)
+        _show(row, as_json)
+        if explain and not isinstance(row, Failure):
             explanation.answer(recogniser, row, texts)
     return output.exit_code(answered, failed)
+
+
+def _show(row: Classification | Failure, as_json: bool) -> None:
+    if isinstance(row, Failure):
+        output.failure(row, as_json)
+    elif as_json:
+        output.json_line(row)
+    else:
+        output.classification(row)

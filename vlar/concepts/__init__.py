@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vlar.concepts.described import described_vectors
-from vlar.concepts.lookup import Described, descriptions_of, described_share
+from vlar.concepts.lookup import Described, described_share, descriptions_of
 from vlar.concepts.vectors import concept_vectors
 
 __all__ = [

@@ -43,7 +43,9 @@ def described_share(described: Sequence[Described]) -> float:
 def _entries(text: str, banks: Sequence[Mapping[str, Mapping[_Key, list[Entry]]]]) -> list[Entry]:
     for by in ("name", "alias"):
         keys: tuple[tuple[str, _Key], ...] = ((by, _plain(text)), (f"{by} forms", _forms(text)))
-        found = [entry for bank in banks for table, key in keys for entry in bank[table].get(key, ())]
+        found = [
+            entry for bank in banks for table, key in keys for entry in bank[table].get(key, ())
+        ]
         if found:
             return found
     return []
@@ -67,7 +69,10 @@ def _index(entries: Sequence[Entry]) -> Mapping[str, Mapping[_Key, list[Entry]]]
     index: dict[str, dict[_Key, list[Entry]]] = {}
     ways: tuple[tuple[str, Callable[[str], _Key]], ...] = (("", _plain), (" forms", _forms))
     for ending, key_of in ways:
-        names, aliases = index.setdefault(f"name{ending}", {}), index.setdefault(f"alias{ending}", {})
+        names, aliases = (
+            index.setdefault(f"name{ending}", {}),
+            index.setdefault(f"alias{ending}", {}),
+        )
         for entry in entries:
             for name in {key_of(t) for t in (entry.label, entry.text, clean_label(entry.label))}:
                 names.setdefault(name, []).append(entry)

@@ -259,9 +259,7 @@ def log_odds(probability: float) -> float:
     return math.log(probability) - math.log1p(-probability)
 
 
-def check_scorer(
-    concepts: Float32, background: Float32, logit_scale: float, prior: float
-) -> None:
+def check_scorer(concepts: Float32, background: Float32, logit_scale: float, prior: float) -> None:
     """Raise UsageError unless these can be scored with."""
     if concepts.ndim != 2 or len(concepts) == 0:
         raise UsageError("there is no label to score; give at least one")
