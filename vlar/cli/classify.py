@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlar.cli import explain as explanation
 from vlar.cli import inputs, output
-from vlar.types import Classification, Failure
+
+if TYPE_CHECKING:
+    from vlar.types import Classification, Failure
 
 
 def command(
@@ -62,18 +64,22 @@ def command(
         output.failure(row, as_json)
     answered, failed = 0, len(failures)
     for row in output.track(answers, len(paths) if every_s is None else None, "classifying"):
-        failed += isinstance(row, Failure)
-        answered += not isinstance(row, Failure)
-        _show(row, as_json)
-        if explain and not isinstance(row, Failure):
-            explanation.answer(recogniser, row, texts)
+        answered += (good := _show(row, as_json)) is not None
+        failed += good is None
+        if explain and good is not None:
+            explanation.answer(recogniser, good, texts)
     return output.exit_code(answered, failed)
 
 
-def _show(row: Classification | Failure, as_json: bool) -> None:
+def _show(row: Classification | Failure, as_json: bool) -> Classification | None:
+    """Print an answer and hand it on; a failure is printed as one."""
+    from vlar.types import Failure
+
     if isinstance(row, Failure):
         output.failure(row, as_json)
-    elif as_json:
+        return None
+    if as_json:
         output.json_line(row)
     else:
         output.classification(row)
+    return row
