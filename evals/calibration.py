@@ -40,7 +40,7 @@ from vlar.question import label_concepts, make_scorer
 from vlar.scoring import Calibration, expected_calibration_error, fit_calibration
 from vlar.text.labels import parse_labels
 
-CLOSED_SHARE, OPEN_SHARE = 0.02, 0.5
+PROTOCOLS = (("closed", 0.02, 1.0), ("open", 0.5, 0.5))  # share of unknown told, of labels known
 
 
 @dataclass(frozen=True)
@@ -240,21 +240,20 @@ def main() -> int:
     for how in ("none", "auto"):
         pool = load(model, options.videos, options.set, options.cache, how)
         rows: dict[str, object] = {}
-        for protocol, share, known in (("closed", CLOSED_SHARE, 1.0), ("open", OPEN_SHARE, 0.5)):
+        report["names" if how == "none" else "descriptions"] = rows
+        rows["unknown"] = unknown(model, pool)
+        print(how, json.dumps(rows["unknown"]), flush=True)
+        for protocol, share, known in PROTOCOLS if how == "auto" else ():
             single, each = zero_shot(model, pool, share, *size, known)
             for when in ("before", "after"):
                 note(f"{protocol} {when}", single[when], rows)
                 note(f"{protocol} each {when}", each[when], rows)
-                if how == "auto":
-                    curves[f"{protocol}, {when}"] = single[when]
+                curves[f"{protocol}, {when}"] = single[when]
             answers, areas = adapted(model, pool, *size, known)
             note(f"{protocol} adapted", answers, rows)
             if areas:
                 rows["adapted unknown auroc"] = round(float(np.mean(areas)), 3)
                 rows["adapted unknown auroc spread"] = round(float(np.std(areas)), 3)
-        rows["unknown"] = unknown(model, pool)
-        print(how, json.dumps({k: v for k, v in rows.items() if "unknown" in k}), flush=True)
-        report["names" if how == "none" else "descriptions"] = rows
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if options.plot:

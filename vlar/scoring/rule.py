@@ -133,7 +133,7 @@ class Genericness:
         self._slope_weights = np.zeros(n)
         if n < _FEWEST_FOR_GENERICNESS:
             return
-        among = (background @ background.T).astype(np.float64)
+        among = _among(background).astype(np.float64)
         self._of_background = (among.sum(axis=1) - among.diagonal()) / (n - 1)
         self._of_labels = (concepts @ background.mean(axis=0)).astype(np.float64)
         deviation = self._of_background - self._of_background.mean()
@@ -220,13 +220,23 @@ def kept_for_each(concepts: Float32, background: Float32) -> npt.NDArray[np.bool
 def _kept(nearness: Float32, background: Float32) -> npt.NDArray[np.bool_]:
     if len(background) < 2:
         return np.ones(nearness.shape, dtype=bool)
-    among = background @ background.T
+    among = _among(background).copy()
     np.fill_diagonal(among, -1.0)
     threshold = float(np.quantile(among.max(axis=1), _SAME_MEANING_QUANTILE))
     keep = nearness < min(threshold, 1.0 - 1e-3)
     for row in np.flatnonzero(keep.sum(axis=1) < _FEWEST_BACKGROUND):
         keep[row, np.argsort(nearness[row], kind="stable")[:_FEWEST_BACKGROUND]] = True
     return keep
+
+
+_last: list[Float32] = []  # a background and its cosines: the dearest part of making a scorer
+
+
+def _among(background: Float32) -> Float32:
+    """Cosines (B, B) of a background; kept for the last one, since many scorers share it."""
+    if not _last or _last[0] is not background:
+        _last[:] = [background, background @ background.T]
+    return _last[1]
 
 
 def softmax_with_unknown(logits: Float64, unknown_logit: Float64) -> tuple[Float64, Float64]:
