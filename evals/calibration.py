@@ -16,7 +16,9 @@ unknown    half of the labels known, 10 draws, nothing fitted: area under the RO
            clips and the halves of ``unknown.py``, beside the usual baselines.
 
 ECE has 15 bins over the answers of all episodes together; "each episode" is the mean of the
-episodes' own, which for 40 clips in 15 bins is mostly noise and shown for honesty.
+episodes' own, which for 40 clips in 15 bins is mostly noise. "if perfect" is what a model whose
+every statement is true would score with these statements on as few clips (a clip keeps its luck
+over all episodes, mean of 50 draws): no calibration can be seen to be better than that here.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from zero_shot import read_rows
 
 import vlar
 from vlar.fewshot import choose, fit_novelty, signature
-from vlar.question import label_concepts, make_scorer
+from vlar.question import label_vectors, make_scorer
 from vlar.scoring import Calibration, expected_calibration_error, fit_calibration
 from vlar.text.labels import parse_labels
 
@@ -45,7 +47,8 @@ PROTOCOLS = (("closed", 0.02, 1.0), ("open", 0.5, 0.5))  # share of unknown told
 
 @dataclass(frozen=True)
 class Pool:
-    """Clips of one set: features (N, T, F), vectors (N, D), label index, group, concepts (C, D)."""
+    """Clips of one set: features (N, T, F), vectors (N, D), label index, group; concepts (C, D)
+    and the background (B, D) they are compared with."""
 
     features: np.ndarray
     vectors: np.ndarray
@@ -53,9 +56,10 @@ class Pool:
     groups: np.ndarray
     labels: list[str]
     concepts: np.ndarray
+    background: np.ndarray
 
 
-Answers = list[tuple[np.ndarray, np.ndarray]]  # (stated, right) of each episode
+Answers = list[tuple[np.ndarray, np.ndarray, np.ndarray]]  # stated, right, clip
 
 
 def load(model: vlar.Model, videos: Path, name: str, cache: Path | None, how: str) -> Pool:
@@ -69,7 +73,7 @@ def load(model: vlar.Model, videos: Path, name: str, cache: Path | None, how: st
         np.array([labels.index(row["readable_label"]) for row in rows]),
         np.array([row["group"] for row in rows]),
         labels,
-        label_concepts(model, parse_labels(labels), how),
+        *label_vectors(model, parse_labels(labels), how),
     )
 
 
@@ -96,47 +100,50 @@ def zero_shot(model: vlar.Model, pool: Pool, share: float, shots: int, count: in
         fitted = fit(
             model, pool, concepts, np.searchsorted(given, pool.answers[taken]), taken, share
         )
-        answer = make_scorer(model, concepts, model.background).score(pool.vectors[asked])
+        answer = make_scorer(model, concepts, pool.background).score(pool.vectors[asked])
         truth = np.where(
             np.isin(pool.answers[asked], given), np.searchsorted(given, pool.answers[asked]), -1
         )
-        before.append(stated(answer.probability, answer.unknown_probability, truth))
-        after.append(stated(*fitted.one(answer.probability, answer.unknown_probability), truth))
+        before.append(stated(answer.probability, answer.unknown_probability, truth, asked))
+        after.append(
+            stated(*fitted.one(answer.probability, answer.unknown_probability), truth, asked)
+        )
         each = (
-            make_scorer(model, concepts, model.background, "multi")
+            make_scorer(model, concepts, pool.background, "multi")
             .score(pool.vectors[asked])
             .probability
         )
         right = (np.arange(len(given))[None] == truth[:, None]).ravel()
-        each_before.append((each.ravel(), right))
-        each_after.append((fitted.each(each)[0].ravel(), right))
+        pairs = (asked[:, None] * len(pool.labels) + given[None]).ravel()
+        each_before.append((each.ravel(), right, pairs))
+        each_after.append((fitted.each(each)[0].ravel(), right, pairs))
     return {"before": before, "after": after}, {"before": each_before, "after": each_after}
 
 
 def fit(model: vlar.Model, pool: Pool, concepts, answers, taken, share: float) -> Calibration:
     """As ``Model.calibrate``, on vectors."""
     rows = pool.vectors[taken]
-    scores = make_scorer(model, concepts, model.background).score(rows)
+    scores = make_scorer(model, concepts, pool.background).score(rows)
     strangers = np.zeros(len(rows))
     for label in np.unique(answers):
-        others = make_scorer(model, np.delete(concepts, label, axis=0), model.background)
+        others = make_scorer(model, np.delete(concepts, label, axis=0), pool.background)
         strangers[answers == label] = others.score(rows[answers == label]).unknown_probability
     return fit_calibration(
         scores.probability,
         answers,
         unknown=scores.unknown_probability,
         strangers=strangers,
-        each=make_scorer(model, concepts, model.background, "multi").score(rows).probability,
+        each=make_scorer(model, concepts, pool.background, "multi").score(rows).probability,
         unknown_share=share,
     )
 
 
-def stated(probability: np.ndarray, unknown: np.ndarray, truth: np.ndarray):
+def stated(probability: np.ndarray, unknown: np.ndarray, truth: np.ndarray, clips: np.ndarray):
     """What is stated of the answer given (a label, or unknown above 0.5), and if it was right."""
     best = probability.argmax(axis=1)
     says_unknown = unknown > 0.5
     confidence = np.where(says_unknown, unknown, probability.max(axis=1))
-    return confidence, np.where(says_unknown, truth < 0, best == truth)
+    return confidence, np.where(says_unknown, truth < 0, best == truth), clips
 
 
 def adapted(model: vlar.Model, pool: Pool, shots: int, count: int, known: float):
@@ -159,21 +166,25 @@ def adapted(model: vlar.Model, pool: Pool, shots: int, count: int, known: float)
             examples = signature(pool.features[taken], blocks, head.kind)
             unknown = fit_novelty(examples, names, pool.groups[taken].tolist()).probability(rows)
             areas.append(auroc(1 - unknown, is_known))
-        found.append(stated(probability * (1 - unknown)[:, None], unknown, truth))
+        found.append(stated(probability * (1 - unknown)[:, None], unknown, truth, asked))
     return found, areas
 
 
 def summary(found: Answers) -> dict[str, float]:
     """ECE, mean statement and share right."""
-    confidence = np.concatenate([c for c, _ in found])
-    right = np.concatenate([r for _, r in found])
+    confidence = np.concatenate([c for c, *_ in found])
+    right = np.concatenate([r for _, r, _ in found])
+    luck = np.random.default_rng(0).uniform(size=(50, 1 + max(i.max() for *_, i in found)))
+    clips = np.concatenate([i for *_, i in found])
+    perfect = [expected_calibration_error(confidence, draw[clips] < confidence) for draw in luck]
     return {
         "answers": len(right),
         "mean_stated": round(float(confidence.mean()), 3),
         "share_right": round(float(right.mean()), 3),
         "ece": round(expected_calibration_error(confidence, right), 3),
+        "ece_if_perfect": round(float(np.mean(perfect)), 3),
         "ece_each_episode": round(
-            float(np.mean([expected_calibration_error(c, r) for c, r in found])), 3
+            float(np.mean([expected_calibration_error(c, r) for c, r, _ in found])), 3
         ),
     }
 
@@ -194,7 +205,7 @@ def unknown(model: vlar.Model, pool: Pool, draws: int = 10) -> dict[str, dict[st
             given = random.permutation(len(pool.labels))[: len(pool.labels) // 2]
             known = np.isin(pool.answers[rows], given)
             for name, values in confidences(
-                model, pool.vectors[rows], pool.concepts[given]
+                model, pool.vectors[rows], pool.concepts[given], pool.background
             ).items():
                 areas.setdefault(name, []).append(auroc(values, known))
         for name, values in areas.items():
@@ -210,8 +221,8 @@ def plot(curves: dict[str, Answers], path: Path, bins: int = 10) -> None:
     figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="dashed")
     for name, found in curves.items():
-        confidence = np.concatenate([c for c, _ in found])
-        right = np.concatenate([r for _, r in found]).astype(float)
+        confidence = np.concatenate([c for c, *_ in found])
+        right = np.concatenate([r for _, r, _ in found]).astype(float)
         which = np.minimum((confidence * bins).astype(int), bins - 1)
         filled = [b for b in range(bins) if (which == b).sum() >= 10]
         points = [(confidence[which == b].mean(), right[which == b].mean()) for b in filled]

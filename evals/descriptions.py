@@ -38,8 +38,9 @@ from zero_shot import mean_average_precision, read_rows
 import vlar
 from vlar.concepts import described_vectors, descriptions_of
 from vlar.encoders import BlockMix, unit
-from vlar.question import label_concepts
+from vlar.question import BACKGROUND_BANK, label_vectors
 from vlar.scoring import Scorer
+from vlar.text.bank import load_bank
 from vlar.text.labels import parse_labels
 
 SETS = (
@@ -72,13 +73,15 @@ def recipes(model: vlar.Model) -> dict[str, tuple[BlockMix, ...] | str]:
 
 
 def concepts(model: vlar.Model, labels: Sequence[str], how: tuple[BlockMix, ...] | str):
-    """(C, D) concepts of labels by one recipe."""
+    """Concepts (C, D) of labels by one recipe, and the background (B, D) made by it."""
     listed = parse_labels(labels)
     if isinstance(how, str):
-        return label_concepts(model, listed, how)
-    return described_vectors(
-        model.encoder, listed.texts, descriptions_of(listed.texts), model.prompts, how
+        return label_vectors(model, listed, how)
+    made = (
+        described_vectors(model.encoder, texts, descriptions_of(texts), model.prompts, how)
+        for texts in (listed.texts, load_bank(BACKGROUND_BANK).texts)
     )
+    return tuple(made)
 
 
 def load(model: vlar.Model, videos: Path, name: str, cache: Path | None):
@@ -91,13 +94,11 @@ def load(model: vlar.Model, videos: Path, name: str, cache: Path | None):
     return vectors, [row["readable_label"] for row in rows], half
 
 
-def scores(model: vlar.Model, video: np.ndarray, text: np.ndarray, part: str):
+def scores(
+    model: vlar.Model, video: np.ndarray, text: np.ndarray, background: np.ndarray, part: str
+):
     """Scores of N rows by similarity and by probability."""
-    background, content_free, scale = (
-        model.background,
-        model.content_free,
-        model.encoder.logit_scale,
-    )
+    content_free, scale = model.content_free, model.encoder.logit_scale
     if part == "objects":
         width = model.encoder.blocks[0].width
         cut = [unit(x[:, :width]) for x in (video, text, background, content_free)]
@@ -123,6 +124,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
     parser.add_argument("--half", nargs="*", default=["choose", "report", "all"])
+    parser.add_argument("--recipes", nargs="*", help="only these")
     parser.add_argument("--cache", type=Path, help="folder for frame features")
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args()
@@ -131,6 +133,8 @@ def main() -> int:
     parts = ["objects"] if len(model.encoder.blocks) == 1 else ["objects", "bodies"]
     found: list[dict[str, object]] = []
     for how, recipe in recipes(model).items():
+        if options.recipes and how not in options.recipes:
+            continue
         made = {name: concepts(model, sorted(set(s[1])), recipe) for name, s in sets.items()}
         for part in parts:
             found += compare(model, sets, made, how, part, options.half)
@@ -144,7 +148,7 @@ def main() -> int:
 def compare(model: vlar.Model, sets, made, how: str, part: str, halves: Sequence[str]):
     """Figures of one recipe on every set."""
     found: list[dict[str, object]] = []
-    answers = {name: scores(model, sets[name][0], made[name], part) for name in sets}
+    answers = {name: scores(model, sets[name][0], *made[name], part) for name in sets}
     for half, by in itertools.product(halves, ("similarity", "probability")):
         figures: dict[str, dict[str, float]] = {}
         for name, (_, labels, which) in sets.items():

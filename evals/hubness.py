@@ -34,12 +34,12 @@ NEIGHBOURS = 10
 
 
 def corrected(
-    model: vlar.Model, video: np.ndarray, text: np.ndarray
+    model: vlar.Model, video: np.ndarray, text: np.ndarray, background: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Scores (N, C) by each correction."""
     scale = model.encoder.logit_scale
     for weight in WEIGHTS:
-        rule = Scorer(text, model.background, logit_scale=scale, genericness=weight)
+        rule = Scorer(text, background, logit_scale=scale, genericness=weight)
         yield f"generic {weight}", rule.score(video).probability
     cosine = (video @ text.T).astype(np.float64)
     yield "gallery mean", cosine - cosine.mean(axis=0)
@@ -69,9 +69,10 @@ def main() -> int:
     for name in SETS[:2]:
         video, labels, half = load(model, options.videos, name, options.cache)
         listed = sorted(set(labels))
-        text, truth = concepts(model, listed, "auto"), np.array([listed.index(t) for t in labels])
+        text, background = concepts(model, listed, "auto")
+        truth = np.array([listed.index(t) for t in labels])
         for part, rows in (("choose", half == 0), ("report", half == 1), ("all", half >= 0)):
-            for how, scores in corrected(model, video[rows], text):
+            for how, scores in corrected(model, video[rows], text, background):
                 row = {"set": name, "half": part, "how": how, **figures_of(scores, truth[rows])}
                 found.append({**row, "skew": round(skew(scores), 2)})
                 print(found[-1], flush=True)

@@ -14,7 +14,7 @@ import numpy as np
 from vlar.adaptation import Advance, check_rest, see_examples
 from vlar.errors import SupportError
 from vlar.fewshot import Support, read_support
-from vlar.question import Seen, label_concepts, make_question, make_scorer
+from vlar.question import Seen, label_vectors, make_question, make_scorer
 from vlar.scoring import fit_calibration
 from vlar.text.labels import clean_label, parse_labels
 from vlar.types import Failure, Float64
@@ -78,11 +78,11 @@ def _strangers(
     """Probability of unknown of each clip where its own label is not on the list."""
     if model.adaptation is not None or model.conditions_text:
         return None
-    concepts = label_concepts(model, parse_labels(labels))
+    concepts, background = label_vectors(model, parse_labels(labels))
     vectors = np.concatenate([clip.vector for clip in seen])
     unknown = np.zeros(len(seen))
     for label in np.unique(answers):
-        others = make_scorer(model, np.delete(concepts, label, axis=0), model.background)
+        others = make_scorer(model, np.delete(concepts, label, axis=0), background)
         unknown[answers == label] = others.score(vectors[answers == label]).unknown_probability
     return unknown
 

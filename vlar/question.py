@@ -108,19 +108,35 @@ def label_concepts(model: Model, labels: LabelList, descriptions: Descriptions =
     Raises:
         UsageError: kinds were named and no label has a description of any of them.
     """
+    return label_vectors(model, labels, descriptions)[0]
+
+
+def label_vectors(
+    model: Model, labels: LabelList, descriptions: Descriptions = "auto"
+) -> tuple[Float32, Float32]:
+    """Concepts (C, D) of a label list, and the background (B, D) made in the same way.
+
+    A background of names would lie nearer to some videos than labels with descriptions do, or
+    farther, for no reason of meaning. See :func:`label_concepts`.
+    """
     mixes = _mixes(model.encoder, descriptions)
-    if not mixes:
-        return model.encode_queries(labels.texts)
-    described = descriptions_of(labels.texts, labels.entries)
+    described = descriptions_of(labels.texts, labels.entries) if mixes else []
     if descriptions == "auto":
-        if described_share(described) < _ENOUGH_DESCRIBED:
-            return model.encode_queries(labels.texts)
-    elif not any(kind in row for mix in mixes for kind in mix.kinds for row in described):
+        mixes = mixes if described_share(described) >= _ENOUGH_DESCRIBED else ()
+    elif mixes and not any(k in row for mix in mixes for k in mix.kinds for row in described):
+        there = sorted({kind for row in described for kind in row})
         raise UsageError(
             f"no label has a description of the kind {_listed(descriptions)}; the banks have "
-            f"{_listed(sorted({kind for row in described for kind in row})) or 'none'} for these"
+            f"{_listed(there) or 'none'} for these"
         )
-    return described_vectors(model.encoder, labels.texts, described, model.prompts, mixes)
+    if not mixes:
+        return model.encode_queries(labels.texts), model.background
+    texts = load_bank(BACKGROUND_BANK).texts
+    everyday = described_vectors(model.encoder, texts, descriptions_of(texts), model.prompts, mixes)
+    return (
+        described_vectors(model.encoder, labels.texts, described, model.prompts, mixes),
+        everyday,
+    )
 
 
 def _mixes(encoder: Encoder, descriptions: Descriptions) -> tuple[BlockMix, ...]:
@@ -143,8 +159,7 @@ def _listed(kinds: Descriptions) -> str:
 
 
 def _zero_shot(model: Model, labels: LabelList, mode: str, descriptions: Descriptions) -> Question:
-    concepts = label_concepts(model, labels, descriptions)
-    scorer = make_scorer(model, concepts, model.background, mode)
+    scorer = make_scorer(model, *label_vectors(model, labels, descriptions), mode)
     return Question(labels.labels, lambda seen: _first(scorer.score(seen.vector)))
 
 
