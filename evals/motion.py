@@ -20,7 +20,6 @@ half "choose"; the verb table was written without looking at a label list or a v
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 import time
@@ -28,6 +27,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from cached import features_of
 from zero_shot import measure, read_rows
 
 import vlar
@@ -82,7 +82,7 @@ def _options() -> argparse.Namespace:
 def _load(name: str, videos: Path, model: vlar.Model, cache: Path | None) -> dict[str, np.ndarray]:
     rows = read_rows(videos, name)
     groups = sorted({row["group"] for row in rows})
-    features = np.stack([_features(videos, row["path"], model, cache) for row in rows])
+    features = np.stack([features_of(videos, row["path"], model, cache) for row in rows])
     still = features.copy()
     still[..., -6:-2] = 0  # the camera's steps
     pool = model.encoder.pool
@@ -93,19 +93,6 @@ def _load(name: str, videos: Path, model: vlar.Model, cache: Path | None) -> dic
         "vector": np.concatenate([pool(row[None]) for row in features]),
         "camera left in": np.concatenate([pool(row[None]) for row in still]),
     }
-
-
-def _features(videos: Path, path: str, model: vlar.Model, cache: Path | None) -> np.ndarray:
-    key = hashlib.sha256(f"{path} {model.fingerprint}".encode()).hexdigest()[:24]
-    file = cache / f"{key}.npy" if cache else None
-    if file and file.exists():
-        return np.load(file)
-    clip = read_clip(videos / path, None, model.n_frames, shorter_side=model.shorter_side)
-    features = model.see(clip).features
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, features)
-    return features
 
 
 def _union(parts: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -177,11 +177,17 @@ def strangers(model: Model, clips: Clips, half: np.ndarray) -> dict[str, dict[st
     }
 
 
-def confidences(model: Model, vectors: np.ndarray, concepts: np.ndarray) -> dict[str, np.ndarray]:
+def confidences(
+    model: Model, vectors: np.ndarray, concepts: np.ndarray, background: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """The rule beside the usual baselines; higher means known."""
     scale = model.encoder.logit_scale
     ours = score(
-        vectors, concepts, model.background, logit_scale=scale, content_free=model.content_free
+        vectors,
+        concepts,
+        model.background if background is None else background,
+        logit_scale=scale,
+        content_free=model.content_free,
     )
     logits = scale * ours.similarity.astype(np.float64)
     energy = log_mean_exp(logits)

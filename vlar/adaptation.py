@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vlar.model import Model
+    from vlar.question import Seen
 
 
 class Advance(Protocol):
@@ -181,21 +182,30 @@ def adapt(
     """Learn from a support set; see ``Model.adapt``."""
     support = source if isinstance(source, Support) else read_support(source)
     items = list(support.items) if shots is None else _draw(support, shots, seed)
+    used, seen, failed = see_examples(model, items, progress)
+    check_rest(support, used, failed)
+    features = np.stack([each.features for each in seen])
+    return _fit(model, support.labels, used, features, method, tuple(failed))
+
+
+def see_examples(
+    model: Model, items: Sequence[SupportItem], progress: Advance | None
+) -> tuple[list[SupportItem], list[Seen], list[Failure]]:
+    """Read and encode examples: those that could be read, as the encoder sees them, the rest."""
     if progress is not None:
         progress(0, total=len(items))
     used: list[SupportItem] = []
+    seen: list[Seen] = []
     failed: list[Failure] = []
-    features: list[Float32] = []
     for item, clip in zip(items, _clips(model, items), strict=True):
         if isinstance(clip, Failure):
             failed.append(clip)
         else:
             used.append(item)
-            features.append(model.see(clip).features)
+            seen.append(model.see(clip))
         if progress is not None:
             progress(1)
-    _check_rest(support, used, failed)
-    return _fit(model, support.labels, used, np.stack(features), method, tuple(failed))
+    return used, seen, failed
 
 
 def _fit(
@@ -247,7 +257,8 @@ def _draw(support: Support, shots: int, seed: int) -> list[SupportItem]:
     return kept
 
 
-def _check_rest(support: Support, used: Sequence[SupportItem], failed: Sequence[Failure]) -> None:
+def check_rest(support: Support, used: Sequence[SupportItem], failed: Sequence[Failure]) -> None:
+    """Raise SupportError where a label of a support set lost all its examples."""
     lost = sorted(set(support.labels) - {item.label for item in used})
     if lost:
         raise SupportError(

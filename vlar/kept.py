@@ -13,9 +13,11 @@ import numpy as np
 
 from vlar import resources
 from vlar.encoders.base import Encoder
+from vlar.scoring.content_free import content_free_clips
 from vlar.types import Float32
 
 _log = logging.getLogger("vlar")
+_CONTENT_FREE_FRAMES = 2
 
 
 def kept_vectors(
@@ -36,6 +38,15 @@ def kept_vectors(
         found = make()
         _write(path, found)
     return found
+
+
+def content_free_vectors(encoder: Encoder) -> Float32:
+    """(M, D) what an encoder answers to clips that show nothing."""
+    frames = encoder.n_frames if encoder.frames_fixed else _CONTENT_FREE_FRAMES
+    clips = content_free_clips(frames, encoder.preprocess.height, encoder.preprocess.width)
+    key = f"content-free {hashlib.sha256(clips.tobytes()).hexdigest()}"
+    shape = (len(clips), encoder.dim)
+    return kept_vectors(encoder, key, shape, lambda: encoder.encode_video(clips))
 
 
 def _read(path: Path, shape: tuple[int, int]) -> Float32 | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +14,9 @@ from vlar.concepts import concept_vectors
 from vlar.encoders.base import Encoder, unit
 from vlar.encoders.conditioned import ConditionedText
 from vlar.errors import UsageError, VlarError
-from vlar.kept import kept_vectors
-from vlar.question import BACKGROUND_BANK, Labels, Question, Seen, make_question
-from vlar.scoring import (
-    UNKNOWN_THRESHOLD,
-    content_free_clips,
-    match_probability,
-)
+from vlar.kept import content_free_vectors
+from vlar.question import BACKGROUND_BANK, Descriptions, Labels, Question, Seen, make_question
+from vlar.scoring import UNKNOWN_THRESHOLD, Calibration, match_probability
 from vlar.text.bank import load_bank
 from vlar.text.prompts import fill, load_templates
 from vlar.types import Classification, Clip, Failure, Float32, Float64, Prediction
@@ -30,8 +25,6 @@ from vlar.video import ClipRequest, probe, read_clip, read_clips, read_windows, 
 if TYPE_CHECKING:
     from vlar.adaptation import Adaptation, AdaptReport, Advance
     from vlar.fewshot.support import Support
-
-_CONTENT_FREE_FRAMES = 2
 
 
 def load(spec: str | Path = "lite") -> Model:
@@ -66,6 +59,7 @@ class Model:
         encoder: Frozen towers.
         adaptation: What ``adapt`` learned from a support set; None for a zero-shot model.
         templates: Name of a prompt set; None for the one that suits the encoder.
+        calibration: What ``calibrate`` learned; None for probabilities by the scoring rule.
         name: What answers call this model; None for the encoder's name.
     """
 
@@ -75,13 +69,16 @@ class Model:
         *,
         adaptation: Adaptation | None = None,
         templates: str | None = None,
+        calibration: Calibration | None = None,
         name: str | None = None,
     ) -> None:
         self.encoder = encoder
         self.adaptation = adaptation
+        self.calibration = calibration
         self.template_set = templates or encoder.templates
         self.name = name or encoder.name
-        self._templates = load_templates(self.template_set)
+        #: P templates that a label or phrase is put into.
+        self.prompts = load_templates(self.template_set)
 
     @property
     def dim(self) -> int:
@@ -156,13 +153,13 @@ class Model:
         """
         if not isinstance(self.encoder, ConditionedText):
             raise UsageError(f"text does not depend on the video in model {self.name!r}")
-        filled = [prompt for prompts in fill(self._templates, texts) for prompt in prompts]
+        filled = [prompt for prompts in fill(self.prompts, texts) for prompt in prompts]
         words = self.encoder.conditioned_text(filled, context)
-        return unit(words.reshape(len(context), len(texts), len(self._templates), -1).mean(axis=2))
+        return unit(words.reshape(len(context), len(texts), len(self.prompts), -1).mean(axis=2))
 
     def encode_queries(self, texts: Sequence[str]) -> Float32:
         """Q labels or phrases to concept vectors (Q, D) float32 of unit length."""
-        return concept_vectors(self.encoder, texts, self._templates)
+        return concept_vectors(self.encoder, texts, self.prompts)
 
     def match_probability(self, vectors: Float32, query: Float32) -> Float64:
         """Probability (N,) that windows (N, D) answer a query (D,), against everyday actions."""
@@ -182,12 +179,7 @@ class Model:
     @cached_property
     def content_free(self) -> Float32:
         """(M, D) what the encoder answers to clips that show nothing."""
-        frames = self.n_frames if self.encoder.frames_fixed else _CONTENT_FREE_FRAMES
-        size = self.encoder.preprocess
-        clips = content_free_clips(frames, size.height, size.width)
-        key = f"content-free {hashlib.sha256(clips.tobytes()).hexdigest()}"
-        shape = (len(clips), self.dim)
-        return kept_vectors(self.encoder, key, shape, lambda: self.encoder.encode_video(clips))
+        return content_free_vectors(self.encoder)
 
     # Answers
 
@@ -197,6 +189,8 @@ class Model:
         labels: Labels | None = None,
         *,
         top: int = 5,
+        mode: str = "one",
+        descriptions: Descriptions = "auto",
     ) -> Classification:
         """Which label fits a video?
 
@@ -205,6 +199,8 @@ class Model:
             labels: A list of labels, a comma separated string, a file, or ``bank:NAME``; may be
                 left out where the model was adapted.
             top: How many labels to return.
+            mode: ``one``: the labels exclude each other; ``multi``: each has its own probability.
+            descriptions: ``auto``, ``none`` or kinds, see ``vlar.question.label_concepts``.
 
         Returns:
             The best labels with calibrated probabilities, and whether none of them fits.
@@ -213,7 +209,7 @@ class Model:
             DecodeError: the video cannot be read.
             LabelError: the label list cannot be used.
         """
-        question = make_question(self, labels)
+        question = make_question(self, labels, mode=mode, descriptions=descriptions)
         clip = read_clip(video, None, self.n_frames, shorter_side=self.shorter_side)
         return self._answer(clip, question, top)
 
@@ -224,13 +220,15 @@ class Model:
         *,
         top: int = 5,
         every_s: float | None = None,
+        mode: str = "one",
+        descriptions: Descriptions = "auto",
     ) -> Iterator[Classification | Failure]:
         """Classify many videos, or one answer for each ``every_s`` seconds of them.
 
         A video that cannot be read is a ``Failure`` in its place; it does not stop the others.
         Decoding runs ahead in threads. The labels are checked before the first answer is asked for.
         """
-        question = make_question(self, labels)
+        question = make_question(self, labels, mode=mode, descriptions=descriptions)
         return self._answers([Path(video) for video in videos], question, top, every_s)
 
     def _answers(
@@ -302,6 +300,17 @@ class Model:
 
         adaptation = adapt(self, support, method, shots, seed, progress)
         return Model(self.encoder, adaptation=adaptation, templates=self.template_set)
+
+    def calibrate(self, examples: str | Path | Support, *, unknown_share: float = 0.35) -> Model:
+        """Make probabilities honest by clips whose labels are known (``vlar.calibrating``).
+
+        Args:
+            examples: As a support set; clips an adapted model did not learn from.
+            unknown_share: Share of clips that show none of the labels, where it will be used.
+        """
+        from vlar.calibrating import calibrate
+
+        return calibrate(self, examples, unknown_share)[0]
 
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
         """Save as a folder: a manifest and the adapted arrays; the encoder itself is not copied.

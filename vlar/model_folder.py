@@ -20,6 +20,7 @@ from vlar import __version__
 from vlar.adaptation import Adaptation
 from vlar.adapters.base import load_any
 from vlar.errors import EncoderMismatchError, ModelError
+from vlar.scoring import Calibration
 
 if TYPE_CHECKING:
     from vlar.model import Model
@@ -52,6 +53,7 @@ class Manifest(BaseModel):
     labels_sha256: str | None = None
     head: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
+    calibration: dict[str, float] | None = None
 
 
 def is_model_folder(spec: str | Path) -> bool:
@@ -133,6 +135,7 @@ def _describe(model: Model) -> Manifest:
         labels_sha256=adaptation.labels_sha256 if adaptation else None,
         head=adaptation.config() if adaptation else None,
         report=adaptation.report.to_dict() if adaptation and adaptation.report else None,
+        calibration=model.calibration.to_dict() if model.calibration else None,
     )
 
 
@@ -156,7 +159,13 @@ def read_model(path: str | Path) -> Model:
     adaptation = None
     if manifest.head is not None:
         adaptation = Adaptation.restore(manifest.head, _read_arrays(folder), encoder)
-    return Model(encoder, adaptation=adaptation, templates=manifest.templates, name=str(path))
+    return Model(
+        encoder,
+        adaptation=adaptation,
+        templates=manifest.templates,
+        calibration=Calibration.restore(manifest.calibration) if manifest.calibration else None,
+        name=str(path),
+    )
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -110,7 +110,8 @@ class Prediction:
 class Classification:
     """The answer for one window: the best labels, best first, and whether none of them fits.
 
-    ``predictions`` sum with ``unknown_probability`` to at most 1 (exactly 1 if all are listed).
+    ``predictions`` sum with ``unknown_probability`` to at most 1 (exactly 1 if all are listed),
+    unless several labels were asked for at once: then each stands for itself.
     """
 
     path: Path

@@ -22,7 +22,7 @@ ORDER = [
     {"adapters"},
     {"kept", "concepts", "scoring"},
     {"fewshot"},
-    {"adaptation", "question", "model", "model_folder"},
+    {"adaptation", "calibrating", "question", "model", "model_folder"},
     {"training", "describing"},
     {"index"},
     {"query"},

@@ -7,6 +7,7 @@ import typer
 from vlar import __version__
 from vlar.cli import (
     adapt,
+    calibrate,
     check,
     classify,
     demo,
@@ -45,7 +46,7 @@ def options(
     output.send_log_to_stderr()
 
 
-for module in (classify, adapt, query, describe, check, pose, doctor, demo):
+for module in (classify, adapt, calibrate, query, describe, check, pose, doctor, demo):
     app.command(name=module.__name__.rpartition(".")[2])(output.verb(module.command))
 app.add_typer(index.app, name="index")
 app.add_typer(models.app, name="models")

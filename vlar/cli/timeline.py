@@ -190,7 +190,7 @@ def _pyplot():
     except ImportError:
         raise UsageError(
             "--timeline FILE.png draws with matplotlib, which is not installed; "
-            "pip install 'vlar[plot]', or write .json, .srt or .vtt"
+            "pip install 'vlar[eval]', or write .json, .srt or .vtt"
         ) from None
     mpl.use("Agg")
     from matplotlib import pyplot

@@ -1,5 +1,5 @@
 """Frozen towers: frames to features, texts to vectors, one file an encoder."""
 
-from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess, load_encoder, unit
+from vlar.encoders.base import Block, BlockMix, Encoder, FrameBlock, Preprocess, load_encoder, unit
 
-__all__ = ["Block", "Encoder", "FrameBlock", "Preprocess", "load_encoder", "unit"]
+__all__ = ["Block", "BlockMix", "Encoder", "FrameBlock", "Preprocess", "load_encoder", "unit"]

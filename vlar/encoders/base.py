@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,22 @@ class Block:
 
 
 @dataclass(frozen=True)
+class BlockMix:
+    """What a block of a label's vector is made of where the label has descriptions.
+
+    Attributes:
+        block: Name of the block.
+        kinds: Weight of ``name`` and of each kind of description (``vlar.text.bank``).
+        weight: Factor on the block's length in the label's vector: a mean of several texts is less
+            sharp than one, and would otherwise have less say than the other blocks.
+    """
+
+    block: str
+    kinds: Mapping[str, float]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class FrameBlock:
     """A part of one frame's features, ``features[..., start:start + width]``.
 
@@ -78,6 +94,7 @@ class Encoder(ABC):
         frame_blocks: Parts of the frame features, in order; widths add up to F.
         blocks: Parts of the vector; one block ``joint`` for a plain joint space.
         templates: Name of the prompt set (``prompts/``) that suits the text tower.
+        descriptions: How descriptions enter a label's vector; empty where names alone are used.
         licence: Licence of the weights, for the manifest of a saved model.
         fingerprint: Hash of the weights and of every setting that changes a vector.
     """
@@ -93,6 +110,7 @@ class Encoder(ABC):
     frame_blocks: tuple[FrameBlock, ...]
     blocks: tuple[Block, ...]
     templates: str = "plain"
+    descriptions: tuple[BlockMix, ...] = ()
     licence: str = "unknown"
     fingerprint: str
 
@@ -114,6 +132,15 @@ class Encoder(ABC):
     @abstractmethod
     def encode_text(self, texts: Sequence[str]) -> Float32:
         """Texts to vectors (C, D) float32 of unit length; (0, D) for no text."""
+
+    def encode_text_block(self, texts: Sequence[str], block: str) -> Float32:
+        """One block (C, width) of the vectors of C texts; cheaper where blocks are made apart."""
+        start = 0
+        for row in self.blocks:
+            if row.name == block:
+                return self.encode_text(texts)[:, start : start + row.width]
+            start += row.width
+        raise UsageError(f"encoder {self.name!r} has no block {block!r}")
 
     @abstractmethod
     def count_tokens(self, text: str) -> int:

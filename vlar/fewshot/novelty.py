@@ -13,10 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vlar.scoring.logistic import fit_logistic, logistic
 from vlar.types import Float32, Float64
-
-_STEPS = 200
-_RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,11 @@ class Novelty:
     def probability(self, signatures: Float32) -> Float64:
         """Probability (m,) that clips with these signatures (m, S) show no label of the support."""
         familiarity = (_unit(signatures) @ self.examples.T).max(axis=1).astype(np.float64)
-        return 1.0 / (1.0 + np.exp(np.clip(self.slope * (familiarity - self.centre), -40, 40)))
+        return 1.0 - self.known(familiarity)
+
+    def known(self, familiarity: np.ndarray) -> Float64:
+        """Probability that a cosine to an example is one that a known clip reaches."""
+        return logistic(familiarity, self.centre, self.slope)
 
 
 def fit_novelty(signatures: Float32, labels: Sequence[str], groups: Sequence[str]) -> Novelty:
@@ -64,34 +66,12 @@ def fit_novelty(signatures: Float32, labels: Sequence[str], groups: Sequence[str
     known = np.maximum(kin, stranger)[np.isfinite(kin)]
     if not len(known):
         known = (1.0 + strangers) / 2
-    centre, slope = _logistic(known, strangers)
+    centre, slope = fit_logistic(known, strangers)
     return Novelty(examples, centre, slope)
 
 
 def _largest(cosine: Float64, allowed: np.ndarray) -> Float64:
     return np.where(allowed, cosine, -np.inf).max(axis=1)
-
-
-def _logistic(known: Float64, strangers: Float64) -> tuple[float, float]:
-    # Newton's method on standardised values, both sides weighing the same; the ridge keeps the
-    # curve finite where the two do not overlap.
-    values = np.concatenate([known, strangers])
-    target = np.concatenate([np.ones(len(known)), np.zeros(len(strangers))])
-    weight = np.where(target == 1, 0.5 / len(known), 0.5 / len(strangers))
-    mean, spread = float(values.mean()), float(values.std()) or 1e-3
-    inputs = np.stack([(values - mean) / spread, np.ones_like(values)], axis=1)
-    beta = np.array([1.0, 0.0])
-    for _ in range(_STEPS):
-        p = 1.0 / (1.0 + np.exp(-np.clip(inputs @ beta, -40, 40)))
-        gradient = inputs.T @ (weight * (p - target)) + _RIDGE * beta
-        curvature = weight * p * (1 - p)
-        hessian = (inputs * curvature[:, None]).T @ inputs + _RIDGE * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        beta -= np.clip(step, -1, 1)
-        if float(np.abs(step).max()) < 1e-9:
-            break
-    slope = max(float(beta[0]), 1e-3)
-    return mean - spread * float(beta[1]) / slope, slope / spread
 
 
 def _unit(vectors: Float32) -> Float32:

@@ -41,7 +41,7 @@ MATCH_PRIOR = 0.05
 _SAME_MEANING_QUANTILE = 0.9
 _FEWEST_BACKGROUND = 32
 _FEWEST_FOR_GENERICNESS = 8
-_GENERICNESS_WEIGHT = 0.15
+GENERICNESS_WEIGHT = 0.15
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Scorer:
         logit_scale: Factor from cosine to logit (the encoder's).
         content_free: (M, D) unit vectors of content-free clips; None for none.
         unknown_prior: Probability, before looking, that none of the labels fits.
+        genericness: How much of a label's hubness is taken off; 0 for plain cosines.
 
     Raises:
         UsageError: no label, widths that differ, or a prior outside 0..1.
@@ -86,14 +87,15 @@ class Scorer:
         logit_scale: float,
         content_free: Float32 | None = None,
         unknown_prior: float = UNKNOWN_PRIOR,
+        genericness: float = GENERICNESS_WEIGHT,
     ) -> None:
-        _check(concepts, background, logit_scale, unknown_prior)
+        check_scorer(concepts, background, logit_scale, unknown_prior)
         self._concepts, self._background = concepts, background
         self._kept = kept_background(concepts, background)
-        self._generic = _Genericness(concepts, background)
+        self._generic = Genericness(concepts, background, genericness)
         self._scale = logit_scale
         self._content_free = ContentFree(concepts[:0] if content_free is None else content_free)
-        self._offset = math.log(len(concepts)) + _log_odds(unknown_prior)
+        self._offset = math.log(len(concepts)) + log_odds(unknown_prior)
 
     def score(self, video: Float32) -> Scores:
         """Scores of (N, D) unit rows."""
@@ -113,28 +115,34 @@ class Scorer:
         )
 
 
-class _Genericness:
-    # A text such as "doing something" lies near to all texts, and in many spaces to all videos (a
-    # hub). How near a text is to the bank is measured on texts alone; how much that lifts the
-    # cosines of a row is the slope of its background cosines over it. A small part is taken off:
-    # a row may rightly be near to generic texts.
+class Genericness:
+    """What labels owe to being generic.
 
-    def __init__(self, concepts: Float32, background: Float32) -> None:
+    A text such as "doing something" lies near to all texts, and in many spaces to all videos (a
+    hub). How near a text is to the bank is measured on texts alone; how much that lifts the
+    cosines of a row is the slope of its background cosines over it. A small part is taken off:
+    a row may rightly be near to generic texts.
+    """
+
+    def __init__(
+        self, concepts: Float32, background: Float32, weight: float = GENERICNESS_WEIGHT
+    ) -> None:
+        self._weight = weight
         n = len(background)
         self._of_labels, self._of_background = np.zeros(len(concepts)), np.zeros(n)
         self._slope_weights = np.zeros(n)
         if n < _FEWEST_FOR_GENERICNESS:
             return
-        among = (background @ background.T).astype(np.float64)
+        among = _among(background).astype(np.float64)
         self._of_background = (among.sum(axis=1) - among.diagonal()) / (n - 1)
         self._of_labels = (concepts @ background.mean(axis=0)).astype(np.float64)
         deviation = self._of_background - self._of_background.mean()
         self._slope_weights = deviation / max(float((deviation**2).sum()), 1e-12)
 
     def shares(self, to_background: Float64) -> tuple[Float64, Float64]:
-        # (N, C) and (N, B): what to take off the cosines of rows with (N, B) background cosines.
+        """(N, C) and (N, B) to take off the cosines of rows with (N, B) background cosines."""
         slope = (to_background @ self._slope_weights).clip(min=0.0)[:, None]
-        slope = _GENERICNESS_WEIGHT * slope
+        slope = self._weight * slope
         return slope * self._of_labels, slope * self._of_background
 
 
@@ -201,16 +209,34 @@ def kept_background(concepts: Float32, background: Float32) -> npt.NDArray[np.bo
     nearest neighbour: a threshold the text space itself gives. At least the 32 entries that are
     farthest from the labels are kept, also where the labels cover the whole bank.
     """
+    return _kept((background @ concepts.T).max(axis=1)[None], background)[0]
+
+
+def kept_for_each(concepts: Float32, background: Float32) -> npt.NDArray[np.bool_]:
+    """(C, B): :func:`kept_background` of each label alone."""
+    return _kept(concepts @ background.T, background)
+
+
+def _kept(nearness: Float32, background: Float32) -> npt.NDArray[np.bool_]:
     if len(background) < 2:
-        return np.ones(len(background), dtype=bool)
-    among = background @ background.T
+        return np.ones(nearness.shape, dtype=bool)
+    among = _among(background).copy()
     np.fill_diagonal(among, -1.0)
     threshold = float(np.quantile(among.max(axis=1), _SAME_MEANING_QUANTILE))
-    nearest = (background @ concepts.T).max(axis=1)
-    keep = nearest < min(threshold, 1.0 - 1e-3)
-    if keep.sum() < _FEWEST_BACKGROUND:
-        keep[np.argsort(nearest, kind="stable")[:_FEWEST_BACKGROUND]] = True
+    keep = nearness < min(threshold, 1.0 - 1e-3)
+    for row in np.flatnonzero(keep.sum(axis=1) < _FEWEST_BACKGROUND):
+        keep[row, np.argsort(nearness[row], kind="stable")[:_FEWEST_BACKGROUND]] = True
     return keep
+
+
+_last: list[Float32] = []  # a background and its cosines: the dearest part of making a scorer
+
+
+def _among(background: Float32) -> Float32:
+    """Cosines (B, B) of a background; kept for the last one, since many scorers share it."""
+    if not _last or _last[0] is not background:
+        _last[:] = [background, background @ background.T]
+    return _last[1]
 
 
 def softmax_with_unknown(logits: Float64, unknown_logit: Float64) -> tuple[Float64, Float64]:
@@ -238,11 +264,13 @@ def log_mean_exp(logits: Float64) -> Float64:
     return top + np.log(np.exp(logits - top[:, None]).mean(axis=1))
 
 
-def _log_odds(probability: float) -> float:
+def log_odds(probability: float) -> float:
+    """log(p / (1 - p))."""
     return math.log(probability) - math.log1p(-probability)
 
 
-def _check(concepts: Float32, background: Float32, logit_scale: float, prior: float) -> None:
+def check_scorer(concepts: Float32, background: Float32, logit_scale: float, prior: float) -> None:
+    """Raise UsageError unless these can be scored with."""
     if concepts.ndim != 2 or len(concepts) == 0:
         raise UsageError("there is no label to score; give at least one")
     if background.ndim != 2 or background.shape[1] != concepts.shape[1]:

@@ -20,11 +20,14 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vlar.errors import LabelError
+
+if TYPE_CHECKING:
+    from vlar.text.bank import Entry
 
 _PLACEHOLDER = re.compile(r"\[([^\W\d_][^\[\]]*)\]")
 _VIDEO_PREFIX = re.compile(r"^(?:v_)+(?=[A-Z])")
@@ -48,12 +51,14 @@ class LabelList:
         texts: C cleaned texts, what the text tower reads.
         source: Where they came from, for messages and manifests.
         notes: What was left out or changed, one sentence each.
+        entries: Entries of the bank the labels come from; empty where they come from elsewhere.
     """
 
     labels: tuple[str, ...]
     texts: tuple[str, ...]
     source: str
     notes: tuple[str, ...] = ()
+    entries: tuple[Entry, ...] = field(default=(), repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -178,7 +183,8 @@ def _from_bank(name: str | Path) -> LabelList:
 
     bank = load_bank(name)
     texts = [entry.text for entry in bank.entries]
-    return _finish([entry.label for entry in bank.entries], texts, f"bank:{bank.name}")
+    listed = _finish([entry.label for entry in bank.entries], texts, f"bank:{bank.name}")
+    return replace(listed, entries=bank.entries)
 
 
 def _from_file(path: Path) -> LabelList:

@@ -1,0 +1,123 @@
+"""Probabilities made honest by clips whose labels are known.
+
+Three curves, none of which changes an order (Platt 1999; Guo et al. 2017):
+
+* the labels' shares of what is not unknown: a power, ``share ** slope``, by the likelihood of the
+  right labels (temperature scaling);
+* the probability of unknown: a logistic curve of its log odds. Clips with their labels stand for
+  what is known; the same clips, their own label taken off the list, for strangers;
+* each label's own probability (several labels at once): a logistic curve of its log odds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.errors import ModelError, UsageError
+from vlar.scoring.calibration import fit_temperature
+from vlar.scoring.logistic import fit_logistic, logistic, logit
+from vlar.scoring.rule import UNKNOWN_PRIOR
+from vlar.types import Float64, JsonDict
+
+_SMALLEST = 1e-12
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Curves over probabilities; as made without arguments it changes nothing.
+
+    Attributes:
+        slope: Power on the labels' shares.
+        unknown_centre: Log odds of unknown that become one half.
+        unknown_slope: Factor on log odds of unknown.
+        each_centre: As ``unknown_centre``, of a label among several at once.
+        each_slope: As ``unknown_slope``, of a label among several at once.
+    """
+
+    slope: float = 1.0
+    unknown_centre: float = 0.0
+    unknown_slope: float = 1.0
+    each_centre: float = 0.0
+    each_slope: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not min(self.slope, self.unknown_slope, self.each_slope) > 0:
+            raise UsageError(f"a calibration's slopes must be above 0, got {self.to_dict()}")
+
+    def one(self, probability: Float64, unknown: Float64) -> tuple[Float64, Float64]:
+        """Labels that exclude each other: (N, C) and (N,), which together sum to 1 a row."""
+        shares = _powers(probability, self.slope)
+        nothing_fits = logistic(logit(unknown), self.unknown_centre, self.unknown_slope)
+        return shares * (1.0 - nothing_fits)[:, None], nothing_fits
+
+    def each(self, probability: Float64) -> tuple[Float64, Float64]:
+        """Several labels at once: (N, C), and (N,) that none of them fits."""
+        curved = logistic(logit(probability), self.each_centre, self.each_slope)
+        return curved, 1.0 - curved.max(axis=1)
+
+    def to_dict(self) -> JsonDict:
+        """The settings of the manifest."""
+        return asdict(self)
+
+    @staticmethod
+    def restore(settings: Mapping[str, Any]) -> Calibration:
+        """The calibration that ``settings`` were saved from.
+
+        Raises:
+            ModelError: a setting is missing, strange or no number.
+        """
+        try:
+            return Calibration(**{name: float(value) for name, value in settings.items()})
+        except (TypeError, ValueError, UsageError) as error:
+            raise ModelError(
+                f"the saved calibration is malformed ({error}); calibrate again"
+            ) from error
+
+
+def fit_calibration(
+    probability: Float64,
+    answers: npt.NDArray[np.integer],
+    *,
+    unknown: Float64 | None = None,
+    strangers: Float64 | None = None,
+    each: Float64 | None = None,
+    unknown_share: float = UNKNOWN_PRIOR,
+) -> Calibration:
+    """Fit the curves on clips whose labels are known.
+
+    Args:
+        probability: (n, C) as the model states them.
+        answers: (n,) column of the right label.
+        unknown: (n,) probability of unknown of the same clips.
+        strangers: (m,) probability of unknown of clips that show none of the labels asked; without
+            it, or without ``unknown``, that curve stays as it is.
+        each: (n, C) each label's own probability; without it that curve stays as it is.
+        unknown_share: Share of clips that show none of the labels, where the model will be used.
+
+    Raises:
+        UsageError: no clip, shapes that do not agree, or a share outside 0..1.
+    """
+    if not 0.0 < unknown_share < 1.0:
+        raise UsageError(f"the share of unknown is {unknown_share}; it must lie between 0 and 1")
+    shares = np.log(np.maximum(_powers(probability, 1.0), _SMALLEST))
+    found = {"slope": fit_temperature(shares, answers, lowest=0.05, highest=20.0)}
+    if unknown is not None and strangers is not None and len(strangers):
+        centre, slope = fit_logistic(logit(strangers), logit(unknown), share=unknown_share)
+        found |= {"unknown_centre": centre, "unknown_slope": slope}
+    if each is not None and each.shape[1] > 1:
+        right = np.arange(each.shape[1])[None] == answers[:, None]
+        odds = logit(each)
+        centre, slope = fit_logistic(odds[right], odds[~right], share=float(right.mean()))
+        found |= {"each_centre": centre, "each_slope": slope}
+    return Calibration(**found)
+
+
+def _powers(probability: Float64, slope: float) -> Float64:
+    logits = slope * np.log(np.maximum(probability, 1e-300))
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
