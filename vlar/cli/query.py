@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vlar.cli import inputs, output
+from vlar.cli import output
 
 
 def command(
@@ -14,7 +14,9 @@ def command(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for.")],
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", help="Only videos with this tag, as key=value, or path=GLOB."),
+        typer.Option(
+            "--where", help="A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE'."
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Answers to show.")] = 10,
     model: Annotated[
@@ -29,7 +31,7 @@ def command(
     from vlar.index.library import Library
 
     with Library(library, model, create=False) as opened:
-        hits = opened.query(text, k, where=inputs.pairs(where or [], "--where") or None)
+        hits = opened.query(text, k, where=where)
     for row in hits:
         if as_json:
             output.json_line(row)

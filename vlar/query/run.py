@@ -15,10 +15,11 @@ import numpy as np
 from vlar.index.ann import Cached
 from vlar.index.protocol import Matcher
 from vlar.index.store import RowBatch, Store
+from vlar.index.view import Chosen
 from vlar.query.merge import Match, merge
 from vlar.query.plan import Plan
 from vlar.query.rerank import SecondLook, head_rows, look_again, reordered, rescored
-from vlar.query.where import select
+from vlar.query.where import chosen_rows
 from vlar.types import Float32, Hit
 
 # Rows whose similarity lies this near to the last one fetched may have been missed: the search
@@ -36,11 +37,11 @@ class Search:
     matcher: Matcher
     query: Float32
 
-    def best(self, k: int, videos: set[int] | None) -> list[Match]:
-        """The best ``k`` rows (or all there are) among ``videos`` (None: any), best first."""
-        allowed = None if videos is None else self.store.row_ids(videos)
+    def best(self, k: int, allowed: Chosen | None) -> list[Match]:
+        """The best ``k`` rows (or all there are) among ``allowed`` (None: any), best first."""
         ids, _ = self.cached.index.search(self.query, k, allowed)
-        return self._matches(self.store.rows(ids.tolist(), self.cached.origin.dim))
+        rows = self._matches(self.store.rows(ids.tolist(), self.cached.origin.dim))
+        return sorted(rows, key=lambda row: -row.similarity)[:k]
 
     def neighbours(self, match: Match, later: bool) -> Iterator[Match]:
         """The rows of a match's video after or before it, nearest first."""
@@ -69,18 +70,19 @@ def answer(plan: Plan, search: Search) -> list[Hit]:
     Raises:
         QueryError: the filter has an unknown key.
     """
-    videos = select(search.store, plan.where)
-    if videos is not None and not videos:
+    allowed = chosen_rows(search.store, search.cached, plan.where)
+    if allowed is not None and not allowed.count:
         return []
-    paths = search.store.paths()
+    paths: dict[int, str] = {}
     head = head_rows(search.matcher, plan.k)
     fetch = max(4 * plan.k, 2 * head, _FEWEST_ROWS)
     looks: dict[int, SecondLook] | None = None
     spans: list[Match] = []
     while True:
-        rows = search.best(fetch, videos)
+        rows = search.best(fetch, allowed)
         whole = len(rows) < fetch
         settled = rows if whole else _settled(rows)
+        paths |= search.store.paths(sorted({row.video_id for row in settled} - paths.keys()))
         # Rounded for the order only: equal rows of two files stand by path in every run.
         settled.sort(key=lambda m: (-round(m.similarity, 9), paths[m.video_id], m.start_s))
         if looks is None and (whole or len(settled) >= head):
