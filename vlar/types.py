@@ -141,7 +141,11 @@ class Classification:
 
 @dataclass(frozen=True)
 class Hit:
-    """One span of a library that answers a query. ``score`` is what the rank is made of."""
+    """One span of a library that answers a query. ``score`` is what the rank is made of.
+
+    ``also`` are the paths of other videos that show the same (copies); the JSON object has it only
+    where there are some.
+    """
 
     rank: int
     path: str
@@ -151,9 +155,11 @@ class Hit:
     probability: float
     similarity: float
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    also: tuple[str, ...] = ()
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
+        also = {"also": list(self.also)} if self.also else {}
         return {
             "rank": self.rank,
             "path": self.path,
@@ -163,4 +169,5 @@ class Hit:
             "probability": round(self.probability, 6),
             "similarity": round(self.similarity, 6),
             "tags": dict(self.tags),
+            **also,
         }

@@ -84,6 +84,7 @@ def effort(
     """
     wanted = min(NEIGHBOURS, rows)
     steps: Sequence[int] = [*(step for step in _STEPS if step < lists), lists]
+    result = Effort(lists, 0.0, 0.0)
     for nprobe in steps:
         _, scores = search(nprobe)
         found = (scores >= exact.least[:, None]).sum(axis=1).clip(max=wanted) / wanted

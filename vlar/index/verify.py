@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlar.errors import VlarError
+from vlar.errors import LibraryError, VlarError
 from vlar.index import ann, cache_file, schema
 from vlar.index.bulk import NO_FILE
 from vlar.index.manifest import Manifest
@@ -88,7 +88,12 @@ def repair(writer: Writer, problem: Problem) -> bool:
 
 def _truth(store: Store) -> Iterator[Problem]:
     advice = "restore a copy of the folder, or move it away and index the videos again"
-    for (said,) in store.fetch("PRAGMA integrity_check"):
+    try:
+        found = store.fetch("PRAGMA integrity_check")
+    except LibraryError as error:
+        yield Problem("truth", str(store.file), error.message)
+        return
+    for (said,) in found:
         if said != "ok":
             yield Problem("truth", str(store.file), f"{store.file.name}: {said}; {advice}")
 

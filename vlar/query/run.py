@@ -1,4 +1,4 @@
-"""Runs a plan over a library: filter, search, look again, merge, rank.
+"""Runs a plan over a library: filter, search, look again, merge, fold, rank.
 
 ``score`` is what ranks: the similarity (inner product) of a span's best window with the text. It
 is computed from the stored vectors in double precision, so it does not depend on the search cache.
@@ -7,7 +7,7 @@ Where text depends on the video it is the conditioned text (``vlar.query.rerank`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from vlar.index.ann import Cached
 from vlar.index.protocol import Matcher
 from vlar.index.store import RowBatch, Store
 from vlar.index.view import Chosen
+from vlar.query.fold import Answer, fold
 from vlar.query.merge import Match, merge
 from vlar.query.plan import Plan
 from vlar.query.rerank import SecondLook, head_rows, look_again, reordered, rescored
@@ -77,7 +78,7 @@ def answer(plan: Plan, search: Search) -> list[Hit]:
     head = head_rows(search.matcher, plan.k)
     fetch = max(4 * plan.k, 2 * head, _FEWEST_ROWS)
     looks: dict[int, SecondLook] | None = None
-    spans: list[Match] = []
+    answers: list[Answer] = []
     while True:
         rows = search.best(fetch, allowed)
         whole = len(rows) < fetch
@@ -88,13 +89,27 @@ def answer(plan: Plan, search: Search) -> list[Hit]:
         if looks is None and (whole or len(settled) >= head):
             looks = look_again(search.store, search.matcher, plan.phrase, settled[:head])
         if looks is not None:
-            spans = merge(reordered(settled, looks), search.neighbours, plan.k)
-            if whole or len(spans) == plan.k:
+            answers = _distinct(reordered(settled, looks), search, plan.k)
+            if whole or len(answers) > plan.k:
                 break
         fetch *= 4
-    spans = [rescored(span, looks) for span in spans]
-    tags = search.store.tags([span.video_id for span in spans])
-    return [_hit(place + 1, span, paths, tags) for place, span in enumerate(spans)]
+    answers = answers[: plan.k]
+    tags = search.store.tags([answer.span.video_id for answer in answers])
+    return [
+        _hit(place + 1, rescored(answer.span, looks), answer.also, paths, tags)
+        for place, answer in enumerate(answers)
+    ]
+
+
+def _distinct(rows: list[Match], search: Search, k: int) -> list[Answer]:
+    """More than ``k`` answers (or all): then those before the last hold every equal copy."""
+    wanted = k + 1
+    while True:
+        spans = merge(rows, search.neighbours, wanted)
+        answers = fold(search.store, spans, search.cached.origin.dim)
+        if len(answers) > k or len(spans) < wanted:
+            return answers
+        wanted *= 2
 
 
 def _settled(rows: list[Match]) -> list[Match]:
@@ -103,7 +118,11 @@ def _settled(rows: list[Match]) -> list[Match]:
 
 
 def _hit(
-    rank: int, span: Match, paths: Mapping[int, str], tags: Mapping[int, Mapping[str, str]]
+    rank: int,
+    span: Match,
+    also: Sequence[int],
+    paths: Mapping[int, str],
+    tags: Mapping[int, Mapping[str, str]],
 ) -> Hit:
     return Hit(
         rank=rank,
@@ -114,4 +133,5 @@ def _hit(
         probability=span.probability,
         similarity=span.similarity,
         tags=tags.get(span.video_id, {}),
+        also=tuple(paths[video_id] for video_id in also),
     )
