@@ -103,5 +103,6 @@ def _ask(writer: Writer, kind: str) -> None:
         if kind == "auto":
             writer.connection.execute("DELETE FROM meta WHERE key = ?", (ann.ASKED_KEY,))
             return
-        registry.get("ann", kind)
+        if kind not in registry.names("ann"):
+            raise registry.unknown_name("index type", kind, [*registry.names("ann"), "auto"])
         writer.set_meta({ann.ASKED_KEY: kind})
