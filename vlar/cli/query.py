@@ -22,6 +22,9 @@ def command(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Default: the library's own.")
     ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="Where to search: cpu, or cuda with faiss-gpu.")
+    ] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> int:
     """Search a library in plain language; answers carry start and end times.
@@ -30,7 +33,7 @@ def command(
     """
     from vlar.index.library import Library
 
-    with Library(library, model, create=False) as opened:
+    with Library(library, model, create=False, device=device) as opened:
         hits = opened.query(text, k, where=where)
     for row in hits:
         if as_json:

@@ -179,7 +179,7 @@ def _follow(store: Store, old: Cached, origin: Origin) -> View | None:
     usable = (
         _same_library(old, origin)
         and store.compacted_at() <= old.made_at <= origin.generation
-        and _still_chosen(store, type(base))
+        and _still_chosen(store, base)
     )
     if not usable:
         return None
@@ -190,14 +190,14 @@ def _same_library(cached: Cached, origin: Origin) -> bool:
     return (cached.origin.library_id, cached.origin.dim) == (origin.library_id, origin.dim)
 
 
-def _still_chosen(store: Store, kind: type[AnnIndex]) -> bool:
+def _still_chosen(store: Store, kind: AnnIndex) -> bool:
     asked = store.meta().get(ASKED_KEY)
     if asked is not None and _has_faiss():
         return kind.name == asked
     return _suits(kind, store.row_count(), _STAYS)
 
 
-def _suits(kind: type[AnnIndex], rows: int, margin: float) -> bool:
+def _suits(kind: AnnIndex | type[AnnIndex], rows: int, margin: float) -> bool:
     least, most = kind.rows
     return least / margin <= rows and (most is None or rows <= most * margin)
 

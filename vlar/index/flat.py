@@ -31,7 +31,7 @@ class FlatIndex:
         self.size = len(vectors)
         self.facts: Mapping[str, Any] = {}
         self._vectors = vectors
-        self._index = index
+        self.faiss_index = index
 
     @classmethod
     def build(cls, source: RowSource, probes: Probes | None) -> tuple[FlatIndex, RowTable]:
@@ -66,9 +66,9 @@ class FlatIndex:
         k = min(k, size)
         if k == 0:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        if self._index is None or (allowed is not None and size <= _SUBSET * self.size):
+        if self.faiss_index is None or (allowed is not None and size <= _SUBSET * self.size):
             return self._compare(query, k, allowed)
-        scores, found = self._index.search(query[None], k, params=_only(allowed))
+        scores, found = self.faiss_index.search(query[None], k, params=_only(allowed))
         return found[0], scores[0]
 
     def _compare(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
@@ -81,9 +81,9 @@ class FlatIndex:
     def write(self, path: Path) -> bool:
         """Write the FAISS file; False where FAISS is absent."""
         faiss = _faiss()
-        if faiss is None or self._index is None:
+        if faiss is None or self.faiss_index is None:
             return False
-        faiss.write_index(self._index, str(path))
+        faiss.write_index(self.faiss_index, str(path))
         return True
 
     @classmethod

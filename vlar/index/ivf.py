@@ -48,7 +48,7 @@ class IvfIndex:
         """Use ``build`` or ``read``. ``file`` is its file as bytes, mapped, where it has one."""
         self.facts = facts
         self.size = int(index.ntotal)
-        self._index = index
+        self.faiss_index = index
         self._file = file
 
     @classmethod
@@ -86,8 +86,8 @@ class IvfIndex:
         size = keep.count + len(vectors)
         if not 1 / _GROWN < size / self.facts["trained_rows"] < _GROWN:
             return None
-        index = _without_rows(self._index)
-        _copy(self._index, keep, index)
+        index = _without_rows(self.faiss_index)
+        _copy(self.faiss_index, keep, index)
         if len(vectors):
             index.add_with_ids(vectors.astype(np.float32), np.arange(keep.count, size))
         exact = ExactBest(held_out(_samples(source, 0)[1], probes and probes()))
@@ -119,7 +119,7 @@ class IvfIndex:
         """Write the FAISS file."""
         faiss = _faiss()
 
-        faiss.write_index(self._index, str(path))
+        faiss.write_index(self.faiss_index, str(path))
         return True
 
     @classmethod
@@ -153,7 +153,7 @@ class IvfIndex:
 
         selector = None if allowed is None else allowed.selector
         parameters = faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
-        scores, places = self._index.search(queries, k, params=parameters)
+        scores, places = self.faiss_index.search(queries, k, params=parameters)
         return places, scores
 
     def _compare(self, query: Float32, k: int, places: Int64) -> tuple[Int64, Float32]:
@@ -161,9 +161,9 @@ class IvfIndex:
         faiss = _faiss()
 
         addresses, codes = self._codes
-        kind, metric = self._index.sq.qtype, faiss.METRIC_INNER_PRODUCT
-        few: Any = faiss.IndexScalarQuantizer(self._index.d, kind, metric)
-        _copy_ranges(self._index.sq, few)
+        kind, metric = self.faiss_index.sq.qtype, faiss.METRIC_INNER_PRODUCT
+        few: Any = faiss.IndexScalarQuantizer(self.faiss_index.d, kind, metric)
+        _copy_ranges(self.faiss_index.sq, few)
         few.add_sa_codes(codes[addresses[places]].view(np.uint8).reshape(len(places), -1))
         scores, found = few.search(query[None], k)
         return places[found[0]], scores[0]
@@ -173,10 +173,10 @@ class IvfIndex:
         """Where in the file each place's code begins, and the codes that begin at each byte."""
         faiss = _faiss()
 
-        lists: Any = faiss.downcast_InvertedLists(self._index.invlists)
-        width = int(self._index.code_size)
+        lists: Any = faiss.downcast_InvertedLists(self.faiss_index.invlists)
+        width = int(self.faiss_index.code_size)
         addresses = np.empty(self.size, np.int64)
-        for number, places in _occupied(self._index):
+        for number, places in _occupied(self.faiss_index):
             start = int(lists.lists.at(number).offset)
             addresses[places] = start + width * np.arange(len(places))
         count = len(self._file) - width + 1 if self._file is not None else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from vlar.index import ann, bulk, schema, upkeep
 from vlar.index.arguments import check_span, checked_tags
 from vlar.index.at_hand import ModelAtHand
 from vlar.index.describe import describe
+from vlar.index.device import check_device, on_device
 from vlar.index.folder import check_place, make_folder
 from vlar.index.ingest import Ingest, Progress
 from vlar.index.lock import writer_lock
@@ -48,6 +49,7 @@ class Library:
         model: A model, or the name of one (``vlar.load``). None is the library's own; ``lite`` for
             a new library. It is loaded when something must be encoded, not before.
         create: Whether the library may be a new one.
+        device: Where to search: ``cpu``, or ``cuda`` where the installed FAISS is built for it.
 
     Raises:
         LibraryError: it does not exist (``create=False``), is not a library, is damaged or was
@@ -59,12 +61,14 @@ class Library:
         path: str | Path,
         model: LibraryModel | str | Path | None = None,
         create: bool = True,
+        device: str = "cpu",
     ) -> None:
         self.path = Path(path)
         self._models = ModelAtHand(model, self.path)
         self._mutex = threading.RLock()
         self._store: Store | None = None
         self._cached: ann.Cached | None = None
+        self._device = check_device(device)
         check_place(self.path, create)
         self._reader()
 
@@ -234,9 +238,7 @@ class Library:
         """What the library holds, which model made it, and how it is searched and why."""
         with self._mutex:
             store = self._reader()
-            if store is None:
-                return describe(self.path, None)
-            with store.snapshot():
+            with store.snapshot() if store is not None else nullcontext():
                 return describe(self.path, store)
 
     def query(self, text: str, k: int = 10, *, where: Where | None = None) -> list[Hit]:
@@ -269,8 +271,7 @@ class Library:
             model = self._models.loaded(manifest)
             vector = model.encode_queries([plan.phrase])[0]
             with store.snapshot():
-                self._cached = ann.refresh(store, self._cached, self._models.probes())
-                return answer(plan, Search(store, self._cached, model, vector))
+                return answer(plan, Search(store, self._searched(store), model, vector))
 
     def nearest(self, vector: Float32, k: int = 10, *, where: Where | None = None) -> list[RowHit]:
         """The rows most similar to a vector (D,) of unit length, best first; no model is loaded.
@@ -290,8 +291,7 @@ class Library:
         with self._mutex:
             store, _ = self._filled()
             with store.snapshot():
-                self._cached = ann.refresh(store, self._cached, self._models.probes())
-                return nearest(store, self._cached, vector, k, pairs(where))
+                return nearest(store, self._searched(store), vector, k, pairs(where))
 
     # Inside ------------------------------------------------------------------------------------
 
@@ -308,6 +308,12 @@ class Library:
                 f"library {self.path} is empty; add videos: vlar index add {self.path} VIDEOS"
             )
         return store, manifest
+
+    def _searched(self, store: Store) -> ann.Cached:
+        fresh = ann.refresh(store, self._cached, self._models.probes())
+        if fresh is not self._cached:
+            self._cached = on_device(fresh, self._device)
+        return self._cached or fresh
 
     def _settle(self) -> None:
         self._cached = upkeep.settle(self.path, self._cached, self._models.probes()) or self._cached

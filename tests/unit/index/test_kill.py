@@ -1,4 +1,4 @@
-"""kill -9 in the middle of things (``benchmarks/kill_index.py`` and ``kill_library.py`` at length)."""
+"""kill -9 in the middle of things; ``benchmarks/kill_index.py``, ``kill_library.py`` at length."""
 
 from __future__ import annotations
 
