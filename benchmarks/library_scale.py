@@ -205,18 +205,28 @@ def filters(library: Any, matrix: Any, world: World) -> None:
         assert all(len(hits) == wanted for hits in answers)
         assert all(meant[key(hit)] for hits in answers for hit in hits)
         least = exact(matrix, queries, meant)
-        ours, gather, scan = p50_ms(
+        ours, gather, scan, truth = p50_ms(
             lambda q, name=name: library.nearest(q, K, where=[f"{name}=yes"]),
             lambda q, places=places: top(matrix[places] @ q),
             lambda q, meant=meant: top(np.where(meant, matrix @ q, -2)),
-            queries=queries[:15],
+            lambda q, name=name: subset_of_the_truth(library, name, q),
+            queries=queries[: 3 if len(places) > 100_000 else 15],
         )
+        memory = min(gather, scan)
         line(
             f"filter {100 / every:g} % ({len(places):,} rows): recall@10",
-            f"{recall(answers, least, wanted):.4f}",
-            f"p50 {ours:.2f} ms, exact on the subset {min(gather, scan):.2f} ms,",
-            f"ratio {ours / min(gather, scan):.2f}; first time {first:.1f} ms",
+            f"{recall(answers, least, wanted):.4f}, p50 {ours:.2f} ms;",
+            f"exact on the subset, read from the truth {truth:.2f} ms: ratio {ours / truth:.2f};",
+            f"from a float32 matrix in memory {memory:.2f} ms: ratio {ours / memory:.2f};",
+            f"first time {first:.1f} ms",
         )
+
+
+def subset_of_the_truth(library: Any, tag: str, query: Any) -> Any:
+    """What a search without an index does: the rows of the filter are read and compared."""
+    store = library._reader()
+    ids = store.row_ids(store.tagged(tag, "yes"))
+    return top(store.rows(ids.tolist(), DIM).vectors @ query)
 
 
 def top(scores: Any) -> Any:

@@ -9,7 +9,8 @@ smallest number of lists is taken that finds enough of the best ten.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import bisect
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +23,8 @@ RECALL = 0.99
 GROUP = 512
 _SURE = 2.0  # standard errors above it: held-out queries are few, others must reach it too
 _NOISE, _FAR_NOISE = 0.4, 0.6
-_TIE = 1e-4
-_STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 384, 512, 1024)
+_TIE = 2e-6  # rounding; equal rows (copies) count, rows that are only near do not
+_STEPS = (*range(1, 16), *range(16, 64, 4), *range(64, 256, 16), *range(256, 2049, 64))
 
 
 @dataclass(frozen=True)
@@ -58,41 +59,58 @@ class ExactBest:
     def __init__(self, queries: Float32) -> None:
         self.queries = queries
         self._best = np.full((len(queries), NEIGHBOURS), -np.inf, np.float32)
+        self._places = np.full((len(queries), NEIGHBOURS), -1, np.int64)
+        self._seen = 0
 
     def see(self, vectors: Float32 | Float16) -> None:
         """Compare with more rows (N, D)."""
         scores = self.queries @ vectors.astype(np.float32).T
+        places = np.broadcast_to(self._seen + np.arange(len(vectors)), scores.shape)
         both = np.concatenate([self._best, scores], axis=1)
-        self._best = -np.partition(-both, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
+        keep = np.argpartition(-both, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
+        self._best = np.take_along_axis(both, keep, axis=1)
+        both_places = np.concatenate([self._places, places], axis=1)
+        self._places = np.take_along_axis(both_places, keep, axis=1)
+        self._seen += len(vectors)
 
-    @property
-    def least(self) -> Float64:
-        """(Q,) the similarity of the tenth best row; a row as good as it counts as found."""
-        return self._best.min(axis=1).astype(np.float64) - _TIE
+    def found(self, places: Int64, scores: Float32, exact: bool) -> Float64:
+        """(Q,) the share of the best ten rows that is among places (Q, k) with scores.
+
+        Where the scores are ``exact``, a row as good as the tenth best counts as one of them.
+        """
+        wanted = min(NEIGHBOURS, self._seen)
+        if exact:
+            least = self._best.min(axis=1, where=self._places >= 0, initial=2.0) - _TIE
+            hits = (scores >= least[:, None]).sum(axis=1)
+        else:
+            hits = (self._places[:, :, None] == places[:, None]).any(axis=2).sum(axis=1)
+        return hits.clip(max=wanted) / wanted
 
 
 def effort(
-    search: Callable[[int], tuple[Int64, Float32]], exact: ExactBest, lists: int, rows: int
+    search: Callable[[int], tuple[Int64, Float32]], best: ExactBest, lists: int, exact: bool
 ) -> Effort:
     """The smallest number of lists that surely reaches ``RECALL`` on both groups.
 
     Args:
-        search: For a number of lists: places and similarities (Q, at least 10) of what was found.
-        exact: After it has seen all rows.
+        search: For a number of lists: places and scores (Q, k) of what is proposed for ten rows.
+        best: After it has seen all rows.
         lists: How many there are; all are looked into where less is not enough.
-        rows: How many there are.
+        exact: Whether the scores are those of the truth.
     """
-    wanted = min(NEIGHBOURS, rows)
-    steps: Sequence[int] = [*(step for step in _STEPS if step < lists), lists]
-    result = Effort(lists, 0.0, 0.0)
-    for nprobe in steps:
-        _, scores = search(nprobe)
-        found = (scores >= exact.least[:, None]).sum(axis=1).clip(max=wanted) / wanted
+    results: dict[int, Effort] = {}
+
+    def enough(nprobe: int) -> bool:
+        found = best.found(*search(nprobe), exact)
         near, far = found[:GROUP], found[GROUP:]
-        result = Effort(nprobe, float(near.mean()), float(far.mean()))
-        if min(_surely(near), _surely(far)) >= RECALL:
-            break
-    return result
+        results[nprobe] = Effort(nprobe, float(near.mean()), float(far.mean()))
+        return min(_surely(near), _surely(far)) >= RECALL
+
+    steps = [*(step for step in _STEPS if step < lists), lists]
+    place = bisect.bisect_left(steps, True, hi=len(steps) - 1, key=enough)
+    if steps[place] not in results:
+        enough(steps[place])
+    return results[steps[place]]
 
 
 def _surely(found: Float64) -> float:

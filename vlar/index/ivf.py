@@ -70,7 +70,7 @@ class IvfIndex:
             index.add(vectors.astype(np.float32))
             exact.see(vectors)
             tables.append(table)
-        facts = _measured(index, exact)
+        facts = cls._measured(index, exact)
         trained = {"trained_rows": source.count, "nprobe_trained": facts["nprobe"]}
         return cls(index, {**facts, **trained}), RowTable.joined(tables)
 
@@ -93,11 +93,12 @@ class IvfIndex:
         exact = ExactBest(held_out(_samples(source, 0)[1], probes and probes()))
         for _, chunk in source.chunks():
             exact.see(chunk)
-        facts = {**self.facts, **_measured(index, exact)}
+        facts = {**self.facts, **self._measured(index, exact)}
         drifted = facts["nprobe"] > _DRIFTED * facts["nprobe_trained"]
         return None if drifted else type(self)(index, facts)
 
-    def reach(self, k: int) -> int:
+    @staticmethod
+    def reach(k: int) -> int:
         """How many rows hold the best ``k``: the scores are exact."""
         return k
 
@@ -168,6 +169,24 @@ class IvfIndex:
         scores, found = few.search(query[None], k)
         return places[found[0]], scores[0]
 
+    @classmethod
+    def _measured(cls, index: Any, best: ExactBest) -> dict[str, Any]:
+        faiss = _faiss()
+        proposed = cls.reach(NEIGHBOURS)
+
+        def search(nprobe: int) -> tuple[Int64, Float32]:
+            parameters = faiss.SearchParametersIVF(nprobe=nprobe)
+            scores, places = index.search(best.queries, proposed, params=parameters)
+            return places, scores
+
+        chosen = effort(search, best, index.nlist, exact=proposed == NEIGHBOURS)
+        return {
+            "lists": index.nlist,
+            "nprobe": chosen.nprobe,
+            "recall_near": round(chosen.near, 4),
+            "recall_far": round(chosen.far, 4),
+        }
+
     @cached_property
     def _codes(self) -> tuple[Int64, Any]:
         """Where in the file each place's code begins, and the codes that begin at each byte."""
@@ -209,23 +228,6 @@ def _samples(source: RowSource, size: int) -> tuple[Float32, Float32]:
         train.append(vectors[lot >= 1 - share])
         aside.append(vectors[lot < max(aside_share, 1 / len(vectors))])
     return np.concatenate(train).astype(np.float32), np.concatenate(aside).astype(np.float32)
-
-
-def _measured(index: Any, exact: ExactBest) -> dict[str, Any]:
-    faiss = _faiss()
-
-    def search(nprobe: int) -> tuple[Int64, Float32]:
-        parameters = faiss.SearchParametersIVF(nprobe=nprobe)
-        scores, places = index.search(exact.queries, NEIGHBOURS, params=parameters)
-        return places, scores
-
-    chosen = effort(search, exact, index.nlist, index.ntotal)
-    return {
-        "lists": index.nlist,
-        "nprobe": chosen.nprobe,
-        "recall_near": round(chosen.near, 4),
-        "recall_far": round(chosen.far, 4),
-    }
 
 
 def _occupied(index: Any) -> Iterator[tuple[int, Int64]]:

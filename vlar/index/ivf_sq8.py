@@ -21,6 +21,7 @@ class IvfSq8Index(IvfIndex):
     why = "inverted lists of one byte a number, refined with the float16 truth: half the cache"
     quantizer = "QT_8bit"
 
-    def reach(self, k: int) -> int:
+    @staticmethod
+    def reach(k: int) -> int:
         """How many rows hold the best ``k`` by the truth."""
         return max(_PROPOSED * k, k + _AT_LEAST)
