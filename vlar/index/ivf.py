@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vlar.index.calibrate import GROUP, NEIGHBOURS, ExactBest, effort, held_out
+from vlar.index.calibrate import FAR, NEIGHBOURS, ExactBest, effort, held_out
 from vlar.index.protocol import Probes
 from vlar.index.rows import RowSource, RowTable, Selection
 from vlar.index.store import Float16, Int64
@@ -220,7 +220,7 @@ def list_count(rows: int) -> int:
 def _samples(source: RowSource, size: int) -> tuple[Float32, Float32]:
     """Rows to train on, and others set aside to measure with (each at least one row)."""
     draw = np.random.default_rng(0)
-    share, aside_share = size / source.count, 4 * GROUP / source.count
+    share, aside_share = size / source.count, 2 * FAR / source.count
     train: list[Float16] = []
     aside: list[Float16] = []
     for _, vectors in source.chunks():

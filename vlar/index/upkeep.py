@@ -16,7 +16,6 @@ from vlar.index.writer import Writer
 from vlar.types import Float32, JsonDict
 
 _BANK = "everyday_actions"
-_TEXTS = 512
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def probes_of(model: LibraryModel) -> Probes:
     def probes() -> Float32:
         from vlar.text.bank import load_bank
 
-        return np.asarray(model.encode_queries(load_bank(_BANK).texts[:_TEXTS]), np.float32)
+        return np.asarray(model.encode_queries(load_bank(_BANK).texts), np.float32)
 
     return probes
 
