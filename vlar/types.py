@@ -167,6 +167,8 @@ class Hit:
 
     ``parts`` tell of each phrase of a query with operators; a plain phrase has none. There
     ``probability`` is that of the weakest part, and ``similarity`` the mean of the parts'.
+    ``also`` are the paths of other videos that show the same (copies). The JSON object has both
+    only where there are some.
     """
 
     rank: int
@@ -178,6 +180,7 @@ class Hit:
     similarity: float
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     parts: tuple[HitPart, ...] = ()
+    also: tuple[str, ...] = ()
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -191,6 +194,8 @@ class Hit:
             "similarity": round(self.similarity, 6),
             "tags": dict(self.tags),
         }
+        if self.also:
+            facts["also"] = list(self.also)
         if self.parts:
             facts["parts"] = [part.to_dict() for part in self.parts]
         return facts

@@ -60,6 +60,41 @@ def test_where_filters(vlar_command, library: Path):
     assert "source" in done.advice
 
 
+def test_where_knows_times_and_dates(vlar_command, library: Path):
+    done = vlar_command("query", library, "bicycles", "--where", "start_s>=2", "--json")
+    assert done.code == 0
+    assert done.rows
+    done = vlar_command("query", library, "bicycles", "--where", "added<2020-01-01", "--json")
+    assert (done.code, done.rows) == (0, [])
+    done = vlar_command("query", library, "bicycles", "--where", "added<soon")
+    assert done.code == 2
+    assert "added>=2024-05-31" in done.advice
+
+
+def test_verify_names_what_is_wrong(vlar_command, folder: Path, tmp_path: Path):
+    place, path = tmp_path / "place", tmp_path / "some.vlar"
+    place.mkdir()
+    for name in ("bikes", "bigbuckbunny"):
+        shutil.copy(folder / f"{name}.mp4", place / f"{name}.mp4")
+    assert vlar_command("index", "add", path, place).code == 0
+    done = vlar_command("index", "verify", path, "--json")
+    assert (done.code, done.rows) == (0, [])
+    (place / "bikes.mp4").unlink()
+    done = vlar_command("index", "verify", path, "--json")
+    assert done.code == 1
+    assert [(row["kind"], Path(row["path"]).name) for row in done.rows] == [
+        ("missing", "bikes.mp4")
+    ]
+    done = vlar_command("index", "compact", path, "--type", "ivf", "--json")
+    assert done.code == 0
+    assert done.rows[0]["ann"] == "ivf"
+    (info,) = vlar_command("index", "info", path, "--json").rows
+    assert "asked for" in info["ann_why"]
+    done = vlar_command("index", "compact", path, "--type", "ifv")
+    assert done.code == 2
+    assert "did you mean 'ivf'" in done.advice
+
+
 def test_adding_again_costs_nothing_and_changes_nothing(vlar_command, library: Path, folder: Path):
     before = vlar_command("query", library, "bicycles", "--json").out
     done = vlar_command("index", "add", library, folder)

@@ -172,3 +172,62 @@ def upgrade(library: LibraryPath, as_json: AsJson = False) -> int:
             f"without the new parts: vlar index add {library} VIDEOS reads them anew"
         )
     return output.exit_code(report.videos, len(report.failed))
+
+
+@app.command()
+@output.verb
+def verify(
+    library: LibraryPath,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend the cache; mark damaged videos for 'add'.")
+    ] = False,
+    no_files: Annotated[
+        bool, typer.Option("--no-files", help="Look at the library only, not at the videos.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Check every row, the search cache and the videos' files; exit 1 where something is wrong.
+
+    Example: vlar index verify holiday.vlar --repair
+    """
+    from vlar.index.library import Library
+
+    with Library(library, create=False) as opened:
+        found = opened.verify(repair=repair, files=not no_files)
+        rows = opened.info().rows
+    for problem in found:
+        if as_json:
+            output.json_line(problem)
+        else:
+            state = "repaired" if problem.repaired else problem.kind
+            output.note(f"vlar: {state}: {problem.message}")
+    left = sum(not problem.repaired for problem in found)
+    output.note(f"vlar: {rows} rows checked; {len(found)} problems, {left} left")
+    return 1 if left else 0
+
+
+@app.command()
+@output.verb
+def compact(
+    library: LibraryPath,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Make the search index anew, drifted or not.")
+    ] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option("--type", help="flat, ivf or ivf-sq8 from now on; auto: by size again."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Fold all changes into the search cache, forget deleted rows, shrink the files."""
+    from vlar.index.library import Library
+
+    with Library(library, create=False) as opened:
+        report = opened.compact(retrain=retrain, kind=kind)
+    if as_json:
+        output.json_line(report)
+    output.note(
+        f"vlar: {report.rows} rows, {report.bytes_before / 1e6:.1f} MB before, "
+        f"{report.bytes_after / 1e6:.1f} MB now; search: {report.ann}"
+    )
+    return 0

@@ -68,7 +68,8 @@ def hit(row: Hit) -> None:
     """One line: rank, probability, file, span, tags."""
     tags = "".join(f"  {key}={value}" for key, value in sorted(row.tags.items()))
     span = f"{clock(row.start_s)} to {clock(row.end_s)}"
-    print(f"{row.rank:3}. {row.probability:6.1%}  {row.path}  {span}{tags}", flush=True)
+    also = f"  (the same in {', '.join(row.also)})" if row.also else ""
+    print(f"{row.rank:3}. {row.probability:6.1%}  {row.path}  {span}{tags}{also}", flush=True)
 
 
 def clock(seconds: float) -> str:

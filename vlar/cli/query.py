@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlar.cli import inputs, output
+from vlar.cli import output
 
 if TYPE_CHECKING:
     from vlar.query.report import QueryReport
@@ -26,7 +26,9 @@ def command(
     ],
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", help="Only videos with this tag, as key=value, or path=GLOB."),
+        typer.Option(
+            "--where", help="A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE'."
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Answers to show.")] = 10,
     min_probability: Annotated[
@@ -36,6 +38,9 @@ def command(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Default: the library's own.")
     ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="Where to search: cpu, or cuda with faiss-gpu.")
+    ] = "cpu",
     explain: Annotated[
         bool, typer.Option("--explain", help="Say how the query was read and answered.")
     ] = False,
@@ -49,11 +54,10 @@ def command(
     from vlar.query.grammar import QuerySyntaxError
 
     reports: list[QueryReport] = []
-    filters = inputs.pairs(where or [], "--where") or None
-    with Library(library, model, create=False) as opened:
+    with Library(library, model, create=False, device=device) as opened:
         try:
             hits = opened.query(
-                text, k, where=filters, min_probability=min_probability, report=reports.append
+                text, k, where=where, min_probability=min_probability, report=reports.append
             )
         except QuerySyntaxError as problem:
             output.note(problem.picture)

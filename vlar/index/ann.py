@@ -1,67 +1,35 @@
-"""The search cache ``ann.faiss``: made from the truth, checked against it, never needed.
+"""The search cache: made from the truth, checked against it, never needed.
 
-The file is what ``faiss.write_index`` writes (any FAISS tool opens it) followed by the row ids, a
-JSON line that says what it was made from, and a fixed end mark. It is trusted only where its
-checksums hold and its generation is the truth's; else it is made again.
+The type of index is chosen by the number of rows. What was added or deleted since it was made is
+searched beside it (``vlar.index.view``) until it is more than ``FOLDED_SHARE`` of the rows; then it
+is folded in, and the index is trained anew where it has drifted (the type says when).
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
-import os
 import struct
-import tempfile
-import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
-
-import numpy as np
+from typing import cast
 
 from vlar import registry
-from vlar.index.store import Int64, Store
-from vlar.types import Float32
+from vlar.index import cache_file
+from vlar.index.cache_file import FILE_NAME
+from vlar.index.protocol import AnnIndex, Probes
+from vlar.index.rows import RowSource
+from vlar.index.store import Store
+from vlar.index.view import View
 
-FILE_NAME = "ann.faiss"
-_MAGIC = b"vlar-ann-cache-1"
-_END = struct.Struct("<QQ16s")  # bytes of the ids, bytes of the JSON line, mark
+FOLDED_SHARE = 0.03
+FOLDED_ROWS = 4096  # a small file is written again for less
+ASKED_KEY = "ann_type"  # of the manifest
+_ALWAYS_FOLDED_BELOW = 20_000  # rows
+_STAYS = 1.25  # times its bounds, before a library that shrinks or grows gets another type
+_EXACT = "flat"  # works without FAISS
 _log = logging.getLogger("vlar")
-
-
-class AnnIndex(Protocol):
-    """A search structure over rows. Registered as ``@register("ann", NAME)``.
-
-    It proposes rows; their similarities are computed again from the truth. Ids are row ids and
-    rise. ``exact`` says whether the proposals are the best rows for certain.
-    """
-
-    name: str
-    exact: bool
-    ids: Int64
-
-    @classmethod
-    def build(cls, ids: Int64, vectors: Float32) -> AnnIndex:
-        """From ids (N,), rising, and unit vectors (N, D)."""
-        ...
-
-    def updated(self, dead: Int64, ids: Int64, vectors: Float32) -> AnnIndex:
-        """Without the rows ``dead``, with new rows behind the last id."""
-        ...
-
-    def search(self, query: Float32, k: int, allowed: Int64 | None) -> tuple[Int64, Float32]:
-        """Ids and inner products of the best ``k`` rows, best first, among ``allowed`` (sorted)."""
-        ...
-
-    def write(self, path: Path) -> bool:
-        """Write the FAISS file; False where this type has none (no FAISS)."""
-        ...
-
-    @classmethod
-    def read(cls, path: Path, ids: Int64) -> AnnIndex | None:
-        """Read the FAISS file (bytes behind it are ignored); None where it does not fit."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -71,133 +39,198 @@ class Origin:
     library_id: str
     generation: int
     dim: int
-    type: str
 
     @classmethod
-    def of(cls, store: Store, kind: str) -> Origin:
+    def of(cls, store: Store) -> Origin:
         """The present state of the truth."""
         meta = store.meta()
-        return cls(meta["library_id"], int(meta["generation"]), int(meta["dim"]), kind)
-
-    def precedes(self, other: Origin) -> bool:
-        """Whether a cache of this becomes one of ``other`` by adding and removing rows."""
-        same = (self.library_id, self.dim, self.type) == (other.library_id, other.dim, other.type)
-        return same and self.generation < other.generation
+        return cls(meta["library_id"], int(meta["generation"]), int(meta["dim"]))
 
 
 @dataclass(frozen=True)
 class Cached:
-    """An index and what it was made from."""
+    """A state of the truth, ready to be searched.
 
-    index: AnnIndex
+    ``made_at`` is the generation of its index; that of ``origin`` may be later.
+    """
+
+    index: View
     origin: Origin
+    made_at: int
 
 
 def choose(rows: int) -> tuple[str, str]:
     """The type of index for a number of rows, and why."""
-    if rows <= 100_000:
-        return "flat", f"exact search: {rows:,} rows are compared in about 10 ms or less"
-    return "flat", f"exact search: {rows:,} rows; every answer is exact, time grows with the rows"
+    if not _has_faiss():
+        return _EXACT, "exact search with NumPy: FAISS is not installed"
+    for name in registry.names("ann"):
+        kind = _kind(name)
+        if _suits(kind, rows, 1.0):
+            return name, kind.why
+    return _EXACT, "exact search: no other type is made for so many rows"
 
 
-def refresh(store: Store, current: Cached | None) -> Cached:
-    """The index of the present truth: the one at hand, the file's, an update or a new one.
+def chosen(store: Store) -> tuple[str, str]:
+    """The type of index of a library, and why: the one asked for (``compact``), or by its size."""
+    asked = store.meta().get(ASKED_KEY)
+    if asked is not None and _has_faiss():
+        return asked, "asked for with 'vlar index compact --type'"
+    return choose(store.row_count())
 
-    Call inside ``store.snapshot()``. The file is replaced as a whole, and only where the folder
+
+def refresh(store: Store, current: Cached | None, probes: Probes | None = None) -> Cached:
+    """The present truth, ready to be searched: from the one at hand, the file, or made new.
+
+    Call first thing inside ``store.snapshot()``: where another process has just written a newer
+    cache, the snapshot is renewed. The file is replaced as a whole, and only where the folder
     allows it: a read-only library is searched from memory.
     """
-    rows = store.row_count()
-    origin = Origin.of(store, choose(rows)[0])
+    origin = Origin.of(store)
     if current is not None and current.origin == origin:
         return current
-    path = store.file.with_name(FILE_NAME)
-    found = read(path)
-    if found is not None and found.origin == origin and len(found.index.ids) == rows:
-        return found
-    fresh = Cached(_updated(store, found or current, origin, rows) or _built(store, origin), origin)
-    if found is not None and origin.precedes(found.origin):
-        return fresh  # this reader's snapshot is older than the file: leave the newer one there
-    try:
-        _write(path, fresh)
-    except OSError as error:
-        _log.debug("search cache %s was not written: %s", path, error)
-    return fresh
+    found = read(store.file.with_name(FILE_NAME))
+    if found is not None and _same_library(found, origin) and found.made_at > origin.generation:
+        store.renew_snapshot()
+        origin = Origin.of(store)
+    candidates = [each for each in (found, current) if each is not None]
+    for old in sorted(candidates, key=lambda each: -each.made_at):
+        view = _follow(store, old, origin)
+        if view is None:
+            continue
+        if not fold_is_due(view):
+            return Cached(view, origin, old.made_at)
+        return fold(store, old, probes)[0]
+    return rebuild(store, probes)
 
 
-def state(store: Store) -> str:
-    """``fresh``, ``stale``, ``unreadable`` or ``absent``."""
+def fold(store: Store, old: Cached | None, probes: Probes | None = None) -> tuple[Cached, bool]:
+    """All changes inside the index, however few; and whether it was trained anew for that."""
+    origin = Origin.of(store)
+    view = None if old is None else _follow(store, old, origin)
+    if old is not None and view is not None and not view.changes:
+        return Cached(view, origin, old.made_at), False
+    folded = None if view is None else view.folded(RowSource(store, origin.dim), probes)
+    if folded is None:
+        return rebuild(store, probes), True
+    return _written(store, Cached(folded, origin, origin.generation)), False
+
+
+def rebuild(store: Store, probes: Probes | None = None) -> Cached:
+    """A new index of the present truth, trained anew. Call inside ``store.snapshot()``."""
+    origin = Origin.of(store)
+    kind = _kind(chosen(store)[0])
+    if kind.name != _EXACT:
+        _log.info("making the search index (%s); it takes a while", kind.name)
+    view = View.whole(*kind.build(RowSource(store, origin.dim), probes))
+    return _written(store, Cached(view, origin, origin.generation))
+
+
+def fold_is_due(view: View) -> bool:
+    """Whether what lies beside the index is so much that it belongs inside."""
+    rows = len(view.table)
+    if rows <= _ALWAYS_FOLDED_BELOW:
+        return view.changes > 0
+    return view.changes > max(FOLDED_ROWS, FOLDED_SHARE * rows)
+
+
+def state(store: Store) -> tuple[str, Cached | None]:
+    """``fresh``, ``stale``, ``unreadable`` or ``absent``, and what a query would search.
+
+    Fresh is also a cache with a few changes beside it; a stale one is mended by the next query.
+    """
     path = store.file.with_name(FILE_NAME)
     if not path.exists():
-        return "absent"
+        return "absent", None
     found = read(path)
     if found is None:
-        return "unreadable"
-    return "fresh" if found.origin == Origin.of(store, choose(store.row_count())[0]) else "stale"
+        return "unreadable", None
+    origin = Origin.of(store)
+    view = _follow(store, found, origin)
+    if view is None or fold_is_due(view):
+        return "stale", None
+    return "fresh", Cached(view, origin, found.made_at)
 
 
 def read(path: Path) -> Cached | None:
     """The cache in a file, or None where it is absent, cut, changed or of another version."""
     try:
-        content = path.read_bytes()
-        id_bytes, fact_bytes, magic = _END.unpack(content[-_END.size :])
-        if magic != _MAGIC:
-            return None
-        facts_at = len(content) - _END.size - fact_bytes
-        ids_at = facts_at - id_bytes
-        facts: dict[str, Any] = json.loads(content[facts_at : facts_at + fact_bytes])
-        if ids_at != facts["bytes"] or zlib.crc32(content[:facts_at]) != facts["crc32"]:
-            return None
-        ids = np.frombuffer(content[ids_at:facts_at], "<i8").astype(np.int64)
-        origin = Origin(facts["library_id"], facts["generation"], facts["dim"], facts["type"])
-        kind = cast("type[AnnIndex]", registry.get("ann", origin.type))
-        del content
-        index = kind.read(path, ids)
+        while True:
+            before = path.stat()
+            header = cache_file.read_header(path)
+            facts = header.facts
+            origin = Origin(facts["library_id"], facts["generation"], facts["dim"])
+            index = _kind(facts["type"]).read(path, facts["index"])
+            if path.stat().st_ino == before.st_ino:
+                break  # else it was replaced between the two looks
     except (OSError, ValueError, KeyError, TypeError, struct.error, RuntimeError) as error:
         _log.debug("search cache %s is not usable: %s", path, error)
         return None
-    return None if index is None else Cached(index, origin)
-
-
-def _built(store: Store, origin: Origin) -> AnnIndex:
-    kind = cast("type[AnnIndex]", registry.get("ann", origin.type))
-    return kind.build(*store.vectors(origin.dim))
-
-
-def _updated(store: Store, old: Cached | None, origin: Origin, rows: int) -> AnnIndex | None:
-    # An id stands for one vector for ever, so the old index lacks only the ids behind its last
-    # one and holds too much only the dead ones. The count proves that nothing was overlooked.
-    if old is None or not old.origin.precedes(origin):
+    if index is None or index.size != len(header.table):
         return None
-    last = int(old.index.ids[-1]) if len(old.index.ids) else 0
-    index = old.index.updated(store.dead_ids(), *store.vectors(origin.dim, after_id=last))
-    return index if len(index.ids) == rows else None
+    return Cached(View.whole(index, header.table), origin, origin.generation)
 
 
-def _write(path: Path, cached: Cached) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".ann-", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+# Inside ----------------------------------------------------------------------------------------
+
+
+def _follow(store: Store, old: Cached, origin: Origin) -> View | None:
+    """The old index with what has changed since; None where it cannot lead to the truth."""
+    base = old.index.base
+    usable = (
+        _same_library(old, origin)
+        and store.compacted_at() <= old.made_at <= origin.generation
+        and _still_chosen(store, base)
+    )
+    if not usable:
+        return None
+    return View.over(base, old.index.table, old.made_at, store, origin.dim)
+
+
+def _same_library(cached: Cached, origin: Origin) -> bool:
+    return (cached.origin.library_id, cached.origin.dim) == (origin.library_id, origin.dim)
+
+
+def _still_chosen(store: Store, kind: AnnIndex) -> bool:
+    asked = store.meta().get(ASKED_KEY)
+    if asked is not None and _has_faiss():
+        return kind.name == asked
+    return _suits(kind, store.row_count(), _STAYS)
+
+
+def _suits(kind: AnnIndex | type[AnnIndex], rows: int, margin: float) -> bool:
+    least, most = kind.rows
+    return least / margin <= rows and (most is None or rows <= most * margin)
+
+
+def _written(store: Store, fresh: Cached) -> Cached:
+    """Write a cache, and go on with the file, which is mapped and not held in memory."""
+    path = store.file.with_name(FILE_NAME)
+    base, table = fresh.index.base, fresh.index.table
+    facts = {
+        "library_id": fresh.origin.library_id,
+        "generation": fresh.made_at,
+        "dim": fresh.origin.dim,
+        "type": base.name,
+        "index": json.loads(json.dumps(dict(base.facts))),
+    }
     try:
-        if not cached.index.write(temporary):
-            return
-        ids = cached.index.ids.astype("<i8").tobytes()
-        body = temporary.read_bytes()
-        facts = {
-            **vars(cached.origin),
-            "bytes": len(body),
-            "crc32": zlib.crc32(ids, zlib.crc32(body)),
-        }
-        line = json.dumps(facts).encode()
-        with temporary.open("ab") as file:
-            file.write(ids + line + _END.pack(len(ids), len(line), _MAGIC))
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if not cache_file.write(path, table, facts, base.write):
+            return fresh
+    except OSError as error:
+        _log.debug("search cache %s was not written: %s", path, error)
+        return fresh
+    if base.name == _EXACT:
+        return fresh
+    mapped = read(path)
+    return mapped if mapped is not None and mapped.origin == fresh.origin else fresh
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _kind(name: str) -> type[AnnIndex]:
+    return cast("type[AnnIndex]", registry.get("ann", name))
+
+
+def _has_faiss() -> bool:
+    try:
+        return importlib.util.find_spec("faiss") is not None
+    except ValueError:  # taken out of sys.modules
+        return False

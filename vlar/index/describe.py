@@ -16,7 +16,10 @@ def describe(folder: Path, store: Store | None) -> LibraryInfo:
     videos, rows, duration_s = (0, 0, 0.0) if store is None else store.counts()
     manifest = None if store is None else Manifest.read(store.meta(), folder)
     contexts, context_bytes = (0, 0) if store is None else store.context_size()
-    kind, why = ann.choose(rows)
+    kind, why = ann.choose(rows) if store is None else ann.chosen(store)
+    state, cached = "absent", None
+    if store is not None and manifest is not None:
+        state, cached = ann.state(store)
     return LibraryInfo(
         path=str(folder),
         videos=videos,
@@ -31,15 +34,19 @@ def describe(folder: Path, store: Store | None) -> LibraryInfo:
         tag_keys=tuple(store.tag_keys()) if store else (),
         context_rows=contexts,
         context_bytes=context_bytes,
-        bytes_on_disk=_bytes_on_disk(folder),
+        bytes_on_disk=bytes_on_disk(folder),
         ann=kind,
         ann_why=why,
-        ann_state="absent" if store is None or manifest is None else ann.state(store),
+        ann_state=state,
+        ann_facts={} if cached is None else dict(cached.index.base.facts),
+        ann_beside=0 if cached is None else len(cached.index.newer),
+        ann_dead=0 if cached is None else len(cached.index.dead),
         format=schema.SCHEMA_VERSION,
     )
 
 
-def _bytes_on_disk(folder: Path) -> int:
+def bytes_on_disk(folder: Path) -> int:
+    """Bytes of all files of a library."""
     total = 0
     with suppress(OSError):
         for entry in folder.iterdir():

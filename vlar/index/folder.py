@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlar.errors import LibraryError
-from vlar.index import ann, lock, schema
+from vlar.index import cache_file, lock, schema
 
-_OWN_FILES = {schema.FILE_NAME, ann.FILE_NAME, lock.FILE_NAME}
+_OWN_FILES = {schema.FILE_NAME, cache_file.FILE_NAME, lock.FILE_NAME}
 
 
 def check_place(folder: Path, create: bool) -> None:

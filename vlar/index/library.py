@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from vlar.errors import LibraryError, UsageError
-from vlar.index import ann, schema
+from vlar.index import bulk, upkeep
+from vlar.index.arguments import check_span, checked_tags
 from vlar.index.describe import describe
-from vlar.index.folder import check_place, make_folder
 from vlar.index.ingest import Ingest, Progress
-from vlar.index.lock import writer_lock
-from vlar.index.manifest import DEFAULT_STRIDE_S, DEFAULT_WINDOW_S, Manifest
-from vlar.index.paths import meant, place
-from vlar.index.protocol import LibraryModel
-from vlar.index.report import AddReport, LibraryInfo, VideoRow
-from vlar.index.store import Store
-from vlar.index.writer import Writer
-from vlar.types import Hit
+from vlar.index.manifest import Manifest
+from vlar.index.opened import OpenedFolder
+from vlar.index.paths import place
+from vlar.index.report import AddReport, LibraryInfo, RowHit, VideoRow
+from vlar.index.verify import Problem, verify
+from vlar.index.verify import repair as mended
+from vlar.types import Float32, Hit
 
 if TYPE_CHECKING:
     from vlar.query.report import QueryReport
+    from vlar.query.where import Where
 
-DEFAULT_MODEL = "lite"
 
-
-class Library:
+class Library(OpenedFolder):
     """A folder ``NAME.vlar``: ``library.sqlite`` is the truth, ``ann.faiss`` a cache of it.
 
     A video is there with all its rows or not at all: an interrupted ``add`` keeps every finished
@@ -45,41 +42,12 @@ class Library:
         model: A model, or the name of one (``vlar.load``). None is the library's own; ``lite`` for
             a new library. It is loaded when something must be encoded, not before.
         create: Whether the library may be a new one.
+        device: Where to search: ``cpu``, or ``cuda`` where the installed FAISS is built for it.
 
     Raises:
         LibraryError: it does not exist (``create=False``), is not a library, is damaged or was
             made by a newer vlar.
     """
-
-    def __init__(
-        self,
-        path: str | Path,
-        model: LibraryModel | str | Path | None = None,
-        create: bool = True,
-    ) -> None:
-        self.path = Path(path)
-        self._spec = model if isinstance(model, str | Path) else None
-        self._model = None if isinstance(model, str | Path) else model
-        self._mutex = threading.RLock()
-        self._store: Store | None = None
-        self._cached: ann.Cached | None = None
-        check_place(self.path, create)
-        self._reader()
-
-    def __enter__(self) -> Library:
-        """The library itself; it is closed at the end of the block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the files. A later call opens them again."""
-        with self._mutex:
-            if self._store is not None:
-                self._store.close()
-            self._store = self._cached = None
 
     def add(
         self,
@@ -125,20 +93,40 @@ class Library:
 
         found = find_videos([paths] if isinstance(paths, str | Path) else list(paths))
         files = list({place(file): file for file in found}.values())
-        labels = _checked_tags(tags or {})
-        _check_span(window_s, stride_s)
-        if long_times is not None and not 1.0 <= long_times <= 100.0:
-            raise UsageError(f"long_times is {long_times}; give a number from 1 to 100")
+        labels = checked_tags(tags or {})
+        check_span(window_s, stride_s, long_times)
         with self._mutex, self._writing() as writer:
             manifest = Manifest.read(writer.meta(), self.path)
             if manifest is None:
-                model = self._loaded(None)
-                manifest = Manifest.new(model, self._name(model), window_s, stride_s, long_times)
+                manifest = self._models.new_manifest(window_s, stride_s, long_times)
             else:
                 manifest.require_windows(window_s, stride_s, self.path, long_times)
-            model_at_clip = partial(self._model_for, writer, manifest)
+            model_at_clip = partial(self._models.model_for, writer, manifest)
             ingest = Ingest(writer, model_at_clip, manifest.cut, labels, keep_context, progress)
-            return ingest.run(files)
+            report = ingest.run(files)
+            self._settle()
+            return report
+
+    def add_vectors(self, videos: Iterable[bulk.VectorVideo]) -> AddReport:
+        """Index videos whose vectors are there already; what was at their paths is replaced.
+
+        Each is there whole or not at all. The vectors must be those of the library's model: a new
+        library takes its name, fingerprint and width from the model it was opened with.
+
+        Raises:
+            UsageError: vectors that cannot be rows; the videos before them are kept.
+            LibraryLockedError: another process is writing.
+            LibraryError: the library cannot be written to.
+            EncoderMismatchError: the library was made by another model.
+        """
+        with self._mutex, self._writing() as writer:
+            manifest = Manifest.read(writer.meta(), self.path)
+            manifest = manifest or self._models.new_manifest()
+            with writer.transaction():
+                self._models.begin(writer, manifest)
+            report = bulk.add_vectors(writer, videos, manifest.dim)
+            self._settle()
+            return report
 
     def remove(self, paths: str | Path | Sequence[str | Path]) -> int:
         """Take videos out; the files themselves are not touched.
@@ -155,15 +143,53 @@ class Library:
         """
         patterns = [paths] if isinstance(paths, str | Path) else list(paths)
         with self._mutex, self._writing() as writer:
-            chosen = [
-                video_id
-                for video_id, path in writer.paths().items()
-                if any(meant(path, pattern) for pattern in patterns)
-            ]
+            chosen = sorted({i for pattern in patterns for i in writer.meant_by(pattern)})
             if chosen:
                 with writer.transaction():
                     writer.delete(chosen)
+                self._settle()
             return len(chosen)
+
+    def compact(self, *, retrain: bool = False, kind: str | None = None) -> upkeep.CompactReport:
+        """Fold all changes into the search cache, forget deleted rows, shrink the files.
+
+        The truth is written anew beside itself: as much free space as it takes is needed.
+
+        Args:
+            retrain: Make the search index anew even where it has not drifted.
+            kind: The type of index from now on (``flat``, ``ivf``, ``ivf-sq8``); ``auto`` is by
+                size again.
+
+        Raises:
+            UnknownNameError: no such type.
+            LibraryLockedError: another process is writing.
+            LibraryError: the library cannot be written to.
+        """
+        with self._mutex, self._writing() as writer:
+            self._cached = None
+            return upkeep.compact(writer, self._models.probes(), retrain, kind)
+
+    def verify(self, *, repair: bool = False, files: bool = True) -> list[Problem]:
+        """Everything that is wrong with the library, its cache and its videos' files.
+
+        Args:
+            repair: Mend what can be (the rule: ``vlar.index.verify.repair``).
+            files: Whether to look at the videos too.
+
+        Raises:
+            LibraryError: it is so damaged that it cannot be read.
+            LibraryLockedError: another process is writing (only with ``repair``).
+        """
+        with self._mutex:
+            store = self._reader()
+            if store is None:
+                return []
+            with store.snapshot():
+                found = list(verify(store, files))
+            if not repair or not found:
+                return found
+            with self._writing() as writer:
+                return [replace(each, repaired=mended(writer, each)) for each in found]
 
     def videos(self) -> list[VideoRow]:
         """Every video, by path."""
@@ -178,9 +204,7 @@ class Library:
         """What the library holds, which model made it, and how it is searched and why."""
         with self._mutex:
             store = self._reader()
-            if store is None:
-                return describe(self.path, None)
-            with store.snapshot():
+            with store.snapshot() if store is not None else nullcontext():
                 return describe(self.path, store)
 
     def query(
@@ -188,7 +212,7 @@ class Library:
         text: str,
         k: int = 10,
         *,
-        where: Mapping[str, str] | None = None,
+        where: Where | None = None,
         min_probability: float = 0.0,
         report: Callable[[QueryReport], None] | None = None,
     ) -> list[Hit]:
@@ -205,95 +229,51 @@ class Library:
         Args:
             text: What to look for, in plain words or as an expression.
             k: Number of spans; so many are given whenever so many exist.
-            where: Conditions that all hold: a tag's value, or ``path`` with a glob.
+            where: Filters that all hold, as ``["place=gym", "start_s>=10"]`` or as a mapping
+                (``vlar.query.where``).
             min_probability: Spans below it are left out.
             report: Told how the query was answered.
 
         Raises:
             QueryError: no word in the text, an expression that cannot be read
-                (``vlar.query.grammar.QuerySyntaxError``), ``k`` below 1, or a key that no video
-                has.
+                (``vlar.query.grammar.QuerySyntaxError``), ``k`` below 1, or a filter that cannot
+                be.
             LibraryError: the library is empty or damaged.
             EncoderMismatchError: the model at hand is not the library's.
         """
         from vlar.query.compose import compose
         from vlar.query.plan import make_plan
         from vlar.query.run import Search, answer
-        from vlar.query.where import check_keys
+        from vlar.query.where import check_keys, pairs
 
-        plan = make_plan(text, k, where, min_probability)
+        plan = make_plan(text, k, pairs(where), min_probability)
         with self._mutex:
-            store = self._reader()
-            manifest = None if store is None else Manifest.read(store.meta(), self.path)
-            if store is None or manifest is None or not store.row_count():
-                raise LibraryError(
-                    f"library {self.path} is empty; add videos: vlar index add {self.path} VIDEOS"
-                )
+            store, manifest = self._filled()
             check_keys(plan.where, store.tag_keys())
-            model = self._loaded(manifest)
+            model = self._models.loaded(manifest)
             if not plan.plain:
                 with store.snapshot():
                     return compose(plan, store, manifest, model, report)
             vector = model.encode_queries([plan.phrase])[0]
             with store.snapshot():
-                self._cached = ann.refresh(store, self._cached)
-                return answer(plan, Search(store, self._cached, model, vector), report)
+                return answer(plan, Search(store, self._searched(store), model, vector), report)
 
-    # Inside ------------------------------------------------------------------------------------
+    def nearest(self, vector: Float32, k: int = 10, *, where: Where | None = None) -> list[RowHit]:
+        """The rows most similar to a vector (D,) of unit length, best first; no model is loaded.
 
-    def _reader(self) -> Store | None:
-        if self._store is None and (self.path / schema.FILE_NAME).exists():
-            self._store = Store.open_to_read(self.path)
-        return self._store
+        Args:
+            vector: As the library's model makes them.
+            k: Number of rows; so many are given whenever so many exist.
+            where: As in ``query``.
 
-    @contextmanager
-    def _writing(self) -> Generator[Writer, None, None]:
-        make_folder(self.path)
-        with writer_lock(self.path):
-            writer = Writer.open_to_write(self.path)
-            try:
-                yield writer
-            finally:
-                writer.close()
+        Raises:
+            QueryError: another width, ``k`` below 1, or a filter that cannot be.
+            LibraryError: the library is empty or damaged.
+        """
+        from vlar.query.nearest import nearest
+        from vlar.query.where import pairs
 
-    def _loaded(self, manifest: Manifest | None) -> LibraryModel:
-        if self._model is None:
-            from vlar.model import load
-
-            own = DEFAULT_MODEL if manifest is None else manifest.model
-            self._model = cast("LibraryModel", load(self._spec or own))
-        if manifest is not None:
-            manifest.require_model(self._model, self.path)
-        return self._model
-
-    def _model_for(self, writer: Writer, manifest: Manifest) -> LibraryModel:
-        # Inside the transaction of a video: the manifest comes with the first one.
-        model = self._loaded(manifest)
-        if "fingerprint" not in writer.meta():
-            writer.set_meta(manifest.to_meta())
-        return model
-
-    def _name(self, model: LibraryModel) -> str:
-        # A model folder is found again from wherever the library is opened.
-        spec = model.name if self._spec is None else str(self._spec)
-        return place(spec) if Path(spec).is_dir() else spec
-
-
-def _check_span(window_s: float | None, stride_s: float | None) -> None:
-    from vlar.video import windows
-
-    # The rule of what is a usable span is the sampler's; it raises UsageError.
-    windows(
-        1.0,
-        DEFAULT_WINDOW_S if window_s is None else window_s,
-        DEFAULT_STRIDE_S if stride_s is None else stride_s,
-    )
-
-
-def _checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    for key in tags:
-        if not key.strip():
-            raise UsageError("a tag has an empty key; write for example place=gym")
-        if key == "path":
-            raise UsageError("the tag key 'path' is taken by the path of a video; choose another")
-    return {key: str(value) for key, value in tags.items()}
+        with self._mutex:
+            store, _ = self._filled()
+            with store.snapshot():
+                return nearest(store, self._searched(store), vector, k, pairs(where))

@@ -6,6 +6,9 @@ import os
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+# What ``--where`` knows of every video (``vlar.query.where``): no tag may be called so.
+FILTER_KEYS = ("path", "start_s", "end_s", "duration_s", "added", "modified")
+
 
 def place(path: str | Path) -> str:
     """A path as a library writes it: absolute, ``/`` between folders, links not followed."""

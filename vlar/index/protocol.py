@@ -1,14 +1,20 @@
-"""What a library needs of a model; ``vlar.model.Model`` has it."""
+"""What a library needs of a model (``vlar.model.Model`` has it) and of a search structure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
+from vlar.index.rows import RowSource, RowTable, Selection
+from vlar.index.store import Float16, Int64
 from vlar.question import Seen
 from vlar.types import Clip, Float32, Float64
+
+# Gives vectors (Q, D) like those that will be asked; called only by types that measure with them.
+Probes = Callable[[], Float32]
 
 
 class Matcher(Protocol):
@@ -77,3 +83,57 @@ class ConditioningModel(Protocol):
 def conditioning(model: object) -> ConditioningModel | None:
     """The model as one whose text depends on the video; None where it does not."""
     return model if isinstance(model, ConditioningModel) and model.conditions_text else None
+
+
+class AnnIndex(Protocol):
+    """A search structure over N rows. Registered as ``@register("ann", NAME)``.
+
+    It knows rows by their place, 0 to N - 1 by rising row id. It proposes rows; their similarities
+    are computed again from the truth.
+
+    Attributes:
+        name: As registered.
+        exact: Whether the proposals are the best rows for certain.
+        rows: The least and the most (None: any) rows it is chosen for.
+        why: The reason for it at these sizes, for ``vlar index info``.
+        size: N.
+        facts: JSON values that ``read`` needs again, and what ``info`` shows.
+    """
+
+    name: str
+    exact: bool
+    rows: tuple[int, int | None]
+    why: str
+    size: int
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def build(cls, source: RowSource, probes: Probes | None) -> tuple[AnnIndex, RowTable]:
+        """From all rows of a store."""
+        ...
+
+    def updated(
+        self, keep: Selection, vectors: Float16, source: RowSource, probes: Probes | None
+    ) -> AnnIndex | None:
+        """The places of ``keep``, with new vectors (M, D) behind them: what ``source`` holds now.
+
+        None where it should be built anew instead.
+        """
+        ...
+
+    def reach(self, k: int) -> int:
+        """How many proposals hold the best ``k``: ``k`` where scores are exact."""
+        ...
+
+    def search(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
+        """Places and scores of the best ``k`` rows among ``allowed`` (None: all), best first."""
+        ...
+
+    def write(self, path: Path) -> bool:
+        """Write the FAISS file; False where this type has none (no FAISS)."""
+        ...
+
+    @classmethod
+    def read(cls, path: Path, facts: Mapping[str, Any]) -> AnnIndex | None:
+        """Read the FAISS file (bytes behind it are ignored); None where it does not fit."""
+        ...

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from vlar.types import Failure, JsonDict
 
@@ -47,6 +48,9 @@ class LibraryInfo:
 
     ``ann`` is the type of search, ``ann_why`` the reason for it, ``ann_state`` whether its cache
     is fresh, stale, unreadable or absent (anything but fresh is mended by the next query).
+    ``ann_facts`` are what the type says of itself (an inverted index: its lists, how many a query
+    looks into, and the recall@10 this gave when it was made); ``ann_beside`` rows are new and
+    compared beside it, ``ann_dead`` rows in it are gone and left out.
     """
 
     path: str
@@ -66,6 +70,9 @@ class LibraryInfo:
     ann: str
     ann_why: str
     ann_state: str
+    ann_facts: Mapping[str, Any]
+    ann_beside: int
+    ann_dead: int
     format: int
 
     def to_dict(self) -> JsonDict:
@@ -74,6 +81,20 @@ class LibraryInfo:
         facts["tag_keys"] = list(self.tag_keys)
         facts["duration_s"] = round(self.duration_s, 3)
         return facts
+
+
+@dataclass(frozen=True)
+class RowHit:
+    """One row and its similarity to a vector."""
+
+    path: str
+    start_s: float
+    end_s: float
+    similarity: float
+
+    def to_dict(self) -> JsonDict:
+        """A JSON object."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)

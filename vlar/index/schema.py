@@ -8,6 +8,8 @@ honours fsync). One commit is made per video, whose decoding costs far more than
 from __future__ import annotations
 
 import sqlite3
+import struct
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +18,7 @@ from vlar.errors import LibraryError, LibraryLockedError
 
 APPLICATION_ID = 0x766C6172  # "vlar", in the header of the file
 FILE_NAME = "library.sqlite"
+READ_AGAIN = "read again"  # in place of a content hash: the next ``add`` encodes the file
 _PAGE_BYTES = 16384  # several fp16 vectors a page: 4096 would waste up to a quarter of each
 _BUSY_TIMEOUT_S = 5.0
 
@@ -61,8 +64,31 @@ _V1 = (
     "INSERT INTO meta VALUES ('library_id', lower(hex(randomblob(16))))",
     "INSERT INTO meta VALUES ('generation', '0')",
 )
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1,)  # step n takes a file from version n to n + 1
+# A checksum tells which row a flipped bit is in; the generation of a tombstone, which caches still
+# hold the row: those made up to it. Caches of format 1 are not read any more.
+_V2 = (
+    "ALTER TABLE rows ADD COLUMN checksum INTEGER",
+    "UPDATE rows SET checksum = row_checksum(start_s, end_s, vector)",
+    "ALTER TABLE contexts ADD COLUMN checksum INTEGER",
+    "UPDATE contexts SET checksum = row_checksum(0, 0, tokens)",
+    "DROP TRIGGER rows_leave_a_tombstone",
+    "DROP TABLE tombstones",
+    "CREATE TABLE tombstones (row_id INTEGER PRIMARY KEY, generation INTEGER NOT NULL)",
+    """CREATE TRIGGER rows_leave_a_tombstone AFTER DELETE ON rows
+        BEGIN INSERT INTO tombstones (row_id, generation) VALUES
+        (old.id, (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation')); END""",
+)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2)  # step n takes a file from version n to n + 1
 SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def row_checksum(start_s: float, end_s: float, values: bytes) -> int:
+    """What a row's ``checksum`` must be: CRC-32 of its times and its vector (or its context).
+
+    >>> row_checksum(0.0, 4.0, b"") == zlib.crc32(struct.pack("<dd", 0.0, 4.0))
+    True
+    """
+    return zlib.crc32(values, zlib.crc32(struct.pack("<dd", start_s, end_s)))
 
 
 def open_reader(file: Path) -> sqlite3.Connection | None:
@@ -107,6 +133,7 @@ def open_writer(file: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.create_function("row_checksum", 3, row_checksum, deterministic=True)
             for step in range(version, SCHEMA_VERSION):
                 _migrate(connection, step)
         except BaseException:

@@ -87,6 +87,21 @@ class Store:
         with schema.guard(self.file, "read"), schema.transaction(self.connection, "DEFERRED"):
             yield
 
+    def renew_snapshot(self) -> None:
+        """Inside ``snapshot``: go on with the state of now; what was read before is forgotten."""
+        with schema.guard(self.file, "read"):
+            self.connection.execute("COMMIT")
+            self.connection.execute("BEGIN DEFERRED")
+
+    def data_version(self) -> int:
+        """Another number for every commit of another connection, as long as this one is open."""
+        return int(self.fetch("PRAGMA data_version")[0][0])
+
+    def compacted_at(self) -> int:
+        """Tombstones of earlier generations are gone: caches from before cannot be followed."""
+        found = self.fetch("SELECT value FROM meta WHERE key = 'compacted_at'")
+        return int(found[0][0]) if found else 0
+
     def meta(self) -> dict[str, str]:
         """The manifest: model, fingerprint, dim, window_s, stride_s, n_frames, generation ..."""
         return dict(self.fetch("SELECT key, value FROM meta"))
@@ -120,6 +135,10 @@ class Store:
         """Number of rows."""
         return int(self.fetch("SELECT count(*) FROM rows")[0][0])
 
+    def has_rows(self) -> bool:
+        """Whether there is any row, at no cost."""
+        return bool(self.fetch("SELECT EXISTS (SELECT 1 FROM rows)")[0][0])
+
     def known(self) -> list[KnownVideo]:
         """Every video with what identifies its file."""
         return [_known(row) for row in self.fetch(_KNOWN)]
@@ -134,9 +153,11 @@ class Store:
         found = self.fetch(f"{_KNOWN} WHERE path = ?", (path,))
         return _known(found[0]) if found else None
 
-    def paths(self) -> dict[int, str]:
-        """Path of every video by its id."""
-        return dict(self.fetch("SELECT id, path FROM videos"))
+    def paths(self, video_ids: Sequence[int] | None = None) -> dict[int, str]:
+        """Path by video id, of all videos or of some."""
+        if video_ids is None:
+            return dict(self.fetch("SELECT id, path FROM videos"))
+        return dict(self.fetch_in("SELECT id, path FROM videos WHERE id IN", video_ids))
 
     def videos(self) -> list[VideoRow]:
         """Every video, by path."""
@@ -174,10 +195,10 @@ class Store:
         found = self.fetch_in("SELECT id FROM rows WHERE video_id IN", list(video_ids))
         return np.sort(np.array([r[0] for r in found], np.int64))
 
-    def dead_ids(self) -> Int64:
-        """Sorted ids of rows that were deleted."""
-        found = self.fetch("SELECT row_id FROM tombstones ORDER BY row_id")
-        return np.array([r[0] for r in found], np.int64)
+    def dead_ids(self, since: int = 0) -> Int64:
+        """Sorted ids of rows deleted at or after a generation, but for those compacted away."""
+        query = "SELECT row_id FROM tombstones WHERE generation >= ? ORDER BY row_id"
+        return np.array([r[0] for r in self.fetch(query, (since,))], np.int64)
 
     def vectors(self, dim: int, after_id: int = 0) -> tuple[Int64, Float32]:
         """Ids (N,) in rising order and vectors (N, D) float32 of the rows behind an id."""

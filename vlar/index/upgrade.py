@@ -112,7 +112,7 @@ def _upgrade(
             "lacks; index the videos again into a new library"
         )
     cut = manifest.cut
-    target = Manifest.new(model, manifest.model, cut.window_s, cut.stride_s)
+    target = Manifest.new(model, manifest.model, cut.window_s, cut.stride_s, cut.long_times)
     stage = _open_stage(folder, target)
     try:
         parts = (old, new)

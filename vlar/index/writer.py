@@ -10,6 +10,7 @@ from typing import Any
 
 from vlar.errors import LibraryError
 from vlar.index import schema
+from vlar.index.paths import meant, place
 from vlar.index.store import STORED, Float16, Stamp, Store
 from vlar.types import Float32, Window
 
@@ -35,6 +36,16 @@ class Writer(Store):
         """All writes inside are kept together or not at all."""
         with schema.guard(self.file, "write to"), schema.transaction(self.connection):
             yield
+
+    def meant_by(self, pattern: str | Path) -> list[int]:
+        """Ids of the videos of a path, in a folder, or of a glob (``vlar.index.paths.meant``)."""
+        wanted = place(pattern)
+        inside = wanted.rstrip("/") + "/"
+        query = "SELECT id FROM videos WHERE path = ? OR (path >= ? AND path < ?)"
+        found = {r[0] for r in self.fetch(query, (wanted, inside, inside[:-1] + "0"))}
+        if set(wanted) & set("*?["):
+            found |= {i for i, path in self.paths().items() if meant(path, pattern)}
+        return sorted(found)
 
     def set_meta(self, facts: Mapping[str, str]) -> None:
         """Add to the manifest or change it."""
@@ -64,8 +75,11 @@ class Writer(Store):
         """Add windows with their vectors (N, D) to a video."""
         blobs = (vector.tobytes() for vector in vectors.astype(STORED))
         self.connection.executemany(
-            "INSERT INTO rows (video_id, start_s, end_s, vector) VALUES (?, ?, ?, ?)",
-            ((video_id, w.start_s, w.end_s, blob) for w, blob in zip(windows, blobs, strict=True)),
+            "INSERT INTO rows (video_id, start_s, end_s, vector, checksum) VALUES (?, ?, ?, ?, ?)",
+            (
+                (video_id, w.start_s, w.end_s, blob, schema.row_checksum(w.start_s, w.end_s, blob))
+                for w, blob in zip(windows, blobs, strict=True)
+            ),
         )
         self._rows_changed()
 
@@ -84,11 +98,13 @@ class Writer(Store):
                 f"{shape}; index the videos into a new library, or without contexts (--no-context)"
             )
         self.connection.executemany(
-            "INSERT INTO contexts (row_id, tokens) "
-            "SELECT id, ? FROM rows WHERE video_id = ? AND start_s = ? AND end_s = ?",
+            "INSERT INTO contexts (row_id, tokens, checksum) "
+            "SELECT id, ?, ? FROM rows WHERE video_id = ? AND start_s = ? AND end_s = ?",
             (
-                (tokens.tobytes(), video_id, w.start_s, w.end_s)
-                for w, tokens in zip(windows, contexts.astype(STORED), strict=True)
+                (blob, schema.row_checksum(0, 0, blob), video_id, w.start_s, w.end_s)
+                for w, blob in zip(
+                    windows, (each.tobytes() for each in contexts.astype(STORED)), strict=True
+                )
             ),
         )
 
@@ -103,12 +119,13 @@ class Writer(Store):
             (source_id, video_id),
         )
         cursor = self.connection.execute(
-            "INSERT INTO rows (video_id, start_s, end_s, vector) SELECT ?, start_s, end_s, vector "
-            "FROM rows WHERE video_id = ? ORDER BY id",
+            "INSERT INTO rows (video_id, start_s, end_s, vector, checksum) "
+            "SELECT ?, start_s, end_s, vector, checksum FROM rows WHERE video_id = ? ORDER BY id",
             (video_id, source_id),
         )
         self.connection.execute(
-            "INSERT INTO contexts (row_id, tokens) SELECT new.id, tokens FROM rows new "
+            "INSERT INTO contexts (row_id, tokens, checksum) "
+            "SELECT new.id, tokens, contexts.checksum FROM rows new "
             "JOIN rows old ON (old.start_s, old.end_s) = (new.start_s, new.end_s) "
             "JOIN contexts ON row_id = old.id WHERE new.video_id = ? AND old.video_id = ?",
             (video_id, source_id),
@@ -154,6 +171,22 @@ class Writer(Store):
             )
         if video_ids:
             self._rows_changed()
+
+    def delete_orphans(self) -> None:
+        """Delete rows, contexts and tags whose video or row is gone."""
+        for table in ("rows", "tags"):
+            self.connection.execute(
+                f"DELETE FROM {table} WHERE video_id NOT IN (SELECT id FROM videos)"
+            )
+        self.connection.execute("DELETE FROM contexts WHERE row_id NOT IN (SELECT id FROM rows)")
+        self._rows_changed()
+
+    def read_again(self, path: str) -> None:
+        """Forget what a file's content was, so that the next ``add`` reads it."""
+        self.connection.execute(
+            "UPDATE videos SET content_hash = ?, size = 0, mtime_ns = 0 WHERE path = ?",
+            (schema.READ_AGAIN, path),
+        )
 
     def _rows_changed(self) -> None:
         self.connection.execute(

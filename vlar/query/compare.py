@@ -10,6 +10,7 @@ import numpy as np
 
 from vlar.index.manifest import Manifest
 from vlar.index.protocol import LibraryModel
+from vlar.index.rows import RowFilter, RowTable
 from vlar.index.store import Store
 from vlar.query.evaluate import Windows
 from vlar.query.grammar import Like
@@ -50,11 +51,11 @@ def compare(
     manifest: Manifest,
     model: LibraryModel,
     queries: Mapping[Leaf, Float32],
-    videos: set[int] | None,
+    rows: RowFilter,
 ) -> Compared:
-    """Every window of some videos (None: all) against every leaf; vectors in batches."""
+    """Every window that a filter leaves against every leaf; vectors in batches."""
     paths = store.paths()
-    chosen = paths.keys() if videos is None else videos
+    chosen = paths.keys() if rows.videos is None else rows.videos
     row_ids = store.row_ids(chosen)
     stacked = np.stack(list(queries.values())).astype(np.float64)
     batches: list[tuple[Float64, Float64]] = []
@@ -72,7 +73,9 @@ def compare(
                 probability[at, place] = model.match_probability(batch.vectors, query)
     video_ids = np.concatenate([b[0] for b in batches] or [np.zeros(0)]).astype(np.int64)
     times = np.concatenate([b[1] for b in batches] or [np.zeros((0, 2))])
+    meant = rows.mask(RowTable(row_ids, video_ids, times[:, 0], times[:, 1]))
     order = np.lexsort((times[:, 1], times[:, 0], video_ids))
+    order = order[meant[order]]
     windows = Windows(
         row_ids[order],
         video_ids[order],
@@ -87,8 +90,8 @@ def compare(
         if not isinstance(leaf, Like)
     }
     relative = {leaf: stands_out(cosines[leaf], absolute.get(leaf)) for leaf in queries}
-    meant = {i: path for i, path in paths.items() if i in chosen}
-    return Compared(windows, meant, cosines, {**relative, **absolute}, relative)
+    named = {i: path for i, path in paths.items() if i in chosen}
+    return Compared(windows, named, cosines, {**relative, **absolute}, relative)
 
 
 def encoded(wanted: Sequence[Leaf], model: LibraryModel) -> dict[Leaf, Float32]:

@@ -13,24 +13,26 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vlar.index.manifest import Manifest
 from vlar.index.protocol import LibraryModel
+from vlar.index.rows import RowFilter
 from vlar.index.store import Store
 from vlar.query.again import SecondLooks, look_again_at_spans
 from vlar.query.boundary import refined
 from vlar.query.compare import Compared, compare, encoded
 from vlar.query.evaluate import WEAKEST, Evaluator, Spans
+from vlar.query.fold import Answer, fold
 from vlar.query.grammar import Like, leaves, show
 from vlar.query.grammar.tree import Leaf
 from vlar.query.merge import Match, merge, same_scale
 from vlar.query.plan import Plan
 from vlar.query.report import BEST_SHOWN, BestWindow, PhraseReport, QueryReport, Tell
 from vlar.query.rerank import SecondLook, reordered
-from vlar.query.where import path_matches, select
+from vlar.query.where import path_matches, row_filter
 from vlar.types import Float64, Hit, HitPart
 
 _LEAST = 1e-9  # what is worth less is no answer at all: outside of IN, or no such sequence
@@ -54,7 +56,7 @@ def compose(
     begin = time.process_time()
     queries = encoded(leaves(plan.tree), model)
     known = time.process_time()
-    compared = compare(store, manifest, model, queries, _videos(plan, store))
+    compared = compare(store, manifest, model, queries, _rows(plan, store))
     seen = time.process_time()
     evaluator = Evaluator(compared.windows, compared.relative, compared.matching)
     spans = evaluator.spans(plan.tree)
@@ -64,7 +66,7 @@ def compose(
     for place, look in looks.spans.items():
         weakest[place] = look.probability
     answers = _Answers(compared, evaluator, ranked, weakest, looks)
-    hits = _hits(plan, store, answers)
+    hits = _hits(plan, store, answers, manifest.dim)
     ended = time.process_time()
     cost = {"encode": known - begin, "compare": seen - known, "evaluate": ended - seen}
     if report is not None:
@@ -72,12 +74,12 @@ def compose(
     return hits
 
 
-def _videos(plan: Plan, store: Store) -> set[int] | None:
-    videos = select(store, plan.where)
+def _rows(plan: Plan, store: Store) -> RowFilter:
+    chosen = row_filter(store, plan.where)
     for pattern in plan.scopes:
-        meant = {i for i, path in store.paths().items() if path_matches(path, pattern)}
-        videos = meant if videos is None else videos & meant
-    return videos
+        meant = frozenset(i for i, path in store.paths().items() if path_matches(path, pattern))
+        chosen = replace(chosen, videos=meant if chosen.videos is None else chosen.videos & meant)
+    return chosen
 
 
 def _ranked(spans: Spans, compared: Compared) -> Spans:
@@ -150,6 +152,14 @@ class _Answers:
             leaf_text(leaf), float(start_s), float(end_s), look.probability, look.similarity
         )
 
+    def ends(self, span: Match) -> tuple[int, int]:
+        """Ids of its first and its last row."""
+        ids = self.compared.windows.ids
+        return (
+            int(ids[self.spans.first[span.row_id]]),
+            int(ids[self.spans.last[span.row_id]]),
+        )
+
     def _edge(self, span: Match, later: bool) -> Match:
         at = int((self.spans.last if later else self.spans.first)[span.row_id])
         return self._window(at, span.video_id, span.probability)
@@ -166,17 +176,19 @@ class _Answers:
         return Match(at, int(spans.video_ids[at]), start_s, end_s, value, value)
 
 
-def _hits(plan: Plan, store: Store, answers: _Answers) -> list[Hit]:
-    merged = merge(answers.rows(plan.min_probability), answers.neighbours, plan.k)
-    tags = store.tags([span.video_id for span in merged])
+def _hits(plan: Plan, store: Store, answers: _Answers, dim: int) -> list[Hit]:
+    folded = _distinct(plan, store, answers, dim)
+    tags = store.tags([answer.span.video_id for answer in folded])
+    paths = answers.compared.paths
     hits: list[Hit] = []
-    for place, span in enumerate(answers.refined(span) for span in merged):
+    for place, answer in enumerate(folded):
+        span = answers.refined(answer.span)
         parts = answers.parts(span)
         look = answers.looks.spans.get(span.row_id)
         hits.append(
             Hit(
                 rank=place + 1,
-                path=answers.compared.paths[span.video_id],
+                path=paths[span.video_id],
                 start_s=span.start_s,
                 end_s=span.end_s,
                 score=span.similarity if look is None else look.similarity,
@@ -184,9 +196,21 @@ def _hits(plan: Plan, store: Store, answers: _Answers) -> list[Hit]:
                 similarity=float(np.mean([part.similarity for part in parts])),
                 tags=tags.get(span.video_id, {}),
                 parts=parts,
+                also=tuple(paths[video_id] for video_id in answer.also),
             )
         )
     return hits
+
+
+def _distinct(plan: Plan, store: Store, answers: _Answers, dim: int) -> list[Answer]:
+    """The first ``plan.k`` answers, each with all its copies."""
+    wanted = plan.k + 1
+    while True:
+        merged = merge(answers.rows(plan.min_probability), answers.neighbours, wanted)
+        folded = fold(store, merged, dim, answers.ends)
+        if len(folded) > plan.k or len(merged) < wanted:
+            return folded[: plan.k]
+        wanted *= 2
 
 
 def leaf_text(leaf: Leaf) -> str:

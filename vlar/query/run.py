@@ -1,4 +1,4 @@
-"""Runs a plan over a library: filter, search, look again, merge, rank.
+"""Runs a plan over a library: filter, search, look again, merge, fold, rank.
 
 ``score`` is what ranks: the similarity (inner product) of a span's best window with the text. It
 is computed from the stored vectors in double precision, so it does not depend on the search cache.
@@ -8,19 +8,21 @@ Where text depends on the video it is the conditioned text (``vlar.query.rerank`
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vlar.index.ann import Cached
 from vlar.index.protocol import Matcher
 from vlar.index.store import RowBatch, Store
+from vlar.index.view import Chosen
+from vlar.query.fold import Answer, fold
 from vlar.query.merge import Match, merge, same_scale
 from vlar.query.plan import Plan
 from vlar.query.report import BEST_SHOWN, BestWindow, PhraseReport, QueryReport, Tell
 from vlar.query.rerank import SecondLook, head_rows, look_again, reordered, rescored
-from vlar.query.where import select
+from vlar.query.where import chosen_rows, select
 from vlar.types import Float32, Hit
 
 # Rows whose similarity lies this near to the last one fetched may have been missed: the search
@@ -38,11 +40,11 @@ class Search:
     matcher: Matcher
     query: Float32
 
-    def best(self, k: int, videos: set[int] | None) -> list[Match]:
-        """The best ``k`` rows (or all there are) among ``videos`` (None: any), best first."""
-        allowed = None if videos is None else self.store.row_ids(videos)
+    def best(self, k: int, allowed: Chosen | None) -> list[Match]:
+        """The best ``k`` rows (or all there are) among ``allowed`` (None: any), best first."""
         ids, _ = self.cached.index.search(self.query, k, allowed)
-        return self._matches(self.store.rows(ids.tolist(), self.cached.origin.dim))
+        rows = self._matches(self.store.rows(ids.tolist(), self.cached.origin.dim))
+        return sorted(rows, key=lambda row: -row.similarity)[:k]
 
     def neighbours(self, match: Match, later: bool) -> Iterator[Match]:
         """The rows of a match's video after or before it, nearest first, of its own length."""
@@ -73,34 +75,50 @@ def answer(plan: Plan, search: Search, report: Tell | None = None) -> list[Hit]:
     Raises:
         QueryError: the filter has an unknown key.
     """
-    videos = select(search.store, plan.where)
     begin = time.process_time()
-    if videos is not None and not videos:
+    allowed = chosen_rows(search.store, search.cached, plan.where)
+    if allowed is not None and not allowed.count:
         return []
-    paths = search.store.paths()
+    paths: dict[int, str] = {}
     head = head_rows(search.matcher, plan.k)
     fetch = max(4 * plan.k, 2 * head, _FEWEST_ROWS)
     looks: dict[int, SecondLook] | None = None
-    spans: list[Match] = []
+    answers: list[Answer] = []
     while True:
-        rows = search.best(fetch, videos)
+        rows = search.best(fetch, allowed)
         whole = len(rows) < fetch
         settled = rows if whole else _settled(rows)
+        paths |= search.store.paths(sorted({row.video_id for row in settled} - paths.keys()))
         # Rounded for the order only: equal rows of two files stand by path in every run.
         settled.sort(key=lambda m: (-round(m.similarity, 9), paths[m.video_id], m.start_s))
         if looks is None and (whole or len(settled) >= head):
             looks = look_again(search.store, search.matcher, plan.phrase, settled[:head])
         if looks is not None:
-            spans = merge(reordered(settled, looks), search.neighbours, plan.k)
-            if whole or len(spans) == plan.k:
+            answers = _distinct(reordered(settled, looks), search, plan.k)
+            if whole or len(answers) > plan.k:
                 break
         fetch *= 4
-    spans = [rescored(span, looks) for span in spans]
+    answers = [replace(answer, span=rescored(answer.span, looks)) for answer in answers[: plan.k]]
     if report is not None:
-        report(_report(plan, search, videos, spans, len(looks), time.process_time() - begin))
-    spans = [span for span in spans if span.probability >= plan.min_probability]
-    tags = search.store.tags([span.video_id for span in spans])
-    return [_hit(place + 1, span, paths, tags) for place, span in enumerate(spans)]
+        spans = [answer.span for answer in answers]
+        report(_report(plan, search, allowed, spans, len(looks), time.process_time() - begin))
+    answers = [row for row in answers if row.span.probability >= plan.min_probability]
+    tags = search.store.tags([answer.span.video_id for answer in answers])
+    return [
+        _hit(place + 1, answer.span, answer.also, paths, tags)
+        for place, answer in enumerate(answers)
+    ]
+
+
+def _distinct(rows: list[Match], search: Search, k: int) -> list[Answer]:
+    """More than ``k`` answers (or all): then those before the last hold every equal copy."""
+    wanted = k + 1
+    while True:
+        spans = merge(rows, search.neighbours, wanted)
+        answers = fold(search.store, spans, search.cached.origin.dim)
+        if len(answers) > k or len(spans) < wanted:
+            return answers
+        wanted *= 2
 
 
 def _settled(rows: list[Match]) -> list[Match]:
@@ -111,12 +129,13 @@ def _settled(rows: list[Match]) -> list[Match]:
 def _report(
     plan: Plan,
     search: Search,
-    videos: set[int] | None,
+    allowed: Chosen | None,
     spans: list[Match],
     looked_again: int,
     cpu_s: float,
 ) -> QueryReport:
     paths = search.store.paths()
+    videos = select(search.store, plan.where)
     best = tuple(
         BestWindow(paths[span.video_id], span.start_s, span.end_s, span.probability)
         for span in spans[:BEST_SHOWN]
@@ -128,7 +147,7 @@ def _report(
         where=plan.where,
         min_probability=plan.min_probability,
         videos=len(paths) if videos is None else len(videos),
-        windows=search.store.row_count(),
+        windows=search.store.row_count() if allowed is None else allowed.count,
         phrases=(PhraseReport(plan.phrase, best, sure),),
         looked_again=looked_again,
         best_probability=max((span.probability for span in spans), default=None),
@@ -137,7 +156,11 @@ def _report(
 
 
 def _hit(
-    rank: int, span: Match, paths: Mapping[int, str], tags: Mapping[int, Mapping[str, str]]
+    rank: int,
+    span: Match,
+    also: Sequence[int],
+    paths: Mapping[int, str],
+    tags: Mapping[int, Mapping[str, str]],
 ) -> Hit:
     return Hit(
         rank=rank,
@@ -148,4 +171,5 @@ def _hit(
         probability=span.probability,
         similarity=span.similarity,
         tags=tags.get(span.video_id, {}),
+        also=tuple(paths[video_id] for video_id in also),
     )

@@ -1,32 +1,138 @@
-"""Filters on videos: ``key=value`` on their tags, and ``path=GLOB``; several must all hold."""
+"""Filters: ``KEY OP VALUE`` on tags, paths, times and dates; several must all hold.
+
+=============================  ===================================================================
+``place=gym`` ``place!=gym``   the tag has (has not) this value; a video without the tag has not
+``year>=2020`` ``take<b``      also ``> <= <``: as numbers where the value is one, else as text
+``path=cooking/*``             a file, a folder or a glob (``path_matches``); also ``!=``
+``start_s>=10`` ``end_s<=60``  where in its video a window begins and ends, in seconds
+``duration_s<600``             length of the video in seconds
+``added>=2024-05-01``          when the video was indexed (UTC); a date, or ``2024-05-01T12:30``
+``modified<2024-05-01``        the time of the file, likewise
+=============================  ===================================================================
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
 
 from vlar.errors import QueryError
+from vlar.index.ann import Cached
+from vlar.index.paths import FILTER_KEYS
+from vlar.index.rows import ANY_TIME, RowFilter
 from vlar.index.store import Store
+from vlar.index.view import Chosen
 
+Where: TypeAlias = Mapping[str, object] | Sequence[str]
 PATH_KEY = "path"
+_FORM = re.compile(r"\s*([^<>=!]+?)\s*(>=|<=|!=|=|<|>)\s*(.*?)\s*", re.DOTALL)
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_OF_VIDEO = {"duration_s": "duration_s", "added": "added_at_s", "modified": "mtime_ns / 1e9"}
+_OF_ROW = ("start_s", "end_s")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One filter."""
+
+    key: str
+    compare: str
+    value: str
+
+
+def pairs(where: Where | None) -> dict[str, str]:
+    """Filters in one form, a key with its comparison: ``{"start_s>=": "10", "place": "gym"}``.
+
+    >>> pairs(["start_s >= 10", "place=gym"]) == pairs({"start_s>=": 10, "place": "gym"})
+    True
+
+    Raises:
+        QueryError: a text is no filter.
+    """
+    if not where:
+        return {}
+    if isinstance(where, Mapping):
+        return {str(key): str(value) for key, value in where.items()}
+    found: dict[str, str] = {}
+    for text in where:
+        form = _FORM.fullmatch(text)
+        if form is None:
+            raise QueryError(
+                f"filter {text!r} is not KEY=VALUE; write for example place=gym, 'start_s>=10' or "
+                "path='cooking/*'"
+            )
+        key, compare, value = form.groups()
+        found[key if compare == "=" else key + compare] = value
+    return found
+
+
+def conditions(where: Mapping[str, str]) -> list[Condition]:
+    """The filters of ``pairs``."""
+    found: list[Condition] = []
+    for key, value in where.items():
+        form = _FORM.fullmatch(f"{key}=" if key[-1:] not in "<>=" else key)
+        if form is None:
+            raise QueryError(f"filter key {key!r} cannot be; write for example place or start_s>=")
+        found.append(Condition(form[1], form[2], value))
+    return found
 
 
 def select(store: Store, where: Mapping[str, str]) -> set[int] | None:
-    """Ids of the videos that meet all conditions; None where there is no condition.
+    """Ids of the videos that meet all conditions on videos; None where there is none.
 
     Raises:
-        QueryError: a key is neither ``path`` nor a tag of any video.
+        QueryError: a key is neither built in nor a tag of any video, or a value cannot be.
     """
     check_keys(where, store.tag_keys())
     chosen: set[int] | None = None
-    for key, value in where.items():
-        if key == PATH_KEY:
-            found = {i for i, path in store.paths().items() if path_matches(path, value)}
-        else:
-            found = store.tagged(key, value)
+    for condition in conditions(where):
+        if condition.key in _OF_ROW:
+            continue
+        found = _videos(store, condition)
         chosen = found if chosen is None else chosen & found
     return chosen
+
+
+def row_filter(store: Store, where: Mapping[str, str]) -> RowFilter:
+    """The rows that meet all conditions.
+
+    Raises:
+        QueryError: as ``select``.
+    """
+    videos = select(store, where)
+    ranges = dict.fromkeys(_OF_ROW, ANY_TIME)
+    for condition in conditions(where):
+        if condition.key in _OF_ROW:
+            low, high = ranges[condition.key]
+            least, most = _range(condition)
+            ranges[condition.key] = (max(low, least), min(high, most))
+    return RowFilter(None if videos is None else frozenset(videos), *ranges.values())
+
+
+def chosen_rows(store: Store, cached: Cached, where: Mapping[str, str]) -> Chosen | None:
+    """The rows a search may answer with; None is any. The same filter again costs nothing.
+
+    Raises:
+        QueryError: as ``select``.
+    """
+    if not where:
+        return None
+    key = (store.data_version(), tuple(where.items()))
+    return cached.index.kept(key, lambda: row_filter(store, where))
 
 
 def check_keys(where: Mapping[str, str], tag_keys: Iterable[str]) -> None:
@@ -35,12 +141,93 @@ def check_keys(where: Mapping[str, str], tag_keys: Iterable[str]) -> None:
     Raises:
         QueryError: it names the known keys and the nearest one.
     """
-    known = [PATH_KEY, *sorted(tag_keys)]
-    for key in where:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
+    known = [*FILTER_KEYS, *sorted(set(tag_keys) - set(FILTER_KEYS))]
+    for condition in conditions(where):
+        if condition.key not in known:
+            near = difflib.get_close_matches(condition.key, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise QueryError(f"no video has a tag {key!r}{hint} Known keys: {', '.join(known)}.")
+            raise QueryError(
+                f"no video has a tag {condition.key!r}{hint} Known keys: {', '.join(known)}."
+            )
+        if condition.key == PATH_KEY and condition.compare not in ("=", "!="):
+            raise QueryError(
+                f"path{condition.compare}{condition.value} cannot be compared; write path=GLOB"
+            )
+
+
+def _videos(store: Store, condition: Condition) -> set[int]:
+    key, compare, value = condition.key, condition.compare, condition.value
+    if key == PATH_KEY:
+        wanted = compare == "="
+        return {i for i, path in store.paths().items() if path_matches(path, value) == wanted}
+    if key in _OF_VIDEO:
+        low, high = _range(condition) if key == "duration_s" else _span(condition)
+        where = f"{_OF_VIDEO[key]} BETWEEN ? AND ?"
+        if compare == "!=":
+            where = f"NOT {where}"
+        return {i for (i,) in store.fetch(f"SELECT id FROM videos WHERE {where}", (low, high))}
+    if compare == "=":
+        return store.tagged(key, value)
+    test = _tag_test(compare, value)
+    held = store.fetch("SELECT video_id, value FROM tags WHERE key = ?", (key,))
+    found = {video_id for video_id, has in held if test(has)}
+    if compare == "!=":
+        found |= set(store.paths()) - {video_id for video_id, _ in held}
+    return found
+
+
+def _tag_test(compare: str, value: str) -> Callable[[str], bool]:
+    of, number = _COMPARE[compare], _number(value)
+    if number is None or compare == "!=":
+        return lambda has: of(has, value)
+    return lambda has: (held := _number(has)) is not None and of(held, number)
+
+
+def _range(condition: Condition) -> tuple[float, float]:
+    """Least and most, both included, of a comparison with seconds."""
+    key, compare, value = condition.key, condition.compare, condition.value
+    seconds = _number(value.removesuffix("s"))
+    if seconds is None:
+        raise QueryError(f"{key}{compare}{value}: {value!r} is no number of seconds")
+    if compare == "!=" and key in _OF_ROW:
+        raise QueryError(f"{key}!={value} is not offered; use <, <=, =, >= or >")
+    return {
+        ">=": (seconds, math.inf),
+        ">": (math.nextafter(seconds, math.inf), math.inf),
+        "<=": (-math.inf, seconds),
+        "<": (-math.inf, math.nextafter(seconds, -math.inf)),
+    }.get(compare, (seconds, seconds))
+
+
+def _span(condition: Condition) -> tuple[float, float]:
+    """Least and most, both included, in seconds since 1970, of a comparison with a date."""
+    key, compare, value = condition.key, condition.compare, condition.value
+    try:
+        begin = datetime.fromisoformat(value)
+    except ValueError:
+        raise QueryError(
+            f"{key}{compare}{value}: {value!r} is no date; write for example {key}>=2024-05-31 or "
+            f"{key}>=2024-05-31T18:00"
+        ) from None
+    if begin.tzinfo is None:
+        begin = begin.replace(tzinfo=timezone.utc)
+    length = timedelta(days=1) if len(value) == len("2024-05-31") else timedelta(seconds=1)
+    first, after = begin.timestamp(), (begin + length).timestamp()
+    last = math.nextafter(after, -math.inf)
+    return {
+        ">=": (first, math.inf),
+        ">": (after, math.inf),
+        "<=": (-math.inf, last),
+        "<": (-math.inf, math.nextafter(first, -math.inf)),
+    }.get(compare, (first, last))
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def path_matches(path: str, pattern: str) -> bool:

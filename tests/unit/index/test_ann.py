@@ -14,6 +14,7 @@ from vlar import registry
 from vlar.index import ann
 from vlar.index.flat import FlatIndex
 from vlar.index.library import Library
+from vlar.index.rows import Selection
 from vlar.types import Hit
 
 
@@ -120,7 +121,7 @@ def test_an_old_index_is_updated_without_reading_what_it_has(
     with Library(folder, model) as library:
         library.remove(clips[1])
         library.add(tiny_video(clips[0].with_name("new.mp4"), 31))
-        monkeypatch.setattr(ann, "_built", lambda *_: pytest.fail("built from nothing"))
+        monkeypatch.setattr(ann, "rebuild", lambda *_: pytest.fail("built from nothing"))
         hits = library.query("a cat", 100)
     assert len({hit.path for hit in hits}) == 5
 
@@ -136,25 +137,11 @@ def test_flat_is_exact_under_any_filter(
         monkeypatch.setitem(sys.modules, "faiss", None)
     draw = np.random.default_rng(3)
     vectors = draw.normal(size=(3000, 32)).astype(np.float32)
-    ids = np.sort(draw.choice(10_000, 3000, replace=False)).astype(np.int64)
-    allowed = ids[draw.random(3000) < share]
-    index = FlatIndex.build(ids, vectors)
+    allowed = Selection(draw.random(3000) < share)
+    index = FlatIndex.of(vectors)
     query = draw.normal(size=32).astype(np.float32)
     found, scores = index.search(query, 20, allowed)
-    places = np.flatnonzero(np.isin(ids, allowed))
-    expected = ids[places[np.argsort(-(vectors[places] @ query))[:20]]]
+    places = allowed.places
+    expected = places[np.argsort(-(vectors[places] @ query))[:20]]
     assert found.tolist() == expected.tolist()
     assert np.all(np.diff(scores) <= 0)
-
-
-def test_flat_updated_equals_built():
-    draw = np.random.default_rng(4)
-    vectors = draw.normal(size=(60, 8)).astype(np.float32)
-    ids = np.arange(1, 61, dtype=np.int64)
-    dead = np.array([1, 7, 50], np.int64)
-    old = FlatIndex.build(ids[:50], vectors[:50]).updated(dead, ids[50:], vectors[50:])
-    alive = ~np.isin(ids, dead)
-    new = FlatIndex.build(ids[alive], vectors[alive])
-    assert (
-        old.search(vectors[3], 99, None)[0].tolist() == new.search(vectors[3], 99, None)[0].tolist()
-    )

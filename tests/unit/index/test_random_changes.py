@@ -135,7 +135,8 @@ class LibraryMachine(RuleBasedStateMachine):
             by_id = {match.row_id: match.similarity for match in found}
             assert [by_id[i] for i in ids.tolist()] == pytest.approx(exact.tolist(), abs=1e-12)
             assert hits[0].similarity == pytest.approx(exact.max(), abs=1e-12)
-            assert {hit.path for hit in hits} == {str(self.file(n)) for n in self.rows}
+            shown = {path for hit in hits for path in (hit.path, *hit.also)}
+            assert shown == {str(self.file(n)) for n in self.rows}
 
     def teardown(self) -> None:
         self.library.close()

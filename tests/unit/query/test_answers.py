@@ -117,6 +117,8 @@ def test_many_equal_rows_stand_by_path(tmp_path: Path):
     with Library(tmp_path / "l.vlar", FakeModel()) as opened:
         report = opened.add(first.parent)
         assert (report.added, report.moved) == (1, 79)
-        hits = opened.query("a cat", 3)
-        assert [Path(hit.path).name for hit in hits] == ["00.mp4", "01.mp4", "02.mp4"]
-        assert len(opened.query("a cat", 500)) == 80
+        (hit,) = opened.query("a cat", 3)
+        assert Path(hit.path).name == "00.mp4"
+        assert [Path(path).name for path in hit.also] == [f"{n:02}.mp4" for n in range(1, 80)]
+        assert hit.to_dict()["also"] == list(hit.also)
+        assert opened.query("a cat", 500) == [hit]

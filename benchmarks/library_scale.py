@@ -1,0 +1,326 @@
+"""A library of many rows: recall, latency, filters, changes, opening, bytes; ratios of one run.
+
+Rows are made to lie as those of a video encoder do: all in one cone, topics of very different
+size, videos inside topics, windows inside videos (ten each). Queries are of two kinds: windows
+that the library does not hold, and texts, which lie apart from all rows (a modality gap) and may
+speak of two topics. Exact answers come from a comparison with every row.
+
+    python benchmarks/library_scale.py --rows 1000000 --place DISK   # keeps DISK/1000000.vlar
+    python benchmarks/library_scale.py --rows 20000 --type ivf       # a type out of its range
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DIM, TOPICS, WINDOWS = 512, 3000, 10
+QUERIES, TIMED, K = 500, 200, 10
+CHANGED = 10_000
+SHARES = {"half": 2, "percent": 100, "rare": 10_000}  # one video of so many has the tag
+
+
+class Texts:
+    """A stand-in for a model: it only has texts, as vectors."""
+
+    name, fingerprint, dim, n_frames, shorter_side = "made", "made-1", DIM, 8, 224
+
+    def encode_queries(self, texts: Any) -> Any:
+        return World(0).texts(len(texts), seed=11)
+
+    def match_probability(self, vectors: Any, query: Any) -> Any:
+        return 1 / (1 + np.exp(-20 * (vectors @ query)))
+
+
+class World:
+    """Where the made vectors come from."""
+
+    def __init__(self, seed: int) -> None:
+        draw = np.random.default_rng(seed)
+        self.spectrum = np.arange(1, DIM + 1) ** -0.35
+        self.cone, self.gap = (unit(draw.normal(size=DIM)) for _ in range(2))
+        self.topics = unit(draw.normal(size=(TOPICS, DIM)) * self.spectrum)
+        self.sizes = 1 / np.arange(5, TOPICS + 5)
+        self.sizes /= self.sizes.sum()
+
+    def noise(self, draw: Any, count: int) -> Any:
+        return unit(draw.normal(size=(count, DIM)) * self.spectrum)
+
+    def rows(self, count: int, seed: int) -> Any:
+        draw = np.random.default_rng(seed)
+        videos = -(-count // WINDOWS)
+        topics = self.topics[draw.choice(TOPICS, videos, p=self.sizes)]
+        centres = 0.8 * self.cone + topics + 0.7 * self.noise(draw, videos)
+        rows = np.repeat(centres, WINDOWS, 0)[:count] + 0.35 * self.noise(draw, count)
+        return unit(rows).astype(np.float16).astype(np.float32)
+
+    def texts(self, count: int, seed: int) -> Any:
+        draw = np.random.default_rng(seed)
+        first, second = (self.topics[draw.integers(0, TOPICS, count)] for _ in range(2))
+        mixed = first + draw.choice([0, 0.6], (count, 1)) * second
+        return unit(
+            0.5 * self.cone + 0.9 * self.gap + mixed + 0.5 * self.noise(draw, count)
+        ).astype(np.float32)
+
+
+def unit(vectors: Any) -> Any:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def videos(matrix: Any, first: int = 0) -> Iterator[Any]:
+    from vlar.index.bulk import VectorVideo
+    from vlar.types import Window
+
+    for number in range(first, first + len(matrix) // WINDOWS):
+        rows = matrix[(number - first) * WINDOWS :][:WINDOWS]
+        tags = {name: "yes" for name, every in SHARES.items() if number % every == 0}
+        windows = [Window(2.0 * place, 2.0 * place + 4) for place in range(WINDOWS)]
+        yield VectorVideo(f"/made/{number % 97}/{number}.mp4", windows, rows, tags=tags)
+
+
+def key(hit: Any) -> int:
+    """The row of a hit in the matrix."""
+    return int(Path(hit.path).stem) * WINDOWS + round(hit.start_s / 2)
+
+
+def exact(matrix: Any, queries: Any, alive: Any = None) -> Any:
+    """Similarity of the tenth best row of each query, less half a float16 step."""
+    best = np.full((len(queries), K), -np.inf, np.float32)
+    for start in range(0, len(matrix), 50_000):
+        scores = queries @ matrix[start : start + 50_000].T
+        if alive is not None:
+            scores[:, ~alive[start : start + 50_000]] = -np.inf
+        both = np.concatenate([best, scores], axis=1)
+        best = -np.partition(-both, K - 1, axis=1)[:, :K]
+    return best.min(axis=1) - 1e-6
+
+
+def recall(answers: list[Any], least: Any, wanted: int = K) -> float:
+    """Share of answers as good as the exact tenth best; ties count."""
+    found = [
+        sum(hit.similarity >= low for hit in hits) / wanted
+        for hits, low in zip(answers, least, strict=True)
+    ]
+    return float(np.mean(found))
+
+
+def p50_ms(*calls: Callable[[Any], Any], queries: Any) -> list[float]:
+    """Median process time of each call, in interleaved rounds."""
+    times: list[list[float]] = [[] for _ in calls]
+    for query in queries:
+        for taken, call in zip(times, calls, strict=True):
+            begin = time.process_time()
+            call(query)
+            taken.append(time.process_time() - begin)
+    return [1e3 * statistics.median(taken) for taken in times]
+
+
+def line(name: str, *values: Any) -> None:
+    print(f"  {name:44}", *values, flush=True)
+
+
+def first_answer(folder: Path) -> float:
+    """Wall seconds of a fresh process, from its start to its first answer."""
+    begin = time.monotonic()
+    subprocess.run([sys.executable, __file__, "--child", str(folder)], check=True)
+    return time.monotonic() - begin
+
+
+def child(folder: str) -> None:
+    from vlar.index.library import Library
+
+    query = np.full(DIM, DIM**-0.5, np.float32)
+    with Library(folder, create=False) as library:
+        assert len(library.nearest(query, K)) == K
+
+
+def made(folder: Path, matrix: Any) -> None:
+    from vlar.index.library import Library
+
+    begin, cpu = time.monotonic(), time.process_time()
+    with Library(folder, Texts()) as library:
+        report = library.add_vectors(videos(matrix))
+    line(
+        "rows written, index built",
+        f"{report.rows:,}",
+        f"{time.monotonic() - begin:.0f} s,",
+        f"CPU {time.process_time() - cpu:.0f} s",
+    )
+
+
+def still(library: Any, matrix: Any, world: World) -> None:
+    """Recall and latency at rest, against every row and against the bare index."""
+    import faiss
+
+    facts = library.info()
+    line("index", facts.ann, dict(facts.ann_facts), facts.ann_state)
+    near = unit(
+        matrix[:: max(len(matrix) // QUERIES, 1)][:QUERIES]
+        + 0.3 * world.noise(np.random.default_rng(8), QUERIES)
+    ).astype(np.float32)
+    far = world.texts(QUERIES, seed=9)
+    for name, queries in (("near windows", near), ("texts", far)):
+        answers = [library.nearest(query, K) for query in queries]
+        line(f"recall@10, {name}", f"{recall(answers, exact(matrix, queries)):.4f}")
+    bare: Any = faiss.read_index(str(library.path / "ann.faiss"))
+    parameters = None
+    if facts.ann != "flat":
+        parameters = faiss.SearchParametersIVF(nprobe=facts.ann_facts["nprobe"])
+    ours, index, theirs = p50_ms(
+        lambda q: library.nearest(q, K),
+        lambda q: library._cached.index.search(q, K),
+        lambda q: bare.search(q[None], K, params=parameters),
+        queries=far[:TIMED],
+    )
+    line(
+        "p50 nearest() / its search / bare FAISS, ms",
+        f"{ours:.3f} {index:.3f} {theirs:.3f}",
+        f"ratio {ours / theirs:.2f} ({index / theirs:.2f} of the search)",
+    )
+
+
+def filters(library: Any, matrix: Any, world: World) -> None:
+    queries = world.texts(60, seed=12)
+    numbers = np.arange(len(matrix)) // WINDOWS
+    for name, every in SHARES.items():
+        meant = numbers % every == 0
+        places = np.flatnonzero(meant)
+        if not len(places):
+            continue
+        wanted = min(K, len(places))
+        begin = time.process_time()
+        library.nearest(queries[0], K, where=[f"{name}=yes"])
+        first = 1e3 * (time.process_time() - begin)
+        answers = [library.nearest(query, K, where=[f"{name}=yes"]) for query in queries]
+        assert all(len(hits) == wanted for hits in answers)
+        assert all(meant[key(hit)] for hits in answers for hit in hits)
+        least = exact(matrix, queries, meant)
+        ours, gather, scan, truth = p50_ms(
+            lambda q, name=name: library.nearest(q, K, where=[f"{name}=yes"]),
+            lambda q, places=places: top(matrix[places] @ q),
+            lambda q, meant=meant: top(np.where(meant, matrix @ q, -2)),
+            lambda q, name=name: subset_of_the_truth(library, name, q),
+            queries=queries[: 3 if len(places) > 100_000 else 15],
+        )
+        memory = min(gather, scan)
+        line(
+            f"filter {100 / every:g} % ({len(places):,} rows): recall@10",
+            f"{recall(answers, least, wanted):.4f}, p50 {ours:.2f} ms;",
+            f"exact on the subset, read from the truth {truth:.2f} ms: ratio {ours / truth:.2f};",
+            f"from a float32 matrix in memory {memory:.2f} ms: ratio {ours / memory:.2f};",
+            f"first time {first:.1f} ms",
+        )
+
+
+def subset_of_the_truth(library: Any, tag: str, query: Any) -> Any:
+    """What a search without an index does: the rows of the filter are read and compared."""
+    store = library._reader()
+    ids = store.row_ids(store.tagged(tag, "yes"))
+    return top(store.rows(ids.tolist(), DIM).vectors @ query)
+
+
+def top(scores: Any) -> Any:
+    best = np.argpartition(-scores, min(K, len(scores)) - 1)[:K]
+    return best[np.argsort(-scores[best])]
+
+
+def changes(library: Any, matrix: Any, world: World) -> None:
+    """Add and delete rows; the answers are right at once, without a new index."""
+    count = min(CHANGED, len(matrix) // 4) // WINDOWS * WINDOWS
+    new = world.rows(count, seed=77)
+    before = (library.path / "ann.faiss").stat().st_mtime_ns
+    begin = time.process_time()
+    library.add_vectors(videos(new, len(matrix) // WINDOWS))
+    added = time.process_time() - begin
+    gone = np.random.default_rng(3).choice(len(matrix) // WINDOWS, count // WINDOWS, replace=False)
+    begin = time.process_time()
+    library.remove([f"/made/{number % 97}/{number}.mp4" for number in gone])
+    removed = time.process_time() - begin
+    begin = time.process_time()
+    library.nearest(new[0], K)
+    answered = time.process_time() - begin
+    same = (library.path / "ann.faiss").stat().st_mtime_ns == before
+    line(
+        f"{count:,} rows added / deleted / first answer, CPU s",
+        f"{added:.2f} {removed:.2f} {answered:.2f};",
+        f"index file untouched: {same}",
+    )
+    both = np.concatenate([matrix, new])
+    alive = np.ones(len(both), np.bool_)
+    alive[(gone[:, None] * WINDOWS + np.arange(WINDOWS)).ravel()] = False
+    queries = np.concatenate(
+        [world.texts(200, seed=21), new[:: count // 100][:100], matrix[gone[:100] * WINDOWS]]
+    )
+    answers = [library.nearest(query, K) for query in queries]
+    assert all(alive[key(hit)] for hits in answers for hit in hits), "a deleted row was found"
+    itself = np.mean([hits[0].similarity > 0.999 for hits in answers[200:300]])
+    line(
+        "recall@10 on the live rows; new rows find themselves",
+        f"{recall(answers, exact(both, queries, alive)):.4f} {itself:.3f}",
+    )
+    (beside,) = p50_ms(lambda q: library.nearest(q, K), queries=queries[:TIMED])
+    line("p50 with the changes beside the index, ms", f"{beside:.3f}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000])
+    parser.add_argument("--type", help="another type of index than the size asks for")
+    parser.add_argument("--place", help="keep the libraries in this folder, and use what is there")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(options.child)
+        return 0
+    with tempfile.TemporaryDirectory() as temporary:
+        for rows in options.rows:
+            measure(Path(options.place or temporary) / f"{rows}.vlar", rows, options.type)
+    return 0
+
+
+def measure(folder: Path, rows: int, kind: str | None) -> None:
+    from vlar.index.library import Library
+
+    world = World(0)
+    matrix = np.concatenate(
+        [world.rows(min(100_000, rows - at), seed=100 + at) for at in range(0, rows, 100_000)]
+    )
+    print(f"{rows:,} rows x {DIM}")
+    if not folder.exists():
+        made(folder, matrix)
+    with Library(folder, Texts()) as library:
+        if kind is not None:
+            begin = time.process_time()
+            library.compact(kind=kind, retrain=True)
+            line("compact --retrain --type", kind, f"CPU {time.process_time() - begin:.0f} s")
+        library.nearest(matrix[0], K)
+        size = library.info().bytes_on_disk
+        line("bytes a row on disk, truth and cache", f"{size / rows:.0f}")
+        line(
+            "open to first answer, fresh process, wall s",
+            f"{min(first_answer(folder) for _ in range(3)):.2f}",
+        )
+        still(library, matrix, world)
+        filters(library, matrix, world)
+        kept = folder.with_suffix(".kept")
+        shutil.copytree(folder, kept)
+        try:
+            changes(library, matrix, world)
+        finally:
+            library.close()
+            shutil.rmtree(folder)
+            kept.rename(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""What a caller may ask of a library: spans of time, tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vlar.errors import UsageError
+from vlar.index.manifest import DEFAULT_STRIDE_S, DEFAULT_WINDOW_S
+from vlar.index.paths import FILTER_KEYS
+
+
+def check_span(window_s: float | None, stride_s: float | None, long_times: float | None) -> None:
+    """Refuse windows that cannot be.
+
+    Raises:
+        UsageError: a span is not a number above 0, or ``long_times`` not one from 1 to 100.
+    """
+    from vlar.video import windows
+
+    # The rule of what is a usable span is the sampler's; it raises UsageError.
+    windows(
+        1.0,
+        DEFAULT_WINDOW_S if window_s is None else window_s,
+        DEFAULT_STRIDE_S if stride_s is None else stride_s,
+    )
+    if long_times is not None and not 1.0 <= long_times <= 100.0:
+        raise UsageError(f"long_times is {long_times}; give a number from 1 to 100")
+
+
+def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as text.
+
+    Raises:
+        UsageError: a key that is empty, or that ``--where`` could not name.
+    """
+    for key in tags:
+        if not key.strip():
+            raise UsageError("a tag has an empty key; write for example place=gym")
+        if key in FILTER_KEYS:
+            raise UsageError(
+                f"the tag key {key!r} is taken: --where knows it of every video; choose another"
+            )
+        if set(key) & set("<>!="):
+            raise UsageError(f"the tag key {key!r} holds one of < > ! =; choose another")
+    return {key: str(value) for key, value in tags.items()}
