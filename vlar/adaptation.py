@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vlar import registry
 from vlar.encoders.base import Encoder
 from vlar.errors import ModelError, SupportError
 from vlar.fewshot import (
-    Choice,
     FewShotHead,
     Novelty,
     Support,
@@ -24,6 +24,9 @@ from vlar.fewshot import (
     read_support,
     signature,
 )
+from vlar.fewshot.joint import Joint
+from vlar.fewshot.report import AdaptReport
+from vlar.fewshot.select import AUTO
 from vlar.text.labels import clean_label
 from vlar.types import Clip, Failure, Float32, Float64, JsonDict
 from vlar.video import ClipRequest, read_clips
@@ -38,38 +41,6 @@ class Advance(Protocol):
     """Moves a progress bar on by ``count``; ``total`` sets its end."""
 
     def __call__(self, count: int = 0, total: int | None = None) -> None: ...
-
-
-@dataclass(frozen=True)
-class AdaptReport:
-    """What was learned from.
-
-    Attributes:
-        examples: Examples used, by label.
-        failed: Examples that could not be read.
-        choice: The candidates, the one taken, and why.
-    """
-
-    examples: Mapping[str, int]
-    failed: tuple[Failure, ...]
-    choice: Choice
-
-    def to_dict(self) -> JsonDict:
-        """The JSON object of the command line."""
-        return {
-            "examples": dict(self.examples),
-            "failed": [row.to_dict() for row in self.failed],
-            **self.choice.to_dict(),
-        }
-
-    def summary(self) -> str:
-        """A few lines for a person."""
-        counts = ", ".join(f"{label} {count}" for label, count in self.examples.items())
-        total = sum(self.examples.values())
-        return (
-            f"learned {len(self.examples)} labels from {total} examples ({counts})\n"
-            f"{self.choice.table()}\n* taken: {self.choice.why}"
-        )
 
 
 @dataclass(frozen=True)
@@ -98,12 +69,21 @@ class Adaptation:
         return self.head.labels
 
     @property
+    def trained_alone(self) -> bool:
+        """Whether the trained similarity alone answers, without a closed form beside it."""
+        return isinstance(self.head, Joint) and self.head.closed is None
+
+    @property
     def labels_sha256(self) -> str:
         """Hash of the labels in order."""
         return hashlib.sha256(json.dumps(self.labels).encode()).hexdigest()
 
     def score(
-        self, features: Float32, vector: Float32, columns: Sequence[int]
+        self,
+        features: Float32,
+        vector: Float32,
+        columns: Sequence[int],
+        concepts: Float32 | None = None,
     ) -> tuple[Float32, Float64, float]:
         """Score one clip against some of the labels.
 
@@ -111,6 +91,7 @@ class Adaptation:
             features: (T, F) frame features.
             vector: (1, D) unit vector of the same clip.
             columns: The k labels asked for.
+            concepts: (C, D) of all labels as this clip sees them; None where no clip changes them.
 
         Returns:
             Similarity (k,), the cosine to the nearest example of each label; probability (k,);
@@ -121,7 +102,8 @@ class Adaptation:
         cosine = row[0] @ self.novelty.examples.T
         nearest = np.full(len(self.labels), -1.0, np.float32)
         np.maximum.at(nearest, self.owners, cosine)
-        probability = self.head.probabilities(row, vector @ self.concepts.T)[0][asked]
+        zero_shot = vector @ (self.concepts if concepts is None else concepts).T
+        probability = self.head.probabilities(row, zero_shot)[0][asked]
         unknown = float(self.novelty.probability(row)[0])
         known = probability / max(float(probability.sum()), 1e-12) * (1.0 - unknown)
         return nearest[asked], known, unknown
@@ -177,10 +159,58 @@ def adapt(
     shots: int | None,
     seed: int,
     progress: Advance | None,
-) -> Adaptation:
+) -> Model:
     """Learn from a support set; see ``Model.adapt``."""
+    from vlar.model import Model
+
+    trained = _trained_method(method)
     support = source if isinstance(source, Support) else read_support(source)
     items = list(support.items) if shots is None else _draw(support, shots, seed)
+    if trained:
+        learn = registry.get("learner", "trained")
+        return learn(model, support, items, method, seed, progress)
+    found = see_examples(model, support, items, progress)
+    adaptation = _fit(model, support.labels, found.items, found.features, method, found.failed)
+    return Model(model.encoder, adaptation=adaptation, templates=model.template_set)
+
+
+def _trained_method(method: str) -> bool:
+    """Whether a method is trained rather than a closed form.
+
+    Raises:
+        UnknownNameError: it is neither.
+    """
+    closed, trained = registry.names("fewshot"), registry.names("adapter")
+    if method in (AUTO, *closed):
+        return False
+    if method not in trained:
+        raise registry.unknown_name("method", method, (AUTO, *closed, *trained))
+    return True
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of a support set that could be read.
+
+    Attributes:
+        items: Those.
+        features: (n, T, F) their frame features.
+        failed: The others.
+    """
+
+    items: Sequence[SupportItem]
+    features: Float32
+    failed: tuple[Failure, ...]
+
+
+def see_examples(
+    model: Model, support: Support, items: Sequence[SupportItem], progress: Advance | None
+) -> Examples:
+    """Read and encode examples.
+
+    Raises:
+        SupportError: a label is left without any.
+    """
     if progress is not None:
         progress(0, total=len(items))
     used: list[SupportItem] = []
@@ -195,7 +225,7 @@ def adapt(
         if progress is not None:
             progress(1)
     _check_rest(support, used, failed)
-    return _fit(model, support.labels, used, np.stack(features), method, tuple(failed))
+    return Examples(used, np.stack(features), tuple(failed))
 
 
 def _fit(

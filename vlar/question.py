@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vlar.errors import UsageError
 from vlar.scoring import ContentFree, Scorer, Scores
 from vlar.text.bank import load_bank
-from vlar.text.labels import LabelList, parse_labels
+from vlar.text.labels import LabelList, clean_label, parse_labels
 from vlar.types import Float32, Float64
 
 if TYPE_CHECKING:
@@ -113,9 +113,16 @@ def _adapted(model: Model, adaptation: Adaptation, labels: Labels | None) -> Que
         )
     columns = [known.index(label) for label in asked]
     nothing = ContentFree(model.content_free)
+    conditioned = model.conditions_text and adaptation.trained_alone
+    texts = [clean_label(label) for label in known]
 
     def score(seen: Seen) -> Score:
-        similarity, probability, unknown = adaptation.score(seen.features, seen.vector, columns)
+        concepts = None
+        if conditioned and seen.context is not None:
+            concepts = model.conditioned_queries(texts, seen.context)[0]
+        similarity, probability, unknown = adaptation.score(
+            seen.features, seen.vector, columns, concepts
+        )
         blank = float(nothing.probability(seen.vector)[0])
         return similarity, probability * (1.0 - blank), blank + (1.0 - blank) * unknown
 

@@ -26,6 +26,8 @@ _PACKAGES = {
     "adapter": "vlar.adapters",
     "fewshot": "vlar.fewshot",
     "ann": "vlar.index",
+    "learner": "vlar.training",
+    "recipe": "vlar.training.recipes",
 }
 
 

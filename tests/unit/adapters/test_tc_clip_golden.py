@@ -11,7 +11,7 @@ from tests.unit.adapters import golden
 from vlar.adapters.tc_clip import TcClip
 from vlar.adapters.tc_clip.checkpoint import split
 from vlar.adapters.tc_clip.merge import merge, merge_schedule
-from vlar.training.tc_clip import parameter_groups
+from vlar.training.recipes.tc_clip import parameter_groups
 
 A = golden.tensors("a")
 FACTS = golden.facts("a")
