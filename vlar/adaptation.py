@@ -203,8 +203,24 @@ class Examples:
     failed: tuple[Failure, ...]
 
 
+class KeptFeatures(Protocol):
+    """Frame features that were computed before."""
+
+    def get(self, item: SupportItem) -> Float32 | None:
+        """(T, F) of an example, or None."""
+        ...
+
+    def put(self, item: SupportItem, features: Float32) -> None:
+        """Keep (T, F) of an example."""
+        ...
+
+
 def see_examples(
-    model: Model, support: Support, items: Sequence[SupportItem], progress: Advance | None
+    model: Model,
+    support: Support,
+    items: Sequence[SupportItem],
+    progress: Advance | None,
+    kept: KeptFeatures | None = None,
 ) -> Examples:
     """Read and encode examples.
 
@@ -213,19 +229,26 @@ def see_examples(
     """
     if progress is not None:
         progress(0, total=len(items))
+    known = [None if kept is None else kept.get(item) for item in items]
+    clips = _clips(model, [i for i, features in zip(items, known, strict=True) if features is None])
     used: list[SupportItem] = []
     failed: list[Failure] = []
-    features: list[Float32] = []
-    for item, clip in zip(items, _clips(model, items), strict=True):
+    found: list[Float32] = []
+    for item, features in zip(items, known, strict=True):
+        clip = next(clips) if features is None else None
         if isinstance(clip, Failure):
             failed.append(clip)
-        else:
+        elif clip is not None:
+            features = model.see(clip).features
+            if kept is not None:
+                kept.put(item, features)
+        if features is not None:
             used.append(item)
-            features.append(model.see(clip).features)
+            found.append(features)
         if progress is not None:
             progress(1)
     _check_rest(support, used, failed)
-    return Examples(used, np.stack(features), tuple(failed))
+    return Examples(used, np.stack(found), tuple(failed))
 
 
 def _fit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from vlar import __version__
-from vlar.cli import adapt, check, classify, demo, doctor, index, models, output, pose, query
+from vlar.cli import adapt, check, classify, demo, doctor, index, models, output, pose, query, train
 
 app = typer.Typer(
     name="vlar",
@@ -33,7 +33,7 @@ def options(
     output.send_log_to_stderr()
 
 
-for module in (classify, adapt, query, check, pose, doctor, demo):
+for module in (classify, adapt, train, query, check, pose, doctor, demo):
     app.command(name=module.__name__.rpartition(".")[2])(output.verb(module.command))
 app.add_typer(index.app, name="index")
 app.add_typer(models.app, name="models")

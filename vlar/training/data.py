@@ -37,14 +37,20 @@ class Examples(Protocol):
     """A training set.
 
     Attributes:
-        columns: (n,) label of each clip.
-        paths: The n videos.
         failed: Clips that could not be read, by number.
     """
 
-    columns: Sequence[int]
-    paths: Sequence[Path]
     failed: dict[int, Failure]
+
+    @property
+    def columns(self) -> Sequence[int]:
+        """(n,) label of each clip."""
+        ...
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The n videos."""
+        ...
 
     def load(self, rows: Sequence[int], plan: Plan, seed: int, epoch: int) -> Loaded:
         """The clips with these numbers as this epoch sees them."""

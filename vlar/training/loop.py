@@ -24,7 +24,7 @@ from vlar.training.augment import mix, random_for, smooth
 from vlar.training.average import Average
 from vlar.training.data import Examples, Loaded
 from vlar.training.plan import Plan
-from vlar.types import Failure
+from vlar.types import Failure, JsonDict
 
 _log = logging.getLogger("vlar")
 _ORDER, _MIX, _DROP = 1, 2, 3  # what a draw is for
@@ -47,6 +47,10 @@ class Epoch:
     accuracy: float
     rate: float
 
+    def to_dict(self) -> JsonDict:
+        """JSON object without the number."""
+        return {"losses": dict(self.losses), "accuracy": self.accuracy, "rate": self.rate}
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -65,6 +69,21 @@ class Trained:
     resumed_at: int
 
 
+@dataclass(frozen=True)
+class Keep:
+    """Where checkpoints go.
+
+    Attributes:
+        folder: Theirs; a training that is there already is gone on with.
+        key: What the training is of; the checkpoints of another one are refused.
+        every: Steps between two; 0 means at the end of every epoch.
+    """
+
+    folder: Path
+    key: str = ""
+    every: int = 0
+
+
 class Training:
     """One training of one adapter.
 
@@ -74,9 +93,7 @@ class Training:
         labels: C labels.
         plan: The numbers.
         seed: Of everything that is drawn.
-        folder: For checkpoints; None keeps none. One that is there is gone on from.
-        save_every: Steps between checkpoints; 0 means at the end of every epoch.
-        key: What the training is of; a checkpoint of another one is refused.
+        keep: Where checkpoints go; None keeps none.
     """
 
     def __init__(
@@ -87,17 +104,14 @@ class Training:
         plan: Plan,
         *,
         seed: int = 0,
-        folder: Path | None = None,
-        save_every: int = 0,
-        key: str = "",
+        keep: Keep | None = None,
     ) -> None:
         from accelerate import Accelerator
 
         if not isinstance(adapter, Trainable):
             raise UsageError(f"adapter {adapter.name!r} has no training; see docs/adapters.md")
-        self.plan, self.examples, self.seed, self.key = plan, examples, seed, key
+        self.plan, self.examples, self.seed, self.keep = plan, examples, seed, keep
         self.adapter, self.method = adapter, adapter
-        self.folder, self.save_every = folder, save_every
         self.classes = adapter.training_classes(labels)
         self.n_labels = len(labels)
         self.named = adapter.trainable()
@@ -220,7 +234,7 @@ class Training:
         """All that the rest of the training depends on."""
         scaler = self.accelerator.scaler
         return {
-            "key": self.key,
+            "key": "" if self.keep is None else self.keep.key,
             "seed": self.seed,
             "step": self.step,
             "module": {name: t.cpu() for name, t in self.adapter.module.state_dict().items()},
@@ -234,18 +248,19 @@ class Training:
         }
 
     def _save_if_due(self) -> None:
-        every = self.save_every or self.steps_per_epoch
-        if self.folder is not None and self.step % every == 0:
-            checkpoint.save(self.folder, self.step, self.state())
+        if self.keep is None:
+            return
+        if self.step % (self.keep.every or self.steps_per_epoch) == 0:
+            checkpoint.save(self.keep.folder, self.step, self.state())
 
     def _resume(self) -> int:
-        state = None if self.folder is None else checkpoint.load(self.folder)
-        if state is None:
+        state = None if self.keep is None else checkpoint.load(self.keep.folder)
+        if state is None or self.keep is None:
             return 0
-        if (state["key"], state["seed"]) != (self.key, self.seed):
+        if (state["key"], state["seed"]) != (self.keep.key, self.seed):
             raise TrainingError(
-                f"{self.folder} holds the checkpoints of another training (its settings or its "
-                "clips differ); remove the folder to start anew, or undo the change to go on"
+                f"{self.keep.folder} holds the checkpoints of another training (its settings or "
+                "its clips differ); remove the folder to start anew, or undo the change to go on"
             )
         self.adapter.module.load_state_dict(state["module"])
         self.optimiser.load_state_dict(state["optimiser"])

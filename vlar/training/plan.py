@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from vlar import registry
 from vlar.errors import UsageError
 
 Named = Iterable[tuple[str, Any]]
 Groups = Callable[[Named, float, float], list[dict[str, Any]]]
+Share = Annotated[float, Field(ge=0, le=1)]
 Schedule = Literal["cosine", "unshifted-cosine", "constant"]
 
 
@@ -71,36 +74,36 @@ class Plan:
         block_dropout: Share of the clips in which one input block is silent (features only).
     """
 
-    epochs: int = 20
-    batch: int = 32
-    micro_batch: int | None = None
-    learning_rate: float = 1e-5
-    lowest_rate: float = 0.0
-    first_rate: float = 0.0
-    warmup_epochs: float = 1
+    epochs: PositiveInt = 20
+    batch: PositiveInt = 32
+    micro_batch: PositiveInt | None = None
+    learning_rate: PositiveFloat = 1e-5
+    lowest_rate: NonNegativeFloat = 0.0
+    first_rate: NonNegativeFloat = 0.0
+    warmup_epochs: NonNegativeFloat = 1
     schedule: Schedule = "cosine"
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-    weight_decay: float = 0.01
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    epsilon: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.01
     groups: Groups = decay_matrices
-    clip_norm: float = 1.0
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    mix_share: float = 1.0
+    clip_norm: NonNegativeFloat = 1.0
+    label_smoothing: Share = 0.0
+    mixup: NonNegativeFloat = 0.0
+    cutmix: NonNegativeFloat = 0.0
+    mix_share: Share = 1.0
     average: Literal["none", "ema", "uniform"] = "none"
-    ema_decay: float = 0.99
-    average_from: int = 1
-    ensemble: float = 1.0
+    ema_decay: Share = 0.99
+    average_from: PositiveInt = 1
+    ensemble: Share = 1.0
     ensemble_skips: tuple[str, ...] = ()
     precision: Literal["no", "bf16", "fp16"] = "no"
     augment: bool = True
     flip: bool = True
-    crop: float = 0.5
-    colour: float = 0.8
-    grey: float = 0.2
-    time_jitter: float = 0.2
-    block_dropout: float = 0.0
+    crop: Share = 0.5
+    colour: Share = 0.8
+    grey: Share = 0.2
+    time_jitter: Share = 0.2
+    block_dropout: Share = 0.0
 
     def __post_init__(self) -> None:
         if self.micro_batch is not None and self.batch % self.micro_batch:

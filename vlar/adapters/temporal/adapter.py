@@ -66,7 +66,7 @@ class Temporal(Adapter, Trainable):
             ModelError: the encoder has no frame features, or its text depends on the video.
             UnknownNameError: a setting or a block does not exist.
         """
-        if not isinstance(encoder, Encoder) or isinstance(encoder, ConditionedText):
+        if not hasattr(encoder, "frame_blocks") or isinstance(encoder, ConditionedText):
             raise ModelError(
                 "adapter 'temporal' reads frame features and needs texts that no video changes "
                 f"(frame_tokens), and encoder {encoder.name!r} does not offer them; use for "
