@@ -42,10 +42,8 @@ def weigh(
         )
         rows = signature(features[held], encoder.frame_blocks, head.kind)
         closed[held] = head.scores(rows)
-        training, _, see = train_on(
-            encoder, method, part, features[kept], plan, seed, settings, None
-        )
-        cosines[held] = see(training, features[held])
+        training, _ = train_on(encoder, method, part, features[kept], plan, seed, settings)
+        cosines[held] = held_out_logits(training, features[held], n_labels)
     told = ~np.isnan(closed[:, 0])
     target = np.array(task.columns)[told]
     weights = fit_joint(closed[told], cosines[told], target)
@@ -87,7 +85,7 @@ def train_on(
     return training, training.run(watch)
 
 
-def _see(training: Training, features: Float32, n_labels: int) -> Float64:
+def held_out_logits(training: Training, features: Float32, n_labels: int) -> Float64:
     """Logits (m, C) of features that were not trained on."""
     import torch
 
