@@ -1,6 +1,6 @@
 """Is order really used? Forward against reversed playback of real clips, two labels.
 
-    python evals/playback.py --videos DIR [--pool something-something-v2] [--seeds 5]
+    python evals/playback.py --videos DIR --cache DIR [--pool gmdcsa24] [--labels fall_down]
 
 Every clip is there twice, as it is and with its frames reversed before they are encoded. Two thirds
 of the clips (by group) are trained on, both ways each; the others are asked. What only knows which
@@ -70,6 +70,7 @@ def main() -> int:
             "command": "python evals/playback.py --videos DIR",
             "model": "lite with lite-motion" if model.n_frames > 16 else "lite",
             "pool": options.pool,
+            "labels": options.labels,
             "clips": len(features),
             "asked": int(len(test) * 2),
             "cpu_s_per_seed": round(float(np.mean(seconds)), 1),
@@ -81,7 +82,8 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--pool", default="something-something-v2")
+    parser.add_argument("--pool", default="gmdcsa24")
+    parser.add_argument("--labels", nargs="*", default=["fall_down"], help="none: all of the pool")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--cache", type=Path, required=True, help="folder for frame features")
     parser.add_argument("--json", type=Path, help="file for the results")
@@ -94,6 +96,7 @@ def _load(
     """(n, 2, T, F) features of clips forward and reversed, their groups and paths."""
     with (options.videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["dataset"] == options.pool]
+    rows = [row for row in rows if not options.labels or row["label"] in options.labels]
     options.cache.mkdir(parents=True, exist_ok=True)
     paths = [options.videos / row["path"] for row in rows]
     features = [

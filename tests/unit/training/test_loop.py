@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +131,7 @@ def test_rates_rise_and_fall():
     assert rates[0] == 1e-7
     assert max(rates) == rates[20] == pytest.approx(1e-3)
     assert rates[100] == pytest.approx(1e-6)
-    assert all(a >= b for a, b in zip(rates[20:], rates[21:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[20:]))
     assert Plan(schedule="constant").rate(10**6, 10, 1e-3) == 1e-3
     with pytest.raises(UsageError, match="micro_batch 3"):
         Plan(batch=8, micro_batch=3)
