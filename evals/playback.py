@@ -6,7 +6,7 @@ Every clip is there twice, as it is and with its frames reversed before they are
 of the clips (by group) are trained on, both ways each; the others are asked. What only knows which
 frames there are, not which comes first, cannot be right more often than one time in two.
 
-Rows: the temporal adapter on all blocks of the frame features; on objects and appearance alone,
+Rows: the temporal adapter as it is; on objects and appearance alone,
 frame by frame pictures without any flow; the same with the frames of every clip shuffled, in
 training and in test; and the closed forms on the mean of the frames. ``auto`` is told for
 completeness: its signatures know flow and cosine transforms over time, so it may know order.
@@ -140,7 +140,7 @@ def _answers(model, task, seen, asked, target, seed):
         return name, float((logits.argmax(axis=1) == target).mean())
 
     still = {"blocks": list(STILL)}
-    yield temporal("temporal, all blocks", seen, asked, None)
+    yield temporal("temporal", seen, asked, None)
     yield temporal("temporal, objects and appearance", seen, asked, still)
     random = np.random.default_rng(seed)
     mixed = [_shuffled(rows, random) for rows in (seen, asked)]

@@ -18,7 +18,7 @@ from vlar.training.data import Features
 from vlar.training.loop import Training, score
 from vlar.training.plan import load_recipe
 
-SMALL = {"width": 16, "heads": 2, "components": 6}
+SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 
 
 def trained(features, task, seed: int = 0, **settings) -> tuple[Temporal, Training]:
@@ -43,13 +43,16 @@ def test_at_the_start_it_is_the_encoder(frames: int):
     np.testing.assert_array_equal(adapter.encode_text(LABELS), encoder.encode_text(LABELS))
 
 
-def test_on_lite_it_starts_as_lite_and_reads_all_its_blocks():
+def test_on_lite_it_starts_as_lite_and_reads_what_moves():
     encoder = vlar.load().encoder
     adapter = Temporal.attach(encoder)
     features = np.random.default_rng(1).random((2, 4, encoder.frame_dim)).astype(np.float32)
     adapter.fit_inputs(features)
     np.testing.assert_array_equal(adapter.pool(features), encoder.pool(features))
-    assert len(adapter.input_widths) == len(encoder.frame_blocks)
+    moving = [b for b in encoder.frame_blocks if b.kind in ("motion", "direction", "pose")]
+    assert len(adapter.input_widths) == len(moving)
+    every = Temporal.attach(encoder, {"blocks": [b.name for b in encoder.frame_blocks]})
+    assert len(every.input_widths) == len(encoder.frame_blocks)
 
 
 def test_it_learns_order_and_its_mean_cannot():

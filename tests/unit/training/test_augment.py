@@ -66,6 +66,5 @@ def test_mixed_targets_are_the_shares_of_the_pixels(mixup: float, cutmix: float)
 
 
 def test_smoothing():
-    assert torch.allclose(
-        smooth(torch.tensor([1]), 4, 0.1), torch.tensor([[0.025, 0.925, 0.025, 0.025]])
-    )
+    wanted = torch.tensor([[0.025, 0.925, 0.025, 0.025]])
+    assert torch.allclose(smooth(torch.tensor([1]), 4, 0.1), wanted)

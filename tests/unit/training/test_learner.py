@@ -1,4 +1,4 @@
-"""``Model.adapt`` with a method that is trained: temporal on a fake encoder, TC-CLIP on a tiny CLIP."""
+"""``Model.adapt`` with trained methods: temporal on a fake encoder, TC-CLIP on a tiny CLIP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vlar.training import plan as plans
 from vlar.training.learner import fit_features
 from vlar.training.plan import load_recipe
 
-SETTINGS = {"width": 16, "heads": 2, "components": 6}
+SETTINGS = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 
 
 def colour(value: int):
@@ -99,7 +99,7 @@ def folder_size(folder: Path) -> int:
 
 def test_wrong_pairings_and_names(support: Path):
     model = vlar.load()
-    with pytest.raises(ModelError, match="'tc-clip' works inside a ViT .* 'lite' shows none"):
+    with pytest.raises(ModelError, match=r"'tc-clip' works inside a ViT .* 'lite' shows none"):
         model.adapt(support, method="tc-clip")
     with pytest.raises(UnknownNameError, match="did you mean 'temporal'"):
         model.adapt(support, method="temporl")

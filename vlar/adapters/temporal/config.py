@@ -20,7 +20,8 @@ class TemporalConfig:
         n_prompts: Learned vectors that read the frames, beside the frames themselves.
         components: Principal directions kept of each block of the frame features.
         dropout: Of every layer, while it is trained.
-        blocks: Blocks of the frame features to read; empty means all.
+        blocks: Blocks of the frame features to read; empty means those that tell how things move,
+            or all where an encoder has none of them.
         steps: Also read the step from frame to frame; without it the transformer sees time by
             position alone.
         labels: The labels it was trained for; their texts may have moved.

@@ -19,6 +19,7 @@ from vlar.types import Float32
 _MOST_FRAMES = 1024  # that the directions are taken from
 _HIPS = [23, 24]
 _SEEN = 0.5
+_MOVING = ("motion", "direction", "pose")
 
 
 def block_width(block: FrameBlock) -> int:
@@ -66,10 +67,16 @@ def directions(
 
 
 def chosen(blocks: Sequence[FrameBlock], names: Sequence[str]) -> list[tuple[int, FrameBlock]]:
-    """The named blocks, or all, each with where it starts in the frame features."""
+    """The named blocks, each with where it starts in the frame features.
+
+    Without names: those of motion, for few clips are soon known by heart by their looks, and looks
+    are what closed forms are good at; all where there are none of motion.
+    """
     starts = np.cumsum([0, *(block.width for block in blocks)])
-    pairs = zip(starts.tolist(), blocks, strict=False)
-    return [(start, block) for start, block in pairs if not names or block.name in names]
+    pairs = list(zip(starts.tolist(), blocks, strict=False))
+    if names:
+        return [(start, block) for start, block in pairs if block.name in names]
+    return [pair for pair in pairs if pair[1].kind in _MOVING] or pairs
 
 
 def _joints(clip: Float32) -> Float32:
