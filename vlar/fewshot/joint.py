@@ -15,7 +15,7 @@ from vlar.types import Float32, Float64, JsonDict
 _CLOSED = (1.0, 0.75, 0.5, 0.25, 0.0)
 _TRAINED = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 _CAUTION = 1.0  # nats for one unit away from the defaults
-_DEFAULT = (0.5, 0.5)
+_DEFAULT = (1.0, 0.25)  # a training on few examples has to earn its say
 
 
 class Joint(FewShotHead):
@@ -103,7 +103,7 @@ class JointWeights:
 
 
 def fit_joint(closed: Float64, trained: Float64, target: Array) -> JointWeights:
-    """The factors under which held-out examples are most likely, with a pull to equal parts.
+    """The factors under which held-out examples are most likely, with a mild pull to the default.
 
     Args:
         closed: (h, C) scores of a closed form that did not see them.
