@@ -27,18 +27,18 @@ from vlar.training.task import Task
 def main() -> int:
     options = _options()
     model = vlar.load()
-    rows = []
+    settings = {
+        "command": "python evals/temporal.py --videos DIR --cache DIR",
+        "model": "lite with lite-motion" if len(model.encoder.blocks) > 1 else "lite",
+        "shots": options.shots,
+        "seeds": options.seeds,
+    }
+    rows: list[dict] = []
     for name in options.pools:
         pool = _load(name, options.videos, model, options.cache)
         rows += _evaluate(pool, model, options)
-    if options.json:
-        settings = {
-            "command": "python evals/temporal.py --videos DIR --cache DIR",
-            "model": "lite with lite-motion" if len(model.encoder.blocks) > 1 else "lite",
-            "shots": options.shots,
-            "seeds": options.seeds,
-        }
-        options.json.write_text(json.dumps({**settings, "results": rows}, indent=1) + "\n")
+        if options.json:
+            options.json.write_text(json.dumps({**settings, "results": rows}, indent=1) + "\n")
     return 0
 
 
