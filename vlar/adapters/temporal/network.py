@@ -14,8 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 from vlar.adapters.temporal.config import TemporalConfig
 
 _WAVES = 4  # frequencies of the time position
-_RESIDUAL_GAIN = 1.0  # size of the trained residuals for weights of size 1, over sqrt of the widths
-_CLASS_GAIN = 0.15
+_LABEL_GAIN = 0.15  # the texts of labels move slower than the windows
 
 
 class TemporalNetwork(nn.Module):
@@ -59,9 +58,9 @@ class TemporalNetwork(nn.Module):
 
     def residual(self, inputs: Tensor) -> Tensor:
         """(N, T, K) to what is added to the window vectors, (N, D)."""
-        return self.leave(self.drop(self.norm(self.read(inputs)))) * (
-            _RESIDUAL_GAIN / math.sqrt(self.dim * self.leave.in_features)
-        )
+        # Scaled so that one step of the optimiser moves a unit vector a little, whatever its width.
+        moved = self.leave(self.drop(self.norm(self.read(inputs))))
+        return moved * (1 / math.sqrt(self.dim * self.leave.in_features))
 
     def read(self, inputs: Tensor) -> Tensor:
         """(N, T, K) to (N, 2 width): what the prompts and what the frames say, averaged."""
@@ -88,7 +87,7 @@ class TemporalNetwork(nn.Module):
 
     def label_residual(self) -> Tensor:
         """(C, D) that is added to every text of a trained label."""
-        return self.labels * (_CLASS_GAIN)
+        return self.labels * _LABEL_GAIN
 
 
 def _positions(x: Tensor) -> Tensor:
