@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vlar import registry
 from vlar.encoders.base import Encoder
 from vlar.errors import ModelError, SupportError
 from vlar.fewshot import (
-    Choice,
     FewShotHead,
     Novelty,
     Support,
@@ -24,6 +24,10 @@ from vlar.fewshot import (
     read_support,
     signature,
 )
+from vlar.fewshot.joint import Joint
+from vlar.fewshot.report import AdaptReport
+from vlar.fewshot.select import AUTO
+from vlar.question import Seen
 from vlar.text.labels import clean_label
 from vlar.types import Clip, Failure, Float32, Float64, JsonDict
 from vlar.video import ClipRequest, read_clips
@@ -32,45 +36,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vlar.model import Model
-    from vlar.question import Seen
 
 
 class Advance(Protocol):
     """Moves a progress bar on by ``count``; ``total`` sets its end."""
 
     def __call__(self, count: int = 0, total: int | None = None) -> None: ...
-
-
-@dataclass(frozen=True)
-class AdaptReport:
-    """What was learned from.
-
-    Attributes:
-        examples: Examples used, by label.
-        failed: Examples that could not be read.
-        choice: The candidates, the one taken, and why.
-    """
-
-    examples: Mapping[str, int]
-    failed: tuple[Failure, ...]
-    choice: Choice
-
-    def to_dict(self) -> JsonDict:
-        """The JSON object of the command line."""
-        return {
-            "examples": dict(self.examples),
-            "failed": [row.to_dict() for row in self.failed],
-            **self.choice.to_dict(),
-        }
-
-    def summary(self) -> str:
-        """A few lines for a person."""
-        counts = ", ".join(f"{label} {count}" for label, count in self.examples.items())
-        total = sum(self.examples.values())
-        return (
-            f"learned {len(self.examples)} labels from {total} examples ({counts})\n"
-            f"{self.choice.table()}\n* taken: {self.choice.why}"
-        )
 
 
 @dataclass(frozen=True)
@@ -99,12 +70,21 @@ class Adaptation:
         return self.head.labels
 
     @property
+    def trained_alone(self) -> bool:
+        """Whether the trained similarity alone answers, without a closed form beside it."""
+        return isinstance(self.head, Joint) and self.head.closed is None
+
+    @property
     def labels_sha256(self) -> str:
         """Hash of the labels in order."""
         return hashlib.sha256(json.dumps(self.labels).encode()).hexdigest()
 
     def score(
-        self, features: Float32, vector: Float32, columns: Sequence[int]
+        self,
+        features: Float32,
+        vector: Float32,
+        columns: Sequence[int],
+        concepts: Float32 | None = None,
     ) -> tuple[Float32, Float64, float]:
         """Score one clip against some of the labels.
 
@@ -112,6 +92,7 @@ class Adaptation:
             features: (T, F) frame features.
             vector: (1, D) unit vector of the same clip.
             columns: The k labels asked for.
+            concepts: (C, D) of all labels as this clip sees them; None where no clip changes them.
 
         Returns:
             Similarity (k,), the cosine to the nearest example of each label; probability (k,);
@@ -122,7 +103,8 @@ class Adaptation:
         cosine = row[0] @ self.novelty.examples.T
         nearest = np.full(len(self.labels), -1.0, np.float32)
         np.maximum.at(nearest, self.owners, cosine)
-        probability = self.head.probabilities(row, vector @ self.concepts.T)[0][asked]
+        zero_shot = vector @ (self.concepts if concepts is None else concepts).T
+        probability = self.head.probabilities(row, zero_shot)[0][asked]
         unknown = float(self.novelty.probability(row)[0])
         known = probability / max(float(probability.sum()), 1e-12) * (1.0 - unknown)
         return nearest[asked], known, unknown
@@ -178,34 +160,112 @@ def adapt(
     shots: int | None,
     seed: int,
     progress: Advance | None,
-) -> Adaptation:
+) -> Model:
     """Learn from a support set; see ``Model.adapt``."""
+    from vlar.model import Model
+
+    trained = _trained_method(method)
     support = source if isinstance(source, Support) else read_support(source)
     items = list(support.items) if shots is None else _draw(support, shots, seed)
-    used, seen, failed = see_examples(model, items, progress)
+    if trained:
+        learn = registry.get("learner", "trained")
+        return learn(model, support, items, method, seed, progress)
+    found = example_features(model, support, items, progress)
+    adaptation = _fit(model, support.labels, found.items, found.features, method, found.failed)
+    return Model(model.encoder, adaptation=adaptation, templates=model.template_set)
+
+
+def _trained_method(method: str) -> bool:
+    """Whether a method is trained rather than a closed form.
+
+    Raises:
+        UnknownNameError: it is neither.
+    """
+    closed, trained = registry.names("fewshot"), registry.names("adapter")
+    if method in (AUTO, *closed):
+        return False
+    if method not in trained:
+        raise registry.unknown_name("method", method, (AUTO, *closed, *trained))
+    return True
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of a support set that could be read.
+
+    Attributes:
+        items: Those.
+        features: (n, T, F) their frame features.
+        failed: The others.
+    """
+
+    items: Sequence[SupportItem]
+    features: Float32
+    failed: tuple[Failure, ...]
+
+
+class KeptFeatures(Protocol):
+    """Frame features that were computed before."""
+
+    def get(self, item: SupportItem) -> Float32 | None:
+        """(T, F) of an example, or None."""
+        ...
+
+    def put(self, item: SupportItem, features: Float32) -> None:
+        """Keep (T, F) of an example."""
+        ...
+
+
+def example_features(
+    model: Model,
+    support: Support,
+    items: Sequence[SupportItem],
+    progress: Advance | None,
+    kept: KeptFeatures | None = None,
+) -> Examples:
+    """Read and encode examples to frame features.
+
+    Raises:
+        SupportError: a label is left without any.
+    """
+    used, seen, failed = see_examples(model, items, progress, kept)
     check_rest(support, used, failed)
-    features = np.stack([each.features for each in seen])
-    return _fit(model, support.labels, used, features, method, tuple(failed))
+    return Examples(used, np.stack([each.features for each in seen]), tuple(failed))
 
 
 def see_examples(
-    model: Model, items: Sequence[SupportItem], progress: Advance | None
+    model: Model,
+    items: Sequence[SupportItem],
+    progress: Advance | None,
+    kept: KeptFeatures | None = None,
 ) -> tuple[list[SupportItem], list[Seen], list[Failure]]:
-    """Read and encode examples: those that could be read, as the encoder sees them, the rest."""
+    """Read and encode examples: those that could be read, as the encoder sees them, the rest.
+
+    Of an example whose features are ``kept`` no context is known.
+    """
     if progress is not None:
         progress(0, total=len(items))
+    known = [_known(model, kept.get(item) if kept else None) for item in items]
+    clips = _clips(model, [i for i, had in zip(items, known, strict=True) if had is None])
     used: list[SupportItem] = []
     seen: list[Seen] = []
     failed: list[Failure] = []
-    for item, clip in zip(items, _clips(model, items), strict=True):
-        if isinstance(clip, Failure):
-            failed.append(clip)
+    for item, had in zip(items, known, strict=True):
+        one = had or next(clips)
+        if isinstance(one, Failure):
+            failed.append(one)
         else:
             used.append(item)
-            seen.append(model.see(clip))
+            seen.append(one if isinstance(one, Seen) else model.see(one))
+            if kept is not None and had is None:
+                kept.put(item, seen[-1].features)
         if progress is not None:
             progress(1)
     return used, seen, failed
+
+
+def _known(model: Model, features: Float32 | None) -> Seen | None:
+    return None if features is None else Seen(features, model.encoder.pool(features[None]), None)
 
 
 def _fit(

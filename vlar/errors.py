@@ -66,6 +66,12 @@ class ModelError(VlarError):
     kind = "model"
 
 
+class TrainingError(VlarError):
+    """A training cannot go on."""
+
+    kind = "training"
+
+
 class LibraryError(VlarError):
     """A library cannot be opened, read or written."""
 

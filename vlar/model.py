@@ -279,14 +279,15 @@ class Model:
         seed: int = 0,
         progress: Advance | None = None,
     ) -> Model:
-        """Learn labels from a few examples each, in closed form: seconds, no training.
+        """Learn labels from a few examples each: in closed form (seconds), or by training.
 
         Args:
             support: A folder with one folder of videos per label, a CSV
                 ``path,label[,start_s,end_s]``, or a ``Support``.
-            method: A few-shot method, or ``auto``: chosen by leave-one-out on the support set.
+            method: A few-shot method, ``auto`` (closed forms chosen by leave-one-out on the
+                support set), or an adapter to train: ``temporal``, ``tc-clip``.
             shots: Use at most this many examples of each label; None for all.
-            seed: Which examples ``shots`` draws.
+            seed: Which examples ``shots`` draws, and all that a training draws.
             progress: Called as examples are read.
 
         Returns:
@@ -298,8 +299,7 @@ class Model:
         """
         from vlar.adaptation import adapt
 
-        adaptation = adapt(self, support, method, shots, seed, progress)
-        return Model(self.encoder, adaptation=adaptation, templates=self.template_set)
+        return adapt(self, support, method, shots, seed, progress)
 
     def calibrate(self, examples: str | Path | Support, *, unknown_share: float = 0.35) -> Model:
         """Make probabilities honest by clips whose labels are known (``vlar.calibrating``).

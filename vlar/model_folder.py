@@ -1,4 +1,5 @@
-"""A model on disk: ``vlar.json`` says what it is, ``adaptation.safetensors`` what it learned.
+"""A model on disk: ``vlar.json`` says what it is, ``adaptation.safetensors`` what it learned, and
+``adapter.safetensors`` the adapter that was trained around its encoder, if one was.
 
 The encoder's weights are never copied: the manifest names the encoder and its fingerprint, and a
 model is refused where the encoder at hand is another one. Nothing is unpickled.
@@ -10,15 +11,19 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vlar import __version__
+from vlar import __version__, registry
 from vlar.adaptation import Adaptation
-from vlar.adapters.base import load_any
+from vlar.adapters.base import Adapter, attached_name, load_any
+from vlar.encoders.base import Encoder
 from vlar.errors import EncoderMismatchError, ModelError
 from vlar.scoring import Calibration
 
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "vlar.json"
 ARRAYS = "adaptation.safetensors"
+ADAPTER = "adapter.safetensors"
 FORMAT = 1
 
 
@@ -39,6 +45,13 @@ class _Encoder(BaseModel):
     licence: str
 
 
+class _Adapter(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    settings: dict[str, Any]
+    fingerprint: str
+
+
 class Manifest(BaseModel):
     """The content of ``vlar.json``; unknown keys are refused, so that none is silently ignored."""
 
@@ -47,7 +60,7 @@ class Manifest(BaseModel):
     vlar: str
     created: str
     encoder: _Encoder
-    adapter: None = None
+    adapter: _Adapter | None = None
     templates: str
     labels: list[str] | None = None
     labels_sha256: str | None = None
@@ -115,11 +128,22 @@ def _write_files(model: Model, folder: Path) -> None:
     text = manifest.model_dump_json(indent=1)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     if model.adaptation is not None:
-        save_file(model.adaptation.state(), folder / ARRAYS)
+        save_file(_contiguous(model.adaptation.state()), folder / ARRAYS)
+    if isinstance(model.encoder, Adapter) and attached_name(model.encoder):
+        save_file(_contiguous(model.encoder.state_dict()), folder / ADAPTER)
+
+
+def _contiguous(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    # safetensors stores the memory of an array as it lies, whatever its strides say.
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
 def _describe(model: Model) -> Manifest:
     encoder, adaptation = model.encoder, model.adaptation
+    name, adapter = attached_name(encoder), None
+    if name is not None and isinstance(encoder, Adapter):
+        adapter = _Adapter(name=name, settings=encoder.settings, fingerprint=encoder.fingerprint)
+        encoder = encoder.encoder
     return Manifest(
         vlar=__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -130,6 +154,7 @@ def _describe(model: Model) -> Manifest:
             frames=encoder.n_frames,
             licence=encoder.licence,
         ),
+        adapter=adapter,
         templates=model.template_set,
         labels=list(adaptation.labels) if adaptation else None,
         labels_sha256=adaptation.labels_sha256 if adaptation else None,
@@ -156,9 +181,11 @@ def read_model(path: str | Path) -> Model:
             f"{folder} was made with another version of encoder {manifest.encoder.spec!r} "
             f"({manifest.encoder.fingerprint[:12]}, here {encoder.fingerprint[:12]}); adapt again"
         )
+    if manifest.adapter is not None:
+        encoder = _attach(folder, manifest.adapter, encoder)
     adaptation = None
     if manifest.head is not None:
-        adaptation = Adaptation.restore(manifest.head, _read_arrays(folder), encoder)
+        adaptation = Adaptation.restore(manifest.head, _read_arrays(folder / ARRAYS), encoder)
     return Model(
         encoder,
         adaptation=adaptation,
@@ -190,11 +217,18 @@ def _read_manifest(folder: Path) -> Manifest:
         raise ModelError(f"{file} is malformed at {place}: {first['msg']}; adapt again") from error
 
 
-def _read_arrays(folder: Path) -> dict[str, Any]:
+def _attach(folder: Path, saved: _Adapter, encoder: Encoder) -> Adapter:
+    adapter: Adapter = registry.get("adapter", saved.name).attach(encoder, saved.settings)
+    adapter.load_state_dict(_read_arrays(folder / ADAPTER))
+    if adapter.fingerprint != saved.fingerprint:
+        raise ModelError(f"{folder / ADAPTER} is not what was saved there; adapt again")
+    return adapter
+
+
+def _read_arrays(file: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    file = folder / ARRAYS
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:

@@ -14,7 +14,7 @@ from vlar.encoders.base import BlockMix, Encoder
 from vlar.errors import UsageError
 from vlar.scoring import ContentFree, EachScorer, Scorer, Scores
 from vlar.text.bank import load_bank
-from vlar.text.labels import LabelList, parse_labels
+from vlar.text.labels import LabelList, clean_label, parse_labels
 from vlar.types import Float32, Float64
 
 if TYPE_CHECKING:
@@ -218,9 +218,16 @@ def _adapted(model: Model, adaptation: Adaptation, labels: Labels | None, mode: 
         )
     columns = [known.index(label) for label in asked]
     nothing = ContentFree(model.content_free)
+    conditioned = model.conditions_text and adaptation.trained_alone
+    texts = [clean_label(label) for label in known]
 
     def score(seen: Seen) -> Score:
-        similarity, probability, unknown = adaptation.score(seen.features, seen.vector, columns)
+        concepts = None
+        if conditioned and seen.context is not None:
+            concepts = model.conditioned_queries(texts, seen.context)[0]
+        similarity, probability, unknown = adaptation.score(
+            seen.features, seen.vector, columns, concepts
+        )
         blank = float(nothing.probability(seen.vector)[0])
         if mode == "multi":
             each = adaptation.novelty.known(similarity) * (1.0 - blank)

@@ -27,6 +27,8 @@ _PACKAGES = {
     "fewshot": "vlar.fewshot",
     "ann": "vlar.index",
     "describer": "vlar.describing",
+    "learner": "vlar.training",
+    "recipe": "vlar.training.recipes",
 }
 
 

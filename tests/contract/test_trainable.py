@@ -47,9 +47,10 @@ def batch(adapter: Adapter) -> TrainingBatch:
 
 def test_a_step_gives_logits_losses_and_gradients(adapter: Adapter, batch: TrainingBatch):
     assert isinstance(adapter, Trainable)
+    classes = adapter.training_classes(LABELS)
     named = adapter.trainable()
     assert len({name for name, _ in named}) == len(named) > 0
-    output = adapter.training_step(batch, adapter.training_classes(LABELS))
+    output = adapter.training_step(batch, classes)
     assert output.logits.shape == TARGETS.shape
     assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in output.losses.values())
     output.losses["total"].backward()
@@ -64,8 +65,8 @@ def test_training_changes_the_adapter_and_not_the_encoder(
     assert isinstance(adapter, Trainable)
     before, fingerprint = weights_hash(encoder.towers.model), adapter.fingerprint
     words = adapter.encode_text(LABELS)
-    optimiser = torch.optim.AdamW([p for _, p in adapter.trainable()], lr=1e-2)
     classes = adapter.training_classes(LABELS)
+    optimiser = torch.optim.AdamW([p for _, p in adapter.trainable()], lr=1e-2)
     for _ in range(3):  # zero layers at the start let others learn from the second step on
         optimiser.zero_grad()
         adapter.training_step(batch, classes).losses["total"].backward()

@@ -58,13 +58,20 @@ class Trainable(ABC):
     Attributes:
         reads: What a batch holds: ``pixels``, or the wrapped encoder's frame ``features``, which
             can then be computed once and kept.
+        input_widths: Widths of the leading parts of ``training_inputs`` that a training may
+            silence one at a time; none by default.
     """
 
     reads: ClassVar[Literal["pixels", "features"]] = "pixels"
+    input_widths: Sequence[int] = ()
 
     @abstractmethod
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """Switch gradients on and name what is trained; ``refresh`` when the training is over."""
+        """Switch gradients on and name what is trained.
+
+        Call ``training_classes`` before it, which may build parts for the labels, and ``refresh``
+        when the training is over.
+        """
 
     @abstractmethod
     def training_classes(self, labels: Sequence[str]) -> Any:
@@ -78,6 +85,23 @@ class Trainable(ABC):
             batch: N clips with their targets.
             classes: From ``training_classes``.
         """
+
+    def fit_inputs(self, features: Float32) -> None:
+        """Look at the training set once, before ``training_inputs``: to standardise, say.
+
+        Args:
+            features: (N, T, F) frame features; only where ``reads`` is ``features``.
+        """
+        del features
+
+    def training_inputs(self, features: Float32) -> Float32:
+        """What a batch holds of frame features (N, T, F); computed once a clip and kept.
+
+        Returns:
+            (N, T, K) float32, by default the features themselves. Clips may be mixed and their
+            frames moved in time afterwards.
+        """
+        return features
 
 
 class Adapter(Encoder):
@@ -176,6 +200,16 @@ def require_blocks(encoder: Encoder, adapter: str) -> TorchEncoder:
             f"{encoder.name!r} shows none; use for example openclip:ViT-B-16-quickgelu/openai"
         )
     return encoder
+
+
+def attached_name(encoder: Encoder) -> str | None:
+    """The registered name of a part put around an encoder by ``attach``, to be built again so.
+
+    None for a plain encoder, and for an adapter that a spec such as ``tc-clip:FILE`` loads whole.
+    """
+    known = registry.names("adapter") if isinstance(encoder, Adapter) else []
+    named = (name for name in known if isinstance(encoder, registry.get("adapter", name)))
+    return next((name for name in named if encoder.name == name), None)
 
 
 def conditions_text(encoder: Encoder) -> ConditionedText | None:

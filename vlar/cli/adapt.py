@@ -21,7 +21,10 @@ def command(
     out: Annotated[str, typer.Option("--out", "-o", help="Folder for the adapted model.")],
     model: Annotated[str, typer.Option("--model", "-m", help="See 'vlar models'.")] = "lite",
     method: Annotated[
-        str, typer.Option("--method", help="auto, or a few-shot method: see 'vlar models'.")
+        str,
+        typer.Option(
+            "--method", help="auto, a few-shot method, or an adapter to train: see 'vlar models'."
+        ),
     ] = "auto",
     shots: Annotated[
         int | None, typer.Option("--shots", min=1, help="Use at most this many examples a label.")
@@ -30,7 +33,7 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> int:
-    """Adapt a model to a few examples per label, in seconds, without training.
+    """Adapt a model to a few examples per label: in seconds, or by training with --method temporal.
 
     Example: vlar adapt support/ --out mine && vlar classify clip.mp4 --model mine
     """

@@ -18,6 +18,7 @@ from vlar.cli import (
     output,
     pose,
     query,
+    train,
 )
 
 app = typer.Typer(
@@ -46,7 +47,7 @@ def options(
     output.send_log_to_stderr()
 
 
-for module in (classify, adapt, calibrate, query, describe, check, pose, doctor, demo):
+for module in (classify, adapt, calibrate, train, query, describe, check, pose, doctor, demo):
     app.command(name=module.__name__.rpartition(".")[2])(output.verb(module.command))
 app.add_typer(index.app, name="index")
 app.add_typer(models.app, name="models")

@@ -30,10 +30,15 @@ def listing(
 def _list(as_json: bool) -> int:
     from vlar import registry
 
-    for kind in ("encoder", "fewshot"):
+    titles = {
+        "encoder": "encoders (--model)",
+        "fewshot": "few-shot (--method)",
+        "adapter": "trained (--method)",
+    }
+    for kind, title in titles.items():
         rows = [registry.get(kind, name) for name in registry.names(kind)]
         if not as_json:
-            print({"encoder": "encoders (--model)", "fewshot": "few-shot (--method)"}[kind])
+            print(title)
         for name, part in zip(registry.names(kind), rows, strict=True):
             summary = first_line(part.__doc__)
             facts = part.describe() if hasattr(part, "describe") else {}

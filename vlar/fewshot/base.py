@@ -70,10 +70,12 @@ class FewShotHead(ABC):
             UnknownNameError: no head has the saved name.
         """
         from vlar.fewshot.blend import Blend
+        from vlar.fewshot.joint import Joint
 
         try:
             name = str(config["head"])
-            head = Blend() if name == Blend.name else registry.get("fewshot", name)()
+            made_of_heads = {Blend.name: Blend, Joint.name: Joint}
+            head = (made_of_heads.get(name) or registry.get("fewshot", name))()
             head.kind, head.labels = str(config["kind"]), tuple(map(str, config["labels"]))
             head.restore(config, state)
         except (KeyError, IndexError, TypeError, ValueError) as error:

@@ -1,1 +1,1 @@
-"""Training: recipes, and what turns a configuration into an adapted model."""
+"""Training: recipes, one loop for every adapter, and what turns a configuration into a model."""

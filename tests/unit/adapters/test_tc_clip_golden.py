@@ -8,10 +8,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.unit.adapters import golden
+from vlar.adapters.base import TrainingBatch
 from vlar.adapters.tc_clip import TcClip
 from vlar.adapters.tc_clip.checkpoint import split
 from vlar.adapters.tc_clip.merge import merge, merge_schedule
-from vlar.training.tc_clip import parameter_groups
+from vlar.training.recipes.tc_clip import parameter_groups
 
 A = golden.tensors("a")
 FACTS = golden.facts("a")
@@ -136,8 +137,8 @@ def test_loss_and_gradients(tuned: TcClip) -> None:
     path = golden.shared_file("grad_a.safetensors")
     data = load_file(path) if path else golden.tensors("grad_a")
     named = dict(tuned.trainable())
-    logits = tuned.network.logits(data["in.mixed_frames"], ids())
-    loss = -(data["in.targets"] * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
+    batch = TrainingBatch(data["in.mixed_frames"], data["in.targets"])
+    loss = tuned.training_step(batch, ids()).losses["total"]
     loss.backward()
     assert loss.item() == pytest.approx(golden.facts("grad_a")["loss"], abs=1e-5)
     wanted = {name[5:]: grad for name, grad in data.items() if name.startswith("grad.")}

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.adapters import golden
 from vlar.errors import UnknownNameError, UsageError
-from vlar.training.tc_clip import PROTOCOLS, UnshiftedCosine, protocol
+from vlar.training.recipes.tc_clip import PROTOCOLS, UnshiftedCosine, protocol
 
 NAMES = {
     "zero_shot": "zero-shot",

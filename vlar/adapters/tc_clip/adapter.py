@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from vlar.adapters.base import Adapter, require_blocks
+from vlar.adapters.base import (
+    Adapter,
+    Trainable,
+    TrainingBatch,
+    TrainingOutput,
+    require_blocks,
+)
 from vlar.adapters.tc_clip.config import TcClipConfig
 from vlar.adapters.tc_clip.labels import phrase, prompt
 from vlar.encoders.base import Encoder, unit
@@ -32,7 +38,7 @@ _KEPT_SETS = 4  # class sets whose video-independent part is kept
 
 
 @register("adapter", "tc-clip")
-class TcClip(Adapter, ConditionedText):
+class TcClip(Adapter, Trainable, ConditionedText):
     """A CLIP whose frames see the whole video and whose prompts see it too.
 
     Attributes:
@@ -136,10 +142,7 @@ class TcClip(Adapter, ConditionedText):
         self.fingerprint = weights_hash(self.module, self.encoder.fingerprint + settings)
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """Switch gradients on and name what is trained, for ``training.tc_clip``.
-
-        Call ``refresh`` when the training is over.
-        """
+        """Switch gradients on and name what is trained; ``refresh`` when the training is over."""
         towers = self._inner.towers.model if self.config.tune_towers else None
         named = list(self.network.parts.named_parameters())
         if towers is not None:
@@ -149,6 +152,20 @@ class TcClip(Adapter, ConditionedText):
         for _, parameter in named:
             parameter.requires_grad_(True)
         return named
+
+    def training_classes(self, labels: Sequence[str]) -> Tensor:
+        """Token ids (C, L) of the labels' prompts."""
+        return self.token_ids(labels)
+
+    def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
+        """Logits of videos and the labels they condition, and their cross-entropy."""
+        from torch.nn import functional
+
+        seen = self.network.encode(batch.inputs)
+        words = self.network.conditioned(self.network.classes(classes), seen.context)
+        logits = self.network.scores(seen.frames, words)
+        loss = functional.cross_entropy(logits, batch.targets)
+        return TrainingOutput(logits, {"total": loss}, seen.frames, words)
 
     def encode_frames(self, frames: UInt8) -> Float32:
         """(N, T, H, W, 3) uint8 to (N, T, D) float32, not normalised; any T."""

@@ -65,8 +65,12 @@ class TcClipNetwork:
     def logits(self, videos: Tensor, ids: Tensor) -> Tensor:
         """Videos (B, T, 3, height, width) and prompts (C, L) to logits (B, C)."""
         seen = self.encode(videos)
-        video = F.normalize(seen.frames.mean(dim=1), dim=-1)
-        names = F.normalize(self.conditioned(self.classes(ids), seen.context), dim=-1)
+        return self.scores(seen.frames, self.conditioned(self.classes(ids), seen.context))
+
+    def scores(self, frames: Tensor, words: Tensor) -> Tensor:
+        """Frame features (B, T, E) and class features (B, C, E) to logits (B, C)."""
+        video = F.normalize(frames.mean(dim=1), dim=-1)
+        names = F.normalize(words, dim=-1)
         return self.log_scale().exp() * torch.einsum("be,bce->bc", video, names)
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlar.errors import UsageError
-from vlar.registry import unknown_name
+from vlar.registry import register, unknown_name
+from vlar.training.plan import Plan
 
 BETAS = (0.9, 0.98)
 EPSILON = 1e-8
@@ -63,6 +64,34 @@ def protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise unknown_name("TC-CLIP protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
+
+
+@register("recipe", "tc-clip")
+def tc_clip() -> dict[str, Plan]:
+    """The four protocols as plans; four videos at a time, as on each device of the original."""
+    return {name: _plan(found) for name, found in PROTOCOLS.items()}
+
+
+def _plan(found: Protocol) -> Plan:
+    return Plan(
+        epochs=found.epochs,
+        batch=found.batch,
+        micro_batch=4,
+        learning_rate=found.learning_rate,
+        lowest_rate=found.lowest_rate,
+        warmup_epochs=found.warmup_epochs,
+        schedule="unshifted-cosine",
+        betas=BETAS,
+        epsilon=EPSILON,
+        weight_decay=WEIGHT_DECAY,
+        groups=parameter_groups,
+        clip_norm=0.0,
+        label_smoothing=LABEL_SMOOTHING,
+        mixup=0.8,
+        cutmix=1.0,
+        crop=(168 / 256) ** 2,
+        ensemble_skips=("bias_tables.", "prompts", "prompting."),
+    )
 
 
 @dataclass(frozen=True)

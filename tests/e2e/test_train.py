@@ -1,0 +1,104 @@
+"""``vlar train`` and trained methods of ``vlar adapt``, as commands: also when they are killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests import videos
+from tests.e2e.conftest import COMMAND
+from tests.e2e.test_adapt import moving_bar
+
+CONFIG = """
+method = "temporal"
+train = "support"
+out = "{out}"
+save_every = 1
+[training]
+epochs = 12
+warmup_epochs = 2
+batch = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("train")
+    for label, direction in (("left", -1), ("right", 1)):
+        (folder / "support" / label).mkdir(parents=True)
+        for i in range(3):
+            draw = moving_bar(direction)
+            picture = lambda index, draw=draw, i=i: draw(index + 7 * i)  # noqa: E731
+            videos.make_video(folder / "support" / label / f"{i}.mp4", 10, picture=picture)
+    for out in ("whole", "killed"):
+        (folder / f"{out}.toml").write_text(CONFIG.format(out=out))
+    return folder
+
+
+def newest(steps: Path) -> int:
+    return max((int(path.stem[5:]) for path in steps.glob("step-*.pt")), default=0)
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(vlar_command, folder: Path):
+    done = vlar_command("train", folder / "whole.toml", "--json", timeout_s=300)
+    assert done.code == 0
+    assert [row["epoch"] for row in done.rows[:-1]] == list(range(1, 13))
+    for stop in (1, 6):
+        process = subprocess.Popen(
+            [str(COMMAND), "train", str(folder / "killed.toml")], stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and newest(folder / "killed.training" / "steps") < stop:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    again = vlar_command("train", folder / "killed.toml", timeout_s=300)
+    assert again.code == 0
+    assert "going on from step" in again.err
+    assert not (folder / "killed.training").exists()
+    one, other = (load_file(folder / out / "adapter.safetensors") for out in ("whole", "killed"))
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(other[name], array, err_msg=name)
+
+
+def test_what_was_trained_classifies(vlar_command, folder: Path):
+    done = vlar_command(
+        "adapt", folder / "support", "--method", "temporal", "--out", folder / "m", timeout_s=300
+    )
+    assert done.code == 0, done.err
+    assert "trained temporal by temporal/adapt" in done.out
+    assert sorted(path.name for path in (folder / "m").iterdir()) == [
+        "adaptation.safetensors",
+        "adapter.safetensors",
+        "vlar.json",
+    ]
+    manifest = json.loads((folder / "m" / "vlar.json").read_text())
+    assert manifest["encoder"]["spec"] == "lite"
+    assert manifest["adapter"]["name"] == "temporal"
+    clip = videos.make_video(folder / "x.mp4", 10, picture=lambda i: moving_bar(1)(i + 4))
+    row = vlar_command("classify", clip, "--model", folder / "m", "--json").rows[0]
+    assert row["predictions"][0]["label"] == "right"
+    total = sum(p["probability"] for p in row["predictions"]) + row["unknown_probability"]
+    assert total == pytest.approx(1, abs=1e-4)
+    blank = videos.make_blank_video(folder / "blank.mp4")
+    assert vlar_command("classify", blank, "--model", folder / "m", "--json").rows[0]["unknown"]
+
+
+def test_mistakes_are_one_line(vlar_command, folder: Path):
+    (folder / "bad.toml").write_text(CONFIG.format(out="bad").replace("epochs", "epoch"))
+    done = vlar_command("train", folder / "bad.toml")
+    assert done.code == 2
+    assert "did you mean 'epochs'" in done.advice
+    done = vlar_command("adapt", folder / "support", "--method", "tc-clip", "--out", folder / "no")
+    assert done.code == 2
+    assert "works inside a ViT" in done.advice
+    done = vlar_command("train", folder / "whole.toml")
+    assert done.code == 2
+    assert "--force" in done.advice

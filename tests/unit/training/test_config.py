@@ -1,0 +1,58 @@
+"""The file of ``vlar train``: every message names the key, the value, the nearest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vlar.errors import UnknownNameError, UsageError
+from vlar.training.config import read_config
+
+GOOD = 'method = "temporal"\ntrain = "clips"\nout = "mine"\n'
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "train.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_a_recipe_and_what_replaces_it(tmp_path: Path):
+    text = GOOD + 'recipe = "tc-clip/few-shot"\n[training]\nepochs = 7\nbetas = [0.9, 0.95]\n'
+    config = read_config(written(tmp_path, text))
+    assert config.train == tmp_path / "clips"
+    plan = config.plan
+    assert (plan.epochs, plan.betas, plan.batch) == (7, (0.9, 0.95), 64)
+    assert plan.groups.__name__ == "parameter_groups"
+    assert read_config(written(tmp_path, GOOD)).recipe_name == "temporal/adapt"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('train = "c"\nout = "m"\n', "key 'method' is missing"),
+        (GOOD + "sed = 3\n", "'sed'; did you mean 'seed'"),
+        (GOOD + "seed = -1\n", "key 'seed' is -1"),
+        (GOOD + "[training]\nlearnin_rate = 1\n", "did you mean 'learning_rate'"),
+        (GOOD + '[training]\nlearning_rate = "fast"\n', "'training.learning_rate' is 'fast'"),
+        (GOOD + "[training]\nepochs = 0\n", "key 'training.epochs' is 0"),
+        (GOOD + "[training]\nlabel_smoothing = 1.5\n", "'training.label_smoothing' is 1.5"),
+        (GOOD + '[training]\nprecision = "fp8"\n', "'training.precision' is 'fp8'"),
+        (GOOD + "[training]\nbatch = 10\nmicro_batch = 4\n", "no multiple of micro_batch 4"),
+        (GOOD + "[training]\ngroups = 1\n", "'groups'"),
+        (GOOD + 'recipe = "tc-clip/zeroshot"\n', "did you mean 'tc-clip/zero-shot'"),
+        (GOOD.replace("temporal", "temporl"), "did you mean 'temporal'"),
+        ("method = \n", "not readable as TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, told: str):
+    with pytest.raises(UsageError) as error:
+        read_config(written(tmp_path, text))
+    assert told in error.value.message
+
+
+def test_a_file_that_is_not_there(tmp_path: Path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_config(tmp_path / "none.toml")
+    assert issubclass(UnknownNameError, UsageError)

@@ -1,0 +1,155 @@
+"""The loop: goes on bit for bit, stops at NaN, leaves broken clips out, averages as planned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.training.fakes import FakeEncoder, ordered_clips
+from vlar.adapters.temporal import Temporal
+from vlar.errors import TrainingError, UsageError
+from vlar.training import checkpoint
+from vlar.training.data import Features
+from vlar.training.loop import Keep, Training
+from vlar.training.plan import Plan, decay_matrices, load_recipe, recipes
+
+SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
+PLAN = replace(load_recipe("temporal/adapt"), epochs=6, batch=8, warmup_epochs=1)
+
+
+def training(plan: Plan = PLAN, keep: Keep | None = None, poison: int | None = None) -> Training:
+    features, task = ordered_clips(24)
+    adapter = Temporal.attach(FakeEncoder(), SMALL)
+    adapter.fit_inputs(features)
+    inputs = adapter.training_inputs(features)
+    if poison is not None:
+        inputs[poison] = np.nan
+    examples = Features(inputs, task.columns, task.paths, adapter.input_widths)
+    return Training(adapter, examples, task.texts, plan, keep=keep)
+
+
+def weights(done: Training) -> dict[str, np.ndarray]:
+    return done.adapter.state_dict()
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("average", ["none", "ema", "uniform"])
+def test_it_goes_on_bit_for_bit_from_any_step(tmp_path: Path, average: str):
+    plan = replace(PLAN, average=average, micro_batch=4)
+    whole = training(plan)
+    whole.run()
+    for stop in (4, 11):
+        keep = Keep(tmp_path / f"{stop}", "key", every=1)
+        cut = training(plan, keep)
+        plain = cut._step
+
+        def step(rows, epoch, cut=cut, plain=plain, stop=stop):
+            if cut.step == stop:
+                raise Stopped
+            return plain(rows, epoch)
+
+        cut._step = step  # type: ignore[method-assign]
+        with pytest.raises(Stopped):
+            cut.run()
+        torch.manual_seed(99)  # whatever else was drawn in between
+        rest = training(plan, keep)
+        assert rest.run().resumed_at == stop
+        for name, array in weights(whole).items():
+            np.testing.assert_array_equal(weights(rest)[name], array, err_msg=name)
+
+
+def test_the_checkpoints_of_another_training_are_refused(tmp_path: Path):
+    training(keep=Keep(tmp_path, "one")).run()
+    with pytest.raises(TrainingError, match="another training"):
+        training(keep=Keep(tmp_path, "two")).run()
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path):
+    training(keep=Keep(tmp_path, "one")).run()
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 2
+    files[-1].write_bytes(files[-1].read_bytes()[:100])
+    assert training(keep=Keep(tmp_path, "one")).run().resumed_at == 15
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"no")
+    with pytest.raises(TrainingError, match="can be read"):
+        checkpoint.load(tmp_path)
+    checkpoint.remove(tmp_path)
+    assert not tmp_path.exists()
+
+
+def test_nan_stops_and_names_the_clips():
+    with pytest.raises(TrainingError, match=r"loss 'total' is nan at step \d+, .*5\.mp4"):
+        training(replace(PLAN, mixup=0.0), poison=5).run()
+
+
+def test_accumulating_gives_what_one_batch_gives():
+    plan = replace(PLAN, mixup=0.0, average="none", epochs=2)
+    results = []
+    for micro in (None, 4):
+        one = training(replace(plan, micro_batch=micro))
+        for module in one.adapter.module.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if isinstance(module, torch.nn.MultiheadAttention):
+                module.dropout = 0.0
+        one.run()
+        results.append(weights(one))
+    for name, array in results[0].items():
+        np.testing.assert_allclose(results[1][name], array, atol=1e-4, err_msg=name)
+
+
+def test_averages_and_ensembles():
+    def run(**changes) -> np.ndarray:
+        done = training(replace(PLAN, mixup=0.0, augment=False, **changes))
+        start = {name: t.clone() for name, t in done.start.items()}
+        done.run()
+        return weights(done)["leave.weight"], start["leave.weight"].numpy()
+
+    last, start = run(average="none")
+    half, _ = run(average="none", ensemble=0.5)
+    np.testing.assert_allclose(half, (last + start) / 2, atol=1e-6)
+    skipped, _ = run(average="none", ensemble=0.5, ensemble_skips=("leave",))
+    np.testing.assert_array_equal(skipped, last)
+    only, _ = run(average="uniform", average_from=6)
+    np.testing.assert_allclose(only, last, atol=1e-7)
+    mean, _ = run(average="uniform")
+    assert np.abs(mean - last).max() > 1e-5
+
+
+def test_rates_rise_and_fall():
+    plan = Plan(epochs=10, warmup_epochs=2, lowest_rate=1e-6, first_rate=1e-7)
+    rates = [plan.rate(step, 10, 1e-3) for step in range(101)]
+    assert rates[0] == 1e-7
+    assert max(rates) == rates[20] == pytest.approx(1e-3)
+    assert rates[100] == pytest.approx(1e-6)
+    assert all(a >= b for a, b in pairwise(rates[20:]))
+    assert Plan(schedule="constant").rate(10**6, 10, 1e-3) == 1e-3
+    with pytest.raises(UsageError, match="micro_batch 3"):
+        Plan(batch=8, micro_batch=3)
+
+
+def test_recipes_hold_the_published_numbers():
+    found = recipes()
+    froster, ez = found["froster/base-to-novel"], found["ez-clip/zero-shot"]
+    assert (froster.epochs, froster.batch, froster.learning_rate) == (12, 32, 3.33e-6)
+    assert (froster.clip_norm, froster.average, froster.average_from) == (1.0, "uniform", 2)
+    assert (ez.learning_rate, ez.batch, ez.epochs, ez.weight_decay) == (1e-4, 80, 150, 0.2)
+    tc = found["tc-clip/zero-shot"]
+    assert (tc.batch, tc.micro_batch, tc.schedule) == (256, 4, "unshifted-cosine")
+    assert [tc.rate(i, 100, 8e-6) for i in (0, 499, 500)] == pytest.approx([0, 7.984e-6, 4.04e-6])
+
+
+def test_vectors_do_not_decay():
+    named = [("a.weight", torch.zeros(2, 2)), ("a.bias", torch.zeros(2)), ("s", torch.zeros(()))]
+    groups = decay_matrices(named, 1e-3, 0.1)
+    assert [len(group["params"]) for group in groups] == [2, 1]  # a scalar decays, as in FROSTER
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]

@@ -1,0 +1,232 @@
+"""The temporal adapter behind the encoder contract: attached to any encoder, then trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from vlar.adapters.base import Adapter, Trainable, TrainingBatch, TrainingOutput
+from vlar.adapters.temporal.config import TemporalConfig
+from vlar.adapters.temporal.inputs import block_width, chosen, directions, read_block
+from vlar.encoders.base import Encoder, unit
+from vlar.encoders.conditioned import ConditionedText
+from vlar.errors import ModelError
+from vlar.registry import register, unknown_name
+from vlar.text.labels import clean_label
+from vlar.text.prompts import fill, load_templates
+from vlar.types import Float32, Float64, JsonDict, UInt8
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from vlar.adapters.temporal.network import TemporalNetwork
+
+
+@register("adapter", "temporal")
+class Temporal(Adapter, Trainable):
+    """A small transformer over T frame vectors, whose answer is added to the window vector.
+
+    It reads the frame features alone, so it works on every encoder, and they can be computed once.
+    Learned prompts read the frames beside the frames themselves; a time position tells first from
+    last. Until it is trained the window vectors are the encoder's own. Texts stay as they are,
+    except those of the labels it was trained for.
+
+    Attributes:
+        network: The differentiable whole, for training.
+        config: The settings.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("frame_tokens",)
+    reads: ClassVar[Literal["pixels", "features"]] = "features"
+    network: TemporalNetwork
+    config: TemporalConfig
+
+    def __init__(self, encoder: Encoder, config: TemporalConfig) -> None:
+        """Use ``attach``."""
+        self.encoder, self.name = encoder, "temporal"
+        self.dim, self.frame_dim = encoder.dim, encoder.frame_dim
+        self.n_frames, self.frames_fixed = encoder.n_frames, encoder.frames_fixed
+        self.logit_scale, self.max_tokens = encoder.logit_scale, encoder.max_tokens
+        self.preprocess, self.licence = encoder.preprocess, encoder.licence
+        self.frame_blocks, self.blocks = encoder.frame_blocks, encoder.blocks
+        self.templates = encoder.templates
+        self._blocks = chosen(encoder.frame_blocks, config.blocks)
+        self.input_widths = [config.components] * len(self._blocks)
+        self._build(config)
+
+    @classmethod
+    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Temporal:
+        """The adapter at its start, which changes nothing.
+
+        Raises:
+            ModelError: the encoder has no frame features, or its text depends on the video.
+            UnknownNameError: a setting or a block does not exist.
+        """
+        if not hasattr(encoder, "frame_blocks") or isinstance(encoder, ConditionedText):
+            raise ModelError(
+                "adapter 'temporal' reads frame features and needs texts that no video changes "
+                f"(frame_tokens), and encoder {encoder.name!r} does not offer them; use for "
+                "example lite"
+            )
+        config = TemporalConfig.from_dict(settings or {})
+        names = [block.name for block in encoder.frame_blocks]
+        for name in config.blocks:
+            if name not in names:
+                raise unknown_name(f"frame block of {encoder.name}", name, names)
+        return cls(encoder, config)
+
+    @property
+    def settings(self) -> JsonDict:
+        """The configuration."""
+        return self.config.to_dict()
+
+    @property
+    def module(self) -> nn.Module:
+        """The transformer, the directions its inputs are read along, and the labels' residuals."""
+        return self.network
+
+    def refresh(self) -> None:
+        """Take the fingerprint anew."""
+        digest = hashlib.sha256(self.encoder.fingerprint.encode())
+        digest.update(json.dumps(self.settings, sort_keys=True).encode())
+        for name, array in sorted(self.state_dict().items()):
+            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        self.fingerprint = digest.hexdigest()
+        moved = self.network.label_residual().detach().numpy()
+        self._moved = {
+            text: row
+            for texts, row in zip(self._texts(self.config.labels), moved, strict=True)
+            for text in texts
+        }
+
+    # The encoder contract
+
+    def encode_frames(self, frames: UInt8) -> Float32:
+        """The encoder's own frame features."""
+        return self.encoder.encode_frames(frames)
+
+    def encode_clip(self, frames: UInt8, times_s: Float64) -> Float32:
+        """The encoder's own frame features of one clip."""
+        return self.encoder.encode_clip(frames, times_s)
+
+    def pool(self, features: Float32) -> Float32:
+        """Frame features (N, T, F) to window vectors (N, D) of unit length."""
+        import torch
+
+        pooled = self.encoder.pool(features)
+        with torch.inference_mode():
+            # One by one, so that a window is bit for bit the same alone and in company.
+            rows = [
+                self.network.residual(torch.from_numpy(self._inputs(clip[None])))[0].numpy()
+                for clip in features
+            ]
+        moved = [
+            unit(old + row) if row.any() else old for old, row in zip(pooled, rows, strict=True)
+        ]
+        return np.stack(moved) if moved else pooled
+
+    def encode_text(self, texts: Sequence[str]) -> Float32:
+        """Texts to (C, D) float32 of unit length; only texts of trained labels have moved."""
+        vectors = self.encoder.encode_text(texts)
+        for row, text in enumerate(texts):
+            if text in self._moved and self._moved[text].any():
+                vectors[row] = unit(vectors[row] + self._moved[text])
+        return vectors
+
+    def count_tokens(self, text: str) -> int:
+        """As the encoder counts."""
+        return self.encoder.count_tokens(text)
+
+    # Training
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        """Switch gradients on and name what is trained; ``training_classes`` comes before."""
+        self.network.requires_grad_(True)
+        return list(self.network.named_parameters())
+
+    def training_classes(self, labels: Sequence[str]) -> Tensor:
+        """Texts of the labels as the encoder has them, (C, P, D); the residuals are made for them.
+
+        Other labels than before start at zero again.
+        """
+        import dataclasses
+
+        import torch
+
+        if tuple(labels) != self.config.labels:
+            state = {k: v for k, v in self.network.state_dict().items() if k != "labels"}
+            self._build(dataclasses.replace(self.config, labels=tuple(labels)))
+            self.network.load_state_dict(state, strict=False)
+            self.refresh()
+        texts = self._texts(labels)
+        flat = self.encoder.encode_text([text for prompts in texts for text in prompts])
+        return torch.from_numpy(flat.reshape(len(texts), -1, self.dim))
+
+    def fit_inputs(self, features: Float32) -> None:
+        """Find the directions in which the frames (N, T, F) of the training set differ."""
+        import torch
+
+        for number, (start, block) in enumerate(self._blocks):
+            part = read_block(features[..., start : start + block.width], block.kind)
+            rows = part.reshape(-1, part.shape[-1])
+            mean, axes = directions(rows, self.config.components)
+            self.network.get_buffer(f"mean{number}").copy_(torch.from_numpy(mean))
+            self.network.get_buffer(f"axes{number}").copy_(torch.from_numpy(axes))
+        self.refresh()
+
+    def training_inputs(self, features: Float32) -> Float32:
+        """(N, T, F) to (N, T, K + D): the small inputs, and the encoder's vector in every frame."""
+        pooled = np.repeat(self.encoder.pool(features)[:, None], features.shape[1], axis=1)
+        return np.concatenate([self._inputs(features), pooled], axis=2)
+
+    def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
+        """Scaled cosines and their cross-entropy.
+
+        Args:
+            batch: Inputs (N, T, K + D) of ``training_inputs``, or frame features (N, T, F).
+            classes: From ``training_classes``.
+        """
+        import torch
+        from torch.nn import functional
+
+        inputs = batch.inputs
+        if inputs.shape[-1] == self.frame_dim:
+            inputs = torch.from_numpy(self.training_inputs(inputs.detach().numpy()))
+        small, pooled = inputs.split((inputs.shape[-1] - self.dim, self.dim), dim=-1)
+        vectors = self.network.vectors(small, pooled[:, 0])
+        logits = self.logit_scale * vectors @ self.network.concepts(classes).T
+        return TrainingOutput(logits, {"total": functional.cross_entropy(logits, batch.targets)})
+
+    def _build(self, config: TemporalConfig) -> None:
+        import torch
+
+        from vlar.adapters.temporal.network import TemporalNetwork
+
+        self.config = config
+        widths = [block_width(block) for _, block in self._blocks]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # two adapters of the same settings start the same
+            self.network = TemporalNetwork(
+                config, len(widths) * config.components, self.dim, widths
+            )
+        self.network.eval().requires_grad_(False)
+        self.refresh()
+
+    def _inputs(self, features: Float32) -> Float32:
+        """(N, T, F) to (N, T, K)."""
+        parts: list[Float32] = []
+        for number, (start, block) in enumerate(self._blocks):
+            part = read_block(features[..., start : start + block.width], block.kind)
+            mean = self.network.get_buffer(f"mean{number}").numpy()
+            axes = self.network.get_buffer(f"axes{number}").numpy()
+            parts.append((part - mean) @ axes)
+        return np.concatenate(parts, axis=2)
+
+    def _texts(self, labels: Sequence[str]) -> list[list[str]]:
+        """The P prompts of each label, as a model of this encoder asks for them."""
+        cleaned = [clean_label(label) for label in labels]
+        return [list(prompts) for prompts in fill(load_templates(self.templates), cleaned)]

@@ -1,0 +1,93 @@
+"""Frame features made small: each block by its kind, then along its principal directions.
+
+Few examples cannot train a map from thousands of entries. The directions in which the frames of the
+training set differ most are found without labels, and only they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.encoders.base import FrameBlock
+from vlar.pose.features import tracks_of
+from vlar.types import Float32
+
+_MOST_FRAMES = 1024  # that the directions are taken from
+_HIPS = [23, 24]
+_SEEN = 0.5
+_MOVING = ("motion", "direction", "pose")
+
+
+def block_width(block: FrameBlock) -> int:
+    """Entries of a block as ``read_block`` gives it."""
+    return 66 if block.kind == "pose" else block.width
+
+
+def read_block(features: Float32, kind: str) -> Float32:
+    """A block (N, T, W) in units that may be compared: the same as the few-shot signatures use."""
+    if kind == "logits":
+        shifted = np.exp(features - features.max(axis=-1, keepdims=True))
+        return np.sqrt(shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    if kind == "appearance":
+        return (np.sign(features) * np.sqrt(np.abs(features))).astype(np.float32)
+    if kind == "pose":
+        return np.stack([_joints(clip) for clip in features])
+    return features.astype(np.float32)
+
+
+def directions(
+    rows: npt.NDArray[np.floating[Any]], count: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean (W,) and principal directions (W, count), scaled so that the first has deviation 1.
+
+    Args:
+        rows: (n, W) frames.
+        count: Directions; those that do not exist are zero.
+    """
+    if len(rows) > _MOST_FRAMES:
+        rows = rows[np.linspace(0, len(rows) - 1, _MOST_FRAMES).round().astype(int)]
+    mean = rows.mean(axis=0, dtype=np.float64)
+    away = rows.astype(np.float64) - mean
+    # The smaller of the two products has the same eigenvalues.
+    tall = len(away) < away.shape[1]
+    values, vectors = np.linalg.eigh(away @ away.T if tall else away.T @ away)
+    order = np.argsort(values)[::-1][:count]
+    values, vectors = values[order], vectors[:, order]
+    kept = values > 1e-8 * max(float(values[0]), 1e-12)
+    found = np.zeros((rows.shape[1], count))
+    if kept.any():
+        axes = away.T @ vectors[:, kept] / np.sqrt(values[kept]) if tall else vectors[:, kept]
+        deviation = np.sqrt(values[0] / len(rows))
+        found[:, : axes.shape[1]] = axes / deviation
+    return mean, found
+
+
+def chosen(blocks: Sequence[FrameBlock], names: Sequence[str]) -> list[tuple[int, FrameBlock]]:
+    """The named blocks, each with where it starts in the frame features.
+
+    Without names: those of motion, for few clips are soon known by heart by their looks, and looks
+    are what closed forms are good at; all where there are none of motion.
+    """
+    starts = np.cumsum([0, *(block.width for block in blocks)])
+    pairs = list(zip(starts.tolist(), blocks, strict=False))
+    if names:
+        return [(start, block) for start, block in pairs if block.name in names]
+    return [pair for pair in pairs if pair[1].kind in _MOVING] or pairs
+
+
+def _joints(clip: Float32) -> Float32:
+    """(T, 66): the joints of the actor as seen from the hips, in heights of the pose; else 0."""
+    found = np.zeros((len(clip), 33, 2), np.float32)
+    tracks = tracks_of(clip)
+    if len(tracks.score):
+        points = tracks.points[0][..., :2]
+        away = points - points[:, _HIPS].mean(axis=1, keepdims=True)
+        seen = tracks.score[0] > _SEEN
+        if seen.any():
+            height = float(np.ptp(away[seen][..., 1], axis=1).mean())
+            found[seen] = away[seen] / max(height, 1e-3)
+    return found.reshape(len(clip), -1)

@@ -1,0 +1,1 @@
+"""How the methods are trained: one file a method, found through the registry."""

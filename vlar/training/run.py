@@ -1,0 +1,129 @@
+"""From a configuration to a model folder, through stops and goings-on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlar.adaptation import Advance, example_features
+from vlar.adapters.base import Trainable
+from vlar.errors import UsageError
+from vlar.fewshot import SupportItem, read_support
+from vlar.model import Model, load
+from vlar.model_folder import check_target
+from vlar.training import checkpoint
+from vlar.training.config import TrainConfig
+from vlar.training.data import Features, Videos
+from vlar.training.features import FeatureFolder
+from vlar.training.learner import finish, fit_alone
+from vlar.training.loop import Epoch, Keep
+from vlar.training.task import Task, attach
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a run tells what it does.
+
+    Attributes:
+        reading: Moves on as examples are read.
+        epoch: Called after each epoch with it and the number of epochs.
+    """
+
+    reading: Advance | None = None
+    epoch: Callable[[Epoch, int], None] | None = None
+
+
+def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None = None) -> Model:
+    """Train as configured and save the model; a training that was stopped is gone on with.
+
+    Checkpoints and kept features lie in ``OUT.training`` until the model is saved.
+
+    Raises:
+        SupportError: the training set cannot be used.
+        ModelError: the encoder does not suit the method, or ``out`` cannot be written.
+        TrainingError: a loss is no number, or the checkpoints are of another training.
+    """
+    check_target(config.out, replace=replace)
+    progress = progress or Progress()
+    base, support = load(config.model), read_support(config.train)
+    adapter = attach(config.method, base.encoder, config.adapter)
+    assert isinstance(adapter, Trainable)
+    work = config.out.with_name(f"{config.out.name}.training")
+    items = list(support.items)
+    plan, task = config.plan, Task.of(support.labels, items)
+    keep = Keep(work / "steps", _key(config, items, base.fingerprint), config.save_every)
+    watch = _watch(config, plan.epochs, work, progress)
+    if adapter.reads == "features":
+        kept = FeatureFolder(work / "features", base)
+        seen = example_features(base, support, items, progress.reading, kept)
+        task, features, failed = Task.of(support.labels, seen.items), seen.features, seen.failed
+        adapter.fit_inputs(features)
+        inputs = adapter.training_inputs(features)
+        examples = Features(inputs, task.columns, task.paths, adapter.input_widths)
+    else:
+        features, failed = None, ()
+        examples = Videos(items, task.columns, adapter)
+    fitted = fit_alone(
+        adapter, examples, task, plan, config.recipe_name, seed=config.seed, watch=watch, keep=keep
+    )
+    if features is None:
+        good = [item for row, item in enumerate(items) if row not in examples.failed]
+        seen = example_features(Model(adapter), support, good, progress.reading)
+        task, features = Task.of(support.labels, seen.items), seen.features
+        failed = (*fitted.failed, *seen.failed)
+    model = finish(fitted, task, features, failed)
+    model.save(config.out, replace=replace)
+    _clean(work)
+    return model
+
+
+def _watch(
+    config: TrainConfig, epochs: int, work: Path, progress: Progress
+) -> Callable[[Epoch], None]:
+    writer = _board(work / "tensorboard") if config.log == "tensorboard" else None
+
+    def watch(epoch: Epoch) -> None:
+        if progress.epoch is not None:
+            progress.epoch(epoch, epochs)
+        if writer is not None:
+            for name, value in epoch.losses.items():
+                writer.add_scalar(f"loss/{name}", value, epoch.number)
+            writer.add_scalar("accuracy", epoch.accuracy, epoch.number)
+            writer.add_scalar("learning_rate", epoch.rate, epoch.number)
+            writer.flush()
+
+    return watch
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError(
+            "log = 'tensorboard' needs the package tensorboard; install it (pip install "
+            "tensorboard) or remove the key"
+        ) from error
+    return SummaryWriter(str(folder))
+
+
+def _key(config: TrainConfig, items: Sequence[SupportItem], fingerprint: str) -> str:
+    """Hash of all that the weights depend on; how often is saved does not matter."""
+    settings = config.model_dump(mode="json", exclude={"out", "save_every", "log"})
+    clips = [(str(i.path), i.label, i.window and (i.window.start_s, i.window.end_s)) for i in items]
+    plan = {**vars(config.plan), "groups": config.plan.groups.__qualname__}
+    text = json.dumps([settings, plan, clips, fingerprint], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _clean(work: Path) -> None:
+    import contextlib
+    import shutil
+
+    checkpoint.remove(work / "steps")
+    shutil.rmtree(work / "features", ignore_errors=True)
+    with contextlib.suppress(OSError):
+        work.rmdir()  # stays where curves were written
