@@ -135,15 +135,15 @@ def label_vectors(
         return model.encode_queries(labels.texts), model.background
     return (
         described_vectors(model.encoder, labels.texts, described, model.prompts, mixes),
-        _described_background(model, mixes),
+        described_background(model, mixes),
     )
 
 
-def _described_background(model: Model, mixes: Sequence[BlockMix]) -> Float32:
+def described_background(model: Model, mixes: Sequence[BlockMix]) -> Float32:
     """Everyday actions told by one sentence each.
 
-    All kinds of description would take five times as long to encode, which the first answer would
-    wait for, and are not measurably better (evals/calibration.py).
+    All kinds of description would take four times as long to encode, which the first answer would
+    wait for, and are not measurably better (evals/README.md).
     """
     bank = load_bank(BACKGROUND_BANK)
     told = [{_BACKGROUND_KIND: entry.describe(_BACKGROUND_KIND)} for entry in bank.entries]
