@@ -69,7 +69,8 @@ def recipes(model: vlar.Model) -> dict[str, tuple[BlockMix, ...] | str]:
     found["all, block weight 1"] = with_kinds(full, 1.0)
     found["all, block weight 1.5"] = with_kinds(full, 1.5)
     found["all, motion 1"] = with_kinds({**full, "motion": 1})
-    found["all, motion block .3"] = (*with_kinds(full), BlockMix("motion", {"name": 1, "motion": 0.3}))
+    verbs = BlockMix("motion", {"name": 1, "motion": 0.3})
+    found["all, motion block .3"] = (*with_kinds(full), verbs)
     return found
 
 
