@@ -28,7 +28,7 @@ from vlar.scoring.rule import UNKNOWN_PRIOR
 from vlar.types import Float64, JsonDict
 
 _SMALLEST = 1e-12
-_DOUBT = 4.0  # chosen on other sets than the one whose figures are published (evals/README.md)
+_DOUBT = 4.0  # a middle value; evals/README.md has others, on five sets
 _FLATTEST, _STEEPEST = -12.0, 12.0  # log of a power on shares
 _HALVINGS = 40
 
