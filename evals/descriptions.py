@@ -18,7 +18,8 @@ all, no KIND     the recipe of the encoder, without its rule for lists of which 
                  and the same without one kind
 all + KIND       with one kind more
 all - contrast   contrasts taken off (weight -0.3)
-all, motion .3   motion sentences in the motion block too
+all, motion 1    motion sentences weighing as much as the others
+all, motion block .3   motion sentences in the motion block too
 """
 
 from __future__ import annotations
@@ -38,9 +39,8 @@ from zero_shot import mean_average_precision, read_rows
 import vlar
 from vlar.concepts import described_vectors, descriptions_of
 from vlar.encoders import BlockMix, unit
-from vlar.question import BACKGROUND_BANK, label_vectors
+from vlar.question import described_background, label_vectors
 from vlar.scoring import Scorer
-from vlar.text.bank import load_bank
 from vlar.text.labels import parse_labels
 
 SETS = (
@@ -68,20 +68,20 @@ def recipes(model: vlar.Model) -> dict[str, tuple[BlockMix, ...] | str]:
     found["all, name twice"] = with_kinds({**full, "name": 2})
     found["all, block weight 1"] = with_kinds(full, 1.0)
     found["all, block weight 1.5"] = with_kinds(full, 1.5)
-    found["all, motion .3"] = (*with_kinds(full), BlockMix("motion", {"name": 1, "motion": 0.3}))
+    found["all, motion 1"] = with_kinds({**full, "motion": 1})
+    verbs = BlockMix("motion", {"name": 1, "motion": 0.3})
+    found["all, motion block .3"] = (*with_kinds(full), verbs)
     return found
 
 
 def concepts(model: vlar.Model, labels: Sequence[str], how: tuple[BlockMix, ...] | str):
-    """Concepts (C, D) of labels by one recipe, and the background (B, D) made by it."""
+    """Concepts (C, D) of labels by one recipe, and the background (B, D) they are compared with."""
     listed = parse_labels(labels)
     if isinstance(how, str):
         return label_vectors(model, listed, how)
-    made = (
-        described_vectors(model.encoder, texts, descriptions_of(texts), model.prompts, how)
-        for texts in (listed.texts, load_bank(BACKGROUND_BANK).texts)
-    )
-    return tuple(made)
+    told = descriptions_of(listed.texts)
+    made = described_vectors(model.encoder, listed.texts, told, model.prompts, how)
+    return made, described_background(model, how)
 
 
 def load(model: vlar.Model, videos: Path, name: str, cache: Path | None):

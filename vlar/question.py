@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vlar.scoring import Calibration
 
 BACKGROUND_BANK = "everyday_actions"
+_BACKGROUND_KIND = "sentence"
 _CONDITIONED_BACKGROUND = 128  # entries, evenly taken from the bank: they cost text for each video
 Labels = str | Path | Sequence[str] | LabelList
 Score = tuple[Float32, Float64, float]
@@ -114,10 +115,11 @@ def label_concepts(model: Model, labels: LabelList, descriptions: Descriptions =
 def label_vectors(
     model: Model, labels: LabelList, descriptions: Descriptions = "auto"
 ) -> tuple[Float32, Float32]:
-    """Concepts (C, D) of a label list, and the background (B, D) made in the same way.
+    """Concepts (C, D) of a label list, and the background (B, D) they are compared with.
 
     A background of names would lie nearer to some videos than labels with descriptions do, or
-    farther, for no reason of meaning. See :func:`label_concepts`.
+    farther, for no reason of meaning: where labels are described, so is the background, in the
+    same blocks. See :func:`label_concepts`.
     """
     mixes = _mixes(model.encoder, descriptions)
     described = descriptions_of(labels.texts, labels.entries) if mixes else []
@@ -131,12 +133,22 @@ def label_vectors(
         )
     if not mixes:
         return model.encode_queries(labels.texts), model.background
-    texts = load_bank(BACKGROUND_BANK).texts
-    everyday = described_vectors(model.encoder, texts, descriptions_of(texts), model.prompts, mixes)
     return (
         described_vectors(model.encoder, labels.texts, described, model.prompts, mixes),
-        everyday,
+        described_background(model, mixes),
     )
+
+
+def described_background(model: Model, mixes: Sequence[BlockMix]) -> Float32:
+    """Everyday actions told by one sentence each.
+
+    All kinds of description would take four times as long to encode, which the first answer would
+    wait for, and are not measurably better (evals/README.md).
+    """
+    bank = load_bank(BACKGROUND_BANK)
+    told = [{_BACKGROUND_KIND: entry.describe(_BACKGROUND_KIND)} for entry in bank.entries]
+    told_by = [BlockMix(mix.block, {_BACKGROUND_KIND: 1.0}, mix.weight) for mix in mixes]
+    return described_vectors(model.encoder, bank.texts, told, model.prompts, told_by)
 
 
 def _mixes(encoder: Encoder, descriptions: Descriptions) -> tuple[BlockMix, ...]:

@@ -18,7 +18,7 @@ from vlar.scoring import (
     fit_calibration,
     match_probability,
 )
-from vlar.scoring.logistic import fit_logistic, logistic, logit
+from vlar.scoring.logistic import fit_logistic, logistic, logit, refit_logistic
 
 few = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 10_000)
@@ -103,12 +103,12 @@ def test_hubness_is_taken_off_by_as_much_as_is_asked():
 
 
 @few
-@given(seeds, slopes, centres, slopes)
-def test_calibrated_rows_sum_to_one_and_keep_their_order(seed, slope, centre, unknown_slope):
+@given(seeds, slopes, centres, slopes, centres)
+def test_calibrated_rows_sum_to_one_and_keep_their_order(seed, slope, centre, unknown_slope, best):
     random = np.random.default_rng(seed)
     probability, unknown = random.dirichlet(np.ones(5), size=6), random.uniform(size=6)
     probability *= (1 - unknown)[:, None]
-    fitted = Calibration(slope, centre, unknown_slope)
+    fitted = Calibration(slope, centre, unknown_slope, best_centre=best, best_slope=slope)
     labels, nothing = fitted.one(probability, unknown)
     np.testing.assert_allclose(labels.sum(axis=1) + nothing, 1)
     assert ((labels >= 0) & (labels <= 1)).all()
@@ -162,6 +162,35 @@ def test_unknown_and_each_label_are_fitted_too():
     )
     _, nothing = rarer.one(said, np.full(300, 0.5))
     assert nothing.mean() < 0.1
+
+
+def test_the_best_label_is_stated_as_often_as_it_is_right_and_the_others_follow():
+    said = np.tile([0.7, 0.2, 0.1], (400, 1))
+    labels = np.where(np.arange(400) % 2 == 0, 0, 1)  # the rest is never the third label
+    fitted = fit_calibration(said, labels)
+    curved, _ = fitted.one(said, np.zeros(400))
+    assert curved[0, 0] == pytest.approx(0.5, abs=0.01)
+    assert (np.diff(curved[0]) < 0).all()
+
+
+@few
+@given(st.floats(-1.0, 1.0), st.booleans())
+def test_few_cases_leave_log_odds_nearly_as_they_are_stated(value: float, right: bool):
+    values = np.array([value])
+    centre, slope = refit_logistic(values, np.array([right]), doubt=4.0)
+    assert abs(centre) < 0.3
+    assert slope == pytest.approx(1, abs=0.3)
+    moved = logistic(values, centre, slope) - logistic(values, 0.0, 1.0)
+    assert (moved > 0) == right
+
+
+def test_many_cases_find_the_curve_that_comes_true():
+    random = np.random.default_rng(0)
+    values = random.normal(size=4000) * 2
+    right = random.uniform(size=4000) < logistic(values, 1.0, 0.5)
+    centre, slope = refit_logistic(values, right, doubt=4.0)
+    assert centre == pytest.approx(1.0, abs=0.3)
+    assert slope == pytest.approx(0.5, abs=0.08)
 
 
 def test_a_logistic_curve_finds_the_middle_and_never_falls():

@@ -104,6 +104,9 @@ class VerbTable:
             for number, entry in enumerate(self.entries)
             for phrase in entry.phrases
         ]
+        self._begin: dict[str, list[int]] = {}
+        for place, (phrase, *_) in enumerate(self._places):
+            self._begin.setdefault(phrase[0], []).append(place)
 
     @classmethod
     def packaged(cls, embed: EmbedTexts | None = None) -> VerbTable:
@@ -138,7 +141,9 @@ class VerbTable:
     def _longest(self, part: str, without: Collection[int]) -> tuple[int, str] | None:
         words = [base_forms(word) for word in _words(part)]
         best: tuple[float, int, tuple[str, ...], str] | None = None
-        for phrase, number, spelled in self._places:
+        # A phrase fits only where its first word stands; of equal ones the first in the table wins.
+        held = {place for forms in words for form in forms for place in self._begin.get(form, ())}
+        for phrase, number, spelled in (self._places[place] for place in sorted(held)):
             if number in without:
                 continue
             score = _fit(phrase, words)

@@ -29,19 +29,46 @@ def fit_logistic(
     target = np.concatenate([np.ones(len(yes)), np.zeros(len(no))])
     weight = np.where(target == 1, share / len(yes), (1 - share) / len(no))
     mean, spread = float(values.mean()), float(values.std()) or 1e-3
-    inputs = np.stack([(values - mean) / spread, np.ones_like(values)], axis=1)
-    beta = np.array([1.0, 0.0])
+    standard, nothing = (values - mean) / spread, np.zeros(2)
+    beta = _most_likely(standard, target, weight, np.array([1.0, 0.0]), nothing, _RIDGE)
+    slope = max(float(beta[0]), flattest)
+    return mean - spread * float(beta[1]) / slope, slope / spread
+
+
+def refit_logistic(
+    values: Float64, right: npt.NDArray[np.bool_], *, doubt: float
+) -> tuple[float, float]:
+    """Centre and slope of the curve by which log odds come true; few cases change them little.
+
+    Args:
+        values: (n,) log odds as stated.
+        right: (n,) whether what was stated came true.
+        doubt: How strongly the curve is held to the log odds as they are (centre 0, slope 1): the
+            precision of a normal prior on slope and offset.
+    """
+    as_stated = np.array([1.0, 0.0])
+    target = right.astype(np.float64)
+    beta = _most_likely(values, target, np.ones(len(values)), as_stated, as_stated, doubt)
+    slope = max(float(beta[0]), 1e-3)
+    return -float(beta[1]) / slope, slope
+
+
+def _most_likely(
+    values: Float64, target: Float64, weight: Float64, start: Float64, prior: Float64, ridge: float
+) -> Float64:
+    """Slope and offset by Newton's method, with a ridge towards ``prior``."""
+    inputs = np.stack([values, np.ones_like(values)], axis=1)
+    beta = start.copy()
     for _ in range(_STEPS):
         p = 1.0 / (1.0 + np.exp(-np.clip(inputs @ beta, -40, 40)))
-        gradient = inputs.T @ (weight * (p - target)) + _RIDGE * beta
+        gradient = inputs.T @ (weight * (p - target)) + ridge * (beta - prior)
         curvature = weight * p * (1 - p)
-        hessian = (inputs * curvature[:, None]).T @ inputs + _RIDGE * np.eye(2)
+        hessian = (inputs * curvature[:, None]).T @ inputs + ridge * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
         beta -= np.clip(step, -1, 1)
         if float(np.abs(step).max()) < 1e-9:
             break
-    slope = max(float(beta[0]), flattest)
-    return mean - spread * float(beta[1]) / slope, slope / spread
+    return beta
 
 
 def logistic(values: npt.NDArray[np.floating], centre: float, slope: float) -> Float64:

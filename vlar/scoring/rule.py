@@ -133,9 +133,8 @@ class Genericness:
         self._slope_weights = np.zeros(n)
         if n < _FEWEST_FOR_GENERICNESS:
             return
-        among = _among(background).astype(np.float64)
-        self._of_background = (among.sum(axis=1) - among.diagonal()) / (n - 1)
-        self._of_labels = (concepts @ background.mean(axis=0)).astype(np.float64)
+        self._of_background = _among(background).mean
+        self._of_labels = (concepts @ _among(background).centre).astype(np.float64)
         deviation = self._of_background - self._of_background.mean()
         self._slope_weights = deviation / max(float((deviation**2).sum()), 1e-12)
 
@@ -220,23 +219,45 @@ def kept_for_each(concepts: Float32, background: Float32) -> npt.NDArray[np.bool
 def _kept(nearness: Float32, background: Float32) -> npt.NDArray[np.bool_]:
     if len(background) < 2:
         return np.ones(nearness.shape, dtype=bool)
-    among = _among(background).copy()
-    np.fill_diagonal(among, -1.0)
-    threshold = float(np.quantile(among.max(axis=1), _SAME_MEANING_QUANTILE))
-    keep = nearness < min(threshold, 1.0 - 1e-3)
+    keep = nearness < min(_among(background).same_meaning, 1.0 - 1e-3)
     for row in np.flatnonzero(keep.sum(axis=1) < _FEWEST_BACKGROUND):
         keep[row, np.argsort(nearness[row], kind="stable")[:_FEWEST_BACKGROUND]] = True
     return keep
 
 
-_last: list[Float32] = []  # a background and its cosines: the dearest part of making a scorer
+@dataclass(frozen=True)
+class _Among:
+    """What B background entries are to each other: the dearest part of making a scorer.
+
+    Attributes:
+        background: (B, D) the entries.
+        centre: (D,) their mean.
+        mean: (B,) mean cosine of each to the others.
+        same_meaning: The cosine above which two texts mean the same.
+    """
+
+    background: Float32
+    centre: Float32
+    mean: Float64
+    same_meaning: float
 
 
-def _among(background: Float32) -> Float32:
-    """Cosines (B, B) of a background; kept for the last one, since many scorers share it."""
-    if not _last or _last[0] is not background:
-        _last[:] = [background, background @ background.T]
-    return _last[1]
+_last: list[_Among] = []
+
+
+def _among(background: Float32) -> _Among:
+    """Kept for the last two backgrounds, names and descriptions, since many scorers share them."""
+    for kept in _last:
+        if kept.background is background:
+            return kept
+    cosines = background @ background.T
+    n = len(background)
+    mean = (cosines.sum(axis=1, dtype=np.float64) - cosines.diagonal()) / (n - 1)
+    np.fill_diagonal(cosines, -1.0)
+    same_meaning = float(np.quantile(cosines.max(axis=1), _SAME_MEANING_QUANTILE))
+    made = _Among(background, background.mean(axis=0), mean, same_meaning)
+    _last[:] = [made, *_last[:1]]
+    return made
 
 
 def softmax_with_unknown(logits: Float64, unknown_logit: Float64) -> tuple[Float64, Float64]:
