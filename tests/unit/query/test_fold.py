@@ -52,7 +52,7 @@ def test_windows_of_one_file_do_not_fold(tmp_path: Path):
 def test_composed_answers_on_filtered_rows_with_copies(tmp_path: Path, seed: int):
     """Against every window one by one; windows do not touch, so each is an answer of its own."""
     draw = np.random.default_rng(seed)
-    originals = [unit(draw.normal(size=(5, DIM))).astype(np.float32) for _ in range(4)]
+    originals = [unit(draw.normal(size=(5, DIM)).astype(np.float32)) for _ in range(4)]
     videos = [originals[number % 4] for number in range(6)]  # the last two are copies
     windows = [Window(2.0 * place, 2.0 * place + 1) for place in range(5)]
     with Library(tmp_path / "l.vlar", FakeModel()) as library:
