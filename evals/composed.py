@@ -36,6 +36,16 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+from composed_measures import (
+    Span,
+    average_precision,
+    gains,
+    inside,
+    mean,
+    overlap,
+    tiou,
+    window_precision,
+)
 from made_library import CONCEPTS, KeptVectors, Truth, build
 
 import vlar
@@ -47,7 +57,6 @@ HALVES = ("choose", "report")
 WITHIN_S = 10.0
 EVERY = 10_000
 WEIGHTS = (0.25, 0.5, 0.7, 1.0)
-Span = tuple[str, float, float]  # video name, start_s, end_s
 
 
 class Arithmetic(KeptVectors):
@@ -155,56 +164,6 @@ def followed(truth: Truth, a: str, b: str) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def average_precision(
-    answers: Sequence[Span], true: Sequence[Span], fit: Callable[[Span, Span], float]
-) -> float:
-    """Of ranked spans; right is one that fits by 0.5 a true span that no better answer took."""
-    free, right, total = list(true), 0, 0.0
-    for rank, answer in enumerate(answers, 1):
-        best = max(free, key=lambda t, answer=answer: fit(answer, t), default=None)
-        if best is not None and fit(answer, best) >= 0.5:
-            free.remove(best)
-            right += 1
-            total += right / rank
-    return total / len(true)
-
-
-def window_precision(answers: Sequence[Span], true: Sequence[Span]) -> float:
-    """Of all windows, ranked; right is one whose middle lies in a true span."""
-    right = np.array([in_middle(answer, true) for answer in answers])
-    found = (np.cumsum(right) / np.arange(1, len(right) + 1))[right]
-    return float(found.sum()) / max(1, len(found))
-
-
-def in_middle(window: Span, true: Sequence[Span]) -> bool:
-    middle_s = (window[1] + window[2]) / 2.0
-    return any(t[0] == window[0] and t[1] <= middle_s < t[2] for t in true)
-
-
-def shared_s(one: Span, other: Span) -> float:
-    """Seconds that two spans share."""
-    if one[0] != other[0]:
-        return 0.0
-    return max(0.0, min(one[2], other[2]) - max(one[1], other[1]))
-
-
-def tiou(one: Span, other: Span) -> float:
-    """Shared time by joint time."""
-    shared = shared_s(one, other)
-    return shared / max(one[2] - one[1] + other[2] - other[1] - shared, 1e-9)
-
-
-def inside(answer: Span, true: Span) -> float:
-    """Share of an answer that lies in a true span."""
-    return shared_s(answer, true) / max(answer[2] - answer[1], 1e-9)
-
-
-def overlap(answers: Sequence[Span], true: Sequence[Span]) -> float:
-    """Mean tIoU of the first answers, as many as true spans, with the nearest of these."""
-    first = answers[: len(true)]
-    return sum(max(tiou(answer, t) for t in true) for answer in first) / len(true)
-
-
 def spans_of(hits: Sequence[Hit]) -> list[Span]:
     return [(Path(hit.path).name, hit.start_s, hit.end_s) for hit in hits]
 
@@ -238,8 +197,8 @@ class Half:
             "THEN, inside": average_precision(spans, asked.true, inside),
         }
 
-    def figures(self) -> dict[str, dict[str, float]]:
-        """mAP by kind and by way of asking."""
+    def figures(self) -> dict[str, dict[str, object]]:
+        """mAP by kind and by way of asking, and how far the gains of the query may be chance."""
         found: dict[str, dict[str, list[float]]] = {}
         for asked in self.asked:
             ways = {"query": asked.text} | {f"single {s}": s for s in asked.singles} | asked.sums
@@ -251,7 +210,9 @@ class Half:
                 for way, value in (of | {"best single": max(singles)}).items():
                     rows.setdefault(way, []).append(value)
         return {
-            kind: {"queries": len(rows["query"])} | {w: round(_mean(v), 4) for w, v in rows.items()}
+            kind: {"queries": len(rows["query"])}
+            | {way: round(mean(values), 4) for way, values in rows.items()}
+            | {"gain, 95 %": gains(rows)}
             for kind, rows in found.items()
         }
 
@@ -264,16 +225,12 @@ class Half:
             true = shown(self.truth, lambda p, phrase=phrase: phrase in p)
             answers = self.spans(f'"{phrase}" IN "*"')
             found.setdefault("phrase", []).append(overlap(answers, true))
-        return {kind: round(_mean(values), 4) for kind, values in found.items()}
+        return {kind: round(mean(values), 4) for kind, values in found.items()}
 
 
 def _unmerged(rows: Iterator[object], neighbours: object, k: int) -> list[object]:
     del neighbours
     return list(itertools.islice(rows, k))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values))
 
 
 def main() -> int:
@@ -330,8 +287,11 @@ def show(found: dict[str, dict[str, object]]) -> None:
     for half, figures in found.items():
         print(f"\n## {half}\n")
         for kind, rows in figures["map"].items():  # type: ignore[attr-defined]
-            cells = ", ".join(f"{way} {value:g}" for way, value in rows.items())
-            print(f"{kind}: {cells}")
+            spread = rows["gain, 95 %"]
+            cells = ", ".join(
+                f"{way} {value:g}" for way, value in rows.items() if way[:4] != "gain"
+            )
+            print(f"{kind}: {cells}; gain, 95 %: {spread}")
         for how, rows in figures["tiou"].items():  # type: ignore[attr-defined]
             print(f"tIoU  {how}: " + ", ".join(f"{kind} {value:g}" for kind, value in rows.items()))
 

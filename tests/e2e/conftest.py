@@ -33,7 +33,7 @@ class Result:
         return lines[0]
 
 
-def run_vlar(*arguments: object, timeout_s: float = 120, prefix: tuple[str, ...] = ()) -> Result:
+def run_vlar(*arguments: object, timeout_s: float = 600, prefix: tuple[str, ...] = ()) -> Result:
     command = [*prefix, str(COMMAND), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert "Traceback" not in done.stderr, done.stderr

@@ -36,6 +36,8 @@ class OpenedFolder:
         self._mutex = threading.RLock()
         self._store: Store | None = None
         self._cached: ann.Cached | None = None
+        self._cached_at = -1  # the store's data_version that it belongs to
+        self._known: tuple[int, Manifest] | None = None
         self._device = check_device(device)
         check_place(self.path, create)
         self._reader()
@@ -53,7 +55,8 @@ class OpenedFolder:
         with self._mutex:
             if self._store is not None:
                 self._store.close()
-            self._store = self._cached = None
+            self._store = self._cached = self._known = None
+            self._cached_at = -1  # another connection counts anew
 
     def _reader(self) -> Store | None:
         if self._store is None and (self.path / schema.FILE_NAME).exists():
@@ -62,17 +65,24 @@ class OpenedFolder:
 
     def _filled(self) -> tuple[Store, Manifest]:
         store = self._reader()
+        version = -1 if store is None else store.data_version()
+        if store is not None and self._known is not None and self._known[0] == version:
+            return store, self._known[1]
         manifest = None if store is None else Manifest.read(store.meta(), self.path)
         if store is None or manifest is None or not store.has_rows():
             raise LibraryError(
                 f"library {self.path} is empty; add videos: vlar index add {self.path} VIDEOS"
             )
+        self._known = version, manifest
         return store, manifest
 
     def _searched(self, store: Store) -> ann.Cached:
+        if self._cached is not None and self._cached_at == store.data_version():
+            return self._cached
         fresh = ann.refresh(store, self._cached, self._models.probes())
         if fresh is not self._cached:
             self._cached = on_device(fresh, self._device)
+        self._cached_at = store.data_version()
         return self._cached or fresh
 
     def _settle(self) -> None:

@@ -23,13 +23,12 @@ from vlar.index.folder import check_place, make_folder
 from vlar.index.lock import writer_lock
 from vlar.index.manifest import Manifest
 from vlar.index.protocol import LibraryModel
-from vlar.index.store import KnownVideo, RowBatch, Stamp
+from vlar.index.store import KnownVideo, RowBatch
 from vlar.index.writer import Writer
 from vlar.types import Clip, Failure, Float32, JsonDict, Window
 from vlar.video import content_hash, read_windows
 
 STAGE = ".upgrade"  # beside the truth; hidden files do not make a folder something else
-_UNFINISHED = "upgrade again "  # before a content hash: 'add' reads such a video anew
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,7 @@ def _upgrade(
 
         model = cast("LibraryModel", load(manifest.model))
     if model.fingerprint == manifest.fingerprint:
+        _leave_no_stage(folder)  # of a run that ended between its last commit and this
         return UpgradeReport(tuple(p.name for p in blocks.declared(model)), (), 0, 0, ())
     old, new = blocks.from_text(manifest.blocks), blocks.declared(model)
     if not (isinstance(model, blocks.HasEncoder) and blocks.can_upgrade(old, new)):
@@ -120,15 +120,24 @@ def _upgrade(
         report = work.run()
     finally:
         stage.close()
-    shutil.rmtree(folder / STAGE, ignore_errors=True)
+    _leave_no_stage(folder)
     return report
 
 
+def _leave_no_stage(folder: Path) -> None:
+    shutil.rmtree(folder / STAGE, ignore_errors=True)
+
+
 def _open_stage(folder: Path, target: Manifest) -> Writer:
-    """The store that gathers the new rows; one for another goal is thrown away."""
+    """The store that gathers the new rows; one for another goal or a damaged one is thrown away."""
     place = folder / STAGE
     make_folder(place)
-    stage = Writer.open_to_write(place)
+    try:
+        stage = Writer.open_to_write(place)
+    except LibraryError:
+        _leave_no_stage(folder)
+        make_folder(place)
+        stage = Writer.open_to_write(place)
     if stage.meta().get("fingerprint", target.fingerprint) != target.fingerprint:
         stage.close()
         shutil.rmtree(place)
@@ -238,17 +247,13 @@ class _Work:
     def _put_in_place(self, videos: Sequence[KnownVideo]) -> int:
         """One transaction: all rows of the library, and the manifest; returns the rows renewed."""
         renewed = 0
-        unreadable = {row.path: row.unreadable_windows for row in self._library.videos()}
         with self._library.transaction():
             for video in videos:
                 lost = video.path in self._lost
                 rows = self._without(video) if lost else self._staged(video)
-                duration_s = self._library.duration_s(video.id)
-                digest = _UNFINISHED + video.content_hash if lost else video.content_hash
-                stamp = Stamp(-1, 0) if lost else video.stamp
-                video_id = self._library.put_video(video.path, digest, stamp, duration_s)
-                self._library.set_unreadable(video_id, unreadable[video.path])
-                self._library.insert_rows(video_id, _windows(rows), rows.vectors)
+                self._library.replace_rows(video.id, _windows(rows), rows.vectors)
+                if lost:
+                    self._library.read_again(video.path)
                 renewed += 0 if lost else len(rows.ids)
             self._library.set_meta(self._target.to_meta())
         return renewed

@@ -29,7 +29,7 @@ class Problem:
     Attributes:
         kind: ``truth`` (the database itself), ``row`` (vectors that changed or cannot be),
             ``context``, ``orphan`` (rows or tags of no video), ``empty`` (a video without rows),
-            ``missing`` and ``changed`` (files), ``cache``.
+            ``missing`` and ``changed`` (files; also one that is to be read again), ``cache``.
         path: The video, or the file of the library.
         message: What, and what to do.
         repaired: Whether ``repair`` mended it.
@@ -166,7 +166,7 @@ def _orphans(store: Store) -> Iterator[Problem]:
 def _files(store: Store) -> Iterator[Problem]:
     folder = store.file.parent
     for video in store.known():
-        if video.stamp.size == NO_FILE.size or video.content_hash == schema.READ_AGAIN:
+        if video.stamp.size == NO_FILE.size:
             continue
         path = Path(video.path)
         try:
@@ -179,7 +179,9 @@ def _files(store: Store) -> Iterator[Problem]:
             yield Problem("missing", video.path, message)
             continue
         if changed:
-            message = f"{path}: the file has changed; run vlar index add {folder} {path}"
+            again = video.content_hash == schema.READ_AGAIN
+            what = "is to be read again" if again else "has changed"
+            message = f"{path}: the file {what}; run vlar index add {folder} {path}"
             yield Problem("changed", video.path, message)
 
 

@@ -7,7 +7,7 @@ are gone are left out while it searches. When they become many they are folded i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,10 +15,18 @@ import numpy as np
 
 from vlar.index.protocol import AnnIndex, Probes
 from vlar.index.rows import RowFilter, RowSource, RowTable, Selection
-from vlar.index.store import Float16, Int64, Store
+from vlar.index.store import Float16, Int64, RowBatch, Store
 from vlar.types import Float32
 
 _KEPT_SELECTIONS = 4
+
+
+@dataclass(frozen=True)
+class Held:
+    """Few rows in memory as the truth has them, with the paths of their videos by id."""
+
+    rows: RowBatch
+    paths: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -27,11 +35,18 @@ class Chosen:
 
     old: Selection
     new: Selection
+    _held: list[Held] = field(default_factory=list[Held])
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many rows."""
         return self.old.count + self.new.count
+
+    def held(self, read: Callable[[], Held]) -> Held:
+        """The rows themselves; they are read once."""
+        if not self._held:
+            self._held.append(read())
+        return self._held[0]
 
 
 @dataclass(frozen=True)
@@ -106,6 +121,10 @@ class View:
         old = which.mask(self.table)
         old[self.dead] = False
         return Chosen(Selection(old), Selection(which.mask(self.newer)))
+
+    def ids_of(self, chosen: Chosen) -> Int64:
+        """Ids of a filter's rows, rising."""
+        return np.concatenate([self.table.ids[chosen.old.places], self.newer.ids[chosen.new.mask]])
 
     def kept(self, key: Hashable, which: Callable[[], RowFilter]) -> Chosen:
         """What ``choose`` gave for a key before, or gives for a filter now."""

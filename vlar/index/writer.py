@@ -83,6 +83,11 @@ class Writer(Store):
         )
         self._rows_changed()
 
+    def replace_rows(self, video_id: int, windows: Sequence[Window], vectors: Float32) -> None:
+        """Give a video other rows, with vectors (N, D); what else is known of it stays."""
+        self.connection.execute("DELETE FROM rows WHERE video_id = ?", (video_id,))
+        self.insert_rows(video_id, windows, vectors)
+
     def insert_contexts(self, video_id: int, windows: Sequence[Window], contexts: Float16) -> None:
         """Add context tokens (N, k, E) to windows that are there.
 

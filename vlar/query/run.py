@@ -77,8 +77,6 @@ def answer(plan: Plan, search: Search, report: Tell | None = None) -> list[Hit]:
     """
     begin = time.process_time()
     allowed = chosen_rows(search.store, search.cached, plan.where)
-    if allowed is not None and not allowed.count:
-        return []
     paths: dict[int, str] = {}
     head = head_rows(search.matcher, plan.k)
     fetch = max(4 * plan.k, 2 * head, _FEWEST_ROWS)

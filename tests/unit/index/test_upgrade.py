@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +127,31 @@ def test_it_is_what_a_new_library_would_be(
         assert all(row.tags == {"place": "gym"} for row in library.videos())
         assert len(library.query("anything", k=3)) == 3
         assert library.add(clips).unchanged == 5
+        assert library.verify() == []
+    assert not (old / STAGE).exists()
+
+
+def test_what_is_known_of_a_video_stays(tmp_path: Path, clips: list[Path]):
+    path = tmp_path / "long.vlar"
+    with Library(path, PartModel(0)) as library:
+        library.add(clips[:2], long_times=1.5)
+        before = library.videos()
+    upgrade(path, PartModel(1))
+    with Library(path, PartModel(1)) as library:
+        assert library.videos() == before
+        assert library.verify() == []
+        assert library.add(clips[:2], long_times=1.5).unchanged == 2
+
+
+def test_a_stage_left_behind_is_no_fault_and_goes(old: Path):
+    model = PartModel(1)
+    upgrade(old, model)
+    (old / STAGE).mkdir()
+    (old / STAGE / "library.sqlite").write_bytes(b"cut")
+    with Library(old, model) as library:
+        assert library.verify() == []
+        assert library.query("anything", k=1)
+    assert upgrade(old, model).rows == 0
     assert not (old / STAGE).exists()
 
 
@@ -184,12 +212,47 @@ def test_an_interrupted_run_goes_on_and_readers_see_the_old_state(
         np.testing.assert_array_equal(row, before[key])
     with Library(old, PartModel(0)) as library:
         assert library.query("anything", k=1)
+        assert library.verify() == []
     going_on = PartModel(1)
     assert upgrade(old, going_on).rows == 15
     assert len(going_on.encoder.calls) == 6
     expected = as_if_new(tmp_path, clips, going_on)
     for key, row in vectors(old).items():
         np.testing.assert_allclose(row, expected[key], atol=1e-3)
+
+
+KILLED = """
+import os, signal, sys
+from tests.unit.index.test_upgrade import PartModel
+from vlar.index.upgrade import upgrade
+
+def stop(done, total):
+    if done == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+upgrade(sys.argv[1], PartModel(1), stop)
+"""
+
+
+def test_a_killed_run_leaves_a_whole_library(tmp_path: Path, old: Path, clips: list[Path]):
+    root = Path(__file__).parents[3]
+    code = subprocess.run([sys.executable, "-c", KILLED, str(old)], cwd=root).returncode
+    assert code == -signal.SIGKILL
+    assert (old / STAGE).exists()
+    with Library(old, PartModel(0)) as library:
+        assert library.verify() == []
+        assert library.query("anything", k=1)
+    model = PartModel(1)
+    assert upgrade(old, model).rows == 15
+    assert len(model.encoder.calls) == 6
+    with Library(old, model) as library:
+        assert library.verify() == []
+
+
+def test_a_damaged_stage_is_made_anew(old: Path):
+    (old / STAGE).mkdir()
+    (old / STAGE / "library.sqlite").write_bytes(b"no database" * 100)
+    assert upgrade(old, PartModel(1)).rows == 15
 
 
 def test_another_goal_starts_anew(old: Path):
@@ -220,9 +283,17 @@ def test_a_missing_and_a_changed_video_keep_their_rows_until_they_are_back(
         np.testing.assert_allclose(np.linalg.norm(row), 1, atol=1e-3)
         kept = row[:DIM] * np.sqrt(2)
         np.testing.assert_allclose(kept, before[path, start_s], atol=2e-3)
+    with Library(old, PartModel(1)) as library:
+        named = {problem.path: problem for problem in library.verify()}
+    assert {Path(path): problem.kind for path, problem in named.items()} == {
+        clips[0]: "missing",
+        clips[1]: "changed",
+    }
+    assert "read again" in named[str(clips[1])].message
     away.rename(clips[0])
     with Library(old, PartModel(1)) as library:
         report_of_add = library.add(clips)
+        assert library.verify() == []
     assert (report_of_add.updated, report_of_add.unchanged) == (2, 3)
     expected = as_if_new(tmp_path, clips, PartModel(1))
     for key, row in vectors(old).items():

@@ -12,6 +12,7 @@ import pytest
 from tests.unit.index.fakes import DIM, FakeModel, tiny_video
 from vlar.errors import QueryError, UsageError
 from vlar.index.library import Library
+from vlar.query.report import QueryReport
 from vlar.query.where import Condition, conditions, pairs
 
 
@@ -62,8 +63,9 @@ A, B, C = "a", "b", "c"
 def test_which_videos(library: Library, where: list[str], names: set[str]):
     hits = library.nearest(np.full(DIM, DIM**-0.5, np.float32), 100, where=where)
     assert {Path(hit.path).stem for hit in hits} == names
-    spans = library.query("a cat", 100, where=where)
-    assert {Path(span.path).stem for span in spans} == names
+    for text in ("a cat", "NOT a cat", "a cat OR two dogs"):
+        spans = library.query(text, 100, where=where)
+        assert {Path(span.path).stem for span in spans} == names
 
 
 def test_times_are_those_of_windows(library: Library):
@@ -72,6 +74,45 @@ def test_times_are_those_of_windows(library: Library):
         library.nearest(np.ones(DIM, np.float32), 9, where=where)
     hits = library.nearest(np.ones(DIM, np.float32), 99, where=where[:2])
     assert {hit.start_s for hit in hits} == {2.0, 4.0}
+    hits = library.query("a cat AND two dogs", 99, where=where[:2])
+    assert {part.start_s for hit in hits for part in hit.parts} <= {2.0, 4.0}
+
+
+@pytest.mark.parametrize("text", ["a cat", "a cat AND two dogs"])
+def test_a_filter_that_leaves_nothing_is_reported(library: Library, text: str):
+    reports: list[QueryReport] = []
+    where = ["start_s>1000", "place=gym"]
+    assert library.query(text, 5, where=where, report=reports.append) == []
+    (report,) = reports
+    assert (report.windows, report.videos, report.best_probability) == (0, 1, None)
+    assert "search   0 windows of 1 videos" in "\n".join(report.lines())
+
+
+@pytest.mark.parametrize("text", ["a cat", "a cat AND two dogs"])
+def test_a_report_counts_what_the_filter_leaves(library: Library, text: str):
+    reports: list[QueryReport] = []
+    library.query(text, 5, where=["start_s>=2", "start_s<6", "path=gym"], report=reports.append)
+    (report,) = reports
+    assert (report.windows, report.videos) == (4, 2)
+    assert 0 < (report.best_probability or 0) < 1
+
+
+def test_the_same_filter_after_a_change(library: Library, tmp_path: Path):
+    query = np.full(DIM, DIM**-0.5, np.float32)
+    clips = [tiny_video(tmp_path / f"{i}.mp4", i) for i in range(3)]
+    with Library(tmp_path / "n.vlar", FakeModel()) as opened:
+        opened.add(clips[:2])
+        for count, change in ((2, None), (3, lambda other: other.add(clips[2]))):
+            with Library(tmp_path / "n.vlar", FakeModel()) as other:
+                if change is not None:
+                    change(other)
+            hits = opened.nearest(query, 9, where=["start_s<=0"])
+            assert len(hits) == count
+            assert hits == opened.nearest(query, 9, where=["start_s<=0"])
+        opened.close()
+        with Library(tmp_path / "n.vlar", FakeModel()) as other:
+            other.remove(clips[0])
+        assert len(opened.nearest(query, 9, where=["start_s<=0"])) == 2
 
 
 def test_a_new_tag_is_seen_by_the_same_filter(library: Library, tmp_path: Path):

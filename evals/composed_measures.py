@@ -1,0 +1,77 @@
+"""What answers with a start and an end are worth: the measures of ``composed.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+Span = tuple[str, float, float]  # file, start and end in seconds
+
+
+def average_precision(
+    answers: Sequence[Span], true: Sequence[Span], fit: Callable[[Span, Span], float]
+) -> float:
+    """Of ranked spans; right is one that fits by 0.5 a true span that no better answer took."""
+    free, right, total = list(true), 0, 0.0
+    for rank, answer in enumerate(answers, 1):
+        best = max(free, key=lambda t, answer=answer: fit(answer, t), default=None)
+        if best is not None and fit(answer, best) >= 0.5:
+            free.remove(best)
+            right += 1
+            total += right / rank
+    return total / len(true)
+
+
+def window_precision(answers: Sequence[Span], true: Sequence[Span]) -> float:
+    """Of all windows, ranked; right is one whose middle lies in a true span."""
+    right = np.array([in_middle(answer, true) for answer in answers])
+    found = (np.cumsum(right) / np.arange(1, len(right) + 1))[right]
+    return float(found.sum()) / max(1, len(found))
+
+
+def in_middle(window: Span, true: Sequence[Span]) -> bool:
+    """Whether the middle of a window lies in a true span."""
+    middle_s = (window[1] + window[2]) / 2.0
+    return any(t[0] == window[0] and t[1] <= middle_s < t[2] for t in true)
+
+
+def shared_s(one: Span, other: Span) -> float:
+    """Seconds that two spans share."""
+    if one[0] != other[0]:
+        return 0.0
+    return max(0.0, min(one[2], other[2]) - max(one[1], other[1]))
+
+
+def tiou(one: Span, other: Span) -> float:
+    """Shared time by joint time."""
+    shared = shared_s(one, other)
+    return shared / max(one[2] - one[1] + other[2] - other[1] - shared, 1e-9)
+
+
+def inside(answer: Span, true: Span) -> float:
+    """Share of an answer that lies in a true span."""
+    return shared_s(answer, true) / max(answer[2] - answer[1], 1e-9)
+
+
+def overlap(answers: Sequence[Span], true: Sequence[Span]) -> float:
+    """Mean tIoU of the first answers, as many as true spans, with the nearest of these."""
+    first = answers[: len(true)]
+    return sum(max(tiou(answer, t) for t in true) for answer in first) / len(true)
+
+
+def gains(rows: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Bootstrap interval, over queries in pairs, of what the query gains on each other way."""
+    ours = np.array(rows["query"])
+    drawn = np.random.default_rng(0).integers(0, len(ours), (4000, len(ours)))
+    means = {way: (ours - values)[drawn].mean(axis=1) for way, values in rows.items()}
+    del means["query"]
+    return {
+        way: [round(float(end), 4) for end in np.quantile(of, (0.025, 0.975))]
+        for way, of in means.items()
+    }
+
+
+def mean(values: Sequence[float]) -> float:
+    """Of at least one value."""
+    return float(np.mean(values))
