@@ -16,6 +16,7 @@ from vlar.adapters.base import Adapter, Trainable, TrainingBatch, require_blocks
 from vlar.encoders import load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.encoders.towers.model import weights_hash
+from vlar.errors import VlarError
 from vlar.model import Model, load
 from vlar.training import plan as plans
 
@@ -137,3 +138,11 @@ def test_adapted_saved_loaded_it_answers_the_same(
         assert ours.unknown_probability == theirs.unknown_probability
         total = sum(p.probability for p in ours.predictions) + ours.unknown_probability
         assert total == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", TRAINABLE)
+def test_settings_of_another_kind_are_named(method: str, encoder: TorchEncoder):
+    part = registry.get("adapter", method)
+    for name in part.attach(encoder).settings:
+        with pytest.raises(VlarError, match="oddity"):
+            part.attach(encoder, {name: {"oddity": 1}})

@@ -106,7 +106,9 @@ def answers(
         if one.context is not None:
             words = model.conditioned_queries(texts, one.context)[0]
         rows.append(one.vector[0] @ words.T)
-    return np.stack([one.features for one in seen]), adapter.logit_scale * np.float64(rows)
+    return np.stack([one.features for one in seen]), adapter.logit_scale * np.array(
+        rows, np.float64
+    )
 
 
 def _weigh(
