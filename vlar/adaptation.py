@@ -70,9 +70,9 @@ class Adaptation:
         return self.head.labels
 
     @property
-    def trained_alone(self) -> bool:
-        """Whether the trained similarity alone answers, without a closed form beside it."""
-        return isinstance(self.head, Joint) and self.head.closed is None
+    def trained(self) -> bool:
+        """Whether the cosines are those of a training, rather than a zero-shot prior."""
+        return isinstance(self.head, Joint)
 
     @property
     def labels_sha256(self) -> str:

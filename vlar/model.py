@@ -174,7 +174,9 @@ class Model:
     @cached_property
     def background(self) -> Float32:
         """(B, D) concepts of everyday actions: what else might be going on."""
-        return self.encode_queries(load_bank(BACKGROUND_BANK).texts)
+        return concept_vectors(
+            self.encoder.reference, load_bank(BACKGROUND_BANK).texts, self.prompts
+        )
 
     @cached_property
     def content_free(self) -> Float32:

@@ -135,7 +135,8 @@ def _write_files(model: Model, folder: Path) -> None:
 
 def _contiguous(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     # safetensors stores the memory of an array as it lies, whatever its strides say.
-    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # (``np.ascontiguousarray`` would give a number an axis.)
+    return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
 
 def _describe(model: Model) -> Manifest:

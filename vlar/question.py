@@ -230,7 +230,7 @@ def _adapted(model: Model, adaptation: Adaptation, labels: Labels | None, mode: 
         )
     columns = [known.index(label) for label in asked]
     nothing = ContentFree(model.content_free)
-    conditioned = model.conditions_text and adaptation.trained_alone
+    conditioned = model.conditions_text and adaptation.trained
     texts = [clean_label(label) for label in known]
 
     def score(seen: Seen) -> Score:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
+from tests import videos
 from tests.unit.encoders_clip import models
 from vlar import registry
 from vlar.adapters.base import Adapter, Trainable, TrainingBatch, require_blocks
 from vlar.encoders import load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.encoders.towers.model import weights_hash
+from vlar.errors import VlarError
+from vlar.model import Model, load
+from vlar.training import plan as plans
 
 LABELS = ["riding a bike", "cooking", "opening the door"]
 TARGETS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.2, 0, 0.8], [1, 0, 0]])
@@ -79,3 +87,62 @@ def test_training_changes_the_adapter_and_not_the_encoder(
     again.load_state_dict(adapter.state_dict())
     assert again.fingerprint == adapter.fingerprint
     assert adapter.encode_text(LABELS).shape == words.shape
+
+
+# From a support set to an answer
+
+
+@pytest.fixture(scope="module")
+def support(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("support")
+    for label, value in (("red bar", 250), ("green bar", 5)):
+        (folder / label).mkdir()
+        for i in range(2):
+            picture = np.full((48, 64, 3), 90, np.uint8)
+            picture[10 + 5 * i : 30, 10:40] = (value, 255 - value, 60)
+            videos.make_video(folder / label / f"{i}.mp4", 8, picture=lambda _, p=picture: p)
+    (folder / "red bar" / "broken.mp4").write_bytes(b"not a video")
+    return folder
+
+
+@pytest.fixture
+def short_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = {
+        name: replace(plan, epochs=1, warmup_epochs=0, average_from=1)
+        for name, plan in plans.recipes().items()
+        if name.endswith("/adapt")
+    }
+    monkeypatch.setattr(plans, "recipes", lambda: short)
+
+
+@pytest.mark.parametrize("method", TRAINABLE)
+@pytest.mark.usefixtures("short_recipes")
+def test_adapted_saved_loaded_it_answers_the_same(
+    method: str, encoder: TorchEncoder, support: Path, tmp_path: Path
+):
+    before = weights_hash(encoder.towers.model)
+    adapted = Model(encoder).adapt(support, method=method)
+    assert weights_hash(encoder.towers.model) == before
+    report = adapted.report
+    assert [row.path.name for row in report.failed] == ["broken.mp4"]
+    assert report.examples == {"green bar": 2, "red bar": 2}
+    assert report.training is not None
+    assert report.training.method == method
+    assert report.training.held_out is not None  # every method is weighed on what it did not see
+    assert report.training.closed_weight is not None
+    loaded = load(adapted.save(tmp_path / "mine"))
+    assert loaded.fingerprint == adapted.fingerprint != encoder.fingerprint
+    for clip in sorted(support.rglob("[01].mp4")):
+        ours, theirs = adapted.classify(clip), loaded.classify(clip)
+        assert ours.predictions == theirs.predictions
+        assert ours.unknown_probability == theirs.unknown_probability
+        total = sum(p.probability for p in ours.predictions) + ours.unknown_probability
+        assert total == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", TRAINABLE)
+def test_settings_of_another_kind_are_named(method: str, encoder: TorchEncoder):
+    part = registry.get("adapter", method)
+    for name in part.attach(encoder).settings:
+        with pytest.raises(VlarError, match="oddity"):
+            part.attach(encoder, {name: {"oddity": 1}})

@@ -10,7 +10,7 @@ from tests import videos
 
 
 def moving_bar(direction: int):
-    """Frames of a bar that moves left or right over a grey ground."""
+    """Frames of a bar that moves left or right over a grey ground, once around in 21 frames."""
     import numpy as np
 
     def draw(index: int):
@@ -99,18 +99,19 @@ def test_python_gives_what_the_folder_gives(vlar_command, adapted: Path, support
 
 
 def test_motion_alone_is_learned(vlar_command, tmp_path: Path):
+    # Every clip is one round: with a frame less, the place the bar skips tells the label by chance.
     for label, direction in (("left", -1), ("right", 1)):
         folder = tmp_path / "support" / label
         folder.mkdir(parents=True)
         for i in range(4):
             draw = moving_bar(direction)
             picture = lambda index, draw=draw, i=i: draw(index + 5 * i)  # noqa: E731
-            videos.make_video(folder / f"{i}.mp4", 20, picture=picture)
+            videos.make_video(folder / f"{i}.mp4", 21, picture=picture)
     done = vlar_command("adapt", tmp_path / "support", "--out", tmp_path / "m", "--json")
     assert done.code == 0
     clips = [
         videos.make_video(
-            tmp_path / f"{name}.mp4", 20, picture=lambda i, d=d: moving_bar(d)(i + 33)
+            tmp_path / f"{name}.mp4", 21, picture=lambda i, d=d: moving_bar(d)(i + 33)
         )
         for name, d in (("a", -1), ("b", 1))
     ]

@@ -173,8 +173,6 @@ class Adapter(Encoder):
             raise ModelError(f"the saved adapter {known} {name!r}; it is of other settings")
         tensors = {name: torch.as_tensor(value) for name, value in state.items()}
         for name, tensor in tensors.items():
-            if own[name].ndim == 0 and tensor.numel() == 1:  # some writers give a number an axis
-                tensors[name] = tensor = tensor.reshape(())
             if tensor.shape != own[name].shape:
                 raise ModelError(
                     f"the saved adapter's {name!r} is {tuple(tensor.shape)}, this one's "

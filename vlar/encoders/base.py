@@ -156,6 +156,11 @@ class Encoder(ABC):
         del times_s
         return self.encode_frames(frames[None])[0]
 
+    @property
+    def reference(self) -> Encoder:
+        """What reads texts that answers are only compared with; itself unless a text costs much."""
+        return self
+
     def block_fingerprints(self) -> dict[str, str]:
         """Hash of what makes each of ``blocks``.
 

@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, Validat
 
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.training.plan import Plan, default_recipe, load_recipe
+from vlar.training.plan import Plan, adapter_settings, default_recipe, load_recipe
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
-_PLAN_KEYS = [field.name for field in fields(Plan) if field.name not in ("groups",)]
+_PLAN_KEYS = [field.name for field in fields(Plan) if field.name not in ("groups", "settings")]
 
 
 class TrainConfig(BaseModel):
@@ -53,6 +53,11 @@ class TrainConfig(BaseModel):
     def recipe_name(self) -> str:
         """The recipe's name."""
         return self.recipe or default_recipe(self.method)
+
+    @property
+    def adapter_settings(self) -> dict[str, Any]:
+        """The recipe's settings of the adapter with what ``[adapter]`` replaces."""
+        return adapter_settings(self.recipe_name, self.method, self.adapter)
 
     @property
     def plan(self) -> Plan:

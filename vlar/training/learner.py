@@ -19,14 +19,14 @@ from vlar.adapters.base import Adapter
 from vlar.encoders.base import Encoder
 from vlar.errors import SupportError
 from vlar.fewshot import Choice, choose, fit_novelty, signature
-from vlar.fewshot.joint import Joint
+from vlar.fewshot.joint import Joint, JointWeights
 from vlar.fewshot.report import AdaptReport, TrainingReport
 from vlar.fewshot.statistics import available_terms
 from vlar.fewshot.support import Support, SupportItem
 from vlar.registry import register
-from vlar.training.plan import Plan, default_recipe, load_recipe
+from vlar.training.plan import Plan, adapter_settings, default_recipe, load_recipe
 from vlar.training.task import Task, attach
-from vlar.training.weigh import train_on, weigh
+from vlar.training.weigh import train_on, weigh, weigh_videos
 from vlar.types import Failure, Float32, JsonDict
 
 if TYPE_CHECKING:
@@ -64,17 +64,26 @@ def learn(
     progress: Advance | None,
 ) -> Model:
     """Train a method on the examples of a support set; see ``Model.adapt``."""
-    adapter = attach(method, model.encoder)
     recipe = default_recipe(method)
+    adapter = attach(method, model.encoder, adapter_settings(recipe, method))
     if getattr(adapter, "reads", "pixels") == "features":
         seen = example_features(model, support, items, progress)
         task = Task.of(support.labels, seen.items)
-        fitted = fit_features(model.encoder, method, task, seen.features, recipe=recipe, seed=seed)
+        fitted = fit_features(
+            model.encoder,
+            method,
+            task,
+            seen.features,
+            recipe=recipe,
+            seed=seed,
+            settings=adapter_settings(recipe, method),
+        )
         return finish(fitted, task, seen.features, seen.failed)
-    return _learn_from_pixels(adapter, support, items, recipe, seed, progress)
+    return _learn_from_pixels(model.encoder, adapter, support, items, recipe, seed, progress)
 
 
 def _learn_from_pixels(
+    encoder: Encoder,
     adapter: Adapter,
     support: Support,
     items: Sequence[SupportItem],
@@ -87,7 +96,7 @@ def _learn_from_pixels(
 
     task, plan = Task.of(support.labels, items), load_recipe(recipe)
     if progress is not None:
-        progress(0, total=plan.epochs)
+        progress(0, total=3 * plan.epochs)  # all examples, and either half of them
     videos = Videos(items, task.columns, adapter)
 
     def watch(epoch: Epoch) -> None:
@@ -99,7 +108,34 @@ def _learn_from_pixels(
     good = [item for row, item in enumerate(items) if row not in videos.failed]
     seen = example_features(Model(adapter, templates=adapter.templates), support, good, None)
     task = Task.of(support.labels, seen.items)
+    begin = time.process_time()
+    settings = adapter_settings(recipe, adapter.name)
+    weights, held = weigh_videos(
+        encoder, adapter.name, task, seen.items, plan, seed, settings, watch
+    )
+    seconds = fitted.report.seconds + time.process_time() - begin
+    report = replace(fitted.report, seconds=round(seconds, 1))
+    fitted = replace(fitted, report=report)
+    fitted = _joined(fitted, task, seen.features, weights, held)
     return finish(fitted, task, seen.features, (*fitted.failed, *seen.failed))
+
+
+def _joined(
+    fitted: Fitted, task: Task, features: Float32, weights: JointWeights, held: float | None
+) -> Fitted:
+    """The same with a closed form beside the trained similarity, as they were weighed."""
+    adapter = fitted.adapter
+    closed, choice = choose(
+        features, adapter.frame_blocks, task.y, labels=task.labels, groups=task.groups
+    )
+    head = Joint.of(closed, weights.closed, weights.trained * adapter.logit_scale)
+    report = replace(
+        fitted.report,
+        closed_weight=weights.closed,
+        trained_weight=weights.trained,
+        held_out=held,
+    )
+    return replace(fitted, head=head, choice=choice, report=report)
 
 
 def finish(
@@ -163,16 +199,10 @@ def fit_features(
     weights, held = weigh(encoder, method, task, features, plan, seed, settings)
     training, trained = train_on(encoder, method, task, features, plan, seed, settings, watch)
     adapter = training.adapter
-    blocks = encoder.frame_blocks
-    closed, choice = choose(features, blocks, task.y, labels=task.labels, groups=task.groups)
-    factor = weights.trained * encoder.logit_scale
-    report = replace(
-        _report(method, recipe, training, trained, time.process_time() - begin),
-        closed_weight=weights.closed,
-        trained_weight=weights.trained,
-        held_out=held,
-    )
-    return Fitted(adapter, Joint.of(closed, weights.closed, factor), choice, report)
+    report = _report(method, recipe, training, trained, time.process_time() - begin)
+    alone = Joint.alone(task.labels, _plain_kind(adapter), adapter.logit_scale)
+    fitted = Fitted(adapter, alone, None, report)
+    return _joined(fitted, task, features, weights, held)
 
 
 def fit_alone(

@@ -28,6 +28,7 @@ from vlar.types import Failure, JsonDict
 
 _log = logging.getLogger("vlar")
 _ORDER, _MIX, _DROP = 1, 2, 3  # what a draw is for
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Watch = Callable[["Epoch"], None]
 
 
@@ -121,15 +122,15 @@ class Training:
         micro = plan.micro_batch or plan.batch
         self.micro = self.batch if micro >= self.batch else micro
         self.steps_per_epoch = max(1, len(examples.columns) // self.batch)
-        self.accelerator = Accelerator(
-            mixed_precision=plan.precision,
-            cpu=self.device.type == "cpu",
-            gradient_accumulation_steps=1,
-        )
+        # An accelerator's own precision holds for the whole process; a training's is its own.
+        cpu = self.device.type == "cpu"
+        self.accelerator = Accelerator(mixed_precision="no", cpu=cpu, gradient_accumulation_steps=1)
+        if plan.precision == "fp16":
+            self.accelerator.scaler = torch.amp.GradScaler(self.device.type)
         groups = plan.groups(self.named, plan.learning_rate, plan.weight_decay)
         raw = torch.optim.AdamW(groups, betas=plan.betas, eps=plan.epsilon)
         self.base_rates = [float(group["lr"]) for group in raw.param_groups]
-        self.optimiser = self.accelerator.prepare_optimizer(raw)
+        self.raw, self.optimiser = raw, self.accelerator.prepare_optimizer(raw)
         self.average = Average(plan)
         self.step = 0
 
@@ -198,6 +199,8 @@ class Training:
             right, seen = right + hits, seen + len(loaded.rows)
         if seen:
             if self.plan.clip_norm:
+                if self.accelerator.scaler is not None:
+                    self.accelerator.scaler.unscale_(self.raw)
                 parameters = [p for _, p in self.named]
                 self.accelerator.clip_grad_norm_(parameters, self.plan.clip_norm)
             self.optimiser.step()
@@ -211,7 +214,8 @@ class Training:
         batch = TrainingBatch(inputs.to(self.device), targets.to(self.device).float())
         # What dropout drops depends on the step alone.
         torch.manual_seed(int(random_for(self.seed, _DROP, self.step, part).integers(2**62)))
-        with self.accelerator.autocast():
+        kind = _AUTOCAST.get(self.plan.precision)
+        with torch.autocast(self.device.type, kind, enabled=kind is not None):
             output = self.method.training_step(batch, self.classes)
         losses = {name: float(value.detach()) for name, value in output.losses.items()}
         self._check(losses, loaded.rows)

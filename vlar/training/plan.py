@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from vlar import registry
 from vlar.errors import UsageError
+from vlar.types import JsonDict
 
 Named = Iterable[tuple[str, Any]]
 Groups = Callable[[Named, float, float], list[dict[str, Any]]]
@@ -72,6 +73,7 @@ class Plan:
         grey: Share of the clips that lose their colours.
         time_jitter: Share of the window by which its ends and its pace may move.
         block_dropout: Share of the clips in which one input block is silent (features only).
+        settings: Of the adapter, where the recipe is of its method and nothing else is asked for.
     """
 
     epochs: PositiveInt = 20
@@ -104,6 +106,7 @@ class Plan:
     grey: Share = 0.2
     time_jitter: Share = 0.2
     block_dropout: Share = 0.0
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         if self.micro_batch is not None and self.batch % self.micro_batch:
@@ -149,6 +152,12 @@ def recipes() -> dict[str, Plan]:
         for protocol, plan in registry.get("recipe", method)().items():
             found[f"{method}/{protocol}"] = plan
     return found
+
+
+def adapter_settings(recipe: str, method: str, given: JsonDict | None = None) -> JsonDict:
+    """What an adapter is built with: what is given, else what a recipe of its own method asks."""
+    own = recipe.partition("/")[0] == method
+    return {**(load_recipe(recipe).settings if own else {}), **(given or {})}
 
 
 def default_recipe(method: str) -> str:

@@ -33,6 +33,9 @@ from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.encoders.towers import view_openclip
 from vlar.encoders.towers.model import weights_hash
 from vlar.errors import ModelError, UnknownNameError, UsageError
+from vlar.model import Model
+from vlar.question import BACKGROUND_BANK
+from vlar.text.bank import load_bank
 
 LABELS = ["riding a bike", "Waving: An arm moves from side to side.", "cooking"]
 
@@ -231,16 +234,35 @@ def test_all_of_the_student_and_the_projectors_are_trained(encoder: TorchEncoder
     assert sum(p.numel() for p in named.values()) == model + 4 * encoder.dim**2
 
 
-def test_a_state_that_went_through_a_file(encoder: TorchEncoder, tmp_path: Path) -> None:
-    from safetensors.numpy import load_file, save_file
+def test_a_state_that_went_through_a_model_folder(encoder: TorchEncoder, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
 
     adapter = Froster.attach(encoder)
-    # A number comes back with one axis: that is what numpy makes of it when it asks for rows.
-    arrays = {name: np.ascontiguousarray(array) for name, array in adapter.state_dict().items()}
-    save_file(arrays, tmp_path / "adapter.safetensors")
+    saved = Model(adapter).save(tmp_path / "saved") / "adapter.safetensors"
+    state = load_file(saved)
+    numbers = [name for name, array in adapter.state_dict().items() if array.ndim == 0]
+    assert numbers
+    assert all(state[name].ndim == 0 for name in numbers)
     again = Froster.attach(encoder, adapter.settings)
-    again.load_state_dict(load_file(tmp_path / "adapter.safetensors"))
+    again.load_state_dict(state)
     assert again.fingerprint == adapter.fingerprint
+    state[numbers[0]] = state[numbers[0]].reshape(1)
+    with pytest.raises(ModelError, match="it is of other settings"):
+        again.load_state_dict(state)
+
+
+def test_the_reference_reads_one_string_a_class(encoder: TorchEncoder) -> None:
+    texts = ["Waving: An arm moves.", "cooking"]
+    adapter = Froster.attach(encoder)
+    plain = Froster.attach(encoder, {"student_settings": {"prompts": "plain"}})
+    reference = adapter.reference
+    np.testing.assert_array_equal(reference.encode_text(texts), plain.encode_text(texts))
+    assert reference.fingerprint[:16] != adapter.fingerprint[:16]  # their vectors are kept apart
+    assert plain.reference.encode_text(texts) is not None
+    assert plain.student.reference is plain.student
+    model = Model(adapter)
+    bank = load_bank(BACKGROUND_BANK).texts
+    np.testing.assert_array_equal(model.background[:3], plain.encode_text(bank[:3]))
 
 
 # Distillation

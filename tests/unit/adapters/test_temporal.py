@@ -122,3 +122,14 @@ def test_directions_keep_what_differs():
     many, same = directions(np.tile(rows, (40, 1)), 8)  # the other product
     np.testing.assert_allclose(many, mean, atol=0.2)
     assert same.shape == (40, 8)
+
+
+@pytest.mark.parametrize("templates", ["plain", "clip"])
+def test_texts_in_training_are_the_texts_in_use(templates: str, monkeypatch: pytest.MonkeyPatch):
+    """A model fills its prompts in and averages them; the training has to see the same concepts."""
+    monkeypatch.setattr(FakeEncoder, "templates", templates, raising=False)
+    features, task = ordered_clips(12)
+    adapter, training = trained(features, task)
+    ours = adapter.network.concepts(training.classes).detach().numpy()
+    model = vlar.Model(adapter, templates=adapter.templates)
+    np.testing.assert_allclose(model.encode_queries(task.texts), ours, atol=1e-6)

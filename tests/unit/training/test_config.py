@@ -28,6 +28,16 @@ def test_a_recipe_and_what_replaces_it(tmp_path: Path):
     assert read_config(written(tmp_path, GOOD)).recipe_name == "temporal/adapt"
 
 
+def test_a_recipe_of_the_method_brings_settings_of_the_adapter(tmp_path: Path):
+    ez = GOOD.replace("temporal", "ez-clip") + 'recipe = "ez-clip/zero-shot"\n'
+    drops = {"prompt_dropout": 0.1, "drop": 0.1}
+    assert read_config(written(tmp_path, ez)).adapter_settings == drops
+    given = read_config(written(tmp_path, ez + "[adapter]\ndrop = 0.0\nn_frames = 4\n"))
+    assert given.adapter_settings == {"prompt_dropout": 0.1, "drop": 0.0, "n_frames": 4}
+    other = ez.replace('method = "ez-clip"', 'method = "lora"')
+    assert read_config(written(tmp_path, other)).adapter_settings == {}
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -107,6 +107,20 @@ def test_accumulating_gives_what_one_batch_gives():
         np.testing.assert_allclose(results[1][name], array, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_trains_nearly_the_same_and_for_itself_alone(precision: str, tmp_path: Path):
+    whole = training()
+    exact = whole.run().epochs[-1].losses["total"]
+    half = training(replace(PLAN, precision=precision), Keep(tmp_path, "key"))
+    near = half.run().epochs[-1].losses["total"]
+    assert near != exact
+    assert near == pytest.approx(exact, rel=0.05)
+    again = training()  # the precision of one training is not that of the next
+    again.run()
+    for name, array in weights(whole).items():
+        np.testing.assert_array_equal(weights(again)[name], array, err_msg=name)
+
+
 def test_averages_and_ensembles():
     def run(**changes) -> np.ndarray:
         done = training(replace(PLAN, mixup=0.0, augment=False, **changes))

@@ -81,7 +81,8 @@ class EzClipConfig:
     def __post_init__(self) -> None:
         for name, (kinds, holds, wanted) in _RULES.items():
             value = getattr(self, name)
-            if not isinstance(value, kinds) or not holds(value):
+            strange = isinstance(value, bool) and bool not in kinds
+            if strange or not isinstance(value, kinds) or not holds(value):
                 raise ModelError(f"EZ-CLIP setting {name} is {value!r}; use {wanted}")
 
     def hidden(self, tower: Literal["visual", "text"], width: int) -> int:

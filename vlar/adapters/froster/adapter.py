@@ -147,6 +147,11 @@ class Froster(Adapter, Trainable):
         """As the student."""
         return self.student.count_tokens(text)
 
+    @property
+    def reference(self) -> Encoder:
+        """As the student."""
+        return self.student.reference
+
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         """The student's parameters and those of the projectors."""
         named = [(f"student.{name}", p) for name, p in self._trained.trainable()]

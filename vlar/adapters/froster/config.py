@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 
+from vlar.adapters.settings import read_settings
 from vlar.errors import ModelError
 from vlar.registry import unknown_name
 from vlar.types import JsonDict
@@ -44,14 +45,5 @@ class FrosterConfig:
 
     @classmethod
     def from_dict(cls, values: JsonDict) -> FrosterConfig:
-        """From ``to_dict``.
-
-        Raises:
-            UnknownNameError: a setting does not exist; the message names the nearest.
-            ModelError: a value is out of range.
-        """
-        known = [entry.name for entry in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise unknown_name("FROSTER setting", name, known)
-        return cls(**values)
+        """From ``to_dict``; see ``read_settings``."""
+        return read_settings(cls, values, "FROSTER setting")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
+from vlar.adapters.settings import read_settings
 from vlar.errors import ModelError
 from vlar.registry import unknown_name
 from vlar.types import JsonDict
@@ -50,17 +51,8 @@ class LoraConfig:
 
     @classmethod
     def from_dict(cls, values: JsonDict) -> LoraConfig:
-        """From ``to_dict``.
-
-        Raises:
-            UnknownNameError: a setting does not exist; the message names the nearest.
-            ModelError: a value is out of range.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise unknown_name("LoRA setting", name, known)
-        return cls(**values)
+        """From ``to_dict``; see ``read_settings``."""
+        return read_settings(cls, values, "LoRA setting")
 
 
 def _bad(name: str, value: object, wanted: str) -> ModelError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
+from vlar.adapters.settings import read_settings
 from vlar.errors import ModelError
-from vlar.registry import unknown_name
 from vlar.types import JsonDict
 
 
@@ -71,20 +71,8 @@ class TcClipConfig:
 
     @classmethod
     def from_dict(cls, values: JsonDict) -> TcClipConfig:
-        """From ``to_dict``.
-
-        Raises:
-            UnknownNameError: a setting does not exist; the message names the nearest.
-            ModelError: a value is out of range.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise unknown_name("TC-CLIP setting", name, known)
-        settings = dict(values)
-        if "prompt_levels" in settings:
-            settings["prompt_levels"] = tuple(settings["prompt_levels"])
-        return cls(**settings)
+        """From ``to_dict``; see ``read_settings``."""
+        return read_settings(cls, values, "TC-CLIP setting")
 
 
 def _bad(name: str, value: object, wanted: str) -> ModelError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
+from vlar.adapters.settings import read_settings
 from vlar.errors import ModelError
-from vlar.registry import unknown_name
 from vlar.types import JsonDict
 
 
@@ -53,20 +53,8 @@ class TemporalConfig:
 
     @classmethod
     def from_dict(cls, values: JsonDict) -> TemporalConfig:
-        """From ``to_dict``.
-
-        Raises:
-            UnknownNameError: a setting does not exist; the message names the nearest.
-            ModelError: a value is out of range.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise unknown_name("temporal setting", name, known)
-        settings = dict(values)
-        for name in ("blocks", "labels"):
-            settings[name] = tuple(settings.get(name, ()))
-        return cls(**settings)
+        """From ``to_dict``; see ``read_settings``."""
+        return read_settings(cls, values, "temporal setting")
 
 
 def _bad(name: str, value: object, wanted: str) -> ModelError:

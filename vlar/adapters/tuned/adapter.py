@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -119,6 +121,17 @@ class Tuned(Adapter, Trainable):
     def count_tokens(self, text: str) -> int:
         """Tokens of the longest string a text becomes, before any cut."""
         return self.encoder.count_tokens(max(class_strings(text, self.config.prompts), key=len))
+
+    @property
+    def reference(self) -> Encoder:
+        """The same towers with one string a class, the text alone."""
+        config = dataclasses.replace(self.config, prompts="plain")
+        if config == self.config:
+            return self
+        other = copy.copy(self)
+        other.config = config
+        other.fingerprint = hashlib.sha256(f"reference {self.fingerprint}".encode()).hexdigest()
+        return other
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         """See ``Trainable``.

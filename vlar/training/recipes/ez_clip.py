@@ -25,6 +25,7 @@ def ez_clip() -> dict[str, Plan]:
         groups=one_group,
         clip_norm=0.0,
         crop=0.66**2,
+        settings={"prompt_dropout": 0.1, "drop": 0.1},
     )
     return {
         "zero-shot": base,
