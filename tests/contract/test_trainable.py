@@ -19,6 +19,7 @@ from vlar.encoders.towers.model import weights_hash
 from vlar.errors import VlarError
 from vlar.model import Model, load
 from vlar.training import plan as plans
+from vlar.training.task import attach
 
 LABELS = ["riding a bike", "cooking", "opening the door"]
 TARGETS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.2, 0, 0.8], [1, 0, 0]])
@@ -146,3 +147,10 @@ def test_settings_of_another_kind_are_named(method: str, encoder: TorchEncoder):
     for name in part.attach(encoder).settings:
         with pytest.raises(VlarError, match="oddity"):
             part.attach(encoder, {name: {"oddity": 1}})
+
+
+@pytest.mark.parametrize("method", TRAINABLE)
+def test_the_start_is_drawn_from_the_seed(method: str, encoder: TorchEncoder):
+    one, same = (attach(method, encoder, seed=3).state_dict() for _ in range(2))
+    for name, array in one.items():
+        np.testing.assert_array_equal(same[name], array, err_msg=name)

@@ -65,7 +65,7 @@ def learn(
 ) -> Model:
     """Train a method on the examples of a support set; see ``Model.adapt``."""
     recipe = default_recipe(method)
-    adapter = attach(method, model.encoder, adapter_settings(recipe, method))
+    adapter = attach(method, model.encoder, adapter_settings(recipe, method), seed=seed)
     if getattr(adapter, "reads", "pixels") == "features":
         seen = example_features(model, support, items, progress)
         task = Task.of(support.labels, seen.items)

@@ -50,7 +50,7 @@ def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None
     check_target(config.out, replace=replace)
     progress = progress or Progress()
     base, support = load(config.model), read_support(config.train)
-    adapter = attach(config.method, base.encoder, config.adapter_settings)
+    adapter = attach(config.method, base.encoder, config.adapter_settings, seed=config.seed)
     assert isinstance(adapter, Trainable)
     work = config.out.with_name(f"{config.out.name}.training")
     items = list(support.items)

@@ -61,15 +61,24 @@ class Task:
         )
 
 
-def attach(method: str, encoder: Encoder, settings: JsonDict | None = None) -> Adapter:
+def attach(
+    method: str, encoder: Encoder, settings: JsonDict | None = None, *, seed: int = 0
+) -> Adapter:
     """A method's adapter at its start, checked to be one that can be trained.
+
+    What the start draws is drawn from the seed: a training that is begun again begins the same.
 
     Raises:
         UnknownNameError: no adapter has this name.
         ModelError: the encoder does not offer what it needs.
         UsageError: it has no training.
     """
-    adapter: Adapter = registry.get("adapter", method).attach(encoder, settings)
+    import torch
+
+    part = registry.get("adapter", method)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        adapter: Adapter = part.attach(encoder, settings)
     if not isinstance(adapter, Trainable):
         raise UsageError(f"adapter {method!r} has no training; see docs/adapters.md")
     return adapter

@@ -77,7 +77,7 @@ def weigh_videos(
     from vlar.training.loop import Training
 
     def without(kept: Rows, held: Rows) -> tuple[Float32, Float64]:
-        adapter = attach(method, encoder, settings)
+        adapter = attach(method, encoder, settings, seed=seed)
         part = task.part(kept.tolist())
         videos = Videos([items[i] for i in kept], part.columns, adapter)
         Training(adapter, videos, task.texts, plan, seed=seed).run(watch)
@@ -156,7 +156,7 @@ def train_on(
     from vlar.training.data import Features
     from vlar.training.loop import Training
 
-    adapter = attach(method, encoder, settings)
+    adapter = attach(method, encoder, settings, seed=seed)
     assert isinstance(adapter, Trainable)
     adapter.fit_inputs(features)
     inputs = adapter.training_inputs(features)
