@@ -41,9 +41,9 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A label file; kept answers of other tests are out of sight, the encoder's files are not."""
     cache, own = Path(os.environ["VLAR_CACHE"]), tmp_path / "cache"
     own.mkdir()
-    for folder in cache.iterdir():
-        if folder.is_dir() and folder.name != "descriptions":
-            (own / folder.name).symlink_to(folder)
+    for kept in cache.iterdir():
+        if kept.name != "descriptions":
+            (own / kept.name).symlink_to(kept)
     monkeypatch.setenv("VLAR_CACHE", str(own))
     path = tmp_path / "labels.txt"
     path.write_text("\n".join(LABELS))
@@ -126,7 +126,7 @@ def test_an_interrupt_ends_at_once_and_keeps_what_is_done(server: ChatStub, word
     assert second.wait(60)
     time.sleep(0.3)
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=10)
+    _, err = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "what was finished is kept" in err
     assert sum(len(e.descriptions) > 0 for e in load_bank(out).entries) == 1

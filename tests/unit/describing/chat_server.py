@@ -81,7 +81,7 @@ def chat_server(plan: Plan = obedient) -> Iterator[ChatStub]:
                 stub.most_at_once = max(stub.most_at_once, active)
             reply = stub.plan(number, body)
             if reply.hang:
-                stub.released.wait(20)
+                stub.released.wait(120)
             with stub.lock:
                 active -= 1
             with contextlib.suppress(OSError):
