@@ -124,12 +124,20 @@ def test_an_interrupt_ends_at_once_and_keeps_what_is_done(server: ChatStub, word
     command = [str(COMMAND), "describe", str(words), "--out", str(out), *options]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert second.wait(60)
-    time.sleep(0.3)
+    until = time.monotonic() + 60
+    while _described(out) < 1 and time.monotonic() < until:
+        time.sleep(0.1)
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "what was finished is kept" in err
-    assert sum(len(e.descriptions) > 0 for e in load_bank(out).entries) == 1
+    assert _described(out) == 1
+
+
+def _described(bank: Path) -> int:
+    if not bank.exists():
+        return 0
+    return sum(len(entry.descriptions) > 0 for entry in load_bank(bank).entries)
 
 
 def test_offline_says_what_it_is_and_what_it_does_not_know(vlar_command, tmp_path: Path):
