@@ -122,7 +122,14 @@ def test_an_interrupt_ends_at_once_and_keeps_what_is_done(server: ChatStub, word
     server.plan = plan
     options = ["--llm", "openai:m", "--batch", "1", "--concurrency", "2"]
     command = [str(COMMAND), "describe", str(words), "--out", str(out), *options]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run in the background of a shell would hand on that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert second.wait(60)
     until = time.monotonic() + 60
     while _described(out) < 1 and time.monotonic() < until:
