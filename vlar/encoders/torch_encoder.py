@@ -62,6 +62,13 @@ class TorchEncoder(Encoder):
         self.fingerprint = towers.fingerprint()
         self._cut: set[str] = set()
 
+    def twin(self) -> TorchEncoder:
+        """The same encoder on a copy of its model, for methods that change the towers."""
+        import copy
+
+        towers = self.towers.rebuild(copy.deepcopy(self.towers.model))
+        return TorchEncoder(towers, self.name, n_frames=self.n_frames)
+
     def encode_frames(self, frames: UInt8) -> Float32:
         """(N, T, H, W, 3) uint8 to (N, T, D) float32, not normalised."""
         import torch

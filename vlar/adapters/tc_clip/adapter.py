@@ -55,7 +55,7 @@ class TcClip(Adapter, Trainable, ConditionedText):
         from vlar.adapters.tc_clip.network import build
 
         self.encoder, self.config, self.name = encoder, config, name
-        self._inner = _twin(encoder) if config.tune_towers else encoder
+        self._inner = encoder.twin() if config.tune_towers else encoder
         towers = self._inner.towers
         words = towers.tokens.ids([phrase(config)], encoder.max_tokens)[0]
         end = int(towers.text_view().end(words[None])[0])
@@ -247,14 +247,6 @@ class TcClip(Adapter, Trainable, ConditionedText):
                 self._sets.popitem(last=False)
         self._sets.move_to_end(key)
         return self._sets[key]
-
-
-def _twin(encoder: TorchEncoder) -> TorchEncoder:
-    """The same encoder on a copy of its model."""
-    import copy
-
-    towers = encoder.towers.rebuild(copy.deepcopy(encoder.towers.model))
-    return TorchEncoder(towers, encoder.name, n_frames=encoder.n_frames)
 
 
 def _number(name: str, text: str, kind: type[int] | type[float]) -> float:

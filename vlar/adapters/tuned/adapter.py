@@ -47,7 +47,7 @@ class Tuned(Adapter, Trainable):
         from vlar.adapters.tuned.network import TunedNetwork
 
         self.encoder, self.config, self.name = encoder, config, name
-        self._inner = twin(encoder) if config.tune_towers else encoder
+        self._inner = encoder.twin() if config.tune_towers else encoder
         towers = self._inner.towers
         vision = towers.vision_view()
         mixers = make_mixers(config, vision.blocks, vision.width)
@@ -163,9 +163,3 @@ class Tuned(Adapter, Trainable):
         logits = self.network.logits(frames, vectors)
         loss = F.cross_entropy(logits, batch.targets.to(logits))
         return TrainingOutput(logits, {"total": loss, "ce": loss}, frames, vectors)
-
-
-def twin(encoder: TorchEncoder) -> TorchEncoder:
-    """The same encoder on a copy of its model."""
-    towers = encoder.towers.rebuild(copy.deepcopy(encoder.towers.model))
-    return TorchEncoder(towers, encoder.name, n_frames=encoder.n_frames)
