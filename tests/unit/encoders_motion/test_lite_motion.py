@@ -93,6 +93,23 @@ def test_faster_means_more():
     assert np.linalg.norm(fast) > 1.3 * np.linalg.norm(slow)
 
 
+def test_twice_the_frames_show_the_same_over_steps_of_two():
+    sparse = np.array((40, 60)) + np.arange(T)[:, None] * np.array((2, 0))
+    dense = np.array((40, 60)) + np.arange(2 * T)[:, None] * np.array((1, 0))
+    few, many = motion_features(_clip(sparse)), motion_features(_clip(dense), 2)
+    assert _cosine(few, many) > 0.95
+    assert np.linalg.norm(many.mean(0)) == pytest.approx(np.linalg.norm(few.mean(0)), rel=0.1)
+    lost = motion_features(_clip(dense))
+    assert np.linalg.norm(lost.mean(0)) < 0.8 * np.linalg.norm(few.mean(0))
+
+
+def test_a_step_is_no_longer_than_the_clip():
+    frames = _clip(_line((40, 60), (6, 0)))[:3]
+    seen = motion_features(frames, 9)
+    assert np.array_equal(seen, motion_features(frames, 2))
+    assert (seen == seen[0]).all()
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 500), (400, 30), (33, 33)])
 def test_any_frame_size_works(shape):
     frames = np.random.default_rng(0).integers(0, 256, (5, *shape, 3)).astype(np.uint8)
