@@ -43,7 +43,7 @@ class LiteEncoder(Encoder):
     Frame features are, in order: the class scores (mean of the two networks), the activations
     before the classifiers (both networks, one after the other), the motion histograms, and with
     ``lite-motion`` the bodies. Bodies need more frames than appearance does: of the 32 the image
-    networks look at 16 (``_looks``), and flow is measured over two, as if there were 16.
+    networks look at 16 (``_looks``), and flow is that between every second one.
     """
 
     name = "lite"

@@ -46,14 +46,14 @@ MOTION_WIDTH = sum(block.width for block in MOTION_BLOCKS)
 def motion_features(frames: UInt8, step: int = 1) -> Float32:
     """Histograms of flow directions around what moves.
 
-    Row t speaks of the way from frame t to frame t + step; the last rows repeat the one before
-    them. The entries are square roots of speeds, in heights of the moving region a step times 10.
+    Rows t to t + step - 1 speak of the way from frame t to frame t + step, for t = 0, step, 2 step
+    and so on; the last of them repeat those before. The entries are square roots of speeds, in
+    heights of the moving region a step times 10.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB, in time order, evenly spaced.
-        step: Frames from the first to the second picture of a flow, at least 1; at most T - 1 are
-            taken. Densely sampled frames need more: what moves less than the noise of the flow in
-            one step is not seen.
+        step: Frames from the first to the second picture of a flow, at least 1. Densely sampled
+            frames need more: what moves less than the noise of the flow in a step is not seen.
 
     Returns:
         (T, MOTION_WIDTH) float32, laid out as ``MOTION_BLOCKS``; zeros for a single frame, and
@@ -61,11 +61,11 @@ def motion_features(frames: UInt8, step: int = 1) -> Float32:
         ``direction``.
     """
     n_frames = len(frames)
-    if n_frames < 2:
+    frames = frames[::step]
+    if len(frames) < 2:
         return np.zeros((n_frames, MOTION_WIDTH), np.float32)
     grey = small_grey(frames)
-    step = min(step, n_frames - 1)
-    first, second = grey[:-step], grey[step:]
+    first, second = grey[:-1], grey[1:]
     flow = _without_camera(first, *optical_flow(first, second))
     cells = _histograms(*flow)
     mirrored = cells[:, :, ::-1][..., (_BINS // 2 - np.arange(_BINS)) % _BINS]
@@ -73,7 +73,8 @@ def motion_features(frames: UInt8, step: int = 1) -> Float32:
     even = (cells + mirrored)[:, :, left].reshape(len(first), -1)
     odd = (cells - mirrored)[:, :, left].reshape(len(first), -1)
     rows = np.concatenate([even, odd], axis=1) / np.sqrt(2.0)
-    return np.concatenate([rows, np.repeat(rows[-1:], step, axis=0)]).astype(np.float32)
+    rows = np.concatenate([rows, rows[-1:]]).astype(np.float32)
+    return np.repeat(rows, step, axis=0)[:n_frames]
 
 
 def _without_camera(first: Floats, u: Floats, v: Floats) -> tuple[Floats, Floats]:

@@ -94,20 +94,17 @@ def test_faster_means_more():
 
 
 def test_twice_the_frames_show_the_same_over_steps_of_two():
-    sparse = np.array((40, 60)) + np.arange(T)[:, None] * np.array((2, 0))
-    dense = np.array((40, 60)) + np.arange(2 * T)[:, None] * np.array((1, 0))
-    few, many = motion_features(_clip(sparse)), motion_features(_clip(dense), 2)
-    assert _cosine(few, many) > 0.95
-    assert np.linalg.norm(many.mean(0)) == pytest.approx(np.linalg.norm(few.mean(0)), rel=0.1)
-    lost = motion_features(_clip(dense))
-    assert np.linalg.norm(lost.mean(0)) < 0.8 * np.linalg.norm(few.mean(0))
+    dense = _clip(np.array((40, 60)) + np.arange(2 * T + 1)[:, None] * np.array((1, 0)))
+    few, many = motion_features(dense[::2]), motion_features(dense, 2)
+    np.testing.assert_array_equal(many, np.repeat(few, 2, axis=0)[: len(dense)])
+    # Such slow moves are half lost in single steps.
+    assert np.linalg.norm(motion_features(dense).mean(0)) < 0.8 * np.linalg.norm(few.mean(0))
 
 
-def test_a_step_is_no_longer_than_the_clip():
-    frames = _clip(_line((40, 60), (6, 0)))[:3]
-    seen = motion_features(frames, 9)
-    assert np.array_equal(seen, motion_features(frames, 2))
-    assert (seen == seen[0]).all()
+def test_a_clip_shorter_than_a_step_gives_zeros():
+    frames = _clip(_line((40, 60), (6, 0)))
+    assert motion_features(frames[:3], 3).tolist() == [[0.0] * MOTION_WIDTH] * 3
+    assert motion_features(frames[:4], 3).any()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 500), (400, 30), (33, 33)])
