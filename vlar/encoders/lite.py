@@ -33,7 +33,7 @@ _NETWORKS = lite_towers.IMAGE_NETWORKS
 _APPEARANCE = len(_NETWORKS) * lite_towers.APPEARANCE_WIDTH
 _MOTION = _N_CLASSES + _APPEARANCE
 _BODIES = _MOTION + sum(block.width for block in MOTION_BLOCKS)
-_LOOKS = 16  # frames of a clip that the image networks see; motion needs twice as many
+_LOOKS = 16  # frames of a clip that the image networks see; bodies need twice as many
 
 
 @register("encoder", "lite")
@@ -42,8 +42,8 @@ class LiteEncoder(Encoder):
 
     Frame features are, in order: the class scores (mean of the two networks), the activations
     before the classifiers (both networks, one after the other), the motion histograms, and with
-    ``lite-motion`` the bodies. The image networks look at every second frame: bodies need more
-    frames than appearance does.
+    ``lite-motion`` the bodies. Bodies need more frames than appearance does: of the 32 the image
+    networks look at 16 (``_looks``), and flow is that between every second one.
     """
 
     name = "lite"
@@ -119,18 +119,19 @@ class LiteEncoder(Encoder):
 
     def _features(self, clip: UInt8, times_s: Float64 | None) -> Float32:
         features = np.zeros((len(clip), self.frame_dim), dtype=np.float32)
-        every = max(1, len(clip) // _LOOKS)
-        for number, frame in enumerate(clip):
-            same = number and np.array_equal(frame, clip[number - 1])  # a short or still video
-            if same or number % every:
-                features[number] = features[number - 1]
+        every = _every(len(clip))
+        seen = -1
+        for part, look in enumerate(_looks(len(clip))):
+            rows = slice(part * every, (part + 1) * every)
+            if seen >= 0 and np.array_equal(clip[look], clip[seen]):  # a short or still video
+                features[rows] = features[part * every - 1]
                 continue
-            scores, activations = zip(*(image(frame) for image in self._images), strict=True)
-            row = features[number]
-            row[:_N_CLASSES] = np.mean(scores, axis=0)
-            row[_N_CLASSES:_MOTION] = np.concatenate(activations)
+            scores, activations = zip(*(image(clip[look]) for image in self._images), strict=True)
+            features[rows, :_N_CLASSES] = np.mean(scores, axis=0)
+            features[rows, _N_CLASSES:_MOTION] = np.concatenate(activations)
+            seen = look
         if len(clip):
-            features[:, _MOTION:_BODIES] = motion_features(clip)
+            features[:, _MOTION:_BODIES] = motion_features(clip, every)
             if self.body is not None:
                 features[:, _BODIES:] = self.body.features(clip, times_s)
         return features
@@ -178,12 +179,32 @@ class LiteEncoder(Encoder):
         return self._text.count_tokens(text)
 
 
+def _every(n_frames: int) -> int:
+    """Frames of a clip that share one look of the image networks."""
+    return max(1, n_frames // _LOOKS)
+
+
+def _looks(n_frames: int) -> list[int]:
+    """Which frame stands for each ``_every`` frames: their first and their last by turns.
+
+    Always the first would look too early. By turns, a clip played backwards shows the same frames.
+
+    >>> _looks(32)
+    [0, 3, 4, 7, 8, 11, 12, 15, 16, 19, 20, 23, 24, 27, 28, 31]
+    """
+    every = _every(n_frames)
+    starts = range(0, n_frames, every)
+    return [
+        min(start + every, n_frames) - 1 if part % 2 else start for part, start in enumerate(starts)
+    ]
+
+
 def _objects_fingerprint() -> str:
     """Hash of everything that changes the objects of a clip."""
     return _hash(
         {
             "images": [(network.weights.sha256, network.size) for network in _NETWORKS],
-            "frames": (LiteEncoder.n_frames, _LOOKS),
+            "frames": _looks(LiteEncoder.n_frames),
             "graph": lite_towers.CACHE_FOLDER,
             "softmax": lite_space.SOFTMAX_SCALE,
         }

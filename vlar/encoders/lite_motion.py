@@ -1,6 +1,6 @@
 """How things move in a clip, frame by frame, whoever or whatever moves: no pose model, only pixels.
 
-Dense optical flow between neighbouring frames (pyramidal Lucas-Kanade, 1981, at 60 rows), minus the
+Dense optical flow between frames a step apart (pyramidal Lucas-Kanade, 1981, at 60 rows), minus the
 camera's own motion (a robust affine fit of the flow), summed as histograms of flow directions on a
 grid that follows the moving region and scales with it (after Efros et al., "Recognizing action at a
 distance", 2003, and the HOF of Laptev et al., 2008). Only speeds enter, so clothes, light and
@@ -26,12 +26,12 @@ Floats = npt.NDArray[np.floating[Any]]
 
 # Of the numbers that this file and ``vlar.pose.flow`` give: whoever changes them counts up, or
 # saved models would go on with histograms they were not made of.
-VERSION = 1
+VERSION = 2
 
 _GRID = 4  # cells along each side of the moving region; even, so that a mirror swaps all columns
 _BINS = 8  # flow directions; even, so that a mirror swaps bins
-_STILL = 0.35  # pixels a frame; slower is noise
-_FASTEST = 12.0  # pixels a frame; faster is a scene cut or a wrong match
+_STILL = 0.35  # pixels a step; slower is noise
+_FASTEST = 12.0  # pixels a step; faster is a scene cut or a wrong match
 _REGION = 2.4  # half side of the region, in vertical spreads of the motion
 _SMALLEST = 6.0  # pixels; half side below which the region does not shrink
 _HALF = _GRID * _GRID * _BINS // 2
@@ -43,14 +43,17 @@ MOTION_BLOCKS = (
 MOTION_WIDTH = sum(block.width for block in MOTION_BLOCKS)
 
 
-def motion_features(frames: UInt8) -> Float32:
+def motion_features(frames: UInt8, step: int = 1) -> Float32:
     """Histograms of flow directions around what moves.
 
-    Row t speaks of the step from frame t to frame t + 1; the last row repeats the one before. The
-    entries are square roots of speeds, in heights of the moving region per frame step times 10.
+    Rows t to t + step - 1 speak of the way from frame t to frame t + step, for t = 0, step, 2 step
+    and so on; the last of them repeat those before. The entries are square roots of speeds, in
+    heights of the moving region a step times 10.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB, in time order, evenly spaced.
+        step: Frames from the first to the second picture of a flow, at least 1. Densely sampled
+            frames need more: what moves less than the noise of the flow in a step is not seen.
 
     Returns:
         (T, MOTION_WIDTH) float32, laid out as ``MOTION_BLOCKS``; zeros for a single frame, and
@@ -58,7 +61,8 @@ def motion_features(frames: UInt8) -> Float32:
         ``direction``.
     """
     n_frames = len(frames)
-    if n_frames < 2:
+    frames = frames[::step]
+    if len(frames) < 2:
         return np.zeros((n_frames, MOTION_WIDTH), np.float32)
     grey = small_grey(frames)
     first, second = grey[:-1], grey[1:]
@@ -66,10 +70,11 @@ def motion_features(frames: UInt8) -> Float32:
     cells = _histograms(*flow)
     mirrored = cells[:, :, ::-1][..., (_BINS // 2 - np.arange(_BINS)) % _BINS]
     left = slice(0, _GRID // 2)
-    even = (cells + mirrored)[:, :, left].reshape(n_frames - 1, -1)
-    odd = (cells - mirrored)[:, :, left].reshape(n_frames - 1, -1)
+    even = (cells + mirrored)[:, :, left].reshape(len(first), -1)
+    odd = (cells - mirrored)[:, :, left].reshape(len(first), -1)
     rows = np.concatenate([even, odd], axis=1) / np.sqrt(2.0)
-    return np.concatenate([rows, rows[-1:]]).astype(np.float32)
+    rows = np.concatenate([rows, rows[-1:]]).astype(np.float32)
+    return np.repeat(rows, step, axis=0)[:n_frames]
 
 
 def _without_camera(first: Floats, u: Floats, v: Floats) -> tuple[Floats, Floats]:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from vlar.encoders import lite as module
 from vlar.encoders import lite_towers, lite_weights, load_encoder
 from vlar.encoders.lite import LiteEncoder
 from vlar.errors import ModelError, UsageError
@@ -50,8 +53,6 @@ def test_once_prepared_it_runs_without_the_training_libraries(lite: LiteEncoder)
 def test_the_fingerprint_covers_weights_and_settings(
     lite: LiteEncoder, monkeypatch: pytest.MonkeyPatch
 ):
-    from vlar.encoders import lite as module
-
     before = lite.block_fingerprints()["objects"]
     assert module._objects_fingerprint() == before
     monkeypatch.setattr(module.lite_space, "SOFTMAX_SCALE", 0.5)
@@ -131,3 +132,29 @@ def test_a_repeated_frame_is_seen_once(lite: LiteEncoder, monkeypatch: pytest.Mo
     monkeypatch.setattr(lite, "_images", [counted, *lite._images[1:]])
     np.testing.assert_array_equal(lite.encode_frames(clip)[0, :, :3560], alone[:, :3560])
     assert len(calls) == 3
+
+
+@given(st.integers(0, 200))
+def test_every_part_of_a_clip_is_looked_at_once(n_frames: int):
+    every, looks = module._every(n_frames), module._looks(n_frames)
+    assert [look // every for look in looks] == list(range(-(-n_frames // every)))
+    if n_frames % (2 * every) == 0:  # the same pictures backwards as forwards
+        assert [n_frames - 1 - look for look in reversed(looks)] == looks
+
+
+@pytest.mark.parametrize("shown", [range(32), [0, *np.repeat(range(1, 17), 2)[:31]], [5] * 32])
+def test_a_look_shows_its_own_frame(
+    lite: LiteEncoder, monkeypatch: pytest.MonkeyPatch, shown: list[int]
+):
+    """Also where frames repeat, as in a video of few frames a second."""
+
+    def grey(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        level = np.float32(frame.mean())
+        return np.full(1000, level), np.full(1280, level)
+
+    monkeypatch.setattr(lite, "_images", [grey, grey])
+    monkeypatch.setattr(lite, "body", None)
+    clip = np.zeros((32, 8, 8, 3), np.uint8) + np.array(shown, np.uint8)[:, None, None, None]
+    features = lite._features(clip, None)
+    expected = np.repeat(np.array(shown)[module._looks(32)], 2)
+    np.testing.assert_array_equal(features[:, [0, 999, 1000, 3559]].T, [expected] * 4)

@@ -93,6 +93,20 @@ def test_faster_means_more():
     assert np.linalg.norm(fast) > 1.3 * np.linalg.norm(slow)
 
 
+def test_twice_the_frames_show_the_same_over_steps_of_two():
+    dense = _clip(np.array((40, 60)) + np.arange(2 * T + 1)[:, None] * np.array((1, 0)))
+    few, many = motion_features(dense[::2]), motion_features(dense, 2)
+    np.testing.assert_array_equal(many, np.repeat(few, 2, axis=0)[: len(dense)])
+    # Such slow moves are half lost in single steps.
+    assert np.linalg.norm(motion_features(dense).mean(0)) < 0.8 * np.linalg.norm(few.mean(0))
+
+
+def test_a_clip_shorter_than_a_step_gives_zeros():
+    frames = _clip(_line((40, 60), (6, 0)))
+    assert motion_features(frames[:3], 3).tolist() == [[0.0] * MOTION_WIDTH] * 3
+    assert motion_features(frames[:4], 3).any()
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 500), (400, 30), (33, 33)])
 def test_any_frame_size_works(shape):
     frames = np.random.default_rng(0).integers(0, 256, (5, *shape, 3)).astype(np.uint8)
