@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,14 @@ import numpy.typing as npt
 from vlar.concepts import concept_vectors
 from vlar.encoders.base import Encoder, unit
 from vlar.encoders.conditioned import ConditionedText
-from vlar.errors import UsageError, VlarError
+from vlar.errors import UsageError
 from vlar.kept import content_free_vectors
+from vlar.looking import Looker, Looks
 from vlar.question import BACKGROUND_BANK, Descriptions, Labels, Question, Seen, make_question
 from vlar.scoring import UNKNOWN_THRESHOLD, Calibration, match_probability
 from vlar.text.bank import load_bank
 from vlar.text.prompts import fill, load_templates
 from vlar.types import Classification, Clip, Failure, Float32, Float64, Prediction
-from vlar.video import ClipRequest, probe, read_clip, read_clips, read_windows, windows
 
 if TYPE_CHECKING:
     from vlar.adaptation import Adaptation, AdaptReport, Advance
@@ -134,6 +135,20 @@ class Model:
         return Seen(features[0], self.encoder.pool(features), context)
 
     @property
+    def looker(self) -> Looker:
+        """Reads the clips that a span of a video is judged by; examples are seen in one each."""
+        longest_s = self.encoder.longest_s if self.adaptation is None else float("inf")
+        return Looker(self.n_frames, self.shorter_side, longest_s)
+
+    def see_looks(self, looks: Looks) -> Seen:
+        """What the encoder has to say of the clips of one span; its features are the first's."""
+        first = self.see(looks[0])
+        if len(looks) == 1:
+            return first
+        vectors = [first.vector, *(self.see(clip).vector for clip in looks[1:])]
+        return replace(first, vector=unit(np.mean(vectors, axis=0)))
+
+    @property
     def conditions_text(self) -> bool:
         """Whether a text has another vector for each video (``conditioned_queries``)."""
         return isinstance(self.encoder, ConditionedText)
@@ -212,8 +227,7 @@ class Model:
             LabelError: the label list cannot be used.
         """
         question = make_question(self, labels, mode=mode, descriptions=descriptions)
-        clip = read_clip(video, None, self.n_frames, shorter_side=self.shorter_side)
-        return self._answer(clip, question, top)
+        return self._answer(self.looker.at(video), question, top)
 
     def classify_each(
         self,
@@ -236,34 +250,23 @@ class Model:
     def _answers(
         self, videos: list[Path], question: Question, top: int, every_s: float | None
     ) -> Iterator[Classification | Failure]:
-        clips = self._clips(videos) if every_s is None else self._windows(videos, every_s)
-        for clip in clips:
-            yield clip if isinstance(clip, Failure) else self._answer(clip, question, top)
+        looker = self.looker
+        whole = ((video, None) for video in videos)
+        found = looker.each(whole) if every_s is None else looker.every(videos, every_s)
+        for looks in found:
+            yield looks if isinstance(looks, Failure) else self._answer(looks, question, top)
 
-    def _clips(self, videos: list[Path]) -> Iterator[Clip | Failure]:
-        requests = (ClipRequest(video, None, self.n_frames) for video in videos)
-        return read_clips(requests, shorter_side=self.shorter_side)
-
-    def _windows(self, videos: list[Path], every_s: float) -> Iterator[Clip | Failure]:
-        for video in videos:
-            try:
-                spans = windows(probe(video).duration_s, every_s, every_s)
-            except VlarError as error:
-                yield Failure(video, error.kind, error.message)
-                continue
-            yield from read_windows(video, spans, self.n_frames, shorter_side=self.shorter_side)
-
-    def _answer(self, clip: Clip, question: Question, top: int) -> Classification:
-        similarity, probability, unknown = question.score(self.see(clip))
+    def _answer(self, looks: Looks, question: Question, top: int) -> Classification:
+        similarity, probability, unknown = question.score(self.see_looks(looks))
         order = np.argsort(-probability, kind="stable")[:top]
         best = tuple(
             Prediction(question.labels[i], float(probability[i]), float(similarity[i]))
             for i in order
         )
         return Classification(
-            path=clip.path,
-            start_s=clip.window.start_s,
-            end_s=clip.window.end_s,
+            path=looks[0].path,
+            start_s=looks[0].window.start_s,
+            end_s=looks[0].window.end_s,
             model=self.name,
             predictions=best,
             unknown=unknown > UNKNOWN_THRESHOLD,

@@ -20,7 +20,7 @@ ORDER = [
     {"pose"},
     {"encoders"},
     {"adapters"},
-    {"kept", "concepts", "scoring"},
+    {"kept", "concepts", "scoring", "looking"},
     {"fewshot"},
     {"adaptation", "calibrating", "question", "model", "model_folder"},
     {"training", "describing"},

@@ -38,15 +38,12 @@ def answer(model: Model, row: Classification, texts: dict[str, str]) -> None:
 
     from vlar.pose.attribute import attribute_names
     from vlar.types import Window
-    from vlar.video import read_clip
 
     path: Path = row.path
-    clip = read_clip(
-        path, Window(row.start_s, row.end_s), model.n_frames, shorter_side=model.shorter_side
-    )
+    seen = model.see_looks(model.looker.at(path, Window(row.start_s, row.end_s)))
     begin = sum(block.width for block in model.encoder.blocks[: names.index("motion")])
     best = row.predictions[0].label
-    product = model.encode_clips([clip])[0] * model.encode_queries([texts.get(best, best)])[0]
+    product = seen.vector[0] * model.encode_queries([texts.get(best, best)])[0]
     motion = product[begin : begin + len(attribute_names())]
     order = np.argsort(-np.abs(motion), kind="stable")[:_STRONGEST]
     parts = ", ".join(f"{attribute_names()[i]} {motion[i]:+.3f}" for i in order if motion[i])

@@ -88,6 +88,8 @@ class Encoder(ABC):
         frame_dim: F, width of one frame's features (not always D: see ``pool``).
         n_frames: T the encoder was measured with; the default of the sampler.
         frames_fixed: True where no other T works.
+        longest_s: Seconds a clip may last for T frames to show its movements; a longer span is
+            looked at in parts too (``vlar.looking``). Infinite where movements are not followed.
         logit_scale: Factor from cosine to logit.
         max_tokens: Longest text in tokens, special tokens included; longer text is cut.
         preprocess: Size, mean and std of the pixels.
@@ -104,6 +106,7 @@ class Encoder(ABC):
     frame_dim: int
     n_frames: int
     frames_fixed: bool = False
+    longest_s: float = float("inf")
     logit_scale: float
     max_tokens: int
     preprocess: Preprocess

@@ -83,6 +83,7 @@ class LiteEncoder(Encoder):
         self.body = load_body(self._text, text_hash, lite_towers.CACHE_FOLDER)
         if self.body is not None:
             self.logit_scale = lite_body.LOGIT_SCALE
+            self.longest_s = lite_body.LONGEST_S
             self.licence = f"{self.licence}; {files.LICENCE}"
             self.frame_blocks = (*self.frame_blocks, POSE_BLOCK)
             self.frame_dim += POSE_BLOCK.width

@@ -14,12 +14,13 @@ import numpy as np
 from vlar.pose.attribute import attribute_names
 from vlar.types import Float32
 
+_ONE = ("one", "single", "right", "left")
 _HANDS, _FEET = ("hand", "hands", "arm", "arms"), ("leg", "legs", "foot", "feet")
 # What stands in the text (any of the alternatives), and what it sets.
 _SETS: tuple[tuple[tuple[str, ...], dict[str, float]], ...] = (
     (tuple(f"{two} {part}" for two in ("both", "two") for part in _HANDS), {"both_arms": 1.0}),
     (
-        tuple(f"{one} {part}" for one in ("one", "single") for part in _HANDS),
+        tuple(f"{one} {part}" for one in _ONE for part in ("hand", "arm")),
         {"both_arms": -1.0, "both_arms_up": -1.0, "hands_joined": -0.5},
     ),
     (
@@ -27,7 +28,7 @@ _SETS: tuple[tuple[tuple[str, ...], dict[str, float]], ...] = (
         {"leg_alt": -1.0, "hop": 0.8, "kick": -0.5},
     ),
     (
-        tuple(f"{one} {part}" for one in ("one", "single") for part in _FEET),
+        tuple(f"{one} {part}" for one in _ONE for part in ("leg", "foot")),
         {"kick": 0.6, "one_leg_stand": 0.4},
     ),
     (("in place", "on the spot"), {"travel": -1.0, "fast": -0.5}),

@@ -42,6 +42,7 @@ _SHARPNESS = 20.0  # of the softmax over their cosines
 _CLEARLY = 0.05  # cosine by which a longer phrase with the same verb must be nearer to the text
 _OUT_OF_ORDER = 0.6  # words, what a phrase loses whose words stand in another order
 _RELATED = 0.45  # cosine below which a phrase has nothing to do with a text
+_COUNTS = frozenset(("both", "two", "one", "single"))  # words a phrase may not add to a text
 
 
 @dataclass(frozen=True)
@@ -162,10 +163,13 @@ class VerbTable:
         """Of the phrases with a verb, the nearest in meaning: "shoot" at a hoop, or an arrow."""
         if self._embed is None:
             return number, spelled
+        said = _COUNTS.intersection(_words(part))
         others = [
             (row, name)
             for words, row, name in self._places
             if words[0] == verb and len(words) > 1 and row not in without
+            # "With the right arm" is near "with both hands" in meaning, and not the same.
+            if said.issuperset(_COUNTS.intersection(words))
         ]
         query = self._embed([part.strip()])[0]
         best = (float(self._vector(spelled) @ query) + _CLEARLY, number, spelled)

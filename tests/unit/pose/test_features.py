@@ -79,11 +79,17 @@ def test_half_a_body_at_the_side_of_the_picture_is_not_measured():
     assert length(rows(Figure(n_frames=48, at=0.5))) > 0.7 * whole
 
 
-def test_someone_cut_at_the_waist_counts_less_than_half():
-    whole = rows(walker())
-    low = whole.copy()
-    low[:, 1:99:3] += 0.45  # the picture ends at the hips
-    assert 0.05 < length(low) < 0.5 * length(whole)
+@pytest.mark.parametrize("down", [0.45, -0.6])  # the picture ends at the hips, or begins there
+def test_half_a_body_above_or_below_the_picture_counts_a_third(down: float):
+    cut = rows(walker())
+    cut[:, 1:99:3] += down
+    assert length(cut) < 0.35
+
+
+def test_someone_without_feet_in_the_picture_is_measured():
+    low = rows(walker())
+    low[:, 1:99:3] += 0.12
+    assert length(low) > 0.3
 
 
 def test_who_walks_out_of_the_picture_is_measured_while_inside():
