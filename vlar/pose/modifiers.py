@@ -88,6 +88,11 @@ def as_one_word(text: str) -> str:
     return text
 
 
+def without_clauses(text: str) -> str:
+    """A text of ``as_one_word`` without what it put in."""
+    return " ".join(word for word in text.split() if not word.startswith("meanwhile"))
+
+
 def modified(weights: Float32, text: str, phrase_words: Collection[str]) -> Float32:
     """A verb's weights (A,) as the words around it in ``text`` change them.
 

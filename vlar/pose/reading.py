@@ -25,6 +25,7 @@ _PAIRS = re.compile(
     r"\b(up|back|to|in|on|again|over|round|left|forth|forward|forwards) and "
     r"(down|forth|fro|out|off|again|over|round|right|back|backward|backwards)\b"
 )
+_EXAMPLES = re.compile(r"\((?:e\.? ?g\.?|such as|for example)([^)]*)\)")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _IGNORED = _set(
     """a an the his her its their my your our some someone somebody person man woman people is
@@ -34,6 +35,10 @@ _LIMBS = _set(
     """arm arms hand hands leg legs foot feet knee knees elbow elbows handed legged armed"""
 )
 _AS_ONE, _AS_BOTH = frozenset(("left", "right", "single")), frozenset(("two",))
+_OPPOSITES = (
+    (frozenset(("both", "two")), frozenset(("one", "single"))),
+    (frozenset(("left",)), frozenset(("right",))),
+)
 # What a phrase may not add to a text: how many, which way, how, and with what part of the body.
 # "With the right arm" is near "with both hands" in meaning and not the same; "walk slowly" is near
 # "walk fast". An object may be added: who shoots a bow shoots an arrow.
@@ -42,7 +47,8 @@ _NOT_ADDED = _set(
     behind back backward backwards forward forwards sideways side overhead above through
     toward together fast briskly high low far heavy slow place spot circle circles hand hands
     fist fingers foot feet forehand backhand underhand overhand arm arms leg legs head chest
-    knee knees elbow straight height quickly slowly volleyball golf soccer softball tennis"""
+    knee knees elbow straight height quickly slowly volleyball golf soccer softball tennis
+    dance"""
 )
 _PARTICLES = _set(
     """up down on off over under out in into onto to at from with by away back after behind
@@ -53,8 +59,8 @@ _THINGS = _set(
     """bat bike bowl box button clip comb crank dress drill drum duck dust elbow fan fence field
     file fish garden hammer iron knee lock milk mop paddle phone pitch plane plant plaster
     pump racket rake ring rock salt saw scoop screw scythe shovel shower sign slide smoke
-    spray stamp tackle text tie train tramp vault vacuum volley watch water weed whip wind
-    work yarn play point board press"""
+    spray stamp text tie train tramp vault vacuum volley watch water weed whip wind work yarn
+    play point board press"""
 )
 # Games that are entries by name; a verb beside one says more: "volleyball spike".
 _GAMES = _set(
@@ -63,7 +69,7 @@ _GAMES = _set(
 # Nouns of one movement, which a word before them only describes: "box jump", "karate kick".
 _ACTS = _set(
     """crawl crunch dance dive flip hop jump kick leap lunge punch roll run skip spin squat throw
-    walk"""
+    walk jab somersault uppercut"""
 )
 # Verbs that say nothing of a movement; the noun after them may: "doing a box jump", "using a saw".
 _LIGHT = _set(
@@ -71,6 +77,15 @@ _LIGHT = _set(
     fail"""
 )
 _NOT_VERBS = _set("""something anything nothing everything king evening morning ceiling""")
+
+_WIDEST_GAP = 3  # words between two words of a phrase
+_OUT_OF_ORDER = 0.6  # words, what a phrase loses whose words stand in another order
+_SPELLED = 0.001  # words, what a phrase gains for every word in the same form
+
+
+def spaced(text: str) -> str:
+    """A label with spaces between its words: "BoxJump" and "box_jump" are a box jump."""
+    return _CAMEL.sub(" ", text).replace("_", " ").strip()
 
 
 def parts(text: str, fixed: Collection[tuple[str, ...]] = ()) -> list[str]:
@@ -80,7 +95,8 @@ def parts(text: str, fixed: Collection[tuple[str, ...]] = ()) -> list[str]:
         text: A label or a sentence.
         fixed: Expressions with such a word that name one movement: ("clean", "and", "jerk").
     """
-    text = as_one_word(_CAMEL.sub(" ", text).lower().replace("_", " "))
+    text = as_one_word(spaced(text).lower())
+    text = _EXAMPLES.sub(lambda found: found[1].replace(",", " "), text)
     text = _PAIRS.sub(r"\1 _ \2", text)
     if fixed and _BREAKS.search(text):
         text = _keep(text, fixed)
@@ -162,9 +178,18 @@ def may_stand_for(phrase: Iterable[str], forms: Sequence[frozenset[str]]) -> boo
     return not added or _PARTICLES.isdisjoint(phrase)
 
 
-def in_any_order(phrase: Iterable[str]) -> bool:
+def contradicts(phrase: Collection[str], said: Collection[str]) -> bool:
+    """Whether a phrase speaks of another number or side than a text with the words ``said``."""
+    return any(
+        not here.isdisjoint(phrase) and here.isdisjoint(said) and not there.isdisjoint(said)
+        for one, other in _OPPOSITES
+        for here, there in ((one, other), (other, one))
+    )
+
+
+def _in_any_order(phrase: Sequence[str]) -> bool:
     """Whether a phrase means the same in another order of words: "guitar playing"."""
-    return _PARTICLES.isdisjoint(phrase)
+    return _PARTICLES.isdisjoint(phrase) and len(set(phrase)) == len(phrase)
 
 
 @lru_cache(maxsize=4096)
@@ -200,7 +225,7 @@ def _rank(
     if _gerund(word) and word != verb:
         return early + 0.3
     if opener == 0 and not light and at > 0:
-        return 0.0  # "fencing a field": the field is not what is done
+        return 0.0  # "ploughing a field": the field is not what is done
     if verb in _THINGS and len(words) > 1 and not light and word in (verb, verb + "s", verb + "es"):
         named = re.search(rf"\b(?:an?|the) {word}\b", part) is not None
         return 0.0 if at > 0 or named else early - 0.4
@@ -213,3 +238,61 @@ def _act(verb: str, word: str, at: int, part: str, words: Sequence[str]) -> bool
     if verb not in _ACTS or at == 0 or at != len(words) - 1 or word not in (verb, verb + "s"):
         return False
     return f"{words[at - 1]} {word}" in part.replace("-", " ")
+
+
+def fit(
+    phrase: Sequence[str],
+    words: Sequence[str],
+    forms: Sequence[frozenset[str]],
+    pairs: Container[tuple[str, ...]],
+) -> float:
+    """How well a phrase fits a text: its number of words, less a little; 0 where it does not.
+
+    Longer phrases say more; of equal ones the first in the text is the verb, and the one that is
+    spelled like the text ("raise hands" is not "raise hand").
+
+    Args:
+        phrase: Two words or more.
+        words: Of the text.
+        forms: What each of them may be a form of.
+        pairs: The phrases of two words: what a particle is most likely part of.
+    """
+    spelled = _SPELLED * sum(word in words for word in phrase)
+    begin = _find(phrase, forms, pairs)
+    if begin is not None:
+        return len(phrase) - 0.01 * begin + spelled
+    # "Guitar playing"; but "hands on hips" is not "on hands".
+    held = all(any(word in some for some in forms) for word in phrase)
+    return len(phrase) - _OUT_OF_ORDER + spelled if held and _in_any_order(phrase) else 0.0
+
+
+def _find(
+    phrase: Sequence[str], words: Sequence[frozenset[str]], pairs: Container[tuple[str, ...]]
+) -> int | None:
+    """Where the words of a phrase begin in a text: in order, with small gaps."""
+    for begin in range(len(words) - len(phrase) + 1):
+        if phrase[0] not in words[begin]:
+            continue
+        at = begin
+        for word in phrase[1:]:
+            at = _next(word, words, at, pairs)
+            if at < 0:
+                break
+        else:
+            return begin
+    return None
+
+
+def _next(
+    word: str, words: Sequence[frozenset[str]], at: int, pairs: Container[tuple[str, ...]]
+) -> int:
+    """The place of a word soon after another; -1 where there is none.
+
+    To sit down on something is not to sit on it, and the "up" of "hand pick up" is not the hand's.
+    """
+    for place in range(at + 1, min(at + 2 + _WIDEST_GAP, len(words))):
+        if word in words[place]:
+            return place
+        if "down" in words[place] or any((form, word) in pairs for form in words[place]):
+            return -1
+    return -1

@@ -27,13 +27,10 @@ EmbedTexts = Callable[[Sequence[str]], Float32]
 
 TABLE = "motion_verbs"
 _SIGNED = re.compile(r"([a-z_]+)([+-])(\d*\.?\d*)")
-_WIDEST_GAP = 3  # words between two words of a phrase
 _NEAREST = 5  # phrases that an unknown text borrows from
 _SHARPNESS = 20.0  # of the softmax over their cosines
 _CLEARLY = 0.05  # cosine by which a longer phrase with the same verb must be nearer to the text
 _SAME_OBJECT = 0.52  # cosine that a phrase with another object needs: a pistol is like a gun
-_OUT_OF_ORDER = 0.6  # words, what a phrase loses whose words stand in another order
-_SPELLED = 0.001  # words, what a phrase gains for every word in the same form
 _SHORTEST_COMPOUND = 6  # letters
 _RELATED = 0.5  # cosine below which a phrase has nothing to do with a text
 
@@ -101,9 +98,10 @@ class VerbTable:
         self._begin: dict[str, list[int]] = {}
         for place, (phrase, *_) in enumerate(self._places):
             self._begin.setdefault(phrase[0], []).append(place)
+        self._first_words = [frozenset(reading.words_of(name)) for name in self.first_phrases]
         self._known = frozenset(word for phrase, *_ in self._places for word in phrase)
-        two_words = (phrase for phrase, *_ in self._places if len(phrase) == 2)
-        self._pairs = frozenset(frozenset(map(_singular, phrase)) for phrase in two_words)
+        self._two_words = frozenset(phrase for phrase, *_ in self._places if len(phrase) == 2)
+        self._compounds = frozenset(frozenset(map(_singular, words)) for words in self._two_words)
         expressions = (reading.fixed_expression(phrase) for *_, phrase in self._places)
         self._fixed = frozenset(words for words in expressions if words)
 
@@ -122,13 +120,14 @@ class VerbTable:
         """
         total = np.zeros(len(attribute_names()), np.float32)
         phrases: list[str] = []
-        for part in self._parts(text):
-            found = self._longest(part, without)
+        read = [(part, self._longest(part, without)) for part in self._parts(text)]
+        # "Walking, slowly": parts without a verb are about the others.
+        rest = " ".join(part for part, found in read if found is None)
+        for part, found in read:
             if found is not None:
                 number, phrase = found
-                total += modifiers.modified(
-                    self.entries[number].weights, part, reading.words_of(phrase)
-                )
+                weights = self.entries[number].weights
+                total += modifiers.modified(weights, f"{part} {rest}", reading.words_of(phrase))
                 phrases.append(phrase)
         if phrases:
             return Meaning(text, np.clip(total, -1, 1), tuple(phrases), "table")
@@ -146,7 +145,7 @@ class VerbTable:
         words: list[str] = []
         for word in reading.words_of(part):
             known = len(word) < _SHORTEST_COMPOUND or not self._known.isdisjoint(base_forms(word))
-            words += [word] if known else reading.split_compound(word, self._pairs)
+            words += [word] if known else reading.split_compound(word, self._compounds)
         return reading.joined(words, self._begin)
 
     def _longest(self, part: str, without: Collection[int]) -> tuple[int, str] | None:
@@ -161,7 +160,7 @@ class VerbTable:
             if len(phrase) == 1:
                 score = reading.verb_rank(phrase[0], part, words, forms)
             else:
-                score = _fit(phrase, words, forms)
+                score = reading.fit(phrase, words, forms, self._two_words)
             if score > 0 and (best is None or score > best[0]):
                 best = (score, number, phrase, spelled)
         if best is None:
@@ -188,7 +187,7 @@ class VerbTable:
             if words[0] == verb and len(words) > 1 and row not in without
             if reading.may_stand_for(words, forms)
         ]
-        query = self._embed([part.strip()])[0]
+        query = self._embed([modifiers.without_clauses(part)])[0]
         best = (float(self._vector(spelled) @ query) + _CLEARLY, number, spelled)
         for row, name in others:
             cosine = float(self._vector(name) @ query)
@@ -203,10 +202,14 @@ class VerbTable:
 
     def _borrowed(self, text: str, without: Collection[int]) -> Meaning:
         nothing = np.zeros(len(attribute_names()), np.float32)
-        if self._embed is None or not text.strip():
+        spaced = reading.spaced(text)
+        if self._embed is None or not spaced:
             return Meaning(text, nothing, (), "unknown")
-        cosines = self.phrase_vectors @ self._embed([text])[0]
+        cosines = self.phrase_vectors @ self._embed([spaced])[0]
         cosines[list(without)] = -1.0
+        said = frozenset[str]().union(*reading.forms_of(self._words(spaced)))
+        contrary = [reading.contradicts(words, said) for words in self._first_words]
+        cosines[contrary] = -1.0
         nearest = np.argsort(-cosines, kind="stable")[:_NEAREST]
         nearest = nearest[cosines[nearest] >= _RELATED]
         if not len(nearest):
@@ -218,7 +221,7 @@ class VerbTable:
             for share, number in zip(shares, nearest, strict=True)
         )
         phrases = tuple(self.entries[number].phrases[0] for number in nearest)
-        weights = modifiers.modified(np.asarray(weights, np.float32), text.lower(), ())
+        weights = modifiers.modified(np.asarray(weights, np.float32), spaced.lower(), ())
         return Meaning(text, weights, phrases, "nearest")
 
     @property
@@ -280,43 +283,3 @@ def _signs(text: str, number: int) -> dict[str, float]:
 
 def _singular(word: str) -> str:
     return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
-
-
-def _fit(phrase: Sequence[str], words: Sequence[str], forms: Sequence[frozenset[str]]) -> float:
-    """How well a phrase fits a text: its number of words, less a little; 0 where it does not.
-
-    Longer phrases say more; of equal ones the first in the text is the verb, and the one that is
-    spelled like the text ("raise hands" is not "raise hand").
-    """
-    spelled = _SPELLED * sum(word in words for word in phrase)
-    begin = _find(phrase, forms)
-    if begin is not None:
-        return len(phrase) - 0.01 * begin + spelled
-    # "Guitar playing"; but "hands on hips" is not "on hands".
-    held = all(any(word in some for some in forms) for word in phrase)
-    return len(phrase) - _OUT_OF_ORDER + spelled if held and reading.in_any_order(phrase) else 0.0
-
-
-def _find(phrase: Sequence[str], words: Sequence[frozenset[str]]) -> int | None:
-    """Where the words of a phrase begin in a text: in order, with small gaps."""
-    for begin in range(len(words) - len(phrase) + 1):
-        if phrase[0] not in words[begin]:
-            continue
-        at = begin
-        for word in phrase[1:]:
-            at = _next(word, words, at)
-            if at < 0:
-                break
-        else:
-            return begin
-    return None
-
-
-def _next(word: str, words: Sequence[frozenset[str]], at: int) -> int:
-    """The place of a word soon after another; -1 where there is none."""
-    for place in range(at + 1, min(at + 2 + _WIDEST_GAP, len(words))):
-        if word in words[place]:
-            return place
-        if "down" in words[place]:
-            return -1  # to sit down on something is not to sit on it
-    return -1
