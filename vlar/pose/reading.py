@@ -26,6 +26,8 @@ _PAIRS = re.compile(
     r"(down|forth|fro|out|off|again|over|round|right|back|backward|backwards)\b"
 )
 _EXAMPLES = re.compile(r"\((?:e\.? ?g\.?|such as|for example)([^)]*)\)")
+# What follows says what comes of the movement, or what it is not.
+_CONSEQUENCE = re.compile(r"(?<=\w) (?:until|without|so (?:that|it|the)|because)\b.*")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _IGNORED = _set(
     """a an the his her its their my your our some someone somebody person man woman people is
@@ -97,7 +99,7 @@ def parts(text: str, fixed: Collection[tuple[str, ...]] = ()) -> list[str]:
     """
     text = as_one_word(spaced(text).lower())
     text = _EXAMPLES.sub(lambda found: found[1].replace(",", " "), text)
-    text = _PAIRS.sub(r"\1 _ \2", text)
+    text = _PAIRS.sub(r"\1 _ \2", _CONSEQUENCE.sub("", text))
     if fixed and _BREAKS.search(text):
         text = _keep(text, fixed)
     return _BREAKS.split(text)

@@ -70,6 +70,8 @@ _SMALL_WORDS = [
     ("sitting on the sofa", "sit on sofa"),
     ("lying on the floor", "lie"),
     ("lying down on the bed", "lie down"),
+    ("laying down", "lie down"),
+    ("stepping to the left", "step sideways"),
     ("falling off the bed", "fall"),
     ("standing with hands on hips", "put hands on hips"),
     ("waving two hands", "wave both hands"),
@@ -84,6 +86,8 @@ _SMALL_WORDS = [
     ("walking on the knees", "walk on knees"),
     ("sit ups", "sit-up"),
     ("sit up in bed", "sit up"),
+    ("pushing something so that it falls off the table", "push"),
+    ("lifting a lid without letting it drop", "lift"),
 ]
 # Common movements, in several wordings.
 _MOVEMENTS = [
