@@ -26,6 +26,7 @@ _PAIRS = re.compile(
     r"(down|forth|fro|out|off|again|over|round|right|back|backward|backwards)\b"
 )
 _EXAMPLES = re.compile(r"\((?:e\.? ?g\.?|such as|for example)([^)]*)\)")
+_LEFT = re.compile(r"\b(he|she|they|man|woman|person|people|someone|somebody|boy|girl|who) left\b")
 # What follows says what comes of the movement, or what it is not.
 _CONSEQUENCE = re.compile(r"(?<=\w) (?:until|without|so (?:that|it|the)|because)\b.*")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -98,6 +99,7 @@ def parts(text: str, fixed: Collection[tuple[str, ...]] = ()) -> list[str]:
         fixed: Expressions with such a word that name one movement: ("clean", "and", "jerk").
     """
     text = as_one_word(spaced(text).lower())
+    text = _LEFT.sub(r"\1 leaves", text)  # elsewhere "left" is a side
     text = _EXAMPLES.sub(lambda found: found[1].replace(",", " "), text)
     text = _PAIRS.sub(r"\1 _ \2", _CONSEQUENCE.sub("", text))
     if fixed and _BREAKS.search(text):

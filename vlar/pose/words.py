@@ -2,8 +2,8 @@
 
 ``text_banks/motion_verbs.txt`` says for each phrase which attributes its movement has, seen from
 outside. A text is cut at "and", "then", "while"; the longest phrase whose words stand in each part
-in order decides (``reading`` has the rules). Texts without a known phrase borrow from the phrases nearest in meaning, and what
-is far from all of them is reported as unknown.
+in order decides (``reading`` has the rules). Texts without a known phrase borrow from the phrases
+nearest in meaning, and what is far from all of them is reported as unknown.
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ _SMALL_WORDS = [
     ("lying on the floor", "lie"),
     ("lying down on the bed", "lie down"),
     ("laying down", "lie down"),
+    ("a man left the room", "leave"),
     ("stepping to the left", "step sideways"),
     ("falling off the bed", "fall"),
     ("standing with hands on hips", "put hands on hips"),
