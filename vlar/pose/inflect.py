@@ -13,7 +13,7 @@ come: came; creep: crept; dig: dug; dive: dove; draw: drew drawn; drink: drank d
 drive: drove driven; eat: ate eaten; fall: fell fallen; feed: fed; fight: fought; flee: fled;
 fling: flung; fly: flew flown; get: got gotten; give: gave given; go: went gone; grind: ground;
 hang: hung; hide: hid hidden; hold: held; keep: kept; kneel: knelt; lay: laid; lead: led;
-lean: leant; leap: leapt; leave: left; lie: lay lain lying; light: lit; lose: lost; make: made;
+lean: leant; leap: leapt; lie: lay lain lying; light: lit; lose: lost; make: made;
 meet: met; ride: rode ridden; ring: rang rung; rise: rose risen; run: ran; saw: sawn; say: said;
 see: saw seen; sew: sewn; shake: shook shaken; shoot: shot; show: shown; shrink: shrank;
 sing: sang sung; sit: sat; sleep: slept; slide: slid; sling: slung; slink: slunk; sow: sown;
@@ -31,7 +31,7 @@ for _row in _IRREGULAR_TEXT.replace("\n", " ").split(";"):
         _IRREGULAR.setdefault(_form, set()).add(_base.strip())
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 16)
 def base_forms(word: str) -> frozenset[str]:
     """All words that ``word`` may be an inflection of, itself included.
 

@@ -2,8 +2,8 @@
 
 ``text_banks/motion_verbs.txt`` says for each phrase which attributes its movement has, seen from
 outside. A text is cut at "and", "then", "while"; the longest phrase whose words stand in each part
-in order decides. Texts without a known phrase borrow from the phrases nearest in meaning, and what
-is far from all of them is reported as unknown.
+in order decides (``reading`` has the rules). Texts without a known phrase borrow from the phrases
+nearest in meaning, and what is far from all of them is reported as unknown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from vlar import resources
 from vlar.errors import UsageError
-from vlar.pose import modifiers
+from vlar.pose import modifiers, reading
 from vlar.pose.attribute import attribute_names, vector
 from vlar.pose.inflect import base_forms
 from vlar.types import Float32, JsonDict
@@ -27,22 +27,12 @@ EmbedTexts = Callable[[Sequence[str]], Float32]
 
 TABLE = "motion_verbs"
 _SIGNED = re.compile(r"([a-z_]+)([+-])(\d*\.?\d*)")
-_BREAKS = re.compile(r"\b(?:and then|and|then|while|before|after|followed by)\b|[,;.&/]")
-# "Up and down" is one movement, not two parts of a sentence.
-_PAIRS = re.compile(
-    r"\b(up|back|to|in|on|again|over|round|left|forth|forward|forwards) and "
-    r"(down|forth|fro|out|off|again|over|round|right|back|backward|backwards)\b"
-)
-_IGNORED_TEXT = """a an the his her its their my your our some someone somebody person man woman
-people is are be being been does do doing perform performing he she they it"""
-_IGNORED = frozenset(_IGNORED_TEXT.split())
-_WIDEST_GAP = 3  # words between two words of a phrase
 _NEAREST = 5  # phrases that an unknown text borrows from
 _SHARPNESS = 20.0  # of the softmax over their cosines
 _CLEARLY = 0.05  # cosine by which a longer phrase with the same verb must be nearer to the text
-_OUT_OF_ORDER = 0.6  # words, what a phrase loses whose words stand in another order
-_RELATED = 0.45  # cosine below which a phrase has nothing to do with a text
-_COUNTS = frozenset(("both", "two", "one", "single"))  # words a phrase may not add to a text
+_SAME_OBJECT = 0.52  # cosine that a phrase with another object needs: a pistol is like a gun
+_SHORTEST_COMPOUND = 6  # letters
+_RELATED = 0.5  # cosine below which a phrase has nothing to do with a text
 
 
 @dataclass(frozen=True)
@@ -101,13 +91,19 @@ class VerbTable:
         self._vectors: dict[str, Float32] = {}
         self._load: Callable[[], bytes] | None = None
         self._places = [
-            (tuple(_words(phrase)), number, phrase)
+            (tuple(reading.words_of(phrase)), number, phrase)
             for number, entry in enumerate(self.entries)
             for phrase in entry.phrases
         ]
         self._begin: dict[str, list[int]] = {}
         for place, (phrase, *_) in enumerate(self._places):
             self._begin.setdefault(phrase[0], []).append(place)
+        self._first_words = [frozenset(reading.words_of(name)) for name in self.first_phrases]
+        self._known = frozenset(word for phrase, *_ in self._places for word in phrase)
+        self._two_words = frozenset(phrase for phrase, *_ in self._places if len(phrase) == 2)
+        self._compounds = frozenset(frozenset(map(_singular, words)) for words in self._two_words)
+        expressions = (reading.fixed_expression(phrase) for *_, phrase in self._places)
+        self._fixed = frozenset(words for words in expressions if words)
 
     @classmethod
     def packaged(cls, embed: EmbedTexts | None = None) -> VerbTable:
@@ -124,11 +120,14 @@ class VerbTable:
         """
         total = np.zeros(len(attribute_names()), np.float32)
         phrases: list[str] = []
-        for part in _parts(text):
-            found = self._longest(part, without)
+        read = [(part, self._longest(part, without)) for part in self._parts(text)]
+        # "Walking, slowly": parts without a verb are about the others.
+        rest = " ".join(part for part, found in read if found is None)
+        for part, found in read:
             if found is not None:
                 number, phrase = found
-                total += modifiers.modified(self.entries[number].weights, part, _words(phrase))
+                weights = self.entries[number].weights
+                total += modifiers.modified(weights, f"{part} {rest}", reading.words_of(phrase))
                 phrases.append(phrase)
         if phrases:
             return Meaning(text, np.clip(total, -1, 1), tuple(phrases), "table")
@@ -136,45 +135,64 @@ class VerbTable:
 
     def matches(self, text: str) -> list[int]:
         """Numbers of the entries that decide on a text."""
-        found = [self._longest(part, ()) for part in _parts(text)]
+        found = [self._longest(part, ()) for part in self._parts(text)]
         return [pair[0] for pair in found if pair is not None]
 
+    def _parts(self, text: str) -> list[str]:
+        return reading.parts(text, self._fixed)
+
+    def _words(self, part: str) -> list[str]:
+        words: list[str] = []
+        for word in reading.words_of(part):
+            known = len(word) < _SHORTEST_COMPOUND or not self._known.isdisjoint(base_forms(word))
+            words += [word] if known else reading.split_compound(word, self._compounds)
+        return reading.joined(words, self._begin)
+
     def _longest(self, part: str, without: Collection[int]) -> tuple[int, str] | None:
-        words = [base_forms(word) for word in _words(part)]
+        words = self._words(part)
+        forms = reading.forms_of(words)
         best: tuple[float, int, tuple[str, ...], str] | None = None
         # A phrase fits only where its first word stands; of equal ones the first in the table wins.
-        held = {place for forms in words for form in forms for place in self._begin.get(form, ())}
+        held = {place for some in forms for form in some for place in self._begin.get(form, ())}
         for phrase, number, spelled in (self._places[place] for place in sorted(held)):
             if number in without:
                 continue
-            score = _fit(phrase, words)
+            if len(phrase) == 1:
+                score = reading.verb_rank(phrase[0], part, words, forms)
+            else:
+                score = reading.fit(phrase, words, forms, self._two_words)
             if score > 0 and (best is None or score > best[0]):
                 best = (score, number, phrase, spelled)
         if best is None:
             return None
         _, number, phrase, spelled = best
         if len(phrase) == 1 and len(words) > 1:
-            return self._told_apart(part, phrase[0], number, spelled, without)
+            return self._told_apart(part, forms, (phrase[0], number, spelled), without)
         return number, spelled
 
     def _told_apart(
-        self, part: str, verb: str, number: int, spelled: str, without: Collection[int]
+        self,
+        part: str,
+        forms: Sequence[frozenset[str]],
+        found: tuple[str, int, str],
+        without: Collection[int],
     ) -> tuple[int, str]:
         """Of the phrases with a verb, the nearest in meaning: "shoot" at a hoop, or an arrow."""
+        verb, number, spelled = found
         if self._embed is None:
             return number, spelled
-        said = _COUNTS.intersection(_words(part))
         others = [
             (row, name)
             for words, row, name in self._places
             if words[0] == verb and len(words) > 1 and row not in without
-            # "With the right arm" is near "with both hands" in meaning, and not the same.
-            if said.issuperset(_COUNTS.intersection(words))
+            if reading.may_stand_for(words, forms)
         ]
-        query = self._embed([part.strip()])[0]
+        query = self._embed([modifiers.without_clauses(part)])[0]
         best = (float(self._vector(spelled) @ query) + _CLEARLY, number, spelled)
         for row, name in others:
-            best = max(best, (float(self._vector(name) @ query), row, name))
+            cosine = float(self._vector(name) @ query)
+            if cosine >= _SAME_OBJECT:
+                best = max(best, (cosine, row, name))
         return best[1], best[2]
 
     def _vector(self, phrase: str) -> Float32:
@@ -184,10 +202,14 @@ class VerbTable:
 
     def _borrowed(self, text: str, without: Collection[int]) -> Meaning:
         nothing = np.zeros(len(attribute_names()), np.float32)
-        if self._embed is None or not text.strip():
+        spaced = reading.spaced(text)
+        if self._embed is None or not spaced:
             return Meaning(text, nothing, (), "unknown")
-        cosines = self.phrase_vectors @ self._embed([text])[0]
+        cosines = self.phrase_vectors @ self._embed([spaced])[0]
         cosines[list(without)] = -1.0
+        said = frozenset[str]().union(*reading.forms_of(self._words(spaced)))
+        contrary = [reading.contradicts(words, said) for words in self._first_words]
+        cosines[contrary] = -1.0
         nearest = np.argsort(-cosines, kind="stable")[:_NEAREST]
         nearest = nearest[cosines[nearest] >= _RELATED]
         if not len(nearest):
@@ -199,7 +221,7 @@ class VerbTable:
             for share, number in zip(shares, nearest, strict=True)
         )
         phrases = tuple(self.entries[number].phrases[0] for number in nearest)
-        weights = modifiers.modified(np.asarray(weights, np.float32), text.lower(), ())
+        weights = modifiers.modified(np.asarray(weights, np.float32), spaced.lower(), ())
         return Meaning(text, weights, phrases, "nearest")
 
     @property
@@ -259,40 +281,5 @@ def _signs(text: str, number: int) -> dict[str, float]:
     return signs
 
 
-def _parts(text: str) -> list[str]:
-    return _BREAKS.split(_PAIRS.sub(r"\1 _ \2", text.lower()))
-
-
-def _words(text: str) -> list[str]:
-    joined = _PAIRS.sub(r"\1 _ \2", text.lower().replace("'s", ""))
-    words = re.findall(r"[^\W\d_]+", joined)
-    kept = [word for word in words if word not in _IGNORED]
-    return kept or words
-
-
-def _fit(phrase: Sequence[str], words: Sequence[frozenset[str]]) -> float:
-    """How well a phrase fits a text: its number of words, less a little; 0 where it does not.
-
-    Longer phrases say more; of equal ones the first in the text is the verb.
-    """
-    begin = _find(phrase, words)
-    if begin is not None:
-        return len(phrase) - 0.01 * begin
-    anywhere = len(phrase) > 1 and all(any(w in forms for forms in words) for w in phrase)
-    return len(phrase) - _OUT_OF_ORDER if anywhere else 0.0
-
-
-def _find(phrase: Sequence[str], words: Sequence[frozenset[str]]) -> int | None:
-    """Where the words of a phrase begin in a text: in order, with small gaps."""
-    for begin in range(len(words) - len(phrase) + 1):
-        if phrase[0] not in words[begin]:
-            continue
-        at = begin
-        for word in phrase[1:]:
-            window = range(at + 1, min(at + 2 + _WIDEST_GAP, len(words)))
-            at = next((place for place in window if word in words[place]), -1)
-            if at < 0:
-                break
-        else:
-            return begin
-    return None
+def _singular(word: str) -> str:
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
