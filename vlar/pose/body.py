@@ -33,6 +33,7 @@ _ACTIVE_SPEED = 0.3  # of the 90th percentile of the speed
 _ACTIVE_MARGIN_S = 0.15
 _SHORTEST_ACTIVE = (8, 0.6)  # frames, seconds
 _HEIGHT_PERCENTILE = 75
+_ONE_SIZE = 0.7  # of the other's size and time in sight
 
 
 @dataclass(frozen=True)
@@ -189,11 +190,15 @@ def prepare(
 def prepare_all(tracks: Tracks, fps: float, aspect: float, camera: Float32) -> list[BodyMotion]:
     """The people of a clip that are seen enough, the one who matters most first.
 
-    That one moves most for its size (several people: the actor rather than the onlooker).
+    That one moves most for its size (several people: the actor rather than the onlooker); of two of
+    about one size the one with the quickest hand or foot: who pushes, not who is pushed.
     """
     rows = zip(tracks.points, tracks.score, strict=True)
     found = [prepare(points, score, fps, aspect, camera) for points, score in rows]
-    return sorted((body for body in found if body is not None), key=_weight, reverse=True)
+    people = sorted((body for body in found if body is not None), key=_weight, reverse=True)
+    if len(people) > 1 and _alike(people[0], people[1]):
+        people[:2] = sorted(people[:2], key=_quickest_limb, reverse=True)
+    return people
 
 
 def angle_deg(places: Points, corner: Sequence[int]) -> Points:
@@ -208,6 +213,19 @@ def angle_deg(places: Points, corner: Sequence[int]) -> Points:
 def _weight(body: BodyMotion) -> float:
     moves = np.linalg.norm(np.diff(body.places, axis=0), axis=-1).mean() * body.fps
     return len(body.places) * body.body_height * (0.3 + min(float(moves), 1.5))
+
+
+def _alike(a: BodyMotion, b: BodyMotion) -> bool:
+    """Whether two people are seen about as large and as long, so that either may be the actor."""
+    sizes = sorted((a.body_height, b.body_height))
+    seen = sorted((a.seen, b.seen))
+    return sizes[0] > _ONE_SIZE * sizes[1] and seen[0] > _ONE_SIZE * seen[1]
+
+
+def _quickest_limb(body: BodyMotion) -> float:
+    """Top speed of a hand or foot as seen from the hips, body heights a second."""
+    limbs = body.relative[:, [*WRISTS, *ANKLES]]
+    return float(np.percentile(np.linalg.norm(body.rate(limbs), axis=-1).max(axis=1), 95))
 
 
 def _body_height(picture: Points) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 
 from vlar import resources
 from vlar.errors import UsageError
-from vlar.pose import modifiers
+from vlar.pose import modifiers, others
 from vlar.pose.attribute import attribute_names, vector
 from vlar.pose.inflect import base_forms
 from vlar.types import Float32, JsonDict
@@ -130,7 +130,8 @@ class VerbTable:
                 total += modifiers.modified(self.entries[number].weights, part, _words(phrase))
                 phrases.append(phrase)
         if phrases:
-            return Meaning(text, np.clip(total, -1, 1), tuple(phrases), "table")
+            weights = others.with_two(np.clip(total, -1, 1), text, _words(text))
+            return Meaning(text, weights, tuple(phrases), "table")
         return self._borrowed(text, without)
 
     def matches(self, text: str) -> list[int]:
@@ -139,7 +140,8 @@ class VerbTable:
         return [pair[0] for pair in found if pair is not None]
 
     def _longest(self, part: str, without: Collection[int]) -> tuple[int, str] | None:
-        words = [base_forms(word) for word in _words(part)]
+        spelled_words = _words(part)
+        words = [base_forms(word) for word in spelled_words]
         best: tuple[float, int, tuple[str, ...], str] | None = None
         # A phrase fits only where its first word stands; of equal ones the first in the table wins.
         held = {place for forms in words for form in forms for place in self._begin.get(form, ())}
@@ -152,7 +154,7 @@ class VerbTable:
         if best is None:
             return None
         _, number, phrase, spelled = best
-        if len(phrase) == 1 and len(words) > 1:
+        if len(phrase) == 1 and len(others.without(spelled_words)) > 1:
             return self._told_apart(part, phrase[0], number, spelled, without)
         return number, spelled
 
@@ -162,14 +164,17 @@ class VerbTable:
         """Of the phrases with a verb, the nearest in meaning: "shoot" at a hoop, or an arrow."""
         if self._embed is None:
             return number, spelled
-        others = [
+        longer = [
             (row, name)
             for words, row, name in self._places
-            if words[0] == verb and len(words) > 1 and row not in without
+            if words[0] == verb
+            and len(words) > 1
+            and row not in without
+            and others.SOMEONE not in words
         ]
         query = self._embed([part.strip()])[0]
         best = (float(self._vector(spelled) @ query) + _CLEARLY, number, spelled)
-        for row, name in others:
+        for row, name in longer:
             best = max(best, (float(self._vector(name) @ query), row, name))
         return best[1], best[2]
 
@@ -196,6 +201,7 @@ class VerbTable:
         )
         phrases = tuple(self.entries[number].phrases[0] for number in nearest)
         weights = modifiers.modified(np.asarray(weights, np.float32), text.lower(), ())
+        weights = others.with_two(weights, text, _words(text))
         return Meaning(text, weights, phrases, "nearest")
 
     @property
@@ -261,8 +267,8 @@ def _parts(text: str) -> list[str]:
 
 def _words(text: str) -> list[str]:
     joined = _PAIRS.sub(r"\1 _ \2", text.lower().replace("'s", ""))
-    words = re.findall(r"[^\W\d_]+", joined)
-    kept = [word for word in words if word not in _IGNORED]
+    words = others.marked(re.findall(r"[^\W\d_]+", joined))
+    kept = [word for word in words if word == others.SOMEONE or word not in _IGNORED]
     return kept or words
 
 
