@@ -131,7 +131,8 @@ def face_to_face(pair: Pair) -> Measured:
     """Whether the faces look at each other: + both do, - one or both look away."""
     side = np.sign(_across(pair))
     look = [_facing(pair.a) * side, -_facing(pair.b) * side]
-    return float(np.median(look[0]) + np.median(look[1])) / 2, 1.0
+    sure = float(np.abs(look).mean())  # a face that looks at the camera looks nowhere across
+    return float(np.median(look[0]) + np.median(look[1])) / 2, sure
 
 
 def _facing(body: Points) -> Points:
@@ -178,10 +179,12 @@ def meet_and_part(pair: Pair) -> Measured:
 
 @attribute_of_pair("driven_back", "BH", 0.07, 0.06)
 def driven_back(pair: Pair) -> Measured:
-    """How far the trunk of one is moved away from the other one: + gives way, - holds."""
+    """How far one is moved away from the other, who does not follow: + gives way, - holds."""
     side = np.sign(np.median(_across(pair)))
     a, b = pair.still
-    return max(_away(a, -side), _away(b, side)), 1.0
+    apart = signals.low_pass(np.abs(_across(pair)), pair.fps)
+    grown = float(signals.end(apart) - apart.min())
+    return min(max(_away(a, -side), _away(b, side)), grown), 1.0
 
 
 def _away(body: Points, side: Any) -> float:
