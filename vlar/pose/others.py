@@ -26,6 +26,7 @@ _PEOPLE = frozenset(_PEOPLE_TEXT.split())
 _ROLES, _BEFORE = frozenset(_ROLES_TEXT.split()), frozenset(_BEFORE_TEXT.split())
 _NUMBERS = ("one", "two", "three", "both", "several", "many", "other")
 _OTHER = ("other", "another")
+_THINGS = frozenset(["something", "object", "thing", "things", "objects"])
 _LINKS = frozenset(["at", "to", "with", "from", "of", "by", "toward", "towards", "against", "for"])
 _TWO = re.compile(
     r"\b(two|both|2|three|several|many) (people|persons|men|women|children|boys|girls|players|"
@@ -38,6 +39,7 @@ _TWO = re.compile(
 _BOTH = re.compile(r"^(the )?(two|both|2|three|several|many) [a-z]+|\b(each other|one another)\b")
 _ONE = re.compile(r"\b(one|a|the) (person|man|woman)\b.*\bthe other\b")
 _SHARE = 0.4  # of the other attributes' length, what "two people" weighs beside them
+_PERHAPS, _SURE = 0.6, 0.7  # weights of "two people" that count for two, and do so without a doubt
 _ACT = 0.5  # how surely both act where the text says so of two people
 
 
@@ -91,16 +93,20 @@ def with_two(weights: Float32, text: str, words: Sequence[str]) -> Float32:
         words: Its marked words.
     """
     names = attribute_names()
-    two = names.index("two_people")
+    two, act = names.index("two_people"), names.index("both_act")
+    changed = weights.copy()
     said = SOMEONE in words or _TWO.search(text.lower()) is not None
-    if not weights.any() or not (said or weights[two] >= 0.6):
+    if not said and weights[two] < _SURE and set(words) & _THINGS:
+        changed[two] = 0.0  # who pushes something pushes nobody
+        return changed
+    if not weights.any() or not (said or weights[two] >= _PERHAPS):
         return weights
-    rest = weights.copy()
-    rest[two] = 0.0
-    length = float(np.linalg.norm(rest))
-    changed = rest * min(1.0, 1 / (_SHARE * length + 1e-9))
+    if changed[act] == 0 and _BOTH.search(text.lower()):
+        changed[act] = _ACT
+    elif changed[act] == 0 and _ONE.search(text.lower()):
+        changed[act] = -_ACT
+    changed[two] = 0.0
+    length = float(np.linalg.norm(changed))
+    changed *= np.float32(min(1.0, 1 / (_SHARE * length + 1e-9)))
     changed[two] = min(1.0, _SHARE * length)
-    act = names.index("both_act")
-    if changed[act] == 0 and (_BOTH.search(text.lower()) or _ONE.search(text.lower())):
-        changed[act] = _ACT if _BOTH.search(text.lower()) else -_ACT
-    return np.asarray(changed, np.float32)
+    return changed

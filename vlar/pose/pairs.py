@@ -85,6 +85,12 @@ def hand_to_head(pair: Pair) -> Measured:
     return max(_closest(_nearest(a[:, WRISTS], b[:, head])) for a, b in _both_ways(pair)), 1.0
 
 
+@attribute_of_pair("head_to_head", "BH", -0.24, 0.10)
+def head_to_head(pair: Pair) -> Measured:
+    """Minus the least distance between the two faces: + cheek to cheek, - apart."""
+    return _closest(np.linalg.norm(pair.a[:, NOSE] - pair.b[:, NOSE], axis=-1)), 1.0
+
+
 @attribute_of_pair("hand_to_trunk", "BH", -0.20, 0.09)
 def hand_to_trunk(pair: Pair) -> Measured:
     """Minus the least distance of a hand to the other's trunk: + at it, - away from it."""
@@ -105,7 +111,7 @@ def _lifted_reach(one: Points, other: Points) -> Points:
     return np.where(lift > _UNLIFTED, reach, 1.0).min(axis=1)
 
 
-@attribute_of_pair("strike", "BH/s", 1.0, 0.5)
+@attribute_of_pair("strike", "BH/s", 0.8, 0.4)
 def strike(pair: Pair) -> Measured:
     """Top speed at which a hand or foot nears the other's head or trunk: + a blow, - gentle."""
     return max(_rush(a, b, pair.fps) for a, b in _both_ways(pair)), 1.0

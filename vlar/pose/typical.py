@@ -75,6 +75,7 @@ TYPICAL: dict[str, float] = {
     "near": 0.0,
     "hand_to_hand": -0.5,
     "hand_to_head": -0.5,
+    "head_to_head": -0.5,
     "hand_to_trunk": -0.5,
     "foot_to_body": -0.5,
     "strike": -0.5,
