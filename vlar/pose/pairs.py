@@ -85,13 +85,13 @@ def hand_to_head(pair: Pair) -> Measured:
     return max(_closest(_nearest(a[:, WRISTS], b[:, head])) for a, b in _both_ways(pair)), 1.0
 
 
-@attribute_of_pair("head_to_head", "BH", -0.24, 0.10)
+@attribute_of_pair("head_to_head", "BH", -0.15, 0.08)
 def head_to_head(pair: Pair) -> Measured:
     """Minus the least distance between the two faces: + cheek to cheek, - apart."""
     return _closest(np.linalg.norm(pair.a[:, NOSE] - pair.b[:, NOSE], axis=-1)), 1.0
 
 
-@attribute_of_pair("hand_to_trunk", "BH", -0.20, 0.09)
+@attribute_of_pair("hand_to_trunk", "BH", -0.15, 0.08)
 def hand_to_trunk(pair: Pair) -> Measured:
     """Minus the least distance of a hand to the other's trunk: + at it, - away from it."""
     ways = [_to_trunk(a[:, WRISTS], b).min(axis=1) for a, b in _both_ways(pair)]
@@ -130,6 +130,12 @@ def arms_around(pair: Pair) -> Measured:
     """Share of the time with two hands or more at the other's trunk: + hold each other."""
     held = [(_to_trunk(a[:, WRISTS], b) < _AT_TRUNK).sum(axis=1) for a, b in _both_ways(pair)]
     return float((held[0] + held[1] >= 2).mean()), 1.0
+
+
+@attribute_of_pair("merged", "share", 0.15, 0.10)
+def merged(pair: Pair) -> Measured:
+    """Share of the time in which one hides the other, close to him: + body at body."""
+    return pair.hidden, 1.0
 
 
 @attribute_of_pair("face_to_face", "cosine", 0.35, 0.35)

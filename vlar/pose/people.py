@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import wraps
 
 import numpy as np
+import numpy.typing as npt
 
 from vlar.pose.attribute import Measured, attribute_of_people
 from vlar.pose.body import ANKLES, HIPS, NOSE, SHOULDERS, WRISTS, BodyMotion, Points
 
 _ENOUGH = 0.3  # of the actor's frames, for two people to be measured
 _TOUCH = 0.10  # body heights
+_CLOSE = 0.5  # body heights between the hips, for one to hide the other
 _TORSO = (NOSE, *SHOULDERS, *WRISTS, *HIPS)
 
 _OfPair = Callable[["Pair"], Measured]
@@ -27,6 +29,8 @@ class Pair:
         a: (T, 33, 2) the actor, as the real camera sees him, in body heights of the two.
         b: (T, 33, 2) the partner.
         still: Both again, each as a camera that stands still sees them.
+        hidden: Share of the clip's frames in which just one is seen, the two having been close
+            when both were last (or next) seen: one body in front of the other.
         fps: Frames a second.
     """
 
@@ -34,6 +38,7 @@ class Pair:
     a: Points
     b: Points
     still: tuple[Points, Points]
+    hidden: float
     fps: float
 
     @property
@@ -56,13 +61,28 @@ def _pair(a: BodyMotion, b: BodyMotion) -> Pair:
     both = at[a.known[at - a.first] & b.known[at - b.first]]
     rows_a, rows_b = both - a.first, both - b.first
     height = (a.body_height + b.body_height) / 2
+    gap = (
+        np.linalg.norm(a.picture[rows_a] - b.picture[rows_b], axis=-1)[:, HIPS].mean(axis=1)
+        / height
+    )
     return Pair(
         share=len(both) * a.seen / len(a.picture),
         a=a.picture[rows_a] / height,
         b=b.picture[rows_b] / height,
         still=(a.places[rows_a], b.places[rows_b]),
+        hidden=_hidden(a, b, both, gap) * a.seen / len(a.picture),
         fps=a.fps,
     )
+
+
+def _hidden(a: BodyMotion, b: BodyMotion, both: npt.NDArray[np.int_], gap: Points) -> int:
+    """How many frames one of two close people (``gap`` body heights in ``both``) is alone in."""
+    seen = set((a.first + np.flatnonzero(a.known)).tolist())
+    alone = np.array(sorted(seen ^ set((b.first + np.flatnonzero(b.known)).tolist())), int)
+    if not len(both) or not len(alone):
+        return 0
+    nearest = np.abs(alone[:, None] - both).argmin(axis=1)
+    return int((gap[nearest] < _CLOSE).sum())
 
 
 def attribute_of_pair(

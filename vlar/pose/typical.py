@@ -79,6 +79,7 @@ TYPICAL: dict[str, float] = {
     "hand_to_trunk": -0.5,
     "foot_to_body": -0.5,
     "strike": -0.5,
+    "merged": -0.5,
     "arms_around": -0.5,
     "face_to_face": 0.0,
     "both_act": 0.0,
