@@ -25,6 +25,7 @@ JOINTS = (NOSE, *SHOULDERS, *ELBOWS, *WRISTS, *HIPS, *KNEES, *ANKLES)
 
 _LEAST_SCORE = 0.5
 _LEAST_SHARE = 0.3  # of the frames in which a person must be seen
+_LEAST_OF_PARTNER = 0.12  # the same for one who is seen beside another
 LEAST_FRAMES = 5
 _SMOOTHING_S = 0.05
 _WHOLE_BODY = 1.12  # body height over the length nose - hips - knees - ankles
@@ -149,7 +150,12 @@ class BodyMotion:
 
 
 def prepare(
-    points: Float32, score: Float32, fps: float, aspect: float, camera: Float32
+    points: Float32,
+    score: Float32,
+    fps: float,
+    aspect: float,
+    camera: Float32,
+    least_share: float = _LEAST_SHARE,
 ) -> BodyMotion | None:
     """Make a track ready; None where the person is seen too little.
 
@@ -159,9 +165,10 @@ def prepare(
         fps: Frames a second.
         aspect: Width over height of the frame.
         camera: (T, 4) of ``camera_steps``.
+        least_share: Of the frames, in which the person must be seen.
     """
     known = score > _LEAST_SCORE
-    if known.sum() < LEAST_FRAMES or known.mean() < _LEAST_SHARE or fps <= 0:
+    if known.sum() < LEAST_FRAMES or known.mean() < least_share or fps <= 0:
         return None
     at = np.flatnonzero(known)
     span = slice(int(at[0]), int(at[-1]) + 1)
@@ -193,8 +200,10 @@ def prepare_all(tracks: Tracks, fps: float, aspect: float, camera: Float32) -> l
     That one moves most for its size (several people: the actor rather than the onlooker); of two of
     about one size the one with the quickest hand or foot: who pushes, not who is pushed.
     """
+    share = (tracks.score > _LEAST_SCORE).mean(axis=1)
+    least = _LEAST_OF_PARTNER if (share >= _LEAST_SHARE).any() else _LEAST_SHARE
     rows = zip(tracks.points, tracks.score, strict=True)
-    found = [prepare(points, score, fps, aspect, camera) for points, score in rows]
+    found = [prepare(points, score, fps, aspect, camera, least) for points, score in rows]
     people = sorted((body for body in found if body is not None), key=_weight, reverse=True)
     if len(people) > 1 and _alike(people[0], people[1]):
         people[:2] = sorted(people[:2], key=_quickest_limb, reverse=True)

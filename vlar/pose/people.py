@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.pose.attribute import Measured, attribute_of_people
-from vlar.pose.body import ANKLES, HIPS, NOSE, SHOULDERS, WRISTS, BodyMotion, Points
+from vlar.pose.body import ANKLES, HIPS, LEAST_FRAMES, NOSE, SHOULDERS, WRISTS, BodyMotion, Points
 
 _ENOUGH = 0.3  # of the actor's frames, for two people to be measured
 _TOUCH = 0.10  # body heights
@@ -42,6 +42,11 @@ class Pair:
     fps: float
 
     @property
+    def together(self) -> float:
+        """Share of the clip's frames with both, one of them hidden or not."""
+        return self.share + self.hidden
+
+    @property
     def duration_s(self) -> float:
         """Seconds, as if no frame between were missing; at least 0.3."""
         return max(len(self.a) / self.fps, 0.3)
@@ -50,8 +55,8 @@ class Pair:
 def pair_of(people: Sequence[BodyMotion]) -> Pair | None:
     """The pair that is seen together most; None where that is too little to be measured."""
     pairs = [_pair(people[0], other) for other in people[1:]]
-    best = max(pairs, key=lambda pair: pair.share, default=None)
-    return best if best and best.share > _ENOUGH else None
+    best = max(pairs, key=lambda pair: pair.together, default=None)
+    return best if best and best.together > _ENOUGH and len(best.a) >= LEAST_FRAMES else None
 
 
 def _pair(a: BodyMotion, b: BodyMotion) -> Pair:
@@ -105,7 +110,7 @@ def attribute_of_pair(
 @attribute_of_people("two_people", "share", 0.40, 0.20)
 def two_people(people: Sequence[BodyMotion]) -> Measured:
     """Share of the time with a second person: + two, - alone."""
-    return max((_pair(people[0], other).share for other in people[1:]), default=0.0), 1.0
+    return max((_pair(people[0], other).together for other in people[1:]), default=0.0), 1.0
 
 
 @attribute_of_pair("closing", "BH/s", 0.0, 0.3)
