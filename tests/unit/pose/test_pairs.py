@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -161,9 +159,20 @@ def test_one_person_is_not_called_two():
     assert set(named) <= set(ALONE)
 
 
-@pytest.mark.parametrize("change", [np.flip, lambda people, axis: people])
-def test_the_order_of_the_people_does_not_matter(change: Callable[..., np.ndarray]):
+def test_the_order_of_the_people_does_not_matter():
     figures = pair(0.4, (80.0 * np.exp(-(((T - 2) / 0.3) ** 2)), 85.0))
-    plain = pose.motion_vector(rows(*figures))
-    swapped = pose.motion_vector(rows(*change(np.array(figures, object), axis=0)))
+    plain, swapped = (pose.motion_vector(rows(*order)) for order in (figures, figures[::-1]))
     np.testing.assert_allclose(swapped, plain, atol=1e-5)
+
+
+def test_one_hidden_by_the_other_is_close_to_him():
+    """A hug as the tracker sees it: two come together, then only one is found."""
+    seen = drawn.features(drawn.hug, 3)
+    seen[len(seen) // 4 :, 100:200] = 0
+    names = attribute_names()
+    measured = pose.measure_features(seen)
+    assert measured.values[names.index("merged")] == pytest.approx(0.75, abs=0.02)
+    assert measured.trust[names.index("merged")] > 0.99
+    apart = drawn.features(drawn.point, 3)
+    apart[len(apart) // 2 :, 100:200] = 0
+    assert pose.measure_features(apart).values[names.index("merged")] == 0

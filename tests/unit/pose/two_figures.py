@@ -63,7 +63,7 @@ class Scene:
         )
 
 
-def _one_arm(upper: object, fore: object) -> tuple:
+def _one_arm(upper: object, fore: object) -> object:
     return ((_REST[0], _REST[1]), (upper, fore))
 
 
