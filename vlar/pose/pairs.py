@@ -134,7 +134,7 @@ def arms_around(pair: Pair) -> Measured:
 
 @attribute_of_pair("merged", "share", 0.15, 0.10)
 def merged(pair: Pair) -> Measured:
-    """Share of the time in which one hides the other, close to him: + body at body."""
+    """Share of the time in which one hides the other, close by: + body at body."""
     return pair.hidden, 1.0
 
 
