@@ -20,7 +20,7 @@ from vlar.registry import unknown_name
 from vlar.types import Float32, Float64
 
 Measured = tuple[float, float]
-_MODULES = ("travel", "legs", "posture", "head", "arms", "hands", "rhythm", "people")
+_MODULES = ("travel", "legs", "posture", "head", "arms", "hands", "rhythm", "people", "pairs")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Attribute:
         width: How far from the centre a value is clearly one or the other.
         meaning: One line: what it measures and which sign is which.
         measure: People (the actor first, then the others) to value and trust (0 to 1).
+        of_actor: Whether one person is measured; else it is several.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Attribute:
     width: float
     meaning: str
     measure: Callable[[Sequence[BodyMotion]], Measured]
+    of_actor: bool
 
 
 _known: dict[str, Attribute] = {}
@@ -53,7 +55,7 @@ def attribute(name: str, unit: str, centre: float, width: float) -> Callable[[_O
     """Function decorator: a measurement of the actor. Its docstring is the meaning."""
 
     def add(function: _Of) -> _Of:
-        _add(name, unit, centre, width, function.__doc__, lambda people: function(people[0]))
+        _add(name, unit, centre, width, function, lambda people: function(people[0]), True)
         return function
 
     return add
@@ -65,17 +67,23 @@ def attribute_of_people(
     """Function decorator: a measurement of all the people together."""
 
     def add(function: _OfAll) -> _OfAll:
-        _add(name, unit, centre, width, function.__doc__, function)
+        _add(name, unit, centre, width, function, function, False)
         return function
 
     return add
 
 
 def _add(
-    name: str, unit: str, centre: float, width: float, meaning: str | None, measure: _OfAll
+    name: str,
+    unit: str,
+    centre: float,
+    width: float,
+    function: Callable[..., Measured],
+    measure: _OfAll,
+    of_actor: bool,
 ) -> None:
-    first_line = (meaning or "").strip().partition("\n")[0]
-    _known[name] = Attribute(name, unit, centre, width, first_line, measure)
+    first_line = (function.__doc__ or "").strip().partition("\n")[0]
+    _known[name] = Attribute(name, unit, centre, width, first_line, measure, of_actor)
 
 
 def attributes() -> tuple[Attribute, ...]:
@@ -124,7 +132,7 @@ class Measurements:
         return (self.trust * np.tanh((self.values - centre) / width)).astype(np.float32)
 
 
-_FULL_TRUST = 0.7  # mean trust of a person who is seen from head to foot
+_FULL_TRUST = 0.74  # mean trust of a person who is seen from head to foot
 
 
 def measure(people: Sequence[BodyMotion]) -> Measurements:
@@ -141,7 +149,8 @@ def measure(people: Sequence[BodyMotion]) -> Measurements:
         value, sure = row.measure(people)
         if np.isfinite(value) and np.isfinite(sure):
             values[index], trust[index] = value, np.clip(sure, 0, 1)
-    visible = float(np.clip(trust.mean() / _FULL_TRUST, 0, 1))
+    of_actor = [row.of_actor for row in rows]
+    visible = float(np.clip(trust[of_actor].mean() / _FULL_TRUST, 0, 1))
     believed = readable(people[0])
     return Measurements(values, trust * believed, visible * believed)
 

@@ -25,6 +25,7 @@ JOINTS = (NOSE, *SHOULDERS, *ELBOWS, *WRISTS, *HIPS, *KNEES, *ANKLES)
 
 _LEAST_SCORE = 0.5
 _LEAST_SHARE = 0.3  # of the frames in which a person must be seen
+_LEAST_OF_PARTNER = 0.12  # the same for one who is seen beside another
 LEAST_FRAMES = 5
 _SMOOTHING_S = 0.05
 _WHOLE_BODY = 1.12  # body height over the length nose - hips - knees - ankles
@@ -33,6 +34,7 @@ _ACTIVE_SPEED = 0.3  # of the 90th percentile of the speed
 _ACTIVE_MARGIN_S = 0.15
 _SHORTEST_ACTIVE = (8, 0.6)  # frames, seconds
 _HEIGHT_PERCENTILE = 75
+_ONE_SIZE = 0.7  # of the other's size and time in sight
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,12 @@ class BodyMotion:
 
 
 def prepare(
-    points: Float32, score: Float32, fps: float, aspect: float, camera: Float32
+    points: Float32,
+    score: Float32,
+    fps: float,
+    aspect: float,
+    camera: Float32,
+    least_share: float = _LEAST_SHARE,
 ) -> BodyMotion | None:
     """Make a track ready; None where the person is seen too little.
 
@@ -158,9 +165,10 @@ def prepare(
         fps: Frames a second.
         aspect: Width over height of the frame.
         camera: (T, 4) of ``camera_steps``.
+        least_share: Of the frames, in which the person must be seen.
     """
     known = score > _LEAST_SCORE
-    if known.sum() < LEAST_FRAMES or known.mean() < _LEAST_SHARE or fps <= 0:
+    if known.sum() < LEAST_FRAMES or known.mean() < least_share or fps <= 0:
         return None
     at = np.flatnonzero(known)
     span = slice(int(at[0]), int(at[-1]) + 1)
@@ -189,11 +197,17 @@ def prepare(
 def prepare_all(tracks: Tracks, fps: float, aspect: float, camera: Float32) -> list[BodyMotion]:
     """The people of a clip that are seen enough, the one who matters most first.
 
-    That one moves most for its size (several people: the actor rather than the onlooker).
+    That one moves most for its size (several people: the actor rather than the onlooker); of two of
+    about one size the one with the quickest hand or foot: who pushes, not who is pushed.
     """
+    share = (tracks.score > _LEAST_SCORE).mean(axis=1)
+    least = _LEAST_OF_PARTNER if (share >= _LEAST_SHARE).any() else _LEAST_SHARE
     rows = zip(tracks.points, tracks.score, strict=True)
-    found = [prepare(points, score, fps, aspect, camera) for points, score in rows]
-    return sorted((body for body in found if body is not None), key=_weight, reverse=True)
+    found = [prepare(points, score, fps, aspect, camera, least) for points, score in rows]
+    people = sorted((body for body in found if body is not None), key=_weight, reverse=True)
+    if len(people) > 1 and _alike(people[0], people[1]):
+        people[:2] = sorted(people[:2], key=_quickest_limb, reverse=True)
+    return people
 
 
 def angle_deg(places: Points, corner: Sequence[int]) -> Points:
@@ -208,6 +222,19 @@ def angle_deg(places: Points, corner: Sequence[int]) -> Points:
 def _weight(body: BodyMotion) -> float:
     moves = np.linalg.norm(np.diff(body.places, axis=0), axis=-1).mean() * body.fps
     return len(body.places) * body.body_height * (0.3 + min(float(moves), 1.5))
+
+
+def _alike(a: BodyMotion, b: BodyMotion) -> bool:
+    """Whether two people are seen about as large and as long, so that either may be the actor."""
+    sizes = sorted((a.body_height, b.body_height))
+    seen = sorted((a.seen, b.seen))
+    return sizes[0] > _ONE_SIZE * sizes[1] and seen[0] > _ONE_SIZE * seen[1]
+
+
+def _quickest_limb(body: BodyMotion) -> float:
+    """Top speed of a hand or foot as seen from the hips, body heights a second."""
+    limbs = body.relative[:, [*WRISTS, *ANKLES]]
+    return float(np.percentile(np.linalg.norm(body.rate(limbs), axis=-1).max(axis=1), 95))
 
 
 def _body_height(picture: Points) -> float:

@@ -23,7 +23,7 @@ from vlar.types import Float32, Float64, UInt8
 
 # Of the numbers that the pose package makes of given frames (tracks, camera, attributes, spectrum):
 # whoever changes them counts up, or libraries and saved models would mix old numbers with new ones.
-VERSION = 4
+VERSION = 5
 DEFAULT_FPS = 10.0  # where nobody says when the frames were
 _PERSON = N_POINTS * 3 + 1
 _CAMERA = MAX_PEOPLE * _PERSON

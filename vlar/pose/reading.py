@@ -10,8 +10,13 @@ import re
 from collections.abc import Collection, Container, Iterable, Sequence
 from functools import lru_cache
 
+from vlar.pose import others
 from vlar.pose.inflect import base_forms
 from vlar.pose.modifiers import as_one_word
+
+# Of the rules of this file, ``others`` and ``words``: whoever changes what a text is read as counts
+# up, or kept vectors of texts would go on with the old reading.
+VERSION = 1
 
 
 def _set(text: str) -> frozenset[str]:
@@ -130,8 +135,8 @@ def fixed_expression(phrase: str) -> tuple[str, ...] | None:
 def words_of(text: str) -> list[str]:
     """The words of a part of a text or of a phrase, without articles and the like."""
     joined = _PAIRS.sub(r"\1 _ \2", text.lower().replace("'s", ""))
-    words = re.findall(r"[^\W\d_]+", joined)
-    kept = [word for word in words if word not in _IGNORED]
+    words = others.marked(re.findall(r"[^\W\d_]+", joined))
+    kept = [word for word in words if word == others.SOMEONE or word not in _IGNORED]
     return kept or words
 
 
@@ -193,7 +198,8 @@ def contradicts(phrase: Collection[str], said: Collection[str]) -> bool:
 
 def _in_any_order(phrase: Sequence[str]) -> bool:
     """Whether a phrase means the same in another order of words: "guitar playing"."""
-    return _PARTICLES.isdisjoint(phrase) and len(set(phrase)) == len(phrase)
+    fixed = not _PARTICLES.isdisjoint(phrase) or others.SOMEONE in phrase
+    return not fixed and len(set(phrase)) == len(phrase)
 
 
 @lru_cache(maxsize=4096)

@@ -18,7 +18,7 @@ import numpy as np
 
 from vlar import resources
 from vlar.errors import UsageError
-from vlar.pose import modifiers, reading
+from vlar.pose import modifiers, others, reading
 from vlar.pose.attribute import attribute_names, vector
 from vlar.pose.inflect import base_forms
 from vlar.types import Float32, JsonDict
@@ -85,7 +85,8 @@ class VerbTable:
     """
 
     def __init__(self, text: str, embed: EmbedTexts | None = None) -> None:
-        self.digest = hashlib.sha256((text + modifiers.digest()).encode()).hexdigest()
+        rules = f"{modifiers.digest()}/{reading.VERSION}"
+        self.digest = hashlib.sha256((text + rules).encode()).hexdigest()
         self.entries = _parse(text)
         self._embed = embed
         self._vectors: dict[str, Float32] = {}
@@ -130,7 +131,8 @@ class VerbTable:
                 total += modifiers.modified(weights, f"{part} {rest}", reading.words_of(phrase))
                 phrases.append(phrase)
         if phrases:
-            return Meaning(text, np.clip(total, -1, 1), tuple(phrases), "table")
+            weights = others.with_two(np.clip(total, -1, 1), text, reading.words_of(text))
+            return Meaning(text, weights, tuple(phrases), "table")
         return self._borrowed(text, without)
 
     def matches(self, text: str) -> list[int]:
@@ -166,7 +168,7 @@ class VerbTable:
         if best is None:
             return None
         _, number, phrase, spelled = best
-        if len(phrase) == 1 and len(words) > 1:
+        if len(phrase) == 1 and len(others.without(words)) > 1:
             return self._told_apart(part, forms, (phrase[0], number, spelled), without)
         return number, spelled
 
@@ -181,15 +183,15 @@ class VerbTable:
         verb, number, spelled = found
         if self._embed is None:
             return number, spelled
-        others = [
+        longer = [
             (row, name)
             for words, row, name in self._places
             if words[0] == verb and len(words) > 1 and row not in without
-            if reading.may_stand_for(words, forms)
+            if others.SOMEONE not in words and reading.may_stand_for(words, forms)
         ]
         query = self._embed([modifiers.without_clauses(part)])[0]
         best = (float(self._vector(spelled) @ query) + _CLEARLY, number, spelled)
-        for row, name in others:
+        for row, name in longer:
             cosine = float(self._vector(name) @ query)
             if cosine >= _SAME_OBJECT:
                 best = max(best, (cosine, row, name))
@@ -222,6 +224,7 @@ class VerbTable:
         )
         phrases = tuple(self.entries[number].phrases[0] for number in nearest)
         weights = modifiers.modified(np.asarray(weights, np.float32), spaced.lower(), ())
+        weights = others.with_two(weights, text, reading.words_of(text))
         return Meaning(text, weights, phrases, "nearest")
 
     @property

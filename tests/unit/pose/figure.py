@@ -38,6 +38,7 @@ class Figure:
     visible: np.ndarray = field(default_factory=lambda: np.ones(33))
     at: float = ASPECT / 2  # frame heights of the middle
     side: float = 1.0  # -1: seen from behind
+    facing: float = 0.0  # 1: seen from the side, looks right; -1: left; arms and legs go forwards
 
     @property
     def time(self) -> np.ndarray:
@@ -55,19 +56,27 @@ class Figure:
 
         standing = THIGH + SHIN
         hip = np.stack([row(self.x), row(self.hip_drop) - standing], axis=-1)
-        shoulder = limb(hip, -TORSO, -row(self.pitch))
+        lean = row(self.pitch) * (self.facing or 1)
+        shoulder = limb(hip, -TORSO, -lean)
         place = np.zeros((self.n_frames, 33, 2))
-        place[:, 0] = limb(shoulder, -NECK, -row(self.pitch))
+        place[:, 0] = limb(shoulder, -NECK, -lean)
+        place[:, 0, 0] += 0.06 * self.facing
         for index in range(1, 11):
             place[:, index] = place[:, 0] + (0, -0.015)
-        place[:, 7], place[:, 8] = place[:, 0] + (0.05, -0.02), place[:, 0] - (0.05, 0.02)
+        half = 0.0 if self.facing else 0.05
+        back = -0.09 * self.facing
+        place[:, 7], place[:, 8] = (
+            place[:, 0] + (back + half, -0.02),
+            place[:, 0] + (back - half, -0.02),
+        )
         for k, sign in ((0, self.side), (1, -self.side)):
-            out = np.array([sign * WIDTH, 0.0])
+            out = np.array([sign * (WIDTH if not self.facing else 0.3 * WIDTH), 0.0])
+            ahead = self.facing or sign
             place[:, 11 + k], place[:, 23 + k] = shoulder + out, hip + out
-            upper, fore = (row(a) * sign for a in self.arms[k])
+            upper, fore = (row(a) * ahead for a in self.arms[k])
             place[:, 13 + k] = limb(place[:, 11 + k], UPPER_ARM, upper)
             place[:, 15 + k] = limb(place[:, 13 + k], FOREARM, fore)
-            thigh, shin = (row(a) for a in self.legs[k])
+            thigh, shin = (row(a) * (self.facing or 1) for a in self.legs[k])
             place[:, 25 + k] = limb(place[:, 23 + k], THIGH, thigh)
             place[:, 27 + k] = limb(place[:, 25 + k], SHIN, shin)
             place[:, 27 + k, 1] -= row(self.lift[k])
