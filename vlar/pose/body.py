@@ -28,6 +28,8 @@ _LEAST_SHARE = 0.3  # of the frames in which a person must be seen
 _LEAST_OF_PARTNER = 0.12  # the same for one who is seen beside another
 LEAST_FRAMES = 5
 _SMOOTHING_S = 0.05
+_LEAST_SMOOTHING = 0.4  # frames
+_FASTEST = 3.0  # body heights a second, to and fro from one frame to the next; more is an error
 _WHOLE_BODY = 1.12  # body height over the length nose - hips - knees - ankles
 _OUTSIDE = 0.02  # of the frame, how far out a point still counts as inside
 _ACTIVE_SPEED = 0.3  # of the 90th percentile of the speed
@@ -174,8 +176,10 @@ def prepare(
     span = slice(int(at[0]), int(at[-1]) + 1)
     known, steps = known[span], camera[span]
     filled = signals.fill_gaps(points[span].astype(np.float64), known)
-    width = max(0.5, _SMOOTHING_S * fps)
-    picture = signals.smooth(signals.without_spikes(filled[..., :2]), width)
+    width = max(_LEAST_SMOOTHING, _SMOOTHING_S * fps)
+    # At a few frames a second a hand may really be elsewhere in each of them.
+    least = _FASTEST * _body_height(filled[..., :2]) / fps
+    picture = signals.smooth(signals.without_spikes(filled[..., :2], least), width)
     height = _body_height(picture)
     if not height > 1e-4:
         return None
@@ -220,7 +224,8 @@ def angle_deg(places: Points, corner: Sequence[int]) -> Points:
 
 
 def _weight(body: BodyMotion) -> float:
-    moves = np.linalg.norm(np.diff(body.places, axis=0), axis=-1).mean() * body.fps
+    places = signals.without_spikes(body.places)
+    moves = np.linalg.norm(np.diff(places, axis=0), axis=-1).mean() * body.fps
     return len(body.places) * body.body_height * (0.3 + min(float(moves), 1.5))
 
 
@@ -233,7 +238,7 @@ def _alike(a: BodyMotion, b: BodyMotion) -> bool:
 
 def _quickest_limb(body: BodyMotion) -> float:
     """Top speed of a hand or foot as seen from the hips, body heights a second."""
-    limbs = body.relative[:, [*WRISTS, *ANKLES]]
+    limbs = signals.without_spikes(body.relative[:, [*WRISTS, *ANKLES]])
     return float(np.percentile(np.linalg.norm(body.rate(limbs), axis=-1).max(axis=1), 95))
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 Signal = npt.NDArray[np.floating[Any]]
 
+_FEW_FPS = 12.0
 _EDGE_SHARE = 0.15  # of a signal, its start and its end
 _SLOW_S, _FAST_S = 0.45, 0.12  # widths of the high pass and the low pass, seconds
 _LAG_S = (0.2, 1.6)  # periods looked for, seconds
@@ -21,11 +22,15 @@ def smooth(x: Signal, width: float) -> Signal:
     return gaussian_filter1d(x, max(width, 1e-3), axis=0, mode="nearest")
 
 
-def without_spikes(x: Signal) -> Signal:
-    """Median of three neighbours in time."""
+def without_spikes(x: Signal, least: float = 0.0) -> Signal:
+    """Points (T, P, 2) that lie off the median of three neighbours in time by more than ``least``
+    are put there.
+    """
     from scipy.ndimage import median_filter
 
-    return median_filter(x, (3, *(1,) * (x.ndim - 1)))
+    usual = median_filter(x, (3, *(1,) * (x.ndim - 1)))
+    off = np.linalg.norm(x - usual, axis=-1, keepdims=True)
+    return np.where(off > least, usual, x)
 
 
 def low_pass(x: Signal, fps: float) -> Signal:
@@ -39,8 +44,14 @@ def high_pass(x: Signal, fps: float) -> Signal:
 
 
 def rate(x: Signal, fps: float) -> Signal:
-    """Change per second."""
-    return np.gradient(x, axis=0) * fps
+    """Change per second; at few frames a second from each to the next.
+
+    Central differences, which are steadier, see nothing of what goes to and fro every frame.
+    """
+    if fps >= _FEW_FPS or len(x) < 2:
+        return np.gradient(x, axis=0) * fps
+    steps = np.diff(x, axis=0)
+    return np.concatenate([steps, steps[-1:]]) * fps
 
 
 def start(x: Signal) -> Any:

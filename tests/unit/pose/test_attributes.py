@@ -10,6 +10,7 @@ import pytest
 from tests.unit.pose.figure import ASPECT, Figure, walker, wave
 from vlar.pose.attribute import attribute_names, attributes, find, measure
 from vlar.pose.body import prepare_all
+from vlar.pose.track import Tracks
 
 T = Figure().time
 STILL = Figure()
@@ -87,6 +88,24 @@ def test_a_wave_is_one_raised_arm_that_repeats_at_its_rate():
     assert value("both_arms", WAVING) < 0.1
     assert value("arm_only", WAVING) > 1
     assert value("wrist_horiz", WAVING) > 0.1
+
+
+@pytest.mark.parametrize("fps", [8.0, 16.0])
+def test_quick_fists_are_seen_at_few_frames_a_second(fps: float):
+    time = np.arange(32) / fps
+    punch = 40 + 30 * np.sign(wave(time, 4.0, phase=0.3))  # out and back four times a second
+    boxer = Figure(n_frames=32, fps=fps, arms=((punch, punch + 40), (110 - punch, 150 - punch)))
+    assert value("arm_energy", boxer) > 0.6
+    assert value("arm_energy", Figure(n_frames=32, fps=fps)) < 0.05
+
+
+def test_a_hand_that_is_lost_for_a_frame_has_not_moved():
+    figure = Figure()
+    points = figure.points()
+    points[20, 15, :2] += 0.4  # most of a body height
+    tracks = Tracks(points[None], np.ones((1, figure.n_frames), np.float32))
+    people = prepare_all(tracks, figure.fps, ASPECT, figure.camera())
+    assert measure(people).values[attribute_names().index("wrist_peak")] < 0.1
 
 
 def test_both_arms_swinging_alike_are_symmetric():
