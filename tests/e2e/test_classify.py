@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from vlar.pose import files
+
+from .conftest import cache_but
+
 LABELS = "street traffic, a man talking, a cartoon rabbit, playing the piano"
 
 
@@ -85,8 +89,14 @@ def test_bank_as_labels(vlar_command, demo_clips: dict[str, Path]):
     assert len(done.rows[0]["predictions"]) == 3
 
 
+def without_bodies(folder: Path) -> tuple[str, str]:
+    """Prefix of a command that finds no lite-motion, as one who just installed vlar."""
+    cache = cache_but(folder / "cache", files.folder().name, "lite-motion-offered")
+    return "env", f"VLAR_CACHE={cache}"
+
+
 def test_lite_motion_is_offered_once(vlar_command, demo_clips: dict[str, Path], tmp_path: Path):
-    fresh = ("env", f"VLAR_CACHE={tmp_path}")
+    fresh = without_bodies(tmp_path)
     first = vlar_command("classify", demo_clips["bikes"], "-l", LABELS, prefix=fresh)
     assert first.err.count("vlar models get lite-motion") == 1
     second = vlar_command("classify", demo_clips["bikes"], "-l", LABELS, prefix=fresh)
@@ -95,8 +105,6 @@ def test_lite_motion_is_offered_once(vlar_command, demo_clips: dict[str, Path], 
 
 
 def needs_bodies() -> None:
-    from vlar.pose import files
-
     if not files.is_there():
         pytest.skip("lite-motion was not fetched")
 
@@ -118,7 +126,7 @@ def test_explain_says_what_was_understood_and_what_decided(vlar_command, real_vi
 
 
 def test_explain_without_bodies_says_so(vlar_command, demo_clips: dict[str, Path], tmp_path: Path):
-    fresh = ("env", f"VLAR_CACHE={tmp_path}")
+    fresh = without_bodies(tmp_path)
     done = vlar_command("classify", demo_clips["bikes"], "-l", LABELS, "--explain", prefix=fresh)
     assert done.code == 0
     assert "no motion is read from labels here (vlar models get lite-motion)" in done.err

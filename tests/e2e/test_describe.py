@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import threading
@@ -23,7 +22,7 @@ from tests.unit.describing.chat_server import (
 )
 from vlar.text.bank import load_bank
 
-from .conftest import COMMAND
+from .conftest import COMMAND, cache_but
 
 LABELS = ["ride a bike", "WaveHand", "jump_rope", "eat", "sleep", "clap"]
 
@@ -39,12 +38,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatStub]:
 @pytest.fixture
 def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A label file; kept answers of other tests are out of sight, the encoder's files are not."""
-    cache, own = Path(os.environ["VLAR_CACHE"]), tmp_path / "cache"
-    own.mkdir()
-    for kept in cache.iterdir():
-        if kept.name != "descriptions":
-            (own / kept.name).symlink_to(kept)
-    monkeypatch.setenv("VLAR_CACHE", str(own))
+    monkeypatch.setenv("VLAR_CACHE", str(cache_but(tmp_path / "cache", "descriptions")))
     path = tmp_path / "labels.txt"
     path.write_text("\n".join(LABELS))
     return path
