@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from vlar.model import Model
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MOST_WORKERS = 4  # each loads torch and the networks: about 1.5 GB
@@ -67,6 +71,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = os.environ.get("VLAR_CACHE") or str(session / "cache")
     os.environ["VLAR_CACHE"] = place
     return Path(place)
+
+
+@pytest.fixture(scope="session")
+def lite_model() -> Model:
+    """The default model, loaded once. Not to be changed by a test."""
+    import vlar
+
+    return vlar.load()
 
 
 @pytest.fixture(scope="session")

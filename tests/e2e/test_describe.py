@@ -45,7 +45,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_label_list_becomes_a_bank_that_classify_takes(
-    vlar_command, server: ChatStub, words: Path, demo_clips
+    vlar_command, server: ChatStub, words: Path, sparse_clips
 ):
     out = words.with_name("bank.json")
     done = vlar_command("describe", words, "--out", out, "--llm", "openai:m", "--batch", 2)
@@ -54,7 +54,7 @@ def test_a_label_list_becomes_a_bank_that_classify_takes(
     assert f"language model m at {server.url}" in done.out
     assert "sk-secret" not in done.out + done.err + out.read_text()
     assert server.keys[0] == "Bearer sk-secret"
-    answer = vlar_command("classify", demo_clips["bikes"], "--labels", out, "--json")
+    answer = vlar_command("classify", sparse_clips["carphone_pristine"], "--labels", out, "--json")
     assert {p["label"] for p in answer.rows[0]["predictions"]} <= set(LABELS)
 
 
