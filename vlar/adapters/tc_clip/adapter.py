@@ -68,11 +68,8 @@ class TcClip(Adapter, Trainable, ConditionedText):
             towers.log_scale,
         )
         self.network.parts.to(towers.device, towers.dtype).requires_grad_(False)
-        self.dim, self.frame_dim = encoder.dim, encoder.frame_dim
-        self.n_frames = config.n_frames
+        self._take_over(encoder, config.n_frames)
         self.max_tokens = min(encoder.max_tokens, config.max_tokens or encoder.max_tokens)
-        self.preprocess, self.licence = encoder.preprocess, encoder.licence
-        self.frame_blocks, self.blocks = encoder.frame_blocks, encoder.blocks
         self._sets: OrderedDict[tuple[str, ...], list[ClassSet]] = OrderedDict()
         self.refresh()
 
