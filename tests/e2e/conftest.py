@@ -68,8 +68,8 @@ def vlar_command(tmp_path_factory: pytest.TempPathFactory):
 def sparse_clips(
     tmp_path_factory: pytest.TempPathFactory, demo_clips: dict[str, Path]
 ) -> dict[str, Path]:
-    """The demo clips with one frame a second: they show the same and are seen in a quarter of the
-    time, as no frame is looked at twice."""
+    """The demo clips with one frame a second: they show the same in a third of the time, as a
+    frame that is repeated is looked at once."""
     folder = tmp_path_factory.mktemp("sparse")
     return {name: _sparse(clip, folder / f"{name}.mp4") for name, clip in demo_clips.items()}
 

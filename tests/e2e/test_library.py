@@ -50,10 +50,10 @@ def test_a_sentence_finds_its_clip_with_times(vlar_command, library: Path, text:
 
 
 def test_where_filters(vlar_command, library: Path):
-    bunny = ("query", library, "bicycles", "--where", "path=*bunny*", "--json")
-    done = vlar_command(*bunny, "--min-probability", 0)
+    bunny = ("--where", "path=*bunny*", "--json")
+    done = vlar_command("query", library, "bicycles", *bunny, "--min-probability", 0)
     assert {Path(row["path"]).stem for row in done.rows} == {"bigbuckbunny"}
-    done = vlar_command("query", library, "cooking", *bunny[3:])
+    done = vlar_command("query", library, "cooking", *bunny)
     assert done.rows == []
     assert "no match above 5.0%" in done.advice
     done = vlar_command("query", library, "bicycles", "--where", "source=elsewhere", "--json")

@@ -38,8 +38,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             draw = moving_bar(direction)
             picture = lambda index, draw=draw, i=i: draw(index + 7 * i)  # noqa: E731
             videos.make_video(folder / "support" / label / f"{i}.mp4", 10, picture=picture)
-        for i in range(3):  # what they show matters not where a training is only killed
-            videos.make_video(folder / "short" / label / f"{i}.mp4", 2, picture=moving_bar(i))
+        for i in range(3):  # enough for a training that is only killed
+            videos.make_video(
+                folder / "short" / label / f"{i}.mp4", 2, picture=moving_bar(direction * (i + 1))
+            )
     for out in ("whole", "killed"):
         (folder / f"{out}.toml").write_text(CONFIG.format(out=out))
     return folder
