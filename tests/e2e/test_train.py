@@ -30,6 +30,7 @@ batch = 4
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips that tell left from right, and short ones: enough where a training is only killed."""
     folder = tmp_path_factory.mktemp("train")
     for label, direction in (("left", -1), ("right", 1)):
         for name in ("support", "short"):
@@ -38,10 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             draw = moving_bar(direction)
             picture = lambda index, draw=draw, i=i: draw(index + 7 * i)  # noqa: E731
             videos.make_video(folder / "support" / label / f"{i}.mp4", 10, picture=picture)
-        for i in range(3):  # enough for a training that is only killed
-            videos.make_video(
-                folder / "short" / label / f"{i}.mp4", 2, picture=moving_bar(direction * (i + 1))
-            )
+            videos.make_video(folder / "short" / label / f"{i}.mp4", 2, picture=picture)
     for out in ("whole", "killed"):
         (folder / f"{out}.toml").write_text(CONFIG.format(out=out))
     return folder
