@@ -24,17 +24,22 @@ def moving_bar(direction: int):
 
 
 @pytest.fixture(scope="module")
-def support(tmp_path_factory: pytest.TempPathFactory, sparse_clips: dict[str, Path]) -> Path:
-    """Windows of sparse clips (two labels) as a CSV with times."""
-    folder = tmp_path_factory.mktemp("support")
+def support(tmp_path_factory: pytest.TempPathFactory, demo_clips: dict[str, Path]) -> Path:
+    return examples(tmp_path_factory.mktemp("support") / "support.csv", demo_clips)
+
+
+@pytest.fixture(scope="module")
+def few_frames(tmp_path_factory: pytest.TempPathFactory, sparse_clips: dict[str, Path]) -> Path:
+    """The same examples, seen faster, where it does not matter what is learned."""
+    return examples(tmp_path_factory.mktemp("support") / "sparse.csv", sparse_clips)
+
+
+def examples(table: Path, clips: dict[str, Path]) -> Path:
+    """Windows of the clips (two labels) as a CSV with times."""
     rows = [
-        *[(sparse_clips["bikes"], "street", start, start + 2) for start in (0, 3, 6)],
-        *[
-            (sparse_clips["carphone_pristine"], "phone call", start, start + 1)
-            for start in (0, 1, 2)
-        ],
+        *[(clips["bikes"], "street", start, start + 2) for start in (0, 3, 6)],
+        *[(clips["carphone_pristine"], "phone call", start, start + 1) for start in (0, 1, 2)],
     ]
-    table = folder / "support.csv"
     with table.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "start_s", "end_s"])
@@ -65,8 +70,8 @@ def test_an_adapted_model_is_a_folder_without_the_encoder(adapted: Path):
     assert (adapted / "adaptation.safetensors").stat().st_size < 1_000_000
 
 
-def test_it_classifies_with_its_own_labels(vlar_command, adapted: Path, sparse_clips):
-    clips = [sparse_clips["bikes"], sparse_clips["carphone_pristine"]]
+def test_it_classifies_with_its_own_labels(vlar_command, adapted: Path, demo_clips):
+    clips = [demo_clips["bikes"], demo_clips["carphone_pristine"]]
     done = vlar_command("classify", *clips, "--model", adapted, "--json")
     assert done.code == 0
     best = [row["predictions"][0]["label"] for row in done.rows]
@@ -92,12 +97,10 @@ def test_labels_it_never_saw_are_refused(vlar_command, adapted: Path, sparse_cli
     assert [p["label"] for p in done.rows[0]["predictions"]] == ["street"]
 
 
-def test_python_gives_what_the_folder_gives(
-    vlar_command, adapted: Path, support: Path, sparse_clips
-):
+def test_python_gives_what_the_folder_gives(vlar_command, adapted: Path, support: Path, demo_clips):
     import vlar
 
-    clip = sparse_clips["bikes"]
+    clip = demo_clips["carphone_pristine"]
     from_folder = vlar.load(adapted).classify(clip)
     fresh = vlar.load().adapt(support).classify(clip)
     assert from_folder.predictions == fresh.predictions
@@ -139,28 +142,28 @@ def test_a_broken_example_is_named_and_left_out(vlar_command, tmp_path: Path, sp
 
 
 def test_an_existing_model_is_not_overwritten(
-    vlar_command, adapted: Path, support: Path, tmp_path: Path
+    vlar_command, adapted: Path, few_frames: Path, tmp_path: Path
 ):
     before = (adapted / "vlar.json").read_bytes()
-    done = vlar_command("adapt", support, "--out", adapted)
+    done = vlar_command("adapt", few_frames, "--out", adapted)
     assert done.code == 2
     assert "--force" in done.advice
     assert (adapted / "vlar.json").read_bytes() == before
     copy = shutil.copytree(adapted, tmp_path / "copy")
-    assert vlar_command("adapt", support, "--out", copy, "--shots", 1, "--force").code == 0
+    assert vlar_command("adapt", few_frames, "--out", copy, "--shots", 1, "--force").code == 0
     assert (copy / "vlar.json").read_bytes() != before
 
 
-def test_shots_and_method(vlar_command, support: Path, tmp_path: Path):
+def test_shots_and_method(vlar_command, few_frames: Path, tmp_path: Path):
     for method in ("prototype", "cache", "ridge"):
         out = tmp_path / method
         done = vlar_command(
-            "adapt", support, "--out", out, "--shots", 1, "--method", method, "--json"
+            "adapt", few_frames, "--out", out, "--shots", 1, "--method", method, "--json"
         )
         assert done.code == 0
         assert done.rows[0]["examples"] == {"phone call": 1, "street": 1}
         assert done.rows[0]["chosen"]["head"] == method
-    done = vlar_command("adapt", support, "--out", tmp_path / "x", "--method", "ridg")
+    done = vlar_command("adapt", few_frames, "--out", tmp_path / "x", "--method", "ridg")
     assert done.code == 2
     assert "did you mean 'ridge'" in done.advice
 
