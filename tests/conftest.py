@@ -1,19 +1,51 @@
-"""What every test may use: where the shared clips are, and a cache that is made once a session."""
+"""What every test may use: where the shared clips are, a cache that is made once a session.
+
+And the whole suite on several processes at once, where ``pytest-xdist`` is installed.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from vlar.model import Model
+
 CHECKOUT = Path(__file__).resolve().parent.parent
+MOST_WORKERS = 4  # each loads torch and the networks: about 1.5 GB
 
 # Nothing in the tests may ask a model hub; the libraries obey these.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 # Spinning threads of several numeric libraries on two cores cost many times what they gain.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+WORKER = "PYTEST_XDIST_WORKER" in os.environ
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads its options
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Spread the default suite over the cores; less than that starts sooner in one process."""
+    option = config.option
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    chosen = "not slow" not in option.markexpr or option.keyword or option.lf
+    # Without xdist there is no such option, with it None where nobody said a number.
+    asked = getattr(option, "numprocesses", 0) is not None
+    if WORKER or asked or chosen or not whole or option.usepdb or option.collectonly:
+        return
+    option.numprocesses = min(cores(), MOST_WORKERS)
+    option.dist = "loadfile"  # what a file makes once is made once
+    option.loadscopereorder = False  # the long files stand first, and the short ones fill up
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    can_say = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if can_say else os.cpu_count() or 1
 
 
 def shared_videos() -> Path | None:
@@ -34,9 +66,19 @@ def real_videos() -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache a session, so that tests neither read nor fill the user's own."""
-    place = os.environ.get("VLAR_CACHE") or str(tmp_path_factory.mktemp("cache"))
+    base = tmp_path_factory.getbasetemp()
+    session = base.parent if WORKER else base
+    place = os.environ.get("VLAR_CACHE") or str(session / "cache")
     os.environ["VLAR_CACHE"] = place
     return Path(place)
+
+
+@pytest.fixture(scope="session")
+def lite_model() -> Model:
+    """The default model, loaded once. Not to be changed by a test."""
+    import vlar
+
+    return vlar.load()
 
 
 @pytest.fixture(scope="session")

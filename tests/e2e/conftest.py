@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from tests import videos
+from vlar.video import probe, read_clip
 
 COMMAND = Path(sys.executable).with_name("vlar")
 
@@ -40,6 +45,16 @@ def run_vlar(*arguments: object, timeout_s: float = 600, prefix: tuple[str, ...]
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+def cache_but(place: Path, *left_out: str) -> Path:
+    """A cache in ``place`` that shares with the tests' own all entries but some: nothing is made
+    twice, and what is left out is missing."""
+    place.mkdir()
+    for kept in Path(os.environ["VLAR_CACHE"]).iterdir():
+        if kept.name not in left_out:
+            (place / kept.name).symlink_to(kept)
+    return place
+
+
 @pytest.fixture(scope="session")
 def vlar_command(tmp_path_factory: pytest.TempPathFactory):
     assert COMMAND.is_file(), f"{COMMAND} is missing: install the package before testing"
@@ -47,3 +62,26 @@ def vlar_command(tmp_path_factory: pytest.TempPathFactory):
     subprocess.run([sys.executable, "-c", "import vlar; vlar.load()"], timeout=300, check=True)
     run_vlar("describe", "wave", "--out", tmp_path_factory.mktemp("first") / "bank.json")
     return run_vlar
+
+
+@pytest.fixture(scope="session")
+def sparse_clips(
+    tmp_path_factory: pytest.TempPathFactory, demo_clips: dict[str, Path]
+) -> dict[str, Path]:
+    """The demo clips with one frame a second: they show the same in a third of the time, as a
+    frame that is repeated is looked at once."""
+    folder = tmp_path_factory.mktemp("sparse")
+    return {name: _sparse(clip, folder / f"{name}.mp4") for name, clip in demo_clips.items()}
+
+
+def _sparse(clip: Path, path: Path) -> Path:
+    pictures = read_clip(clip, n_frames=round(probe(clip).duration_s), shorter_side=240).frames
+    height, width = (side // 2 * 2 for side in pictures.shape[1:3])
+    return videos.make_video(
+        path,
+        len(pictures),
+        fps=1,
+        size=(width, height),
+        codec="mpeg4",
+        picture=lambda number: np.ascontiguousarray(pictures[number, :height, :width]),
+    )

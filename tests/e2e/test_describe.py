@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import threading
@@ -23,7 +22,7 @@ from tests.unit.describing.chat_server import (
 )
 from vlar.text.bank import load_bank
 
-from .conftest import COMMAND
+from .conftest import COMMAND, cache_but
 
 LABELS = ["ride a bike", "WaveHand", "jump_rope", "eat", "sleep", "clap"]
 
@@ -39,19 +38,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatStub]:
 @pytest.fixture
 def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A label file; kept answers of other tests are out of sight, the encoder's files are not."""
-    cache, own = Path(os.environ["VLAR_CACHE"]), tmp_path / "cache"
-    own.mkdir()
-    for kept in cache.iterdir():
-        if kept.name != "descriptions":
-            (own / kept.name).symlink_to(kept)
-    monkeypatch.setenv("VLAR_CACHE", str(own))
+    monkeypatch.setenv("VLAR_CACHE", str(cache_but(tmp_path / "cache", "descriptions")))
     path = tmp_path / "labels.txt"
     path.write_text("\n".join(LABELS))
     return path
 
 
 def test_a_label_list_becomes_a_bank_that_classify_takes(
-    vlar_command, server: ChatStub, words: Path, demo_clips
+    vlar_command, server: ChatStub, words: Path, sparse_clips
 ):
     out = words.with_name("bank.json")
     done = vlar_command("describe", words, "--out", out, "--llm", "openai:m", "--batch", 2)
@@ -60,7 +54,7 @@ def test_a_label_list_becomes_a_bank_that_classify_takes(
     assert f"language model m at {server.url}" in done.out
     assert "sk-secret" not in done.out + done.err + out.read_text()
     assert server.keys[0] == "Bearer sk-secret"
-    answer = vlar_command("classify", demo_clips["bikes"], "--labels", out, "--json")
+    answer = vlar_command("classify", sparse_clips["carphone_pristine"], "--labels", out, "--json")
     assert {p["label"] for p in answer.rows[0]["predictions"]} <= set(LABELS)
 
 

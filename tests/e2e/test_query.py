@@ -15,14 +15,14 @@ from vlar.video import read_clip
 
 @pytest.fixture(scope="module")
 def joined(tmp_path_factory: pytest.TempPathFactory, demo_clips: dict[str, Path]) -> Path:
-    """Six seconds of bicycles, then six of a cartoon."""
+    """Six seconds of bicycles, then six of a cartoon: few frames, as each costs time."""
     pictures: list[np.ndarray] = []
     for name in ("bikes", "bigbuckbunny"):
-        frames = read_clip(demo_clips[name], n_frames=30, shorter_side=240).frames
+        frames = read_clip(demo_clips[name], n_frames=12, shorter_side=240).frames
         pictures += [np.ascontiguousarray(frame[:224, :320]) for frame in frames]
     path = tmp_path_factory.mktemp("joined") / "joined.mp4"
     return make_video(
-        path, 60, fps=5, size=(320, 224), codec="mpeg4", picture=lambda number: pictures[number]
+        path, 24, fps=2, size=(320, 224), codec="mpeg4", picture=lambda number: pictures[number]
     )
 
 

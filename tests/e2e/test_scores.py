@@ -12,8 +12,8 @@ LABELS = "street traffic, a man talking, riding a bike"
 FIELDS = ["path", "start_s", "end_s", "model", "predictions", "unknown", "unknown_probability"]
 
 
-def test_several_labels_at_once_stand_each_for_itself(vlar_command, demo_clips: dict[str, Path]):
-    clip = demo_clips["bikes"]
+def test_several_labels_at_once_stand_each_for_itself(vlar_command, sparse_clips: dict[str, Path]):
+    clip = sparse_clips["carphone_pristine"]
     (row,) = vlar_command("classify", clip, "-l", LABELS, "--mode", "multi", "--json").rows
     assert list(row) == FIELDS
     stated = {p["label"]: p["probability"] for p in row["predictions"]}
@@ -26,8 +26,8 @@ def test_several_labels_at_once_stand_each_for_itself(vlar_command, demo_clips: 
     assert alone["predictions"][0]["probability"] == pytest.approx(with_others, abs=1e-6)
 
 
-def test_descriptions_can_be_chosen(vlar_command, demo_clips: dict[str, Path]):
-    clip = demo_clips["bikes"]
+def test_descriptions_can_be_chosen(vlar_command, sparse_clips: dict[str, Path]):
+    clip = sparse_clips["carphone_pristine"]  # the shortest
     labels = ("--labels", "riding a bike, archery, knitting", "--json")
     answers = {
         how: vlar_command("classify", clip, *labels, "--descriptions", how)
@@ -40,7 +40,7 @@ def test_descriptions_can_be_chosen(vlar_command, demo_clips: dict[str, Path]):
 
 
 @pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory, demo_clips: dict[str, Path]) -> Path:
+def examples(tmp_path_factory: pytest.TempPathFactory, sparse_clips: dict[str, Path]) -> Path:
     table = tmp_path_factory.mktemp("checked") / "checked.csv"
     names = {"bikes": "street traffic", "carphone_pristine": "a man talking"}
     names["bigbuckbunny"] = "a cartoon rabbit"
@@ -48,12 +48,12 @@ def examples(tmp_path_factory: pytest.TempPathFactory, demo_clips: dict[str, Pat
         writer = csv.writer(file)
         writer.writerow(["path", "label", "start_s", "end_s"])
         for clip, label in names.items():
-            writer.writerow([demo_clips[clip], label, 0, 1])
+            writer.writerow([sparse_clips[clip], label, 0, 1])
     return table
 
 
 def test_a_calibration_is_saved_and_used(
-    vlar_command, examples: Path, demo_clips: dict[str, Path], tmp_path: Path
+    vlar_command, examples: Path, sparse_clips: dict[str, Path], tmp_path: Path
 ):
     out = tmp_path / "honest"
     done = vlar_command("calibrate", examples, "--out", out, "--json")
@@ -63,8 +63,8 @@ def test_a_calibration_is_saved_and_used(
     manifest = json.loads((out / "vlar.json").read_text())
     assert manifest["calibration"] == row["calibration"]
     labels = ("-l", LABELS, "--json")
-    (plain,) = vlar_command("classify", demo_clips["bikes"], *labels).rows
-    (fitted,) = vlar_command("classify", demo_clips["bikes"], *labels, "-m", out).rows
+    (plain,) = vlar_command("classify", sparse_clips["bikes"], *labels).rows
+    (fitted,) = vlar_command("classify", sparse_clips["bikes"], *labels, "-m", out).rows
     assert list(fitted) == FIELDS
     assert [p["label"] for p in fitted["predictions"]] == [p["label"] for p in plain["predictions"]]
     assert fitted["predictions"] != plain["predictions"]
@@ -76,10 +76,10 @@ def test_a_calibration_is_saved_and_used(
 
 
 def test_examples_that_cannot_calibrate_are_said(
-    vlar_command, tmp_path: Path, demo_clips: dict[str, Path]
+    vlar_command, tmp_path: Path, sparse_clips: dict[str, Path]
 ):
     table = tmp_path / "two.csv"
-    clip = demo_clips["bikes"]
+    clip = sparse_clips["bikes"]
     table.write_text(f"path,label,start_s,end_s\n{clip},a,0,1\n{clip},b,1,2\n")
     done = vlar_command("calibrate", table, "--out", tmp_path / "model")
     assert done.code == 2

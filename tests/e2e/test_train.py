@@ -18,7 +18,7 @@ from tests.e2e.test_adapt import moving_bar
 
 CONFIG = """
 method = "temporal"
-train = "support"
+train = "short"
 out = "{out}"
 save_every = 1
 [training]
@@ -30,13 +30,16 @@ batch = 4
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips that tell left from right, and short ones: enough where a training is only killed."""
     folder = tmp_path_factory.mktemp("train")
     for label, direction in (("left", -1), ("right", 1)):
-        (folder / "support" / label).mkdir(parents=True)
+        for name in ("support", "short"):
+            (folder / name / label).mkdir(parents=True)
         for i in range(3):
             draw = moving_bar(direction)
             picture = lambda index, draw=draw, i=i: draw(index + 7 * i)  # noqa: E731
             videos.make_video(folder / "support" / label / f"{i}.mp4", 10, picture=picture)
+            videos.make_video(folder / "short" / label / f"{i}.mp4", 2, picture=picture)
     for out in ("whole", "killed"):
         (folder / f"{out}.toml").write_text(CONFIG.format(out=out))
     return folder

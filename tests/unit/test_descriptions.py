@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import vlar
 from vlar.concepts import concept_vectors, described_share, described_vectors, descriptions_of
 from vlar.encoders import Block, BlockMix, Encoder, unit
 from vlar.errors import UsageError
+from vlar.model import Model
 from vlar.question import label_concepts
 from vlar.text.bank import Description, Entry
 from vlar.text.labels import parse_labels
@@ -113,23 +113,22 @@ def test_the_order_of_labels_does_not_matter(order):
     np.testing.assert_allclose(vectors, sorted_[[plain.index(t) for t in order]], atol=1e-6)
 
 
-def test_the_default_joins_descriptions_where_most_labels_have_them():
-    model = vlar.load()
+def test_the_default_joins_descriptions_where_most_labels_have_them(lite_model: Model):
     listed = parse_labels(["archery", "push-ups", "glorping a frumble"])
-    names = model.encode_queries(listed.texts)
-    auto = label_concepts(model, listed)
+    names = lite_model.encode_queries(listed.texts)
+    auto = label_concepts(lite_model, listed)
     assert (auto[:2] != names[:2]).any(axis=1).all()
-    np.testing.assert_array_equal(label_concepts(model, listed, "none"), names)
-    scene = label_concepts(model, listed, ["scene"])
-    np.testing.assert_array_equal(label_concepts(model, listed, " scene "), scene)
+    np.testing.assert_array_equal(label_concepts(lite_model, listed, "none"), names)
+    scene = label_concepts(lite_model, listed, ["scene"])
+    np.testing.assert_array_equal(label_concepts(lite_model, listed, " scene "), scene)
     assert (scene[:2] != auto[:2]).any(axis=1).all()
     few = parse_labels(["archery", "glorping a frumble", "blipping"])
-    np.testing.assert_array_equal(label_concepts(model, few), model.encode_queries(few.texts))
+    plain = lite_model.encode_queries(few.texts)
+    np.testing.assert_array_equal(label_concepts(lite_model, few), plain)
 
 
-def test_kinds_that_no_label_has_are_refused():
-    model = vlar.load()
+def test_kinds_that_no_label_has_are_refused(lite_model: Model):
     with pytest.raises(UsageError, match="no label has a description of the kind smell"):
-        label_concepts(model, parse_labels(["archery"]), "smell")
+        label_concepts(lite_model, parse_labels(["archery"]), "smell")
     with pytest.raises(UsageError, match="no kind of description was given"):
-        label_concepts(model, parse_labels(["archery"]), " , ")
+        label_concepts(lite_model, parse_labels(["archery"]), " , ")

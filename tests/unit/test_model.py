@@ -18,9 +18,9 @@ from vlar.video import read_clip
 LABELS = ["running", "cooking", "playing chess"]
 
 
-@pytest.fixture(scope="module")
-def lite() -> Model:
-    return vlar.load()
+@pytest.fixture
+def lite(lite_model: Model) -> Model:
+    return lite_model
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,10 @@ def tc_clip(tmp_path_factory: pytest.TempPathFactory) -> Model:
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("clips")
+    pictures = [lambda _, s=seed: videos.noise(s) for seed in (1, 2)]
     return [
-        videos.make_video(folder / f"{seed}.mp4", 12, picture=lambda i, s=seed: videos.noise(s))
-        for seed in (1, 2)
+        videos.make_video(folder / f"{number}.mp4", 4, fps=5, picture=picture)
+        for number, picture in enumerate(pictures)
     ]
 
 

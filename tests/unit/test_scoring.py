@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import vlar
 from tests import videos
 from vlar.encoders.base import unit
 from vlar.errors import UsageError
@@ -281,8 +280,3 @@ def test_a_real_video_with_fitting_labels_is_known(lite_model, demo_clips):
 def answer(model, path):
     labels = ["riding a bike", "street traffic", "talking", "a dog running", "swimming"]
     return model.classify(path, labels)
-
-
-@pytest.fixture(scope="module")
-def lite_model():
-    return vlar.load()

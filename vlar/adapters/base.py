@@ -119,6 +119,13 @@ class Adapter(Encoder):
     needs: ClassVar[tuple[str, ...]] = ()
     encoder: Encoder
 
+    def _take_over(self, encoder: Encoder, n_frames: int) -> None:
+        """See frames and say features, vectors and texts as ``encoder`` does."""
+        self.dim, self.frame_dim, self.n_frames = encoder.dim, encoder.frame_dim, n_frames
+        self.max_tokens, self.preprocess = encoder.max_tokens, encoder.preprocess
+        self.frame_blocks, self.blocks = encoder.frame_blocks, encoder.blocks
+        self.licence = encoder.licence
+
     @classmethod
     @abstractmethod
     def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Adapter:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from vlar.types import Float32, UInt8
 
 CACHE_FOLDER = f"lite-{lite_graph.GRAPH_VERSION}"
 MAX_TOKENS = 256
+_KEPT_TEXTS = 16_384  # vectors of 1.5 kB: objects and verbs ask for the same texts
 N_CLASSES = 1000
 APPEARANCE_WIDTH = 1280
 TEXT_WIDTH = 384
@@ -84,7 +86,8 @@ class TextTower:
         self._tokenizer.no_truncation()
         name = f"text-{lite_weights.MINILM.sha256[:16]}.bin"
         kept = cached(CACHE_FOLDER, name, make, "the text tower of 'lite'")
-        self._session = make_session(kept, "lite")
+        run = partial(_text_vector, make_session(kept, "lite"), self._tokenizer)
+        self._vector = lru_cache(maxsize=_KEPT_TEXTS)(run)
 
     def count_tokens(self, text: str) -> int:
         """Word pieces of a text with the two special tokens, before any cut."""
@@ -94,12 +97,16 @@ class TextTower:
         """(C, 384) unit vectors; longer texts are cut to the first ``MAX_TOKENS`` tokens."""
         vectors = np.zeros((len(texts), TEXT_WIDTH), dtype=np.float32)
         for row, text in enumerate(texts):
-            ids = np.array(self._tokenizer.encode(text).ids, dtype=np.int64)
-            if len(ids) > MAX_TOKENS:  # as the original: the end token stays the last
-                ids = np.concatenate([ids[: MAX_TOKENS - 1], ids[-1:]])
-            inputs = {"ids": ids, "positions": np.arange(len(ids), dtype=np.int64)}
-            vectors[row] = self._session.run(["vector"], inputs)[0]
+            vectors[row] = self._vector(text)
         return vectors
+
+
+def _text_vector(session: Any, tokenizer: Any, text: str) -> Float32:
+    ids = np.array(tokenizer.encode(text).ids, dtype=np.int64)
+    if len(ids) > MAX_TOKENS:  # as the original: the end token stays the last
+        ids = np.concatenate([ids[: MAX_TOKENS - 1], ids[-1:]])
+    inputs = {"ids": ids, "positions": np.arange(len(ids), dtype=np.int64)}
+    return session.run(["vector"], inputs)[0]
 
 
 def _squash(frame: UInt8, size: tuple[int, int]) -> Any:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from vlar.errors import UsageError
 from vlar.registry import unknown_name
+
+N = TypeVar("N", int, float)
 
 
 def split_options(argument: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
@@ -34,6 +37,22 @@ def split_options(argument: str, known: Collection[str]) -> tuple[str, dict[str,
         if name not in known:
             raise unknown_name("model option", name, known)
     return main, dict(pairs)
+
+
+def number(name: str, text: str, kind: type[N]) -> N:
+    """The value of an option as a whole number or any number.
+
+    >>> number("radius", "2", int)
+    2
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return kind(text)
+    except ValueError as error:
+        wanted = "a whole number" if kind is int else "a number"
+        raise UsageError(f"model option {name}={text!r} must be {wanted}") from error
 
 
 def yes(options: dict[str, str], name: str) -> bool:

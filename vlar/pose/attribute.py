@@ -7,6 +7,7 @@ clips: ``trust * tanh((value - centre) / width)``. Positive is the high pole.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ def _add(
     _known[name] = Attribute(name, unit, centre, width, first_line, measure, of_actor)
 
 
+@functools.cache
 def attributes() -> tuple[Attribute, ...]:
     """All attributes, in the order of the motion vector."""
     for module in _MODULES:

@@ -27,6 +27,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +66,7 @@ class Scores:
         return self.unknown_probability > UNKNOWN_THRESHOLD
 
 
-class Scorer:
+class LabelScorer:
     """Scores rows against one label list; what depends on the labels alone is done once.
 
     Args:
@@ -72,12 +74,14 @@ class Scorer:
         background: (B, D) unit vectors of the background bank; (0, D) for none.
         logit_scale: Factor from cosine to logit (the encoder's).
         content_free: (M, D) unit vectors of content-free clips; None for none.
-        unknown_prior: Probability, before looking, that none of the labels fits.
+        prior: A probability before looking; None for the one of the class.
         genericness: How much of a label's hubness is taken off; 0 for plain cosines.
 
     Raises:
         UsageError: no label, widths that differ, or a prior outside 0..1.
     """
+
+    prior: ClassVar[float]
 
     def __init__(
         self,
@@ -86,26 +90,40 @@ class Scorer:
         *,
         logit_scale: float,
         content_free: Float32 | None = None,
-        unknown_prior: float = UNKNOWN_PRIOR,
+        prior: float | None = None,
         genericness: float = GENERICNESS_WEIGHT,
     ) -> None:
-        check_scorer(concepts, background, logit_scale, unknown_prior)
-        self._concepts, self._background = concepts, background
-        self._kept = kept_background(concepts, background)
+        chance = self.prior if prior is None else prior
+        check_scorer(concepts, background, logit_scale, chance)
+        self._concepts, self._background, self._scale = concepts, background, logit_scale
         self._generic = Genericness(concepts, background, genericness)
-        self._scale = logit_scale
         self._content_free = ContentFree(concepts[:0] if content_free is None else content_free)
-        self._offset = math.log(len(concepts)) + log_odds(unknown_prior)
+        self._log_odds = log_odds(chance)
 
-    def score(self, video: Float32) -> Scores:
-        """Scores of (N, D) unit rows."""
+    def _logits(self, video: Float32) -> tuple[Float32, Float64, Float64]:
+        """(N, C) cosines, (N, C) logits of the labels and (N, B) of the bank."""
         similarity = (video @ self._concepts.T).astype(np.float32)
         to_background = (video @ self._background.T).astype(np.float64)
         of_labels, of_background = self._generic.shares(to_background)
-        background = (self._scale * (to_background - of_background))[:, self._kept]
+        labels = self._scale * (similarity.astype(np.float64) - of_labels)
+        return similarity, labels, self._scale * (to_background - of_background)
+
+
+class Scorer(LabelScorer):
+    """Labels of which one fits, or none; ``prior`` is that of none."""
+
+    prior = UNKNOWN_PRIOR
+
+    @cached_property
+    def _kept(self) -> npt.NDArray[np.bool_]:
+        return kept_background(self._concepts, self._background)
+
+    def score(self, video: Float32) -> Scores:
+        """Scores of (N, D) unit rows."""
+        similarity, labels, background = self._logits(video)
+        offset = math.log(len(self._concepts)) + self._log_odds
         probability, unknown = softmax_with_unknown(
-            self._scale * (similarity.astype(np.float64) - of_labels),
-            log_mean_exp(background) + self._offset,
+            labels, log_mean_exp(background[:, self._kept]) + offset
         )
         nothing = self._content_free.probability(video)
         return Scores(
@@ -160,7 +178,7 @@ def score(
         background,
         logit_scale=logit_scale,
         content_free=content_free,
-        unknown_prior=unknown_prior,
+        prior=unknown_prior,
     )
     return scorer.score(video)
 

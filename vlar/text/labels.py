@@ -86,7 +86,9 @@ def clean_label(label: str) -> str:
     'pushing something off a table'
     """
     text = "".join(" " if unicodedata.category(c) in _UNREADABLE or c == _BOM else c for c in label)
-    text = " ".join(_PLACEHOLDER.sub(r"\1", text).split())
+    while (inner := _PLACEHOLDER.sub(r"\1", text)) != text:  # brackets may stand in brackets
+        text = inner
+    text = " ".join(text.split())
     text = text.strip("_ ") or text
     if " " in text:
         return _lower_first(_SNAKE.sub(" ", text))

@@ -44,7 +44,8 @@ class Plan:
     Attributes:
         epochs: Passes over the training set.
         batch: Clips per optimiser step.
-        micro_batch: Clips at a time; gradients are summed up to ``batch``. None means all.
+        micro_batch: Clips at a time, ``batch`` at most; gradients are summed up to ``batch``. None
+            means all.
         learning_rate: Base rate.
         lowest_rate: What the cosine ends at.
         first_rate: What the warm-up begins at.
@@ -109,7 +110,7 @@ class Plan:
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        if self.micro_batch is not None and self.batch % self.micro_batch:
+        if self.batch % min(self.micro_batch or self.batch, self.batch):
             raise UsageError(
                 f"batch {self.batch} is no multiple of micro_batch {self.micro_batch}; choose one "
                 "that divides it"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-import vlar
 from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
 from vlar.adapters.base import TrainingBatch
 from vlar.adapters.temporal import Temporal
 from vlar.adapters.temporal.inputs import directions
 from vlar.errors import ModelError, UnknownNameError
+from vlar.model import Model
 from vlar.training.data import Features
 from vlar.training.loop import Training, score
 from vlar.training.plan import load_recipe
@@ -43,8 +43,8 @@ def test_at_the_start_it_is_the_encoder(frames: int):
     np.testing.assert_array_equal(adapter.encode_text(LABELS), encoder.encode_text(LABELS))
 
 
-def test_on_lite_it_starts_as_lite_and_reads_what_moves():
-    encoder = vlar.load().encoder
+def test_on_lite_it_starts_as_lite_and_reads_what_moves(lite_model: Model):
+    encoder = lite_model.encoder
     adapter = Temporal.attach(encoder)
     features = np.random.default_rng(1).random((2, 4, encoder.frame_dim)).astype(np.float32)
     adapter.fit_inputs(features)
@@ -131,5 +131,5 @@ def test_texts_in_training_are_the_texts_in_use(templates: str, monkeypatch: pyt
     features, task = ordered_clips(12)
     adapter, training = trained(features, task)
     ours = adapter.network.concepts(training.classes).detach().numpy()
-    model = vlar.Model(adapter, templates=adapter.templates)
+    model = Model(adapter, templates=adapter.templates)
     np.testing.assert_allclose(model.encode_queries(task.texts), ours, atol=1e-6)

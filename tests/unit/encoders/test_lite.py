@@ -13,13 +13,15 @@ from vlar.encoders import lite as module
 from vlar.encoders import lite_towers, lite_weights, load_encoder
 from vlar.encoders.lite import LiteEncoder
 from vlar.errors import ModelError, UsageError
+from vlar.model import Model
 
 HEAVY = ("torch", "timm", "transformers", "sentence_transformers", "onnx", "pydantic")
 
 
-@pytest.fixture(scope="module")
-def lite() -> LiteEncoder:
-    return LiteEncoder.from_spec()
+@pytest.fixture
+def lite(lite_model: Model) -> LiteEncoder:
+    assert isinstance(lite_model.encoder, LiteEncoder)
+    return lite_model.encoder
 
 
 def python(code: str) -> str:

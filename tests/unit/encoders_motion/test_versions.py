@@ -17,6 +17,7 @@ from tests.unit.encoders_motion.test_lite_motion import _clip
 from tests.unit.pose.figure import Figure, walker
 from tests.unit.pose.test_features import moving_texture, rows
 from vlar.encoders import lite, lite_motion
+from vlar.model import Model
 from vlar.pose import features as pose
 from vlar.pose.camera import steps_of
 from vlar.pose.track import Tracks
@@ -61,8 +62,9 @@ def test_features_change_only_with_their_version(
     )
 
 
-def test_the_fingerprint_covers_the_versions(monkeypatch: pytest.MonkeyPatch):
-    before = lite.LiteEncoder()
+def test_the_fingerprint_covers_the_versions(lite_model: Model, monkeypatch: pytest.MonkeyPatch):
+    before = lite_model.encoder
+    assert isinstance(before, lite.LiteEncoder)
     prints = before.block_fingerprints()
     monkeypatch.setattr(lite, "MOTION_VERSION", -1)
     after = lite.LiteEncoder()
@@ -77,9 +79,12 @@ def test_the_fingerprint_covers_the_versions(monkeypatch: pytest.MonkeyPatch):
     assert other["motion"] != prints["motion"]
 
 
-def test_bodies_leave_the_objects_of_a_clip_as_they_were(monkeypatch: pytest.MonkeyPatch):
+def test_bodies_leave_the_objects_of_a_clip_as_they_were(
+    lite_model: Model, monkeypatch: pytest.MonkeyPatch
+):
     """What lets old libraries keep their objects."""
-    whole = lite.LiteEncoder()
+    whole = lite_model.encoder
+    assert isinstance(whole, lite.LiteEncoder)
     if whole.body is None:
         pytest.skip("lite-motion was not fetched")
     monkeypatch.setattr(lite, "load_body", lambda *_: None)

@@ -4,7 +4,7 @@ import json
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vlar.errors import LabelError, UnknownNameError
@@ -66,6 +66,8 @@ def test_ordinary_text_stays(text: str):
 
 
 @given(st.text(max_size=60))
+@example("[[A]]")
+@example("[push [something] over]")
 def test_cleaning_twice_changes_nothing(text: str):
     once = clean_label(text)
     assert clean_label(once) == once

@@ -28,6 +28,12 @@ def test_a_recipe_and_what_replaces_it(tmp_path: Path):
     assert read_config(written(tmp_path, GOOD)).recipe_name == "temporal/adapt"
 
 
+def test_a_batch_below_the_micro_batch_of_a_recipe_is_taken_at_once(tmp_path: Path):
+    text = GOOD + 'recipe = "tc-clip/few-shot"\n[training]\nbatch = 3\n'
+    plan = read_config(written(tmp_path, text)).plan
+    assert (plan.batch, plan.micro_batch) == (3, 4)
+
+
 def test_a_recipe_of_the_method_brings_settings_of_the_adapter(tmp_path: Path):
     ez = GOOD.replace("temporal", "ez-clip") + 'recipe = "ez-clip/zero-shot"\n'
     drops = {"prompt_dropout": 0.1, "drop": 0.1}

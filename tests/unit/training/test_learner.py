@@ -16,6 +16,7 @@ from vlar.encoders.towers.model import weights_hash
 from vlar.errors import ModelError, SupportError, UnknownNameError
 from vlar.fewshot import FewShotHead, signature
 from vlar.fewshot.joint import fit_joint
+from vlar.model import Model
 from vlar.training import plan as plans
 from vlar.training.learner import fit_features
 from vlar.training.plan import load_recipe
@@ -97,12 +98,11 @@ def folder_size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def test_wrong_pairings_and_names(support: Path):
-    model = vlar.load()
+def test_wrong_pairings_and_names(support: Path, lite_model: Model):
     with pytest.raises(ModelError, match=r"'tc-clip' works inside a ViT .* 'lite' shows none"):
-        model.adapt(support, method="tc-clip")
+        lite_model.adapt(support, method="tc-clip")
     with pytest.raises(UnknownNameError, match="did you mean 'temporal'"):
-        model.adapt(support, method="temporl")
+        lite_model.adapt(support, method="temporl")
 
 
 def test_a_label_without_readable_clips_ends_a_training(tmp_path: Path, support: Path):

@@ -107,6 +107,10 @@ def test_accumulating_gives_what_one_batch_gives():
         np.testing.assert_allclose(results[1][name], array, atol=1e-4, err_msg=name)
 
 
+def test_a_micro_batch_is_no_more_than_the_batch():
+    assert training(replace(PLAN, batch=2, micro_batch=4)).micro == 2
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_trains_nearly_the_same_and_for_itself_alone(precision: str, tmp_path: Path):
     whole = training()

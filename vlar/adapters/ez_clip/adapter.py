@@ -60,10 +60,7 @@ class EzClip(Adapter, Trainable):
         # The same encoder with the adapted text tower: batches and cuts are its business.
         self._inner = copy.copy(encoder)
         self._inner.towers = dataclasses.replace(towers, text=self.network.texts)
-        self.dim, self.frame_dim = encoder.dim, encoder.frame_dim
-        self.n_frames, self.max_tokens = config.n_frames, encoder.max_tokens
-        self.preprocess, self.licence = encoder.preprocess, encoder.licence
-        self.frame_blocks, self.blocks = encoder.frame_blocks, encoder.blocks
+        self._take_over(encoder, config.n_frames)
         self.templates, self.logit_scale = config.templates, config.logit_scale
         self._templates = load_templates(config.templates)
         self._texts: dict[str, Float32] = {}

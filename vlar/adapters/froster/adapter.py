@@ -70,10 +70,8 @@ class Froster(Adapter, Trainable):
         self.student, self._trained = student, _trainable(student, config.student)
         self.projectors = Projectors(encoder.dim, config.alpha)
         self.projectors.to(encoder.towers.device).requires_grad_(False)  # always in float32
-        self.dim, self.frame_dim, self.n_frames = student.dim, student.frame_dim, student.n_frames
-        self.max_tokens, self.templates = student.max_tokens, student.templates
-        self.preprocess, self.licence = student.preprocess, student.licence
-        self.frame_blocks, self.blocks = student.frame_blocks, student.blocks
+        self._take_over(student, student.n_frames)
+        self.templates = student.templates
         self.refresh()
 
     @classmethod

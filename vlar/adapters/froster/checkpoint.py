@@ -21,9 +21,9 @@ from vlar.adapters.originals.weights import (
     open_file,
     openai_architecture,
 )
-from vlar.encoders.spec import split_options
+from vlar.encoders.spec import number, split_options
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.errors import ModelError, UsageError
+from vlar.errors import ModelError
 from vlar.types import JsonDict
 
 _OPTIONS = ("base", "ensemble", "radius", "distance", "prompts")
@@ -58,8 +58,8 @@ def load(argument: str) -> tuple[TorchEncoder, JsonDict, dict[str, Tensor]]:
         argument: See ``Froster.from_spec``.
     """
     file, options = split_options(argument, _OPTIONS)
-    share = _number(options, "ensemble", float, 1.0)
-    radius = _number(options, "radius", int, 1)
+    share = number("ensemble", options.get("ensemble", "1"), float)
+    radius = number("radius", options.get("radius", "1"), int)
     if not 0 <= share <= 1:
         raise ModelError(f"ensemble={share} must lie between 0 and 1; 1 is the fine-tuned model")
     path = Path(file).expanduser()
@@ -157,11 +157,3 @@ def _open_base(
         base = f"openclip:{arch}{tag}"
     encoder = open_base(base)
     return fill(encoder, teacher, path, beside=_BESIDE) if teacher else encoder
-
-
-def _number(options: Mapping[str, str], name: str, kind: Any, default: Any) -> Any:
-    try:
-        return kind(options.get(name, default))
-    except ValueError as error:
-        wanted = "a whole number" if kind is int else "a number"
-        raise UsageError(f"model option {name}={options[name]!r} must be {wanted}") from error

@@ -45,11 +45,8 @@ class Lora(Adapter, Trainable):
         self.encoder, self.config, self.name = encoder, config, name
         self._base = encoder
         self.changed = LoraTowers(encoder.towers, config)
-        self.dim, self.frame_dim = encoder.dim, encoder.frame_dim
-        self.n_frames, self.max_tokens = config.n_frames, encoder.max_tokens
+        self._take_over(encoder, config.n_frames)
         self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
-        self.preprocess, self.licence = encoder.preprocess, encoder.licence
-        self.frame_blocks, self.blocks = encoder.frame_blocks, encoder.blocks
         self.refresh()
 
     @classmethod

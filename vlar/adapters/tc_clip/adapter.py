@@ -19,7 +19,7 @@ from vlar.adapters.tc_clip.config import TcClipConfig
 from vlar.adapters.tc_clip.labels import phrase, prompt
 from vlar.encoders.base import Encoder, unit
 from vlar.encoders.conditioned import ConditionedText, EncodedWindows
-from vlar.encoders.spec import split_options
+from vlar.encoders.spec import number, split_options
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import UsageError
 from vlar.registry import register
@@ -68,11 +68,8 @@ class TcClip(Adapter, Trainable, ConditionedText):
             towers.log_scale,
         )
         self.network.parts.to(towers.device, towers.dtype).requires_grad_(False)
-        self.dim, self.frame_dim = encoder.dim, encoder.frame_dim
-        self.n_frames = config.n_frames
+        self._take_over(encoder, config.n_frames)
         self.max_tokens = min(encoder.max_tokens, config.max_tokens or encoder.max_tokens)
-        self.preprocess, self.licence = encoder.preprocess, encoder.licence
-        self.frame_blocks, self.blocks = encoder.frame_blocks, encoder.blocks
         self._sets: OrderedDict[tuple[str, ...], list[ClassSet]] = OrderedDict()
         self.refresh()
 
@@ -106,12 +103,12 @@ class TcClip(Adapter, Trainable, ConditionedText):
         settings: JsonDict = {}
         for name, kind in (("seed_fraction", float), ("context_tokens", int), ("merge_step", int)):
             if name in options:
-                settings[name] = _number(name, options[name], kind)
+                settings[name] = number(name, options[name], kind)
         if "prompt_levels" in options:
             levels = options["prompt_levels"].split(",")
-            settings["prompt_levels"] = tuple(_number("prompt_levels", v, int) for v in levels)
-        weight = _number("ensemble", options.get("ensemble", "1"), float)
-        encoder, config, state = load(path, options.get("base"), float(weight), settings)
+            settings["prompt_levels"] = tuple(number("prompt_levels", v, int) for v in levels)
+        weight = number("ensemble", options.get("ensemble", "1"), float)
+        encoder, config, state = load(path, options.get("base"), weight, settings)
         adapter = cls(encoder, config, f"tc-clip:{argument}")
         adapter.load_state_dict(state)
         return adapter
@@ -247,11 +244,3 @@ class TcClip(Adapter, Trainable, ConditionedText):
                 self._sets.popitem(last=False)
         self._sets.move_to_end(key)
         return self._sets[key]
-
-
-def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
-    try:
-        return kind(text)
-    except ValueError as error:
-        wanted = "a whole number" if kind is int else "a number"
-        raise UsageError(f"model option {name}={text!r} must be {wanted}") from error

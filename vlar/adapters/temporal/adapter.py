@@ -48,12 +48,9 @@ class Temporal(Adapter, Trainable):
     def __init__(self, encoder: Encoder, config: TemporalConfig) -> None:
         """Use ``attach``."""
         self.encoder, self.name = encoder, "temporal"
-        self.dim, self.frame_dim = encoder.dim, encoder.frame_dim
-        self.n_frames, self.frames_fixed = encoder.n_frames, encoder.frames_fixed
-        self.logit_scale, self.max_tokens = encoder.logit_scale, encoder.max_tokens
-        self.preprocess, self.licence = encoder.preprocess, encoder.licence
-        self.frame_blocks, self.blocks = encoder.frame_blocks, encoder.blocks
-        self.templates = encoder.templates
+        self._take_over(encoder, encoder.n_frames)
+        self.frames_fixed = encoder.frames_fixed
+        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
         self._blocks = chosen(encoder.frame_blocks, config.blocks)
         self.input_widths = [config.components] * len(self._blocks)
         self._build(config)

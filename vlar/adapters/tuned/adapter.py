@@ -53,10 +53,7 @@ class Tuned(Adapter, Trainable):
         mixers = make_mixers(config, vision.blocks, vision.width)
         mixers.to(towers.device, towers.dtype).requires_grad_(False)
         self.network = TunedNetwork(vision, towers.text_view(), mixers, towers.log_scale)
-        self.dim, self.frame_dim = encoder.dim, encoder.frame_dim
-        self.n_frames, self.max_tokens = config.n_frames, encoder.max_tokens
-        self.preprocess, self.licence = encoder.preprocess, encoder.licence
-        self.frame_blocks, self.blocks = encoder.frame_blocks, encoder.blocks
+        self._take_over(encoder, config.n_frames)
         self.refresh()
 
     @classmethod
