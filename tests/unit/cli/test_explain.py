@@ -55,11 +55,10 @@ def test_without_bodies_it_is_said_once(
     assert capsys.readouterr().err.count("lite-motion") == 1
 
 
-def answered(motion: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def answered(motion: dict[str, float]) -> SimpleNamespace:
     """A model whose clip has these attributes, asked for a label that has all of them."""
     blocks = (Block("objects", 2, 0.7, True), Block("motion", len(NAMES), 0.7, True))
     clip = np.array([[0.5, 0.0, *(motion.get(name, 0.0) for name in NAMES)]], np.float32)
-    monkeypatch.setattr("vlar.video.read_clip", lambda *_, **__: "clip")
     asked: list[str] = []
 
     def queries(texts: list[str]) -> np.ndarray:
@@ -68,9 +67,8 @@ def answered(motion: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> Simpl
 
     return SimpleNamespace(
         encoder=SimpleNamespace(blocks=blocks),
-        n_frames=4,
-        shorter_side=64,
-        encode_clips=lambda clips: clip,
+        looker=SimpleNamespace(at=lambda path, window: [path]),
+        see_looks=lambda looks: SimpleNamespace(vector=clip),
         encode_queries=queries,
         asked=asked,
     )
@@ -81,11 +79,9 @@ def row() -> Classification:
     return Classification(Path("a.mp4"), 0.0, 1.0, "lite", best, False, 0.1)
 
 
-def test_the_strongest_attributes_come_first(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_the_strongest_attributes_come_first(capsys: pytest.CaptureFixture[str]):
     many = {name: 0.01 * (i + 1) for i, name in enumerate(NAMES[:7])}
-    fake = answered({**many, "airborne": 0.4, "travel": -0.3}, monkeypatch)
+    fake = answered({**many, "airborne": 0.4, "travel": -0.3})
     explain.answer(fake, row(), {"hop": "hopping about"})  # type: ignore[arg-type]
     said = capsys.readouterr().err
     assert fake.asked == ["hopping about"]
@@ -94,8 +90,8 @@ def test_the_strongest_attributes_come_first(
     assert said.count(", ") == 5  # one behind the objects, four between five attributes
 
 
-def test_nobody_seen_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    explain.answer(answered({}, monkeypatch), row(), {})  # type: ignore[arg-type]
+def test_nobody_seen_is_said(capsys: pytest.CaptureFixture[str]):
+    explain.answer(answered({}), row(), {})  # type: ignore[arg-type]
     assert "motion +0.000 (no body seen)" in capsys.readouterr().err
 
 
