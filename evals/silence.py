@@ -1,0 +1,95 @@
+"""Is the motion block of ``lite`` silent where a body cannot be read?
+
+    vlar models get lite-motion
+    python evals/silence.py --videos DIR [--json OUT]
+
+DIR holds ``manifest.csv`` and the clips it names. Of every few clips of five sets, those in which a
+body is seen well are turned upside down, cut through the person (left, right, upper and lower half)
+and cut to two frames; printed is the length of the motion block, 0 (silent) to 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from zero_shot import read_rows
+
+import vlar
+from vlar.encoders.lite import LiteEncoder
+from vlar.pose.body import HIPS, SHOULDERS
+from vlar.pose.features import motion_vector, people_of
+from vlar.types import Clip
+from vlar.video import read_clip
+
+EVERY = {"weizmann": 6, "utd-mhad": 4, "jhmdb": 14, "ucf101": 14, "gmdcsa24": 4}  # clips of a set
+SEEN_WELL = 0.6  # length of the motion block
+LEAST = 16  # pixels of a half
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    options = parser.parse_args()
+    model = vlar.load("lite")
+    encoder = model.encoder
+    assert isinstance(encoder, LiteEncoder)
+    if encoder.body is None:
+        sys.exit("lite-motion is not there; run: vlar models get lite-motion")
+    lengths: dict[str, list[float]] = {}
+    for name, every in EVERY.items():
+        for row in read_rows(options.videos, name)[::every]:
+            clip = read_clip(options.videos / row["path"], None, model.n_frames)
+            for how, length in _lengths(encoder, clip):
+                lengths.setdefault(how, []).append(length)
+    found = {how: _summary(values) for how, values in lengths.items()}
+    for how, figures in found.items():
+        print(f"{how:12}", *(f"{key} {value}" for key, value in figures.items()))
+    if options.json:
+        text = json.dumps({"fingerprint": encoder.fingerprint, "length": found}, indent=1)
+        options.json.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def _lengths(encoder: LiteEncoder, clip: Clip) -> Iterator[tuple[str, float]]:
+    body = encoder.body
+    assert body is not None
+    features = body.features(clip.frames, clip.times_s)
+    whole = float(np.linalg.norm(motion_vector(features)))
+    if whole < SEEN_WELL:
+        return
+    yield "as it is", whole
+    height, width = clip.frames.shape[1:3]
+    picture = people_of(features)[0].picture  # in frame heights
+    waist = float(np.median(picture[:, HIPS, 1])) * height
+    middle = float(np.median(picture[:, (*SHOULDERS, *HIPS), 0])) * height
+    low = int(np.clip(waist, LEAST, height - LEAST))
+    at = int(np.clip(middle, LEAST, width - LEAST))
+    cuts = {
+        "upside down": clip.frames[:, ::-1],
+        "left half": clip.frames[:, :, :at],
+        "right half": clip.frames[:, :, at:],
+        "upper half": clip.frames[:, :low],
+        "lower half": clip.frames[:, low:],
+    }
+    for how, frames in cuts.items():
+        row = body.features(np.ascontiguousarray(frames), clip.times_s)
+        yield how, float(np.linalg.norm(motion_vector(row)))
+    two = [0, len(clip.frames) - 1]
+    row = body.features(clip.frames[two], clip.times_s[two])
+    yield "two frames", float(np.linalg.norm(motion_vector(row)))
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    median, most = np.percentile(values, [50, 90])
+    return {"n": len(values), "median": round(float(median), 2), "p90": round(float(most), 2)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
