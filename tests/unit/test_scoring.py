@@ -77,7 +77,11 @@ def test_a_second_copy_of_a_background_entry_changes_little(seed: int):
     more = np.concatenate([background, background[:1]])
     before = score(video, concepts, background, logit_scale=SCALE).unknown_probability
     after = score(video, concepts, more, logit_scale=SCALE).unknown_probability
-    np.testing.assert_allclose(after, before, atol=0.06)
+    # Even the best fitting entry counts no more than twice; one of 600 is hardly ever that.
+    odds = (after / (1 - after)) / (before / (1 - before))
+    assert odds.max() < 2
+    assert odds.min() > 0.95
+    assert np.median(np.abs(after - before)) < 0.01
 
 
 @few
