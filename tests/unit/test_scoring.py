@@ -94,7 +94,7 @@ def test_the_size_of_list_and_bank_hardly_moves_unknown_for_labels_that_fit_no_b
         ).unknown_probability.mean()
         for c, b, p in ((100, 100, 0.5), (1000, 100, 0.5), (100, 1000, 0.5), (1000, 1000, 0.2))
     ]
-    assert np.allclose(unknown, [0.5, 0.5, 0.5, 0.2], atol=0.06)
+    assert np.allclose(unknown, [0.5, 0.5, 0.5, 0.2], atol=0.08)
 
 
 def test_a_label_that_fits_is_known_and_a_stranger_is_not():
