@@ -145,7 +145,7 @@ def info(library: LibraryPath, as_json: AsJson = False) -> int:
 @app.command()
 @output.verb
 def upgrade(library: LibraryPath, as_json: AsJson = False) -> int:
-    """Bring a library up to date with its model: only parts that are missing are computed.
+    """Bring a library up to date with its model: only parts that changed are computed.
 
     For a library made with 'lite' before 'vlar models get lite-motion': objects are taken over,
     bodies are read from the videos. An interrupted run goes on; queries go by the old state until
@@ -162,9 +162,10 @@ def upgrade(library: LibraryPath, as_json: AsJson = False) -> int:
     if not report.computed and not report.rows:
         output.note(f"vlar: {library} is up to date")
         return 0
+    kept, computed = (", ".join(names) or "nothing" for names in (report.kept, report.computed))
     output.note(
-        f"vlar: {report.videos} videos, {report.rows} windows brought up to date: "
-        f"{', '.join(report.kept)} kept, {', '.join(report.computed) or 'nothing'} computed"
+        f"vlar: {report.videos} videos, {report.rows} windows brought up to date: {kept} kept, "
+        f"{computed} computed"
     )
     if report.failed:
         output.note(

@@ -78,10 +78,10 @@ def missing(old: Sequence[Part], new: Sequence[Part]) -> list[str]:
     return [part.name for part in new if part.name not in kept]
 
 
-def can_upgrade(old: Sequence[Part], new: Sequence[Part]) -> bool:
-    """Whether something can be taken over and no block would be lost."""
+def can_upgrade(old: Sequence[Part], new: Sequence[Part], same_model: bool) -> bool:
+    """Whether no block would be lost, and the model is the same or something can be taken over."""
     lost = {part.name for part in old} - {part.name for part in new}
-    return bool(shared(old, new)) and not lost
+    return bool(old) and not lost and (same_model or bool(shared(old, new)))
 
 
 def take_over(vectors: Float32, into: Float32, pairs: Sequence[tuple[Part, Part]]) -> Float32:

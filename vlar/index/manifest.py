@@ -108,12 +108,14 @@ class Manifest:
         if model.fingerprint == self.fingerprint:
             return
         old, new = blocks.from_text(self.blocks), blocks.declared(model)
-        if blocks.can_upgrade(old, new):
+        if blocks.can_upgrade(old, new, self.model == model.name):
             missing = ", ".join(blocks.missing(old, new)) or "nothing but how texts are read"
+            how = f"{missing} is made anew, the rest is kept"
+            if not blocks.shared(old, new):
+                how = "every video is read again, its tags are kept"
             raise EncoderMismatchError(
                 f"library {folder} was made by an earlier state of model {self.model!r}; bring it "
-                f"up to date ({missing} is made anew, the rest is kept): vlar index upgrade "
-                f"{folder}"
+                f"up to date ({how}): vlar index upgrade {folder}"
             )
         raise EncoderMismatchError(
             f"library {folder} was made by model {self.model!r} (fingerprint "

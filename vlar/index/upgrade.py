@@ -1,9 +1,9 @@
 """A library made before its model had all its parts: only what is missing is computed.
 
 Blocks of the vectors whose fingerprint is unchanged are taken over as they are stored; the others
-are computed from the videos. The new rows gather in a store of their own beside the truth, one
-commit a video, so that an interrupted run goes on where it stopped and readers see the old library
-meanwhile; one transaction puts them in place at the end.
+(all of them, if need be) are computed from the videos. The new rows gather in a store of their own
+beside the truth, one commit a video, so that an interrupted run goes on where it stopped and
+readers see the old library meanwhile; one transaction puts them in place at the end.
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ def upgrade(
         progress: Called with videos done and videos in all.
 
     Raises:
-        LibraryError: no library, an empty one, one that shares no block with the model, or none
-            of its videos can be read.
+        LibraryError: no library, an empty one, or none of its videos can be read.
+        UsageError: the library is another model's and shares no block with this one, or has parts
+            that the model lacks.
         LibraryLockedError: another process is writing.
     """
     folder = Path(path)
@@ -104,7 +105,8 @@ def _upgrade(
         _leave_no_stage(folder)  # of a run that ended between its last commit and this
         return UpgradeReport(tuple(p.name for p in blocks.declared(model)), (), 0, 0, ())
     old, new = blocks.from_text(manifest.blocks), blocks.declared(model)
-    if not (isinstance(model, blocks.HasEncoder) and blocks.can_upgrade(old, new)):
+    same = model.name == manifest.model
+    if not (isinstance(model, blocks.HasEncoder) and blocks.can_upgrade(old, new, same)):
         have = ", ".join(part.name for part in old) or "of unknown parts"
         raise UsageError(
             f"library {folder} ({have}) cannot be brought up to date with model {model.name!r}: "
