@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,10 +27,10 @@ from vlar.fewshot import (
 from vlar.fewshot.joint import Joint
 from vlar.fewshot.report import AdaptReport
 from vlar.fewshot.select import AUTO
+from vlar.looking import Looker
 from vlar.question import Seen
 from vlar.text.labels import clean_label
-from vlar.types import Clip, Failure, Float32, Float64, JsonDict
-from vlar.video import ClipRequest, read_clips
+from vlar.types import Failure, Float32, Float64, JsonDict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -238,25 +238,30 @@ def see_examples(
     items: Sequence[SupportItem],
     progress: Advance | None,
     kept: KeptFeatures | None = None,
+    *,
+    looker: Looker | None = None,
 ) -> tuple[list[SupportItem], list[Seen], list[Failure]]:
     """Read and encode examples: those that could be read, as the encoder sees them, the rest.
 
-    Of an example whose features are ``kept`` no context is known.
+    Of an example whose features are ``kept`` no context is known. Methods learn from one clip an
+    example; with a ``looker`` each is seen as that reads it.
     """
     if progress is not None:
         progress(0, total=len(items))
     known = [_known(model, kept.get(item) if kept else None) for item in items]
-    clips = _clips(model, [i for i, had in zip(items, known, strict=True) if had is None])
+    wanted = ((i.path, i.window) for i, had in zip(items, known, strict=True) if had is None)
+    one_clip = Looker(model.n_frames, model.shorter_side, float("inf"))
+    looks = (looker or one_clip).each(wanted)
     used: list[SupportItem] = []
     seen: list[Seen] = []
     failed: list[Failure] = []
     for item, had in zip(items, known, strict=True):
-        one = had or next(clips)
+        one = had or next(looks)
         if isinstance(one, Failure):
             failed.append(one)
         else:
             used.append(item)
-            seen.append(one if isinstance(one, Seen) else model.see(one))
+            seen.append(one if isinstance(one, Seen) else model.see_looks(one))
             if kept is not None and had is None:
                 kept.put(item, seen[-1].features)
         if progress is not None:
@@ -293,11 +298,6 @@ def _fit(
         blocks=blocks,
         report=AdaptReport(counts, failed, choice),
     )
-
-
-def _clips(model: Model, items: Sequence[SupportItem]) -> Iterator[Clip | Failure]:
-    requests = (ClipRequest(item.path, item.window, model.n_frames) for item in items)
-    return read_clips(requests, shorter_side=model.shorter_side)
 
 
 def _draw(support: Support, shots: int, seed: int) -> list[SupportItem]:

@@ -7,15 +7,13 @@ apart equally well; it is best fitted on the list that will be asked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlar.adaptation import Advance, check_rest
+from vlar.adaptation import Advance, check_rest, see_examples
 from vlar.errors import SupportError
 from vlar.fewshot import Support, read_support
-from vlar.fewshot.support import SupportItem
 from vlar.question import Seen, label_vectors, make_question, make_scorer
 from vlar.scoring import fit_calibration
 from vlar.text.labels import clean_label, parse_labels
@@ -57,7 +55,7 @@ def calibrate(
     )
     one = make_question(plain, support.labels)
     multi = make_question(plain, support.labels, mode="multi")
-    used, seen, failed = _see(plain, support.items, progress)
+    used, seen, failed = see_examples(plain, support.items, progress, looker=plain.looker)
     check_rest(support, used, failed)
     place = {_key(label): column for column, label in enumerate(one.labels)}
     answers = np.array([place[_key(item.label)] for item in used])
@@ -72,27 +70,6 @@ def calibrate(
     )
     plain.calibration = found
     return plain, tuple(failed)
-
-
-def _see(
-    model: Model, items: Sequence[SupportItem], progress: Advance | None
-) -> tuple[list[SupportItem], list[Seen], list[Failure]]:
-    """The examples that could be read, each seen as ``classify`` would see it, and the rest."""
-    if progress is not None:
-        progress(0, total=len(items))
-    used: list[SupportItem] = []
-    seen: list[Seen] = []
-    failed: list[Failure] = []
-    found = model.looker.each((item.path, item.window) for item in items)
-    for item, looks in zip(items, found, strict=True):
-        if isinstance(looks, Failure):
-            failed.append(looks)
-        else:
-            used.append(item)
-            seen.append(model.see_looks(looks))
-        if progress is not None:
-            progress(1)
-    return used, seen, failed
 
 
 def _strangers(

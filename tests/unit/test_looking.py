@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 import vlar
 from tests import videos
+from vlar.adaptation import see_examples
 from vlar.encoders import unit
 from vlar.errors import DecodeError
+from vlar.fewshot import SupportItem
 from vlar.looking import Looker
 from vlar.types import Failure, Window
 from vlar.video import read_clip
@@ -111,3 +113,17 @@ def test_the_mean_of_the_looks_answers(video: Path, monkeypatch: pytest.MonkeyPa
     best = next(p for p in answer.predictions if p.label == "running")
     text = model.encode_queries(["running"])[0]
     assert best.similarity == pytest.approx(float(seen.vector[0] @ text), abs=1e-5)
+
+
+def test_examples_are_seen_in_one_clip_unless_a_looker_says_otherwise(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = vlar.load()
+    monkeypatch.setattr(model.encoder, "longest_s", 5.0)
+    items = [SupportItem(video, None, "moving", "moving")]
+    _, (once,), _ = see_examples(model, items, None)
+    _, (several,), _ = see_examples(model, items, None, looker=model.looker)
+    looks = model.looker.at(video)
+    np.testing.assert_array_equal(once.vector, model.see(looks[0]).vector)
+    np.testing.assert_array_equal(several.vector, model.see_looks(looks).vector)
+    assert not np.array_equal(once.vector, several.vector)

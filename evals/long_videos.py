@@ -1,0 +1,139 @@
+"""What several looks at a long video are worth (``vlar.looking``), zero-shot with bodies.
+
+    vlar models get lite-motion
+    python evals/long_videos.py --videos DIR [--json OUT]
+
+DIR holds ``manifest.csv`` (path, readable_label, dataset, group) and the clips it names.
+
+repeated  every third Weizmann clip of the half "choose", played to and fro for 15 and 60 s (a made
+          file); right of ten labels as a short clip, by one look and by several
+real      the clips of that half from 5.5 s on (ucf101, gmdcsa24, kinetics, hmdb51), by one look and
+          by several: top-1 and mean log2 rank
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from zero_shot import read_rows
+
+import vlar
+from vlar.looking import Looker, Looks
+from vlar.video import probe, read_clip
+
+REAL = ("gmdcsa24", "kinetics", "ucf101", "hmdb51")
+FROM_S = 5.5
+LONG_S = (15, 60)
+FPS = 20
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    options = parser.parse_args()
+    model = vlar.load("lite")
+    if len(model.encoder.blocks) < 2:
+        sys.exit("lite-motion is not there; run: vlar models get lite-motion")
+    found = [*_repeated(model, options.videos), *_real(model, options.videos)]
+    for row in found:
+        print(row)
+    if options.json:
+        data = {"fingerprint": model.fingerprint, "figures": found}
+        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _repeated(model: vlar.Model, videos: Path) -> list[dict[str, object]]:
+    rows = _half(videos, "weizmann")[::3]
+    labels = sorted({row["readable_label"] for row in read_rows(videos, "weizmann")})
+    text = model.encode_queries(labels)
+    right: dict[str, list[bool]] = {}
+    spent: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for row in rows:
+            short = Looker(model.n_frames, model.shorter_side, float("inf"))
+            truth = labels.index(row["readable_label"])
+            looks = short.at(videos / row["path"])
+            right.setdefault("as it is", []).append(_rank(model, looks, text, truth) == 0)
+            for seconds in LONG_S:
+                file = Path(folder) / "long.mp4"
+                _to_and_fro(videos / row["path"], file, seconds)
+                start = time.process_time()
+                looks = model.looker.at(file)
+                several = _rank(model, looks, text, truth) == 0
+                spent.append(time.process_time() - start)
+                one = _rank(model, looks[:1], text, truth) == 0
+                right.setdefault(f"{seconds} s, one look", []).append(one)
+                right.setdefault(f"{seconds} s, several", []).append(several)
+    found = [{"how": how, "clips": len(hits), "right": sum(hits)} for how, hits in right.items()]
+    return [*found, {"how": "cpu s of several looks", "median": round(float(np.median(spent)), 2)}]
+
+
+def _real(model: vlar.Model, videos: Path) -> list[dict[str, object]]:
+    ranks: dict[str, list[int]] = {"one look": [], "several": []}
+    looker = Looker(model.n_frames, model.shorter_side, FROM_S)
+    for name in REAL:
+        labels = sorted({row["readable_label"] for row in read_rows(videos, name)})
+        text = model.encode_queries(labels)
+        for row in _half(videos, name):
+            path = videos / row["path"]
+            if probe(path).duration_s <= FROM_S:
+                continue
+            truth = labels.index(row["readable_label"])
+            looks = looker.at(path)
+            ranks["one look"].append(_rank(model, looks[:1], text, truth))
+            ranks["several"].append(_rank(model, looks, text, truth))
+    return [
+        {
+            "how": f"real, {how}",
+            "clips": len(values),
+            "top1": round(float(np.mean(np.array(values) == 0)), 3),
+            "rank": round(float(np.log2(1 + np.array(values)).mean()), 3),
+        }
+        for how, values in ranks.items()
+    ]
+
+
+def _half(videos: Path, name: str) -> list[dict[str, str]]:
+    rows = read_rows(videos, name)
+    groups = sorted({row["group"] for row in rows})
+    return [row for row in rows if groups.index(row["group"]) % 2 == 0]
+
+
+def _rank(model: vlar.Model, looks: Looks, text: np.ndarray, truth: int) -> int:
+    scores = model.see_looks(looks).vector[0] @ text.T
+    return int((scores > scores[truth]).sum())
+
+
+def _to_and_fro(clip: Path, file: Path, seconds: int) -> None:
+    duration_s = probe(clip).duration_s
+    frames = read_clip(clip, None, max(2, round(duration_s * FPS))).frames
+    order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
+    _write(file, [frames[order[i % len(order)]] for i in range(seconds * FPS)])
+
+
+def _write(file: Path, pictures: Sequence[np.ndarray]) -> None:
+    height, width = (side // 2 * 2 for side in pictures[0].shape[:2])
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "16"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for picture in pictures:
+            frame = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(picture[:height, :width]), format="rgb24"
+            )
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
