@@ -39,7 +39,7 @@ class FakeModel:
 
 def child(encoder: str, library: str, video: str) -> None:
     """Index one video and print the peak memory of this process."""
-    from vlar.index.library import Library
+    from vlar.library import Library
 
     begin = time.process_time()
     with Library(library, FakeModel() if encoder == "fake" else encoder) as opened:  # type: ignore
@@ -113,8 +113,8 @@ def precision(folder: str) -> int:
     import numpy as np
 
     from vlar.index.manifest import Manifest
-    from vlar.index.store import Store
-    from vlar.model import load
+    from vlar.index.store.database import Store
+    from vlar.model.model import load
     from vlar.text.bank import load_bank
     from vlar.types import Clip
     from vlar.video import read_windows, windows

@@ -43,7 +43,7 @@ class Texts:
 
 
 def videos(matrix: Any, first: int = 0) -> Iterator[Any]:
-    from vlar.index.bulk import VectorVideo
+    from vlar.index.ingest.vector_import import VectorVideo
     from vlar.types import Window
 
     for number in range(first, first + len(matrix) // WINDOWS):
@@ -102,7 +102,7 @@ def first_answer(folder: Path) -> float:
 
 
 def child(folder: str) -> None:
-    from vlar.index.library import Library
+    from vlar.library import Library
 
     query = np.full(DIM, DIM**-0.5, np.float32)
     with Library(folder, create=False) as library:
@@ -110,7 +110,7 @@ def child(folder: str) -> None:
 
 
 def made(folder: Path, matrix: Any) -> None:
-    from vlar.index.library import Library
+    from vlar.library import Library
 
     begin, cpu = time.monotonic(), time.process_time()
     with Library(folder, Texts()) as library:
@@ -265,7 +265,7 @@ def main() -> int:
 
 
 def measure(folder: Path, rows: int, options: argparse.Namespace) -> None:
-    from vlar.index.library import Library
+    from vlar.library import Library
 
     world = World(0)
     matrix = np.concatenate(

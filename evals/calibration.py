@@ -38,7 +38,7 @@ from zero_shot import read_rows
 
 import vlar
 from vlar.fewshot import choose, fit_novelty, signature
-from vlar.question import label_vectors, make_scorer
+from vlar.model.classifier import label_vectors, make_scorer
 from vlar.scoring import Calibration, expected_calibration_error, fit_calibration
 from vlar.text.labels import parse_labels
 

@@ -37,10 +37,11 @@ from cached import features_of
 from zero_shot import mean_average_precision, read_rows
 
 import vlar
-from vlar.concepts import described_vectors, descriptions_of
 from vlar.encoders import BlockMix, unit
-from vlar.question import described_background, label_vectors
+from vlar.model.classifier import described_background, label_vectors
+from vlar.model.concepts import described_vectors
 from vlar.scoring import Scorer
+from vlar.text.description_lookup import descriptions_of
 from vlar.text.labels import parse_labels
 
 SETS = (

@@ -1,4 +1,4 @@
-"""What several looks at a long video are worth (``vlar.looking``), zero-shot with bodies.
+"""What several looks at a long video are worth (``vlar.video.views``), zero-shot with bodies.
 
     vlar models get lite-motion
     python evals/long_videos.py --videos DIR [--json OUT]
@@ -28,8 +28,8 @@ import numpy as np
 from zero_shot import read_rows
 
 import vlar
-from vlar.looking import Looker, Looks
 from vlar.video import probe, read_clip
+from vlar.video.views import Looker, Looks
 
 REAL = ("gmdcsa24", "kinetics", "ucf101", "hmdb51")
 FROM_S = 5.5

@@ -33,7 +33,7 @@ from zero_shot import measure, read_rows
 
 import vlar
 from vlar.encoders import unit
-from vlar.encoders.lite import LiteEncoder
+from vlar.encoders.lite.encoder import LiteEncoder
 from vlar.pose.features import POSE_WIDTH
 from vlar.video import read_clip
 

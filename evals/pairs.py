@@ -23,7 +23,7 @@ from PIL import Image
 
 import vlar
 from vlar.encoders import unit
-from vlar.encoders.lite import LiteEncoder
+from vlar.encoders.lite.encoder import LiteEncoder
 from vlar.video import read_clip
 
 N_FRAMES, HEIGHT = 32, 240

@@ -26,9 +26,9 @@ import numpy as np
 
 import vlar
 from vlar.fewshot import choose, signature
-from vlar.training.plan import load_recipe
-from vlar.training.task import Task
-from vlar.training.weigh import held_out_logits, train_on
+from vlar.training.dataset import Task
+from vlar.training.hyperparameters import load_recipe
+from vlar.training.stacking import held_out_logits, train_on
 from vlar.video import read_clip
 
 LABELS = ("forward", "reversed")

@@ -20,7 +20,7 @@ import numpy as np
 from zero_shot import read_rows
 
 import vlar
-from vlar.encoders.lite import LiteEncoder
+from vlar.encoders.lite.encoder import LiteEncoder
 from vlar.pose.body import HIPS, SHOULDERS
 from vlar.pose.features import motion_vector, people_of
 from vlar.types import Clip

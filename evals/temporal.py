@@ -20,8 +20,8 @@ from few_shot import METHODS, Pool, _episodes, _load
 
 import vlar
 from vlar.fewshot import choose, signature
-from vlar.training.learner import fit_features
-from vlar.training.task import Task
+from vlar.training.dataset import Task
+from vlar.training.learners.trained import fit_features
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ import numpy as np
 
 from vlar import resources
 from vlar.encoders.base import load_encoder
-from vlar.model import Model
+from vlar.model.model import Model
 from vlar.scoring import (
     UNKNOWN_PRIOR,
     ContentFree,

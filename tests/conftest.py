@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from vlar.model import Model
+    from vlar.model.model import Model
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MOST_WORKERS = 4  # each loads torch and the networks: about 1.5 GB

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vlar.describing.run import describe
     from vlar.errors import VlarError
-    from vlar.index.library import Library
-    from vlar.model import Model, load
+    from vlar.library import Library
+    from vlar.model.model import Model, load
     from vlar.types import Classification, Failure, Hit, Prediction, Window
 
 __version__ = "0.1.0"
@@ -32,13 +32,13 @@ _WHERE = {
     "Classification": "vlar.types",
     "Failure": "vlar.types",
     "Hit": "vlar.types",
-    "Library": "vlar.index.library",
-    "Model": "vlar.model",
+    "Library": "vlar.library",
+    "Model": "vlar.model.model",
     "Prediction": "vlar.types",
     "VlarError": "vlar.errors",
     "Window": "vlar.types",
     "describe": "vlar.describing.run",
-    "load": "vlar.model",
+    "load": "vlar.model.model",
 }
 
 __all__ = [

@@ -1,43 +1,97 @@
 """Parts by kind and name: ``@register("encoder", "lite")``.
 
-A part is one file in the package of its kind (``vlar/encoders/lite.py``); nothing else lists it.
-Third parties add parts through the entry point group ``vlar.<kind>s`` (for example
-``vlar.encoders``). Modules are imported at the first look-up of their kind, so they import heavy
-libraries inside functions only.
+A kind is declared once, in ``KINDS``: the package its parts live in, the class they keep, and the
+test that holds them to it. A part is one file (or one folder) in that package; no list names it.
+Names are read from the source text, so listing them imports nothing, and a look-up imports the one
+module that holds the part. Other packages add parts with ``vlar.register`` at run time, or through
+the entry point group ``vlar.<kind>`` (``vlar.encoder``), whose entry is named as the part.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-import pkgutil
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vlar.errors import UnknownNameError
 
 T = TypeVar("T")
 
+_REGISTER = re.compile(
+    r"""^@(?:\w+\.)*register\(\s*["']([\w-]+)["']\s*,\s*["']([^"']+)["']""", re.M
+)
 _parts: dict[str, dict[str, Any]] = {}
-_discovered: set[str] = set()
-_PACKAGES = {
-    "encoder": "vlar.encoders",
-    "adapter": "vlar.adapters",
-    "fewshot": "vlar.fewshot",
-    "ann": "vlar.index",
-    "describer": "vlar.describing",
-    "learner": "vlar.training",
-    "recipe": "vlar.training.recipes",
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of part.
+
+    Attributes:
+        name: As in ``register(NAME, ...)``.
+        package: Where its parts live; a package that does not exist yet has no parts.
+        contract: ``module:Class`` or ``module:function`` that every part keeps.
+        test: The contract test that runs on every part.
+        docs: The page with one row a part.
+    """
+
+    name: str
+    package: str
+    contract: str
+    test: str
+    docs: str
+
+
+def _kind(name: str, package: str, contract: str, docs: str) -> Kind:
+    test = f"tests/contract/test_{name}s.py"
+    return Kind(name, f"vlar.{package}", f"vlar.{contract}", test, f"docs/{docs}.md")
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        _kind("reader", "sensors", "sensors.base:Reader", "sensors"),
+        _kind("encoder", "encoders", "encoders.base:Encoder", "encoders"),
+        _kind("adapter", "adapters", "adapters.base:Adapter", "adapters"),
+        _kind("fewshot", "fewshot.heads", "fewshot.base:FewShotHead", "fewshot"),
+        _kind("rejector", "fewshot.reject", "fewshot.reject.base:Rejector", "fewshot"),
+        _kind("objective", "training.objectives", "training.objectives.base:Objective", "training"),
+        _kind("learner", "training.learners", "training.learners.base:Learner", "training"),
+        _kind("recipe", "training.recipes", "training.hyperparameters:TrainingConfig", "training"),
+        _kind("describer", "describing", "describing.base:Describer", "text"),
+        _kind("detector", "detecting", "detecting.base:Detector", "sensors"),
+        _kind("captioner", "captioning", "captioning.base:Captioner", "text"),
+        _kind("answerer", "answering", "answering.base:Answerer", "scoring"),
+        _kind("engine", "index.engines", "index.engines.base:Engine", "library"),
+        _kind("reranker", "query.rerankers", "query.rerankers.base:Reranker", "query"),
+        _kind(
+            "protocol", "evaluation.protocols", "evaluation.protocols.base:Protocol", "evaluation"
+        ),
+        _kind(
+            "corruption",
+            "evaluation.corruptions",
+            "evaluation.corruptions.base:Corruption",
+            "evaluation",
+        ),
+        _kind("attack", "evaluation.attacks", "evaluation.attacks.base:Attack", "evaluation"),
+    )
 }
 
 
 def register(kind: str, name: str) -> Callable[[T], T]:
-    """Class decorator that makes a part known as ``name``.
+    """Class (or function) decorator that makes a part known as ``name``.
 
     Raises:
+        UnknownNameError: there is no such kind.
         ValueError: the name is taken by another part, or is not lower case.
     """
+    _known_kind(kind)
     if name != name.lower() or not name:
         raise ValueError(f"part name {name!r} must be lower case and not empty")
 
@@ -53,22 +107,39 @@ def register(kind: str, name: str) -> Callable[[T], T]:
 
 
 def names(kind: str) -> list[str]:
-    """All registered names of a kind, sorted."""
-    _discover(kind)
-    return sorted(_parts.get(kind, {}))
+    """All names of a kind, sorted. Nothing is imported.
+
+    Raises:
+        UnknownNameError: there is no such kind.
+    """
+    found = _found(_known_kind(kind).package, kind)
+    return sorted({*found, *_parts.get(kind, {}), *_entry_points(kind)})
 
 
 def get(kind: str, name: str) -> Any:
-    """The part registered as ``name``.
+    """The part registered as ``name``; imports the module it is in.
 
     Raises:
-        UnknownNameError: no such part; the message lists the known names and the nearest.
+        UnknownNameError: no such kind or part; the message lists the known names and the nearest.
     """
-    _discover(kind)
-    known = _parts.get(kind, {})
-    if name not in known:
-        raise unknown_name(kind, name, known)
-    return known[name]
+    found = _found(_known_kind(kind).package, kind)
+    if name not in _parts.get(kind, {}):
+        if name in found:
+            importlib.import_module(found[name])
+        elif name in _entry_points(kind):
+            register(kind, name)(_entry_points(kind)[name].load())
+        else:
+            raise unknown_name(kind, name, names(kind))
+    return _parts[kind][name]
+
+
+def parts(kind: str) -> dict[str, Any]:
+    """All parts of a kind by name; imports each of them.
+
+    Raises:
+        UnknownNameError: there is no such kind.
+    """
+    return {name: get(kind, name) for name in names(kind)}
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownNameError:
@@ -80,17 +151,35 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownNameError
     return UnknownNameError(f"no {what} is called {name!r}{hint} Known: {listed}.")
 
 
+def _known_kind(kind: str) -> Kind:
+    if kind not in KINDS:
+        raise unknown_name("kind of part", kind, KINDS)
+    return KINDS[kind]
+
+
 def _identity(part: Any) -> str:
     return f"{part.__module__}.{part.__qualname__}"
 
 
-def _discover(kind: str) -> None:
-    if kind in _discovered:
-        return
-    _discovered.add(kind)
-    if kind in _PACKAGES:
-        package = importlib.import_module(_PACKAGES[kind])
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{package.__name__}.{module.name}")
-    for entry in metadata.entry_points(group=f"vlar.{kind}s"):
-        entry.load()
+@cache
+def _found(package: str, kind: str) -> dict[str, str]:
+    """Names of the parts in a package and the module of each, read from the source text."""
+    found: dict[str, str] = {}
+    for module, file in _modules(package):
+        for registered, name in _REGISTER.findall(file.read_text("utf-8")):
+            if registered == kind:
+                found[name] = module
+    return found
+
+
+def _modules(package: str) -> Iterator[tuple[str, Path]]:
+    """The modules of a package, and those of its folders one level down."""
+    folder = Path(__file__).parent.joinpath(*package.split(".")[1:])
+    for file in sorted([*folder.glob("*.py"), *folder.glob("*/*.py")]):
+        inside = file.relative_to(folder).with_suffix("").parts
+        yield ".".join([package, *(part for part in inside if part != "__init__")]), file
+
+
+@cache
+def _entry_points(kind: str) -> dict[str, metadata.EntryPoint]:
+    return {entry.name: entry for entry in metadata.entry_points(group=f"vlar.{kind}")}

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.encoders_clip import models
+from tests.unit.encoders.clip import models
 from vlar import registry
 from vlar.adapters.base import Adapter, conditions_text
 from vlar.encoders import load_encoder
+from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.encoders.towers.model import weights_hash
 from vlar.errors import ModelError, UnknownNameError
 
 TEXTS = ["riding a bike", "cooking", "opening the door"]

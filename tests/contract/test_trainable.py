@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from tests import videos
-from tests.unit.encoders_clip import models
+from tests.unit.encoders.clip import models
 from vlar import registry
 from vlar.adapters.base import Adapter, Trainable, TrainingBatch, require_blocks
 from vlar.encoders import load_encoder
+from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.encoders.towers.model import weights_hash
 from vlar.errors import VlarError
-from vlar.model import Model, load
-from vlar.training import plan as plans
-from vlar.training.task import attach
+from vlar.model.model import Model, load
+from vlar.training import hyperparameters as plans
+from vlar.training.dataset import attach
 
 LABELS = ["riding a bike", "cooking", "opening the door"]
 TARGETS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.2, 0, 0.8], [1, 0, 0]])

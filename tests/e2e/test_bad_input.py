@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import videos
-from vlar.encoders.lite_towers import CACHE_FOLDER
+from vlar.encoders.lite.towers import CACHE_FOLDER
 
 LABELS = "riding bikes, talking, dancing"
 # Root may read and write everything; dropping these capabilities makes modes count for it too.

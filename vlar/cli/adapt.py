@@ -37,8 +37,8 @@ def command(
 
     Example: vlar adapt support/ --out mine && vlar classify clip.mp4 --model mine
     """
-    from vlar.model import load
-    from vlar.model_folder import check_target
+    from vlar.model.folder import check_target
+    from vlar.model.model import load
 
     check_target(out, replace=force)
     base = load(model)

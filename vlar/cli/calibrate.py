@@ -34,9 +34,9 @@ def command(
 
     Example: vlar calibrate checked/ --out mine && vlar classify clip.mp4 -m mine -l "run, jump"
     """
-    from vlar.calibrating import calibrate
-    from vlar.model import load
-    from vlar.model_folder import check_target
+    from vlar.model.calibrate import calibrate
+    from vlar.model.folder import check_target
+    from vlar.model.model import load
 
     check_target(out, replace=force)
     base = load(model)

@@ -43,7 +43,7 @@ def command(
 
     Example: vlar classify clip.mp4 --labels "riding a bike, talking, cooking"
     """
-    from vlar.model import load
+    from vlar.model.model import load
     from vlar.text.labels import parse_labels
 
     every_s = inputs.seconds(every, "--every") if every else None

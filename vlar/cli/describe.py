@@ -74,7 +74,7 @@ def command(
 
 
 def _check(banks: Sequence[str], model: str, as_json: bool) -> int:
-    from vlar.model import load
+    from vlar.model.model import load
     from vlar.text.check import check_bank
 
     limit = load(model).encoder

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from vlar.model import Model
+    from vlar.model.model import Model
     from vlar.types import Classification
 
 _STRONGEST = 5
@@ -36,7 +36,7 @@ def answer(model: Model, row: Classification, texts: dict[str, str]) -> None:
         return
     import numpy as np
 
-    from vlar.pose.attribute import attribute_names
+    from vlar.pose.attributes.base import attribute_names
     from vlar.types import Window
 
     path: Path = row.path

@@ -50,7 +50,7 @@ def add(
 
     Example: vlar index add holiday.vlar videos/ --tag year=2024
     """
-    from vlar.index.library import Library
+    from vlar.library import Library
 
     found, failures = inputs.videos(paths)
     if not found:
@@ -98,7 +98,7 @@ def remove(
     ],
 ) -> int:
     """Take videos out of a library; the files themselves are not touched."""
-    from vlar.index.library import Library
+    from vlar.library import Library
 
     with Library(library, create=False) as opened:
         removed = opened.remove(paths)
@@ -115,7 +115,7 @@ def remove(
 @output.verb
 def list_videos(library: LibraryPath, as_json: AsJson = False) -> int:
     """List the videos of a library."""
-    from vlar.index.library import Library
+    from vlar.library import Library
 
     with Library(library, create=False) as opened:
         for row in opened.videos():
@@ -131,7 +131,7 @@ def list_videos(library: LibraryPath, as_json: AsJson = False) -> int:
 @output.verb
 def info(library: LibraryPath, as_json: AsJson = False) -> int:
     """Say what a library holds, which model made it and how it searches."""
-    from vlar.index.library import Library
+    from vlar.library import Library
 
     with Library(library, create=False) as opened:
         facts = opened.info()
@@ -151,7 +151,7 @@ def upgrade(library: LibraryPath, as_json: AsJson = False) -> int:
     bodies are read from the videos. An interrupted run goes on; queries go by the old state until
     all is ready.
     """
-    from vlar.index.upgrade import upgrade as run
+    from vlar.index.maintenance.upgrade import upgrade as run
 
     with output.progress(None, "upgrading") as advance:
         report = run(library, progress=lambda _, total: advance(1, total))
@@ -191,7 +191,7 @@ def verify(
 
     Example: vlar index verify holiday.vlar --repair
     """
-    from vlar.index.library import Library
+    from vlar.library import Library
 
     with Library(library, create=False) as opened:
         found = opened.verify(repair=repair, files=not no_files)
@@ -221,7 +221,7 @@ def compact(
     as_json: AsJson = False,
 ) -> int:
     """Fold all changes into the search cache, forget deleted rows, shrink the files."""
-    from vlar.index.library import Library
+    from vlar.library import Library
 
     with Library(library, create=False) as opened:
         report = opened.compact(retrain=retrain, kind=kind)

@@ -13,7 +13,7 @@ from vlar.errors import UsageError, VlarError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vlar.pose.attribute import Measurements
+    from vlar.pose.attributes.base import Measurements
     from vlar.types import Clip, Failure, JsonDict, UInt8
 
 _FPS = 10
@@ -69,7 +69,7 @@ def _windows(video: Path) -> Iterator[Clip | Failure]:
 
 
 def _show(clip: Clip, people: int, measured: Measurements, as_json: bool) -> None:
-    from vlar.pose.attribute import attributes
+    from vlar.pose.attributes.base import attributes
 
     rows = list(zip(attributes(), measured.values, measured.trust, measured.scaled(), strict=True))
     if as_json:

@@ -50,7 +50,7 @@ def command(
 
     Example: vlar query holiday.vlar '"riding a bike" AND NOT "a street"'
     """
-    from vlar.index.library import Library
+    from vlar.library import Library
     from vlar.query.grammar import QuerySyntaxError
 
     reports: list[QueryReport] = []

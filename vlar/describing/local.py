@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlar.describing.base import NoAnswerError
-from vlar.describing.chat import ChatDescriber, Message
+from vlar.describing.chat_client import ChatDescriber, Message
 from vlar.errors import ModelError, UsageError
 from vlar.registry import register
 from vlar.text.check import TokenLimit

@@ -13,15 +13,15 @@ from functools import cached_property
 from typing import TypeVar
 
 from vlar import resources
-from vlar.describing import nearest
+from vlar.describing import similar_texts as nearest
 from vlar.describing.base import Answer, Asked, Describer
-from vlar.describing.bodies import body_sentence
+from vlar.describing.motion_templates import body_sentence
 from vlar.errors import UsageError
-from vlar.pose.inflect import base_forms
-from vlar.pose.words import VerbTable
+from vlar.motion_language.verb_table import VerbTable
 from vlar.registry import register
 from vlar.text.bank import Description, Entry, load_bank
 from vlar.text.check import TokenLimit, same, text_fault
+from vlar.text.inflection import base_forms
 from vlar.text.labels import clean_label
 
 OBJECT_BANK = "imagenet_objects"

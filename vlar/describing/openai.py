@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vlar.describing.base import NoAnswerError
-from vlar.describing.chat import ChatDescriber, Message
+from vlar.describing.chat_client import ChatDescriber, Message
 from vlar.describing.server import ChatServer
 from vlar.errors import UsageError
 from vlar.registry import register

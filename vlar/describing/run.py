@@ -16,7 +16,7 @@ from vlar.describing.base import (
     NoAnswerError,
     load_describer,
 )
-from vlar.describing.draft import Draft
+from vlar.describing.draft_store import Draft
 from vlar.errors import UsageError, VlarError
 from vlar.registry import unknown_name
 from vlar.text.bank import KINDS, Bank
@@ -24,7 +24,7 @@ from vlar.text.labels import LabelList, parse_labels
 from vlar.types import JsonDict
 
 if TYPE_CHECKING:
-    from vlar.adaptation import Advance
+    from vlar.model.adapt import Advance
 
 _STOP_AFTER = 3  # batches in a row without an answer: the server is gone for good
 Outcome = tuple[list[Asked], "list[Answer] | BaseException"]
@@ -110,7 +110,7 @@ def describe(
     """
     listed = parse_labels(labels)
     asked_kinds = check_kinds(kinds)
-    from vlar.model import load
+    from vlar.model.model import load
 
     describer = load_describer(llm, load(model).encoder)
     draft = Draft(listed, Path(out).expanduser() if out is not None else None, describer, licence)

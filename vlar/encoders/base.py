@@ -89,7 +89,7 @@ class Encoder(ABC):
         n_frames: T the encoder was measured with; the default of the sampler.
         frames_fixed: True where no other T works.
         longest_s: Seconds a clip may last for T frames to show its movements; a longer span is
-            looked at in parts too (``vlar.looking``). Infinite where movements are not followed.
+            looked at in parts too (``vlar.video.views``). Infinite where movements are not followed.
         logit_scale: Factor from cosine to logit.
         max_tokens: Longest text in tokens, special tokens included; longer text is cut.
         preprocess: Size, mean and std of the pixels.
@@ -168,7 +168,7 @@ class Encoder(ABC):
         """Hash of what makes each of ``blocks``.
 
         Blocks of two encoders with the same name and hash are the same up to their weight: a stored
-        vector can lend them to the other encoder (``vlar.index.upgrade``).
+        vector can lend them to the other encoder (``vlar.index.maintenance.upgrade``).
         """
         return {block.name: f"{self.fingerprint} {block.name}" for block in self.blocks}
 

@@ -18,7 +18,7 @@ from vlar.types import Float32, UInt8
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vlar.encoders.towers.model import Towers
+    from vlar.encoders.clip.towers import Towers
 
 _OPTIONS = ("device", "precision", "random_init")
 _KEPT_LISTS = 4  # text lists whose unconditioned features are kept
@@ -46,7 +46,7 @@ class HfEncoder(TorchEncoder):
             ModelError: another family, or weights that are missing, cannot be fetched or do not
                 fit; the message says what to do.
         """
-        from vlar.encoders.towers.load_hf import load
+        from vlar.encoders.clip.hf_loader import load
 
         target, options = split_options(argument, _OPTIONS)
         family, towers, n_frames = load(

@@ -34,7 +34,7 @@ class OpenClipEncoder(TorchEncoder):
             ModelError: weights are missing, cannot be fetched, are not tensors only, or do not
                 fit; the message says what to do.
         """
-        from vlar.encoders.towers.load_openclip import load
+        from vlar.encoders.clip.openclip_loader import load
 
         target, options = split_options(argument, _OPTIONS)
         towers = load(

@@ -15,7 +15,7 @@ from vlar.types import Float32, UInt8
 if TYPE_CHECKING:
     import torch
 
-    from vlar.encoders.towers.model import Towers
+    from vlar.encoders.clip.towers import Towers
 
 _log = logging.getLogger("vlar")
 _TEXTS = 256  # texts at a time on an accelerator
@@ -139,7 +139,7 @@ class TorchEncoder(Encoder):
 
     def windows(self, frames: UInt8) -> Iterator[Any]:
         """Normalised pixels (n, T, 3, height, width) of a few windows at a time, on the device."""
-        from vlar.encoders.towers.pixels import to_pixels
+        from vlar.encoders.clip.pixels import to_pixels
 
         n, t = frames.shape[:2]
         on_cpu = self.towers.device.type == "cpu"

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vlar.fewshot.base import FewShotHead
-    from vlar.fewshot.novelty import Novelty, fit_novelty
-    from vlar.fewshot.select import Choice, choose
-    from vlar.fewshot.statistics import signature
+    from vlar.fewshot.model_selection import Choice, choose
+    from vlar.fewshot.reject.familiarity import Novelty, fit_novelty
     from vlar.fewshot.support import Support, SupportItem, read_support
+    from vlar.fewshot.temporal_features import signature
 
 _HOMES = {
     "FewShotHead": "base",
-    "Novelty": "novelty",
-    "fit_novelty": "novelty",
-    "Choice": "select",
-    "choose": "select",
-    "signature": "statistics",
+    "Novelty": "reject.familiarity",
+    "fit_novelty": "reject.familiarity",
+    "Choice": "model_selection",
+    "choose": "model_selection",
+    "signature": "temporal_features",
     "Support": "support",
     "SupportItem": "support",
     "read_support": "support",

@@ -19,7 +19,7 @@ from typing_extensions import Self
 
 from vlar import registry
 from vlar.errors import ModelError, SupportError
-from vlar.fewshot.problem import Problem, make_problem
+from vlar.fewshot.cross_validation import Problem, make_problem
 from vlar.types import Float32, Float64, JsonDict
 
 Array = npt.NDArray[Any]
@@ -69,8 +69,8 @@ class FewShotHead(ABC):
             ModelError: a setting or an array is missing or has the wrong shape.
             UnknownNameError: no head has the saved name.
         """
-        from vlar.fewshot.blend import Blend
-        from vlar.fewshot.joint import Joint
+        from vlar.fewshot.heads.mixture import Blend
+        from vlar.fewshot.heads.stacking import Joint
 
         try:
             name = str(config["head"])
@@ -127,7 +127,7 @@ class ClosedForm(FewShotHead):
         Raises:
             SupportError: fewer than two labels, a label without example, or sizes that differ.
         """
-        from vlar.fewshot.mixing import Weights, fit_weights
+        from vlar.fewshot.prior_weighting import Weights, fit_weights
 
         problem = make_problem(y, zero_shot, labels, groups)
         if len(signatures) != len(y):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from vlar.fewshot.select import Choice
+from vlar.fewshot.model_selection import Choice
 from vlar.types import Failure, JsonDict
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlar.errors import LibraryError
-from vlar.index import cache_file, lock, schema
+from vlar.index.search_cache import cache_file
+from vlar.index.store import lock, schema
 
 _OWN_FILES = {schema.FILE_NAME, cache_file.FILE_NAME, lock.FILE_NAME}
 

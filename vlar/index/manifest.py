@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlar.errors import EncoderMismatchError, LibraryError
-from vlar.index import blocks
+from vlar.index.ingest.reader import Cut
 from vlar.index.protocol import LibraryModel
-from vlar.index.read import Cut
-from vlar.index.store import VECTOR_TYPE
+from vlar.index.search_cache import blocks
+from vlar.index.store.database import VECTOR_TYPE
 
 DEFAULT_WINDOW_S = 4.0
 DEFAULT_STRIDE_S = 2.0
@@ -25,7 +25,7 @@ class Manifest:
         fingerprint: Of the model; vectors of another one are not comparable.
         dim: D.
         cut: Windows and frames.
-        blocks: The parts of its vectors, as ``vlar.index.blocks`` writes them; empty where the
+        blocks: The parts of its vectors, as ``vlar.index.search_cache.blocks`` writes them; empty where the
             model does not tell.
     """
 

@@ -1,4 +1,4 @@
-"""What a library needs of a model (``vlar.model.Model`` has it) and of a search structure."""
+"""What a library needs of a model (``vlar.model.model.Model`` has it) and of a search structure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
-from vlar.index.rows import RowSource, RowTable, Selection
-from vlar.index.store import Float16, Int64
-from vlar.question import Seen
+from vlar.index.store.database import Float16, Int64
+from vlar.index.store.rows import RowSource, RowTable, Selection
+from vlar.model.classifier import Seen
 from vlar.types import Clip, Float32, Float64
 
 # Gives vectors (Q, D) like those that will be asked; called only by types that measure with them.
@@ -86,7 +86,7 @@ def conditioning(model: object) -> ConditioningModel | None:
 
 
 class AnnIndex(Protocol):
-    """A search structure over N rows. Registered as ``@register("ann", NAME)``.
+    """A search structure over N rows. Registered as ``@register("engine", NAME)``.
 
     It knows rows by their place, 0 to N - 1 by rising row id. It proposes rows; their similarities
     are computed again from the truth.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.pose import signals
-from vlar.pose.camera import stabilise
+from vlar.pose.camera_motion import stabilise
 from vlar.pose.track import Tracks
 from vlar.types import Float32, Float64
 

@@ -13,12 +13,12 @@ from itertools import pairwise
 import numpy as np
 
 from vlar.pose import files
-from vlar.pose.attribute import Measurements, attribute_names, measure
+from vlar.pose.attribute_means import TYPICAL
+from vlar.pose.attributes.base import Measurements, attribute_names, measure
 from vlar.pose.body import LEAST_FRAMES, BodyMotion, prepare_all
-from vlar.pose.camera import CAMERA_WIDTH, camera_steps
+from vlar.pose.camera_motion import CAMERA_WIDTH, camera_steps
 from vlar.pose.networks import N_POINTS, Detector, Landmarks
 from vlar.pose.track import MAX_PEOPLE, PoseTracker, Tracks
-from vlar.pose.typical import TYPICAL
 from vlar.types import Float32, Float64, UInt8
 
 # Of the numbers that the pose package makes of given frames (tracks, camera, attributes, spectrum):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from vlar import resources
 from vlar.errors import ModelError, UsageError
-from vlar.pose.convert import CONVERTER_VERSION, to_onnx
+from vlar.pose.tflite_conversion import CONVERTER_VERSION, to_onnx
 
 _log = logging.getLogger("vlar")
 

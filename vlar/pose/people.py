@@ -9,7 +9,7 @@ from functools import wraps
 import numpy as np
 import numpy.typing as npt
 
-from vlar.pose.attribute import Measured, attribute_of_people
+from vlar.pose.attributes.base import Measured, attribute_of_people
 from vlar.pose.body import ANKLES, HIPS, LEAST_FRAMES, NOSE, SHOULDERS, WRISTS, BodyMotion, Points
 
 _ENOUGH = 0.3  # of the actor's frames, for two people to be measured

@@ -10,12 +10,12 @@ import numpy as np
 
 from vlar.index.manifest import Manifest
 from vlar.index.protocol import LibraryModel
-from vlar.index.rows import RowFilter, RowTable
-from vlar.index.store import Store
+from vlar.index.store.database import Store
+from vlar.index.store.rows import RowFilter, RowTable
 from vlar.query.evaluate import Windows
 from vlar.query.grammar import Like
 from vlar.query.grammar.tree import Leaf
-from vlar.query.standing import stands_out
+from vlar.query.normalization import stands_out
 from vlar.query.where import path_matches
 from vlar.types import Float32, Float64
 
@@ -31,7 +31,7 @@ class Compared:
         paths: Of the videos, by id.
         similarity: (N,) cosines by leaf.
         probability: (N,) by leaf, against everyday actions; of a clip as ``relative``.
-        relative: (N,) by leaf, how surely a window stands out (``vlar.query.standing``).
+        relative: (N,) by leaf, how surely a window stands out (``vlar.query.normalization``).
     """
 
     windows: Windows

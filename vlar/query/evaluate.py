@@ -25,10 +25,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vlar.index.store import Int64
-from vlar.query.between import BestBetween
+from vlar.index.store.database import Int64
 from vlar.query.grammar import And, In, Like, Node, Not, Or, Phrase, Product, Then, Weighted
 from vlar.query.grammar.tree import Leaf, has_sequence, parts_of
+from vlar.query.range_max import BestBetween
 from vlar.types import Float64
 
 DEFAULT_WITHIN_S = 30.0

@@ -9,7 +9,7 @@ on its own context, and the probability that goes with it. These rows are put in
 themselves, in the places that they hold. A row without context keeps its place, and all behind the
 head stand as they were, with unconditioned similarity: the two kinds are never compared, so a
 library that keeps contexts of some videos only favours neither. How far a span reaches
-(``vlar.query.merge``) is decided by unconditioned probabilities, which all rows have.
+(``vlar.query.temporal_merge``) is decided by unconditioned probabilities, which all rows have.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vlar.index.protocol import Matcher, conditioning
-from vlar.index.store import Store
-from vlar.query.merge import Match
+from vlar.index.store.database import Store
+from vlar.query.temporal_merge import Match
 
 _FEWEST_ROWS = 50
 _ROWS_PER_ANSWER = 5

@@ -24,11 +24,11 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from vlar.errors import QueryError
-from vlar.index.ann import Cached
 from vlar.index.paths import FILTER_KEYS
-from vlar.index.rows import ANY_TIME, RowFilter
-from vlar.index.store import Store
-from vlar.index.view import Chosen
+from vlar.index.search_cache.cache import Cached
+from vlar.index.search_cache.snapshot import Chosen
+from vlar.index.store.database import Store
+from vlar.index.store.rows import ANY_TIME, RowFilter
 
 Where: TypeAlias = Mapping[str, object] | Sequence[str]
 PATH_KEY = "path"

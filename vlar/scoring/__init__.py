@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vlar.scoring.calibration import expected_calibration_error, fit_temperature
+from vlar.scoring.calibration import Calibration, fit_calibration
 from vlar.scoring.content_free import ContentFree, content_free_clips
-from vlar.scoring.fitted import Calibration, fit_calibration
-from vlar.scoring.multi import EACH_PRIOR, EachScorer
-from vlar.scoring.rule import (
+from vlar.scoring.multi_label import EACH_PRIOR, EachScorer
+from vlar.scoring.temperature import expected_calibration_error, fit_temperature
+from vlar.scoring.zero_shot import (
     GENERICNESS_WEIGHT,
     MATCH_PRIOR,
     UNKNOWN_PRIOR,

@@ -1,87 +1,158 @@
-"""Temperature by likelihood, and how far stated probabilities are from the truth."""
+"""Probabilities made honest by clips whose labels are known.
+
+Four curves, none of which changes the order of a clip's labels (Platt 1999; Guo et al. 2017):
+
+* the labels' shares of what is not unknown: a power, ``share ** slope``, by the likelihood of the
+  right labels (temperature scaling);
+* the best label's share, which is the one that is read: a logistic curve of its log odds, held near
+  to what the temperature gives, since calibration sets are small. The other shares follow by a
+  power of all;
+* the probability of unknown: a logistic curve of its log odds. Clips with their labels stand for
+  what is known; the same clips, their own label taken off the list, for strangers;
+* each label's own probability (several labels at once): a logistic curve of its log odds.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vlar.errors import UsageError
+from vlar.errors import ModelError, UsageError
+from vlar.scoring.logistic import fit_logistic, logistic, logit, refit_logistic
+from vlar.scoring.temperature import fit_temperature
+from vlar.scoring.zero_shot import UNKNOWN_PRIOR
+from vlar.types import Float64, JsonDict
+
+_SMALLEST = 1e-12
+_DOUBT = 4.0  # a middle value; evals/README.md has others, on five sets
+_FLATTEST, _STEEPEST = -12.0, 12.0  # log of a power on shares
+_HALVINGS = 40
 
 
-def fit_temperature(
-    scores: npt.NDArray[np.floating],
-    labels: npt.NDArray[np.integer],
+@dataclass(frozen=True)
+class Calibration:
+    """Curves over probabilities; as made without arguments it changes nothing.
+
+    Attributes:
+        slope: Power on the labels' shares.
+        unknown_centre: Log odds of unknown that become one half.
+        unknown_slope: Factor on log odds of unknown.
+        each_centre: As ``unknown_centre``, of a label among several at once.
+        each_slope: As ``unknown_slope``, of a label among several at once.
+        best_centre: As ``unknown_centre``, of the best label's share.
+        best_slope: As ``unknown_slope``, of the best label's share.
+    """
+
+    slope: float = 1.0
+    unknown_centre: float = 0.0
+    unknown_slope: float = 1.0
+    each_centre: float = 0.0
+    each_slope: float = 1.0
+    best_centre: float = 0.0
+    best_slope: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not min(self.slope, self.unknown_slope, self.each_slope, self.best_slope) > 0:
+            raise UsageError(f"a calibration's slopes must be above 0, got {self.to_dict()}")
+
+    def one(self, probability: Float64, unknown: Float64) -> tuple[Float64, Float64]:
+        """Labels that exclude each other: (N, C) and (N,), which together sum to 1 a row."""
+        shares = _powers(probability, self.slope)
+        best = logistic(logit(shares.max(axis=1)), self.best_centre, self.best_slope)
+        shares = _with_best(shares, best)
+        nothing_fits = logistic(logit(unknown), self.unknown_centre, self.unknown_slope)
+        return shares * (1.0 - nothing_fits)[:, None], nothing_fits
+
+    def each(self, probability: Float64) -> tuple[Float64, Float64]:
+        """Several labels at once: (N, C), and (N,) that none of them fits."""
+        curved = logistic(logit(probability), self.each_centre, self.each_slope)
+        return curved, 1.0 - curved.max(axis=1)
+
+    def to_dict(self) -> JsonDict:
+        """The settings of the manifest."""
+        return asdict(self)
+
+    @staticmethod
+    def restore(settings: Mapping[str, Any]) -> Calibration:
+        """The calibration that ``settings`` were saved from.
+
+        Raises:
+            ModelError: a setting is missing, strange or no number.
+        """
+        try:
+            return Calibration(**{name: float(value) for name, value in settings.items()})
+        except (TypeError, ValueError, UsageError) as error:
+            raise ModelError(
+                f"the saved calibration is malformed ({error}); calibrate again"
+            ) from error
+
+
+def fit_calibration(
+    probability: Float64,
+    answers: npt.NDArray[np.integer],
     *,
-    lowest: float = 0.1,
-    highest: float = 1000.0,
-) -> float:
-    """The factor of the scores that makes their softmax fit best (negative log-likelihood).
-
-    The likelihood is convex in the factor, so a bounded scalar search finds it.
+    unknown: Float64 | None = None,
+    strangers: Float64 | None = None,
+    each: Float64 | None = None,
+    unknown_share: float = UNKNOWN_PRIOR,
+) -> Calibration:
+    """Fit the curves on clips whose labels are known.
 
     Args:
-        scores: (n, C) cosines or logits.
-        labels: (n,) index of the right label.
-        lowest: Smallest factor tried.
-        highest: Largest factor tried.
-
-    Returns:
-        The factor: a new ``logit_scale`` for cosines, 1 / temperature for logits.
+        probability: (n, C) as the model states them.
+        answers: (n,) column of the right label.
+        unknown: (n,) probability of unknown of the same clips.
+        strangers: (m,) probability of unknown of clips that show none of the labels asked; without
+            it, or without ``unknown``, that curve stays as it is.
+        each: (n, C) each label's own probability; without it that curve stays as it is.
+        unknown_share: Share of clips that show none of the labels, where the model will be used.
 
     Raises:
-        UsageError: no row, or the shapes do not agree.
+        UsageError: no clip, shapes that do not agree, or a share outside 0..1.
     """
-    if scores.ndim != 2 or len(scores) == 0 or len(scores) != len(labels):
-        raise UsageError(
-            f"calibration needs (n, C) scores and n labels; got {scores.shape} and {labels.shape}"
-        )
-    values = scores.astype(np.float64)
-    right = values[np.arange(len(values)), labels]
+    if not 0.0 < unknown_share < 1.0:
+        raise UsageError(f"the share of unknown is {unknown_share}; it must lie between 0 and 1")
+    shares = np.log(np.maximum(_powers(probability, 1.0), _SMALLEST))
+    found = {"slope": fit_temperature(shares, answers, lowest=0.05, highest=20.0)}
+    tempered = _powers(probability, found["slope"])
+    right = tempered.argmax(axis=1) == answers
+    centre, slope = refit_logistic(logit(tempered.max(axis=1)), right, doubt=_DOUBT)
+    found |= {"best_centre": centre, "best_slope": slope}
+    if unknown is not None and strangers is not None and len(strangers):
+        centre, slope = fit_logistic(logit(strangers), logit(unknown), share=unknown_share)
+        found |= {"unknown_centre": centre, "unknown_slope": slope}
+    if each is not None and each.shape[1] > 1:
+        right = np.arange(each.shape[1])[None] == answers[:, None]
+        odds = logit(each)
+        centre, slope = fit_logistic(odds[right], odds[~right], share=float(right.mean()))
+        found |= {"each_centre": centre, "each_slope": slope}
+    return Calibration(**found)
 
-    def loss(log_factor: float) -> float:
-        logits = math.exp(log_factor) * values
-        top = logits.max(axis=1)
-        total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-        return float((total - math.exp(log_factor) * right).mean())
 
-    return math.exp(_golden_section(loss, math.log(lowest), math.log(highest)))
+def _powers(probability: Float64, slope: float) -> Float64:
+    logits = slope * np.log(np.maximum(probability, 1e-300))
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
-def expected_calibration_error(
-    probability: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], *, bins: int = 15
-) -> float:
-    """Mean gap between stated probability and share of right answers, weighted by bin size.
+def _with_best(shares: Float64, best: Float64) -> Float64:
+    """Shares (N, C) raised to the power that makes the largest of each row ``best`` (N,).
 
-    Args:
-        probability: (n,) of the answers given.
-        correct: (n,) whether the answer was right.
-        bins: Equal-width bins (Guo et al. 2017 use 15).
-
-    Returns:
-        0 (perfect) to 1; 0 for no row.
+    The largest grows with the power from 1 / C on, so halving finds it; an unreachable ``best`` (a
+    tie, or below 1 / C) gives the nearest.
     """
-    if len(probability) == 0:
-        return 0.0
-    which = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    stated = np.bincount(which, weights=probability, minlength=bins)
-    right = np.bincount(which, weights=correct.astype(np.float64), minlength=bins)
-    return float(np.abs(stated - right).sum() / len(probability))
-
-
-def _golden_section(loss: Callable[[float], float], low: float, high: float) -> float:
-    ratio = (math.sqrt(5.0) - 1.0) / 2.0
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = loss(left), loss(right)
-    while high - low > 1e-4:
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = loss(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + ratio * (high - low)
-            at_right = loss(right)
-    return (low + high) / 2.0
+    low, high = np.full(len(shares), _FLATTEST), np.full(len(shares), _STEEPEST)
+    logs = np.log(np.maximum(shares, 1e-300))
+    logs -= logs.max(axis=1, keepdims=True)
+    powers = np.ones_like(shares)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        powers = np.exp(np.exp(middle)[:, None] * logs)
+        powers /= powers.sum(axis=1, keepdims=True)
+        over = powers.max(axis=1) > best
+        low, high = np.where(over, low, middle), np.where(over, middle, high)
+    return powers

@@ -15,7 +15,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as V  # noqa: N812 - as torch names its own
 
 from vlar.encoders.base import Preprocess
-from vlar.training.plan import Plan
+from vlar.training.hyperparameters import Plan
 
 Random = np.random.Generator
 _ASPECT = np.log(4 / 3)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, Validat
 
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.training.plan import Plan, adapter_settings, default_recipe, load_recipe
+from vlar.training.hyperparameters import Plan, adapter_settings, default_recipe, load_recipe
 
 if sys.version_info >= (3, 11):
     import tomllib

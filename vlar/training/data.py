@@ -15,7 +15,7 @@ from vlar.encoders.base import Encoder
 from vlar.errors import VlarError
 from vlar.fewshot.support import SupportItem
 from vlar.training.augment import clip_pixels, moved_times, random_for, window_share
-from vlar.training.plan import Plan
+from vlar.training.hyperparameters import Plan
 from vlar.types import Failure, Float32, Window
 from vlar.video import ClipRequest, probe, read_clips
 

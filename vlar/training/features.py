@@ -12,7 +12,7 @@ import numpy as np
 
 from vlar.errors import TrainingError
 from vlar.fewshot.support import SupportItem
-from vlar.model import Model
+from vlar.model.model import Model
 from vlar.types import Float32
 
 

@@ -21,9 +21,9 @@ from vlar.adapters.base import Adapter, Trainable, TrainingBatch
 from vlar.errors import TrainingError, UsageError
 from vlar.training import checkpoint
 from vlar.training.augment import mix, random_for, smooth
-from vlar.training.average import Average
 from vlar.training.data import Examples, Loaded
-from vlar.training.plan import Plan
+from vlar.training.hyperparameters import Plan
+from vlar.training.weight_averaging import Average
 from vlar.types import Failure, JsonDict
 
 _log = logging.getLogger("vlar")

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlar.adaptation import Advance, example_features
 from vlar.adapters.base import Trainable
 from vlar.errors import UsageError
 from vlar.fewshot import SupportItem, read_support
-from vlar.model import Model, load
-from vlar.model_folder import check_target
+from vlar.model.adapt import Advance, example_features
+from vlar.model.folder import check_target
+from vlar.model.model import Model, load
 from vlar.training import checkpoint
 from vlar.training.config import TrainConfig
 from vlar.training.data import Features, Videos
+from vlar.training.dataset import Task, attach
 from vlar.training.features import FeatureFolder
-from vlar.training.learner import finish, fit_alone
+from vlar.training.learners.trained import finish, fit_alone
 from vlar.training.loop import Epoch, Keep
-from vlar.training.task import Task, attach
 
 
 @dataclass(frozen=True)

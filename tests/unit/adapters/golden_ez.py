@@ -16,7 +16,7 @@ from tests.unit.adapters.golden import HERE
 from vlar.adapters.ez_clip.checkpoint import split
 from vlar.adapters.ez_clip.config import EzClipConfig
 from vlar.adapters.ez_clip.network import EzClipNetwork
-from vlar.encoders.towers import view_openclip
+from vlar.encoders.clip import block_view_openclip as view_openclip
 
 
 @cache

@@ -12,14 +12,14 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from benchmarks import ez_clip_plain as plain
-from tests.unit.encoders_clip import models
+from tests.unit.encoders.clip import models
 from vlar import registry
 from vlar.adapters.base import require_blocks
 from vlar.adapters.ez_clip import EzClip, EzClipConfig
 from vlar.adapters.ez_clip.network import EzClipNetwork
 from vlar.encoders.base import load_encoder
-from vlar.encoders.towers import view_openclip
-from vlar.encoders.towers.model import weights_hash
+from vlar.encoders.clip import block_view_openclip as view_openclip
+from vlar.encoders.clip.towers import weights_hash
 from vlar.errors import ModelError, UnknownNameError, UsageError
 
 TEXTS = ["riding a bike", "cooking", "opening the door slowly"]

@@ -10,14 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.encoders_clip import models
+from tests.unit.encoders.clip import models
 from vlar.adapters.base import Trainable, TrainingBatch, require_blocks
 from vlar.adapters.ez_clip import EzClip
 from vlar.adapters.ez_clip.blocks import Drop, drops
 from vlar.adapters.ez_clip.losses import agreement, contrastive_losses, motion_loss
 from vlar.encoders.base import load_encoder
+from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.encoders.towers.model import weights_hash
 from vlar.errors import UnknownNameError
 
 LABELS = ["riding a bike", "cooking", "opening the door"]

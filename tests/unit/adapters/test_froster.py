@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks import froster as plain
 from tests.unit.adapters import golden_froster as golden
-from tests.unit.encoders_clip import models
+from tests.unit.encoders.clip import models
 from vlar import registry
 from vlar.adapters.base import TrainingBatch, TrainingOutput, conditions_text, load_adapter
 from vlar.adapters.class_text import ClassStrings, class_strings
@@ -29,12 +29,12 @@ from vlar.adapters.tuned.blocks import make_mixers
 from vlar.adapters.tuned.config import TEMPORAL
 from vlar.adapters.tuned.network import TunedNetwork
 from vlar.encoders.base import load_encoder
+from vlar.encoders.clip import block_view_openclip as view_openclip
+from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.encoders.towers import view_openclip
-from vlar.encoders.towers.model import weights_hash
 from vlar.errors import ModelError, UnknownNameError, UsageError
-from vlar.model import Model
-from vlar.question import BACKGROUND_BANK
+from vlar.model.classifier import BACKGROUND_BANK
+from vlar.model.model import Model
 from vlar.text.bank import load_bank
 
 LABELS = ["riding a bike", "Waving: An arm moves from side to side.", "cooking"]

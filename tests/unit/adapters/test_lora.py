@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.encoders_clip import models
+from tests.unit.encoders.clip import models
 from vlar.adapters.base import TrainingBatch, load_adapter
 from vlar.adapters.lora import Lora
 from vlar.encoders import load_encoder
+from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.encoders.towers.model import weights_hash
 from vlar.errors import ModelError, UnknownNameError
 
 KINDS = ["openclip", "openclip siglip", "hf clip", "hf siglip", "hf siglip2"]

@@ -22,8 +22,8 @@ from vlar.adapters.tc_clip.labels import phrase, prompt
 from vlar.adapters.tc_clip.merge import merge, merge_schedule, n_seeds, pick_seeds
 from vlar.adapters.tc_clip.network import TcClipNetwork, build
 from vlar.encoders.base import Encoder, load_encoder
-from vlar.encoders.towers import view_openclip
-from vlar.encoders.towers.model import weights_hash
+from vlar.encoders.clip import block_view_openclip as view_openclip
+from vlar.encoders.clip.towers import weights_hash
 from vlar.errors import ModelError, UnknownNameError, UsageError
 
 NAMES = golden.facts("a")["config"]["classnames"]

@@ -13,10 +13,10 @@ from vlar.adapters.base import TrainingBatch
 from vlar.adapters.temporal import Temporal
 from vlar.adapters.temporal.inputs import directions
 from vlar.errors import ModelError, UnknownNameError
-from vlar.model import Model
+from vlar.model.model import Model
 from vlar.training.data import Features
+from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training, score
-from vlar.training.plan import load_recipe
 
 SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 

@@ -10,8 +10,8 @@ import pytest
 
 from vlar.cli import explain
 from vlar.encoders.base import Block
-from vlar.pose.attribute import attribute_names
-from vlar.pose.words import Meaning, VerbTable
+from vlar.motion_language.verb_table import Meaning, VerbTable
+from vlar.pose.attributes.base import attribute_names
 from vlar.types import Classification, Prediction
 
 NAMES = attribute_names()

@@ -27,11 +27,13 @@ def own_cache(tmp_path, monkeypatch: pytest.MonkeyPatch):
     """Kept answers of one test must not answer another."""
     from vlar import resources
 
-    monkeypatch.setattr("vlar.describing.chat.resources.cache_dir", lambda: tmp_path / "answers")
+    monkeypatch.setattr(
+        "vlar.describing.chat_client.resources.cache_dir", lambda: tmp_path / "answers"
+    )
     assert resources.cache_dir() == tmp_path / "answers"
 
 
 @pytest.fixture(autouse=True)
 def word_model(limit: WordLimit, monkeypatch: pytest.MonkeyPatch):
     """Descriptions are measured by words: no test here needs an encoder."""
-    monkeypatch.setattr("vlar.model.load", lambda spec: SimpleNamespace(encoder=limit))
+    monkeypatch.setattr("vlar.model.model.load", lambda spec: SimpleNamespace(encoder=limit))

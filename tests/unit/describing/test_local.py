@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def short_answers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("vlar.describing.chat._ANSWER_TOKENS", 2)
+    monkeypatch.setattr("vlar.describing.chat_client._ANSWER_TOKENS", 2)
 
 
 def says(content: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -27,7 +27,7 @@ def no_tower(monkeypatch: pytest.MonkeyPatch):
             rows = [(c, t) for c, t in near.get(text, []) if t in known]
             return [(c, ("kinetics600", known[t])) for c, t in rows]
 
-    monkeypatch.setattr("vlar.describing.nearest.Nearest", Near)
+    monkeypatch.setattr("vlar.describing.similar_texts.Nearest", Near)
 
 
 def one(label: str, kinds=KINDS):
@@ -101,15 +101,15 @@ def test_a_second_run_that_finds_nothing_new_is_no_failure(tmp_path):
 
 
 def test_every_clause_belongs_to_an_attribute():
-    from vlar.describing import bodies
-    from vlar.pose.attribute import attribute_names
+    from vlar.describing import motion_templates as bodies
+    from vlar.pose.attributes.base import attribute_names
 
     assert set(bodies._CLAUSES) <= set(attribute_names())
 
 
 def test_every_movement_of_the_verb_table_reads_as_a_sentence():
-    from vlar.describing.bodies import body_sentence
-    from vlar.pose.words import VerbTable
+    from vlar.describing.motion_templates import body_sentence
+    from vlar.motion_language.verb_table import VerbTable
 
     table = VerbTable.packaged()
     sentences = [body_sentence(table.meaning(phrase)) for phrase in table.first_phrases]

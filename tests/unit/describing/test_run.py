@@ -266,6 +266,6 @@ def test_an_answer_without_a_message(tmp_path: Path):
 
 
 def test_an_error_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("vlar.describing.reading.Found.read", lambda *_: 1 / 0)
+    monkeypatch.setattr("vlar.describing.response_parser.Found.read", lambda *_: 1 / 0)
     with chat_server() as stub, pytest.raises(ZeroDivisionError):
         run(stub, None, batch=1)

@@ -9,7 +9,7 @@ from vlar import registry
 from vlar.errors import ModelError, SupportError, UnknownNameError
 from vlar.fewshot import FewShotHead
 from vlar.fewshot.base import softmax
-from vlar.fewshot.problem import make_problem
+from vlar.fewshot.cross_validation import make_problem
 
 HEADS = ("cache", "prototype", "ridge")
 

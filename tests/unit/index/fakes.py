@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.videos import make_video
 from vlar.encoders.base import unit
-from vlar.question import Seen
+from vlar.model.classifier import Seen
 from vlar.types import Clip, Float32
 
 DIM = 24

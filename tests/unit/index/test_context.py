@@ -12,11 +12,11 @@ import pytest
 
 from tests.unit.index.fakes import DIM, ConditionedFake, FakeModel, tiny_video
 from vlar.errors import LibraryError
-from vlar.index.library import Library
 from vlar.index.protocol import conditioning
-from vlar.index.schema import FILE_NAME
-from vlar.index.writer import Writer
-from vlar.question import Seen
+from vlar.index.store.schema import FILE_NAME
+from vlar.index.store.writer import Writer
+from vlar.library import Library
+from vlar.model.classifier import Seen
 from vlar.types import Clip, Float32
 
 BYTES = 2 * DIM * 2  # 2 tokens of DIM values in float16

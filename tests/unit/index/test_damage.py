@@ -11,9 +11,9 @@ import pytest
 
 from tests.unit.index.fakes import FakeModel, tiny_video
 from vlar.errors import LibraryError, LibraryLockedError
-from vlar.index import schema
-from vlar.index.library import Library
-from vlar.index.lock import writer_lock
+from vlar.index.store import schema
+from vlar.index.store.lock import writer_lock
+from vlar.library import Library
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.index.fakes import DIM, FakeModel
 from tests.unit.index.test_scale import video
 from vlar.errors import UsageError
-from vlar.index.library import Library
+from vlar.library import Library
 
 faiss = pytest.importorskip("faiss")
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.unit.index.fakes import FakeModel, tiny_video
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError
-from vlar.index.library import Library
 from vlar.index.report import AddEvent
+from vlar.library import Library
 
 
 @pytest.fixture
@@ -258,12 +258,12 @@ def test_another_model_is_refused(library: Library, clips: list[Path]):
 def test_listing_and_removing_load_no_model(
     library: Library, clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ):
-    import vlar.model
+    import vlar.model.model
 
     def refuse(spec: object) -> None:
         raise AssertionError(f"model {spec} was loaded")
 
-    monkeypatch.setattr(vlar.model, "load", refuse)
+    monkeypatch.setattr(vlar.model.model, "load", refuse)
     with Library(library.path) as opened:
         assert len(opened.videos()) == 5
         assert opened.info().model == "fake"
@@ -274,10 +274,10 @@ def test_listing_and_removing_load_no_model(
 def test_the_model_of_the_manifest_is_loaded_for_a_query(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ):
-    import vlar.model
+    import vlar.model.model
 
     asked: list[object] = []
-    monkeypatch.setattr(vlar.model, "load", lambda spec: asked.append(spec) or FakeModel())
+    monkeypatch.setattr(vlar.model.model, "load", lambda spec: asked.append(spec) or FakeModel())
     with Library(library.path) as opened:
         assert len(opened.query("a cat", 2)) == 2
     assert asked == ["fake"]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.unit.index.fakes import FakeModel, tiny_video
-from vlar.index.library import Library
-from vlar.query.run import Search
+from vlar.library import Library
+from vlar.query.phrase_search import Search
 
 NAMES = st.sampled_from(["a", "b", "c", "deep/d", "deep/e"])
 CONTENTS = st.integers(0, 5)

@@ -14,9 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.unit.index.fakes import DIM, FakeModel
 from vlar import registry
-from vlar.index import ann, ivf
-from vlar.index.bulk import VectorVideo
-from vlar.index.library import Library
+from vlar.index.engines import ivf
+from vlar.index.ingest.vector_import import VectorVideo
+from vlar.index.search_cache import cache as ann
+from vlar.library import Library
 from vlar.types import Float32, Window
 
 pytest.importorskip("faiss")
@@ -236,4 +237,4 @@ def test_types_by_size():
     assert [ann.choose(rows)[0] for rows in (0, 100_000, 100_001, 4_000_000, 4_000_001)] == [
         "flat", "flat", "ivf", "ivf", "ivf-sq8",
     ]  # fmt: skip
-    assert set(TYPES) <= set(registry.names("ann"))
+    assert set(TYPES) <= set(registry.names("engine"))

@@ -16,10 +16,10 @@ import pytest
 from tests.unit.index.fakes import DIM, FakeModel, tiny_video
 from vlar.encoders.base import Block
 from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, UsageError
-from vlar.index import blocks
-from vlar.index.library import Library
-from vlar.index.lock import writer_lock
-from vlar.index.upgrade import STAGE, upgrade
+from vlar.index.maintenance.upgrade import STAGE, upgrade
+from vlar.index.search_cache import blocks
+from vlar.index.store.lock import writer_lock
+from vlar.library import Library
 from vlar.types import Clip
 
 WIDTH = 4
@@ -245,7 +245,7 @@ def test_an_interrupted_run_goes_on_and_readers_see_the_old_state(
 KILLED = """
 import os, signal, sys
 from tests.unit.index.test_upgrade import PartModel
-from vlar.index.upgrade import upgrade
+from vlar.index.maintenance.upgrade import upgrade
 
 def stop(done, total):
     if done == 3:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.index.fakes import ConditionedFake, FakeModel, tiny_video
-from vlar.index import cache_file
-from vlar.index.library import Library
+from vlar.index.search_cache import cache_file
+from vlar.library import Library
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.unit.pose.figure import ASPECT, Figure, walker, wave
-from vlar.pose.attribute import attribute_names, attributes, find, measure
+from vlar.pose.attributes.base import attribute_names, attributes, find, measure
 from vlar.pose.body import prepare_all
 from vlar.pose.track import Tracks
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.pose.figure import ASPECT, Figure, walker
 from vlar.pose import features as pose
-from vlar.pose.camera import stabilise, steps_of
+from vlar.pose.camera_motion import stabilise, steps_of
 from vlar.pose.draw import draw_tracks
 from vlar.pose.track import Tracks
 
@@ -34,7 +34,7 @@ def test_features_give_back_what_they_hold():
 
 
 def test_a_walk_is_beyond_the_ordinary_in_travel():
-    from vlar.pose.attribute import attribute_names
+    from vlar.pose.attributes.base import attribute_names
 
     vector = pose.motion_vector(rows(walker()))
     assert vector[attribute_names().index("travel")] > 0
@@ -99,7 +99,7 @@ def test_who_walks_out_of_the_picture_is_measured_while_inside():
 
 def rank(found: np.ndarray, phrases: list[str]) -> list[str]:
     """Phrases by how well they fit, best first."""
-    from vlar.pose.words import VerbTable
+    from vlar.motion_language.verb_table import VerbTable
 
     table, vector = VerbTable.packaged(), pose.motion_vector(found)
     weights = [table.meaning(phrase).weights for phrase in phrases]

@@ -11,7 +11,7 @@ import pytest
 
 from vlar.errors import ModelError, UsageError
 from vlar.pose import files
-from vlar.pose.convert import to_onnx
+from vlar.pose.tflite_conversion import to_onnx
 from vlar.pose.weights import densify
 
 

@@ -8,9 +8,9 @@ import pytest
 from tests.unit.pose import two_figures as drawn
 from tests.unit.pose.figure import Figure, walker
 from tests.unit.pose.test_features import rows
+from vlar.motion_language.verb_table import VerbTable
 from vlar.pose import features as pose
-from vlar.pose.attribute import attribute_names, attributes, find, measure
-from vlar.pose.words import VerbTable
+from vlar.pose.attributes.base import attribute_names, attributes, find, measure
 
 TABLE = VerbTable.packaged()
 T = Figure().time

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.index.fakes import FakeModel, tiny_video
 from vlar.errors import LibraryError, QueryError
-from vlar.index.library import Library
+from vlar.library import Library
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +91,9 @@ def test_filter_that_nothing_meets(library: Library):
 
 
 def test_wrong_queries_load_no_model(library: Library, monkeypatch: pytest.MonkeyPatch):
-    import vlar.model
+    import vlar.model.model
 
-    monkeypatch.setattr(vlar.model, "load", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr(vlar.model.model, "load", lambda _: pytest.fail("loaded"))
     with Library(library.path) as opened:
         for text, k, where in (("", 1, None), ("a cat", 0, None), ("a cat", 1, {"no": "1"})):
             with pytest.raises(QueryError):

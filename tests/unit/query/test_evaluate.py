@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vlar.query.evaluate import PRODUCT, WEAKEST, Evaluator, Windows
 from vlar.query.grammar import And, In, Node, Not, Or, Phrase, Product, Then, Weighted, parse
 from vlar.query.grammar.tree import Leaf, has_sequence, leaves
-from vlar.query.standing import stands_out
+from vlar.query.normalization import stands_out
 
 BASE_S = 4.0
 NAMES = ("a", "b", "c")

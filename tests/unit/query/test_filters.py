@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.index.fakes import DIM, FakeModel, tiny_video
 from vlar.errors import QueryError, UsageError
-from vlar.index.library import Library
+from vlar.library import Library
 from vlar.query.report import QueryReport
 from vlar.query.where import Condition, conditions, pairs
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.unit.adapters import golden
 from tests.unit.index.fakes import ConditionedFake, FakeModel, tiny_video
-from vlar.index.library import Library
-from vlar.query.merge import Match
+from vlar.library import Library
 from vlar.query.rerank import SecondLook, reordered
+from vlar.query.temporal_merge import Match
 
 N_VIDEOS = 72  # of one window each: rows are spans
 
@@ -140,7 +140,7 @@ def test_rows_without_a_second_look_keep_their_places(drawn: list[tuple[int, int
 
 def test_a_real_tc_clip(tmp_path: Path):
     from vlar.adapters.base import load_any
-    from vlar.model import Model
+    from vlar.model.model import Model
     from vlar.types import Window
     from vlar.video import read_clip
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess, unit
-from vlar.training.task import Task
+from vlar.training.dataset import Task
 
 LABELS = ("forward", "backward")
 T = 8

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vlar.encoders.base import Preprocess
 from vlar.training.augment import clip_pixels, mix, moved_times, random_for, smooth, window_share
-from vlar.training.plan import Plan
+from vlar.training.hyperparameters import Plan
 
 SIZE = Preprocess(16, 16, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 PLAN = Plan(colour=1.0)

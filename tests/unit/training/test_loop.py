@@ -15,8 +15,8 @@ from vlar.adapters.temporal import Temporal
 from vlar.errors import TrainingError, UsageError
 from vlar.training import checkpoint
 from vlar.training.data import Features
+from vlar.training.hyperparameters import Plan, decay_matrices, load_recipe, recipes
 from vlar.training.loop import Keep, Training
-from vlar.training.plan import Plan, decay_matrices, load_recipe, recipes
 
 SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 PLAN = replace(load_recipe("temporal/adapt"), epochs=6, batch=8, warmup_epochs=1)

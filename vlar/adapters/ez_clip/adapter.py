@@ -113,7 +113,7 @@ class EzClip(Adapter, Trainable):
         """Forget the vectors of texts and take the fingerprint anew."""
         import json
 
-        from vlar.encoders.towers.model import weights_hash
+        from vlar.encoders.clip.towers import weights_hash
 
         self._texts.clear()
         settings = json.dumps(self.settings, sort_keys=True)

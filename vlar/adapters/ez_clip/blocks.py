@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.ez_clip.parts import Bottleneck
-from vlar.encoders.towers.view import BlockView
+from vlar.encoders.clip.block_view import BlockView
 
 _ROWS = 512  # rows at a time on a CPU: what lies between two products then stays in the cache
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
+from vlar.adapters.checkpoints.weights import fill, open_base, open_file, openai_architecture
 from vlar.adapters.ez_clip.config import EzClipConfig
-from vlar.adapters.originals.weights import fill, open_base, open_file, openai_architecture
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
 from vlar.types import JsonDict

@@ -18,7 +18,7 @@ from vlar.adapters.ez_clip.config import EzClipConfig
 from vlar.adapters.ez_clip.losses import agreement, contrastive_losses, motion_loss
 from vlar.adapters.ez_clip.parts import TrainedParts
 from vlar.adapters.ez_clip.vision import Record
-from vlar.encoders.towers.view import TextView, VisionView
+from vlar.encoders.clip.block_view import TextView, VisionView
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.ez_clip.config import EzClipConfig
-from vlar.encoders.towers.view import TextView, VisionView
+from vlar.encoders.clip.block_view import TextView, VisionView
 
 _FAN_IN = 3 * 16 * 16  # of the prompts' start, whatever the patch size
 

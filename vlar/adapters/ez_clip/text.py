@@ -10,7 +10,7 @@ from torch import Tensor
 from vlar.adapters.ez_clip.blocks import attend, drops, finish
 from vlar.adapters.ez_clip.config import EzClipConfig
 from vlar.adapters.ez_clip.parts import TrainedParts, pick
-from vlar.encoders.towers.view import TextView
+from vlar.encoders.clip.block_view import TextView
 
 
 def encode(

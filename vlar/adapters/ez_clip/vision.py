@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 from vlar.adapters.ez_clip.blocks import Drop, attend, attention, drops, finish
 from vlar.adapters.ez_clip.config import EzClipConfig
 from vlar.adapters.ez_clip.parts import TrainedParts, pick
-from vlar.encoders.towers.view import BlockView, VisionView, add
+from vlar.encoders.clip.block_view import BlockView, VisionView, add
 
 Record = Callable[[str, Tensor], None]
 

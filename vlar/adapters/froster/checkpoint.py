@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlar.adapters.originals.weights import (
+from vlar.adapters.checkpoints.weights import (
     check_fits,
     fill,
     open_base,

@@ -77,7 +77,7 @@ class Lora(Adapter, Trainable):
 
     def refresh(self) -> None:
         """Forget the merged copy and take the fingerprint anew."""
-        from vlar.encoders.towers.model import weights_hash
+        from vlar.encoders.clip.towers import weights_hash
 
         self._merged: TorchEncoder | None = None
         settings = json.dumps(self.settings, sort_keys=True)

@@ -21,8 +21,8 @@ from peft import inject_adapter_in_model
 from torch import Tensor, nn
 
 from vlar.adapters.lora.config import LoraConfig
-from vlar.encoders.towers.model import Towers
-from vlar.encoders.towers.view import BlockView, TextView, VisionView
+from vlar.encoders.clip.block_view import BlockView, TextView, VisionView
+from vlar.encoders.clip.towers import Towers
 from vlar.errors import ModelError
 
 _NAME = "default"  # peft's name of the only adapter

@@ -131,7 +131,7 @@ class TcClip(Adapter, Trainable, ConditionedText):
         """Forget the class sets and take the fingerprint anew."""
         import json
 
-        from vlar.encoders.towers.model import weights_hash
+        from vlar.encoders.clip.towers import weights_hash
 
         self._sets.clear()
         self.logit_scale = float(self.network.log_scale().detach().exp())

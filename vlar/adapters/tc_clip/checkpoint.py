@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vlar.adapters.originals.weights import fill, open_base, openai_architecture
+from vlar.adapters.checkpoints.weights import fill, open_base, openai_architecture
 from vlar.adapters.tc_clip.config import TcClipConfig
 from vlar.adapters.tc_clip.pickles import load_inert
 from vlar.encoders.torch_encoder import TorchEncoder

@@ -17,7 +17,7 @@ from vlar.adapters.tc_clip.config import TcClipConfig
 from vlar.adapters.tc_clip.prompting import TrainedParts, VideoPrompting, start_prompts
 from vlar.adapters.tc_clip.text import ClassSet
 from vlar.adapters.tc_clip.vision import Record, VisionOutput
-from vlar.encoders.towers.view import TextView, VisionView
+from vlar.encoders.clip.block_view import TextView, VisionView
 
 
 @dataclass(frozen=True)

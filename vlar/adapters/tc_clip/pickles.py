@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vlar.adapters.originals.pickles import leaves
-from vlar.adapters.originals.weights import open_file
+from vlar.adapters.checkpoints.pickles import leaves
+from vlar.adapters.checkpoints.weights import open_file
 from vlar.types import JsonDict
 
 _SETTINGS = {

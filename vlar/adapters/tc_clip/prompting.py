@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.encoders.towers.view import BlockView
+from vlar.encoders.clip.block_view import BlockView
 
 
 class QuickGELU(nn.Module):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.encoders.towers.view import BlockView, TextView
+from vlar.encoders.clip.block_view import BlockView, TextView
 
 Record = Callable[[str, Tensor], None]
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.tc_clip.config import TcClipConfig
 from vlar.adapters.tc_clip.merge import Merged, merge, n_seeds, pick_seeds
-from vlar.encoders.towers.view import BlockView, VisionView, add
+from vlar.encoders.clip.block_view import BlockView, VisionView, add
 
 Record = Callable[[str, Tensor], None]
 

@@ -82,7 +82,7 @@ class Tuned(Adapter, Trainable):
 
     def refresh(self) -> None:
         """Take scale and fingerprint anew."""
-        from vlar.encoders.towers.model import weights_hash
+        from vlar.encoders.clip.towers import weights_hash
 
         self.logit_scale = float(self.network.log_scale().detach().exp())
         settings = json.dumps(self.settings, sort_keys=True)

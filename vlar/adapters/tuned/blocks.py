@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.tuned.config import TunedConfig
-from vlar.encoders.towers.view import BlockView, add
+from vlar.encoders.clip.block_view import BlockView, add
 
 
 class Mixer(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.class_text import class_vectors
-from vlar.encoders.towers.view import TextView, VisionView
+from vlar.encoders.clip.block_view import TextView, VisionView
 
 Record = Callable[[str, Tensor], None]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vlar.query.grammar.complain import QuerySyntaxError
 from vlar.query.grammar.parse import is_expression, parse
+from vlar.query.grammar.syntax_errors import QuerySyntaxError
 from vlar.query.grammar.tree import (
     And,
     In,

@@ -7,7 +7,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from vlar.query.grammar.complain import QuerySyntaxError, blanked, complain
+from vlar.query.grammar.syntax_errors import QuerySyntaxError, blanked, complain
 from vlar.query.grammar.tree import (
     And,
     In,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vlar.registry import register
-from vlar.training.plan import Plan, one_group
+from vlar.training.hyperparameters import Plan, one_group
 
 
 @register("recipe", "ez-clip")

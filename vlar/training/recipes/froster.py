@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vlar.registry import register
-from vlar.training.plan import Plan, decay_matrices
+from vlar.training.hyperparameters import Plan, decay_matrices
 
 _ADAPT = Plan(
     epochs=12,

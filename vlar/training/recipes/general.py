@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vlar.registry import register
-from vlar.training.plan import Plan
+from vlar.training.hyperparameters import Plan
 
 
 @register("recipe", "general")

@@ -13,7 +13,7 @@ from typing import Any
 
 from vlar.errors import UsageError
 from vlar.registry import register, unknown_name
-from vlar.training.plan import Plan
+from vlar.training.hyperparameters import Plan
 
 BETAS = (0.9, 0.98)
 EPSILON = 1e-8

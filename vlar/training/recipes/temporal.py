@@ -7,7 +7,7 @@ improve on them (evals/README.md).
 from __future__ import annotations
 
 from vlar.registry import register
-from vlar.training.plan import Plan, decay_matrices
+from vlar.training.hyperparameters import Plan, decay_matrices
 
 
 @register("recipe", "temporal")

@@ -1,0 +1,97 @@
+"""The graphs of `lite` give what timm and sentence-transformers give with the same weights."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vlar.encoders.lite import weights as lite_weights
+from vlar.encoders.lite.towers import IMAGE_NETWORKS, MAX_TOKENS, ImageTower, TextTower
+
+LONG_TEXT = "someone folds paper and puts it aside, " * 80
+
+
+@pytest.fixture(scope="module")
+def text_tower() -> TextTower:
+    return TextTower()
+
+
+def timm_name(key: str, places: dict[int, tuple[int, int]], first: int) -> str:
+    """The name in timm of a parameter of the original PyTorch port."""
+    outside = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+    outside["_fc"] = "classifier"
+    part, _, rest = key.partition(".")
+    if part != "_blocks":
+        return f"{outside[part]}.{rest}"
+    number, layer, tensor = rest.split(".")
+    stage, block = places[int(number)]
+    if int(number) < first:  # no expansion: depthwise, then the projection
+        names = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw"}
+        names["_bn2"] = "bn2"
+    else:
+        names = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw"}
+        names |= {"_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
+    return f"blocks.{stage}.{block}.{names[layer]}.{tensor}"
+
+
+def timm_model(architecture: str, weights: lite_weights.WeightFile) -> Any:
+    import timm
+    import torch
+
+    state = torch.load(weights.path(), map_location="cpu", weights_only=True)
+    model = timm.create_model(architecture, pretrained=False).eval()
+    keys = [re.match(r"blocks\.(\d+)\.(\d+)\.", key) for key in model.state_dict()]
+    blocks = list(dict.fromkeys((int(m[1]), int(m[2])) for m in keys if m))
+    places = dict(enumerate(blocks))
+    renamed = {timm_name(key, places, 1): value for key, value in state.items()}
+    model.load_state_dict(renamed, strict=True)
+    return model
+
+
+@pytest.mark.parametrize(("index", "architecture"), enumerate(["lite0", "lite2"]))
+@pytest.mark.parametrize("seed", [0, 1])
+def test_image_tower_equals_timm(index: int, architecture: str, seed: int):
+    import torch
+
+    network = IMAGE_NETWORKS[index]
+    model = timm_model(f"tf_efficientnet_{architecture}", network.weights)
+    frame = np.random.default_rng(seed).integers(0, 256, (*network.size, 3), dtype=np.uint8)
+    logits, appearance = ImageTower(network)(frame)  # its own size: nothing is resized
+    pixels = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        features = model.forward_features((pixels - 0.5) / 0.5)
+        expected = model.forward_head(features)[0].numpy()
+        expected_appearance = model.forward_head(features, pre_logits=True)[0].numpy()
+    np.testing.assert_allclose(appearance, expected_appearance, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_image_tower_knows_what_is_upright():
+    random = np.random.default_rng(0)
+    frame = random.integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    tower = ImageTower(IMAGE_NETWORKS[0])
+    assert not np.allclose(tower(frame)[0], tower(np.ascontiguousarray(frame[::-1]))[0], atol=1e-3)
+    assert not np.allclose(
+        tower(frame)[0], tower(np.ascontiguousarray(frame[..., ::-1]))[0], atol=1e-3
+    )
+
+
+def test_text_tower_equals_sentence_transformers(text_tower: TextTower):
+    from sentence_transformers import SentenceTransformer
+
+    original = SentenceTransformer(str(lite_weights.MINILM.path().parent), device="cpu")
+    texts = ["a person rides a bike", "", "🚴 骑自行车", "Swinging a GOLF club!", LONG_TEXT]
+    for text in texts:  # one at a time: padding would change the original's last digits
+        expected = np.asarray(original.encode(text, convert_to_numpy=True))
+        vector = text_tower([text])[0]
+        assert vector @ expected > 1 - 1e-5
+        np.testing.assert_allclose(vector, expected, atol=1e-5)
+    assert original.max_seq_length == MAX_TOKENS
+
+
+def test_tokens_are_counted_before_the_cut(text_tower: TextTower):
+    assert text_tower.count_tokens("riding a bike") == 5
+    assert text_tower.count_tokens(LONG_TEXT) > MAX_TOKENS

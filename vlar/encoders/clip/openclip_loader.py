@@ -1,0 +1,294 @@
+"""Loads open_clip models strictly: every weight from the source, or an error that says why not."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import pickle
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from torch import nn
+
+from vlar.encoders.clip import block_view_openclip as view_openclip
+from vlar.encoders.clip import hub
+from vlar.encoders.clip.infer_openclip import infer_architectures
+from vlar.encoders.clip.options import pick_device, pick_dtype
+from vlar.encoders.clip.pixels import Pixels
+from vlar.encoders.clip.tokens import ClipTokens, OpenClipHfTokens, Tokens
+from vlar.encoders.clip.towers import Towers
+from vlar.errors import ModelError, UnknownNameError
+
+_CONFIG = "open_clip_config.json"
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_LICENCES = (
+    ("openai", "MIT"), ("laion", "MIT"), ("datacomp", "MIT"), ("commonpool", "MIT"),
+    ("webli", "Apache-2.0"), ("metaclip", "CC-BY-NC-4.0"),
+)  # fmt: skip
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+# What open_clip raises where weights and architecture do not go together.
+_LOADING = (OSError, RuntimeError, ValueError, AssertionError, LookupError, AttributeError)
+
+
+def load(
+    target: str,
+    *,
+    arch: str | None = None,
+    device: str | None = None,
+    precision: str = "float32",
+    random_init: bool = False,
+) -> Towers:
+    """Load ``ARCH/TAG``, a weights file or a folder; see ``OpenClipEncoder.from_spec``."""
+    path = Path(target).expanduser()
+    if random_init:
+        name = arch or target.partition("/")[0]
+        model, source = _random(name), name
+    elif path.is_dir():
+        model, source = _from_folder(path), f"local-dir:{path}"
+    elif path.is_file():
+        model, source = _from_file(path, arch)
+    elif path.suffix in _SUFFIXES or target.startswith(("/", "./", "~")):
+        raise ModelError(f"there is no model file or folder {target!r}; check the path")
+    else:
+        model, source = _from_tag(target)
+    model = model.eval().requires_grad_(False)
+    model.to(device=pick_device(device), dtype=pick_dtype(precision))
+    licence = "none: random weights" if random_init else _licence(target)
+    return as_towers(model, _tokens(source, model), licence)
+
+
+def as_towers(model: Any, tokens: Tokens, licence: str) -> Towers:
+    """An open_clip model behind the common face; block views run it where there are any."""
+    bias = getattr(model, "logit_bias", None)
+    return Towers(
+        model=model,
+        image=_fast(view_openclip.vision_view, model, model.encode_image),
+        text=_fast(view_openclip.text_view, model, model.encode_text),
+        tokens=tokens,
+        pixels=_pixels(model),
+        dim=_dim(model),
+        log_scale=lambda: model.logit_scale.squeeze(),
+        vision_view=lambda: view_openclip.vision_view(model),
+        text_view=lambda: view_openclip.text_view(model),
+        rebuild=lambda other: as_towers(other, tokens, licence),
+        logit_bias=None if bias is None else float(bias),
+        licence=licence,
+    )
+
+
+def _licence(target: str) -> str:
+    """Of the weights of a tag, as their publishers state it; else where to look."""
+    tag = target.partition("/")[2]
+    for start, licence in _LICENCES:
+        if tag.startswith(start):
+            return licence
+    return f"that of the weights {target!r}: see where they were published"
+
+
+def _fast(view: Any, model: nn.Module, whole: Any) -> Any:
+    """Features by the block view, which is faster; by the model itself where it shows none."""
+    try:
+        return view(model).features
+    except ModelError:
+        return whole
+
+
+def _random(arch: str) -> nn.Module:
+    _check_arch(arch)
+    with torch.random.fork_rng(devices=[]), _without_root_log():
+        torch.manual_seed(0)
+        return open_clip.create_model(
+            arch, pretrained_text=False, force_preprocess_cfg=_usual_pixels(arch)
+        )
+
+
+def _from_folder(folder: Path) -> nn.Module:
+    if not (folder / _CONFIG).is_file():
+        raise ModelError(
+            f"folder {folder} has no {_CONFIG}; save the model as open_clip's hub folders are, "
+            "or name the weights file with ?arch=NAME (hf: reads transformers folders)"
+        )
+    weights = [p for p in sorted(folder.iterdir()) if p.suffix in _SUFFIXES]
+    if not weights:
+        raise ModelError(f"folder {folder} has {_CONFIG} but no weights; add model.safetensors")
+    with _clear_errors(str(folder)):
+        return open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
+
+
+def _from_file(path: Path, arch: str | None) -> tuple[nn.Module, str]:
+    if arch is None and (path.parent / _CONFIG).is_file():
+        source = f"local-dir:{path.parent}"
+        with _clear_errors(str(path)), _without_root_log():
+            model: Any = open_clip.create_model(source, load_weights=False, pretrained_text=False)
+            open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
+        return model, source
+    if arch is None:
+        with _clear_errors(str(path)):
+            arch = _only(path, infer_architectures(path))
+    _check_arch(arch)
+    with _clear_errors(f"{path} as {arch}"):
+        return open_clip.create_model(
+            arch,
+            pretrained=str(path),
+            require_pretrained=True,
+            force_preprocess_cfg=_usual_pixels(arch),
+        ), arch
+
+
+def _usual_pixels(arch: str) -> dict[str, Any] | None:
+    """Mean, std and fit that the released weights of an architecture share."""
+    tags = open_clip.list_pretrained_tags_by_model(arch)
+    return open_clip.get_pretrained_cfg(arch, tags[0]) if tags else None
+
+
+def _only(path: Path, found: list[str]) -> str:
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ModelError(
+            f"no architecture of open_clip has the shapes of {path}; name it with ?arch=NAME, or "
+            f"put its {_CONFIG} beside the file"
+        )
+    raise ModelError(
+        f"{path} fits {', '.join(found)}, and the wrong one would give wrong numbers silently; "
+        f"say which, for example openclip:{path}?arch={found[-1]} "
+        "(OpenAI's weights want quickgelu)"
+    )
+
+
+def _from_tag(target: str) -> tuple[nn.Module, str]:
+    arch, _, tag = target.partition("/")
+    _check_arch(arch)
+    tags = open_clip.list_pretrained_tags_by_model(arch)
+    if not tag:
+        raise ModelError(
+            f"openclip:{arch} names no weights; add a tag: {', '.join(tags) or 'it has none'} "
+            f"(for example openclip:{arch}/{tags[0] if tags else 'TAG'}), or ?random_init=true"
+        )
+    if tag not in tags:
+        near = difflib.get_close_matches(tag, tags, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise UnknownNameError(
+            f"{arch} has no weights called {tag!r}{hint} Known: {', '.join(tags) or 'none'}."
+        )
+    settings = open_clip.get_pretrained_cfg(arch, tag)
+    what = f"openclip:{arch}/{tag}"
+    with _clear_errors(what):
+        return open_clip.create_model(
+            arch,
+            pretrained=_cached(what, settings) or tag,
+            require_pretrained=True,
+            force_preprocess_cfg=settings,
+            quick_gelu=_quick_gelu(arch, settings),
+        ), arch
+
+
+def _quick_gelu(arch: str, tag: dict[str, Any]) -> bool:
+    """The tag knows its activation; the suffix of an architecture is only a guess at it."""
+    config = open_clip.get_model_config(arch) or {}
+    fixed = bool(config.get("quick_gelu")) and not arch.endswith("-quickgelu")
+    return fixed or bool(tag.get("quick_gelu"))
+
+
+def _cached(what: str, settings: dict[str, Any]) -> str | None:
+    """The cached file of a tag, so that a cached model never waits for a network."""
+    parts = (settings.get("hf_hub") or "").split("/", 2)
+    if len(parts) < 2:
+        return None  # a plain address: open_clip keeps its own cache of these
+    repository = "/".join(parts[:2])
+    names = (parts[2],) if len(parts) > 2 and parts[2] else _HUB_FILES
+    found = hub.cached(repository, names)
+    if found is None:
+        hub.require_network(what, repository)
+    return None if found is None else str(found)
+
+
+def _check_arch(arch: str) -> None:
+    known = open_clip.list_models()
+    if arch not in known:
+        near = difflib.get_close_matches(arch, known, n=5, cutoff=0.4)
+        raise UnknownNameError(
+            f"open_clip has no architecture {arch!r}; near: {', '.join(near) or 'none'} "
+            f"({len(known)} in all: open_clip.list_models())"
+        )
+
+
+def _tokens(source: str, model: Any) -> Tokens:
+    length = int(getattr(model, "context_length", 77))
+    if source.startswith("local-dir:"):
+        config = json.loads((Path(source.partition(":")[2]) / _CONFIG).read_text("utf-8"))
+        has_tokenizer = bool(config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"))
+    else:
+        config = open_clip.get_model_config(source) or {}
+        has_tokenizer = bool(config.get("text_cfg", {}).get("hf_tokenizer_name"))
+    with _clear_errors(f"the tokeniser of {source}"):
+        tokenizer = open_clip.get_tokenizer(source, context_length=length)
+    return OpenClipHfTokens(tokenizer, length) if has_tokenizer else ClipTokens(tokenizer, length)
+
+
+def _pixels(model: Any) -> Pixels:
+    wanted = open_clip.get_model_preprocess_cfg(model)
+    size = wanted["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    mode = wanted.get("resize_mode", "shortest")
+    if mode not in ("shortest", "squash"):
+        raise ModelError(f"the model wants frames resized by {mode!r}; vlar knows crop and squash")
+    mean, std = (tuple(float(v) for v in wanted[name]) for name in ("mean", "std"))
+    interpolation = wanted.get("interpolation", "bicubic")
+    if interpolation == "random":  # drawn anew in training; evaluation uses bicubic
+        interpolation = "bicubic"
+    fit = "crop" if mode == "shortest" else "squash"
+    return Pixels(height, width, mean, std, fit, interpolation)  # type: ignore[arg-type]
+
+
+def _dim(model: Any) -> int:
+    visual = model.visual
+    size = open_clip.get_model_preprocess_cfg(model)["size"]
+    if hasattr(visual, "output_dim"):
+        return int(visual.output_dim)
+    height, width = (size, size) if isinstance(size, int) else size
+    with torch.no_grad():
+        return int(model.encode_image(torch.zeros(1, 3, height, width)).shape[-1])
+
+
+@contextmanager
+def _without_root_log() -> Generator[None]:
+    """open_clip warns of a random start; here it was asked for, or is filled right after."""
+    root = logging.getLogger()
+    before = root.disabled
+    root.disabled = True
+    try:
+        yield
+    finally:
+        root.disabled = before
+
+
+@contextmanager
+def _clear_errors(what: str) -> Generator[None]:
+    """Turn what loading raises into one line that says what to do."""
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{what} holds more than tensors and was not loaded (nothing in it was run); "
+            "save its state_dict as safetensors"
+        ) from error
+    except _LOADING as error:
+        raise _explained(what, error) from error
+
+
+def _explained(what: str, error: Exception) -> ModelError:
+    text = " ".join(str(error).split())
+    if "state_dict" in text or isinstance(error, AssertionError):
+        return ModelError(f"the weights of {what} do not fit the architecture: {text[:300]}")
+    if "Failed to download" in text or "offline" in text.lower() or "connect" in text.lower():
+        return hub.offline(what, "the repository it names", text[:200])
+    if "TorchScript" in text or "torch.jit" in text:
+        return ModelError(f"{what} is a TorchScript archive; save its state_dict as safetensors")
+    return ModelError(f"{what} cannot be loaded: {text[:300]}")

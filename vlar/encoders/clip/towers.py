@@ -1,0 +1,73 @@
+"""The torch side of an encoder, the same whichever library built it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vlar.encoders.clip.block_view import TextView, VisionView
+from vlar.encoders.clip.pixels import Pixels
+from vlar.encoders.clip.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Towers:
+    """A loaded model.
+
+    Attributes:
+        model: Everything that is hashed and frozen.
+        image: Pixels (N, 3, height, width) to features (N, D), not normalised.
+        text: Token ids (N, L) to features (N, D), not normalised.
+        tokens: Texts to token ids.
+        pixels: How frames become pixels.
+        dim: D.
+        log_scale: Gives the log of the factor from cosine to logit.
+        vision_view: Gives the blocks of the image tower; raises ModelError where there are none.
+        text_view: Gives the blocks of the text tower; raises ModelError where there are none.
+        rebuild: The same face for another model of the same architecture.
+        logit_bias: Of sigmoid models, else None.
+        licence: Of the weights, as far as it is known.
+    """
+
+    model: nn.Module
+    image: Callable[[Tensor], Tensor]
+    text: Callable[[Tensor], Tensor]
+    tokens: Tokens
+    pixels: Pixels
+    dim: int
+    log_scale: Callable[[], Tensor]
+    vision_view: Callable[[], VisionView]
+    text_view: Callable[[], TextView]
+    rebuild: Callable[[nn.Module], Towers]
+    logit_bias: float | None = None
+    licence: str = "unknown"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights, and of the pixels they want."""
+        return next(self.model.parameters()).dtype
+
+    def fingerprint(self) -> str:
+        """Hash of the weights, the pixels and the text limit."""
+        settings = {"pixels": self.pixels.to_dict(), "max_tokens": self.tokens.max_tokens}
+        return weights_hash(self.model, json.dumps(settings, sort_keys=True))
+
+
+def weights_hash(model: nn.Module, settings: str = "") -> str:
+    """Hash of every parameter and buffer of a model; 32 hexadecimal digits."""
+    digest = hashlib.blake2b(settings.encode(), digest_size=16)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(raw.numpy().data)
+    return digest.hexdigest()

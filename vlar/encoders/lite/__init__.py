@@ -1,0 +1,1 @@
+"""The default encoder: objects, scenes and, with lite-motion, bodies."""

@@ -1,0 +1,140 @@
+"""What ``lite`` knows about bodies: the motion half of its vector, where the networks are there.
+
+A clip is ``[objects ; motion ; unseen body]`` and a text ``[objects ; motion ; 0]``: each block a
+unit vector times its weight. The motion block of a clip shrinks with how much of a body can be
+seen, and the last block takes up the rest, so that a vector stays a unit vector and one inner
+product is the score.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from vlar import resources
+from vlar.encoders.base import Block, FrameBlock, unit
+from vlar.encoders.lite.cache import cached
+from vlar.motion_language.verb_table import EmbedTexts, Meaning, VerbTable
+from vlar.pose import files
+from vlar.pose.attribute_means import TYPICAL
+from vlar.pose.attributes.base import attributes
+from vlar.pose.features import POSE_WIDTH, VERSION, BodyReader, motion_vector
+from vlar.types import Float32, Float64, UInt8
+
+_log = logging.getLogger("vlar")
+
+LOGIT_SCALE = 20.0  # fitted on half of the clips, all labels in one list
+# Longer than the real clips for which one look was better than several; see evals/long_videos.py.
+LONGEST_S = 20.0
+POSE_BLOCK = FrameBlock("pose", POSE_WIDTH, "pose")
+# Equal weights: chosen on half of the clips, between 0.6 and 0.8; see evals/motion.py.
+OBJECTS_WEIGHT = float(np.sqrt(0.5))
+MOTION_WEIGHT = float(np.sqrt(0.5))
+
+
+class BodyBlock:
+    """The motion block of clips and texts.
+
+    Args:
+        embed: The text tower, for texts without a known verb.
+        text_hash: What the text tower is made of.
+        cache_folder: Where the vectors of the table's phrases are kept.
+    """
+
+    def __init__(self, embed: EmbedTexts, text_hash: str, cache_folder: str) -> None:
+        self._reader = BodyReader()
+        self._embed = embed
+        self.table = VerbTable.packaged(embed)
+        key = hashlib.sha256((self.table.digest + text_hash).encode()).hexdigest()[:16]
+
+        def make() -> bytes:
+            return embed(self.table.first_phrases).astype(np.float32).tobytes()
+
+        self.table.load_phrase_vectors(
+            lambda: cached(cache_folder, f"verbs-{key}.bin", make, "the verbs of 'lite'")
+        )
+        self.width = len(attributes())
+
+    def blocks(self, objects: int) -> tuple[Block, ...]:
+        """The blocks of the whole vector."""
+        return (
+            Block("objects", objects, OBJECTS_WEIGHT, True),
+            Block("motion", self.width, MOTION_WEIGHT, True),
+            Block("unseen_body", 1, MOTION_WEIGHT, False),
+        )
+
+    def features(self, frames: UInt8, times_s: Float64 | None) -> Float32:
+        """(T, H, W, 3) to the frame features (T, POSE_WIDTH)."""
+        return self._reader.features(frames, times_s)
+
+    def video(self, objects: Float32, pose: Float32) -> Float32:
+        """Object vectors (N, O) and frame features (N, T, POSE_WIDTH) to unit vectors (N, D)."""
+        return unit(np.concatenate([OBJECTS_WEIGHT * objects, self.rows(pose)], axis=1))
+
+    def rows(self, pose: Float32) -> Float32:
+        """Frame features (N, T, POSE_WIDTH) to the motion and unseen-body blocks (N, A + 1)."""
+        rows = np.zeros((len(pose), self.width + 1), np.float32)
+        for row, features in zip(rows, pose, strict=True):
+            motion = motion_vector(features)
+            row[:-1] = MOTION_WEIGHT * motion
+            row[-1] = MOTION_WEIGHT * np.sqrt(max(0.0, 1 - float(motion @ motion)))
+        return rows
+
+    def text(self, objects: Float32, texts: Sequence[str]) -> Float32:
+        """Object vectors (C, O) of C texts to unit vectors (C, D)."""
+        rows = np.zeros((len(objects), objects.shape[1] + self.width + 1), np.float32)
+        rows[:, : objects.shape[1]] = OBJECTS_WEIGHT * objects
+        found = {text: self.table.meaning(text).weights for text in dict.fromkeys(texts)}
+        for row, text in zip(rows, texts, strict=True):
+            row[objects.shape[1] : -1] = MOTION_WEIGHT * unit(found[text][None])[0]
+        return unit(rows)
+
+    def explain(self, text: str) -> Meaning:
+        """Which entries of the table decide what a text says about motion."""
+        return self.table.meaning(text)
+
+    @property
+    def clip_fingerprint(self) -> str:
+        """Hash of everything that changes the motion block of a clip, but for its weight."""
+        scales = [(row.name, row.centre, row.width) for row in attributes()]
+        return _hash(
+            {"version": VERSION, "networks": files.digest(), "scales": scales, "typical": TYPICAL}
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that changes the motion block of a clip or a text."""
+        weights = (OBJECTS_WEIGHT, MOTION_WEIGHT)
+        return _hash([self.clip_fingerprint, self.table.digest, weights])
+
+
+def _hash(settings: object) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def load_body(embed: EmbedTexts, text_hash: str, cache_folder: str) -> BodyBlock | None:
+    """The motion block; None where its networks were not fetched, which is said once."""
+    if files.is_there():
+        return BodyBlock(embed, text_hash, cache_folder)
+    if _first_time():
+        _log.info(
+            "'lite' goes by objects and scenes only; to let it see bodies too (walking, waving), "
+            "run once: vlar models get %s",
+            files.NAME,
+        )
+    return None
+
+
+def _first_time() -> bool:
+    # The offer is made once, not at every start; where nothing can be remembered, not at all.
+    said = resources.cache_dir() / "lite-motion-offered"
+    try:
+        said.parent.mkdir(parents=True, exist_ok=True)
+        said.touch(exist_ok=False)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,116 @@
+"""The two towers of ``lite`` at run time: ONNX Runtime, one frame or one text at a time.
+
+One at a time is what makes a batch equal to its members exactly, and on a CPU it costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+
+from vlar.encoders.lite import onnx_graph as lite_graph
+from vlar.encoders.lite import weights as lite_weights
+from vlar.encoders.lite.cache import cached
+from vlar.encoders.lite.weights import WeightFile
+from vlar.pose.networks import make_session
+from vlar.types import Float32, UInt8
+
+CACHE_FOLDER = f"lite-{lite_graph.GRAPH_VERSION}"
+MAX_TOKENS = 256
+_KEPT_TEXTS = 16_384  # vectors of 1.5 kB: objects and verbs ask for the same texts
+N_CLASSES = 1000
+APPEARANCE_WIDTH = 1280
+TEXT_WIDTH = 384
+
+
+@dataclass(frozen=True)
+class ImageNetwork:
+    """One of the image networks: its weights, its native size, where it halves the picture."""
+
+    weights: WeightFile
+    size: tuple[int, int]
+    strided: tuple[int, ...]
+
+
+# Two networks of one family err differently: their mean is better than the larger one alone.
+IMAGE_NETWORKS = (
+    ImageNetwork(lite_weights.LITE0, (224, 224), (1, 3, 5, 11)),
+    ImageNetwork(lite_weights.LITE2, (260, 260), (1, 4, 7, 15)),
+)
+
+
+class ImageTower:
+    """EfficientNet-Lite: a frame to class scores and appearance."""
+
+    def __init__(self, network: ImageNetwork) -> None:
+        path = network.weights.verified_path()
+
+        def make() -> bytes:
+            import torch
+
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            weights = {key: value.numpy() for key, value in state.items()}
+            return lite_graph.image_tower(weights, network.size, network.strided)
+
+        name = f"image-{network.weights.sha256[:16]}.bin"
+        kept = cached(CACHE_FOLDER, name, make, "an image tower of 'lite'")
+        self._session = make_session(kept, "lite")
+        self._size = network.size
+
+    def __call__(self, frame: UInt8) -> tuple[Float32, Float32]:
+        """(H, W, 3) uint8 RGB to logits (1000,) and appearance (1280,)."""
+        pixels = np.asarray(_squash(frame, self._size), dtype=np.float32) / 127.5 - 1.0
+        pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+        logits, appearance = self._session.run(["logits", "appearance"], {"pixels": pixels})
+        return logits[0], appearance[0]
+
+
+class TextTower:
+    """all-MiniLM-L6-v2: a text to a unit vector of 384."""
+
+    def __init__(self) -> None:
+        from tokenizers import Tokenizer
+
+        path = lite_weights.MINILM.verified_path()
+
+        def make() -> bytes:
+            from safetensors.numpy import load_file
+
+            return lite_graph.text_tower(load_file(path))
+
+        self._tokenizer = Tokenizer.from_file(str(lite_weights.TOKENIZER.verified_path()))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        name = f"text-{lite_weights.MINILM.sha256[:16]}.bin"
+        kept = cached(CACHE_FOLDER, name, make, "the text tower of 'lite'")
+        run = partial(_text_vector, make_session(kept, "lite"), self._tokenizer)
+        self._vector = lru_cache(maxsize=_KEPT_TEXTS)(run)
+
+    def count_tokens(self, text: str) -> int:
+        """Word pieces of a text with the two special tokens, before any cut."""
+        return len(self._tokenizer.encode(text).ids)
+
+    def __call__(self, texts: Sequence[str]) -> Float32:
+        """(C, 384) unit vectors; longer texts are cut to the first ``MAX_TOKENS`` tokens."""
+        vectors = np.zeros((len(texts), TEXT_WIDTH), dtype=np.float32)
+        for row, text in enumerate(texts):
+            vectors[row] = self._vector(text)
+        return vectors
+
+
+def _text_vector(session: Any, tokenizer: Any, text: str) -> Float32:
+    ids = np.array(tokenizer.encode(text).ids, dtype=np.int64)
+    if len(ids) > MAX_TOKENS:  # as the original: the end token stays the last
+        ids = np.concatenate([ids[: MAX_TOKENS - 1], ids[-1:]])
+    inputs = {"ids": ids, "positions": np.arange(len(ids), dtype=np.int64)}
+    return session.run(["vector"], inputs)[0]
+
+
+def _squash(frame: UInt8, size: tuple[int, int]) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BICUBIC)

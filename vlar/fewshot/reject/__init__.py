@@ -1,0 +1,1 @@
+"""Rejectors: whether a clip shows none of the known labels, one file each."""

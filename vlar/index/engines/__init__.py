@@ -1,0 +1,1 @@
+"""Search structures over rows, one file each."""

@@ -1,0 +1,97 @@
+"""Rows that come as vectors: from another index, a feature file, a data set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vlar.errors import UsageError
+from vlar.index.paths import place
+from vlar.index.report import AddReport
+from vlar.index.store.database import STORED, Stamp
+from vlar.index.store.writer import Writer
+from vlar.types import Float32, Window
+
+_ROWS_A_COMMIT = 4096
+# The size of no file: nothing is compared with the disk, and ``add`` reads the file when it comes.
+NO_FILE = Stamp(-1, 0)
+
+
+@dataclass(frozen=True)
+class VectorVideo:
+    """A video as its vectors.
+
+    Attributes:
+        path: What it is called; a file need not be there.
+        windows: N spans, no two the same.
+        vectors: (N, D) of unit length, by the library's model.
+        duration_s: Its length; None is the end of the last window.
+        tags: As those of ``Library.add``.
+    """
+
+    path: str
+    windows: Sequence[Window]
+    vectors: Float32
+    duration_s: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def check(self, dim: int) -> None:
+        """Refuse what cannot be rows.
+
+        Raises:
+            UsageError: another number of windows or numbers, not numbers, not of unit length.
+        """
+        shape = (len(self.windows), dim)
+        if self.vectors.shape != shape or not self.windows:
+            raise UsageError(
+                f"{self.path}: vectors of shape {self.vectors.shape}; {len(self.windows)} windows "
+                f"of this library need {shape}, and at least one window"
+            )
+        lengths = np.linalg.norm(self.vectors, axis=1)
+        if not np.all(np.abs(lengths - 1) < 0.01):  # also not a number
+            raise UsageError(
+                f"{self.path}: a vector of length {lengths[np.argmax(np.abs(lengths - 1))]:.3g}; "
+                "give vectors of unit length"
+            )
+
+
+def add_vectors(writer: Writer, videos: Iterable[VectorVideo], dim: int) -> AddReport:
+    """Write videos, several a commit, each whole; what was at a path before is replaced.
+
+    Raises:
+        UsageError: a video cannot be rows; those before it are kept.
+    """
+    added = updated = rows = 0
+    waiting: list[VectorVideo] = []
+
+    def keep() -> None:
+        nonlocal added, updated, rows
+        with writer.transaction():
+            for video in waiting:
+                known = writer.at_path(place(video.path)) is not None
+                _write(writer, video)
+                updated, added = updated + known, added + (not known)
+                rows += len(video.windows)
+        waiting.clear()
+
+    try:
+        for video in videos:
+            video.check(dim)
+            waiting.append(video)
+            if sum(len(each.windows) for each in waiting) >= _ROWS_A_COMMIT:
+                keep()
+    finally:
+        keep()
+    return AddReport(added, updated, 0, 0, (), rows)
+
+
+def _write(writer: Writer, video: VectorVideo) -> None:
+    content = hashlib.sha256(np.ascontiguousarray(video.vectors.astype(STORED)).data).hexdigest()
+    end_s = max(window.end_s for window in video.windows)
+    duration_s = end_s if video.duration_s is None else video.duration_s
+    video_id = writer.put_video(place(video.path), f"vectors:{content}", NO_FILE, duration_s)
+    writer.insert_rows(video_id, video.windows, video.vectors)
+    writer.set_tags(video_id, video.tags)

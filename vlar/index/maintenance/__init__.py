@@ -1,0 +1,1 @@
+"""Verify, compact, upgrade and describe a library."""

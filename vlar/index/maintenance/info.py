@@ -1,0 +1,56 @@
+"""The facts of a library, for ``info``."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from vlar.index.manifest import Manifest
+from vlar.index.report import LibraryInfo
+from vlar.index.search_cache import cache as ann
+from vlar.index.store import schema
+from vlar.index.store.database import Store
+
+
+def describe(folder: Path, store: Store | None) -> LibraryInfo:
+    """Facts about a library; ``store`` is None where nothing was written yet."""
+    videos, rows, duration_s = (0, 0, 0.0) if store is None else store.counts()
+    manifest = None if store is None else Manifest.read(store.meta(), folder)
+    contexts, context_bytes = (0, 0) if store is None else store.context_size()
+    kind, why = ann.choose(rows) if store is None else ann.chosen(store)
+    state, cached = "absent", None
+    if store is not None and manifest is not None:
+        state, cached = ann.state(store)
+    return LibraryInfo(
+        path=str(folder),
+        videos=videos,
+        rows=rows,
+        duration_s=duration_s,
+        model=manifest.model if manifest else None,
+        fingerprint=manifest.fingerprint if manifest else None,
+        dim=manifest.dim if manifest else None,
+        window_s=manifest.cut.window_s if manifest else None,
+        stride_s=manifest.cut.stride_s if manifest else None,
+        n_frames=manifest.cut.n_frames if manifest else None,
+        tag_keys=tuple(store.tag_keys()) if store else (),
+        context_rows=contexts,
+        context_bytes=context_bytes,
+        bytes_on_disk=bytes_on_disk(folder),
+        ann=kind,
+        ann_why=why,
+        ann_state=state,
+        ann_facts={} if cached is None else dict(cached.index.base.facts),
+        ann_beside=0 if cached is None else len(cached.index.newer),
+        ann_dead=0 if cached is None else len(cached.index.dead),
+        format=schema.SCHEMA_VERSION,
+    )
+
+
+def bytes_on_disk(folder: Path) -> int:
+    """Bytes of all files of a library."""
+    total = 0
+    with suppress(OSError):
+        for entry in folder.iterdir():
+            with suppress(OSError):  # SQLite may take a log away meanwhile
+                total += entry.stat().st_size
+    return total

@@ -1,0 +1,283 @@
+"""A library made before its model had all its parts: only what is missing is computed.
+
+Blocks of the vectors whose fingerprint is unchanged are taken over as they are stored; the others
+(all of them, if need be) are computed from the videos. The new rows gather in a store of their own
+beside the truth, one commit a video, so that an interrupted run goes on where it stopped and
+readers see the old library meanwhile; one transaction puts them in place at the end.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from vlar.encoders.base import Encoder
+from vlar.errors import LibraryError, UsageError, VlarError
+from vlar.index.folder import check_place, make_folder
+from vlar.index.manifest import Manifest
+from vlar.index.protocol import LibraryModel
+from vlar.index.search_cache import blocks
+from vlar.index.store.database import KnownVideo, RowBatch
+from vlar.index.store.lock import writer_lock
+from vlar.index.store.writer import Writer
+from vlar.types import Clip, Failure, Float32, JsonDict, Window
+from vlar.video import content_hash, read_windows
+
+STAGE = ".upgrade"  # beside the truth; hidden files do not make a folder something else
+
+
+@dataclass(frozen=True)
+class UpgradeReport:
+    """What an upgrade did.
+
+    Attributes:
+        kept: Blocks taken over from the stored vectors.
+        computed: Blocks computed from the videos.
+        videos: Videos brought up to date.
+        rows: Their rows.
+        failed: Videos that are gone, changed or partly unreadable. Their rows are kept with the
+            blocks they had, as if the others saw nothing; ``add`` reads anew those that are gone
+            or changed.
+    """
+
+    kept: tuple[str, ...]
+    computed: tuple[str, ...]
+    videos: int
+    rows: int
+    failed: tuple[Failure, ...]
+
+    def to_dict(self) -> JsonDict:
+        """JSON object for ``--json``."""
+        return {
+            "kept": list(self.kept),
+            "computed": list(self.computed),
+            "videos": self.videos,
+            "rows": self.rows,
+            "failed": [failure.to_dict() for failure in self.failed],
+        }
+
+
+Progress = Callable[[int, int], None]
+
+
+def upgrade(
+    path: str | Path, model: LibraryModel | None = None, progress: Progress | None = None
+) -> UpgradeReport:
+    """Bring a library up to date with its model.
+
+    Args:
+        path: The library.
+        model: The model; None loads the one the library names.
+        progress: Called with videos done and videos in all.
+
+    Raises:
+        LibraryError: no library, an empty one, or none of its videos can be read.
+        UsageError: the library is another model's and shares no block with this one, or has parts
+            that the model lacks.
+        LibraryLockedError: another process is writing.
+    """
+    folder = Path(path)
+    check_place(folder, create=False)
+    with writer_lock(folder):
+        library = Writer.open_to_write(folder)
+        try:
+            return _upgrade(folder, library, model, progress)
+        finally:
+            library.close()
+
+
+def _upgrade(
+    folder: Path, library: Writer, model: LibraryModel | None, progress: Progress | None
+) -> UpgradeReport:
+    manifest = Manifest.read(library.meta(), folder)
+    if manifest is None:
+        raise LibraryError(f"library {folder} is empty; there is nothing to bring up to date")
+    if model is None:
+        from vlar.model.model import load
+
+        model = cast("LibraryModel", load(manifest.model))
+    if model.fingerprint == manifest.fingerprint:
+        _leave_no_stage(folder)  # of a run that ended between its last commit and this
+        return UpgradeReport(tuple(p.name for p in blocks.declared(model)), (), 0, 0, ())
+    old, new = blocks.from_text(manifest.blocks), blocks.declared(model)
+    same = model.name == manifest.model
+    if not (isinstance(model, blocks.HasEncoder) and blocks.can_upgrade(old, new, same)):
+        have = ", ".join(part.name for part in old) or "of unknown parts"
+        raise UsageError(
+            f"library {folder} ({have}) cannot be brought up to date with model {model.name!r}: "
+            "its stored vectors have no part the model can go on with, or parts that the model "
+            "lacks; index the videos again into a new library"
+        )
+    cut = manifest.cut
+    target = Manifest.new(model, manifest.model, cut.window_s, cut.stride_s, cut.long_times)
+    stage = _open_stage(folder, target)
+    try:
+        parts = (old, new)
+        work = _Work(library, stage, manifest.dim, target, model.encoder, parts, progress)
+        report = work.run()
+    finally:
+        stage.close()
+    _leave_no_stage(folder)
+    return report
+
+
+def _leave_no_stage(folder: Path) -> None:
+    shutil.rmtree(folder / STAGE, ignore_errors=True)
+
+
+def _open_stage(folder: Path, target: Manifest) -> Writer:
+    """The store that gathers the new rows; one for another goal or a damaged one is thrown away."""
+    place = folder / STAGE
+    make_folder(place)
+    try:
+        stage = Writer.open_to_write(place)
+    except LibraryError:
+        _leave_no_stage(folder)
+        make_folder(place)
+        stage = Writer.open_to_write(place)
+    if stage.meta().get("fingerprint", target.fingerprint) != target.fingerprint:
+        stage.close()
+        shutil.rmtree(place)
+        return _open_stage(folder, target)
+    with stage.transaction():
+        stage.set_meta(target.to_meta())
+    return stage
+
+
+class _Work:
+    """One upgrade: videos staged one by one, then put in place together."""
+
+    def __init__(
+        self,
+        library: Writer,
+        stage: Writer,
+        dim: int,
+        target: Manifest,
+        encoder: Encoder,
+        parts: tuple[Sequence[blocks.Part], Sequence[blocks.Part]],
+        progress: Progress | None,
+    ) -> None:
+        self._library, self._stage = library, stage
+        self._dim, self._target = dim, target
+        self._encoder = encoder
+        self._progress = progress
+        self._pairs, self._wanted = blocks.shared(*parts), blocks.missing(*parts)
+        self._failed: list[Failure] = []
+        self._lost: set[str] = set()  # paths of videos that cannot be read at all
+
+    def run(self) -> UpgradeReport:
+        videos = sorted(self._library.known(), key=lambda video: video.path)
+        for number, video in enumerate(videos):
+            if not self._is_staged(video):
+                self._compute(video)
+            if self._progress is not None:
+                self._progress(number + 1, len(videos))
+        if videos and len(self._lost) == len(videos):
+            raise LibraryError(
+                f"library {self._library.file.parent}: none of its {len(videos)} videos can be "
+                f"read ({self._failed[0].message}); it stays as it is"
+            )
+        rows = self._put_in_place(videos)
+        kept = tuple(part.name for _, part in self._pairs)
+        done = len(videos) - len(self._lost)
+        return UpgradeReport(kept, tuple(self._wanted), done, rows, tuple(self._failed))
+
+    def _is_staged(self, video: KnownVideo) -> bool:
+        staged = self._stage.at_path(video.path)
+        if staged is None or staged.content_hash != video.content_hash:
+            return False
+        return len(self._stage.row_ids([staged.id])) == len(self._library.row_ids([video.id]))
+
+    def _stored(self, video: KnownVideo) -> RowBatch:
+        """The rows of a video in the library."""
+        return self._library.rows(self._library.row_ids([video.id]).tolist(), self._dim)
+
+    def _compute(self, video: KnownVideo) -> None:
+        """Stage the new rows of one video; a failure leaves it out."""
+        file = Path(video.path)
+        try:
+            stored = self._stored(video)
+            fresh, lost = self._fresh(video, stored)
+            vectors = blocks.take_over(stored.vectors, fresh, self._pairs)
+        except (VlarError, OSError) as error:
+            self._lost.add(video.path)
+            self._failed.append(_failure(file, error))
+            return
+        if lost:
+            message = f"{file}: {len(lost)} of {len(fresh)} windows cannot be read any more"
+            self._failed.append(Failure(file, lost[0].kind, f"{message} ({lost[0].message})"))
+        with self._stage.transaction():
+            facts = video.path, video.content_hash, video.stamp, 0.0
+            self._stage.insert_rows(self._stage.put_video(*facts), _windows(stored), vectors)
+
+    def _fresh(self, video: KnownVideo, stored: RowBatch) -> tuple[Float32, list[Failure]]:
+        """The missing blocks of each row (N, D), and which windows could not be read."""
+        file = Path(video.path)
+        found = np.zeros((len(stored.spans), self._target.dim), np.float32)
+        lost: list[Failure] = []
+        if not self._wanted:
+            return found, lost
+        if content_hash(file) != video.content_hash:
+            raise VlarError(f"{file}: has changed since it was indexed")
+        for row, clip in zip(found, self._clips(file, stored), strict=True):
+            if isinstance(clip, Failure):
+                lost.append(clip)
+                row[:] = self._nothing()
+                continue
+            row[:] = self._encoder.encode_blocks(clip.frames, clip.times_s, self._wanted)
+            if not np.isfinite(row).all():
+                raise VlarError(f"{file}: the model gave a vector that is not a number")
+        if lost and len(lost) == len(found):
+            raise VlarError(lost[0].message)
+        return found, lost
+
+    def _clips(self, file: Path, stored: RowBatch) -> Iterator[Clip | Failure]:
+        cut = self._target.cut
+        return read_windows(file, _windows(stored), cut.n_frames, shorter_side=cut.shorter_side)
+
+    def _nothing(self) -> Float32:
+        """The missing blocks of a clip in which nothing can be seen."""
+        n_frames = self._target.cut.n_frames
+        dark = np.zeros((n_frames, 32, 32, 3), np.uint8)
+        return self._encoder.encode_blocks(dark, np.arange(n_frames) / 10, self._wanted)
+
+    def _put_in_place(self, videos: Sequence[KnownVideo]) -> int:
+        """One transaction: all rows of the library, and the manifest; returns the rows renewed."""
+        renewed = 0
+        with self._library.transaction():
+            for video in videos:
+                lost = video.path in self._lost
+                rows = self._without(video) if lost else self._staged(video)
+                self._library.replace_rows(video.id, _windows(rows), rows.vectors)
+                if lost:
+                    self._library.read_again(video.path)
+                renewed += 0 if lost else len(rows.ids)
+            self._library.set_meta(self._target.to_meta())
+        return renewed
+
+    def _staged(self, video: KnownVideo) -> RowBatch:
+        staged = self._stage.at_path(video.path)
+        ids = self._stage.row_ids([] if staged is None else [staged.id])
+        return self._stage.rows(ids.tolist(), self._target.dim)
+
+    def _without(self, video: KnownVideo) -> RowBatch:
+        """The rows of a video that cannot be read, as if the missing blocks saw nothing."""
+        rows = self._stored(video)
+        blank = np.tile(self._nothing(), (len(rows.ids), 1))
+        return replace(rows, vectors=blocks.take_over(rows.vectors, blank, self._pairs))
+
+
+def _windows(rows: RowBatch) -> list[Window]:
+    return [Window(start_s, end_s) for start_s, end_s in rows.spans]
+
+
+def _failure(file: Path, error: VlarError | OSError) -> Failure:
+    kind, reason = "decode", f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})"
+    if isinstance(error, VlarError):
+        kind, reason = error.kind, error.message
+    return Failure(file, kind, f"{reason}; its rows are kept without the new parts")

@@ -1,0 +1,93 @@
+"""The parts of a library's vectors, and what of them another model can go on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from vlar.encoders.base import Encoder
+from vlar.types import Float32
+
+
+@dataclass(frozen=True)
+class Part:
+    """A block of a vector: ``vector[..., start:start + width]``, a direction times ``weight``."""
+
+    name: str
+    start: int
+    width: int
+    weight: float
+    fingerprint: str
+
+    @property
+    def place(self) -> slice:
+        """Where it stands in a vector."""
+        return slice(self.start, self.start + self.width)
+
+
+@runtime_checkable
+class HasEncoder(Protocol):
+    """A model that shows its encoder, as ``vlar.model.model.Model`` does."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """Its towers."""
+        ...
+
+
+def declared(model: object) -> tuple[Part, ...]:
+    """The parts of a model's vectors; none where it does not tell."""
+    if not isinstance(model, HasEncoder):
+        return ()
+    prints = model.encoder.block_fingerprints()
+    parts: list[Part] = []
+    start = 0
+    for block in model.encoder.blocks:
+        parts.append(Part(block.name, start, block.width, block.weight, prints[block.name]))
+        start += block.width
+    return tuple(parts)
+
+
+def to_text(parts: Sequence[Part]) -> str:
+    """For the manifest of a library."""
+    return json.dumps([[p.name, p.start, p.width, p.weight, p.fingerprint] for p in parts])
+
+
+def from_text(text: str) -> tuple[Part, ...]:
+    """From the manifest; none where it says nothing usable, as older ones do."""
+    try:
+        return tuple(Part(*row) for row in json.loads(text or "[]"))
+    except (TypeError, ValueError):
+        return ()
+
+
+def shared(old: Sequence[Part], new: Sequence[Part]) -> list[tuple[Part, Part]]:
+    """Blocks that did not change, as they stand in both vectors."""
+    known = {(part.name, part.fingerprint, part.width): part for part in old}
+    keys = [(part.name, part.fingerprint, part.width) for part in new]
+    return [(known[key], part) for key, part in zip(keys, new, strict=True) if key in known]
+
+
+def missing(old: Sequence[Part], new: Sequence[Part]) -> list[str]:
+    """Names of the blocks that must be computed."""
+    kept = {part.name for _, part in shared(old, new)}
+    return [part.name for part in new if part.name not in kept]
+
+
+def can_upgrade(old: Sequence[Part], new: Sequence[Part], same_model: bool) -> bool:
+    """Whether no block would be lost, and the model is the same or something can be taken over."""
+    lost = {part.name for part in old} - {part.name for part in new}
+    return bool(old) and not lost and (same_model or bool(shared(old, new)))
+
+
+def take_over(vectors: Float32, into: Float32, pairs: Sequence[tuple[Part, Part]]) -> Float32:
+    """Put blocks of stored vectors (N, D) into new ones (N, E); the result has unit length."""
+    found = into.astype(np.float32, copy=True)
+    for old, new in pairs:
+        found[:, new.place] = vectors[:, old.place] * np.float32(new.weight / old.weight)
+    length = np.linalg.norm(found, axis=1, keepdims=True)
+    return (found / np.where(length > 0, length, 1)).astype(np.float32)

@@ -1,0 +1,202 @@
+"""The one writer of a library: every change of ``library.sqlite``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vlar.errors import LibraryError
+from vlar.index.paths import meant, place
+from vlar.index.store import schema
+from vlar.index.store.database import STORED, Float16, Stamp, Store
+from vlar.types import Float32, Window
+
+
+class Writer(Store):
+    """Writes ``library.sqlite``. Whoever makes one holds the writer's lock (``vlar.index.store.lock``).
+
+    Every change belongs inside ``with writer.transaction()``.
+    """
+
+    @classmethod
+    def open_to_write(cls, folder: Path) -> Writer:
+        """The store of a folder, created where absent.
+
+        Raises:
+            LibraryError: damaged, newer, not a library or not writable.
+        """
+        file = folder / schema.FILE_NAME
+        return cls(schema.open_writer(file), file)
+
+    @contextmanager
+    def transaction(self) -> Generator[None, None, None]:
+        """All writes inside are kept together or not at all."""
+        with schema.guard(self.file, "write to"), schema.transaction(self.connection):
+            yield
+
+    def meant_by(self, pattern: str | Path) -> list[int]:
+        """Ids of the videos of a path, in a folder, or of a glob (``vlar.index.paths.meant``)."""
+        wanted = place(pattern)
+        inside = wanted.rstrip("/") + "/"
+        query = "SELECT id FROM videos WHERE path = ? OR (path >= ? AND path < ?)"
+        found = {r[0] for r in self.fetch(query, (wanted, inside, inside[:-1] + "0"))}
+        if set(wanted) & set("*?["):
+            found |= {i for i, path in self.paths().items() if meant(path, pattern)}
+        return sorted(found)
+
+    def set_meta(self, facts: Mapping[str, str]) -> None:
+        """Add to the manifest or change it."""
+        self.connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
+
+    def put_video(self, path: str, content_hash: str, stamp: Stamp, duration_s: float) -> int:
+        """A video without rows; what was at this path before loses its rows, not its tags."""
+        found = self.fetch("SELECT id FROM videos WHERE path = ?", (path,))
+        facts = (content_hash, stamp.size, stamp.mtime_ns, duration_s, time.time())
+        if not found:
+            return self._insert(
+                "INSERT INTO videos (content_hash, size, mtime_ns, duration_s, added_at_s, path) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (*facts, path),
+            )
+        video_id = int(found[0][0])
+        self.connection.execute(
+            "UPDATE videos SET content_hash = ?, size = ?, mtime_ns = ?, duration_s = ?, "
+            "added_at_s = ?, unreadable_windows = 0 WHERE id = ?",
+            (*facts, video_id),
+        )
+        self.connection.execute("DELETE FROM rows WHERE video_id = ?", (video_id,))
+        self._rows_changed()
+        return video_id
+
+    def insert_rows(self, video_id: int, windows: Sequence[Window], vectors: Float32) -> None:
+        """Add windows with their vectors (N, D) to a video."""
+        blobs = (vector.tobytes() for vector in vectors.astype(STORED))
+        self.connection.executemany(
+            "INSERT INTO rows (video_id, start_s, end_s, vector, checksum) VALUES (?, ?, ?, ?, ?)",
+            (
+                (video_id, w.start_s, w.end_s, blob, schema.row_checksum(w.start_s, w.end_s, blob))
+                for w, blob in zip(windows, blobs, strict=True)
+            ),
+        )
+        self._rows_changed()
+
+    def replace_rows(self, video_id: int, windows: Sequence[Window], vectors: Float32) -> None:
+        """Give a video other rows, with vectors (N, D); what else is known of it stays."""
+        self.connection.execute("DELETE FROM rows WHERE video_id = ?", (video_id,))
+        self.insert_rows(video_id, windows, vectors)
+
+    def insert_contexts(self, video_id: int, windows: Sequence[Window], contexts: Float16) -> None:
+        """Add context tokens (N, k, E) to windows that are there.
+
+        Raises:
+            LibraryError: the other contexts of the library have another shape.
+        """
+        shape, others = contexts.shape[1:], self._context_shape()
+        if others == (0, 0):
+            self.set_meta({"context_shape": f"{shape[0]} {shape[1]}"})
+        elif shape != others:
+            raise LibraryError(
+                f"library {self.file.parent} keeps contexts of shape {others}, the model gave "
+                f"{shape}; index the videos into a new library, or without contexts (--no-context)"
+            )
+        self.connection.executemany(
+            "INSERT INTO contexts (row_id, tokens, checksum) "
+            "SELECT id, ?, ? FROM rows WHERE video_id = ? AND start_s = ? AND end_s = ?",
+            (
+                (blob, schema.row_checksum(0, 0, blob), video_id, w.start_s, w.end_s)
+                for w, blob in zip(
+                    windows, (each.tobytes() for each in contexts.astype(STORED)), strict=True
+                )
+            ),
+        )
+
+    def copy_rows(self, source_id: int, video_id: int) -> int:
+        """Give a video the rows of another with the same content, and their contexts.
+
+        Returns how many rows.
+        """
+        self.connection.execute(
+            "UPDATE videos SET unreadable_windows = "
+            "(SELECT unreadable_windows FROM videos WHERE id = ?) WHERE id = ?",
+            (source_id, video_id),
+        )
+        cursor = self.connection.execute(
+            "INSERT INTO rows (video_id, start_s, end_s, vector, checksum) "
+            "SELECT ?, start_s, end_s, vector, checksum FROM rows WHERE video_id = ? ORDER BY id",
+            (video_id, source_id),
+        )
+        self.connection.execute(
+            "INSERT INTO contexts (row_id, tokens, checksum) "
+            "SELECT new.id, tokens, contexts.checksum FROM rows new "
+            "JOIN rows old ON (old.start_s, old.end_s) = (new.start_s, new.end_s) "
+            "JOIN contexts ON row_id = old.id WHERE new.video_id = ? AND old.video_id = ?",
+            (video_id, source_id),
+        )
+        self._rows_changed()
+        return cursor.rowcount
+
+    def duration_s(self, video_id: int) -> float:
+        """Length of a video in seconds."""
+        return float(self.fetch("SELECT duration_s FROM videos WHERE id = ?", (video_id,))[0][0])
+
+    def rename(self, video_id: int, path: str, stamp: Stamp) -> None:
+        """Move a video to a path; another video there is replaced."""
+        self.delete([r[0] for r in self.fetch("SELECT id FROM videos WHERE path = ?", (path,))])
+        self.connection.execute("UPDATE videos SET path = ? WHERE id = ?", (path, video_id))
+        self.restamp(video_id, stamp)
+
+    def restamp(self, video_id: int, stamp: Stamp) -> None:
+        """Remember the size and time of a file whose content is unchanged."""
+        self.connection.execute(
+            "UPDATE videos SET size = ?, mtime_ns = ? WHERE id = ?",
+            (stamp.size, stamp.mtime_ns, video_id),
+        )
+
+    def set_unreadable(self, video_id: int, windows: int) -> None:
+        """Remember how many windows of a video could not be decoded."""
+        self.connection.execute(
+            "UPDATE videos SET unreadable_windows = ? WHERE id = ?", (windows, video_id)
+        )
+
+    def set_tags(self, video_id: int, tags: Mapping[str, str]) -> None:
+        """Add tags to a video; a key it has already gets the new value."""
+        self.connection.executemany(
+            "INSERT OR REPLACE INTO tags VALUES (?, ?, ?)",
+            ((video_id, key, value) for key, value in tags.items()),
+        )
+
+    def delete(self, video_ids: Sequence[int]) -> None:
+        """Forget videos with their rows and tags."""
+        for table, column in (("rows", "video_id"), ("tags", "video_id"), ("videos", "id")):
+            self.connection.executemany(
+                f"DELETE FROM {table} WHERE {column} = ?", ((i,) for i in video_ids)
+            )
+        if video_ids:
+            self._rows_changed()
+
+    def delete_orphans(self) -> None:
+        """Delete rows, contexts and tags whose video or row is gone."""
+        for table in ("rows", "tags"):
+            self.connection.execute(
+                f"DELETE FROM {table} WHERE video_id NOT IN (SELECT id FROM videos)"
+            )
+        self.connection.execute("DELETE FROM contexts WHERE row_id NOT IN (SELECT id FROM rows)")
+        self._rows_changed()
+
+    def read_again(self, path: str) -> None:
+        """Forget what a file's content was, so that the next ``add`` reads it."""
+        self.connection.execute(
+            "UPDATE videos SET content_hash = ?, size = 0, mtime_ns = 0 WHERE path = ?",
+            (schema.READ_AGAIN, path),
+        )
+
+    def _rows_changed(self) -> None:
+        self.connection.execute(
+            "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'generation'"
+        )
+
+    def _insert(self, query: str, values: tuple[Any, ...]) -> int:
+        return int(self.connection.execute(query, values).lastrowid or 0)

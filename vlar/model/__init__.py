@@ -1,0 +1,1 @@
+"""The model: an encoder, a head and a calibration."""

@@ -1,0 +1,1 @@
+"""From words about movements to motion attributes."""

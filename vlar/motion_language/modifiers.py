@@ -1,0 +1,128 @@
+"""Words that change a verb: with both hands, in place, backwards, slowly.
+
+The verb table has many phrases with such words of their own; these apply to a verb only where the
+phrase found in a text does not hold them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection
+
+import numpy as np
+
+from vlar.pose.attributes.base import attribute_names
+from vlar.types import Float32
+
+# How the body is meanwhile: no second verb, and one word for the rules below.
+_SEAT = r"(?: (?:down|still|(?:on|in|at) (?:an? |the )?\w+))?"
+_NOT_OF_KNEES = "".join(
+    f"(?<!{verb})" for verb in ("standing", "walking", "crawling", "sitting", "kneeling", "falling")
+)
+_ARMS = r"\bwith (?:both |the |his |her |their )*(?:arms|hands) "
+_MEANWHILE = tuple(
+    (re.compile(pattern), word)
+    for pattern, word in (
+        (r"(?<=\w )(?:while )?(?:being )?seated" + _SEAT, "meanwhileseated"),
+        (r"\bwhile sitting" + _SEAT, "meanwhileseated"),
+        (r"\bwhile standing(?: (?:up|still))?", "meanwhilestanding"),
+        (r"\bwhile lying(?: down)?(?: (?:on|in) (?:an? |the )?\w+)?", "meanwhilelying"),
+        (r"\bwhile kneeling(?: down)?", "meanwhilekneeling"),
+        (
+            rf"(?<=ing){_NOT_OF_KNEES} on (?:(?:the|his|her|both) )?knees\b",
+            " meanwhilekneeling",
+        ),
+        (_ARMS + r"(?:raised|up\b|overhead|in the air)", "meanwhilearmsup"),
+    )
+)
+_ONE = ("one", "single", "right", "left")
+_HANDS, _FEET = ("hand", "hands", "arm", "arms"), ("leg", "legs", "foot", "feet")
+# What stands in the text (any of the alternatives), and what it sets.
+_SETS: tuple[tuple[tuple[str, ...], dict[str, float]], ...] = (
+    (tuple(f"{two} {part}" for two in ("both", "two") for part in _HANDS), {"both_arms": 1.0}),
+    (
+        tuple(f"{one} {part}" for one in _ONE for part in ("hand", "arm")),
+        {"both_arms": -1.0, "both_arms_up": -1.0, "hands_joined": -0.5},
+    ),
+    (
+        tuple(f"{two} {part}" for two in ("both", "two") for part in _FEET),
+        {"leg_alt": -1.0, "hop": 0.8, "kick": -0.5},
+    ),
+    (
+        tuple(f"{one} {part}" for one in _ONE for part in ("leg", "foot")),
+        {"kick": 0.6, "one_leg_stand": 0.4},
+    ),
+    (("in place", "on the spot"), {"travel": -1.0, "fast": -0.5}),
+    (("forward", "forwards", "ahead", "across"), {"travel": 1.0, "forward": 0.8}),
+    (("backward", "backwards"), {"travel": 0.8, "forward": -1.0}),
+    (("sideways", "sidewards"), {"travel": 0.8, "forward": -0.5, "leg_open": 0.8, "leg_alt": -0.4}),
+    (("toward the camera", "towards the camera", "closer"), {"approach": 1.0}),
+    (("away", "away from the camera"), {"approach": -0.6}),
+    (("quickly", "fast", "rapidly", "hard"), {"energy": 0.6, "wrist_peak": 0.4}),
+    (("slowly", "gently", "slow"), {"energy": -0.6, "wrist_peak": -0.6, "fast": -0.6}),
+    (("repeatedly", "again again", "over over"), {"periodic": 1.0, "wrist_rep": 0.8}),
+    (("once",), {"periodic": -0.8, "wrist_rep": -0.6}),
+    (("overhead", "above the head", "over the head"), {"hands_mid": -0.6, "hands_front": -0.3}),
+    (("upside down",), {"upside": 1.0}),
+    (("twice", "two times"), {"periodic": 0.4, "wrist_rep": 0.2}),
+    (("three times", "several times", "many times"), {"periodic": 0.8, "wrist_rep": 0.6}),
+    (("meanwhileseated",), {"knee_bent": 1.0, "lying": -1.0, "leg_energy": -0.8, "airborne": -1.0}),
+    (("meanwhilestanding",), {"knee_bent": -1.0, "lying": -1.0, "low_body": -0.8}),
+    (("meanwhilelying",), {"lying": 1.0, "low_body": 1.0, "airborne": -1.0}),
+    (("meanwhilekneeling",), {"kneeling": 1.0, "knee_bent": 0.7, "airborne": -1.0}),
+    (("meanwhilearmsup",), {"both_arms_up": 1.0, "hands_mid": -0.6}),
+)
+
+
+def digest() -> str:
+    """Hash of what the words set."""
+    clauses = [(pattern.pattern, word) for pattern, word in _MEANWHILE]
+    return hashlib.sha256(repr((_SETS, clauses)).encode()).hexdigest()
+
+
+def as_one_word(text: str) -> str:
+    """A text, lower case, with "while seated" and the like as one word that no verb is found in."""
+    for pattern, word in _MEANWHILE:
+        text = pattern.sub(word, text)
+    return text
+
+
+def without_clauses(text: str) -> str:
+    """A text of ``as_one_word`` without what it put in."""
+    return " ".join(word for word in text.split() if not word.startswith("meanwhile"))
+
+
+def modified(weights: Float32, text: str, phrase_words: Collection[str]) -> Float32:
+    """A verb's weights (A,) as the words around it in ``text`` change them.
+
+    Args:
+        weights: Of the phrase that was found.
+        text: The part of the text it was found in, in lower case.
+        phrase_words: The words of that phrase; what they say already is left as it is. A way
+            ("forward") changes only verbs that go or leap: a punch forward goes nowhere.
+    """
+    names = attribute_names()
+    changed = weights.copy()
+    goes = max(weights[names.index("travel")], weights[names.index("airborne")]) > 0
+    padded = f" {' '.join(''.join(c if c.isalnum() else ' ' for c in text).split())} "
+    for alternatives, sets in _SETS:
+        said = [words for words in alternatives if f" {words} " in padded]
+        if not said or set(said[0].split()) & set(phrase_words):
+            continue
+        if sets.get("travel", 0.0) > 0 and not goes:
+            continue
+        for name, weight in sets.items():
+            at = names.index(name)
+            if changed[at] * weight < weight * weight:  # a kick with one foot stays as high
+                changed[at] = weight
+        if sets.get("both_arms") == 1.0:
+            _to_both_arms(changed, names)
+    return np.clip(changed, -1, 1)
+
+
+def _to_both_arms(weights: Float32, names: tuple[str, ...]) -> None:
+    one, both = names.index("one_arm_up"), names.index("both_arms_up")
+    if weights[one] > 0:
+        weights[both], weights[one] = weights[one], -0.5
+        weights[names.index("arms_sym")] = 0.5

@@ -1,0 +1,114 @@
+"""Words for a second person: someone, each other, two people, the other one.
+
+"Someone" that stands before the verb is who acts and says nothing; after it, it is who the action
+is done to: "punch someone" is another entry of the verb table than "punch".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from vlar.pose.attributes.base import attribute_names
+from vlar.types import Float32
+
+SOMEONE, MUTUAL = "someone", "eachother"  # in the place of such words, in texts and phrases
+_PEOPLE_TEXT = "someone somebody anyone person persons man woman people men women them him"
+# Words of their own in the table's phrases ("throw opponent"), which are someone besides.
+_ROLES_TEXT = "opponent partner friend enemy victim patient player teammate child children boy girl"
+# What may stand before the one who acts.
+_BEFORE_TEXT = """a an the his her its their my your our there this that is are be was were of with
+one two three both several many some group young old elderly tall small male female other another
+photo picture image video clip footage"""
+_PEOPLE = frozenset(_PEOPLE_TEXT.split())
+_ROLES, _BEFORE = frozenset(_ROLES_TEXT.split()), frozenset(_BEFORE_TEXT.split())
+_NUMBERS = ("one", "two", "three", "both", "several", "many", "other")
+_OTHER = ("other", "another")
+_THINGS = frozenset(["something", "object", "thing", "things", "objects"])
+_LINKS = frozenset(["at", "to", "with", "from", "of", "by", "toward", "towards", "against", "for"])
+_TWO = re.compile(
+    r"\b(two|both|2|three|several|many) (people|persons|men|women|children|boys|girls|players|"
+    r"dancers|friends|fighters|adults|kids|individuals)\b"
+    r"|\b(each other|one another|another (person|man|woman)|the other (person|man|woman)|"
+    r"with a (partner|friend)|couple (is|are|of people))\b"
+    r"|\b(person|man|woman|people)\b.*\bthe other\b"
+    r"|\bthe other (stands|sits|walks|waits|watches|stays|runs|does)\b"
+)
+_BOTH = re.compile(r"^(the )?(two|both|2|three|several|many) [a-z]+|\b(each other|one another)\b")
+_ONE = re.compile(r"\b(one|a|the) (person|man|woman)\b.*\bthe other\b")
+_SHARE = 0.4  # of the other attributes' length, what "two people" weighs beside them
+_PERHAPS, _SURE = 0.6, 0.7  # weights of "two people" that count for two, and do so without a doubt
+_ACT = 0.5  # how surely both act where the text says so of two people
+
+
+def marked(words: Sequence[str]) -> list[str]:
+    """Words with those for the other person replaced (or, where they mean more, followed).
+
+    >>> marked("a person kicking another person".split())
+    ['a', 'person', 'kicking', 'someone']
+    >>> marked("someone kicking a ball".split())
+    ['person', 'kicking', 'a', 'ball']
+    """
+    kept: list[str] = []
+    acted = False  # whether anything but who acts was said yet
+    for at, word in enumerate(words):
+        person = word in _PEOPLE or word in _ROLES
+        if acted and word in _OTHER and kept[-1] in ("each", "one"):
+            kept[-1:] = [MUTUAL, SOMEONE]
+        elif word in _OTHER and (not acted or _is_person(words, at)):
+            kept += [SOMEONE] if acted and at == len(words) - 1 else []
+        elif acted and person:
+            kept += [word, SOMEONE] if word in _ROLES else [SOMEONE]
+        else:
+            if person and kept and kept[-1] in _NUMBERS:
+                kept.pop()
+            kept.append("person" if word == SOMEONE else word)  # who acts
+            acted = acted or not (person or word in _BEFORE)
+    return kept
+
+
+def _is_person(words: Sequence[str], at: int) -> bool:
+    """Whether "other" at a place is a person: before a word for one, or last in such a text."""
+    if at == len(words) - 1:
+        return any(word in _PEOPLE for word in words)
+    return words[at + 1] in _PEOPLE
+
+
+def without(words: Sequence[str]) -> list[str]:
+    """Marked words less those for the other person, and the words that link them to the verb."""
+    if SOMEONE not in words:
+        return list(words)
+    return [word for word in words if word not in {SOMEONE, MUTUAL, *_LINKS}]
+
+
+def with_two(weights: Float32, text: str, words: Sequence[str]) -> Float32:
+    """Weights (A,) of a text with its second person.
+
+    All texts about two people say so in the same measure: otherwise, of two such texts, the one
+    with fewer other attributes would be nearer to every clip of two people.
+
+    Args:
+        weights: Of the phrases that were found.
+        text: The whole text.
+        words: Its marked words.
+    """
+    names = attribute_names()
+    two, act = names.index("two_people"), names.index("both_act")
+    changed = weights.copy()
+    said = SOMEONE in words or _TWO.search(text.lower()) is not None
+    if not said and weights[two] < _SURE and set(words) & _THINGS:
+        changed[two] = 0.0  # who pushes something pushes nobody
+        return changed
+    if not weights.any() or not (said or weights[two] >= _PERHAPS):
+        return weights
+    if changed[act] == 0 and _BOTH.search(text.lower()):
+        changed[act] = _ACT
+    elif changed[act] == 0 and _ONE.search(text.lower()):
+        changed[act] = -_ACT
+    changed[two] = 0.0
+    length = float(np.linalg.norm(changed))
+    changed *= np.float32(min(1.0, 1 / (_SHARE * length + 1e-9)))
+    changed[two] = min(1.0, _SHARE * length)
+    return changed

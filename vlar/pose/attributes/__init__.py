@@ -1,0 +1,1 @@
+"""Motion attributes of bodies, found by discovery, one file a subject."""

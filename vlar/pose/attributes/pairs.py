@@ -1,0 +1,204 @@
+"""Attributes of what two people do to each other: who touches what of whom, who goes where.
+
+Closeness counts rather than its share of the time: a blow takes three frames of a clip. Nothing is
+claimed of a person alone. Distances are those of the picture, in body heights of the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vlar.pose import signals
+from vlar.pose.attributes.base import Measured
+from vlar.pose.body import (
+    ANKLES,
+    HIPS,
+    KNEES,
+    L_EAR,
+    NOSE,
+    R_EAR,
+    SHOULDERS,
+    WRISTS,
+    Points,
+)
+from vlar.pose.people import Pair, attribute_of_pair
+
+_CLOSEST = 4  # percentile of a distance over time
+_AT_TRUNK = 0.15  # body heights from the line shoulders - hips, for an arm around it
+_IN_REACH = 0.40  # body heights from the other's shoulders, for a blow
+_HEAD_DEPTH = 0.06  # body heights from the ears to the nose when the face looks sideways
+_UNLIFTED = 0.12  # body heights; a foot no higher than this over the other one stands
+_LIMBS = (*WRISTS, *ANKLES)
+
+
+def _both_ways(pair: Pair) -> tuple[tuple[Points, Points], ...]:
+    return (pair.a, pair.b), (pair.b, pair.a)
+
+
+def _across(pair: Pair) -> Points:
+    """(T,) from the actor's hips to the partner's, along the picture."""
+    return _hips(pair.b)[:, 0] - _hips(pair.a)[:, 0]
+
+
+def _ways(pair: Pair) -> list[float]:
+    """How far each goes across the picture, to the right."""
+    paths = [_hips(body)[:, 0] for body in pair.still]
+    return [float(signals.end(path) - signals.start(path)) for path in paths]
+
+
+def _hips(body: Points) -> Points:
+    return body[:, HIPS].mean(axis=1)
+
+
+def _shoulders(body: Points) -> Points:
+    return body[:, SHOULDERS].mean(axis=1)
+
+
+def _nearest(one: Points, other: Points) -> Points:
+    """(T,) the least distance from any of the points (T, P, 2) to any of (T, Q, 2)."""
+    return np.linalg.norm(one[:, :, None] - other[:, None], axis=-1).min(axis=(1, 2))
+
+
+def _to_trunk(points: Points, body: Points) -> Points:
+    """(T, P) distance from points (T, P, 2) to the line from a body's shoulders to its hips."""
+    low, axis = _hips(body)[:, None], (_shoulders(body) - _hips(body))[:, None]
+    along = ((points - low) * axis).sum(axis=-1) / np.maximum((axis**2).sum(axis=-1), 1e-6)
+    return np.linalg.norm(points - low - np.clip(along, 0, 1)[..., None] * axis, axis=-1)
+
+
+def _closest(distance: Points) -> float:
+    return -float(np.percentile(distance, _CLOSEST))
+
+
+@attribute_of_pair("hand_to_hand", "BH", -0.18, 0.08)
+def hand_to_hand(pair: Pair) -> Measured:
+    """Minus the least distance of a hand of one to a hand of the other: + hands meet, - apart."""
+    return _closest(_nearest(pair.a[:, WRISTS], pair.b[:, WRISTS])), 1.0
+
+
+@attribute_of_pair("hand_to_head", "BH", -0.24, 0.09)
+def hand_to_head(pair: Pair) -> Measured:
+    """Minus the least distance of a hand to the other's head: + at it, - away from it."""
+    head = [NOSE, L_EAR, R_EAR]
+    return max(_closest(_nearest(a[:, WRISTS], b[:, head])) for a, b in _both_ways(pair)), 1.0
+
+
+@attribute_of_pair("head_to_head", "BH", -0.15, 0.08)
+def head_to_head(pair: Pair) -> Measured:
+    """Minus the least distance between the two faces: + cheek to cheek, - apart."""
+    return _closest(np.linalg.norm(pair.a[:, NOSE] - pair.b[:, NOSE], axis=-1)), 1.0
+
+
+@attribute_of_pair("hand_to_trunk", "BH", -0.15, 0.08)
+def hand_to_trunk(pair: Pair) -> Measured:
+    """Minus the least distance of a hand to the other's trunk: + at it, - away from it."""
+    ways = [_to_trunk(a[:, WRISTS], b).min(axis=1) for a, b in _both_ways(pair)]
+    return max(_closest(way) for way in ways), 1.0
+
+
+@attribute_of_pair("foot_to_body", "BH", -0.25, 0.10)
+def foot_to_body(pair: Pair) -> Measured:
+    """Minus the least distance of a lifted foot to the other's body: + kicks it, - does not."""
+    return max(_closest(_lifted_reach(a, b)) for a, b in _both_ways(pair)), 1.0
+
+
+def _lifted_reach(one: Points, other: Points) -> Points:
+    feet, body = one[:, ANKLES], other[:, [*SHOULDERS, *HIPS, *KNEES]]
+    reach = np.linalg.norm(feet[:, :, None] - body[:, None], axis=-1).min(axis=2)
+    lift = feet[..., 1].max(axis=1)[:, None] - feet[..., 1]
+    return np.where(lift > _UNLIFTED, reach, 1.0).min(axis=1)
+
+
+@attribute_of_pair("strike", "BH/s", 0.8, 0.4)
+def strike(pair: Pair) -> Measured:
+    """Top speed at which a hand or foot nears the other's head or trunk: + a blow, - gentle."""
+    return max(_rush(a, b, pair.fps) for a, b in _both_ways(pair)), 1.0
+
+
+def _rush(one: Points, other: Points, fps: float) -> float:
+    limbs = one[:, list(_LIMBS)] - _hips(one)[:, None]
+    goal = (_shoulders(other) - _hips(one))[:, None]
+    away = np.linalg.norm(limbs - np.median(goal, axis=0), axis=-1)
+    nears = np.where(away < _IN_REACH, -signals.rate(away, fps), 0.0)
+    return float(np.percentile(nears, 100 - _CLOSEST / 2, axis=0).max())
+
+
+@attribute_of_pair("arms_around", "share", 0.25, 0.15)
+def arms_around(pair: Pair) -> Measured:
+    """Share of the time with two hands or more at the other's trunk: + hold each other."""
+    held = [(_to_trunk(a[:, WRISTS], b) < _AT_TRUNK).sum(axis=1) for a, b in _both_ways(pair)]
+    return float((held[0] + held[1] >= 2).mean()), 1.0
+
+
+@attribute_of_pair("merged", "share", 0.15, 0.10)
+def merged(pair: Pair) -> Measured:
+    """Share of the time in which one hides the other, close by: + body at body."""
+    return pair.hidden, 1.0
+
+
+@attribute_of_pair("face_to_face", "cosine", 0.35, 0.35)
+def face_to_face(pair: Pair) -> Measured:
+    """Whether the faces look at each other: + both do, - one or both look away."""
+    side = np.sign(_across(pair))
+    look = [_facing(pair.a) * side, -_facing(pair.b) * side]
+    sure = float(np.abs(look).mean())  # a face that looks at the camera looks nowhere across
+    return float(np.median(look[0]) + np.median(look[1])) / 2, sure
+
+
+def _facing(body: Points) -> Points:
+    ears = body[:, [L_EAR, R_EAR], 0].mean(axis=1)
+    return np.clip((body[:, NOSE, 0] - ears) / _HEAD_DEPTH, -1, 1)
+
+
+@attribute_of_pair("both_act", "ratio", 0.55, 0.20)
+def both_act(pair: Pair) -> Measured:
+    """Speed of the calmer one's limbs over the busier one's: + both, - one alone acts."""
+    slow, quick = sorted(_limb_speed(body, pair.fps) for body in (pair.a, pair.b))
+    return slow / (quick + 1e-6), float(signals.step(quick, 0.5, 0.4))
+
+
+def _limb_speed(body: Points, fps: float) -> float:
+    away = (body - _hips(body)[:, None])[:, list(_LIMBS)]
+    speed = np.linalg.norm(signals.rate(away, fps), axis=-1).max(axis=1)
+    return float(np.percentile(speed, 90))
+
+
+@attribute_of_pair("same_way", "cosine", 0.0, 0.4)
+def same_way(pair: Pair) -> Measured:
+    """Whether the two go the same way across the picture: + they do, - opposite ways."""
+    a, b = _ways(pair)
+    far = max(abs(a), abs(b))
+    alike = 2 * a * b / (a * a + b * b + 1e-6)
+    return alike, float(signals.step(far / pair.duration_s, 0.15, 0.15))
+
+
+@attribute_of_pair("both_go", "ratio", 0.45, 0.25)
+def both_go(pair: Pair) -> Measured:
+    """How far the one goes who goes less, over the other's way: + both go, - one stays."""
+    near, far = sorted(abs(way) for way in _ways(pair))
+    return near / (far + 1e-6), float(signals.step(far / pair.duration_s, 0.15, 0.15))
+
+
+@attribute_of_pair("meet_and_part", "BH", 0.12, 0.08)
+def meet_and_part(pair: Pair) -> Measured:
+    """How much nearer the two get than at start and end: + come together and part again."""
+    distance = signals.low_pass(np.abs(_across(pair)), pair.fps)
+    outer = min(signals.start(distance), signals.end(distance))
+    return float(outer - np.percentile(distance, _CLOSEST)), 1.0
+
+
+@attribute_of_pair("driven_back", "BH", 0.07, 0.06)
+def driven_back(pair: Pair) -> Measured:
+    """How far one is moved away from the other, who does not follow: + gives way, - holds."""
+    side = np.sign(np.median(_across(pair)))
+    a, b = pair.still
+    apart = signals.low_pass(np.abs(_across(pair)), pair.fps)
+    grown = float(signals.end(apart) - apart.min())
+    return min(max(_away(a, -side), _away(b, side)), grown), 1.0
+
+
+def _away(body: Points, side: Any) -> float:
+    place = side * _shoulders(body)[:, 0]
+    return float(signals.end(place) - place.min())

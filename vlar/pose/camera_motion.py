@@ -1,0 +1,86 @@
+"""The camera's motion through a clip, so that a body's own motion is what is left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.pose.optical_flow import camera_flow, optical_flow, small_grey
+from vlar.pose.track import Tracks
+from vlar.types import Float32, UInt8
+
+CAMERA_WIDTH = 4
+_ON_PEOPLE = 0.02  # weight of a pixel on a person
+_BORDER = 0.12  # of a person's box, added on every side
+_CUT = 0.5  # of the frame height; a larger step is a cut or a wrong match
+
+
+def camera_steps(frames: UInt8, tracks: Tracks) -> Float32:
+    """How the background moves from each frame to the next.
+
+    Args:
+        frames: (T, H, W, 3) uint8, evenly spaced.
+        tracks: The people, who are left out of the fit.
+
+    Returns:
+        (T, 4) float32: shift to the right and down in frame heights at the middle of the frame,
+        log of the scale, rotation in radians (clockwise); the last row is zero.
+    """
+    n_frames = len(frames)
+    steps = np.zeros((n_frames, CAMERA_WIDTH), np.float32)
+    if n_frames < 2:
+        return steps
+    grey = small_grey(frames)
+    return steps_of(grey, tracks)
+
+
+def steps_of(grey: npt.NDArray[np.floating[Any]], tracks: Tracks) -> Float32:
+    """``camera_steps`` from small grey frames (T, h, w)."""
+    steps = np.zeros((len(grey), CAMERA_WIDTH), np.float32)
+    first, second = grey[:-1], grey[1:]
+    _, height, width = grey.shape
+    u, v = optical_flow(first, second)
+    fit = camera_flow(first, u, v, _share(tracks, height, width)[:-1])
+    (shift_x, shift_y) = (fit[:, 0, 0] / height, fit[:, 0, 1] / height)
+    grow = (fit[:, 1, 0] / width + fit[:, 2, 1] / height) / 2
+    turn = (fit[:, 1, 1] / width - fit[:, 2, 0] / height) / 2
+    found = np.stack([shift_x, shift_y, np.log1p(np.clip(grow, -0.3, 0.3)), turn], axis=1)
+    found[np.hypot(shift_x, shift_y) > _CUT] = 0
+    steps[:-1] = found
+    return steps
+
+
+def _share(tracks: Tracks, height: int, width: int) -> npt.NDArray[np.float32]:
+    share = np.ones((tracks.score.shape[1], height, width), np.float32)
+    for points, scores in zip(tracks.points, tracks.score, strict=True):
+        for now in np.flatnonzero(scores > 0):
+            low, high = points[now, :, :2].min(axis=0), points[now, :, :2].max(axis=0)
+            margin = _BORDER * (high - low)
+            (left, top), (right, bottom) = (low - margin) * height, (high + margin) * height
+            rows = slice(max(int(top), 0), max(int(bottom) + 1, 0))
+            share[now, rows, max(int(left), 0) : max(int(right) + 1, 0)] = _ON_PEOPLE
+    return share
+
+
+def stabilise(
+    points: npt.NDArray[np.floating[Any]], steps: Float32, aspect: float
+) -> npt.NDArray[np.floating[Any]]:
+    """Points as a camera that stands still, where it stood in the first frame, would see them.
+
+    Args:
+        points: (T, P, 2) in frame heights.
+        steps: (T, 4) of ``camera_steps``.
+        aspect: Width over height of the frame.
+    """
+    middle = np.array([aspect / 2, 0.5])
+    matrix, shift = np.eye(2), np.zeros(2)
+    still = np.empty(points.shape, np.float64)
+    for now, place in enumerate(points):
+        still[now] = (place - middle - shift) @ np.linalg.inv(matrix).T + middle
+        right, down, log_scale, turn = (float(value) for value in steps[now])
+        scale, cosine, sine = np.exp(log_scale), np.cos(turn), np.sin(turn)
+        step = scale * np.array([[cosine, -sine], [sine, cosine]])
+        matrix, shift = step @ matrix, step @ shift + (right, down)
+    return still

@@ -1,0 +1,1 @@
+"""How an adapted model is made, one file each."""
