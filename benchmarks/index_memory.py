@@ -30,11 +30,14 @@ class FakeModel:
 
     name, fingerprint, dim, n_frames, shorter_side = "fake", "fake-1", 1000, 16, 448
 
-    def encode_clips(self, clips: Any) -> Any:
+    def encode(self, clips: Any) -> Any:
         import numpy as np
 
-        coarse = [np.resize(c.frames.mean(axis=(1, 3)), self.dim) + 1 for c in clips]
-        return np.stack([v / np.linalg.norm(v) for v in coarse]).astype(np.float32)
+        from vlar.types import Encoded
+
+        coarse = [np.resize(c.data.mean(axis=(1, 3)), self.dim) + 1 for c in clips]
+        rows = [(v / np.linalg.norm(v)).astype(np.float32) for v in coarse]
+        return [Encoded(row[None], row) for row in rows]
 
 
 def child(encoder: str, library: str, video: str) -> None:
@@ -129,7 +132,7 @@ def precision(folder: str) -> int:
         spans = windows(row.duration_s, cut.window_s, cut.stride_s)
         for clip in read_windows(row.path, spans, cut.n_frames, shorter_side=cut.shorter_side):
             if isinstance(clip, Clip):
-                full.append(model.encode_clips([clip])[0])
+                full.append(model.encode([clip])[0].vector)
     exact = np.stack(full)
     stored = exact.astype(np.float16).astype(np.float32)
     queries = model.encode_queries(load_bank("everyday_actions").texts)

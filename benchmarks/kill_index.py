@@ -36,12 +36,15 @@ class FakeModel:
 
     name, fingerprint, dim, n_frames, shorter_side = "fake", "fake-1", 64, 4, 64
 
-    def encode_clips(self, clips: Any) -> Any:
+    def encode(self, clips: Any) -> Any:
         import numpy as np
 
+        from vlar.types import Encoded
+
         time.sleep(0.004 * len(clips))
-        coarse = [np.resize(c.frames.mean(axis=(1, 3)), self.dim) + 1 for c in clips]
-        return np.stack([v / np.linalg.norm(v) for v in coarse]).astype(np.float32)
+        coarse = [np.resize(c.data.mean(axis=(1, 3)), self.dim) + 1 for c in clips]
+        rows = [(v / np.linalg.norm(v)).astype(np.float32) for v in coarse]
+        return [Encoded(row[None], row) for row in rows]
 
 
 def child(library: str, folder: str) -> None:

@@ -37,9 +37,10 @@ from cached import features_of
 from zero_shot import mean_average_precision, read_rows
 
 import vlar
-from vlar.encoders import BlockMix, unit
+from vlar.encoders import BlockMix
 from vlar.model.classifier import described_background, label_vectors
 from vlar.model.concepts import described_vectors
+from vlar.numeric import unit
 from vlar.scoring import Scorer
 from vlar.text.description_lookup import descriptions_of
 from vlar.text.labels import parse_labels

@@ -117,13 +117,13 @@ def _half(videos: Path, name: str) -> list[dict[str, str]]:
 
 
 def _rank(model: vlar.Model, looks: Looks, text: np.ndarray, truth: int) -> int:
-    scores = model.see_looks(looks).vector[0] @ text.T
+    scores = model.encode_views(looks).vector @ text.T
     return int((scores > scores[truth]).sum())
 
 
 def _to_and_fro(clip: Path, file: Path, seconds: int) -> None:
     duration_s = probe(clip).duration_s
-    frames = read_clip(clip, None, max(2, round(duration_s * FPS))).frames
+    frames = read_clip(clip, None, max(2, round(duration_s * FPS))).data
     order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
     _write(file, [frames[order[i % len(order)]] for i in range(seconds * FPS)])
 

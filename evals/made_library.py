@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 import vlar
-from vlar.types import Clip, Float32
+from vlar.types import Clip, Encoded, Float32
 
 SETS = ("ucf101", "hmdb51", "kinetics", "jhmdb")
 FPS, SIDE = 15, 288
@@ -173,17 +173,17 @@ class KeptVectors:
     def __getattr__(self, name: str) -> object:
         return getattr(self._model, name)
 
-    def encode_clips(self, clips: Sequence[Clip]) -> Float32:
-        """(N, D), from the file where the pixels of a clip were seen before."""
-        return np.stack([self._vector(clip) for clip in clips])
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """Vectors from the file where the pixels of a clip were seen before; no features."""
+        return [Encoded(np.zeros((0, 0), np.float32), self._vector(clip)) for clip in clips]
 
     def _vector(self, clip: Clip) -> Float32:
         digest = hashlib.sha256(self._model.fingerprint.encode())
         digest.update(clip.times_s.tobytes())
-        digest.update(clip.frames.tobytes())
+        digest.update(clip.data.tobytes())
         key = digest.hexdigest()[:24]
         if key not in self._kept:
-            self._kept[key] = self._model.encode_clips([clip])[0].astype(np.float16)
+            self._kept[key] = self._model.encode([clip])[0].vector.astype(np.float16)
             self.encoded += 1
         return self._kept[key].astype(np.float32)
 

@@ -32,8 +32,8 @@ from cached import features_of
 from zero_shot import measure, read_rows
 
 import vlar
-from vlar.encoders import unit
 from vlar.encoders.lite.encoder import LiteEncoder
+from vlar.numeric import unit
 from vlar.pose.features import POSE_WIDTH
 from vlar.video import read_clip
 
@@ -159,11 +159,11 @@ def _cost(encoder: LiteEncoder, videos: Path, n_clips: int = 6) -> dict[str, flo
     for row in read_rows(videos, "jhmdb")[: 7 * n_clips : 7]:
         clip = read_clip(videos / row["path"], None, encoder.n_frames)
         start = time.process_time()
-        features = body.features(clip.frames, clip.times_s)
+        features = body.features(clip.data, clip.times_s)
         body.video(np.zeros((1, encoder.blocks[0].width), np.float32), features[None])
         spent.append(time.process_time() - start)
         start = time.process_time()
-        encoder.pool(encoder.encode_clip(clip.frames, clip.times_s)[None])
+        encoder.pool(encoder.encode_clip(clip.data, clip.times_s)[None])
         whole.append(time.process_time() - start)
         assert features.shape[1] == POSE_WIDTH
     return {

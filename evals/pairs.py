@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image
 
 import vlar
-from vlar.encoders import unit
 from vlar.encoders.lite.encoder import LiteEncoder
+from vlar.numeric import unit
 from vlar.video import read_clip
 
 N_FRAMES, HEIGHT = 32, 240
@@ -155,10 +155,10 @@ def composites(videos: Path) -> Iterator[tuple[str, str, Frames, np.ndarray]]:
 
 def _clip(path: Path) -> tuple[Frames, float]:
     clip = read_clip(path, None, N_FRAMES)
-    width = round(clip.frames.shape[2] * HEIGHT / clip.frames.shape[1])
+    width = round(clip.data.shape[2] * HEIGHT / clip.data.shape[1])
     resized = [
         np.asarray(Image.fromarray(frame).resize((width, HEIGHT), Image.Resampling.BILINEAR))
-        for frame in clip.frames
+        for frame in clip.data
     ]
     return np.stack(resized), float(clip.times_s[-1] - clip.times_s[0])
 

@@ -111,7 +111,7 @@ def _features(path: Path, model: vlar.Model, cache: Path, *, reverse: bool) -> n
     file = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
     if not file.exists():
         clip = read_clip(path, None, model.n_frames, shorter_side=model.shorter_side)
-        frames = np.ascontiguousarray(clip.frames[::-1]) if reverse else clip.frames
+        frames = np.ascontiguousarray(clip.data[::-1]) if reverse else clip.data
         np.save(file, model.encoder.encode_clip(frames, clip.times_s))
     return np.load(file)
 

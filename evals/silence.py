@@ -60,29 +60,29 @@ def main() -> int:
 def _lengths(encoder: LiteEncoder, clip: Clip) -> Iterator[tuple[str, float]]:
     body = encoder.body
     assert body is not None
-    features = body.features(clip.frames, clip.times_s)
+    features = body.features(clip.data, clip.times_s)
     whole = float(np.linalg.norm(motion_vector(features)))
     if whole < SEEN_WELL:
         return
     yield "as it is", whole
-    height, width = clip.frames.shape[1:3]
+    height, width = clip.data.shape[1:3]
     picture = people_of(features)[0].picture  # in frame heights
     waist = float(np.median(picture[:, HIPS, 1])) * height
     middle = float(np.median(picture[:, (*SHOULDERS, *HIPS), 0])) * height
     low = int(np.clip(waist, LEAST, height - LEAST))
     at = int(np.clip(middle, LEAST, width - LEAST))
     cuts = {
-        "upside down": clip.frames[:, ::-1],
-        "left half": clip.frames[:, :, :at],
-        "right half": clip.frames[:, :, at:],
-        "upper half": clip.frames[:, :low],
-        "lower half": clip.frames[:, low:],
+        "upside down": clip.data[:, ::-1],
+        "left half": clip.data[:, :, :at],
+        "right half": clip.data[:, :, at:],
+        "upper half": clip.data[:, :low],
+        "lower half": clip.data[:, low:],
     }
     for how, frames in cuts.items():
         row = body.features(np.ascontiguousarray(frames), clip.times_s)
         yield how, float(np.linalg.norm(motion_vector(row)))
-    two = [0, len(clip.frames) - 1]
-    row = body.features(clip.frames[two], clip.times_s[two])
+    two = [0, len(clip.data) - 1]
+    row = body.features(clip.data[two], clip.times_s[two])
     yield "two frames", float(np.linalg.norm(motion_vector(row)))
 
 

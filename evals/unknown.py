@@ -62,8 +62,8 @@ def load_rows(model: Model, data: Path) -> tuple[list[dict[str, str]], np.ndarra
     for number, clip in enumerate(read_clips(requests, shorter_side=model.shorter_side)):
         if isinstance(clip, Failure):
             sys.exit(clip.message)
-        moving.append(model.encode_clips([clip])[0])
-        middle = clip.frames[len(clip.frames) // 2]
+        moving.append(model.encode([clip])[0].vector)
+        middle = clip.data[len(clip.data) // 2]
         still.append(model.encoder.encode_video(np.stack([middle, middle])[None])[0])
         print(f"\r{number + 1}/{len(rows)} clips", end="", file=sys.stderr)
     print(file=sys.stderr)

@@ -81,7 +81,7 @@ def encode(model: vlar.Model, videos: Path, dataset: str, n_frames: int) -> Clip
     rows = read_rows(videos, dataset)
     groups = sorted({row["group"] for row in rows})
     vectors = [
-        model.see(read_clip(videos / row["path"], n_frames=n_frames)).vector[0] for row in rows
+        model.encode([read_clip(videos / row["path"], n_frames=n_frames)])[0].vector for row in rows
     ]
     return Clips(
         dataset,

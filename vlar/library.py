@@ -222,7 +222,8 @@ class Library(OpenedFolder):
         A query is a plain phrase, or an expression (docs/query.md): of it every window is compared
         (the rule: ``vlar.query.evaluate``), and ``score`` is its probability.
 
-        Windows of one video that answer together are one span (the rule: ``vlar.query.temporal_merge``).
+        Windows of one video that answer together are one span (the rule:
+        ``vlar.query.temporal_merge``).
         ``score``, which ranks, is the similarity of its best window; ``probability`` is calibrated.
         Where the model's text depends on the video, the best rows are put in order by the text as
         each of them sees it (the rule: ``vlar.query.rerank``).

@@ -58,22 +58,45 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Clip:
-    """The sampled frames of one window.
+    """What one window of one sensor holds, time first.
 
     Attributes:
-        path: The video.
-        window: The span the frames were asked for.
-        frames: (T, H, W, 3) uint8, RGB.
-        times_s: (T,) float64, the presentation time of each frame.
-        lost: Share (0 to 1) of the wanted frames that could not be decoded and were replaced by
-            the nearest decoded one.
+        path: The recording.
+        window: The span that was asked for.
+        modality: Name of the sensor's reader: ``video``, ``skeleton``, ``imu``, ``audio``, ...
+        data: (T, ...) samples in time order. ``video``: (T, H, W, 3) uint8 RGB. ``depth``:
+            (T, H, W) uint16 mm. ``skeleton``: (T, M, V, C) float32, NaN where not seen. ``imu``:
+            (T, C) float32. ``audio``: (T,) float32.
+        times_s: (T,) float64, the presentation time of each sample.
+        lost: Share (0 to 1) of the wanted samples that could not be read and were replaced by the
+            nearest one that could.
+        meta: Facts of the recording that a reader knows: layout, units, sampling rate.
+        parts: Clips of other sensors of the same moment by modality, on a common clock.
     """
 
     path: Path
     window: Window
-    frames: UInt8
+    modality: str
+    data: npt.NDArray[Any]
     times_s: Float64
     lost: float = 0.0
+    meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    parts: Mapping[str, Clip] = field(default_factory=dict[str, "Clip"])
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One clip as an encoder sees it.
+
+    Attributes:
+        features: (T, F) float32, one row a frame (or a time step).
+        vector: (D,) float32 of unit length in the space shared with text.
+        context: (k, E) float32 context tokens where text depends on the video, else None.
+    """
+
+    features: Float32
+    vector: Float32
+    context: Float32 | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from vlar import registry
-from vlar.encoders import Encoder, load_encoder, unit
+from vlar.encoders import Encoder, load_encoder
+from vlar.numeric import unit
 
 LONG_TEXT = "a person rides a bicycle along a quiet street and waves " * 60
 

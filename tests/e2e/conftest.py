@@ -75,7 +75,7 @@ def sparse_clips(
 
 
 def _sparse(clip: Path, path: Path) -> Path:
-    pictures = read_clip(clip, n_frames=round(probe(clip).duration_s), shorter_side=240).frames
+    pictures = read_clip(clip, n_frames=round(probe(clip).duration_s), shorter_side=240).data
     height, width = (side // 2 * 2 for side in pictures.shape[1:3])
     return videos.make_video(
         path,

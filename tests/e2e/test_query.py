@@ -18,7 +18,7 @@ def joined(tmp_path_factory: pytest.TempPathFactory, demo_clips: dict[str, Path]
     """Six seconds of bicycles, then six of a cartoon: few frames, as each costs time."""
     pictures: list[np.ndarray] = []
     for name in ("bikes", "bigbuckbunny"):
-        frames = read_clip(demo_clips[name], n_frames=12, shorter_side=240).frames
+        frames = read_clip(demo_clips[name], n_frames=12, shorter_side=240).data
         pictures += [np.ascontiguousarray(frame[:224, :320]) for frame in frames]
     path = tmp_path_factory.mktemp("joined") / "joined.mp4"
     return make_video(

@@ -46,11 +46,11 @@ def command(
                 output.failure(clip, as_json)
                 failed += 1
                 continue
-            features = reader.features(clip.frames, clip.times_s)
+            features = reader.features(clip.data, clip.times_s)
             tracks = tracks_of(features)
             _show(clip, len(tracks.score), measure_features(features), as_json)
             if writer:
-                writer.write(draw_tracks(clip.frames, tracks))
+                writer.write(draw_tracks(clip.data, tracks))
             answered += 1
     finally:
         if writer:

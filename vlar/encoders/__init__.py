@@ -1,5 +1,6 @@
 """Frozen towers: frames to features, texts to vectors, one file an encoder."""
 
-from vlar.encoders.base import Block, BlockMix, Encoder, FrameBlock, Preprocess, load_encoder, unit
+from vlar.encoders.base import Block, BlockMix, Encoder, FrameBlock, Preprocess, load_encoder
+from vlar.numeric import unit
 
 __all__ = ["Block", "BlockMix", "Encoder", "FrameBlock", "Preprocess", "load_encoder", "unit"]

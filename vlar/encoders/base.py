@@ -6,11 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.types import Float32, Float64, UInt8
+from vlar.types import Clip, Encoded, Float32, Float64, UInt8
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,8 @@ class Encoder(ABC):
         n_frames: T the encoder was measured with; the default of the sampler.
         frames_fixed: True where no other T works.
         longest_s: Seconds a clip may last for T frames to show its movements; a longer span is
-            looked at in parts too (``vlar.video.views``). Infinite where movements are not followed.
+            looked at in parts too (``vlar.video.views``). Infinite where movements are not
+            followed.
         logit_scale: Factor from cosine to logit.
         max_tokens: Longest text in tokens, special tokens included; longer text is cut.
         preprocess: Size, mean and std of the pixels.
@@ -116,6 +115,31 @@ class Encoder(ABC):
     descriptions: tuple[BlockMix, ...] = ()
     licence: str = "unknown"
     fingerprint: str
+
+    #: Name of the reader whose clips it takes.
+    modality: str = "video"
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """Clips to features, vectors and, where text depends on the video, context.
+
+        A clip gives the same alone and in company.
+
+        Args:
+            clips: N clips of ``modality``.
+
+        Returns:
+            N rows, in order.
+        """
+        from vlar.encoders.conditioned import ConditionedText
+
+        if isinstance(self, ConditionedText):
+            windows = [self.encode_windows(clip.data[None]) for clip in clips]
+            return [
+                Encoded(each.features[0], self.pool(each.features)[0], each.context[0])
+                for each in windows
+            ]
+        features = [self.encode_clip(clip.data, clip.times_s) for clip in clips]
+        return [Encoded(rows, self.pool(rows[None])[0]) for rows in features]
 
     @abstractmethod
     def encode_frames(self, frames: UInt8) -> Float32:
@@ -186,16 +210,6 @@ class Encoder(ABC):
     def encode_video(self, frames: UInt8) -> Float32:
         """(N, T, H, W, 3) uint8 to (N, D) float32 of unit length."""
         return self.pool(self.encode_frames(frames))
-
-
-def unit(vectors: Float32) -> Float32:
-    """Scale the last axis to length 1; a zero vector stays zero.
-
-    >>> unit(np.array([[3.0, 4.0]], dtype=np.float32)).tolist()
-    [[0.6000000238418579, 0.800000011920929]]
-    """
-    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return (vectors / np.where(norm > 0, norm, 1.0)).astype(np.float32)
 
 
 def load_encoder(spec: str) -> Encoder:

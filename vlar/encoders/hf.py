@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from vlar.encoders.base import unit
 from vlar.encoders.conditioned import ConditionedText, EncodedWindows
 from vlar.encoders.spec import split_options, yes
 from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.numeric import unit
 from vlar.registry import register
 from vlar.types import Float32, UInt8
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess, unit
+from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.errors import UsageError
+from vlar.numeric import unit
 from vlar.types import Float32, UInt8
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ class Manifest:
         fingerprint: Of the model; vectors of another one are not comparable.
         dim: D.
         cut: Windows and frames.
-        blocks: The parts of its vectors, as ``vlar.index.search_cache.blocks`` writes them; empty where the
+        blocks: The parts of its vectors, as ``vlar.index.search_cache.blocks`` writes them; empty
+        where the
             model does not tell.
     """
 

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from vlar.index.store.database import Float16, Int64
 from vlar.index.store.rows import RowSource, RowTable, Selection
-from vlar.model.classifier import Seen
-from vlar.types import Clip, Float32, Float64
+from vlar.types import Clip, Encoded, Float32, Float64
 
 # Gives vectors (Q, D) like those that will be asked; called only by types that measure with them.
 Probes = Callable[[], Float32]
@@ -53,8 +52,8 @@ class LibraryModel(Matcher, Protocol):
         """Pixels; larger frames are shrunk to it while decoding."""
         ...
 
-    def encode_clips(self, clips: Sequence[Clip]) -> Float32:
-        """N clips to (N, D) of unit length."""
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """N clips to their vectors (D,) of unit length, and context where text depends on video."""
         ...
 
     def encode_queries(self, texts: Sequence[str]) -> Float32:
@@ -69,10 +68,6 @@ class ConditioningModel(Protocol):
     @property
     def conditions_text(self) -> bool:
         """Whether it has."""
-        ...
-
-    def see(self, clip: Clip) -> Seen:
-        """The vector (1, D) and the context (1, k, E) of a clip, in one pass."""
         ...
 
     def conditioned_queries(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:

@@ -27,9 +27,8 @@ from vlar.fewshot import (
 from vlar.fewshot.heads.stacking import Joint
 from vlar.fewshot.model_selection import AUTO
 from vlar.fewshot.report import AdaptReport
-from vlar.model.classifier import Seen
 from vlar.text.labels import clean_label
-from vlar.types import Failure, Float32, Float64, JsonDict
+from vlar.types import Encoded, Failure, Float32, Float64, JsonDict
 from vlar.video.views import Looker
 
 if TYPE_CHECKING:
@@ -240,7 +239,7 @@ def see_examples(
     kept: KeptFeatures | None = None,
     *,
     looker: Looker | None = None,
-) -> tuple[list[SupportItem], list[Seen], list[Failure]]:
+) -> tuple[list[SupportItem], list[Encoded], list[Failure]]:
     """Read and encode examples: those that could be read, as the encoder sees them, the rest.
 
     Of an example whose features are ``kept`` no context is known. Methods learn from one clip an
@@ -253,7 +252,7 @@ def see_examples(
     one_clip = Looker(model.n_frames, model.shorter_side, float("inf"))
     looks = (looker or one_clip).each(wanted)
     used: list[SupportItem] = []
-    seen: list[Seen] = []
+    seen: list[Encoded] = []
     failed: list[Failure] = []
     for item, had in zip(items, known, strict=True):
         one = had or next(looks)
@@ -261,7 +260,7 @@ def see_examples(
             failed.append(one)
         else:
             used.append(item)
-            seen.append(one if isinstance(one, Seen) else model.see_looks(one))
+            seen.append(one if isinstance(one, Encoded) else model.encode_views(one))
             if kept is not None and had is None:
                 kept.put(item, seen[-1].features)
         if progress is not None:
@@ -269,8 +268,10 @@ def see_examples(
     return used, seen, failed
 
 
-def _known(model: Model, features: Float32 | None) -> Seen | None:
-    return None if features is None else Seen(features, model.encoder.pool(features[None]), None)
+def _known(model: Model, features: Float32 | None) -> Encoded | None:
+    return (
+        None if features is None else Encoded(features, model.encoder.pool(features[None])[0], None)
+    )
 
 
 def _fit(

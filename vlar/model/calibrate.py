@@ -14,10 +14,10 @@ import numpy as np
 from vlar.errors import SupportError
 from vlar.fewshot import Support, read_support
 from vlar.model.adapt import Advance, check_rest, see_examples
-from vlar.model.classifier import Seen, label_vectors, make_question, make_scorer
+from vlar.model.classifier import label_vectors, make_question, make_scorer
 from vlar.scoring import fit_calibration
 from vlar.text.labels import clean_label, parse_labels
-from vlar.types import Failure, Float64
+from vlar.types import Encoded, Failure, Float64
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,13 +73,13 @@ def calibrate(
 
 
 def _strangers(
-    model: Model, labels: tuple[str, ...], answers: np.ndarray, seen: list[Seen]
+    model: Model, labels: tuple[str, ...], answers: np.ndarray, seen: list[Encoded]
 ) -> Float64 | None:
     """Probability of unknown of each clip where its own label is not on the list."""
     if model.adaptation is not None or model.conditions_text:
         return None
     concepts, background = label_vectors(model, parse_labels(labels))
-    vectors = np.concatenate([clip.vector for clip in seen])
+    vectors = np.stack([clip.vector for clip in seen])
     unknown = np.zeros(len(seen))
     for label in np.unique(answers):
         others = make_scorer(model, np.delete(concepts, label, axis=0), background)

@@ -16,7 +16,7 @@ from vlar.scoring import ContentFree, EachScorer, Scorer, Scores
 from vlar.text.bank import load_bank
 from vlar.text.description_lookup import described_share, descriptions_of
 from vlar.text.labels import LabelList, clean_label, parse_labels
-from vlar.types import Float32, Float64
+from vlar.types import Encoded, Float32, Float64
 
 if TYPE_CHECKING:
     from vlar.model.adapt import Adaptation
@@ -34,21 +34,6 @@ _ENOUGH_DESCRIBED = 2 / 3  # of the labels: fewer, and names are compared with d
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One clip as the encoder sees it.
-
-    Attributes:
-        features: (T, F) frame features.
-        vector: (1, D) unit vector.
-        context: (1, k, E) context tokens where text depends on the video, else None.
-    """
-
-    features: Float32
-    vector: Float32
-    context: Float32 | None = None
-
-
-@dataclass(frozen=True)
 class Question:
     """C labels and what answers about them.
 
@@ -57,7 +42,7 @@ class Question:
     """
 
     labels: tuple[str, ...]
-    score: Callable[[Seen], Score]
+    score: Callable[[Encoded], Score]
 
 
 def make_question(
@@ -173,7 +158,7 @@ def _listed(kinds: Descriptions) -> str:
 
 def _zero_shot(model: Model, labels: LabelList, mode: str, descriptions: Descriptions) -> Question:
     scorer = make_scorer(model, *label_vectors(model, labels, descriptions), mode)
-    return Question(labels.labels, lambda seen: _first(scorer.score(seen.vector)))
+    return Question(labels.labels, lambda seen: _first(scorer.score(seen.vector[None])))
 
 
 def _conditioned(model: Model, labels: LabelList, mode: str) -> Question:
@@ -182,11 +167,11 @@ def _conditioned(model: Model, labels: LabelList, mode: str) -> Question:
     texts = (*labels.texts, *every[:: -(-len(every) // _CONDITIONED_BACKGROUND)])
     n_labels = len(labels.texts)
 
-    def score(seen: Seen) -> Score:
+    def score(seen: Encoded) -> Score:
         assert seen.context is not None  # the encoder conditions text, so it gives context
-        words = model.conditioned_queries(texts, seen.context)[0]
+        words = model.conditioned_queries(texts, seen.context[None])[0]
         scorer = make_scorer(model, words[:n_labels], words[n_labels:], mode)
-        return _first(scorer.score(seen.vector))
+        return _first(scorer.score(seen.vector[None]))
 
     return Question(labels.labels, score)
 
@@ -204,7 +189,7 @@ def make_scorer(
 
 
 def _calibrated(question: Question, calibration: Calibration, mode: str) -> Question:
-    def score(seen: Seen) -> Score:
+    def score(seen: Encoded) -> Score:
         similarity, probability, unknown = question.score(seen)
         if mode == "one":
             curved, nothing = calibration.one(probability[None], np.array([unknown]))
@@ -234,14 +219,14 @@ def _adapted(model: Model, adaptation: Adaptation, labels: Labels | None, mode: 
     conditioned = model.conditions_text and adaptation.trained
     texts = [clean_label(label) for label in known]
 
-    def score(seen: Seen) -> Score:
+    def score(seen: Encoded) -> Score:
         concepts = None
         if conditioned and seen.context is not None:
-            concepts = model.conditioned_queries(texts, seen.context)[0]
+            concepts = model.conditioned_queries(texts, seen.context[None])[0]
         similarity, probability, unknown = adaptation.score(
-            seen.features, seen.vector, columns, concepts
+            seen.features, seen.vector[None], columns, concepts
         )
-        blank = float(nothing.probability(seen.vector)[0])
+        blank = float(nothing.probability(seen.vector[None])[0])
         if mode == "multi":
             each = adaptation.novelty.known(similarity) * (1.0 - blank)
             return similarity, each, 1.0 - float(each.max())

@@ -1,9 +1,11 @@
-"""Labels and phrases to concept vectors: templates filled, encoded, averaged; descriptions joined in.
+"""Concept vectors of labels and phrases, from filled templates and descriptions.
 
 A concept is the unit mean of the vectors of its filled templates (Radford et al. 2021, section
-3.1.4, prompt ensembling). Large label lists are encoded once per encoder (``vlar.encoders.vector_cache``).
+3.1.4, prompt ensembling). Large label lists are encoded once per encoder
+(``vlar.encoders.vector_cache``).
 
-With descriptions, a block of the vector (``Encoder.blocks``) is the weighted mean of unit vectors: the name's, and
+With descriptions, a block of the vector (``Encoder.blocks``) is the weighted mean of unit vectors:
+the name's, and
 for each kind of description the mean of its texts. Descriptions say in many words what the name
 says in one, and their errors differ; their mean is nearer to what is seen than any of them
 (evals/descriptions.py). Which blocks take descriptions, which kinds, and what they weigh is the
@@ -18,8 +20,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vlar.encoders.base import BlockMix, Encoder, unit
+from vlar.encoders.base import BlockMix, Encoder
 from vlar.encoders.vector_cache import kept_vectors
+from vlar.numeric import unit
 from vlar.text.description_lookup import Described
 from vlar.text.prompts import fill
 from vlar.types import Float32

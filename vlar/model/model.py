@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.encoders.base import Encoder, unit
+from vlar.encoders.base import Encoder
 from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.vector_cache import content_free_vectors
 from vlar.errors import UsageError
@@ -20,14 +20,14 @@ from vlar.model.classifier import (
     Descriptions,
     Labels,
     Question,
-    Seen,
     make_question,
 )
 from vlar.model.concepts import concept_vectors
+from vlar.numeric import unit
 from vlar.scoring import UNKNOWN_THRESHOLD, Calibration, match_probability
 from vlar.text.bank import load_bank
 from vlar.text.prompts import fill, load_templates
-from vlar.types import Classification, Clip, Failure, Float32, Float64, Prediction
+from vlar.types import Classification, Clip, Encoded, Failure, Float32, Float64, Prediction
 from vlar.video.views import Looker, Looks
 
 if TYPE_CHECKING:
@@ -126,20 +126,9 @@ class Model:
 
     # Vectors
 
-    def encode_clips(self, clips: Sequence[Clip]) -> Float32:
-        """N clips to (N, D) float32 of unit length; a clip gives the same alone and in company."""
-        if not clips:
-            return np.zeros((0, self.dim), np.float32)
-        return np.concatenate([self.see(clip).vector for clip in clips])
-
-    def see(self, clip: Clip) -> Seen:
-        """All the encoder has to say of a clip, in one pass."""
-        if isinstance(self.encoder, ConditionedText):
-            windows = self.encoder.encode_windows(clip.frames[None])
-            features, context = windows.features, windows.context
-        else:
-            features, context = self.encoder.encode_clip(clip.frames, clip.times_s)[None], None
-        return Seen(features[0], self.encoder.pool(features), context)
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """N clips as the encoder sees them; a clip gives the same alone and in company."""
+        return self.encoder.encode(clips)
 
     @property
     def looker(self) -> Looker:
@@ -147,13 +136,13 @@ class Model:
         longest_s = self.encoder.longest_s if self.adaptation is None else float("inf")
         return Looker(self.n_frames, self.shorter_side, longest_s)
 
-    def see_looks(self, looks: Looks) -> Seen:
-        """What the encoder has to say of the clips of one span; its features are the first's."""
-        first = self.see(looks[0])
-        if len(looks) == 1:
-            return first
-        vectors = [first.vector, *(self.see(clip).vector for clip in looks[1:])]
-        return replace(first, vector=unit(np.mean(vectors, axis=0)))
+    def encode_views(self, views: Looks) -> Encoded:
+        """The clips of one span as one: the mean of their vectors, the features of the first."""
+        encoded = self.encode(views)
+        if len(encoded) == 1:
+            return encoded[0]
+        mean = np.mean([each.vector for each in encoded], axis=0)
+        return replace(encoded[0], vector=unit(mean))
 
     @property
     def conditions_text(self) -> bool:
@@ -264,7 +253,7 @@ class Model:
             yield looks if isinstance(looks, Failure) else self._answer(looks, question, top)
 
     def _answer(self, looks: Looks, question: Question, top: int) -> Classification:
-        similarity, probability, unknown = question.score(self.see_looks(looks))
+        similarity, probability, unknown = question.score(self.encode_views(looks))
         order = np.argsort(-probability, kind="stable")[:top]
         best = tuple(
             Prediction(question.labels[i], float(probability[i]), float(similarity[i]))

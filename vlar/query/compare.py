@@ -110,7 +110,7 @@ def encoded(wanted: Sequence[Leaf], model: LibraryModel) -> dict[Leaf, Float32]:
             clip = read_clip(
                 Path(leaf.path), leaf.window, model.n_frames, shorter_side=model.shorter_side
             )
-            queries[leaf] = model.encode_clips([clip])[0]
+            queries[leaf] = model.encode([clip])[0].vector
         else:
             queries[leaf] = next(vectors)
     return queries

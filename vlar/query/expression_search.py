@@ -1,9 +1,11 @@
 """Runs a query with operators: every window compared, evaluated, merged, ranked.
 
 ``score``, which ranks, is what the query is worth (``vlar.query.evaluate``) by how far windows
-stand out in the library (``vlar.query.normalization``); ``probability`` is that of its weakest part,
+stand out in the library (``vlar.query.normalization``); ``probability`` is that of its weakest
+part,
 against everyday actions as for a plain phrase. Windows that answer together are merged as for a
-plain phrase (``vlar.query.temporal_merge``); a span of a THEN grows backwards by what its first part is
+plain phrase (``vlar.query.temporal_merge``); a span of a THEN grows backwards by what its first
+part is
 worth and onwards by its last. No vector is kept: memory holds some numbers a window for each
 phrase, and one batch of vectors.
 """

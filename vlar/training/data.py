@@ -86,7 +86,7 @@ class Videos:
                 self.failed[row] = clip
                 continue
             good.append(row)
-            pixels.append(clip_pixels(clip.frames, size, plan, random))
+            pixels.append(clip_pixels(clip.data, size, plan, random))
         return Loaded(good, torch.stack(pixels) if pixels else torch.zeros(0))
 
     def _requests(

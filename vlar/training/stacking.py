@@ -104,8 +104,8 @@ def answers(
     for one in (seen[i] for i in held):
         words = concepts
         if one.context is not None:
-            words = model.conditioned_queries(texts, one.context)[0]
-        rows.append(one.vector[0] @ words.T)
+            words = model.conditioned_queries(texts, one.context[None])[0]
+        rows.append(one.vector @ words.T)
     return np.stack([one.features for one in seen]), adapter.logit_scale * np.array(
         rows, np.float64
     )

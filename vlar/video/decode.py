@@ -145,7 +145,7 @@ def _clip(source: Source, span: Window, pictures: list[Picture]) -> Clip:
         )
     frames = stacked([picture.pixels for picture in pictures])
     shown_s = np.array([picture.time_s for picture in pictures], dtype=np.float64)
-    return Clip(source.path, span, frames, shown_s, lost)
+    return Clip(source.path, span, "video", frames, shown_s, lost)
 
 
 def _require_options(timeout_s: float, shorter_side: int | None, fps: float | None) -> None:

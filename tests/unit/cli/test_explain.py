@@ -68,7 +68,7 @@ def answered(motion: dict[str, float]) -> SimpleNamespace:
     return SimpleNamespace(
         encoder=SimpleNamespace(blocks=blocks),
         looker=SimpleNamespace(at=lambda path, window: [path]),
-        see_looks=lambda looks: SimpleNamespace(vector=clip),
+        encode_views=lambda looks: SimpleNamespace(vector=clip[0]),
         encode_queries=queries,
         asked=asked,
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tests.videos import make_video
-from vlar.encoders.base import unit
-from vlar.model.classifier import Seen
-from vlar.types import Clip, Float32
+from vlar.numeric import unit
+from vlar.types import Clip, Encoded, Float32
 
 DIM = 24
 
@@ -29,12 +29,13 @@ class FakeModel:
         self.encoded = 0
         self._projection = np.random.default_rng(seed).normal(size=(DIM, DIM))
 
-    def encode_clips(self, clips: Sequence[Clip]) -> Float32:
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         self.encoded += len(clips)
-        return np.stack([self._vector(clip) for clip in clips]).astype(np.float32)
+        rows = [self._vector(clip).astype(np.float32) for clip in clips]
+        return [Encoded(row[None], row) for row in rows]
 
     def _vector(self, clip: Clip) -> np.ndarray:
-        columns = clip.frames.astype(np.float64).mean(axis=(1, 3))
+        columns = clip.data.astype(np.float64).mean(axis=(1, 3))
         parts = np.array_split(columns, DIM // 2, axis=1)
         coarse = np.stack([part.mean(axis=1) for part in parts], axis=1).ravel() / 255 - 0.5
         vector = self._projection @ coarse[:DIM]
@@ -58,9 +59,9 @@ class ConditionedFake(FakeModel):
 
     conditions_text = True
 
-    def see(self, clip: Clip) -> Seen:
-        vector = self.encode_clips([clip])
-        return Seen(vector, vector, np.stack([vector, vector / 3], axis=1))
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        encoded = super().encode(clips)
+        return [replace(one, context=np.stack([one.vector, one.vector / 3])) for one in encoded]
 
     def conditioned_queries(self, texts: Sequence[str], context: np.ndarray) -> Float32:
         assert context.dtype == np.float16

@@ -16,8 +16,7 @@ from vlar.index.protocol import conditioning
 from vlar.index.store.schema import FILE_NAME
 from vlar.index.store.writer import Writer
 from vlar.library import Library
-from vlar.model.classifier import Seen
-from vlar.types import Clip, Float32
+from vlar.types import Clip, Encoded, Float32
 
 BYTES = 2 * DIM * 2  # 2 tokens of DIM values in float16
 
@@ -126,9 +125,9 @@ def test_other_models_have_none(tmp_path: Path, model: FakeModel, clips: list[Pa
 
 def test_beyond_float16_fails_the_video(tmp_path: Path, clips: list[Path]):
     class Large(ConditionedFake):
-        def see(self, clip: Clip) -> Seen:
-            seen = super().see(clip)
-            return replace(seen, context=np.full((1, 2, DIM), 1e6, np.float32))
+        def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+            large = np.full((2, DIM), 1e6, np.float32)
+            return [replace(one, context=large) for one in super().encode(clips)]
 
     with Library(tmp_path / "n.vlar", Large()) as library:
         (failure,) = library.add(clips[:1]).failed
@@ -139,11 +138,12 @@ def test_beyond_float16_fails_the_video(tmp_path: Path, clips: list[Path]):
 
 
 def test_another_shape_is_refused(library: Library, conditioned: ConditionedFake, tmp_path: Path):
-    def see(clip: Clip) -> Seen:
-        vector = conditioned.encode_clips([clip])
-        return Seen(vector, vector, np.zeros((1, 3, DIM), np.float32))
+    encode = conditioned.encode
 
-    conditioned.see = see  # type: ignore[method-assign]
+    def encode_wider(clips: Sequence[Clip]) -> list[Encoded]:
+        return [replace(one, context=np.zeros((3, DIM), np.float32)) for one in encode(clips)]
+
+    conditioned.encode = encode_wider  # type: ignore[method-assign]
     with pytest.raises(LibraryError, match=r"\(2, 24\).*\(3, 24\)"):
         library.add(tiny_video(tmp_path / "more.mp4", 40))
     assert library.info().rows == 15
@@ -162,10 +162,10 @@ def test_a_damaged_context_is_said(library: Library):
 
 def test_a_video_interrupted_at_its_contexts_leaves_nothing(tmp_path: Path, clips: list[Path]):
     class Stopping(ConditionedFake):
-        def see(self, clip: Clip) -> Seen:
-            if self.encoded == 5:
+        def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+            if self.encoded >= 3:
                 raise KeyboardInterrupt
-            return super().see(clip)
+            return super().encode(clips)
 
         def encode_queries(self, texts: Sequence[str]) -> Float32:
             raise AssertionError("not asked")

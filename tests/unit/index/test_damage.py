@@ -186,11 +186,11 @@ def test_a_reader_beside_a_writer_sees_whole_videos(folder: Path, clips: list[Pa
     inside, go_on = threading.Event(), threading.Event()
 
     class Waiting(FakeModel):
-        def encode_clips(self, clips):
+        def encode(self, clips):
             if self.encoded >= 16:
                 inside.set()
                 assert go_on.wait(20)
-            return super().encode_clips(clips)
+            return super().encode(clips)
 
     writer = threading.Thread(target=lambda: Library(folder, Waiting()).add(long))
     writer.start()

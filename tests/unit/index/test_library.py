@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.unit.index.fakes import FakeModel, tiny_video
@@ -205,10 +207,10 @@ def test_interrupt_keeps_what_is_finished_and_the_next_run_goes_on(
 
 def test_interrupt_inside_a_video_leaves_none_of_it(tmp_path: Path, clips: list[Path]):
     class Stopping(FakeModel):
-        def encode_clips(self, clips):
+        def encode(self, clips):
             if self.encoded >= 20:
                 raise KeyboardInterrupt
-            return super().encode_clips(clips)
+            return super().encode(clips)
 
     long = tiny_video(tmp_path / "videos" / "9 long.mp4", 9, seconds=80)  # 39 windows, 5 batches
     with Library(tmp_path / "l.vlar", Stopping()) as library:
@@ -220,8 +222,9 @@ def test_interrupt_inside_a_video_leaves_none_of_it(tmp_path: Path, clips: list[
 
 def test_a_model_that_gives_nonsense_fails_the_video(tmp_path: Path, clips: list[Path]):
     class Broken(FakeModel):
-        def encode_clips(self, clips):
-            return super().encode_clips(clips) * float("nan")
+        def encode(self, clips):
+            nothing = np.full(self.dim, np.nan, np.float32)
+            return [replace(one, vector=nothing) for one in super().encode(clips)]
 
     with Library(tmp_path / "l.vlar", Broken()) as library:
         report = library.add(clips[:1])

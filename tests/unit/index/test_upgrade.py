@@ -69,7 +69,7 @@ class PartModel(FakeModel):
     def whole(self, clip: object) -> np.ndarray:
         towers = self.encoder
         weight = 1 / np.sqrt(1 + towers.extra)
-        tone = float(clip.frames.mean()) / 255  # type: ignore[attr-defined]
+        tone = float(clip.data.mean()) / 255  # type: ignore[attr-defined]
         parts = [weight * super()._vector(clip)]  # type: ignore[arg-type]
         for number in range(towers.extra):
             block = np.cos(np.arange(WIDTH) * (1 + number + tone) + len(towers.version))

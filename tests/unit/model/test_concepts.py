@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vlar.encoders.base import unit
 from vlar.encoders.vector_cache import kept_vectors
 from vlar.model.concepts import concept_vectors
+from vlar.numeric import unit
 
 
 class Letters:

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlar.encoders import Block, BlockMix, Encoder, unit
+from vlar.encoders import Block, BlockMix, Encoder
 from vlar.errors import UsageError
 from vlar.model.classifier import label_concepts
 from vlar.model.concepts import concept_vectors, described_vectors
 from vlar.model.model import Model
+from vlar.numeric import unit
 from vlar.text.bank import Description, Entry
 from vlar.text.description_lookup import described_share, descriptions_of
 from vlar.text.labels import parse_labels

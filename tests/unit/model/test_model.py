@@ -59,12 +59,12 @@ def test_answers_sum_to_one_and_are_the_same_alone(name, request, clips):
 
 def test_conditioned_text_answers_for_its_own_video(tc_clip: Model, clips):
     assert tc_clip.conditions_text
-    seen = [tc_clip.see(read_clip(clip, n_frames=tc_clip.n_frames)) for clip in clips]
-    words = [tc_clip.conditioned_queries(LABELS, one.context) for one in seen]
+    seen = tc_clip.encode([read_clip(clip, n_frames=tc_clip.n_frames) for clip in clips])
+    words = [tc_clip.conditioned_queries(LABELS, one.context[None]) for one in seen]
     assert not np.allclose(words[0], words[1], atol=1e-4)
     answer = tc_clip.classify(clips[0], LABELS)
     similarity = {p.label: p.similarity for p in answer.predictions}
-    expected = seen[0].vector[0] @ words[0][0].T
+    expected = seen[0].vector @ words[0][0].T
     assert [similarity[label] for label in LABELS] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
@@ -112,4 +112,4 @@ def test_a_saved_tc_clip_is_found_again(tc_clip: Model, clips, tmp_path: Path):
 
 
 def test_no_clip_gives_no_row(lite: Model):
-    assert lite.encode_clips([]).shape == (0, lite.dim)
+    assert lite.encode([]) == []

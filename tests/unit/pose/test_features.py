@@ -194,11 +194,11 @@ def test_real_networks_see_a_person(real_videos: Path):
 
     clip = read_clip(next((real_videos / "weizmann" / "walk").iterdir()), None, 16)
     bodies = reader()
-    found = bodies.features(clip.frames, clip.times_s)
+    found = bodies.features(clip.data, clip.times_s)
     assert (found[:, 99] > 0.5).mean() > 0.9
-    np.testing.assert_array_equal(found, bodies.features(clip.frames.copy(), clip.times_s))
+    np.testing.assert_array_equal(found, bodies.features(clip.data.copy(), clip.times_s))
     assert length(found) > 0.7
-    upside = bodies.features(np.ascontiguousarray(clip.frames[:, ::-1]), clip.times_s)
+    upside = bodies.features(np.ascontiguousarray(clip.data[:, ::-1]), clip.times_s)
     assert length(upside) < 0.1
 
 
@@ -208,9 +208,9 @@ def test_real_networks_are_not_believed_about_half_a_person(real_videos: Path, s
 
     clip = read_clip(next((real_videos / "utd-mhad" / "wave").iterdir()), None, 16)
     bodies = reader()
-    points = pose.tracks_of(bodies.features(clip.frames, clip.times_s)).points[0]
-    middle = int(np.median(points[:, [23, 24], 0]) * clip.frames.shape[1])
-    half = clip.frames[:, :, :middle] if side == "left" else clip.frames[:, :, middle:]
+    points = pose.tracks_of(bodies.features(clip.data, clip.times_s)).points[0]
+    middle = int(np.median(points[:, [23, 24], 0]) * clip.data.shape[1])
+    half = clip.data[:, :, :middle] if side == "left" else clip.data[:, :, middle:]
     assert length(bodies.features(np.ascontiguousarray(half), clip.times_s)) < 0.1
 
 
@@ -218,7 +218,7 @@ def test_two_pictures_shown_again_and_again_are_silent(real_videos: Path):
     from vlar.video import read_clip
 
     clip = read_clip(next((real_videos / "weizmann" / "walk").iterdir()), None, 2)
-    repeated = np.repeat(clip.frames, 16, axis=0)
+    repeated = np.repeat(clip.data, 16, axis=0)
     assert not reader().features(repeated, np.arange(32) / 10).any()
 
 
@@ -227,7 +227,7 @@ def test_two_real_people_side_by_side_are_both_followed(real_videos: Path):
 
     folder = sorted((real_videos / "weizmann" / "wave_one_hand").iterdir())
     one, other = (read_clip(path, None, 16) for path in folder[:2])
-    both = np.concatenate([one.frames, other.frames], axis=2)
+    both = np.concatenate([one.data, other.data], axis=2)
     tracks = pose.tracks_of(reader().features(both, one.times_s))
     assert len(tracks.score) == 2
     assert ((tracks.score > 0.5).mean(axis=1) > 0.8).all()

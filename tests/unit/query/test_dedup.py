@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.unit.index.fakes import DIM, FakeModel
-from vlar.encoders.base import unit
 from vlar.index.ingest.vector_import import VectorVideo
 from vlar.library import Library
+from vlar.numeric import unit
 from vlar.types import Float32, Window
 
 

@@ -167,9 +167,9 @@ def test_a_real_tc_clip(tmp_path: Path):
                 model.n_frames,
                 shorter_side=model.shorter_side,
             )
-            seen = model.see(clip)
-            own = model.conditioned_queries([text], seen.context.astype(np.float16))[0, 0]
-            vector = seen.vector[0].astype(np.float16).astype(np.float32)
+            (seen,) = model.encode([clip])
+            own = model.conditioned_queries([text], seen.context[None].astype(np.float16))[0, 0]
+            vector = seen.vector.astype(np.float16).astype(np.float32)
             score = float(vector @ own)
             assert abs(score - vector @ model.encode_queries([text])[0]) > 2e-4
             best[str(path)] = max(score, best.get(str(path), -1.0))

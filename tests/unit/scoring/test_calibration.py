@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlar.encoders import unit
 from vlar.errors import ModelError, UsageError
+from vlar.numeric import unit
 from vlar.scoring import (
     EACH_PRIOR,
     Calibration,

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import videos
-from vlar.encoders.base import unit
 from vlar.errors import UsageError
+from vlar.numeric import unit
 from vlar.scoring import (
     ContentFree,
     Scorer,

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess, unit
+from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
+from vlar.numeric import unit
 from vlar.training.dataset import Task
 
 LABELS = ("forward", "backward")

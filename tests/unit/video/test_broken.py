@@ -122,7 +122,7 @@ def test_truncated(tmp_path: Path, name: str, codec: str, options: dict[str, str
     whole = read_clip(path, None, 10)
     assert 0.2 <= whole.lost <= 0.4
     good = 10 - round(whole.lost * 10)
-    assert [videos.read_barcode(f) for f in whole.frames][:good] == [
+    assert [videos.read_barcode(f) for f in whole.data][:good] == [
         int(25 * (i + 0.5)) for i in range(good)
     ]
     report = check_video(path)
@@ -152,7 +152,7 @@ def test_damaged_bytes_cost_frames_and_nothing_more(tmp_path: Path, ending: str)
     assert 0 < clip.lost <= 0.3
     wrong = sum(
         abs(videos.read_barcode(frame) - int(25 * 10 * (i + 0.5) / 50 + 1e-6)) > 1
-        for i, frame in enumerate(clip.frames)
+        for i, frame in enumerate(clip.data)
     )
     assert wrong <= round(clip.lost * 50) + 2
     assert not check_video(path).ok
@@ -189,7 +189,7 @@ def test_a_stream_that_begins_inside_a_group_of_pictures(tmp_path: Path):
         frames[int(np.searchsorted(times_s, t + 1e-6, side="right")) - 1] for t in clip.times_s
     ]
     numbers = [videos.read_barcode(f.to_ndarray(format="rgb24")) for f in shown]
-    assert [videos.read_barcode(frame) for frame in clip.frames] == numbers
+    assert [videos.read_barcode(frame) for frame in clip.data] == numbers
 
 
 def test_timeout(kind: Callable[[str], Path]):
@@ -209,7 +209,7 @@ def test_a_window_past_the_end(kind: Callable[[str], Path]):
         read_clip(path, Window(5, 6))
     clip = read_clip(path, Window(2, 6), 4)
     assert clip.lost == 0
-    assert videos.read_barcode(clip.frames[-1]) == 59
+    assert videos.read_barcode(clip.data[-1]) == 59
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_frames_by_number_and_time(tmp_path: Path, ending: str):
     assert (info.width, info.height, info.n_frames, info.codec) == (96, 64, 12, "frames")
     assert (info.duration_s, info.fps) == (3.0, 4)
     clip = read_clip(folder, None, 12, fps=4)
-    assert [videos.read_barcode(frame) for frame in clip.frames] == list(range(12))
+    assert [videos.read_barcode(frame) for frame in clip.data] == list(range(12))
     np.testing.assert_allclose(clip.times_s, np.arange(12) / 4)
     part = read_clip(folder, Window(1.0, 2.0), 2, fps=4)
     assert [videos.read_barcode(frame) for frame in part.frames] == [5, 7]
@@ -32,7 +32,7 @@ def test_frames_by_number_and_time(tmp_path: Path, ending: str):
 def test_windows_of_a_folder(tmp_path: Path):
     folder = videos.make_frame_folder(tmp_path / "clip", 12)
     clips = list(read_windows(folder, [Window(0, 2), Window(1, 3)], 4, fps=4))
-    numbers = [[videos.read_barcode(f) for f in clip.frames] for clip in clips]
+    numbers = [[videos.read_barcode(f) for f in clip.data] for clip in clips]
     assert numbers == [[1, 3, 5, 7], [5, 7, 9, 11]]
 
 
@@ -40,8 +40,8 @@ def test_sizes_that_differ_take_the_first(tmp_path: Path):
     folder = videos.make_frame_folder(tmp_path / "clip", 3)
     Image.fromarray(videos.barcode(1, 200, 100)).save(folder / "2.jpg")
     clip = read_clip(folder, None, 3)
-    assert clip.frames.shape == (3, 64, 96, 3)
-    assert [videos.read_barcode(frame) for frame in clip.frames] == [0, 1, 2]
+    assert clip.data.shape == (3, 64, 96, 3)
+    assert [videos.read_barcode(frame) for frame in clip.data] == [0, 1, 2]
 
 
 def test_orientation_and_grey_and_alpha(tmp_path: Path):
@@ -54,7 +54,7 @@ def test_orientation_and_grey_and_alpha(tmp_path: Path):
     Image.fromarray(videos.barcode(78)).convert("L").save(folder / "2.png")
     Image.fromarray(videos.barcode(79)).convert("RGBA").save(folder / "3.png")
     clip = read_clip(folder, None, 3)
-    assert [videos.read_barcode(frame) for frame in clip.frames] == [77, 78, 79]
+    assert [videos.read_barcode(frame) for frame in clip.data] == [77, 78, 79]
     assert probe(folder).width == 96
 
 
@@ -64,7 +64,7 @@ def test_broken_pictures_are_lost_and_replaced(tmp_path: Path):
     (folder / "5.jpg").write_bytes((folder / "5.jpg").read_bytes()[:200])
     clip = read_clip(folder, None, 8)
     assert clip.lost == 2 / 8
-    assert [videos.read_barcode(frame) for frame in clip.frames] == [1, 1, 2, 3, 3, 5, 6, 7]
+    assert [videos.read_barcode(frame) for frame in clip.data] == [1, 1, 2, 3, 3, 5, 6, 7]
     report = check_video(folder)
     assert (report.ok, report.kind, report.lost, report.n_frames) == (False, "damaged", 0.25, 6)
     for number in range(1, 6):
@@ -80,5 +80,5 @@ def test_broken_pictures_are_lost_and_replaced(tmp_path: Path):
 def test_shrinks_big_pictures(tmp_path: Path):
     folder = videos.make_frame_folder(tmp_path / "clip", 2, size=(960, 640))
     clip = read_clip(folder, None, 2, shorter_side=100)
-    assert clip.frames.shape == (2, 100, 150, 3)
-    assert [videos.read_barcode(frame) for frame in clip.frames] == [0, 1]
+    assert clip.data.shape == (2, 100, 150, 3)
+    assert [videos.read_barcode(frame) for frame in clip.data] == [0, 1]

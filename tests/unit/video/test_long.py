@@ -29,10 +29,10 @@ def two_hours(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def assert_right(clip: object) -> None:
     assert isinstance(clip, Clip)
-    wanted = frame_times(clip.window, len(clip.frames))
+    wanted = frame_times(clip.window, len(clip.data))
     index = np.floor(wanted * FPS + 1e-5).astype(int)
     np.testing.assert_allclose(clip.times_s, index / FPS, atol=2e-3)
-    numbers = [videos.read_barcode(frame) for frame in clip.frames]
+    numbers = [videos.read_barcode(frame) for frame in clip.data]
     assert numbers == (index % (FPS * SEGMENT_S)).tolist()
 
 
@@ -69,7 +69,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, two_hours: dict[st
         "import resource, sys\n"
         "from vlar.video import probe, read_windows, windows\n"
         "spans = windows(probe(sys.argv[1]).duration_s, 10.0, 5.0)\n"
-        "n_frames = sum(len(clip.frames) for clip in read_windows(sys.argv[1], spans))\n"
+        "n_frames = sum(len(clip.data) for clip in read_windows(sys.argv[1], spans))\n"
         "assert n_frames == 8 * len(spans)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
     )

@@ -27,6 +27,6 @@ def test_equal_to_sequential_decoding(path: Path):
         wanted = frame_times(clip.window, 8)
         index = np.maximum(np.searchsorted(times_s, wanted + 1e-6, side="right") - 1, 0)
         np.testing.assert_allclose(clip.times_s, times_s[index])
-        np.testing.assert_array_equal(clip.frames, np.stack([convert(frames[i]) for i in index]))
+        np.testing.assert_array_equal(clip.data, np.stack([convert(frames[i]) for i in index]))
         assert clip.lost == 0
     assert check_video(path).ok

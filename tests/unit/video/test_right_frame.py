@@ -26,10 +26,10 @@ def truth(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
 
 def assert_right(path: Path, clip: Clip) -> None:
     times_s, pictures = truth(path)
-    wanted = frame_times(clip.window, len(clip.frames))
+    wanted = frame_times(clip.window, len(clip.data))
     index = np.maximum(np.searchsorted(times_s, wanted + 1e-6, side="right") - 1, 0)
     np.testing.assert_allclose(clip.times_s, times_s[index], atol=1e-9)
-    for position, picture in zip(index, clip.frames, strict=True):
+    for position, picture in zip(index, clip.data, strict=True):
         assert videos.read_barcode(picture) == videos.read_barcode(pictures[position])
         np.testing.assert_array_equal(picture, pictures[position])
     assert clip.lost == 0
@@ -99,7 +99,7 @@ def test_one_key_frame_in_a_whole_video(tmp_path: Path):
     spans = [Window(i, i + 2) for i in range(0, 58, 7)]
     for clip, span in zip(read_windows(path, spans, 4), spans, strict=True):
         assert isinstance(clip, Clip)
-        numbers = [videos.read_barcode(frame) for frame in clip.frames]
+        numbers = [videos.read_barcode(frame) for frame in clip.data]
         assert numbers == np.floor(frame_times(span, 4) * 25 + 1e-4).tolist()
 
 
@@ -119,9 +119,9 @@ def test_rotation_and_mirroring_are_applied(tmp_path: Path, turns: int, mirrored
         picture=lambda _: stored,
     )
     clip = read_clip(path, None, 2)
-    assert clip.frames.shape == (2, 64, 96, 3)
-    assert videos.read_barcode(clip.frames[0]) == 1234
-    assert np.abs(clip.frames[0].astype(int) - upright).mean() < 6
+    assert clip.data.shape == (2, 64, 96, 3)
+    assert videos.read_barcode(clip.data[0]) == 1234
+    assert np.abs(clip.data[0].astype(int) - upright).mean() < 6
     info = probe(path)
     assert (info.width, info.height) == (96, 64)
     assert info.rotation_deg == (90 * turns) % 360 or mirrored
@@ -133,8 +133,8 @@ def test_a_change_of_size_inside_a_stream_keeps_the_first_size(tmp_path: Path):
     joined = tmp_path / "joined.ts"
     joined.write_bytes(first.read_bytes() + second.read_bytes())
     clip = read_clip(joined, None, 10)
-    assert clip.frames.shape == (10, 64, 96, 3)
-    numbers = [videos.read_barcode(frame) for frame in clip.frames]
+    assert clip.data.shape == (10, 64, 96, 3)
+    numbers = [videos.read_barcode(frame) for frame in clip.data]
     assert numbers[0] < 5
     assert numbers[-1] > 18
 
@@ -145,7 +145,7 @@ def test_time_stamps_that_start_again_go_on(tmp_path: Path):
     joined.write_bytes(part + part)
     assert probe(joined).duration_s == pytest.approx(4.0, abs=0.2)
     clip = read_clip(joined, Window(0.0, 4.0), 20)
-    numbers = np.array([videos.read_barcode(frame) for frame in clip.frames])
+    numbers = np.array([videos.read_barcode(frame) for frame in clip.data])
     wanted = (frame_times(clip.window, 20) * 25).astype(int) % 50
     assert (np.abs(numbers - wanted) <= 1).all()
     assert (np.diff(clip.times_s) > 0).all()
@@ -160,5 +160,5 @@ def test_1x1(tmp_path: Path):
         picture=lambda i: videos.blank(40 * i, (1, 1)),
     )
     clip = read_clip(path, None, 5, shorter_side=224)
-    assert clip.frames.shape == (5, 1, 1, 3)
-    assert np.abs(clip.frames[:, 0, 0, 0].astype(int) - 40 * np.arange(5)).max() < 12
+    assert clip.data.shape == (5, 1, 1, 3)
+    assert np.abs(clip.data[:, 0, 0, 0].astype(int) - 40 * np.arange(5)).max() < 12

@@ -29,10 +29,10 @@ def test_shrinking_keeps_the_aspect_and_never_enlarges(width: int, height: int, 
 def test_shorter_side(tmp_path: Path, side: int, shape: tuple[int, int]):
     path = videos.make_video(tmp_path / "a.mp4", 30)
     clip = read_clip(path, None, 4, shorter_side=side)
-    assert clip.frames.shape == (4, *shape, 3)
+    assert clip.data.shape == (4, *shape, 3)
     whole = read_clip(path, None, 4)
-    numbers = [videos.read_barcode(frame) for frame in clip.frames]
-    assert numbers == [videos.read_barcode(frame) for frame in whole.frames]
+    numbers = [videos.read_barcode(frame) for frame in clip.data]
+    assert numbers == [videos.read_barcode(frame) for frame in whole.data]
 
 
 def test_shrinking_averages_areas(tmp_path: Path):
@@ -46,10 +46,10 @@ def test_shrinking_averages_areas(tmp_path: Path):
         pix_fmt="yuv444p",
         picture=lambda _: stripes,
     )
-    small = read_clip(path, None, 1, shorter_side=24).frames[0]
+    small = read_clip(path, None, 1, shorter_side=24).data[0]
     assert np.abs(small.astype(int) - 127).max() <= 4
 
 
 def test_a_turned_video_is_shrunk_by_its_shorter_side(tmp_path: Path):
     path = videos.make_video(tmp_path / "a.mp4", 2, rotation_deg=90)
-    assert read_clip(path, None, 1, shorter_side=32).frames.shape == (1, 48, 32, 3)
+    assert read_clip(path, None, 1, shorter_side=32).data.shape == (1, 48, 32, 3)

@@ -31,7 +31,7 @@ def test_results_come_in_order_and_errors_are_values(kind: Callable[[str], Path]
     assert kinds == [4, "decode", 3, "usage", 2] * 3
     first = results[0]
     assert isinstance(first, Clip)
-    assert (first.frames == read_clip(good, Window(0, 1), 4).frames).all()
+    assert (first.data == read_clip(good, Window(0, 1), 4).data).all()
 
 
 def test_requests_are_drawn_only_as_needed(kind: Callable[[str], Path]):

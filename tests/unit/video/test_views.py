@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import vlar
 from tests import videos
-from vlar.encoders import unit
 from vlar.errors import DecodeError
 from vlar.fewshot import SupportItem
 from vlar.model.adapt import see_examples
+from vlar.numeric import unit
 from vlar.types import Failure, Window
 from vlar.video import read_clip
 from vlar.video.views import Looker
@@ -39,7 +39,7 @@ def test_a_long_span_is_seen_whole_and_in_parts(video: Path):
     assert spans(looks) == [(0, 8), (0, 4), (2, 6), (4, 8)]
     for look in looks:
         alone = read_clip(video, look.window, 4, shorter_side=64)
-        assert (look.frames == alone.frames).all()
+        assert (look.data == alone.data).all()
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,7 @@ def test_many_spans_are_seen_as_each_alone_and_failures_keep_their_place(
         if not isinstance(looks, Failure):
             alone = IMPATIENT.at(path, window)
             assert spans(looks) == spans(alone)
-            assert all(
-                np.array_equal(a.frames, b.frames) for a, b in zip(looks, alone, strict=True)
-            )
+            assert all(np.array_equal(a.data, b.data) for a, b in zip(looks, alone, strict=True))
 
 
 def test_every_few_seconds(video: Path, tmp_path: Path):
@@ -102,8 +100,8 @@ def test_the_mean_of_the_looks_answers(video: Path, monkeypatch: pytest.MonkeyPa
     model = vlar.load()
     monkeypatch.setattr(model.encoder, "longest_s", 5.0)
     looks = model.looker.at(video)
-    vectors = [model.see(clip).vector for clip in looks]
-    seen = model.see_looks(looks)
+    vectors = [one.vector for one in model.encode(looks)]
+    seen = model.encode_views(looks)
     np.testing.assert_allclose(seen.vector, unit(np.mean(vectors, axis=0)), atol=1e-6)
     assert len(seen.features) == model.n_frames
     labels = ["running", "cooking"]
@@ -112,7 +110,7 @@ def test_the_mean_of_the_looks_answers(video: Path, monkeypatch: pytest.MonkeyPa
     assert (answer.start_s, answer.end_s) == (0, pytest.approx(8))
     best = next(p for p in answer.predictions if p.label == "running")
     text = model.encode_queries(["running"])[0]
-    assert best.similarity == pytest.approx(float(seen.vector[0] @ text), abs=1e-5)
+    assert best.similarity == pytest.approx(float(seen.vector @ text), abs=1e-5)
 
 
 def test_examples_are_seen_in_one_clip_unless_a_looker_says_otherwise(
@@ -124,6 +122,6 @@ def test_examples_are_seen_in_one_clip_unless_a_looker_says_otherwise(
     _, (once,), _ = see_examples(model, items, None)
     _, (several,), _ = see_examples(model, items, None, looker=model.looker)
     looks = model.looker.at(video)
-    np.testing.assert_array_equal(once.vector, model.see(looks[0]).vector)
-    np.testing.assert_array_equal(several.vector, model.see_looks(looks).vector)
+    np.testing.assert_array_equal(once.vector, model.encode(looks[:1])[0].vector)
+    np.testing.assert_array_equal(several.vector, model.encode_views(looks).vector)
     assert not np.array_equal(once.vector, several.vector)

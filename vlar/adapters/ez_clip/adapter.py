@@ -17,10 +17,11 @@ from vlar.adapters.base import (
     require_blocks,
 )
 from vlar.adapters.ez_clip.config import EzClipConfig
-from vlar.encoders.base import Encoder, unit
+from vlar.encoders.base import Encoder
 from vlar.encoders.spec import split_options
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import UsageError
+from vlar.numeric import unit
 from vlar.registry import register
 from vlar.text.prompts import fill, load_templates
 from vlar.types import Float32, JsonDict, UInt8

@@ -17,11 +17,12 @@ from vlar.adapters.base import (
 )
 from vlar.adapters.tc_clip.config import TcClipConfig
 from vlar.adapters.tc_clip.labels import phrase, prompt
-from vlar.encoders.base import Encoder, unit
+from vlar.encoders.base import Encoder
 from vlar.encoders.conditioned import ConditionedText, EncodedWindows
 from vlar.encoders.spec import number, split_options
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import UsageError
+from vlar.numeric import unit
 from vlar.registry import register
 from vlar.types import Float32, JsonDict, UInt8
 

@@ -12,9 +12,10 @@ import numpy as np
 from vlar.adapters.base import Adapter, Trainable, TrainingBatch, TrainingOutput
 from vlar.adapters.temporal.config import TemporalConfig
 from vlar.adapters.temporal.inputs import block_width, chosen, directions, read_block
-from vlar.encoders.base import Encoder, unit
+from vlar.encoders.base import Encoder
 from vlar.encoders.conditioned import ConditionedText
 from vlar.errors import ModelError
+from vlar.numeric import unit
 from vlar.registry import register, unknown_name
 from vlar.text.labels import clean_label
 from vlar.text.prompts import fill, load_templates

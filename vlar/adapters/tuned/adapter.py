@@ -14,9 +14,10 @@ import numpy as np
 from vlar.adapters.base import Adapter, Trainable, TrainingBatch, TrainingOutput, require_blocks
 from vlar.adapters.class_text import ClassStrings, class_strings
 from vlar.adapters.tuned.config import TunedConfig
-from vlar.encoders.base import Encoder, unit
+from vlar.encoders.base import Encoder
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
+from vlar.numeric import unit
 from vlar.registry import register
 from vlar.types import Float32, JsonDict, UInt8
 

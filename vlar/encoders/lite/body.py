@@ -16,9 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlar import resources
-from vlar.encoders.base import Block, FrameBlock, unit
+from vlar.encoders.base import Block, FrameBlock
 from vlar.encoders.lite.cache import cached
 from vlar.motion_language.verb_table import EmbedTexts, Meaning, VerbTable
+from vlar.numeric import unit
 from vlar.pose import files
 from vlar.pose.attribute_means import TYPICAL
 from vlar.pose.attributes.base import attributes

@@ -24,7 +24,8 @@ from vlar.types import Float32, UInt8
 
 Floats = npt.NDArray[np.floating[Any]]
 
-# Of the numbers that this file and ``vlar.pose.optical_flow`` give: whoever changes them counts up, or
+# Of the numbers that this file and ``vlar.pose.optical_flow`` give: whoever changes them counts up,
+# or
 # saved models would go on with histograms they were not made of.
 VERSION = 2
 

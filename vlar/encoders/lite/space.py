@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from vlar.encoders.base import unit
 from vlar.encoders.lite.anchors import Anchors, EmbedTexts
+from vlar.numeric import unit
 from vlar.types import Float32
 
 # Inverse to the spread of the cosines of each kind (0.085, 0.108, 0.093, 0.093 over everyday

@@ -213,14 +213,14 @@ def _encoded(
     model: LibraryModel, clips: Sequence[Clip], keep_context: bool
 ) -> tuple[Float32, Float16 | None]:
     """Vectors (N, D) and, where they are to be kept, context tokens (N, k, E)."""
-    conditioned = conditioning(model) if keep_context else None
-    if conditioned is None:
-        return model.encode_clips(clips), None
-    seen = [conditioned.see(clip) for clip in clips]
-    contexts = [each.context for each in seen if each.context is not None]
+    encoded = model.encode(clips)
+    vectors = np.stack([each.vector for each in encoded])
+    if not keep_context or conditioning(model) is None:
+        return vectors, None
+    contexts = [each.context for each in encoded if each.context is not None]
     with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite and is refused
-        tokens = np.concatenate(contexts).astype(np.float16)
-    return np.concatenate([each.vector for each in seen]), tokens
+        tokens = np.stack(contexts).astype(np.float16)
+    return vectors, tokens
 
 
 def _require_numbers(file: Path, values: Float32 | Float16, what: str, advice: str) -> None:
@@ -246,7 +246,7 @@ def _batches(clips: Iterable[Clip | Failure], lost: list[Failure]) -> Iterator[l
             lost.append(clip)
             continue
         batch.append(clip)
-        size += clip.frames.nbytes
+        size += clip.data.nbytes
         if len(batch) == _BATCH_CLIPS or size >= _BATCH_BYTES:
             yield batch
             batch, size = [], 0

@@ -68,7 +68,7 @@ Item = Seen | Unreadable | Clip | Failure | End
 
 def weight(item: Item) -> int:
     """Bytes an item holds while it waits."""
-    return item.frames.nbytes if isinstance(item, Clip) else 0
+    return item.data.nbytes if isinstance(item, Clip) else 0
 
 
 def stamp_of(path: Path) -> Stamp:

@@ -229,7 +229,7 @@ class _Work:
                 lost.append(clip)
                 row[:] = self._nothing()
                 continue
-            row[:] = self._encoder.encode_blocks(clip.frames, clip.times_s, self._wanted)
+            row[:] = self._encoder.encode_blocks(clip.data, clip.times_s, self._wanted)
             if not np.isfinite(row).all():
                 raise VlarError(f"{file}: the model gave a vector that is not a number")
         if lost and len(lost) == len(found):

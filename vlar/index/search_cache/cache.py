@@ -1,7 +1,8 @@
 """The search cache: made from the truth, checked against it, never needed.
 
 The type of index is chosen by the number of rows. What was added or deleted since it was made is
-searched beside it (``vlar.index.search_cache.snapshot``) until it is more than ``FOLDED_SHARE`` of the rows; then it
+searched beside it (``vlar.index.search_cache.snapshot``) until it is more than ``FOLDED_SHARE`` of
+the rows; then it
 is folded in, and the index is trained anew where it has drifted (the type says when).
 """
 

@@ -16,7 +16,7 @@ from vlar.types import Float32, Window
 
 
 class Writer(Store):
-    """Writes ``library.sqlite``. Whoever makes one holds the writer's lock (``vlar.index.store.lock``).
+    """Writes ``library.sqlite``. Its maker holds the writer's lock (``vlar.index.store.lock``).
 
     Every change belongs inside ``with writer.transaction()``.
     """

@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.unit.encoders.clip import models
-from vlar.encoders.base import load_encoder, unit
+from vlar.encoders.base import load_encoder
 from vlar.encoders.clip.pixels import patch_size_fit
 from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.hf import XClipEncoder
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
+from vlar.numeric import unit
 
 CLIP_TEXTS = ["a cat", "someone plays the guitar on a stage"]
 

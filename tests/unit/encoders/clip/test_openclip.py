@@ -15,11 +15,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.unit.encoders.clip import models
-from vlar.encoders.base import load_encoder, unit
+from vlar.encoders.base import load_encoder
 from vlar.encoders.clip import openclip_loader as load_openclip
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UnknownNameError, UsageError
+from vlar.numeric import unit
 
 TEXTS = ["a cat", "someone plays the guitar on a stage"]
 

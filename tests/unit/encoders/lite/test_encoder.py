@@ -117,7 +117,7 @@ def test_real_clips_are_recognised_above_chance(lite: LiteEncoder, real_videos: 
     labels = sorted({row["readable_label"] for row in rows})[::6]
     chosen = {row["readable_label"]: row for row in rows if row["readable_label"] in labels}
     clips = [read_clip(real_videos / chosen[label]["path"], n_frames=2) for label in labels]
-    videos = np.concatenate([lite.encode_video(clip.frames[None]) for clip in clips])
+    videos = np.concatenate([lite.encode_video(clip.data[None]) for clip in clips])
     best = (videos @ lite.encode_text(labels).T).argmax(axis=1)
     assert (best == np.arange(len(labels))).mean() >= 0.3
 

@@ -1,0 +1,39 @@
+"""Small numeric functions that many stages share: unit length, sigmoid, softmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.types import Float32, Float64
+
+
+def unit(vectors: npt.NDArray[Any]) -> Float32:
+    """Scale the last axis to length 1; a zero vector stays zero.
+
+    >>> unit(np.array([[3.0, 4.0]], dtype=np.float32)).tolist()
+    [[0.6000000238418579, 0.800000011920929]]
+    """
+    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return (vectors / np.where(norm > 0, norm, 1.0)).astype(np.float32)
+
+
+def sigmoid(x: npt.NDArray[Any]) -> Float64:
+    """``1 / (1 + exp(-x))``, elementwise and without overflow.
+
+    >>> sigmoid(np.array([-1e9, 0.0, 1e9])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
+
+
+def softmax(scores: npt.NDArray[Any]) -> Float64:
+    """Softmax over the last axis; rows sum to 1.
+
+    >>> softmax(np.array([1000.0, 1000.0])).tolist()
+    [0.5, 0.5]
+    """
+    shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
