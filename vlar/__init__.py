@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vlar.errors import VlarError
     from vlar.library import Library
     from vlar.model.model import Model, load
+    from vlar.registry import parts, register
     from vlar.types import Classification, Failure, Hit, Prediction, Window
 
 __version__ = "0.1.0"
@@ -39,6 +40,8 @@ _WHERE = {
     "Window": "vlar.types",
     "describe": "vlar.describing.run",
     "load": "vlar.model.model",
+    "parts": "vlar.registry",
+    "register": "vlar.registry",
 }
 
 __all__ = [
@@ -52,15 +55,19 @@ __all__ = [
     "Window",
     "describe",
     "load",
+    "parts",
+    "register",
 ]
 
 
 def __getattr__(name: str) -> Any:
     # Public names load on first use, so that `import vlar` and `vlar --help` stay fast.
-    if name not in _WHERE:
-        raise AttributeError(f"module 'vlar' has no attribute {name!r}")
     import importlib
 
+    if name == "registry":
+        return importlib.import_module("vlar.registry")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'vlar' has no attribute {name!r}")
     return getattr(importlib.import_module(_WHERE[name]), name)
 
 

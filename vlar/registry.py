@@ -15,11 +15,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vlar.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -127,7 +129,7 @@ def get(kind: str, name: str) -> Any:
         if name in found:
             importlib.import_module(found[name])
         elif name in _entry_points(kind):
-            register(kind, name)(_entry_points(kind)[name].load())
+            _parts.setdefault(kind, {})[name] = _entry_points(kind)[name].load()
         else:
             raise unknown_name(kind, name, names(kind))
     return _parts[kind][name]
@@ -181,5 +183,7 @@ def _modules(package: str) -> Iterator[tuple[str, Path]]:
 
 
 @cache
-def _entry_points(kind: str) -> dict[str, metadata.EntryPoint]:
+def _entry_points(kind: str) -> dict[str, EntryPoint]:
+    from importlib import metadata  # takes a while, and only look-ups need it
+
     return {entry.name: entry for entry in metadata.entry_points(group=f"vlar.{kind}")}

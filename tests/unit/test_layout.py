@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,62 +14,92 @@ import pytest
 import vlar
 
 PACKAGE = Path(vlar.__file__).parent
-# Each stage may import from its own group and from the groups before it.
+# Each stage imports from its own folder and from the stages before it, never from one after it.
+# Stages in one row do not import each other, but for the first row, where the order is as written.
 ORDER = [
-    {"types", "errors", "registry", "resources", "numeric"},
-    {"video", "text"},
-    {"pose"},
-    {"motion_language"},
-    {"sensors"},
-    {"encoders"},
-    {"losses"},
-    {"adapters"},
-    {"scoring"},
-    {"fewshot"},
-    {"model"},
-    {"training", "describing"},
-    {"index"},
-    {"query"},
-    {"library"},
-    {"evaluation"},
-    {"serve", "cli"},
+    ["types"],
+    ["errors"],
+    ["numeric"],
+    ["registry"],
+    ["resources"],
+    ["video", "text"],
+    ["pose"],
+    ["motion_language"],
+    ["sensors"],
+    ["encoders"],
+    ["losses"],
+    ["adapters"],
+    ["scoring"],
+    ["fewshot"],
+    ["model"],
+    ["training"],
+    ["describing"],
+    ["index"],
+    ["query"],
+    ["library"],
+    ["evaluation"],
+    ["serve"],
+    ["cli"],
 ]
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def stage(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(("vlar", *parts)).removesuffix(".__init__")
 
 
-def imported_stages(path: Path) -> Iterator[str]:
+MODULES = {module_name(path): path for path in FILES}
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Every module of vlar that a file imports, wherever in the file, for whatever purpose."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        modules: list[str] = []
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            modules = [node.module]
-            if node.module == "vlar":
-                modules = [f"vlar.{alias.name}" for alias in node.names]
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else str(node.module)
         elif isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        for module in modules:
-            head, _, rest = module.partition(".")
-            if head == "vlar" and rest:
-                yield rest.split(".")[0]
+            yield from (alias.name for alias in node.names)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_go_one_way(path: Path):
-    here = stage(path)
-    if here in {"__init__", "__main__"}:
-        return
-    for there in imported_stages(path):
-        if there in RANK:
-            assert RANK[there] <= RANK[here], f"{here} imports {there}, which comes after it"
+IMPORTS = {
+    name: {there for there in imported_modules(path) if there in MODULES} - {name, "vlar"}
+    for name, path in MODULES.items()
+}
+
+
+def stage(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("module", sorted(IMPORTS.keys() - {"vlar"}))
+def test_imports_go_one_way(module: str):
+    here = stage(module)
+    for there in IMPORTS[module]:
+        if stage(there) != here:
+            assert RANK[stage(there)] < RANK[here], (
+                f"{module} imports {there}, which comes after it"
+            )
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """Local imports and those under TYPE_CHECKING count: a circle is one thought in two files."""
+    try:
+        graphlib.TopologicalSorter(IMPORTS).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
 
 
 def test_every_module_has_a_place():
-    stages = {stage(path) for path in FILES} - {"__init__", "__main__"}
-    assert stages <= set(RANK)
+    assert {stage(module) for module in MODULES.keys() - {"vlar"}} <= set(RANK)
+
+
+def test_relative_imports_are_not_used():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            assert not (isinstance(node, ast.ImportFrom) and node.level), path
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

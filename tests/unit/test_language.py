@@ -1,0 +1,83 @@
+"""Plain English over the whole tree: docstrings, comments, messages, help texts and pages.
+
+The words below are correct English, but they hide what a reader looks for, or they are the private
+words of an author where the field has its own: resume, roll back, deduplicate, held-out, stale.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+INSTEAD = {
+    r"\banew\b": "again, or a new one",
+    r"\bbeside\b": "next to, and, besides, or except",
+    r"\bthereof\b": "of it",
+    r"\bwhoever\b": "name who: the caller, the writer",
+    r"\bat hand\b": "available, installed, loaded or given",
+    r"\bso many\b": "the number itself",
+    r"\b(gone|went|goes|going) on (with|from)\b": "resume",
+    r"\btaken? back\b": "roll back",
+    r"\b(is|are|was|were) no(?! longer| more| less| faster| slower| worse| better)\b": "is not a",
+    r"(?<!ground )\bthe truth\b": "the source of truth, the store, or the right label",
+    r"\b(is|are|be|been) told\b": "is given, is called with, is reported",
+    r"\bspeaks? (of|for)\b": "mention, support, stand for",
+    r"\bstrangers?\b(?='s? (clip|video)| clips?| videos?)": "out-of-distribution clips",
+    r"\bby heart\b": "memorise",
+    r"\btaken? at (its|their) word\b": "trust",
+    r"\bnothing is (told|said)\b": "name what is missing",
+    r"\blook(s|ed)? again\b": "re-rank",
+    r"\bsecond look\b": "re-ranking",
+    r"\bkept vectors\b": "cached vectors",
+    r"\bmade new\b": "rebuilt",
+    r"\bgoings?-on\b": "resuming",
+    r"\bmend(s|ed|ing)?\b": "repair, fix",
+    r"\b(un)?wholly\b": "completely, or nothing",
+    r"\bere\b|\bwhilst\b|\bthus\b|\bhence\b|\bhereby\b": "plain words",
+}
+SOURCES = sorted((ROOT / "vlar").rglob("*.py"))
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
+
+
+def words_of_source(path: Path) -> Iterator[tuple[int, str]]:
+    """Comments and strings of a source file, with their lines; tables of data are not prose."""
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline):
+        if (
+            token.type == tokenize.COMMENT
+            or token.type == tokenize.STRING
+            or token.type == getattr(tokenize, "FSTRING_MIDDLE", -1)
+        ):
+            yield token.start[0], token.string
+
+
+def faults(line: int, text: str) -> Iterator[str]:
+    joined = re.sub(r"\s+", " ", text)
+    for pattern, instead in INSTEAD.items():
+        for found in re.finditer(pattern, joined, re.IGNORECASE):
+            around = joined[max(0, found.start() - 30) : found.end() + 30]
+            yield f"line {line}: {found[0]!r} in '...{around}...': write {instead}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_sources_are_in_plain_english(path: Path):
+    found = [fault for line, text in words_of_source(path) for fault in faults(line, text)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_pages_are_in_plain_english(path: Path):
+    prose = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.S)
+    found = [f for fault in [prose] for f in faults(0, fault)]
+    assert not found, "\n".join(found)
+
+
+def test_the_word_list_finds_what_it_should():
+    assert list(faults(1, "a training that was stopped is gone on with")) != []
+    assert list(faults(1, "there is no library")) != []
+    assert list(faults(1, "the window is no longer there")) == []
