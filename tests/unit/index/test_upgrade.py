@@ -51,7 +51,7 @@ class Towers:
 
     def encode_blocks(self, frames: np.ndarray, times_s: np.ndarray, names: list[str]):
         self.calls.append(len(frames))
-        row = self.model.whole(SimpleNamespace(frames=frames))
+        row = self.model.whole(SimpleNamespace(data=frames))
         if "base" not in names:
             row[:DIM] = 0  # what was not asked for may be left out
         return row
