@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,17 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 UInt8 = npt.NDArray[np.uint8]
 JsonDict = dict[str, Any]
+
+
+class ProgressCallback(Protocol):
+    """Called as work proceeds, to move a progress bar for example.
+
+    Args of a call:
+        count: Units done since the last call.
+        total: Units in all, given once they are known; a later call may correct it.
+    """
+
+    def __call__(self, count: int = 0, total: int | None = None) -> None: ...
 
 
 @dataclass(frozen=True)

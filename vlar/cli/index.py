@@ -11,6 +11,7 @@ from vlar.errors import UsageError
 
 if TYPE_CHECKING:
     from vlar.index.report import AddEvent
+    from vlar.types import ProgressCallback
 
 app = typer.Typer(help="Make and keep a library of videos.", no_args_is_help=True)
 
@@ -81,7 +82,7 @@ def add(
     return output.exit_code(len(found) - len(report.failed), len(failed))
 
 
-def _show(event: AddEvent, advance: output.Advance, as_json: bool) -> None:
+def _show(event: AddEvent, advance: ProgressCallback, as_json: bool) -> None:
     if event.failure is not None:
         output.failure(event.failure, as_json)
     elif as_json and event.path is not None:

@@ -16,7 +16,7 @@ import typer
 from vlar.errors import VlarError
 
 if TYPE_CHECKING:
-    from vlar.types import Classification, Failure, Hit, JsonDict
+    from vlar.types import Classification, Failure, Hit, JsonDict, ProgressCallback
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -114,7 +114,7 @@ def track(rows: Iterable[T], total: int | None, what: str) -> Iterator[T]:
 
 
 @contextmanager
-def progress(total: int | None, what: str) -> Generator[Advance, None, None]:
+def progress(total: int | None, what: str) -> Generator[ProgressCallback, None, None]:
     """A progress bar on stderr where that is a terminal, else nothing; yields its ``advance``."""
     if not sys.stderr.isatty() or (total is not None and total < 2):
         yield _no_bar
@@ -141,12 +141,6 @@ def progress(total: int | None, what: str) -> Generator[Advance, None, None]:
             bar.update(task, advance=count, total=total)
 
         yield advance
-
-
-class Advance(Protocol):
-    """Moves a progress bar on by ``count``; ``total`` corrects its end."""
-
-    def __call__(self, count: int = 0, total: int | None = None) -> None: ...
 
 
 def _no_bar(count: int = 0, total: int | None = None) -> None:

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vlar.describing.base import (
     Answer,
@@ -21,10 +20,7 @@ from vlar.errors import UsageError, VlarError
 from vlar.registry import unknown_name
 from vlar.text.bank import KINDS, Bank
 from vlar.text.labels import LabelList, parse_labels
-from vlar.types import JsonDict
-
-if TYPE_CHECKING:
-    from vlar.model.adapt import Advance
+from vlar.types import JsonDict, ProgressCallback
 
 _STOP_AFTER = 3  # batches in a row without an answer: the server is gone for good
 Outcome = tuple[list[Asked], "list[Answer] | BaseException"]
@@ -86,7 +82,7 @@ def describe(
     batch: int | None = None,
     concurrency: int = 4,
     licence: str | None = None,
-    progress: Advance | None = None,
+    progress: ProgressCallback | None = None,
 ) -> DescribeReport:
     """Write descriptions for labels.
 

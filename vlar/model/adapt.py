@@ -28,19 +28,13 @@ from vlar.fewshot.heads.stacking import Joint
 from vlar.fewshot.model_selection import AUTO
 from vlar.fewshot.report import AdaptReport
 from vlar.text.labels import clean_label
-from vlar.types import Encoded, Failure, Float32, Float64, JsonDict
+from vlar.types import Encoded, Failure, Float32, Float64, JsonDict, ProgressCallback
 from vlar.video.views import Looker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from vlar.model.model import Model
-
-
-class Advance(Protocol):
-    """Moves a progress bar on by ``count``; ``total`` sets its end."""
-
-    def __call__(self, count: int = 0, total: int | None = None) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -158,7 +152,7 @@ def adapt(
     method: str,
     shots: int | None,
     seed: int,
-    progress: Advance | None,
+    progress: ProgressCallback | None,
 ) -> Model:
     """Learn from a support set; see ``Model.adapt``."""
     from vlar.model.model import Model
@@ -219,7 +213,7 @@ def example_features(
     model: Model,
     support: Support,
     items: Sequence[SupportItem],
-    progress: Advance | None,
+    progress: ProgressCallback | None,
     kept: KeptFeatures | None = None,
 ) -> Examples:
     """Read and encode examples to frame features.
@@ -235,7 +229,7 @@ def example_features(
 def see_examples(
     model: Model,
     items: Sequence[SupportItem],
-    progress: Advance | None,
+    progress: ProgressCallback | None,
     kept: KeptFeatures | None = None,
     *,
     looker: Looker | None = None,

@@ -13,11 +13,11 @@ import numpy as np
 
 from vlar.errors import SupportError
 from vlar.fewshot import Support, read_support
-from vlar.model.adapt import Advance, check_rest, see_examples
+from vlar.model.adapt import check_rest, see_examples
 from vlar.model.classifier import label_vectors, make_question, make_scorer
 from vlar.scoring import fit_calibration
 from vlar.text.labels import clean_label, parse_labels
-from vlar.types import Encoded, Failure, Float64
+from vlar.types import Encoded, Failure, Float64, ProgressCallback
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def calibrate(
     model: Model,
     source: str | Path | Support,
     unknown_share: float,
-    progress: Advance | None = None,
+    progress: ProgressCallback | None = None,
 ) -> tuple[Model, tuple[Failure, ...]]:
     """The same model with a calibration fitted on examples, and those that could not be read.
 

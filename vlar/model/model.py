@@ -27,12 +27,21 @@ from vlar.numeric import unit
 from vlar.scoring import UNKNOWN_THRESHOLD, Calibration, match_probability
 from vlar.text.bank import load_bank
 from vlar.text.prompts import fill, load_templates
-from vlar.types import Classification, Clip, Encoded, Failure, Float32, Float64, Prediction
+from vlar.types import (
+    Classification,
+    Clip,
+    Encoded,
+    Failure,
+    Float32,
+    Float64,
+    Prediction,
+    ProgressCallback,
+)
 from vlar.video.views import Looker, Looks
 
 if TYPE_CHECKING:
     from vlar.fewshot.support import Support
-    from vlar.model.adapt import Adaptation, AdaptReport, Advance
+    from vlar.model.adapt import Adaptation, AdaptReport
 
 
 def load(spec: str | Path = "lite") -> Model:
@@ -278,7 +287,7 @@ class Model:
         method: str = "auto",
         shots: int | None = None,
         seed: int = 0,
-        progress: Advance | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Model:
         """Learn labels from a few examples each: in closed form (seconds), or by training.
 

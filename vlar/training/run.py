@@ -12,7 +12,7 @@ from typing import Any
 from vlar.adapters.base import Trainable
 from vlar.errors import UsageError
 from vlar.fewshot import SupportItem, read_support
-from vlar.model.adapt import Advance, example_features
+from vlar.model.adapt import example_features
 from vlar.model.folder import check_target
 from vlar.model.model import Model, load
 from vlar.training import checkpoint
@@ -22,6 +22,7 @@ from vlar.training.dataset import Task, attach
 from vlar.training.features import FeatureFolder
 from vlar.training.learners.trained import finish, fit_alone
 from vlar.training.loop import Epoch, Keep
+from vlar.types import ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Progress:
         epoch: Called after each epoch with it and the number of epochs.
     """
 
-    reading: Advance | None = None
+    reading: ProgressCallback | None = None
     epoch: Callable[[Epoch, int], None] | None = None
 
 

@@ -22,12 +22,12 @@ from vlar.fewshot.heads.stacking import Joint, JointWeights
 from vlar.fewshot.report import AdaptReport, TrainingReport
 from vlar.fewshot.support import Support, SupportItem
 from vlar.fewshot.temporal_features import available_terms
-from vlar.model.adapt import Adaptation, Advance, example_features
+from vlar.model.adapt import Adaptation, example_features
 from vlar.registry import register
 from vlar.training.dataset import Task, attach
 from vlar.training.hyperparameters import Plan, adapter_settings, default_recipe, load_recipe
 from vlar.training.stacking import train_on, weigh, weigh_videos
-from vlar.types import Failure, Float32, JsonDict
+from vlar.types import Failure, Float32, JsonDict, ProgressCallback
 
 if TYPE_CHECKING:
     from vlar.model.model import Model
@@ -61,7 +61,7 @@ def learn(
     items: Sequence[SupportItem],
     method: str,
     seed: int,
-    progress: Advance | None,
+    progress: ProgressCallback | None,
 ) -> Model:
     """Train a method on the examples of a support set; see ``Model.adapt``."""
     recipe = default_recipe(method)
@@ -89,7 +89,7 @@ def _learn_from_pixels(
     items: Sequence[SupportItem],
     recipe: str,
     seed: int,
-    progress: Advance | None,
+    progress: ProgressCallback | None,
 ) -> Model:
     from vlar.model.model import Model
     from vlar.training.data import Videos
