@@ -100,12 +100,17 @@ class LocalDescriber(ChatDescriber):
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
             place = str(self._folder)
+            # A folder of weights is data: its Python files never run, and nothing asks on stdin.
+            options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
             try:
-                tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-                model: Any = AutoModelForCausalLM.from_pretrained(place, local_files_only=True)
+                tokenizer = AutoTokenizer.from_pretrained(place, **options)
+                model: Any = AutoModelForCausalLM.from_pretrained(place, **options)
             except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+                why = " ".join(str(error).split())
+                if "trust_remote_code" in why:
+                    why = "it wants to run code that comes with the weights; vlar never does"
                 raise ModelError(
-                    f"the language model in {place!r} cannot be loaded ({error}); give a folder as "
+                    f"the language model in {place!r} cannot be loaded ({why}); give a folder as "
                     "transformers saves it"
                 ) from error
             self._loaded = tokenizer, model.eval()

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenize
 from transformers.utils import logging as library_logging
 
 from vlar.encoders.clip import block_view_hf as view_hf
-from vlar.encoders.clip import hub
+from vlar.encoders.clip import hub, trust
 from vlar.encoders.clip.options import pick_device, pick_dtype
 from vlar.encoders.clip.pixels import Pixels
 from vlar.encoders.clip.tokens import HfTokens
@@ -40,17 +40,20 @@ def load(
 ) -> tuple[str, Towers, int]:
     """Family, towers and default T of ``ORG/NAME`` or a folder; see ``HfEncoder.from_spec``."""
     source, local = _source(target)
+    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
+    if Path(source).is_dir():
+        trust.check_hf_config(Path(source) / "config.json", f"hf:{target}")
     with _clear_errors(target):
-        config = AutoConfig.from_pretrained(source, local_files_only=local)
+        config = AutoConfig.from_pretrained(source, **options)
         family = config.model_type
         if family not in _FAMILIES:
             raise ModelError(
                 f"hf:{target} is of the {family!r} family; vlar reads {', '.join(_FAMILIES)} "
                 f"(for example hf:{_WELL_KNOWN[1]})"
             )
-        model = _random(config) if random_init else _weights(source, target, local)
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
-        processor = AutoImageProcessor.from_pretrained(source, local_files_only=local)
+        model = _random(config) if random_init else _weights(source, target, options)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        processor = AutoImageProcessor.from_pretrained(source, **options)
     model = model.eval().requires_grad_(False)
     model.to(device=pick_device(device), dtype=pick_dtype(precision))
     lower = family == "siglip2" or "gemma" in type(tokenizer).__name__.lower()
@@ -140,10 +143,8 @@ def _source(target: str) -> tuple[str, bool]:
     return target, False
 
 
-def _weights(source: str, target: str, local: bool) -> nn.Module:
-    model, told = AutoModel.from_pretrained(
-        source, local_files_only=local, output_loading_info=True
-    )
+def _weights(source: str, target: str, options: dict[str, Any]) -> nn.Module:
+    model, told = AutoModel.from_pretrained(source, output_loading_info=True, **options)
     wrong = [*told["missing_keys"], *(str(key) for key in told["mismatched_keys"])]
     if wrong:
         raise ModelError(
@@ -156,7 +157,7 @@ def _weights(source: str, target: str, local: bool) -> nn.Module:
 def _random(config: Any) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return AutoModel.from_config(config)
+        return AutoModel.from_config(config, trust_remote_code=False)
 
 
 def _pixels(processor: dict[str, Any], config: Any, target: str) -> Pixels:
@@ -199,6 +200,8 @@ def _clear_errors(target: str) -> Generator[None]:
 
 def _explained(target: str, error: Exception) -> Exception:
     text = " ".join(str(error).split())
+    if trust.asks_for_code(text):
+        return trust.refusal(f"hf:{target}", "auto_map names a class of its own")
     if "is not a valid model identifier" in text or "Repository Not Found" in text:
         near = difflib.get_close_matches(target, _WELL_KNOWN, n=3, cutoff=0.3)
         return UnknownNameError(

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from vlar.encoders.clip import block_view_openclip as view_openclip
-from vlar.encoders.clip import hub
+from vlar.encoders.clip import hub, trust
 from vlar.encoders.clip.infer_openclip import infer_architectures
 from vlar.encoders.clip.options import pick_device, pick_dtype
 from vlar.encoders.clip.pixels import Pixels
@@ -33,7 +33,15 @@ _LICENCES = (
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 # What open_clip raises where weights and architecture do not go together.
-_LOADING = (OSError, RuntimeError, ValueError, AssertionError, LookupError, AttributeError)
+_LOADING = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    AssertionError,
+    LookupError,
+    AttributeError,
+    TypeError,
+)
 
 
 def load(
@@ -117,6 +125,7 @@ def _from_folder(folder: Path) -> nn.Module:
     weights = [p for p in sorted(folder.iterdir()) if p.suffix in _SUFFIXES]
     if not weights:
         raise ModelError(f"folder {folder} has {_CONFIG} but no weights; add model.safetensors")
+    trust.check_openclip_config(folder / _CONFIG, str(folder))
     with _clear_errors(str(folder)):
         return open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
 
@@ -124,6 +133,7 @@ def _from_folder(folder: Path) -> nn.Module:
 def _from_file(path: Path, arch: str | None) -> tuple[nn.Module, str]:
     if arch is None and (path.parent / _CONFIG).is_file():
         source = f"local-dir:{path.parent}"
+        trust.check_openclip_config(path.parent / _CONFIG, str(path.parent))
         with _clear_errors(str(path)), _without_root_log():
             model: Any = open_clip.create_model(source, load_weights=False, pretrained_text=False)
             open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
@@ -227,8 +237,10 @@ def _tokens(source: str, model: Any) -> Tokens:
     else:
         config = open_clip.get_model_config(source) or {}
         has_tokenizer = bool(config.get("text_cfg", {}).get("hf_tokenizer_name"))
+    # open_clip's own tokeniser takes no such option, and has no code to run.
+    options: dict[str, Any] = {"trust_remote_code": False} if has_tokenizer else {}
     with _clear_errors(f"the tokeniser of {source}"):
-        tokenizer = open_clip.get_tokenizer(source, context_length=length)
+        tokenizer = open_clip.get_tokenizer(source, context_length=length, **options)
     return OpenClipHfTokens(tokenizer, length) if has_tokenizer else ClipTokens(tokenizer, length)
 
 
@@ -285,6 +297,8 @@ def _clear_errors(what: str) -> Generator[None]:
 
 def _explained(what: str, error: Exception) -> ModelError:
     text = " ".join(str(error).split())
+    if trust.asks_for_code(text):
+        return trust.refusal(what, "it names a class of its own in auto_map")
     if "state_dict" in text or isinstance(error, AssertionError):
         return ModelError(f"the weights of {what} do not fit the architecture: {text[:300]}")
     if "Failed to download" in text or "offline" in text.lower() or "connect" in text.lower():

@@ -1,0 +1,197 @@
+"""A folder of weights is data: its Python files never run, however it is named."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import videos
+from tests.unit.encoders.clip import models
+from vlar.encoders.base import load_encoder
+from vlar.errors import ModelError
+
+REFUSED = "wants to run code that comes with the weights"
+TOKENIZER = """
+from pathlib import Path
+Path({marker!r}).write_text("it ran")
+from transformers import PreTrainedTokenizerFast
+class Stranger(PreTrainedTokenizerFast):
+    pass
+"""
+OTHERS = """
+from pathlib import Path
+Path({marker!r}).write_text("it ran")
+from transformers import CLIPConfig, CLIPImageProcessor
+class Stranger(CLIPConfig):
+    model_type = "stranger"
+class StrangerProcessor(CLIPImageProcessor):
+    pass
+"""
+
+
+def edit(file: Path, **more: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | more), "utf-8")
+
+
+def with_foreign_tokenizer(folder: Path, marker: Path) -> None:
+    (folder / "foreign.py").write_text(TOKENIZER.format(marker=str(marker)))
+    edit(
+        folder / "tokenizer_config.json",
+        tokenizer_class="Stranger",
+        auto_map={"AutoTokenizer": [None, "foreign.Stranger"]},
+    )
+
+
+def openclip_folder(folder: Path) -> Path:
+    """A sound folder with a tokeniser of transformers."""
+    config = models.openclip_config()
+    config["text_cfg"].update(vocab_size=10, hf_tokenizer_name="timm/any")
+    models.save_openclip(folder, config, custom=True)
+    models.word_tokenizer(16).save_pretrained(folder)
+    return folder
+
+
+def poison(folder: Path, marker: Path) -> None:
+    """What a folder of open_clip needs to run a Python file of its own."""
+    with_foreign_tokenizer(folder, marker)
+    file = folder / "open_clip_config.json"
+    config = json.loads(file.read_text("utf-8"))
+    config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"trust_remote_code": True}
+    file.write_text(json.dumps(config), "utf-8")
+
+
+def with_text(folder: Path, **more: Any) -> Path:
+    file = openclip_folder(folder) / "open_clip_config.json"
+    config = json.loads(file.read_text("utf-8"))
+    config["model_cfg"]["text_cfg"].update(more)
+    file.write_text(json.dumps(config), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("target", ["", "open_clip_model.safetensors"])
+def test_an_openclip_folder_runs_nothing(tmp_path: Path, target: str) -> None:
+    folder, marker = openclip_folder(tmp_path / "folder"), tmp_path / "marker"
+    poison(folder, marker)
+    with pytest.raises(ModelError, match=REFUSED) as caught:
+        load_encoder(f"openclip:{folder / target}")
+    assert "trust_remote_code in tokenizer_kwargs" in caught.value.message
+    assert "\n" not in caught.value.message
+    assert not marker.exists()
+
+
+def test_a_tokeniser_of_its_own_is_refused_without_a_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, marker = openclip_folder(tmp_path / "folder"), tmp_path / "marker"
+    with_foreign_tokenizer(folder, marker)
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ModelError, match=REFUSED):
+        load_encoder(f"openclip:{folder}")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"bpe_path": "/etc/passwd"}, "bpe_path"),
+        ({"clean": 3}, "'clean' to 3"),
+        ("all", "must be an object"),
+    ],
+)
+def test_a_folder_sets_known_options_only(tmp_path: Path, options: Any, why: str) -> None:
+    folder = with_text(tmp_path, tokenizer_kwargs=options)
+    with pytest.raises(ModelError, match=why):
+        load_encoder(f"openclip:{folder}")
+
+
+def test_towers_of_other_libraries_are_architectures_only(tmp_path: Path) -> None:
+    folder, marker = openclip_folder(tmp_path / "folder"), tmp_path / "marker"
+    file = folder / "open_clip_config.json"
+    config = json.loads(file.read_text("utf-8"))
+    config["model_cfg"]["vision_cfg"] = {"timm_model_name": f"local-dir:{tmp_path}"}
+    file.write_text(json.dumps(config), "utf-8")
+    with pytest.raises(ModelError, match="timm_model_name"):
+        load_encoder(f"openclip:{folder}")
+    tower = tmp_path / "tower"
+    tower.mkdir()
+    (tower / "foreign.py").write_text(OTHERS.format(marker=str(marker)))
+    model = {"model_type": "stranger", "auto_map": {"AutoConfig": "foreign.Stranger"}}
+    (tower / "config.json").write_text(json.dumps(model), "utf-8")
+    folder = with_text(tmp_path / "text", hf_model_name=str(tower))
+    with pytest.raises(ModelError, match="auto_map"):
+        load_encoder(f"openclip:{folder}")
+    folder = with_text(tmp_path / "more", plugin="foreign.py")
+    with pytest.raises(ModelError, match="'plugin'"):
+        load_encoder(f"openclip:{folder}")
+    assert not marker.exists()
+
+
+def poison_hf(folder: Path, part: str, marker: Path) -> None:
+    (folder / "foreign.py").write_text(OTHERS.format(marker=str(marker)))
+    if part == "config":
+        auto = {"AutoConfig": "foreign.Stranger", "AutoModel": "foreign.Stranger"}
+        edit(folder / "config.json", model_type="stranger", auto_map=auto)
+    elif part == "tokenizer":
+        with_foreign_tokenizer(folder, marker)
+    else:
+        edit(
+            folder / "preprocessor_config.json",
+            image_processor_type="StrangerProcessor",
+            auto_map={"AutoImageProcessor": "foreign.StrangerProcessor"},
+        )
+
+
+@pytest.mark.parametrize("part", ["config", "tokenizer", "processor"])
+def test_an_hf_folder_runs_nothing_and_asks_nothing(tmp_path: Path, part: str) -> None:
+    folder, marker = tmp_path / "folder", tmp_path / "marker"
+    models.save_clip(folder)
+    poison_hf(folder, part, marker)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import vlar; vlar.load('hf:{folder}')"],
+        input="y\n" * 5, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    if part == "tokenizer":  # transformers reads its files with the class that CLIP always has
+        assert done.returncode == 0
+    else:
+        assert REFUSED in done.stderr.splitlines()[-1]
+    assert done.stdout == ""
+    assert not marker.exists()
+
+
+def test_a_kernel_of_the_hub_is_refused(tmp_path: Path) -> None:
+    models.save_clip(tmp_path)
+    edit(tmp_path / "config.json", attn_implementation="someone/kernel")
+    with pytest.raises(ModelError, match=REFUSED):
+        load_encoder(f"hf:{tmp_path}")
+
+
+def test_a_model_folder_and_a_library_that_name_it_run_nothing(tmp_path: Path) -> None:
+    """Made while the folder was sound, so that everything else about them is right."""
+    import vlar
+
+    folder, marker = openclip_folder(tmp_path / "folder"), tmp_path / "marker"
+    spec = f"openclip:{folder}"
+    clip = videos.make_video(tmp_path / "clip.mp4", 8, fps=4)
+    saved = vlar.load(spec).save(tmp_path / "model")
+    vlar.Library(tmp_path / "library", spec).add([clip])
+    poison(folder, marker)
+    with pytest.raises(ModelError, match=REFUSED):
+        vlar.load(saved)
+    done = vlar_command("classify", clip, "--labels", "a cat, a dog", "--model", saved)
+    assert (done.returncode, REFUSED in done.stderr) == (2, True)
+    done = vlar_command("query", tmp_path / "library", "a cat")
+    assert (done.returncode, REFUSED in done.stderr) == (2, True)
+    assert "Traceback" not in done.stderr
+    assert not marker.exists()
+
+
+def vlar_command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from vlar.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(
+        command, input="y\n" * 5, capture_output=True, text=True, timeout=120, check=False
+    )

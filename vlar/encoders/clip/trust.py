@@ -1,0 +1,158 @@
+"""Keeps a folder of weights from running code: a folder is data, whoever wrote it.
+
+transformers runs Python files of a folder when ``trust_remote_code`` is true, and asks on stdin
+when it is not given. open_clip passes on what the folder's configuration sets. Loaders therefore
+always pass ``trust_remote_code=False``, and a configuration may set known options only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from vlar.encoders.clip import hub
+from vlar.errors import ModelError
+
+#: Options of a tokeniser that a folder may set; none of them names a file or a class.
+_TOKENIZER = {
+    "add_bos_token": bool,
+    "add_eos_token": bool,
+    "add_prefix_space": bool,
+    "additional_special_tokens": list,
+    "clean": str,
+    "do_lower_case": bool,
+    "language": str,
+    "legacy": bool,
+    "padding_side": str,
+    "strip_sep_token": bool,
+    "truncation_side": str,
+    "use_fast": bool,
+}
+_MODEL = {
+    "custom_text", "embed_dim", "init_logit_bias", "init_logit_scale", "multimodal_cfg",
+    "nonscalar_logit_scale", "output_dict", "quick_gelu", "text_cfg", "vision_cfg",
+}  # fmt: skip
+#: transformers fetches a kernel from the hub and runs it where one of these names a repository.
+_KERNELS = {"attn_implementation", "_attn_implementation", "experts_implementation"}
+
+
+def refusal(what: str, why: str) -> ModelError:
+    """The error for weights that want to run code."""
+    return ModelError(
+        f"{what} wants to run code that comes with the weights ({why}); vlar never does: use "
+        "weights with a standard configuration and tokeniser, or convert them where you trust them"
+    )
+
+
+def asks_for_code(text: str) -> bool:
+    """Whether the message of a library is its refusal to run the code of a folder."""
+    return "trust_remote_code" in text or "custom code" in text
+
+
+def check_openclip_config(file: Path, what: str) -> None:
+    """Refuse an ``open_clip_config.json`` that sets more than an architecture and a tokeniser.
+
+    Args:
+        file: The configuration.
+        what: Names the model in the error.
+
+    Raises:
+        ModelError: an option is not known, or leads to code.
+    """
+    from open_clip import CLIPTextCfg, CLIPVisionCfg
+
+    model = _mapping(_read(file, what), "model_cfg", what)
+    tower = {"vision_cfg": {f.name for f in fields(CLIPVisionCfg)}}
+    text = {f.name for f in fields(CLIPTextCfg)}
+    tower |= {"text_cfg": text, "multimodal_cfg": text | {"dim_head", "n_queries"}}
+    tower["multimodal_cfg"].add("attn_pooler_heads")
+    _known(model, _MODEL, what, "model_cfg")
+    for name, known in tower.items():
+        part = _mapping(model, name, what)
+        _known(part, known, what, name)
+        _check_tokenizer(part.get("tokenizer_kwargs") or {}, what)
+        _check_named_models(part, what)
+
+
+def check_hf_config(file: Path, what: str) -> None:
+    """Refuse a ``config.json`` that names a kernel to be fetched from the hub.
+
+    Raises:
+        ModelError: it does; the message names the option.
+    """
+    for name, value in _entries(_read(file, what)):
+        if name in _KERNELS and "/" in str(value):
+            raise refusal(what, f"{name} {value!r} in {file.name} is a kernel of the hub")
+
+
+def _check_tokenizer(options: Any, what: str) -> None:
+    place = "tokenizer_kwargs of open_clip_config.json"
+    if not isinstance(options, Mapping):
+        raise ModelError(f"{what}: {place} must be an object, got {options!r}")
+    for name, value in options.items():
+        if name == "trust_remote_code":
+            if value:
+                raise refusal(what, f"trust_remote_code in {place}")
+        elif not isinstance(value, _TOKENIZER.get(name, ())):
+            known = ", ".join(sorted(_TOKENIZER))
+            raise ModelError(
+                f"{what}: {place} sets {name!r} to {value!r}; a folder may set only {known}"
+            )
+
+
+def _check_named_models(part: Mapping[str, Any], what: str) -> None:
+    """Refuse towers that other libraries would look up by path or on the hub, with their code."""
+    timm = str(part.get("timm_model_name") or "")
+    if ":" in timm or "/" in timm:
+        raise refusal(what, f"timm_model_name {timm!r} is not an architecture of timm")
+    tower = part.get("hf_model_name")
+    if not tower:
+        return
+    from transformers import PretrainedConfig
+
+    if not Path(str(tower)).is_dir() and hub.cached(str(tower), ("config.json",)) is None:
+        hub.require_network(f"the text tower of {what}", str(tower))
+    try:
+        config, _ = PretrainedConfig.get_config_dict(str(tower))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{what}: the configuration of its text tower {tower!r} cannot be read: {error}"
+        ) from error
+    if "auto_map" in config:
+        raise refusal(what, f"its text tower {tower!r} has an auto_map")
+
+
+def _known(part: Mapping[str, Any], known: set[str], what: str, name: str) -> None:
+    unknown = sorted(set(part) - known)
+    if unknown:
+        raise ModelError(
+            f"{what}: {name} of open_clip_config.json sets {unknown[0]!r}, which vlar does not "
+            f"pass on; it may set {', '.join(sorted(known))}"
+        )
+
+
+def _mapping(config: Mapping[str, Any], name: str, what: str) -> Mapping[str, Any]:
+    part = config.get(name, {})
+    if not isinstance(part, Mapping):
+        raise ModelError(f"{what}: {name} must be an object, got {part!r}")
+    return part
+
+
+def _read(file: Path, what: str) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{what}: {file} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{what}: {file} must hold a JSON object")
+    return config
+
+
+def _entries(config: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            yield str(name), value
+            yield from _entries(value)
