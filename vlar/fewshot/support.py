@@ -1,18 +1,33 @@
-"""Support sets on disk: a folder with one folder a label, or a CSV file."""
+"""Support sets on disk: a folder with one folder a label, or a CSV file.
+
+The CSV's header names its columns, in any order:
+
+* ``path`` and ``label``: the recording and what it shows;
+* ``labels`` instead of ``label``: several labels of one clip, separated by ``|``;
+* ``verb`` and ``object``, with or without ``label``: labels in parts. Without ``label`` the label
+  is the parts in the order of the columns, such as ``open door``;
+* ``start_s`` and ``end_s``: the span that shows the label, in seconds; both may be empty;
+* ``group``: examples that are held out together, such as those of one person.
+
+Rows of one path stay examples of their own, whatever labels they have.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlar.errors import SupportError
 from vlar.types import Window
 from vlar.video import find_videos
 
-COLUMNS = ("path", "label", "start_s", "end_s", "group")
+PARTS = ("verb", "object")
+COLUMNS = ("path", "label", "labels", *PARTS, "start_s", "end_s", "group")
+SEPARATOR = "|"  # between the labels of one clip; labels hold commas and semicolons
 
 
 @dataclass(frozen=True)
@@ -20,17 +35,34 @@ class SupportItem:
     """One example.
 
     Attributes:
-        path: The video.
-        window: The span that shows the label; None for the whole video.
-        label: The label as the user wrote it.
-        group: Examples of one group are held out together: the video, unless the CSV says more
-            (a person, a recording).
+        path: The recording.
+        window: The span that shows the label; None for the whole recording.
+        labels: What it shows, as the user spells it: one label or several, each once.
+        group: Examples of one group are held out together: the recording, unless the CSV has a
+            column ``group`` (a person, a session).
+        parts: Value of each part of the label, such as ``{"verb": "open", "object": "door"}``;
+            empty for plain labels.
     """
 
     path: Path
     window: Window | None
-    label: str
+    labels: tuple[str, ...]
     group: str
+    parts: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def label(self) -> str:
+        """The single label.
+
+        Raises:
+            SupportError: the example shows several.
+        """
+        if len(self.labels) != 1:
+            raise SupportError(
+                f"{self.path} shows {len(self.labels)} labels ({', '.join(self.labels)}) where one "
+                "is needed; give each clip one label"
+            )
+        return self.labels[0]
 
 
 @dataclass(frozen=True)
@@ -52,7 +84,7 @@ def read_support(path: str | Path) -> Support:
     """Read a support set.
 
     A folder holds one folder a label with videos (or folders of numbered frames) at any depth. A
-    CSV file has the header ``path,label`` and, where wanted, ``start_s``, ``end_s`` and ``group``;
+    CSV file has the header ``path,label`` and further columns (see the module's documentation);
     relative paths count from its folder. Videos are not opened.
 
     Raises:
@@ -69,7 +101,7 @@ def read_support(path: str | Path) -> Support:
             f"{source}: no such folder or file; give a folder with one folder of videos per label, "
             "or a CSV with the header path,label"
         )
-    labels = tuple(sorted({item.label for item in items}))
+    labels = tuple(sorted({label for item in items for label in item.labels}))
     if not items:
         raise SupportError(f"{source}: no example in it; add videos for at least two labels")
     if len(labels) == 1:
@@ -101,7 +133,7 @@ def _from_folder(folder: Path) -> list[SupportItem]:
             raise SupportError(
                 f"{entry}: label {entry.name!r} has no example; put videos into it or remove it"
             )
-        items += [SupportItem(video, None, entry.name, str(video)) for video in videos]
+        items += [SupportItem(video, None, (entry.name,), str(video)) for video in videos]
     loose = find_videos([entry for entry in entries if entry.is_file()])
     if not items and loose:
         raise SupportError(
@@ -140,7 +172,14 @@ def _text(file: Path) -> str:
 
 
 def _check_header(file: Path, header: list[str]) -> None:
-    missing = [name for name in COLUMNS[:2] if name not in header]
+    there = [name for name in ("label", "labels") if name in header]
+    if len(there) > 1:
+        raise SupportError(
+            f"{file}, line 1: the columns 'label' and 'labels' exclude each other; keep 'label' "
+            f"for one label a clip, or 'labels' for several separated by {SEPARATOR!r}"
+        )
+    needed = ["path"] if there or "verb" in header else ["path", "label"]
+    missing = [name for name in needed if name not in header]
     if missing:
         raise SupportError(
             f"{file}, line 1: the header {','.join(header)!r} has no column {missing[0]!r}; begin "
@@ -154,6 +193,12 @@ def _check_header(file: Path, header: list[str]) -> None:
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         raise SupportError(f"{file}, line 1: column {twice[0]!r} comes twice; keep one")
+    parts = [name for name in PARTS if name in header]
+    if parts and "labels" in header:
+        raise SupportError(
+            f"{file}, line 1: the columns 'labels' and {parts[0]!r} exclude each other; labels in "
+            "parts are one a clip"
+        )
 
 
 def _item(file: Path, line: int, header: list[str], row: list[str]) -> SupportItem:
@@ -163,12 +208,27 @@ def _item(file: Path, line: int, header: list[str], row: list[str]) -> SupportIt
             "hold commas"
         )
     cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
-    for name in COLUMNS[:2]:
-        if not cells[name]:
+    parts = {name: cells[name] for name in header if name in PARTS}
+    for name in ("path", "label", "labels", *parts):
+        if name in cells and not cells[name]:
             raise SupportError(f"{file}, line {line}, column {name!r}: empty; fill it in")
     video = file.parent / Path(cells["path"]).expanduser()
     window = _window(file, line, cells)
-    return SupportItem(video, window, cells["label"], cells.get("group") or str(video))
+    if "labels" in cells:
+        labels = _several(file, line, cells["labels"])
+    else:
+        labels = (cells.get("label") or " ".join(parts.values()),)
+    return SupportItem(video, window, labels, cells.get("group") or str(video), parts)
+
+
+def _several(file: Path, line: int, cell: str) -> tuple[str, ...]:
+    labels = [label.strip() for label in cell.split(SEPARATOR)]
+    if not all(labels) or len(set(labels)) < len(labels):
+        raise SupportError(
+            f"{file}, line {line}, column 'labels': {cell!r} holds an empty label or one twice; "
+            f"write each once, such as 'walk{SEPARATOR}wave'"
+        )
+    return tuple(labels)
 
 
 def _window(file: Path, line: int, cells: dict[str, str]) -> Window | None:

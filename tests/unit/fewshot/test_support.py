@@ -120,3 +120,39 @@ def test_folder_errors(tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(SupportError, match="'b' has no example"):
         read_support(tmp_path)
+
+
+def test_several_labels_of_a_clip(tmp_path):
+    support = read_support(_csv(tmp_path, "path,labels\na.mp4,walk | wave\nb.mp4,sit\n"))
+    assert support.labels == ("sit", "walk", "wave")
+    assert [item.labels for item in support.items] == [("walk", "wave"), ("sit",)]
+    with pytest.raises(SupportError, match=r"shows 2 labels \(walk, wave\)"):
+        _ = support.items[0].label
+    assert support.items[1].label == "sit"
+
+
+def test_labels_in_parts(tmp_path):
+    rows = "path,verb,object\na.mp4,open,door\nb.mp4,close,door\n"
+    support = read_support(_csv(tmp_path, rows))
+    assert support.labels == ("close door", "open door")
+    assert support.items[0].parts == {"verb": "open", "object": "door"}
+    rows = "path,label,verb,object\na.mp4,opening a door,open,door\nb.mp4,shutting,close,door\n"
+    support = read_support(_csv(tmp_path, rows))
+    assert support.labels == ("opening a door", "shutting")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("path,label,labels\na.mp4,x,y", ["line 1", "exclude each other"]),
+        ("path,labels,verb\na.mp4,x,y", ["line 1", "one a clip"]),
+        ("path,labels\na.mp4,x||y\nb.mp4,z", ["line 2", "'labels'", "'x||y'"]),
+        ("path,labels\na.mp4,x|x\nb.mp4,z", ["line 2", "one twice"]),
+        ("path,verb,object\na.mp4,open,\nb.mp4,close,door", ["line 2", "'object'", "empty"]),
+    ],
+)
+def test_errors_of_labels_that_are_several_or_in_parts(tmp_path, text, parts):
+    with pytest.raises(SupportError) as caught:
+        read_support(_csv(tmp_path, text))
+    for part in parts:
+        assert part in caught.value.message

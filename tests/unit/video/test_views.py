@@ -118,7 +118,7 @@ def test_examples_are_seen_in_one_clip_unless_a_looker_says_otherwise(
 ):
     model = vlar.load()
     monkeypatch.setattr(model.encoder, "longest_s", 5.0)
-    items = [SupportItem(video, None, "moving", "moving")]
+    items = [SupportItem(video, None, ("moving",), "moving")]
     _, (once,), _ = see_examples(model, items, None)
     _, (several,), _ = see_examples(model, items, None, looker=model.looker)
     looks = model.looker.at(video)
