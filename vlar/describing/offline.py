@@ -21,8 +21,8 @@ from vlar.motion_language.verb_table import VerbTable
 from vlar.registry import register
 from vlar.text.bank import Description, Entry, load_bank
 from vlar.text.check import TokenLimit, same, text_fault
+from vlar.text.clean import clean_label
 from vlar.text.inflection import base_forms
-from vlar.text.labels import clean_label
 
 OBJECT_BANK = "imagenet_objects"
 _IGNORED_TEXT = "a an the one's someone's his her their its is are person people someone"

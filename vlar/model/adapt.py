@@ -27,7 +27,7 @@ from vlar.fewshot import (
 from vlar.fewshot.heads.stacking import Joint
 from vlar.fewshot.model_selection import AUTO
 from vlar.fewshot.report import AdaptReport
-from vlar.text.labels import clean_label
+from vlar.text.clean import clean_label
 from vlar.types import Encoded, Failure, Float32, Float64, JsonDict, ProgressCallback
 from vlar.video.views import Looker
 

@@ -16,7 +16,8 @@ from vlar.fewshot import Support, read_support
 from vlar.model.adapt import check_rest, see_examples
 from vlar.model.classifier import label_vectors, make_question, make_scorer
 from vlar.scoring import fit_calibration
-from vlar.text.labels import clean_label, parse_labels
+from vlar.text.clean import clean_label
+from vlar.text.labels import parse_labels
 from vlar.types import Encoded, Failure, Float64, ProgressCallback
 
 if TYPE_CHECKING:

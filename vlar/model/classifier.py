@@ -14,8 +14,9 @@ from vlar.errors import UsageError
 from vlar.model.concepts import described_vectors
 from vlar.scoring import ContentFree, EachScorer, Scorer, Scores
 from vlar.text.bank import load_bank
+from vlar.text.clean import clean_label
 from vlar.text.description_lookup import described_share, descriptions_of
-from vlar.text.labels import LabelList, clean_label, parse_labels
+from vlar.text.labels import LabelList, parse_labels
 from vlar.types import Encoded, Float32, Float64
 
 if TYPE_CHECKING:

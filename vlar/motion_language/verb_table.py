@@ -21,7 +21,7 @@ from vlar.errors import UsageError
 from vlar.motion_language import modifiers
 from vlar.motion_language import phrase_matching as reading
 from vlar.motion_language import second_person as others
-from vlar.pose.attributes.base import attribute_names, vector
+from vlar.pose.attributes.base import attribute_names, weight_vector
 from vlar.text.inflection import base_forms
 from vlar.types import Float32, JsonDict
 
@@ -267,7 +267,7 @@ def _parse(text: str) -> tuple[Entry, ...]:
                     f"verb table line {number}: {phrase!r} is already in line {seen[phrase]}"
                 )
             seen[phrase] = number
-        entries.append(Entry(phrases, vector(_signs(signs, number))))
+        entries.append(Entry(phrases, weight_vector(_signs(signs, number))))
     if not entries:
         raise UsageError("the verb table has no entry")
     return tuple(entries)

@@ -12,15 +12,17 @@ import numpy.typing as npt
 
 from vlar.pose import signals
 from vlar.pose.camera_motion import stabilise
+from vlar.pose.skeletons import BLAZEPOSE_33
 from vlar.pose.track import Tracks
 from vlar.types import Float32, Float64
 
 Points = npt.NDArray[np.floating[Any]]
 
-NOSE, L_EAR, R_EAR = 0, 7, 8
-MOUTH = (9, 10)
-SHOULDERS, ELBOWS, WRISTS = (11, 12), (13, 14), (15, 16)
-HIPS, KNEES, ANKLES = (23, 24), (25, 26), (27, 28)
+SKELETON = BLAZEPOSE_33  # the layout of all tracks; the indices below are its joints
+NOSE, (L_EAR, R_EAR), MOUTH = SKELETON.index("nose"), SKELETON.both("ear"), SKELETON.both("mouth")
+SHOULDERS, ELBOWS = SKELETON.both("shoulder"), SKELETON.both("elbow")
+WRISTS, HIPS = SKELETON.both("wrist"), SKELETON.both("hip")
+KNEES, ANKLES = SKELETON.both("knee"), SKELETON.both("ankle")
 JOINTS = (NOSE, *SHOULDERS, *ELBOWS, *WRISTS, *HIPS, *KNEES, *ANKLES)
 
 _LEAST_SCORE = 0.5

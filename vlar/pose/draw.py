@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from vlar.pose.skeletons import BLAZEPOSE_33
 from vlar.pose.track import Tracks
 from vlar.types import UInt8
 
-_BONES = (
-    *((11, 12), (11, 13), (13, 15), (12, 14), (14, 16), (11, 23), (12, 24), (23, 24)),
-    *((23, 25), (25, 27), (24, 26), (26, 28), (27, 31), (28, 32), (0, 7), (0, 8)),
-)
 _COLOURS = ((255, 176, 0), (100, 143, 255), (220, 38, 127))  # told apart by the colour blind too
 _VISIBLE = 0.5
 
@@ -23,7 +20,7 @@ def draw_tracks(frames: UInt8, tracks: Tracks) -> UInt8:
     from PIL import Image, ImageDraw
 
     drawn = np.empty_like(frames)
-    height = frames.shape[1]
+    height, bones = frames.shape[1], BLAZEPOSE_33.bone_indices
     width = max(2, height // 120)
     for now, frame in enumerate(frames):
         image = Image.fromarray(frame)
@@ -31,7 +28,7 @@ def draw_tracks(frames: UInt8, tracks: Tracks) -> UInt8:
         for points, score, colour in zip(tracks.points, tracks.score, _COLOURS, strict=False):
             if score[now] <= 0:
                 continue
-            for a, b in _BONES:
+            for a, b in bones:
                 if min(points[now, a, 2], points[now, b, 2]) < _VISIBLE:
                     continue
                 ends = [tuple(float(v) for v in points[now, p, :2] * height) for p in (a, b)]

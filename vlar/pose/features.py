@@ -13,9 +13,8 @@ from itertools import pairwise
 import numpy as np
 
 from vlar.pose import files
-from vlar.pose.attribute_means import TYPICAL
-from vlar.pose.attributes.base import Measurements, attribute_names, measure
-from vlar.pose.body import LEAST_FRAMES, BodyMotion, prepare_all
+from vlar.pose.attributes.base import Measurements, measure
+from vlar.pose.body import HIPS, JOINTS, LEAST_FRAMES, BodyMotion, prepare_all
 from vlar.pose.camera_motion import CAMERA_WIDTH, camera_steps
 from vlar.pose.networks import N_POINTS, Detector, Landmarks
 from vlar.pose.track import MAX_PEOPLE, PoseTracker, Tracks
@@ -115,8 +114,7 @@ def motion_vector(features: Float32) -> Float32:
         (A,) float32; its length is how much of a body is visible, 0 (nobody) to 1.
     """
     measured = measure_features(features)
-    typical = np.array([TYPICAL[name] for name in attribute_names()], np.float32)
-    away = measured.scaled() - measured.trust.astype(np.float32) * typical
+    away = measured.centred()
     length = float(np.linalg.norm(away))
     scale = measured.visible_body / length if length > 0 else 1.0
     return np.asarray(away * np.float32(scale), np.float32)
@@ -144,15 +142,15 @@ def _described(data: bytes) -> tuple[Measurements, Float32]:
 
 
 _RHYTHM_HZ = np.arange(0.5, 5.01, 0.25)
-_SPECTRUM_POINTS = (0, 11, 12, 13, 14, 15, 16, 25, 26, 27, 28)
-SPECTRUM_WIDTH = len(_SPECTRUM_POINTS) * 2 * (2 + len(_RHYTHM_HZ))
+_SPECTRUM_JOINTS = tuple(joint for joint in JOINTS if joint not in HIPS)
+SPECTRUM_WIDTH = len(_SPECTRUM_JOINTS) * 2 * (2 + len(_RHYTHM_HZ))
 
 
 def _spectrum(people: Sequence[BodyMotion]) -> Float32:
     if not people:
         return np.zeros(SPECTRUM_WIDTH, np.float32)
     body = people[0]
-    paths = body.relative[:, list(_SPECTRUM_POINTS)].reshape(len(body.places), -1)
+    paths = body.relative[:, list(_SPECTRUM_JOINTS)].reshape(len(body.places), -1)
     away = paths - paths.mean(axis=0)
     time = np.arange(len(paths)) / body.fps
     window = np.hanning(len(paths) + 2)[1:-1]

@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import ModelError
+from vlar.pose.skeletons import BLAZEPOSE_33
 from vlar.types import Float32, UInt8
 
-N_POINTS = 33
-_AUXILIARY = (33, 34)  # middle of the hips, and a point on the circle around the whole body
+N_POINTS = len(BLAZEPOSE_33.joints)
+# Rows after the joints: the middle of the hips, and a point on the circle around the whole body.
+_AUXILIARY = (N_POINTS, N_POINTS + 1)
 _ROWS = 39
 _DETECTOR_SIZE, _CROP_SIZE = 224, 256
 _LAYERS = ((8, 2), (16, 2), (32, 6))  # stride and anchors a cell

@@ -39,7 +39,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from vlar import resources
 from vlar.errors import LabelError
-from vlar.text.labels import clean_label
+from vlar.text.clean import clean_label
 from vlar.types import JsonDict
 
 #: What descriptions of an action speak of.

@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from vlar import resources
 from vlar.text.bank import Entry, load_bank
+from vlar.text.clean import clean_label
 from vlar.text.inflection import base_forms
-from vlar.text.labels import clean_label
 
 Described = Mapping[str, tuple[str, ...]]
 _NOT_ACTIONS = "imagenet_objects"  # names of things, for the encoder 'lite'

@@ -18,27 +18,18 @@ import hashlib
 import io
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from vlar.errors import LabelError
+from vlar.text.bank import Entry, load_bank
+from vlar.text.clean import clean_label
 
-if TYPE_CHECKING:
-    from vlar.text.bank import Entry
-
-_PLACEHOLDER = re.compile(r"\[([^\W\d_][^\[\]]*)\]")
-_VIDEO_PREFIX = re.compile(r"^(?:v_)+(?=[A-Z])")
-_SNAKE = re.compile(r"(?<=\w)_+(?=\w)")
-_CAMEL = re.compile(r"[a-z]{2,}[A-Z]|[A-Z][a-z]+[A-Z]")
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NUMBERED = re.compile(r"^(\d+)[\s.:,)]+(\S.*)$")
 _SUFFIXES = (".txt", ".csv", ".json")
 _SEPARATORS = (",", "，", "、", "،")
-_UNREADABLE = ("Cc", "Cs")  # control characters and lone surrogates: tokenizers fail on them
-_BOM = "\ufeff"
 _NAMED = 5  # entries a note or an error spells out
 
 
@@ -67,38 +58,6 @@ class LabelList:
     def sha256(self) -> str:
         """Hash of the texts in order: two lists with the same hash score the same."""
         return hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()
-
-
-def clean_label(label: str) -> str:
-    """A class name as a person would type it; ordinary text stays as it is.
-
-    Args:
-        label: A class name of any spelling.
-
-    Returns:
-        The text: CamelCase and snake_case in words, ``[something]`` without brackets, the first
-        letter of a sentence in lower case; acronyms, other scripts and punctuation are kept.
-        Cleaning twice changes nothing.
-
-    >>> [clean_label(t) for t in ("ApplyEyeMakeup", "brush_hair", "v_YoYo", "DJ", "iPhone")]
-    ['apply eye makeup', 'brush hair', 'yo yo', 'DJ', 'iPhone']
-    >>> clean_label("Pushing [something] off a table")
-    'pushing something off a table'
-    """
-    text = "".join(" " if unicodedata.category(c) in _UNREADABLE or c == _BOM else c for c in label)
-    while (inner := _PLACEHOLDER.sub(r"\1", text)) != text:  # brackets may stand in brackets
-        text = inner
-    text = " ".join(text.split())
-    text = text.strip("_ ") or text
-    if " " in text:
-        return _lower_first(_SNAKE.sub(" ", text))
-    words = _SNAKE.sub(" ", _VIDEO_PREFIX.sub("", text)).split(" ")
-    if len(words) > 1 and all(w.isupper() or not w.isalpha() for w in words):
-        return " ".join(words).lower()
-    words = [part for word in words for part in _split_camel(word)]
-    if len(words) > 1:
-        words = [w if _is_acronym(w) else w.lower() for w in words]
-    return _lower_first(" ".join(words))
 
 
 def parse_labels(spec: str | Path | Sequence[str] | LabelList) -> LabelList:
@@ -134,27 +93,6 @@ def parse_labels(spec: str | Path | Sequence[str] | LabelList) -> LabelList:
     return _finish(_split(spec), None, "the given labels")
 
 
-def _split_camel(word: str) -> list[str]:
-    if word.isascii() and word.isalnum() and _CAMEL.search(word):
-        return _HUMP.sub(" ", word).split(" ")
-    return [word]
-
-
-def _is_acronym(word: str) -> bool:
-    return len(word) > 1 and word.isupper()
-
-
-def _lower_first(text: str) -> str:
-    first = text.split(" ", 1)[0]
-    if first == "A" and len(text) > 1:
-        return "a" + text[1:]
-    rest = first[1:]
-    # "T-shirt", "TV" and "McDonald" are no sentence starts; "Bending" is.
-    if first[:1].isupper() and rest[:1].isalpha() and rest.islower():
-        return text[0].lower() + text[1:]
-    return text
-
-
 def _means_a_file(spec: str) -> bool:
     if any(s in spec for s in _SEPARATORS) or "\n" in spec:
         return False
@@ -181,8 +119,6 @@ def _split(spec: str) -> list[str]:
 
 
 def _from_bank(name: str | Path) -> LabelList:
-    from vlar.text.bank import load_bank
-
     bank = load_bank(name)
     texts = [entry.text for entry in bank.entries]
     listed = _finish([entry.label for entry in bank.entries], texts, f"bank:{bank.name}")

@@ -11,7 +11,7 @@ from vlar.adapters.base import Adapter, Trainable
 from vlar.encoders.base import Encoder
 from vlar.errors import UsageError
 from vlar.fewshot.support import SupportItem
-from vlar.text.labels import clean_label
+from vlar.text.clean import clean_label
 from vlar.types import JsonDict
 
 

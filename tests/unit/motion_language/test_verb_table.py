@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from vlar.errors import UnknownNameError, UsageError
 from vlar.motion_language.verb_table import VerbTable
-from vlar.pose.attribute_means import TYPICAL
-from vlar.pose.attributes.base import attribute_names, vector
+from vlar.pose.attributes.base import attribute_names, weight_vector
 from vlar.text.inflection import base_forms
 
 TABLE = VerbTable.packaged()
@@ -137,7 +136,7 @@ def test_unknown_attributes_and_twins_are_refused():
     with pytest.raises(UsageError, match="line 1"):
         VerbTable("walk: travel+\nwalk: fast+")
     with pytest.raises(UsageError):
-        vector({"travel": float("nan")})
+        weight_vector({"travel": float("nan")})
 
 
 @pytest.mark.parametrize(
@@ -157,6 +156,3 @@ def test_base_forms(word: str, base: str):
     assert base in base_forms(word)
 
 
-def test_there_is_a_usual_value_for_every_attribute():
-    assert set(TYPICAL) == set(attribute_names())
-    assert all(-1 <= value <= 1 for value in TYPICAL.values())

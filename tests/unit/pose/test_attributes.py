@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.unit.pose.figure import ASPECT, Figure, walker, wave
-from vlar.pose.attributes.base import attribute_names, attributes, find, measure
+from vlar.pose.attributes.base import attribute_names, find, measure
 from vlar.pose.body import prepare_all
 from vlar.pose.track import Tracks
 
@@ -225,12 +225,3 @@ def test_nobody_claims_nothing():
     measured = measure([])
     assert measured.visible_body == 0
     assert not measured.scaled().any()
-
-
-def test_attributes_say_what_they_are():
-    rows = attributes()
-    assert len({row.name for row in rows}) == len(rows) >= 50
-    for row in rows:
-        assert row.unit
-        assert row.width > 0
-        assert "+" in row.meaning, row.name

@@ -9,7 +9,8 @@ import pytest
 from vlar import resources
 from vlar.errors import LabelError, UnknownNameError
 from vlar.text.bank import Description, load_bank
-from vlar.text.labels import clean_label, parse_labels
+from vlar.text.clean import clean_label
+from vlar.text.labels import parse_labels
 
 
 def bank_file(tmp_path, **changes: Any):

@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vlar.errors import LabelError, UnknownNameError
-from vlar.text.labels import LabelList, clean_label, parse_labels
+from vlar.text.clean import clean_label
+from vlar.text.labels import LabelList, parse_labels
 
 
 @pytest.mark.parametrize(

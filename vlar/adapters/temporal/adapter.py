@@ -17,7 +17,7 @@ from vlar.encoders.conditioned import ConditionedText
 from vlar.errors import ModelError
 from vlar.numeric import unit
 from vlar.registry import register, unknown_name
-from vlar.text.labels import clean_label
+from vlar.text.clean import clean_label
 from vlar.text.prompts import fill, load_templates
 from vlar.types import Float32, Float64, JsonDict, UInt8
 

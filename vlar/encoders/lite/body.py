@@ -21,7 +21,6 @@ from vlar.encoders.lite.cache import cached
 from vlar.motion_language.verb_table import EmbedTexts, Meaning, VerbTable
 from vlar.numeric import unit
 from vlar.pose import files
-from vlar.pose.attribute_means import TYPICAL
 from vlar.pose.attributes.base import attributes
 from vlar.pose.features import POSE_WIDTH, VERSION, BodyReader, motion_vector
 from vlar.types import Float32, Float64, UInt8
@@ -102,8 +101,9 @@ class BodyBlock:
     def clip_fingerprint(self) -> str:
         """Hash of everything that changes the motion block of a clip, but for its weight."""
         scales = [(row.name, row.centre, row.width) for row in attributes()]
+        means = {row.name: row.mean for row in attributes()}
         return _hash(
-            {"version": VERSION, "networks": files.digest(), "scales": scales, "typical": TYPICAL}
+            {"version": VERSION, "networks": files.digest(), "scales": scales, "typical": means}
         )
 
     @property

@@ -1,1 +1,1 @@
-"""Motion attributes of bodies, found by discovery, one file a subject."""
+"""Motion attributes of bodies, found by discovery, one module per subject."""

@@ -29,26 +29,26 @@ def _moving(body: BodyMotion) -> float:
     return float(signals.step(_speeds(body).max(), 0.35, 0.3))
 
 
-@attribute("one_arm_up", "share", 0.35, 0.20)
+@attribute("one_arm_up", "share", centre=0.35, width=0.20, mean=-0.62, column=33)
 def one_arm_up(body: BodyMotion) -> Measured:
     """Share of the time with exactly one hand above the shoulder: + one arm raised."""
     up = _raised(body.active)
     return float(up.any(axis=1).mean() - up.all(axis=1).mean()), body.trust.arm
 
 
-@attribute("both_arms_up", "share", 0.30, 0.20)
+@attribute("both_arms_up", "share", centre=0.30, width=0.20, mean=-0.49, column=34)
 def both_arms_up(body: BodyMotion) -> Measured:
     """Share of the time with both hands above the shoulders: + both arms raised."""
     return float(_raised(body.active).all(axis=1).mean()), body.trust.both_arms
 
 
-@attribute("arm_energy", "BH/s", 0.60, 0.35)
+@attribute("arm_energy", "BH/s", centre=0.60, width=0.35, mean=-0.3, column=35)
 def arm_energy(body: BodyMotion) -> Measured:
     """Mean speed of the busier hand as seen from the shoulders: + busy, - still."""
     return float(_speeds(body.active).max()), body.trust.arm
 
 
-@attribute("both_arms", "ratio", 0.50, 0.20)
+@attribute("both_arms", "ratio", centre=0.50, width=0.20, mean=0.29, column=36)
 def both_arms(body: BodyMotion) -> Measured:
     """Speed of the less busy hand over the busier one's: + both move, - one alone."""
     speeds = _speeds(body.active)
@@ -56,7 +56,7 @@ def both_arms(body: BodyMotion) -> Measured:
     return ratio, body.trust.both_arms * _moving(body.active)
 
 
-@attribute("arm_only", "log ratio", 0.3, 0.5)
+@attribute("arm_only", "log ratio", centre=0.3, width=0.5, mean=-0.29, column=37)
 def arm_only(body: BodyMotion) -> Measured:
     """Speed of the arms over that of legs and hips: + a gesture, - the whole body."""
     part = body.active
@@ -76,13 +76,13 @@ def _turns(body: BodyMotion) -> int:
     )
 
 
-@attribute("wrist_rep", "turns", 4.0, 2.0)
+@attribute("wrist_rep", "turns", centre=4.0, width=2.0, mean=-0.11, column=38)
 def wrist_repetition(body: BodyMotion) -> Measured:
     """Turning points of the busier hand: + the same movement again and again, - once."""
     return float(_turns(body.active)), body.trust.arm
 
 
-@attribute("wrist_osc_freq", "Hz", 1.3, 0.5)
+@attribute("wrist_osc_freq", "Hz", centre=1.3, width=0.5, mean=-0.38, column=39)
 def wrist_frequency(body: BodyMotion) -> Measured:
     """Back and forth movements of the busier hand a second: + quick, - slow."""
     part = body.active
@@ -99,7 +99,7 @@ def _raised_weight(body: BodyMotion) -> Points:
     return np.clip(height / 0.3, 0.05, 1) ** 2
 
 
-@attribute("wrist_horiz", "ratio", 0.0, 0.3)
+@attribute("wrist_horiz", "ratio", centre=0.0, width=0.3, mean=-0.02, column=40)
 def wrist_direction(body: BodyMotion) -> Measured:
     """Direction of the busier hand's movement: + sideways, - up and down."""
     part = body.active
@@ -109,7 +109,7 @@ def wrist_direction(body: BodyMotion) -> Measured:
     return ratio, body.trust.arm * _moving(part)
 
 
-@attribute("swipe_left", "BH", 0.0, 0.12)
+@attribute("swipe_left", "BH", centre=0.0, width=0.12, mean=0.06, column=41)
 def swipe_left(body: BodyMotion) -> Measured:
     """Way of the raised hand to the left of the picture (+) or to the right (-)."""
     part = body.active
@@ -118,14 +118,14 @@ def swipe_left(body: BodyMotion) -> Measured:
     return way, body.trust.arm * _moving(part)
 
 
-@attribute("wrist_peak", "BH/s", 2.6, 1.0)
+@attribute("wrist_peak", "BH/s", centre=2.6, width=1.0, mean=-0.78, column=42)
 def wrist_peak(body: BodyMotion) -> Measured:
     """Highest speed of a hand as seen from the shoulders: + a throw or blow, - gentle."""
     speed = np.linalg.norm(body.active.wrist_rate, axis=-1)
     return float(np.percentile(speed, 98)), body.trust.arm
 
 
-@attribute("arm_straight", "deg", 140, 20)
+@attribute("arm_straight", "deg", centre=140, width=20, mean=-0.18, column=43)
 def arm_straight(body: BodyMotion) -> Measured:
     """Angle of the elbow of the higher hand: + stretched out, - bent."""
     part = body.active
@@ -135,7 +135,7 @@ def arm_straight(body: BodyMotion) -> Measured:
     return float(np.median(elbow[np.arange(len(elbow)), higher])), body.trust.arm
 
 
-@attribute("arms_sym", "correlation", 0.0, 0.5)
+@attribute("arms_sym", "correlation", centre=0.0, width=0.5, mean=0.17, column=44)
 def arms_symmetry(body: BodyMotion) -> Measured:
     """Whether the hands go up and down together (+) or in turn (-)."""
     rate = body.active.wrist_rate[..., 1]
@@ -143,7 +143,7 @@ def arms_symmetry(body: BodyMotion) -> Measured:
     return together, body.trust.both_arms * _moving(body.active)
 
 
-@attribute("arms_wide", "share", 0.30, 0.15)
+@attribute("arms_wide", "share", centre=0.30, width=0.15, mean=-0.65, column=45)
 def arms_wide(body: BodyMotion) -> Measured:
     """Share of the time with the hands far apart sideways: + arms spread."""
     wrists = body.active.wrists
@@ -151,7 +151,7 @@ def arms_wide(body: BodyMotion) -> Measured:
     return float(apart.mean()), body.trust.both_arms
 
 
-@attribute("hands_rise", "BH", 0.0, 0.15)
+@attribute("hands_rise", "BH", centre=0.0, width=0.15, mean=-0.06, column=46)
 def hands_rise(body: BodyMotion) -> Measured:
     """Height of the higher hand over the hips at the end less at the start: + up, - down."""
     higher = (body.wrists - body.hips[:, None])[..., 1].min(axis=1)
@@ -159,7 +159,7 @@ def hands_rise(body: BodyMotion) -> Measured:
     return -float(signals.end(height) - signals.start(height)), body.trust.arm
 
 
-@attribute("hands_front", "BH", 0.22, 0.10)
+@attribute("hands_front", "BH", centre=0.22, width=0.10, mean=-0.38, column=47)
 def hands_front(body: BodyMotion) -> Measured:
     """Distance of the farther hand from the trunk, sideways: + reaches out, - close to it."""
     part = body.active
@@ -167,7 +167,7 @@ def hands_front(body: BodyMotion) -> Measured:
     return float(np.median(reach)), body.trust.arm
 
 
-@attribute("hands_mid", "share", 0.45, 0.20)
+@attribute("hands_mid", "share", centre=0.45, width=0.20, mean=0.02, column=48)
 def hands_mid(body: BodyMotion) -> Measured:
     """Share of the time with a bent arm's hand between hips and shoulders: + works there."""
     part = body.active
@@ -180,7 +180,7 @@ def hands_mid(body: BodyMotion) -> Measured:
     return float(((along > 0.1) & (along < 1) & bent).any(axis=1).mean()), body.trust.arm
 
 
-@attribute("arm_circle", "turns", 1.5, 0.8)
+@attribute("arm_circle", "turns", centre=1.5, width=0.8, mean=-0.7, column=49)
 def arm_circle(body: BodyMotion) -> Measured:
     """Turns of the busier hand round and round in one sense: + circles, - to and fro."""
     part = body.active

@@ -21,19 +21,19 @@ def _closes(apart: Points) -> float:
     return float(signals.step(0.16 - np.percentile(apart, 8), 0, 0.1))
 
 
-@attribute("wrists_apart", "BH", 0.32, 0.12)
+@attribute("wrists_apart", "BH", centre=0.32, width=0.12, mean=-0.21, column=50)
 def wrists_apart(body: BodyMotion) -> Measured:
     """Mean distance between the hands: + far apart, - close together."""
     return float(_apart(body.active).mean()), body.trust.both_arms
 
 
-@attribute("hands_joined", "share", 0.35, 0.20)
+@attribute("hands_joined", "share", centre=0.35, width=0.20, mean=-0.41, column=51)
 def hands_joined(body: BodyMotion) -> Measured:
     """Share of the time with the hands at each other: + both hold one thing."""
     return float((_apart(body.active) < _JOINED).mean()), body.trust.both_arms
 
 
-@attribute("hands_meet", "BH", 0.09, 0.04)
+@attribute("hands_meet", "BH", centre=0.09, width=0.04, mean=-0.77, column=52)
 def hands_meet(body: BodyMotion) -> Measured:
     """Quick change of the hands' distance where they do meet: + together and apart."""
     part = body.active
@@ -42,7 +42,7 @@ def hands_meet(body: BodyMotion) -> Measured:
     return spread * _closes(apart), body.trust.both_arms
 
 
-@attribute("clap_rate", "Hz", 0.9, 0.5)
+@attribute("clap_rate", "Hz", centre=0.9, width=0.5, mean=-0.29, column=53)
 def clap_rate(body: BodyMotion) -> Measured:
     """Meetings of the hands a second: + claps."""
     from scipy.signal import find_peaks
@@ -55,7 +55,7 @@ def clap_rate(body: BodyMotion) -> Measured:
     return count / part.duration_s, body.trust.both_arms * sure
 
 
-@attribute("hand_head", "share", 0.35, 0.20)
+@attribute("hand_head", "share", centre=0.35, width=0.20, mean=-0.6, column=54)
 def hand_at_head(body: BodyMotion) -> Measured:
     """Share of the time with a hand at face, ear or hair: + at the head."""
     part = body.active
@@ -64,7 +64,7 @@ def hand_at_head(body: BodyMotion) -> Measured:
     return float((nearest < _AT_HEAD).mean()), body.trust.arm
 
 
-@attribute("reach_low", "share", 0.15, 0.12)
+@attribute("reach_low", "share", centre=0.15, width=0.12, mean=-0.52, column=55)
 def reach_low(body: BodyMotion) -> Measured:
     """Share of the time with a hand below the knees: + reaches to the floor."""
     part = body.active

@@ -21,20 +21,20 @@ def _angle_deg(share: Points) -> Points:
     return np.degrees(np.arcsin(np.clip(share, -1, 1)))
 
 
-@attribute("face_up", "deg", -10, 15)
+@attribute("face_up", "deg", centre=-10, width=15, mean=0.2, column=30)
 def face_up(body: BodyMotion) -> Measured:
     """Median elevation of the face: + looks up, - looks down."""
     return float(np.median(_angle_deg(-_nose(body)[:, 1] / _HEAD))), body.trust.shoulders
 
 
-@attribute("head_nod", "deg", 5, 3)
+@attribute("head_nod", "deg", centre=5, width=3, mean=-0.64, column=31)
 def head_nod(body: BodyMotion) -> Measured:
     """Quick change of the elevation of the face (standard deviation): + nods."""
     angle = _angle_deg(-_nose(body)[:, 1] / _HEAD)
     return float(signals.high_pass(angle, body.fps).std()), body.trust.shoulders
 
 
-@attribute("head_shake", "deg", 8, 4)
+@attribute("head_shake", "deg", centre=8, width=4, mean=-0.8, column=32)
 def head_shake(body: BodyMotion) -> Measured:
     """Quick turning of the face to left and right (standard deviation): + shakes."""
     angle = _angle_deg(_nose(body)[:, 0] / (2 * _HALF_WIDTH))

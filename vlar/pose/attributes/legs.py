@@ -29,13 +29,13 @@ def _moving(body: BodyMotion) -> float:
     return float(signals.step(leg_speed(body), 0.3, 0.3))
 
 
-@attribute("leg_swing", "BH", 0.08, 0.05)
+@attribute("leg_swing", "BH", centre=0.08, width=0.05, mean=-0.09, column=5)
 def leg_swing(body: BodyMotion) -> Measured:
     """Spread of the distance between the feet: + strides, - feet keep their distance."""
     return float(np.std(_between(body.active), axis=0).max()), body.trust.legs
 
 
-@attribute("leg_alt", "correlation", 0.0, 0.5)
+@attribute("leg_alt", "correlation", centre=0.0, width=0.5, mean=0.28, column=6)
 def leg_alternation(body: BodyMotion) -> Measured:
     """Whether the legs swing against each other (+) or together (-)."""
     part = body.active
@@ -46,7 +46,7 @@ def leg_alternation(body: BodyMotion) -> Measured:
     return against, body.trust.legs * _moving(part)
 
 
-@attribute("leg_open", "BH", 0.06, 0.04)
+@attribute("leg_open", "BH", centre=0.06, width=0.04, mean=-0.44, column=7)
 def leg_opening(body: BodyMotion) -> Measured:
     """Spread of the feet's distance sideways without crossing: + legs open and close."""
     across = _between(body.active)[:, 0]
@@ -55,7 +55,7 @@ def leg_opening(body: BodyMotion) -> Measured:
     return float(size.std()) * same_side, body.trust.legs
 
 
-@attribute("step_freq", "1/s", 1.6, 0.6)
+@attribute("step_freq", "1/s", centre=1.6, width=0.6, mean=0.45, column=8)
 def step_rate(body: BodyMotion) -> Measured:
     """Steps a second: + quick, - slow."""
     part = body.active
@@ -63,7 +63,7 @@ def step_rate(body: BodyMotion) -> Measured:
     return 2 * frequency, body.trust.legs * _moving(part) * min(1.0, 2 * share)
 
 
-@attribute("airborne", "BH", 0.05, 0.025)
+@attribute("airborne", "BH", centre=0.05, width=0.025, mean=-0.09, column=9)
 def airborne(body: BodyMotion) -> Measured:
     """How high the lower foot gets over the ground line: + both feet leave the ground."""
     low = body.active.ankles[..., 1].max(axis=1)
@@ -73,7 +73,7 @@ def airborne(body: BodyMotion) -> Measured:
     return float(np.percentile(np.clip(ground - low, -0.5, 0.5), 93)), body.trust.legs
 
 
-@attribute("hop", "correlation", 0.0, 0.5)
+@attribute("hop", "correlation", centre=0.0, width=0.5, mean=0.54, column=10)
 def hop(body: BodyMotion) -> Measured:
     """Whether the feet go up and down together (+) or in turn (-)."""
     part = body.active
@@ -82,13 +82,13 @@ def hop(body: BodyMotion) -> Measured:
     return signals.correlation(rate[:, 0], rate[:, 1]), body.trust.legs * float(sure)
 
 
-@attribute("kick", "BH", 0.20, 0.08)
+@attribute("kick", "BH", centre=0.20, width=0.08, mean=-0.7, column=11)
 def kick(body: BodyMotion) -> Measured:
     """Largest height of one foot over the other: + one leg is lifted."""
     return float(np.percentile(np.abs(_between(body.active)[:, 1]), 95)), body.trust.legs
 
 
-@attribute("leg_energy", "BH/s", 0.45, 0.30)
+@attribute("leg_energy", "BH/s", centre=0.45, width=0.30, mean=-0.31, column=12)
 def leg_energy(body: BodyMotion) -> Measured:
     """Mean speed of the feet as seen from the hips: + busy legs, - still legs."""
     return leg_speed(body.active), body.trust.legs
@@ -104,21 +104,21 @@ def _knee_trust(body: BodyMotion) -> float:
     return body.trust.knees * max(body.trust.legs, 0.3)
 
 
-@attribute("knee_bent", "deg", 40, 20)
+@attribute("knee_bent", "deg", centre=40, width=20, mean=-0.63, column=13)
 def knee_bent(body: BodyMotion) -> Measured:
     """Median bend of the knees: + seated or crouching, - straight legs."""
     bend = signals.low_pass(knee_bend_deg(body).mean(axis=1), body.fps)
     return float(np.median(bend)), _knee_trust(body)
 
 
-@attribute("knee_end", "deg", 0, 25)
+@attribute("knee_end", "deg", centre=0, width=25, mean=0.01, column=14)
 def knee_end(body: BodyMotion) -> Measured:
     """Bend of the knees at the end less at the start: + they bend, - they straighten."""
     bend = signals.low_pass(knee_bend_deg(body).mean(axis=1), body.fps)
     return float(signals.end(bend) - signals.start(bend)), _knee_trust(body)
 
 
-@attribute("knee_osc", "deg", 18, 10)
+@attribute("knee_osc", "deg", centre=18, width=10, mean=-0.55, column=15)
 def knee_oscillation(body: BodyMotion) -> Measured:
     """Quick bending and stretching of the knees (standard deviation): + again and again."""
     part = body.active
@@ -127,7 +127,7 @@ def knee_oscillation(body: BodyMotion) -> Measured:
     )
 
 
-@attribute("one_leg_stand", "share", 0.25, 0.15)
+@attribute("one_leg_stand", "share", centre=0.25, width=0.15, mean=-0.85, column=16)
 def one_leg_stand(body: BodyMotion) -> Measured:
     """Share of the time on one still foot with the other one up: + stands on one leg."""
     part = body.active
@@ -139,7 +139,7 @@ def one_leg_stand(body: BodyMotion) -> Measured:
     return float((still & lifted).mean()), body.trust.legs
 
 
-@attribute("kneeling", "share", 0.15, 0.12)
+@attribute("kneeling", "share", centre=0.15, width=0.12, mean=-0.79, column=17)
 def kneeling(body: BodyMotion) -> Measured:
     """Share of the time with a bent knee at the ground and the hips above it: + kneels."""
     ground = body.ankles[..., 1].max(axis=1)[:, None]

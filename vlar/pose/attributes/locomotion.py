@@ -17,19 +17,19 @@ def _sideways(body: BodyMotion) -> float:
     return float(distance) / max(0.85 * body.duration_s, 0.3)
 
 
-@attribute("travel", "BH/s", 0.30, 0.20)
+@attribute("travel", "BH/s", centre=0.30, width=0.20, mean=-0.5, column=0)
 def travel(body: BodyMotion) -> Measured:
     """Speed across the picture: + goes from place to place, - stays."""
     return _sideways(body), body.trust.shoulders
 
 
-@attribute("fast", "BH/s", 1.1, 0.4)
+@attribute("fast", "BH/s", centre=1.1, width=0.4, mean=-0.87, column=1)
 def fast(body: BodyMotion) -> Measured:
     """The same speed on a scale of running: + fast, - slow."""
     return _sideways(body), body.trust.shoulders
 
 
-@attribute("approach", "1/s", 0.0, 0.15)
+@attribute("approach", "1/s", centre=0.0, width=0.15, mean=-0.26, column=2)
 def approach(body: BodyMotion) -> Measured:
     """Growth of the picture of the body a second, less a zoom's: + comes nearer, - goes away."""
     torso = np.linalg.norm(
@@ -42,7 +42,7 @@ def approach(body: BodyMotion) -> Measured:
     return change / max(0.85 * body.duration_s, 0.5), body.trust.shoulders * body.trust.hips * sure
 
 
-@attribute("turn", "share", 0.15, 0.12)
+@attribute("turn", "share", centre=0.15, width=0.12, mean=-0.57, column=3)
 def turn(body: BodyMotion) -> Measured:
     """Share of the time that faces the less frequent way, front or back: + turns round."""
     part = body.active
@@ -54,7 +54,7 @@ def turn(body: BodyMotion) -> Measured:
     return float(min((side > 0).mean(), (side < 0).mean())), body.trust.shoulders
 
 
-@attribute("forward", "cosine", 0.3, 0.4)
+@attribute("forward", "cosine", centre=0.3, width=0.4, mean=-0.0, column=4)
 def forward(body: BodyMotion) -> Measured:
     """Whether the way across the picture is the way the face looks: + forward, - backward."""
     speed = body.rate(signals.low_pass(body.hips, body.fps))[:, 0]

@@ -18,13 +18,13 @@ def _rhythm(body: BodyMotion) -> tuple[float, float]:
     return signals.periodicity(body.relative[:, limbs], body.fps)
 
 
-@attribute("energy", "BH/s", 0.35, 0.20)
+@attribute("energy", "BH/s", centre=0.35, width=0.20, mean=-0.05, column=56)
 def energy(body: BodyMotion) -> Measured:
     """Mean speed of all joints: + vigorous, - hardly moves."""
     return float(body.active.speed.mean()), body.trust.shoulders
 
 
-@attribute("periodic", "correlation", 0.45, 0.20)
+@attribute("periodic", "correlation", centre=0.45, width=0.20, mean=-0.69, column=57)
 def periodic(body: BodyMotion) -> Measured:
     """How well the limbs' movement repeats after one period: + cyclic, - once."""
     part = body.active
@@ -32,14 +32,14 @@ def periodic(body: BodyMotion) -> Measured:
     return _rhythm(part)[0], body.trust.shoulders * sure
 
 
-@attribute("pose_freq", "Hz", 1.2, 0.5)
+@attribute("pose_freq", "Hz", centre=1.2, width=0.5, mean=-0.05, column=58)
 def rhythm_rate(body: BodyMotion) -> Measured:
     """Periods of the limbs' movement a second: + fast rhythm, - slow."""
     strength, frequency = _rhythm(body.active)
     return frequency, body.trust.shoulders * min(1.0, 1.5 * strength)
 
 
-@attribute("burst", "ratio", 2.6, 0.7)
+@attribute("burst", "ratio", centre=2.6, width=0.7, mean=-0.72, column=59)
 def burst(body: BodyMotion) -> Measured:
     """Peak speed over mean speed: + sudden, - steady."""
     peak = float(np.percentile(body.speed, 97)) / (float(body.speed.mean()) + 0.05)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vlar.pose import signals
-from vlar.pose.attributes.base import Measured
+from vlar.pose.attributes.base import Measured, pair_attribute
 from vlar.pose.body import (
     ANKLES,
     HIPS,
@@ -23,7 +23,7 @@ from vlar.pose.body import (
     WRISTS,
     Points,
 )
-from vlar.pose.people import Pair, attribute_of_pair
+from vlar.pose.pair import Pair
 
 _CLOSEST = 4  # percentile of a distance over time
 _AT_TRUNK = 0.15  # body heights from the line shoulders - hips, for an arm around it
@@ -72,33 +72,33 @@ def _closest(distance: Points) -> float:
     return -float(np.percentile(distance, _CLOSEST))
 
 
-@attribute_of_pair("hand_to_hand", "BH", -0.18, 0.08)
+@pair_attribute("hand_to_hand", "BH", centre=-0.18, width=0.08, mean=-0.5, column=64)
 def hand_to_hand(pair: Pair) -> Measured:
     """Minus the least distance of a hand of one to a hand of the other: + hands meet, - apart."""
     return _closest(_nearest(pair.a[:, WRISTS], pair.b[:, WRISTS])), 1.0
 
 
-@attribute_of_pair("hand_to_head", "BH", -0.24, 0.09)
+@pair_attribute("hand_to_head", "BH", centre=-0.24, width=0.09, mean=-0.5, column=65)
 def hand_to_head(pair: Pair) -> Measured:
     """Minus the least distance of a hand to the other's head: + at it, - away from it."""
     head = [NOSE, L_EAR, R_EAR]
     return max(_closest(_nearest(a[:, WRISTS], b[:, head])) for a, b in _both_ways(pair)), 1.0
 
 
-@attribute_of_pair("head_to_head", "BH", -0.15, 0.08)
+@pair_attribute("head_to_head", "BH", centre=-0.15, width=0.08, mean=-0.5, column=66)
 def head_to_head(pair: Pair) -> Measured:
     """Minus the least distance between the two faces: + cheek to cheek, - apart."""
     return _closest(np.linalg.norm(pair.a[:, NOSE] - pair.b[:, NOSE], axis=-1)), 1.0
 
 
-@attribute_of_pair("hand_to_trunk", "BH", -0.15, 0.08)
+@pair_attribute("hand_to_trunk", "BH", centre=-0.15, width=0.08, mean=-0.5, column=67)
 def hand_to_trunk(pair: Pair) -> Measured:
     """Minus the least distance of a hand to the other's trunk: + at it, - away from it."""
     ways = [_to_trunk(a[:, WRISTS], b).min(axis=1) for a, b in _both_ways(pair)]
     return max(_closest(way) for way in ways), 1.0
 
 
-@attribute_of_pair("foot_to_body", "BH", -0.25, 0.10)
+@pair_attribute("foot_to_body", "BH", centre=-0.25, width=0.10, mean=-0.5, column=68)
 def foot_to_body(pair: Pair) -> Measured:
     """Minus the least distance of a lifted foot to the other's body: + kicks it, - does not."""
     return max(_closest(_lifted_reach(a, b)) for a, b in _both_ways(pair)), 1.0
@@ -111,7 +111,7 @@ def _lifted_reach(one: Points, other: Points) -> Points:
     return np.where(lift > _UNLIFTED, reach, 1.0).min(axis=1)
 
 
-@attribute_of_pair("strike", "BH/s", 0.8, 0.4)
+@pair_attribute("strike", "BH/s", centre=0.8, width=0.4, mean=-0.5, column=69)
 def strike(pair: Pair) -> Measured:
     """Top speed at which a hand or foot nears the other's head or trunk: + a blow, - gentle."""
     return max(_rush(a, b, pair.fps) for a, b in _both_ways(pair)), 1.0
@@ -125,20 +125,20 @@ def _rush(one: Points, other: Points, fps: float) -> float:
     return float(np.percentile(nears, 100 - _CLOSEST / 2, axis=0).max())
 
 
-@attribute_of_pair("arms_around", "share", 0.25, 0.15)
+@pair_attribute("arms_around", "share", centre=0.25, width=0.15, mean=-0.5, column=70)
 def arms_around(pair: Pair) -> Measured:
     """Share of the time with two hands or more at the other's trunk: + hold each other."""
     held = [(_to_trunk(a[:, WRISTS], b) < _AT_TRUNK).sum(axis=1) for a, b in _both_ways(pair)]
     return float((held[0] + held[1] >= 2).mean()), 1.0
 
 
-@attribute_of_pair("merged", "share", 0.15, 0.10)
+@pair_attribute("merged", "share", centre=0.15, width=0.10, mean=-0.5, column=71)
 def merged(pair: Pair) -> Measured:
     """Share of the time in which one hides the other, close by: + body at body."""
     return pair.hidden, 1.0
 
 
-@attribute_of_pair("face_to_face", "cosine", 0.35, 0.35)
+@pair_attribute("face_to_face", "cosine", centre=0.35, width=0.35, mean=0.0, column=72)
 def face_to_face(pair: Pair) -> Measured:
     """Whether the faces look at each other: + both do, - one or both look away."""
     side = np.sign(_across(pair))
@@ -152,7 +152,7 @@ def _facing(body: Points) -> Points:
     return np.clip((body[:, NOSE, 0] - ears) / _HEAD_DEPTH, -1, 1)
 
 
-@attribute_of_pair("both_act", "ratio", 0.55, 0.20)
+@pair_attribute("both_act", "ratio", centre=0.55, width=0.20, mean=0.0, column=73)
 def both_act(pair: Pair) -> Measured:
     """Speed of the calmer one's limbs over the busier one's: + both, - one alone acts."""
     slow, quick = sorted(_limb_speed(body, pair.fps) for body in (pair.a, pair.b))
@@ -165,7 +165,7 @@ def _limb_speed(body: Points, fps: float) -> float:
     return float(np.percentile(speed, 90))
 
 
-@attribute_of_pair("same_way", "cosine", 0.0, 0.4)
+@pair_attribute("same_way", "cosine", centre=0.0, width=0.4, mean=0.0, column=74)
 def same_way(pair: Pair) -> Measured:
     """Whether the two go the same way across the picture: + they do, - opposite ways."""
     a, b = _ways(pair)
@@ -174,14 +174,14 @@ def same_way(pair: Pair) -> Measured:
     return alike, float(signals.step(far / pair.duration_s, 0.15, 0.15))
 
 
-@attribute_of_pair("both_go", "ratio", 0.45, 0.25)
+@pair_attribute("both_go", "ratio", centre=0.45, width=0.25, mean=0.0, column=75)
 def both_go(pair: Pair) -> Measured:
     """How far the one goes who goes less, over the other's way: + both go, - one stays."""
     near, far = sorted(abs(way) for way in _ways(pair))
     return near / (far + 1e-6), float(signals.step(far / pair.duration_s, 0.15, 0.15))
 
 
-@attribute_of_pair("meet_and_part", "BH", 0.12, 0.08)
+@pair_attribute("meet_and_part", "BH", centre=0.12, width=0.08, mean=-0.5, column=76)
 def meet_and_part(pair: Pair) -> Measured:
     """How much nearer the two get than at start and end: + come together and part again."""
     distance = signals.low_pass(np.abs(_across(pair)), pair.fps)
@@ -189,7 +189,7 @@ def meet_and_part(pair: Pair) -> Measured:
     return float(outer - np.percentile(distance, _CLOSEST)), 1.0
 
 
-@attribute_of_pair("driven_back", "BH", 0.07, 0.06)
+@pair_attribute("driven_back", "BH", centre=0.07, width=0.06, mean=-0.3, column=77)
 def driven_back(pair: Pair) -> Measured:
     """How far one is moved away from the other, who does not follow: + gives way, - holds."""
     side = np.sign(np.median(_across(pair)))
