@@ -1,4 +1,4 @@
-"""What several looks at a long video are worth (``vlar.video.views``), zero-shot with bodies.
+"""What several looks at a long video are worth (``vlar.sensors.views``), zero-shot with bodies.
 
     vlar models get lite-motion
     python evals/long_videos.py --videos DIR [--json OUT]
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -28,8 +29,8 @@ import numpy as np
 from zero_shot import read_rows
 
 import vlar
+from vlar.sensors import Views, ViewSampler
 from vlar.video import probe, read_clip
-from vlar.video.views import Looker, Looks
 
 REAL = ("gmdcsa24", "kinetics", "ucf101", "hmdb51")
 FROM_S = 5.5
@@ -63,15 +64,15 @@ def _repeated(model: vlar.Model, videos: Path) -> list[dict[str, object]]:
     spent: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for row in rows:
-            short = Looker(model.n_frames, model.shorter_side, float("inf"))
+            short = model.view_sampler.one_view
             truth = labels.index(row["readable_label"])
-            looks = short.at(videos / row["path"])
+            looks = short.sample(videos / row["path"])
             right.setdefault("as it is", []).append(_rank(model, looks, text, truth) == 0)
             for seconds in LONG_S:
                 file = Path(folder) / "long.mp4"
                 _to_and_fro(videos / row["path"], file, seconds)
                 start = time.process_time()
-                looks = _several(model).at(file)
+                looks = _several(model).sample(file)
                 several = _rank(model, looks, text, truth) == 0
                 spent.append(time.process_time() - start)
                 one = _rank(model, looks[:1], text, truth) == 0
@@ -83,7 +84,7 @@ def _repeated(model: vlar.Model, videos: Path) -> list[dict[str, object]]:
 
 def _real(model: vlar.Model, videos: Path) -> list[dict[str, object]]:
     ranks: dict[str, list[int]] = {"one look": [], "several": []}
-    looker = _several(model)
+    sampler = _several(model)
     for name in REAL:
         labels = sorted({row["readable_label"] for row in read_rows(videos, name)})
         text = model.encode_queries(labels)
@@ -92,7 +93,7 @@ def _real(model: vlar.Model, videos: Path) -> list[dict[str, object]]:
             if probe(path).duration_s <= FROM_S:
                 continue
             truth = labels.index(row["readable_label"])
-            looks = looker.at(path)
+            looks = sampler.sample(path)
             ranks["one look"].append(_rank(model, looks[:1], text, truth))
             ranks["several"].append(_rank(model, looks, text, truth))
     return [
@@ -106,8 +107,8 @@ def _real(model: vlar.Model, videos: Path) -> list[dict[str, object]]:
     ]
 
 
-def _several(model: vlar.Model) -> Looker:
-    return Looker(model.n_frames, model.shorter_side, FROM_S)
+def _several(model: vlar.Model) -> ViewSampler:
+    return replace(model.view_sampler, sampling=replace(model.encoder.sampling, longest_s=FROM_S))
 
 
 def _half(videos: Path, name: str) -> list[dict[str, str]]:
@@ -116,7 +117,7 @@ def _half(videos: Path, name: str) -> list[dict[str, str]]:
     return [row for row in rows if groups.index(row["group"]) % 2 == 0]
 
 
-def _rank(model: vlar.Model, looks: Looks, text: np.ndarray, truth: int) -> int:
+def _rank(model: vlar.Model, looks: Views, text: np.ndarray, truth: int) -> int:
     scores = model.encode_views(looks).vector @ text.T
     return int((scores > scores[truth]).sum())
 

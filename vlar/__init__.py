@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vlar.library import Library
     from vlar.model.model import Model, load
     from vlar.registry import parts, register
+    from vlar.sensors.lookup import read_clip
     from vlar.types import Classification, Failure, Hit, Prediction, Window
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ _WHERE = {
     "describe": "vlar.describing.run",
     "load": "vlar.model.model",
     "parts": "vlar.registry",
+    "read_clip": "vlar.sensors.lookup",
     "register": "vlar.registry",
 }
 
@@ -56,6 +58,7 @@ __all__ = [
     "describe",
     "load",
     "parts",
+    "read_clip",
     "register",
 ]
 

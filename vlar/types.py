@@ -96,6 +96,27 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """What an encoder wants of a recording; readers sample by it, computed from time.
+
+    Attributes:
+        n_frames: T, samples of a clip (frames of a video, rows of a signal).
+        frames_fixed: Whether no other T works.
+        longest_s: Seconds a clip may last for T samples to show its movements; a longer span is
+            sampled in parts too. Infinite where movements are not followed.
+        shorter_side: Pixels; larger pictures are shrunk to it while they are decoded. None for
+            sensors without pictures.
+        size: (H, W) in pixels that the encoder resizes pictures to; None without pictures.
+    """
+
+    n_frames: int
+    frames_fixed: bool = False
+    longest_s: float = float("inf")
+    shorter_side: int | None = None
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class Encoded:
     """One clip as an encoder sees it.
 

@@ -40,7 +40,7 @@ def answer(model: Model, row: Classification, texts: dict[str, str]) -> None:
     from vlar.types import Window
 
     path: Path = row.path
-    seen = model.encode_views(model.looker.at(path, Window(row.start_s, row.end_s)))
+    seen = model.encode_views(model.view_sampler.sample(path, Window(row.start_s, row.end_s)))
     begin = sum(block.width for block in model.encoder.blocks[: names.index("motion")])
     best = row.predictions[0].label
     product = seen.vector * model.encode_queries([texts.get(best, best)])[0]

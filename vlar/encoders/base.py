@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.types import Clip, Encoded, Float32, Float64, UInt8
+from vlar.types import Clip, Encoded, Float32, Float64, Sampling, UInt8
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Encoder(ABC):
             followed.
         logit_scale: Factor from cosine to logit.
         max_tokens: Longest text in tokens, special tokens included; longer text is cut.
-        preprocess: Size, mean and std of the pixels.
+        preprocess: Size, mean and std of the pixels; None for sensors without pictures.
         frame_blocks: Parts of the frame features, in order; widths add up to F.
         blocks: Parts of the vector; one block ``joint`` for a plain joint space.
         templates: Name of the prompt set (``prompts/``) that suits the text tower.
@@ -108,7 +108,7 @@ class Encoder(ABC):
     longest_s: float = float("inf")
     logit_scale: float
     max_tokens: int
-    preprocess: Preprocess
+    preprocess: Preprocess | None = None
     frame_blocks: tuple[FrameBlock, ...]
     blocks: tuple[Block, ...]
     templates: str = "plain"
@@ -182,6 +182,15 @@ class Encoder(ABC):
         """
         del times_s
         return self.encode_frames(frames[None])[0]
+
+    @property
+    def sampling(self) -> Sampling:
+        """What a reader must give: T, the longest clip, and the size of pictures."""
+        if self.preprocess is None:
+            return Sampling(self.n_frames, self.frames_fixed, self.longest_s)
+        size = (self.preprocess.height, self.preprocess.width)
+        # Twice the size bounds memory and leaves the encoder's own resizing its say.
+        return Sampling(self.n_frames, self.frames_fixed, self.longest_s, 2 * max(size), size)
 
     @property
     def reference(self) -> Encoder:

@@ -13,11 +13,10 @@ import numpy as np
 
 from vlar import resources
 from vlar.encoders.base import Encoder
-from vlar.scoring.content_free import content_free_clips
+from vlar.sensors.lookup import reader
 from vlar.types import Float32
 
 _log = logging.getLogger("vlar")
-_CONTENT_FREE_FRAMES = 2
 
 
 def kept_vectors(
@@ -41,12 +40,19 @@ def kept_vectors(
 
 
 def content_free_vectors(encoder: Encoder) -> Float32:
-    """(M, D) what an encoder answers to clips that show nothing."""
-    frames = encoder.n_frames if encoder.frames_fixed else _CONTENT_FREE_FRAMES
-    clips = content_free_clips(frames, encoder.preprocess.height, encoder.preprocess.width)
-    key = f"content-free {hashlib.sha256(clips.tobytes()).hexdigest()}"
-    shape = (len(clips), encoder.dim)
-    return kept_vectors(encoder, key, shape, lambda: encoder.encode_video(clips))
+    """(M, D) what an encoder answers to the clips of its reader that show nothing."""
+    clips = reader(encoder.modality).blank(encoder.sampling)
+    if not clips:
+        return np.zeros((0, encoder.dim), np.float32)
+    digest = hashlib.sha256()
+    for clip in clips:
+        digest.update(clip.data.tobytes())
+    key = f"content-free {digest.hexdigest()}"
+
+    def make() -> Float32:
+        return np.stack([each.vector for each in encoder.encode(clips)])
+
+    return kept_vectors(encoder, key, (len(clips), encoder.dim), make)
 
 
 def _read(path: Path, shape: tuple[int, int]) -> Float32 | None:

@@ -27,9 +27,9 @@ from vlar.fewshot import (
 from vlar.fewshot.heads.stacking import Joint
 from vlar.fewshot.model_selection import AUTO
 from vlar.fewshot.report import AdaptReport
+from vlar.sensors import ViewSampler
 from vlar.text.clean import clean_label
 from vlar.types import Encoded, Failure, Float32, Float64, JsonDict, ProgressCallback
-from vlar.video.views import Looker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -232,19 +232,18 @@ def see_examples(
     progress: ProgressCallback | None,
     kept: KeptFeatures | None = None,
     *,
-    looker: Looker | None = None,
+    sampler: ViewSampler | None = None,
 ) -> tuple[list[SupportItem], list[Encoded], list[Failure]]:
     """Read and encode examples: those that could be read, as the encoder sees them, the rest.
 
     Of an example whose features are ``kept`` no context is known. Methods learn from one clip an
-    example; with a ``looker`` each is seen as that reads it.
+    example; with a ``sampler`` from the views it reads.
     """
     if progress is not None:
         progress(0, total=len(items))
     known = [_known(model, kept.get(item) if kept else None) for item in items]
     wanted = ((i.path, i.window) for i, had in zip(items, known, strict=True) if had is None)
-    one_clip = Looker(model.n_frames, model.shorter_side, float("inf"))
-    looks = (looker or one_clip).each(wanted)
+    looks = (sampler or model.view_sampler.one_view).sample_each(wanted)
     used: list[SupportItem] = []
     seen: list[Encoded] = []
     failed: list[Failure] = []

@@ -56,7 +56,7 @@ def calibrate(
     )
     one = make_question(plain, support.labels)
     multi = make_question(plain, support.labels, mode="multi")
-    used, seen, failed = see_examples(plain, support.items, progress, looker=plain.looker)
+    used, seen, failed = see_examples(plain, support.items, progress, sampler=plain.view_sampler)
     check_rest(support, used, failed)
     place = {_key(label): column for column, label in enumerate(one.labels)}
     answers = np.array([place[_key(item.label)] for item in used])

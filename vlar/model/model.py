@@ -15,16 +15,11 @@ from vlar.encoders.base import Encoder
 from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.vector_cache import content_free_vectors
 from vlar.errors import UsageError
-from vlar.model.classifier import (
-    BACKGROUND_BANK,
-    Descriptions,
-    Labels,
-    Question,
-    make_question,
-)
+from vlar.model.classifier import BACKGROUND_BANK, Descriptions, Labels, Question, make_question
 from vlar.model.concepts import concept_vectors
 from vlar.numeric import unit
 from vlar.scoring import UNKNOWN_THRESHOLD, Calibration, match_probability
+from vlar.sensors import Views, ViewSampler, reader
 from vlar.text.bank import load_bank
 from vlar.text.prompts import fill, load_templates
 from vlar.types import (
@@ -37,7 +32,6 @@ from vlar.types import (
     Prediction,
     ProgressCallback,
 )
-from vlar.video.views import Looker, Looks
 
 if TYPE_CHECKING:
     from vlar.fewshot.support import Support
@@ -130,8 +124,8 @@ class Model:
 
     @property
     def shorter_side(self) -> int:
-        """Pixels; larger frames are shrunk to it while decoding, which bounds memory."""
-        return 2 * max(self.encoder.preprocess.height, self.encoder.preprocess.width)
+        """Pixels; larger pictures are shrunk to it while decoding. 0 without pictures."""
+        return self.encoder.sampling.shorter_side or 0
 
     # Vectors
 
@@ -140,12 +134,12 @@ class Model:
         return self.encoder.encode(clips)
 
     @property
-    def looker(self) -> Looker:
-        """Reads the clips that a span of a video is judged by; examples are seen in one each."""
-        longest_s = self.encoder.longest_s if self.adaptation is None else float("inf")
-        return Looker(self.n_frames, self.shorter_side, longest_s)
+    def view_sampler(self) -> ViewSampler:
+        """Reads the views that a span is judged by; an adapted model learned from one each."""
+        sampler = ViewSampler(reader(self.encoder.modality), self.encoder.sampling)
+        return sampler if self.adaptation is None else sampler.one_view
 
-    def encode_views(self, views: Looks) -> Encoded:
+    def encode_views(self, views: Views) -> Encoded:
         """The clips of one span as one: the mean of their vectors, the features of the first."""
         encoded = self.encode(views)
         if len(encoded) == 1:
@@ -232,7 +226,7 @@ class Model:
             LabelError: the label list cannot be used.
         """
         question = make_question(self, labels, mode=mode, descriptions=descriptions)
-        return self._answer(self.looker.at(video), question, top)
+        return self._answer(self.view_sampler.sample(video), question, top)
 
     def classify_each(
         self,
@@ -255,13 +249,13 @@ class Model:
     def _answers(
         self, videos: list[Path], question: Question, top: int, every_s: float | None
     ) -> Iterator[Classification | Failure]:
-        looker = self.looker
+        views = self.view_sampler
         whole = ((video, None) for video in videos)
-        found = looker.each(whole) if every_s is None else looker.every(videos, every_s)
+        found = views.sample_each(whole) if every_s is None else views.sample_every(videos, every_s)
         for looks in found:
             yield looks if isinstance(looks, Failure) else self._answer(looks, question, top)
 
-    def _answer(self, looks: Looks, question: Question, top: int) -> Classification:
+    def _answer(self, looks: Views, question: Question, top: int) -> Classification:
         similarity, probability, unknown = question.score(self.encode_views(looks))
         order = np.argsort(-probability, kind="stable")[:top]
         best = tuple(

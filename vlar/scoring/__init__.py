@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vlar.scoring.calibration import Calibration, fit_calibration
-from vlar.scoring.content_free import ContentFree, content_free_clips
+from vlar.scoring.content_free import ContentFree
 from vlar.scoring.multi_label import EACH_PRIOR, EachScorer
 from vlar.scoring.temperature import expected_calibration_error, fit_temperature
 from vlar.scoring.zero_shot import (
@@ -31,7 +31,6 @@ __all__ = [
     "EachScorer",
     "Scorer",
     "Scores",
-    "content_free_clips",
     "expected_calibration_error",
     "fit_calibration",
     "fit_temperature",

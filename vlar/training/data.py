@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vlar.encoders.base import Encoder
-from vlar.errors import VlarError
+from vlar.errors import UsageError, VlarError
 from vlar.fewshot.support import SupportItem
 from vlar.training.augment import clip_pixels, moved_times, random_for, window_share
 from vlar.training.hyperparameters import Plan
@@ -76,6 +76,8 @@ class Videos:
         rows = [row for row in rows if row not in self.failed]
         randoms = [random_for(seed, epoch, row) if plan.augment else None for row in rows]
         size = self.encoder.preprocess
+        if size is None:
+            raise UsageError(f"encoder {self.encoder.name!r} takes no pictures to train on")
         clips = read_clips(
             self._requests(rows, plan, randoms), shorter_side=2 * max(size.height, size.width)
         )

@@ -22,6 +22,7 @@ VIDEO_ENDINGS = frozenset(
 
 FRAME_ENDINGS = frozenset({".jpg", ".jpeg", ".png"})
 _NUMBERED = re.compile(r"(.*?)(\d+)\.[A-Za-z]+")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)")  # two letters at least: C:/ is a drive
 
 
 def find_videos(paths: Sequence[str | Path]) -> list[Path]:
@@ -101,7 +102,7 @@ def require_readable(path: Path) -> None:
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise DecodeError(f"{path}: no such file; check the path") from None
+        raise DecodeError(_missing(path)) from None
     except PermissionError:
         raise DecodeError(f"{path}: no permission to read it; change its permissions") from None
     except (OSError, ValueError) as error:
@@ -115,6 +116,17 @@ def require_readable(path: Path) -> None:
         raise DecodeError(f"{path}: the file is empty (0 bytes); copy it again")
     if not os.access(path, os.R_OK):
         raise DecodeError(f"{path}: no permission to read it; change its permissions")
+
+
+def _missing(path: Path) -> str:
+    """Why a path that does not exist cannot be read: an address, a camera, or a wrong path."""
+    text = str(path)
+    if address := _ADDRESS.match(text):  # a path keeps one of the two slashes
+        text = f"{address[1]}://{address[2]}"
+        return f"{text}: vlar reads files, not addresses; download or record it to a file first"
+    if text.isdecimal():
+        return f"{text}: vlar reads files, not cameras; record camera {text} to a file first"
+    return f"{path}: no such file; check the path"
 
 
 def _require_frames(path: Path) -> None:

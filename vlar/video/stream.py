@@ -8,10 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from vlar.errors import UsageError, VlarError
 from vlar.types import Clip, Failure, Window
 from vlar.video.decode import read_clip
+
+R = TypeVar("R")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,6 @@ def read_clips(
     Raises:
         UsageError: ``workers`` or ``look_ahead`` is below 1.
     """
-    if workers < 1 or look_ahead < 1:
-        raise UsageError(f"workers {workers} and look_ahead {look_ahead} must be at least 1")
 
     def read(request: ClipRequest) -> Clip | Failure:
         try:
@@ -61,17 +63,33 @@ def read_clips(
         except VlarError as error:
             return Failure(Path(request.path), error.kind, error.message)
 
-    return _ordered(iter(requests), read, workers, look_ahead)
+    return in_order(iter(requests), read, workers=workers, look_ahead=look_ahead)
 
 
-def _ordered(
-    requests: Iterator[ClipRequest],
-    read: Callable[[ClipRequest], Clip | Failure],
-    workers: int,
-    look_ahead: int,
-) -> Iterator[Clip | Failure]:
+def in_order(
+    requests: Iterator[R], read: Callable[[R], V], *, workers: int = 2, look_ahead: int = 4
+) -> Iterator[V]:
+    """``read`` of each request, in order, worked ahead of the consumer in threads.
+
+    Args:
+        requests: Drawn from only as they are needed.
+        read: Called in threads; what it raises is raised where its turn comes.
+        workers: Threads.
+        look_ahead: Results that are made or wait beyond the one the caller holds.
+
+    Raises:
+        UsageError: ``workers`` or ``look_ahead`` is below 1.
+    """
+    if workers < 1 or look_ahead < 1:
+        raise UsageError(f"workers {workers} and look_ahead {look_ahead} must be at least 1")
+    return _in_order(requests, read, workers, look_ahead)
+
+
+def _in_order(
+    requests: Iterator[R], read: Callable[[R], V], workers: int, look_ahead: int
+) -> Iterator[V]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="vlar-decode")
-    ahead: deque[Future[Clip | Failure]] = deque()
+    ahead: deque[Future[V]] = deque()
     try:
         while True:
             for request in islice(requests, look_ahead - len(ahead)):

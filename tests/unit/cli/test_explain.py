@@ -67,7 +67,7 @@ def answered(motion: dict[str, float]) -> SimpleNamespace:
 
     return SimpleNamespace(
         encoder=SimpleNamespace(blocks=blocks),
-        looker=SimpleNamespace(at=lambda path, window: [path]),
+        view_sampler=SimpleNamespace(sample=lambda path, window: [path]),
         encode_views=lambda looks: SimpleNamespace(vector=clip[0]),
         encode_queries=queries,
         asked=asked,

@@ -13,7 +13,6 @@ from vlar.numeric import unit
 from vlar.scoring import (
     ContentFree,
     Scorer,
-    content_free_clips,
     expected_calibration_error,
     fit_temperature,
     kept_background,
@@ -214,16 +213,6 @@ def test_expected_calibration_error():
     assert expected_calibration_error(np.ones(4), never) == 1.0
     assert expected_calibration_error(np.array([0.75, 0.75]), np.array([True, False])) == 0.25
     assert expected_calibration_error(np.zeros(0), np.zeros(0, dtype=bool)) == 0.0
-
-
-def test_content_free_clips_show_nothing_and_repeat():
-    clips = content_free_clips(3, 20, 30)
-    assert clips.shape == (12, 3, 20, 30, 3)
-    assert clips.dtype == np.uint8
-    np.testing.assert_array_equal(clips, content_free_clips(3, 20, 30))
-    assert (clips[0] == 0).all()
-    assert (clips[1] == 255).all()
-    assert len({clip.tobytes() for clip in clips}) == 12
 
 
 def test_a_generic_label_owes_its_nearness_to_all_texts():

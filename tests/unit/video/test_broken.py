@@ -118,7 +118,7 @@ def test_truncated(tmp_path: Path, name: str, codec: str, options: dict[str, str
     assert probe(path).duration_s == pytest.approx(10.0, abs=0.1)
     intact = read_clip(path, Window(1.0, 5.0), 8)
     assert intact.lost == 0
-    assert [videos.read_barcode(f) for f in intact.frames] == [31, 43, 56, 68, 81, 93, 106, 118]
+    assert [videos.read_barcode(f) for f in intact.data] == [31, 43, 56, 68, 81, 93, 106, 118]
     whole = read_clip(path, None, 10)
     assert 0.2 <= whole.lost <= 0.4
     good = 10 - round(whole.lost * 10)

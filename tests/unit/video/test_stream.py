@@ -27,7 +27,7 @@ def test_results_come_in_order_and_errors_are_values(kind: Callable[[str], Path]
     ] * 3
     results = list(read_clips(requests, workers=3, look_ahead=5))
     assert [r.path for r in results] == [r.path for r in requests]
-    kinds = [r.kind if isinstance(r, Failure) else len(r.frames) for r in results]
+    kinds = [r.kind if isinstance(r, Failure) else len(r.data) for r in results]
     assert kinds == [4, "decode", 3, "usage", 2] * 3
     first = results[0]
     assert isinstance(first, Clip)

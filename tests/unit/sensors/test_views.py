@@ -15,39 +15,41 @@ from vlar.errors import DecodeError
 from vlar.fewshot import SupportItem
 from vlar.model.adapt import see_examples
 from vlar.numeric import unit
-from vlar.types import Failure, Window
+from vlar.sensors import ViewSampler, reader
+from vlar.types import Failure, Sampling, Window
 from vlar.video import read_clip
-from vlar.video.views import Looker
 
-WHOLE_LIFE = Looker(4, 64, float("inf"))
-IMPATIENT = Looker(4, 64, 5.0)
+ONE_VIEW = ViewSampler(reader("video"), Sampling(4, shorter_side=64))
+SEVERAL = ViewSampler(reader("video"), Sampling(4, longest_s=5.0, shorter_side=64))
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight seconds, every frame another."""
-    path = tmp_path_factory.mktemp("looking") / "long.mp4"
+    path = tmp_path_factory.mktemp("views") / "long.mp4"
     return videos.make_video(path, 80, fps=10, picture=lambda i: videos.noise(i))
 
 
-def spans(looks) -> list[tuple[float, float]]:
-    return [(round(c.window.start_s, 3), round(c.window.end_s, 3)) for c in looks]
+def spans(views) -> list[tuple[float, float]]:
+    return [(round(c.window.start_s, 3), round(c.window.end_s, 3)) for c in views]
 
 
 def test_a_long_span_is_seen_whole_and_in_parts(video: Path):
-    looks = IMPATIENT.at(video)
-    assert spans(looks) == [(0, 8), (0, 4), (2, 6), (4, 8)]
-    for look in looks:
-        alone = read_clip(video, look.window, 4, shorter_side=64)
-        assert (look.data == alone.data).all()
+    views = SEVERAL.sample(video)
+    assert spans(views) == [(0, 8), (0, 4), (2, 6), (4, 8)]
+    for view in views:
+        alone = read_clip(video, view.window, 4, shorter_side=64)
+        assert (view.data == alone.data).all()
 
 
 @pytest.mark.parametrize(
-    ("looker", "window"), [(WHOLE_LIFE, None), (IMPATIENT, Window(1, 6)), (IMPATIENT, Window(0, 1))]
+    ("sampler", "window"), [(ONE_VIEW, None), (SEVERAL, Window(1, 6)), (SEVERAL, Window(0, 1))]
 )
-def test_a_span_that_is_short_enough_is_seen_once(looker: Looker, window: Window, video: Path):
-    assert len(looker.at(video, window)) == 1
-    assert [len(looks) for looks in looker.each([(video, window)])] == [1]
+def test_a_span_that_is_short_enough_is_seen_once(
+    sampler: ViewSampler, window: Window, video: Path
+):
+    assert len(sampler.sample(video, window)) == 1
+    assert [len(views) for views in sampler.sample_each([(video, window)])] == [1]
 
 
 def test_many_spans_are_seen_as_each_alone_and_failures_keep_their_place(
@@ -55,23 +57,23 @@ def test_many_spans_are_seen_as_each_alone_and_failures_keep_their_place(
 ):
     missing = tmp_path / "missing.mp4"
     asked = [(video, None), (missing, None), (video, Window(0, 2)), (video, Window(1, 8))]
-    found = list(IMPATIENT.each(asked))
+    found = list(SEVERAL.sample_each(asked))
     assert isinstance(found[1], Failure)
     assert found[1].path == missing
     with pytest.raises(DecodeError):
-        IMPATIENT.at(missing)
-    for (path, window), looks in zip(asked, found, strict=True):
-        if not isinstance(looks, Failure):
-            alone = IMPATIENT.at(path, window)
-            assert spans(looks) == spans(alone)
-            assert all(np.array_equal(a.data, b.data) for a, b in zip(looks, alone, strict=True))
+        SEVERAL.sample(missing)
+    for (path, window), views in zip(asked, found, strict=True):
+        if not isinstance(views, Failure):
+            alone = SEVERAL.sample(path, window)
+            assert spans(views) == spans(alone)
+            assert all(np.array_equal(a.data, b.data) for a, b in zip(views, alone, strict=True))
 
 
 def test_every_few_seconds(video: Path, tmp_path: Path):
     missing = tmp_path / "missing.mp4"
-    short = list(IMPATIENT.every([video, missing], 4.0))
-    assert [isinstance(looks, Failure) or len(looks) for looks in short] == [1, 1, True]
-    assert [len(looks) for looks in IMPATIENT.every([video], 6.0)] == [4, 4]
+    short = list(SEVERAL.sample_every([video, missing], 4.0))
+    assert [isinstance(views, Failure) or len(views) for views in short] == [1, 1, True]
+    assert [len(views) for views in SEVERAL.sample_every([video], 6.0)] == [4, 4]
 
 
 def test_a_part_that_cannot_be_read_is_left_out(video: Path, tmp_path: Path):
@@ -81,27 +83,27 @@ def test_a_part_that_cannot_be_read_is_left_out(video: Path, tmp_path: Path):
     with torn.open("r+b") as file:  # the index stands at the end: only pictures are lost
         file.seek(int(size * 0.62))
         file.write(bytes(int(size * 0.3)))
-    looks = IMPATIENT.at(torn)
-    (same,) = IMPATIENT.each([(torn, None)])
+    views = SEVERAL.sample(torn)
+    (same,) = SEVERAL.sample_each([(torn, None)])
     assert not isinstance(same, Failure)
-    assert spans(looks) == spans(same)
-    assert 1 <= len(looks) < 4
+    assert spans(views) == spans(same)
+    assert 1 <= len(views) < 4
 
 
 @given(st.floats(0, 1e4), st.floats(5, 1e4), st.floats(4, 100))
 def test_parts_lie_inside_the_span(start: float, length: float, longest: float):
     window = Window(start, start + length)
-    parts = Looker(4, 64, longest)._parts(window)
+    parts = ViewSampler(reader("video"), Sampling(4, longest_s=longest))._parts(window)
     assert bool(parts) == (window.duration_s > longest)
     assert all(start <= part.start_s and part.end_s <= window.end_s + 1e-6 for part in parts)
 
 
-def test_the_mean_of_the_looks_answers(video: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_mean_of_the_views_answers(video: Path, monkeypatch: pytest.MonkeyPatch):
     model = vlar.load()
     monkeypatch.setattr(model.encoder, "longest_s", 5.0)
-    looks = model.looker.at(video)
-    vectors = [one.vector for one in model.encode(looks)]
-    seen = model.encode_views(looks)
+    views = model.view_sampler.sample(video)
+    vectors = [one.vector for one in model.encode(views)]
+    seen = model.encode_views(views)
     np.testing.assert_allclose(seen.vector, unit(np.mean(vectors, axis=0)), atol=1e-6)
     assert len(seen.features) == model.n_frames
     labels = ["running", "cooking"]
@@ -113,15 +115,15 @@ def test_the_mean_of_the_looks_answers(video: Path, monkeypatch: pytest.MonkeyPa
     assert best.similarity == pytest.approx(float(seen.vector @ text), abs=1e-5)
 
 
-def test_examples_are_seen_in_one_clip_unless_a_looker_says_otherwise(
+def test_examples_are_seen_in_one_clip_unless_a_sampler_is_given(
     video: Path, monkeypatch: pytest.MonkeyPatch
 ):
     model = vlar.load()
     monkeypatch.setattr(model.encoder, "longest_s", 5.0)
     items = [SupportItem(video, None, ("moving",), "moving")]
     _, (once,), _ = see_examples(model, items, None)
-    _, (several,), _ = see_examples(model, items, None, looker=model.looker)
-    looks = model.looker.at(video)
-    np.testing.assert_array_equal(once.vector, model.encode(looks[:1])[0].vector)
-    np.testing.assert_array_equal(several.vector, model.encode_views(looks).vector)
+    _, (several,), _ = see_examples(model, items, None, sampler=model.view_sampler)
+    views = model.view_sampler.sample(video)
+    np.testing.assert_array_equal(once.vector, model.encode(views[:1])[0].vector)
+    np.testing.assert_array_equal(several.vector, model.encode_views(views).vector)
     assert not np.array_equal(once.vector, several.vector)

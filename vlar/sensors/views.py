@@ -1,0 +1,105 @@
+"""The views of a span: one clip of a short span, several of a long one.
+
+An encoder that follows movements needs samples close together: 32 frames over a minute show none.
+A long span is therefore read as a whole and in a few short parts, evenly spread, and the mean of
+their vectors stands for it (several clips a video, as in the tests of Wang et al., "Non-local
+neural networks", 2018).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from vlar.errors import VlarError
+from vlar.sensors.base import Reader, Request
+from vlar.types import Clip, Failure, Sampling, Window
+from vlar.video.sample import windows
+
+_PARTS = 3
+_PART_S = 4.0  # seconds, as the windows of a library
+
+Views = list[Clip]
+
+
+@dataclass(frozen=True)
+class ViewSampler:
+    """Reads the clips that an encoder judges a span by.
+
+    Attributes:
+        reader: Of the encoder's sensor.
+        sampling: What the encoder wants; a span beyond ``longest_s`` has several views.
+    """
+
+    reader: Reader
+    sampling: Sampling
+
+    @property
+    def one_view(self) -> ViewSampler:
+        """The same with one view a span, however long it is."""
+        return replace(self, sampling=replace(self.sampling, longest_s=float("inf")))
+
+    def sample(self, path: str | Path, window: Window | None = None) -> Views:
+        """The views of one span, None for the whole recording; the first shows all of it.
+
+        Raises:
+            DecodeError: the span cannot be read. A part that cannot be read is left out.
+        """
+        path = Path(path)
+        whole = self.reader.read_clip(path, window, self.sampling)
+        parts = self._parts(whole.window)
+        clips = self.reader.read_windows(path, parts, self.sampling) if parts else ()
+        return [whole, *(clip for clip in clips if isinstance(clip, Clip))]
+
+    def sample_each(self, spans: Iterable[Request]) -> Iterator[Views | Failure]:
+        """The views of many spans as ``sample`` gives them, read ahead in threads.
+
+        A span that cannot be read is a ``Failure`` in its place.
+        """
+        sizes: deque[int] = deque()
+
+        def requests() -> Iterator[Request]:
+            for path, window in spans:
+                views = [window, *self._parts(window or self._length(path))]
+                sizes.append(len(views))
+                yield from ((path, view) for view in views)
+
+        clips = self.reader.read(requests(), self.sampling)
+        for whole in clips:
+            parts = list(islice(clips, sizes.popleft() - 1))
+            good = [part for part in parts if isinstance(part, Clip)]
+            yield whole if isinstance(whole, Failure) else [whole, *good]
+
+    def sample_every(self, recordings: Iterable[Path], every_s: float) -> Iterator[Views | Failure]:
+        """The views of every ``every_s`` seconds of recordings, as ``sample_each``."""
+        for recording in recordings:
+            try:
+                spans = windows(self.reader.probe(recording).duration_s, every_s, every_s)
+            except VlarError as error:
+                yield Failure(recording, error.kind, error.message)
+                continue
+            if every_s > self.sampling.longest_s:
+                yield from self.sample_each((recording, span) for span in spans)
+                continue
+            # One pass over the file, where each would seek.
+            clips = self.reader.read_windows(recording, spans, self.sampling)
+            yield from (clip if isinstance(clip, Failure) else [clip] for clip in clips)
+
+    def _length(self, path: Path) -> Window:
+        if np.isinf(self.sampling.longest_s):
+            return Window(0.0, 0.0)
+        try:
+            return Window(0.0, self.reader.probe(path).duration_s)
+        except VlarError:  # reading it raises the same, where the caller expects it
+            return Window(0.0, 0.0)
+
+    def _parts(self, window: Window) -> list[Window]:
+        if window.duration_s <= self.sampling.longest_s:
+            return []
+        starts = np.linspace(window.start_s, window.end_s - _PART_S, _PARTS)
+        return [Window(float(start), float(start) + _PART_S) for start in starts]
