@@ -42,6 +42,8 @@ INSTEAD = {
     r"\bere\b|\bwhilst\b|\bthus\b|\bhence\b|\bhereby\b": "plain words",
 }
 SOURCES = sorted((ROOT / "vlar").rglob("*.py"))
+# From Python 3.12 on an f-string is a token of its own.
+PROSE = (tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1))
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,10 @@ KIND = "captioner"
 
 
 @pytest.fixture
-def kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def kind(monkeypatch: pytest.MonkeyPatch) -> str:
     """A kind whose parts are forgotten after the test."""
     monkeypatch.setitem(registry._parts, KIND, {})
-    yield KIND
+    return KIND
 
 
 def test_a_registered_part_is_found_by_name(kind: str):
