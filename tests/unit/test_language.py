@@ -50,11 +50,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/READM
 def words_of_source(path: Path) -> Iterator[tuple[int, str]]:
     """Comments and strings of a source file, with their lines; tables of data are not prose."""
     for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline):
-        if (
-            token.type == tokenize.COMMENT
-            or token.type == tokenize.STRING
-            or token.type == getattr(tokenize, "FSTRING_MIDDLE", -1)
-        ):
+        if token.type in PROSE:
             yield token.start[0], token.string
 
 
