@@ -26,7 +26,7 @@ INSTEAD = {
     r"\btaken? back\b": "roll back",
     r"\b(is|are|was|were) no(?! longer| more| less| faster| slower| worse| better)\b": "is not a",
     r"(?<!ground )\bthe truth\b": "the source of truth, the store, or the right label",
-    r"\b(is|are|be|been) told\b": "is given, is called with, is reported",
+    r"\b(is|are|be|been) told\b(?! apart)": "is given, is called with, is reported",
     r"\bspeaks? (of|for)\b": "mention, support, stand for",
     r"\bstrangers?\b(?='s? (clip|video)| clips?| videos?)": "out-of-distribution clips",
     r"\bby heart\b": "memorise",
