@@ -29,6 +29,7 @@ class FakeModel:
     """Cheap, deterministic vectors, as wide as those of ``lite``."""
 
     name, fingerprint, dim, n_frames, shorter_side = "fake", "fake-1", 1000, 16, 448
+    modality = "video"
 
     def encode(self, clips: Any) -> Any:
         import numpy as np
@@ -126,7 +127,7 @@ def precision(folder: str) -> int:
     assert store is not None
     manifest = Manifest.read(store.meta(), Path(folder))
     assert manifest is not None
-    model, cut = load(manifest.model), manifest.cut
+    model, cut = load(manifest.model), manifest.spec
     full: list[Any] = []
     for row in store.videos():
         spans = windows(row.duration_s, cut.window_s, cut.stride_s)

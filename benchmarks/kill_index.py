@@ -35,6 +35,7 @@ class FakeModel:
     """Cheap, deterministic vectors, at the pace of a small encoder."""
 
     name, fingerprint, dim, n_frames, shorter_side = "fake", "fake-1", 64, 4, 64
+    modality = "video"
 
     def encode(self, clips: Any) -> Any:
         import numpy as np

@@ -39,6 +39,7 @@ class FakeModel:
     """Only its texts are asked for."""
 
     name, fingerprint, dim, n_frames, shorter_side = "fake", "fake-1", DIM, 4, 64
+    modality = "video"
 
     def encode_queries(self, texts: Any) -> Any:
         return vectors(len(texts), len(texts))

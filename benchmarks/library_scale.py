@@ -34,6 +34,7 @@ class Texts:
     """A stand-in for a model: it only has texts, as vectors."""
 
     name, fingerprint, dim, n_frames, shorter_side = "made", "made-1", DIM, 8, 224
+    modality = "video"
 
     def encode_queries(self, texts: Any) -> Any:
         return World(0).texts(len(texts), seed=11)
@@ -139,7 +140,7 @@ def still(library: Any, matrix: Any, world: World, seed: int) -> None:
         parameters = faiss.SearchParametersIVF(nprobe=facts.ann_facts["nprobe"])
     ours, index, theirs = p50_ms(
         lambda q: library.nearest(q, K),
-        lambda q: library._cached.index.search(q, K),
+        lambda q: library._cache.engine.search(q, K),
         lambda q: bare.search(q[None], K, params=parameters),
         queries=far[:TIMED],
     )

@@ -178,14 +178,13 @@ class Half:
     def windows(self, text: str) -> list[Span]:
         """All windows, best first: with nothing merged, a span is a window."""
         with (
-            mock.patch("vlar.query.expression_search.merge", _unmerged),
-            mock.patch("vlar.query.phrase_search.merge", _unmerged),
-            mock.patch("vlar.query.expression_search.refined", lambda span, *_: span),
+            mock.patch("vlar.query.search.merge", _unmerged),
+            mock.patch("vlar.query.scan_candidates.refined", lambda span, *_: span),
         ):
-            return spans_of(self.library.query(text, EVERY))
+            return spans_of(self.library.query(text, EVERY, min_probability=0))
 
     def spans(self, text: str) -> list[Span]:
-        return spans_of(self.library.query(text, EVERY))
+        return spans_of(self.library.query(text, EVERY, min_probability=0))
 
     def precisions(self, text: str, asked: Asked) -> dict[str, float]:
         """By kind of measure."""
@@ -276,7 +275,7 @@ def measure(
             scale = "one scale" if long_times == 1 else f"and {long_times} times as long"
             if long_times == 1:
                 result["map"] = asked.figures()
-                with mock.patch("vlar.query.expression_search.refined", lambda span, *_: span):
+                with mock.patch("vlar.query.scan_candidates.refined", lambda span, *_: span):
                     overlaps["one scale, unrefined"] = asked.overlaps()
             overlaps[f"{scale}, refined"] = asked.overlaps()
     return result | {"tiou": overlaps}

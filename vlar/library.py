@@ -1,47 +1,54 @@
-"""The library: a folder of indexed videos that can be changed and searched."""
+"""The library: a folder of indexed recordings that can be changed and searched."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlar.index.connection import OpenedFolder
-from vlar.index.ingest import vector_import as bulk
-from vlar.index.ingest.ingest import Ingest, Progress
-from vlar.index.maintenance import compact as upkeep
+from vlar.errors import LibraryError
+from vlar.index.connection import LibraryConnection
+from vlar.index.ingest import vector_import
+from vlar.index.ingest.encode import encode_clips
+from vlar.index.ingest.reader import item_bytes, read_files
+from vlar.index.ingest.writer import IngestProgress, write_windows
+from vlar.index.maintenance.compact import CompactReport, compact
 from vlar.index.maintenance.info import describe
-from vlar.index.maintenance.verify import Problem, verify
-from vlar.index.maintenance.verify import repair as mended
+from vlar.index.maintenance.upgrade import UpgradeReport, upgrade
+from vlar.index.maintenance.verify import Fault, verify
+from vlar.index.maintenance.verify import repair as _repair
 from vlar.index.manifest import Manifest
 from vlar.index.paths import place
 from vlar.index.report import AddReport, LibraryInfo, RowHit, VideoRow
 from vlar.index.validation import check_span, checked_tags
+from vlar.query.plan import MIN_PROBABILITY
 from vlar.types import Float32, Hit
+from vlar.video.prefetch import ahead
 
 if TYPE_CHECKING:
     from vlar.query.report import QueryReport
     from vlar.query.where import Where
 
+_WAITING_BYTES = 64 << 20  # of clips that wait for the encoder
 
-class Library(OpenedFolder):
-    """A folder ``NAME.vlar``: ``library.sqlite`` is the truth, ``ann.faiss`` a cache of it.
 
-    A video is there with all its rows or not at all: an interrupted ``add`` keeps every finished
-    video and goes on with the others when it is called again. One process writes at a time; any
-    number reads, each query from one consistent state.
+class Library(LibraryConnection):
+    """A folder ``NAME.vlar``: ``library.sqlite`` is the source of truth, ``ann.faiss`` a cache.
+
+    A recording is there with all its rows or not at all. An interrupted ``add`` keeps every
+    finished recording, and the next ``add`` resumes it. One process writes at a time; any number
+    reads, each query from one consistent state.
 
         >>> with Library("gym.vlar") as library:             # doctest: +SKIP
         ...     library.add("videos/", tags={"place": "gym"})
         ...     library.query("lifting a weight", k=3)
 
     Args:
-        path: The folder. It is made by the first ``add``.
-        model: A model, or the name of one (``vlar.load``). None is the library's own; ``lite`` for
-            a new library. It is loaded when something must be encoded, not before.
+        path: The folder. The first ``add`` creates it.
+        model: A model, or the name of one (``vlar.load``). None is the library's own, or ``lite``
+            for a new library. It is loaded when something must first be encoded.
         create: Whether the library may be a new one.
         device: Where to search: ``cpu``, or ``cuda`` where the installed FAISS is built for it.
 
@@ -59,34 +66,35 @@ class Library(OpenedFolder):
         stride_s: float | None = None,
         long_times: float | None = None,
         keep_context: bool = True,
-        progress: Progress | None = None,
+        progress: IngestProgress | None = None,
     ) -> AddReport:
-        """Index videos, or bring them up to date.
+        """Index recordings, or bring them up to date.
 
-        Files are told apart by content: an unchanged one is skipped, a changed one is indexed
+        A file is recognised by its content: an unchanged one is skipped, a changed one is indexed
         again in place, a renamed one keeps its rows and tags under the new path, and a copy gets
-        the rows of the original (with the tags of this call only). None of these but the changed
-        one is decoded. Paths are kept absolute, with ``/`` between folders, links not followed.
+        the rows of the original (with the tags of this call only). Only new and changed content
+        is decoded. Paths are stored absolute, with ``/`` between folders; links are not followed.
 
         Args:
-            paths: Files, or folders that are searched for videos.
-            tags: Set on every video of this call, also on unchanged ones; other tags stay.
+            paths: Files, or folders that are searched for recordings of the model's sensor.
+            tags: Set on every recording of this call, also on unchanged ones; other tags stay.
             window_s: Length of a window in seconds; None is the library's own, 4 for a new one.
-            stride_s: From one window to the next; None is the library's own, 2 for a new one.
-            long_times: Also windows so many times as long and as far apart, so that what takes
-                long has a window of its own; 1 for none. None is the library's own, 1 for a new
+            stride_s: Seconds from one window to the next; None is the library's own, 2 for a new
                 one.
-            keep_context: Keep what re-ranking needs (``query``) of the videos that are read in this
-                call; without effect where the text of the model does not depend on the video.
-            progress: Told of each video after its commit.
+            long_times: Also windows this many times as long and as far apart, for actions that
+                take long; 1 for none. None is the library's own, 1 for a new one.
+            keep_context: Keep the context tokens that re-ranking needs (``query``) of the
+                recordings read in this call. It has an effect only where the text of the model
+                depends on the video.
+            progress: Called after the commit of each recording.
 
         Returns:
-            What was done. Videos that cannot be read are named in it and never end the call.
+            What was done. It names recordings that cannot be read; they never end the call.
 
         Raises:
             LibraryLockedError: another process is writing.
-            LibraryError: the library cannot be written to (what was kept is said), or it was made
-                with other windows.
+            LibraryError: the library cannot be written to (the message says what was kept), or it
+                was made with other windows.
             EncoderMismatchError: it was made by another model.
             UsageError: a tag or a span of time has no usable value.
         """
@@ -102,20 +110,30 @@ class Library(OpenedFolder):
                 manifest = self._models.new_manifest(window_s, stride_s, long_times)
             else:
                 manifest.require_windows(window_s, stride_s, self.path, long_times)
-            model_at_clip = partial(self._models.model_for, writer, manifest)
-            ingest = Ingest(writer, model_at_clip, manifest.cut, labels, keep_context, progress)
-            report = ingest.run(files)
+            self._models.require(manifest)
+            known = {video.path: video for video in writer.known()}
+            records = ahead(read_files(files, known, manifest.spec), item_bytes, _WAITING_BYTES)
+            with closing(records):
+                report = write_windows(
+                    writer,
+                    encode_clips(records, lambda: self._models.loaded(manifest), keep_context),
+                    manifest,
+                    total=len(files),
+                    before=sum(place(file) in known for file in files),
+                    tags=labels,
+                    progress=progress,
+                )
             self._settle()
             return report
 
-    def add_vectors(self, videos: Iterable[bulk.VectorVideo]) -> AddReport:
-        """Index videos whose vectors are there already; what was at their paths is replaced.
+    def add_vectors(self, videos: Iterable[vector_import.VectorVideo]) -> AddReport:
+        """Index recordings by their vectors; earlier rows of the same paths are replaced.
 
         Each is there whole or not at all. The vectors must be those of the library's model: a new
         library takes its name, fingerprint and width from the model it was opened with.
 
         Raises:
-            UsageError: vectors that cannot be rows; the videos before them are kept.
+            UsageError: vectors that cannot be rows; the recordings before them are kept.
             LibraryLockedError: another process is writing.
             LibraryError: the library cannot be written to.
             EncoderMismatchError: the library was made by another model.
@@ -123,20 +141,22 @@ class Library(OpenedFolder):
         with self._mutex, self._writing() as writer:
             manifest = Manifest.read(writer.meta(), self.path)
             manifest = manifest or self._models.new_manifest()
+            self._models.require(manifest)
             with writer.transaction():
-                self._models.begin(writer, manifest)
-            report = bulk.add_vectors(writer, videos, manifest.dim)
+                if "fingerprint" not in writer.meta():
+                    writer.set_meta(manifest.to_meta())
+            report = vector_import.add_vectors(writer, videos, manifest.dim)
             self._settle()
             return report
 
     def remove(self, paths: str | Path | Sequence[str | Path]) -> int:
-        """Take videos out; the files themselves are not touched.
+        """Remove recordings from the library; the files themselves are not touched.
 
         Args:
             paths: Files (also ones that are gone), folders, or globs (``*`` crosses folders).
 
         Returns:
-            How many videos were taken out.
+            The number of recordings that were removed.
 
         Raises:
             LibraryLockedError: another process is writing.
@@ -144,38 +164,61 @@ class Library(OpenedFolder):
         """
         patterns = [paths] if isinstance(paths, str | Path) else list(paths)
         with self._mutex, self._writing() as writer:
-            chosen = sorted({i for pattern in patterns for i in writer.meant_by(pattern)})
+            chosen = sorted({i for pattern in patterns for i in writer.matching(pattern)})
             if chosen:
                 with writer.transaction():
                     writer.delete(chosen)
                 self._settle()
             return len(chosen)
 
-    def compact(self, *, retrain: bool = False, kind: str | None = None) -> upkeep.CompactReport:
-        """Fold all changes into the search cache, forget deleted rows, shrink the files.
+    def compact(self, *, retrain: bool = False, kind: str | None = None) -> CompactReport:
+        """Merge all changes into the search cache, forget deleted rows, shrink the files.
 
-        The truth is written anew beside itself: as much free space as it takes is needed.
+        SQLite writes a second copy of the database, so free space of its size is needed.
 
         Args:
-            retrain: Make the search index anew even where it has not drifted.
-            kind: The type of index from now on (``flat``, ``ivf``, ``ivf-sq8``); ``auto`` is by
-                size again.
+            retrain: Build the search engine again even where it has not drifted.
+            kind: Name of the search engine from now on (``flat``, ``ivf``, ``ivf-sq8``); ``auto``
+                chooses by the number of rows.
 
         Raises:
-            UnknownNameError: no such type.
+            UnknownNameError: no engine has this name.
             LibraryLockedError: another process is writing.
             LibraryError: the library cannot be written to.
         """
         with self._mutex, self._writing() as writer:
-            self._cached = None
-            return upkeep.compact(writer, self._models.probes(), retrain, kind)
+            self._cache = None
+            return compact(writer, self._models.probes(), retrain, kind)
 
-    def verify(self, *, repair: bool = False, files: bool = True) -> list[Problem]:
-        """Everything that is wrong with the library, its cache and its videos' files.
+    def upgrade(self, *, progress: Callable[[int, int], None] | None = None) -> UpgradeReport:
+        """Bring the library up to date with its model: only parts that changed are computed.
+
+        An interrupted run resumes; queries use the old rows until all new ones are ready.
 
         Args:
-            repair: Mend what can be (the rule: ``vlar.index.maintenance.verify.repair``).
-            files: Whether to look at the videos too.
+            progress: Called with the number of recordings done and their total.
+
+        Raises:
+            LibraryError: it is empty, or none of its recordings can be read.
+            UsageError: it is another model's and shares no part with this one.
+            LibraryLockedError: another process is writing.
+        """
+        with self._mutex:
+            store = self._reader()
+            manifest = None if store is None else Manifest.read(store.meta(), self.path)
+            if manifest is None:
+                raise LibraryError(
+                    f"library {self.path} is empty; there is nothing to bring up to date"
+                )
+            self._cache = None
+            return upgrade(self.path, self._models.unchecked(manifest.model), progress)
+
+    def verify(self, *, repair: bool = False, files: bool = True) -> list[Fault]:
+        """All faults of the library, its search cache and its recordings' files.
+
+        Args:
+            repair: Repair what can be repaired (the rule: ``vlar.index.maintenance.verify``).
+            files: Whether to check the recordings' files too.
 
         Raises:
             LibraryError: it is so damaged that it cannot be read.
@@ -190,10 +233,10 @@ class Library(OpenedFolder):
             if not repair or not found:
                 return found
             with self._writing() as writer:
-                return [replace(each, repaired=mended(writer, each)) for each in found]
+                return [replace(each, repaired=_repair(writer, each)) for each in found]
 
     def videos(self) -> list[VideoRow]:
-        """Every video, by path."""
+        """Every recording, by path."""
         with self._mutex:
             store = self._reader()
             if store is None:
@@ -202,7 +245,7 @@ class Library(OpenedFolder):
                 return store.videos()
 
     def info(self) -> LibraryInfo:
-        """What the library holds, which model made it, and how it is searched and why."""
+        """What the library holds, which model made it, how it is searched, and the reason."""
         with self._mutex:
             store = self._reader()
             with store.snapshot() if store is not None else nullcontext():
@@ -214,68 +257,71 @@ class Library(OpenedFolder):
         k: int = 10,
         *,
         where: Where | None = None,
-        min_probability: float = 0.0,
+        min_probability: float = MIN_PROBABILITY,
+        rerank: str | None = "auto",
         report: Callable[[QueryReport], None] | None = None,
     ) -> list[Hit]:
         """The spans of the library that answer a query best, best first.
 
-        A query is a plain phrase, or an expression (docs/query.md): of it every window is compared
-        (the rule: ``vlar.query.evaluate``), and ``score`` is its probability.
-
-        Windows of one video that answer together are one span (the rule:
-        ``vlar.query.temporal_merge``).
-        ``score``, which ranks, is the similarity of its best window; ``probability`` is calibrated.
-        Where the model's text depends on the video, the best rows are put in order by the text as
-        each of them sees it (the rule: ``vlar.query.rerank``).
+        A query is a plain phrase, or an expression (docs/query.md). ``score`` ranks: for a plain
+        phrase it is the calibrated probability, for an expression its value
+        (``vlar.query.evaluate``). Windows of one recording that answer together are one span
+        (``vlar.query.temporal_merge``).
 
         Args:
             text: What to look for, in plain words or as an expression.
-            k: Number of spans; so many are given whenever so many exist.
-            where: Filters that all hold, as ``["place=gym", "start_s>=10"]`` or as a mapping
+            k: Greatest number of spans to return.
+            where: Filters that all hold, such as ``["place=gym", "start_s>=10"]``, or a mapping
                 (``vlar.query.where``).
-            min_probability: Spans below it are left out.
-            report: Told how the query was answered.
+            min_probability: Spans below it are left out; 0 keeps all. The default, 0.05, is the
+                prior: less fits worse than everyday actions at large.
+            rerank: Name of a re-ranker for the best candidates (``vlar.parts("reranker")``),
+                ``auto`` for the one that suits the model, None for none.
+            report: Called with how the query was answered.
 
         Raises:
-            QueryError: no word in the text, an expression that cannot be read
-                (``vlar.query.grammar.QuerySyntaxError``), ``k`` below 1, or a filter that cannot
-                be.
+            QueryError: no word in the text, an expression that cannot be parsed
+                (``vlar.query.grammar.QuerySyntaxError``), ``k`` below 1, or an invalid filter.
+            UnknownNameError: no re-ranker has this name.
+            DecodeError: the clip of a LIKE cannot be read.
             LibraryError: the library is empty or damaged.
-            EncoderMismatchError: the model at hand is not the library's.
+            EncoderMismatchError: the library was made by another model.
         """
-        from vlar.query.expression_search import compose
-        from vlar.query.phrase_search import Search, answer
+        from vlar.query.candidates import Snapshot
+        from vlar.query.compare import encode_leaves
+        from vlar.query.grammar import leaves
         from vlar.query.plan import make_plan
-        from vlar.query.where import check_keys, pairs
+        from vlar.query.rerankers.base import choose_reranker
+        from vlar.query.search import search
+        from vlar.query.where import check_keys
 
-        plan = make_plan(text, k, pairs(where), min_probability)
+        plan = make_plan(text, k, where, min_probability)
         with self._mutex:
-            store, manifest = self._filled()
+            store, manifest = self._open_nonempty()
             check_keys(plan.where, store.tag_keys())
             model = self._models.loaded(manifest)
-            if not plan.plain:
-                with store.snapshot():
-                    return compose(plan, store, manifest, model, report)
-            vector = model.encode_queries([plan.phrase])[0]
+            reranker = choose_reranker(rerank, model)
+            queries = encode_leaves(leaves(plan.tree), model)
             with store.snapshot():
-                return answer(plan, Search(store, self._searched(store), model, vector), report)
+                cache = self._search_cache(store) if plan.plain else None
+                snapshot = Snapshot(store, manifest, model, cache)
+                return search(plan, snapshot, queries, reranker, report)
 
     def nearest(self, vector: Float32, k: int = 10, *, where: Where | None = None) -> list[RowHit]:
         """The rows most similar to a vector (D,) of unit length, best first; no model is loaded.
 
         Args:
-            vector: As the library's model makes them.
-            k: Number of rows; so many are given whenever so many exist.
+            vector: A vector of the library's model.
+            k: Greatest number of rows to return.
             where: As in ``query``.
 
         Raises:
-            QueryError: another width, ``k`` below 1, or a filter that cannot be.
+            QueryError: wrong vector width, ``k`` below 1, or an invalid filter.
             LibraryError: the library is empty or damaged.
         """
         from vlar.query.vector_search import nearest
-        from vlar.query.where import pairs
 
         with self._mutex:
-            store, _ = self._filled()
+            store, _ = self._open_nonempty()
             with store.snapshot():
-                return nearest(store, self._searched(store), vector, k, pairs(where))
+                return nearest(store, self._search_cache(store), vector, k, where)

@@ -197,7 +197,7 @@ class Classification:
 
 @dataclass(frozen=True)
 class HitPart:
-    """What one phrase of a query says of a span: the window that speaks for it, and how well."""
+    """One phrase of a query on a span: its best window there, and how well that fits."""
 
     phrase: str
     start_s: float
@@ -217,13 +217,37 @@ class HitPart:
 
 
 @dataclass(frozen=True)
-class Hit:
-    """One span of a library that answers a query. ``score`` is what the rank is made of.
+class Copy:
+    """A span of another recording that shows the same as a hit."""
 
-    ``parts`` tell of each phrase of a query with operators; a plain phrase has none. There
-    ``probability`` is that of the weakest part, and ``similarity`` the mean of the parts'.
-    ``also`` are the paths of other videos that show the same (copies). The JSON object has both
-    only where there are some.
+    path: str
+    start_s: float
+    end_s: float
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {
+            "path": self.path,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+        }
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One span of a library that answers a query.
+
+    Attributes:
+        rank: 1 for the best.
+        path: The recording.
+        start_s: Seconds.
+        end_s: Seconds.
+        score: 0 to 1; it ranks. For a plain phrase it is the probability.
+        probability: Calibrated; of a query with operators, that of the weakest part.
+        similarity: Cosine of the best window; of a query with operators, the mean of the parts.
+        tags: Of the recording.
+        parts: The best window of each phrase of a query with operators; else empty.
+        also: Spans of other recordings that show the same (copies).
     """
 
     rank: int
@@ -235,7 +259,7 @@ class Hit:
     similarity: float
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     parts: tuple[HitPart, ...] = ()
-    also: tuple[str, ...] = ()
+    also: tuple[Copy, ...] = ()
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -250,7 +274,7 @@ class Hit:
             "tags": dict(self.tags),
         }
         if self.also:
-            facts["also"] = list(self.also)
+            facts["also"] = [copy.to_dict() for copy in self.also]
         if self.parts:
             facts["parts"] = [part.to_dict() for part in self.parts]
         return facts

@@ -65,11 +65,12 @@ def classification(row: Classification) -> None:
 
 
 def hit(row: Hit) -> None:
-    """One line: rank, probability, file, span, tags."""
+    """One line: rank, score (of a plain phrase its probability), file, span, tags, copies."""
     tags = "".join(f"  {key}={value}" for key, value in sorted(row.tags.items()))
     span = f"{clock(row.start_s)} to {clock(row.end_s)}"
-    also = f"  (the same in {', '.join(row.also)})" if row.also else ""
-    print(f"{row.rank:3}. {row.probability:6.1%}  {row.path}  {span}{tags}{also}", flush=True)
+    copies = (f"{c.path} {clock(c.start_s)} to {clock(c.end_s)}" for c in row.also)
+    also = f"  (the same in {', '.join(copies)})" if row.also else ""
+    print(f"{row.rank:3}. {row.score:6.1%}  {row.path}  {span}{tags}{also}", flush=True)
 
 
 def clock(seconds: float) -> str:

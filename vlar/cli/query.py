@@ -11,7 +11,7 @@ from vlar.cli import output
 if TYPE_CHECKING:
     from vlar.query.report import QueryReport
 
-MIN_PROBABILITY = 0.05  # what a window has before looking (vlar.scoring.MATCH_PRIOR)
+MIN_PROBABILITY = 0.05  # vlar.query.plan.MIN_PROBABILITY, without its imports
 
 
 def command(
@@ -33,8 +33,19 @@ def command(
     k: Annotated[int, typer.Option("-k", min=1, help="Answers to show.")] = 10,
     min_probability: Annotated[
         float,
-        typer.Option("--min-probability", min=0.0, max=1.0, help="Less is no answer; 0 shows all."),
+        typer.Option(
+            "--min-probability",
+            min=0.0,
+            max=1.0,
+            help="Hide answers below this probability; 0 shows all.",
+        ),
     ] = MIN_PROBABILITY,
+    rerank: Annotated[
+        str,
+        typer.Option(
+            "--rerank", help="Re-ranker of the best candidates: a name, auto (by model) or none."
+        ),
+    ] = "auto",
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Default: the library's own.")
     ] = None,
@@ -57,7 +68,12 @@ def command(
     with Library(library, model, create=False, device=device) as opened:
         try:
             hits = opened.query(
-                text, k, where=where, min_probability=min_probability, report=reports.append
+                text,
+                k,
+                where=where,
+                min_probability=min_probability,
+                rerank=None if rerank == "none" else rerank,
+                report=reports.append,
             )
         except QuerySyntaxError as problem:
             output.note(problem.picture)
@@ -72,6 +88,11 @@ def command(
             output.hit(row)
     if not hits:
         output.note(f"vlar: {_nothing(reports, min_probability)}")
+    elif any(report.weak for report in reports):
+        output.note(
+            f"vlar: the best match is weak ({max(h.probability for h in hits):.1%}); the library "
+            "may not show this"
+        )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The files of a library while it is open: who reads, who writes, what is searched."""
+"""The open files of a library: who reads, who writes, what is searched."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing_extensions import Self
 
 from vlar.errors import LibraryError
 from vlar.index.folder import check_place, make_folder
-from vlar.index.maintenance import compact as upkeep
+from vlar.index.maintenance.compact import settle
 from vlar.index.manifest import Manifest
-from vlar.index.model_provider import ModelAtHand
+from vlar.index.model_provider import LazyModel
 from vlar.index.protocol import LibraryModel
-from vlar.index.search_cache import cache as ann
-from vlar.index.search_cache.device import check_device, on_device
+from vlar.index.search_cache import cache
+from vlar.index.search_cache.faiss_support import accelerate, check_device
 from vlar.index.store import schema
 from vlar.index.store.database import Store
 from vlar.index.store.lock import writer_lock
 from vlar.index.store.writer import Writer
 
 
-class OpenedFolder:
-    """A library's folder with the model at hand; files are opened when they are needed."""
+class LibraryConnection:
+    """A library's folder and its model; each file is opened when it is first needed."""
 
     def __init__(
         self,
@@ -34,12 +34,12 @@ class OpenedFolder:
         device: str = "cpu",
     ) -> None:
         self.path = Path(path)
-        self._models = ModelAtHand(model, self.path)
+        self._models = LazyModel(model, self.path)
         self._mutex = threading.RLock()
         self._store: Store | None = None
-        self._cached: ann.Cached | None = None
-        self._cached_at = -1  # the store's data_version that it belongs to
-        self._known: tuple[int, Manifest] | None = None
+        self._cache: cache.SearchCache | None = None
+        self._cache_version = -1  # the store's data_version that the cache belongs to
+        self._manifest: tuple[int, Manifest] | None = None  # with its data_version
         self._device = check_device(device)
         check_place(self.path, create)
         self._reader()
@@ -57,38 +57,41 @@ class OpenedFolder:
         with self._mutex:
             if self._store is not None:
                 self._store.close()
-            self._store = self._cached = self._known = None
-            self._cached_at = -1  # another connection counts anew
+            self._store = self._cache = self._manifest = None
+            self._cache_version = -1  # another connection counts from its own start
 
     def _reader(self) -> Store | None:
         if self._store is None and (self.path / schema.FILE_NAME).exists():
             self._store = Store.open_to_read(self.path)
         return self._store
 
-    def _filled(self) -> tuple[Store, Manifest]:
+    def _open_nonempty(self) -> tuple[Store, Manifest]:
+        """The store and the manifest of a library that has rows."""
         store = self._reader()
         version = -1 if store is None else store.data_version()
-        if store is not None and self._known is not None and self._known[0] == version:
-            return store, self._known[1]
+        if store is not None and self._manifest is not None and self._manifest[0] == version:
+            return store, self._manifest[1]
         manifest = None if store is None else Manifest.read(store.meta(), self.path)
         if store is None or manifest is None or not store.has_rows():
             raise LibraryError(
                 f"library {self.path} is empty; add videos: vlar index add {self.path} VIDEOS"
             )
-        self._known = version, manifest
+        self._manifest = version, manifest
         return store, manifest
 
-    def _searched(self, store: Store) -> ann.Cached:
-        if self._cached is not None and self._cached_at == store.data_version():
-            return self._cached
-        fresh = ann.refresh(store, self._cached, self._models.probes())
-        if fresh is not self._cached:
-            self._cached = on_device(fresh, self._device)
-        self._cached_at = store.data_version()
-        return self._cached or fresh
+    def _search_cache(self, store: Store) -> cache.SearchCache:
+        """The cache of the present state. Call it first inside ``store.snapshot()``."""
+        if self._cache is None or self._cache_version != store.data_version():
+            current, self._cache = self._cache, None  # an error leaves none that is half updated
+            self._cache = cache.refresh(store, current, self._models.probes())
+            self._cache_version = store.data_version()
+        accelerate(self._cache.engine, self._device)
+        return self._cache
 
     def _settle(self) -> None:
-        self._cached = upkeep.settle(self.path, self._cached, self._models.probes()) or self._cached
+        """After a change: update the cache of a large library, so that no query waits for it."""
+        current, self._cache = self._cache, None
+        self._cache = settle(self.path, current, self._models.probes()) or current
 
     @contextmanager
     def _writing(self) -> Generator[Writer, None, None]:

@@ -1,4 +1,4 @@
-"""What every row of a library has in common: the model and the windows."""
+"""What all rows of a library have in common: the model, the sensor and the windows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,43 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlar.errors import EncoderMismatchError, LibraryError
-from vlar.index.ingest.reader import Cut
+from vlar.index import vector_blocks
 from vlar.index.protocol import LibraryModel
-from vlar.index.search_cache import blocks
 from vlar.index.store.database import VECTOR_TYPE
+from vlar.types import Window
 
 DEFAULT_WINDOW_S = 4.0
 DEFAULT_STRIDE_S = 2.0
+DEFAULT_MODALITY = "video"  # of libraries whose manifest does not name one
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """How recordings are cut into rows.
+
+    Attributes:
+        window_s: Length of a window in seconds.
+        stride_s: Seconds from one window to the next.
+        n_frames: T, samples of a window.
+        shorter_side: Pixels that frames are shrunk to while decoding; 0 for other sensors.
+        long_times: Also windows this many times as long and as far apart; 1 for none.
+    """
+
+    window_s: float
+    stride_s: float
+    n_frames: int
+    shorter_side: int
+    long_times: float = 1.0
+
+    def spans(self, duration_s: float) -> list[Window]:
+        """The windows of a recording, those of the first scale first; none twice."""
+        from vlar.video import windows
+
+        spans = windows(duration_s, self.window_s, self.stride_s)
+        if self.long_times > 1.0 and duration_s > self.window_s:
+            times = self.long_times
+            spans += windows(duration_s, times * self.window_s, times * self.stride_s)
+        return spans
 
 
 @dataclass(frozen=True)
@@ -24,17 +54,18 @@ class Manifest:
         model: The spec that loads the model again.
         fingerprint: Of the model; vectors of another one are not comparable.
         dim: D.
-        cut: Windows and frames.
-        blocks: The parts of its vectors, as ``vlar.index.search_cache.blocks`` writes them; empty
-        where the
-            model does not tell.
+        spec: Windows and samples.
+        blocks: The parts of its vectors (``vlar.index.vector_blocks``); empty where the model
+            does not declare any.
+        modality: The sensor of the recordings: the name of their reader.
     """
 
     model: str
     fingerprint: str
     dim: int
-    cut: Cut
+    spec: WindowSpec
     blocks: str = ""
+    modality: str = DEFAULT_MODALITY
 
     @classmethod
     def read(cls, meta: Mapping[str, str], folder: Path) -> Manifest | None:
@@ -51,7 +82,7 @@ class Manifest:
                 f"reads {VECTOR_TYPE!r}; upgrade with 'pip install --upgrade vlar'"
             )
         try:
-            cut = Cut(
+            spec = WindowSpec(
                 float(meta["window_s"]),
                 float(meta["stride_s"]),
                 int(meta["n_frames"]),
@@ -59,7 +90,8 @@ class Manifest:
                 float(meta.get("long_times", "1")),
             )
             facts = meta["model"], meta["fingerprint"], int(meta["dim"])
-            return cls(*facts, cut, meta.get("blocks", ""))
+            modality = meta.get("modality", DEFAULT_MODALITY)
+            return cls(*facts, spec, meta.get("blocks", ""), modality)
         except (KeyError, ValueError) as error:
             raise LibraryError(
                 f"library {folder} is damaged (its manifest: {error}); restore a copy of the "
@@ -76,14 +108,15 @@ class Manifest:
         long_times: float | None = None,
     ) -> Manifest:
         """For a library that holds nothing yet; ``spec`` loads the model again."""
-        cut = Cut(
+        windows = WindowSpec(
             window_s or DEFAULT_WINDOW_S,
             stride_s or DEFAULT_STRIDE_S,
             model.n_frames,
             model.shorter_side,
             long_times or 1.0,
         )
-        return cls(spec, model.fingerprint, model.dim, cut, blocks.to_text(blocks.declared(model)))
+        blocks = vector_blocks.to_text(vector_blocks.declared(model))
+        return cls(spec, model.fingerprint, model.dim, windows, blocks, model.modality)
 
     def to_meta(self) -> dict[str, str]:
         """For the store."""
@@ -93,26 +126,27 @@ class Manifest:
             "dim": str(self.dim),
             "vector_type": VECTOR_TYPE,
             "blocks": self.blocks,
-            "window_s": repr(self.cut.window_s),
-            "stride_s": repr(self.cut.stride_s),
-            "n_frames": str(self.cut.n_frames),
-            "shorter_side": str(self.cut.shorter_side),
-            "long_times": repr(self.cut.long_times),
+            "modality": self.modality,
+            "window_s": repr(self.spec.window_s),
+            "stride_s": repr(self.spec.stride_s),
+            "n_frames": str(self.spec.n_frames),
+            "shorter_side": str(self.spec.shorter_side),
+            "long_times": repr(self.spec.long_times),
         }
 
     def require_model(self, model: LibraryModel, folder: Path) -> None:
-        """Refuse a model whose vectors do not belong here.
+        """Refuse a model whose vectors do not belong to this library.
 
         Raises:
-            EncoderMismatchError: it names both and the commands that mend it.
+            EncoderMismatchError: the message names both models and the commands that help.
         """
         if model.fingerprint == self.fingerprint:
             return
-        old, new = blocks.from_text(self.blocks), blocks.declared(model)
-        if blocks.can_upgrade(old, new, self.model == model.name):
-            missing = ", ".join(blocks.missing(old, new)) or "nothing but how texts are read"
-            how = f"{missing} is made anew, the rest is kept"
-            if not blocks.shared(old, new):
+        old, new = vector_blocks.from_text(self.blocks), vector_blocks.declared(model)
+        if vector_blocks.can_upgrade(old, new, self.model == model.name):
+            missing = ", ".join(vector_blocks.missing(old, new)) or "only how texts are read"
+            how = f"{missing} is computed again, the rest is kept"
+            if not vector_blocks.shared(old, new):
                 how = "every video is read again, its tags are kept"
             raise EncoderMismatchError(
                 f"library {folder} was made by an earlier state of model {self.model!r}; bring it "
@@ -120,7 +154,7 @@ class Manifest:
             )
         raise EncoderMismatchError(
             f"library {folder} was made by model {self.model!r} (fingerprint "
-            f"{self.fingerprint[:12]}), the model at hand is {model.name!r} (fingerprint "
+            f"{self.fingerprint[:12]}), but the model of this call is {model.name!r} (fingerprint "
             f"{model.fingerprint[:12]}); use --model {self.model}, or index the videos again: "
             f"vlar index add NEW.vlar VIDEOS --model {model.name}"
         )
@@ -132,20 +166,20 @@ class Manifest:
         folder: Path,
         long_times: float | None = None,
     ) -> None:
-        """Refuse windows other than the library's (None: whatever it has).
+        """Refuse windows other than the library's; None accepts what the library has.
 
         Raises:
             LibraryError: they differ.
         """
-        cut = self.cut
+        spec = self.spec
         if (
-            window_s in (None, cut.window_s)
-            and stride_s in (None, cut.stride_s)
-            and long_times in (None, cut.long_times)
+            window_s in (None, spec.window_s)
+            and stride_s in (None, spec.stride_s)
+            and long_times in (None, spec.long_times)
         ):
             return
         raise LibraryError(
-            f"library {folder} was made with windows of {cut.window_s:g} s every {cut.stride_s:g} "
-            f"s, and windows {cut.long_times:g} times as long; use --window {cut.window_s:g}s "
-            f"--stride {cut.stride_s:g}s --long-windows {cut.long_times:g}, or make a new library"
+            f"library {folder} was made with windows of {spec.window_s:g} s every {spec.stride_s:g} "
+            f"s, and windows {spec.long_times:g} times as long; use --window {spec.window_s:g}s "
+            f"--stride {spec.stride_s:g}s --long-windows {spec.long_times:g}, or make a new library"
         )

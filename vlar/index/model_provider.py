@@ -1,21 +1,24 @@
-"""The model a library was opened with, loaded when it is needed and not before."""
+"""The model that a library was opened with, loaded when it is first needed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import cast
 
-from vlar.index.maintenance.compact import probes_of
+import numpy as np
+
+from vlar.index.engines.base import Probes
 from vlar.index.manifest import Manifest
 from vlar.index.paths import place
-from vlar.index.protocol import LibraryModel, Probes
-from vlar.index.store.writer import Writer
+from vlar.index.protocol import LibraryModel
+from vlar.types import Float32
 
 DEFAULT_MODEL = "lite"
+_PROBE_BANK = "everyday_actions"
 
 
-class ModelAtHand:
-    """A model, its name, or nothing: then the library's own, ``lite`` for a new library."""
+class LazyModel:
+    """A model, its name, or None: the library's own, or ``lite`` for a new library."""
 
     def __init__(self, model: LibraryModel | str | Path | None, folder: Path) -> None:
         self._spec = model if isinstance(model, str | Path) else None
@@ -28,13 +31,17 @@ class ModelAtHand:
         Raises:
             EncoderMismatchError: it is another one.
         """
+        model = self.unchecked(DEFAULT_MODEL if manifest is None else manifest.model)
+        if manifest is not None:
+            manifest.require_model(model, self._folder)
+        return model
+
+    def unchecked(self, own: str) -> LibraryModel:
+        """The model, whatever library it fits; ``own`` is loaded where none was given."""
         if self._model is None:
             from vlar.model.model import load
 
-            own = DEFAULT_MODEL if manifest is None else manifest.model
             self._model = cast("LibraryModel", load(self._spec or own))
-        if manifest is not None:
-            manifest.require_model(self._model, self._folder)
         return self._model
 
     def new_manifest(
@@ -43,26 +50,31 @@ class ModelAtHand:
         stride_s: float | None = None,
         long_times: float | None = None,
     ) -> Manifest:
-        """For a library that holds nothing yet."""
+        """The manifest of a library without rows."""
         model = self.loaded(None)
         # A model folder is found again from wherever the library is opened.
         spec = model.name if self._spec is None else str(self._spec)
         name = place(spec) if Path(spec).is_dir() else spec
         return Manifest.new(model, name, window_s, stride_s, long_times)
 
-    def begin(self, writer: Writer, manifest: Manifest) -> None:
-        """Write the manifest where it is new; a model that is loaded must be its own."""
+    def require(self, manifest: Manifest) -> None:
+        """Refuse a loaded model that is not the manifest's.
+
+        Raises:
+            EncoderMismatchError: it is another one.
+        """
         if self._model is not None:
             manifest.require_model(self._model, self._folder)
-        if "fingerprint" not in writer.meta():
-            writer.set_meta(manifest.to_meta())
-
-    def model_for(self, writer: Writer, manifest: Manifest) -> LibraryModel:
-        """The model; inside the transaction of a video, with which the manifest comes."""
-        model = self.loaded(manifest)
-        self.begin(writer, manifest)
-        return model
 
     def probes(self) -> Probes | None:
-        """Text vectors of the model, where it is loaded."""
-        return None if self._model is None else probes_of(self._model)
+        """Text vectors of many actions, which an engine measures with; None without a model."""
+        return None if self._model is None else _probes_of(self._model)
+
+
+def _probes_of(model: LibraryModel) -> Probes:
+    def probes() -> Float32:
+        from vlar.text.bank import load_bank
+
+        return np.asarray(model.encode_queries(load_bank(_PROBE_BANK).texts), np.float32)
+
+    return probes

@@ -1,4 +1,4 @@
-"""How a library writes paths, and which of them a user means."""
+"""How a library writes paths, and which of them a pattern matches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-# What ``--where`` knows of every video (``vlar.query.where``): no tag may be called so.
+# Keys that ``--where`` has for every video (``vlar.query.where``): no tag may have such a name.
 FILTER_KEYS = ("path", "start_s", "end_s", "duration_s", "added", "modified")
 
 
@@ -15,13 +15,14 @@ def place(path: str | Path) -> str:
     return Path(os.path.abspath(path)).as_posix()  # noqa: PTH100 - removes "..", keeps links
 
 
-def meant(path: str, pattern: str | Path) -> bool:
+def matches(path: str, pattern: str | Path) -> bool:
     """Whether a stored path is a given file, lies in a given folder, or matches a given glob.
 
-    A relative pattern begins in the present folder, as for any other command; ``*`` also crosses
-    folders.
+    A relative pattern begins in the working directory, as for any other command; ``*`` also
+    crosses folders.
 
-    >>> meant("/v/a/b.mp4", "/v/a"), meant("/v/a/b.mp4", "/v/*.mp4"), meant("/v/a/b.mp4", "b.mp4")
+    >>> path = "/v/a/b.mp4"
+    >>> matches(path, "/v/a"), matches(path, "/v/*.mp4"), matches(path, "b.mp4")
     (True, True, False)
     """
     wanted = place(pattern)

@@ -97,6 +97,11 @@ class Model:
         return self.encoder.dim
 
     @property
+    def modality(self) -> str:
+        """Name of the sensor whose clips it takes."""
+        return self.encoder.modality
+
+    @property
     def n_frames(self) -> int:
         """T, frames sampled from a window."""
         return self.encoder.n_frames

@@ -1,4 +1,16 @@
-"""Every window of a library against every phrase of a query."""
+"""Compare every window of a library with every phrase of a query.
+
+``probability`` is absolute: against everyday actions. Its height differs from phrase to phrase: the
+best window of one has 0.9, of another 0.1, and a product or a complement is then decided by one of
+the two. So operators work on a normalized value: how far a window stands out among the windows
+searched::
+
+    p(i) = 1 / (1 + exp(-(z(i) - 1.5))),   z(i) = (s(i) - mean s) / std s
+
+with cosines ``s`` of the windows with the phrase, or with the clip of a LIKE. The middle of 1.5 was
+chosen on half of a made library (evals/README.md). With fewer than 32 windows the mean and the
+spread are not reliable, and the absolute probability is used instead.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +22,41 @@ import numpy as np
 
 from vlar.index.manifest import Manifest
 from vlar.index.protocol import LibraryModel
+from vlar.index.rows import RowFilter, RowTable
 from vlar.index.store.database import Store
-from vlar.index.store.rows import RowFilter, RowTable
+from vlar.numeric import sigmoid
 from vlar.query.evaluate import Windows
 from vlar.query.grammar import Like
 from vlar.query.grammar.tree import Leaf
-from vlar.query.normalization import stands_out
 from vlar.query.where import path_matches
 from vlar.types import Float32, Float64
 
 _BATCH_ROWS = 8192
+_MIDDLE = 1.5
+_FEWEST_WINDOWS = 32
+_LEAST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
-class Compared:
-    """All windows of some videos and how well each answers each leaf; sorted by video and time.
+class Comparison:
+    """N windows and how well each answers each leaf, sorted by video and time.
 
     Attributes:
         windows: N windows.
-        paths: Of the videos, by id.
+        paths: Path of each video, by id.
         similarity: (N,) cosines by leaf.
-        probability: (N,) by leaf, against everyday actions; of a clip as ``relative``.
-        relative: (N,) by leaf, how surely a window stands out (``vlar.query.normalization``).
+        probability: (N,) by leaf, against everyday actions; for a clip the normalized value.
+        normalized: (N,) by leaf, how far a window stands out.
     """
 
     windows: Windows
     paths: Mapping[int, str]
     similarity: Mapping[Leaf, Float64]
     probability: Mapping[Leaf, Float64]
-    relative: Mapping[Leaf, Float64]
+    normalized: Mapping[Leaf, Float64]
 
     def matching(self, pattern: str) -> Float64:
-        """(N,) 1 in the videos whose path a pattern means, else 0."""
+        """(N,) 1 in the videos whose path matches a pattern, else 0."""
         meant = [i for i, path in self.paths.items() if path_matches(path, pattern)]
         return np.isin(self.windows.video_ids, meant).astype(np.float64)
 
@@ -52,8 +67,8 @@ def compare(
     model: LibraryModel,
     queries: Mapping[Leaf, Float32],
     rows: RowFilter,
-) -> Compared:
-    """Every window that a filter leaves against every leaf; vectors in batches."""
+) -> Comparison:
+    """Compare every window that a filter leaves with every leaf, a batch of vectors at a time."""
     paths = store.paths()
     chosen = paths.keys() if rows.videos is None else rows.videos
     row_ids = store.row_ids(chosen)
@@ -81,7 +96,7 @@ def compare(
         video_ids[order],
         times[order, 0],
         times[order, 1],
-        manifest.cut.window_s,
+        manifest.spec.window_s,
     )
     cosines = {leaf: similarity[at][order].astype(np.float64) for at, leaf in enumerate(queries)}
     absolute: dict[Leaf, Float64] = {
@@ -89,12 +104,25 @@ def compare(
         for at, leaf in enumerate(queries)
         if not isinstance(leaf, Like)
     }
-    relative = {leaf: stands_out(cosines[leaf], absolute.get(leaf)) for leaf in queries}
+    relative = {leaf: normalized(cosines[leaf], absolute.get(leaf)) for leaf in queries}
     named = {i: path for i, path in paths.items() if i in chosen}
-    return Compared(windows, named, cosines, {**relative, **absolute}, relative)
+    return Comparison(windows, named, cosines, {**relative, **absolute}, relative)
 
 
-def encoded(wanted: Sequence[Leaf], model: LibraryModel) -> dict[Leaf, Float32]:
+def normalized(similarity: Float64, probability: Float64 | None) -> Float64:
+    """(N,) how far each window stands out, 0 to 1.
+
+    Args:
+        similarity: (N,) cosines.
+        probability: (N,) against everyday actions; None for a clip, which has no such background.
+    """
+    if len(similarity) < _FEWEST_WINDOWS:
+        return similarity.clip(0.0, 1.0) if probability is None else probability
+    spread = max(float(similarity.std()), _LEAST_SPREAD)
+    return sigmoid((similarity - similarity.mean()) / spread - _MIDDLE)
+
+
+def encode_leaves(wanted: Sequence[Leaf], model: LibraryModel) -> dict[Leaf, Float32]:
     """The vector (D,) of each phrase and each clip.
 
     Raises:

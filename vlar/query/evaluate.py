@@ -1,21 +1,21 @@
-"""What a query is worth on every window of a library: probabilities joined by its operators.
+"""The value of a query on every window of a library: probabilities combined by its operators.
 
-For windows ``i`` with a value from 0 to 1 of each phrase (docs/query.md has the rule in full):
+For windows ``i`` with a value from 0 to 1 of each phrase (docs/query.md has the full rule):
 
 - ``A AND B``: the product ``a(i) b(i)``; ``A OR B``: ``1 - (1 - a(i)) (1 - b(i))``; ``NOT A``:
-  ``1 - a(i)``. A weight makes a part count so many times: ``a(i)^w``, and in an OR
+  ``1 - a(i)``. A weight ``w`` counts a part ``w`` times: ``a(i)^w``, and in an OR
   ``1 - (1 - a(i))^w``. A product ``[..]`` is the best of its combinations. ``A IN "x"`` is
-  ``a(i)`` in the videos meant, else 0.
+  ``a(i)`` in the videos whose path matches, else 0.
 - ``A THEN B WITHIN t``: pairs of windows of one video, where B begins at most ``t`` seconds after A
-  ends, and not before that (but for half a window, which windows on a grid cannot avoid). A pair
-  is worth ``a(i) b(j)``; for each ``j`` only the best ``i`` is an answer. It spans both.
-- On such a span a phrase is worth its best window whose middle lies in the span; the operators
-  then work as above, so ``(A THEN B) AND NOT C`` asks for no window of C in between.
+  ends, and not before that (except by half a window, which windows on a grid cannot avoid). A
+  pair has the value ``a(i) b(j)``; for each ``j`` only the best ``i`` is an answer. It spans both.
+- On such a span the value of a phrase is that of its best window whose middle lies in the span;
+  the operators then work as above, so ``(A THEN B) AND NOT C`` forbids windows of C in between.
 
-Beside that product, ``at_parts`` tells how probable the weakest part is (minimum for AND and THEN,
-maximum for OR), which can be compared with a threshold however many parts a query has.
+Next to that product, ``at_parts`` gives the probability of the weakest part (minimum for AND and
+THEN, maximum for OR), which a threshold can be compared with however many parts a query has.
 
-All windows are looked at, so none is missed for being second in every phrase.
+All windows are evaluated, so none is missed for being second in every phrase.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vlar.index.store.database import Int64
+from vlar.index.rows import Int64
 from vlar.query.grammar import And, In, Like, Node, Not, Or, Phrase, Product, Then, Weighted
-from vlar.query.grammar.tree import Leaf, has_sequence, parts_of
-from vlar.query.range_max import BestBetween
+from vlar.query.grammar.tree import Leaf, has_sequence, leaves, parts_of
+from vlar.query.range_max import RangeMax
 from vlar.types import Float64
 
 DEFAULT_WITHIN_S = 30.0
@@ -37,7 +37,7 @@ _OVERLAP = 0.5  # of a window: how far B may begin before A ends
 
 @dataclass(frozen=True)
 class Windows:
-    """N windows in any order; all arrays are (N,). ``base_s`` is the length they were cut to."""
+    """N windows in any order; all arrays are (N,). ``base_s`` is the library's window length."""
 
     ids: Int64
     video_ids: Int64
@@ -62,9 +62,9 @@ class Spans:
         value: Probability.
         first: The window it begins with.
         last: The window it ends with.
-        begin_curve: Which of the evaluator's ``curves`` tells how far it reaches back.
-        end_curve: Which of them tells how far it reaches on.
-        parts: By leaf, the window that speaks for it (-1: none does).
+        begin_curve: Index of the evaluator's curve that decides how far it reaches back.
+        end_curve: Index of the curve that decides how far it reaches forward.
+        parts: By leaf, its best window (-1: none).
     """
 
     video_ids: Int64
@@ -82,7 +82,7 @@ class Spans:
         return len(self.value)
 
     def take(self, rows: Int64) -> Spans:
-        """Some of them, in the order given."""
+        """The answers at some places, in the order given."""
         return Spans(
             **{name: getattr(self, name)[rows] for name in _ARRAYS},
             parts={leaf: windows[rows] for leaf, windows in self.parts.items()},
@@ -100,7 +100,7 @@ class Evaluator:
     Args:
         windows: N windows.
         probability: (N,) of each leaf of the trees.
-        matching: (N,) True for windows of the videos a pattern of ``IN`` means.
+        matching: (N,) 1 for windows of the videos that match a pattern of ``IN``, else 0.
     """
 
     def __init__(
@@ -113,10 +113,10 @@ class Evaluator:
         self.curves: list[Float64] = []
         self._probability = probability
         self._matching = matching
-        self._best: dict[Leaf, BestBetween] = {}
+        self._best: dict[Leaf, RangeMax] = {}
 
     def spans(self, node: Node) -> Spans:
-        """All answers to a tree, in no order."""
+        """All answers to a tree, in arbitrary order."""
         if not has_sequence(node):
             return self._windows_as_spans(node)
         match node:
@@ -126,12 +126,15 @@ class Evaluator:
                 (sequence,) = (part for part in parts if has_sequence(part))
                 spans = self.spans(sequence)
                 values = [
-                    spans.value if part is sequence else self._on_spans(part, spans)
+                    spans.value if part is sequence else self._value_on_spans(part, spans)
                     for part in parts
                 ]
-                spoken = self._spoken([part for part in parts if part is not sequence], spans)
+                others = dict.fromkeys(
+                    leaf for part in parts if part is not sequence for leaf in leaves(part)
+                )
+                best = {leaf: self._best_window(leaf, spans) for leaf in others}
                 return replace(
-                    spans, value=_every(values, _weights(parts)), parts={**spans.parts, **spoken}
+                    spans, value=_every(values, _weights(parts)), parts={**spans.parts, **best}
                 )
             case Or(parts):
                 return _joined([self.spans(part) for part in parts])
@@ -142,24 +145,24 @@ class Evaluator:
                 return self.spans(parts_of(node)[0])
 
     def curve(self, node: Node) -> Float64:
-        """(N,) what a tree without THEN is worth on each window."""
+        """(N,) value of a tree without THEN on each window."""
         return _Terms(lambda leaf: self._probability[leaf], self._matching, PRODUCT).value(node)
 
     def at_parts(
         self, node: Node, spans: Spans, probability: Mapping[Leaf, Float64], rule: Rule
     ) -> Float64:
-        """(M,) what spans are worth by other values of the leaves, at the windows they have."""
+        """(M,) value of spans by other values of the leaves, at the windows of their parts."""
 
         def of_leaf(leaf: Leaf) -> Float64:
-            # Not a number: of an OR, the other side answers.
+            # NaN where a leaf has no window: then the other side of an OR answers.
             windows = spans.parts[leaf]
             return np.where(windows < 0, np.nan, probability[leaf][windows])
 
         terms = _Terms(of_leaf, lambda pattern: self._matching(pattern)[spans.first], rule)
         return terms.value(node)
 
-    def _on_spans(self, node: Node, spans: Spans) -> Float64:
-        """(M,) what a tree without THEN is worth on each span."""
+    def _value_on_spans(self, node: Node, spans: Spans) -> Float64:
+        """(M,) value of a tree without THEN on each span."""
 
         def of_leaf(leaf: Leaf) -> Float64:
             windows = self._best_window(leaf, spans)
@@ -182,13 +185,13 @@ class Evaluator:
             every,
             which,
             which,
-            dict.fromkeys(_leaves(node), every),
+            dict.fromkeys(leaves(node), every),
         )
 
     def _pairs(self, node: Then) -> Spans:
         left, right = self.spans(node.first), self.spans(node.second)
         within_s = DEFAULT_WITHIN_S if node.within_s is None else node.within_s
-        ends = BestBetween(left.video_ids, left.end_s, left.value)
+        ends = RangeMax(left.video_ids, left.end_s, left.value)
         latest_s = right.start_s + _OVERLAP * self.windows.base_s
         partner = ends.find(right.video_ids, right.start_s - within_s, latest_s)
         rows = np.flatnonzero(partner >= 0)
@@ -207,14 +210,10 @@ class Evaluator:
             {**right.parts, **left.parts},
         )
 
-    def _spoken(self, nodes: Sequence[Node], spans: Spans) -> dict[Leaf, Int64]:
-        found = dict.fromkeys(leaf for node in nodes for leaf in _leaves(node))
-        return {leaf: self._best_window(leaf, spans) for leaf in found}
-
     def _best_window(self, leaf: Leaf, spans: Spans) -> Int64:
         if leaf not in self._best:
             windows = self.windows
-            self._best[leaf] = BestBetween(
+            self._best[leaf] = RangeMax(
                 windows.video_ids, windows.middle_s, self._probability[leaf]
             )
         return self._best[leaf].find(spans.video_ids, spans.start_s, spans.end_s)
@@ -222,7 +221,7 @@ class Evaluator:
 
 @dataclass(frozen=True)
 class Rule:
-    """How an AND and an OR join values, each (N,), that count so many times."""
+    """How an AND and an OR combine values, each (N,), with weights."""
 
     every: Callable[[Sequence[Float64], Sequence[float]], Float64]
     any: Callable[[Sequence[Float64], Sequence[float]], Float64]
@@ -230,7 +229,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class _Terms:
-    """A tree on N windows or spans, where values of its leaves are known."""
+    """A tree on N windows or spans, with known values of its leaves."""
 
     of_leaf: Callable[[Leaf], Float64]
     matching: Callable[[str], Float64]
@@ -262,12 +261,6 @@ class _Terms:
                 return self.rule.every(values, _weights((first, second)))
 
 
-def _leaves(node: Node) -> tuple[Leaf, ...]:
-    from vlar.query.grammar import leaves
-
-    return leaves(node)
-
-
 def _weights(parts: Sequence[Node]) -> list[float]:
     return [part.weight if isinstance(part, Weighted) else 1.0 for part in parts]
 
@@ -281,10 +274,10 @@ def _any(values: Sequence[Float64], weights: Sequence[float]) -> Float64:
 
 
 def _joined(several: Sequence[Spans]) -> Spans:
-    leaves = dict.fromkeys(leaf for spans in several for leaf in spans.parts)
+    every_leaf = dict.fromkeys(leaf for spans in several for leaf in spans.parts)
     parts = {
         leaf: np.concatenate([s.parts.get(leaf, np.full(len(s), -1)) for s in several])
-        for leaf in leaves
+        for leaf in every_leaf
     }
     arrays = {name: np.concatenate([getattr(s, name) for s in several]) for name in _ARRAYS}
     return Spans(**arrays, parts=parts)

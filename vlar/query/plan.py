@@ -1,34 +1,38 @@
-"""What was asked: the query, the filter and the number of answers, checked before anything runs."""
+"""The plan of a query: its tree, its filter and the number of answers, checked before it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vlar.errors import QueryError
 from vlar.query.grammar import And, In, Node, Not, Phrase, parse, show
 from vlar.query.grammar.tree import has_sequence, parts_of
+from vlar.query.where import Condition, Where, conditions
+
+# The prior of a match (``vlar.scoring.MATCH_PRIOR``): a less probable row fits worse than
+# everyday actions at large.
+MIN_PROBABILITY = 0.05
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A query ready to run.
+class QueryPlan:
+    """A query that is ready to run.
 
     Attributes:
         tree: What a window, or a span, should show.
         k: Number of spans wanted.
-        where: Conditions on videos, all of which hold (``vlar.query.where``).
-        min_probability: Spans below it are no answers.
+        where: Conditions that all hold (``vlar.query.where``).
+        min_probability: Spans below it are not answers.
     """
 
     tree: Node
     k: int
-    where: Mapping[str, str] = field(default_factory=dict[str, str])
-    min_probability: float = 0.0
+    where: tuple[Condition, ...] = ()
+    min_probability: float = MIN_PROBABILITY
 
     @property
     def plain(self) -> bool:
-        """Whether it is one phrase, which the index searches without looking at every window."""
+        """Whether it is one phrase, which an engine answers without comparing every window."""
         return isinstance(self.tree, Phrase)
 
     @property
@@ -47,16 +51,17 @@ class Plan:
 
 
 def make_plan(
-    text: str, k: int, where: Mapping[str, str] | None = None, min_probability: float = 0.0
-) -> Plan:
+    text: str, k: int, where: Where | None = None, min_probability: float = MIN_PROBABILITY
+) -> QueryPlan:
     """The plan of a query.
 
     >>> make_plan("  riding  a bike ", 3).phrase
     'riding a bike'
 
     Raises:
-        QueryError: no text, text that cannot be read (``QuerySyntaxError`` says where), operators
-            that cannot be joined so, ``k`` below 1, or a probability outside 0 to 1.
+        QueryError: no text, text that cannot be parsed (``QuerySyntaxError`` has the place),
+            operators that cannot be combined, an invalid filter, ``k`` below 1, or a probability
+            outside 0 to 1.
     """
     tree = parse(text)
     _require_answerable(tree)
@@ -64,7 +69,7 @@ def make_plan(
         raise QueryError(f"k is {k}; ask for at least 1 answer")
     if not 0.0 <= min_probability <= 1.0:
         raise QueryError(f"min_probability is {min_probability}; it lies between 0 and 1")
-    return Plan(tree, k, dict(where or {}), min_probability)
+    return QueryPlan(tree, k, conditions(where), min_probability)
 
 
 def _require_answerable(node: Node) -> None:

@@ -1,16 +1,16 @@
-"""The best of many values in ranges of time, each range in one video."""
+"""The greatest value in a range of time, for many ranges at once; each range is in one video."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from vlar.index.store.database import Int64
+from vlar.index.rows import Int64
 from vlar.types import Float64
 
 _TOUCH_S = 1e-6
 
 
-class BestBetween:
+class RangeMax:
     """Answers range maxima by a sparse table (Bender and Farach-Colton 2000): N log N once.
 
     Args:
@@ -23,7 +23,7 @@ class BestBetween:
         self._order = np.lexsort((time_s, video_ids))
         self._videos, place = np.unique(video_ids[self._order], return_inverse=True)
         self._ends = np.searchsorted(place, np.arange(len(self._videos)), side="right")
-        # One axis for all videos: each begins behind the end of the one before.
+        # One axis for all videos: each begins after the end of the previous one.
         longest = np.zeros(len(self._videos))
         np.maximum.at(longest, place, time_s[self._order])
         self._begin_s = np.concatenate([[0.0], np.cumsum(longest + 1.0)])[:-1]
@@ -32,7 +32,7 @@ class BestBetween:
         self._levels = [np.arange(len(value))]
 
     def find(self, video_ids: Int64, low_s: Float64, high_s: Float64) -> Int64:
-        """Index (M,) of the best value from ``low_s`` to ``high_s`` (both in) of each video.
+        """Index (M,) of the best value from ``low_s`` to ``high_s`` (both included) of each video.
 
         -1 where there is none; of equal values the earliest.
         """

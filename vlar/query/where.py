@@ -1,10 +1,10 @@
-"""Filters: ``KEY OP VALUE`` on tags, paths, times and dates; several must all hold.
+"""Filters: ``KEY OP VALUE`` on tags, paths, times and dates; all of several must hold.
 
 =============================  ===================================================================
-``place=gym`` ``place!=gym``   the tag has (has not) this value; a video without the tag has not
+``place=gym`` ``place!=gym``   the tag has this value, or does not (nor has a video without it)
 ``year>=2020`` ``take<b``      also ``> <= <``: as numbers where the value is one, else as text
 ``path=cooking/*``             a file, a folder or a glob (``path_matches``); also ``!=``
-``start_s>=10`` ``end_s<=60``  where in its video a window begins and ends, in seconds
+``start_s>=10`` ``end_s<=60``  where in its video a span begins and ends, in seconds
 ``duration_s<600``             length of the video in seconds
 ``added>=2024-05-01``          when the video was indexed (UTC); a date, or ``2024-05-01T12:30``
 ``modified<2024-05-01``        the time of the file, likewise
@@ -21,14 +21,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from fnmatch import fnmatchcase
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from vlar.errors import QueryError
 from vlar.index.paths import FILTER_KEYS
-from vlar.index.search_cache.cache import Cached
-from vlar.index.search_cache.snapshot import Chosen
+from vlar.index.rows import ANY_TIME, RowFilter
+from vlar.index.search_cache.cache import SearchCache
 from vlar.index.store.database import Store
-from vlar.index.store.rows import ANY_TIME, RowFilter
 
 Where: TypeAlias = Mapping[str, object] | Sequence[str]
 PATH_KEY = "path"
@@ -53,53 +52,60 @@ class Condition:
     compare: str
     value: str
 
+    def __str__(self) -> str:
+        """As it is written in ``--where``."""
+        return f"{self.key}{self.compare}{self.value}"
 
-def pairs(where: Where | None) -> dict[str, str]:
-    """Filters in one form, a key with its comparison: ``{"start_s>=": "10", "place": "gym"}``.
 
-    >>> pairs(["start_s >= 10", "place=gym"]) == pairs({"start_s>=": 10, "place": "gym"})
+def conditions(where: Where | None) -> tuple[Condition, ...]:
+    """Filters in one form. A key may occur several times: all of its conditions hold.
+
+    >>> conditions(["start_s >= 10", "n>2", "n<5"]) == conditions(
+    ...     {"start_s>=": 10, "n>": 2, "n<": 5})
     True
 
+    Args:
+        where: Texts ``KEY OP VALUE``, or a mapping of keys (with an operator, ``start_s>=``, or
+            without one) to a value or a list of values.
+
     Raises:
-        QueryError: a text is no filter.
+        QueryError: a text is not a filter.
     """
-    if not where:
-        return {}
-    if isinstance(where, Mapping):
-        return {str(key): str(value) for key, value in where.items()}
-    found: dict[str, str] = {}
-    for text in where:
-        form = _FORM.fullmatch(text)
-        if form is None:
-            raise QueryError(
-                f"filter {text!r} is not KEY=VALUE; write for example place=gym, 'start_s>=10' or "
-                "path='cooking/*'"
-            )
-        key, compare, value = form.groups()
-        found[key if compare == "=" else key + compare] = value
-    return found
-
-
-def conditions(where: Mapping[str, str]) -> list[Condition]:
-    """The filters of ``pairs``."""
+    if isinstance(where, str):
+        where = [where]
+    if not isinstance(where, Mapping):
+        return tuple(_condition(text) for text in where or ())
     found: list[Condition] = []
-    for key, value in where.items():
+    for key, held in where.items():
         form = _FORM.fullmatch(f"{key}=" if key[-1:] not in "<>=" else key)
         if form is None:
-            raise QueryError(f"filter key {key!r} cannot be; write for example place or start_s>=")
-        found.append(Condition(form[1], form[2], value))
-    return found
+            raise QueryError(f"invalid filter key {key!r}; use for example place or start_s>=")
+        several = isinstance(held, list | tuple | set)
+        values = cast("Iterable[object]", held) if several else (held,)
+        found += [Condition(form[1], form[2], str(value)) for value in values]
+    return tuple(found)
 
 
-def select(store: Store, where: Mapping[str, str]) -> set[int] | None:
-    """Ids of the videos that meet all conditions on videos; None where there is none.
+def _condition(text: str) -> Condition:
+    form = _FORM.fullmatch(text)
+    if form is None:
+        raise QueryError(
+            f"filter {text!r} is not KEY=VALUE; write for example place=gym, 'start_s>=10' or "
+            "path='cooking/*'"
+        )
+    return Condition(*form.groups())
+
+
+def matching_videos(store: Store, where: Iterable[Condition]) -> set[int] | None:
+    """Ids of the videos that meet all conditions on videos; None where there is no condition.
 
     Raises:
-        QueryError: a key is neither built in nor a tag of any video, or a value cannot be.
+        QueryError: a key is neither built in nor a tag of any video, or a value is invalid.
     """
+    where = tuple(where)
     check_keys(where, store.tag_keys())
     chosen: set[int] | None = None
-    for condition in conditions(where):
+    for condition in where:
         if condition.key in _OF_ROW:
             continue
         found = _videos(store, condition)
@@ -107,15 +113,16 @@ def select(store: Store, where: Mapping[str, str]) -> set[int] | None:
     return chosen
 
 
-def row_filter(store: Store, where: Mapping[str, str]) -> RowFilter:
+def row_filter(store: Store, where: Iterable[Condition]) -> RowFilter:
     """The rows that meet all conditions.
 
     Raises:
-        QueryError: as ``select``.
+        QueryError: as in ``matching_videos``.
     """
-    videos = select(store, where)
+    where = tuple(where)
+    videos = matching_videos(store, where)
     ranges = dict.fromkeys(_OF_ROW, ANY_TIME)
-    for condition in conditions(where):
+    for condition in where:
         if condition.key in _OF_ROW:
             low, high = ranges[condition.key]
             least, most = _range(condition)
@@ -123,26 +130,27 @@ def row_filter(store: Store, where: Mapping[str, str]) -> RowFilter:
     return RowFilter(None if videos is None else frozenset(videos), *ranges.values())
 
 
-def chosen_rows(store: Store, cached: Cached, where: Mapping[str, str]) -> Chosen | None:
-    """The rows a search may answer with; None is any. The same filter again costs nothing.
+def kept_row_filter(
+    store: Store, cache: SearchCache, where: tuple[Condition, ...]
+) -> RowFilter | None:
+    """The rows a search may answer with; None allows all. A repeated filter costs nothing.
 
     Raises:
-        QueryError: as ``select``.
+        QueryError: as in ``matching_videos``.
     """
     if not where:
         return None
-    key = (store.data_version(), tuple(where.items()))
-    return cached.index.kept(key, lambda: row_filter(store, where))
+    return cache.keep((store.data_version(), where), lambda: row_filter(store, where))
 
 
-def check_keys(where: Mapping[str, str], tag_keys: Iterable[str]) -> None:
-    """Refuse keys nobody has: a mistyped key would silently answer nothing.
+def check_keys(where: Iterable[Condition], tag_keys: Iterable[str]) -> None:
+    """Refuse keys that no video has: a mistyped key would silently answer nothing.
 
     Raises:
-        QueryError: it names the known keys and the nearest one.
+        QueryError: the message names the known keys and the nearest one.
     """
     known = [*FILTER_KEYS, *sorted(set(tag_keys) - set(FILTER_KEYS))]
-    for condition in conditions(where):
+    for condition in where:
         if condition.key not in known:
             near = difflib.get_close_matches(condition.key, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
@@ -184,11 +192,11 @@ def _tag_test(compare: str, value: str) -> Callable[[str], bool]:
 
 
 def _range(condition: Condition) -> tuple[float, float]:
-    """Least and most, both included, of a comparison with seconds."""
+    """Least and greatest value, both included, of a comparison with seconds."""
     key, compare, value = condition.key, condition.compare, condition.value
     seconds = _number(value.removesuffix("s"))
     if seconds is None:
-        raise QueryError(f"{key}{compare}{value}: {value!r} is no number of seconds")
+        raise QueryError(f"{key}{compare}{value}: {value!r} is not a number of seconds")
     if compare == "!=" and key in _OF_ROW:
         raise QueryError(f"{key}!={value} is not offered; use <, <=, =, >= or >")
     return {
@@ -200,13 +208,13 @@ def _range(condition: Condition) -> tuple[float, float]:
 
 
 def _span(condition: Condition) -> tuple[float, float]:
-    """Least and most, both included, in seconds since 1970, of a comparison with a date."""
+    """Least and greatest second since 1970, both included, of a comparison with a date."""
     key, compare, value = condition.key, condition.compare, condition.value
     try:
         begin = datetime.fromisoformat(value)
     except ValueError:
         raise QueryError(
-            f"{key}{compare}{value}: {value!r} is no date; write for example {key}>=2024-05-31 or "
+            f"{key}{compare}{value}: {value!r} is not a date; write for example {key}>=2024-05-31 or "
             f"{key}>=2024-05-31T18:00"
         ) from None
     if begin.tzinfo is None:
@@ -231,10 +239,10 @@ def _number(text: str) -> float | None:
 
 
 def path_matches(path: str, pattern: str) -> bool:
-    """Whether a stored path is meant by a pattern.
+    """Whether a stored path matches a pattern.
 
     A pattern is a path, a folder above it, or a glob (``*`` also crosses folders, ``?``, ``[ab]``).
-    One that does not start with ``/`` may begin at any folder. Case counts.
+    One that does not start with ``/`` may begin at any folder. Upper and lower case differ.
 
     >>> path_matches("/v/cooking/eggs.mp4", "cooking/*"), path_matches("/v/cooking.mp4", "cooking")
     (True, False)
@@ -246,7 +254,7 @@ def path_matches(path: str, pattern: str) -> bool:
     wanted = pattern if pattern.startswith("/") else f"*/{pattern}"
     if fnmatchcase(anchored, wanted) or fnmatchcase(anchored, f"{wanted.rstrip('/')}/*"):
         return True
-    # A name that holds glob characters, as "take [2].mp4", means itself too.
+    # A name with glob characters, such as "take [2].mp4", also matches itself.
     literal = pattern if pattern.startswith("/") else f"/{pattern}"
     ends = anchored == literal if pattern.startswith("/") else anchored.endswith(literal)
     return ends or (anchored.startswith(f"{literal}/") if pattern.startswith("/") else False)

@@ -20,6 +20,7 @@ class FakeModel:
     """Vectors are a fixed random projection of a coarse picture; texts hash to vectors."""
 
     dim = DIM
+    modality = "video"
     n_frames = 2
     shorter_side = 64
 

@@ -42,7 +42,7 @@ def test_opening_a_new_library_makes_nothing(tmp_path: Path):
     assert library.videos() == []
     assert library.info().rows == 0
     with pytest.raises(LibraryError, match="empty"):
-        library.query("a cat")
+        library.query("a cat", min_probability=0)
     assert not (tmp_path / "new.vlar").exists()
 
 
@@ -62,7 +62,10 @@ def test_folder_of_other_things_is_not_made_a_library(clips: list[Path]):
 @pytest.mark.parametrize("content", [b"garbage " * 5000, b"SQLite format 3\0" + b"\xff" * 9000])
 def test_not_a_database(folder: Path, model: FakeModel, clips: list[Path], content: bytes):
     (folder / "library.sqlite").write_bytes(content)
-    for use in (lambda: Library(folder).info(), lambda: Library(folder, model).query("a cat")):
+    for use in (
+        lambda: Library(folder).info(),
+        lambda: Library(folder, model).query("a cat", min_probability=0),
+    ):
         with pytest.raises(LibraryError) as error:
             use()
         one_line(error, folder, "library.sqlite", "restore")
@@ -80,7 +83,7 @@ def test_damaged_pages(folder: Path, model: FakeModel, clips: list[Path]):
     for use in (
         lambda: Library(folder).info(),
         lambda: Library(folder).videos(),
-        lambda: Library(folder, model).query("a cat"),
+        lambda: Library(folder, model).query("a cat", min_probability=0),
         lambda: Library(folder, model).add(new),
     ):
         with pytest.raises(LibraryError) as error:
@@ -92,7 +95,7 @@ def test_cut_off_file(folder: Path, model: FakeModel):
     file = folder / "library.sqlite"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(LibraryError, match="damaged"), Library(folder, model) as library:
-        library.query("a cat")
+        library.query("a cat", min_probability=0)
 
 
 def test_vector_of_wrong_length(folder: Path, model: FakeModel):
@@ -100,7 +103,7 @@ def test_vector_of_wrong_length(folder: Path, model: FakeModel):
         database.execute("UPDATE rows SET vector = x'0000' WHERE id = 7")
     database.close()
     with pytest.raises(LibraryError, match="row 7"):
-        Library(folder, model).query("a cat")
+        Library(folder, model).query("a cat", min_probability=0)
 
 
 def test_manifest_with_a_hole(folder: Path, model: FakeModel):
@@ -108,7 +111,7 @@ def test_manifest_with_a_hole(folder: Path, model: FakeModel):
         database.execute("DELETE FROM meta WHERE key = 'dim'")
     database.close()
     with pytest.raises(LibraryError, match="dim"):
-        Library(folder, model).query("a cat")
+        Library(folder, model).query("a cat", min_probability=0)
 
 
 def test_database_of_another_program(folder: Path):
@@ -143,7 +146,7 @@ def test_older_format_is_brought_up_to_date(
         store = library._reader()
         assert store is not None
         assert store.meta()["later"] == "yes"
-        assert len(library.query("a cat", 5)) == 5
+        assert len(library.query("a cat", 5, min_probability=0)) == 5
 
 
 def test_a_failed_migration_changes_nothing(
@@ -155,7 +158,7 @@ def test_a_failed_migration_changes_nothing(
         patch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
         with pytest.raises(LibraryError):
             Library(folder, model)
-    assert len(Library(folder, model).query("a cat", 5)) == 5
+    assert len(Library(folder, model).query("a cat", 5, min_probability=0)) == 5
 
 
 def test_interrupted_creation(tmp_path: Path, model: FakeModel, clips: list[Path]):
@@ -177,7 +180,7 @@ def test_second_writer_is_refused_and_readers_are_not(
         one_line(error, folder, "another process")
         with pytest.raises(LibraryLockedError):
             Library(folder, model).remove(clips[0])
-        assert len(Library(folder, model).query("a cat", 5)) == 5
+        assert len(Library(folder, model).query("a cat", 5, min_probability=0)) == 5
     assert Library(folder, model).add(clips).unchanged == 5
 
 
@@ -198,7 +201,7 @@ def test_a_reader_beside_a_writer_sees_whole_videos(folder: Path, clips: list[Pa
         assert inside.wait(20)
         with Library(folder, FakeModel()) as reader:
             assert reader.info().rows == 15
-            assert len(reader.query("a cat", 100)) <= 15
+            assert len(reader.query("a cat", 100, min_probability=0)) <= 15
             with pytest.raises(LibraryLockedError):
                 reader.remove(clips[0])
             go_on.set()
@@ -212,7 +215,7 @@ def test_a_reader_beside_a_writer_sees_whole_videos(folder: Path, clips: list[Pa
 @pytest.fixture(params=["cache", "no cache"])
 def read_only(folder: Path, model: FakeModel, request: pytest.FixtureRequest) -> Path:
     with Library(folder, model) as library:
-        library.query("a cat")
+        library.query("a cat", min_probability=0)
     if request.param == "no cache":
         (folder / "ann.faiss").unlink()
     for path in [*folder.iterdir(), folder]:
@@ -223,7 +226,7 @@ def read_only(folder: Path, model: FakeModel, request: pytest.FixtureRequest) ->
 
 def test_read_only_disk(read_only: Path, model: FakeModel, clips: list[Path]):
     with Library(read_only, model) as library:
-        assert len(library.query("a cat", 5)) == 5
+        assert len(library.query("a cat", 5, min_probability=0)) == 5
         assert len(library.videos()) == 5
         for change in (
             lambda: library.add(clips, tags={"a": "b"}),
@@ -232,7 +235,7 @@ def test_read_only_disk(read_only: Path, model: FakeModel, clips: list[Path]):
             with pytest.raises(LibraryError) as error:
                 change()
             one_line(error, read_only, "read-only")
-        assert len(library.query("a cat", 5)) == 5
+        assert len(library.query("a cat", 5, min_probability=0)) == 5
 
 
 def test_read_only_disk_with_commits_still_in_the_log(

@@ -249,7 +249,10 @@ def test_windows_that_cannot_be(tmp_path: Path, model: FakeModel, span: dict[str
 def test_another_model_is_refused(library: Library, clips: list[Path]):
     other = FakeModel("other", seed=1)
     with Library(library.path, other) as opened:
-        for use in (lambda: opened.query("a cat"), lambda: opened.add(tiny_video(clips[0], 50))):
+        for use in (
+            lambda: opened.query("a cat", min_probability=0),
+            lambda: opened.add(tiny_video(clips[0], 50)),
+        ):
             with pytest.raises(EncoderMismatchError) as refused:
                 use()
             assert "'fake'" in refused.value.message
@@ -282,7 +285,7 @@ def test_the_model_of_the_manifest_is_loaded_for_a_query(
     asked: list[object] = []
     monkeypatch.setattr(vlar.model.model, "load", lambda spec: asked.append(spec) or FakeModel())
     with Library(library.path) as opened:
-        assert len(opened.query("a cat", 2)) == 2
+        assert len(opened.query("a cat", 2, min_probability=0)) == 2
     assert asked == ["fake"]
 
 
@@ -291,5 +294,11 @@ def test_reports_are_plain_json(library: Library, clips: list[Path]):
 
     events: list[AddEvent] = []
     report = library.add(clips, progress=events.append)
-    for row in (library.videos()[0], library.info(), report, *events, *library.query("a cat")):
+    for row in (
+        library.videos()[0],
+        library.info(),
+        report,
+        *events,
+        *library.query("a cat", min_probability=0),
+    ):
         assert json.loads(json.dumps(row.to_dict()))

@@ -13,8 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.unit.index.fakes import FakeModel, tiny_video
+from vlar.index.rows import read_all
+from vlar.index.store.row_source import StoreRows
 from vlar.library import Library
-from vlar.query.phrase_search import Search
+from vlar.query.candidates import Snapshot
+from vlar.query.index_candidates import IndexCandidates
+from vlar.query.plan import make_plan
 
 NAMES = st.sampled_from(["a", "b", "c", "deep/d", "deep/e"])
 CONTENTS = st.integers(0, 5)
@@ -125,17 +129,21 @@ class LibraryMachine(RuleBasedStateMachine):
             return
         for phrase in PHRASES:
             query = self.model.encode_queries([phrase])[0]
-            hits = self.library.query(phrase, 1000)
-            cached = self.library._cached
-            assert cached is not None
+            hits = self.library.query(phrase, 1000, min_probability=0)
+            cache, manifest = self.library._cache, self.library._open_nonempty()[1]
+            assert cache is not None
             with store.snapshot():
-                ids, vectors = store.vectors(self.model.dim)
-                found = Search(store, cached, self.model, query).best(len(ids), None)
+                table, vectors = read_all(StoreRows(store, self.model.dim))
+                ids = table.ids
+                plan = make_plan(phrase, 1, min_probability=0)
+                snapshot = Snapshot(store, manifest, self.model, cache)
+                found, whole = IndexCandidates(plan, snapshot, cache, query).best(len(ids) + 1)
+            assert whole
             exact = vectors.astype(np.float64) @ query.astype(np.float64)
             by_id = {match.row_id: match.similarity for match in found}
             assert [by_id[i] for i in ids.tolist()] == pytest.approx(exact.tolist(), abs=1e-12)
             assert hits[0].similarity == pytest.approx(exact.max(), abs=1e-12)
-            shown = {path for hit in hits for path in (hit.path, *hit.also)}
+            shown = {path for hit in hits for path in (hit.path, *(copy.path for copy in hit.also))}
             assert shown == {str(self.file(n)) for n in self.rows}
 
     def teardown(self) -> None:

@@ -155,7 +155,7 @@ def large(request: pytest.FixtureRequest, tmp_path: Path) -> Library:
 
 def test_type_and_recall_are_stated(large: Library):
     info = large.info()
-    assert "asked for" in info.ann_why
+    assert "requested" in info.ann_why
     assert info.ann_facts["nprobe"] <= info.ann_facts["lists"]
     # One byte a number: near, before the truth refines it.
     least = 0.99 if info.ann == "ivf" else 0.0
@@ -163,7 +163,7 @@ def test_type_and_recall_are_stated(large: Library):
 
 
 def test_changes_stay_beside_a_large_index(large: Library, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ann, "_ALWAYS_FOLDED_BELOW", 0)
+    monkeypatch.setattr(ann, "_ALWAYS_MERGED_BELOW", 0)
     file = large.path / "ann.faiss"
     before = file.stat().st_mtime_ns
     new = video(500, 4242)
@@ -200,7 +200,7 @@ def test_a_drifted_index_is_trained_anew(large: Library, monkeypatch: pytest.Mon
 
 
 def test_a_cache_from_before_a_compact_is_refused(large: Library, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ann, "_ALWAYS_FOLDED_BELOW", 0)
+    monkeypatch.setattr(ann, "_ALWAYS_MERGED_BELOW", 0)
     old = (large.path / "ann.faiss").read_bytes()
     large.remove("/v/1/1.mp4")
     large.compact()
@@ -220,7 +220,7 @@ def test_a_newer_cache_renews_the_snapshot(large: Library):
             other.add_vectors([video(900, 1)])
             other.compact()
         cached = ann.refresh(store, None)
-        assert len(cached.index.ids) == store.row_count() == before + len(rows_of(1))
+        assert cached.engine.count() == store.row_count() == before + len(rows_of(1))
 
 
 def test_filters_give_k_rows_whenever_k_exist(large: Library):

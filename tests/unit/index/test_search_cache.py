@@ -11,9 +11,9 @@ import pytest
 
 from tests.unit.index.fakes import FakeModel, tiny_video
 from vlar import registry
-from vlar.index.engines.flat import FlatIndex
+from vlar.index.engines.flat import FlatEngine
 from vlar.index.search_cache import cache as ann
-from vlar.index.store.rows import Selection
+from vlar.index.rows import RowTable, Selection
 from vlar.library import Library
 from vlar.types import Hit
 
@@ -22,21 +22,21 @@ from vlar.types import Hit
 def folder(tmp_path: Path, model: FakeModel, clips: list[Path]) -> Path:
     with Library(tmp_path / "l.vlar", model) as library:
         library.add(clips)
-        library.query("a cat")
+        library.query("a cat", min_probability=0)
         assert library.info().ann_state == "fresh"
     return tmp_path / "l.vlar"
 
 
 def ask(folder: Path, model: FakeModel) -> list[Hit]:
     with Library(folder, model) as library:
-        hits = library.query("a cat", 100)
+        hits = library.query("a cat", 100, min_probability=0)
         assert library.info().ann_state == "fresh"
         return hits
 
 
 def test_flat_is_found_through_the_registry():
     assert "flat" in registry.names("engine")
-    assert registry.get("engine", "flat") is FlatIndex
+    assert registry.get("engine", "flat") is FlatEngine
 
 
 def test_deleted(folder: Path, model: FakeModel):
@@ -87,7 +87,7 @@ def test_of_another_library_with_the_same_numbers(folder: Path, tmp_path: Path, 
     others = [tiny_video(tmp_path / "others" / f"{i}.mp4", 40 + i) for i in range(5)]
     with Library(tmp_path / "o.vlar", model) as other:
         other.add(others)
-        expected = other.query("a cat", 100)
+        expected = other.query("a cat", 100, min_probability=0)
     shutil.copy(folder / "ann.faiss", tmp_path / "o.vlar" / "ann.faiss")
     assert ask(tmp_path / "o.vlar", model) == expected
 
@@ -97,7 +97,9 @@ def test_rename_and_tags_leave_it_fresh(folder: Path, model: FakeModel, clips: l
     with Library(folder, model) as library:
         library.add(clips[0].parent, tags={"a": "b"})
         assert library.info().ann_state == "fresh"
-        assert any(hit.path.endswith("other.mp4") for hit in library.query("a cat", 100))
+        assert any(
+            hit.path.endswith("other.mp4") for hit in library.query("a cat", 100, min_probability=0)
+        )
 
 
 def test_without_faiss_the_answers_are_the_same(
@@ -106,8 +108,10 @@ def test_without_faiss_the_answers_are_the_same(
     expected = ask(folder, model)
     monkeypatch.setitem(sys.modules, "faiss", None)
     with Library(folder, model) as library:
-        assert library.query("a cat", 100) == expected
-        assert library.query("a cat", 3, where={"path": "1.mp4"})[0].path.endswith("1.mp4")
+        assert library.query("a cat", 100, min_probability=0) == expected
+        assert library.query("a cat", 3, where={"path": "1.mp4"}, min_probability=0)[
+            0
+        ].path.endswith("1.mp4")
 
 
 def test_any_faiss_tool_opens_it(folder: Path):
@@ -122,7 +126,7 @@ def test_an_old_index_is_updated_without_reading_what_it_has(
         library.remove(clips[1])
         library.add(tiny_video(clips[0].with_name("new.mp4"), 31))
         monkeypatch.setattr(ann, "rebuild", lambda *_: pytest.fail("built from nothing"))
-        hits = library.query("a cat", 100)
+        hits = library.query("a cat", 100, min_probability=0)
     assert len({hit.path for hit in hits}) == 5
 
 
@@ -138,9 +142,10 @@ def test_flat_is_exact_under_any_filter(
     draw = np.random.default_rng(3)
     vectors = draw.normal(size=(3000, 32)).astype(np.float32)
     allowed = Selection(draw.random(3000) < share)
-    index = FlatIndex.of(vectors)
+    nothing = np.zeros(3000)
+    index = FlatEngine.of(RowTable(np.arange(1, 3001), np.arange(3000), nothing, nothing), vectors)
     query = draw.normal(size=32).astype(np.float32)
-    found, scores = index.search(query, 20, allowed)
+    found, scores = index.find(query, 20, allowed)
     places = allowed.places
     expected = places[np.argsort(-(vectors[places] @ query))[:20]]
     assert found.tolist() == expected.tolist()

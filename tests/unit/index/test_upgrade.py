@@ -17,7 +17,7 @@ from tests.unit.index.fakes import DIM, FakeModel, tiny_video
 from vlar.encoders.base import Block
 from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, UsageError
 from vlar.index.maintenance.upgrade import STAGE, upgrade
-from vlar.index.search_cache import blocks
+from vlar.index import vector_blocks as blocks
 from vlar.index.store.lock import writer_lock
 from vlar.library import Library
 from vlar.types import Clip
@@ -126,7 +126,7 @@ def test_it_is_what_a_new_library_would_be(
         np.testing.assert_allclose(row, expected[key], atol=1e-3)
     with Library(old, model) as library:
         assert all(row.tags == {"place": "gym"} for row in library.videos())
-        assert len(library.query("anything", k=3)) == 3
+        assert len(library.query("anything", k=3, min_probability=0)) == 3
         assert library.add(clips).unchanged == 5
         assert library.verify() == []
     assert not (old / STAGE).exists()
@@ -151,7 +151,7 @@ def test_a_stage_left_behind_is_no_fault_and_goes(old: Path):
     (old / STAGE / "library.sqlite").write_bytes(b"cut")
     with Library(old, model) as library:
         assert library.verify() == []
-        assert library.query("anything", k=1)
+        assert library.query("anything", k=1, min_probability=0)
     assert upgrade(old, model).rows == 0
     assert not (old / STAGE).exists()
 
@@ -159,9 +159,9 @@ def test_a_stage_left_behind_is_no_fault_and_goes(old: Path):
 def test_the_refusal_names_the_command(old: Path):
     with (
         Library(old, PartModel(1)) as library,
-        pytest.raises(EncoderMismatchError, match=r"extra0 is made.*index upgrade .*old\.vlar"),
+        pytest.raises(EncoderMismatchError, match=r"extra0 is computed again.*index upgrade .*old\.vlar"),
     ):
-        library.query("anything")
+        library.query("anything", min_probability=0)
 
 
 def test_a_block_of_another_version_is_computed_again(tmp_path: Path, old: Path, clips: list[Path]):
@@ -184,7 +184,7 @@ def test_where_nothing_is_as_before_everything_is_read(
         Library(old, model) as library,
         pytest.raises(EncoderMismatchError, match="every video is read"),
     ):
-        library.query("anything")
+        library.query("anything", min_probability=0)
     report = upgrade(old, model)
     assert (report.kept, report.computed) == ((), ("base", "extra0"))
     assert (report.videos, report.failed) == (len(clips), ())
@@ -193,7 +193,7 @@ def test_where_nothing_is_as_before_everything_is_read(
     for key, vector in fresh.items():
         np.testing.assert_allclose(found[key], vector, atol=1e-6)
     with Library(old, model) as library:
-        assert len(library.query("anything", k=1, where={"place": "gym"})) == 1
+        assert len(library.query("anything", k=1, where={"place": "gym"}, min_probability=0)) == 1
 
 
 def test_where_only_texts_changed_no_video_is_read(old: Path, clips: list[Path]):
@@ -205,14 +205,14 @@ def test_where_only_texts_changed_no_video_is_read(old: Path, clips: list[Path])
         Library(old, model) as library,
         pytest.raises(EncoderMismatchError, match="how texts are read"),
     ):
-        library.query("anything")
+        library.query("anything", min_probability=0)
     report = upgrade(old, model)
     assert (report.computed, report.rows, report.failed) == ((), 15, ())
     assert not model.encoder.calls
     for key, row in vectors(old).items():
         np.testing.assert_allclose(row, before[key], atol=1e-3)
     with Library(old, model) as library:
-        assert library.query("anything", k=1)
+        assert library.query("anything", k=1, min_probability=0)
 
 
 def test_an_interrupted_run_goes_on_and_readers_see_the_old_state(
@@ -232,7 +232,7 @@ def test_an_interrupted_run_goes_on_and_readers_see_the_old_state(
     for key, row in vectors(old).items():
         np.testing.assert_array_equal(row, before[key])
     with Library(old, PartModel(0)) as library:
-        assert library.query("anything", k=1)
+        assert library.query("anything", k=1, min_probability=0)
         assert library.verify() == []
     going_on = PartModel(1)
     assert upgrade(old, going_on).rows == 15
@@ -262,7 +262,7 @@ def test_a_killed_run_leaves_a_whole_library(tmp_path: Path, old: Path, clips: l
     assert (old / STAGE).exists()
     with Library(old, PartModel(0)) as library:
         assert library.verify() == []
-        assert library.query("anything", k=1)
+        assert library.query("anything", k=1, min_probability=0)
     model = PartModel(1)
     assert upgrade(old, model).rows == 15
     assert len(model.encoder.calls) == 6
@@ -329,7 +329,7 @@ def test_nothing_readable_leaves_the_library_alone(old: Path, clips: list[Path])
         upgrade(old, PartModel(1))
     assert vectors(old).keys() == before.keys()
     with Library(old, PartModel(0)) as library:
-        assert library.query("anything", k=1)
+        assert library.query("anything", k=1, min_probability=0)
 
 
 def test_what_has_nothing_in_common_is_refused(tmp_path: Path, old: Path, clips: list[Path]):

@@ -16,7 +16,7 @@ from vlar.library import Library
 def library(tmp_path: Path, model: FakeModel, clips: list[Path]) -> Library:
     opened = Library(tmp_path / "l.vlar", model)
     opened.add(clips)
-    opened.query("a cat")
+    opened.query("a cat", min_probability=0)
     assert opened.verify() == []
     return opened
 
@@ -95,7 +95,7 @@ def test_a_cache_with_a_flipped_bit_is_made_again(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(cache_file, "_CHECKED_BYTES", 0)  # as a large file: not read when opened
-    hits = library.query("a cat", 100)
+    hits = library.query("a cat", 100, min_probability=0)
     file = library.path / "ann.faiss"
     content = bytearray(file.read_bytes())
     content[150] ^= 1
@@ -104,7 +104,7 @@ def test_a_cache_with_a_flipped_bit_is_made_again(
     (problem,) = library.verify(repair=True)
     assert problem.repaired
     assert library.verify() == []
-    assert library.query("a cat", 100) == hits
+    assert library.query("a cat", 100, min_probability=0) == hits
 
 
 def test_a_cache_of_other_rows(library: Library, tmp_path: Path, model: FakeModel):
@@ -158,7 +158,7 @@ def test_format_1_gets_checksums(library: Library):
         "PRAGMA user_version = 1",
     )
     assert library.verify() == []
-    assert len(library.query("a cat", 5)) == 5
+    assert len(library.query("a cat", 5, min_probability=0)) == 5
 
 
 def test_compact_shrinks_and_keeps(library: Library, clips: list[Path]):
@@ -166,10 +166,10 @@ def test_compact_shrinks_and_keeps(library: Library, clips: list[Path]):
         [tiny_video(clips[0].with_name(f"n{i}.mp4"), i, seconds=200) for i in range(20, 24)]
     )
     library.remove(str(clips[0].parent / "n*"))
-    hits = library.query("a cat", 100)
+    hits = library.query("a cat", 100, min_probability=0)
     report = library.compact()
     assert report.bytes_after < report.bytes_before
     assert (report.rows, report.tombstones > 0) == (15, True)
-    assert library.query("a cat", 100) == hits
+    assert library.query("a cat", 100, min_probability=0) == hits
     assert library.compact().tombstones == 0
     assert library.verify() == []

@@ -11,7 +11,7 @@ from tests.unit.index.fakes import DIM, FakeModel
 from vlar.index.ingest.vector_import import VectorVideo
 from vlar.library import Library
 from vlar.numeric import unit
-from vlar.types import Float32, Window
+from vlar.types import Float32, Hit, Window
 
 
 def turned(vector: Float32, cosine: float) -> Float32:
@@ -32,8 +32,8 @@ def test_nearly_identical_windows_of_other_files_fold(tmp_path: Path):
             VectorVideo(f"/v/{name}.mp4", [Window(0, 4)], vector[None])
             for name, vector in vectors.items()
         )
-        hits = library.query("a cat", 10)
-    groups = {frozenset(Path(p).stem for p in (hit.path, *hit.also)) for hit in hits}
+        hits = library.query("a cat", 10, min_probability=0)
+    groups = {frozenset(Path(p).stem for p in shown_in(hit)) for hit in hits}
     assert groups == {frozenset("ab"), frozenset("c"), frozenset("d")}
     assert [hit.rank for hit in hits] == [1, 2, 3]
 
@@ -44,7 +44,7 @@ def test_windows_of_one_file_do_not_fold(tmp_path: Path):
     windows = [Window(0, 4), Window(100, 104)]
     with Library(tmp_path / "l.vlar", model) as library:
         library.add_vectors([VectorVideo("/v/a.mp4", windows, np.stack([query, query]))])
-        hits = library.query("a cat", 10)
+        hits = library.query("a cat", 10, min_probability=0)
     assert [(hit.start_s, hit.also) for hit in hits] == [(0.0, ()), (100.0, ())]
 
 
@@ -61,14 +61,20 @@ def test_composed_answers_on_filtered_rows_with_copies(tmp_path: Path, seed: int
             for number, vectors in enumerate(videos)
         )
         for k, least in ((1, 0), (3, 2), (5, 4), (100, 2)):
-            hits = library.query("a cat AND NOT two dogs", k, where=[f"start_s>={least}"])
+            hits = library.query(
+                "a cat AND NOT two dogs", k, where=[f"start_s>={least}"], min_probability=0
+            )
             worth = {row: value for row, value in worths(videos).items() if 2 * row[1] >= least}
             rows = sorted((row for row in worth if row[0] < 4), key=lambda row: -worth[row])[:k]
             # Which of two copies is named first is open: their vectors are the same.
             assert [
-                ({int(Path(path).stem) for path in (hit.path, *hit.also)}, hit.parts[0].start_s)
+                ({int(Path(path).stem) for path in shown_in(hit)}, hit.parts[0].start_s)
                 for hit in hits
             ] == [({number, number + 4} & set(range(6)), 2.0 * at) for number, at in rows]
+
+
+def shown_in(hit: Hit) -> list[str]:
+    return [hit.path, *(copy.path for copy in hit.also)]
 
 
 def worths(videos: list[Float32]) -> dict[tuple[int, int], float]:

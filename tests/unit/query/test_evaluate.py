@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vlar.query.evaluate import PRODUCT, WEAKEST, Evaluator, Windows
 from vlar.query.grammar import And, In, Node, Not, Or, Phrase, Product, Then, Weighted, parse
 from vlar.query.grammar.tree import Leaf, has_sequence, leaves
-from vlar.query.normalization import stands_out
+from vlar.query.compare import normalized
 
 BASE_S = 4.0
 NAMES = ("a", "b", "c")
@@ -212,12 +212,12 @@ def test_the_side_of_an_or_that_is_silent_has_no_say():
 
 def test_what_stands_out_does_not_depend_on_a_phrase_being_near_to_everything():
     cosines = np.random.default_rng(0).normal(size=100)
-    one = stands_out(0.1 * cosines + 0.3, np.zeros(100))
-    assert one == pytest.approx(stands_out(cosines, np.zeros(100)))
+    one = normalized(0.1 * cosines + 0.3, np.zeros(100))
+    assert one == pytest.approx(normalized(cosines, np.zeros(100)))
     assert (np.argsort(one) == np.argsort(cosines)).all()
     few = np.linspace(0, 1, 5)
-    assert (stands_out(cosines[:5], few) == few).all()
-    assert stands_out(np.full(40, 0.2), np.zeros(40)).max() < 0.5
+    assert (normalized(cosines[:5], few) == few).all()
+    assert normalized(np.full(40, 0.2), np.zeros(40)).max() < 0.5
 
 
 def test_leaves_are_each_compared_once():

@@ -10,9 +10,8 @@ import pytest
 from tests.unit.index.fakes import ConditionedFake, FakeModel, tiny_video
 from vlar.errors import DecodeError, LibraryError, QueryError, UsageError
 from vlar.library import Library
-from vlar.query.boundary_refinement import refined
 from vlar.query.report import QueryReport
-from vlar.query.temporal_merge import Match
+from vlar.query.temporal_merge import ScoredSpan, refined
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def standing(
 def test_the_best_window_of_all_is_first(library: Library):
     a, b = standing(rows(library, "a cat")), standing(rows(library, "two dogs"))
     best = max(a, key=lambda row: a[row] * (1 - b[row]))
-    hit = library.query('"a cat" AND NOT "two dogs"', 1)[0]
+    hit = library.query('"a cat" AND NOT "two dogs"', 1, min_probability=0)[0]
     assert hit.path == best[0]
     assert hit.score == pytest.approx(a[best] * (1 - b[best]), abs=1e-5)
     assert [(part.phrase, part.start_s) for part in hit.parts] == [
@@ -63,14 +62,14 @@ def test_the_best_window_of_all_is_first(library: Library):
 
 def test_a_longer_answer_begins_with_the_shorter_one(library: Library):
     for text in ("a cat AND two dogs", "a cat THEN two dogs WITHIN 6s", "NOT a cat"):
-        whole = library.query(text, 1000)
+        whole = library.query(text, 1000, min_probability=0)
         assert [hit.rank for hit in whole] == list(range(1, len(whole) + 1))
         assert [h.score for h in whole] == sorted((h.score for h in whole), reverse=True)
-        assert library.query(text, 3) == whole[:3]
+        assert library.query(text, 3, min_probability=0) == whole[:3]
 
 
 def test_sequences_are_in_order_and_near(library: Library):
-    for hit in library.query("a cat THEN two dogs WITHIN 3s", 1000):
+    for hit in library.query("a cat THEN two dogs WITHIN 3s", 1000, min_probability=0):
         first = next(part for part in hit.parts if part.phrase == "a cat")
         second = next(part for part in hit.parts if part.phrase == "two dogs")
         assert first.start_s < second.start_s
@@ -78,26 +77,30 @@ def test_sequences_are_in_order_and_near(library: Library):
 
 
 def test_scopes_and_filters(library: Library):
-    inside = library.query('"a cat" IN "cooking/*"', 1000)
+    inside = library.query('"a cat" IN "cooking/*"', 1000, min_probability=0)
     assert {Path(hit.path).parent.name for hit in inside} == {"cooking"}
     assert len({hit.path for hit in inside}) == 3
-    one = library.query('("a cat" OR "x") IN cooking/*', 100, where={"number": "1"})
+    one = library.query(
+        '("a cat" OR "x") IN cooking/*', 100, where={"number": "1"}, min_probability=0
+    )
     assert {hit.tags["number"] for hit in one} == {"1"}
-    part = library.query('("a cat" IN "cooking/*") OR ("a cat" IN "7.mp4")', 1000)
+    part = library.query(
+        '("a cat" IN "cooking/*") OR ("a cat" IN "7.mp4")', 1000, min_probability=0
+    )
     assert {Path(hit.path).stem for hit in part} == {"0", "1", "2", "7"}
-    assert library.query('"a cat" IN "nowhere/*"') == []
+    assert library.query('"a cat" IN "nowhere/*"', min_probability=0) == []
     with pytest.raises(QueryError, match="number"):
-        library.query("a AND b", where={"nmber": "1"})
+        library.query("a AND b", where={"nmber": "1"}, min_probability=0)
 
 
 def test_like_finds_its_own_clip(library: Library):
-    path = library.query("a cat", 1)[0].path
-    hit = library.query(f'LIKE "{path}"@4s-8s', 1)[0]
+    path = library.query("a cat", 1, min_probability=0)[0].path
+    hit = library.query(f'LIKE "{path}"@4s-8s', 1, min_probability=0)[0]
     assert hit.path == path
     assert hit.start_s <= 6.0 <= hit.end_s
     assert hit.parts[0].similarity == pytest.approx(1.0, abs=1e-3)
     with pytest.raises(DecodeError):
-        library.query("LIKE nowhere.mp4")
+        library.query("LIKE nowhere.mp4", min_probability=0)
 
 
 def test_threshold_and_report(library: Library):
@@ -125,13 +128,13 @@ def test_text_that_depends_on_the_video_is_looked_at_again(tmp_path: Path):
     with Library(tmp_path / "l.vlar", ConditionedFake()) as conditioned:
         conditioned.add(tmp_path / "videos")
         reports: list[QueryReport] = []
-        hits = conditioned.query('"a cat" IN "*"', 10, report=reports.append)
+        hits = conditioned.query('"a cat" IN "*"', 10, report=reports.append, min_probability=0)
     with Library(tmp_path / "plain.vlar", FakeModel()) as plain:
         plain.add(tmp_path / "videos")
-        order = [hit.path for hit in plain.query('"a cat" IN "*"', 10)]
+        order = [hit.path for hit in plain.query('"a cat" IN "*"', 10, min_probability=0)]
     # Conditioned text is the mirror image of the unconditioned one.
     assert [hit.path for hit in hits] == order[::-1]
-    assert reports[0].looked_again == 6
+    assert (reports[0].reranker, reports[0].reranked) == ("conditioned-text", 6)
     assert all(hit.parts[0].probability == pytest.approx(hit.probability) for hit in hits)
 
 
@@ -148,16 +151,16 @@ def test_windows_at_two_scales(tmp_path: Path):
         with pytest.raises(UsageError, match="long_times"):
             library.add([clip], long_times=0.5)
         for text in ("a cat", "a cat AND b"):
-            assert library.query(text, 100)
+            assert library.query(text, 100, min_probability=0)
 
 
-def window(start_s: float, value: float) -> Match:
-    return Match(0, 0, start_s, start_s + 4, value, value)
+def window(start_s: float, value: float) -> ScoredSpan:
+    return ScoredSpan(0, 0, start_s, start_s + 4, value, value)
 
 
 def test_a_boundary_lies_where_half_is_crossed():
     best, before, after = window(4, 0.8), [window(2, 0.6), window(0, 0.2)], [window(6, 0.0)]
-    span = Match(0, 0, 2.0, 8.0, 0.8, 0.8)
+    span = ScoredSpan(0, 0, 2.0, 8.0, 0.8, 0.8)
     found = refined(span, best, best, before, after)
     # 0.4 is crossed half way from the middle at 4 s to the middle at 2 s, and from 6 s to 8 s.
     assert (found.start_s, found.end_s) == (pytest.approx(3.0), pytest.approx(7.0))

@@ -4,7 +4,7 @@ import pytest
 
 from vlar.errors import QueryError
 from vlar.query.plan import make_plan
-from vlar.query.where import check_keys, path_matches
+from vlar.query.where import check_keys, conditions, path_matches
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\n", "?!", "\0"])
@@ -28,8 +28,8 @@ def test_unknown_key_names_the_known_and_the_nearest():
     with pytest.raises(
         QueryError, match=r"did you mean 'place'\? Known keys: path, .*, day, place"
     ):
-        check_keys({"plaec": "gym"}, ["place", "day"])
-    check_keys({"path": "x", "day": "1"}, ["place", "day"])
+        check_keys(conditions(["plaec=gym"]), ["place", "day"])
+    check_keys(conditions(["path=x", "day=1"]), ["place", "day"])
 
 
 PATH = "/home/me/cooking/take [2].mp4"

@@ -1,9 +1,10 @@
-"""The second look: the rule against a reference, mixed libraries, ties, a real TC-CLIP."""
+"""Re-ranking by conditioned text: the rule, mixed libraries, ties, a real TC-CLIP."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from tests.unit.adapters import golden
 from tests.unit.index.fakes import ConditionedFake, FakeModel, tiny_video
 from vlar.library import Library
-from vlar.query.rerank import SecondLook, reordered
-from vlar.query.temporal_merge import Match
+from vlar.query.candidates import SpanScore
+from vlar.query.search import _reordered
+from vlar.query.temporal_merge import ScoredSpan
 
 N_VIDEOS = 72  # of one window each: rows are spans
 
@@ -66,26 +68,26 @@ def reference(library: Library, text: str, k: int, half: str | None = None) -> l
     ("k", "half"), [(1, None), (10, None), (13, None), (80, None), (9, "left")]
 )
 def test_equals_the_rule(library: Library, text: str, k: int, half: str | None):
-    hits = library.query(text, k, where={"half": half} if half else None)
+    hits = library.query(text, k, where={"half": half} if half else None, min_probability=0)
     expected = reference(library, text, k, half)
     assert [hit.path for hit in hits] == [path for path, _, _ in expected]
     assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
     for hit, (_, score, probability) in zip(hits, expected, strict=True):
-        assert hit.score == hit.similarity == pytest.approx(score, abs=1e-6)
-        assert hit.probability == pytest.approx(probability, abs=1e-6)
+        assert hit.similarity == pytest.approx(score, abs=1e-6)
+        assert hit.score == hit.probability == pytest.approx(probability, abs=1e-6)
 
 
 def test_conditioned_text_reverses_two_windows(tmp_path: Path):
     clips = [tiny_video(tmp_path / f"{i}.mp4", i, seconds=4) for i in range(2)]
     with Library(tmp_path / "with.vlar", ConditionedFake()) as conditioned:
         conditioned.add(clips)
-        reversed_order = conditioned.query("a cat")
+        reversed_order = conditioned.query("a cat", min_probability=0)
     with Library(tmp_path / "without.vlar", ConditionedFake()) as library:
         library.add(clips, keep_context=False)
-        order = library.query("a cat")
+        order = library.query("a cat", min_probability=0)
     assert [hit.path for hit in reversed_order] == [hit.path for hit in order][::-1]
-    assert [hit.score for hit in reversed_order] == pytest.approx(
-        [-hit.score for hit in order][::-1], abs=1e-3
+    assert [hit.similarity for hit in reversed_order] == pytest.approx(
+        [-hit.similarity for hit in order][::-1], abs=1e-3
     )
 
 
@@ -93,10 +95,10 @@ def test_without_contexts_the_answer_is_the_plain_one(tmp_path: Path):
     clips = [tiny_video(tmp_path / f"{i}.mp4", i, seconds=20) for i in range(8)]
     with Library(tmp_path / "l.vlar", ConditionedFake()) as library:
         library.add(clips, keep_context=False)
-        answers = library.query("a cat", 20)
+        answers = library.query("a cat", 20, min_probability=0)
     with Library(tmp_path / "plain.vlar", FakeModel()) as library:
         library.add(clips)
-        assert library.query("a cat", 20) == answers
+        assert library.query("a cat", 20, min_probability=0) == answers
 
 
 def test_spans_reach_as_far_as_without_contexts(tmp_path: Path):
@@ -105,7 +107,7 @@ def test_spans_reach_as_far_as_without_contexts(tmp_path: Path):
     clip = tiny_video(tmp_path / "a.mp4", 3, seconds=12)
     with Library(tmp_path / "l.vlar", ConditionedFake()) as library:
         library.add(clip)
-        hits = library.query("a cat", 50)
+        hits = library.query("a cat", 50, min_probability=0)
         store = library._reader()
         assert store is not None
         (query,) = ConditionedFake().encode_queries(["a cat"])
@@ -120,21 +122,23 @@ def test_copies_stand_by_path(tmp_path: Path):
         shutil.copy(first, first.with_name(f"{number:02}.mp4"))
     with Library(tmp_path / "l.vlar", ConditionedFake()) as library:
         library.add(first.parent)
-        (hit,) = library.query("a cat", 4)
-        assert [Path(path).stem for path in (hit.path, *hit.also)] == [f"{n:02}" for n in range(70)]
+        (hit,) = library.query("a cat", 4, min_probability=0)
+        also = [copy.path for copy in hit.also]
+        assert [Path(path).stem for path in (hit.path, *also)] == [f"{n:02}" for n in range(70)]
 
 
 @given(st.lists(st.tuples(st.integers(-5, 5), st.one_of(st.none(), st.integers(-5, 5)))))
-def test_rows_without_a_second_look_keep_their_places(drawn: list[tuple[int, int | None]]):
-    rows = [Match(i, i, 0.0, 1.0, s, 0.5) for i, (s, _) in enumerate(drawn)]
-    looks = {i: SecondLook(look, 0.5) for i, (_, look) in enumerate(drawn) if look is not None}
-    ordered = reordered(rows, looks)
+def test_rows_without_a_new_score_keep_their_places(drawn: list[tuple[int, int | None]]):
+    rows = [ScoredSpan(i, i, 0.0, 1.0, s, 0.5) for i, (s, _) in enumerate(drawn)]
+    looks = {i: SpanScore(look, look, 0.5) for i, (_, look) in enumerate(drawn) if look is not None}
+    candidates = SimpleNamespace(new_score=lambda row: looks.get(row.row_id))
+    ordered = _reordered(rows, candidates)
     assert sorted(row.row_id for row in ordered) == list(range(len(rows)))
     for place, row in enumerate(ordered):
         assert (row.row_id in looks) == (place in looks)
         if place not in looks:
             assert row is rows[place]
-    again = [(-looks[row.row_id].similarity, row.row_id) for row in ordered if row.row_id in looks]
+    again = [(-looks[row.row_id].score, row.row_id) for row in ordered if row.row_id in looks]
     assert again == sorted(again)
 
 
@@ -157,7 +161,7 @@ def test_a_real_tc_clip(tmp_path: Path):
         assert library.add(tmp_path / "videos").rows == 4
         assert library.info().context_rows == 4
     with Library(tmp_path / "l.vlar", model) as library:
-        hits = library.query(text, 10)
+        hits = library.query(text, 10, min_probability=0)
     best = {}
     for path in sorted((tmp_path / "videos").iterdir()):
         for start_s in (0.0, 2.0):
@@ -172,10 +176,12 @@ def test_a_real_tc_clip(tmp_path: Path):
             vector = seen.vector.astype(np.float16).astype(np.float32)
             score = float(vector @ own)
             assert abs(score - vector @ model.encode_queries([text])[0]) > 2e-4
-            best[str(path)] = max(score, best.get(str(path), -1.0))
+            probability = model.match_probability(vector[None], own)[0]
+            rank = (round(float(probability), 6), score)
+            best[str(path)] = max(rank, best.get(str(path), (-1.0, 0.0)))
     first = {}
     for hit in hits:
-        first.setdefault(hit.path, hit.score)
-    assert first == pytest.approx(best, abs=2e-5)
+        first.setdefault(hit.path, hit.similarity)
+    assert first == pytest.approx({path: score for path, (_, score) in best.items()}, abs=2e-5)
     assert list(first) == sorted(best, key=best.__getitem__, reverse=True)
     assert all(0 < hit.probability < 1 for hit in hits)

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlar.query.temporal_merge import Match, merge
+from vlar.query.temporal_merge import ScoredSpan, merge
 
 
-def row(row_id: int, video: int, start: float, similarity: float, width: float = 4.0) -> Match:
-    return Match(row_id, video, start, start + width, similarity, max(similarity, 0.0))
+def row(row_id: int, video: int, start: float, similarity: float, width: float = 4.0) -> ScoredSpan:
+    return ScoredSpan(row_id, video, start, start + width, max(similarity, 0.0), similarity)
 
 
-def neighbours_in(rows: list[Match]):
-    def walk(match: Match, later: bool) -> Iterator[Match]:
+def neighbours_in(rows: list[ScoredSpan]):
+    def walk(match: ScoredSpan, later: bool) -> Iterator[ScoredSpan]:
         same = sorted(
             (r for r in rows if r.video_id == match.video_id), key=lambda r: (r.start_s, r.end_s)
         )
@@ -25,13 +25,13 @@ def neighbours_in(rows: list[Match]):
     return walk
 
 
-def spans(rows: list[Match], k: int = 100) -> list[tuple[int, float, float, float]]:
+def spans(rows: list[ScoredSpan], k: int = 100) -> list[tuple[int, float, float, float]]:
     ranked = sorted(rows, key=lambda r: (-r.similarity, r.row_id))
     merged = merge(ranked, neighbours_in(rows), k)
     return [(m.video_id, m.start_s, m.end_s, m.similarity) for m in merged]
 
 
-def video(similarities: list[float], number: int = 1, stride: float = 2.0) -> list[Match]:
+def video(similarities: list[float], number: int = 1, stride: float = 2.0) -> list[ScoredSpan]:
     return [row(100 * number + i, number, i * stride, s) for i, s in enumerate(similarities)]
 
 
@@ -62,7 +62,7 @@ def test_one_picture_has_no_length():
 
 
 def test_probability_zero_everywhere_still_answers():
-    rows = [Match(i, 1, 10.0 * i, 10.0 * i + 4, 0.1 * i, 0.0) for i in range(3)]
+    rows = [ScoredSpan(i, 1, 10.0 * i, 10.0 * i + 4, 0.1 * i, 0.0) for i in range(3)]
     assert len(spans(rows)) == 3
 
 

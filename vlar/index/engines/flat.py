@@ -8,70 +8,83 @@ from typing import Any, cast
 
 import numpy as np
 
-from vlar.index.protocol import Probes
-from vlar.index.store.database import Float16, Int64
-from vlar.index.store.rows import RowSource, RowTable, Selection
+from vlar.index.engines.base import Probes
+from vlar.index.rows import Float16, Int64, RowSource, RowTable, Selection, read_all
+from vlar.index.search_cache.buffered import BufferedEngine
+from vlar.index.search_cache.faiss_support import selector
 from vlar.registry import register
 from vlar.types import Float32
 
-_SUBSET = 0.2  # up to this share of rows, comparing just them is cheaper than a filtered scan
+_SUBSET = 0.2  # up to this share of rows, comparing only them is cheaper than a filtered scan
 
 
 @register("engine", "flat")
-class FlatIndex:
-    """Inner products with all rows (N, D); the best ones by a partial sort."""
+class FlatEngine(BufferedEngine):
+    """Inner products with all rows (N, D); the best ones by a partial sort.
+
+    Args:
+        table: The rows (N,).
+        vectors: (N, D) of unit length.
+        index: Their ``IndexFlatIP``; None without FAISS.
+    """
 
     name = "flat"
     exact = True
     rows = (0, 100_000)
     why = "exact search: every row is compared, in about 10 ms at 100,000 rows or less"
 
-    def __init__(self, vectors: Float32, index: Any | None) -> None:
-        """Use ``build`` or ``read``. ``index`` is the ``IndexFlatIP``, None without FAISS."""
-        self.size = len(vectors)
+    def __init__(self, table: RowTable, vectors: Float32, index: Any | None) -> None:
+        super().__init__(table, vectors.shape[1])
         self.facts: Mapping[str, Any] = {}
         self._vectors = vectors
         self.faiss_index = index
 
     @classmethod
-    def build(cls, source: RowSource, probes: Probes | None) -> tuple[FlatIndex, RowTable]:
-        """From all rows of a store."""
-        table, vectors = source.all()
-        return cls.of(vectors.astype(np.float32)), table
+    def build(cls, source: RowSource, probes: Probes | None) -> FlatEngine:
+        """From all rows of a source."""
+        table, vectors = read_all(source)
+        return cls.of(table, vectors.astype(np.float32))
 
     @classmethod
-    def of(cls, vectors: Float32) -> FlatIndex:
-        """From unit vectors (N, D)."""
+    def of(cls, table: RowTable, vectors: Float32) -> FlatEngine:
+        """From rows and their unit vectors (N, D)."""
         faiss = _faiss()
         if faiss is None:
-            return cls(vectors, None)
+            return cls(table, vectors, None)
         index = faiss.IndexFlatIP(vectors.shape[1])
         index.add(np.ascontiguousarray(vectors))
-        return cls(_stored(faiss, index), index)
+        return cls(table, _stored(faiss, index), index)
 
-    def updated(
-        self, keep: Selection, vectors: Float16, source: RowSource, probes: Probes | None
-    ) -> FlatIndex | None:
+    def rebuilt(
+        self,
+        keep: Selection,
+        vectors: Float16,
+        table: RowTable,
+        source: RowSource,
+        probes: Probes | None,
+    ) -> FlatEngine | None:
         """The rows of ``keep``, with new ones behind them."""
-        kept = self._vectors if keep.count == self.size else self._vectors[keep.mask]
-        return self.of(np.concatenate([kept, vectors.astype(np.float32)]))
+        kept = self._vectors if keep.count == len(self._vectors) else self._vectors[keep.mask]
+        return self.of(table, np.concatenate([kept, vectors.astype(np.float32)]))
 
-    def reach(self, k: int) -> int:
-        """How many rows hold the best ``k``: the scores are exact."""
-        return k
-
-    def search(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
+    def find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
         """Places and inner products of the best ``k`` rows, best first."""
-        size = self.size if allowed is None else allowed.count
+        total = len(self._vectors)
+        size = total if allowed is None else allowed.count
         k = min(k, size)
         if k == 0:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        if self.faiss_index is None or (allowed is not None and size <= _SUBSET * self.size):
-            return self._compare(query, k, allowed)
-        scores, found = self.faiss_index.search(query[None], k, params=_only(allowed))
+        if self.faiss_index is None or (allowed is not None and size <= _SUBSET * total):
+            return self._compare_all(query, k, allowed)
+        only = None
+        if allowed is not None:
+            only = _faiss().SearchParameters(sel=selector(allowed))  # type: ignore[union-attr]
+        scores, found = self.faiss_index.search(query[None], k, params=only)
         return found[0], scores[0]
 
-    def _compare(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
+    def _compare_all(
+        self, query: Float32, k: int, allowed: Selection | None
+    ) -> tuple[Int64, Float32]:
         vectors = self._vectors if allowed is None else self._vectors[allowed.places]
         scores = vectors @ query
         best = np.argpartition(-scores, k - 1)[:k]
@@ -87,13 +100,15 @@ class FlatIndex:
         return True
 
     @classmethod
-    def read(cls, path: Path, facts: Mapping[str, Any]) -> FlatIndex | None:
+    def read(cls, path: Path, facts: Mapping[str, Any], table: RowTable) -> FlatEngine | None:
         """Read the FAISS file; None where it does not fit or FAISS is absent."""
         faiss = _faiss()
         if faiss is None:
             return None
         index = faiss.read_index(str(path))
-        return cls(_stored(faiss, index), index) if isinstance(index, faiss.IndexFlat) else None
+        if not isinstance(index, faiss.IndexFlat) or index.ntotal != len(table):
+            return None
+        return cls(table, _stored(faiss, index), index)
 
 
 def _faiss() -> Any | None:
@@ -109,10 +124,3 @@ def _stored(faiss: Any, index: Any) -> Float32:
     if index.ntotal == 0:
         return np.empty((0, index.d), np.float32)
     return faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d)
-
-
-def _only(allowed: Selection | None) -> Any | None:
-    if allowed is None:
-        return None
-    faiss: Any = _faiss()
-    return faiss.SearchParameters(sel=allowed.selector)

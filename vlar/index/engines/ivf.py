@@ -1,41 +1,49 @@
-"""Inverted lists: rows are grouped around centroids, a query looks into the nearest groups only.
+"""Inverted lists: rows are grouped around centroids, and a query searches the nearest groups only.
 
-The lists keep the float16 vectors of the truth, so scores are exact, and narrow filters are
+The lists hold the float16 vectors of the store, so scores are exact, and narrow filters are
 answered exactly from the lists. The file is mapped into memory, not read.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Self
 
-from vlar.index.protocol import Probes
+from vlar.index.engines.base import Probes
+from vlar.index.rows import Float16, Int64, RowSource, RowTable, Selection
+from vlar.index.search_cache.buffered import BufferedEngine
+from vlar.index.search_cache.faiss_support import faiss_module, has_faiss, selector
 from vlar.index.search_cache.tune_nprobe import FAR, NEIGHBOURS, ExactBest, effort, held_out
-from vlar.index.store.database import Float16, Int64
-from vlar.index.store.rows import RowSource, RowTable, Selection
 from vlar.registry import register
 from vlar.types import Float32
 
 _ROWS_A_CENTROID = 48  # of the training sample
 _ROUNDS = 8
 _COMPARED = 30_000  # a subset up to this size is compared row by row
-_SCANNED = 250_000  # up to this size all lists are looked into for it
+_SCANNED = 250_000  # for a subset up to this size all lists are searched
 _WIDER = 8  # times the lists, for a filter that leaves more
 _DRIFTED = 2.0  # times the lists of the training
 _GROWN = 4.0  # times the rows of the training
 
 
 @register("engine", "ivf")
-class IvfIndex:
+class IvfEngine(BufferedEngine):
     """4 sqrt(N) lists of float16 vectors (``IndexIVFScalarQuantizer``).
 
-    ``facts``: ``lists``, ``nprobe`` (lists looked into), ``nprobe_trained`` (just after training),
-    ``trained_rows``, and the recall@10 on held-out queries near to rows and far from them.
+    ``facts``: ``lists``, ``nprobe`` (lists that a query searches), ``nprobe_trained`` (just after
+    training), ``trained_rows``, and the recall@10 on held-out queries near to rows and far from
+    them.
+
+    Args:
+        table: The rows (N,).
+        index: The FAISS index.
+        facts: As above.
+        file: Its file as bytes, mapped into memory, where it has one.
     """
 
     name = "ivf"
@@ -44,18 +52,23 @@ class IvfIndex:
     why = "inverted lists of float16 vectors: exact search would take more than 10 ms"
     quantizer = "QT_fp16"
 
-    def __init__(self, index: Any, facts: Mapping[str, Any], file: Any | None = None) -> None:
-        """Use ``build`` or ``read``. ``file`` is its file as bytes, mapped, where it has one."""
+    def __init__(
+        self, table: RowTable, index: Any, facts: Mapping[str, Any], file: Any | None = None
+    ) -> None:
+        super().__init__(table, index.d)
         self.facts = facts
-        self.size = int(index.ntotal)
         self.faiss_index = index
         self._file = file
 
     @classmethod
-    def build(cls, source: RowSource, probes: Probes | None) -> tuple[IvfIndex, RowTable]:
-        """Train on a sample, add all rows, choose ``nprobe``."""
-        faiss = _faiss()
+    def available(cls) -> bool:
+        """Whether FAISS is installed."""
+        return has_faiss()
 
+    @classmethod
+    def build(cls, source: RowSource, probes: Probes | None) -> Self:
+        """Train on a sample, add all rows, choose ``nprobe``."""
+        faiss = faiss_module()
         lists = list_count(source.count)
         sample, aside = _samples(source, _ROWS_A_CENTROID * lists)
         coarse = faiss.IndexFlatIP(source.dim)
@@ -68,20 +81,25 @@ class IvfIndex:
         tables: list[RowTable] = []
         for table, vectors in source.chunks():
             index.add(vectors.astype(np.float32))
-            exact.see(vectors)
+            exact.add(vectors)
             tables.append(table)
         facts = cls._measured(index, exact)
         trained = {"trained_rows": source.count, "nprobe_trained": facts["nprobe"]}
-        return cls(index, {**facts, **trained}), RowTable.joined(tables)
+        return cls(RowTable.joined(tables), index, {**facts, **trained})
 
-    def updated(
-        self, keep: Selection, vectors: Float16, source: RowSource, probes: Probes | None
-    ) -> IvfIndex | None:
-        """The rows of ``keep``, with new ones behind them; None where it must be trained anew.
+    def rebuilt(
+        self,
+        keep: Selection,
+        vectors: Float16,
+        table: RowTable,
+        source: RowSource,
+        probes: Probes | None,
+    ) -> Self | None:
+        """The rows of ``keep``, with new ones behind them; None where it must be trained again.
 
-        That is where the rows have become so many or so few that other lists fit them, or where
-        the lists have drifted: to keep the recall, more than twice as many would have to be looked
-        into as just after the training.
+        It must be where the number of rows has changed so much that another number of lists fits,
+        or where the lists have drifted: to keep the recall, a query would have to search more than
+        twice as many lists as just after the training.
         """
         size = keep.count + len(vectors)
         if not 1 / _GROWN < size / self.facts["trained_rows"] < _GROWN:
@@ -92,23 +110,18 @@ class IvfIndex:
             index.add_with_ids(vectors.astype(np.float32), np.arange(keep.count, size))
         exact = ExactBest(held_out(_samples(source, 0)[1], probes and probes()))
         for _, chunk in source.chunks():
-            exact.see(chunk)
+            exact.add(chunk)
         facts = {**self.facts, **self._measured(index, exact)}
         drifted = facts["nprobe"] > _DRIFTED * facts["nprobe_trained"]
-        return None if drifted else type(self)(index, facts)
+        return None if drifted else type(self)(table, index, facts)
 
-    @staticmethod
-    def reach(k: int) -> int:
-        """How many rows hold the best ``k``: the scores are exact."""
-        return k
-
-    def search(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
+    def find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
         """Places and inner products of the best ``k`` rows, best first."""
-        k = min(k, self.size if allowed is None else allowed.count)
+        k = min(k, len(self.table()) if allowed is None else allowed.count)
         if k == 0:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         if allowed is not None and allowed.count <= _COMPARED and self._file is not None:
-            return self._compare(query, k, allowed.places)
+            return self._compare_places(query, k, allowed.places)
         lists, nprobe = self.facts["lists"], self._effort(allowed)
         places, scores = self._probe(query[None], k, nprobe, allowed)
         if places[0, -1] < 0 and nprobe < lists:
@@ -118,49 +131,46 @@ class IvfIndex:
 
     def write(self, path: Path) -> bool:
         """Write the FAISS file."""
-        faiss = _faiss()
-
-        faiss.write_index(self.faiss_index, str(path))
+        faiss_module().write_index(self.faiss_index, str(path))
         return True
 
     @classmethod
-    def read(cls, path: Path, facts: Mapping[str, Any]) -> IvfIndex | None:
-        """Map the FAISS file into memory; None where it does not fit."""
-        faiss = _faiss()
-
+    def read(cls, path: Path, facts: Mapping[str, Any], table: RowTable) -> Self | None:
+        """Map the FAISS file into memory; None where it does not fit or FAISS is absent."""
+        if not has_faiss():
+            return None
+        faiss = faiss_module()
         index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
         if not isinstance(index, faiss.IndexIVFScalarQuantizer) or index.nlist != facts["lists"]:
             return None
-        # Its threads that read ahead cost more than the search.
+        if index.ntotal != len(table):
+            return None
+        # FAISS's threads that read lists ahead cost more than the search.
         faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0
-        return cls(index, facts, np.memmap(path, np.uint8, "r"))
+        return cls(table, index, facts, np.memmap(path, np.uint8, "r"))
 
     # Inside ------------------------------------------------------------------------------------
 
     def _effort(self, allowed: Selection | None) -> int:
-        """Lists to look into: more where a filter leaves fewer rows in each."""
-        nprobe = int(self.facts["nprobe"])
-        if allowed is None or allowed.count >= 0.9 * self.size:
+        """Lists to search: more where a filter leaves fewer rows in each."""
+        nprobe, rows = int(self.facts["nprobe"]), len(self.table())
+        if allowed is None or allowed.count >= 0.9 * rows:
             return nprobe
         if allowed.count <= _SCANNED:
             return int(self.facts["lists"])
-        wider = int(np.ceil(_WIDER * nprobe * self.size / allowed.count))
+        wider = int(np.ceil(_WIDER * nprobe * rows / allowed.count))
         return min(wider, int(self.facts["lists"]))
 
     def _probe(
         self, queries: Float32, k: int, nprobe: int, allowed: Selection | None
     ) -> tuple[Int64, Float32]:
-        faiss = _faiss()
-
-        selector = None if allowed is None else allowed.selector
-        parameters = faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
+        parameters = faiss_module().SearchParametersIVF(nprobe=nprobe, sel=selector(allowed))
         scores, places = self.faiss_index.search(queries, k, params=parameters)
         return places, scores
 
-    def _compare(self, query: Float32, k: int, places: Int64) -> tuple[Int64, Float32]:
+    def _compare_places(self, query: Float32, k: int, places: Int64) -> tuple[Int64, Float32]:
         """The best of a few places: their codes are gathered from the file and compared."""
-        faiss = _faiss()
-
+        faiss = faiss_module()
         addresses, codes = self._codes
         kind, metric = self.faiss_index.sq.qtype, faiss.METRIC_INNER_PRODUCT
         few: Any = faiss.IndexScalarQuantizer(self.faiss_index.d, kind, metric)
@@ -169,10 +179,19 @@ class IvfIndex:
         scores, found = few.search(query[None], k)
         return places[found[0]], scores[0]
 
+    @staticmethod
+    def proposals(k: int) -> int:
+        """How many proposals hold the best ``k`` rows: the scores are exact."""
+        return k
+
+    def reach(self, k: int) -> int:
+        """How many proposals hold the best ``k`` rows."""
+        return self.proposals(k)
+
     @classmethod
     def _measured(cls, index: Any, best: ExactBest) -> dict[str, Any]:
-        faiss = _faiss()
-        proposed = cls.reach(NEIGHBOURS)
+        faiss = faiss_module()
+        proposed = cls.proposals(NEIGHBOURS)
 
         def search(nprobe: int) -> tuple[Int64, Float32]:
             parameters = faiss.SearchParametersIVF(nprobe=nprobe)
@@ -190,11 +209,10 @@ class IvfIndex:
     @cached_property
     def _codes(self) -> tuple[Int64, Any]:
         """Where in the file each place's code begins, and the codes that begin at each byte."""
-        faiss = _faiss()
-
+        faiss = faiss_module()
         lists: Any = faiss.downcast_InvertedLists(self.faiss_index.invlists)
         width = int(self.faiss_index.code_size)
-        addresses = np.empty(self.size, np.int64)
+        addresses = np.empty(len(self.table()), np.int64)
         for number, places in _occupied(self.faiss_index):
             start = int(lists.lists.at(number).offset)
             addresses[places] = start + width * np.arange(len(places))
@@ -202,13 +220,8 @@ class IvfIndex:
         return addresses, np.ndarray((count,), f"V{width}", self._file, strides=(1,))
 
 
-def _faiss() -> Any:
-    # Its stubs do not know what its Python layer adds.
-    return importlib.import_module("faiss")
-
-
 def list_count(rows: int) -> int:
-    """The power of two nearest to 4 sqrt(rows), where so many can be trained.
+    """The power of two nearest to 4 sqrt(rows), if the rows suffice to train them.
 
     >>> list_count(1_000_000), list_count(100)
     (4096, 2)
@@ -232,8 +245,7 @@ def _samples(source: RowSource, size: int) -> tuple[Float32, Float32]:
 
 def _occupied(index: Any) -> Iterator[tuple[int, Int64]]:
     """Each list that is not empty, with its places as they lie."""
-    faiss = _faiss()
-
+    faiss = faiss_module()
     lists: Any = faiss.downcast_InvertedLists(index.invlists)
     for number in range(index.nlist):
         if size := lists.list_size(number):
@@ -241,8 +253,7 @@ def _occupied(index: Any) -> Iterator[tuple[int, Int64]]:
 
 
 def _without_rows(index: Any) -> Any:
-    faiss = _faiss()
-
+    faiss = faiss_module()
     coarse: Any = faiss.clone_index(index.quantizer)
     kind, metric = index.sq.qtype, index.metric_type
     empty: Any = faiss.IndexIVFScalarQuantizer(coarse, index.d, index.nlist, kind, metric, False)
@@ -251,16 +262,14 @@ def _without_rows(index: Any) -> Any:
 
 
 def _copy_ranges(quantizer: Any, target: Any) -> None:
-    faiss = _faiss()
-
+    faiss = faiss_module()
     faiss.copy_array_to_vector(faiss.vector_to_array(quantizer.trained), target.sq.trained)
     target.is_trained = True
 
 
 def _copy(index: Any, keep: Selection, target: Any) -> None:
-    """Put the kept rows into the lists of another index, numbered anew."""
-    faiss = _faiss()
-
+    """Put the kept rows into the lists of another index, with new numbers."""
+    faiss = faiss_module()
     source: Any = faiss.downcast_InvertedLists(index.invlists)
     lists: Any = faiss.downcast_InvertedLists(target.invlists)
     numbers = np.cumsum(keep.mask) - 1

@@ -1,81 +1,87 @@
-"""The reading half of an ``add``: files to clips, ahead of the encoder, in one thread."""
+"""Step 1 of an ``add``: files to clips. Runs ahead of the encoder in one thread.
+
+The stream has one ``FileRecord`` a file, in order, each followed by the clips of its windows. A
+file whose content the library holds already has no clips. Errors are values in the stream.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vlar.errors import VlarError
+from vlar.index.manifest import WindowSpec
 from vlar.index.paths import place
-from vlar.index.store.database import KnownVideo, Stamp
-from vlar.types import Clip, Failure, Window
-from vlar.video import content_hash, probe, read_windows, windows
+from vlar.index.store.database import NO_FILE, KnownVideo, Stamp
+from vlar.types import Clip, Failure
+from vlar.video import content_hash, probe, read_windows
+
+CHANGED, KNOWN, UNCHANGED, FAILED = "changed", "known", "unchanged", "failed"
 
 
 @dataclass(frozen=True)
-class Cut:
-    """How videos are cut into rows: windows, T frames each, shrunk to ``shorter_side`` pixels.
+class FileRecord:
+    """One file of an ``add``.
 
-    Besides, windows ``long_times`` as long and as far apart; 1 for none.
+    Attributes:
+        file: As the caller gave it.
+        state: ``changed`` (new or changed content: its windows follow), ``unchanged`` (the library
+            has this content at this path), ``known`` (the library has it at another path) or
+            ``failed``.
+        path: As the library writes it.
+        stamp: Size and time.
+        content_hash: Hash of the content.
+        duration_s: Length in seconds; 0 where no windows follow.
+        failure: Why it cannot be read, for a failed file.
     """
 
-    window_s: float
-    stride_s: float
-    n_frames: int
-    shorter_side: int
-    long_times: float = 1.0
-
-    def spans(self, duration_s: float) -> list[Window]:
-        """The windows of a video, those of the first scale first; none twice."""
-        spans = windows(duration_s, self.window_s, self.stride_s)
-        if self.long_times > 1.0 and duration_s > self.window_s:
-            times = self.long_times
-            spans += windows(duration_s, times * self.window_s, times * self.stride_s)
-        return spans
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A file is there; ``same`` tells that its content is what the library holds for its path.
-
-    ``duration_s`` is None for a file whose content needs no decoding.
-    """
-
+    file: Path
+    state: str
     path: str
-    stamp: Stamp
-    content_hash: str
-    same: bool
-    duration_s: float | None
+    stamp: Stamp = NO_FILE
+    content_hash: str = ""
+    duration_s: float = 0.0
+    failure: Failure | None = None
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """A file that cannot be indexed at all."""
-
-    failure: Failure
-
-
-@dataclass(frozen=True)
-class End:
-    """No more clips of this video follow."""
-
-
-Item = Seen | Unreadable | Clip | Failure | End
-
-
-def weight(item: Item) -> int:
-    """Bytes an item holds while it waits."""
+def item_bytes(item: FileRecord | Clip | Failure) -> int:
+    """Bytes that an item of the stream holds while it waits for the encoder."""
     return item.data.nbytes if isinstance(item, Clip) else 0
 
 
+def read_files(
+    files: Iterable[Path], known: Mapping[str, KnownVideo], spec: WindowSpec
+) -> Iterator[FileRecord | Clip | Failure]:
+    """Each file's record and, where its content is new, the clips of its windows.
+
+    Args:
+        files: The recordings.
+        known: The library's recordings by path.
+        spec: Windows and samples.
+    """
+    contents = Counter(video.content_hash for video in known.values())
+    for file in files:
+        old = known.get(place(file))
+        record = _record(file, old, contents)
+        yield record
+        if record.failure is not None:
+            continue
+        if record.state == CHANGED:
+            yield from _clips(file, record.duration_s, spec)
+        # From here on this path holds its new content; no other path may hold the old one.
+        contents[record.content_hash] += 1
+        if old is not None:
+            contents[old.content_hash] -= 1
+
+
 def stamp_of(path: Path) -> Stamp:
-    """Size and time of a file; of a folder of pictures: their sum and their latest.
+    """Size and time of a file; of a folder of pictures, their total size and latest time.
 
     Raises:
-        OSError: not there.
+        OSError: it does not exist.
     """
     status = path.stat()
     if not path.is_dir():
@@ -85,45 +91,10 @@ def stamp_of(path: Path) -> Stamp:
     return Stamp(sum(s.st_size for s in inside), max(latest, status.st_mtime_ns))
 
 
-def read_ahead_of_encoder(
-    files: Sequence[Path], known: Mapping[str, KnownVideo], cut: Cut
-) -> Iterator[Item]:
-    """For each file one ``Unreadable``, or one ``Seen`` with its clips up to an ``End``.
-
-    Clips come only for content that is neither known nor seen before in this call.
-
-    Args:
-        files: The videos.
-        known: The library's videos by path.
-        cut: Windows and frames.
-    """
-    contents = Counter(video.content_hash for video in known.values())
-    for file in files:
-        old = known.get(place(file))
-        try:
-            seen = _look(file, old, contents)
-        except VlarError as error:
-            yield Unreadable(Failure(file, error.kind, error.message))
-            continue
-        except OSError as error:
-            reason = error.strerror or str(error)
-            message = f"{file}: cannot be read ({reason}); check the path and its permissions"
-            yield Unreadable(Failure(file, "decode", message))
-            continue
-        yield seen
-        if seen.duration_s is not None:
-            yield from _clips(file, seen.duration_s, cut)
-        # From here on this path stands for its new content: the old one may have no other place.
-        contents[seen.content_hash] += 1
-        if old is not None:
-            contents[old.content_hash] -= 1
-        yield End()
-
-
-def _clips(file: Path, duration_s: float, cut: Cut) -> Iterator[Clip | Failure]:
+def _clips(file: Path, duration_s: float, spec: WindowSpec) -> Iterator[Clip | Failure]:
     try:
         yield from read_windows(
-            file, cut.spans(duration_s), cut.n_frames, shorter_side=cut.shorter_side
+            file, spec.spans(duration_s), spec.n_frames, shorter_side=spec.shorter_side
         )
     except VlarError as error:
         yield Failure(file, error.kind, error.message)
@@ -131,8 +102,22 @@ def _clips(file: Path, duration_s: float, cut: Cut) -> Iterator[Clip | Failure]:
         yield Failure(file, "decode", f"{file}: reading stopped ({error}); check its disk")
 
 
-def _look(file: Path, known: KnownVideo | None, contents: Counter[str]) -> Seen:
+def _record(file: Path, known: KnownVideo | None, contents: Counter[str]) -> FileRecord:
     path = place(file)
+    try:
+        return _inspected(file, path, known, contents)
+    except VlarError as error:
+        failure = Failure(file, error.kind, error.message)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"{file}: cannot be read ({reason}); check the path and its permissions"
+        failure = Failure(file, "decode", message)
+    return FileRecord(file, FAILED, path, failure=failure)
+
+
+def _inspected(
+    file: Path, path: str, known: KnownVideo | None, contents: Counter[str]
+) -> FileRecord:
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -140,9 +125,10 @@ def _look(file: Path, known: KnownVideo | None, contents: Counter[str]) -> Seen:
         raise VlarError(message.encode(errors="replace").decode()) from None
     stamp = stamp_of(file)
     if known is not None and known.stamp == stamp:
-        return Seen(path, stamp, known.content_hash, same=True, duration_s=None)
+        return FileRecord(file, UNCHANGED, path, stamp, known.content_hash)
     digest = content_hash(file)
-    same = known is not None and known.content_hash == digest
-    needs_clips = not same and contents[digest] <= 0
-    duration_s = probe(file).duration_s if needs_clips else None
-    return Seen(path, stamp, digest, same=same, duration_s=duration_s)
+    if known is not None and known.content_hash == digest:
+        return FileRecord(file, UNCHANGED, path, stamp, digest)
+    if contents[digest] > 0:
+        return FileRecord(file, KNOWN, path, stamp, digest)
+    return FileRecord(file, CHANGED, path, stamp, digest, probe(file).duration_s)

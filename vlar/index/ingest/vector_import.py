@@ -1,4 +1,4 @@
-"""Rows that come as vectors: from another index, a feature file, a data set."""
+"""Import rows that are vectors already: from another index, a feature file, a data set."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import numpy as np
 from vlar.errors import UsageError
 from vlar.index.paths import place
 from vlar.index.report import AddReport
-from vlar.index.store.database import STORED, Stamp
+from vlar.index.store.database import NO_FILE, STORED
 from vlar.index.store.writer import Writer
 from vlar.types import Float32, Window
 
 _ROWS_A_COMMIT = 4096
-# The size of no file: nothing is compared with the disk, and ``add`` reads the file when it comes.
-NO_FILE = Stamp(-1, 0)
 
 
 @dataclass(frozen=True)
@@ -25,11 +23,11 @@ class VectorVideo:
     """A video as its vectors.
 
     Attributes:
-        path: What it is called; a file need not be there.
-        windows: N spans, no two the same.
+        path: Its name; the file need not exist. A later ``add`` of the file reads it.
+        windows: N distinct spans.
         vectors: (N, D) of unit length, by the library's model.
-        duration_s: Its length; None is the end of the last window.
-        tags: As those of ``Library.add``.
+        duration_s: Length in seconds; None is the end of the last window.
+        tags: As in ``Library.add``.
     """
 
     path: str
@@ -39,10 +37,10 @@ class VectorVideo:
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def check(self, dim: int) -> None:
-        """Refuse what cannot be rows.
+        """Refuse vectors that cannot be rows.
 
         Raises:
-            UsageError: another number of windows or numbers, not numbers, not of unit length.
+            UsageError: wrong shape, no window, not finite, or not of unit length.
         """
         shape = (len(self.windows), dim)
         if self.vectors.shape != shape or not self.windows:
@@ -59,15 +57,15 @@ class VectorVideo:
 
 
 def add_vectors(writer: Writer, videos: Iterable[VectorVideo], dim: int) -> AddReport:
-    """Write videos, several a commit, each whole; what was at a path before is replaced.
+    """Write videos, several a commit, each whole; earlier rows of the same path are replaced.
 
     Raises:
-        UsageError: a video cannot be rows; those before it are kept.
+        UsageError: the vectors of a video cannot be rows; the videos before it are kept.
     """
     added = updated = rows = 0
     waiting: list[VectorVideo] = []
 
-    def keep() -> None:
+    def commit() -> None:
         nonlocal added, updated, rows
         with writer.transaction():
             for video in waiting:
@@ -82,9 +80,9 @@ def add_vectors(writer: Writer, videos: Iterable[VectorVideo], dim: int) -> AddR
             video.check(dim)
             waiting.append(video)
             if sum(len(each.windows) for each in waiting) >= _ROWS_A_COMMIT:
-                keep()
+                commit()
     finally:
-        keep()
+        commit()
     return AddReport(added, updated, 0, 0, (), rows)
 
 

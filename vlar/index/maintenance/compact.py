@@ -1,28 +1,23 @@
-"""Keeping a library fast and small: folding changes into the cache, compacting the files."""
+"""Keep a library fast and small: merge changes into the search cache, compact the files."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from vlar import registry
+from vlar.index.engines.base import Probes
 from vlar.index.maintenance.info import bytes_on_disk
-from vlar.index.protocol import LibraryModel, Probes
-from vlar.index.search_cache import cache as ann
-from vlar.index.search_cache import cache_file
+from vlar.index.search_cache import cache, cache_file
 from vlar.index.store import schema
 from vlar.index.store.database import Store
 from vlar.index.store.writer import Writer
-from vlar.types import Float32, JsonDict
-
-_BANK = "everyday_actions"
+from vlar.types import JsonDict
 
 
 @dataclass(frozen=True)
 class CompactReport:
-    """What a ``compact`` did. ``trained`` tells whether the search index was made anew."""
+    """What a ``compact`` did. ``trained``: whether the search engine was built again."""
 
     rows: int
     tombstones: int
@@ -36,28 +31,22 @@ class CompactReport:
         return asdict(self)
 
 
-def probes_of(model: LibraryModel) -> Probes:
-    """Text vectors (Q, D) of many actions: what an index is measured with."""
+def settle(
+    folder: Path, current: cache.SearchCache | None, probes: Probes | None
+) -> cache.SearchCache | None:
+    """After a change: build or update the cache of a large library, so that no query waits.
 
-    def probes() -> Float32:
-        from vlar.text.bank import load_bank
-
-        return np.asarray(model.encode_queries(load_bank(_BANK).texts), np.float32)
-
-    return probes
-
-
-def settle(folder: Path, current: ann.Cached | None, probes: Probes | None) -> ann.Cached | None:
-    """After a change, so that no query has to wait: make or renew a large library's cache."""
+    Returns None for a library that exact search serves.
+    """
     store = Store.open_to_read(folder)
     if store is None:
         return None
     cache_file.clear_left_behind(folder)
     try:
         with store.snapshot():
-            if "dim" not in store.meta() or ann.chosen(store)[0] == "flat":
+            if "dim" not in store.meta() or cache.chosen(store)[0] == "flat":
                 return None
-            return ann.refresh(store, current, probes)
+            return cache.refresh(store, current, probes)
     finally:
         store.close()
 
@@ -66,31 +55,31 @@ def compact(
     writer: Writer,
     probes: Probes | None,
     retrain: bool,
-    kind: str | None,
+    engine: str | None,
 ) -> CompactReport:
-    """Fold every change into the cache, drop the tombstones, give free space back to the disk.
+    """Merge every change into the cache, drop the tombstones, give free space back to the disk.
 
-    Whoever calls it holds the writer's lock. In this order, so that a killed ``compact`` leaves a
-    cache that is right: a cache made now needs no older tombstone, one made before is refused.
+    The caller holds the writer's lock. The order matters, so that a killed ``compact`` leaves a
+    valid cache: a cache made now needs no older tombstone, and one made before is refused.
 
     Args:
         writer: The library.
-        probes: What an index is measured with.
-        retrain: Make the index anew even where it has not drifted.
-        kind: The type of index from now on; ``auto`` is by size, None leaves it.
+        probes: Text vectors to measure with.
+        retrain: Build the engine again even where it has not drifted.
+        engine: Name of the engine from now on; ``auto`` chooses by size, None changes nothing.
     """
     folder = writer.file.parent
     before = bytes_on_disk(folder)
-    if kind is not None:
-        _ask(writer, kind)
+    if engine is not None:
+        _request(writer, engine)
     with writer.snapshot():
-        rows, filled, name = writer.row_count(), "dim" in writer.meta(), ann.chosen(writer)[0]
-        found = ann.read(folder / cache_file.FILE_NAME) if filled and not retrain else None
-        cached, trained = ann.fold(writer, found, probes) if filled else (None, False)
+        rows, filled, name = writer.row_count(), "dim" in writer.meta(), cache.chosen(writer)[0]
+        found = cache.read(folder / cache_file.FILE_NAME) if filled and not retrain else None
+        merged, trained = cache.merge(writer, found, probes) if filled else (None, False)
     with writer.transaction():
         dropped = len(writer.dead_ids())
-        if cached is not None:
-            writer.set_meta({"compacted_at": str(cached.made_at)})
+        if merged is not None:
+            writer.set_meta({"compacted_at": str(merged.made_at)})
         writer.connection.execute("DELETE FROM tombstones")
     with schema.guard(writer.file, "compact"):
         writer.connection.execute("VACUUM")
@@ -99,11 +88,11 @@ def compact(
     return CompactReport(rows, dropped, before, bytes_on_disk(folder), name, trained)
 
 
-def _ask(writer: Writer, kind: str) -> None:
+def _request(writer: Writer, engine: str) -> None:
     with writer.transaction():
-        if kind == "auto":
-            writer.connection.execute("DELETE FROM meta WHERE key = ?", (ann.ASKED_KEY,))
+        if engine == "auto":
+            writer.connection.execute("DELETE FROM meta WHERE key = ?", (cache.REQUESTED_KEY,))
             return
-        if kind not in registry.names("engine"):
-            raise registry.unknown_name("index type", kind, [*registry.names("engine"), "auto"])
-        writer.set_meta({ann.ASKED_KEY: kind})
+        if engine not in registry.names("engine"):
+            raise registry.unknown_name("index type", engine, [*registry.names("engine"), "auto"])
+        writer.set_meta({cache.REQUESTED_KEY: engine})

@@ -7,20 +7,20 @@ from pathlib import Path
 
 from vlar.index.manifest import Manifest
 from vlar.index.report import LibraryInfo
-from vlar.index.search_cache import cache as ann
+from vlar.index.search_cache import cache
 from vlar.index.store import schema
 from vlar.index.store.database import Store
 
 
 def describe(folder: Path, store: Store | None) -> LibraryInfo:
-    """Facts about a library; ``store`` is None where nothing was written yet."""
+    """Facts about a library; ``store`` is None before the first write."""
     videos, rows, duration_s = (0, 0, 0.0) if store is None else store.counts()
     manifest = None if store is None else Manifest.read(store.meta(), folder)
     contexts, context_bytes = (0, 0) if store is None else store.context_size()
-    kind, why = ann.choose(rows) if store is None else ann.chosen(store)
-    state, cached = "absent", None
+    name, why = cache.choose(rows) if store is None else cache.chosen(store)
+    state, found = "absent", None
     if store is not None and manifest is not None:
-        state, cached = ann.state(store)
+        state, found = cache.state(store)
     return LibraryInfo(
         path=str(folder),
         videos=videos,
@@ -29,19 +29,19 @@ def describe(folder: Path, store: Store | None) -> LibraryInfo:
         model=manifest.model if manifest else None,
         fingerprint=manifest.fingerprint if manifest else None,
         dim=manifest.dim if manifest else None,
-        window_s=manifest.cut.window_s if manifest else None,
-        stride_s=manifest.cut.stride_s if manifest else None,
-        n_frames=manifest.cut.n_frames if manifest else None,
+        window_s=manifest.spec.window_s if manifest else None,
+        stride_s=manifest.spec.stride_s if manifest else None,
+        n_frames=manifest.spec.n_frames if manifest else None,
         tag_keys=tuple(store.tag_keys()) if store else (),
         context_rows=contexts,
         context_bytes=context_bytes,
         bytes_on_disk=bytes_on_disk(folder),
-        ann=kind,
+        ann=name,
         ann_why=why,
         ann_state=state,
-        ann_facts={} if cached is None else dict(cached.index.base.facts),
-        ann_beside=0 if cached is None else len(cached.index.newer),
-        ann_dead=0 if cached is None else len(cached.index.dead),
+        ann_facts={} if found is None else dict(found.engine.facts),
+        ann_beside=0 if found is None else found.engine.added,
+        ann_dead=0 if found is None else found.engine.deleted,
         format=schema.SCHEMA_VERSION,
     )
 
@@ -51,6 +51,6 @@ def bytes_on_disk(folder: Path) -> int:
     total = 0
     with suppress(OSError):
         for entry in folder.iterdir():
-            with suppress(OSError):  # SQLite may take a log away meanwhile
+            with suppress(OSError):  # SQLite may delete a log meanwhile
                 total += entry.stat().st_size
     return total

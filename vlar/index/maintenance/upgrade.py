@@ -1,9 +1,9 @@
-"""A library made before its model had all its parts: only what is missing is computed.
+"""Bring a library up to date with its model: only the parts of its vectors that changed.
 
-Blocks of the vectors whose fingerprint is unchanged are taken over as they are stored; the others
-(all of them, if need be) are computed from the videos. The new rows gather in a store of their own
-beside the truth, one commit a video, so that an interrupted run goes on where it stopped and
-readers see the old library meanwhile; one transaction puts them in place at the end.
+Blocks of the vectors whose fingerprint is unchanged are copied as stored; the others (all of them
+if necessary) are computed from the videos. The new rows are staged in a second store with one
+commit a video. So an interrupted run resumes, and readers use the old rows meanwhile. One
+transaction replaces the rows at the end.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import numpy as np
 
 from vlar.encoders.base import Encoder
 from vlar.errors import LibraryError, UsageError, VlarError
+from vlar.index import vector_blocks as blocks
 from vlar.index.folder import check_place, make_folder
 from vlar.index.manifest import Manifest
 from vlar.index.protocol import LibraryModel
-from vlar.index.search_cache import blocks
 from vlar.index.store.database import KnownVideo, RowBatch
 from vlar.index.store.lock import writer_lock
 from vlar.index.store.writer import Writer
 from vlar.types import Clip, Failure, Float32, JsonDict, Window
 from vlar.video import content_hash, read_windows
 
-STAGE = ".upgrade"  # beside the truth; hidden files do not make a folder something else
+STAGE = ".upgrade"  # in the library; hidden files do not change what a folder is
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class UpgradeReport:
     """What an upgrade did.
 
     Attributes:
-        kept: Blocks taken over from the stored vectors.
+        kept: Blocks copied from the stored vectors.
         computed: Blocks computed from the videos.
         videos: Videos brought up to date.
         rows: Their rows.
-        failed: Videos that are gone, changed or partly unreadable. Their rows are kept with the
-            blocks they had, as if the others saw nothing; ``add`` reads anew those that are gone
-            or changed.
+        failed: Videos that are gone, changed or partly unreadable. Their rows keep the blocks they
+            had, with the other blocks of a blank clip; ``add`` reads those that are gone or
+            changed again.
     """
 
     kept: tuple[str, ...]
@@ -110,15 +110,15 @@ def _upgrade(
         have = ", ".join(part.name for part in old) or "of unknown parts"
         raise UsageError(
             f"library {folder} ({have}) cannot be brought up to date with model {model.name!r}: "
-            "its stored vectors have no part the model can go on with, or parts that the model "
+            "its stored vectors share no part with the model, or have parts that the model "
             "lacks; index the videos again into a new library"
         )
-    cut = manifest.cut
-    target = Manifest.new(model, manifest.model, cut.window_s, cut.stride_s, cut.long_times)
+    spec = manifest.spec
+    target = Manifest.new(model, manifest.model, spec.window_s, spec.stride_s, spec.long_times)
     stage = _open_stage(folder, target)
     try:
         parts = (old, new)
-        work = _Work(library, stage, manifest.dim, target, model.encoder, parts, progress)
+        work = _Upgrade(library, stage, manifest.dim, target, model.encoder, parts, progress)
         report = work.run()
     finally:
         stage.close()
@@ -131,7 +131,7 @@ def _leave_no_stage(folder: Path) -> None:
 
 
 def _open_stage(folder: Path, target: Manifest) -> Writer:
-    """The store that gathers the new rows; one for another goal or a damaged one is thrown away."""
+    """The store of the staged rows; one for another target or a damaged one is deleted."""
     place = folder / STAGE
     make_folder(place)
     try:
@@ -149,8 +149,8 @@ def _open_stage(folder: Path, target: Manifest) -> Writer:
     return stage
 
 
-class _Work:
-    """One upgrade: videos staged one by one, then put in place together."""
+class _Upgrade:
+    """One upgrade: videos are staged one by one, then all rows are replaced together."""
 
     def __init__(
         self,
@@ -203,7 +203,7 @@ class _Work:
         try:
             stored = self._stored(video)
             fresh, lost = self._fresh(video, stored)
-            vectors = blocks.take_over(stored.vectors, fresh, self._pairs)
+            vectors = blocks.merged_vectors(stored.vectors, fresh, self._pairs)
         except (VlarError, OSError) as error:
             self._lost.add(video.path)
             self._failed.append(_failure(file, error))
@@ -237,12 +237,12 @@ class _Work:
         return found, lost
 
     def _clips(self, file: Path, stored: RowBatch) -> Iterator[Clip | Failure]:
-        cut = self._target.cut
-        return read_windows(file, _windows(stored), cut.n_frames, shorter_side=cut.shorter_side)
+        spec = self._target.spec
+        return read_windows(file, _windows(stored), spec.n_frames, shorter_side=spec.shorter_side)
 
     def _nothing(self) -> Float32:
         """The missing blocks of a clip in which nothing can be seen."""
-        n_frames = self._target.cut.n_frames
+        n_frames = self._target.spec.n_frames
         dark = np.zeros((n_frames, 32, 32, 3), np.uint8)
         return self._encoder.encode_blocks(dark, np.arange(n_frames) / 10, self._wanted)
 
@@ -269,7 +269,7 @@ class _Work:
         """The rows of a video that cannot be read, as if the missing blocks saw nothing."""
         rows = self._stored(video)
         blank = np.tile(self._nothing(), (len(rows.ids), 1))
-        return replace(rows, vectors=blocks.take_over(rows.vectors, blank, self._pairs))
+        return replace(rows, vectors=blocks.merged_vectors(rows.vectors, blank, self._pairs))
 
 
 def _windows(rows: RowBatch) -> list[Window]:

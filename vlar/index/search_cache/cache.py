@@ -1,41 +1,44 @@
-"""The search cache: made from the truth, checked against it, never needed.
+"""The search cache of a library: an engine over the rows of the store, kept in a file.
 
-The type of index is chosen by the number of rows. What was added or deleted since it was made is
-searched beside it (``vlar.index.search_cache.snapshot``) until it is more than ``FOLDED_SHARE`` of
-the rows; then it
-is folded in, and the index is trained anew where it has drifted (the type says when).
+The store is the source of truth; the cache is built from it, checked against it and never needed.
+The number of rows chooses the engine. Rows that were added or deleted since it was built wait in
+the engine until they exceed ``MERGED_SHARE`` of the rows. Then they are merged, and the engine is
+built again where it must be (the engine decides).
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from vlar import registry
-from vlar.index.protocol import AnnIndex, Probes
+from vlar.index.engines.base import Engine, Probes
+from vlar.index.rows import read_all
 from vlar.index.search_cache import cache_file
 from vlar.index.search_cache.cache_file import FILE_NAME
-from vlar.index.search_cache.snapshot import View
 from vlar.index.store.database import Store
-from vlar.index.store.rows import RowSource
+from vlar.index.store.row_source import StoreRows
 
-FOLDED_SHARE = 0.03
-FOLDED_ROWS = 4096  # a small file is written again for less
-ASKED_KEY = "ann_type"  # of the manifest
-_ALWAYS_FOLDED_BELOW = 20_000  # rows
-_STAYS = 1.25  # times its bounds, before a library that shrinks or grows gets another type
+T = TypeVar("T")
+
+MERGED_SHARE = 0.03
+MERGED_ROWS = 4096  # a small file is written again for less
+REQUESTED_KEY = "ann_type"  # of the manifest
+_ALWAYS_MERGED_BELOW = 20_000  # rows
+_STAYS = 1.25  # times its bounds, before a library that shrinks or grows gets another engine
+_KEPT = 8
 _EXACT = "flat"  # works without FAISS
 _log = logging.getLogger("vlar")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a cache was made from."""
+    """The state of a store that a cache belongs to."""
 
     library_id: str
     generation: int
@@ -43,48 +46,59 @@ class Origin:
 
     @classmethod
     def of(cls, store: Store) -> Origin:
-        """The present state of the truth."""
+        """The present state of a store."""
         meta = store.meta()
         return cls(meta["library_id"], int(meta["generation"]), int(meta["dim"]))
 
 
 @dataclass(frozen=True)
-class Cached:
-    """A state of the truth, ready to be searched.
+class SearchCache:
+    """An engine that holds the rows of one state of a store.
 
-    ``made_at`` is the generation of its index; that of ``origin`` may be later.
+    Attributes:
+        engine: Proposes rows.
+        origin: The state of the store.
+        made_at: Generation at which the engine was built or merged; ``origin`` may be later.
     """
 
-    index: View
+    engine: Engine
     origin: Origin
     made_at: int
+    _kept: dict[Hashable, object] = field(default_factory=dict[Hashable, object])
+
+    def keep(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` gave for a key before, or gives now; the last few are kept."""
+        if key not in self._kept:
+            while len(self._kept) >= _KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = make()
+        return cast("T", self._kept[key])
 
 
 def choose(rows: int) -> tuple[str, str]:
-    """The type of index for a number of rows, and why."""
-    if not _has_faiss():
-        return _EXACT, "exact search with NumPy: FAISS is not installed"
+    """The engine for a number of rows, and the reason."""
     for name in registry.names("engine"):
-        kind = _kind(name)
-        if _suits(kind, rows, 1.0):
+        kind = _engine(name)
+        if _suits(kind, rows, 1.0) and kind.available():
             return name, kind.why
-    return _EXACT, "exact search: no other type is made for so many rows"
+    return _EXACT, "exact search: no other engine that is installed is made for as many rows"
 
 
 def chosen(store: Store) -> tuple[str, str]:
-    """The type of index of a library, and why: the one asked for (``compact``), or by its size."""
-    asked = store.meta().get(ASKED_KEY)
-    if asked is not None and _has_faiss():
-        return asked, "asked for with 'vlar index compact --type'"
+    """The engine of a library and the reason: the requested one (``compact``), or by its size."""
+    requested = _requested(store)
+    if requested is not None:
+        return requested, "requested with 'vlar index compact --type'"
     return choose(store.row_count())
 
 
-def refresh(store: Store, current: Cached | None, probes: Probes | None = None) -> Cached:
-    """The present truth, ready to be searched: from the one at hand, the file, or made new.
+def refresh(store: Store, current: SearchCache | None, probes: Probes | None = None) -> SearchCache:
+    """The cache of the present state of a store: the current one, the file, or a new one.
 
-    Call first thing inside ``store.snapshot()``: where another process has just written a newer
-    cache, the snapshot is renewed. The file is replaced as a whole, and only where the folder
-    allows it: a read-only library is searched from memory.
+    Call it first inside ``store.snapshot()``: where another process has just written a newer
+    cache, the snapshot is renewed. ``current`` is brought up to date in place and must not be used
+    afterwards. The file is replaced as a whole, and only where the folder allows it: a read-only
+    library is searched from memory.
     """
     origin = Origin.of(store)
     if current is not None and current.origin == origin:
@@ -95,49 +109,49 @@ def refresh(store: Store, current: Cached | None, probes: Probes | None = None) 
         origin = Origin.of(store)
     candidates = [each for each in (found, current) if each is not None]
     for old in sorted(candidates, key=lambda each: -each.made_at):
-        view = _follow(store, old, origin)
-        if view is None:
-            continue
-        if not fold_is_due(view):
-            return Cached(view, origin, old.made_at)
-        return fold(store, old, probes)[0]
+        cache = _followed(store, old, origin)
+        if cache is not None:
+            return merge(store, cache, probes)[0] if merge_is_due(cache.engine) else cache
     return rebuild(store, probes)
 
 
-def fold(store: Store, old: Cached | None, probes: Probes | None = None) -> tuple[Cached, bool]:
-    """All changes inside the index, however few; and whether it was trained anew for that."""
-    origin = Origin.of(store)
-    view = None if old is None else _follow(store, old, origin)
-    if old is not None and view is not None and not view.changes:
-        return Cached(view, origin, old.made_at), False
-    folded = None if view is None else view.folded(RowSource(store, origin.dim), probes)
-    if folded is None:
+def merge(
+    store: Store, old: SearchCache | None, probes: Probes | None = None
+) -> tuple[SearchCache, bool]:
+    """A cache with no change waiting, and whether its engine had to be built again for that."""
+    cache = None if old is None else _followed(store, old, Origin.of(store))
+    if cache is None:
         return rebuild(store, probes), True
-    return _written(store, Cached(folded, origin, origin.generation)), False
+    if not cache.engine.added + cache.engine.deleted:
+        return cache, False
+    engine = cache.engine.merged(StoreRows(store, cache.origin.dim), probes)
+    if engine is None:
+        return rebuild(store, probes), True
+    return _written(store, SearchCache(engine, cache.origin, cache.origin.generation)), False
 
 
-def rebuild(store: Store, probes: Probes | None = None) -> Cached:
-    """A new index of the present truth, trained anew. Call inside ``store.snapshot()``."""
+def rebuild(store: Store, probes: Probes | None = None) -> SearchCache:
+    """A new engine from the present state of the store. Call it inside ``store.snapshot()``."""
     origin = Origin.of(store)
-    kind = _kind(chosen(store)[0])
+    kind = _engine(chosen(store)[0])
     if kind.name != _EXACT:
-        _log.info("making the search index (%s); it takes a while", kind.name)
-    view = View.whole(*kind.build(RowSource(store, origin.dim), probes))
-    return _written(store, Cached(view, origin, origin.generation))
+        _log.info("building the search index (%s); it takes a while", kind.name)
+    engine = kind.build(StoreRows(store, origin.dim), probes)
+    return _written(store, SearchCache(engine, origin, origin.generation))
 
 
-def fold_is_due(view: View) -> bool:
-    """Whether what lies beside the index is so much that it belongs inside."""
-    rows = len(view.table)
-    if rows <= _ALWAYS_FOLDED_BELOW:
-        return view.changes > 0
-    return view.changes > max(FOLDED_ROWS, FOLDED_SHARE * rows)
+def merge_is_due(engine: Engine) -> bool:
+    """Whether so many changes wait that they should be merged."""
+    changes, rows = engine.added + engine.deleted, engine.count() + engine.deleted - engine.added
+    if rows <= _ALWAYS_MERGED_BELOW:
+        return changes > 0
+    return changes > max(MERGED_ROWS, MERGED_SHARE * rows)
 
 
-def state(store: Store) -> tuple[str, Cached | None]:
-    """``fresh``, ``stale``, ``unreadable`` or ``absent``, and what a query would search.
+def state(store: Store) -> tuple[str, SearchCache | None]:
+    """``fresh``, ``stale``, ``unreadable`` or ``absent``, and the cache that a query would use.
 
-    Fresh is also a cache with a few changes beside it; a stale one is mended by the next query.
+    A cache with a few waiting changes is fresh too. The next query mends a stale one.
     """
     path = store.file.with_name(FILE_NAME)
     if not path.exists():
@@ -145,93 +159,106 @@ def state(store: Store) -> tuple[str, Cached | None]:
     found = read(path)
     if found is None:
         return "unreadable", None
-    origin = Origin.of(store)
-    view = _follow(store, found, origin)
-    if view is None or fold_is_due(view):
+    cache = _followed(store, found, Origin.of(store))
+    if cache is None or merge_is_due(cache.engine):
         return "stale", None
-    return "fresh", Cached(view, origin, found.made_at)
+    return "fresh", cache
 
 
-def read(path: Path) -> Cached | None:
-    """The cache in a file, or None where it is absent, cut, changed or of another version."""
+def read(path: Path) -> SearchCache | None:
+    """The cache in a file; None where it is absent, cut, changed or of another version."""
     try:
         while True:
             before = path.stat()
             header = cache_file.read_header(path)
             facts = header.facts
             origin = Origin(facts["library_id"], facts["generation"], facts["dim"])
-            index = _kind(facts["type"]).read(path, facts["index"])
+            if facts["type"] not in registry.names("engine"):
+                return None
+            engine = _engine(facts["type"]).read(path, facts["index"], header.table)
             if path.stat().st_ino == before.st_ino:
-                break  # else it was replaced between the two looks
+                break  # else it was replaced between the two calls
     except (OSError, ValueError, KeyError, TypeError, struct.error, RuntimeError) as error:
         _log.debug("search cache %s is not usable: %s", path, error)
         return None
-    if index is None or index.size != len(header.table):
-        return None
-    return Cached(View.whole(index, header.table), origin, origin.generation)
+    return None if engine is None else SearchCache(engine, origin, origin.generation)
 
 
 # Inside ----------------------------------------------------------------------------------------
 
 
-def _follow(store: Store, old: Cached, origin: Origin) -> View | None:
-    """The old index with what has changed since; None where it cannot lead to the truth."""
-    base = old.index.base
+def _followed(store: Store, old: SearchCache, origin: Origin) -> SearchCache | None:
+    """A cache after all changes of the store since its state; None where they do not lead there.
+
+    An id stands for one vector for ever, so an engine lacks only the ids after its last one, and
+    holds too much only the deleted ones. The count proves that nothing was overlooked.
+    """
+    if old.origin == origin and _still_chosen(store, old.engine):
+        return old
     usable = (
         _same_library(old, origin)
-        and store.compacted_at() <= old.made_at <= origin.generation
-        and _still_chosen(store, base)
+        and store.compacted_at() <= old.origin.generation <= origin.generation
+        and _still_chosen(store, old.engine)
     )
     if not usable:
         return None
-    return View.over(base, old.index.table, old.made_at, store, origin.dim)
+    engine, since = old.engine, old.origin.generation
+    last = engine.last_id
+    dead = store.dead_ids(since)
+    engine.delete(dead[dead <= last])
+    engine.add(*read_all(StoreRows(store, origin.dim, last)))
+    if engine.count() != store.row_count():
+        return None
+    return SearchCache(engine, origin, old.made_at)
 
 
-def _same_library(cached: Cached, origin: Origin) -> bool:
-    return (cached.origin.library_id, cached.origin.dim) == (origin.library_id, origin.dim)
+def _same_library(cache: SearchCache, origin: Origin) -> bool:
+    return (cache.origin.library_id, cache.origin.dim) == (origin.library_id, origin.dim)
 
 
-def _still_chosen(store: Store, kind: AnnIndex) -> bool:
-    asked = store.meta().get(ASKED_KEY)
-    if asked is not None and _has_faiss():
-        return kind.name == asked
-    return _suits(kind, store.row_count(), _STAYS)
+def _still_chosen(store: Store, engine: Engine) -> bool:
+    requested = _requested(store)
+    if requested is not None:
+        return engine.name == requested
+    return _suits(type(engine), store.row_count(), _STAYS)
 
 
-def _suits(kind: AnnIndex | type[AnnIndex], rows: int, margin: float) -> bool:
+def _requested(store: Store) -> str | None:
+    """The engine that ``compact`` asked for, where it is installed here."""
+    name = store.meta().get(REQUESTED_KEY)
+    if name is None or name not in registry.names("engine") or not _engine(name).available():
+        return None
+    return name
+
+
+def _suits(kind: type[Engine], rows: int, margin: float) -> bool:
+    if kind.rows is None:
+        return False
     least, most = kind.rows
     return least / margin <= rows and (most is None or rows <= most * margin)
 
 
-def _written(store: Store, fresh: Cached) -> Cached:
-    """Write a cache, and go on with the file, which is mapped and not held in memory."""
-    path = store.file.with_name(FILE_NAME)
-    base, table = fresh.index.base, fresh.index.table
+def _written(store: Store, fresh: SearchCache) -> SearchCache:
+    """Write a cache, and use the file, which is mapped and not held in memory, from now on."""
+    path, engine = store.file.with_name(FILE_NAME), fresh.engine
     facts = {
         "library_id": fresh.origin.library_id,
         "generation": fresh.made_at,
         "dim": fresh.origin.dim,
-        "type": base.name,
-        "index": json.loads(json.dumps(dict(base.facts))),
+        "type": engine.name,
+        "index": json.loads(json.dumps(dict(engine.facts))),
     }
     try:
-        if not cache_file.write(path, table, facts, base.write):
+        if not cache_file.write(path, engine.table(), facts, engine.write):
             return fresh
     except OSError as error:
         _log.debug("search cache %s was not written: %s", path, error)
         return fresh
-    if base.name == _EXACT:
+    if engine.name == _EXACT:
         return fresh
     mapped = read(path)
     return mapped if mapped is not None and mapped.origin == fresh.origin else fresh
 
 
-def _kind(name: str) -> type[AnnIndex]:
-    return cast("type[AnnIndex]", registry.get("engine", name))
-
-
-def _has_faiss() -> bool:
-    try:
-        return importlib.util.find_spec("faiss") is not None
-    except ValueError:  # taken out of sys.modules
-        return False
+def _engine(name: str) -> type[Engine]:
+    return cast("type[Engine]", registry.get("engine", name))

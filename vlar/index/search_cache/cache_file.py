@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from vlar.index.store.rows import RowTable
+from vlar.index.rows import RowTable
 
 FILE_NAME = "ann.faiss"
 _MAGIC = b"vlar-ann-cache-2"

@@ -1,10 +1,10 @@
-"""How many lists an inverted index must look into, measured on held-out queries.
+"""How many lists of an inverted index a query must search, measured on held-out queries.
 
 Queries are texts, which lie apart from the rows of videos, so rows alone would be too easy. Two
-groups are measured and both must reach the recall: rows set aside before the training, moved by
-noise; and texts of the library's own model, or, where no model is at hand, the middle between two
-rows, moved further. Every query is compared with all rows (exactly, from the truth), and the
-smallest number of lists is taken that finds enough of the best ten.
+groups are measured, and both must reach the recall. The near group is rows that the training did
+not use, moved by noise. The far group is texts of the library's own model or, where no model is
+loaded, the middle between two rows, moved further. Every query is compared with all stored rows,
+and the smallest number of lists that finds enough of the best ten is taken.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlar.index.store.database import Float16, Int64
+from vlar.index.rows import Float16, Int64
+from vlar.numeric import unit
 from vlar.types import Float32, Float64
 
 NEIGHBOURS = 10
@@ -31,7 +32,7 @@ _STEPS = (*range(1, 16), *range(16, 64, 4), *range(64, 256, 16), *range(256, 204
 
 @dataclass(frozen=True)
 class Effort:
-    """The lists to look into, and the recall this gave on each group of held-out queries."""
+    """The lists that a query searches, and the recall of each group of held-out queries."""
 
     nprobe: int
     near: float
@@ -45,18 +46,18 @@ def held_out(rows: Float32, probes: Float32 | None, seed: int = 0) -> Float32:
     def moved(vectors: Float32, by: float) -> Float32:
         noise = draw.normal(size=vectors.shape)
         noise *= by / np.linalg.norm(noise, axis=1, keepdims=True)
-        return _unit(vectors + noise)
+        return unit(vectors + noise)
 
     one, other = (rows[draw.integers(0, len(rows), FAR)] for _ in range(2))
     if probes is None or not len(probes):
-        far = moved(_unit(one.astype(np.float64) + other), _FAR_NOISE)
+        far = moved(unit(one.astype(np.float64) + other), _FAR_NOISE)
     else:
         far = np.asarray(probes[draw.permutation(len(probes))[:FAR]], np.float32)
     return np.ascontiguousarray(np.concatenate([moved(one[:NEAR], _NOISE), far]), np.float32)
 
 
 class ExactBest:
-    """The best similarities of queries (Q, D) to rows that come chunk by chunk."""
+    """The best similarities of queries (Q, D) to rows that arrive chunk by chunk."""
 
     def __init__(self, queries: Float32) -> None:
         self.queries = queries
@@ -64,7 +65,7 @@ class ExactBest:
         self._places = np.full((len(queries), NEIGHBOURS), -1, np.int64)
         self._seen = 0
 
-    def see(self, vectors: Float32 | Float16) -> None:
+    def add(self, vectors: Float32 | Float16) -> None:
         """Compare with more rows (N, D)."""
         scores = self.queries @ vectors.astype(np.float32).T
         places = np.broadcast_to(self._seen + np.arange(len(vectors)), scores.shape)
@@ -96,9 +97,9 @@ def effort(
 
     Args:
         search: For a number of lists: places and scores (Q, k) of what is proposed for ten rows.
-        best: After it has seen all rows.
-        lists: How many there are; all are looked into where less is not enough.
-        exact: Whether the scores are those of the truth.
+        best: The exact answers, after all rows were added.
+        lists: Number of lists; all are searched where fewer do not suffice.
+        exact: Whether the scores are those of the stored vectors.
     """
     results: dict[int, Effort] = {}
 
@@ -117,7 +118,3 @@ def effort(
 
 def _surely(found: Float64) -> float:
     return float(found.mean() - _SURE * found.std() / np.sqrt(len(found)))
-
-
-def _unit(vectors: Float32 | Float64) -> Float32:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)

@@ -1,6 +1,6 @@
-"""The truth of a library: videos, their rows (windows with vectors), tags and the manifest.
+"""The store of a library, its source of truth: videos, rows, tags and the manifest.
 
-Vectors are kept as little-endian float16, which halves the file. Rounding moves an inner product
+A row is a window with its vector. Vectors are stored as little-endian float16, which halves the file. Rounding moves an inner product
 of unit vectors by about 1e-4 at most; the best ten rows of a query stay the same but for near ties
 (``benchmarks/index_memory.py --precision`` measures it).
 """
@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from vlar.errors import LibraryError
 from vlar.index.report import VideoRow
+from vlar.index.rows import Float16, Int64
 from vlar.index.store import schema
 from vlar.types import Float32
 
-Int64 = npt.NDArray[np.int64]
-Float16 = npt.NDArray[np.float16]
 VECTOR_TYPE = "float16"
 STORED = np.dtype("<f2")
 _KNOWN = "SELECT id, path, content_hash, size, mtime_ns FROM videos"
@@ -32,10 +30,14 @@ _CHUNK = 500  # below the number of parameters any SQLite allows
 
 @dataclass(frozen=True)
 class Stamp:
-    """What tells cheaply that a file is the one seen before."""
+    """Size and time of a file: a cheap test of whether it is unchanged."""
 
     size: int
     mtime_ns: int
+
+
+# The size of no file: such a video is not compared with the disk.
+NO_FILE = Stamp(-1, 0)
 
 
 @dataclass(frozen=True)
@@ -88,17 +90,17 @@ class Store:
             yield
 
     def renew_snapshot(self) -> None:
-        """Inside ``snapshot``: go on with the state of now; what was read before is forgotten."""
+        """Inside ``snapshot``: continue with the present state; drop what was read before."""
         with schema.guard(self.file, "read"):
             self.connection.execute("COMMIT")
             self.connection.execute("BEGIN DEFERRED")
 
     def data_version(self) -> int:
-        """Another number for every commit of another connection, as long as this one is open."""
+        """A number that changes with every commit of another connection, while this one is open."""
         return int(self.fetch("PRAGMA data_version")[0][0])
 
     def compacted_at(self) -> int:
-        """Tombstones of earlier generations are gone: caches from before cannot be followed."""
+        """Tombstones of earlier generations are gone, so older caches cannot be updated."""
         found = self.fetch("SELECT value FROM meta WHERE key = 'compacted_at'")
         return int(found[0][0]) if found else 0
 
@@ -112,14 +114,15 @@ class Store:
         return int(videos), self.row_count(), float(duration_s)
 
     def context_size(self) -> tuple[int, int]:
-        """Rows that keep context tokens, and the bytes of these."""
+        """Number of rows that have context tokens, and the bytes of the tokens."""
         rows, size = self.fetch("SELECT count(*), total(length(tokens)) FROM contexts")[0]
         return int(rows), int(size)
 
     def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
-        """Those rows (N,) among some that keep context tokens, in rising order, with the tokens.
+        """The rows among ``row_ids`` that have context tokens, and the tokens.
 
-        The tokens are (N, k, E) float16.
+        Returns:
+            Ids (N,) in rising order, and tokens (N, k, E) float16.
         """
         shape = self._context_shape()
         found = sorted(
@@ -199,18 +202,6 @@ class Store:
         """Sorted ids of rows deleted at or after a generation, but for those compacted away."""
         query = "SELECT row_id FROM tombstones WHERE generation >= ? ORDER BY row_id"
         return np.array([r[0] for r in self.fetch(query, (since,))], np.int64)
-
-    def vectors(self, dim: int, after_id: int = 0) -> tuple[Int64, Float32]:
-        """Ids (N,) in rising order and vectors (N, D) float32 of the rows behind an id."""
-        query = "SELECT count(*) FROM rows WHERE id > ?"
-        size = int(self.fetch(query, (after_id,))[0][0])
-        ids, vectors = np.empty(size, np.int64), np.empty((size, dim), np.float32)
-        cursor = self.connection.execute(
-            "SELECT id, vector FROM rows WHERE id > ? ORDER BY id", (after_id,)
-        )
-        for place, (row_id, blob) in enumerate(cursor):
-            ids[place], vectors[place] = row_id, self._vector(blob, dim, row_id)
-        return ids, vectors
 
     def rows(self, row_ids: Sequence[int], dim: int) -> RowBatch:
         """The rows of some ids, in the order of their ids."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vlar.errors import LibraryError
-from vlar.index.paths import meant, place
+from vlar.index.paths import matches, place
+from vlar.index.rows import Float16
 from vlar.index.store import schema
-from vlar.index.store.database import STORED, Float16, Stamp, Store
+from vlar.index.store.database import STORED, Stamp, Store
 from vlar.types import Float32, Window
 
 
@@ -37,14 +38,14 @@ class Writer(Store):
         with schema.guard(self.file, "write to"), schema.transaction(self.connection):
             yield
 
-    def meant_by(self, pattern: str | Path) -> list[int]:
-        """Ids of the videos of a path, in a folder, or of a glob (``vlar.index.paths.meant``)."""
+    def matching(self, pattern: str | Path) -> list[int]:
+        """Ids of the videos of a path, a folder or a glob (``vlar.index.paths.matches``)."""
         wanted = place(pattern)
         inside = wanted.rstrip("/") + "/"
         query = "SELECT id FROM videos WHERE path = ? OR (path >= ? AND path < ?)"
         found = {r[0] for r in self.fetch(query, (wanted, inside, inside[:-1] + "0"))}
         if set(wanted) & set("*?["):
-            found |= {i for i, path in self.paths().items() if meant(path, pattern)}
+            found |= {i for i, path in self.paths().items() if matches(path, pattern)}
         return sorted(found)
 
     def set_meta(self, facts: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The parts of a library's vectors, and what of them another model can go on with."""
+"""The blocks of a library's vectors, and which of them another model can reuse."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from vlar.encoders.base import Encoder
+from vlar.numeric import unit
 from vlar.types import Float32
 
 
 @dataclass(frozen=True)
 class Part:
-    """A block of a vector: ``vector[..., start:start + width]``, a direction times ``weight``."""
+    """A block of a vector: ``vector[..., start:start + width]``, a unit vector times ``weight``."""
 
     name: str
     start: int
@@ -25,13 +26,13 @@ class Part:
 
     @property
     def place(self) -> slice:
-        """Where it stands in a vector."""
+        """Its slice of a vector."""
         return slice(self.start, self.start + self.width)
 
 
 @runtime_checkable
 class HasEncoder(Protocol):
-    """A model that shows its encoder, as ``vlar.model.model.Model`` does."""
+    """A model with a public encoder, as ``vlar.model.model.Model`` is."""
 
     @property
     def encoder(self) -> Encoder:
@@ -40,7 +41,7 @@ class HasEncoder(Protocol):
 
 
 def declared(model: object) -> tuple[Part, ...]:
-    """The parts of a model's vectors; none where it does not tell."""
+    """The parts of a model's vectors; none where it has no public encoder."""
     if not isinstance(model, HasEncoder):
         return ()
     prints = model.encoder.block_fingerprints()
@@ -58,7 +59,7 @@ def to_text(parts: Sequence[Part]) -> str:
 
 
 def from_text(text: str) -> tuple[Part, ...]:
-    """From the manifest; none where it says nothing usable, as older ones do."""
+    """From the manifest; none where the text is not usable, as in older libraries."""
     try:
         return tuple(Part(*row) for row in json.loads(text or "[]"))
     except (TypeError, ValueError):
@@ -66,7 +67,7 @@ def from_text(text: str) -> tuple[Part, ...]:
 
 
 def shared(old: Sequence[Part], new: Sequence[Part]) -> list[tuple[Part, Part]]:
-    """Blocks that did not change, as they stand in both vectors."""
+    """Blocks that did not change: their parts of the old and of the new vectors."""
     known = {(part.name, part.fingerprint, part.width): part for part in old}
     keys = [(part.name, part.fingerprint, part.width) for part in new]
     return [(known[key], part) for key, part in zip(keys, new, strict=True) if key in known]
@@ -79,15 +80,14 @@ def missing(old: Sequence[Part], new: Sequence[Part]) -> list[str]:
 
 
 def can_upgrade(old: Sequence[Part], new: Sequence[Part], same_model: bool) -> bool:
-    """Whether no block would be lost, and the model is the same or something can be taken over."""
+    """Whether no block would be lost, and the model is the same or shares a block."""
     lost = {part.name for part in old} - {part.name for part in new}
     return bool(old) and not lost and (same_model or bool(shared(old, new)))
 
 
-def take_over(vectors: Float32, into: Float32, pairs: Sequence[tuple[Part, Part]]) -> Float32:
+def merged_vectors(vectors: Float32, into: Float32, pairs: Sequence[tuple[Part, Part]]) -> Float32:
     """Put blocks of stored vectors (N, D) into new ones (N, E); the result has unit length."""
     found = into.astype(np.float32, copy=True)
     for old, new in pairs:
         found[:, new.place] = vectors[:, old.place] * np.float32(new.weight / old.weight)
-    length = np.linalg.norm(found, axis=1, keepdims=True)
-    return (found / np.where(length > 0, length, 1)).astype(np.float32)
+    return unit(found)

@@ -1,0 +1,257 @@
+"""Step 3 of an ``add``: encoded windows to rows, one transaction a recording.
+
+``write_windows`` takes any stream of file records, each followed by its encoded windows. Who
+encoded them does not matter: the local encoder, or workers on other machines.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vlar.errors import EncoderMismatchError, LibraryError
+from vlar.index.ingest.encode import EncodedWindow
+from vlar.index.ingest.reader import FAILED, KNOWN, UNCHANGED, FileRecord
+from vlar.index.manifest import Manifest
+from vlar.index.report import AddEvent, AddReport
+from vlar.index.store.writer import Writer
+from vlar.types import Failure
+
+_CHUNK_ROWS = 64
+_log = logging.getLogger("vlar")
+IngestProgress = Callable[[AddEvent], None]
+Windows = Iterable[EncodedWindow | Failure]
+
+
+class _RollbackError(Exception):
+    """A recording cannot be indexed: its transaction is rolled back."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def write_windows(
+    writer: Writer,
+    stream: Iterable[FileRecord | EncodedWindow | Failure],
+    manifest: Manifest,
+    *,
+    total: int,
+    before: int = 0,
+    tags: Mapping[str, str] | None = None,
+    progress: IngestProgress | None = None,
+) -> AddReport:
+    """Write recordings in the order of the stream; each is there with all its rows or not at all.
+
+    Args:
+        writer: The library, with the writer's lock held.
+        stream: A record of each file, followed by its windows. A ``Failure`` in place of a window
+            is a window that cannot be read.
+        manifest: Written with the first recording of a new library.
+        total: Number of files, for ``progress``.
+        before: How many of them the library holds already, for ``progress``.
+        tags: Set on every recording of the stream.
+        progress: Called after the commit of each recording.
+
+    Raises:
+        LibraryError: the library cannot be written to; the message says how much was kept.
+    """
+    run = _Run(writer, manifest, dict(tags or {}), total, progress)
+    if before:
+        _log.info("%d of %d videos are already indexed", before, total)
+    if progress is not None:
+        progress(AddEvent("start", before, total))
+    try:
+        for record, windows in by_file(stream):
+            run.file(record, windows)
+    except LibraryError as error:
+        if isinstance(error, EncoderMismatchError):
+            raise
+        message = f"{error.message} ({run.kept} of the {total} videos are in the library)"
+        raise type(error)(message) from error
+    return run.report()
+
+
+def by_file(
+    stream: Iterable[FileRecord | EncodedWindow | Failure],
+) -> Iterator[tuple[FileRecord, Windows]]:
+    """Each record of a stream with its windows, read lazily."""
+    numbers = itertools.count()
+    number = next(numbers)
+
+    def file_number(item: FileRecord | EncodedWindow | Failure) -> int:
+        nonlocal number
+        if isinstance(item, FileRecord):
+            number = next(numbers)
+        return number
+
+    for _, items in itertools.groupby(stream, file_number):
+        record = next(items)
+        if isinstance(record, FileRecord):
+            yield record, (item for item in items if not isinstance(item, FileRecord))
+
+
+@dataclass
+class _Run:
+    """One ``add`` in progress: what was done so far."""
+
+    writer: Writer
+    manifest: Manifest
+    tags: Mapping[str, str]
+    total: int
+    progress: IngestProgress | None
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    rows: int = 0
+    done: int = 0
+    failed: list[Failure] = field(default_factory=list[Failure])
+
+    @property
+    def kept(self) -> int:
+        return self.added + self.updated + self.unchanged + self.moved
+
+    def report(self) -> AddReport:
+        counts = self.added, self.updated, self.unchanged, self.moved
+        return AddReport(*counts, tuple(self.failed), self.rows)
+
+    def file(self, record: FileRecord, windows: Windows) -> None:
+        if record.state == FAILED:
+            self._fail(record.file, record.failure or Failure(record.file, "decode", "unreadable"))
+        elif record.state == UNCHANGED:
+            self._unchanged(record)
+        elif record.state == KNOWN:
+            self._known_content(record)
+        else:
+            self._new_content(record, windows)
+
+    def _unchanged(self, record: FileRecord) -> None:
+        known = self.writer.at_path(record.path)
+        if known is None:
+            self._known_content(record)
+            return
+        tags = self.writer.tags([known.id]).get(known.id, {})
+        if known.stamp != record.stamp or not self.tags.items() <= tags.items():
+            with self.writer.transaction():
+                self.writer.restamp(known.id, record.stamp)
+                self.writer.set_tags(known.id, self.tags)
+        self.unchanged += 1
+        self._report("unchanged", record.file)
+
+    def _known_content(self, record: FileRecord) -> None:
+        """Rename the recording of this content if its file is gone, else copy its rows."""
+        others = self.writer.with_content(record.content_hash)
+        if not others:
+            message = f"{record.file}: has the content of another file of this call that failed"
+            self._fail(record.file, Failure(record.file, "decode", message))
+            return
+        gone = [other for other in others if not Path(other.path).exists()]
+        rows = 0
+        with self.writer.transaction():
+            if gone:
+                video_id = gone[0].id
+                self.writer.rename(video_id, record.path, record.stamp)
+            else:
+                duration_s = self.writer.duration_s(others[0].id)
+                video_id = self.writer.put_video(
+                    record.path, record.content_hash, record.stamp, duration_s
+                )
+                rows = self.writer.copy_rows(others[0].id, video_id)
+            self.writer.set_tags(video_id, self.tags)
+        self.moved += 1
+        self._report("moved", record.file, rows)
+
+    def _new_content(self, record: FileRecord, windows: Windows) -> None:
+        lost: list[Failure] = []
+        status = "added" if self.writer.at_path(record.path) is None else "updated"
+        try:
+            with self.writer.transaction():
+                video_id, rows = self._write(record, windows, lost)
+                self.writer.set_unreadable(video_id, len(lost))
+                self.writer.set_tags(video_id, self.tags)
+        except _RollbackError as error:
+            self._fail(record.file, error.failure)
+            return
+        if status == "updated":
+            self.updated += 1
+        else:
+            self.added += 1
+        failure = _partial(record.file, lost, rows) if lost else None
+        if failure is not None:
+            self.failed.append(failure)
+        self._report(status, record.file, rows, failure)
+
+    def _write(self, record: FileRecord, windows: Windows, lost: list[Failure]) -> tuple[int, int]:
+        """Rows of one recording; returns its id and the number of rows."""
+        if "fingerprint" not in self.writer.meta():
+            self.writer.set_meta(self.manifest.to_meta())
+        facts = record.path, record.content_hash, record.stamp, record.duration_s
+        video_id = self.writer.put_video(*facts)
+        rows = 0
+        for chunk in _chunks(windows, lost):
+            _insert(self.writer, record.file, video_id, chunk)
+            rows += len(chunk)
+        if not rows:
+            nothing = Failure(record.file, "decode", f"{record.file}: has no windows")
+            raise _RollbackError(lost[0] if lost else nothing)
+        return video_id, rows
+
+    def _fail(self, file: Path, failure: Failure) -> None:
+        self.failed.append(failure)
+        self._report("failed", file, failure=failure)
+
+    def _report(
+        self, status: str, file: Path, rows: int = 0, failure: Failure | None = None
+    ) -> None:
+        self.done += 1
+        self.rows += rows
+        if self.progress is not None:
+            self.progress(AddEvent(status, self.done, self.total, file, rows, failure))
+
+
+def _insert(writer: Writer, file: Path, video_id: int, chunk: Sequence[EncodedWindow]) -> None:
+    spans = [each.window for each in chunk]
+    vectors = np.stack([each.vector for each in chunk])
+    if not np.isfinite(vectors).all():
+        raise _not_numbers(file, "vector", "see 'vlar doctor'")
+    writer.insert_rows(video_id, spans, vectors)
+    kept = [(each.window, each.context) for each in chunk if each.context is not None]
+    if kept:
+        tokens = np.stack([context for _, context in kept])
+        if not np.isfinite(tokens).all():
+            raise _not_numbers(file, "context", "index it without (--no-context)")
+        writer.insert_contexts(video_id, [window for window, _ in kept], tokens)
+
+
+def _not_numbers(file: Path, what: str, advice: str) -> _RollbackError:
+    message = f"{file}: the model gave a {what} that is not a number; {advice}"
+    return _RollbackError(Failure(file, "model", message))
+
+
+def _chunks(windows: Windows, lost: list[Failure]) -> Iterator[list[EncodedWindow]]:
+    """Windows in groups that bound memory; failures are put into ``lost``."""
+    chunk: list[EncodedWindow] = []
+    for each in windows:
+        if isinstance(each, Failure):
+            lost.append(each)
+            continue
+        chunk.append(each)
+        if len(chunk) == _CHUNK_ROWS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _partial(file: Path, lost: list[Failure], rows: int) -> Failure:
+    message = (
+        f"{file}: {len(lost)} of {len(lost) + rows} windows cannot be read, the others are indexed "
+        f"({lost[0].message})"
+    )
+    return Failure(file, lost[0].kind, message)

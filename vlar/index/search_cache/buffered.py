@@ -1,0 +1,197 @@
+"""An engine over an index that cannot change in place.
+
+Adds and deletes are visible at once: rows that the index lacks are compared one by one, and rows
+that are gone are masked during the search. When many changes wait, the search cache merges them
+(``vlar.index.search_cache.cache``).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from typing_extensions import Self
+
+from vlar.index.engines.base import Engine, Probes
+from vlar.index.rows import Float16, Int64, RowFilter, RowSource, RowTable, Selection
+from vlar.types import Float32
+
+_KEPT_FILTERS = 4
+
+
+@dataclass(frozen=True)
+class _Filtered:
+    """The rows that pass a filter: places of the index, and places of the added rows."""
+
+    old: Selection
+    new: Selection
+
+    @property
+    def count(self) -> int:
+        return self.old.count + self.new.count
+
+
+class Proposer(Protocol):
+    """Another way to search the whole index, such as a copy of it on a GPU."""
+
+    def propose(self, query: Float32, k: int) -> tuple[Int64, Float32] | None:
+        """Places and scores of the best ``k`` rows; None where it cannot answer."""
+        ...
+
+
+class BufferedEngine(Engine):
+    """N rows in an index, M added rows next to it, and a mask of deleted rows.
+
+    A subclass searches the index by place, 0 to N - 1 (``find``), and builds a new index from the
+    rows that are left (``rebuilt``).
+
+    Args:
+        table: The rows of the index (N,).
+        dim: D.
+    """
+
+    def __init__(self, table: RowTable, dim: int) -> None:
+        self._table = table
+        self._dead = np.zeros(len(table), np.bool_)
+        self._new = RowTable.empty()
+        self._new_vectors = np.empty((0, dim), np.float32)
+        self._last_id = int(table.ids[-1]) if len(table) else 0
+        self._filters: dict[RowFilter, _Filtered] = {}
+        self._alive: Selection | None = None  # None: none is deleted
+        self.accelerator: Proposer | None = None
+
+    # What a subclass does -----------------------------------------------------------------------
+
+    @abstractmethod
+    def find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
+        """Places and scores of the best ``k`` rows of the index among ``allowed``, best first."""
+
+    @abstractmethod
+    def rebuilt(
+        self,
+        keep: Selection,
+        vectors: Float16,
+        table: RowTable,
+        source: RowSource,
+        probes: Probes | None,
+    ) -> Self | None:
+        """A new engine of the places in ``keep`` with new vectors (M, D) behind them.
+
+        Args:
+            keep: Places of the index that are left.
+            vectors: Of the added rows.
+            table: All rows of the new engine.
+            source: The same rows with their vectors.
+            probes: Text vectors to measure with.
+
+        Returns:
+            None where it should be trained again instead.
+        """
+
+    def reach(self, k: int) -> int:
+        """How many proposals hold the best ``k`` rows; ``k`` where scores are exact."""
+        return k
+
+    # The contract -------------------------------------------------------------------------------
+
+    def add(self, table: RowTable, vectors: Float16) -> None:
+        """Add rows with vectors (M, D)."""
+        if not len(table):
+            return
+        self._new = RowTable.joined([self._new, table])
+        self._new_vectors = np.concatenate([self._new_vectors, vectors.astype(np.float32)])
+        self._last_id = int(table.ids[-1])
+        self._filters.clear()
+
+    def delete(self, ids: Int64) -> None:
+        """Delete rows by id."""
+        if not len(ids):
+            return
+        places = np.searchsorted(self._table.ids, ids)
+        inside = places < len(self._table)
+        places, sought = places[inside], ids[inside]
+        self._dead[places[self._table.ids[places] == sought]] = True
+        keep = ~np.isin(self._new.ids, ids)
+        self._new, self._new_vectors = self._new.where(keep), self._new_vectors[keep]
+        self._alive = Selection(~self._dead)
+        self._filters.clear()
+
+    def search(
+        self, query: Float32, k: int, allowed: RowFilter | None = None
+    ) -> tuple[Int64, Float32]:
+        """Ids and scores of rows that include the best ``k``, best first."""
+        chosen = None if allowed is None else self._filtered(allowed)
+        k = self.reach(k)
+        places, scores = self._find(query, k, self._alive if chosen is None else chosen.old)
+        ids = self._table.ids[places]
+        if not len(self._new):
+            return ids, scores
+        new, new_scores = self._compare(query, k, None if chosen is None else chosen.new)
+        both = np.concatenate([scores, new_scores])
+        order = np.argsort(-both, kind="stable")[:k]
+        return np.concatenate([ids, self._new.ids[new]])[order], both[order]
+
+    def ids(self, allowed: RowFilter | None = None) -> Int64:
+        """Ids of the rows that pass a filter, in rising order."""
+        if allowed is None:
+            return np.concatenate([self._table.ids[~self._dead], self._new.ids])
+        chosen = self._filtered(allowed)
+        return np.concatenate([self._table.ids[chosen.old.places], self._new.ids[chosen.new.mask]])
+
+    def count(self, allowed: RowFilter | None = None) -> int:
+        """Number of the rows that pass a filter."""
+        if allowed is not None:
+            return self._filtered(allowed).count
+        return len(self._table) - self.deleted + len(self._new)
+
+    @property
+    def last_id(self) -> int:
+        """Greatest id that was ever added."""
+        return self._last_id
+
+    @property
+    def added(self) -> int:
+        """Rows next to the index."""
+        return len(self._new)
+
+    @property
+    def deleted(self) -> int:
+        """Deleted rows that the index still holds."""
+        return 0 if self._alive is None else len(self._table) - self._alive.count
+
+    def merged(self, source: RowSource, probes: Probes | None) -> Self | None:
+        """The same rows, all of them in the index."""
+        alive = self._alive or Selection(np.ones(len(self._table), np.bool_))
+        table = RowTable.joined([self._table.where(alive.mask), self._new])
+        vectors = self._new_vectors.astype(np.float16)
+        return self.rebuilt(alive, vectors, table, source, probes)
+
+    def table(self) -> RowTable:
+        """The rows of the index."""
+        return self._table
+
+    # Inside -------------------------------------------------------------------------------------
+
+    def _find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
+        if self.accelerator is not None and allowed is None:
+            found = self.accelerator.propose(query, k)
+            if found is not None:
+                return found
+        return self.find(query, k, allowed)
+
+    def _compare(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
+        vectors = self._new_vectors if allowed is None else self._new_vectors[allowed.mask]
+        scores = vectors @ query
+        best = np.argpartition(-scores, k)[:k] if len(scores) > k else np.arange(len(scores))
+        return best if allowed is None else allowed.places[best], scores[best]
+
+    def _filtered(self, allowed: RowFilter) -> _Filtered:
+        """The rows that pass; the last few filters are kept, since users repeat them."""
+        if allowed not in self._filters:
+            while len(self._filters) >= _KEPT_FILTERS:
+                del self._filters[next(iter(self._filters))]
+            old = allowed.mask(self._table) & ~self._dead
+            self._filters[allowed] = _Filtered(Selection(old), Selection(allowed.mask(self._new)))
+        return self._filters[allowed]

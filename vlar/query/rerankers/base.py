@@ -1,0 +1,108 @@
+"""The contract of a re-ranker: it scores the best candidates of a query again.
+
+The search proposes candidates by one vector a text, which is fast and works on every row. A
+re-ranker looks at the best of them with more effort: text conditioned on the video, a language
+model that judges frames, another encoder. One file in this folder adds one.
+
+The rule of the search. The *head* is the best ``head(k)`` candidates. Rows of the head that a
+re-ranker scores are put in order by their new probability among themselves, in the places that they
+held. Rows that it leaves out keep their places, and so does everything behind the head: new and old
+scores are never compared. How far a span reaches is decided by the old scores, which all rows have.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from vlar import registry
+from vlar.index.protocol import LibraryModel
+from vlar.index.rows import Float16, Int64
+from vlar.types import Float32, Window
+
+_FEWEST_ROWS = 50
+_ROWS_PER_ANSWER = 5
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """How well a row answers a phrase, as a re-ranker rates it.
+
+    Attributes:
+        similarity: Cosine, or another score that rises with the fit.
+        probability: Calibrated, 0 to 1. It ranks; equal ones rank by similarity.
+    """
+
+    similarity: float
+    probability: float
+
+
+class RowReader(Protocol):
+    """Reads what a library stores of rows."""
+
+    def vectors(self, row_ids: Sequence[int]) -> Float32:
+        """Vectors (N, D) of rows, in the order of their ids."""
+        ...
+
+    def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
+        """Ids (N,) of the rows that have context tokens, rising, and the tokens (N, k, E)."""
+        ...
+
+    def windows(self, row_ids: Sequence[int]) -> Mapping[int, tuple[str, Window]]:
+        """Path of the recording and time span of each row, by row id."""
+        ...
+
+
+class Reranker(ABC):
+    """Scores candidates again. Registered as ``@register("reranker", NAME)``.
+
+    Attributes:
+        name: The registered name, for ``Library.query(rerank=NAME)``.
+    """
+
+    name: str
+
+    @classmethod
+    @abstractmethod
+    def applies(cls, model: LibraryModel) -> bool:
+        """Whether queries with this model use it without being told (``rerank="auto"``)."""
+
+    def head(self, k: int) -> int:
+        """Number of candidates to score again for ``k`` answers."""
+        return max(_FEWEST_ROWS, _ROWS_PER_ANSWER * k)
+
+    @abstractmethod
+    def rescore(
+        self, phrase: str, row_ids: Sequence[int], rows: RowReader, model: LibraryModel
+    ) -> Mapping[int, Rescored]:
+        """New scores of candidates for a phrase, by row id; a row may be left out.
+
+        Args:
+            phrase: What a row should show, in plain words.
+            row_ids: The candidates, best first.
+            rows: Reads their vectors, context tokens and places.
+            model: The library's model.
+        """
+
+
+def choose_reranker(name: str | None, model: LibraryModel) -> Reranker | None:
+    """The re-ranker of a query.
+
+    Args:
+        name: ``auto`` for the first one that applies to the model, None for none, or a name.
+        model: The library's model.
+
+    Raises:
+        UnknownNameError: no re-ranker has this name.
+    """
+    if name is None:
+        return None
+    if name != AUTO:
+        return registry.get("reranker", name)()
+    for part in registry.parts("reranker").values():
+        if part.applies(model):
+            return part()
+    return None
