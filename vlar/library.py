@@ -22,6 +22,7 @@ from vlar.index.maintenance.verify import repair as _repair
 from vlar.index.manifest import Manifest
 from vlar.index.paths import place
 from vlar.index.report import AddReport, LibraryInfo, RowHit, VideoRow
+from vlar.index.store.writer import Writer
 from vlar.index.validation import check_span, checked_tags
 from vlar.query.plan import MIN_PROBABILITY
 from vlar.types import Float32, Hit
@@ -110,21 +111,34 @@ class Library(LibraryConnection):
                 manifest = self._models.new_manifest(window_s, stride_s, long_times)
             else:
                 manifest.require_windows(window_s, stride_s, self.path, long_times)
-            self._models.require(manifest)
-            known = {video.path: video for video in writer.known()}
-            records = ahead(read_files(files, known, manifest.spec), item_bytes, _WAITING_BYTES)
-            with closing(records):
-                report = write_windows(
-                    writer,
-                    encode_clips(records, lambda: self._models.loaded(manifest), keep_context),
-                    manifest,
-                    total=len(files),
-                    before=sum(place(file) in known for file in files),
-                    tags=labels,
-                    progress=progress,
-                )
+            report = self._index(writer, manifest, files, labels, keep_context, progress)
             self._settle()
             return report
+
+    def _index(
+        self,
+        writer: Writer,
+        manifest: Manifest,
+        files: list[Path],
+        tags: Mapping[str, str],
+        keep_context: bool,
+        progress: IngestProgress | None,
+    ) -> AddReport:
+        """Files to clips to vectors to rows: a stream of three steps, the first in a thread."""
+        self._models.require(manifest)
+        known = {video.path: video for video in writer.known()}
+        clips = ahead(read_files(files, known, manifest.spec), item_bytes, _WAITING_BYTES)
+        with closing(clips):
+            windows = encode_clips(clips, lambda: self._models.loaded(manifest), keep_context)
+            return write_windows(
+                writer,
+                windows,
+                manifest,
+                total=len(files),
+                before=sum(place(file) in known for file in files),
+                tags=tags,
+                progress=progress,
+            )
 
     def add_vectors(self, videos: Iterable[vector_import.VectorVideo]) -> AddReport:
         """Index recordings by their vectors; earlier rows of the same paths are replaced.

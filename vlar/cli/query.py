@@ -10,6 +10,7 @@ from vlar.cli import output
 
 if TYPE_CHECKING:
     from vlar.query.report import QueryReport
+    from vlar.types import Hit
 
 MIN_PROBABILITY = 0.05  # vlar.query.plan.MIN_PROBABILITY, without its imports
 
@@ -86,6 +87,12 @@ def command(
             output.json_line(row)
         else:
             output.hit(row)
+    _note(reports, hits, min_probability)
+    return 0
+
+
+def _note(reports: list[QueryReport], hits: list[Hit], min_probability: float) -> None:
+    """What a list of answers does not show: that there are none, or that none is sure."""
     if not hits:
         output.note(f"vlar: {_nothing(reports, min_probability)}")
     elif any(report.weak for report in reports):
@@ -93,7 +100,6 @@ def command(
             f"vlar: the best match is weak ({max(h.probability for h in hits):.1%}); the library "
             "may not show this"
         )
-    return 0
 
 
 def _nothing(reports: list[QueryReport], min_probability: float) -> str:

@@ -88,6 +88,8 @@ class Model:
         self.calibration = calibration
         self.template_set = templates or encoder.templates
         self.name = name or encoder.name
+        #: Name of the sensor whose clips it takes.
+        self.modality = encoder.modality
         #: P templates that a label or phrase is put into.
         self.prompts = load_templates(self.template_set)
 
@@ -95,11 +97,6 @@ class Model:
     def dim(self) -> int:
         """D, width of the shared space."""
         return self.encoder.dim
-
-    @property
-    def modality(self) -> str:
-        """Name of the sensor whose clips it takes."""
-        return self.encoder.modality
 
     @property
     def n_frames(self) -> int:

@@ -3,8 +3,8 @@
 The score, which ranks, is the value of the query (``vlar.query.evaluate``) on normalized scores of
 the windows (``vlar.query.compare``). The probability is that of the weakest part, against everyday
 actions as for a plain phrase. A span of a THEN grows backwards by the value of its first part and
-forwards by that of its last. No vector is kept: memory holds a few numbers a window for each phrase,
-and one batch of vectors.
+forwards by that of its last. No vector is kept: memory holds a few numbers a window for each
+phrase, and one batch of vectors.
 """
 
 from __future__ import annotations

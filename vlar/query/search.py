@@ -1,7 +1,7 @@
 """The search: candidates, re-ranking, merging, deduplication, hits.
 
-A plain phrase is the query with one leaf. Its candidates come from the engine; those of a query with
-operators from a scan of every window. Everything after that is the same.
+A plain phrase is the query with one leaf. Its candidates come from the engine; those of a query
+with operators come from a scan of every window. Everything after that is the same.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Merge rows into spans: windows of one video that answer together are one answer.
 
-The rule. Rows are taken best first. A row that no earlier span covers begins a span and gives it its
-scores: the best window represents the span. The span grows to both sides, window by window, over
-the video's next windows, as long as they overlap or touch it and score at least half as high as its
-best one. A row that shares half or more of its own time with an earlier span, or was merged into
+The rule. Rows are taken best first. A row that no earlier span covers begins a span and gives it
+its scores: the best window represents the span. The span grows to both sides, window by window,
+over the video's next windows, as long as they overlap or touch it and score at least half as high
+as its best one. A row that shares half or more of its own time with an earlier span, or was merged into
 one, is not another answer. A span depends on the rows alone, not on how many were fetched, so a
 longer answer begins with the shorter one, as long as both have the same candidates.
 

@@ -214,8 +214,8 @@ def _span(condition: Condition) -> tuple[float, float]:
         begin = datetime.fromisoformat(value)
     except ValueError:
         raise QueryError(
-            f"{key}{compare}{value}: {value!r} is not a date; write for example {key}>=2024-05-31 or "
-            f"{key}>=2024-05-31T18:00"
+            f"{key}{compare}{value}: {value!r} is not a date; write for example "
+            f"{key}>=2024-05-31 or {key}>=2024-05-31T18:00"
         ) from None
     if begin.tzinfo is None:
         begin = begin.replace(tzinfo=timezone.utc)

@@ -12,8 +12,8 @@ import pytest
 from tests.unit.index.fakes import FakeModel, tiny_video
 from vlar import registry
 from vlar.index.engines.flat import FlatEngine
-from vlar.index.search_cache import cache as ann
 from vlar.index.rows import RowTable, Selection
+from vlar.index.search_cache import cache as ann
 from vlar.library import Library
 from vlar.types import Hit
 

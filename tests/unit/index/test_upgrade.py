@@ -16,8 +16,8 @@ import pytest
 from tests.unit.index.fakes import DIM, FakeModel, tiny_video
 from vlar.encoders.base import Block
 from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, UsageError
-from vlar.index.maintenance.upgrade import STAGE, upgrade
 from vlar.index import vector_blocks as blocks
+from vlar.index.maintenance.upgrade import STAGE, upgrade
 from vlar.index.store.lock import writer_lock
 from vlar.library import Library
 from vlar.types import Clip
@@ -159,7 +159,9 @@ def test_a_stage_left_behind_is_no_fault_and_goes(old: Path):
 def test_the_refusal_names_the_command(old: Path):
     with (
         Library(old, PartModel(1)) as library,
-        pytest.raises(EncoderMismatchError, match=r"extra0 is computed again.*index upgrade .*old\.vlar"),
+        pytest.raises(
+            EncoderMismatchError, match=r"extra0 is computed again.*index upgrade .*old\.vlar"
+        ),
     ):
         library.query("anything", min_probability=0)
 

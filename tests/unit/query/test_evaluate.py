@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vlar.query.compare import normalized
 from vlar.query.evaluate import PRODUCT, WEAKEST, Evaluator, Windows
 from vlar.query.grammar import And, In, Node, Not, Or, Phrase, Product, Then, Weighted, parse
 from vlar.query.grammar.tree import Leaf, has_sequence, leaves
-from vlar.query.compare import normalized
 
 BASE_S = 4.0
 NAMES = ("a", "b", "c")

@@ -1,8 +1,8 @@
 """The store of a library, its source of truth: videos, rows, tags and the manifest.
 
-A row is a window with its vector. Vectors are stored as little-endian float16, which halves the file. Rounding moves an inner product
-of unit vectors by about 1e-4 at most; the best ten rows of a query stay the same but for near ties
-(``benchmarks/index_memory.py --precision`` measures it).
+A row is a window with its vector. Vectors are stored as little-endian float16, which halves the
+file. Rounding moves an inner product of unit vectors by about 1e-4 at most; the best ten rows of a
+query stay the same except for near ties (``benchmarks/index_memory.py --precision`` measures it).
 """
 
 from __future__ import annotations
