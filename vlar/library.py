@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlar.errors import LibraryError
 from vlar.index.connection import LibraryConnection
 from vlar.index.ingest import vector_import
 from vlar.index.ingest.encode import encode_clips
@@ -218,14 +217,8 @@ class Library(LibraryConnection):
             LibraryLockedError: another process is writing.
         """
         with self._mutex:
-            store = self._reader()
-            manifest = None if store is None else Manifest.read(store.meta(), self.path)
-            if manifest is None:
-                raise LibraryError(
-                    f"library {self.path} is empty; there is nothing to bring up to date"
-                )
             self._cache = None
-            return upgrade(self.path, self._models.unchecked(manifest.model), progress)
+            return upgrade(self.path, self._models.given(), progress)
 
     def verify(self, *, repair: bool = False, files: bool = True) -> list[Fault]:
         """All faults of the library, its search cache and its recordings' files.

@@ -14,39 +14,42 @@ if TYPE_CHECKING:
 
 MIN_PROBABILITY = 0.05  # vlar.query.plan.MIN_PROBABILITY, without its imports
 
+Query = Annotated[
+    str,
+    typer.Argument(
+        metavar="QUERY",
+        help="What to look for: plain words, or phrases joined by AND, OR, NOT, THEN .. WITHIN "
+        '10s, LIKE clip.mp4, IN "folder/*", [verb=cut|peel object=apple].',
+    ),
+]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option("--where", help="A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE'."),
+]
+MinProbability = Annotated[
+    float,
+    typer.Option(
+        "--min-probability",
+        min=0.0,
+        max=1.0,
+        help="Hide answers below this probability; 0 shows all.",
+    ),
+]
+Rerank = Annotated[
+    str,
+    typer.Option(
+        "--rerank", help="Re-ranker of the best candidates: a name, auto (by model) or none."
+    ),
+]
+
 
 def command(
     library: Annotated[str, typer.Argument(metavar="LIBRARY", help="Made by 'vlar index add'.")],
-    text: Annotated[
-        str,
-        typer.Argument(
-            metavar="QUERY",
-            help="What to look for: plain words, or phrases joined by AND, OR, NOT, THEN .. WITHIN "
-            '10s, LIKE clip.mp4, IN "folder/*", [verb=cut|peel object=apple].',
-        ),
-    ],
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--where", help="A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE'."
-        ),
-    ] = None,
+    text: Query,
+    where: Filters = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Answers to show.")] = 10,
-    min_probability: Annotated[
-        float,
-        typer.Option(
-            "--min-probability",
-            min=0.0,
-            max=1.0,
-            help="Hide answers below this probability; 0 shows all.",
-        ),
-    ] = MIN_PROBABILITY,
-    rerank: Annotated[
-        str,
-        typer.Option(
-            "--rerank", help="Re-ranker of the best candidates: a name, auto (by model) or none."
-        ),
-    ] = "auto",
+    min_probability: MinProbability = MIN_PROBABILITY,
+    rerank: Rerank = "auto",
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Default: the library's own.")
     ] = None,

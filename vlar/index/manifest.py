@@ -180,6 +180,6 @@ class Manifest:
             return
         raise LibraryError(
             f"library {folder} was made with windows of {spec.window_s:g} s every "
-            f"{spec.stride_s:g} s, and windows {spec.long_times:g} times as long; use --window {spec.window_s:g}s "
-            f"--stride {spec.stride_s:g}s --long-windows {spec.long_times:g}, or make a new library"
+            f"{spec.stride_s:g} s, and windows {spec.long_times:g} times as long; use "
+            f"--window {spec.window_s:g}s --stride {spec.stride_s:g}s --long-windows {spec.long_times:g}, or make a new library"
         )

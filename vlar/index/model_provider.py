@@ -31,17 +31,18 @@ class LazyModel:
         Raises:
             EncoderMismatchError: it is another one.
         """
-        model = self.unchecked(DEFAULT_MODEL if manifest is None else manifest.model)
+        if self.given() is None:
+            own = DEFAULT_MODEL if manifest is None else manifest.model
+            self._model = _load(own)
+        model = cast("LibraryModel", self._model)
         if manifest is not None:
             manifest.require_model(model, self._folder)
         return model
 
-    def unchecked(self, own: str) -> LibraryModel:
-        """The model, whatever library it fits; ``own`` is loaded where none was given."""
-        if self._model is None:
-            from vlar.model.model import load
-
-            self._model = cast("LibraryModel", load(self._spec or own))
+    def given(self) -> LibraryModel | None:
+        """The model that the library was opened with; None where it chooses its own."""
+        if self._model is None and self._spec is not None:
+            self._model = _load(self._spec)
         return self._model
 
     def new_manifest(
@@ -69,6 +70,12 @@ class LazyModel:
     def probes(self) -> Probes | None:
         """Text vectors of many actions, which an engine measures with; None without a model."""
         return None if self._model is None else _probes_of(self._model)
+
+
+def _load(spec: str | Path) -> LibraryModel:
+    from vlar.model.model import load
+
+    return cast("LibraryModel", load(spec))
 
 
 def _probes_of(model: LibraryModel) -> Probes:

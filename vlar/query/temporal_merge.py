@@ -3,9 +3,9 @@
 The rule. Rows are taken best first. A row that no earlier span covers begins a span and gives it
 its scores: the best window represents the span. The span grows to both sides, window by window,
 over the video's next windows, as long as they overlap or touch it and score at least half as high
-as its best one. A row that shares half or more of its own time with an earlier span, or was merged into
-one, is not another answer. A span depends on the rows alone, not on how many were fetched, so a
-longer answer begins with the shorter one, as long as both have the same candidates.
+as its best one. A row that shares half or more of its own time with an earlier span, or was merged
+into one, is not another answer. A span depends on the rows alone, not on how many were fetched, so
+a longer answer begins with the shorter one, as long as both have the same candidates.
 
 Boundaries. A window is scored by all it shows. Where an event begins at ``a``, windows whose middle
 lies before ``a`` are filled by it less than half, later ones more: along the middles of the windows
