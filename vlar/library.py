@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlar.index.connection import LibraryConnection
 from vlar.index.ingest import vector_import
-from vlar.index.ingest.encode import encode_clips
-from vlar.index.ingest.reader import item_bytes, read_files
-from vlar.index.ingest.writer import IngestProgress, write_windows
+from vlar.index.ingest.local import add_files
+from vlar.index.ingest.writer import IngestProgress
 from vlar.index.maintenance.compact import CompactReport, compact
 from vlar.index.maintenance.info import describe
 from vlar.index.maintenance.upgrade import UpgradeReport, upgrade
@@ -21,17 +20,14 @@ from vlar.index.maintenance.verify import repair as _repair
 from vlar.index.manifest import Manifest
 from vlar.index.paths import place
 from vlar.index.report import AddReport, LibraryInfo, RowHit, VideoRow
-from vlar.index.store.writer import Writer
 from vlar.index.validation import check_span, checked_tags
 from vlar.query.plan import MIN_PROBABILITY
+from vlar.sensors import reader
 from vlar.types import Float32, Hit
-from vlar.video.prefetch import ahead
 
 if TYPE_CHECKING:
     from vlar.query.report import QueryReport
     from vlar.query.where import Where
-
-_WAITING_BYTES = 64 << 20  # of clips that wait for the encoder
 
 
 class Library(LibraryConnection):
@@ -83,9 +79,8 @@ class Library(LibraryConnection):
                 one.
             long_times: Also windows this many times as long and as far apart, for actions that
                 take long; 1 for none. None is the library's own, 1 for a new one.
-            keep_context: Keep the context tokens that re-ranking needs (``query``) of the
-                recordings read in this call. It has an effect only where the text of the model
-                depends on the video.
+            keep_context: Keep the context tokens that re-ranking needs (``query``), where the
+                text of the model depends on the video.
             progress: Called after the commit of each recording.
 
         Returns:
@@ -98,10 +93,7 @@ class Library(LibraryConnection):
             EncoderMismatchError: it was made by another model.
             UsageError: a tag or a span of time has no usable value.
         """
-        from vlar.video import find_videos
-
-        found = find_videos([paths] if isinstance(paths, str | Path) else list(paths))
-        files = list({place(file): file for file in found}.values())
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
         labels = checked_tags(tags or {})
         check_span(window_s, stride_s, long_times)
         with self._mutex, self._writing() as writer:
@@ -110,34 +102,19 @@ class Library(LibraryConnection):
                 manifest = self._models.new_manifest(window_s, stride_s, long_times)
             else:
                 manifest.require_windows(window_s, stride_s, self.path, long_times)
-            report = self._index(writer, manifest, files, labels, keep_context, progress)
-            self._settle()
-            return report
-
-    def _index(
-        self,
-        writer: Writer,
-        manifest: Manifest,
-        files: list[Path],
-        tags: Mapping[str, str],
-        keep_context: bool,
-        progress: IngestProgress | None,
-    ) -> AddReport:
-        """Files to clips to vectors to rows: a stream of three steps, the first in a thread."""
-        self._models.require(manifest)
-        known = {video.path: video for video in writer.known()}
-        clips = ahead(read_files(files, known, manifest.spec), item_bytes, _WAITING_BYTES)
-        with closing(clips):
-            windows = encode_clips(clips, lambda: self._models.loaded(manifest), keep_context)
-            return write_windows(
+            self._models.require(manifest)
+            files = {place(file): file for file in reader(manifest.modality).find(given)}
+            report = add_files(
                 writer,
-                windows,
+                list(files.values()),
                 manifest,
-                total=len(files),
-                before=sum(place(file) in known for file in files),
-                tags=tags,
+                lambda: self._models.loaded(manifest),
+                tags=labels,
+                keep_context=keep_context,
                 progress=progress,
             )
+            self._settle()
+            return report
 
     def add_vectors(self, videos: Iterable[vector_import.VectorVideo]) -> AddReport:
         """Index recordings by their vectors; earlier rows of the same paths are replaced.

@@ -10,7 +10,7 @@ from vlar.errors import EncoderMismatchError, LibraryError
 from vlar.index import vector_blocks
 from vlar.index.protocol import LibraryModel
 from vlar.index.store.database import VECTOR_TYPE
-from vlar.types import Window
+from vlar.types import Sampling, Window
 
 DEFAULT_WINDOW_S = 4.0
 DEFAULT_STRIDE_S = 2.0
@@ -34,6 +34,11 @@ class WindowSpec:
     n_frames: int
     shorter_side: int
     long_times: float = 1.0
+
+    @property
+    def sampling(self) -> Sampling:
+        """What the reader must give for a window."""
+        return Sampling(self.n_frames, shorter_side=self.shorter_side or None)
 
     def spans(self, duration_s: float) -> list[Window]:
         """The windows of a recording, those of the first scale first; none twice."""
@@ -181,5 +186,6 @@ class Manifest:
         raise LibraryError(
             f"library {folder} was made with windows of {spec.window_s:g} s every "
             f"{spec.stride_s:g} s, and windows {spec.long_times:g} times as long; use "
-            f"--window {spec.window_s:g}s --stride {spec.stride_s:g}s --long-windows {spec.long_times:g}, or make a new library"
+            f"--window {spec.window_s:g}s --stride {spec.stride_s:g}s "
+            f"--long-windows {spec.long_times:g}, or make a new library"
         )

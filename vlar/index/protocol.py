@@ -48,7 +48,7 @@ class LibraryModel(Matcher, Protocol):
 
     @property
     def shorter_side(self) -> int:
-        """Pixels; larger frames are shrunk to it while decoding."""
+        """Pixels; larger pictures are shrunk to it while decoding. 0 without pictures."""
         ...
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:

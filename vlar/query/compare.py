@@ -29,7 +29,8 @@ from vlar.query.evaluate import Windows
 from vlar.query.grammar import Like
 from vlar.query.grammar.tree import Leaf
 from vlar.query.where import path_matches
-from vlar.types import Float32, Float64
+from vlar.sensors import reader
+from vlar.types import Float32, Float64, Sampling
 
 _BATCH_ROWS = 8192
 _MIDDLE = 1.5
@@ -128,16 +129,13 @@ def encode_leaves(wanted: Sequence[Leaf], model: LibraryModel) -> dict[Leaf, Flo
     Raises:
         DecodeError: a clip cannot be read.
     """
-    from vlar.video import read_clip
-
     phrases = [leaf.text for leaf in wanted if not isinstance(leaf, Like)]
     vectors = iter(model.encode_queries(phrases)) if phrases else iter(())
     queries: dict[Leaf, Float32] = {}
     for leaf in wanted:
         if isinstance(leaf, Like):
-            clip = read_clip(
-                Path(leaf.path), leaf.window, model.n_frames, shorter_side=model.shorter_side
-            )
+            sampling = Sampling(model.n_frames, shorter_side=model.shorter_side or None)
+            clip = reader(model.modality).read_clip(Path(leaf.path), leaf.window, sampling)
             queries[leaf] = model.encode([clip])[0].vector
         else:
             queries[leaf] = next(vectors)

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlar.errors import VlarError
-from vlar.index.manifest import WindowSpec
+from vlar.index.manifest import Manifest
 from vlar.index.paths import place
 from vlar.index.store.database import NO_FILE, KnownVideo, Stamp
+from vlar.sensors import Reader, reader
 from vlar.types import Clip, Failure
-from vlar.video import content_hash, probe, read_windows
+from vlar.video import content_hash
 
 CHANGED, KNOWN, UNCHANGED, FAILED = "changed", "known", "unchanged", "failed"
 
@@ -53,24 +54,25 @@ def item_bytes(item: FileRecord | Clip | Failure) -> int:
 
 
 def read_files(
-    files: Iterable[Path], known: Mapping[str, KnownVideo], spec: WindowSpec
+    files: Iterable[Path], known: Mapping[str, KnownVideo], manifest: Manifest
 ) -> Iterator[FileRecord | Clip | Failure]:
     """Each file's record and, where its content is new, the clips of its windows.
 
     Args:
         files: The recordings.
         known: The library's recordings by path.
-        spec: Windows and samples.
+        manifest: The sensor, the windows and the samples.
     """
+    source = reader(manifest.modality)
     contents = Counter(video.content_hash for video in known.values())
     for file in files:
         old = known.get(place(file))
-        record = _record(file, old, contents)
+        record = _record(source, file, old, contents)
         yield record
         if record.failure is not None:
             continue
         if record.state == CHANGED:
-            yield from _clips(file, record.duration_s, spec)
+            yield from _clips(source, file, record.duration_s, manifest)
         # From here on this path holds its new content; no other path may hold the old one.
         contents[record.content_hash] += 1
         if old is not None:
@@ -91,21 +93,24 @@ def stamp_of(path: Path) -> Stamp:
     return Stamp(sum(s.st_size for s in inside), max(latest, status.st_mtime_ns))
 
 
-def _clips(file: Path, duration_s: float, spec: WindowSpec) -> Iterator[Clip | Failure]:
+def _clips(
+    source: Reader, file: Path, duration_s: float, manifest: Manifest
+) -> Iterator[Clip | Failure]:
     try:
-        yield from read_windows(
-            file, spec.spans(duration_s), spec.n_frames, shorter_side=spec.shorter_side
-        )
+        windows = manifest.spec.spans(duration_s)
+        yield from source.read_windows(file, windows, manifest.spec.sampling)
     except VlarError as error:
         yield Failure(file, error.kind, error.message)
     except OSError as error:
         yield Failure(file, "decode", f"{file}: reading stopped ({error}); check its disk")
 
 
-def _record(file: Path, known: KnownVideo | None, contents: Counter[str]) -> FileRecord:
+def _record(
+    source: Reader, file: Path, known: KnownVideo | None, contents: Counter[str]
+) -> FileRecord:
     path = place(file)
     try:
-        return _inspected(file, path, known, contents)
+        return _inspected(source, file, path, known, contents)
     except VlarError as error:
         failure = Failure(file, error.kind, error.message)
     except OSError as error:
@@ -116,7 +121,7 @@ def _record(file: Path, known: KnownVideo | None, contents: Counter[str]) -> Fil
 
 
 def _inspected(
-    file: Path, path: str, known: KnownVideo | None, contents: Counter[str]
+    source: Reader, file: Path, path: str, known: KnownVideo | None, contents: Counter[str]
 ) -> FileRecord:
     try:
         path.encode()
@@ -131,4 +136,4 @@ def _inspected(
         return FileRecord(file, UNCHANGED, path, stamp, digest)
     if contents[digest] > 0:
         return FileRecord(file, KNOWN, path, stamp, digest)
-    return FileRecord(file, CHANGED, path, stamp, digest, probe(file).duration_s)
+    return FileRecord(file, CHANGED, path, stamp, digest, source.probe(file).duration_s)

@@ -25,8 +25,9 @@ from vlar.index.protocol import LibraryModel
 from vlar.index.store.database import KnownVideo, RowBatch
 from vlar.index.store.lock import writer_lock
 from vlar.index.store.writer import Writer
+from vlar.sensors import reader
 from vlar.types import Clip, Failure, Float32, JsonDict, Window
-from vlar.video import content_hash, read_windows
+from vlar.video import content_hash
 
 STAGE = ".upgrade"  # in the library; hidden files do not change what a folder is
 
@@ -237,8 +238,8 @@ class _Upgrade:
         return found, lost
 
     def _clips(self, file: Path, stored: RowBatch) -> Iterator[Clip | Failure]:
-        spec = self._target.spec
-        return read_windows(file, _windows(stored), spec.n_frames, shorter_side=spec.shorter_side)
+        source = reader(self._target.modality)
+        return source.read_windows(file, _windows(stored), self._target.spec.sampling)
 
     def _nothing(self) -> Float32:
         """The missing blocks of a clip in which nothing can be seen."""

@@ -1,0 +1,62 @@
+"""An ``add`` on this machine: read in one thread, encode and write in another.
+
+The three steps are plain functions over one stream: ``read_files`` gives records and clips,
+``encode_clips`` replaces clips by encoded windows, and ``write_windows`` makes them rows. Another
+executor replaces the first two and feeds ``write_windows``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from vlar.index.ingest.encode import encode_clips
+from vlar.index.ingest.reader import item_bytes, read_files
+from vlar.index.ingest.writer import IngestProgress, write_windows
+from vlar.index.manifest import Manifest
+from vlar.index.paths import place
+from vlar.index.protocol import LibraryModel
+from vlar.index.report import AddReport
+from vlar.index.store.writer import Writer
+from vlar.video.prefetch import ahead
+
+_WAITING_BYTES = 64 << 20  # of clips that wait for the encoder
+
+
+def add_files(
+    writer: Writer,
+    files: Sequence[Path],
+    manifest: Manifest,
+    model: Callable[[], LibraryModel],
+    *,
+    tags: Mapping[str, str],
+    keep_context: bool,
+    progress: IngestProgress | None,
+) -> AddReport:
+    """Index files in their order; memory is bounded by the look-ahead and one batch.
+
+    Args:
+        writer: The library, with the writer's lock held.
+        files: The recordings.
+        manifest: Of the library; written with the first recording of a new one.
+        model: Loads the model; called for the first clip.
+        tags: Set on every recording.
+        keep_context: Whether to keep context tokens, where the model's text depends on the video.
+        progress: Called after the commit of each recording.
+
+    Raises:
+        LibraryError: the library cannot be written to; the message says how much was kept.
+    """
+    known = {video.path: video for video in writer.known()}
+    clips = ahead(read_files(files, known, manifest), item_bytes, _WAITING_BYTES)
+    with closing(clips):
+        return write_windows(
+            writer,
+            encode_clips(clips, model, keep_context),
+            manifest,
+            total=len(files),
+            before=sum(place(file) in known for file in files),
+            tags=tags,
+            progress=progress,
+        )
