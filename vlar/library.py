@@ -93,7 +93,6 @@ class Library(LibraryConnection):
             EncoderMismatchError: it was made by another model.
             UsageError: a tag or a span of time has no usable value.
         """
-        given = [paths] if isinstance(paths, str | Path) else list(paths)
         labels = checked_tags(tags or {})
         check_span(window_s, stride_s, long_times)
         with self._mutex, self._writing() as writer:
@@ -103,10 +102,9 @@ class Library(LibraryConnection):
             else:
                 manifest.require_windows(window_s, stride_s, self.path, long_times)
             self._models.require(manifest)
-            files = {place(file): file for file in reader(manifest.modality).find(given)}
             report = add_files(
                 writer,
-                list(files.values()),
+                _found(paths, manifest.modality),
                 manifest,
                 lambda: self._models.loaded(manifest),
                 tags=labels,
@@ -309,3 +307,9 @@ class Library(LibraryConnection):
             store, _ = self._open_nonempty()
             with store.snapshot():
                 return nearest(store, self._search_cache(store), vector, k, where)
+
+
+def _found(paths: str | Path | Sequence[str | Path], modality: str) -> list[Path]:
+    """The recordings that paths name, each place once."""
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    return list({place(file): file for file in reader(modality).find(given)}.values())
