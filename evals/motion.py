@@ -127,7 +127,7 @@ def _without_own_verbs(encoder: LiteEncoder, labels: list[str]) -> np.ndarray:
     first, objects = encoder.blocks[0], encoder.blocks[0].width
     found = np.zeros_like(text)
     found[:, :objects] = first.weight * unit(text[:, :objects])
-    weights = np.stack([body.table.meaning(label, own).weights for label in labels])
+    weights = np.stack([body.table.lookup(label, own).weights for label in labels])
     found[:, objects : objects + body.width] = encoder.blocks[1].weight * unit(weights)
     return unit(found)
 

@@ -146,16 +146,25 @@ class Failure:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One label's answer. ``similarity`` is a cosine; ``probability`` is calibrated."""
+    """One label's answer.
+
+    Attributes:
+        label: The label for people.
+        probability: Calibrated, 0 to 1.
+        similarity: Cosine, -1 to 1.
+        key: The label as its source spells it (``PlayingGuitar``), if that differs; else None.
+    """
 
     label: str
     probability: float
     similarity: float
+    key: str | None = None
 
     def to_dict(self) -> JsonDict:
-        """The JSON object of the command line."""
-        return {
-            "label": self.label,
+        """The JSON object of the command line; ``key`` only if it differs from ``label``."""
+        data: JsonDict = {"label": self.label}
+        data |= {"key": self.key} if self.key is not None else {}
+        return data | {
             "probability": round(self.probability, 6),
             "similarity": round(self.similarity, 6),
         }

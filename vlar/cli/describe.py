@@ -11,7 +11,7 @@ from vlar.cli import output
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
-    from vlar.describing.run import Described
+    from vlar.describing.run import LabelOutcome
 
 _NAMED = 5  # labels that one line spells out
 
@@ -125,24 +125,24 @@ def _describe(
     for row in report.rows:
         if as_json:
             output.json_line(row)
-        for note in () if row.problem else row.answer.notes:
-            output.note(f"{row.answer.label}: {note}")
+        for note in () if row.problem else row.found.notes:
+            output.note(f"{row.found.label}: {note}")
     _problems(report.failed)
     described = len(report.rows) - len(report.failed)
     if not as_json:
-        kept = f", {report.kept} were there before" if report.kept else ""
+        kept = f", {report.n_before} were there before" if report.n_before else ""
         print(f"{described} of {len(report.rows)} labels described{kept}")
         print(report.bank.provenance["source"])
-        if described + report.kept:
+        if described + report.n_before:
             print(f"saved to {out}; use it: vlar classify VIDEO --labels {out}", flush=True)
-    return output.exit_code(described + report.kept, len(report.failed))
+    return output.exit_code(described + report.n_before, len(report.failed))
 
 
-def _problems(failed: Sequence[Described]) -> None:
+def _problems(failed: Sequence[LabelOutcome]) -> None:
     """One line for each reason: a server that is gone fails every label in the same words."""
     reasons: dict[str, list[str]] = {}
     for row in failed:
-        reasons.setdefault(row.problem or "", []).append(repr(row.answer.label))
+        reasons.setdefault(row.problem or "", []).append(repr(row.found.label))
     for reason, labels in reasons.items():
         more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
         output.error(f"{', '.join(labels[:_NAMED])}{more}: {reason}")

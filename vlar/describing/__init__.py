@@ -1,1 +1,1 @@
-"""Descriptions for new labels: by a language model (server or local), or composed offline."""
+"""Writing descriptions for new labels, with a language model or from the packaged banks."""

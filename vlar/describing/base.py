@@ -1,4 +1,4 @@
-"""What every writer of descriptions offers: labels in, descriptions with their origin out."""
+"""The contract of a describer: labels in, descriptions with their origin out."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from vlar.text.check import TokenLimit
 
 
 class NoAnswerError(VlarError):
-    """A batch of labels got no usable answer; other batches may."""
+    """A batch of labels got no usable answer; other batches may get one."""
 
     kind = "no_answer"
 
 
 class RefusedError(VlarError):
-    """No batch can get an answer: a wrong key, address or model."""
+    """No batch can get an answer: the key, the address or the model is wrong."""
 
     kind = "refused"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A label that wants descriptions.
+class LabelRequest:
+    """A label that lacks descriptions.
 
     Attributes:
-        label: As the user spells it.
-        text: In plain words.
-        kinds: What is still missing.
+        label: The label as the user spells it.
+        text: The label in plain words.
+        kinds: The kinds that are missing, of ``vlar.text.bank.KINDS``; at least one.
     """
 
     label: str
@@ -40,13 +40,13 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a writer found to say about one label.
+class LabelDescriptions:
+    """What a describer wrote about one label.
 
     Attributes:
-        label: As it was asked.
-        descriptions: In the order of the asked kinds; kinds may be missing.
-        source: Where they come from, where that differs from label to label.
+        label: The label of the request.
+        descriptions: In the order of the requested kinds; kinds may be missing.
+        source: Where the texts come from, if that differs from label to label; else None.
         notes: What was cut, dropped or is missing, one sentence each.
     """
 
@@ -60,47 +60,69 @@ class Describer(ABC):
     """Writes descriptions of labels.
 
     Attributes:
-        batch: Labels a call, unless the user says otherwise.
-        concurrent: True where several calls at once help.
+        batch_size: Labels per call, unless the user chooses another number.
+        concurrent: True if several calls at once are faster.
     """
 
-    batch: int = 8
+    batch_size: int = 8
     concurrent: bool = False
+
+    @classmethod
+    @abstractmethod
+    def from_spec(cls, argument: str, limit: TokenLimit) -> Describer:
+        """Make the describer.
+
+        Args:
+            argument: What follows the name in ``NAME:ARGUMENT``; empty if nothing does.
+            limit: The encoder that will read the texts.
+
+        Raises:
+            UsageError: the argument is not usable.
+        """
 
     @abstractmethod
     def provenance(self) -> dict[str, str]:
-        """``source`` and ``made`` of a bank's provenance, and what else tells two makers apart."""
+        """Provenance of the bank: ``source``, ``made``, and what else tells two describers apart.
+
+        A bank is continued only by a describer with equal values.
+        """
 
     @abstractmethod
     def licence(self) -> str:
-        """What the bank's licence is, unless the user says otherwise."""
+        """Default licence of the bank."""
 
     @abstractmethod
-    def answer(self, asked: Sequence[Asked]) -> list[Answer]:
-        """Describe a batch of labels that want the same kinds; a label may get none.
+    def describe(self, requests: Sequence[LabelRequest]) -> list[LabelDescriptions]:
+        """Describe a batch of labels.
+
+        Args:
+            requests: At least one; all of them lack the same kinds.
+
+        Returns:
+            One row per request, in their order. A label may get no description.
 
         Raises:
             NoAnswerError: this batch got no answer.
-            RefusedError: no batch will get one.
+            RefusedError: no batch will get an answer.
         """
 
     def close(self) -> None:
-        """Stop waiting for answers; called once, from another thread than ``answer``."""
+        """Stop waiting for answers. May be called twice, and from another thread."""
         return
 
 
 def load_describer(spec: str, limit: TokenLimit) -> Describer:
-    """The writer a spec names: ``openai:MODEL``, ``local:PATH``, ``offline``.
+    """The describer that a spec names, such as ``openai:MODEL``, ``local:FOLDER`` or ``offline``.
 
     Args:
         spec: ``NAME`` or ``NAME:ARGUMENT``.
         limit: The encoder that will read the texts.
 
     Raises:
-        UnknownNameError: no writer has this name.
+        UnknownNameError: no describer has this name.
         UsageError: the spec is empty, or its argument is not usable.
     """
     name, _, argument = spec.strip().partition(":")
     if not name:
-        raise UsageError("--llm is empty; use openai:MODEL, local:PATH or offline")
+        raise UsageError("--llm is empty; use openai:MODEL, local:FOLDER or offline")
     return registry.get("describer", name).from_spec(argument, limit)

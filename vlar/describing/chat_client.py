@@ -1,126 +1,238 @@
-"""Descriptions by a language model: ask, read, complain once about what cannot be used, keep.
+"""An HTTP client for OpenAI-compatible chat servers: one POST, with retries.
 
-What differs between a server and a local model is only how messages become an answer
-(``complete``). Answers of which something was used are kept in the cache folder by the hash of the
-model and the messages, so nothing is paid for twice, also after a kill.
+It uses the standard library: transformers has changed its HTTP library three times, and one POST
+is all that is needed. Redirects are refused, so that the key goes nowhere else.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
+import http.client
 import json
-import os
+import random
 import threading
-from abc import abstractmethod
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, cast
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import IO, Any, cast
+from urllib.parse import urlsplit, urlunsplit
 
-from vlar import resources
-from vlar.describing.base import Answer, Asked, Describer, NoAnswerError, RefusedError
-from vlar.describing.instructions import Instructions, question
-from vlar.describing.response_parser import Found
-from vlar.text.check import TokenLimit
+from vlar.describing.base import NoAnswerError, RefusedError
+from vlar.errors import UsageError
 
-Message = dict[str, str]
-_SHOWN_AGAIN = 4_000  # characters of a faulty answer that the model is reminded of
-_MOST_FAULTS = 60
-_ANSWER_TOKENS = 80  # of one description with its share of the JSON around it
+_ATTEMPTS = 5
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 120.0
+_LARGEST_ANSWER = 16_000_000  # bytes
+_RETRIED = (  # HTTP statuses that may pass
+    408,
+    409,
+    425,
+    429,
+    500,
+    502,
+    503,
+    504,
+    520,
+    522,
+    524,
+    529,
+)
+_ADVICE = {
+    401: "the key is refused: set OPENAI_API_KEY to a valid key of this server",
+    403: "the key may not use this model or server: check OPENAI_API_KEY and the account",
+    404: "the address or the model does not exist: check the model's name, and that "
+    "OPENAI_BASE_URL "
+    "ends where the API begins (mostly in /v1)",
+    405: "this address takes no questions: check that OPENAI_BASE_URL ends where the API begins "
+    "(mostly in /v1)",
+}
 
 
-class ChatDescriber(Describer):
-    """A language model that answers messages.
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Returns a redirect as an error, because the request holds a key."""
+
+    def redirect_request(
+        self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> None:
+        """Follow no redirect."""
+        del req, fp, code, msg, headers, newurl
+
+
+class _RetryableError(Exception):
+    """A failure that may pass; ``wait_s`` is the pause that the server asks for."""
+
+    def __init__(self, what: str, wait_s: float | None = None, reached: bool = True) -> None:
+        super().__init__(what)
+        self.wait_s = wait_s
+        self.reached = reached
+
+
+class ChatClient:
+    """Client of one chat endpoint.
 
     Args:
-        limit: The encoder that will read the texts.
+        base_url: The URL without ``/chat/completions``.
+        key: Bearer token; None for a server without keys. It is never shown.
+        timeout_s: Seconds, for the connection and for each silence while waiting for the answer.
+        pause_s: Seconds before the second attempt; each further pause is twice as long.
     """
 
-    def __init__(self, limit: TokenLimit) -> None:
-        self._limit = limit
-        self._instructions = Instructions.packaged()
+    def __init__(
+        self,
+        base_url: str,
+        key: str | None,
+        *,
+        timeout_s: float = 120.0,
+        pause_s: float | None = None,
+    ) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(
+                f"OPENAI_BASE_URL {_shown(base_url)!r} is not an address; write for example "
+                "http://localhost:8000/v1"
+            )
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise UsageError(
+                f"OPENAI_BASE_URL ({_shown(base_url)} and more) must be a bare address; put the "
+                "key into OPENAI_API_KEY"
+            )
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise UsageError("OPENAI_API_KEY has characters that no key has; copy it again")
+        self.address = _shown(base_url)
+        self._url = base_url.rstrip("/") + "/chat/completions"
+        self._key = key
+        self._timeout_s = timeout_s
+        self._pause_s = _FIRST_PAUSE_S if pause_s is None else pause_s
+        self._stopped = threading.Event()
+        self._opener = urllib.request.build_opener(_NoRedirect)
 
-    @property
-    @abstractmethod
-    def identity(self) -> str:
-        """All that an answer depends on beside the messages."""
-
-    @abstractmethod
-    def complete(self, messages: Sequence[Message], max_tokens: int) -> str:
-        """The model's answer of at most ``max_tokens``.
+    def post(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The server's answer to a request.
 
         Raises:
-            NoAnswerError: there is none to these messages.
-            RefusedError: there is none to any.
+            NoAnswerError: this request got no answer, also after several attempts.
+            RefusedError: no request will get an answer.
         """
+        pause_s = self._pause_s
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return self._once(body)
+            except _RetryableError as failure:
+                if attempt == _ATTEMPTS or self._stopped.is_set():
+                    raise self._given_up(failure, attempt) from failure
+                wait_s = pause_s * random.uniform(0.75, 1.25)
+                wait_s = wait_s if failure.wait_s is None else failure.wait_s
+                if wait_s > _LONGEST_PAUSE_S:
+                    raise self._given_up(failure, attempt) from failure
+            self._stopped.wait(wait_s)
+            pause_s *= 2
+        raise AssertionError("the last attempt answers or raises")
 
-    @property
-    def instruction_digest(self) -> str:
-        """Hash of what the model is told."""
-        return self._instructions.digest
+    def close(self) -> None:
+        """Stop further attempts."""
+        self._stopped.set()
 
-    def answer(self, asked: Sequence[Asked]) -> list[Answer]:
-        """Describe labels; what cannot be used is asked for once more, and then left out.
+    def _once(self, body: dict[str, Any]) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json", "User-Agent": "vlar"}
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
+        data = json.dumps(body).encode()
+        request = urllib.request.Request(self._url, data, headers, method="POST")
+        try:
+            with self._opener.open(request, timeout=self._timeout_s) as response:
+                content = response.read(_LARGEST_ANSWER)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._status(error) from error
+        except TimeoutError as error:
+            raise _RetryableError(f"did not answer within {self._timeout_s:g} s") from error
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, TimeoutError):
+                raise _RetryableError(f"did not answer within {self._timeout_s:g} s") from error
+            raise _RetryableError(f"cannot be reached ({error.reason})", reached=False) from error
+        except (http.client.HTTPException, OSError) as error:
+            raise _RetryableError(f"broke off ({type(error).__name__})") from error
+        return self._parsed(content)
 
-        Raises:
-            NoAnswerError: this batch got no answer.
-            RefusedError: no batch will get one.
-        """
-        kinds = asked[0].kinds
-        messages: list[Message] = [
-            {"role": "system", "content": self._instructions.system(kinds, self._limit.max_tokens)},
-            {"role": "user", "content": question(asked)},
-        ]
-        budget = 100 + _ANSWER_TOKENS * len(asked) * len(kinds)
-        found = Found()
-        content = self._ask(messages, budget, found, asked)
-        if faults := found.open(asked):
-            messages += [
-                {"role": "assistant", "content": content[:_SHOWN_AGAIN]},
-                {"role": "user", "content": self._instructions.complaint(faults[:_MOST_FAULTS])},
-            ]
-            # What is already there is worth keeping, whatever becomes of the second question.
-            with contextlib.suppress(NoAnswerError, RefusedError):
-                self._ask(messages, budget, found, asked)
-        found.cut_long(asked, self._limit)
-        return [
-            Answer(row.label, found.descriptions(row), None, found.remarks(row)) for row in asked
-        ]
+    def _parsed(self, content: bytes) -> dict[str, Any]:
+        try:
+            answer: Any = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise _RetryableError("answered something that is not JSON") from error
+        if not isinstance(answer, dict):
+            raise _RetryableError("answered JSON that is not an object")
+        return cast("dict[str, Any]", answer)
 
-    def _ask(
-        self, messages: Sequence[Message], budget: int, found: Found, asked: Sequence[Asked]
-    ) -> str:
-        path = _place(self.identity, messages, budget)
-        content = _kept(path)
-        fresh = content is None
-        if content is None:
-            content = self.complete(messages, budget)
-        before = len(found.texts) + len(found.long)
-        found.read(content, asked, self._limit)
-        if fresh and len(found.texts) + len(found.long) > before:
-            _keep(path, content)
-        return content
+    def _status(self, error: urllib.error.HTTPError) -> Exception:
+        detail = self._error_detail(error)
+        if error.code in _RETRIED:
+            return _RetryableError(f"answered HTTP {error.code}{detail}", _retry_after(error))
+        if 300 <= error.code < 400:
+            where = _shown(error.headers.get("Location") or "elsewhere")
+            return RefusedError(
+                f"{self.address} redirects to {where}; the key is sent nowhere else: set "
+                "OPENAI_BASE_URL to where the API is"
+            )
+        if advice := _ADVICE.get(error.code):
+            return RefusedError(f"{self.address} answered HTTP {error.code}{detail}; {advice}")
+        return NoAnswerError(
+            f"{self.address} answered HTTP {error.code}{detail}; if the question is too long, "
+            "use a smaller --batch"
+        )
+
+    def _error_detail(self, error: urllib.error.HTTPError) -> str:
+        try:
+            data: Any = json.loads(error.read(20_000))
+            detail = data["error"]
+            detail = detail["message"] if isinstance(detail, dict) else detail
+        except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
+            return ""
+        text = " ".join(str(detail).split())
+        if self._key:
+            text = text.replace(self._key, "[key]")
+        return f" ({text[:300]})" if text else ""
+
+    def _given_up(self, failure: _RetryableError, attempts: int) -> NoAnswerError | RefusedError:
+        if not failure.reached:
+            return RefusedError(
+                f"{self.address} {failure}; is the server running, and is OPENAI_BASE_URL right?"
+            )
+        if failure.wait_s is not None and failure.wait_s > _LONGEST_PAUSE_S:
+            return NoAnswerError(
+                f"{self.address} {failure} and asks to wait {failure.wait_s:.0f} s; run the same "
+                "command again then"
+            )
+        times = "once" if attempts == 1 else f"{attempts} times"
+        return NoAnswerError(
+            f"{self.address} {failure}, {times}; run the same command again later to resume"
+        )
 
 
-def _place(identity: str, messages: Sequence[Message], budget: int) -> Path:
-    key = json.dumps([identity, list(messages), budget], sort_keys=True)
-    name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-    return resources.cache_dir() / "descriptions" / name[:2] / f"{name[:40]}.json"
-
-
-def _kept(path: Path) -> str | None:
-    try:
-        data: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+def _retry_after(error: urllib.error.HTTPError) -> float | None:
+    value = error.headers.get("Retry-After")
+    if value is None:
         return None
-    content = cast("dict[str, Any]", data).get("content") if isinstance(data, dict) else None
-    return content if isinstance(content, str) else None
+    parsers: tuple[Callable[[str], float], ...] = (float, _seconds_until)
+    for parse in parsers:
+        try:
+            seconds = parse(value.strip())
+        except (ValueError, TypeError, OverflowError):
+            continue
+        return max(0.0, seconds) if seconds == seconds else None
+    return None
 
 
-def _keep(path: Path, content: str) -> None:
-    # A cache that cannot be written costs a question, never the answer.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(json.dumps({"content": content}).encode())
-        temporary.replace(path)
+def _seconds_until(value: str) -> float:
+    moment = parsedate_to_datetime(value)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return (moment - datetime.now(timezone.utc)).total_seconds()
+
+
+def _shown(url: str) -> str:
+    """The URL without user, password and query, which may be secret."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))

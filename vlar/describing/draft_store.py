@@ -1,4 +1,4 @@
-"""The bank while it is being written: what is there, what is missing, and the file behind it."""
+"""The bank while it is being written: its entries, what they lack, and its file."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from vlar.describing.base import Answer, Asked, Describer
+from vlar.describing.base import Describer, LabelDescriptions, LabelRequest
 from vlar.errors import UsageError
 from vlar.text.bank import Bank, Description, Entry, load_bank, write_bank
 from vlar.text.check import same
 from vlar.text.labels import LabelList
 
-_WRITING_SHARE = 20  # at most one part in so many of the time is spent on writing the file again
+_WRITING_SHARE = 20  # writing the file takes at most this part (1/20) of the time
 
 
-class Draft:
-    """Labels with the descriptions found so far.
+class DraftBank:
+    """Labels with the descriptions written so far.
 
-    Every label is in the file from the first write on, so that it is a label list in the user's
-    order at any moment; what a run before found there is kept.
+    The file holds every label from the first write on, so that it is a label list in the user's
+    order at any moment. Descriptions of an earlier run are kept.
 
     Args:
         listed: The labels.
         out: The file; None for none.
-        describer: Who writes; a file that another one wrote is refused.
-        licence: Of the bank; None for what the describer says.
+        describer: The describer; a file that another one wrote is refused.
+        licence: Licence of the bank; None for the describer's default.
 
     Raises:
-        UsageError: the file was made otherwise, or cannot be read or written.
+        UsageError: another describer made the file.
+        LabelError: the file cannot be read or written.
     """
 
     def __init__(
@@ -38,11 +39,11 @@ class Draft:
     ) -> None:
         self._out = out
         provenance = describer.provenance()
-        before = _before(out, provenance)
+        before = _existing(out, provenance)
         known = {same(entry.text): entry for entry in before.entries} if before else {}
-        pairs = zip(listed.labels, listed.texts, strict=True)
+        pairs = zip(listed.keys, listed.texts, strict=True)
         self._entries = {
-            label: _continued(Entry(label, text), known.pop(same(text), None))
+            label: _resumed(Entry(label, text), known.pop(same(text), None))
             for label, text in pairs
         }
         self._others = tuple(known.values())  # earlier labels that this list leaves out
@@ -66,10 +67,10 @@ class Draft:
         """The bank as it is now."""
         return replace(self._bank, entries=(*self._entries.values(), *self._others))
 
-    def missing(self, kinds: Sequence[str]) -> list[Asked]:
-        """The labels that lack one of these kinds, in order."""
+    def missing(self, kinds: Sequence[str]) -> list[LabelRequest]:
+        """Requests for the labels that lack one of these kinds, in order."""
         rows = [
-            Asked(entry.label, entry.text, tuple(k for k in kinds if not entry.describe(k)))
+            LabelRequest(entry.label, entry.text, tuple(k for k in kinds if not entry.describe(k)))
             for entry in self._entries.values()
         ]
         return [row for row in rows if row.kinds]
@@ -78,26 +79,35 @@ class Draft:
         """Whether a label has any description, of this run or an earlier one."""
         return bool(self._entries[label].descriptions)
 
-    def take(self, answer: Answer) -> Answer:
-        """Add an answer; a sentence that another label already has is left out, and said so."""
+    def add(self, row: LabelDescriptions) -> LabelDescriptions:
+        """Add descriptions of a label.
+
+        Returns:
+            The row without sentences that another label already has; its notes name them.
+        """
         kept: list[Description] = []
-        notes = list(answer.notes)
-        for row in answer.descriptions:
-            owner = self._owners.setdefault(same(row.text), answer.label)
-            if owner == answer.label:
-                kept.append(row)
+        notes = list(row.notes)
+        for description in row.descriptions:
+            owner = self._owners.setdefault(same(description.text), row.label)
+            if owner == row.label:
+                kept.append(description)
             else:
-                notes.append(f"{row.kind} is the same sentence as that of {owner!r}, left out")
-        entry = self._entries[answer.label]
-        self._entries[answer.label] = replace(
+                kind = description.kind
+                notes.append(f"{kind} is the same sentence as that of {owner!r}, left out")
+        entry = self._entries[row.label]
+        self._entries[row.label] = replace(
             entry,
             descriptions=(*entry.descriptions, *kept),
-            source=_joined(entry.source, answer.source if kept else None),
+            source=_joined(entry.source, row.source if kept else None),
         )
-        return replace(answer, descriptions=tuple(kept), notes=tuple(notes))
+        return replace(row, descriptions=tuple(kept), notes=tuple(notes))
 
     def write(self, *, now: bool = True) -> None:
-        """Write the file; not ``now`` may wait, so that long lists are not written all the time.
+        """Write the file.
+
+        Args:
+            now: False to skip the write if too little time has passed since the last one: long
+                lists would otherwise be written all the time.
 
         Raises:
             LabelError: the file cannot be written.
@@ -110,7 +120,7 @@ class Draft:
         self._next_write_s = end_s + _WRITING_SHARE * (end_s - start_s)
 
 
-def _before(out: Path | None, provenance: dict[str, str]) -> Bank | None:
+def _existing(out: Path | None, provenance: dict[str, str]) -> Bank | None:
     if out is None or not out.exists():
         return None
     bank = load_bank(out)
@@ -119,12 +129,12 @@ def _before(out: Path | None, provenance: dict[str, str]) -> Bank | None:
         had = bank.provenance.get(differs[0], "nothing")
         raise UsageError(
             f"{str(out)!r} exists and was made otherwise ({differs[0]}: {had[:120]!r}, now "
-            f"{provenance[differs[0]][:120]!r}); choose another --out, or remove it to begin anew"
+            f"{provenance[differs[0]][:120]!r}); choose another --out, or remove the file"
         )
     return bank
 
 
-def _continued(entry: Entry, before: Entry | None) -> Entry:
+def _resumed(entry: Entry, before: Entry | None) -> Entry:
     if before is None:
         return entry
     return replace(before, label=entry.label, text=entry.text)

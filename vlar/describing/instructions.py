@@ -1,4 +1,4 @@
-"""What a language model is told: the texts of ``prompts/instructions``, filled in."""
+"""The instructions for a language model: the texts of ``prompts/instructions``, filled in."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from string import Template
 
 from vlar import resources
-from vlar.describing.base import Asked
+from vlar.describing.base import LabelRequest
 from vlar.errors import ModelError
 
 _FOLDER = "prompts/instructions"
 _FILES = ("describe", "kinds", "repair")
 _MOST_WORDS = 35
-_TOKENS_A_WORD = 1.6  # of careful English for a CLIP tokeniser, a little above what is measured
+_TOKENS_A_WORD = 1.6  # of plain English with a CLIP tokenizer, slightly above the measured value
 
 
 @dataclass(frozen=True)
 class Instructions:
-    """The texts, and the hash that goes into a bank's provenance.
+    """The instruction texts, and the hash that goes into a bank's provenance.
 
     Attributes:
-        describe: The task; ``$kinds``, ``$words`` and ``$form`` are filled in.
-        kinds: What each kind is, by name.
-        repair: What is said about a faulty answer; ``$faults`` is filled in.
+        describe: Template of the task, with ``$kinds``, ``$words`` and ``$form``.
+        kinds: Explanation of each kind, by name.
+        repair: Template of the request to repair a faulty answer, with ``$faults``.
         digest: Hash of all three files.
     """
 
@@ -44,15 +44,15 @@ class Instructions:
         return cls(Template(texts[0].strip()), kinds, Template(texts[2].strip()), digest)
 
     def system(self, kinds: Sequence[str], max_tokens: int) -> str:
-        """The task for these kinds and an encoder that reads ``max_tokens``.
+        """The task for these kinds and an encoder that reads ``max_tokens`` tokens.
 
         Raises:
-            ModelError: the instructions do not know a kind.
+            ModelError: the instructions do not explain a kind.
         """
-        strange = [kind for kind in kinds if kind not in self.kinds]
-        if strange:
+        missing = [kind for kind in kinds if kind not in self.kinds]
+        if missing:
             raise ModelError(
-                f"prompts/instructions/kinds.txt does not say what {', '.join(strange)} means; "
+                f"prompts/instructions/kinds.txt does not explain {', '.join(missing)}; "
                 "add a line, or ask for other --kinds"
             )
         return self.describe.substitute(
@@ -61,19 +61,19 @@ class Instructions:
             form=json.dumps({"label": "...", "descriptions": dict.fromkeys(kinds, "...")}),
         )
 
-    def complaint(self, faults: Sequence[str]) -> str:
-        """What is said about an answer that cannot be used."""
+    def repair_request(self, faults: Sequence[str]) -> str:
+        """The request to repair an answer with these faults."""
         return self.repair.substitute(faults="\n".join(f"- {fault}" for fault in faults))
 
 
-def question(asked: Sequence[Asked]) -> str:
+def question(requests: Sequence[LabelRequest]) -> str:
     """The labels of a batch, one a line."""
-    rows = [json.dumps({"label": row.text}, ensure_ascii=False) for row in asked]
+    rows = [json.dumps({"label": row.text}, ensure_ascii=False) for row in requests]
     return "Labels:\n" + "\n".join(rows)
 
 
 def n_words(max_tokens: int) -> int:
-    """How many words surely fit into so many tokens.
+    """Number of words that fit into ``max_tokens`` tokens for certain.
 
     >>> n_words(77), n_words(256), n_words(16)
     (35, 35, 8)

@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from vlar.describing.base import NoAnswerError
-from vlar.describing.chat_client import ChatDescriber, Message
+from vlar.describing.chat_describer import ChatDescriber, Message
 from vlar.errors import ModelError, UsageError
 from vlar.registry import register
 from vlar.text.check import TokenLimit
 
-_MARKS = ("config.json",)
+_MARKERS = ("config.json",)  # files that every model folder has
 
 
 @register("describer", "local")
 class LocalDescriber(ChatDescriber):
-    """A causal language model in a folder: no server, no network.
+    """A causal language model in a local folder; it needs no server and no network.
 
     Args:
-        folder: As ``save_pretrained`` of transformers writes it, with its tokeniser.
+        folder: A folder that ``save_pretrained`` of transformers wrote, with the tokenizer.
         limit: The encoder that will read the texts.
     """
 
-    batch = 2  # small models lose the thread over long lists
+    batch_size = 2  # small models lose track of long lists
 
     def __init__(self, folder: Path, limit: TokenLimit) -> None:
         super().__init__(limit)
@@ -40,19 +40,19 @@ class LocalDescriber(ChatDescriber):
         """The model in the folder ``argument``.
 
         Raises:
-            UsageError: there is no such folder, or it holds no model.
+            UsageError: the folder does not exist, or it holds no model.
         """
         folder = Path(argument).expanduser()
-        if not argument or not all((folder / name).is_file() for name in _MARKS):
+        if not argument or not all((folder / name).is_file() for name in _MARKERS):
             raise UsageError(
-                f"--llm local:{argument} is no folder with a language model (config.json, weights, "
-                "tokeniser); give one as transformers saves it"
+                f"--llm local:{argument} is not a folder with a language model (config.json, "
+                "weights, tokenizer); give a folder that transformers saved"
             )
         return cls(folder, limit)
 
     @property
     def identity(self) -> str:
-        """The files of the model."""
+        """The hash of the model's files."""
         return f"local {self._digest}"
 
     def provenance(self) -> dict[str, str]:
@@ -64,15 +64,15 @@ class LocalDescriber(ChatDescriber):
         }
 
     def licence(self) -> str:
-        """Generated text has the licence its model's terms allow."""
+        """The model's terms decide the licence of generated text."""
         return "not stated (generated text: see the terms of the language model)"
 
     def complete(self, messages: Sequence[Message], max_tokens: int) -> str:
-        """The model's answer, always the same one to the same messages.
+        """The model's answer; equal messages get an equal answer.
 
         Raises:
             ModelError: the model cannot be loaded.
-            NoAnswerError: the messages are longer than the model reads.
+            NoAnswerError: the messages are longer than the model's context.
         """
         import torch
 
@@ -123,7 +123,7 @@ def _prompt(tokenizer: Any, messages: Sequence[Message]) -> Any:
             list(messages), add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
         return given["input_ids"]
-    # A base model continues a text, so the answer's place is set up for it.
+    # A base model continues a text, so the text ends where the answer begins.
     text = "\n\n".join(message["content"] for message in messages) + "\n\nJSON:\n"
     return tokenizer(text, return_tensors="pt")["input_ids"]
 
@@ -140,7 +140,7 @@ def _pad(tokenizer: Any) -> int | None:
 
 
 def _digest(folder: Path) -> str:
-    """Hash of names, sizes and times of the files: reading the weights would take minutes."""
+    """Hash of the files' names, sizes and times: reading the weights would take minutes."""
     rows: list[str] = []
     for path in sorted(folder.iterdir()):
         if path.is_file():

@@ -1,15 +1,15 @@
-"""Sentences about the body from the verb table: what its attributes look like, part by part."""
+"""Sentences about the body from the verb table: one clause for each clear attribute."""
 
 from __future__ import annotations
 
-from vlar.motion_language.verb_table import Meaning
+from vlar.motion_language.verb_table import TextMotion
 from vlar.pose.attributes.base import attribute_names
 
-_CLEARLY = 0.5  # weight from which an attribute is worth words
-_MOST = 5  # clauses a sentence holds
+_CLEAR = 0.5  # weight from which an attribute gets a clause
+_MOST = 5  # clauses in a sentence
 _FEWEST = 2
-# Of each attribute what one sees at its high and at its low pole; empty where that is nothing to
-# look at ("no claps"). The order is that of the sentence: the whole, legs, torso, head, arms.
+# What each attribute looks like at its high and at its low pole; empty if there is nothing to see
+# ("no claps"). The order is that of the sentence: whole body, legs, torso, head, arms.
 _CLAUSES: dict[str, tuple[str, str]] = {
     "lying": ("the body lies flat", ""),
     "upside": ("the hips rise over the shoulders, head down", ""),
@@ -62,18 +62,18 @@ _CLAUSES: dict[str, tuple[str, str]] = {
 }
 
 
-def body_sentence(meaning: Meaning) -> str | None:
-    """What the body does, in one sentence; None where the table says too little to see.
+def motion_sentence(motion: TextMotion) -> str | None:
+    """What the body does, in one sentence; None if too few attributes are clear.
 
     Args:
-        meaning: Of a verb table.
+        motion: Result of a verb table's look-up.
     """
     names = attribute_names()
-    weights = {name: float(w) for name, w in zip(names, meaning.weights, strict=True)}
+    weights = {name: float(w) for name, w in zip(names, motion.weights, strict=True)}
     clear = {
         name: poles[0] if weights[name] > 0 else poles[1]
         for name, poles in _CLAUSES.items()
-        if abs(weights[name]) >= _CLEARLY
+        if abs(weights[name]) >= _CLEAR
     }
     told = [name for name, clause in clear.items() if clause]
     told = sorted(told, key=lambda name: -abs(weights[name]))[:_MOST]

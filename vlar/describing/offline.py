@@ -1,8 +1,9 @@
-"""Descriptions without any language model: put together from what vlar already has in words.
+"""Descriptions without a language model, composed from the packaged banks and tables.
 
-A label that a bank knows, by its text, an alias or another inflection of either, gets that entry's
-texts. For others, the verb table says what the body does and the object notes where a named object
-is seen. What none of them knows gets nothing: a filled template would only repeat the label.
+A label that a bank has, by its text, an alias or another inflection of either, gets the texts of
+that entry. For other labels the verb table describes the body and the object notes describe where
+a named object is found. A label that none of them covers gets nothing: a filled template would
+only repeat the label.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from functools import cached_property
 from typing import TypeVar
 
 from vlar import resources
-from vlar.describing import similar_texts as nearest
-from vlar.describing.base import Answer, Asked, Describer
-from vlar.describing.motion_templates import body_sentence
+from vlar.describing.base import Describer, LabelDescriptions, LabelRequest
+from vlar.describing.motion_templates import motion_sentence
+from vlar.describing.similar_texts import SimilarTexts
 from vlar.errors import UsageError
 from vlar.motion_language.verb_table import VerbTable
 from vlar.registry import register
@@ -25,42 +26,42 @@ from vlar.text.clean import clean_label
 from vlar.text.inflection import base_forms
 
 OBJECT_BANK = "imagenet_objects"
-_IGNORED_TEXT = "a an the one's someone's his her their its is are person people someone"
-_IGNORED = frozenset(_IGNORED_TEXT.split())
+_STOP_WORDS_TEXT = "a an the one's someone's his her their its is are person people someone"
+_STOP_WORDS = frozenset(_STOP_WORDS_TEXT.split())
 _SAME = 0.8  # cosine from which an action with further words is still the same
 _SIMILAR = 0.7  # cosine from which two actions with the same verb move alike
 
 Key = TypeVar("Key", str, frozenset[str])
-Known = tuple[str, Entry]
-Part = tuple[Description, str]
+BankEntry = tuple[str, Entry]  # name of the bank, entry
+SourcedText = tuple[Description, str]  # description, where it comes from
 
 
 @register("describer", "offline")
 class OfflineDescriber(Describer):
-    """Put together from vlar's banks, verb table and object notes: no model, no network.
+    """Composes texts from vlar's banks, verb table and object notes, without a model or network.
 
     Args:
         limit: The encoder that will read the texts.
     """
 
-    batch = 64
+    batch_size = 64
 
     def __init__(self, limit: TokenLimit) -> None:
         self._limit = limit
 
     @classmethod
     def from_spec(cls, argument: str, limit: TokenLimit) -> OfflineDescriber:
-        """The offline composer; it takes no argument.
+        """The offline describer; it takes no argument.
 
         Raises:
-            UsageError: there is an argument.
+            UsageError: an argument is given.
         """
         if argument:
             raise UsageError(f"--llm offline takes no argument, got {argument!r}; use 'offline'")
         return cls(limit)
 
     def provenance(self) -> dict[str, str]:
-        """The banks and tables; each entry says which of them it comes from."""
+        """The banks and tables; each entry names its own source."""
         return {
             "source": f"composed from vlar's banks ({', '.join(_banks())}), verb table and object "
             "notes",
@@ -69,56 +70,59 @@ class OfflineDescriber(Describer):
         }
 
     def licence(self) -> str:
-        """That of the banks."""
+        """The licence of the banks."""
         return "Apache-2.0"
 
-    def answer(self, asked: Sequence[Asked]) -> list[Answer]:
-        """Describe each label as far as something is known about it."""
-        return [self._one(row) for row in asked]
+    def describe(self, requests: Sequence[LabelRequest]) -> list[LabelDescriptions]:
+        """Describe each label that the banks and tables cover."""
+        return [self._one(row) for row in requests]
 
-    def _one(self, row: Asked) -> Answer:
+    def _one(self, row: LabelRequest) -> LabelDescriptions:
         known = self._exact.get(same(row.text)) or self._inflected.get(_key(row.text))
-        close: list[tuple[float, Known]] = []
+        close: list[tuple[float, BankEntry]] = []
         if not known:
-            close = self._nearest.of(row.text)
+            close = self._similar.search(row.text)
             known = [entry for cosine, entry in close if _surely_same(row.text, cosine, entry)][:1]
-        parts = list(_borrowed(known) if known else self._composed(row.text, close))
-        parts = [part for part in parts if part[0].kind in row.kinds and self._fits(part[0], row)]
-        parts.sort(key=lambda part: row.kinds.index(part[0].kind))
-        if not parts:
+        found = list(_borrowed(known) if known else self._composed(row.text, close))
+        found = [part for part in found if part[0].kind in row.kinds and self._fits(part[0], row)]
+        found.sort(key=lambda part: row.kinds.index(part[0].kind))
+        if not found:
             hint = ", ".join(repr(entry.text) for _, (_, entry) in close[:3])
-            note = "no bank, verb or object notes say anything about it"
+            note = "no bank, verb or object notes cover it"
             note += f" (nearest labels: {hint})" if hint else ""
-            return Answer(row.label, (), None, (note,))
-        origin = "; ".join(dict.fromkeys(source for _, source in parts))
-        missing = [k for k in row.kinds if k not in {part.kind for part, _ in parts}]
-        notes = (f"nothing to say about {', '.join(missing)}",) if missing else ()
-        return Answer(row.label, tuple(part for part, _ in parts), f"composed from {origin}", notes)
+            return LabelDescriptions(row.label, (), None, (note,))
+        origin = "; ".join(dict.fromkeys(source for _, source in found))
+        missing = [k for k in row.kinds if k not in {part.kind for part, _ in found}]
+        notes = (f"nothing is known about {', '.join(missing)}",) if missing else ()
+        texts = tuple(text for text, _ in found)
+        return LabelDescriptions(row.label, texts, f"composed from {origin}", notes)
 
-    def _composed(self, text: str, close: Sequence[tuple[float, Known]]) -> Iterable[Part]:
+    def _composed(
+        self, text: str, close: Sequence[tuple[float, BankEntry]]
+    ) -> Iterable[SourcedText]:
         yield from self._scene(text)
         yield from self._motion(text, close)
 
-    def _fits(self, part: Description, row: Asked) -> bool:
-        return text_fault(part.text, row.text, self._limit) is None
+    def _fits(self, description: Description, row: LabelRequest) -> bool:
+        return text_fault(description.text, row.text, self._limit) is None
 
     @cached_property
-    def _known(self) -> list[Known]:
+    def _known(self) -> list[BankEntry]:
         return [(name, entry) for name in _banks() for entry in load_bank(name).entries]
 
     @cached_property
-    def _exact(self) -> dict[str, list[Known]]:
+    def _exact(self) -> dict[str, list[BankEntry]]:
         return _index(self._known, same)
 
     @cached_property
-    def _inflected(self) -> dict[frozenset[str], list[Known]]:
+    def _inflected(self) -> dict[frozenset[str], list[BankEntry]]:
         index = _index(self._known, _key)
         index.pop(frozenset(), None)
         return index
 
     @cached_property
-    def _nearest(self) -> nearest.Nearest[Known]:
-        return nearest.Nearest([entry.text for _, entry in self._known], self._known)
+    def _similar(self) -> SimilarTexts[BankEntry]:
+        return SimilarTexts([entry.text for _, entry in self._known], self._known)
 
     @cached_property
     def _verbs(self) -> VerbTable:
@@ -134,19 +138,19 @@ class OfflineDescriber(Describer):
                     found.setdefault(words, entry)
         return found
 
-    def _motion(self, text: str, close: Sequence[tuple[float, Known]]) -> Iterable[Part]:
+    def _motion(self, text: str, close: Sequence[tuple[float, BankEntry]]) -> Iterable[SourcedText]:
         for cosine, (bank, entry) in close:
             rows = entry.describe("motion")
             if rows and cosine >= _SIMILAR and _verb(entry.text) == _verb(text):
                 origin = f"the movement of bank {bank}, label {entry.label!r}"
                 yield Description("motion", rows[0]), origin
                 return
-        meaning = self._verbs.meaning(text)
-        if sentence := body_sentence(meaning):
-            phrases = ", ".join(repr(phrase) for phrase in meaning.phrases)
+        motion = self._verbs.lookup(text)
+        if sentence := motion_sentence(motion):
+            phrases = ", ".join(repr(phrase) for phrase in motion.phrases)
             yield Description("motion", sentence), f"the verb table ({phrases})"
 
-    def _scene(self, text: str) -> Iterable[Part]:
+    def _scene(self, text: str) -> Iterable[SourcedText]:
         words = list(map(_base, _words(text)))
         spans = sorted(
             {tuple(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)},
@@ -166,8 +170,8 @@ def _banks() -> list[str]:
     return [name for name in resources.names("text_banks", ".json") if name != OBJECT_BANK]
 
 
-def _borrowed(known: Sequence[Known]) -> Iterable[Part]:
-    """The texts of the fullest entry; kinds it lacks from the next."""
+def _borrowed(known: Sequence[BankEntry]) -> Iterable[SourcedText]:
+    """The texts of the entry with most descriptions; missing kinds come from the next ones."""
     seen: set[str] = set()
     for bank, entry in sorted(known, key=lambda pair: -len(pair[1].descriptions)):
         for row in entry.descriptions:
@@ -176,10 +180,10 @@ def _borrowed(known: Sequence[Known]) -> Iterable[Part]:
         seen |= {row.kind for row in entry.descriptions}
 
 
-def _index(known: Iterable[Known], key: Callable[[str], Key]) -> dict[Key, list[Known]]:
-    """Entries by their text, label and aliases; what an entry is called outweighs its aliases."""
-    found: dict[Key, list[Known]] = {}
-    aliased: dict[Key, list[Known]] = {}
+def _index(known: Iterable[BankEntry], key: Callable[[str], Key]) -> dict[Key, list[BankEntry]]:
+    """Entries by their text, label and aliases; text and label take precedence over aliases."""
+    found: dict[Key, list[BankEntry]] = {}
+    aliased: dict[Key, list[BankEntry]] = {}
     for bank, entry in known:
         for name in dict.fromkeys((key(entry.text), key(clean_label(entry.label)))):
             found.setdefault(name, []).append((bank, entry))
@@ -189,15 +193,15 @@ def _index(known: Iterable[Known], key: Callable[[str], Key]) -> dict[Key, list[
 
 
 def _words(text: str) -> list[str]:
-    return [w for w in re.findall(r"[^\W\d_]+(?:'s)?", text.casefold()) if w not in _IGNORED]
+    return [w for w in re.findall(r"[^\W\d_]+(?:'s)?", text.casefold()) if w not in _STOP_WORDS]
 
 
 def _base(word: str) -> str:
     return min((form.rstrip("e") or form for form in base_forms(word)), key=lambda w: (len(w), w))
 
 
-def _surely_same(text: str, cosine: float, known: Known) -> bool:
-    """Near in meaning is not enough ("open" is near to "close"): the words must be there too."""
+def _surely_same(text: str, cosine: float, known: BankEntry) -> bool:
+    """Whether a near entry is the same action: "open" is near to "close", so words must match."""
     theirs = _key(known[1].text)
     return cosine >= _SAME and len(theirs) > 1 and theirs <= _key(text)
 

@@ -1,7 +1,7 @@
-"""A language model's answer taken apart: whatever JSON objects it holds, and what is wrong in them.
+"""Parses a language model's answer: every JSON object in it, and what is wrong with its texts.
 
-Answers come wrapped in code fences, lists, thoughts or nothing, and may end in the middle. So every
-object that has a ``label`` counts, wherever it stands; what was complete before a cut is kept.
+Answers come in code fences, lists or between thoughts, and may end in the middle. Every object
+with a ``label`` counts, wherever it stands; what is complete before a cut is kept.
 """
 
 from __future__ import annotations
@@ -12,35 +12,42 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from vlar.describing.base import Asked
+from vlar.describing.base import LabelRequest
 from vlar.text.bank import Description
 from vlar.text.check import TokenLimit, n_tokens, same, text_fault
 
-_LONGEST = 2_000_000  # characters of an answer that are looked at
-_MOST_STARTS = 2_000  # braces at which an object is looked for
+_LONGEST = 2_000_000  # characters of an answer that are parsed
+_MOST_STARTS = 2_000  # braces that are tried as the start of an object
 _THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 _SENTENCE = re.compile(r".*?[.!?。！？](?=\s|$)", re.DOTALL)
 
 
 @dataclass
-class Found:
-    """What a batch has so far: texts by label and kind, and what is wrong, by the same key."""
+class ParsedDescriptions:
+    """What a batch has so far.
+
+    Attributes:
+        texts: Usable texts by label and kind.
+        faults: What is wrong, by label and kind without a usable text.
+        long: Texts above the token limit, by label and kind.
+        notes: What was cut, by label.
+    """
 
     texts: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     faults: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     long: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     notes: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
-    def read(self, content: str, asked: Sequence[Asked], limit: TokenLimit) -> None:
-        """Take what an answer holds for the labels and kinds that are still open."""
-        rows = _by_label(content, asked)
-        for row in asked:
+    def add(self, content: str, requests: Sequence[LabelRequest], limit: TokenLimit) -> None:
+        """Add the texts of an answer for labels and kinds that have none yet."""
+        rows = _by_label(content, requests)
+        for row in requests:
             for kind in row.kinds:
                 key = (row.label, kind)
                 if key not in self.texts:
-                    self._take(key, row.text, rows.get(row.label, {}).get(kind), limit)
+                    self._add_text(key, row.text, rows.get(row.label, {}).get(kind), limit)
 
-    def _take(self, key: tuple[str, str], label: str, value: Any, limit: TokenLimit) -> None:
+    def _add_text(self, key: tuple[str, str], label: str, value: Any, limit: TokenLimit) -> None:
         text = " ".join(value.split()) if isinstance(value, str) else ""
         text = text.encode("utf-8", "ignore").decode()  # half a surrogate pair cannot be written
         if not text:
@@ -58,32 +65,32 @@ class Found:
         if n_tokens(text, limit) > limit.max_tokens:
             self.long[key] = text
 
-    def cut_long(self, asked: Sequence[Asked], limit: TokenLimit) -> None:
-        """Cut what is still too long at the end of a sentence, where that leaves something."""
-        names = {row.label: row.text for row in asked}
+    def truncate_long(self, requests: Sequence[LabelRequest], limit: TokenLimit) -> None:
+        """Cut texts above the limit at the end of a sentence, if that leaves a usable text."""
+        names = {row.label: row.text for row in requests}
         for key, text in list(self.long.items()):
-            short = cut(text, limit)
+            short = truncate(text, limit)
             if short and text_fault(short, names[key[0]], limit) is None:
                 self.texts[key] = short
                 self.faults.pop(key, None)
                 what = f"{key[1]} was cut from {n_tokens(text, limit)} tokens at a sentence"
                 self.notes.setdefault(key[0], []).append(what)
 
-    def open(self, asked: Sequence[Asked]) -> list[str]:
-        """What is to be said to the model about each label and kind without a usable text."""
+    def fault_lines(self, requests: Sequence[LabelRequest]) -> list[str]:
+        """One line for the model about each label and kind without a usable text."""
         return [
             f"{json.dumps(row.text, ensure_ascii=False)}, {kind}: {self.faults[row.label, kind]}"
-            for row in asked
+            for row in requests
             for kind in row.kinds
             if (row.label, kind) in self.faults
         ]
 
-    def descriptions(self, row: Asked) -> tuple[Description, ...]:
+    def descriptions(self, row: LabelRequest) -> tuple[Description, ...]:
         """The usable descriptions of a label, in the order of its kinds."""
         kinds = [kind for kind in row.kinds if (row.label, kind) in self.texts]
         return tuple(Description(kind, self.texts[row.label, kind]) for kind in kinds)
 
-    def remarks(self, row: Asked) -> tuple[str, ...]:
+    def notes_of(self, row: LabelRequest) -> tuple[str, ...]:
         """What was cut or is missing for a label."""
         missing = [
             f"{kind} {self.faults[row.label, kind]}"
@@ -93,7 +100,7 @@ class Found:
         return (*self.notes.get(row.label, ()), *missing)
 
 
-def cut(text: str, limit: TokenLimit) -> str:
+def truncate(text: str, limit: TokenLimit) -> str:
     """The longest run of whole sentences from the start that the encoder reads; may be empty."""
     kept = ""
     for match in _SENTENCE.finditer(text):
@@ -104,7 +111,7 @@ def cut(text: str, limit: TokenLimit) -> str:
     return kept.strip()
 
 
-def objects(content: str) -> Iterator[Mapping[str, Any]]:
+def labelled_objects(content: str) -> Iterator[Mapping[str, Any]]:
     """Every JSON object with a text ``label`` in an answer, in order."""
     text = _THOUGHTS.sub("", content)[:_LONGEST]
     decoder = json.JSONDecoder()
@@ -135,11 +142,11 @@ def _labelled(value: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
             yield from _labelled(item, depth + 1)
 
 
-def _by_label(content: str, asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
-    labels = {same(row.text): row.label for row in asked}
-    labels |= {same(row.label): row.label for row in asked}
+def _by_label(content: str, requests: Sequence[LabelRequest]) -> dict[str, dict[str, Any]]:
+    labels = {same(row.text): row.label for row in requests}
+    labels |= {same(row.label): row.label for row in requests}
     found: dict[str, dict[str, Any]] = {}
-    for row in objects(content):
+    for row in labelled_objects(content):
         label = labels.get(same(row["label"]))
         if label is not None:
             found.setdefault(label, {}).update(_kinds(row))
@@ -147,7 +154,7 @@ def _by_label(content: str, asked: Sequence[Asked]) -> dict[str, dict[str, Any]]
 
 
 def _kinds(row: Mapping[str, Any]) -> dict[str, Any]:
-    # Asked for is an object of kind to text; a bank's own list of kind and text is as clear.
+    # The question asks for an object of kind to text; a bank's list of kind and text is as clear.
     given = row.get("descriptions", row)
     if isinstance(given, dict):
         return cast("dict[str, Any]", given)

@@ -1,4 +1,4 @@
-"""Describing a label list: batches to a writer, several at once, each answer kept at once."""
+"""Describing a label list: batches of labels to a describer, saved after every batch."""
 
 from __future__ import annotations
 
@@ -9,65 +9,66 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlar.describing.base import (
-    Answer,
-    Asked,
     Describer,
+    LabelDescriptions,
+    LabelRequest,
     NoAnswerError,
     load_describer,
 )
-from vlar.describing.draft_store import Draft
+from vlar.describing.draft_store import DraftBank
 from vlar.errors import UsageError, VlarError
 from vlar.registry import unknown_name
 from vlar.text.bank import KINDS, Bank
 from vlar.text.labels import LabelList, parse_labels
 from vlar.types import JsonDict, ProgressCallback
 
-_STOP_AFTER = 3  # batches in a row without an answer: the server is gone for good
-Outcome = tuple[list[Asked], "list[Answer] | BaseException"]
+_STOP_AFTER = 3  # batches in a row without an answer: the server is gone
+Result = list[LabelDescriptions] | BaseException
+BatchResult = tuple[list[LabelRequest], Result]
 
 
 @dataclass(frozen=True)
-class Described:
-    """How a label fared in this run.
+class LabelOutcome:
+    """What this run found for one label.
 
     Attributes:
-        answer: What was found, after what other labels already had was left out.
-        problem: Why it has no description at all; None where it has one.
+        found: The new descriptions, without sentences that other labels already have.
+        problem: Why the label has no description at all; None if it has one.
     """
 
-    answer: Answer
+    found: LabelDescriptions
     problem: str | None = None
 
     def to_dict(self) -> JsonDict:
         """JSON object."""
         data: JsonDict = {
-            "label": self.answer.label,
-            "descriptions": {row.kind: row.text for row in self.answer.descriptions},
-            "notes": list(self.answer.notes),
+            "label": self.found.label,
+            "descriptions": {row.kind: row.text for row in self.found.descriptions},
+            "notes": list(self.found.notes),
         }
-        data |= {"source": self.answer.source} if self.answer.source else {}
+        data |= {"source": self.found.source} if self.found.source else {}
         data |= {"error": self.problem} if self.problem else {}
         return data
 
 
 @dataclass(frozen=True)
 class DescribeReport:
-    """What came out.
+    """Result of ``describe``.
 
     Attributes:
-        bank: All the labels with all their descriptions.
+        bank: All labels with all their descriptions.
         rows: The labels of this run, in the order in which they were answered.
-        kept: Labels that an earlier run had finished.
-        remarks: What was changed in the label list.
+        n_before: Number of labels that an earlier run had finished.
+        remarks: Changes to the label list, one sentence each.
     """
 
     bank: Bank
-    rows: tuple[Described, ...]
-    kept: int
+    rows: tuple[LabelOutcome, ...]
+    n_before: int
     remarks: tuple[str, ...] = ()
 
     @property
-    def failed(self) -> tuple[Described, ...]:
+    def failed(self) -> tuple[LabelOutcome, ...]:
         """Labels without any description."""
         return tuple(row for row in self.rows if row.problem)
 
@@ -87,18 +88,19 @@ def describe(
     """Write descriptions for labels.
 
     Args:
-        labels: As ``classify`` takes them.
-        out: The bank's file, written after every batch; one that an earlier run left is continued.
-        llm: ``openai:MODEL``, ``local:FOLDER`` or ``offline``. One never stands in for another.
-        kinds: Which kinds of description, of ``vlar.text.bank.KINDS``.
-        model: Whose text tower will read them; longer texts are asked for again and then cut.
-        batch: Labels a question; None for what suits the writer.
-        concurrency: Questions at once, where the writer is a server.
-        licence: Of the bank; None for what the writer says.
-        progress: Told of labels done.
+        labels: A label list in any form that ``classify`` accepts.
+        out: File of the bank, written after every batch; the bank of an earlier run is continued.
+        llm: ``openai:MODEL``, ``local:FOLDER`` or ``offline``. No describer replaces another.
+        kinds: Kinds of description to write, of ``vlar.text.bank.KINDS``.
+        model: The model whose text encoder will read the texts. Texts above its token limit are
+            requested again and then cut.
+        batch: Labels per question, at least 1; None for the describer's default.
+        concurrency: Questions at once, at least 1, if the describer is a server.
+        licence: Licence of the bank; None for the describer's default.
+        progress: Called with the number of labels done.
 
     Returns:
-        The bank and what became of each label; a label that failed has an entry without texts.
+        The bank and the outcome of each label; a failed label has an entry without texts.
 
     Raises:
         LabelError: the labels or ``out`` cannot be used.
@@ -109,100 +111,104 @@ def describe(
     from vlar.model.model import load
 
     describer = load_describer(llm, load(model).encoder)
-    draft = Draft(listed, Path(out).expanduser() if out is not None else None, describer, licence)
-    todo = draft.missing(asked_kinds)
+    draft = DraftBank(
+        listed, Path(out).expanduser() if out is not None else None, describer, licence
+    )
+    missing = draft.missing(asked_kinds)
     if progress:
-        progress(0, total=len(todo))
-    rows: list[Described] = []
+        progress(0, total=len(missing))
+    rows: list[LabelOutcome] = []
     try:
-        for asked, outcome in _outcomes(
-            describer, _batches(todo, batch or describer.batch), concurrency
+        for requests, result in _results(
+            describer, _batches(missing, batch or describer.batch_size), concurrency
         ):
-            rows += _taken(draft, asked, outcome)
+            rows += _add_to(draft, requests, result)
             draft.write(now=False)
             if progress:
-                progress(len(asked))
+                progress(len(requests))
     finally:
         describer.close()
         draft.write()
-    return DescribeReport(draft.bank, tuple(rows), len(listed) - len(todo), listed.notes)
+    return DescribeReport(draft.bank, tuple(rows), len(listed) - len(missing), listed.notes)
 
 
 def check_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
-    """The kinds, each once.
+    """The kinds, without duplicates.
 
     Raises:
-        UnknownNameError: one does not exist.
-        UsageError: there is none.
+        UnknownNameError: a kind does not exist.
+        UsageError: the list is empty.
     """
     asked = tuple(dict.fromkeys(kind.strip() for kind in kinds if kind.strip()))
     for kind in asked:
         if kind not in KINDS:
             raise unknown_name("kind of description", kind, KINDS)
     if not asked:
-        raise UsageError(f"no kind of description was asked for; choose from {', '.join(KINDS)}")
+        raise UsageError(f"the list of kinds is empty; choose from {', '.join(KINDS)}")
     return asked
 
 
-def _batches(todo: Sequence[Asked], size: int) -> list[list[Asked]]:
-    """Labels that want the same kinds, together."""
-    groups: dict[tuple[str, ...], list[Asked]] = {}
-    for row in todo:
+def _batches(missing: Sequence[LabelRequest], size: int) -> list[list[LabelRequest]]:
+    """Batches of labels that lack the same kinds."""
+    groups: dict[tuple[str, ...], list[LabelRequest]] = {}
+    for row in missing:
         groups.setdefault(row.kinds, []).append(row)
     return [rows[i : i + size] for rows in groups.values() for i in range(0, len(rows), size)]
 
 
-def _taken(
-    draft: Draft, asked: Sequence[Asked], outcome: list[Answer] | BaseException
-) -> list[Described]:
-    if isinstance(outcome, VlarError):
-        return [Described(Answer(row.label, ()), outcome.message) for row in asked]
-    if isinstance(outcome, BaseException):
-        raise outcome
-    rows: list[Described] = []
-    for answer in map(draft.take, outcome):
-        problem = None if draft.has_texts(answer.label) else _problem(answer)
-        rows.append(Described(answer, problem))
+def _add_to(
+    draft: DraftBank,
+    requests: Sequence[LabelRequest],
+    result: Result,
+) -> list[LabelOutcome]:
+    if isinstance(result, VlarError):
+        return [LabelOutcome(LabelDescriptions(row.label, ()), result.message) for row in requests]
+    if isinstance(result, BaseException):
+        raise result
+    rows: list[LabelOutcome] = []
+    for found in map(draft.add, result):
+        problem = None if draft.has_texts(found.label) else _problem(found)
+        rows.append(LabelOutcome(found, problem))
     return rows
 
 
-def _problem(answer: Answer) -> str:
-    return f"no usable description ({'; '.join(answer.notes) or 'nothing was said'})"
+def _problem(found: LabelDescriptions) -> str:
+    return f"no usable description ({'; '.join(found.notes) or 'the answer was empty'})"
 
 
-def _outcomes(
-    describer: Describer, batches: Sequence[list[Asked]], concurrency: int
-) -> Iterator[Outcome]:
-    """Each batch with its answers, or with the error that all of its labels share.
+def _results(
+    describer: Describer, batches: Sequence[list[LabelRequest]], concurrency: int
+) -> Iterator[BatchResult]:
+    """Each batch with its descriptions, or with the error that all of its labels share.
 
-    After a refusal, or several batches in a row without an answer, the rest is not asked.
+    After a refusal, or after several batches in a row without an answer, the rest is not asked.
     """
     workers = min(max(concurrency, 1), len(batches)) if describer.concurrent else 1
-    silent = 0
+    unanswered = 0
     waiting = {id(batch): batch for batch in batches}
-    for batch, outcome in _answered(describer, batches, workers):
+    for batch, result in _described(describer, batches, workers):
         del waiting[id(batch)]
-        yield batch, outcome
-        silent = silent + 1 if isinstance(outcome, NoAnswerError) else 0
-        hopeless = isinstance(outcome, VlarError) and not isinstance(outcome, NoAnswerError)
-        if hopeless or silent >= _STOP_AFTER:
+        yield batch, result
+        unanswered = unanswered + 1 if isinstance(result, NoAnswerError) else 0
+        refused = isinstance(result, VlarError) and not isinstance(result, NoAnswerError)
+        if refused or unanswered >= _STOP_AFTER:
             describer.close()
             for rest in waiting.values():
-                yield rest, outcome
+                yield rest, result
             return
 
 
-def _answered(
-    describer: Describer, batches: Sequence[list[Asked]], workers: int
-) -> Iterator[Outcome]:
+def _described(
+    describer: Describer, batches: Sequence[list[LabelRequest]], workers: int
+) -> Iterator[BatchResult]:
     if workers <= 1:
         for batch in batches:
             yield batch, _try(describer, batch)
         return
-    # Daemon threads and not a pool: a pool would hold an interrupted program until its last
+    # Daemon threads and not a pool: a pool would keep an interrupted program alive until its last
     # question is answered.
-    questions: queue.SimpleQueue[list[Asked]] = queue.SimpleQueue()
-    answers: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+    questions: queue.SimpleQueue[list[LabelRequest]] = queue.SimpleQueue()
+    results: queue.SimpleQueue[BatchResult] = queue.SimpleQueue()
     stopped = threading.Event()
     for batch in batches:
         questions.put(batch)
@@ -213,19 +219,19 @@ def _answered(
                 batch = questions.get_nowait()
             except queue.Empty:
                 return
-            answers.put((batch, _try(describer, batch)))
+            results.put((batch, _try(describer, batch)))
 
     for number in range(workers):
         threading.Thread(target=work, name=f"vlar-describe-{number}", daemon=True).start()
     try:
         for _ in batches:
-            yield answers.get()
+            yield results.get()
     finally:
         stopped.set()
 
 
-def _try(describer: Describer, batch: list[Asked]) -> list[Answer] | BaseException:
+def _try(describer: Describer, batch: list[LabelRequest]) -> Result:
     try:
-        return describer.answer(batch)
-    except Exception as error:  # noqa: BLE001 - it is raised again in the caller's thread
+        return describer.describe(batch)
+    except Exception as error:  # noqa: BLE001 - the caller's thread raises it again
         return error

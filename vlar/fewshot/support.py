@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlar.errors import SupportError
+from vlar.text.labels import PARTS
 from vlar.types import Window
 from vlar.video import find_videos
 
-PARTS = ("verb", "object")
 COLUMNS = ("path", "label", "labels", *PARTS, "start_s", "end_s", "group")
 SEPARATOR = "|"  # between the labels of one clip; labels hold commas and semicolons
 

@@ -36,13 +36,14 @@ _ENOUGH_DESCRIBED = 2 / 3  # of the labels: fewer, and names are compared with d
 
 @dataclass(frozen=True)
 class Question:
-    """C labels and what answers about them.
+    """C labels, their keys (the spelling of their source), and what answers about them.
 
     ``score`` gives similarity (C,), probability (C,) and the probability of unknown for one clip;
     probabilities sum to 1, or with several labels at once stand each for itself.
     """
 
     labels: tuple[str, ...]
+    keys: tuple[str, ...]
     score: Callable[[Encoded], Score]
 
 
@@ -159,7 +160,9 @@ def _listed(kinds: Descriptions) -> str:
 
 def _zero_shot(model: Model, labels: LabelList, mode: str, descriptions: Descriptions) -> Question:
     scorer = make_scorer(model, *label_vectors(model, labels, descriptions), mode)
-    return Question(labels.labels, lambda seen: _first(scorer.score(seen.vector[None])))
+    return Question(
+        labels.labels, labels.keys, lambda seen: _first(scorer.score(seen.vector[None]))
+    )
 
 
 def _conditioned(model: Model, labels: LabelList, mode: str) -> Question:
@@ -174,7 +177,7 @@ def _conditioned(model: Model, labels: LabelList, mode: str) -> Question:
         scorer = make_scorer(model, words[:n_labels], words[n_labels:], mode)
         return _first(scorer.score(seen.vector[None]))
 
-    return Question(labels.labels, score)
+    return Question(labels.labels, labels.keys, score)
 
 
 def make_scorer(
@@ -198,7 +201,7 @@ def _calibrated(question: Question, calibration: Calibration, mode: str) -> Ques
             curved, nothing = calibration.each(probability[None])
         return similarity, curved[0], float(nothing[0])
 
-    return Question(question.labels, score)
+    return Question(question.labels, question.keys, score)
 
 
 def _first(scores: Scores) -> Score:
@@ -207,7 +210,7 @@ def _first(scores: Scores) -> Score:
 
 def _adapted(model: Model, adaptation: Adaptation, labels: Labels | None, mode: str) -> Question:
     known = adaptation.labels
-    asked = known if labels is None else parse_labels(labels).labels
+    asked = known if labels is None else parse_labels(labels).spelled_as(known)
     strange = [label for label in asked if label not in known]
     if strange:
         raise UsageError(
@@ -233,4 +236,4 @@ def _adapted(model: Model, adaptation: Adaptation, labels: Labels | None, mode: 
             return similarity, each, 1.0 - float(each.max())
         return similarity, probability * (1.0 - blank), blank + (1.0 - blank) * unknown
 
-    return Question(asked, score)
+    return Question(asked, asked, score)

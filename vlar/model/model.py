@@ -261,8 +261,10 @@ class Model:
         similarity, probability, unknown = question.score(self.encode_views(looks))
         order = np.argsort(-probability, kind="stable")[:top]
         best = tuple(
-            Prediction(question.labels[i], float(probability[i]), float(similarity[i]))
-            for i in order
+            Prediction(
+                label, float(probability[i]), float(similarity[i]), key if key != label else None
+            )
+            for i, label, key in ((i, question.labels[i], question.keys[i]) for i in order)
         )
         return Classification(
             path=looks[0].path,

@@ -1,7 +1,7 @@
-"""Words that change a verb: with both hands, in place, backwards, slowly.
+"""Words that modify a verb: with both hands, in place, backwards, slowly.
 
-The verb table has many phrases with such words of their own; these apply to a verb only where the
-phrase found in a text does not hold them.
+Many phrases of the verb table hold such words themselves. The rules here apply to a verb only if
+its phrase does not hold the word.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from vlar.pose.attributes.base import attribute_names
 from vlar.types import Float32
 
-# How the body is meanwhile: no second verb, and one word for the rules below.
+# Postures during the action: they are not a second verb, so one token replaces them.
 _SEAT = r"(?: (?:down|still|(?:on|in|at) (?:an? |the )?\w+))?"
 _NOT_OF_KNEES = "".join(
     f"(?<!{verb})" for verb in ("standing", "walking", "crawling", "sitting", "kneeling", "falling")
@@ -38,7 +38,7 @@ _MEANWHILE = tuple(
 )
 _ONE = ("one", "single", "right", "left")
 _HANDS, _FEET = ("hand", "hands", "arm", "arms"), ("leg", "legs", "foot", "feet")
-# What stands in the text (any of the alternatives), and what it sets.
+# Alternatives that a text may hold, and the weights that they set.
 _SETS: tuple[tuple[tuple[str, ...], dict[str, float]], ...] = (
     (tuple(f"{two} {part}" for two in ("both", "two") for part in _HANDS), {"both_arms": 1.0}),
     (
@@ -76,45 +76,49 @@ _SETS: tuple[tuple[tuple[str, ...], dict[str, float]], ...] = (
 
 
 def digest() -> str:
-    """Hash of what the words set."""
+    """Hash of the rules in this module."""
     clauses = [(pattern.pattern, word) for pattern, word in _MEANWHILE]
     return hashlib.sha256(repr((_SETS, clauses)).encode()).hexdigest()
 
 
-def as_one_word(text: str) -> str:
-    """A text, lower case, with "while seated" and the like as one word that no verb is found in."""
+def mark_clauses(text: str) -> str:
+    """Replace clauses such as "while seated" of a lower-case text by one token without a verb."""
     for pattern, word in _MEANWHILE:
         text = pattern.sub(word, text)
     return text
 
 
-def without_clauses(text: str) -> str:
-    """A text of ``as_one_word`` without what it put in."""
+def drop_clauses(text: str) -> str:
+    """Remove the tokens of ``mark_clauses``."""
     return " ".join(word for word in text.split() if not word.startswith("meanwhile"))
 
 
-def modified(weights: Float32, text: str, phrase_words: Collection[str]) -> Float32:
-    """A verb's weights (A,) as the words around it in ``text`` change them.
+def apply_modifiers(weights: Float32, text: str, phrase_words: Collection[str]) -> Float32:
+    """Change the weights of a verb by the words around it.
+
+    A direction ("forward") changes only verbs that travel or leap: "punch forward" stays in place.
 
     Args:
-        weights: Of the phrase that was found.
-        text: The part of the text it was found in, in lower case.
-        phrase_words: The words of that phrase; what they say already is left as it is. A way
-            ("forward") changes only verbs that go or leap: a punch forward goes nowhere.
+        weights: (A,) float32 weights of the phrase that was found.
+        text: The clause that holds the phrase, in lower case.
+        phrase_words: The words of the phrase; rules for these words do not apply.
+
+    Returns:
+        (A,) float32 in -1 .. 1.
     """
     names = attribute_names()
     changed = weights.copy()
-    goes = max(weights[names.index("travel")], weights[names.index("airborne")]) > 0
+    travels = max(weights[names.index("travel")], weights[names.index("airborne")]) > 0
     padded = f" {' '.join(''.join(c if c.isalnum() else ' ' for c in text).split())} "
     for alternatives, sets in _SETS:
-        said = [words for words in alternatives if f" {words} " in padded]
-        if not said or set(said[0].split()) & set(phrase_words):
+        found = [words for words in alternatives if f" {words} " in padded]
+        if not found or set(found[0].split()) & set(phrase_words):
             continue
-        if sets.get("travel", 0.0) > 0 and not goes:
+        if sets.get("travel", 0.0) > 0 and not travels:
             continue
         for name, weight in sets.items():
             at = names.index(name)
-            if changed[at] * weight < weight * weight:  # a kick with one foot stays as high
+            if changed[at] * weight < weight * weight:  # a stronger weight of the same sign stays
                 changed[at] = weight
         if sets.get("both_arms") == 1.0:
             _to_both_arms(changed, names)

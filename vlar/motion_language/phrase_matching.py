@@ -1,7 +1,7 @@
-"""A text as the verb table reads it: parts, words, and which word of several is the verb.
+"""Matching a text to the phrases of the verb table: clauses, words, and which word is the verb.
 
-All rules are about English as labels are written: "BoxJump", "hand waving", "clean and jerk",
-"drop kicking", "raising the left arm". None looks at a particular data set.
+All rules are about English as people write labels: "BoxJump", "hand waving", "clean and jerk",
+"drop kicking", "raising the left arm". No rule is about a particular data set.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import re
 from collections.abc import Collection, Container, Iterable, Sequence
 from functools import lru_cache
 
-from vlar.motion_language import second_person as others
-from vlar.motion_language.modifiers import as_one_word
+from vlar.motion_language import second_person
+from vlar.motion_language.modifiers import mark_clauses
 from vlar.text.inflection import base_forms
 
-# Of the rules of this file, ``others`` and ``words``: whoever changes what a text is read as counts
-# up, or kept vectors of texts would go on with the old reading.
+# Version of the rules in this file, ``second_person`` and ``verb_table``. Increase it with every
+# change of results: cached vectors of texts would otherwise stay as they were.
 VERSION = 1
 
 
@@ -25,14 +25,14 @@ def _set(text: str) -> frozenset[str]:
 
 _BREAKS = re.compile(r"\b(?:and then|and|or|then|while|before|after|followed by)\b|[,;.&/]")
 _BREAK_WORDS = frozenset(("and", "or", "then", "while", "before", "after"))
-# "Up and down" is one movement, not two parts of a sentence.
+# "Up and down" is one movement, not two clauses.
 _PAIRS = re.compile(
     r"\b(up|back|to|in|on|again|over|round|left|forth|forward|forwards) and "
     r"(down|forth|fro|out|off|again|over|round|right|back|backward|backwards)\b"
 )
 _EXAMPLES = re.compile(r"\((?:e\.? ?g\.?|such as|for example)([^)]*)\)")
 _LEFT = re.compile(r"\b(he|she|they|man|woman|person|people|someone|somebody|boy|girl|who) left\b")
-# What follows says what comes of the movement, or what it is not.
+# What follows these words is a consequence of the movement, or its negation.
 _CONSEQUENCE = re.compile(r"(?<=\w) (?:until|without|so (?:that|it|the)|because)\b.*")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _IGNORED = _set(
@@ -47,9 +47,9 @@ _OPPOSITES = (
     (frozenset(("both", "two")), frozenset(("one", "single"))),
     (frozenset(("left",)), frozenset(("right",))),
 )
-# What a phrase may not add to a text: how many, which way, how, and with what part of the body.
-# "With the right arm" is near "with both hands" in meaning and not the same; "walk slowly" is near
-# "walk fast". An object may be added: who shoots a bow shoots an arrow.
+# Words that a phrase must not add to a text: counts, directions, manners and body parts. "With the
+# right arm" is near "with both hands" in meaning and not the same; so are "walk slowly" and "walk
+# fast". A phrase may add an object: shooting a bow is shooting an arrow.
 _NOT_ADDED = _set(
     """both two one single up down upstairs downstairs over under off out away around across past
     behind back backward backwards forward forwards sideways side overhead above through
@@ -62,7 +62,7 @@ _PARTICLES = _set(
     """up down on off over under out in into onto to at from with by away back after behind
     through across like around without"""
 )
-# Verbs of the table that are as often the name of a thing, an animal or a place.
+# Verbs of the table that are also the name of a thing, an animal or a place.
 _THINGS = _set(
     """bat bike bowl box button clip comb crank dress drill drum duck dust elbow fan fence field
     file fish garden hammer iron knee lock milk mop paddle phone pitch plane plant plaster
@@ -70,16 +70,16 @@ _THINGS = _set(
     spray stamp text tie train tramp vault vacuum volley watch water weed whip wind work yarn
     play point board press"""
 )
-# Games that are entries by name; a verb beside one says more: "volleyball spike".
+# Games with an entry of their own; a verb next to one is more specific: "volleyball spike".
 _GAMES = _set(
     """badminton billiards cricket croquet curling hockey polo soccer tennis volleyball"""
 )
-# Nouns of one movement, which a word before them only describes: "box jump", "karate kick".
+# Nouns of one movement, which the word before them only describes: "box jump", "karate kick".
 _ACTS = _set(
     """crawl crunch dance dive flip hop jump kick leap lunge punch roll run skip spin squat throw
     walk jab somersault uppercut"""
 )
-# Verbs that say nothing of a movement; the noun after them may: "doing a box jump", "using a saw".
+# Light verbs: the noun after them holds the movement ("doing a box jump", "using a saw").
 _LIGHT = _set(
     """do have get give make perform practise practice take use try play go start pretend let
     fail"""
@@ -87,23 +87,23 @@ _LIGHT = _set(
 _NOT_VERBS = _set("""something anything nothing everything king evening morning ceiling""")
 
 _WIDEST_GAP = 3  # words between two words of a phrase
-_OUT_OF_ORDER = 0.6  # words, what a phrase loses whose words stand in another order
-_SPELLED = 0.001  # words, what a phrase gains for every word in the same form
+_OUT_OF_ORDER = 0.6  # score, in words, that a phrase loses if its words are in another order
+_SPELLED = 0.001  # score, in words, that a phrase gains for each word in the same inflection
 
 
-def spaced(text: str) -> str:
-    """A label with spaces between its words: "BoxJump" and "box_jump" are a box jump."""
+def split_words(text: str) -> str:
+    """Put spaces between the words of a label: "BoxJump" and "box_jump" become "Box Jump"."""
     return _CAMEL.sub(" ", text).replace("_", " ").strip()
 
 
-def parts(text: str, fixed: Collection[tuple[str, ...]] = ()) -> list[str]:
-    """A text, lower case, cut at "and", "then", "while"; not within expressions of ``fixed``.
+def split_clauses(text: str, fixed: Collection[tuple[str, ...]] = ()) -> list[str]:
+    """The clauses of a text in lower case: it is split at "and", "then", "while".
 
     Args:
         text: A label or a sentence.
-        fixed: Expressions with such a word that name one movement: ("clean", "and", "jerk").
+        fixed: Expressions with such a word that are one movement: ("clean", "and", "jerk").
     """
-    text = as_one_word(spaced(text).lower())
+    text = mark_clauses(split_words(text).lower())
     text = _LEFT.sub(r"\1 leaves", text)  # elsewhere "left" is a side
     text = _EXAMPLES.sub(lambda found: found[1].replace(",", " "), text)
     text = _PAIRS.sub(r"\1 _ \2", _CONSEQUENCE.sub("", text))
@@ -127,21 +127,21 @@ def _keep(text: str, fixed: Iterable[tuple[str, ...]]) -> str:
 
 
 def fixed_expression(phrase: str) -> tuple[str, ...] | None:
-    """The words of a phrase of the table that holds a break word, which is to be kept whole."""
+    """The words of a phrase that holds a break word such as "and"; None if it holds none."""
     words = tuple(re.findall(r"[^\W\d_]+", _PAIRS.sub(r"\1 _ \2", phrase)))
     return words if _BREAK_WORDS.intersection(words) else None
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a part of a text or of a phrase, without articles and the like."""
+def content_words(text: str) -> list[str]:
+    """The words of a clause or a phrase, without articles, pronouns and auxiliaries."""
     joined = _PAIRS.sub(r"\1 _ \2", text.lower().replace("'s", ""))
-    words = others.marked(re.findall(r"[^\W\d_]+", joined))
-    kept = [word for word in words if word == others.SOMEONE or word not in _IGNORED]
+    words = second_person.mark_second_person(re.findall(r"[^\W\d_]+", joined))
+    kept = [word for word in words if word == second_person.SOMEONE or word not in _IGNORED]
     return kept or words
 
 
 def split_compound(word: str, pairs: Collection[frozenset[str]]) -> list[str]:
-    """A closed compound as two words where the table has them: haircut, handwaving."""
+    """Split a closed compound if the table has its two words: haircut, handwaving."""
     for at in range(3, len(word) - 2):
         first, second = word[:at], word[at:]
         for one in base_forms(first):
@@ -150,8 +150,8 @@ def split_compound(word: str, pairs: Collection[frozenset[str]]) -> list[str]:
     return [word]
 
 
-def joined(words: Sequence[str], known: Container[str]) -> list[str]:
-    """Two words as one where only that is in the table: "sky diving", "back flip"."""
+def join_compounds(words: Sequence[str], known: Container[str]) -> list[str]:
+    """Join two words if the table has only the compound: "sky diving", "back flip"."""
     found = list(words[:1])
     for word in words[1:]:
         one = found[-1] + word
@@ -162,8 +162,8 @@ def joined(words: Sequence[str], known: Container[str]) -> list[str]:
     return found
 
 
-def forms_of(words: Sequence[str]) -> list[frozenset[str]]:
-    """What each word may be a form of; "left leg" is one leg, "two hands" are both."""
+def word_forms(words: Sequence[str]) -> list[frozenset[str]]:
+    """The base forms that each word may have; "left leg" is one leg, "two hands" are both."""
     found: list[frozenset[str]] = []
     for at, word in enumerate(words):
         forms = base_forms(word)
@@ -178,27 +178,27 @@ def forms_of(words: Sequence[str]) -> list[frozenset[str]]:
     return found
 
 
-def may_stand_for(phrase: Iterable[str], forms: Sequence[frozenset[str]]) -> bool:
-    """Whether a phrase adds nothing to a text but an object, or a preposition: "cliff diving"."""
-    said = frozenset[str]().union(*forms)
-    if not said.issuperset(_NOT_ADDED.intersection(phrase)):
+def may_replace(phrase: Iterable[str], forms: Sequence[frozenset[str]]) -> bool:
+    """Whether a phrase adds only an object or a preposition to a text: "cliff diving"."""
+    held = frozenset[str]().union(*forms)
+    if not held.issuperset(_NOT_ADDED.intersection(phrase)):
         return False
-    added = frozenset(phrase) - said - _PARTICLES
+    added = frozenset(phrase) - held - _PARTICLES
     return not added or _PARTICLES.isdisjoint(phrase)
 
 
-def contradicts(phrase: Collection[str], said: Collection[str]) -> bool:
-    """Whether a phrase speaks of another number or side than a text with the words ``said``."""
+def contradicts(phrase: Collection[str], words: Collection[str]) -> bool:
+    """Whether a phrase has another count or side than a text with these words."""
     return any(
-        not here.isdisjoint(phrase) and here.isdisjoint(said) and not there.isdisjoint(said)
+        not here.isdisjoint(phrase) and here.isdisjoint(words) and not there.isdisjoint(words)
         for one, other in _OPPOSITES
         for here, there in ((one, other), (other, one))
     )
 
 
 def _in_any_order(phrase: Sequence[str]) -> bool:
-    """Whether a phrase means the same in another order of words: "guitar playing"."""
-    fixed = not _PARTICLES.isdisjoint(phrase) or others.SOMEONE in phrase
+    """Whether the order of a phrase's words is free: "guitar playing"."""
+    fixed = not _PARTICLES.isdisjoint(phrase) or second_person.SOMEONE in phrase
     return not fixed and len(set(phrase)) == len(phrase)
 
 
@@ -207,22 +207,24 @@ def _gerund(word: str) -> bool:
     return word.endswith("ing") and word not in _NOT_VERBS and len(base_forms(word)) > 1
 
 
-def verb_rank(verb: str, part: str, words: Sequence[str], forms: Sequence[frozenset[str]]) -> float:
-    """How surely a word of the table is the verb of a part of a text: 0 not at all, 1 usual."""
+def verb_score(
+    verb: str, clause: str, words: Sequence[str], forms: Sequence[frozenset[str]]
+) -> float:
+    """Score of a one-word phrase as the verb of a clause: 0 is no match, about 1 is usual."""
     opener = next((at for at, word in enumerate(words) if _gerund(word)), None)
     light = bool(_LIGHT & forms[0 if opener is None else opener])
     best = 0.0
     for at, word in enumerate(words):
         if verb in forms[at]:
-            best = max(best, _rank(verb, word, at, part, words, opener, light))
+            best = max(best, _score_at(verb, word, at, clause, words, opener, light))
     return best
 
 
-def _rank(
+def _score_at(
     verb: str,
     word: str,
     at: int,
-    part: str,
+    clause: str,
     words: Sequence[str],
     opener: int | None,
     light: bool,
@@ -230,48 +232,48 @@ def _rank(
     early = 1 - 0.01 * at
     if verb in _GAMES:
         return early - 0.6
-    if _act(verb, word, at, part, words):
+    if _is_act(verb, word, at, clause, words):
         return early + (0.4 if opener is not None else 0.1)
     if _gerund(word) and word != verb:
         return early + 0.3
     if opener == 0 and not light and at > 0:
-        return 0.0  # "ploughing a field": the field is not what is done
+        return 0.0  # "ploughing a field": "field" is not the verb
     if verb in _THINGS and len(words) > 1 and not light and word in (verb, verb + "s", verb + "es"):
-        named = re.search(rf"\b(?:an?|the) {word}\b", part) is not None
+        named = re.search(rf"\b(?:an?|the) {word}\b", clause) is not None
         return 0.0 if at > 0 or named else early - 0.4
     if word.endswith("er") and word != verb:
-        return early - 0.5  # the one who does it
+        return early - 0.5  # "boxer": the person, not the action
     return early
 
 
-def _act(verb: str, word: str, at: int, part: str, words: Sequence[str]) -> bool:
+def _is_act(verb: str, word: str, at: int, clause: str, words: Sequence[str]) -> bool:
     if verb not in _ACTS or at == 0 or at != len(words) - 1 or word not in (verb, verb + "s"):
         return False
-    return f"{words[at - 1]} {word}" in part.replace("-", " ")
+    return f"{words[at - 1]} {word}" in clause.replace("-", " ")
 
 
-def fit(
+def phrase_score(
     phrase: Sequence[str],
     words: Sequence[str],
     forms: Sequence[frozenset[str]],
     pairs: Container[tuple[str, ...]],
 ) -> float:
-    """How well a phrase fits a text: its number of words, less a little; 0 where it does not.
+    """Score of a phrase in a text: about its number of words; 0 if it does not match.
 
-    Longer phrases say more; of equal ones the first in the text is the verb, and the one that is
-    spelled like the text ("raise hands" is not "raise hand").
+    Longer phrases are more specific. Of equal phrases the first in the text is the verb, and the
+    one in the same inflection wins ("raise hands" is not "raise hand").
 
     Args:
         phrase: Two words or more.
-        words: Of the text.
-        forms: What each of them may be a form of.
-        pairs: The phrases of two words: what a particle is most likely part of.
+        words: The words of the text.
+        forms: The base forms that each of these words may have.
+        pairs: The phrases of two words; a particle belongs to one of them first.
     """
     spelled = _SPELLED * sum(word in words for word in phrase)
     begin = _find(phrase, forms, pairs)
     if begin is not None:
         return len(phrase) - 0.01 * begin + spelled
-    # "Guitar playing"; but "hands on hips" is not "on hands".
+    # "Guitar playing" matches "play guitar"; "hands on hips" does not match "on hands".
     held = all(any(word in some for some in forms) for word in phrase)
     return len(phrase) - _OUT_OF_ORDER + spelled if held and _in_any_order(phrase) else 0.0
 
@@ -279,7 +281,7 @@ def fit(
 def _find(
     phrase: Sequence[str], words: Sequence[frozenset[str]], pairs: Container[tuple[str, ...]]
 ) -> int | None:
-    """Where the words of a phrase begin in a text: in order, with small gaps."""
+    """Position of a phrase whose words occur in order with small gaps; None if they do not."""
     for begin in range(len(words) - len(phrase) + 1):
         if phrase[0] not in words[begin]:
             continue
@@ -296,9 +298,9 @@ def _find(
 def _next(
     word: str, words: Sequence[frozenset[str]], at: int, pairs: Container[tuple[str, ...]]
 ) -> int:
-    """The place of a word soon after another; -1 where there is none.
+    """Position of a word soon after position ``at``; -1 if it does not follow.
 
-    To sit down on something is not to sit on it, and the "up" of "hand pick up" is not the hand's.
+    "Sit down on" is not "sit on", and the "up" of "hand pick up" belongs to "pick", not "hand".
     """
     for place in range(at + 1, min(at + 2 + _WIDEST_GAP, len(words))):
         if word in words[place]:

@@ -1,7 +1,7 @@
 """Words for a second person: someone, each other, two people, the other one.
 
-"Someone" that stands before the verb is who acts and says nothing; after it, it is who the action
-is done to: "punch someone" is another entry of the verb table than "punch".
+"Someone" before the verb is the actor and changes nothing. After the verb it is the person that the
+action is done to: "punch someone" and "punch" are different entries of the verb table.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 from vlar.pose.attributes.base import attribute_names
 from vlar.types import Float32
 
-SOMEONE, MUTUAL = "someone", "eachother"  # in the place of such words, in texts and phrases
+SOMEONE, MUTUAL = "someone", "eachother"  # tokens that replace such words in texts and phrases
 _PEOPLE_TEXT = "someone somebody anyone person persons man woman people men women them him"
-# Words of their own in the table's phrases ("throw opponent"), which are someone besides.
+# Words that the table's phrases also use ("throw opponent"); they count as someone too.
 _ROLES_TEXT = "opponent partner friend enemy victim patient player teammate child children boy girl"
-# What may stand before the one who acts.
+# Words that may precede the actor.
 _BEFORE_TEXT = """a an the his her its their my your our there this that is are be was were of with
 one two three both several many some group young old elderly tall small male female other another
 photo picture image video clip footage"""
@@ -38,21 +38,22 @@ _TWO = re.compile(
 )
 _BOTH = re.compile(r"^(the )?(two|both|2|three|several|many) [a-z]+|\b(each other|one another)\b")
 _ONE = re.compile(r"\b(one|a|the) (person|man|woman)\b.*\bthe other\b")
-_SHARE = 0.4  # of the other attributes' length, what "two people" weighs beside them
-_PERHAPS, _SURE = 0.6, 0.7  # weights of "two people" that count for two, and do so without a doubt
-_ACT = 0.5  # how surely both act where the text says so of two people
+_SHARE = 0.4  # weight of "two people" as a share of the other attributes' norm
+# Weights of "two people" from which an entry is for two people: by default, and against "object".
+_PERHAPS, _SURE = 0.6, 0.7
+_ACT = 0.5  # weight of "both act" if a text names two actors
 
 
-def marked(words: Sequence[str]) -> list[str]:
-    """Words with those for the other person replaced (or, where they mean more, followed).
+def mark_second_person(words: Sequence[str]) -> list[str]:
+    """Words with ``SOMEONE`` in place of (roles: after) the words for a second person.
 
-    >>> marked("a person kicking another person".split())
+    >>> mark_second_person("a person kicking another person".split())
     ['a', 'person', 'kicking', 'someone']
-    >>> marked("someone kicking a ball".split())
+    >>> mark_second_person("someone kicking a ball".split())
     ['person', 'kicking', 'a', 'ball']
     """
     kept: list[str] = []
-    acted = False  # whether anything but who acts was said yet
+    acted = False  # whether a word other than the actor occurred
     for at, word in enumerate(words):
         person = word in _PEOPLE or word in _ROLES
         if acted and word in _OTHER and kept[-1] in ("each", "one"):
@@ -64,44 +65,47 @@ def marked(words: Sequence[str]) -> list[str]:
         else:
             if person and kept and kept[-1] in _NUMBERS:
                 kept.pop()
-            kept.append("person" if word == SOMEONE else word)  # who acts
+            kept.append("person" if word == SOMEONE else word)  # the actor
             acted = acted or not (person or word in _BEFORE)
     return kept
 
 
 def _is_person(words: Sequence[str], at: int) -> bool:
-    """Whether "other" at a place is a person: before a word for one, or last in such a text."""
+    """Whether "other" is a person: it precedes a word for one, or ends a text with one."""
     if at == len(words) - 1:
         return any(word in _PEOPLE for word in words)
     return words[at + 1] in _PEOPLE
 
 
-def without(words: Sequence[str]) -> list[str]:
-    """Marked words less those for the other person, and the words that link them to the verb."""
+def drop_second_person(words: Sequence[str]) -> list[str]:
+    """Marked words without the tokens of a second person and their prepositions."""
     if SOMEONE not in words:
         return list(words)
     return [word for word in words if word not in {SOMEONE, MUTUAL, *_LINKS}]
 
 
-def with_two(weights: Float32, text: str, words: Sequence[str]) -> Float32:
-    """Weights (A,) of a text with its second person.
+def add_second_person(weights: Float32, text: str, words: Sequence[str]) -> Float32:
+    """Set the weights of two people.
 
-    All texts about two people say so in the same measure: otherwise, of two such texts, the one
-    with fewer other attributes would be nearer to every clip of two people.
+    All texts about two people get the same share of ``two_people``. Otherwise the text with fewer
+    other attributes would be nearer to every clip of two people.
 
     Args:
-        weights: Of the phrases that were found.
+        weights: (A,) float32 weights of the phrases of the text.
         text: The whole text.
-        words: Its marked words.
+        words: Its words, from ``mark_second_person``.
+
+    Returns:
+        (A,) float32.
     """
     names = attribute_names()
     two, act = names.index("two_people"), names.index("both_act")
     changed = weights.copy()
-    said = SOMEONE in words or _TWO.search(text.lower()) is not None
-    if not said and weights[two] < _SURE and set(words) & _THINGS:
-        changed[two] = 0.0  # who pushes something pushes nobody
+    named = SOMEONE in words or _TWO.search(text.lower()) is not None
+    if not named and weights[two] < _SURE and set(words) & _THINGS:
+        changed[two] = 0.0  # "push something" involves no second person
         return changed
-    if not weights.any() or not (said or weights[two] >= _PERHAPS):
+    if not weights.any() or not (named or weights[two] >= _PERHAPS):
         return weights
     if changed[act] == 0 and _BOTH.search(text.lower()):
         changed[act] = _ACT

@@ -10,7 +10,8 @@ The schema (format 1; unknown fields are refused, so that a misspelt one is not 
       "entries": [
         {
           "label": "ApplyEyeMakeup",             the class name as its data set spells it
-          "text": "apply eye makeup",            optional; else the cleaned label
+          "text": "apply eye makeup",            optional; default: the cleaned label
+          "parts": {"verb": "apply", "object": "eye makeup"},   optional
           "domain": "hygiene",                   optional
           "aliases": ["put on mascara"],         optional
           "source": "composed from ...",         optional; where this entry's texts come from
@@ -21,9 +22,9 @@ The schema (format 1; unknown fields are refused, so that a misspelt one is not 
       ]
     }
 
-``kind`` names what a description speaks of, so that several can stand side by side; ``KINDS`` are
-those of an action, and docs/text.md says what belongs in each. ``vlar.text.check`` looks at what
-the schema cannot see.
+``kind`` names the aspect that a description covers, so that a label can have several. ``KINDS`` are
+the kinds of an action, and docs/text.md explains them. ``vlar.text.check`` finds the faults that
+the schema cannot express.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,16 +44,16 @@ from vlar.errors import LabelError
 from vlar.text.clean import clean_label
 from vlar.types import JsonDict
 
-#: What descriptions of an action speak of.
+#: Kinds of description of an action.
 KINDS = ("scene", "motion", "phases", "contrast", "sentence")
-_NAMED = 5  # broken fields an error spells out
+_NAMED = 5  # broken fields that an error names
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 @dataclass(frozen=True)
 class Description:
-    """One text about a label; ``kind`` says what it speaks of."""
+    """One text about a label; ``kind`` is the aspect that it covers."""
 
     kind: str
     text: str
@@ -59,7 +61,17 @@ class Description:
 
 @dataclass(frozen=True)
 class Entry:
-    """A label of a bank. ``text`` is what the text tower reads."""
+    """A label of a bank.
+
+    Attributes:
+        label: The class name as its data set spells it.
+        text: The text that a text encoder reads.
+        descriptions: Texts about the label, in file order.
+        aliases: Other names of the same class.
+        domain: The group it belongs to.
+        source: Where the texts come from, if that differs from entry to entry.
+        parts: Value of each part of the label, such as ``{"verb": "open", "object": "door"}``.
+    """
 
     label: str
     text: str
@@ -67,14 +79,16 @@ class Entry:
     aliases: tuple[str, ...] = ()
     domain: str | None = None
     source: str | None = None
+    parts: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def describe(self, kind: str) -> tuple[str, ...]:
         """The descriptions of one kind, in file order."""
         return tuple(d.text for d in self.descriptions if d.kind == kind)
 
     def to_dict(self) -> JsonDict:
-        """The entry as a bank file holds it; fields without a value are left out."""
+        """The entry as in a bank file; fields without a value are left out."""
         data: JsonDict = {"label": self.label, "text": self.text}
+        data |= {"parts": dict(self.parts)} if self.parts else {}
         data |= {"domain": self.domain} if self.domain else {}
         data |= {"aliases": list(self.aliases)} if self.aliases else {}
         data |= {"source": self.source} if self.source else {}
@@ -98,7 +112,7 @@ class Bank:
         return tuple(entry.text for entry in self.entries)
 
     def to_json(self) -> str:
-        """The bank as a file: one entry a line, so that two versions can be compared."""
+        """The content of the bank's file, one entry per line, so that a diff is readable."""
         head = {
             "format": 1,
             "name": self.name,
@@ -119,6 +133,11 @@ class _DescriptionModel(_Model):
     text: Text
 
 
+class _PartsModel(_Model):
+    verb: Text
+    object: Text | None = None
+
+
 class _EntryModel(_Model):
     label: Text
     text: Text | None = None
@@ -126,6 +145,7 @@ class _EntryModel(_Model):
     aliases: list[Text] = Field(default_factory=list[str])
     domain: Text | None = None
     source: Text | None = None
+    parts: _PartsModel | None = None
 
 
 class _BankModel(_Model):
@@ -161,7 +181,7 @@ def load_bank(name_or_path: str | Path) -> Bank:
 
 
 def write_bank(bank: Bank, path: Path) -> None:
-    """Write a bank as one step: whoever reads or is killed meanwhile finds the old or the new.
+    """Write a bank atomically: a reader or a killed process finds the old file or the new one.
 
     Raises:
         LabelError: the file cannot be written.
@@ -187,6 +207,7 @@ def _entry(model: _EntryModel) -> Entry:
         aliases=tuple(model.aliases),
         domain=model.domain,
         source=model.source,
+        parts=model.parts.model_dump(exclude_none=True) if model.parts else {},
     )
 
 

@@ -1,14 +1,14 @@
-"""Class names as data sets spell them, turned into what a person would type; label lists read.
+"""Label lists: read from a string, a file, a bank or a sequence.
 
-How a string given as a label list is understood, in this order:
+How a string is understood, in this order:
 
 1. ``bank:NAME`` or ``bank:FILE.json``: the labels of a bank (:mod:`vlar.text.bank`).
-2. The path of an existing file: read by its ending (``.csv`` a column ``label``; ``.json`` a list
-   of strings or a bank; anything else one label a line, ``#`` starts a comment line).
-3. No separator, and the ending ``.txt``, ``.csv`` or ``.json``: a file that does not exist, which
-   is an error.
+2. The path of an existing file, read by its ending. ``.csv`` has a column ``label``, or ``verb``
+   and ``object`` for labels in parts, or all three; ``.json`` is a list of strings or a bank; any
+   other file has one label per line, and ``#`` starts a comment line.
+3. No separator, and the ending ``.txt``, ``.csv`` or ``.json``: a missing file, which is an error.
 4. Otherwise labels separated by commas or line breaks; a label that holds a comma stands in double
-   quotes. Where there is no comma, the full-width ``，`` and ``、`` and the Arabic ``،`` separate.
+   quotes. Without a comma, the full-width ``，`` and ``、`` and the Arabic ``،`` separate.
 """
 
 from __future__ import annotations
@@ -17,20 +17,27 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 from vlar.errors import LabelError
 from vlar.text.bank import Entry, load_bank
 from vlar.text.clean import clean_label
+from vlar.text.language import foreign_labels
+
+_log = logging.getLogger("vlar")
 
 _NUMBERED = re.compile(r"^(\d+)[\s.:,)]+(\S.*)$")
 _SUFFIXES = (".txt", ".csv", ".json")
 _SEPARATORS = (",", "，", "、", "،")
-_NAMED = 5  # entries a note or an error spells out
+_NAMED = 5  # labels that a message names
+#: Columns of a CSV file, and keys of a bank entry, for labels in parts.
+PARTS = ("verb", "object")
 
 
 @dataclass(frozen=True)
@@ -38,18 +45,24 @@ class LabelList:
     """Labels in order, without duplicates.
 
     Attributes:
-        labels: C labels as the user gave them; answers carry these.
-        texts: C cleaned texts, what the text tower reads.
-        source: Where they came from, for messages and manifests.
+        labels: C labels for people; answers carry these. Those of a bank are cleaned, all others
+            are as the user spells them.
+        texts: C cleaned texts that the text encoder reads.
+        keys: C labels as the source spells them, such as ``PlayingGuitar``; for matching.
+        source: Where the labels come from, for messages and manifests.
         notes: What was left out or changed, one sentence each.
-        entries: Entries of the bank the labels come from; empty where they come from elsewhere.
+        entries: Entries of the bank; empty if the labels come from elsewhere.
+        parts: C parts of the labels, such as ``{"verb": "open", "object": "door"}``; empty if the
+            source has no parts.
     """
 
     labels: tuple[str, ...]
     texts: tuple[str, ...]
+    keys: tuple[str, ...]
     source: str
     notes: tuple[str, ...] = ()
     entries: tuple[Entry, ...] = field(default=(), repr=False, compare=False)
+    parts: tuple[Mapping[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,27 +72,41 @@ class LabelList:
         """Hash of the texts in order: two lists with the same hash score the same."""
         return hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()
 
+    def spelled_as(self, known: Collection[str]) -> tuple[str, ...]:
+        """The labels in the spelling of ``known``: the key if ``known`` has it, else the label."""
+        pairs = zip(self.labels, self.keys, strict=True)
+        return tuple(key if key in known else label for label, key in pairs)
+
 
 def parse_labels(spec: str | Path | Sequence[str] | LabelList) -> LabelList:
     """Read a label list from a string, a file, a bank or a sequence.
 
+    Labels that do not look English are named in one warning of the logger ``vlar``.
+
     Args:
-        spec: See the module's text for how a string is understood.
+        spec: A label list, or a string as the documentation of this module describes it.
 
     Returns:
-        The labels; of labels that read the same after cleaning (case and spaces aside) the first
-        is kept and a note names the others.
+        The labels. Of labels that are equal after cleaning (ignoring case and spaces) the first is
+        kept, and a note names the others.
 
     Raises:
-        LabelError: no label at all, an unreadable file, or an entry that is no text.
+        LabelError: no label, an unreadable file, or an entry that is not a text.
         UnknownNameError: no bank has this name.
     """
     if isinstance(spec, LabelList):
         return spec
+    listed = _parsed(spec)
+    if not listed.entries:
+        _warn_of_other_languages(listed.texts)
+    return listed
+
+
+def _parsed(spec: str | Path | Sequence[str]) -> LabelList:
     if isinstance(spec, Path):
         return _from_file(spec)
     if not isinstance(spec, str):
-        return _finish(_strings(spec, "the list of labels"), None, "a list of labels")
+        return _finish(_strings(spec, "the list of labels"), "a list of labels")
     if spec.startswith("bank:"):
         return _from_bank(spec.removeprefix("bank:"))
     path = _existing_file(spec)
@@ -90,7 +117,22 @@ def parse_labels(spec: str | Path | Sequence[str] | LabelList) -> LabelList:
             f"the label file {spec!r} does not exist; give an existing file or labels separated "
             "by commas"
         )
-    return _finish(_split(spec), None, "the given labels")
+    return _finish(_split(spec), "the given labels")
+
+
+@lru_cache(maxsize=64)
+def _warn_of_other_languages(texts: tuple[str, ...]) -> None:
+    """Warn once per list."""
+    foreign = [texts[place] for place in foreign_labels(texts)]
+    if foreign:
+        named = ", ".join(repr(text) for text in foreign[:_NAMED])
+        more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
+        _log.warning(
+            "the labels %s%s do not look English; most models, 'lite' among them, read only "
+            "English: translate the labels",
+            named,
+            more,
+        )
 
 
 def _means_a_file(spec: str) -> bool:
@@ -105,7 +147,7 @@ def _existing_file(spec: str) -> Path | None:
     path = Path(spec.strip()).expanduser()
     try:
         return path if path.is_file() else None
-    except OSError:  # longer than a file name may be: a label, no path
+    except OSError:  # longer than a file name may be, so it is a label
         return None
 
 
@@ -121,22 +163,24 @@ def _split(spec: str) -> list[str]:
 def _from_bank(name: str | Path) -> LabelList:
     bank = load_bank(name)
     texts = [entry.text for entry in bank.entries]
-    listed = _finish([entry.label for entry in bank.entries], texts, f"bank:{bank.name}")
-    return replace(listed, entries=bank.entries)
+    parts = [entry.parts for entry in bank.entries]
+    keys = [entry.label for entry in bank.entries]
+    listed = _finish(keys, f"bank:{bank.name}", texts=texts, parts=parts)
+    readable = tuple(clean_label(key) for key in listed.keys)
+    return replace(listed, labels=readable, entries=bank.entries)
 
 
 def _from_file(path: Path) -> LabelList:
     content = _read(path)
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        return _finish(_csv_column(content, path), None, str(path))
+        return _from_csv(content, path)
     if suffix == ".json":
         return _from_json(content, path)
     lines = [line.strip() for line in content.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     labels, notes = _without_numbers(lines)
-    labels = [_unquoted(label) for label in labels]
-    return _finish(labels, None, str(path), notes)
+    return _finish([_unquoted(label) for label in labels], str(path), notes)
 
 
 def _read(path: Path) -> str:
@@ -151,35 +195,42 @@ def _read(path: Path) -> str:
         return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise LabelError(
-            f"the label file {str(path)!r} is no UTF-8 text (byte {error.start}); save it as UTF-8"
+            f"the label file {str(path)!r} is not UTF-8 text (byte {error.start}); save it as UTF-8"
         ) from error
 
 
-def _csv_column(content: str, path: Path) -> list[str]:
+def _from_csv(content: str, path: Path) -> LabelList:
     header = content.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     try:
         reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
         columns = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
-        column = columns.get("label")
-        if column is None:
+        named = [name for name in PARTS if name in columns]
+        if "label" not in columns and "verb" not in columns:
             found = ", ".join(repr(name) for name in columns) or "none"
             raise LabelError(
                 f"{str(path)!r} has no column 'label' (columns found: {found}); name the column "
-                "'label' in the first line, or use a .txt file with one label a line"
+                "'label' in the first line, or use a .txt file with one label per line"
             )
-        return [row[column] or "" for row in reader]
+        rows = list(reader)
     except csv.Error as error:
-        raise LabelError(f"{str(path)!r} is no readable CSV: {error}") from error
+        raise LabelError(f"{str(path)!r} is not a readable CSV file: {error}") from error
+    cells = [{name: (row[columns[name]] or "").strip() for name in named} for row in rows]
+    parts = [{name: text for name, text in row.items() if text} for row in cells]
+    if "label" in columns:
+        labels = [row[columns["label"]] or "" for row in rows]
+    else:
+        labels = [" ".join(row.values()) for row in parts]
+    return _finish(labels, str(path), parts=parts)
 
 
 def _from_json(content: str, path: Path) -> LabelList:
     try:
         data: Any = json.loads(content)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise LabelError(f"{str(path)!r} is no valid JSON: {error}") from error
+        raise LabelError(f"{str(path)!r} is not valid JSON: {error}") from error
     if isinstance(data, list):
-        return _finish(_strings(cast("list[Any]", data), str(path)), None, str(path))
+        return _finish(_strings(cast("list[Any]", data), str(path)), str(path))
     if isinstance(data, dict) and "entries" in data:
         return _from_bank(path)
     raise LabelError(
@@ -215,11 +266,13 @@ def _unquoted(label: str) -> str:
 
 def _finish(
     labels: Sequence[str],
-    texts: Sequence[str] | None,
     source: str,
     notes: Sequence[str] = (),
+    *,
+    texts: Sequence[str] | None = None,
+    parts: Sequence[Mapping[str, str]] = (),
 ) -> LabelList:
-    kept: dict[str, tuple[str, str]] = {}
+    kept: dict[str, tuple[str, str, Mapping[str, str]]] = {}
     dropped: list[str] = []
     for position, given in enumerate(labels):
         label = given.strip()
@@ -230,14 +283,17 @@ def _finish(
         if key in kept:
             dropped.append(label)
         else:
-            kept[key] = (label, text)
+            kept[key] = (label, text, parts[position] if parts else {})
     if not kept:
-        raise LabelError(f"no label in {source}; give at least one, as in 'run, jump'")
+        raise LabelError(f"{source}: the list holds no label; give at least one, as in 'run, jump'")
+    names, cleaned, in_parts = zip(*kept.values(), strict=True)
     return LabelList(
-        labels=tuple(label for label, _ in kept.values()),
-        texts=tuple(text for _, text in kept.values()),
+        labels=names,
+        texts=cleaned,
+        keys=names,
         source=source,
         notes=(*notes, *_duplicates_note(dropped)),
+        parts=in_parts if any(in_parts) else (),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from vlar.cli import explain
 from vlar.encoders.base import Block
-from vlar.motion_language.verb_table import Meaning, VerbTable
+from vlar.motion_language.verb_table import TextMotion, VerbTable
 from vlar.pose.attributes.base import attribute_names
 from vlar.types import Classification, Prediction
 
@@ -30,7 +30,7 @@ def hash_of(text: str) -> int:
 
 def model(how: str = "table") -> SimpleNamespace:
     table = VerbTable("strolls: travel+ fast-\nhop: airborne+", embed if how != "table" else None)
-    return SimpleNamespace(encoder=SimpleNamespace(explain=table.meaning))
+    return SimpleNamespace(encoder=SimpleNamespace(explain=table.lookup))
 
 
 def test_a_label_in_the_table_says_which_phrase(capsys: pytest.CaptureFixture[str]):
@@ -104,6 +104,6 @@ def test_models_without_a_motion_block_say_nothing(capsys: pytest.CaptureFixture
 def test_meaning_as_json_names_its_attributes():
     weights = np.zeros(len(NAMES), np.float32)
     weights[NAMES.index("travel")] = -0.25
-    found = Meaning("stay", weights, ("stay",), "nearest").to_dict()
+    found = TextMotion("stay", weights, ("stay",), "nearest").to_dict()
     assert found["attributes"] == {"travel": -0.25}
     assert (found["how"], found["phrases"]) == ("nearest", ["stay"])

@@ -28,7 +28,7 @@ def own_cache(tmp_path, monkeypatch: pytest.MonkeyPatch):
     from vlar import resources
 
     monkeypatch.setattr(
-        "vlar.describing.chat_client.resources.cache_dir", lambda: tmp_path / "answers"
+        "vlar.describing.chat_describer.resources.cache_dir", lambda: tmp_path / "answers"
     )
     assert resources.cache_dir() == tmp_path / "answers"
 

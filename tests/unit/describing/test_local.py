@@ -10,43 +10,19 @@ from vlar.describing.run import describe
 from vlar.text.bank import load_bank
 
 from .chat_server import rows_for
+from .tiny_model import save_tiny_model
 
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A causal language model with random weights that reads bytes."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: number for number, letter in enumerate(["<s>", "</s>", *letters])}
-    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=4096,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    place = tmp_path_factory.mktemp("models") / "tiny"
-    LlamaForCausalLM(config).save_pretrained(place)
-    tokenizer.save_pretrained(place)
-    return place
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture
 def short_answers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("vlar.describing.chat_client._ANSWER_TOKENS", 2)
+    monkeypatch.setattr("vlar.describing.chat_describer._ANSWER_TOKENS", 2)
 
 
 def says(content: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -73,7 +49,7 @@ def says(content: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_random_weights_fail_label_by_label(folder: Path, tmp_path: Path):
     out = tmp_path / "bank.json"
     report = describe(["eat", "sleep"], out, llm=f"local:{folder}", kinds=["motion"])
-    assert [row.answer.label for row in report.failed] == ["eat", "sleep"]
+    assert [row.found.label for row in report.failed] == ["eat", "sleep"]
     assert all("no usable description" in (row.problem or "") for row in report.failed)
     assert [len(e.descriptions) for e in load_bank(out).entries] == [0, 0]
 

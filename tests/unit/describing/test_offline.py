@@ -22,12 +22,12 @@ def no_tower(monkeypatch: pytest.MonkeyPatch):
         def __init__(self, texts, values):
             del texts, values
 
-        def of(self, text: str, k: int = 5):
+        def search(self, text: str, k: int = 5):
             del k
             rows = [(c, t) for c, t in near.get(text, []) if t in known]
             return [(c, ("kinetics600", known[t])) for c, t in rows]
 
-    monkeypatch.setattr("vlar.describing.similar_texts.Nearest", Near)
+    monkeypatch.setattr("vlar.describing.offline.SimilarTexts", Near)
 
 
 def one(label: str, kinds=KINDS):
@@ -47,37 +47,37 @@ def one(label: str, kinds=KINDS):
 def test_what_a_bank_knows_is_taken_with_its_origin(label: str, bank: str, entry: str):
     row = one(label)
     assert row.problem is None
-    assert f"bank {bank}, label {entry!r}" in (row.answer.source or "")
+    assert f"bank {bank}, label {entry!r}" in (row.found.source or "")
     known = {e.label: e for e in load_bank(bank).entries}[entry]
-    assert set(known.descriptions) <= set(row.answer.descriptions)
+    assert set(known.descriptions) <= set(row.found.descriptions)
 
 
 def test_another_verb_is_another_action_however_near():
     row = one("closing a tin")
-    assert "opening" not in (row.answer.source or "")
+    assert "opening" not in (row.found.source or "")
 
 
 def test_the_movement_of_the_same_verb_is_borrowed_and_said():
     row = one("chopping onions")
-    (motion,) = row.answer.descriptions
+    (motion,) = row.found.descriptions
     assert motion.kind == "motion"
-    assert row.answer.source == (
+    assert row.found.source == (
         "composed from the movement of bank kinetics600, label 'chopping wood'"
     )
-    assert "nothing to say about scene" in row.answer.notes[0]
+    assert "nothing is known about scene" in row.found.notes[0]
 
 
 def test_verb_table_and_object_notes_speak_for_the_rest():
     row = one("tiptoeing with a cello")
-    kinds = {d.kind: d.text for d in row.answer.descriptions}
+    kinds = {d.kind: d.text for d in row.found.descriptions}
     assert kinds["scene"].startswith("To be seen: cello, ")
     assert "legs" in kinds["motion"]
-    assert "the verb table ('tiptoe')" in (row.answer.source or "")
+    assert "the verb table ('tiptoe')" in (row.found.source or "")
 
 
 def test_what_nothing_is_known_about_gets_nothing():
     row = one("quantum chromodynamics")
-    assert row.answer.descriptions == ()
+    assert row.found.descriptions == ()
     assert "no bank, verb or object notes" in (row.problem or "")
 
 
@@ -108,11 +108,11 @@ def test_every_clause_belongs_to_an_attribute():
 
 
 def test_every_movement_of_the_verb_table_reads_as_a_sentence():
-    from vlar.describing.motion_templates import body_sentence
+    from vlar.describing.motion_templates import motion_sentence
     from vlar.motion_language.verb_table import VerbTable
 
     table = VerbTable.packaged()
-    sentences = [body_sentence(table.meaning(phrase)) for phrase in table.first_phrases]
+    sentences = [motion_sentence(table.lookup(phrase)) for phrase in table.first_phrases]
     told = [text for text in sentences if text]
     assert len(told) > 0.8 * len(sentences)
     for text in told:

@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlar.describing.base import Asked
-from vlar.describing.response_parser import Found, cut, objects
+from vlar.describing.base import LabelRequest
+from vlar.describing.response_parser import ParsedDescriptions, labelled_objects, truncate
 
 from .conftest import WordLimit
 
-KICK = Asked("Kick", "kick", ("scene", "motion"))
-WAVE = Asked("wave_hand", "wave hand", ("scene", "motion"))
+KICK = LabelRequest("Kick", "kick", ("scene", "motion"))
+WAVE = LabelRequest("wave_hand", "wave hand", ("scene", "motion"))
 GOOD = {"scene": "A field with a ball.", "motion": "One leg swings forward fast."}
 
 
-def read(content: str, *asked: Asked, limit: WordLimit | None = None) -> Found:
-    found = Found()
-    found.read(content, asked or (KICK,), limit or WordLimit())
+def read(content: str, *asked: LabelRequest, limit: WordLimit | None = None) -> ParsedDescriptions:
+    found = ParsedDescriptions()
+    found.add(content, asked or (KICK,), limit or WordLimit())
     return found
 
 
@@ -43,7 +43,7 @@ def read(content: str, *asked: Asked, limit: WordLimit | None = None) -> Found:
 def test_an_answer_is_found_in_whatever_it_is_wrapped_in(content: str):
     found = read(content)
     assert found.texts == {("Kick", kind): text for kind, text in GOOD.items()}
-    assert not found.open([KICK])
+    assert not found.fault_lines([KICK])
 
 
 def test_what_was_complete_before_a_cut_is_kept():
@@ -54,8 +54,8 @@ def test_what_was_complete_before_a_cut_is_kept():
     whole = json.dumps({"labels": rows})
     found = read(whole[:-20], KICK, WAVE)
     assert {label for label, _ in found.texts} == {"Kick"}
-    assert len(found.open([KICK, WAVE])) == 2
-    assert '"wave hand", scene: is missing' in found.open([KICK, WAVE])[0]
+    assert len(found.fault_lines([KICK, WAVE])) == 2
+    assert '"wave hand", scene: is missing' in found.fault_lines([KICK, WAVE])[0]
 
 
 @pytest.mark.parametrize(
@@ -78,25 +78,27 @@ def test_a_text_that_cannot_be_used_is_named(text, fault: str):
     )
     found = read(content)
     assert list(found.texts) == [("Kick", "scene")]
-    (complaint,) = found.open([KICK])
+    (complaint,) = found.fault_lines([KICK])
     assert complaint.startswith('"kick", motion: ')
     assert fault in complaint
-    assert fault in found.remarks(KICK)[0]
+    assert fault in found.notes_of(KICK)[0]
 
 
 def test_long_text_is_cut_at_a_sentence_and_said():
     first = "One leg swings forward fast."
     text = f"{first} {'And then it goes on ' * 9}. Far too long."
     found = read(json.dumps({"label": "kick", "descriptions": {"scene": text, "motion": text * 2}}))
-    found.cut_long([KICK], WordLimit())
+    found.truncate_long([KICK], WordLimit())
     assert found.texts["Kick", "scene"] == first
-    assert "scene was cut" in found.remarks(KICK)[0]
-    assert cut("One sentence that is far longer than eight words are.", WordLimit("w", 8)) == ""
+    assert "scene was cut" in found.notes_of(KICK)[0]
+    assert (
+        truncate("One sentence that is far longer than eight words are.", WordLimit("w", 8)) == ""
+    )
 
 
 def test_a_second_answer_fills_gaps_and_changes_nothing_else():
     found = read(json.dumps({"label": "kick", "descriptions": {"scene": "A field."}}))
-    found.read(
+    found.add(
         json.dumps(
             {"label": "kick", "descriptions": {"scene": "Other.", "motion": "A leg swings."}}
         ),
@@ -104,7 +106,7 @@ def test_a_second_answer_fills_gaps_and_changes_nothing_else():
         WordLimit(),
     )
     assert [d.text for d in found.descriptions(KICK)] == ["A field.", "A leg swings."]
-    assert not found.remarks(KICK)
+    assert not found.notes_of(KICK)
 
 
 json_values = st.recursive(
@@ -131,5 +133,5 @@ def test_whatever_a_label_gets_ends_as_a_text_or_as_a_fault(given_texts: dict):
 
 
 def test_deeply_nested_and_endless_answers_end():
-    assert list(objects('{"a":' * 30_000)) == []
-    assert list(objects("{" * 200_000)) == []
+    assert list(labelled_objects('{"a":' * 30_000)) == []
+    assert list(labelled_objects("{" * 200_000)) == []

@@ -21,7 +21,7 @@ KICKED_OUT = Reply({"error": "no"}, 401)
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    monkeypatch.setattr("vlar.describing.server._FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("vlar.describing.chat_client._FIRST_PAUSE_S", 0.001)
 
 
 def run(stub, out: Path | None, labels=LABELS, **more: Any):
@@ -47,7 +47,7 @@ def test_every_label_gets_every_kind_and_the_bank_is_a_label_list(tmp_path: Path
     assert set(bank.provenance) == {"source", "made", "date", "instructions"}
     assert bank.provenance["source"] == f"language model m at {stub.url}"
     assert "sk-secret" not in out.read_text()
-    assert parse_labels(out).labels == tuple(LABELS)
+    assert parse_labels(out).keys == tuple(LABELS)
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["bank.json"]
 
 
@@ -99,8 +99,8 @@ def test_missing_labels_fail_by_name_and_the_rest_is_kept(tmp_path: Path):
         report = run(stub, out, ["eat", "sleep"])
         assert len(stub.questions) == 2
     eat, sleep = report.rows
-    assert [d.kind for d in eat.answer.descriptions] == ["scene"]
-    assert eat.answer.notes == tuple(f"{k} is missing" for k in KINDS[1:])
+    assert [d.kind for d in eat.found.descriptions] == ["scene"]
+    assert eat.found.notes == tuple(f"{k} is missing" for k in KINDS[1:])
     assert report.failed == (sleep,)
     assert "no usable description (scene is missing" in (sleep.problem or "")
     assert [len(e.descriptions) for e in load_bank(out).entries] == [1, 0]
@@ -118,9 +118,9 @@ def test_too_long_is_asked_shorter_and_then_cut():
     complaint = stub.questions[1]["messages"][3]["content"]
     assert "words reads the first 40" in complaint
     (row,) = report.rows
-    assert len(row.answer.descriptions[0].text.split()) <= 38
-    assert row.answer.descriptions[0].text.endswith("on and on.")
-    assert "was cut" in row.answer.notes[0]
+    assert len(row.found.descriptions[0].text.split()) <= 38
+    assert row.found.descriptions[0].text.endswith("on and on.")
+    assert "was cut" in row.found.notes[0]
 
 
 def test_one_sentence_for_two_labels_is_left_out_of_the_second():
@@ -157,7 +157,7 @@ def test_one_bad_batch_costs_only_its_labels():
 
     with chat_server(plan) as stub:
         report = run(stub, None, batch=1)
-    assert [row.answer.label for row in report.failed] == ["eat"]
+    assert [row.found.label for row in report.failed] == ["eat"]
 
 
 def test_a_second_run_asks_only_for_what_is_missing(tmp_path: Path):
@@ -168,7 +168,7 @@ def test_a_second_run_asks_only_for_what_is_missing(tmp_path: Path):
         report = run(stub, out, ["new one", *LABELS], batch=1)
         asked = [asked_labels(body)[0] for body in stub.questions[before:]]
     assert sorted(asked) == ["eat", "jump rope", "new one", "sleep"]
-    assert report.kept == 2
+    assert report.n_before == 2
     assert [e.label for e in load_bank(out).entries] == ["new one", *LABELS]
     assert not report.failed
 
@@ -266,6 +266,6 @@ def test_an_answer_without_a_message(tmp_path: Path):
 
 
 def test_an_error_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("vlar.describing.response_parser.Found.read", lambda *_: 1 / 0)
+    monkeypatch.setattr("vlar.describing.response_parser.ParsedDescriptions.add", lambda *_: 1 / 0)
     with chat_server() as stub, pytest.raises(ZeroDivisionError):
         run(stub, None, batch=1)

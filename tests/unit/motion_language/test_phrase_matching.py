@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlar.motion_language.phrase_matching import words_of
+from vlar.motion_language.phrase_matching import content_words
 from vlar.motion_language.verb_table import VerbTable
 from vlar.pose.attributes.base import attribute_names
 
@@ -17,7 +17,7 @@ TABLE = VerbTable.packaged()
 
 
 def weight(text: str, attribute: str) -> float:
-    return float(TABLE.meaning(text).weights[attribute_names().index(attribute)])
+    return float(TABLE.lookup(text).weights[attribute_names().index(attribute)])
 
 
 def same(text: str, phrase: str) -> bool:
@@ -117,7 +117,7 @@ _MOVEMENTS = [
     ("text", "phrase"), _VERB_OF_SEVERAL + _EXPRESSIONS + _SMALL_WORDS + _MOVEMENTS
 )
 def test_a_text_is_read_as_a_phrase(text: str, phrase: str):
-    assert same(text, phrase), TABLE.meaning(text).phrases
+    assert same(text, phrase), TABLE.lookup(text).phrases
 
 
 @pytest.mark.parametrize(
@@ -125,16 +125,16 @@ def test_a_text_is_read_as_a_phrase(text: str, phrase: str):
     ["ploughing a field", "boarding the plane", "a field of wheat", "voting at a ballot box"],
 )
 def test_a_thing_is_not_a_movement(text: str):
-    assert TABLE.meaning(text).how == "unknown"
+    assert TABLE.lookup(text).how == "unknown"
 
 
 def test_either_of_two_movements_counts():
-    assert TABLE.meaning("canoeing or kayaking").phrases == ("canoe", "kayak")
+    assert TABLE.lookup("canoeing or kayaking").phrases == ("canoe", "kayak")
 
 
 def near_all(texts: Sequence[str]) -> np.ndarray:
     """All phrases are near all texts, the longer ones nearer: the rules alone decide."""
-    length = np.array([min(len(words_of(text)), 6) / 6 for text in texts])
+    length = np.array([min(len(content_words(text)), 6) / 6 for text in texts])
     return np.stack([length, np.sqrt(1 - length**2)], axis=1).astype(np.float32)
 
 
@@ -154,9 +154,9 @@ _SIDES = ("both", "two", "one", "up", "down", "forward", "backward", "sideways",
     ],
 )
 def test_no_number_way_or_manner_is_added(text: str):
-    said = set(words_of(text))
-    for phrase in NEAR.meaning(text).phrases:
-        added = set(words_of(phrase)) - said
+    said = set(content_words(text))
+    for phrase in NEAR.lookup(text).phrases:
+        added = set(content_words(phrase)) - said
         assert added.isdisjoint(_SIDES), phrase
 
 
@@ -167,8 +167,8 @@ _WITH = ("with the left hand", "with both hands", "with one leg", "twice", "to t
 @given(st.sampled_from(_VERBS), st.sampled_from(_WITH), st.sampled_from(("a box", "it", "")))
 def test_a_reading_never_contradicts_a_count_or_side(verb: str, how: str, what: str):
     text = f"{verb} {what} {how}"
-    for phrase in NEAR.meaning(text).phrases:
-        words = set(words_of(phrase))
+    for phrase in NEAR.lookup(text).phrases:
+        words = set(content_words(phrase))
         if {"both", "two"} & words:
             assert "both" in how
         if {"one", "single"} & words:

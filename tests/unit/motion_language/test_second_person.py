@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlar.motion_language.second_person import marked
+from vlar.motion_language.second_person import mark_second_person
 from vlar.motion_language.verb_table import VerbTable
 from vlar.pose.attributes.base import attribute_names
 
@@ -13,7 +13,7 @@ TABLE = VerbTable.packaged()
 
 
 def weight(text: str, attribute: str) -> float:
-    return float(TABLE.meaning(text).weights[attribute_names().index(attribute)])
+    return float(TABLE.lookup(text).weights[attribute_names().index(attribute)])
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def weight(text: str, attribute: str) -> float:
     ],
 )
 def test_who_acts_and_who_is_acted_on(text: str, found: str):
-    assert " ".join(marked(text.split())) == found
+    assert " ".join(mark_second_person(text.split())) == found
 
 
 @pytest.mark.parametrize("verb", ["punching", "kicking", "pushing", "pointing at", "waving at"])
 def test_a_verb_done_to_someone_is_another_one(verb: str):
-    alone, done = TABLE.meaning(verb).weights, TABLE.meaning(f"{verb} someone").weights
+    alone, done = TABLE.lookup(verb).weights, TABLE.lookup(f"{verb} someone").weights
     cosine = alone @ done / np.linalg.norm(alone) / np.linalg.norm(done)
     assert cosine < 0.85
     assert weight(f"{verb} a person", "two_people") > 0.8
@@ -61,7 +61,7 @@ hug, kiss, shake hands, punch, kick, push, fencing, sword fight, dance together,
 
 @pytest.mark.parametrize("labels", LISTS.strip().split("\n\n"))
 def test_labels_of_one_list_are_apart(labels: str):
-    meanings = [TABLE.meaning(label.strip()) for label in labels.split(",")]
+    meanings = [TABLE.lookup(label.strip()) for label in labels.split(",")]
     assert {meaning.how for meaning in meanings} == {"table"}
     rows = np.stack([meaning.weights for meaning in meanings])
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
@@ -71,7 +71,7 @@ def test_labels_of_one_list_are_apart(labels: str):
 def test_texts_of_two_people_say_so_in_the_same_measure():
     two = attribute_names().index("two_people")
     for text in ("hugging", "approaching each other", "rock paper scissors", "two people jump"):
-        weights = TABLE.meaning(text).weights
+        weights = TABLE.lookup(text).weights
         assert weights[two] / np.linalg.norm(weights) == pytest.approx(0.371, abs=0.002)
 
 

@@ -18,7 +18,7 @@ TABLE = VerbTable.packaged()
 
 
 def weight(text: str, attribute: str) -> float:
-    return float(TABLE.meaning(text).weights[attribute_names().index(attribute)])
+    return float(TABLE.lookup(text).weights[attribute_names().index(attribute)])
 
 
 def test_the_packaged_table_is_large_and_speaks_of_known_attributes():
@@ -53,7 +53,7 @@ def test_every_phrase_finds_its_own_entry():
     ],
 )
 def test_inflections_and_particles(text: str, phrase: str):
-    meaning = TABLE.meaning(text)
+    meaning = TABLE.lookup(text)
     assert meaning.how == "table"
     assert meaning.phrases[0].startswith(phrase)
 
@@ -65,7 +65,7 @@ def test_the_longest_phrase_decides():
 
 
 def test_a_sentence_joins_its_parts():
-    meaning = TABLE.meaning("raises both arms and jumps")
+    meaning = TABLE.lookup("raises both arms and jumps")
     assert len(meaning.phrases) == 2
     assert weight("raises both arms and jumps", "both_arms_up") > 0
     assert weight("raises both arms and jumps", "airborne") > 0
@@ -88,14 +88,14 @@ def test_other_words_change_a_verb(plain: str, changed: str, attribute: str, sig
 
 @given(st.text(max_size=40))
 def test_any_text_has_a_meaning(text: str):
-    meaning = TABLE.meaning(text)
+    meaning = TABLE.lookup(text)
     assert np.isfinite(meaning.weights).all()
     assert np.abs(meaning.weights).max() <= 1
     assert (meaning.how == "unknown") == (not meaning.weights.any())
 
 
 def test_unknown_verbs_are_reported():
-    meaning = TABLE.meaning("frobnicating")
+    meaning = TABLE.lookup("frobnicating")
     assert meaning.how == "unknown"
     assert meaning.to_dict() == {
         "text": "frobnicating",
@@ -113,12 +113,12 @@ def toy_embed(texts: Sequence[str]) -> np.ndarray:
 
 def test_the_nearest_verb_stands_in():
     table = VerbTable("walk: travel+\njump: airborne+", toy_embed)
-    meaning = table.meaning("stroll about")
+    meaning = table.lookup("stroll about")
     assert meaning.how == "nearest"
     assert meaning.phrases[0] == "walk"
     assert meaning.weights[attribute_names().index("travel")] > 0.9
-    assert table.meaning("frobnicate").how == "unknown"
-    assert table.meaning("walk", without=[0]).how == "unknown"
+    assert table.lookup("frobnicate").how == "unknown"
+    assert table.lookup("walk", without=[0]).how == "unknown"
 
 
 @pytest.mark.parametrize(

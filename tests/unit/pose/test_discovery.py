@@ -73,7 +73,7 @@ package.__path__.append(sys.argv[1])
 from vlar.pose.attributes.base import attribute_names
 from vlar.motion_language.verb_table import VerbTable
 print(" ".join(attribute_names()))
-print(VerbTable("elbow: elbows_apart+").meaning("elbow").weights[-1])
+print(VerbTable("elbow: elbows_apart+").lookup("elbow").weights[-1])
 """
 
 

@@ -102,7 +102,7 @@ def rank(found: np.ndarray, phrases: list[str]) -> list[str]:
     from vlar.motion_language.verb_table import VerbTable
 
     table, vector = VerbTable.packaged(), pose.motion_vector(found)
-    weights = [table.meaning(phrase).weights for phrase in phrases]
+    weights = [table.lookup(phrase).weights for phrase in phrases]
     fit = [float(vector @ (w / np.linalg.norm(w))) for w in weights]
     return [phrases[i] for i in np.argsort(-np.array(fit))]
 

@@ -134,7 +134,7 @@ def test_who_acts_is_measured_not_who_is_moved():
 
 
 def best(labels: list[str], vector: np.ndarray) -> str:
-    weights = np.stack([TABLE.meaning(label).weights for label in labels])
+    weights = np.stack([TABLE.lookup(label).weights for label in labels])
     weights /= np.linalg.norm(weights, axis=1, keepdims=True)
     return labels[int((weights @ vector).argmax())]
 

@@ -196,7 +196,7 @@ def test_json_files(tmp_path):
     with pytest.raises(LabelError, match="neither a list of labels nor a bank"):
         parse_labels(path)
     path.write_text("[run")
-    with pytest.raises(LabelError, match="no valid JSON"):
+    with pytest.raises(LabelError, match="not valid JSON"):
         parse_labels(path)
 
 
@@ -212,7 +212,7 @@ def test_a_comma_list_is_no_file_name():
 
 def test_unreadable_files(tmp_path):
     (tmp_path / "binary.txt").write_bytes(b"run\n\xff\x00\x81")
-    with pytest.raises(LabelError, match="no UTF-8 text"):
+    with pytest.raises(LabelError, match="not UTF-8 text"):
         parse_labels(tmp_path / "binary.txt")
     with pytest.raises(LabelError, match="cannot be read"):
         parse_labels(tmp_path)
@@ -238,5 +238,50 @@ def test_banks_by_name_and_by_file(tmp_path):
     path.write_text(json.dumps(bank))
     for spec in (path, str(path), f"bank:{path}"):
         assert parse_labels(spec) == LabelList(
-            labels=("WalkDog", "YoYo"), texts=("taking the dog out", "yo yo"), source="bank:mine"
+            labels=("walk dog", "yo yo"),
+            texts=("taking the dog out", "yo yo"),
+            keys=("WalkDog", "YoYo"),
+            source="bank:mine",
         )
+
+
+def test_bank_labels_are_readable_and_keep_their_key():
+    listed = parse_labels("bank:ucf101")
+    place = listed.keys.index("PlayingGuitar")
+    assert listed.labels[place] == "playing guitar"
+    known = ("PlayingGuitar", "archery")
+    spelled = listed.spelled_as(known)
+    assert spelled[place] == "PlayingGuitar"
+    assert "archery" in spelled
+    given = parse_labels("PlayingGuitar, run")
+    assert given.labels == given.keys == ("PlayingGuitar", "run")
+
+
+def test_labels_in_parts(tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text("verb,object\nopen,door\nwalk,\nOpen, Door\n")
+    listed = parse_labels(table)
+    assert listed.labels == ("open door", "walk")
+    assert listed.parts == ({"verb": "open", "object": "door"}, {"verb": "walk"})
+    table.write_text("label,verb,object\nopening the door,open,door\n")
+    listed = parse_labels(table)
+    assert listed.labels == ("opening the door",)
+    assert listed.parts == ({"verb": "open", "object": "door"},)
+    assert parse_labels("open door, walk").parts == ()
+    bank = {
+        "format": 1,
+        "name": "mine",
+        "licence": "CC0",
+        "provenance": {"source": "me"},
+        "entries": [
+            {"label": "OpenDoor", "parts": {"verb": "open", "object": "door"}},
+            {"label": "walk"},
+        ],
+    }
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(bank))
+    assert parse_labels(path).parts == ({"verb": "open", "object": "door"}, {})
+    bank["entries"][0]["parts"]["verv"] = "open"
+    path.write_text(json.dumps(bank))
+    with pytest.raises(LabelError, match=r"parts\.verv"):
+        parse_labels(path)

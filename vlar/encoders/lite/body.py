@@ -18,7 +18,7 @@ import numpy as np
 from vlar import resources
 from vlar.encoders.base import Block, FrameBlock
 from vlar.encoders.lite.cache import cached
-from vlar.motion_language.verb_table import EmbedTexts, Meaning, VerbTable
+from vlar.motion_language.verb_table import EmbedTexts, TextMotion, VerbTable
 from vlar.numeric import unit
 from vlar.pose import files
 from vlar.pose.attributes.base import attributes
@@ -88,14 +88,14 @@ class BodyBlock:
         """Object vectors (C, O) of C texts to unit vectors (C, D)."""
         rows = np.zeros((len(objects), objects.shape[1] + self.width + 1), np.float32)
         rows[:, : objects.shape[1]] = OBJECTS_WEIGHT * objects
-        found = {text: self.table.meaning(text).weights for text in dict.fromkeys(texts)}
+        found = {text: self.table.lookup(text).weights for text in dict.fromkeys(texts)}
         for row, text in zip(rows, texts, strict=True):
             row[objects.shape[1] : -1] = MOTION_WEIGHT * unit(found[text][None])[0]
         return unit(rows)
 
-    def explain(self, text: str) -> Meaning:
+    def explain(self, text: str) -> TextMotion:
         """Which entries of the table decide what a text says about motion."""
-        return self.table.meaning(text)
+        return self.table.lookup(text)
 
     @property
     def clip_fingerprint(self) -> str:

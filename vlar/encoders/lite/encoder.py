@@ -26,7 +26,7 @@ from vlar.encoders.lite.body import POSE_BLOCK, load_body
 from vlar.encoders.lite.motion import MOTION_BLOCKS, motion_features
 from vlar.encoders.lite.motion import VERSION as MOTION_VERSION
 from vlar.errors import UsageError
-from vlar.motion_language.verb_table import Meaning
+from vlar.motion_language.verb_table import TextMotion
 from vlar.pose import files
 from vlar.registry import register
 from vlar.types import Float32, Float64, UInt8
@@ -172,7 +172,7 @@ class LiteEncoder(Encoder):
             return self._space.text(texts)
         return super().encode_text_block(texts, block)
 
-    def explain(self, text: str) -> Meaning | None:
+    def explain(self, text: str) -> TextMotion | None:
         """What a text says about motion and why; None without ``lite-motion``."""
         return None if self.body is None else self.body.explain(text)
 

@@ -1,0 +1,61 @@
+"""Sentence vectors for comparing texts with texts: those of the packaged text encoder.
+
+They are not in the space of videos. Code that asks which texts mean nearly the same uses these
+functions and does not depend on the encoder that provides them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vlar.types import Float32
+
+if TYPE_CHECKING:
+    from vlar.encoders.lite.towers import TextTower
+
+
+def sentence_vectors(texts: Sequence[str]) -> Float32:
+    """(C, S) float32 unit vectors of C texts; near in meaning is near in cosine.
+
+    Raises:
+        ModelError: the weights are missing or changed.
+    """
+    return _tower()(texts)
+
+
+def cached_sentence_vectors(texts: Sequence[str], what: str) -> Float32:
+    """``sentence_vectors`` of a fixed list of texts, kept in the cache folder.
+
+    Args:
+        texts: C texts; their hash is the cache key.
+        what: Name of the list in the log line that explains the wait.
+    """
+    from vlar.encoders.lite.cache import cached
+    from vlar.encoders.lite.towers import CACHE_FOLDER
+
+    key = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+    def make() -> bytes:
+        with ThreadPoolExecutor() as pool:  # the runtime releases the lock; the order stays
+            rows = list(pool.map(_sentence_vector, texts))
+        return np.stack(rows).astype(np.float32).tobytes()
+
+    content = cached(CACHE_FOLDER, f"labels-{key}.bin", make, what)
+    return np.frombuffer(content, np.float32).reshape(len(texts), -1)
+
+
+def _sentence_vector(text: str) -> Float32:
+    return sentence_vectors([text])[0]
+
+
+@cache
+def _tower() -> TextTower:
+    from vlar.encoders.lite.towers import TextTower
+
+    return TextTower()

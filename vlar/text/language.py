@@ -1,0 +1,122 @@
+"""Detects labels that are not English: the text encoders of most models read English only.
+
+A label is judged by its letters and words. Letters of another script decide at once. Otherwise
+words count as English (they occur in the packaged banks or the verb table), as foreign (frequent
+function words and action verbs of other languages, or letters with marks), or as unknown. A label
+whose foreign and unknown words outweigh its English ones is not English if at least one word is
+foreign. Labels of unknown words alone count only if half of a list of three or more are not
+English: one rare English word does not justify a warning.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import cache, lru_cache
+
+from vlar import resources
+from vlar.text.inflection import base_forms
+
+_WORD = re.compile(r"[^\W\d_]+")
+_SHORTEST = 3  # letters; shorter words are alike in many languages
+# Function words that no other of these languages has. A label with one of them is English.
+_ENGLISH = frozenset(
+    """the with and from into onto off his her their someone something somebody each other of at
+    over under through up down out""".split()  # noqa: SIM905 - a list of words is read as a text
+)
+_FOREIGN_TEXT = """
+der das und ein eine einen einem einer mit auf zum zur von dem ist nicht sich etwas jemand beim
+ins gehen laufen rennen springen essen trinken kochen backen schlafen lesen schreiben spielen
+werfen fangen tanzen singen sitzen stehen liegen fallen schwimmen fahren reiten waschen schneiden
+winken klatschen treten tragen heben sprechen reden lachen weinen putzen malen le la les une du de
+et avec dans aux en ses sur sous chez quelque quelqu chose asseoir marcher courir sauter manger
+boire cuisiner danser chanter dormir lire jouer lancer attraper tomber nager laver couper saluer
+applaudir porter soulever parler rire pleurer nettoyer peindre el los las unos unas del con por
+para algo alguien su sus una uno y al caminar andar correr saltar comer beber cocinar bailar
+cantar dormir leer escribir jugar tocar lanzar atrapar caer nadar montar lavar cortar saludar
+aplaudir cargar levantar hablar llorar limpiar pintar abrir cerrar sentarse levantarse il lo gli
+della del dello delle nel nella sul sulla alla allo qualcosa qualcuno andare camminare correre
+saltare mangiare bere cucinare ballare cantare dormire leggere scrivere giocare suonare lanciare
+afferrare cadere nuotare lavare tagliare salutare applaudire parlare ridere piangere pulire
+dipingere aprire chiudere os uma um da dos das na nas nos com ao pelo pela algo pular beber
+cozinhar ler escrever jogar cair cortar aplaudir falar rir chorar limpar fechar het een en met op
+naar uit iemand iets zijn haar lopen rennen springen eten drinken koken dansen zingen slapen lezen
+schrijven spelen gooien vangen vallen zwemmen fietsen rijden wassen snijden zwaaien klappen dragen
+tillen praten lachen huilen och ett som att og det jeg na nie sie jest grać biegać
+"""
+# Words of that list that English labels hold as well.
+_SHARED = frozenset("die den pour par per van man plus one para con".split())  # noqa: SIM905
+_FOREIGN = frozenset(_FOREIGN_TEXT.split()) - _SHARED
+
+
+def foreign_labels(texts: Sequence[str]) -> list[int]:
+    """Places of the texts that do not look English.
+
+    Args:
+        texts: C cleaned label texts.
+
+    Returns:
+        Indices into ``texts``, in order.
+    """
+    verdicts = [_verdict(text) for text in texts]
+    unknown = verdicts.count("unknown")
+    flagged = {"foreign"}
+    if len(texts) > 2 and 2 * (unknown + verdicts.count("foreign")) >= len(texts):
+        flagged.add("unknown")
+    return [place for place, verdict in enumerate(verdicts) if verdict in flagged]
+
+
+@lru_cache(maxsize=1 << 14)
+def _verdict(text: str) -> str:
+    """``english``, ``foreign`` or ``unknown``."""
+    if _mostly_other_script(text):
+        return "foreign"
+    words = [word for word in _WORD.findall(text) if not (len(word) < 6 and word.isupper())]
+    words = [word.lower() for word in words]
+    if any(word in _ENGLISH or _known_gerund(word) for word in words):
+        return "english"
+    foreign = sum(_is_foreign(word) for word in words)
+    rest = [word for word in words if len(word) >= _SHORTEST and not _is_foreign(word)]
+    if not foreign and not rest:  # a number or an abbreviation
+        return "english"
+    english = sum(_is_known(word) for word in rest)
+    if foreign and foreign + len(rest) - english > english:
+        return "foreign"
+    return "english" if english else "unknown"
+
+
+def _mostly_other_script(text: str) -> bool:
+    letters = [c for c in text if c.isalpha()]
+    other = sum(not unicodedata.name(c, "").startswith("LATIN") for c in letters)
+    return 2 * other > len(letters)
+
+
+def _is_foreign(word: str) -> bool:
+    return word in _FOREIGN or (not word.isascii() and not _is_known(word))
+
+
+def _known_gerund(word: str) -> bool:
+    return word.endswith("ing") and _is_known(word)
+
+
+def _is_known(word: str) -> bool:
+    """Whether a word, or a word it may be an inflection of, occurs in the packaged texts."""
+    forms = base_forms(word)
+    # The banks are ten times as large, and most labels are verbs of motion.
+    return not forms.isdisjoint(_verb_words()) or not forms.isdisjoint(_bank_words())
+
+
+@cache
+def _verb_words() -> frozenset[str]:
+    path = resources.find("text_banks", "motion_verbs", ".txt")
+    return frozenset(_WORD.findall(path.read_text("utf-8").lower()))
+
+
+@cache
+def _bank_words() -> frozenset[str]:
+    words: set[str] = set()
+    for name in resources.names("text_banks", ".json"):
+        text = resources.find("text_banks", name, ".json").read_text("utf-8")
+        words.update(_WORD.findall(text.lower()))
+    return frozenset(words)
