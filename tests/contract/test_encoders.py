@@ -1,20 +1,26 @@
-"""What every registered encoder must keep to.
+"""What every registered encoder must keep to, whatever its sensor.
 
 An encoder is loaded with the class attribute ``contract_argument`` (what stands after the colon of
 its spec; the empty text where there is none). One whose weights must be downloaded offers a tiny
-random one there; ``contract_argument = None`` says that it cannot be loaded offline.
+random one there; ``contract_argument = None`` says that it cannot be loaded offline. Clips come
+from ``Reader.example`` of its sensor, so this file needs no list of sensors.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.clips import clips_of, vectors_of
 from vlar import registry
 from vlar.encoders import Encoder, load_encoder
+from vlar.errors import UsageError
 from vlar.numeric import unit
+from vlar.sensors import reader
+from vlar.types import Clip, Sampling, Window
 
 LONG_TEXT = "a person rides a bicycle along a quiet street and waves " * 60
 
@@ -29,11 +35,33 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
 
 
 @pytest.fixture(scope="module")
-def n_frames(encoder: Encoder) -> int:
-    return encoder.n_frames if encoder.frames_fixed else 3
+def recording(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return reader(encoder.modality).example(tmp_path_factory.mktemp("recordings"))
 
 
-def pictures(n: int, t: int, height: int = 48, width: int = 64, seed: int = 0) -> Any:
+@pytest.fixture(scope="module")
+def clips(encoder: Encoder, recording: Path) -> list[Clip]:
+    """Three clips that differ: parts of one recording."""
+    length_s = reader(encoder.modality).probe(recording).duration_s
+    spans = [Window(0, length_s / 3), Window(length_s / 2, length_s), Window(0, length_s)]
+    sampling = few(encoder)
+    found = list(reader(encoder.modality).read_windows(recording, spans, sampling))
+    assert all(isinstance(clip, Clip) for clip in found)
+    return [clip for clip in found if isinstance(clip, Clip)]
+
+
+def few(encoder: Encoder, n_frames: int = 3) -> Sampling:
+    """What the encoder wants, with few frames where it takes any number."""
+    n_frames = encoder.n_frames if encoder.frames_fixed else n_frames
+    return replace(encoder.sampling, n_frames=n_frames)
+
+
+def require_video(encoder: Encoder) -> None:
+    if encoder.modality != "video":
+        pytest.skip("of encoders that take pictures")
+
+
+def pictures(n: int, t: int, height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (n, t, 6, 8, 3), dtype=np.uint8)
     rows, columns = np.arange(height) * 6 // height, np.arange(width) * 8 // width
@@ -48,52 +76,90 @@ def test_description_is_complete(encoder: Encoder):
     assert encoder.logit_scale > 0
     assert encoder.max_tokens > 2
     assert encoder.licence != "unknown"
+    assert encoder.modality in registry.names("reader")
+    sampling = encoder.sampling
+    assert (sampling.n_frames, sampling.frames_fixed) == (encoder.n_frames, encoder.frames_fixed)
+    assert sampling.longest_s == encoder.longest_s > 0
+
+
+def test_an_encoder_of_pictures_says_how_it_wants_them(encoder: Encoder):
+    require_video(encoder)
+    assert encoder.preprocess is not None
     assert encoder.preprocess.fit in {"crop", "squash"}
     assert min(encoder.preprocess.height, encoder.preprocess.width) > 0
     assert len(encoder.preprocess.mean) == len(encoder.preprocess.std) == 3
+    assert encoder.sampling.size == (encoder.preprocess.height, encoder.preprocess.width)
+    assert encoder.sampling.shorter_side == 2 * max(encoder.sampling.size)
+    assert {block.kind for block in encoder.frame_blocks} >= {"appearance"}
 
 
 def test_blocks_fill_the_vector(encoder: Encoder):
     assert sum(block.width for block in encoder.blocks) == encoder.dim
     assert sum(block.width for block in encoder.frame_blocks) == encoder.frame_dim
-    assert {block.kind for block in encoder.frame_blocks} >= {"appearance"}
     assert any(block.has_text for block in encoder.blocks)
     for blocks in (encoder.blocks, encoder.frame_blocks):
         names = [block.name for block in blocks]
         assert len(set(names)) == len(names)
 
 
-def test_video_shapes_and_length(encoder: Encoder, n_frames: int):
-    features = encoder.encode_frames(pictures(2, n_frames))
-    assert features.shape == (2, n_frames, encoder.frame_dim)
-    assert features.dtype == np.float32
-    vectors = encoder.pool(features)
-    assert vectors.shape == (2, encoder.dim)
-    assert vectors.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+def test_rows_have_shapes_and_length(encoder: Encoder, clips: list[Clip]):
+    for clip, row in zip(clips, encoder.encode(clips), strict=True):
+        assert row.features.shape == (len(clip.data), encoder.frame_dim)
+        assert row.vector.shape == (encoder.dim,)
+        assert row.features.dtype == row.vector.dtype == np.float32
+        assert np.isfinite(row.features).all()
+        np.testing.assert_allclose(np.linalg.norm(row.vector), 1, atol=1e-5)
+        assert row.context is None or row.context.ndim == 2
 
 
-def test_different_pictures_give_different_vectors(encoder: Encoder, n_frames: int):
-    first, second = encoder.encode_video(pictures(2, n_frames))
-    assert first @ second < 0.999
+def test_different_clips_give_different_vectors(encoder: Encoder, clips: list[Clip]):
+    first, second, _ = (row.vector for row in encoder.encode(clips))
+    assert first @ second < 1 - 1e-6
 
 
-def test_same_input_same_vector(encoder: Encoder, n_frames: int):
-    frames = pictures(1, n_frames)
-    kept = frames.copy()
-    np.testing.assert_array_equal(encoder.encode_video(frames), encoder.encode_video(frames))
-    np.testing.assert_array_equal(frames, kept)
+def test_same_input_same_vector(encoder: Encoder, clips: list[Clip]):
+    before = clips[0].data.copy()
+    first, second = encoder.encode(clips[:1]), encoder.encode(clips[:1])
+    np.testing.assert_array_equal(first[0].vector, second[0].vector)
+    np.testing.assert_array_equal(clips[0].data, before)
     texts = ["riding a bike", "cooking"]
     np.testing.assert_array_equal(encoder.encode_text(texts), encoder.encode_text(texts))
 
 
-def test_batch_equals_single(encoder: Encoder, n_frames: int):
-    frames = pictures(3, n_frames)
-    features = encoder.encode_frames(frames)
-    single = np.concatenate([encoder.encode_frames(frames[i : i + 1]) for i in range(3)])
-    np.testing.assert_array_equal(features, single)
-    pooled = np.concatenate([encoder.pool(features[i : i + 1]) for i in range(3)])
-    np.testing.assert_array_equal(encoder.pool(features), pooled)
+def test_a_clip_is_the_same_alone_and_in_company(encoder: Encoder, clips: list[Clip]):
+    for clip, row in zip(clips, encoder.encode(clips), strict=True):
+        (alone,) = encoder.encode([clip])
+        np.testing.assert_array_equal(row.features, alone.features)
+        np.testing.assert_array_equal(row.vector, alone.vector)
+        if row.context is not None:
+            np.testing.assert_array_equal(row.context, alone.context)
+
+
+def test_pool_gives_the_vectors_or_says_that_it_cannot(encoder: Encoder, clips: list[Clip]):
+    rows = encoder.encode(clips)
+    features = np.stack([row.features for row in rows])
+    if type(encoder).pool is Encoder.pool:
+        with pytest.raises(UsageError, match=encoder.name):
+            encoder.pool(features)
+        return
+    vectors = np.stack([row.vector for row in rows])
+    np.testing.assert_array_equal(encoder.pool(features), vectors)
+    assert encoder.pool(features[:0]).shape == (0, encoder.dim)
+
+
+def test_blocks_can_be_had_alone(encoder: Encoder, clips: list[Clip]):
+    whole = np.stack([row.vector for row in encoder.encode(clips)])
+    start = 0
+    for block in encoder.blocks:
+        part = slice(start, start + block.width)
+        found = encoder.encode_blocks(clips, [block.name])
+        np.testing.assert_allclose(found[:, part], whole[:, part], atol=1e-6)
+        start += block.width
+    assert encoder.encode_blocks([], [encoder.blocks[0].name]).shape == (0, encoder.dim)
+
+
+def test_no_clip(encoder: Encoder):
+    assert encoder.encode([]) == []
 
 
 def test_text_batch_equals_single(encoder: Encoder):
@@ -104,12 +170,6 @@ def test_text_batch_equals_single(encoder: Encoder):
 
 def test_no_text(encoder: Encoder):
     assert encoder.encode_text([]).shape == (0, encoder.dim)
-
-
-def test_no_window(encoder: Encoder, n_frames: int):
-    features = encoder.encode_frames(pictures(0, n_frames))
-    assert features.shape == (0, n_frames, encoder.frame_dim)
-    assert encoder.pool(features).shape == (0, encoder.dim)
 
 
 @pytest.mark.parametrize(
@@ -123,12 +183,15 @@ def test_any_text_has_a_vector(encoder: Encoder, text: str):
     np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-5)
 
 
-def test_text_speaks_only_of_its_blocks(encoder: Encoder):
+def test_text_fills_its_blocks_only(encoder: Encoder):
     vector = encoder.encode_text(["riding a bike"])[0]
     start = 0
     for block in encoder.blocks:
         part = vector[start : start + block.width]
         assert part.any() == block.has_text, block.name
+        np.testing.assert_allclose(
+            encoder.encode_text_block(["riding a bike"], block.name)[0].any(), block.has_text
+        )
         start += block.width
 
 
@@ -140,35 +203,38 @@ def test_long_text_is_cut(encoder: Encoder):
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 90), (91, 3), (37, 53), (300, 300)])
-def test_any_size(encoder: Encoder, n_frames: int, height: int, width: int):
-    vector = encoder.encode_video(pictures(1, n_frames, height, width))
+def test_any_size(encoder: Encoder, height: int, width: int):
+    require_video(encoder)
+    vector = vectors_of(encoder, pictures(1, few(encoder).n_frames, height, width))
     assert vector.shape == (1, encoder.dim)
     assert np.isfinite(vector).all()
     np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("value", [0, 128, 255])
-def test_a_blank_video_has_a_vector(encoder: Encoder, n_frames: int, value: int):
-    vector = encoder.encode_video(np.full((1, n_frames, 32, 32, 3), value, dtype=np.uint8))
-    assert np.isfinite(vector).all()
-    np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-5)
+def test_a_blank_clip_has_a_vector(encoder: Encoder):
+    for clip in reader(encoder.modality).blank(encoder.sampling)[:3]:
+        (row,) = encoder.encode([clip])
+        assert np.isfinite(row.vector).all()
+        np.testing.assert_allclose(np.linalg.norm(row.vector), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("t", [1, 2, 5])
-def test_any_number_of_frames(encoder: Encoder, t: int):
+def test_any_number_of_frames(encoder: Encoder, recording: Path, t: int):
     if encoder.frames_fixed:
         pytest.skip("needs its own number of frames")
-    features = encoder.encode_frames(pictures(1, t))
-    assert features.shape == (1, t, encoder.frame_dim)
-    assert np.isfinite(features).all()
-    assert np.isfinite(encoder.pool(features)).all()
+    clip = reader(encoder.modality).read_clip(recording, None, few(encoder, t))
+    (row,) = encoder.encode([clip])
+    assert row.features.shape == (t, encoder.frame_dim)
+    assert np.isfinite(row.features).all()
+    assert np.isfinite(row.vector).all()
 
 
-def test_a_view_of_memory_is_read_right(encoder: Encoder, n_frames: int):
-    frames = pictures(1, n_frames)
-    view = np.ascontiguousarray(frames[:, :, ::-1])[:, :, ::-1]
+def test_a_view_of_memory_is_read_right(encoder: Encoder, clips: list[Clip]):
+    data = clips[0].data
+    view = np.ascontiguousarray(data[::-1])[::-1]
     assert not view.flags.c_contiguous
-    np.testing.assert_array_equal(encoder.encode_video(view), encoder.encode_video(frames))
+    (row,) = encoder.encode([replace(clips[0], data=view)])
+    np.testing.assert_array_equal(row.vector, encoder.encode(clips[:1])[0].vector)
 
 
 def test_fingerprint_is_stable(encoder: Encoder):
@@ -177,7 +243,16 @@ def test_fingerprint_is_stable(encoder: Encoder):
     again = load_encoder(encoder.name)
     assert again.fingerprint == before == encoder.fingerprint
     assert len(before) >= 16
+    assert encoder.block_fingerprints().keys() == {block.name for block in encoder.blocks}
+
+
+def test_it_runs_on_a_cpu_when_asked_to(encoder: Encoder):
+    assert load_encoder(encoder.name, device="cpu").fingerprint == encoder.fingerprint
 
 
 def test_unit_keeps_a_zero_vector():
     assert unit(np.zeros((2, 4), dtype=np.float32)).tolist() == [[0.0] * 4] * 2
+
+
+def test_clips_of_arrays_are_at_ten_frames_a_second():
+    assert clips_of(np.zeros((1, 3, 2, 2, 3), np.uint8))[0].times_s.tolist() == [0, 0.1, 0.2]

@@ -12,7 +12,7 @@ from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
-from vlar.types import Float32, JsonDict
+from vlar.types import Clip, Encoded, Float32, Float64, JsonDict, UInt8
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -125,6 +125,22 @@ class Adapter(Encoder):
         self.max_tokens, self.preprocess = encoder.max_tokens, encoder.preprocess
         self.frame_blocks, self.blocks = encoder.frame_blocks, encoder.blocks
         self.licence = encoder.licence
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """Clips to features, vectors and context, over the old entries of the adapters."""
+        if isinstance(self, ConditionedText):
+            windows = [self.encode_windows(clip.data[None]) for clip in clips]
+            return [
+                Encoded(each.features[0], self.pool(each.features)[0], each.context[0])
+                for each in windows
+            ]
+        features = [self.encode_clip(clip.data, clip.times_s) for clip in clips]
+        return [Encoded(rows, self.pool(rows[None])[0]) for rows in features]
+
+    def encode_clip(self, frames: UInt8, times_s: Float64) -> Float32:
+        """(T, H, W, 3) uint8 RGB to (T, F)."""
+        del times_s
+        return self.encode_frames(frames[None])[0]
 
     @classmethod
     @abstractmethod

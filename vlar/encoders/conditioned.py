@@ -1,7 +1,7 @@
-"""Text that depends on the video: what an encoder offers whose prompts look at the frames.
+"""Text that depends on the video: what an encoder offers whose prompts attend to the frames.
 
 Such text cannot be indexed. A library searches with ``encode_text`` (unconditioned) and re-ranks
-the best rows with ``conditioned_text``; ``classify`` uses ``conditioned_text`` for every window.
+the best rows with ``conditioned_text``; ``classify`` uses ``conditioned_text`` for every clip.
 """
 
 from __future__ import annotations
@@ -17,35 +17,30 @@ from vlar.types import Float32, UInt8
 
 @dataclass(frozen=True)
 class EncodedWindows:
-    """N windows with what conditioned text needs.
-
-    Attributes:
-        features: (N, T, F) float32, what ``encode_frames`` gives.
-        context: (N, k, E) float32 context tokens. They may be kept as float16 (``compact``).
-    """
+    """Until the adapters have moved to ``Encoder.encode``."""
 
     features: Float32
     context: Float32
 
     def compact(self) -> np.ndarray:
-        """The context as float16, half the bytes of a stored row."""
+        """The context as float16."""
         return self.context.astype(np.float16)
 
 
 class ConditionedText(ABC):
-    """Beside ``Encoder``: one pass over the frames, then text per window from the context."""
+    """A second base of encoders whose ``encode`` gives context tokens, which change the texts."""
 
-    @abstractmethod
     def encode_windows(self, frames: UInt8) -> EncodedWindows:
-        """(N, T, H, W, 3) uint8 RGB to frame features and context tokens, in one pass."""
+        """Until the adapters have moved to ``Encoder.encode``."""
+        raise NotImplementedError
 
     @abstractmethod
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
-        """Texts as each window sees them.
+        """Texts given the context of each clip.
 
         Args:
-            texts: C texts; the part that no video changes is computed once per list and kept.
-            context: (N, k, E) float16 or float32, from ``encode_windows``.
+            texts: C texts; the part that no clip changes is computed once per list and cached.
+            context: (N, k, E) float16 or float32, ``Encoded.context`` of N clips.
 
         Returns:
             (N, C, D) float32 of unit length.

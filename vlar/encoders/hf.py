@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from vlar.encoders.conditioned import ConditionedText, EncodedWindows
-from vlar.encoders.spec import split_options, yes
+from vlar.encoders.conditioned import ConditionedText
+from vlar.encoders.spec import joined, merged, split_options, yes
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.numeric import unit
 from vlar.registry import register
-from vlar.types import Float32, UInt8
+from vlar.types import Float32
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,14 @@ class HfEncoder(TorchEncoder):
     contract_argument: ClassVar[str | None] = None  # nothing of it can be had offline
 
     @classmethod
-    def from_spec(cls, argument: str, *, random_init: bool = False) -> TorchEncoder:
+    def from_spec(
+        cls,
+        argument: str,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        random_init: bool = False,
+    ) -> TorchEncoder:
         """Load a model.
 
         Args:
@@ -39,6 +46,8 @@ class HfEncoder(TorchEncoder):
                 ``save_pretrained`` writes it, with its tokeniser and image processor. Options
                 follow a ``?``: ``precision=float32|bfloat16|float16``, ``device=cpu|cuda``,
                 ``random_init=true`` starts the configuration without weights.
+            device: As the option; it wins over the option.
+            dtype: As the option ``precision``; it wins over the option.
             random_init: Start with seeded random weights: for tests and timings.
 
         Raises:
@@ -49,14 +58,16 @@ class HfEncoder(TorchEncoder):
         from vlar.encoders.clip.hf_loader import load
 
         target, options = split_options(argument, _OPTIONS)
+        options = merged(options, precision=dtype)
         family, towers, n_frames = load(
             target,
-            device=options.get("device"),
+            device=device or options.get("device"),
             precision=options.get("precision", "float32"),
             random_init=random_init or yes(options, "random_init"),
         )
         kind = XClipEncoder if family == "xclip" else cls
-        return kind(towers, f"hf:{argument}", n_frames=n_frames)
+        name = argument if dtype is None else joined(target, options)
+        return kind(towers, f"hf:{name}", n_frames=n_frames)
 
 
 class XClipEncoder(TorchEncoder, ConditionedText):
@@ -89,24 +100,14 @@ class XClipEncoder(TorchEncoder, ConditionedText):
             rows += [self._model.mit(window)[1].float().cpu().numpy() for window in frames.split(1)]
         return unit(np.concatenate(rows))
 
-    def encode_windows(self, frames: UInt8) -> EncodedWindows:
-        """Frame features, and the patches averaged over time that the prompts look at."""
-        import torch
-
-        self.check_frames(frames)
-        model = self._model
-        features: list[Float32] = []
-        context: list[Float32] = []
-        with torch.inference_mode():
-            for pixels in self.windows(frames):
-                shape = pixels.shape[:2]
-                seen = model.vision_model(pixel_values=pixels.flatten(0, 1))
-                first = model.visual_projection(seen.pooler_output).unflatten(0, shape)
-                patches = model.prompts_visual_layernorm(seen.last_hidden_state[:, 1:])
-                patches = patches @ model.prompts_visual_projection
-                features.append(first.float().cpu().numpy())
-                context.append(patches.unflatten(0, shape).mean(dim=1).float().cpu().numpy())
-        return EncodedWindows(np.concatenate(features), np.concatenate(context))
+    def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Frame features, and the patches averaged over time that the prompts attend to."""
+        model, shape = self._model, pixels.shape[:2]
+        seen = model.vision_model(pixel_values=pixels.flatten(0, 1))
+        features = model.visual_projection(seen.pooler_output).unflatten(0, shape)
+        patches = model.prompts_visual_layernorm(seen.last_hidden_state[:, 1:])
+        patches = patches @ model.prompts_visual_projection
+        return features, patches.unflatten(0, shape).mean(dim=1)
 
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
         """Texts as each window sees them: (N, C, D) float32 of unit length."""

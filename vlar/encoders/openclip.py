@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from vlar.encoders.spec import split_options, yes
+from vlar.encoders.spec import joined, merged, split_options, yes
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.registry import register
 
@@ -18,7 +18,14 @@ class OpenClipEncoder(TorchEncoder):
     contract_argument: ClassVar[str] = "ViT-S-32-alt?random_init=true"
 
     @classmethod
-    def from_spec(cls, argument: str, *, random_init: bool = False) -> OpenClipEncoder:
+    def from_spec(
+        cls,
+        argument: str,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        random_init: bool = False,
+    ) -> OpenClipEncoder:
         """Load a model.
 
         Args:
@@ -27,6 +34,8 @@ class OpenClipEncoder(TorchEncoder):
                 Options follow a ``?``: ``arch=NAME`` names the architecture of a file,
                 ``precision=float32|bfloat16|float16``, ``device=cpu|cuda``,
                 ``random_init=true`` starts ``ARCH`` without weights.
+            device: As the option; it wins over the option.
+            dtype: As the option ``precision``; it wins over the option.
             random_init: Start ``ARCH`` with seeded random weights: for tests and timings.
 
         Raises:
@@ -37,11 +46,14 @@ class OpenClipEncoder(TorchEncoder):
         from vlar.encoders.clip.openclip_loader import load
 
         target, options = split_options(argument, _OPTIONS)
+        options = merged(options, precision=dtype)
         towers = load(
             target,
             arch=options.get("arch"),
-            device=options.get("device"),
+            device=device or options.get("device"),
             precision=options.get("precision", "float32"),
             random_init=random_init or yes(options, "random_init"),
         )
-        return cls(towers, f"openclip:{argument}")
+        # The type changes the vectors, so it belongs to the name; the device does not.
+        name = argument if dtype is None else joined(target, options)
+        return cls(towers, f"openclip:{name}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from vlar.errors import UsageError
 from vlar.registry import unknown_name
@@ -39,6 +39,24 @@ def split_options(argument: str, known: Collection[str]) -> tuple[str, dict[str,
     return main, dict(pairs)
 
 
+def merged(options: Mapping[str, str], **given: str | None) -> dict[str, str]:
+    """The options of a name, with those that were given as arguments, which win.
+
+    >>> merged({"precision": "float32"}, device="cpu", precision=None)
+    {'precision': 'float32', 'device': 'cpu'}
+    """
+    return {**options, **{name: value for name, value in given.items() if value is not None}}
+
+
+def joined(main: str, options: Mapping[str, str]) -> str:
+    """The argument that ``split_options`` splits into these two.
+
+    >>> joined("a.pt", {"arch": "ViT-B-16"})
+    'a.pt?arch=ViT-B-16'
+    """
+    return f"{main}?{urlencode(options, safe='/:')}" if options else main
+
+
 def number(name: str, text: str, kind: type[N]) -> N:
     """The value of an option as a whole number or any number.
 
@@ -55,7 +73,7 @@ def number(name: str, text: str, kind: type[N]) -> N:
         raise UsageError(f"model option {name}={text!r} must be {wanted}") from error
 
 
-def yes(options: dict[str, str], name: str) -> bool:
+def yes(options: Mapping[str, str], name: str) -> bool:
     """Whether a switch is on.
 
     Raises:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.errors import UsageError
 from vlar.numeric import unit
-from vlar.types import Float32, UInt8
+from vlar.types import Clip, Encoded, Float32, UInt8, Window
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from vlar.encoders.clip.towers import Towers
 
@@ -25,10 +27,10 @@ _GPU_FRAMES = 256  # frames at a time on an accelerator
 
 
 class TorchEncoder(Encoder):
-    """Frame-wise towers: window vector = mean of the raw frame features, scaled to length 1.
+    """Frame-wise towers: clip vector = mean of the raw frame features, scaled to length 1.
 
-    On a CPU windows are encoded one by one, so the result of a window is bit for bit the same
-    alone and in a batch; on an accelerator they are batched.
+    On a CPU clips run one at a time, so the result of a clip is bit for bit the same alone and in
+    company. On an accelerator up to 256 frames run at a time.
 
     Attributes:
         towers: The torch side: model, tokeniser, pixels, block views.
@@ -70,20 +72,31 @@ class TorchEncoder(Encoder):
         towers = self.towers.rebuild(copy.deepcopy(self.towers.model))
         return TorchEncoder(towers, self.name, n_frames=self.n_frames)
 
-    def encode_frames(self, frames: UInt8) -> Float32:
-        """(N, T, H, W, 3) uint8 to (N, T, D) float32, not normalised."""
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """Clips to frame features (T, D), not normalised, and their mean scaled to length 1."""
         import torch
 
-        self.check_frames(frames)
-        n, t = frames.shape[:2]
-        if n * t == 0:
-            return np.zeros((n, t, self.dim), np.float32)
-        parts: list[Float32] = []
+        rows: list[Encoded] = []
         with torch.inference_mode():
-            for pixels in self.windows(frames):
-                features = self.towers.image(pixels.flatten(0, 1)).float().cpu().numpy()
-                parts.append(features.reshape(*pixels.shape[:2], -1))
-        return np.concatenate(parts)
+            for pixels in self.pixel_batches(clips):
+                frames, context = self._frames(pixels)
+                features = frames.float().cpu().numpy()
+                contexts = [None] * len(features)
+                if context is not None:
+                    contexts = list(context.float().cpu().numpy())
+                rows += map(Encoded, features, self.pool(features), contexts)
+        return rows
+
+    def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Pixels of clips to their features, and to context where text depends on the video.
+
+        Args:
+            pixels: (n, T, 3, height, width), normalised, on the device.
+
+        Returns:
+            (n, T, D), not normalised, and (n, k, E) or None.
+        """
+        return self.towers.image(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2]), None
 
     def pool(self, features: Float32) -> Float32:
         """(N, T, D) to (N, D) float32 of unit length."""
@@ -138,36 +151,71 @@ class TorchEncoder(Encoder):
                 )  # fmt: skip
         return ids.to(self.towers.device)
 
-    def windows(self, frames: UInt8) -> Iterator[Any]:
-        """Normalised pixels (n, T, 3, height, width) of a few windows at a time, on the device."""
-        from vlar.encoders.clip.pixels import to_pixels
+    def pixel_batches(self, clips: Iterable[Clip]) -> Iterator[Tensor]:
+        """Normalised pixels of a few clips at a time, on the device.
 
-        n, t = frames.shape[:2]
-        on_cpu = self.towers.device.type == "cpu"
-        size = 1 if on_cpu else max(1, _GPU_FRAMES // t)
-        for start in range(0, n, size):
-            part = frames[start : start + size]
-            flat = part.reshape(-1, *part.shape[2:])
-            pixels = to_pixels(flat, self.towers.pixels, self.towers.device, self.towers.dtype)
-            yield pixels.unflatten(0, part.shape[:2])
+        Clips of one batch follow each other and have the same number of frames. On a CPU a batch is
+        one clip: batches gain nothing there, and products round by their shape.
 
-    def check_frames(self, frames: UInt8) -> None:
-        """Refuse what is no batch of RGB windows.
+        Yields:
+            (n, T, 3, height, width).
 
         Raises:
-            UsageError: wrong shape or type, or a number of frames the encoder cannot take.
+            UsageError: a clip is not (T, H, W, 3) uint8, or has a T the encoder cannot take.
         """
+        import torch
+
+        from vlar.encoders.clip.pixels import to_pixels
+
+        most = _GPU_FRAMES if _in_batches(self.towers.device) else 0
+        batch: list[Tensor] = []
+        for clip in clips:
+            self.check_clip(clip)
+            pixels = to_pixels(clip.data, self.towers.pixels, self.towers.device, self.towers.dtype)
+            full = (len(batch) + 1) * len(pixels) > most
+            if batch and (full or pixels.shape != batch[0].shape):
+                yield torch.stack(batch) if len(batch) > 1 else batch[0][None]
+                batch = []
+            batch.append(pixels)
+        if batch:
+            yield torch.stack(batch) if len(batch) > 1 else batch[0][None]
+
+    def windows(self, frames: UInt8) -> Iterator[Tensor]:
+        """Until the adapters have moved to ``pixel_batches``."""
+        path, times_s = Path("clip"), np.arange(frames.shape[1], dtype=np.float64)
+        window = Window(0, 1)
+        return self.pixel_batches(Clip(path, window, "video", each, times_s) for each in frames)
+
+    def check_frames(self, frames: UInt8) -> None:
+        """Until the adapters have moved to ``pixel_batches``."""
         shape = getattr(frames, "shape", None)
         if shape is None or len(shape) != 5 or shape[-1] != 3 or frames.dtype != np.uint8:
-            raise UsageError(
-                f"frames must be (N, T, H, W, 3) uint8, got {shape} "
-                f"{getattr(frames, 'dtype', type(frames).__name__)}; one clip is clip.frames[None]"
-            )
+            raise UsageError(f"frames must be (N, T, H, W, 3) uint8, got {shape}")
         if self.frames_fixed and shape[1] != self.n_frames:
+            raise UsageError(f"{self.name} takes exactly {self.n_frames} frames, got {shape[1]}")
+
+    def check_clip(self, clip: Clip) -> None:
+        """Refuse what is not a clip of RGB frames.
+
+        Raises:
+            UsageError: wrong sensor, shape or type, or a number of frames the encoder cannot take.
+        """
+        shape = list[int](getattr(clip.data, "shape", ()))
+        wrong = len(shape) != 4 or shape[-1] != 3 or 0 in shape or clip.data.dtype != np.uint8
+        if clip.modality != self.modality or wrong:
             raise UsageError(
-                f"{self.name} takes exactly {self.n_frames} frames per window, got {shape[1]}; "
+                f"{self.name} takes video clips (T, H, W, 3) uint8, got {clip.modality} "
+                f"{tuple(shape)} {getattr(clip.data, 'dtype', type(clip.data).__name__)}"
+            )
+        if self.frames_fixed and shape[0] != self.n_frames:
+            raise UsageError(
+                f"{self.name} takes exactly {self.n_frames} frames per clip, got {shape[0]}; "
                 f"sample {self.n_frames}"
             )
+
+
+def _in_batches(device: torch.device) -> bool:
+    return device.type != "cpu"
 
 
 def _short(text: str) -> str:

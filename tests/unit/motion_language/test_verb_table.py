@@ -154,5 +154,3 @@ def test_unknown_attributes_and_twins_are_refused():
 )
 def test_base_forms(word: str, base: str):
     assert base in base_forms(word)
-
-

@@ -12,6 +12,7 @@ import numpy as np
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.numeric import unit
 from vlar.training.dataset import Task
+from vlar.types import Clip, Encoded
 
 LABELS = ("forward", "backward")
 T = 8
@@ -28,10 +29,14 @@ class FakeEncoder(Encoder):
     blocks = (Block("joint", 12, 1.0, True),)
     fingerprint = "fake-1"
 
-    def encode_frames(self, frames: Any) -> Any:
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """Eight mean colours of a frame, and four zeros."""
-        flat = frames.reshape(*frames.shape[:2], 8, -1).mean(axis=3).astype(np.float32)
-        return np.concatenate([flat / 128 - 1, np.zeros_like(flat[..., :4])], axis=2)
+        rows: list[Encoded] = []
+        for clip in clips:
+            flat = clip.data.reshape(len(clip.data), 8, -1).mean(axis=2).astype(np.float32)
+            features = np.concatenate([flat / 128 - 1, np.zeros_like(flat[:, :4])], axis=1)
+            rows.append(Encoded(features, self.pool(features[None])[0]))
+        return rows
 
     def pool(self, features: Any) -> Any:
         """Mean over the frames, scaled to length 1."""

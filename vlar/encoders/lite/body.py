@@ -67,7 +67,7 @@ class BodyBlock:
             Block("unseen_body", 1, MOTION_WEIGHT, False),
         )
 
-    def features(self, frames: UInt8, times_s: Float64 | None) -> Float32:
+    def features(self, frames: UInt8, times_s: Float64) -> Float32:
         """(T, H, W, 3) to the frame features (T, POSE_WIDTH)."""
         return self._reader.features(frames, times_s)
 

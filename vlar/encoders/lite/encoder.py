@@ -29,7 +29,7 @@ from vlar.errors import UsageError
 from vlar.motion_language.verb_table import TextMotion
 from vlar.pose import files
 from vlar.registry import register
-from vlar.types import Float32, Float64, UInt8
+from vlar.types import Clip, Encoded, Float32, Float64, UInt8
 
 _N_CLASSES = lite_towers.N_CLASSES
 _NETWORKS = lite_towers.IMAGE_NETWORKS
@@ -94,32 +94,35 @@ class LiteEncoder(Encoder):
         self.fingerprint = _hash([*self.block_fingerprints().values(), *texts, MOTION_VERSION])
 
     @classmethod
-    def from_spec(cls, argument: str = "") -> LiteEncoder:
-        """The encoder ``lite``; it takes no argument.
+    def from_spec(
+        cls, argument: str = "", *, device: str | None = None, dtype: str | None = None
+    ) -> LiteEncoder:
+        """The encoder ``lite``.
+
+        Args:
+            argument: Must be empty.
+            device: None or ``cpu``: its small networks run on the CPU only.
+            dtype: None or ``float32``.
 
         Raises:
-            UsageError: there is an argument.
+            UsageError: there is an argument, another device or another type.
             ModelError: a weights file is missing or changed.
         """
         if argument:
             raise UsageError(f"the encoder 'lite' takes no argument, got {argument!r}; use 'lite'")
+        if device not in (None, "cpu") or dtype not in (None, "float32"):
+            raise UsageError(
+                f"the encoder 'lite' runs on the CPU in float32, got device {device!r} and dtype "
+                f"{dtype!r}; leave them out, or choose another model (vlar models)"
+            )
         return cls()
 
-    def encode_frames(self, frames: UInt8) -> Float32:
-        """(N, T, H, W, 3) uint8 to (N, T, F): class scores, appearance, motion, bodies.
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """Clips to features (T, F): class scores, appearance, motion, bodies; and vectors (D,)."""
+        rows = (self._features(clip.data, clip.times_s) for clip in clips)
+        return [Encoded(features, self.pool(features[None])[0]) for features in rows]
 
-        Bodies are measured as at 10 frames a second; ``encode_clip`` knows the true times.
-        """
-        features = np.zeros((*frames.shape[:2], self.frame_dim), dtype=np.float32)
-        for window, clip in enumerate(frames):
-            features[window] = self._features(clip, None)
-        return features
-
-    def encode_clip(self, frames: UInt8, times_s: Float64) -> Float32:
-        """(T, H, W, 3) uint8 and the times (T,) of the frames in seconds to (T, F)."""
-        return self._features(frames, times_s)
-
-    def _features(self, clip: UInt8, times_s: Float64 | None) -> Float32:
+    def _features(self, clip: UInt8, times_s: Float64) -> Float32:
         features = np.zeros((len(clip), self.frame_dim), dtype=np.float32)
         every = _every(len(clip))
         seen = -1
@@ -153,13 +156,14 @@ class LiteEncoder(Encoder):
             prints |= {"motion": made_by, "unseen_body": made_by}
         return prints
 
-    def encode_blocks(self, frames: UInt8, times_s: Float64, names: Collection[str]) -> Float32:
-        """One clip's vector (D,) of which the named blocks count; bodies alone cost half."""
+    def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:
+        """Vectors (N, D) of clips in which the named blocks count; bodies alone cost half."""
         if self.body is None or "objects" in names:
-            return super().encode_blocks(frames, times_s, names)
-        row = np.zeros(self.dim, np.float32)
-        row[_N_CLASSES:] = self.body.rows(self.body.features(frames, times_s)[None])[0]
-        return row
+            return super().encode_blocks(clips, names)
+        rows = np.zeros((len(clips), self.dim), np.float32)
+        for row, clip in zip(rows, clips, strict=True):
+            row[_N_CLASSES:] = self.body.rows(self.body.features(clip.data, clip.times_s)[None])[0]
+        return rows
 
     def encode_text(self, texts: Sequence[str]) -> Float32:
         """C texts to (C, D) float32 of unit length."""

@@ -230,7 +230,7 @@ class _Upgrade:
                 lost.append(clip)
                 row[:] = self._nothing()
                 continue
-            row[:] = self._encoder.encode_blocks(clip.data, clip.times_s, self._wanted)
+            row[:] = self._encoder.encode_blocks([clip], self._wanted)[0]
             if not np.isfinite(row).all():
                 raise VlarError(f"{file}: the model gave a vector that is not a number")
         if lost and len(lost) == len(found):
@@ -245,7 +245,10 @@ class _Upgrade:
         """The missing blocks of a clip in which nothing can be seen."""
         n_frames = self._target.spec.n_frames
         dark = np.zeros((n_frames, 32, 32, 3), np.uint8)
-        return self._encoder.encode_blocks(dark, np.arange(n_frames) / 10, self._wanted)
+        clip = Clip(
+            Path("dark"), Window(0.0, n_frames / 10), "video", dark, np.arange(n_frames) / 10
+        )
+        return self._encoder.encode_blocks([clip], self._wanted)[0]
 
     def _put_in_place(self, videos: Sequence[KnownVideo]) -> int:
         """One transaction: all rows of the library, and the manifest; returns the rows renewed."""

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.clips import clips_of, contexts_of, features_of, vectors_of
 from tests.unit.encoders.clip import models
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip.pixels import patch_size_fit
@@ -24,7 +25,7 @@ CLIP_TEXTS = ["a cat", "someone plays the guitar on a stage"]
 
 
 def pixels(encoder: TorchEncoder, frames: np.ndarray) -> torch.Tensor:
-    return torch.cat(list(encoder.windows(frames))).flatten(0, 1)
+    return torch.cat(list(encoder.pixel_batches(clips_of(frames)))).flatten(0, 1)
 
 
 def features(output: Any) -> np.ndarray:
@@ -54,7 +55,7 @@ def test_clip(clip: tuple[Path, Any], frames: np.ndarray) -> None:
     assert isinstance(encoder, TorchEncoder)
     assert (encoder.dim, encoder.max_tokens, encoder.frames_fixed) == (20, 16, False)
     wanted = features(model.get_image_features(pixel_values=pixels(encoder, frames)))
-    np.testing.assert_allclose(encoder.encode_frames(frames).reshape(12, 20), wanted, atol=2e-5)
+    np.testing.assert_allclose(features_of(encoder, frames).reshape(12, 20), wanted, atol=2e-5)
     ids = encoder.token_ids(CLIP_TEXTS)
     wanted = unit(features(model.get_text_features(input_ids=ids)))
     np.testing.assert_allclose(encoder.encode_text(CLIP_TEXTS), wanted, atol=5e-6)
@@ -68,7 +69,7 @@ def test_siglip(tmp_path: Path, frames: np.ndarray, naflex: bool) -> None:
     encoder = load_encoder(f"hf:{tmp_path}")
     assert isinstance(encoder, TorchEncoder)
     seen = pixels(encoder, frames)
-    got = encoder.encode_frames(frames).reshape(12, 32)
+    got = features_of(encoder, frames).reshape(12, 32)
     if naflex:
         assert seen.shape[-2:] == patch_size_fit(40, 56, 8, 16) == (24, 40)
         got_padded = _padded_naflex(model, seen, 16)
@@ -116,29 +117,27 @@ def test_xclip_equals_its_own_forward(xclip: tuple[XClipEncoder, Any], frames: n
     assert encoder.frames_fixed
     assert encoder.n_frames == 4
     assert isinstance(encoder, ConditionedText)
-    seen = encoder.encode_windows(frames)
-    np.testing.assert_array_equal(seen.features, encoder.encode_frames(frames))
-    words = encoder.conditioned_text(CLIP_TEXTS, seen.context)
+    features, context = features_of(encoder, frames), contexts_of(encoder, frames)
+    words = encoder.conditioned_text(CLIP_TEXTS, context)
     whole = model(
         input_ids=encoder.token_ids(CLIP_TEXTS),
         pixel_values=pixels(encoder, frames).unflatten(0, (3, 4)),
     )
-    np.testing.assert_allclose(encoder.pool(seen.features), whole.video_embeds, atol=5e-6)
+    np.testing.assert_allclose(encoder.pool(features), whole.video_embeds, atol=5e-6)
+    np.testing.assert_allclose(vectors_of(encoder, frames), whole.video_embeds, atol=5e-6)
     np.testing.assert_allclose(words, whole.text_embeds, atol=5e-6)
     assert np.abs(words - encoder.encode_text(CLIP_TEXTS)).max() > 1e-3  # the video has a say
-    one = encoder.conditioned_text(CLIP_TEXTS, seen.context[1:2])
+    one = encoder.conditioned_text(CLIP_TEXTS, context[1:2])
     np.testing.assert_array_equal(one[0], words[1])
-    half = encoder.conditioned_text(CLIP_TEXTS, seen.compact())
+    half = encoder.conditioned_text(CLIP_TEXTS, context.astype(np.float16))
     np.testing.assert_allclose(half, words, atol=2e-3)
 
 
 def test_xclip_takes_its_own_number_of_frames_only(
     xclip: tuple[XClipEncoder, Any], frames: np.ndarray
 ) -> None:
-    with pytest.raises(UsageError, match="exactly 4 frames per window, got 3; sample 4"):
-        xclip[0].encode_frames(frames[:, :3])
-    with pytest.raises(UsageError, match="exactly 4 frames"):
-        xclip[0].encode_windows(frames[:, :3])
+    with pytest.raises(UsageError, match="exactly 4 frames per clip, got 3; sample 4"):
+        features_of(xclip[0], frames[:, :3])
 
 
 def test_windows_do_not_depend_on_their_company(
@@ -146,7 +145,7 @@ def test_windows_do_not_depend_on_their_company(
 ) -> None:
     encoder = xclip[0]
     np.testing.assert_array_equal(
-        encoder.encode_video(frames)[1:2], encoder.encode_video(frames[1:2])
+        vectors_of(encoder, frames)[1:2], vectors_of(encoder, frames[1:2])
     )
 
 

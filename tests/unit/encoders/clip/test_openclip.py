@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from tests.clips import clips_of, features_of, vectors_of
 from tests.unit.encoders.clip import models
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip import openclip_loader as load_openclip
@@ -26,7 +28,7 @@ TEXTS = ["a cat", "someone plays the guitar on a stage"]
 
 
 def pixels(encoder: TorchEncoder, frames: np.ndarray) -> torch.Tensor:
-    return torch.cat(list(encoder.windows(frames))).flatten(0, 1)
+    return torch.cat(list(encoder.pixel_batches(clips_of(frames)))).flatten(0, 1)
 
 
 def loaded(spec: str) -> TorchEncoder:
@@ -62,7 +64,7 @@ def test_it_equals_open_clip(
     model = models.save_openclip(tmp_path, models.openclip_config(**more), custom=custom)
     encoder = loaded(str(tmp_path))
     wanted = model.encode_image(pixels(encoder, frames)).numpy()
-    np.testing.assert_allclose(encoder.encode_frames(frames).reshape(12, 24), wanted, atol=2e-5)
+    np.testing.assert_allclose(features_of(encoder, frames).reshape(12, 24), wanted, atol=2e-5)
     ids = open_clip.SimpleTokenizer(context_length=16)(TEXTS)
     wanted = unit(model.encode_text(ids).numpy())
     np.testing.assert_allclose(encoder.encode_text(TEXTS), wanted, atol=5e-6)
@@ -87,7 +89,7 @@ def test_towers_without_a_block_view_run_as_they_are(
     model = models.save_openclip(tmp_path, config)
     encoder = loaded(str(tmp_path))
     wanted = model.encode_image(pixels(encoder, frames)).numpy()
-    got = encoder.encode_frames(frames)
+    got = features_of(encoder, frames)
     np.testing.assert_allclose(got.reshape(wanted.shape), wanted, atol=2e-5)
 
 
@@ -111,7 +113,7 @@ def test_a_timm_tower_with_a_sigmoid_head(tmp_path: Path, frames: np.ndarray) ->
     assert encoder.dim == 192
     few = frames[:1, :2]
     wanted = model.encode_image(pixels(encoder, few)).numpy()
-    np.testing.assert_allclose(encoder.encode_frames(few)[0], wanted, atol=2e-5)
+    np.testing.assert_allclose(features_of(encoder, few)[0], wanted, atol=2e-5)
     ids = open_clip.SimpleTokenizer(context_length=16)(TEXTS)
     wanted = unit(model.encode_text(ids).numpy())
     np.testing.assert_allclose(encoder.encode_text(TEXTS), wanted, atol=5e-6)
@@ -150,14 +152,14 @@ def test_a_text_is_the_same_in_any_company(encoder: TorchEncoder) -> None:
 
 
 def test_the_contract(encoder: TorchEncoder, frames: np.ndarray) -> None:
-    vectors = encoder.encode_video(frames)
+    vectors = vectors_of(encoder, frames)
     assert vectors.shape == (3, 24)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     for i in range(3):  # alone and in a batch, bit for bit
-        np.testing.assert_array_equal(encoder.encode_video(frames[i : i + 1])[0], vectors[i])
-    assert encoder.encode_frames(frames).shape == (3, 4, 24)
+        np.testing.assert_array_equal(vectors_of(encoder, frames[i : i + 1])[0], vectors[i])
+    assert features_of(encoder, frames).shape == (3, 4, 24)
     assert encoder.encode_text([]).shape == (0, 24)
-    assert encoder.encode_frames(frames[:0]).shape == (0, 4, 24)
+    assert encoder.encode([]) == []
     assert (encoder.preprocess.height, encoder.preprocess.mean) == (32, (0.5, 0.4, 0.3))
     assert [block.name for block in encoder.blocks] == ["joint"]
     assert sum(block.width for block in encoder.frame_blocks) == encoder.frame_dim
@@ -165,11 +167,40 @@ def test_the_contract(encoder: TorchEncoder, frames: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [np.zeros((4, 8, 8, 3), np.uint8), np.zeros((1, 4, 8, 8, 3), np.float32), None]
+    "wrong",
+    [
+        np.zeros((8, 8, 3), np.uint8),
+        np.zeros((4, 8, 8, 3), np.float32),
+        np.zeros((0, 8, 8, 3), np.uint8),
+        None,
+    ],
 )
-def test_wrong_frames_are_refused(encoder: TorchEncoder, wrong: Any) -> None:
-    with pytest.raises(UsageError, match=r"must be \(N, T, H, W, 3\) uint8"):
-        encoder.encode_frames(wrong)
+def test_wrong_clips_are_refused(encoder: TorchEncoder, frames: np.ndarray, wrong: Any) -> None:
+    clip = clips_of(frames)[0]
+    with pytest.raises(UsageError, match=r"takes video clips \(T, H, W, 3\) uint8, got"):
+        encoder.encode([replace(clip, data=wrong)])
+    with pytest.raises(UsageError, match="got audio"):
+        encoder.encode([replace(clip, modality="audio")])
+
+
+def test_clips_of_any_size_and_length_run_in_batches(
+    encoder: TorchEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on an accelerator: neighbours with the same T share a batch of at most 10 frames."""
+    random = np.random.default_rng(2)
+    shapes = [(4, 40, 56), (4, 33, 40), (4, 64, 32), (3, 40, 40), (4, 40, 56), (12, 32, 32)]
+    clips = [
+        clip
+        for shape in shapes
+        for clip in clips_of(random.integers(0, 256, (1, *shape, 3), dtype=np.uint8))
+    ]
+    alone = encoder.encode(clips)
+    monkeypatch.setattr("vlar.encoders.torch_encoder._GPU_FRAMES", 10)
+    monkeypatch.setattr("vlar.encoders.torch_encoder._in_batches", lambda device: True)
+    assert [len(part) for part in encoder.pixel_batches(clips)] == [2, 1, 1, 1, 1]
+    for one, other in zip(encoder.encode(clips), alone, strict=True):
+        np.testing.assert_allclose(one.features, other.features, atol=2e-5)
+        assert one.vector @ other.vector > 1 - 1e-5
 
 
 @pytest.mark.parametrize("size", [(120, 160), (160, 120), (32, 32), (20, 24), (33, 500)])
@@ -192,7 +223,7 @@ def test_pixels_are_within_two_grey_levels_of_open_clip_s(
 def test_a_read_only_frame_array_is_taken(encoder: TorchEncoder, frames: np.ndarray) -> None:
     locked = frames.copy()
     locked.setflags(write=False)
-    np.testing.assert_array_equal(encoder.encode_frames(locked), encoder.encode_frames(frames))
+    np.testing.assert_array_equal(features_of(encoder, locked), features_of(encoder, frames))
 
 
 def test_cut_text_is_reported_once_with_what_was_dropped(
@@ -346,7 +377,7 @@ def test_a_cached_tag_needs_no_network(
 
 def test_frozen_and_hashed(encoder: TorchEncoder, frames: np.ndarray) -> None:
     before = weights_hash(encoder.towers.model)
-    encoder.encode_video(frames)
+    vectors_of(encoder, frames)
     encoder.encode_text(TEXTS)
     assert weights_hash(encoder.towers.model) == before
     assert not any(p.requires_grad for p in encoder.towers.model.parameters())
@@ -369,5 +400,19 @@ def test_the_fingerprint_knows_weights_pixels_and_type(
 
 def test_bfloat16_is_close(saved: tuple[Path, Any], frames: np.ndarray) -> None:
     exact, half = loaded(str(saved[0])), loaded(f"{saved[0]}?precision=bfloat16")
-    cosine = (exact.encode_video(frames) * half.encode_video(frames)).sum(axis=1)
+    cosine = (vectors_of(exact, frames) * vectors_of(half, frames)).sum(axis=1)
     assert cosine.min() > 0.995
+
+
+def test_device_and_type_are_arguments(saved: tuple[Path, Any]) -> None:
+    spec = f"openclip:{saved[0]}"
+    half = load_encoder(spec, device="cpu", dtype="bfloat16")
+    assert half.name == f"{spec}?precision=bfloat16"
+    assert half.fingerprint == loaded(f"{saved[0]}?precision=bfloat16").fingerprint
+    whole = load_encoder(half.name, dtype="float32")
+    assert whole.fingerprint == loaded(str(saved[0])).fingerprint
+    assert load_encoder(spec, device="cpu").name == spec
+    with pytest.raises(UsageError, match="'gpu'; use cpu"):
+        load_encoder(spec, device="gpu")
+    with pytest.raises(UnknownNameError, match="bfloat16"):
+        load_encoder(spec, dtype="bf16")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.clips import features_of, vectors_of
 from vlar.encoders import load_encoder
 from vlar.encoders.lite import encoder as module
 from vlar.encoders.lite import towers as lite_towers
@@ -45,10 +46,11 @@ def test_importing_it_is_light():
 def test_once_prepared_it_runs_without_the_training_libraries(lite: LiteEncoder):
     code = (
         "import sys, numpy as np\n"
+        "from vlar.sensors import reader\n"
         "from vlar.encoders import load_encoder\n"
         "encoder = load_encoder('lite')\n"
         "encoder.encode_text(['riding a bike'])\n"
-        "encoder.encode_video(np.zeros((1, 1, 8, 8, 3), np.uint8))\n"
+        "encoder.encode(reader('video').blank(encoder.sampling)[:1])\n"
         f"print([m for m in {HEAVY!r} if m in sys.modules])\n"
     )
     assert python(code) == "[]"
@@ -83,7 +85,7 @@ def test_a_changed_weights_file_ends_the_load(tmp_path: Path, monkeypatch: pytes
 
 def test_frame_features_hold_what_the_blocks_say(lite: LiteEncoder):
     frames = np.random.default_rng(0).integers(0, 256, (1, 3, 60, 80, 3), dtype=np.uint8)
-    features = lite.encode_frames(frames)
+    features = features_of(lite, frames)
     towers = [lite_towers.ImageTower(network) for network in lite_towers.IMAGE_NETWORKS]
     pairs = [tower(frames[0, 1]) for tower in towers]
     np.testing.assert_allclose(
@@ -117,7 +119,7 @@ def test_real_clips_are_recognised_above_chance(lite: LiteEncoder, real_videos: 
     labels = sorted({row["readable_label"] for row in rows})[::6]
     chosen = {row["readable_label"]: row for row in rows if row["readable_label"] in labels}
     clips = [read_clip(real_videos / chosen[label]["path"], n_frames=2) for label in labels]
-    videos = np.concatenate([lite.encode_video(clip.data[None]) for clip in clips])
+    videos = np.concatenate([vectors_of(lite, clip.data[None]) for clip in clips])
     best = (videos @ lite.encode_text(labels).T).argmax(axis=1)
     assert (best == np.arange(len(labels))).mean() >= 0.3
 
@@ -125,7 +127,7 @@ def test_real_clips_are_recognised_above_chance(lite: LiteEncoder, real_videos: 
 def test_a_repeated_frame_is_seen_once(lite: LiteEncoder, monkeypatch: pytest.MonkeyPatch):
     first, second = np.random.default_rng(1).integers(0, 256, (2, 30, 40, 3), dtype=np.uint8)
     clip = np.stack([first, first, second, first])[None]
-    alone = np.stack([lite.encode_frames(frame[None, None])[0, 0] for frame in clip[0]])
+    alone = np.stack([features_of(lite, frame[None, None])[0, 0] for frame in clip[0]])
     calls: list[int] = []
     tower = lite._images[0]
 
@@ -134,7 +136,7 @@ def test_a_repeated_frame_is_seen_once(lite: LiteEncoder, monkeypatch: pytest.Mo
         return tower(frame)
 
     monkeypatch.setattr(lite, "_images", [counted, *lite._images[1:]])
-    np.testing.assert_array_equal(lite.encode_frames(clip)[0, :, :3560], alone[:, :3560])
+    np.testing.assert_array_equal(features_of(lite, clip)[0, :, :3560], alone[:, :3560])
     assert len(calls) == 3
 
 
@@ -162,3 +164,8 @@ def test_a_look_shows_its_own_frame(
     features = lite._features(clip, None)
     expected = np.repeat(np.array(shown)[module._looks(32)], 2)
     np.testing.assert_array_equal(features[:, [0, 999, 1000, 3559]].T, [expected] * 4)
+
+
+def test_it_runs_on_the_cpu_only():
+    with pytest.raises(UsageError, match="runs on the CPU in float32, got device 'cuda'"):
+        load_encoder("lite", device="cuda")

@@ -13,6 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from tests.clips import clips_of
 from tests.unit.encoders.lite.test_motion import _clip
 from tests.unit.pose.figure import Figure, walker
 from tests.unit.pose.test_features import moving_texture, rows
@@ -93,10 +94,9 @@ def test_bodies_leave_the_objects_of_a_clip_as_they_were(
     assert alone.n_frames == whole.n_frames
     assert alone.block_fingerprints() == {"objects": whole.block_fingerprints()["objects"]}
     clip = np.random.default_rng(0).integers(0, 256, (6, 40, 60, 3), dtype=np.uint8)
-    times = np.arange(6) / 10
-    both = whole.pool(whole.encode_clip(clip, times)[None])[0]
-    objects = alone.pool(alone.encode_clip(clip, times)[None])[0]
+    clips = clips_of(clip[None])
+    both, objects = whole.encode(clips)[0].vector, alone.encode(clips)[0].vector
     weight = whole.blocks[0].weight
     np.testing.assert_allclose(both[: alone.dim], weight * objects, atol=1e-6)
-    missing = whole.encode_blocks(clip, times, ["motion", "unseen_body"])
+    missing = whole.encode_blocks(clips, ["motion", "unseen_body"])[0]
     np.testing.assert_allclose(missing[alone.dim :], both[alone.dim :], atol=1e-6)
