@@ -125,7 +125,7 @@ def still(library: Any, matrix: Any, world: World, seed: int) -> None:
     import faiss
 
     facts = library.info()
-    line("index", facts.ann, dict(facts.ann_facts), facts.ann_state)
+    line("index", facts.engine, dict(facts.engine_facts), facts.cache_state)
     near = unit(
         matrix[:: max(len(matrix) // QUERIES, 1)][:QUERIES]
         + 0.3 * world.noise(np.random.default_rng([seed, 8]), QUERIES)
@@ -136,8 +136,8 @@ def still(library: Any, matrix: Any, world: World, seed: int) -> None:
         line(f"recall@10, {name}", f"{recall(answers, exact(matrix, queries)):.4f}")
     bare: Any = faiss.read_index(str(library.path / "ann.faiss"))
     parameters = None
-    if facts.ann != "flat":
-        parameters = faiss.SearchParametersIVF(nprobe=facts.ann_facts["nprobe"])
+    if facts.engine != "flat":
+        parameters = faiss.SearchParametersIVF(nprobe=facts.engine_facts["nprobe"])
     ours, index, theirs = p50_ms(
         lambda q: library.nearest(q, K),
         lambda q: library._cache.engine.search(q, K),

@@ -200,7 +200,7 @@ def test_it_serves_a_whole_library(kind: type[Engine], tmp_path: Path):
         for library in (exact, own):
             library.add(clips[:6])
         own.compact(kind=kind.name)
-        assert own.info().ann == kind.name
+        assert own.info().engine == kind.name
         for step in range(4):
             assert answers(own) == answers(exact)
             for library in (exact, own):
@@ -226,7 +226,7 @@ def test_a_requested_engine_that_is_not_installed_is_replaced(tmp_path: Path):
         library.compact(kind="test-brute-force")
         known = registry._parts["engine"].pop("test-brute-force")
         try:
-            assert library.info().ann == "flat"
+            assert library.info().engine == "flat"
             assert library.query("a cat", min_probability=0)
         finally:
             registry._parts["engine"]["test-brute-force"] = known

@@ -91,9 +91,9 @@ def test_verify_names_what_is_wrong(vlar_command, tmp_path: Path):
     ]
     done = vlar_command("index", "compact", path, "--type", "ivf", "--json")
     assert done.code == 0
-    assert done.rows[0]["ann"] == "ivf"
+    assert done.rows[0]["engine"] == "ivf"
     (info,) = vlar_command("index", "info", path, "--json").rows
-    assert "requested" in info["ann_why"]
+    assert "requested" in info["engine_why"]
     done = vlar_command("index", "compact", path, "--type", "ifv")
     assert done.code == 2
     assert "did you mean 'ivf'" in done.advice

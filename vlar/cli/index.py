@@ -37,7 +37,7 @@ def add(
     ] = None,
     long_windows: Annotated[
         float | None,
-        typer.Option("--long-windows", help="Also windows so many times as long; 1 for none (1)."),
+        typer.Option("--long-windows", help="Also windows this many times as long; 1 for none (1)."),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Default: the library's own, or lite.")
@@ -171,7 +171,7 @@ def upgrade(library: LibraryPath, as_json: AsJson = False) -> int:
     if report.failed:
         output.note(
             f"vlar: {len(report.failed)} videos could not be read in full; their rows are kept "
-            f"without the new parts: vlar index add {library} VIDEOS reads them anew"
+            f"without the new parts: vlar index add {library} VIDEOS reads them again"
         )
     return output.exit_code(report.videos, len(report.failed))
 
@@ -181,7 +181,7 @@ def upgrade(library: LibraryPath, as_json: AsJson = False) -> int:
 def verify(
     library: LibraryPath,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Mend the cache; mark damaged videos for 'add'.")
+        bool, typer.Option("--repair", help="Rebuild the cache; mark damaged videos for 'add'.")
     ] = False,
     no_files: Annotated[
         bool, typer.Option("--no-files", help="Look at the library only, not at the videos.")
@@ -213,7 +213,7 @@ def verify(
 def compact(
     library: LibraryPath,
     retrain: Annotated[
-        bool, typer.Option("--retrain", help="Make the search index anew, drifted or not.")
+        bool, typer.Option("--retrain", help="Build the search engine again, drifted or not.")
     ] = False,
     kind: Annotated[
         str | None,
@@ -221,7 +221,7 @@ def compact(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Fold all changes into the search cache, forget deleted rows, shrink the files."""
+    """Merge all changes into the search cache, forget deleted rows, shrink the files."""
     from vlar.library import Library
 
     with Library(library, create=False) as opened:
@@ -230,6 +230,6 @@ def compact(
         output.json_line(report)
     output.note(
         f"vlar: {report.rows} rows, {report.bytes_before / 1e6:.1f} MB before, "
-        f"{report.bytes_after / 1e6:.1f} MB now; search: {report.ann}"
+        f"{report.bytes_after / 1e6:.1f} MB now; search: {report.engine}"
     )
     return 0

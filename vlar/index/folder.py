@@ -1,4 +1,4 @@
-"""The folder a library lives in: whether it is one, and how it is made."""
+"""The folder of a library: whether a path is one, and how it is created."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OWN_FILES = {schema.FILE_NAME, cache_file.FILE_NAME, lock.FILE_NAME}
 
 
 def check_place(folder: Path, create: bool) -> None:
-    """Refuse what is not a library and cannot become one.
+    """Refuse a path that is not a library and cannot become one.
 
     Raises:
         LibraryError: a file, a folder of other things, or absent without ``create``.
@@ -33,11 +33,11 @@ def check_place(folder: Path, create: bool) -> None:
         raise LibraryError(
             f"library {folder} cannot be opened ({error.strerror}); check its permissions"
         ) from error
-    raise LibraryError(f"there is no library {folder}; make it: vlar index add {folder} VIDEOS")
+    raise LibraryError(f"library {folder} does not exist; create it: vlar index add {folder} VIDEOS")
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder of a library where it is absent.
+    """Create the folder of a library where it is absent.
 
     Raises:
         LibraryError: no permission, a read-only or a full disk.
@@ -46,14 +46,14 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LibraryError(
-            f"library {folder} cannot be made ({error.strerror}); choose a folder you may write to"
+            f"library {folder} cannot be created ({error.strerror}); choose a folder you may write to"
         ) from error
 
 
 def _usable(folder: Path, create: bool) -> bool:
     if not folder.is_dir():
         return create and not folder.exists()
-    # Hidden files (temporaries, .DS_Store) and SQLite's own companions say nothing.
+    # Hidden files (temporaries, .DS_Store) and the files that SQLite adds do not count.
     inside = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
     if schema.FILE_NAME in inside:
         return True

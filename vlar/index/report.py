@@ -1,4 +1,4 @@
-"""What a library tells about itself and about an ``add``."""
+"""Facts about a library and about an ``add``."""
 
 from __future__ import annotations
 
@@ -43,14 +43,31 @@ class VideoRow:
 class LibraryInfo:
     """Facts about a library. ``model`` and the numbers of its manifest are None while it is empty.
 
-    ``context_rows`` of the rows keep context tokens, ``context_bytes`` in all: queries re-rank them
-    (``vlar.query.rerank``).
-
-    ``ann`` is the type of search, ``ann_why`` the reason for it, ``ann_state`` whether its cache
-    is fresh, stale, unreadable or absent (anything but fresh is mended by the next query).
-    ``ann_facts`` are what the type says of itself (an inverted index: its lists, how many a query
-    looks into, and the recall@10 this gave when it was made); ``ann_beside`` rows are new and
-    compared beside it, ``ann_dead`` rows in it are gone and left out.
+    Attributes:
+        path: The folder.
+        videos: Number of recordings.
+        rows: Number of windows.
+        duration_s: Of all recordings, in seconds.
+        model: The spec that loads the model.
+        fingerprint: Of the model.
+        dim: D, width of a vector.
+        modality: Name of the sensor.
+        window_s: Length of a window in seconds.
+        stride_s: Seconds from one window to the next.
+        n_frames: T, samples of a window.
+        tag_keys: Keys of all tags.
+        context_rows: Rows that have context tokens, which queries re-rank with.
+        context_bytes: Bytes of all context tokens.
+        bytes_on_disk: Of all files of the library.
+        engine: Name of the search engine.
+        engine_why: The reason for it.
+        engine_facts: What the engine reports: for inverted lists their number, how many a query
+            searches, and the recall@10 that was measured when they were built.
+        cache_state: ``fresh``, ``stale``, ``unreadable`` or ``absent``. The next query rebuilds or
+            updates all but a fresh one.
+        waiting_added: New rows that are compared one by one until they are merged.
+        waiting_deleted: Deleted rows that the engine still masks.
+        format: Version of the database.
     """
 
     path: str
@@ -60,6 +77,7 @@ class LibraryInfo:
     model: str | None
     fingerprint: str | None
     dim: int | None
+    modality: str | None
     window_s: float | None
     stride_s: float | None
     n_frames: int | None
@@ -67,12 +85,12 @@ class LibraryInfo:
     context_rows: int
     context_bytes: int
     bytes_on_disk: int
-    ann: str
-    ann_why: str
-    ann_state: str
-    ann_facts: Mapping[str, Any]
-    ann_beside: int
-    ann_dead: int
+    engine: str
+    engine_why: str
+    cache_state: str
+    engine_facts: Mapping[str, Any]
+    waiting_added: int
+    waiting_deleted: int
     format: int
 
     def to_dict(self) -> JsonDict:
@@ -102,9 +120,9 @@ class AddEvent:
     """A step of an ``add``.
 
     Attributes:
-        status: ``start`` (once; ``done`` tells how many were indexed before), ``added``,
-            ``updated``, ``unchanged``, ``moved`` (recognised by content) or ``failed``.
-            All but ``start`` and ``failed`` are said after the commit: what was said is kept.
+        status: ``start`` (once; ``done`` is how many were indexed before), ``added``, ``updated``,
+            ``unchanged``, ``moved`` (recognised by content) or ``failed``. All but ``start`` and
+            ``failed`` are reported after the commit.
         done: Videos handled so far.
         total: Videos of this call.
         path: The video; None for ``start``.

@@ -48,7 +48,7 @@ class QueryReport:
         phrases: One for each phrase or clip.
         reranker: Name of the re-ranker; None for none.
         reranked: Windows that it scored.
-        best_probability: Of the best span, answer or not; None where there is no span.
+        best_probability: Of the best span, answer or not; None without any span.
         cpu_s: Seconds of processor time by step.
     """
 

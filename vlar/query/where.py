@@ -97,7 +97,7 @@ def _condition(text: str) -> Condition:
 
 
 def matching_videos(store: Store, where: Iterable[Condition]) -> set[int] | None:
-    """Ids of the videos that meet all conditions on videos; None where there is no condition.
+    """Ids of the videos that meet all conditions on videos; None without such a condition.
 
     Raises:
         QueryError: a key is neither built in nor a tag of any video, or a value is invalid.

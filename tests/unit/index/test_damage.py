@@ -269,7 +269,7 @@ def test_place_that_cannot_be_written(
     request.getfixturevalue("ordinary_user")
     with pytest.raises(LibraryError) as error:
         Library(place / "l.vlar", model).add(clips)
-    one_line(error, place / "l.vlar", "cannot be made")
+    one_line(error, place / "l.vlar", "cannot be created")
 
 
 def test_no_permission_to_read(folder: Path, request: pytest.FixtureRequest):

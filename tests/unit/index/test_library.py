@@ -32,8 +32,8 @@ def test_windows_and_facts(library: Library, clips: list[Path]):
     info = library.info()
     assert (info.videos, info.rows, info.duration_s) == (5, 15, 40.0)
     assert (info.model, info.window_s, info.stride_s, info.n_frames) == ("fake", 4.0, 2.0, 2)
-    assert info.ann == "flat"
-    assert "exact" in info.ann_why
+    assert info.engine == "flat"
+    assert "exact" in info.engine_why
     assert info.bytes_on_disk >= (library.path / "library.sqlite").stat().st_size
 
 

@@ -103,7 +103,7 @@ class ScaleMachine(RuleBasedStateMachine):
             number, place = int(Path(hit.path).stem), round(hit.start_s / 2)
             assert hit.similarity == pytest.approx(self.rows[number][place] @ query, abs=1e-5)
             assert place * 2.0 in (self.starts(kept, number))
-        if self.library.info().ann == "flat" or where:
+        if self.library.info().engine == "flat" or where:
             assert given == pytest.approx(scores, abs=1e-3 if where else 1e-5)
         self.found += int((given >= scores.min(initial=2) - 1e-5).sum())
         self.wanted += len(scores)
@@ -155,11 +155,11 @@ def large(request: pytest.FixtureRequest, tmp_path: Path) -> Library:
 
 def test_type_and_recall_are_stated(large: Library):
     info = large.info()
-    assert "requested" in info.ann_why
-    assert info.ann_facts["nprobe"] <= info.ann_facts["lists"]
+    assert "requested" in info.engine_why
+    assert info.engine_facts["nprobe"] <= info.engine_facts["lists"]
     # One byte a number: near, before the truth refines it.
-    least = 0.99 if info.ann == "ivf" else 0.0
-    assert min(info.ann_facts["recall_near"], info.ann_facts["recall_far"]) >= least
+    least = 0.99 if info.engine == "ivf" else 0.0
+    assert min(info.engine_facts["recall_near"], info.engine_facts["recall_far"]) >= least
 
 
 def test_changes_stay_beside_a_large_index(large: Library, monkeypatch: pytest.MonkeyPatch):
@@ -173,30 +173,30 @@ def test_changes_stay_beside_a_large_index(large: Library, monkeypatch: pytest.M
     assert hits[0].path.endswith("/500.mp4")
     assert not any(hit.path.startswith("/v/0/") for hit in large.nearest(new.vectors[0], 5000))
     info = large.info()
-    assert (info.ann_state, info.ann_beside) == ("fresh", len(new.windows))
-    assert info.ann_dead > 0
+    assert (info.cache_state, info.waiting_added) == ("fresh", len(new.windows))
+    assert info.waiting_deleted > 0
     assert file.stat().st_mtime_ns == before
     report = large.compact()
-    assert (report.trained, large.info().ann_beside, large.info().ann_dead) == (False, 0, 0)
+    assert (report.trained, large.info().waiting_added, large.info().waiting_deleted) == (False, 0, 0)
     assert large.nearest(new.vectors[0], 1) == hits
     assert large.verify() == []
 
 
 def test_an_index_that_was_outgrown_is_trained_anew(large: Library):
-    before = large.info().ann_facts["trained_rows"]
+    before = large.info().engine_facts["trained_rows"]
     large.add_vectors(video(1000 + number, 77 * number) for number in range(500))
     info = large.info()
     assert info.rows > 4 * before
-    assert info.ann_facts["trained_rows"] == info.rows
+    assert info.engine_facts["trained_rows"] == info.rows
 
 
 def test_a_drifted_index_is_trained_anew(large: Library, monkeypatch: pytest.MonkeyPatch):
     assert not large.compact().trained
     large.add_vectors([video(500, 4242)])  # folded in: the library is small
-    assert large.info().ann_facts["trained_rows"] < large.info().rows
+    assert large.info().engine_facts["trained_rows"] < large.info().rows
     monkeypatch.setattr(ivf, "_DRIFTED", 0.0)
     large.add_vectors([video(501, 4243)])
-    assert large.info().ann_facts["trained_rows"] == large.info().rows
+    assert large.info().engine_facts["trained_rows"] == large.info().rows
 
 
 def test_a_cache_from_before_a_compact_is_refused(large: Library, monkeypatch: pytest.MonkeyPatch):
@@ -206,7 +206,7 @@ def test_a_cache_from_before_a_compact_is_refused(large: Library, monkeypatch: p
     large.compact()
     large.close()
     (large.path / "ann.faiss").write_bytes(old)
-    assert large.info().ann_state == "stale"
+    assert large.info().cache_state == "stale"
     query = video(1, 1).vectors[0]
     assert all(not hit.path.endswith("/1.mp4") for hit in large.nearest(query, 5000))
 

@@ -23,14 +23,14 @@ def folder(tmp_path: Path, model: FakeModel, clips: list[Path]) -> Path:
     with Library(tmp_path / "l.vlar", model) as library:
         library.add(clips)
         library.query("a cat", min_probability=0)
-        assert library.info().ann_state == "fresh"
+        assert library.info().cache_state == "fresh"
     return tmp_path / "l.vlar"
 
 
 def ask(folder: Path, model: FakeModel) -> list[Hit]:
     with Library(folder, model) as library:
         hits = library.query("a cat", 100, min_probability=0)
-        assert library.info().ann_state == "fresh"
+        assert library.info().cache_state == "fresh"
         return hits
 
 
@@ -43,7 +43,7 @@ def test_deleted(folder: Path, model: FakeModel):
     expected = ask(folder, model)
     (folder / "ann.faiss").unlink()
     with Library(folder) as library:
-        assert library.info().ann_state == "absent"
+        assert library.info().cache_state == "absent"
     assert ask(folder, model) == expected
 
 
@@ -64,7 +64,7 @@ def test_unreadable(folder: Path, model: FakeModel, damage: str):
     }[damage]
     file.write_bytes(changed)
     with Library(folder) as library:
-        assert library.info().ann_state == "unreadable"
+        assert library.info().cache_state == "unreadable"
     assert ask(folder, model) == expected
 
 
@@ -73,7 +73,7 @@ def test_stale(folder: Path, model: FakeModel, clips: list[Path]):
     with Library(folder, model) as library:
         library.remove(clips[0])
         library.add(tiny_video(clips[0].with_name("new.mp4"), 31))
-        assert library.info().ann_state == "stale"
+        assert library.info().cache_state == "stale"
     expected = ask(folder, model)
     assert {hit.path for hit in expected} == {
         str(clips[0].with_name(f"{name}.mp4")) for name in ("new", "1", "2", "3", "4")
@@ -96,7 +96,7 @@ def test_rename_and_tags_leave_it_fresh(folder: Path, model: FakeModel, clips: l
     clips[0].rename(clips[0].with_name("other.mp4"))
     with Library(folder, model) as library:
         library.add(clips[0].parent, tags={"a": "b"})
-        assert library.info().ann_state == "fresh"
+        assert library.info().cache_state == "fresh"
         assert any(
             hit.path.endswith("other.mp4") for hit in library.query("a cat", 100, min_probability=0)
         )

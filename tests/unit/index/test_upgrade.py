@@ -347,7 +347,7 @@ def test_what_has_nothing_in_common_is_refused(tmp_path: Path, old: Path, clips:
 
 
 def test_no_library_and_one_in_use_are_refused(tmp_path: Path, old: Path):
-    with pytest.raises(LibraryError, match="there is no library"):
+    with pytest.raises(LibraryError, match="does not exist"):
         upgrade(tmp_path / "none.vlar", PartModel(1))
     with writer_lock(old), pytest.raises(LibraryLockedError):
         upgrade(old, PartModel(1))

@@ -23,7 +23,7 @@ class CompactReport:
     tombstones: int
     bytes_before: int
     bytes_after: int
-    ann: str
+    engine: str
     trained: bool
 
     def to_dict(self) -> JsonDict:

@@ -141,7 +141,7 @@ def rebuild(store: Store, probes: Probes | None = None) -> SearchCache:
 
 
 def merge_is_due(engine: Engine) -> bool:
-    """Whether so many changes wait that they should be merged."""
+    """Whether enough changes wait to be worth a merge."""
     changes, rows = engine.added + engine.deleted, engine.count() + engine.deleted - engine.added
     if rows <= _ALWAYS_MERGED_BELOW:
         return changes > 0
@@ -151,7 +151,7 @@ def merge_is_due(engine: Engine) -> bool:
 def state(store: Store) -> tuple[str, SearchCache | None]:
     """``fresh``, ``stale``, ``unreadable`` or ``absent``, and the cache that a query would use.
 
-    A cache with a few waiting changes is fresh too. The next query mends a stale one.
+    A cache with a few waiting changes is fresh too. The next query updates a stale one.
     """
     path = store.file.with_name(FILE_NAME)
     if not path.exists():

@@ -14,11 +14,11 @@ FILE_NAME = "writer.lock"
 
 @contextmanager
 def writer_lock(folder: Path) -> Generator[None, None, None]:
-    """Hold the writer's place of a library.
+    """Hold the write lock of a library.
 
-    The lock is SQLite's own, on an empty file beside the truth: it works on every system SQLite
-    works on, between threads and processes alike, and ends with its process. Between two videos
-    no transaction is open, so a lock on the truth itself would let a second writer in.
+    The lock is SQLite's own, on an empty file next to the database. It works wherever SQLite works,
+    between threads and processes alike, and ends with its process. Between two recordings no
+    transaction is open, so a lock on the database itself would let a second writer in.
 
     Raises:
         LibraryLockedError: another process (or another part of this one) is writing.

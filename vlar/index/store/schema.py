@@ -22,8 +22,8 @@ READ_AGAIN = "read again"  # in place of a content hash: the next ``add`` encode
 _PAGE_BYTES = 16384  # several fp16 vectors a page: 4096 would waste up to a quarter of each
 _BUSY_TIMEOUT_S = 5.0
 
-# Row ids are never used twice (AUTOINCREMENT) and a vector is never changed in place, so an id
-# stands for one vector for ever. Caches rest on that: they need the new ids and the dead ones.
+# Row ids are never reused (AUTOINCREMENT) and a vector is never changed in place, so an id stands
+# for one vector for ever. Caches rely on that: they need only the new ids and the deleted ones.
 _V1 = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     """CREATE TABLE videos (
@@ -45,7 +45,7 @@ _V1 = (
         vector BLOB NOT NULL
     )""",
     "CREATE UNIQUE INDEX rows_by_time ON rows (video_id, start_s, end_s)",
-    # Beside the rows, not in them: a context is up to a hundred times as large as a vector, and
+    # A table of its own: a context is up to a hundred times as large as a vector, and
     # reading all vectors must not step over it. All have one shape (meta: context_shape).
     """CREATE TABLE contexts (
         row_id INTEGER PRIMARY KEY REFERENCES rows (id) ON DELETE CASCADE,
@@ -64,8 +64,8 @@ _V1 = (
     "INSERT INTO meta VALUES ('library_id', lower(hex(randomblob(16))))",
     "INSERT INTO meta VALUES ('generation', '0')",
 )
-# A checksum tells which row a flipped bit is in; the generation of a tombstone, which caches still
-# hold the row: those made up to it. Caches of format 1 are not read any more.
+# A checksum shows which row has a flipped bit. The generation of a tombstone shows which caches
+# still hold the row: those made up to it. Caches of format 1 are not read any more.
 _V2 = (
     "ALTER TABLE rows ADD COLUMN checksum INTEGER",
     "UPDATE rows SET checksum = row_checksum(start_s, end_s, vector)",
@@ -92,7 +92,7 @@ def row_checksum(start_s: float, end_s: float, values: bytes) -> int:
 
 
 def open_reader(file: Path) -> sqlite3.Connection | None:
-    """A read-only connection that works beside a writer and on a read-only disk.
+    """A read-only connection that works next to a writer and on a read-only disk.
 
     Returns:
         The connection, or None where the file has no tables yet (its creation was interrupted).
@@ -146,14 +146,14 @@ def open_writer(file: Path) -> sqlite3.Connection:
 def transaction(
     connection: sqlite3.Connection, mode: str = "IMMEDIATE"
 ) -> Generator[None, None, None]:
-    """All or nothing: commits at the end, takes everything back on any exception."""
+    """All or nothing: commits at the end, rolls back on any exception."""
     connection.execute(f"BEGIN {mode}")
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
         # After some errors (disk full) SQLite has rolled back by itself: then there is nothing
-        # left to take back, and the first error is the one to tell.
+        # left to roll back, and the first error is the one to tell.
         if connection.in_transaction:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
@@ -170,7 +170,7 @@ def guard(file: Path, doing: str) -> Generator[None, None, None]:
 
 
 def explain(error: sqlite3.Error, file: Path, doing: str) -> LibraryError:
-    """What an error of SQLite means to the owner of the library."""
+    """The error of the library that an error of SQLite means."""
     text = str(error).lower()
     folder = file.parent
     if "locked" in text or "busy" in text:
@@ -233,7 +233,7 @@ def _connect_read_only(file: Path) -> sqlite3.Connection:
         text = str(error).lower()
         if "unable to open" not in text and "readonly" not in text:
             raise
-        # WAL needs a shared-memory file beside the database; on a read-only disk it cannot be
+        # WAL needs a shared-memory file next to the database; on a read-only disk it cannot be
         # made. Without a log every commit is in the main file, which nobody can change there.
         log = file.with_name(file.name + "-wal")
         if not log.exists() or log.stat().st_size == 0:

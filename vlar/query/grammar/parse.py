@@ -124,7 +124,7 @@ def _lark() -> Lark:
 
 
 def _require_few_operators(query: str) -> None:
-    # Trees are walked by recursion; nobody writes so many by hand.
+    # Trees are walked by recursion; nobody writes as many by hand.
     plain = blanked(query)
     found = [m.start() for m in re.finditer(r"\(|\b(AND|OR|NOT|THEN|IN)\b", plain)]
     if len(found) > _MOST_OPERATORS:
