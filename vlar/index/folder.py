@@ -33,7 +33,9 @@ def check_place(folder: Path, create: bool) -> None:
         raise LibraryError(
             f"library {folder} cannot be opened ({error.strerror}); check its permissions"
         ) from error
-    raise LibraryError(f"library {folder} does not exist; create it: vlar index add {folder} VIDEOS")
+    raise LibraryError(
+        f"library {folder} does not exist; create it: vlar index add {folder} VIDEOS"
+    )
 
 
 def make_folder(folder: Path) -> None:

@@ -177,7 +177,11 @@ def test_changes_stay_beside_a_large_index(large: Library, monkeypatch: pytest.M
     assert info.waiting_deleted > 0
     assert file.stat().st_mtime_ns == before
     report = large.compact()
-    assert (report.trained, large.info().waiting_added, large.info().waiting_deleted) == (False, 0, 0)
+    assert (report.trained, large.info().waiting_added, large.info().waiting_deleted) == (
+        False,
+        0,
+        0,
+    )
     assert large.nearest(new.vectors[0], 1) == hits
     assert large.verify() == []
 

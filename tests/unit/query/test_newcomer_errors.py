@@ -41,7 +41,7 @@ def library_of(tmp_path: Path, model: FakeModel, count: int = 40) -> Library:
 
 def test_the_printed_number_is_the_one_that_ranks(tmp_path: Path, capsys: pytest.CaptureFixture):
     with library_of(tmp_path, Generic()) as library:
-        hits = library.query("a cat", 50, min_probability=0)
+        hits = library.query("a cat", 1000, min_probability=0)
     assert [hit.score for hit in hits] == [hit.probability for hit in hits]
     similarity = [hit.similarity for hit in hits]
     assert similarity != sorted(similarity, reverse=True)  # so the case is the one of the error
