@@ -48,7 +48,8 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LibraryError(
-            f"library {folder} cannot be created ({error.strerror}); choose a folder you may write to"
+            f"library {folder} cannot be created ({error.strerror}); choose a folder that you may "
+            "write to"
         ) from error
 
 

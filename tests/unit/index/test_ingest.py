@@ -1,4 +1,4 @@
-"""The three steps of an ``add``, each alone: batches that cross files, and a stream from elsewhere."""
+"""The three steps of an ``add``: batches that cross files, and a stream from elsewhere."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_rows_have_the_scores_of_before_and_the_most_probable_one_is_first(
 
 
 def test_it_grows_and_verifies_clean(opened: tuple[str, Library], folder: Path):
-    name, library = opened
+    _, library = opened
     report = library.add(folder / "videos")  # the files are found again by their content
     assert (report.moved, report.added, report.failed) == (5, 0, ())
     new = tiny_video(folder / "videos" / "new.mp4", 99)

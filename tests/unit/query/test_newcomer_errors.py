@@ -1,4 +1,4 @@
-"""Errors that a newcomer met: the order, repeated filters, times of filters and copies, weak matches."""
+"""Errors that a newcomer met: order, repeated filters, times of filters and copies, weak hits."""
 
 from __future__ import annotations
 
