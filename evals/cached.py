@@ -18,7 +18,7 @@ def features_of(videos: Path, path: str, model: vlar.Model, cache: Path | None) 
     if file and file.exists():
         return np.load(file)
     clip = read_clip(videos / path, None, model.n_frames, shorter_side=model.shorter_side)
-    features = model.see(clip).features
+    features = model.encode([clip])[0].features
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(file, features)

@@ -144,7 +144,7 @@ def _features(path: Path, model: vlar.Model, cache: Path) -> np.ndarray:
     file = cache / f"{name[:24]}.npy"
     if not file.exists():
         clip = read_clip(path, None, model.n_frames, shorter_side=model.shorter_side)
-        np.save(file, model.see(clip).features)
+        np.save(file, model.encode([clip])[0].features)
     return np.load(file)
 
 
