@@ -88,8 +88,7 @@ class Model:
         self.calibration = calibration
         self.template_set = templates or encoder.templates
         self.name = name or encoder.name
-        #: Name of the sensor whose clips it takes.
-        self.modality = encoder.modality
+        self.modality = encoder.modality  #: Name of the sensor whose clips it takes.
         #: P templates that a label or phrase is put into.
         self.prompts = load_templates(self.template_set)
 
