@@ -1,4 +1,4 @@
-"""What does it cost to read 8 frames of a clip? CPU time beside plain sequential decoding.
+"""What does it cost to read 8 frames of a clip? CPU time against plain sequential decoding.
 
 Rounds of both readers alternate, so that a busy machine slows both alike; the table gives the
 median CPU milliseconds of each and their ratio. Both end in (8, H, W, 3) RGB arrays that are
@@ -123,7 +123,7 @@ def compare(title: str, files: list[Path], rounds: int) -> None:
 
 
 def dense_windows(path: Path, rounds: int) -> None:
-    """4 s windows every 2 s, in one pass, beside one read_clip a window."""
+    """4 s windows every 2 s, in one pass, against one read_clip a window."""
     spans = windows(read_clip(path).window.end_s, 4.0, 2.0)
     one_pass, apart = [], []
     for _ in range(rounds):

@@ -1,13 +1,13 @@
 """Does a library lose anything when what changes it is killed? kill -9 at random moments.
 
 A child makes one change after another to one library: adds videos, replaces some, removes some,
-compacts, trains the index anew. It says what it is about to do and, after the commit, that it is
-done. It is killed at a random moment; then
+compacts, retrains the index. It prints each change before it starts and again after its commit.
+It is killed at a random moment; then
 1. the library opens, and ``verify`` finds nothing wrong;
-2. every change that was said to be done is there, bit for bit, and the one in hand is there whole
-   or not at all;
+2. every finished change is there, bit for bit, and the interrupted one is there completely or not
+   at all;
 3. a search of all rows gives exactly the live ones.
-The next child goes on with the same library, so damage would add up.
+The next child continues with the same library, so damage would add up.
 
     python benchmarks/kill_library.py --kills 200
 """

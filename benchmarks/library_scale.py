@@ -1,9 +1,9 @@
 """A library of many rows: recall, latency, filters, changes, opening, bytes; ratios of one run.
 
-Rows are made to lie as those of a video encoder do: all in one cone, topics of very different
-size, videos inside topics, windows inside videos (ten each). Queries are of two kinds: windows
-that the library does not hold, and texts, which lie apart from all rows (a modality gap) and may
-speak of two topics. Exact answers come from a comparison with every row.
+Synthetic rows are distributed like those of a video encoder: all in one cone, topics of very
+different size, videos inside topics, windows inside videos (ten each). Queries are of two kinds:
+windows that the library does not hold, and texts, which lie apart from all rows (a modality gap)
+and may name two topics. Exact answers come from a comparison with every row.
 
     python benchmarks/library_scale.py --rows 1000000 --place DISK   # keeps DISK/1000000.vlar
     python benchmarks/library_scale.py --rows 20000 --type ivf       # a type out of its range
@@ -27,7 +27,7 @@ from library_world import DIM, WINDOWS, World, unit
 
 QUERIES, TIMED, K = 500, 200, 10
 CHANGED = 10_000
-SHARES = {"half": 2, "percent": 100, "rare": 10_000}  # one video of so many has the tag
+SHARES = {"half": 2, "percent": 100, "rare": 10_000}  # one video in this many has the tag
 
 
 class Texts:
@@ -165,13 +165,13 @@ def filters(library: Any, matrix: Any, world: World) -> None:
         assert all(meant[key(hit)] for hits in answers for hit in hits)
         least = exact(matrix, queries, meant)
         exact_ways = [
-            lambda q, name=name: subset_of_the_truth(library, name, q),
+            lambda q, name=name: subset_of_the_database(library, name, q),
             lambda q, places=places: top(matrix[places] @ q),
             lambda q, meant=meant: top(np.where(meant, matrix @ q, -2)),
         ]
         if len(places) <= 100_000:
             exact_ways.append(held_with_names(matrix, places))
-        ours, truth, *memory = p50_ms(
+        ours, stored, *memory = p50_ms(
             lambda q, name=name: library.nearest(q, K, where=[f"{name}=yes"]),
             *exact_ways,
             queries=queries[: 3 if len(places) > 100_000 else 15],
@@ -180,14 +180,14 @@ def filters(library: Any, matrix: Any, world: World) -> None:
         line(
             f"filter {100 / every:g} % ({len(places):,} rows): recall@10",
             f"{recall(answers, least, wanted):.4f}, p50 {ours:.3f} ms, first time {first:.1f} ms;",
-            f"exact on the subset, read from the truth {truth:.2f} ms: ratio {ours / truth:.2f};",
+            f"exact on the subset, read from SQLite {stored:.2f} ms: ratio {ours / stored:.2f};",
             f"from a float32 matrix {plain:.3f} ms: ratio {ours / plain:.2f};",
             *(f"held apart, with names {ms:.3f} ms: ratio {ours / ms:.2f}" for ms in named),
         )
 
 
 def held_with_names(matrix: Any, places: Any) -> Callable[[Any], Any]:
-    """The subset copied once, and an answer that says path and times as ours does."""
+    """The subset copied once, and an answer with path and times, as ours has."""
     from vlar.index.report import RowHit
 
     held = matrix[places]
@@ -203,7 +203,7 @@ def held_with_names(matrix: Any, places: Any) -> Callable[[Any], Any]:
     return search
 
 
-def subset_of_the_truth(library: Any, tag: str, query: Any) -> Any:
+def subset_of_the_database(library: Any, tag: str, query: Any) -> Any:
     """What a search without an index does: the rows of the filter are read and compared."""
     store = library._reader()
     ids = store.row_ids(store.tagged(tag, "yes"))
@@ -244,14 +244,14 @@ def changes(library: Any, matrix: Any, world: World) -> None:
     itself = np.mean([hits[0].similarity > 0.999 for hits in answers[200:300]])
     found = f"{recall(answers, exact(both, queries, alive)):.4f} {itself:.3f}"
     line("recall@10 on the live rows; new rows find themselves", found)
-    (beside,) = p50_ms(lambda q: library.nearest(q, K), queries=queries[:TIMED])
-    line("p50 with the changes beside the index, ms", f"{beside:.3f}")
+    (changed,) = p50_ms(lambda q: library.nearest(q, K), queries=queries[:TIMED])
+    line("p50 with unmerged changes, ms", f"{changed:.3f}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000])
-    parser.add_argument("--type", help="another type of index than the size asks for")
+    parser.add_argument("--type", help="another engine than the size asks for")
     parser.add_argument("--place", help="keep the libraries in this folder, and use what is there")
     parser.add_argument("--seed", type=int, default=31, help="of the queries that report recall")
     parser.add_argument("--child", help=argparse.SUPPRESS)

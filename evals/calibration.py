@@ -1,4 +1,4 @@
-"""Can a stated probability be taken at its word, and is what is on no list told apart?
+"""Do stated probabilities come true as often, and are clips without a listed label recognised?
 
     python evals/calibration.py --videos DIR [--set jhmdb] [--shots 3] [--episodes 20]
         [--cache DIR] [--json OUT] [--plot OUT.png]
@@ -6,19 +6,20 @@
 DIR holds ``manifest.csv`` (path, readable_label, dataset, group) and the clips it names.
 
 closed     every label is known. In each episode 3 random clips a label, at most one a group,
-           calibrate; the clips of other groups are asked. Unknown is expected for 2 in 100.
-open       half of the labels, drawn anew each episode, are known and calibrate (3 clips each); the
-           other clips are asked, of all labels; strangers are right where the answer is unknown.
+           calibrate; the clips of other groups are classified. Unknown is expected for 2 in 100.
+open       half of the labels, drawn for each episode, are known and calibrate (3 clips each); the
+           other clips of all labels are classified; for an out-of-distribution clip the answer
+           "unknown" is right.
 each       closed, with ``--mode multi``: every pair of clip and label.
 adapted    closed and open, with a model adapted to the 3 clips instead (ridge and prototypes,
            calibrated by leaving one out; its unknown by novelty).
 unknown    half of the labels known, 10 draws, nothing fitted: area under the ROC of "is known", all
-           clips and the halves of ``unknown.py``, beside the usual baselines.
+           clips and the halves of ``unknown.py``, with the usual baselines.
 
 ECE has 15 bins over the answers of all episodes together; "each episode" is the mean of the
-episodes' own, which for 40 clips in 15 bins is mostly noise. "if perfect" is what a model whose
-every statement is true would score with these statements on as few clips (a clip keeps its luck
-over all episodes, mean of 50 draws): no calibration can be seen to be better than that here.
+episodes' own, which for 40 clips in 15 bins is mostly noise. "if perfect" is the score of
+a perfectly calibrated model with the same probabilities on as few clips (the outcome of a clip is
+the same in all episodes, mean of 50 draws): no calibration can be measured to be better here.
 """
 
 from __future__ import annotations

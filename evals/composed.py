@@ -3,7 +3,7 @@
     python evals/composed.py --videos DIR [--cache DIR] [--json OUT]
 
 DIR holds ``manifest.csv`` (path, readable_label, dataset, group) and the clips it names. They are
-joined into a made library whose truth is known (``made_library.py``): half "choose" from every
+joined into a synthetic library with known spans (``made_library.py``): half "choose" from every
 second group of clips, half "report" from the others. Every pair of the eight phrases is asked.
 
 AND   ``"a" AND "b"``: windows whose middle lies where both are shown
@@ -12,12 +12,12 @@ NONE  ``"a" AND NOT ("b" OR "c")``
 THEN  ``"a" THEN "b" WITHIN 10s``: spans from where a begins to where b ends
 
 AND, NOT and NONE rank windows: right is one whose middle lies in a true span. THEN ranks spans:
-right is one with a tIoU of 0.5 or more with a true span that no better answer took. Beside it
-stands a measure that forgives half answers (THEN, inside): right if half of the answer lies in a
+right is one with a tIoU of 0.5 or more with a true span that no better answer took. A second
+measure forgives half answers (THEN, inside): right if half of the answer lies in a
 true span, so that one of the two windows is enough.
 
 Baselines, on the same windows by the same index: the best single phrase (for each query the better
-of its phrases, told by the truth), and the vector sum of the phrases or their difference
+of its phrases, chosen with the true spans), and the vector sum of the phrases or their difference
 ``a - w b``. tIoU is the mean over all queries of the overlap of the first answers (as many as there
 are true spans) with the nearest true span, 0 for those that meet none.
 """

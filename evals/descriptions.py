@@ -1,4 +1,4 @@
-"""What descriptions of labels are worth beside their names, kind by kind, zero-shot.
+"""What descriptions add to the names of labels, kind by kind, zero-shot.
 
     python evals/descriptions.py --videos DIR [--cache DIR] [--half choose report all] [--json OUT]
 

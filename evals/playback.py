@@ -3,13 +3,13 @@
     python evals/playback.py --videos DIR --cache DIR [--pool gmdcsa24] [--labels fall_down]
 
 Every clip is there twice, as it is and with its frames reversed before they are encoded. Two thirds
-of the clips (by group) are trained on, both ways each; the others are asked. What only knows which
-frames there are, not which comes first, cannot be right more often than one time in two.
+of the clips (by group) are trained on, both ways each; the others are classified. A method that
+uses the set of frames, not their order, cannot be right more often than one time in two.
 
 Rows: the temporal adapter as it is; on objects and appearance alone,
 frame by frame pictures without any flow; the same with the frames of every clip shuffled, in
-training and in test; and the closed forms on the mean of the frames. ``auto`` is told for
-completeness: its signatures know flow and cosine transforms over time, so it may know order.
+training and in test; and the closed forms on the mean of the frames. ``auto`` is listed for
+completeness: its signatures hold flow and cosine transforms over time, so it may use order.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 Each seed draws one episode as ``few_shot.py --protocol disjoint`` does: up to K clips a label, and
 queries of groups (persons, source videos) that show no support clip. A pool of five clips a label
 keeps one for the query, so K = 5 is four there. ``temporal`` is what ``vlar adapt --method
-temporal`` does, ``temporal alone`` the same training without the closed form beside it.
+temporal`` does, ``temporal alone`` the same training without the closed form.
 """
 
 from __future__ import annotations

@@ -180,7 +180,7 @@ def strangers(model: Model, clips: Clips, half: np.ndarray) -> dict[str, dict[st
 def confidences(
     model: Model, vectors: np.ndarray, concepts: np.ndarray, background: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """The rule beside the usual baselines; higher means known."""
+    """The rule and the usual baselines; higher means known."""
     scale = model.encoder.logit_scale
     ours = score(
         vectors,

@@ -41,7 +41,9 @@ INSTEAD = {
     r"\b(un)?wholly\b": "completely, or nothing",
     r"\bere\b|\bwhilst\b|\bthus\b|\bhence\b|\bhereby\b": "plain words",
 }
-SOURCES = sorted((ROOT / "vlar").rglob("*.py"))
+SOURCES = sorted(
+    p for folder in ("vlar", "evals", "benchmarks") for p in (ROOT / folder).rglob("*.py")
+)
 # From Python 3.12 on an f-string is a token of its own.
 PROSE = (tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1))
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
