@@ -22,7 +22,7 @@ from zero_shot import read_rows
 import vlar
 from vlar.encoders.lite.encoder import LiteEncoder
 from vlar.pose.body import HIPS, SHOULDERS
-from vlar.pose.features import motion_vector, people_of
+from vlar.pose.features import motion_vector, people_from_features
 from vlar.types import Clip
 from vlar.video import read_clip
 
@@ -66,7 +66,7 @@ def _lengths(encoder: LiteEncoder, clip: Clip) -> Iterator[tuple[str, float]]:
         return
     yield "as it is", whole
     height, width = clip.data.shape[1:3]
-    picture = people_of(features)[0].picture  # in frame heights
+    picture = people_from_features(features)[0].picture  # in frame heights
     waist = float(np.median(picture[:, HIPS, 1])) * height
     middle = float(np.median(picture[:, (*SHOULDERS, *HIPS), 0])) * height
     low = int(np.clip(waist, LEAST, height - LEAST))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vlar.pose import files
+from vlar.pose import network_files
 
 from .conftest import cache_but
 
@@ -105,7 +105,7 @@ def test_bank_as_labels(vlar_command, sparse_clips: dict[str, Path]):
 
 def without_bodies(folder: Path) -> tuple[str, str]:
     """Prefix of a command that finds no lite-motion, as one who just installed vlar."""
-    cache = cache_but(folder / "cache", files.folder().name, "lite-motion-offered")
+    cache = cache_but(folder / "cache", network_files.folder().name, "lite-motion-offered")
     return "env", f"VLAR_CACHE={cache}"
 
 
@@ -119,7 +119,7 @@ def test_lite_motion_is_offered_once(vlar_command, sparse_clips: dict[str, Path]
 
 
 def needs_bodies() -> None:
-    if not files.is_there():
+    if not network_files.is_installed():
         pytest.skip("lite-motion was not fetched")
 
 

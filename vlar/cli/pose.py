@@ -34,10 +34,10 @@ def command(
     Example: vlar pose clip.mp4 --out overlay.mp4
     """
     from vlar.pose.draw import draw_tracks
-    from vlar.pose.features import BodyReader, measure_features, tracks_of
+    from vlar.pose.features import PoseExtractor, measure_features, tracks_from_features
     from vlar.types import Failure
 
-    reader = BodyReader(max_people=3)
+    reader = PoseExtractor(max_people=3)
     writer = _Writer(Path(out)) if out else None
     answered = failed = 0
     try:
@@ -47,7 +47,7 @@ def command(
                 failed += 1
                 continue
             features = reader.features(clip.data, clip.times_s)
-            tracks = tracks_of(features)
+            tracks = tracks_from_features(features)
             _show(clip, len(tracks.score), measure_features(features), as_json)
             if writer:
                 writer.write(draw_tracks(clip.data, tracks))

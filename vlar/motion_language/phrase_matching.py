@@ -210,7 +210,7 @@ def _gerund(word: str) -> bool:
 def verb_score(
     verb: str, clause: str, words: Sequence[str], forms: Sequence[frozenset[str]]
 ) -> float:
-    """Score of a one-word phrase as the verb of a clause: 0 is no match, about 1 is usual."""
+    """Score of a one-word phrase as the verb of a clause: 0 if it does not match."""
     opener = next((at for at, word in enumerate(words) if _gerund(word)), None)
     light = bool(_LIGHT & forms[0 if opener is None else opener])
     best = 0.0

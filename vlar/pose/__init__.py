@@ -1,1 +1,1 @@
-"""Bodies in clips, and what they do in words: frames to tracks, tracks to motion attributes."""
+"""Bodies in clips: frames to tracks, tracks to motion attributes."""

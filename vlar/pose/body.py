@@ -1,4 +1,4 @@
-"""One person's motion, prepared for measuring: smoothed, in body heights, without the camera's."""
+"""One person's motion, ready to measure: smoothed, in body heights, without camera motion."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ KNEES, ANKLES = SKELETON.both("knee"), SKELETON.both("ankle")
 JOINTS = (NOSE, *SHOULDERS, *ELBOWS, *WRISTS, *HIPS, *KNEES, *ANKLES)
 
 _LEAST_SCORE = 0.5
-_LEAST_SHARE = 0.3  # of the frames in which a person must be seen
-_LEAST_OF_PARTNER = 0.12  # the same for one who is seen beside another
+_LEAST_SHARE = 0.3  # share of the frames in which a person must be detected
+_LEAST_OF_PARTNER = 0.12  # the same for a second person
 LEAST_FRAMES = 5
 _SMOOTHING_S = 0.05
 _LEAST_SMOOTHING = 0.4  # frames
-_FASTEST = 3.0  # body heights a second, to and fro from one frame to the next; more is an error
+_FASTEST = 3.0  # body heights per second, to and fro between frames; more is a tracking error
 _WHOLE_BODY = 1.12  # body height over the length nose - hips - knees - ankles
-_OUTSIDE = 0.02  # of the frame, how far out a point still counts as inside
-_ACTIVE_SPEED = 0.3  # of the 90th percentile of the speed
+_OUTSIDE = 0.02  # frame heights outside the frame at which a point still counts as inside
+_ACTIVE_SPEED = 0.3  # share of the 90th percentile of the speed
 _ACTIVE_MARGIN_S = 0.15
 _SHORTEST_ACTIVE = (8, 0.6)  # frames, seconds
 _HEIGHT_PERCENTILE = 75
-_ONE_SIZE = 0.7  # of the other's size and time in sight
+_ONE_SIZE = 0.7  # share of the other's size and visible time
 
 
 @dataclass(frozen=True)
 class Trust:
-    """How far parts of a body can be measured, 0 to 1 each: visible and inside the frame."""
+    """How well each part of a body can be measured, 0 to 1: visible and inside the frame."""
 
     shoulders: float
     hips: float
@@ -58,16 +58,16 @@ class BodyMotion:
     """A person over T frames.
 
     Attributes:
-        places: (T, 33, 2) float64 in body heights, x to the right, y down, as a camera that stands
-            still sees them.
-        picture: (T, 33, 2) the same in frame heights, as the real camera sees them.
-        fps: Frames a second.
-        trust: How far the parts can be measured.
-        body_height: Of the person, in frame heights.
-        seen: Share of the clip's frames, from the first to the last sight of the person.
+        places: (T, 33, 2) float64 joints in body heights, x to the right, y down, as a camera that
+            stands still records them.
+        picture: (T, 33, 2) float64 the same in frame heights, as the real camera records them.
+        fps: Frames per second.
+        trust: How well each part can be measured.
+        body_height: Height of the person, in frame heights.
+        seen: Share of the clip's frames from the person's first to last detection.
         camera_scale: (T,) size of the background relative to the first frame.
-        first: Frame of the clip that row 0 is.
-        known: (T,) in which frames the person was found; the others are filled in.
+        first: Frame of the clip that is row 0.
+        known: (T,) True for frames with a detection; the other rows are interpolated.
         aspect: Width over height of the frame.
     """
 
@@ -109,12 +109,12 @@ class BodyMotion:
 
     @cached_property
     def relative(self) -> Points:
-        """(T, 33, 2) from the middle of the hips."""
+        """(T, 33, 2) joints relative to the middle of the hips."""
         return self.places - self.hips[:, None]
 
     @cached_property
     def speed(self) -> Points:
-        """(T,) mean speed of the joints, body heights a second."""
+        """(T,) mean speed of the joints, body heights per second."""
         return np.linalg.norm(self.rate(self.places[:, JOINTS]), axis=-1).mean(axis=1)
 
     def rate(self, x: Points) -> Points:
@@ -123,7 +123,7 @@ class BodyMotion:
 
     @cached_property
     def wrist_rate(self) -> Points:
-        """(T, 2, 2) velocity of the wrists as seen from the shoulders."""
+        """(T, 2, 2) velocity of the wrists relative to the shoulders."""
         return self.rate(self.wrists - self.shoulders[:, None])
 
     @cached_property
@@ -153,7 +153,7 @@ class BodyMotion:
         )
 
 
-def prepare(
+def prepare_body(
     points: Float32,
     score: Float32,
     fps: float,
@@ -161,15 +161,15 @@ def prepare(
     camera: Float32,
     least_share: float = _LEAST_SHARE,
 ) -> BodyMotion | None:
-    """Make a track ready; None where the person is seen too little.
+    """Prepare one track; None if the person has too few detections.
 
     Args:
-        points: (T, 33, 3) of ``Tracks``.
-        score: (T,) of ``Tracks``.
-        fps: Frames a second.
+        points: (T, 33, 3) float32, a row of ``Tracks.points``.
+        score: (T,) float32, a row of ``Tracks.score``.
+        fps: Frames per second.
         aspect: Width over height of the frame.
-        camera: (T, 4) of ``camera_steps``.
-        least_share: Of the frames, in which the person must be seen.
+        camera: (T, 4) float32 from ``camera_steps``.
+        least_share: Share of the frames (0 to 1) in which the person must be detected.
     """
     known = score > _LEAST_SCORE
     if known.sum() < LEAST_FRAMES or known.mean() < least_share or fps <= 0:
@@ -179,9 +179,9 @@ def prepare(
     known, steps = known[span], camera[span]
     filled = signals.fill_gaps(points[span].astype(np.float64), known)
     width = max(_LEAST_SMOOTHING, _SMOOTHING_S * fps)
-    # At a few frames a second a hand may really be elsewhere in each of them.
+    # At a few frames per second a hand may really be elsewhere in each frame.
     least = _FASTEST * _body_height(filled[..., :2]) / fps
-    picture = signals.smooth(signals.without_spikes(filled[..., :2], least), width)
+    picture = signals.smooth(signals.remove_spikes(filled[..., :2], least), width)
     height = _body_height(picture)
     if not height > 1e-4:
         return None
@@ -200,16 +200,17 @@ def prepare(
     )
 
 
-def prepare_all(tracks: Tracks, fps: float, aspect: float, camera: Float32) -> list[BodyMotion]:
-    """The people of a clip that are seen enough, the one who matters most first.
+def prepare_people(tracks: Tracks, fps: float, aspect: float, camera: Float32) -> list[BodyMotion]:
+    """The people of a clip with enough detections, the actor first.
 
-    That one moves most for its size (several people: the actor rather than the onlooker); of two of
-    about one size the one with the quickest hand or foot: who pushes, not who is pushed.
+    The actor is large, visible for long and moves much for the size, unlike an onlooker. Of two
+    people of about one size it is the one with the quickest hand or foot: who pushes, not who is
+    pushed.
     """
     share = (tracks.score > _LEAST_SCORE).mean(axis=1)
     least = _LEAST_OF_PARTNER if (share >= _LEAST_SHARE).any() else _LEAST_SHARE
     rows = zip(tracks.points, tracks.score, strict=True)
-    found = [prepare(points, score, fps, aspect, camera, least) for points, score in rows]
+    found = [prepare_body(points, score, fps, aspect, camera, least) for points, score in rows]
     people = sorted((body for body in found if body is not None), key=_weight, reverse=True)
     if len(people) > 1 and _alike(people[0], people[1]):
         people[:2] = sorted(people[:2], key=_quickest_limb, reverse=True)
@@ -217,7 +218,7 @@ def prepare_all(tracks: Tracks, fps: float, aspect: float, camera: Float32) -> l
 
 
 def angle_deg(places: Points, corner: Sequence[int]) -> Points:
-    """(T,) angle in degrees at the second of three points (180: a straight limb)."""
+    """(T,) angle in degrees at the second of three joints; 180 is a straight limb."""
     a, b, c = (places[:, index] for index in corner)
     u, v = a - b, c - b
     length = np.linalg.norm(u, axis=-1) * np.linalg.norm(v, axis=-1)
@@ -226,21 +227,21 @@ def angle_deg(places: Points, corner: Sequence[int]) -> Points:
 
 
 def _weight(body: BodyMotion) -> float:
-    places = signals.without_spikes(body.places)
+    places = signals.remove_spikes(body.places)
     moves = np.linalg.norm(np.diff(places, axis=0), axis=-1).mean() * body.fps
     return len(body.places) * body.body_height * (0.3 + min(float(moves), 1.5))
 
 
 def _alike(a: BodyMotion, b: BodyMotion) -> bool:
-    """Whether two people are seen about as large and as long, so that either may be the actor."""
+    """Whether two people are about equally large and long visible: either may be the actor."""
     sizes = sorted((a.body_height, b.body_height))
     seen = sorted((a.seen, b.seen))
     return sizes[0] > _ONE_SIZE * sizes[1] and seen[0] > _ONE_SIZE * seen[1]
 
 
 def _quickest_limb(body: BodyMotion) -> float:
-    """Top speed of a hand or foot as seen from the hips, body heights a second."""
-    limbs = signals.without_spikes(body.relative[:, [*WRISTS, *ANKLES]])
+    """Top speed of a hand or foot relative to the hips, body heights per second."""
+    limbs = signals.remove_spikes(body.relative[:, [*WRISTS, *ANKLES]])
     return float(np.percentile(np.linalg.norm(body.rate(limbs), axis=-1).max(axis=1), 95))
 
 

@@ -1,4 +1,4 @@
-"""The camera's motion through a clip, so that a body's own motion is what is left."""
+"""Camera motion of a clip, so that it can be subtracted from a body's motion."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vlar.types import Float32, UInt8
 
 CAMERA_WIDTH = 4
 _ON_PEOPLE = 0.02  # weight of a pixel on a person
-_BORDER = 0.12  # of a person's box, added on every side
-_CUT = 0.5  # of the frame height; a larger step is a cut or a wrong match
+_BORDER = 0.12  # margin around a person's box, as a share of its size
+_CUT = 0.5  # frame heights; a larger step is a scene cut or a wrong match
 
 
 def camera_steps(frames: UInt8, tracks: Tracks) -> Float32:
-    """How the background moves from each frame to the next.
+    """Motion of the background from each frame to the next.
 
     Args:
-        frames: (T, H, W, 3) uint8, evenly spaced.
-        tracks: The people, who are left out of the fit.
+        frames: (T, H, W, 3) uint8 RGB, evenly spaced.
+        tracks: The people, who are excluded from the fit.
 
     Returns:
         (T, 4) float32: shift to the right and down in frame heights at the middle of the frame,
@@ -33,11 +33,11 @@ def camera_steps(frames: UInt8, tracks: Tracks) -> Float32:
     if n_frames < 2:
         return steps
     grey = small_grey(frames)
-    return steps_of(grey, tracks)
+    return camera_steps_of_grey(grey, tracks)
 
 
-def steps_of(grey: npt.NDArray[np.floating[Any]], tracks: Tracks) -> Float32:
-    """``camera_steps`` from small grey frames (T, h, w)."""
+def camera_steps_of_grey(grey: npt.NDArray[np.floating[Any]], tracks: Tracks) -> Float32:
+    """``camera_steps`` of small grey frames (T, h, w)."""
     steps = np.zeros((len(grey), CAMERA_WIDTH), np.float32)
     first, second = grey[:-1], grey[1:]
     _, height, width = grey.shape
@@ -67,11 +67,11 @@ def _share(tracks: Tracks, height: int, width: int) -> npt.NDArray[np.float32]:
 def stabilise(
     points: npt.NDArray[np.floating[Any]], steps: Float32, aspect: float
 ) -> npt.NDArray[np.floating[Any]]:
-    """Points as a camera that stands still, where it stood in the first frame, would see them.
+    """Points as a camera that stays where it was in the first frame would record them.
 
     Args:
         points: (T, P, 2) in frame heights.
-        steps: (T, 4) of ``camera_steps``.
+        steps: (T, 4) float32 from ``camera_steps``.
         aspect: Width over height of the frame.
     """
     middle = np.array([aspect / 2, 0.5])

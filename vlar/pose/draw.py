@@ -1,4 +1,4 @@
-"""Bodies drawn on their frames."""
+"""Draws bodies on their frames."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from vlar.pose.skeletons import BLAZEPOSE_33
 from vlar.pose.track import Tracks
 from vlar.types import UInt8
 
-_COLOURS = ((255, 176, 0), (100, 143, 255), (220, 38, 127))  # told apart by the colour blind too
+_COLOURS = ((255, 176, 0), (100, 143, 255), (220, 38, 127))  # distinct for colour-blind people too
 _VISIBLE = 0.5
 
 
 def draw_tracks(frames: UInt8, tracks: Tracks) -> UInt8:
-    """A copy of the frames (T, H, W, 3) with the people's limbs; one colour a person.
+    """Copy the frames (T, H, W, 3) uint8 with the people's bones drawn, one colour per person.
 
-    Points that are probably hidden are left out.
+    Bones with a joint that is probably hidden are not drawn.
     """
     from PIL import Image, ImageDraw
 

@@ -1,7 +1,7 @@
-"""Bodies as frame features: what a clip's motion can be measured from again, frame by frame.
+"""Bodies as frame features, from which all motion attributes of a clip can be computed.
 
-One row a frame: up to three people (33 points of x, y and visibility, and a score), the camera's
-step to the next frame, the time in seconds and the aspect ratio of the frame.
+Each row is one frame: up to three people (33 joints with x, y and visibility, and a score), the
+camera's step to the next frame, the time in seconds and the aspect ratio of the frame.
 """
 
 from __future__ import annotations
@@ -12,40 +12,44 @@ from itertools import pairwise
 
 import numpy as np
 
-from vlar.pose import files
+from vlar.pose import network_files
 from vlar.pose.attributes.base import Measurements, measure
-from vlar.pose.body import HIPS, JOINTS, LEAST_FRAMES, BodyMotion, prepare_all
+from vlar.pose.body import HIPS, JOINTS, LEAST_FRAMES, BodyMotion, prepare_people
 from vlar.pose.camera_motion import CAMERA_WIDTH, camera_steps
 from vlar.pose.networks import N_POINTS, Detector, Landmarks
 from vlar.pose.track import MAX_PEOPLE, PoseTracker, Tracks
 from vlar.types import Float32, Float64, UInt8
 
-# Of the numbers that the pose package makes of given frames (tracks, camera, attributes, spectrum):
-# whoever changes them counts up, or libraries and saved models would mix old numbers with new ones.
+# Version of the numbers that this package computes for given frames (tracks, camera, attributes,
+# spectrum). Increase it with every change: libraries and saved models would otherwise mix old
+# numbers with new ones.
 VERSION = 5
-DEFAULT_FPS = 10.0  # where nobody says when the frames were
+DEFAULT_FPS = 10.0  # of frames without times
 _PERSON = N_POINTS * 3 + 1
 _CAMERA = MAX_PEOPLE * _PERSON
 _TIME, _ASPECT = _CAMERA + CAMERA_WIDTH, _CAMERA + CAMERA_WIDTH + 1
 POSE_WIDTH = _ASPECT + 1
 
 
-class BodyReader:
-    """Reads bodies with the networks of ``lite-motion``.
+class PoseExtractor:
+    """Computes frame features of clips with the networks of ``lite-motion``.
 
     Args:
-        max_people: People followed at the same time.
+        max_people: People tracked at the same time, 1 to 3.
 
     Raises:
-        ModelError: the networks are not there, or were changed.
+        ModelError: the networks are not installed, or their files changed.
     """
 
     def __init__(self, max_people: int = 2) -> None:
-        detector, landmarks = files.read(files.DETECTOR), files.read(files.LANDMARKS)
+        detector, landmarks = (
+            network_files.read_network(network_files.DETECTOR),
+            network_files.read_network(network_files.LANDMARKS),
+        )
         self._tracker = PoseTracker(Detector(detector), Landmarks(landmarks), max_people)
 
     def tracks(self, frames: UInt8) -> Tracks:
-        """The people of a clip (T, H, W, 3)."""
+        """The people of a clip (T, H, W, 3) uint8 RGB."""
         return self._tracker(frames)
 
     def features(self, frames: UInt8, times_s: Float64 | None = None) -> Float32:
@@ -53,10 +57,10 @@ class BodyReader:
 
         Args:
             frames: (T, H, W, 3) uint8 RGB, in time order.
-            times_s: (T,) when they are, in seconds; None for 10 frames a second.
+            times_s: (T,) float64 times of the frames, seconds; None for 10 frames per second.
 
         Returns:
-            (T, POSE_WIDTH) float32; zeros where there are too few pictures to see a motion.
+            (T, POSE_WIDTH) float32; zeros for fewer than five different frames.
         """
         rows = np.zeros((len(frames), POSE_WIDTH), np.float32)
         if _distinct(frames) < LEAST_FRAMES:  # a photo, or a video of two pictures
@@ -74,21 +78,21 @@ class BodyReader:
 
 
 def _distinct(frames: UInt8) -> int:
-    """How many of the frames are not just the one before, shown again."""
+    """Number of frames that differ from the frame before."""
     changes = sum(not np.array_equal(a, b) for a, b in pairwise(frames))
     return min(len(frames), 1) + changes
 
 
-def tracks_of(features: Float32) -> Tracks:
-    """The tracks in frame features (T, POSE_WIDTH); people who are nowhere are left out."""
+def tracks_from_features(features: Float32) -> Tracks:
+    """The tracks in frame features (T, POSE_WIDTH), without empty ones."""
     people = features[:, :_CAMERA].reshape(len(features), MAX_PEOPLE, _PERSON).swapaxes(0, 1)
     people = people[people[..., -1].any(axis=1)]
     points = people[..., :-1].reshape(len(people), len(features), N_POINTS, 3)
     return Tracks(points, people[..., -1])
 
 
-def people_of(features: Float32) -> list[BodyMotion]:
-    """The people who are seen enough to be measured, the actor first."""
+def people_from_features(features: Float32) -> list[BodyMotion]:
+    """The people with enough detections to be measured, the actor first."""
     if len(features) < 2:
         return []
     span_s = float(features[-1, _TIME] - features[0, _TIME])
@@ -96,22 +100,22 @@ def people_of(features: Float32) -> list[BodyMotion]:
         return []
     fps = (len(features) - 1) / span_s
     aspect = float(features[0, _ASPECT])
-    return prepare_all(tracks_of(features), fps, aspect, features[:, _CAMERA:_TIME])
+    return prepare_people(tracks_from_features(features), fps, aspect, features[:, _CAMERA:_TIME])
 
 
 def measure_features(features: Float32) -> Measurements:
     """All motion attributes of one clip's frame features (T, POSE_WIDTH)."""
-    return _described(np.ascontiguousarray(features, np.float32).tobytes())[0]
+    return _measured(np.ascontiguousarray(features, np.float32).tobytes())[0]
 
 
 def motion_vector(features: Float32) -> Float32:
-    """What a clip's motion is beyond the ordinary: the attributes less their usual values.
+    """The centred attributes of a clip: how its motion differs from that of ordinary clips.
 
     Args:
-        features: (T, POSE_WIDTH) of one clip.
+        features: (T, POSE_WIDTH) float32 of one clip.
 
     Returns:
-        (A,) float32; its length is how much of a body is visible, 0 (nobody) to 1.
+        (A,) float32; its norm is how much of a body is visible, 0 (nobody) to 1.
     """
     measured = measure_features(features)
     away = measured.centred()
@@ -121,23 +125,23 @@ def motion_vector(features: Float32) -> Float32:
 
 
 def spectrum(features: Float32) -> Float32:
-    """How the limbs lie and swing, whenever they start: mean, spread and rhythm of their paths.
+    """Position and rhythm of the limbs, independent of when a movement starts.
 
     Args:
-        features: (T, POSE_WIDTH) of one clip.
+        features: (T, POSE_WIDTH) float32 of one clip.
 
     Returns:
-        (SPECTRUM_WIDTH,) float32: for x and y of eleven joints as seen from the hips, in body
-        heights, the mean, the standard deviation and the amplitude at 0.5 to 5 Hz; zeros where
-        nobody is seen. The picture and its mirror image differ.
+        (SPECTRUM_WIDTH,) float32: for x and y of eleven joints relative to the hips, in body
+        heights, the mean, twice the standard deviation and the amplitude at 0.5 to 5 Hz; zeros
+        without a person. A clip and its mirror image differ.
     """
-    return _described(np.ascontiguousarray(features, np.float32).tobytes())[1]
+    return _measured(np.ascontiguousarray(features, np.float32).tobytes())[1]
 
 
 @lru_cache(maxsize=256)
-def _described(data: bytes) -> tuple[Measurements, Float32]:
-    # Pooling and the few-shot signatures ask for the same clip one after the other.
-    people = people_of(np.frombuffer(data, np.float32).reshape(-1, POSE_WIDTH))
+def _measured(data: bytes) -> tuple[Measurements, Float32]:
+    # Pooling and the few-shot signatures need the same clip one after the other.
+    people = people_from_features(np.frombuffer(data, np.float32).reshape(-1, POSE_WIDTH))
     return measure(people), _spectrum(people)
 
 

@@ -1,9 +1,9 @@
-"""The two BlazePose networks at run time: a person's region in a frame, and a body in a region.
+"""The two BlazePose networks at run time: people in a frame, and the joints of a body in a region.
 
-BlazePose (Bazarevsky et al. 2020): a single-shot detector gives for every person the middle of the
-hips and the size and direction of the body; the landmark network reads an upright square crop
-around it and gives 33 points, how likely each is visible, whether there is a body at all, and the
-region for the next frame.
+BlazePose (Bazarevsky et al. 2020) has two networks. A single-shot detector gives the middle of the
+hips, the size and the direction of each body. The landmark network reads an upright square crop
+around a body and gives 33 joints with their visibility, the probability of a body, and the region
+for the next frame.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ N_POINTS = len(BLAZEPOSE_33.joints)
 _AUXILIARY = (N_POINTS, N_POINTS + 1)
 _ROWS = 39
 _DETECTOR_SIZE, _CROP_SIZE = 224, 256
-_LAYERS = ((8, 2), (16, 2), (32, 6))  # stride and anchors a cell
-_MARGIN = 1.25  # of the region around the body's circle
-_OVERLAP = 0.3  # boxes that overlap more are one person
+_LAYERS = ((8, 2), (16, 2), (32, 6))  # stride and anchors per cell
+_MARGIN = 1.25  # size of the region over that of the body's circle
+_OVERLAP = 0.3  # intersection over union above which boxes are one person
 _LARGEST_LOGIT = 50.0
 
 
@@ -50,8 +50,8 @@ class Body:
 
     Attributes:
         points: (33, 3) float32: x and y in pixels, and the probability of being visible.
-        score: Probability that there is a body.
-        next_region: Where to look in the next frame.
+        score: Probability of a body.
+        next_region: Region of the body for the next frame.
     """
 
     points: Float32
@@ -69,12 +69,12 @@ class Detector:
     def __call__(
         self, image: Any, threshold: float, square: tuple[float, float, float] | None = None
     ) -> list[Region]:
-        """People in a PIL image, best first.
+        """Regions of people in a PIL image, best first.
 
         Args:
             image: The frame, RGB.
-            threshold: Least probability of a person.
-            square: Left, top and side (pixels) of the part to look at; None for the whole frame.
+            threshold: Least probability of a person, 0 to 1.
+            square: Left, top and side (pixels) of the part to search; None for the whole frame.
         """
         width, height = image.size
         side = max(width, height)
@@ -94,13 +94,13 @@ class Detector:
 
 
 class Landmarks:
-    """Reads a body in a region of a frame."""
+    """Finds the joints of a body in a region of a frame."""
 
     def __init__(self, model: bytes) -> None:
         self._session = make_session(model)
 
     def __call__(self, image: Any, region: Region) -> Body:
-        """The body in ``region`` of a PIL image; a low ``score`` says that there is none."""
+        """The body in ``region`` of a PIL image; a low ``score`` means that there is none."""
         scale = max(region.size, 1.0) / _CROP_SIZE
         cosine, sine = np.cos(region.angle) * scale, np.sin(region.angle) * scale
         half = _CROP_SIZE / 2
@@ -121,10 +121,10 @@ def make_session(model: bytes, owner: str = "lite-motion") -> Any:
 
     Args:
         model: The serialised graph.
-        owner: Whose network it is, for the message.
+        owner: Name of the model for the error message.
 
     Raises:
-        ModelError: the runtime refuses the graph.
+        ModelError: the runtime rejects the graph.
     """
     import onnxruntime
 
@@ -140,15 +140,15 @@ def make_session(model: bytes, owner: str = "lite-motion") -> Any:
 
 
 def to_image(frame: UInt8) -> Any:
-    """A frame (H, W, 3) as the PIL image that the networks sample."""
+    """A frame (H, W, 3) uint8 as the PIL image that the networks sample."""
     from PIL import Image
 
     return Image.fromarray(frame)
 
 
 def _sample(image: Any, size: int, matrix: tuple[float, ...]) -> Float32:
-    # The matrix maps pixel indices of the result to pixel indices of the image; PIL counts from the
-    # corner of a pixel, half a pixel before its centre. Outside the image there is black.
+    # The matrix maps pixel indices of the result to pixel indices of the image. PIL counts from the
+    # corner of a pixel, half a pixel before its centre. Pixels outside the image are black.
     from PIL import Image
 
     a, b, c, d, e, f = matrix

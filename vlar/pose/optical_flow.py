@@ -1,7 +1,7 @@
-"""Dense optical flow on small frames, and the camera's own share of it.
+"""Dense optical flow on small frames, and the part of it that the camera causes.
 
-Pyramidal Lucas-Kanade (1981) for all pairs of neighbouring frames at once, then a robust affine fit
-of the flow (iteratively reweighted least squares, Geman-McClure): what the background does.
+Pyramidal Lucas-Kanade (1981) computes all pairs of neighbouring frames at once. A robust affine
+fit of the flow (iteratively reweighted least squares, Geman-McClure) gives the background's motion.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ def optical_flow(first: Floats, second: Floats) -> tuple[Floats, Floats]:
 def camera_flow(first: Floats, u: Floats, v: Floats, share: Floats | None = None) -> Floats:
     """The dominant affine motion of each flow field.
 
-    The fit starts from the median, textured pixels weigh more, and what departs from it (the
-    actors) loses its weight.
+    The fit starts from the median. Textured pixels weigh more, and pixels that depart from it (the
+    actors) lose their weight.
 
     Args:
-        first: (N, h, w) the grey frames the flow starts from.
+        first: (N, h, w) grey frames at the start of each flow.
         u: (N, h, w) flow in pixels to the right.
         v: (N, h, w) flow in pixels down.
         share: (N, h, w) weights, small where people are; None for 1 everywhere.
@@ -117,7 +117,7 @@ def camera_design(shape: tuple[int, ...]) -> Floats:
 
 
 def _warp(image: Floats, u: Floats, v: Floats) -> Floats:
-    """``image`` read at (x + u, y + v), bilinear, clamped at the edges; all (N, h, w)."""
+    """Sample ``image`` at (x + u, y + v), bilinear, clamped at the edges; all (N, h, w)."""
     count, height, width = image.shape
     x = np.clip(np.arange(width, dtype=np.float32) + u, 0, width - 1)
     y = np.clip(np.arange(height, dtype=np.float32)[:, None] + v, 0, height - 1)

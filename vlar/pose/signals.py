@@ -1,4 +1,4 @@
-"""Small tools for sampled signals: smoothing, rates, turning points, rhythm. Time is axis 0."""
+"""Functions of sampled signals: smoothing, rates, turning points, rhythm. Time is axis 0."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ import numpy.typing as npt
 Signal = npt.NDArray[np.floating[Any]]
 
 _FEW_FPS = 12.0
-_EDGE_SHARE = 0.15  # of a signal, its start and its end
+_EDGE_SHARE = 0.15  # share of a signal that is its start, and its end
 _SLOW_S, _FAST_S = 0.45, 0.12  # widths of the high pass and the low pass, seconds
-_LAG_S = (0.2, 1.6)  # periods looked for, seconds
+_LAG_S = (0.2, 1.6)  # range of periods, seconds
 
 
 def smooth(x: Signal, width: float) -> Signal:
-    """Gaussian of ``width`` samples over time, edges repeated."""
+    """Smooth with a Gaussian of ``width`` samples over time; edges are repeated."""
     from scipy.ndimage import gaussian_filter1d
 
     return gaussian_filter1d(x, max(width, 1e-3), axis=0, mode="nearest")
 
 
-def without_spikes(x: Signal, least: float = 0.0) -> Signal:
-    """Points (T, P, 2) that lie off the median of three neighbours in time by more than ``least``
-    are put there.
+def remove_spikes(x: Signal, least: float = 0.0) -> Signal:
+    """Replace outliers of points (T, P, 2) by the median of three neighbours in time.
+
+    Args:
+        x: The points.
+        least: Distance from the median above which a point is an outlier.
     """
     from scipy.ndimage import median_filter
 
@@ -34,19 +37,19 @@ def without_spikes(x: Signal, least: float = 0.0) -> Signal:
 
 
 def low_pass(x: Signal, fps: float) -> Signal:
-    """Without what is faster than about 1 Hz."""
+    """Remove what is faster than about 1 Hz."""
     return smooth(x, _FAST_S * fps)
 
 
 def high_pass(x: Signal, fps: float) -> Signal:
-    """Without what is slower than about 0.4 Hz."""
+    """Remove what is slower than about 0.4 Hz."""
     return x - smooth(x, _SLOW_S * fps)
 
 
 def rate(x: Signal, fps: float) -> Signal:
-    """Change per second; at few frames a second from each to the next.
+    """Change per second; below 12 frames per second the difference to the next frame.
 
-    Central differences, which are steadier, see nothing of what goes to and fro every frame.
+    Central differences are steadier, but they miss a movement to and fro in every frame.
     """
     if fps >= _FEW_FPS or len(x) < 2:
         return np.gradient(x, axis=0) * fps
@@ -69,18 +72,18 @@ def _edge(x: Signal) -> int:
 
 
 def correlation(a: Signal, b: Signal) -> float:
-    """Pearson's correlation, 0 where one does not vary."""
+    """Pearson correlation; 0 if a signal is constant."""
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum() + 1e-9))
 
 
 def step(x: Any, centre: float, width: float) -> Any:
-    """Soft step from 0 to 1 around ``centre``."""
+    """Sigmoid step from 0 to 1 around ``centre``."""
     return 1 / (1 + np.exp(-4 * (np.asarray(x) - centre) / width))
 
 
-def without_trend(x: Signal) -> Signal:
-    """Each column less its straight line."""
+def detrend(x: Signal) -> Signal:
+    """Subtract its line of best fit from each column."""
     time = np.arange(len(x))
     flat = x.reshape(len(x), -1)
     slope, offset = np.polyfit(time, flat, 1)
@@ -88,7 +91,7 @@ def without_trend(x: Signal) -> Signal:
 
 
 def turning_points(x: Signal, prominence: float) -> int:
-    """How many maxima and minima stand out by ``prominence``."""
+    """Number of maxima and minima with at least this prominence."""
     from scipy.signal import find_peaks
 
     return sum(len(find_peaks(sign * x, prominence=prominence)[0]) for sign in (1, -1))
@@ -97,9 +100,9 @@ def turning_points(x: Signal, prominence: float) -> int:
 def dominant_frequency(x: Signal, fps: float, lowest_hz: float = 0.5) -> tuple[float, float]:
     """The strongest frequency (Hz, up to 6) of a signal and its share of the power.
 
-    (0, 0) where the signal is flat or too short for one period.
+    (0, 0) if the signal is flat or too short for one period.
     """
-    x = without_trend(np.asarray(x, np.float64))
+    x = detrend(np.asarray(x, np.float64))
     if x.std() < 1e-6:
         return 0.0, 0.0
     size = max(256, len(x))
@@ -117,10 +120,10 @@ def dominant_frequency(x: Signal, fps: float, lowest_hz: float = 0.5) -> tuple[f
 def periodicity(x: Signal, fps: float) -> tuple[float, float]:
     """How well a signal of many columns repeats: best autocorrelation and its frequency in Hz.
 
-    Only lags of 0.2 to 1.6 s that are a local maximum count; a signal that merely stays correlated
-    (a drift) gets less.
+    Only local maxima at lags of 0.2 to 1.6 s count. A signal that merely stays correlated (a drift)
+    scores less.
     """
-    flat = without_trend(x.reshape(len(x), -1))
+    flat = detrend(x.reshape(len(x), -1))
     curve: list[float] = []
     best = (0.0, 0.0)
     for lag in range(1, int(min(len(x) * 0.6, _LAG_S[1] * fps)) + 1):
@@ -138,7 +141,7 @@ def periodicity(x: Signal, fps: float) -> tuple[float, float]:
 
 
 def fill_gaps(x: Signal, known: npt.NDArray[np.bool_]) -> Signal:
-    """Straight lines over the samples that are not known; the ends are repeated."""
+    """Interpolate unknown samples linearly; the ends are repeated."""
     time, at = np.arange(len(x)), np.flatnonzero(known)
     flat = x.reshape(len(x), -1)
     filled = np.stack([np.interp(time, at, column[at]) for column in flat.T], axis=1)

@@ -1,7 +1,7 @@
-"""The two BlazePose networks from TensorFlow Lite to ONNX, so that ONNX Runtime alone runs them.
+"""Converts the two BlazePose networks from TensorFlow Lite to ONNX, for ONNX Runtime.
 
-Only the operators those networks use are known. TensorFlow Lite keeps the channels last, ONNX
-first: every four-dimensional tensor is transposed once at the entrance and at the exit.
+It supports only the operators of those networks. TensorFlow Lite stores channels last, ONNX stores
+them first: inputs and outputs are transposed once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import ModelError
-from vlar.pose.weights import Constants, operator_name, operator_names, tensor_shape
+from vlar.pose.tflite_constants import Constants, operator_name, operator_names, tensor_shape
 
 Array = npt.NDArray[Any]
 
@@ -31,13 +31,13 @@ def to_onnx(data: bytes, outputs: Sequence[str]) -> bytes:
 
     Args:
         data: Content of a .tflite file with one float input (1, H, W, 3).
-        outputs: Names of the outputs to keep; what only others need is dropped.
+        outputs: Names of the outputs to keep; nodes that only other outputs need are dropped.
 
     Returns:
         An ONNX model with the input ``image`` (1, H, W, 3) float32 and the named outputs.
 
     Raises:
-        ModelError: the file is not a TensorFlow Lite model, or uses an operator not known here.
+        ModelError: the file is not a TensorFlow Lite model, or has an unsupported operator.
     """
     import struct
 
@@ -85,7 +85,9 @@ class _Converter:
                 continue
             name = operator_name(self._model, operator, names)
             if name not in self._writers:
-                raise ModelError(f"the operator {name} is not known to the converter")
+                raise ModelError(
+                    f"the converter does not support the operator {name}; use the pinned wheel"
+                )
             self._writers[name](operator.BuiltinOptions(), inputs, output)
         exits = {
             graph.Tensors(graph.Outputs(k)).Name().decode(): graph.Outputs(k)
@@ -156,7 +158,9 @@ class _Converter:
             ]
             self._node("Clip", [raw, *limits], f"t{out}")
         else:
-            raise ModelError(f"the fused activation {act} is not known to the converter")
+            raise ModelError(
+                f"the converter does not support the fused activation {act}; use the pinned wheel"
+            )
 
     def _pads(self, options: Any, size: Sequence[int], kernel: Sequence[int]) -> list[int]:
         if options.Padding() != _SAME_PADDING:
@@ -184,7 +188,9 @@ class _Converter:
         self, options: Any, weights: Array, inputs: list[int], output: int, *, depthwise: bool
     ) -> None:
         if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
-            raise ModelError("dilated convolutions are not known to the converter")
+            raise ModelError(
+                "the converter does not support dilated convolutions; use the pinned wheel"
+            )
         shape = self._shape(inputs[0])
         names = [self._input(inputs[0]), self._initializer(f"w{inputs[1]}", weights)]
         if len(inputs) > 2 and inputs[2] >= 0:

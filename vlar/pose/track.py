@@ -1,4 +1,4 @@
-"""People followed through a clip: detected now and then, tracked forwards and backwards."""
+"""Tracks of people through a clip: detection in some frames, tracking forwards and backwards."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from vlar.pose.networks import N_POINTS, Body, Detector, Landmarks, Region, to_i
 from vlar.types import Float32, UInt8
 
 MAX_PEOPLE = 3
-_THRESHOLD = 0.5  # probability of a person, of both networks
+_THRESHOLD = 0.5  # least probability of a person, for both networks
 _DETECT_EVERY = 8  # frames, while there is room for more people
-_SQUARES_EVERY = 16  # frames; two people in a wide frame are small in the detector's square
-_SEARCH_EVERY = 2  # frames, while nobody is in sight
-_WIDE = 1.2  # aspect ratio from which the squares at both ends differ enough from the whole
-_SMALLEST = 12.0  # pixels; a region below it holds no body
-_OUTSIDE = 0.3  # of the frame; a body whose middle is farther out is gone
+_SQUARES_EVERY = 16  # frames; people in a wide frame are small in the detector's input
+_SEARCH_EVERY = 2  # frames, while no person is tracked
+_WIDE = 1.2  # aspect ratio from which the squares at both ends are searched too
+_SMALLEST = 12.0  # pixels; a smaller region holds no body
+_OUTSIDE = 0.3  # share of the frame; a body whose middle is farther out has left
 _LONGEST_GAP = 8  # frames between two parts of one track
-_GAP_REACH = 0.6  # of the region, how far a person moves over a gap; a tenth more a frame
+_GAP_REACH = 0.6  # region sizes a person may move over a gap; a tenth more per frame
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Tracks:
     """K people over T frames.
 
     Attributes:
-        points: (K, T, 33, 3) float32: x and y in frame heights (so x runs to the aspect ratio),
-            and the probability of being visible; zeros where the person is not seen.
-        score: (K, T) float32 probability that a body is there; 0 where none was found.
+        points: (K, T, 33, 3) float32: x and y in frame heights (x runs to the aspect ratio), and
+            the probability of being visible; zeros in frames without a detection.
+        score: (K, T) float32 probability of a body; 0 in frames without a detection.
     """
 
     points: Float32
@@ -38,12 +38,12 @@ class Tracks:
 
 
 class PoseTracker:
-    """Bodies in clips.
+    """Tracks people in clips.
 
     Args:
         detector: The detector network.
         landmarks: The landmark network.
-        max_people: People followed at the same time; each costs one landmark pass a frame.
+        max_people: People tracked at the same time, 1 to 3; each costs one landmark pass per frame.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class PoseTracker:
         self._max_people = max_people
 
     def __call__(self, frames: UInt8) -> Tracks:
-        """The people of one clip (T, H, W, 3), the most present first; K may be 0."""
+        """The people of one clip (T, H, W, 3) uint8; the largest and longest first; K may be 0."""
         images = [to_image(frame) for frame in frames]
         tracks = self._forward(images)
         self._backward(images, tracks)
@@ -142,7 +142,7 @@ def _squares(width: int, height: int) -> list[tuple[float, float, float]]:
 
 
 def _join(tracks: Sequence[_Track]) -> list[_Track]:
-    """Tracks that follow each other closely in time and place are one person."""
+    """Join tracks that follow each other closely in time and place: they are one person."""
     joined: list[_Track] = []
     for track in sorted(tracks, key=lambda track: min(track.bodies)):
         begin = min(track.bodies)

@@ -1,6 +1,6 @@
-"""What is wrong with a bank beyond its schema: doubles, empty words, texts that would be cut.
+"""Checks of a bank beyond its schema: duplicates, empty phrases, texts above the token limit.
 
-The same rules judge what a language model writes (``vlar.describing``) and what a person does.
+The same rules apply to texts of a language model (``vlar.describing``) and of a person.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EMPTY = frozenset(_EMPTY_TEXT.split())
 
 
 class TokenLimit(Protocol):
-    """Who reads the texts: an encoder is one."""
+    """The reader of the texts, usually an encoder."""
 
     @property
     def name(self) -> str: ...
@@ -48,13 +48,13 @@ class Fault:
     """Something wrong in a bank.
 
     Attributes:
-        file: The bank as it was named.
-        label: The label it is about; None for the file as a whole.
+        file: The bank as the user named it.
+        label: The label at fault; None for the file as a whole.
         kind: The kind of the description, or ``alias``; None for the label itself.
         value: The offending text, number or name.
-        what: What is wrong with it.
+        what: What is wrong with the value.
         advice: What to do.
-        severe: False for a remark: the bank works, but could be better.
+        severe: False for a remark: the bank works but could be better.
     """
 
     file: str
@@ -87,7 +87,7 @@ class Fault:
 
 
 def check_bank(name_or_path: str | Path, limit: TokenLimit | None = None) -> tuple[Fault, ...]:
-    """Everything that is wrong with a bank; empty where it is fine.
+    """All faults of a bank.
 
     Args:
         name_or_path: A bank's name or file.
@@ -97,7 +97,7 @@ def check_bank(name_or_path: str | Path, limit: TokenLimit | None = None) -> tup
     try:
         bank = load_bank(name_or_path)
     except UsageError as error:
-        return (Fault(file, None, None, file, f"is no usable bank ({error})", "mend the file"),)
+        return (Fault(file, None, None, file, f"is not a usable bank ({error})", "repair the file"),)
     found = [*_provenance(file, bank), *_labels(file, bank), *_aliases(file, bank)]
     found += _doubles(file, bank)
     for entry in bank.entries:
@@ -108,20 +108,20 @@ def check_bank(name_or_path: str | Path, limit: TokenLimit | None = None) -> tup
 def text_fault(
     text: str, label: str | None, limit: TokenLimit | None = None
 ) -> tuple[str, str] | None:
-    """What is wrong with one description, and what to do; None where nothing is.
+    """What is wrong with one description, and what to do; None for a usable text.
 
     Args:
         text: The description.
-        label: The action it describes, in plain words; None where the label is no action (an
+        label: The action it describes, in plain words; None if the label is not an action (an
             object's "opening a can" adds to "can opener").
-        limit: The encoder that will read it.
+        limit: The encoder that will read it; None leaves its length unchecked.
     """
     if not any(c.isalpha() for c in text):
-        return "has no words", "write what is to be seen"
+        return "has no words", "write what a viewer can see"
     if match := _PLACEHOLDER.search(text):
-        return f"holds the placeholder {match[0]!r}", "write what is to be seen"
+        return f"holds the placeholder {match[0]!r}", "write what a viewer can see"
     if label is not None and _repeats(text, label):
-        return "only repeats the label", "say what is to be seen beyond the label's own words"
+        return "only repeats the label", "write what a viewer can see, beyond the label's own words"
     tokens = n_tokens(text, limit)
     if limit is not None and tokens > limit.max_tokens:
         what = f"has {tokens} tokens; {limit.name} reads the first {limit.max_tokens}"
@@ -130,7 +130,7 @@ def text_fault(
 
 
 def n_tokens(text: str, limit: TokenLimit | None) -> int:
-    """Tokens of a text for an encoder; 0 where it is surely short enough to need no count."""
+    """Number of tokens of a text for an encoder; 0 if the text is certainly short enough."""
     # A token is at least one byte, so short texts need no count.
     if limit is None or len(text.encode("utf-8", "replace")) + 2 <= limit.max_tokens:
         return 0
@@ -138,19 +138,19 @@ def n_tokens(text: str, limit: TokenLimit | None) -> int:
 
 
 def same(text: str) -> str:
-    """A text's form for comparison: case, spaces and final punctuation aside."""
+    """A text without case, repeated spaces and final punctuation, for comparison."""
     return " ".join(text.casefold().split()).rstrip(".!?。 ")
 
 
 def _provenance(file: str, bank: Bank) -> Iterator[Fault]:
     for key in _PROVENANCE:
         if key not in bank.provenance:
-            advice = "say where the texts come from, when and how they were made"
+            advice = "state where the texts come from, when and how they were made"
             yield Fault(file, None, "provenance", key, "is missing", advice)
     written = bank.provenance.get("date")
     if written is not None and not _is_date(written):
         advice = "write it as 2026-11-24"
-        yield Fault(file, None, "provenance", written, "is no date", advice)
+        yield Fault(file, None, "provenance", written, "is not a date", advice)
 
 
 def _is_date(text: str) -> bool:
@@ -194,7 +194,7 @@ def _aliases(file: str, bank: Bank) -> Iterator[Fault]:
 
 
 def _doubles(file: str, bank: Bank) -> Iterator[Fault]:
-    # Only sentences must be a label's own: several objects may share a phrase such as "a lawn".
+    # Only sentences must be unique: several objects may share a phrase such as "a lawn".
     seen: dict[str, str] = {}
     for entry in bank.entries:
         for row in entry.descriptions:

@@ -61,7 +61,7 @@ def _lower_first(text: str) -> str:
     if first == "A" and len(text) > 1:
         return "a" + text[1:]
     rest = first[1:]
-    # "T-shirt", "TV" and "McDonald" are no sentence starts; "Bending" is.
+    # "T-shirt", "TV" and "McDonald" do not start a sentence; "Bending" does.
     if first[:1].isupper() and rest[:1].isalpha() and rest.islower():
         return text[0].lower() + text[1:]
     return text

@@ -1,7 +1,7 @@
-"""Which bank entries speak of a label: found by name, in any inflection and word order, else alias.
+"""Descriptions of a label from the banks, found by name in any inflection and word order.
 
-A label may stand in several banks ("archery" in three of them); the descriptions of all entries
-that bear its name are pooled. Aliases are asked only where no name fits: they are looser.
+A label may be in several banks ("archery" is in three); the descriptions of all entries with its
+name are pooled. Aliases are less exact, so they count only if no name matches.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ def descriptions_of(texts: Sequence[str], own: Sequence[Entry] = ()) -> list[Des
 
     Args:
         texts: C cleaned label texts.
-        own: Entries of the bank the labels come from, where it is not one of vlar's own.
+        own: Entries of the bank that the labels come from, if it is not a packaged one.
 
     Returns:
-        C mappings of kind to descriptions; empty where no bank has the label.
+        C mappings of kind to descriptions; empty for a label that no bank has.
     """
     banks = [_index(own), _packaged()] if own else [_packaged()]
     return [_pooled(_entries(text, banks)) for text in texts]
 
 
 def described_share(described: Sequence[Described]) -> float:
-    """Share of the labels that have any description."""
+    """Share of the labels with a description, 0 to 1."""
     return sum(bool(kinds) for kinds in described) / max(len(described), 1)
 
 
@@ -86,7 +86,7 @@ def _plain(text: str) -> str:
 
 
 def _forms(text: str) -> frozenset[str]:
-    """The words without little ones, each in its shortest base form, in no order.
+    """The set of words without articles and the like, each in its shortest base form.
 
     >>> _forms("doing push-ups") == _forms("a push up")
     True

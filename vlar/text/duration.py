@@ -1,4 +1,4 @@
-"""Spans of time as a person writes them: ``4``, ``4s``, ``500 ms``, ``1.5 minutes``."""
+"""Parses durations as people write them: ``4``, ``4s``, ``500 ms``, ``1.5 minutes``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNITS = "ms, s, m or h"
 
 
 def read_seconds(text: str) -> float | None:
-    """Seconds, or None where the text is not a number with a known unit.
+    """Seconds; None if the text is not a number with a known unit.
 
     >>> read_seconds("500ms"), read_seconds("2 min"), read_seconds("4"), read_seconds("4 years")
     (0.5, 120.0, 4.0, None)

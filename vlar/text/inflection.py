@@ -1,11 +1,11 @@
-"""The base forms that an English word may be an inflection of: enough to look verbs up."""
+"""Base forms of inflected English words, sufficient for looking verbs up."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 _VOWELS = "aeiou"
-# Past forms and participles of verbs of motion that no rule gives.
+# Irregular past forms and participles of verbs of motion.
 _IRREGULAR_TEXT = """
 be: was were been am is are; beat: beaten; bend: bent; bite: bit bitten; blow: blew blown;
 break: broke broken; bring: brought; build: built; catch: caught; climb: clomb; cling: clung;

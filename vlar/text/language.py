@@ -21,33 +21,34 @@ from vlar.text.inflection import base_forms
 _WORD = re.compile(r"[^\W\d_]+")
 _SHORTEST = 3  # letters; shorter words are alike in many languages
 # Function words that no other of these languages has. A label with one of them is English.
-_ENGLISH = frozenset(
-    """the with and from into onto off his her their someone something somebody each other of at
-    over under through up down out""".split()  # noqa: SIM905 - a list of words is read as a text
+_ENGLISH_TEXT = """the with and from into onto off his her their someone something somebody each
+other of at over under through up down out"""
+_ENGLISH = frozenset(_ENGLISH_TEXT.split())
+# Frequent function words and action verbs, without those that English labels hold too.
+_GERMAN = """der das und ein eine einen einem einer mit auf zum zur von dem ist nicht sich etwas
+jemand beim ins gehen laufen rennen springen essen trinken kochen backen schlafen lesen schreiben
+spielen werfen fangen tanzen singen sitzen stehen liegen fallen schwimmen fahren reiten waschen
+schneiden winken klatschen treten tragen heben sprechen reden lachen weinen putzen malen"""
+_FRENCH = """le la les une du de et avec dans aux en ses sur sous chez quelque quelqu chose asseoir
+marcher courir sauter manger boire cuisiner danser chanter dormir lire jouer lancer attraper tomber
+nager laver couper saluer applaudir porter soulever parler rire pleurer nettoyer peindre"""
+_SPANISH = """el los las unos unas del con algo alguien su sus una uno caminar andar correr saltar
+comer beber cocinar bailar cantar dormir leer escribir jugar tocar lanzar atrapar caer nadar montar
+lavar cortar saludar aplaudir cargar levantar hablar llorar limpiar pintar abrir cerrar sentarse
+levantarse"""
+_ITALIAN = """il lo gli della dello delle nel nella sul sulla alla allo qualcosa qualcuno andare
+camminare correre saltare mangiare bere cucinare ballare cantare dormire leggere scrivere giocare
+suonare lanciare afferrare cadere nuotare lavare tagliare salutare applaudire parlare ridere
+piangere pulire dipingere aprire chiudere"""
+_PORTUGUESE = """os um uma da dos das na nas nos com ao pelo pela pular cozinhar ler escrever jogar
+cair falar rir chorar limpar fechar"""
+_DUTCH = """het een en met op naar uit iemand iets zijn haar lopen eten drinken koken zingen slapen
+lezen schrijven spelen gooien vangen vallen zwemmen fietsen rijden wassen snijden zwaaien klappen
+dragen tillen praten huilen"""
+_OTHERS = "och ett som att og det jeg na nie sie jest grać biegać"
+_FOREIGN = frozenset(
+    " ".join((_GERMAN, _FRENCH, _SPANISH, _ITALIAN, _PORTUGUESE, _DUTCH, _OTHERS)).split()
 )
-_FOREIGN_TEXT = """
-der das und ein eine einen einem einer mit auf zum zur von dem ist nicht sich etwas jemand beim
-ins gehen laufen rennen springen essen trinken kochen backen schlafen lesen schreiben spielen
-werfen fangen tanzen singen sitzen stehen liegen fallen schwimmen fahren reiten waschen schneiden
-winken klatschen treten tragen heben sprechen reden lachen weinen putzen malen le la les une du de
-et avec dans aux en ses sur sous chez quelque quelqu chose asseoir marcher courir sauter manger
-boire cuisiner danser chanter dormir lire jouer lancer attraper tomber nager laver couper saluer
-applaudir porter soulever parler rire pleurer nettoyer peindre el los las unos unas del con por
-para algo alguien su sus una uno y al caminar andar correr saltar comer beber cocinar bailar
-cantar dormir leer escribir jugar tocar lanzar atrapar caer nadar montar lavar cortar saludar
-aplaudir cargar levantar hablar llorar limpiar pintar abrir cerrar sentarse levantarse il lo gli
-della del dello delle nel nella sul sulla alla allo qualcosa qualcuno andare camminare correre
-saltare mangiare bere cucinare ballare cantare dormire leggere scrivere giocare suonare lanciare
-afferrare cadere nuotare lavare tagliare salutare applaudire parlare ridere piangere pulire
-dipingere aprire chiudere os uma um da dos das na nas nos com ao pelo pela algo pular beber
-cozinhar ler escrever jogar cair cortar aplaudir falar rir chorar limpar fechar het een en met op
-naar uit iemand iets zijn haar lopen rennen springen eten drinken koken dansen zingen slapen lezen
-schrijven spelen gooien vangen vallen zwemmen fietsen rijden wassen snijden zwaaien klappen dragen
-tillen praten lachen huilen och ett som att og det jeg na nie sie jest grać biegać
-"""
-# Words of that list that English labels hold as well.
-_SHARED = frozenset("die den pour par per van man plus one para con".split())  # noqa: SIM905
-_FOREIGN = frozenset(_FOREIGN_TEXT.split()) - _SHARED
 
 
 def foreign_labels(texts: Sequence[str]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Template sets: the sentences a label is put into before the text tower reads it.
+"""Template sets: the sentences that hold a label when a text encoder reads it.
 
 A set is a file ``prompts/NAME.txt``: one template a line with exactly one ``{}``; empty lines and
 lines that start with ``#`` are skipped. The vectors of a label's filled templates are averaged
@@ -27,13 +27,13 @@ def load_templates(name_or_path: str | Path) -> tuple[str, ...]:
 
     Raises:
         UnknownNameError: no set has this name.
-        UsageError: the file cannot be read, holds no template, or a line is no template.
+        UsageError: the file cannot be read, is empty, or a line is not a template.
     """
     path = _locate(name_or_path)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise UsageError(f"the template file {str(path)!r} is no UTF-8 text") from error
+        raise UsageError(f"the template file {str(path)!r} is not UTF-8 text") from error
     except OSError as error:
         raise UsageError(
             f"the template file {str(path)!r} cannot be read: {error.strerror or error}"
@@ -60,13 +60,13 @@ def fill(templates: Sequence[str], texts: Sequence[str]) -> list[list[str]]:
         C lists of P prompts.
 
     Raises:
-        UsageError: there is no template, or one has not exactly one ``{}``.
+        UsageError: the list is empty, or a template does not have exactly one ``{}``.
 
     >>> fill(["{}", "a video of {}"], ["rowing"])
     [['rowing', 'a video of rowing']]
     """
     if not templates:
-        raise UsageError("no template was given; use the set 'plain' for the bare label")
+        raise UsageError("the list of templates is empty; use the set 'plain' for the bare label")
     for template in templates:
         check_template(template, "the given templates")
     return [[template.replace(PLACE, text) for template in templates] for text in texts]

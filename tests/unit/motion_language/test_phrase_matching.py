@@ -26,7 +26,7 @@ def same(text: str, phrase: str) -> bool:
     return len(held) == 1 and TABLE.matches(text) == held
 
 
-# A noun that could be a verb, and the verb beside it.
+# A noun that could be a verb, and the verb next to it.
 _VERB_OF_SEVERAL = [
     ("dumpster diving", "dive"),
     ("drop kicking a ball", "kick ball"),

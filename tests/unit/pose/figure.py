@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vlar.pose.body import BodyMotion, prepare_all
+from vlar.pose.body import BodyMotion, prepare_people
 from vlar.pose.camera_motion import CAMERA_WIDTH
 from vlar.pose.track import Tracks
 
@@ -97,7 +97,7 @@ class Figure:
         return Tracks(points, np.ones(points.shape[:2], np.float32))
 
     def people(self, *others: Figure) -> list[BodyMotion]:
-        return prepare_all(self.tracks(*others), self.fps, ASPECT, self.camera())
+        return prepare_people(self.tracks(*others), self.fps, ASPECT, self.camera())
 
 
 def wave(time: np.ndarray, hertz: float, size: float = 1.0, phase: float = 0.0) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.pose.figure import ASPECT, Figure, walker, wave
 from vlar.pose.attributes.base import attribute_names, find, measure
-from vlar.pose.body import prepare_all
+from vlar.pose.body import prepare_people
 from vlar.pose.track import Tracks
 
 T = Figure().time
@@ -104,7 +104,7 @@ def test_a_hand_that_is_lost_for_a_frame_has_not_moved():
     points = figure.points()
     points[20, 15, :2] += 0.4  # most of a body height
     tracks = Tracks(points[None], np.ones((1, figure.n_frames), np.float32))
-    people = prepare_all(tracks, figure.fps, ASPECT, figure.camera())
+    people = prepare_people(tracks, figure.fps, ASPECT, figure.camera())
     assert measure(people).values[attribute_names().index("wrist_peak")] < 0.1
 
 
@@ -151,7 +151,7 @@ def test_upside_down_lying_and_turning():
     behind = Figure(n_frames=32, side=-1.0).points()
     points = np.concatenate([half, behind])[None]
     tracks = type(STILL.tracks())(points, np.ones((1, 64), np.float32))
-    people = prepare_all(tracks, 16.0, ASPECT, STILL.camera())
+    people = prepare_people(tracks, 16.0, ASPECT, STILL.camera())
     assert find("turn").measure(people)[0] > 0.3
 
 
@@ -161,7 +161,7 @@ def test_approach_is_growth_and_a_zoom_is_not():
     assert value("approach", Figure(zoom=np.exp(-0.2 * T))) == pytest.approx(-0.2, abs=0.04)
     camera = nearer.camera()
     camera[:, 2] = 0.2 / nearer.fps
-    people = prepare_all(nearer.tracks(), nearer.fps, ASPECT, camera)
+    people = prepare_people(nearer.tracks(), nearer.fps, ASPECT, camera)
     assert abs(find("approach").measure(people)[0]) < 0.02
 
 
@@ -185,7 +185,7 @@ def test_a_moving_camera_is_taken_off(pan: float):
     camera = figure.camera()
     camera[:, 0] = pan
     tracks = type(figure.tracks())(points[None], np.ones((1, figure.n_frames), np.float32))
-    people = prepare_all(tracks, figure.fps, ASPECT * 3, camera)
+    people = prepare_people(tracks, figure.fps, ASPECT * 3, camera)
     assert find("travel").measure(people)[0] < 0.02
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.pose.figure import ASPECT, Figure, walker
 from vlar.pose import features as pose
-from vlar.pose.camera_motion import stabilise, steps_of
+from vlar.pose.camera_motion import camera_steps_of_grey, stabilise
 from vlar.pose.draw import draw_tracks
 from vlar.pose.track import Tracks
 
@@ -28,9 +28,9 @@ def rows(*figures: Figure) -> np.ndarray:
 
 def test_features_give_back_what_they_hold():
     figures = (walker(), Figure(n_frames=48, x=1.0))
-    tracks = pose.tracks_of(rows(*figures))
+    tracks = pose.tracks_from_features(rows(*figures))
     np.testing.assert_array_equal(tracks.points, figures[0].tracks(figures[1]).points)
-    assert len(pose.people_of(rows(*figures))) == 2
+    assert len(pose.people_from_features(rows(*figures))) == 2
 
 
 def test_a_walk_is_beyond_the_ordinary_in_travel():
@@ -144,7 +144,7 @@ def moving_texture(shift: tuple[float, float], n_frames: int = 6) -> np.ndarray:
 @pytest.mark.parametrize("shift", [(1.5, 0.0), (-2.0, 1.0), (0.0, 0.0)])
 def test_a_pan_is_found(shift: tuple[float, float]):
     nobody = Tracks(np.zeros((0, 6, 33, 3), np.float32), np.zeros((0, 6), np.float32))
-    steps = steps_of(moving_texture(shift), nobody)
+    steps = camera_steps_of_grey(moving_texture(shift), nobody)
     np.testing.assert_allclose(steps[:-1, 0] * 60, shift[0], atol=0.15)
     np.testing.assert_allclose(steps[:-1, 1] * 60, shift[1], atol=0.15)
     assert not steps[-1].any()
@@ -173,12 +173,12 @@ def test_drawing_marks_the_limbs_and_leaves_the_frames():
     assert not draw_tracks(frames, hidden).any()
 
 
-def reader() -> pose.BodyReader:
-    from vlar.pose import files
+def reader() -> pose.PoseExtractor:
+    from vlar.pose import network_files
 
-    if not files.is_there():
+    if not network_files.is_installed():
         pytest.skip("lite-motion was not fetched")
-    return pose.BodyReader()
+    return pose.PoseExtractor()
 
 
 @pytest.mark.parametrize("size", [(48, 64), (64, 48), (20, 300)])
@@ -208,7 +208,7 @@ def test_real_networks_are_not_believed_about_half_a_person(real_videos: Path, s
 
     clip = read_clip(next((real_videos / "utd-mhad" / "wave").iterdir()), None, 16)
     bodies = reader()
-    points = pose.tracks_of(bodies.features(clip.data, clip.times_s)).points[0]
+    points = pose.tracks_from_features(bodies.features(clip.data, clip.times_s)).points[0]
     middle = int(np.median(points[:, [23, 24], 0]) * clip.data.shape[1])
     half = clip.data[:, :, :middle] if side == "left" else clip.data[:, :, middle:]
     assert length(bodies.features(np.ascontiguousarray(half), clip.times_s)) < 0.1
@@ -228,6 +228,6 @@ def test_two_real_people_side_by_side_are_both_followed(real_videos: Path):
     folder = sorted((real_videos / "weizmann" / "wave_one_hand").iterdir())
     one, other = (read_clip(path, None, 16) for path in folder[:2])
     both = np.concatenate([one.data, other.data], axis=2)
-    tracks = pose.tracks_of(reader().features(both, one.times_s))
+    tracks = pose.tracks_from_features(reader().features(both, one.times_s))
     assert len(tracks.score) == 2
     assert ((tracks.score > 0.5).mean(axis=1) > 0.8).all()

@@ -236,6 +236,6 @@ def test_movements_are_told_by_the_body(name: str, share: float):
 
 
 def test_faults_are_plain_values():
-    fault = Fault("f", "l", "k", "v" * 200, "is bad", "mend it")
+    fault = Fault("f", "l", "k", "v" * 200, "is bad", "repair it")
     assert len(fault.message) < 150
-    assert fault == Fault("f", "l", "k", "v" * 200, "is bad", "mend it")
+    assert fault == Fault("f", "l", "k", "v" * 200, "is bad", "repair it")

@@ -38,7 +38,7 @@ def test_a_line_that_is_no_template(tmp_path, line: str):
 def test_files_that_cannot_be_used(tmp_path):
     empty = tmp_path / "empty.txt"
     empty.write_text("# nothing\n")
-    with pytest.raises(UsageError, match="no template"):
+    with pytest.raises(UsageError, match="list of templates is empty"):
         load_templates(empty)
     with pytest.raises(UsageError, match="cannot be read"):
         load_templates(tmp_path / "missing.txt")
@@ -55,7 +55,7 @@ def test_fill_keeps_texts_and_order(texts: list[str]):
 
 
 def test_fill_refuses_what_is_no_template():
-    with pytest.raises(UsageError, match="no template"):
+    with pytest.raises(UsageError, match="list of templates is empty"):
         fill([], ["run"])
     with pytest.raises(UsageError, match="exactly one"):
         fill(["a video"], ["run"])

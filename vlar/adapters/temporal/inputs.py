@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.encoders.base import FrameBlock
-from vlar.pose.features import tracks_of
+from vlar.pose.features import tracks_from_features
 from vlar.types import Float32
 
 _MOST_FRAMES = 1024  # that the directions are taken from
@@ -82,7 +82,7 @@ def chosen(blocks: Sequence[FrameBlock], names: Sequence[str]) -> list[tuple[int
 def _joints(clip: Float32) -> Float32:
     """(T, 66): the joints of the actor as seen from the hips, in heights of the pose; else 0."""
     found = np.zeros((len(clip), 33, 2), np.float32)
-    tracks = tracks_of(clip)
+    tracks = tracks_from_features(clip)
     if len(tracks.score):
         points = tracks.points[0][..., :2]
         away = points - points[:, _HIPS].mean(axis=1, keepdims=True)

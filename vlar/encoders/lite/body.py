@@ -20,9 +20,9 @@ from vlar.encoders.base import Block, FrameBlock
 from vlar.encoders.lite.cache import cached
 from vlar.motion_language.verb_table import EmbedTexts, TextMotion, VerbTable
 from vlar.numeric import unit
-from vlar.pose import files
+from vlar.pose import network_files
 from vlar.pose.attributes.base import attributes
-from vlar.pose.features import POSE_WIDTH, VERSION, BodyReader, motion_vector
+from vlar.pose.features import POSE_WIDTH, VERSION, PoseExtractor, motion_vector
 from vlar.types import Float32, Float64, UInt8
 
 _log = logging.getLogger("vlar")
@@ -46,7 +46,7 @@ class BodyBlock:
     """
 
     def __init__(self, embed: EmbedTexts, text_hash: str, cache_folder: str) -> None:
-        self._reader = BodyReader()
+        self._reader = PoseExtractor()
         self._embed = embed
         self.table = VerbTable.packaged(embed)
         key = hashlib.sha256((self.table.digest + text_hash).encode()).hexdigest()[:16]
@@ -102,8 +102,9 @@ class BodyBlock:
         """Hash of everything that changes the motion block of a clip, but for its weight."""
         scales = [(row.name, row.centre, row.width) for row in attributes()]
         means = {row.name: row.mean for row in attributes()}
+        networks = network_files.digest()
         return _hash(
-            {"version": VERSION, "networks": files.digest(), "scales": scales, "typical": means}
+            {"version": VERSION, "networks": networks, "scales": scales, "typical": means}
         )
 
     @property
@@ -119,13 +120,13 @@ def _hash(settings: object) -> str:
 
 def load_body(embed: EmbedTexts, text_hash: str, cache_folder: str) -> BodyBlock | None:
     """The motion block; None where its networks were not fetched, which is said once."""
-    if files.is_there():
+    if network_files.is_installed():
         return BodyBlock(embed, text_hash, cache_folder)
     if _first_time():
         _log.info(
             "'lite' goes by objects and scenes only; to let it see bodies too (walking, waving), "
             "run once: vlar models get %s",
-            files.NAME,
+            network_files.NAME,
         )
     return None
 

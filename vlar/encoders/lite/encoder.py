@@ -27,7 +27,7 @@ from vlar.encoders.lite.motion import MOTION_BLOCKS, motion_features
 from vlar.encoders.lite.motion import VERSION as MOTION_VERSION
 from vlar.errors import UsageError
 from vlar.motion_language.verb_table import TextMotion
-from vlar.pose import files
+from vlar.pose import network_files
 from vlar.registry import register
 from vlar.types import Clip, Encoded, Float32, Float64, UInt8
 
@@ -85,7 +85,7 @@ class LiteEncoder(Encoder):
         if self.body is not None:
             self.logit_scale = lite_body.LOGIT_SCALE
             self.longest_s = lite_body.LONGEST_S
-            self.licence = f"{self.licence}; {files.LICENCE}"
+            self.licence = f"{self.licence}; {network_files.LICENCE}"
             self.frame_blocks = (*self.frame_blocks, POSE_BLOCK)
             self.frame_dim += POSE_BLOCK.width
             self.blocks = self.body.blocks(_N_CLASSES)

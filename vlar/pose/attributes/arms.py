@@ -1,4 +1,4 @@
-"""Attributes of the arms: raised, how much and how they move, stretched, swung."""
+"""Attributes of the arms: raised, moving, stretched, swung."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from vlar.pose.attributes.legs import leg_speed
 from vlar.pose.body import ELBOWS, SHOULDERS, WRISTS, BodyMotion, Points, angle_deg
 
 _RAISED = 0.02  # body heights above the shoulder
-_TURN_LEAST, _TURN_SHARE = 0.03, 0.10  # of a turning point: body heights, share of the range
+# Least prominence of a turning point: body heights, share of the range.
+_TURN_LEAST, _TURN_SHARE = 0.03, 0.10
 _WIDE = 0.42  # body heights between the wrists, sideways
 
 
@@ -21,7 +22,7 @@ def _raised(body: BodyMotion) -> npt.NDArray[np.bool_]:
 
 
 def _speeds(body: BodyMotion) -> Points:
-    """(2,) mean speed of each wrist as seen from the shoulders."""
+    """(2,) mean speed of each wrist relative to the shoulders."""
     return np.linalg.norm(body.wrist_rate, axis=-1).mean(axis=0)
 
 
@@ -66,7 +67,7 @@ def arm_only(body: BodyMotion) -> Measured:
 
 
 def _turns(body: BodyMotion) -> int:
-    """Turning points of the busier hand along the axis on which it has most of them."""
+    """Turning points of the busier hand along the axis with most of them."""
     path = (body.wrists - body.shoulders[:, None])[:, body.busy_arm]
     axes = np.linalg.svd(path - path.mean(axis=0), full_matrices=False)[2]
     curves = [path[:, 0], path[:, 1], *(path @ axis for axis in axes)]
@@ -94,7 +95,7 @@ def wrist_frequency(body: BodyMotion) -> Measured:
 
 
 def _raised_weight(body: BodyMotion) -> Points:
-    """(T,) near 0 for a hanging hand, 1 for one at chest height: a hanging hand says little."""
+    """(T,) weight of the busier hand: near 0 if it hangs down, 1 at chest height."""
     height = body.hips[:, 1] - body.wrists[:, body.busy_arm, 1]
     return np.clip(height / 0.3, 0.05, 1) ** 2
 

@@ -1,7 +1,8 @@
-"""Attributes of what two people do to each other: who touches what of whom, who goes where.
+"""Attributes of the interaction of two people: touches, blows, and who moves where.
 
-Closeness counts rather than its share of the time: a blow takes three frames of a clip. Nothing is
-claimed of a person alone. Distances are those of the picture, in body heights of the two.
+Most measure the least distance and not its share of the time: a blow takes three frames of a clip.
+For a person alone their trust is 0. Distances are those of the picture, in body heights (mean of
+the two people).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _CLOSEST = 4  # percentile of a distance over time
 _AT_TRUNK = 0.15  # body heights from the line shoulders - hips, for an arm around it
 _IN_REACH = 0.40  # body heights from the other's shoulders, for a blow
 _HEAD_DEPTH = 0.06  # body heights from the ears to the nose when the face looks sideways
-_UNLIFTED = 0.12  # body heights; a foot no higher than this over the other one stands
+_UNLIFTED = 0.12  # body heights over the other foot up to which a foot is on the ground
 _LIMBS = (*WRISTS, *ANKLES)
 
 
@@ -38,12 +39,12 @@ def _both_ways(pair: Pair) -> tuple[tuple[Points, Points], ...]:
 
 
 def _across(pair: Pair) -> Points:
-    """(T,) from the actor's hips to the partner's, along the picture."""
+    """(T,) horizontal distance from the actor's hips to the partner's."""
     return _hips(pair.b)[:, 0] - _hips(pair.a)[:, 0]
 
 
 def _ways(pair: Pair) -> list[float]:
-    """How far each goes across the picture, to the right."""
+    """Distance that each person moves to the right."""
     paths = [_hips(body)[:, 0] for body in pair.still]
     return [float(signals.end(path) - signals.start(path)) for path in paths]
 
@@ -143,7 +144,7 @@ def face_to_face(pair: Pair) -> Measured:
     """Whether the faces look at each other: + both do, - one or both look away."""
     side = np.sign(_across(pair))
     look = [_facing(pair.a) * side, -_facing(pair.b) * side]
-    sure = float(np.abs(look).mean())  # a face that looks at the camera looks nowhere across
+    sure = float(np.abs(look).mean())  # 0 for faces that look at the camera
     return float(np.median(look[0]) + np.median(look[1])) / 2, sure
 
 

@@ -8,7 +8,7 @@ from vlar.pose import signals
 from vlar.pose.attributes.base import Measured, attribute
 from vlar.pose.body import ANKLES, HIPS, KNEES, BodyMotion, Points, angle_deg
 
-_STILL_FOOT, _LIFTED = 0.15, 0.10  # body heights a second, body heights
+_STILL_FOOT, _LIFTED = 0.15, 0.10  # body heights per second, body heights
 
 
 def _between(body: BodyMotion) -> Points:
@@ -21,7 +21,7 @@ def _ankle_rate(body: BodyMotion) -> Points:
 
 
 def leg_speed(body: BodyMotion) -> float:
-    """Mean speed of the ankles as seen from the hips, body heights a second."""
+    """Mean speed of the ankles relative to the hips, body heights per second."""
     return float(np.linalg.norm(_ankle_rate(body), axis=-1).mean())
 
 

@@ -1,4 +1,4 @@
-"""Attributes of going from one place to another, and of turning."""
+"""Attributes of locomotion and of turning."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from vlar.pose import signals
 from vlar.pose.attributes.base import Measured, attribute
 from vlar.pose.body import HIPS, L_EAR, NOSE, R_EAR, SHOULDERS, BodyMotion
 
-_TURN_WIDTH = 0.15  # of the torso's length, how wide the shoulders are when they clearly face us
+# Width of the shoulders, as a share of the torso's length, that clearly faces the camera.
+_TURN_WIDTH = 0.15
 _HEAD_DEPTH = 0.06  # body heights from the ears to the nose when the face looks sideways
 
 

