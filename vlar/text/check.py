@@ -97,7 +97,8 @@ def check_bank(name_or_path: str | Path, limit: TokenLimit | None = None) -> tup
     try:
         bank = load_bank(name_or_path)
     except UsageError as error:
-        return (Fault(file, None, None, file, f"is not a usable bank ({error})", "repair the file"),)
+        what = f"is not a usable bank ({error})"
+        return (Fault(file, None, None, file, what, "repair the file"),)
     found = [*_provenance(file, bank), *_labels(file, bank), *_aliases(file, bank)]
     found += _doubles(file, bank)
     for entry in bank.entries:

@@ -38,7 +38,7 @@ def test_a_line_that_is_no_template(tmp_path, line: str):
 def test_files_that_cannot_be_used(tmp_path):
     empty = tmp_path / "empty.txt"
     empty.write_text("# nothing\n")
-    with pytest.raises(UsageError, match="list of templates is empty"):
+    with pytest.raises(UsageError, match="holds no template"):
         load_templates(empty)
     with pytest.raises(UsageError, match="cannot be read"):
         load_templates(tmp_path / "missing.txt")
