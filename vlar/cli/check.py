@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlar.cli import inputs, output
 from vlar.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlar.types import JsonDict
+
+_COLUMNS = (
+    *("path", "kind", "reason", "readable", "lost", "first_bad_s", "reencode_loses_s"),
+    *("duration_s", "n_frames", "message"),
+)
 
 
 def command(
@@ -23,6 +31,9 @@ def command(
 ) -> int:
     """Decode every frame of every video and name the files that are broken.
 
+    Each broken file comes with the reason, the share that can be read, the second of the first
+    damage, and what a re-encoded copy would lose.
+
     Example: vlar check videos/ --csv bad.csv
     """
     from vlar.video import check_video
@@ -30,14 +41,12 @@ def command(
     found, failures = inputs.videos(paths)
     for row in failures:
         output.failure(row, as_json)
-    bad: list[dict[str, Any]] = [
-        {"path": str(row.path), "kind": row.kind, "message": row.message} for row in failures
-    ]
+    bad: list[JsonDict] = [row.to_dict() for row in failures]
     fine = 0
     for report in output.track(map(check_video, found), len(found), "checking"):
         fine += report.ok
         if not report.ok:
-            bad.append({"path": str(report.path), "kind": report.kind, "message": report.message})
+            bad.append(report.to_dict())
         if as_json:
             output.json_line(report)
         elif not report.ok:
@@ -49,10 +58,10 @@ def command(
     return output.exit_code(fine, len(bad))
 
 
-def _write(path: Path, bad: list[dict[str, Any]]) -> None:
+def _write(path: Path, bad: list[JsonDict]) -> None:
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["path", "kind", "message"])
+            writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(bad)
     except OSError as error:

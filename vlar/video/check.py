@@ -1,4 +1,4 @@
-"""Decoding all of a video to tell whether it is broken."""
+"""Decoding all of a video to tell whether it is broken, where, and what can be saved of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 from vlar.errors import DecodeError
 from vlar.types import JsonDict
-from vlar.video.container import Deadline, opened
+from vlar.video.container import Deadline, Opened, errors_of, opened
 from vlar.video.files import frame_files, is_folder
 from vlar.video.folder import FolderReader
+from vlar.video.loss import LossCount
 from vlar.video.scan import extent
 from vlar.video.sequential import SequentialReader
 
@@ -25,7 +26,11 @@ class CheckReport:
         message: One line for a person; empty where all is well.
         duration_s: Seconds that can be decoded.
         n_frames: Frames decoded.
-        lost: Share (0 to 1) of the video that cannot be decoded.
+        lost: Share (0 to 1) of the video that cannot be decoded, or only with errors.
+        reason: What FFmpeg or the file system reported first; empty where all is well.
+        first_bad_s: Where the first damage shows, in seconds after the first frame; None where
+            nothing is damaged or nothing can be read.
+        reencode_loses_s: Seconds that a re-encoded copy would lack or show with errors.
     """
 
     path: Path
@@ -35,6 +40,14 @@ class CheckReport:
     duration_s: float
     n_frames: int
     lost: float
+    reason: str = ""
+    first_bad_s: float | None = None
+    reencode_loses_s: float = 0.0
+
+    @property
+    def readable(self) -> float:
+        """Share (0 to 1) of the video that can be decoded without errors."""
+        return 1.0 - self.lost
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -43,9 +56,13 @@ class CheckReport:
             "ok": self.ok,
             "kind": self.kind,
             "message": self.message,
+            "reason": self.reason,
             "duration_s": round(self.duration_s, 3),
             "n_frames": self.n_frames,
             "lost": round(self.lost, 4),
+            "readable": round(self.readable, 4),
+            "first_bad_s": None if self.first_bad_s is None else round(self.first_bad_s, 3),
+            "reencode_loses_s": round(self.reencode_loses_s, 3),
         }
 
 
@@ -54,42 +71,74 @@ def check_video(path: str | Path, *, timeout_s: float = 3600.0) -> CheckReport:
     path = Path(path)
     deadline = Deadline(path, timeout_s)
     try:
-        if is_folder(path):
-            return _check_folder(path, deadline)
-        with opened(path, timeout_s) as video:
-            broken_clock = extent(video, whole=True).broken_clock
-        with opened(path, timeout_s) as video:
-            reader = SequentialReader(video, deadline, broken_clock)
-            for _ in reader.frames():
-                pass
-            return _report(path, reader)
+        with errors_of(path):
+            if is_folder(path):
+                return _check_folder(path, deadline)
+            with opened(path, timeout_s) as video:
+                broken_clock = extent(video, whole=True).broken_clock
+            with opened(path, timeout_s) as video:
+                reader = SequentialReader(video, deadline, broken_clock)
+                return _report(video, reader, LossCount(reader))
     except DecodeError as error:
-        return CheckReport(path, False, error.kind, error.message, 0.0, 0, 1.0)
+        return _unreadable(path, error.kind, error.message, error.message)
 
 
-def _report(path: Path, reader: SequentialReader) -> CheckReport:
-    read_s, n_frames = reader.readable_s, reader.n_frames
+def _unreadable(path: Path, kind: str, message: str, reason: str) -> CheckReport:
+    reason = reason.removeprefix(f"{path}: ").split(";")[0]
+    return CheckReport(path, False, kind, message, 0.0, 0, 1.0, reason)
+
+
+def _report(video: Opened, reader: SequentialReader, loss: LossCount) -> CheckReport:
+    path, read_s, n_frames = video.path, reader.readable_s, reader.n_frames
+    reason = _reason(video, reader)
     if not n_frames:
-        message = f"{path}: no frame can be decoded; copy or re-encode the file"
-        return CheckReport(path, False, DecodeError.kind, message, 0.0, 0, 1.0)
+        message = f"{path}: no frame can be decoded ({reason}); copy or re-encode the file"
+        return _unreadable(path, DecodeError.kind, message, reason)
     missing_s = reader.missing_s()
-    share = missing_s / (read_s + missing_s)
-    share += (1 - share) * min(1.0, reader.damage / max(reader.n_packets, n_frames))
-    if not share:
+    if not missing_s and not reader.damage and not loss.lost_s:
         return CheckReport(path, True, "ok", "", read_s, n_frames, 0.0)
+    total_s = read_s + missing_s
+    # A damaged packet whose frame shows no time of its own still counts as one frame.
+    frame_share = min(1.0, reader.damage / max(reader.n_packets, n_frames))
+    lost_s = min(max(loss.lost_s, frame_share * read_s) + missing_s, total_s)
+    share = lost_s / total_s
+    first_bad_s = loss.first_bad_s
+    if first_bad_s is None and missing_s:
+        first_bad_s = read_s
+    where = "" if first_bad_s is None else f", first at {first_bad_s:.1f} s"
     message = (
-        f"{path}: {read_s:.1f} s of {read_s + missing_s:.1f} s can be decoded, {reader.damage} "
-        f"packets or frames in it are damaged ({share:.1%} lost); copy or re-encode the file"
+        f"{path}: {reason}; {1 - share:.1%} of {total_s:.1f} s can be read{where}; {reader.damage} "
+        f"packets or frames are damaged; copy it again, or re-encode it and lose {lost_s:.1f} s"
     )
-    return CheckReport(path, False, "damaged", message, read_s, n_frames, share)
+    return CheckReport(
+        path, False, "damaged", message, read_s, n_frames, share, reason, first_bad_s, lost_s
+    )
+
+
+def _reason(video: Opened, reader: SequentialReader) -> str:
+    """What was reported first, in FFmpeg's words where it has any."""
+    if video.errors.messages:
+        return video.errors.messages[0].rstrip(".")
+    if reader.first_error:
+        return reader.first_error
+    if reader.damage:
+        return "a frame came out damaged" if reader.n_frames else "the packets hold no frame"
+    return "the end is missing" if reader.missing_s() else "frames are missing"
 
 
 def _check_folder(path: Path, deadline: Deadline) -> CheckReport:
     reader = FolderReader(path, None, None, deadline)
     n_files = len(frame_files(path))
-    bad = reader.count_unreadable()
-    good_s = reader.duration_s * (n_files - bad) / n_files
+    bad = reader.unreadable()
+    frame_s = reader.duration_s / n_files
+    good_s = frame_s * (n_files - len(bad))
     if not bad:
         return CheckReport(path, True, "ok", "", good_s, n_files, 0.0)
-    message = f"{path}: {bad} of {n_files} pictures cannot be read; copy them again"
-    return CheckReport(path, False, "damaged", message, good_s, n_files - bad, bad / n_files)
+    first, reason = next(iter(bad.items()))
+    message = f"{path}: {len(bad)} of {n_files} pictures cannot be read ({reason}); copy them again"
+    return CheckReport(
+        *(path, False, "damaged", message, good_s, n_files - len(bad), len(bad) / n_files),
+        reason=reason,
+        first_bad_s=first * frame_s,
+        reencode_loses_s=len(bad) * frame_s,
+    )

@@ -6,18 +6,23 @@ import re
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
+from av.codec.codec import UnknownCodecError
 from av.container import InputContainer
 from av.error import ExitError, FFmpegError
+from av.logging import Capture
 from av.packet import Packet
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vlar.errors import DecodeError, DecodeTimeout
-from vlar.video.files import require_readable
+from vlar.errors import DecodeError, DecodeTimeout, VlarError
+from vlar.video.decoder_log import ErrorLog, log_enabled
+from vlar.video.files import MOST_PIXELS, require_pixels, require_readable
 
 # Files only, and no play lists: a text file must not make the decoder open other files or hosts.
 # Audio formats are listed so that an audio file is named as such.
@@ -26,7 +31,19 @@ _FORMATS = (
     "rm nut yuv4mpegpipe m4v apng image2 jpeg_pipe png_pipe webp_pipe vc1 wtv nsv "
     "wav mp3 aac flac aiff amr ac3 w64 caf"
 )
-_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS.split())}
+_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": ",".join(_FORMATS.split()),
+    # A picture named f%d.jpg is that file, and not the series f1.jpg, f2.jpg next to it.
+    "pattern_type": "none",
+    "max_pixels": str(MOST_PIXELS),
+}
+_DECODER_OPTIONS = {"max_pixels": str(MOST_PIXELS), "err_detect": "crccheck"}
+# libvpx notices where the arithmetic decoder reads past its data; FFmpeg's own VP9 decoder, as
+# fast and with the same frames, notices nothing. This build of libvpx knows 8 bits alone.
+_CHECKING_DECODERS = {"vp9": ("libvpx-vp9", frozenset({"yuv420p"}))}
+_TS_PACKET_BYTES = (188, 204)
+_TS_SYNC = 0x47
 _FALLBACK_FPS = 25.0
 _CLOCK_TAG = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
@@ -58,11 +75,21 @@ class Deadline:
 
 @dataclass(frozen=True)
 class Opened:
-    """An open file and the stream of pictures in it."""
+    """An open file and the stream of pictures in it.
+
+    Attributes:
+        path: The file.
+        container: The demuxer.
+        stream: The stream of pictures.
+        decoder: What decodes its packets, without threads of its own.
+        errors: What FFmpeg reported while packets were read and decoded.
+    """
 
     path: Path
     container: InputContainer
     stream: VideoStream
+    decoder: VideoCodecContext
+    errors: ErrorLog = field(default_factory=ErrorLog)
 
     @property
     def seconds_a_tick(self) -> tuple[int, int]:
@@ -109,11 +136,62 @@ class Opened:
         """
         return self.container.format.name == "avi"
 
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the file is a transport stream that ends inside one of its packets."""
+        if self.container.format.name != "mpegts":
+            return False
+        size = self.path.stat().st_size
+        with self.path.open("rb") as file:
+            for length in _TS_PACKET_BYTES:
+                file.seek(max(size - length, 0))
+                if file.read(1) == bytes([_TS_SYNC]):
+                    return False
+        return True
+
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """Packets in decoding order, without the end marker."""
         for packet in self.container.demux(self.stream):
+            if self.errors.pending:
+                self.errors.take()
             if packet.dts is not None or packet.pts is not None or packet.size:
                 yield packet
+        if self.errors.pending:
+            self.errors.take()
+
+    def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        """The frames that leave the decoder once it got ``packet``; None drains it."""
+        try:
+            return self.decoder.decode(packet)
+        finally:
+            if self.errors.pending:
+                self.errors.take()
+
+
+@contextmanager
+def errors_of(path: Path) -> Generator[None]:
+    """Turn every foreign exception that reading ``path`` raises into that file's DecodeError.
+
+    Demuxers and decoders meet damage that their authors never met: FFmpeg errors of any kind,
+    IndexError, MemoryError, OSError. None of them may end the reading of other files.
+
+    Raises:
+        DecodeError: instead of any exception that is not vlar's own.
+    """
+    try:
+        yield
+    except VlarError:
+        raise
+    except MemoryError as error:
+        raise DecodeError(
+            f"{path}: not enough memory to read it; the file is damaged or its pictures are too "
+            "large: re-encode it"
+        ) from error
+    except Exception as error:
+        raise DecodeError(
+            f"{path}: reading it failed ({type(error).__name__}: {reason(error)}); the file is "
+            "damaged: copy or re-encode it"
+        ) from error
 
 
 @contextmanager
@@ -125,21 +203,54 @@ def opened(path: Path, timeout_s: float) -> Generator[Opened]:
         DecodeTimeout: opening took longer than ``timeout_s``.
     """
     require_readable(path)
+    with log_enabled(), _container(path, timeout_s) as container:
+        stream = _picture_stream(container, path)
+        context = stream.codec_context
+        require_pixels(path, context.width, context.height)
+        video = Opened(path, container, stream, _decoder(stream))
+        names = {container.format.name, context.name, video.decoder.name}
+        video.errors.only_from(frozenset(names))
+        yield video
+
+
+def _container(path: Path, timeout_s: float) -> InputContainer:
     try:
-        container = av.open(
-            str(path.absolute()), "r", options=dict(_OPTIONS), timeout=max(timeout_s, 1e-3)
-        )
+        # Opening decodes a few frames of every stream; its messages tell nothing of the pictures.
+        with Capture():
+            return av.open(
+                str(path.absolute()), "r", options=dict(_OPTIONS), timeout=max(timeout_s, 1e-3)
+            )
     except ExitError as error:
         raise DecodeTimeout(f"{path}: could not be opened within {timeout_s:g} s") from error
-    except (FFmpegError, OSError, ValueError) as error:
+    except Exception as error:
         raise DecodeError(
             f"{path}: not a readable video, 0.0 s of it can be read ({reason(error)}); "
             "the file is cut short, damaged or of another kind: copy or re-encode it"
         ) from error
-    with container:
-        stream = _picture_stream(container, path)
-        stream.codec_context.thread_count = 1
-        yield Opened(path, container, stream)
+
+
+def _decoder(stream: VideoStream) -> VideoCodecContext:
+    """The stream's decoder, or one that gives the same frames and notices more damage."""
+    decoder = stream.codec_context
+    name, formats = _CHECKING_DECODERS.get(decoder.name, ("", frozenset()))
+    if decoder.pix_fmt in formats:
+        try:
+            checking = av.CodecContext.create(name, "r")
+        except UnknownCodecError:
+            checking = None  # an FFmpeg that was built without it
+        if isinstance(checking, VideoCodecContext):
+            decoder = checking
+    decoder.thread_count = 1
+    decoder.options = dict(_DECODER_OPTIONS)
+    return decoder
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an exception shows damage in the file: all but vlar's own and a full memory.
+
+    What damage makes a demuxer or decoder raise has no common type.
+    """
+    return isinstance(error, FFmpegError) or not isinstance(error, (MemoryError, VlarError))
 
 
 def reason(error: Exception) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from vlar.errors import DecodeError, UsageError
 from vlar.types import Clip, Failure, Float64, Window
+from vlar.video.container import errors_of
 from vlar.video.folder import frame_rate
 from vlar.video.pixels import stacked
 from vlar.video.sample import frame_times
@@ -51,7 +52,7 @@ def read_clip(
     """
     _require_options(timeout_s, shorter_side, fps)
     frame_times(window or Window(0.0, 0.0), n_frames)  # a wrong argument fails before any reading
-    with Source(Path(path), timeout_s, shorter_side, fps) as source:
+    with errors_of(Path(path)), Source(Path(path), timeout_s, shorter_side, fps) as source:
         span = window or Window(0.0, source.duration_s())
         return _clip(source, span, list(source.pictures(frame_times(span, n_frames))))
 
@@ -110,13 +111,15 @@ def _one_pass(
     order = np.argsort(times, axis=None, kind="stable")
     parts: dict[int, list[Picture]] = {}
     try:
-        source = Source(path, *options)
-        for at, picture in zip(order.tolist(), source.pictures(times.ravel()[order]), strict=True):
-            parts.setdefault(at // n_frames, []).append(picture)
-            while len(parts.get(given, ())) == n_frames:
-                yield _clip_or_failure(source, spans[given], parts.pop(given))
-                given += 1
-                source.deadline.restart()
+        with errors_of(path):
+            source = Source(path, *options)
+            pictures = source.pictures(times.ravel()[order])
+            for at, picture in zip(order.tolist(), pictures, strict=True):
+                parts.setdefault(at // n_frames, []).append(picture)
+                while len(parts.get(given, ())) == n_frames:
+                    yield _clip_or_failure(source, spans[given], parts.pop(given))
+                    given += 1
+                    source.deadline.restart()
     except DecodeError as error:
         failure = Failure(path, error.kind, error.message)
         yield from [failure] * (len(spans) - given)
@@ -130,11 +133,6 @@ def _clip_or_failure(source: Source, span: Window, pictures: list[Picture]) -> C
 
 
 def _clip(source: Source, span: Window, pictures: list[Picture]) -> Clip:
-    if source.end_s is not None and source.readable_s is None and span.start_s > source.end_s:
-        raise DecodeError(
-            f"{source.path}: the window {span.start_s:g} to {span.end_s:g} s lies past the end of "
-            f"the video ({source.end_s:.2f} s); choose an earlier one"
-        )
     n_lost = sum(picture.lost for picture in pictures)
     lost = n_lost / len(pictures)
     if lost > _MOST_LOST:
@@ -142,6 +140,11 @@ def _clip(source: Source, span: Window, pictures: list[Picture]) -> Clip:
             f"{source.path}: {n_lost} of {len(pictures)} wanted frames from {span.start_s:.1f} to "
             f"{span.end_s:.1f} s are lost; {source.readable()} could be read: the file is cut "
             "short or damaged, copy or re-encode it"
+        )
+    if source.end_s is not None and span.start_s > source.end_s:
+        raise DecodeError(
+            f"{source.path}: the window {span.start_s:g} to {span.end_s:g} s lies past the end of "
+            f"the video ({source.end_s:.2f} s); choose an earlier one"
         )
     frames = stacked([picture.pixels for picture in pictures])
     shown_s = np.array([picture.time_s for picture in pictures], dtype=np.float64)

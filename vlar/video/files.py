@@ -20,6 +20,9 @@ VIDEO_ENDINGS = frozenset(
 )
 """Endings (lower case) by which a folder is searched for videos."""
 
+MOST_PIXELS = 50_000_000
+"""Pixels of the largest picture that is decoded: 8K video has 33 million."""
+
 FRAME_ENDINGS = frozenset({".jpg", ".jpeg", ".png"})
 _NUMBERED = re.compile(r"(.*?)(\d+)\.[A-Za-z]+")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)")  # two letters at least: C:/ is a drive
@@ -71,7 +74,7 @@ def frame_files(folder: Path) -> list[Path]:
     """The numbered pictures of a frame folder by rising number; empty if it is none.
 
     A frame folder holds pictures that end in a number (``frame_0001.jpg``, ``12.png``) with one
-    common prefix and no video. Other files (a label, a thumbnail) may lie beside them.
+    common prefix and no video. Other files (a label, a thumbnail) may lie next to them.
     """
     series: dict[str, list[tuple[int, Path]]] = {}
     try:
@@ -127,6 +130,19 @@ def _missing(path: Path) -> str:
     if text.isdecimal():
         return f"{text}: vlar reads files, not cameras; record camera {text} to a file first"
     return f"{path}: no such file; check the path"
+
+
+def require_pixels(path: Path, width: int, height: int) -> None:
+    """Refuse a picture that would take gigabytes before it is decoded.
+
+    Raises:
+        DecodeError: more than ``MOST_PIXELS``.
+    """
+    if width * height > MOST_PIXELS:
+        raise DecodeError(
+            f"{path}: its pictures have {width} x {height} pixels ({width * height / 1e6:.0f} "
+            f"million), more than the limit of {MOST_PIXELS // 10**6} million; make it smaller"
+        )
 
 
 def _require_frames(path: Path) -> None:

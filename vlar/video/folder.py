@@ -6,23 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from vlar.errors import DecodeError, UsageError
 from vlar.types import Float64, UInt8, VideoInfo
 from vlar.video.container import Deadline
-from vlar.video.files import frame_files, require_readable
+from vlar.video.files import frame_files, require_pixels, require_readable
 from vlar.video.pixels import shrunk
 
 DEFAULT_FRAME_FPS = 25.0
 """Rate of a frame folder where the caller gives none (FFmpeg's own default for image lists)."""
-_UNREADABLE = (
-    OSError,
-    UnidentifiedImageError,
-    ValueError,
-    SyntaxError,
-    Image.DecompressionBombError,
-)
+# By content, whatever the ending; no format for which Pillow starts another program.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+_ORIENTATION_TAG = 0x0112  # EXIF; values from 5 on swap width and height
 
 
 def frame_rate(fps: float | None) -> float:
@@ -45,9 +41,8 @@ def probe_folder(path: Path, fps: float | None) -> VideoInfo:
     rate = frame_rate(fps)
     for file in files:
         try:
-            with Image.open(file) as image:
-                width, height = ImageOps.exif_transpose(image).size
-        except _UNREADABLE:
+            width, height = _size(file)
+        except Exception:  # noqa: BLE001 - reading this picture names the fault
             continue
         return VideoInfo(
             path, width, height, len(files) / rate, rate, "frames", n_frames=len(files)
@@ -72,6 +67,7 @@ class FolderReader:
         self._shorter_side = shorter_side
         self._deadline = deadline
         self._cache: dict[int, UInt8 | None] = {}
+        self._reasons: dict[int, str] = {}
 
     @property
     def duration_s(self) -> float:
@@ -107,24 +103,29 @@ class FolderReader:
         if index not in self._cache:
             try:
                 self._cache[index] = read_picture(self._files[index], self._shorter_side)
-            except (*_UNREADABLE, DecodeError):
+            except Exception as error:  # noqa: BLE001 - what damage raises has no common type
                 self._cache[index] = None
+                self._reasons[index] = _reason(self._files[index], error)
         return self._cache[index]
 
-    def count_unreadable(self) -> int:
-        """How many pictures cannot be read; reads them all."""
-        bad = 0
+    def unreadable(self) -> dict[int, str]:
+        """The pictures that cannot be read, by index, and why; reads them all."""
+        self._reasons.clear()
         for index in range(len(self._files)):
             self._deadline.check()
             self._cache.clear()
-            bad += self._picture(index) is None
-        return bad
+            self._picture(index)
+        return dict(self._reasons)
 
 
 def read_picture(path: Path, shorter_side: int | None = None) -> UInt8:
-    """(H, W, 3) uint8 of a picture file, turned as its EXIF data says; never enlarged."""
+    """(H, W, 3) uint8 of a picture file, turned as its EXIF data says; never enlarged.
+
+    Raises:
+        DecodeError: it has more than ``MOST_PIXELS``, which are never decoded.
+    """
     require_readable(path)
-    with Image.open(path) as image:
+    with _image(path) as image:
         image.draft("RGB", None) if shorter_side is None else image.draft(
             "RGB", (2 * shorter_side, 2 * shorter_side)
         )
@@ -133,3 +134,26 @@ def read_picture(path: Path, shorter_side: int | None = None) -> UInt8:
     if size != upright.size:
         upright = upright.resize(size, Image.Resampling.BOX)
     return np.asarray(upright, dtype=np.uint8)
+
+
+def _image(path: Path) -> Image.Image:
+    """An opened picture, not yet decoded."""
+    image = Image.open(path, formats=_FORMATS)
+    try:
+        require_pixels(path, *image.size)
+    except DecodeError:
+        image.close()
+        raise
+    return image
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture as a viewer shows it; nothing is decoded."""
+    with _image(path) as image:
+        width, height = image.size
+        return (height, width) if image.getexif().get(_ORIENTATION_TAG, 1) >= 5 else (width, height)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"{path.name}: {text.removeprefix(f'{path}: ')}"

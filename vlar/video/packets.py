@@ -15,16 +15,17 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from av.error import FFmpegError
+from av.logging import Capture
 from av.packet import Packet
-from av.video.frame import PictureType, VideoFrame
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vlar.types import Float64
-from vlar.video.container import Deadline, Opened
+from vlar.video.container import Deadline, Opened, is_damage
 from vlar.video.scan import SHORT_BY_S
+from vlar.video.strict import StrictDecoder, Unordered
 
 FAST_CODECS = frozenset(
     {"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "vp8", "vp9", "av1", "libdav1d"}
@@ -43,10 +44,6 @@ _SEEK_AHEAD_S = 20.0
 
 if TYPE_CHECKING:
     VideoPacket = Packet[VideoStream]
-
-
-class Unordered(Exception):  # noqa: N818 - a signal, never seen outside this package
-    """The packets do not tell when which picture shows; only decoding everything does."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class PacketReader:
     ) -> None:
         self.end_s: float | None = None
         self._video = video
-        self._context = video.stream.codec_context
+        self._decoder = StrictDecoder(video)
         self._packets = packets
         self._wanted_s = wanted_s
         self._deadline = deadline
@@ -94,14 +91,10 @@ class PacketReader:
         self._frames: dict[int, VideoFrame] = {}
         self._fed_to: dict[int, None] = {}
         self._ended = False
-        self._dirty = False
-        # dav1d takes the setting once, when it opens.
-        self._may_skip = self._context.name != "libdav1d"
-        self._skipping: bool | None = None
         self._zero = 0
         self._sought: int | None = None
-        self._started_at: int | None = None  # a key frame that must prove to be one
         self._last_end = 0
+        self._last: VideoPacket | None = None
 
     def __iter__(self) -> Iterator[Shown]:
         """The shown pictures, one for each wanted time, in order.
@@ -111,24 +104,41 @@ class PacketReader:
         """
         try:
             yield from self._run()
-        except FFmpegError as error:
+        except Unordered:
+            raise
+        except Exception as error:
+            if not is_damage(error):
+                raise
             raise Unordered from error
 
     def _run(self) -> Iterator[Shown]:
-        self._packets = chain(self._begin(), self._packets)
+        with Capture() as self._video.errors.pending:
+            self._packets = chain(self._begin(), self._packets)
         while len(self._targets) < len(self._limits):
+            with Capture() as self._video.errors.pending:
+                self._advance()
+            yield from self._ready()
+        with Capture() as self._video.errors.pending:
+            self._drain()
+        yield from self._ready()
+
+    def _advance(self) -> None:
+        """Read packets until a wanted picture is there, or all are resolved."""
+        while True:
+            if self._last is not None:
+                self._maybe_seek(self._last)
             self._deadline.check()
-            packet = next(self._packets, None)
-            if packet is None:
+            self._last = next(self._packets, None)
+            if self._last is None:
                 self._end()
             else:
-                self._take(packet)
+                self._take(self._last)
             self._resolve()
-            yield from self._ready()
-            if packet is not None:
-                self._maybe_seek(packet)
-        self._drain()
-        yield from self._ready()
+            if len(self._targets) == len(self._limits) or self._is_ready():
+                return
+
+    def _is_ready(self) -> bool:
+        return self._given < len(self._targets) and self._targets[self._given] in self._frames
 
     def _begin(self) -> list[VideoPacket]:
         """Read ahead until the first presentation time is certain."""
@@ -136,7 +146,7 @@ class PacketReader:
         shown: list[int] = []
         for packet in self._packets:
             first.append(packet)
-            if packet.pts is None:
+            if packet.pts is None or self._video.errors.count:
                 raise Unordered
             if not packet.is_discard:
                 shown.append(packet.pts)
@@ -144,7 +154,7 @@ class PacketReader:
                 break
         if not shown or not first[0].is_keyframe:
             raise Unordered
-        self._zero = min(shown)
+        self._zero = self._decoder.zero = min(shown)
         if not first[0].is_discard and first[0].pts != self._zero:
             raise Unordered  # only a decoder knows whether pictures before the key frame show
         numerator, denominator = self._video.seconds_a_tick
@@ -155,7 +165,7 @@ class PacketReader:
 
     def _take(self, packet: VideoPacket) -> None:
         pts = packet.pts
-        if pts is None or packet.is_corrupt:
+        if pts is None or packet.is_corrupt or self._decoder.is_damaged:
             raise Unordered
         if packet.is_keyframe and not packet.is_discard:
             if self._times and self._times[-1] > pts:
@@ -163,7 +173,7 @@ class PacketReader:
             if self._limits[len(self._targets)] >= pts:
                 self._drain()
                 self._drop_waiting()
-                self._started_at = pts
+                self._decoder.start_at(pts)
         self._waiting.append(packet)
         self._waiting_bytes += packet.size
         if not packet.is_discard:
@@ -207,7 +217,7 @@ class PacketReader:
         self._drain(self._targets[self._given : -1])
         for _ in range(at):
             self._waiting_bytes -= self._waiting.popleft().size
-        self._started_at = self._waiting[0].pts
+        self._decoder.start_at(self._waiting[0].pts)
 
     def _is_certain(self, time: int) -> bool:
         """Whether all pictures up to ``time`` and the next one after it are known."""
@@ -220,13 +230,8 @@ class PacketReader:
         needed = not packet.is_discard and (not self._is_certain(pts) or self._is_wanted(pts))
         if needed:
             self._kept.add(pts)
-        if self._may_skip and self._skipping is not (not needed):
-            mode: Literal["DEFAULT", "NONREF"] = "DEFAULT" if needed else "NONREF"
-            self._context.skip_frame = mode
-            self._skipping = not needed
-        self._dirty = True
         self._deadline.check()
-        self._catch(self._context.decode(packet))
+        self._catch(self._decoder.decode(packet, needed))
         if not packet.is_discard:
             self._fed_to[pts] = None
 
@@ -238,27 +243,13 @@ class PacketReader:
 
     def _catch(self, frames: list[VideoFrame]) -> None:
         for frame in frames:
-            if frame.pts is None:
-                raise Unordered
-            if self._started_at is not None and frame.pts >= self._started_at:
-                # With intra refresh a "key frame" is none: pictures are whole only frames later.
-                if frame.pts > self._started_at or frame.pict_type != PictureType.I:
-                    raise Unordered
-                self._started_at = None
-            if frame.pts in self._kept:
+            if frame.pts is not None and frame.pts in self._kept:
                 self._kept.discard(frame.pts)
-                if frame.is_corrupt:
-                    raise Unordered
                 self._frames[frame.pts] = frame
 
     def _drain(self, due: list[int] | None = None) -> None:
         """Get what the decoder holds; afterwards it must start at a key frame."""
-        if self._dirty:
-            self._catch(self._context.decode(None))
-            self._context.flush_buffers()
-            self._dirty = False
-            if self._started_at is not None:
-                raise Unordered
+        self._catch(self._decoder.drain())
         due = self._targets[self._given :] if due is None else due
         if any(target not in self._frames for target in due):
             raise Unordered
@@ -270,7 +261,7 @@ class PacketReader:
 
     def _ready(self) -> Iterator[Shown]:
         numerator, denominator = self._video.seconds_a_tick
-        while self._given < len(self._targets) and self._targets[self._given] in self._frames:
+        while self._is_ready():
             target = self._targets[self._given]
             self._given += 1
             for older in [pts for pts in self._frames if pts < target]:
@@ -291,7 +282,8 @@ class PacketReader:
     def _end(self) -> None:
         numerator, denominator = self._video.seconds_a_tick
         tick = numerator / denominator
-        if not self._times:
+        damaged = self._decoder.is_damaged or self._video.is_cut_short
+        if not self._times or damaged:
             raise Unordered
         last = self._times[-1]
         end = self._last_end if self._last_end > last else last + 1 / (self._video.fps * tick)
@@ -322,7 +314,7 @@ class PacketReader:
             packets = self._video.packets()
             first = next(packets, None)
             if first is not None and first.is_keyframe and (first.pts or 0) <= limit:
-                self._started_at = first.pts
+                self._decoder.start_at(first.pts)
                 self._packets = chain([first], packets)
                 return
         raise Unordered

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from av.error import FFmpegError
-
 from vlar.types import VideoInfo
-from vlar.video.container import Opened, opened
+from vlar.video.container import Opened, errors_of, is_damage, opened
 from vlar.video.files import is_folder
 from vlar.video.folder import probe_folder
 from vlar.video.pixels import orientation
@@ -34,8 +32,13 @@ def probe(path: str | Path, *, timeout_s: float = 60.0, fps: float | None = None
         UsageError: ``fps`` is not a positive number.
     """
     path = Path(path)
-    if is_folder(path):
-        return probe_folder(path, fps)
+    with errors_of(path):
+        if is_folder(path):
+            return probe_folder(path, fps)
+        return _probe_file(path, timeout_s)
+
+
+def _probe_file(path: Path, timeout_s: float) -> VideoInfo:
     with opened(path, timeout_s) as video:
         length = extent(video, keep=True)
         width, height, turns = _first_picture(video, length)
@@ -61,13 +64,15 @@ def _first_picture(video: Opened, length: Extent) -> tuple[int, int, int]:
         if length.packets is None:
             video.container.seek(0)
         for tried, packet in enumerate(length.packets or video.packets()):
-            frames = packet.decode()
+            frames = video.decode(packet)
             if frames:
                 frame = frames[0]
                 width, height, turns = frame.width, frame.height, orientation(frame)[0]
                 break
             if tried > _PACKETS_TO_TRY:
                 break
-    except FFmpegError:
-        pass  # the header's size stands; reading frames will name the damage
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        # The header's size stands; reading frames will name the damage.
     return (height, width, turns) if turns % 2 else (width, height, turns)

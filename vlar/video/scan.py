@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from av.error import FFmpegError
+from av.logging import Capture
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from vlar.video.container import Opened
+from vlar.video.container import Opened, is_damage
 
 # Up to this size a file is read through to learn its true length: milliseconds.
 _SCAN_BYTES = 64 << 20
@@ -30,7 +30,7 @@ class Extent:
         duration_s: From the first picture to the end of the last.
         n_frames: Pictures counted, or what the container says; None if neither is known.
         broken_clock: Time stamps fall on the way or packets are damaged, so that a leap in time
-            cannot be taken at its word.
+            cannot be trusted.
         packets: All packets in decoding order, if asked for and few.
     """
 
@@ -51,10 +51,14 @@ def extent(video: Opened, *, keep: bool = False, whole: bool = False) -> Extent:
         return Extent(declared, video.stream.frames or None)
     scan = _Scan(video, keep)
     try:
-        for packet in video.packets():
-            scan.add(packet)
-    except (FFmpegError, OSError):
+        with Capture() as video.errors.pending:
+            for packet in video.packets():
+                scan.add(packet)
+    except Exception as error:
+        if not is_damage(error):
+            raise
         scan.whole = False
+    scan.whole = scan.whole and not video.errors.count
     return scan.extent(declared)
 
 

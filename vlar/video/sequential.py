@@ -3,28 +3,58 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import NamedTuple
 
 from av.error import EOFError as EndOfFile
-from av.error import ExitError, FFmpegError, InvalidDataError
+from av.error import ExitError
+from av.logging import Capture
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vlar.errors import DecodeError
 from vlar.types import Float64
-from vlar.video.container import Deadline, Opened
+from vlar.video.clock import FrameClock
+from vlar.video.container import Deadline, Opened, is_damage, reason
+from vlar.video.damage import LOOK_BACK, DamageAccount
 from vlar.video.packets import TIME_SLACK_S, Shown
-from vlar.video.scan import BACKWARD_S, FORWARD_S, SHORT_BY_S
+from vlar.video.scan import SHORT_BY_S
+from vlar.video.strict import has_picture_types
 
 _MOST_DEMUX_ERRORS = 64
+# Their decoders drop frames silently where what these refer to is gone. Two packets without a
+# frame prove that: of two fields, one packet each, only one gives a frame.
+_DROPPING_CODECS = frozenset({"h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9"})
+GAP_FRAMES = 1.5
+
+
+class Decoded(NamedTuple):
+    """A frame, and what was known of it when it left the decoder.
+
+    Attributes:
+        time_s: Seconds after the first frame.
+        frame: The frame.
+        suspect: It may show something wrong.
+        order: The number of its packet in decoding order.
+        shift_s: How far its time stamp was moved.
+        missing_before: Packets are missing between it and the frame before it.
+    """
+
+    time_s: float
+    frame: VideoFrame
+    suspect: bool
+    order: int
+    shift_s: float
+    missing_before: bool
 
 
 class SequentialReader:
     """Decodes all frames of an open file and keeps the account of what failed.
 
-    After a packet that cannot be decoded, all frames up to the next key frame are called lost,
+    After a packet that cannot be read whole, all frames up to the next key frame are called lost,
     unless no other frame refers to it: they come out, but may show remains of earlier ones.
 
     Args:
@@ -34,8 +64,12 @@ class SequentialReader:
 
     Attributes:
         end_s: Where the last decoded frame ends; None until everything has been read.
+        frame_s: Seconds a frame lasts on average.
+        last_frame_s: Seconds the last frame lasts.
+        account: Which packets are damaged.
         damage: How often a packet could not be read or decoded, or a frame came out corrupt.
         n_frames: Frames decoded so far.
+        first_error: The first exception of the demuxer or decoder, in words.
     """
 
     def __init__(self, video: Opened, deadline: Deadline, broken_clock: bool = False) -> None:
@@ -44,44 +78,77 @@ class SequentialReader:
         self.n_frames = 0
         self.n_packets = 0
         self.readable_s = 0.0
+        self.first_error = ""
         self._video = video
         self._deadline = deadline
+        self._by_dts = video.has_only_decoding_times
         numerator, denominator = video.seconds_a_tick
         self._tick_s = numerator / denominator
-        self._frame_s = min(1 / video.fps, 10.0)
-        self._last_frame_s = self._frame_s
-        self._broken_clock = broken_clock
-        self._zero: int | None = None
-        self._clock_s = 0.0
-        self._shift_s = 0.0
-        self._last_s = 0.0
-        self._suspect = False
-        self._longest_gap_s = 0.0
+        self.frame_s = min(1 / video.fps, 10.0)
+        self.last_frame_s = self.frame_s
+        self._clock = FrameClock(self._tick_s, self.frame_s, broken_clock)
         self._packet_times: list[int] = []
+        self._first_stamp: int | None = None
+        self.account = DamageAccount(has_picture_types(video))
+        self._errors_noted = 0
+        self._at_the_cut = False
 
-    def frames(self) -> Iterator[tuple[float, VideoFrame]]:
+    def frames(self) -> Iterator[Decoded]:
         """Every frame with its time in seconds after the first, never falling."""
-        context = self._video.stream.codec_context
-        for packet in self._packets():
+        packets = self._packets()
+        last: Decoded | None = None
+        packet: Packet[VideoStream] | None = None
+        while packet is not None or self.end_s is None:
             self._deadline.check()
-            if packet is not None:
-                self._note(packet)
-            try:
-                decoded = context.decode(packet)
-            except InvalidDataError:
-                self.damage += 1
-                self._suspect = self._suspect or packet is None or not packet.is_disposable
-                continue
-            except EndOfFile:
-                continue
-            for frame in decoded:
-                self.n_frames += 1
-                self.damage += frame.is_corrupt
-                self._suspect = frame.is_corrupt or (self._suspect and not frame.key_frame)
-                time_s = self._clock(frame)
-                self.readable_s = time_s + self._last_frame_s
-                yield time_s, frame
-        self.end_s = self.readable_s
+            with Capture() as self._video.errors.pending:
+                packet = next(packets)
+                if packet is not None:
+                    self._note(packet)
+                frames = self._decode(packet)
+            for frame in frames:
+                last = self._decoded(frame, last)
+                yield last
+            if packet is None:
+                self.end_s = self.readable_s
+
+    def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        errors = self._video.errors
+        before = errors.count
+        frames: list[VideoFrame] = []
+        failed = False
+        try:
+            frames = self._video.decode(packet)
+        except EndOfFile:
+            pass
+        except Exception as error:
+            if not is_damage(error):
+                raise
+            failed = True
+            self._tell(error)
+        if failed or errors.count > before:
+            self.damage += 1
+            others_refer = packet is None or not packet.is_disposable
+            self.account.add_bad(self.account.last_order, others_refer=others_refer)
+        self._errors_noted = errors.count
+        return frames
+
+    def _decoded(self, frame: VideoFrame, last: Decoded | None) -> Decoded:
+        self.n_frames += 1
+        stamp = self._stamp(frame)
+        order = self.account.order_of(stamp)
+        if frame.is_corrupt:
+            self.damage += 1
+            self.account.add_bad(order)
+        suspect = self.account.is_suspect(frame, order)
+        if self.account.starts_bad and self._first_stamp is not None:
+            self._clock.start_at(self._first_stamp)  # the first frame of all is lost
+        time_s = self._clock.time_s(stamp)
+        self.readable_s = time_s + self.last_frame_s
+        missing = last is not None and self.account.has_hole(last.order, order)
+        return Decoded(time_s, frame, suspect, order, self._clock.shift_s, missing)
+
+    def _tell(self, error: Exception) -> None:
+        self.first_error = self.first_error or reason(error)
 
     def shown(self, wanted_s: Float64) -> Iterator[Shown]:
         """The frame on screen at each of the rising ``wanted_s``.
@@ -89,16 +156,36 @@ class SequentialReader:
         Raises:
             DecodeError: not one frame can be decoded.
         """
-        wanted = wanted_s.tolist()
+        waiting: deque[tuple[Shown, int]] = deque()
+        for shown, order in self._answers(wanted_s.tolist()):
+            waiting.append((shown, order))
+            while waiting and self._is_judged(waiting[0][1]):
+                yield self._with_hindsight(*waiting.popleft())
+        while waiting:
+            yield self._with_hindsight(*waiting.popleft())
+
+    def _is_judged(self, order: int) -> bool:
+        """Whether the packets that would show late that this one was bad have been decoded."""
+        return self.end_s is not None or self.account.last_order >= order + LOOK_BACK
+
+    def _with_hindsight(self, shown: Shown, order: int) -> Shown:
+        turned_bad = self.damage and not shown.lost and self.account.turned_bad(order)
+        return replace(shown, lost=True) if turned_bad else shown
+
+    def _answers(self, wanted: list[float]) -> Iterator[tuple[Shown, int]]:
+        """The frame on screen at each wanted time, as soon as the next one leaves the decoder."""
         given = 0
-        last: _Last | None = None
-        for time_s, frame in self.frames():
+        last: Decoded | None = None
+        for decoded in self.frames():
             while last is not None and given < len(wanted):
-                if wanted[given] + TIME_SLACK_S >= time_s:
+                if wanted[given] + TIME_SLACK_S >= decoded.time_s:
                     break
-                yield Shown(last.frame, last.time_s, self._is_lost(last, wanted[given]))
+                broken = decoded.missing_before or decoded.suspect
+                in_gap = broken and wanted[given] > last.time_s + GAP_FRAMES * self.frame_s
+                lost = in_gap or self.is_lost(last, wanted[given])
+                yield Shown(last.frame, last.time_s, lost), last.order
                 given += 1
-            last = _Last(time_s, frame, self._suspect, self._shift_s)
+            last = decoded
             if given == len(wanted):
                 return
         if last is None:
@@ -107,8 +194,8 @@ class SequentialReader:
                 "damaged packets); copy or re-encode the file"
             )
         for time in wanted[given:]:
-            lost = self._is_lost(last, time) or self._is_missing(time)
-            yield Shown(last.frame, last.time_s, lost)
+            lost = self.is_lost(last, time) or self._is_missing(time)
+            yield Shown(last.frame, last.time_s, lost), last.order
 
     def missing_s(self) -> float:
         """How much shorter the decoded video is than its container declares, once all is read.
@@ -121,7 +208,7 @@ class SequentialReader:
         short = declared - self.end_s
         frames = self._video.stream.frames
         all_packets_came = frames > 0 and self.n_packets >= frames and self.damage == 0
-        if all_packets_came or short <= max(SHORT_BY_S, 2 * self._longest_gap_s):
+        if all_packets_came or short <= max(SHORT_BY_S, 2 * self._clock.longest_gap_s):
             return 0.0
         return short
 
@@ -131,78 +218,82 @@ class SequentialReader:
     def _packets(self) -> Iterator[Packet[VideoStream] | None]:
         """All packets, then None to drain the decoder; a broken stretch is stepped over."""
         errors = 0
+        cut_short = self._video.is_cut_short
+        held: Packet[VideoStream] | None = None
         while True:
             try:
-                yield from self._video.packets()
+                for packet in self._video.packets():
+                    if not cut_short:
+                        yield packet
+                        continue
+                    if held is not None:
+                        yield held
+                    held = packet
                 break
             except EndOfFile:
                 break
             except ExitError:
                 self._deadline.check()
                 break
-            except (FFmpegError, OSError):
+            except Exception as error:
+                if not is_damage(error):
+                    raise
+                if held is not None:
+                    yield held
+                    held = None
+                self._tell(error)
                 self.damage += 1
+                self.account.add_hole()
                 errors += 1
                 if errors > _MOST_DEMUX_ERRORS:
                     break
+        if held is not None:
+            self._at_the_cut = True
+            yield held
+        if self._video.errors.count > self._errors_noted:
+            self._note_errors()
         yield None
 
+    def _note_errors(self) -> None:
+        """Messages that came since the last call of the decoder are the demuxer's."""
+        self.damage += 1
+        self.account.add_hole()
+        self._errors_noted = self._video.errors.count
+
     def _note(self, packet: Packet[VideoStream]) -> None:
+        if self._video.errors.count > self._errors_noted:
+            self._note_errors()
         self.n_packets += 1
-        self.damage += packet.is_corrupt
         stamp = self._stamp(packet)
+        self.account.add_packet(stamp, packet.is_keyframe)
+        if packet.is_corrupt or self._at_the_cut:
+            self.damage += 1
+            self.account.add_bad(self.account.last_order)
         if stamp is not None and not packet.is_discard:
+            if self.n_packets == 1 and packet.is_keyframe:
+                self._first_stamp = stamp
             if not self._packet_times or stamp > self._packet_times[-1]:
                 duration_s = (packet.duration or 0) * self._tick_s
-                self._last_frame_s = duration_s or self._frame_s
+                self.last_frame_s = duration_s or self.frame_s
             insort(self._packet_times, stamp)
             if len(self._packet_times) > 256:
                 del self._packet_times[:64]
 
     def _stamp(self, item: Packet[VideoStream] | VideoFrame) -> int | None:
-        return item.dts if self._video.has_only_decoding_times else item.pts
+        return item.dts if self._by_dts else item.pts
 
-    def _clock(self, frame: VideoFrame) -> float:
-        """Presentation time after the first frame; goes on where time stamps start again."""
-        stamp = self._stamp(frame)
-        if self._zero is None and stamp is not None:
-            self._zero, self._clock_s = stamp, 0.0
-        if self.n_frames == 1:
-            return 0.0
-        if stamp is None or self._zero is None:
-            step_s = self._frame_s
-            self._clock_s += step_s
-        else:
-            numerator, denominator = self._video.seconds_a_tick
-            clock_s = (stamp - self._zero) * numerator / denominator
-            step_s = clock_s - self._clock_s
-            if step_s < -BACKWARD_S or (self._broken_clock and step_s > FORWARD_S):
-                step_s = self._frame_s
-                self._shift_s = self._last_s + step_s - clock_s
-            self._clock_s = max(clock_s, self._clock_s) if step_s <= 0 else clock_s
-        time_s = max(self._clock_s + self._shift_s, self._last_s)
-        self._longest_gap_s = max(self._longest_gap_s, time_s - self._last_s)
-        self._last_s = time_s
-        return time_s
-
-    def _is_lost(self, last: _Last, wanted_s: float) -> bool:
-        """Whether a later packet than the one of the frame should have shown at ``wanted_s``."""
-        if last.suspect:
+    def is_lost(self, last: Decoded, wanted_s: float) -> bool:
+        """Whether ``last`` fails to show ``wanted_s``: it is suspect, or another should show."""
+        if last.suspect or max(wanted_s, 0.0) + TIME_SLACK_S < last.time_s:
             return True
         stamp = self._stamp(last.frame)
-        if not self.damage or stamp is None or self._zero is None:
+        zero = self._clock.zero
+        if stamp is None or zero is None:
             return False
         numerator, denominator = self._video.seconds_a_tick
         ticks = int((wanted_s - last.shift_s + TIME_SLACK_S) * denominator / numerator)
-        at = bisect_right(self._packet_times, self._zero + ticks) - 1
-        return at >= 0 and self._packet_times[at] > stamp
-
-
-@dataclass(frozen=True)
-class _Last:
-    """The frame on screen, and what was known of it when it came."""
-
-    time_s: float
-    frame: VideoFrame
-    suspect: bool
-    shift_s: float
+        # Packets that should have shown after the frame and by then.
+        later = bisect_right(self._packet_times, zero + ticks)
+        later -= bisect_right(self._packet_times, stamp)
+        drops = self._video.decoder.name in _DROPPING_CODECS
+        return later >= 1 if self.damage else drops and later >= 2

@@ -16,10 +16,11 @@ from vlar.types import Float64, UInt8
 from vlar.video.container import Deadline, Opened, opened
 from vlar.video.files import is_folder
 from vlar.video.folder import FolderReader
-from vlar.video.packets import FAST_CODECS, PacketReader, Shown, Unordered
+from vlar.video.packets import FAST_CODECS, PacketReader, Shown
 from vlar.video.pixels import Converter
 from vlar.video.scan import Extent, extent
 from vlar.video.sequential import SequentialReader
+from vlar.video.strict import Unordered
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Source:
             slow = SequentialReader(video, self.deadline, broken_clock)
             self._total_s = self._total_s or video.declared_s
             for shown in slow.shown(wanted_s[given:]):
-                self.readable_s = slow.readable_s
+                self.end_s, self.readable_s = slow.end_s, slow.readable_s
                 yield shown
             self.end_s, self.readable_s = slow.end_s, slow.readable_s
 
@@ -145,7 +146,9 @@ class Source:
                 return
             seek = packets is None and video.can_seek
             reader = PacketReader(video, packets or video.packets(), wanted_s, self.deadline, seek)
-            yield from reader
+            for shown in reader:
+                self.end_s = reader.end_s
+                yield shown
             self.end_s = reader.end_s
 
     def _has_broken_clock(self) -> bool:
