@@ -23,8 +23,7 @@ from vlar.text.bank import load_bank
 
 START = """
 import sys, vlar
-from vlar.model.classifier import make_question
-make_question(vlar.load(), open(sys.argv[1], encoding="utf-8").read().splitlines())
+vlar.load().classifier(open(sys.argv[1], encoding="utf-8").read().splitlines())
 """
 
 

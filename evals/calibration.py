@@ -38,8 +38,9 @@ from unknown import auroc, confidences
 from zero_shot import read_rows
 
 import vlar
-from vlar.fewshot import choose, fit_novelty, signature
-from vlar.model.classifier import label_vectors, make_scorer
+from vlar.fewshot import choose, signature
+from vlar.fewshot.reject.familiarity import Familiarity
+from vlar.model.classifier import label_vectors
 from vlar.scoring import Calibration, expected_calibration_error, fit_calibration
 from vlar.text.labels import parse_labels
 
@@ -101,18 +102,14 @@ def zero_shot(model: vlar.Model, pool: Pool, share: float, shots: int, count: in
         fitted = fit(
             model, pool, concepts, np.searchsorted(given, pool.answers[taken]), taken, share
         )
-        answer = make_scorer(model, concepts, pool.background).score(pool.vectors[asked])
+        answer = model.scorer(concepts, pool.background).score(pool.vectors[asked])
         truth = np.where(
             np.isin(pool.answers[asked], given), np.searchsorted(given, pool.answers[asked]), -1
         )
-        before.append(stated(answer.probability, answer.unknown_probability, truth, asked))
-        after.append(
-            stated(*fitted.one(answer.probability, answer.unknown_probability), truth, asked)
-        )
+        before.append(stated(answer.probability, answer.unknown, truth, asked))
+        after.append(stated(*fitted.one(answer.probability, answer.unknown), truth, asked))
         each = (
-            make_scorer(model, concepts, pool.background, "multi")
-            .score(pool.vectors[asked])
-            .probability
+            model.scorer(concepts, pool.background, "multi").score(pool.vectors[asked]).probability
         )
         right = (np.arange(len(given))[None] == truth[:, None]).ravel()
         pairs = (asked[:, None] * len(pool.labels) + given[None]).ravel()
@@ -124,17 +121,17 @@ def zero_shot(model: vlar.Model, pool: Pool, share: float, shots: int, count: in
 def fit(model: vlar.Model, pool: Pool, concepts, answers, taken, share: float) -> Calibration:
     """As ``Model.calibrate``, on vectors."""
     rows = pool.vectors[taken]
-    scores = make_scorer(model, concepts, pool.background).score(rows)
-    strangers = np.zeros(len(rows))
+    scores = model.scorer(concepts, pool.background).score(rows)
+    outside = np.zeros(len(rows))
     for label in np.unique(answers):
-        others = make_scorer(model, np.delete(concepts, label, axis=0), pool.background)
-        strangers[answers == label] = others.score(rows[answers == label]).unknown_probability
+        others = model.scorer(np.delete(concepts, label, axis=0), pool.background)
+        outside[answers == label] = others.score(rows[answers == label]).unknown
     return fit_calibration(
         scores.probability,
         answers,
-        unknown=scores.unknown_probability,
-        strangers=strangers,
-        each=make_scorer(model, concepts, pool.background, "multi").score(rows).probability,
+        unknown=scores.unknown,
+        outside=outside,
+        each=model.scorer(concepts, pool.background, "multi").score(rows).probability,
         unknown_share=share,
     )
 
@@ -165,7 +162,8 @@ def adapted(model: vlar.Model, pool: Pool, shots: int, count: int, known: float)
             unknown = np.zeros(len(asked))
         else:
             examples = signature(pool.features[taken], blocks, head.kind)
-            unknown = fit_novelty(examples, names, pool.groups[taken].tolist()).probability(rows)
+            rejector = Familiarity().fit(examples, names, pool.groups[taken].tolist())
+            unknown = rejector.probability(rows)
             areas.append(auroc(1 - unknown, is_known))
         found.append(stated(probability * (1 - unknown)[:, None], unknown, truth, asked))
     return found, areas

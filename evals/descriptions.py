@@ -41,7 +41,7 @@ from vlar.encoders import BlockMix
 from vlar.model.classifier import described_background, label_vectors
 from vlar.model.concepts import described_vectors
 from vlar.numeric import unit
-from vlar.scoring import Scorer
+from vlar.scoring import ZeroShotScorer
 from vlar.text.description_lookup import descriptions_of
 from vlar.text.labels import parse_labels
 
@@ -106,7 +106,9 @@ def scores(
         cut = [unit(x[:, :width]) for x in (video, text, background, content_free)]
         video, text, background, content_free = cut
         scale = type(model.encoder).logit_scale
-    answer = Scorer(text, background, logit_scale=scale, content_free=content_free).score(video)
+    answer = ZeroShotScorer(text, background, logit_scale=scale, content_free=content_free).score(
+        video
+    )
     return {"similarity": answer.similarity, "probability": answer.probability}
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from descriptions import SETS, concepts, figures_of, load
 
 import vlar
-from vlar.scoring import Scorer
+from vlar.scoring import ZeroShotScorer
 
 WEIGHTS = (0.0, 0.15, 0.3, 0.6, 1.0)
 NEIGHBOURS = 10
@@ -39,7 +39,7 @@ def corrected(
     """Scores (N, C) by each correction."""
     scale = model.encoder.logit_scale
     for weight in WEIGHTS:
-        rule = Scorer(text, background, logit_scale=scale, genericness=weight)
+        rule = ZeroShotScorer(text, background, logit_scale=scale, genericness=weight)
         yield f"generic {weight}", rule.score(video).probability
     cosine = (video @ text.T).astype(np.float64)
     yield "gallery mean", cosine - cosine.mean(axis=0)

@@ -111,9 +111,9 @@ def kept_known(model: Model, clips: Clips, half: np.ndarray) -> dict[str, float]
         "top5": within_five(scores.probability, answers),
         "top1_by_cosine": float((scores.similarity.argmax(axis=1) == answers).mean()),
         "top5_by_cosine": within_five(scores.similarity, answers),
-        "kept": float((~scores.unknown).mean()),
-        "kept_of_right": float((~scores.unknown[right]).mean()),
-        "kept_of_wrong": float((~scores.unknown[~right]).mean()),
+        "kept": float((~scores.is_unknown).mean()),
+        "kept_of_right": float((~scores.is_unknown[right]).mean()),
+        "kept_of_wrong": float((~scores.is_unknown[~right]).mean()),
         "ece": expected_calibration_error(scores.probability.max(axis=1), right),
         "fitted_logit_scale": fit_temperature(scores.similarity, answers),
     }
@@ -194,7 +194,7 @@ def confidences(
     softmax = np.exp(logits - logits.max(axis=1, keepdims=True))
     softmax /= softmax.sum(axis=1, keepdims=True)
     return {
-        "vlar": 1.0 - ours.unknown_probability,
+        "vlar": 1.0 - ours.unknown,
         "max softmax": softmax.max(axis=1),
         "entropy": (softmax * np.log(softmax + 1e-12)).sum(axis=1),
         "energy": energy,
@@ -251,10 +251,8 @@ def nothing_shown(model: Model, real: np.ndarray, still: np.ndarray) -> dict[str
     )
     test = ContentFree(model.content_free)
     return {
-        "unknown_probability": dict(
-            zip(kinds, scores.unknown_probability.round(3).tolist(), strict=True)
-        ),
-        "rejected": float(scores.unknown.mean()),
+        "unknown_probability": dict(zip(kinds, scores.unknown.round(3).tolist(), strict=True)),
+        "rejected": float(scores.is_unknown.mean()),
         "real_clips_taken_for_nothing": float((test.probability(real) > 0.5).mean()),
         "still_photos_taken_for_nothing": float((test.probability(still) > 0.5).mean()),
     }

@@ -32,7 +32,7 @@ import numpy as np
 
 import vlar
 from vlar.errors import VlarError
-from vlar.scoring import Scorer
+from vlar.scoring import ZeroShotScorer
 from vlar.video import read_clip
 
 SETS = ("ucf101", "jhmdb", "hmdb51", "kinetics", "gmdcsa24", "weizmann", "utd-mhad")
@@ -140,7 +140,7 @@ def evaluate(model: vlar.Model, parts: Sequence[Clips], halves: Sequence[str]) -
     for part in [*parts, *([joint] if len(parts) > 1 else [])]:
         labels = union if part is joint else sorted(set(part.labels))
         truth = np.array([labels.index(label) for label in part.labels])
-        answer = Scorer(
+        answer = ZeroShotScorer(
             model.encode_queries(labels),
             model.background,
             logit_scale=model.encoder.logit_scale,

@@ -2,60 +2,90 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
 from vlar import registry
-from vlar.fewshot import FewShotHead
+from vlar.encoders.base import FrameBlock
+from vlar.errors import UsageError
+from vlar.fewshot import FewShotHead, choose, signature
+from vlar.fewshot.heads.mixture import MixtureHead
+from vlar.fewshot.heads.stacking import StackingHead
+from vlar.fewshot.model_selection import auto_heads, methods
 
 NAMES = registry.names("fewshot")
+BLOCKS = (FrameBlock("look", 12, "appearance"),)
+KIND = "mean"
 
 
-def _vectors(n, seed):
-    vectors = np.random.default_rng(seed).normal(size=(n, 12))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+def _features(n, seed):
+    return np.random.default_rng(seed).normal(size=(n, 8, 12)).astype(np.float32)
+
+
+def _rows(head, n, seed):
+    return signature(_features(n, seed), BLOCKS, head.kind)
+
+
+def _fitted(name, n, y, zero_shot=None):
+    """A head of this name, fitted; one that is made of other heads is made of ``ridge``."""
+    part = registry.get("fewshot", name)
+    head = (part if part.standalone else registry.get("fewshot", "ridge"))()
+    head.kind = head.kinds[0] if head.kinds else KIND
+    head.fit(_rows(head, n, 0), y, zero_shot)
+    if part is MixtureHead:
+        return MixtureHead.of([(1.0, head)], {KIND: 12})
+    return StackingHead.of(head, 1.0, 0.25) if part is StackingHead else head
 
 
 def test_the_closed_forms_are_there():
     assert {"prototype", "cache", "ridge"} <= set(NAMES)
 
 
+def test_the_registry_answers_which_heads_can_be_asked_for_and_which_auto_tries():
+    assert {"mixture", "stacking"} <= set(NAMES) - set(methods())
+    assert auto_heads() == ["ridge", "prototype"]
+    with pytest.raises(UsageError, match="'mixture' is made of other heads"):
+        choose(_features(4, 0), BLOCKS, ["a", "b"] * 2, method="mixture")
+
+
 @pytest.fixture(params=NAMES)
 def head(request) -> FewShotHead:
     y = ["b", "a", "c", "a", "b", "c"]
     zero_shot = np.random.default_rng(1).normal(size=(6, 3)).astype(np.float32)
-    return registry.get("fewshot", request.param)().fit(_vectors(6, 0), y, zero_shot)
+    return _fitted(request.param, 6, y, zero_shot)
 
 
 def test_names_and_columns(head):
     assert head.config()["head"] == head.name
     assert registry.get("fewshot", head.name) is type(head)
     assert head.labels == ("a", "b", "c")
-    assert head.scores(_vectors(4, 2)).shape == (4, 3)
+    assert head.logits(_rows(head, 4, 2)).shape == (4, 3)
 
 
 def test_an_example_is_recognised(head):
-    p = head.probabilities(_vectors(6, 0))
+    p = head.probabilities(_rows(head, 6, 0))
     assert [head.labels[i] for i in p.argmax(axis=1)] == ["b", "a", "c", "a", "b", "c"]
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-9)
 
 
-def test_one_shot_works(head):
-    again = type(head)().fit(_vectors(3, 0), ["a", "b", "c"])
-    assert again.probabilities(_vectors(3, 0)).argmax(axis=1).tolist() == [0, 1, 2]
+@pytest.mark.parametrize("name", NAMES)
+def test_one_shot_works(name):
+    head = _fitted(name, 3, ["a", "b", "c"])
+    assert head.probabilities(_rows(head, 3, 0)).argmax(axis=1).tolist() == [0, 1, 2]
 
 
 def test_the_state_survives_safetensors_and_json(head):
-    import json
-
     arrays = load(save({key: np.ascontiguousarray(a) for key, a in head.state().items()}))
     again = FewShotHead.from_state(json.loads(json.dumps(head.config())), arrays)
     prior = np.random.default_rng(3).normal(size=(4, 3)).astype(np.float32)
-    assert np.array_equal(again.scores(_vectors(4, 2), prior), head.scores(_vectors(4, 2), prior))
+    rows = _rows(head, 4, 2)
+    assert np.array_equal(again.logits(rows, prior), head.logits(rows, prior))
 
 
 def test_batch_equals_single(head):
-    queries = _vectors(5, 2)
-    alone = np.concatenate([head.scores(row[None]) for row in queries])
-    np.testing.assert_allclose(head.scores(queries), alone, atol=1e-5)
+    queries = _rows(head, 5, 2)
+    alone = np.concatenate([head.logits(row[None]) for row in queries])
+    np.testing.assert_allclose(head.logits(queries), alone, atol=1e-5)

@@ -41,11 +41,11 @@ def command(
     check_target(out, replace=force)
     base = load(model)
     with output.progress(None, "reading examples") as advance:
-        fitted, failed = calibrate(base, examples, unknown_share, advance)
-    fitted.save(out, replace=force)
+        calibration, failed = calibrate(base, base.adapted, examples, unknown_share, advance)
+    base.with_calibration(calibration).save(out, replace=force)
     for row in failed:
         output.error(row.message)
-    settings = fitted.calibration.to_dict() if fitted.calibration else {}
+    settings = calibration.to_dict()
     if as_json:
         failures = [row.to_dict() for row in failed]
         output.json_line({"model": str(out), "calibration": settings, "failed": failures})

@@ -57,8 +57,8 @@ def command(
         explanation.labels(recogniser, list(texts.values()) or list(recogniser.labels or ()))
     for row in failures:
         output.failure(row, as_json)
-    answers = recogniser.classify_each(
-        paths, label_list, top=top, every_s=every_s, mode=mode, descriptions=descriptions
+    answers = recogniser.classify(
+        iter(paths), label_list, top=top, every_s=every_s, mode=mode, descriptions=descriptions
     )
     answered: list[Classification] = []
     failed = len(failures)

@@ -74,7 +74,7 @@ def _classify(clips: list[Path]) -> None:
     listed = ", ".join(LABELS)
     _say(f'1. vlar classify CLIPS --labels "{listed}" --top 2')
     model = vlar.load()
-    for row in model.classify_each(clips, LABELS, top=2):
+    for row in model.classify(iter(clips), LABELS, top=2):
         if isinstance(row, vlar.Failure):
             output.error(row.message)
         else:

@@ -1,4 +1,4 @@
-"""Few-shot adaptation in closed form: support sets, signatures, heads and the choice among them.
+"""Few-shot adaptation: support sets, signatures, heads, rejectors and the choice among them.
 
 Works on vectors and labels alone; nothing here knows an encoder.
 """
@@ -9,16 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vlar.fewshot.adapted import AdaptedHead
     from vlar.fewshot.base import FewShotHead
     from vlar.fewshot.model_selection import Choice, choose
-    from vlar.fewshot.reject.familiarity import Novelty, fit_novelty
+    from vlar.fewshot.reject.base import Rejector
     from vlar.fewshot.support import Support, SupportItem, read_support
+    from vlar.fewshot.targets import Targets
     from vlar.fewshot.temporal_features import signature
 
 _HOMES = {
     "FewShotHead": "base",
-    "Novelty": "reject.familiarity",
-    "fit_novelty": "reject.familiarity",
+    "AdaptedHead": "adapted",
+    "Rejector": "reject.base",
+    "Targets": "targets",
     "Choice": "model_selection",
     "choose": "model_selection",
     "signature": "temporal_features",
@@ -27,20 +30,21 @@ _HOMES = {
     "read_support": "support",
 }
 __all__ = [
+    "AdaptedHead",
     "Choice",
     "FewShotHead",
-    "Novelty",
+    "Rejector",
     "Support",
     "SupportItem",
+    "Targets",
     "choose",
-    "fit_novelty",
     "read_support",
     "signature",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy, so that a look at a folder of examples does not import numerics.
+    # Lazy, so that reading a folder of examples does not import numerics.
     if name not in _HOMES:
         raise AttributeError(f"module 'vlar.fewshot' has no attribute {name!r}")
     return getattr(importlib.import_module(f"vlar.fewshot.{_HOMES[name]}"), name)

@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vlar import registry
+from vlar.errors import UsageError
 from vlar.fewshot.base import ClosedForm, FewShotHead
 from vlar.fewshot.cross_validation import Problem, make_problem
-from vlar.fewshot.heads.mixture import Blend
+from vlar.fewshot.heads.mixture import MixtureHead
 from vlar.fewshot.prior_weighting import fit_weights
-from vlar.fewshot.temporal_features import BlockLike, available_terms, join, parse_kind, terms
+from vlar.fewshot.signature_kinds import kinds_for
+from vlar.fewshot.temporal_features import BlockLike, join, parse_kind, signature, terms
 from vlar.types import Float32, Float64, JsonDict
 
-# Tried in this order; the first that an encoder can fill is the default. The order is a prior from
-# the "choose" labels of evals/few_shot.py and matters only where nothing can be held out.
-KINDS = (
-    "mean+absdiff+rhythm+motion",
-    "mean+absdiff+motion",
-    "absdiff+motion",
-    "std+motion",
-    "mean+absdiff+dct+motion",
-    "mean+absdiff+dct",
-    "mean+absdiff+dct+order",
-    "motion",
-    "mean+absdiff",
-)
-# The cache is left to those who ask for it: among the candidates it costs accuracy where the same
-# person stands in several labels (measured by evals/few_shot.py on the "choose" labels).
-# With bodies (``lite-motion``) these come before them, the default first.
-POSE_KINDS = (
-    "mean+absdiff+attributes+spectrum",
-    "mean+absdiff+attributes:1.5+spectrum",
-    "attributes+spectrum",
-    "attributes",
-)
-HEADS = ("ridge", "prototype")
 AUTO = "auto"
-_LEAST = 0.02  # of the blend; a candidate with less is left out
+_LEAST = 0.02  # of the mixture; a candidate with less is left out
 
 
 @dataclass(frozen=True)
@@ -52,7 +31,7 @@ class Candidate:
         parameter: The head's parameter.
         loss: Mean negative log-likelihood in nats, caution included; lower is better.
         accuracy: Share of held-out examples recognised; NaN if none can be held out.
-        share: Weight in the blend that was fitted, 0 to 1.
+        share: Weight in the mixture that was fitted, 0 to 1.
     """
 
     head: str
@@ -109,6 +88,18 @@ class Choice:
         return "\n".join(lines)
 
 
+def methods() -> list[str]:
+    """Names of the heads that a support set can be fitted with, sorted."""
+    return sorted(name for name, part in registry.parts("fewshot").items() if part.standalone)
+
+
+def auto_heads() -> list[str]:
+    """Names of the heads that ``auto`` tries, the default first."""
+    heads: dict[str, type[FewShotHead]] = registry.parts("fewshot")
+    order = {name: part.auto_order for name, part in heads.items() if part.auto_order is not None}
+    return sorted(order, key=lambda name: order[name])
+
+
 def choose(
     features: Float32,
     blocks: Sequence[BlockLike],
@@ -120,21 +111,21 @@ def choose(
     method: str = AUTO,
     kinds: Sequence[str] | None = None,
 ) -> tuple[FewShotHead, Choice]:
-    """Fit the heads and signatures that suit a support set, and say how they were found.
+    """Fit the heads and signatures that suit a support set, and report how they were found.
 
-    Ridge and prototype are tried on every signature kind, on examples held out of the support
-    set. The likelihood of the held-out examples says how much each may say: with a uniform prior
-    over the candidates their posterior is ``exp(-n * loss)``, and the blend averages their scores
-    by it.
+    Each head is tried on each signature kind, on examples held out of the support set. The
+    likelihood of the held-out examples gives the weights: with a uniform prior over the candidates
+    their posterior is ``exp(-n * loss)``, and the mixture averages their logits by it.
 
     Args:
-        features: (n, T, F) frame features of the examples.
+        features: (n, T, F) float32 frame features of the examples.
         blocks: The parts of F (``encoder.frame_blocks``).
         y: n labels.
         zero_shot: (n, C) similarities of the examples to the labels' texts, or None.
         labels: Order of the C columns; default the sorted labels of ``y``.
-        groups: n groups (videos), held out as one; default every example its own.
-        method: ``auto``, or the name of a head, for which only the signatures are chosen.
+        groups: n groups (recordings), held out as one; default every example its own.
+        method: ``auto`` for all heads that take part in it, or the name of a head, for which only
+            the signatures are chosen.
         kinds: Signature kinds to try instead of the built-in ones, the default first.
 
     Returns:
@@ -145,15 +136,18 @@ def choose(
         UnknownNameError: ``method`` or a term of a kind does not exist.
         UsageError: a given kind reads blocks that the features do not have.
     """
-    names = HEADS if method == AUTO else (method,)
-    parts: list[type[ClosedForm]] = [registry.get("fewshot", name) for name in names]
+    heads = [_closed_form(name) for name in (auto_heads() if method == AUTO else [method])]
     problem = make_problem(y, zero_shot, labels, groups)
-    tried = _kinds_for(blocks) if kinds is None else tuple(kinds)
-    vectors = terms(features, blocks, tuple(dict.fromkeys(t for k in tried for t in parse_kind(k))))
+    tried = {head.name: tuple(kinds or head.kinds) or kinds_for(blocks) for head in heads}
+    every = tuple(dict.fromkeys(kind for listed in tried.values() for kind in listed))
+    names = tuple(dict.fromkeys(term for kind in every for term in parse_kind(kind)))
+    vectors = terms(features, blocks, names)
+    grams = _Grams(vectors)
     found = [
-        _best_parameter(part(), kind, gram, problem)
-        for kind, gram in _grams(vectors, tried)
-        for part in parts
+        _best_parameter(head, kind, grams.of(head, kind), problem)
+        for kind in every
+        for head in heads
+        if kind in tried[head.name]
     ]
     shares, why = _shares(found, problem)
     candidates = tuple(replace(c, share=share) for c, share in zip(found, shares, strict=True))
@@ -163,8 +157,51 @@ def choose(
         if candidate.share
     ]
     widths = {name: vector.shape[1] for name, vector in vectors.items()}
-    head = members[0][1] if len(members) == 1 else Blend.of(members, widths)
+    head = members[0][1] if len(members) == 1 else MixtureHead.of(members, widths)
     return head, Choice(candidates, max(candidates, key=lambda c: c.share), why)
+
+
+def held_out_logits(
+    head: FewShotHead,
+    features: Float32,
+    blocks: Sequence[BlockLike],
+    y: Sequence[str],
+    zero_shot: Float32 | None,
+    groups: Sequence[str] | None,
+) -> Float64:
+    """Logits of each example by a head that did not learn from it, averaged over the folds.
+
+    Args:
+        head: A closed form, or a head that is made of some, fitted on these examples.
+        features: (n, T, F) float32 frame features.
+        blocks: The parts of F.
+        y: n labels.
+        zero_shot: (n, C) similarities to the labels' texts, or None.
+        groups: n groups (recordings).
+
+    Returns:
+        (n, C) float64; NaN in rows that no fold holds out.
+    """
+    problem = make_problem(y, zero_shot, head.labels, groups)
+    total = np.zeros(problem.member.shape)
+    for weight, member in head.closed_forms():
+        rows = signature(features, blocks, member.kind)
+        held = member.hold_out(member.compare(rows, rows), problem, member.parameter)
+        there = ~np.isnan(held)
+        counts = there.sum(axis=0)
+        sums = np.where(there, held, 0.0).sum(axis=0)
+        evidence = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+        total += weight * member.weighed(evidence, zero_shot)
+    return total
+
+
+def _closed_form(name: str) -> ClosedForm:
+    part = registry.get("fewshot", name)
+    if not part.standalone:
+        raise UsageError(
+            f"method {name!r} is made of other heads; choose one of {', '.join(methods())}, or auto"
+        )
+    return part()
 
 
 def _fitted(
@@ -175,7 +212,7 @@ def _fitted(
     labels: Sequence[str] | None,
     groups: Sequence[str] | None,
 ) -> ClosedForm:
-    head: ClosedForm = registry.get("fewshot", candidate.head)()
+    head = _closed_form(candidate.head)
     head.kind = candidate.kind
     return head.fit(
         join(vectors, candidate.kind),
@@ -187,30 +224,49 @@ def _fitted(
     )
 
 
-def _kinds_for(blocks: Sequence[BlockLike]) -> tuple[str, ...]:
-    """The built-in kinds without the terms these features cannot fill, each once."""
-    there = available_terms(blocks)
-    kinds = (*POSE_KINDS, *KINDS) if "attributes" in there else KINDS
-    cut = ("+".join(t for t in kind.split("+") if t.partition(":")[0] in there) for kind in kinds)
-    return tuple(dict.fromkeys(kind for kind in cut if kind))
+class _Grams:
+    """Similarities of the examples by signature kind.
 
+    The dot products of a kind are the weighted sum of those of its terms, each computed once.
+    """
 
-def _grams(vectors: Mapping[str, Float32], kinds: Sequence[str]) -> Iterator[tuple[str, Float64]]:
-    of_term = {name: v.astype(np.float64) @ v.T.astype(np.float64) for name, v in vectors.items()}
-    for kind in kinds:
-        weights = parse_kind(kind)
-        total = sum(weight**2 for weight in weights.values())
-        yield kind, np.sum([of_term[n] * (w**2 / total) for n, w in weights.items()], axis=0)
+    def __init__(self, vectors: Mapping[str, Float32]) -> None:
+        self._vectors = vectors
+        self._of_term: dict[str, Float64] = {}
+        self._last: tuple[str, Float64] | None = None
+
+    def of(self, head: ClosedForm, kind: str) -> Float64:
+        """(n, n) similarities as a head compares clips."""
+        if not head.compares_by_dot_product:
+            head.kind = kind
+            rows = join(self._vectors, kind)
+            return head.compare(rows, rows)
+        if self._last is None or self._last[0] != kind:
+            weights = parse_kind(kind)
+            total = sum(weight**2 for weight in weights.values())
+            parts = [self._term(name) * (w**2 / total) for name, w in weights.items()]
+            self._last = kind, np.sum(parts, axis=0)
+        return self._last[1]
+
+    def _term(self, name: str) -> Float64:
+        if name not in self._of_term:
+            rows = self._vectors[name]
+            # Two copies: the product of an array with itself would be rounded in another way.
+            self._of_term[name] = rows.astype(np.float64) @ rows.T.astype(np.float64)
+        return self._of_term[name]
 
 
 def _best_parameter(head: ClosedForm, kind: str, gram: Float64, problem: Problem) -> Candidate:
-    tried = [(p, fit_weights(head, head.hold_out(gram, problem, p), problem)) for p in head.grid]
+    tried = [
+        (value, fit_weights(head.slope, head.hold_out(gram, problem, value), problem))
+        for value in head.grid
+    ]
     parameter, weights = min(tried, key=lambda pair: round(pair[1].loss, 9))
     return Candidate(head.name, kind, parameter, weights.loss, weights.accuracy, 0.0)
 
 
 def _shares(found: Sequence[Candidate], problem: Problem) -> tuple[list[float], str]:
-    """Weights of the candidates in the blend, and one sentence for it."""
+    """Weights of the candidates in the mixture, and one sentence on them."""
     if not problem.fair.any():
         alone = [1.0] + [0.0] * (len(found) - 1)
         return alone, "no label has two videos, so nothing can be held out: the default was taken"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlar.fewshot.base import ClosedForm, softmax
 from vlar.fewshot.cross_validation import Problem
+from vlar.numeric import softmax
 from vlar.types import Float64
 
 # Octaves around the default slope, and weights of the standardised zero-shot scores.
@@ -42,15 +42,15 @@ def default_prior(shots: float) -> float:
     return _ONE_SHOT_PRIOR / max(shots, 1.0)
 
 
-def fit_weights(head: ClosedForm, held: Float64, problem: Problem) -> Weights:
+def fit_weights(default_slope: float, held: Float64, problem: Problem) -> Weights:
     """The pair of weights under which the held-out examples are most likely.
 
     A mild penalty holds the pair near its default: it decides alone where no example can be held
     out (one shot a label), and hardly counts where there are many.
 
     Args:
-        head: Gives the default slope.
-        held: (folds, n, C) from ``head.hold_out``.
+        default_slope: Default factor on the evidence (``ClosedForm.slope``).
+        held: (folds, n, C) from ``ClosedForm.hold_out``; NaN where an example was not held out.
         problem: The support set.
     """
     fair = problem.fair
@@ -62,7 +62,7 @@ def fit_weights(head: ClosedForm, held: Float64, problem: Problem) -> Weights:
     n = max(len(np.unique(example)), 1)  # an example held out in several folds is still one
     best: Weights | None = None
     for octave in sorted(_OCTAVES, key=abs):
-        slope = float(head.slope * 2.0**octave)
+        slope = float(default_slope * 2.0**octave)
         for weight in sorted(
             _PRIORS if prior is not None else [0.0], key=lambda w: abs(w - default)
         ):

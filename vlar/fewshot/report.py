@@ -1,9 +1,11 @@
-"""How an adaptation came about, for the person who asked for it."""
+"""How a model was adapted: one sentence, a table, and the JSON object."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+
+import numpy as np
 
 from vlar.fewshot.model_selection import Choice
 from vlar.types import Failure, JsonDict
@@ -20,7 +22,7 @@ class TrainingReport:
         parameters: How many numbers were trained.
         loss: Mean loss of the last epoch.
         seconds: CPU time of this process.
-        closed_weight: Factor on the closed form beside it; None where there is none.
+        closed_weight: Factor on the closed form it is stacked with; None where there is none.
         trained_weight: Factor on the trained scores.
         held_out: Share of examples recognised that were held out; None if none were.
     """
@@ -54,7 +56,7 @@ class TrainingReport:
 
 @dataclass(frozen=True)
 class AdaptReport:
-    """What was learned from.
+    """What a model learned from, and how.
 
     Attributes:
         examples: Examples used, by label.
@@ -77,8 +79,34 @@ class AdaptReport:
             **({} if self.training is None else {"training": self.training.to_dict()}),
         }
 
+    def sentence(self) -> str:
+        """One sentence: how many examples, which method, and how it did on held-out examples."""
+        total = sum(self.examples.values())
+        learned = f"learned {len(self.examples)} labels from {total} examples with {self._method}"
+        held_out = self._held_out
+        if held_out is None:
+            return f"{learned}; with one recording a label, no example could be held out to test it"
+        return f"{learned}, which recognised {held_out:.0%} of the examples held out"
+
+    @property
+    def _method(self) -> str:
+        if self.training is not None:
+            closed = self.training.closed_weight is not None
+            return self.training.method + (" and closed forms" if closed else "")
+        assert self.choice is not None  # a report has a choice, a training, or both
+        heads = dict.fromkeys(row.head for row in self.choice.candidates if row.share)
+        return " and ".join(heads)
+
+    @property
+    def _held_out(self) -> float | None:
+        """Share of held-out examples that were recognised, 0..1."""
+        if self.training is not None:
+            return self.training.held_out
+        accuracy = self.choice.chosen.accuracy if self.choice is not None else float("nan")
+        return None if np.isnan(accuracy) else accuracy
+
     def summary(self) -> str:
-        """A few lines for a person."""
+        """The table of what was tried, for a person who asks for it."""
         counts = ", ".join(f"{label} {count}" for label, count in self.examples.items())
         total = sum(self.examples.values())
         lines = [f"learned {len(self.examples)} labels from {total} examples ({counts})"]

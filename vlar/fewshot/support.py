@@ -17,14 +17,14 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlar.errors import SupportError
+from vlar.sensors.lookup import reader
 from vlar.text.labels import PARTS
 from vlar.types import Window
-from vlar.video import find_videos
 
 COLUMNS = ("path", "label", "labels", *PARTS, "start_s", "end_s", "group")
 SEPARATOR = "|"  # between the labels of one clip; labels hold commas and semicolons
@@ -80,12 +80,16 @@ class Support:
     source: Path
 
 
-def read_support(path: str | Path) -> Support:
+def read_support(path: str | Path, modality: str = "video") -> Support:
     """Read a support set.
 
     A folder holds one folder a label with videos (or folders of numbered frames) at any depth. A
     CSV file has the header ``path,label`` and further columns (see the module's documentation);
-    relative paths count from its folder. Videos are not opened.
+    relative paths count from its folder. Recordings are not opened.
+
+    Args:
+        path: The folder or the CSV file.
+        modality: Name of the reader whose recordings a folder is searched for.
 
     Raises:
         SupportError: it does not exist, cannot be read, or has no usable set of examples; the
@@ -93,7 +97,7 @@ def read_support(path: str | Path) -> Support:
     """
     source = Path(path)
     if source.is_dir():
-        items = _from_folder(source)
+        items = _from_folder(source, reader(modality).find)
     elif source.is_file():
         items = _from_csv(source)
     else:
@@ -112,7 +116,9 @@ def read_support(path: str | Path) -> Support:
     return Support(labels, tuple(items), source)
 
 
-def _from_folder(folder: Path) -> list[SupportItem]:
+def _from_folder(
+    folder: Path, find: Callable[[Sequence[str | Path]], list[Path]]
+) -> list[SupportItem]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -123,7 +129,7 @@ def _from_folder(folder: Path) -> list[SupportItem]:
     for entry in entries:
         if entry.name.startswith(".") or not entry.is_dir():
             continue
-        videos = find_videos([entry])
+        videos = find([entry])
         if videos == [entry]:
             raise SupportError(
                 f"{entry}: frames lie directly in the label's folder; put each video's frames in a "
@@ -134,7 +140,7 @@ def _from_folder(folder: Path) -> list[SupportItem]:
                 f"{entry}: label {entry.name!r} has no example; put videos into it or remove it"
             )
         items += [SupportItem(video, None, (entry.name,), str(video)) for video in videos]
-    loose = find_videos([entry for entry in entries if entry.is_file()])
+    loose = find([entry for entry in entries if entry.is_file()])
     if not items and loose:
         raise SupportError(
             f"{folder}: the videos lie directly in it; put them into one folder per label, such as "

@@ -1,4 +1,4 @@
-"""Temporal statistics: what the features of a clip's frames say in one vector, the signature.
+"""Temporal statistics: the features of a clip's frames in one vector, the signature.
 
 A signature kind is a sum of terms, ``mean+absdiff+motion``, each with an optional weight,
 ``mean+motion:0.7``. A term turns one part of the frame features into a vector of unit length:
@@ -8,7 +8,7 @@ term       reads        what it is
 ========== ============ ============================================================================
 mean       appearance   mean over time: what is there
 absdiff    appearance   mean absolute step from frame to frame: what changes, in whatever order
-std        appearance   standard deviation over time: the same, blind to how fast
+std        appearance   standard deviation over time: the same, blind to speed
 dct        appearance   cosine transform over time, coefficients 1 to 3: what comes before what
 rhythm     appearance   absolute values of the same: order-free, walking direction does not matter
 objects    logits       square root of the mean class probability
@@ -18,16 +18,20 @@ order      motion       cosine transform over time of the flow histograms: what 
 direction  direction    mean of the mirror-odd half with its sign: left and right differ
 attributes pose         what the body does beyond the ordinary, as in the shared vector of ``lite``
 spectrum   pose         mean, spread and rhythm of the paths of the limbs
+frames:K   appearance   K frames, evenly resampled, each of unit length, one after the other: for
+                        heads that compare clips as sequences (``vlar.fewshot.matcher``)
 ========== ============ ============================================================================
 
 Activations enter as signed square roots (power normalisation, Perronnin et al. 2010), so that few
-strong channels do not drown the others. A block that a term does not read is ignored, and blocks of
-the same kind are joined. Any encoder has ``appearance``; ``available_terms`` says what others add.
+strong channels do not drown the others; ``frames`` keeps them as they are. A block that a term does
+not read is ignored, and blocks of the same kind are joined. Any encoder has ``appearance``;
+``available_terms`` lists what others add.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,6 +45,8 @@ from vlar.types import Float32
 Floats = npt.NDArray[np.floating[Any]]
 _ORDERS = 3
 _QUIET = 1.0  # norm of flow histograms below which a clip counts as still: noise is not amplified
+_FRAMES = "frames"
+_MOST_FRAMES = 1024
 
 
 class BlockLike(Protocol):
@@ -58,12 +64,12 @@ class BlockLike(Protocol):
 
     @property
     def kind(self) -> str:
-        """``appearance``, ``logits``, ``motion`` or ``direction``."""
+        """``appearance``, ``logits``, ``motion``, ``direction`` or ``pose``."""
         ...
 
 
 def available_terms(blocks: Sequence[BlockLike]) -> tuple[str, ...]:
-    """The terms that frame features with these blocks can fill."""
+    """The terms that frame features with these blocks can fill, without sequences of frames."""
     kinds = {block.kind for block in blocks}
     return tuple(name for name, (needs, _) in _TERMS.items() if set(needs) <= kinds)
 
@@ -73,6 +79,8 @@ def parse_kind(kind: str) -> dict[str, float]:
 
     >>> parse_kind("mean+motion:0.5")
     {'mean': 1.0, 'motion': 0.5}
+    >>> parse_kind("frames:8")
+    {'frames:8': 1.0}
 
     Raises:
         UnknownNameError: a term does not exist.
@@ -81,8 +89,11 @@ def parse_kind(kind: str) -> dict[str, float]:
     terms: dict[str, float] = {}
     for part in kind.split("+"):
         name, _, weight = (piece.strip() for piece in part.partition(":"))
-        if name not in _TERMS:
-            raise unknown_name("signature term", name, _TERMS)
+        if name == _FRAMES:
+            count, _, weight = (piece.strip() for piece in weight.partition(":"))
+            name = f"{_FRAMES}:{_frame_count(kind, count)}"
+        elif name not in _TERMS:
+            raise unknown_name("signature term", name, (*_TERMS, f"{_FRAMES}:8"))
         try:
             value = float(weight) if weight else 1.0
         except ValueError:
@@ -94,6 +105,29 @@ def parse_kind(kind: str) -> dict[str, float]:
             )
         terms[name] = value
     return terms
+
+
+def sequence_length(kind: str) -> int:
+    """K of a kind that is a sequence of frames alone.
+
+    Raises:
+        UsageError: the kind holds another term.
+    """
+    (name, *others) = parse_kind(kind)
+    if others or not name.startswith(f"{_FRAMES}:"):
+        raise UsageError(
+            f"signature kind {kind!r} is not a sequence of frames; use one such as 'frames:8'"
+        )
+    return int(name.partition(":")[2])
+
+
+def _frame_count(kind: str, count: str) -> int:
+    if not count.isdecimal() or not 1 <= int(count) <= _MOST_FRAMES:
+        raise UsageError(
+            f"signature kind {kind!r}: {count!r} is not a number of frames from 1 to "
+            f"{_MOST_FRAMES}; write for example 'frames:8'"
+        )
+    return int(count)
 
 
 def signature(features: Float32, blocks: Sequence[BlockLike], kind: str) -> Float32:
@@ -129,7 +163,7 @@ def terms(
     parts = dict(_parts(features, blocks))
     found: dict[str, Float32] = {}
     for name in names:
-        needs, compute = _TERMS[name]
+        needs, compute = _term(name)
         missing = [need for need in needs if need not in parts]
         if missing:
             raise UsageError(
@@ -138,6 +172,11 @@ def terms(
             )
         found[name] = compute(*(parts[need] for need in needs)).astype(np.float32)
     return found
+
+
+def _term(name: str) -> tuple[tuple[str, ...], Callable[..., Floats]]:
+    base, _, count = name.partition(":")
+    return (("appearance",), partial(_frames, int(count))) if base == _FRAMES else _TERMS[name]
 
 
 def _parts(features: Float32, blocks: Sequence[BlockLike]) -> Iterator[tuple[str, Floats]]:
@@ -222,6 +261,18 @@ _TERMS: dict[str, tuple[tuple[str, ...], Callable[..., Floats]]] = {
     "attributes": (("pose",), _attributes),
     "spectrum": (("pose",), _spectrum),
 }
+
+
+def _frames(count: int, x: Floats) -> Floats:
+    """(N, T, W) to ``count`` frames by linear interpolation, each of length 1: (N, count W)."""
+    length = x.shape[1]
+    place = ((np.arange(count) + 0.5) * length / count - 0.5).clip(0, length - 1)
+    before = np.floor(place).astype(np.intp)
+    after, share = np.minimum(before + 1, length - 1), (place - before)[None, :, None]
+    frames = x[:, before] * (1 - share) + x[:, after] * share
+    norm = np.linalg.norm(frames, axis=2, keepdims=True)
+    frames = frames / np.where(norm > 0, norm, 1) / np.sqrt(count)
+    return frames.reshape(len(x), -1)
 
 
 def _power(x: Floats) -> Floats:

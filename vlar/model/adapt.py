@@ -1,174 +1,76 @@
-"""From a support set to a model that knows its labels: read, encode, choose, fit."""
+"""From a support set to a head that has its labels: read, encode, choose, fit."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from vlar import registry
-from vlar.encoders.base import Encoder
-from vlar.errors import ModelError, SupportError
-from vlar.fewshot import (
-    FewShotHead,
-    Novelty,
-    Support,
-    SupportItem,
-    choose,
-    fit_novelty,
-    read_support,
-    signature,
-)
-from vlar.fewshot.heads.stacking import Joint
-from vlar.fewshot.model_selection import AUTO
-from vlar.fewshot.report import AdaptReport
+from vlar.errors import SupportError
+from vlar.fewshot.adapted import AdaptedHead
+from vlar.fewshot.base import FewShotHead
+from vlar.fewshot.model_selection import AUTO, Choice, choose, held_out_logits, methods
+from vlar.fewshot.reject.base import Rejector
+from vlar.fewshot.reject.familiarity import Familiarity
+from vlar.fewshot.report import AdaptReport, TrainingReport
+from vlar.fewshot.signature_kinds import plain_kind
+from vlar.fewshot.support import Support, SupportItem, read_support
+from vlar.fewshot.targets import Targets
+from vlar.fewshot.temporal_features import signature
+from vlar.model.core import EncodedSpan, ModelCore
 from vlar.sensors import ViewSampler
 from vlar.text.clean import clean_label
-from vlar.types import Encoded, Failure, Float32, Float64, JsonDict, ProgressCallback
+from vlar.types import Encoded, Failure, Float32, Float64, ProgressCallback
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from vlar.model.model import Model
+FAMILIARITY = Familiarity.name
 
 
 @dataclass(frozen=True)
-class Adaptation:
-    """What an adapted model knows beyond its encoder.
+class Adapted:
+    """What adapting gives.
 
     Attributes:
-        head: Signatures to label scores.
-        novelty: Signatures to the probability that no label fits; holds the examples.
-        owners: (n,) column of the label each example shows.
-        concepts: (C, D) concepts of the labels' texts, the zero-shot prior.
-        blocks: Parts of the frame features the signatures are made of.
-        report: How it was learned; None for a loaded model.
+        core: The core that the head scores clips of; a training puts an adapter into it.
+        head: Scores clips over the labels of the support set.
+        report: How it was learned.
     """
 
-    head: FewShotHead
-    novelty: Novelty
-    owners: npt.NDArray[np.int64]
-    concepts: Float32
-    blocks: Sequence[Any]
-    report: AdaptReport | None = None
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """C labels as the support set spells them."""
-        return self.head.labels
-
-    @property
-    def trained(self) -> bool:
-        """Whether the cosines are those of a training, rather than a zero-shot prior."""
-        return isinstance(self.head, Joint)
-
-    @property
-    def labels_sha256(self) -> str:
-        """Hash of the labels in order."""
-        return hashlib.sha256(json.dumps(self.labels).encode()).hexdigest()
-
-    def score(
-        self,
-        features: Float32,
-        vector: Float32,
-        columns: Sequence[int],
-        concepts: Float32 | None = None,
-    ) -> tuple[Float32, Float64, float]:
-        """Score one clip against some of the labels.
-
-        Args:
-            features: (T, F) frame features.
-            vector: (1, D) unit vector of the same clip.
-            columns: The k labels asked for.
-            concepts: (C, D) of all labels as this clip sees them; None where no clip changes them.
-
-        Returns:
-            Similarity (k,), the cosine to the nearest example of each label; probability (k,);
-            and the probability of unknown. The probabilities sum to 1.
-        """
-        asked = list(columns)
-        row = signature(features[None], self.blocks, self.head.kind)
-        cosine = row[0] @ self.novelty.examples.T
-        nearest = np.full(len(self.labels), -1.0, np.float32)
-        np.maximum.at(nearest, self.owners, cosine)
-        zero_shot = vector @ (self.concepts if concepts is None else concepts).T
-        probability = self.head.probabilities(row, zero_shot)[0][asked]
-        unknown = float(self.novelty.probability(row)[0])
-        known = probability / max(float(probability.sum()), 1e-12) * (1.0 - unknown)
-        return nearest[asked], known, unknown
-
-    def config(self) -> JsonDict:
-        """The settings of the manifest."""
-        novelty = {"centre": self.novelty.centre, "slope": self.novelty.slope}
-        return {**self.head.config(), "novelty": novelty}
-
-    def state(self) -> dict[str, npt.NDArray[Any]]:
-        """The arrays of the model folder."""
-        return {
-            **{f"head.{name}": array for name, array in self.head.state().items()},
-            "examples": self.novelty.examples,
-            "owners": self.owners,
-            "concepts": self.concepts,
-        }
-
-    @staticmethod
-    def restore(
-        config: Mapping[str, Any], state: Mapping[str, npt.NDArray[Any]], encoder: Encoder
-    ) -> Adaptation:
-        """The adaptation that ``config`` and ``state`` were saved from.
-
-        Raises:
-            ModelError: something is missing or malformed.
-        """
-        head_state = {
-            name.removeprefix("head."): array
-            for name, array in state.items()
-            if name.startswith("head.")
-        }
-        head = FewShotHead.from_state(config, head_state)
-        try:
-            novelty = Novelty(
-                state["examples"],
-                float(config["novelty"]["centre"]),
-                float(config["novelty"]["slope"]),
-            )
-            return Adaptation(
-                head, novelty, state["owners"], state["concepts"], encoder.frame_blocks
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"the saved adaptation is incomplete or malformed ({error!r}); adapt again"
-            ) from error
+    core: ModelCore
+    head: AdaptedHead
+    report: AdaptReport
 
 
 def adapt(
-    model: Model,
+    core: ModelCore,
     source: str | Path | Support,
-    method: str,
-    shots: int | None,
-    seed: int,
-    progress: ProgressCallback | None,
-) -> Model:
+    *,
+    method: str = AUTO,
+    shots: int | None = None,
+    seed: int = 0,
+    unknown: str = FAMILIARITY,
+    progress: ProgressCallback | None = None,
+) -> Adapted:
     """Learn from a support set; see ``Model.adapt``."""
-    from vlar.model.model import Model
-
-    trained = _trained_method(method)
-    support = source if isinstance(source, Support) else read_support(source)
+    trained = _is_trained(method)
+    if unknown not in registry.names("rejector"):
+        raise registry.unknown_name("rejector", unknown, registry.names("rejector"))
+    modality = core.modality
+    support = source if isinstance(source, Support) else read_support(source, modality)
     items = list(support.items) if shots is None else _draw(support, shots, seed)
     if trained:
         learn = registry.get("learner", "trained")
-        return learn(model, support, items, method, seed, progress)
-    found = example_features(model, support, items, progress)
-    adaptation = _fit(model, support.labels, found.items, found.features, method, found.failed)
-    return Model(model.encoder, adaptation=adaptation, templates=model.template_set)
+        return learn(core, support, items, method, seed, progress, unknown)
+    targets = Targets.of(support.labels, items)
+    targets.require_single(f"method {method!r}")
+    found = read_complete(core, support, items, progress)
+    return _fit(core, support.labels, found, method, unknown)
 
 
-def _trained_method(method: str) -> bool:
+def _is_trained(method: str) -> bool:
     """Whether a method is trained rather than a closed form.
 
     Raises:
@@ -178,26 +80,36 @@ def _trained_method(method: str) -> bool:
     if method in (AUTO, *closed):
         return False
     if method not in trained:
-        raise registry.unknown_name("method", method, (AUTO, *closed, *trained))
+        raise registry.unknown_name("method", method, (AUTO, *methods(), *trained))
     return True
 
 
 @dataclass(frozen=True)
-class Examples:
-    """The examples of a support set that could be read.
+class EncodedExamples:
+    """The examples of a support set that could be read, encoded.
 
     Attributes:
-        items: Those.
-        features: (n, T, F) their frame features.
-        failed: The others.
+        items: n examples.
+        encoded: n rows; a row from a cache of features has no context tokens.
+        failed: The examples that could not be read.
     """
 
     items: Sequence[SupportItem]
-    features: Float32
+    encoded: Sequence[Encoded]
     failed: tuple[Failure, ...]
 
+    @property
+    def features(self) -> Float32:
+        """(n, T, F) float32 frame features."""
+        return np.stack([each.features for each in self.encoded])
 
-class KeptFeatures(Protocol):
+    @property
+    def vectors(self) -> Float32:
+        """(n, D) float32 unit vectors."""
+        return np.stack([each.vector for each in self.encoded])
+
+
+class FeatureCache(Protocol):
     """Frame features that were computed before."""
 
     def get(self, item: SupportItem) -> Float32 | None:
@@ -205,101 +117,163 @@ class KeptFeatures(Protocol):
         ...
 
     def put(self, item: SupportItem, features: Float32) -> None:
-        """Keep (T, F) of an example."""
+        """Store (T, F) of an example."""
         ...
 
 
-def example_features(
-    model: Model,
-    support: Support,
+def read_examples(
+    core: ModelCore,
     items: Sequence[SupportItem],
-    progress: ProgressCallback | None,
-    kept: KeptFeatures | None = None,
-) -> Examples:
-    """Read and encode examples to frame features.
-
-    Raises:
-        SupportError: a label is left without any.
-    """
-    used, seen, failed = see_examples(model, items, progress, kept)
-    check_rest(support, used, failed)
-    return Examples(used, np.stack([each.features for each in seen]), tuple(failed))
-
-
-def see_examples(
-    model: Model,
-    items: Sequence[SupportItem],
-    progress: ProgressCallback | None,
-    kept: KeptFeatures | None = None,
+    progress: ProgressCallback | None = None,
+    cache: FeatureCache | None = None,
     *,
     sampler: ViewSampler | None = None,
-) -> tuple[list[SupportItem], list[Encoded], list[Failure]]:
-    """Read and encode examples: those that could be read, as the encoder sees them, the rest.
+) -> EncodedExamples:
+    """Read and encode examples, in batches across recordings.
 
-    Of an example whose features are ``kept`` no context is known. Methods learn from one clip an
-    example; with a ``sampler`` from the views it reads.
+    Args:
+        core: What encodes them.
+        items: Recordings and spans.
+        progress: Called once with the total, then after each example.
+        cache: Features that need no encoding; the rest is stored in it.
+        sampler: Reads the views of each example; None reads one view each, as methods learn from.
     """
     if progress is not None:
         progress(0, total=len(items))
-    known = [_known(model, kept.get(item) if kept else None) for item in items]
-    wanted = ((i.path, i.window) for i, had in zip(items, known, strict=True) if had is None)
-    looks = (sampler or model.view_sampler.one_view).sample_each(wanted)
+    cached = [_cached(core, cache.get(item) if cache else None) for item in items]
+    missing = ((i.path, i.window) for i, had in zip(items, cached, strict=True) if had is None)
+    sampler = sampler or core.view_sampler.one_view
+    spans = core.encode_spans(sampler.sample_each(missing))
     used: list[SupportItem] = []
-    seen: list[Encoded] = []
+    encoded: list[Encoded] = []
     failed: list[Failure] = []
-    for item, had in zip(items, known, strict=True):
-        one = had or next(looks)
-        if isinstance(one, Failure):
-            failed.append(one)
+    for item, had in zip(items, cached, strict=True):
+        row = had or next(spans)
+        if isinstance(row, Failure):
+            failed.append(row)
         else:
             used.append(item)
-            seen.append(one if isinstance(one, Encoded) else model.encode_views(one))
-            if kept is not None and had is None:
-                kept.put(item, seen[-1].features)
+            encoded.append(row.encoded if isinstance(row, EncodedSpan) else row)
+            if cache is not None and had is None:
+                cache.put(item, encoded[-1].features)
         if progress is not None:
             progress(1)
-    return used, seen, failed
+    return EncodedExamples(used, encoded, tuple(failed))
 
 
-def _known(model: Model, features: Float32 | None) -> Encoded | None:
-    return (
-        None if features is None else Encoded(features, model.encoder.pool(features[None])[0], None)
-    )
+def read_complete(
+    core: ModelCore,
+    support: Support,
+    items: Sequence[SupportItem],
+    progress: ProgressCallback | None = None,
+    cache: FeatureCache | None = None,
+) -> EncodedExamples:
+    """``read_examples`` of a support set, in which every label keeps an example.
+
+    Raises:
+        SupportError: a label has no example that can be read.
+    """
+    examples = read_examples(core, items, progress, cache)
+    check_complete(support, examples)
+    return examples
+
+
+def _cached(core: ModelCore, features: Float32 | None) -> Encoded | None:
+    if features is None:
+        return None
+    return Encoded(features, core.encoder.pool(features[None])[0])
+
+
+def check_complete(support: Support, examples: EncodedExamples) -> None:
+    """Refuse examples in which a label of the support set has none left.
+
+    Raises:
+        SupportError: the message names the label and the first failure.
+    """
+    there = {label for item in examples.items for label in item.labels}
+    lost = sorted(set(support.labels) - there)
+    if lost:
+        raise SupportError(
+            f"{support.source}: no example of {lost[0]!r} can be read "
+            f"({examples.failed[0].message}); replace the broken recordings"
+        )
 
 
 def _fit(
-    model: Model,
+    core: ModelCore,
     labels: tuple[str, ...],
-    items: Sequence[SupportItem],
-    features: Float32,
+    examples: EncodedExamples,
     method: str,
-    failed: tuple[Failure, ...],
-) -> Adaptation:
-    blocks = model.encoder.frame_blocks
-    y, groups = [item.label for item in items], [item.group for item in items]
-    concepts = model.encode_queries([clean_label(label) for label in labels])
-    vectors = np.concatenate([model.encoder.pool(row[None]) for row in features])
+    unknown: str,
+) -> Adapted:
+    blocks, features = core.encoder.frame_blocks, examples.features
+    y = [item.label for item in examples.items]
+    groups = [item.group for item in examples.items]
+    concepts = core.encode_queries([clean_label(label) for label in labels])
+    zero_shot = examples.vectors @ concepts.T
     head, choice = choose(
-        features, blocks, y, vectors @ concepts.T, labels=labels, groups=groups, method=method
+        features, blocks, y, zero_shot, labels=labels, groups=groups, method=method
     )
-    examples = signature(features, blocks, head.kind)
-    counts = {label: y.count(label) for label in labels}
-    return Adaptation(
+    return guarded(core, head, examples, features, concepts, unknown, choice, None, zero_shot)
+
+
+def guarded(
+    core: ModelCore,
+    head: FewShotHead,
+    examples: EncodedExamples,
+    features: Float32,
+    concepts: Float32,
+    unknown: str = FAMILIARITY,
+    choice: Choice | None = None,
+    training: TrainingReport | None = None,
+    zero_shot: Float32 | None = None,
+) -> Adapted:
+    """A fitted head with a rejector, its examples and its report.
+
+    Args:
+        core: What encoded the examples.
+        head: Fitted on them.
+        examples: n examples.
+        features: (n, T, F) float32 their frame features.
+        concepts: (C, D) float32 concepts of the labels' texts.
+        unknown: Registered name of the rejector.
+        choice: The closed forms that were tried; None where there were none.
+        training: How the head was trained; None for a closed form.
+        zero_shot: (n, C) similarities of the examples to the concepts, for a rejector that reads
+            logits.
+    """
+    blocks = core.encoder.frame_blocks
+    y = [item.label for item in examples.items]
+    groups = [item.group for item in examples.items]
+    kind = head.kind if head.reads == "vector" else plain_kind(blocks)
+    rows = signature(features, blocks, kind)
+    familiarity = Familiarity().fit(rows, y, groups)
+    rejector: Rejector = familiarity
+    if unknown != FAMILIARITY:
+        rejector = registry.get("rejector", unknown)()
+        logits: Float64 | None = None
+        if rejector.reads == "logits":
+            logits = held_out_logits(head, features, blocks, y, zero_shot, groups)
+        rejector.fit(rows, y, groups, logits)
+    adapted = AdaptedHead(
         head=head,
-        novelty=fit_novelty(examples, y, groups),
+        rejector=rejector,
+        familiarity=familiarity,
         owners=np.array([head.labels.index(label) for label in y], np.int64),
         concepts=concepts,
         blocks=blocks,
-        report=AdaptReport(counts, failed, choice),
+        kind=kind,
     )
+    counts = {label: y.count(label) for label in head.labels}
+    return Adapted(core, adapted, AdaptReport(counts, examples.failed, choice, training))
 
 
 def _draw(support: Support, shots: int, seed: int) -> list[SupportItem]:
     """At most ``shots`` examples a label, from different groups as far as there are enough."""
     random = np.random.default_rng(seed)
-    kept: list[SupportItem] = []
+    drawn: list[SupportItem] = []
     for label in support.labels:
-        items = [item for item in support.items if item.label == label]
+        items = [item for item in support.items if label in item.labels and item not in drawn]
         order = [items[i] for i in random.permutation(len(items))]
         seen: dict[str, int] = {}
         ranked: list[tuple[int, SupportItem]] = []
@@ -307,15 +281,5 @@ def _draw(support: Support, shots: int, seed: int) -> list[SupportItem]:
             ranked.append((seen.setdefault(item.group, 0), item))
             seen[item.group] += 1
         ranked.sort(key=lambda pair: pair[0])
-        kept += [item for _, item in ranked[:shots]]
-    return kept
-
-
-def check_rest(support: Support, used: Sequence[SupportItem], failed: Sequence[Failure]) -> None:
-    """Raise SupportError where a label of a support set lost all its examples."""
-    lost = sorted(set(support.labels) - {item.label for item in used})
-    if lost:
-        raise SupportError(
-            f"{support.source}: no example of {lost[0]!r} can be read ({failed[0].message}); "
-            "replace the broken videos"
-        )
+        drawn += [item for _, item in ranked[:shots]]
+    return drawn

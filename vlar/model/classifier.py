@@ -1,239 +1,258 @@
-"""A label list made ready for a model: parsed, encoded, and bound to what answers about it."""
+"""A label list made ready for a model: parsed, encoded, and bound to the head that answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from vlar.encoders.base import BlockMix, Encoder
-from vlar.errors import UsageError
-from vlar.model.concepts import described_vectors
-from vlar.scoring import ContentFree, EachScorer, Scorer, Scores
+from vlar.errors import EncoderMismatchError, ModelError, UsageError
+from vlar.fewshot.adapted import AdaptedHead
+from vlar.model.core import BACKGROUND_BANK, EncodedSpan, ModelCore
+from vlar.model.known_labels import KnownLabels
+from vlar.model.label_concepts import Descriptions, label_vectors
+from vlar.scoring.base import Head, Scores
+from vlar.scoring.calibration import Calibration
+from vlar.scoring.content_free import ContentFree
+from vlar.scoring.heads import ConceptHead, ConditionedHead, check_mode
 from vlar.text.bank import load_bank
 from vlar.text.clean import clean_label
-from vlar.text.description_lookup import described_share, descriptions_of
 from vlar.text.labels import LabelList, parse_labels
-from vlar.types import Encoded, Float32, Float64
+from vlar.types import Classification, Encoded, Float32, JsonDict, Prediction
 
-if TYPE_CHECKING:
-    from vlar.model.adapt import Adaptation
-    from vlar.model.model import Model
-    from vlar.scoring import Calibration
-
-BACKGROUND_BANK = "everyday_actions"
-_BACKGROUND_KIND = "sentence"
-_CONDITIONED_BACKGROUND = 128  # entries, evenly taken from the bank: they cost text for each video
+_CONDITIONED_BACKGROUND = 128  # entries, evenly taken from the bank: each costs text for every clip
 Labels = str | Path | Sequence[str] | LabelList
-Score = tuple[Float32, Float64, float]
-Descriptions = str | Sequence[str]
-MODES = ("one", "multi")
-_ENOUGH_DESCRIBED = 2 / 3  # of the labels: fewer, and names are compared with descriptions
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Question:
-    """C labels, their keys (the spelling of their source), and what answers about them.
+class LabelClassifier:
+    """C labels bound to what answers about them; made by :func:`make_classifier`.
 
-    ``score`` gives similarity (C,), probability (C,) and the probability of unknown for one clip;
-    probabilities sum to 1, or with several labels at once stand each for itself.
+    Attributes:
+        head: Scores encoded clips.
+        mode: ``one`` label fits or none, or ``multi``: each label for itself.
+        fingerprint: Of the encoder whose clips it scores.
+        keys: C labels as their source spells them.
+        calibration: Curves over the probabilities; None leaves them as the head gives them.
     """
 
-    labels: tuple[str, ...]
+    head: Head
+    mode: str
+    fingerprint: str
     keys: tuple[str, ...]
-    score: Callable[[Encoded], Score]
+    calibration: Calibration | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """C labels in the order of the score columns."""
+        return self.head.labels
+
+    def scores(self, encoded: Sequence[Encoded]) -> Scores:
+        """Calibrated scores of N clips; a clip scores the same alone and in company."""
+        return Scores.join((self._score(each) for each in encoded), len(self.labels))
+
+    def _score(self, encoded: Encoded) -> Scores:
+        found = self.head.scores([encoded])
+        if self.calibration is None:
+            return found
+        if self.mode == "one":
+            probability, unknown = self.calibration.one(found.probability, found.unknown)
+        else:
+            probability, unknown = self.calibration.each(found.probability)
+        return replace(found, probability=probability, unknown=unknown)
+
+    def answer(self, span: EncodedSpan, *, top: int, model: str) -> Classification:
+        """The ``top`` best labels of one span, as the answer of ``model``."""
+        scores = self.scores([span.encoded])
+        similarity, probability = scores.similarity[0], scores.probability[0]
+        order = np.argsort(-probability, kind="stable")[:top]
+        best = tuple(
+            Prediction(
+                label, float(probability[i]), float(similarity[i]), key if key != label else None
+            )
+            for i, label, key in ((i, self.labels[i], self.keys[i]) for i in order)
+        )
+        return Classification(
+            path=span.path,
+            start_s=span.window.start_s,
+            end_s=span.window.end_s,
+            model=model,
+            predictions=best,
+            unknown=bool(scores.is_unknown[0]),
+            unknown_probability=float(scores.unknown[0]),
+        )
+
+    def config(self) -> JsonDict:
+        """The settings to save (JSON)."""
+        return {
+            "mode": self.mode,
+            "fingerprint": self.fingerprint,
+            "keys": list(self.keys),
+            "calibration": self.calibration.to_dict() if self.calibration else None,
+            "head": self.head.config(),
+        }
+
+    def state(self) -> dict[str, Array]:
+        """The arrays to save (safetensors)."""
+        return self.head.state()
+
+    @staticmethod
+    def restore(
+        core: ModelCore,
+        config: Mapping[str, Any],
+        state: Mapping[str, Array],
+        adapted: AdaptedHead | None = None,
+    ) -> LabelClassifier:
+        """The classifier that ``config`` and ``state`` were saved from.
+
+        Args:
+            core: The model whose clips it scores.
+            config: As ``config`` gives it.
+            state: As ``state`` gives it.
+            adapted: The adapted head, where the classifier answers about its labels.
+
+        Raises:
+            EncoderMismatchError: the core's encoder is another one.
+            ModelError: something is missing or malformed.
+        """
+        try:
+            if config["fingerprint"] != core.fingerprint:
+                raise EncoderMismatchError(
+                    f"these labels were encoded by another encoder than {core.encoder.name!r}; "
+                    "make the classifier again"
+                )
+            mode, settings = check_mode(config["mode"]), config["calibration"]
+            keys = tuple(str(key) for key in config["keys"])
+            head = _restored_head(core, config["head"], state, adapted, mode)
+        except (KeyError, TypeError, UsageError) as error:
+            raise ModelError(f"the saved classifier is malformed ({error!r})") from error
+        calibration = Calibration.restore(settings) if settings else None
+        return LabelClassifier(head, mode, core.fingerprint, keys, calibration)
 
 
-def make_question(
-    model: Model,
+def _restored_head(
+    core: ModelCore,
+    config: Mapping[str, Any],
+    state: Mapping[str, Array],
+    adapted: AdaptedHead | None,
+    mode: str,
+) -> Head:
+    name = config["head"]
+    if name == ConceptHead.name:
+        return ConceptHead.restore(config, state)
+    if name == ConditionedHead.name:
+        return ConditionedHead.restore(config, state, core.conditioned_queries)
+    if name == KnownLabels.name and adapted is not None:
+        return _adapted(core, adapted, [str(label) for label in config["labels"]], mode)
+    raise ModelError(f"the saved classifier has a head {name!r} that this model cannot restore")
+
+
+def make_classifier(
+    core: ModelCore,
     labels: Labels | None,
     *,
+    adapted: AdaptedHead | None = None,
+    calibration: Calibration | None = None,
     mode: str = "one",
     descriptions: Descriptions = "auto",
-) -> Question:
+) -> LabelClassifier:
     """Make a label list ready; an adapted model brings its own.
 
+    A list of a single label is a yes/no question. It is asked in mode ``multi``, whose prior is
+    that of a label among many: as one of a list, it would hold unless everyday actions fit better.
+
     Args:
-        model: What answers.
+        core: What encodes clips and labels.
         labels: See ``Model.classify``.
+        adapted: The head of an adapted model; None for zero-shot.
+        calibration: Curves over the probabilities.
         mode: ``one`` label fits, or ``multi``: several may.
-        descriptions: See :func:`label_concepts`; an adapted model and text that depends on the
-            video go by names.
+        descriptions: See ``vlar.model.label_concepts``; an adapted model and text that depends on
+            the clip use names alone.
 
     Raises:
         LabelError: the list cannot be used.
         UsageError: there are no labels, labels an adapted model has no examples of, or no such
             mode.
     """
-    if mode not in MODES:
-        raise UsageError(f"there is no mode {mode!r}; it is 'one' label or 'multi'")
-    if model.adaptation is not None:
-        question = _adapted(model, model.adaptation, labels, mode)
+    check_mode(mode)
+    if adapted is not None:
+        known = adapted.labels
+        asked = keys = known if labels is None else parse_labels(labels).spelled_as(known)
+        mode = _mode_for(mode, asked)
+        head: Head = _adapted(core, adapted, asked, mode)
     elif labels is None:
         raise UsageError(
-            f"model {model.name!r} has no labels of its own; give labels: 'a, b, c', a file or "
+            f"model {core.name!r} has no labels of its own; give labels: 'a, b, c', a file or "
             "bank:NAME (on the command line with --labels)"
         )
-    elif model.conditions_text:
-        question = _conditioned(model, parse_labels(labels), mode)
     else:
-        question = _zero_shot(model, parse_labels(labels), mode, descriptions)
-    return question if model.calibration is None else _calibrated(question, model.calibration, mode)
+        listed = parse_labels(labels)
+        mode, keys = _mode_for(mode, listed.labels), listed.keys
+        if core.conditions_text:
+            head = _conditioned(core, listed, mode)
+        else:
+            head = _zero_shot(core, listed, mode, descriptions)
+    return LabelClassifier(head, mode, core.fingerprint, keys, calibration)
 
 
-def label_concepts(model: Model, labels: LabelList, descriptions: Descriptions = "auto") -> Float32:
-    """Concept vectors (C, D) of a label list.
-
-    Args:
-        model: Whose text tower reads them.
-        labels: The list.
-        descriptions: ``auto`` joins the descriptions the encoder was measured to gain from, where
-            the banks describe at least two thirds of the labels; ``none`` goes by names; kinds
-            (``scene,motion`` or a sequence) join these, where there are any.
-
-    Raises:
-        UsageError: kinds were named and no label has a description of any of them.
-    """
-    return label_vectors(model, labels, descriptions)[0]
+def _mode_for(mode: str, labels: Sequence[str]) -> str:
+    return "multi" if len(labels) == 1 else mode
 
 
-def label_vectors(
-    model: Model, labels: LabelList, descriptions: Descriptions = "auto"
-) -> tuple[Float32, Float32]:
-    """Concepts (C, D) of a label list, and the background (B, D) they are compared with.
-
-    A background of names would lie nearer to some videos than labels with descriptions do, or
-    farther, for no reason of meaning: where labels are described, so is the background, in the
-    same blocks. See :func:`label_concepts`.
-    """
-    mixes = _mixes(model.encoder, descriptions)
-    described = descriptions_of(labels.texts, labels.entries) if mixes else []
-    if descriptions == "auto":
-        mixes = mixes if described_share(described) >= _ENOUGH_DESCRIBED else ()
-    elif mixes and not any(k in row for mix in mixes for k in mix.kinds for row in described):
-        there = sorted({kind for row in described for kind in row})
-        raise UsageError(
-            f"no label has a description of the kind {_listed(descriptions)}; the banks have "
-            f"{_listed(there) or 'none'} for these"
-        )
-    if not mixes:
-        return model.encode_queries(labels.texts), model.background
-    return (
-        described_vectors(model.encoder, labels.texts, described, model.prompts, mixes),
-        described_background(model, mixes),
-    )
-
-
-def described_background(model: Model, mixes: Sequence[BlockMix]) -> Float32:
-    """Everyday actions told by one sentence each.
-
-    All kinds of description would take four times as long to encode, which the first answer would
-    wait for, and are not measurably better (evals/README.md).
-    """
-    bank = load_bank(BACKGROUND_BANK)
-    told = [{_BACKGROUND_KIND: entry.describe(_BACKGROUND_KIND)} for entry in bank.entries]
-    told_by = [BlockMix(mix.block, {_BACKGROUND_KIND: 1.0}, mix.weight) for mix in mixes]
-    return described_vectors(model.encoder, bank.texts, told, model.prompts, told_by)
-
-
-def _mixes(encoder: Encoder, descriptions: Descriptions) -> tuple[BlockMix, ...]:
-    if descriptions == "auto":
-        return encoder.descriptions
-    if descriptions == "none":
-        return ()
-    given = descriptions.split(",") if isinstance(descriptions, str) else descriptions
-    kinds = [kind.strip() for kind in given if kind.strip()]
-    if not kinds:
-        raise UsageError("no kind of description was given; write 'none', 'auto' or KIND,KIND")
-    weights = {"name": 1.0, **dict.fromkeys(kinds, 1.0)}
-    if encoder.descriptions:
-        return tuple(BlockMix(mix.block, weights, mix.weight) for mix in encoder.descriptions)
-    return tuple(BlockMix(block.name, weights) for block in encoder.blocks if block.has_text)
-
-
-def _listed(kinds: Descriptions) -> str:
-    return kinds if isinstance(kinds, str) else ", ".join(kinds)
-
-
-def _zero_shot(model: Model, labels: LabelList, mode: str, descriptions: Descriptions) -> Question:
-    scorer = make_scorer(model, *label_vectors(model, labels, descriptions), mode)
-    return Question(
-        labels.labels, labels.keys, lambda seen: _first(scorer.score(seen.vector[None]))
-    )
-
-
-def _conditioned(model: Model, labels: LabelList, mode: str) -> Question:
-    # The text is another one for each video, and so is the background it is compared with.
-    every = load_bank(BACKGROUND_BANK).texts
-    texts = (*labels.texts, *every[:: -(-len(every) // _CONDITIONED_BACKGROUND)])
-    n_labels = len(labels.texts)
-
-    def score(seen: Encoded) -> Score:
-        assert seen.context is not None  # the encoder conditions text, so it gives context
-        words = model.conditioned_queries(texts, seen.context[None])[0]
-        scorer = make_scorer(model, words[:n_labels], words[n_labels:], mode)
-        return _first(scorer.score(seen.vector[None]))
-
-    return Question(labels.labels, labels.keys, score)
-
-
-def make_scorer(
-    model: Model, concepts: Float32, background: Float32, mode: str = "one"
-) -> Scorer | EachScorer:
-    """What scores vectors of a model against concepts (C, D) and a background (B, D)."""
-    return (Scorer if mode == "one" else EachScorer)(
+def _zero_shot(
+    core: ModelCore, labels: LabelList, mode: str, descriptions: Descriptions
+) -> ConceptHead:
+    concepts, background = label_vectors(core, labels, descriptions)
+    return ConceptHead(
+        labels.labels,
         concepts,
         background,
-        logit_scale=model.encoder.logit_scale,
-        content_free=model.content_free,
+        mode=mode,
+        logit_scale=core.encoder.logit_scale,
+        content_free=core.content_free,
     )
 
 
-def _calibrated(question: Question, calibration: Calibration, mode: str) -> Question:
-    def score(seen: Encoded) -> Score:
-        similarity, probability, unknown = question.score(seen)
-        if mode == "one":
-            curved, nothing = calibration.one(probability[None], np.array([unknown]))
-        else:
-            curved, nothing = calibration.each(probability[None])
-        return similarity, curved[0], float(nothing[0])
-
-    return Question(question.labels, question.keys, score)
-
-
-def _first(scores: Scores) -> Score:
-    return scores.similarity[0], scores.probability[0], float(scores.unknown_probability[0])
+def _conditioned(core: ModelCore, labels: LabelList, mode: str) -> ConditionedHead:
+    every = load_bank(BACKGROUND_BANK).texts
+    return ConditionedHead(
+        labels.labels,
+        labels.texts,
+        every[:: -(-len(every) // _CONDITIONED_BACKGROUND)],
+        core.conditioned_queries,
+        mode=mode,
+        logit_scale=core.encoder.logit_scale,
+        content_free=core.content_free,
+    )
 
 
-def _adapted(model: Model, adaptation: Adaptation, labels: Labels | None, mode: str) -> Question:
-    known = adaptation.labels
-    asked = known if labels is None else parse_labels(labels).spelled_as(known)
-    strange = [label for label in asked if label not in known]
-    if strange:
+def _adapted(core: ModelCore, adapted: AdaptedHead, asked: Sequence[str], mode: str) -> KnownLabels:
+    known = adapted.labels
+    missing = [label for label in asked if label not in known]
+    if missing:
         raise UsageError(
-            f"model {model.name!r} was adapted to {', '.join(known)}; it has no examples of "
-            f"{', '.join(strange)}: add some to the support set, or classify with the zero-shot "
-            f"model {model.encoder.name!r}"
+            f"model {core.name!r} was adapted to {', '.join(known)}; it has no examples of "
+            f"{', '.join(missing)}: add some to the support set, or classify with the zero-shot "
+            f"model {core.encoder.name!r}"
         )
-    columns = [known.index(label) for label in asked]
-    nothing = ContentFree(model.content_free)
-    conditioned = model.conditions_text and adaptation.trained
     texts = [clean_label(label) for label in known]
 
-    def score(seen: Encoded) -> Score:
-        concepts = None
-        if conditioned and seen.context is not None:
-            concepts = model.conditioned_queries(texts, seen.context[None])[0]
-        similarity, probability, unknown = adaptation.score(
-            seen.features, seen.vector[None], columns, concepts
-        )
-        blank = float(nothing.probability(seen.vector[None])[0])
-        if mode == "multi":
-            each = adaptation.novelty.known(similarity) * (1.0 - blank)
-            return similarity, each, 1.0 - float(each.max())
-        return similarity, probability * (1.0 - blank), blank + (1.0 - blank) * unknown
+    def concepts_for(encoded: Encoded) -> Float32 | None:
+        if encoded.context is None:
+            return None
+        return core.conditioned_queries(texts, encoded.context[None])[0]
 
-    return Question(asked, asked, score)
+    conditioned = core.conditions_text and adapted.head.trained
+    return KnownLabels(
+        adapted,
+        [known.index(label) for label in asked],
+        mode,
+        ContentFree(core.content_free),
+        concepts_for if conditioned else None,
+    )

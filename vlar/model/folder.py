@@ -1,8 +1,10 @@
-"""A model on disk: ``vlar.json`` says what it is, ``adaptation.safetensors`` what it learned, and
+"""A model on disk: a manifest, and the arrays that it learned.
+
+``vlar.json`` describes the model, ``adaptation.safetensors`` holds the arrays of its head, and
 ``adapter.safetensors`` the adapter that was trained around its encoder, if one was.
 
 The encoder's weights are never copied: the manifest names the encoder and its fingerprint, and a
-model is refused where the encoder at hand is another one. Nothing is unpickled.
+model is refused where the installed encoder is another one. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +27,15 @@ from vlar import __version__, registry
 from vlar.adapters.base import Adapter, attached_name, load_any
 from vlar.encoders.base import Encoder
 from vlar.errors import EncoderMismatchError, ModelError
-from vlar.model.adapt import Adaptation
-from vlar.scoring import Calibration
-
-if TYPE_CHECKING:
-    from vlar.model.model import Model
+from vlar.fewshot.adapted import AdaptedHead
+from vlar.fewshot.report import AdaptReport
+from vlar.model.migrate import migrate
+from vlar.scoring.calibration import Calibration
 
 MANIFEST = "vlar.json"
 ARRAYS = "adaptation.safetensors"
 ADAPTER = "adapter.safetensors"
-FORMAT = 1
+FORMAT = 2
 
 
 class _Encoder(BaseModel):
@@ -56,7 +58,7 @@ class Manifest(BaseModel):
     """The content of ``vlar.json``; unknown keys are refused, so that none is silently ignored."""
 
     model_config = ConfigDict(extra="forbid")
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     vlar: str
     created: str
     encoder: _Encoder
@@ -65,15 +67,36 @@ class Manifest(BaseModel):
     labels: list[str] | None = None
     labels_sha256: str | None = None
     head: dict[str, Any] | None = None
+    rejector: dict[str, Any] | None = None
+    familiarity: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
     calibration: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What a model folder holds.
+
+    Attributes:
+        encoder: The encoder, or the adapter around it.
+        adapted: The head of an adapted model; None for a zero-shot model.
+        templates: Name of the prompt set.
+        calibration: Curves over the probabilities; None for none.
+        report: How it was adapted; written, and not read back.
+    """
+
+    encoder: Encoder
+    adapted: AdaptedHead | None
+    templates: str
+    calibration: Calibration | None = None
+    report: AdaptReport | None = None
 
 
 def is_model_folder(spec: str | Path) -> bool:
     """Whether a name is the path of a model folder rather than the name of an encoder."""
     if isinstance(spec, Path) or Path(spec).expanduser().is_dir():
         return True
-    prefix, colon, _ = spec.partition(":")  # openclip:/a/file is no folder, ./a/model is one
+    prefix, colon, _ = spec.partition(":")  # openclip:/a/file is not a folder, ./a/model is
     return os.sep in (prefix if colon else spec)
 
 
@@ -81,7 +104,7 @@ def check_target(path: str | Path, *, replace: bool) -> None:
     """Refuse a place where a model cannot or must not be saved, before any work is done.
 
     Raises:
-        ModelError: the path is a file, a folder that is no model, an existing model without
+        ModelError: the path is a file, a folder without a model, an existing model without
             ``replace``, or the folder around it cannot be written.
     """
     target = Path(path).expanduser()
@@ -97,7 +120,7 @@ def check_target(path: str | Path, *, replace: bool) -> None:
         raise ModelError(f"{parent} cannot be written; choose another place for {target.name}")
 
 
-def write_model(model: Model, path: Path, *, replace: bool) -> Path:
+def write_model(model: SavedModel, path: Path, *, replace: bool) -> Path:
     """Save a model as a folder, all of it or nothing.
 
     Raises:
@@ -121,26 +144,26 @@ def write_model(model: Model, path: Path, *, replace: bool) -> Path:
     return target
 
 
-def _write_files(model: Model, folder: Path) -> None:
+def _write_files(model: SavedModel, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     manifest = _describe(model)
     text = manifest.model_dump_json(indent=1)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    if model.adaptation is not None:
-        save_file(_contiguous(model.adaptation.state()), folder / ARRAYS)
+    if model.adapted is not None:
+        save_file(_contiguous(model.adapted.state()), folder / ARRAYS)
     if isinstance(model.encoder, Adapter) and attached_name(model.encoder):
         save_file(_contiguous(model.encoder.state_dict()), folder / ADAPTER)
 
 
 def _contiguous(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    # safetensors stores the memory of an array as it lies, whatever its strides say.
+    # safetensors stores the memory of an array as it lies, whatever its strides are.
     # (``np.ascontiguousarray`` would give a number an axis.)
     return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
 
-def _describe(model: Model) -> Manifest:
-    encoder, adaptation = model.encoder, model.adaptation
+def _describe(model: SavedModel) -> Manifest:
+    encoder, adapted = model.encoder, model.adapted
     name, adapter = attached_name(encoder), None
     if name is not None and isinstance(encoder, Adapter):
         adapter = _Adapter(name=name, settings=encoder.settings, fingerprint=encoder.fingerprint)
@@ -156,26 +179,29 @@ def _describe(model: Model) -> Manifest:
             licence=encoder.licence,
         ),
         adapter=adapter,
-        templates=model.template_set,
-        labels=list(adaptation.labels) if adaptation else None,
-        labels_sha256=adaptation.labels_sha256 if adaptation else None,
-        head=adaptation.config() if adaptation else None,
-        report=adaptation.report.to_dict() if adaptation and adaptation.report else None,
+        templates=model.templates,
+        labels=list(adapted.labels) if adapted else None,
+        labels_sha256=adapted.labels_sha256 if adapted else None,
+        report=model.report.to_dict() if model.report else None,
         calibration=model.calibration.to_dict() if model.calibration else None,
+        **(adapted.config() if adapted else {}),
     )
 
 
-def read_model(path: str | Path) -> Model:
-    """Load a model folder.
+def read_model(path: str | Path) -> SavedModel:
+    """Read a model folder, of this format or an earlier one.
 
     Raises:
-        ModelError: no model is there, or a file is damaged or of a newer format.
+        ModelError: there is no model, or a file is damaged or of a newer format.
         EncoderMismatchError: its encoder has changed since.
     """
-    from vlar.model.model import Model
-
     folder = Path(path).expanduser()
-    manifest = _read_manifest(folder)
+    data, arrays = _read_json(folder), {}
+    if isinstance(data, dict) and data.get("head") is not None:
+        arrays = _read_arrays(folder / ARRAYS)
+    if isinstance(data, dict):
+        data, arrays = migrate(data, arrays, folder / MANIFEST)
+    manifest = _validated(data, folder / MANIFEST)
     encoder = load_any(manifest.encoder.spec)
     if encoder.fingerprint != manifest.encoder.fingerprint:
         raise EncoderMismatchError(
@@ -184,19 +210,19 @@ def read_model(path: str | Path) -> Model:
         )
     if manifest.adapter is not None:
         encoder = _attach(folder, manifest.adapter, encoder)
-    adaptation = None
+    adapted = None
     if manifest.head is not None:
-        adaptation = Adaptation.restore(manifest.head, _read_arrays(folder / ARRAYS), encoder)
-    return Model(
-        encoder,
-        adaptation=adaptation,
-        templates=manifest.templates,
-        calibration=Calibration.restore(manifest.calibration) if manifest.calibration else None,
-        name=str(path),
-    )
+        config = {
+            "head": manifest.head,
+            "rejector": manifest.rejector,
+            "familiarity": manifest.familiarity,
+        }
+        adapted = AdaptedHead.restore(config, arrays, encoder.frame_blocks)
+    calibration = Calibration.restore(manifest.calibration) if manifest.calibration else None
+    return SavedModel(encoder, adapted, manifest.templates, calibration)
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def _read_json(folder: Path) -> Any:
     file = folder / MANIFEST
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
@@ -210,6 +236,10 @@ def _read_manifest(folder: Path) -> Manifest:
     version = data.get("format") if isinstance(data, dict) else None
     if isinstance(version, int) and version > FORMAT:
         raise ModelError(f"{file} has format {version}; this vlar reads {FORMAT}: update vlar")
+    return data
+
+
+def _validated(data: Any, file: Path) -> Manifest:
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:

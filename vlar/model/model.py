@@ -1,45 +1,40 @@
-"""The model: an encoder, the labels it knows, and how similarity becomes an answer."""
+"""The face of a model: a core with the head it was adapted to, and a calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, overload
 
-import numpy as np
-import numpy.typing as npt
+from typing_extensions import Unpack
 
+from vlar.adapters.base import load_any
 from vlar.encoders.base import Encoder
-from vlar.encoders.conditioned import ConditionedText
-from vlar.encoders.vector_cache import content_free_vectors
 from vlar.errors import UsageError
-from vlar.model.classifier import BACKGROUND_BANK, Descriptions, Labels, Question, make_question
-from vlar.model.concepts import concept_vectors
-from vlar.numeric import unit
-from vlar.scoring import UNKNOWN_THRESHOLD, Calibration, match_probability
-from vlar.sensors import Views, ViewSampler, reader
-from vlar.text.bank import load_bank
-from vlar.text.prompts import fill, load_templates
-from vlar.types import (
-    Classification,
-    Clip,
-    Encoded,
-    Failure,
-    Float32,
-    Float64,
-    Prediction,
-    ProgressCallback,
+from vlar.fewshot.adapted import AdaptedHead
+from vlar.fewshot.report import AdaptReport
+from vlar.fewshot.support import Support
+from vlar.model.adapt import FAMILIARITY, Adapted, adapt
+from vlar.model.calibrate import calibrate
+from vlar.model.classifier import LabelClassifier, Labels, make_classifier
+from vlar.model.core import EncodedSpan, ModelCore
+from vlar.model.folder import SavedModel, is_model_folder, read_model, write_model
+from vlar.model.inputs import (
+    DEFAULT_FPS,
+    Answer,
+    ClassifyOptions,
+    Recording,
+    is_one,
+    views_of,
 )
-
-if TYPE_CHECKING:
-    from vlar.fewshot.support import Support
-    from vlar.model.adapt import Adaptation, AdaptReport
+from vlar.model.label_concepts import Descriptions
+from vlar.scoring.calibration import Calibration
+from vlar.sensors import ViewSampler
+from vlar.types import Classification, Failure, ProgressCallback
 
 
 def load(spec: str | Path = "lite") -> Model:
-    """The model a name stands for.
+    """Load the model that a name stands for.
 
     Args:
         spec: An encoder (``lite``, ``openclip:ARCH/TAG``, ``hf:ORG/NAME``), an adapter with its
@@ -49,16 +44,20 @@ def load(spec: str | Path = "lite") -> Model:
         UnknownNameError: neither a folder nor a known encoder or adapter.
         ModelError: the folder or the encoder's weights are missing, changed or malformed.
     """
-    from vlar.adapters.base import load_any
-    from vlar.model.folder import is_model_folder, read_model
-
     if is_model_folder(spec):
-        return read_model(spec)
+        saved = read_model(spec)
+        return Model(
+            saved.encoder,
+            adapted=saved.adapted,
+            templates=saved.templates,
+            calibration=saved.calibration,
+            name=str(spec),
+        )
     return Model(load_any(str(spec)))
 
 
-class Model:
-    """Maps windows and words into one space and answers which label fits.
+class Model(ModelCore):
+    """Maps clips and words into one space and answers which label fits.
 
     Example::
 
@@ -67,50 +66,33 @@ class Model:
         answer.label, answer.predictions[0].probability
 
     Args:
-        encoder: Frozen towers.
-        adaptation: What ``adapt`` learned from a support set; None for a zero-shot model.
+        encoder: Frozen towers, or an adapter around them.
+        adapted: The head that ``adapt`` made; None for a zero-shot model.
         templates: Name of a prompt set; None for the one that suits the encoder.
-        calibration: What ``calibrate`` learned; None for probabilities by the scoring rule.
+        calibration: The curves that ``calibrate`` fitted; None for probabilities by the rule.
         name: What answers call this model; None for the encoder's name.
+        report: How it was adapted.
     """
 
     def __init__(
         self,
         encoder: Encoder,
         *,
-        adaptation: Adaptation | None = None,
+        adapted: AdaptedHead | None = None,
         templates: str | None = None,
         calibration: Calibration | None = None,
         name: str | None = None,
+        report: AdaptReport | None = None,
     ) -> None:
-        self.encoder = encoder
-        self.adaptation = adaptation
+        super().__init__(encoder, templates=templates, name=name)
+        self.adapted = adapted
         self.calibration = calibration
-        self.template_set = templates or encoder.templates
-        self.name = name or encoder.name
-        self.modality = encoder.modality  #: Name of the sensor whose clips it takes.
-        #: P templates that a label or phrase is put into.
-        self.prompts = load_templates(self.template_set)
-
-    @property
-    def dim(self) -> int:
-        """D, width of the shared space."""
-        return self.encoder.dim
-
-    @property
-    def n_frames(self) -> int:
-        """T, frames sampled from a window."""
-        return self.encoder.n_frames
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of what makes a vector; two models with the same one share libraries."""
-        return self.encoder.fingerprint
+        self._report = report
 
     @property
     def labels(self) -> tuple[str, ...] | None:
         """The labels this model was adapted to; None for a zero-shot model."""
-        return self.adaptation.labels if self.adaptation else None
+        return self.adapted.labels if self.adapted else None
 
     @property
     def report(self) -> AdaptReport:
@@ -119,161 +101,142 @@ class Model:
         Raises:
             UsageError: it was not, or it was loaded from a folder (its ``vlar.json`` has it).
         """
-        if self.adaptation is None or self.adaptation.report is None:
+        if self._report is None:
             raise UsageError(f"model {self.name!r} has no report of an adaptation")
-        return self.adaptation.report
-
-    @property
-    def shorter_side(self) -> int:
-        """Pixels; larger pictures are shrunk to it while decoding. 0 without pictures."""
-        return self.encoder.sampling.shorter_side or 0
-
-    # Vectors
-
-    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """N clips as the encoder sees them; a clip gives the same alone and in company."""
-        return self.encoder.encode(clips)
+        return self._report
 
     @property
     def view_sampler(self) -> ViewSampler:
         """Reads the views that a span is judged by; an adapted model learned from one each."""
-        sampler = ViewSampler(reader(self.encoder.modality), self.encoder.sampling)
-        return sampler if self.adaptation is None else sampler.one_view
-
-    def encode_views(self, views: Views) -> Encoded:
-        """The clips of one span as one: the mean of their vectors, the features of the first."""
-        encoded = self.encode(views)
-        if len(encoded) == 1:
-            return encoded[0]
-        mean = np.mean([each.vector for each in encoded], axis=0)
-        return replace(encoded[0], vector=unit(mean))
-
-    @property
-    def conditions_text(self) -> bool:
-        """Whether a text has another vector for each video (``conditioned_queries``)."""
-        return isinstance(self.encoder, ConditionedText)
-
-    def conditioned_queries(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
-        """Labels or phrases as each of N windows sees them.
-
-        Args:
-            texts: Q labels or phrases.
-            context: (N, k, E) float16 or float32, from ``see``.
-
-        Returns:
-            (N, Q, D) float32 of unit length.
-
-        Raises:
-            UsageError: text does not depend on the video in this model.
-        """
-        if not isinstance(self.encoder, ConditionedText):
-            raise UsageError(f"text does not depend on the video in model {self.name!r}")
-        filled = [prompt for prompts in fill(self.prompts, texts) for prompt in prompts]
-        words = self.encoder.conditioned_text(filled, context)
-        return unit(words.reshape(len(context), len(texts), len(self.prompts), -1).mean(axis=2))
-
-    def encode_queries(self, texts: Sequence[str]) -> Float32:
-        """Q labels or phrases to concept vectors (Q, D) float32 of unit length."""
-        return concept_vectors(self.encoder, texts, self.prompts)
-
-    def match_probability(self, vectors: Float32, query: Float32) -> Float64:
-        """Probability (N,) that windows (N, D) answer a query (D,), against everyday actions."""
-        return match_probability(
-            vectors,
-            query,
-            self.background,
-            logit_scale=self.encoder.logit_scale,
-            content_free=self.content_free,
-        )
-
-    @cached_property
-    def background(self) -> Float32:
-        """(B, D) concepts of everyday actions: what else might be going on."""
-        return concept_vectors(
-            self.encoder.reference, load_bank(BACKGROUND_BANK).texts, self.prompts
-        )
-
-    @cached_property
-    def content_free(self) -> Float32:
-        """(M, D) what the encoder answers to clips that show nothing."""
-        return content_free_vectors(self.encoder)
+        sampler = super().view_sampler
+        return sampler if self.adapted is None else sampler.one_view
 
     # Answers
 
-    def classify(
+    def classifier(
         self,
-        video: str | Path,
         labels: Labels | None = None,
         *,
-        top: int = 5,
         mode: str = "one",
         descriptions: Descriptions = "auto",
-    ) -> Classification:
-        """Which label fits a video?
+    ) -> LabelClassifier:
+        """A label list bound to the head that scores clips; see ``classify``."""
+        return make_classifier(
+            self,
+            labels,
+            adapted=self.adapted,
+            calibration=self.calibration,
+            mode=mode,
+            descriptions=descriptions,
+        )
 
-        Args:
-            video: A video file or a folder of frames.
-            labels: A list of labels, a comma separated string, a file, or ``bank:NAME``; may be
-                left out where the model was adapted.
-            top: How many labels to return.
-            mode: ``one``: the labels exclude each other; ``multi``: each has its own probability.
-            descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.classifier.label_concepts``.
-
-        Returns:
-            The best labels with calibrated probabilities, and whether none of them fits.
-
-        Raises:
-            DecodeError: the video cannot be read.
-            LabelError: the label list cannot be used.
-        """
-        question = make_question(self, labels, mode=mode, descriptions=descriptions)
-        return self._answer(self.view_sampler.sample(video), question, top)
-
-    def classify_each(
+    @overload
+    def classify(
         self,
-        videos: Iterable[str | Path],
+        recordings: Recording,
+        labels: Labels | None = None,
+        *,
+        every_s: None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> Classification: ...
+
+    @overload
+    def classify(
+        self,
+        recordings: Recording,
+        labels: Labels | None = None,
+        *,
+        every_s: float,
+        **options: Unpack[ClassifyOptions],
+    ) -> list[Answer]: ...
+
+    @overload
+    def classify(
+        self,
+        recordings: list[Any] | tuple[Any, ...],
+        labels: Labels | None = None,
+        *,
+        every_s: float | None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> list[Answer]: ...
+
+    @overload
+    def classify(
+        self,
+        recordings: Iterator[Recording],
+        labels: Labels | None = None,
+        *,
+        every_s: float | None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> Iterator[Answer]: ...
+
+    def classify(
+        self,
+        recordings: Recording | Iterable[Recording],
         labels: Labels | None = None,
         *,
         top: int = 5,
         every_s: float | None = None,
         mode: str = "one",
         descriptions: Descriptions = "auto",
-    ) -> Iterator[Classification | Failure]:
-        """Classify many videos, or one answer for each ``every_s`` seconds of them.
+        fps: float = DEFAULT_FPS,
+    ) -> Classification | list[Answer] | Iterator[Answer]:
+        """Classify recordings: which label fits?
 
-        A video that cannot be read is a ``Failure`` in its place; it does not stop the others.
-        Decoding runs ahead in threads. The labels are checked before the first answer is asked for.
+        Clips of several recordings are encoded together; an answer is the same alone and in
+        company. The labels are checked before any recording is opened.
+
+        Args:
+            recordings: A path (a recording, or a folder of frames), an array of frames
+                (T, H, W, 3) or a picture (H, W, 3) in uint8 RGB, a PIL image, or a ``Clip``; or a
+                list of these; or an iterator of these.
+            labels: A list of labels, a comma separated string, a file, or ``bank:NAME``. An
+                adapted model has its own. A single label is a yes/no question.
+            top: How many labels to return.
+            every_s: Seconds; gives one answer for each such span. None answers for the whole.
+            mode: ``one``: the labels exclude each other; ``multi``: each has its own probability.
+            descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_concepts``.
+            fps: Frames a second of an array; default 25.
+
+        Returns:
+            One recording without ``every_s``: its answer. A list, or ``every_s``: a list with a
+            ``Failure`` in the place of each recording or span that cannot be read. An iterator:
+            the same, one after the other, as they are needed.
+
+        Raises:
+            DecodeError: a single recording cannot be read.
+            LabelError: the label list cannot be used.
+            UsageError: an input that is not a recording.
         """
-        question = make_question(self, labels, mode=mode, descriptions=descriptions)
-        return self._answers([Path(video) for video in videos], question, top, every_s)
+        classifier = self.classifier(labels, mode=mode, descriptions=descriptions)
+        if is_one(recordings) and every_s is None:
+            span = self._encode_one(recordings, fps)
+            return classifier.answer(span, top=top, model=self.name)
+        listed: Iterable[Recording] = [recordings] if is_one(recordings) else recordings
+        answers = self._answers(listed, classifier, top, every_s, fps)
+        return answers if isinstance(recordings, Iterator) else list(answers)
+
+    def _encode_one(self, recording: Recording, fps: float) -> EncodedSpan:
+        """A single recording; an error is raised as it is."""
+        if isinstance(recording, str | Path):
+            views = self.view_sampler.sample(recording)
+        else:
+            (views,) = views_of([recording], self.view_sampler, None, fps)
+            assert not isinstance(views, Failure)  # only a path can fail to be read
+        return EncodedSpan(views[0].path, views[0].window, self.encode_views(views))
 
     def _answers(
-        self, videos: list[Path], question: Question, top: int, every_s: float | None
-    ) -> Iterator[Classification | Failure]:
-        views = self.view_sampler
-        whole = ((video, None) for video in videos)
-        found = views.sample_each(whole) if every_s is None else views.sample_every(videos, every_s)
-        for looks in found:
-            yield looks if isinstance(looks, Failure) else self._answer(looks, question, top)
-
-    def _answer(self, looks: Views, question: Question, top: int) -> Classification:
-        similarity, probability, unknown = question.score(self.encode_views(looks))
-        order = np.argsort(-probability, kind="stable")[:top]
-        best = tuple(
-            Prediction(
-                label, float(probability[i]), float(similarity[i]), key if key != label else None
-            )
-            for i, label, key in ((i, question.labels[i], question.keys[i]) for i in order)
-        )
-        return Classification(
-            path=looks[0].path,
-            start_s=looks[0].window.start_s,
-            end_s=looks[0].window.end_s,
-            model=self.name,
-            predictions=best,
-            unknown=unknown > UNKNOWN_THRESHOLD,
-            unknown_probability=unknown,
-        )
+        self,
+        recordings: Iterable[Recording],
+        classifier: LabelClassifier,
+        top: int,
+        every_s: float | None,
+        fps: float,
+    ) -> Iterator[Answer]:
+        views = views_of(recordings, self.view_sampler, every_s, fps)
+        for span in self.encode_spans(views):
+            good = not isinstance(span, Failure)
+            yield classifier.answer(span, top=top, model=self.name) if good else span
 
     # Adaptation
 
@@ -284,17 +247,19 @@ class Model:
         method: str = "auto",
         shots: int | None = None,
         seed: int = 0,
+        unknown: str = FAMILIARITY,
         progress: ProgressCallback | None = None,
     ) -> Model:
         """Learn labels from a few examples each: in closed form (seconds), or by training.
 
         Args:
-            support: A folder with one folder of videos per label, a CSV
+            support: A folder with one folder of recordings per label, a CSV
                 ``path,label[,start_s,end_s]``, or a ``Support``.
             method: A few-shot method, ``auto`` (closed forms chosen by leave-one-out on the
                 support set), or an adapter to train: ``temporal``, ``tc-clip``.
             shots: Use at most this many examples of each label; None for all.
-            seed: Which examples ``shots`` draws, and all that a training draws.
+            seed: Seed of the examples that ``shots`` draws, and of all that a training draws.
+            unknown: Registered name of the rejector that decides ``unknown``.
             progress: Called as examples are read.
 
         Returns:
@@ -302,22 +267,56 @@ class Model:
 
         Raises:
             SupportError: the support set cannot be used.
-            UnknownNameError: no method has this name.
+            UnknownNameError: no method or rejector has this name.
         """
-        from vlar.model.adapt import adapt
+        found = adapt(
+            self,
+            support,
+            method=method,
+            shots=shots,
+            seed=seed,
+            unknown=unknown,
+            progress=progress,
+        )
+        return Model.of(found)
 
-        return adapt(self, support, method, shots, seed, progress)
+    @staticmethod
+    def of(adapted: Adapted) -> Model:
+        """The model of what adapting gave."""
+        return Model(
+            adapted.core.encoder,
+            adapted=adapted.head,
+            templates=adapted.core.template_set,
+            report=adapted.report,
+        )
 
-    def calibrate(self, examples: str | Path | Support, *, unknown_share: float = 0.35) -> Model:
-        """Make probabilities honest by clips whose labels are known (``vlar.model.calibrate``).
+    def calibrate(
+        self,
+        examples: str | Path | Support,
+        *,
+        unknown_share: float = 0.35,
+        progress: ProgressCallback | None = None,
+    ) -> Model:
+        """Calibrate probabilities on clips whose labels are known (``vlar.model.calibrate``).
 
         Args:
             examples: As a support set; clips an adapted model did not learn from.
-            unknown_share: Share of clips that show none of the labels, where it will be used.
+            unknown_share: Share of clips, 0..1, that show none of the labels in use.
+            progress: Called as examples are read.
         """
-        from vlar.model.calibrate import calibrate
+        fitted, _ = calibrate(self, self.adapted, examples, unknown_share, progress)
+        return self.with_calibration(fitted)
 
-        return calibrate(self, examples, unknown_share)[0]
+    def with_calibration(self, calibration: Calibration | None) -> Model:
+        """The same model with other curves over its probabilities."""
+        return Model(
+            self.encoder,
+            adapted=self.adapted,
+            templates=self.template_set,
+            calibration=calibration,
+            name=self.name,
+            report=self._report,
+        )
 
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
         """Save as a folder: a manifest and the adapted arrays; the encoder itself is not copied.
@@ -325,6 +324,7 @@ class Model:
         Raises:
             ModelError: the folder exists and ``replace`` is False, or cannot be written.
         """
-        from vlar.model.folder import write_model
-
-        return write_model(self, Path(path), replace=replace)
+        saved = SavedModel(
+            self.encoder, self.adapted, self.template_set, self.calibration, self._report
+        )
+        return write_model(saved, Path(path), replace=replace)

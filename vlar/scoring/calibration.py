@@ -8,7 +8,7 @@ Four curves, none of which changes the order of a clip's labels (Platt 1999; Guo
   to what the temperature gives, since calibration sets are small. The other shares follow by a
   power of all;
 * the probability of unknown: a logistic curve of its log odds. Clips with their labels stand for
-  what is known; the same clips, their own label taken off the list, for strangers;
+  what is known; the same clips, their own label taken off the list, for outside;
 * each label's own probability (several labels at once): a logistic curve of its log odds.
 """
 
@@ -96,7 +96,7 @@ def fit_calibration(
     answers: npt.NDArray[np.integer],
     *,
     unknown: Float64 | None = None,
-    strangers: Float64 | None = None,
+    outside: Float64 | None = None,
     each: Float64 | None = None,
     unknown_share: float = UNKNOWN_PRIOR,
 ) -> Calibration:
@@ -106,7 +106,7 @@ def fit_calibration(
         probability: (n, C) as the model states them.
         answers: (n,) column of the right label.
         unknown: (n,) probability of unknown of the same clips.
-        strangers: (m,) probability of unknown of clips that show none of the labels asked; without
+        outside: (m,) probability of unknown of clips that show none of the labels asked; without
             it, or without ``unknown``, that curve stays as it is.
         each: (n, C) each label's own probability; without it that curve stays as it is.
         unknown_share: Share of clips that show none of the labels, where the model will be used.
@@ -122,8 +122,8 @@ def fit_calibration(
     right = tempered.argmax(axis=1) == answers
     centre, slope = refit_logistic(logit(tempered.max(axis=1)), right, doubt=_DOUBT)
     found |= {"best_centre": centre, "best_slope": slope}
-    if unknown is not None and strangers is not None and len(strangers):
-        centre, slope = fit_logistic(logit(strangers), logit(unknown), share=unknown_share)
+    if unknown is not None and outside is not None and len(outside):
+        centre, slope = fit_logistic(logit(outside), logit(unknown), share=unknown_share)
         found |= {"unknown_centre": centre, "unknown_slope": slope}
     if each is not None and each.shape[1] > 1:
         right = np.arange(each.shape[1])[None] == answers[:, None]

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from vlar.numeric import sigmoid
 from vlar.types import Float32, Float64
 
 _STEEPNESS = 4.0  # logit at the reference's own neighbourhood: 0.98 of the mass moves
@@ -38,9 +39,4 @@ class ContentFree:
         if math.isinf(self._middle):
             return np.zeros(len(rows))
         nearness = (rows @ self._references.T).max(axis=1).astype(np.float64)
-        return _sigmoid(self._slope * (nearness - self._middle))
-
-
-def _sigmoid(x: Float64) -> Float64:
-    """1 / (1 + exp(-x)), without overflow."""
-    return 0.5 * (1.0 + np.tanh(0.5 * x))
+        return sigmoid(self._slope * (nearness - self._middle))

@@ -13,14 +13,15 @@ from functools import cached_property
 
 import numpy as np
 
+from vlar.scoring.base import Scores
 from vlar.scoring.logistic import logistic
-from vlar.scoring.zero_shot import LabelScorer, Scores, kept_for_each
+from vlar.scoring.zero_shot import LabelScorer, kept_for_each
 from vlar.types import Float32, Float64
 
 EACH_PRIOR = 0.05
 
 
-class EachScorer(LabelScorer):
+class MultiLabelScorer(LabelScorer):
     """Labels that do not exclude each other; ``prior`` is that of each.
 
     Without a bank every label is as likely as that.

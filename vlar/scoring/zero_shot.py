@@ -26,6 +26,7 @@ energy score (Liu et al. 2020) minus that of the background.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -34,11 +35,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import UsageError
+from vlar.scoring.base import Scores
 from vlar.scoring.content_free import ContentFree
 from vlar.types import Float32, Float64
 
 UNKNOWN_PRIOR = 0.35
-UNKNOWN_THRESHOLD = 0.5
 MATCH_PRIOR = 0.05
 _SAME_MEANING_QUANTILE = 0.9
 _FEWEST_BACKGROUND = 32
@@ -46,27 +47,7 @@ _FEWEST_FOR_GENERICNESS = 8
 GENERICNESS_WEIGHT = 0.15
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Answers for N rows and C labels.
-
-    Attributes:
-        similarity: (N, C) cosines.
-        probability: (N, C); with ``unknown_probability`` each row sums to 1.
-        unknown_probability: (N,) that none of the labels fits.
-    """
-
-    similarity: Float32
-    probability: Float64
-    unknown_probability: Float64
-
-    @property
-    def unknown(self) -> npt.NDArray[np.bool_]:
-        """(N,) True where none of the labels is the better answer than all of them together."""
-        return self.unknown_probability > UNKNOWN_THRESHOLD
-
-
-class LabelScorer:
+class LabelScorer(ABC):
     """Scores rows against one label list; what depends on the labels alone is done once.
 
     Args:
@@ -100,6 +81,10 @@ class LabelScorer:
         self._content_free = ContentFree(concepts[:0] if content_free is None else content_free)
         self._log_odds = log_odds(chance)
 
+    @abstractmethod
+    def score(self, video: Float32) -> Scores:
+        """Scores of (N, D) float32 unit rows."""
+
     def _logits(self, video: Float32) -> tuple[Float32, Float64, Float64]:
         """(N, C) cosines, (N, C) logits of the labels and (N, B) of the bank."""
         similarity = (video @ self._concepts.T).astype(np.float32)
@@ -109,7 +94,7 @@ class LabelScorer:
         return similarity, labels, self._scale * (to_background - of_background)
 
 
-class Scorer(LabelScorer):
+class ZeroShotScorer(LabelScorer):
     """Labels of which one fits, or none; ``prior`` is that of none."""
 
     prior = UNKNOWN_PRIOR
@@ -129,7 +114,7 @@ class Scorer(LabelScorer):
         return Scores(
             similarity=similarity,
             probability=probability * (1.0 - nothing)[:, None],
-            unknown_probability=nothing + (1.0 - nothing) * unknown,
+            unknown=nothing + (1.0 - nothing) * unknown,
         )
 
 
@@ -172,8 +157,8 @@ def score(
     content_free: Float32 | None = None,
     unknown_prior: float = UNKNOWN_PRIOR,
 ) -> Scores:
-    """Score (N, D) rows against (C, D) concepts once; see :class:`Scorer`."""
-    scorer = Scorer(
+    """Score (N, D) rows against (C, D) concepts once; see :class:`ZeroShotScorer`."""
+    scorer = ZeroShotScorer(
         concepts,
         background,
         logit_scale=logit_scale,

@@ -52,7 +52,7 @@ class ViewSampler:
         """
         path = Path(path)
         whole = self.reader.read_clip(path, window, self.sampling)
-        parts = self._parts(whole.window)
+        parts = self.parts(whole.window)
         clips = self.reader.read_windows(path, parts, self.sampling) if parts else ()
         return [whole, *(clip for clip in clips if isinstance(clip, Clip))]
 
@@ -65,7 +65,7 @@ class ViewSampler:
 
         def requests() -> Iterator[Request]:
             for path, window in spans:
-                views = [window, *self._parts(window or self._length(path))]
+                views = [window, *self.parts(window or self._length(path))]
                 sizes.append(len(views))
                 yield from ((path, view) for view in views)
 
@@ -98,7 +98,8 @@ class ViewSampler:
         except VlarError:  # reading it raises the same, where the caller expects it
             return Window(0.0, 0.0)
 
-    def _parts(self, window: Window) -> list[Window]:
+    def parts(self, window: Window) -> list[Window]:
+        """The short parts of a span that are read besides the whole; none of a short span."""
         if window.duration_s <= self.sampling.longest_s:
             return []
         starts = np.linspace(window.start_s, window.end_s - _PART_S, _PARTS)

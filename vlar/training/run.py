@@ -12,7 +12,8 @@ from typing import Any
 from vlar.adapters.base import Trainable
 from vlar.errors import UsageError
 from vlar.fewshot import SupportItem, read_support
-from vlar.model.adapt import example_features
+from vlar.model.adapt import read_complete
+from vlar.model.core import ModelCore
 from vlar.model.folder import check_target
 from vlar.model.model import Model, load
 from vlar.training import checkpoint
@@ -60,23 +61,25 @@ def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None
     watch = _watch(config, plan.epochs, work, progress)
     if adapter.reads == "features":
         kept = FeatureFolder(work / "features", base)
-        seen = example_features(base, support, items, progress.reading, kept)
-        task, features, failed = Task.of(support.labels, seen.items), seen.features, seen.failed
-        adapter.fit_inputs(features)
-        inputs = adapter.training_inputs(features)
+        seen = read_complete(base, support, items, progress.reading, kept)
+        task, failed = Task.of(support.labels, seen.items), seen.failed
+        adapter.fit_inputs(seen.features)
+        inputs = adapter.training_inputs(seen.features)
         examples = Features(inputs, task.columns, task.paths, adapter.input_widths)
     else:
-        features, failed = None, ()
+        seen, failed = None, ()
         examples = Videos(items, task.columns, adapter)
     fitted = fit_alone(
         adapter, examples, task, plan, config.recipe_name, seed=config.seed, watch=watch, keep=keep
     )
-    if features is None:
+    if seen is None:
         good = [item for row, item in enumerate(items) if row not in examples.failed]
-        seen = example_features(Model(adapter), support, good, progress.reading)
-        task, features = Task.of(support.labels, seen.items), seen.features
+        seen = read_complete(
+            ModelCore(adapter, templates=adapter.templates), support, good, progress.reading
+        )
+        task = Task.of(support.labels, seen.items)
         failed = (*fitted.failed, *seen.failed)
-    model = finish(fitted, task, features, failed)
+    model = Model.of(finish(fitted, task, seen, failed))
     model.save(config.out, replace=replace)
     _clean(work)
     return model

@@ -13,8 +13,10 @@ from vlar.encoders.base import Encoder, FrameBlock
 from vlar.errors import SupportError
 from vlar.fewshot import choose, signature
 from vlar.fewshot.cross_validation import make_problem
-from vlar.fewshot.heads.stacking import JointWeights, fit_joint
+from vlar.fewshot.heads.stacking import StackingWeights, fit_stacking
 from vlar.fewshot.support import SupportItem
+from vlar.model.adapt import read_examples
+from vlar.model.core import ModelCore
 from vlar.training.dataset import Task, attach
 from vlar.training.hyperparameters import Plan
 from vlar.types import Float32, Float64, JsonDict
@@ -35,7 +37,7 @@ def weigh(
     plan: Plan,
     seed: int,
     settings: JsonDict | None,
-) -> tuple[JointWeights, float | None]:
+) -> tuple[StackingWeights, float | None]:
     """Factors of closed form and training, from examples that neither has seen.
 
     The encoder's frame features (n, T, F) are what both read.
@@ -58,7 +60,7 @@ def weigh_videos(
     seed: int,
     settings: JsonDict | None,
     watch: Watch | None = None,
-) -> tuple[JointWeights, float | None]:
+) -> tuple[StackingWeights, float | None]:
     """The same for a method that reads pixels: it is trained on either half of the examples.
 
     Two halves cost as much as one whole training, and every example is held out once.
@@ -92,13 +94,11 @@ def answers(
     adapter: Adapter, items: Sequence[SupportItem], texts: Sequence[str], held: Rows
 ) -> tuple[Float32, Float64]:
     """Frame features (n, T, F) of all examples, and logits (m, C) of those held out."""
-    from vlar.model.adapt import see_examples
-    from vlar.model.model import Model
-
-    model = Model(adapter, templates=adapter.templates)
-    _, seen, failed = see_examples(model, items, None)
-    if failed:
-        raise SupportError(f"{failed[0].message}; it could be read before")
+    model = ModelCore(adapter, templates=adapter.templates)
+    examples = read_examples(model, items)
+    if examples.failed:
+        raise SupportError(f"{examples.failed[0].message}; it could be read before")
+    seen = examples.encoded
     concepts = model.encode_queries(texts)
     rows: list[Float32] = []
     for one in (seen[i] for i in held):
@@ -113,7 +113,7 @@ def answers(
 
 def _weigh(
     task: Task, folds: Sequence[Rows], blocks: Sequence[FrameBlock], without: Without
-) -> tuple[JointWeights, float | None]:
+) -> tuple[StackingWeights, float | None]:
     n, n_labels = len(task.y), len(task.labels)
     closed, cosines = (np.full((n, n_labels), np.nan) for _ in range(2))
     for out in folds:
@@ -123,10 +123,10 @@ def _weigh(
             continue  # a label would be without any example
         features, cosines[held] = without(kept, held)
         head, _ = choose(features[kept], blocks, part.y, labels=task.labels, groups=part.groups)
-        closed[held] = head.scores(signature(features[held], blocks, head.kind))
+        closed[held] = head.logits(signature(features[held], blocks, head.kind))
     told = ~np.isnan(closed[:, 0])
     target = np.array(task.columns)[told]
-    weights = fit_joint(closed[told], cosines[told], target)
+    weights = fit_stacking(closed[told], cosines[told], target)
     return weights, None if np.isnan(weights.accuracy) else weights.accuracy
 
 

@@ -33,7 +33,7 @@ from vlar.encoders.clip import block_view_openclip as view_openclip
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UnknownNameError, UsageError
-from vlar.model.classifier import BACKGROUND_BANK
+from vlar.model.core import BACKGROUND_BANK
 from vlar.model.model import Model
 from vlar.text.bank import load_bank
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlar.fewshot.reject.familiarity import fit_novelty
+from vlar.fewshot.reject.familiarity import Familiarity
 
 
 def clusters(n_labels: int, shots: int, spread: float, seed: int = 0):
@@ -20,14 +20,14 @@ def clusters(n_labels: int, shots: int, spread: float, seed: int = 0):
 @pytest.mark.parametrize("shots", [1, 3, 8])
 def test_strangers_are_more_novel_than_kin(shots: int):
     support, labels, fresh, strangers = clusters(5, shots, 0.4)
-    novelty = fit_novelty(support, labels, [str(i) for i in range(len(labels))])
+    novelty = Familiarity().fit(support, labels, [str(i) for i in range(len(labels))])
     assert novelty.probability(fresh).mean() < 0.35
     assert novelty.probability(strangers).mean() > 0.65
 
 
 def test_probability_falls_with_familiarity():
     support, labels, fresh, strangers = clusters(4, 3, 0.8)
-    novelty = fit_novelty(support, labels, [str(i) for i in range(len(labels))])
+    novelty = Familiarity().fit(support, labels, [str(i) for i in range(len(labels))])
     signatures = np.concatenate([fresh, strangers])
     unit = signatures / np.linalg.norm(signatures, axis=1, keepdims=True)
     familiarity = (unit @ novelty.examples.T).max(axis=1)
@@ -39,13 +39,13 @@ def test_windows_of_one_video_do_not_vouch_for_each_other():
     support, labels, _, _ = clusters(3, 2, 0.5)
     twins = np.concatenate([support, support])
     groups = [str(i) for i in range(len(labels))] * 2
-    plain = fit_novelty(support, labels, groups[: len(labels)])
-    doubled = fit_novelty(twins, labels * 2, groups)
+    plain = Familiarity().fit(support, labels, groups[: len(labels)])
+    doubled = Familiarity().fit(twins, labels * 2, groups)
     assert doubled.centre == pytest.approx(plain.centre, abs=1e-6)
     assert doubled.slope == pytest.approx(plain.slope, rel=1e-4)
 
 
 def test_one_video_only_says_nothing_certain():
     support, labels, _, _ = clusters(2, 1, 0.5)
-    novelty = fit_novelty(support, labels, ["same", "same"])
+    novelty = Familiarity().fit(support, labels, ["same", "same"])
     assert 0 < novelty.probability(support).max() < 1

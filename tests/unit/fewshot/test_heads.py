@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from vlar import registry
 from vlar.errors import ModelError, SupportError, UnknownNameError
 from vlar.fewshot import FewShotHead
-from vlar.fewshot.base import softmax
 from vlar.fewshot.cross_validation import make_problem
+from vlar.numeric import softmax
 
 HEADS = ("cache", "prototype", "ridge")
 
@@ -97,7 +97,7 @@ def test_state_and_config_bring_the_head_back(name):
     head.kind = "mean+std"
     again = FewShotHead.from_state(head.config(), head.state())
     queries, _, prior = _set(5, seed=1)
-    assert np.array_equal(head.scores(queries, prior), again.scores(queries, prior))
+    assert np.array_equal(head.logits(queries, prior), again.logits(queries, prior))
     assert again.config() == head.config()
     assert all(isinstance(array, np.ndarray) for array in head.state().values())
 

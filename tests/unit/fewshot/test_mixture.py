@@ -7,8 +7,8 @@ from vlar import registry
 from vlar.encoders.base import FrameBlock
 from vlar.errors import ModelError
 from vlar.fewshot import FewShotHead, signature
-from vlar.fewshot.base import softmax
-from vlar.fewshot.heads.mixture import Blend, blended_kind
+from vlar.fewshot.heads.mixture import MixtureHead, mixed_kind
+from vlar.numeric import softmax
 
 BLOCKS = (FrameBlock("frame", 10, "appearance"),)
 KINDS = ("mean", "mean+std:0.5", "dct+std")
@@ -20,7 +20,7 @@ def _features(n, seed):
 
 
 @pytest.fixture
-def blend() -> Blend:
+def blend() -> MixtureHead:
     y = ["a", "b", "c"] * 3
     zero_shot = np.random.default_rng(2).normal(size=(9, 3)).astype(np.float32)
     heads = []
@@ -29,18 +29,18 @@ def blend() -> Blend:
         head.kind = kind
         heads.append(head.fit(signature(_features(9, 0), BLOCKS, kind), y, zero_shot))
     members = [(2 * share, head) for share, head in zip(SHARES, heads, strict=True)]
-    return Blend.of(members, {"mean": 10, "std": 10, "dct": 30})
+    return MixtureHead.of(members, {"mean": 10, "std": 10, "dct": 30})
 
 
 def test_scores_are_the_weighted_mean_of_the_members(blend):
     queries, prior = _features(6, 1), np.ones((6, 3), np.float32)
     prior[:, 1] = 0.5
     expected = sum(
-        share * head.scores(signature(queries, BLOCKS, kind), prior)
+        share * head.logits(signature(queries, BLOCKS, kind), prior)
         for share, kind, (_, head) in zip(SHARES, KINDS, blend.members, strict=True)
     )
     rows = signature(queries, BLOCKS, blend.kind)
-    np.testing.assert_allclose(blend.scores(rows, prior), expected, atol=1e-3)
+    np.testing.assert_allclose(blend.logits(rows, prior), expected, atol=1e-3)
     np.testing.assert_allclose(blend.probabilities(rows, prior), softmax(expected), atol=1e-3)
 
 
@@ -50,7 +50,7 @@ def test_cosines_are_the_members_mean():
         share * signature(features, BLOCKS, kind) @ signature(features, BLOCKS, kind).T
         for share, kind in zip(SHARES, KINDS, strict=True)
     )
-    rows = signature(features, BLOCKS, blended_kind(list(zip(SHARES, KINDS, strict=True))))
+    rows = signature(features, BLOCKS, mixed_kind(list(zip(SHARES, KINDS, strict=True))))
     np.testing.assert_allclose(rows @ rows.T, expected, atol=1e-3)
 
 
@@ -58,7 +58,7 @@ def test_state_and_config_bring_it_back(blend):
     again = FewShotHead.from_state(blend.config(), blend.state())
     rows = signature(_features(6, 1), BLOCKS, blend.kind)
     assert again.kind == blend.kind
-    np.testing.assert_allclose(again.scores(rows), blend.scores(rows))
+    np.testing.assert_allclose(again.logits(rows), blend.logits(rows))
 
 
 def test_damage_is_refused(blend):

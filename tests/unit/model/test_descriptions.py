@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from vlar.encoders import Block, BlockMix, Encoder
 from vlar.errors import UsageError
-from vlar.model.classifier import label_concepts
 from vlar.model.concepts import concept_vectors, described_vectors
+from vlar.model.label_concepts import label_concepts
 from vlar.model.model import Model
 from vlar.numeric import unit
 from vlar.text.bank import Description, Entry

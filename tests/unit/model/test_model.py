@@ -50,7 +50,7 @@ def total(answer: Classification) -> float:
 @pytest.mark.parametrize("name", ["lite", "tc_clip"])
 def test_answers_sum_to_one_and_are_the_same_alone(name, request, clips):
     model = request.getfixturevalue(name)
-    together = list(model.classify_each(clips, LABELS))
+    together = model.classify(clips, LABELS)
     assert together == [model.classify(clip, LABELS) for clip in clips]
     for answer in together:
         assert total(answer) == pytest.approx(1, abs=1e-6)
@@ -76,10 +76,10 @@ def test_lite_conditions_no_text(lite: Model, clips):
 
 def test_bad_videos_are_values_in_a_batch_and_errors_alone(lite: Model, clips, tmp_path: Path):
     missing = tmp_path / "nowhere.mp4"
-    rows = list(lite.classify_each([missing, clips[0]], LABELS))
+    rows = lite.classify([missing, clips[0]], LABELS)
     assert isinstance(rows[0], Failure)
     assert isinstance(rows[1], Classification)
-    rows = list(lite.classify_each([missing, clips[0]], LABELS, every_s=0.2))
+    rows = lite.classify([missing, clips[0]], LABELS, every_s=0.2)
     assert isinstance(rows[0], Failure)
     assert len(rows) > 2
     with pytest.raises(DecodeError, match=r"nowhere\.mp4"):
@@ -88,7 +88,7 @@ def test_bad_videos_are_values_in_a_batch_and_errors_alone(lite: Model, clips, t
 
 def test_labels_are_checked_before_any_video_is_opened(lite: Model, tmp_path: Path):
     with pytest.raises(UsageError, match="no labels of its own"):
-        lite.classify_each([tmp_path / "nowhere.mp4"])
+        lite.classify([tmp_path / "nowhere.mp4"])
 
 
 def test_where_a_model_may_be_saved(lite: Model, tmp_path: Path):

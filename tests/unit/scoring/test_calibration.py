@@ -12,8 +12,8 @@ from vlar.numeric import unit
 from vlar.scoring import (
     EACH_PRIOR,
     Calibration,
-    EachScorer,
-    Scorer,
+    MultiLabelScorer,
+    ZeroShotScorer,
     expected_calibration_error,
     fit_calibration,
     match_probability,
@@ -47,10 +47,10 @@ def answers(seed: int, n: int, c: int, sharpness: float):
 @given(seeds, st.integers(1, 6), st.integers(0, 50))
 def test_each_label_is_scored_as_if_it_stood_alone(seed: int, c: int, b: int):
     video, concepts, background = vectors(seed, 3), vectors(seed + 1, c), vectors(seed + 2, b)
-    together = EachScorer(concepts, background, logit_scale=10.0).score(video)
+    together = MultiLabelScorer(concepts, background, logit_scale=10.0).score(video)
     assert ((together.probability >= 0) & (together.probability <= 1)).all()
     for column, concept in enumerate(concepts):
-        alone = EachScorer(concept[None], background, logit_scale=10.0).score(video)
+        alone = MultiLabelScorer(concept[None], background, logit_scale=10.0).score(video)
         np.testing.assert_allclose(
             together.probability[:, column], alone.probability[:, 0], atol=1e-5
         )
@@ -64,9 +64,11 @@ def test_each_label_is_scored_as_if_it_stood_alone(seed: int, c: int, b: int):
 @few
 @given(seeds)
 def test_unknown_is_the_answer_exactly_where_no_label_reaches_a_half(seed: int):
-    scorer = EachScorer(vectors(seed, 4, 6), vectors(seed + 1, 40, 6), logit_scale=20.0, prior=0.3)
+    scorer = MultiLabelScorer(
+        vectors(seed, 4, 6), vectors(seed + 1, 40, 6), logit_scale=20.0, prior=0.3
+    )
     scores = scorer.score(vectors(seed + 2, 20, 6))
-    np.testing.assert_array_equal(scores.unknown, (scores.probability < 0.5).all(axis=1))
+    np.testing.assert_array_equal(scores.is_unknown, (scores.probability < 0.5).all(axis=1))
 
 
 def test_a_nearer_row_is_likelier_and_nothing_shown_is_nothing():
@@ -74,28 +76,30 @@ def test_a_nearer_row_is_likelier_and_nothing_shown_is_nothing():
     away = unit(vectors(3, 1) - (vectors(3, 1) @ concept.T) * concept)
     steps = unit(np.linspace(0, 1, 6)[:, None] * concept + np.linspace(1, 0, 6)[:, None] * away)
     rows = steps.astype(np.float32)
-    probability = EachScorer(concept, background, logit_scale=30.0).score(rows).probability[:, 0]
+    probability = (
+        MultiLabelScorer(concept, background, logit_scale=30.0).score(rows).probability[:, 0]
+    )
     assert probability[-1] > 0.9 > 0.1 > probability[0]
     blank = vectors(5, 1)
     references = unit(np.repeat(blank, 4, axis=0) + 0.05 * vectors(6, 4))
-    scored = EachScorer(concept, background, logit_scale=30.0, content_free=references)
-    assert scored.score(blank).unknown_probability[0] > 0.9
+    scored = MultiLabelScorer(concept, background, logit_scale=30.0, content_free=references)
+    assert scored.score(blank).unknown[0] > 0.9
 
 
 def test_each_scorer_refuses_what_the_scorer_refuses():
     with pytest.raises(UsageError, match="no label"):
-        EachScorer(vectors(0, 0), vectors(1, 3), logit_scale=1.0)
+        MultiLabelScorer(vectors(0, 0), vectors(1, 3), logit_scale=1.0)
     with pytest.raises(UsageError, match="prior"):
-        EachScorer(vectors(0, 1), vectors(1, 3), logit_scale=1.0, prior=1.0)
+        MultiLabelScorer(vectors(0, 1), vectors(1, 3), logit_scale=1.0, prior=1.0)
 
 
 def test_hubness_is_taken_off_by_as_much_as_is_asked():
     concepts, background = vectors(1, 4), vectors(2, 60)
     rows = unit(vectors(3, 5) + background.mean(axis=0))
-    plain = Scorer(concepts, background, logit_scale=9.0, genericness=0.0).score(rows)
+    plain = ZeroShotScorer(concepts, background, logit_scale=9.0, genericness=0.0).score(rows)
     order = np.argsort(plain.similarity, axis=1)
     np.testing.assert_array_equal(np.argsort(plain.probability, axis=1), order)
-    more = Scorer(concepts, background, logit_scale=9.0, genericness=1.0).score(rows)
+    more = ZeroShotScorer(concepts, background, logit_scale=9.0, genericness=1.0).score(rows)
     assert (more.probability != plain.probability).any()
 
 
@@ -151,14 +155,14 @@ def test_unknown_and_each_label_are_fitted_too():
         said,
         labels,
         unknown=logistic(known, 0.0, 1.0),
-        strangers=logistic(strangers, 0.0, 1.0),
+        outside=logistic(strangers, 0.0, 1.0),
         each=each,
         unknown_share=0.5,
     )
     assert fitted.unknown_centre == pytest.approx(1.5, abs=0.3)
     assert fitted.each(each)[0].mean() == pytest.approx(0.25, abs=0.02)
     rarer = fit_calibration(
-        said, labels, unknown=known * 0 + 0.5, strangers=known * 0 + 0.6, unknown_share=0.02
+        said, labels, unknown=known * 0 + 0.5, outside=known * 0 + 0.6, unknown_share=0.02
     )
     _, nothing = rarer.one(said, np.full(300, 0.5))
     assert nothing.mean() < 0.1

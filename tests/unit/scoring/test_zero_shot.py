@@ -12,7 +12,7 @@ from vlar.errors import UsageError
 from vlar.numeric import unit
 from vlar.scoring import (
     ContentFree,
-    Scorer,
+    ZeroShotScorer,
     expected_calibration_error,
     fit_temperature,
     kept_background,
@@ -40,7 +40,7 @@ def test_every_row_sums_to_one(seed: int, n: int, c: int, b: int, m: int):
         logit_scale=100.0,
         content_free=vectors(seed + 3, m),
     )
-    total = scores.probability.sum(axis=1) + scores.unknown_probability
+    total = scores.probability.sum(axis=1) + scores.unknown
     np.testing.assert_allclose(total, 1.0, atol=1e-9)
     assert scores.similarity.shape == scores.probability.shape == (n, c)
     assert (scores.probability >= 0).all()
@@ -55,16 +55,16 @@ def test_order_of_labels_rows_and_background_does_not_matter(seed: int):
     plain = score(video, concepts, background, logit_scale=SCALE)
     mixed = score(video[rows], concepts[labels], background[others], logit_scale=SCALE)
     np.testing.assert_allclose(mixed.probability, plain.probability[rows][:, labels], atol=1e-5)
-    np.testing.assert_allclose(
-        mixed.unknown_probability, plain.unknown_probability[rows], atol=1e-5
-    )
+    np.testing.assert_allclose(mixed.unknown, plain.unknown[rows], atol=1e-5)
 
 
 @few
 @given(seeds)
 def test_a_row_scores_the_same_alone(seed: int):
     video, concepts, background = vectors(seed, 4), vectors(seed + 1, 7), vectors(seed + 2, 60)
-    scorer = Scorer(concepts, background, logit_scale=SCALE, content_free=vectors(seed + 3, 5))
+    scorer = ZeroShotScorer(
+        concepts, background, logit_scale=SCALE, content_free=vectors(seed + 3, 5)
+    )
     together, alone = scorer.score(video), scorer.score(video[2:3])
     np.testing.assert_allclose(alone.probability[0], together.probability[2], atol=1e-6)
 
@@ -74,8 +74,8 @@ def test_a_row_scores_the_same_alone(seed: int):
 def test_a_second_copy_of_a_background_entry_changes_little(seed: int):
     video, concepts, background = vectors(seed, 4), vectors(seed + 1, 7), vectors(seed + 2, 600)
     more = np.concatenate([background, background[:1]])
-    before = score(video, concepts, background, logit_scale=SCALE).unknown_probability
-    after = score(video, concepts, more, logit_scale=SCALE).unknown_probability
+    before = score(video, concepts, background, logit_scale=SCALE).unknown
+    after = score(video, concepts, more, logit_scale=SCALE).unknown
     # Even the best fitting entry counts no more than twice; one of 600 is hardly ever that.
     odds = (after / (1 - after)) / (before / (1 - before))
     assert odds.max() < 2
@@ -90,7 +90,7 @@ def test_the_size_of_list_and_bank_hardly_moves_unknown_for_labels_that_fit_no_b
     unknown = [
         score(
             video, vectors(seed + 1, c), vectors(seed + 2, b), logit_scale=10.0, unknown_prior=p
-        ).unknown_probability.mean()
+        ).unknown.mean()
         for c, b, p in ((100, 100, 0.5), (1000, 100, 0.5), (100, 1000, 0.5), (1000, 1000, 0.2))
     ]
     assert np.allclose(unknown, [0.5, 0.5, 0.5, 0.2], atol=0.08)
@@ -101,7 +101,7 @@ def test_a_label_that_fits_is_known_and_a_stranger_is_not():
     stranger = unit(background[:1] + 0.3 * vectors(2, 1))
     fitting = unit(concepts[3:4] + 0.3 * vectors(3, 1))
     scores = score(np.concatenate([fitting, stranger]), concepts, background, logit_scale=SCALE)
-    assert scores.unknown.tolist() == [False, True]
+    assert scores.is_unknown.tolist() == [False, True]
     assert scores.probability[0].argmax() == 3
 
 
@@ -140,10 +140,10 @@ def test_rows_like_the_content_free_references_are_unknown():
     rows = np.concatenate([blank[7:8], noise[7:8], vectors(9, 4)])
     scores = score(rows, concepts, background, logit_scale=SCALE, content_free=references)
     nothing = ContentFree(references).probability(rows)
-    assert scores.unknown[:2].all()
+    assert scores.is_unknown[:2].all()
     assert (nothing[:2] > 0.5).all()
     assert (nothing[2:] < 0.05).all()
-    assert not score(rows[:1], concepts, background, logit_scale=SCALE).unknown[0]
+    assert not score(rows[:1], concepts, background, logit_scale=SCALE).is_unknown[0]
 
 
 @few
@@ -249,9 +249,9 @@ def test_the_rule_holds_where_texts_and_videos_lie_apart():
         content_free=clips(blank[:6]),
     )
     assert scores.probability[:5].argmax(axis=1).tolist() == [0, 1, 2, 3, 4]
-    assert not scores.unknown[:5].any()
-    assert scores.unknown[5:45].mean() > 0.9
-    assert scores.unknown[45:].all()
+    assert not scores.is_unknown[:5].any()
+    assert scores.is_unknown[5:45].mean() > 0.9
+    assert scores.is_unknown[45:].all()
 
 
 @pytest.mark.parametrize("size", [(96, 64), (320, 240)])

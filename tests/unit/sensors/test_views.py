@@ -13,7 +13,7 @@ import vlar
 from tests import videos
 from vlar.errors import DecodeError
 from vlar.fewshot import SupportItem
-from vlar.model.adapt import see_examples
+from vlar.model.adapt import read_examples
 from vlar.numeric import unit
 from vlar.sensors import ViewSampler, reader
 from vlar.types import Failure, Sampling, Window
@@ -93,7 +93,7 @@ def test_a_part_that_cannot_be_read_is_left_out(video: Path, tmp_path: Path):
 @given(st.floats(0, 1e4), st.floats(5, 1e4), st.floats(4, 100))
 def test_parts_lie_inside_the_span(start: float, length: float, longest: float):
     window = Window(start, start + length)
-    parts = ViewSampler(reader("video"), Sampling(4, longest_s=longest))._parts(window)
+    parts = ViewSampler(reader("video"), Sampling(4, longest_s=longest)).parts(window)
     assert bool(parts) == (window.duration_s > longest)
     assert all(start <= part.start_s and part.end_s <= window.end_s + 1e-6 for part in parts)
 
@@ -108,7 +108,7 @@ def test_the_mean_of_the_views_answers(video: Path, monkeypatch: pytest.MonkeyPa
     assert len(seen.features) == model.n_frames
     labels = ["running", "cooking"]
     answer = model.classify(video, labels)
-    assert answer == next(iter(model.classify_each([video], labels)))
+    assert [answer] == model.classify([video], labels)
     assert (answer.start_s, answer.end_s) == (0, pytest.approx(8))
     best = next(p for p in answer.predictions if p.label == "running")
     text = model.encode_queries(["running"])[0]
@@ -121,8 +121,8 @@ def test_examples_are_seen_in_one_clip_unless_a_sampler_is_given(
     model = vlar.load()
     monkeypatch.setattr(model.encoder, "longest_s", 5.0)
     items = [SupportItem(video, None, ("moving",), "moving")]
-    _, (once,), _ = see_examples(model, items, None)
-    _, (several,), _ = see_examples(model, items, None, sampler=model.view_sampler)
+    (once,) = read_examples(model, items).encoded
+    (several,) = read_examples(model, items, sampler=model.view_sampler).encoded
     views = model.view_sampler.sample(video)
     np.testing.assert_array_equal(once.vector, model.encode(views[:1])[0].vector)
     np.testing.assert_array_equal(several.vector, model.encode_views(views).vector)

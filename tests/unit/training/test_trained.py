@@ -15,7 +15,7 @@ from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
 from vlar.encoders.clip.towers import weights_hash
 from vlar.errors import ModelError, SupportError, UnknownNameError
 from vlar.fewshot import FewShotHead, signature
-from vlar.fewshot.heads.stacking import fit_joint
+from vlar.fewshot.heads.stacking import fit_stacking
 from vlar.model.model import Model
 from vlar.training import hyperparameters as plans
 from vlar.training.hyperparameters import load_recipe
@@ -58,16 +58,16 @@ def test_temporal_beside_a_closed_form():
     again = FewShotHead.from_state(config, state)
     rows = signature(features[:3], FakeEncoder.frame_blocks, fitted.head.kind)
     cosines = np.array([[0.2, 0.5], [0.9, 0.1], [0.4, 0.4]], np.float32)
-    np.testing.assert_array_equal(again.scores(rows, cosines), fitted.head.scores(rows, cosines))
+    np.testing.assert_array_equal(again.logits(rows, cosines), fitted.head.logits(rows, cosines))
 
 
 def test_held_out_examples_decide_who_may_speak():
     random = np.random.default_rng(0)
     target = random.integers(0, 3, 60)
     right, noise = np.eye(3)[target] * 4, random.normal(size=(60, 3))
-    assert fit_joint(noise, right, target).trained > fit_joint(right, noise, target).trained
-    assert fit_joint(right, noise, target).closed > fit_joint(noise, right, target).closed
-    nobody = fit_joint(noise[:0], right[:0], target[:0])
+    assert fit_stacking(noise, right, target).trained > fit_stacking(right, noise, target).trained
+    assert fit_stacking(right, noise, target).closed > fit_stacking(noise, right, target).closed
+    nobody = fit_stacking(noise[:0], right[:0], target[:0])
     assert (nobody.closed, nobody.trained) == (1.0, 0.25)
 
 

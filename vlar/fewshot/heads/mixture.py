@@ -9,10 +9,12 @@ import numpy as np
 
 from vlar.fewshot.base import Array, ClosedForm, FewShotHead
 from vlar.fewshot.temporal_features import join, parse_kind
+from vlar.registry import register
 from vlar.types import Float32, Float64, JsonDict
 
 
-class Blend(FewShotHead):
+@register("fewshot", "mixture")
+class MixtureHead(FewShotHead):
     """A weighted mean of the members' scores: a geometric mean of their probabilities.
 
     It takes one signature that holds every term any member reads. A term weighs there what it
@@ -23,35 +25,42 @@ class Blend(FewShotHead):
         widths: Entries of each term of ``kind``, in order.
     """
 
-    name = "blend"
+    name = "mixture"
+    standalone = False
     members: tuple[tuple[float, FewShotHead], ...]
     widths: tuple[int, ...]
 
     @classmethod
     def of(
         cls, members: Sequence[tuple[float, ClosedForm]], term_widths: Mapping[str, int]
-    ) -> Blend:
-        """Blend fitted heads with the same labels.
+    ) -> MixtureHead:
+        """Mix fitted heads with the same labels.
 
         Args:
             members: Weights above 0 and heads.
             term_widths: Entries of each term the heads read.
         """
-        blend = cls()
+        mixture = cls()
         total = sum(weight for weight, _ in members)
-        blend.members = tuple((weight / total, head) for weight, head in members)
-        blend.labels = members[0][1].labels
-        blend.kind = blended_kind([(weight / total, head.kind) for weight, head in members])
-        blend.widths = tuple(term_widths[name] for name in parse_kind(blend.kind))
-        return blend
+        mixture.members = tuple((weight / total, head) for weight, head in members)
+        mixture.labels = members[0][1].labels
+        mixture.kind = mixed_kind([(weight / total, head.kind) for weight, head in members])
+        mixture.widths = tuple(term_widths[name] for name in parse_kind(mixture.kind))
+        return mixture
 
-    def scores(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
+    def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
         """(m, C) logits, see ``FewShotHead``."""
         terms = self._terms(signatures)
         total = np.zeros((len(signatures), len(self.labels)))
         for weight, head in self.members:
-            total += weight * head.scores(join(terms, head.kind), zero_shot)
+            total += weight * head.logits(join(terms, head.kind), zero_shot)
         return total
+
+    def closed_forms(self) -> list[tuple[float, ClosedForm]]:
+        """The members' closed forms."""
+        return [
+            (w * share, part) for w, head in self.members for share, part in head.closed_forms()
+        ]
 
     def _terms(self, signatures: Float32) -> dict[str, Float32]:
         """The unit terms that the signature was joined from."""
@@ -91,15 +100,15 @@ class Blend(FewShotHead):
             members.append((float(settings["weight"]), self.from_state(settings, arrays)))
         self.members = tuple(members)
         if not members or any(head.labels != self.labels for _, head in members):
-            raise ValueError("members without the labels of the blend")
+            raise ValueError("members without the labels of the mixture")
         if len(self.widths) != len(parse_kind(self.kind)):
             raise ValueError(f"{len(self.widths)} widths for the kind {self.kind!r}")
 
 
-def blended_kind(members: Sequence[tuple[float, str]]) -> str:
+def mixed_kind(members: Sequence[tuple[float, str]]) -> str:
     """The kind whose dot products are the weighted mean of the members' dot products.
 
-    >>> blended_kind([(0.5, "mean"), (0.5, "mean+motion")])
+    >>> mixed_kind([(0.5, "mean"), (0.5, "mean+motion")])
     'mean:0.866+motion:0.5'
     """
     squares: dict[str, float] = {}

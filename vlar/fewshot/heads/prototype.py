@@ -16,6 +16,7 @@ class PrototypeHead(ClosedForm):
     """Evidence is the cosine to the mean of a label's examples."""
 
     name = "prototype"
+    auto_order = 2
     grid = (0.0,)
     slope = 50.0
 

@@ -23,6 +23,7 @@ class RidgeHead(ClosedForm):
     """
 
     name = "ridge"
+    auto_order = 1
     grid = (0.3, 0.1, 1.0, 3.0)
     slope = 20.0
 

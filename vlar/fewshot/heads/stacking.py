@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from vlar.fewshot.base import Array, FewShotHead, softmax
+from vlar.fewshot.base import Array, ClosedForm, FewShotHead
+from vlar.numeric import softmax
+from vlar.registry import register
 from vlar.types import Float32, Float64, JsonDict
 
 # Factors on the closed form's scores, and on the scaled cosines of the trained vectors.
@@ -18,7 +20,8 @@ _CAUTION = 1.0  # nats for one unit away from the defaults
 _DEFAULT = (1.0, 0.25)  # a training on few examples has to earn its say
 
 
-class Joint(FewShotHead):
+@register("fewshot", "stacking")
+class StackingHead(FewShotHead):
     """Weighted sum of a closed form's scores and of cosines to the labels' trained concepts.
 
     The cosines come as ``zero_shot``: those of the adapted encoder's vectors and texts. The closed
@@ -30,13 +33,15 @@ class Joint(FewShotHead):
         trained_weight: Factor on the cosines.
     """
 
-    name = "joint"
+    name = "stacking"
+    standalone = False
+    trained = True
     closed: FewShotHead | None
     closed_weight: float
     trained_weight: float
 
     @classmethod
-    def of(cls, closed: FewShotHead, closed_weight: float, trained_weight: float) -> Joint:
+    def of(cls, closed: FewShotHead, closed_weight: float, trained_weight: float) -> StackingHead:
         """Join a fitted closed form with cosines."""
         head = cls()
         head.closed, head.labels, head.kind = closed, closed.labels, closed.kind
@@ -44,21 +49,26 @@ class Joint(FewShotHead):
         return head
 
     @classmethod
-    def alone(cls, labels: tuple[str, ...], kind: str, trained_weight: float) -> Joint:
+    def alone(cls, labels: tuple[str, ...], kind: str, trained_weight: float) -> StackingHead:
         """The cosines alone; ``kind`` is the signature that ``unknown`` goes by."""
         head = cls()
         head.closed, head.labels, head.kind = None, labels, kind
         head.closed_weight, head.trained_weight = 0.0, trained_weight
         return head
 
-    def scores(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
+    def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
         """(m, C) logits, see ``FewShotHead``."""
         total = np.zeros((len(signatures), len(self.labels)))
         if self.closed is not None and self.closed_weight:
-            total += self.closed_weight * self.closed.scores(signatures)
+            total += self.closed_weight * self.closed.logits(signatures)
         if zero_shot is not None:
             total += self.trained_weight * zero_shot.astype(np.float64)
         return total
+
+    def closed_forms(self) -> list[tuple[float, ClosedForm]]:
+        """Those of its closed form."""
+        closed = [] if self.closed is None else self.closed.closed_forms()
+        return [(self.closed_weight * weight, part) for weight, part in closed]
 
     def state(self) -> dict[str, Array]:
         """The closed form's arrays."""
@@ -86,7 +96,7 @@ class Joint(FewShotHead):
 
 
 @dataclass(frozen=True)
-class JointWeights:
+class StackingWeights:
     """Factors, and what they reach on held-out examples.
 
     Attributes:
@@ -102,7 +112,7 @@ class JointWeights:
     accuracy: float
 
 
-def fit_joint(closed: Float64, trained: Float64, target: Array) -> JointWeights:
+def fit_stacking(closed: Float64, trained: Float64, target: Array) -> StackingWeights:
     """The factors under which held-out examples are most likely, with a mild pull to the default.
 
     Args:
@@ -111,9 +121,9 @@ def fit_joint(closed: Float64, trained: Float64, target: Array) -> JointWeights:
         target: (h,) columns of their labels; with none the defaults are taken.
     """
     if not len(target):
-        return JointWeights(*_DEFAULT, float("nan"), float("nan"))
+        return StackingWeights(*_DEFAULT, float("nan"), float("nan"))
     rows = np.arange(len(target))
-    best: JointWeights | None = None
+    best: StackingWeights | None = None
     for a in _CLOSED:
         for b in _TRAINED:
             scores = a * closed + b * trained
@@ -122,6 +132,6 @@ def fit_joint(closed: Float64, trained: Float64, target: Array) -> JointWeights:
             loss = float(losses.mean()) + _CAUTION * away / len(target)
             if best is None or loss < best.loss - 1e-12:
                 accuracy = float((scores.argmax(axis=1) == target).mean())
-                best = JointWeights(a, b, loss, accuracy)
+                best = StackingWeights(a, b, loss, accuracy)
     assert best is not None
     return best

@@ -1,79 +1,104 @@
-"""Is this clip like any of the examples? The ``unknown`` of an adapted model.
+"""Is this clip like any of the examples? The default ``unknown`` of an adapted model.
 
-A clip's familiarity is its largest cosine to an example. What a known clip reaches is read off the
-support set by leaving each example's group (its video) out; what an unknown clip reaches, by
-leaving its whole label out. A logistic curve between the two gives the probability of unknown:
-open-set recognition by nearest examples, with thresholds from the support set alone.
+A clip's familiarity is its largest cosine to an example. The familiarity of known clips is measured
+on the support set by leaving each example's group (its recording) out; that of
+out-of-distribution clips by leaving its whole label out. A logistic curve between the two gives the
+probability of unknown: open-set recognition by nearest examples, with thresholds from the support
+set alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from typing_extensions import Self
 
+from vlar.fewshot.reject.base import Array, Rejector
+from vlar.numeric import unit
+from vlar.registry import register
 from vlar.scoring.logistic import fit_logistic, logistic
-from vlar.types import Float32, Float64
+from vlar.types import Float32, Float64, JsonDict
 
 
-@dataclass(frozen=True)
-class Novelty:
-    """``probability = 1 / (1 + exp(slope * (familiarity - centre)))``; slope is positive.
+@register("rejector", "familiarity")
+class Familiarity(Rejector):
+    """``probability = 1 - 1 / (1 + exp(-slope * (familiarity - centre)))``; slope is positive.
 
     Attributes:
         examples: (n, S) float32, unit vectors of the support set.
         centre: The cosine at which known and unknown are equally likely.
-        slope: Steepness per cosine.
+        slope: Steepness per unit of cosine.
     """
 
+    name = "familiarity"
     examples: Float32
     centre: float
     slope: float
 
-    def probability(self, signatures: Float32) -> Float64:
-        """Probability (m,) that clips with these signatures (m, S) show no label of the support."""
-        familiarity = (_unit(signatures) @ self.examples.T).max(axis=1).astype(np.float64)
-        return 1.0 - self.known(familiarity)
+    def fit(
+        self,
+        signatures: Float32,
+        y: Sequence[str],
+        groups: Sequence[str] | None = None,
+        logits: Float64 | None = None,
+    ) -> Self:
+        """See ``Rejector``.
 
-    def known(self, familiarity: np.ndarray) -> Float64:
-        """Probability that a cosine to an example is one that a known clip reaches."""
+        With one example a label no pair of known examples exists; the known end is then half-way
+        between what out-of-distribution examples reach and identity.
+        """
+        del logits
+        self.examples = unit(signatures)
+        self.centre, self.slope = 0.0, 1.0
+        cosine = (self.examples @ self.examples.T).astype(np.float64)
+        label = np.asarray(y)
+        group = np.arange(len(y)) if groups is None else np.asarray(groups)
+        other_group = group[:, None] != group[None, :]
+        same_label = label[:, None] == label[None, :]
+        outside = _largest(cosine, ~same_label & other_group)
+        inside = _largest(cosine, same_label & other_group)
+        unknown = outside[np.isfinite(outside)]
+        if not len(unknown):
+            return self
+        known = np.maximum(inside, outside)[np.isfinite(inside)]
+        if not len(known):
+            known = (1.0 + unknown) / 2
+        self.centre, self.slope = fit_logistic(known, unknown)
+        return self
+
+    def familiarity(self, signatures: Float32) -> Float64:
+        """(m,) largest cosine to an example."""
+        return (unit(signatures) @ self.examples.T).max(axis=1).astype(np.float64)
+
+    def score(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
+        """Minus the familiarity."""
+        del logits
+        return -self.familiarity(signatures)
+
+    def probability(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
+        """See ``Rejector``."""
+        del logits
+        return 1.0 - self.known(self.familiarity(signatures))
+
+    def known(self, familiarity: Array) -> Float64:
+        """Probability, elementwise, that a known clip reaches this cosine to an example."""
         return logistic(familiarity, self.centre, self.slope)
 
+    def config(self) -> JsonDict:
+        """The curve."""
+        return {"rejector": self.name, "centre": self.centre, "slope": self.slope}
 
-def fit_novelty(signatures: Float32, labels: Sequence[str], groups: Sequence[str]) -> Novelty:
-    """Fit the curve on a support set.
+    def state(self) -> dict[str, Array]:
+        """The examples."""
+        return {"examples": self.examples}
 
-    Args:
-        signatures: (n, S) float32, one row an example.
-        labels: n labels, at least two different ones.
-        groups: n groups; examples of one group (one video) never vouch for each other.
-
-    Returns:
-        The fitted curve. With one example a label no known pair exists; the known end is then set
-        half-way between what strangers reach and identity.
-    """
-    examples = _unit(signatures)
-    cosine = (examples @ examples.T).astype(np.float64)
-    label, group = np.asarray(labels), np.asarray(groups)
-    other_group = group[:, None] != group[None, :]
-    same_label = label[:, None] == label[None, :]
-    stranger = _largest(cosine, ~same_label & other_group)
-    kin = _largest(cosine, same_label & other_group)
-    strangers = stranger[np.isfinite(stranger)]
-    if not len(strangers):
-        return Novelty(examples, 0.0, 1.0)
-    known = np.maximum(kin, stranger)[np.isfinite(kin)]
-    if not len(known):
-        known = (1.0 + strangers) / 2
-    centre, slope = fit_logistic(known, strangers)
-    return Novelty(examples, centre, slope)
+    def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
+        """See ``Rejector``."""
+        self.centre, self.slope = float(config["centre"]), float(config["slope"])
+        self.examples = np.asarray(state["examples"], np.float32)
 
 
-def _largest(cosine: Float64, allowed: np.ndarray) -> Float64:
+def _largest(cosine: Float64, allowed: Array) -> Float64:
     return np.where(allowed, cosine, -np.inf).max(axis=1)
-
-
-def _unit(vectors: Float32) -> Float32:
-    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(norm > 0, norm, 1)).astype(np.float32)

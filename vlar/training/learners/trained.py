@@ -12,17 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vlar.adapters.base import Adapter
 from vlar.encoders.base import Encoder
 from vlar.errors import SupportError
-from vlar.fewshot import Choice, choose, fit_novelty, signature
-from vlar.fewshot.heads.stacking import Joint, JointWeights
-from vlar.fewshot.report import AdaptReport, TrainingReport
+from vlar.fewshot import Choice, choose
+from vlar.fewshot.heads.stacking import StackingHead, StackingWeights
+from vlar.fewshot.report import TrainingReport
+from vlar.fewshot.signature_kinds import plain_kind
 from vlar.fewshot.support import Support, SupportItem
-from vlar.fewshot.temporal_features import available_terms
-from vlar.model.adapt import Adaptation, example_features
+from vlar.model.adapt import FAMILIARITY, Adapted, EncodedExamples, guarded, read_complete
+from vlar.model.core import ModelCore
 from vlar.registry import register
 from vlar.training.dataset import Task, attach
 from vlar.training.hyperparameters import Plan, adapter_settings, default_recipe, load_recipe
@@ -30,7 +29,6 @@ from vlar.training.stacking import train_on, weigh, weigh_videos
 from vlar.types import Failure, Float32, JsonDict, ProgressCallback
 
 if TYPE_CHECKING:
-    from vlar.model.model import Model
     from vlar.training.data import Examples as TrainingSet
     from vlar.training.loop import Epoch, Keep, Trained, Training, Watch
 
@@ -48,7 +46,7 @@ class Fitted:
     """
 
     adapter: Adapter
-    head: Joint
+    head: StackingHead
     choice: Choice | None
     report: TrainingReport
     failed: tuple[Failure, ...] = ()
@@ -56,21 +54,22 @@ class Fitted:
 
 @register("learner", "trained")
 def learn(
-    model: Model,
+    core: ModelCore,
     support: Support,
     items: Sequence[SupportItem],
     method: str,
     seed: int,
     progress: ProgressCallback | None,
-) -> Model:
+    unknown: str,
+) -> Adapted:
     """Train a method on the examples of a support set; see ``Model.adapt``."""
     recipe = default_recipe(method)
-    adapter = attach(method, model.encoder, adapter_settings(recipe, method), seed=seed)
+    adapter = attach(method, core.encoder, adapter_settings(recipe, method), seed=seed)
     if getattr(adapter, "reads", "pixels") == "features":
-        seen = example_features(model, support, items, progress)
+        seen = read_complete(core, support, items, progress)
         task = Task.of(support.labels, seen.items)
         fitted = fit_features(
-            model.encoder,
+            core.encoder,
             method,
             task,
             seen.features,
@@ -78,8 +77,10 @@ def learn(
             seed=seed,
             settings=adapter_settings(recipe, method),
         )
-        return finish(fitted, task, seen.features, seen.failed)
-    return _learn_from_pixels(model.encoder, adapter, support, items, recipe, seed, progress)
+        return finish(fitted, task, seen, seen.failed, unknown)
+    return _learn_from_pixels(
+        core.encoder, adapter, support, items, recipe, seed, progress, unknown
+    )
 
 
 def _learn_from_pixels(
@@ -90,8 +91,8 @@ def _learn_from_pixels(
     recipe: str,
     seed: int,
     progress: ProgressCallback | None,
-) -> Model:
-    from vlar.model.model import Model
+    unknown: str,
+) -> Adapted:
     from vlar.training.data import Videos
 
     task, plan = Task.of(support.labels, items), load_recipe(recipe)
@@ -106,7 +107,7 @@ def _learn_from_pixels(
 
     fitted = fit_alone(adapter, videos, task, plan, recipe, seed=seed, watch=watch)
     good = [item for row, item in enumerate(items) if row not in videos.failed]
-    seen = example_features(Model(adapter, templates=adapter.templates), support, good, None)
+    seen = read_complete(ModelCore(adapter, templates=adapter.templates), support, good)
     task = Task.of(support.labels, seen.items)
     begin = time.process_time()
     settings = adapter_settings(recipe, adapter.name)
@@ -117,18 +118,18 @@ def _learn_from_pixels(
     report = replace(fitted.report, seconds=round(seconds, 1))
     fitted = replace(fitted, report=report)
     fitted = _joined(fitted, task, seen.features, weights, held)
-    return finish(fitted, task, seen.features, (*fitted.failed, *seen.failed))
+    return finish(fitted, task, seen, (*fitted.failed, *seen.failed), unknown)
 
 
 def _joined(
-    fitted: Fitted, task: Task, features: Float32, weights: JointWeights, held: float | None
+    fitted: Fitted, task: Task, features: Float32, weights: StackingWeights, held: float | None
 ) -> Fitted:
     """The same with a closed form beside the trained similarity, as they were weighed."""
     adapter = fitted.adapter
     closed, choice = choose(
         features, adapter.frame_blocks, task.y, labels=task.labels, groups=task.groups
     )
-    head = Joint.of(closed, weights.closed, weights.trained * adapter.logit_scale)
+    head = StackingHead.of(closed, weights.closed, weights.trained * adapter.logit_scale)
     report = replace(
         fitted.report,
         closed_weight=weights.closed,
@@ -141,32 +142,30 @@ def _joined(
 def finish(
     fitted: Fitted,
     task: Task,
-    features: Float32,
+    examples: EncodedExamples,
     failed: tuple[Failure, ...],
-) -> Model:
-    """The model of a trained adapter: its head, its concepts and its ``unknown``.
+    unknown: str = FAMILIARITY,
+) -> Adapted:
+    """The core and the head of a trained adapter: its concepts, its ``unknown`` and its report.
 
     Args:
-        fitted: What the training gave.
+        fitted: The result of the training.
         task: The examples.
-        features: (n, T, F) their frame features, as the adapted model sees them.
+        examples: The same, as the adapted model encodes them.
         failed: Examples that could not be read.
+        unknown: Registered name of the rejector.
     """
-    from vlar.model.model import Model
-
-    adapter = fitted.adapter
-    adapted = Model(adapter, templates=adapter.templates)
-    examples = signature(features, adapter.frame_blocks, fitted.head.kind)
-    counts = {label: list(task.y).count(label) for label in task.labels}
-    adapted.adaptation = Adaptation(
-        head=fitted.head,
-        novelty=fit_novelty(examples, task.y, task.groups),
-        owners=np.array(task.columns, np.int64),
-        concepts=adapted.encode_queries(task.texts),
-        blocks=adapter.frame_blocks,
-        report=AdaptReport(counts, failed, fitted.choice, fitted.report),
+    core = ModelCore(fitted.adapter, templates=fitted.adapter.templates)
+    return guarded(
+        core,
+        fitted.head,
+        replace(examples, failed=failed),
+        examples.features,
+        core.encode_queries(task.texts),
+        unknown,
+        fitted.choice,
+        fitted.report,
     )
-    return adapted
 
 
 def fit_features(
@@ -200,7 +199,7 @@ def fit_features(
     training, trained = train_on(encoder, method, task, features, plan, seed, settings, watch)
     adapter = training.adapter
     report = _report(method, recipe, training, trained, time.process_time() - begin)
-    alone = Joint.alone(task.labels, _plain_kind(adapter), adapter.logit_scale)
+    alone = StackingHead.alone(task.labels, plain_kind(adapter.frame_blocks), adapter.logit_scale)
     fitted = Fitted(adapter, alone, None, report)
     return _joined(fitted, task, features, weights, held)
 
@@ -244,14 +243,8 @@ def fit_alone(
             f"no example of {missing[0]!r} can be read ({first.message}); replace the broken videos"
         )
     report = _report(adapter.name, recipe, training, trained, time.process_time() - begin)
-    head = Joint.alone(task.labels, _plain_kind(adapter), adapter.logit_scale)
+    head = StackingHead.alone(task.labels, plain_kind(adapter.frame_blocks), adapter.logit_scale)
     return Fitted(adapter, head, None, report, trained.failed)
-
-
-def _plain_kind(encoder: Encoder) -> str:
-    """A signature for ``unknown``: what is there and what changes, if anything is."""
-    there = available_terms(encoder.frame_blocks)
-    return "mean+absdiff" if "absdiff" in there else there[0]
 
 
 def _report(

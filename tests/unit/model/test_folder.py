@@ -1,0 +1,96 @@
+"""Model folders: those of format 1 open and answer as before; what is saved comes back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vlar
+from tests.fixtures.models_1 import tiny
+from vlar.errors import ModelError
+
+FOLDER = Path(tiny.__file__).parent
+NAMES = sorted(path.parent.name for path in FOLDER.glob("*/vlar.json"))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return tiny.queries(tmp_path_factory.mktemp("clips") / "queries")
+
+
+def check_answers(model, clips, name: str) -> None:
+    stored = json.loads((FOLDER / name / "answers.json").read_text())
+    own = {} if model.labels else {"labels": list(tiny.LABELS)}
+    for how, options in (
+        ("one", own),
+        ("multi", {"mode": "multi", **own}),
+        ("some", {"labels": ["swing", "fall"]}),
+    ):
+        for answer, before in zip(
+            model.classify(clips, top=99, **options), stored[how], strict=True
+        ):
+            assert "/".join(answer.path.parts[-2:]) == before["clip"]
+            now = {p.label: [p.probability, p.similarity] for p in answer.predictions}
+            assert now.keys() == before["labels"].keys()
+            for label, values in before["labels"].items():
+                np.testing.assert_allclose(now[label], values, atol=1e-6)
+            assert answer.unknown_probability == pytest.approx(
+                before["unknown_probability"], abs=1e-6
+            )
+            assert answer.unknown == before["unknown"]
+
+
+def test_the_stored_models_cover_every_kind_of_head():
+    assert {"auto", "ridge", "prototype", "cache", "temporal", "calibrated"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_of_format_1_answers_as_before_and_is_saved_in_format_2(name, clips, tmp_path):
+    model = vlar.load(FOLDER / name)
+    check_answers(model, clips, name)
+    saved = model.save(tmp_path / name)
+    assert json.loads((saved / "vlar.json").read_text())["format"] == 2
+    check_answers(vlar.load(saved), clips, name)
+
+
+@pytest.mark.parametrize("name", ["auto", "ridge", "prototype", "cache", "one-shot"])
+def test_adapting_today_gives_the_answers_of_format_1(name, clips, tmp_path):
+    method = "auto" if name == "one-shot" else name
+    shots = 1 if name == "one-shot" else None
+    base = vlar.load("tiny-for-fixtures")
+    model = base.adapt(tiny.support(tmp_path / "support"), method=method, shots=shots)
+    check_answers(model, clips, name)
+    if name == "ridge":
+        held = tiny.support(tmp_path / "held", 5)
+        check_answers(model.calibrate(held), clips, "calibrated-adapted")
+        check_answers(base.calibrate(held), clips, "calibrated")
+
+
+@pytest.mark.parametrize("part", ["head", "rejector", "familiarity", "owners"])
+def test_a_damaged_folder_is_refused(part, tmp_path):
+    saved = vlar.load(FOLDER / "ridge").save(tmp_path / "ridge")
+    manifest = json.loads((saved / "vlar.json").read_text())
+    if part == "owners":
+        from safetensors.numpy import load_file, save_file
+
+        arrays = load_file(saved / "adaptation.safetensors")
+        save_file({k: a for k, a in arrays.items() if k != part}, saved / "adaptation.safetensors")
+    else:
+        del manifest[part][next(iter(manifest[part]))]
+        (saved / "vlar.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="adapt again"):
+        vlar.load(saved)
+
+
+def test_old_folders_that_are_malformed_and_newer_ones_are_refused(tmp_path):
+    for number, change in enumerate(({"head": {"head": "ridge"}}, {"format": 3}, {"format": 0})):
+        folder = tmp_path / str(number)
+        shutil.copytree(FOLDER / "ridge", folder)
+        manifest = {**json.loads((folder / "vlar.json").read_text()), **change}
+        (folder / "vlar.json").write_text(json.dumps(manifest))
+        with pytest.raises(ModelError):
+            vlar.load(folder)

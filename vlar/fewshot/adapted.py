@@ -1,0 +1,164 @@
+"""A few-shot head with its rejector as one head over encoded clips: what ``adapt`` makes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.errors import ModelError
+from vlar.fewshot.base import FewShotHead
+from vlar.fewshot.reject.base import Array, Rejector
+from vlar.fewshot.reject.familiarity import Familiarity
+from vlar.fewshot.temporal_features import BlockLike, signature
+from vlar.scoring.base import Head, Scores
+from vlar.types import Encoded, Float32, JsonDict
+
+_NO_KNOWN = 1e-12
+
+
+@dataclass(frozen=True)
+class AdaptedHead(Head):
+    """A few-shot head over the labels of a support set, guarded by a rejector.
+
+    Attributes:
+        labels: C labels as the support set spells them.
+        head: Signatures to logits.
+        rejector: Signatures, or the head's logits, to the probability that no label fits.
+        familiarity: The examples; its cosines are the similarities, and with several labels at
+            once its curve gives their probabilities.
+        owners: (n,) int64 column of the label that each example shows.
+        concepts: (C, D) float32 concepts of the labels' texts, the zero-shot prior.
+        blocks: Parts of the frame features that the signatures are made of.
+        kind: Signature kind of the examples and of what the rejector reads.
+    """
+
+    name = "adapted"
+    reads = "features"
+    head: FewShotHead
+    rejector: Rejector
+    familiarity: Familiarity
+    owners: npt.NDArray[np.int64]
+    concepts: Float32
+    blocks: Sequence[BlockLike]
+    kind: str
+    labels: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", self.head.labels)
+
+    @property
+    def labels_sha256(self) -> str:
+        """Hash of the labels in order."""
+        return hashlib.sha256(json.dumps(self.labels).encode()).hexdigest()
+
+    def scores(self, encoded: Sequence[Encoded]) -> Scores:
+        """See ``Head``: similarity is the cosine to the nearest example of each label."""
+        return Scores.join((self.score_clip(each) for each in encoded), len(self.labels))
+
+    def score_clip(
+        self,
+        encoded: Encoded,
+        columns: Sequence[int] | None = None,
+        concepts: Float32 | None = None,
+    ) -> Scores:
+        """Scores (1, k) of one clip against k of the labels.
+
+        Args:
+            encoded: The clip.
+            columns: The k labels; None for all. Their probabilities sum with unknown to 1.
+            concepts: (C, D) float32 of all labels for this clip; None where no clip changes them.
+        """
+        asked = list(range(len(self.labels)) if columns is None else columns)
+        features, vector = encoded.features[None], encoded.vector[None]
+        row = signature(features, self.blocks, self.head.kind)
+        own = row if self.kind == self.head.kind else signature(features, self.blocks, self.kind)
+        zero_shot = vector @ (self.concepts if concepts is None else concepts).T
+        probability = self.head.probabilities(row, zero_shot)[0][asked]
+        logits = self.head.logits(row, zero_shot) if self.rejector.reads == "logits" else None
+        unknown = float(self.rejector.probability(own, logits)[0])
+        known = probability / max(float(probability.sum()), _NO_KNOWN) * (1.0 - unknown)
+        nearest = self._nearest(own)[asked]
+        return Scores(nearest[None], known[None], np.array([unknown]))
+
+    def score_clip_each(self, encoded: Encoded, columns: Sequence[int]) -> Scores:
+        """Scores (1, k) of one clip against k of the labels, each for itself."""
+        own = signature(encoded.features[None], self.blocks, self.kind)
+        nearest = self._nearest(own)[list(columns)]
+        each = self.familiarity.known(nearest)
+        return Scores(nearest[None], each[None], np.array([1.0 - float(each.max())]))
+
+    def _nearest(self, row: Float32) -> Float32:
+        """(C,) cosine of one signature (1, S) to the nearest example of each label."""
+        nearest = np.full(len(self.labels), -1.0, np.float32)
+        np.maximum.at(nearest, self.owners, row[0] @ self.familiarity.examples.T)
+        return nearest
+
+    def config(self) -> JsonDict:
+        """The settings of the manifest, by part."""
+        return {
+            "head": self.head.config(),
+            "rejector": self.rejector.config(),
+            "familiarity": {
+                "kind": self.kind,
+                "centre": self.familiarity.centre,
+                "slope": self.familiarity.slope,
+            },
+        }
+
+    def state(self) -> dict[str, Array]:
+        """The arrays of the model folder."""
+        parts: dict[str, Mapping[str, Array]] = {
+            "head": self.head.state(),
+            "familiarity": self.familiarity.state(),
+        }
+        if self.rejector is not self.familiarity:
+            parts["rejector"] = self.rejector.state()
+        joined = {f"{p}.{name}": a for p, arrays in parts.items() for name, a in arrays.items()}
+        return {**joined, "owners": self.owners, "concepts": self.concepts}
+
+    @staticmethod
+    def restore(
+        config: Mapping[str, Any], state: Mapping[str, Array], blocks: Sequence[BlockLike]
+    ) -> AdaptedHead:
+        """The head that ``config`` and ``state`` were saved from.
+
+        Args:
+            config: As ``config`` gives it.
+            state: As ``state`` gives it.
+            blocks: Parts of the encoder's frame features.
+
+        Raises:
+            ModelError: something is missing or malformed.
+        """
+
+        def part(name: str) -> dict[str, Array]:
+            prefix = f"{name}."
+            return {k.removeprefix(prefix): a for k, a in state.items() if k.startswith(prefix)}
+
+        try:
+            head = FewShotHead.from_state(config["head"], part("head"))
+            curve, kind = config["familiarity"], str(config["familiarity"]["kind"])
+            familiarity = Familiarity()
+            familiarity.restore(curve, part("familiarity"))
+            rejector: Rejector = familiarity
+            if config["rejector"] != familiarity.config():
+                rejector = Rejector.from_state(config["rejector"], part("rejector"))
+            return AdaptedHead(
+                head,
+                rejector,
+                familiarity,
+                np.asarray(state["owners"], np.int64),
+                np.asarray(state["concepts"], np.float32),
+                blocks,
+                kind,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"the saved adaptation is incomplete or malformed ({error!r}); adapt again"
+            ) from error

@@ -1,0 +1,217 @@
+"""The core of a model: an encoder, and the words and clips it compares everything with.
+
+The core has no labels and no head. Adapting, calibrating, saving and searching take a core;
+``vlar.model.model.Model`` is a core with what these made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.encoders.base import Encoder
+from vlar.encoders.conditioned import ConditionedText
+from vlar.encoders.vector_cache import content_free_vectors
+from vlar.errors import UsageError
+from vlar.model.concepts import concept_vectors
+from vlar.numeric import unit
+from vlar.scoring.heads import make_scorer
+from vlar.scoring.zero_shot import LabelScorer, match_probability
+from vlar.sensors import Views, ViewSampler, reader
+from vlar.text.bank import load_bank
+from vlar.text.prompts import fill, load_templates
+from vlar.types import Clip, Encoded, Failure, Float32, Float64, Window
+
+BACKGROUND_BANK = "everyday_actions"
+_BATCH_CLIPS = 8
+_BATCH_BYTES = 64 << 20  # of decoded samples: a few clips of 32 frames at 448 pixels
+
+
+@dataclass(frozen=True)
+class EncodedSpan:
+    """One span of a recording, encoded.
+
+    Attributes:
+        path: The recording.
+        window: The span.
+        encoded: Its clips as one row.
+    """
+
+    path: Path
+    window: Window
+    encoded: Encoded
+
+
+class ModelCore:
+    """Maps clips and words into one space.
+
+    Args:
+        encoder: Frozen towers, or an adapter around them.
+        templates: Name of a prompt set; None for the one that suits the encoder.
+        name: What answers call this model; None for the encoder's name.
+    """
+
+    def __init__(
+        self, encoder: Encoder, *, templates: str | None = None, name: str | None = None
+    ) -> None:
+        self.encoder = encoder
+        self.template_set = templates or encoder.templates
+        self.name = name or encoder.name
+        #: Name of the sensor whose clips it takes.
+        self.modality = encoder.modality
+        #: P templates that a label or phrase is put into.
+        self.prompts = load_templates(self.template_set)
+
+    @property
+    def dim(self) -> int:
+        """D, width of the shared space."""
+        return self.encoder.dim
+
+    @property
+    def n_frames(self) -> int:
+        """T, frames sampled from a window."""
+        return self.encoder.n_frames
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what makes a vector; two models with the same one share libraries."""
+        return self.encoder.fingerprint
+
+    @property
+    def shorter_side(self) -> int:
+        """Pixels; larger pictures are shrunk to it while decoding. 0 without pictures."""
+        return self.encoder.sampling.shorter_side or 0
+
+    # Clips
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """N clips to N rows; a clip gives the same row alone and in company."""
+        return self.encoder.encode(clips)
+
+    @property
+    def view_sampler(self) -> ViewSampler:
+        """Reads the views that a span is judged by."""
+        return ViewSampler(reader(self.encoder.modality), self.encoder.sampling)
+
+    def encode_views(self, views: Views) -> Encoded:
+        """The clips of one span as one row: mean of their vectors, features of the first."""
+        return _as_one(self.encode(views))
+
+    def encode_spans(self, spans: Iterable[Views | Failure]) -> Iterator[EncodedSpan | Failure]:
+        """Encode the clips of many spans in batches across recordings.
+
+        A batch holds 8 clips or 64 MB of samples, whichever comes first, so that memory stays
+        bounded whatever the number of spans.
+
+        Args:
+            spans: The views of each span, or why it cannot be read.
+
+        Yields:
+            One row a span, in order; a Failure stays in its place.
+        """
+        waiting: list[Views | Failure] = []
+        clips = size = 0
+        for span in spans:
+            waiting.append(span)
+            if not isinstance(span, Failure):
+                clips += len(span)
+                size += sum(clip.data.nbytes for clip in span)
+            elif clips:
+                continue
+            if not clips or clips >= _BATCH_CLIPS or size >= _BATCH_BYTES:
+                yield from self._encode_batch(waiting)
+                waiting, clips, size = [], 0, 0
+        yield from self._encode_batch(waiting)
+
+    def _encode_batch(self, spans: Sequence[Views | Failure]) -> Iterator[EncodedSpan | Failure]:
+        views = [span for span in spans if not isinstance(span, Failure)]
+        rows = iter(self.encode([clip for clips in views for clip in clips]))
+        for span in spans:
+            if isinstance(span, Failure):
+                yield span
+            else:
+                encoded = _as_one([next(rows) for _ in span])
+                yield EncodedSpan(span[0].path, span[0].window, encoded)
+
+    # Words
+
+    def encode_queries(self, texts: Sequence[str]) -> Float32:
+        """Q labels or phrases to concept vectors (Q, D) float32 of unit length."""
+        return concept_vectors(self.encoder, texts, self.prompts)
+
+    @property
+    def conditions_text(self) -> bool:
+        """Whether a text has another vector for each clip (``conditioned_queries``)."""
+        return isinstance(self.encoder, ConditionedText)
+
+    def conditioned_queries(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
+        """Labels or phrases, conditioned on each of N windows.
+
+        Args:
+            texts: Q labels or phrases.
+            context: (N, k, E) float16 or float32, the context tokens of ``encode``.
+
+        Returns:
+            (N, Q, D) float32 of unit length.
+
+        Raises:
+            UsageError: text does not depend on the video in this model.
+        """
+        if not isinstance(self.encoder, ConditionedText):
+            raise UsageError(f"text does not depend on the video in model {self.name!r}")
+        filled = [prompt for prompts in fill(self.prompts, texts) for prompt in prompts]
+        words = self.encoder.conditioned_text(filled, context)
+        return unit(words.reshape(len(context), len(texts), len(self.prompts), -1).mean(axis=2))
+
+    # What everything is compared with
+
+    @cached_property
+    def background(self) -> Float32:
+        """(B, D) concepts of everyday actions: what else might be going on."""
+        return concept_vectors(
+            self.encoder.reference, load_bank(BACKGROUND_BANK).texts, self.prompts
+        )
+
+    @cached_property
+    def content_free(self) -> Float32:
+        """(M, D) vectors of clips that show nothing."""
+        return content_free_vectors(self.encoder)
+
+    def scorer(self, concepts: Float32, background: Float32, mode: str = "one") -> LabelScorer:
+        """The rule that scores vectors of this model against concepts (C, D).
+
+        Args:
+            concepts: (C, D) float32 unit vectors of labels.
+            background: (B, D) float32 unit vectors of everyday actions.
+            mode: ``one`` label fits or none, or ``multi``: each label for itself.
+        """
+        return make_scorer(
+            concepts,
+            background,
+            mode=mode,
+            logit_scale=self.encoder.logit_scale,
+            content_free=self.content_free,
+        )
+
+    def match_probability(self, vectors: Float32, query: Float32) -> Float64:
+        """Probability (N,) that windows (N, D) answer a query (D,), against everyday actions."""
+        return match_probability(
+            vectors,
+            query,
+            self.background,
+            logit_scale=self.encoder.logit_scale,
+            content_free=self.content_free,
+        )
+
+
+def _as_one(encoded: Sequence[Encoded]) -> Encoded:
+    if len(encoded) == 1:
+        return encoded[0]
+    mean = np.mean([each.vector for each in encoded], axis=0)
+    return replace(encoded[0], vector=unit(mean))

@@ -1,0 +1,134 @@
+"""What ``classify`` takes besides paths: arrays, pictures and clips, as the views of a span."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import TypedDict, TypeIs
+
+from vlar.errors import UsageError
+from vlar.sensors import Views, ViewSampler
+from vlar.types import Classification, Clip, Failure, UInt8, Window
+from vlar.video.sample import frame_times, windows
+
+
+@runtime_checkable
+class Picture(Protocol):
+    """A PIL image, recognised without importing PIL."""
+
+    def convert(self, mode: str) -> Any:
+        """The picture in another colour mode."""
+        ...
+
+    def getbands(self) -> tuple[str, ...]:
+        """Names of its channels."""
+        ...
+
+
+# A path; frames (T, H, W, 3) or a picture (H, W, 3), uint8 RGB; a PIL image; or a clip.
+Recording = str | Path | npt.NDArray[Any] | Picture | Clip
+Answer = Classification | Failure
+DEFAULT_FPS = 25.0
+_ARRAY = Path("<array>")
+
+
+class ClassifyOptions(TypedDict, total=False):
+    """Options of ``Model.classify`` that every form of it takes."""
+
+    top: int
+    mode: str
+    descriptions: str | Sequence[str]
+    fps: float
+
+
+def is_one(recordings: object) -> TypeIs[Recording]:
+    """Whether an input is a single recording rather than several."""
+    return isinstance(recordings, (str, Path, np.ndarray, Clip, Picture))
+
+
+def views_of(
+    recordings: Iterable[Recording], sampler: ViewSampler, every_s: float | None, fps: float
+) -> Iterator[Views | Failure]:
+    """The views of each recording, or of every ``every_s`` seconds of it.
+
+    Paths that follow each other are decoded ahead in threads; a path that cannot be read is a
+    Failure in its place.
+
+    Args:
+        recordings: See ``Recording``.
+        sampler: Reads paths.
+        every_s: Seconds; None for one span a recording.
+        fps: Frames a second of an array.
+
+    Raises:
+        UsageError: an array is not a picture or a sequence of frames, or a clip is of another
+            sensor.
+    """
+    for are_paths, group in groupby(recordings, lambda one: isinstance(one, (str, Path))):
+        if not are_paths:
+            for one in group:
+                yield from _views(one, sampler, every_s, fps)
+            continue
+        paths = (Path(one) for one in group if isinstance(one, (str, Path)))
+        if every_s is None:
+            yield from sampler.sample_each((path, None) for path in paths)
+        else:
+            yield from sampler.sample_every(paths, every_s)
+
+
+def _views(
+    recording: object, sampler: ViewSampler, every_s: float | None, fps: float
+) -> Iterator[Views]:
+    modality = sampler.reader.modality
+    if isinstance(recording, Clip):
+        if recording.modality != modality:
+            raise UsageError(
+                f"{recording.path}: the clip is of the sensor {recording.modality!r}, and this "
+                f"model reads {modality!r}"
+            )
+        yield [recording]
+        return
+    if modality != "video":
+        raise UsageError(
+            f"this model reads the sensor {modality!r}; give a path or a Clip instead of an array"
+        )
+    frames = _frames(recording)
+    if not 0 < fps < float("inf"):
+        raise UsageError(f"fps is {fps}; give the frames per second of the array, above 0")
+    duration_s = len(frames) / fps
+    spans = [Window(0.0, duration_s)]
+    if every_s is not None:
+        spans = windows(duration_s, every_s, every_s)
+    for span in spans:
+        yield [_clip(frames, fps, each, sampler) for each in (span, *sampler.parts(span))]
+
+
+def _clip(frames: UInt8, fps: float, window: Window, sampler: ViewSampler) -> Clip:
+    """The frames that are shown at the times a reader would sample."""
+    wanted = frame_times(window, sampler.sampling.n_frames)
+    # A frame is shown until the next one begins; the small share keeps rounding from moving it.
+    rows = np.floor(wanted * fps + 1e-6).astype(np.intp).clip(0, len(frames) - 1)
+    return Clip(_ARRAY, window, "video", frames[rows], rows / fps)
+
+
+def _frames(recording: object) -> UInt8:
+    """(T, H, W, 3) uint8 of an array or a PIL image."""
+    if isinstance(recording, Picture):
+        recording = np.asarray(recording.convert("RGB"))
+    if not isinstance(recording, np.ndarray):
+        raise UsageError(
+            f"cannot classify a {type(recording).__name__}; give a path, an array (T, H, W, 3) of "
+            "uint8, a PIL image or a Clip"
+        )
+    frames = recording[None] if recording.ndim == 3 else recording
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not frames.size:
+        raise UsageError(
+            f"an array of shape {recording.shape} and type {recording.dtype} is not a video; give "
+            "frames (T, H, W, 3) or a picture (H, W, 3), uint8 RGB in 0..255"
+        )
+    return frames

@@ -1,0 +1,84 @@
+"""One face for everything that turns encoded clips into scores over labels.
+
+A head is made once for a label list and scores any number of clips. Clips are scored one by one
+inside it: a matrix product rounds by the number of its rows, and the answer for a clip is the same
+alone and in company, to the last bit.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.types import Encoded, Float32, Float64, JsonDict
+
+UNKNOWN_THRESHOLD = 0.5
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Answers for N clips and C labels.
+
+    Attributes:
+        similarity: (N, C) float32 in -1..1, cosines.
+        probability: (N, C) float64 in 0..1. Labels that exclude each other sum with ``unknown`` to
+            1 in every row; several labels at once stand each for itself.
+        unknown: (N,) float64 in 0..1, the probability that none of the labels fits.
+    """
+
+    similarity: Float32
+    probability: Float64
+    unknown: Float64
+
+    def __len__(self) -> int:
+        return len(self.unknown)
+
+    @property
+    def is_unknown(self) -> npt.NDArray[np.bool_]:
+        """(N,) True where ``unknown`` is more likely than all labels together."""
+        return self.unknown > UNKNOWN_THRESHOLD
+
+    @staticmethod
+    def join(rows: Iterable[Scores], n_labels: int) -> Scores:
+        """The rows of several scores over the same C labels; none gives zero rows."""
+        listed = list(rows)
+        if not listed:
+            empty = np.zeros((0, n_labels))
+            return Scores(empty.astype(np.float32), empty, np.zeros(0))
+        return Scores(
+            np.concatenate([row.similarity for row in listed]),
+            np.concatenate([row.probability for row in listed]),
+            np.concatenate([row.unknown for row in listed]),
+        )
+
+
+class Head(ABC):
+    """Encoded clips in, scores over its labels out.
+
+    Attributes:
+        name: Name of the form in a saved configuration.
+        reads: ``vector`` for the clip's vector alone, or ``features`` for its features over time.
+        labels: C labels in the order of the score columns.
+    """
+
+    name: ClassVar[str]
+    reads: ClassVar[str] = "vector"
+    labels: tuple[str, ...]
+
+    @abstractmethod
+    def scores(self, encoded: Sequence[Encoded]) -> Scores:
+        """Scores of N clips; a clip scores the same alone and in company."""
+
+    @abstractmethod
+    def config(self) -> JsonDict:
+        """The settings to save (JSON)."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Array]:
+        """The arrays to save (safetensors)."""
