@@ -70,3 +70,15 @@ def test_rows_are_read_as_written(tmp_path: Path):
     assert named_in(page, "encoder") == {"a", "b"}
     assert named_in(page, "engine") == {"e"}
     assert named_in(page, "adapter") == set()
+
+
+def test_contributing_names_every_kind_and_its_place():
+    page = ROOT / "CONTRIBUTING.md"
+    places = {row[0].strip("`"): row for heading, row in rows(page) if heading == "kind"}
+    for kind in registry.KINDS.values():
+        folder = kind.package.replace(".", "/")
+        if not (ROOT / folder).is_dir():
+            assert f"`{kind.name}`" in page.read_text("utf-8"), kind.name
+            continue
+        base = kind.contract.partition(":")[0].replace(".", "/") + ".py"
+        assert places[kind.name][1:] == [f"`{base}`", f"`{folder}/`", f"`{kind.docs}`"]

@@ -55,3 +55,9 @@ def test_scripts_show_their_help():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("usage: ") == len(asked)
+
+
+def test_every_evaluation_has_its_place_on_the_page():
+    page = (ROOT / "evals" / "README.md").read_text("utf-8")
+    named = {path.name for path in SCRIPTS if path.parent.name == "evals"}
+    assert not [name for name in sorted(named) if f"`{name}`" not in page]
