@@ -38,8 +38,8 @@ from zero_shot import mean_average_precision, read_rows
 
 import vlar
 from vlar.encoders import BlockMix
-from vlar.model.classifier import described_background, label_vectors
 from vlar.model.concepts import described_vectors
+from vlar.model.label_concepts import described_background, label_vectors
 from vlar.numeric import unit
 from vlar.scoring import ZeroShotScorer
 from vlar.text.description_lookup import descriptions_of

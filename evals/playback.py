@@ -150,7 +150,7 @@ def _answers(model, task, seen, asked, target, seed):
         head, _ = choose(
             seen, blocks, task.y, labels=LABELS, groups=task.groups, method=method, kinds=kinds
         )
-        scores = head.scores(signature(asked, blocks, head.kind))
+        scores = head.logits(signature(asked, blocks, head.kind))
         name = f"{method}, " + ("mean of the frames" if kinds else "all signatures")
         yield name, float((scores.argmax(axis=1) == target).mean())
 

@@ -94,7 +94,7 @@ def _closed(pool: Pool, support: np.ndarray, query: np.ndarray, method: str) -> 
         method=method,
     )
     rows = signature(pool.features[query], pool.blocks, head.kind)
-    return head.scores(rows, pool.zero_shot[query])
+    return head.logits(rows, pool.zero_shot[query])
 
 
 def _temporal(
@@ -109,7 +109,7 @@ def _temporal(
     )
     cosines = fitted.adapter.pool(pool.features[query]) @ fitted.adapter.encode_text(task.texts).T
     rows = signature(pool.features[query], pool.blocks, fitted.head.kind)
-    answers = {"temporal": fitted.head.scores(rows, cosines), "temporal alone": cosines}
+    answers = {"temporal": fitted.head.logits(rows, cosines), "temporal alone": cosines}
     return answers, fitted.report.seconds
 
 
