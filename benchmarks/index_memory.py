@@ -116,7 +116,7 @@ def precision(folder: str) -> int:
     """Encode the videos of a library again in memory and compare fp32 with what is stored."""
     import numpy as np
 
-    from vlar.index.manifest import Manifest
+    from vlar.index.manifest import LibraryManifest
     from vlar.index.store.database import Store
     from vlar.model.model import load
     from vlar.text.bank import load_bank
@@ -125,7 +125,7 @@ def precision(folder: str) -> int:
 
     store = Store.open_to_read(Path(folder))
     assert store is not None
-    manifest = Manifest.read(store.meta(), Path(folder))
+    manifest = LibraryManifest.read(store.meta(), Path(folder))
     assert manifest is not None
     model, cut = load(manifest.model), manifest.spec
     full: list[Any] = []

@@ -50,7 +50,7 @@ class Clips:
 
 
 def load_rows(model: Model, data: Path) -> tuple[list[dict[str, str]], np.ndarray, np.ndarray]:
-    """Manifest rows, their vectors, and the vectors of their first frame held still."""
+    """LibraryManifest rows, their vectors, and the vectors of their first frame held still."""
     with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["dataset"] in SETS]
     kept = resources.cache_dir() / "evals" / f"unknown-{model.fingerprint[:16]}-{len(rows)}.npz"

@@ -15,9 +15,9 @@ from vlar.index.ingest.writer import IngestProgress
 from vlar.index.maintenance.compact import CompactReport, compact
 from vlar.index.maintenance.info import describe
 from vlar.index.maintenance.upgrade import UpgradeReport, upgrade
-from vlar.index.maintenance.verify import Fault, verify
+from vlar.index.maintenance.verify import LibraryFault, verify
 from vlar.index.maintenance.verify import repair as _repair
-from vlar.index.manifest import Manifest
+from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.report import AddReport, LibraryInfo, RowHit, VideoRow
 from vlar.index.validation import check_span, checked_tags
@@ -96,7 +96,7 @@ class Library(LibraryConnection):
         labels = checked_tags(tags or {})
         check_span(window_s, stride_s, long_times)
         with self._mutex, self._writing() as writer:
-            manifest = Manifest.read(writer.meta(), self.path)
+            manifest = LibraryManifest.read(writer.meta(), self.path)
             if manifest is None:
                 manifest = self._models.new_manifest(window_s, stride_s, long_times)
             else:
@@ -127,7 +127,7 @@ class Library(LibraryConnection):
             EncoderMismatchError: the library was made by another model.
         """
         with self._mutex, self._writing() as writer:
-            manifest = Manifest.read(writer.meta(), self.path)
+            manifest = LibraryManifest.read(writer.meta(), self.path)
             manifest = manifest or self._models.new_manifest()
             self._models.require(manifest)
             with writer.transaction():
@@ -195,7 +195,7 @@ class Library(LibraryConnection):
             self._cache = None
             return upgrade(self.path, self._models.given(), progress)
 
-    def verify(self, *, repair: bool = False, files: bool = True) -> list[Fault]:
+    def verify(self, *, repair: bool = False, files: bool = True) -> list[LibraryFault]:
         """All faults of the library, its search cache and its recordings' files.
 
         Args:

@@ -12,7 +12,7 @@ from typing_extensions import Self
 from vlar.errors import LibraryError
 from vlar.index.folder import check_place, make_folder
 from vlar.index.maintenance.compact import settle
-from vlar.index.manifest import Manifest
+from vlar.index.manifest import LibraryManifest
 from vlar.index.model_provider import LazyModel
 from vlar.index.protocol import LibraryModel
 from vlar.index.search_cache import cache
@@ -20,7 +20,7 @@ from vlar.index.search_cache.faiss_support import accelerate, check_device
 from vlar.index.store import schema
 from vlar.index.store.database import Store
 from vlar.index.store.lock import writer_lock
-from vlar.index.store.writer import Writer
+from vlar.index.store.writer import StoreWriter
 
 
 class LibraryConnection:
@@ -39,7 +39,7 @@ class LibraryConnection:
         self._store: Store | None = None
         self._cache: cache.SearchCache | None = None
         self._cache_version = -1  # the store's data_version that the cache belongs to
-        self._manifest: tuple[int, Manifest] | None = None  # with its data_version
+        self._manifest: tuple[int, LibraryManifest] | None = None  # with its data_version
         self._device = check_device(device)
         check_place(self.path, create)
         self._reader()
@@ -65,13 +65,13 @@ class LibraryConnection:
             self._store = Store.open_to_read(self.path)
         return self._store
 
-    def _open_nonempty(self) -> tuple[Store, Manifest]:
+    def _open_nonempty(self) -> tuple[Store, LibraryManifest]:
         """The store and the manifest of a library that has rows."""
         store = self._reader()
         version = -1 if store is None else store.data_version()
         if store is not None and self._manifest is not None and self._manifest[0] == version:
             return store, self._manifest[1]
-        manifest = None if store is None else Manifest.read(store.meta(), self.path)
+        manifest = None if store is None else LibraryManifest.read(store.meta(), self.path)
         if store is None or manifest is None or not store.has_rows():
             raise LibraryError(
                 f"library {self.path} is empty; add videos: vlar index add {self.path} VIDEOS"
@@ -94,10 +94,10 @@ class LibraryConnection:
         self._cache = settle(self.path, current, self._models.probes()) or current
 
     @contextmanager
-    def _writing(self) -> Generator[Writer, None, None]:
+    def _writing(self) -> Generator[StoreWriter, None, None]:
         make_folder(self.path)
         with writer_lock(self.path):
-            writer = Writer.open_to_write(self.path)
+            writer = StoreWriter.open_to_write(self.path)
             try:
                 yield writer
             finally:

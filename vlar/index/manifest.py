@@ -52,7 +52,7 @@ class WindowSpec:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class LibraryManifest:
     """Fixed by the first video of a library.
 
     Attributes:
@@ -73,7 +73,7 @@ class Manifest:
     modality: str = DEFAULT_MODALITY
 
     @classmethod
-    def read(cls, meta: Mapping[str, str], folder: Path) -> Manifest | None:
+    def read(cls, meta: Mapping[str, str], folder: Path) -> LibraryManifest | None:
         """From the store; None for an empty library.
 
         Raises:
@@ -111,7 +111,7 @@ class Manifest:
         window_s: float | None,
         stride_s: float | None,
         long_times: float | None = None,
-    ) -> Manifest:
+    ) -> LibraryManifest:
         """For a library that holds nothing yet; ``spec`` loads the model again."""
         windows = WindowSpec(
             window_s or DEFAULT_WINDOW_S,

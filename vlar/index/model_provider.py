@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 
 from vlar.index.engines.base import Probes
-from vlar.index.manifest import Manifest
+from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.protocol import LibraryModel
 from vlar.types import Float32
@@ -25,7 +25,7 @@ class LazyModel:
         self._model = None if isinstance(model, str | Path) else model
         self._folder = folder
 
-    def loaded(self, manifest: Manifest | None) -> LibraryModel:
+    def loaded(self, manifest: LibraryManifest | None) -> LibraryModel:
         """The model, which is the one of the manifest.
 
         Raises:
@@ -50,15 +50,15 @@ class LazyModel:
         window_s: float | None = None,
         stride_s: float | None = None,
         long_times: float | None = None,
-    ) -> Manifest:
+    ) -> LibraryManifest:
         """The manifest of a library without rows."""
         model = self.loaded(None)
         # A model folder is found again from wherever the library is opened.
         spec = model.name if self._spec is None else str(self._spec)
         name = place(spec) if Path(spec).is_dir() else spec
-        return Manifest.new(model, name, window_s, stride_s, long_times)
+        return LibraryManifest.new(model, name, window_s, stride_s, long_times)
 
-    def require(self, manifest: Manifest) -> None:
+    def require(self, manifest: LibraryManifest) -> None:
         """Refuse a loaded model that is not the manifest's.
 
         Raises:

@@ -15,7 +15,7 @@ from vlar.types import Float32
 
 
 @dataclass(frozen=True)
-class Part:
+class BlockSlice:
     """A block of a vector: ``vector[..., start:start + width]``, a unit vector times ``weight``."""
 
     name: str
@@ -40,52 +40,56 @@ class HasEncoder(Protocol):
         ...
 
 
-def declared(model: object) -> tuple[Part, ...]:
+def declared(model: object) -> tuple[BlockSlice, ...]:
     """The parts of a model's vectors; none where it has no public encoder."""
     if not isinstance(model, HasEncoder):
         return ()
     prints = model.encoder.block_fingerprints()
-    parts: list[Part] = []
+    parts: list[BlockSlice] = []
     start = 0
     for block in model.encoder.blocks:
-        parts.append(Part(block.name, start, block.width, block.weight, prints[block.name]))
+        parts.append(BlockSlice(block.name, start, block.width, block.weight, prints[block.name]))
         start += block.width
     return tuple(parts)
 
 
-def to_text(parts: Sequence[Part]) -> str:
+def to_text(parts: Sequence[BlockSlice]) -> str:
     """For the manifest of a library."""
     return json.dumps([[p.name, p.start, p.width, p.weight, p.fingerprint] for p in parts])
 
 
-def from_text(text: str) -> tuple[Part, ...]:
+def from_text(text: str) -> tuple[BlockSlice, ...]:
     """From the manifest; none where the text is not usable, as in older libraries."""
     try:
-        return tuple(Part(*row) for row in json.loads(text or "[]"))
+        return tuple(BlockSlice(*row) for row in json.loads(text or "[]"))
     except (TypeError, ValueError):
         return ()
 
 
-def shared(old: Sequence[Part], new: Sequence[Part]) -> list[tuple[Part, Part]]:
+def shared(
+    old: Sequence[BlockSlice], new: Sequence[BlockSlice]
+) -> list[tuple[BlockSlice, BlockSlice]]:
     """Blocks that did not change: their parts of the old and of the new vectors."""
     known = {(part.name, part.fingerprint, part.width): part for part in old}
     keys = [(part.name, part.fingerprint, part.width) for part in new]
     return [(known[key], part) for key, part in zip(keys, new, strict=True) if key in known]
 
 
-def missing(old: Sequence[Part], new: Sequence[Part]) -> list[str]:
+def missing(old: Sequence[BlockSlice], new: Sequence[BlockSlice]) -> list[str]:
     """Names of the blocks that must be computed."""
     kept = {part.name for _, part in shared(old, new)}
     return [part.name for part in new if part.name not in kept]
 
 
-def can_upgrade(old: Sequence[Part], new: Sequence[Part], same_model: bool) -> bool:
+def can_upgrade(old: Sequence[BlockSlice], new: Sequence[BlockSlice], same_model: bool) -> bool:
     """Whether no block would be lost, and the model is the same or shares a block."""
     lost = {part.name for part in old} - {part.name for part in new}
     return bool(old) and not lost and (same_model or bool(shared(old, new)))
 
 
-def merged_vectors(vectors: Float32, into: Float32, pairs: Sequence[tuple[Part, Part]]) -> Float32:
+def merged_vectors(
+    vectors: Float32, into: Float32, pairs: Sequence[tuple[BlockSlice, BlockSlice]]
+) -> Float32:
     """Put blocks of stored vectors (N, D) into new ones (N, E); the result has unit length."""
     found = into.astype(np.float32, copy=True)
     for old, new in pairs:

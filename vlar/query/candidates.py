@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vlar.index.manifest import Manifest
+from vlar.index.manifest import LibraryManifest
 from vlar.index.protocol import LibraryModel
 from vlar.index.rows import Float16, Int64
 from vlar.index.search_cache.cache import SearchCache
@@ -35,7 +35,7 @@ class Snapshot:
     """
 
     store: Store
-    manifest: Manifest
+    manifest: LibraryManifest
     model: LibraryModel
     cache: SearchCache | None = None
 

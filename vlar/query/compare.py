@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlar.index.manifest import Manifest
+from vlar.index.manifest import LibraryManifest
 from vlar.index.protocol import LibraryModel
 from vlar.index.rows import RowFilter, RowTable
 from vlar.index.store.database import Store
@@ -64,7 +64,7 @@ class Comparison:
 
 def compare(
     store: Store,
-    manifest: Manifest,
+    manifest: LibraryManifest,
     model: LibraryModel,
     queries: Mapping[Leaf, Float32],
     rows: RowFilter,

@@ -14,7 +14,7 @@ from tests.unit.index.fakes import DIM, ConditionedFake, FakeModel, tiny_video
 from vlar.errors import LibraryError
 from vlar.index.protocol import conditioning
 from vlar.index.store.schema import FILE_NAME
-from vlar.index.store.writer import Writer
+from vlar.index.store.writer import StoreWriter
 from vlar.library import Library
 from vlar.types import Clip, Encoded, Float32
 
@@ -151,7 +151,7 @@ def test_another_shape_is_refused(library: Library, conditioned: ConditionedFake
 
 def test_a_damaged_context_is_said(library: Library):
     library.close()
-    writer = Writer.open_to_write(library.path)
+    writer = StoreWriter.open_to_write(library.path)
     with writer.transaction():
         writer.connection.execute("UPDATE contexts SET tokens = x'00' WHERE row_id = 2")
     writer.close()

@@ -14,11 +14,11 @@ from vlar.index.ingest import encode
 from vlar.index.ingest.encode import EncodedWindow, encode_clips
 from vlar.index.ingest.reader import CHANGED, FileRecord, read_files
 from vlar.index.ingest.writer import by_file, write_windows
-from vlar.index.manifest import Manifest
+from vlar.index.manifest import LibraryManifest
 from vlar.index.report import AddEvent
 from vlar.index.store.database import Stamp
 from vlar.index.store.lock import writer_lock
-from vlar.index.store.writer import Writer
+from vlar.index.store.writer import StoreWriter
 from vlar.library import Library
 from vlar.numeric import unit
 from vlar.types import Clip, Encoded, Failure, Window
@@ -63,7 +63,7 @@ def stored(library: Library) -> list[tuple[object, ...]]:
 
 def test_a_batch_ends_at_a_number_of_bytes(clips: list[Path], monkeypatch: pytest.MonkeyPatch):
     model = Counting()
-    manifest = Manifest.new(model, "fake", 4.0, 2.0)
+    manifest = LibraryManifest.new(model, "fake", 4.0, 2.0)
     items = list(read_files(clips, {}, manifest))
     size = max(item.data.nbytes for item in items if isinstance(item, Clip))
     monkeypatch.setattr(encode, "_BATCH_BYTES", 2 * size)
@@ -93,7 +93,7 @@ def test_no_model_for_what_needs_none_and_nothing_waits(clips: list[Path]):
 
 def test_many_records_do_not_wait_for_a_batch_to_fill(clips: list[Path]):
     model = Counting()
-    manifest = Manifest.new(model, "fake", 4.0, 2.0)
+    manifest = LibraryManifest.new(model, "fake", 4.0, 2.0)
     few = list(read_files(clips[:1], {}, manifest))  # three clips: less than a batch
     drawn: list[int] = []
 
@@ -117,7 +117,7 @@ def test_another_executor_feeds_the_writer(tmp_path: Path):
     """No file, no reader, no encoder: records and windows made elsewhere become a library."""
     folder = tmp_path / "l.vlar"
     folder.mkdir()
-    manifest = Manifest.new(FakeModel(), "fake", 4.0, 2.0)
+    manifest = LibraryManifest.new(FakeModel(), "fake", 4.0, 2.0)
     broken = Failure(Path("/far/b.mp4"), "decode", "/far/b.mp4: window 3 is gone")
     nan = EncodedWindow(Window(0, 4), np.full(DIM, np.nan, np.float32))
 
@@ -141,7 +141,7 @@ def test_another_executor_feeds_the_writer(tmp_path: Path):
 
     events: list[AddEvent] = []
     with writer_lock(folder):
-        writer = Writer.open_to_write(folder)
+        writer = StoreWriter.open_to_write(folder)
         report = write_windows(
             writer, stream(), manifest, total=6, tags={"from": "afar"}, progress=events.append
         )
@@ -188,8 +188,8 @@ def test_an_error_of_the_stream_keeps_what_is_finished(tmp_path: Path, clips: li
         raise Lost
 
     with writer_lock(folder):
-        writer = Writer.open_to_write(folder)
-        manifest = Manifest.new(FakeModel(), "fake", 4.0, 2.0)
+        writer = StoreWriter.open_to_write(folder)
+        manifest = LibraryManifest.new(FakeModel(), "fake", 4.0, 2.0)
         with pytest.raises(Lost):
             write_windows(writer, stream(), manifest, total=2)
         writer.close()

@@ -14,20 +14,20 @@ from pathlib import Path
 from vlar.index.ingest.encode import encode_clips
 from vlar.index.ingest.reader import item_bytes, read_files
 from vlar.index.ingest.writer import IngestProgress, write_windows
-from vlar.index.manifest import Manifest
+from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.protocol import LibraryModel
 from vlar.index.report import AddReport
-from vlar.index.store.writer import Writer
+from vlar.index.store.writer import StoreWriter
 from vlar.video.prefetch import ahead
 
 _WAITING_BYTES = 64 << 20  # of clips that wait for the encoder
 
 
 def add_files(
-    writer: Writer,
+    writer: StoreWriter,
     files: Sequence[Path],
-    manifest: Manifest,
+    manifest: LibraryManifest,
     model: Callable[[], LibraryModel],
     *,
     tags: Mapping[str, str],

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlar.errors import VlarError
-from vlar.index.manifest import Manifest
+from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.store.database import NO_FILE, KnownVideo, Stamp
 from vlar.sensors import Reader, reader
@@ -54,7 +54,7 @@ def item_bytes(item: FileRecord | Clip | Failure) -> int:
 
 
 def read_files(
-    files: Iterable[Path], known: Mapping[str, KnownVideo], manifest: Manifest
+    files: Iterable[Path], known: Mapping[str, KnownVideo], manifest: LibraryManifest
 ) -> Iterator[FileRecord | Clip | Failure]:
     """Each file's record and, where its content is new, the clips of its windows.
 
@@ -94,7 +94,7 @@ def stamp_of(path: Path) -> Stamp:
 
 
 def _clips(
-    source: Reader, file: Path, duration_s: float, manifest: Manifest
+    source: Reader, file: Path, duration_s: float, manifest: LibraryManifest
 ) -> Iterator[Clip | Failure]:
     try:
         windows = manifest.spec.spans(duration_s)

@@ -12,7 +12,7 @@ from vlar.errors import UsageError
 from vlar.index.paths import place
 from vlar.index.report import AddReport
 from vlar.index.store.database import NO_FILE, STORED
-from vlar.index.store.writer import Writer
+from vlar.index.store.writer import StoreWriter
 from vlar.types import Float32, Window
 
 _ROWS_A_COMMIT = 4096
@@ -56,7 +56,7 @@ class VectorVideo:
             )
 
 
-def add_vectors(writer: Writer, videos: Iterable[VectorVideo], dim: int) -> AddReport:
+def add_vectors(writer: StoreWriter, videos: Iterable[VectorVideo], dim: int) -> AddReport:
     """Write videos, several a commit, each whole; earlier rows of the same path are replaced.
 
     Raises:
@@ -86,7 +86,7 @@ def add_vectors(writer: Writer, videos: Iterable[VectorVideo], dim: int) -> AddR
     return AddReport(added, updated, 0, 0, (), rows)
 
 
-def _write(writer: Writer, video: VectorVideo) -> None:
+def _write(writer: StoreWriter, video: VectorVideo) -> None:
     content = hashlib.sha256(np.ascontiguousarray(video.vectors.astype(STORED)).data).hexdigest()
     end_s = max(window.end_s for window in video.windows)
     duration_s = end_s if video.duration_s is None else video.duration_s

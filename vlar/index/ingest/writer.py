@@ -17,15 +17,15 @@ import numpy as np
 from vlar.errors import EncoderMismatchError, LibraryError
 from vlar.index.ingest.encode import EncodedWindow
 from vlar.index.ingest.reader import FAILED, KNOWN, UNCHANGED, FileRecord
-from vlar.index.manifest import Manifest
+from vlar.index.manifest import LibraryManifest
 from vlar.index.report import AddEvent, AddReport
-from vlar.index.store.writer import Writer
+from vlar.index.store.writer import StoreWriter
 from vlar.types import Failure
 
 _CHUNK_ROWS = 64
 _log = logging.getLogger("vlar")
 IngestProgress = Callable[[AddEvent], None]
-Windows = Iterable[EncodedWindow | Failure]
+WindowStream = Iterable[EncodedWindow | Failure]
 
 
 class _RollbackError(Exception):
@@ -37,9 +37,9 @@ class _RollbackError(Exception):
 
 
 def write_windows(
-    writer: Writer,
+    writer: StoreWriter,
     stream: Iterable[FileRecord | EncodedWindow | Failure],
-    manifest: Manifest,
+    manifest: LibraryManifest,
     *,
     total: int,
     before: int = 0,
@@ -79,7 +79,7 @@ def write_windows(
 
 def by_file(
     stream: Iterable[FileRecord | EncodedWindow | Failure],
-) -> Iterator[tuple[FileRecord, Windows]]:
+) -> Iterator[tuple[FileRecord, WindowStream]]:
     """Each record of a stream with its windows, read lazily."""
     numbers = itertools.count()
     number = next(numbers)
@@ -100,8 +100,8 @@ def by_file(
 class _Run:
     """One ``add`` in progress: what was done so far."""
 
-    writer: Writer
-    manifest: Manifest
+    writer: StoreWriter
+    manifest: LibraryManifest
     tags: Mapping[str, str]
     total: int
     progress: IngestProgress | None
@@ -121,7 +121,7 @@ class _Run:
         counts = self.added, self.updated, self.unchanged, self.moved
         return AddReport(*counts, tuple(self.failed), self.rows)
 
-    def file(self, record: FileRecord, windows: Windows) -> None:
+    def file(self, record: FileRecord, windows: WindowStream) -> None:
         if record.state == FAILED:
             self._fail(record.file, record.failure or Failure(record.file, "decode", "unreadable"))
         elif record.state == UNCHANGED:
@@ -167,7 +167,7 @@ class _Run:
         self.moved += 1
         self._report("moved", record.file, rows)
 
-    def _new_content(self, record: FileRecord, windows: Windows) -> None:
+    def _new_content(self, record: FileRecord, windows: WindowStream) -> None:
         lost: list[Failure] = []
         status = "added" if self.writer.at_path(record.path) is None else "updated"
         try:
@@ -187,7 +187,9 @@ class _Run:
             self.failed.append(failure)
         self._report(status, record.file, rows, failure)
 
-    def _write(self, record: FileRecord, windows: Windows, lost: list[Failure]) -> tuple[int, int]:
+    def _write(
+        self, record: FileRecord, windows: WindowStream, lost: list[Failure]
+    ) -> tuple[int, int]:
         """Rows of one recording; returns its id and the number of rows."""
         if "fingerprint" not in self.writer.meta():
             self.writer.set_meta(self.manifest.to_meta())
@@ -215,7 +217,7 @@ class _Run:
             self.progress(AddEvent(status, self.done, self.total, file, rows, failure))
 
 
-def _insert(writer: Writer, file: Path, video_id: int, chunk: Sequence[EncodedWindow]) -> None:
+def _insert(writer: StoreWriter, file: Path, video_id: int, chunk: Sequence[EncodedWindow]) -> None:
     spans = [each.window for each in chunk]
     vectors = np.stack([each.vector for each in chunk])
     if not np.isfinite(vectors).all():
@@ -234,8 +236,8 @@ def _not_numbers(file: Path, what: str, advice: str) -> _RollbackError:
     return _RollbackError(Failure(file, "model", message))
 
 
-def _chunks(windows: Windows, lost: list[Failure]) -> Iterator[list[EncodedWindow]]:
-    """Windows in groups that bound memory; failures are put into ``lost``."""
+def _chunks(windows: WindowStream, lost: list[Failure]) -> Iterator[list[EncodedWindow]]:
+    """WindowStream in groups that bound memory; failures are put into ``lost``."""
     chunk: list[EncodedWindow] = []
     for each in windows:
         if isinstance(each, Failure):

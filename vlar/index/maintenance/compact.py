@@ -11,7 +11,7 @@ from vlar.index.maintenance.info import bytes_on_disk
 from vlar.index.search_cache import cache, cache_file
 from vlar.index.store import schema
 from vlar.index.store.database import Store
-from vlar.index.store.writer import Writer
+from vlar.index.store.writer import StoreWriter
 from vlar.types import JsonDict
 
 
@@ -52,7 +52,7 @@ def settle(
 
 
 def compact(
-    writer: Writer,
+    writer: StoreWriter,
     probes: Probes | None,
     retrain: bool,
     engine: str | None,
@@ -88,7 +88,7 @@ def compact(
     return CompactReport(rows, dropped, before, bytes_on_disk(folder), name, trained)
 
 
-def _request(writer: Writer, engine: str) -> None:
+def _request(writer: StoreWriter, engine: str) -> None:
     with writer.transaction():
         if engine == "auto":
             writer.connection.execute("DELETE FROM meta WHERE key = ?", (cache.REQUESTED_KEY,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from vlar.index.manifest import Manifest
+from vlar.index.manifest import LibraryManifest
 from vlar.index.report import LibraryInfo
 from vlar.index.search_cache import cache
 from vlar.index.store import schema
@@ -15,7 +15,7 @@ from vlar.index.store.database import Store
 def describe(folder: Path, store: Store | None) -> LibraryInfo:
     """Facts about a library; ``store`` is None before the first write."""
     videos, rows, duration_s = (0, 0, 0.0) if store is None else store.counts()
-    manifest = None if store is None else Manifest.read(store.meta(), folder)
+    manifest = None if store is None else LibraryManifest.read(store.meta(), folder)
     contexts, context_bytes = (0, 0) if store is None else store.context_size()
     name, why = cache.choose(rows) if store is None else cache.chosen(store)
     state, found = "absent", None

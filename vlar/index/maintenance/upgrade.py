@@ -8,9 +8,11 @@ transaction replaces the rows at the end.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -20,15 +22,16 @@ from vlar.encoders.base import Encoder
 from vlar.errors import LibraryError, UsageError, VlarError
 from vlar.index import vector_blocks as blocks
 from vlar.index.folder import check_place, make_folder
-from vlar.index.manifest import Manifest
+from vlar.index.manifest import LibraryManifest
 from vlar.index.protocol import LibraryModel
 from vlar.index.store.database import KnownVideo, RowBatch
 from vlar.index.store.lock import writer_lock
-from vlar.index.store.writer import Writer
+from vlar.index.store.writer import StoreWriter
 from vlar.sensors import reader
 from vlar.types import Clip, Failure, Float32, JsonDict, Window
 from vlar.video import content_hash
 
+_BATCH_CLIPS = 8
 STAGE = ".upgrade"  # in the library; hidden files do not change what a folder is
 
 
@@ -63,11 +66,11 @@ class UpgradeReport:
         }
 
 
-Progress = Callable[[int, int], None]
+UpgradeProgress = Callable[[int, int], None]
 
 
 def upgrade(
-    path: str | Path, model: LibraryModel | None = None, progress: Progress | None = None
+    path: str | Path, model: LibraryModel | None = None, progress: UpgradeProgress | None = None
 ) -> UpgradeReport:
     """Bring a library up to date with its model.
 
@@ -85,7 +88,7 @@ def upgrade(
     folder = Path(path)
     check_place(folder, create=False)
     with writer_lock(folder):
-        library = Writer.open_to_write(folder)
+        library = StoreWriter.open_to_write(folder)
         try:
             return _upgrade(folder, library, model, progress)
         finally:
@@ -93,9 +96,9 @@ def upgrade(
 
 
 def _upgrade(
-    folder: Path, library: Writer, model: LibraryModel | None, progress: Progress | None
+    folder: Path, library: StoreWriter, model: LibraryModel | None, progress: UpgradeProgress | None
 ) -> UpgradeReport:
-    manifest = Manifest.read(library.meta(), folder)
+    manifest = LibraryManifest.read(library.meta(), folder)
     if manifest is None:
         raise LibraryError(f"library {folder} is empty; there is nothing to bring up to date")
     if model is None:
@@ -115,7 +118,9 @@ def _upgrade(
             "lacks; index the videos again into a new library"
         )
     spec = manifest.spec
-    target = Manifest.new(model, manifest.model, spec.window_s, spec.stride_s, spec.long_times)
+    target = LibraryManifest.new(
+        model, manifest.model, spec.window_s, spec.stride_s, spec.long_times
+    )
     stage = _open_stage(folder, target)
     try:
         parts = (old, new)
@@ -131,16 +136,16 @@ def _leave_no_stage(folder: Path) -> None:
     shutil.rmtree(folder / STAGE, ignore_errors=True)
 
 
-def _open_stage(folder: Path, target: Manifest) -> Writer:
+def _open_stage(folder: Path, target: LibraryManifest) -> StoreWriter:
     """The store of the staged rows; one for another target or a damaged one is deleted."""
     place = folder / STAGE
     make_folder(place)
     try:
-        stage = Writer.open_to_write(place)
+        stage = StoreWriter.open_to_write(place)
     except LibraryError:
         _leave_no_stage(folder)
         make_folder(place)
-        stage = Writer.open_to_write(place)
+        stage = StoreWriter.open_to_write(place)
     if stage.meta().get("fingerprint", target.fingerprint) != target.fingerprint:
         stage.close()
         shutil.rmtree(place)
@@ -155,13 +160,13 @@ class _Upgrade:
 
     def __init__(
         self,
-        library: Writer,
-        stage: Writer,
+        library: StoreWriter,
+        stage: StoreWriter,
         dim: int,
-        target: Manifest,
+        target: LibraryManifest,
         encoder: Encoder,
-        parts: tuple[Sequence[blocks.Part], Sequence[blocks.Part]],
-        progress: Progress | None,
+        parts: tuple[Sequence[blocks.BlockSlice], Sequence[blocks.BlockSlice]],
+        progress: UpgradeProgress | None,
     ) -> None:
         self._library, self._stage = library, stage
         self._dim, self._target = dim, target
@@ -183,7 +188,7 @@ class _Upgrade:
                 f"library {self._library.file.parent}: none of its {len(videos)} videos can be "
                 f"read ({self._failed[0].message}); it stays as it is"
             )
-        rows = self._put_in_place(videos)
+        rows = self._replace_rows(videos)
         kept = tuple(part.name for _, part in self._pairs)
         done = len(videos) - len(self._lost)
         return UpgradeReport(kept, tuple(self._wanted), done, rows, tuple(self._failed))
@@ -225,14 +230,18 @@ class _Upgrade:
             return found, lost
         if content_hash(file) != video.content_hash:
             raise VlarError(f"{file}: has changed since it was indexed")
-        for row, clip in zip(found, self._clips(file, stored), strict=True):
-            if isinstance(clip, Failure):
-                lost.append(clip)
-                row[:] = self._nothing()
-                continue
-            row[:] = self._encoder.encode_blocks([clip], self._wanted)[0]
-            if not np.isfinite(row).all():
-                raise VlarError(f"{file}: the model gave a vector that is not a number")
+        clips = enumerate(self._clips(file, stored))
+        while batch := list(itertools.islice(clips, _BATCH_CLIPS)):
+            read = [(place, clip) for place, clip in batch if isinstance(clip, Clip)]
+            if read:
+                places = [place for place, _ in read]
+                found[places] = self._encoder.encode_blocks([c for _, c in read], self._wanted)
+            for place, clip in batch:
+                if isinstance(clip, Failure):
+                    lost.append(clip)
+                    found[place] = self._blank
+        if not np.isfinite(found).all():
+            raise VlarError(f"{file}: the model gave a vector that is not a number")
         if lost and len(lost) == len(found):
             raise VlarError(lost[0].message)
         return found, lost
@@ -241,16 +250,18 @@ class _Upgrade:
         source = reader(self._target.modality)
         return source.read_windows(file, _windows(stored), self._target.spec.sampling)
 
-    def _nothing(self) -> Float32:
-        """The missing blocks of a clip in which nothing can be seen."""
-        n_frames = self._target.spec.n_frames
-        dark = np.zeros((n_frames, 32, 32, 3), np.uint8)
-        clip = Clip(
-            Path("dark"), Window(0.0, n_frames / 10), "video", dark, np.arange(n_frames) / 10
-        )
+    @cached_property
+    def _blank(self) -> Float32:
+        """(D,) the missing blocks of a clip that shows nothing; zeros where the sensor has none."""
+        spec = self._target.spec
+        blank = reader(self._target.modality).blank(spec.sampling)
+        if not blank:
+            return np.zeros(self._target.dim, np.float32)
+        data = np.repeat(blank[0].data[:1], spec.n_frames, axis=0)
+        clip = replace(blank[0], data=data, times_s=np.arange(spec.n_frames) / 10)
         return self._encoder.encode_blocks([clip], self._wanted)[0]
 
-    def _put_in_place(self, videos: Sequence[KnownVideo]) -> int:
+    def _replace_rows(self, videos: Sequence[KnownVideo]) -> int:
         """One transaction: all rows of the library, and the manifest; returns the rows renewed."""
         renewed = 0
         with self._library.transaction():
@@ -270,9 +281,9 @@ class _Upgrade:
         return self._stage.rows(ids.tolist(), self._target.dim)
 
     def _without(self, video: KnownVideo) -> RowBatch:
-        """The rows of a video that cannot be read, as if the missing blocks saw nothing."""
+        """The rows of a video that cannot be read, with the missing blocks of a blank clip."""
         rows = self._stored(video)
-        blank = np.tile(self._nothing(), (len(rows.ids), 1))
+        blank = np.tile(self._blank, (len(rows.ids), 1))
         return replace(rows, vectors=blocks.merged_vectors(rows.vectors, blank, self._pairs))
 
 

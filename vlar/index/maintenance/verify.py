@@ -10,11 +10,11 @@ import numpy as np
 
 from vlar.errors import LibraryError, VlarError
 from vlar.index.ingest.reader import stamp_of
-from vlar.index.manifest import Manifest
+from vlar.index.manifest import LibraryManifest
 from vlar.index.search_cache import cache, cache_file
 from vlar.index.store import schema
 from vlar.index.store.database import NO_FILE, STORED, Store
-from vlar.index.store.writer import Writer
+from vlar.index.store.writer import StoreWriter
 from vlar.types import JsonDict
 from vlar.video import content_hash
 
@@ -23,7 +23,7 @@ _NAMED = 5  # rows of one video that a message names
 
 
 @dataclass(frozen=True)
-class Fault:
+class LibraryFault:
     """One fault of a library.
 
     Attributes:
@@ -45,7 +45,7 @@ class Fault:
         return asdict(self)
 
 
-def verify(store: Store, files: bool = True) -> Iterator[Fault]:
+def verify(store: Store, files: bool = True) -> Iterator[LibraryFault]:
     """All faults of a library. Use inside ``store.snapshot()``.
 
     A cache that is absent or stale is not a fault: the next query updates it.
@@ -58,7 +58,7 @@ def verify(store: Store, files: bool = True) -> Iterator[Fault]:
     yield from damage
     if damage:
         return  # what follows reads the same pages
-    manifest = Manifest.read(store.meta(), store.file.parent)
+    manifest = LibraryManifest.read(store.meta(), store.file.parent)
     if manifest is not None:
         yield from _rows(store, manifest.dim)
         yield from _contexts(store)
@@ -68,7 +68,7 @@ def verify(store: Store, files: bool = True) -> Iterator[Fault]:
     yield from _cache(store)
 
 
-def repair(writer: Writer, fault: Fault) -> bool:
+def repair(writer: StoreWriter, fault: LibraryFault) -> bool:
     """Repair a fault where that is possible; True where it is gone.
 
     A faulty cache is deleted (the next query builds it again), orphans are deleted, and a video
@@ -86,19 +86,19 @@ def repair(writer: Writer, fault: Fault) -> bool:
     return False
 
 
-def _database(store: Store) -> Iterator[Fault]:
+def _database(store: Store) -> Iterator[LibraryFault]:
     advice = "restore a copy of the folder, or move it away and index the videos again"
     try:
         found = store.fetch("PRAGMA integrity_check")
     except LibraryError as error:
-        yield Fault("truth", str(store.file), error.message)
+        yield LibraryFault("truth", str(store.file), error.message)
         return
     for (said,) in found:
         if said != "ok":
-            yield Fault("truth", str(store.file), f"{store.file.name}: {said}; {advice}")
+            yield LibraryFault("truth", str(store.file), f"{store.file.name}: {said}; {advice}")
 
 
-def _rows(store: Store, dim: int) -> Iterator[Fault]:
+def _rows(store: Store, dim: int) -> Iterator[LibraryFault]:
     query = (
         "SELECT id, video_id, start_s, end_s, vector, checksum FROM rows WHERE id > ? "
         "ORDER BY id LIMIT ?"
@@ -117,7 +117,7 @@ def _rows(store: Store, dim: int) -> Iterator[Fault]:
         path = paths.get(video_id, f"video {video_id}")
         more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
         message = f"{path}: {', '.join(places[:_NAMED])}{more}; {_again(store, path)}"
-        yield Fault("row", path, message)
+        yield LibraryFault("row", path, message)
 
 
 def _again(store: Store, path: str) -> str:
@@ -137,7 +137,7 @@ def _wrong(start_s: float, end_s: float, blob: bytes, checksum: int | None, dim:
     return "" if np.isfinite(np.frombuffer(blob, STORED)).all() else "not a number"
 
 
-def _contexts(store: Store) -> Iterator[Fault]:
+def _contexts(store: Store) -> Iterator[LibraryFault]:
     query = (
         "SELECT row_id, tokens, contexts.checksum, coalesce(path, '') FROM contexts "
         "LEFT JOIN rows ON rows.id = row_id LEFT JOIN videos ON videos.id = video_id "
@@ -148,22 +148,22 @@ def _contexts(store: Store) -> Iterator[Fault]:
         for row_id, blob, checksum, path in found:
             if checksum != schema.row_checksum(0, 0, blob):
                 message = f"{path}: the context of row {row_id} has changed; {_again(store, path)}"
-                yield Fault("context", path, message)
+                yield LibraryFault("context", path, message)
         last = found[-1][0]
 
 
-def _orphans(store: Store) -> Iterator[Fault]:
+def _orphans(store: Store) -> Iterator[LibraryFault]:
     found = store.fetch("PRAGMA foreign_key_check")
     counts = {table: sum(row[0] == table for row in found) for table in {row[0] for row in found}}
     for table, count in sorted(counts.items()):
         message = f"{count} entries of {table} have no owner; --repair deletes them"
-        yield Fault("orphan", str(store.file), message)
+        yield LibraryFault("orphan", str(store.file), message)
     without = "SELECT path FROM videos WHERE id NOT IN (SELECT video_id FROM rows)"
     for (path,) in store.fetch(without):
-        yield Fault("empty", path, f"{path}: has no rows; {_again(store, path)}")
+        yield LibraryFault("empty", path, f"{path}: has no rows; {_again(store, path)}")
 
 
-def _files(store: Store) -> Iterator[Fault]:
+def _files(store: Store) -> Iterator[LibraryFault]:
     folder = store.file.parent
     for video in store.known():
         if video.stamp.size == NO_FILE.size:
@@ -176,27 +176,31 @@ def _files(store: Store) -> Iterator[Fault]:
                 f"{path}: the file is gone or cannot be read; bring it back, or run "
                 f"vlar index remove {folder} {path}"
             )
-            yield Fault("missing", video.path, message)
+            yield LibraryFault("missing", video.path, message)
             continue
         if changed:
             again = video.content_hash == schema.READ_AGAIN
             what = "is to be read again" if again else "has changed"
             message = f"{path}: the file {what}; run vlar index add {folder} {path}"
-            yield Fault("changed", video.path, message)
+            yield LibraryFault("changed", video.path, message)
 
 
-def _cache(store: Store) -> Iterator[Fault]:
+def _cache(store: Store) -> Iterator[LibraryFault]:
     file = store.file.with_name(cache_file.FILE_NAME)
     if not file.exists() or "dim" not in store.meta():
         return
     advice = "--repair builds it again, and so does the next query after it is deleted"
     found = cache.read(file)
     if found is None or not cache_file.is_whole(file, cache_file.read_header(file).facts):
-        yield Fault("cache", str(file), f"{file.name} is cut, changed or not usable; {advice}")
+        yield LibraryFault(
+            "cache", str(file), f"{file.name} is cut, changed or not usable; {advice}"
+        )
         return
     state, followed = cache.state(store)
     if state != "fresh" or followed is None:
         return
     ids = np.array([r[0] for r in store.fetch("SELECT id FROM rows ORDER BY id")], np.int64)
     if not np.array_equal(followed.engine.ids(), ids):
-        yield Fault("cache", str(file), f"{file.name} holds other rows than the database; {advice}")
+        yield LibraryFault(
+            "cache", str(file), f"{file.name} holds other rows than the database; {advice}"
+        )

@@ -16,14 +16,14 @@ from vlar.index.store.database import STORED, Stamp, Store
 from vlar.types import Float32, Window
 
 
-class Writer(Store):
+class StoreWriter(Store):
     """Writes ``library.sqlite``. Its maker holds the writer's lock (``vlar.index.store.lock``).
 
     Every change belongs inside ``with writer.transaction()``.
     """
 
     @classmethod
-    def open_to_write(cls, folder: Path) -> Writer:
+    def open_to_write(cls, folder: Path) -> StoreWriter:
         """The store of a folder, created where absent.
 
         Raises:
