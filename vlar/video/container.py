@@ -42,6 +42,7 @@ _DECODER_OPTIONS = {"max_pixels": str(MOST_PIXELS), "err_detect": "crccheck"}
 # libvpx notices where the arithmetic decoder reads past its data; FFmpeg's own VP9 decoder, as
 # fast and with the same frames, notices nothing. This build of libvpx knows 8 bits alone.
 _CHECKING_DECODERS = {"vp9": ("libvpx-vp9", frozenset({"yuv420p"}))}
+_TOO_LARGE = re.compile(r"size (\d+)x(\d+) exceeds specified max pixel count")
 _TS_PACKET_BYTES = (188, 204)
 _TS_SYNC = 0x47
 _FALLBACK_FPS = 25.0
@@ -215,9 +216,9 @@ def opened(path: Path, timeout_s: float) -> Generator[Opened]:
 
 def _container(path: Path, timeout_s: float) -> InputContainer:
     try:
-        # Opening decodes a few frames of every stream; its messages tell nothing of the pictures.
-        with Capture():
-            return av.open(
+        # Opening decodes a few frames of every stream: what it reports need not be damage.
+        with Capture() as logs:
+            container = av.open(
                 str(path.absolute()), "r", options=dict(_OPTIONS), timeout=max(timeout_s, 1e-3)
             )
     except ExitError as error:
@@ -227,6 +228,11 @@ def _container(path: Path, timeout_s: float) -> InputContainer:
             f"{path}: not a readable video, 0.0 s of it can be read ({reason(error)}); "
             "the file is cut short, damaged or of another kind: copy or re-encode it"
         ) from error
+    for _, _, text in logs:
+        if size := _TOO_LARGE.search(text):
+            container.close()
+            require_pixels(path, int(size[1]), int(size[2]))
+    return container
 
 
 def _decoder(stream: VideoStream) -> VideoCodecContext:

@@ -125,6 +125,9 @@ class SequentialReader:
                 raise
             failed = True
             self._tell(error)
+            if isinstance(error, BlockingIOError):
+                # A frame got stuck in the decoder; it takes no packet until it is emptied.
+                self._video.decoder.flush_buffers()
         if failed or errors.count > before:
             self.damage += 1
             others_refer = packet is None or not packet.is_disposable

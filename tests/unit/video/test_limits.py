@@ -1,0 +1,120 @@
+"""What a file must not do: take gigabytes, read other files, start programs."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests import videos
+from vlar.errors import DecodeError
+from vlar.video import check_video, probe, read_clip
+
+
+def huge_png(path: Path, width: int = 30_000, height: int = 30_000) -> Path:
+    """Black, 1 bit a pixel: some hundred kilobytes that hold 900 million pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    pack = zlib.compressobj(9)
+    line = bytes(1 + width // 8)
+    packed = b"".join(pack.compress(line * 100) for _ in range(height // 100)) + pack.flush()
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    )
+    return path
+
+
+def test_a_huge_picture_of_a_folder_is_not_decoded(tmp_path: Path):
+    folder = videos.make_frame_folder(tmp_path / "clip", 3, ending=".png")
+    path = huge_png(folder / "2.png", 9_000, 9_000)
+    assert path.stat().st_size < 100_000
+    assert read_clip(folder, None, 3).lost == 1 / 3
+    report = check_video(folder)
+    assert "2.png" in report.reason
+    assert "50 million" in report.reason
+
+
+def test_a_folder_of_nothing_but_huge_pictures(tmp_path: Path):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    huge_png(folder / "1.png", 9_000, 9_000)
+    with pytest.raises(DecodeError, match="none of its 1 pictures"):
+        probe(folder)
+    with pytest.raises(DecodeError, match="none of its 1 pictures"):
+        read_clip(folder)
+
+
+def test_a_huge_picture_file(tmp_path: Path):
+    path = huge_png(tmp_path / "a.png", 9_000, 9_000)
+    for read in (probe, read_clip):
+        with pytest.raises(DecodeError, match="50 million"):
+            read(path)
+    assert not check_video(path).ok
+
+
+def test_a_video_of_huge_frames(tmp_path: Path):
+    path = videos.make_video(
+        tmp_path / "a.avi",
+        1,
+        codec="mjpeg",
+        pix_fmt="yuvj420p",
+        size=(8192, 6400),
+        picture=lambda _: videos.blank(size=(8192, 6400)),
+    )
+    for read in (probe, read_clip):
+        with pytest.raises(DecodeError, match="50 million"):
+            read(path)
+    small = videos.make_video(tmp_path / "b.avi", 2, codec="mjpeg", pix_fmt="yuvj420p")
+    assert read_clip(small).lost == 0
+
+
+def test_a_pattern_in_a_name_does_not_read_the_neighbours(tmp_path: Path):
+    for number in range(1, 6):
+        Image.fromarray(videos.barcode(number)).save(tmp_path / f"f{number}.jpg", quality=95)
+    pattern = tmp_path / "f%d.jpg"
+    with pytest.raises(DecodeError, match="no such file"):
+        read_clip(pattern)
+    Image.fromarray(videos.barcode(99)).save(pattern, quality=95)
+    clip = read_clip(pattern, None, 3)
+    assert {videos.read_barcode(frame) for frame in clip.data} == {99}
+    assert check_video(pattern).n_frames == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.m3u8", "#EXTM3U\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n"),
+        ("a.mp4", "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n"),
+        ("a.txt", "ffconcat version 1.0\nfile {other}\n"),
+        ("a.mpd", '<?xml version="1.0"?><MPD><BaseURL>{other}</BaseURL></MPD>'),
+        ("a.sdp", "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n"),
+        ("a.asx", '<asx version="3.0"><entry><ref href="{other}"/></entry></asx>'),
+    ],
+)
+def test_lists_and_addresses_are_not_followed(tmp_path: Path, name: str, text: str):
+    other = videos.make_video(tmp_path / "other.ts", 5)
+    path = tmp_path / name
+    path.write_text(text.format(other=other))
+    with pytest.raises(DecodeError, match="not a readable video"):
+        read_clip(path, timeout_s=10)
+
+
+def test_postscript_in_a_picture_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = videos.make_frame_folder(tmp_path / "clip", 3)
+    (folder / "2.jpg").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", fail)
+    assert read_clip(folder, None, 3).lost == 1 / 3
