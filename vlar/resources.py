@@ -1,12 +1,24 @@
-"""Finds the data folders ``prompts/`` and ``text_banks/``, in a checkout and in a wheel."""
+"""The data folders ``prompts/`` and ``text_banks/``, and the cache of what is slow to make."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import logging
 import os
+import re
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from vlar.errors import ModelError
+from vlar.errors import ModelError, UsageError
 from vlar.registry import unknown_name
+
+_log = logging.getLogger("vlar")
+_DIGEST_BYTES = 32
+_ENTRIES = "made"  # below the cache folder; nothing else is ever removed
+_DEFAULT_LIMIT = "1GB"
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def folder(name: str) -> Path:
@@ -20,7 +32,7 @@ def folder(name: str) -> Path:
         if place.is_dir():
             return place
     raise ModelError(
-        f"data folder {name!r} is missing beside {package}: the installation is incomplete; "
+        f"data folder {name!r} is missing next to {package}: the installation is incomplete; "
         "reinstall vlar"
     )
 
@@ -43,9 +55,108 @@ def find(folder_name: str, name: str, suffix: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """Where vlar keeps what it can make again (``VLAR_CACHE`` moves it). Not created here."""
+    """The folder for what vlar can make or fetch again. It is not created here.
+
+    The environment variable ``VLAR_CACHE`` moves it.
+    """
     if place := os.environ.get("VLAR_CACHE"):
         return Path(place).expanduser()
     from platformdirs import user_cache_path
 
     return user_cache_path("vlar")
+
+
+def cache_limit() -> int:
+    """Bytes that cache entries may take together: ``VLAR_CACHE_LIMIT``, 1 GB by default.
+
+    Raises:
+        UsageError: the variable is not a size such as ``500MB``.
+    """
+    text = os.environ.get("VLAR_CACHE_LIMIT") or _DEFAULT_LIMIT
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", text.strip().upper())
+    if match is None:
+        raise UsageError(f"VLAR_CACHE_LIMIT {text!r} is not a size; write for example 500MB or 2GB")
+    return int(float(match[1]) * _UNITS[match[2].removesuffix("B")])
+
+
+def cached(folder: str, name: str, make: Callable[[], bytes], what: str | None = None) -> bytes:
+    """The content of a cache entry, made now if it is absent or damaged.
+
+    The file holds the SHA-256 of the content before the content. Two processes may make the same
+    entry at once: each writes a file of its own and renames it. A cache that cannot be written
+    (read-only disk, full disk) costs time, never the answer. When the entries take more than
+    ``cache_limit``, those unused for the longest time are removed.
+
+    Args:
+        folder: Of the entry; it should hold the version of what is cached.
+        name: File name; it should hold the hash of what the content is made from.
+        make: Makes the content; the same content whenever it is called.
+        what: Names the content in the line that says why the user waits; None for no line.
+    """
+    path = cache_dir() / _ENTRIES / folder / name
+    content = _read(path)
+    if content is not None:
+        return content
+    if what is not None:
+        _log.info("preparing %s once (a few seconds; kept in %s)", what, path.parent)
+    content = make()
+    try:
+        _write(path, content)
+    except OSError as error:
+        _log.log(
+            logging.DEBUG if what is None else logging.WARNING,
+            "cannot keep %s in %s (%s): it will be made again at every start; "
+            "set VLAR_CACHE to a folder that can be written",
+            what or name,
+            path.parent,
+            error.strerror,
+        )
+    else:
+        _trim(path, cache_limit())
+    return content
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as stream:
+            digest, content = stream.read(_DIGEST_BYTES), stream.read()
+    except OSError:
+        return None
+    if hashlib.sha256(content).digest() != digest:
+        _log.warning("the cache file %s is damaged and will be made again", path)
+        return None
+    with contextlib.suppress(OSError):  # the time of the last use decides what is removed
+        os.utime(path)
+    return content
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(hashlib.sha256(content).digest())
+            stream.write(content)
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+def _trim(kept: Path, limit: int) -> None:
+    """Remove the entries used least recently until the others fit; ``kept`` stays."""
+    sizes: dict[Path, tuple[float, int]] = {}
+    for file in (cache_dir() / _ENTRIES).rglob("*"):
+        with contextlib.suppress(OSError):
+            if file.is_file():
+                status = file.stat()
+                sizes[file] = (status.st_mtime, status.st_size)
+    total = sum(size for _, size in sizes.values())
+    for file in sorted(sizes, key=lambda file: sizes[file]):
+        if total <= limit:
+            return
+        if file != kept:
+            with contextlib.suppress(OSError):
+                file.unlink()
+            total -= sizes[file][1]

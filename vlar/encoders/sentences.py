@@ -36,8 +36,8 @@ def cached_sentence_vectors(texts: Sequence[str], what: str) -> Float32:
         texts: C texts; their hash is the cache key.
         what: Name of the list in the log line that explains the wait.
     """
-    from vlar.encoders.lite.cache import cached
     from vlar.encoders.lite.towers import CACHE_FOLDER
+    from vlar.resources import cached
 
     key = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vlar.encoders.base import BlockMix, Encoder
-from vlar.encoders.vector_cache import kept_vectors
+from vlar.encoders.vector_cache import cached_vectors
 from vlar.numeric import unit
 from vlar.text.description_lookup import Described
 from vlar.text.prompts import fill
@@ -50,7 +50,7 @@ def concept_vectors(encoder: Encoder, texts: Sequence[str], templates: Sequence[
         return _encode(encoder, texts, templates)
     key = json.dumps([list(templates), list(texts)])
     shape = (len(texts), encoder.dim)
-    return kept_vectors(encoder, key, shape, lambda: _encode(encoder, texts, templates))
+    return cached_vectors(encoder, key, shape, lambda: _encode(encoder, texts, templates))
 
 
 def _encode(encoder: Encoder, texts: Sequence[str], templates: Sequence[str]) -> Float32:
@@ -108,7 +108,7 @@ def described_vectors(
         return make()
     recipe = [[mix.block, dict(mix.kinds), mix.weight] for mix in mixes]
     key = json.dumps(["described", list(templates), list(texts), used, recipe])
-    return kept_vectors(encoder, key, names.shape, make)
+    return cached_vectors(encoder, key, names.shape, make)
 
 
 def _mixed(

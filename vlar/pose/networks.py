@@ -128,6 +128,8 @@ def make_session(model: bytes, owner: str = "lite-motion") -> Any:
     """
     import onnxruntime
 
+    # vlar works offline; the runtime of some platforms reports its use unless this is called.
+    getattr(onnxruntime, "disable_telemetry_events", lambda: None)()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -18,7 +18,7 @@ def space(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return np.array([SPACE[text] for text in texts], np.float32)
 
     monkeypatch.setattr(sentences, "_tower", lambda: tower)
-    monkeypatch.setattr("vlar.encoders.lite.cache.cached", lambda folder, name, make, what: make())
+    monkeypatch.setattr("vlar.resources.cached", lambda folder, name, make, what: make())
     return embedded
 
 

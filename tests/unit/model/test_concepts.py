@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vlar.encoders.vector_cache import kept_vectors
+from vlar.encoders.vector_cache import cached_vectors
 from vlar.model.concepts import concept_vectors
 from vlar.numeric import unit
 
@@ -62,18 +62,18 @@ def test_long_lists_are_encoded_once(encoder):
 def test_a_damaged_or_unwritable_cache_costs_time_only(encoder, tmp_path, monkeypatch):
     shape = (2, 26)
     make = lambda: np.ones(shape, np.float32)  # noqa: E731
-    kept_vectors(encoder, "key", shape, make)
-    (file,) = (tmp_path / "vectors").rglob("*.npy")
+    cached_vectors(encoder, "key", shape, make)
+    (file,) = (tmp_path / "made").rglob("*.bin")
     file.write_bytes(b"garbage")
-    np.testing.assert_array_equal(kept_vectors(encoder, "key", shape, make), make())
+    np.testing.assert_array_equal(cached_vectors(encoder, "key", shape, make), make())
     monkeypatch.setenv("VLAR_CACHE", "/proc/nowhere")
-    np.testing.assert_array_equal(kept_vectors(encoder, "key", shape, make), make())
+    np.testing.assert_array_equal(cached_vectors(encoder, "key", shape, make), make())
 
 
 def test_another_encoder_does_not_read_these_vectors(encoder):
-    kept_vectors(encoder, "key", (1, 26), lambda: np.ones((1, 26), np.float32))
+    cached_vectors(encoder, "key", (1, 26), lambda: np.ones((1, 26), np.float32))
     encoder.fingerprint = "0" * 64
-    other = kept_vectors(encoder, "key", (1, 26), lambda: np.zeros((1, 26), np.float32))
+    other = cached_vectors(encoder, "key", (1, 26), lambda: np.zeros((1, 26), np.float32))
     assert not other.any()
 
 

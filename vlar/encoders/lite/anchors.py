@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar import resources
-from vlar.encoders.lite.cache import cached
 from vlar.numeric import unit
+from vlar.resources import cached
 from vlar.types import Float32
 
 BANK = "imagenet_objects"

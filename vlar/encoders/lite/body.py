@@ -17,12 +17,12 @@ import numpy as np
 
 from vlar import resources
 from vlar.encoders.base import Block, FrameBlock
-from vlar.encoders.lite.cache import cached
 from vlar.motion_language.verb_table import EmbedTexts, TextMotion, VerbTable
 from vlar.numeric import unit
 from vlar.pose import network_files
 from vlar.pose.attributes.base import attributes
 from vlar.pose.features import POSE_WIDTH, VERSION, PoseExtractor, motion_vector
+from vlar.resources import cached
 from vlar.types import Float32, Float64, UInt8
 
 _log = logging.getLogger("vlar")

@@ -14,9 +14,9 @@ import numpy as np
 
 from vlar.encoders.lite import onnx_graph as lite_graph
 from vlar.encoders.lite import weights as lite_weights
-from vlar.encoders.lite.cache import cached
 from vlar.encoders.lite.weights import WeightFile
 from vlar.pose.networks import make_session
+from vlar.resources import cached
 from vlar.types import Float32, UInt8
 
 CACHE_FOLDER = f"lite-{lite_graph.GRAPH_VERSION}"
