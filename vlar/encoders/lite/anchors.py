@@ -1,8 +1,8 @@
-"""What the 1000 objects of ImageNet mean in words, as MiniLM vectors of their sentences.
+"""The 1000 objects of ImageNet in words: MiniLM vectors of sentences about them.
 
-The sentences are the bank ``imagenet_objects``. Their vectors ship beside it, rounded to steps of
-0.01 (an error of 0.003 in a cosine), because computing them takes 20 s; for another bank or another
-text tower they are computed once and cached.
+The sentences are the bank ``imagenet_objects``. Their vectors are packaged with it, rounded to
+steps of 0.01 (an error of 0.003 in a cosine), because computing them takes 20 s. For another bank
+or text tower they are computed once and cached.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vlar.types import Float32
 BANK = "imagenet_objects"
 KINDS = ("name", "activity", "scene", "also")
 _STEP = 0.01
-_RULE = 2  # raise it when phrases or rounding change: kept vectors are then made again
+_RULE = 2  # increase it when phrases or rounding change, so that cached vectors are recomputed
 _SEED_PARTS = 3  # files below 1 MB each
 
 EmbedTexts = Callable[[Sequence[str]], Float32]
@@ -36,13 +36,13 @@ Int8 = npt.NDArray[np.int8]
 
 @dataclass(frozen=True)
 class Anchors:
-    """Unit vectors of the sentences of every object, less what all activities share.
+    """Unit vectors of the sentences of every object, minus the mean activity.
 
     Attributes:
-        vectors: By kind, (S, 384); several rows may speak of one object.
-        objects: By kind, (S,) ascending numbers of the objects the rows speak of.
-        mean: (384,) what was taken off: the mean activity.
-        digest: Hash of the bank and the text tower they were made with.
+        vectors: By kind, (S, 384) float32; several rows may describe one object.
+        objects: By kind, (S,) ascending object numbers of the rows.
+        mean: (384,) float32, the mean activity that is subtracted.
+        digest: Hash of the bank and the text tower.
     """
 
     vectors: dict[str, Float32]
@@ -52,12 +52,12 @@ class Anchors:
 
 
 def load_anchors(embed: EmbedTexts, tower_hash: str, cache_folder: str) -> Anchors:
-    """The anchors, from the packaged file or the cache; computed where neither has them.
+    """The anchors, from the packaged files or the cache; else they are computed.
 
     Args:
         embed: The text tower.
         tower_hash: Hash of its weights.
-        cache_folder: Below vlar's cache folder.
+        cache_folder: Folder inside vlar's cache folder.
     """
     bank = resources.find("text_banks", BANK, ".json")
     digest = _digest(bank, tower_hash)
@@ -75,8 +75,8 @@ def load_anchors(embed: EmbedTexts, tower_hash: str, cache_folder: str) -> Ancho
 def phrases(kind: str) -> list[tuple[int, str]]:
     """(object number, phrase) of one kind, in the order of the objects.
 
-    Scenes and ``also`` are lists; each of their parts stands alone, because the vector of a list
-    blurs what is in it.
+    Scenes and ``also`` are lists. Each of their items gets its own vector, because the vector of a
+    list blurs its items.
     """
     from vlar.text.bank import load_bank
 
@@ -90,7 +90,7 @@ def phrases(kind: str) -> list[tuple[int, str]]:
 
 
 def write_packaged(folder: Path, embed: EmbedTexts, tower_hash: str) -> None:
-    """Write the files that ship beside the bank; run it when the bank was changed."""
+    """Write the packaged files next to the bank; call it after a change to the bank."""
     bank = resources.find("text_banks", BANK, ".json")
     digest = _digest(bank, tower_hash)
     with np.load(io.BytesIO(_pack(embed)), allow_pickle=False) as archive:

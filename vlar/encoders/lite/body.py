@@ -1,9 +1,8 @@
-"""What ``lite`` knows about bodies: the motion half of its vector, where the networks are there.
+"""The motion half of the vectors of ``lite``, with the networks of ``lite-motion``.
 
-A clip is ``[objects ; motion ; unseen body]`` and a text ``[objects ; motion ; 0]``: each block a
-unit vector times its weight. The motion block of a clip shrinks with how much of a body can be
-seen, and the last block takes up the rest, so that a vector stays a unit vector and one inner
-product is the score.
+A clip is ``[objects ; motion ; unseen body]`` and a text ``[objects ; motion ; 0]``. Each block is
+a unit vector times its weight. The norm of a clip's motion block is the visible share of a body,
+and the last block takes the rest: a vector keeps unit length, and one inner product is the score.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from vlar.types import Float32, Float64, UInt8
 _log = logging.getLogger("vlar")
 
 LOGIT_SCALE = 20.0  # fitted on half of the clips, all labels in one list
-# Longer than the real clips for which one look was better than several; see evals/long_videos.py.
+# Longer than the real clips for which one view was better than several; see evals/long_videos.py.
 LONGEST_S = 20.0
 POSE_BLOCK = FrameBlock("pose", POSE_WIDTH, "pose")
 # Equal weights: chosen on half of the clips, between 0.6 and 0.8; see evals/motion.py.
@@ -41,8 +40,8 @@ class BodyBlock:
 
     Args:
         embed: The text tower, for texts without a known verb.
-        text_hash: What the text tower is made of.
-        cache_folder: Where the vectors of the table's phrases are kept.
+        text_hash: Hash of the text tower's weights.
+        cache_folder: Cache folder of the vectors of the table's phrases.
     """
 
     def __init__(self, embed: EmbedTexts, text_hash: str, cache_folder: str) -> None:
@@ -94,18 +93,16 @@ class BodyBlock:
         return unit(rows)
 
     def explain(self, text: str) -> TextMotion:
-        """Which entries of the table decide what a text says about motion."""
+        """The motion that a text describes, and the phrases that it was matched to."""
         return self.table.lookup(text)
 
     @property
     def clip_fingerprint(self) -> str:
-        """Hash of everything that changes the motion block of a clip, but for its weight."""
+        """Hash of everything that changes the motion block of a clip, except its weight."""
         scales = [(row.name, row.centre, row.width) for row in attributes()]
         means = {row.name: row.mean for row in attributes()}
         networks = network_files.digest()
-        return _hash(
-            {"version": VERSION, "networks": networks, "scales": scales, "typical": means}
-        )
+        return _hash({"version": VERSION, "networks": networks, "scales": scales, "typical": means})
 
     @property
     def fingerprint(self) -> str:
@@ -119,12 +116,12 @@ def _hash(settings: object) -> str:
 
 
 def load_body(embed: EmbedTexts, text_hash: str, cache_folder: str) -> BodyBlock | None:
-    """The motion block; None where its networks were not fetched, which is said once."""
+    """The motion block; None without its networks, which one log line ever announces."""
     if network_files.is_installed():
         return BodyBlock(embed, text_hash, cache_folder)
     if _first_time():
         _log.info(
-            "'lite' goes by objects and scenes only; to let it see bodies too (walking, waving), "
+            "'lite' uses objects and scenes only; to recognise bodies too (walking, waving), "
             "run once: vlar models get %s",
             network_files.NAME,
         )
@@ -132,11 +129,11 @@ def load_body(embed: EmbedTexts, text_hash: str, cache_folder: str) -> BodyBlock
 
 
 def _first_time() -> bool:
-    # The offer is made once, not at every start; where nothing can be remembered, not at all.
-    said = resources.cache_dir() / "lite-motion-offered"
+    # The offer is logged once, not at every start; without a writable cache it is not logged.
+    offered = resources.cache_dir() / "lite-motion-offered"
     try:
-        said.parent.mkdir(parents=True, exist_ok=True)
-        said.touch(exist_ok=False)
+        offered.parent.mkdir(parents=True, exist_ok=True)
+        offered.touch(exist_ok=False)
     except OSError:
         return False
     return True

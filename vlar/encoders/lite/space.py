@@ -1,11 +1,11 @@
-"""The space in which the frames and the texts of ``lite`` meet: the 1000 objects of ImageNet.
+"""The common space of frames and texts in ``lite``: the 1000 objects of ImageNet.
 
-Nothing here was trained on pairs of video and text. A clip is the square root of its mean class
-probabilities. A text is compared, by MiniLM, with the name of each object, with what people do with
-it, with where it is seen and with what else the classifier means by it; a softmax of the weighted
-cosines is the text over the objects. Both are centred over the objects, so that a clip of nothing
-in particular favours no text (after ConSE, Norouzi et al. 2014, and objects2action, Jain et al.
-2015; evals/README.md has what was compared).
+No pair of video and text was used for training. A clip is the square root of its mean class
+probabilities. MiniLM compares a text with the name of each object, what people do with it, where it
+is found and what else the classifier assigns to it. The softmax of the weighted cosines represents
+the text over the objects. Both are centred over the objects, so that an unspecific clip favours no
+text (after ConSE, Norouzi et al. 2014, and objects2action, Jain et al. 2015; evals/README.md lists
+the alternatives).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from vlar.types import Float32
 # Inverse to the spread of the cosines of each kind (0.085, 0.108, 0.093, 0.093 over everyday
 # actions), scene and also at half weight; the overall sharpness was chosen on half of the clips.
 KIND_WEIGHTS = {"name": 4.0, "activity": 3.0, "scene": 2.0, "also": 2.0}
-_MANY_TEXTS = 64  # from here on, threads pay
+_MANY_TEXTS = 64  # number of texts from which threads are faster
 SOFTMAX_SCALE = 0.85  # on class scores, before the softmax
 
 
 class ObjectSpace:
-    """Turns class scores and texts into unit vectors over the objects."""
+    """Maps class scores and texts to unit vectors over the objects."""
 
     def __init__(self, embed: EmbedTexts, anchors: Anchors) -> None:
         self._embed = embed
@@ -49,10 +49,10 @@ class ObjectSpace:
         distinct = list(dict.fromkeys(texts))
         if len(distinct) < _MANY_TEXTS:
             embedded = [self._embedded(text) for text in distinct]
-        else:  # each text still on its own, so the vectors are the same
+        else:  # one text per call in both cases, so the vectors are equal
             with ThreadPoolExecutor() as pool:
                 embedded = list(pool.map(self._embedded, distinct))
-        # Outside the pool: products that bring threads of their own slow each other down in one.
+        # Not in the pool: matrix products with threads of their own slow each other down there.
         pairs = zip(distinct, embedded, strict=True)
         found = {text: self._one(vector) for text, vector in pairs}
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
@@ -71,7 +71,7 @@ class ObjectSpace:
         return _centred(np.exp(affinity - affinity.max()))
 
     def _best(self, kind: str, query: Float32) -> Float32:
-        """The best cosine of each object's sentences; without any, that of its activities."""
+        """The best cosine of each object's sentences; without any, the one of its activities."""
         cosines = self._anchors.vectors[kind] @ query
         present, first = self._rows[kind]
         best = np.maximum.reduceat(cosines, first)

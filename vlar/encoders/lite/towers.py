@@ -1,6 +1,7 @@
-"""The two towers of ``lite`` at run time: ONNX Runtime, one frame or one text at a time.
+"""The two towers of ``lite`` in ONNX Runtime, one frame or one text at a time.
 
-One at a time is what makes a batch equal to its members exactly, and on a CPU it costs nothing.
+Single items make the results of a batch exactly equal to those of its members. On a CPU they cost
+nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from vlar.types import Float32, UInt8
 
 CACHE_FOLDER = f"lite-{lite_graph.GRAPH_VERSION}"
 MAX_TOKENS = 256
-_KEPT_TEXTS = 16_384  # vectors of 1.5 kB: objects and verbs ask for the same texts
+_CACHED_TEXTS = 16_384  # vectors of 1.5 kB: objects and verbs need the same texts
 N_CLASSES = 1000
 APPEARANCE_WIDTH = 1280
 TEXT_WIDTH = 384
@@ -29,14 +30,14 @@ TEXT_WIDTH = 384
 
 @dataclass(frozen=True)
 class ImageNetwork:
-    """One of the image networks: its weights, its native size, where it halves the picture."""
+    """One of the image networks: its weights, its input size, and the blocks with stride 2."""
 
     weights: WeightFile
     size: tuple[int, int]
     strided: tuple[int, ...]
 
 
-# Two networks of one family err differently: their mean is better than the larger one alone.
+# Two networks of one family make different errors: their mean is better than the larger one.
 IMAGE_NETWORKS = (
     ImageNetwork(lite_weights.LITE0, (224, 224), (1, 3, 5, 11)),
     ImageNetwork(lite_weights.LITE2, (260, 260), (1, 4, 7, 15)),
@@ -44,7 +45,7 @@ IMAGE_NETWORKS = (
 
 
 class ImageTower:
-    """EfficientNet-Lite: a frame to class scores and appearance."""
+    """EfficientNet-Lite: maps a frame to class scores and appearance."""
 
     def __init__(self, network: ImageNetwork) -> None:
         path = network.weights.verified_path()
@@ -70,7 +71,7 @@ class ImageTower:
 
 
 class TextTower:
-    """all-MiniLM-L6-v2: a text to a unit vector of 384."""
+    """all-MiniLM-L6-v2: maps a text to a unit vector of width 384."""
 
     def __init__(self) -> None:
         from tokenizers import Tokenizer
@@ -88,14 +89,14 @@ class TextTower:
         name = f"text-{lite_weights.MINILM.sha256[:16]}.bin"
         kept = cached(CACHE_FOLDER, name, make, "the text tower of 'lite'")
         run = partial(_text_vector, make_session(kept, "lite"), self._tokenizer)
-        self._vector = lru_cache(maxsize=_KEPT_TEXTS)(run)
+        self._vector = lru_cache(maxsize=_CACHED_TEXTS)(run)
 
     def count_tokens(self, text: str) -> int:
-        """Word pieces of a text with the two special tokens, before any cut."""
+        """Number of word pieces of a text with the two special tokens, before truncation."""
         return len(self._tokenizer.encode(text).ids)
 
     def __call__(self, texts: Sequence[str]) -> Float32:
-        """(C, 384) unit vectors; longer texts are cut to the first ``MAX_TOKENS`` tokens."""
+        """(C, 384) float32 unit vectors; texts are truncated to ``MAX_TOKENS`` tokens."""
         vectors = np.zeros((len(texts), TEXT_WIDTH), dtype=np.float32)
         for row, text in enumerate(texts):
             vectors[row] = self._vector(text)
@@ -104,7 +105,7 @@ class TextTower:
 
 def _text_vector(session: Any, tokenizer: Any, text: str) -> Float32:
     ids = np.array(tokenizer.encode(text).ids, dtype=np.int64)
-    if len(ids) > MAX_TOKENS:  # as the original: the end token stays the last
+    if len(ids) > MAX_TOKENS:  # like the original: the end token stays last
         ids = np.concatenate([ids[: MAX_TOKENS - 1], ids[-1:]])
     inputs = {"ids": ids, "positions": np.arange(len(ids), dtype=np.int64)}
     return session.run(["vector"], inputs)[0]

@@ -1,4 +1,4 @@
-"""The weight files of ``lite``, which come inside PyPI wheels, found without importing them."""
+"""The weight files of ``lite``: members of PyPI wheels, located without importing them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vlar.errors import ModelError
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file inside an installed package, and the hash it must have.
+    """A file inside an installed package, and its expected hash.
 
     Attributes:
-        package: Import name; the wheel is named the same with ``-`` for ``_``.
+        package: Import name; the wheel has the same name with ``-`` for ``_``.
         relative: Path below the package folder.
-        sha256: Of the file that every published figure was measured with.
+        sha256: Hash of the file that all published figures were measured with.
     """
 
     package: str
@@ -25,7 +25,7 @@ class WeightFile:
     sha256: str
 
     def path(self) -> Path:
-        """Where the file lies; the package itself is not imported.
+        """Path of the file; the package is not imported.
 
         Raises:
             ModelError: the package or the file is not installed.
@@ -45,10 +45,10 @@ class WeightFile:
         return path
 
     def verified_path(self) -> Path:
-        """The path, after the content was compared with the known hash.
+        """The path, after its content has been compared with the expected hash.
 
         Raises:
-            ModelError: the file is missing or is not the one vlar was measured with.
+            ModelError: the file is missing or has another hash.
         """
         path = self.path()
         found = file_sha256(path)
@@ -56,7 +56,7 @@ class WeightFile:
             wheel = self.package.replace("_", "-")
             raise ModelError(
                 f"weights file {str(path)!r} has sha256 {found[:16]}..., expected "
-                f"{self.sha256[:16]}...: it was changed or cut short; "
+                f"{self.sha256[:16]}...: it was changed or is incomplete; "
                 f"run: pip install --force-reinstall --no-deps {wheel}"
             )
         return path
