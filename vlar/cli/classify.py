@@ -50,8 +50,8 @@ def command(
     segments_file = timeline.file_of(timeline_file, every_s)
     label_list = parse_labels(labels) if labels is not None else None
     _note(label_list)
-    paths, failures = inputs.videos(videos)
     recogniser = load(model)
+    paths, failures = inputs.videos(videos, recogniser.encoder.modality)
     texts = dict(zip(label_list.labels, label_list.texts, strict=True)) if label_list else {}
     if explain:
         explanation.labels(recogniser, list(texts.values()) or list(recogniser.labels or ()))

@@ -37,7 +37,9 @@ def add(
     ] = None,
     long_windows: Annotated[
         float | None,
-        typer.Option("--long-windows", help="Also windows this many times as long; 1 for none (1)."),
+        typer.Option(
+            "--long-windows", help="Also windows this many times as long; 1 for none (1)."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Default: the library's own, or lite.")

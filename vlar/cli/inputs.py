@@ -49,15 +49,20 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     return result
 
 
-def videos(paths: Sequence[str]) -> tuple[list[Path], list[Failure]]:
-    """Files as given and the videos inside folders; a folder without any is a failure."""
+def videos(paths: Sequence[str], modality: str | None = None) -> tuple[list[Path], list[Failure]]:
+    """Files as given and the recordings inside folders; a folder without any is a failure.
+
+    Args:
+        paths: What the user typed.
+        modality: The sensor whose recordings to look for; None for those of any reader.
+    """
+    from vlar.sensors import find
     from vlar.types import Failure
-    from vlar.video import find_videos
 
     found: list[Path] = []
     failures: list[Failure] = []
     for text in paths:
-        inside = list(find_videos([text]))
+        inside = find([text], modality)
         found += inside
         if not inside:
             message = f"{text}: no video in this folder; give a folder that holds video files"
