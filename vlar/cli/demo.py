@@ -90,7 +90,7 @@ def _query(clips: list[Path], library: str) -> None:
         print(f"{report.added} videos, {report.rows} windows of 4 s")
         for number, text in enumerate(QUERIES, start=3):
             _say(f'{number}. vlar query {Path(library).name} "{text}" -k 2')
-            for row in opened.query(text, 2):
+            for row in opened.query(text, 2, min_probability=0):
                 output.hit(row)
 
 

@@ -1,4 +1,4 @@
-"""What a caller may ask of a library: spans of time, tags."""
+"""Validate the arguments of ``Library.add``: spans of time and tags."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from vlar.index.paths import FILTER_KEYS
 
 
 def check_span(window_s: float | None, stride_s: float | None, long_times: float | None) -> None:
-    """Refuse windows that cannot be.
+    """Validate the window arguments.
 
     Raises:
         UsageError: a span is not a number above 0, or ``long_times`` not one from 1 to 100.
     """
     from vlar.video import windows
 
-    # The rule of what is a usable span is the sampler's; it raises UsageError.
+    # The sampler has the rule of a valid span; it raises UsageError.
     windows(
         1.0,
         DEFAULT_WINDOW_S if window_s is None else window_s,
@@ -31,15 +31,13 @@ def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags as text.
 
     Raises:
-        UsageError: a key that is empty, or that ``--where`` could not name.
+        UsageError: a key is empty, reserved, or one that ``--where`` could not name.
     """
     for key in tags:
         if not key.strip():
             raise UsageError("a tag has an empty key; write for example place=gym")
         if key in FILTER_KEYS:
-            raise UsageError(
-                f"the tag key {key!r} is taken: --where knows it of every video; choose another"
-            )
+            raise UsageError(f"the tag key {key!r} is reserved for --where; choose another")
         if set(key) & set("<>!="):
             raise UsageError(f"the tag key {key!r} holds one of < > ! =; choose another")
     return {key: str(value) for key, value in tags.items()}

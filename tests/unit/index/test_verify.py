@@ -141,7 +141,7 @@ def test_a_damaged_database(library: Library):
         "WHERE name = 'videos_by_content'",
     )
     problem, *_ = library.verify()
-    assert problem.kind == "truth"
+    assert problem.kind == "database"
     assert "restore a copy" in problem.message
 
 

@@ -156,5 +156,5 @@ def test_forms():
 
 @pytest.mark.parametrize("key", ["start_s", "added", "a>", "b!"])
 def test_tags_that_no_filter_could_name(library: Library, key: str):
-    with pytest.raises(UsageError, match=r"taken|holds one"):
+    with pytest.raises(UsageError, match=r"reserved|holds one"):
         library.add([], tags={key: "x"})

@@ -67,7 +67,7 @@ def test_is_read(text: str, tree: Node):
         ('"a', 0, "not closed"),
         ('a AND "b', 6, "not closed"),
         ("(a AND b", 0, r"add '\)'"),
-        ("a) AND b", 1, "nothing is open"),
+        ("a) AND b", 1, "closes no bracket"),
         ("[verb=a AND b", 0, "add ']'"),
         ("a AND", 5, "needs a phrase"),
         ("AND b", 0, "before it"),

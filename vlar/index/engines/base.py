@@ -1,7 +1,7 @@
 """The contract of a search engine: it proposes rows for a vector.
 
 An engine is a cache. The store (SQLite) is the source of truth, and an engine that is lost, stale
-or damaged is built again from it. An engine knows rows by their ids: an id stands for one vector
+or damaged is built again from it. It identifies rows by their ids: an id stands for one vector
 for ever. The similarity of a proposed row is computed again from the stored vector, so an engine
 changes how fast an answer comes and which rows are candidates, but never a score.
 """

@@ -27,7 +27,7 @@ class LibraryFault:
     """One fault of a library.
 
     Attributes:
-        kind: ``truth`` (the database itself), ``row`` (vectors that are damaged or invalid),
+        kind: ``database``, ``row`` (vectors that are damaged or invalid),
             ``context``, ``orphan`` (rows or tags of no video), ``empty`` (a video without rows),
             ``missing`` and ``changed`` (files; also one that is to be read again), ``cache``.
         path: The video, or the file of the library.
@@ -91,11 +91,13 @@ def _database(store: Store) -> Iterator[LibraryFault]:
     try:
         found = store.fetch("PRAGMA integrity_check")
     except LibraryError as error:
-        yield LibraryFault("truth", str(store.file), error.message)
+        yield LibraryFault("database", str(store.file), error.message)
         return
-    for (said,) in found:
-        if said != "ok":
-            yield LibraryFault("truth", str(store.file), f"{store.file.name}: {said}; {advice}")
+    for (result,) in found:
+        if result != "ok":
+            yield LibraryFault(
+                "database", str(store.file), f"{store.file.name}: {result}; {advice}"
+            )
 
 
 def _rows(store: Store, dim: int) -> Iterator[LibraryFault]:

@@ -1,9 +1,9 @@
-"""The file ``ann.faiss``: an index as FAISS writes it, the columns of its rows, and what it is of.
+"""The file ``ann.faiss``: the index of an engine, the columns of its rows, and a description.
 
-Any FAISS tool opens the file; what follows FAISS's own bytes is ours: the columns of the rows, a
-JSON line, and a fixed end mark. The JSON line has its own checksum. The checksum of all the rest
-is checked at every opening of a small file; of a large one, which is mapped into memory and not
-read, only by ``vlar index verify``: a flipped bit there can hide a row, but never change a score.
+Any FAISS tool opens the file of a FAISS engine; vlar adds to its bytes the columns of the rows, a
+JSON line and a fixed end mark. The JSON line has its own checksum. The checksum of all the rest is
+checked at every opening of a small file. A large file is mapped into memory and not read, so only
+``vlar index verify`` checks it: a flipped bit there can hide a row, but never change a score.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LEFT_BEHIND_S = 3600.0
 
 @dataclass(frozen=True)
 class Header:
-    """What a cache file says of itself, and the columns of its rows."""
+    """The description in a cache file, and the columns of its rows."""
 
     facts: Mapping[str, Any]
     table: RowTable
@@ -101,8 +101,8 @@ def write(
             for column in table.columns:
                 file.write(np.ascontiguousarray(column).data)
         crc32 = checksum(temporary, size + 32 * len(table))
-        said = {**facts, "rows": len(table), "bytes": size, "crc32": crc32}
-        line = json.dumps(said).encode()
+        described = {**facts, "rows": len(table), "bytes": size, "crc32": crc32}
+        line = json.dumps(described).encode()
         with temporary.open("ab") as file:
             file.write(line + _END.pack(32 * len(table), len(line), zlib.crc32(line), _MAGIC))
             file.flush()
@@ -116,7 +116,7 @@ def write(
 
 
 def clear_left_behind(folder: Path) -> int:
-    """Delete what killed processes left half written, an hour ago or longer; returns how many."""
+    """Delete half-written files of killed processes, an hour old or older; returns how many."""
     cleared = 0
     for temporary in folder.glob(".ann-*.tmp"):
         with suppress(OSError):

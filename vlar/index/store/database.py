@@ -85,7 +85,7 @@ class Store:
 
     @contextmanager
     def snapshot(self) -> Generator[None, None, None]:
-        """All reads inside see one state, whatever a writer commits meanwhile."""
+        """All reads inside use one state, whatever a writer commits meanwhile."""
         with schema.guard(self.file, "read"), schema.transaction(self.connection, "DEFERRED"):
             yield
 

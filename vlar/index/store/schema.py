@@ -153,7 +153,7 @@ def transaction(
         connection.execute("COMMIT")
     except BaseException:
         # After some errors (disk full) SQLite has rolled back by itself: then there is nothing
-        # left to roll back, and the first error is the one to tell.
+        # left to roll back, and the first error is the one to raise.
         if connection.in_transaction:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")

@@ -7,7 +7,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from vlar.query.grammar.syntax_errors import QuerySyntaxError, blanked, complain
+from vlar.query.grammar.syntax_errors import QuerySyntaxError, blanked, syntax_error
 from vlar.query.grammar.tree import (
     And,
     In,
@@ -84,7 +84,7 @@ def parse(text: str) -> Node:
     Phrase(text='cut and peel an apple')
 
     Raises:
-        QuerySyntaxError: it says where and what to write instead.
+        QuerySyntaxError: the message has the place and what to write instead.
     """
     query = "".join(
         " " if letter.isspace() or not letter.isprintable() else letter for letter in text
@@ -109,11 +109,11 @@ def _tree(query: str) -> Node:
         return _Maker(query).make(tree)
     except UnexpectedToken as error:
         at_end = error.token.type == "$END"
-        raise complain(query, len(query) if at_end else _place(error.token)) from None
+        raise syntax_error(query, len(query) if at_end else _place(error.token)) from None
     except UnexpectedCharacters as error:
-        raise complain(query, error.pos_in_stream) from None
+        raise syntax_error(query, error.pos_in_stream) from None
     except (UnexpectedInput, VisitError):
-        raise complain(query, len(query)) from None
+        raise syntax_error(query, len(query)) from None
 
 
 @cache
@@ -166,7 +166,7 @@ class _Maker:
     def phrase(self, text: str, at: int) -> Phrase:
         words = " ".join(text.split())
         if not any(letter.isalnum() for letter in words):
-            raise self._error(at, f"the phrase {words!r} holds no word; say what to look for")
+            raise self._error(at, f"the phrase {words!r} has no word; write what to look for")
         return Phrase(words)
 
     def _words(self, tokens: list[Token]) -> Phrase:

@@ -1,4 +1,4 @@
-"""What is wrong with a query, where, and what to write instead."""
+"""Errors of the query language: what is wrong, where, and what to write instead."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NEEDS = {
 
 
 class QuerySyntaxError(QueryError):
-    """A query that cannot be read.
+    """A query that cannot be parsed.
 
     Attributes:
         query: The query on one line.
-        position: Of the character where it goes wrong, from 0; the length of the query for its end.
+        position: Of the wrong character, from 0; the length of the query for its end.
     """
 
     def __init__(self, query: str, position: int, reason: str) -> None:
@@ -34,14 +34,14 @@ class QuerySyntaxError(QueryError):
 
     @property
     def picture(self) -> str:
-        """Two lines: the query, and a caret below the character where it goes wrong."""
+        """Two lines: the query, and a caret below the wrong character."""
         before = self.query[: self.position]
         columns = sum(_columns(letter) for letter in before)
         return f"  {self.query}\n  {' ' * columns}^"
 
 
-def complain(query: str, position: int) -> QuerySyntaxError:
-    """The error for a query that stops making sense at a character.
+def syntax_error(query: str, position: int) -> QuerySyntaxError:
+    """The error for a query that cannot be parsed from a character on.
 
     Args:
         query: The query on one line.
@@ -62,7 +62,7 @@ def complain(query: str, position: int) -> QuerySyntaxError:
 
 
 def blanked(query: str) -> str:
-    """The query with spaces for all that stands in quotes."""
+    """The query with everything in quotes replaced by spaces."""
     return _QUOTED.sub(lambda match: " " * len(match.group()), query)
 
 
@@ -108,7 +108,7 @@ def _unbalanced(query: str) -> tuple[int, str] | None:
             waiting.append((at, letter))
         elif letter in ")]":
             if not waiting or "([".index(waiting[-1][1]) != ")]".index(letter):
-                return at, f"nothing is open that {letter!r} could close; take it away"
+                return at, f"{letter!r} closes no bracket; remove it"
             waiting.pop()
     if not waiting:
         return None

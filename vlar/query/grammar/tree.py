@@ -75,7 +75,7 @@ class Or:
 class Then:
     """First one part, then another one of the same video, at most ``within_s`` later.
 
-    ``within_s`` is None where the query does not say.
+    ``within_s`` is None without WITHIN.
     """
 
     first: Node

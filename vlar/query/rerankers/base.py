@@ -68,7 +68,7 @@ class Reranker(ABC):
     @classmethod
     @abstractmethod
     def applies(cls, model: LibraryModel) -> bool:
-        """Whether queries with this model use it without being told (``rerank="auto"``)."""
+        """Whether it is the automatic choice for a model (``rerank="auto"``)."""
 
     def head(self, k: int) -> int:
         """Number of candidates to score again for ``k`` answers."""
