@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class VlarError(Exception):
-    """Base of all errors a user can cause and mend. ``kind`` is its stable name in JSON output."""
+    """Base of all errors a user can cause and fix. ``kind`` is its stable name in JSON output."""
 
     kind = "error"
 
@@ -79,7 +79,7 @@ class LibraryError(VlarError):
 
 
 class EncoderMismatchError(LibraryError):
-    """A library or model folder was made by another encoder than the one at hand."""
+    """A library or model folder was made by another encoder than the loaded one."""
 
     kind = "encoder_mismatch"
 

@@ -90,7 +90,7 @@ def register(kind: str, name: str) -> Callable[[T], T]:
     """Class (or function) decorator that makes a part known as ``name``.
 
     Raises:
-        UnknownNameError: there is no such kind.
+        UnknownNameError: the kind does not exist.
         ValueError: the name is taken by another part, or is not lower case.
     """
     _known_kind(kind)
@@ -112,7 +112,7 @@ def names(kind: str) -> list[str]:
     """All names of a kind, sorted. Nothing is imported.
 
     Raises:
-        UnknownNameError: there is no such kind.
+        UnknownNameError: the kind does not exist.
     """
     found = _found(_known_kind(kind).package, kind)
     return sorted({*found, *_parts.get(kind, {}), *_entry_points(kind)})
@@ -139,7 +139,7 @@ def parts(kind: str) -> dict[str, Any]:
     """All parts of a kind by name; imports each of them.
 
     Raises:
-        UnknownNameError: there is no such kind.
+        UnknownNameError: the kind does not exist.
     """
     return {name: get(kind, name) for name in names(kind)}
 

@@ -46,7 +46,7 @@ def find(folder_name: str, name: str, suffix: str) -> Path:
     """The file ``name + suffix`` of a data folder.
 
     Raises:
-        UnknownNameError: there is no such file; the message lists what there is.
+        UnknownNameError: the file does not exist; the message lists what there is.
     """
     known = names(folder_name, suffix)
     if name not in known:

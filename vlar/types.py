@@ -133,7 +133,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that could not be handled; it travels beside the results and never ends a batch."""
+    """An input that could not be handled; it travels with the results and never ends a batch."""
 
     path: Path
     kind: str
