@@ -31,6 +31,9 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Which examples --shots draws.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show every candidate and its accuracy.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> int:
     """Adapt a model to a few examples per label: in seconds, or by training with --method temporal.
@@ -51,6 +54,6 @@ def command(
     if as_json:
         output.json_line({"model": out, **report.to_dict()})
     else:
-        print(report.summary())
+        print(report.summary() if verbose else report.sentence())
         print(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
     return output.exit_code(len(report.examples), len(report.failed))

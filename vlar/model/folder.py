@@ -188,8 +188,25 @@ def _describe(model: SavedModel) -> Manifest:
     )
 
 
-def read_model(path: str | Path) -> SavedModel:
+def load_encoder_of(spec: str, *, device: str | None, dtype: str | None) -> Encoder:
+    """``load_any`` with the options that were given.
+
+    Raises:
+        UsageError: the encoder cannot run on the device or with the number type.
+    """
+    options = {"device": device, "dtype": dtype}
+    return load_any(spec, **{name: value for name, value in options.items() if value is not None})
+
+
+def read_model(
+    path: str | Path, *, device: str | None = None, dtype: str | None = None
+) -> SavedModel:
     """Read a model folder, of this format or an earlier one.
+
+    Args:
+        path: The folder.
+        device: Where its encoder runs; None for the default.
+        dtype: Number type of its encoder; None for the default.
 
     Raises:
         ModelError: there is no model, or a file is damaged or of a newer format.
@@ -202,7 +219,7 @@ def read_model(path: str | Path) -> SavedModel:
     if isinstance(data, dict):
         data, arrays = migrate(data, arrays, folder / MANIFEST)
     manifest = _validated(data, folder / MANIFEST)
-    encoder = load_any(manifest.encoder.spec)
+    encoder = load_encoder_of(manifest.encoder.spec, device=device, dtype=dtype)
     if encoder.fingerprint != manifest.encoder.fingerprint:
         raise EncoderMismatchError(
             f"{folder} was made with another version of encoder {manifest.encoder.spec!r} "

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from typing_extensions import TypedDict, TypeIs
 
 from vlar.errors import UsageError
+from vlar.model.core import EncodedSpan, ModelCore
 from vlar.sensors import Views, ViewSampler
 from vlar.types import Classification, Clip, Failure, UInt8, Window
 from vlar.video.sample import frame_times, windows
@@ -79,6 +80,15 @@ def views_of(
             yield from sampler.sample_each((path, None) for path in paths)
         else:
             yield from sampler.sample_every(paths, every_s)
+
+
+def encode_one(core: ModelCore, recording: Recording, fps: float) -> EncodedSpan:
+    """A single recording, whole; an error is raised as it is."""
+    if isinstance(recording, (str, Path)):
+        views = core.view_sampler.sample(recording)
+    else:
+        (views,) = _views(recording, core.view_sampler, None, fps)
+    return EncodedSpan(views[0].path, views[0].window, core.encode_views(views))
 
 
 def _views(

@@ -8,7 +8,6 @@ from typing import Any, overload
 
 from typing_extensions import Unpack
 
-from vlar.adapters.base import load_any
 from vlar.encoders.base import Encoder
 from vlar.errors import UsageError
 from vlar.fewshot.adapted import AdaptedHead
@@ -17,13 +16,20 @@ from vlar.fewshot.support import Support
 from vlar.model.adapt import FAMILIARITY, Adapted, adapt
 from vlar.model.calibrate import calibrate
 from vlar.model.classifier import LabelClassifier, Labels, make_classifier
-from vlar.model.core import EncodedSpan, ModelCore
-from vlar.model.folder import SavedModel, is_model_folder, read_model, write_model
+from vlar.model.core import ModelCore
+from vlar.model.folder import (
+    SavedModel,
+    is_model_folder,
+    load_encoder_of,
+    read_model,
+    write_model,
+)
 from vlar.model.inputs import (
     DEFAULT_FPS,
     Answer,
     ClassifyOptions,
     Recording,
+    encode_one,
     is_one,
     views_of,
 )
@@ -33,19 +39,24 @@ from vlar.sensors import ViewSampler
 from vlar.types import Classification, Failure, ProgressCallback
 
 
-def load(spec: str | Path = "lite") -> Model:
+def load(
+    spec: str | Path = "lite", *, device: str | None = None, dtype: str | None = None
+) -> Model:
     """Load the model that a name stands for.
 
     Args:
         spec: An encoder (``lite``, ``openclip:ARCH/TAG``, ``hf:ORG/NAME``), an adapter with its
             checkpoint (``tc-clip:FILE.pth``), or a model folder.
+        device: ``cpu``, ``cuda``, ``cuda:1``; None for the encoder's default.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; None for the encoder's default.
 
     Raises:
         UnknownNameError: neither a folder nor a known encoder or adapter.
         ModelError: the folder or the encoder's weights are missing, changed or malformed.
+        UsageError: the encoder cannot run on the device or with the number type.
     """
     if is_model_folder(spec):
-        saved = read_model(spec)
+        saved = read_model(spec, device=device, dtype=dtype)
         return Model(
             saved.encoder,
             adapted=saved.adapted,
@@ -53,7 +64,7 @@ def load(spec: str | Path = "lite") -> Model:
             calibration=saved.calibration,
             name=str(spec),
         )
-    return Model(load_any(str(spec)))
+    return Model(load_encoder_of(str(spec), device=device, dtype=dtype))
 
 
 class Model(ModelCore):
@@ -91,7 +102,7 @@ class Model(ModelCore):
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """The labels this model was adapted to; None for a zero-shot model."""
+        """The labels it was adapted to; None for a zero-shot model."""
         return self.adapted.labels if self.adapted else None
 
     @property
@@ -210,20 +221,11 @@ class Model(ModelCore):
         """
         classifier = self.classifier(labels, mode=mode, descriptions=descriptions)
         if is_one(recordings) and every_s is None:
-            span = self._encode_one(recordings, fps)
+            span = encode_one(self, recordings, fps)
             return classifier.answer(span, top=top, model=self.name)
         listed: Iterable[Recording] = [recordings] if is_one(recordings) else recordings
         answers = self._answers(listed, classifier, top, every_s, fps)
         return answers if isinstance(recordings, Iterator) else list(answers)
-
-    def _encode_one(self, recording: Recording, fps: float) -> EncodedSpan:
-        """A single recording; an error is raised as it is."""
-        if isinstance(recording, str | Path):
-            views = self.view_sampler.sample(recording)
-        else:
-            (views,) = views_of([recording], self.view_sampler, None, fps)
-            assert not isinstance(views, Failure)  # only a path can fail to be read
-        return EncodedSpan(views[0].path, views[0].window, self.encode_views(views))
 
     def _answers(
         self,
@@ -269,16 +271,8 @@ class Model(ModelCore):
             SupportError: the support set cannot be used.
             UnknownNameError: no method or rejector has this name.
         """
-        found = adapt(
-            self,
-            support,
-            method=method,
-            shots=shots,
-            seed=seed,
-            unknown=unknown,
-            progress=progress,
-        )
-        return Model.of(found)
+        how = {"method": method, "unknown": unknown}
+        return Model.of(adapt(self, support, shots=shots, seed=seed, progress=progress, **how))
 
     @staticmethod
     def of(adapted: Adapted) -> Model:
@@ -297,7 +291,7 @@ class Model(ModelCore):
         unknown_share: float = 0.35,
         progress: ProgressCallback | None = None,
     ) -> Model:
-        """Calibrate probabilities on clips whose labels are known (``vlar.model.calibrate``).
+        """Calibrate probabilities on labelled clips (``vlar.model.calibrate``).
 
         Args:
             examples: As a support set; clips an adapted model did not learn from.

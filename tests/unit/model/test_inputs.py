@@ -1,0 +1,149 @@
+"""What ``classify`` takes: one or many paths, arrays, pictures and clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vlar
+from tests.fixtures.models_1 import tiny
+from vlar.errors import DecodeError, UsageError
+from vlar.model.core import ModelCore
+from vlar.sensors import read_clip
+from vlar.types import Classification, Failure
+
+LABELS = ["falling", "rising", "staying"]
+
+
+@pytest.fixture(scope="module")
+def model() -> vlar.Model:
+    return vlar.load("tiny-for-fixtures")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return tiny.queries(tmp_path_factory.mktemp("queries"))
+
+
+def frames(label: str, example: int = 5):
+    return np.stack([tiny.picture(label, example, frame) for frame in range(8)])
+
+
+def test_an_array_a_clip_and_a_path_of_the_same_frames_answer_alike(model, clips):
+    path = next(clip for clip in clips if clip.parts[-2:] == ("fall", "5"))
+    by_path = model.classify(path, LABELS)
+    by_array = model.classify(frames("fall"), LABELS)
+    by_clip = model.classify(read_clip(path, n_frames=model.n_frames), LABELS)
+    assert by_path.predictions == by_array.predictions == by_clip.predictions
+    assert (by_array.start_s, by_array.end_s) == (0.0, pytest.approx(8 / 25))
+    assert model.classify(frames("fall"), LABELS, fps=4).end_s == 2.0
+
+
+def test_a_picture_is_a_clip_that_stands_still(model):
+    picture = tiny.picture("rise", 5, 3)
+    still = model.classify(np.stack([picture] * 8), LABELS)
+    assert model.classify(picture, LABELS).predictions == still.predictions
+    assert model.classify(Image.fromarray(picture), LABELS).predictions == still.predictions
+    pictures = [Image.fromarray(tiny.picture("rise", 5, n)) for n in range(2)]
+    assert len(model.classify(pictures, LABELS)) == 2
+
+
+def test_a_list_gives_a_list_and_an_iterator_an_iterator(model, clips, tmp_path):
+    missing = tmp_path / "nowhere.mp4"
+    mixed = [clips[0], frames("rise"), missing, str(clips[1])]
+    answers = model.classify(mixed, LABELS)
+    assert [type(answer) for answer in answers] == [
+        Classification,
+        Classification,
+        Failure,
+        Classification,
+    ]
+    assert answers[0] == model.classify(clips[0], LABELS)
+    stream = model.classify(iter(mixed), LABELS)
+    assert isinstance(stream, Iterator)
+    assert list(stream) == answers
+    assert model.classify([], LABELS) == []
+    with pytest.raises(DecodeError, match=r"nowhere\.mp4"):
+        model.classify(missing, LABELS)
+
+
+def test_every_few_seconds_of_an_array(model):
+    long = np.concatenate([frames("fall"), frames("rise")])
+    answers = model.classify(long, LABELS, every_s=8 / 25)
+    assert [(a.start_s, round(a.end_s, 2)) for a in answers] == [(0.0, 0.32), (0.32, 0.64)]
+    assert answers[0].predictions == model.classify(frames("fall"), LABELS).predictions
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.zeros((4, 8, 8, 3)), "float64 is not a video"),
+        (np.zeros((8, 8), np.uint8), r"shape \(8, 8\)"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "is not a video"),
+        ([3], "cannot classify a int"),
+    ],
+)
+def test_what_is_not_a_recording(model, bad, message):
+    with pytest.raises(UsageError, match=message):
+        model.classify(bad, LABELS)
+
+
+def test_clips_of_another_sensor_and_impossible_rates_are_refused(model, clips):
+    from dataclasses import replace
+
+    clip = replace(read_clip(clips[0], n_frames=8), modality="imu")
+    with pytest.raises(UsageError, match="clip is of the sensor 'imu'"):
+        model.classify(clip, LABELS)
+    with pytest.raises(UsageError, match="fps is 0"):
+        model.classify(frames("fall"), LABELS, fps=0)
+
+
+def test_clips_of_several_recordings_are_encoded_together(model, clips, monkeypatch):
+    sizes: list[int] = []
+    encode = ModelCore.encode
+
+    def counted(self, batch):
+        sizes.append(len(batch))
+        return encode(self, batch)
+
+    monkeypatch.setattr(ModelCore, "encode", counted)
+    many = [*clips, *clips]
+    together = model.classify(many, LABELS)
+    assert max(sizes) == 8
+    assert sum(sizes) == len(many)
+    assert [a.predictions for a in together[: len(clips)]] == [
+        model.classify(clip, LABELS).predictions for clip in clips
+    ]
+
+
+def test_a_single_label_is_a_yes_no_question(model, clips):
+    for mode in ("one", "multi"):
+        alone = model.classify(clips[0], "falling", mode=mode)
+        among = model.classify(clips[0], LABELS, mode="multi")
+        (same,) = (p for p in among.predictions if p.label == "falling")
+        assert alone.predictions[0].probability == pytest.approx(same.probability, rel=1e-6)
+        assert len(alone.predictions) == 1
+        assert alone.unknown_probability == pytest.approx(1 - same.probability, abs=1e-9)
+
+
+def test_a_classifier_can_be_inspected_saved_and_restored(model, clips):
+    from vlar.errors import EncoderMismatchError, ModelError
+    from vlar.model.classifier import LabelClassifier
+
+    classifier = model.classifier(LABELS)
+    encoded = model.encode([read_clip(clip, n_frames=8) for clip in clips])
+    scores = classifier.scores(encoded)
+    assert classifier.labels == tuple(LABELS)
+    assert scores.probability.shape == scores.similarity.shape == (len(clips), 3)
+    np.testing.assert_allclose(scores.probability.sum(axis=1) + scores.unknown, 1, atol=1e-9)
+    config, state = classifier.config(), classifier.state()
+    again = LabelClassifier.restore(model, config, state)
+    np.testing.assert_array_equal(again.scores(encoded).probability, scores.probability)
+    with pytest.raises(EncoderMismatchError, match="another encoder"):
+        LabelClassifier.restore(model, {**config, "fingerprint": "other"}, state)
+    with pytest.raises(ModelError):
+        LabelClassifier.restore(model, config, {})
