@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -31,6 +32,12 @@ class Result:
         return [json.loads(line) for line in self.out.splitlines()]
 
     @property
+    def notes(self) -> str:
+        """Stderr without the lines of progress that a busy machine makes longer runs print."""
+        lines = self.err.splitlines()
+        return "\n".join(line for line in lines if not re.search(r", \d+ s$", line))
+
+    @property
     def advice(self) -> str:
         """The one line of stderr that starts with ``vlar:``."""
         lines = [line for line in self.err.splitlines() if line.startswith("vlar: ")]
@@ -38,9 +45,16 @@ class Result:
         return lines[0]
 
 
-def run_vlar(*arguments: object, timeout_s: float = 600, prefix: tuple[str, ...] = ()) -> Result:
+def run_vlar(
+    *arguments: object,
+    timeout_s: float = 600,
+    prefix: tuple[str, ...] = (),
+    folder: Path | None = None,
+) -> Result:
     command = [*prefix, str(COMMAND), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=folder
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return Result(done.returncode, done.stdout, done.stderr)
 

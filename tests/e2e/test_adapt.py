@@ -203,3 +203,16 @@ def test_damaged_model_folders_are_refused(
     done = vlar_command("classify", sparse_clips["bikes"], "--model", tmp_path)
     assert done.code == 2
     assert "vlar adapt" in done.advice
+
+
+def test_the_text_is_one_sentence_and_the_table_is_for_those_who_ask(
+    vlar_command, few_frames: Path, tmp_path: Path
+):
+    done = vlar_command("adapt", few_frames, "--out", tmp_path / "a")
+    assert done.code == 0
+    learned, saved = done.out.splitlines()
+    assert learned.startswith("learned 2 labels from 6 examples")
+    assert saved.startswith("saved to ")
+    done = vlar_command("adapt", few_frames, "--out", tmp_path / "b", "--verbose")
+    assert "ridge" in done.out
+    assert len(done.out.splitlines()) > 10

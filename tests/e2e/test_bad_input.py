@@ -88,7 +88,7 @@ def test_bad_videos_do_not_stop_the_others(vlar_command, good: Path, tmp_path: P
     rows = {row["path"]: row for row in done.rows}
     assert set(rows) == {str(path) for path in [*bad, good]}
     assert rows[str(good)]["predictions"]
-    said = [line for line in done.err.splitlines() if line.startswith("vlar: ")]
+    said = [line for line in done.notes.splitlines() if line.startswith("vlar: ")]
     assert len(said) == len(bad)
     for path in bad:
         assert set(rows[str(path)]["error"]) == {"kind", "message"}

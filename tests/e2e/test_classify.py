@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def test_json_lines_are_as_designed(vlar_command, sparse_clips: dict[str, Path])
         "classify", *sparse_clips.values(), "--labels", LABELS, "--top", 2, "--json"
     )
     assert done.code == 0
-    assert done.err == ""
+    assert done.notes == ""
     assert [row["path"] for row in done.rows] == [str(path) for path in sparse_clips.values()]
     for row in done.rows:
         assert list(row) == [
@@ -75,11 +76,24 @@ def test_every_gives_a_timeline(vlar_command, sparse_clips: dict[str, Path]):
 def test_text_output_names_the_answer(vlar_command, sparse_clips: dict[str, Path]):
     done = vlar_command("classify", sparse_clips["bikes"], "-l", LABELS, "--top", 1)
     assert done.code == 0
-    first, best, unknown = done.out.splitlines()
-    assert first.startswith(str(sparse_clips["bikes"]))
+    verdict, best, unknown = done.out.splitlines()
+    assert verdict.startswith(str(sparse_clips["bikes"]))
+    assert re.search(r"  street traffic, \d+ %$", verdict)
     assert "street traffic" in best
     assert "%" in best
     assert "(unknown)" in unknown
+
+
+def test_text_output_answers_one_label_with_yes_or_no(vlar_command, sparse_clips):
+    done = vlar_command("classify", sparse_clips["bikes"], "-l", "street traffic")
+    assert re.search(r"  yes: street traffic \(\d+ %\)$", done.out)
+    done = vlar_command("classify", sparse_clips["bikes"], "-l", "knitting")
+    assert re.search(r"  no: not knitting \(\d+ %\)$", done.out)
+
+
+def test_text_output_says_that_nothing_fits(vlar_command, sparse_clips):
+    done = vlar_command("classify", sparse_clips["bikes"], "-l", "knitting, chess")
+    assert "  unknown: nothing in the list fits (best: " in done.out.splitlines()[0]
 
 
 def test_same_answer_alone_and_in_a_batch(vlar_command, sparse_clips: dict[str, Path]):
@@ -114,7 +128,7 @@ def test_lite_motion_is_offered_once(vlar_command, sparse_clips: dict[str, Path]
     first = vlar_command("classify", sparse_clips["carphone_pristine"], "-l", LABELS, prefix=fresh)
     assert first.err.count("vlar models get lite-motion") == 1
     second = vlar_command("classify", sparse_clips["carphone_pristine"], "-l", LABELS, prefix=fresh)
-    assert second.err == ""
+    assert second.notes == ""
     assert first.out == second.out
 
 
@@ -130,7 +144,7 @@ def test_explain_says_what_was_understood_and_what_decided(vlar_command, real_vi
     done = vlar_command("classify", clip, "-l", labels, "--explain", "--json")
     assert done.code == 0
     assert len(done.rows) == 1
-    walked, like, unknown, decided = done.err.splitlines()
+    walked, like, unknown, decided = done.notes.splitlines()
     assert walked.startswith("vlar: 'she walked off' is 'walk")
     assert "is like '" in like
     assert unknown == "vlar: 'quantum chromodynamics' says nothing of motion"

@@ -7,7 +7,7 @@ def test_demo_does_the_whole_chain(vlar_command, tmp_path: Path):
     library = tmp_path / "demo.vlar"
     done = vlar_command("demo", "--library", library)
     assert done.code == 0
-    assert done.err == ""
+    assert done.notes == ""
     for expected in ("bikes.mp4", "vlar query demo.vlar", "vlar classify YOUR_VIDEO.mp4"):
         assert expected in done.out
     bikes, rabbit = done.out.split("vlar query")[1:3]

@@ -37,7 +37,7 @@ def library(vlar_command, folder: Path, tmp_path_factory: pytest.TempPathFactory
 def test_a_sentence_finds_its_clip_with_times(vlar_command, library: Path, text: str, name: str):
     done = vlar_command("query", library, text, "-k", 2, "--json", "--min-probability", 0)
     assert done.code == 0
-    assert done.err == ""
+    assert done.notes == ""
     first = done.rows[0]
     assert list(first) == [
         "rank", "path", "start_s", "end_s", "score", "probability", "similarity", "tags",
@@ -118,7 +118,7 @@ def test_list_info_and_remove(vlar_command, library: Path, folder: Path, tmp_pat
     assert info["model"] == "lite"
     done = vlar_command("index", "remove", path, folder / "bikes.mp4")
     assert done.code == 0
-    assert "1 video" in done.advice
+    assert "1 recording removed" in done.advice
     names = [Path(row["path"]).stem for row in vlar_command("index", "list", path, "--json").rows]
     assert "bikes" not in names
     hits = vlar_command("query", path, "people on bicycles", "--json").rows

@@ -60,7 +60,7 @@ def test_an_error_shows_where(vlar_command, library: Path):
     done = vlar_command("query", library, '"bikes" and "a cartoon"', "--json")
     assert done.code == 2
     assert done.out == ""
-    query, caret = done.err.splitlines()[:2]
+    query, caret = done.notes.splitlines()[:2]
     assert query[caret.index("^") :].startswith("and")
     assert "AND" in done.advice
 

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Entry point of ``vlar``."""
-    from vlar.cli.app import app
+    try:
+        from vlar.cli.app import app
+        from vlar.cli.verb import run
+    except KeyboardInterrupt:  # imports take a moment
+        sys.exit(130)
 
-    app(prog_name="vlar")
+    def parse_and_run() -> int:
+        app(prog_name="vlar")
+        return 0
+
+    # A verb handles its own errors; these are the errors of the command line itself.
+    sys.exit(run(parse_and_run))

@@ -6,47 +6,88 @@ from typing import Annotated
 
 import typer
 
-from vlar.cli import output
+from vlar import registry
+from vlar.cli import inputs, options, output
+from vlar.cli.choices import Choices
+from vlar.cli.progress import progress
+from vlar.cli.verb import exit_code
+
+
+def _methods() -> list[str]:
+    from vlar.fewshot.model_selection import AUTO, methods
+
+    return [AUTO, *methods(), *registry.names("adapter")]
+
+
+_METHODS = Choices("method", _methods)
+
+
+_REJECTORS = Choices.of_kinds("rejector", "rejector")
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        autocompletion=_METHODS.complete,
+        help="How to learn; 'auto' chooses in seconds, without training.",
+    ),
+    _METHODS,
+]
+Unknown = Annotated[
+    str,
+    typer.Option(
+        "--unknown",
+        metavar="NAME",
+        autocompletion=_REJECTORS.complete,
+        help="How recordings that show none of the labels are recognised.",
+    ),
+    _REJECTORS,
+]
+Shots = Annotated[
+    int | None,
+    typer.Option("--shots", metavar="N", min=1, help="Use at most this many examples a label."),
+]
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="N", help="Decides which examples --shots draws.")
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show every candidate and its score.")
+]
 
 
 def command(
-    support: Annotated[
-        str,
-        typer.Argument(
-            metavar="SUPPORT",
-            help="A folder with one folder of videos per label, or a CSV file with "
-            "path,label[,start_s,end_s].",
-        ),
+    support: options.Support,
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the adapted model.")
     ],
-    out: Annotated[str, typer.Option("--out", "-o", help="Folder for the adapted model.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="See 'vlar models'.")] = "lite",
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method", help="auto, a few-shot method, or an adapter to train: see 'vlar models'."
-        ),
-    ] = "auto",
-    shots: Annotated[
-        int | None, typer.Option("--shots", min=1, help="Use at most this many examples a label.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Which examples --shots draws.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing model.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show every candidate and its accuracy.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    model: options.Model = "lite",
+    method: Method = "auto",
+    unknown: Unknown = "familiarity",
+    shots: Shots = None,
+    seed: Seed = 0,
+    force: options.Force = False,
+    verbose: Verbose = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: options.AsJson = False,
 ) -> int:
-    """Adapt a model to a few examples per label: in seconds, or by training with --method temporal.
+    """Learn labels from a few examples each.
 
-    Example: vlar adapt support/ --out mine && vlar classify clip.mp4 --model mine
+    It takes seconds, or longer where --method names a method that is trained.
+
+    Examples:
+        vlar adapt support/ --out mine
+        vlar adapt support.csv --out trained --method temporal --shots 8
     """
     from vlar.model.folder import check_target
-    from vlar.model.model import load
 
     check_target(out, replace=force)
-    base = load(model)
-    with output.progress(None, "reading examples") as advance:
-        adapted = base.adapt(support, method=method, shots=shots, seed=seed, progress=advance)
+    with progress(f"loading {model}") as shown:
+        base = inputs.load_model(model, device, dtype)
+        shown.stage("reading examples")
+        adapted = base.adapt(
+            support, method=method, shots=shots, seed=seed, unknown=unknown, progress=shown
+        )
     adapted.save(out, replace=force)
     report = adapted.report
     for row in report.failed:
@@ -56,4 +97,4 @@ def command(
     else:
         print(report.summary() if verbose else report.sentence())
         print(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
-    return output.exit_code(len(report.examples), len(report.failed))
+    return exit_code(len(report.examples), len(report.failed))

@@ -20,14 +20,16 @@ from vlar.cli import (
     query,
     train,
 )
+from vlar.cli.verb import verb
 
 app = typer.Typer(
     name="vlar",
     help="Recognise actions in videos with plain words: classify, adapt, query. Works offline.",
     no_args_is_help=True,
-    add_completion=False,
+    # Plain help: in markup, what stands in [brackets] is taken for a style and vanishes.
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -48,6 +50,6 @@ def options(
 
 
 for module in (classify, adapt, calibrate, train, query, describe, check, pose, doctor, demo):
-    app.command(name=module.__name__.rpartition(".")[2])(output.verb(module.command))
+    verb(app, module.__name__.rpartition(".")[2])(module.command)
 app.add_typer(index.app, name="index")
 app.add_typer(models.app, name="models")

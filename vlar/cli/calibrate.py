@@ -1,4 +1,4 @@
-"""``vlar calibrate``: probabilities made honest by clips whose labels are known."""
+"""``vlar calibrate``: probabilities fitted on clips whose labels are known."""
 
 from __future__ import annotations
 
@@ -7,41 +7,46 @@ from typing import Annotated
 
 import typer
 
-from vlar.cli import output
+from vlar.cli import inputs, options, output
+from vlar.cli.progress import progress
+from vlar.cli.verb import exit_code
 
 
 def command(
-    examples: Annotated[
-        str,
-        typer.Argument(
-            metavar="EXAMPLES",
-            help="A folder with one folder of videos per label, or a CSV path,label.",
-        ),
+    examples: options.Support,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the calibrated model.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="See 'vlar models'.")] = "lite",
+    model: options.Model = "lite",
     unknown_share: Annotated[
         float,
         typer.Option(
             "--unknown-share",
-            help="Share of videos that will show none of the labels, between 0 and 1.",
+            metavar="SHARE",
+            help="Expected share of recordings that show none of the labels, between 0 and 1.",
         ),
     ] = 0.35,
-    force: Annotated[bool, typer.Option("--force", help="Replace the model at --out.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    force: options.Force = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: options.AsJson = False,
 ) -> int:
-    """Fit a model's probabilities on a few labelled videos it has not learned from.
+    """Fit the probabilities of a model on labelled recordings.
 
-    Example: vlar calibrate checked/ --out mine && vlar classify clip.mp4 -m mine -l "run, jump"
+    Use recordings that the model has not learned from.
+
+    Examples:
+        vlar calibrate checked/ --out calibrated
+        vlar calibrate checked.csv --model mine --out mine-calibrated
     """
     from vlar.model.calibrate import calibrate
     from vlar.model.folder import check_target
-    from vlar.model.model import load
 
     check_target(out, replace=force)
-    base = load(model)
-    with output.progress(None, "reading examples") as advance:
-        calibration, failed = calibrate(base, base.adapted, examples, unknown_share, advance)
+    with progress(f"loading {model}") as shown:
+        base = inputs.load_model(model, device, dtype)
+        shown.stage("reading examples")
+        calibration, failed = calibrate(base, base.adapted, examples, unknown_share, shown)
     base.with_calibration(calibration).save(out, replace=force)
     for row in failed:
         output.error(row.message)
@@ -52,4 +57,4 @@ def command(
     else:
         output.facts({name: f"{value:.3f}" for name, value in settings.items()})
         print(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
-    return output.exit_code(1, len(failed))
+    return exit_code(1, len(failed))

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlar.cli import inputs, output
+from vlar.cli import inputs, options, output
+from vlar.cli.progress import track
+from vlar.cli.verb import exit_code
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,29 +23,30 @@ _COLUMNS = (
 
 
 def command(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="Videos, or folders that hold videos.")
-    ],
+    paths: options.Recordings,
     csv_out: Annotated[
-        str | None, typer.Option("--csv", help="Write the table of bad files here.")
+        str | None,
+        typer.Option("--csv", metavar="FILE", help="Write a table of the broken files here."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: options.AsJson = False,
 ) -> int:
-    """Decode every frame of every video and name the files that are broken.
+    """Decode every frame and name the broken files.
 
     Each broken file comes with the reason, the share that can be read, the second of the first
     damage, and what a re-encoded copy would lose.
 
-    Example: vlar check videos/ --csv bad.csv
+    Examples:
+        vlar check videos/ --csv broken.csv
+        vlar check clip.mp4 other.mp4 --json
     """
     from vlar.video import check_video
 
-    found, failures = inputs.videos(paths)
+    found, failures = inputs.recordings(paths, "video")
     for row in failures:
         output.failure(row, as_json)
     bad: list[JsonDict] = [row.to_dict() for row in failures]
     fine = 0
-    for report in output.track(map(check_video, found), len(found), "checking"):
+    for report in track(map(check_video, found), "checking", len(found)):
         fine += report.ok
         if not report.ok:
             bad.append(report.to_dict())
@@ -55,7 +58,7 @@ def command(
         _write(Path(csv_out), bad)
     if not as_json:
         print(f"{fine} of {fine + len(bad)} videos are fine")
-    return output.exit_code(fine, len(bad))
+    return exit_code(fine, len(bad))
 
 
 def _write(path: Path, bad: list[JsonDict]) -> None:

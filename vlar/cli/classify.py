@@ -1,76 +1,126 @@
-"""``vlar classify``: which of these labels fits the video?"""
+"""``vlar classify``: which of these labels fits the recording?"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlar.cli import explain as explanation
-from vlar.cli import inputs, output, timeline
+from vlar.cli import inputs, options, output, timeline
+from vlar.cli.choices import Choices
+from vlar.cli.progress import Progress, progress
+from vlar.cli.verb import exit_code
 
 if TYPE_CHECKING:
     from vlar.text.labels import LabelList
     from vlar.types import Classification, Failure
 
 
-def command(
-    videos: Annotated[
-        list[str], typer.Argument(metavar="VIDEO", help="Videos, or folders that hold videos.")
-    ],
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            *("--labels", "-l"),
-            help="'a, b, c', a file (.txt, .csv, .json), or bank:NAME. "
-            "A model made by 'vlar adapt' brings its own.",
-        ),
-    ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="See 'vlar models'.")] = "lite",
-    top: Annotated[int, typer.Option("--top", min=1, help="Labels to show.")] = 5,
-    every: Annotated[str | None, typer.Option(help="Answer for each span, such as 4s.")] = None,
-    timeline_file: Annotated[
-        str | None, typer.Option("--timeline", help="Write segments: .json, .srt, .vtt or .png.")
-    ] = None,
-    mode: Annotated[str, typer.Option(help="'one' label fits, or 'multi': any number.")] = "one",
-    descriptions: Annotated[str, typer.Option(help="auto, none, or kinds: scene,motion.")] = "auto",
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Say how labels were understood and what decided.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-) -> int:
-    """Classify videos against any list of labels, zero-shot or with an adapted model.
+def _modes() -> Iterable[str]:
+    from vlar.scoring import MODES
 
-    Example: vlar classify clip.mp4 --labels "riding a bike, talking, cooking"
+    return MODES
+
+
+_MODES = Choices("mode", _modes)
+
+
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        *("--labels", "-l"),
+        metavar="LABELS",
+        help="'a, b, c', a file (.txt, .csv, .json), or bank:NAME. "
+        "A model made by 'vlar adapt' has its own.",
+    ),
+]
+Top = Annotated[int, typer.Option("--top", metavar="N", min=1, help="Labels to show.")]
+Every = Annotated[
+    str | None,
+    typer.Option("--every", metavar="SPAN", help="Answer for each span of this length: 4s."),
+]
+Timeline = Annotated[
+    str | None,
+    typer.Option("--timeline", metavar="FILE", help="Write segments: .json, .srt, .vtt or .png."),
+]
+Mode = Annotated[
+    str,
+    typer.Option(
+        "--mode",
+        metavar="MODE",
+        autocompletion=_MODES.complete,
+        help="'one': a single label fits. 'multi': any number of labels fit.",
+    ),
+    _MODES,
+]
+Descriptions = Annotated[
+    str,
+    typer.Option(
+        "--descriptions",
+        metavar="KINDS",
+        help="Use descriptions of labels: auto, none, or kinds such as scene,motion.",
+    ),
+]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Show how labels were read and what decided.")
+]
+
+
+def command(
+    paths: options.Recordings,
+    labels: Labels = None,
+    model: options.Model = "lite",
+    top: Top = 5,
+    every: Every = None,
+    timeline_file: Timeline = None,
+    mode: Mode = "one",
+    descriptions: Descriptions = "auto",
+    explain: Explain = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Find which labels fit each recording.
+
+    Any list of labels works; a model made by 'vlar adapt' has its own.
+
+    Examples:
+        vlar classify clip.mp4 --labels "riding a bike, talking, cooking"
+        vlar classify videos/ --labels labels.txt --every 4s --json
     """
-    from vlar.model.model import load
     from vlar.text.labels import parse_labels
 
     every_s = inputs.seconds(every, "--every") if every else None
     segments_file = timeline.file_of(timeline_file, every_s)
     label_list = parse_labels(labels) if labels is not None else None
     _note(label_list)
-    recogniser = load(model)
-    paths, failures = inputs.videos(videos, recogniser.encoder.modality)
-    texts = dict(zip(label_list.labels, label_list.texts, strict=True)) if label_list else {}
-    if explain:
-        explanation.labels(recogniser, list(texts.values()) or list(recogniser.labels or ()))
-    for row in failures:
-        output.failure(row, as_json)
-    answers = recogniser.classify(
-        iter(paths), label_list, top=top, every_s=every_s, mode=mode, descriptions=descriptions
-    )
     answered: list[Classification] = []
-    failed = len(failures)
-    for row in output.track(answers, len(paths) if every_s is None else None, "classifying"):
-        good = _show(row, as_json)
-        failed += good is None
-        answered += [good] if good is not None else []
-        if explain and good is not None:
-            explanation.answer(recogniser, good, texts)
+    with progress(f"loading {model}") as shown:
+        recogniser = inputs.load_model(model, device, dtype)
+        found, failures = inputs.recordings(paths, recogniser.encoder.modality)
+        known = label_list.labels if label_list else recogniser.labels or ()
+        texts = dict(zip(label_list.labels, label_list.texts, strict=True)) if label_list else {}
+        if explain:
+            explanation.labels(recogniser, list(texts.values()) or list(known))
+        for row in failures:
+            output.failure(row, as_json)
+        failed = len(failures)
+        shown.stage("reading labels")
+        answers = recogniser.classify(
+            iter(found), label_list, top=top, every_s=every_s, mode=mode, descriptions=descriptions
+        )
+        shown.stage("classifying", total=len(found))
+        for row in _counted(answers, shown):
+            good = _show(row, as_json, mode, n_labels=len(known))
+            failed += good is None
+            answered += [good] if good is not None else []
+            if explain and good is not None:
+                explanation.answer(recogniser, good, texts)
     if segments_file is not None:
         timeline.write(segments_file, timeline.segments(answered))
-    return output.exit_code(len(answered), failed)
+    return exit_code(len(answered), failed)
 
 
 def _note(labels: LabelList | None) -> None:
@@ -78,8 +128,21 @@ def _note(labels: LabelList | None) -> None:
         output.note(f"vlar: {remark}")
 
 
-def _show(row: Classification | Failure, as_json: bool) -> Classification | None:
-    """Print an answer and hand it on; a failure is printed as one."""
+def _counted(
+    rows: Iterable[Classification | Failure], shown: Progress
+) -> Iterator[Classification | Failure]:
+    """Pass answers through; a file counts when the first answer of the next one comes."""
+    last = None
+    for row in rows:
+        shown(1 if last is not None and row.path != last else 0)
+        last = row.path
+        yield row
+
+
+def _show(
+    row: Classification | Failure, as_json: bool, mode: str, n_labels: int
+) -> Classification | None:
+    """Print an answer and return it; a failure is printed as one."""
     from vlar.types import Failure
 
     if isinstance(row, Failure):
@@ -88,5 +151,5 @@ def _show(row: Classification | Failure, as_json: bool) -> Classification | None
     if as_json:
         output.json_line(row)
     else:
-        output.classification(row)
+        output.classification(row, several=mode == "multi", yes_or_no=n_labels == 1)
     return row

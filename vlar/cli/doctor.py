@@ -6,21 +6,24 @@ import platform
 import tempfile
 from collections.abc import Callable
 from importlib import metadata
-from typing import Annotated
-
-import typer
 
 from vlar import __version__, resources
-from vlar.cli import output
+from vlar.cli import options, output
+from vlar.cli.missing import install_advice
 from vlar.errors import VlarError
 
 LIBRARIES = ("numpy", "av", "onnxruntime", "faiss-cpu", "torch", "timm", "transformers")
 
 
 def command(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: options.AsJson = False,
 ) -> int:
-    """Check the installation part by part and say what to do about what is wrong."""
+    """Check the installation; each fault comes with a remedy.
+
+    Examples:
+        vlar doctor
+        vlar doctor --json
+    """
     checks: list[tuple[str, Callable[[], str]]] = [
         (
             "vlar",
@@ -37,6 +40,9 @@ def command(
     for name, check in checks:
         try:
             fine, text = True, check()
+        except ModuleNotFoundError as error:
+            fine, text = False, install_advice(error) or str(error)
+            broken += 1
         except (VlarError, ImportError, OSError, RuntimeError) as error:
             fine, text = False, " ".join(str(error).split())
             broken += 1

@@ -6,118 +6,161 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlar.cli import inputs, output
+from vlar.cli import inputs, options, output
+from vlar.cli.choices import Choices
+from vlar.cli.progress import Progress, progress
+from vlar.cli.verb import exit_code, verb
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
-    from vlar.index.report import AddEvent
-    from vlar.types import ProgressCallback
+    from vlar.index.report import AddEvent, AddReport, LibraryInfo
 
-app = typer.Typer(help="Make and keep a library of videos.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make and keep a library of recordings.",
+    epilog="\b\nExamples:\n  vlar index add holiday.vlar videos/\n  vlar index info holiday.vlar",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
+_ENGINES = Choices.of_kinds("index type", "engine", also=("auto",))
 LibraryPath = Annotated[str, typer.Argument(metavar="LIBRARY", help="A folder, such as gym.vlar.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
-@app.command()
-@output.verb
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="KEY=VALUE", help="Attach key=value to these recordings."),
+]
+WindowLength = Annotated[
+    str | None,
+    typer.Option("--window", metavar="SPAN", help="Length of a window; 4s in a new library."),
+]
+Stride = Annotated[
+    str | None,
+    typer.Option(
+        "--stride", metavar="SPAN", help="From one window to the next; 2s in a new library."
+    ),
+]
+LongWindows = Annotated[
+    float | None,
+    typer.Option(
+        "--long-windows", metavar="TIMES", help="Also windows this many times as long; 1 for none."
+    ),
+]
+NoContext = Annotated[
+    bool, typer.Option("--no-context", help="Store nothing to re-rank with: less disk space.")
+]
+
+
+@verb(app)
 def add(
     library: LibraryPath,
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="Videos, or folders that hold videos.")
-    ],
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="Attach key=value to these videos.")
-    ] = None,
-    window: Annotated[
-        str | None, typer.Option("--window", help="Length of a window (a new library: 4s).")
-    ] = None,
-    stride: Annotated[
-        str | None, typer.Option("--stride", help="From one window to the next (2s).")
-    ] = None,
-    long_windows: Annotated[
-        float | None,
-        typer.Option(
-            "--long-windows", help="Also windows this many times as long; 1 for none (1)."
-        ),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Default: the library's own, or lite.")
-    ] = None,
-    no_context: Annotated[
-        bool, typer.Option("--no-context", help="Keep nothing to re-rank with: a smaller library.")
-    ] = False,
-    as_json: AsJson = False,
+    paths: options.Recordings,
+    tag: Tags = None,
+    window: WindowLength = None,
+    stride: Stride = None,
+    long_windows: LongWindows = None,
+    model: options.LibraryModel = None,
+    no_context: NoContext = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: options.AsJson = False,
 ) -> int:
-    """Add videos; known ones are skipped, changed ones updated, an interrupted run goes on.
+    """Add recordings to a library.
 
-    Example: vlar index add holiday.vlar videos/ --tag year=2024
+    Known files are skipped, changed ones updated, an interrupted run resumes.
+
+    Examples:
+        vlar index add holiday.vlar videos/ --tag year=2024
+        vlar index add holiday.vlar clip.mp4 --window 2s --stride 1s
     """
     from vlar.library import Library
 
-    found, failures = inputs.videos(paths)
+    found, failures = inputs.recordings(paths, None)
+    for row in failures:
+        output.failure(row, as_json)
     if not found:
-        for row in failures:
-            output.failure(row, as_json)
-        return 2
+        return exit_code(0, len(failures))
     window_s = inputs.seconds(window, "--window") if window else None
     stride_s = inputs.seconds(stride, "--stride") if stride else None
     tags = inputs.pairs(tag or [], "--tag")
-    with Library(library, model) as opened, output.progress(len(found), "indexing") as advance:
-        report = opened.add(
-            found,
-            tags=tags,
-            window_s=window_s,
-            stride_s=stride_s,
-            long_times=long_windows,
-            keep_context=not no_context,
-            progress=lambda event: _show(event, advance, as_json),
-        )
-    failed = [*failures, *report.failed]
-    for row in failures:
-        output.failure(row, as_json)
-    summary = (
-        f"{report.added} added, {report.updated} updated, {report.moved} recognised by content, "
-        f"{report.unchanged} unchanged, {len(failed)} failed; {report.rows} new windows"
-    )
-    output.note(f"vlar: {summary}")
-    return output.exit_code(len(found) - len(report.failed), len(failed))
+    name = model or inputs.own_model(library)
+    with progress(f"loading {name}") as shown:
+        placed = device is not None or dtype is not None
+        loaded = inputs.load_model(name, device, dtype) if placed else model
+        with Library(library, loaded) as opened:
+            report = opened.add(
+                found,
+                tags=tags,
+                window_s=window_s,
+                stride_s=stride_s,
+                long_times=long_windows,
+                keep_context=not no_context,
+                progress=lambda event: _show(event, shown, as_json),
+            )
+    failed = len(failures) + len(report.failed)
+    output.note(f"vlar: {_counts(report, failed)}; {report.rows} new windows")
+    return exit_code(len(found) - len(report.failed), failed)
 
 
-def _show(event: AddEvent, advance: ProgressCallback, as_json: bool) -> None:
-    if event.failure is not None:
+def _counts(report: AddReport, failed: int) -> str:
+    """What happened to how many recordings."""
+    counts = {
+        "added": report.added,
+        "updated": report.updated,
+        "recognised by content": report.moved,
+        "unchanged": report.unchanged,
+        "failed": failed,
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _show(event: AddEvent, shown: Progress, as_json: bool) -> None:
+    if event.path is None:
+        shown.stage("indexing", total=event.total)
+    elif event.failure is not None:
         output.failure(event.failure, as_json)
-    elif as_json and event.path is not None:
+    elif as_json:
         output.json_line(event)
-    advance(event.advance)
+    shown(event.advance)
 
 
-@app.command()
-@output.verb
+@verb(app)
 def remove(
     library: LibraryPath,
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="Videos, folders or patterns.")
+        list[str], typer.Argument(metavar="PATH", help="Files, folders, or patterns in quotes.")
     ],
+    as_json: options.AsJson = False,
 ) -> int:
-    """Take videos out of a library; the files themselves are not touched."""
+    """Remove recordings from a library; the files themselves stay.
+
+    Examples:
+        vlar index remove holiday.vlar clip.mp4
+        vlar index remove holiday.vlar "*/2023/*"
+    """
     from vlar.library import Library
 
     with Library(library, create=False) as opened:
         removed = opened.remove(paths)
     if not removed:
         raise UsageError(
-            f"no video of {library} matches {', '.join(paths)!r}; 'vlar index list {library}' "
-            "shows what is there"
+            f"no recording of {library} matches {', '.join(paths)!r}; 'vlar index list {library}' "
+            "lists them"
         )
-    output.note(f"vlar: {removed} videos removed")
+    if as_json:
+        output.json_line({"library": library, "removed": removed})
+    output.note(f"vlar: {removed} {'recording' if removed == 1 else 'recordings'} removed")
     return 0
 
 
-@app.command("list")
-@output.verb
-def list_videos(library: LibraryPath, as_json: AsJson = False) -> int:
-    """List the videos of a library."""
+@verb(app, "list")
+def list_recordings(library: LibraryPath, as_json: options.AsJson = False) -> int:
+    """List the recordings of a library.
+
+    Examples:
+        vlar index list holiday.vlar
+        vlar index list holiday.vlar --json
+    """
     from vlar.library import Library
 
     with Library(library, create=False) as opened:
@@ -130,34 +173,66 @@ def list_videos(library: LibraryPath, as_json: AsJson = False) -> int:
     return 0
 
 
-@app.command()
-@output.verb
-def info(library: LibraryPath, as_json: AsJson = False) -> int:
-    """Say what a library holds, which model made it and how it searches."""
+@verb(app)
+def info(
+    library: LibraryPath,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show every fact, as --json does.")
+    ] = False,
+    as_json: options.AsJson = False,
+) -> int:
+    """Show what a library holds and which model made it.
+
+    Examples:
+        vlar index info holiday.vlar
+        vlar index info holiday.vlar --json
+    """
     from vlar.library import Library
 
     with Library(library, create=False) as opened:
         facts = opened.info()
     if as_json:
         output.json_line(facts)
-    else:
+    elif verbose:
         output.facts(facts.to_dict())
+    else:
+        output.facts(_main_facts(facts))
     return 0
 
 
-@app.command()
-@output.verb
-def upgrade(library: LibraryPath, as_json: AsJson = False) -> int:
-    """Bring a library up to date with its model: only parts that changed are computed.
+def _main_facts(facts: LibraryInfo) -> dict[str, str]:
+    """What most people want to know of a library."""
+    length, size = output.clock(facts.duration_s), output.file_size(facts.bytes_on_disk)
+    windows = f"{facts.rows}"
+    if facts.window_s is not None and facts.stride_s is not None:
+        windows += f", {facts.window_s:g} s long, one every {facts.stride_s:g} s"
+    return {
+        "library": facts.path,
+        "recordings": f"{facts.videos}, {length} in all",
+        "windows": windows,
+        "model": facts.model or "none yet: the library is empty",
+        "tags": ", ".join(facts.tag_keys) or "none",
+        "search": f"{facts.engine}, {facts.engine_why}",
+        "on disk": size,
+    }
 
-    For a library made with 'lite' before 'vlar models get lite-motion': objects are taken over,
-    bodies are read from the videos. An interrupted run goes on; queries go by the old state until
-    all is ready.
+
+@verb(app)
+def upgrade(library: LibraryPath, as_json: options.AsJson = False) -> int:
+    """Bring a library up to date with its model.
+
+    Only parts that changed are computed. After 'vlar models get lite-motion' it adds bodies to a
+    library that was made without them. An interrupted run resumes. Queries use the old rows until
+    all new ones are ready.
+
+    Examples:
+        vlar index upgrade holiday.vlar
+        vlar index upgrade holiday.vlar --json
     """
-    from vlar.index.maintenance.upgrade import upgrade as run
+    from vlar.library import Library
 
-    with output.progress(None, "upgrading") as advance:
-        report = run(library, progress=lambda _, total: advance(1, total))
+    with progress("upgrading") as shown, Library(library, create=False) as opened:
+        report = opened.upgrade(progress=lambda _, total: shown(1, total))
     for row in report.failed:
         output.failure(row, as_json)
     if as_json:
@@ -167,71 +242,83 @@ def upgrade(library: LibraryPath, as_json: AsJson = False) -> int:
         return 0
     kept, computed = (", ".join(names) or "nothing" for names in (report.kept, report.computed))
     output.note(
-        f"vlar: {report.videos} videos, {report.rows} windows brought up to date: {kept} kept, "
+        f"vlar: {report.videos} recordings, {report.rows} windows are up to date: {kept} kept, "
         f"{computed} computed"
     )
     if report.failed:
         output.note(
-            f"vlar: {len(report.failed)} videos could not be read in full; their rows are kept "
-            f"without the new parts: vlar index add {library} VIDEOS reads them again"
+            f"vlar: {len(report.failed)} recordings could not be read in full; their rows stay "
+            f"without the new parts; read them again with: vlar index add {library} PATH"
         )
-    return output.exit_code(report.videos, len(report.failed))
+    return exit_code(report.videos, len(report.failed))
 
 
-@app.command()
-@output.verb
+@verb(app)
 def verify(
     library: LibraryPath,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Rebuild the cache; mark damaged videos for 'add'.")
+        bool,
+        typer.Option("--repair", help="Rebuild the cache; mark damaged recordings for 'add'."),
     ] = False,
     no_files: Annotated[
-        bool, typer.Option("--no-files", help="Look at the library only, not at the videos.")
+        bool, typer.Option("--no-files", help="Check the library only, not the recordings.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> int:
-    """Check every row, the search cache and the videos' files; exit 1 where something is wrong.
+    """Check rows, search cache and recordings.
 
-    Example: vlar index verify holiday.vlar --repair
+    The exit code is 1 if something is wrong.
+
+    Examples:
+        vlar index verify holiday.vlar
+        vlar index verify holiday.vlar --repair
     """
     from vlar.library import Library
 
-    with Library(library, create=False) as opened:
+    with progress("checking"), Library(library, create=False) as opened:
         found = opened.verify(repair=repair, files=not no_files)
         rows = opened.info().rows
-    for problem in found:
+    for fault in found:
         if as_json:
-            output.json_line(problem)
+            output.json_line(fault)
         else:
-            state = "repaired" if problem.repaired else problem.kind
-            output.note(f"vlar: {state}: {problem.message}")
-    left = sum(not problem.repaired for problem in found)
-    output.note(f"vlar: {rows} rows checked; {len(found)} problems, {left} left")
+            state = "repaired" if fault.repaired else fault.kind
+            output.note(f"vlar: {state}: {fault.message}")
+    left = sum(not fault.repaired for fault in found)
+    output.note(f"vlar: {rows} rows checked; {len(found)} faults, {left} left")
     return 1 if left else 0
 
 
-@app.command()
-@output.verb
+@verb(app)
 def compact(
     library: LibraryPath,
     retrain: Annotated[
-        bool, typer.Option("--retrain", help="Build the search engine again, drifted or not.")
+        bool, typer.Option("--retrain", help="Rebuild the search index even where it need not be.")
     ] = False,
     kind: Annotated[
         str | None,
-        typer.Option("--type", help="flat, ivf or ivf-sq8 from now on; auto: by size again."),
+        typer.Option(
+            "--type",
+            metavar="NAME",
+            autocompletion=_ENGINES.complete,
+            help="How to search from now on; 'auto' chooses by size.",
+        ),
+        _ENGINES,
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> int:
-    """Merge all changes into the search cache, forget deleted rows, shrink the files."""
+    """Drop deleted rows, rebuild the search cache, shrink the files.
+
+    Examples:
+        vlar index compact holiday.vlar
+        vlar index compact holiday.vlar --type ivf
+    """
     from vlar.library import Library
 
-    with Library(library, create=False) as opened:
+    with progress("compacting"), Library(library, create=False) as opened:
         report = opened.compact(retrain=retrain, kind=kind)
     if as_json:
         output.json_line(report)
-    output.note(
-        f"vlar: {report.rows} rows, {report.bytes_before / 1e6:.1f} MB before, "
-        f"{report.bytes_after / 1e6:.1f} MB now; search: {report.engine}"
-    )
+    before, now = (output.file_size(n) for n in (report.bytes_before, report.bytes_after))
+    output.note(f"vlar: {report.rows} rows, {before} before, {now} now; search: {report.engine}")
     return 0

@@ -1,4 +1,4 @@
-"""Reading what the user typed: paths, spans of time, ``key=value`` pairs."""
+"""From what the user typed: paths, spans of time, ``key=value`` pairs, models."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
+    from vlar.model.model import Model
     from vlar.types import Failure
 
 
@@ -49,22 +50,43 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     return result
 
 
-def videos(paths: Sequence[str], modality: str | None = None) -> tuple[list[Path], list[Failure]]:
+def recordings(paths: Sequence[str], modality: str | None) -> tuple[list[Path], list[Failure]]:
     """Files as given and the recordings inside folders; a folder without any is a failure.
 
     Args:
-        paths: What the user typed.
-        modality: The sensor whose recordings to look for; None for those of any reader.
+        paths: As typed.
+        modality: The sensor whose recordings folders are searched for; None for any sensor.
     """
     from vlar.sensors import find
     from vlar.types import Failure
 
-    found: list[Path] = []
+    found: dict[Path, None] = {}
     failures: list[Failure] = []
     for text in paths:
         inside = find([text], modality)
-        found += inside
+        found.update(dict.fromkeys(inside))
         if not inside:
-            message = f"{text}: no video in this folder; give a folder that holds video files"
-            failures.append(Failure(Path(text), "no_video", message))
-    return found, failures
+            kind = modality or "recording"
+            message = f"{text}: no {kind} in this folder; give a folder that holds {kind} files"
+            failures.append(Failure(Path(text), f"no_{kind}", message))
+    return list(found), failures
+
+
+def load_model(spec: str, device: str | None, dtype: str | None) -> Model:
+    """The model of a name, on a device and in a precision; None leaves them to the model."""
+    from vlar.model.model import load
+
+    options = {"device": device, "precision": dtype}
+    given = "&".join(f"{name}={value}" for name, value in options.items() if value is not None)
+    if given:
+        spec = f"{spec}{'&' if '?' in spec else '?'}{given}"
+    return load(spec)
+
+
+def own_model(library: str) -> str:
+    """The name of the model that made a library; that of the default where it is empty or new."""
+    from vlar.index.model_provider import DEFAULT_MODEL
+    from vlar.library import Library
+
+    with Library(library) as opened:
+        return opened.info().model or DEFAULT_MODEL

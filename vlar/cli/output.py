@@ -1,27 +1,16 @@
-"""How results, notes and progress reach the user: results on stdout, all the rest on stderr."""
+"""How results and notes reach the user: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
-import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
-
-import typer
-
-from vlar.errors import VlarError
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from vlar.types import Classification, Failure, Hit, JsonDict, ProgressCallback
+    from vlar.types import Classification, Failure, Hit, JsonDict, Prediction
 
-T = TypeVar("T")
-P = ParamSpec("P")
-
-EXIT_FINE, EXIT_SOME_FAILED, EXIT_NOTHING_USABLE, EXIT_INTERRUPTED = 0, 1, 2, 130
+_FITS = 0.5  # probability from which a label of several is part of the verdict
 
 
 class HasDict(Protocol):
@@ -53,15 +42,52 @@ def failure(row: Failure, as_json: bool) -> None:
     error(row.message)
 
 
-def classification(row: Classification) -> None:
-    """A block of lines: the file and its span, then one line a label."""
-    answer = "  unknown: none of the labels fits" if row.unknown else ""
-    print(f"{row.path}  {clock(row.start_s)} to {clock(row.end_s)}{answer}")
-    width = max((display_width(p.label) for p in row.predictions), default=0)
+def classification(row: Classification, *, several: bool = False, yes_or_no: bool = False) -> None:
+    """A block of lines: the file, its span and the verdict, then one line a label.
+
+    Args:
+        row: The answer.
+        several: Whether any number of labels may fit.
+        yes_or_no: Whether the list has a single label; the verdict answers it.
+    """
+    said = verdict(row, several=several, yes_or_no=yes_or_no)
+    print(f"{row.path}  {clock(row.start_s)} to {clock(row.end_s)}  {said}", flush=yes_or_no)
+    if yes_or_no:
+        return
     for p in row.predictions:
-        pad = " " * (min(width, 60) - display_width(p.label))
-        print(f"  {p.probability:6.1%}  {p.label}{pad}  similarity {p.similarity:.3f}")
+        print(f"  {p.probability:6.1%}  {p.label}")
     print(f"  {row.unknown_probability:6.1%}  (unknown)", flush=True)
+
+
+def verdict(row: Classification, *, several: bool = False, yes_or_no: bool = False) -> str:
+    """The answer in words; see ``classification``."""
+    best = row.predictions[0]
+    if yes_or_no:
+        answer = f"no: not {best.label}" if row.unknown else f"yes: {best.label}"
+        return f"{answer} ({percent(best.probability)})"
+    if several:
+        fitting = [p for p in row.predictions if p.probability >= _FITS]
+        listed = ", ".join(f"{p.label} {percent(p.probability)}" for p in fitting)
+        return listed or _none_fits(best)
+    if row.unknown:
+        return _none_fits(best)
+    if row.unknown_probability > best.probability:
+        unknown = percent(row.unknown_probability)
+        return f"unsure: {best.label} {percent(best.probability)}, unknown {unknown}"
+    return f"{best.label}, {percent(best.probability)}"
+
+
+def _none_fits(best: Prediction) -> str:
+    return f"unknown: nothing in the list fits (best: {best.label}, {percent(best.probability)})"
+
+
+def percent(probability: float) -> str:
+    """A probability for a sentence.
+
+    >>> percent(0.634)
+    '63 %'
+    """
+    return f"{100 * probability:.0f} %"
 
 
 def hit(row: Hit) -> None:
@@ -86,13 +112,6 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
 
 
-def display_width(text: str) -> int:
-    """Columns a text takes in a terminal (wide characters take two)."""
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
 def file_size(n_bytes: float) -> str:
     """Bytes with a unit.
 
@@ -106,46 +125,11 @@ def file_size(n_bytes: float) -> str:
     return f"{n_bytes:.1f} GB"
 
 
-def track(rows: Iterable[T], total: int | None, what: str) -> Iterator[T]:
-    """Pass rows through, with a progress bar on stderr where that is a terminal."""
-    with progress(total, what) as advance:
-        for row in rows:
-            yield row
-            advance(1)
+class _Notes(logging.Handler):
+    """Prints through ``note``, which a progress bar keeps apart from its own line."""
 
-
-@contextmanager
-def progress(total: int | None, what: str) -> Generator[ProgressCallback, None, None]:
-    """A progress bar on stderr where that is a terminal, else nothing; yields its ``advance``."""
-    if not sys.stderr.isatty() or (total is not None and total < 2):
-        yield _no_bar
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-
-        def advance(count: int = 0, total: int | None = None) -> None:
-            bar.update(task, advance=count, total=total)
-
-        yield advance
-
-
-def _no_bar(count: int = 0, total: int | None = None) -> None:
-    del count, total
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"vlar: {record.getMessage()}")
 
 
 def send_log_to_stderr() -> None:
@@ -153,45 +137,9 @@ def send_log_to_stderr() -> None:
     logger = logging.getLogger("vlar")
     if logger.handlers:
         return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("vlar: %(message)s"))
-    logger.addHandler(handler)
+    logger.addHandler(_Notes())
     logger.setLevel(logging.INFO)
     logger.propagate = False
-
-
-def exit_code(done: int, failed: int) -> int:
-    """0 where all inputs were handled, 1 where some failed, 2 where none could be used."""
-    if not failed:
-        return EXIT_FINE
-    return EXIT_SOME_FAILED if done else EXIT_NOTHING_USABLE
-
-
-def verb(command: Callable[P, int]) -> Callable[P, None]:
-    """Make a command end with its exit code, and every expected error be one line on stderr."""
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        raise typer.Exit(_code(lambda: command(*args, **kwargs)))
-
-    return run
-
-
-def _code(command: Callable[[], int]) -> int:
-    try:
-        code = command()
-        sys.stdout.flush()
-    except VlarError as problem:
-        error(problem.message)
-        return EXIT_NOTHING_USABLE
-    except KeyboardInterrupt:
-        error("stopped; what was finished is kept, run the same command again to go on")
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader (`| head`) has what it wanted; keep the interpreter's own flush quiet too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FINE
-    return code
 
 
 def facts(data: JsonDict) -> None:

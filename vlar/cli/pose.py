@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlar.cli import output
+from vlar.cli import options, output
+from vlar.cli.progress import track
+from vlar.cli.verb import exit_code
 from vlar.errors import UsageError, VlarError
 
 if TYPE_CHECKING:
@@ -23,15 +25,18 @@ _SHORTER_SIDE = 720
 
 
 def command(
-    video: Annotated[str, typer.Argument(metavar="VIDEO")],
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")],
     out: Annotated[
-        str | None, typer.Option("--out", help="Write the video with the bodies drawn on it.")
+        str | None,
+        typer.Option("--out", metavar="FILE", help="Write the video with the bodies drawn on it."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: options.AsJson = False,
 ) -> int:
-    """Show the bodies in a video and their motion attributes, window by window.
+    """Show the bodies in a video and how they move.
 
-    Example: vlar pose clip.mp4 --out overlay.mp4
+    Examples:
+        vlar pose clip.mp4
+        vlar pose clip.mp4 --out overlay.mp4
     """
     from vlar.pose.draw import draw_tracks
     from vlar.pose.features import PoseExtractor, measure_features, tracks_from_features
@@ -41,7 +46,7 @@ def command(
     writer = _Writer(Path(out)) if out else None
     answered = failed = 0
     try:
-        for clip in _windows(Path(video)):
+        for clip in track(_windows(Path(video)), "reading bodies", None, "windows"):
             if isinstance(clip, Failure):
                 output.failure(clip, as_json)
                 failed += 1
@@ -57,7 +62,7 @@ def command(
             writer.close()
     if writer and answered:
         output.note(f"wrote {out}")
-    return output.exit_code(answered, failed)
+    return exit_code(answered, failed)
 
 
 def _windows(video: Path) -> Iterator[Clip | Failure]:
@@ -104,7 +109,7 @@ class _Writer:
         if path.suffix.lower() != ".mp4":
             raise UsageError(f"--out is {str(path)!r}; its name must end in .mp4")
         if not path.parent.is_dir():
-            raise UsageError(f"--out: there is no folder {str(path.parent)!r}")
+            raise UsageError(f"--out: the folder {str(path.parent)!r} does not exist; make it")
         self._path = path
         self._container: Any = None
         self._stream: Any = None

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlar.cli import output
+from vlar.cli import inputs, options, output
+from vlar.cli.choices import Choices
+from vlar.cli.progress import progress
 
 if TYPE_CHECKING:
     from vlar.query.report import QueryReport
@@ -24,21 +26,37 @@ Query = Annotated[
 ]
 Filters = Annotated[
     list[str] | None,
-    typer.Option("--where", help="A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE'."),
+    typer.Option(
+        "--where",
+        metavar="FILTER",
+        help="A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE'.",
+    ),
 ]
 MinProbability = Annotated[
     float,
     typer.Option(
         "--min-probability",
+        metavar="P",
         min=0.0,
         max=1.0,
         help="Hide answers below this probability; 0 shows all.",
     ),
 ]
+_RERANKERS = Choices.of_kinds("re-ranker", "reranker", also=("auto", "none"))
 Rerank = Annotated[
     str,
     typer.Option(
-        "--rerank", help="Re-ranker of the best candidates: a name, auto (by model) or none."
+        "--rerank",
+        metavar="NAME",
+        autocompletion=_RERANKERS.complete,
+        help="How the best candidates are ordered again; 'auto' goes by the model.",
+    ),
+    _RERANKERS,
+]
+SearchDevice = Annotated[
+    str,
+    typer.Option(
+        "--search-device", metavar="NAME", help="Where to search: cpu, or cuda with faiss-gpu."
     ),
 ]
 
@@ -47,30 +65,42 @@ def command(
     library: Annotated[str, typer.Argument(metavar="LIBRARY", help="Made by 'vlar index add'.")],
     text: Query,
     where: Filters = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Answers to show.")] = 10,
+    k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="Answers to show.")] = 10,
     min_probability: MinProbability = MIN_PROBABILITY,
     rerank: Rerank = "auto",
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Default: the library's own.")
-    ] = None,
-    device: Annotated[
-        str, typer.Option("--device", help="Where to search: cpu, or cuda with faiss-gpu.")
-    ] = "cpu",
+    model: options.LibraryModel = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    search_device: SearchDevice = "cpu",
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say how the query was read and answered.")
+        bool, typer.Option("--explain", help="Show how the query was read and answered.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: options.AsJson = False,
 ) -> int:
-    """Search a library in plain language; answers carry start and end times.
+    """Search a library in plain language.
 
-    Example: vlar query holiday.vlar '"riding a bike" AND NOT "a street"'
+    Answers carry start and end times.
+
+    Examples:
+        vlar query holiday.vlar "riding a bike"
+        vlar query holiday.vlar '"riding a bike" AND NOT "a street"' --where year=2024
     """
     from vlar.library import Library
     from vlar.query.grammar import QuerySyntaxError
+    from vlar.query.plan import make_plan
 
+    try:
+        make_plan(text, k, where, min_probability)  # a mistake shows before anything is loaded
+    except QuerySyntaxError as problem:
+        output.note(problem.picture)
+        raise
     reports: list[QueryReport] = []
-    with Library(library, model, create=False, device=device) as opened:
-        try:
+    Library(library, create=False).close()
+    name = model or inputs.own_model(library)
+    with progress(f"loading {name}") as shown:
+        loaded = inputs.load_model(name, device, dtype)
+        shown.stage("searching")
+        with Library(library, loaded, create=False, device=search_device) as opened:
             hits = opened.query(
                 text,
                 k,
@@ -79,9 +109,6 @@ def command(
                 rerank=None if rerank == "none" else rerank,
                 report=reports.append,
             )
-        except QuerySyntaxError as problem:
-            output.note(problem.picture)
-            raise
     for report in reports if explain else ():
         for line in report.lines():
             output.note(f"vlar: {line}")

@@ -59,7 +59,9 @@ def file_of(path: str | None, every_s: float | None) -> Path | None:
     if file.suffix.lower() not in ENDINGS:
         raise UsageError(f"--timeline {path!r}: the ending is none of {', '.join(ENDINGS)}")
     if not file.absolute().parent.is_dir():
-        raise UsageError(f"--timeline {path!r}: there is no folder {str(file.parent)!r}; make it")
+        raise UsageError(
+            f"--timeline {path!r}: the folder {str(file.parent)!r} does not exist; make it"
+        )
     if file.suffix.lower() == ".png":
         _pyplot()
     return file

@@ -1,4 +1,4 @@
-"""``vlar train``: train an adapter as a file says."""
+"""``vlar train``: train an adapter by a configuration file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlar.cli import output
+from vlar.cli import options, output
+from vlar.cli.progress import progress
+from vlar.cli.verb import exit_code
 
 if TYPE_CHECKING:
     from vlar.training.loop import Epoch
@@ -16,30 +18,42 @@ def command(
     config: Annotated[
         str, typer.Argument(metavar="CONFIG.toml", help="What to train; see docs/training.md.")
     ],
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing model.")] = False,
+    force: options.Force = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object an epoch, and one at the end.")
+        bool, typer.Option("--json", help="Print one JSON object an epoch, and one at the end.")
     ] = False,
 ) -> int:
-    """Train an adapter; run it again after a stop and it goes on.
+    """Train an adapter by a configuration file.
 
-    Example: vlar train mine.toml && vlar classify clip.mp4 --model mine
+    Run the same command again to resume a stopped training.
+
+    Examples:
+        vlar train mine.toml
+        vlar train mine.toml --force --json
     """
     from vlar.training.config import read_config
     from vlar.training.run import Progress, run
 
     read = read_config(config)
-    with (
-        output.progress(None, "reading examples") as reading,
-        output.progress(read.plan.epochs, "epochs") as epochs,
-    ):
+    with progress(f"loading {read.model}") as shown:
+        first = True
 
-        def tell(epoch: Epoch, total: int) -> None:
-            epochs(1, total=total)
+        def watch(epoch: Epoch, total: int) -> None:
+            nonlocal first
+            if first:
+                shown.stage("training", total=total, unit="epochs")
+                shown(epoch.number - 1)
+                first = False
+            shown(1)
             if as_json:
                 output.json_line({"epoch": epoch.number, "epochs": total, **epoch.to_dict()})
 
-        model = run(read, replace=force, progress=Progress(reading, tell))
+        def reading(count: int = 0, total: int | None = None) -> None:
+            if total is not None:
+                shown.stage("reading examples", total=total)
+            shown(count)
+
+        model = run(read, replace=force, progress=Progress(reading, watch))
     report = model.report
     for row in report.failed:
         output.error(row.message)
@@ -48,4 +62,4 @@ def command(
     else:
         print(report.summary())
         print(f"saved to {read.out}; use it: vlar classify VIDEO --model {read.out}", flush=True)
-    return output.exit_code(len(report.examples), len(report.failed))
+    return exit_code(len(report.examples), len(report.failed))

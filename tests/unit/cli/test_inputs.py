@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlar.cli import inputs, output
+from vlar.cli.verb import exit_code
 from vlar.errors import UsageError
 
 
@@ -54,4 +55,4 @@ def test_clock(seconds: float, text: str):
 
 @pytest.mark.parametrize(("done", "failed", "code"), [(3, 0, 0), (2, 1, 1), (0, 2, 2), (0, 0, 0)])
 def test_exit_code(done: int, failed: int, code: int):
-    assert output.exit_code(done, failed) == code
+    assert exit_code(done, failed) == code

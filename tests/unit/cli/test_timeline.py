@@ -103,7 +103,7 @@ def test_files_by_ending(tmp_path: Path):
 def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(UsageError, match=r"\.json, \.srt, \.vtt, \.png"):
         timeline.file_of("out.txt", 2.0)
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="does not exist"):
         timeline.file_of(str(tmp_path / "no" / "t.srt"), 2.0)
     two = [Segment("a.mp4", 0, 1, "x", 1.0), Segment("b.mp4", 0, 1, "x", 1.0)]
     with pytest.raises(UsageError, match="one video"):

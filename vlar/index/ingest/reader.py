@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlar.errors import VlarError
+from vlar.errors import DecodeError, VlarError
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.store.database import NO_FILE, KnownVideo, Stamp
 from vlar.sensors import Reader, reader
 from vlar.types import Clip, Failure
 from vlar.video import content_hash
+from vlar.video.files import require_readable
 
 CHANGED, KNOWN, UNCHANGED, FAILED = "changed", "known", "unchanged", "failed"
 
@@ -114,10 +115,18 @@ def _record(
     except VlarError as error:
         failure = Failure(file, error.kind, error.message)
     except OSError as error:
-        reason = error.strerror or str(error)
-        message = f"{file}: cannot be read ({reason}); check the path and its permissions"
-        failure = Failure(file, "decode", message)
+        failure = Failure(file, "decode", _why_unreadable(file, error))
     return FileRecord(file, FAILED, path, failure=failure)
+
+
+def _why_unreadable(file: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):  # an address and a camera have their own message
+        try:
+            require_readable(file)
+        except DecodeError as missing:
+            return missing.message
+    reason = error.strerror or str(error)
+    return f"{file}: cannot be read ({reason}); check the path and its permissions"
 
 
 def _inspected(

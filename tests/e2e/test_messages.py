@@ -1,0 +1,122 @@
+"""What appears on stderr: progress, errors of libraries and of vlar itself, and an interrupt."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import videos
+
+LABELS = "dancing, talking"
+# The command with a line of progress every tenth of a second.
+OFTEN = "import sys, vlar.cli.progress as p; p.EVERY_S = 0.1; from vlar.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    return [
+        videos.make_video(folder / f"{seed}.mp4", 12, picture=lambda _, s=seed: videos.noise(s))
+        for seed in range(3)
+    ]
+
+
+def stub(folder: Path, module: str, text: str) -> tuple[str, ...]:
+    """Prefix of a command that imports a module of this text instead of a library."""
+    (folder / f"{module}.py").write_text(text)
+    paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return "env", f"PYTHONPATH={paths}"
+
+
+def test_a_missing_library_is_one_line_with_the_pip_command(vlar_command, clips, tmp_path: Path):
+    text = "raise ModuleNotFoundError(\"No module named 'onnxruntime'\", name='onnxruntime')"
+    prefix = stub(tmp_path, "onnxruntime", text)
+    done = vlar_command("classify", clips[0], "-l", LABELS, prefix=prefix)
+    assert done.code == 2
+    assert done.out == ""
+    assert "'onnxruntime' is not installed" in done.advice
+    assert "pip install onnxruntime" in done.advice
+    done = vlar_command("doctor", "--json", prefix=prefix)
+    assert done.code == 1
+    assert any("pip install onnxruntime" in row["detail"] for row in done.rows)
+
+
+def test_an_unexpected_error_is_one_line_and_a_traceback_on_request(
+    vlar_command, clips, tmp_path: Path
+):
+    prefix = stub(tmp_path, "onnxruntime", "raise RuntimeError('the wheel is broken')")
+    done = vlar_command("classify", clips[0], "-l", LABELS, prefix=prefix)
+    assert done.code == 2
+    assert "RuntimeError: the wheel is broken" in done.advice
+    assert "--debug" in done.advice
+    command = [*prefix, sys.executable, "-c", OFTEN, "classify", str(clips[0]), "-l", LABELS]
+    debug = subprocess.run([*command, "--debug"], capture_output=True, text=True, check=False)
+    assert debug.returncode == 2
+    assert "Traceback (most recent call last)" in debug.stderr
+    assert debug.stderr.splitlines()[-1].startswith("vlar: unexpected RuntimeError")
+
+
+def test_progress_is_lines_where_stderr_is_not_a_terminal(vlar_command, clips):
+    command = [sys.executable, "-c", OFTEN, "classify", *map(str, clips), "-l", LABELS, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == list(map(str, clips))
+    assert "loading lite, 0 s" in done.stderr.splitlines()
+    assert any(line.startswith("classifying: ") for line in done.stderr.splitlines())
+    assert " of 3 files, " in done.stderr
+
+
+def test_a_bar_never_takes_results_that_go_to_a_file(vlar_command, clips):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", OFTEN, "classify", *map(str, clips), "-l", LABELS, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
+        os.close(theirs)
+        shown = b""
+        while chunk := _read(ours):
+            shown += chunk
+        out, _ = process.communicate()
+    os.close(ours)
+    assert [json.loads(line)["path"] for line in out.splitlines()] == list(map(str, clips))
+    assert b"loading lite" in shown
+    assert b"of 3 files" in shown
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # the other end is closed
+        return b""
+
+
+def test_an_interrupt_is_one_line(vlar_command, clips):
+    command = [sys.executable, "-c", OFTEN, "classify", *map(str, clips), "-l", LABELS]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert "loading lite" in first
+    assert process.returncode == 130
+    assert "Traceback" not in rest
+    assert rest.splitlines()[-1].startswith("vlar: stopped")
+
+
+def test_addresses_and_cameras_are_named_as_such(vlar_command, clips):
+    given = ("https://example.org/a.mp4", "rtsp://camera/1", "0")
+    done = vlar_command("classify", *given, clips[0], "-l", LABELS, "--json")
+    assert done.code == 1
+    failed = {row["path"]: row["error"]["message"] for row in done.rows if "error" in row}
+    assert len(failed) == 3
+    assert "no such file" not in done.err
+    assert sum("not addresses" in message for message in failed.values()) == 2
+    assert sum("not cameras" in message for message in failed.values()) == 1
+    library = clips[0].parent / "x.vlar"
+    done = vlar_command("index", "add", library, "https://example.org/a.mp4")
+    assert done.code == 2
+    assert "not addresses" in done.err

@@ -1,0 +1,152 @@
+"""What all verbs share: examples in the help, choices, ``--debug``, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+from typer.core import TyperCommand
+
+from vlar.cli import output
+from vlar.cli.choices import Choices
+from vlar.cli.missing import install_advice
+from vlar.errors import VlarError
+
+EXIT_FINE, EXIT_SOME_FAILED, EXIT_NOTHING_USABLE, EXIT_INTERRUPTED = 0, 1, 2, 130
+_EXAMPLES = "Examples:"
+_DEBUG = inspect.Parameter(
+    "debug",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
+)
+
+Verb = Callable[..., int]
+
+
+def verb(app: typer.Typer, name: str | None = None) -> Callable[[Verb], Verb]:
+    """Add a function to an application as a verb. It returns its exit code.
+
+    The part of its docstring after ``Examples:`` stands in the help as it is written.
+    """
+
+    def add(function: Verb) -> Verb:
+        choices, run = _runner(function)
+        command = type("Command", (_Command,), {"choices": choices})
+        app.command(name or function.__name__, cls=command)(run)
+        return function
+
+    return add
+
+
+def exit_code(done: int, failed: int) -> int:
+    """0 where all inputs were handled, 1 where some failed, 2 where none could be used."""
+    if not failed:
+        return EXIT_FINE
+    return EXIT_SOME_FAILED if done else EXIT_NOTHING_USABLE
+
+
+def run(function: Callable[[], int], *, debug: bool = False) -> int:
+    """Run a function to its exit code; an error is one line on stderr.
+
+    Args:
+        function: Returns an exit code.
+        debug: Print the traceback of an error too.
+    """
+    try:
+        code = function()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        output.error("stopped; finished work is saved, run the same command again to resume")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has what it wanted; keep the interpreter's own flush quiet too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FINE
+    except Exception as problem:  # noqa: BLE001 - a traceback tells most people nothing
+        if debug:
+            traceback.print_exc()
+        output.error(_message(problem, debug))
+        return EXIT_NOTHING_USABLE
+    return code
+
+
+def _message(problem: Exception, debug: bool) -> str:
+    if isinstance(problem, VlarError):
+        return problem.message
+    if isinstance(problem, ModuleNotFoundError) and (advice := install_advice(problem)):
+        return advice
+    text = " ".join(str(problem).split())
+    place = traceback.extract_tb(problem.__traceback__)[-1]
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    hint = "" if debug else "; run with --debug for the traceback"
+    return f"unexpected {type(problem).__name__}: {text or 'no message'} ({where}){hint}"
+
+
+def _runner(function: Verb) -> tuple[dict[str, Choices], Callable[..., None]]:
+    """The choices among the parameters of a verb, and the verb as the command line calls it."""
+    signature = inspect.signature(function, eval_str=True)
+    choices: dict[str, Choices] = {}
+    plain: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        annotation = parameter.annotation
+        if get_origin(annotation) is Annotated:
+            value, *notes = get_args(annotation)
+            for note in notes:
+                if isinstance(note, Choices):
+                    choices[parameter.name] = note
+            option = next(note for note in notes if not isinstance(note, Choices))
+            annotation = Annotated[value, option]
+        plain.append(parameter.replace(annotation=annotation))
+
+    @functools.wraps(function)
+    def runner(*, debug: bool, **values: Any) -> None:
+        def checked() -> int:
+            for name, known in choices.items():
+                known.check(values[name])
+            return function(**values)
+
+        raise typer.Exit(run(checked, debug=debug))
+
+    # Typer reads the parameters here.
+    parameters = [*plain, _DEBUG]
+    del runner.__wrapped__
+    runner.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    runner.__annotations__ = {p.name: p.annotation for p in parameters}
+    return choices, runner
+
+
+class _Command(TyperCommand):
+    """A command whose help lists the choices of its options and shows examples as written."""
+
+    choices: dict[str, Choices]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        text, _, examples = (self.help or "").partition(_EXAMPLES)
+        self.help = text.strip()
+        self.examples = [line.strip() for line in examples.splitlines() if line.strip()]
+
+    def get_help(self, ctx: Any) -> str:
+        """The help text, with the choices after the help of each option that has some."""
+        for parameter in self.params:
+            known = self.choices.get(parameter.name or "")
+            if known is not None:
+                own: Any = parameter
+                own.help = f"{(own.help or '').rstrip('.')}. {known.listing()}".lstrip(". ")
+        return super().get_help(ctx)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """The examples, one a line and never wrapped."""
+        super().format_epilog(ctx, formatter)
+        if self.examples:
+            with formatter.section("Examples"):
+                for line in self.examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
