@@ -76,11 +76,7 @@ def load_model(spec: str, device: str | None, dtype: str | None) -> Model:
     """The model of a name, on a device and in a precision; None leaves them to the model."""
     from vlar.model.model import load
 
-    options = {"device": device, "precision": dtype}
-    given = "&".join(f"{name}={value}" for name, value in options.items() if value is not None)
-    if given:
-        spec = f"{spec}{'&' if '?' in spec else '?'}{given}"
-    return load(spec)
+    return load(spec, device=device, dtype=dtype)
 
 
 def own_model(library: str) -> str:
