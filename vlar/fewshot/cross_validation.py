@@ -1,4 +1,4 @@
-"""A checked support set in columns, and which of its examples are held out together."""
+"""A support set in columns, checked, and its folds: which examples are held out together."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vlar.types import Float32, Float64
 Bools = npt.NDArray[np.bool_]
 _MAX_FOLDS = 5
 _REPEATS = 4
-_MANY = 300  # examples from which one partition is steady enough
+_MANY = 300  # examples from which one partition is stable enough
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A support set without its vectors.
+    """A support set in columns, without its vectors.
 
     Attributes:
         labels: C labels in column order.

@@ -1,4 +1,4 @@
-"""How much the examples and the zero-shot prior weigh: a fit of two numbers by likelihood."""
+"""Weights of the evidence and of the zero-shot prior: two numbers fitted by likelihood."""
 
 from __future__ import annotations
 

@@ -177,8 +177,8 @@ def make_classifier(
 
     Raises:
         LabelError: the list cannot be used.
-        UsageError: there are no labels, labels an adapted model has no examples of, or no such
-            mode.
+        UsageError: labels are missing, an adapted model has no examples of one, or the mode does
+            not exist.
     """
     check_mode(mode)
     if adapted is not None:

@@ -5,11 +5,10 @@ A concept is the unit mean of the vectors of its filled templates (Radford et al
 (``vlar.encoders.vector_cache``).
 
 With descriptions, a block of the vector (``Encoder.blocks``) is the weighted mean of unit vectors:
-the name's, and
-for each kind of description the mean of its texts. Descriptions say in many words what the name
-says in one, and their errors differ; their mean is nearer to what is seen than any of them
-(evals/descriptions.py). Which blocks take descriptions, which kinds, and what they weigh is the
-encoder's (``Encoder.descriptions``), measured; an encoder without any goes by names.
+the name's, and for each kind of description the mean of its texts. Their errors differ, so their
+mean is nearer to matching videos than any of them (evals/descriptions.py). Which blocks take
+descriptions, which kinds, and their weights is the encoder's (``Encoder.descriptions``), measured.
+An encoder without any uses names alone.
 """
 
 from __future__ import annotations
@@ -135,5 +134,5 @@ def _mean(name: Float32, own: Described, found: Mapping[str, Float32], mix: Bloc
     for kind, weight in mix.kinds.items():
         if own.get(kind):
             total = total + weight * unit(np.mean([found[text] for text in own[kind]], axis=0))
-    # The name's own length is the block's share; a block the name is silent on stays silent.
+    # The name's own length is the block's share; a block that the name leaves zero stays zero.
     return unit(total) * (mix.weight * np.linalg.norm(name))

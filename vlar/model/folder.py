@@ -209,7 +209,7 @@ def read_model(
         dtype: Number type of its encoder; None for the default.
 
     Raises:
-        ModelError: there is no model, or a file is damaged or of a newer format.
+        ModelError: the folder holds no model, or a file is damaged or of a newer format.
         EncoderMismatchError: its encoder has changed since.
     """
     folder = Path(path).expanduser()

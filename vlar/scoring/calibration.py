@@ -1,4 +1,4 @@
-"""Probabilities made honest by clips whose labels are known.
+"""Calibration of probabilities on clips whose labels are known.
 
 Four curves, none of which changes the order of a clip's labels (Platt 1999; Guo et al. 2017):
 
@@ -8,7 +8,7 @@ Four curves, none of which changes the order of a clip's labels (Platt 1999; Guo
   to what the temperature gives, since calibration sets are small. The other shares follow by a
   power of all;
 * the probability of unknown: a logistic curve of its log odds. Clips with their labels stand for
-  what is known; the same clips, their own label taken off the list, for outside;
+  what is known; the same clips without their own label on the list, for what is not;
 * each label's own probability (several labels at once): a logistic curve of its log odds.
 """
 
@@ -28,7 +28,7 @@ from vlar.scoring.zero_shot import UNKNOWN_PRIOR
 from vlar.types import Float64, JsonDict
 
 _SMALLEST = 1e-12
-_DOUBT = 4.0  # a middle value; evals/README.md has others, on five sets
+_DOUBT = 4.0  # precision of the prior; evals/README.md compares values on five sets
 _FLATTEST, _STEEPEST = -12.0, 12.0  # log of a power on shares
 _HALVINGS = 40
 
@@ -81,7 +81,7 @@ class Calibration:
         """The calibration that ``settings`` were saved from.
 
         Raises:
-            ModelError: a setting is missing, strange or no number.
+            ModelError: a setting is missing, unknown or not a number.
         """
         try:
             return Calibration(**{name: float(value) for name, value in settings.items()})
@@ -103,7 +103,7 @@ def fit_calibration(
     """Fit the curves on clips whose labels are known.
 
     Args:
-        probability: (n, C) as the model states them.
+        probability: (n, C) float64 as the model gives them.
         answers: (n,) column of the right label.
         unknown: (n,) probability of unknown of the same clips.
         outside: (m,) probability of unknown of clips that show none of the labels asked; without

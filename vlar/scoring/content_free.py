@@ -1,4 +1,4 @@
-"""Rows that show nothing: known by the encoder's own answer to blank and noise frames."""
+"""Content-free rows: recognised by the encoder's own vectors of blank and noise clips."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _STEEPNESS = 4.0  # logit at the reference's own neighbourhood: 0.98 of the mass
 
 
 class ContentFree:
-    """Tells rows that show nothing (blank, noise) by the encoder's answer to such frames.
+    """Recognises rows that show nothing (blank, noise) by their nearness to such clips.
 
-    The nearness at which half of the mass moves is the median cosine between two references: a row
-    that near to one of them is their like. It is taken from the encoder itself, so it suits every
-    space.
+    A row that lies as near to a reference as the references lie to each other is treated as
+    content-free: half of its mass moves at the median cosine between two references. That cosine
+    comes from the encoder itself, so it suits every space.
 
     Args:
-        references: (M, D) unit vectors of content-free clips; with fewer than 3 nothing is told.
+        references: (M, D) float32 unit vectors of content-free clips; fewer than 3 disable the
+            check.
     """
 
     def __init__(self, references: Float32) -> None:

@@ -43,10 +43,12 @@ def check_mode(mode: str) -> str:
     """The mode, if it exists.
 
     Raises:
-        UsageError: there is no such mode.
+        UsageError: the mode does not exist.
     """
     if mode not in MODES:
-        raise UsageError(f"there is no mode {mode!r}; it is 'one' label or 'multi'")
+        raise UsageError(
+            f"unknown mode {mode!r}; use 'one' (one label fits) or 'multi' (any number)"
+        )
     return mode
 
 

@@ -1,10 +1,10 @@
-"""Several labels at once: each label's own probability, whatever other labels are asked.
+"""Several labels at once: each label has its own probability, whatever other labels are asked.
 
 A label is compared with the background alone, by the rule of :mod:`vlar.scoring.zero_shot` for a
-list of
-one: ``p = sigmoid(logit - log mean exp(background logits) + log prior odds)``. The probabilities do
-not share a sum. That none of the labels fits has the probability ``1 - max p``, an upper bound that
-holds however the labels hang together; so the answer is unknown exactly where no label reaches 0.5.
+list of one: ``p = sigmoid(logit - log mean exp(background logits) + log prior odds)``. The
+probabilities do not share a sum. The probability that none of the labels fits is ``1 - max p``, an
+upper bound however the labels depend on each other. So the answer is unknown exactly where no label
+reaches 0.5.
 """
 
 from __future__ import annotations

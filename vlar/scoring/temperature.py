@@ -1,4 +1,4 @@
-"""Temperature by likelihood, and how far stated probabilities are from the truth."""
+"""Temperature by likelihood, and the expected calibration error of stated probabilities."""
 
 from __future__ import annotations
 

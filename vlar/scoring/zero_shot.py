@@ -55,7 +55,7 @@ class LabelScorer(ABC):
         background: (B, D) unit vectors of the background bank; (0, D) for none.
         logit_scale: Factor from cosine to logit (the encoder's).
         content_free: (M, D) unit vectors of content-free clips; None for none.
-        prior: A probability before looking; None for the one of the class.
+        prior: Prior probability, 0..1; None for the one of the class.
         genericness: How much of a label's hubness is taken off; 0 for plain cosines.
 
     Raises:
@@ -119,7 +119,7 @@ class ZeroShotScorer(LabelScorer):
 
 
 class Genericness:
-    """What labels owe to being generic.
+    """Hubness of labels: how much of a cosine they owe to being generic.
 
     A text such as "doing something" lies near to all texts, and in many spaces to all videos (a
     hub). How near a text is to the bank is measured on texts alone; how much that lifts the
@@ -188,7 +188,7 @@ def match_probability(
         background: (B, D) unit vectors of the background bank.
         logit_scale: Factor from cosine to logit (the encoder's).
         content_free: (M, D) unit vectors of content-free clips; None for none.
-        prior: Probability, before looking, that a row answers the text.
+        prior: Prior probability, 0..1, that a row answers the text.
 
     Returns:
         (N,) probabilities.
@@ -230,7 +230,7 @@ def _kept(nearness: Float32, background: Float32) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Among:
-    """What B background entries are to each other: the dearest part of making a scorer.
+    """How B background entries lie to each other: the costliest part of making a scorer.
 
     Attributes:
         background: (B, D) the entries.
@@ -249,7 +249,7 @@ _last: list[_Among] = []
 
 
 def _among(background: Float32) -> _Among:
-    """Kept for the last two backgrounds, names and descriptions, since many scorers share them."""
+    """Cached for the last two backgrounds, names and descriptions: many scorers share them."""
     for kept in _last:
         if kept.background is background:
             return kept
@@ -296,7 +296,7 @@ def log_odds(probability: float) -> float:
 def check_scorer(concepts: Float32, background: Float32, logit_scale: float, prior: float) -> None:
     """Raise UsageError unless these can be scored with."""
     if concepts.ndim != 2 or len(concepts) == 0:
-        raise UsageError("there is no label to score; give at least one")
+        raise UsageError("no label to score; give at least one")
     if background.ndim != 2 or background.shape[1] != concepts.shape[1]:
         raise UsageError(
             f"background {background.shape} and labels {concepts.shape} are not of one space"

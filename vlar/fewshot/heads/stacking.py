@@ -17,7 +17,7 @@ from vlar.types import Float32, Float64, JsonDict
 _CLOSED = (1.0, 0.75, 0.5, 0.25, 0.0)
 _TRAINED = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 _CAUTION = 1.0  # nats for one unit away from the defaults
-_DEFAULT = (1.0, 0.25)  # a training on few examples has to earn its say
+_DEFAULT = (1.0, 0.25)  # a training on few examples starts with a small weight
 
 
 @register("fewshot", "stacking")
@@ -113,11 +113,11 @@ class StackingWeights:
 
 
 def fit_stacking(closed: Float64, trained: Float64, target: Array) -> StackingWeights:
-    """The factors under which held-out examples are most likely, with a mild pull to the default.
+    """The factors under which held-out examples are most likely, regularised to the default.
 
     Args:
-        closed: (h, C) scores of a closed form that did not see them.
-        trained: (h, C) scaled cosines of a training that did not see them.
+        closed: (h, C) logits of a closed form that was not fitted on them.
+        trained: (h, C) scaled cosines of a training that did not use them.
         target: (h,) columns of their labels; with none the defaults are taken.
     """
     if not len(target):
