@@ -19,6 +19,7 @@ from vlar.encoders.clip.options import pick_device, pick_dtype
 from vlar.encoders.clip.pixels import Pixels
 from vlar.encoders.clip.tokens import HfTokens
 from vlar.encoders.clip.towers import Towers
+from vlar.encoders.missing import missing_library
 from vlar.errors import ModelError, UnknownNameError
 
 _FAMILIES = ("clip", "siglip", "siglip2", "xclip")
@@ -200,6 +201,8 @@ def _clear_errors(target: str) -> Generator[None]:
 
 def _explained(target: str, error: Exception) -> Exception:
     text = " ".join(str(error).split())
+    if (missing := missing_library(f"hf:{target}", error)) is not None:
+        return missing
     if trust.asks_for_code(text):
         return trust.refusal(f"hf:{target}", "auto_map names a class of its own")
     if "is not a valid model identifier" in text or "Repository Not Found" in text:

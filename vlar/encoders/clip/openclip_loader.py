@@ -22,6 +22,7 @@ from vlar.encoders.clip.options import pick_device, pick_dtype
 from vlar.encoders.clip.pixels import Pixels
 from vlar.encoders.clip.tokens import ClipTokens, OpenClipHfTokens, Tokens
 from vlar.encoders.clip.towers import Towers
+from vlar.encoders.missing import missing_library
 from vlar.errors import ModelError, UnknownNameError
 
 _CONFIG = "open_clip_config.json"
@@ -109,7 +110,7 @@ def _fast(view: Any, model: nn.Module, whole: Any) -> Any:
 
 def _random(arch: str) -> nn.Module:
     _check_arch(arch)
-    with torch.random.fork_rng(devices=[]), _without_root_log():
+    with torch.random.fork_rng(devices=[]), _without_root_log(), _clear_errors(arch):
         torch.manual_seed(0)
         return open_clip.create_model(
             arch, pretrained_text=False, force_preprocess_cfg=_usual_pixels(arch)
@@ -297,6 +298,8 @@ def _clear_errors(what: str) -> Generator[None]:
 
 def _explained(what: str, error: Exception) -> ModelError:
     text = " ".join(str(error).split())
+    if (missing := missing_library(what, error)) is not None:
+        return missing
     if trust.asks_for_code(text):
         return trust.refusal(what, "it names a class of its own in auto_map")
     if "state_dict" in text or isinstance(error, AssertionError):

@@ -1,0 +1,38 @@
+"""A library that is not installed is named with the command to get it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from vlar.encoders import load_encoder
+from vlar.encoders.missing import missing_library
+from vlar.errors import ModelError
+
+
+@pytest.mark.parametrize(
+    ("error", "package"),
+    [
+        (ModuleNotFoundError("No module named 'notthere'", name="notthere.part"), "notthere"),
+        (RuntimeError("Please install the latest notthere (`pip install notthere`)"), "notthere"),
+        (ValueError("X requires it: `pip3 install -U notthere`."), "notthere"),
+    ],
+)
+def test_it_is_named(error: Exception, package: str) -> None:
+    found = missing_library("hf:a/b", error)
+    assert found is not None
+    assert found.message.endswith(f"run: pip install {package}")
+
+
+def test_advice_about_a_library_that_is_there_is_another_error() -> None:
+    text = "the model type `new` is not known; upgrade: pip install --upgrade numpy"
+    assert missing_library("hf:a/b", ValueError(text)) is None
+    assert missing_library("hf:a/b", ValueError("size mismatch")) is None
+
+
+def test_a_timm_tower_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("open_clip.timm_model.timm", None)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ModelError, match="run: pip install timm"):
+        load_encoder("openclip:ViT-B-16-SigLIP?random_init=true")
