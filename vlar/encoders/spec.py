@@ -20,7 +20,7 @@ def split_options(argument: str, known: Collection[str]) -> tuple[str, dict[str,
 
     Raises:
         UnknownNameError: an option does not exist; the message names the nearest.
-        UsageError: what follows the ``?`` is no list of ``name=value``.
+        UsageError: what follows the ``?`` is not a list of ``name=value``.
     """
     main, mark, query = argument.partition("?")
     if not mark:

@@ -17,7 +17,7 @@ def reader(modality: str) -> Reader:
     """The reader of a sensor.
 
     Raises:
-        UnknownNameError: no reader has this name; the message lists the known ones.
+        UnknownNameError: the reader does not exist; the message lists the known ones.
     """
     return _made(registry.get("reader", modality))
 
@@ -40,7 +40,7 @@ def find(paths: Sequence[str | Path], modality: str | None = None) -> list[Path]
         modality: The sensor whose recordings to look for; None for those of any reader.
 
     Raises:
-        UnknownNameError: there is no such reader.
+        UnknownNameError: the reader does not exist.
     """
     if modality is not None:
         return reader(modality).find(paths)
@@ -72,7 +72,7 @@ def read_clip(
 
     Raises:
         DecodeError: the recording cannot be read.
-        UnknownNameError: there is no such reader.
+        UnknownNameError: the reader does not exist.
     """
     chosen = reader_for(path) if modality is None else reader(modality)
     return chosen.read_clip(Path(path), window, Sampling(n_frames, shorter_side=shorter_side))

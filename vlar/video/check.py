@@ -1,4 +1,4 @@
-"""Decoding all of a video to tell whether it is broken, where, and what can be saved of it."""
+"""Decodes all of a video to find out whether it is broken, where, and what is readable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A look-ahead: one thread draws items while the caller works on earlier ones."""
+"""Prefetching: one thread draws items while the caller works on earlier ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Buffer(deque[T]):
         self.error: BaseException | None = None
 
 
-def ahead(items: Iterator[T], weight: Callable[[T], int], most: int) -> Generator[T, None, None]:
+def prefetch(items: Iterator[T], weight: Callable[[T], int], most: int) -> Generator[T, None, None]:
     """Yield ``items`` in order, drawn beforehand in a thread.
 
     At most ``most`` in total weight waits (one item always may), whatever the number of items. An

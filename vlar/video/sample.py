@@ -1,4 +1,4 @@
-"""When to look: windows of a video and the times of the frames inside a window."""
+"""Windows of a recording, and the times of the frames inside a window."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def vision_view(model: nn.Module) -> VisionView:
     """The view of ``model.visual``.
 
     Raises:
-        ModelError: the tower is no plain ViT with a class token; the message says what it is.
+        ModelError: the tower is not a plain ViT with a class token; the message says what it is.
     """
     tower: Any = model.visual
     if not isinstance(tower, VisionTransformer):

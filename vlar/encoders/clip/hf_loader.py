@@ -214,7 +214,7 @@ def _explained(target: str, error: Exception) -> Exception:
     if "preprocessor" in text or "image processor" in text.lower():
         return ModelError(
             f"hf:{target} has no preprocessor_config.json, which says how frames are scaled; save "
-            "its image processor beside the weights"
+            "its image processor next to the weights"
         )
     if "offline" in text.lower() or "connect" in text.lower() or "cached files" in text:
         return hub.offline(f"hf:{target}", target, text[:160])

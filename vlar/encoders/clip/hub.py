@@ -23,7 +23,7 @@ def cached(repository: str, names: tuple[str, ...]) -> Path | None:
 
 
 def require_network(what: str, repository: str) -> None:
-    """Say at once what the hub's client would say after a minute of retries.
+    """Raise at once what the hub's client would raise after a minute of retries.
 
     Raises:
         ModelError: HF_HUB_OFFLINE is set, or the hub cannot be reached.

@@ -63,7 +63,7 @@ def load(
     elif path.is_file():
         model, source = _from_file(path, arch)
     elif path.suffix in _SUFFIXES or target.startswith(("/", "./", "~")):
-        raise ModelError(f"there is no model file or folder {target!r}; check the path")
+        raise ModelError(f"model file or folder {target!r} does not exist; check the path")
     else:
         model, source = _from_tag(target)
     model = model.eval().requires_grad_(False)
@@ -92,7 +92,7 @@ def as_towers(model: Any, tokens: Tokens, licence: str) -> Towers:
 
 
 def _licence(target: str) -> str:
-    """Of the weights of a tag, as their publishers state it; else where to look."""
+    """The licence of the weights of a tag as their publishers state it; else where it is stated."""
     tag = target.partition("/")[2]
     for start, licence in _LICENCES:
         if tag.startswith(start):
@@ -164,7 +164,7 @@ def _only(path: Path, found: list[str]) -> str:
     if not found:
         raise ModelError(
             f"no architecture of open_clip has the shapes of {path}; name it with ?arch=NAME, or "
-            f"put its {_CONFIG} beside the file"
+            f"put its {_CONFIG} next to the file"
         )
     raise ModelError(
         f"{path} fits {', '.join(found)}, and the wrong one would give wrong numbers silently; "
@@ -201,7 +201,7 @@ def _from_tag(target: str) -> tuple[nn.Module, str]:
 
 
 def _quick_gelu(arch: str, tag: dict[str, Any]) -> bool:
-    """The tag knows its activation; the suffix of an architecture is only a guess at it."""
+    """The activation that a tag states; the suffix of an architecture is only a guess at it."""
     config = open_clip.get_model_config(arch) or {}
     fixed = bool(config.get("quick_gelu")) and not arch.endswith("-quickgelu")
     return fixed or bool(tag.get("quick_gelu"))
@@ -254,7 +254,7 @@ def _pixels(model: Any) -> Pixels:
         raise ModelError(f"the model wants frames resized by {mode!r}; vlar knows crop and squash")
     mean, std = (tuple(float(v) for v in wanted[name]) for name in ("mean", "std"))
     interpolation = wanted.get("interpolation", "bicubic")
-    if interpolation == "random":  # drawn anew in training; evaluation uses bicubic
+    if interpolation == "random":  # drawn for each frame in training; evaluation uses bicubic
         interpolation = "bicubic"
     fit = "crop" if mode == "shortest" else "squash"
     return Pixels(height, width, mean, std, fit, interpolation)  # type: ignore[arg-type]

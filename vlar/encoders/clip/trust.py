@@ -1,4 +1,4 @@
-"""Keeps a folder of weights from running code: a folder is data, whoever wrote it.
+"""Keeps a folder of weights from running code: a folder is data, whatever its source.
 
 transformers runs Python files of a folder when ``trust_remote_code`` is true, and asks on stdin
 when it is not given. open_clip passes on what the folder's configuration sets. Loaders therefore

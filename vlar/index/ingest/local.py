@@ -19,7 +19,7 @@ from vlar.index.paths import place
 from vlar.index.protocol import LibraryModel
 from vlar.index.report import AddReport
 from vlar.index.store.writer import StoreWriter
-from vlar.video.prefetch import ahead
+from vlar.video.prefetch import prefetch
 
 _WAITING_BYTES = 64 << 20  # of clips that wait for the encoder
 
@@ -49,7 +49,7 @@ def add_files(
         LibraryError: the library cannot be written to; the message says how much was kept.
     """
     known = {video.path: video for video in writer.known()}
-    clips = ahead(read_files(files, known, manifest), item_bytes, _WAITING_BYTES)
+    clips = prefetch(read_files(files, known, manifest), item_bytes, _WAITING_BYTES)
     with closing(clips):
         return write_windows(
             writer,

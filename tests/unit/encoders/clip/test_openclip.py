@@ -339,7 +339,7 @@ def test_names_that_do_not_exist(tmp_path: Path) -> None:
         load_encoder("openclip:ViT-B-16/openia")
     with pytest.raises(ModelError, match="names no weights; add a tag: openai"):
         load_encoder("openclip:ViT-B-16")
-    with pytest.raises(ModelError, match=r"no model file or folder '/none\.pt'"):
+    with pytest.raises(ModelError, match=r"model file or folder '/none\.pt' does not exist"):
         load_encoder("openclip:/none.pt")
     with pytest.raises(ModelError, match=r"no open_clip_config\.json"):
         load_encoder(f"openclip:{tmp_path}")
