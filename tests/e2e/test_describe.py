@@ -55,7 +55,8 @@ def test_a_label_list_becomes_a_bank_that_classify_takes(
     assert "sk-secret" not in done.out + done.err + out.read_text()
     assert server.keys[0] == "Bearer sk-secret"
     answer = vlar_command("classify", sparse_clips["carphone_pristine"], "--labels", out, "--json")
-    assert {p["label"] for p in answer.rows[0]["predictions"]} <= set(LABELS)
+    predictions = answer.rows[0]["predictions"]
+    assert {p.get("key", p["label"]) for p in predictions} <= set(LABELS)
 
 
 def test_json_names_every_label_and_its_error(vlar_command, server: ChatStub, words: Path):

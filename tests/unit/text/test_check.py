@@ -15,7 +15,7 @@ from vlar.text.check import Fault, check_bank, text_fault
 
 BANKS = resources.names("text_banks", ".json")
 LABEL_LISTS = [name for name in BANKS if name != "imagenet_objects"]
-# What a description of a movement speaks of, in a person, an animal, a hand's work or a scene.
+# What a description of a movement mentions, in a person, an animal, a hand's work or a scene.
 BODY = """head face arm hand finger torso trunk hip leg knee foot feet shoulder back wrist elbow
 body chest palm fist forearm thumb toe heel neck waist mouth lip jaw eye ankle thigh belly chin
 cheek tongue teeth limb spine"""
