@@ -1,7 +1,7 @@
 """Detects labels that are not English: the text encoders of most models read English only.
 
-A label is judged by its letters and words. Letters of another script decide at once. Otherwise
-words count as English (they occur in the packaged banks or the verb table), as foreign (frequent
+A label is judged by its letters and words. Letters of another script, English function words and
+-ing forms decide at once. Otherwise words count as English (they occur in the packaged banks or the verb table), as foreign (frequent
 function words and action verbs of other languages, or letters with marks), or as unknown. A label
 whose foreign and unknown words outweigh its English ones is not English if at least one word is
 foreign. Labels of unknown words alone count only if half of a list of three or more are not
@@ -14,11 +14,14 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from pathlib import Path
 
 from vlar import resources
 from vlar.text.inflection import base_forms
 
 _WORD = re.compile(r"[^\W\d_]+")
+# Maps every ASCII byte that is not a letter to a space; bytes of other letters stay.
+_LETTERS_ONLY = bytes(byte if byte > 127 or chr(byte).isalpha() else 32 for byte in range(256))
 _SHORTEST = 3  # letters; shorter words are alike in many languages
 # Function words that no other of these languages has. A label with one of them is English.
 _ENGLISH_TEXT = """the with and from into onto off his her their someone something somebody each
@@ -75,7 +78,7 @@ def _verdict(text: str) -> str:
         return "foreign"
     words = [word for word in _WORD.findall(text) if not (len(word) < 6 and word.isupper())]
     words = [word.lower() for word in words]
-    if any(word in _ENGLISH or _known_gerund(word) for word in words):
+    if any(word in _ENGLISH or _is_gerund(word) for word in words):
         return "english"
     foreign = sum(_is_foreign(word) for word in words)
     rest = [word for word in words if len(word) >= _SHORTEST and not _is_foreign(word)]
@@ -97,27 +100,29 @@ def _is_foreign(word: str) -> bool:
     return word in _FOREIGN or (not word.isascii() and not _is_known(word))
 
 
-def _known_gerund(word: str) -> bool:
-    return word.endswith("ing") and _is_known(word)
+def _is_gerund(word: str) -> bool:
+    return word.endswith("ing") and len(base_forms(word)) > 1
 
 
 def _is_known(word: str) -> bool:
     """Whether a word, or a word it may be an inflection of, occurs in the packaged texts."""
-    forms = base_forms(word)
+    forms = {form.encode() for form in base_forms(word)}
     # The banks are ten times as large, and most labels are verbs of motion.
     return not forms.isdisjoint(_verb_words()) or not forms.isdisjoint(_bank_words())
 
 
 @cache
-def _verb_words() -> frozenset[str]:
-    path = resources.find("text_banks", "motion_verbs", ".txt")
-    return frozenset(_WORD.findall(path.read_text("utf-8").lower()))
+def _verb_words() -> frozenset[bytes]:
+    return frozenset(_words_of(resources.find("text_banks", "motion_verbs", ".txt")))
 
 
 @cache
-def _bank_words() -> frozenset[str]:
-    words: set[str] = set()
-    for name in resources.names("text_banks", ".json"):
-        text = resources.find("text_banks", name, ".json").read_text("utf-8")
-        words.update(_WORD.findall(text.lower()))
-    return frozenset(words)
+def _bank_words() -> frozenset[bytes]:
+    names = resources.names("text_banks", ".json")
+    paths = (resources.find("text_banks", name, ".json") for name in names)
+    return frozenset(word for path in paths for word in _words_of(path))
+
+
+def _words_of(path: Path) -> set[bytes]:
+    # On bytes this takes a tenth of the time of a regular expression on text.
+    return set(path.read_bytes().lower().translate(_LETTERS_ONLY).split())
