@@ -36,7 +36,7 @@ def test_descriptions_can_be_chosen(vlar_command, sparse_clips: dict[str, Path])
     assert [done.code for done in answers.values()] == [0, 0, 0, 2]
     assert len({done.out for how, done in answers.items() if how != "smell"}) == 3
     assert "no label has a description of the kind smell" in answers["smell"].advice
-    assert "'one' label or 'multi'" in vlar_command("classify", clip, *labels, "--mode", "x").advice
+    assert "Known: multi, one" in vlar_command("classify", clip, *labels, "--mode", "x").advice
 
 
 @pytest.fixture(scope="module")
