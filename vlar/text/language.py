@@ -1,11 +1,11 @@
 """Detects labels that are not English: the text encoders of most models read English only.
 
 A label is judged by its letters and words. Letters of another script, English function words and
--ing forms decide at once. Otherwise words count as English (they occur in the packaged banks or the verb table), as foreign (frequent
-function words and action verbs of other languages, or letters with marks), or as unknown. A label
-whose foreign and unknown words outweigh its English ones is not English if at least one word is
-foreign. Labels of unknown words alone count only if half of a list of three or more are not
-English: one rare English word does not justify a warning.
+-ing forms decide at once. Otherwise words count as English (they occur in the packaged banks or the
+verb table), as foreign (frequent function words and action verbs of other languages, or letters
+with marks), or as unknown. A label whose foreign and unknown words outweigh its English ones is not
+English if at least one word is foreign. Labels of unknown words alone count only if half of a list
+of three or more are not English: one rare English word does not justify a warning.
 """
 
 from __future__ import annotations
