@@ -9,7 +9,7 @@ class FrameClock:
     """Turns time stamps into seconds after the first frame that never fall.
 
     Args:
-        tick_s: Seconds of one unit of a time stamp.
+        tick: Seconds of one unit of a time stamp, as numerator and denominator.
         frame_s: Seconds a frame lasts where no time stamp says otherwise.
         broken: A leap forward in time is damage (``Extent.broken_clock``).
 
@@ -19,11 +19,11 @@ class FrameClock:
         longest_gap_s: The longest span between two frames.
     """
 
-    def __init__(self, tick_s: float, frame_s: float, broken: bool) -> None:
+    def __init__(self, tick: tuple[int, int], frame_s: float, broken: bool) -> None:
         self.zero: int | None = None
         self.shift_s = 0.0
         self.longest_gap_s = 0.0
-        self._tick_s = tick_s
+        self._numerator, self._denominator = tick
         self._frame_s = frame_s
         self._broken = broken
         self._clock_s = 0.0
@@ -46,7 +46,7 @@ class FrameClock:
             step_s = self._frame_s
             self._clock_s += step_s
         else:
-            clock_s = (stamp - self.zero) * self._tick_s
+            clock_s = (stamp - self.zero) * self._numerator / self._denominator
             step_s = clock_s - self._clock_s
             if step_s < -BACKWARD_S or (self._broken and step_s > FORWARD_S):
                 step_s = self._frame_s

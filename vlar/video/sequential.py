@@ -86,7 +86,7 @@ class SequentialReader:
         self._tick_s = numerator / denominator
         self.frame_s = min(1 / video.fps, 10.0)
         self.last_frame_s = self.frame_s
-        self._clock = FrameClock(self._tick_s, self.frame_s, broken_clock)
+        self._clock = FrameClock(video.seconds_a_tick, self.frame_s, broken_clock)
         self._packet_times: list[int] = []
         self._first_stamp: int | None = None
         self.account = DamageAccount(has_picture_types(video))
