@@ -1,0 +1,125 @@
+"""Executes docs/extending.md: three parts of another package, through the real command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.e2e.conftest import COMMAND
+from vlar import registry
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+BLOCKS = re.findall(r"^```(\w+)(?: ([\w.]+))?\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+FILES = {name: source for language, name, source in BLOCKS if language == "python" and name}
+COMMANDS = [
+    line for language, _, text in BLOCKS if language == "bash" for line in text.splitlines() if line
+]
+MOVES = {"rest": (0.0, 0.05), "walk": (1.8, 2.5), "shake": (6.0, 9.0)}  # Hz, m/s²
+
+
+def recordings(folder: Path) -> None:
+    """Three recordings of 8 s of each movement, with noise."""
+    draw = np.random.default_rng(0)
+    time_s = np.arange(0, 8, 0.02)
+    for label, (hertz, strength) in MOVES.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(1, 4):
+            swing = strength * np.sin(2 * np.pi * hertz * time_s + draw.uniform(0, 6))
+            axes = np.stack([swing, 0.4 * swing, 9.8 + 0.2 * swing], axis=1)
+            table = np.column_stack([time_s, axes + draw.normal(0, 0.03, axes.shape)])
+            np.savetxt(
+                folder / label / f"{number}.csv",
+                table,
+                delimiter=",",
+                header="time_s,x,y,z",
+                comments="",
+                fmt="%.4f",
+            )
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the recordings, and the files of the page as an installed package."""
+    folder = tmp_path_factory.mktemp("extending")
+    recordings(folder / "recordings")
+    entries: dict[str, list[str]] = {}
+    for file, source in FILES.items():
+        (folder / file).write_text(source, "utf-8")
+        parts = re.findall(r'^@register\("(\w+)", "([\w-]+)"\)\nclass (\w+)', source, re.M)
+        for kind, name, part in parts:
+            entries.setdefault(kind, []).append(f"{name} = {file.removesuffix('.py')}:{part}")
+    facts = folder / "wrist_parts-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: wrist-parts\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(
+        "\n".join(f"[vlar.{kind}]\n" + "\n".join(lines) for kind, lines in entries.items())
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answers(workplace: Path) -> list[list[dict]]:
+    """The JSON lines of each command of the page, in order."""
+    environment = dict(os.environ)
+    known = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(workplace), known]))
+    found: list[list[dict]] = []
+    for command in COMMANDS:
+        whole = command.replace("vlar ", f"{COMMAND} ", 1)
+        done = subprocess.run(
+            whole, shell=True, cwd=workplace, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        found.append([json.loads(line) for line in done.stdout.splitlines() if line[:1] == "{"])
+    return found
+
+
+def answer(answers: list[list[dict]], begin: str) -> list[dict]:
+    """The lines of the one command of the page that begins so."""
+    (place,) = [i for i, command in enumerate(COMMANDS) if command.startswith(begin)]
+    return answers[place]
+
+
+def best(row: dict) -> str:
+    return row["predictions"][0]["label"]
+
+
+def test_words_answer_another_sensor(answers: list[list[dict]]):
+    (row,) = answer(answers, "vlar classify recordings/shake/1.csv")
+    assert best(row) == "shaking a bottle"
+
+
+def test_examples_of_another_sensor_are_learned(answers: list[list[dict]]):
+    (row,) = answer(answers, "vlar classify recordings/walk/2.csv")
+    assert best(row) == "walk"
+
+
+def test_a_library_of_another_sensor_answers_in_words(answers: list[list[dict]]):
+    hits = answer(answers, 'vlar query wrist.vlar "someone walks" -k 3')
+    assert len(hits) == 3
+    assert {Path(hit["path"]).parent.name for hit in hits} == {"walk"}
+
+
+def test_a_head_that_compares_sequences_answers(answers: list[list[dict]]):
+    (row,) = answer(answers, "vlar classify recordings/shake/2.csv")
+    assert best(row) == "shake"
+
+
+def test_a_reranker_changes_the_scores_and_keeps_the_right_rows(answers: list[list[dict]]):
+    plain = answer(answers, 'vlar query wrist.vlar "someone walks" -k 3')
+    again = answer(answers, 'vlar query wrist.vlar "someone walks" --rerank')
+    assert {Path(hit["path"]).parent.name for hit in again} == {"walk"}
+    assert [hit["similarity"] for hit in again] != [hit["similarity"] for hit in plain]
+
+
+def test_each_part_is_one_file_that_the_package_does_not_mention():
+    assert set(FILES) == {"wrist.py", "warping.py", "rocchio.py"}
+    names = re.compile(r"WristEncoder|[Ww]arping|[Rr]occhio")
+    for source in Path(registry.__file__).parent.rglob("*.py"):
+        assert not names.search(source.read_text("utf-8")), source
