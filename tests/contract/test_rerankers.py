@@ -77,6 +77,15 @@ def test_new_scores_are_probabilities_of_rows_it_was_given(reranker: Reranker, l
         assert reranker.rescore("a cat", [], rows, model) == {}
 
 
+def test_vectors_come_in_the_order_of_the_rows_asked_for(library: Library):
+    store, manifest = library._open_nonempty()
+    with store.snapshot():
+        rows = Snapshot(store, manifest, ConditionedFake())
+        ids = store.row_ids(store.paths()).tolist()
+        assert not np.array_equal(rows.vectors(ids), rows.vectors(ids[::-1]))
+        np.testing.assert_array_equal(rows.vectors(ids)[::-1], rows.vectors(ids[::-1]))
+
+
 def test_the_head_covers_the_answers(reranker: Reranker):
     assert all(reranker.head(k) >= k for k in (1, 10, 1000))
 

@@ -42,8 +42,10 @@ class Snapshot:
     # What a re-ranker reads (``vlar.query.rerankers.base.RowReader``)
 
     def vectors(self, row_ids: Sequence[int]) -> Float32:
-        """Vectors (N, D) of rows, in the order of their ids."""
-        return self.store.rows(row_ids, self.manifest.dim).vectors
+        """Vectors (N, D) of rows, in the order given."""
+        batch = self.store.rows(row_ids, self.manifest.dim)
+        places = np.searchsorted(batch.ids, np.asarray(row_ids, np.int64))
+        return batch.vectors[places].astype(np.float32)
 
     def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
         """Ids (N,) of the rows that have context tokens, rising, and the tokens (N, k, E)."""

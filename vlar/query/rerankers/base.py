@@ -44,7 +44,7 @@ class RowReader(Protocol):
     """Reads what a library stores of rows."""
 
     def vectors(self, row_ids: Sequence[int]) -> Float32:
-        """Vectors (N, D) of rows, in the order of their ids."""
+        """Vectors (N, D) of rows, in the order given."""
         ...
 
     def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
