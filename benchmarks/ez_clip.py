@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import ez_clip_plain as plain
 from tc_clip import Arm, interleaved, labels, table
 
-from vlar.adapters.base import TrainingBatch
 from vlar.adapters.ez_clip import EzClip
+from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders.base import load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tc_clip import Arm, interleaved, table
+from tc_clip import Arm, clips_of, interleaved, table
 
 from vlar.adapters.froster import Froster
 from vlar.adapters.lora import Lora
@@ -105,11 +105,11 @@ def lora(rounds: int, n_frames: int) -> None:
     frames = torch.randint(0, 256, (1, n_frames, 224, 224, 3), dtype=torch.uint8).numpy()
     video = torch.randn(1, n_frames, 3, 224, 224)
     with torch.inference_mode():
-        adapter.encode_frames(frames)  # merges
+        adapter.encode(clips_of(frames))  # merges
         arms: dict[str, Arm] = {
             _EAGER: lambda _: clip.encode_image(video[0]),
-            "vlar openclip encoder, frames to features": lambda _: encoder.encode_frames(frames),
-            "the same with LoRA, merged": lambda _: adapter.encode_frames(frames),
+            "vlar openclip encoder, frames to features": lambda _: encoder.encode(clips_of(frames)),
+            "the same with LoRA, merged": lambda _: adapter.encode(clips_of(frames)),
         }
         rows = interleaved(arms, rounds)
     table(

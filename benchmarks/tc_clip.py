@@ -27,9 +27,16 @@ import tc_clip_plain as plain
 from vlar.adapters.tc_clip import TcClip
 from vlar.encoders.base import load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.types import Clip, Window
 
 Arm = Callable[[int], object]
 _N_FRAMES = 8
+
+
+def clips_of(frames: np.ndarray) -> list[Clip]:
+    """(N, T, H, W, 3) uint8 as N clips of a second."""
+    times_s = np.arange(frames.shape[1]) / frames.shape[1]
+    return [Clip(Path("clip"), Window(0.0, 1.0), "video", each, times_s) for each in frames]
 
 
 def build() -> tuple[TorchEncoder, TcClip]:
@@ -128,13 +135,14 @@ def classify(rounds: int, n_classes: int) -> None:
     network = adapter.network
 
     def literal(i: int) -> None:
-        pixels = next(iter(encoder.windows(clips[i])))
+        pixels = next(iter(encoder.pixel_batches(clips_of(clips[i]))))
         plain.logits(clip, network.parts, network.config, pixels, ids).softmax(dim=-1)
 
     def ours(i: int) -> None:
-        seen = adapter.encode_windows(clips[i])
-        words = adapter.conditioned_text(names, seen.context)
-        similarity = np.einsum("ne,nce->nc", adapter.pool(seen.features), words)
+        (seen,) = adapter.encode(clips_of(clips[i]))
+        assert seen.context is not None
+        words = adapter.conditioned_text(names, seen.context[None])
+        similarity = np.einsum("ne,nce->nc", seen.vector[None], words)
         torch.from_numpy(similarity * adapter.logit_scale).softmax(dim=-1)
 
     with torch.inference_mode():

@@ -163,7 +163,7 @@ def _cost(encoder: LiteEncoder, videos: Path, n_clips: int = 6) -> dict[str, flo
         body.video(np.zeros((1, encoder.blocks[0].width), np.float32), features[None])
         spent.append(time.process_time() - start)
         start = time.process_time()
-        encoder.pool(encoder.encode_clip(clip.data, clip.times_s)[None])
+        encoder.encode([clip])
         whole.append(time.process_time() - start)
         assert features.shape[1] == POSE_WIDTH
     return {

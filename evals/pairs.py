@@ -24,6 +24,7 @@ from PIL import Image
 import vlar
 from vlar.encoders.lite.encoder import LiteEncoder
 from vlar.numeric import unit
+from vlar.types import Clip, Window
 from vlar.video import read_clip
 
 N_FRAMES, HEIGHT = 32, 240
@@ -163,6 +164,10 @@ def _clip(path: Path) -> tuple[Frames, float]:
     return np.stack(resized), float(clip.times_s[-1] - clip.times_s[0])
 
 
+def _clip(frames: np.ndarray, times_s: np.ndarray) -> Clip:
+    return Clip(Path("composite"), Window(0.0, float(times_s[-1])), "video", frames, times_s)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--videos", type=Path, required=True, help="folder with the clips")
@@ -173,7 +178,7 @@ def main() -> int:
     if len(encoder.blocks) < 2:
         sys.exit("lite-motion is not there; run: vlar models get lite-motion")
     rows = [
-        (label, half, encoder.pool(encoder.encode_clip(frames, times)[None])[0])
+        (label, half, encoder.encode([_clip(frames, times)])[0].vector)
         for label, half, frames, times in composites(options.videos)
     ]
     found = list(_figures(encoder, rows))

@@ -20,15 +20,17 @@ import hashlib
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 import vlar
 from vlar.fewshot import choose, signature
-from vlar.training.dataset import Task
-from vlar.training.hyperparameters import load_recipe
-from vlar.training.stacking import held_out_logits, train_on
+from vlar.training.dataset import Dataset
+from vlar.training.sources import FeatureSource, held_out_logits
+from vlar.training.stacking import train_on
+from vlar.training.task import TrainingTask
 from vlar.video import read_clip
 
 LABELS = ("forward", "reversed")
@@ -111,8 +113,9 @@ def _features(path: Path, model: vlar.Model, cache: Path, *, reverse: bool) -> n
     file = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
     if not file.exists():
         clip = read_clip(path, None, model.n_frames, shorter_side=model.shorter_side)
-        frames = np.ascontiguousarray(clip.data[::-1]) if reverse else clip.data
-        np.save(file, model.encoder.encode_clip(frames, clip.times_s))
+        if reverse:
+            clip = replace(clip, data=np.ascontiguousarray(clip.data[::-1]))
+        np.save(file, model.encode([clip])[0].features)
     return np.load(file)
 
 
@@ -122,9 +125,9 @@ def _split(groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(chosen), np.flatnonzero(~chosen)
 
 
-def _task(rows: np.ndarray, groups: np.ndarray, paths: list[Path]) -> Task:
+def _task(rows: np.ndarray, groups: np.ndarray, paths: list[Path]) -> Dataset:
     twice = np.repeat(rows, 2)
-    return Task(
+    return Dataset.single(
         LABELS,
         [LABELS[i % 2] for i in range(len(twice))],
         [str(groups[i]) for i in twice],
@@ -134,9 +137,9 @@ def _task(rows: np.ndarray, groups: np.ndarray, paths: list[Path]) -> Task:
 
 def _answers(model, task, seen, asked, target, seed):
     def temporal(name, train, test, settings):
-        plan = load_recipe("temporal/adapt")
-        training, _ = train_on(model.encoder, "temporal", task, train, plan, seed, settings)
-        logits = held_out_logits(training, test, len(LABELS))
+        recipe = TrainingTask.by_recipe(model.encoder, "temporal", settings=settings, seed=seed)
+        training, _ = train_on(recipe, task, FeatureSource(train))
+        logits = held_out_logits(training, test)
         return name, float((logits.argmax(axis=1) == target).mean())
 
     still = {"blocks": list(STILL)}

@@ -20,8 +20,9 @@ from few_shot import METHODS, Pool, _episodes, _load
 
 import vlar
 from vlar.fewshot import choose, signature
-from vlar.training.dataset import Task
-from vlar.training.learners.trained import fit_features
+from vlar.training.dataset import Dataset
+from vlar.training.fit import fit_features
+from vlar.training.task import TrainingTask
 
 
 def main() -> int:
@@ -103,11 +104,11 @@ def _temporal(
     label, group = pool.label[support].tolist(), pool.group[support]
     clips = [Path(str(i)) for i in support]
     groups = [str(name) for name in group]
-    task = Task(pool.labels, label, groups, clips)
-    fitted = fit_features(
-        model.encoder, "temporal", task, pool.features[support], recipe="temporal/adapt", seed=seed
-    )
-    cosines = fitted.adapter.pool(pool.features[query]) @ fitted.adapter.encode_text(task.texts).T
+    examples = Dataset.single(pool.labels, label, groups, clips)
+    task = TrainingTask.by_recipe(model.encoder, "temporal", seed=seed)
+    fitted = fit_features(task, examples, pool.features[support])
+    texts = fitted.adapter.encode_text(examples.texts)
+    cosines = fitted.adapter.pool(pool.features[query]) @ texts.T
     rows = signature(pool.features[query], pool.blocks, fitted.head.kind)
     answers = {"temporal": fitted.head.logits(rows, cosines), "temporal alone": cosines}
     return answers, fitted.report.seconds

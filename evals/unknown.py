@@ -14,7 +14,7 @@ import csv
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from vlar.scoring import (
     match_probability,
     score,
 )
-from vlar.types import Failure
+from vlar.types import Clip, Failure, Window
 from vlar.video import ClipRequest, read_clips
 
 SETS = ("ucf101", "jhmdb", "weizmann")
@@ -64,7 +64,8 @@ def load_rows(model: Model, data: Path) -> tuple[list[dict[str, str]], np.ndarra
             sys.exit(clip.message)
         moving.append(model.encode([clip])[0].vector)
         middle = clip.data[len(clip.data) // 2]
-        still.append(model.encoder.encode_video(np.stack([middle, middle])[None])[0])
+        frozen = replace(clip, data=np.stack([middle, middle]), times_s=clip.times_s[:2])
+        still.append(model.encode([frozen])[0].vector)
         print(f"\r{number + 1}/{len(rows)} clips", end="", file=sys.stderr)
     print(file=sys.stderr)
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -239,9 +240,12 @@ def nothing_shown(model: Model, real: np.ndarray, still: np.ndarray) -> dict[str
     concepts = model.encode_queries(labels)
     size = (model.encoder.preprocess.height, model.encoder.preprocess.width)
     kinds = content_free_kinds((size[0] + 16, size[1] + 96))
-    rows = np.concatenate(
-        [model.encoder.encode_video(clip.astype(np.uint8)[None]) for clip in kinds.values()]
-    )
+    shown = (clip.astype(np.uint8) for clip in kinds.values())
+    clips = [
+        Clip(Path("blank"), Window(0.0, 1.0), "video", frames, np.arange(len(frames)) / len(frames))
+        for frames in shown
+    ]
+    rows = np.stack([each.vector for each in model.encode(clips)])
     scores = score(
         rows,
         concepts,

@@ -65,7 +65,7 @@ KINDS: dict[str, Kind] = {
         _kind("rejector", "fewshot.reject", "fewshot.reject.base:Rejector", "fewshot"),
         _kind("objective", "training.objectives", "training.objectives.base:Objective", "training"),
         _kind("learner", "training.learners", "training.learners.base:Learner", "training"),
-        _kind("recipe", "training.recipes", "training.hyperparameters:TrainingConfig", "training"),
+        _kind("recipe", "training.recipes", "training.hyperparameters:Hyperparameters", "training"),
         _kind("describer", "describing", "describing.base:Describer", "text"),
         _kind("detector", "detecting", "detecting.base:Detector", "sensors"),
         _kind("captioner", "captioning", "captioning.base:Captioner", "text"),

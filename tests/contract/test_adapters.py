@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.clips import contexts_of, features_of, vectors_of
 from tests.unit.encoders.clip import models
 from vlar import registry
 from vlar.adapters.base import Adapter, conditions_text
+from vlar.adapters.views import VIEWS
 from vlar.encoders import load_encoder
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
@@ -49,7 +51,7 @@ def pictures(n: int, t: int) -> Any:
 
 
 def test_it_keeps_the_encoder_contract(adapter: Adapter):
-    features = adapter.encode_frames(pictures(2, 4))
+    features = features_of(adapter, pictures(2, 4))
     assert features.shape == (2, 4, adapter.frame_dim)
     for vectors in (adapter.pool(features), adapter.encode_text(TEXTS)):
         assert vectors.shape[1] == adapter.dim
@@ -63,14 +65,14 @@ def test_it_keeps_the_encoder_contract(adapter: Adapter):
 
 def test_a_window_is_the_same_alone_and_in_company(adapter: Adapter):
     frames = pictures(3, 4)
-    together = adapter.encode_video(frames)
+    together = vectors_of(adapter, frames)
     for i in range(3):
-        np.testing.assert_array_equal(adapter.encode_video(frames[i : i + 1])[0], together[i])
+        np.testing.assert_array_equal(vectors_of(adapter, frames[i : i + 1])[0], together[i])
 
 
 def test_the_encoder_never_changes(adapter: Adapter, encoder: TorchEncoder):
     before = weights_hash(encoder.towers.model)
-    adapter.encode_video(pictures(1, 4))
+    vectors_of(adapter, pictures(1, 4))
     adapter.encode_text(TEXTS)
     adapter.load_state_dict(adapter.state_dict())
     assert weights_hash(encoder.towers.model) == before
@@ -83,7 +85,7 @@ def test_it_is_built_again_from_settings_and_state(
     again.load_state_dict(adapter.state_dict())
     assert again.fingerprint == adapter.fingerprint
     frames = pictures(1, 4)
-    np.testing.assert_allclose(again.encode_video(frames), adapter.encode_video(frames), atol=1e-5)
+    np.testing.assert_allclose(vectors_of(again, frames), vectors_of(adapter, frames), atol=1e-5)
     np.testing.assert_allclose(again.encode_text(TEXTS), adapter.encode_text(TEXTS), atol=1e-5)
 
 
@@ -114,7 +116,7 @@ def test_what_it_needs_is_said_and_checked(part: type[Adapter]):
     class Nothing:
         name = "nothing"
 
-    assert set(part.needs) <= {"vit_blocks", "frame_tokens"}
+    assert set(part.needs) <= set(VIEWS)
     if part.needs:
         with pytest.raises(ModelError, match="'nothing'"):
             part.attach(Nothing())  # type: ignore[arg-type]
@@ -124,8 +126,7 @@ def test_conditioned_text(adapter: Adapter):
     conditioned = conditions_text(adapter)
     if conditioned is None:
         pytest.skip("its text does not depend on the video")
-    seen = conditioned.encode_windows(pictures(2, 4))
-    np.testing.assert_array_equal(seen.features, adapter.encode_frames(pictures(2, 4)))
-    words = conditioned.conditioned_text(TEXTS, seen.compact())
+    context = contexts_of(adapter, pictures(2, 4)).astype(np.float16)
+    words = conditioned.conditioned_text(TEXTS, context)
     assert words.shape == (2, 3, adapter.dim)
     np.testing.assert_allclose(np.linalg.norm(words, axis=2), 1, atol=1e-5)

@@ -12,14 +12,16 @@ import torch
 from tests import videos
 from tests.unit.encoders.clip import models
 from vlar import registry
-from vlar.adapters.base import Adapter, Trainable, TrainingBatch, require_blocks
+from vlar.adapters.base import Adapter
+from vlar.adapters.trainable import Trainable, TrainingBatch
+from vlar.adapters.views import require_blocks
 from vlar.encoders import load_encoder
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import VlarError
 from vlar.model.model import Model, load
 from vlar.training import hyperparameters as plans
-from vlar.training.dataset import attach
+from vlar.training.task import attach
 
 LABELS = ["riding a bike", "cooking", "opening the door"]
 TARGETS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.2, 0, 0.8], [1, 0, 0]])
@@ -111,7 +113,7 @@ def short_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     short = {
         name: replace(plan, epochs=1, warmup_epochs=0, average_from=1)
         for name, plan in plans.recipes().items()
-        if name.endswith("/adapt")
+        if name.endswith(("/adapt", "/adapt-cpu"))
     }
     monkeypatch.setattr(plans, "recipes", lambda: short)
 

@@ -2,106 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vlar import registry
-from vlar.encoders.base import Encoder, load_encoder
+from vlar.encoders.base import Encoder, load_encoder, placement
 from vlar.encoders.conditioned import ConditionedText
-from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
-from vlar.types import Clip, Encoded, Float32, Float64, JsonDict, UInt8
+from vlar.types import Float32, JsonDict
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-
-@dataclass(frozen=True)
-class TrainingBatch:
-    """What one training step sees.
-
-    Attributes:
-        inputs: (N, T, 3, height, width) normalised pixels, or (N, T, F) frame features where the
-            adapter ``reads`` them.
-        targets: (N, C) float, the share of each label; a row sums to 1. One-hot unless labels are
-            smoothed or clips are mixed.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-
-
-@dataclass(frozen=True)
-class TrainingOutput:
-    """What one training step gives.
-
-    Attributes:
-        logits: (N, C), scaled similarity of clips and labels.
-        losses: Scalars with gradients by name; ``total`` is what is minimised, the others are its
-            terms, to be watched.
-        frames: (N, T, D) features of the frames, not normalised, where the method has any; a
-            method that wraps another one (distillation) reads them.
-        classes: (C, D) vectors of the labels, or (N, C, D) as each clip sees them; likewise.
-    """
-
-    logits: Tensor
-    losses: Mapping[str, Tensor]
-    frames: Tensor | None = None
-    classes: Tensor | None = None
-
-
-class Trainable(ABC):
-    """Beside ``Adapter``: what the training loop needs of a method.
-
-    Attributes:
-        reads: What a batch holds: ``pixels``, or the wrapped encoder's frame ``features``, which
-            can then be computed once and kept.
-        input_widths: Widths of the leading parts of ``training_inputs`` that a training may
-            silence one at a time; none by default.
-    """
-
-    reads: ClassVar[Literal["pixels", "features"]] = "pixels"
-    input_widths: Sequence[int] = ()
-
-    @abstractmethod
-    def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """Switch gradients on and name what is trained.
-
-        Call ``training_classes`` before it, which may build parts for the labels, and ``refresh``
-        when the training is over.
-        """
-
-    @abstractmethod
-    def training_classes(self, labels: Sequence[str]) -> Any:
-        """What every step needs of C labels and no parameter changes: token ids, say."""
-
-    @abstractmethod
-    def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
-        """Logits and losses of a batch.
-
-        Args:
-            batch: N clips with their targets.
-            classes: From ``training_classes``.
-        """
-
-    def fit_inputs(self, features: Float32) -> None:
-        """Look at the training set once, before ``training_inputs``: to standardise, say.
-
-        Args:
-            features: (N, T, F) frame features; only where ``reads`` is ``features``.
-        """
-        del features
-
-    def training_inputs(self, features: Float32) -> Float32:
-        """What a batch holds of frame features (N, T, F); computed once a clip and kept.
-
-        Returns:
-            (N, T, K) float32, by default the features themselves. Clips may be mixed and their
-            frames moved in time afterwards.
-        """
-        return features
+    from torch import nn
 
 
 class Adapter(Encoder):
@@ -112,35 +23,20 @@ class Adapter(Encoder):
 
     Attributes:
         encoder: The wrapped encoder.
-        needs: What the wrapped encoder must offer: ``vit_blocks`` (a ``TorchEncoder`` with block
-            views), ``frame_tokens`` (frame features of the joint space).
+        needs: Views the wrapped encoder must offer, by name; see ``vlar.adapters.views``.
+        learner: Registered name of the learner that finds its parameters.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    learner: ClassVar[str] = "trained"
     encoder: Encoder
 
-    def _take_over(self, encoder: Encoder, n_frames: int) -> None:
-        """See frames and say features, vectors and texts as ``encoder`` does."""
+    def _copy_attributes(self, encoder: Encoder, n_frames: int) -> None:
+        """Copy sizes, blocks, preprocessing and licence of the wrapped encoder."""
         self.dim, self.frame_dim, self.n_frames = encoder.dim, encoder.frame_dim, n_frames
         self.max_tokens, self.preprocess = encoder.max_tokens, encoder.preprocess
         self.frame_blocks, self.blocks = encoder.frame_blocks, encoder.blocks
-        self.licence = encoder.licence
-
-    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """Clips to features, vectors and context, over the old entries of the adapters."""
-        if isinstance(self, ConditionedText):
-            windows = [self.encode_windows(clip.data[None]) for clip in clips]
-            return [
-                Encoded(each.features[0], self.pool(each.features)[0], each.context[0])
-                for each in windows
-            ]
-        features = [self.encode_clip(clip.data, clip.times_s) for clip in clips]
-        return [Encoded(rows, self.pool(rows[None])[0]) for rows in features]
-
-    def encode_clip(self, frames: UInt8, times_s: Float64) -> Float32:
-        """(T, H, W, 3) uint8 RGB to (T, F)."""
-        del times_s
-        return self.encode_frames(frames[None])[0]
+        self.licence, self.modality = encoder.licence, encoder.modality
 
     @classmethod
     @abstractmethod
@@ -183,7 +79,7 @@ class Adapter(Encoder):
         return {name: t.detach().float().cpu().numpy().copy() for name, t in state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what ``state_dict`` returned.
+        """Load what ``state_dict`` returned.
 
         Raises:
             ModelError: names or shapes differ; the message names the first.
@@ -193,38 +89,24 @@ class Adapter(Encoder):
         own = self.module.state_dict()
         for name in sorted(own.keys() ^ state.keys()):
             known = "lacks" if name in own else "has no place for"
-            raise ModelError(f"the saved adapter {known} {name!r}; it is of other settings")
+            raise ModelError(f"the saved adapter {known} {name!r}; it was made with other settings")
         tensors = {name: torch.as_tensor(value) for name, value in state.items()}
         for name, tensor in tensors.items():
             if tensor.shape != own[name].shape:
                 raise ModelError(
                     f"the saved adapter's {name!r} is {tuple(tensor.shape)}, this one's "
-                    f"{tuple(own[name].shape)}; it is of other settings"
+                    f"{tuple(own[name].shape)}; it was made with other settings"
                 )
         self.module.load_state_dict(tensors)
         self.refresh()
 
     @abstractmethod
     def refresh(self) -> None:
-        """Forget what was computed from the parameters; to be called after they changed."""
-
-
-def require_blocks(encoder: Encoder, adapter: str) -> TorchEncoder:
-    """The encoder as one that shows its transformer blocks.
-
-    Raises:
-        ModelError: it shows none; the message names encoders that do.
-    """
-    if not isinstance(encoder, TorchEncoder):
-        raise ModelError(
-            f"adapter {adapter!r} works inside a ViT (it needs vit_blocks), and encoder "
-            f"{encoder.name!r} shows none; use for example openclip:ViT-B-16-quickgelu/openai"
-        )
-    return encoder
+        """Clear what was computed from the parameters; call it after they changed."""
 
 
 def attached_name(encoder: Encoder) -> str | None:
-    """The registered name of a part put around an encoder by ``attach``, to be built again so.
+    """The registered name under which ``attach`` can build this adapter again.
 
     None for a plain encoder, and for an adapter that a spec such as ``tc-clip:FILE`` loads whole.
     """
@@ -238,23 +120,34 @@ def conditions_text(encoder: Encoder) -> ConditionedText | None:
     return encoder if isinstance(encoder, ConditionedText) else None
 
 
-def load_any(spec: str) -> Encoder:
+def load_any(spec: str, device: str | None = None, dtype: str | None = None) -> Encoder:
     """The encoder or the adapter with its encoder that a spec names.
+
+    Args:
+        spec: For example ``lite`` or ``tc-clip:FILE.pth``.
+        device: As for ``load_encoder``.
+        dtype: As for ``load_encoder``.
 
     Raises:
         UnknownNameError: neither an encoder nor an adapter has this name.
+        UsageError: it cannot run on the device or with the type.
     """
     name = spec.partition(":")[0]
     if name in registry.names("adapter"):
-        return load_adapter(spec)
+        return load_adapter(spec, device, dtype)
     if name not in registry.names("encoder"):
         known = [*registry.names("encoder"), *registry.names("adapter")]
         raise registry.unknown_name("encoder or adapter", name, known)
-    return load_encoder(spec)
+    return load_encoder(spec, device, dtype)
 
 
-def load_adapter(spec: str) -> Adapter:
+def load_adapter(spec: str, device: str | None = None, dtype: str | None = None) -> Adapter:
     """The adapter a spec names together with its encoder: ``tc-clip:FILE.pth``.
+
+    Args:
+        spec: Name of the adapter and its checkpoint.
+        device: As for ``load_encoder``.
+        dtype: As for ``load_encoder``.
 
     Raises:
         UnknownNameError: no adapter has this name.
@@ -264,4 +157,5 @@ def load_adapter(spec: str) -> Adapter:
     part = registry.get("adapter", name)
     if not argument:
         raise UsageError(f"{name!r} needs a checkpoint; write {name}:FILE")
-    return part.from_spec(argument)
+    given = placement(part.from_spec, f"adapter {name!r}", device=device, dtype=dtype)
+    return part.from_spec(argument, **given)

@@ -1,41 +1,132 @@
-"""Settings of an adapter from a file: names and kinds of values checked, for every method alike."""
+"""Settings of a method from a file or a manifest: names, types and ranges, for every method alike.
+
+A configuration is a frozen dataclass. Its annotations give the types; ``setting`` gives a range or
+the choices of a field, and ``check_settings`` in ``__post_init__`` holds the values to them::
+
+    @dataclass(frozen=True)
+    class MyConfig:
+        rank: int = setting(8, at_least=1)
+        towers: str = setting("both", choices=("both", "text", "vision"))
+
+        def __post_init__(self) -> None:
+            check_settings(self, "my setting")
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field, fields
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 from vlar.errors import ModelError
 from vlar.registry import unknown_name
 
 T = TypeVar("T")
+_WHOLE = "a whole number"
 
 
-def read_settings(config: type[T], values: Mapping[str, Any], what: str) -> T:
-    """A configuration from ``to_dict``, or from a file; lists stand for tuples.
+def setting(
+    default: T,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    choices: Sequence[str] = (),
+) -> T:
+    """A field with a default and the values it may take; None is always allowed for ``X | None``.
 
     Args:
-        config: A dataclass; what a value must be is told by its annotation.
-        values: Some of its fields.
-        what: What a message calls a setting, ``LoRA setting``.
+        default: Value of the field where it is not given.
+        at_least: Lowest value.
+        above: Bound that the value exceeds.
+        at_most: Highest value.
+        below: Bound that the value stays under.
+        choices: All allowed strings.
+    """
+    limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    return field(default=default, metadata={"limits": given, "choices": tuple(choices)})
+
+
+_HOLDS: dict[str, Callable[[Any, float], bool]] = {
+    "at_least": lambda value, limit: value >= limit,
+    "above": lambda value, limit: value > limit,
+    "at_most": lambda value, limit: value <= limit,
+    "below": lambda value, limit: value < limit,
+}
+_WORDS = {"at_least": "from {:g}", "above": "above {:g}", "at_most": "up to {:g}",
+          "below": "below {:g}"}  # fmt: skip
+
+
+def check_settings(config: Any, what: str) -> None:
+    """Hold the values of a configuration to the types and ranges of its fields.
+
+    Args:
+        config: A dataclass.
+        what: What a message calls one of its fields, for example ``LoRA setting``.
 
     Raises:
-        UnknownNameError: a setting does not exist; the message names the nearest.
-        ModelError: a value is of another kind, or out of range.
+        UnknownNameError: a value is not among the choices; the message names the nearest.
+        ModelError: a value has another type or is out of range.
     """
     from pydantic import TypeAdapter, ValidationError
 
-    hints = get_type_hints(config)
-    read: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in hints:
-            raise unknown_name(what, name, sorted(hints))
-        listed = get_origin(hints[name]) is tuple and isinstance(value, list)
+    hints = get_type_hints(type(config))
+    for row in fields(config):
+        value, hint = getattr(config, row.name), hints[row.name]
+        choices = row.metadata.get("choices", ())
+        if choices and value not in choices:
+            raise unknown_name(f"value of {what} {row.name!r}", str(value), choices)
+        limits: Mapping[str, float] = row.metadata.get("limits", {})
         try:
-            read[name] = TypeAdapter(hints[name]).validate_python(
-                tuple(value) if listed else value, strict=True
-            )
+            TypeAdapter(hint).validate_python(value, strict=True)
         except ValidationError as error:
             reason = error.errors()[0]["msg"].lower()
-            raise ModelError(f"{what} {name} is {value!r}: {reason}; correct it") from error
+            raise ModelError(f"{what} {row.name} is {value!r}: {reason}; correct it") from error
+        inside = value is None or all(_HOLDS[n](value, limit) for n, limit in limits.items())
+        if not inside or (isinstance(value, float) and not math.isfinite(value)):
+            raise bad_setting(what, row.name, value, _wanted(hint, limits))
+
+
+def bad_setting(what: str, name: str, value: object, wanted: str) -> ModelError:
+    """The error for a setting out of range.
+
+    Args:
+        what: What the message calls a setting, for example ``LoRA setting``.
+        name: Of the field.
+        value: The value.
+        wanted: What to use instead.
+    """
+    return ModelError(f"{what} {name} is {value!r}; use {wanted}")
+
+
+def read_settings(config: type[T], values: Mapping[str, Any], what: str) -> T:
+    """A configuration from a manifest or a file; lists stand for tuples.
+
+    Args:
+        config: A dataclass that calls ``check_settings`` when it is made.
+        values: Some of its fields.
+        what: What a message calls a setting, for example ``LoRA setting``.
+
+    Raises:
+        UnknownNameError: a setting does not exist; the message names the nearest.
+        ModelError: a value has another type or is out of range.
+    """
+    hints = get_type_hints(config)
+    rows = fields(config)  # pyright: ignore[reportArgumentType]
+    known = sorted(row.name for row in rows if row.init)
+    read: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise unknown_name(what, name, known)
+        listed = get_origin(hints[name]) is tuple and isinstance(value, list)
+        read[name] = tuple(value) if listed else value
     return config(**read)
+
+
+def _wanted(hint: Any, limits: Mapping[str, float]) -> str:
+    kind = _WHOLE if hint is int or hint == int | None else "a number"
+    bounds = " and ".join(_WORDS[name].format(limit) for name, limit in limits.items())
+    return f"{kind} {bounds}"

@@ -11,7 +11,7 @@ from vlar.cli.progress import progress
 from vlar.cli.verb import exit_code
 
 if TYPE_CHECKING:
-    from vlar.training.loop import Epoch
+    from vlar.training.results import Epoch
 
 
 def command(

@@ -6,14 +6,13 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.types import Clip, Encoded, Float32, Float64, Sampling, UInt8, Window
+from vlar.types import Clip, Encoded, Float32, Sampling
 
 
 @dataclass(frozen=True)
@@ -194,23 +193,6 @@ class Encoder(ABC):
         vector can lend them to the other encoder (``vlar.index.maintenance.upgrade``).
         """
         return {block.name: f"{self.fingerprint} {block.name}" for block in self.blocks}
-
-    # The old entries, until the adapters have moved to ``encode``.
-
-    def encode_frames(self, frames: UInt8) -> Float32:
-        """(N, T, H, W, 3) uint8 RGB to (N, T, F)."""
-        times_s = np.arange(frames.shape[1]) / 10
-        rows = [self.encode_clip(each, times_s) for each in frames]
-        return np.stack(rows) if rows else np.zeros((*frames.shape[:2], self.frame_dim), np.float32)
-
-    def encode_clip(self, frames: UInt8, times_s: Float64) -> Float32:
-        """(T, H, W, 3) uint8 RGB to (T, F)."""
-        clip = Clip(Path("clip"), Window(0, 1), self.modality, frames, times_s)
-        return self.encode([clip])[0].features
-
-    def encode_video(self, frames: UInt8) -> Float32:
-        """(N, T, H, W, 3) uint8 to (N, D)."""
-        return self.pool(self.encode_frames(frames))
 
     @property
     def sampling(self) -> Sampling:

@@ -8,31 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from vlar.types import Float32, UInt8
-
-
-@dataclass(frozen=True)
-class EncodedWindows:
-    """Until the adapters have moved to ``Encoder.encode``."""
-
-    features: Float32
-    context: Float32
-
-    def compact(self) -> np.ndarray:
-        """The context as float16."""
-        return self.context.astype(np.float16)
+from vlar.types import Float32
 
 
 class ConditionedText(ABC):
     """A second base of encoders whose ``encode`` gives context tokens, which change the texts."""
-
-    def encode_windows(self, frames: UInt8) -> EncodedWindows:
-        """Until the adapters have moved to ``Encoder.encode``."""
-        raise NotImplementedError
 
     @abstractmethod
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.errors import UsageError
 from vlar.numeric import unit
-from vlar.types import Clip, Encoded, Float32, UInt8, Window
+from vlar.types import Clip, Encoded, Float32
 
 if TYPE_CHECKING:
     import torch
@@ -74,18 +73,7 @@ class TorchEncoder(Encoder):
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """Clips to frame features (T, D), not normalised, and their mean scaled to length 1."""
-        import torch
-
-        rows: list[Encoded] = []
-        with torch.inference_mode():
-            for pixels in self.pixel_batches(clips):
-                frames, context = self._frames(pixels)
-                features = frames.float().cpu().numpy()
-                contexts = [None] * len(features)
-                if context is not None:
-                    contexts = list(context.float().cpu().numpy())
-                rows += map(Encoded, features, self.pool(features), contexts)
-        return rows
+        return encode_batches(self.pixel_batches(clips), self._frames, self.pool)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Pixels of clips to their features, and to context where text depends on the video.
@@ -180,20 +168,6 @@ class TorchEncoder(Encoder):
         if batch:
             yield torch.stack(batch) if len(batch) > 1 else batch[0][None]
 
-    def windows(self, frames: UInt8) -> Iterator[Tensor]:
-        """Until the adapters have moved to ``pixel_batches``."""
-        path, times_s = Path("clip"), np.arange(frames.shape[1], dtype=np.float64)
-        window = Window(0, 1)
-        return self.pixel_batches(Clip(path, window, "video", each, times_s) for each in frames)
-
-    def check_frames(self, frames: UInt8) -> None:
-        """Until the adapters have moved to ``pixel_batches``."""
-        shape = getattr(frames, "shape", None)
-        if shape is None or len(shape) != 5 or shape[-1] != 3 or frames.dtype != np.uint8:
-            raise UsageError(f"frames must be (N, T, H, W, 3) uint8, got {shape}")
-        if self.frames_fixed and shape[1] != self.n_frames:
-            raise UsageError(f"{self.name} takes exactly {self.n_frames} frames, got {shape[1]}")
-
     def check_clip(self, clip: Clip) -> None:
         """Refuse what is not a clip of RGB frames.
 
@@ -212,6 +186,35 @@ class TorchEncoder(Encoder):
                 f"{self.name} takes exactly {self.n_frames} frames per clip, got {shape[0]}; "
                 f"sample {self.n_frames}"
             )
+
+
+def encode_batches(
+    batches: Iterable[Tensor],
+    frames_of: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+    pool: Callable[[Float32], Float32],
+) -> list[Encoded]:
+    """Run batches of pixels through a tower, without gradients.
+
+    Args:
+        batches: (n, T, 3, height, width) each.
+        frames_of: Pixels to features (n, T, D), and to context (n, k, E) or None.
+        pool: Features (n, T, D) to vectors (n, D).
+
+    Returns:
+        One row a clip, in order.
+    """
+    import torch
+
+    rows: list[Encoded] = []
+    with torch.inference_mode():
+        for pixels in batches:
+            frames, context = frames_of(pixels)
+            features = frames.float().cpu().numpy()
+            contexts = [None] * len(features)
+            if context is not None:
+                contexts = list(context.float().cpu().numpy())
+            rows += map(Encoded, features, pool(features), contexts)
+    return rows
 
 
 def _in_batches(device: torch.device) -> bool:

@@ -10,17 +10,19 @@ from typing import Protocol
 import numpy as np
 
 from vlar import registry
-from vlar.errors import SupportError
+from vlar.errors import SupportError, UsageError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.base import FewShotHead
 from vlar.fewshot.model_selection import AUTO, Choice, choose, held_out_logits, methods
 from vlar.fewshot.reject.base import Rejector
 from vlar.fewshot.reject.familiarity import Familiarity
 from vlar.fewshot.report import AdaptReport, TrainingReport
+from vlar.fewshot.request import AdaptRequest, Objectives
 from vlar.fewshot.signature_kinds import plain_kind
 from vlar.fewshot.support import Support, SupportItem, read_support
 from vlar.fewshot.targets import Targets
 from vlar.fewshot.temporal_features import signature
+from vlar.fewshot.unlabelled import find_unlabelled
 from vlar.model.core import EncodedSpan, ModelCore
 from vlar.sensors import ViewSampler
 from vlar.text.clean import clean_label
@@ -47,12 +49,13 @@ class Adapted:
 def adapt(
     core: ModelCore,
     source: str | Path | Support,
-    *,
     method: str = AUTO,
     shots: int | None = None,
     seed: int = 0,
     unknown: str = FAMILIARITY,
     progress: ProgressCallback | None = None,
+    objectives: Objectives = (),
+    unlabelled: str | Path | None = None,
 ) -> Adapted:
     """Learn from a support set; see ``Model.adapt``."""
     trained = _is_trained(method)
@@ -62,8 +65,18 @@ def adapt(
     support = source if isinstance(source, Support) else read_support(source, modality)
     items = list(support.items) if shots is None else _draw(support, shots, seed)
     if trained:
-        learn = registry.get("learner", "trained")
-        return learn(core, support, items, method, seed, progress, unknown)
+        free = find_unlabelled(unlabelled, modality) if unlabelled else ()
+        request = AdaptRequest(
+            support, items, method, seed, unknown, objectives=objectives, unlabelled=free,
+            progress=progress,
+        )  # fmt: skip
+        learner = registry.get("learner", registry.get("adapter", method).learner)
+        return learner().fit(core, request)
+    if objectives or unlabelled:
+        raise UsageError(
+            f"method {method!r} is a closed form, which has no objectives and uses no unlabelled "
+            "clips; name an adapter to train, for example temporal"
+        )
     targets = Targets.of(support.labels, items)
     targets.require_single(f"method {method!r}")
     found = read_complete(core, support, items, progress)

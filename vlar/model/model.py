@@ -12,6 +12,7 @@ from vlar.encoders.base import Encoder
 from vlar.errors import UsageError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.report import AdaptReport
+from vlar.fewshot.request import Objectives
 from vlar.fewshot.support import Support
 from vlar.model.adapt import FAMILIARITY, Adapted, adapt
 from vlar.model.calibrate import calibrate
@@ -251,6 +252,8 @@ class Model(ModelCore):
         seed: int = 0,
         unknown: str = FAMILIARITY,
         progress: ProgressCallback | None = None,
+        objectives: Objectives = (),
+        unlabelled: str | Path | None = None,
     ) -> Model:
         """Learn labels from a few examples each: in closed form (seconds), or by training.
 
@@ -262,7 +265,9 @@ class Model(ModelCore):
             shots: Use at most this many examples of each label; None for all.
             seed: Seed of the examples that ``shots`` draws, and of all that a training draws.
             unknown: Registered name of the rejector that decides ``unknown``.
-            progress: Called as examples are read.
+            progress: Called with the total, then with the clips read or trained on since.
+            objectives: Names of what is added to a training, or names with their settings.
+            unlabelled: A folder of clips without labels, for objectives that use them.
 
         Returns:
             A model that answers with the support set's labels; this one stays as it is.
@@ -271,8 +276,8 @@ class Model(ModelCore):
             SupportError: the support set cannot be used.
             UnknownNameError: no method or rejector has this name.
         """
-        how = {"method": method, "unknown": unknown}
-        return Model.of(adapt(self, support, shots=shots, seed=seed, progress=progress, **how))
+        extra = (objectives, unlabelled)
+        return Model.of(adapt(self, support, method, shots, seed, unknown, progress, *extra))
 
     @staticmethod
     def of(adapted: Adapted) -> Model:

@@ -1,7 +1,7 @@
-"""The state of a training on disk, written so that a stop at any moment loses nothing older.
+"""Checkpoints: the state of a training on disk; a stop at any moment loses no older one.
 
-A checkpoint is one file of tensors and numbers. It is written beside its place and renamed, and the
-one before is kept until the new one is complete. Nothing is unpickled but data.
+A checkpoint is one file of tensors and numbers. It is written to a temporary file and renamed; the
+previous one stays until the new one is complete. Only data is unpickled.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,22 @@ import torch
 from vlar.errors import TrainingError
 
 _NAME = re.compile(r"step-(\d+)\.pt")
-_KEPT = 2
+_N_NEWEST = 2
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Where checkpoints are written.
+
+    Attributes:
+        folder: The checkpoint directory; an existing training in it is resumed.
+        key: Identifies the training; checkpoints with another key are refused.
+        every: Steps between two checkpoints; 0 means the end of every epoch.
+    """
+
+    folder: Path
+    key: str = ""
+    every: int = 0
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
@@ -40,12 +56,12 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
             raise
-        for old in _found(folder)[:-_KEPT]:
+        for old in _found(folder)[:-_N_NEWEST]:
             old.unlink(missing_ok=True)
     except OSError as error:
         raise TrainingError(
-            f"cannot write a checkpoint to {folder}: {error.strerror or error}; the training up to "
-            "the one before is kept: make room and run the same command again"
+            f"cannot write a checkpoint to {folder}: {error.strerror or error}; the previous one "
+            "stays: make room and run the same command again"
         ) from error
 
 
@@ -59,10 +75,10 @@ def load(folder: Path) -> dict[str, Any] | None:
     for file in reversed(files):
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
-        except Exception:  # noqa: BLE001 - whatever is wrong with it, the one before may be whole
+        except Exception:  # noqa: BLE001 - whatever is wrong with it, the previous one may be complete
             continue
     if files:
-        raise TrainingError(f"no checkpoint in {folder} can be read; remove it to start anew")
+        raise TrainingError(f"no checkpoint in {folder} can be read; remove it to start over")
     return None
 
 

@@ -1,24 +1,31 @@
-"""The file that ``vlar train`` reads."""
+"""The configuration file of ``vlar train``."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.training.hyperparameters import Plan, adapter_settings, default_recipe, load_recipe
+from vlar.training.hyperparameters import (
+    Hyperparameters,
+    adapter_settings,
+    default_recipe,
+    load_recipe,
+)
+from vlar.training.objective_set import ObjectiveSet
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
-_PLAN_KEYS = [field.name for field in fields(Plan) if field.name not in ("groups", "settings")]
+_NUMBERS = [row.name for row in fields(Hyperparameters) if row.name not in ("groups", "settings")]
 
 
 class TrainConfig(BaseModel):
@@ -28,13 +35,16 @@ class TrainConfig(BaseModel):
         method: Registered name of the adapter to train.
         train: Folder with one folder of videos a label, or a CSV; as for ``vlar adapt``.
         out: Folder for the model.
-        model: The encoder it is put around.
-        recipe: Where the numbers come from; None means what ``vlar adapt`` takes.
-        seed: Of everything that is drawn.
-        save_every: Steps between checkpoints; 0 means at the end of every epoch.
+        model: The encoder that the adapter wraps.
+        recipe: Recipe of the hyperparameters; None means the default of ``vlar adapt``.
+        seed: Seed of every draw.
+        save_every: Steps between checkpoints; 0 means the end of every epoch.
         log: ``tensorboard`` writes curves to ``OUT.training/tensorboard``.
+        objectives: Names of the objectives to add; none by default.
+        unlabelled: Folder of clips without labels, for objectives that use them.
         adapter: Settings of the adapter.
-        training: Numbers that replace the recipe's.
+        training: Hyperparameters that replace the recipe's.
+        objective: Settings of each objective, by its name.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -46,8 +56,11 @@ class TrainConfig(BaseModel):
     seed: NonNegativeInt = 0
     save_every: NonNegativeInt = 0
     log: Literal["none", "tensorboard"] = "none"
+    objectives: list[str] = []
+    unlabelled: Path | None = None
     adapter: dict[str, Any] = {}
     training: dict[str, Any] = {}
+    objective: dict[str, dict[str, Any]] = {}
 
     @property
     def recipe_name(self) -> str:
@@ -60,9 +73,15 @@ class TrainConfig(BaseModel):
         return adapter_settings(self.recipe_name, self.method, self.adapter)
 
     @property
-    def plan(self) -> Plan:
+    def numbers(self) -> Hyperparameters:
         """The recipe with what ``[training]`` replaces."""
-        return _plan(load_recipe(self.recipe_name), self.training)
+        _check_keys(self.training, _NUMBERS, "[training]")
+        return load_recipe(self.recipe_name).replaced(**self.training)
+
+    @property
+    def objective_settings(self) -> dict[str, dict[str, Any]]:
+        """The named objectives with their settings."""
+        return {name: self.objective.get(name, {}) for name in self.objectives}
 
 
 def read_config(path: str | Path) -> TrainConfig:
@@ -84,31 +103,29 @@ def read_config(path: str | Path) -> TrainConfig:
     try:
         config = TrainConfig.model_validate(values)
     except ValidationError as error:
-        raise _told(file, "", error) from error
+        raise _explained(file, "", error) from error
     if config.method not in registry.names("adapter"):
         raise registry.unknown_name("method", config.method, registry.names("adapter"))
     try:
-        _ = config.plan
+        _ = config.numbers
     except ValidationError as error:
-        raise _told(file, "training.", error) from error
+        raise _explained(file, "training.", error) from error
+    _check_keys(config.objective, config.objectives, "[objective], which are 'objectives'")
+    ObjectiveSet(config.objective_settings)
     place = file.absolute().parent
-    update = {name: place / getattr(config, name).expanduser() for name in ("train", "out")}
+    given = ("train", "out", *(("unlabelled",) if config.unlabelled else ()))
+    update = {name: place / getattr(config, name).expanduser() for name in given}
     return config.model_copy(update=update)
 
 
-def _plan(recipe: Plan, given: dict[str, Any]) -> Plan:
-    _check_keys(given, _PLAN_KEYS, "[training]")
-    values = {field.name: getattr(recipe, field.name) for field in fields(Plan)}
-    return TypeAdapter(Plan).validate_python({**values, **given})
-
-
-def _check_keys(values: dict[str, Any], known: list[str], where: str) -> None:
+def _check_keys(values: dict[str, Any], known: Iterable[str], where: str) -> None:
+    names = list(known)
     for key in values:
-        if key not in known:
-            raise registry.unknown_name(f"key of {where}", key, known)
+        if key not in names:
+            raise registry.unknown_name(f"key of {where}", key, names)
 
 
-def _told(file: Path, prefix: str, error: ValidationError) -> UsageError:
+def _explained(file: Path, prefix: str, error: ValidationError) -> UsageError:
     first = error.errors()[0]
     key = prefix + ".".join(str(part) for part in first["loc"])
     reason = first["msg"].removeprefix("Value error, ")

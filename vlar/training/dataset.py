@@ -1,84 +1,120 @@
-"""What is to be learned, and the adapter that learns it."""
+"""The examples of a training without their recordings: labels, targets, groups, facts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vlar import registry
-from vlar.adapters.base import Adapter, Trainable
-from vlar.encoders.base import Encoder
-from vlar.errors import UsageError
 from vlar.fewshot.support import SupportItem
+from vlar.fewshot.targets import Targets
 from vlar.text.clean import clean_label
-from vlar.types import JsonDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlar.losses.label_task import LabelTargets, LabelTask
 
 
 @dataclass(frozen=True)
-class Task:
-    """A training set without its pictures.
+class Dataset:
+    """n labelled examples.
 
     Attributes:
-        labels: C labels as the user spells them.
-        y: n labels.
-        groups: n groups, held out as one.
-        paths: n videos.
+        targets: What they show: one label each, several, or labels in parts.
+        groups: n names; examples of one group are held out together.
+        paths: n recordings.
+        facts: n mappings of what else the support set holds about an example.
     """
 
-    labels: tuple[str, ...]
-    y: Sequence[str]
+    targets: Targets
     groups: Sequence[str]
     paths: Sequence[Path]
+    facts: Sequence[Mapping[str, str]] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """C labels as the user spells them."""
+        return self.targets.labels
 
     @property
     def columns(self) -> list[int]:
-        """(n,) columns of the labels."""
-        return [self.labels.index(label) for label in self.y]
+        """(n,) column of the single label of each example."""
+        return self.targets.columns.tolist()
+
+    @property
+    def y(self) -> list[str]:
+        """The single label of each example."""
+        return [self.labels[column] for column in self.columns]
 
     @property
     def texts(self) -> list[str]:
         """The C labels as a text tower reads them."""
         return [clean_label(label) for label in self.labels]
 
-    def part(self, rows: Sequence[int]) -> Task:
+    def part(self, rows: Sequence[int]) -> Dataset:
         """Some of the examples."""
-        return Task(
-            self.labels,
-            [self.y[i] for i in rows],
+        return Dataset(
+            self.targets.part(rows),
             [self.groups[i] for i in rows],
             [self.paths[i] for i in rows],
+            [self.facts[i] for i in rows] if self.facts else (),
         )
 
     @staticmethod
-    def of(labels: Sequence[str], items: Sequence[SupportItem]) -> Task:
-        """The task of a support set."""
-        return Task(
-            tuple(labels),
-            [item.label for item in items],
+    def of(labels: Sequence[str], items: Sequence[SupportItem]) -> Dataset:
+        """The examples of a support set."""
+        return Dataset(
+            Targets.of(labels, items),
             [item.group for item in items],
             [item.path for item in items],
+            [{"group": item.group, **item.parts} for item in items],
         )
 
+    @staticmethod
+    def single(
+        labels: Sequence[str], y: Sequence[str], groups: Sequence[str], paths: Sequence[Path]
+    ) -> Dataset:
+        """N examples with one label each.
 
-def attach(
-    method: str, encoder: Encoder, settings: JsonDict | None = None, *, seed: int = 0
-) -> Adapter:
-    """A method's adapter at its start, checked to be one that can be trained.
+        Args:
+            labels: C labels in column order.
+            y: n labels.
+            groups: n names of groups.
+            paths: n recordings.
+        """
+        rows = zip(paths, y, groups, strict=True)
+        items = [SupportItem(path, None, (label,), group) for path, label, group in rows]
+        return Dataset.of(labels, items)
 
-    What the start draws is drawn from the seed: a training that is begun again begins the same.
 
-    Raises:
-        UnknownNameError: no adapter has this name.
-        ModelError: the encoder does not offer what it needs.
-        UsageError: it has no training.
-    """
+def label_task(targets: Targets) -> LabelTask:
+    """The task that fits the labels of a training set: its loss, accuracy and metrics."""
     import torch
 
-    part = registry.get("adapter", method)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        adapter: Adapter = part.attach(encoder, settings)
-    if not isinstance(adapter, Trainable):
-        raise UsageError(f"adapter {method!r} has no training; see docs/adapters.md")
-    return adapter
+    from vlar.losses.label_task import LabelParts, OneLabel, SeveralLabels
+
+    if targets.form == "multi-hot":
+        return SeveralLabels()
+    if targets.form == "parts":
+        return LabelParts(
+            {name: torch.from_numpy(part.of_label) for name, part in targets.parts.items()}
+        )
+    return OneLabel()
+
+
+def batch_targets(task: LabelTask, shown: Tensor, smoothing: float) -> LabelTargets:
+    """Targets of the clips of a batch.
+
+    Args:
+        task: From ``label_task``.
+        shown: (N, C), 1 where a clip shows a label, else 0.
+        smoothing: Share that is spread over all labels, 0 to 1.
+    """
+    from vlar.losses.label_task import LabelTargets
+
+    return task.targets(LabelTargets(shown), smoothing)

@@ -1,4 +1,4 @@
-"""Frame features of a training set, kept on disk while its encoder stays the same."""
+"""Frame features of a training set, cached on disk while its encoder stays the same."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import numpy as np
 
 from vlar.errors import TrainingError
 from vlar.fewshot.support import SupportItem
-from vlar.model.model import Model
+from vlar.model.core import ModelCore
 from vlar.types import Float32
 
 
 class FeatureFolder:
-    """One file a clip, named by the video, its time of change, the window and the encoder.
+    """One file a clip, named by the hash of the video, its time of change, window and encoder.
 
     A damaged file counts as absent.
 
     Args:
-        folder: Made where it is absent.
-        model: Whose features are kept.
+        folder: The cache directory; made where it is absent.
+        core: The core that computes the features.
     """
 
-    def __init__(self, folder: Path, model: Model) -> None:
+    def __init__(self, folder: Path, core: ModelCore) -> None:
         self._folder = folder
-        self._of = f"{model.fingerprint} {model.n_frames}"
-        self._shape = (model.n_frames, model.encoder.frame_dim)
+        self._of = f"{core.fingerprint} {core.n_frames}"
+        self._shape = (core.n_frames, core.encoder.frame_dim)
 
     def get(self, item: SupportItem) -> Float32 | None:
         """(T, F) of an example, or None."""
@@ -40,7 +40,7 @@ class FeatureFolder:
         return features if features.shape == self._shape else None
 
     def put(self, item: SupportItem, features: Float32) -> None:
-        """Keep (T, F) of an example, complete or not at all.
+        """Store (T, F) of an example, complete or not at all.
 
         Raises:
             TrainingError: the folder cannot be written.
@@ -59,8 +59,8 @@ class FeatureFolder:
                 raise
         except OSError as error:
             raise TrainingError(
-                f"cannot keep features in {self._folder}: {error.strerror or error}; make room and "
-                "run the same command again, what was kept stays"
+                f"cannot cache features in {self._folder}: {error.strerror or error}; make room "
+                "and run the same command again, cached features stay"
             ) from error
 
     def _file(self, item: SupportItem) -> Path:

@@ -1,13 +1,13 @@
-"""What a training does, in numbers; a recipe is a plan with a name."""
+"""Hyperparameters of a training; a recipe is a named set of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, TypeAdapter
 
 from vlar import registry
 from vlar.errors import UsageError
@@ -38,8 +38,8 @@ def decay_matrices(named: Named, rate: float, decay: float) -> list[dict[str, An
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One way of training.
+class Hyperparameters:
+    """The numbers of one training.
 
     Attributes:
         epochs: Passes over the training set.
@@ -47,34 +47,36 @@ class Plan:
         micro_batch: Clips at a time, ``batch`` at most; gradients are summed up to ``batch``. None
             means all.
         learning_rate: Base rate.
-        lowest_rate: What the cosine ends at.
-        first_rate: What the warm-up begins at.
-        warmup_epochs: Epochs with a rising rate.
+        lowest_rate: Rate at the end of the cosine.
+        first_rate: Rate at the start of the warm-up.
+        warmup_epochs: Epochs with a rising rate, ``epochs`` at most.
         schedule: ``cosine`` counts from the end of the warm-up, ``unshifted-cosine`` from the
             first step (TC-CLIP), ``constant`` stays.
-        betas: Of AdamW.
-        epsilon: Of AdamW.
-        weight_decay: Of AdamW.
-        groups: Splits the parameters among rates and decays.
+        betas: Betas of AdamW.
+        epsilon: Epsilon of AdamW.
+        weight_decay: Weight decay of AdamW.
+        groups: Splits the parameters into groups of their own rate and decay.
         clip_norm: Largest norm of the gradient; 0 means no limit.
-        label_smoothing: Share of a target that is spread over all labels.
+        label_smoothing: Share of a target that is spread over all labels, 0 to 1.
         mixup: Parameter of the Beta distribution of mixed clips; 0 means never.
         cutmix: The same for pasted boxes (pixels only); with both, one is drawn for each batch.
-        mix_share: Share of the batches that are mixed.
-        average: Of the weights: ``ema`` over steps, ``uniform`` over the ends of epochs, or none.
-        ema_decay: Weight of the past at each step.
-        average_from: First epoch, counted from 1, that the uniform average takes.
+        mix_share: Share of the batches that are mixed, 0 to 1.
+        average: Average of the weights: ``ema`` over steps, ``uniform`` over the ends of epochs,
+            or ``none``.
+        ema_decay: Weight of the past at each step, 0 to 1.
+        average_from: First epoch, counted from 1, in the uniform average.
         ensemble: Weight of the trained against the starting weights (WiSE-FT); 1 means trained.
-        ensemble_skips: Beginnings of names that are taken as trained: they have no start to keep.
+        ensemble_skips: Prefixes of parameter names that stay as trained: they have no start worth
+            keeping.
         precision: ``no`` (float32), ``bf16`` or ``fp16`` autocast.
-        augment: Frames and features are drawn anew each time: crop, flip, colour, moved times.
-        flip: Among them the mirror image; not for labels that tell left from right.
-        crop: Least share of the area that a crop keeps.
-        colour: Share of the clips whose colours change.
-        grey: Share of the clips that lose their colours.
-        time_jitter: Share of the window by which its ends and its pace may move.
-        block_dropout: Share of the clips in which one input block is silent (features only).
-        settings: Of the adapter, where the recipe is of its method and nothing else is asked for.
+        augment: Draw changes of a clip each time: crop, flip, colour, moved times.
+        flip: Draw the mirror image too; not for labels that distinguish left from right.
+        crop: Least share of the area that a crop keeps, 0 to 1.
+        colour: Share of the clips whose colours change, 0 to 1.
+        grey: Share of the clips that lose their colours, 0 to 1.
+        time_jitter: Share of the window by which its ends and its pace may move, 0 to 1.
+        block_dropout: Share of the clips in which one input block is zero (features only).
+        settings: Settings of the adapter where the recipe belongs to its method.
     """
 
     epochs: PositiveInt = 20
@@ -112,13 +114,47 @@ class Plan:
     def __post_init__(self) -> None:
         if self.batch % min(self.micro_batch or self.batch, self.batch):
             raise UsageError(
-                f"batch {self.batch} is no multiple of micro_batch {self.micro_batch}; choose one "
-                "that divides it"
+                f"batch {self.batch} is not a multiple of micro_batch {self.micro_batch}; choose "
+                "one that divides it"
             )
         if self.warmup_epochs > self.epochs:
             raise UsageError(
-                f"warmup_epochs {self.warmup_epochs} is more than epochs {self.epochs}; use less"
+                f"warmup_epochs {self.warmup_epochs:g} is more than epochs {self.epochs}; use "
+                f"{self.epochs} or less"
             )
+        if self.average == "uniform" and self.average_from > self.epochs:
+            raise UsageError(
+                f"average_from {self.average_from} is more than epochs {self.epochs}, so no epoch "
+                f"is averaged; use {self.epochs} or less"
+            )
+
+    def replaced(self, **given: Any) -> Hyperparameters:
+        """These with some of them replaced; another number of epochs scales what counts in epochs.
+
+        ``warmup_epochs`` keeps its share of the training, and ``average_from`` its place, unless
+        they are given too. ``micro_batch`` becomes the largest divisor of the batch below it.
+
+        >>> Hyperparameters(epochs=20, warmup_epochs=5).replaced(epochs=4).warmup_epochs
+        1.0
+        """
+        values: dict[str, Any] = dict(given)
+        epochs = given.get("epochs")
+        if isinstance(epochs, int) and epochs > 0:
+            share = epochs / self.epochs
+            values.setdefault("warmup_epochs", min(self.warmup_epochs, self.warmup_epochs * share))
+            later = min(self.average_from, max(1, round(self.average_from * share)))
+            values.setdefault("average_from", later)
+        batch = given.get("batch")
+        if isinstance(batch, int) and self.micro_batch and 0 < self.micro_batch < batch:
+            divisors = (size for size in range(self.micro_batch, 0, -1) if not batch % size)
+            values.setdefault("micro_batch", next(divisors))
+        own = {row.name: getattr(self, row.name) for row in fields(self)}
+        return TypeAdapter(Hyperparameters).validate_python({**own, **values})
+
+    def passes(self, count: int) -> int:
+        """Clips that go through the steps of a training on ``count`` clips, over all epochs."""
+        batch = min(self.batch, count)
+        return self.epochs * max(1, count // max(batch, 1)) * batch
 
     def rate(self, step: int, steps_per_epoch: int, base_rate: float) -> float:
         """The learning rate of a group with ``base_rate`` at a step counted from 0."""
@@ -134,34 +170,41 @@ class Plan:
         return self.lowest_rate + half * (1 + math.cos(math.pi * share))
 
 
-def load_recipe(name: str) -> Plan:
-    """The plan of a recipe, ``METHOD/PROTOCOL`` or the one of a method, ``METHOD``.
+def load_recipe(name: str) -> Hyperparameters:
+    """The hyperparameters of a recipe, ``METHOD/PROTOCOL``.
 
     Raises:
-        UnknownNameError: there is no such recipe; the message names the nearest.
+        UnknownNameError: there is not such a recipe; the message names the nearest.
     """
-    plans = recipes()
-    if name not in plans:
-        raise registry.unknown_name("recipe", name, plans)
-    return plans[name]
+    found = recipes()
+    if name not in found:
+        raise registry.unknown_name("recipe", name, found)
+    return found[name]
 
 
-def recipes() -> dict[str, Plan]:
+def recipes() -> dict[str, Hyperparameters]:
     """All recipes by name; those of a method are in one file of ``vlar/training/recipes``."""
-    found: dict[str, Plan] = {}
+    found: dict[str, Hyperparameters] = {}
     for method in registry.names("recipe"):
-        for protocol, plan in registry.get("recipe", method)().items():
-            found[f"{method}/{protocol}"] = plan
+        for protocol, numbers in registry.get("recipe", method)().items():
+            found[f"{method}/{protocol}"] = numbers
     return found
 
 
 def adapter_settings(recipe: str, method: str, given: JsonDict | None = None) -> JsonDict:
-    """What an adapter is built with: what is given, else what a recipe of its own method asks."""
+    """Settings an adapter is built with: those given, then those of a recipe of its own method."""
     own = recipe.partition("/")[0] == method
     return {**(load_recipe(recipe).settings if own else {}), **(given or {})}
 
 
-def default_recipe(method: str) -> str:
-    """What ``vlar adapt`` trains a method by: its own ``adapt``, or the general one."""
-    name = f"{method}/adapt"
-    return name if name in recipes() else "general/adapt"
+def default_recipe(method: str, *, cpu: bool = False) -> str:
+    """The recipe of ``vlar adapt``: the method's own ``adapt``, or the general one.
+
+    Args:
+        method: Registered name of the adapter.
+        cpu: The training reads pixels on a CPU: prefer ``adapt-cpu``, which is shorter.
+    """
+    known = recipes()
+    own = "" if f"{method}/adapt" not in known else method
+    name = own or "general"
+    return f"{name}/adapt-cpu" if cpu and f"{name}/adapt-cpu" in known else f"{name}/adapt"

@@ -1,88 +1,42 @@
-"""The loop: one for every adapter, whatever it reads and whatever its losses are.
+"""The training loop: one for every adapter, whatever it reads and whatever its losses are.
 
-Nothing random has a hidden state. The order of an epoch, the changes of a clip, what is mixed in a
-batch and what dropout drops are drawn from the seed and from where the training is, so that a
-training that was stopped and goes on is the training that was not.
+No generator keeps a hidden state. The order of an epoch, the changes of a clip, the mixing of a
+batch and the draws of dropout depend on the seed and the position in the training alone. So a
+resumed training equals one that was never stopped.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vlar.adapters.base import Adapter, Trainable, TrainingBatch
+from vlar.adapters.base import Adapter
+from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.errors import TrainingError, UsageError
 from vlar.training import checkpoint
-from vlar.training.augment import mix, random_for, smooth
-from vlar.training.data import Examples, Loaded
-from vlar.training.hyperparameters import Plan
-from vlar.training.weight_averaging import Average
-from vlar.types import Failure, JsonDict
+from vlar.training.augment import random_for
+from vlar.training.batches import BatchMaker, Unlabelled
+from vlar.training.checkpoint import CheckpointConfig
+from vlar.training.data import ClipLoader
+from vlar.training.dataset import Dataset
+from vlar.training.hyperparameters import Hyperparameters
+from vlar.training.objective_set import ObjectiveSet
+from vlar.training.objectives.base import Step, TrainingContext
+from vlar.training.results import Epoch, EpochCallback, StepCallback, Totals, Trained
+from vlar.training.weight_averaging import WeightAverage
+from vlar.types import Failure
 
 _log = logging.getLogger("vlar")
-_ORDER, _MIX, _DROP = 1, 2, 3  # what a draw is for
+# What a draw is for.
+_DROP, _TERMS = 3, 8
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-Watch = Callable[["Epoch"], None]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What an epoch reached.
-
-    Attributes:
-        number: Counted from 1.
-        losses: Mean of each loss.
-        accuracy: Share of the (changed) training clips whose largest target got the largest logit.
-        rate: Learning rate of the first group at the end.
-    """
-
-    number: int
-    losses: Mapping[str, float]
-    accuracy: float
-    rate: float
-
-    def to_dict(self) -> JsonDict:
-        """JSON object without the number."""
-        return {"losses": dict(self.losses), "accuracy": self.accuracy, "rate": self.rate}
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished training.
-
-    Attributes:
-        epochs: What the epochs of this run reached; a resumed run lists those after its start.
-        steps: Optimiser steps in all.
-        failed: Videos that could not be read.
-        resumed_at: Step of the checkpoint it went on from; 0 for a new training.
-    """
-
-    epochs: tuple[Epoch, ...]
-    steps: int
-    failed: tuple[Failure, ...]
-    resumed_at: int
-
-
-@dataclass(frozen=True)
-class Keep:
-    """Where checkpoints go.
-
-    Attributes:
-        folder: Theirs; a training that is there already is gone on with.
-        key: What the training is of; the checkpoints of another one are refused.
-        every: Steps between two; 0 means at the end of every epoch.
-    """
-
-    folder: Path
-    key: str = ""
-    every: int = 0
 
 
 class Training:
@@ -90,66 +44,111 @@ class Training:
 
     Args:
         adapter: A ``Trainable``; it is changed.
-        examples: The training set.
-        labels: C labels.
-        plan: The numbers.
-        seed: Of everything that is drawn.
-        keep: Where checkpoints go; None keeps none.
+        loader: Reads the clips.
+        dataset: Their labels.
+        numbers: The hyperparameters.
+        seed: Seed of every draw.
+        checkpoints: Where checkpoints are written; None writes none.
+        objectives: What is added to the training.
+        unlabelled: Clips without labels, for objectives that use them.
+
+    Raises:
+        UsageError: the adapter has no training, or the objectives do not fit the data.
     """
 
     def __init__(
         self,
         adapter: Adapter,
-        examples: Examples,
-        labels: Sequence[str],
-        plan: Plan,
+        loader: ClipLoader,
+        dataset: Dataset,
+        numbers: Hyperparameters,
         *,
         seed: int = 0,
-        keep: Keep | None = None,
+        checkpoints: CheckpointConfig | None = None,
+        objectives: ObjectiveSet | None = None,
+        unlabelled: Unlabelled | None = None,
     ) -> None:
-        from accelerate import Accelerator
-
         if not isinstance(adapter, Trainable):
             raise UsageError(f"adapter {adapter.name!r} has no training; see docs/adapters.md")
-        self.plan, self.examples, self.seed, self.keep = plan, examples, seed, keep
+        self.numbers, self.loader, self.dataset, self.seed = numbers, loader, dataset, seed
+        self.checkpoints, self.unlabelled = checkpoints, unlabelled
         self.adapter, self.method = adapter, adapter
-        self.classes = adapter.training_classes(labels)
-        self.n_labels = len(labels)
+        self.objectives = objectives or ObjectiveSet()
+        self.classes = adapter.training_classes(dataset.texts)
         self.named = adapter.trainable()
         self.start = {name: p.detach().clone() for name, p in self.named}
         self.device = self.named[0][1].device
-        self.batch = min(plan.batch, len(examples.columns))
-        micro = plan.micro_batch or plan.batch
-        self.micro = self.batch if micro >= self.batch else micro
-        self.steps_per_epoch = max(1, len(examples.columns) // self.batch)
+        self.batches = BatchMaker(
+            loader,
+            dataset,
+            numbers,
+            seed=seed,
+            objectives=self.objectives,
+            unlabelled=unlabelled,
+            device=self.device,
+        )
+        self.steps_per_epoch = self.batches.steps_per_epoch
+        self.step = 0
+        self._begin_objectives()
+        self._make_optimiser()
+
+    def _begin_objectives(self) -> None:
+        if self.objectives:
+            context = TrainingContext(
+                method=self.method,
+                classes=self.classes,
+                texts=self.dataset.texts,
+                shown=self.dataset.targets.member,
+                facts=self.dataset.facts,
+                n_unlabelled=self.unlabelled.count if self.unlabelled else 0,
+                numbers=self.numbers,
+                steps_per_epoch=self.steps_per_epoch,
+                device=self.device,
+            )
+            self.objectives.begin(context, self.seed)
+
+    def _make_optimiser(self) -> None:
+        from accelerate import Accelerator
+
+        numbers = self.numbers
         # An accelerator's own precision holds for the whole process; a training's is its own.
         cpu = self.device.type == "cpu"
         self.accelerator = Accelerator(mixed_precision="no", cpu=cpu, gradient_accumulation_steps=1)
-        if plan.precision == "fp16":
+        if numbers.precision == "fp16":
             self.accelerator.scaler = torch.amp.GradScaler(self.device.type)
-        groups = plan.groups(self.named, plan.learning_rate, plan.weight_decay)
-        raw = torch.optim.AdamW(groups, betas=plan.betas, eps=plan.epsilon)
+        self.optimised = [*self.named, *self.objectives.named_parameters()]
+        groups = numbers.groups(self.optimised, numbers.learning_rate, numbers.weight_decay)
+        raw = torch.optim.AdamW(groups, betas=numbers.betas, eps=numbers.epsilon)
         self.base_rates = [float(group["lr"]) for group in raw.param_groups]
         self.raw, self.optimiser = raw, self.accelerator.prepare_optimizer(raw)
-        self.average = Average(plan)
-        self.step = 0
+        self.average = WeightAverage(numbers)
 
-    def run(self, watch: Watch | None = None, stop_after: int | None = None) -> Trained:
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return self.numbers.epochs * self.steps_per_epoch
+
+    def run(
+        self,
+        on_epoch: EpochCallback | None = None,
+        stop_after: int | None = None,
+        on_step: StepCallback | None = None,
+    ) -> Trained:
         """Train to the end, or to the end of epoch ``stop_after``, and put the average in place.
 
         Raises:
-            TrainingError: a loss is no number, or no clip can be read.
+            TrainingError: a loss is not finite, or no clip can be read.
         """
         resumed = self._resume()
         epochs: list[Epoch] = []
-        last = self.plan.epochs if stop_after is None else min(stop_after, self.plan.epochs)
+        last = self.numbers.epochs if stop_after is None else min(stop_after, self.numbers.epochs)
         self.adapter.module.train()
         while self.step < last * self.steps_per_epoch:
-            epochs.append(self._epoch())
-            if watch is not None:
-                watch(epochs[-1])
+            epochs.append(self._epoch(on_step))
+            if on_epoch is not None:
+                on_epoch(epochs[-1])
         self.finish()
-        failed = tuple(self.examples.failed.values())
+        failed = tuple(self.loader.failed.values())
         return Trained(tuple(epochs), self.step, failed, resumed)
 
     def finish(self) -> None:
@@ -158,78 +157,87 @@ class Training:
         self.adapter.module.eval().requires_grad_(False)
         self.adapter.refresh()
 
-    def _epoch(self) -> Epoch:
+    def _epoch(self, on_step: StepCallback | None) -> Epoch:
         epoch = self.step // self.steps_per_epoch
-        order = random_for(self.seed, _ORDER, epoch).permutation(len(self.examples.columns))
-        totals: dict[str, float] = {}
-        right = seen = 0.0
+        self.objectives.before_epoch(epoch)
+        order = self.batches.order(epoch)
+        totals = Totals({}, {})
         while self.step < (epoch + 1) * self.steps_per_epoch:
-            begin = (self.step % self.steps_per_epoch) * self.batch
-            losses, hits, count = self._step(order[begin : begin + self.batch].tolist(), epoch)
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + value * count
-            right, seen = right + hits, seen + count
+            begin = (self.step % self.steps_per_epoch) * self.batches.size
+            done = self._step(order[begin : begin + self.batches.size])
+            losses, _ = done.means()
+            totals.add(losses, done.metrics, done.clips)
             self.average.after_step(self.named, self.step)
+            self.objectives.after_step(self.step)
             self.step += 1
             if self.step % self.steps_per_epoch == 0:
                 self.average.after_epoch(self.named, epoch + 1)
+                self.objectives.after_epoch(epoch)
             self._save_if_due()
-        if not seen and len(self.examples.failed) == len(self.examples.columns):
-            first = next(iter(self.examples.failed.values()))
+            if on_step is not None:
+                on_step(self.batches.size)
+        if not totals.clips and len(self.loader.failed) == len(self.dataset):
+            first = next(iter(self.loader.failed.values()))
             raise TrainingError(f"no clip of the training set can be read ({first.message})")
-        means = {name: value / max(seen, 1) for name, value in totals.items()}
+        losses, metrics = totals.means()
         rate = float(self.optimiser.param_groups[0]["lr"])
-        return Epoch(epoch + 1, means, right / max(seen, 1), rate)
+        return Epoch(epoch + 1, losses, {"accuracy": 0.0, **metrics}, rate)
 
-    def _step(self, rows: list[int], epoch: int) -> tuple[dict[str, float], float, int]:
-        """One optimiser step on up to ``batch`` clips, ``micro`` at a time."""
+    def _step(self, rows: list[int]) -> Totals:
+        """One optimiser step on a batch of clips, a micro-batch at a time."""
+        self.objectives.before_step(self.step)
         for group, base in zip(self.optimiser.param_groups, self.base_rates, strict=True):
-            group["lr"] = self.plan.rate(self.step, self.steps_per_epoch, base)
+            group["lr"] = self.numbers.rate(self.step, self.steps_per_epoch, base)
         self.optimiser.zero_grad()
-        totals: dict[str, float] = {}
-        right, seen = 0.0, 0
-        for part in range(0, len(rows), self.micro):
-            chunk = rows[part : part + self.micro]
-            loaded = self.examples.load(chunk, self.plan, self.seed, epoch)
-            if not loaded.rows:
+        totals = Totals({}, {})
+        for part in range(0, len(rows), self.batches.micro):
+            batch = self.batches.make(rows, self.step, part)
+            if batch is None:
                 continue
-            losses, hits = self._backward(loaded, part, len(rows))
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + value * len(loaded.rows)
-            right, seen = right + hits, seen + len(loaded.rows)
-        if seen:
-            if self.plan.clip_norm:
+            losses, metrics = self._backward(batch, part, len(rows))
+            totals.add(losses, metrics, len(batch.rows))
+        if totals.clips:
+            if self.numbers.clip_norm:
                 if self.accelerator.scaler is not None:
                     self.accelerator.scaler.unscale_(self.raw)
-                parameters = [p for _, p in self.named]
-                self.accelerator.clip_grad_norm_(parameters, self.plan.clip_norm)
+                parameters = [p for _, p in self.optimised]
+                self.accelerator.clip_grad_norm_(parameters, self.numbers.clip_norm)
             self.optimiser.step()
-        return {name: value / max(seen, 1) for name, value in totals.items()}, right, seen
+        return totals
 
-    def _backward(self, loaded: Loaded, part: int, wanted: int) -> tuple[dict[str, float], float]:
-        columns = torch.tensor([self.examples.columns[row] for row in loaded.rows])
-        targets = smooth(columns, self.n_labels, self.plan.label_smoothing)
-        drawn = random_for(self.seed, _MIX, self.step, part)
-        inputs, targets = mix(loaded.inputs, targets, self.plan, drawn)
-        batch = TrainingBatch(inputs.to(self.device), targets.to(self.device).float())
+    def _forward(self, batch: TrainingBatch) -> TrainingOutput:
+        kind = _AUTOCAST.get(self.numbers.precision)
+        with torch.autocast(self.device.type, kind, enabled=kind is not None):
+            return self.method.training_step(batch, self.classes)
+
+    def _backward(
+        self, batch: TrainingBatch, part: int, wanted: int
+    ) -> tuple[dict[str, float], dict[str, float]]:
         # What dropout drops depends on the step alone.
         torch.manual_seed(int(random_for(self.seed, _DROP, self.step, part).integers(2**62)))
-        kind = _AUTOCAST.get(self.plan.precision)
-        with torch.autocast(self.device.type, kind, enabled=kind is not None):
-            output = self.method.training_step(batch, self.classes)
+        output = self._forward(batch)
+        if self.objectives:
+            step = Step(
+                self.step,
+                self.step / self.total_steps,
+                batch,
+                output,
+                lambda inputs: self._forward(batch.unlabelled(inputs)),
+                random_for(self.seed, _TERMS, self.step, part),
+            )
+            output = replace(output, losses=self.objectives.loss(step))
         losses = {name: float(value.detach()) for name, value in output.losses.items()}
-        self._check(losses, loaded.rows)
-        self.accelerator.backward(output.losses["total"] * (len(loaded.rows) / wanted))
-        found = output.logits.detach().argmax(dim=1) == batch.targets.argmax(dim=1)
-        return losses, float(found.sum())
+        self._check(losses, batch.rows)
+        self.accelerator.backward(output.losses["total"] * (len(batch.rows) / wanted))
+        return losses, batch.metrics(output.logits.detach(), output.parts)
 
     def _check(self, losses: Mapping[str, float], rows: Sequence[int]) -> None:
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
         if bad:
-            paths = ", ".join(str(self.examples.paths[row]) for row in rows)
+            paths = ", ".join(str(self.loader.paths[row]) for row in rows)
             raise TrainingError(
                 f"loss {bad[0]!r} is {losses[bad[0]]} at step {self.step + 1}, on the clips "
-                f"{paths}; lower learning_rate, set clip_norm, or look at these videos"
+                f"{paths}; lower learning_rate, set clip_norm, or check these recordings"
             )
 
     # Checkpoints
@@ -237,8 +245,9 @@ class Training:
     def state(self) -> dict[str, Any]:
         """All that the rest of the training depends on."""
         scaler = self.accelerator.scaler
+        objectives = {"objectives": self.objectives.state()} if self.objectives else {}
         return {
-            "key": "" if self.keep is None else self.keep.key,
+            "key": "" if self.checkpoints is None else self.checkpoints.key,
             "seed": self.seed,
             "step": self.step,
             "module": {name: t.cpu() for name, t in self.adapter.module.state_dict().items()},
@@ -246,25 +255,26 @@ class Training:
             "average": dict(self.average.values),
             "averaged": self.average.count,
             "scaler": None if scaler is None else scaler.state_dict(),
-            "failed": {
-                row: (str(f.path), f.kind, f.message) for row, f in self.examples.failed.items()
-            },
+            "failed": _written(self.loader.failed),
+            "failed_unlabelled": _written(self.unlabelled.loader.failed if self.unlabelled else {}),
+            **objectives,
         }
 
     def _save_if_due(self) -> None:
-        if self.keep is None:
+        if self.checkpoints is None:
             return
-        if self.step % (self.keep.every or self.steps_per_epoch) == 0:
-            checkpoint.save(self.keep.folder, self.step, self.state())
+        if self.step % (self.checkpoints.every or self.steps_per_epoch) == 0:
+            checkpoint.save(self.checkpoints.folder, self.step, self.state())
 
     def _resume(self) -> int:
-        state = None if self.keep is None else checkpoint.load(self.keep.folder)
-        if state is None or self.keep is None:
+        state = None if self.checkpoints is None else checkpoint.load(self.checkpoints.folder)
+        if state is None or self.checkpoints is None:
             return 0
-        if (state["key"], state["seed"]) != (self.keep.key, self.seed):
+        if (state["key"], state["seed"]) != (self.checkpoints.key, self.seed):
             raise TrainingError(
-                f"{self.keep.folder} holds the checkpoints of another training (its settings or "
-                "its clips differ); remove the folder to start anew, or undo the change to go on"
+                f"{self.checkpoints.folder} holds the checkpoints of another training (its "
+                "settings or its clips differ); remove the folder to start over, or undo the "
+                "change to resume it"
             )
         self.adapter.module.load_state_dict(state["module"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -272,10 +282,13 @@ class Training:
         self.average.count = int(state["averaged"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        for row, (path, kind, message) in state["failed"].items():
-            self.examples.failed[int(row)] = Failure(Path(path), kind, message)
+        self.loader.failed.update(_read(state["failed"]))
+        if self.unlabelled is not None:
+            self.unlabelled.loader.failed.update(_read(state["failed_unlabelled"]))
+        if self.objectives:
+            self.objectives.restore(state["objectives"])
         self.step = int(state["step"])
-        _log.info("going on from step %d of %d", self.step, self.plan.epochs * self.steps_per_epoch)
+        _log.info("resuming at step %d of %d", self.step, self.total_steps)
         return self.step
 
 
@@ -284,3 +297,14 @@ def score(adapter: Trainable, inputs: Tensor, classes: Any, n_labels: int) -> Te
     targets = torch.full((len(inputs), n_labels), 1 / n_labels, device=inputs.device)
     with torch.no_grad():
         return adapter.training_step(TrainingBatch(inputs, targets), classes).logits
+
+
+def _written(failed: Mapping[int, Failure]) -> dict[int, tuple[str, str, str]]:
+    return {row: (str(one.path), one.kind, one.message) for row, one in failed.items()}
+
+
+def _read(written: Mapping[int, Sequence[str]]) -> dict[int, Failure]:
+    return {
+        int(row): Failure(Path(path), kind, message)
+        for row, (path, kind, message) in written.items()
+    }

@@ -1,4 +1,4 @@
-"""From a configuration to a model folder, through stops and goings-on."""
+"""``vlar train``: from a configuration to a model folder; an interrupted run is resumed."""
 
 from __future__ import annotations
 
@@ -9,98 +9,94 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlar.adapters.base import Trainable
 from vlar.errors import UsageError
 from vlar.fewshot import SupportItem, read_support
-from vlar.model.adapt import read_complete
-from vlar.model.core import ModelCore
+from vlar.fewshot.unlabelled import find_unlabelled
 from vlar.model.folder import check_target
 from vlar.model.model import Model, load
 from vlar.training import checkpoint
+from vlar.training.checkpoint import CheckpointConfig
 from vlar.training.config import TrainConfig
-from vlar.training.data import Features, Videos
-from vlar.training.dataset import Task, attach
 from vlar.training.features import FeatureFolder
-from vlar.training.learners.trained import finish, fit_alone
-from vlar.training.loop import Epoch, Keep
+from vlar.training.fit import FitOptions, fit
+from vlar.training.results import Epoch, EpochCallback
+from vlar.training.task import TrainingTask
 from vlar.types import ProgressCallback
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How a run tells what it does.
+    """Callbacks of a run.
 
     Attributes:
-        reading: Moves on as examples are read.
+        reading: Called as examples are read.
         epoch: Called after each epoch with it and the number of epochs.
+        clips: Called with the clips of each training step.
     """
 
     reading: ProgressCallback | None = None
     epoch: Callable[[Epoch, int], None] | None = None
+    clips: ProgressCallback | None = None
 
 
 def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None = None) -> Model:
-    """Train as configured and save the model; a training that was stopped is gone on with.
+    """Train as configured and save the model; an interrupted run is resumed.
 
-    Checkpoints and kept features lie in ``OUT.training`` until the model is saved.
+    Checkpoints and cached features stay in ``OUT.training`` until the model is saved.
 
     Raises:
         SupportError: the training set cannot be used.
         ModelError: the encoder does not suit the method, or ``out`` cannot be written.
-        TrainingError: a loss is no number, or the checkpoints are of another training.
+        TrainingError: a loss is not finite, or the checkpoints belong to another training.
     """
     check_target(config.out, replace=replace)
     progress = progress or Progress()
-    base, support = load(config.model), read_support(config.train)
-    adapter = attach(config.method, base.encoder, config.adapter_settings, seed=config.seed)
-    assert isinstance(adapter, Trainable)
-    work = config.out.with_name(f"{config.out.name}.training")
+    base = load(config.model)
+    support = read_support(config.train, base.modality)
     items = list(support.items)
-    plan, task = config.plan, Task.of(support.labels, items)
-    keep = Keep(work / "steps", _key(config, items, base.fingerprint), config.save_every)
-    watch = _watch(config, plan.epochs, work, progress)
-    if adapter.reads == "features":
-        kept = FeatureFolder(work / "features", base)
-        seen = read_complete(base, support, items, progress.reading, kept)
-        task, failed = Task.of(support.labels, seen.items), seen.failed
-        adapter.fit_inputs(seen.features)
-        inputs = adapter.training_inputs(seen.features)
-        examples = Features(inputs, task.columns, task.paths, adapter.input_widths)
-    else:
-        seen, failed = None, ()
-        examples = Videos(items, task.columns, adapter)
-    fitted = fit_alone(
-        adapter, examples, task, plan, config.recipe_name, seed=config.seed, watch=watch, keep=keep
+    unlabelled = find_unlabelled(config.unlabelled, base.modality) if config.unlabelled else []
+    task = TrainingTask(
+        base.encoder,
+        config.method,
+        config.numbers,
+        config.recipe_name,
+        config.adapter_settings,
+        config.seed,
+        config.objective_settings,
+        unlabelled,
     )
-    if seen is None:
-        good = [item for row, item in enumerate(items) if row not in examples.failed]
-        seen = read_complete(
-            ModelCore(adapter, templates=adapter.templates), support, good, progress.reading
-        )
-        task = Task.of(support.labels, seen.items)
-        failed = (*fitted.failed, *seen.failed)
-    model = Model.of(finish(fitted, task, seen, failed))
+    work = config.out.with_name(f"{config.out.name}.training")
+    key = _key(config, [*items, *unlabelled], base.fingerprint)
+    options = FitOptions(
+        stack=False,
+        checkpoints=CheckpointConfig(work / "steps", key, config.save_every),
+        cache=FeatureFolder(work / "features", base),
+        reading=progress.reading,
+        clips=progress.clips,
+        on_epoch=_on_epoch(config, work, progress),
+    )
+    model = Model.of(fit(task, base, support, items, options))
     model.save(config.out, replace=replace)
     _clean(work)
     return model
 
 
-def _watch(
-    config: TrainConfig, epochs: int, work: Path, progress: Progress
-) -> Callable[[Epoch], None]:
+def _on_epoch(config: TrainConfig, work: Path, progress: Progress) -> EpochCallback:
+    epochs = config.numbers.epochs
     writer = _board(work / "tensorboard") if config.log == "tensorboard" else None
 
-    def watch(epoch: Epoch) -> None:
+    def on_epoch(epoch: Epoch) -> None:
         if progress.epoch is not None:
             progress.epoch(epoch, epochs)
         if writer is not None:
             for name, value in epoch.losses.items():
                 writer.add_scalar(f"loss/{name}", value, epoch.number)
-            writer.add_scalar("accuracy", epoch.accuracy, epoch.number)
+            for name, value in epoch.metrics.items():
+                writer.add_scalar(name, value, epoch.number)
             writer.add_scalar("learning_rate", epoch.rate, epoch.number)
             writer.flush()
 
-    return watch
+    return on_epoch
 
 
 def _board(folder: Path) -> Any:
@@ -115,11 +111,13 @@ def _board(folder: Path) -> Any:
 
 
 def _key(config: TrainConfig, items: Sequence[SupportItem], fingerprint: str) -> str:
-    """Hash of all that the weights depend on; how often is saved does not matter."""
+    """Hash of all that the weights depend on; how often checkpoints are saved does not matter."""
     settings = config.model_dump(mode="json", exclude={"out", "save_every", "log"})
-    clips = [(str(i.path), i.label, i.window and (i.window.start_s, i.window.end_s)) for i in items]
-    plan = {**vars(config.plan), "groups": config.plan.groups.__qualname__}
-    text = json.dumps([settings, plan, clips, fingerprint], sort_keys=True)
+    clips = [
+        (str(i.path), i.labels, i.window and (i.window.start_s, i.window.end_s)) for i in items
+    ]
+    numbers = {**vars(config.numbers), "groups": config.numbers.groups.__qualname__}
+    text = json.dumps([settings, numbers, clips, fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -7,30 +7,30 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from vlar.training.hyperparameters import Plan
+from vlar.training.hyperparameters import Hyperparameters
 
 Named = Sequence[tuple[str, nn.Parameter]]
 
 
-class Average:
-    """The average of the trained parameters that a plan asks for.
+class WeightAverage:
+    """The average of the trained parameters that the hyperparameters ask for.
 
     Attributes:
         values: The average by name, float32; empty before the first.
         count: Epochs in a uniform average.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, numbers: Hyperparameters) -> None:
+        self.numbers = numbers
         self.values: dict[str, Tensor] = {}
         self.count = 0
 
     @torch.no_grad()
     def after_step(self, named: Named, step: int) -> None:
-        """Move an exponential average; its memory is short at first (1, 2, 3 ... steps)."""
-        if self.plan.average != "ema":
+        """Move an exponential average; its memory grows over the first steps."""
+        if self.numbers.average != "ema":
             return
-        keep = min(self.plan.ema_decay, (1 + step) / (10 + step))
+        keep = min(self.numbers.ema_decay, (1 + step) / (10 + step))
         for name, parameter in named:
             now = parameter.detach().float()
             if name in self.values:
@@ -41,7 +41,7 @@ class Average:
     @torch.no_grad()
     def after_epoch(self, named: Named, epoch: int) -> None:
         """Add the end of an epoch (counted from 1) to a uniform average."""
-        if self.plan.average != "uniform" or epoch < self.plan.average_from:
+        if self.numbers.average != "uniform" or epoch < self.numbers.average_from:
             return
         self.count += 1
         for name, parameter in named:
@@ -51,12 +51,16 @@ class Average:
 
     @torch.no_grad()
     def put(self, named: Named, start: Mapping[str, Tensor]) -> None:
-        """Set the parameters to what the plan makes of the average and the start (WiSE-FT).
+        """Set the parameters to the average, mixed with the start where asked (WiSE-FT).
 
         ``ensemble`` is the weight of the trained parameters (Wortsman et al. 2022).
         """
         for name, parameter in named:
             value = self.values.get(name, parameter.detach().float())
-            if self.plan.ensemble < 1 and not name.startswith(self.plan.ensemble_skips or ("\0",)):
-                value = torch.lerp(start[name].float().to(value.device), value, self.plan.ensemble)
+            if self.numbers.ensemble < 1 and not name.startswith(
+                self.numbers.ensemble_skips or ("\0",)
+            ):
+                value = torch.lerp(
+                    start[name].float().to(value.device), value, self.numbers.ensemble
+                )
             parameter.copy_(value)

@@ -12,11 +12,12 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from benchmarks import ez_clip_plain as plain
+from tests.clips import features_of, vectors_of
 from tests.unit.encoders.clip import models
 from vlar import registry
-from vlar.adapters.base import require_blocks
 from vlar.adapters.ez_clip import EzClip, EzClipConfig
 from vlar.adapters.ez_clip.network import EzClipNetwork
+from vlar.adapters.views import require_blocks
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip import block_view_openclip as view_openclip
 from vlar.encoders.clip.towers import weights_hash
@@ -172,34 +173,34 @@ def test_its_start(folder: Path, frames: np.ndarray) -> None:
     encoder = require_blocks(load_encoder(f"openclip:{folder}"), "test")
     before = weights_hash(encoder.towers.model)
     same = EzClip.attach(encoder, {"prompts": "none", "time_adapters": True})
-    np.testing.assert_allclose(same.encode_frames(frames), encoder.encode_frames(frames), atol=1e-6)
+    np.testing.assert_allclose(features_of(same, frames), features_of(encoder, frames), atol=1e-6)
     np.testing.assert_allclose(same.encode_text(TEXTS), encoder.encode_text(TEXTS), atol=1e-6)
     fresh = EzClip.attach(encoder)
     prompts = fresh.state_dict()["temporal_prompts"]
     assert prompts.shape == (3, 8, 32)
     assert 0.05 < np.abs(prompts).max() <= (6 / (768 + 32)) ** 0.5
-    assert np.abs(fresh.encode_frames(frames) - encoder.encode_frames(frames)).max() > 1e-4
+    assert np.abs(features_of(fresh, frames) - features_of(encoder, frames)).max() > 1e-4
     assert weights_hash(encoder.towers.model) == before
 
 
 def test_the_contract(adapter: EzClip, frames: np.ndarray) -> None:
     assert registry.get("adapter", "ez-clip") is EzClip
-    features = adapter.encode_frames(frames)
+    features = features_of(adapter, frames)
     np.testing.assert_allclose(np.linalg.norm(adapter.pool(features), axis=1), 1, atol=1e-6)
     assert adapter.encode_text([]).shape == (0, 24)
-    assert adapter.encode_frames(frames[:0]).shape == (0, 5, 24)
+    assert adapter.encode([]) == []
     assert adapter.logit_scale == 100
     assert adapter.count_tokens("cat") == 3
-    with pytest.raises(UsageError, match="no frames"):
-        adapter.encode_frames(frames[:, :0])
-    with pytest.raises(UsageError, match="must be"):
-        adapter.encode_frames(frames[0])
+    with pytest.raises(UsageError, match="takes video clips"):
+        features_of(adapter, frames[:, :0])
+    with pytest.raises(UsageError, match="takes video clips"):
+        features_of(adapter, frames[0])
 
 
 def test_a_video_is_the_same_alone_and_in_a_batch(adapter: EzClip, frames: np.ndarray) -> None:
-    together = adapter.encode_frames(frames)
+    together = features_of(adapter, frames)
     for i in range(len(frames)):
-        np.testing.assert_array_equal(adapter.encode_frames(frames[i : i + 1])[0], together[i])
+        np.testing.assert_array_equal(features_of(adapter, frames[i : i + 1])[0], together[i])
     words = adapter.encode_text(TEXTS)
     for i, text in enumerate(TEXTS):
         adapter.refresh()  # forget the vectors
@@ -214,18 +215,18 @@ def test_one_batch_through_the_network_does_not_mix_videos(adapter: EzClip) -> N
 
 
 def test_the_order_of_frames_matters(adapter: EzClip, frames: np.ndarray) -> None:
-    backwards = adapter.encode_video(frames[:, ::-1].copy())
-    assert np.abs(adapter.encode_video(frames) - backwards).max() > 1e-4
+    backwards = vectors_of(adapter, frames[:, ::-1].copy())
+    assert np.abs(vectors_of(adapter, frames) - backwards).max() > 1e-4
     plain_clip = adapter.encoder
-    same = plain_clip.encode_video(frames[:, ::-1].copy())
-    np.testing.assert_allclose(plain_clip.encode_video(frames), same, atol=1e-6)
+    same = vectors_of(plain_clip, frames[:, ::-1].copy())
+    np.testing.assert_allclose(vectors_of(plain_clip, frames), same, atol=1e-6)
 
 
 @pytest.mark.parametrize("n_frames", [1, 3, 10])
 def test_other_numbers_of_frames(adapter: EzClip, n_frames: int) -> None:
     """Prompts are resampled along time: twice the frames, a still prompt stays what it is."""
     seen = np.random.default_rng(1).integers(0, 256, (1, n_frames, 40, 50, 3), dtype=np.uint8)
-    assert np.isfinite(adapter.encode_frames(seen)).all()
+    assert np.isfinite(features_of(adapter, seen)).all()
     rows = torch.stack(list(adapter.network.parts.prompts(n_frames)))
     assert rows.shape == (3, n_frames, 32)
     table = adapter.network.parts.temporal_prompts
@@ -249,7 +250,7 @@ def test_texts_are_encoded_once(adapter: EzClip, monkeypatch: pytest.MonkeyPatch
     used = len(calls)
     np.testing.assert_array_equal(fresh.encode_text(TEXTS[::-1]), first[::-1])
     assert len(calls) == used > 0
-    monkeypatch.setattr("vlar.adapters.ez_clip.adapter._KEPT_TEXTS", 2)
+    monkeypatch.setattr("vlar.adapters.ez_clip.adapter._CACHED_TEXTS", 2)
     assert fresh.encode_text([*TEXTS, "more"]).shape == (4, 24)
     np.testing.assert_array_equal(fresh.encode_text(TEXTS), first)
     fresh.refresh()
@@ -262,10 +263,10 @@ def test_a_clip_of_transformers(tmp_path: Path, frames: np.ndarray) -> None:
     models.save_clip(tmp_path)
     encoder = load_encoder(f"hf:{tmp_path}")
     same = EzClip.attach(encoder, {"prompts": "none"})
-    np.testing.assert_allclose(same.encode_frames(frames), encoder.encode_frames(frames), atol=1e-6)
+    np.testing.assert_allclose(features_of(same, frames), features_of(encoder, frames), atol=1e-6)
     np.testing.assert_allclose(same.encode_text(TEXTS), encoder.encode_text(TEXTS), atol=1e-6)
     away = moved(EzClip.attach(encoder, {"temporal_embedding": True}))
-    assert np.abs(away.encode_frames(frames) - encoder.encode_frames(frames)).max() > 0.01
+    assert np.abs(features_of(away, frames) - features_of(encoder, frames)).max() > 0.01
 
 
 def test_bfloat16_autocast(adapter: EzClip) -> None:
@@ -282,7 +283,7 @@ def test_bfloat16_weights(folder: Path, frames: np.ndarray) -> None:
     """The parts stay in float32, so that small steps are not lost."""
     half = moved(EzClip.attach(load_encoder(f"openclip:{folder}?precision=bfloat16")))
     assert {p.dtype for p in half.module.parameters()} == {torch.float32}
-    for vectors in (half.encode_frames(frames), half.encode_text(TEXTS)):
+    for vectors in (features_of(half, frames), half.encode_text(TEXTS)):
         assert vectors.dtype == np.float32
         assert np.isfinite(vectors).all()
 
@@ -294,9 +295,7 @@ def test_own_state_only_and_back(adapter: EzClip, frames: np.ndarray) -> None:
     assert other.fingerprint != adapter.fingerprint
     other.load_state_dict(state)
     assert other.fingerprint == adapter.fingerprint
-    np.testing.assert_allclose(
-        other.encode_frames(frames), adapter.encode_frames(frames), atol=1e-6
-    )
+    np.testing.assert_allclose(features_of(other, frames), features_of(adapter, frames), atol=1e-6)
     with pytest.raises(ModelError, match="lacks 'temporal_prompts'"):
         other.load_state_dict({k: v for k, v in state.items() if k != "temporal_prompts"})
 

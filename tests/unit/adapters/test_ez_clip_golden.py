@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from benchmarks import ez_clip_plain as plain
 from tests.unit.adapters import golden_ez as golden
-from vlar.adapters.ez_clip.losses import agreement, contrastive_losses, motion_loss
+from vlar.losses.contrastive import agreement, softened_contrastive
+from vlar.losses.motion import motion_loss
 
 A = golden.tensors("golden_a")
 FACTS = golden.facts("golden_a")
@@ -96,7 +97,7 @@ def test_losses() -> None:
 def test_the_contrastive_loss_alone() -> None:
     same = agreement(ONE_HOT)
     assert close((10 * same).softmax(dim=1), A["out/target_probs"])
-    image, text = contrastive_losses(A["out/logits_image"], same, 10)
+    image, text = softened_contrastive(A["out/logits_image"], same, 10)
     assert image.item() == pytest.approx(FACTS["scalars"]["loss/image_kl"], abs=1e-5)
     assert text.item() == pytest.approx(FACTS["scalars"]["loss/text_kl"], abs=1e-5)
     assert close(A["out/logits_image"].T, A["out/logits_text"])

@@ -10,15 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.clips import clips_of, features_of, vectors_of
 from tests.unit.encoders.clip import models
-from vlar.adapters.base import Trainable, TrainingBatch, require_blocks
 from vlar.adapters.ez_clip import EzClip
 from vlar.adapters.ez_clip.blocks import Drop, drops
-from vlar.adapters.ez_clip.losses import agreement, contrastive_losses, motion_loss
+from vlar.adapters.trainable import Trainable, TrainingBatch
+from vlar.adapters.views import require_blocks
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import UnknownNameError
+from vlar.losses.contrastive import agreement, softened_contrastive
+from vlar.losses.motion import motion_loss
 
 LABELS = ["riding a bike", "cooking", "opening the door"]
 
@@ -75,11 +78,11 @@ def test_an_encoded_clip_scores_as_in_training(encoder: TorchEncoder) -> None:
     """What is trained is what is used: the same features and texts on both ways."""
     adapter = EzClip.attach(encoder, {"n_frames": 4})
     frames = np.random.default_rng(0).integers(0, 256, (2, 4, 32, 32, 3), dtype=np.uint8)
-    pixels = torch.cat(list(encoder.windows(frames)))
+    pixels = torch.cat(list(encoder.pixel_batches(clips_of(frames))))
     seen = TrainingBatch(pixels, torch.tensor([[1.0, 0, 0], [0, 1, 0]]))
     with torch.no_grad():
         logits = adapter.training_step(seen, adapter.training_classes(LABELS)).logits
-    cosine = adapter.encode_video(frames) @ adapter.encode_text(LABELS).T
+    cosine = vectors_of(adapter, frames) @ adapter.encode_text(LABELS).T
     np.testing.assert_allclose(logits, encoder.logit_scale * cosine, atol=1e-4)
 
 
@@ -110,7 +113,7 @@ def test_targets_of_a_label_that_occurs_twice() -> None:
     e = float(np.exp(10))
     assert target[0, 3].item() == pytest.approx(e / (2 * e + 2), rel=1e-5)
     assert target[1, 1].item() == pytest.approx(e / (e + 3), rel=1e-5)
-    image, _ = contrastive_losses(target.log(), same, 10)
+    image, _ = softened_contrastive(target.log(), same, 10)
     assert image.item() == pytest.approx(0, abs=1e-6)
 
 
@@ -193,7 +196,7 @@ def test_what_is_dropped_in_training_only(encoder: TorchEncoder, more: dict[str,
     adapter = EzClip.attach(encoder, {"n_frames": 4, **more})
     classes, seen = adapter.training_classes(LABELS), batch(ONE_HOT)
     frames = np.zeros((1, 4, 32, 32, 3), np.uint8)
-    np.testing.assert_array_equal(adapter.encode_frames(frames), adapter.encode_frames(frames))
+    np.testing.assert_array_equal(features_of(adapter, frames), features_of(adapter, frames))
     adapter.trainable()
     totals: list[float] = []
     for seed in (0, 0, 1):

@@ -16,14 +16,16 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from benchmarks import froster as plain
+from tests.clips import contexts_of, features_of
 from tests.unit.adapters import golden_froster as golden
 from tests.unit.encoders.clip import models
 from vlar import registry
-from vlar.adapters.base import TrainingBatch, TrainingOutput, conditions_text, load_adapter
+from vlar.adapters.base import conditions_text, load_adapter
 from vlar.adapters.class_text import ClassStrings, class_strings
 from vlar.adapters.froster import Froster, FrosterConfig
-from vlar.adapters.froster.distillation import Projector, Projectors, distance
+from vlar.adapters.froster.distillation import Projector, Projectors, projected_distance
 from vlar.adapters.tc_clip import TcClip
+from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.adapters.tuned import Tuned, TunedConfig
 from vlar.adapters.tuned.blocks import make_mixers
 from vlar.adapters.tuned.config import TEMPORAL
@@ -140,7 +142,7 @@ def test_plug_ins_start_as_the_frame_wise_tower(encoder: TorchEncoder, temporal:
     student = Tuned.attach(encoder, {"temporal": temporal, "tune_towers": False})
     frames = np.random.default_rng(0).integers(0, 256, (2, 3, 40, 50, 3), dtype=np.uint8)
     np.testing.assert_allclose(
-        student.encode_frames(frames), encoder.encode_frames(frames), atol=1e-5
+        features_of(student, frames), features_of(encoder, frames), atol=1e-5
     )
 
 
@@ -247,7 +249,7 @@ def test_a_state_that_went_through_a_model_folder(encoder: TorchEncoder, tmp_pat
     again.load_state_dict(state)
     assert again.fingerprint == adapter.fingerprint
     state[numbers[0]] = state[numbers[0]].reshape(1)
-    with pytest.raises(ModelError, match="it is of other settings"):
+    with pytest.raises(ModelError, match="it was made with other settings"):
         again.load_state_dict(state)
 
 
@@ -296,8 +298,10 @@ def test_the_distances_are_those_of_the_formulas() -> None:
         projected = unit + 0.3 * hidden @ projector.fc2.weight.t()
         away = ((projected - teacher) ** 2).sum(dim=-1).sqrt().mean()
         cosine = (projected * teacher).sum(dim=-1) / projected.norm(dim=-1)
-        assert distance(projector, student, teacher, "l2").item() == pytest.approx(away.item())
-        assert distance(projector, student, teacher, "cosine").item() == pytest.approx(
+        assert projected_distance(projector, student, teacher, "l2").item() == pytest.approx(
+            away.item()
+        )
+        assert projected_distance(projector, student, teacher, "cosine").item() == pytest.approx(
             1 - cosine.mean().item(), abs=1e-6
         )
 
@@ -397,7 +401,7 @@ class VideoWords(TcClip):
 def test_a_student_whose_text_depends_on_the_video(
     encoder: TorchEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vlar.adapters.base import Trainable
+    from vlar.adapters.trainable import Trainable
 
     part = type("Student", (VideoWords, Trainable), {"trainable": TcClip.trainable})
     real = registry.get
@@ -410,8 +414,8 @@ def test_a_student_whose_text_depends_on_the_video(
     conditioned = conditions_text(adapter)
     assert conditioned is not None
     frames = np.random.default_rng(0).integers(0, 256, (2, 3, 40, 50, 3), dtype=np.uint8)
-    seen = conditioned.encode_windows(frames)
-    assert conditioned.conditioned_text(LABELS, seen.context).shape == (2, 3, encoder.dim)
+    context = contexts_of(adapter, frames)
+    assert conditioned.conditioned_text(LABELS, context).shape == (2, 3, encoder.dim)
     losses = adapter.training_step(batch(2), adapter.training_classes(LABELS)).losses
     assert {"total", "own", "distill_vision", "distill_text"} == set(losses)
     assert losses["distill_text"].ndim == 0

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from tests.unit.adapters import golden_froster as golden
-from vlar.adapters.base import TrainingBatch, TrainingOutput
 from vlar.adapters.class_text import ClassStrings, class_strings, class_vectors
 from vlar.adapters.froster import Froster
 from vlar.adapters.froster.adapter import FrosterClasses
 from vlar.adapters.froster.checkpoint import split
+from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.adapters.tuned import Tuned
 
 A, FACTS = golden.tensors("a"), golden.facts()

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.clips import vectors_of
 from tests.unit.encoders.clip import models
-from vlar.adapters.base import TrainingBatch, load_adapter
+from vlar.adapters.base import load_adapter
 from vlar.adapters.lora import Lora
+from vlar.adapters.trainable import TrainingBatch
 from vlar.encoders import load_encoder
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
@@ -58,7 +60,7 @@ def shaken(adapter: Lora) -> Lora:
 
 def test_it_starts_as_the_encoder(encoder: TorchEncoder) -> None:
     adapter = Lora.attach(encoder)
-    np.testing.assert_array_equal(adapter.encode_video(frames()), encoder.encode_video(frames()))
+    np.testing.assert_array_equal(vectors_of(adapter, frames()), vectors_of(encoder, frames()))
     np.testing.assert_array_equal(adapter.encode_text(TEXTS), encoder.encode_text(TEXTS))
 
 
@@ -106,7 +108,7 @@ def test_only_the_named_towers_learn(encoder: TorchEncoder, towers: str) -> None
     assert min(totals[-4:]) < totals[0]
     assert weights_hash(encoder.towers.model) == before
     assert all(p.grad is None for p in encoder.towers.model.parameters())
-    seen = np.array_equal(adapter.encode_video(frames()), encoder.encode_video(frames()))
+    seen = np.array_equal(vectors_of(adapter, frames()), vectors_of(encoder, frames()))
     read = np.array_equal(adapter.encode_text(TEXTS), encoder.encode_text(TEXTS))
     assert (seen, read) == (towers == "text", towers == "vision")
 
@@ -125,9 +127,9 @@ def test_dropout_is_of_training_only(encoder: TorchEncoder) -> None:
 
 def test_a_window_is_the_same_alone_and_in_company(encoder: TorchEncoder) -> None:
     adapter = shaken(Lora.attach(encoder))
-    together = adapter.encode_video(frames(3))
+    together = vectors_of(adapter, frames(3))
     for i in range(3):
-        np.testing.assert_array_equal(adapter.encode_video(frames(3)[i : i + 1])[0], together[i])
+        np.testing.assert_array_equal(vectors_of(adapter, frames(3)[i : i + 1])[0], together[i])
 
 
 def test_bfloat16_autocast(encoder: TorchEncoder) -> None:

@@ -14,13 +14,15 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from benchmarks import tc_clip_plain as plain
+from tests.clips import clips_of, contexts_of, features_of, vectors_of
 from tests.unit.adapters import golden
 from vlar import registry
-from vlar.adapters.base import conditions_text, load_adapter, load_any, require_blocks
+from vlar.adapters.base import conditions_text, load_adapter, load_any
 from vlar.adapters.tc_clip import TcClip, TcClipConfig
 from vlar.adapters.tc_clip.labels import phrase, prompt
 from vlar.adapters.tc_clip.merge import merge, merge_schedule, n_seeds, pick_seeds
 from vlar.adapters.tc_clip.network import TcClipNetwork, build
+from vlar.adapters.views import require_blocks
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.clip import block_view_openclip as view_openclip
 from vlar.encoders.clip.towers import weights_hash
@@ -154,18 +156,19 @@ def test_zero_vectors_and_one_seed() -> None:
 def test_a_still_video_is_deterministic(adapter: TcClip) -> None:
     frame = np.random.default_rng(3).integers(0, 256, (1, 1, 64, 64, 3), dtype=np.uint8)
     still = np.repeat(frame, 4, axis=1)
-    first, second = adapter.encode_windows(still), adapter.encode_windows(still)
-    np.testing.assert_array_equal(first.context, second.context)
+    np.testing.assert_array_equal(contexts_of(adapter, still), contexts_of(adapter, still))
 
 
 def test_a_video_is_the_same_alone_and_in_a_batch(adapter: TcClip, frames: np.ndarray) -> None:
-    together = adapter.encode_windows(frames)
+    together = adapter.encode(clips_of(frames))
     for i in range(len(frames)):
-        alone = adapter.encode_windows(frames[i : i + 1])
-        np.testing.assert_array_equal(alone.features[0], together.features[i])
-        np.testing.assert_array_equal(alone.context[0], together.context[i])
-    words = adapter.conditioned_text(NAMES, together.context)
-    alone_words = adapter.conditioned_text(NAMES, together.context[1:2])
+        alone = adapter.encode(clips_of(frames[i : i + 1]))[0]
+        np.testing.assert_array_equal(alone.features, together[i].features)
+        np.testing.assert_array_equal(alone.vector, together[i].vector)
+        np.testing.assert_array_equal(alone.context, together[i].context)
+    context = contexts_of(adapter, frames)
+    words = adapter.conditioned_text(NAMES, context)
+    alone_words = adapter.conditioned_text(NAMES, context[1:2])
     np.testing.assert_allclose(alone_words[0], words[1], atol=1e-6)
 
 
@@ -179,9 +182,9 @@ def test_one_batch_through_the_network_does_not_mix_videos(adapter: TcClip) -> N
 
 
 def test_the_context_and_the_order_of_frames_matter(adapter: TcClip, frames: np.ndarray) -> None:
-    video = adapter.encode_video(frames)
-    assert np.abs(video - adapter.encoder.encode_video(frames)).max() > 0.01
-    assert np.abs(video - adapter.encode_video(frames[:, ::-1].copy())).max() > 1e-3
+    video = vectors_of(adapter, frames)
+    assert np.abs(video - vectors_of(adapter.encoder, frames)).max() > 0.01
+    assert np.abs(video - vectors_of(adapter, frames[:, ::-1].copy())).max() > 1e-3
 
 
 def test_selection_under_bfloat16_autocast(adapter: TcClip) -> None:
@@ -220,8 +223,7 @@ def test_training_under_autocast_gives_finite_gradients(adapter: TcClip) -> None
 def test_bfloat16_weights(base: Path, frames: np.ndarray) -> None:
     encoder = load_encoder(f"openclip:{base}?precision=bfloat16")
     half = TcClip.attach(encoder, golden.settings())
-    seen = half.encode_windows(frames)
-    words = half.conditioned_text(NAMES, seen.context)
+    words = half.conditioned_text(NAMES, contexts_of(half, frames))
     assert np.isfinite(words).all()
     assert words.dtype == np.float32
 
@@ -231,9 +233,9 @@ def test_the_contract(adapter: TcClip, frames: np.ndarray) -> None:
     assert registry.get("adapter", "tc-clip") is TcClip
     assert conditions_text(adapter) is adapter
     assert conditions_text(adapter.encoder) is None
-    features = adapter.encode_frames(frames)
+    features = features_of(adapter, frames)
     assert features.shape == (3, 5, 48)
-    np.testing.assert_array_equal(features, adapter.encode_windows(frames).features)
+    np.testing.assert_array_equal(vectors_of(adapter, frames), adapter.pool(features))
     np.testing.assert_allclose(np.linalg.norm(adapter.pool(features), axis=1), 1, atol=1e-6)
     for texts in ([], NAMES):
         assert adapter.encode_text(texts).shape == (len(texts), 48)
@@ -241,17 +243,17 @@ def test_the_contract(adapter: TcClip, frames: np.ndarray) -> None:
             2, len(texts), 48,
         )  # fmt: skip
     assert adapter.count_tokens("cat") == 8  # a photo of a cat . with start and end
-    with pytest.raises(UsageError, match="no frames"):
-        adapter.encode_frames(frames[:, :0])
-    assert adapter.encode_frames(frames[:0]).shape == (0, 5, 48)
-    with pytest.raises(UsageError, match="must be"):
-        adapter.encode_frames(frames[0])
+    with pytest.raises(UsageError, match="takes video clips"):
+        features_of(adapter, frames[:, :0])
+    assert adapter.encode([]) == []
+    with pytest.raises(UsageError, match="takes video clips"):
+        features_of(adapter, frames[0])
 
 
 def test_class_sets_are_kept_and_forgotten(
     adapter: TcClip, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = adapter.encode_windows(frames)
+    context = contexts_of(adapter, frames)
     calls: list[int] = []
     whole = TcClipNetwork.classes
 
@@ -261,8 +263,8 @@ def test_class_sets_are_kept_and_forgotten(
 
     monkeypatch.setattr(TcClipNetwork, "classes", counted)
     adapter.refresh()
-    first = adapter.conditioned_text(NAMES, seen.context)
-    again = adapter.conditioned_text(tuple(NAMES), seen.context[:1])
+    first = adapter.conditioned_text(NAMES, context)
+    again = adapter.conditioned_text(tuple(NAMES), context[:1])
     assert calls == [5]
     np.testing.assert_allclose(again[0], first[0], atol=1e-6)
     adapter.encode_text(NAMES)  # the unconditioned text uses the same set
@@ -276,13 +278,13 @@ def test_class_sets_are_kept_and_forgotten(
 def test_many_classes_are_cut_into_parts(
     adapter: TcClip, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = adapter.encode_windows(frames)
+    context = contexts_of(adapter, frames)
     labels = [f"label {i}" for i in range(11)]
-    whole = adapter.conditioned_text(labels, seen.context)
+    whole = adapter.conditioned_text(labels, context)
     monkeypatch.setattr("vlar.adapters.tc_clip.adapter._CLASSES", 4)
     monkeypatch.setattr("vlar.adapters.tc_clip.adapter._PAIRS", 12)
     adapter.refresh()
-    np.testing.assert_allclose(adapter.conditioned_text(labels, seen.context), whole, atol=1e-6)
+    np.testing.assert_allclose(adapter.conditioned_text(labels, context), whole, atol=1e-6)
     adapter.refresh()
 
 
@@ -333,7 +335,7 @@ def test_tuned_towers_are_a_copy_that_is_saved(base: Path, frames: np.ndarray) -
     again = TcClip.attach(encoder, tuned.settings)
     again.load_state_dict(state)
     # Not bit for bit: matrix products may round by where in memory a weight begins.
-    np.testing.assert_allclose(again.encode_frames(frames), tuned.encode_frames(frames), atol=1e-5)
+    np.testing.assert_allclose(features_of(again, frames), features_of(tuned, frames), atol=1e-5)
     assert weights_hash(require_blocks(encoder, "x").towers.model)
     assert load_encoder(f"openclip:{base}").fingerprint == before
 

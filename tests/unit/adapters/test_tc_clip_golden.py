@@ -8,10 +8,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.unit.adapters import golden
-from vlar.adapters.base import TrainingBatch
 from vlar.adapters.tc_clip import TcClip
 from vlar.adapters.tc_clip.checkpoint import split
 from vlar.adapters.tc_clip.merge import merge, merge_schedule
+from vlar.adapters.trainable import TrainingBatch
 from vlar.training.recipes.tc_clip import parameter_groups
 
 A = golden.tensors("a")

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
-from vlar.adapters.base import TrainingBatch
 from vlar.adapters.temporal import Temporal
 from vlar.adapters.temporal.inputs import directions
+from vlar.adapters.trainable import TrainingBatch
 from vlar.errors import ModelError, UnknownNameError
 from vlar.model.model import Model
-from vlar.training.data import Features
+from vlar.training.data import FeatureLoader
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training, score
 
@@ -25,9 +25,9 @@ def trained(features, task, seed: int = 0, **settings) -> tuple[Temporal, Traini
     adapter = Temporal.attach(FakeEncoder(), {**SMALL, **settings})
     adapter.fit_inputs(features)
     inputs = adapter.training_inputs(features)
-    examples = Features(inputs, task.columns, task.paths, adapter.input_widths)
+    loader = FeatureLoader(inputs, task.paths, adapter.input_widths)
     plan = replace(load_recipe("temporal/adapt"), epochs=40, batch=16, learning_rate=5e-3)
-    training = Training(adapter, examples, task.texts, plan, seed=seed)
+    training = Training(adapter, loader, task, plan, seed=seed)
     training.run()
     return adapter, training
 

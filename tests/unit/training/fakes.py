@@ -11,7 +11,7 @@ import numpy as np
 
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.numeric import unit
-from vlar.training.dataset import Task
+from vlar.training.dataset import Dataset
 from vlar.types import Clip, Encoded
 
 LABELS = ("forward", "backward")
@@ -53,7 +53,7 @@ class FakeEncoder(Encoder):
         return len(text.split()) + 2
 
 
-def ordered_clips(n: int, seed: int = 0) -> tuple[Any, Task]:
+def ordered_clips(n: int, seed: int = 0) -> tuple[Any, Dataset]:
     """(n, T, 12) features: half play a path forward, half backward; their means are alike."""
     random = np.random.default_rng(seed)
     way = random.normal(size=12)
@@ -63,5 +63,5 @@ def ordered_clips(n: int, seed: int = 0) -> tuple[Any, Task]:
         path = start + np.linspace(-1, 1, T)[:, None] * way + 0.1 * random.normal(size=(T, 12))
         rows.append(path if i % 2 == 0 else path[::-1])
     y = [LABELS[i % 2] for i in range(n)]
-    task = Task(LABELS, y, [f"g{i // 2}" for i in range(n)], [Path(f"{i}.mp4") for i in range(n)])
-    return np.array(rows, np.float32), task
+    groups, paths = [f"g{i // 2}" for i in range(n)], [Path(f"{i}.mp4") for i in range(n)]
+    return np.array(rows, np.float32), Dataset.single(LABELS, y, groups, paths)

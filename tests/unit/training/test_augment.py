@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlar.encoders.base import Preprocess
-from vlar.training.augment import clip_pixels, mix, moved_times, random_for, smooth, window_share
-from vlar.training.hyperparameters import Plan
+from vlar.losses.label_task import LabelTargets
+from vlar.training.augment import clip_pixels, mix, moved_times, random_for, window_share
+from vlar.training.hyperparameters import Hyperparameters
 
 SIZE = Preprocess(16, 16, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-PLAN = Plan(colour=1.0)
+PLAN = Hyperparameters(colour=1.0)
 
 
 @given(seed=st.integers(0, 1000), height=st.integers(8, 40), width=st.integers(8, 40))
@@ -37,7 +38,7 @@ def test_without_a_draw_a_clip_is_as_in_a_test_and_flips_can_be_forbidden():
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (SIZE.mean, SIZE.std))
     assert torch.allclose(plain, (wanted - mean) / std, atol=1e-5)
     for flip, both in ((True, True), (False, False)):
-        plan = Plan(flip=flip, colour=0, grey=0)
+        plan = Hyperparameters(flip=flip, colour=0, grey=0)
         draws = [clip_pixels(ramp, SIZE, plan, random_for(i)) for i in range(30)]
         rising = {bool(x[0, 0, 8, -1] > x[0, 0, 8, 0]) for x in draws}
         assert rising == ({True, False} if both else {True})
@@ -60,11 +61,6 @@ def test_mixed_targets_are_the_shares_of_the_pixels(mixup: float, cutmix: float)
     inputs = inputs.transpose(0, 1).contiguous()  # clip i is 1 in frame i and 0 elsewhere
     plan = replace(PLAN, mixup=mixup, cutmix=cutmix)
     for seed in range(20):
-        mixed, targets = mix(inputs, torch.eye(4), plan, random_for(seed))
-        assert torch.allclose(mixed.mean(dim=(2, 3, 4)), targets, atol=1e-5)
-        assert torch.allclose(targets.sum(1), torch.ones(4), atol=1e-6)
-
-
-def test_smoothing():
-    wanted = torch.tensor([[0.025, 0.925, 0.025, 0.025]])
-    assert torch.allclose(smooth(torch.tensor([1]), 4, 0.1), wanted)
+        mixed, targets = mix(inputs, LabelTargets(torch.eye(4)), plan, random_for(seed))
+        assert torch.allclose(mixed.mean(dim=(2, 3, 4)), targets.labels, atol=1e-5)
+        assert torch.allclose(targets.labels.sum(1), torch.ones(4), atol=1e-6)

@@ -22,7 +22,7 @@ def test_a_recipe_and_what_replaces_it(tmp_path: Path):
     text = GOOD + 'recipe = "tc-clip/few-shot"\n[training]\nepochs = 7\nbetas = [0.9, 0.95]\n'
     config = read_config(written(tmp_path, text))
     assert config.train == tmp_path / "clips"
-    plan = config.plan
+    plan = config.numbers
     assert (plan.epochs, plan.betas, plan.batch) == (7, (0.9, 0.95), 64)
     assert plan.groups.__name__ == "parameter_groups"
     assert read_config(written(tmp_path, GOOD)).recipe_name == "temporal/adapt"
@@ -30,7 +30,7 @@ def test_a_recipe_and_what_replaces_it(tmp_path: Path):
 
 def test_a_batch_below_the_micro_batch_of_a_recipe_is_taken_at_once(tmp_path: Path):
     text = GOOD + 'recipe = "tc-clip/few-shot"\n[training]\nbatch = 3\n'
-    plan = read_config(written(tmp_path, text)).plan
+    plan = read_config(written(tmp_path, text)).numbers
     assert (plan.batch, plan.micro_batch) == (3, 4)
 
 
@@ -55,7 +55,7 @@ def test_a_recipe_of_the_method_brings_settings_of_the_adapter(tmp_path: Path):
         (GOOD + "[training]\nepochs = 0\n", "key 'training.epochs' is 0"),
         (GOOD + "[training]\nlabel_smoothing = 1.5\n", "'training.label_smoothing' is 1.5"),
         (GOOD + '[training]\nprecision = "fp8"\n', "'training.precision' is 'fp8'"),
-        (GOOD + "[training]\nbatch = 10\nmicro_batch = 4\n", "no multiple of micro_batch 4"),
+        (GOOD + "[training]\nbatch = 10\nmicro_batch = 4\n", "not a multiple of micro_batch 4"),
         (GOOD + "[training]\ngroups = 1\n", "'groups'"),
         (GOOD + 'recipe = "tc-clip/zeroshot"\n', "did you mean 'tc-clip/zero-shot'"),
         (GOOD.replace("temporal", "temporl"), "did you mean 'temporal'"),

@@ -14,23 +14,26 @@ from tests.unit.training.fakes import FakeEncoder, ordered_clips
 from vlar.adapters.temporal import Temporal
 from vlar.errors import TrainingError, UsageError
 from vlar.training import checkpoint
-from vlar.training.data import Features
-from vlar.training.hyperparameters import Plan, decay_matrices, load_recipe, recipes
-from vlar.training.loop import Keep, Training
+from vlar.training.checkpoint import CheckpointConfig
+from vlar.training.data import FeatureLoader
+from vlar.training.hyperparameters import Hyperparameters, decay_matrices, load_recipe, recipes
+from vlar.training.loop import Training
 
 SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 PLAN = replace(load_recipe("temporal/adapt"), epochs=6, batch=8, warmup_epochs=1)
 
 
-def training(plan: Plan = PLAN, keep: Keep | None = None, poison: int | None = None) -> Training:
-    features, task = ordered_clips(24)
+def training(
+    plan: Hyperparameters = PLAN, keep: CheckpointConfig | None = None, poison: int | None = None
+) -> Training:
+    features, dataset = ordered_clips(24)
     adapter = Temporal.attach(FakeEncoder(), SMALL)
     adapter.fit_inputs(features)
     inputs = adapter.training_inputs(features)
     if poison is not None:
         inputs[poison] = np.nan
-    examples = Features(inputs, task.columns, task.paths, adapter.input_widths)
-    return Training(adapter, examples, task.texts, plan, keep=keep)
+    loader = FeatureLoader(inputs, dataset.paths, adapter.input_widths)
+    return Training(adapter, loader, dataset, plan, checkpoints=keep)
 
 
 def weights(done: Training) -> dict[str, np.ndarray]:
@@ -47,14 +50,14 @@ def test_it_goes_on_bit_for_bit_from_any_step(tmp_path: Path, average: str):
     whole = training(plan)
     whole.run()
     for stop in (4, 11):
-        keep = Keep(tmp_path / f"{stop}", "key", every=1)
+        keep = CheckpointConfig(tmp_path / f"{stop}", "key", every=1)
         cut = training(plan, keep)
         plain = cut._step
 
-        def step(rows, epoch, cut=cut, plain=plain, stop=stop):
+        def step(rows, cut=cut, plain=plain, stop=stop):
             if cut.step == stop:
                 raise Stopped
-            return plain(rows, epoch)
+            return plain(rows)
 
         cut._step = step  # type: ignore[method-assign]
         with pytest.raises(Stopped):
@@ -67,17 +70,17 @@ def test_it_goes_on_bit_for_bit_from_any_step(tmp_path: Path, average: str):
 
 
 def test_the_checkpoints_of_another_training_are_refused(tmp_path: Path):
-    training(keep=Keep(tmp_path, "one")).run()
+    training(keep=CheckpointConfig(tmp_path, "one")).run()
     with pytest.raises(TrainingError, match="another training"):
-        training(keep=Keep(tmp_path, "two")).run()
+        training(keep=CheckpointConfig(tmp_path, "two")).run()
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path):
-    training(keep=Keep(tmp_path, "one")).run()
+    training(keep=CheckpointConfig(tmp_path, "one")).run()
     files = sorted(tmp_path.iterdir())
     assert len(files) == 2
     files[-1].write_bytes(files[-1].read_bytes()[:100])
-    assert training(keep=Keep(tmp_path, "one")).run().resumed_at == 15
+    assert training(keep=CheckpointConfig(tmp_path, "one")).run().resumed_at == 15
     for file in tmp_path.iterdir():
         file.write_bytes(b"no")
     with pytest.raises(TrainingError, match="can be read"):
@@ -108,14 +111,14 @@ def test_accumulating_gives_what_one_batch_gives():
 
 
 def test_a_micro_batch_is_no_more_than_the_batch():
-    assert training(replace(PLAN, batch=2, micro_batch=4)).micro == 2
+    assert training(replace(PLAN, batch=2, micro_batch=4)).batches.micro == 2
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_trains_nearly_the_same_and_for_itself_alone(precision: str, tmp_path: Path):
     whole = training()
     exact = whole.run().epochs[-1].losses["total"]
-    half = training(replace(PLAN, precision=precision), Keep(tmp_path, "key"))
+    half = training(replace(PLAN, precision=precision), CheckpointConfig(tmp_path, "key"))
     near = half.run().epochs[-1].losses["total"]
     assert near != exact
     assert near == pytest.approx(exact, rel=0.05)
@@ -144,15 +147,15 @@ def test_averages_and_ensembles():
 
 
 def test_rates_rise_and_fall():
-    plan = Plan(epochs=10, warmup_epochs=2, lowest_rate=1e-6, first_rate=1e-7)
+    plan = Hyperparameters(epochs=10, warmup_epochs=2, lowest_rate=1e-6, first_rate=1e-7)
     rates = [plan.rate(step, 10, 1e-3) for step in range(101)]
     assert rates[0] == 1e-7
     assert max(rates) == rates[20] == pytest.approx(1e-3)
     assert rates[100] == pytest.approx(1e-6)
     assert all(a >= b for a, b in pairwise(rates[20:]))
-    assert Plan(schedule="constant").rate(10**6, 10, 1e-3) == 1e-3
+    assert Hyperparameters(schedule="constant").rate(10**6, 10, 1e-3) == 1e-3
     with pytest.raises(UsageError, match="micro_batch 3"):
-        Plan(batch=8, micro_batch=3)
+        Hyperparameters(batch=8, micro_batch=3)
 
 
 def test_recipes_hold_the_published_numbers():

@@ -1,4 +1,4 @@
-"""The recipe's learning rates are the reference's."""
+"""The recipe's learning rates are the reference's, by the schedule that a training runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 
 from tests.unit.adapters import golden
 from vlar.errors import UnknownNameError, UsageError
-from vlar.training.recipes.tc_clip import PROTOCOLS, UnshiftedCosine, protocol
+from vlar.training.hyperparameters import Hyperparameters, load_recipe
+from vlar.training.recipes.tc_clip import PROTOCOLS, protocol
 
 NAMES = {
     "zero_shot": "zero-shot",
@@ -19,27 +20,31 @@ NAMES = {
 @pytest.mark.parametrize("told", NAMES)
 def test_rates(told: str) -> None:
     wanted = golden.facts("lr")[told]
-    plan = protocol(NAMES[told])
-    assert (plan.epochs, plan.warmup_epochs) == (wanted["epochs"], wanted["warmup_epochs"])
-    assert (plan.learning_rate, plan.lowest_rate) == (wanted["lr"], wanted["lr_min"])
-    schedule = UnshiftedCosine.of(plan, wanted["iters_per_epoch"])
+    numbers = load_recipe(f"tc-clip/{NAMES[told]}")
+    assert (numbers.epochs, numbers.warmup_epochs) == (wanted["epochs"], wanted["warmup_epochs"])
+    assert (numbers.learning_rate, numbers.lowest_rate) == (wanted["lr"], wanted["lr_min"])
+    per_epoch = wanted["iters_per_epoch"]
     for iteration, (base, tenfold) in wanted["at_iteration"].items():
         if iteration != "initial":
-            assert schedule.rate(int(iteration), plan.learning_rate) == pytest.approx(
-                base, rel=1e-9
-            )
-            rate = schedule.rate(int(iteration), 10 * plan.learning_rate)
-            assert rate == pytest.approx(tenfold, rel=1e-9)
+            for rate, found in (
+                (numbers.learning_rate, base),
+                (10 * numbers.learning_rate, tenfold),
+            ):
+                ours = numbers.rate(int(iteration), per_epoch, rate)
+                assert ours == pytest.approx(found, rel=1e-9)
 
 
 def test_the_rate_stays_at_its_lowest_behind_the_end() -> None:
-    schedule = UnshiftedCosine(100, 0, 1e-8)
-    assert schedule.rate(100, 1e-6) == schedule.rate(1000, 1e-6) == pytest.approx(1e-8)
+    numbers = Hyperparameters(
+        epochs=1, warmup_epochs=0, lowest_rate=1e-8, schedule="unshifted-cosine"
+    )
+    at_the_end = numbers.rate(100, 100, 1e-6)
+    assert at_the_end == numbers.rate(1000, 100, 1e-6) == pytest.approx(1e-8)
 
 
 def test_wrong_names_and_numbers() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'zero-shot'"):
         protocol("zeroshot")
-    with pytest.raises(UsageError, match="20 warm-up iterations of 10"):
-        UnshiftedCosine(10, 20, 0.0)
+    with pytest.raises(UsageError, match="warmup_epochs 20 is more than epochs 10"):
+        Hyperparameters(epochs=10, warmup_epochs=20)
     assert set(PROTOCOLS) == set(NAMES.values())

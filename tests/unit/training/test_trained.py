@@ -18,8 +18,9 @@ from vlar.fewshot import FewShotHead, signature
 from vlar.fewshot.heads.stacking import fit_stacking
 from vlar.model.model import Model
 from vlar.training import hyperparameters as plans
+from vlar.training.fit import fit_features
 from vlar.training.hyperparameters import load_recipe
-from vlar.training.learners.trained import fit_features
+from vlar.training.task import TrainingTask
 
 SETTINGS = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 
@@ -47,7 +48,7 @@ def test_temporal_beside_a_closed_form():
     features, task = ordered_clips(16)
     plan = replace(load_recipe("temporal/adapt"), epochs=30, batch=16, learning_rate=5e-3)
     fitted = fit_features(
-        FakeEncoder(), "temporal", task, features, recipe="r", plan=plan, settings=SETTINGS
+        TrainingTask(FakeEncoder(), "temporal", plan, "r", SETTINGS), task, features
     )
     assert fitted.report.steps == 30
     assert 0 <= fitted.report.closed_weight <= 1

@@ -5,26 +5,17 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlar.adapters.base import (
-    Adapter,
-    Trainable,
-    TrainingBatch,
-    TrainingOutput,
-    require_blocks,
-)
+from vlar.adapters.clip_adapter import ClipAdapter
 from vlar.adapters.ez_clip.config import EzClipConfig
-from vlar.encoders.base import Encoder
+from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.spec import split_options
-from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.errors import UsageError
-from vlar.numeric import unit
 from vlar.registry import register
 from vlar.text.prompts import fill, load_templates
-from vlar.types import Float32, JsonDict, UInt8
+from vlar.types import Float32
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,50 +23,45 @@ if TYPE_CHECKING:
     from vlar.adapters.ez_clip.network import EzClipNetwork
 
 _OPTIONS = ("base", "prompts", "templates")
-_KEPT_TEXTS = 8192  # vectors of texts that are kept, the latest ones
+_CACHED_TEXTS = 8192  # vectors of texts in the cache, the latest ones
 
 
 @register("adapter", "ez-clip")
-class EzClip(Adapter, Trainable):
-    """A CLIP whose frames see each other, with small adapters in both towers.
+class EzClip(ClipAdapter):
+    """A CLIP whose frames attend to each other, with small adapters in both towers.
 
     Attributes:
         network: The differentiable whole, for training.
         config: The settings.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("vit_blocks",)
+    method = "ez-clip"
+    read_config = EzClipConfig.from_dict
     network: EzClipNetwork
     config: EzClipConfig
 
-    def __init__(self, encoder: TorchEncoder, config: EzClipConfig, name: str = "ez-clip") -> None:
-        """Use ``attach`` or ``from_spec``; this takes an encoder that shows its blocks."""
+    def _build(self) -> None:
+        """The declared start: small random prompts, adapters that change nothing."""
         from vlar.adapters.ez_clip.network import EzClipNetwork
 
-        self.encoder, self.config, self.name = encoder, config, name
-        towers = encoder.towers
+        towers = self.base.towers
         self.network = EzClipNetwork.build(
-            towers.vision_view(), towers.text_view(), config, towers.log_scale
+            towers.vision_view(), towers.text_view(), self.config, towers.log_scale
         )
         self.network.parts.to(towers.device).requires_grad_(False)
-        # The same encoder with the adapted text tower: batches and cuts are its business.
-        self._inner = copy.copy(encoder)
-        self._inner.towers = dataclasses.replace(towers, text=self.network.texts)
-        self._take_over(encoder, config.n_frames)
-        self.templates, self.logit_scale = config.templates, config.logit_scale
-        self._templates = load_templates(config.templates)
+        # The same encoder with the adapted text tower, for its batches and its cut of long texts.
+        self.inner = copy.copy(self.base)
+        self.inner.towers = dataclasses.replace(towers, text=self.network.texts)
+        self.templates = self.config.templates
+        self._templates = load_templates(self.config.templates)
         self._texts: dict[str, Float32] = {}
-        self.refresh()
 
-    @classmethod
-    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> EzClip:
-        """EZ-CLIP at its declared start: small random prompts, adapters that change nothing.
+    def _parts(self) -> nn.Module:
+        """Temporal prompts and adapters."""
+        return self.network.parts
 
-        Raises:
-            ModelError: the encoder is no CLIP with a plain ViT and a causal text tower.
-        """
-        config = EzClipConfig.from_dict(settings or {})
-        return cls(require_blocks(encoder, "ez-clip"), config)
+    def _log_scale(self) -> Tensor:
+        return self.network.log_scale()
 
     @classmethod
     def from_spec(cls, argument: str) -> EzClip:
@@ -88,7 +74,7 @@ class EzClip(Adapter, Trainable):
                 ``prompts=deep|shallow|none`` what the file holds, where it is not told apart.
 
         Raises:
-            ModelError: the file is no such checkpoint, holds other things than data, or does not
+            ModelError: the file is not such a checkpoint, holds anything but data, or does not
                 fit the base.
         """
         from vlar.adapters.ez_clip.checkpoint import load
@@ -100,37 +86,16 @@ class EzClip(Adapter, Trainable):
         adapter.load_state_dict(state)
         return adapter
 
-    @property
-    def settings(self) -> JsonDict:
-        """The configuration."""
-        return self.config.to_dict()
-
-    @property
-    def module(self) -> nn.Module:
-        """Temporal prompts and adapters."""
-        return self.network.parts
-
     def refresh(self) -> None:
-        """Forget the vectors of texts and take the fingerprint anew."""
-        import json
-
-        from vlar.encoders.clip.towers import weights_hash
-
+        """Clear the cached text vectors and compute the fingerprint."""
         self._texts.clear()
-        settings = json.dumps(self.settings, sort_keys=True)
-        self.fingerprint = weights_hash(self.module, self.encoder.fingerprint + settings)
-
-    def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """Switch gradients on and name what is trained; ``refresh`` when the training is over."""
-        named = list(self.module.named_parameters())
-        for _, parameter in named:
-            parameter.requires_grad_(True)
-        return named
+        super().refresh()
+        self.logit_scale = self.config.logit_scale  # training uses the CLIP's own
 
     def training_classes(self, labels: Sequence[str]) -> Tensor:
         """Token ids (C, P, L) of C labels in the P templates of the settings."""
         filled = [prompt for prompts in fill(self._templates, labels) for prompt in prompts]
-        return self._inner.token_ids(filled).unflatten(0, (len(labels), len(self._templates)))
+        return self.inner.token_ids(filled).unflatten(0, (len(labels), len(self._templates)))
 
     def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
         """Logits and losses of a batch; each label in one of its templates, drawn by chance.
@@ -140,44 +105,28 @@ class EzClip(Adapter, Trainable):
         """
         import torch
 
-        ids, towers = classes[:, 0], self._inner.towers
+        ids, towers = classes[:, 0], self.inner.towers
         if classes.shape[1] > 1:
             drawn = torch.randint(classes.shape[1], (len(classes),))
             ids = classes[torch.arange(len(classes)), drawn]
         videos = batch.inputs.to(towers.device, towers.dtype)
-        return self.network.step(videos, batch.targets.to(towers.device), ids)
+        known = None if batch.known is None else batch.known.to(towers.device)
+        return self.network.step(videos, batch.targets.to(towers.device), ids, known)
 
-    def encode_frames(self, frames: UInt8) -> Float32:
-        """(N, T, H, W, 3) uint8 to (N, T, D) float32, not normalised; any T."""
+    def _frames(self, pixels: Tensor) -> tuple[Tensor, None]:
         import torch
 
-        self._inner.check_frames(frames)
-        n, t = frames.shape[:2]
-        if t == 0:
-            raise UsageError(f"no frames to encode: {frames.shape} (N, T, H, W, 3)")
-        parts = [np.zeros((0, t, self.dim), np.float32)]
-        with torch.inference_mode():
-            for pixels in self._inner.windows(frames):
-                # A window must not depend on its company, whatever the settings.
-                for some in pixels.split(1 if self.config.mix_videos else max(1, n)):
-                    parts.append(self.network.frames(some).float().cpu().numpy())
-        return np.concatenate(parts)
-
-    def pool(self, features: Float32) -> Float32:
-        """Mean of the raw frame features, scaled to length 1."""
-        return unit(features.mean(axis=1, dtype=np.float32))
+        # A clip must not depend on its company, whatever the settings.
+        size = 1 if self.config.mix_videos else len(pixels)
+        return torch.cat([self.network.frames(some) for some in pixels.split(size)]), None
 
     def encode_text(self, texts: Sequence[str]) -> Float32:
         """Texts to (C, D) float32 of unit length; a text that was encoded before is looked up."""
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        self._texts.update(zip(new, self._inner.encode_text(new), strict=True))
+        self._texts.update(zip(new, self.inner.encode_text(new), strict=True))
         vectors = np.zeros((len(texts), self.dim), np.float32)
         for row, text in enumerate(texts):
             vectors[row] = self._texts[text]
-        for text in list(self._texts)[: max(0, len(self._texts) - _KEPT_TEXTS)]:
+        for text in list(self._texts)[: max(0, len(self._texts) - _CACHED_TEXTS)]:
             del self._texts[text]
         return vectors
-
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a text, special tokens included, before any cut."""
-        return self.encoder.count_tokens(text)

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Literal
 
-from vlar.errors import ModelError
-from vlar.registry import unknown_name
+from vlar.adapters.settings import check_settings, read_settings, setting
 from vlar.types import JsonDict
 
 Prompts = Literal["deep", "shallow", "none"]
 
-_Rule = tuple[tuple[type, ...], Callable[[Any], bool], str]
-_NUMBER, _COUNT = (int, float), (int, type(None))
-_SWITCH: _Rule = ((bool,), lambda _: True, "true or false")
-_HIDDEN: _Rule = (_COUNT, lambda n: n is None or n >= 0, "a whole number from 0, or None")
-_WEIGHT: _Rule = (_NUMBER, lambda x: 0 <= x < math.inf, "a number from 0")
-_SHARE: _Rule = (_NUMBER, lambda x: 0 <= x < 1, "a share from 0 and below 1")
-_RULES: dict[str, _Rule] = {
-    "prompts": ((str,), lambda p: p in get_args(Prompts), "'deep', 'shallow' or 'none'"),
-    "n_frames": ((int,), lambda n: n >= 1, "a whole number from 1"),
-    "visual_hidden": _HIDDEN,
-    "text_hidden": _HIDDEN,
-    "time_adapters": _SWITCH,
-    "mix_videos": _SWITCH,
-    "temporal_embedding": _SWITCH,
-    "motion_weight": _WEIGHT,
-    "target_sharpness": _WEIGHT,
-    "prompt_dropout": _SHARE,
-    "drop": _SHARE,
-    "templates": ((str,), bool, "the name of a prompt set"),
-    "logit_scale": (_NUMBER, lambda x: 0 < x < math.inf, "a number above 0"),
-}
+WHAT = "EZ-CLIP setting"
 
 
 @dataclass(frozen=True)
@@ -65,25 +42,21 @@ class EzClipConfig:
     """
 
     prompts: Prompts = "deep"
-    n_frames: int = 8
-    visual_hidden: int | None = None
-    text_hidden: int | None = None
+    n_frames: int = setting(8, at_least=1)
+    visual_hidden: int | None = setting(None, at_least=0)
+    text_hidden: int | None = setting(None, at_least=0)
     time_adapters: bool = False
     mix_videos: bool = False
     temporal_embedding: bool = False
-    motion_weight: float = 1.0
-    target_sharpness: float = 10.0
-    prompt_dropout: float = 0.0
-    drop: float = 0.0
+    motion_weight: float = setting(1.0, at_least=0)
+    target_sharpness: float = setting(10.0, at_least=0)
+    prompt_dropout: float = setting(0.0, at_least=0, below=1)
+    drop: float = setting(0.0, at_least=0, below=1)
     templates: str = "plain"
-    logit_scale: float = 100.0
+    logit_scale: float = setting(100.0, above=0)
 
     def __post_init__(self) -> None:
-        for name, (kinds, holds, wanted) in _RULES.items():
-            value = getattr(self, name)
-            strange = isinstance(value, bool) and bool not in kinds
-            if strange or not isinstance(value, kinds) or not holds(value):
-                raise ModelError(f"EZ-CLIP setting {name} is {value!r}; use {wanted}")
+        check_settings(self, WHAT)
 
     def hidden(self, tower: Literal["visual", "text"], width: int) -> int:
         """Inner width of the adapters of a tower of a width; 0 where it has none."""
@@ -96,14 +69,5 @@ class EzClipConfig:
 
     @classmethod
     def from_dict(cls, values: JsonDict) -> EzClipConfig:
-        """From ``to_dict``.
-
-        Raises:
-            UnknownNameError: a setting does not exist; the message names the nearest.
-            ModelError: a value is out of range.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise unknown_name("EZ-CLIP setting", name, known)
-        return cls(**values)
+        """From ``to_dict``; see ``read_settings``."""
+        return read_settings(cls, values, WHAT)

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.adapters.base import TrainingOutput
 from vlar.adapters.ez_clip import text, vision
 from vlar.adapters.ez_clip.config import EzClipConfig
-from vlar.adapters.ez_clip.losses import agreement, contrastive_losses, motion_loss
 from vlar.adapters.ez_clip.parts import TrainedParts
 from vlar.adapters.ez_clip.vision import Record
+from vlar.adapters.trainable import TrainingOutput
 from vlar.encoders.clip.block_view import TextView, VisionView
+from vlar.losses.contrastive import agreement, softened_contrastive
+from vlar.losses.motion import motion_loss
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class EzClipNetwork:
         depth = len(self.vision.blocks)
         return text.encode(self.text, self.parts, self.config, ids, depth, training=training)
 
-    def step(self, videos: Tensor, targets: Tensor, ids: Tensor) -> TrainingOutput:
+    def step(
+        self, videos: Tensor, targets: Tensor, ids: Tensor, known: Tensor | None = None
+    ) -> TrainingOutput:
         """One step of training.
 
         The batch is its own set of candidates: each video meets the texts of all the batch, its
@@ -74,16 +77,18 @@ class EzClipNetwork:
             videos: (N, T, 3, height, width), normalised pixels.
             targets: (N, C), the share of each label.
             ids: (C, L) token ids of the labels.
+            known: (N,) bool, False for an unlabelled video, which the losses leave out; None where
+                all are labelled.
         """
         frames = self.frames(videos, training=True)
         words = self._words(ids, (targets > 0).any(dim=0))
         with torch.autocast(frames.device.type, enabled=False):
             frames, targets = frames.float(), targets.float()
             words = F.normalize(words.float(), dim=-1)
-            video = self.log_scale().exp().float() * F.normalize(frames.mean(dim=1), dim=-1)
-            between = video @ F.normalize(targets @ words, dim=-1).T
-            losses = self._losses(between, targets, frames)
-            return TrainingOutput(video @ words.T, losses, frames, words)
+            vectors = F.normalize(frames.mean(dim=1), dim=-1)
+            video = self.log_scale().exp().float() * vectors
+            losses = self._losses(video, targets, frames, words, known)
+            return TrainingOutput(video @ words.T, losses, frames, words, vectors)
 
     def _words(self, ids: Tensor, shown: Tensor) -> Tensor:
         """Features (C, E) of all labels, with a gradient to those that are shown (C,)."""
@@ -95,8 +100,15 @@ class EzClipNetwork:
         words = torch.empty(len(ids), learned.shape[-1], dtype=learned.dtype, device=ids.device)
         return words.index_put((shown,), learned).index_put((~shown,), others.to(learned.dtype))
 
-    def _losses(self, between: Tensor, targets: Tensor, frames: Tensor) -> dict[str, Tensor]:
-        image_kl, text_kl = contrastive_losses(
+    def _losses(
+        self, video: Tensor, targets: Tensor, frames: Tensor, words: Tensor, known: Tensor | None
+    ) -> dict[str, Tensor]:
+        if known is not None:
+            video, targets, frames = video[known], targets[known], frames[known]
+        if not len(video):
+            return {"total": frames.sum()}
+        between = video @ F.normalize(targets @ words, dim=-1).T
+        image_kl, text_kl = softened_contrastive(
             between, agreement(targets), self.config.target_sharpness
         )
         losses = {"image_kl": image_kl, "text_kl": text_kl}

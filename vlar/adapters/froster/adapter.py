@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from vlar import registry
-from vlar.adapters.base import (
-    Adapter,
-    Trainable,
-    TrainingBatch,
-    TrainingOutput,
-    conditions_text,
-    require_blocks,
-)
+from vlar.adapters.base import Adapter, conditions_text
 from vlar.adapters.class_text import ClassStrings, mean_vector, unit_vectors
 from vlar.adapters.froster.config import FrosterConfig
+from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
+from vlar.adapters.views import require_blocks
 from vlar.encoders.base import Encoder
-from vlar.encoders.conditioned import ConditionedText, EncodedWindows
+from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
-from vlar.types import Float32, JsonDict, UInt8
+from vlar.types import Clip, Encoded, Float32, JsonDict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -70,7 +65,7 @@ class Froster(Adapter, Trainable):
         self.student, self._trained = student, _trainable(student, config.student)
         self.projectors = Projectors(encoder.dim, config.alpha)
         self.projectors.to(encoder.towers.device).requires_grad_(False)  # always in float32
-        self._take_over(student, student.n_frames)
+        self._copy_attributes(student, student.n_frames)
         self.templates = student.templates
         self.refresh()
 
@@ -129,9 +124,9 @@ class Froster(Adapter, Trainable):
         self.student.refresh()
         self.logit_scale, self.fingerprint = self.student.logit_scale, self.student.fingerprint
 
-    def encode_frames(self, frames: UInt8) -> Float32:
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """As the student."""
-        return self.student.encode_frames(frames)
+        return self.student.encode(clips)
 
     def pool(self, features: Float32) -> Float32:
         """As the student."""
@@ -180,7 +175,7 @@ class Froster(Adapter, Trainable):
         import torch
         from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-        from vlar.adapters.froster.distillation import distance
+        from vlar.adapters.froster.distillation import projected_distance
 
         student, strings = classes.student, classes.teacher
         if isinstance(student, ClassStrings):
@@ -198,11 +193,11 @@ class Froster(Adapter, Trainable):
             frames = towers.image(pixels.flatten(0, 1))
             frames = F.normalize(frames.float(), dim=-1).view(out.frames.shape)
         kind = self.config.distance
-        vision = distance(self.projectors.vision, out.frames, frames, kind)
-        text = distance(self.projectors.text, out.classes, mean_vector(strings), kind)
+        vision = projected_distance(self.projectors.vision, out.frames, frames, kind)
+        text = projected_distance(self.projectors.text, out.classes, mean_vector(strings), kind)
         total = out.losses["total"] + self.config.weight * (vision + text)
         terms = {"total": total, "distill_vision": vision, "distill_text": text}
-        return TrainingOutput(out.logits, {**out.losses, **terms}, out.frames, out.classes)
+        return replace(out, losses={**out.losses, **terms})
 
     @property
     def _teacher(self) -> TorchEncoder:
@@ -214,7 +209,7 @@ def _trainable(student: Adapter, name: str) -> Trainable:
     if isinstance(student, Trainable) and student.reads == "pixels":
         return student
     raise ModelError(
-        f"FROSTER cannot train adapter {name!r}: it is no trainable adapter that reads pixels; use "
+        f"FROSTER cannot train adapter {name!r}: it has no training, or does not read pixels; use "
         "for example student = 'tuned'"
     )
 
@@ -227,10 +222,6 @@ class ConditionedFroster(Froster, ConditionedText):
         student = conditions_text(self.student)
         assert student is not None
         return student
-
-    def encode_windows(self, frames: UInt8) -> EncodedWindows:
-        """As the student."""
-        return self._conditioned.encode_windows(frames)
 
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
         """As the student."""

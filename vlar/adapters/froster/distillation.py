@@ -1,4 +1,4 @@
-"""Residual feature distillation: the projectors and the distance (arXiv 2402.03241, section 3).
+"""Residual feature distillation: projectors from student to teacher (arXiv 2402.03241, section 3).
 
 Letters: E joint width.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the name everybody uses
+from torch.nn import functional as F  # noqa: N812 - the usual name
+
+from vlar.losses.distill import feature_distance
 
 
 class Projector(nn.Module):
@@ -40,7 +42,7 @@ class Projectors(nn.Module):
         self.text = Projector(width, alpha)
 
 
-def distance(projector: Projector, student: Tensor, teacher: Tensor, kind: str) -> Tensor:
+def projected_distance(projector: Projector, student: Tensor, teacher: Tensor, kind: str) -> Tensor:
     """How far a student's projected unit vectors are from the teacher's, on average.
 
     In float32 whatever the rest runs in. The gradient stops at the teacher.
@@ -49,12 +51,8 @@ def distance(projector: Projector, student: Tensor, teacher: Tensor, kind: str) 
         projector: Of this modality.
         student: (..., E), of any length.
         teacher: (..., E) of unit length; broadcast against the student's.
-        kind: ``cosine`` (1 - cosine) or ``l2`` (length of the difference).
+        kind: As in ``feature_distance``.
     """
     with torch.autocast(student.device.type, enabled=False):
         projected = projector(F.normalize(student.float(), dim=-1))
-        teacher = teacher.detach().float()
-        if kind == "cosine":
-            return 1 - F.cosine_similarity(projected, teacher, dim=-1).mean()
-        # Where they are equal, as at the start, this norm has the gradient 0.
-        return torch.linalg.vector_norm(projected - teacher, dim=-1).mean()
+        return feature_distance(projected, teacher, kind)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from vlar.adapters.base import Adapter, Trainable, TrainingBatch, TrainingOutput, require_blocks
 from vlar.adapters.class_text import ClassStrings, class_vectors, mean_vector, unit_vectors
+from vlar.adapters.clip_adapter import ClipAdapter
 from vlar.adapters.lora.config import LoraConfig
-from vlar.encoders.base import Encoder
-from vlar.encoders.conditioned import ConditionedText
+from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.errors import ModelError
 from vlar.registry import register
-from vlar.types import Float32, JsonDict, UInt8
+from vlar.types import Clip, Encoded, Float32
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @register("adapter", "lora")
-class Lora(Adapter, Trainable):
-    """Frozen towers with low-rank changes; frames apart, as the encoder.
+class Lora(ClipAdapter):
+    """Frozen towers with low-rank changes; each frame is encoded alone, as in the encoder.
 
     Encoding uses a copy of the model with the changes merged, so it costs what the encoder costs.
 
@@ -34,54 +31,30 @@ class Lora(Adapter, Trainable):
         config: The settings.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("vit_blocks",)
+    needs: ClassVar[tuple[str, ...]] = ("vit_blocks", "fixed_text")
+    method = "lora"
+    read_config = LoraConfig.from_dict
     changed: LoraTowers
     config: LoraConfig
 
-    def __init__(self, encoder: TorchEncoder, config: LoraConfig, name: str = "lora") -> None:
-        """Use ``attach``; this takes an encoder with towers of torch."""
+    def _build(self) -> None:
+        """Changes that start with effect 0."""
         from vlar.adapters.lora.towers import LoraTowers
 
-        self.encoder, self.config, self.name = encoder, config, name
-        self._base = encoder
-        self.changed = LoraTowers(encoder.towers, config)
-        self._take_over(encoder, config.n_frames)
-        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
-        self.refresh()
+        self.changed = LoraTowers(self.base.towers, self.config)
+        self.templates = self.base.templates
 
-    @classmethod
-    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Lora:
-        """The encoder as it is: the changes start with effect 0.
-
-        Raises:
-            ModelError: the encoder has no towers of torch, or its text depends on the video.
-        """
-        config = LoraConfig.from_dict(settings or {})
-        towers = require_blocks(encoder, "lora")
-        if isinstance(towers, ConditionedText):
-            raise ModelError(
-                f"LoRA needs an encoder whose text does not depend on the video, and that of "
-                f"{encoder.name!r} does; use for example openclip:ViT-B-16-quickgelu/openai"
-            )
-        return cls(towers, config)
-
-    @property
-    def settings(self) -> JsonDict:
-        """The configuration."""
-        return self.config.to_dict()
-
-    @property
-    def module(self) -> nn.Module:
+    def _parts(self) -> nn.Module:
         """The low-rank changes."""
         return self.changed.own
 
-    def refresh(self) -> None:
-        """Forget the merged copy and take the fingerprint anew."""
-        from vlar.encoders.clip.towers import weights_hash
+    def _log_scale(self) -> Tensor:
+        return self.base.towers.log_scale()
 
+    def refresh(self) -> None:
+        """Clear the merged copy and compute the fingerprint."""
         self._merged: TorchEncoder | None = None
-        settings = json.dumps(self.settings, sort_keys=True)
-        self.fingerprint = weights_hash(self.module, self.encoder.fingerprint + settings)
+        super().refresh()
 
     @property
     def merged(self) -> TorchEncoder:
@@ -90,52 +63,45 @@ class Lora(Adapter, Trainable):
             self._merged = TorchEncoder(self.changed.merged(), self.name, n_frames=self.n_frames)
         return self._merged
 
-    def encode_frames(self, frames: UInt8) -> Float32:
-        """(N, T, H, W, 3) uint8 to (N, T, D) float32, not normalised; any T."""
-        return self.merged.encode_frames(frames)
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """As the merged encoder."""
+        return self.merged.encode(clips)
+
+    def _frames(self, pixels: Tensor) -> tuple[Tensor, None]:
+        return self.changed.image(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2]), None
 
     def pool(self, features: Float32) -> Float32:
         """As the encoder."""
-        return self.encoder.pool(features)
+        return self.base.pool(features)
 
     def encode_text(self, texts: Sequence[str]) -> Float32:
         """Texts to (C, D) float32 of unit length."""
         return self.merged.encode_text(texts)
 
-    def count_tokens(self, text: str) -> int:
-        """As the encoder."""
-        return self.encoder.count_tokens(text)
-
-    def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """``A`` and ``B`` of every changed layer."""
-        self.module.requires_grad_(True)
-        return list(self.module.named_parameters())
-
     def training_classes(self, labels: Sequence[str]) -> ClassStrings:
         """The labels in the encoder's templates; as vectors where the text tower stays frozen."""
         import torch
 
-        strings = ClassStrings.of(labels, self.templates, self._base.token_ids)
+        strings = ClassStrings.of(labels, self.templates, self.base.token_ids)
         if self.config.trains("text"):
             return strings
         with torch.no_grad():
-            return replace(strings, vectors=unit_vectors(self._base.towers.text, strings.ids))
+            return replace(strings, vectors=unit_vectors(self.base.towers.text, strings.ids))
 
     def training_step(self, batch: TrainingBatch, classes: ClassStrings) -> TrainingOutput:
-        """Cross entropy on scaled cosines; a text tower that is trained reads one template."""
+        """The loss of the task on scaled cosines; a trained text tower reads one template."""
         import torch
-        from torch.nn import functional as F  # noqa: N812 - the name everybody uses
+        from torch.nn import functional as F  # noqa: N812 - the usual name
 
         self.changed.train(torch.is_grad_enabled())
-        towers = self._base.towers
-        pixels = batch.inputs.to(towers.device, towers.dtype)
-        frames = self.changed.image(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
-        vectors = self._vectors(classes)
+        towers = self.base.towers
+        frames, _ = self._frames(batch.inputs.to(towers.device, towers.dtype))
+        words = self._vectors(classes)
         with torch.autocast(frames.device.type, enabled=False):
-            video = F.normalize(frames.float().mean(dim=1), dim=-1)
-            logits = towers.log_scale().float().exp() * video @ vectors.t()
-        loss = F.cross_entropy(logits, batch.targets.to(logits))
-        return TrainingOutput(logits, {"total": loss, "ce": loss}, frames, vectors)
+            vectors = F.normalize(frames.float().mean(dim=1), dim=-1)
+            logits = towers.log_scale().float().exp() * vectors @ words.t()
+        loss = batch.loss(logits)
+        return TrainingOutput(logits, {"total": loss, "ce": loss}, frames, words, vectors)
 
     def _vectors(self, classes: ClassStrings) -> Tensor:
         if classes.vectors is None:

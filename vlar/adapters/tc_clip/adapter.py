@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlar.adapters.base import (
-    Adapter,
-    Trainable,
-    TrainingBatch,
-    TrainingOutput,
-    require_blocks,
-)
+from vlar.adapters.clip_adapter import ClipAdapter
 from vlar.adapters.tc_clip.config import TcClipConfig
 from vlar.adapters.tc_clip.labels import phrase, prompt
-from vlar.encoders.base import Encoder
-from vlar.encoders.conditioned import ConditionedText, EncodedWindows
+from vlar.adapters.trainable import TrainingBatch, TrainingOutput
+from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.spec import number, split_options
-from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.errors import UsageError
 from vlar.numeric import unit
 from vlar.registry import register
-from vlar.types import Float32, JsonDict, UInt8
+from vlar.types import Float32, JsonDict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,50 +31,44 @@ _KEPT_SETS = 4  # class sets whose video-independent part is kept
 
 
 @register("adapter", "tc-clip")
-class TcClip(Adapter, Trainable, ConditionedText):
-    """A CLIP whose frames see the whole video and whose prompts see it too.
+class TcClip(ClipAdapter, ConditionedText):
+    """A CLIP whose frames attend to the whole clip, and whose prompts do too.
 
     Attributes:
         network: The differentiable whole, for training.
         config: The settings.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("vit_blocks",)
+    method = "tc-clip"
+    read_config = TcClipConfig.from_dict
     network: TcClipNetwork
     config: TcClipConfig
 
-    def __init__(self, encoder: TorchEncoder, config: TcClipConfig, name: str = "tc-clip") -> None:
-        """Use ``attach`` or ``from_spec``; this takes an encoder that shows its blocks."""
+    def _build(self) -> None:
+        """The declared start: near-zero biases, prompting copied from the text tower."""
         from vlar.adapters.tc_clip.network import build
 
-        self.encoder, self.config, self.name = encoder, config, name
-        self._inner = encoder.twin() if config.tune_towers else encoder
-        towers = self._inner.towers
-        words = towers.tokens.ids([phrase(config)], encoder.max_tokens)[0]
+        encoder, towers = self.base, self.inner.towers
+        words = towers.tokens.ids([phrase(self.config)], encoder.max_tokens)[0]
         end = int(towers.text_view().end(words[None])[0])
         self.network = build(
             towers.vision_view(),
             towers.text_view(),
-            config,
+            self.config,
             encoder.dim,
-            words[1:end].tolist()[: len(config.prompt_phrase.split())],
+            words[1:end].tolist()[: len(self.config.prompt_phrase.split())],
             towers.log_scale,
         )
         self.network.parts.to(towers.device, towers.dtype).requires_grad_(False)
-        self._take_over(encoder, config.n_frames)
-        self.max_tokens = min(encoder.max_tokens, config.max_tokens or encoder.max_tokens)
+        self.max_tokens = min(encoder.max_tokens, self.config.max_tokens or encoder.max_tokens)
         self._sets: OrderedDict[tuple[str, ...], list[ClassSet]] = OrderedDict()
-        self.refresh()
 
-    @classmethod
-    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> TcClip:
-        """TC-CLIP at its declared start: near-zero biases, prompting copied from the text tower.
+    def _parts(self) -> nn.Module:
+        """Bias tables, prompt vectors and prompting layers."""
+        return self.network.parts
 
-        Raises:
-            ModelError: the encoder is no CLIP with a plain ViT and a causal text tower.
-        """
-        config = TcClipConfig.from_dict(settings or {})
-        return cls(require_blocks(encoder, "tc-clip"), config)
+    def _log_scale(self) -> Tensor:
+        return self.network.log_scale()
 
     @classmethod
     def from_spec(cls, argument: str) -> TcClip:
@@ -95,7 +81,7 @@ class TcClip(Adapter, Trainable, ConditionedText):
                 weights, ``prompt_levels=6,12`` and the other settings where the file is silent.
 
         Raises:
-            ModelError: the file is no such checkpoint, holds other things than data, or does not
+            ModelError: the file is not such a checkpoint, holds anything but data, or does not
                 fit the base.
         """
         from vlar.adapters.tc_clip.checkpoint import load
@@ -114,34 +100,14 @@ class TcClip(Adapter, Trainable, ConditionedText):
         adapter.load_state_dict(state)
         return adapter
 
-    @property
-    def settings(self) -> JsonDict:
-        """The configuration."""
-        return self.config.to_dict()
-
-    @property
-    def module(self) -> nn.Module:
-        """Bias tables, prompt vectors and prompting layers; the towers where they are tuned."""
-        from torch import nn
-
-        if not self.config.tune_towers:
-            return self.network.parts
-        return nn.ModuleDict({"parts": self.network.parts, "towers": self._inner.towers.model})
-
     def refresh(self) -> None:
-        """Forget the class sets and take the fingerprint anew."""
-        import json
-
-        from vlar.encoders.clip.towers import weights_hash
-
+        """Clear the class sets and compute scale and fingerprint."""
         self._sets.clear()
-        self.logit_scale = float(self.network.log_scale().detach().exp())
-        settings = json.dumps(self.settings, sort_keys=True)
-        self.fingerprint = weights_hash(self.module, self.encoder.fingerprint + settings)
+        super().refresh()
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         """Switch gradients on and name what is trained; ``refresh`` when the training is over."""
-        towers = self._inner.towers.model if self.config.tune_towers else None
+        towers = self.inner.towers.model if self.config.tune_towers else None
         named = list(self.network.parts.named_parameters())
         if towers is not None:
             # The token embedding only ever fills constants; the original leaves it out as well.
@@ -156,29 +122,24 @@ class TcClip(Adapter, Trainable, ConditionedText):
         return self.token_ids(labels)
 
     def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
-        """Logits of videos and the labels they condition, and their cross-entropy."""
-        from torch.nn import functional
+        """Logits of clips and the labels they condition, and the loss of the task."""
+        from torch.nn import functional as F  # noqa: N812 - the usual name
 
         seen = self.network.encode(batch.inputs)
         words = self.network.conditioned(self.network.classes(classes), seen.context)
         logits = self.network.scores(seen.frames, words)
-        loss = functional.cross_entropy(logits, batch.targets)
-        return TrainingOutput(logits, {"total": loss}, seen.frames, words)
+        loss = batch.loss(logits)
+        vectors = F.normalize(seen.frames.float().mean(dim=1), dim=-1)
+        return TrainingOutput(logits, {"total": loss}, seen.frames, words, vectors)
 
-    def encode_frames(self, frames: UInt8) -> Float32:
-        """(N, T, H, W, 3) uint8 to (N, T, D) float32, not normalised; any T."""
-        return self._encode(frames, context=False).features
+    def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        import torch
 
-    def encode_windows(self, frames: UInt8) -> EncodedWindows:
-        """Frame features, and the context tokens that prompting looks at, in one pass."""
-        return self._encode(frames, context=True)
-
-    def pool(self, features: Float32) -> Float32:
-        """Mean of the raw frame features, scaled to length 1."""
-        return unit(features.mean(axis=1, dtype=np.float32))
+        seen = self.network.encode(pixels, context=True)
+        return seen.frames, torch.cat([seen.context[i] for i in sorted(seen.context)], dim=1)
 
     def encode_text(self, texts: Sequence[str]) -> Float32:
-        """Texts without any video, for an index: the learned prompts as they are."""
+        """Texts without a clip, for a library: the learned prompts as they are."""
         import torch
 
         if not texts:
@@ -188,13 +149,13 @@ class TcClip(Adapter, Trainable, ConditionedText):
             return unit(torch.cat(parts).float().cpu().numpy())
 
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
-        """Texts as each window sees them: (N, C, D) float32 of unit length."""
+        """Texts given the context (N, k, E) of clips: (N, C, D) float32 of unit length."""
         import torch
 
         if not texts or not len(context):
             return np.zeros((len(context), len(texts), self.dim), np.float32)
         levels = self.network.parts.levels()
-        towers = self._inner.towers
+        towers = self.inner.towers
         rows: list[Float32] = []
         with torch.inference_mode():
             tokens = torch.from_numpy(np.asarray(context, np.float32))
@@ -208,33 +169,12 @@ class TcClip(Adapter, Trainable, ConditionedText):
 
     def count_tokens(self, text: str) -> int:
         """Tokens of the prompt a text becomes, before any cut."""
-        return self.encoder.count_tokens(prompt(text, self.config))
+        return self.base.count_tokens(prompt(text, self.config))
 
     def token_ids(self, texts: Sequence[str]) -> Tensor:
         """Prompts of the texts as ids (C, L), for training."""
         prompts = [prompt(text, self.config) for text in texts]
-        return self._inner.token_ids(prompts, self.max_tokens)
-
-    def _encode(self, frames: UInt8, *, context: bool) -> EncodedWindows:
-        import torch
-
-        self._inner.check_frames(frames)
-        if frames.shape[1] == 0:
-            raise UsageError(f"no frames to encode: {frames.shape} (N, T, H, W, 3)")
-        features: list[Float32] = []
-        tokens: list[Float32] = []
-        with torch.inference_mode():
-            for pixels in self._inner.windows(frames):
-                seen = self.network.encode(pixels, context=context)
-                features.append(seen.frames.float().cpu().numpy())
-                if context:
-                    joined = torch.cat([seen.context[i] for i in sorted(seen.context)], dim=1)
-                    tokens.append(joined.float().cpu().numpy())
-        if not features:
-            features = [np.zeros((0, frames.shape[1], self.dim), np.float32)]
-        if not tokens:
-            tokens = [np.zeros((len(frames), 0, self.dim), np.float32)]
-        return EncodedWindows(np.concatenate(features), np.concatenate(tokens))
+        return self.inner.token_ids(prompts, self.max_tokens)
 
     def _classes(self, texts: Sequence[str]) -> list[ClassSet]:
         key = tuple(texts)

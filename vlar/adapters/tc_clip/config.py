@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from vlar.adapters.settings import read_settings
-from vlar.errors import ModelError
+from vlar.adapters.settings import bad_setting, check_settings, read_settings, setting
 from vlar.types import JsonDict
+
+WHAT = "TC-CLIP setting"
 
 
 @dataclass(frozen=True)
@@ -30,26 +31,22 @@ class TcClipConfig:
             original does; else the towers stay as they are and only the added parts train.
     """
 
-    seed_fraction: float = 0.3
-    context_tokens: int = 96
-    merge_step: int = 100
-    n_prompts: int = 4
+    seed_fraction: float = setting(0.3, above=0, at_most=1)
+    context_tokens: int = setting(96, at_least=1)
+    merge_step: int = setting(100, at_least=1)
+    n_prompts: int = setting(4, at_least=1)
     prompt_phrase: str = "a photo of a"
     prompt_levels: tuple[int, ...] = ()
     stop_gradient: bool = True
     max_tokens: int | None = None
     split_capitals: bool = True
-    n_frames: int = 16
+    n_frames: int = setting(16, at_least=1)
     tune_towers: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.seed_fraction <= 1:
-            raise _bad("seed_fraction", self.seed_fraction, "a share above 0 and up to 1")
-        for name in ("context_tokens", "merge_step", "n_prompts", "n_frames"):
-            if getattr(self, name) < 1:
-                raise _bad(name, getattr(self, name), "a whole number from 1")
+        check_settings(self, WHAT)
         if any(level < 1 for level in self.prompt_levels):
-            raise _bad("prompt_levels", self.prompt_levels, "levels counted from 1")
+            raise bad_setting(WHAT, "prompt_levels", self.prompt_levels, "levels counted from 1")
 
     def levels(self, text_blocks: int, vision_blocks: int) -> tuple[int, ...]:
         """Zero-based text blocks that are preceded by prompting, ascending.
@@ -60,9 +57,8 @@ class TcClipConfig:
         levels = sorted(set(self.prompt_levels)) or [text_blocks]
         highest = min(text_blocks, vision_blocks)
         if levels[-1] > highest:
-            raise _bad(
-                "prompt_levels", tuple(levels), f"levels up to {highest}, the depth of the towers"
-            )
+            wanted = f"levels up to {highest}, the depth of the towers"
+            raise bad_setting(WHAT, "prompt_levels", tuple(levels), wanted)
         return tuple(level - 1 for level in levels)
 
     def to_dict(self) -> JsonDict:
@@ -72,8 +68,4 @@ class TcClipConfig:
     @classmethod
     def from_dict(cls, values: JsonDict) -> TcClipConfig:
         """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, "TC-CLIP setting")
-
-
-def _bad(name: str, value: object, wanted: str) -> ModelError:
-    return ModelError(f"TC-CLIP setting {name} is {value!r}; use {wanted}")
+        return read_settings(cls, values, WHAT)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from vlar.adapters.base import Adapter, Trainable, TrainingBatch, TrainingOutput
+from vlar.adapters.base import Adapter
 from vlar.adapters.temporal.config import TemporalConfig
 from vlar.adapters.temporal.inputs import block_width, chosen, directions, read_block
+from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
+from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
-from vlar.encoders.conditioned import ConditionedText
-from vlar.errors import ModelError
 from vlar.numeric import unit
 from vlar.registry import register, unknown_name
 from vlar.text.clean import clean_label
 from vlar.text.prompts import fill, load_templates
-from vlar.types import Float32, Float64, JsonDict, UInt8
+from vlar.types import Clip, Encoded, Float32, JsonDict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,7 +41,7 @@ class Temporal(Adapter, Trainable):
         config: The settings.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("frame_tokens",)
+    needs: ClassVar[tuple[str, ...]] = ("pool", "fixed_text")
     reads: ClassVar[Literal["pixels", "features"]] = "features"
     network: TemporalNetwork
     config: TemporalConfig
@@ -49,7 +49,7 @@ class Temporal(Adapter, Trainable):
     def __init__(self, encoder: Encoder, config: TemporalConfig) -> None:
         """Use ``attach``."""
         self.encoder, self.name = encoder, "temporal"
-        self._take_over(encoder, encoder.n_frames)
+        self._copy_attributes(encoder, encoder.n_frames)
         self.frames_fixed = encoder.frames_fixed
         self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
         self._blocks = chosen(encoder.frame_blocks, config.blocks)
@@ -64,12 +64,7 @@ class Temporal(Adapter, Trainable):
             ModelError: the encoder has no frame features, or its text depends on the video.
             UnknownNameError: a setting or a block does not exist.
         """
-        if not hasattr(encoder, "frame_blocks") or isinstance(encoder, ConditionedText):
-            raise ModelError(
-                "adapter 'temporal' reads frame features and needs texts that no video changes "
-                f"(frame_tokens), and encoder {encoder.name!r} does not offer them; use for "
-                "example lite"
-            )
+        require(encoder, cls.needs, "temporal")
         config = TemporalConfig.from_dict(settings or {})
         names = [block.name for block in encoder.frame_blocks]
         for name in config.blocks:
@@ -103,13 +98,12 @@ class Temporal(Adapter, Trainable):
 
     # The encoder contract
 
-    def encode_frames(self, frames: UInt8) -> Float32:
-        """The encoder's own frame features."""
-        return self.encoder.encode_frames(frames)
-
-    def encode_clip(self, frames: UInt8, times_s: Float64) -> Float32:
-        """The encoder's own frame features of one clip."""
-        return self.encoder.encode_clip(frames, times_s)
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """The encoder's own frame features, and vectors that the network has moved."""
+        return [
+            Encoded(one.features, self.pool(one.features[None])[0])
+            for one in self.encoder.encode(clips)
+        ]
 
     def pool(self, features: Float32) -> Float32:
         """Frame features (N, T, F) to window vectors (N, D) of unit length."""
@@ -182,22 +176,23 @@ class Temporal(Adapter, Trainable):
         return np.concatenate([self._inputs(features), pooled], axis=2)
 
     def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
-        """Scaled cosines and their cross-entropy.
+        """Scaled cosines and the loss of the task.
 
         Args:
             batch: Inputs (N, T, K + D) of ``training_inputs``, or frame features (N, T, F).
             classes: From ``training_classes``.
         """
         import torch
-        from torch.nn import functional
 
         inputs = batch.inputs
         if inputs.shape[-1] == self.frame_dim:
             inputs = torch.from_numpy(self.training_inputs(inputs.detach().numpy()))
         small, pooled = inputs.split((inputs.shape[-1] - self.dim, self.dim), dim=-1)
         vectors = self.network.vectors(small, pooled[:, 0])
-        logits = self.logit_scale * vectors @ self.network.concepts(classes).T
-        return TrainingOutput(logits, {"total": functional.cross_entropy(logits, batch.targets)})
+        words = self.network.concepts(classes)
+        logits = self.logit_scale * vectors @ words.T
+        losses = {"total": batch.loss(logits)}
+        return TrainingOutput(logits, losses, classes=words, vectors=vectors)
 
     def _build(self, config: TemporalConfig) -> None:
         import torch

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from vlar.adapters.settings import read_settings
-from vlar.errors import ModelError
-from vlar.registry import unknown_name
+from vlar.adapters.settings import check_settings, read_settings, setting
 from vlar.types import JsonDict
 
 TEMPORAL = ("window", "adapter", "aim", "st-adapter", "cross-frame")
+WHAT = "setting of a tuned CLIP"
 
 
 @dataclass(frozen=True)
@@ -30,19 +29,14 @@ class TunedConfig:
         n_frames: T the model is trained with; any T works.
     """
 
-    temporal: str = "window"
-    radius: int = 1
+    temporal: str = setting("window", choices=TEMPORAL)
+    radius: int = setting(1, at_least=0)
     tune_towers: bool = True
     prompts: str = "froster"
-    n_frames: int = 8
+    n_frames: int = setting(8, at_least=1)
 
     def __post_init__(self) -> None:
-        if self.temporal not in TEMPORAL:
-            raise unknown_name("value of setting 'temporal'", str(self.temporal), TEMPORAL)
-        for name, least in (("radius", 0), ("n_frames", 1)):
-            value = getattr(self, name)
-            if value < least:
-                raise ModelError(f"setting {name} is {value!r}; use a whole number from {least}")
+        check_settings(self, WHAT)
 
     def to_dict(self) -> JsonDict:
         """For the manifest of a saved model."""
@@ -51,4 +45,4 @@ class TunedConfig:
     @classmethod
     def from_dict(cls, values: JsonDict) -> TunedConfig:
         """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, "setting of a tuned CLIP")
+        return read_settings(cls, values, WHAT)

@@ -1,1 +1,1 @@
-"""How an adapted model is made, one file each."""
+"""Learners: ways of finding a method's parameters, one file each; ``base`` has the contract."""

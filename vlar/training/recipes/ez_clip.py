@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vlar.registry import register
-from vlar.training.hyperparameters import Plan, one_group
+from vlar.training.hyperparameters import Hyperparameters, one_group
 
 
 @register("recipe", "ez-clip")
-def ez_clip() -> dict[str, Plan]:
+def ez_clip() -> dict[str, Hyperparameters]:
     """The runs of the original (``few-shot`` is HMDB51), and a short one for ``vlar adapt``."""
-    base = Plan(
+    base = Hyperparameters(
         epochs=150,
         batch=80,
         learning_rate=1e-4,

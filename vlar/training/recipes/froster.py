@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vlar.registry import register
-from vlar.training.hyperparameters import Plan, decay_matrices
+from vlar.training.hyperparameters import Hyperparameters, decay_matrices
 
-_ADAPT = Plan(
+_ADAPT = Hyperparameters(
     epochs=12,
     batch=8,
     micro_batch=4,
@@ -27,15 +27,15 @@ _ADAPT = Plan(
 
 
 @register("recipe", "tuned")
-def tuned() -> dict[str, Plan]:
+def tuned() -> dict[str, Hyperparameters]:
     """A short run for ``vlar adapt``."""
     return {"adapt": _ADAPT}
 
 
 @register("recipe", "froster")
-def froster() -> dict[str, Plan]:
+def froster() -> dict[str, Hyperparameters]:
     """The runs of the original, and a short one for ``vlar adapt``."""
-    base = Plan(
+    base = Hyperparameters(
         epochs=12,
         batch=32,
         learning_rate=3.33e-6,

@@ -1,19 +1,17 @@
-"""The recipe of TC-CLIP: learning rates, parameter groups and the four protocols.
+"""The recipes of TC-CLIP: learning rates, parameter groups and the four protocols.
 
-After section 4 of the paper (arXiv 2404.09490) and its released configurations. Everything is
-trained, both towers included; only the token embedding stays.
+They follow section 4 of the paper (arXiv 2404.09490) and its released configurations. Everything
+is trained, both towers included; only the token embedding stays.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from vlar.errors import UsageError
 from vlar.registry import register, unknown_name
-from vlar.training.hyperparameters import Plan
+from vlar.training.hyperparameters import Hyperparameters
 
 BETAS = (0.9, 0.98)
 EPSILON = 1e-8
@@ -30,12 +28,10 @@ class Protocol:
 
     Attributes:
         epochs: Passes over the training set.
-        warmup_epochs: Of them with a rising rate.
+        warmup_epochs: Epochs with a rising rate.
         learning_rate: Base rate at the full batch.
-        lowest_rate: End of the cosine, the same in both groups.
-        batch: Videos per optimiser step.
-        n_frames: T.
-        views: Temporal views times crops in the final test; 2 views are two random samplings.
+        lowest_rate: Rate at the end of the cosine, the same in both groups.
+        batch: Clips per optimiser step.
     """
 
     epochs: int
@@ -43,15 +39,13 @@ class Protocol:
     learning_rate: float
     lowest_rate: float
     batch: int
-    n_frames: int = 16
-    views: tuple[int, int] = (1, 1)
 
 
 PROTOCOLS = {
-    "zero-shot": Protocol(10, 5, 8e-6, 8e-8, 256, views=(2, 1)),
-    "few-shot": Protocol(50, 5, 2e-6, 2e-8, 64, views=(2, 1)),
-    "base-to-novel": Protocol(12, 2, 3.33e-6, 3.33e-8, 64, views=(2, 1)),
-    "fully-supervised": Protocol(30, 5, 2.2e-5, 2.2e-7, 512, views=(4, 3)),
+    "zero-shot": Protocol(10, 5, 8e-6, 8e-8, 256),
+    "few-shot": Protocol(50, 5, 2e-6, 2e-8, 64),
+    "base-to-novel": Protocol(12, 2, 3.33e-6, 3.33e-8, 64),
+    "fully-supervised": Protocol(30, 5, 2.2e-5, 2.2e-7, 512),
 }
 
 
@@ -59,7 +53,7 @@ def protocol(name: str) -> Protocol:
     """A protocol by name.
 
     Raises:
-        UnknownNameError: there is no such protocol; the message names the nearest.
+        UnknownNameError: the protocol does not exist; the message names the nearest.
     """
     if name not in PROTOCOLS:
         raise unknown_name("TC-CLIP protocol", name, PROTOCOLS)
@@ -67,13 +61,13 @@ def protocol(name: str) -> Protocol:
 
 
 @register("recipe", "tc-clip")
-def tc_clip() -> dict[str, Plan]:
-    """The four protocols as plans; four videos at a time, as on each device of the original."""
-    return {name: _plan(found) for name, found in PROTOCOLS.items()}
+def tc_clip() -> dict[str, Hyperparameters]:
+    """The four protocols; four clips at a time, as on each device of the original."""
+    return {name: _numbers(found) for name, found in PROTOCOLS.items()}
 
 
-def _plan(found: Protocol) -> Plan:
-    return Plan(
+def _numbers(found: Protocol) -> Hyperparameters:
+    return Hyperparameters(
         epochs=found.epochs,
         batch=found.batch,
         micro_batch=4,
@@ -94,52 +88,6 @@ def _plan(found: Protocol) -> Plan:
     )
 
 
-@dataclass(frozen=True)
-class UnshiftedCosine:
-    """Linear warm-up, then a cosine that counts from the first iteration, not from its end.
-
-    The rate therefore drops where the warm-up ends, as it does in the original.
-
-    Attributes:
-        n_iterations: All iterations of the training (not optimiser steps).
-        n_warmup: Of them with a rising rate; the first one runs at rate 0.
-        lowest_rate: What the cosine ends at.
-    """
-
-    n_iterations: int
-    n_warmup: int
-    lowest_rate: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.n_warmup <= self.n_iterations or self.n_iterations < 1:
-            raise UsageError(
-                f"{self.n_warmup} warm-up iterations of {self.n_iterations}: use 0 or more, and no "
-                "more than all"
-            )
-
-    @classmethod
-    def of(cls, plan: Protocol, iterations_per_epoch: int) -> UnshiftedCosine:
-        """The schedule of a protocol."""
-        return cls(
-            plan.epochs * iterations_per_epoch,
-            plan.warmup_epochs * iterations_per_epoch,
-            plan.lowest_rate,
-        )
-
-    def rate(self, iteration: int, base_rate: float) -> float:
-        """The learning rate of a group with ``base_rate`` at an iteration counted from 0.
-
-        >>> schedule = UnshiftedCosine.of(PROTOCOLS["zero-shot"], 100)
-        >>> [round(schedule.rate(i, 8e-6), 9) for i in (0, 499, 500)]
-        [0.0, 7.984e-06, 4.04e-06]
-        """
-        if iteration < self.n_warmup:
-            return base_rate * iteration / self.n_warmup
-        share = min(1.0, iteration / self.n_iterations)
-        half = (base_rate - self.lowest_rate) / 2
-        return self.lowest_rate + half * (1 + math.cos(math.pi * share))
-
-
 def parameter_groups(
     named: Iterable[tuple[str, Any]], base_rate: float, weight_decay: float = WEIGHT_DECAY
 ) -> list[dict[str, Any]]:
@@ -150,7 +98,7 @@ def parameter_groups(
     Args:
         named: Names and parameters of the CLIP and of the adapter.
         base_rate: Learning rate of the first group.
-        weight_decay: Of both groups.
+        weight_decay: Weight decay of both groups.
     """
     base: list[Any] = []
     new: list[Any] = []

@@ -1,19 +1,19 @@
-"""The recipe of the temporal adapter: strong regularisation, for it sees few clips.
+"""The recipe of the temporal adapter: strong regularisation, because clips are few.
 
-The numbers were set beforehand; what was varied, on half of the labels of another pool, did not
+The numbers were set beforehand. Variations, tried on half of the labels of another pool, did not
 improve on them (evals/README.md).
 """
 
 from __future__ import annotations
 
 from vlar.registry import register
-from vlar.training.hyperparameters import Plan, decay_matrices
+from vlar.training.hyperparameters import Hyperparameters, decay_matrices
 
 
 @register("recipe", "temporal")
-def temporal() -> dict[str, Plan]:
+def temporal() -> dict[str, Hyperparameters]:
     """One protocol."""
-    few = Plan(
+    few = Hyperparameters(
         epochs=120,
         batch=64,
         learning_rate=2e-3,

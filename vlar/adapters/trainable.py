@@ -1,0 +1,168 @@
+"""What training asks of an adapter: named parameters, and one step with named losses.
+
+Letters: N clips, T frames, F and K features of a frame, C labels, D joint width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from vlar.types import Float32
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from vlar.losses.label_task import LabelTargets, LabelTask
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """What one training step reads.
+
+    Attributes:
+        inputs: (N, T, 3, height, width) normalised pixels, or (N, T, K) ``training_inputs`` where
+            the adapter ``reads`` features.
+        targets: (N, C) float from 0 to 1, the share of each label. One-hot unless labels are
+            smoothed, clips are mixed or show several labels. Zero for an unlabelled clip.
+        task: What kind of labels these are; None means one label a clip.
+        parts: (N, K) targets by part of a label (verb, object), where labels have parts.
+        known: (N,) bool, False for an unlabelled clip; None where all clips are labelled.
+        views: Other views of the same clips by name, each like ``inputs``, as objectives ask for.
+        rows: Numbers of the labelled clips in the training set.
+        facts: What the support set holds about each of the N clips: ``subject``, ``text``, ...
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    task: LabelTask | None = None
+    parts: Mapping[str, Tensor] = field(default_factory=dict[str, "Tensor"])
+    known: Tensor | None = None
+    views: Mapping[str, Tensor] = field(default_factory=dict[str, "Tensor"])
+    rows: Sequence[int] = ()
+    facts: Sequence[Mapping[str, str]] = ()
+
+    def labelled(self, tensor: Tensor) -> Tensor:
+        """The rows (n, ...) of (N, ...) that belong to labelled clips."""
+        return tensor if self.known is None else tensor[self.known.to(tensor.device)]
+
+    def loss(self, logits: Tensor, parts: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The supervised loss of the task over the labelled clips; 0 where there are none.
+
+        Args:
+            logits: (N, C).
+            parts: (N, K) logits by part, from methods that have them.
+        """
+        logits = self.labelled(logits)
+        if not len(logits):
+            return logits.sum()
+        of_parts = {p: self.labelled(t) for p, t in (parts or {}).items()}
+        return self._task.loss(logits, self._known_targets(), of_parts)
+
+    def metrics(
+        self, logits: Tensor, parts: Mapping[str, Tensor] | None = None
+    ) -> dict[str, float]:
+        """Sums of the task's metrics over the labelled clips; arguments as in ``loss``."""
+        of_parts = {p: self.labelled(t) for p, t in (parts or {}).items()}
+        return self._task.metrics(self.labelled(logits), self._known_targets(), of_parts)
+
+    @property
+    def _task(self) -> LabelTask:
+        from vlar.losses.label_task import OneLabel
+
+        return self.task or OneLabel()
+
+    def _known_targets(self) -> LabelTargets:
+        from vlar.losses.label_task import LabelTargets
+
+        return LabelTargets(
+            self.labelled(self.targets), {p: self.labelled(t) for p, t in self.parts.items()}
+        )
+
+    def unlabelled(self, inputs: Tensor) -> TrainingBatch:
+        """Other clips with the same labels to choose from, but without targets."""
+        targets = self.targets.new_zeros(len(inputs), self.targets.shape[1])
+        known = targets.new_zeros(len(inputs)).bool()
+        return replace(
+            self, inputs=inputs, targets=targets, known=known, parts={}, views={}, rows=(), facts=()
+        )
+
+
+@dataclass(frozen=True)
+class TrainingOutput:
+    """What one training step gives.
+
+    Attributes:
+        logits: (N, C), scaled similarity of clips and labels.
+        losses: Scalars with gradients by name. ``total`` is minimised; the others are its terms
+            and are only reported.
+        frames: (N, T, D) features of the frames, not normalised, where the method has any. A
+            method that wraps another one (distillation) reads them.
+        classes: (C, D) vectors of the labels, or (N, C, D) where each clip has its own; likewise.
+        vectors: (N, D) vectors of the clips, of unit length; objectives compare them.
+        parts: (N, K) logits by part of a label, where the method has them.
+    """
+
+    logits: Tensor
+    losses: Mapping[str, Tensor]
+    frames: Tensor | None = None
+    classes: Tensor | None = None
+    vectors: Tensor | None = None
+    parts: Mapping[str, Tensor] = field(default_factory=dict[str, "Tensor"])
+
+
+class Trainable(ABC):
+    """The training side of an adapter.
+
+    Attributes:
+        reads: What a batch holds: ``pixels``, or the wrapped encoder's frame ``features``, which
+            are computed once and cached.
+        input_widths: Widths of the leading parts of ``training_inputs`` that a training may set to
+            zero one at a time; none by default.
+    """
+
+    reads: ClassVar[Literal["pixels", "features"]] = "pixels"
+    input_widths: Sequence[int] = ()
+
+    @abstractmethod
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        """Switch gradients on and name what is trained.
+
+        Call ``training_classes`` before it, which may build parts for the labels, and ``refresh``
+        when the training is over.
+        """
+
+    @abstractmethod
+    def training_classes(self, labels: Sequence[str]) -> Any:
+        """What every step needs of C labels and no parameter changes: token ids, for example."""
+
+    @abstractmethod
+    def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
+        """Logits and losses of a batch.
+
+        A method whose loss is that of the task takes ``batch.loss(logits)``. Losses leave out
+        clips that are not ``batch.known``; logits cover all clips.
+
+        Args:
+            batch: N clips with their targets.
+            classes: From ``training_classes``.
+        """
+
+    def fit_inputs(self, features: Float32) -> None:
+        """Read the training set once, before ``training_inputs``: to standardise, for example.
+
+        Args:
+            features: (N, T, F) frame features; only where ``reads`` is ``features``.
+        """
+        del features
+
+    def training_inputs(self, features: Float32) -> Float32:
+        """What a batch holds of frame features (N, T, F); computed once a clip and cached.
+
+        Returns:
+            (N, T, K) float32, by default the features themselves. Clips may be mixed and their
+            frames moved in time afterwards.
+        """
+        return features

@@ -1,0 +1,80 @@
+"""Views an encoder may offer besides vectors, by the names an adapter lists in ``needs``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vlar.encoders.base import Encoder
+from vlar.encoders.conditioned import ConditionedText
+from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.errors import ModelError
+from vlar.registry import unknown_name
+
+_CLIP = "openclip:ViT-B-16-quickgelu/openai"
+
+
+@dataclass(frozen=True)
+class View:
+    """One view of an encoder.
+
+    Attributes:
+        use: What an adapter does that asks for it, for messages.
+        offered: Whether an encoder offers it.
+        example: An encoder that does.
+    """
+
+    use: str
+    offered: Callable[[Encoder], bool]
+    example: str
+
+
+def _pools(encoder: Encoder) -> bool:
+    return getattr(type(encoder), "pool", Encoder.pool) is not Encoder.pool
+
+
+#: The views by name.
+VIEWS: dict[str, View] = {
+    "vit_blocks": View("works inside a ViT", lambda e: isinstance(e, TorchEncoder), _CLIP),
+    "gradients": View("trains the encoder's towers", lambda e: isinstance(e, TorchEncoder), _CLIP),
+    "pool": View("makes vectors from frame features", _pools, "lite"),
+    "fixed_text": View(
+        "needs text that does not depend on the video",
+        lambda e: not isinstance(e, ConditionedText),
+        _CLIP,
+    ),
+}
+
+
+def require(encoder: Encoder, needs: Sequence[str], adapter: str) -> None:
+    """Check that an encoder offers the views an adapter needs.
+
+    Args:
+        encoder: To be wrapped.
+        needs: Names of ``VIEWS``.
+        adapter: Name of the adapter, for messages.
+
+    Raises:
+        ModelError: a view is not offered; the message names it and an encoder that offers it.
+        UnknownNameError: there is no view of that name.
+    """
+    for need in needs:
+        if need not in VIEWS:
+            raise unknown_name("view of an encoder", need, VIEWS)
+        view = VIEWS[need]
+        if not view.offered(encoder):
+            raise ModelError(
+                f"adapter {adapter!r} {view.use} (it needs {need}), and encoder {encoder.name!r} "
+                f"shows none; use for example {view.example}"
+            )
+
+
+def require_blocks(encoder: Encoder, adapter: str) -> TorchEncoder:
+    """The encoder as one that shows its transformer blocks.
+
+    Raises:
+        ModelError: it shows none; the message names an encoder that does.
+    """
+    require(encoder, ("vit_blocks",), adapter)
+    assert isinstance(encoder, TorchEncoder)
+    return encoder

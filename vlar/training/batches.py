@@ -1,0 +1,135 @@
+"""The batches of a training: which clips, in which order, with which targets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from vlar.adapters.trainable import TrainingBatch
+from vlar.training.augment import mix, random_for
+from vlar.training.data import ClipLoader, LoadedClips
+from vlar.training.dataset import Dataset, batch_targets, label_task
+from vlar.training.hyperparameters import Hyperparameters
+from vlar.training.objective_set import ObjectiveSet
+
+# What a draw is for.
+_ORDER, _MIX, _FREE, _CHOICE, _CHANGE = 1, 2, 4, 5, 6
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Unlabelled clips of a training.
+
+    Attributes:
+        loader: Reads them.
+        count: Their number.
+    """
+
+    loader: ClipLoader
+    count: int
+
+
+class BatchMaker:
+    """Makes the batches of a training from the position in it alone.
+
+    Args:
+        loader: Reads the clips.
+        dataset: Their labels.
+        numbers: The hyperparameters.
+        seed: Seed of every draw.
+        objectives: What is added to the training.
+        unlabelled: Clips without labels; None for none.
+        device: Where batches go.
+    """
+
+    def __init__(
+        self,
+        loader: ClipLoader,
+        dataset: Dataset,
+        numbers: Hyperparameters,
+        *,
+        seed: int,
+        objectives: ObjectiveSet,
+        unlabelled: Unlabelled | None,
+        device: torch.device,
+    ) -> None:
+        objectives.check_unlabelled(unlabelled is not None)
+        self.loader, self.dataset, self.numbers, self.seed = loader, dataset, numbers, seed
+        self.objectives, self.unlabelled, self.device = objectives, unlabelled, device
+        self.views = objectives.views()
+        self.task, self.shown = label_task(dataset.targets), torch.tensor(dataset.targets.member)
+        #: Clips of an optimiser step.
+        self.size = min(numbers.batch, len(dataset))
+        micro = numbers.micro_batch or numbers.batch
+        #: Clips at a time.
+        self.micro = self.size if micro >= self.size else micro
+        self.steps_per_epoch = max(1, len(dataset) // self.size)
+
+    def order(self, epoch: int) -> list[int]:
+        """Numbers of the clips of an epoch, in order."""
+        least = self.steps_per_epoch * self.size
+        chosen = self.objectives.order(epoch, random_for(self.seed, _CHOICE, epoch), least)
+        if chosen is not None:
+            return chosen
+        return random_for(self.seed, _ORDER, epoch).permutation(len(self.dataset)).tolist()
+
+    def make(self, rows: Sequence[int], step: int, part: int) -> TrainingBatch | None:
+        """One micro-batch; None where none of its clips can be read.
+
+        Args:
+            rows: The clips of the whole step.
+            step: Optimiser step, counted from 0.
+            part: Place in ``rows`` where the micro-batch begins.
+        """
+        chunk = rows[part : part + self.micro]
+        epoch = step // self.steps_per_epoch
+        loaded = self.loader.load(chunk, self.numbers, self.seed, epoch, self.views)
+        if not loaded.rows:
+            return None
+        batch = self._joined(loaded, self._free(step, part, len(chunk), len(rows)), step, part)
+        if not self.objectives:
+            return batch
+        return self.objectives.change_batch(batch, random_for(self.seed, _CHANGE, step, part))
+
+    def _free(self, step: int, part: int, size: int, wanted: int) -> LoadedClips | None:
+        """The unlabelled clips that go with clips ``part`` to ``part + size`` of a step."""
+        if self.unlabelled is None:
+            return None
+        per_step = math.ceil(self.objectives.unlabelled_per_clip * self.size)
+        first, last = (per_step * end // wanted for end in (part, part + size))
+        rows: list[int] = []
+        for number in range(step * per_step + first, step * per_step + last):
+            turn, place = divmod(number, self.unlabelled.count)
+            order = random_for(self.seed, _FREE, turn).permutation(self.unlabelled.count)
+            rows.append(int(order[place]))
+        # The draws of an unlabelled clip differ from those of a labelled one of the same number.
+        seed, loader = self.seed + _FREE, self.unlabelled.loader
+        loaded = loader.load(rows, self.numbers, seed, step, self.views)
+        return loaded if loaded.rows else None
+
+    def _joined(
+        self, loaded: LoadedClips, free: LoadedClips | None, step: int, part: int
+    ) -> TrainingBatch:
+        targets = batch_targets(self.task, self.shown[loaded.rows], self.numbers.label_smoothing)
+        drawn = random_for(self.seed, _MIX, step, part)
+        inputs, targets = mix(loaded.inputs, targets, self.numbers, drawn)
+        views, known = loaded.views, None
+        if free is not None:
+            known = torch.arange(len(inputs) + len(free.rows)) < len(inputs)
+            inputs = torch.cat([inputs, free.inputs])
+            views = {name: torch.cat([x, free.views[name]]) for name, x in views.items()}
+            targets = targets.padded(len(free.rows))
+        targets = targets.to(self.device)
+        return TrainingBatch(
+            inputs.to(self.device),
+            targets.labels,
+            self.task,
+            targets.parts,
+            None if known is None else known.to(self.device),
+            {name: x.to(self.device) for name, x in views.items()},
+            tuple(loaded.rows),
+            [self.dataset.facts[row] for row in loaded.rows] if self.dataset.facts else (),
+        )

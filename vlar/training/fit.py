@@ -1,0 +1,261 @@
+"""From labelled examples to a trained model: one path for features and for recordings.
+
+A training is compared with the best closed form on examples that neither has been fitted to. Their
+factors in the answer follow from that (``vlar.training.stacking``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vlar.adapters.base import Adapter
+from vlar.adapters.trainable import Trainable
+from vlar.errors import SupportError
+from vlar.fewshot import Choice, choose
+from vlar.fewshot.heads.stacking import StackingHead, StackingWeights
+from vlar.fewshot.report import TrainingReport
+from vlar.fewshot.signature_kinds import plain_kind
+from vlar.fewshot.support import Support, SupportItem
+from vlar.model.adapt import (
+    FAMILIARITY,
+    Adapted,
+    EncodedExamples,
+    FeatureCache,
+    guarded,
+    read_complete,
+    read_examples,
+)
+from vlar.model.core import ModelCore
+from vlar.training.checkpoint import CheckpointConfig
+from vlar.training.cost import TrainingCost
+from vlar.training.dataset import Dataset
+from vlar.training.loop import Training
+from vlar.training.objective_set import ObjectiveSet
+from vlar.training.results import EpochCallback, Trained
+from vlar.training.sources import FeatureSource, RecordingSource, TrainingSource
+from vlar.training.stacking import stacking_passes, stacking_weights, train_on
+from vlar.training.task import TrainingTask
+from vlar.types import Float32, ProgressCallback
+
+
+@dataclass(frozen=True)
+class FittedAdapter:
+    """A trained adapter and the head that answers with it.
+
+    Attributes:
+        adapter: The trained adapter.
+        head: The trained similarity, alone or with a closed form.
+        choice: The closed forms tried; None without one.
+        report: How it was trained.
+    """
+
+    adapter: Adapter
+    head: StackingHead
+    choice: Choice | None
+    report: TrainingReport
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How ``fit`` works, apart from what is trained.
+
+    Attributes:
+        unknown: Registered name of the rejector that decides ``unknown``.
+        stack: Weigh the training against a closed form on held-out examples; else the trained
+            similarity alone answers.
+        checkpoints: Where checkpoints are written; None writes none.
+        cache: Frame features that were computed before; None for none.
+        reading: Called as examples are read.
+        clips: Called with the clips of each training step.
+        on_epoch: Called after each epoch of the final training.
+    """
+
+    unknown: str = FAMILIARITY
+    stack: bool = True
+    checkpoints: CheckpointConfig | None = None
+    cache: FeatureCache | None = None
+    reading: ProgressCallback | None = None
+    clips: ProgressCallback | None = None
+    on_epoch: EpochCallback | None = None
+
+
+def fit(
+    task: TrainingTask,
+    base: ModelCore,
+    support: Support,
+    items: Sequence[SupportItem],
+    options: FitOptions | None = None,
+) -> Adapted:
+    """Train the adapter of a task on examples and give the core and head that answer with it.
+
+    Args:
+        task: What is trained.
+        base: The core of the wrapped encoder, which encodes examples to features.
+        support: Where the examples come from.
+        items: The examples to use.
+        options: See ``FitOptions``.
+
+    Raises:
+        SupportError: a label is left without any clip that can be read.
+        ModelError: the encoder does not offer what the method needs.
+        TrainingError: a loss is not finite, or the checkpoints belong to another training.
+    """
+    options = options or FitOptions()
+    adapter = task.attach()
+    assert isinstance(adapter, Trainable)
+    ObjectiveSet(task.objectives).check_unlabelled(bool(task.unlabelled))
+    examples: EncodedExamples | None = None
+    source: TrainingSource = RecordingSource(items, task.unlabelled)
+    if adapter.reads == "features":
+        examples = read_complete(base, support, items, options.reading, options.cache)
+        items = examples.items
+        source = FeatureSource(examples.features, _unlabelled_features(task, base, options))
+    dataset = Dataset.of(support.labels, items)
+    dataset.targets.require_single(f"method {task.method!r}")
+    cost = _cost(task, dataset, source, options)
+    begin = time.process_time()
+    training, trained = _train(task, adapter, dataset, source, options, cost)
+    _check_labels(dataset, training)
+    if examples is None:
+        good = [item for row, item in enumerate(items) if row not in training.loader.failed]
+        core = ModelCore(adapter, templates=adapter.templates)
+        examples = read_complete(core, support, good, options.reading)
+        examples = replace(examples, failed=(*trained.failed, *examples.failed))
+        dataset = Dataset.of(support.labels, examples.items)
+        source = RecordingSource(examples.items, task.unlabelled)
+    fitted = _fitted(task, training, trained)
+    if options.stack:
+        weights, held = stacking_weights(task, dataset, source, cost)
+        fitted = _stacked(fitted, dataset, examples.features, weights, held)
+    seconds = round(time.process_time() - begin, 1)
+    fitted = replace(fitted, report=replace(fitted.report, seconds=seconds))
+    return _adapted(fitted, dataset, examples, options.unknown)
+
+
+def fit_features(task: TrainingTask, dataset: Dataset, features: Float32) -> FittedAdapter:
+    """Train an adapter that reads features, and weigh it against the best closed form.
+
+    Args:
+        task: What is trained.
+        dataset: n examples.
+        features: (n, T, F) their frame features from the wrapped encoder.
+    """
+    begin = time.process_time()
+    source = FeatureSource(features)
+    weights, held = stacking_weights(task, dataset, source)
+    fitted = _fitted(task, *train_on(task, dataset, source))
+    seconds = round(time.process_time() - begin, 1)
+    fitted = replace(fitted, report=replace(fitted.report, seconds=seconds))
+    return _stacked(fitted, dataset, features, weights, held)
+
+
+def _adapted(
+    fitted: FittedAdapter, dataset: Dataset, examples: EncodedExamples, unknown: str
+) -> Adapted:
+    """The core of a trained adapter, and its head with concepts, rejector and report."""
+    core = ModelCore(fitted.adapter, templates=fitted.adapter.templates)
+    return guarded(
+        core,
+        fitted.head,
+        examples,
+        examples.features,
+        core.encode_queries(dataset.texts),
+        unknown,
+        fitted.choice,
+        fitted.report,
+    )
+
+
+def _train(
+    task: TrainingTask,
+    adapter: Adapter,
+    dataset: Dataset,
+    source: TrainingSource,
+    options: FitOptions,
+    cost: TrainingCost,
+) -> tuple[Training, Trained]:
+    loader = source.loader(adapter, dataset, range(len(dataset)))
+    training = Training(
+        adapter,
+        loader,
+        dataset,
+        task.numbers,
+        seed=task.seed,
+        checkpoints=options.checkpoints,
+        objectives=ObjectiveSet(task.objectives),
+        unlabelled=source.unlabelled(adapter),
+    )
+    cost.start()
+    return training, training.run(options.on_epoch, on_step=cost)
+
+
+def _cost(
+    task: TrainingTask, dataset: Dataset, source: TrainingSource, options: FitOptions
+) -> TrainingCost:
+    passes = task.numbers.passes(len(dataset))
+    if options.stack:
+        passes += stacking_passes(task, dataset, source)
+    return TrainingCost(f"{task.method} by {task.recipe}", passes, options.clips)
+
+
+def _unlabelled_features(
+    task: TrainingTask, base: ModelCore, options: FitOptions
+) -> Float32 | None:
+    if not task.unlabelled:
+        return None
+    free = read_examples(base, task.unlabelled, options.reading, options.cache)
+    if not free.encoded:
+        raise SupportError(f"no unlabelled clip can be read ({free.failed[0].message})")
+    return free.features
+
+
+def _check_labels(dataset: Dataset, training: Training) -> None:
+    readable = [row for row in range(len(dataset)) if row not in training.loader.failed]
+    shown = dataset.targets.member[readable].max(axis=0, initial=0.0).tolist()
+    missing = [label for label, there in zip(dataset.labels, shown, strict=True) if not there]
+    if missing:
+        first = next(iter(training.loader.failed.values()))
+        raise SupportError(
+            f"no example of {missing[0]!r} can be read ({first.message}); replace the broken videos"
+        )
+
+
+def _fitted(task: TrainingTask, training: Training, trained: Trained) -> FittedAdapter:
+    """The adapter with the trained similarity alone, as its method has it."""
+    adapter = training.adapter
+    report = TrainingReport(
+        method=task.method,
+        recipe=task.recipe,
+        steps=trained.steps,
+        parameters=sum(p.numel() for _, p in training.named),
+        loss=trained.epochs[-1].losses["total"] if trained.epochs else 0.0,
+        seconds=0.0,
+    )
+    head = StackingHead.alone(
+        training.dataset.labels, plain_kind(adapter.frame_blocks), adapter.logit_scale
+    )
+    return FittedAdapter(adapter, head, None, report)
+
+
+def _stacked(
+    fitted: FittedAdapter,
+    dataset: Dataset,
+    features: Float32,
+    weights: StackingWeights,
+    held: float | None,
+) -> FittedAdapter:
+    """The same with a closed form next to the trained similarity, at their weights."""
+    adapter = fitted.adapter
+    closed, choice = choose(
+        features, adapter.frame_blocks, dataset.y, labels=dataset.labels, groups=dataset.groups
+    )
+    head = StackingHead.of(closed, weights.closed, weights.trained * adapter.logit_scale)
+    report = replace(
+        fitted.report,
+        closed_weight=weights.closed,
+        trained_weight=weights.trained,
+        held_out=held,
+    )
+    return replace(fitted, head=head, choice=choice, report=report)

@@ -1,0 +1,180 @@
+"""The contract of objectives: what may be added to the training of any adapter.
+
+An objective adds loss terms. It may also choose the order of the clips, use unlabelled clips, ask
+for further views of a clip, change a batch, act before and after a step or an epoch, train
+parameters of its own and keep state in the checkpoints. A training without objectives is the plain
+training, bit for bit.
+
+Letters: N clips of a batch, n clips of the training set, C labels.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from typing_extensions import Self
+
+from vlar.adapters.settings import check_settings, read_settings
+from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
+from vlar.training.augment import Random
+from vlar.training.data import View
+from vlar.training.hyperparameters import Hyperparameters
+from vlar.types import Float32, JsonDict
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """What an objective is given once, before the first step.
+
+    Attributes:
+        method: The adapter that is trained, with gradients on.
+        classes: Its ``training_classes``.
+        texts: C labels as a text tower reads them.
+        shown: (n, C) float32, 1 where a labelled clip shows the label, else 0.
+        facts: n mappings of what else the support set holds about a clip (``group``, ...).
+        n_unlabelled: Number of unlabelled clips; 0 without any.
+        numbers: The hyperparameters.
+        steps_per_epoch: Optimiser steps of an epoch.
+        device: Where the parameters are.
+    """
+
+    method: Trainable
+    classes: Any
+    texts: Sequence[str]
+    shown: Float32
+    facts: Sequence[Mapping[str, str]]
+    n_unlabelled: int
+    numbers: Hyperparameters
+    steps_per_epoch: int
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass through the method, for the terms of an objective.
+
+    Attributes:
+        number: Optimiser step, counted from 0.
+        progress: Share of the training that is over, 0 to 1.
+        batch: N clips with targets, views and ``known``.
+        output: What the method gave for ``batch.inputs``.
+        forward: Runs the method on other inputs (m, T, ...), such as a view or a part of one. Its
+            losses are 0; use the logits and vectors.
+        random: Draws numbers that depend on the seed and the step alone.
+    """
+
+    number: int
+    progress: float
+    batch: TrainingBatch
+    output: TrainingOutput
+    forward: Callable[[Tensor], TrainingOutput]
+    random: Random
+
+
+class Objective(ABC):
+    """One addition to a training.
+
+    A subclass is a dataclass whose fields are its settings (``setting`` gives ranges). All hooks do
+    nothing by default. Every random draw comes from a given generator, or from torch's own in
+    ``terms``; everything that lives longer than a step is in ``state`` or ``module``. Then a
+    resumed training equals one that was never stopped, bit for bit.
+
+    Attributes:
+        name: Registered name.
+        needs_unlabelled: Whether it cannot work without unlabelled clips.
+    """
+
+    name: ClassVar[str]
+    needs_unlabelled: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_settings(self, f"setting of objective {self.name!r}")
+
+    @classmethod
+    def from_settings(cls, settings: JsonDict | None = None) -> Self:
+        """The objective with the given settings, the others at their defaults.
+
+        Raises:
+            UnknownNameError: a setting does not exist; the message names the nearest.
+            ModelError: a value has another type or is out of range.
+        """
+        return read_settings(cls, settings or {}, f"setting of objective {cls.name!r}")
+
+    # What it asks for
+
+    @property
+    def unlabelled_per_clip(self) -> float:
+        """Unlabelled clips in a batch for each labelled one; 0 for none."""
+        return 0.0
+
+    def views(self) -> Mapping[str, View]:
+        """Further views of every clip by name; they come as ``batch.views``."""
+        return {}
+
+    @property
+    def module(self) -> nn.Module | None:
+        """Parameters of its own, trained with the method's and kept in checkpoints; None for none.
+
+        Built in ``begin``. They are not part of the trained adapter.
+        """
+        return None
+
+    # Hooks, in the order in which they are called
+
+    def begin(self, context: TrainingContext) -> None:  # noqa: B027
+        """Called once, before the first step and before a checkpoint is restored."""
+
+    def before_epoch(self, epoch: int) -> None:  # noqa: B027
+        """Called before each epoch, counted from 0; also before the rest of a resumed one."""
+
+    def order(self, epoch: int, random: Random) -> Sequence[int] | None:
+        """The order of the labelled clips in an epoch; None leaves it random.
+
+        Args:
+            epoch: Counted from 0.
+            random: Draws that depend on the seed and the epoch alone.
+
+        Returns:
+            Numbers of clips, at least ``steps_per_epoch`` times the batch; a clip may come twice.
+        """
+        return None
+
+    def before_step(self, number: int) -> None:  # noqa: B027
+        """Called before each optimiser step, counted from 0."""
+
+    def change_batch(self, batch: TrainingBatch, random: Random) -> TrainingBatch:
+        """The batch that the method is given; called for each micro-batch."""
+        return batch
+
+    def base_weight(self, progress: float) -> float:
+        """Factor on the method's own loss; the factors of several objectives are multiplied."""
+        return 1.0
+
+    def terms(self, step: Step) -> Mapping[str, Tensor]:
+        """Scalars to add to the loss, by name; reported as ``OBJECTIVE.NAME``.
+
+        Called for each micro-batch; a mean over clips is weighted by the clips of the micro-batch.
+        """
+        return {}
+
+    def after_step(self, number: int) -> None:  # noqa: B027
+        """Called after each optimiser step, when the parameters have changed."""
+
+    def after_epoch(self, epoch: int) -> None:  # noqa: B027
+        """Called after each epoch, counted from 0."""
+
+    # Checkpoints
+
+    def state(self) -> dict[str, Any]:
+        """Tensors, numbers and strings that the rest of the training depends on."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Load what ``state`` returned; called after ``begin``."""

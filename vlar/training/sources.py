@@ -1,0 +1,164 @@
+"""Where a training's clips come from: features that were computed once, or recordings.
+
+The two differ in what they read, in how often an example can be held out, and in how held-out
+examples are scored. Everything else is one path (``vlar.training.fit``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.adapters.base import Adapter
+from vlar.adapters.trainable import Trainable
+from vlar.errors import SupportError
+from vlar.fewshot.cross_validation import make_problem
+from vlar.fewshot.support import SupportItem
+from vlar.model.adapt import read_examples
+from vlar.model.core import ModelCore
+from vlar.training.batches import Unlabelled
+from vlar.training.data import ClipLoader, FeatureLoader, RecordingLoader
+from vlar.training.dataset import Dataset
+from vlar.training.loop import Training, score
+from vlar.types import Float32, Float64
+
+Rows = npt.NDArray[Any]
+
+
+class TrainingSource(ABC):
+    """The clips of n examples, and of unlabelled recordings."""
+
+    @abstractmethod
+    def loader(self, adapter: Adapter, dataset: Dataset, rows: Sequence[int]) -> ClipLoader:
+        """Reads some of the examples for an adapter at its start.
+
+        Args:
+            adapter: A ``Trainable``.
+            dataset: All n examples.
+            rows: Numbers of those to train on.
+        """
+
+    @abstractmethod
+    def unlabelled(self, adapter: Adapter) -> Unlabelled | None:
+        """Reads the unlabelled recordings; called after ``loader``. None where there are none."""
+
+    @abstractmethod
+    def folds(self, dataset: Dataset) -> list[Rows]:
+        """(n,) bool masks of examples that are held out together, each example at most once."""
+
+    @abstractmethod
+    def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:
+        """Frame features (n, T, F) of all examples, and logits (m, C) of those held out."""
+
+
+@dataclass
+class FeatureSource(TrainingSource):
+    """Frame features of the wrapped encoder.
+
+    Attributes:
+        features: (n, T, F) of the examples.
+        free: (u, T, F) of the unlabelled recordings; None where there are none.
+    """
+
+    features: Float32
+    free: Float32 | None = None
+
+    def loader(self, adapter: Adapter, dataset: Dataset, rows: Sequence[int]) -> ClipLoader:
+        """The inputs of an adapter, fitted to these examples."""
+        assert isinstance(adapter, Trainable)
+        features = self.features[list(rows)]
+        adapter.fit_inputs(features)
+        paths = [dataset.paths[row] for row in rows]
+        return FeatureLoader(adapter.training_inputs(features), paths, adapter.input_widths)
+
+    def unlabelled(self, adapter: Adapter) -> Unlabelled | None:
+        """See ``TrainingSource``."""
+        if self.free is None:
+            return None
+        assert isinstance(adapter, Trainable)
+        inputs = adapter.training_inputs(self.free)
+        return Unlabelled(FeatureLoader(inputs, (), adapter.input_widths), len(inputs))
+
+    def folds(self, dataset: Dataset) -> list[Rows]:
+        """The folds of the closed forms: a training takes seconds."""
+        return _partition(dataset)
+
+    def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:
+        """See ``TrainingSource``."""
+        return self.features, held_out_logits(training, self.features[held])
+
+
+@dataclass
+class RecordingSource(TrainingSource):
+    """Recordings that are decoded for every batch.
+
+    Attributes:
+        items: The n examples.
+        free: The unlabelled recordings.
+    """
+
+    items: Sequence[SupportItem]
+    free: Sequence[SupportItem] = ()
+
+    def loader(self, adapter: Adapter, dataset: Dataset, rows: Sequence[int]) -> ClipLoader:
+        """See ``TrainingSource``."""
+        return RecordingLoader([self.items[row] for row in rows], adapter)
+
+    def unlabelled(self, adapter: Adapter) -> Unlabelled | None:
+        """See ``TrainingSource``."""
+        return (
+            Unlabelled(RecordingLoader(self.free, adapter), len(self.free)) if self.free else None
+        )
+
+    def folds(self, dataset: Dataset) -> list[Rows]:
+        """Two halves: they cost as much as one whole training, and hold out every example once."""
+        folds = _partition(dataset)
+        return [np.any(folds[start::2], axis=0) for start in range(min(2, len(folds)))]
+
+    def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:
+        """See ``TrainingSource``."""
+        return video_logits(training.adapter, self.items, dataset.texts, held)
+
+
+def video_logits(
+    adapter: Adapter, items: Sequence[SupportItem], texts: Sequence[str], held: Rows
+) -> tuple[Float32, Float64]:
+    """Frame features (n, T, F) of all examples, and logits (m, C) of those held out."""
+    core = ModelCore(adapter, templates=adapter.templates)
+    examples = read_examples(core, items)
+    if examples.failed:
+        raise SupportError(f"{examples.failed[0].message}; it could be read before")
+    concepts = core.encode_queries(texts)
+    rows: list[Float32] = []
+    for one in (examples.encoded[i] for i in held):
+        words = concepts
+        if one.context is not None:
+            words = core.conditioned_queries(texts, one.context[None])[0]
+        rows.append(one.vector @ words.T)
+    return examples.features, adapter.logit_scale * np.array(rows, np.float64)
+
+
+def held_out_logits(training: Training, features: Float32) -> Float64:
+    """Logits (m, C) of features (m, T, F) that were not trained on."""
+    import torch
+
+    inputs = torch.from_numpy(training.method.training_inputs(features)).to(training.device)
+    n_labels = len(training.dataset.labels)
+    return score(training.method, inputs, training.classes, n_labels).double().numpy()
+
+
+def _partition(dataset: Dataset) -> list[Rows]:
+    folds = make_problem(dataset.y, None, dataset.labels, dataset.groups).folds
+    taken: list[Rows] = []
+    left = np.ones(len(dataset), bool)
+    for out in folds:
+        if not left.any():
+            break
+        taken.append(out)
+        left &= ~out
+    return taken

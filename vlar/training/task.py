@@ -1,0 +1,121 @@
+"""A training task: which method is trained around which encoder, by which numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vlar import registry
+from vlar.adapters.base import Adapter
+from vlar.adapters.trainable import Trainable
+from vlar.encoders.base import Encoder
+from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.errors import UsageError
+from vlar.fewshot.request import Objectives
+from vlar.fewshot.support import SupportItem
+from vlar.training.hyperparameters import (
+    Hyperparameters,
+    adapter_settings,
+    default_recipe,
+    load_recipe,
+)
+from vlar.types import JsonDict
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """What is trained, apart from the examples.
+
+    Attributes:
+        encoder: What the adapter wraps.
+        method: Registered name of the adapter.
+        numbers: The hyperparameters.
+        recipe: Name of the recipe they come from, for reports.
+        settings: Settings of the adapter.
+        seed: Seed of every draw.
+        objectives: Names of objectives, or names with settings.
+        unlabelled: Clips without labels, for objectives that use them.
+    """
+
+    encoder: Encoder
+    method: str
+    numbers: Hyperparameters
+    recipe: str
+    settings: JsonDict = field(default_factory=dict)
+    seed: int = 0
+    objectives: Objectives = ()
+    unlabelled: Sequence[SupportItem] = ()
+
+    @staticmethod
+    def by_recipe(
+        encoder: Encoder,
+        method: str,
+        *,
+        recipe: str | None = None,
+        settings: JsonDict | None = None,
+        seed: int = 0,
+        objectives: Objectives = (),
+        unlabelled: Sequence[SupportItem] = (),
+    ) -> TrainingTask:
+        """The task of a method by a recipe; None means the recipe of ``vlar adapt``.
+
+        A method that reads pixels on a CPU gets the recipe for CPUs where there is one.
+
+        Raises:
+            UnknownNameError: the method or the recipe does not exist.
+        """
+        part = registry.get("adapter", method)
+        slow = getattr(part, "reads", "pixels") == "pixels" and on_cpu(encoder)
+        name = recipe or default_recipe(method, cpu=slow)
+        return TrainingTask(
+            encoder,
+            method,
+            load_recipe(name),
+            name,
+            adapter_settings(name, method, settings),
+            seed,
+            objectives,
+            unlabelled,
+        )
+
+    def attach(self) -> Adapter:
+        """The method's adapter at its start, which depends on the seed alone.
+
+        Raises:
+            UnknownNameError: no adapter has this name.
+            ModelError: the encoder does not offer what it needs.
+            UsageError: it has no training.
+        """
+        return attach(self.method, self.encoder, self.settings, seed=self.seed)
+
+
+def attach(
+    method: str, encoder: Encoder, settings: JsonDict | None = None, *, seed: int = 0
+) -> Adapter:
+    """A method's adapter at its start, checked to be one that can be trained.
+
+    Args:
+        method: Registered name of the adapter.
+        encoder: What it wraps.
+        settings: Settings of the adapter; None means its defaults.
+        seed: Of the draws at the start.
+
+    Raises:
+        UnknownNameError: no adapter has this name.
+        ModelError: the encoder does not offer what it needs.
+        UsageError: it has no training.
+    """
+    import torch
+
+    part = registry.get("adapter", method)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        adapter: Adapter = part.attach(encoder, settings)
+    if not isinstance(adapter, Trainable):
+        raise UsageError(f"adapter {method!r} has no training; see docs/adapters.md")
+    return adapter
+
+
+def on_cpu(encoder: Encoder) -> bool:
+    """Whether the towers of an encoder run on a CPU."""
+    return not isinstance(encoder, TorchEncoder) or encoder.towers.device.type == "cpu"
