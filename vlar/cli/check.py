@@ -44,7 +44,10 @@ def command(
     found, failures = inputs.recordings(paths, "video")
     for row in failures:
         output.failure(row, as_json)
-    bad: list[JsonDict] = [row.to_dict() for row in failures]
+    bad: list[JsonDict] = [
+        {"path": str(row.path), "kind": row.kind, "reason": row.message, "message": row.message}
+        for row in failures
+    ]
     fine = 0
     for report in track(map(check_video, found), "checking", len(found)):
         fine += report.ok

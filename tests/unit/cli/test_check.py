@@ -35,14 +35,18 @@ def test_json_lines(folder: Path, capsys: pytest.CaptureFixture[str]):
 
 def test_table(folder: Path, capsys: pytest.CaptureFixture[str]):
     table = folder / "bad.csv"
-    assert check.command([str(folder), str(folder / "missing")], csv_out=str(table)) == 1
+    (folder / "empty").mkdir()
+    paths = [str(folder), str(folder / "missing"), str(folder / "empty")]
+    assert check.command(paths, csv_out=str(table)) == 1
     with table.open(encoding="utf-8", newline="") as file:
         rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
-    assert set(rows) == {"bad.ts", "text.mp4", "missing"}
+    assert set(rows) == {"bad.ts", "text.mp4", "missing", "empty"}
+    assert rows["empty"]["kind"]
+    assert rows["empty"]["message"]
     assert 0 < float(rows["bad.ts"]["readable"]) < 1
     assert float(rows["bad.ts"]["first_bad_s"]) > 0
     assert rows["bad.ts"]["reason"]
     assert rows["missing"]["kind"] == "decode"
     out = capsys.readouterr().out
     assert "can be read, first at" in out
-    assert "1 of 4 videos are fine" in out
+    assert "1 of 5 videos are fine" in out
