@@ -266,6 +266,11 @@ def guarded(
         rejector = registry.get("rejector", unknown)()
         logits: Float64 | None = None
         if rejector.reads == "logits":
+            if not head.closed_forms():
+                raise UsageError(
+                    f"rejector {unknown!r} reads the logits of held-out examples, which this "
+                    f"method cannot give; use {FAMILIARITY!r}"
+                )
             logits = held_out_logits(head, features, blocks, y, zero_shot, groups)
         rejector.fit(rows, y, groups, logits)
     adapted = AdaptedHead(

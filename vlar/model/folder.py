@@ -188,16 +188,6 @@ def _describe(model: SavedModel) -> Manifest:
     )
 
 
-def load_encoder_of(spec: str, *, device: str | None, dtype: str | None) -> Encoder:
-    """``load_any`` with the options that were given.
-
-    Raises:
-        UsageError: the encoder cannot run on the device or with the number type.
-    """
-    options = {"device": device, "dtype": dtype}
-    return load_any(spec, **{name: value for name, value in options.items() if value is not None})
-
-
 def read_model(
     path: str | Path, *, device: str | None = None, dtype: str | None = None
 ) -> SavedModel:
@@ -219,7 +209,7 @@ def read_model(
     if isinstance(data, dict):
         data, arrays = migrate(data, arrays, folder / MANIFEST)
     manifest = _validated(data, folder / MANIFEST)
-    encoder = load_encoder_of(manifest.encoder.spec, device=device, dtype=dtype)
+    encoder = load_any(manifest.encoder.spec, device, dtype)
     if encoder.fingerprint != manifest.encoder.fingerprint:
         raise EncoderMismatchError(
             f"{folder} was made with another version of encoder {manifest.encoder.spec!r} "

@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from typing_extensions import Unpack
 
+from vlar.adapters.base import load_any
 from vlar.encoders.base import Encoder
 from vlar.errors import UsageError
 from vlar.fewshot.adapted import AdaptedHead
@@ -21,7 +22,6 @@ from vlar.model.core import ModelCore
 from vlar.model.folder import (
     SavedModel,
     is_model_folder,
-    load_encoder_of,
     read_model,
     write_model,
 )
@@ -65,7 +65,7 @@ def load(
             calibration=saved.calibration,
             name=str(spec),
         )
-    return Model(load_encoder_of(str(spec), device=device, dtype=dtype))
+    return Model(load_any(str(spec), device, dtype))
 
 
 class Model(ModelCore):
