@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vlar import registry
+from vlar.encoders.missing import missing_library
 from vlar.errors import UsageError
 from vlar.types import Clip, Encoded, Float32, Sampling
 
@@ -225,12 +226,19 @@ def load_encoder(spec: str, device: str | None = None, dtype: str | None = None)
     Raises:
         UnknownNameError: no encoder has this name.
         UsageError: the spec is empty, or the encoder cannot run there.
+        ModelError: a library it needs is not installed; the message has the command to get it.
     """
     if not spec.strip():
         raise UsageError("the encoder name is empty; use 'lite' or see 'vlar models'")
     name, _, argument = spec.partition(":")
-    make = registry.get("encoder", name).from_spec
-    return make(argument, **placement(make, f"encoder {name!r}", device=device, dtype=dtype))
+    what = f"encoder {name!r}"
+    try:
+        make = registry.get("encoder", name).from_spec
+        return make(argument, **placement(make, what, device=device, dtype=dtype))
+    except ImportError as error:
+        if (missing := missing_library(what, error)) is not None:
+            raise missing from error
+        raise
 
 
 def placement(make: Any, what: str, **wanted: str | None) -> dict[str, str]:

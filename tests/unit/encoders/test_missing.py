@@ -36,3 +36,11 @@ def test_a_timm_tower_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModelError, match="run: pip install timm"):
         load_encoder("openclip:ViT-B-16-SigLIP?random_init=true")
+
+
+def test_a_core_library_that_is_broken_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("vlar.encoders.clip")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(ModelError, match="needs the library open-clip-torch"):
+        load_encoder("openclip:ViT-B-32?random_init=true")
