@@ -10,6 +10,7 @@ def test_demo_does_the_whole_chain(vlar_command, tmp_path: Path):
     assert done.notes == ""
     for expected in ("bikes.mp4", "vlar query demo.vlar", "vlar classify YOUR_VIDEO.mp4"):
         assert expected in done.out
+    assert "site-packages" not in done.out  # names alone: lines stay short
     bikes, rabbit = done.out.split("vlar query")[1:3]
     first = [line for line in bikes.splitlines() if line.lstrip().startswith("1.")]
     assert "bikes.mp4" in first[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -86,7 +87,7 @@ def _classify(clips: list[Path]) -> None:
         if isinstance(row, vlar.Failure):
             output.error(row.message)
         else:
-            output.classification(row)
+            output.classification(replace(row, path=Path(row.path.name)))
 
 
 def _query(clips: list[Path], library: str) -> None:
@@ -99,7 +100,7 @@ def _query(clips: list[Path], library: str) -> None:
         for number, text in enumerate(QUERIES, start=3):
             _say(f'{number}. vlar query {Path(library).name} "{text}" -k 2')
             for row in opened.query(text, 2, min_probability=0):
-                output.hit(row)
+                output.hit(replace(row, path=Path(row.path).name))
 
 
 def _say(text: str) -> None:
