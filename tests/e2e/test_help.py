@@ -52,6 +52,7 @@ def test_brackets_stand_in_the_help():
 @pytest.mark.parametrize(
     ("verb", "names"),
     [
+        ("adapt", "One of: consistency"),
         ("adapt", "One of: auto, cache, prototype, ridge"),
         ("classify", "One of: one, multi"),
         ("describe", "One of: local, offline, openai"),
@@ -66,6 +67,7 @@ def test_names_come_with_their_choices(verb: str, names: str):
     ("arguments", "near"),
     [
         (("adapt", "support", "--out", "x", "--method", "prototyp"), "prototype"),
+        (("adapt", "support", "--out", "x", "--objective", "consistancy"), "consistency"),
         (("classify", "a.mp4", "-l", "a, b", "--mode", "mult"), "multi"),
         (("classify", "a.mp4", "-l", "a, b", "--dtype", "float23"), "float32"),
         (("describe", "a, b", "--out", "x.json", "--llm", "ofline"), "offline"),

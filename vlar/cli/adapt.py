@@ -43,6 +43,23 @@ Unknown = Annotated[
     ),
     _REJECTORS,
 ]
+_OBJECTIVES = Choices.of_kinds("objective", "objective")
+Objectives = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--objective",
+        metavar="NAME",
+        autocompletion=_OBJECTIVES.complete,
+        help="Add an objective to a trained method; may be given several times.",
+    ),
+    _OBJECTIVES,
+]
+Unlabelled = Annotated[
+    str | None,
+    typer.Option(
+        "--unlabelled", metavar="FOLDER", help="Recordings without labels, for objectives."
+    ),
+]
 Shots = Annotated[
     int | None,
     typer.Option("--shots", metavar="N", min=1, help="Use at most this many examples a label."),
@@ -63,6 +80,8 @@ def command(
     model: options.Model = "lite",
     method: Method = "auto",
     unknown: Unknown = "familiarity",
+    objectives: Objectives = None,
+    unlabelled: Unlabelled = None,
     shots: Shots = None,
     seed: Seed = 0,
     force: options.Force = False,
@@ -86,7 +105,14 @@ def command(
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")
         adapted = base.adapt(
-            support, method=method, shots=shots, seed=seed, unknown=unknown, progress=shown
+            support,
+            method=method,
+            shots=shots,
+            seed=seed,
+            unknown=unknown,
+            progress=shown,
+            objectives=objectives or (),
+            unlabelled=unlabelled,
         )
     adapted.save(out, replace=force)
     report = adapted.report

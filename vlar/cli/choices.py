@@ -36,17 +36,16 @@ class Choices:
         """One sentence for the help."""
         return f"One of: {', '.join(self.names())}."
 
-    def check(self, value: str | None) -> None:
-        """Refuse a value that is not a name; ``NAME:ARGUMENT`` is checked by its name.
+    def check(self, value: str | list[str] | None) -> None:
+        """Refuse values that are not names; ``NAME:ARGUMENT`` is checked by its name.
 
         Raises:
-            UnknownNameError: it is none; the message names the nearest.
+            UnknownNameError: a value is not a name; the message names the nearest.
         """
-        if value is None:
-            return
         names = self.names()
-        if value.partition(":")[0] not in names:
-            raise registry.unknown_name(self.what, value, names)
+        for one in [value] if isinstance(value, str) else value or ():
+            if one.partition(":")[0] not in names:
+                raise registry.unknown_name(self.what, one, names)
 
     def complete(self, incomplete: str) -> list[str]:
         """The names that begin as the text on the command line does."""
