@@ -82,3 +82,24 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, two_hours: dict[st
         )
 
     assert peak_mb(two_hours[".mp4"]) <= peak_mb(short) + 25
+
+
+def test_open_groups_are_entered_by_a_seek_without_decoding_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """FFmpeg reports references that a seek left out; that is not damage."""
+    options = {
+        "preset": "medium",
+        "x264-params": "scenecut=0:open-gop=1:bframes=3:b-pyramid=normal:keyint=25",
+    }
+    path = videos.make_video(tmp_path / "a.mp4", 1500, options=options, picture=None)
+
+    def fail(*_: object) -> None:
+        raise AssertionError("all of the file is decoded")
+
+    monkeypatch.setattr("vlar.video.source.SequentialReader", fail)
+    for start_s in (31.0, 45.5, 57.3):
+        clip = read_clip(path, Window(start_s, start_s + 1), 5)
+        numbers = [videos.read_barcode(frame) for frame in clip.data]
+        assert numbers == [int(25 * (start_s + (i + 0.5) / 5) + 1e-6) for i in range(5)]
+        assert clip.lost == 0
