@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -61,6 +63,18 @@ def fault(words: list[str]) -> str | None:
 def test_commands_of_a_page_exist(path: Path):
     found = [(words, fault(words)) for words in commands(path.read_text("utf-8"))]
     assert not [(" ".join(words), wrong) for words, wrong in found if wrong]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_imports_of_a_page_exist(path: Path):
+    text = path.read_text("utf-8")
+    named = re.findall(r"`((?:vlar|tests|evals|benchmarks|notebooks|docs)/[\w/.-]+)`", text)
+    assert not [name for name in named if not (ROOT / name).exists()]
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.S):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vlar"):
+                module = importlib.import_module(str(node.module))
+                assert not [a.name for a in node.names if not hasattr(module, a.name)], node.module
 
 
 def test_faults_are_found():
