@@ -14,7 +14,9 @@ the choices of a field, and ``check_settings`` in ``__post_init__`` holds the va
 
 from __future__ import annotations
 
+import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, fields
 from typing import Any, TypeVar, get_origin, get_type_hints
@@ -73,9 +75,8 @@ def check_settings(config: Any, what: str) -> None:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    hints = get_type_hints(type(config))
-    for row in fields(config):
-        value, hint = getattr(config, row.name), hints[row.name]
+    for row in (row for row in fields(config) if row.init):
+        value, hint = getattr(config, row.name), _hint(type(config), row.name)
         choices = row.metadata.get("choices", ())
         if choices and value not in choices:
             raise unknown_name(f"value of {what} {row.name!r}", str(value), choices)
@@ -114,16 +115,29 @@ def read_settings(config: type[T], values: Mapping[str, Any], what: str) -> T:
         UnknownNameError: a setting does not exist; the message names the nearest.
         ModelError: a value has another type or is out of range.
     """
-    hints = get_type_hints(config)
     rows = fields(config)  # pyright: ignore[reportArgumentType]
     known = sorted(row.name for row in rows if row.init)
     read: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
             raise unknown_name(what, name, known)
-        listed = get_origin(hints[name]) is tuple and isinstance(value, list)
+        listed = isinstance(value, list) and get_origin(_hint(config, name)) is tuple
         read[name] = tuple(value) if listed else value
     return config(**read)
+
+
+def _hint(config: type, name: str) -> Any:
+    """The annotation of a field as a type.
+
+    ``get_type_hints`` reads all annotations of a class, of which some name types that are only
+    imported for type checkers.
+    """
+    for base in config.__mro__:
+        annotation = inspect.get_annotations(base).get(name)
+        if annotation is not None:
+            alone = type("_", (), {"__annotations__": {name: annotation}})
+            return get_type_hints(alone, vars(sys.modules[base.__module__]))[name]
+    raise AttributeError(f"{config.__name__} has no field {name!r}")
 
 
 def _wanted(hint: Any, limits: Mapping[str, float]) -> str:

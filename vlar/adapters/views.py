@@ -56,7 +56,7 @@ def require(encoder: Encoder, needs: Sequence[str], adapter: str) -> None:
 
     Raises:
         ModelError: a view is not offered; the message names it and an encoder that offers it.
-        UnknownNameError: there is no view of that name.
+        UnknownNameError: the view does not exist.
     """
     for need in needs:
         if need not in VIEWS:

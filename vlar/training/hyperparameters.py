@@ -174,7 +174,7 @@ def load_recipe(name: str) -> Hyperparameters:
     """The hyperparameters of a recipe, ``METHOD/PROTOCOL``.
 
     Raises:
-        UnknownNameError: there is not such a recipe; the message names the nearest.
+        UnknownNameError: the recipe does not exist; the message names the nearest.
     """
     found = recipes()
     if name not in found:

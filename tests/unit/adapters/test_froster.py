@@ -501,7 +501,7 @@ def test_safetensors(base: Path, tmp_path: Path) -> None:
     save_file(golden.weights(), tmp_path / "it.safetensors")
     load_adapter(f"froster:{tmp_path}/it.safetensors?base=openclip:{base}")
     (tmp_path / "bad.safetensors").write_bytes(b"hello")
-    with pytest.raises(ModelError, match=r"bad\.safetensors is no readable checkpoint"):
+    with pytest.raises(ModelError, match=r"bad\.safetensors is not a readable checkpoint"):
         load_adapter(f"froster:{tmp_path}/bad.safetensors?base=openclip:{base}")
 
 
@@ -526,7 +526,7 @@ def test_wrong_files_and_options(base: Path, tmp_path: Path) -> None:
         load_adapter(spec({"visual.proj": torch.ones(2)}))
     with pytest.raises(ModelError, match=r"lacks 'visual\.ln_post\.bias'"):
         load_adapter(spec({n: t for n, t in state.items() if n != "model.visual.ln_post.bias"}))
-    with pytest.raises(ModelError, match=r"beside a CLIP.*'visual\.extra'"):
+    with pytest.raises(ModelError, match=r"besides a CLIP.*'visual\.extra'"):
         load_adapter(spec({**state, "model.visual.extra": torch.ones(2)}))
     with pytest.raises(ModelError, match=r"'ln_final\.bias' of .* is \(3,\)"):
         load_adapter(spec({**state, "model.ln_final.bias": torch.ones(3)}))

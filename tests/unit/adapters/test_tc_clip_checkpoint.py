@@ -159,7 +159,7 @@ def test_a_cut_file(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_files(tmp_path: Path, base: Path) -> None:
-    with pytest.raises(ModelError, match="there is no checkpoint"):
+    with pytest.raises(ModelError, match="no checkpoint at"):
         read(tmp_path / "none.pth")
     torch.save({"visual.proj": torch.ones(2)}, tmp_path / "clip.pth")
     with pytest.raises(ModelError, match=r"no 'prompt_learner\.ctx'.*openclip:FILE"):
@@ -179,7 +179,7 @@ def test_a_base_that_does_not_fit(checkpoint: Path, base: Path, tmp_path: Path) 
         load_adapter(f"tc-clip:{tmp_path}/less.pth?base=openclip:{base}")
     state = {**golden.original_state(), "image_encoder.extra": torch.ones(2)}
     torch.save({"model": state}, tmp_path / "more.pth")
-    with pytest.raises(ModelError, match=r"beside a CLIP.*'visual\.extra'"):
+    with pytest.raises(ModelError, match=r"besides a CLIP.*'visual\.extra'"):
         load_adapter(f"tc-clip:{tmp_path}/more.pth?base=openclip:{base}")
     state = {**golden.original_state(), "image_encoder.proj": torch.ones(3, 3)}
     torch.save({"model": state}, tmp_path / "shape.pth")

@@ -68,7 +68,7 @@ def load_inert(path: Path) -> dict[str, Any]:
         why = f"it wants to call {wants[1]}" if wants else "it is a pickle of more than tensors"
         raise _refused(path, why) from error
     except _DAMAGED as error:
-        raise ModelError(f"{path} is no readable checkpoint ({type(error).__name__})") from error
+        raise ModelError(f"{path} is not a readable checkpoint ({type(error).__name__})") from error
     if not isinstance(stored, dict):
         raise ModelError(f"{path} holds a {type(stored).__name__}, not a dict of tensors")
     return stored

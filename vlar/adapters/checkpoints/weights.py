@@ -24,7 +24,7 @@ def open_file(path: Path) -> dict[str, Any]:
         ModelError: no such file, not a checkpoint, or one that holds more than data.
     """
     if not path.is_file():
-        raise ModelError(f"there is no checkpoint {str(path)!r}; check the path")
+        raise ModelError(f"no checkpoint at {str(path)!r}; check the path")
     if path.suffix != ".safetensors":
         return load_inert(path)
     from safetensors import SafetensorError
@@ -33,7 +33,7 @@ def open_file(path: Path) -> dict[str, Any]:
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} is no readable checkpoint ({type(error).__name__})") from error
+        raise ModelError(f"{path} is not a readable checkpoint ({type(error).__name__})") from error
 
 
 def openai_architecture(path: Path, patches: Tensor) -> str:
@@ -64,7 +64,7 @@ def open_base(spec: str) -> TorchEncoder:
     """
     encoder = load_encoder(spec)
     if not isinstance(encoder, TorchEncoder) or "visual.conv1.weight" not in _names(encoder):
-        raise ModelError(f"base {spec!r} is no CLIP of open_clip; use base=openclip:...")
+        raise ModelError(f"base {spec!r} is not a CLIP of open_clip; use base=openclip:...")
     return encoder
 
 
@@ -74,7 +74,7 @@ def check_fits(
     expected: Mapping[str, Tensor],
     weights: Mapping[str, Tensor],
     *,
-    beside: str,
+    others: str,
 ) -> None:
     """Refuse weights that are not exactly those expected.
 
@@ -83,13 +83,13 @@ def check_fits(
         base: The encoder they go into, for messages.
         expected: Parameters by name.
         weights: What the checkpoint has for them.
-        beside: What else the file may hold, for messages.
+        others: What else the file may hold, for messages.
 
     Raises:
         ModelError: names or shapes differ; the message names the first.
     """
     for name in sorted(expected.keys() ^ weights.keys()):
-        what = "lacks" if name in expected else f"has, beside a CLIP and {beside},"
+        what = "lacks" if name in expected else f"has, besides a CLIP and {others},"
         raise ModelError(f"{path} {what} {name!r}; give the CLIP it was trained from as base=...")
     for name, tensor in weights.items():
         if expected[name].shape != tensor.shape:
@@ -107,7 +107,7 @@ def fill(
     *,
     kept: Collection[str] = (),
     share: float = 1.0,
-    beside: str = "the method's parts",
+    others: str = "the method's parts",
 ) -> TorchEncoder:
     """Put weights into a base; it is used up.
 
@@ -117,7 +117,7 @@ def fill(
         path: The checkpoint, for messages.
         kept: Parameters the base keeps.
         share: Of the new weights against those of the base, above 0 and up to 1.
-        beside: What else the file may hold, for messages.
+        others: What else the file may hold, for messages.
 
     Returns:
         The encoder with the numbers (scale, fingerprint) of its new weights.
@@ -127,7 +127,7 @@ def fill(
     """
     parameters = dict(encoder.towers.model.named_parameters())
     expected = {name: p for name, p in parameters.items() if name not in kept}
-    check_fits(path, encoder, expected, weights, beside=beside)
+    check_fits(path, encoder, expected, weights, others=others)
     for name, tensor in weights.items():
         target = parameters[name]
         new = tensor.to(target)

@@ -1,6 +1,6 @@
 """Reads the checkpoints of the original EZ-CLIP.
 
-Layout: the names of an open_clip ``CLIP`` beside prompts and adapters, all in one dict of tensors,
+Layout: the names of an open_clip ``CLIP``, prompts and adapters, all in one dict of tensors,
 mostly stored in half precision. Tensors are read; nothing in the file is executed.
 """
 
@@ -43,7 +43,7 @@ def load(
     towers, own = split(tensors)
     if base is None:
         base = f"openclip:{openai_architecture(path, tensors[_PATCHES])}?random_init=true"
-    encoder = fill(open_base(base), towers, path, beside="EZ-CLIP's parts")
+    encoder = fill(open_base(base), towers, path, others="EZ-CLIP's parts")
     encoder.licence = f"that of the checkpoint {path.name!r}: see where it comes from"
     config = EzClipConfig.from_dict({**found_settings(own, encoder), **settings})
     if config.prompts == "none":
@@ -67,8 +67,8 @@ def read(path: Path) -> dict[str, Tensor]:
             if _PROMPTS in found or any(_ADAPTER.fullmatch(name) for name in found):
                 return found
     raise ModelError(
-        f"{path} is no EZ-CLIP checkpoint: no part of it holds {_PATCHES!r} beside {_PROMPTS!r} or "
-        "adapters; a plain CLIP is loaded with openclip:FILE"
+        f"{path} is not an EZ-CLIP checkpoint: no part of it holds {_PATCHES!r} and {_PROMPTS!r} "
+        "or adapters; a plain CLIP is loaded with openclip:FILE"
     )
 
 

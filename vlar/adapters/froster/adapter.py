@@ -71,7 +71,7 @@ class Froster(Adapter, Trainable):
 
     @classmethod
     def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Froster:
-        """A student at its start, beside the encoder as its teacher.
+        """A student at its start, and the encoder as its teacher.
 
         Raises:
             UnknownNameError: no adapter is called like the student.
@@ -95,7 +95,7 @@ class Froster(Adapter, Trainable):
                 ``distance=l2|cosine`` and ``prompts=froster|NAME`` as in the settings.
 
         Raises:
-            ModelError: the file is no such checkpoint, holds other things than data, or does not
+            ModelError: the file is not such a checkpoint, holds anything but data, or does not
                 fit the base.
         """
         from vlar.adapters.froster.checkpoint import load

@@ -1,6 +1,6 @@
 """Reads the checkpoints of the original FROSTER.
 
-Layout: the student's CLIP by the names of open_clip behind ``model.``, plug-in blocks beside its
+Layout: the student's CLIP by the names of open_clip behind ``model.``, plug-in blocks next to its
 own, the teacher's behind ``raw_model.``, ``projector_v`` and ``projector_t``; teacher and
 projectors may be missing. Tensors are read; nothing in the file is executed.
 """
@@ -67,7 +67,7 @@ def load(argument: str) -> tuple[TorchEncoder, JsonDict, dict[str, Tensor]]:
     student, teacher, own = split(tensors)
     encoder = _open_base(path, options.get("base"), student, teacher)
     base = dict(encoder.towers.model.named_parameters())
-    check_fits(path, encoder, base, student, beside=_BESIDE)
+    check_fits(path, encoder, base, student, others=_BESIDE)
     with torch.no_grad():
         for name, tensor in student.items():
             new = tensor.to(base[name])
@@ -95,8 +95,8 @@ def read(path: Path) -> dict[str, Tensor]:
     tensors = {name: t.float() for name, t in named.items() if isinstance(t, Tensor)}
     if f"{_STUDENT}visual.conv1.weight" not in tensors:
         raise ModelError(
-            f"{path} is no FROSTER checkpoint: it has no 'model.visual.conv1.weight'; a plain CLIP "
-            "is loaded with openclip:FILE"
+            f"{path} is not a FROSTER checkpoint: it has no 'model.visual.conv1.weight'; a plain "
+            "CLIP is loaded with openclip:FILE"
         )
     return tensors
 
@@ -156,4 +156,4 @@ def _open_base(
         tag = "?random_init=true" if teacher else "/openai"  # all of it is then overwritten
         base = f"openclip:{arch}{tag}"
     encoder = open_base(base)
-    return fill(encoder, teacher, path, beside=_BESIDE) if teacher else encoder
+    return fill(encoder, teacher, path, others=_BESIDE) if teacher else encoder

@@ -1,4 +1,4 @@
-"""Towers with low-rank changes beside the frozen weights, and the same changes merged into a copy.
+"""Towers with low-rank changes next to the frozen weights, and the same changes merged into a copy.
 
 Where a tower shows its blocks the changes sit in the block view: each projection becomes a linear
 layer that shares the model's memory, whether the library keeps queries, keys and values as one

@@ -1,6 +1,6 @@
 """Reads the checkpoints of the original TC-CLIP.
 
-Layout: a dict with ``model`` (names prefixed ``module.``) beside optimiser states and a pickled
+Layout: a dict with ``model`` (names prefixed ``module.``), optimiser states and a pickled
 configuration object. Tensors are read; nothing in the file is executed.
 """
 
@@ -53,7 +53,7 @@ def load(
     )
     towers, own = split(tensors, levels)
     encoder = fill(
-        encoder, towers, path, kept=_KEPT, share=ensemble or 1.0, beside="TC-CLIP's parts"
+        encoder, towers, path, kept=_KEPT, share=ensemble or 1.0, others="TC-CLIP's parts"
     )
     return encoder, config, own
 
@@ -67,7 +67,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], JsonDict]:
     stored, found = load_inert(path)
     model = stored.get("model", stored)
     if not isinstance(model, dict):
-        raise ModelError(f"entry 'model' of {path} is no dict of tensors; it is no TC-CLIP file")
+        raise ModelError(
+            f"entry 'model' of {path} is not a dict of tensors; give a checkpoint of TC-CLIP"
+        )
     tensors = {
         name.removeprefix("module."): value.float()
         for name, value in model.items()
@@ -76,7 +78,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], JsonDict]:
     tensors = {name: t for name, t in tensors.items() if name not in _OF_ONE_DATA_SET}
     if "prompt_learner.ctx" not in tensors:
         raise ModelError(
-            f"{path} is no TC-CLIP checkpoint: it has no 'prompt_learner.ctx'; a plain CLIP is "
+            f"{path} is not a TC-CLIP checkpoint: it has no 'prompt_learner.ctx'; a plain CLIP is "
             "loaded with openclip:FILE"
         )
     return tensors, found

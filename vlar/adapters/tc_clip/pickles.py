@@ -24,7 +24,7 @@ def load_inert(path: Path) -> tuple[dict[str, Any], JsonDict]:
     """The dict of a checkpoint, and the TC-CLIP settings its configuration names.
 
     Raises:
-        ModelError: there is no such file, it is damaged, or it holds anything but data.
+        ModelError: the file does not exist, it is damaged, or it holds anything but data.
     """
     stored = open_file(path)
     return stored, _settings(stored.get("config"))

@@ -32,7 +32,7 @@ class Temporal(Adapter, Trainable):
     """A small transformer over T frame vectors, whose answer is added to the window vector.
 
     It reads the frame features alone, so it works on every encoder, and they can be computed once.
-    Learned prompts read the frames beside the frames themselves; a time position tells first from
+    Learned prompts and the frames themselves read the frames; a time position tells first from
     last. Until it is trained the window vectors are the encoder's own. Texts stay as they are,
     except those of the labels it was trained for.
 
@@ -83,7 +83,7 @@ class Temporal(Adapter, Trainable):
         return self.network
 
     def refresh(self) -> None:
-        """Take the fingerprint anew."""
+        """Compute the fingerprint from the parameters."""
         digest = hashlib.sha256(self.encoder.fingerprint.encode())
         digest.update(json.dumps(self.settings, sort_keys=True).encode())
         for name, array in sorted(self.state_dict().items()):

@@ -69,8 +69,8 @@ def directions(
 def chosen(blocks: Sequence[FrameBlock], names: Sequence[str]) -> list[tuple[int, FrameBlock]]:
     """The named blocks, each with where it starts in the frame features.
 
-    Without names: those of motion, for few clips are soon known by heart by their looks, and looks
-    are what closed forms are good at; all where there are none of motion.
+    Without names: those of motion, and all where there are none. A training on few clips memorises
+    their appearance, which closed forms use better.
     """
     starts = np.cumsum([0, *(block.width for block in blocks)])
     pairs = list(zip(starts.tolist(), blocks, strict=False))

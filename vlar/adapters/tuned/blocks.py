@@ -1,6 +1,6 @@
 """Transformer blocks in which frames see each other, on the block view of any CLIP.
 
-Each is one module beside a block of the image tower and holds what it adds to it. With ``first``
+Each is one module for a block of the image tower and holds what it adds to it. With ``first``
 only the class row is computed: in the last block no other is read.
 
 Letters: B videos, T frames, L tokens of a frame (class token first), D width, S keys.
@@ -76,7 +76,7 @@ class Bottleneck(nn.Module):
 
 
 class FeedAdapter(Mixer):
-    """A bottleneck beside the MLP."""
+    """A bottleneck parallel to the MLP."""
 
     def __init__(self, width: int) -> None:
         """D."""

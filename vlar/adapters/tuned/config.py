@@ -17,10 +17,10 @@ class TunedConfig:
 
     Attributes:
         temporal: ``window``: a frame attends to its neighbours' tokens too (Open-VCLIP, arXiv
-            2302.00624), no parameter is added. ``adapter``: a bottleneck beside the MLP, frames
-            apart (AdaptFormer, arXiv 2205.13535). ``aim``: the attention is used along time too,
-            with bottlenecks (arXiv 2302.03024). ``st-adapter``: a convolution over time (after
-            arXiv 2206.13559). ``cross-frame``: frames exchange a message token (X-CLIP, arXiv
+            2302.00624), no parameter is added. ``adapter``: a bottleneck parallel to the MLP of
+            each frame (AdaptFormer, arXiv 2205.13535). ``aim``: attention runs along time too, with
+            bottlenecks (arXiv 2302.03024). ``st-adapter``: a convolution over time (after arXiv
+            2206.13559). ``cross-frame``: frames exchange a message token (X-CLIP, arXiv
             2208.02816).
         radius: Of the window: neighbours on each side; 0 leaves frames apart.
         tune_towers: Train a copy of both towers, saved with the adapter; else only what

@@ -1,0 +1,247 @@
+"""Every registered objective, and one made here that uses every hook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.unit.training.fakes import FakeEncoder, ordered_clips
+from vlar import registry
+from vlar.adapters.settings import setting
+from vlar.adapters.temporal import Temporal
+from vlar.adapters.trainable import TrainingBatch
+from vlar.errors import ModelError, UnknownNameError, UsageError
+from vlar.training.batches import Unlabelled
+from vlar.training.checkpoint import CheckpointConfig
+from vlar.training.data import FeatureLoader, View
+from vlar.training.hyperparameters import load_recipe
+from vlar.training.loop import Training
+from vlar.training.objective_set import ObjectiveSet
+from vlar.training.objectives.base import Objective, Step, TrainingContext
+
+SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
+NUMBERS = replace(load_recipe("temporal/adapt"), epochs=3, batch=8, micro_batch=4, warmup_epochs=1)
+SHIPPED = registry.names("objective")
+
+
+@registry.register("objective", "every-hook")
+@dataclass
+class EveryHook(Objective):
+    """Uses every hook: a head of its own, a memory, a sampler, a view, unlabelled clips."""
+
+    weight: float = setting(0.1, at_least=0)
+    name: ClassVar[str] = "every-hook"
+    calls: list[str] = field(default_factory=list, init=False)
+    memory: Tensor | None = field(default=None, init=False)
+    head: nn.Linear | None = field(default=None, init=False)
+
+    @property
+    def unlabelled_per_clip(self) -> float:
+        return 0.5
+
+    @property
+    def module(self) -> nn.Module | None:
+        return self.head
+
+    def views(self) -> Mapping[str, View]:
+        return {"reversed": View({"time_jitter": 0.1}, lambda x, random: x.flip(0))}
+
+    def begin(self, context: TrainingContext) -> None:
+        self.calls.append("begin")
+        assert context.shown.shape == (24, 2)
+        assert context.n_unlabelled == 10
+        assert context.facts[0]["group"] == "g0"
+        self.head = nn.Linear(12, len(context.texts))
+        self.memory = torch.zeros(len(context.texts))
+
+    def before_epoch(self, epoch: int) -> None:
+        self.calls.append(f"epoch {epoch}")
+
+    def order(self, epoch: int, random: np.random.Generator) -> Sequence[int]:
+        return random.integers(0, 24, 24).tolist()  # with repeats
+
+    def before_step(self, number: int) -> None:
+        self.calls.append(f"step {number}")
+
+    def change_batch(self, batch: TrainingBatch, random: np.random.Generator) -> TrainingBatch:
+        noise = torch.from_numpy(random.normal(scale=0.01, size=batch.inputs.shape)).float()
+        return replace(batch, inputs=batch.inputs + noise)
+
+    def base_weight(self, progress: float) -> float:
+        return 1.0 - 0.5 * progress
+
+    def terms(self, step: Step) -> Mapping[str, Tensor]:
+        batch, vectors = step.batch, step.output.vectors
+        assert batch.known is not None
+        assert vectors is not None
+        assert self.head is not None
+        assert self.memory is not None
+        assert len(batch.rows) == len(batch.facts) == int(batch.known.sum()) < len(batch.inputs)
+        turned = step.forward(batch.views["reversed"])
+        assert turned.logits.shape == step.output.logits.shape
+        self.memory = 0.9 * self.memory + 0.1 * step.output.logits.detach().mean(dim=0)
+        own = batch.loss(self.head(vectors) + self.memory)
+        apart = (turned.logits - step.output.logits).square().mean()
+        return {"own": self.weight * own, "apart": 1e-3 * apart * float(step.random.random())}
+
+    def after_step(self, number: int) -> None:
+        self.calls.append(f"stepped {number}")
+
+    def after_epoch(self, epoch: int) -> None:
+        self.calls.append(f"ended {epoch}")
+
+    def state(self) -> dict[str, Any]:
+        return {"memory": self.memory}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.memory = state["memory"]
+
+
+def training(named: Any, *, free: bool = True, keep: CheckpointConfig | None = None) -> Training:
+    features, dataset = ordered_clips(24)
+    others, _ = ordered_clips(10, seed=5)
+    adapter = Temporal.attach(FakeEncoder(), SMALL)
+    adapter.fit_inputs(features)
+    loader = FeatureLoader(adapter.training_inputs(features), dataset.paths, adapter.input_widths)
+    extra = FeatureLoader(adapter.training_inputs(others), (), adapter.input_widths)
+    return Training(
+        adapter,
+        loader,
+        dataset,
+        NUMBERS,
+        seed=2,
+        checkpoints=keep,
+        objectives=ObjectiveSet(named),
+        unlabelled=Unlabelled(extra, 10) if free else None,
+    )
+
+
+def weights(done: Training) -> dict[str, np.ndarray]:
+    return done.adapter.state_dict()
+
+
+def uses_unlabelled(name: str) -> bool:
+    return registry.get("objective", name)().unlabelled_per_clip > 0
+
+
+@pytest.mark.parametrize("name", [*SHIPPED, "every-hook"])
+def test_it_trains_names_its_terms_and_is_the_same_again(name: str):
+    runs = [training([name], free=uses_unlabelled(name)) for _ in range(2)]
+    first, last = (run.run().epochs[-1] for run in runs)
+    assert first == last
+    assert set(last.losses) >= {"base", "total"}
+    assert any(loss.startswith(f"{name}.") for loss in last.losses)
+    assert all(np.isfinite(value) for value in last.losses.values())
+    assert 0 <= last.accuracy <= 1
+    for parameter, array in weights(runs[0]).items():
+        np.testing.assert_array_equal(weights(runs[1])[parameter], array, err_msg=parameter)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", [*SHIPPED, "every-hook"])
+def test_it_is_resumed_bit_for_bit(name: str, tmp_path: Path):
+    free = uses_unlabelled(name)
+    whole = training([name], free=free)
+    whole.run()
+    for stop in (2, 5):
+        keep = CheckpointConfig(tmp_path / f"{stop}", "key", every=1)
+        cut = training([name], free=free, keep=keep)
+        plain = cut._step
+
+        def step(rows: list[int], cut: Training = cut, plain: Any = plain, stop: int = stop) -> Any:
+            if cut.step == stop:
+                raise Stopped
+            return plain(rows)
+
+        cut._step = step  # type: ignore[method-assign]
+        with pytest.raises(Stopped):
+            cut.run()
+        torch.manual_seed(99)
+        rest = training([name], free=free, keep=keep)
+        assert rest.run().resumed_at == stop
+        for parameter, array in weights(whole).items():
+            np.testing.assert_array_equal(weights(rest)[parameter], array, err_msg=parameter)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_its_settings_are_checked(name: str):
+    part = registry.get("objective", name)
+    assert part.name == name
+    assert part.__doc__
+    with pytest.raises(UnknownNameError, match="no_such_setting"):
+        part.from_settings({"no_such_setting": 1})
+    for own in (row.name for row in fields(part) if row.init):
+        with pytest.raises(ModelError, match=own):
+            part.from_settings({own: {"oddity": 1}})
+
+
+def test_every_hook_is_called_in_order():
+    run = training(["every-hook"])
+    run.run()
+    part = run.objectives.parts["every-hook"]
+    assert isinstance(part, EveryHook)
+    first = ["begin", "epoch 0", "step 0", "stepped 0", "step 1", "stepped 1", "step 2"]
+    assert part.calls[:7] == first
+    assert part.calls[-1] == "ended 2"
+    assert part.head is not None
+    assert part.head.weight.grad is not None  # its parameters are optimised
+    assert "head" not in " ".join(weights(run))  # and are not part of the adapter
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(UsageError, match="needs unlabelled clips"):
+        training(["consistency"], free=False)
+    with pytest.raises(UsageError, match="no objective uses them"):
+        training([])
+    with pytest.raises(UsageError, match="named twice"):
+        ObjectiveSet(["consistency", "consistency"])
+    with pytest.raises(UnknownNameError, match="did you mean 'consistency'"):
+        ObjectiveSet(["consistencies"])
+    with pytest.raises(ModelError, match="threshold is 2"):
+        ObjectiveSet({"consistency": {"threshold": 2}})
+
+
+def test_two_samplers_are_refused(monkeypatch: pytest.MonkeyPatch):
+    @registry.register("objective", "other-order")
+    @dataclass
+    class OtherOrder(EveryHook):
+        name: ClassVar[str] = "other-order"
+
+    monkeypatch.setattr(OtherOrder, "views", lambda self: {})
+    with pytest.raises(UsageError, match="both choose the order"):
+        training(["every-hook", "other-order"]).run()
+
+
+def test_consistency_learns_from_confident_answers_only():
+    logits = torch.tensor([[9.0, 0.0], [0.2, 0.0], [0.0, 9.0]])
+    known = torch.tensor([True, False, False])
+    batch = TrainingBatch(
+        torch.zeros(3, 1, 1), torch.eye(2)[[0, 0, 0]], known=known, views={"strong": torch.ones(3)}
+    )
+    asked: list[Tensor] = []
+
+    def forward(inputs: Tensor) -> Any:
+        asked.append(inputs)
+        return replace(output, logits=torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
+
+    from vlar.adapters.trainable import TrainingOutput
+
+    output = TrainingOutput(logits, {"total": torch.zeros(())})
+    part = registry.get("objective", "consistency").from_settings({"warmup": 0.0, "weight": 2.0})
+    step = Step(0, 0.5, batch, output, forward, np.random.default_rng(0))
+    (term,) = part.terms(step).values()
+    assert len(asked[0]) == 2  # unlabelled clips alone
+    wanted = 2.0 * float(torch.nn.functional.cross_entropy(
+        torch.tensor([[1.0, 0.0]]), torch.tensor([1])
+    )) / 2  # fmt: skip
+    assert float(term) == pytest.approx(wanted, rel=1e-6)
