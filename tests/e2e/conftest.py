@@ -63,7 +63,9 @@ def cache_but(place: Path, *left_out: str) -> Path:
     """A cache in ``place`` that shares with the tests' own all entries but some: nothing is made
     twice, and what is left out is missing."""
     place.mkdir()
-    for kept in Path(os.environ["VLAR_CACHE"]).iterdir():
+    own = Path(os.environ["VLAR_CACHE"])
+    own.mkdir(parents=True, exist_ok=True)  # nothing is in it yet where this test runs first
+    for kept in own.iterdir():
         if kept.name not in left_out:
             (place / kept.name).symlink_to(kept)
     return place

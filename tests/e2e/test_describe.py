@@ -132,7 +132,7 @@ def test_an_interrupt_ends_at_once_and_keeps_what_is_done(server: ChatStub, word
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "what was finished is kept" in err
+    assert "finished work is saved" in err
     assert _described(out) == 1
 
 
