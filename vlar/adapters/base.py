@@ -137,7 +137,7 @@ def load_any(spec: str, device: str | None = None, dtype: str | None = None) -> 
         return load_adapter(spec, device, dtype)
     if name not in registry.names("encoder"):
         known = [*registry.names("encoder"), *registry.names("adapter")]
-        raise registry.unknown_name("encoder or adapter", name, known)
+        raise registry.unknown_name("encoder, adapter or model folder", name, known)
     return load_encoder(spec, device, dtype)
 
 
