@@ -72,14 +72,15 @@ KINDS: dict[str, Kind] = {
         _kind("answerer", "answering", "answering.base:Answerer", "scoring"),
         _kind("engine", "index.engines", "index.engines.base:Engine", "library"),
         _kind("reranker", "query.rerankers", "query.rerankers.base:Reranker", "query"),
+        _kind("dataset", "evaluation.datasets", "evaluation.datasets.base:Layout", "protocols"),
         _kind(
-            "protocol", "evaluation.protocols", "evaluation.protocols.base:Protocol", "evaluation"
+            "protocol", "evaluation.protocols", "evaluation.protocols.base:Protocol", "protocols"
         ),
         _kind(
             "corruption",
             "evaluation.corruptions",
             "evaluation.corruptions.base:Corruption",
-            "evaluation",
+            "corruptions",
         ),
         _kind("attack", "evaluation.attacks", "evaluation.attacks.base:Attack", "evaluation"),
     )

@@ -1,0 +1,125 @@
+"""Every registered corruption keeps the contract (``vlar/evaluation/corruptions/base.py``)."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vlar import registry
+from vlar.errors import UnknownNameError, UsageError
+from vlar.evaluation.corruptions import SEVERITIES, corrupt
+
+NAMES = registry.names("corruption")
+RISING = [
+    *("gaussian-noise", "shot-noise", "impulse-noise"),
+    *("defocus-blur", "motion-blur", "zoom-blur"),
+    *("contrast", "jpeg"),
+]
+FAMILIES = {"noise", "blur", "weather", "codec", "time", "camera"}
+
+
+def scene(n_frames: int = 6, height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+    """A coloured ground with texture, over which a square moves."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    ground = np.stack([120 + 60 * np.sin(x / 5), 110 + 50 * np.cos(y / 4), 90 + x], axis=-1)
+    ground = ground + random.normal(0, 12, ground.shape)
+    frames = np.repeat(np.clip(ground, 0, 255).astype(np.uint8)[None], n_frames, axis=0)
+    for number in range(n_frames):
+        left = number * (width - 12) // max(n_frames - 1, 1)
+        frames[number, height // 3 : height // 3 + 12, left : left + 12] = (220, 40, 60)
+    return frames
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(float) - b).mean())
+
+
+def test_there_are_at_least_fifteen_in_all_families():
+    assert len(NAMES) >= 15
+    assert {registry.get("corruption", name).family for name in NAMES} == FAMILIES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_levels_are_five_and_documented(name: str):
+    part = registry.get("corruption", name)
+    assert len(part.levels) == len(SEVERITIES)
+    assert (len(set(part.levels)) == 1) == (not part.graded)
+    assert (part.__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_severity_0_changes_no_byte_and_all_others_change_some(name: str):
+    frames = scene()
+    before = frames.copy()
+    same = corrupt(frames, name, 0, seed=3)
+    assert same.tobytes() == frames.tobytes()
+    assert same is not frames
+    for severity in SEVERITIES[2:]:
+        assert not np.array_equal(corrupt(frames, name, severity, seed=3), frames), severity
+    assert np.array_equal(frames, before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_the_same_seed_gives_the_same_bytes(name: str, severity: int):
+    frames = scene()
+    first, second = (corrupt(frames, name, severity, seed=7) for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(
+    n_frames=st.integers(1, 5), height=st.integers(1, 40), width=st.integers(1, 40),
+    severity=st.integers(0, 5), seed=st.integers(0, 2**32),
+)  # fmt: skip
+@settings(max_examples=12, deadline=None)
+def test_shape_and_type_stay(
+    name: str, n_frames: int, height: int, width: int, severity: int, seed: int
+):
+    frames = np.random.default_rng(0).integers(0, 256, (n_frames, height, width, 3), np.uint8)
+    found = corrupt(frames, name, severity, seed=seed)
+    assert found.shape == frames.shape
+    assert found.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", RISING)
+@given(seed=st.integers(0, 2**20), kind=st.sampled_from(["scene", "noise"]))
+@settings(max_examples=8, deadline=None)
+def test_the_difference_rises_with_severity(name: str, seed: int, kind: str):
+    frames = scene(4, seed=seed)
+    if kind == "noise":
+        frames = np.random.default_rng(seed).integers(0, 256, (4, 48, 64, 3), np.uint8)
+    steps = [difference(corrupt(frames, name, s, seed=seed), frames) for s in SEVERITIES]
+    assert steps[0] > 0
+    assert all(a < b for a, b in itertools.pairwise(steps)), steps
+
+
+@pytest.mark.parametrize("name", ["fog", "brightness", "resolution", "rotation", "h264"])
+def test_the_others_rise_on_a_scene(name: str):
+    frames = scene(8, 96, 128)
+    steps = [difference(corrupt(frames, name, s, seed=1), frames) for s in SEVERITIES]
+    assert all(a < b for a, b in itertools.pairwise(steps)), steps
+
+
+@pytest.mark.parametrize(
+    "frames", [np.zeros((2, 4, 4), np.uint8), np.zeros((0, 4, 4, 3), np.uint8)]
+)
+def test_another_shape_is_refused(frames: np.ndarray):
+    with pytest.raises(UsageError, match="shape"):
+        corrupt(frames, "jpeg", 1, seed=0)
+
+
+def test_floats_and_other_severities_are_refused():
+    frames = scene()
+    with pytest.raises(UsageError, match="float64"):
+        corrupt(frames.astype(float), "jpeg", 1, seed=0)
+    for severity in (-1, 6, 2.5, True):
+        with pytest.raises(UsageError, match="severity"):
+            corrupt(frames, "jpeg", severity, seed=0)
+    with pytest.raises(UnknownNameError, match="jpeg"):
+        corrupt(frames, "jpg", 1, seed=0)

@@ -1,0 +1,1 @@
+"""Judging models: metrics, protocols, corruptions, data sets, reports."""
