@@ -60,6 +60,12 @@ class DecodeTimeout(DecodeError):  # noqa: N818 - the name users look for
     kind = "timeout"
 
 
+class MetricError(UsageError, ValueError):
+    """Values that a metric is not defined for: nothing at all, NaN, sizes that differ."""
+
+    kind = "metric"
+
+
 class ModelError(VlarError):
     """A model or its weights are missing, changed or malformed."""
 

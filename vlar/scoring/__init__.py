@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from vlar.evaluation.calibration import expected_calibration_error
 from vlar.scoring.base import UNKNOWN_THRESHOLD, Head, Scores
 from vlar.scoring.calibration import Calibration, fit_calibration
 from vlar.scoring.content_free import ContentFree
 from vlar.scoring.heads import MODES, ConceptHead, ConditionedHead, check_mode, make_scorer
 from vlar.scoring.multi_label import EACH_PRIOR, MultiLabelScorer
-from vlar.scoring.temperature import expected_calibration_error, fit_temperature
+from vlar.scoring.temperature import fit_temperature
 from vlar.scoring.zero_shot import (
     GENERICNESS_WEIGHT,
     MATCH_PRIOR,

@@ -1,4 +1,4 @@
-"""Temperature by likelihood, and the expected calibration error of stated probabilities."""
+"""Temperature by likelihood."""
 
 from __future__ import annotations
 
@@ -48,27 +48,6 @@ def fit_temperature(
         return float((total - math.exp(log_factor) * right).mean())
 
     return math.exp(_golden_section(loss, math.log(lowest), math.log(highest)))
-
-
-def expected_calibration_error(
-    probability: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], *, bins: int = 15
-) -> float:
-    """Mean gap between stated probability and share of right answers, weighted by bin size.
-
-    Args:
-        probability: (n,) of the answers given.
-        correct: (n,) whether the answer was right.
-        bins: Equal-width bins (Guo et al. 2017 use 15).
-
-    Returns:
-        0 (perfect) to 1; 0 for no row.
-    """
-    if len(probability) == 0:
-        return 0.0
-    which = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    stated = np.bincount(which, weights=probability, minlength=bins)
-    right = np.bincount(which, weights=correct.astype(np.float64), minlength=bins)
-    return float(np.abs(stated - right).sum() / len(probability))
 
 
 def _golden_section(loss: Callable[[float], float], low: float, high: float) -> float:

@@ -1,0 +1,218 @@
+"""How far a figure may be off by chance: bootstrap over groups, paired differences, McNemar.
+
+Clips of one group (a person, a source video) resemble each other, so groups are drawn, not clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.errors import MetricError
+from vlar.evaluation.checks import finite, flags_of
+from vlar.types import Float64, JsonDict
+
+Ints = npt.NDArray[np.int64]
+DRAWS = 1000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its bootstrap interval.
+
+    Attributes:
+        value: The figure of all clips.
+        low: Lower end.
+        high: Upper end.
+        groups: Groups that were drawn from.
+        level: Share of draws inside, 0..1.
+    """
+
+    value: float
+    low: float
+    high: float
+    groups: int
+    level: float = LEVEL
+
+    def to_dict(self) -> JsonDict:
+        """JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """A difference of two models on the same clips.
+
+    Attributes:
+        difference: First minus second, with its interval.
+        p: Two-sided share of draws on the other side of 0 (at least 1 / draws).
+    """
+
+    difference: Interval
+    p: float
+
+    def to_dict(self) -> JsonDict:
+        """JSON object."""
+        return {"difference": self.difference.to_dict(), "p": self.p}
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """The exact test of McNemar on two models' answers to the same clips.
+
+    Attributes:
+        only_first: Clips that only the first model answers rightly.
+        only_second: Clips that only the second does.
+        p: Two-sided, of the binomial distribution; 1 where both are 0.
+    """
+
+    only_first: int
+    only_second: int
+    p: float
+
+    def to_dict(self) -> JsonDict:
+        """JSON object."""
+        return asdict(self)
+
+
+def bootstrap(
+    figure: Callable[[Ints], float],
+    groups: Sequence[Hashable],
+    *,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval | None:
+    """The percentile interval of any figure over groups drawn with replacement (Efron, 1979).
+
+    Args:
+        figure: The figure of some rows (indices, (m,) int64, with repeats).
+        groups: N groups, one a row.
+        draws: Resamples.
+        level: Share of draws inside the interval.
+        seed: Of the draws.
+
+    Returns:
+        The interval; None where all rows are of one group, which says nothing about others.
+
+    Raises:
+        MetricError: no row.
+    """
+    if not len(groups):
+        raise MetricError("no clip to draw from; give at least one")
+    number = {group: index for index, group in enumerate(dict.fromkeys(groups))}
+    if len(number) == 1:
+        return None
+    which = np.array([number[group] for group in groups])
+    members = [np.flatnonzero(which == index) for index in range(len(number))]
+    random = np.random.default_rng(seed)
+    values = np.empty(draws)
+    for draw in range(draws):
+        drawn = random.integers(len(members), size=len(members))
+        values[draw] = figure(np.concatenate([members[index] for index in drawn]))
+    whole = float(figure(np.arange(len(which))))
+    return _interval(whole, values, len(members), level)
+
+
+def mean_interval(
+    values: npt.ArrayLike,
+    groups: Sequence[Hashable],
+    *,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval | None:
+    """``bootstrap`` of a mean, such as an accuracy; fast, as sums of groups are enough.
+
+    Args:
+        values: (N,) float or bool.
+        groups: N groups.
+        draws: Resamples.
+        level: Share of draws inside the interval.
+        seed: Of the draws.
+
+    Raises:
+        MetricError: no row, NaN, or lengths that differ.
+    """
+    rows = finite(values, "the values", 1)
+    means, n_groups = _drawn_means(rows, groups, draws, seed)
+    return _interval(float(rows.mean()), means, n_groups, level) if n_groups > 1 else None
+
+
+def paired(
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    groups: Sequence[Hashable],
+    *,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> PairedDifference | None:
+    """The mean difference of two models on the same clips, over groups drawn with replacement.
+
+    Args:
+        first: (N,) float or bool of the first model.
+        second: (N,) of the second, in the same order.
+        groups: N groups.
+        draws: Resamples.
+        level: Share of draws inside the interval.
+        seed: Of the draws.
+
+    Returns:
+        The difference; None where all rows are of one group.
+
+    Raises:
+        MetricError: no row, NaN, or lengths that differ.
+    """
+    a, b = finite(first, "the values", 1), finite(second, "the values", 1)
+    if len(a) != len(b):
+        raise MetricError(f"{len(a)} and {len(b)} values; paired figures need the same clips")
+    means, n_groups = _drawn_means(a - b, groups, draws, seed)
+    if n_groups == 1:
+        return None
+    other = min((means <= 0).mean(), (means >= 0).mean())
+    p = float(min(max(2 * other, 1 / draws), 1.0))
+    return PairedDifference(_interval(float((a - b).mean()), means, n_groups, level), p)
+
+
+def mcnemar(first: npt.ArrayLike, second: npt.ArrayLike) -> McNemar:
+    """Whether two models differ on the same clips (McNemar, 1947; exact binomial form).
+
+    Args:
+        first: (N,) bool, whether the first model is right.
+        second: (N,) bool, whether the second is.
+
+    Raises:
+        MetricError: lengths that differ.
+    """
+    from scipy.stats import binomtest
+
+    a = flags_of(first, np.shape(first), "the right answers")
+    b = flags_of(second, a.shape, "the right answers of the second model")
+    only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
+    changed = only_first + only_second
+    p = float(binomtest(only_first, changed).pvalue) if changed else 1.0
+    return McNemar(only_first, only_second, p)
+
+
+def _drawn_means(
+    values: Float64, groups: Sequence[Hashable], draws: int, seed: int
+) -> tuple[Float64, int]:
+    """Means of the rows of drawn groups (draws,), and the number of groups."""
+    if len(values) != len(groups):
+        raise MetricError(f"{len(values)} values for {len(groups)} groups; give one group a value")
+    number = {group: index for index, group in enumerate(dict.fromkeys(groups))}
+    which = np.array([number[group] for group in groups])
+    sums, counts = np.bincount(which, weights=values), np.bincount(which)
+    drawn = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
+    return sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), len(sums)
+
+
+def _interval(value: float, drawn: Float64, n_groups: int, level: float) -> Interval:
+    tail = 50 * (1 - level)
+    low, high = np.percentile(drawn, [tail, 100 - tail])
+    return Interval(value, float(low), float(high), n_groups, level)
