@@ -42,6 +42,18 @@ class SupportError(UsageError):
     kind = "support"
 
 
+class DatasetError(UsageError):
+    """A data set's files are missing, changed or malformed."""
+
+    kind = "dataset"
+
+
+class ProtocolError(UsageError):
+    """A protocol cannot be run as it is written."""
+
+    kind = "protocol"
+
+
 class QueryError(UsageError):
     """A query or a filter cannot be understood."""
 

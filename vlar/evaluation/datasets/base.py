@@ -1,0 +1,255 @@
+"""What every layout gives: labels, and which clips each subset lists, there or missing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vlar.errors import DatasetError
+from vlar.fewshot.support import SupportItem
+from vlar.types import Window
+
+TRAIN, VALIDATION, TEST = "train", "val", "test"
+_ENDINGS = (".mp4", ".avi", ".webm", ".mkv", ".mov", ".MP4", ".AVI")
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The clips that one part of a split lists.
+
+    Attributes:
+        items: Those whose recording is there. Several items of one path are several spans.
+        missing: Those whose recording is not; ``path`` is where it was first looked for.
+    """
+
+    items: tuple[SupportItem, ...]
+    missing: tuple[SupportItem, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.items) + len(self.missing)
+
+    def of(self, labels: Iterable[str]) -> Subset:
+        """The clips that show one of some labels."""
+        wanted = set(labels)
+        return Subset(
+            tuple(item for item in self.items if wanted.intersection(item.labels)),
+            tuple(item for item in self.missing if wanted.intersection(item.labels)),
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One split of a data set.
+
+    Attributes:
+        layout: Registered name of the layout.
+        root: The user's folder.
+        labels: C labels as the data set spells them, in its order.
+        subsets: ``train``, ``val``, ``test``; a layout without a division has ``test`` alone.
+        files: SHA-256 of each annotation file by its name, line ends and trailing blanks aside.
+        notes: What was left out or is odd, one sentence each.
+    """
+
+    layout: str
+    root: Path
+    labels: tuple[str, ...]
+    subsets: Mapping[str, Subset]
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    notes: tuple[str, ...] = ()
+
+    def subset(self, name: str) -> Subset:
+        """One subset.
+
+        Raises:
+            DatasetError: the data set has none of this name.
+        """
+        if name not in self.subsets:
+            raise DatasetError(
+                f"{self.root}: layout {self.layout!r} found no {name!r} clips here (there are "
+                f"{', '.join(self.subsets) or 'none'}); check the annotation files"
+            )
+        return self.subsets[name]
+
+
+class Layout(ABC):
+    """The files of one data set. Registered as ``@register("dataset", NAME)``.
+
+    Attributes:
+        options: Names of the options that ``read`` takes.
+        annotations: Folders, below the data set's, that annotation files are looked for in.
+        videos: The same for recordings; ``{subset}`` stands for the name of a subset.
+    """
+
+    options: ClassVar[tuple[str, ...]] = ()
+    annotations: ClassVar[tuple[str, ...]] = ("annotations", "splits", "labels", "")
+    videos: ClassVar[tuple[str, ...]] = ("videos", "")
+
+    @abstractmethod
+    def claims(self, root: Path) -> bool:
+        """Whether a folder (or file) looks like this layout."""
+
+    @abstractmethod
+    def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
+        """Read the annotations, and look for every recording that they list.
+
+        Args:
+            root: The user's folder.
+            options: Some of ``options``.
+
+        Raises:
+            DatasetError: an annotation file is missing or malformed; the message names file and
+                line. A missing recording raises nothing.
+        """
+
+    def annotation(self, root: Path, *names: str) -> Path | None:
+        """The first file of these names below ``annotations``; None if there is none."""
+        for folder in self.annotations:
+            for name in names:
+                if (file := root / folder / name).is_file():
+                    return file
+        return None
+
+    def needed(self, root: Path, *names: str) -> Path:
+        """``annotation`` that must be there.
+
+        Raises:
+            DatasetError: it is not.
+        """
+        file = self.annotation(root, *names)
+        if file is None:
+            places = ", ".join(str(root / folder) for folder in self.annotations)
+            raise DatasetError(f"{root}: no {' or '.join(names)} (looked in {places})")
+        return file
+
+
+class Recordings:
+    """Looks for recordings in a few folders; each folder is listed once.
+
+    Args:
+        root: The user's folder.
+        folders: Below it; the first that holds a recording wins.
+    """
+
+    def __init__(self, root: Path, folders: Sequence[str]) -> None:
+        self._bases = [root / folder for folder in folders]
+        self._listed: dict[Path, dict[str, str]] = {}
+
+    def find(self, *names: str) -> tuple[Path, bool]:
+        """The recording of a name, and whether it is there.
+
+        Args:
+            names: Paths below the folders, with or without an ending, most likely first. The same
+                name with another ending counts, and so does a folder of frames.
+        """
+        for base in self._bases:
+            for name in names:
+                path = base / name
+                there = self._list(path.parent)
+                if path.name in there.values():
+                    return path, True
+                stem = path.stem if path.suffix in _ENDINGS else path.name
+                if stem in there:
+                    return path.parent / there[stem], True
+        return self._bases[0] / names[0], False
+
+    def subset(self, listed: Iterable[tuple[SupportItem, Sequence[str]]]) -> Subset:
+        """A subset of items, each with the names its recording may have."""
+        items: list[SupportItem] = []
+        missing: list[SupportItem] = []
+        for item, names in listed:
+            path, there = self.find(*names)
+            found = SupportItem(path, item.window, item.labels, item.group, item.parts)
+            (items if there else missing).append(found)
+        return Subset(tuple(items), tuple(missing))
+
+    def _list(self, folder: Path) -> dict[str, str]:
+        """Names in a folder by their stem; folders stand for their frames."""
+        if folder not in self._listed:
+            found: dict[str, str] = {}
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in sorted(entries, key=lambda entry: entry.name):
+                        stem, ending = Path(entry.name).stem, Path(entry.name).suffix
+                        if ending in _ENDINGS:
+                            found.setdefault(stem, entry.name)
+                        else:
+                            found[entry.name] = entry.name
+            except OSError:  # a folder that is not there holds nothing
+                pass
+            self._listed[folder] = found
+        return self._listed[folder]
+
+
+def clip(
+    labels: Iterable[str],
+    group: str,
+    window: Window | None = None,
+    parts: Mapping[str, str] | None = None,
+) -> SupportItem:
+    """An item whose recording is looked for later."""
+    return SupportItem(Path(), window, tuple(dict.fromkeys(labels)), group, dict(parts or {}))
+
+
+def lines_of(file: Path) -> list[str]:
+    """The lines of a text file, without trailing blanks, empty lines left in.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    try:
+        return [line.rstrip() for line in file.read_bytes().decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{file}: not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise DatasetError(f"{file}: cannot be read ({error.strerror}); check the path") from error
+
+
+def text_hash(*files: Path) -> str:
+    """SHA-256 of the lines of text files; their order, line ends and trailing blanks do not count.
+
+    Copies of a list differ in line ends from one archive to the next; what is listed is the same.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(files, key=lambda file: file.name):
+        lines = lines_of(file)
+        while lines and not lines[-1]:
+            lines.pop()
+        digest.update(("\n".join(lines) + "\n").encode())
+    return digest.hexdigest()
+
+
+def require_label(label: str, known: Iterable[str], file: Path, line: int) -> str:
+    """The label, if the list has it.
+
+    Raises:
+        DatasetError: it does not.
+    """
+    listed = known if isinstance(known, (set, dict, frozenset)) else list(known)
+    if label not in listed:
+        some = ", ".join(repr(one) for one in list(listed)[:_NAMED])
+        raise DatasetError(
+            f"{file}, line {line}: label {label!r} is not in the list of {len(listed)} labels "
+            f"({some}, ...); is it the list of another data set?"
+        )
+    return label
+
+
+def number_of(text: str, file: Path, line: int, what: str) -> float:
+    """A number in an annotation file.
+
+    Raises:
+        DatasetError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value < float("inf"):
+        raise DatasetError(f"{file}, line {line}: {what} {text!r} is not a number from 0 on")
+    return value
