@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,10 @@ from vlar.index.ingest.local import add_files
 from vlar.index.ingest.writer import IngestProgress
 from vlar.index.maintenance.compact import CompactReport, compact
 from vlar.index.maintenance.info import describe
+from vlar.index.maintenance.repair import remove_lock
+from vlar.index.maintenance.repair import repair as _repair
 from vlar.index.maintenance.upgrade import UpgradeReport, upgrade
 from vlar.index.maintenance.verify import LibraryFault, verify
-from vlar.index.maintenance.verify import repair as _repair
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.report import AddReport, LibraryInfo, RowHit, VideoRow
@@ -26,6 +26,7 @@ from vlar.sensors import reader
 from vlar.types import Float32, Hit
 
 if TYPE_CHECKING:
+    from vlar.index.search_cache.cache import SearchCache
     from vlar.query.report import QueryReport
     from vlar.query.where import Where
 
@@ -96,7 +97,7 @@ class Library(LibraryConnection):
         labels = checked_tags(tags or {})
         check_span(window_s, stride_s, long_times)
         with self._mutex, self._writing() as writer:
-            manifest = LibraryManifest.read(writer.meta(), self.path)
+            manifest = LibraryManifest.of(writer)
             if manifest is None:
                 manifest = self._models.new_manifest(window_s, stride_s, long_times)
             else:
@@ -127,7 +128,7 @@ class Library(LibraryConnection):
             EncoderMismatchError: the library was made by another model.
         """
         with self._mutex, self._writing() as writer:
-            manifest = LibraryManifest.read(writer.meta(), self.path)
+            manifest = LibraryManifest.of(writer)
             manifest = manifest or self._models.new_manifest()
             self._models.require(manifest)
             with writer.transaction():
@@ -199,7 +200,7 @@ class Library(LibraryConnection):
         """All faults of the library, its search cache and its recordings' files.
 
         Args:
-            repair: Repair what can be repaired (the rule: ``vlar.index.maintenance.verify``).
+            repair: Repair what can be repaired (the rule: ``vlar.index.maintenance.repair``).
             files: Whether to check the recordings' files too.
 
         Raises:
@@ -214,8 +215,11 @@ class Library(LibraryConnection):
                 found = list(verify(store, files))
             if not repair or not found:
                 return found
+            if any(fault.kind == "lock" for fault in found):
+                remove_lock(self.path)
+            self._cache = None
             with self._writing() as writer:
-                return [replace(each, repaired=_repair(writer, each)) for each in found]
+                return [_repair(writer, each) for each in found]
 
     def videos(self) -> list[VideoRow]:
         """Every recording, by path."""
@@ -248,7 +252,8 @@ class Library(LibraryConnection):
         A query is a plain phrase, or an expression (docs/query.md). ``score`` ranks: for a plain
         phrase it is the calibrated probability, for an expression its value
         (``vlar.query.evaluate``). Windows of one recording that answer together are one span
-        (``vlar.query.temporal_merge``).
+        (``vlar.query.temporal_merge``). Damaged rows are not used: a warning on the logger
+        ``vlar`` names them, and ``report`` has their number.
 
         Args:
             text: What to look for, in plain words or as an expression.
@@ -284,10 +289,12 @@ class Library(LibraryConnection):
             model = self._models.loaded(manifest)
             reranker = choose_reranker(rerank, model)
             queries = encode_leaves(leaves(plan.tree), model)
-            with store.snapshot():
-                cache = self._search_cache(store) if plan.plain else None
+
+            def ask(cache: SearchCache | None) -> list[Hit]:
                 snapshot = Snapshot(store, manifest, model, cache)
                 return search(plan, snapshot, queries, reranker, report)
+
+            return self._searched(store, ask) if plan.plain else self._scanned(store, ask)
 
     def nearest(self, vector: Float32, k: int = 10, *, where: Where | None = None) -> list[RowHit]:
         """The rows most similar to a vector (D,) of unit length, best first; no model is loaded.
@@ -298,15 +305,19 @@ class Library(LibraryConnection):
             where: As in ``query``.
 
         Raises:
-            QueryError: wrong vector width, ``k`` below 1, or an invalid filter.
+            QueryError: wrong vector width, a value that is not finite, ``k`` below 1, or an
+                invalid filter.
             LibraryError: the library is empty or damaged.
         """
-        from vlar.query.vector_search import nearest
+        from vlar.query.vector_search import nearest, nearest_held
 
         with self._mutex:
             store, _ = self._open_nonempty()
-            with store.snapshot():
-                return nearest(store, self._search_cache(store), vector, k, where)
+            if where and (current := self._current_cache()):
+                held = nearest_held(*current, vector, k, where)
+                if held is not None:
+                    return held
+            return self._searched(store, lambda cache: nearest(store, cache, vector, k, where))
 
 
 def _found(paths: str | Path | Sequence[str | Path], modality: str) -> list[Path]:

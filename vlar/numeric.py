@@ -20,6 +20,15 @@ def unit(vectors: npt.NDArray[Any]) -> Float32:
     return (vectors / np.where(norm > 0, norm, 1.0)).astype(np.float32)
 
 
+def cosine(product: float) -> float:
+    """An inner product of two vectors of nearly unit length, within -1 to 1.
+
+    >>> cosine(1.0004), cosine(0.5)
+    (1.0, 0.5)
+    """
+    return min(max(product, -1.0), 1.0)
+
+
 def sigmoid(x: npt.NDArray[Any]) -> Float64:
     """``1 / (1 + exp(-x))``, elementwise and without overflow.
 

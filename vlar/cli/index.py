@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,7 @@ from vlar.cli import inputs, options, output
 from vlar.cli.choices import Choices
 from vlar.cli.progress import Progress, progress
 from vlar.cli.verb import exit_code, verb
-from vlar.errors import UsageError
+from vlar.errors import UsageError, VlarError
 
 if TYPE_CHECKING:
     from vlar.index.report import AddEvent, AddReport, LibraryInfo
@@ -275,9 +276,11 @@ def verify(
     """
     from vlar.library import Library
 
+    rows = 0
     with progress("checking"), Library(library, create=False) as opened:
         found = opened.verify(repair=repair, files=not no_files)
-        rows = opened.info().rows
+        with suppress(VlarError):  # of what cannot be counted, the faults are named
+            rows = opened.info().rows
     for fault in found:
         if as_json:
             output.json_line(fault)

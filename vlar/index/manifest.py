@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vlar.errors import EncoderMismatchError, LibraryError
 from vlar.index import vector_blocks
 from vlar.index.protocol import LibraryModel
-from vlar.index.store.database import VECTOR_TYPE
+from vlar.index.store.database import VECTOR_TYPE, Store
+from vlar.index.store.row_check import MOST_SECONDS
+from vlar.index.store.values import is_number
 from vlar.types import Sampling, Window
 
 DEFAULT_WINDOW_S = 4.0
 DEFAULT_STRIDE_S = 2.0
 DEFAULT_MODALITY = "video"  # of libraries whose manifest does not name one
+# What a manifest may ask for: more is damage, or an attack that would fill the memory.
+_WIDEST = 65_536
+_SHORTEST_S = math.ulp(0.0)
+_MOST_FRAMES, _MOST_PIXELS = 100_000, 65_536
 
 
 @dataclass(frozen=True)
@@ -73,35 +81,37 @@ class LibraryManifest:
     modality: str = DEFAULT_MODALITY
 
     @classmethod
-    def read(cls, meta: Mapping[str, str], folder: Path) -> LibraryManifest | None:
-        """From the store; None for an empty library.
+    def of(cls, store: Store) -> LibraryManifest | None:
+        """The manifest of a library; None for one that holds nothing yet.
 
         Raises:
-            LibraryError: it is incomplete or holds values of another kind.
+            LibraryError: it is absent although there are rows, incomplete, or holds values that no
+                library has.
         """
+        meta, folder = store.meta(), store.file.parent
         if "fingerprint" not in meta:
+            if store.has_rows():
+                raise _damaged(folder, "there are rows, but no fingerprint of their model")
             return None
         if meta.get("vector_type") != VECTOR_TYPE:
             raise LibraryError(
-                f"library {folder} holds vectors of type {meta.get('vector_type')!r}, this vlar "
-                f"reads {VECTOR_TYPE!r}; upgrade with 'pip install --upgrade vlar'"
+                f"library {folder} holds vectors of type {meta.get('vector_type', '')[:80]!r}, "
+                f"this vlar reads {VECTOR_TYPE!r}; upgrade with 'pip install --upgrade vlar'"
             )
-        try:
-            spec = WindowSpec(
-                float(meta["window_s"]),
-                float(meta["stride_s"]),
-                int(meta["n_frames"]),
-                int(meta["shorter_side"]),
-                float(meta.get("long_times", "1")),
-            )
-            facts = meta["model"], meta["fingerprint"], int(meta["dim"])
-            modality = meta.get("modality", DEFAULT_MODALITY)
-            return cls(*facts, spec, meta.get("blocks", ""), modality)
-        except (KeyError, ValueError) as error:
-            raise LibraryError(
-                f"library {folder} is damaged (its manifest: {error}); restore a copy of the "
-                "folder, or move it away and index the videos again"
-            ) from error
+        number = partial(_number, meta, folder)
+        spec = WindowSpec(
+            number("window_s", _SHORTEST_S, MOST_SECONDS),
+            number("stride_s", _SHORTEST_S, MOST_SECONDS),
+            int(number("n_frames", 1, _MOST_FRAMES, whole=True)),
+            int(number("shorter_side", 0, _MOST_PIXELS, whole=True)),
+            number("long_times", 1, 100, default="1"),
+        )
+        dim = int(number("dim", 1, _WIDEST, whole=True))
+        modality = meta.get("modality", DEFAULT_MODALITY)
+        if "model" not in meta or not modality.isidentifier():
+            raise _damaged(folder, f"its model or its sensor {modality[:80]!r}")
+        blocks = meta.get("blocks", "")
+        return cls(meta["model"], meta["fingerprint"], dim, spec, blocks, modality)
 
     @classmethod
     def new(
@@ -146,6 +156,8 @@ class LibraryManifest:
             EncoderMismatchError: the message names both models and the commands that help.
         """
         if model.fingerprint == self.fingerprint:
+            if model.dim != self.dim:
+                raise _damaged(folder, f"dim is {self.dim}, but {model.name} has {model.dim}")
             return
         old, new = vector_blocks.from_text(self.blocks), vector_blocks.declared(model)
         if vector_blocks.can_upgrade(old, new, self.model == model.name):
@@ -189,3 +201,31 @@ class LibraryManifest:
             f"--window {spec.window_s:g}s --stride {spec.stride_s:g}s "
             f"--long-windows {spec.long_times:g}, or make a new library"
         )
+
+
+def _number(
+    meta: Mapping[str, str],
+    folder: Path,
+    key: str,
+    least: float,
+    most: float,
+    *,
+    whole: bool = False,
+    default: str = "",
+) -> float:
+    """A number of the manifest within limits, both included."""
+    text = meta.get(key, default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not is_number(value, least, most) or (whole and value != int(value)):
+        raise _damaged(folder, f"{key} is {text[:40]!r}")
+    return value
+
+
+def _damaged(folder: Path, what: str) -> LibraryError:
+    return LibraryError(
+        f"library {folder} is damaged (its manifest: {what}); restore a copy of the folder, or "
+        "move it away and index the videos again"
+    )

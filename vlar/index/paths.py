@@ -28,3 +28,12 @@ def matches(path: str, pattern: str | Path) -> bool:
     wanted = place(pattern)
     inside = wanted.rstrip("/") + "/"
     return path == wanted or path.startswith(inside) or fnmatchcase(path, wanted)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a database can store a text: bytes of a file name that are not UTF-8 cannot be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

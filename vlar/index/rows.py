@@ -16,6 +16,7 @@ Int64 = npt.NDArray[np.int64]
 Float16 = npt.NDArray[np.float16]
 Bool = npt.NDArray[np.bool_]
 ANY_TIME = (-np.inf, np.inf)
+_LARGEST_LISTED = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class RowTable:
         """N."""
         return len(self.ids)
 
-    def where(self, mask: Bool) -> RowTable:
-        """The rows of a mask (N,)."""
+    def where(self, mask: Bool | Int64) -> RowTable:
+        """The rows of a mask (N,), or at places (M,)."""
         return RowTable(
             self.ids[mask], self.video_ids[mask], self.starts_s[mask], self.ends_s[mask]
         )
@@ -79,11 +80,7 @@ class RowFilter:
         """(N,) True for the rows of a table that pass."""
         mask = np.ones(len(table), np.bool_)
         if self.videos is not None:
-            chosen = np.fromiter(self.videos, np.int64, len(self.videos))
-            last = int(table.video_ids.max(initial=0))
-            listed = np.zeros(last + 1, np.bool_)
-            listed[chosen[(chosen >= 0) & (chosen <= last)]] = True
-            mask &= listed[table.video_ids]
+            mask &= _listed(table.video_ids, np.fromiter(self.videos, np.int64, len(self.videos)))
         for (low, high), column in ((self.start_s, table.starts_s), (self.end_s, table.ends_s)):
             if (low, high) != ANY_TIME:
                 mask &= (column >= low) & (column <= high)
@@ -95,6 +92,16 @@ class RowFilter:
             self.start_s[0] <= start_s <= self.start_s[1]
             and self.end_s[0] <= end_s <= self.end_s[1]
         )
+
+
+def _listed(values: Int64, chosen: Int64) -> Bool:
+    """(N,) whether each value is among those chosen; by a table where the values are small."""
+    least, last = int(values.min(initial=0)), int(values.max(initial=0))
+    if least < 0 or last > _LARGEST_LISTED:
+        return np.isin(values, chosen)
+    listed = np.zeros(last + 1, np.bool_)
+    listed[chosen[(chosen >= 0) & (chosen <= last)]] = True
+    return listed[values]
 
 
 class Selection:

@@ -22,8 +22,9 @@ import numpy as np
 
 from vlar.index.manifest import LibraryManifest
 from vlar.index.protocol import LibraryModel
-from vlar.index.rows import RowFilter, RowTable
+from vlar.index.rows import Int64, RowFilter, RowTable
 from vlar.index.store.database import Store
+from vlar.index.store.row_check import NO_RECORDING
 from vlar.numeric import sigmoid
 from vlar.query.evaluate import Windows
 from vlar.query.grammar import Like
@@ -71,34 +72,30 @@ def compare(
 ) -> Comparison:
     """Compare every window that a filter leaves with every leaf, a batch of vectors at a time."""
     paths = store.paths()
-    chosen = paths.keys() if rows.videos is None else rows.videos
-    row_ids = store.row_ids(chosen)
+    chosen = paths.keys() if rows.videos is None else rows.videos & paths.keys()
+    row_ids = _row_ids(store, paths, rows)
     stacked = np.stack(list(queries.values())).astype(np.float64)
-    batches: list[tuple[Float64, Float64]] = []
+    tables: list[RowTable] = []
     similarity = np.empty((len(queries), len(row_ids)), np.float32)
     probability = np.empty((len(queries), len(row_ids)), np.float32)
+    done = 0
     for start in range(0, len(row_ids), _BATCH_ROWS):
         batch = store.rows(row_ids[start : start + _BATCH_ROWS].tolist(), manifest.dim)
-        batches.append(
-            (batch.video_ids.astype(np.float64), np.array(batch.spans, np.float64).reshape(-1, 2))
-        )
-        place = slice(start, start + len(batch.ids))
+        times = np.array(batch.spans, np.float64).reshape(-1, 2)
+        tables.append(RowTable(batch.ids, batch.video_ids, times[:, 0], times[:, 1]))
+        place = slice(done, done + len(batch.ids))  # damaged rows are left out
+        done = place.stop
         similarity[:, place] = stacked @ batch.vectors.T.astype(np.float64)
         for at, (leaf, query) in enumerate(queries.items()):
             if not isinstance(leaf, Like):
                 probability[at, place] = model.match_probability(batch.vectors, query)
-    video_ids = np.concatenate([b[0] for b in batches] or [np.zeros(0)]).astype(np.int64)
-    times = np.concatenate([b[1] for b in batches] or [np.zeros((0, 2))])
-    meant = rows.mask(RowTable(row_ids, video_ids, times[:, 0], times[:, 1]))
-    order = np.lexsort((times[:, 1], times[:, 0], video_ids))
+    table = RowTable.joined(tables)
+    similarity, probability = similarity[:, :done], probability[:, :done]
+    meant = rows.mask(table) & np.isin(table.video_ids, np.fromiter(paths, np.int64))
+    order = np.lexsort((table.ends_s, table.starts_s, table.video_ids))
     order = order[meant[order]]
-    windows = Windows(
-        row_ids[order],
-        video_ids[order],
-        times[order, 0],
-        times[order, 1],
-        manifest.spec.window_s,
-    )
+    kept = table.where(order)
+    windows = Windows(*kept.columns, manifest.spec.window_s)
     cosines = {leaf: similarity[at][order].astype(np.float64) for at, leaf in enumerate(queries)}
     absolute: dict[Leaf, Float64] = {
         leaf: probability[at][order].astype(np.float64)
@@ -108,6 +105,17 @@ def compare(
     relative = {leaf: normalized(cosines[leaf], absolute.get(leaf)) for leaf in queries}
     named = {i: path for i, path in paths.items() if i in chosen}
     return Comparison(windows, named, cosines, {**relative, **absolute}, relative)
+
+
+def _row_ids(store: Store, paths: Mapping[int, str], rows: RowFilter) -> Int64:
+    """Rows to compare; those of no recording are noted as damaged."""
+    if rows.videos is not None:
+        return store.row_ids(rows.videos)
+    found = store.row_ids(paths)
+    if len(found) < store.row_count():
+        every = {row_id for (row_id,) in store.fetch("SELECT id FROM rows")}
+        store.damaged.update(dict.fromkeys(every.difference(found.tolist()), NO_RECORDING))
+    return found
 
 
 def normalized(similarity: Float64, probability: Float64 | None) -> Float64:

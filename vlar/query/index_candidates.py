@@ -15,6 +15,7 @@ import numpy as np
 from vlar.index.rows import RowFilter
 from vlar.index.search_cache.cache import SearchCache
 from vlar.index.store.database import RowBatch
+from vlar.index.store.row_check import NO_RECORDING
 from vlar.query.candidates import CandidateReport, Snapshot, SpanScore
 from vlar.query.plan import QueryPlan
 from vlar.query.report import BEST_SHOWN, BestWindow, PhraseReport
@@ -60,11 +61,14 @@ class IndexCandidates:
         ids, _ = self._cache.engine.search(self._query, n, self._allowed)
         rows = self._scored(store.rows(ids.tolist(), dim))
         rows = sorted(rows, key=lambda row: -row.similarity)[:n]
-        whole = len(rows) < n
+        whole = len(ids) < n
         if not whole:
             rows = [row for row in rows if row.similarity > rows[-1].similarity + _UNSETTLED]
         new_videos = {row.video_id for row in rows} - self._paths.keys()
         self._paths |= store.paths(sorted(new_videos))
+        if orphans := [row for row in rows if row.video_id not in self._paths]:
+            store.damaged.update({row.row_id: NO_RECORDING for row in orphans})
+            rows = [row for row in rows if row.video_id in self._paths]
         # Rounded for the order only: equal rows of two files are in the order of their paths.
         rows.sort(key=lambda row: (*_order(row), self._paths[row.video_id], row.start_s))
         self._rows = rows

@@ -50,6 +50,7 @@ class QueryReport:
         reranked: Windows that it scored.
         best_probability: Of the best span, answer or not; None without any span.
         cpu_s: Seconds of processor time by step.
+        damaged: Number of damaged rows that were not used; ``vlar index verify`` names them.
     """
 
     tree: Node
@@ -63,6 +64,7 @@ class QueryReport:
     reranked: int
     best_probability: float | None
     cpu_s: Mapping[str, float]
+    damaged: int = 0
 
     @property
     def weak(self) -> bool:
@@ -80,6 +82,8 @@ class QueryReport:
         yield f"answers  from {self.min_probability:.1%} on"
         if self.reranked:
             yield f"rerank   {self.reranked} windows by {self.reranker}"
+        if self.damaged:
+            yield f"damaged  {self.damaged} rows are not used"
         for phrase in self.phrases:
             yield f"phrase   {phrase.text}: {phrase.above_half} windows at 50% or more"
             for row in phrase.best:

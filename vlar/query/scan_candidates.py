@@ -16,6 +16,7 @@ import numpy as np
 
 from vlar.index.rows import RowFilter
 from vlar.index.store.database import Store
+from vlar.numeric import cosine
 from vlar.query.candidates import CandidateReport, Snapshot, SpanScore
 from vlar.query.compare import Comparison, compare
 from vlar.query.evaluate import PRODUCT, WEAKEST, Evaluator, Spans
@@ -185,7 +186,11 @@ class ScanCandidates:
         found = self._new_windows.get((leaf, at), own)
         start_s, end_s = compared.windows.start_s[at], compared.windows.end_s[at]
         return HitPart(
-            _leaf_text(leaf), float(start_s), float(end_s), found.probability, found.similarity
+            _leaf_text(leaf),
+            float(start_s),
+            float(end_s),
+            found.probability,
+            cosine(found.similarity),
         )
 
     def _edge(self, span: ScoredSpan, later: bool) -> ScoredSpan:

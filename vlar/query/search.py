@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from vlar.numeric import cosine
 from vlar.query.candidates import Candidates, Snapshot
 from vlar.query.dedup import DistinctSpan, deduplicate
 from vlar.query.grammar.tree import Leaf
@@ -58,7 +60,8 @@ def search(
     hits = _hits(snapshot, candidates, answers)
     if report is not None:
         cost = {"compare": compared - begin, "rank": time.process_time() - compared}
-        report(_report(plan, candidates, answers, reranker, cost))
+        found = _report(plan, candidates, answers, reranker, cost)
+        report(replace(found, damaged=len(snapshot.store.damaged)))
     return hits
 
 
@@ -134,7 +137,7 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
                 end_s=span.end_s,
                 score=score.score,
                 probability=score.probability,
-                similarity=score.similarity if similarity is None else similarity,
+                similarity=cosine(score.similarity if similarity is None else similarity),
                 tags=tags.get(span.video_id, {}),
                 parts=parts,
                 also=tuple(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,19 +11,28 @@ from vlar.errors import QueryError
 from vlar.index.report import RowHit
 from vlar.index.rows import Int64
 from vlar.index.search_cache.cache import SearchCache
-from vlar.index.store.database import RowBatch, Store
+from vlar.index.store.database import Store
+from vlar.index.store.row_check import NO_RECORDING
+from vlar.numeric import cosine
 from vlar.query.where import Where, conditions, kept_row_filter
 from vlar.types import Float32
 
 _HELD_BYTES = 24 << 20  # of the rows of a filter that are kept in memory
+_SORTED = 256  # up to this number of rows, sorting all is fastest
+_UNIT = 1.02  # squared length of a unit vector, after rounding
 
 
 @dataclass(frozen=True)
 class _Held:
-    """Rows in memory as the store has them, with the paths of their videos by id."""
+    """N rows in memory as the store has them, all of them whole.
 
-    rows: RowBatch
-    paths: Mapping[int, str]
+    Attributes:
+        vectors: (N, D).
+        places: Path, start and end of each row.
+    """
+
+    vectors: Float32
+    places: Sequence[tuple[str, float, float]]
 
 
 def nearest(
@@ -31,38 +40,86 @@ def nearest(
 ) -> list[RowHit]:
     """The best ``k`` rows by the stored vectors, best first. Use in ``store.snapshot()``.
 
+    Damaged rows are left out (``store.damaged``).
+
     Raises:
         QueryError: wrong vector width, ``k`` below 1, or an invalid filter.
     """
-    dim, engine = cache.origin.dim, cache.engine
+    query, engine = _query(cache, vector, k), cache.engine
+    allowed = kept_row_filter(store, cache, conditions(where))
+    if allowed is not None and engine.count(allowed) * query.nbytes <= _HELD_BYTES:
+        key = _held_key(store.data_version(), where)
+        held = cache.keep(key, lambda: _read(store, engine.ids(allowed), cache.origin.dim))
+        return _answer(held, query, k)
+    wanted = k
+    while True:
+        ids = engine.search(query, wanted, allowed)[0]
+        held = _read(store, ids, cache.origin.dim)
+        if len(held.places) >= k or len(ids) < wanted:
+            return _answer(held, query, k)
+        wanted *= 4  # some of the rows were damaged
+
+
+def nearest_held(
+    cache: SearchCache, version: int, vector: Float32, k: int, where: Where | None
+) -> list[RowHit] | None:
+    """The answer of ``nearest`` without a look at the store, where the rows are in memory.
+
+    Args:
+        cache: Of the present state.
+        version: ``store.data_version()``.
+        vector: As in ``nearest``.
+        k: As in ``nearest``.
+        where: As in ``nearest``.
+    """
+    held = cache.kept(_held_key(version, where)) if where else None
+    return _answer(held, _query(cache, vector, k), k) if isinstance(held, _Held) else None
+
+
+def _query(cache: SearchCache, vector: Float32, k: int) -> Float32:
+    dim = cache.origin.dim
     if np.shape(vector) != (dim,):
         raise QueryError(f"a vector of shape {np.shape(vector)}; this library needs ({dim},)")
     if k < 1:
         raise QueryError(f"k is {k}; ask for at least 1 row")
     query = np.ascontiguousarray(vector, np.float32)
-    allowed = kept_row_filter(store, cache, conditions(where))
-    if allowed is not None and engine.count(allowed) * dim * query.itemsize <= _HELD_BYTES:
-        held = cache.keep(("rows", allowed), lambda: _read(store, engine.ids(allowed), dim))
-    else:
-        held = _read(store, engine.search(query, k, allowed)[0], dim)
-    scores = held.rows.vectors @ query
-    return [_hit(held, place, float(scores[place])) for place in _best(scores, k)]
+    if not np.isfinite(query @ query):
+        raise QueryError("a vector with a value that is not a number, or too large")
+    return query
+
+
+def _held_key(version: int, where: Where | None) -> tuple[object, ...]:
+    return "rows", version, conditions(where)
 
 
 def _read(store: Store, ids: Int64, dim: int) -> _Held:
     rows = store.rows(ids.tolist(), dim)
-    return _Held(rows, store.paths(np.unique(rows.video_ids).tolist()))
+    paths = store.paths(np.unique(rows.video_ids).tolist())
+    owners = rows.video_ids.tolist()
+    owned = [place for place, video_id in enumerate(owners) if video_id in paths]
+    if len(owned) < len(owners):
+        lost = set(rows.ids.tolist()).difference(rows.ids[owned].tolist())
+        store.damaged.update(dict.fromkeys(lost, NO_RECORDING))
+    places = [(paths[owners[place]], *rows.spans[place]) for place in owned]
+    return _Held(rows.vectors if len(owned) == len(owners) else rows.vectors[owned], places)
+
+
+def _answer(held: _Held, query: Float32, k: int) -> list[RowHit]:
+    scores = held.vectors @ query
+    best = _best(scores, k)
+    similarities = scores[best].tolist()
+    if query @ query <= _UNIT:
+        similarities = map(cosine, similarities)
+    return [
+        RowHit(*held.places[place], similarity)
+        for place, similarity in zip(best, similarities, strict=True)
+    ]
 
 
 def _best(scores: Float32, k: int) -> list[int]:
     """Places of the best ``k``; equal ones by id."""
-    if len(scores) <= k:
-        return np.argsort(-scores, kind="stable").tolist()
+    if len(scores) <= max(k, _SORTED):
+        return np.argsort(-scores, kind="stable")[:k].tolist()
     least = np.partition(scores, len(scores) - k)[len(scores) - k]
     places = np.flatnonzero(scores >= least)
     return places[np.argsort(-scores[places], kind="stable")[:k]].tolist()
-
-
-def _hit(held: _Held, place: int, similarity: float) -> RowHit:
-    start_s, end_s = held.rows.spans[place]
-    return RowHit(held.paths[int(held.rows.video_ids[place])], start_s, end_s, similarity)

@@ -178,7 +178,8 @@ def _videos(store: Store, condition: Condition) -> set[int]:
         return store.tagged(key, value)
     test = _tag_test(compare, value)
     held = store.fetch("SELECT video_id, value FROM tags WHERE key = ?", (key,))
-    found = {video_id for video_id, has in held if test(has)}
+    held = [(video_id, has) for video_id, has in held if isinstance(has, str)]
+    found = {video_id for video_id, has in held if isinstance(video_id, int) and test(has)}
     if compare == "!=":
         found |= set(store.paths()) - {video_id for video_id, _ in held}
     return found

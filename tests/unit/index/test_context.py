@@ -149,15 +149,22 @@ def test_another_shape_is_refused(library: Library, conditioned: ConditionedFake
     assert library.info().rows == 15
 
 
-def test_a_damaged_context_is_said(library: Library):
+def test_a_damaged_context_is_named_and_its_row_keeps_its_place(
+    library: Library, caplog: pytest.LogCaptureFixture
+):
+    hits = library.query("a cat", 100, min_probability=0)
     library.close()
     writer = StoreWriter.open_to_write(library.path)
     with writer.transaction():
         writer.connection.execute("UPDATE contexts SET tokens = x'00' WHERE row_id = 2")
     writer.close()
     assert (library.path / FILE_NAME).exists()
-    with pytest.raises(LibraryError, match="context of row 2 has 1 bytes, not 96"):
-        library.query("a cat", min_probability=0)
+    found = library.query("a cat", 100, min_probability=0)
+    assert {hit.path for hit in found} == {hit.path for hit in hits}
+    (line,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert "row 2 of" in line
+    assert "context has changed" in line
+    assert [fault.kind for fault in library.verify()] == ["context"]
 
 
 def test_a_video_interrupted_at_its_contexts_leaves_nothing(tmp_path: Path, clips: list[Path]):

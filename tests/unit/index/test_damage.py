@@ -98,12 +98,15 @@ def test_cut_off_file(folder: Path, model: FakeModel):
         library.query("a cat", min_probability=0)
 
 
-def test_vector_of_wrong_length(folder: Path, model: FakeModel):
+def test_vector_of_wrong_length(folder: Path, model: FakeModel, caplog: pytest.LogCaptureFixture):
     with sqlite3.connect(folder / "library.sqlite") as database:
         database.execute("UPDATE rows SET vector = x'0000' WHERE id = 7")
     database.close()
-    with pytest.raises(LibraryError, match="row 7"):
-        Library(folder, model).query("a cat", min_probability=0)
+    with Library(folder, model) as library:
+        assert library.query("a cat", 20, min_probability=0)
+    (line,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert "row 7" in line
+    assert "2 bytes, not 48" in line
 
 
 def test_manifest_with_a_hole(folder: Path, model: FakeModel):

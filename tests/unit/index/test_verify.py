@@ -57,7 +57,10 @@ def test_a_flipped_bit_is_named_and_mended_by_reading_the_file_again(
     assert "row 5 (2 to 6 s: its bits have changed)" in problem.message
     assert "--repair" in problem.message
     (repaired,) = library.verify(repair=True)
-    assert not repaired.repaired
+    assert repaired.repaired
+    assert f"vlar index add {library.path} {clips[1]}" in repaired.message
+    assert library.info().rows == 14
+    assert kinds(library) == ["changed"]
     assert library.add(clips).updated == 1
     assert library.verify() == []
 

@@ -22,6 +22,10 @@ from vlar.types import Float32
 Probes = Callable[[], Float32]
 
 
+class CacheDamage(Exception):  # noqa: N818 - as in the messages
+    """The file of an engine holds what it cannot hold; the engine is built again."""
+
+
 class Engine(ABC):
     """Finds the rows most similar to a vector. Registered as ``@register("engine", NAME)``.
 
@@ -87,6 +91,11 @@ class Engine(ABC):
     def count(self, allowed: RowFilter | None = None) -> int:
         """Number of the rows it holds that pass a filter."""
         return len(self.ids(allowed))
+
+    def holds(self, source: RowSource) -> bool:
+        """Whether it holds the vectors of a source as they are stored, for ``verify``."""
+        del source
+        return True
 
     @property
     @abstractmethod

@@ -11,6 +11,7 @@ import numpy as np
 from vlar.index.engines.base import Probes
 from vlar.index.rows import Float16, Int64, RowSource, RowTable, Selection, read_all
 from vlar.index.search_cache.buffered import BufferedEngine
+from vlar.index.search_cache.faiss_file import read_header
 from vlar.index.search_cache.faiss_support import selector
 from vlar.registry import register
 from vlar.types import Float32
@@ -91,6 +92,10 @@ class FlatEngine(BufferedEngine):
         best = best[np.argsort(-scores[best], kind="stable")]
         return best if allowed is None else allowed.places[best], scores[best]
 
+    def stored(self, places: Int64, vectors: Float16) -> bool:
+        """Whether the index has vectors (M, D) at places."""
+        return np.array_equal(self._vectors[places], vectors.astype(np.float32))
+
     def write(self, path: Path) -> bool:
         """Write the FAISS file; False where FAISS is absent."""
         faiss = _faiss()
@@ -101,13 +106,15 @@ class FlatEngine(BufferedEngine):
 
     @classmethod
     def read(cls, path: Path, facts: Mapping[str, Any], table: RowTable) -> FlatEngine | None:
-        """Read the FAISS file; None where it does not fit or FAISS is absent."""
-        faiss = _faiss()
-        if faiss is None:
+        """Read the FAISS file; None where it does not fit or FAISS is absent.
+
+        Raises:
+            ValueError: it is not a file of a flat index.
+        """
+        faiss, header = _faiss(), read_header(path)
+        if faiss is None or header.lists or header.rows != len(table):
             return None
         index = faiss.read_index(str(path))
-        if not isinstance(index, faiss.IndexFlat) or index.ntotal != len(table):
-            return None
         return cls(table, _stored(faiss, index), index)
 
 

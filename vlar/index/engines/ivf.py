@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
-from vlar.index.engines.base import Probes
+from vlar.index.engines.base import CacheDamage, Probes
 from vlar.index.rows import Float16, Int64, RowSource, RowTable, Selection
 from vlar.index.search_cache.buffered import BufferedEngine
+from vlar.index.search_cache.faiss_file import read_header
 from vlar.index.search_cache.faiss_support import faiss_module, has_faiss, selector
 from vlar.index.search_cache.tune_nprobe import FAR, NEIGHBOURS, ExactBest, effort, held_out
+from vlar.index.store.row_check import MOST_ID
 from vlar.registry import register
 from vlar.types import Float32
 
@@ -136,14 +138,19 @@ class IvfEngine(BufferedEngine):
 
     @classmethod
     def read(cls, path: Path, facts: Mapping[str, Any], table: RowTable) -> Self | None:
-        """Map the FAISS file into memory; None where it does not fit or FAISS is absent."""
-        if not has_faiss():
+        """Map the FAISS file into memory; None where it does not fit or FAISS is absent.
+
+        Raises:
+            ValueError: it is not a file of inverted lists.
+        """
+        header = read_header(path)
+        if not has_faiss() or (header.rows, header.lists) != (len(table), facts["lists"]):
+            return None
+        if not header.lists or not _are_usable(facts):
             return None
         faiss = faiss_module()
         index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
-        if not isinstance(index, faiss.IndexIVFScalarQuantizer) or index.nlist != facts["lists"]:
-            return None
-        if index.ntotal != len(table):
+        if index.sq.qtype != getattr(faiss.ScalarQuantizer, cls.quantizer):
             return None
         # FAISS's threads that read lists ahead cost more than the search.
         faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0
@@ -179,6 +186,16 @@ class IvfEngine(BufferedEngine):
         scores, found = few.search(query[None], k)
         return places[found[0]], scores[0]
 
+    def stored(self, places: Int64, vectors: Float16) -> bool:
+        """Whether the index has the codes of vectors (M, D) at places."""
+        if self._file is None:
+            return True
+        addresses, codes = self._codes
+        wide = np.ascontiguousarray(vectors, np.float32)
+        expected = self.faiss_index.sq.compute_codes(wide)
+        held = codes[addresses[places]].view(np.uint8).reshape(expected.shape)
+        return np.array_equal(held, expected)
+
     @staticmethod
     def proposals(k: int) -> int:
         """How many proposals hold the best ``k`` rows: the scores are exact."""
@@ -212,12 +229,20 @@ class IvfEngine(BufferedEngine):
         faiss = faiss_module()
         lists: Any = faiss.downcast_InvertedLists(self.faiss_index.invlists)
         width = int(self.faiss_index.code_size)
-        addresses = np.empty(len(self.table()), np.int64)
+        addresses = np.zeros(len(self.table()), np.int64)
         for number, places in _occupied(self.faiss_index):
             start = int(lists.lists.at(number).offset)
             addresses[places] = start + width * np.arange(len(places))
         count = len(self._file) - width + 1 if self._file is not None else 0
         return addresses, np.ndarray((count,), f"V{width}", self._file, strides=(1,))
+
+
+def _are_usable(facts: Mapping[str, Any]) -> bool:
+    """Whether the numbers of a file's description can be searched with."""
+    numbers = [facts.get(name) for name in ("nprobe", "nprobe_trained", "trained_rows")]
+    if not all(isinstance(number, int) and 0 < number < MOST_ID for number in numbers):
+        return False
+    return max(numbers[:2]) <= facts["lists"]  # type: ignore[type-var]
 
 
 def list_count(rows: int) -> int:
@@ -239,7 +264,9 @@ def _samples(source: RowSource, size: int) -> tuple[Float32, Float32]:
     for _, vectors in source.chunks():
         lot = draw.random(len(vectors))
         train.append(vectors[lot >= 1 - share])
-        aside.append(vectors[lot < max(aside_share, 1 / len(vectors))])
+        apart = lot < max(aside_share, 1 / len(vectors))
+        apart[0] |= not apart.any()
+        aside.append(vectors[apart])
     return np.concatenate(train).astype(np.float32), np.concatenate(aside).astype(np.float32)
 
 
@@ -249,7 +276,10 @@ def _occupied(index: Any) -> Iterator[tuple[int, Int64]]:
     lists: Any = faiss.downcast_InvertedLists(index.invlists)
     for number in range(index.nlist):
         if size := lists.list_size(number):
-            yield number, faiss.rev_swig_ptr(lists.get_ids(number), size)
+            places = faiss.rev_swig_ptr(lists.get_ids(number), size)
+            if places.min() < 0 or places.max() >= index.ntotal:
+                raise CacheDamage(f"list {number} holds rows that the library lacks")
+            yield number, places
 
 
 def _without_rows(index: Any) -> Any:

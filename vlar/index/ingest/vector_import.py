@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vlar.errors import UsageError
-from vlar.index.paths import place
+from vlar.index.paths import is_unicode, place
 from vlar.index.report import AddReport
 from vlar.index.store.database import NO_FILE, STORED
+from vlar.index.store.row_check import MOST_SECONDS
+from vlar.index.store.values import is_length, is_path
 from vlar.index.store.writer import StoreWriter
+from vlar.index.validation import checked_tags
 from vlar.types import Float32, Window
 
 _ROWS_A_COMMIT = 4096
@@ -40,8 +43,20 @@ class VectorVideo:
         """Refuse vectors that cannot be rows.
 
         Raises:
-            UsageError: wrong shape, no window, not finite, or not of unit length.
+            UsageError: wrong shape, no window, not finite, or not of unit length; a path, a tag or
+                a span that a library cannot hold.
         """
+        if not is_path(self.path) or not is_unicode(self.path):
+            raise UsageError(f"{self.path!r:.80} cannot be the path of a recording; give another")
+        checked_tags(self.tags)
+        for window in self.windows:
+            if not 0 <= window.start_s <= window.end_s < MOST_SECONDS:
+                raise UsageError(
+                    f"{self.path}: a window from {window.start_s} to {window.end_s} s; give spans "
+                    "in seconds that end after they start"
+                )
+        if self.duration_s is not None and not is_length(float(self.duration_s)):
+            raise UsageError(f"{self.path}: a length of {self.duration_s} s; give seconds")
         shape = (len(self.windows), dim)
         if self.vectors.shape != shape or not self.windows:
             raise UsageError(

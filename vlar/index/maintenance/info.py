@@ -15,7 +15,7 @@ from vlar.index.store.database import Store
 def describe(folder: Path, store: Store | None) -> LibraryInfo:
     """Facts about a library; ``store`` is None before the first write."""
     videos, rows, duration_s = (0, 0, 0.0) if store is None else store.counts()
-    manifest = None if store is None else LibraryManifest.read(store.meta(), folder)
+    manifest = None if store is None else LibraryManifest.of(store)
     contexts, context_bytes = (0, 0) if store is None else store.context_size()
     name, why = cache.choose(rows) if store is None else cache.chosen(store)
     state, found = "absent", None

@@ -8,6 +8,7 @@ transaction replaces the rows at the end.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -98,7 +99,7 @@ def upgrade(
 def _upgrade(
     folder: Path, library: StoreWriter, model: LibraryModel | None, progress: UpgradeProgress | None
 ) -> UpgradeReport:
-    manifest = LibraryManifest.read(library.meta(), folder)
+    manifest = LibraryManifest.of(library)
     if manifest is None:
         raise LibraryError(f"library {folder} is empty; there is nothing to bring up to date")
     if model is None:
@@ -139,6 +140,11 @@ def _leave_no_stage(folder: Path) -> None:
 def _open_stage(folder: Path, target: LibraryManifest) -> StoreWriter:
     """The store of the staged rows; one for another target or a damaged one is deleted."""
     place = folder / STAGE
+    if place.is_symlink() or (place.exists() and not place.is_dir()):
+        raise LibraryError(
+            f"library {folder} cannot be brought up to date ({STAGE} is not a folder of its own); "
+            f"delete {place}"
+        )
     make_folder(place)
     try:
         stage = StoreWriter.open_to_write(place)
@@ -200,14 +206,27 @@ class _Upgrade:
         return len(self._stage.row_ids([staged.id])) == len(self._library.row_ids([video.id]))
 
     def _stored(self, video: KnownVideo) -> RowBatch:
-        """The rows of a video in the library."""
+        """The rows of a video in the library that are not damaged."""
         return self._library.rows(self._library.row_ids([video.id]).tolist(), self._dim)
+
+    def _all_stored(self, video: KnownVideo) -> RowBatch:
+        """The rows of a video in the library.
+
+        Raises:
+            LibraryError: one of them is damaged.
+        """
+        rows, ids = self._stored(video), self._library.row_ids([video.id])
+        if len(rows.ids) == len(ids):
+            return rows
+        lost = min(set(ids.tolist()).difference(rows.ids.tolist()))
+        reason = self._library.damaged.get(lost, "it is damaged")
+        raise LibraryError(f"{video.path}: row {lost} is damaged ({reason})")
 
     def _compute(self, video: KnownVideo) -> None:
         """Stage the new rows of one video; a failure leaves it out."""
         file = Path(video.path)
         try:
-            stored = self._stored(video)
+            stored = self._all_stored(video)
             fresh, lost = self._fresh(video, stored)
             vectors = blocks.merged_vectors(stored.vectors, fresh, self._pairs)
         except (VlarError, OSError) as error:
@@ -228,6 +247,8 @@ class _Upgrade:
         lost: list[Failure] = []
         if not self._wanted:
             return found, lost
+        if not file.is_file() and not file.is_dir():  # a FIFO waits for ever
+            raise FileNotFoundError(errno.ENOENT, "no such file", str(file))
         if content_hash(file) != video.content_hash:
             raise VlarError(f"{file}: has changed since it was indexed")
         clips = enumerate(self._clips(file, stored))

@@ -1,25 +1,31 @@
-"""Check a library: every row, every file and the search cache; repair what can be repaired."""
+"""Check a library: its manifest, every row, tag and file, and the search cache.
+
+Nothing here trusts a value: SQLite keeps any type in any column, and a library may come from
+anybody. ``vlar.index.maintenance.repair`` removes what is found.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from vlar.errors import LibraryError, VlarError
 from vlar.index.ingest.reader import stamp_of
 from vlar.index.manifest import LibraryManifest
 from vlar.index.search_cache import cache, cache_file
-from vlar.index.store import schema
-from vlar.index.store.database import NO_FILE, STORED, Store
-from vlar.index.store.writer import StoreWriter
+from vlar.index.store import lock, schema, values
+from vlar.index.store.database import NO_FILE, ROW, Store
+from vlar.index.store.row_check import MOST_ID, NO_RECORDING, checked_rows, context_is_whole
+from vlar.index.store.row_source import StoreRows
+from vlar.index.store.trust import not_plain
 from vlar.types import JsonDict
 from vlar.video import content_hash
 
 _CHUNK = 2048
 _NAMED = 5  # rows of one video that a message names
+_RESTORE = "restore a copy of the folder, or move it away and index the videos again"
 
 
 @dataclass(frozen=True)
@@ -27,22 +33,26 @@ class LibraryFault:
     """One fault of a library.
 
     Attributes:
-        kind: ``database``, ``row`` (vectors that are damaged or invalid),
-            ``context``, ``orphan`` (rows or tags of no video), ``empty`` (a video without rows),
-            ``missing`` and ``changed`` (files; also one that is to be read again), ``cache``.
-        path: The video, or the file of the library.
+        kind: ``database``, ``manifest``, ``row`` (damaged, or of no recording), ``context``,
+            ``recording`` and ``tag`` (values that cannot be), ``orphan`` (tags of no recording),
+            ``empty`` (a recording without rows), ``missing`` and ``changed`` (files; also one that
+            is to be read again), ``cache``, ``lock``.
+        path: The recording, or the file of the library.
         message: The fault, and what to do.
         repaired: Whether ``repair`` removed it.
+        ids: Of the rows, contexts or recordings that ``repair`` deletes or sets again.
     """
 
     kind: str
     path: str
     message: str
     repaired: bool = False
+    ids: tuple[int, ...] = ()
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
-        return asdict(self)
+        facts = asdict(self)
+        return {key: facts[key] for key in ("kind", "path", "message", "repaired")}
 
 
 def verify(store: Store, files: bool = True) -> Iterator[LibraryFault]:
@@ -58,111 +68,174 @@ def verify(store: Store, files: bool = True) -> Iterator[LibraryFault]:
     yield from damage
     if damage:
         return  # what follows reads the same pages
-    manifest = LibraryManifest.read(store.meta(), store.file.parent)
-    if manifest is not None:
-        yield from _rows(store, manifest.dim)
+    yield from _lock(store)
+    manifest = list(_manifest(store))
+    yield from manifest
+    broken = list(_recordings(store))
+    yield from broken
+    dim = None if manifest else _dim(store)
+    if dim is not None:
+        yield from _rows(store, dim)
         yield from _contexts(store)
-    yield from _orphans(store)
+    yield from _tags(store)
+    yield from _empty(store)
+    if manifest or broken:
+        return
     if files:
         yield from _files(store)
     yield from _cache(store)
 
 
-def repair(writer: StoreWriter, fault: LibraryFault) -> bool:
-    """Repair a fault where that is possible; True where it is gone.
-
-    A faulty cache is deleted (the next query builds it again), orphans are deleted, and a video
-    with damaged rows is marked: the next ``vlar index add`` of its file reads it again.
-    """
-    if fault.kind == "cache":
-        (writer.file.parent / cache_file.FILE_NAME).unlink(missing_ok=True)
-        return True
-    with writer.transaction():
-        if fault.kind == "orphan":
-            writer.delete_orphans()
-            return True
-        if fault.kind in ("row", "context", "empty") and Path(fault.path).exists():
-            writer.read_again(fault.path)
-    return False
-
-
-def _database(store: Store) -> Iterator[LibraryFault]:
-    advice = "restore a copy of the folder, or move it away and index the videos again"
-    try:
-        found = store.fetch("PRAGMA integrity_check")
-    except LibraryError as error:
-        yield LibraryFault("database", str(store.file), error.message)
-        return
-    for (result,) in found:
-        if result != "ok":
-            yield LibraryFault(
-                "database", str(store.file), f"{store.file.name}: {result}; {advice}"
-            )
-
-
-def _rows(store: Store, dim: int) -> Iterator[LibraryFault]:
-    query = (
-        "SELECT id, video_id, start_s, end_s, vector, checksum FROM rows WHERE id > ? "
-        "ORDER BY id LIMIT ?"
-    )
-    bad: dict[int, list[str]] = {}
-    last = 0
-    while found := store.fetch(query, (last, _CHUNK)):
-        for row_id, video_id, start_s, end_s, blob, checksum in found:
-            wrong = _wrong(start_s, end_s, blob, checksum, dim)
-            if wrong:
-                place = f"row {row_id} ({start_s:g} to {end_s:g} s: {wrong})"
-                bad.setdefault(video_id, []).append(place)
-        last = found[-1][0]
-    paths = store.paths(sorted(bad))
-    for video_id, places in bad.items():
-        path = paths.get(video_id, f"video {video_id}")
-        more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-        message = f"{path}: {', '.join(places[:_NAMED])}{more}; {_again(store, path)}"
-        yield LibraryFault("row", path, message)
-
-
-def _again(store: Store, path: str) -> str:
+def again(store: Store, path: str) -> str:
+    """How a recording is read again."""
     folder = store.file.parent
     return (
         f"read it again: vlar index verify {folder} --repair, then vlar index add {folder} {path}"
     )
 
 
-def _wrong(start_s: float, end_s: float, blob: bytes, checksum: int | None, dim: int) -> str:
-    if len(blob) != dim * STORED.itemsize:
-        return f"{len(blob)} bytes, not {dim * STORED.itemsize}"
-    if checksum is None:
-        return "no checksum"
-    if checksum != schema.row_checksum(start_s, end_s, blob):
-        return "its bits have changed"
-    return "" if np.isfinite(np.frombuffer(blob, STORED)).all() else "not a number"
+def _database(store: Store) -> Iterator[LibraryFault]:
+    try:
+        found = store.fetch("PRAGMA integrity_check(20)")
+    except LibraryError as error:
+        yield LibraryFault("database", str(store.file), error.message)
+        return
+    for (result,) in found:
+        if result != "ok":
+            message = f"{store.file.name}: {' '.join(str(result).split())}; {_RESTORE}"
+            yield LibraryFault("database", str(store.file), message)
+
+
+def _lock(store: Store) -> Iterator[LibraryFault]:
+    try:
+        lock.require_lock_file(store.file.parent)
+    except LibraryError as error:
+        yield LibraryFault("lock", str(store.file.with_name(lock.FILE_NAME)), error.message)
+
+
+def _manifest(store: Store) -> Iterator[LibraryFault]:
+    faults = values.manifest_faults(store.fetch("SELECT key, value FROM meta"))
+    if _ids_used_up(store):
+        faults.append("its row ids")
+    if faults:
+        message = f"{store.file.name}: not usable: {', '.join(faults)}; --repair sets them again"
+        yield LibraryFault("manifest", str(store.file), message, ids=(1,))
+        return
+    try:
+        LibraryManifest.of(store)
+    except LibraryError as error:
+        yield LibraryFault("manifest", str(store.file), error.message)
+
+
+def _ids_used_up(store: Store) -> bool:
+    found = store.fetch("SELECT seq FROM sqlite_sequence")
+    return any(not isinstance(seq, int) or not 0 <= seq < MOST_ID for (seq,) in found)
+
+
+def _dim(store: Store) -> int | None:
+    manifest = LibraryManifest.of(store)
+    return None if manifest is None else manifest.dim
+
+
+def _recordings(store: Store) -> Iterator[LibraryFault]:
+    for row in store.fetch(f"SELECT {values.RECORDING} FROM videos ORDER BY id"):
+        faults = values.recording_faults(row)
+        if not 0 < row[0] < MOST_ID:
+            faults.insert(0, "path")  # nothing can belong to it
+        if not faults:
+            continue
+        name = row[1] if values.is_path(row[1]) else f"recording {row[0]}"
+        what = "--repair deletes it" if "path" in faults else "--repair sets it again"
+        message = f"{name}: {', '.join(faults)} cannot be {_shown(row, faults)}; {what}"
+        yield LibraryFault("recording", name, message, ids=(row[0],))
+
+
+def _shown(row: tuple[Any, ...], faults: list[str]) -> str:
+    columns: list[str] = list(values.RECORDING.split(", "))
+    held = dict(zip(columns, row, strict=True))
+    return ", ".join(f"{held[name]!r:.40}" for name in faults)
+
+
+def _rows(store: Store, dim: int) -> Iterator[LibraryFault]:
+    query = f"SELECT {ROW} FROM rows WHERE id > ? ORDER BY id LIMIT ?"
+    bad: dict[Any, list[tuple[int, str]]] = {}
+    owners = {video_id for (video_id,) in store.fetch("SELECT id FROM videos")}
+    last = -(1 << 63)
+    while found := store.fetch(query, (last, _CHUNK)):
+        if found[-1][0] <= last:
+            message = f"{store.file.name}: its rows are not in order; {_RESTORE}"
+            yield LibraryFault("database", str(store.file), message)
+            return
+        last = found[-1][0]
+        rows = checked_rows(found, dim)
+        lost = {row[0]: NO_RECORDING for row in found if row[1] not in owners}
+        wrong = {**lost, **rows.damaged}
+        for row_id, video_id, start_s, end_s, *_ in found if wrong else ():
+            if row_id in wrong:
+                span = f"{_seconds(start_s)} to {_seconds(end_s)} s"
+                place = f"row {row_id} ({span}: {wrong[row_id]})"
+                bad.setdefault(video_id, []).append((row_id, place))
+    yield from _damaged_rows(store, bad)
+
+
+def _damaged_rows(store: Store, bad: dict[Any, list[tuple[int, str]]]) -> Iterator[LibraryFault]:
+    paths = store.paths([video_id for video_id in bad if isinstance(video_id, int)])
+    for video_id, places in bad.items():
+        path = paths.get(video_id)
+        more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+        named = ", ".join(place for _, place in places[:_NAMED])
+        how = "--repair deletes them" if path is None else again(store, path)
+        name = path or f"recording {video_id!r:.40}"
+        ids = tuple(row_id for row_id, _ in places)
+        yield LibraryFault("row", name, f"{name}: {named}{more}; {how}", ids=ids)
+
+
+def _seconds(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value!r:.40}"
 
 
 def _contexts(store: Store) -> Iterator[LibraryFault]:
+    shape = values.context_shape(store.meta()) or (0, 0)
     query = (
-        "SELECT row_id, tokens, contexts.checksum, coalesce(path, '') FROM contexts "
+        "SELECT row_id, tokens, contexts.checksum, rows.id, path FROM contexts "
         "LEFT JOIN rows ON rows.id = row_id LEFT JOIN videos ON videos.id = video_id "
         "WHERE row_id > ? ORDER BY row_id LIMIT 64"
     )
-    last = 0
+    last = -(1 << 63)
     while found := store.fetch(query, (last,)):
-        for row_id, blob, checksum, path in found:
-            if checksum != schema.row_checksum(0, 0, blob):
-                message = f"{path}: the context of row {row_id} has changed; {_again(store, path)}"
-                yield LibraryFault("context", path, message)
+        for row_id, blob, checksum, owner, path in found:
+            name = path if values.is_path(path) else str(store.file)
+            if owner is None:
+                message = f"the context of row {row_id} has no row; --repair deletes it"
+                yield LibraryFault("context", name, message, ids=(row_id,))
+            elif not context_is_whole(blob, checksum, shape):
+                message = f"{name}: the context of row {row_id} has changed; {again(store, name)}"
+                yield LibraryFault("context", name, message, ids=(row_id,))
         last = found[-1][0]
 
 
-def _orphans(store: Store) -> Iterator[LibraryFault]:
-    found = store.fetch("PRAGMA foreign_key_check")
-    counts = {table: sum(row[0] == table for row in found) for table in {row[0] for row in found}}
-    for table, count in sorted(counts.items()):
-        message = f"{count} entries of {table} have no owner; --repair deletes them"
+def _tags(store: Store) -> Iterator[LibraryFault]:
+    orphans, broken = 0, 0
+    owners = {video_id for (video_id,) in store.fetch("SELECT id FROM videos")}
+    for video_id, key, value in store.fetch("SELECT video_id, key, value FROM tags"):
+        if not (isinstance(video_id, int) and values.is_text(key) and values.is_text(value)):
+            broken += 1
+        elif video_id not in owners:
+            orphans += 1
+    if broken:
+        message = f"{broken} tags are not text of a usable length; --repair deletes them"
+        yield LibraryFault("tag", str(store.file), message)
+    if orphans:
+        message = f"{orphans} tags have no recording; --repair deletes them"
         yield LibraryFault("orphan", str(store.file), message)
-    without = "SELECT path FROM videos WHERE id NOT IN (SELECT video_id FROM rows)"
-    for (path,) in store.fetch(without):
-        yield LibraryFault("empty", path, f"{path}: has no rows; {_again(store, path)}")
+
+
+def _empty(store: Store) -> Iterator[LibraryFault]:
+    for video_id, path in sorted(store.paths().items()):
+        if not store.fetch("SELECT 1 FROM rows WHERE video_id = ? LIMIT 1", (video_id,)):
+            yield LibraryFault(
+                "empty", path, f"{path}: has no rows; {again(store, path)}", ids=(video_id,)
+            )
 
 
 def _files(store: Store) -> Iterator[LibraryFault]:
@@ -172,8 +245,8 @@ def _files(store: Store) -> Iterator[LibraryFault]:
             continue
         path = Path(video.path)
         try:
-            changed = stamp_of(path) != video.stamp and content_hash(path) != video.content_hash
-        except (OSError, VlarError):
+            changed = _has_changed(path, video.stamp, video.content_hash)
+        except (OSError, ValueError, VlarError):
             message = (
                 f"{path}: the file is gone or cannot be read; bring it back, or run "
                 f"vlar index remove {folder} {path}"
@@ -181,28 +254,40 @@ def _files(store: Store) -> Iterator[LibraryFault]:
             yield LibraryFault("missing", video.path, message)
             continue
         if changed:
-            again = video.content_hash == schema.READ_AGAIN
-            what = "is to be read again" if again else "has changed"
+            is_again = video.content_hash == schema.READ_AGAIN
+            what = "is to be read again" if is_again else "has changed"
             message = f"{path}: the file {what}; run vlar index add {folder} {path}"
             yield LibraryFault("changed", video.path, message)
 
 
+def _has_changed(path: Path, stamp: object, old_hash: str) -> bool:
+    if not path.is_file() and not path.is_dir():  # a FIFO waits for ever, a device never ends
+        raise FileNotFoundError(path)
+    return stamp_of(path) != stamp and content_hash(path) != old_hash
+
+
 def _cache(store: Store) -> Iterator[LibraryFault]:
     file = store.file.with_name(cache_file.FILE_NAME)
-    if not file.exists() or "dim" not in store.meta():
+    if (not file.exists() and not not_plain(file)) or "dim" not in store.meta():
         return
     advice = "--repair builds it again, and so does the next query after it is deleted"
     found = cache.read(file)
     if found is None or not cache_file.is_whole(file, cache_file.read_header(file).facts):
-        yield LibraryFault(
-            "cache", str(file), f"{file.name} is cut, changed or not usable; {advice}"
-        )
-        return
+        message = f"{file.name} is cut, changed or not usable; {advice}"
+        yield LibraryFault("cache", str(file), message)
+    elif not _holds_the_rows(store, found):
+        message = f"{file.name} holds other rows than the database; {advice}"
+        yield LibraryFault("cache", str(file), message)
+
+
+def _holds_the_rows(store: Store, found: cache.SearchCache) -> bool:
+    """Whether a cache, brought up to date, has every row as it is; True for a stale one."""
     state, followed = cache.state(store)
     if state != "fresh" or followed is None:
-        return
-    ids = np.array([r[0] for r in store.fetch("SELECT id FROM rows ORDER BY id")], np.int64)
-    if not np.array_equal(followed.engine.ids(), ids):
-        yield LibraryFault(
-            "cache", str(file), f"{file.name} holds other rows than the database; {advice}"
-        )
+        return found.origin != cache.Origin.of(store)
+    source = StoreRows(store, followed.origin.dim)
+    same = followed.engine.holds(source)
+    held = [int(row_id) for row_id in followed.engine.ids()]
+    ids = [row_id for (row_id,) in store.fetch("SELECT id FROM rows ORDER BY id")]
+    # Rows that were damaged after the engine was built are named as rows.
+    return same and sorted({*held, *source.damaged}) == ids

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from typing_extensions import Self
 
-from vlar.index.engines.base import Engine, Probes
+from vlar.index.engines.base import CacheDamage, Engine, Probes
 from vlar.index.rows import Float16, Int64, RowFilter, RowSource, RowTable, Selection
 from vlar.types import Float32
 
@@ -90,6 +90,11 @@ class BufferedEngine(Engine):
             None where it should be trained again instead.
         """
 
+    def stored(self, places: Int64, vectors: Float16) -> bool:
+        """Whether the index has vectors (M, D) at places; for ``verify``."""
+        del places, vectors
+        return True
+
     def reach(self, k: int) -> int:
         """How many proposals hold the best ``k`` rows; ``k`` where scores are exact."""
         return k
@@ -125,6 +130,8 @@ class BufferedEngine(Engine):
         chosen = None if allowed is None else self._filtered(allowed)
         k = self.reach(k)
         places, scores = self._find(query, k, self._alive if chosen is None else chosen.old)
+        if len(places) and not 0 <= places.min() <= places.max() < len(self._table):
+            raise CacheDamage("the index proposes rows that it lacks")
         ids = self._table.ids[places]
         if not len(self._new):
             return ids, scores
@@ -172,6 +179,25 @@ class BufferedEngine(Engine):
         """The rows of the index."""
         return self._table
 
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self._new_vectors.shape[1]
+
+    def holds(self, source: RowSource) -> bool:
+        """Whether it holds the rows and vectors of a source as they are stored."""
+        for table, vectors in source.chunks():
+            places = np.searchsorted(self._table.ids, table.ids)
+            old = places < len(self._table)
+            old[old] = self._table.ids[places[old]] == table.ids[old]
+            there = self._table.where(places[old])
+            if not _equal(there, table.where(old)) or not self.stored(places[old], vectors[old]):
+                return False
+            own = np.isin(self._new.ids, table.ids)
+            if not _equal(self._new.where(own), table.where(~old)):
+                return False
+        return True
+
     # Inside -------------------------------------------------------------------------------------
 
     def _find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
@@ -195,3 +221,8 @@ class BufferedEngine(Engine):
             old = allowed.mask(self._table) & ~self._dead
             self._filters[allowed] = _Filtered(Selection(old), Selection(allowed.mask(self._new)))
         return self._filters[allowed]
+
+
+def _equal(some: RowTable, others: RowTable) -> bool:
+    pairs = zip(some.columns, others.columns, strict=True)
+    return all(np.array_equal(one, other) for one, other in pairs)

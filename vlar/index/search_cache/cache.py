@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import json
 import logging
-import struct
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
 
+import numpy as np
+
 from vlar import registry
-from vlar.index.engines.base import Engine, Probes
+from vlar.index.engines.base import CacheDamage, Engine, Probes
+from vlar.index.manifest import LibraryManifest
 from vlar.index.rows import read_all
 from vlar.index.search_cache import cache_file
 from vlar.index.search_cache.cache_file import FILE_NAME
 from vlar.index.store.database import Store
+from vlar.index.store.row_check import NO_RECORDING
 from vlar.index.store.row_source import StoreRows
+from vlar.index.store.values import counter
 
 T = TypeVar("T")
 
@@ -32,6 +36,8 @@ REQUESTED_KEY = "ann_type"  # of the manifest
 _ALWAYS_MERGED_BELOW = 20_000  # rows
 _STAYS = 1.25  # times its bounds, before a library that shrinks or grows gets another engine
 _KEPT = 8
+_SAID_FROM = 10_000  # rows
+_CHECKED = 100  # damaged rows that a query looks at once more
 _EXACT = "flat"  # works without FAISS
 _log = logging.getLogger("vlar")
 
@@ -46,9 +52,11 @@ class Origin:
 
     @classmethod
     def of(cls, store: Store) -> Origin:
-        """The present state of a store."""
-        meta = store.meta()
-        return cls(meta["library_id"], int(meta["generation"]), int(meta["dim"]))
+        """The present state of a store that holds something."""
+        meta, manifest = store.meta(), LibraryManifest.of(store)
+        if manifest is None:
+            raise store.damage("its manifest is empty")
+        return cls(meta["library_id"], counter(meta, "generation") or 0, manifest.dim)
 
 
 @dataclass(frozen=True)
@@ -59,12 +67,18 @@ class SearchCache:
         engine: Proposes rows.
         origin: The state of the store.
         made_at: Generation at which the engine was built or merged; ``origin`` may be later.
+        damaged: Ids of rows of the store that the engine lacks, since they are damaged.
     """
 
     engine: Engine
     origin: Origin
     made_at: int
+    damaged: tuple[int, ...] = ()
     _kept: dict[Hashable, object] = field(default_factory=dict[Hashable, object])
+
+    def kept(self, key: Hashable) -> object | None:
+        """What is kept for a key; None where nothing is."""
+        return self._kept.get(key)
 
     def keep(self, key: Hashable, make: Callable[[], T]) -> T:
         """What ``make`` gave for a key before, or gives now; the last few are kept."""
@@ -124,20 +138,43 @@ def merge(
         return rebuild(store, probes), True
     if not cache.engine.added + cache.engine.deleted:
         return cache, False
-    engine = cache.engine.merged(StoreRows(store, cache.origin.dim), probes)
+    _say("bringing the search index up to date", cache.engine.count())
+    try:
+        engine = cache.engine.merged(StoreRows(store, cache.origin.dim), probes)
+    except CacheDamage:
+        engine = None
     if engine is None:
         return rebuild(store, probes), True
-    return _written(store, SearchCache(engine, cache.origin, cache.origin.generation)), False
+    merged = SearchCache(engine, cache.origin, cache.origin.generation, cache.damaged)
+    return _written(store, merged), False
 
 
 def rebuild(store: Store, probes: Probes | None = None) -> SearchCache:
     """A new engine from the present state of the store. Call it inside ``store.snapshot()``."""
-    origin = Origin.of(store)
-    kind = _engine(chosen(store)[0])
-    if kind.name != _EXACT:
-        _log.info("building the search index (%s); it takes a while", kind.name)
-    engine = kind.build(StoreRows(store, origin.dim), probes)
-    return _written(store, SearchCache(engine, origin, origin.generation))
+    origin, name = Origin.of(store), chosen(store)[0]
+    _say(f"building the search index ({name})", store.row_count())
+    source = StoreRows(store, origin.dim)
+    if name != _EXACT and next(source.chunks(), None) is None:
+        name = _EXACT  # nothing to train on
+    engine = _engine(name).build(source, probes)
+    damaged = tuple(sorted(source.damaged))
+    return _written(store, SearchCache(engine, origin, origin.generation, damaged))
+
+
+def note_damage(store: Store, cache: SearchCache) -> None:
+    """Put the rows that a cache lacks into ``store.damaged``.
+
+    Raises:
+        CacheDamage: such a row is whole, as after a copy of the database was restored.
+    """
+    if not cache.damaged:
+        return
+    rows = store.rows(cache.damaged[:_CHECKED], cache.origin.dim)
+    owned = store.paths(np.unique(rows.video_ids).tolist())
+    if any(video_id in owned for video_id in rows.video_ids.tolist()):
+        raise CacheDamage("the search cache lacks rows that are whole")
+    for row_id in cache.damaged:
+        store.damaged.setdefault(row_id, NO_RECORDING)
 
 
 def merge_is_due(engine: Engine) -> bool:
@@ -178,10 +215,12 @@ def read(path: Path) -> SearchCache | None:
             engine = _engine(facts["type"]).read(path, facts["index"], header.table)
             if path.stat().st_ino == before.st_ino:
                 break  # else it was replaced between the two calls
-    except (OSError, ValueError, KeyError, TypeError, struct.error, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever stands in it, it can be built again
         _log.debug("search cache %s is not usable: %s", path, error)
         return None
-    return None if engine is None else SearchCache(engine, origin, origin.generation)
+    if engine is None or getattr(engine, "dim", origin.dim) != origin.dim:
+        return None
+    return SearchCache(engine, origin, origin.generation, tuple(facts.get("damaged", ())))
 
 
 # Inside ----------------------------------------------------------------------------------------
@@ -194,7 +233,7 @@ def _followed(store: Store, old: SearchCache, origin: Origin) -> SearchCache | N
     holds too much only the deleted ones. The count proves that nothing was overlooked.
     """
     if old.origin == origin and _still_chosen(store, old.engine):
-        return old
+        return old if _is_complete(store, old) else None
     usable = (
         _same_library(old, origin)
         and store.compacted_at() <= old.origin.generation <= origin.generation
@@ -206,10 +245,15 @@ def _followed(store: Store, old: SearchCache, origin: Origin) -> SearchCache | N
     last = engine.last_id
     dead = store.dead_ids(since)
     engine.delete(dead[dead <= last])
-    engine.add(*read_all(StoreRows(store, origin.dim, last)))
-    if engine.count() != store.row_count():
-        return None
-    return SearchCache(engine, origin, old.made_at)
+    source = StoreRows(store, origin.dim, last)
+    engine.add(*read_all(source))
+    damaged = (source.damaged | set(old.damaged)) - set(dead.tolist())
+    cache = SearchCache(engine, origin, old.made_at, tuple(sorted(damaged)))
+    return cache if _is_complete(store, cache) else None
+
+
+def _is_complete(store: Store, cache: SearchCache) -> bool:
+    return cache.engine.count() + len(cache.damaged) == store.row_count()
 
 
 def _same_library(cache: SearchCache, origin: Origin) -> bool:
@@ -246,6 +290,7 @@ def _written(store: Store, fresh: SearchCache) -> SearchCache:
         "generation": fresh.made_at,
         "dim": fresh.origin.dim,
         "type": engine.name,
+        "damaged": list(fresh.damaged),
         "index": json.loads(json.dumps(dict(engine.facts))),
     }
     try:
@@ -258,6 +303,12 @@ def _written(store: Store, fresh: SearchCache) -> SearchCache:
         return fresh
     mapped = read(path)
     return mapped if mapped is not None and mapped.origin == fresh.origin else fresh
+
+
+def _say(what: str, rows: int) -> None:
+    """A line for the person who waits, where it takes longer than a moment."""
+    if rows >= _SAID_FROM:
+        _log.info("%s of %s rows; the next query finds it ready", what, f"{rows:,}")
 
 
 def _engine(name: str) -> type[Engine]:

@@ -18,16 +18,19 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from vlar.index.rows import RowTable
+from vlar.index.store.row_check import MOST_ID
+from vlar.index.store.trust import not_plain
 
 FILE_NAME = "ann.faiss"
 _MAGIC = b"vlar-ann-cache-2"
 _END = struct.Struct("<QQQ16s")  # bytes of the columns, of the JSON line, its CRC-32, mark
 _CHECKED_BYTES = 64 << 20
+_MOST_FACT_BYTES = 64 << 20
 _COPY_BYTES = 8 << 20
 _LEFT_BEHIND_S = 3600.0
 
@@ -44,26 +47,56 @@ def read_header(path: Path) -> Header:
     """The facts and columns of a cache file, mapped into memory.
 
     Raises:
-        ValueError: cut, changed or of another version. Also OSError, KeyError, struct.error.
+        ValueError: not a file of its own, cut, changed, or of another version. Also OSError,
+            KeyError, struct.error.
     """
+    if reason := not_plain(path):
+        raise ValueError(reason)
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(size - _END.size, 0))
         column_bytes, fact_bytes, crc32, magic = _END.unpack(file.read())
         facts_at = size - _END.size - fact_bytes
         columns_at = facts_at - column_bytes
-        if magic != _MAGIC or columns_at < 0:
+        if magic != _MAGIC or columns_at < 0 or fact_bytes > _MOST_FACT_BYTES:
             raise ValueError("no end mark")
         file.seek(facts_at)
         line = file.read(fact_bytes)
     if zlib.crc32(line) != crc32:
         raise ValueError("its description is changed")
-    facts: dict[str, Any] = json.loads(line)
+    facts: Any = json.loads(line)
+    if not isinstance(facts, dict) or not _are_usable(facts):
+        raise ValueError("its description is not one")
     if columns_at != facts["bytes"] or column_bytes != 32 * facts["rows"]:
         raise ValueError("its size is changed")
     if facts_at <= _CHECKED_BYTES and checksum(path, facts_at) != facts["crc32"]:
         raise ValueError("its content is changed")
-    return Header(facts, _mapped(path, columns_at, facts["rows"]))
+    table = _mapped(path, columns_at, facts["rows"])
+    if not _is_rising(table):
+        raise ValueError("its rows are not in order")
+    return Header(facts, table)
+
+
+def _are_usable(facts: dict[str, Any]) -> bool:
+    """Whether the description has the values that every cache has."""
+    counts = [facts.get(key) for key in ("generation", "dim", "rows", "bytes", "crc32")]
+    damaged = facts.get("damaged", [])
+    return (
+        all(_is_count(count) for count in counts)
+        and all(isinstance(facts.get(key), str) for key in ("library_id", "type"))
+        and isinstance(facts.get("index"), dict)
+        and isinstance(damaged, list)
+        and all(isinstance(row_id, int) for row_id in cast("list[object]", damaged))
+    )
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < MOST_ID
+
+
+def _is_rising(table: RowTable) -> bool:
+    ids = table.ids
+    return not len(ids) or bool(ids[0] > 0 and ids[-1] < MOST_ID and (ids[1:] > ids[:-1]).all())
 
 
 def is_whole(path: Path, facts: Mapping[str, Any]) -> bool:

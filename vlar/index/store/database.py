@@ -7,6 +7,7 @@ query stay the same except for near ties (``benchmarks/index_memory.py --precisi
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +20,13 @@ import numpy as np
 from vlar.errors import LibraryError
 from vlar.index.report import VideoRow
 from vlar.index.rows import Float16, Int64
-from vlar.index.store import schema
+from vlar.index.store import schema, values
+from vlar.index.store.row_check import STORED, CheckedRows, FoundRow, checked_rows, context_is_whole
 from vlar.types import Float32
 
 VECTOR_TYPE = "float16"
-STORED = np.dtype("<f2")
-_KNOWN = "SELECT id, path, content_hash, size, mtime_ns FROM videos"
+ROW = "id, video_id, start_s, end_s, vector, checksum"
+_KNOWN = f"SELECT {values.RECORDING} FROM videos"
 _CHUNK = 500  # below the number of parameters any SQLite allows
 
 
@@ -61,12 +63,20 @@ class RowBatch:
 
 
 class Store:
-    """Reads ``library.sqlite`` over one connection; the caller serialises its use."""
+    """Reads ``library.sqlite`` over one connection; the caller serialises its use.
+
+    Attributes:
+        connection: To the database.
+        file: The database.
+        damaged: Rows and contexts that were left out of what was read: what is wrong, by row id.
+            The caller clears it before a query.
+    """
 
     def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
         """Use ``open_to_read``."""
         self.connection = connection
         self.file = file
+        self.damaged: dict[int, str] = {}
 
     @classmethod
     def open_to_read(cls, folder: Path) -> Store | None:
@@ -101,16 +111,25 @@ class Store:
 
     def compacted_at(self) -> int:
         """Tombstones of earlier generations are gone, so older caches cannot be updated."""
-        found = self.fetch("SELECT value FROM meta WHERE key = 'compacted_at'")
-        return int(found[0][0]) if found else 0
+        meta = self.meta()
+        return values.counter(meta, "compacted_at") or 0 if "compacted_at" in meta else 0
 
     def meta(self) -> dict[str, str]:
-        """The manifest: model, fingerprint, dim, window_s, stride_s, n_frames, generation ..."""
-        return dict(self.fetch("SELECT key, value FROM meta"))
+        """The manifest: model, fingerprint, dim, window_s, stride_s, n_frames, generation ...
+
+        Raises:
+            LibraryError: a value is not one that vlar writes.
+        """
+        found = self.fetch("SELECT key, value FROM meta")
+        if faults := values.manifest_faults(found):
+            raise self.damage(f"its manifest: {', '.join(faults)}")
+        return dict(found)
 
     def counts(self) -> tuple[int, int, float]:
         """Videos, rows, and the total duration in seconds."""
         videos, duration_s = self.fetch("SELECT count(*), total(duration_s) FROM videos")[0]
+        if not values.is_number(duration_s, 0, math.inf):
+            raise self.damage("the length of a recording is not a number of seconds")
         return int(videos), self.row_count(), float(duration_s)
 
     def context_size(self) -> tuple[int, int]:
@@ -125,14 +144,15 @@ class Store:
             Ids (N,) in rising order, and tokens (N, k, E) float16.
         """
         shape = self._context_shape()
-        found = sorted(
-            self.fetch_in("SELECT row_id, tokens FROM contexts WHERE row_id IN", row_ids)
-        )
-        tokens = np.empty((len(found), *shape), np.float16)
-        for place, (row_id, blob) in enumerate(found):
-            values = self._values(blob, shape[0] * shape[1], f"the context of row {row_id}")
-            tokens[place] = values.reshape(shape)
-        return np.array([r[0] for r in found], np.int64), tokens
+        query = "SELECT row_id, tokens, checksum FROM contexts WHERE row_id IN"
+        good: dict[int, bytes] = {}
+        for row_id, blob, checksum in sorted(self.fetch_in(query, row_ids)):
+            if context_is_whole(blob, checksum, shape):
+                good[row_id] = blob
+            else:
+                self.damaged[row_id] = "its context has changed"
+        tokens = np.frombuffer(b"".join(good.values()), STORED).reshape(len(good), *shape)
+        return np.array(list(good), np.int64), tokens
 
     def row_count(self) -> int:
         """Number of rows."""
@@ -144,35 +164,50 @@ class Store:
 
     def known(self) -> list[KnownVideo]:
         """Every video with what identifies its file."""
-        return [_known(row) for row in self.fetch(_KNOWN)]
+        return [self._known(row) for row in self.fetch(_KNOWN)]
 
     def with_content(self, content_hash: str) -> list[KnownVideo]:
         """The videos of one content, oldest first."""
         found = self.fetch(f"{_KNOWN} WHERE content_hash = ? ORDER BY id", (content_hash,))
-        return [_known(row) for row in found]
+        return [self._known(row) for row in found]
 
     def at_path(self, path: str) -> KnownVideo | None:
         """The video of a path."""
         found = self.fetch(f"{_KNOWN} WHERE path = ?", (path,))
-        return _known(found[0]) if found else None
+        return self._known(found[0]) if found else None
+
+    def row_of(self, path: str) -> int | None:
+        """The id of the video of a path."""
+        found = self.fetch("SELECT id FROM videos WHERE path = ?", (path,))
+        return found[0][0] if found else None
 
     def paths(self, video_ids: Sequence[int] | None = None) -> dict[int, str]:
-        """Path by video id, of all videos or of some."""
+        """Path by video id, of all videos or of some; one whose path is damaged is left out."""
         if video_ids is None:
-            return dict(self.fetch("SELECT id, path FROM videos"))
-        return dict(self.fetch_in("SELECT id, path FROM videos WHERE id IN", video_ids))
+            found = dict(self.fetch("SELECT id, path FROM videos"))
+        else:
+            found = dict(self.fetch_in("SELECT id, path FROM videos WHERE id IN", video_ids))
+        if all(map(values.is_path, found.values())):
+            return found
+        return {video_id: path for video_id, path in found.items() if values.is_path(path)}
 
     def videos(self) -> list[VideoRow]:
         """Every video, by path."""
         tags = self.tags()
         found = self.fetch(
-            """SELECT v.id, v.path, v.duration_s, v.added_at_s, v.unreadable_windows,
-                (SELECT count(*) FROM rows r WHERE r.video_id = v.id) FROM videos v ORDER BY path"""
+            f"""SELECT {values.RECORDING},
+                (SELECT count(*) FROM rows WHERE video_id = videos.id) FROM videos ORDER BY path"""
         )
-        return [VideoRow(r[1], r[2], r[5], r[3], tags.get(r[0], {}), r[4]) for r in found]
+        rows: list[VideoRow] = []
+        for *facts, windows in found:
+            self._require_recording(facts)
+            video_id, path, _, _, _, duration_s, unreadable, added_at_s = facts
+            own = tags.get(video_id, {})
+            rows.append(VideoRow(path, duration_s, windows, added_at_s, own, unreadable))
+        return rows
 
     def tags(self, video_ids: Sequence[int] | None = None) -> dict[int, dict[str, str]]:
-        """Tags by video id, of all videos or of some."""
+        """Tags by video id, of all videos or of some; those that are not text are left out."""
         if video_ids is None:
             found = self.fetch("SELECT video_id, key, value FROM tags ORDER BY video_id, key")
         else:
@@ -181,17 +216,19 @@ class Store:
             )
         tags: dict[int, dict[str, str]] = {}
         for video_id, key, value in found:
-            tags.setdefault(video_id, {})[key] = value
+            if values.is_text(key) and values.is_text(value):
+                tags.setdefault(video_id, {})[key] = value
         return tags
 
     def tag_keys(self) -> list[str]:
         """Every tag key in use, sorted."""
-        return [r[0] for r in self.fetch("SELECT DISTINCT key FROM tags ORDER BY key")]
+        found = self.fetch("SELECT DISTINCT key FROM tags ORDER BY key")
+        return [key for (key,) in found if values.is_text(key)]
 
     def tagged(self, key: str, value: str) -> set[int]:
         """Ids of the videos with this tag."""
         found = self.fetch("SELECT video_id FROM tags WHERE key = ? AND value = ?", (key, value))
-        return {r[0] for r in found}
+        return {r[0] for r in found if isinstance(r[0], int)}
 
     def row_ids(self, video_ids: Iterable[int]) -> Int64:
         """Sorted ids of the rows of some videos."""
@@ -204,9 +241,9 @@ class Store:
         return np.array([r[0] for r in self.fetch(query, (since,))], np.int64)
 
     def rows(self, row_ids: Sequence[int], dim: int) -> RowBatch:
-        """The rows of some ids, in the order of their ids."""
-        query = "SELECT id, video_id, start_s, end_s, vector FROM rows WHERE id IN"
-        return self._batch(sorted(self.fetch_in(query, row_ids)), dim)
+        """The rows of some ids, in the order of their ids; damaged ones are left out."""
+        query = f"SELECT {ROW} FROM rows WHERE id IN"
+        return self._batch(sorted(self.fetch_in(query, row_ids), key=_first), dim)
 
     def neighbours(
         self, video_id: int, start_s: float, end_s: float, dim: int, *, later: bool
@@ -214,58 +251,80 @@ class Store:
         """The rows before or after a window of a video, nearest first, in growing batches."""
         where, order = (">", "ASC") if later else ("<", "DESC")
         query = (
-            "SELECT id, video_id, start_s, end_s, vector FROM rows WHERE video_id = ? "
+            f"SELECT {ROW} FROM rows WHERE video_id = ? "
             f"AND (start_s, end_s) {where} (?, ?) ORDER BY start_s {order}, end_s {order} LIMIT ?"
         )
         limit = 8
         while found := self.fetch(query, (video_id, start_s, end_s, limit)):
             yield self._batch(found, dim)
-            if len(found) < limit:
-                return
-            start_s, end_s = found[-1][2:4]
+            last = found[-1][2:4]
+            if len(found) < limit or not _is_beyond(last, (start_s, end_s), later):
+                return  # the end, or times or an index that are damaged
+            start_s, end_s = last
             limit = min(limit * 4, _CHUNK)
 
-    def fetch(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of an SQL query."""
-        with schema.guard(self.file, "read"):
-            return self.connection.execute(query, values).fetchall()
+    def checked(self, found: Sequence[FoundRow], dim: int) -> CheckedRows:
+        """Rows of the columns ``ROW`` without the damaged ones, which ``damaged`` keeps."""
+        rows = checked_rows(found, dim)
+        self.damaged.update(rows.damaged)
+        return rows
 
-    def fetch_in(self, query: str, values: Sequence[int]) -> list[tuple[Any, ...]]:
+    def damage(self, what: str) -> LibraryError:
+        """The error for damage that ``vlar index verify --repair`` can remove."""
+        return values.damaged(self.file.parent, what)
+
+    def fetch(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of an SQL query. Text that is not UTF-8 is given as bytes."""
+        with schema.guard(self.file, "read"):
+            try:
+                return self.connection.execute(query, parameters).fetchall()
+            except sqlite3.OperationalError as error:
+                if "decode to utf-8" not in str(error).lower():
+                    raise
+            self.connection.text_factory = _text_or_bytes
+            try:
+                return self.connection.execute(query, parameters).fetchall()
+            finally:
+                self.connection.text_factory = str
+
+    def fetch_in(self, query: str, ids: Sequence[int]) -> list[tuple[Any, ...]]:
         """All rows of an SQL query that ends in ``IN``, for any number of values."""
         found: list[tuple[Any, ...]] = []
-        for start in range(0, len(values), _CHUNK):
-            chunk = [int(v) for v in values[start : start + _CHUNK]]
+        for start in range(0, len(ids), _CHUNK):
+            chunk = [int(v) for v in ids[start : start + _CHUNK]]
             found += self.fetch(f"{query} ({','.join('?' * len(chunk))})", chunk)
         return found
 
-    def _batch(self, found: Sequence[tuple[Any, ...]], dim: int) -> RowBatch:
-        vectors = np.empty((len(found), dim), np.float32)
-        for place, row in enumerate(found):
-            vectors[place] = self._vector(row[4], dim, row[0])
-        return RowBatch(
-            np.array([r[0] for r in found], np.int64),
-            np.array([r[1] for r in found], np.int64),
-            tuple((r[2], r[3]) for r in found),
-            vectors,
-        )
+    def _batch(self, found: Sequence[FoundRow], dim: int) -> RowBatch:
+        rows = self.checked(found, dim)
+        spans = tuple(map(tuple, rows.times_s.tolist()))
+        return RowBatch(rows.ids, rows.video_ids, spans, rows.vectors.astype(np.float32))
 
     def _context_shape(self) -> tuple[int, int]:
         """(k, E) of every context; (0, 0) where there is none yet."""
-        found = self.fetch("SELECT value FROM meta WHERE key = 'context_shape'")
-        k, width = found[0][0].split() if found else (0, 0)
-        return int(k), int(width)
+        return values.context_shape(self.meta()) or (0, 0)
 
-    def _vector(self, blob: bytes, dim: int, row_id: int) -> Float16:
-        return self._values(blob, dim, f"row {row_id}")
+    def _require_recording(self, facts: Sequence[Any]) -> None:
+        if faults := values.recording_faults(facts):
+            raise self.damage(f"recording {facts[0]}: {', '.join(faults)}")
 
-    def _values(self, blob: bytes, size: int, what: str) -> Float16:
-        if len(blob) != size * STORED.itemsize:
-            raise LibraryError(
-                f"library {self.file.parent} is damaged ({what} has {len(blob)} bytes, not "
-                f"{size * STORED.itemsize}); restore a copy, or index the videos again"
-            )
-        return np.frombuffer(blob, STORED)
+    def _known(self, facts: Sequence[Any]) -> KnownVideo:
+        self._require_recording(facts)
+        return KnownVideo(facts[0], facts[1], facts[2], Stamp(facts[3], facts[4]))
 
 
-def _known(row: tuple[Any, ...]) -> KnownVideo:
-    return KnownVideo(row[0], row[1], row[2], Stamp(row[3], row[4]))
+def _is_beyond(times: tuple[Any, ...], others: tuple[Any, ...], later: bool) -> bool:
+    if not all(isinstance(time, float) for time in times):
+        return False
+    return times > others if later else times < others
+
+
+def _first(row: tuple[Any, ...]) -> Any:
+    return row[0]
+
+
+def _text_or_bytes(raw: bytes) -> str | bytes:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vlar.errors import LibraryError, LibraryLockedError
+from vlar.index.store.trust import not_plain
 
 FILE_NAME = "writer.lock"
 
@@ -24,6 +25,7 @@ def writer_lock(folder: Path) -> Generator[None, None, None]:
         LibraryLockedError: another process (or another part of this one) is writing.
         LibraryError: the folder cannot be written to.
     """
+    require_lock_file(folder)
     try:
         connection = sqlite3.connect(
             folder / FILE_NAME, timeout=0.2, isolation_level=None, check_same_thread=False
@@ -38,6 +40,28 @@ def writer_lock(folder: Path) -> Generator[None, None, None]:
         yield
     finally:
         connection.close()
+
+
+def require_lock_file(folder: Path) -> None:
+    """Refuse a lock that is not an empty file: a link, a device, the file of somebody else.
+
+    Raises:
+        LibraryError: the message names it.
+    """
+    for name in (FILE_NAME, f"{FILE_NAME}-journal", f"{FILE_NAME}-wal"):
+        reason = not_plain(folder / name)
+        if not reason and name == FILE_NAME and _size(folder / name):
+            reason = "is not empty"
+        if reason:
+            raise LibraryError(
+                f"library {folder} cannot be locked ({name} {reason}); delete {folder / name}"
+            )
+
+
+def _size(file: Path) -> int:
+    with suppress(OSError):
+        return file.stat().st_size
+    return 0
 
 
 def _refused(folder: Path, error: sqlite3.Error) -> LibraryError:

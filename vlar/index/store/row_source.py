@@ -6,14 +6,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vlar.index.rows import Float16, RowTable
-from vlar.index.store.database import STORED, Store
+from vlar.index.rows import Bool, Float16, Int64, RowTable
+from vlar.index.store.database import ROW, Store
+from vlar.index.store.row_check import NO_RECORDING, CheckedRows
 
 _CHUNK_ROWS = 8192
+_BEFORE_ALL = -(1 << 63)
 
 
 class StoreRows:
     """The rows of a store in rising order of their ids (a ``RowSource``). Use inside a snapshot.
+
+    Damaged rows and rows of no recording are left out.
 
     Args:
         store: The library.
@@ -21,11 +25,13 @@ class StoreRows:
         after_id: Only rows with a greater id.
     """
 
-    def __init__(self, store: Store, dim: int, after_id: int = 0) -> None:
+    def __init__(self, store: Store, dim: int, after_id: int = _BEFORE_ALL) -> None:
         self._dim = dim
         self._store = store
         self._after_id = after_id
         self._count: int | None = None
+        self._owners: Int64 | None = None
+        self.damaged: set[int] = set()  # ids of the rows left out of what was read so far
 
     @property
     def dim(self) -> int:
@@ -34,34 +40,37 @@ class StoreRows:
 
     @property
     def count(self) -> int:
-        """N."""
+        """Number of rows, damaged ones included."""
         if self._count is None:
             query = "SELECT count(*) FROM rows WHERE id > ?"
             self._count = int(self._store.fetch(query, (self._after_id,))[0][0])
         return self._count
 
     def chunks(self) -> Iterator[tuple[RowTable, Float16]]:
-        """Tables of n rows with their vectors (n, D) float16.
-
-        Raises:
-            LibraryError: a vector does not have D numbers; the message names its row.
-        """
-        query = (
-            "SELECT id, video_id, start_s, end_s, vector FROM rows WHERE id > ? ORDER BY id LIMIT ?"
-        )
+        """Tables of n rows, at least one, with their vectors (n, D) float16."""
+        query = f"SELECT {ROW} FROM rows WHERE id > ? ORDER BY id LIMIT ?"
         last = self._after_id
         while found := self._store.fetch(query, (last, _CHUNK_ROWS)):
-            ids, video_ids, starts, ends, blobs = zip(*found, strict=True)
-            if any(len(blob) != self.dim * STORED.itemsize for blob in blobs):
-                self._store.rows(ids, self.dim)  # raises, with the name of the row
-            vectors = np.frombuffer(b"".join(blobs), STORED).reshape(len(ids), self.dim)
-            yield (
-                RowTable(
-                    np.array(ids, np.int64),
-                    np.array(video_ids, np.int64),
-                    np.array(starts, np.float64),
-                    np.array(ends, np.float64),
-                ),
-                vectors,
-            )
-            last = ids[-1]
+            if found[-1][0] <= last:  # the pages of a damaged file may form a circle
+                raise self._store.damage("its rows are not in order")
+            last = found[-1][0]
+            rows = self._store.checked(found, self.dim)
+            owned = self._owned(rows)
+            self.damaged.update(rows.damaged)
+            if not owned.any():
+                continue
+            table = RowTable(rows.ids, rows.video_ids, *rows.times_s.T.copy())
+            if owned.all():
+                yield table, rows.vectors
+            else:
+                yield table.where(owned), rows.vectors[owned]
+
+    def _owned(self, rows: CheckedRows) -> Bool:
+        """(n,) whether the recording of each row is there."""
+        if self._owners is None:
+            self._owners = np.sort(np.fromiter(self._store.paths(), np.int64))
+        owned = np.isin(rows.video_ids, self._owners)
+        orphans = rows.ids[~owned].tolist()
+        self.damaged.update(orphans)
+        self._store.damaged.update(dict.fromkeys(orphans, NO_RECORDING))
+        return owned

@@ -7,20 +7,34 @@ honours fsync). One commit is made per video, whose decoding costs far more than
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import struct
 import zlib
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from vlar.errors import LibraryError, LibraryLockedError
+from vlar.index.store.trust import (
+    Objects,
+    objects,
+    require_no_journal,
+    require_plain_files,
+    require_schema,
+    secure,
+)
 
 APPLICATION_ID = 0x766C6172  # "vlar", in the header of the file
 FILE_NAME = "library.sqlite"
 READ_AGAIN = "read again"  # in place of a content hash: the next ``add`` encodes the file
 _PAGE_BYTES = 16384  # several fp16 vectors a page: 4096 would waste up to a quarter of each
 _BUSY_TIMEOUT_S = 5.0
+_DAMAGE = (
+    "not a database", "malformed", "no such table", "no such column", "utf-8", "too big",
+    "datatype mismatch", "not authorized", "unsafe use",
+)  # fmt: skip
 
 # Row ids are never reused (AUTOINCREMENT) and a vector is never changed in place, so an id stands
 # for one vector for ever. Caches rely on that: they need only the new ids and the deleted ones.
@@ -100,6 +114,7 @@ def open_reader(file: Path) -> sqlite3.Connection | None:
     Raises:
         LibraryError: not a vlar library, damaged, made by a newer vlar, or not readable.
     """
+    require_plain_files(file)
     with guard(file, "open"):
         connection = _connect_read_only(file)
         try:
@@ -123,11 +138,14 @@ def open_writer(file: Path) -> sqlite3.Connection:
     Raises:
         LibraryError: not a vlar library, damaged, made by a newer vlar, or not writable.
     """
+    require_plain_files(file)
+    require_no_journal(file)
     with guard(file, "write to"):
         connection = sqlite3.connect(
             file, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         try:
+            secure(connection)
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             version = _version(connection, file)
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -178,7 +196,7 @@ def explain(error: sqlite3.Error, file: Path, doing: str) -> LibraryError:
             f"another process is writing to library {folder}; wait until it ends, then run the "
             "command again"
         )
-    if "not a database" in text or "malformed" in text or "no such table" in text:
+    if any(sign in text for sign in _DAMAGE):
         return LibraryError(
             f"library {folder} is damaged ({file.name}: {error}); restore a copy of the folder, "
             "or move it away and index the videos again"
@@ -222,7 +240,23 @@ def _version(connection: sqlite3.Connection, file: Path) -> int:
             f"library {file.parent} has format {version}, made by a newer vlar; this one reads up "
             f"to format {SCHEMA_VERSION}: upgrade with 'pip install --upgrade vlar'"
         )
+    if version < 1:
+        raise LibraryError(
+            f"library {file.parent} is damaged (it has tables, but format {version}); restore a "
+            "copy of the folder, or move it away and index the videos again"
+        )
+    require_schema(connection, file, _made_by_vlar(MIGRATIONS[:version]))
     return version
+
+
+@cache
+def _made_by_vlar(steps: tuple[tuple[str, ...], ...]) -> Objects:
+    """What a database of some migrations holds."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.create_function("row_checksum", 3, row_checksum, deterministic=True)
+        for statement in itertools.chain.from_iterable(steps):
+            connection.execute(statement)
+        return objects(connection)
 
 
 def _connect_read_only(file: Path) -> sqlite3.Connection:
@@ -249,6 +283,7 @@ def _try_read(uri: str) -> sqlite3.Connection:
         uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
     try:
+        secure(connection)
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except BaseException:
         connection.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlar.errors import LibraryError
-from vlar.index.paths import matches, place
+from vlar.index.paths import is_unicode, matches, place
 from vlar.index.rows import Float16
 from vlar.index.store import schema
 from vlar.index.store.database import STORED, Stamp, Store
@@ -41,6 +41,8 @@ class StoreWriter(Store):
     def matching(self, pattern: str | Path) -> list[int]:
         """Ids of the videos of a path, a folder or a glob (``vlar.index.paths.matches``)."""
         wanted = place(pattern)
+        if not is_unicode(wanted):
+            return []  # no recording has such a path
         inside = wanted.rstrip("/") + "/"
         query = "SELECT id FROM videos WHERE path = ? OR (path >= ? AND path < ?)"
         found = {r[0] for r in self.fetch(query, (wanted, inside, inside[:-1] + "0"))}
@@ -177,6 +179,14 @@ class StoreWriter(Store):
             )
         if video_ids:
             self._rows_changed()
+
+    def delete_rows(self, row_ids: Sequence[int]) -> None:
+        """Delete rows and their contexts."""
+        for table, column in (("contexts", "row_id"), ("rows", "id")):
+            self.connection.executemany(
+                f"DELETE FROM {table} WHERE {column} = ?", ((i,) for i in row_ids)
+            )
+        self._rows_changed()
 
     def delete_orphans(self) -> None:
         """Delete rows, contexts and tags whose video or row is gone."""
