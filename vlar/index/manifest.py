@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from vlar.types import Sampling, Window
 DEFAULT_WINDOW_S = 4.0
 DEFAULT_STRIDE_S = 2.0
 DEFAULT_MODALITY = "video"  # of libraries whose manifest does not name one
+_SENSOR = re.compile(r"[\w-]{1,64}")
 # What a manifest may ask for: more is damage, or an attack that would fill the memory.
 _WIDEST = 65_536
 _SHORTEST_S = math.ulp(0.0)
@@ -108,7 +110,7 @@ class LibraryManifest:
         )
         dim = int(number("dim", 1, _WIDEST, whole=True))
         modality = meta.get("modality", DEFAULT_MODALITY)
-        if "model" not in meta or not modality.isidentifier():
+        if "model" not in meta or not _SENSOR.fullmatch(modality):
             raise _damaged(folder, f"its model or its sensor {modality[:80]!r}")
         blocks = meta.get("blocks", "")
         return cls(meta["model"], meta["fingerprint"], dim, spec, blocks, modality)
