@@ -52,6 +52,7 @@ ORDER = [
     ["query"],
     ["library"],
     ["evaluation"],
+    ["contrib"],
     ["serve"],
     ["cli"],
 ]

@@ -1,0 +1,1 @@
+"""Bridges to other libraries' evaluations; each needs an extra of its own."""
