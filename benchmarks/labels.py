@@ -55,7 +55,7 @@ def main() -> None:
         start(one, str(cache))
         first = start(many, str(cache))
         turns = [(start(one, str(cache)), start(many, str(cache))) for _ in range(options.runs)]
-        size = sum(f.stat().st_size for f in (cache / "vectors").rglob("*.npy"))
+        size = sum(f.stat().st_size for f in cache.glob("made/vectors-*/*"))
     short, long = ([turn[i] for turn in turns] for i in (0, 1))
     print(f"{options.labels} labels, {options.runs} turns, load {os.getloadavg()[0]:.1f}")
     print(f"{'':34} wall s   CPU s")

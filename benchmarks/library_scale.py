@@ -7,6 +7,10 @@ and may name two topics. Exact answers come from a comparison with every row.
 
     python benchmarks/library_scale.py --rows 1000000 --place DISK   # keeps DISK/1000000.vlar
     python benchmarks/library_scale.py --rows 20000 --type ivf       # a type out of its range
+    python benchmarks/library_scale.py --rows 5000000 --place DISK   # 16 GB of disk
+
+Above 2,000,000 rows they lie in a float16 file, and only ``still`` is measured: the comparisons of
+the others hold all rows in memory.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ from library_world import DIM, WINDOWS, World, unit
 
 QUERIES, TIMED, K = 500, 200, 10
 CHANGED = 10_000
+HELD = 2_000_000  # rows that are held in memory
+CHUNK = 100_000
 SHARES = {"half": 2, "percent": 100, "rare": 10_000}  # one video in this many has the tag
 
 
@@ -63,7 +69,7 @@ def exact(matrix: Any, queries: Any, alive: Any = None) -> Any:
     """Similarity of the tenth best row of each query, less half a float16 step."""
     best = np.full((len(queries), K), -np.inf, np.float32)
     for start in range(0, len(matrix), 50_000):
-        scores = queries @ matrix[start : start + 50_000].T
+        scores = queries @ matrix[start : start + 50_000].astype(np.float32, copy=False).T
         if alive is not None:
             scores[:, ~alive[start : start + 50_000]] = -np.inf
         both = np.concatenate([best, scores], axis=1)
@@ -265,13 +271,27 @@ def main() -> int:
     return 0
 
 
+def made_rows(world: World, rows: int, file: Path) -> Any:
+    """(rows, D): in memory as float32, or many in a file as float16, which is as exact."""
+    many = rows > HELD
+    if many and file.exists():
+        return np.memmap(file, np.float16, "r", shape=(rows, DIM))
+    matrix: Any = (
+        np.memmap(file, np.float16, "w+", shape=(rows, DIM))
+        if many
+        else np.empty((rows, DIM), np.float32)
+    )
+    for at in range(0, rows, CHUNK):
+        part = matrix[at : at + CHUNK]
+        part[:] = world.rows(len(part), seed=100 + at)
+    return matrix
+
+
 def measure(folder: Path, rows: int, options: argparse.Namespace) -> None:
     from vlar.library import Library
 
     world = World(0)
-    matrix = np.concatenate(
-        [world.rows(min(100_000, rows - at), seed=100 + at) for at in range(0, rows, 100_000)]
-    )
+    matrix = made_rows(world, rows, folder.with_suffix(".rows"))
     print(f"{rows:,} rows x {DIM}")
     if not folder.exists():
         made(folder, matrix)
@@ -288,6 +308,8 @@ def measure(folder: Path, rows: int, options: argparse.Namespace) -> None:
         opened = min(first_answer(folder) for _ in range(3))
         line("open to first answer, fresh process, wall s", f"{opened:.2f}")
         still(library, matrix, world, options.seed)
+        if rows > HELD:
+            return
         filters(library, matrix, world)
         kept = folder.with_suffix(".kept")
         shutil.copytree(folder, kept)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -42,16 +41,10 @@ def cached_sentence_vectors(texts: Sequence[str], what: str) -> Float32:
     key = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
     def make() -> bytes:
-        with ThreadPoolExecutor() as pool:  # the runtime releases the lock; the order stays
-            rows = list(pool.map(_sentence_vector, texts))
-        return np.stack(rows).astype(np.float32).tobytes()
+        return sentence_vectors(texts).tobytes()
 
     content = cached(CACHE_FOLDER, f"labels-{key}.bin", make, what)
     return np.frombuffer(content, np.float32).reshape(len(texts), -1)
-
-
-def _sentence_vector(text: str) -> Float32:
-    return sentence_vectors([text])[0]
 
 
 @cache

@@ -15,9 +15,12 @@ Rows of one path stay examples of their own, whatever labels they have.
 from __future__ import annotations
 
 import csv
+import gc
 import io
+import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -149,15 +152,29 @@ def _from_folder(
     return items
 
 
+@contextmanager
+def _without_collections() -> Generator[None]:
+    """Each collection looks at all rows made so far: half of the time of a long table."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@_without_collections()
 def _from_csv(file: Path) -> list[SupportItem]:
     reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
     try:
         header = [name.strip().lower() for name in next(reader, [])]
         _check_header(file, header)
+        table = _Table(file, header)
         items: list[SupportItem] = []
         for row in reader:
-            if any(cell.strip() for cell in row):
-                items.append(_item(file, reader.line_num, header, row))
+            if any(cell and not cell.isspace() for cell in row):
+                items.append(_item(table, reader.line_num, row))
     except csv.Error as error:
         raise SupportError(
             f"{file}, line {reader.line_num}: not readable as CSV ({error}); quote fields "
@@ -207,24 +224,44 @@ def _check_header(file: Path, header: list[str]) -> None:
         )
 
 
-def _item(file: Path, line: int, header: list[str], row: list[str]) -> SupportItem:
+class _Table:
+    """What the rows of a CSV file share; a path that comes again is made once."""
+
+    def __init__(self, file: Path, header: list[str]) -> None:
+        self.file, self.header = file, header
+        self.parts = [name for name in header if name in PARTS]
+        self.filled = [n for n in ("path", "label", "labels", *self.parts) if n in header]
+        self.timed = "start_s" in header or "end_s" in header
+        self._folder = file.parent
+        self._paths: dict[str, tuple[Path, str]] = {}
+
+    def path(self, cell: str) -> tuple[Path, str]:
+        """The recording, and its path as text."""
+        if cell not in self._paths:
+            path = self._folder / os.path.expanduser(cell)  # noqa: PTH111 - a third of the time
+            self._paths[cell] = path, str(path)
+        return self._paths[cell]
+
+
+def _item(table: _Table, line: int, row: list[str]) -> SupportItem:
+    file, header = table.file, table.header
     if len(row) != len(header):
         raise SupportError(
             f"{file}, line {line}: {len(row)} fields for {len(header)} columns; quote fields that "
             "hold commas"
         )
-    cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
-    parts = {name: cells[name] for name in header if name in PARTS}
-    for name in ("path", "label", "labels", *parts):
-        if name in cells and not cells[name]:
+    cells = dict(zip(header, map(str.strip, row), strict=True))
+    for name in table.filled:
+        if not cells[name]:
             raise SupportError(f"{file}, line {line}, column {name!r}: empty; fill it in")
-    video = file.parent / Path(cells["path"]).expanduser()
-    window = _window(file, line, cells)
+    video, text = table.path(cells["path"])
+    window = _window(file, line, cells) if table.timed else None
+    parts = {name: cells[name] for name in table.parts}
     if "labels" in cells:
         labels = _several(file, line, cells["labels"])
     else:
         labels = (cells.get("label") or " ".join(parts.values()),)
-    return SupportItem(video, window, labels, cells.get("group") or str(video), parts)
+    return SupportItem(video, window, labels, cells.get("group") or text, parts)
 
 
 def _several(file: Path, line: int, cell: str) -> tuple[str, ...]:
@@ -238,11 +275,11 @@ def _several(file: Path, line: int, cell: str) -> tuple[str, ...]:
 
 
 def _window(file: Path, line: int, cells: dict[str, str]) -> Window | None:
-    given = {name: cells.get(name, "") for name in ("start_s", "end_s")}
-    if not any(given.values()):
+    given = cells.get("start_s", ""), cells.get("end_s", "")
+    if not any(given):
         return None
     times: list[float] = []
-    for name, cell in given.items():
+    for name, cell in zip(("start_s", "end_s"), given, strict=True):
         try:
             time = float(cell)
         except ValueError:

@@ -95,10 +95,7 @@ class Targets:
             return
         row = int(np.argmax(self.member.sum(axis=1) > 1))
         shown = [label for label, on in zip(self.labels, self.member[row], strict=True) if on]
-        raise SupportError(
-            f"example {row + 1} shows {len(shown)} labels ({', '.join(shown)}), and {who} learns "
-            "one label a clip; give each clip one label"
-        )
+        raise _several(row, shown, who)
 
     def accuracy(self, scores: npt.NDArray[np.floating[Any]]) -> Float64:
         """How well scores (n, C) rank the right labels of each example.
@@ -135,6 +132,30 @@ class Targets:
                     )
                 member[row, column[label]] = 1.0
         return Targets(tuple(labels), member, _parts(tuple(labels), items))
+
+
+def check_single(labels: Sequence[str], items: Sequence[SupportItem], who: str) -> None:
+    """The checks of ``Targets.of`` and ``require_single``, without a matrix of n x C numbers.
+
+    Args:
+        labels: C labels in column order.
+        items: n examples whose labels are all among them.
+        who: Needs one label an example, for the message.
+
+    Raises:
+        SupportError: an example shows several labels, or parts contradict each other.
+    """
+    for row, item in enumerate(items):
+        if len(item.labels) > 1:
+            raise _several(row, [label for label in labels if label in item.labels], who)
+    _parts(tuple(labels), items)
+
+
+def _several(row: int, shown: Sequence[str], who: str) -> SupportError:
+    return SupportError(
+        f"example {row + 1} shows {len(shown)} labels ({', '.join(shown)}), and {who} learns "
+        "one label a clip; give each clip one label"
+    )
 
 
 def _parts(labels: tuple[str, ...], items: Sequence[SupportItem]) -> dict[str, Part]:

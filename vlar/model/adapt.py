@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from vlar import registry
-from vlar.errors import SupportError, UsageError
+from vlar.errors import UsageError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.base import FewShotHead
 from vlar.fewshot.model_selection import AUTO, Choice, choose, held_out_logits, methods
@@ -19,14 +18,14 @@ from vlar.fewshot.reject.familiarity import Familiarity
 from vlar.fewshot.report import AdaptReport, TrainingReport
 from vlar.fewshot.request import AdaptRequest, Objectives
 from vlar.fewshot.signature_kinds import plain_kind
-from vlar.fewshot.support import Support, SupportItem, read_support
-from vlar.fewshot.targets import Targets
+from vlar.fewshot.support import Support, read_support
+from vlar.fewshot.targets import check_single
 from vlar.fewshot.temporal_features import signature
 from vlar.fewshot.unlabelled import find_unlabelled
-from vlar.model.core import EncodedSpan, ModelCore
-from vlar.sensors import ViewSampler
+from vlar.model.core import ModelCore
+from vlar.model.examples import EncodedExamples, check_memory, draw, read_complete
 from vlar.text.clean import clean_label
-from vlar.types import Encoded, Failure, Float32, Float64, ProgressCallback
+from vlar.types import Float32, Float64, ProgressCallback
 
 FAMILIARITY = Familiarity.name
 
@@ -63,7 +62,8 @@ def adapt(
         raise registry.unknown_name("rejector", unknown, registry.names("rejector"))
     modality = core.modality
     support = source if isinstance(source, Support) else read_support(source, modality)
-    items = list(support.items) if shots is None else _draw(support, shots, seed)
+    items = list(support.items) if shots is None else draw(support, shots, seed)
+    check_memory(core, items, f"{support.source}: ")
     if trained:
         free = find_unlabelled(unlabelled, modality) if unlabelled else ()
         request = AdaptRequest(
@@ -77,8 +77,7 @@ def adapt(
             f"method {method!r} is a closed form, which has no objectives and uses no unlabelled "
             "clips; name an adapter to train, for example temporal"
         )
-    targets = Targets.of(support.labels, items)
-    targets.require_single(f"method {method!r}")
+    check_single(support.labels, items, f"method {method!r}")
     found = read_complete(core, support, items, progress)
     return _fit(core, support.labels, found, method, unknown)
 
@@ -95,121 +94,6 @@ def _is_trained(method: str) -> bool:
     if method not in trained:
         raise registry.unknown_name("method", method, (AUTO, *methods(), *trained))
     return True
-
-
-@dataclass(frozen=True)
-class EncodedExamples:
-    """The examples of a support set that could be read, encoded.
-
-    Attributes:
-        items: n examples.
-        encoded: n rows; a row from a cache of features has no context tokens.
-        failed: The examples that could not be read.
-    """
-
-    items: Sequence[SupportItem]
-    encoded: Sequence[Encoded]
-    failed: tuple[Failure, ...]
-
-    @property
-    def features(self) -> Float32:
-        """(n, T, F) float32 frame features."""
-        return np.stack([each.features for each in self.encoded])
-
-    @property
-    def vectors(self) -> Float32:
-        """(n, D) float32 unit vectors."""
-        return np.stack([each.vector for each in self.encoded])
-
-
-class FeatureCache(Protocol):
-    """Frame features that were computed before."""
-
-    def get(self, item: SupportItem) -> Float32 | None:
-        """(T, F) of an example, or None."""
-        ...
-
-    def put(self, item: SupportItem, features: Float32) -> None:
-        """Store (T, F) of an example."""
-        ...
-
-
-def read_examples(
-    core: ModelCore,
-    items: Sequence[SupportItem],
-    progress: ProgressCallback | None = None,
-    cache: FeatureCache | None = None,
-    *,
-    sampler: ViewSampler | None = None,
-) -> EncodedExamples:
-    """Read and encode examples, in batches across recordings.
-
-    Args:
-        core: What encodes them.
-        items: Recordings and spans.
-        progress: Called once with the total, then after each example.
-        cache: Features that need no encoding; the rest is stored in it.
-        sampler: Reads the views of each example; None reads one view each, as methods learn from.
-    """
-    if progress is not None:
-        progress(0, total=len(items))
-    cached = [_cached(core, cache.get(item) if cache else None) for item in items]
-    missing = ((i.path, i.window) for i, had in zip(items, cached, strict=True) if had is None)
-    sampler = sampler or core.view_sampler.one_view
-    spans = core.encode_spans(sampler.sample_each(missing))
-    used: list[SupportItem] = []
-    encoded: list[Encoded] = []
-    failed: list[Failure] = []
-    for item, had in zip(items, cached, strict=True):
-        row = had or next(spans)
-        if isinstance(row, Failure):
-            failed.append(row)
-        else:
-            used.append(item)
-            encoded.append(row.encoded if isinstance(row, EncodedSpan) else row)
-            if cache is not None and had is None:
-                cache.put(item, encoded[-1].features)
-        if progress is not None:
-            progress(1)
-    return EncodedExamples(used, encoded, tuple(failed))
-
-
-def read_complete(
-    core: ModelCore,
-    support: Support,
-    items: Sequence[SupportItem],
-    progress: ProgressCallback | None = None,
-    cache: FeatureCache | None = None,
-) -> EncodedExamples:
-    """``read_examples`` of a support set, in which every label keeps an example.
-
-    Raises:
-        SupportError: a label has no example that can be read.
-    """
-    examples = read_examples(core, items, progress, cache)
-    check_complete(support, examples)
-    return examples
-
-
-def _cached(core: ModelCore, features: Float32 | None) -> Encoded | None:
-    if features is None:
-        return None
-    return Encoded(features, core.encoder.pool(features[None])[0])
-
-
-def check_complete(support: Support, examples: EncodedExamples) -> None:
-    """Refuse examples in which a label of the support set has none left.
-
-    Raises:
-        SupportError: the message names the label and the first failure.
-    """
-    there = {label for item in examples.items for label in item.labels}
-    lost = sorted(set(support.labels) - there)
-    if lost:
-        raise SupportError(
-            f"{support.source}: no example of {lost[0]!r} can be read "
-            f"({examples.failed[0].message}); replace the broken recordings"
-        )
 
 
 def _fit(
@@ -273,31 +157,16 @@ def guarded(
                 )
             logits = held_out_logits(head, features, blocks, y, zero_shot, groups)
         rejector.fit(rows, y, groups, logits)
+    place = {label: number for number, label in enumerate(head.labels)}
     adapted = AdaptedHead(
         head=head,
         rejector=rejector,
         familiarity=familiarity,
-        owners=np.array([head.labels.index(label) for label in y], np.int64),
+        owners=np.array([place[label] for label in y], np.int64),
         concepts=concepts,
         blocks=blocks,
         kind=kind,
     )
-    counts = {label: y.count(label) for label in head.labels}
+    there = Counter(y)
+    counts = {label: there[label] for label in head.labels}
     return Adapted(core, adapted, AdaptReport(counts, examples.failed, choice, training))
-
-
-def _draw(support: Support, shots: int, seed: int) -> list[SupportItem]:
-    """At most ``shots`` examples a label, from different groups as far as there are enough."""
-    random = np.random.default_rng(seed)
-    drawn: list[SupportItem] = []
-    for label in support.labels:
-        items = [item for item in support.items if label in item.labels and item not in drawn]
-        order = [items[i] for i in random.permutation(len(items))]
-        seen: dict[str, int] = {}
-        ranked: list[tuple[int, SupportItem]] = []
-        for item in order:
-            ranked.append((seen.setdefault(item.group, 0), item))
-            seen[item.group] += 1
-        ranked.sort(key=lambda pair: pair[0])
-        drawn += [item for _, item in ranked[:shots]]
-    return drawn

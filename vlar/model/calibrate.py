@@ -16,10 +16,10 @@ import numpy.typing as npt
 from vlar.errors import SupportError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.support import Support, read_support
-from vlar.fewshot.targets import Targets
-from vlar.model.adapt import check_complete, read_examples
+from vlar.fewshot.targets import check_single
 from vlar.model.classifier import make_classifier
 from vlar.model.core import ModelCore
+from vlar.model.examples import check_memory, read_complete
 from vlar.model.label_concepts import label_vectors
 from vlar.scoring.calibration import Calibration, fit_calibration
 from vlar.text.clean import clean_label
@@ -52,13 +52,13 @@ def calibrate(
             f"{support.source} has {len(support.labels)} labels; a calibration needs at least "
             f"{_FEWEST_LABELS}"
         )
-    Targets.of(support.labels, support.items).require_single("a calibration")
+    check_single(support.labels, support.items, "a calibration")
+    check_memory(core, support.items, f"{support.source}: ")
     one = make_classifier(core, support.labels, adapted=adapted)
     multi = make_classifier(core, support.labels, adapted=adapted, mode="multi")
     # An adapted model learned from one view a recording, and is asked about one.
     sampler = core.view_sampler if adapted is None else core.view_sampler.one_view
-    examples = read_examples(core, support.items, progress, sampler=sampler)
-    check_complete(support, examples)
+    examples = read_complete(core, support, support.items, progress, sampler=sampler)
     column = {_key(label): number for number, label in enumerate(one.labels)}
     answers = np.array([column[_key(item.label)] for item in examples.items])
     scores = one.scores(examples.encoded)

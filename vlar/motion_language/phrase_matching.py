@@ -187,13 +187,17 @@ def may_replace(phrase: Iterable[str], forms: Sequence[frozenset[str]]) -> bool:
     return not added or _PARTICLES.isdisjoint(phrase)
 
 
-def contradicts(phrase: Collection[str], words: Collection[str]) -> bool:
-    """Whether a phrase has another count or side than a text with these words."""
-    return any(
-        not here.isdisjoint(phrase) and here.isdisjoint(words) and not there.isdisjoint(words)
-        for one, other in _OPPOSITES
-        for here, there in ((one, other), (other, one))
+def contrary_words(words: Collection[str]) -> frozenset[str]:
+    """The words of another count or side than a text with these words has.
+
+    >>> sorted(contrary_words({"raise", "left", "arm"}))
+    ['right']
+    """
+    pairs = [pair for one, other in _OPPOSITES for pair in ((one, other), (other, one))]
+    contrary = (
+        here for here, there in pairs if here.isdisjoint(words) and not there.isdisjoint(words)
     )
+    return frozenset[str]().union(*contrary)
 
 
 def _in_any_order(phrase: Sequence[str]) -> bool:

@@ -22,7 +22,7 @@ from vlar.motion_language import modifiers, phrase_matching
 from vlar.motion_language.modifiers import apply_modifiers, drop_clauses
 from vlar.motion_language.phrase_matching import (
     content_words,
-    contradicts,
+    contrary_words,
     fixed_expression,
     join_compounds,
     may_replace,
@@ -210,8 +210,8 @@ class VerbTable:
             return number, spelled
         longer = [
             (row, name)
-            for words, row, name in self._places
-            if words[0] == verb and len(words) > 1 and row not in without
+            for words, row, name in map(self._places.__getitem__, self._begin.get(verb, ()))
+            if len(words) > 1 and row not in without
             if SOMEONE not in words and may_replace(words, forms)
         ]
         query = self._embed([drop_clauses(clause)])[0]
@@ -234,9 +234,9 @@ class VerbTable:
             return unknown
         cosines = self.phrase_vectors @ self._embed([spaced])[0]
         cosines[list(without)] = -1.0
-        words = frozenset[str]().union(*word_forms(self._words(spaced)))
-        contrary = [contradicts(phrase, words) for phrase in self._first_words]
-        cosines[contrary] = -1.0
+        contrary = contrary_words(frozenset[str]().union(*word_forms(self._words(spaced))))
+        if contrary:
+            cosines[[not contrary.isdisjoint(phrase) for phrase in self._first_words]] = -1.0
         nearest = np.argsort(-cosines, kind="stable")[:_NEAREST]
         nearest = nearest[cosines[nearest] >= _RELATED]
         if not len(nearest):

@@ -18,16 +18,9 @@ from vlar.fewshot.heads.stacking import StackingHead, StackingWeights
 from vlar.fewshot.report import TrainingReport
 from vlar.fewshot.signature_kinds import plain_kind
 from vlar.fewshot.support import Support, SupportItem
-from vlar.model.adapt import (
-    FAMILIARITY,
-    Adapted,
-    EncodedExamples,
-    FeatureCache,
-    guarded,
-    read_complete,
-    read_examples,
-)
+from vlar.model.adapt import FAMILIARITY, Adapted, guarded
 from vlar.model.core import ModelCore
+from vlar.model.examples import EncodedExamples, FeatureCache, read_complete, read_examples
 from vlar.training.checkpoint import CheckpointConfig
 from vlar.training.cost import TrainingCost
 from vlar.training.dataset import Dataset

@@ -19,8 +19,8 @@ from vlar.adapters.trainable import Trainable
 from vlar.errors import SupportError
 from vlar.fewshot.cross_validation import make_problem
 from vlar.fewshot.support import SupportItem
-from vlar.model.adapt import read_examples
 from vlar.model.core import ModelCore
+from vlar.model.examples import read_examples
 from vlar.training.batches import Unlabelled
 from vlar.training.data import ClipLoader, FeatureLoader, RecordingLoader
 from vlar.training.dataset import Dataset

@@ -156,3 +156,27 @@ def test_errors_of_labels_that_are_several_or_in_parts(tmp_path, text, parts):
         read_support(_csv(tmp_path, text))
     for part in parts:
         assert part in caught.value.message
+
+
+def test_one_path_in_many_rows_is_one_path(tmp_path):
+    rows = "".join(f"v/a.mp4,{label},{n},{n + 1}\n" for n, label in enumerate("xyxy"))
+    support = read_support(_csv(tmp_path, f"path,label,start_s,end_s\n{rows}"))
+    assert {id(item.path) for item in support.items} == {id(support.items[0].path)}
+    assert [item.window for item in support.items] == [Window(n, n + 1) for n in range(4)]
+
+
+def test_a_path_may_begin_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    support = read_support(_csv(tmp_path, "path,label\n~/a.mp4,x\n~nobody-here/b.mp4,y\n"))
+    assert [item.path for item in support.items] == [
+        tmp_path / "me" / "a.mp4",
+        tmp_path / "~nobody-here" / "b.mp4",
+    ]
+
+
+def test_collections_go_on_after_a_table_that_is_refused(tmp_path):
+    import gc
+
+    with pytest.raises(SupportError, match="line 2"):
+        read_support(_csv(tmp_path, "path,label\na.mp4\n"))
+    assert gc.isenabled()

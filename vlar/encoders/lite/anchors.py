@@ -11,7 +11,6 @@ import hashlib
 import io
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,12 +128,11 @@ def _packaged(folder: Path, digest: str) -> dict[str, Any] | None:
 
 def _pack(embed: EmbedTexts) -> bytes:
     packed: dict[str, Any] = {}
-    with ThreadPoolExecutor() as pool:  # the runtime releases the lock; the order stays
-        for kind in KINDS:
-            pairs = phrases(kind)
-            vectors = np.concatenate(list(pool.map(embed, [[text] for _, text in pairs])))
-            packed[kind] = np.round(vectors / _STEP).astype(np.int8)
-            packed[f"{kind}_objects"] = np.array([n for n, _ in pairs], dtype=np.int16)
+    for kind in KINDS:
+        pairs = phrases(kind)
+        vectors = embed([text for _, text in pairs])
+        packed[kind] = np.round(vectors / _STEP).astype(np.int8)
+        packed[f"{kind}_objects"] = np.array([n for n, _ in pairs], dtype=np.int16)
     stream = io.BytesIO()
     np.savez(stream, **packed)
     return stream.getvalue()

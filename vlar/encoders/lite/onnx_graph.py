@@ -149,10 +149,11 @@ def _relu6(graph: _Graph, x: str) -> str:
 
 
 def text_tower(weights: Weights, n_heads: int = 12) -> bytes:
-    """A BERT sentence encoder for one text of L tokens.
+    """A BERT sentence encoder for N texts of L tokens each.
 
-    Inputs ``ids`` and ``positions`` (L,) int64; output ``vector`` (D,), the mean over the tokens
-    (special tokens included, as in the original), of unit length.
+    Inputs ``ids`` (N, L) and ``positions`` (L,) int64; output ``tokens`` (N, L, D), whose means are
+    the vectors. The mean is left out: the runtime's depends on N in its last bits, all else does
+    not. All products but those of the attention take the tokens of all texts as rows.
     """
     from onnx import TensorProto, helper
 
@@ -160,38 +161,42 @@ def text_tower(weights: Weights, n_heads: int = 12) -> bytes:
     words = graph.constant(weights["embeddings.word_embeddings.weight"])
     kind = weights["embeddings.token_type_embeddings.weight"][0]
     places = graph.constant(weights["embeddings.position_embeddings.weight"] + kind)
+    shape = graph.node("Shape", "ids")
     x = graph.node(
         "Add", graph.node("Gather", words, "ids"), graph.node("Gather", places, "positions")
     )
+    width = weights["embeddings.word_embeddings.weight"].shape[1]
+    x = graph.node("Reshape", x, graph.constant(np.array([-1, width], np.int64)))
     x = _layer_norm(graph, weights, x, "embeddings.LayerNorm")
     n_layers = 1 + max(int(key.split(".")[2]) for key in weights if key.startswith("encoder.layer"))
     for index in range(n_layers):
-        x = _transformer_layer(graph, weights, x, f"encoder.layer.{index}.", n_heads)
-    axis = graph.constant(np.array([0], dtype=np.int64))
-    mean = graph.node("ReduceMean", x, axis, keepdims=0)
-    length = graph.node("ReduceL2", mean, axis, keepdims=1)
-    graph.node("Div", mean, length, output="vector")
+        x = _transformer_layer(graph, weights, x, f"encoder.layer.{index}.", n_heads, shape)
+    last = graph.constant(np.array([width], np.int64))
+    graph.node("Reshape", x, graph.node("Concat", shape, last, axis=0), output="tokens")
     value = helper.make_tensor_value_info
-    width = weights["embeddings.word_embeddings.weight"].shape[1]
     return graph.model(
-        [value("ids", TensorProto.INT64, ["L"]), value("positions", TensorProto.INT64, ["L"])],
-        [value("vector", TensorProto.FLOAT, [width])],
+        [value("ids", TensorProto.INT64, ["N", "L"]), value("positions", TensorProto.INT64, ["L"])],
+        [value("tokens", TensorProto.FLOAT, ["N", "L", width])],
     )
 
 
-def _transformer_layer(graph: _Graph, weights: Weights, x: str, key: str, n_heads: int) -> str:
+def _transformer_layer(
+    graph: _Graph, weights: Weights, x: str, key: str, n_heads: int, shape: str
+) -> str:
+    """One layer on the tokens (N * L, D) of texts of the shape (N, L)."""
     width = weights[f"{key}attention.self.query.weight"].shape[0]
-    split = graph.constant(np.array([-1, n_heads, width // n_heads], dtype=np.int64))
+    heads_shape = graph.constant(np.array([n_heads, width // n_heads], dtype=np.int64))
+    split = graph.node("Concat", shape, heads_shape, axis=0)
 
     def heads(name: str, order: list[int]) -> str:
         y = _linear(graph, weights, x, f"{key}attention.self.{name}")
         return graph.node("Transpose", graph.node("Reshape", y, split), perm=order)
 
-    scores = graph.node("MatMul", heads("query", [1, 0, 2]), heads("key", [1, 2, 0]))
+    scores = graph.node("MatMul", heads("query", [0, 2, 1, 3]), heads("key", [0, 2, 3, 1]))
     factor = graph.constant(np.array(1 / np.sqrt(width / n_heads), np.float32))
     attention = graph.node("Softmax", graph.node("Mul", scores, factor), axis=-1)
-    mixed = graph.node("MatMul", attention, heads("value", [1, 0, 2]))
-    mixed = graph.node("Transpose", mixed, perm=[1, 0, 2])
+    mixed = graph.node("MatMul", attention, heads("value", [0, 2, 1, 3]))
+    mixed = graph.node("Transpose", mixed, perm=[0, 2, 1, 3])
     joined = graph.constant(np.array([-1, width], dtype=np.int64))
     mixed = graph.node("Reshape", mixed, joined)
     y = _linear(graph, weights, mixed, f"{key}attention.output.dense")

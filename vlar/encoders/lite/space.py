@@ -11,7 +11,6 @@ the alternatives).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from vlar.types import Float32
 # Inverse to the spread of the cosines of each kind (0.085, 0.108, 0.093, 0.093 over everyday
 # actions), scene and also at half weight; the overall sharpness was chosen on half of the clips.
 KIND_WEIGHTS = {"name": 4.0, "activity": 3.0, "scene": 2.0, "also": 2.0}
-_MANY_TEXTS = 64  # number of texts from which threads are faster
+_TEXTS = 8  # that are compared with the sentences of the objects at a time
 SOFTMAX_SCALE = 0.85  # on class scores, before the softmax
 
 
@@ -47,37 +46,42 @@ class ObjectSpace:
     def text(self, texts: Sequence[str]) -> Float32:
         """C texts to (C, 1000) unit vectors; equal texts are computed once."""
         distinct = list(dict.fromkeys(texts))
-        if len(distinct) < _MANY_TEXTS:
-            embedded = [self._embedded(text) for text in distinct]
-        else:  # one text per call in both cases, so the vectors are equal
-            with ThreadPoolExecutor() as pool:
-                embedded = list(pool.map(self._embedded, distinct))
-        # Not in the pool: matrix products with threads of their own slow each other down there.
-        pairs = zip(distinct, embedded, strict=True)
-        found = {text: self._one(vector) for text, vector in pairs}
+        embedded = self._embed(distinct)
+        found: dict[str, Float32] = {}
+        for at in range(0, len(distinct), _TEXTS):
+            part = embedded[at : at + _TEXTS]
+            # Products round by their shape: a text alone is compared as one of a full group.
+            filled = np.concatenate([part, np.repeat(part[-1:], _TEXTS - len(part), axis=0)])
+            found |= zip(distinct[at : at + _TEXTS], self._affinities(filled), strict=False)
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
         for row, text in enumerate(texts):
             vectors[row] = found[text]
         return vectors
 
-    def _embedded(self, text: str) -> Float32:
-        return self._embed([text])[0]
-
-    def _one(self, embedded: Float32) -> Float32:
-        query = unit(embedded - self._anchors.mean)
-        affinity = np.zeros(self.width, dtype=np.float32)
+    def _affinities(self, embedded: Float32) -> Float32:
+        """(8, 384) vectors of texts to (8, 1000) unit vectors."""
+        queries = unit(embedded - self._anchors.mean).T
+        activity = self._best("activity", queries)
+        affinity = np.zeros(activity.shape, dtype=np.float32)
         for kind, weight in KIND_WEIGHTS.items():
-            affinity += weight * self._best(kind, query)
-        return _centred(np.exp(affinity - affinity.max()))
+            best = activity if kind == "activity" else self._best(kind, queries, activity)
+            affinity += weight * best
+        return _centred(np.exp(affinity - affinity.max(axis=0)).T)
 
-    def _best(self, kind: str, query: Float32) -> Float32:
-        """The best cosine of each object's sentences; without any, the one of its activities."""
-        cosines = self._anchors.vectors[kind] @ query
+    def _best(self, kind: str, queries: Float32, without: Float32 | None = None) -> Float32:
+        """The best cosine of each object's sentences (1000, 8); without any, that of another kind.
+
+        Args:
+            kind: Of sentences.
+            queries: (384, 8).
+            without: (1000, 8) the cosines that stand in.
+        """
+        cosines = self._anchors.vectors[kind] @ queries
         present, first = self._rows[kind]
-        best = np.maximum.reduceat(cosines, first)
-        if len(present) == self.width:
+        best = np.maximum.reduceat(cosines, first, axis=0)
+        if without is None or len(present) == self.width:
             return best
-        filled = self._best("activity", query)
+        filled = without.copy()
         filled[present] = best
         return filled
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vlar.encoders.lite import towers as lite_towers
 from vlar.encoders.lite import weights as lite_weights
 from vlar.encoders.lite.towers import IMAGE_NETWORKS, MAX_TOKENS, ImageTower, TextTower
 
@@ -95,3 +96,33 @@ def test_text_tower_equals_sentence_transformers(text_tower: TextTower):
 def test_tokens_are_counted_before_the_cut(text_tower: TextTower):
     assert text_tower.count_tokens("riding a bike") == 5
     assert text_tower.count_tokens(LONG_TEXT) > MAX_TOKENS
+
+
+def test_a_text_is_the_same_alone_and_in_any_company(text_tower: TextTower):
+    texts = [f"{verb} a {thing}" for verb in ("ride", "lift", "throw away") for thing in "abcdefgh"]
+    texts += ["go", LONG_TEXT, "a walk in the park with two dogs and a cat"]
+    together = TextTower()(texts)
+    reverse = TextTower()(texts[::-1])[::-1]
+    np.testing.assert_array_equal(together, reverse)
+    for row in range(0, len(texts), 4):
+        np.testing.assert_array_equal(TextTower()([texts[row]])[0], together[row])
+
+
+def test_texts_of_one_length_share_a_batch():
+    lengths = [4, 6, 4, 5, 6, 4]
+    batches = lite_towers._of_one_length(lengths)
+    assert sorted(row for rows in batches for row in rows) == list(range(len(lengths)))
+    assert all(len({lengths[row] for row in rows}) == 1 for rows in batches)
+    assert [len(rows) for rows in lite_towers._of_one_length([200] * 3)] == [1, 1, 1]
+
+
+def test_forgotten_texts_are_encoded_again(text_tower: TextTower, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lite_towers, "_CACHED_TEXTS", 2)
+    tower = TextTower()
+    texts = ["run", "sit", "stand up", "jump"]
+    expected = text_tower(texts)
+    np.testing.assert_array_equal(tower(texts), expected)
+    assert len(tower._kept) == 4  # a call never forgets its own texts
+    np.testing.assert_array_equal(tower(["wave"]), text_tower(["wave"]))
+    assert list(tower._kept) == ["jump", "wave"]
+    np.testing.assert_array_equal(tower(texts), expected)

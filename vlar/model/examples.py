@@ -1,0 +1,237 @@
+"""Examples with labels to encoded rows: what adapting, calibrating and training read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from vlar.errors import DecodeError, SupportError
+from vlar.fewshot.support import Support, SupportItem
+from vlar.model.core import EncodedSpan, ModelCore
+from vlar.sensors import ViewSampler
+from vlar.types import Encoded, Failure, Float32, ProgressCallback
+from vlar.video.files import require_readable
+
+
+@dataclass(frozen=True)
+class EncodedExamples:
+    """The examples of a support set that could be read, encoded.
+
+    Attributes:
+        items: n examples.
+        encoded: n rows; a row from a cache of features has no context tokens.
+        failed: The examples that could not be read.
+    """
+
+    items: Sequence[SupportItem]
+    encoded: Sequence[Encoded]
+    failed: tuple[Failure, ...]
+
+    @property
+    def features(self) -> Float32:
+        """(n, T, F) float32 frame features."""
+        return np.stack([each.features for each in self.encoded])
+
+    @property
+    def vectors(self) -> Float32:
+        """(n, D) float32 unit vectors."""
+        return np.stack([each.vector for each in self.encoded])
+
+
+class FeatureCache(Protocol):
+    """Frame features that were computed before."""
+
+    def get(self, item: SupportItem) -> Float32 | None:
+        """(T, F) of an example, or None."""
+        ...
+
+    def put(self, item: SupportItem, features: Float32) -> None:
+        """Store (T, F) of an example."""
+        ...
+
+
+def check_memory(core: ModelCore, items: Sequence[SupportItem], where: str = "") -> None:
+    """Refuse examples whose features cannot be held, before the first of days of reading.
+
+    Recordings that are absent need no memory. A machine that does not say how much it has is
+    trusted.
+
+    Args:
+        core: What encodes them.
+        items: The examples.
+        where: Begins the message.
+
+    Raises:
+        SupportError: the features of the examples that exist would take more than the machine has.
+    """
+    each = 4 * core.encoder.n_frames * core.encoder.frame_dim
+    memory = _memory_bytes()
+    if memory is None or len(items) * each <= memory:
+        return
+    absent = absent_recordings(items)
+    count = sum(item.path not in absent for item in items)
+    if count * each <= memory:
+        return
+    shots = max(1, memory // (2 * each * len({label for item in items for label in item.labels})))
+    raise SupportError(
+        f"{where}the features of {count:,} examples take {count * each / 1e9:,.0f} GB, and this "
+        f"machine has {memory / 1e9:,.0f} GB of memory; use fewer, for example "
+        f"--shots {min(shots, 100)}"
+    )
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return None
+
+
+def absent_recordings(items: Sequence[SupportItem]) -> set[Path]:
+    """The recordings that do not exist; each path is looked up once."""
+    paths = {item.path for item in items}
+    return {path for path in paths if not os.path.exists(path)}  # noqa: PTH110 - half the time
+
+
+def _absent(path: Path) -> Failure:
+    """Why a recording that does not exist cannot be read."""
+    try:
+        require_readable(path)
+    except DecodeError as error:
+        return Failure(path, error.kind, error.message)
+    return Failure(path, DecodeError.kind, f"{path}: it came while others were read; start again")
+
+
+def read_examples(
+    core: ModelCore,
+    items: Sequence[SupportItem],
+    progress: ProgressCallback | None = None,
+    cache: FeatureCache | None = None,
+    *,
+    sampler: ViewSampler | None = None,
+) -> EncodedExamples:
+    """Read and encode examples, in batches across recordings.
+
+    Args:
+        core: What encodes them.
+        items: Recordings and spans.
+        progress: Called once with the total, then after each example.
+        cache: Features that need no encoding; the rest is stored in it.
+        sampler: Reads the views of each example; None reads one view each, as methods learn from.
+    """
+    if progress is not None:
+        progress(0, total=len(items))
+    absent = absent_recordings(items)
+    cached = [_cached(core, cache.get(item) if cache else None) for item in items]
+    missing = (
+        (item.path, item.window)
+        for item, had in zip(items, cached, strict=True)
+        if had is None and item.path not in absent
+    )
+    sampler = sampler or core.view_sampler.one_view
+    spans = core.encode_spans(sampler.sample_each(missing))
+    used: list[SupportItem] = []
+    encoded: list[Encoded] = []
+    failed: list[Failure] = []
+    for item, had in zip(items, cached, strict=True):
+        row = had or (_absent(item.path) if item.path in absent else next(spans))
+        if isinstance(row, Failure):
+            failed.append(row)
+        else:
+            used.append(item)
+            encoded.append(row.encoded if isinstance(row, EncodedSpan) else row)
+            if cache is not None and had is None:
+                cache.put(item, encoded[-1].features)
+        if progress is not None:
+            progress(1)
+    return EncodedExamples(used, encoded, tuple(failed))
+
+
+def read_complete(
+    core: ModelCore,
+    support: Support,
+    items: Sequence[SupportItem],
+    progress: ProgressCallback | None = None,
+    cache: FeatureCache | None = None,
+    *,
+    sampler: ViewSampler | None = None,
+) -> EncodedExamples:
+    """``read_examples`` of a support set, in which every label keeps an example.
+
+    Raises:
+        SupportError: a label has no example that can be read. Where all of them are absent, no
+            other recording is read first.
+    """
+    if cache is None:
+        absent = absent_recordings(items)
+        there = [item for item in items if item.path not in absent]
+        gone = (_absent(item.path) for item in items if item.path in absent)
+        _check_labels(support, there, gone)
+    examples = read_examples(core, items, progress, cache, sampler=sampler)
+    check_complete(support, examples)
+    return examples
+
+
+def _cached(core: ModelCore, features: Float32 | None) -> Encoded | None:
+    if features is None:
+        return None
+    return Encoded(features, core.encoder.pool(features[None])[0])
+
+
+def draw(support: Support, shots: int, seed: int) -> list[SupportItem]:
+    """At most ``shots`` examples a label, from different groups as far as there are enough.
+
+    Args:
+        support: The examples.
+        shots: Most examples of a label.
+        seed: Decides which ones.
+    """
+    random = np.random.default_rng(seed)
+    of_label: dict[str, list[SupportItem]] = {label: [] for label in support.labels}
+    for item in support.items:
+        for label in item.labels:
+            of_label[label].append(item)
+    drawn: list[SupportItem] = []
+    keys: set[object] = set()
+    for label in support.labels:
+        items = [item for item in of_label[label] if _key(item) not in keys]
+        order = [items[i] for i in random.permutation(len(items))]
+        seen: dict[str, int] = {}
+        ranked: list[tuple[int, SupportItem]] = []
+        for item in order:
+            ranked.append((seen.setdefault(item.group, 0), item))
+            seen[item.group] += 1
+        ranked.sort(key=lambda pair: pair[0])
+        drawn += [item for _, item in ranked[:shots]]
+        keys.update(_key(item) for _, item in ranked[:shots])
+    return drawn
+
+
+def _key(item: SupportItem) -> object:
+    return item.path, item.window, item.labels, item.group, tuple(item.parts.items())
+
+
+def check_complete(support: Support, examples: EncodedExamples) -> None:
+    """Refuse examples in which a label of the support set has none left.
+
+    Raises:
+        SupportError: the message names the label and the first failure.
+    """
+    _check_labels(support, examples.items, examples.failed)
+
+
+def _check_labels(
+    support: Support, items: Iterable[SupportItem], failed: Iterable[Failure]
+) -> None:
+    there = {label for item in items for label in item.labels}
+    lost = sorted(set(support.labels) - there)
+    if lost:
+        raise SupportError(
+            f"{support.source}: no example of {lost[0]!r} can be read "
+            f"({next(iter(failed)).message}); replace the broken recordings"
+        )
