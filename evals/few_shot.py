@@ -34,6 +34,7 @@ import numpy as np
 import vlar
 from vlar.encoders import FrameBlock
 from vlar.fewshot import choose, signature
+from vlar.fewshot.model_selection import methods
 from vlar.video import read_clip
 
 POOLS = ("jhmdb", "something-something-v2", "weizmann", "utd-mhad")
@@ -104,7 +105,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--protocol", choices=("base", "disjoint"), default="base")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pools", nargs="*", help=f"default {' '.join(POOLS)}")
-    parser.add_argument("--methods", nargs="*", choices=METHODS, default=METHODS)
+    parser.add_argument("--methods", nargs="*", choices=("auto", *methods()), default=METHODS)
     parser.add_argument("--json", type=Path, help="file for the results")
     parser.add_argument("--cache", type=Path, help="folder for frame features; default temporary")
     return parser.parse_args()

@@ -151,6 +151,10 @@ class ClosedForm(FewShotHead):
             return self.similarity(self._frames(a), self._frames(b))
         return self.similarity(a, b)
 
+    def gram(self, signatures: Float32) -> Float64:
+        """(n, n) similarities of the examples (n, S) that the head is about to learn from."""
+        return self.compare(signatures, signatures)
+
     def _frames(self, signatures: Float32) -> Float32:
         """The frames (m, T, F) of unit length that signatures (m, T * F) hold."""
         length = sequence_length(self.kind or self.kinds[0])
@@ -182,7 +186,7 @@ class ClosedForm(FewShotHead):
         problem = make_problem(y, zero_shot, labels, groups)
         if len(signatures) != len(y):
             raise SupportError(f"{len(y)} labels for {len(signatures)} signatures")
-        gram = self.compare(signatures, signatures)
+        gram = self.gram(signatures)
         found: list[tuple[float, Weights]] = []
         for value in self.grid if parameter is None else (parameter,):
             held = self.hold_out(gram, problem, value)

@@ -239,8 +239,7 @@ class _Grams:
         """(n, n) similarities as a head compares clips."""
         if not head.compares_by_dot_product:
             head.kind = kind
-            rows = join(self._vectors, kind)
-            return head.compare(rows, rows)
+            return head.gram(join(self._vectors, kind))
         if self._last is None or self._last[0] != kind:
             weights = parse_kind(kind)
             total = sum(weight**2 for weight in weights.values())

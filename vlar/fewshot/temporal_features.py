@@ -19,7 +19,7 @@ direction  direction    mean of the mirror-odd half with its sign: left and righ
 attributes pose         what the body does beyond the ordinary, as in the shared vector of ``lite``
 spectrum   pose         mean, spread and rhythm of the paths of the limbs
 frames:K   appearance   K frames, evenly resampled, each of unit length, one after the other: for
-                        heads that compare clips as sequences (``vlar.fewshot.matcher``)
+                        heads that compare clips as sequences (``vlar.fewshot.matchers``)
 ========== ============ ============================================================================
 
 Activations enter as signed square roots (power normalisation, Perronnin et al. 2010), so that few

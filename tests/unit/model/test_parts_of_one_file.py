@@ -10,7 +10,7 @@ import pytest
 import vlar
 from tests.fixtures.models_1 import tiny
 from vlar.errors import SupportError, UnknownNameError, UsageError
-from vlar.fewshot.matcher import Matcher
+from vlar.fewshot.matchers import Matcher
 from vlar.fewshot.reject.base import Rejector
 from vlar.registry import register
 from vlar.scoring.logistic import fit_logistic, logistic
