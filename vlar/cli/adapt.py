@@ -22,7 +22,7 @@ def _methods() -> list[str]:
 _METHODS = Choices("method", _methods)
 
 
-_REJECTORS = Choices.of_kinds("rejector", "rejector")
+_REJECTORS = Choices.of_kinds("rejector", "rejector", also=("auto",))
 Method = Annotated[
     str,
     typer.Option(

@@ -17,7 +17,9 @@ from vlar.types import Float32, Float64
 #: Values of a matcher's parameter: the mean of the distances to a label's examples, or the distance
 #: to the mean of their sequences.
 BY_DISTANCE, BY_PROTOTYPE = 0.0, 1.0
-_DECIMALS = 9  # of evidence; equal sequences in another order then tie instead of differing by noise
+_DECIMALS = (
+    9  # of evidence; equal sequences in another order then tie instead of differing by noise
+)
 _CHUNK_BYTES = 32 << 20  # of costs between frames that a chunk of clips holds at once
 
 
@@ -60,7 +62,7 @@ class Matcher(ClosedForm):
             return frames
         shifted = frames - self._centre
         length = np.linalg.norm(shifted, axis=2, keepdims=True)
-        return shifted / np.where(length > 0, length, 1)
+        return (shifted / np.where(length > 0, length, 1)).astype(np.float32)
 
     def evidence(self, signatures: Float32) -> Float64:
         """(m, C), see ``ClosedForm``."""
@@ -199,7 +201,7 @@ def _check(name: str, shortest: int, queries: Float64, supports: Float64) -> Non
 def unit_rows(frames: Float64) -> Float64:
     """The last axis scaled to length 1 in float64; zeros stay zero."""
     length = np.linalg.norm(frames, axis=-1, keepdims=True)
-    return frames / np.where(length > 0, length, 1)
+    return (frames / np.where(length > 0, length, 1)).astype(np.float64)
 
 
 def _with_lowest(evidence: Float64, shown: npt.NDArray[np.bool_]) -> Float64:

@@ -15,6 +15,7 @@ from vlar.fewshot.base import FewShotHead
 from vlar.fewshot.model_selection import AUTO, Choice, choose, held_out_logits, methods
 from vlar.fewshot.reject.base import Rejector
 from vlar.fewshot.reject.familiarity import Familiarity
+from vlar.fewshot.rejector_selection import choices, fit_rejector
 from vlar.fewshot.report import AdaptReport, TrainingReport
 from vlar.fewshot.request import AdaptRequest, Objectives
 from vlar.fewshot.signature_kinds import plain_kind
@@ -58,8 +59,8 @@ def adapt(
 ) -> Adapted:
     """Learn from a support set; see ``Model.adapt``."""
     trained = _is_trained(method)
-    if unknown not in registry.names("rejector"):
-        raise registry.unknown_name("rejector", unknown, registry.names("rejector"))
+    if unknown not in choices():
+        raise registry.unknown_name("rejector", unknown, choices())
     modality = core.modality
     support = source if isinstance(source, Support) else read_support(source, modality)
     items = list(support.items) if shots is None else draw(support, shots, seed)
@@ -133,7 +134,7 @@ def guarded(
         examples: n examples.
         features: (n, T, F) float32 their frame features.
         concepts: (C, D) float32 concepts of the labels' texts.
-        unknown: Registered name of the rejector.
+        unknown: Registered name of the rejector, or ``auto``.
         choice: The closed forms that were tried; None where there were none.
         training: How the head was trained; None for a closed form.
         zero_shot: (n, C) similarities of the examples to the concepts, for a rejector that reads
@@ -145,18 +146,17 @@ def guarded(
     kind = head.kind if head.reads == "vector" else plain_kind(blocks)
     rows = signature(features, blocks, kind)
     familiarity = Familiarity().fit(rows, y, groups)
+
+    def logits() -> Float64 | None:
+        if not head.closed_forms():
+            return None
+        columns = np.argsort(head.labels)
+        return held_out_logits(head, features, blocks, y, zero_shot, groups)[:, columns]
+
     rejector: Rejector = familiarity
     if unknown != FAMILIARITY:
-        rejector = registry.get("rejector", unknown)()
-        logits: Float64 | None = None
-        if rejector.reads == "logits":
-            if not head.closed_forms():
-                raise UsageError(
-                    f"rejector {unknown!r} reads the logits of held-out examples, which this "
-                    f"method cannot give; use {FAMILIARITY!r}"
-                )
-            logits = held_out_logits(head, features, blocks, y, zero_shot, groups)
-        rejector.fit(rows, y, groups, logits)
+        found = fit_rejector(unknown, rows, y, groups, logits)
+        rejector = familiarity if isinstance(found, Familiarity) else found
     place = {label: number for number, label in enumerate(head.labels)}
     adapted = AdaptedHead(
         head=head,

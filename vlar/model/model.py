@@ -264,7 +264,8 @@ class Model(ModelCore):
                 support set), or an adapter to train: ``temporal``, ``tc-clip``.
             shots: Use at most this many examples of each label; None for all.
             seed: Seed of the examples that ``shots`` draws, and of all that a training draws.
-            unknown: Registered name of the rejector that decides ``unknown``.
+            unknown: Registered name of the rejector that decides ``unknown``, or ``auto`` for the
+                one that suits the support set.
             progress: Called with the total, then with the clips read or trained on since.
             objectives: Names of what is added to a training, or names with their settings.
             unlabelled: A folder of clips without labels, for objectives that use them.

@@ -18,6 +18,18 @@ from vlar.types import Float32, Float64, JsonDict
 Array = npt.NDArray[Any]
 
 
+class HeldOut(NamedTuple):
+    """Scores of the support set's own examples, each judged by the others.
+
+    Attributes:
+        known: (k,) float64 scores of examples whose recording is left out.
+        unknown: (u,) float64 scores of examples whose whole label is left out.
+    """
+
+    known: Float64
+    unknown: Float64
+
+
 class Rejector(ABC):
     """A part of kind ``rejector``: scores that rise where no label fits.
 
@@ -45,8 +57,25 @@ class Rejector(ABC):
             groups: n groups (recordings); examples of one group never support each other. Default
                 every example its own.
             logits: (n, C) of the same examples by heads that did not learn from them; only for a
-                rejector that reads ``logits``, NaN in the rows that were never held out.
+                rejector that reads ``logits``, NaN in the rows that were never held out. The
+                columns are the sorted labels.
         """
+
+    def hold_out(
+        self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
+    ) -> HeldOut:
+        """Learn from the support set, and score its examples by what the others taught.
+
+        ``auto`` compares rejectors by these scores. It leaves out one that has none, as here.
+
+        Args:
+            signatures: (n, S) float32.
+            label: (n,) labels.
+            group: (n,) recordings.
+            logits: As in ``fit``; None where the rejector does not read them.
+        """
+        del signatures, label, group, logits
+        return HeldOut(np.zeros(0), np.zeros(0))
 
     @abstractmethod
     def score(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
@@ -108,18 +137,6 @@ class Rejector(ABC):
         return rejector
 
 
-class HeldOut(NamedTuple):
-    """Scores of the support set's own examples, each judged by the others.
-
-    Attributes:
-        known: (k,) float64 scores of examples whose recording is left out.
-        unknown: (u,) float64 scores of examples whose whole label is left out.
-    """
-
-    known: Float64
-    unknown: Float64
-
-
 class CurveRejector(Rejector):
     """A rejector that is a score, turned into a probability by a logistic curve.
 
@@ -155,19 +172,6 @@ class CurveRejector(Rejector):
             )
         self.centre, self.slope = fit_logistic(unknown, known)
         return self
-
-    @abstractmethod
-    def hold_out(
-        self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
-    ) -> HeldOut:
-        """Learn from the support set, and score its examples by what the others taught.
-
-        Args:
-            signatures: (n, S) float32.
-            label: (n,) labels.
-            group: (n,) recordings.
-            logits: (n, C) by heads that did not learn from these examples, or None.
-        """
 
     def probability(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
         """See ``Rejector``."""
@@ -213,7 +217,7 @@ class LogitRejector(CurveRejector):
     def hold_out(
         self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
     ) -> HeldOut:
-        """See ``CurveRejector``; the columns of ``logits`` are the sorted labels."""
+        """See ``Rejector``."""
         del signatures, group
         if logits is None:
             raise UsageError(f"rejector {self.name!r} reads logits; give those of the examples")

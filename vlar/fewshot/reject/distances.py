@@ -15,7 +15,7 @@ from vlar.types import Float32, Float64
 
 @register("rejector", "knn")
 class NearestExamples(CurveRejector):
-    """One minus the cosine to the k-th nearest example (Sun et al., "Deep nearest neighbors", 2022).
+    """One minus the cosine to the k-th nearest example (Sun et al., 2022).
 
     ``familiarity`` is the same with k = 1; k = 3 forgives one odd example.
     """
@@ -27,7 +27,7 @@ class NearestExamples(CurveRejector):
     def hold_out(
         self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
     ) -> HeldOut:
-        """See ``CurveRejector``."""
+        """See ``Rejector``."""
         del logits
         self._examples = unit(signatures)
         distance = 1.0 - (self._examples @ self._examples.T).astype(np.float64)
@@ -39,7 +39,7 @@ class NearestExamples(CurveRejector):
         return HeldOut(self._finite(known), self._finite(unknown))
 
     def _finite(self, distances: Float64) -> Float64:
-        """(m,) the k-th smallest of each row, or the largest there is; rows without any left out."""
+        """(m,) the k-th smallest of each row, or the largest; rows without any are left out."""
         there = np.isfinite(distances).sum(axis=1)
         rows = np.sort(distances[there > 0], axis=1)
         place = np.minimum(self.k, there[there > 0]) - 1
@@ -70,7 +70,7 @@ class NearestPrototype(CurveRejector):
     def hold_out(
         self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
     ) -> HeldOut:
-        """See ``CurveRejector``."""
+        """See ``Rejector``."""
         del logits
         rows, member = unit(signatures), label[:, None] == np.unique(label)[None]
         self._prototypes = unit(member.T.astype(np.float32) @ rows)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
-from vlar.fewshot.reject.base import Array, Rejector
+from vlar.fewshot.reject.base import Array, HeldOut, Rejector
 from vlar.numeric import unit
 from vlar.registry import register
 from vlar.scoring.logistic import fit_logistic, logistic
@@ -49,24 +49,30 @@ class Familiarity(Rejector):
         With one example a label no pair of known examples exists; the known end is then half-way
         between what out-of-distribution examples reach and identity.
         """
-        del logits
-        self.examples = unit(signatures)
-        self.centre, self.slope = 0.0, 1.0
-        cosine = (self.examples @ self.examples.T).astype(np.float64)
-        label = np.asarray(y)
         group = np.arange(len(y)) if groups is None else np.asarray(groups)
-        other_group = group[:, None] != group[None, :]
-        same_label = label[:, None] == label[None, :]
-        outside = _largest(cosine, ~same_label & other_group)
-        inside = _largest(cosine, same_label & other_group)
-        unknown = outside[np.isfinite(outside)]
+        self.centre, self.slope = 0.0, 1.0
+        scores = self.hold_out(signatures, np.asarray(y), group, logits)
+        known, unknown = -scores.known, -scores.unknown
         if not len(unknown):
             return self
-        known = np.maximum(inside, outside)[np.isfinite(inside)]
         if not len(known):
             known = (1.0 + unknown) / 2
         self.centre, self.slope = fit_logistic(known, unknown)
         return self
+
+    def hold_out(
+        self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
+    ) -> HeldOut:
+        """See ``Rejector``."""
+        del logits
+        self.examples = unit(signatures)
+        cosine = (self.examples @ self.examples.T).astype(np.float64)
+        other_group = group[:, None] != group[None, :]
+        same_label = label[:, None] == label[None, :]
+        outside = _largest(cosine, ~same_label & other_group)
+        inside = _largest(cosine, same_label & other_group)
+        known = np.maximum(inside, outside)[np.isfinite(inside)]
+        return HeldOut(-known, -outside[np.isfinite(outside)])
 
     def familiarity(self, signatures: Float32) -> Float64:
         """(m,) largest cosine to an example."""

@@ -1,0 +1,150 @@
+"""Which rejector tells clips of unknown classes from known ones, in adapted models?
+
+    python evals/open_set.py --videos DIR [--pools jhmdb ucf101] [--splits 10] [--shots 6]
+
+Each split draws two thirds of the classes as known. Up to ``--shots`` clips of each, from groups
+of their own, are the support set; the other clips of known classes and all clips of unknown classes
+are judged. Figures are means over splits. Differences to ``familiarity`` are paired, split by
+split, with the standard error of their mean. ``random`` is the control: its AUROC is .5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from cached import features_of
+
+import vlar
+from vlar import registry
+from vlar.evaluation.openset import aupr, auroc, fpr_at, open_f1
+from vlar.fewshot import choose, signature
+from vlar.fewshot.model_selection import held_out_logits
+from vlar.fewshot.rejector_selection import fit_rejector
+
+FIGURES = ("auroc", "aupr", "fpr95", "open_f1")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--model", default="lite")
+    parser.add_argument("--pools", nargs="*", default=("jhmdb", "ucf101"))
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--shots", type=int, default=6)
+    parser.add_argument("--cache", type=Path, help="folder for frame features")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    model = vlar.load(options.model)
+    results = {}
+    for pool in options.pools:
+        rows = _rows(options.videos, pool)
+        features = np.stack(
+            [features_of(options.videos, row["path"], model, options.cache) for row in rows]
+        )
+        found = [
+            _split(rows, features, model, options.shots, seed) for seed in range(options.splits)
+        ]
+        results[pool] = _table(pool, found)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _rows(videos: Path, pool: str) -> list[dict[str, str]]:
+    with (videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["dataset"] == pool]
+    if not rows:
+        sys.exit(f"{videos / 'manifest.csv'} has no clips of {pool!r}")
+    return rows
+
+
+def _split(
+    rows: list[dict[str, str]], features: np.ndarray, model: vlar.Model, shots: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """The figures of every rejector on one division of the classes."""
+    random = np.random.default_rng(seed)
+    label = np.array([row["readable_label"] for row in rows])
+    group = np.array([row["group"] for row in rows])
+    count = Counter(label)
+    usable = sorted(name for name in count if len(set(group[label == name])) >= 2)
+    known = sorted(random.permutation(usable)[: 2 * len(usable) // 3])
+    support = np.array(list(_support(label, group, known, shots, random)))
+    taken = {(label[i], group[i]) for i in support}
+    test = np.array([i for i in range(len(rows)) if (label[i], group[i]) not in taken])
+    y, groups = label[support].tolist(), group[support].tolist()
+    concepts = model.encode_queries(known)
+    blocks = model.encoder.frame_blocks
+    prior = np.concatenate([model.encoder.pool(row[None]) for row in features]) @ concepts.T
+    head, _ = choose(features[support], blocks, y, prior[support], labels=known, groups=groups)
+    held = held_out_logits(head, features[support], blocks, y, prior[support], groups)
+    examples = signature(features[support], blocks, head.kind)
+    clips = signature(features[test], blocks, head.kind)
+    logits = head.logits(clips, prior[test])
+    answers = np.array(head.labels)[logits.argmax(axis=1)]
+    unknown = ~np.isin(label[test], known)
+    scores = {"random": random.random(len(test))}
+    chance = {"random": random.random(len(test))}
+    for name in ("auto", *registry.names("rejector")):
+        rejector = fit_rejector(name, examples, y, groups, lambda: held)
+        scores[name] = rejector.score(clips, logits)
+        chance[name] = rejector.probability(clips, logits)
+    truth = label[test].tolist()
+    return {
+        name: {
+            "auroc": auroc(value, unknown),
+            "aupr": aupr(value, unknown),
+            "fpr95": fpr_at(value, unknown),
+            "open_f1": open_f1(
+                truth,
+                [None if p > 0.5 else a for a, p in zip(answers, chance[name], strict=True)],
+                known=known,
+            ),
+            "closed": float((answers == label[test])[~unknown].mean()),
+        }
+        for name, value in scores.items()
+    }
+
+
+def _support(
+    label: np.ndarray, group: np.ndarray, known: list[str], shots: int, random: np.random.Generator
+) -> Iterator[int]:
+    """Rows of the support set; of each label at least one group stays for the test."""
+    for name in known:
+        groups = random.permutation(sorted(set(group[label == name])))
+        rows = np.flatnonzero((label == name) & np.isin(group, groups[: max(len(groups) // 2, 1)]))
+        yield from random.permutation(rows)[:shots].tolist()
+
+
+def _table(pool: str, found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    print(
+        f"{pool}: {len(found)} splits, closed accuracy {_mean(found, 'familiarity', 'closed'):.3f}"
+    )
+    table = {}
+    for name in found[0]:
+        row = {figure: _mean(found, name, figure) for figure in FIGURES}
+        gain = np.array([each[name]["auroc"] - each["familiarity"]["auroc"] for each in found])
+        row["gain"] = float(gain.mean())
+        row["gain_se"] = float(gain.std(ddof=1) / len(gain) ** 0.5) if len(gain) > 1 else 0.0
+        print(
+            f"  {name:12s}"
+            + "".join(f"  {figure} {row[figure]:.3f}" for figure in FIGURES)
+            + f"  AUROC against familiarity {row['gain']:+.3f} +- {row['gain_se']:.3f}",
+            flush=True,
+        )
+        table[name] = row
+    return table
+
+
+def _mean(found: list[dict[str, dict[str, float]]], name: str, figure: str) -> float:
+    return float(np.mean([each[name][figure] for each in found]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
