@@ -78,6 +78,18 @@ class MetricError(UsageError, ValueError):
     kind = "metric"
 
 
+class DecodeCrash(DecodeError):  # noqa: N818 - as above
+    """The decoder crashed on a video; the worker process that it ran in is gone, nothing else."""
+
+    kind = "crash"
+
+
+class DecodeOutOfMemory(DecodeError):  # noqa: N818 - as above
+    """Reading a video takes more memory than one file may take."""
+
+    kind = "memory"
+
+
 class ModelError(VlarError):
     """A model or its weights are missing, changed or malformed."""
 

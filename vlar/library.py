@@ -63,6 +63,7 @@ class Library(LibraryConnection):
         stride_s: float | None = None,
         long_times: float | None = None,
         keep_context: bool = True,
+        retry: bool = False,
         progress: IngestProgress | None = None,
     ) -> AddReport:
         """Index recordings, or bring them up to date.
@@ -75,13 +76,14 @@ class Library(LibraryConnection):
         Args:
             paths: Files, or folders that are searched for recordings of the model's sensor.
             tags: Set on every recording of this call, also on unchanged ones; other tags stay.
-            window_s: Length of a window in seconds; None is the library's own, 4 for a new one.
-            stride_s: Seconds from one window to the next; None is the library's own, 2 for a new
-                one.
+            window_s: Seconds a window lasts; None is the library's own, 4 for a new one.
+            stride_s: Seconds between starts; None is the library's own, 2 for a new one.
             long_times: Also windows this many times as long and as far apart, for actions that
                 take long; 1 for none. None is the library's own, 1 for a new one.
             keep_context: Keep the context tokens that re-ranking needs (``query``), where the
                 text of the model depends on the video.
+            retry: Read files again that crashed or ran out of time or memory before; otherwise
+                they are skipped and named until they change.
             progress: Called after the commit of each recording.
 
         Returns:
@@ -89,27 +91,24 @@ class Library(LibraryConnection):
 
         Raises:
             LibraryLockedError: another process is writing.
-            LibraryError: the library cannot be written to (the message says what was kept), or it
-                was made with other windows.
-            EncoderMismatchError: it was made by another model.
+            LibraryError: it cannot be written to (the message says what was kept), or was made
+                with other windows. EncoderMismatchError: it was made by another model.
             UsageError: a tag or a span of time has no usable value.
         """
         labels = checked_tags(tags or {})
         check_span(window_s, stride_s, long_times)
         with self._mutex, self._writing() as writer:
-            manifest = LibraryManifest.of(writer)
-            if manifest is None:
+            if (manifest := LibraryManifest.of(writer)) is None:
                 manifest = self._models.new_manifest(window_s, stride_s, long_times)
             else:
                 manifest.require_windows(window_s, stride_s, self.path, long_times)
             self._models.require(manifest)
             report = add_files(
-                writer,
-                _found(paths, manifest.modality),
-                manifest,
+                *(writer, _found(paths, manifest.modality), manifest),
                 lambda: self._models.loaded(manifest),
                 tags=labels,
                 keep_context=keep_context,
+                retry=retry,
                 progress=progress,
             )
             self._settle()

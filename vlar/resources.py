@@ -72,10 +72,19 @@ def cache_limit() -> int:
     Raises:
         UsageError: the variable is not a size such as ``500MB``.
     """
-    text = os.environ.get("VLAR_CACHE_LIMIT") or _DEFAULT_LIMIT
+    return size_in_bytes("VLAR_CACHE_LIMIT", _DEFAULT_LIMIT)
+
+
+def size_in_bytes(variable: str, default: str) -> int:
+    """What an environment variable says in bytes: ``500MB``, ``2GB``.
+
+    Raises:
+        UsageError: it is not a size.
+    """
+    text = os.environ.get(variable) or default
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", text.strip().upper())
     if match is None:
-        raise UsageError(f"VLAR_CACHE_LIMIT {text!r} is not a size; write for example 500MB or 2GB")
+        raise UsageError(f"{variable} {text!r} is not a size; write for example 500MB or 2GB")
     return int(float(match[1]) * _UNITS[match[2].removesuffix("B")])
 
 

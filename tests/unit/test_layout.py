@@ -36,6 +36,7 @@ ORDER = [
     ["evaluation.checks"],
     ["evaluation.classification"],
     [f"evaluation.{name}" for name in METRICS],
+    ["workers"],
     ["video", "text"],
     ["pose"],
     ["motion_language"],

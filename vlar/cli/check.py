@@ -39,7 +39,7 @@ def command(
         vlar check videos/ --csv broken.csv
         vlar check clip.mp4 other.mp4 --json
     """
-    from vlar.video import check_video
+    from vlar.video import check_videos
 
     found, failures = inputs.recordings(paths, "video")
     for row in failures:
@@ -49,7 +49,7 @@ def command(
         for row in failures
     ]
     fine = 0
-    for report in track(map(check_video, found), "checking", len(found)):
+    for report in track(check_videos(found), "checking", len(found)):
         fine += report.ok
         if not report.ok:
             bad.append(report.to_dict())

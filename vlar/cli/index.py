@@ -51,6 +51,10 @@ NoContext = Annotated[
     bool, typer.Option("--no-context", help="Store nothing to re-rank with: less disk space.")
 ]
 
+Retry = Annotated[
+    bool, typer.Option("--retry", help="Read files again that crashed or took too long before.")
+]
+
 
 @verb(app)
 def add(
@@ -62,6 +66,7 @@ def add(
     long_windows: LongWindows = None,
     model: options.LibraryModel = None,
     no_context: NoContext = False,
+    retry: Retry = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.AsJson = False,
@@ -96,6 +101,7 @@ def add(
                 stride_s=stride_s,
                 long_times=long_windows,
                 keep_context=not no_context,
+                retry=retry,
                 progress=lambda event: _show(event, shown, as_json),
             )
     failed = len(failures) + len(report.failed)

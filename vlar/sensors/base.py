@@ -42,10 +42,13 @@ class Reader(ABC):
     Attributes:
         modality: The name of the sensor, as registered: ``Clip.modality``, ``Encoder.modality``.
         endings: File endings (lower case, with the dot) by which folders are searched.
+        isolate: Reading runs native decoders, which a damaged file can crash: batches are read in
+            worker processes (``vlar.sensors.isolated``). They make the reader without arguments.
     """
 
     modality: ClassVar[str]
     endings: ClassVar[frozenset[str]] = frozenset()
+    isolate: ClassVar[bool] = False
 
     @abstractmethod
     def probe(self, path: Path) -> RecordingInfo:

@@ -14,6 +14,7 @@ from vlar.video import VIDEO_ENDINGS, find_videos, probe, read_clip, read_clips,
 from vlar.video.blank import blank_clips
 from vlar.video.files import frame_files, is_folder
 from vlar.video.stream import ClipRequest
+from vlar.workers import FileLimits
 
 _BLANK_FRAMES = 2
 _BLANK_FPS = 10.0
@@ -27,6 +28,7 @@ class VideoReader(Reader):
 
     modality = "video"
     endings = VIDEO_ENDINGS
+    isolate = True
 
     def claims(self, path: Path) -> bool:
         """A file by its ending, a folder by the numbered pictures in it."""
@@ -34,22 +36,26 @@ class VideoReader(Reader):
 
     def probe(self, path: Path) -> VideoInfo:
         """Size, length and rate; only the first picture is decoded."""
-        return probe(path)
+        return probe(path, timeout_s=_timeout_s())
 
     def read_clip(self, path: Path, window: Window | None, sampling: Sampling) -> Clip:
         """The frames on screen at the midpoints of T equal segments of the window."""
-        return read_clip(path, window, sampling.n_frames, shorter_side=sampling.shorter_side)
+        side = sampling.shorter_side
+        return read_clip(path, window, sampling.n_frames, timeout_s=_timeout_s(), shorter_side=side)
 
     def read(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Clip | Failure]:
         """Decode ahead in threads (FFmpeg releases the interpreter lock)."""
         wanted = (ClipRequest(path, window, sampling.n_frames) for path, window in requests)
-        return read_clips(wanted, shorter_side=sampling.shorter_side)
+        return read_clips(wanted, timeout_s=_timeout_s(), shorter_side=sampling.shorter_side)
 
     def read_windows(
         self, path: Path, windows: Sequence[Window], sampling: Sampling
     ) -> Iterator[Clip | Failure]:
         """One pass over the file, however many windows overlap."""
-        return read_windows(path, windows, sampling.n_frames, shorter_side=sampling.shorter_side)
+        side = sampling.shorter_side
+        return read_windows(
+            path, windows, sampling.n_frames, timeout_s=_timeout_s(), shorter_side=side
+        )
 
     def find(self, paths: Sequence[str | Path]) -> list[Path]:
         """Video files, and folders of numbered pictures, each as one recording."""
@@ -81,3 +87,7 @@ class VideoReader(Reader):
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
         return path
+
+
+def _timeout_s() -> float:
+    return FileLimits.from_environment().timeout_s

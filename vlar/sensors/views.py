@@ -18,6 +18,7 @@ import numpy as np
 
 from vlar.errors import VlarError
 from vlar.sensors.base import Reader, Request
+from vlar.sensors.isolated import isolated
 from vlar.types import Clip, Failure, Sampling, Window
 from vlar.video.sample import windows
 
@@ -61,6 +62,10 @@ class ViewSampler:
 
         A span that cannot be read is a ``Failure`` in its place.
         """
+        with isolated(self.reader, spans, _path_of) as (source, all_spans):
+            yield from replace(self, reader=source)._each(all_spans)
+
+    def _each(self, spans: Iterable[Request]) -> Iterator[Views | Failure]:
         sizes: deque[int] = deque()
 
         def requests() -> Iterator[Request]:
@@ -77,6 +82,10 @@ class ViewSampler:
 
     def sample_every(self, recordings: Iterable[Path], every_s: float) -> Iterator[Views | Failure]:
         """The views of every ``every_s`` seconds of recordings, as ``sample_each``."""
+        with isolated(self.reader, recordings, Path) as (source, all_recordings):
+            yield from replace(self, reader=source)._every(all_recordings, every_s)
+
+    def _every(self, recordings: Iterable[Path], every_s: float) -> Iterator[Views | Failure]:
         for recording in recordings:
             try:
                 spans = windows(self.reader.probe(recording).duration_s, every_s, every_s)
@@ -84,7 +93,7 @@ class ViewSampler:
                 yield Failure(recording, error.kind, error.message)
                 continue
             if every_s > self.sampling.longest_s:
-                yield from self.sample_each((recording, span) for span in spans)
+                yield from self._each((recording, span) for span in spans)
                 continue
             # One pass over the file, where each would seek.
             clips = self.reader.read_windows(recording, spans, self.sampling)
@@ -104,3 +113,7 @@ class ViewSampler:
             return []
         starts = np.linspace(window.start_s, window.end_s - _PART_S, _PARTS)
         return [Window(float(start), float(start) + _PART_S) for start in starts]
+
+
+def _path_of(request: Request) -> Path:
+    return request[0]

@@ -1,12 +1,14 @@
 """Video files to clips: frames with their presentation times.
 
 ``find_videos`` names them, ``probe`` tells what one is, ``windows`` cuts its time, ``read_clip``,
-``read_windows`` and ``read_clips`` give frames, ``check_video`` finds damage.
+``read_windows`` and ``read_clips`` give frames, ``check_video`` and
+``check_videos`` find damage.
 """
 
 from __future__ import annotations
 
 from vlar.video.check import CheckReport, check_video
+from vlar.video.check_batch import check_videos
 from vlar.video.checksum import content_hash
 from vlar.video.decode import read_clip, read_windows
 from vlar.video.files import VIDEO_ENDINGS, find_videos
@@ -21,6 +23,7 @@ __all__ = [
     "CheckReport",
     "ClipRequest",
     "check_video",
+    "check_videos",
     "content_hash",
     "find_videos",
     "frame_times",

@@ -80,10 +80,11 @@ def check_video(path: str | Path, *, timeout_s: float = 3600.0) -> CheckReport:
                 reader = SequentialReader(video, deadline, broken_clock)
                 return _report(video, reader, LossCount(reader))
     except DecodeError as error:
-        return _unreadable(path, error.kind, error.message, error.message)
+        return unreadable(path, error.kind, error.message, error.message)
 
 
-def _unreadable(path: Path, kind: str, message: str, reason: str) -> CheckReport:
+def unreadable(path: Path, kind: str, message: str, reason: str) -> CheckReport:
+    """The report of a video of which nothing can be read."""
     reason = reason.removeprefix(f"{path}: ").split(";")[0]
     return CheckReport(path, False, kind, message, 0.0, 0, 1.0, reason)
 
@@ -93,7 +94,7 @@ def _report(video: Opened, reader: SequentialReader, loss: LossCount) -> CheckRe
     reason = _reason(video, reader)
     if not n_frames:
         message = f"{path}: no frame can be decoded ({reason}); copy or re-encode the file"
-        return _unreadable(path, DecodeError.kind, message, reason)
+        return unreadable(path, DecodeError.kind, message, reason)
     missing_s = reader.missing_s()
     if not missing_s and not reader.damage and not loss.lost_s:
         return CheckReport(path, True, "ok", "", read_s, n_frames, 0.0)

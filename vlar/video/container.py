@@ -20,7 +20,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vlar.errors import DecodeError, DecodeTimeout, VlarError
+from vlar.errors import DecodeError, DecodeOutOfMemory, DecodeTimeout, VlarError
 from vlar.video.decoder_log import ErrorLog, log_enabled
 from vlar.video.files import MOST_PIXELS, require_pixels, require_readable
 
@@ -39,6 +39,9 @@ _OPTIONS = {
     "max_pixels": str(MOST_PIXELS),
 }
 _DECODER_OPTIONS = {"max_pixels": str(MOST_PIXELS), "err_detect": "crccheck"}
+# Bits that are left over at the end of a slice show that its decoder lost its way. Other decoders
+# take such a setting for more than it says and complain of whole videos.
+_ERROR_CHECKS = {"h264": "crccheck+aggressive"}
 # libvpx notices where the arithmetic decoder reads past its data; FFmpeg's own VP9 decoder, as
 # fast and with the same frames, notices nothing. This build of libvpx knows 8 bits alone.
 _CHECKING_DECODERS = {"vp9": ("libvpx-vp9", frozenset({"yuv420p"}))}
@@ -184,7 +187,7 @@ def errors_of(path: Path) -> Generator[None]:
     except VlarError:
         raise
     except MemoryError as error:
-        raise DecodeError(
+        raise DecodeOutOfMemory(
             f"{path}: not enough memory to read it; the file is damaged or its pictures are too "
             "large: re-encode it"
         ) from error
@@ -247,7 +250,8 @@ def _decoder(stream: VideoStream) -> VideoCodecContext:
         if isinstance(checking, VideoCodecContext):
             decoder = checking
     decoder.thread_count = 1
-    decoder.options = dict(_DECODER_OPTIONS)
+    checks = _ERROR_CHECKS.get(decoder.name)
+    decoder.options = {**_DECODER_OPTIONS, **({"err_detect": checks} if checks else {})}
     return decoder
 
 

@@ -10,6 +10,7 @@ here, so every message comes from the thread whose call caused it.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -18,6 +19,11 @@ from av import logging as av_logging
 
 _Message = tuple[int, str, str]
 _MOST_KEPT = 8
+# Remarks below the level of an error that mean damage: a decoder paints over what it could not
+# read, or leaves out a part of the stream that it cannot parse.
+_TELLS_DAMAGE = re.compile(
+    r"concealing \d|Skipping invalid undecodable|Failed to parse header of NAL"
+)
 
 
 class _Switch:
@@ -37,7 +43,7 @@ class _Switch:
                 return
             self.level = av_logging.get_level()
             self._skip_repeated = av_logging.get_skip_repeated()
-            av_logging.set_level(max(self.level or 0, av_logging.ERROR))
+            av_logging.set_level(max(self.level or 0, av_logging.INFO))
             av_logging.set_skip_repeated(False)
             if self.level is None:
                 # Messages of other code in the process stay unseen, as they are by default.
@@ -102,7 +108,8 @@ class ErrorLog:
                 logging.getLogger(f"libav.{name or 'generic'}").log(
                     av_logging.adapt_level(level), text.strip()
                 )
-            if level <= av_logging.ERROR and (self._names is None or name in self._names):
+            tells = level <= av_logging.ERROR or _TELLS_DAMAGE.match(text)
+            if tells and (self._names is None or name in self._names):
                 latest.append(" ".join(text.split()))
         if latest:
             self.count += len(latest)

@@ -104,6 +104,8 @@ class Source:
     def _converted(self, convert: Converter, shown: Shown) -> UInt8:
         try:
             return convert(shown.frame)
+        except MemoryError:
+            raise  # also FFmpeg's own
         except (FFmpegError, ValueError) as error:
             raise DecodeError(
                 f"{self.path}: the picture at {shown.time_s:.2f} s has a pixel format that cannot "

@@ -8,7 +8,7 @@ executor replaces the first two and feeds ``write_windows``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from vlar.index.ingest.encode import encode_clips
@@ -18,7 +18,10 @@ from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.protocol import LibraryModel
 from vlar.index.report import AddReport
+from vlar.index.store.failed import FailedFiles
 from vlar.index.store.writer import StoreWriter
+from vlar.sensors import reader
+from vlar.sensors.isolated import IsolatedReader, isolated
 from vlar.video.prefetch import prefetch
 
 _WAITING_BYTES = 64 << 20  # of clips that wait for the encoder
@@ -33,6 +36,7 @@ def add_files(
     tags: Mapping[str, str],
     keep_context: bool,
     progress: IngestProgress | None,
+    retry: bool = False,
 ) -> AddReport:
     """Index files in their order; memory is bounded by the look-ahead and one batch.
 
@@ -44,13 +48,21 @@ def add_files(
         tags: Set on every recording.
         keep_context: Whether to keep context tokens, where the model's text depends on the video.
         progress: Called after the commit of each recording.
+        retry: Read files again that crashed or took too long before.
 
     Raises:
         LibraryError: the library cannot be written to; the message says how much was kept.
     """
     known = {video.path: video for video in writer.known()}
-    clips = prefetch(read_files(files, known, manifest), item_bytes, _WAITING_BYTES)
-    with closing(clips):
+    failed = FailedFiles.of(writer, retry)
+    with ExitStack() as stack:
+        batch = isolated(reader(manifest.modality), files, Path)
+        source, all_files = stack.enter_context(batch)
+        records = read_files(all_files, known, manifest, source, failed)
+        clips = stack.enter_context(closing(prefetch(records, item_bytes, _WAITING_BYTES)))
+        if isinstance(source, IsolatedReader):
+            # First of all: the thread that reads ahead may wait for a file that hangs.
+            stack.callback(source.close)
         return write_windows(
             writer,
             encode_clips(clips, model, keep_context),

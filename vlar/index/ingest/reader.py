@@ -9,19 +9,21 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlar.errors import DecodeError, VlarError
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.store.database import NO_FILE, KnownVideo, Stamp
+from vlar.index.store.failed import FailedFile, FailedFiles
 from vlar.sensors import Reader, reader
 from vlar.types import Clip, Failure
 from vlar.video import content_hash
 from vlar.video.files import require_readable
 
 CHANGED, KNOWN, UNCHANGED, FAILED = "changed", "known", "unchanged", "failed"
+SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,13 @@ class FileRecord:
     Attributes:
         file: As the caller gave it.
         state: ``changed`` (new or changed content: its windows follow), ``unchanged`` (the library
-            has this content at this path), ``known`` (the library has it at another path) or
-            ``failed``.
+            has this content at this path), ``known`` (the library has it at another path),
+            ``failed`` or ``skipped`` (it failed before and has not changed).
         path: As the library writes it.
         stamp: Size and time.
         content_hash: Hash of the content.
         duration_s: Length in seconds; 0 where no windows follow.
-        failure: Why it cannot be read, for a failed file.
+        failure: Why it cannot be read, for a failed or skipped file.
     """
 
     file: Path
@@ -55,7 +57,11 @@ def item_bytes(item: FileRecord | Clip | Failure) -> int:
 
 
 def read_files(
-    files: Iterable[Path], known: Mapping[str, KnownVideo], manifest: LibraryManifest
+    files: Iterable[Path],
+    known: Mapping[str, KnownVideo],
+    manifest: LibraryManifest,
+    source: Reader | None = None,
+    failed: FailedFiles | None = None,
 ) -> Iterator[FileRecord | Clip | Failure]:
     """Each file's record and, where its content is new, the clips of its windows.
 
@@ -63,12 +69,15 @@ def read_files(
         files: The recordings.
         known: The library's recordings by path.
         manifest: The sensor, the windows and the samples.
+        source: Reads the files; None is the sensor's reader.
+        failed: What earlier runs could not read.
     """
-    source = reader(manifest.modality)
+    source = source or reader(manifest.modality)
+    failed = failed or FailedFiles()
     contents = Counter(video.content_hash for video in known.values())
     for file in files:
         old = known.get(place(file))
-        record = _record(source, file, old, contents)
+        record = _record(source, file, old, contents, failed)
         yield record
         if record.failure is not None:
             continue
@@ -107,16 +116,24 @@ def _clips(
 
 
 def _record(
-    source: Reader, file: Path, known: KnownVideo | None, contents: Counter[str]
+    source: Reader,
+    file: Path,
+    known: KnownVideo | None,
+    contents: Counter[str],
+    failed: FailedFiles,
 ) -> FileRecord:
-    path = place(file)
+    record = FileRecord(file, FAILED, place(file))
     try:
-        return _inspected(source, file, path, known, contents)
+        record = _inspected(file, record.path, known, contents, failed)
+        if record.state == CHANGED:
+            return replace(record, duration_s=source.probe(file).duration_s)
     except VlarError as error:
         failure = Failure(file, error.kind, error.message)
     except OSError as error:
         failure = Failure(file, "decode", _why_unreadable(file, error))
-    return FileRecord(file, FAILED, path, failure=failure)
+    else:
+        return record
+    return replace(record, state=FAILED, failure=failure)
 
 
 def _why_unreadable(file: Path, error: OSError) -> str:
@@ -130,7 +147,11 @@ def _why_unreadable(file: Path, error: OSError) -> str:
 
 
 def _inspected(
-    source: Reader, file: Path, path: str, known: KnownVideo | None, contents: Counter[str]
+    file: Path,
+    path: str,
+    known: KnownVideo | None,
+    contents: Counter[str],
+    failed: FailedFiles,
 ) -> FileRecord:
     try:
         path.encode()
@@ -138,11 +159,23 @@ def _inspected(
         message = f"{file!s}: the file name is not valid UTF-8; rename the file"
         raise VlarError(message.encode(errors="replace").decode()) from None
     stamp = stamp_of(file)
-    if known is not None and known.stamp == stamp:
+    if before := failed.to_skip(path, stamp):
+        return _skipped(file, path, stamp, before)
+    if known is not None and known.stamp == stamp and not failed.is_retried(path):
         return FileRecord(file, UNCHANGED, path, stamp, known.content_hash)
     digest = content_hash(file)
-    if known is not None and known.content_hash == digest:
-        return FileRecord(file, UNCHANGED, path, stamp, digest)
-    if contents[digest] > 0:
-        return FileRecord(file, KNOWN, path, stamp, digest)
-    return FileRecord(file, CHANGED, path, stamp, digest, source.probe(file).duration_s)
+    if before := failed.with_content(digest):
+        return _skipped(file, path, stamp, before)
+    state = CHANGED
+    if not failed.is_retried(path, digest):
+        if known is not None and known.content_hash == digest:
+            state = UNCHANGED
+        elif contents[digest] > 0:
+            state = KNOWN
+    return FileRecord(file, state, path, stamp, digest)
+
+
+def _skipped(file: Path, path: str, stamp: Stamp, before: FailedFile) -> FileRecord:
+    message = f"{file}: skipped, its reading failed before ({before.message}); --retry reads it"
+    failure = Failure(file, before.kind, message)
+    return FileRecord(file, SKIPPED, path, stamp, before.content_hash, failure=failure)

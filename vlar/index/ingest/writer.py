@@ -16,9 +16,10 @@ import numpy as np
 
 from vlar.errors import EncoderMismatchError, LibraryError
 from vlar.index.ingest.encode import EncodedWindow
-from vlar.index.ingest.reader import FAILED, KNOWN, UNCHANGED, FileRecord
+from vlar.index.ingest.reader import FAILED, KNOWN, SKIPPED, UNCHANGED, FileRecord
 from vlar.index.manifest import LibraryManifest
 from vlar.index.report import AddEvent, AddReport
+from vlar.index.store.failed import FailedFile, forget, is_kept, remember
 from vlar.index.store.writer import StoreWriter
 from vlar.types import Failure
 
@@ -122,8 +123,8 @@ class _Run:
         return AddReport(*counts, tuple(self.failed), self.rows)
 
     def file(self, record: FileRecord, windows: WindowStream) -> None:
-        if record.state == FAILED:
-            self._fail(record.file, record.failure or Failure(record.file, "decode", "unreadable"))
+        if record.state in (FAILED, SKIPPED):
+            self._fail(record, record.failure or Failure(record.file, "decode", "unreadable"))
         elif record.state == UNCHANGED:
             self._unchanged(record)
         elif record.state == KNOWN:
@@ -149,7 +150,7 @@ class _Run:
         others = self.writer.with_content(record.content_hash)
         if not others:
             message = f"{record.file}: has the content of another file of this call that failed"
-            self._fail(record.file, Failure(record.file, "decode", message))
+            self._fail(record, Failure(record.file, "decode", message))
             return
         gone = [other for other in others if not Path(other.path).exists()]
         rows = 0
@@ -174,9 +175,10 @@ class _Run:
             with self.writer.transaction():
                 video_id, rows = self._write(record, windows, lost)
                 self.writer.set_unreadable(video_id, len(lost))
+                self._remember(record, lost)
                 self.writer.set_tags(video_id, self.tags)
         except _RollbackError as error:
-            self._fail(record.file, error.failure)
+            self._fail(record, error.failure)
             return
         if status == "updated":
             self.updated += 1
@@ -204,9 +206,20 @@ class _Run:
             raise _RollbackError(lost[0] if lost else nothing)
         return video_id, rows
 
-    def _fail(self, file: Path, failure: Failure) -> None:
+    def _fail(self, record: FileRecord, failure: Failure) -> None:
+        if record.state != SKIPPED and record.content_hash and is_kept(failure):
+            with self.writer.transaction():
+                self._remember(record, [failure])
         self.failed.append(failure)
-        self._report("failed", file, failure=failure)
+        self._report("failed", record.file, failure=failure)
+
+    def _remember(self, record: FileRecord, lost: Sequence[Failure]) -> None:
+        """Keep the first failure that the next run should not meet again, or forget the last."""
+        for failure in filter(is_kept, lost):
+            facts = record.path, record.content_hash, record.stamp
+            remember(self.writer, FailedFile(*facts, failure.kind, failure.message))
+            return
+        forget(self.writer, record.path)
 
     def _report(
         self, status: str, file: Path, rows: int = 0, failure: Failure | None = None

@@ -1,0 +1,140 @@
+"""Reading a batch of recordings in worker processes: a crash or a hang ends one recording alone.
+
+Recordings of sensors whose readers run native decoders are read in workers (``Reader.isolate``),
+unless they are a single small file (``vlar.workers.pool.is_batch``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vlar.errors import DecodeError
+from vlar.sensors.base import Reader, RecordingInfo, Request
+from vlar.types import Clip, Failure, Sampling, Window
+from vlar.video.stream import in_order
+from vlar.workers import FileLimits, WorkerPool, WorkerStartError, can_isolate, is_batch
+
+_log = logging.getLogger("vlar")
+T = TypeVar("T")
+
+
+@contextmanager
+def isolated(
+    source: Reader, items: Iterable[T], path_of: Callable[[T], Path]
+) -> Generator[tuple[Reader, Iterator[T]]]:
+    """A reader for a batch of recordings, and the batch.
+
+    Args:
+        source: The reader of their sensor.
+        items: What will be read, in order; at most two are drawn from it here.
+        path_of: The recording of an item.
+
+    Yields:
+        A reader that uses workers as long as the context lasts, or ``source`` itself where there
+        is nothing to protect or no worker can be started; and all of ``items``.
+    """
+    items = iter(items)
+    first = list(islice(items, 2))
+    items = chain(first, items)
+    limits = FileLimits.from_environment()
+    is_protected = limits.workers > 0 and source.isolate and can_isolate(type(source))
+    if is_protected and is_batch([path_of(item) for item in first]):
+        with WorkerPool(limits, module=type(source).__module__) as pool:
+            yield IsolatedReader(source, pool), items
+    else:
+        yield source, items
+
+
+class IsolatedReader(Reader):
+    """A reader whose recordings are read in worker processes.
+
+    Args:
+        source: The reader that does the work; workers import its class.
+        pool: The worker processes.
+    """
+
+    def __init__(self, source: Reader, pool: WorkerPool) -> None:
+        self.modality = source.modality  # pyright: ignore[reportAttributeAccessIssue]
+        self._source = source
+        self._pool = pool
+        self._is_off = False
+
+    def close(self) -> None:
+        """End all workers now, also those still at work."""
+        self._pool.close()
+
+    def claims(self, path: Path) -> bool:
+        """As the reader says."""
+        return self._source.claims(path)
+
+    def find(self, paths: Sequence[str | Path]) -> list[Path]:
+        """As the reader finds."""
+        return self._source.find(paths)
+
+    def blank(self, sampling: Sampling) -> list[Clip]:
+        """As the reader gives."""
+        return self._source.blank(sampling)
+
+    def probe(self, path: Path) -> RecordingInfo:
+        """Facts of a recording, from a worker."""
+        (info,) = self._from_worker(path, 0.0, Reader.probe, path)
+        return info
+
+    def read_clip(self, path: Path, window: Window | None, sampling: Sampling) -> Clip:
+        """One clip, from a worker."""
+        end_s = window.end_s if window else 0.0
+        arguments = path, window, sampling
+        (clip,) = self._from_worker(path, end_s, Reader.read_clip, *arguments)
+        return clip
+
+    def read(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Clip | Failure]:
+        """Clips ahead of the caller, from as many workers as ``FileLimits.workers`` says."""
+        return in_order(
+            iter(requests),
+            lambda request: self._read_one(request, sampling),
+            workers=self._pool.limits.workers,
+            interrupt=self._pool.end_jobs,
+        )
+
+    def read_windows(
+        self, path: Path, windows: Sequence[Window], sampling: Sampling
+    ) -> Iterator[Clip | Failure]:
+        """Windows in one pass; those that are lost with a worker are failures."""
+        given = 0
+        end_s = max((window.end_s for window in windows), default=0.0)
+        try:
+            arguments = path, list(windows), sampling
+            for item in self._from_worker(path, end_s, Reader.read_windows, *arguments):
+                yield item
+                given += 1
+        except DecodeError as error:
+            yield from [Failure(path, error.kind, error.message)] * (len(windows) - given)
+
+    def _from_worker(
+        self, path: Path, duration_s: float, method: Callable[..., Any], *arguments: Any
+    ) -> Iterator[Any]:
+        is_read = False
+        if not self._is_off:
+            try:
+                job = type(self._source), method.__name__, arguments
+                yield from self._pool.stream(path, duration_s, _read, *job)
+                is_read = True
+            except WorkerStartError as error:
+                if self._pool.is_closed:
+                    raise DecodeError(f"{path}: its reading was stopped; read it again") from error
+                if not self._is_off:
+                    _log.info("reading without worker processes: none can be started (%s)", error)
+                self._is_off = True
+        if not is_read:
+            result = getattr(self._source, method.__name__)(*arguments)
+            yield from result if isinstance(result, Iterator) else [result]
+
+
+def _read(source: type[Reader], method: str, arguments: tuple[Any, ...]) -> Any:
+    """What a worker does: call a method of a reader."""
+    return getattr(source(), method)(*arguments)
