@@ -51,10 +51,6 @@ NoContext = Annotated[
     bool, typer.Option("--no-context", help="Store nothing to re-rank with: less disk space.")
 ]
 
-Retry = Annotated[
-    bool, typer.Option("--retry", help="Read files again that crashed or took too long before.")
-]
-
 
 @verb(app)
 def add(
@@ -66,7 +62,7 @@ def add(
     long_windows: LongWindows = None,
     model: options.LibraryModel = None,
     no_context: NoContext = False,
-    retry: Retry = False,
+    retry: options.Retry = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.AsJson = False,

@@ -57,3 +57,6 @@ Recordings: TypeAlias = Annotated[
     list[str],
     typer.Argument(metavar="PATH", help="Files, or folders that are searched for recordings."),
 ]
+Retry = Annotated[
+    bool, typer.Option("--retry", help="Read files again that crashed or took too long before.")
+]
