@@ -121,6 +121,6 @@ def command(
     if as_json:
         output.json_line({"model": out, **report.to_dict()})
     else:
-        print(report.summary() if verbose else report.sentence())
-        print(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
+        output.block(report.summary() if verbose else report.sentence())
+        output.line(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
     return exit_code(len(report.examples), len(report.failed))

@@ -35,7 +35,7 @@ app = typer.Typer(
 
 def _print_version(value: bool) -> None:
     if value:
-        print(f"vlar {__version__}")
+        output.line(f"vlar {__version__}")
         raise typer.Exit
 
 

@@ -56,5 +56,5 @@ def command(
         output.json_line({"model": str(out), "calibration": settings, "failed": failures})
     else:
         output.facts({name: f"{value:.3f}" for name, value in settings.items()})
-        print(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
+        output.line(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
     return exit_code(1, len(failed))

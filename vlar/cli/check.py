@@ -56,11 +56,11 @@ def command(
         if as_json:
             output.json_line(report)
         elif not report.ok:
-            print(f"BROKEN  {report.message}", flush=True)
+            output.line(f"BROKEN  {report.message}", flush=True)
     if csv_out:
         _write(Path(csv_out), bad)
     if not as_json:
-        print(f"{fine} of {fine + len(bad)} videos are fine")
+        output.line(f"{fine} of {fine + len(bad)} videos are fine")
     return exit_code(fine, len(bad))
 
 

@@ -53,9 +53,9 @@ def command(
         with tempfile.TemporaryDirectory() as folder:
             _query(clips, str(Path(folder) / "demo.vlar"))
     _say("Your own files:")
-    print('  vlar classify YOUR_VIDEO.mp4 --labels "first label, second label, third label"')
-    print("  vlar index add my.vlar YOUR_FOLDER && vlar query my.vlar 'what you look for'")
-    print("  vlar adapt FOLDER_WITH_ONE_FOLDER_PER_LABEL --out mine", flush=True)
+    output.line('  vlar classify YOUR_VIDEO.mp4 --labels "first label, second label, third label"')
+    output.line("  vlar index add my.vlar YOUR_FOLDER && vlar query my.vlar 'what you look for'")
+    output.line("  vlar adapt FOLDER_WITH_ONE_FOLDER_PER_LABEL --out mine", flush=True)
     return 0
 
 
@@ -96,7 +96,7 @@ def _query(clips: list[Path], library: str) -> None:
     _say(f"2. vlar index add {Path(library).name} CLIPS")
     with vlar.Library(library) as opened:
         report = opened.add(clips)
-        print(f"{report.added} videos, {report.rows} windows of 4 s")
+        output.line(f"{report.added} videos, {report.rows} windows of 4 s")
         for number, text in enumerate(QUERIES, start=3):
             _say(f'{number}. vlar query {Path(library).name} "{text}" -k 2')
             for row in opened.query(text, 2, min_probability=0):
@@ -104,4 +104,5 @@ def _query(clips: list[Path], library: str) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"\n{text}", flush=True)
+    output.line("")
+    output.line(text, flush=True)

@@ -116,7 +116,7 @@ def _check(banks: Sequence[str], model: str, as_json: bool) -> int:
             if as_json:
                 output.json_line(row)
             else:
-                print(f"{'ERROR ' if row.severe else 'remark'}  {row.message}")
+                output.line(f"{'ERROR ' if row.severe else 'remark'}  {row.message}")
         state = f"{severe} errors" if severe else "fine"
         remarks = f", {len(found) - severe} remarks" if len(found) > severe else ""
         output.note(f"{name}: {state}{remarks}")
@@ -160,10 +160,10 @@ def _describe(
     described = len(report.rows) - len(report.failed)
     if not as_json:
         kept = f", {report.n_before} were there before" if report.n_before else ""
-        print(f"{described} of {len(report.rows)} labels described{kept}")
-        print(report.bank.provenance["source"])
+        output.line(f"{described} of {len(report.rows)} labels described{kept}")
+        output.line(report.bank.provenance["source"])
         if described + report.n_before:
-            print(f"saved to {out}; use it: vlar classify VIDEO --labels {out}", flush=True)
+            output.line(f"saved to {out}; use it: vlar classify VIDEO --labels {out}", flush=True)
     return exit_code(described + report.n_before, len(report.failed))
 
 

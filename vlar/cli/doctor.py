@@ -49,7 +49,7 @@ def command(
         if as_json:
             output.json_line({"check": name, "ok": fine, "detail": text})
         else:
-            print(f"{'ok    ' if fine else 'BROKEN'}  {name:<13} {text}", flush=True)
+            output.line(f"{'ok    ' if fine else 'BROKEN'}  {name:<13} {text}", flush=True)
     return 1 if broken else 0
 
 

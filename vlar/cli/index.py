@@ -172,7 +172,9 @@ def list_recordings(library: LibraryPath, as_json: options.AsJson = False) -> in
                 output.json_line(row)
                 continue
             tags = "".join(f"  {key}={value}" for key, value in sorted(row.tags.items()))
-            print(f"{output.clock(row.duration_s):>10}  {row.windows:5} windows  {row.path}{tags}")
+            output.line(
+                f"{output.clock(row.duration_s):>10}  {row.windows:5} windows  {row.path}{tags}"
+            )
     return 0
 
 

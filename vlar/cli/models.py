@@ -48,7 +48,7 @@ def _list(as_json: bool) -> int:
         found = {n: part for n, part in parts.items() if getattr(part, "standalone", True)}
         width = max(map(len, found), default=0)
         if found and not as_json:
-            print(title)
+            output.line(title)
         for name, part in found.items():
             summary = first_line(part.__doc__)
             describe = getattr(part, "describe", None)
@@ -57,10 +57,10 @@ def _list(as_json: bool) -> int:
                 output.json_line({"kind": kind, "name": name, "summary": summary, **facts})
                 continue
             details = "".join(f"; {key.replace('_', ' ')}: {value}" for key, value in facts.items())
-            print(f"  {name:<{width}}  {summary}{details}")
+            output.line(f"  {name:<{width}}  {summary}{details}")
     _motion(as_json)
     if not as_json:
-        print("The folder of a model made by 'vlar adapt' is a model too: --model FOLDER.")
+        output.line("The folder of a model made by 'vlar adapt' is a model too: --model FOLDER.")
     return 0
 
 
@@ -74,7 +74,8 @@ def _motion(as_json: bool) -> None:
     name = network_files.NAME
     get = f"not fetched: vlar models get {name}"
     state = f"fetched ({network_files.folder()})" if there else get
-    print(f"extras\n  {name}  bodies for 'lite' (24 MB): {state}")
+    output.line("extras")
+    output.line(f"  {name}  bodies for 'lite' (24 MB): {state}")
 
 
 @verb(app)

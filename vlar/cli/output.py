@@ -1,15 +1,24 @@
-"""How results and notes reach the user: results on stdout, everything else on stderr."""
+"""How results and notes reach the user: results on stdout, everything else on stderr.
+
+Everything passes through ``plain``: paths, labels and tags may come from anybody, and a terminal
+obeys the control characters in them.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+import unicodedata
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from vlar.types import Classification, Failure, Hit, JsonDict, Prediction
 
+# Categories of Unicode: control, format (directions of writing), half of a surrogate pair, ends of
+# lines and paragraphs. Joiners are format characters too; emoji and Persian need them.
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_JOINERS = "\u200c\u200d"
 _FITS = 0.5  # probability from which a label of several is part of the verdict
 
 
@@ -19,15 +28,52 @@ class HasDict(Protocol):
     def to_dict(self) -> JsonDict: ...
 
 
+def plain(text: str) -> str:
+    r"""A text without anything that a terminal obeys: control characters, line ends, directions.
+
+    They are written as in Python: ``\x1b``, ``\n``, ``\u202e``. Letters of all languages, emoji and
+    spaces stay.
+
+    >>> plain("a\x1b[2J\u202eb")
+    'a\\x1b[2J\\u202eb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if _is_shown(letter) else _escaped(letter) for letter in text)
+
+
+def _is_shown(letter: str) -> bool:
+    return unicodedata.category(letter) not in _OBEYED or letter in _JOINERS
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def line(text: str, *, flush: bool = False) -> None:
+    """One line of stdout."""
+    print(plain(text), flush=flush)
+
+
+def block(text: str) -> None:
+    """Several lines of stdout, as a report has them."""
+    for each in text.split("\n"):
+        line(each)
+    sys.stdout.flush()
+
+
 def json_line(row: HasDict | JsonDict) -> None:
-    """One JSON object on one line of stdout."""
+    """One JSON object on one line of stdout. What a terminal obeys is escaped as JSON does."""
     data = row if isinstance(row, dict) else row.to_dict()
-    print(json.dumps(data, ensure_ascii=False), flush=True)
+    text = json.dumps(data, ensure_ascii=False)
+    if not text.isprintable():
+        text = "".join(each if _is_shown(each) else json.dumps(each)[1:-1] for each in text)
+    print(text, flush=True)
 
 
 def note(text: str) -> None:
-    """A remark for the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)
+    """A remark of one line for the person at the terminal."""
+    print(plain(text), file=sys.stderr, flush=True)
 
 
 def error(text: str) -> None:
@@ -51,12 +97,12 @@ def classification(row: Classification, *, several: bool = False, yes_or_no: boo
         yes_or_no: Whether the list has a single label; the verdict answers it.
     """
     said = verdict(row, several=several, yes_or_no=yes_or_no)
-    print(f"{row.path}  {clock(row.start_s)} to {clock(row.end_s)}  {said}", flush=yes_or_no)
+    line(f"{row.path}  {clock(row.start_s)} to {clock(row.end_s)}  {said}", flush=yes_or_no)
     if yes_or_no:
         return
     for p in row.predictions:
-        print(f"  {p.probability:6.1%}  {p.label}")
-    print(f"  {row.unknown_probability:6.1%}  (unknown)", flush=True)
+        line(f"  {p.probability:6.1%}  {p.label}")
+    line(f"  {row.unknown_probability:6.1%}  (unknown)", flush=True)
 
 
 def verdict(row: Classification, *, several: bool = False, yes_or_no: bool = False) -> str:
@@ -96,7 +142,7 @@ def hit(row: Hit) -> None:
     span = f"{clock(row.start_s)} to {clock(row.end_s)}"
     copies = (f"{c.path} {clock(c.start_s)} to {clock(c.end_s)}" for c in row.also)
     also = f"  (the same in {', '.join(copies)})" if row.also else ""
-    print(f"{row.rank:3}. {row.score:6.1%}  {row.path}  {span}{tags}{also}", flush=True)
+    line(f"{row.rank:3}. {row.score:6.1%}  {row.path}  {span}{tags}{also}", flush=True)
 
 
 def clock(seconds: float) -> str:
@@ -146,4 +192,4 @@ def facts(data: JsonDict) -> None:
     """A two-column list of names and values."""
     width = max(len(name) for name in data)
     for name, value in data.items():
-        print(f"{name.replace('_', ' '):<{width}}  {value}")
+        line(f"{name.replace('_', ' '):<{width}}  {value}")

@@ -96,10 +96,12 @@ def _show(clip: Clip, people: int, measured: Measurements, as_json: bool) -> Non
         output.json_line(data)
         return
     span = f"{output.clock(clip.window.start_s)} to {output.clock(clip.window.end_s)}"
-    print(f"{clip.path}  {span}  people {people}, visible body {measured.visible_body:.0%}")
+    output.line(f"{clip.path}  {span}  people {people}, visible body {measured.visible_body:.0%}")
     clear = sorted((r for r in rows if abs(r[3]) >= _CLEAR), key=lambda r: -abs(float(r[3])))
     for row, value, _, scaled in clear[:10]:
-        print(f"  {float(scaled):+.2f}  {row.name:<15} {value:.2f} {row.unit}   {row.meaning}")
+        output.line(
+            f"  {float(scaled):+.2f}  {row.name:<15} {value:.2f} {row.unit}   {row.meaning}"
+        )
 
 
 class _Writer:

@@ -9,6 +9,8 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from vlar.cli.output import plain
+
 T = TypeVar("T")
 
 EVERY_S = 10.0  # seconds between two plain lines
@@ -46,9 +48,10 @@ class Progress:
 
     def text(self) -> str:
         """The state in words: ``indexing: 3 of 40 files``."""
+        text = f"{self._what}: {self._done} {self._unit}" if self._done else self._what
         if self._total is not None:
-            return f"{self._what}: {self._done} of {self._total} {self._unit}"
-        return f"{self._what}: {self._done} {self._unit}" if self._done else self._what
+            text = f"{self._what}: {self._done} of {self._total} {self._unit}"
+        return plain(text)
 
     def _changed(self) -> None:
         """Show the new state."""

@@ -92,7 +92,8 @@ def command(
     try:
         make_plan(text, k, where, min_probability)  # a mistake shows before anything is loaded
     except QuerySyntaxError as problem:
-        output.note(problem.picture)
+        for each in problem.picture.split("\n"):
+            output.note(each)
         raise
     reports: list[QueryReport] = []
     Library(library, create=False).close()
@@ -118,7 +119,7 @@ def command(
         else:
             output.hit(row)
     _note(reports, hits, min_probability)
-    return 0
+    return 1 if any(report.damaged for report in reports) else 0
 
 
 def _note(reports: list[QueryReport], hits: list[Hit], min_probability: float) -> None:

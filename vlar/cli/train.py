@@ -60,6 +60,8 @@ def command(
     if as_json:
         output.json_line({"model": str(read.out), **report.to_dict()})
     else:
-        print(report.summary())
-        print(f"saved to {read.out}; use it: vlar classify VIDEO --model {read.out}", flush=True)
+        output.block(report.summary())
+        output.line(
+            f"saved to {read.out}; use it: vlar classify VIDEO --model {read.out}", flush=True
+        )
     return exit_code(len(report.examples), len(report.failed))

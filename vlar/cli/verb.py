@@ -72,7 +72,8 @@ def run(function: Callable[[], int], *, debug: bool = False) -> int:
         return EXIT_FINE
     except Exception as problem:  # noqa: BLE001 - a traceback tells most people nothing
         if debug:
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                output.note(line)
         output.error(_message(problem, debug))
         return EXIT_NOTHING_USABLE
     return code

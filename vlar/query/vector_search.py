@@ -19,6 +19,7 @@ from vlar.types import Float32
 
 _HELD_BYTES = 24 << 20  # of the rows of a filter that are kept in memory
 _SORTED = 256  # up to this number of rows, sorting all is fastest
+_LARGEST = 1e9  # number of a vector; the square of more may not be a float32
 _UNIT = 1.02  # squared length of a unit vector, after rounding
 
 
@@ -83,7 +84,7 @@ def _query(cache: SearchCache, vector: Float32, k: int) -> Float32:
     if k < 1:
         raise QueryError(f"k is {k}; ask for at least 1 row")
     query = np.ascontiguousarray(vector, np.float32)
-    if not np.isfinite(query @ query):
+    if not np.isfinite(query).all() or np.abs(query).max(initial=0) > _LARGEST:
         raise QueryError("a vector with a value that is not a number, or too large")
     return query
 

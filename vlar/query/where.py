@@ -24,14 +24,17 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias, cast
 
 from vlar.errors import QueryError
-from vlar.index.paths import FILTER_KEYS
+from vlar.index.paths import FILTER_KEYS, is_unicode
 from vlar.index.rows import ANY_TIME, RowFilter
 from vlar.index.search_cache.cache import SearchCache
 from vlar.index.store.database import Store
 
 Where: TypeAlias = Mapping[str, object] | Sequence[str]
 PATH_KEY = "path"
-_FORM = re.compile(r"\s*([^<>=!]+?)\s*(>=|<=|!=|=|<|>)\s*(.*?)\s*", re.DOTALL)
+_OPERATOR = re.compile(r">=|<=|!=|=|<|>")
+_MOST_LETTERS = 10_000  # of a filter
+_MOST_FILTERS = 1000
+_SHOWN_KEYS, _COMPARED_LETTERS = 20, 100
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -73,27 +76,49 @@ def conditions(where: Where | None) -> tuple[Condition, ...]:
     """
     if isinstance(where, str):
         where = [where]
+    if len(where or ()) > _MOST_FILTERS:
+        raise QueryError(f"{len(where or ())} filters; give at most {_MOST_FILTERS}")
     if not isinstance(where, Mapping):
         return tuple(_condition(text) for text in where or ())
     found: list[Condition] = []
     for key, held in where.items():
-        form = _FORM.fullmatch(f"{key}=" if key[-1:] not in "<>=" else key)
-        if form is None:
-            raise QueryError(f"invalid filter key {key!r}; use for example place or start_s>=")
+        form = _parts(f"{key}=" if key[-1:] not in "<>=" else key)
+        if form is None or form.value:
+            raise QueryError(f"invalid filter key {key!r:.80}; use for example place or start_s>=")
         several = isinstance(held, list | tuple | set)
         values = cast("Iterable[object]", held) if several else (held,)
-        found += [Condition(form[1], form[2], str(value)) for value in values]
+        found += [_usable(Condition(form.key, form.compare, str(value))) for value in values]
     return tuple(found)
 
 
 def _condition(text: str) -> Condition:
-    form = _FORM.fullmatch(text)
+    form = _parts(text)
     if form is None:
         raise QueryError(
-            f"filter {text!r} is not KEY=VALUE; write for example place=gym, 'start_s>=10' or "
+            f"filter {text!r:.80} is not KEY=VALUE; write for example place=gym, 'start_s>=10' or "
             "path='cooking/*'"
         )
-    return Condition(*form.groups())
+    return _usable(form)
+
+
+def _parts(text: str) -> Condition | None:
+    """A filter at its first operator; None where it has none, or no key."""
+    operator_at = _OPERATOR.search(text)
+    if operator_at is None or "!" in (key := text[: operator_at.start()].strip()) or not key:
+        return None
+    return Condition(key, operator_at.group(), text[operator_at.end() :].strip())
+
+
+def _usable(condition: Condition) -> Condition:
+    """Refuse a filter that no library can meet: too long, or not valid Unicode."""
+    text = f"{condition.key}{condition.value}"
+    if len(text) > _MOST_LETTERS:
+        raise QueryError(
+            f"a filter of {len(text)} letters ({text[:40]!r} ...); at most {_MOST_LETTERS} are read"
+        )
+    if not is_unicode(text):
+        raise QueryError(f"the filter {text!r:.80} is not valid Unicode; write it again")
+    return condition
 
 
 def matching_videos(store: Store, where: Iterable[Condition]) -> set[int] | None:
@@ -152,15 +177,21 @@ def check_keys(where: Iterable[Condition], tag_keys: Iterable[str]) -> None:
     known = [*FILTER_KEYS, *sorted(set(tag_keys) - set(FILTER_KEYS))]
     for condition in where:
         if condition.key not in known:
-            near = difflib.get_close_matches(condition.key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise QueryError(
-                f"no video has a tag {condition.key!r}{hint} Known keys: {', '.join(known)}."
-            )
+            raise _unknown(condition.key, known)
         if condition.key == PATH_KEY and condition.compare not in ("=", "!="):
             raise QueryError(
-                f"path{condition.compare}{condition.value} cannot be compared; write path=GLOB"
+                f"path{condition.compare}{condition.value:.80} cannot be compared; write path=GLOB"
             )
+
+
+def _unknown(key: str, known: Sequence[str]) -> QueryError:
+    """The error for a key that no video has; a library may have any number of any length."""
+    short = [each for each in known if len(each) <= _COMPARED_LETTERS]
+    near = difflib.get_close_matches(key[:_COMPARED_LETTERS], short[:_MOST_FILTERS], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    more = f" and {len(known) - _SHOWN_KEYS} more" if len(known) > _SHOWN_KEYS else ""
+    listed = ", ".join(each[:_COMPARED_LETTERS] for each in known[:_SHOWN_KEYS])
+    return QueryError(f"no video has a tag {key!r:.80}{hint} Known keys: {listed}{more}.")
 
 
 def _videos(store: Store, condition: Condition) -> set[int]:
@@ -197,9 +228,9 @@ def _range(condition: Condition) -> tuple[float, float]:
     key, compare, value = condition.key, condition.compare, condition.value
     seconds = _number(value.removesuffix("s"))
     if seconds is None:
-        raise QueryError(f"{key}{compare}{value}: {value!r} is not a number of seconds")
+        raise QueryError(f"{key}{compare}: {value!r:.80} is not a number of seconds")
     if compare == "!=" and key in _OF_ROW:
-        raise QueryError(f"{key}!={value} is not offered; use <, <=, =, >= or >")
+        raise QueryError(f"{key}!={value:.80} is not offered; use <, <=, =, >= or >")
     return {
         ">=": (seconds, math.inf),
         ">": (math.nextafter(seconds, math.inf), math.inf),
@@ -215,13 +246,14 @@ def _span(condition: Condition) -> tuple[float, float]:
         begin = datetime.fromisoformat(value)
     except ValueError:
         raise QueryError(
-            f"{key}{compare}{value}: {value!r} is not a date; write for example "
+            f"{key}{compare}: {value!r:.80} is not a date; write for example "
             f"{key}>=2024-05-31 or {key}>=2024-05-31T18:00"
         ) from None
     if begin.tzinfo is None:
         begin = begin.replace(tzinfo=timezone.utc)
     length = timedelta(days=1) if len(value) == len("2024-05-31") else timedelta(seconds=1)
-    first, after = begin.timestamp(), (begin + length).timestamp()
+    first = begin.timestamp()
+    after = first + length.total_seconds()  # also behind the last day that Python has
     last = math.nextafter(after, -math.inf)
     return {
         ">=": (first, math.inf),

@@ -183,12 +183,12 @@ def guard(file: Path, doing: str) -> Generator[None, None, None]:
     """Turn SQLite's errors into one line with advice."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise explain(error, file, doing) from error
 
 
-def explain(error: sqlite3.Error, file: Path, doing: str) -> LibraryError:
-    """The error of the library that an error of SQLite means."""
+def explain(error: sqlite3.Error | UnicodeDecodeError, file: Path, doing: str) -> LibraryError:
+    """The error of the library that an error of SQLite means, or one whose text is not UTF-8."""
     text = str(error).lower()
     folder = file.parent
     if "locked" in text or "busy" in text:

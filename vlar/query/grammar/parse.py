@@ -19,6 +19,7 @@ from vlar.query.grammar.tree import (
     Product,
     Then,
     Weighted,
+    leaves,
 )
 from vlar.text.duration import UNITS, read_seconds
 from vlar.types import Window
@@ -64,6 +65,7 @@ _AT = re.compile(r"(?P<path>.*)@(?P<start>[^@-]+)-(?P<end>[^@-]+)")
 _MOST_LETTERS = 10_000
 _MOST_OPERATORS = 64
 MOST_COMBINATIONS = 256
+MOST_PHRASES = 512  # of a whole query: each is encoded, and compared with every window
 
 
 def is_expression(text: str) -> bool:
@@ -97,7 +99,11 @@ def parse(text: str) -> Node:
     if '"' not in query:
         query = query.translate(_QUOTES)
     _require_few_operators(query)
-    return _tree(query)
+    tree = _tree(query)
+    if len(leaves(tree)) > MOST_PHRASES:
+        reason = f"{len(leaves(tree))} phrases, at most {MOST_PHRASES} are looked for"
+        raise QuerySyntaxError(query[:80], 0, f"{reason}; ask in several queries")
+    return tree
 
 
 def _tree(query: str) -> Node:
@@ -166,7 +172,7 @@ class _Maker:
     def phrase(self, text: str, at: int) -> Phrase:
         words = " ".join(text.split())
         if not any(letter.isalnum() for letter in words):
-            raise self._error(at, f"the phrase {words!r} has no word; write what to look for")
+            raise self._error(at, f"the phrase {words!r:.80} has no word; write what to look for")
         return Phrase(words)
 
     def _words(self, tokens: list[Token]) -> Phrase:
@@ -196,10 +202,10 @@ class _Maker:
             return Like(path)
         match = _AT.fullmatch(span)
         if match is None:
-            raise self._error(at, f"{span!r} is not a span of a clip; write @3s-7s")
+            raise self._error(at, f"{span!r:.80} is not a span of a clip; write @3s-7s")
         start_s, end_s = (self._seconds(match[name], at) for name in ("start", "end"))
         if end_s <= start_s:
-            raise self._error(at, f"{span!r} ends before it starts; write @3s-7s")
+            raise self._error(at, f"{span!r:.80} ends before it starts; write @3s-7s")
         return Like(path, Window(start_s, end_s))
 
     def _pattern(self, token: Token) -> str:
@@ -216,14 +222,14 @@ class _Maker:
     def _weight(self, token: Token) -> float:
         weight = float(token)
         if not 0.01 <= weight <= 100:
-            raise self._error(_place(token), f"the weight {token} is not from 0.01 to 100")
+            raise self._error(_place(token), f"the weight {token:.40} is not from 0.01 to 100")
         return weight
 
     def _seconds(self, text: str, at: int) -> float:
         text = str(text)
         seconds = read_seconds(text)
         if seconds is None:
-            raise self._error(at, f"{text!r} is not a span of time; units are {UNITS}: 10s")
+            raise self._error(at, f"{text!r:.80} is not a span of time; units are {UNITS}: 10s")
         return seconds
 
     def _error(self, at: int, reason: str) -> QuerySyntaxError:
