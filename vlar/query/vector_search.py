@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,6 @@ from vlar.types import Float32
 
 _HELD_BYTES = 24 << 20  # of the rows of a filter that are kept in memory
 _SORTED = 256  # up to this number of rows, sorting all is fastest
-_LARGEST = 1e9  # number of a vector; the square of more may not be a float32
 _UNIT = 1.02  # squared length of a unit vector, after rounding
 
 
@@ -46,18 +46,18 @@ def nearest(
     Raises:
         QueryError: wrong vector width, ``k`` below 1, or an invalid filter.
     """
-    query, engine = _query(cache, vector, k), cache.engine
+    (query, squared), engine = _query(cache, vector, k), cache.engine
     allowed = kept_row_filter(store, cache, conditions(where))
     if allowed is not None and engine.count(allowed) * query.nbytes <= _HELD_BYTES:
         key = _held_key(store.data_version(), where)
         held = cache.keep(key, lambda: _read(store, engine.ids(allowed), cache.origin.dim))
-        return _answer(held, query, k)
+        return _answer(held, query, squared, k)
     wanted = k
     while True:
         ids = engine.search(query, wanted, allowed)[0]
         held = _read(store, ids, cache.origin.dim)
         if len(held.places) >= k or len(ids) < wanted:
-            return _answer(held, query, k)
+            return _answer(held, query, squared, k)
         wanted *= 4  # some of the rows were damaged
 
 
@@ -74,23 +74,29 @@ def nearest_held(
         where: As in ``nearest``.
     """
     held = cache.kept(_held_key(version, where)) if where else None
-    return _answer(held, _query(cache, vector, k), k) if isinstance(held, _Held) else None
+    return _answer(held, *_query(cache, vector, k), k) if isinstance(held, _Held) else None
 
 
-def _query(cache: SearchCache, vector: Float32, k: int) -> Float32:
+def _query(cache: SearchCache, vector: Float32, k: int) -> tuple[Float32, float]:
+    """The vector as it is compared, and its squared length."""
     dim = cache.origin.dim
     if np.shape(vector) != (dim,):
         raise QueryError(f"a vector of shape {np.shape(vector)}; this library needs ({dim},)")
     if k < 1:
         raise QueryError(f"k is {k}; ask for at least 1 row")
     query = np.ascontiguousarray(vector, np.float32)
-    if not np.isfinite(query).all() or np.abs(query).max(initial=0) > _LARGEST:
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared = float(query @ query)
+    if not math.isfinite(squared):
         raise QueryError("a vector with a value that is not a number, or too large")
-    return query
+    return query, squared
 
 
 def _held_key(version: int, where: Where | None) -> tuple[object, ...]:
-    return "rows", version, conditions(where)
+    # Filters as they were written, where that can be hashed: a repeated one is not parsed again.
+    if isinstance(where, Mapping) or not where:
+        return "rows", version, conditions(where)
+    return "rows", version, where if isinstance(where, str) else tuple(where)
 
 
 def _read(store: Store, ids: Int64, dim: int) -> _Held:
@@ -105,16 +111,14 @@ def _read(store: Store, ids: Int64, dim: int) -> _Held:
     return _Held(rows.vectors if len(owned) == len(owners) else rows.vectors[owned], places)
 
 
-def _answer(held: _Held, query: Float32, k: int) -> list[RowHit]:
+def _answer(held: _Held, query: Float32, squared: float, k: int) -> list[RowHit]:
     scores = held.vectors @ query
     best = _best(scores, k)
     similarities = scores[best].tolist()
-    if query @ query <= _UNIT:
-        similarities = map(cosine, similarities)
-    return [
-        RowHit(*held.places[place], similarity)
-        for place, similarity in zip(best, similarities, strict=True)
-    ]
+    if similarities and squared <= _UNIT and (similarities[0] > 1 or similarities[-1] < -1):
+        similarities = [cosine(value) for value in similarities]
+    places = held.places
+    return [RowHit(*places[at], value) for at, value in zip(best, similarities, strict=True)]
 
 
 def _best(scores: Float32, k: int) -> list[int]:

@@ -275,12 +275,12 @@ class Store:
 
     def fetch(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of an SQL query. Text that is not UTF-8 is given as bytes."""
+        try:
+            return self.connection.execute(query, parameters).fetchall()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if "decode to utf-8" not in str(error).lower():
+                raise schema.explain(error, self.file, "read") from error
         with schema.guard(self.file, "read"):
-            try:
-                return self.connection.execute(query, parameters).fetchall()
-            except sqlite3.OperationalError as error:
-                if "decode to utf-8" not in str(error).lower():
-                    raise
             self.connection.text_factory = _text_or_bytes
             try:
                 return self.connection.execute(query, parameters).fetchall()
