@@ -26,7 +26,6 @@ app = typer.Typer(
 _ENGINES = Choices.of_kinds("index type", "engine", also=("auto",))
 LibraryPath = Annotated[str, typer.Argument(metavar="LIBRARY", help="A folder, such as gym.vlar.")]
 
-
 Tags = Annotated[
     list[str] | None,
     typer.Option("--tag", metavar="KEY=VALUE", help="Attach key=value to these recordings."),
