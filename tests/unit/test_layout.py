@@ -37,6 +37,8 @@ ORDER = [
     ["evaluation.classification"],
     [f"evaluation.{name}" for name in METRICS],
     ["workers"],
+    ["evaluation.result"],
+    ["evaluation.figures"],
     ["video", "text"],
     ["pose"],
     ["motion_language"],

@@ -13,6 +13,7 @@ from vlar.cli import (
     demo,
     describe,
     doctor,
+    evaluate,
     index,
     models,
     output,
@@ -49,7 +50,9 @@ def options(
     output.send_log_to_stderr()
 
 
-for module in (classify, adapt, calibrate, train, query, describe, check, pose, doctor, demo):
+for module in (
+    *(classify, adapt, calibrate, evaluate, train, query, describe, check, pose, doctor, demo),
+):
     verb(app, module.__name__.rpartition(".")[2])(module.command)
 app.add_typer(index.app, name="index")
 app.add_typer(models.app, name="models")

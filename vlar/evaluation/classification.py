@@ -13,6 +13,8 @@ from vlar.errors import MetricError
 from vlar.evaluation.checks import finite, flags_of, truth_of
 from vlar.types import Float64, JsonDict
 
+_OFTEN = 0.3  # of a label's clips
+
 
 @dataclass(frozen=True)
 class Confusion:
@@ -188,6 +190,17 @@ def confusions(truth: Sequence[str], answers: Sequence[str]) -> list[Confusion]:
     wrong = Counter((t, a) for t, a in zip(truth, answers, strict=True) if t != a)
     ordered = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
     return [Confusion(t, a, count, of[t]) for (t, a), count in ordered]
+
+
+def worth_knowing(rows: Sequence[Confusion], most: int = 3) -> list[Confusion]:
+    """The confusions that stand out: twice or more, and 30 % or more of a label's clips.
+
+    Args:
+        rows: Confusions by falling count.
+        most: How many to take.
+    """
+    often = [row for row in rows if row.count > 1 and row.count >= _OFTEN * row.of]
+    return often[:most]
 
 
 def harmonic_mean(first: float, second: float) -> float:

@@ -104,18 +104,20 @@ def bootstrap(
     """
     if not len(groups):
         raise MetricError("no clip to draw from; give at least one")
-    number = {group: index for index, group in enumerate(dict.fromkeys(groups))}
-    if len(number) == 1:
+    which, sizes = _numbered(groups)
+    if len(sizes) == 1:
         return None
-    which = np.array([number[group] for group in groups])
-    members = [np.flatnonzero(which == index) for index in range(len(number))]
+    order, ends = np.argsort(which, kind="stable"), np.cumsum(sizes)
     random = np.random.default_rng(seed)
     values = np.empty(draws)
     for draw in range(draws):
-        drawn = random.integers(len(members), size=len(members))
-        values[draw] = figure(np.concatenate([members[index] for index in drawn]))
+        drawn = random.integers(len(sizes), size=len(sizes))
+        length = sizes[drawn]
+        # Place of each drawn row: the first of its group, and on from there.
+        shift = (ends - sizes)[drawn] - (np.cumsum(length) - length)
+        values[draw] = figure(order[np.repeat(shift, length) + np.arange(length.sum())])
     whole = float(figure(np.arange(len(which))))
-    return _interval(whole, values, len(members), level)
+    return _interval(whole, values, len(sizes), level)
 
 
 def mean_interval(
@@ -205,11 +207,21 @@ def _drawn_means(
     """Means of the rows of drawn groups (draws,), and the number of groups."""
     if len(values) != len(groups):
         raise MetricError(f"{len(values)} values for {len(groups)} groups; give one group a value")
+    which, sizes = _numbered(groups)
+    sums = np.bincount(which, weights=values)
+    random = np.random.default_rng(seed)
+    means = np.empty(draws)
+    for draw in range(draws):
+        drawn = random.integers(len(sums), size=len(sums))
+        means[draw] = sums[drawn].sum() / sizes[drawn].sum()
+    return means, len(sums)
+
+
+def _numbered(groups: Sequence[Hashable]) -> tuple[Ints, Ints]:
+    """The number of each row's group (N,), and the size of each group."""
     number = {group: index for index, group in enumerate(dict.fromkeys(groups))}
-    which = np.array([number[group] for group in groups])
-    sums, counts = np.bincount(which, weights=values), np.bincount(which)
-    drawn = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
-    return sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), len(sums)
+    which = np.array([number[group] for group in groups], np.int64)
+    return which, np.bincount(which)
 
 
 def _interval(value: float, drawn: Float64, n_groups: int, level: float) -> Interval:

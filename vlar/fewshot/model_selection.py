@@ -9,6 +9,7 @@ import numpy as np
 
 from vlar import registry
 from vlar.errors import UsageError
+from vlar.evaluation.classification import Confusion, confusions
 from vlar.fewshot.base import ClosedForm, FewShotHead
 from vlar.fewshot.cross_validation import Problem, make_problem
 from vlar.fewshot.heads.mixture import MixtureHead
@@ -193,6 +194,28 @@ def held_out_logits(
         evidence = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         total += weight * member.weighed(evidence, zero_shot)
     return total
+
+
+def held_out_confusions(
+    head: FewShotHead,
+    features: Float32,
+    blocks: Sequence[BlockLike],
+    y: Sequence[str],
+    zero_shot: Float32 | None,
+    groups: Sequence[str] | None,
+) -> tuple[Confusion, ...]:
+    """What examples are taken for by a head that did not learn from them, by falling count.
+
+    Only examples count that leave another one of their label in the support set. The arguments are
+    those of ``held_out_logits``.
+    """
+    fair = make_problem(y, zero_shot, head.labels, groups).fair.any(axis=0)
+    if not fair.any():
+        return ()
+    logits = held_out_logits(head, features, blocks, y, zero_shot, groups)
+    rows = np.flatnonzero(fair & ~np.isnan(logits).any(axis=1))
+    answers = [head.labels[column] for column in logits[rows].argmax(axis=1)]
+    return tuple(confusions([y[row] for row in rows], answers))
 
 
 def _closed_form(name: str) -> ClosedForm:

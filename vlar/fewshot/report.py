@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from vlar.evaluation.classification import Confusion, worth_knowing
 from vlar.fewshot.model_selection import Choice
 from vlar.types import Failure, JsonDict
 
@@ -63,12 +64,14 @@ class AdaptReport:
         failed: Examples that could not be read.
         choice: The closed forms tried, the one taken, and why; None where none was.
         training: How a trained method was trained; None for a closed form.
+        confusions: What examples held out of a closed form are taken for, by falling count.
     """
 
     examples: Mapping[str, int]
     failed: tuple[Failure, ...]
     choice: Choice | None
     training: TrainingReport | None = None
+    confusions: tuple[Confusion, ...] = ()
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -77,16 +80,18 @@ class AdaptReport:
             "failed": [row.to_dict() for row in self.failed],
             **({} if self.choice is None else self.choice.to_dict()),
             **({} if self.training is None else {"training": self.training.to_dict()}),
+            "confusions": [row.to_dict() for row in self.confusions],
         }
 
     def sentence(self) -> str:
-        """One sentence: how many examples, which method, and how it did on held-out examples."""
+        """One sentence: examples, method, how it did on held-out examples, what it confuses."""
         total = sum(self.examples.values())
         learned = f"learned {len(self.examples)} labels from {total} examples with {self._method}"
         held_out = self._held_out
         if held_out is None:
             return f"{learned}; with one recording a label, no example could be held out to test it"
-        return f"{learned}, which recognised {held_out:.0%} of the examples held out"
+        confused = "".join(f"; {row.sentence()}" for row in worth_knowing(self.confusions))
+        return f"{learned}, which recognised {held_out:.0%} of the examples held out{confused}"
 
     @property
     def _method(self) -> str:

@@ -83,7 +83,7 @@ class Support:
     source: Path
 
 
-def read_support(path: str | Path, modality: str = "video") -> Support:
+def read_support(path: str | Path, modality: str = "video", *, least_labels: int = 2) -> Support:
     """Read a support set.
 
     A folder holds one folder a label with videos (or folders of numbered frames) at any depth. A
@@ -93,6 +93,7 @@ def read_support(path: str | Path, modality: str = "video") -> Support:
     Args:
         path: The folder or the CSV file.
         modality: Name of the reader whose recordings a folder is searched for.
+        least_labels: Fewest labels with examples; learning takes 2, evaluating may do with 1.
 
     Raises:
         SupportError: it does not exist, cannot be read, or has no usable set of examples; the
@@ -111,7 +112,7 @@ def read_support(path: str | Path, modality: str = "video") -> Support:
     labels = tuple(sorted({label for item in items for label in item.labels}))
     if not items:
         raise SupportError(f"{source}: no example in it; add videos for at least two labels")
-    if len(labels) == 1:
+    if len(labels) < least_labels:
         raise SupportError(
             f"{source}: only the label {labels[0]!r} has examples; give examples of at least two "
             "labels"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,14 @@ from vlar import registry
 from vlar.errors import UsageError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.base import FewShotHead
-from vlar.fewshot.model_selection import AUTO, Choice, choose, held_out_logits, methods
+from vlar.fewshot.model_selection import (
+    AUTO,
+    Choice,
+    choose,
+    held_out_confusions,
+    held_out_logits,
+    methods,
+)
 from vlar.fewshot.reject.base import Rejector
 from vlar.fewshot.reject.familiarity import Familiarity
 from vlar.fewshot.rejector_selection import choices, fit_rejector
@@ -112,7 +119,9 @@ def _fit(
     head, choice = choose(
         features, blocks, y, zero_shot, labels=labels, groups=groups, method=method
     )
-    return guarded(core, head, examples, features, concepts, unknown, choice, None, zero_shot)
+    found = guarded(core, head, examples, features, concepts, unknown, choice, None, zero_shot)
+    confused = held_out_confusions(head, features, blocks, y, zero_shot, groups)
+    return replace(found, report=replace(found.report, confusions=confused))
 
 
 def guarded(

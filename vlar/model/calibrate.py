@@ -22,7 +22,7 @@ from vlar.model.core import ModelCore
 from vlar.model.examples import check_memory, read_complete
 from vlar.model.label_concepts import label_vectors
 from vlar.scoring.calibration import Calibration, fit_calibration
-from vlar.text.clean import clean_label
+from vlar.text.clean import label_key
 from vlar.text.labels import parse_labels
 from vlar.types import Encoded, Failure, Float64, ProgressCallback
 
@@ -59,8 +59,8 @@ def calibrate(
     # An adapted model learned from one view a recording, and is asked about one.
     sampler = core.view_sampler if adapted is None else core.view_sampler.one_view
     examples = read_complete(core, support, support.items, progress, sampler=sampler)
-    column = {_key(label): number for number, label in enumerate(one.labels)}
-    answers = np.array([column[_key(item.label)] for item in examples.items])
+    column = {label_key(label): number for number, label in enumerate(one.labels)}
+    answers = np.array([column[label_key(item.label)] for item in examples.items])
     scores = one.scores(examples.encoded)
     outside = None
     if adapted is None and not core.conditions_text:
@@ -90,7 +90,3 @@ def _unknown_without_own_label(
         others = core.scorer(np.delete(concepts, label, axis=0), background)
         unknown[answers == label] = others.score(vectors[answers == label]).unknown
     return unknown
-
-
-def _key(label: str) -> str:
-    return " ".join(clean_label(label).casefold().split())

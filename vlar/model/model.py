@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, overload
-
-from typing_extensions import Unpack
 
 from vlar.adapters.base import load_any
 from vlar.encoders.base import Encoder
 from vlar.errors import UsageError
+from vlar.evaluation.result import Evaluation
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.report import AdaptReport
 from vlar.fewshot.request import Objectives
 from vlar.fewshot.support import Support
 from vlar.model.adapt import FAMILIARITY, Adapted, adapt
 from vlar.model.calibrate import calibrate
-from vlar.model.classifier import LabelClassifier, Labels, make_classifier
-from vlar.model.core import ModelCore
+from vlar.model.classifier import Labels
+from vlar.model.evaluate import evaluate
 from vlar.model.folder import (
     SavedModel,
     is_model_folder,
     read_model,
     write_model,
 )
-from vlar.model.inputs import (
-    DEFAULT_FPS,
-    Answer,
-    ClassifyOptions,
-    Recording,
-    encode_one,
-    is_one,
-    views_of,
-)
 from vlar.model.label_concepts import Descriptions
+from vlar.model.recogniser import Recogniser
 from vlar.scoring.calibration import Calibration
-from vlar.sensors import ViewSampler
-from vlar.types import Classification, Failure, ProgressCallback
+from vlar.types import ProgressCallback
 
 
 def load(
@@ -68,7 +56,7 @@ def load(
     return Model(load_any(str(spec), device, dtype))
 
 
-class Model(ModelCore):
+class Model(Recogniser):
     """Maps clips and words into one space and answers which label fits.
 
     Example::
@@ -96,15 +84,10 @@ class Model(ModelCore):
         name: str | None = None,
         report: AdaptReport | None = None,
     ) -> None:
-        super().__init__(encoder, templates=templates, name=name)
-        self.adapted = adapted
-        self.calibration = calibration
+        super().__init__(
+            encoder, adapted=adapted, templates=templates, calibration=calibration, name=name
+        )
         self._report = report
-
-    @property
-    def labels(self) -> tuple[str, ...] | None:
-        """The labels it was adapted to; None for a zero-shot model."""
-        return self.adapted.labels if self.adapted else None
 
     @property
     def report(self) -> AdaptReport:
@@ -116,130 +99,6 @@ class Model(ModelCore):
         if self._report is None:
             raise UsageError(f"model {self.name!r} has no report of an adaptation")
         return self._report
-
-    @property
-    def view_sampler(self) -> ViewSampler:
-        """Reads the views that a span is judged by; an adapted model learned from one each."""
-        sampler = super().view_sampler
-        return sampler if self.adapted is None else sampler.one_view
-
-    # Answers
-
-    def classifier(
-        self,
-        labels: Labels | None = None,
-        *,
-        mode: str = "one",
-        descriptions: Descriptions = "auto",
-    ) -> LabelClassifier:
-        """A label list bound to the head that scores clips; see ``classify``."""
-        return make_classifier(
-            self,
-            labels,
-            adapted=self.adapted,
-            calibration=self.calibration,
-            mode=mode,
-            descriptions=descriptions,
-        )
-
-    @overload
-    def classify(
-        self,
-        recordings: Recording,
-        labels: Labels | None = None,
-        *,
-        every_s: None = None,
-        **options: Unpack[ClassifyOptions],
-    ) -> Classification: ...
-
-    @overload
-    def classify(
-        self,
-        recordings: Recording,
-        labels: Labels | None = None,
-        *,
-        every_s: float,
-        **options: Unpack[ClassifyOptions],
-    ) -> list[Answer]: ...
-
-    @overload
-    def classify(
-        self,
-        recordings: list[Any] | tuple[Any, ...],
-        labels: Labels | None = None,
-        *,
-        every_s: float | None = None,
-        **options: Unpack[ClassifyOptions],
-    ) -> list[Answer]: ...
-
-    @overload
-    def classify(
-        self,
-        recordings: Iterator[Recording],
-        labels: Labels | None = None,
-        *,
-        every_s: float | None = None,
-        **options: Unpack[ClassifyOptions],
-    ) -> Iterator[Answer]: ...
-
-    def classify(
-        self,
-        recordings: Recording | Iterable[Recording],
-        labels: Labels | None = None,
-        *,
-        top: int = 5,
-        every_s: float | None = None,
-        mode: str = "one",
-        descriptions: Descriptions = "auto",
-        fps: float = DEFAULT_FPS,
-    ) -> Classification | list[Answer] | Iterator[Answer]:
-        """Classify recordings: which label fits?
-
-        Clips of several recordings are encoded together; an answer is the same alone and in
-        company. The labels are checked before any recording is opened.
-
-        Args:
-            recordings: A path (a recording, or a folder of frames), an array of frames
-                (T, H, W, 3) or a picture (H, W, 3) in uint8 RGB, a PIL image, or a ``Clip``; or a
-                list of these; or an iterator of these.
-            labels: A list of labels, a comma separated string, a file, or ``bank:NAME``. An
-                adapted model has its own. A single label is a yes/no question.
-            top: How many labels to return.
-            every_s: Seconds; gives one answer for each such span. None answers for the whole.
-            mode: ``one``: the labels exclude each other; ``multi``: each has its own probability.
-            descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_concepts``.
-            fps: Frames a second of an array; default 25.
-
-        Returns:
-            One recording without ``every_s``: its answer. A list, or ``every_s``: a list with a
-            ``Failure`` in the place of each recording or span that cannot be read. An iterator:
-            the same, one after the other, as they are needed.
-
-        Raises:
-            DecodeError: a single recording cannot be read.
-            LabelError: the label list cannot be used.
-            UsageError: an input that is not a recording.
-        """
-        classifier = self.classifier(labels, mode=mode, descriptions=descriptions)
-        if is_one(recordings) and every_s is None:
-            span = encode_one(self, recordings, fps)
-            return classifier.answer(span, top=top, model=self.name)
-        listed: Iterable[Recording] = [recordings] if is_one(recordings) else recordings
-        answers = self._answers(listed, classifier, top, every_s, fps)
-        return answers if isinstance(recordings, Iterator) else list(answers)
-
-    def _answers(
-        self,
-        recordings: Iterable[Recording],
-        classifier: LabelClassifier,
-        top: int,
-        every_s: float | None,
-        fps: float,
-    ) -> Iterator[Answer]:
-        views = views_of(recordings, self.view_sampler, every_s, fps)
-        for span in self.encode_spans(views):
-            good = not isinstance(span, Failure)
-            yield classifier.answer(span, top=top, model=self.name) if good else span
 
     # Adaptation
 
@@ -306,6 +165,30 @@ class Model(ModelCore):
         """
         fitted, _ = calibrate(self, self.adapted, examples, unknown_share, progress)
         return self.with_calibration(fitted)
+
+    def evaluate(
+        self,
+        labelled: str | Path | Support,
+        labels: Labels | None = None,
+        *,
+        mode: str = "one",
+        descriptions: Descriptions = "auto",
+        progress: ProgressCallback | None = None,
+    ) -> Evaluation:
+        """Score this model on labelled recordings; each is answered as ``classify`` does.
+
+        Args:
+            labelled: As a support set; one label is enough where ``labels`` are given.
+            labels: As ``classify``. None: an adapted model's own, else those of ``labelled``.
+            mode: ``one``, or ``multi`` for recordings that show several labels.
+            descriptions: As ``classify``.
+            progress: Called with the total, then with the recordings read since.
+
+        Raises:
+            SupportError: ``labelled`` cannot be used, or none of its recordings can be read.
+            LabelError: a label of ``labelled`` is not in the list, or two read the same.
+        """
+        return evaluate(self, labelled, labels, mode, descriptions, progress)
 
     def with_calibration(self, calibration: Calibration | None) -> Model:
         """The same model with other curves over its probabilities."""

@@ -46,6 +46,15 @@ def clean_label(label: str) -> str:
     return _lower_first(" ".join(words))
 
 
+def label_key(label: str) -> str:
+    """What two spellings of one label have in common.
+
+    >>> label_key("PlayingGuitar") == label_key("playing_guitar") == label_key("Playing  guitar")
+    True
+    """
+    return " ".join(clean_label(label).casefold().split())
+
+
 def _split_camel(word: str) -> list[str]:
     if word.isascii() and word.isalnum() and _CAMEL.search(word):
         return _HUMP.sub(" ", word).split(" ")

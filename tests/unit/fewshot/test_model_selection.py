@@ -7,6 +7,7 @@ from vlar.encoders.base import FrameBlock
 from vlar.errors import SupportError, UnknownNameError
 from vlar.fewshot import choose, signature
 from vlar.fewshot.base import ClosedForm
+from vlar.fewshot.model_selection import held_out_confusions
 from vlar.fewshot.temporal_features import parse_kind
 
 BLOCKS = (
@@ -128,3 +129,26 @@ def test_queries_never_reach_a_fit(monkeypatch):
     assert all(np.array_equal(before[key], array) for key, array in head.state().items())
     alone = np.concatenate([head.probabilities(row[None]) for row in asked])
     np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+LOOK = (FrameBlock("look", 12, "appearance"),)
+
+
+def test_held_out_confusions_name_two_labels_that_cannot_be_told_apart():
+    random = np.random.default_rng(0)
+    y = ["left", "right", "far"] * 6
+    centre = {"left": 0.0, "right": 0.0, "far": 6.0}
+    rows = random.normal(size=(18, 8, 12)) + np.array([centre[label] for label in y])[:, None, None]
+    features = rows.astype(np.float32)
+    head, choice = choose(features, LOOK, y, method="prototype")
+    found = held_out_confusions(head, features, LOOK, y, None, None)
+    assert {frozenset((row.truth, row.answer)) for row in found} == {frozenset(("left", "right"))}
+    assert all(row.of == 6 for row in found)
+    right = 1 - sum(row.count for row in found) / 18
+    assert right == pytest.approx(choice.chosen.accuracy, abs=0.12)
+
+
+def test_one_recording_a_label_holds_out_nothing():
+    features = np.random.default_rng(0).normal(size=(2, 8, 12)).astype(np.float32)
+    head, _ = choose(features, LOOK, ["a", "b"])
+    assert held_out_confusions(head, features, LOOK, ["a", "b"], None, None) == ()

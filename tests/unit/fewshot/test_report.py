@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vlar.encoders.base import FrameBlock
+from vlar.evaluation.classification import Confusion
 from vlar.fewshot import choose
 from vlar.fewshot.report import AdaptReport, TrainingReport
 
@@ -25,6 +26,13 @@ def test_one_sentence_says_what_was_learned_how_and_how_well(shots):
     assert ("no example could be held out" in sentence) == (shots == 1)
     assert ("recognised 100% of the examples held out" in sentence) == (shots == 4)
     assert "\n" not in sentence
+
+
+def test_the_sentence_ends_with_what_is_confused():
+    rows = (Confusion("pour", "clap", 4, 5), Confusion("wave", "clap", 1, 5))
+    report = AdaptReport({"a": 4, "b": 4}, (), _choice(4), confusions=rows)
+    assert report.sentence().endswith("held out; pour is taken for clap, 4 of 5")
+    assert report.to_dict()["confusions"][1] == rows[1].to_dict()
 
 
 def test_a_training_names_its_method():

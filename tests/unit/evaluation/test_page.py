@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import videos
+from vlar.errors import UsageError
+from vlar.evaluation.figures import About, ScoredClip, evaluation_of
+from vlar.evaluation.page import write_page
+from vlar.evaluation.plots import write_plots
+from vlar.evaluation.result import Evaluation
+from vlar.types import Failure, Window
+
+VOID = {"meta", "img", "br"}
+
+
+class Reader(HTMLParser):
+    """Collects tags and attributes, and fails where tags do not match."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Evaluation:
+    video = videos.make_video(tmp_path / "clip.mp4", 25)
+    labels = ("<script>alert(1)</script>", "pour & stir", "$5 \" note'")
+    rows = [
+        ScoredClip(video, Window(0, 1), "a", (1,), np.array([0.7, 0.2, 0.0]), 0.1, False),
+        ScoredClip(video, Window(0, 1), "b", (2,), np.array([0.1, 0.2, 0.6]), 0.1, False),
+        ScoredClip(
+            tmp_path / "gone.mp4", Window(0, 1), "c", (0,), np.array([0, 0.5, 0]), 0.5, True
+        ),
+    ]
+    failed = [Failure(Path("broken.mp4"), "decode", "broken.mp4: <no> frame")]
+    return evaluation_of(About("lite", tmp_path, "one", {"frames": 32}), labels, rows, failed)
+
+
+def test_the_page_is_well_formed_and_holds_everything(result: Evaluation, tmp_path: Path):
+    write_page(result, tmp_path / "page.html")
+    reader = Reader()
+    reader.feed((tmp_path / "page.html").read_text("utf-8"))
+    assert reader.open == []
+    for said in ("<script>alert(1)</script>", "pour & stir", "broken.mp4: <no> frame", "frames"):
+        assert said in reader.text
+    assert "33.3 %" in reader.text
+    pictures = [a["src"] for tag, a in reader.seen if tag == "img"]
+    assert len(pictures) == 3  # the clip that has gone since has none
+    assert all(src and src.startswith("data:image/jpeg;base64,") for src in pictures)
+
+
+def test_the_page_loads_and_runs_nothing(result: Evaluation, tmp_path: Path):
+    write_page(result, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    reader = Reader()
+    reader.feed(text)
+    assert not {tag for tag, _ in reader.seen} & {"script", "link", "iframe", "object"}
+    assert not any(name.startswith("on") for _, attrs in reader.seen for name in attrs)
+    assert not re.search(r"https?://|url\(|@import", text)
+    assert "prefers-color-scheme:dark" in text
+
+
+def test_the_matrix_counts_every_clip(result: Evaluation, tmp_path: Path):
+    write_page(result, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    matrix = text[text.index('class="matrix"') : text.index("Do probabilities")]
+    assert sum(map(int, re.findall(r">(\d+)</td>", matrix))) == result.n
+
+
+def test_plots_are_pictures(result: Evaluation, tmp_path: Path):
+    from PIL import Image
+
+    written = write_plots(result, tmp_path / "plots")
+    assert [path.name for path in written] == ["confusion.png", "reliability.png", "labels.png"]
+    for path in written:
+        with Image.open(path) as image:
+            assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_a_file_that_cannot_be_written_is_named(result: Evaluation, tmp_path: Path):
+    with pytest.raises(UsageError, match=r"page\.html: cannot be written"):
+        write_page(result, tmp_path / "absent" / "page.html")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="file: cannot be written"):
+        write_plots(result, tmp_path / "file")

@@ -1,0 +1,234 @@
+"""One self-contained HTML page of an evaluation: figures, confusions, reliability, worst clips.
+
+Pictures are inside the page, nothing is loaded from elsewhere, and no script runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from vlar.errors import UsageError, VlarError
+from vlar.evaluation.result import (
+    EvaluatedClip,
+    Evaluation,
+    confusion_matrix,
+    most_confused,
+    percent,
+)
+from vlar.types import Window
+
+_WORST, _PICTURES, _WIDTH = 12, 3, 150  # clips, frames of each, pixels
+_MOST_ROWS = 40  # labels of the matrix
+_STYLE = """
+:root{--ground:#fff;--ink:#1c2330;--soft:#5c6675;--line:#d9dee6;--fill:#f3f5f8;--mark:37,99,235;
+--good:#15803d;--bad:#b91c1c}
+@media(prefers-color-scheme:dark){:root{--ground:#12161d;--ink:#e6e9ef;--soft:#98a2b3;
+--line:#2c3440;--fill:#1b212b;--mark:96,165,250;--good:#4ade80;--bad:#f87171}}
+body{background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,sans-serif;margin:2rem auto;
+max-width:70rem;padding:0 1rem}
+h1{font-size:1.4rem;margin:0 0 .2rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:2rem 0 .5rem}
+p{margin:.3rem 0}.soft{color:var(--soft)}.tiles{display:flex;flex-wrap:wrap;gap:.6rem;margin:1rem 0}
+.tile{background:var(--fill);border-radius:.5rem;padding:.6rem .9rem;min-width:7rem}
+.tile b{display:block;font-size:1.3rem}.tile small{color:var(--soft)}
+.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.8rem}
+.matrix td{width:1.7rem;height:1.7rem;text-align:center;border:1px solid var(--line)}
+.matrix th{font-weight:400;text-align:right;padding:0 .4rem;white-space:nowrap}
+.matrix thead th{writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;padding:.3rem 0}
+.matrix td.own{outline:2px solid var(--soft);outline-offset:-2px}
+.bars td{padding:.1rem .5rem .1rem 0}.bar{background:var(--fill);width:18rem;height:.8rem;
+border-radius:.2rem}.bar i{display:block;height:100%;border-radius:.2rem;
+background:rgb(var(--mark))}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:.8rem}
+.card{background:var(--fill);border-radius:.5rem;padding:.6rem;overflow-wrap:anywhere}
+.card div{display:flex;gap:.2rem}.card img{width:33%;border-radius:.2rem}.bad{color:var(--bad)}
+.good{color:var(--good)}svg text{fill:var(--soft);font-size:11px}svg .line{stroke:var(--line)}
+svg .mark{fill:rgb(var(--mark))}.facts td{padding:.1rem 1rem .1rem 0;vertical-align:top}
+"""
+
+
+def write_page(result: Evaluation, path: str | Path) -> None:
+    """Write an evaluation as one HTML file.
+
+    Args:
+        result: The evaluation. The recordings of its worst answers are opened for pictures.
+        path: The file.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    parts = [
+        _head(result),
+        _section("Answers by label", _matrix(result)),
+        _section("Do probabilities come true", _reliability(result)),
+        _section("Labels", _bars(result)),
+        _section("Worst answers", _cards(result.worst(_WORST))),
+        _section("Not counted", _failed(result)),
+        _section("Settings", _facts(result)),
+    ]
+    title = escape(f"{result.model} on {result.source.name}")
+    text = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{title}</title><style>{_STYLE}</style></head><body>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</body></html>\n"
+    )
+    try:
+        Path(path).write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror}); check it") from error
+
+
+def _section(title: str, body: str) -> str:
+    return f"<h2>{title}</h2>\n{body}" if body else ""
+
+
+def _head(result: Evaluation) -> str:
+    tiles: list[tuple[str, str, str]] = []
+    names = {"top1": "top-1", "top5": "top-5", "macro": "mean over labels"}
+    for key, name in names.items():
+        row = result.intervals.get(key)
+        range_ = f"{100 * row.low:.0f} to {100 * row.high:.0f}" if row else "no interval"
+        tiles.append((name, percent(getattr(result, key)), range_))
+    tiles += [
+        ("mAP", f"{result.map:.3f}", "label to clip"),
+        ("called unknown", percent(result.unknown_rate), "of the clips"),
+        ("calibration error", f"{result.ece:.3f}", "0 is perfect"),
+    ]
+    if result.micro_map is not None:
+        tiles.append(("micro mAP", f"{result.micro_map:.3f}", "pairs of clip and label"))
+    tiles += [(name, percent(share), "part of the label") for name, share in result.parts.items()]
+    cells = "".join(
+        f'<div class="tile">{escape(name)}<b>{value}</b><small>{note}</small></div>'
+        for name, value, note in tiles
+    )
+    said = "".join(f"<p>{escape(line)}</p>" for line in result.summary().splitlines()[1:])
+    return (
+        f"<h1>{escape(result.model)} on {escape(str(result.source))}</h1>"
+        f'<p class="soft">{result.n} clips, {len(result.labels)} labels, {result.groups} groups; '
+        f'95 % intervals over groups</p><div class="tiles">{cells}</div>{said}'
+    )
+
+
+def _matrix(result: Evaluation) -> str:
+    names, table = confusion_matrix(result)
+    kept = most_confused(names, table, _MOST_ROWS)
+    head = "".join(f"<th>{escape(names[column])}</th>" for column in kept)
+    lines: list[str] = []
+    for row in kept:
+        total = sum(table[row])
+        cells = "".join(
+            _cell(table[row][column], total, names[row], names[column], own=row == column)
+            for column in kept
+        )
+        lines.append(f"<tr><th>{escape(names[row])}</th>{cells}</tr>")
+    left_out = len(names) - len(kept)
+    note = f"; the {left_out} labels with the fewest wrong answers are left out" if left_out else ""
+    return (
+        f'<p class="soft">Rows: what clips show. Columns: what was answered{note}.</p>'
+        f'<div class="scroll"><table class="matrix"><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _cell(count: int, total: int, truth: str, answer: str, *, own: bool) -> str:
+    share = count / total if total else 0.0
+    title = escape(f"{truth} answered as {answer}: {count} of {total}", quote=True)
+    kind = ' class="own"' if own else ""
+    colour = f' style="background:rgba(var(--mark),{0.75 * share:.2f})"' if count else ""
+    return f'<td{kind}{colour} title="{title}">{count or ""}</td>'
+
+
+def _reliability(result: Evaluation) -> str:
+    size, left, top = 260, 40, 10
+    most = max(row.count for row in result.reliability)
+    marks = "".join(
+        f'<circle class="mark" cx="{left + size * row.stated:.1f}" '
+        f'cy="{top + size * (1 - row.right):.1f}" r="{3 + 9 * (row.count / most) ** 0.5:.1f}" '
+        f'fill-opacity=".75"><title>{row.count} answers of {percent(row.stated)} on average, '
+        f"{percent(row.right)} right</title></circle>"
+        for row in result.reliability
+    )
+    ticks = "".join(
+        f'<text x="{left + size * tick / 4:.0f}" y="{top + size + 16}" text-anchor="middle">'
+        f'{25 * tick}</text><text x="{left - 6}" y="{top + size * (1 - tick / 4) + 4:.0f}" '
+        f'text-anchor="end">{25 * tick}</text>'
+        for tick in range(5)
+    )
+    return (
+        '<p class="soft">Each mark is a bin of answers: stated probability across, share right '
+        "upwards, in percent; its area is their number. On the line probabilities are honest.</p>"
+        f'<svg width="{left + size + 20}" height="{top + size + 40}" role="img" '
+        f'aria-label="reliability diagram"><rect class="line" x="{left}" y="{top}" width="{size}" '
+        f'height="{size}" fill="none"/><line class="line" x1="{left}" y1="{top + size}" '
+        f'x2="{left + size}" y2="{top}"/>{marks}{ticks}'
+        f'<text x="{left + size / 2}" y="{top + size + 33}" text-anchor="middle">'
+        "stated probability</text></svg>"
+    )
+
+
+def _bars(result: Evaluation) -> str:
+    rows = [row for row in result.per_label if row.accuracy is not None]
+    rows.sort(key=lambda row: (row.accuracy or 0.0, row.label))
+    cells = "".join(
+        f'<tr><td>{escape(row.label)}</td><td><div class="bar"><i style="width:'
+        f'{100 * (row.accuracy or 0):.0f}%"></i></div></td><td>{percent(row.accuracy or 0)}</td>'
+        f'<td class="soft">of {row.n}, average precision {row.average_precision or 0:.2f}</td></tr>'
+        for row in rows
+    )
+    return f'<table class="bars">{cells}</table>'
+
+
+def _cards(worst: Iterable[EvaluatedClip]) -> str:
+    cards = "".join(
+        f'<div class="card"><div>{_pictures(clip)}</div>'
+        f'<p>shows <b class="good">{escape(", ".join(clip.truth))}</b> '
+        f"({percent(clip.truth_probability)}, place {clip.rank})<br>answered "
+        f'<b class="bad">{escape(clip.answer)}</b> ({percent(clip.probability)})'
+        f"{', called unknown' if clip.unknown else ''}</p>"
+        f'<p class="soft">{escape(str(clip.path))}, {clip.start_s:.1f} to {clip.end_s:.1f} s</p>'
+        "</div>"
+        for clip in worst
+    )
+    return f'<div class="cards">{cards}</div>' if cards else "<p>All answers are right.</p>"
+
+
+def _pictures(clip: EvaluatedClip) -> str:
+    """Frames of a clip as pictures inside the page; nothing for what is not a video."""
+    from PIL import Image
+
+    from vlar.sensors import read_clip
+
+    try:
+        window = Window(clip.start_s, clip.end_s)
+        read = read_clip(clip.path, window, _PICTURES, shorter_side=_WIDTH)
+    except VlarError:  # it was readable before; a page without a picture is still a page
+        return ""
+    if read.modality != "video":
+        return ""
+    found: list[str] = []
+    for frame in read.data:
+        image = Image.fromarray(frame)
+        image.thumbnail((_WIDTH, _WIDTH))
+        stream = io.BytesIO()
+        image.save(stream, "JPEG", quality=70)
+        data = base64.b64encode(stream.getvalue()).decode("ascii")
+        found.append(f'<img alt="" src="data:image/jpeg;base64,{data}">')
+    return "".join(found)
+
+
+def _failed(result: Evaluation) -> str:
+    return "".join(f"<p>{escape(row.message)}</p>" for row in result.failed)
+
+
+def _facts(result: Evaluation) -> str:
+    facts = {"mode": result.mode, **result.settings}
+    rows = "".join(
+        f"<tr><td>{escape(str(name))}</td><td>{escape(str(value))}</td></tr>"
+        for name, value in facts.items()
+    )
+    return f'<table class="facts">{rows}</table>'

@@ -1,0 +1,305 @@
+"""How a model does on labelled recordings: one frozen result with every figure."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlar.errors import UsageError
+from vlar.evaluation.calibration import ReliabilityBin, Threshold
+from vlar.evaluation.classification import Confusion, worth_knowing
+from vlar.evaluation.intervals import Interval
+from vlar.types import Failure, Float64, JsonDict
+
+_NAMED = 3  # labels that a sentence names
+
+
+@dataclass(frozen=True)
+class EvaluatedClip:
+    """One recording (or a span of it), what it shows and what was answered.
+
+    Attributes:
+        path: The recording.
+        start_s: Seconds.
+        end_s: Seconds.
+        group: Clips of one group resemble each other: a person, a source video.
+        truth: What it shows, as the label list spells it; several with ``mode="multi"``.
+        answer: The best label.
+        probability: Of the answer, 0..1.
+        rank: Place of the best label that it shows, 1 for the first.
+        truth_probability: Of that label.
+        unknown: Whether the answer was that no label fits.
+        unknown_probability: 0..1.
+    """
+
+    path: Path
+    start_s: float
+    end_s: float
+    group: str
+    truth: tuple[str, ...]
+    answer: str
+    probability: float
+    rank: int
+    truth_probability: float
+    unknown: bool
+    unknown_probability: float
+
+    @property
+    def right(self) -> bool:
+        """Whether it shows the label that was answered."""
+        return self.rank == 1
+
+    def to_dict(self) -> JsonDict:
+        """JSON object, and a row of the CSV file."""
+        return {
+            "path": str(self.path),
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "group": self.group,
+            "label": "|".join(self.truth),
+            "answer": self.answer,
+            "right": self.right,
+            "probability": round(self.probability, 6),
+            "rank": self.rank,
+            "label_probability": round(self.truth_probability, 6),
+            "unknown": self.unknown,
+            "unknown_probability": round(self.unknown_probability, 6),
+        }
+
+
+@dataclass(frozen=True)
+class LabelFigures:
+    """One label of the list.
+
+    Attributes:
+        label: The label.
+        n: Clips that show it.
+        accuracy: Share of them that were recognised; None without clips. With ``mode="multi"``
+            the share that gives it a probability of .5 or more.
+        average_precision: Of all clips ranked by this label; None without clips.
+    """
+
+    label: str
+    n: int
+    accuracy: float | None
+    average_precision: float | None
+
+    def to_dict(self) -> JsonDict:
+        """JSON object."""
+        return {
+            "label": self.label,
+            "n": self.n,
+            "accuracy": self.accuracy,
+            "average_precision": self.average_precision,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on N labelled clips and C labels; shares are 0..1.
+
+    Attributes:
+        model: Name of the model.
+        source: The folder or table.
+        mode: ``one`` label fits, or ``multi``.
+        settings: What else moves the figures: fingerprint, templates, descriptions, version.
+        labels: C labels.
+        clips: N clips.
+        failed: What could not be read; it does not count.
+        probability: (N, C) float64.
+        top1: Share of clips whose best label is right; that they are unknown does not count here.
+        top5: Share of clips that show one of the best five labels.
+        macro: Mean of ``per_label`` accuracy over the labels with clips.
+        map: Mean of ``per_label`` average precision (label-to-clip mAP).
+        unknown_rate: Share of clips that are called unknown.
+        ece: Expected calibration error of the probability of the answer, in 15 bins; with
+            ``mode="multi"`` of all pairs of clip and label.
+        threshold: Keeps 95 % of the right answers; None where no answer is right.
+        per_label: C rows.
+        confusions: Wrong answers by falling count.
+        reliability: Bins of stated probability.
+        intervals: 95 % bootstrap intervals over groups; None where all clips are of one group.
+        parts: Accuracy of each part of the labels (verb, object), where they have parts.
+        micro_map: Average precision of all pairs of clip and label; with ``mode="multi"``.
+    """
+
+    model: str
+    source: Path
+    mode: str
+    settings: Mapping[str, Any]
+    labels: tuple[str, ...]
+    clips: tuple[EvaluatedClip, ...]
+    failed: tuple[Failure, ...]
+    probability: Float64 = field(repr=False, compare=False)
+    top1: float
+    top5: float
+    macro: float
+    map: float
+    unknown_rate: float
+    ece: float
+    threshold: Threshold | None
+    per_label: tuple[LabelFigures, ...]
+    confusions: tuple[Confusion, ...]
+    reliability: tuple[ReliabilityBin, ...]
+    intervals: Mapping[str, Interval | None]
+    parts: Mapping[str, float] = field(default_factory=dict[str, float])
+    micro_map: float | None = None
+
+    @property
+    def n(self) -> int:
+        """N, clips that were read and count."""
+        return len(self.clips)
+
+    @property
+    def groups(self) -> int:
+        """Groups that the clips come from."""
+        return len({clip.group for clip in self.clips})
+
+    def worst(self, most: int = 12) -> list[EvaluatedClip]:
+        """Wrong answers, the most probable first."""
+        wrong = [clip for clip in self.clips if not clip.right]
+        return sorted(wrong, key=lambda clip: (-clip.probability, str(clip.path)))[:most]
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        intervals = {name: _interval(row) for name, row in self.intervals.items()}
+        kept = self.threshold
+        return {
+            "model": self.model,
+            "source": str(self.source),
+            "mode": self.mode,
+            "n": self.n,
+            "groups": self.groups,
+            "top1": self.top1,
+            "top5": self.top5,
+            "macro": self.macro,
+            "map": self.map,
+            **({} if self.micro_map is None else {"micro_map": self.micro_map}),
+            **({"parts": dict(self.parts)} if self.parts else {}),
+            "unknown_rate": self.unknown_rate,
+            "ece": self.ece,
+            "threshold": kept.value if kept else None,
+            "threshold_keeps": kept.keeps if kept else None,
+            "threshold_drops": kept.drops if kept else None,
+            "intervals": intervals,
+            "labels": list(self.labels),
+            "per_label": [row.to_dict() for row in self.per_label],
+            "confusions": [row.to_dict() for row in self.confusions],
+            "reliability": [row.to_dict() for row in self.reliability],
+            "failed": [row.to_dict() for row in self.failed],
+            "settings": dict(self.settings),
+        }
+
+    def write_csv(self, path: str | Path) -> None:
+        """Write a row a clip; clips that could not be read have a reason in ``error``.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        rows = [{**clip.to_dict(), "error": ""} for clip in self.clips]
+        rows += [{"path": str(row.path), "error": row.message} for row in self.failed]
+        try:
+            with Path(path).open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written ({error.strerror}); check it") from error
+
+    def summary(self) -> str:
+        """A few lines for a person: the figures, what is confused, which threshold to take."""
+        names = {"top1": "top-1", "top5": "top-5", "macro": "mean over labels", "map": "mAP"}
+        figures = ", ".join(f"{name} {self._figure(key)}" for key, name in names.items())
+        lines = [f"{self._counted()}: {figures}"]
+        if self.parts:
+            lines.append(", ".join(f"{name} {percent(v)}" for name, v in self.parts.items()))
+        lines.append(
+            f"called unknown: {percent(self.unknown_rate)}; calibration error {self.ece:.2f}"
+        )
+        lines += [self.threshold_sentence(), self.confusion_sentence(), *self._remarks()]
+        return "\n".join(line for line in lines if line)
+
+    def threshold_sentence(self) -> str:
+        """Which probability to keep answers from, in words; empty where none is wrong."""
+        if self.threshold is None:
+            return "no answer is right, so no threshold keeps right answers"
+        kept = self.threshold
+        dropped = "" if kept.drops is None else f" and drops {percent(kept.drops)} of the wrong"
+        return (
+            f"a threshold of {kept.value:.2f} on the probability keeps {percent(kept.keeps)} of "
+            f"the right answers{dropped}"
+        )
+
+    def confusion_sentence(self) -> str:
+        """The confusions worth knowing, in words."""
+        rows = worth_knowing(self.confusions)
+        if rows:
+            return "; ".join(row.sentence() for row in rows)
+        return "no label is often taken for another" if self.confusions else "all answers are right"
+
+    def _counted(self) -> str:
+        clips = f"{self.n} clip{'' if self.n == 1 else 's'}"
+        groups = "" if self.groups == self.n else f" from {self.groups} groups"
+        return f"{clips} of {sum(row.n > 0 for row in self.per_label)} labels{groups}"
+
+    def _figure(self, name: str) -> str:
+        value, interval = getattr(self, name), self.intervals.get(name)
+        if name == "map":
+            return f"{value:.3f}"
+        if interval is None:
+            return percent(value)
+        return f"{percent(value)} ({100 * interval.low:.0f} to {100 * interval.high:.0f})"
+
+    def _remarks(self) -> list[str]:
+        """What a reader of the figures must not miss."""
+        remarks: list[str] = []
+        empty = [row.label for row in self.per_label if not row.n]
+        if empty:
+            more = f" and {len(empty) - _NAMED} more" if len(empty) > _NAMED else ""
+            named = ", ".join(empty[:_NAMED])
+            remarks.append(f"without a clip, and not in any mean: {named}{more}")
+        if self.groups == 1:
+            remarks.append("all clips are of one group, so nothing can be said about others")
+        if self.failed:
+            count = len(self.failed)
+            remarks.append(
+                f"not counted: {count} clip{'' if count == 1 else 's'} could not be read"
+            )
+        return remarks
+
+
+def confusion_matrix(result: Evaluation) -> tuple[list[str], list[list[int]]]:
+    """Clips of each label (rows) by answer (columns), over the labels shown or answered."""
+    pairs = [(label, clip.answer) for clip in result.clips for label in clip.truth]
+    there = {name for pair in pairs for name in pair}
+    names = [label for label in result.labels if label in there]
+    place = {label: number for number, label in enumerate(names)}
+    table = np.zeros((len(names), len(names)), np.int64)
+    for label, answer in pairs:
+        table[place[label], place[answer]] += 1
+    return names, table.tolist()
+
+
+def most_confused(names: list[str], table: list[list[int]], most: int) -> list[int]:
+    """Places of the labels that take part in most wrong answers, in the order of the list."""
+    counts = np.array(table)
+    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
+    return sorted(np.argsort(-wrong, kind="stable")[:most].tolist())
+
+
+def percent(share: float) -> str:
+    """A share for a sentence.
+
+    >>> percent(0.346)
+    '34.6 %'
+    """
+    return f"{100 * share:.1f} %"
+
+
+def _interval(row: Interval | None) -> list[float] | None:
+    return None if row is None else [row.low, row.high]

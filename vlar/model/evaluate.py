@@ -1,0 +1,179 @@
+"""From labelled recordings to the figures of a model, answered as ``classify`` answers."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlar import __version__
+from vlar.errors import LabelError, SupportError
+from vlar.evaluation.figures import About, ScoredClip, evaluation_of
+from vlar.evaluation.result import Evaluation
+from vlar.fewshot.support import Support, SupportItem, read_support
+from vlar.model.classifier import LabelClassifier, Labels
+from vlar.model.label_concepts import Descriptions
+from vlar.model.recogniser import Recogniser
+from vlar.text.clean import label_key
+from vlar.text.labels import LabelList, parse_labels
+from vlar.types import Failure, ProgressCallback
+
+_NAMED = 20  # clips or labels that a message names
+
+
+def evaluate(
+    model: Recogniser,
+    source: str | Path | Support,
+    labels: Labels | None,
+    mode: str,
+    descriptions: Descriptions,
+    progress: ProgressCallback | None = None,
+) -> Evaluation:
+    """Score a model on labelled recordings; see ``Model.evaluate``."""
+    given = isinstance(source, Support)
+    support = source if given else read_support(source, model.modality, least_labels=1)
+    listed = _label_list(model, support, labels)
+    classifier = model.classifier(listed, mode=mode, descriptions=descriptions)
+    if len(classifier.labels) < 2:
+        raise LabelError(
+            f"only the label {classifier.labels[0]!r} is in the list, so every answer is right; "
+            "give the labels to choose from (on the command line with --labels)"
+        )
+    columns = _columns(classifier, support)
+    _check_items(support, columns, mode)
+    scored, failed = _score(model, classifier, support.items, columns, progress)
+    if not scored:
+        named = "; ".join(row.message for row in failed[:_NAMED])
+        raise SupportError(
+            f"{support.source}: none of the {len(failed)} clips can be read: {named}"
+        )
+    about = About(model.name, support.source, mode, _settings(model, classifier, descriptions))
+    parts = _label_parts(listed, support, columns, len(classifier.labels))
+    return evaluation_of(about, classifier.labels, scored, failed, parts)
+
+
+def _label_list(model: Recogniser, support: Support, labels: Labels | None) -> LabelList | None:
+    """The labels to choose from; None leaves an adapted model its own."""
+    if labels is not None:
+        return parse_labels(labels)
+    if model.labels is not None:
+        return None
+    first: dict[str, str] = {}
+    for label in support.labels:
+        same = first.setdefault(label_key(label), label)
+        if same != label:
+            raise LabelError(
+                f"{support.source}: the labels {same!r} and {label!r} read the same; give their "
+                "clips one label"
+            )
+    return parse_labels(support.labels)
+
+
+def _columns(classifier: LabelClassifier, support: Support) -> dict[str, int]:
+    """The column of each label of the clips, however it is spelled."""
+    known: dict[str, int] = {}
+    for names in (classifier.labels, classifier.keys):
+        for column, name in enumerate(names):
+            known.setdefault(label_key(name), column)
+    missing = [label for label in support.labels if label_key(label) not in known]
+    if missing:
+        count = Counter(label for item in support.items for label in item.labels)
+        named = ", ".join(f"{label!r} ({count[label]})" for label in missing[:_NAMED])
+        raise LabelError(
+            f"{support.source}: {len(missing)} of its labels are not in the list to choose from, "
+            f"with clips: {named}; add them to the list or leave their clips out"
+        )
+    return {label: known[label_key(label)] for label in support.labels}
+
+
+def _check_items(support: Support, columns: Mapping[str, int], mode: str) -> None:
+    """Refuse clips that overlap: one with several labels where each clip shows one.
+
+    Raises:
+        SupportError: the message names the clip and its labels.
+    """
+    if mode == "multi":
+        return
+    shown: dict[tuple[str, Any], str] = {}
+    for item in support.items:
+        if len(item.labels) > 1:
+            raise SupportError(
+                f"{item.path} shows {len(item.labels)} labels ({', '.join(item.labels)}); evaluate "
+                "it in mode multi (on the command line with --mode multi)"
+            )
+        place = os.path.realpath(item.path), item.window
+        same = shown.setdefault(place, item.label)
+        if columns[same] != columns[item.label]:
+            raise SupportError(
+                f"{item.path} is a clip of {same!r} and of {item.label!r}: the classes overlap; "
+                "keep one, or write both into a column 'labels' and evaluate in mode multi"
+            )
+
+
+def _score(
+    model: Recogniser,
+    classifier: LabelClassifier,
+    items: Sequence[SupportItem],
+    columns: Mapping[str, int],
+    progress: ProgressCallback | None,
+) -> tuple[list[ScoredClip], list[Failure]]:
+    """Scores of each clip, one after the other: features are not kept."""
+    if progress is not None:
+        progress(0, total=len(items))
+    scored: list[ScoredClip] = []
+    failed: list[Failure] = []
+    views = model.view_sampler.sample_each((item.path, item.window) for item in items)
+    for item, span in zip(items, model.encode_spans(views), strict=True):
+        if isinstance(span, Failure):
+            failed.append(span)
+        else:
+            found = classifier.scores([span.encoded])
+            shown = tuple(sorted({columns[label] for label in item.labels}))
+            scored.append(
+                ScoredClip(
+                    item.path,
+                    span.window,
+                    item.group,
+                    shown,
+                    found.probability[0],
+                    float(found.unknown[0]),
+                    bool(found.is_unknown[0]),
+                    item.parts,
+                )
+            )
+        if progress is not None:
+            progress(1)
+    return scored, failed
+
+
+def _label_parts(
+    listed: LabelList | None, support: Support, columns: Mapping[str, int], n_labels: int
+) -> list[Mapping[str, str]]:
+    """Parts of the C labels, from the list or the clips; none where one label has no parts."""
+    parts: list[Mapping[str, str]] = [{} for _ in range(n_labels)]
+    if listed is not None and listed.parts:
+        parts = list(listed.parts)
+    for item in support.items:
+        if item.parts:
+            parts[columns[item.label]] = item.parts
+    there = all(parts) and all(item.parts for item in support.items)
+    return parts if there else []
+
+
+def _settings(
+    model: Recogniser, classifier: LabelClassifier, descriptions: Descriptions
+) -> dict[str, Any]:
+    """What moves the figures and is not in them."""
+    kinds = descriptions if isinstance(descriptions, str) else ",".join(descriptions)
+    return {
+        "encoder": model.encoder.name,
+        "fingerprint": model.fingerprint,
+        "frames": model.n_frames,
+        "templates": model.template_set,
+        "descriptions": kinds,
+        "adapted": model.labels is not None,
+        "calibrated": classifier.calibration is not None,
+        "vlar": __version__,
+    }

@@ -1,0 +1,178 @@
+"""A core that answers: which of these labels fits a recording?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, overload
+
+from typing_extensions import Unpack
+
+from vlar.encoders.base import Encoder
+from vlar.fewshot.adapted import AdaptedHead
+from vlar.model.classifier import LabelClassifier, Labels, make_classifier
+from vlar.model.core import ModelCore
+from vlar.model.inputs import (
+    DEFAULT_FPS,
+    Answer,
+    ClassifyOptions,
+    Recording,
+    encode_one,
+    is_one,
+    views_of,
+)
+from vlar.model.label_concepts import Descriptions
+from vlar.scoring.calibration import Calibration
+from vlar.sensors import ViewSampler
+from vlar.types import Classification, Failure
+
+
+class Recogniser(ModelCore):
+    """A core with the head it was adapted to, if it was, and a calibration.
+
+    Args:
+        encoder: Frozen towers, or an adapter around them.
+        adapted: The head that ``adapt`` made; None for a zero-shot model.
+        templates: Name of a prompt set; None for the one that suits the encoder.
+        calibration: The curves that ``calibrate`` fitted; None for probabilities by the rule.
+        name: What answers call this model; None for the encoder's name.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        adapted: AdaptedHead | None = None,
+        templates: str | None = None,
+        calibration: Calibration | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(encoder, templates=templates, name=name)
+        self.adapted = adapted
+        self.calibration = calibration
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The labels it was adapted to; None for a zero-shot model."""
+        return self.adapted.labels if self.adapted else None
+
+    @property
+    def view_sampler(self) -> ViewSampler:
+        """Reads the views that a span is judged by; an adapted model learned from one each."""
+        sampler = super().view_sampler
+        return sampler if self.adapted is None else sampler.one_view
+
+    def classifier(
+        self,
+        labels: Labels | None = None,
+        *,
+        mode: str = "one",
+        descriptions: Descriptions = "auto",
+    ) -> LabelClassifier:
+        """A label list bound to the head that scores clips; see ``classify``."""
+        return make_classifier(
+            self,
+            labels,
+            adapted=self.adapted,
+            calibration=self.calibration,
+            mode=mode,
+            descriptions=descriptions,
+        )
+
+    @overload
+    def classify(
+        self,
+        recordings: Recording,
+        labels: Labels | None = None,
+        *,
+        every_s: None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> Classification: ...
+
+    @overload
+    def classify(
+        self,
+        recordings: Recording,
+        labels: Labels | None = None,
+        *,
+        every_s: float,
+        **options: Unpack[ClassifyOptions],
+    ) -> list[Answer]: ...
+
+    @overload
+    def classify(
+        self,
+        recordings: list[Any] | tuple[Any, ...],
+        labels: Labels | None = None,
+        *,
+        every_s: float | None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> list[Answer]: ...
+
+    @overload
+    def classify(
+        self,
+        recordings: Iterator[Recording],
+        labels: Labels | None = None,
+        *,
+        every_s: float | None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> Iterator[Answer]: ...
+
+    def classify(
+        self,
+        recordings: Recording | Iterable[Recording],
+        labels: Labels | None = None,
+        *,
+        top: int = 5,
+        every_s: float | None = None,
+        mode: str = "one",
+        descriptions: Descriptions = "auto",
+        fps: float = DEFAULT_FPS,
+    ) -> Classification | list[Answer] | Iterator[Answer]:
+        """Classify recordings: which label fits?
+
+        Clips of several recordings are encoded together; an answer is the same alone and in
+        company. The labels are checked before any recording is opened.
+
+        Args:
+            recordings: A path (a recording, or a folder of frames), an array of frames
+                (T, H, W, 3) or a picture (H, W, 3) in uint8 RGB, a PIL image, or a ``Clip``; or a
+                list of these; or an iterator of these.
+            labels: A list of labels, a comma separated string, a file, or ``bank:NAME``. An
+                adapted model has its own. A single label is a yes/no question.
+            top: How many labels to return.
+            every_s: Seconds; gives one answer for each such span. None answers for the whole.
+            mode: ``one``: the labels exclude each other; ``multi``: each has its own probability.
+            descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_concepts``.
+            fps: Frames a second of an array; default 25.
+
+        Returns:
+            One recording without ``every_s``: its answer. A list, or ``every_s``: a list with a
+            ``Failure`` in the place of each recording or span that cannot be read. An iterator:
+            the same, one after the other, as they are needed.
+
+        Raises:
+            DecodeError: a single recording cannot be read.
+            LabelError: the label list cannot be used.
+            UsageError: an input that is not a recording.
+        """
+        classifier = self.classifier(labels, mode=mode, descriptions=descriptions)
+        if is_one(recordings) and every_s is None:
+            span = encode_one(self, recordings, fps)
+            return classifier.answer(span, top=top, model=self.name)
+        listed: Iterable[Recording] = [recordings] if is_one(recordings) else recordings
+        answers = self._answers(listed, classifier, top, every_s, fps)
+        return answers if isinstance(recordings, Iterator) else list(answers)
+
+    def _answers(
+        self,
+        recordings: Iterable[Recording],
+        classifier: LabelClassifier,
+        top: int,
+        every_s: float | None,
+        fps: float,
+    ) -> Iterator[Answer]:
+        views = views_of(recordings, self.view_sampler, every_s, fps)
+        for span in self.encode_spans(views):
+            good = not isinstance(span, Failure)
+            yield classifier.answer(span, top=top, model=self.name) if good else span
