@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Annotated
 
@@ -100,4 +101,4 @@ def _check_targets(csv: Path | None, html: Path | None, plots: Path | None) -> N
     if plots is not None:
         if plots.exists() and not plots.is_dir():
             raise UsageError(f"{plots}: is a file; give a folder for the plots")
-        import matplotlib.figure  # noqa: F401
+        importlib.import_module("matplotlib.figure")

@@ -38,8 +38,8 @@ def evaluate(
     classifier = model.classifier(listed, mode=mode, descriptions=descriptions)
     if len(classifier.labels) < 2:
         raise LabelError(
-            f"only the label {classifier.labels[0]!r} is in the list, so every answer is right; "
-            "give the labels to choose from (on the command line with --labels)"
+            f"only the label {', '.join(classifier.labels)!r} is in the list, so every answer is "
+            "right; give the labels to choose from (on the command line with --labels)"
         )
     columns = _columns(classifier, support)
     _check_items(support, columns, mode)
@@ -97,13 +97,16 @@ def _check_items(support: Support, columns: Mapping[str, int], mode: str) -> Non
     if mode == "multi":
         return
     shown: dict[tuple[str, Any], str] = {}
+    real: dict[Path, str] = {}
     for item in support.items:
         if len(item.labels) > 1:
             raise SupportError(
                 f"{item.path} shows {len(item.labels)} labels ({', '.join(item.labels)}); evaluate "
                 "it in mode multi (on the command line with --mode multi)"
             )
-        place = os.path.realpath(item.path), item.window
+        if item.path not in real:
+            real[item.path] = os.path.realpath(item.path)
+        place = real[item.path], item.window
         same = shown.setdefault(place, item.label)
         if columns[same] != columns[item.label]:
             raise SupportError(
