@@ -135,6 +135,26 @@ def test_a_clip_is_the_same_alone_and_in_company(encoder: Encoder, clips: list[C
             np.testing.assert_array_equal(row.context, alone.context)
 
 
+def test_a_session_gives_the_vectors_of_encode(encoder: Encoder, recording: Path):
+    """With windows that overlap; only bodies that are tracked on may differ, and here is nobody."""
+    length_s = reader(encoder.modality).probe(recording).duration_s
+    spans = [Window(part * length_s / 4, (part + 2) * length_s / 4) for part in range(3)]
+    read = reader(encoder.modality).read_windows(recording, spans, few(encoder, 4))
+    clips = [clip for clip in read if isinstance(clip, Clip)]
+    for features in (True, False):
+        session = encoder.session(features=features)
+        for row, alone in zip(session.encode(clips), encoder.encode(clips), strict=True):
+            np.testing.assert_allclose(row.vector, alone.vector, atol=1e-5)
+            assert row.features.shape[1:] == alone.features.shape[1:]
+            if features:
+                np.testing.assert_allclose(row.features, alone.features, atol=1e-4)
+        names = [encoder.blocks[0].name]
+        blocks = encoder.session(features=features).encode_blocks(clips, names)
+        width = encoder.blocks[0].width
+        expected = encoder.encode_blocks(clips, names)[:, :width]
+        np.testing.assert_allclose(blocks[:, :width], expected, atol=1e-5)
+
+
 def test_pool_gives_the_vectors_or_says_that_it_cannot(encoder: Encoder, clips: list[Clip]):
     rows = encoder.encode(clips)
     features = np.stack([row.features for row in rows])

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
+from vlar.encoders.session import FrameMemory, SeenFrame, Session
 from vlar.errors import UsageError
 from vlar.numeric import unit
-from vlar.types import Clip, Encoded, Float32
+from vlar.types import Clip, Encoded, Float32, UInt8
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,7 @@ _log = logging.getLogger("vlar")
 _TEXTS = 256  # texts at a time on an accelerator
 _CPU_TEXTS = 8  # and on a CPU, always filled up
 _GPU_FRAMES = 256  # frames at a time on an accelerator
+_GPU_BYTES = 64 << 20  # of samples that make a batch there
 
 
 class TorchEncoder(Encoder):
@@ -74,6 +76,11 @@ class TorchEncoder(Encoder):
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """Clips to frame features (T, D), not normalised, and their mean scaled to length 1."""
         return encode_batches(self.pixel_batches(clips), self._frames, self.pool)
+
+    def session(self, *, features: bool = True) -> Session:
+        """The tower runs once on a frame that several windows share."""
+        del features
+        return _FrameSession(self)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Pixels of clips to their features, and to context where text depends on the video.
@@ -153,13 +160,11 @@ class TorchEncoder(Encoder):
         """
         import torch
 
-        from vlar.encoders.clip.pixels import to_pixels
-
         most = _GPU_FRAMES if _in_batches(self.towers.device) else 0
         batch: list[Tensor] = []
         for clip in clips:
             self.check_clip(clip)
-            pixels = to_pixels(clip.data, self.towers.pixels, self.towers.device, self.towers.dtype)
+            pixels = self.pixels_of(clip.data)
             full = (len(batch) + 1) * len(pixels) > most
             if batch and (full or pixels.shape != batch[0].shape):
                 yield torch.stack(batch) if len(batch) > 1 else batch[0][None]
@@ -167,6 +172,12 @@ class TorchEncoder(Encoder):
             batch.append(pixels)
         if batch:
             yield torch.stack(batch) if len(batch) > 1 else batch[0][None]
+
+    def pixels_of(self, frames: UInt8) -> Tensor:
+        """Frames (N, H, W, 3) to pixels (N, 3, height, width), normalised, on the device."""
+        from vlar.encoders.clip.pixels import to_pixels
+
+        return to_pixels(frames, self.towers.pixels, self.towers.device, self.towers.dtype)
 
     def check_clip(self, clip: Clip) -> None:
         """Refuse what is not a clip of RGB frames.
@@ -186,6 +197,58 @@ class TorchEncoder(Encoder):
                 f"{self.name} takes exactly {self.n_frames} frames per clip, got {shape[0]}; "
                 f"sample {self.n_frames}"
             )
+
+
+class _FrameSession(Session):
+    """Remembers the features of single frames.
+
+    On a CPU the new frames of one clip run at a time, on an accelerator those of several clips.
+    """
+
+    def __init__(self, encoder: TorchEncoder) -> None:
+        super().__init__(encoder.encode, encoder.encode_blocks)
+        self._encoder = encoder
+        self._memory = FrameMemory[Float32]()
+        if _in_batches(encoder.towers.device):
+            self.batch_bytes = _GPU_BYTES
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """As ``TorchEncoder.encode``, within 1e-5."""
+        found: list[list[SeenFrame[Float32]]] = []
+        batch: list[tuple[Tensor, list[SeenFrame[Float32]]]] = []
+        most = _GPU_FRAMES if _in_batches(self._encoder.towers.device) else 0
+        waiting: dict[int, SeenFrame[Float32]] = {}
+        for clip in clips:
+            self._encoder.check_clip(clip)
+            found.append(self._memory.look_up(clip, range(len(clip.data))))
+            missing = {id(seen): seen for seen in found[-1] if seen.result is None}
+            fresh = [seen for key, seen in missing.items() if key not in waiting]
+            if not fresh:
+                continue
+            pixels = self._encoder.pixels_of(np.stack([seen.pixels for seen in fresh]))
+            full = len(waiting) + len(fresh) > most
+            if batch and (full or pixels.shape[1:] != batch[0][0].shape[1:]):
+                self._run(batch)
+                waiting = {}
+            batch.append((pixels, fresh))
+            waiting |= {id(seen): seen for seen in fresh}
+        self._run(batch)
+        rows = (
+            np.stack([seen.result for seen in each if seen.result is not None]) for each in found
+        )
+        return [Encoded(row, self._encoder.pool(row[None])[0]) for row in rows]
+
+    def _run(self, batch: list[tuple[Tensor, list[SeenFrame[Float32]]]]) -> None:
+        import torch
+
+        if not batch:
+            return
+        with torch.inference_mode():
+            features = self._encoder.towers.image(torch.cat([pixels for pixels, _ in batch]))
+        seen = [each for _, part in batch for each in part]
+        for each, row in zip(seen, features.float().cpu().numpy(), strict=True):
+            each.result = row
+        batch.clear()
 
 
 def encode_batches(

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
+from vlar.encoders.session import Session
 from vlar.types import Clip, Encoded, Float32, Float64
 
 
@@ -72,6 +73,20 @@ class ConditioningModel(Protocol):
     def conditioned_queries(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
         """Q texts conditioned on contexts (N, k, E) of N windows: (N, Q, D) of unit length."""
         ...
+
+
+@runtime_checkable
+class SharingModel(Protocol):
+    """What a model has besides where overlapping windows share work."""
+
+    def session(self) -> Session:
+        """For the windows of recordings in the order of time."""
+        ...
+
+
+def session_of(model: LibraryModel) -> Session:
+    """The model's session; one that encodes every clip by itself where it has none."""
+    return model.session() if isinstance(model, SharingModel) else Session(model.encode)
 
 
 def conditioning(model: object) -> ConditioningModel | None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from vlar.encoders.base import Encoder
 from vlar.encoders.conditioned import ConditionedText
+from vlar.encoders.session import Session
 from vlar.encoders.vector_cache import content_free_vectors
 from vlar.errors import UsageError
 from vlar.model.concepts import concept_vectors
@@ -93,6 +94,10 @@ class ModelCore:
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """N clips to N rows; a clip gives the same row alone and in company."""
         return self.encoder.encode(clips)
+
+    def session(self) -> Session:
+        """For the vectors of a recording's windows in the order of time; without features."""
+        return self.encoder.session(features=False)
 
     @property
     def view_sampler(self) -> ViewSampler:

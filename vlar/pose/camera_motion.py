@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.pose.optical_flow import camera_flow, optical_flow, small_grey
+from vlar.pose.optical_flow import camera_flow, optical_flow
 from vlar.pose.track import Tracks
-from vlar.types import Float32, UInt8
+from vlar.types import Float32
 
 CAMERA_WIDTH = 4
 _ON_PEOPLE = 0.02  # weight of a pixel on a person
@@ -17,42 +17,53 @@ _BORDER = 0.12  # margin around a person's box, as a share of its size
 _CUT = 0.5  # frame heights; a larger step is a scene cut or a wrong match
 
 
-def camera_steps(frames: UInt8, tracks: Tracks) -> Float32:
+def camera_steps_of_grey(grey: npt.NDArray[np.floating[Any]], tracks: Tracks) -> Float32:
     """Motion of the background from each frame to the next.
 
     Args:
-        frames: (T, H, W, 3) uint8 RGB, evenly spaced.
+        grey: (T, h, w) float32 small frames (``optical_flow.small_grey``), evenly spaced.
         tracks: The people, who are excluded from the fit.
 
     Returns:
         (T, 4) float32: shift to the right and down in frame heights at the middle of the frame,
         log of the scale, rotation in radians (clockwise); the last row is zero.
     """
-    n_frames = len(frames)
-    steps = np.zeros((n_frames, CAMERA_WIDTH), np.float32)
-    if n_frames < 2:
-        return steps
-    grey = small_grey(frames)
-    return camera_steps_of_grey(grey, tracks)
-
-
-def camera_steps_of_grey(grey: npt.NDArray[np.floating[Any]], tracks: Tracks) -> Float32:
-    """``camera_steps`` of small grey frames (T, h, w)."""
     steps = np.zeros((len(grey), CAMERA_WIDTH), np.float32)
-    first, second = grey[:-1], grey[1:]
-    _, height, width = grey.shape
-    u, v = optical_flow(first, second)
-    fit = camera_flow(first, u, v, _share(tracks, height, width)[:-1])
+    if len(grey) > 1:
+        u, v = optical_flow(grey[:-1], grey[1:])
+        steps[:-1] = steps_of_flow(grey[:-1], u, v, people_share(tracks, *grey.shape[1:])[:-1])
+    return steps
+
+
+def steps_of_flow(
+    first: npt.NDArray[np.floating[Any]],
+    u: npt.NDArray[np.floating[Any]],
+    v: npt.NDArray[np.floating[Any]],
+    share: npt.NDArray[np.floating[Any]],
+) -> Float32:
+    """Motion of the background in each flow field.
+
+    Args:
+        first: (N, h, w) grey frames at the start of each flow.
+        u: (N, h, w) flow in pixels to the right.
+        v: (N, h, w) flow in pixels down.
+        share: (N, h, w) weights, small where people are (``people_share``).
+
+    Returns:
+        (N, 4) float32, as the rows of ``camera_steps_of_grey``.
+    """
+    _, height, width = first.shape
+    fit = camera_flow(first, u, v, share)
     (shift_x, shift_y) = (fit[:, 0, 0] / height, fit[:, 0, 1] / height)
     grow = (fit[:, 1, 0] / width + fit[:, 2, 1] / height) / 2
     turn = (fit[:, 1, 1] / width - fit[:, 2, 0] / height) / 2
     found = np.stack([shift_x, shift_y, np.log1p(np.clip(grow, -0.3, 0.3)), turn], axis=1)
     found[np.hypot(shift_x, shift_y) > _CUT] = 0
-    steps[:-1] = found
-    return steps
+    return found.astype(np.float32)
 
 
-def _share(tracks: Tracks, height: int, width: int) -> npt.NDArray[np.float32]:
+def people_share(tracks: Tracks, height: int, width: int) -> npt.NDArray[np.float32]:
+    """(T, height, width) weights of the pixels of small frames: small on people, else 1."""
     share = np.ones((tracks.score.shape[1], height, width), np.float32)
     for points, scores in zip(tracks.points, tracks.score, strict=True):
         for now in np.flatnonzero(scores > 0):

@@ -7,16 +7,17 @@ camera's step to the next frame, the time in seconds and the aspect ratio of the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 
 from vlar.pose import network_files
 from vlar.pose.attributes.base import Measurements, measure
 from vlar.pose.body import HIPS, JOINTS, LEAST_FRAMES, BodyMotion, prepare_people
-from vlar.pose.camera_motion import CAMERA_WIDTH, camera_steps
+from vlar.pose.camera_motion import CAMERA_WIDTH, people_share, steps_of_flow
 from vlar.pose.networks import N_POINTS, Detector, Landmarks
+from vlar.pose.optical_flow import optical_flow, small_grey
 from vlar.pose.track import MAX_PEOPLE, PoseTracker, Tracks
 from vlar.types import Float32, Float64, UInt8
 
@@ -29,6 +30,7 @@ _PERSON = N_POINTS * 3 + 1
 _CAMERA = MAX_PEOPLE * _PERSON
 _TIME, _ASPECT = _CAMERA + CAMERA_WIDTH, _CAMERA + CAMERA_WIDTH + 1
 POSE_WIDTH = _ASPECT + 1
+_LEAST_SHARED = 2  # frames; their distance tells that two windows have one rate
 
 
 class PoseExtractor:
@@ -46,14 +48,54 @@ class PoseExtractor:
             network_files.read_network(network_files.DETECTOR),
             network_files.read_network(network_files.LANDMARKS),
         )
-        self._tracker = PoseTracker(Detector(detector), Landmarks(landmarks), max_people)
+        self._networks = Detector(detector), Landmarks(landmarks)
+        self._max_people = max_people
 
-    def tracks(self, frames: UInt8) -> Tracks:
-        """The people of a clip (T, H, W, 3) uint8 RGB."""
-        return self._tracker(frames)
+    def stream(self) -> PoseStream:
+        """For the windows of one recording, in the order of time."""
+        return PoseStream(PoseTracker(*self._networks, self._max_people))
 
     def features(self, frames: UInt8, times_s: Float64 | None = None) -> Float32:
-        """The frame features of a clip.
+        """The frame features of a clip by itself; as ``PoseStream.features``."""
+        return self.stream().features(frames, times_s)
+
+
+@dataclass
+class _Seen:
+    """A frame of the recording and what was computed from it.
+
+    Attributes:
+        pixels: (H, W, 3) uint8.
+        time_s: Its time.
+        is_new: Whether it differs from the frame before.
+        grey: (h, w) float32 small frame.
+        flow: (2, h, w) float32 to the next frame; None until that is there.
+        step: Where people are in the small frame, and the camera's step with these.
+    """
+
+    pixels: UInt8
+    time_s: float
+    is_new: bool
+    grey: Float32
+    flow: Float32 | None = None
+    step: tuple[bytes, Float32] | None = None
+
+
+class PoseStream:
+    """Frame features of one recording's windows: what windows share is computed once.
+
+    Where a window starts with the last frames of the one before, people are tracked on from there;
+    else tracking starts again. So a window by itself, and one that overlaps no other, give the
+    same. Memory holds the frames of one window.
+    """
+
+    def __init__(self, tracker: PoseTracker) -> None:
+        self._empty, self._tracker = tracker, tracker.restarted()
+        self._first = 0  # number of the first frame that is kept
+        self._seen: list[_Seen] = []
+
+    def features(self, frames: UInt8, times_s: Float64 | None = None) -> Float32:
+        """The frame features of the next window.
 
         Args:
             frames: (T, H, W, 3) uint8 RGB, in time order.
@@ -63,24 +105,69 @@ class PoseExtractor:
             (T, POSE_WIDTH) float32; zeros for fewer than five different frames.
         """
         rows = np.zeros((len(frames), POSE_WIDTH), np.float32)
-        if _distinct(frames) < LEAST_FRAMES:  # a photo, or a video of two pictures
+        if not len(frames):
             return rows
-        tracks = self._tracker(frames)
+        times = np.arange(len(rows)) / DEFAULT_FPS if times_s is None else times_s
+        self._take(frames, times)
+        if 1 + sum(seen.is_new for seen in self._seen[1:]) < LEAST_FRAMES:
+            return rows  # a photo, or a video of two pictures
+        self._tracker.extend(frames, self._first)
+        tracks = self._tracker.window(self._first, len(frames), frames.shape[1])
         for person in range(len(tracks.score)):
             begin = person * _PERSON
             rows[:, begin : begin + _PERSON - 1] = tracks.points[person].reshape(len(rows), -1)
             rows[:, begin + _PERSON - 1] = tracks.score[person]
-        rows[:, _CAMERA:_TIME] = camera_steps(frames, tracks)
-        times = np.arange(len(rows)) / DEFAULT_FPS if times_s is None else times_s
+        rows[:-1, _CAMERA:_TIME] = self._camera_steps(tracks)
         rows[:, _TIME] = times - times[0]
         rows[:, _ASPECT] = frames.shape[2] / frames.shape[1]
         return rows
 
+    def _take(self, frames: UInt8, times: Float64) -> None:
+        """Keep the frames of this window, and of the earlier ones what they share."""
+        begin = self._overlap(frames, times)
+        if begin is None:
+            self._first, self._seen, self._tracker = 0, [], self._empty.restarted()
+        else:
+            self._first, self._seen = self._first + begin, self._seen[begin:]
+        for seen, pixels in zip(self._seen, frames, strict=False):
+            seen.pixels = pixels  # the arrays of earlier windows can go
+        known = len(self._seen)
+        for now in range(known, len(frames)):
+            is_new = now == 0 or not np.array_equal(frames[now], frames[now - 1])
+            grey = small_grey(frames[now : now + 1])[0] if is_new else self._seen[-1].grey
+            self._seen.append(_Seen(frames[now], float(times[now]), is_new, grey))
 
-def _distinct(frames: UInt8) -> int:
-    """Number of frames that differ from the frame before."""
-    changes = sum(not np.array_equal(a, b) for a, b in pairwise(frames))
-    return min(len(frames), 1) + changes
+    def _overlap(self, frames: UInt8, times: Float64) -> int | None:
+        """Which kept frame is the window's first, if all from there on are the window's too."""
+        for begin, seen in enumerate(self._seen):
+            kept = self._seen[begin:]
+            if seen.time_s == times[0] and _LEAST_SHARED <= len(kept) <= len(frames):
+                pairs = zip(kept, frames, times.tolist(), strict=False)
+                if all(s.time_s == t and np.array_equal(s.pixels, f) for s, f, t in pairs):
+                    return begin
+        return None
+
+    def _camera_steps(self, tracks: Tracks) -> Float32:
+        """(T - 1, 4) the camera's step from each frame to the next (``camera_motion``)."""
+        now, after = self._seen[:-1], self._seen[1:]
+        missing = [at for at, seen in enumerate(now) if seen.flow is None]
+        if missing:
+            first = np.stack([now[at].grey for at in missing])
+            flow = np.stack(optical_flow(first, np.stack([after[at].grey for at in missing])), 1)
+            for at, field in zip(missing, flow, strict=True):
+                now[at].flow = field
+        keys = [tracks.points[tracks.score[:, at] > 0, at].tobytes() for at in range(len(now))]
+        fresh = [at for at, seen in enumerate(now) if seen.step is None or seen.step[0] != keys[at]]
+        if fresh:
+            first, flow = (
+                np.stack([now[at].grey for at in fresh]),
+                np.stack([field for at in fresh if (field := now[at].flow) is not None], 1),
+            )
+            people = Tracks(tracks.points[:, fresh], tracks.score[:, fresh])
+            share = people_share(people, *first.shape[1:])
+            for at, step in zip(fresh, steps_of_flow(first, *flow, share), strict=True):
+                now[at].step = keys[at], step
+        return np.stack([seen.step[1] for seen in now if seen.step is not None])
 
 
 def tracks_from_features(features: Float32) -> Tracks:

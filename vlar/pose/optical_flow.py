@@ -19,6 +19,7 @@ _PIXELS = 60 * 80  # of the small frame; its sides keep the aspect ratio
 _LEVELS = 4
 _STEPS = 2
 _RADIUS = 2  # pixels; half side of the Lucas-Kanade window
+_UPPER = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # of a symmetric 3 x 3 matrix
 _DAMPING = 20.0  # added to the squared gradients (grey levels): flat regions stay still
 
 
@@ -38,15 +39,26 @@ def small_grey(frames: UInt8) -> Floats:
 
 def box_mean(image: Floats, radius: int) -> Floats:
     """Mean over a square of 2 radius + 1 pixels; (N, h, w), edges repeated."""
-    size = 2 * radius + 1
     for axis in (1, 2):
-        pad = [(0, 0)] * 3
-        pad[axis] = (radius + 1, radius)
-        sums = np.cumsum(np.pad(image, pad, mode="edge"), axis=axis, dtype=np.float32)
-        count = image.shape[axis]
-        upper = np.take(sums, np.arange(size, size + count), axis=axis)
-        image = (upper - np.take(sums, np.arange(count), axis=axis)) / np.float32(size)
+        image = _row_mean(image, radius, axis)
     return image
+
+
+def _row_mean(image: Floats, radius: int, axis: int) -> Floats:
+    """Mean of 2 radius + 1 pixels along one axis, by running sums."""
+    size, count = 2 * radius + 1, image.shape[axis]
+    shape = list(image.shape)
+    shape[axis] += size
+    sums = np.empty(shape, np.float32)
+    rows = np.moveaxis(sums, axis, 0)
+    pixels = np.moveaxis(image, axis, 0)
+    rows[: radius + 1], rows[radius + 1 + count :] = pixels[0], pixels[-1]
+    rows[radius + 1 : radius + 1 + count] = pixels
+    np.cumsum(sums, axis=axis, out=sums)
+    mean = np.empty(image.shape, np.float32)
+    np.subtract(rows[size:], rows[:-size], out=np.moveaxis(mean, axis, 0))
+    mean /= np.float32(size)
+    return mean
 
 
 def optical_flow(first: Floats, second: Floats) -> tuple[Floats, Floats]:
@@ -89,24 +101,42 @@ def camera_flow(first: Floats, u: Floats, v: Floats, share: Floats | None = None
     """
     count = len(u)
     dx, dy = _gradients(first)
-    texture = (box_mean(dx * dx + dy * dy, 2) + 1).reshape(count, -1, 1)
+    texture = (box_mean(dx * dx + dy * dy, 2) + 1).reshape(count, -1)
     texture = texture / (texture + 50)
     if share is not None:
-        texture = texture * share.reshape(count, -1, 1)
-    design = camera_design(u.shape)
-    flow = np.stack([u, v], -1).reshape(count, -1, 2).astype(np.float64)
-    camera = np.broadcast_to(np.median(flow, axis=1, keepdims=True), flow.shape)
-    ridge = np.diag([1e-6, 1e-3, 1e-3])
+        texture = texture * share.reshape(count, -1)
+    design = np.ascontiguousarray(camera_design(u.shape).T)
     solved = np.zeros((count, 3, 2))
-    for _ in range(4):
-        distance = np.linalg.norm(flow - camera, axis=2, keepdims=True)
-        scale = np.maximum(1.5 * np.median(distance, axis=1, keepdims=True), 0.1)
-        weighted = design * (texture / (1 + (distance / scale) ** 2) ** 2)
-        total = weighted[..., :1].sum(1, keepdims=True)
-        normal = weighted.transpose(0, 2, 1) @ design + ridge * total
-        solved = np.linalg.solve(normal, weighted.transpose(0, 2, 1) @ flow)
-        camera = design @ solved
+    # One by one: a single flow field fits the processor's cache.
+    for now in range(count):
+        flow = np.stack([u[now].ravel(), v[now].ravel()]).astype(np.float64)
+        solved[now] = _affine_fit(flow, texture[now], design)
     return solved
+
+
+def _affine_fit(flow: Floats, texture: Floats, design: Floats) -> Floats:
+    """The robust fit (3, 2) of one flow field (2, h w), with weights (h w,) of its pixels."""
+    products = np.stack([design[i] * design[j] for i, j in _UPPER])
+    ridge = np.diag([1e-6, 1e-3, 1e-3])
+    camera = np.stack([np.full(flow.shape[1], _median(part)) for part in flow])
+    solved = np.zeros((3, 2))
+    for _ in range(4):
+        apart = flow - camera
+        square = apart[0] * apart[0] + apart[1] * apart[1]
+        scale = max(1.5 * _median(np.sqrt(square)), 0.1)
+        weight = texture / (1 + square / (scale * scale)) ** 2
+        normal = np.zeros((3, 3))
+        for (i, j), value in zip(_UPPER, products @ weight, strict=True):
+            normal[i, j] = normal[j, i] = value
+        solved = np.linalg.solve(normal + ridge * normal[0, 0], design @ (flow * weight).T)
+        camera = solved.T @ design
+    return solved
+
+
+def _median(values: Floats) -> float:
+    """The median; sorting is faster than numpy's partial sorting."""
+    ordered, middle = np.sort(values), len(values) // 2
+    return float(ordered[middle] + ordered[(len(values) - 1) // 2]) / 2
 
 
 def camera_design(shape: tuple[int, ...]) -> Floats:
@@ -123,12 +153,16 @@ def _warp(image: Floats, u: Floats, v: Floats) -> Floats:
     y = np.clip(np.arange(height, dtype=np.float32)[:, None] + v, 0, height - 1)
     left = np.minimum(x.astype(np.int32), max(width - 2, 0))
     top = np.minimum(y.astype(np.int32), max(height - 2, 0))
-    x, y = x - left, y - top
-    right, below = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
-    n = np.arange(count)[:, None, None]
-    upper = image[n, top, left] * (1 - x) + image[n, top, right] * x
-    lower = image[n, below, left] * (1 - x) + image[n, below, right] * x
-    return (upper * (1 - y) + lower * y).astype(np.float32)
+    x -= left
+    y -= top
+    corner = (
+        top * width + left + (np.arange(count, dtype=np.int32) * (height * width))[:, None, None]
+    )
+    right, below = min(1, width - 1), min(1, height - 1) * width
+    pixels = image.ravel()
+    upper = pixels.take(corner) * (1 - x) + pixels.take(corner + right) * x
+    lower = pixels.take(corner + below) * (1 - x) + pixels.take(corner + (below + right)) * x
+    return upper * (1 - y) + lower * y
 
 
 def _enlarge(flow: Floats, shape: tuple[int, ...]) -> Floats:

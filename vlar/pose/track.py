@@ -1,4 +1,4 @@
-"""Tracks of people through a clip: detection in some frames, tracking forwards and backwards."""
+"""Tracks of people: detection in some frames, tracking forwards and backwards."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ class Tracks:
 
 
 class PoseTracker:
-    """Tracks people in clips.
+    """Tracks people through the frames of a recording, which come in order, some at a time.
+
+    A person is tracked from frame to frame until lost. Who is found late is also tracked backwards,
+    as far as the frames reach. Windows that overlap are cut out of the same tracks.
 
     Args:
         detector: The detector network.
@@ -51,35 +54,70 @@ class PoseTracker:
     ) -> None:
         self._detector, self._landmarks = detector, landmarks
         self._max_people = max_people
+        self._tracks: list[_Track] = []
+        self._live: list[_Track] = []
+        self._next = 0
 
-    def __call__(self, frames: UInt8) -> Tracks:
-        """The people of one clip (T, H, W, 3) uint8; the largest and longest first; K may be 0."""
-        images = [to_image(frame) for frame in frames]
-        tracks = self._forward(images)
-        self._backward(images, tracks)
-        joined = _join(tracks)
+    def restarted(self) -> PoseTracker:
+        """The same with no one tracked, for another recording."""
+        return PoseTracker(self._detector, self._landmarks, self._max_people)
+
+    def extend(self, frames: Sequence[UInt8], first: int) -> None:
+        """Track through the frames that are new.
+
+        Args:
+            frames: (H, W, 3) uint8 each, one after the other. Those from earlier calls may come
+                first; the tracks of people who are found now are carried back through them.
+            first: Number of the first frame in the recording, from 0. Earlier ones are forgotten.
+        """
+        self._forget(first)
+        found: list[_Track] = []
+        for now in range(self._next, first + len(frames)):
+            found += self._forward(to_image(frames[now - first]), now)
+        self._next = first + len(frames)
+        for track in found:
+            self._backward(frames, first, track)
+
+    def window(self, first: int, n_frames: int, height: int) -> Tracks:
+        """The people of ``n_frames`` frames from ``first`` on; K may be 0.
+
+        The largest and longest visible come first. ``height`` is that of the frames, pixels.
+        """
+        span = range(first, first + n_frames)
+        parts = [
+            _Track({now - first: track.bodies[now] for now in span if now in track.bodies})
+            for track in self._tracks
+        ]
+        joined = _join([part for part in parts if part.bodies])
         joined.sort(key=_Track.presence, reverse=True)
-        return _to_arrays(joined[:MAX_PEOPLE], len(frames), frames.shape[1])
+        return _to_arrays(joined[:MAX_PEOPLE], n_frames, height)
 
-    def _forward(self, images: Sequence[Any]) -> list[_Track]:
-        tracks: list[_Track] = []
-        live: list[_Track] = []
-        for now, image in enumerate(images):
-            going: list[_Track] = []
-            for track in live:
-                body = self._read(image, track.bodies[now - 1].next_region)
-                if body and not _taken(body.next_region, going, now):
-                    track.bodies[now] = body
-                    going.append(track)
-            live = going
-            for region in self._candidates(image, now, len(live)):
-                if len(live) >= self._max_people or _taken(region, live, now):
-                    continue
-                body = self._read(image, region)
-                if body and not _taken(body.next_region, live, now):
-                    live.append(_Track({now: body}, now))
-                    tracks.append(live[-1])
-        return tracks
+    def _forget(self, first: int) -> None:
+        for track in self._tracks:
+            track.bodies = {now: body for now, body in track.bodies.items() if now >= first}
+        self._tracks = [track for track in self._tracks if track.bodies]
+        self._next = max(self._next, first)
+
+    def _forward(self, image: Any, now: int) -> list[_Track]:
+        """Follow the people of the frame before, and look for others; returns the others."""
+        going: list[_Track] = []
+        for track in self._live:
+            last = track.bodies.get(now - 1)
+            body = last and self._read(image, last.next_region)
+            if body and not _taken(body.next_region, going, now):
+                track.bodies[now] = body
+                going.append(track)
+        self._live = going
+        found: list[_Track] = []
+        for region in self._candidates(image, now, len(going)):
+            if len(going) >= self._max_people or _taken(region, going, now):
+                continue
+            body = self._read(image, region)
+            if body and not _taken(body.next_region, going, now):
+                found.append(_Track({now: body}, now))
+                going.append(found[-1])
+        self._tracks += found
+        return found
 
     def _candidates(self, image: Any, now: int, n_live: int) -> list[Region]:
         search = not n_live and now % _SEARCH_EVERY == 0
@@ -93,18 +131,17 @@ class PoseTracker:
                 found += self._detector(image, _THRESHOLD, square)
         return found
 
-    def _backward(self, images: Sequence[Any], tracks: list[_Track]) -> None:
-        for track in tracks:
-            others = [other for other in tracks if other is not track]
-            region = track.bodies[track.start].next_region
-            for now in range(track.start - 1, -1, -1):
-                if _taken(region, others, now):
-                    break
-                body = self._read(images[now], region)
-                if body is None:
-                    break
-                track.bodies[now] = body
-                region = body.next_region
+    def _backward(self, frames: Sequence[UInt8], first: int, track: _Track) -> None:
+        others = [other for other in self._tracks if other is not track]
+        region = track.bodies[track.start].next_region
+        for now in range(track.start - 1, first - 1, -1):
+            if _taken(region, others, now):
+                break
+            body = self._read(to_image(frames[now - first]), region)
+            if body is None:
+                break
+            track.bodies[now] = body
+            region = body.next_region
 
     def _read(self, image: Any, region: Region) -> Body | None:
         body = self._landmarks(image, region)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.unit.index.fakes import DIM, FakeModel, tiny_video
+from vlar.encoders.session import Session
 from vlar.index.ingest import encode
 from vlar.index.ingest.encode import EncodedWindow, encode_clips
 from vlar.index.ingest.reader import CHANGED, FileRecord, read_files
@@ -66,7 +67,7 @@ def test_a_batch_ends_at_a_number_of_bytes(clips: list[Path], monkeypatch: pytes
     manifest = LibraryManifest.new(model, "fake", 4.0, 2.0)
     items = list(read_files(clips, {}, manifest))
     size = max(item.data.nbytes for item in items if isinstance(item, Clip))
-    monkeypatch.setattr(encode, "_BATCH_BYTES", 2 * size)
+    monkeypatch.setattr(Session, "batch_bytes", 2 * size)
     found = list(encode_clips(items, lambda: model, True))
     assert {len(batch) for batch in model.batches} <= {1, 2}
     assert [type(item) for item in found] == [

@@ -14,6 +14,7 @@ import pytest
 
 from tests.unit.index.fakes import DIM, FakeModel, tiny_video
 from vlar.encoders.base import Block
+from vlar.encoders.session import Session
 from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, UsageError
 from vlar.index import vector_blocks as blocks
 from vlar.index.maintenance.upgrade import STAGE, upgrade
@@ -47,6 +48,9 @@ class Towers:
         return {
             block.name: self.base if block.name == "base" else self.version for block in self.blocks
         }
+
+    def session(self, *, features: bool = True) -> Session:
+        return Session(self.model.encode, self.encode_blocks)
 
     def encode_blocks(self, clips: list[Clip], names: list[str]):
         self.calls += [len(clip.data) for clip in clips]

@@ -16,6 +16,7 @@ from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.adapters.views import require_blocks
 from vlar.encoders.base import Encoder
 from vlar.encoders.conditioned import ConditionedText
+from vlar.encoders.session import Session
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
 from vlar.types import Clip, Encoded, Float32, JsonDict
@@ -127,6 +128,10 @@ class Froster(Adapter, Trainable):
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """As the student."""
         return self.student.encode(clips)
+
+    def session(self, *, features: bool = True) -> Session:
+        """As the student."""
+        return self.student.session(features=features)
 
     def pool(self, features: Float32) -> Float32:
         """As the student."""

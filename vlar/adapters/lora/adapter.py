@@ -10,6 +10,7 @@ from vlar.adapters.class_text import ClassStrings, class_vectors, mean_vector, u
 from vlar.adapters.clip_adapter import ClipAdapter
 from vlar.adapters.lora.config import LoraConfig
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
+from vlar.encoders.session import Session
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.registry import register
 from vlar.types import Clip, Encoded, Float32
@@ -66,6 +67,10 @@ class Lora(ClipAdapter):
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """As the merged encoder."""
         return self.merged.encode(clips)
+
+    def session(self, *, features: bool = True) -> Session:
+        """As the merged encoder."""
+        return self.merged.session(features=features)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, None]:
         return self.changed.image(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2]), None

@@ -15,6 +15,7 @@ from vlar.adapters.temporal.inputs import block_width, chosen, directions, read_
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
+from vlar.encoders.session import Session
 from vlar.numeric import unit
 from vlar.registry import register, unknown_name
 from vlar.text.clean import clean_label
@@ -100,10 +101,16 @@ class Temporal(Adapter, Trainable):
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """The encoder's own frame features, and vectors that the network has moved."""
-        return [
-            Encoded(one.features, self.pool(one.features[None])[0])
-            for one in self.encoder.encode(clips)
-        ]
+        return self._moved_rows(self.encoder.encode(clips))
+
+    def session(self, *, features: bool = True) -> Session:
+        """The wrapped encoder's session; its frame features are moved window by window."""
+        del features
+        shared = self.encoder.session()
+        return Session(lambda clips: self._moved_rows(shared.encode(clips)))
+
+    def _moved_rows(self, rows: Sequence[Encoded]) -> list[Encoded]:
+        return [Encoded(row.features, self.pool(row.features[None])[0]) for row in rows]
 
     def pool(self, features: Float32) -> Float32:
         """Frame features (N, T, F) to window vectors (N, D) of unit length."""

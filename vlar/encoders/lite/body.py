@@ -20,7 +20,7 @@ from vlar.motion_language.verb_table import EmbedTexts, TextMotion, VerbTable
 from vlar.numeric import unit
 from vlar.pose import network_files
 from vlar.pose.attributes.base import attributes
-from vlar.pose.features import POSE_WIDTH, VERSION, PoseExtractor, motion_vector
+from vlar.pose.features import POSE_WIDTH, VERSION, PoseExtractor, PoseStream, motion_vector
 from vlar.resources import cached
 from vlar.types import Float32, Float64, UInt8
 
@@ -69,6 +69,10 @@ class BodyBlock:
     def features(self, frames: UInt8, times_s: Float64) -> Float32:
         """(T, H, W, 3) to the frame features (T, POSE_WIDTH)."""
         return self._reader.features(frames, times_s)
+
+    def stream(self) -> PoseStream:
+        """Frame features of the windows of one recording, in the order of time."""
+        return self._reader.stream()
 
     def video(self, objects: Float32, pose: Float32) -> Float32:
         """Object vectors (N, O) and frame features (N, T, POSE_WIDTH) to unit vectors (N, D)."""

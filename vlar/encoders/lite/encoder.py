@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -22,20 +23,23 @@ from vlar.encoders.lite import space as lite_space
 from vlar.encoders.lite import towers as lite_towers
 from vlar.encoders.lite import weights as lite_weights
 from vlar.encoders.lite.anchors import load_anchors
-from vlar.encoders.lite.body import POSE_BLOCK, load_body
+from vlar.encoders.lite.body import POSE_BLOCK, BodyBlock, load_body
 from vlar.encoders.lite.motion import MOTION_BLOCKS, motion_features
 from vlar.encoders.lite.motion import VERSION as MOTION_VERSION
+from vlar.encoders.session import FrameMemory, Session
 from vlar.errors import UsageError
 from vlar.motion_language.verb_table import TextMotion
 from vlar.pose import network_files
+from vlar.pose.features import PoseStream
 from vlar.registry import register
-from vlar.types import Clip, Encoded, Float32, Float64, UInt8
+from vlar.types import Clip, Encoded, Float32, UInt8
 
 _N_CLASSES = lite_towers.N_CLASSES
 _NETWORKS = lite_towers.IMAGE_NETWORKS
 _APPEARANCE = len(_NETWORKS) * lite_towers.APPEARANCE_WIDTH
 _MOTION = _N_CLASSES + _APPEARANCE
 _BODIES = _MOTION + sum(block.width for block in MOTION_BLOCKS)
+FrameScores = tuple[Float32, Float32]
 _N_SAMPLED = 16  # frames per clip for the image networks; bodies need twice as many
 
 
@@ -119,27 +123,20 @@ class LiteEncoder(Encoder):
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """Clips to features (T, F): class scores, appearance, motion, bodies; and vectors (D,)."""
-        rows = (self._features(clip.data, clip.times_s) for clip in clips)
-        return [Encoded(features, self.pool(features[None])[0]) for features in rows]
+        return [row for clip in clips for row in LiteSession(self).encode([clip])]
 
-    def _features(self, clip: UInt8, times_s: Float64) -> Float32:
-        features = np.zeros((len(clip), self.frame_dim), dtype=np.float32)
-        every = _every(len(clip))
-        seen = -1
-        for part, frame in enumerate(_sampled_frames(len(clip))):
-            rows = slice(part * every, (part + 1) * every)
-            if seen >= 0 and np.array_equal(clip[frame], clip[seen]):  # a short or still video
-                features[rows] = features[part * every - 1]
-                continue
-            scores, activations = zip(*(image(clip[frame]) for image in self._images), strict=True)
-            features[rows, :_N_CLASSES] = np.mean(scores, axis=0)
-            features[rows, _N_CLASSES:_MOTION] = np.concatenate(activations)
-            seen = frame
-        if len(clip):
-            features[:, _MOTION:_BODIES] = motion_features(clip, every)
-            if self.body is not None:
-                features[:, _BODIES:] = self.body.features(clip, times_s)
-        return features
+    def session(self, *, features: bool = True) -> LiteSession:
+        """Frames of overlapping windows are encoded once, and people are tracked on.
+
+        The objects of a window are those of ``encode``. Its bodies may differ where it overlaps the
+        window before: their tracks began there.
+        """
+        return LiteSession(self, features)
+
+    def image(self, frame: UInt8) -> FrameScores:
+        """A frame (H, W, 3) to its class scores (1000,) and both activations (2560,)."""
+        scores, activations = zip(*(image(frame) for image in self._images), strict=True)
+        return np.mean(scores, axis=0), np.concatenate(activations)
 
     def pool(self, features: Float32) -> Float32:
         """Frame features (N, T, F) to window vectors (N, D) of unit length."""
@@ -160,10 +157,8 @@ class LiteEncoder(Encoder):
         """Vectors (N, D) of which only the named blocks are valid; bodies alone cost half."""
         if self.body is None or "objects" in names:
             return super().encode_blocks(clips, names)
-        rows = np.zeros((len(clips), self.dim), np.float32)
-        for row, clip in zip(rows, clips, strict=True):
-            row[_N_CLASSES:] = self.body.rows(self.body.features(clip.data, clip.times_s)[None])[0]
-        return rows
+        rows = [LiteSession(self).encode_blocks([clip], names) for clip in clips]
+        return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def encode_text(self, texts: Sequence[str]) -> Float32:
         """C texts to (C, D) float32 of unit length."""
@@ -183,6 +178,52 @@ class LiteEncoder(Encoder):
     def count_tokens(self, text: str) -> int:
         """Number of word pieces of a text, with the two special tokens."""
         return self._text.count_tokens(text)
+
+
+class LiteSession(Session):
+    """Remembers the frames and the people of one recording from one window to the next."""
+
+    def __init__(self, encoder: LiteEncoder, features: bool = True) -> None:
+        super().__init__(encoder.encode, encoder.encode_blocks)
+        self._encoder, self._wants_features = encoder, features
+        self._frames = FrameMemory[FrameScores]()
+        self._bodies: PoseStream | None = None
+        self._path: Path | None = None
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """As ``LiteEncoder.encode``; without features the motion histograms are not computed."""
+        return [self._encoded(clip) for clip in clips]
+
+    def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:
+        """As ``LiteEncoder.encode_blocks``."""
+        body = self._encoder.body
+        rows = np.zeros((len(clips), self._encoder.dim), np.float32)
+        for row, clip in zip(rows, clips, strict=True):
+            if body is None or "objects" in names:
+                row[:] = self._encoded(clip).vector
+            else:
+                row[_N_CLASSES:] = body.rows(self._pose(body, clip)[None])[0]
+        return rows
+
+    def _encoded(self, clip: Clip) -> Encoded:
+        encoder, n_frames = self._encoder, len(clip.data)
+        features = np.zeros((n_frames, encoder.frame_dim), np.float32)
+        every = _every(n_frames)
+        for part, seen in enumerate(self._frames.look_up(clip, _sampled_frames(n_frames))):
+            seen.result = seen.result or encoder.image(seen.pixels)
+            rows = slice(part * every, (part + 1) * every)
+            features[rows, :_N_CLASSES], features[rows, _N_CLASSES:_MOTION] = seen.result
+        if n_frames and self._wants_features:
+            features[:, _MOTION:_BODIES] = motion_features(clip.data, every)
+        if n_frames and encoder.body is not None:
+            features[:, _BODIES:] = self._pose(encoder.body, clip)
+        vector = encoder.pool(features[None])[0]
+        return Encoded(features if self._wants_features else features[:0].copy(), vector)
+
+    def _pose(self, body: BodyBlock, clip: Clip) -> Float32:
+        if self._bodies is None or clip.path != self._path:
+            self._bodies, self._path = body.stream(), clip.path
+        return self._bodies.features(clip.data, clip.times_s)
 
 
 def _every(n_frames: int) -> int:

@@ -1,7 +1,8 @@
 """Step 2 of an ``add``: clips to vectors, in batches that cross files.
 
 Short recordings have few windows each, so a batch holds clips of several. The order of the stream
-stays, and memory is bounded by one batch.
+stays, and memory is bounded by one batch. Overlapping windows of a recording share what one session
+of the model computes once.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vlar.encoders.session import Session
 from vlar.index.ingest.reader import FileRecord
-from vlar.index.protocol import LibraryModel, conditioning
+from vlar.index.protocol import LibraryModel, conditioning, session_of
 from vlar.index.rows import Float16
 from vlar.types import Clip, Failure, Float32, Window
 
 _BATCH_CLIPS = 8
-_BATCH_BYTES = 64 << 20
 _MOST_WAITING = 64  # records and failures that wait for a batch to fill
 
 
@@ -50,28 +51,27 @@ def encode_clips(
     """
     waiting: list[FileRecord | Clip | Failure] = []
     clips = size = 0
+    session: Session | None = None
     for item in stream:
         waiting.append(item)
         if isinstance(item, Clip):
+            if session is None:
+                session = session_of(model())
+                keep_context = keep_context and conditioning(model()) is not None
             clips, size = clips + 1, size + item.data.nbytes
-        full = clips == _BATCH_CLIPS or size >= _BATCH_BYTES
+        full = session and (clips == _BATCH_CLIPS or size >= session.batch_bytes)
         if full or not clips or len(waiting) - clips >= _MOST_WAITING:
-            yield from _encoded(waiting, model, keep_context)
+            yield from _encoded(waiting, session, keep_context)
             waiting, clips, size = [], 0, 0
-    yield from _encoded(waiting, model, keep_context)
+    yield from _encoded(waiting, session, keep_context)
 
 
 def _encoded(
-    items: list[FileRecord | Clip | Failure],
-    model: Callable[[], LibraryModel],
-    keep_context: bool,
+    items: list[FileRecord | Clip | Failure], session: Session | None, keep_context: bool
 ) -> Iterator[FileRecord | EncodedWindow | Failure]:
     batch = [item for item in items if isinstance(item, Clip)]
-    encoded = iter(())
-    if batch:
-        encoder = model()
-        encoded = iter(encoder.encode(batch))
-        keep_context = keep_context and conditioning(encoder) is not None
+    encoded = iter(session.encode(batch) if session and batch else ())
+    del batch
     for item in items:
         if not isinstance(item, Clip):
             yield item

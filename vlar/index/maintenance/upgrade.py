@@ -252,11 +252,12 @@ class _Upgrade:
         if content_hash(file) != video.content_hash:
             raise VlarError(f"{file}: has changed since it was indexed")
         clips = enumerate(self._clips(file, stored))
+        session = self._encoder.session(features=False)  # as ``add`` encodes them
         while batch := list(itertools.islice(clips, _BATCH_CLIPS)):
             read = [(place, clip) for place, clip in batch if isinstance(clip, Clip)]
             if read:
                 places = [place for place, _ in read]
-                found[places] = self._encoder.encode_blocks([c for _, c in read], self._wanted)
+                found[places] = session.encode_blocks([c for _, c in read], self._wanted)
             for place, clip in batch:
                 if isinstance(clip, Failure):
                     lost.append(clip)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.clips import features_of, vectors_of
+from tests.clips import clips_of, features_of, vectors_of
 from vlar.encoders import load_encoder
 from vlar.encoders.lite import encoder as module
 from vlar.encoders.lite import towers as lite_towers
@@ -161,7 +161,7 @@ def test_a_look_shows_its_own_frame(
     monkeypatch.setattr(lite, "_images", [grey, grey])
     monkeypatch.setattr(lite, "body", None)
     clip = np.zeros((32, 8, 8, 3), np.uint8) + np.array(shown, np.uint8)[:, None, None, None]
-    features = lite._features(clip, None)
+    features = lite.encode(clips_of(clip[None]))[0].features
     expected = np.repeat(np.array(shown)[module._sampled_frames(32)], 2)
     np.testing.assert_array_equal(features[:, [0, 999, 1000, 3559]].T, [expected] * 4)
 
