@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from vlar.errors import ModelError, UsageError
 from vlar.registry import unknown_name
 
 _log = logging.getLogger("vlar")
-_DIGEST_BYTES = 32
+DIGEST_BYTES = 32  # at the start of a cache file
+_PIECE_BYTES = 1 << 20
 _ENTRIES = "made"  # below the cache folder; nothing else is ever removed
 _DEFAULT_LIMIT = "1GB"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -106,37 +110,96 @@ def cached(folder: str, name: str, make: Callable[[], bytes], what: str | None =
     content = _read(path)
     if content is not None:
         return content
+    content = _made(path, make, what)
+    _keep(path, content, logging.DEBUG if what is None else logging.WARNING, what or name)
+    return content
+
+
+def cached_file(folder: str, name: str, make: Callable[[], bytes], what: str | None = None) -> Path:
+    """As ``cached``, for content that is mapped rather than read: the file that holds it.
+
+    The content begins ``DIGEST_BYTES`` after the start of the file. Where the cache cannot be
+    written, it is a temporary file that lasts as long as the process.
+    """
+    path = cache_dir() / _ENTRIES / folder / name
+    if _is_good(path):
+        return path
+    content = _made(path, make, what)
+    if not _keep(path, content, logging.DEBUG if what is None else logging.WARNING, what or name):
+        path = Path(_temporary_folder()) / name
+        _write(path, content)
+    return path
+
+
+def is_cached(folder: str, name: str) -> bool:
+    """Whether the cache has an entry; whether it is whole shows when it is used."""
+    return (cache_dir() / _ENTRIES / folder / name).is_file()
+
+
+def _made(path: Path, make: Callable[[], bytes], what: str | None) -> bytes:
     if what is not None:
         _log.info("preparing %s once (a few seconds; kept in %s)", what, path.parent)
-    content = make()
+    return make()
+
+
+def _keep(path: Path, content: bytes, level: int, what: str) -> bool:
+    """Write an entry and make room for it; False if the cache cannot be written."""
     try:
         _write(path, content)
     except OSError as error:
         _log.log(
-            logging.DEBUG if what is None else logging.WARNING,
+            level,
             "cannot keep %s in %s (%s): it will be made again at every start; "
             "set VLAR_CACHE to a folder that can be written",
-            what or name,
+            what,
             path.parent,
             error.strerror,
         )
-    else:
-        _trim(path, cache_limit())
-    return content
+        return False
+    _trim(path, cache_limit())
+    return True
+
+
+@cache
+def _temporary_folder() -> str:
+    folder = tempfile.mkdtemp(prefix="vlar-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _is_good(path: Path) -> bool:
+    """Whether an entry is there and whole; it is read in pieces."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            expected = stream.read(DIGEST_BYTES)
+            while piece := stream.read(_PIECE_BYTES):
+                digest.update(piece)
+    except OSError:
+        return False
+    if digest.digest() != expected:
+        _log.warning("the cache file %s is damaged and will be made again", path)
+        return False
+    _use(path)
+    return True
 
 
 def _read(path: Path) -> bytes | None:
     try:
         with path.open("rb") as stream:
-            digest, content = stream.read(_DIGEST_BYTES), stream.read()
+            digest, content = stream.read(DIGEST_BYTES), stream.read()
     except OSError:
         return None
     if hashlib.sha256(content).digest() != digest:
         _log.warning("the cache file %s is damaged and will be made again", path)
         return None
+    _use(path)
+    return content
+
+
+def _use(path: Path) -> None:
     with contextlib.suppress(OSError):  # the time of the last use decides what is removed
         os.utime(path)
-    return content
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -31,7 +31,6 @@ from vlar.types import Clip, Encoded, Failure, Float32, Float64, Window
 
 BACKGROUND_BANK = "everyday_actions"
 _BATCH_CLIPS = 8
-_BATCH_BYTES = 64 << 20  # of decoded samples: a few clips of 32 frames at 448 pixels
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,8 @@ class ModelCore:
     def encode_spans(self, spans: Iterable[Views | Failure]) -> Iterator[EncodedSpan | Failure]:
         """Encode the clips of many spans in batches across recordings.
 
-        A batch holds 8 clips or 64 MB of samples, whichever comes first, so that memory stays
-        bounded whatever the number of spans.
+        A batch holds 8 clips, or as many bytes of samples as the encoder can use at once
+        (``Session.batch_bytes``), so that memory stays bounded whatever the number of spans.
 
         Args:
             spans: The views of each span, or why it cannot be read.
@@ -122,6 +121,7 @@ class ModelCore:
         """
         waiting: list[Views | Failure] = []
         clips = size = 0
+        most = self.encoder.session(features=False).batch_bytes
         for span in spans:
             waiting.append(span)
             if not isinstance(span, Failure):
@@ -129,7 +129,7 @@ class ModelCore:
                 size += sum(clip.data.nbytes for clip in span)
             elif clips:
                 continue
-            if not clips or clips >= _BATCH_CLIPS or size >= _BATCH_BYTES:
+            if not clips or clips >= _BATCH_CLIPS or size >= most:
                 yield from self._encode_batch(waiting)
                 waiting, clips, size = [], 0, 0
         yield from self._encode_batch(waiting)

@@ -44,10 +44,8 @@ class PoseExtractor:
     """
 
     def __init__(self, max_people: int = 2) -> None:
-        detector, landmarks = (
-            network_files.read_network(network_files.DETECTOR),
-            network_files.read_network(network_files.LANDMARKS),
-        )
+        detector = network_files.network(network_files.DETECTOR)
+        landmarks = network_files.network(network_files.LANDMARKS)
         self._networks = Detector(detector), Landmarks(landmarks)
         self._max_people = max_people
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from vlar import resources
 from vlar.errors import ModelError, UsageError
+from vlar.pose.onnx_session import CachedNetwork
 from vlar.pose.tflite_conversion import CONVERTER_VERSION, to_onnx
 
 _log = logging.getLogger("vlar")
@@ -95,6 +96,16 @@ def read_network(network: NetworkFile) -> bytes:
     if hashlib.sha256(data).hexdigest() != expected:
         raise ModelError(f"network {network.name!r} in {str(folder())!r} is damaged; {again}")
     return data
+
+
+def network(file: NetworkFile) -> CachedNetwork:
+    """The converted network, ready to run; it is loaded when it first does.
+
+    Raises:
+        ModelError: the network was never fetched, or its file changed.
+    """
+    name = f"{file.name}-{hashlib.sha256(read_network(file)).hexdigest()[:16]}.network"
+    return CachedNetwork(folder().name, name, lambda: read_network(file), None, NAME)
 
 
 def fetch(source: Path | None = None) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.errors import ModelError
+from vlar.pose.onnx_session import CachedNetwork
 from vlar.pose.skeletons import BLAZEPOSE_33
 from vlar.types import Float32, UInt8
 
@@ -62,8 +62,8 @@ class Body:
 class Detector:
     """Finds people in a frame or in a square part of it."""
 
-    def __init__(self, model: bytes) -> None:
-        self._session = make_session(model)
+    def __init__(self, network: CachedNetwork) -> None:
+        self._network = network
         self._anchors = _anchors()
 
     def __call__(
@@ -81,7 +81,7 @@ class Detector:
         left, top, side = square or ((width - side) / 2, (height - side) / 2, side)
         scale = side / _DETECTOR_SIZE
         pixels = _sample(image, _DETECTOR_SIZE, (scale, 0, left, 0, scale, top)) / 127.5 - 1
-        boxes, logits = self._session.run(["Identity", "Identity_1"], {"image": pixels[None]})
+        boxes, logits = self._network.run(["Identity", "Identity_1"], {"image": pixels[None]})
         scores = _sigmoid(logits[0, :, 0])
         found = np.flatnonzero(scores >= threshold)
         rows = boxes[0, found] / np.float32(_DETECTOR_SIZE)
@@ -96,8 +96,8 @@ class Detector:
 class Landmarks:
     """Finds the joints of a body in a region of a frame."""
 
-    def __init__(self, model: bytes) -> None:
-        self._session = make_session(model)
+    def __init__(self, network: CachedNetwork) -> None:
+        self._network = network
 
     def __call__(self, image: Any, region: Region) -> Body:
         """The body in ``region`` of a PIL image; a low ``score`` means that there is none."""
@@ -107,38 +107,13 @@ class Landmarks:
         x0 = region.x - half * cosine + half * sine
         y0 = region.y - half * sine - half * cosine
         pixels = _sample(image, _CROP_SIZE, (cosine, -sine, x0, sine, cosine, y0)) / 255
-        rows, score = self._session.run(["Identity", "Identity_1"], {"image": pixels[None]})
+        rows, score = self._network.run(["Identity", "Identity_1"], {"image": pixels[None]})
         rows = rows.reshape(_ROWS, 5)
         turn = np.array([[cosine, sine], [-sine, cosine]])
         places = rows[:, :2] @ turn + (x0, y0)
         points = np.concatenate([places, _sigmoid(rows[:, 3:4])], axis=1)[:N_POINTS]
         centre, rim = places[list(_AUXILIARY)]
         return Body(points.astype(np.float32), float(score[0, 0]), _region(centre, rim))
-
-
-def make_session(model: bytes, owner: str = "lite-motion") -> Any:
-    """An ONNX Runtime session on one thread, so that results do not depend on the machine.
-
-    Args:
-        model: The serialised graph.
-        owner: Name of the model for the error message.
-
-    Raises:
-        ModelError: the runtime rejects the graph.
-    """
-    import onnxruntime
-
-    # vlar works offline; the runtime of some platforms reports its use unless this is called.
-    getattr(onnxruntime, "disable_telemetry_events", lambda: None)()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise ModelError(f"ONNX Runtime cannot load a network of {owner!r}: {error}") from error
 
 
 def to_image(frame: UInt8) -> Any:

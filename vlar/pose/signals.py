@@ -92,9 +92,32 @@ def detrend(x: Signal) -> Signal:
 
 def turning_points(x: Signal, prominence: float) -> int:
     """Number of maxima and minima with at least this prominence."""
-    from scipy.signal import find_peaks
+    return len(maxima(x, prominence)) + len(maxima(-x, prominence))
 
-    return sum(len(find_peaks(sign * x, prominence=prominence)[0]) for sign in (1, -1))
+
+def maxima(x: Signal, prominence: float) -> list[int]:
+    """Places of the maxima of a signal (T,) with at least this prominence.
+
+    The prominence of a maximum is its height over the higher of two minima: those between it and
+    the nearest higher value, or the end, on either side. The place of a plateau is its middle.
+    Tests compare this with ``scipy.signal.find_peaks``, whose import costs half a second and 60 MB.
+    """
+    begins = np.concatenate([[0], np.flatnonzero(np.diff(x)) + 1])
+    ends = np.append(begins[1:], len(x))
+    values = x[begins] if len(x) else x  # one for each plateau
+    found: list[int] = []
+    for at in range(1, len(values) - 1):
+        top = values[at]
+        if not values[at - 1] < top > values[at + 1]:
+            continue
+        higher = np.flatnonzero(values > top)
+        after = int(np.searchsorted(higher, at))
+        begin = higher[after - 1] + 1 if after else 0
+        end = higher[after] if after < len(higher) else len(values)
+        base = max(values[begin : at + 1].min(), values[at:end].min())
+        if top - base >= prominence:
+            found.append(int(begins[at] + ends[at] - 1) // 2)
+    return found
 
 
 def dominant_frequency(x: Signal, fps: float, lowest_hz: float = 0.5) -> tuple[float, float]:

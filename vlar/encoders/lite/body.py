@@ -49,9 +49,10 @@ class BodyBlock:
         self._embed = embed
         self.table = VerbTable.packaged(embed)
         key = hashlib.sha256((self.table.digest + text_hash).encode()).hexdigest()[:16]
+        phrases = self.table.first_phrases  # a reference to the table would be a cycle
 
         def make() -> bytes:
-            return embed(self.table.first_phrases).astype(np.float32).tobytes()
+            return embed(phrases).astype(np.float32).tobytes()
 
         self.table.load_phrase_vectors(
             lambda: cached(cache_folder, f"verbs-{key}.bin", make, "the verbs of 'lite'")

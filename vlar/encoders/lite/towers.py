@@ -19,8 +19,7 @@ from vlar.encoders.lite import onnx_graph as lite_graph
 from vlar.encoders.lite import weights as lite_weights
 from vlar.encoders.lite.weights import WeightFile
 from vlar.numeric import unit
-from vlar.pose.networks import make_session
-from vlar.resources import cached
+from vlar.pose.onnx_session import CachedNetwork
 from vlar.types import Float32, UInt8
 
 CACHE_FOLDER = f"lite-{lite_graph.GRAPH_VERSION}"
@@ -61,16 +60,16 @@ class ImageTower:
             weights = {key: value.numpy() for key, value in state.items()}
             return lite_graph.image_tower(weights, network.size, network.strided)
 
-        name = f"image-{network.weights.sha256[:16]}.bin"
-        kept = cached(CACHE_FOLDER, name, make, "an image tower of 'lite'")
-        self._session = make_session(kept, "lite")
+        name = f"image-{network.weights.sha256[:16]}.network"
+        what = "an image tower of 'lite'"
+        self._network = CachedNetwork(CACHE_FOLDER, name, make, what, "lite")
         self._size = network.size
 
     def __call__(self, frame: UInt8) -> tuple[Float32, Float32]:
         """(H, W, 3) uint8 RGB to logits (1000,) and appearance (1280,)."""
         pixels = np.asarray(_squash(frame, self._size), dtype=np.float32) / 127.5 - 1.0
         pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
-        logits, appearance = self._session.run(["logits", "appearance"], {"pixels": pixels})
+        logits, appearance = self._network.run(["logits", "appearance"], {"pixels": pixels})
         return logits[0], appearance[0]
 
 
@@ -90,9 +89,9 @@ class TextTower:
         self._tokenizer = Tokenizer.from_file(str(lite_weights.TOKENIZER.verified_path()))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        name = f"texts-{lite_weights.MINILM.sha256[:16]}.bin"
-        kept = cached(CACHE_FOLDER, name, make, "the text tower of 'lite'")
-        self._session = make_session(kept, "lite")
+        name = f"texts-{lite_weights.MINILM.sha256[:16]}.network"
+        what = "the text tower of 'lite'"
+        self._network = CachedNetwork(CACHE_FOLDER, name, make, what, "lite")
         self._kept: dict[str, Float32] = {}
 
     def count_tokens(self, text: str) -> int:
@@ -122,7 +121,7 @@ class TextTower:
         vectors = np.empty((len(texts), TEXT_WIDTH), np.float32)
 
         def run(rows: list[int]) -> None:
-            vectors[rows] = _text_vectors(self._session, np.stack([ids[row] for row in rows]))
+            vectors[rows] = _text_vectors(self._network, np.stack([ids[row] for row in rows]))
 
         if len(batches) == 1:
             run(batches[0])
@@ -150,9 +149,9 @@ def _of_one_length(lengths: Sequence[int]) -> list[list[int]]:
     return batches
 
 
-def _text_vectors(session: Any, ids: Any) -> Float32:
+def _text_vectors(network: CachedNetwork, ids: Any) -> Float32:
     positions = np.arange(ids.shape[1], dtype=np.int64)
-    tokens = session.run(["tokens"], {"ids": ids, "positions": positions})[0]
+    tokens = network.run(["tokens"], {"ids": ids, "positions": positions})[0]
     return unit(tokens.mean(axis=1))
 
 

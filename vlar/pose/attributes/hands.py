@@ -45,11 +45,9 @@ def hands_meet(body: BodyMotion) -> Measured:
 @attribute("clap_rate", "Hz", centre=0.9, width=0.5, mean=-0.29, column=53)
 def clap_rate(body: BodyMotion) -> Measured:
     """Meetings of the hands a second: + claps."""
-    from scipy.signal import find_peaks
-
     part = body.active
     apart = _apart(part)
-    meetings = find_peaks(-apart, prominence=_CLAP_PROMINENCE)[0]
+    meetings = signals.maxima(-apart, _CLAP_PROMINENCE)
     count = int((apart[meetings] < _MEETING).sum())
     sure = _closes(apart) * min(1.0, count / 2 + 0.2)
     return count / part.duration_s, body.trust.both_arms * sure

@@ -1,0 +1,138 @@
+"""Is a window worse off when its people are tracked on from the window before?
+
+    vlar models get lite-motion
+    python evals/shared_tracks.py --videos DIR [--window 4] [--half choose|report] [--json OUT]
+
+DIR holds ``manifest.csv`` (path, readable_label, dataset, group) and the clips it names. Each clip
+that has at least two overlapping windows (of ``--window`` seconds, by half) is encoded twice with
+``lite`` and ``lite-motion``: every window by itself, and in a session (``vlar.encoders.session``),
+as ``vlar index add`` does. Only the motion block can differ. Among the labels of the clip's data
+set, the script counts windows whose best label is right, by motion alone and with the objects, and
+clips by the mean of their windows. ``nobody`` is the control: the motion blocks of other clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from zero_shot import read_rows
+
+import vlar
+from vlar.encoders.lite.encoder import LiteEncoder
+from vlar.numeric import unit
+from vlar.sensors import reader
+from vlar.types import Clip
+from vlar.video import probe, windows
+
+SETS = ("weizmann", "utd-mhad", "gmdcsa24", "hmdb51", "ucf101", "kinetics")
+WAYS = ("alone", "session", "other clips")
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--window", type=float, default=4.0, help="seconds of a window")
+    parser.add_argument("--half", nargs="*", default=["choose", "report"])
+    parser.add_argument("--json", type=Path, help="file for the results")
+    options = parser.parse_args()
+    encoder = vlar.load("lite").encoder
+    assert isinstance(encoder, LiteEncoder)
+    if encoder.body is None:
+        sys.exit("lite-motion is not there; run: vlar models get lite-motion")
+    counts: dict[tuple[str, str], list[float]] = {}
+    cosines: list[float] = []
+    for name in SETS:
+        _add(encoder, options, name, counts, cosines)
+    found = [
+        {"half": half, "how": how, "mean": round(float(np.mean(rows)), 4), "n": len(rows)}
+        for (half, how), rows in sorted(counts.items())
+    ]
+    for row in found:
+        print(row)
+    spread = np.percentile(cosines, [0, 1, 10, 50]).round(4).tolist()
+    print(f"cosine of the two vectors of a window: least, 1 %, 10 %, median {spread}")
+    if options.json:
+        data = {"fingerprint": encoder.fingerprint, "window_s": options.window, "cosines": spread}
+        options.json.write_text(json.dumps({**data, "figures": found}, indent=1) + "\n", "utf-8")
+    return 0
+
+
+def _add(
+    encoder: LiteEncoder,
+    options: argparse.Namespace,
+    name: str,
+    counts: dict[tuple[str, str], list[float]],
+    cosines: list[float],
+) -> None:
+    """Count the windows and clips of one data set."""
+    rows = read_rows(options.videos, name)
+    groups = sorted({row["group"] for row in rows})
+    labels = sorted({row["readable_label"] for row in rows})
+    texts = encoder.encode_text(labels)
+    last: np.ndarray | None = None
+    for row in rows:
+        half = ("choose", "report")[groups.index(row["group"]) % 2]
+        path = options.videos / row["path"]
+        duration_s = probe(path).duration_s
+        if half not in options.half or duration_s < 1.5 * options.window:
+            continue
+        truth = labels.index(row["readable_label"])
+        alone, shared = _both(
+            encoder, path, windows(duration_s, options.window, options.window / 2)
+        )
+        cosines += (alone * shared).sum(axis=1).tolist()
+        other = _with_motion_of(encoder, alone, last)
+        last = alone
+        for way, vectors in zip(WAYS, (alone, shared, other), strict=True):
+            for how, part in _parts(encoder).items():
+                scores = vectors[:, part] @ unit(texts[:, part]).T
+                right = [_share_right(score, truth) for score in scores]
+                counts.setdefault((half, f"windows {how} {way}"), []).extend(right)
+                mean = _share_right(scores.mean(axis=0), truth)
+                counts.setdefault((half, f"clips {how} {way}"), []).append(mean)
+
+
+def _both(encoder: LiteEncoder, path: Path, spans: list) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of the windows (N, D), each by itself and in a session."""
+    read = reader("video").read_windows(path, spans, encoder.sampling)
+    session = encoder.session(features=False)
+    alone, shared = [], []
+    for clip in read:
+        assert isinstance(clip, Clip)
+        shared.append(session.encode([clip])[0].vector)
+        row = shared[-1].copy()  # its objects are the same
+        start = encoder.blocks[0].width
+        row[start:] = encoder.encode_blocks([clip], ["motion", "unseen_body"])[0][start:]
+        alone.append(row)
+    return np.stack(alone), np.stack(shared)
+
+
+def _parts(encoder: LiteEncoder) -> dict[str, slice]:
+    objects, motion = (block.width for block in encoder.blocks[:2])
+    return {"motion": slice(objects, objects + motion), "both": slice(0, objects + motion)}
+
+
+def _with_motion_of(
+    encoder: LiteEncoder, vectors: np.ndarray, other: np.ndarray | None
+) -> np.ndarray:
+    start = encoder.blocks[0].width
+    mixed = vectors.copy()
+    mixed[:, start:] = 0 if other is None else other[:1, start:]
+    return mixed
+
+
+def _share_right(scores: np.ndarray, truth: int) -> float:
+    """1 if the true label is the best one; equal scores are shared, silence is wrong."""
+    if np.ptp(scores) < 1e-9:
+        return 0.0
+    best = np.flatnonzero(scores >= scores.max() - 1e-9)
+    return float(truth in best) / len(best)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
