@@ -6,6 +6,23 @@ user only when vlar itself is wrong.
 
 from __future__ import annotations
 
+from vlar.characters import escaped
+
+_LONGEST = 2_000  # characters of a message; a value that others made may be of any length
+
+
+def one_line(text: str) -> str:
+    r"""A text as one line that shows control characters instead of obeying them.
+
+    >>> one_line("a\n b\x1b[2J")
+    'a b\\x1b[2J'
+    """
+    line = escaped(" ".join(text.split()))
+    if len(line) <= _LONGEST:
+        return line
+    half = _LONGEST // 2
+    return f"{line[:half]} ... {line[-half:]}"
+
 
 class VlarError(Exception):
     """Base of all errors a user can cause and fix. ``kind`` is its stable name in JSON output."""
@@ -15,7 +32,7 @@ class VlarError(Exception):
     @property
     def message(self) -> str:
         """The full one-line text: what, the value, what to do."""
-        return " ".join(str(self).split())
+        return one_line(str(self))
 
 
 class UsageError(VlarError):

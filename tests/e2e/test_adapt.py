@@ -64,7 +64,7 @@ def test_an_adapted_model_is_a_folder_without_the_encoder(adapted: Path):
         "vlar.json",
     ]
     manifest = json.loads((adapted / "vlar.json").read_text())
-    assert manifest["format"] == 2
+    assert manifest["format"] == 3
     assert manifest["labels"] == ["phone call", "street"]
     assert manifest["encoder"]["spec"] == "lite"
     assert (adapted / "adaptation.safetensors").stat().st_size < 1_000_000

@@ -29,7 +29,9 @@ METRICS = [
 ]
 ORDER = [
     ["types"],
+    ["characters"],
     ["errors"],
+    ["safety"],
     ["numeric"],
     ["registry"],
     ["resources"],
@@ -54,6 +56,7 @@ ORDER = [
     ["index"],
     ["query"],
     ["library"],
+    ["audit"],
     ["evaluation"],
     ["contrib"],
     ["serve"],

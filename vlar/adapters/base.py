@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vlar import registry
@@ -52,6 +53,16 @@ class Adapter(Encoder):
         """
 
     @classmethod
+    def check_settings(cls, settings: JsonDict) -> None:
+        """Refuse settings that are out of range, before anything is built.
+
+        Raises:
+            UnknownNameError: a setting does not exist.
+            ModelError: a value has another type or is out of range.
+        """
+        del settings  # an adapter without a configuration has nothing to check
+
+    @classmethod
     def from_spec(cls, argument: str) -> Adapter:
         """Load a checkpoint of the method's original; ``argument`` is what follows ``NAME:``.
 
@@ -78,6 +89,28 @@ class Adapter(Encoder):
         state = self.module.state_dict()
         return {name: t.detach().float().cpu().numpy().copy() for name, t in state.items()}
 
+    def check_state(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse a state that is not of this adapter.
+
+        Args:
+            shapes: Shape of each saved array.
+
+        Raises:
+            ModelError: names or shapes differ; the message names the first.
+        """
+        own = self.module.state_dict()
+        for name in sorted(own.keys() ^ shapes.keys()):
+            known = "lacks" if name in own else "has no place for"
+            raise ModelError(
+                f"the saved adapter {known} {name[:80]!r}; it was made with other settings"
+            )
+        for name, shape in shapes.items():
+            if shape != tuple(own[name].shape):
+                raise ModelError(
+                    f"the saved adapter's {name!r} is {shape}, this one's "
+                    f"{tuple(own[name].shape)}; it was made with other settings"
+                )
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what ``state_dict`` returned.
 
@@ -86,17 +119,8 @@ class Adapter(Encoder):
         """
         import torch
 
-        own = self.module.state_dict()
-        for name in sorted(own.keys() ^ state.keys()):
-            known = "lacks" if name in own else "has no place for"
-            raise ModelError(f"the saved adapter {known} {name!r}; it was made with other settings")
         tensors = {name: torch.as_tensor(value) for name, value in state.items()}
-        for name, tensor in tensors.items():
-            if tensor.shape != own[name].shape:
-                raise ModelError(
-                    f"the saved adapter's {name!r} is {tuple(tensor.shape)}, this one's "
-                    f"{tuple(own[name].shape)}; it was made with other settings"
-                )
+        self.check_state({name: tuple(tensor.shape) for name, tensor in tensors.items()})
         self.module.load_state_dict(tensors)
         self.refresh()
 

@@ -64,6 +64,11 @@ class ClipAdapter(Adapter, Trainable):
         require(encoder, cls.needs, cls.method)
         return cls(require_blocks(encoder, cls.method), cls.read_config(settings or {}))
 
+    @classmethod
+    def check_settings(cls, settings: JsonDict) -> None:
+        """See ``Adapter``."""
+        cls.read_config(settings)
+
     @abstractmethod
     def _build(self) -> None:
         """Build the network on ``inner.towers``, at the method's start."""

@@ -85,7 +85,8 @@ def check_settings(config: Any, what: str) -> None:
             TypeAdapter(hint).validate_python(value, strict=True)
         except ValidationError as error:
             reason = error.errors()[0]["msg"].lower()
-            raise ModelError(f"{what} {row.name} is {value!r}: {reason}; correct it") from error
+            shown = f"{value!r}"[:80]
+            raise ModelError(f"{what} {row.name} is {shown}: {reason}; correct it") from error
         inside = value is None or all(_HOLDS[n](value, limit) for n, limit in limits.items())
         if not inside or (isinstance(value, float) and not math.isfinite(value)):
             raise bad_setting(what, row.name, value, _wanted(hint, limits))

@@ -6,6 +6,9 @@ import platform
 import tempfile
 from collections.abc import Callable
 from importlib import metadata
+from typing import Annotated
+
+import typer
 
 from vlar import __version__, resources
 from vlar.cli import options, output
@@ -15,15 +18,30 @@ from vlar.errors import VlarError
 LIBRARIES = ("numpy", "av", "onnxruntime", "faiss-cpu", "torch", "timm", "transformers")
 
 
+Audit = Annotated[
+    str | None,
+    typer.Option(
+        "--audit",
+        metavar="PATH",
+        help="Instead: find what is wrong with a model folder, library, weights or bank of others.",
+    ),
+]
+
+
 def command(
+    audit: Audit = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Check the installation; each fault comes with a remedy.
+    """Check the installation, or what another person sent; each fault comes with a remedy.
+
+    An audit runs and writes nothing. Its exit code is 1 where it finds danger or damage.
 
     Examples:
         vlar doctor
-        vlar doctor --json
+        vlar doctor --audit downloads/model
     """
+    if audit is not None:
+        return _audit(audit, as_json)
     checks: list[tuple[str, Callable[[], str]]] = [
         (
             "vlar",
@@ -51,6 +69,20 @@ def command(
         else:
             output.line(f"{'ok    ' if fine else 'BROKEN'}  {name:<13} {text}", flush=True)
     return 1 if broken else 0
+
+
+def _audit(path: str, as_json: bool) -> int:
+    from vlar.audit import audit
+
+    found = audit(path)
+    for finding in found.findings:
+        if as_json:
+            output.json_line(finding)
+        else:
+            print(finding.line, flush=True)
+    state = "nothing wrong" if found.is_sound else "not sound"
+    output.note(f"{found.path}: {found.kind}, {state}, {len(found.findings)} findings")
+    return 0 if found.is_sound else 1
 
 
 def _libraries() -> str:

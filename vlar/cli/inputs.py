@@ -80,9 +80,17 @@ def load_model(spec: str, device: str | None, dtype: str | None) -> Model:
 
 
 def own_model(library: str) -> str:
-    """The name of the model that made a library; that of the default where it is empty or new."""
-    from vlar.index.model_provider import DEFAULT_MODEL
+    """The name of the model that made a library; that of the default where it is empty or new.
+
+    Raises:
+        ModelError: the library names a path that the user has not named.
+    """
+    from vlar.index.model_provider import DEFAULT_MODEL, require_named
     from vlar.library import Library
 
     with Library(library) as opened:
-        return opened.info().model or DEFAULT_MODEL
+        facts = opened.info()
+        if facts.model is None:
+            return DEFAULT_MODEL
+        require_named(opened.path, facts.model, facts.fingerprint)
+        return facts.model

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vlar.cli import options, output
+from vlar.cli import inputs, options, output
 from vlar.cli.progress import progress
 from vlar.cli.verb import run, verb
 from vlar.errors import UsageError
@@ -101,6 +101,26 @@ def get(
     with progress(f"fetching {name}"):
         place = network_files.fetch(Path(source) if source else None)
     output.note(f"{name} is ready in {place} ({network_files.LICENCE}; see LICENCE.txt there)")
+    return 0
+
+
+@verb(app)
+def trust(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A model with a path, such as openclip:FOLDER.")
+    ],
+) -> int:
+    """Let model folders and libraries name a path of this machine.
+
+    The model is loaded, without running code of its files. Naming it with --model does the same.
+
+    Examples:
+        vlar models trust openclip:weights/
+        vlar models trust mine/
+    """
+    with progress(f"loading {name}"):
+        loaded = inputs.load_model(name, None, None)
+    output.note(f"{name} may be named by model folders and libraries ({loaded.fingerprint[:12]})")
     return 0
 
 

@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 from vlar.cli import output
 from vlar.cli.choices import Choices
 from vlar.cli.missing import install_advice
-from vlar.errors import VlarError
+from vlar.errors import VlarError, one_line
 
 EXIT_FINE, EXIT_SOME_FAILED, EXIT_NOTHING_USABLE, EXIT_INTERRUPTED = 0, 1, 2, 130
 _EXAMPLES = "Examples:"
@@ -84,7 +84,7 @@ def _message(problem: Exception, debug: bool) -> str:
         return problem.message
     if isinstance(problem, ModuleNotFoundError) and (advice := install_advice(problem)):
         return advice
-    text = " ".join(str(problem).split())
+    text = one_line(str(problem))
     place = traceback.extract_tb(problem.__traceback__)[-1]
     where = f"{Path(place.filename).name}, line {place.lineno}"
     hint = "" if debug else "; run with --debug for the traceback"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import ModelError
-from vlar.fewshot.base import FewShotHead
+from vlar.fewshot.base import FewShotHead, checked_kind
 from vlar.fewshot.reject.base import Array, Rejector
 from vlar.fewshot.reject.familiarity import Familiarity
 from vlar.fewshot.temporal_features import BlockLike, signature
@@ -99,6 +99,35 @@ class AdaptedHead(Head):
         np.maximum.at(nearest, self.owners, row[0] @ self.familiarity.examples.T)
         return nearest
 
+    def check(self, dim: int, n_frames: int) -> None:
+        """Refuse arrays that do not belong together, by their sizes and by a trial.
+
+        Args:
+            dim: D of the encoder.
+            n_frames: T of the encoder.
+
+        Raises:
+            ModelError: a size differs, an owner is not a label, or an answer is not a number.
+        """
+        n, c = len(self.familiarity.examples), len(self.labels)
+        if (
+            self.owners.shape != (n,)
+            or not n
+            or not 0 <= self.owners.min() <= self.owners.max() < c
+        ):
+            raise _malformed(f"owners {self.owners.shape} for {n} familiarity.examples, {c} labels")
+        if self.concepts.shape != (c, dim):
+            raise _malformed(f"concepts {self.concepts.shape}, not {(c, dim)}")
+        blank = np.zeros((n_frames, sum(block.width for block in self.blocks)), np.float32)
+        vector = np.full(dim, dim**-0.5, np.float32)
+        try:
+            with np.errstate(all="ignore"):
+                found = self.score_clip(Encoded(blank, vector))
+        except (ValueError, IndexError, TypeError, MemoryError) as error:
+            raise _malformed(f"arrays whose shapes do not fit: {error}") from error
+        if not (np.isfinite(found.probability).all() and np.isfinite(found.unknown).all()):
+            raise _malformed("arrays that give answers which are not finite")
+
     def config(self) -> JsonDict:
         """The settings of the manifest, by part."""
         return {
@@ -143,7 +172,7 @@ class AdaptedHead(Head):
 
         try:
             head = FewShotHead.from_state(config["head"], part("head"))
-            curve, kind = config["familiarity"], str(config["familiarity"]["kind"])
+            curve, kind = config["familiarity"], checked_kind(config["familiarity"]["kind"])
             familiarity = Familiarity()
             familiarity.restore(curve, part("familiarity"))
             rejector: Rejector = familiarity
@@ -153,12 +182,26 @@ class AdaptedHead(Head):
                 head,
                 rejector,
                 familiarity,
-                np.asarray(state["owners"], np.int64),
-                np.asarray(state["concepts"], np.float32),
+                _whole(state["owners"]),
+                _floats(state["concepts"]),
                 blocks,
                 kind,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"the saved adaptation is incomplete or malformed ({error!r}); adapt again"
-            ) from error
+            raise _malformed(repr(error)) from error
+
+
+def _whole(owners: Array) -> npt.NDArray[np.int64]:
+    if not np.issubdtype(owners.dtype, np.integer):
+        raise ValueError(f"owners of type {owners.dtype}")
+    return owners.astype(np.int64)
+
+
+def _floats(concepts: Array) -> Float32:
+    if not np.issubdtype(concepts.dtype, np.floating):
+        raise ValueError(f"concepts of type {concepts.dtype}")
+    return concepts.astype(np.float32)
+
+
+def _malformed(why: str) -> ModelError:
+    return ModelError(f"the saved adaptation is incomplete or malformed ({why}); adapt again")

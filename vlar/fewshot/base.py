@@ -23,9 +23,11 @@ from vlar.fewshot.cross_validation import Problem, make_problem
 from vlar.fewshot.prior_weighting import Weights, fit_weights
 from vlar.fewshot.temporal_features import sequence_length
 from vlar.numeric import softmax
+from vlar.safety.numbers import number
 from vlar.types import Float32, Float64, JsonDict
 
 Array = npt.NDArray[Any]
+_LONGEST_KIND = 1000
 
 
 class FewShotHead(ABC):
@@ -95,13 +97,24 @@ class FewShotHead(ABC):
         """
         try:
             head: FewShotHead = registry.get("fewshot", str(config["head"]))()
-            head.kind, head.labels = str(config["kind"]), tuple(map(str, config["labels"]))
+            head.kind, head.labels = checked_kind(config["kind"]), tuple(map(str, config["labels"]))
             head.restore(config, state)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ModelError(
                 f"the saved few-shot head is incomplete or malformed ({error!r}); adapt again"
             ) from error
         return head
+
+
+def checked_kind(kind: Any) -> str:
+    """A saved signature kind, of a length that a kind may have.
+
+    Raises:
+        ValueError: it is not a text, or longer.
+    """
+    if not isinstance(kind, str) or len(kind) > _LONGEST_KIND:
+        raise ValueError(f"the kind is not a text of up to {_LONGEST_KIND} characters")
+    return kind
 
 
 class ClosedForm(FewShotHead):
@@ -264,10 +277,10 @@ class ClosedForm(FewShotHead):
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
         """See ``FewShotHead``."""
-        self.parameter = float(config["parameter"])
-        self.evidence_weight = float(config["evidence_weight"])
-        self.prior_weight = float(config["prior_weight"])
-        self._prior_scale = float(config["prior_scale"])
+        self.parameter = number(config, "parameter")
+        self.evidence_weight = number(config, "evidence_weight")
+        self.prior_weight = number(config, "prior_weight")
+        self._prior_scale = number(config, "prior_scale", above=0)
         self._prior_mean = np.asarray(state["prior_mean"], np.float64)
         self._checked(self._prior_mean, 0)
         self._restore(state)

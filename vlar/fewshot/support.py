@@ -24,12 +24,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vlar.characters import fault
 from vlar.errors import SupportError
+from vlar.safety.files import MB, read_file, special_kind
 from vlar.sensors.lookup import reader
 from vlar.text.labels import PARTS
+from vlar.text.limits import MOST_CHARACTERS
 from vlar.types import Window
 
 COLUMNS = ("path", "label", "labels", *PARTS, "start_s", "end_s", "group")
+_MOST_BYTES = 512 * MB
 SEPARATOR = "|"  # between the labels of one clip; labels hold commas and semicolons
 
 
@@ -102,7 +106,8 @@ def read_support(path: str | Path, modality: str = "video", *, least_labels: int
     source = Path(path)
     if source.is_dir():
         items = _from_folder(source, reader(modality).find)
-    elif source.is_file():
+    elif source.exists():
+        _check_kind(source)
         items = _from_csv(source)
     else:
         raise SupportError(
@@ -110,6 +115,7 @@ def read_support(path: str | Path, modality: str = "video", *, least_labels: int
             "or a CSV with the header path,label"
         )
     labels = tuple(sorted({label for item in items for label in item.labels}))
+    _check_labels(source, labels)
     if not items:
         raise SupportError(f"{source}: no example in it; add videos for at least two labels")
     if len(labels) < least_labels:
@@ -117,7 +123,47 @@ def read_support(path: str | Path, modality: str = "video", *, least_labels: int
             f"{source}: only the label {labels[0]!r} has examples; give examples of at least two "
             "labels"
         )
+    if not source.is_dir():
+        _check_there(source, items)
     return Support(labels, tuple(items), source)
+
+
+def _check_kind(source: Path) -> None:
+    kind = special_kind(source)
+    if kind is not None:
+        raise SupportError(f"{source}: it is {kind}, not a file; give a folder or a CSV file")
+
+
+def _check_labels(source: Path, labels: Sequence[str]) -> None:
+    for label in labels:
+        if len(label) > MOST_CHARACTERS:
+            raise SupportError(
+                f"{source}: the label {label[:40]!r} ... has {len(label):,} characters; at most "
+                f"{MOST_CHARACTERS:,} are read: shorten it"
+            )
+        if (wrong := fault(label)) is not None:
+            raise SupportError(f"{source}: the label {label[:40]!r} holds {wrong}; remove it")
+
+
+def _check_there(source: Path, items: Sequence[SupportItem]) -> None:
+    """Refuse a table of absent files before any of the others is opened."""
+    waiting = {label for item in items for label in item.labels}
+    there: dict[Path, bool] = {}
+    for item in items:
+        if not waiting:
+            return
+        if not waiting.isdisjoint(item.labels):
+            if item.path not in there:
+                there[item.path] = os.path.exists(item.path)  # noqa: PTH110 - a NUL in a path is False
+            if there[item.path]:
+                waiting.difference_update(item.labels)
+    if waiting:
+        few = f"of the {len(items):,} files" if not any(there.values()) else "of its files"
+        raise SupportError(
+            f"{source}: of the label {min(waiting)[:80]!r} none {few} exists, the first is "
+            f"{next(i.path for i in items if not waiting.isdisjoint(i.labels))}; relative paths "
+            "count from the folder of the table"
+        )
 
 
 def _from_folder(
@@ -186,7 +232,7 @@ def _from_csv(file: Path) -> list[SupportItem]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_bytes().decode("utf-8-sig")
+        return read_file(file, _MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SupportError(
             f"{file}: not a UTF-8 text file (byte {error.start}); save the table as UTF-8 CSV"

@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 
+from vlar.encoders import named
 from vlar.index.engines.base import Probes
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
@@ -33,6 +34,8 @@ class LazyModel:
         """
         if self.given() is None:
             own = DEFAULT_MODEL if manifest is None else manifest.model
+            if manifest is not None:
+                require_named(self._folder, own, manifest.fingerprint)
             self._model = _load(own)
         model = cast("LibraryModel", self._model)
         if manifest is not None:
@@ -70,6 +73,17 @@ class LazyModel:
     def probes(self) -> Probes | None:
         """Text vectors of many actions, which an engine measures with; None without a model."""
         return None if self._model is None else _probes_of(self._model)
+
+
+def require_named(folder: Path, spec: str, fingerprint: str | None) -> None:
+    """Refuse a path that a library names and the user does not (``vlar.encoders.named``).
+
+    Raises:
+        ModelError: it is such a path; nothing of it was opened.
+        EncoderMismatchError: it is another version of the model.
+    """
+    how = f"use --model, or bring it up to date: vlar index upgrade {folder}"
+    named.require(spec, fingerprint, f"library {folder}", how)
 
 
 def _load(spec: str | Path) -> LibraryModel:

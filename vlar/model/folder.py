@@ -4,12 +4,13 @@
 ``adapter.safetensors`` the adapter that was trained around its encoder, if one was.
 
 The encoder's weights are never copied: the manifest names the encoder and its fingerprint, and a
-model is refused where the installed encoder is another one. Nothing is unpickled.
+model is refused where the installed encoder is another one. Nothing is unpickled. Whatever a folder
+holds is checked before it is used (docs/security.md): the manifest, then the path it names, then
+the header, the checksum and the numbers of its arrays.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -17,60 +18,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vlar import __version__, registry
+from vlar import __version__, registry, resources
 from vlar.adapters.base import Adapter, attached_name, load_any
+from vlar.encoders import named
 from vlar.encoders.base import Encoder
 from vlar.errors import EncoderMismatchError, ModelError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.report import AdaptReport
-from vlar.model.migrate import migrate
+from vlar.model.manifest import (
+    ADAPTER,
+    ARRAYS,
+    MANIFEST,
+    AdapterEntry,
+    EncoderEntry,
+    Manifest,
+    malformed,
+    read_manifest,
+)
+from vlar.model.migrate import Arrays, migrate_arrays
+from vlar.safety.arrays import Header, not_finite, read_header, sha256
+from vlar.safety.files import MB
 from vlar.scoring.calibration import Calibration
 
-MANIFEST = "vlar.json"
-ARRAYS = "adaptation.safetensors"
-ADAPTER = "adapter.safetensors"
-FORMAT = 2
-
-
-class _Encoder(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    spec: str
-    fingerprint: str
-    dim: int
-    frames: int
-    licence: str
-
-
-class _Adapter(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    settings: dict[str, Any]
-    fingerprint: str
-
-
-class Manifest(BaseModel):
-    """The content of ``vlar.json``; unknown keys are refused, so that none is silently ignored."""
-
-    model_config = ConfigDict(extra="forbid")
-    format: Literal[2] = FORMAT
-    vlar: str
-    created: str
-    encoder: _Encoder
-    adapter: _Adapter | None = None
-    templates: str
-    labels: list[str] | None = None
-    labels_sha256: str | None = None
-    head: dict[str, Any] | None = None
-    rejector: dict[str, Any] | None = None
-    familiarity: dict[str, Any] | None = None
-    report: dict[str, Any] | None = None
-    calibration: dict[str, float] | None = None
+_MOST_ARRAYS, _MOST_ADAPTER = 4096 * MB, 16384 * MB
 
 
 @dataclass(frozen=True)
@@ -141,6 +116,7 @@ def write_model(model: SavedModel, path: Path, *, replace: bool) -> Path:
         raise ModelError(
             f"cannot save the model to {target}: {error.strerror or error}; nothing was changed"
         ) from error
+    named.remember(target, model.encoder.fingerprint)
     return target
 
 
@@ -148,12 +124,15 @@ def _write_files(model: SavedModel, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     manifest = _describe(model)
-    text = manifest.model_dump_json(indent=1)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     if model.adapted is not None:
         save_file(_contiguous(model.adapted.state()), folder / ARRAYS)
     if isinstance(model.encoder, Adapter) and attached_name(model.encoder):
         save_file(_contiguous(model.encoder.state_dict()), folder / ADAPTER)
+    if manifest.files:
+        sums = {name: sha256(folder / name, _MOST_ADAPTER) for name in manifest.files}
+        manifest = manifest.model_copy(update={"files_sha256": sums})
+    text = manifest.model_dump_json(indent=1)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
 def _contiguous(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
@@ -164,14 +143,21 @@ def _contiguous(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray
 
 def _describe(model: SavedModel) -> Manifest:
     encoder, adapted = model.encoder, model.adapted
+    if model.templates not in (known := resources.names("prompts", ".txt")):
+        raise ModelError(
+            f"the templates {model.templates!r} are a file of this machine, which a saved model "
+            f"cannot name; use a set of prompts/: {', '.join(known)}"
+        )
     name, adapter = attached_name(encoder), None
     if name is not None and isinstance(encoder, Adapter):
-        adapter = _Adapter(name=name, settings=encoder.settings, fingerprint=encoder.fingerprint)
+        adapter = AdapterEntry(
+            name=name, settings=encoder.settings, fingerprint=encoder.fingerprint
+        )
         encoder = encoder.encoder
     return Manifest(
         vlar=__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        encoder=_Encoder(
+        encoder=EncoderEntry(
             spec=encoder.name,
             fingerprint=encoder.fingerprint,
             dim=encoder.dim,
@@ -203,71 +189,98 @@ def read_model(
         EncoderMismatchError: its encoder has changed since.
     """
     folder = Path(path).expanduser()
-    data, arrays = _read_json(folder), {}
-    if isinstance(data, dict) and data.get("head") is not None:
-        arrays = _read_arrays(folder / ARRAYS)
-    if isinstance(data, dict):
-        data, arrays = migrate(data, arrays, folder / MANIFEST)
-    manifest = _validated(data, folder / MANIFEST)
-    encoder = load_any(manifest.encoder.spec, device, dtype)
-    if encoder.fingerprint != manifest.encoder.fingerprint:
-        raise EncoderMismatchError(
-            f"{folder} was made with another version of encoder {manifest.encoder.spec!r} "
-            f"({manifest.encoder.fingerprint[:12]}, here {encoder.fingerprint[:12]}); adapt again"
-        )
+    manifest, written = read_manifest(folder)
+    headers = {name: _header(folder / name) for name in manifest.files}
+    entry = manifest.encoder
     if manifest.adapter is not None:
-        encoder = _attach(folder, manifest.adapter, encoder)
+        saved = manifest.adapter
+        registry.get("adapter", saved.name).check_settings(saved.settings)
+    named.require(entry.spec, entry.fingerprint, str(folder / MANIFEST))
+    encoder = load_any(entry.spec, device, dtype)
+    if encoder.fingerprint != entry.fingerprint:
+        raise EncoderMismatchError(
+            f"{folder} was made with another version of encoder {entry.spec!r} "
+            f"({entry.fingerprint[:12]}, here {encoder.fingerprint[:12]}); adapt again"
+        )
+    if encoder.dim != entry.dim:
+        raise malformed(folder / MANIFEST, f"encoder.dim: {entry.dim}, not {encoder.dim}")
+    if manifest.adapter is not None:
+        encoder = _attach(folder, manifest, manifest.adapter, encoder, headers[ADAPTER])
     adapted = None
     if manifest.head is not None:
-        config = {
-            "head": manifest.head,
-            "rejector": manifest.rejector,
-            "familiarity": manifest.familiarity,
-        }
-        adapted = AdaptedHead.restore(config, arrays, encoder.frame_blocks)
+        arrays = migrate_arrays(_read_arrays(folder / ARRAYS, manifest), written)
+        adapted = _restored(folder, manifest, arrays, encoder)
     calibration = Calibration.restore(manifest.calibration) if manifest.calibration else None
     return SavedModel(encoder, adapted, manifest.templates, calibration)
 
 
-def _read_json(folder: Path) -> Any:
-    file = folder / MANIFEST
+def check_arrays(folder: Path, manifest: Manifest) -> None:
+    """Check the files of arrays alone; nothing is built.
+
+    Raises:
+        ModelError: one is absent, not a file, damaged, or holds a number that is not finite.
+    """
+    for name in manifest.files:
+        _header(folder / name)
+        _read_arrays(folder / name, manifest)
+
+
+def _header(file: Path) -> Header:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{folder} holds no model ({MANIFEST} is missing); make one with 'vlar adapt', or see "
-            "'vlar models' for names"
-        ) from None
+        return read_header(
+            file, _MOST_ADAPTER if file.name == ADAPTER else _MOST_ARRAYS, links=False
+        )
     except (OSError, ValueError) as error:
-        raise ModelError(f"{file} cannot be read ({error}); adapt again") from error
-    version = data.get("format") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > FORMAT:
-        raise ModelError(f"{file} has format {version}; this vlar reads {FORMAT}: update vlar")
-    return data
+        raise _unreadable(file, error) from error
 
 
-def _validated(data: Any, file: Path) -> Manifest:
-    try:
-        return Manifest.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise ModelError(f"{file} is malformed at {place}: {first['msg']}; adapt again") from error
+def _restored(folder: Path, manifest: Manifest, arrays: Arrays, encoder: Encoder) -> AdaptedHead:
+    config = {
+        "head": manifest.head,
+        "rejector": manifest.rejector,
+        "familiarity": manifest.familiarity,
+    }
+    adapted = AdaptedHead.restore(config, arrays, encoder.frame_blocks)
+    unknown = sorted(arrays.keys() - adapted.state().keys())
+    if unknown:
+        raise malformed(folder / ARRAYS, f"{unknown[0][:80]!r}: an unknown array")
+    adapted.check(encoder.dim, encoder.n_frames)
+    return adapted
 
 
-def _attach(folder: Path, saved: _Adapter, encoder: Encoder) -> Adapter:
+def _attach(
+    folder: Path, manifest: Manifest, saved: AdapterEntry, encoder: Encoder, header: Header
+) -> Adapter:
     adapter: Adapter = registry.get("adapter", saved.name).attach(encoder, saved.settings)
-    adapter.load_state_dict(_read_arrays(folder / ADAPTER))
+    adapter.check_state(header.shapes)
+    adapter.load_state_dict(_read_arrays(folder / ADAPTER, manifest))
     if adapter.fingerprint != saved.fingerprint:
         raise ModelError(f"{folder / ADAPTER} is not what was saved there; adapt again")
     return adapter
 
 
-def _read_arrays(file: Path) -> dict[str, Any]:
+def _read_arrays(file: Path, manifest: Manifest) -> Arrays:
+    """Arrays whose header was checked."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{file} cannot be read ({error}); adapt again") from error
+        # Folders of earlier formats have no checksum.
+        wanted = (manifest.files_sha256 or {}).get(file.name)
+        if wanted is not None and sha256(file, _MOST_ADAPTER, links=False) != wanted:
+            raise ModelError(
+                f"{file} is not what was saved there (its checksum differs); adapt again, or ask "
+                "its sender for a copy"
+            )
+        arrays = load_file(file)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, MemoryError) as error:
+        raise _unreadable(file, error) from error
+    name = not_finite(arrays)
+    if name is not None:
+        raise malformed(file, f"{name[:80]!r}: a number that is not finite")
+    return arrays
+
+
+def _unreadable(file: Path, error: Exception) -> ModelError:
+    why = (error.strerror if isinstance(error, OSError) else None) or error or type(error).__name__
+    return ModelError(f"{file} cannot be read ({why}); adapt again")

@@ -15,22 +15,24 @@ Arrays = dict[str, npt.NDArray[Any]]
 _HEADS = {"blend": "mixture", "joint": "stacking"}  # format 1 to format 2
 
 
-def migrate(manifest: JsonDict, arrays: Arrays, file: Path) -> tuple[JsonDict, Arrays]:
-    """A manifest and the arrays of its head, in the format that is written today.
+def migrate(manifest: JsonDict, file: Path) -> JsonDict:
+    """A manifest in the format that is written today.
+
+    Format 3 added checksums of the arrays; earlier folders have none.
 
     Args:
         manifest: The content of ``vlar.json``.
-        arrays: The content of ``adaptation.safetensors``; empty for a zero-shot model.
         file: The manifest, for messages.
 
     Raises:
         ModelError: the head of an old manifest is malformed.
     """
-    if manifest.get("format") != 1:
-        return manifest, arrays
-    manifest = {**manifest, "format": 2}
-    if manifest.get("head") is None:
-        return manifest, arrays
+    written = manifest.get("format")
+    if written not in (1, 2):
+        return manifest
+    manifest = {**manifest, "format": 3}
+    if written == 2 or manifest.get("head") is None:
+        return manifest
     try:
         head = dict(manifest["head"])
         # Format 1 kept the curve of the only rejector inside the head.
@@ -40,7 +42,17 @@ def migrate(manifest: JsonDict, arrays: Arrays, file: Path) -> tuple[JsonDict, A
         manifest["familiarity"] = {"kind": head["kind"], **curve}
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{file} is malformed at head ({error!r}); adapt again") from error
-    return manifest, {_array_name(name): array for name, array in arrays.items()}
+    return manifest
+
+
+def migrate_arrays(arrays: Arrays, written: int) -> Arrays:
+    """The arrays of a head under today's names.
+
+    Args:
+        arrays: The content of ``adaptation.safetensors``.
+        written: The format that the folder was written in.
+    """
+    return {_array_name(name): a for name, a in arrays.items()} if written == 1 else arrays
 
 
 def _renamed(head: Mapping[str, Any]) -> JsonDict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlar.adapters.base import load_any
+from vlar.encoders import named
 from vlar.encoders.base import Encoder
 from vlar.errors import UsageError
 from vlar.evaluation.result import Evaluation
@@ -33,6 +34,8 @@ def load(
 ) -> Model:
     """Load the model that a name stands for.
 
+    Model folders and libraries may name a path that was given here (``vlar.encoders.named``).
+
     Args:
         spec: An encoder (``lite``, ``openclip:ARCH/TAG``, ``hf:ORG/NAME``), an adapter with its
             checkpoint (``tc-clip:FILE.pth``), or a model folder.
@@ -44,16 +47,14 @@ def load(
         ModelError: the folder or the encoder's weights are missing, changed or malformed.
         UsageError: the encoder cannot run on the device or with the number type.
     """
-    if is_model_folder(spec):
+    if not is_model_folder(spec):
+        model = Model(load_any(str(spec), device, dtype))
+    else:
         saved = read_model(spec, device=device, dtype=dtype)
-        return Model(
-            saved.encoder,
-            adapted=saved.adapted,
-            templates=saved.templates,
-            calibration=saved.calibration,
-            name=str(spec),
-        )
-    return Model(load_any(str(spec), device, dtype))
+        kept: Any = {"templates": saved.templates, "calibration": saved.calibration}
+        model = Model(saved.encoder, adapted=saved.adapted, name=str(spec), **kept)
+    named.remember(spec, model.fingerprint)
+    return model
 
 
 class Model(Recogniser):

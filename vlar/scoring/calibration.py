@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import ModelError, UsageError
+from vlar.safety.numbers import number
 from vlar.scoring.logistic import fit_logistic, logistic, logit, refit_logistic
 from vlar.scoring.temperature import fit_temperature
 from vlar.scoring.zero_shot import UNKNOWN_PRIOR
@@ -84,7 +85,10 @@ class Calibration:
             ModelError: a setting is missing, unknown or not a number.
         """
         try:
-            return Calibration(**{name: float(value) for name, value in settings.items()})
+            known = Calibration().to_dict().keys()
+            if unknown := sorted(settings.keys() - known):
+                raise ValueError(f"{unknown[0][:40]!r} is not one of {', '.join(known)}")  # noqa: TRY301
+            return Calibration(**{name: number(settings, name) for name in settings})
         except (TypeError, ValueError, UsageError) as error:
             raise ModelError(
                 f"the saved calibration is malformed ({error}); calibrate again"

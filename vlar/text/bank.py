@@ -41,6 +41,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from vlar import resources
 from vlar.errors import LabelError
+from vlar.safety.files import MB, read_file
 from vlar.text.clean import clean_label
 from vlar.types import JsonDict
 
@@ -48,7 +49,12 @@ from vlar.types import JsonDict
 KINDS = ("scene", "motion", "phases", "contrast", "sentence")
 _NAMED = 5  # broken fields that an error names
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+_MOST_BYTES = 256 * MB
+_MOST_CHARACTERS = 20_000  # of a text
+
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=_MOST_CHARACTERS)
+]
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ def load_bank(name_or_path: str | Path) -> Bank:
     """
     path = _locate(name_or_path)
     try:
-        data = path.read_bytes()
+        data = read_file(path, _MOST_BYTES)
     except OSError as error:
         raise LabelError(f"the bank {str(path)!r} cannot be read: {error.strerror}") from error
     try:

@@ -18,6 +18,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,10 +26,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
+from vlar.characters import without
 from vlar.errors import LabelError
+from vlar.safety.files import MB, read_file, special_kind
+from vlar.safety.strict_json import parse_json
 from vlar.text.bank import Entry, load_bank
 from vlar.text.clean import clean_label
 from vlar.text.language import foreign_labels
+from vlar.text.limits import check_sizes
 
 _log = logging.getLogger("vlar")
 
@@ -36,6 +41,7 @@ _NUMBERED = re.compile(r"^(\d+)[\s.:,)]+(\S.*)$")
 _SUFFIXES = (".txt", ".csv", ".json")
 _SEPARATORS = (",", "，", "、", "،")
 _NAMED = 5  # labels that a message names
+_MOST_BYTES = 64 * MB
 #: Columns of a CSV file, and keys of a bank entry, for labels in parts.
 PARTS = ("verb", "object")
 
@@ -146,9 +152,12 @@ def _existing_file(spec: str) -> Path | None:
         return None
     path = Path(spec.strip()).expanduser()
     try:
-        return path if path.is_file() else None
-    except OSError:  # longer than a file name may be, so it is a label
+        kind = special_kind(path)
+    except (OSError, ValueError):  # nothing lies there, or no file name: it is a label
         return None
+    if kind is None or (kind == "a folder" and os.sep not in spec and path.suffix not in _SUFFIXES):
+        return path if kind is None else None
+    raise LabelError(f"the label file {spec!r} cannot be read: it is {kind}, not a file")
 
 
 def _split(spec: str) -> list[str]:
@@ -185,7 +194,7 @@ def _from_file(path: Path) -> LabelList:
 
 def _read(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        data = read_file(path, _MOST_BYTES)
     except OSError as error:
         raise LabelError(
             f"the label file {str(path)!r} cannot be read: {error.strerror or error}"
@@ -226,8 +235,8 @@ def _from_csv(content: str, path: Path) -> LabelList:
 
 def _from_json(content: str, path: Path) -> LabelList:
     try:
-        data: Any = json.loads(content)
-    except (json.JSONDecodeError, RecursionError) as error:
+        data: Any = parse_json(content)
+    except ValueError as error:
         raise LabelError(f"{str(path)!r} is not valid JSON: {error}") from error
     if isinstance(data, list):
         return _finish(_strings(cast("list[Any]", data), str(path)), str(path))
@@ -274,8 +283,10 @@ def _finish(
 ) -> LabelList:
     kept: dict[str, tuple[str, str, Mapping[str, str]]] = {}
     dropped: list[str] = []
+    check_sizes(labels, source)
     for position, given in enumerate(labels):
-        label = given.strip()
+        # Labels are printed: none of their characters may act on a terminal.
+        label = without(given).strip()
         text = texts[position] if texts is not None else clean_label(label)
         if not text:
             continue

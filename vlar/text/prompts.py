@@ -11,9 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vlar import resources
-from vlar.errors import UsageError
+from vlar.characters import fault
+from vlar.errors import ModelError, UsageError
+from vlar.safety.files import MB, read_file
 
 PLACE = "{}"
+_MOST = MB
+_LONGEST = 1_000  # characters of a template
 
 
 def load_templates(name_or_path: str | Path) -> tuple[str, ...]:
@@ -31,7 +35,7 @@ def load_templates(name_or_path: str | Path) -> tuple[str, ...]:
     """
     path = _locate(name_or_path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_file(path, _MOST).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UsageError(f"the template file {str(path)!r} is not UTF-8 text") from error
     except OSError as error:
@@ -47,6 +51,22 @@ def load_templates(name_or_path: str | Path) -> tuple[str, ...]:
     if not templates:
         raise UsageError(f"the template file {str(path)!r} holds no template; add a line with {{}}")
     return tuple(dict.fromkeys(templates))
+
+
+def check_template_set(name: str, what: str) -> str:
+    """The name of a set of ``prompts/``, for what a saved model or a configuration names.
+
+    A path is refused: it could be any file of the reader's machine.
+
+    Raises:
+        ModelError: no set has this name.
+    """
+    known = resources.names("prompts", ".txt")
+    if name not in known:
+        raise ModelError(
+            f"{what} is {name[:80]!r}, not a template set of prompts/; known: {', '.join(known)}"
+        )
+    return name
 
 
 def fill(templates: Sequence[str], texts: Sequence[str]) -> list[list[str]]:
@@ -75,6 +95,11 @@ def fill(templates: Sequence[str], texts: Sequence[str]) -> list[list[str]]:
 def check_template(template: str, where: str) -> None:
     """Raise UsageError unless the template has exactly one ``{}`` and no other brace."""
     rest = template.replace(PLACE, "", 1)
+    if len(template) > _LONGEST or fault(template) is not None:
+        raise UsageError(
+            f"{where}: a template is one line of up to {_LONGEST} characters without control "
+            "characters; correct it"
+        )
     if PLACE not in template or "{" in rest or "}" in rest:
         raise UsageError(
             f"{where}: the template {template!r} must hold exactly one {{}} for the label and no "

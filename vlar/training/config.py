@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from vlar import registry
 from vlar.errors import UsageError
+from vlar.safety.files import MB, read_file
 from vlar.training.hyperparameters import (
     Hyperparameters,
     adapter_settings,
@@ -94,9 +95,11 @@ def read_config(path: str | Path) -> TrainConfig:
     """
     file = Path(path).expanduser()
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_file(file, MB).decode("utf-8"))
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror}); give a TOML file") from error
+    except RecursionError as error:
+        raise UsageError(f"{file}: not readable as TOML (nested too deep); flatten it") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: not readable as TOML ({error})") from error
     _check_keys(values, list(TrainConfig.model_fields), "the configuration")
@@ -128,7 +131,8 @@ def _check_keys(values: dict[str, Any], known: Iterable[str], where: str) -> Non
 def _explained(file: Path, prefix: str, error: ValidationError) -> UsageError:
     first = error.errors()[0]
     key = prefix + ".".join(str(part) for part in first["loc"])
+    given = f"{first['input']!r}"[:80]
     reason = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return UsageError(f"{file}: key {key!r} is missing; add it")
-    return UsageError(f"{file}: key {key!r} is {first['input']!r}: {reason.lower()}; correct it")
+    return UsageError(f"{file}: key {key!r} is {given}: {reason.lower()}; correct it")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from vlar import registry
 from vlar.errors import UsageError
@@ -16,6 +16,10 @@ from vlar.types import JsonDict
 Named = Iterable[tuple[str, Any]]
 Groups = Callable[[Named, float, float], list[dict[str, Any]]]
 Share = Annotated[float, Field(ge=0, le=1)]
+# Not finite, or without end, is a mistake in a configuration that another person wrote.
+PositiveInt = Annotated[int, Field(ge=1, le=1_000_000)]
+PositiveFloat = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Schedule = Literal["cosine", "unshifted-cosine", "constant"]
 
 

@@ -49,11 +49,11 @@ def test_the_stored_models_cover_every_kind_of_head():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_of_format_1_answers_as_before_and_is_saved_in_format_2(name, clips, tmp_path):
+def test_a_model_of_format_1_answers_as_before_and_is_saved_in_format_3(name, clips, tmp_path):
     model = vlar.load(FOLDER / name)
     check_answers(model, clips, name)
     saved = model.save(tmp_path / name)
-    assert json.loads((saved / "vlar.json").read_text())["format"] == 2
+    assert json.loads((saved / "vlar.json").read_text())["format"] == 3
     check_answers(vlar.load(saved), clips, name)
 
 
@@ -87,7 +87,7 @@ def test_a_damaged_folder_is_refused(part, tmp_path):
 
 
 def test_old_folders_that_are_malformed_and_newer_ones_are_refused(tmp_path):
-    for number, change in enumerate(({"head": {"head": "ridge"}}, {"format": 3}, {"format": 0})):
+    for number, change in enumerate(({"head": {"head": "ridge"}}, {"format": 4}, {"format": 0})):
         folder = tmp_path / str(number)
         shutil.copytree(FOLDER / "ridge", folder)
         manifest = {**json.loads((folder / "vlar.json").read_text()), **change}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from vlar.errors import ModelError
+from vlar.safety.checkpoints import check_archive, check_tensors
 
 _INERT = ("omegaconf.", "typing.", "yacs.config.", "easydict.", "dotmap.", "numpy.", "pathlib.")
 _PLAIN = {
@@ -27,8 +27,10 @@ _PLAIN = {
     for name in ("dict", "list", "tuple", "set", "int", "float", "str", "bool", "object")
 } | {"collections.defaultdict", "collections.OrderedDict"}
 _DAMAGED = (
-    RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError
+    RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+    MemoryError, OverflowError,
 )  # fmt: skip
+_MOST_LEAVES = 100_000
 
 
 class Shell:
@@ -58,17 +60,21 @@ def load_inert(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: the file is damaged, or holds anything but data.
     """
-    archive = zipfile.is_zipfile(path)
+    try:
+        archive = check_archive(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
     try:
         with warnings.catch_warnings(), safe_globals(_shells(path) if archive else []):
             warnings.simplefilter("ignore")  # about the protocol of a file that is refused anyway
             stored = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        check_tensors(stored, path.stat().st_size)
     except pickle.UnpicklingError as error:
         wants = re.search(r"GLOBAL (\S+)", str(error))
         why = f"it wants to call {wants[1]}" if wants else "it is a pickle of more than tensors"
         raise _refused(path, why) from error
     except _DAMAGED as error:
-        raise ModelError(f"{path} is not a readable checkpoint ({type(error).__name__})") from error
+        raise _damaged(path, error) from error
     if not isinstance(stored, dict):
         raise ModelError(f"{path} holds a {type(stored).__name__}, not a dict of tensors")
     return stored
@@ -87,6 +93,12 @@ def _shells(path: Path) -> list[Any]:
     return [(type(name.rpartition(".")[2], (Shell,), {}), name) for name in sorted(names)]
 
 
+def _damaged(path: Path, error: Exception) -> ModelError:
+    why = error.strerror if isinstance(error, OSError) else None
+    own = str(error) if isinstance(error, ValueError) else type(error).__name__
+    return ModelError(f"{path} is not a readable checkpoint ({why or own}); check where it is from")
+
+
 def _refused(path: Path, why: str) -> ModelError:
     return ModelError(
         f"{path} was refused and nothing in it was run: {why}. A checkpoint needs tensors only; "
@@ -94,8 +106,22 @@ def _refused(path: Path, why: str) -> ModelError:
     )
 
 
-def leaves(node: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Names and values at the ends of a configuration tree, plain or made of ``Shell`` s."""
+def leaves(tree: Any) -> Iterator[tuple[str, Any]]:
+    """Names and values at the ends of a configuration tree, plain or made of ``Shell`` s.
+
+    Raises:
+        ModelError: it has more of them than a configuration; parts that are shared count each time.
+    """
+    for count, leaf in enumerate(_leaves(tree)):
+        if count >= _MOST_LEAVES:
+            raise ModelError(
+                f"the checkpoint's configuration has more than {_MOST_LEAVES:,} entries; save its "
+                "tensors alone as safetensors, where you trust them"
+            )
+        yield leaf
+
+
+def _leaves(node: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     if depth > 40:  # a configuration is shallow; a cycle is not followed for ever
         return
     if isinstance(node, Shell):
@@ -104,11 +130,11 @@ def leaves(node: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any
         if isinstance(inner, Mapping):
             # OmegaConf keeps children in _content, values in _val, and a link up in _parent.
             content = inner.get("_content", inner.get("_val", inner))
-            yield from leaves(content, name, depth + 1)
+            yield from _leaves(content, name, depth + 1)
     elif isinstance(node, Mapping):
         for key, value in node.items():
             if key != "_parent" and key != "_metadata":
-                yield from leaves(value, str(_plain(key)), depth + 1)
+                yield from _leaves(value, str(_plain(key)), depth + 1)
     else:
         yield name, node
 

@@ -13,6 +13,8 @@ from vlar.adapters.checkpoints.pickles import load_inert
 from vlar.encoders.base import load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
+from vlar.safety.arrays import read_header
+from vlar.safety.checkpoints import MOST
 
 _BASES = {(768, 16): "ViT-B-16", (768, 32): "ViT-B-32", (1024, 14): "ViT-L-14"}
 
@@ -23,7 +25,7 @@ def open_file(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: no such file, not a checkpoint, or one that holds more than data.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ModelError(f"no checkpoint at {str(path)!r}; check the path")
     if path.suffix != ".safetensors":
         return load_inert(path)
@@ -31,9 +33,11 @@ def open_file(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     try:
+        read_header(path, MOST)
         return dict(load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} is not a readable checkpoint ({type(error).__name__})") from error
+    except (OSError, SafetensorError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ModelError(f"{path} is not a readable checkpoint ({why})") from error
 
 
 def openai_architecture(path: Path, patches: Tensor) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from vlar.adapters.settings import check_settings, read_settings, setting
+from vlar.text.prompts import check_template_set
 from vlar.types import JsonDict
 
 Prompts = Literal["deep", "shallow", "none"]
@@ -42,9 +43,9 @@ class EzClipConfig:
     """
 
     prompts: Prompts = "deep"
-    n_frames: int = setting(8, at_least=1)
-    visual_hidden: int | None = setting(None, at_least=0)
-    text_hidden: int | None = setting(None, at_least=0)
+    n_frames: int = setting(8, at_least=1, at_most=1024)
+    visual_hidden: int | None = setting(None, at_least=0, at_most=8192)
+    text_hidden: int | None = setting(None, at_least=0, at_most=8192)
     time_adapters: bool = False
     mix_videos: bool = False
     temporal_embedding: bool = False
@@ -57,6 +58,7 @@ class EzClipConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, WHAT)
+        check_template_set(self.templates, f"{WHAT} templates")
 
     def hidden(self, tower: Literal["visual", "text"], width: int) -> int:
         """Inner width of the adapters of a tower of a width; 0 where it has none."""

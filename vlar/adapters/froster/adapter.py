@@ -85,6 +85,12 @@ class Froster(Adapter, Trainable):
         return kind(require_blocks(encoder, "froster"), config)
 
     @classmethod
+    def check_settings(cls, settings: JsonDict) -> None:
+        """See ``Adapter``; holds those of the student too."""
+        config = FrosterConfig.from_dict(settings)
+        registry.get("adapter", config.student).check_settings(config.student_settings)
+
+    @classmethod
     def from_spec(cls, argument: str) -> Froster:
         """Load a checkpoint of the original.
 

@@ -25,11 +25,11 @@ class LoraConfig:
     """
 
     towers: str = setting("both", choices=TOWERS)
-    rank: int = setting(8, at_least=1)
+    rank: int = setting(8, at_least=1, at_most=1024)
     alpha: float = 16.0
     dropout: float = setting(0.0, at_least=0, below=1)
     mlp: bool = False
-    n_frames: int = setting(8, at_least=1)
+    n_frames: int = setting(8, at_least=1, at_most=1024)
 
     def __post_init__(self) -> None:
         check_settings(self, WHAT)

@@ -32,15 +32,15 @@ class TcClipConfig:
     """
 
     seed_fraction: float = setting(0.3, above=0, at_most=1)
-    context_tokens: int = setting(96, at_least=1)
-    merge_step: int = setting(100, at_least=1)
-    n_prompts: int = setting(4, at_least=1)
+    context_tokens: int = setting(96, at_least=1, at_most=65536)
+    merge_step: int = setting(100, at_least=1, at_most=65536)
+    n_prompts: int = setting(4, at_least=1, at_most=1024)
     prompt_phrase: str = "a photo of a"
     prompt_levels: tuple[int, ...] = ()
     stop_gradient: bool = True
-    max_tokens: int | None = None
+    max_tokens: int | None = setting(None, at_least=1, at_most=65536)
     split_capitals: bool = True
-    n_frames: int = setting(16, at_least=1)
+    n_frames: int = setting(16, at_least=1, at_most=1024)
     tune_towers: bool = False
 
     def __post_init__(self) -> None:

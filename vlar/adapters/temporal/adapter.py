@@ -73,6 +73,11 @@ class Temporal(Adapter, Trainable):
                 raise unknown_name(f"frame block of {encoder.name}", name, names)
         return cls(encoder, config)
 
+    @classmethod
+    def check_settings(cls, settings: JsonDict) -> None:
+        """See ``Adapter``."""
+        TemporalConfig.from_dict(settings)
+
     @property
     def settings(self) -> JsonDict:
         """The configuration."""

@@ -8,6 +8,7 @@ from vlar.adapters.settings import bad_setting, check_settings, read_settings, s
 from vlar.types import JsonDict
 
 WHAT = "temporal setting"
+_MOST_WEIGHTS = 1 << 24  # eight times as many parameters: half a gigabyte
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ class TemporalConfig:
         labels: The labels it was trained for; their texts may have moved.
     """
 
-    width: int = setting(64, at_least=1)
-    layers: int = setting(1, at_least=1)
-    heads: int = setting(4, at_least=1)
-    n_prompts: int = setting(4, at_least=1)
-    components: int = setting(32, at_least=1)
+    width: int = setting(64, at_least=1, at_most=4096)
+    layers: int = setting(1, at_least=1, at_most=64)
+    heads: int = setting(4, at_least=1, at_most=4096)
+    n_prompts: int = setting(4, at_least=1, at_most=1024)
+    components: int = setting(32, at_least=1, at_most=4096)
     dropout: float = setting(0.3, at_least=0, below=1)
     blocks: tuple[str, ...] = ()
     steps: bool = True
@@ -39,6 +40,9 @@ class TemporalConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, WHAT)
+        if self.layers * self.width**2 > _MOST_WEIGHTS:
+            wanted = f"fewer layers, or less width: layers * width**2 up to {_MOST_WEIGHTS:,}"
+            raise bad_setting(WHAT, "layers", self.layers, wanted)
         if self.width % self.heads:
             raise bad_setting(WHAT, "width", self.width, f"a multiple of heads ({self.heads})")
 

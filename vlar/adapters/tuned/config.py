@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from vlar.adapters.class_text import FROSTER
 from vlar.adapters.settings import check_settings, read_settings, setting
+from vlar.text.prompts import check_template_set
 from vlar.types import JsonDict
 
 TEMPORAL = ("window", "adapter", "aim", "st-adapter", "cross-frame")
@@ -30,13 +32,15 @@ class TunedConfig:
     """
 
     temporal: str = setting("window", choices=TEMPORAL)
-    radius: int = setting(1, at_least=0)
+    radius: int = setting(1, at_least=0, at_most=64)
     tune_towers: bool = True
     prompts: str = "froster"
-    n_frames: int = setting(8, at_least=1)
+    n_frames: int = setting(8, at_least=1, at_most=1024)
 
     def __post_init__(self) -> None:
         check_settings(self, WHAT)
+        if self.prompts != FROSTER:
+            check_template_set(self.prompts, f"{WHAT} prompts")
 
     def to_dict(self) -> JsonDict:
         """For the manifest of a saved model."""

@@ -43,6 +43,7 @@ def load(
     source, local = _source(target)
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
     if Path(source).is_dir():
+        trust.check_files(Path(source), f"hf:{target}")
         trust.check_hf_config(Path(source) / "config.json", f"hf:{target}")
     with _clear_errors(target):
         config = AutoConfig.from_pretrained(source, **options)
@@ -192,7 +193,10 @@ def _clear_errors(target: str) -> Generator[None]:
     library_logging.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+    except (
+        OSError, ValueError, RuntimeError, LookupError, ImportError, TypeError, AttributeError,
+        EOFError, MemoryError,
+    ) as error:  # fmt: skip
         raise _explained(target, error) from error
     finally:
         if shown:

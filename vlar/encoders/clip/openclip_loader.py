@@ -42,6 +42,8 @@ _LOADING = (
     LookupError,
     AttributeError,
     TypeError,
+    EOFError,
+    MemoryError,
 )
 
 
@@ -60,7 +62,8 @@ def load(
         model, source = _random(name), name
     elif path.is_dir():
         model, source = _from_folder(path), f"local-dir:{path}"
-    elif path.is_file():
+    elif path.exists():
+        trust.check_weights(path, f"openclip:{target}")
         model, source = _from_file(path, arch)
     elif path.suffix in _SUFFIXES or target.startswith(("/", "./", "~")):
         raise ModelError(f"model file or folder {target!r} does not exist; check the path")
@@ -126,6 +129,7 @@ def _from_folder(folder: Path) -> nn.Module:
     weights = [p for p in sorted(folder.iterdir()) if p.suffix in _SUFFIXES]
     if not weights:
         raise ModelError(f"folder {folder} has {_CONFIG} but no weights; add model.safetensors")
+    trust.check_files(folder, str(folder))
     trust.check_openclip_config(folder / _CONFIG, str(folder))
     with _clear_errors(str(folder)):
         return open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
@@ -134,6 +138,7 @@ def _from_folder(folder: Path) -> nn.Module:
 def _from_file(path: Path, arch: str | None) -> tuple[nn.Module, str]:
     if arch is None and (path.parent / _CONFIG).is_file():
         source = f"local-dir:{path.parent}"
+        trust.check_files(path.parent, str(path.parent))
         trust.check_openclip_config(path.parent / _CONFIG, str(path.parent))
         with _clear_errors(str(path)), _without_root_log():
             model: Any = open_clip.create_model(source, load_weights=False, pretrained_text=False)

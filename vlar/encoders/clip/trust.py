@@ -7,7 +7,6 @@ always pass ``trust_remote_code=False``, and a configuration may set known optio
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -15,6 +14,10 @@ from typing import Any
 
 from vlar.encoders.clip import hub
 from vlar.errors import ModelError
+from vlar.safety.arrays import read_header
+from vlar.safety.checkpoints import MOST, check_archive
+from vlar.safety.files import MB, check_file, read_file, special_kind
+from vlar.safety.strict_json import parse_json
 
 #: Options of a tokeniser that a folder may set; none of them names a file or a class.
 _TOKENIZER = {
@@ -36,7 +39,48 @@ _MODEL = {
     "nonscalar_logit_scale", "output_dict", "quick_gelu", "text_cfg", "vision_cfg",
 }  # fmt: skip
 #: transformers fetches a kernel from the hub and runs it where one of these names a repository.
+_HF_SETTINGS = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
+_MOST_CONFIG = 16 * MB
 _KERNELS = {"attn_implementation", "_attn_implementation", "experts_implementation"}
+
+
+def check_files(folder: Path, what: str) -> None:
+    """Refuse a folder of weights with files that cannot be read safely.
+
+    Named pipes and devices would be waited for; weights are held to their headers and archives.
+
+    Raises:
+        ModelError: the message names the first such file.
+    """
+    for file in sorted(folder.iterdir()):
+        try:
+            kind = special_kind(file)
+        except OSError:  # a link to nothing
+            continue
+        if kind is None:
+            check_weights(file, what)
+        elif kind != "a folder":
+            raise ModelError(f"{what}: {file} is {kind}, not a file; remove it")
+
+
+def check_weights(file: Path, what: str) -> None:
+    """Refuse a file of weights that states more than it holds; other files pass.
+
+    Raises:
+        ModelError: it is not a regular file, its header is malformed, or its archive is compressed.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            read_header(file, MOST)
+        elif file.suffix in (".pt", ".pth", ".bin"):
+            check_archive(file)
+        else:
+            check_file(file, MOST)
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ModelError(
+            f"{what}: {file} cannot be read ({why}); use weights from a source you trust"
+        ) from error
 
 
 def refusal(what: str, why: str) -> ModelError:
@@ -78,14 +122,26 @@ def check_openclip_config(file: Path, what: str) -> None:
 
 
 def check_hf_config(file: Path, what: str) -> None:
-    """Refuse a ``config.json`` that names a kernel to be fetched from the hub.
+    """Refuse a folder whose settings name a kernel of the hub, or a file outside the folder.
+
+    Args:
+        file: The ``config.json``; the settings of the tokeniser lie next to it.
+        what: Names the model in the error.
 
     Raises:
-        ModelError: it does; the message names the option.
+        ModelError: they do; the message names the option.
     """
     for name, value in _entries(_read(file, what)):
         if name in _KERNELS and "/" in str(value):
             raise refusal(what, f"{name} {value!r} in {file.name} is a kernel of the hub")
+    for other in (file.with_name(name) for name in _HF_SETTINGS):
+        settings = _read(other, what) if other.exists() else {}
+        for name, value in settings.items():
+            if name.endswith("_file") and ("/" in str(value) or "\\" in str(value)):
+                raise ModelError(
+                    f"{what}: {name} of {other.name} is the path {str(value)[:80]!r}; a folder may "
+                    "name only files of its own"
+                )
 
 
 def _check_tokenizer(options: Any, what: str) -> None:
@@ -143,9 +199,10 @@ def _mapping(config: Mapping[str, Any], name: str, what: str) -> Mapping[str, An
 
 def _read(file: Path, what: str) -> dict[str, Any]:
     try:
-        config = json.loads(file.read_text("utf-8"))
+        config = parse_json(read_file(file, _MOST_CONFIG))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{what}: {file} cannot be read: {error}") from error
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ModelError(f"{what}: {file} cannot be read: {why}") from error
     if not isinstance(config, dict):
         raise ModelError(f"{what}: {file} must hold a JSON object")
     return config

@@ -10,6 +10,7 @@ import numpy as np
 from vlar.fewshot.base import Array, ClosedForm, FewShotHead
 from vlar.fewshot.temporal_features import join, parse_kind
 from vlar.registry import register
+from vlar.safety.numbers import number
 from vlar.types import Float32, Float64, JsonDict
 
 
@@ -93,11 +94,14 @@ class MixtureHead(FewShotHead):
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
         """See ``FewShotHead``."""
         self.widths = tuple(int(width) for width in config["widths"])
+        if any(width < 1 for width in self.widths):
+            raise ValueError(f"widths of {min(self.widths)}")
         members: list[tuple[float, FewShotHead]] = []
         for index, settings in enumerate(config["members"]):
             prefix = f"{index}."
             arrays = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-            members.append((float(settings["weight"]), self.from_state(settings, arrays)))
+            weight = number(settings, "weight", above=0)
+            members.append((weight, self.from_state(settings, arrays)))
         self.members = tuple(members)
         if not members or any(head.labels != self.labels for _, head in members):
             raise ValueError("members without the labels of the mixture")

@@ -11,6 +11,7 @@ import numpy as np
 from vlar.fewshot.base import Array, ClosedForm, FewShotHead
 from vlar.numeric import softmax
 from vlar.registry import register
+from vlar.safety.numbers import number
 from vlar.types import Float32, Float64, JsonDict
 
 # Factors on the closed form's scores, and on the scaled cosines of the trained vectors.
@@ -87,8 +88,8 @@ class StackingHead(FewShotHead):
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
         """See ``FewShotHead``."""
-        self.closed_weight = float(config["closed_weight"])
-        self.trained_weight = float(config["trained_weight"])
+        self.closed_weight = number(config, "closed_weight")
+        self.trained_weight = number(config, "trained_weight")
         closed = config["closed"]
         self.closed = None if closed is None else self.from_state(closed, state)
         if self.closed is not None and self.closed.labels != self.labels:

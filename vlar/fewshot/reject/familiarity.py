@@ -18,6 +18,7 @@ from typing_extensions import Self
 from vlar.fewshot.reject.base import Array, HeldOut, Rejector
 from vlar.numeric import unit
 from vlar.registry import register
+from vlar.safety.numbers import number
 from vlar.scoring.logistic import fit_logistic, logistic
 from vlar.types import Float32, Float64, JsonDict
 
@@ -102,7 +103,7 @@ class Familiarity(Rejector):
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
         """See ``Rejector``."""
-        self.centre, self.slope = float(config["centre"]), float(config["slope"])
+        self.centre, self.slope = number(config, "centre"), number(config, "slope", above=0)
         self.examples = np.asarray(state["examples"], np.float32)
 
 

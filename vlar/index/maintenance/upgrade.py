@@ -24,6 +24,7 @@ from vlar.errors import LibraryError, UsageError, VlarError
 from vlar.index import vector_blocks as blocks
 from vlar.index.folder import check_place, make_folder
 from vlar.index.manifest import LibraryManifest
+from vlar.index.model_provider import require_named
 from vlar.index.protocol import LibraryModel
 from vlar.index.store.database import KnownVideo, RowBatch
 from vlar.index.store.lock import writer_lock
@@ -105,6 +106,7 @@ def _upgrade(
     if model is None:
         from vlar.model.model import load
 
+        require_named(folder, manifest.model, None)
         model = cast("LibraryModel", load(manifest.model))
     if model.fingerprint == manifest.fingerprint:
         _leave_no_stage(folder)  # of a run that ended between its last commit and this

@@ -180,13 +180,22 @@ def test_a_model_folder_and_a_library_that_name_it_run_nothing(tmp_path: Path) -
     saved = vlar.load(spec).save(tmp_path / "model")
     vlar.Library(tmp_path / "library", spec).add([clip])
     poison(folder, marker)
-    with pytest.raises(ModelError, match=REFUSED):
+    changed = "have changed since you named it; nothing of it was opened"
+    with pytest.raises(ModelError, match=changed):
         vlar.load(saved)
-    done = vlar_command("classify", clip, "--labels", "a cat, a dog", "--model", saved)
-    assert (done.returncode, REFUSED in done.stderr) == (2, True)
-    done = vlar_command("query", tmp_path / "library", "a cat")
-    assert (done.returncode, REFUSED in done.stderr) == (2, True)
-    assert "Traceback" not in done.stderr
+    asked = "classify", clip, "--labels", "a cat, a dog", "--model"
+    for text, arguments in (
+        (changed, (*asked, saved)),
+        (changed, ("query", tmp_path / "library", "a cat")),
+        (changed, ("index", "add", tmp_path / "library", clip)),
+        (REFUSED, (*asked, spec)),  # the user names it
+        (REFUSED, ("query", tmp_path / "library", "a cat", "--model", spec)),
+        (REFUSED, ("models", "trust", spec)),
+        (changed, (*asked, saved)),  # what was refused was not named
+    ):
+        done = vlar_command(*arguments)
+        assert (done.returncode, text in done.stderr) == (2, True), done.stderr
+        assert "Traceback" not in done.stderr
     assert not marker.exists()
 
 

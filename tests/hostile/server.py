@@ -1,0 +1,108 @@
+"""Runs vlar commands in forks of one warm process, under limits of time and memory.
+
+Started as ``python -m tests.hostile.server``: one JSON request a line on stdin, one answer a line
+on stdout. A fork starts in milliseconds, where a new interpreter would take seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+MORE_MEMORY = 1 << 30  # bytes of address space that a command may take beyond the warm process
+
+
+def preload() -> None:
+    """Import once what the commands need."""
+    import numpy  # noqa: F401
+    import torch
+    import transformers  # noqa: F401
+
+    import tests.fixtures.models_1.tiny  # noqa: F401 - registers an encoder that costs nothing
+    import vlar.adapters.tc_clip.adapter
+    import vlar.encoders.clip.hf_loader
+    import vlar.encoders.clip.openclip_loader
+    import vlar.model.model
+    import vlar.training.run  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
+def address_space() -> int:
+    """Bytes of address space of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def child(request: dict[str, Any]) -> None:
+    """Run one command and end the process with its exit code; never returns."""
+    seconds = int(request["seconds"])
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + MORE_MEMORY,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.dup2(os.open(request["answers"], os.O_RDONLY), 0)
+    code: Any = 99
+    try:
+        from vlar.cli import main
+
+        sys.argv = ["vlar", *request["arguments"]]
+        sys.stdin = os.fdopen(0)
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8")
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace")
+        main()
+    except SystemExit as ended:
+        code = ended.code or 0
+    except BaseException:  # noqa: BLE001 - whatever it is, the test reports it
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                code = 98
+        os._exit(code if isinstance(code, int) else 97)
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Fork, wait, and end what does not end by itself."""
+    started = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        child(request)
+    while True:
+        found, status, used = os.wait4(pid, os.WNOHANG)
+        late = time.monotonic() - started > 3 * request["seconds"]
+        if found:
+            break
+        if late:
+            os.kill(pid, signal.SIGKILL)
+            _, status, used = os.wait4(pid, 0)
+            break
+        time.sleep(0.005)
+    return {
+        "code": os.waitstatus_to_exitcode(status),
+        "late": late,
+        "cpu_s": used.ru_utime + used.ru_stime,
+        "peak_mb": used.ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    """Answer until stdin ends."""
+    preload()
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

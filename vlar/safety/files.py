@@ -1,0 +1,83 @@
+"""Opens files that others made: regular files only, of a bounded size, without waiting.
+
+Opening a named pipe waits for its writer, ``/dev/zero`` never ends, and a file of 1 TB may take no
+room on the disk it comes from. All errors are ``OSError`` with a sentence in ``strerror``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+MB = 1 << 20
+_KINDS = {
+    stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device", stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link",
+}  # fmt: skip
+
+
+def special_kind(path: str | Path) -> str | None:
+    """What lies at a path that is not a regular file, such as ``a device``; None for a file.
+
+    Raises:
+        OSError: nothing lies there, or it cannot be asked.
+    """
+    return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))  # noqa: PTH116 - a device has no Path
+
+
+def check_file(path: Path, most: int, *, links: bool = True) -> int:
+    """The size of a regular file in bytes.
+
+    Args:
+        path: The file; its content is not read.
+        most: Largest size in bytes.
+        links: Whether the path may be a symbolic link.
+
+    Raises:
+        OSError: it is absent, not a regular file, larger, or a link where none is allowed.
+    """
+    if not links and path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link, not a file; put the file itself there")
+    status = os.stat(path)  # noqa: PTH116 - as above
+    _check(status, most)
+    return status.st_size
+
+
+@contextmanager
+def opened(path: Path, most: int, *, links: bool = True) -> Generator[BinaryIO]:
+    """A regular file, open for reading; arguments and errors as in ``check_file``."""
+    check_file(path, most, links=links)
+    # What lies there may have changed since: without waiting, and asked again of the open file.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    flags |= 0 if links else getattr(os, "O_NOFOLLOW", 0)
+    with open(os.open(path, flags), "rb") as stream:  # noqa: PTH123 - of a descriptor
+        _check(os.fstat(stream.fileno()), most)
+        yield stream
+
+
+def read_file(path: Path, most: int, *, links: bool = True) -> bytes:
+    """The content of a regular file; arguments and errors as in ``check_file``."""
+    with opened(path, most, links=links) as stream:
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise _too_large(len(data), most)
+    return data
+
+
+def _check(status: os.stat_result, most: int) -> None:
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    if kind is not None:
+        code = errno.EISDIR if kind == "a folder" else errno.EINVAL
+        raise OSError(code, f"it is {kind}, not a file")
+    if status.st_size > most:
+        raise _too_large(status.st_size, most)
+
+
+def _too_large(size: int, most: int) -> OSError:
+    text = f"it has {size / MB:,.0f} MB; at most {most / MB:,.0f} MB are read"
+    return OSError(errno.EFBIG, text)
