@@ -86,6 +86,8 @@ def _names(data: bytes) -> Iterator[str]:
     """
     import io
 
+    if not data:
+        raise ValueError("it is empty")
     stream, first = io.BytesIO(data), True
     while stream.tell() < len(data):
         texts: list[str] = []

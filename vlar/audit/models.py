@@ -11,7 +11,7 @@ from vlar.audit.contents import files_in, look
 from vlar.audit.finding import DAMAGE, DANGER, REMARK, Finding
 from vlar.encoders import named
 from vlar.errors import ModelError, VlarError
-from vlar.model.folder import check_arrays
+from vlar.model.folder import check_contents
 from vlar.model.manifest import MANIFEST, Manifest, read_manifest
 from vlar.safety.files import MB, read_file
 from vlar.safety.strict_json import parse_json, walk
@@ -24,7 +24,7 @@ _ADVICE = "use weights with a standard configuration and tokeniser"
 def audit_model(folder: Path) -> Iterator[Finding]:
     """A model folder: what lies in it, its manifest, its arrays, and the path that it names."""
     try:
-        manifest, _ = read_manifest(folder)
+        manifest, written = read_manifest(folder)
     except ModelError as error:
         for file in files_in(folder):
             yield from look(file)
@@ -39,8 +39,8 @@ def audit_model(folder: Path) -> Iterator[Finding]:
             yield Finding(REMARK, str(file), problem, "delete it if you do not know it")
     yield from _entries(folder, manifest)
     try:
-        check_arrays(folder, manifest)
-    except ModelError as error:
+        check_contents(folder, manifest, written)
+    except VlarError as error:
         yield Finding.of(error, folder)
 
 

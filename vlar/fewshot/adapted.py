@@ -99,15 +99,14 @@ class AdaptedHead(Head):
         np.maximum.at(nearest, self.owners, row[0] @ self.familiarity.examples.T)
         return nearest
 
-    def check(self, dim: int, n_frames: int) -> None:
-        """Refuse arrays that do not belong together, by their sizes and by a trial.
+    def check_sizes(self, dim: int) -> None:
+        """Refuse arrays that do not belong together.
 
         Args:
             dim: D of the encoder.
-            n_frames: T of the encoder.
 
         Raises:
-            ModelError: a size differs, an owner is not a label, or an answer is not a number.
+            ModelError: a size differs, or an owner is not a label.
         """
         n, c = len(self.familiarity.examples), len(self.labels)
         if (
@@ -118,6 +117,17 @@ class AdaptedHead(Head):
             raise _malformed(f"owners {self.owners.shape} for {n} familiarity.examples, {c} labels")
         if self.concepts.shape != (c, dim):
             raise _malformed(f"concepts {self.concepts.shape}, not {(c, dim)}")
+
+    def check_answer(self, dim: int, n_frames: int) -> None:
+        """Refuse arrays that cannot score a clip: try it on one that shows nothing.
+
+        Args:
+            dim: D of the encoder.
+            n_frames: T of the encoder.
+
+        Raises:
+            ModelError: shapes do not fit, or an answer is not a number.
+        """
         blank = np.zeros((n_frames, sum(block.width for block in self.blocks)), np.float32)
         vector = np.full(dim, dim**-0.5, np.float32)
         try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,6 +30,7 @@ from vlar.encoders.base import Encoder
 from vlar.errors import EncoderMismatchError, ModelError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.report import AdaptReport
+from vlar.fewshot.temporal_features import BlockLike
 from vlar.model.manifest import (
     ADAPTER,
     ARRAYS,
@@ -209,20 +210,34 @@ def read_model(
     adapted = None
     if manifest.head is not None:
         arrays = migrate_arrays(_read_arrays(folder / ARRAYS, manifest), written)
-        adapted = _restored(folder, manifest, arrays, encoder)
+        adapted = _restored(folder, manifest, arrays, encoder.frame_blocks)
+        adapted.check_answer(encoder.dim, encoder.n_frames)
     calibration = Calibration.restore(manifest.calibration) if manifest.calibration else None
     return SavedModel(encoder, adapted, manifest.templates, calibration)
 
 
-def check_arrays(folder: Path, manifest: Manifest) -> None:
-    """Check the files of arrays alone; nothing is built.
+def check_contents(folder: Path, manifest: Manifest, written: int) -> None:
+    """Check what a manifest describes as far as that needs no encoder.
+
+    Args:
+        folder: The model folder.
+        manifest: Its manifest.
+        written: The format that it was written in.
 
     Raises:
-        ModelError: one is absent, not a file, damaged, or holds a number that is not finite.
+        ModelError: a file of arrays is absent, not a file, damaged, or holds a number that is not
+            finite; a head, a rejector or a calibration is malformed.
+        UnknownNameError: a head or a rejector does not exist.
     """
     for name in manifest.files:
         _header(folder / name)
-        _read_arrays(folder / name, manifest)
+    if manifest.calibration:
+        Calibration.restore(manifest.calibration)
+    if manifest.head is not None:
+        arrays = migrate_arrays(_read_arrays(folder / ARRAYS, manifest), written)
+        _restored(folder, manifest, arrays, ())
+    if manifest.adapter is not None:
+        _read_arrays(folder / ADAPTER, manifest)
 
 
 def _header(file: Path) -> Header:
@@ -234,17 +249,19 @@ def _header(file: Path) -> Header:
         raise _unreadable(file, error) from error
 
 
-def _restored(folder: Path, manifest: Manifest, arrays: Arrays, encoder: Encoder) -> AdaptedHead:
+def _restored(
+    folder: Path, manifest: Manifest, arrays: Arrays, blocks: Sequence[BlockLike]
+) -> AdaptedHead:
     config = {
         "head": manifest.head,
         "rejector": manifest.rejector,
         "familiarity": manifest.familiarity,
     }
-    adapted = AdaptedHead.restore(config, arrays, encoder.frame_blocks)
+    adapted = AdaptedHead.restore(config, arrays, blocks)
     unknown = sorted(arrays.keys() - adapted.state().keys())
     if unknown:
         raise malformed(folder / ARRAYS, f"{unknown[0][:80]!r}: an unknown array")
-    adapted.check(encoder.dim, encoder.n_frames)
+    adapted.check_sizes(manifest.encoder.dim)
     return adapted
 
 
