@@ -123,9 +123,35 @@ def read_support(path: str | Path, modality: str = "video", *, least_labels: int
             f"{source}: only the label {labels[0]!r} has examples; give examples of at least two "
             "labels"
         )
-    if not source.is_dir():
-        _check_there(source, items)
     return Support(labels, tuple(items), source)
+
+
+def require_there(support: Support) -> Support:
+    """The support set, if every label of its table has a file; no file is opened.
+
+    A table of absent files is refused before the first recording is decoded.
+
+    Raises:
+        SupportError: the message names the label and its first file.
+    """
+    waiting = {label for item in support.items for label in item.labels}
+    there: dict[Path, bool] = {}
+    for item in support.items if support.source.is_file() else ():
+        if not waiting.isdisjoint(item.labels):
+            if item.path not in there:
+                there[item.path] = os.path.exists(item.path)  # noqa: PTH110 - with a NUL: False
+            if there[item.path]:
+                waiting.difference_update(item.labels)
+        if not waiting:
+            break
+    if not waiting or not support.source.is_file():
+        return support
+    few = "its files" if any(there.values()) else f"the {len(support.items):,} files"
+    first = next(i.path for i in support.items if not waiting.isdisjoint(i.labels))
+    raise SupportError(
+        f"{support.source}: no example of {min(waiting)[:80]!r} can be read, none of {few} exists "
+        f"(the first is {first}); relative paths count from the folder of the table"
+    )
 
 
 def _check_kind(source: Path) -> None:
@@ -143,27 +169,6 @@ def _check_labels(source: Path, labels: Sequence[str]) -> None:
             )
         if (wrong := fault(label)) is not None:
             raise SupportError(f"{source}: the label {label[:40]!r} holds {wrong}; remove it")
-
-
-def _check_there(source: Path, items: Sequence[SupportItem]) -> None:
-    """Refuse a table of absent files before any of the others is opened."""
-    waiting = {label for item in items for label in item.labels}
-    there: dict[Path, bool] = {}
-    for item in items:
-        if not waiting:
-            return
-        if not waiting.isdisjoint(item.labels):
-            if item.path not in there:
-                there[item.path] = os.path.exists(item.path)  # noqa: PTH110 - a NUL in a path is False
-            if there[item.path]:
-                waiting.difference_update(item.labels)
-    if waiting:
-        few = f"of the {len(items):,} files" if not any(there.values()) else "of its files"
-        raise SupportError(
-            f"{source}: of the label {min(waiting)[:80]!r} none {few} exists, the first is "
-            f"{next(i.path for i in items if not waiting.isdisjoint(i.labels))}; relative paths "
-            "count from the folder of the table"
-        )
 
 
 def _from_folder(

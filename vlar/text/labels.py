@@ -18,7 +18,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -155,8 +154,10 @@ def _existing_file(spec: str) -> Path | None:
         kind = special_kind(path)
     except (OSError, ValueError):  # nothing lies there, or no file name: it is a label
         return None
-    if kind is None or (kind == "a folder" and os.sep not in spec and path.suffix not in _SUFFIXES):
-        return path if kind is None else None
+    if kind is None:
+        return path
+    if kind == "a folder" and path.suffix not in _SUFFIXES:
+        return None  # a label may be called as a folder
     raise LabelError(f"the label file {spec!r} cannot be read: it is {kind}, not a file")
 
 
