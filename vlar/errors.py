@@ -6,8 +6,6 @@ user only when vlar itself is wrong.
 
 from __future__ import annotations
 
-from vlar.characters import escaped
-
 _LONGEST = 2_000  # characters of a message; a value that others made may be of any length
 
 
@@ -17,6 +15,8 @@ def one_line(text: str) -> str:
     >>> one_line("a\n b\x1b[2J")
     'a b\\x1b[2J'
     """
+    from vlar.characters import escaped  # only where an error is shown
+
     line = escaped(" ".join(text.split()))
     if len(line) <= _LONGEST:
         return line

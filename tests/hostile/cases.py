@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -403,7 +405,7 @@ TABLES = [
            ["train", str(kit.place / "c.toml")])[1], "c.toml")
       for name, make in SPECIAL.items() if name not in ("binary",)),
     Case("support sets", "all-absent", absent(2_000), "none of"),
-    Case("support sets", "200000-absent", absent(200_000), "none of"),
+    Case("support sets", "50000-absent", absent(50_000), "none of"),
     support("field-of-1-MB", "s.csv", f"path,label\n{MILLION},run\n"),
     support("label-of-100-kB", "characters", f"path,label\na.mp4,{'x' * 100_000}\nb.mp4,run\n"),
     support("label-with-escape-codes", "control character",
@@ -441,8 +443,6 @@ def legacy_code(kit: Kit, path: Path) -> None:
 
 
 def zip_code(kit: Kit, path: Path) -> None:
-    import zipfile
-
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", kit.code())
         archive.writestr("archive/version", "3\n")
@@ -450,15 +450,15 @@ def zip_code(kit: Kit, path: Path) -> None:
 
 
 def zip_bomb(kit: Kit, path: Path) -> None:
-    """2 GB of zeros in 2 MB, where the pickle of an archive lies."""
-    import zipfile
-
-    del kit
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("archive/data.pkl", "w", force_zip64=True) as stream:
-            for _ in range(128):
-                stream.write(bytes(1 << 24))
-        archive.writestr("archive/version", "3\n")
+    """1.5 GB of zeros in 7 MB, where the pickle of an archive lies; made once for all cases."""
+    made = kit.models / "bomb.pt"
+    if not made.exists():
+        with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            with archive.open("archive/data.pkl", "w", force_zip64=True) as stream:
+                for _ in range(96):
+                    stream.write(bytes(1 << 24))
+            archive.writestr("archive/version", "3\n")
+    shutil.copy(made, path)
 
 
 def stretched(kit: Kit, path: Path) -> None:
@@ -484,11 +484,9 @@ def laughs(kit: Kit, path: Path) -> None:
 
 
 def deep_pickle(kit: Kit, path: Path) -> None:
-    import pickle
-
+    """A list in a list, 200,000 times."""
     del kit
     path.write_bytes(b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".")
-    assert pickle
 
 
 def of_nothing(make: Callable[[Path], None]) -> Callable[[Kit, Path], None]:
