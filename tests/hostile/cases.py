@@ -404,8 +404,8 @@ TABLES = [
     *(Case("train configs", name, lambda kit, make=make: (make(kit.place / "c.toml"),
            ["train", str(kit.place / "c.toml")])[1], "c.toml")
       for name, make in SPECIAL.items() if name not in ("binary",)),
-    Case("support sets", "all-absent", absent(2_000), "none of"),
-    Case("support sets", "50000-absent", absent(50_000), "none of"),
+    Case("support sets", "all-absent", absent(2_000), "no example of"),
+    Case("support sets", "50000-absent", absent(50_000), "no example of"),
     support("field-of-1-MB", "s.csv", f"path,label\n{MILLION},run\n"),
     support("label-of-100-kB", "characters", f"path,label\na.mp4,{'x' * 100_000}\nb.mp4,run\n"),
     support("label-with-escape-codes", "control character",

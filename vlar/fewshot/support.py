@@ -126,34 +126,6 @@ def read_support(path: str | Path, modality: str = "video", *, least_labels: int
     return Support(labels, tuple(items), source)
 
 
-def require_there(support: Support) -> Support:
-    """The support set, if every label of its table has a file; no file is opened.
-
-    A table of absent files is refused before the first recording is decoded.
-
-    Raises:
-        SupportError: the message names the label and its first file.
-    """
-    waiting = {label for item in support.items for label in item.labels}
-    there: dict[Path, bool] = {}
-    for item in support.items if support.source.is_file() else ():
-        if not waiting.isdisjoint(item.labels):
-            if item.path not in there:
-                there[item.path] = os.path.exists(item.path)  # noqa: PTH110 - with a NUL: False
-            if there[item.path]:
-                waiting.difference_update(item.labels)
-        if not waiting:
-            break
-    if not waiting or not support.source.is_file():
-        return support
-    few = "its files" if any(there.values()) else f"the {len(support.items):,} files"
-    first = next(i.path for i in support.items if not waiting.isdisjoint(i.labels))
-    raise SupportError(
-        f"{support.source}: no example of {min(waiting)[:80]!r} can be read, none of {few} exists "
-        f"(the first is {first}); relative paths count from the folder of the table"
-    )
-
-
 def _check_kind(source: Path) -> None:
     kind = special_kind(source)
     if kind is not None:

@@ -26,7 +26,7 @@ from vlar.fewshot.rejector_selection import choices, fit_rejector
 from vlar.fewshot.report import AdaptReport, TrainingReport
 from vlar.fewshot.request import AdaptRequest, Objectives
 from vlar.fewshot.signature_kinds import plain_kind
-from vlar.fewshot.support import Support, read_support, require_there
+from vlar.fewshot.support import Support, read_support
 from vlar.fewshot.targets import check_single
 from vlar.fewshot.temporal_features import signature
 from vlar.fewshot.unlabelled import find_unlabelled
@@ -70,7 +70,6 @@ def adapt(
         raise registry.unknown_name("rejector", unknown, choices())
     modality = core.modality
     support = source if isinstance(source, Support) else read_support(source, modality)
-    require_there(support)
     items = list(support.items) if shots is None else draw(support, shots, seed)
     check_memory(core, items, f"{support.source}: ")
     if trained:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vlar.errors import SupportError
 from vlar.fewshot.adapted import AdaptedHead
-from vlar.fewshot.support import Support, read_support, require_there
+from vlar.fewshot.support import Support, read_support
 from vlar.fewshot.targets import check_single
 from vlar.model.classifier import make_classifier
 from vlar.model.core import ModelCore
@@ -47,7 +47,6 @@ def calibrate(
     """
     modality = core.modality
     support = source if isinstance(source, Support) else read_support(source, modality)
-    require_there(support)
     if len(support.labels) < _FEWEST_LABELS:
         raise SupportError(
             f"{support.source} has {len(support.labels)} labels; a calibration needs at least "

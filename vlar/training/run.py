@@ -11,7 +11,6 @@ from typing import Any
 
 from vlar.errors import UsageError
 from vlar.fewshot import SupportItem, read_support
-from vlar.fewshot.support import require_there
 from vlar.fewshot.unlabelled import find_unlabelled
 from vlar.model.folder import check_target
 from vlar.model.model import Model, load
@@ -53,7 +52,7 @@ def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None
     check_target(config.out, replace=replace)
     progress = progress or Progress()
     base = load(config.model)
-    support = require_there(read_support(config.train, base.modality))
+    support = read_support(config.train, base.modality)
     items = list(support.items)
     unlabelled = find_unlabelled(config.unlabelled, base.modality) if config.unlabelled else []
     task = TrainingTask(

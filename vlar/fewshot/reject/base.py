@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from vlar import registry
 from vlar.errors import ModelError, SupportError, UsageError
+from vlar.safety.numbers import number
 from vlar.scoring.logistic import fit_logistic, logistic
 from vlar.types import Float32, Float64, JsonDict
 
@@ -188,7 +189,7 @@ class CurveRejector(Rejector):
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
         """See ``Rejector``."""
         del state
-        self.centre, self.slope = float(config["centre"]), float(config["slope"])
+        self.centre, self.slope = number(config, "centre"), number(config, "slope", above=0)
 
 
 class LogitRejector(CurveRejector):

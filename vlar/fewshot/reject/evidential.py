@@ -16,6 +16,7 @@ from scipy.optimize import minimize
 
 from vlar.fewshot.reject.base import Array, LogitRejector
 from vlar.registry import register
+from vlar.safety.numbers import number
 from vlar.types import Float64, JsonDict
 
 _LARGEST = 10.0  # of a logit before exp, as in the source
@@ -65,7 +66,7 @@ class Evidential(LogitRejector):
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
         """See ``Rejector``."""
         super().restore(config, state)
-        self.factor, self.offset = float(config["factor"]), float(config["offset"])
+        self.factor, self.offset = number(config, "factor"), number(config, "offset")
 
 
 def _evidence(logits: Float64) -> Float64:
