@@ -394,7 +394,7 @@ def wide_training(kit: Kit) -> list[str]:
 GOOD = 'method = "temporal"\ntrain = "a"\nout = "b"\nmodel = "tiny-for-fixtures"\n'
 TABLES = [
     train("deep", "nested", "a = " + "[" * 100_000),
-    train("deep-tables", "configuration is called", "[" + ".".join("a" * 50_000) + "]"),
+    train("deep-tables", "dots", "[" + ".".join("a" * 50_000) + "]"),
     train("binary", "c.toml", bytes(range(256)) * 10),
     Case("train configs", "wide-adapter", wide_training, "width"),
     train("epochs-huge", "epochs", GOOD + "[training]\nepochs = 1000000000000\n"),

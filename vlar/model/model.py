@@ -32,9 +32,7 @@ from vlar.types import ProgressCallback
 def load(
     spec: str | Path = "lite", *, device: str | None = None, dtype: str | None = None
 ) -> Model:
-    """Load the model that a name stands for.
-
-    Model folders and libraries may name a path that was given here (``vlar.encoders.named``).
+    """Load the model that a name stands for; see ``vlar.encoders.named`` on paths.
 
     Args:
         spec: An encoder (``lite``, ``openclip:ARCH/TAG``, ``hf:ORG/NAME``), an adapter with its

@@ -29,6 +29,9 @@ else:
 _NUMBERS = [row.name for row in fields(Hyperparameters) if row.name not in ("groups", "settings")]
 
 
+_MOST_DOTS = 500
+
+
 class TrainConfig(BaseModel):
     """One training.
 
@@ -95,7 +98,10 @@ def read_config(path: str | Path) -> TrainConfig:
     """
     file = Path(path).expanduser()
     try:
-        values = tomllib.loads(read_file(file, MB).decode("utf-8"))
+        text = read_file(file, MB).decode("utf-8")
+        if max(map(_dots, text.splitlines()), default=0) > _MOST_DOTS:  # the reader is quadratic
+            raise UsageError(f"{file}: a line has over {_MOST_DOTS} dots; shorten its key or text")
+        values = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror}); give a TOML file") from error
     except RecursionError as error:
@@ -119,6 +125,10 @@ def read_config(path: str | Path) -> TrainConfig:
     given = ("train", "out", *(("unlabelled",) if config.unlabelled else ()))
     update = {name: place / getattr(config, name).expanduser() for name in given}
     return config.model_copy(update=update)
+
+
+def _dots(line: str) -> int:
+    return line.count(".")
 
 
 def _check_keys(values: dict[str, Any], known: Iterable[str], where: str) -> None:
