@@ -178,13 +178,21 @@ def test_a_library_names_a_path_only_after_the_user(tmp_path: Path, elsewhere: A
     vlar.Library(tmp_path / "l.vlar", folder).query("fall")
 
 
-def test_the_command_imports_nothing_of_a_path_that_was_not_named(
-    tmp_path: Path, elsewhere: Any
+@pytest.mark.parametrize("why", ["not named", "changed", "another fingerprint"])
+def test_the_command_imports_nothing_of_a_path_that_is_refused(
+    tmp_path: Path, elsewhere: Any, why: str
 ) -> None:
+    (tmp_path / "weights").mkdir()
+    spec = f"openclip:{tmp_path}/weights"
     saved = vlar.load("tiny-for-fixtures").save(tmp_path / "model")
     manifest = json.loads((saved / "vlar.json").read_text())
-    manifest["encoder"]["spec"] = f"openclip:{tmp_path}"
+    manifest["encoder"]["spec"] = spec
     (saved / "vlar.json").write_text(json.dumps(manifest))
+    if why != "not named":
+        other = "x" if why == "another fingerprint" else manifest["encoder"]["fingerprint"]
+        named.remember(spec, other)
+    if why == "changed":
+        (tmp_path / "weights" / "open_clip_config.json").write_text("{}")
     code = (
         "import sys\nfrom vlar.cli.app import app\n"
         "try:\n    app(sys.argv[1:])\nexcept SystemExit as end:\n    print('code', end.code)\n"
@@ -195,4 +203,5 @@ def test_the_command_imports_nothing_of_a_path_that_was_not_named(
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.splitlines() == ["code 2", "[]"], done.stderr
-    assert NOT_NAMED in done.stderr
+    says = {"not named": NOT_NAMED, "changed": CHANGED, "another fingerprint": "another version"}
+    assert says[why] in done.stderr
