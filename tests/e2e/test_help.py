@@ -16,6 +16,7 @@ from .conftest import run_vlar
 
 VERBS = (
     *("classify", "adapt", "calibrate", "train", "query", "describe", "check", "pose"),
+    *("eval", "report"),
     *("doctor", "demo", "models", "models get", "index"),
     *(f"index {verb}" for verb in ("add", "list", "info", "upgrade", "verify", "compact")),
     "index remove",  # last: the others need what it removes
@@ -114,6 +115,9 @@ def place(vlar_command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tagged = ("index", "add", "holiday.vlar", "clip.mp4", "--tag", "year=2024")
     assert vlar_command(*tagged, folder=folder).code == 0
     assert vlar_command("adapt", "support", "--out", "mine", folder=folder).code == 0
+    scored = ("eval", "zero-shot", "--data", "checked", "--no-controls", "--out")
+    for name in ("run.json", "other.json"):
+        assert vlar_command(*scored, name, folder=folder).code == 0
     return folder
 
 

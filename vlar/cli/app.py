@@ -13,12 +13,14 @@ from vlar.cli import (
     demo,
     describe,
     doctor,
+    eval,  # noqa: A004 - the verb is called so
     evaluate,
     index,
     models,
     output,
     pose,
     query,
+    report,
     train,
 )
 from vlar.cli.verb import verb
@@ -50,9 +52,11 @@ def options(
     output.send_log_to_stderr()
 
 
-for module in (
-    *(classify, adapt, calibrate, evaluate, train, query, describe, check, pose, doctor, demo),
-):
+_MODULES = (
+    *(classify, adapt, calibrate, evaluate, train, eval, report),
+    *(query, describe, check, pose, doctor, demo),
+)
+for module in _MODULES:
     verb(app, module.__name__.rpartition(".")[2])(module.command)
 app.add_typer(index.app, name="index")
 app.add_typer(models.app, name="models")

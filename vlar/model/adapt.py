@@ -87,7 +87,7 @@ def adapt(
         )
     check_single(support.labels, items, f"method {method!r}")
     found = read_complete(core, support, items, progress)
-    return _fit(core, support.labels, found, method, unknown)
+    return fit_examples(core, support.labels, found, method, unknown)
 
 
 def _is_trained(method: str) -> bool:
@@ -104,13 +104,22 @@ def _is_trained(method: str) -> bool:
     return True
 
 
-def _fit(
+def fit_examples(
     core: ModelCore,
     labels: tuple[str, ...],
     examples: EncodedExamples,
-    method: str,
-    unknown: str,
+    method: str = AUTO,
+    unknown: str = FAMILIARITY,
 ) -> Adapted:
+    """Fit a closed form to examples that are encoded.
+
+    Args:
+        core: What encoded them.
+        labels: C labels, each with an example of its own.
+        examples: With one label each.
+        method: A closed form, or ``auto``.
+        unknown: Registered name of the rejector.
+    """
     blocks, features = core.encoder.frame_blocks, examples.features
     y = [item.label for item in examples.items]
     groups = [item.group for item in examples.items]

@@ -70,7 +70,7 @@ class ViewSampler:
 
         def requests() -> Iterator[Request]:
             for path, window in spans:
-                views = [window, *self.parts(window or self._length(path))]
+                views = [window, *self.parts(window or self.whole(path))]
                 sizes.append(len(views))
                 yield from ((path, view) for view in views)
 
@@ -99,7 +99,8 @@ class ViewSampler:
             clips = self.reader.read_windows(recording, spans, self.sampling)
             yield from (clip if isinstance(clip, Failure) else [clip] for clip in clips)
 
-    def _length(self, path: Path) -> Window:
+    def whole(self, path: Path) -> Window:
+        """The span of a recording where its length decides on its views, else an empty one."""
         if np.isinf(self.sampling.longest_s):
             return Window(0.0, 0.0)
         try:

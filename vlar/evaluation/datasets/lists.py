@@ -14,6 +14,7 @@ from vlar.evaluation.datasets.base import (
     Dataset,
     Layout,
     Recordings,
+    Subset,
     clip,
     lines_of,
     text_hash,
@@ -64,6 +65,15 @@ class Lists(Layout):
                 files[file.name] = text_hash(file)
                 subsets[name] = recordings.subset(_listed(file, labels))
         return Dataset("lists", root, labels, subsets, files)
+
+    def read_list(self, data: Dataset, name: str) -> Subset:
+        """The clips of one more list of a data set, such as that of a few-shot draw.
+
+        Raises:
+            DatasetError: it is not there, or malformed.
+        """
+        file = self.needed(data.root, name)
+        return Recordings(data.root, self.videos).subset(_listed(file, data.labels))
 
 
 def label_names(file: Path) -> tuple[str, ...]:

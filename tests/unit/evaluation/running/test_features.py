@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.evaluation import colours
+from vlar import resources
+from vlar.evaluation.datasets import read_dataset
+from vlar.evaluation.running.features import Change, FeatureStore, trim
+from vlar.evaluation.running.guard import ContentIds
+from vlar.fewshot.support import SupportItem
+from vlar.types import Encoded, Failure
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VLAR_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "features"
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> tuple[SupportItem, ...]:
+    root = colours.folder(tmp_path / "data", ("red left", "blue right"), 1)
+    return read_dataset(root).subset("test").items
+
+
+def rows(model, items, changes=(None,), store=None):
+    store = store or FeatureStore(ContentIds().of)
+    return [row for _, _, row in store.rows(model, items, changes)], store
+
+
+def test_rows_equal_plain_encoding_bit_for_bit_before_and_after_the_disk(cache: Path, items):
+    model = colours.model()
+    plain = [model.encode_views(model.view_sampler.sample(item.path)) for item in items]
+    for _ in range(2):
+        found, store = rows(model, items)
+        for one, other in zip(found, plain, strict=True):
+            assert isinstance(one, Encoded)
+            assert one.vector.tobytes() == other.vector.tobytes()
+            assert one.features.tobytes() == other.features.tobytes()
+    assert (store.cost.encoded, store.cost.reused) == (0, 2)
+
+
+def test_changes_are_kept_apart_and_one_frame_is_the_middle(cache: Path, items):
+    model = colours.model()
+    changes = (None, Change("reverse"), Change("one-frame"), Change("jpeg", 5), Change("jpeg", 1))
+    found, store = rows(model, items, changes)
+    assert store.cost.encoded == 10
+    ways = [row.features[:, 4:6].sum(axis=0).tolist() for row in found[5:8]]
+    assert ways[0] == ways[1][::-1]
+    assert ways[2] == [0, 0]
+    assert not np.array_equal(found[3].vector, found[4].vector)
+    assert rows(model, items, changes)[1].cost.reused == 10
+
+
+def test_another_fingerprint_and_another_content_are_encoded_again(cache: Path, items):
+    model = colours.model()
+    rows(model, items)
+    model.encoder.fingerprint = "colours-2"
+    assert rows(model, items)[1].cost.encoded == 2
+    colours.make_clip(items[0].path, "green left", 99)
+    found, store = rows(model, items)
+    assert (store.cost.encoded, store.cost.reused) == (1, 1)
+    assert found[0].vector[1] > 0.5
+
+
+def test_a_damaged_file_is_encoded_again(cache: Path, items):
+    model = colours.model()
+    before, _ = rows(model, items)
+    for file in cache.rglob("*.npz"):
+        file.write_bytes(file.read_bytes()[:100])
+    after, store = rows(model, items)
+    assert store.cost.encoded == 2
+    assert before[0].vector.tobytes() == after[0].vector.tobytes()
+
+
+def test_a_broken_recording_is_a_failure_in_its_place(cache: Path, items):
+    items[0].path.write_bytes(b"no video")
+    found, _ = rows(colours.model(), items, (None, Change("reverse")))
+    assert [isinstance(row, Failure) for row in found] == [True, True, False, False]
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(cache: Path, items):
+    cache.parent.mkdir(parents=True)
+    cache.write_text("a file where a folder is needed")
+    for _ in range(2):
+        assert rows(colours.model(), items)[1].cost.encoded == 2
+
+
+def test_the_folder_is_trimmed_from_the_oldest(cache: Path, items):
+    rows(colours.model(), items)
+    files = sorted(cache.rglob("*.npz"))
+    for age, file in enumerate(files):
+        os.utime(file, (1000 + age, 1000 + age))
+    trim(cache, files[1].stat().st_size)
+    assert sorted(cache.rglob("*.npz")) == [files[1]]
+    assert resources.cache_limit() > 0

@@ -1,0 +1,217 @@
+"""``vlar eval``: score a model by a protocol on data of the user's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlar import registry
+from vlar.cli import inputs, options, output
+from vlar.cli.choices import Choices
+from vlar.cli.progress import progress
+from vlar.cli.verb import EXIT_FINE, EXIT_NOTHING_USABLE, EXIT_SOME_FAILED
+
+if TYPE_CHECKING:
+    from vlar.evaluation.running.cards import LoadedCard
+    from vlar.types import JsonDict
+
+_DEFAULT = "lite"
+_PROTOCOLS = Choices.of_kinds("protocol", "protocol")
+
+
+Targets = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PROTOCOL|FILE.toml",
+        help="Protocols by name, or protocol files; see docs/protocols.md.",
+        autocompletion=_PROTOCOLS.complete,
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", metavar="DIR", help="The folder (or CSV) with the data set."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="NAME", help="A name from 'vlar models', or a model's folder."
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting, as in shots=[1,2]."),
+]
+Controls = Annotated[
+    bool,
+    typer.Option(
+        "--controls/--no-controls",
+        help="Take every figure under one frame, shuffled and reversed frames too.",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check files, counts and splits; compute nothing.")
+]
+Out = Annotated[
+    str | None, typer.Option("--out", "-o", metavar="RUN.json", help="Write the runs here.")
+]
+
+
+def command(
+    targets: Targets,
+    data: Data = None,
+    model: Model = None,
+    settings: Settings = None,
+    controls: Controls = True,
+    dry_run: DryRun = False,
+    out: Out = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Score a model by a protocol: zero-shot, few-shot, retrieval, open set, corruption, ...
+
+    Examples:
+        vlar eval zero-shot retrieval --data checked --no-controls --out run.json
+        vlar eval zero-shot --data checked --dry-run
+    """
+    from vlar.errors import UsageError
+
+    if data is None and not dry_run:
+        raise UsageError("no data: give the data set's folder with --data DIR")
+    cards = _cards(targets, settings or [])
+    if dry_run:
+        return _dry_runs(cards, Path(data or "."), as_json)
+    runs: list[JsonDict] = []
+    failed = 0
+    for card in cards:
+        made, bad = _runs(card, Path(data or "."), model, device, dtype, controls, as_json)
+        runs += made
+        failed += bad
+    if out is not None and runs:
+        from vlar.evaluation.running.provenance import write_runs
+
+        write_runs(Path(out), runs)
+        output.note(f"written to {out}; compare: vlar report {out} OTHER.json")
+    if not runs:
+        return EXIT_NOTHING_USABLE
+    short = any(run["failed"] or run["n_missing"] for run in runs)
+    return EXIT_SOME_FAILED if failed or short else EXIT_FINE
+
+
+def _cards(targets: list[str], settings: list[str]) -> list[LoadedCard]:
+    """A card for each file, and one for all protocols that are given by name."""
+    from vlar.evaluation.running.cards import LoadedCard, make_card, read_card, toml_value
+
+    names = [target for target in targets if not target.endswith(".toml")]
+    _PROTOCOLS.check(names)
+    cards = [read_card(target) for target in targets if target.endswith(".toml")]
+    if names:
+        cards.insert(
+            0, LoadedCard(make_card({"name": "+".join(names), "protocol": names}, "names"))
+        )
+    replaced = {key: toml_value(text) for key, text in inputs.pairs(settings, "--set").items()}
+    for card in cards:
+        card.card.settings.update(replaced)
+    return cards
+
+
+def _dry_runs(cards: list[LoadedCard], data: Path, as_json: bool) -> int:
+    from vlar.errors import VlarError
+    from vlar.evaluation.running.planning import MissingSetError, describe, make_plan
+
+    failed = 0
+    for card in cards:
+        for protocol in card.card.protocols:
+            row: JsonDict = {"card": card.card.name, "protocol": protocol}
+            try:
+                row = describe(make_plan(card, protocol, data)[1], protocol)
+            except MissingSetError as error:
+                row["missing_set"] = error.message
+            except VlarError as error:
+                failed += 1
+                row["error"] = {"kind": error.kind, "message": error.message}
+            _show_plan(row, as_json)
+    if failed == sum(len(card.card.protocols) for card in cards):
+        return EXIT_NOTHING_USABLE
+    return EXIT_SOME_FAILED if failed else EXIT_FINE
+
+
+def _show_plan(row: JsonDict, as_json: bool) -> None:
+    if as_json:
+        output.json_line(row)
+    if "error" in row:
+        output.error(f"{row['card']}, {row['protocol']}: {row['error']['message']}")
+        return
+    if as_json:
+        return
+    print(f"{row['card']}, {row['protocol']}")
+    if "missing_set" in row:
+        print(f"  missing: {row['missing_set']}")
+        return
+    for split in row["splits"]:
+        sizes = ", ".join(
+            f"{name} {size['there']} of {size['listed']}" for name, size in split["subsets"].items()
+        )
+        which = f"split {split['split']}: " if split["split"] else ""
+        print(f"  {which}{split['layout']}, {split['labels']} labels, clips there: {sizes}")
+    for name, value in row["counts"].items():
+        print(f"  {name}: {value}")
+    for note in row["notes"]:
+        print(f"  note: {note}")
+
+
+def _runs(
+    card: LoadedCard, data: Path, model: str | None, device: str | None, dtype: str | None,
+    controls: bool, as_json: bool,
+) -> tuple[list[JsonDict], int]:  # fmt: skip
+    from vlar.errors import VlarError
+    from vlar.evaluation.running.planning import make_plan
+    from vlar.evaluation.running.runner import run_card
+
+    made: list[JsonDict] = []
+    try:
+        for protocol in card.card.protocols:  # a wrong card is named before a model is loaded
+            make_plan(card, protocol, data)
+        spec = model or card.card.model or _DEFAULT
+        with progress(f"loading {spec}") as shown:
+            loaded = inputs.load_model(spec, device, dtype)
+            shown.stage(f"{card.card.name}", unit="protocols", total=len(card.card.protocols))
+            for run in run_card(card, data, loaded, controls=controls):
+                made.append(run)
+                shown(1)
+    except VlarError as error:
+        output.error(f"{card.card.name}: {error.message}")
+        if as_json:
+            failed = {"kind": error.kind, "message": error.message}
+            output.json_line({"card": card.card.name, "error": failed})
+        return made, 1
+    for run in made:
+        _show(run, as_json)
+    return made, 0
+
+
+def _show(run: JsonDict, as_json: bool) -> None:
+    for row in run["failed"]:
+        output.error(row["error"]["message"])
+    for note in run["moves"]["data"]["notes"]:
+        output.note(f"note: {note}")
+    if run["n_missing"]:
+        output.error(f"{run['n_missing']} listed clips are missing; the run's file names them")
+    if as_json:
+        output.json_line(run)
+        return
+    from vlar.evaluation.running.figures import Figure
+
+    cost, facts = run["cost"], run["moves"]["model"]
+    print(f"{run['card']}, {run['protocol']}, {facts['encoder']}")
+    figures = [Figure.restore(row) for row in run["figures"]]
+    for line in registry.get("protocol", run["protocol"])().lines(figures, run["tables"]):
+        print(f"  {line}")
+    each = f", {1000 * cost['latency_s']:.0f} ms a clip" if cost["latency_s"] else ""
+    print(
+        f"  {cost['seconds']:.1f} s; {cost['clips_encoded']} clips encoded{each}, "
+        f"{cost['clips_reused']} reused; {cost['peak_bytes'] / 1e6:.0f} MB at most",
+        flush=True,
+    )

@@ -1,0 +1,1 @@
+"""Protocols of the field, one file each (``docs/protocols.md``)."""

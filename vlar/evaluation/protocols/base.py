@@ -1,0 +1,272 @@
+"""What every protocol offers: a check before anything is computed, and figures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.evaluation.datasets.base import TRAIN, Dataset, Subset
+from vlar.evaluation.running.cards import DataCard, LoadedCard
+from vlar.evaluation.running.features import ONE_FRAME, Change, FeatureStore
+from vlar.evaluation.running.figures import Figure, class_figures
+from vlar.evaluation.running.guard import FitSet, Guard
+from vlar.evaluation.running.learning import NONE, Fitted, Learner, fit
+from vlar.evaluation.running.report import lines
+from vlar.fewshot.adapted import AdaptedHead
+from vlar.fewshot.support import SupportItem
+from vlar.model.classifier import LabelClassifier, make_classifier
+from vlar.model.core import ModelCore
+from vlar.scoring.base import Scores
+from vlar.text.labels import parse_labels
+from vlar.types import Failure, Float64, JsonDict
+
+#: What a model that uses the order of frames must not survive unharmed.
+CONTROLS = (Change(ONE_FRAME), Change("shuffle"), Change("reverse"))
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split of the data of a run.
+
+    Attributes:
+        name: ``1``, ``2``, ...; empty where there is one split.
+        card: Which data.
+        data: What the folder holds.
+        labels: C labels that are asked about, as the data set spells them.
+        subset: Name of the subset that is scored.
+    """
+
+    name: str
+    card: DataCard
+    data: Dataset
+    labels: tuple[str, ...]
+    subset: str
+
+    @property
+    def test(self) -> Subset:
+        """The clips that are scored: those of the subset that show an asked label."""
+        return self.data.subset(self.subset).of(self.labels)
+
+    @property
+    def train(self) -> Subset:
+        """The clips of the labels that may be learned from."""
+        return self.data.subset(TRAIN).of(self.labels)
+
+
+@dataclass
+class Plan:
+    """What a protocol is about to do; made before anything is computed.
+
+    Attributes:
+        card: The protocol file.
+        parts: The splits.
+        source: Clips of another data set that a model is fitted to.
+        settings: Of the protocol: its defaults with what the card replaces.
+        notes: What a reader must know, one sentence each.
+        counts: What a dry run prints.
+    """
+
+    card: LoadedCard
+    parts: Sequence[Part]
+    source: Part | None
+    settings: JsonDict
+    notes: list[str] = field(default_factory=list[str])
+    counts: JsonDict = field(default_factory=dict[str, Any])
+
+    @property
+    def learner(self) -> Learner:
+        """How the settings say to learn."""
+        s = self.settings
+        return Learner(s.get("method", NONE), s.get("unknown", "familiarity"), s.get("recipe"))
+
+
+@dataclass
+class Run:
+    """A plan with the model that carries it out.
+
+    Attributes:
+        plan: What to do.
+        core: The model's encoder and words.
+        store: Rows of clips.
+        controls: Whether every figure is taken again under ``CONTROLS``.
+        failed: Clips that could not be read, by path.
+        tables: Further results, for the run's file.
+        label_texts: The texts of each list of labels that was scored.
+    """
+
+    plan: Plan
+    core: ModelCore
+    store: FeatureStore
+    controls: bool = True
+    failed: dict[str, Failure] = field(default_factory=dict[str, Failure])
+    tables: JsonDict = field(default_factory=dict[str, Any])
+    label_texts: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+    @property
+    def settings(self) -> JsonDict:
+        """The settings of the protocol."""
+        return self.plan.settings
+
+    @property
+    def changes(self) -> list[Change | None]:
+        """The clips as they are, and under the controls."""
+        return [None, *(CONTROLS if self.controls else ())]
+
+    def classifier(
+        self,
+        labels: Sequence[str],
+        *,
+        core: ModelCore | None = None,
+        head: AdaptedHead | None = None,
+        mode: str = "one",
+    ) -> LabelClassifier:
+        """What scores clips over labels, in their order.
+
+        Args:
+            labels: C labels.
+            core: Another core than the run's, after a training.
+            head: What was learned about the labels; None goes by their texts.
+            mode: ``one`` or ``multi``.
+        """
+        card, core = self.plan.card.card, core or self.core
+        if head is not None:
+            return make_classifier(core, list(labels), adapted=head, mode=mode)
+        listed = parse_labels(list(labels))
+        self.label_texts[f"{len(listed)} labels {listed.sha256[:8]}"] = list(listed.texts)
+        return make_classifier(core, listed, mode=mode, descriptions=card.descriptions)
+
+    def fit(self, fit_set: FitSet, seed: int, learner: Learner | None = None) -> Fitted:
+        """Learn from clips that a guard has checked."""
+        made = fit(self.core, self.store, learner or self.plan.learner, fit_set, seed)
+        self.failed.update((str(row.path), row) for row in made.failed)
+        return made
+
+    def guard(self, *subsets: Subset) -> Guard:
+        """A guard of the clips of subsets."""
+        guard = Guard(self.store.content)
+        for subset in subsets:
+            guard.protect(subset.items)
+        return guard
+
+    def scores(
+        self,
+        scorers: Mapping[Hashable, LabelClassifier],
+        items: Sequence[SupportItem],
+        changes: Sequence[Change | None] = (None,),
+        core: ModelCore | None = None,
+        one_view: bool = False,
+    ) -> Scored:
+        """Scores of clips by several classifiers under several changes; one pass over the clips.
+
+        Features are dropped once they are scored, so memory does not grow with them.
+        """
+        core = core or self.core
+        sampler = core.view_sampler.one_view if one_view else core.view_sampler
+        found: dict[tuple[Hashable, Change | None], list[Scores]] = {
+            (key, change): [] for key in scorers for change in changes
+        }
+        good: dict[int, int] = {}
+        waiting: list[tuple[int, Change | None, Any]] = []
+        for n, change, row in self.store.rows(core, items, changes, sampler):
+            waiting.append((n, change, row))
+            if len(waiting) < len(changes):
+                continue
+            bad = next((r for _, _, r in waiting if isinstance(r, Failure)), None)
+            if bad is not None:
+                self.failed[str(bad.path)] = bad
+            else:
+                good[n] = len(good)
+                for key, classifier in scorers.items():
+                    for _, each, encoded in waiting:
+                        found[key, each].append(classifier.scores([encoded]))
+            waiting.clear()
+        width = {key: len(classifier.labels) for key, classifier in scorers.items()}
+        joined = {(k, c): Scores.join(rows, width[k]) for (k, c), rows in found.items()}
+        return Scored([items[n] for n in good], joined)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of the clips that could be read.
+
+    Attributes:
+        items: N clips.
+        by: Scores (N, C) of a classifier under a change.
+    """
+
+    items: Sequence[SupportItem]
+    by: Mapping[tuple[Hashable, Change | None], Scores]
+
+    @property
+    def groups(self) -> list[str]:
+        """N groups."""
+        return [item.group for item in self.items]
+
+    def truth(self, labels: Sequence[str]) -> npt.NDArray[np.int64]:
+        """(N,) column of each clip's label."""
+        column = {label: number for number, label in enumerate(labels)}
+        return np.array([column[item.label] for item in self.items], np.int64)
+
+
+class Protocol(ABC):
+    """One way to judge a model. Registered as ``@register("protocol", NAME)``.
+
+    Attributes:
+        name: As registered.
+        defaults: Settings with their defaults; others are refused.
+        needs: Subsets besides the scored one: ``train``; or ``source`` for another data set.
+    """
+
+    name: ClassVar[str]
+    defaults: ClassVar[JsonDict] = {}
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def check(self, plan: Plan) -> None:
+        """Refuse a plan that cannot give an honest figure; add counts and notes to it.
+
+        Raises:
+            ProtocolError: the message says what is wrong.
+        """
+        del plan
+
+    @abstractmethod
+    def run(self, run: Run) -> list[Figure]:
+        """The figures."""
+
+    def lines(self, figures: Sequence[Figure], tables: JsonDict) -> list[str]:
+        """What is printed of a run; the tables are for the run's file."""
+        del tables
+        return lines(figures)
+
+
+def accuracies(scored: Scored, key: Hashable, labels: Sequence[str], **where: Any) -> list[Figure]:
+    """``class_figures`` of a classifier under every change, by what it answers with."""
+    truth = scored.truth(labels)
+    found: list[Figure] = []
+    for (scorer, change), scores in scored.by.items():
+        if scorer == key:
+            under = change.key if change else None
+            rows = class_figures(closed(scores), truth, scored.groups)
+            found += [row.of(**where, under=under) for row in rows]
+    return found
+
+
+def closed(scores: Scores) -> Float64:
+    """(N, C) what ranks the labels of a closed list: probabilities, where unknown leaves some.
+
+    A clip that is unknown for certain has the probability 0 for every label; similarity ranks them.
+    """
+    none_left = scores.probability.max(axis=1, keepdims=True) <= 0
+    return np.where(none_left, scores.similarity.astype(np.float64), scores.probability)
+
+
+def chance(truth: npt.NDArray[np.int64], n_labels: int, n: int) -> list[Figure]:
+    """What blind answers get: any label, and always the most frequent one."""
+    most = float(np.bincount(truth, minlength=n_labels).max() / max(len(truth), 1))
+    return [Figure("chance", 1 / n_labels, None, None, n), Figure("majority", most, None, None, n)]

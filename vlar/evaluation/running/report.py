@@ -1,0 +1,194 @@
+"""Two runs next to each other: what differs first, then the figures, then the published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from vlar.evaluation.running.figures import Figure
+from vlar.types import JsonDict
+
+_QUIET = ("moves.data.folders",)  # where the data lie moves no figure
+_SHORT = 60
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One setting that two runs do not share."""
+
+    key: str
+    first: str
+    second: str
+
+    def to_dict(self) -> JsonDict:
+        """JSON object."""
+        return {"key": self.key, "first": self.first, "second": self.second}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure in several runs.
+
+    Attributes:
+        name: Of the figure.
+        where: What it is of.
+        values: One a run; None where the run has no such figure.
+        published: ``(method, value, spread, source)`` of the cards.
+    """
+
+    name: str
+    where: Mapping[str, str]
+    values: tuple[Figure | None, ...]
+    published: tuple[tuple[str, float, float | None, str], ...] = ()
+
+    def to_dict(self) -> JsonDict:
+        """JSON object."""
+        return {
+            "name": self.name,
+            "where": dict(self.where),
+            "runs": [value.to_dict() if value else None for value in self.values],
+            "published": [
+                dict(zip(("method", "value", "spread", "source"), row, strict=True))
+                for row in self.published
+            ],
+        }
+
+
+def differences(first: JsonDict, second: JsonDict) -> list[Difference]:
+    """Everything that moves a figure and is not the same in two runs."""
+    a, b = dict(_flat({"moves": first["moves"]})), dict(_flat({"moves": second["moves"]}))
+    found: list[Difference] = []
+    for key in sorted(a.keys() | b.keys()):
+        if a.get(key) != b.get(key) and not key.startswith(_QUIET):
+            shown = (a.get(key, "(not there)"), b.get(key, "(not there)"))
+            found.append(Difference(key.removeprefix("moves."), _short(shown[0]), _short(shown[1])))
+    return found
+
+
+def rows(runs: Sequence[JsonDict]) -> list[Row]:
+    """The figures of runs of one protocol, in the order of the first that has them."""
+    by: dict[tuple[str, frozenset[Any]], list[Figure | None]] = {}
+    for number, run in enumerate(runs):
+        for data in run["figures"]:
+            figure = Figure.restore(data)
+            key = (figure.name, frozenset(figure.where.items()))
+            by.setdefault(key, [None] * len(runs))[number] = figure
+    found: list[Row] = []
+    for (name, where), values in by.items():
+        place = dict(where)
+        found.append(Row(name, place, tuple(values), tuple(_published(runs, name, place))))
+    return found
+
+
+def pairs_of(files: Sequence[Sequence[JsonDict]]) -> Iterator[list[JsonDict]]:
+    """Runs of several files that belong together: the same card and protocol, or the same protocol.
+
+    Each group has at most one run a file, in the order of the files.
+    """
+    left = [list(runs) for runs in files]
+    while any(left):
+        first = next(runs for runs in left if runs)[0]
+        group: list[JsonDict] = []
+        for runs in left:
+            same = [r for r in runs if r["protocol"] == first["protocol"]]
+            exact = [r for r in same if r["card"] == first["card"]]
+            if chosen := (exact or same)[:1]:
+                group += chosen
+                runs.remove(chosen[0])
+        yield group
+
+
+def sentence(row: Row) -> str:
+    """One figure as a line: its name, what it is of, one value a run, the published ones."""
+    cells = "  ".join(f"{cell(value):>20}" for value in row.values)
+    published = "; ".join(
+        f"{method} {percent(value)}{f' +- {percent(spread)}' if spread is not None else ''}"
+        for method, value, spread, _ in row.published
+    )
+    return f"{title(row.name, row.where):<46} {cells}" + (
+        f"   published: {published}" if published else ""
+    )
+
+
+def lines(figures: Sequence[Figure]) -> list[str]:
+    """The figures of one run, each with those under changed clips to its right."""
+    columns = list(dict.fromkeys(figure.under for figure in figures))
+    by: dict[tuple[str, str], dict[str, Figure]] = {}
+    for figure in figures:
+        rest = {k: v for k, v in figure.where.items() if k != "under"}
+        by.setdefault((figure.name, title("", rest)), {})[figure.under] = figure
+    head = f"{'':<46} " + "  ".join(f"{name:>20}" for name in columns)
+    found = [head] if len(columns) > 1 else []
+    for (name, where), cells in by.items():
+        values = "  ".join(f"{cell(cells[c]) if c in cells else '':>20}" for c in columns)
+        found.append(f"{f'{name} {where}'.strip():<46} {values}".rstrip())
+    return found
+
+
+def title(name: str, where: Mapping[str, str]) -> str:
+    """A figure's name with what it is of.
+
+    >>> title("top1", {"split": "1", "shots": "4"})
+    'top1 (split 1, shots 4)'
+    """
+    of = ", ".join(f"{k} {v}" for k, v in where.items())
+    return f"{name} ({of})".strip() if of else name
+
+
+def cell(figure: Figure | None) -> str:
+    """A value with its interval, in percent; a rank as it is.
+
+    >>> cell(Figure("top1", 0.5, 0.4, 0.61, 10)), cell(Figure("median_rank", 7.0))
+    ('50.0 [40.0-61.0]', '7.0')
+    """
+    if figure is None or figure.value != figure.value:
+        return "-"
+    if not figure.is_share:
+        return f"{figure.value:.1f}"
+    if figure.low is None or figure.high is None:
+        return percent(figure.value)
+    return f"{percent(figure.value)} [{percent(figure.low)}-{percent(figure.high)}]"
+
+
+def percent(value: float) -> str:
+    """A share in percent.
+
+    >>> percent(0.254)
+    '25.4'
+    """
+    return f"{100 * value:.1f}"
+
+
+def _published(
+    runs: Sequence[JsonDict], name: str, where: Mapping[str, str]
+) -> Iterator[tuple[str, float, float | None, str]]:
+    seen: set[Any] = set()
+    for run in runs:
+        for row in run.get("published", []):
+            key = (row["method"], row["value"], row["source"])
+            if row["figure"] == name and row["where"] == dict(where) and key not in seen:
+                seen.add(key)
+                yield row["method"], row["value"], row["spread"], row["source"]
+
+
+def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(data, dict):
+        for key, value in cast("dict[str, Any]", data).items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    elif _is_long(data):
+        for number, value in enumerate(cast("list[Any]", data)):
+            yield from _flat(value, f"{prefix}[{number}]")
+    else:
+        yield prefix, data
+
+
+def _is_long(data: Any) -> bool:
+    return isinstance(data, list) and any(
+        isinstance(x, (dict, list)) for x in cast("Iterable[Any]", data)
+    )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 2]}.."
