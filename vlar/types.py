@@ -175,7 +175,9 @@ class Classification:
     """The answer for one window: the best labels, best first, and whether none of them fits.
 
     ``predictions`` sum with ``unknown_probability`` to at most 1 (exactly 1 if all are listed),
-    unless several labels were asked for at once: then each stands for itself.
+    unless several labels were asked for at once: then each stands for itself. ``coarse`` holds the
+    labels above those of the list, best first, where a label tree was given; a coarse label is as
+    probable as all its kinds together, and as similar as the best of them.
     """
 
     path: Path
@@ -185,6 +187,7 @@ class Classification:
     predictions: tuple[Prediction, ...]
     unknown: bool
     unknown_probability: float
+    coarse: tuple[Prediction, ...] = ()
 
     @property
     def label(self) -> str | None:
@@ -201,6 +204,7 @@ class Classification:
             "predictions": [p.to_dict() for p in self.predictions],
             "unknown": self.unknown,
             "unknown_probability": round(self.unknown_probability, 6),
+            **({"coarse": [p.to_dict() for p in self.coarse]} if self.coarse else {}),
         }
 
 

@@ -63,6 +63,14 @@ Descriptions = Annotated[
         help="Use descriptions of labels: auto, none, or kinds such as scene,motion.",
     ),
 ]
+TreeFile = Annotated[
+    str | None,
+    typer.Option(
+        "--tree",
+        metavar="FILE",
+        help="JSON of label to parent. Answers then name what kind of action it is.",
+    ),
+]
 Explain = Annotated[
     bool, typer.Option("--explain", help="Show how labels were read and what decided.")
 ]
@@ -77,6 +85,7 @@ def command(
     timeline_file: Timeline = None,
     mode: Mode = "one",
     descriptions: Descriptions = "auto",
+    tree: TreeFile = None,
     explain: Explain = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -91,10 +100,12 @@ def command(
         vlar classify videos/ --labels labels.txt --every 4s --json
     """
     from vlar.text.labels import parse_labels
+    from vlar.text.tree import Tree
 
     every_s = inputs.seconds(every, "--every") if every else None
     segments_file = timeline.file_of(timeline_file, every_s)
     label_list = parse_labels(labels) if labels is not None else None
+    label_tree = Tree.read(tree) if tree is not None else None
     _note(label_list)
     answered: list[Classification] = []
     with progress(f"loading {model}") as shown:
@@ -109,8 +120,9 @@ def command(
         failed = len(failures)
         shown.stage("reading labels")
         answers = recogniser.classify(
-            iter(found), label_list, top=top, every_s=every_s, mode=mode, descriptions=descriptions
-        )
+            iter(found), label_list, top=top, every_s=every_s, mode=mode,
+            descriptions=descriptions, tree=label_tree,
+        )  # fmt: skip
         shown.stage("classifying", total=len(found))
         for row in _counted(answers, shown):
             good = _show(row, as_json, mode, n_labels=len(known))

@@ -102,6 +102,8 @@ def classification(row: Classification, *, several: bool = False, yes_or_no: boo
         return
     for p in row.predictions:
         line(f"  {p.probability:6.1%}  {p.label}")
+    for p in row.coarse:
+        line(f"  {p.probability:6.1%}  {p.label} (all kinds)")
     line(f"  {row.unknown_probability:6.1%}  (unknown)", flush=True)
 
 
@@ -117,6 +119,10 @@ def verdict(row: Classification, *, several: bool = False, yes_or_no: bool = Fal
         return listed or _none_fits(best)
     if row.unknown:
         return _none_fits(best)
+    kind = row.coarse[0] if row.coarse else None
+    if kind and best.probability < _FITS <= kind.probability:
+        likely = f"most likely {best.label}, {percent(best.probability)}"
+        return f"some kind of {kind.label}, {percent(kind.probability)} ({likely})"
     if row.unknown_probability > best.probability:
         unknown = percent(row.unknown_probability)
         return f"unsure: {best.label} {percent(best.probability)}, unknown {unknown}"

@@ -19,10 +19,12 @@ from vlar.scoring.base import Head, Scores
 from vlar.scoring.calibration import Calibration
 from vlar.scoring.content_free import ContentFree
 from vlar.scoring.heads import ConceptHead, ConditionedHead, check_mode
+from vlar.scoring.tree import roll_up
 from vlar.text.bank import load_bank
 from vlar.text.clean import clean_label
 from vlar.text.labels import LabelList, parse_labels
-from vlar.types import Classification, Encoded, Float32, JsonDict, Prediction
+from vlar.text.tree import Tree
+from vlar.types import Classification, Encoded, Float32, Float64, JsonDict, Prediction
 
 _CONDITIONED_BACKGROUND = 128  # entries, evenly taken from the bank: each costs text for every clip
 Labels = str | Path | Sequence[str] | LabelList
@@ -39,6 +41,7 @@ class LabelClassifier:
         fingerprint: Of the encoder whose clips it scores.
         keys: C labels as their source spells them.
         calibration: Curves over the probabilities; None leaves them as the head gives them.
+        tree: The coarse labels above the C labels, in their order; None for none.
     """
 
     head: Head
@@ -46,6 +49,7 @@ class LabelClassifier:
     fingerprint: str
     keys: tuple[str, ...]
     calibration: Calibration | None = None
+    tree: Tree | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -85,7 +89,19 @@ class LabelClassifier:
             predictions=best,
             unknown=bool(scores.is_unknown[0]),
             unknown_probability=float(scores.unknown[0]),
+            coarse=self._coarse(similarity, probability)[:top],
         )
+
+    def _coarse(self, similarity: Float32, probability: Float64) -> tuple[Prediction, ...]:
+        """The labels above, best first."""
+        if self.tree is None:
+            return ()
+        above = roll_up(probability[None], self.tree)[0]
+        nearest = np.full(len(above), -1.0)
+        np.maximum.at(nearest, list(self.tree.parent_columns), similarity)
+        order = np.argsort(-above, kind="stable")
+        labels = self.tree.coarse
+        return tuple(Prediction(labels[i], float(above[i]), float(nearest[i])) for i in order)
 
     def config(self) -> JsonDict:
         """The settings to save (JSON)."""
@@ -94,6 +110,7 @@ class LabelClassifier:
             "fingerprint": self.fingerprint,
             "keys": list(self.keys),
             "calibration": self.calibration.to_dict() if self.calibration else None,
+            "tree": self.tree.parents if self.tree else None,
             "head": self.head.config(),
         }
 
@@ -127,12 +144,13 @@ class LabelClassifier:
                     "make the classifier again"
                 )
             mode, settings = check_mode(config["mode"]), config["calibration"]
+            tree = Tree(config["tree"]) if config.get("tree") else None
             keys = tuple(str(key) for key in config["keys"])
             head = _restored_head(core, config["head"], state, adapted, mode)
         except (KeyError, TypeError, UsageError) as error:
             raise ModelError(f"the saved classifier is malformed ({error!r})") from error
         calibration = Calibration.restore(settings) if settings else None
-        return LabelClassifier(head, mode, core.fingerprint, keys, calibration)
+        return LabelClassifier(head, mode, core.fingerprint, keys, calibration, tree)
 
 
 def _restored_head(
@@ -160,6 +178,7 @@ def make_classifier(
     calibration: Calibration | None = None,
     mode: str = "one",
     descriptions: Descriptions = "auto",
+    tree: Tree | None = None,
 ) -> LabelClassifier:
     """Make a label list ready; an adapted model brings its own.
 
@@ -174,6 +193,7 @@ def make_classifier(
         mode: ``one`` label fits, or ``multi``: several may.
         descriptions: See ``vlar.model.label_concepts``; an adapted model and text that depends on
             the clip use names alone.
+        tree: Coarse labels above all of these; only for labels that exclude each other.
 
     Raises:
         LabelError: the list cannot be used.
@@ -198,7 +218,13 @@ def make_classifier(
             head = _conditioned(core, listed, mode)
         else:
             head = _zero_shot(core, listed, mode, descriptions)
-    return LabelClassifier(head, mode, core.fingerprint, keys, calibration)
+    if tree is not None and mode != "one":
+        raise UsageError(
+            "a label tree adds up labels that exclude each other; use mode 'one' and at least two "
+            "labels"
+        )
+    above = tree.restricted(head.labels) if tree is not None else None
+    return LabelClassifier(head, mode, core.fingerprint, keys, calibration, above)
 
 
 def _mode_for(mode: str, labels: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict, TypeIs
 from vlar.errors import UsageError
 from vlar.model.core import EncodedSpan, ModelCore
 from vlar.sensors import Views, ViewSampler
+from vlar.text.tree import Tree
 from vlar.types import Classification, Clip, Failure, UInt8, Window
 from vlar.video.sample import frame_times, windows
 
@@ -44,6 +45,7 @@ class ClassifyOptions(TypedDict, total=False):
     top: int
     mode: str
     descriptions: str | Sequence[str]
+    tree: Tree | str | Path | None
     fps: float
 
 

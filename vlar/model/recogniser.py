@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, overload
 
 from typing_extensions import Unpack
@@ -23,6 +24,7 @@ from vlar.model.inputs import (
 from vlar.model.label_concepts import Descriptions
 from vlar.scoring.calibration import Calibration
 from vlar.sensors import ViewSampler
+from vlar.text.tree import Tree
 from vlar.types import Classification, Failure
 
 
@@ -67,6 +69,7 @@ class Recogniser(ModelCore):
         *,
         mode: str = "one",
         descriptions: Descriptions = "auto",
+        tree: Tree | str | Path | None = None,
     ) -> LabelClassifier:
         """A label list bound to the head that scores clips; see ``classify``."""
         return make_classifier(
@@ -76,6 +79,7 @@ class Recogniser(ModelCore):
             calibration=self.calibration,
             mode=mode,
             descriptions=descriptions,
+            tree=Tree.read(tree) if isinstance(tree, (str, Path)) else tree,
         )
 
     @overload
@@ -127,6 +131,7 @@ class Recogniser(ModelCore):
         every_s: float | None = None,
         mode: str = "one",
         descriptions: Descriptions = "auto",
+        tree: Tree | str | Path | None = None,
         fps: float = DEFAULT_FPS,
     ) -> Classification | list[Answer] | Iterator[Answer]:
         """Classify recordings: which label fits?
@@ -144,6 +149,7 @@ class Recogniser(ModelCore):
             every_s: Seconds; gives one answer for each such span. None answers for the whole.
             mode: ``one``: the labels exclude each other; ``multi``: each has its own probability.
             descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_concepts``.
+            tree: A label tree, or its JSON file of label to parent; answers then have ``coarse``.
             fps: Frames a second of an array; default 25.
 
         Returns:
@@ -156,7 +162,7 @@ class Recogniser(ModelCore):
             LabelError: the label list cannot be used.
             UsageError: an input that is not a recording.
         """
-        classifier = self.classifier(labels, mode=mode, descriptions=descriptions)
+        classifier = self.classifier(labels, mode=mode, descriptions=descriptions, tree=tree)
         if is_one(recordings) and every_s is None:
             span = encode_one(self, recordings, fps)
             return classifier.answer(span, top=top, model=self.name)
