@@ -53,8 +53,8 @@ def test_brackets_stand_in_the_help():
 @pytest.mark.parametrize(
     ("verb", "names"),
     [
-        ("adapt", "One of: consistency"),
-        ("adapt", "One of: auto, cache, prototype, ridge"),
+        ("adapt", "One of: balanced-softmax, consistency"),
+        ("adapt", "One of: auto, bi-mhm, cache, diag, hybrid"),
         ("classify", "One of: one, multi"),
         ("describe", "One of: local, offline, openai"),
         ("index compact", "One of: auto, flat, ivf, ivf-sq8"),

@@ -55,7 +55,11 @@ def test_read_from_a_file(tmp_path):
     file.write_text('{"a": "b", "a": "c"}', encoding="utf-8")
     with pytest.raises(UsageError, match=r"'a' has the parents \['b', 'c'\]"):
         Tree.read(file)
-    for text, message in (("[1]", "must be an object"), ("{", "not valid JSON"), ("[" * 10**5, "")):
+    for text, message in (
+        ("[1]", "must be an object"),
+        ("{", "not valid JSON"),
+        ("[" * 10**5, "not valid JSON"),
+    ):
         file.write_text(text, encoding="utf-8")
         with pytest.raises(LabelError, match=message):
             Tree.read(file)
