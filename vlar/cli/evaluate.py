@@ -89,7 +89,7 @@ def command(
     if as_json:
         output.json_line(result)
     else:
-        print(result.summary(), flush=True)
+        output.block(result.summary())
     return exit_code(result.n, len(result.failed))
 
 
