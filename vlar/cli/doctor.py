@@ -79,7 +79,7 @@ def _audit(path: str, as_json: bool) -> int:
         if as_json:
             output.json_line(finding)
         else:
-            print(finding.line, flush=True)
+            output.line(finding.line, flush=True)
     state = "nothing wrong" if found.is_sound else "not sound"
     output.note(f"{found.path}: {found.kind}, {state}, {len(found.findings)} findings")
     return 0 if found.is_sound else 1

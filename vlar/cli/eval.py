@@ -146,20 +146,20 @@ def _show_plan(row: JsonDict, as_json: bool) -> None:
         return
     if as_json:
         return
-    print(f"{row['card']}, {row['protocol']}")
+    output.line(f"{row['card']}, {row['protocol']}")
     if "missing_set" in row:
-        print(f"  missing: {row['missing_set']}")
+        output.line(f"  missing: {row['missing_set']}")
         return
     for split in row["splits"]:
         sizes = ", ".join(
             f"{name} {size['there']} of {size['listed']}" for name, size in split["subsets"].items()
         )
         which = f"split {split['split']}: " if split["split"] else ""
-        print(f"  {which}{split['layout']}, {split['labels']} labels, clips there: {sizes}")
+        output.line(f"  {which}{split['layout']}, {split['labels']} labels, clips there: {sizes}")
     for name, value in row["counts"].items():
-        print(f"  {name}: {value}")
+        output.line(f"  {name}: {value}")
     for note in row["notes"]:
-        print(f"  note: {note}")
+        output.line(f"  note: {note}")
 
 
 def _runs(
@@ -205,12 +205,12 @@ def _show(run: JsonDict, as_json: bool) -> None:
     from vlar.evaluation.running.figures import Figure
 
     cost, facts = run["cost"], run["moves"]["model"]
-    print(f"{run['card']}, {run['protocol']}, {facts['encoder']}")
+    output.line(f"{run['card']}, {run['protocol']}, {facts['encoder']}")
     figures = [Figure.restore(row) for row in run["figures"]]
     for line in registry.get("protocol", run["protocol"])().lines(figures, run["tables"]):
-        print(f"  {line}")
+        output.line(f"  {line}")
     each = f", {1000 * cost['latency_s']:.0f} ms a clip" if cost["latency_s"] else ""
-    print(
+    output.line(
         f"  {cost['seconds']:.1f} s; {cost['clips_encoded']} clips encoded{each}, "
         f"{cost['clips_reused']} reused; {cost['peak_bytes'] / 1e6:.0f} MB at most",
         flush=True,

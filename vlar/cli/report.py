@@ -80,12 +80,12 @@ def _show(files: list[Path], contents: list[list[dict[str, object]]], as_json: b
             figures = [row.to_dict() for row in table]
             output.json_line({**content, "differences": listed, "figures": figures})
             continue
-        print(f"{first['card']}, {first['protocol']}")
+        output.line(f"{first['card']}, {first['protocol']}")
         for number, each in enumerate(found, start=2):
-            print(f"  run 1 and run {number} differ in {len(each)} settings")
+            output.line(f"  run 1 and run {number} differ in {len(each)} settings")
             for row in each:
-                print(f"    {row.key}: {row.first} | {row.second}")
+                output.line(f"    {row.key}: {row.first} | {row.second}")
         for row in table:
-            print(f"  {sentence(row)}")
+            output.line(f"  {sentence(row)}")
     if not as_json:
-        print("runs: " + ", ".join(f"{n} {file}" for n, file in enumerate(files, start=1)))
+        output.line("runs: " + ", ".join(f"{n} {file}" for n, file in enumerate(files, start=1)))
