@@ -89,6 +89,7 @@ def test_the_list_shows_the_path_and_json_keeps_it(library: Path):
 
 
 def test_a_damaged_row_ends_with_exit_code_1(library: Path):
+    h.sql("UPDATE meta SET value = 'lite' WHERE key = 'model'")(library)
     done = run("query", library, "a cat", "--min-probability", "0", "--json")
     assert done.exit_code == 1
     assert "row 5" in done.stderr or "row 5" in done.output
