@@ -106,7 +106,8 @@ def _head(result: Evaluation) -> str:
         f'<div class="tile">{escape(name)}<b>{value}</b><small>{note}</small></div>'
         for name, value, note in tiles
     )
-    said = "".join(f"<p>{escape(line)}</p>" for line in result.summary().splitlines()[1:])
+    lines = [result.threshold_sentence(), result.confusion_sentence(), *result.remarks()]
+    said = "".join(f"<p>{escape(line)}</p>" for line in lines)
     return (
         f"<h1>{escape(result.model)} on {escape(str(result.source))}</h1>"
         f'<p class="soft">{result.n} clips, {len(result.labels)} labels, {result.groups} groups; '

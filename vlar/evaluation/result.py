@@ -221,7 +221,7 @@ class Evaluation:
         lines.append(
             f"called unknown: {percent(self.unknown_rate)}; calibration error {self.ece:.2f}"
         )
-        lines += [self.threshold_sentence(), self.confusion_sentence(), *self._remarks()]
+        lines += [self.threshold_sentence(), self.confusion_sentence(), *self.remarks()]
         return "\n".join(line for line in lines if line)
 
     def threshold_sentence(self) -> str:
@@ -229,10 +229,10 @@ class Evaluation:
         if self.threshold is None:
             return "no answer is right, so no threshold keeps right answers"
         kept = self.threshold
-        dropped = "" if kept.drops is None else f" and drops {percent(kept.drops)} of the wrong"
+        drops = "" if kept.drops is None else f" and drops {percent(kept.drops)} of the wrong ones"
         return (
             f"a threshold of {kept.value:.2f} on the probability keeps {percent(kept.keeps)} of "
-            f"the right answers{dropped}"
+            f"the right answers{drops}"
         )
 
     def confusion_sentence(self) -> str:
@@ -245,7 +245,8 @@ class Evaluation:
     def _counted(self) -> str:
         clips = f"{self.n} clip{'' if self.n == 1 else 's'}"
         groups = "" if self.groups == self.n else f" from {self.groups} groups"
-        return f"{clips} of {sum(row.n > 0 for row in self.per_label)} labels{groups}"
+        shown = sum(row.n > 0 for row in self.per_label)
+        return f"{clips} of {shown} label{'' if shown == 1 else 's'}{groups}"
 
     def _figure(self, name: str) -> str:
         value, interval = getattr(self, name), self.intervals.get(name)
@@ -255,7 +256,7 @@ class Evaluation:
             return percent(value)
         return f"{percent(value)} ({100 * interval.low:.0f} to {100 * interval.high:.0f})"
 
-    def _remarks(self) -> list[str]:
+    def remarks(self) -> list[str]:
         """What a reader of the figures must not miss."""
         remarks: list[str] = []
         empty = [row.label for row in self.per_label if not row.n]

@@ -159,7 +159,7 @@ def test_one_group_has_no_interval_and_says_so():
 
 def test_one_clip():
     found = evaluation_of(about(), LABELS, [clip(0, (1,), [0.6, 0.3, 0.0])])
-    assert found.summary().splitlines()[0].startswith("1 clip of 1 labels: top-1 0.0 %,")
+    assert found.summary().splitlines()[0].startswith("1 clip of 1 label: top-1 0.0 %,")
     assert found.threshold is None
     assert "no answer is right" in found.summary()
     assert found.to_dict()["threshold"] is None
