@@ -204,7 +204,10 @@ class Evaluation:
         rows = [{**clip.to_dict(), "error": ""} for clip in self.clips]
         rows += [{"path": str(row.path), "error": row.message} for row in self.failed]
         try:
-            with Path(path).open("w", newline="", encoding="utf-8") as file:
+            # Names of files may hold bytes that are not text.
+            with Path(path).open(
+                "w", newline="", encoding="utf-8", errors="backslashreplace"
+            ) as file:
                 writer = csv.DictWriter(file, list(rows[0]))
                 writer.writeheader()
                 writer.writerows(rows)

@@ -184,6 +184,12 @@ def test_the_table_names_what_could_not_be_read(tmp_path: Path):
         example().write_csv(tmp_path / "absent" / "rows.csv")
 
 
+def test_a_path_that_is_not_text_is_written(tmp_path: Path):
+    broken = Failure(Path("caf\udce9.mp4"), "decode", "no frame")
+    example((broken,)).write_csv(tmp_path / "rows.csv")
+    assert "caf\\udce9.mp4" in (tmp_path / "rows.csv").read_text("utf-8")
+
+
 def test_the_most_confused_labels_keep_the_order_of_the_list():
     table = [[5, 0, 0], [0, 1, 4], [1, 2, 3]]
     assert most_confused(["a", "b", "c"], table, 2) == [1, 2]
