@@ -49,8 +49,13 @@ def load(
         model = Model(load_any(str(spec), device, dtype))
     else:
         saved = read_model(spec, device=device, dtype=dtype)
-        kept: Any = {"templates": saved.templates, "calibration": saved.calibration}
-        model = Model(saved.encoder, adapted=saved.adapted, name=str(spec), **kept)
+        model = Model(
+            saved.encoder,
+            adapted=saved.adapted,
+            templates=saved.templates,
+            calibration=saved.calibration,
+            name=str(spec),
+        )
     named.remember(spec, model.fingerprint)
     return model
 
