@@ -34,14 +34,16 @@ from pathlib import Path
 
 import numpy as np
 from cached import features_of
-from unknown import auroc, confidences
+from unknown import confidences
 from zero_shot import read_rows
 
 import vlar
+from vlar.evaluation.calibration import expected_calibration_error
+from vlar.evaluation.openset import auroc
 from vlar.fewshot import choose, signature
 from vlar.fewshot.reject.familiarity import Familiarity
 from vlar.model.classifier import label_vectors
-from vlar.scoring import Calibration, expected_calibration_error, fit_calibration
+from vlar.scoring import Calibration, fit_calibration
 from vlar.text.labels import parse_labels
 
 PROTOCOLS = (("closed", 0.02, 1.0), ("open", 0.5, 0.5))  # share of unknown told, of labels known

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from ranked import average_precision as ranked_precision
+
+from vlar.evaluation import spans
+from vlar.evaluation.intervals import paired
 
 Span = tuple[str, float, float]  # file, start and end in seconds
 
@@ -25,9 +29,9 @@ def average_precision(
 
 def window_precision(answers: Sequence[Span], true: Sequence[Span]) -> float:
     """Of all windows, ranked; right is one whose middle lies in a true span."""
-    right = np.array([in_middle(answer, true) for answer in answers])
-    found = (np.cumsum(right) / np.arange(1, len(right) + 1))[right]
-    return float(found.sum()) / max(1, len(found))
+    right = np.array([in_middle(answer, true) for answer in answers], np.bool_)
+    ranked = -np.arange(len(right), dtype=np.float64)
+    return ranked_precision(ranked, right) if right.any() else 0.0
 
 
 def in_middle(window: Span, true: Sequence[Span]) -> bool:
@@ -45,8 +49,7 @@ def shared_s(one: Span, other: Span) -> float:
 
 def tiou(one: Span, other: Span) -> float:
     """Shared time by joint time."""
-    shared = shared_s(one, other)
-    return shared / max(one[2] - one[1] + other[2] - other[1] - shared, 1e-9)
+    return float(spans.overlap([one[1:]], [other[1:]])[0, 0]) if one[0] == other[0] else 0.0
 
 
 def inside(answer: Span, true: Span) -> float:
@@ -62,14 +65,12 @@ def overlap(answers: Sequence[Span], true: Sequence[Span]) -> float:
 
 def gains(rows: dict[str, list[float]]) -> dict[str, list[float]]:
     """Bootstrap interval, over queries in pairs, of what the query gains on each other way."""
-    ours = np.array(rows["query"])
-    drawn = np.random.default_rng(0).integers(0, len(ours), (4000, len(ours)))
-    means = {way: (ours - values)[drawn].mean(axis=1) for way, values in rows.items()}
-    del means["query"]
-    return {
-        way: [round(float(end), 4) for end in np.quantile(of, (0.025, 0.975))]
-        for way, of in means.items()
-    }
+    ours, found = rows["query"], dict[str, list[float]]()
+    for way, values in rows.items():
+        if way != "query" and (compared := paired(ours, values, range(len(ours)), draws=4000)):
+            ends = compared.difference.low, compared.difference.high
+            found[way] = [round(end, 4) for end in ends]
+    return found
 
 
 def mean(values: Sequence[float]) -> float:

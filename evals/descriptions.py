@@ -34,7 +34,8 @@ from pathlib import Path
 
 import numpy as np
 from cached import features_of
-from zero_shot import mean_average_precision, read_rows
+from ranked import mean_average_precision
+from zero_shot import read_rows
 
 import vlar
 from vlar.encoders import BlockMix

@@ -19,10 +19,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import json
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,12 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from cached import features_of
 
 import vlar
 from vlar.encoders import FrameBlock
 from vlar.fewshot import choose, signature
 from vlar.fewshot.model_selection import methods
-from vlar.video import read_clip
 
 POOLS = ("jhmdb", "something-something-v2", "weizmann", "utd-mhad")
 METHODS = ("auto", "ridge", "prototype", "cache")
@@ -107,7 +105,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pools", nargs="*", help=f"default {' '.join(POOLS)}")
     parser.add_argument("--methods", nargs="*", choices=("auto", *methods()), default=METHODS)
     parser.add_argument("--json", type=Path, help="file for the results")
-    parser.add_argument("--cache", type=Path, help="folder for frame features; default temporary")
+    parser.add_argument("--cache", type=Path, help="keep frame features in this folder")
     return parser.parse_args()
 
 
@@ -118,12 +116,7 @@ def _load(name: str, videos: Path, model: vlar.Model, cache: Path | None) -> Poo
     rows = [row for row in rows if count[row["label"]] >= MIN_CLIPS]
     if not rows:
         sys.exit(f"{videos / 'manifest.csv'}: no label of {name!r} has {MIN_CLIPS} clips")
-    if cache is None:
-        with tempfile.TemporaryDirectory() as folder:
-            features = [_features(videos / row["path"], model, Path(folder)) for row in rows]
-    else:
-        cache.mkdir(parents=True, exist_ok=True)
-        features = [_features(videos / row["path"], model, cache) for row in rows]
+    features = [features_of(videos, row["path"], model, cache) for row in rows]
     stacked = np.stack(features)
     texts = {row["label"]: row["readable_label"] for row in rows}
     labels = tuple(sorted(texts))
@@ -138,15 +131,6 @@ def _load(name: str, videos: Path, model: vlar.Model, cache: Path | None) -> Poo
         labels,
         model.encoder.frame_blocks,
     )
-
-
-def _features(path: Path, model: vlar.Model, cache: Path) -> np.ndarray:
-    name = hashlib.sha256(f"{path} {model.fingerprint} {model.n_frames}".encode()).hexdigest()
-    file = cache / f"{name[:24]}.npy"
-    if not file.exists():
-        clip = read_clip(path, None, model.n_frames, shorter_side=model.shorter_side)
-        np.save(file, model.encode([clip])[0].features)
-    return np.load(file)
 
 
 def _episodes(

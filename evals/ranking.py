@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from zero_shot import average_precision
+from ranked import average_precision
 
 import vlar
 from vlar.errors import VlarError

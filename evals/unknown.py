@@ -19,14 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ranked import average_precision
 
 from vlar import resources
 from vlar.encoders.base import load_encoder
+from vlar.evaluation.calibration import expected_calibration_error
+from vlar.evaluation.classification import top_k
+from vlar.evaluation.openset import auroc
 from vlar.model.model import Model
 from vlar.scoring import (
     UNKNOWN_PRIOR,
     ContentFree,
-    expected_calibration_error,
     fit_temperature,
     log_mean_exp,
     match_probability,
@@ -82,12 +85,6 @@ def clips_of(rows: list[dict[str, str]], vectors: np.ndarray, name: str) -> Clip
     return Clips(vectors[chosen], answers, labels, np.array(halves))
 
 
-def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Chance that a positive scores above a negative; ties count half."""
-    above = scores[positive][:, None] - scores[~positive][None]
-    return float(((above > 0) + 0.5 * (above == 0)).mean())
-
-
 def fpr95(scores: np.ndarray, known: np.ndarray) -> float:
     """Share of strangers kept where 95 % of the known are kept."""
     return float((scores[~known] >= np.quantile(scores[known], 0.05)).mean())
@@ -109,9 +106,9 @@ def kept_known(model: Model, clips: Clips, half: np.ndarray) -> dict[str, float]
         "clips": len(answers),
         "labels": len(clips.labels),
         "top1": float(right.mean()),
-        "top5": within_five(scores.probability, answers),
+        "top5": top_k(scores.probability, answers, 5),
         "top1_by_cosine": float((scores.similarity.argmax(axis=1) == answers).mean()),
-        "top5_by_cosine": within_five(scores.similarity, answers),
+        "top5_by_cosine": top_k(scores.similarity, answers, 5),
         "kept": float((~scores.is_unknown).mean()),
         "kept_of_right": float((~scores.is_unknown[right]).mean()),
         "kept_of_wrong": float((~scores.is_unknown[~right]).mean()),
@@ -140,12 +137,6 @@ def pooled_calibration(model: Model, parts: list[tuple[Clips, np.ndarray]]) -> d
         "share_right": float(correct.mean()),
         "ece": expected_calibration_error(probability, correct),
     }
-
-
-def within_five(scores: np.ndarray, answers: np.ndarray) -> float:
-    """Top-5 accuracy."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
-    return float((best == answers[:, None]).any(axis=1).mean())
 
 
 def strangers(model: Model, clips: Clips, half: np.ndarray) -> dict[str, dict[str, float]]:
@@ -279,17 +270,14 @@ def queries(model: Model, clips: Clips, half: np.ndarray) -> dict[str, float]:
         "ece": expected_calibration_error(stated.ravel(), right.ravel()),
         "auroc_all_pairs": auroc(stated.ravel(), right.ravel()),
         "auroc_all_pairs_cosine": auroc(cosine.ravel(), right.ravel()),
-        "map": average_precision(stated[asked], right[asked]),
-        "map_cosine": average_precision(cosine[asked], right[asked]),
+        "map": mean_precision(stated[asked], right[asked]),
+        "map_cosine": mean_precision(cosine[asked], right[asked]),
     }
 
 
-def average_precision(scores: np.ndarray, right: np.ndarray) -> float:
-    """Mean over the queries (rows)."""
-    order = np.argsort(-scores, axis=1, kind="stable")
-    hits = np.take_along_axis(right, order, axis=1)
-    precision = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
-    return float(((precision * hits).sum(axis=1) / hits.sum(axis=1)).mean())
+def mean_precision(scores: np.ndarray, right: np.ndarray) -> float:
+    """Mean average precision over the queries (rows)."""
+    return float(np.mean([average_precision(*row) for row in zip(scores, right, strict=True)]))
 
 
 def main() -> None:
