@@ -140,9 +140,12 @@ def still(library: Any, matrix: Any, world: World, seed: int) -> None:
     for name, queries in (("near windows", near), ("texts", far)):
         answers = [library.nearest(query, K) for query in queries]
         line(f"recall@10, {name}", f"{recall(answers, exact(matrix, queries)):.4f}")
-    bare: Any = faiss.read_index(str(library.path / "ann.faiss"))
     parameters = None
-    if facts.engine != "flat":
+    if facts.engine == "flat":  # a plain index over the same vectors, made here
+        bare: Any = faiss.IndexFlatIP(DIM)
+        bare.add(matrix)
+    else:
+        bare = faiss.read_index(str(library.path / "ann.faiss"))
         parameters = faiss.SearchParametersIVF(nprobe=facts.engine_facts["nprobe"])
     ours, index, theirs = p50_ms(
         lambda q: library.nearest(q, K),
@@ -152,33 +155,60 @@ def still(library: Any, matrix: Any, world: World, seed: int) -> None:
     )
     ratios = f"ratio {ours / theirs:.2f} ({index / theirs:.2f} of the search)"
     line("p50 nearest() / search / bare FAISS, ms", f"{ours:.3f} {index:.3f} {theirs:.3f}", ratios)
+    (phrase,) = p50_ms(lambda _: library.query("a cat", K, min_probability=0), queries=far[:60])
+    line("p50 query() of a phrase, ms", f"{phrase:.3f}")
+
+
+def checks(library: Any, rows: int) -> None:
+    """What it costs to check every row: in an engine built again, and by itself."""
+    from vlar.index.search_cache import cache
+    from vlar.index.store.database import ROW
+    from vlar.index.store.row_check import checked_rows
+
+    store = library._reader()
+    with store.snapshot():
+        begin = time.process_time()
+        cache.rebuild(store)
+        built = time.process_time() - begin
+        found = store.fetch(f"SELECT {ROW} FROM rows LIMIT 8192")
+        begin = time.process_time()
+        assert not checked_rows(found, DIM).damaged
+        alone = (time.process_time() - begin) / len(found)
+    share = 100 * alone * rows / built
+    line("engine built again, CPU s", f"{built:.2f}, of it checks {share:.0f} %")
+    line("one row checked, us", f"{1e6 * alone:.2f}")
 
 
 def filters(library: Any, matrix: Any, world: World) -> None:
     queries = world.texts(60, seed=12)
     numbers = np.arange(len(matrix)) // WINDOWS
-    for name, every in SHARES.items():
+    filters = {name: [f"{name}=yes"] for name in SHARES} | {"window": ["percent=yes", "start_s=2"]}
+    for name, where in filters.items():
+        every = SHARES.get(name, SHARES["percent"])
         meant = numbers % every == 0
+        if name == "window":  # one of the ten windows of these recordings
+            meant &= np.arange(len(matrix)) % WINDOWS == 1
+            every *= WINDOWS
         places = np.flatnonzero(meant)
         if not len(places):
             continue
         wanted = min(K, len(places))
         begin = time.process_time()
-        library.nearest(queries[0], K, where=[f"{name}=yes"])
+        library.nearest(queries[0], K, where=where)
         first = 1e3 * (time.process_time() - begin)
-        answers = [library.nearest(query, K, where=[f"{name}=yes"]) for query in queries]
+        answers = [library.nearest(query, K, where=where) for query in queries]
         assert all(len(hits) == wanted for hits in answers)
         assert all(meant[key(hit)] for hits in answers for hit in hits)
         least = exact(matrix, queries, meant)
         exact_ways = [
-            lambda q, name=name: subset_of_the_database(library, name, q),
+            lambda q, where=where: subset_of_the_database(library, where, q),
             lambda q, places=places: top(matrix[places] @ q),
             lambda q, meant=meant: top(np.where(meant, matrix @ q, -2)),
         ]
         if len(places) <= 100_000:
             exact_ways.append(held_with_names(matrix, places))
         ours, stored, *memory = p50_ms(
-            lambda q, name=name: library.nearest(q, K, where=[f"{name}=yes"]),
+            lambda q, where=where: library.nearest(q, K, where=where),
             *exact_ways,
             queries=queries[: 3 if len(places) > 100_000 else 15],
         )
@@ -209,10 +239,12 @@ def held_with_names(matrix: Any, places: Any) -> Callable[[Any], Any]:
     return search
 
 
-def subset_of_the_database(library: Any, tag: str, query: Any) -> Any:
+def subset_of_the_database(library: Any, where: list[str], query: Any) -> Any:
     """What a search without an index does: the rows of the filter are read and compared."""
+    from vlar.query.where import conditions, row_filter
+
     store = library._reader()
-    ids = store.row_ids(store.tagged(tag, "yes"))
+    ids = store.row_ids(row_filter(store, conditions(where)).videos)
     return top(store.rows(ids.tolist(), DIM).vectors @ query)
 
 
@@ -308,6 +340,7 @@ def measure(folder: Path, rows: int, options: argparse.Namespace) -> None:
         opened = min(first_answer(folder) for _ in range(3))
         line("open to first answer, fresh process, wall s", f"{opened:.2f}")
         still(library, matrix, world, options.seed)
+        checks(library, rows)
         if rows > HELD:
             return
         filters(library, matrix, world)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlar.errors import LibraryError, VlarError
+from vlar.index.engines.base import CacheDamage
 from vlar.index.ingest.reader import stamp_of
 from vlar.index.manifest import LibraryManifest
 from vlar.index.search_cache import cache, cache_file
@@ -284,9 +285,12 @@ def _holds_the_rows(store: Store, found: cache.SearchCache) -> bool:
     """Whether a cache, brought up to date, has every row as it is; True for a stale one."""
     state, followed = cache.state(store)
     if state != "fresh" or followed is None:
-        return found.origin != cache.Origin.of(store)
+        return found.origin != cache.Origin.of(store) or cache.is_complete(store, found)
     source = StoreRows(store, followed.origin.dim)
-    same = followed.engine.holds(source)
+    try:
+        same = followed.engine.holds(source)
+    except CacheDamage:
+        return False
     held = [int(row_id) for row_id in followed.engine.ids()]
     ids = [row_id for (row_id,) in store.fetch("SELECT id FROM rows ORDER BY id")]
     # Rows that were damaged after the engine was built are named as rows.

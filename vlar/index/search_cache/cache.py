@@ -223,6 +223,11 @@ def read(path: Path) -> SearchCache | None:
     return SearchCache(engine, origin, origin.generation, tuple(facts.get("damaged", ())))
 
 
+def is_complete(store: Store, cache: SearchCache) -> bool:
+    """Whether a cache has as many rows as the store, but for the damaged ones."""
+    return cache.engine.count() + len(cache.damaged) == store.row_count()
+
+
 # Inside ----------------------------------------------------------------------------------------
 
 
@@ -233,7 +238,7 @@ def _followed(store: Store, old: SearchCache, origin: Origin) -> SearchCache | N
     holds too much only the deleted ones. The count proves that nothing was overlooked.
     """
     if old.origin == origin and _still_chosen(store, old.engine):
-        return old if _is_complete(store, old) else None
+        return old if is_complete(store, old) else None
     usable = (
         _same_library(old, origin)
         and store.compacted_at() <= old.origin.generation <= origin.generation
@@ -249,11 +254,7 @@ def _followed(store: Store, old: SearchCache, origin: Origin) -> SearchCache | N
     engine.add(*read_all(source))
     damaged = (source.damaged | set(old.damaged)) - set(dead.tolist())
     cache = SearchCache(engine, origin, old.made_at, tuple(sorted(damaged)))
-    return cache if _is_complete(store, cache) else None
-
-
-def _is_complete(store: Store, cache: SearchCache) -> bool:
-    return cache.engine.count() + len(cache.damaged) == store.row_count()
+    return cache if is_complete(store, cache) else None
 
 
 def _same_library(cache: SearchCache, origin: Origin) -> bool:
