@@ -85,8 +85,7 @@ def _query(cache: SearchCache, vector: Float32, k: int) -> tuple[Float32, float]
     if k < 1:
         raise QueryError(f"k is {k}; ask for at least 1 row")
     query = np.ascontiguousarray(vector, np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        squared = float(query @ query)
+    squared = float(np.dot(query, query))
     if not math.isfinite(squared):
         raise QueryError("a vector with a value that is not a number, or too large")
     return query, squared
