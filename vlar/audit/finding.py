@@ -48,4 +48,4 @@ class Finding:
     @property
     def line(self) -> str:
         """One line for a person."""
-        return one_line(f"{self.severity:<6}  {self.file}: {self.problem}; {self.advice}")
+        return f"{self.severity:<6}  " + one_line(f"{self.file}: {self.problem}; {self.advice}")
