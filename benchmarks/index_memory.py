@@ -1,10 +1,11 @@
-"""Does the memory of ``Library.add`` grow with the length of a video? And what does fp16 cost?
+"""Does memory grow with the length of a video, or the number of clips? And what does fp16 cost?
 
-Peak resident memory of indexing one video of 2 minutes, 30 minutes and 2 hours, same picture size,
-each in its own process.
+Peak resident memory of indexing one video of 10 seconds, 2 minutes and 2 hours, same picture size,
+each in its own process. The cheap encoder shares frames between windows, as real ones do.
 
     python benchmarks/index_memory.py                    # a cheap encoder: everything but the model
     python benchmarks/index_memory.py --encoder lite --minutes 2 30
+    python benchmarks/index_memory.py --clips 100 2000     # ``classify`` of as many clips
     python benchmarks/index_memory.py --precision LIBRARY  # order of answers, fp16 against fp32
 """
 
@@ -25,20 +26,76 @@ FPS = 10
 BASE_S = 60
 
 
-class FakeModel:
-    """Cheap, deterministic vectors, as wide as those of ``lite``."""
+def cheap_encoder() -> Any:
+    """Deterministic vectors as wide as those of ``lite``, for next to nothing."""
+    import numpy as np
 
-    name, fingerprint, dim, n_frames, shorter_side = "fake", "fake-1", 1000, 16, 448
-    modality = "video"
+    from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
+    from vlar.encoders.session import FrameMemory, Session
+    from vlar.types import Encoded
 
-    def encode(self, clips: Any) -> Any:
-        import numpy as np
+    width = 1000
 
-        from vlar.types import Encoded
+    class Sharing(Session):
+        batch_bytes = 1
 
-        coarse = [np.resize(c.data.mean(axis=(1, 3)), self.dim) + 1 for c in clips]
-        rows = [(v / np.linalg.norm(v)).astype(np.float32) for v in coarse]
-        return [Encoded(row[None], row) for row in rows]
+        def __init__(self, encoder: Encoder) -> None:
+            super().__init__(encoder.encode)
+            self._memory = FrameMemory[Any]()
+
+        def encode(self, clips: Any) -> Any:
+            return [self._one(clip) for clip in clips]
+
+        def _one(self, clip: Any) -> Encoded:
+            seen = self._memory.look_up(clip, range(len(clip.data)))
+            for each in seen:
+                if each.result is None:
+                    coarse = np.resize(each.pixels.mean(axis=(0, 2)), width) + 1
+                    each.result = coarse.astype(np.float32)
+            features = np.stack([each.result for each in seen])
+            mean = features.mean(axis=0)
+            return Encoded(features, mean / np.linalg.norm(mean))
+
+    class Cheap(Encoder):
+        name, fingerprint, n_frames, logit_scale, max_tokens = "fake", "fake-1", 16, 10.0, 64
+        dim = frame_dim = width
+        blocks = (Block("joint", width, 1.0, True),)
+        frame_blocks = (FrameBlock("appearance", width, "appearance"),)
+        preprocess = Preprocess(224, 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+        def encode(self, clips: Any) -> Any:
+            return [row for clip in clips for row in self.session().encode([clip])]
+
+        def session(self, *, features: bool = True) -> Session:
+            return Sharing(self)
+
+        def encode_text(self, texts: Any) -> Any:
+            rows = [np.random.default_rng(len(text)).normal(size=width) for text in texts]
+            found = np.asarray(rows, np.float32).reshape(-1, width)
+            return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+        def count_tokens(self, text: str) -> int:
+            return len(text.split())
+
+    return Cheap()
+
+
+def model_of(encoder: str) -> Any:
+    """The cheap model, or the one that a name loads."""
+    from vlar.model.model import Model, load
+
+    return Model(cheap_encoder()) if encoder == "fake" else load(encoder)
+
+
+def classify_child(encoder: str, video: str, clips: str) -> None:
+    """Classify a video over and over and print the peak memory of this process."""
+    begin = time.process_time()
+    many = (video for _ in range(int(clips)))
+    answers = model_of(encoder).classify(many, ["walking", "riding a bike", "cooking"])
+    count = sum(1 for _ in answers)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    cpu_s = time.process_time() - begin
+    print(json.dumps({"peak_bytes": peak, "rows": count, "cpu_s": cpu_s}))
 
 
 def child(encoder: str, library: str, video: str) -> None:
@@ -46,7 +103,7 @@ def child(encoder: str, library: str, video: str) -> None:
     from vlar.library import Library
 
     begin = time.process_time()
-    with Library(library, FakeModel() if encoder == "fake" else encoder) as opened:  # type: ignore
+    with Library(library, model_of(encoder)) as opened:
         report = opened.add(video)
     assert report.added == 1, report.failed
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -70,42 +127,51 @@ def make_minute(path: Path) -> None:
         container.mux(stream.encode())
 
 
-def lengthen(minute: Path, path: Path, minutes: int) -> None:
-    """Repeat a minute without coding it again."""
+def lengthen(minute: Path, path: Path, minutes: float) -> None:
+    """Repeat a minute, or take a part of it, without coding it again."""
     import av
 
     with av.open(str(path), "w") as out:
         target = None
-        for number in range(minutes):
+        for number in range(max(1, round(minutes))):
             with av.open(str(minute)) as source:
                 stream = source.streams.video[0]
                 target = target or out.add_stream_from_template(stream)
                 offset = int(number * BASE_S / stream.time_base)
                 for packet in source.demux(stream):
-                    if packet.dts is None:
+                    if packet.dts is None or packet.pts * stream.time_base >= 60 * minutes:
                         continue
                     packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
                     packet.stream = target
                     out.mux(packet)
 
 
-def measure(encoder: str, minutes: list[int]) -> int:
+def measure(encoder: str, minutes: list[float], clips: list[int]) -> int:
+    """Print one line a length, and one a number of clips."""
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         make_minute(root / "minute.mp4")
-        print(f"encoder {encoder}, {SIZE[0]}x{SIZE[1]}\nminutes   rows  peak MB  ratio  CPU s")
-        first = 0
-        for length in minutes:
+        runs: list[tuple[float, list[str]]] = [
+            (count, ["--classify", encoder, str(root / "clip.mp4"), str(count)]) for count in clips
+        ]
+        if clips:
+            lengthen(root / "minute.mp4", root / "clip.mp4", 2 / 60)
+        for length in [] if clips else minutes:
             video = root / f"{length}.mp4"
             lengthen(root / "minute.mp4", video, length)
-            arguments = ["--child", encoder, str(root / f"{length}.vlar"), str(video)]
+            runs.append((length, ["--child", encoder, str(root / f"{length}.vlar"), str(video)]))
+        what = "clips" if clips else "minutes"
+        print(f"encoder {encoder}, {SIZE[0]}x{SIZE[1]}")
+        print(f"{what:>7}   rows  peak MB  ratio  CPU s")
+        first = 0
+        for length, arguments in runs:
             done = subprocess.run(
                 [sys.executable, __file__, *arguments], capture_output=True, text=True, check=True
             )
             row = json.loads(done.stdout.splitlines()[-1])
             first = first or row["peak_bytes"]
             print(
-                f"{length:7}  {row['rows']:5}  {row['peak_bytes'] / 1e6:7.1f}  "
+                f"{length:7.4g}  {row['rows']:5}  {row['peak_bytes'] / 1e6:7.1f}  "
                 f"{row['peak_bytes'] / first:5.3f}  {row['cpu_s']:5.1f}",
                 flush=True,
             )
@@ -151,16 +217,21 @@ def precision(folder: str) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--encoder", default="fake", help="'fake', or a model of the command line")
-    parser.add_argument("--minutes", type=int, nargs="+", default=[2, 30, 120])
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1 / 6, 2, 120])
+    parser.add_argument("--clips", type=int, nargs="+", default=[], help="classify, not index")
     parser.add_argument("--precision", metavar="LIBRARY", help="compare fp16 with fp32 instead")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--classify", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(*options.child)
         return 0
+    if options.classify:
+        classify_child(*options.classify)
+        return 0
     if options.precision:
         return precision(options.precision)
-    return measure(options.encoder, options.minutes)
+    return measure(options.encoder, options.minutes, options.clips)
 
 
 if __name__ == "__main__":

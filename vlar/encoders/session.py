@@ -32,7 +32,8 @@ class Session:
         encode_blocks: ``Encoder.encode_blocks``; None where only whole vectors are needed.
 
     Attributes:
-        batch_bytes: Bytes of samples that are worth collecting before a call.
+        batch_bytes: Bytes of samples that are worth collecting before a call; 1 where clips are
+            computed one at a time.
     """
 
     batch_bytes: int = 16 << 20

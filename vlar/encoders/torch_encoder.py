@@ -209,8 +209,7 @@ class _FrameSession(Session):
         super().__init__(encoder.encode, encoder.encode_blocks)
         self._encoder = encoder
         self._memory = FrameMemory[Float32]()
-        if _in_batches(encoder.towers.device):
-            self.batch_bytes = _GPU_BYTES
+        self.batch_bytes = _GPU_BYTES if _in_batches(encoder.towers.device) else 1
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """As ``TorchEncoder.encode``, within 1e-5."""

@@ -157,13 +157,12 @@ class PoseStream:
         keys = [tracks.points[tracks.score[:, at] > 0, at].tobytes() for at in range(len(now))]
         fresh = [at for at, seen in enumerate(now) if seen.step is None or seen.step[0] != keys[at]]
         if fresh:
-            first, flow = (
-                np.stack([now[at].grey for at in fresh]),
-                np.stack([field for at in fresh if (field := now[at].flow) is not None], 1),
-            )
+            first = np.stack([now[at].grey for at in fresh])
+            flow = np.stack([field for at in fresh if (field := now[at].flow) is not None], 1)
             people = Tracks(tracks.points[:, fresh], tracks.score[:, fresh])
-            share = people_share(people, *first.shape[1:])
-            for at, step in zip(fresh, steps_of_flow(first, *flow, share), strict=True):
+            share = people_share(people, first.shape[1], first.shape[2])
+            steps = steps_of_flow(first, flow[0], flow[1], share)
+            for at, step in zip(fresh, steps, strict=True):
                 now[at].step = keys[at], step
         return np.stack([seen.step[1] for seen in now if seen.step is not None])
 

@@ -80,7 +80,9 @@ class Detector:
         side = max(width, height)
         left, top, side = square or ((width - side) / 2, (height - side) / 2, side)
         scale = side / _DETECTOR_SIZE
-        pixels = _sample(image, _DETECTOR_SIZE, (scale, 0, left, 0, scale, top)) / 127.5 - 1
+        pixels = _sample(image, _DETECTOR_SIZE, (scale, 0, left, 0, scale, top))
+        pixels /= np.float32(127.5)
+        pixels -= np.float32(1)
         boxes, logits = self._network.run(["Identity", "Identity_1"], {"image": pixels[None]})
         scores = _sigmoid(logits[0, :, 0])
         found = np.flatnonzero(scores >= threshold)
@@ -106,7 +108,8 @@ class Landmarks:
         half = _CROP_SIZE / 2
         x0 = region.x - half * cosine + half * sine
         y0 = region.y - half * sine - half * cosine
-        pixels = _sample(image, _CROP_SIZE, (cosine, -sine, x0, sine, cosine, y0)) / 255
+        pixels = _sample(image, _CROP_SIZE, (cosine, -sine, x0, sine, cosine, y0))
+        pixels /= np.float32(255)
         rows, score = self._network.run(["Identity", "Identity_1"], {"image": pixels[None]})
         rows = rows.reshape(_ROWS, 5)
         turn = np.array([[cosine, sine], [-sine, cosine]])
@@ -131,7 +134,7 @@ def _sample(image: Any, size: int, matrix: tuple[float, ...]) -> Float32:
     a, b, c, d, e, f = matrix
     shifted = (a, b, c + 0.5 - (a + b) / 2, d, e, f + 0.5 - (d + e) / 2)
     part = image.transform((size, size), Image.Transform.AFFINE, shifted, Image.Resampling.BILINEAR)
-    return np.asarray(part, dtype=np.float32)
+    return np.asarray(part).astype(np.float32)
 
 
 def _anchors() -> Float32:

@@ -47,21 +47,21 @@ class CachedNetwork:
         self._lock = threading.Lock()
         self._made = None if is_cached(folder, name) else cached_file(*self._entry)
 
-    def load(self) -> None:
-        """Load it now.
+    def load(self) -> Any:
+        """The session; it is opened now if it was not.
 
         Raises:
             ModelError: the runtime rejects the graph.
         """
         with self._lock:
             if self._session is None:
-                self._session = open_packed(self._made or cached_file(*self._entry), self._owner)
+                path = self._made or cached_file(*self._entry)
+                self._session = open_packed(path, self._owner)
+            return self._session
 
     def run(self, outputs: Sequence[str], feeds: _Feeds) -> list[Any]:
         """The named outputs for the named inputs."""
-        if self._session is None:
-            self.load()
-        return self._session.run(list(outputs), feeds)
+        return (self._session or self.load()).run(list(outputs), feeds)
 
 
 def packed(model: bytes, name: str) -> bytes:

@@ -62,11 +62,11 @@ class PoseTracker:
         """The same with no one tracked, for another recording."""
         return PoseTracker(self._detector, self._landmarks, self._max_people)
 
-    def extend(self, frames: Sequence[UInt8], first: int) -> None:
+    def extend(self, frames: UInt8, first: int) -> None:
         """Track through the frames that are new.
 
         Args:
-            frames: (H, W, 3) uint8 each, one after the other. Those from earlier calls may come
+            frames: (N, H, W, 3) uint8, one after the other. Those from earlier calls may come
                 first; the tracks of people who are found now are carried back through them.
             first: Number of the first frame in the recording, from 0. Earlier ones are forgotten.
         """
@@ -131,7 +131,7 @@ class PoseTracker:
                 found += self._detector(image, _THRESHOLD, square)
         return found
 
-    def _backward(self, frames: Sequence[UInt8], first: int, track: _Track) -> None:
+    def _backward(self, frames: UInt8, first: int, track: _Track) -> None:
         others = [other for other in self._tracks if other is not track]
         region = track.bodies[track.start].next_region
         for now in range(track.start - 1, first - 1, -1):

@@ -112,7 +112,9 @@ class Temporal(Adapter, Trainable):
         """The wrapped encoder's session; its frame features are moved window by window."""
         del features
         shared = self.encoder.session()
-        return Session(lambda clips: self._moved_rows(shared.encode(clips)))
+        session = Session(lambda clips: self._moved_rows(shared.encode(clips)))
+        session.batch_bytes = shared.batch_bytes
+        return session
 
     def _moved_rows(self, rows: Sequence[Encoded]) -> list[Encoded]:
         return [Encoded(row.features, self.pool(row.features[None])[0]) for row in rows]

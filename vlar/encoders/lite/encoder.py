@@ -183,6 +183,8 @@ class LiteEncoder(Encoder):
 class LiteSession(Session):
     """Remembers the frames and the people of one recording from one window to the next."""
 
+    batch_bytes = 1
+
     def __init__(self, encoder: LiteEncoder, features: bool = True) -> None:
         super().__init__(encoder.encode, encoder.encode_blocks)
         self._encoder, self._wants_features = encoder, features

@@ -24,7 +24,7 @@ from vlar.sensors import reader
 from vlar.sensors.isolated import IsolatedReader, isolated
 from vlar.video.prefetch import prefetch
 
-_WAITING_BYTES = 16 << 20  # of clips that wait for the encoder
+_WAITING_BYTES = 8 << 20  # of clips that wait for the encoder
 
 
 def add_files(
