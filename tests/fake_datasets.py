@@ -80,29 +80,36 @@ def hmdb51(root: Path, labels: Sequence[str] = ("brush_hair", "cartwheel"), film
     return root
 
 
-def kinetics(root: Path, labels: Sequence[str] = ("abseiling", "air drumming"), n: int = 2) -> Path:
-    for subset in ("train", "val"):
+def kinetics(
+    root: Path, labels: Sequence[str] = ("abseiling", "air drumming"), n: int = 2,
+    subsets: Sequence[str] = ("train", "val"),
+) -> Path:  # fmt: skip
+    for subset in subsets:
         lines = ["label,youtube_id,time_start,time_end,split"]
         for at, label in enumerate(labels):
             for number in range(n):
                 name = f"{subset[0]}{at}-_{number}abc"
                 lines.append(f"{label},{name},{10 + number},{20 + number},{subset}")
                 cut = f"{name}_{10 + number:06d}_{20 + number:06d}.mp4"
-                seed = 1000 * (subset == "val") + 10 * at + number
+                seed = 1000 * subsets.index(subset) + 10 * at + number
                 make_clip(root / subset / label / cut, seed)
         _write(root / "annotations" / f"{subset}.csv", lines)
     return root
 
 
-def ssv2(root: Path) -> Path:
-    templates = ["Holding [something]", "Pushing [something] off [something]"]
+TEMPLATES = ("Holding [something]", "Pushing [something] off [something]")
+
+
+def ssv2(root: Path, templates: Sequence[str] = TEMPLATES) -> Path:
     labels = [t.replace("[", "").replace("]", "") for t in templates]
     (root / "labels").mkdir(parents=True)
-    (root / "labels" / "labels.json").write_text(json.dumps(dict(zip(labels, "01", strict=True))))
-    for subset, first in (("train", 1), ("validation", 10)):
+    (root / "labels" / "labels.json").write_text(
+        json.dumps({label: str(n) for n, label in enumerate(labels)})
+    )
+    for subset, first in (("train", 1), ("validation", 100)):
         rows = [
             {"id": str(first + n), "label": "x", "template": t, "placeholders": ["a cup"]}
-            for n, t in enumerate(templates * 2)
+            for n, t in enumerate([*templates, *templates])
         ]
         (root / "labels" / f"{subset}.json").write_text(json.dumps(rows))
         for row in rows:

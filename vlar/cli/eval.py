@@ -166,7 +166,7 @@ def _runs(
     card: LoadedCard, data: Path, model: str | None, device: str | None, dtype: str | None,
     controls: bool, as_json: bool,
 ) -> tuple[list[JsonDict], int]:  # fmt: skip
-    from vlar.errors import VlarError
+    from vlar.errors import ProtocolError, VlarError
     from vlar.evaluation.running.planning import make_plan
     from vlar.evaluation.running.runner import run_card
 
@@ -174,6 +174,10 @@ def _runs(
     try:
         for protocol in card.card.protocols:  # a wrong card is named before a model is loaded
             make_plan(card, protocol, data)
+        if card.card.needs_model and model is None:
+            raise ProtocolError(
+                f"this row stands for other weights: --model {card.card.needs_model}"
+            )
         spec = model or card.card.model or _DEFAULT
         with progress(f"loading {spec}") as shown:
             loaded = inputs.load_model(spec, device, dtype)

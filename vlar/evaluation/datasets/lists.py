@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -66,14 +66,19 @@ class Lists(Layout):
                 subsets[name] = recordings.subset(_listed(file, labels))
         return Dataset("lists", root, labels, subsets, files)
 
-    def read_list(self, data: Dataset, name: str) -> Subset:
+    def read_list(self, data: Dataset, name: str, labels: Sequence[str]) -> Subset:
         """The clips of one more list of a data set, such as that of a few-shot draw.
+
+        Args:
+            data: Whose folder holds the list.
+            name: Of the file.
+            labels: What the numbers in it count.
 
         Raises:
             DatasetError: it is not there, or malformed.
         """
         file = self.needed(data.root, name)
-        return Recordings(data.root, self.videos).subset(_listed(file, data.labels))
+        return Recordings(data.root, self.videos).subset(_listed(file, tuple(labels)))
 
 
 def label_names(file: Path) -> tuple[str, ...]:

@@ -7,10 +7,18 @@ from typing import ClassVar
 from vlar.errors import ProtocolError
 from vlar.evaluation.classification import harmonic_mean
 from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, accuracies
-from vlar.evaluation.running.clips import check_no_empty_class, check_overlap, draw_shots
+from vlar.evaluation.protocols.few_shot import listed_shots
+from vlar.evaluation.running.clips import (
+    check_exact,
+    check_no_empty_class,
+    check_overlap,
+    draw_shots,
+    spelled_as,
+)
 from vlar.evaluation.running.features import Change
 from vlar.evaluation.running.figures import Figure, spread
 from vlar.evaluation.running.learning import Fitted
+from vlar.fewshot.support import SupportItem
 from vlar.registry import register
 from vlar.types import JsonDict
 
@@ -23,14 +31,15 @@ class BaseToNovel(Protocol):
 
     A closed form leaves the encoder as it is, so novel labels are answered by their texts; a
     trained adapter changes them. Settings: ``base``, ``novel`` (labels or files of them),
-    ``shots``, ``seeds``, ``method``, ``recipe``, ``unknown``.
+    ``shots``, ``seeds``, ``method``, ``recipe``, ``unknown``, ``lists`` (as ``few-shot``; the
+    numbers in them count the base labels).
     """
 
     name = "base-to-novel"
     needs = ("train",)
     defaults: ClassVar[JsonDict] = {
         "base": None, "novel": None, "shots": 16, "seeds": [1, 2, 3], "method": "auto",
-        "recipe": None, "unknown": "familiarity",
+        "recipe": None, "unknown": "familiarity", "lists": None,
     }  # fmt: skip
 
     def check(self, plan: Plan) -> None:
@@ -45,7 +54,8 @@ class BaseToNovel(Protocol):
                 raise ProtocolError(f"label {strange[0]!r} is not one of {part.data.layout}'s")
             for names in (base, novel):
                 check_no_empty_class(part.test, names, "test")
-            draw_shots(part.data.subset("train").items, base, plan.settings["shots"], 0)
+            for seed in plan.settings["seeds"]:
+                check_exact(_shots(plan, part, base, seed), base, plan.settings["shots"])
         plan.counts |= {"base labels": len(base), "novel labels": len(novel)}
         plan.counts["clips to learn from"] = plan.settings["shots"] * len(base)
 
@@ -56,8 +66,7 @@ class BaseToNovel(Protocol):
         for part in run.plan.parts:
             guard = run.guard(part.test)
             for seed in run.settings["seeds"]:
-                train = part.data.subset("train").items
-                items = draw_shots(train, base, run.settings["shots"], seed)
+                items = _shots(run.plan, part, base, seed)
                 fitted = run.fit(guard.fit_set(items), seed)
                 found += self._scored(run, part, fitted, seed)
             found += self._texts(run, part, base, novel)
@@ -155,11 +164,21 @@ class CrossDataset(Protocol):
         return found + by_seed + spread(by_seed or found, "split")
 
 
+def _shots(plan: Plan, part: Part, base: tuple[str, ...], seed: int) -> list[SupportItem]:
+    shots, pattern = plan.settings["shots"], plan.settings["lists"]
+    if pattern is None:
+        return draw_shots(part.data.subset("train").items, base, shots, seed)
+    return listed_shots(part, str(pattern), shots, seed, base)
+
+
 def _lists(plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    lists = [plan.card.labels(plan.settings[name]) for name in ("base", "novel")]
-    if not lists[0] or not lists[1]:
+    known = plan.parts[0].data.labels
+    base, novel = (
+        spelled_as(plan.card.labels(plan.settings[name]) or (), known) for name in ("base", "novel")
+    )
+    if not base or not novel:
         raise ProtocolError("base-to-novel needs the settings 'base' and 'novel': lists of labels")
-    return lists[0], lists[1]
+    return base, novel
 
 
 def _source(plan: Plan) -> Part:

@@ -65,14 +65,8 @@ class FewShot(Protocol):
         pattern = plan.settings["lists"]
         if pattern is None:
             return draw_shots(part.train.items, part.labels, shots, seed)
-        name = str(pattern).format(shots=shots, seed=seed, split=part.name or "1")
-        listed = Lists().read_list(part.data, name)
-        if listed.missing:
-            raise ProtocolError(
-                f"{name}: {len(listed.missing)} of {len(listed)} clips are missing, the first is "
-                f"{listed.missing[0].path}; few-shot figures need every listed clip"
-            )
-        return list(listed.of(part.labels).items)
+        items = listed_shots(part, str(pattern), shots, seed, part.data.labels)
+        return [item for item in items if item.label in set(part.labels)]
 
 
 @register("protocol", "supervised")
@@ -103,6 +97,32 @@ class Supervised(Protocol):
             found += answered(run, part, {(s,): run.fit(fit_set, s) for s in seeds}, ("seed",))
         by_seed = spread(found, "seed")
         return found + by_seed + spread(by_seed or found, "split")
+
+
+def listed_shots(
+    part: Part, pattern: str, shots: int, seed: int, labels: Sequence[str]
+) -> list[SupportItem]:
+    """The clips of a stored draw.
+
+    Args:
+        part: Whose folder holds the list.
+        pattern: Its name, with ``{shots}``, ``{seed}`` and ``{split}``.
+        shots: K.
+        seed: Number of the draw.
+        labels: What the numbers in the list count.
+
+    Raises:
+        ProtocolError: a listed clip is missing.
+        DatasetError: the list is, or it is malformed.
+    """
+    name = pattern.format(shots=shots, seed=seed, split=part.name or "1")
+    listed = Lists().read_list(part.data, name, labels)
+    if listed.missing:
+        raise ProtocolError(
+            f"{name}: {len(listed.missing)} of {len(listed)} clips are missing, the first is "
+            f"{listed.missing[0].path}; few-shot figures need every listed clip"
+        )
+    return list(listed.items)
 
 
 def answered(run: Run, part: Part, fitted: dict[Any, Fitted], names: Sequence[str]) -> list[Figure]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from vlar.errors import ProtocolError
 from vlar.evaluation.openset import aupr, fpr_at, open_f1, openness, oscr
 from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, closed
+from vlar.evaluation.running.clips import spelled_as
 from vlar.evaluation.running.figures import Figure, any_figure, spread
 from vlar.evaluation.running.learning import NONE
 from vlar.registry import register
@@ -83,7 +84,7 @@ class OpenSet(Protocol):
 def _known(plan: Plan, part: Part, seed: int) -> tuple[str, ...]:
     known = plan.settings["known"]
     if isinstance(known, (list, str)):
-        listed = set(plan.card.labels(known) or ())
+        listed = set(spelled_as(plan.card.labels(known) or (), part.labels))
         return tuple(label for label in part.labels if label in listed)
     if not 0 < float(known) < 1:
         raise ProtocolError(f"known = {known} is not a share between 0 and 1")

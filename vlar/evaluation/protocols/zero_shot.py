@@ -9,7 +9,7 @@ import numpy as np
 from vlar.errors import ProtocolError
 from vlar.evaluation.classification import generalised_zero_shot, ranks
 from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, accuracies, chance, closed
-from vlar.evaluation.running.clips import check_overlap
+from vlar.evaluation.running.clips import check_overlap, spelled_as
 from vlar.evaluation.running.figures import Figure, mean_figure, spread
 from vlar.registry import register
 from vlar.types import JsonDict
@@ -67,7 +67,7 @@ class GeneralisedZeroShot(Protocol):
 
     def check(self, plan: Plan) -> None:
         """See ``Protocol``."""
-        seen = plan.card.labels(plan.settings["seen"])
+        seen = self._seen(plan)
         if not seen:
             raise ProtocolError("generalised-zero-shot needs the setting 'seen': a list of labels")
         for part in plan.parts:
@@ -80,7 +80,7 @@ class GeneralisedZeroShot(Protocol):
 
     def run(self, run: Run) -> list[Figure]:
         """See ``Protocol``."""
-        seen = set(run.plan.card.labels(run.settings["seen"]) or ())
+        seen = set(self._seen(run.plan))
         found: list[Figure] = []
         for part in run.plan.parts:
             scored = run.scores({0: run.classifier(part.labels)}, part.test.items, run.changes)
@@ -92,3 +92,6 @@ class GeneralisedZeroShot(Protocol):
                 values = {"seen": both.seen, "unseen": both.unseen, "hm": both.harmonic_mean}
                 found += [Figure(k, v, n=len(truth)).of(**where) for k, v in values.items()]
         return found + spread(found, "split")
+
+    def _seen(self, plan: Plan) -> tuple[str, ...]:
+        return spelled_as(plan.card.labels(plan.settings["seen"]) or (), plan.parts[0].data.labels)

@@ -73,6 +73,7 @@ class Published(BaseModel):
         spread: Standard deviation over splits or seeds, as reported; None where it is not.
         source: Where it stands.
         where: Which row of the run, for example ``{"shots": "2"}``; empty for its mean.
+        protocol: Whose figure it is, in a card of several protocols.
     """
 
     model_config = _STRICT
@@ -82,6 +83,7 @@ class Published(BaseModel):
     spread: float | None = None
     source: str
     where: dict[str, str] = {}
+    protocol: str | None = None
 
 
 class Card(BaseModel):
@@ -91,6 +93,7 @@ class Card(BaseModel):
         name: Of the card.
         protocol: Registered names.
         model: Spec of the model; None leaves it to the user.
+        needs_model: What ``--model`` must name, where the card stands for weights of the user's.
         fingerprint: Of the model's encoder; another one is refused.
         templates: Prompt set; None for the model's own.
         descriptions: See ``Model.classify``.
@@ -108,6 +111,7 @@ class Card(BaseModel):
     name: str
     protocol: list[str] | str
     model: str | None = None
+    needs_model: str | None = None
     fingerprint: str | None = None
     templates: str | None = None
     descriptions: str = "auto"

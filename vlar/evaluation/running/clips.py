@@ -23,6 +23,25 @@ def scored_subset(data: Dataset, wanted: str | None) -> str:
     return VALIDATION
 
 
+def spelled_as(labels: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Labels in the spelling of a data set; lists spell ``brush_hair`` as ``Brush Hair``.
+
+    A label that the data set has in no spelling stays as it is.
+
+    >>> spelled_as(["Brush Hair", "YoYo"], ["brush_hair", "yo_yo"])
+    ('brush_hair', 'yo_yo')
+    """
+    there = set(known)
+    by_letters = {_letters(label): label for label in known}
+    return tuple(
+        label if label in there else by_letters.get(_letters(label), label) for label in labels
+    )
+
+
+def _letters(label: str) -> str:
+    return "".join(c for c in label.casefold() if c.isalnum())
+
+
 def check_overlap(
     first: Sequence[str], second: Sequence[str], what: str, settings: JsonDict
 ) -> list[str]:

@@ -16,6 +16,7 @@ from vlar.fewshot.support import Support, SupportItem
 from vlar.model.adapt import fit_examples
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples
+from vlar.training.hyperparameters import load_recipe
 from vlar.types import Encoded, Failure
 
 NONE = "none"
@@ -44,11 +45,13 @@ class Learner:
         """Refuse a method that does not exist.
 
         Raises:
-            UnknownNameError: neither a closed form nor an adapter is called so.
+            UnknownNameError: neither a closed form nor an adapter is called so, or no recipe.
         """
         known = [NONE, AUTO, *registry.names("fewshot"), *registry.names("adapter")]
         if self.method not in known:
             raise registry.unknown_name("method", self.method, known)
+        if self.recipe is not None:
+            load_recipe(self.recipe)
 
 
 @dataclass(frozen=True)

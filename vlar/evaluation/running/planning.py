@@ -12,7 +12,7 @@ from vlar.evaluation.datasets import Dataset, read_dataset
 from vlar.evaluation.datasets.base import TRAIN
 from vlar.evaluation.protocols.base import Part, Plan, Protocol
 from vlar.evaluation.running.cards import DataCard, LoadedCard
-from vlar.evaluation.running.clips import scored_subset
+from vlar.evaluation.running.clips import scored_subset, spelled_as
 from vlar.text.labels import parse_labels
 from vlar.types import JsonDict
 
@@ -108,7 +108,7 @@ def _part(card: LoadedCard, name: str, wanted: DataCard, data: Path) -> Part:
     found = read_dataset(root, wanted.layout, wanted.options)
     for file, sha256 in found.files.items():
         card.check_hash(file, sha256)
-    labels = card.labels(wanted.labels) or found.labels
+    labels = spelled_as(card.labels(wanted.labels) or found.labels, found.labels)
     strange = [label for label in labels if label not in set(found.labels)]
     if strange:
         raise ProtocolError(
@@ -151,7 +151,7 @@ def _check_part(card: LoadedCard, part: Part, plan: Plan) -> None:
 
 def _check_counts(card: LoadedCard, part: Part) -> None:
     counts = {name: len(subset) for name, subset in part.data.subsets.items()}
-    counts |= {"labels": len(part.labels), "scored": len(part.test)}
+    counts |= {"labels": len(part.labels), "scored": len(part.test), "clips": sum(counts.values())}
     for name, wanted in card.card.expected.items():
         if name in counts and counts[name] != wanted:
             raise ProtocolError(

@@ -167,7 +167,10 @@ def _published(
     for run in runs:
         for row in run.get("published", []):
             key = (row["method"], row["value"], row["source"])
-            if row["figure"] == name and row["where"] == dict(where) and key not in seen:
+            other = row["protocol"] not in (None, run["protocol"])
+            if other or row["figure"] != name or row["where"] != dict(where):
+                continue
+            if key not in seen:
                 seen.add(key)
                 yield row["method"], row["value"], row["spread"], row["source"]
 

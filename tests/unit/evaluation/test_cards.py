@@ -1,0 +1,226 @@
+"""The protocol files in ``evals/`` parse, and their runs go through on data of their layout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import fake_datasets
+from tests.conftest import CHECKOUT
+from tests.unit.encoders.clip.models import openclip_config, save_openclip
+from vlar.errors import DatasetError, ProtocolError
+from vlar.evaluation.datasets.base import lines_of
+from vlar.evaluation.running.cards import LoadedCard, make_card, read_card
+from vlar.evaluation.running.clips import spelled_as
+from vlar.evaluation.running.planning import MissingSetError, make_plan
+from vlar.evaluation.running.report import rows, sentence
+from vlar.evaluation.running.runner import run_card
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+EVALS = Path(__file__).resolve().parents[3] / "evals"
+BEAR = sorted((EVALS / "bear").glob("*.toml"))
+PUBLISHED = sorted((EVALS / "published").glob("*.toml"))
+# Spec of the benchmark: classes and clips of each set.
+BEAR_SETS = {
+    "XD-Violence": (5, 4135), "UCF-Crime": (12, 600), "MUVIM": (2, 1127), "WLASL100": (100, 1375),
+    "Jester": (27, 133349), "UAV-Human": (155, 22476), "CharadesEgo": (157, 42107),
+    "Toyota-Smarthome": (31, 14262), "Mini-HACS": (200, 10000), "MPII-Cooking": (67, 3748),
+    "Mini-Sports1M": (487, 24350), "FineGym99": (99, 20389), "MOD20": (20, 2324),
+    "COIN": (180, 10426), "MECCANO": (61, 7880), "InHARD": (14, 5303), "PETRAW": (7, 9727),
+    "MISAW": (20, 1551),
+}  # fmt: skip
+
+
+def ids(file: Path) -> str:
+    return file.stem
+
+
+@pytest.mark.parametrize("file", [*EVALS.glob("*.toml"), *BEAR, *PUBLISHED], ids=ids)
+def test_every_card_parses_and_its_lists_have_their_hashes(file: Path):
+    card = read_card(file)
+    values = tomllib.loads(file.read_text("utf-8"))
+    names = [name for name in card.card.hashes if "lists/" in name]
+    for name in names:
+        assert card.labels(name), name
+    with_files = [x for x in str(values).split("'") if x.startswith(("lists/", "../lists/"))]
+    assert set(with_files) <= set(names), "a list without a hash could change unseen"
+
+
+def test_bear_has_18_cards_with_the_published_counts():
+    found = {}
+    for file in BEAR:
+        card = read_card(file).card
+        expected = (card.expected["labels"], card.expected["clips"])
+        found[card.name.removeprefix("BEAR ")] = expected
+        assert card.protocols == ["supervised", "few-shot", "zero-shot"]
+        assert {"domain", "view", "licence", "obtain"} <= card.about.keys()
+    assert found == BEAR_SETS
+    domains = Counter(read_card(file).card.about["domain"] for file in BEAR)
+    assert len(domains) == 5
+
+
+@pytest.mark.parametrize("file", BEAR, ids=ids)
+def test_a_missing_set_is_missing(file: Path, tmp_path: Path):
+    with pytest.raises(MissingSetError, match="so this set is missing"):
+        make_plan(read_card(file), "zero-shot", tmp_path)
+
+
+def bear_set(root: Path, lists: dict[str, list[str]]) -> Path:
+    """XD-Violence with five classes, three clips each in train and in test."""
+    folder = fake_datasets.lists(root / "XD-Violence", ("abuse", "crash", "blast", "fight", "riot"))
+    for name, lines in lists.items():
+        (folder / name).write_text("\n".join(lines) + "\n")
+    return root
+
+
+def bear_card(**settings: Any) -> LoadedCard:
+    values = tomllib.loads((EVALS / "bear" / "xd_violence.toml").read_text("utf-8"))
+    values["expected"] = {"labels": 5, "clips": 30}
+    values["settings"]["few-shot"] |= {"shots": [2], "seeds": [1], **settings}
+    return LoadedCard(make_card(values, "card"))
+
+
+def shots(*counts: int) -> list[str]:
+    return [f"train/train_{c}_{n} 8 {c}" for c, count in enumerate(counts) for n in range(count)]
+
+
+def test_k_shot_lists_are_exact_or_refused(tmp_path: Path):
+    root = bear_set(tmp_path, {"few_shot_2_1.csv": shots(2, 2, 2, 2, 2)})
+    for protocol in ("supervised", "few-shot", "zero-shot"):
+        make_plan(bear_card(), protocol, root)
+    (root / "XD-Violence" / "few_shot_2_1.csv").write_text("\n".join(shots(2, 2, 3, 2, 1)))
+    with pytest.raises(
+        ProtocolError, match=r"2 labels have not exactly 2 clips: blast \(3\), riot"
+    ):
+        make_plan(bear_card(), "few-shot", root)
+    with pytest.raises(DatasetError, match=r"few_shot_4_1\.csv"):
+        make_plan(bear_card(shots=[4]), "few-shot", root)
+
+
+def test_bear_counts_and_splits_are_held(tmp_path: Path):
+    root = bear_set(tmp_path, {"few_shot_2_1.csv": shots(2, 2, 2, 2, 2)})
+    real = read_card(EVALS / "bear" / "xd_violence.toml")
+    with pytest.raises(ProtocolError, match="30 clips where the card says 4135"):
+        make_plan(real, "zero-shot", root)
+    test = root / "XD-Violence" / "test.csv"
+    test.write_text(test.read_text() + "train/train_0_0 8 0\n")
+    card = bear_card()
+    card.card.expected.clear()
+    with pytest.raises(ProtocolError, match="disjoint"):
+        make_plan(card, "zero-shot", root)
+
+
+SPLITS = Path(os.environ.get("VLAR_SHARED", CHECKOUT.parent / "shared")) / "splits"
+
+
+@pytest.mark.skipif(not SPLITS.is_dir(), reason="the official lists are not on this machine")
+@pytest.mark.parametrize("name", ["ucf101", "hmdb51", "kinetics400", "ssv2"])
+def test_the_lists_hold_labels_of_their_data_sets(name: str):
+    known = lines_of(SPLITS / f"{name}_labels.txt")
+    for file in (EVALS / "lists").glob(f"*{name}*.txt"):
+        listed = [line for line in lines_of(file) if not line.startswith("#")]
+        strange = set(spelled_as(listed, known)) - set(known)
+        assert not strange, f"{file.name}: {strange}"
+        assert len(set(spelled_as(listed, known))) == len(listed)
+
+
+def reduced(file: Path, root: Path) -> LoadedCard:
+    """A published card over two or four of its labels, with a data set of tiny clips of these."""
+    values = tomllib.loads(file.read_text("utf-8"))
+    values["hashes"], values["expected"] = {}, {}
+    settings, data = values["settings"], values["data"]
+
+    def some(name: str, n: int = 2) -> list[str]:
+        lines = (file.parent / name).read_text("utf-8").splitlines()
+        return lines[:n]
+
+    labels: list[str] = ["archery", "bowling"]
+    for half in ("base", "novel"):
+        if half in settings:
+            settings[half] = some(settings[half])
+    if "base" in settings:
+        labels = [*settings["base"], *settings["novel"]]
+        settings |= {"shots": 1, "seeds": [1]}
+    if values["protocol"] == "few-shot":
+        settings |= {"shots": [1]}
+    for split in values.get("splits", []):
+        if "labels" in split:
+            split["labels"] = some(split["labels"])
+            labels = [*labels, *split["labels"]]
+    labels = list(dict.fromkeys(labels))
+    if "trained_on" in settings:
+        settings["trained_on"] = str(file.parent / settings["trained_on"])
+    make_data(data["layout"], root / data["folder"], labels)
+    return LoadedCard(make_card(values, str(file)), file)
+
+
+def make_data(layout: str, root: Path, labels: list[str]) -> None:
+    if layout == "folder":
+        for at, label in enumerate(labels):
+            for n in range(2):
+                fake_datasets.make_clip(root / label / f"{n}.mp4", 10 * at + n)
+    elif layout == "kinetics":
+        fake_datasets.kinetics(root, labels, 2, ("train", "val", "test"))
+    elif layout == "ssv2":
+        fake_datasets.ssv2(root, [label.replace("something", "[something]") for label in labels])
+    else:
+        getattr(fake_datasets, layout)(root, labels)
+
+
+@pytest.mark.parametrize("file", PUBLISHED, ids=ids)
+def test_a_published_row_is_planned_on_data_of_its_layout(file: Path, tmp_path: Path):
+    card = reduced(file, tmp_path)
+    protocol, plan = make_plan(card, card.card.protocols[0], tmp_path)
+    assert plan.parts[0].test.items
+    assert card.card.published
+    assert card.card.needs_model
+    assert "differs" in card.card.about
+    assert all(row.source and 0 < row.value < 1 for row in card.card.published)
+    assert protocol.name == card.card.protocols[0]
+
+
+@pytest.fixture(scope="module")
+def tower(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A CLIP of three layers with random weights, as a hub would hold it."""
+    folder = tmp_path_factory.mktemp("tower") / "tiny"
+    save_openclip(folder, openclip_config())
+    return f"openclip:{folder}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tc-clip_zero-shot_hmdb51", "ez-clip_zero-shot_ucf101", "froster_zero-shot_kinetics600"],
+)
+def test_a_published_zero_shot_row_runs_on_tiny_towers(name: str, tmp_path: Path, tower: str):
+    check_run(name, tmp_path, tower)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tc-clip_few-shot_hmdb51", "tc-clip_base-to-novel_ucf101", "ez-clip_base-to-novel_hmdb51",
+        "froster_base-to-novel_ssv2", "tc-clip_supervised_kinetics400",
+    ],
+)  # fmt: skip
+def test_a_published_trained_row_runs_on_tiny_towers(name: str, tmp_path: Path, tower: str):
+    check_run(name, tmp_path, tower)
+
+
+def check_run(name: str, folder: Path, tower: str) -> None:
+    import vlar
+
+    card = reduced(EVALS / "published" / f"{name}.toml", folder)
+    card.card.templates = "plain"  # one text a label instead of eighty
+    (run,) = run_card(card, folder, vlar.load(tower), controls=False)
+    table = [sentence(row) for row in rows([run])]
+    assert any("published:" in line for line in table), "\n".join(table)
