@@ -76,6 +76,11 @@ def command(
         )
     for row in result.failed:
         output.error(row.message)
+    # The figures come first: a full disk does not take them along.
+    if as_json:
+        output.json_line(result)
+    else:
+        output.block(result.summary())
     if csv is not None:
         result.write_csv(csv)
     if html is not None:
@@ -86,10 +91,6 @@ def command(
         from vlar.evaluation.plots import write_plots
 
         write_plots(result, plots)
-    if as_json:
-        output.json_line(result)
-    else:
-        output.block(result.summary())
     return exit_code(result.n, len(result.failed))
 
 

@@ -213,7 +213,7 @@ def held_out_confusions(
     if not fair.any():
         return ()
     logits = held_out_logits(head, features, blocks, y, zero_shot, groups)
-    rows = np.flatnonzero(fair & ~np.isnan(logits).any(axis=1)).tolist()
+    rows: list[int] = np.flatnonzero(fair & ~np.isnan(logits).any(axis=1)).tolist()
     answers = [head.labels[column] for column in logits[rows].argmax(axis=1).tolist()]
     return tuple(confusions([y[row] for row in rows], answers))
 
