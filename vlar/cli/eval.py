@@ -84,20 +84,20 @@ def command(
     if dry_run:
         return _dry_runs(cards, Path(data or "."), as_json)
     runs: list[JsonDict] = []
-    failed = 0
+    skipped: list[JsonDict] = []
     for card in cards:
-        made, bad = _runs(card, Path(data or "."), model, device, dtype, controls, as_json)
+        made, error = _runs(card, Path(data or "."), model, device, dtype, controls, as_json)
         runs += made
-        failed += bad
+        skipped += [error] if error else []
     if out is not None and runs:
         from vlar.evaluation.running.provenance import write_runs
 
-        write_runs(Path(out), runs)
+        write_runs(Path(out), runs, skipped)
         output.note(f"written to {out}; compare: vlar report {out} OTHER.json")
     if not runs:
         return EXIT_NOTHING_USABLE
     short = any(run["failed"] or run["n_missing"] for run in runs)
-    return EXIT_SOME_FAILED if failed or short else EXIT_FINE
+    return EXIT_SOME_FAILED if skipped or short else EXIT_FINE
 
 
 def _cards(targets: list[str], settings: list[str]) -> list[LoadedCard]:
@@ -165,7 +165,8 @@ def _show_plan(row: JsonDict, as_json: bool) -> None:
 def _runs(
     card: LoadedCard, data: Path, model: str | None, device: str | None, dtype: str | None,
     controls: bool, as_json: bool,
-) -> tuple[list[JsonDict], int]:  # fmt: skip
+) -> tuple[list[JsonDict], JsonDict | None]:  # fmt: skip
+    """The runs of a card, and the error that ended them."""
     from vlar.errors import ProtocolError, VlarError
     from vlar.evaluation.running.planning import make_plan
     from vlar.evaluation.running.runner import run_card
@@ -187,13 +188,14 @@ def _runs(
                 shown(1)
     except VlarError as error:
         output.error(f"{card.card.name}: {error.message}")
+        failed = {"kind": error.kind, "message": error.message}
+        row: JsonDict = {"card": card.card.name, "error": failed}
         if as_json:
-            failed = {"kind": error.kind, "message": error.message}
-            output.json_line({"card": card.card.name, "error": failed})
-        return made, 1
+            output.json_line(row)
+        return made, row
     for run in made:
         _show(run, as_json)
-    return made, 0
+    return made, None
 
 
 def _show(run: JsonDict, as_json: bool) -> None:

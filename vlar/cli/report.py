@@ -56,7 +56,27 @@ def command(
         write_plot(Path(plot), read)
         output.note(f"written to {plot}")
     _show([file for file, _ in read], [content for _, content in read], as_json)
+    for file, content in read:
+        _show_domains(file, content, as_json)
     return EXIT_SOME_FAILED if failed else EXIT_FINE
+
+
+def _show_domains(file: Path, content: list[dict[str, object]], as_json: bool) -> None:
+    """Means over the domains of a file of several cards, and the cards that gave no run."""
+    from vlar.evaluation.running.provenance import read_skipped
+    from vlar.evaluation.running.report import domain_means, sentence
+
+    skipped, means = read_skipped(file), domain_means(content)
+    if as_json and (skipped or means):
+        rows = [row.to_dict() for row in means]
+        output.json_line({"path": str(file), "domains": rows, "skipped": skipped})
+        return
+    if means:
+        print(f"means over the cards of {file}")
+    for row in means:
+        print(f"  {sentence(row)}")
+    for row in skipped:
+        print(f"  missing from the means: {row['card']} ({row['error']['message']})")
 
 
 def _files(given: list[str]) -> list[Path]:

@@ -149,9 +149,9 @@ def reduced(file: Path, root: Path) -> LoadedCard:
             settings[half] = some(settings[half])
     if "base" in settings:
         labels = [*settings["base"], *settings["novel"]]
-        settings |= {"shots": 1, "seeds": [1]}
+        settings |= {"shots": 1, "seeds": [1, 2]}
     if values["protocol"] == "few-shot":
-        settings |= {"shots": [1]}
+        settings |= {"shots": [2]}
     for split in values.get("splits", []):
         if "labels" in split:
             split["labels"] = some(split["labels"])

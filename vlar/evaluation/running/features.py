@@ -18,16 +18,19 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 
-from vlar import resources
+from vlar import registry, resources
+from vlar.errors import ProtocolError
 from vlar.evaluation.corruptions import corrupt
 from vlar.fewshot.support import SupportItem
 from vlar.model.core import EncodedSpan, ModelCore
 from vlar.sensors import Views, ViewSampler
-from vlar.types import Clip, Encoded, Failure, UInt8
+from vlar.types import Clip, Encoded, Failure
 
 ONE_FRAME = "one-frame"
 _FOLDER = "features"
@@ -54,12 +57,28 @@ class Change:
         """Name and severity, as figures give them: ``jpeg/3``."""
         return self.name if self.name == ONE_FRAME else f"{self.name}/{self.severity}"
 
-    def apply(self, frames: UInt8, content: str) -> UInt8:
-        """(T, H, W, 3) frames of a clip with this content, changed."""
+    def apply(self, data: npt.NDArray[Any], content: str) -> npt.NDArray[Any]:
+        """(T, ...) samples of a clip with this content, changed.
+
+        Raises:
+            ProtocolError: a corruption of pixels, and the samples are no pictures.
+        """
         if self.name == ONE_FRAME:
-            return np.repeat(frames[len(frames) // 2][None], len(frames), axis=0)
+            return np.repeat(data[len(data) // 2][None], len(data), axis=0)
         seed = zlib.crc32(f"{self.seed} {content}".encode())
-        return corrupt(frames, self.name, self.severity, seed=seed)
+        if data.dtype == np.uint8 and data.ndim == 4:
+            return corrupt(data, self.name, self.severity, seed=seed)
+        if registry.get("corruption", self.name).family != "time":
+            raise ProtocolError(
+                f"corruption {self.name!r} changes pictures; these clips hold {data.dtype} samples"
+            )
+        return data[self._order(len(data), seed)]
+
+    def _order(self, n: int, seed: int) -> npt.NDArray[np.int64]:
+        """(n,) which sample stands where: the corruption of pictures that hold their number."""
+        numbers = np.arange(n, dtype=np.uint32).view(np.uint8).reshape(n, 1, 4)[None, ..., :3]
+        moved = corrupt(numbers.transpose(1, 0, 2, 3), self.name, self.severity, seed=seed)
+        return (moved.reshape(n, 3).astype(np.int64) * [1, 1 << 8, 1 << 16]).sum(axis=1)
 
 
 @dataclass

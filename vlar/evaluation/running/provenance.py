@@ -82,18 +82,28 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def write_runs(file: Path, runs: Sequence[JsonDict]) -> None:
+def write_runs(file: Path, runs: Sequence[JsonDict], skipped: Sequence[JsonDict] = ()) -> None:
     """Write runs as one JSON file.
+
+    Args:
+        file: Where.
+        runs: Of ``run_card``.
+        skipped: Cards that gave no run, each with ``card`` and ``error``.
 
     Raises:
         ProtocolError: it cannot be written.
     """
-    content = {"format": FORMAT, "runs": list(runs)}
+    content = {"format": FORMAT, "runs": list(runs), "skipped": list(skipped)}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
     except OSError as error:
         raise ProtocolError(f"{file}: cannot be written ({error.strerror})") from error
+
+
+def read_skipped(file: Path) -> list[JsonDict]:
+    """The cards of a file, which ``read_runs`` accepts, that gave no run."""
+    return json.loads(file.read_text(encoding="utf-8")).get("skipped", [])
 
 
 def read_runs(file: Path) -> list[JsonDict]:

@@ -81,6 +81,36 @@ def rows(runs: Sequence[JsonDict]) -> list[Row]:
     return found
 
 
+def domain_means(runs: Sequence[JsonDict]) -> list[Row]:
+    """Top-1 of several cards, averaged over each domain that they name, and over all cards.
+
+    Args:
+        runs: One a card and protocol, such as those of BEAR.
+
+    Returns:
+        Rows with ``protocol``, ``domain`` and ``cards``; none where fewer than two cards have one.
+    """
+    by: dict[tuple[str, str, str], list[Figure]] = {}
+    for run in runs:
+        domain = run.get("about", {}).get("domain")
+        if domain is None:
+            continue
+        for figure in map(Figure.restore, run["figures"]):
+            rest = {k: v for k, v in figure.where.items() if k != "shots"}
+            if figure.name == "top1" and rest in ({}, {"seed": "0"}):
+                for name in (domain, "all"):
+                    key = (run["protocol"], name, figure.where.get("shots", ""))
+                    by.setdefault(key, []).append(figure)
+    found: list[Row] = []
+    for (protocol, domain, shots), figures in by.items():
+        where = {"protocol": protocol, "domain": domain, "cards": str(len(figures))}
+        where |= {"shots": shots} if shots else {}
+        mean = sum(figure.value for figure in figures) / len(figures)
+        found.append(Row("top1", where, (Figure("top1", mean, n=sum(f.n for f in figures)),)))
+    several = {row.where["protocol"] for row in found if int(row.where["cards"]) > 1}
+    return [row for row in found if row.where["protocol"] in several]
+
+
 def pairs_of(files: Sequence[Sequence[JsonDict]]) -> Iterator[list[JsonDict]]:
     """Runs of several files that belong together: the same card and protocol, or the same protocol.
 

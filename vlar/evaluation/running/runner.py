@@ -104,6 +104,7 @@ def _content(
         "protocol": protocol.name,
         "made": now(),
         "figures": [figure.to_dict() for figure in figures],
+        "about": card.about,
         "published": [row.model_dump() for row in card.published],
         "moves": {
             "card_sha256": plan.card.sha256,

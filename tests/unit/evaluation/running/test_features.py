@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.evaluation import colours
 from vlar import resources
+from vlar.errors import ProtocolError
 from vlar.evaluation.datasets import read_dataset
 from vlar.evaluation.running.features import Change, FeatureStore, trim
 from vlar.evaluation.running.guard import ContentIds
@@ -98,3 +99,16 @@ def test_the_folder_is_trimmed_from_the_oldest(cache: Path, items):
     trim(cache, files[1].stat().st_size)
     assert sorted(cache.rglob("*.npz")) == [files[1]]
     assert resources.cache_limit() > 0
+
+
+def test_other_sensors_change_in_time_and_not_in_pixels():
+    signal = np.arange(900, dtype=np.float32).reshape(300, 3)
+    assert np.array_equal(Change("reverse").apply(signal, "x"), signal[::-1])
+    shuffled = Change("shuffle").apply(signal, "x")
+    assert not np.array_equal(shuffled, signal)
+    assert np.array_equal(np.sort(shuffled[:, 0]), signal[:, 0])
+    assert np.array_equal(
+        Change("one-frame").apply(signal, "x"), np.repeat(signal[150:151], 300, 0)
+    )
+    with pytest.raises(ProtocolError, match="'jpeg' changes pictures"):
+        Change("jpeg", 1).apply(signal, "x")
