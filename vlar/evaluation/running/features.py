@@ -61,7 +61,7 @@ class Change:
         """(T, ...) samples of a clip with this content, changed.
 
         Raises:
-            ProtocolError: a corruption of pixels, and the samples are no pictures.
+            ProtocolError: a corruption of pixels, and the samples are not pictures.
         """
         if self.name == ONE_FRAME:
             return np.repeat(data[len(data) // 2][None], len(data), axis=0)

@@ -21,6 +21,7 @@ from vlar.evaluation.running.report import (
 def run(
     card: str = "a", value: float = 0.5, domain: str | None = None, **moves: Any
 ) -> dict[str, Any]:
+    data = {"folders": ["/x"], "files": {"f": "1"}}
     return {
         "card": card,
         "protocol": "zero-shot",
@@ -33,7 +34,7 @@ def run(
              "where": {}, "protocol": None},
         ],
         "about": {"domain": domain} if domain else {},
-        "moves": {"settings": {"seed": 0}, "data": {"folders": ["/x"], "files": {"f": "1"}}, **moves},
+        "moves": {"settings": {"seed": 0}, "data": data, **moves},
     }  # fmt: skip
 
 
