@@ -85,7 +85,8 @@ def packed(model: bytes, name: str) -> bytes:
         set_external_data(tensor, name, offset=at, length=len(tensor.raw_data))
         tensor.ClearField("raw_data")
     length = len(weights).to_bytes(_LENGTH_BYTES, "little")
-    return length + bytes(_BEGIN - _LENGTH_BYTES) + bytes(weights) + proto.SerializeToString()
+    begin = length + bytes(_BEGIN - _LENGTH_BYTES)
+    return b"".join([begin, weights, proto.SerializeToString()])  # one copy of the weights
 
 
 def open_packed(path: Path, owner: str) -> Any:
