@@ -17,12 +17,19 @@ from .conftest import run_vlar
 VERBS = (
     *("classify", "adapt", "calibrate", "train", "query", "describe", "check", "pose"),
     *("eval", "report"),
-    *("doctor", "demo", "models", "models get", "index"),
+    *("doctor", "demo", "models", "models get", "models trust", "index"),
     *(f"index {verb}" for verb in ("add", "list", "info", "upgrade", "verify", "compact")),
     "index remove",  # last: the others need what it removes
 )
 # They take minutes, need the network, or have tests of their own.
-NOT_RUN = ("vlar train", "vlar demo", "vlar doctor", "vlar models get", "vlar pose")
+NOT_RUN = (
+    "vlar train",
+    "vlar demo",
+    "vlar doctor",
+    "vlar models get",
+    "vlar models trust",
+    "vlar pose",
+)
 
 
 @cache
