@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlar import registry
-from vlar.cli import inputs, options, output
+from vlar.cli import inputs, mteb_tasks, options, output
 from vlar.cli.choices import Choices
 from vlar.cli.progress import progress
 from vlar.cli.verb import EXIT_FINE, EXIT_NOTHING_USABLE, EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
     from vlar.evaluation.running.cards import LoadedCard
+    from vlar.evaluation.running.suite import Suite
+    from vlar.model.model import Model as LoadedModel
     from vlar.types import JsonDict
 
 _DEFAULT = "lite"
@@ -25,7 +27,7 @@ Targets = Annotated[
     list[str],
     typer.Argument(
         metavar="PROTOCOL|FILE.toml",
-        help="Protocols by name, or protocol files; see docs/protocols.md.",
+        help="Protocols by name, or protocol files (docs/protocols.md); or mteb TASK.",
         autocompletion=_PROTOCOLS.complete,
     ),
 ]
@@ -56,6 +58,10 @@ DryRun = Annotated[
 Out = Annotated[
     str | None, typer.Option("--out", "-o", metavar="RUN.json", help="Write the runs here.")
 ]
+Write = Annotated[
+    str | None,
+    typer.Option("--write", metavar="PAGE.md", help="Put a suite's table into this page."),
+]
 
 
 def command(
@@ -66,6 +72,7 @@ def command(
     controls: Controls = True,
     dry_run: DryRun = False,
     out: Out = None,
+    write: Write = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.AsJson = False,
@@ -75,20 +82,33 @@ def command(
     Examples:
         vlar eval zero-shot retrieval --data checked --no-controls --out run.json
         vlar eval zero-shot --data checked --dry-run
+        vlar eval mteb all --data checked --set sampler=both
     """
     from vlar.errors import UsageError
 
+    if targets[0] == mteb_tasks.NAME:
+        loaded = (model or _DEFAULT, device, dtype)
+        return mteb_tasks.run(targets[1:], data, loaded, settings or [], out, as_json)
     if data is None and not dry_run:
         raise UsageError("no data: give the data set's folder with --data DIR")
-    cards = _cards(targets, settings or [])
+    suites = _suites(targets, settings or [])
     if dry_run:
+        cards = [card for suite in suites for card in suite.cards]
         return _dry_runs(cards, Path(data or "."), as_json)
+    _check_page(suites, write)
     runs: list[JsonDict] = []
     skipped: list[JsonDict] = []
-    for card in cards:
-        made, error = _runs(card, Path(data or "."), model, device, dtype, controls, as_json)
-        runs += made
-        skipped += [error] if error else []
+    models: dict[str, LoadedModel] = {}
+    load = (model, device, dtype)
+    for suite in suites:
+        own: list[JsonDict] = []
+        for card, wanted in zip(suite.cards, suite.controls, strict=True):
+            place = Path(data or ".")
+            made, error = _runs(card, place, load, models, controls and wanted, as_json)
+            own += made
+            skipped += [error] if error else []
+        runs += own
+        _table(suite, own, next(iter(models), _DEFAULT), write, as_json)
     if out is not None and runs:
         from vlar.evaluation.running.provenance import write_runs
 
@@ -100,21 +120,54 @@ def command(
     return EXIT_SOME_FAILED if skipped or short else EXIT_FINE
 
 
-def _cards(targets: list[str], settings: list[str]) -> list[LoadedCard]:
-    """A card for each file, and one for all protocols that are given by name."""
-    from vlar.evaluation.running.cards import LoadedCard, make_card, read_card, toml_value
+def _suites(targets: list[str], settings: list[str]) -> list[Suite]:
+    """A suite for each file, and one for all protocols that are given by name."""
+    from vlar.evaluation.running.cards import LoadedCard, make_card, toml_value
+    from vlar.evaluation.running.suite import Suite, read_suite
 
     names = [target for target in targets if not target.endswith(".toml")]
     _PROTOCOLS.check(names)
-    cards = [read_card(target) for target in targets if target.endswith(".toml")]
+    suites = [read_suite(target) for target in targets if target.endswith(".toml")]
     if names:
-        cards.insert(
-            0, LoadedCard(make_card({"name": "+".join(names), "protocol": names}, "names"))
-        )
+        named = LoadedCard(make_card({"name": "+".join(names), "protocol": names}, "names"))
+        suites.insert(0, Suite(named.card.name, (named,), (True,)))
     replaced = {key: toml_value(text) for key, text in inputs.pairs(settings, "--set").items()}
-    for card in cards:
-        card.card.settings.update(replaced)
-    return cards
+    for suite in suites:
+        for card in suite.cards:
+            card.card.settings.update(replaced)
+    return suites
+
+
+def _check_page(suites: list[Suite], write: str | None) -> None:
+    """A page that cannot take a table is named before anything is computed."""
+    from vlar.errors import UsageError
+    from vlar.evaluation.running.suite import read_page
+
+    if write is None:
+        return
+    if not any(suite.rows for suite in suites):
+        raise UsageError(f"no table for {write}: a table needs a suite, such as evals/mini.toml")
+    for suite in suites:
+        if suite.rows:
+            read_page(Path(write), suite.name)
+
+
+def _table(
+    suite: Suite, runs: list[JsonDict], model: str, write: str | None, as_json: bool
+) -> None:
+    """Print a suite's table, and put it into a page."""
+    from vlar.evaluation.running.suite import table_rows, write_table
+
+    if not suite.rows or not runs:
+        return
+    rows = table_rows(suite, runs)
+    if not as_json:
+        print(f"{suite.name}, {model}")
+        for name, cell in rows:
+            print(f"  {name:<66} {cell}")
+    if write is not None:
+        write_table(Path(write), suite.name, model, rows)
+        output.note(f"the table is in {write}")
 
 
 def _dry_runs(cards: list[LoadedCard], data: Path, as_json: bool) -> int:
@@ -163,8 +216,8 @@ def _show_plan(row: JsonDict, as_json: bool) -> None:
 
 
 def _runs(
-    card: LoadedCard, data: Path, model: str | None, device: str | None, dtype: str | None,
-    controls: bool, as_json: bool,
+    card: LoadedCard, data: Path, load: tuple[str | None, str | None, str | None],
+    models: dict[str, LoadedModel], controls: bool, as_json: bool,
 ) -> tuple[list[JsonDict], JsonDict | None]:  # fmt: skip
     """The runs of a card, and the error that ended them."""
     from vlar.errors import ProtocolError, VlarError
@@ -175,13 +228,17 @@ def _runs(
     try:
         for protocol in card.card.protocols:  # a wrong card is named before a model is loaded
             make_plan(card, protocol, data)
+        model, device, dtype = load
         if card.card.needs_model and model is None:
             raise ProtocolError(
                 f"this row stands for other weights: --model {card.card.needs_model}"
             )
         spec = model or card.card.model or _DEFAULT
         with progress(f"loading {spec}") as shown:
-            loaded = inputs.load_model(spec, device, dtype)
+            if spec not in models:  # the next card is likely of the same model; one at a time
+                models.clear()
+                models[spec] = inputs.load_model(spec, device, dtype)
+            loaded = models[spec]
             shown.stage(f"{card.card.name}", unit="protocols", total=len(card.card.protocols))
             for run in run_card(card, data, loaded, controls=controls):
                 made.append(run)

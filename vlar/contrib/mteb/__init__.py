@@ -5,7 +5,7 @@ vlar's reader, so torchcodec is not needed.
 """
 
 from vlar.contrib.mteb.encoder import SAMPLERS, VlarEncoder
-from vlar.contrib.mteb.run import KINDS, TaskRun, run_tasks
+from vlar.contrib.mteb.run import KINDS, TaskRun, run_named, run_tasks
 from vlar.contrib.mteb.tasks import OwnClips, own_tasks, read_own
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "VlarEncoder",
     "own_tasks",
     "read_own",
+    "run_named",
     "run_tasks",
 ]

@@ -83,6 +83,11 @@ class VlarEncoder:
         self._vectors: dict[_Key, Float32] = {}
 
     @property
+    def n_encoded(self) -> int:
+        """Recordings that were encoded so far, each once."""
+        return len(self._vectors)
+
+    @property
     def mteb_model_meta(self) -> Any:
         """``mteb.models.ModelMeta``: name, fingerprint, width, modalities, similarity."""
         from mteb.models import ModelMeta

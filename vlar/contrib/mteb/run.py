@@ -15,6 +15,7 @@ import numpy as np
 
 from vlar.contrib.mteb.encoder import VlarEncoder
 from vlar.contrib.mteb.tasks import KINDS, OwnClips, own_tasks, train_and_test
+from vlar.errors import UsageError
 from vlar.evaluation.classification import macro_accuracy, top_k
 from vlar.evaluation.retrieval import KS, retrieval
 from vlar.types import Float32, JsonDict
@@ -26,11 +27,11 @@ class TaskRun:
 
     Attributes:
         task: Its name in mteb.
-        kind: One of ``KINDS``.
+        kind: One of ``KINDS``; ``mteb`` for a task of its own.
         sampler: Who picked the frames.
         n: Clips that the figures are of.
         mteb: mteb's figures, by vlar's names.
-        vlar: vlar's figures of the same vectors.
+        vlar: vlar's figures of the same vectors; none for a task of mteb's own.
         seen: The mean share of a recording between its first and last frame; mteb's sampler only.
     """
 
@@ -45,7 +46,7 @@ class TaskRun:
     @property
     def difference(self) -> float:
         """The largest difference of the two; mteb rounds some figures to five decimals."""
-        return max(abs(self.mteb[name] - self.vlar[name]) for name in self.vlar)
+        return max((abs(self.mteb[name] - self.vlar[name]) for name in self.vlar), default=0.0)
 
     def to_dict(self) -> JsonDict:
         """JSON object."""
@@ -71,30 +72,61 @@ def run_tasks(
         data: From ``read_own`` with the same encoder.
         kinds: Some of ``KINDS``.
     """
-    import mteb
-
     for kind, task in zip(kinds, own_tasks(data, kinds), strict=True):
-        with _quiet():
-            result = mteb.evaluate(
-                encoder,  # type: ignore[arg-type]  # it has what EncoderProtocol asks for
-                task,
-                cache=None,
-                co2_tracker=False,
-                show_progress_bar=False,
-            )
-        (scores,) = result.task_results[0].scores["test"]
-        own = _own_figures(kind, encoder, data)
-        names = _names(kind, scores)
+        scores = _scores(encoder, task)
         seen = [encoder.seen[str(item.path)] for item in data.items if encoder.seen]
         yield TaskRun(
             task.metadata.name,
             kind,
             encoder.sampler,
             len(train_and_test(data)[1]) if kind == "classification" else len(data.items),
-            {ours: float(scores[theirs]) for ours, theirs in names.items()},
-            own,
+            {ours: float(scores[theirs]) for ours, theirs in _names(kind, scores).items()},
+            _own_figures(kind, encoder, data),
             float(np.mean(seen)) if seen else None,
         )
+
+
+def run_named(encoder: VlarEncoder, name: str) -> TaskRun:
+    """Run a task of mteb's own; it fetches its data.
+
+    Args:
+        encoder: The model.
+        name: As ``mteb.get_task`` takes it.
+
+    Raises:
+        UsageError: mteb has no such task, or its data or its modalities do not fit.
+    """
+    import mteb
+
+    try:
+        task = mteb.get_task(name)
+    except KeyError as error:
+        raise UsageError(
+            f"task {name!r} does not exist in mteb and is not one of {', '.join(KINDS)}"
+        ) from error
+    try:
+        scores = _scores(encoder, task)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"task {name!r} of mteb cannot be run: {error}") from error
+    found = {task.metadata.main_score: float(scores["main_score"])}
+    seen = list(encoder.seen.values())
+    n = encoder.n_encoded
+    mean = float(np.mean(seen)) if seen else None
+    return TaskRun(name, "mteb", encoder.sampler, n, found, {}, mean)
+
+
+def _scores(encoder: VlarEncoder, task: Any) -> Mapping[str, Any]:
+    import mteb
+
+    with _quiet():
+        result = mteb.evaluate(
+            encoder,  # type: ignore[arg-type]  # it has what EncoderProtocol asks for
+            task,
+            cache=None,
+            co2_tracker=False,
+            show_progress_bar=False,
+        )
+    return next(iter(result.task_results[0].scores.values()))[0]
 
 
 def _names(kind: str, scores: Mapping[str, Any]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from vlar.evaluation.datasets.base import (
     number_of,
     text_hash,
 )
+from vlar.evaluation.datasets.halves import OPTIONS, arranged
 from vlar.fewshot.support import SEPARATOR, SupportItem
 from vlar.registry import register
 from vlar.text.labels import PARTS
@@ -34,10 +35,11 @@ class Table(Layout):
     ``labels`` holds several labels of a clip, separated by ``|``. ``split`` names the subset of a
     row; without it all rows are ``test``. Paths count from the file's folder. Options: ``file`` (a
     name in the folder), ``label`` (another column for labels), ``where`` (column to value: only
-    these rows).
+    these rows), ``without`` (column to value: not these), and those of
+    ``vlar.evaluation.datasets.halves``.
     """
 
-    options = ("file", "label", "where")
+    options = ("file", "label", "where", "without", *OPTIONS)
     annotations = ("", "annotations")
 
     def claims(self, root: Path) -> bool:
@@ -53,10 +55,13 @@ class Table(Layout):
         names = [str(options["file"])] if "file" in options else list(_NAMES)
         file = root if root.is_file() else self.needed(root, *names)
         column, where = str(options.get("label", "label")), dict(options.get("where", {}))
+        without = dict(options.get("without", {}))
         there: dict[str, list[SupportItem]] = {}
         lost: dict[str, list[SupportItem]] = {}
-        for number, row in rows_of(file, ("path", *where)):
+        for number, row in rows_of(file, ("path", *where, *without)):
             if any(row[name] != str(value) for name, value in where.items()):
+                continue
+            if any(row[name] == str(value) for name, value in without.items()):
                 continue
             subset = next((row[name] for name in _SUBSETS if row.get(name)), TEST)
             item = _item(file, number, row, column)
@@ -70,7 +75,8 @@ class Table(Layout):
         subsets = {
             name: Subset(tuple(items), tuple(lost.get(name, ()))) for name, items in there.items()
         }
-        return Dataset("csv", file.parent, tuple(labels), subsets, {file.name: text_hash(file)})
+        files = {file.name: text_hash(file)}
+        return arranged(Dataset("csv", file.parent, tuple(labels), subsets, files), options)
 
 
 def rows_of(file: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
