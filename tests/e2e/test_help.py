@@ -15,7 +15,7 @@ from tests import videos
 from .conftest import run_vlar
 
 VERBS = (
-    *("classify", "adapt", "calibrate", "train", "query", "describe", "check", "pose"),
+    *("classify", "adapt", "calibrate", "evaluate", "train", "query", "describe", "check", "pose"),
     *("eval", "report"),
     *("doctor", "demo", "models", "models get", "models trust", "index"),
     *(f"index {verb}" for verb in ("add", "list", "info", "upgrade", "verify", "compact")),
@@ -91,7 +91,7 @@ def test_other_names_are_refused_with_the_nearest(arguments: tuple[str, ...], ne
 
 @pytest.mark.parametrize(
     "verb",
-    ["classify", "adapt", "calibrate", "query", "index add"],
+    ["classify", "adapt", "calibrate", "evaluate", "query", "index add"],
 )
 def test_verbs_with_a_model_take_a_device(verb: str):
     text = help_of(verb)

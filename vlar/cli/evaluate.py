@@ -64,8 +64,8 @@ def command(
     Use recordings that the model has not learned from.
 
     Examples:
-        vlar evaluate lite labelled/
-        vlar evaluate mine labelled.csv --html report.html --json
+        vlar evaluate lite checked/
+        vlar evaluate mine checked.csv --html report.html --json
     """
     _check_targets(csv, html, plots)
     with progress(f"loading {model}") as shown:
