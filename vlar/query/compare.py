@@ -80,15 +80,16 @@ def compare(
     probability = np.empty((len(queries), len(row_ids)), np.float32)
     done = 0
     for start in range(0, len(row_ids), _BATCH_ROWS):
-        batch = store.rows(row_ids[start : start + _BATCH_ROWS].tolist(), manifest.dim)
-        times = np.array(batch.spans, np.float64).reshape(-1, 2)
-        tables.append(RowTable(batch.ids, batch.video_ids, times[:, 0], times[:, 1]))
+        chunk = row_ids[start : start + _BATCH_ROWS].tolist()
+        batch = store.rows_as_arrays(chunk, manifest.dim)
+        vectors = batch.wide
+        tables.append(RowTable(batch.ids, batch.video_ids, *batch.times_s.T))
         place = slice(done, done + len(batch.ids))  # damaged rows are left out
         done = place.stop
-        similarity[:, place] = stacked @ batch.vectors.T.astype(np.float64)
+        similarity[:, place] = stacked @ vectors.T.astype(np.float64)
         for at, (leaf, query) in enumerate(queries.items()):
             if not isinstance(leaf, Like):
-                probability[at, place] = model.match_probability(batch.vectors, query)
+                probability[at, place] = model.match_probability(vectors, query)
     table = RowTable.joined(tables)
     similarity, probability = similarity[:, :done], probability[:, :done]
     meant = rows.mask(table) & np.isin(table.video_ids, np.fromiter(paths, np.int64))

@@ -350,6 +350,23 @@ def test_a_damaged_row_is_named_and_the_others_answer(
         assert reports[0].damaged == 1
 
 
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_vector_that_has_grown_does_not_rank_first(signed: bool, original: Path, tmp_path: Path):
+    """It lies in the direction of the query: unchecked it would have a similarity of 600."""
+    folder = tmp_path / "l.vlar"
+    shutil.copytree(original, folder)
+    grown = h.vector(600 * FakeModel().encode_queries(["a cat"])[0])
+    (h.row if signed else h.unsealed)("vector", grown)(folder)
+    for cached in (True, False):
+        if not cached:
+            (folder / "ann.faiss").unlink()
+        for verb in ("query", "operators", "tag", "times", "path", "nearest"):
+            hits = h.used(folder, verb)
+            assert isinstance(hits, list)
+            assert hits
+            assert max(abs(hit.similarity) for hit in hits) <= 1.0
+
+
 def test_a_link_is_not_written_through(original: Path, tmp_path: Path):
     folder = tmp_path / "l.vlar"
     shutil.copytree(original, folder)

@@ -22,6 +22,7 @@ from vlar.index.report import VideoRow
 from vlar.index.rows import Float16, Int64
 from vlar.index.store import schema, values
 from vlar.index.store.row_check import STORED, CheckedRows, FoundRow, checked_rows, context_is_whole
+from vlar.index.store.values import KnownVideo, Stamp
 from vlar.types import Float32
 
 VECTOR_TYPE = "float16"
@@ -30,26 +31,8 @@ _KNOWN = f"SELECT {values.RECORDING} FROM videos"
 _CHUNK = 500  # below the number of parameters any SQLite allows
 
 
-@dataclass(frozen=True)
-class Stamp:
-    """Size and time of a file: a cheap test of whether it is unchanged."""
-
-    size: int
-    mtime_ns: int
-
-
 # The size of no file: such a video is not compared with the disk.
 NO_FILE = Stamp(-1, 0)
-
-
-@dataclass(frozen=True)
-class KnownVideo:
-    """A video of the library as ``add`` needs it."""
-
-    id: int
-    path: str
-    content_hash: str
-    stamp: Stamp
 
 
 @dataclass(frozen=True)
@@ -242,8 +225,19 @@ class Store:
 
     def rows(self, row_ids: Sequence[int], dim: int) -> RowBatch:
         """The rows of some ids, in the order of their ids; damaged ones are left out."""
-        query = f"SELECT {ROW} FROM rows WHERE id IN"
-        return self._batch(sorted(self.fetch_in(query, row_ids), key=_first), dim)
+        return self._batch(self._found(row_ids), dim)
+
+    def rows_as_arrays(self, row_ids: Sequence[int], dim: int) -> CheckedRows:
+        """As ``rows``, for many rows: vectors stay float16, times an array."""
+        return self.checked(self._found(row_ids), dim)
+
+    def _found(self, row_ids: Sequence[int]) -> list[FoundRow]:
+        query = f"SELECT {ROW} FROM rows WHERE id"
+        if len(row_ids) > _CHUNK and max(row_ids) - min(row_ids) < 1.25 * len(row_ids):
+            found = self.fetch(f"{query} BETWEEN ? AND ? ORDER BY id", (min(row_ids), max(row_ids)))
+            if len(found) == len(row_ids):  # else others lie between them
+                return found
+        return sorted(self.fetch_in(f"{query} IN", row_ids), key=_first)
 
     def neighbours(
         self, video_id: int, start_s: float, end_s: float, dim: int, *, later: bool
@@ -291,14 +285,14 @@ class Store:
         """All rows of an SQL query that ends in ``IN``, for any number of values."""
         found: list[tuple[Any, ...]] = []
         for start in range(0, len(ids), _CHUNK):
-            chunk = [int(v) for v in ids[start : start + _CHUNK]]
+            chunk = ids[start : start + _CHUNK]
             found += self.fetch(f"{query} ({','.join('?' * len(chunk))})", chunk)
         return found
 
     def _batch(self, found: Sequence[FoundRow], dim: int) -> RowBatch:
         rows = self.checked(found, dim)
         spans = tuple(map(tuple, rows.times_s.tolist()))
-        return RowBatch(rows.ids, rows.video_ids, spans, rows.vectors.astype(np.float32))
+        return RowBatch(rows.ids, rows.video_ids, spans, rows.wide)
 
     def _context_shape(self) -> tuple[int, int]:
         """(k, E) of every context; (0, 0) where there is none yet."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from vlar.index.rows import Float16, Int64
 from vlar.index.store import schema
-from vlar.types import Float64
+from vlar.types import Float32, Float64
 
 STORED = np.dtype("<f2")
 MOST_ID = 1 << 53  # of rows, recordings and generations: no library gets as far
@@ -36,6 +36,7 @@ class CheckedRows:
         video_ids: Of their recordings.
         times_s: (N, 2) start and end in seconds.
         vectors: (N, D) as stored.
+        wide: The same as float32, which the check needs too.
         damaged: The other rows: what is wrong, by id.
     """
 
@@ -43,6 +44,7 @@ class CheckedRows:
     video_ids: Int64
     times_s: Float64
     vectors: Float16
+    wide: Float32
     damaged: dict[int, str]
 
 
@@ -59,7 +61,7 @@ def checked_rows(found: Sequence[FoundRow], dim: int) -> CheckedRows:
     rows = _all_good([row for row in found if row[0] not in damaged], dim)
     if rows is None:  # both ways apply the same rules; rows of one chunk may still overflow
         raise ValueError("rows that are right one by one are wrong together")
-    return CheckedRows(rows.ids, rows.video_ids, rows.times_s, rows.vectors, damaged)
+    return replace(rows, damaged=damaged)
 
 
 def what_is_wrong(row: FoundRow, dim: int) -> str:
@@ -81,7 +83,7 @@ def what_is_wrong(row: FoundRow, dim: int) -> str:
         return "no checksum"
     if checksum != schema.row_checksum(start_s, end_s, blob):
         return "its bits have changed"
-    squared = float(_squared(np.frombuffer(blob, STORED)[None])[0])
+    squared = float(_squared(np.frombuffer(blob, STORED)[None].astype(np.float32))[0])
     if not np.isfinite(squared):
         return "not a number"
     if not _is_unit(np.array([squared]))[0]:
@@ -101,7 +103,8 @@ def _all_good(found: Sequence[FoundRow], dim: int) -> CheckedRows | None:
     """The rows where all of them are good; else None."""
     if not found:
         none, never = np.empty(0, np.int64), np.empty((0, 2), np.float64)
-        return CheckedRows(none, none, never, np.empty((0, dim), STORED), {})
+        vectors = np.empty((0, dim), STORED)
+        return CheckedRows(none, none, never, vectors, vectors.astype(np.float32), {})
     ids, video_ids, starts, ends, blobs, checksums = zip(*found, strict=True)
     try:
         row_ids, videos = np.array(ids, np.int64), np.array(video_ids, np.int64)
@@ -121,9 +124,10 @@ def _all_good(found: Sequence[FoundRow], dim: int) -> CheckedRows | None:
     if sums != list(checksums):
         return None
     vectors = np.frombuffer(raw, STORED).reshape(len(ids), dim)
-    if not _is_unit(_squared(vectors)).all():
+    wide = vectors.astype(np.float32)
+    if not _is_unit(_squared(wide)).all():
         return None
-    return CheckedRows(row_ids, videos, times, vectors, {})
+    return CheckedRows(row_ids, videos, times, vectors, wide, {})
 
 
 def _possible(ids: Int64, video_ids: Int64, times_s: Float64) -> bool:
@@ -134,9 +138,8 @@ def _possible(ids: Int64, video_ids: Int64, times_s: Float64) -> bool:
     return bool((starts >= 0).all() and (starts <= ends).all() and (ends < MOST_SECONDS).all())
 
 
-def _squared(vectors: Float16) -> Float64:
+def _squared(wide: Float32) -> Float64:
     """(N,) squared lengths of (N, D) vectors."""
-    wide = vectors.astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         return np.einsum("ij,ij->i", wide, wide).astype(np.float64)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,24 @@ _MOST_TOKENS, _WIDEST_TOKEN = 65_536, 65_536
 _LARGEST = 1 << 63
 RECORDING = "id, path, content_hash, size, mtime_ns, duration_s, unreadable_windows, added_at_s"
 COUNTERS = ("generation", "compacted_at")  # numbers of the manifest that count commits
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Size and time of a file: a cheap test of whether it is unchanged."""
+
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class KnownVideo:
+    """A video of the library as ``add`` needs it."""
+
+    id: int
+    path: str
+    content_hash: str
+    stamp: Stamp
 
 
 def damaged(folder: Path, what: str) -> LibraryError:
