@@ -141,8 +141,29 @@ def sentence(row: Row) -> str:
     )
 
 
+def averaged(keys: Iterable[tuple[str, Mapping[str, str]]]) -> list[bool]:
+    """Which figures have a mean over seeds among the others, so that a summary may leave them out.
+
+    Args:
+        keys: Name and place of each figure.
+    """
+    listed = [(name, dict(where)) for name, where in keys]
+    there = {(name, frozenset(where.items())) for name, where in listed}
+
+    def has_mean(name: str, where: Mapping[str, str]) -> bool:
+        rest = frozenset((k, v) for k, v in where.items() if k != "seed")
+        return "seed" in where and (name, rest) in there
+
+    return [has_mean(name, where) for name, where in listed]
+
+
 def lines(figures: Sequence[Figure]) -> list[str]:
-    """The figures of one run, each with those under changed clips to its right."""
+    """The figures of one run, each with those under changed clips to its right.
+
+    Figures of one seed are left out where their mean over seeds is there.
+    """
+    extra = averaged((figure.name, figure.where) for figure in figures)
+    figures = [figure for figure, left_out in zip(figures, extra, strict=True) if not left_out]
     columns = list(dict.fromkeys(figure.under for figure in figures))
     by: dict[tuple[str, str], dict[str, Figure]] = {}
     for figure in figures:

@@ -11,6 +11,7 @@ from vlar.errors import ModelError, ProtocolError
 from vlar.evaluation.running.figures import Figure
 from vlar.evaluation.running.report import (
     Row,
+    averaged,
     cell,
     differences,
     pairs_of,
@@ -72,7 +73,8 @@ def write_plot(file: Path, runs: Runs) -> None:
     from matplotlib import pyplot
 
     groups = list(pairs_of([listed for _, listed in runs]))
-    tables = [[row for row in rows(group) if _is_share(row)] for group in groups]
+    tables = [_drawn(rows(group)) for group in groups]
+    names = {id(run): path.stem for path, listed in runs for run in listed}
     height = sum(1.2 + 0.25 * len(table) for table in tables)
     ratios = [1.2 + 0.25 * len(table) for table in tables]
     made, axes = pyplot.subplots(
@@ -80,7 +82,7 @@ def write_plot(file: Path, runs: Runs) -> None:
         gridspec_kw={"height_ratios": ratios},
     )  # fmt: skip
     for (axis,), group, table in zip(axes, groups, tables, strict=True):
-        _draw(axis, group, table)
+        _draw(axis, group, table, [names[id(run)] for run in group])
     made.tight_layout()
     try:
         made.savefig(file, dpi=110)
@@ -90,12 +92,16 @@ def write_plot(file: Path, runs: Runs) -> None:
         pyplot.close(made)
 
 
-def _is_share(row: Row) -> bool:
-    return all(value is None or 0 <= value.value <= 1 for value in row.values)
+def _drawn(table: Sequence[Row]) -> list[Row]:
+    """The rows of a plot: shares, without deviations and without seeds that have a mean."""
+    extra = averaged((row.name, row.where) for row in table)
+    kept = [row for row, left_out in zip(table, extra, strict=True) if not left_out]
+    shares = [row for row in kept if all(v is None or 0 <= v.value <= 1 for v in row.values)]
+    return [row for row in shares if not row.name.endswith(" std")]
 
 
-def _draw(axis: Any, group: Sequence[JsonDict], table: Sequence[Row]) -> None:
-    for number, run in enumerate(group):
+def _draw(axis: Any, group: Sequence[JsonDict], table: Sequence[Row], names: list[str]) -> None:
+    for number, name in enumerate(names):
         points = [(y, row.values[number]) for y, row in enumerate(table)]
         there = [(y, figure) for y, figure in points if figure is not None]
         low = [f.value - f.low if f.low is not None else 0.0 for _, f in there]
@@ -103,11 +109,12 @@ def _draw(axis: Any, group: Sequence[JsonDict], table: Sequence[Row]) -> None:
         axis.errorbar(
             [f.value for _, f in there], [y + 0.15 * number for y, _ in there],
             xerr=[[max(x, 0.0) for x in low], [max(x, 0.0) for x in high]],
-            fmt="o", ms=4, label=run["moves"]["model"]["encoder"],
+            fmt="o", ms=4, label=name,
         )  # fmt: skip
     axis.set_yticks(range(len(table)), [title(row.name, row.where) for row in table], fontsize=8)
     axis.invert_yaxis()
-    axis.set_xlim(0, 1)
+    axis.set_xlim(-0.02, 1.02)
+    axis.margins(y=0.02)
     axis.set_title(f"{group[0]['card']}, {group[0]['protocol']}", fontsize=10)
     axis.legend(fontsize=8)
 

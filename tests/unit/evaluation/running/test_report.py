@@ -107,3 +107,12 @@ def test_spread_is_over_one_key_and_needs_two_values():
     assert found["top1", None] == pytest.approx(0.3)
     assert found["top1 std", "x"] == pytest.approx(0.1)
     assert spread(rows_[:1], "split") == []
+
+
+def test_seeds_with_a_mean_are_left_out_of_a_summary():
+    seeds = [Figure("top1", v, n=5).of(shots=2, seed=s) for s, v in ((0, 0.2), (1, 0.4))]
+    other = Figure("top1", 0.9, n=5).of(shots=4, seed=0)
+    shown = lines([*seeds, other, *spread(seeds, "seed")])
+    assert [line.split(" ")[0] for line in shown] == ["top1", "top1", "top1"]
+    assert "shots 4, seed 0" in shown[0]
+    assert "30.0" in shown[1]
