@@ -13,6 +13,7 @@ import numpy as np
 from vlar import registry
 from vlar.encoders.missing import missing_library
 from vlar.encoders.session import Session
+from vlar.encoders.spec import plain_precision
 from vlar.errors import UsageError
 from vlar.types import Clip, Encoded, Float32, Sampling
 
@@ -233,8 +234,8 @@ def load_encoder(spec: str, device: str | None = None, dtype: str | None = None)
         spec: For example ``lite`` or ``openclip:ViT-B-32/openai``.
         device: Where it runs: ``cpu``, ``cuda``, ``cuda:1``. None is what the spec says, else an
             accelerator where there is one.
-        dtype: ``float32``, ``bfloat16`` or ``float16``. None is what the spec says, else
-            ``float32``.
+        dtype: ``float32``, ``bfloat16`` (or ``bf16``), ``float16`` or ``int8``. None and ``auto``
+            are what the spec says, else ``float32``.
 
     Raises:
         UnknownNameError: no encoder has this name.
@@ -259,7 +260,10 @@ def placement(make: Any, what: str, **wanted: str | None) -> dict[str, str]:
 
     Raises:
         UsageError: the part takes no such option.
+        UnknownNameError: the dtype does not exist.
     """
+    if (dtype := wanted.get("dtype")) is not None:
+        wanted = {**wanted, "dtype": plain_precision(dtype)}
     given = {name: value for name, value in wanted.items() if value is not None}
     taken = inspect.signature(make).parameters
     for name, value in given.items():

@@ -44,7 +44,7 @@ class HfEncoder(TorchEncoder):
         Args:
             argument: ``ORG/NAME`` on the hub (fetched once, then cached) or a folder as
                 ``save_pretrained`` writes it, with its tokeniser and image processor. Options
-                follow a ``?``: ``precision=float32|bfloat16|float16``, ``device=cpu|cuda``,
+                follow a ``?``: ``precision=float32|bfloat16|float16|int8``, ``device=cpu|cuda``,
                 ``random_init=true`` starts the configuration without weights.
             device: As the option; it wins over the option.
             dtype: As the option ``precision``; it wins over the option.
@@ -56,8 +56,10 @@ class HfEncoder(TorchEncoder):
                 fit; the message says what to do.
         """
         from vlar.encoders.clip.hf_loader import load
+        from vlar.encoders.clip.options import usable_precision
 
         target, options = split_options(argument, _OPTIONS)
+        dtype = usable_precision(dtype, device or options.get("device"))
         options = merged(options, precision=dtype)
         family, towers, n_frames = load(
             target,

@@ -32,7 +32,7 @@ class OpenClipEncoder(TorchEncoder):
             argument: ``ARCH/TAG`` (fetched once, then cached), a weights file (safetensors, or
                 .pt that holds tensors only), or a folder with ``open_clip_config.json``.
                 Options follow a ``?``: ``arch=NAME`` names the architecture of a file,
-                ``precision=float32|bfloat16|float16``, ``device=cpu|cuda``,
+                ``precision=float32|bfloat16|float16|int8``, ``device=cpu|cuda``,
                 ``random_init=true`` starts ``ARCH`` without weights.
             device: As the option; it wins over the option.
             dtype: As the option ``precision``; it wins over the option.
@@ -44,8 +44,10 @@ class OpenClipEncoder(TorchEncoder):
                 fit; the message says what to do.
         """
         from vlar.encoders.clip.openclip_loader import load
+        from vlar.encoders.clip.options import usable_precision
 
         target, options = split_options(argument, _OPTIONS)
+        dtype = usable_precision(dtype, device or options.get("device"))
         options = merged(options, precision=dtype)
         towers = load(
             target,

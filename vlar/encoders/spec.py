@@ -10,6 +10,29 @@ from vlar.errors import UsageError
 from vlar.registry import unknown_name
 
 N = TypeVar("N", int, float)
+INT8 = "int8"
+AUTO = "auto"
+#: Names of precisions, and the short names that people know them by.
+PRECISIONS = {
+    "float32": "float32", "bfloat16": "bfloat16", "float16": "float16", INT8: INT8,
+    "fp32": "float32", "bf16": "bfloat16", "fp16": "float16",
+}  # fmt: skip
+
+
+def plain_precision(name: str) -> str | None:
+    """The full name of a precision; None for ``auto``, which leaves it to the model.
+
+    >>> plain_precision("bf16"), plain_precision("auto")
+    ('bfloat16', None)
+
+    Raises:
+        UnknownNameError: the precision does not exist.
+    """
+    if name == AUTO:
+        return None
+    if name not in PRECISIONS:
+        raise unknown_name("precision", name, (AUTO, *PRECISIONS))
+    return PRECISIONS[name]
 
 
 def split_options(argument: str, known: Collection[str]) -> tuple[str, dict[str, str]]:

@@ -199,6 +199,11 @@ def read_model(
     named.require(entry.spec, entry.fingerprint, str(folder / MANIFEST))
     encoder = load_any(entry.spec, device, dtype)
     if encoder.fingerprint != entry.fingerprint:
+        if dtype is not None:
+            raise EncoderMismatchError(
+                f"{folder} was made with {entry.spec!r}, whose vectors are not those of dtype "
+                f"{dtype!r}; leave the dtype out, or adapt again with it"
+            )
         raise EncoderMismatchError(
             f"{folder} was made with another version of encoder {entry.spec!r} "
             f"({entry.fingerprint[:12]}, here {encoder.fingerprint[:12]}); adapt again"

@@ -38,7 +38,8 @@ def load(
         spec: An encoder (``lite``, ``openclip:ARCH/TAG``, ``hf:ORG/NAME``), an adapter with its
             checkpoint (``tc-clip:FILE.pth``), or a model folder.
         device: ``cpu``, ``cuda``, ``cuda:1``; None for the encoder's default.
-        dtype: ``float32``, ``bfloat16`` or ``float16``; None for the encoder's default.
+        dtype: ``float32``, ``bf16``, ``float16`` or ``int8``; None or ``auto`` for the encoder's
+            default, which is ``float32``.
 
     Raises:
         UnknownNameError: neither a folder nor a known encoder or adapter.
@@ -47,6 +48,8 @@ def load(
     """
     if not is_model_folder(spec):
         model = Model(load_any(str(spec), device, dtype))
+        if dtype is not None:  # it joins the name that libraries and saved models state
+            named.remember(model.encoder.name, model.fingerprint)
     else:
         saved = read_model(spec, device=device, dtype=dtype)
         model = Model(

@@ -105,6 +105,8 @@ class BlockView:
         QuickGELU is SiLU of 1.702 x divided by 1.702; both factors ride on the matrix products.
         """
         plain = type(self.fc1) is nn.Linear and type(self.fc2) is nn.Linear
+        # A quantizer knows plain products only.
+        plain = plain and not torch.onnx.is_in_onnx_export()
         if self.activation != "quick_gelu" or not plain:
             return self.fc2(_ACTIVATIONS[self.activation](self.fc1(normed)))
         flat = normed.reshape(-1, normed.shape[-1])

@@ -15,11 +15,13 @@ from transformers.utils import logging as library_logging
 
 from vlar.encoders.clip import block_view_hf as view_hf
 from vlar.encoders.clip import hub, trust
-from vlar.encoders.clip.options import pick_device, pick_dtype
+from vlar.encoders.clip.int8 import int8_towers
+from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
 from vlar.encoders.clip.pixels import Pixels
 from vlar.encoders.clip.tokens import HfTokens
 from vlar.encoders.clip.towers import Towers
 from vlar.encoders.missing import missing_library
+from vlar.encoders.spec import INT8
 from vlar.errors import ModelError, UnknownNameError
 
 _FAMILIES = ("clip", "siglip", "siglip2", "xclip")
@@ -57,13 +59,19 @@ def load(
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         processor = AutoImageProcessor.from_pretrained(source, **options)
     model = model.eval().requires_grad_(False)
-    model.to(device=pick_device(device), dtype=pick_dtype(precision))
+    place = pick_device(device)
+    model.to(device=place, dtype=pick_dtype(precision))
+    warn_if_slow(precision, place, f"hf:{target}")
     lower = family == "siglip2" or "gemma" in type(tokenizer).__name__.lower()
     length = config.text_config.max_position_embeddings
     pixels = _pixels(processor.to_dict(), config, target)
     licence = f"that of the weights {target!r}: see their model card"
     licence = "none: random weights" if random_init else licence
     towers = as_towers(model, HfTokens(tokenizer, length, lower=lower), pixels, licence)
+    if precision == INT8:
+        if family in ("siglip2", "xclip"):  # sizes that change, and a tower of its own
+            raise ModelError(f"hf:{target} ({family}) does not run in int8; use bf16 or float32")
+        towers = int8_towers(towers, f"hf:{target}")
     return family, towers, int(getattr(config.vision_config, "num_frames", 8))
 
 

@@ -18,11 +18,13 @@ from torch import nn
 from vlar.encoders.clip import block_view_openclip as view_openclip
 from vlar.encoders.clip import hub, trust
 from vlar.encoders.clip.infer_openclip import infer_architectures
-from vlar.encoders.clip.options import pick_device, pick_dtype
+from vlar.encoders.clip.int8 import int8_towers
+from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
 from vlar.encoders.clip.pixels import Pixels
 from vlar.encoders.clip.tokens import ClipTokens, OpenClipHfTokens, Tokens
 from vlar.encoders.clip.towers import Towers
 from vlar.encoders.missing import missing_library
+from vlar.encoders.spec import INT8
 from vlar.errors import ModelError, UnknownNameError
 
 _CONFIG = "open_clip_config.json"
@@ -70,9 +72,12 @@ def load(
     else:
         model, source = _from_tag(target)
     model = model.eval().requires_grad_(False)
-    model.to(device=pick_device(device), dtype=pick_dtype(precision))
+    place = pick_device(device)
+    model.to(device=place, dtype=pick_dtype(precision))
+    warn_if_slow(precision, place, f"openclip:{target}")
     licence = "none: random weights" if random_init else _licence(target)
-    return as_towers(model, _tokens(source, model), licence)
+    towers = as_towers(model, _tokens(source, model), licence)
+    return int8_towers(towers, f"openclip:{target}") if precision == INT8 else towers
 
 
 def as_towers(model: Any, tokens: Tokens, licence: str) -> Towers:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ class Towers:
         rebuild: The same face for another model of the same architecture.
         logit_bias: Of sigmoid models, else None.
         licence: Of the weights, as far as it is known.
+        variant: What else makes the vectors differ from those of the weights, such as ``int8``.
     """
 
     model: nn.Module
@@ -46,6 +48,7 @@ class Towers:
     rebuild: Callable[[nn.Module], Towers]
     logit_bias: float | None = None
     licence: str = "unknown"
+    variant: str = ""
 
     @property
     def device(self) -> torch.device:
@@ -58,8 +61,13 @@ class Towers:
         return next(self.model.parameters()).dtype
 
     def fingerprint(self) -> str:
-        """Hash of the weights, the pixels and the text limit."""
-        settings = {"pixels": self.pixels.to_dict(), "max_tokens": self.tokens.max_tokens}
+        """Hash of the weights, the pixels, the text limit and the variant."""
+        settings: dict[str, Any] = {
+            "pixels": self.pixels.to_dict(),
+            "max_tokens": self.tokens.max_tokens,
+        }
+        if self.variant:
+            settings["variant"] = self.variant
         return weights_hash(self.model, json.dumps(settings, sort_keys=True))
 
 

@@ -19,6 +19,7 @@ from tests.clips import clips_of, features_of, vectors_of
 from tests.unit.encoders.clip import models
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip import openclip_loader as load_openclip
+from vlar.encoders.clip import options
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UnknownNameError, UsageError
@@ -404,7 +405,10 @@ def test_bfloat16_is_close(saved: tuple[Path, Any], frames: np.ndarray) -> None:
     assert cosine.min() > 0.995
 
 
-def test_device_and_type_are_arguments(saved: tuple[Path, Any]) -> None:
+def test_device_and_type_are_arguments(
+    saved: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "cpu_has_bfloat16", lambda: True)
     spec = f"openclip:{saved[0]}"
     half = load_encoder(spec, device="cpu", dtype="bfloat16")
     assert half.name == f"{spec}?precision=bfloat16"
@@ -415,4 +419,4 @@ def test_device_and_type_are_arguments(saved: tuple[Path, Any]) -> None:
     with pytest.raises(UsageError, match="'gpu'; use cpu"):
         load_encoder(spec, device="gpu")
     with pytest.raises(UnknownNameError, match="bfloat16"):
-        load_encoder(spec, dtype="bf16")
+        load_encoder(spec, dtype="bf61")

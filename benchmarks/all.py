@@ -1,0 +1,155 @@
+"""README's two tables of speed, printed by one command: every row with its base.
+
+    python benchmarks/all.py [--part towers start decoding library] [--rounds 3]
+
+Process CPU time on one thread; medians of interleaved rounds, so that a busy machine slows both
+sides of a ratio alike. The parts take about five minutes together on a quiet machine. What takes
+longer is named at the end with its command. A ratio below 1 is cheaper than its base.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import decode
+import start
+import towers
+from library_world import DIM, WINDOWS, World
+from tc_clip import interleaved
+
+SHARED = Path(os.environ.get("VLAR_SHARED", Path(__file__).parents[2] / "shared")) / "videos"
+LONGER = (
+    ("first answer to 10,000 new labels", "benchmarks/labels.py"),
+    ("a library of 1,000,000 or 5,000,000 windows", "benchmarks/library_scale.py --rows 1000000"),
+    ("memory of indexing 2 min and 2 h of video", "benchmarks/index_memory.py"),
+    ("texts, training and memory of each method", "benchmarks/tc_clip.py, ez_clip.py, froster.py"),
+)
+
+
+class Row(NamedTuple):
+    """A figure: what it costs, against what, and the command that prints it alone."""
+
+    what: str
+    cpu_ms: float
+    base: str
+    ratio: float
+    command: str
+
+
+def of_towers(rounds: int) -> list[Row]:
+    with torch.inference_mode():
+        arms, _ = towers.towers("ViT-B-16-quickgelu", 8)
+        found = interleaved(arms, rounds)
+    return [
+        Row(name, cpu, base, cpu / found[base][0], "benchmarks/towers.py")
+        for base in (towers.BASE, towers.OWN)
+        for name, (cpu, _) in found.items()
+        if name not in (towers.BASE, base)
+    ]
+
+
+def of_start(rounds: int) -> list[Row]:
+    """Whole processes, against a bare interpreter."""
+    with tempfile.TemporaryDirectory() as folder:
+        clip, kind = start.clip(Path(folder))
+        commands = start.commands(clip)
+        times = start.medians(commands, rounds)
+    base = start.BASE
+    return [
+        Row(f"{name} ({kind})", 1e3 * cpu, base, cpu / times[base][1], "benchmarks/start.py")
+        for name, (_, cpu) in times.items()
+        if name != base
+    ]
+
+
+def of_decoding(rounds: int) -> list[Row]:
+    """Real clips where they are, else made ones; 8 frames of each, equal to sequential PyAV."""
+    files = [path for path in sorted(SHARED.rglob("*.mp4"))[::10] if decode.is_plain(path)]
+    with tempfile.TemporaryDirectory() as folder:
+        files = files or list(decode.made(Path(folder)).values())
+        plain, ours, equal = decode.measured(files, rounds)
+    what = f"8 frames of {len(files)} clips{'' if equal else ' (DIFFERENT FRAMES)'}"
+    ratio = statistics.median(b / a for a, b in zip(plain, ours, strict=True))
+    return [Row(what, statistics.median(ours), "PyAV, sequential", ratio, "benchmarks/decode.py")]
+
+
+def of_library(rounds: int) -> list[Row]:
+    """The nearest rows of 100,000, against FAISS's flat index over the same vectors."""
+    import faiss
+
+    from vlar.index.ingest.vector_import import VectorVideo
+    from vlar.library import Library
+    from vlar.types import Window
+
+    class Model:
+        name, fingerprint, dim, n_frames, shorter_side = "made", "made-1", DIM, 8, 224
+        modality = "video"
+
+    world = World(0)
+    matrix = world.rows(100_000, seed=100)
+    windows = [Window(2.0 * place, 2.0 * place + 4) for place in range(WINDOWS)]
+    videos = (
+        VectorVideo(f"/made/{at}.mp4", windows, matrix[at : at + WINDOWS])
+        for at in range(0, len(matrix), WINDOWS)
+    )
+    bare = faiss.IndexFlatIP(DIM)
+    bare.add(matrix)
+    queries = world.texts(40 * rounds, seed=31)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Library(Path(folder) / "made.vlar", Model()) as library,  # type: ignore[arg-type]
+    ):
+        library.add_vectors(videos)
+        calls: list[Callable[[np.ndarray], object]] = [
+            lambda query: library.nearest(query, 10),
+            lambda query: bare.search(query[None], 10),
+        ]
+        times: list[list[float]] = [[], []]
+        for query in queries:
+            for taken, call in zip(times, calls, strict=True):
+                begin = time.process_time()
+                call(query)
+                taken.append(1e3 * (time.process_time() - begin))
+    ours, theirs = (statistics.median(taken) for taken in times)
+    command = "benchmarks/library_scale.py --rows 100000"
+    return [Row("nearest of 100,000 windows", ours, "FAISS, flat", ours / theirs, command)]
+
+
+PARTS = {"towers": of_towers, "start": of_start, "decoding": of_decoding, "library": of_library}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print("| what | CPU ms | base | against it | command |\n|---|---|---|---|---|", flush=True)
+    for name in options.part:
+        for row in PARTS[name](options.rounds):
+            print(
+                f"| {row.what} | {row.cpu_ms:,.1f} | {row.base} | {row.ratio:.2f} | "
+                f"`{row.command}` |",
+                flush=True,
+            )
+    cores = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    print(f"\n{options.rounds} rounds, {cores}. Not run here, because it takes longer:")
+    for what, command in LONGER:
+        print(f"- {what}: python {command}")
+
+
+if __name__ == "__main__":
+    main()
