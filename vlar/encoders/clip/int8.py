@@ -69,6 +69,9 @@ def int8_towers(towers: Towers, name: str) -> Towers:
     _log.debug("%s in int8: cosine to float32 at least %.5f on fixed frames", name, cosine)
     session = make_session(content[_CHECK.size :], f"{name} in int8")
 
+    def run(pixels: Tensor) -> Tensor:
+        return _run(session, pixels)
+
     def refused(*_: object) -> NoReturn:
         raise ModelError(
             f"{name} in int8 shows no transformer blocks and cannot be trained or adapted inside; "
@@ -77,7 +80,7 @@ def int8_towers(towers: Towers, name: str) -> Towers:
 
     return replace(
         towers,
-        image=lambda pixels: _run(session, pixels),
+        image=run,
         vision_view=refused,
         rebuild=refused,
         variant=f"int8 {_VERSION}",
