@@ -82,7 +82,6 @@ def command(
     Examples:
         vlar eval zero-shot retrieval --data checked --no-controls --out run.json
         vlar eval zero-shot --data checked --dry-run
-        vlar eval mteb all --data checked --set sampler=both
     """
     from vlar.errors import UsageError
 
