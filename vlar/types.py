@@ -177,7 +177,8 @@ class Classification:
     ``predictions`` sum with ``unknown_probability`` to at most 1 (exactly 1 if all are listed),
     unless several labels were asked for at once: then each stands for itself. ``coarse`` holds the
     labels above those of the list, best first, where a label tree was given; a coarse label is as
-    probable as all its kinds together, and as similar as the best of them.
+    probable as all its kinds together, and as similar as the best of them. ``lost`` is the share
+    (0 to 1) of the frames that could not be read or may be wrong.
     """
 
     path: Path
@@ -188,6 +189,7 @@ class Classification:
     unknown: bool
     unknown_probability: float
     coarse: tuple[Prediction, ...] = ()
+    lost: float = 0.0
 
     @property
     def label(self) -> str | None:
@@ -205,6 +207,7 @@ class Classification:
             "unknown": self.unknown,
             "unknown_probability": round(self.unknown_probability, 6),
             **({"coarse": [p.to_dict() for p in self.coarse]} if self.coarse else {}),
+            "lost": round(self.lost, 4),
         }
 
 
@@ -261,6 +264,8 @@ class Hit:
         tags: Of the recording.
         parts: The best window of each phrase of a query with operators; else empty.
         also: Spans of other recordings that show the same (copies).
+        lost: Share (0 to 1) of frames that could not be read or may be wrong, in the worst of the
+            span's windows.
     """
 
     rank: int
@@ -273,6 +278,7 @@ class Hit:
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     parts: tuple[HitPart, ...] = ()
     also: tuple[Copy, ...] = ()
+    lost: float = 0.0
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -285,6 +291,7 @@ class Hit:
             "probability": round(self.probability, 6),
             "similarity": round(self.similarity, 6),
             "tags": dict(self.tags),
+            "lost": round(self.lost, 4),
         }
         if self.also:
             facts["also"] = [copy.to_dict() for copy in self.also]

@@ -97,6 +97,7 @@ def classification(row: Classification, *, several: bool = False, yes_or_no: boo
         yes_or_no: Whether the list has a single label; the verdict answers it.
     """
     said = verdict(row, several=several, yes_or_no=yes_or_no)
+    said += _lost(row.lost)
     line(f"{row.path}  {clock(row.start_s)} to {clock(row.end_s)}  {said}", flush=yes_or_no)
     if yes_or_no:
         return
@@ -133,6 +134,11 @@ def _none_fits(best: Prediction) -> str:
     return f"unknown: nothing in the list fits (best: {best.label}, {percent(best.probability)})"
 
 
+def _lost(share: float) -> str:
+    """A remark where frames are missing or may be wrong."""
+    return f"  ({percent(share)} of its frames are lost)" if share else ""
+
+
 def percent(probability: float) -> str:
     """A probability for a sentence.
 
@@ -148,7 +154,7 @@ def hit(row: Hit) -> None:
     span = f"{clock(row.start_s)} to {clock(row.end_s)}"
     copies = (f"{c.path} {clock(c.start_s)} to {clock(c.end_s)}" for c in row.also)
     also = f"  (the same in {', '.join(copies)})" if row.also else ""
-    line(f"{row.rank:3}. {row.score:6.1%}  {row.path}  {span}{tags}{also}", flush=True)
+    line(f"{row.rank:3}. {row.score:6.1%}  {row.path}  {span}{tags}{also}{_lost(row.lost)}", flush=True)
 
 
 def clock(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,8 @@ _TOUCH_S = 1e-3
 class Segment:
     """Windows of one video that follow each other with one answer; ``label`` None is unknown.
 
-    ``probability`` is the mean of theirs, weighted by time.
+    ``probability`` is the mean of theirs, weighted by time. ``lost`` is the greatest share (0 to 1)
+    of frames that are lost in one of them.
     """
 
     path: str
@@ -32,6 +33,7 @@ class Segment:
     end_s: float
     label: str | None
     probability: float
+    lost: float = 0.0
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the file."""
@@ -41,6 +43,7 @@ class Segment:
             "end_s": round(self.end_s, 3),
             "label": self.label,
             "probability": round(self.probability, 6),
+            "lost": round(self.lost, 4),
         }
 
 
@@ -77,7 +80,7 @@ def segments(rows: Sequence[Classification]) -> list[Segment]:
     for row in sorted(rows, key=lambda r: (str(r.path), r.start_s)):
         label = row.label
         probability = row.unknown_probability if label is None else row.predictions[0].probability
-        new = Segment(str(row.path), row.start_s, row.end_s, label, probability)
+        new = Segment(str(row.path), row.start_s, row.end_s, label, probability, row.lost)
         last = found[-1] if found else None
         if last is None or last.path != new.path or last.end_s < new.start_s - _TOUCH_S:
             found.append(new)
@@ -88,7 +91,7 @@ def segments(rows: Sequence[Classification]) -> list[Segment]:
         if last.label == label:
             found[-1] = _joined(last, start_s, new)
         else:
-            found.append(Segment(new.path, start_s, new.end_s, label, probability))
+            found.append(replace(new, start_s=start_s))
     return found
 
 
@@ -96,7 +99,8 @@ def _joined(last: Segment, start_s: float, new: Segment) -> Segment:
     before_s, after_s = last.end_s - last.start_s, new.end_s - start_s
     total = before_s * last.probability + after_s * new.probability
     mean = total / (before_s + after_s)
-    return Segment(last.path, last.start_s, new.end_s, last.label, mean)
+    lost = max(last.lost, new.lost)
+    return replace(last, end_s=new.end_s, probability=mean, lost=lost)
 
 
 def write(file: Path, rows: Sequence[Segment]) -> None:

@@ -128,6 +128,7 @@ class AddEvent:
         path: The video; None for ``start``.
         rows: Rows written for it.
         failure: What could not be read: the whole video (``failed``) or some of its windows.
+        lost: Share (0 to 1) of its frames that could not be read or may be wrong.
     """
 
     status: str
@@ -136,6 +137,7 @@ class AddEvent:
     path: Path | None = None
     rows: int = 0
     failure: Failure | None = None
+    lost: float = 0.0
 
     @property
     def advance(self) -> int:
@@ -148,6 +150,7 @@ class AddEvent:
             "path": None if self.path is None else str(self.path),
             "status": self.status,
             "rows": self.rows,
+            "lost": round(self.lost, 4),
             "done": self.done,
             "total": self.total,
         }

@@ -90,6 +90,7 @@ class LabelClassifier:
             unknown=bool(scores.is_unknown[0]),
             unknown_probability=float(scores.unknown[0]),
             coarse=self._coarse(similarity, probability)[:top],
+            lost=span.lost,
         )
 
     def _coarse(self, similarity: Float32, probability: Float64) -> tuple[Prediction, ...]:

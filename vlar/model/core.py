@@ -41,11 +41,13 @@ class EncodedSpan:
         path: The recording.
         window: The span.
         encoded: Its clips as one row.
+        lost: Share (0 to 1) of its frames that could not be read or may be wrong.
     """
 
     path: Path
     window: Window
     encoded: Encoded
+    lost: float = 0.0
 
 
 class ModelCore:
@@ -142,7 +144,7 @@ class ModelCore:
                 yield span
             else:
                 encoded = _as_one([next(rows) for _ in span])
-                yield EncodedSpan(span[0].path, span[0].window, encoded)
+                yield EncodedSpan(span[0].path, span[0].window, encoded, lost_share(span))
 
     # Words
 
@@ -220,3 +222,8 @@ def _as_one(encoded: Sequence[Encoded]) -> Encoded:
         return encoded[0]
     mean = np.mean([each.vector for each in encoded], axis=0)
     return replace(encoded[0], vector=unit(mean))
+
+
+def lost_share(views: Views) -> float:
+    """Share (0 to 1) of the frames of a span's views that could not be read or may be wrong."""
+    return sum(clip.lost for clip in views) / len(views)

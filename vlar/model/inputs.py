@@ -12,7 +12,7 @@ import numpy.typing as npt
 from typing_extensions import TypedDict, TypeIs
 
 from vlar.errors import UsageError
-from vlar.model.core import EncodedSpan, ModelCore
+from vlar.model.core import EncodedSpan, ModelCore, lost_share
 from vlar.sensors import Views, ViewSampler
 from vlar.text.tree import Tree
 from vlar.types import Classification, Clip, Failure, UInt8, Window
@@ -90,7 +90,7 @@ def encode_one(core: ModelCore, recording: Recording, fps: float) -> EncodedSpan
         views = core.view_sampler.sample(recording)
     else:
         (views,) = _views(recording, core.view_sampler, None, fps)
-    return EncodedSpan(views[0].path, views[0].window, core.encode_views(views))
+    return EncodedSpan(views[0].path, views[0].window, core.encode_views(views), lost_share(views))
 
 
 def _views(

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vlar.index.store.lost import greatest_lost
 from vlar.numeric import cosine
 from vlar.query.candidates import Candidates, Snapshot
 from vlar.query.dedup import DistinctSpan, deduplicate
@@ -124,8 +125,9 @@ def _distinct(
 def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[DistinctSpan]) -> list[Hit]:
     tags = snapshot.store.tags([answer.span.video_id for answer in answers])
     hits: list[Hit] = []
-    for place, answer in enumerate(answers):
-        span = candidates.refined(answer.span)
+    refined = [candidates.refined(answer.span) for answer in answers]
+    lost = greatest_lost(snapshot.store, ((s.video_id, s.start_s, s.end_s) for s in refined))
+    for place, (answer, span) in enumerate(zip(answers, refined, strict=True)):
         score, parts = candidates.score(span), candidates.parts(span)
         similarity = float(np.mean([part.similarity for part in parts])) if parts else None
         copies = [candidates.refined(copy) for copy in answer.copies]
@@ -143,6 +145,7 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
                 also=tuple(
                     Copy(candidates.path(copy), copy.start_s, copy.end_s) for copy in copies
                 ),
+                lost=lost[place],
             )
         )
     return hits

@@ -30,11 +30,13 @@ class EncodedWindow:
         window: Its time span.
         vector: (D,) float32 of unit length.
         context: (k, E) float16 tokens for re-ranking, or None.
+        lost: Share (0 to 1) of its frames that could not be read or may be wrong.
     """
 
     window: Window
     vector: Float32
     context: Float16 | None = None
+    lost: float = 0.0
 
 
 def encode_clips(
@@ -82,4 +84,4 @@ def _encoded(
             # What float16 cannot hold becomes infinite, and the writer refuses it.
             with np.errstate(over="ignore"):
                 tokens = found.context.astype(np.float16)
-        yield EncodedWindow(item.window, found.vector, tokens)
+        yield EncodedWindow(item.window, found.vector, tokens, item.lost)

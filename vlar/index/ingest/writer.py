@@ -20,8 +20,9 @@ from vlar.index.ingest.reader import FAILED, KNOWN, SKIPPED, UNCHANGED, FileReco
 from vlar.index.manifest import LibraryManifest
 from vlar.index.report import AddEvent, AddReport
 from vlar.index.store.failed import FailedFile, forget, is_kept, remember
+from vlar.index.store.lost import copy_lost, keep_lost
 from vlar.index.store.writer import StoreWriter
-from vlar.types import Failure
+from vlar.types import Failure, Window
 
 _CHUNK_ROWS = 64
 _log = logging.getLogger("vlar")
@@ -164,17 +165,21 @@ class _Run:
                     record.path, record.content_hash, record.stamp, duration_s
                 )
                 rows = self.writer.copy_rows(others[0].id, video_id)
+                keep_lost(self.writer, video_id, ())
+                copy_lost(self.writer, others[0].id, video_id)
             self.writer.set_tags(video_id, self.tags)
         self.moved += 1
         self._report("moved", record.file, rows)
 
     def _new_content(self, record: FileRecord, windows: WindowStream) -> None:
         lost: list[Failure] = []
+        damaged: list[tuple[Window, float]] = []
         status = "added" if self.writer.at_path(record.path) is None else "updated"
         try:
             with self.writer.transaction():
-                video_id, rows = self._write(record, windows, lost)
+                video_id, rows = self._write(record, _noting(windows, damaged), lost)
                 self.writer.set_unreadable(video_id, len(lost))
+                keep_lost(self.writer, video_id, damaged)
                 self._remember(record, lost)
                 self.writer.set_tags(video_id, self.tags)
         except _RollbackError as error:
@@ -187,7 +192,8 @@ class _Run:
         failure = _partial(record.file, lost, rows) if lost else None
         if failure is not None:
             self.failed.append(failure)
-        self._report(status, record.file, rows, failure)
+        share = (sum(share for _, share in damaged) + len(lost)) / (rows + len(lost))
+        self._report(status, record.file, rows, failure, share)
 
     def _write(
         self, record: FileRecord, windows: WindowStream, lost: list[Failure]
@@ -211,7 +217,7 @@ class _Run:
             with self.writer.transaction():
                 self._remember(record, [failure])
         self.failed.append(failure)
-        self._report("failed", record.file, failure=failure)
+        self._report("failed", record.file, failure=failure, lost=1.0)
 
     def _remember(self, record: FileRecord, lost: Sequence[Failure]) -> None:
         """Keep the first failure that the next run should not meet again, or forget the last."""
@@ -222,12 +228,17 @@ class _Run:
         forget(self.writer, record.path)
 
     def _report(
-        self, status: str, file: Path, rows: int = 0, failure: Failure | None = None
+        self,
+        status: str,
+        file: Path,
+        rows: int = 0,
+        failure: Failure | None = None,
+        lost: float = 0.0,
     ) -> None:
         self.done += 1
         self.rows += rows
         if self.progress is not None:
-            self.progress(AddEvent(status, self.done, self.total, file, rows, failure))
+            self.progress(AddEvent(status, self.done, self.total, file, rows, failure, lost))
 
 
 def _insert(writer: StoreWriter, file: Path, video_id: int, chunk: Sequence[EncodedWindow]) -> None:
@@ -242,6 +253,14 @@ def _insert(writer: StoreWriter, file: Path, video_id: int, chunk: Sequence[Enco
         if not np.isfinite(tokens).all():
             raise _not_numbers(file, "context", "index it without (--no-context)")
         writer.insert_contexts(video_id, [window for window, _ in kept], tokens)
+
+
+def _noting(windows: WindowStream, damaged: list[tuple[Window, float]]) -> WindowStream:
+    """The same windows; the spans of those with lost frames are put into ``damaged``."""
+    for each in windows:
+        if isinstance(each, EncodedWindow) and each.lost:
+            damaged.append((each.window, each.lost))
+        yield each
 
 
 def _not_numbers(file: Path, what: str, advice: str) -> _RollbackError:
