@@ -80,6 +80,7 @@ SOURCES: dict[str, Maker] = {
     "vp8.webm": _maker(codec="libvpx"),
     "vp9.webm": _maker(codec="libvpx-vp9"),
     "vp9-alt-ref.webm": _maker(codec="libvpx-vp9", options=_ALT_REF),
+    "vp9-alpha.webm": _maker(codec="libvpx-vp9", pix_fmt="yuva420p"),
     "vp9.mp4": _maker(codec="libvpx-vp9"),
     "av1.mp4": _maker(codec="libsvtav1", options={"preset": "8", "svtav1-params": "lp=1"}),
     "av1.mkv": _maker(codec="libsvtav1", options={"preset": "8", "svtav1-params": "lp=1"}),

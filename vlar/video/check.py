@@ -75,9 +75,9 @@ def check_video(path: str | Path, *, timeout_s: float = 3600.0) -> CheckReport:
             if is_folder(path):
                 return _check_folder(path, deadline)
             with opened(path, timeout_s) as video:
-                broken_clock = extent(video, whole=True).broken_clock
+                found = extent(video, whole=True)
             with opened(path, timeout_s) as video:
-                reader = SequentialReader(video, deadline, broken_clock)
+                reader = SequentialReader(video, deadline, found.broken_clock, found.holes)
                 return _report(video, reader, LossCount(reader))
     except DecodeError as error:
         return unreadable(path, error.kind, error.message, error.message)

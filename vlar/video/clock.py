@@ -12,6 +12,7 @@ class FrameClock:
         tick: Seconds of one unit of a time stamp, as numerator and denominator.
         frame_s: Seconds a frame lasts where no time stamp says otherwise.
         broken: A leap forward in time is damage (``Extent.broken_clock``).
+        declared_s: Length that the container states, which no leap passes; None for none.
 
     Attributes:
         zero: The time stamp of the first frame; None before it.
@@ -19,13 +20,20 @@ class FrameClock:
         longest_gap_s: The longest span between two frames.
     """
 
-    def __init__(self, tick: tuple[int, int], frame_s: float, broken: bool) -> None:
+    def __init__(
+        self,
+        tick: tuple[int, int],
+        frame_s: float,
+        broken: bool,
+        declared_s: float | None = None,
+    ) -> None:
         self.zero: int | None = None
         self.shift_s = 0.0
         self.longest_gap_s = 0.0
         self._numerator, self._denominator = tick
         self._frame_s = frame_s
         self._broken = broken
+        self._latest_s = float("inf") if declared_s is None else declared_s + BACKWARD_S
         self._clock_s = 0.0
         self._last_s = 0.0
         self._n_frames = 0
@@ -48,7 +56,9 @@ class FrameClock:
         else:
             clock_s = (stamp - self.zero) * self._numerator / self._denominator
             step_s = clock_s - self._clock_s
-            if step_s < -BACKWARD_S or (self._broken and step_s > FORWARD_S):
+            too_late = step_s > BACKWARD_S and clock_s + self.shift_s > self._latest_s
+            leaps = step_s > FORWARD_S or too_late
+            if step_s < -BACKWARD_S or (self._broken and leaps):
                 step_s = self._frame_s
                 self.shift_s = self._last_s + step_s - clock_s
             self._clock_s = max(clock_s, self._clock_s) if step_s <= 0 else clock_s

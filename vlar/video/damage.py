@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from typing import TYPE_CHECKING
 
 from av.video.frame import PictureType
@@ -95,6 +95,11 @@ class DamageAccount:
             return False
         bad = self._bad[at]
         return not any(order < key <= bad for key in self._keys)
+
+    def has_bad(self, after: int, until: int) -> bool:
+        """Whether a packet or a hole between two packets is bad, these included."""
+        at = bisect_left(self._bad, after)
+        return at < len(self._bad) and self._bad[at] <= until
 
     def has_hole(self, after: int, until: int) -> bool:
         """Whether a hole lies between two packets."""

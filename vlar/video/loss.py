@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 
 from vlar.video.damage import LOOK_BACK
-from vlar.video.sequential import GAP_FRAMES, Decoded, SequentialReader
+from vlar.video.gaps import GAP_FRAMES
+from vlar.video.sequential import Decoded, SequentialReader
 
 
 class LossCount:

@@ -24,7 +24,8 @@ from av.video.stream import VideoStream
 
 from vlar.types import Float64
 from vlar.video.container import Deadline, Opened, is_damage
-from vlar.video.scan import SHORT_BY_S
+from vlar.video.gaps import GAP_FRAMES, is_odd_gap
+from vlar.video.scan import short_by_s
 from vlar.video.strict import StrictDecoder, Unordered
 
 FAST_CODECS = frozenset(
@@ -94,6 +95,8 @@ class PacketReader:
         self._zero = 0
         self._sought: int | None = None
         self._last_end = 0
+        numerator, denominator = video.seconds_a_tick
+        self._gap = GAP_FRAMES * denominator / (numerator * video.fps)
         self._last: VideoPacket | None = None
 
     def __iter__(self) -> Iterator[Shown]:
@@ -192,7 +195,10 @@ class PacketReader:
                 break
             if not self._times:
                 raise Unordered
-            target = self._times[max(bisect_right(self._times, limit) - 1, 0)]
+            at = max(bisect_right(self._times, limit) - 1, 0)
+            target = self._times[at]
+            if limit - target > self._gap and is_odd_gap(self._times, at):
+                raise Unordered  # frames may be missing: decoding what is around it shows it
             self._targets.append(target)
             if target not in self._fed_to:
                 self._jump(limit)
@@ -290,7 +296,7 @@ class PacketReader:
         self.end_s = (end - self._zero) * tick
         declared = self._video.declared_s
         wants_more = bool(self._limits) and self._limits[-1] >= end
-        if wants_more and declared is not None and declared - self.end_s > SHORT_BY_S:
+        if wants_more and declared is not None and declared - self.end_s > short_by_s(self._video):
             raise Unordered  # the file may be cut short: decoding everything tells what is lost
         self._ended = True
 

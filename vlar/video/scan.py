@@ -9,13 +9,14 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from vlar.video.container import Opened, is_damage
+from vlar.video.gaps import SILENT_CODECS, holes
 
 # Up to this size a file is read through to learn its true length: milliseconds.
 _SCAN_BYTES = 64 << 20
 _KEEP_BYTES = 16 << 20
 _KEEP_PACKETS = 4096
-SHORT_BY_S = 0.5
-"""A video this much shorter than declared is not called cut short: rounding and last frames."""
+_SHORT_BY_S = 0.5
+_SHORT_BY_FRAMES = 3.0
 BACKWARD_S = 1.0
 """A fall of the time stamps by more than this shows that the clock started again or is damaged."""
 FORWARD_S = 10.0
@@ -32,12 +33,29 @@ class Extent:
         broken_clock: Time stamps fall on the way or packets are damaged, so that a leap in time
             cannot be trusted.
         packets: All packets in decoding order, if asked for and few.
+        holes: Time stamps after which frames are missing, where nothing else can show it.
     """
 
     duration_s: float
     n_frames: int | None
     broken_clock: bool = False
     packets: tuple[Packet[VideoStream], ...] | None = None
+    holes: tuple[int, ...] = ()
+
+
+def is_silent(video: Opened) -> bool:
+    """Whether only time stamps show that frames are missing, and a file is small enough to look.
+
+    The times of AVI are counted, so a gap in them says nothing.
+    """
+    name = video.stream.codec_context.name
+    small = video.path.stat().st_size <= _KEEP_BYTES
+    return small and name in SILENT_CODECS and not video.has_only_decoding_times
+
+
+def short_by_s(video: Opened) -> float:
+    """How much shorter than declared a whole video may be: rounding, the last frame's length."""
+    return min(_SHORT_BY_S, _SHORT_BY_FRAMES / video.fps)
 
 
 def extent(video: Opened, *, keep: bool = False, whole: bool = False) -> Extent:
@@ -80,6 +98,7 @@ class _Scan:
         self._longest_gap = 0
         self._clock: int | None = None
         self._plausible_s = 0.0
+        self._stamps: list[int] | None = [] if is_silent(video) else None
 
     def add(self, packet: Packet[VideoStream]) -> None:
         self._total += 1
@@ -97,6 +116,8 @@ class _Scan:
         if pts is None:
             self._untimed = True
             return
+        if self._stamps is not None:
+            self._stamps.append(pts)
         if self._first is None:
             self._first = self._last = self._end = pts
         self._first = min(self._first, pts)
@@ -123,7 +144,7 @@ class _Scan:
             short_s = declared - (measured or 0.0)
             explained_s = 2 * self._longest_gap * self._tick_s if self.whole else 0.0
             damaged = not self.whole and short_s < 0
-            if short_s > max(SHORT_BY_S, explained_s) or measured is None or damaged:
+            if short_s > max(short_by_s(self._video), explained_s) or measured is None or damaged:
                 duration_s = declared
         kept = tuple(self._kept) if self._kept is not None and self.whole else None
         return Extent(
@@ -131,6 +152,7 @@ class _Scan:
             self._shown or None,
             self._broken or not self.whole,
             kept,
+            holes(self._stamps or ()),
         )
 
     def _measured_s(self) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from av.error import EOFError as EndOfFile
@@ -15,20 +15,18 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vlar.errors import DecodeError
-from vlar.types import Float64
 from vlar.video.clock import FrameClock
 from vlar.video.container import Deadline, Opened, is_damage, reason
-from vlar.video.damage import LOOK_BACK, DamageAccount
-from vlar.video.packets import TIME_SLACK_S, Shown
-from vlar.video.scan import SHORT_BY_S
+from vlar.video.damage import DamageAccount
+from vlar.video.packets import TIME_SLACK_S
+from vlar.video.scan import short_by_s
 from vlar.video.strict import has_picture_types
+from vlar.video.zeros import has_zeroed_span
 
 _MOST_DEMUX_ERRORS = 64
 # Their decoders drop frames silently where what these refer to is gone. Two packets without a
 # frame prove that: of two fields, one packet each, only one gives a frame.
 _DROPPING_CODECS = frozenset({"h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9"})
-GAP_FRAMES = 1.5
 
 
 class Decoded(NamedTuple):
@@ -61,18 +59,27 @@ class SequentialReader:
         video: The open file, at its start.
         deadline: Checked at every packet.
         broken_clock: A leap forward in time is damage (``Extent.broken_clock``).
+        holes: Time stamps after which frames are missing (``Extent.holes``).
 
     Attributes:
         end_s: Where the last decoded frame ends; None until everything has been read.
         frame_s: Seconds a frame lasts on average.
         last_frame_s: Seconds the last frame lasts.
         account: Which packets are damaged.
+        packet_times: Time stamps of the latest packets, sorted.
+        tick_s: Seconds of one unit of a time stamp.
         damage: How often a packet could not be read or decoded, or a frame came out corrupt.
         n_frames: Frames decoded so far.
         first_error: The first exception of the demuxer or decoder, in words.
     """
 
-    def __init__(self, video: Opened, deadline: Deadline, broken_clock: bool = False) -> None:
+    def __init__(
+        self,
+        video: Opened,
+        deadline: Deadline,
+        broken_clock: bool = False,
+        holes: tuple[int, ...] = (),
+    ) -> None:
         self.end_s: float | None = None
         self.damage = 0
         self.n_frames = 0
@@ -83,15 +90,22 @@ class SequentialReader:
         self._deadline = deadline
         self._by_dts = video.has_only_decoding_times
         numerator, denominator = video.seconds_a_tick
-        self._tick_s = numerator / denominator
+        self.tick_s = numerator / denominator
         self.frame_s = min(1 / video.fps, 10.0)
         self.last_frame_s = self.frame_s
-        self._clock = FrameClock(video.seconds_a_tick, self.frame_s, broken_clock)
-        self._packet_times: list[int] = []
+        self._clock = FrameClock(video.seconds_a_tick, self.frame_s, broken_clock, video.declared_s)
+        self.packet_times: list[int] = []
         self._first_stamp: int | None = None
+        self._is_cut_in = False  # packets before the first frame only serve to decode it
         self.account = DamageAccount(has_picture_types(video))
         self._errors_noted = 0
         self._at_the_cut = False
+        self._holes = deque(holes)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._video.path
 
     def frames(self) -> Iterator[Decoded]:
         """Every frame with its time in seconds after the first, never falling."""
@@ -143,7 +157,8 @@ class SequentialReader:
             self.damage += 1
             self.account.add_bad(order)
         suspect = self.account.is_suspect(frame, order)
-        if self.account.starts_bad and self._first_stamp is not None:
+        starts_bad = self.account.starts_bad or (self._is_cut_in and self.damage > 0)
+        if starts_bad and self._first_stamp is not None:
             self._clock.start_at(self._first_stamp)  # the first frame of all is lost
         time_s = self._clock.time_s(stamp)
         self.readable_s = time_s + self.last_frame_s
@@ -152,53 +167,6 @@ class SequentialReader:
 
     def _tell(self, error: Exception) -> None:
         self.first_error = self.first_error or reason(error)
-
-    def shown(self, wanted_s: Float64) -> Iterator[Shown]:
-        """The frame on screen at each of the rising ``wanted_s``.
-
-        Raises:
-            DecodeError: not one frame can be decoded.
-        """
-        waiting: deque[tuple[Shown, int]] = deque()
-        for shown, order in self._answers(wanted_s.tolist()):
-            waiting.append((shown, order))
-            while waiting and self._is_judged(waiting[0][1]):
-                yield self._with_hindsight(*waiting.popleft())
-        while waiting:
-            yield self._with_hindsight(*waiting.popleft())
-
-    def _is_judged(self, order: int) -> bool:
-        """Whether the packets that would show late that this one was bad have been decoded."""
-        return self.end_s is not None or self.account.last_order >= order + LOOK_BACK
-
-    def _with_hindsight(self, shown: Shown, order: int) -> Shown:
-        turned_bad = self.damage and not shown.lost and self.account.turned_bad(order)
-        return replace(shown, lost=True) if turned_bad else shown
-
-    def _answers(self, wanted: list[float]) -> Iterator[tuple[Shown, int]]:
-        """The frame on screen at each wanted time, as soon as the next one leaves the decoder."""
-        given = 0
-        last: Decoded | None = None
-        for decoded in self.frames():
-            while last is not None and given < len(wanted):
-                if wanted[given] + TIME_SLACK_S >= decoded.time_s:
-                    break
-                broken = decoded.missing_before or decoded.suspect
-                in_gap = broken and wanted[given] > last.time_s + GAP_FRAMES * self.frame_s
-                lost = in_gap or self.is_lost(last, wanted[given])
-                yield Shown(last.frame, last.time_s, lost), last.order
-                given += 1
-            last = decoded
-            if given == len(wanted):
-                return
-        if last is None:
-            raise DecodeError(
-                f"{self._video.path}: no frame can be decoded (0.0 s readable, {self.damage} "
-                "damaged packets); copy or re-encode the file"
-            )
-        for time in wanted[given:]:
-            lost = self.is_lost(last, time) or self._is_missing(time)
-            yield Shown(last.frame, last.time_s, lost), last.order
 
     def missing_s(self) -> float:
         """How much shorter the decoded video is than its container declares, once all is read.
@@ -211,11 +179,12 @@ class SequentialReader:
         short = declared - self.end_s
         frames = self._video.stream.frames
         all_packets_came = frames > 0 and self.n_packets >= frames and self.damage == 0
-        if all_packets_came or short <= max(SHORT_BY_S, 2 * self._clock.longest_gap_s):
+        if all_packets_came or short <= max(short_by_s(self._video), 2 * self._clock.longest_gap_s):
             return 0.0
         return short
 
-    def _is_missing(self, time_s: float) -> bool:
+    def is_missing(self, time_s: float) -> bool:
+        """Whether the file declares more than it holds at a time past the last frame."""
         return time_s >= self.readable_s and self.missing_s() > 0
 
     def _packets(self) -> Iterator[Packet[VideoStream] | None]:
@@ -268,19 +237,28 @@ class SequentialReader:
             self._note_errors()
         self.n_packets += 1
         stamp = self._stamp(packet)
+        if self._holes and stamp is not None and stamp > self._holes[0]:
+            self._holes.popleft()
+            self.damage += 1
+            self.account.add_hole()
         self.account.add_packet(stamp, packet.is_keyframe)
-        if packet.is_corrupt or self._at_the_cut:
+        zeroed = has_zeroed_span(packet, self._video.decoder.name)
+        if packet.is_corrupt or zeroed or self._at_the_cut:
             self.damage += 1
             self.account.add_bad(self.account.last_order)
+        self._is_cut_in = self._is_cut_in or (packet.is_discard and self.n_packets == 1)
         if stamp is not None and not packet.is_discard:
             if self.n_packets == 1 and packet.is_keyframe:
                 self._first_stamp = stamp
-            if not self._packet_times or stamp > self._packet_times[-1]:
-                duration_s = (packet.duration or 0) * self._tick_s
+            elif self._is_cut_in and not self.n_frames:
+                before = stamp if self._first_stamp is None else self._first_stamp
+                self._first_stamp = min(stamp, before)
+            if not self.packet_times or stamp > self.packet_times[-1]:
+                duration_s = (packet.duration or 0) * self.tick_s
                 self.last_frame_s = duration_s or self.frame_s
-            insort(self._packet_times, stamp)
-            if len(self._packet_times) > 256:
-                del self._packet_times[:64]
+            insort(self.packet_times, stamp)
+            if len(self.packet_times) > 256:
+                del self.packet_times[:64]
 
     def _stamp(self, item: Packet[VideoStream] | VideoFrame) -> int | None:
         return item.dts if self._by_dts else item.pts
@@ -296,7 +274,7 @@ class SequentialReader:
         numerator, denominator = self._video.seconds_a_tick
         ticks = int((wanted_s - last.shift_s + TIME_SLACK_S) * denominator / numerator)
         # Packets that should have shown after the frame and by then.
-        later = bisect_right(self._packet_times, zero + ticks)
-        later -= bisect_right(self._packet_times, stamp)
+        later = bisect_right(self.packet_times, zero + ticks)
+        later -= bisect_right(self.packet_times, stamp)
         drops = self._video.decoder.name in _DROPPING_CODECS
         return later >= 1 if self.damage else drops and later >= 2

@@ -18,8 +18,9 @@ from vlar.video.files import is_folder
 from vlar.video.folder import FolderReader
 from vlar.video.packets import FAST_CODECS, PacketReader, Shown
 from vlar.video.pixels import Converter
-from vlar.video.scan import Extent, extent
+from vlar.video.scan import Extent, extent, is_silent
 from vlar.video.sequential import SequentialReader
+from vlar.video.shown import ShownFrames
 from vlar.video.strict import Unordered
 
 
@@ -122,11 +123,11 @@ class Source:
             pass
         if given == len(wanted_s):
             return
-        broken_clock = self._has_broken_clock()
+        found = self._extent()
         with opened(self.path, self._timeout_s) as video:
-            slow = SequentialReader(video, self.deadline, broken_clock)
+            slow = SequentialReader(video, self.deadline, found.broken_clock, found.holes)
             self._total_s = self._total_s or video.declared_s
-            for shown in slow.shown(wanted_s[given:]):
+            for shown in ShownFrames(slow).at(wanted_s[given:]):
                 self.end_s, self.readable_s = slow.end_s, slow.readable_s
                 yield shown
             self.end_s, self.readable_s = slow.end_s, slow.readable_s
@@ -142,6 +143,15 @@ class Source:
                 stack.callback(self._open.close)
             else:
                 video = stack.enter_context(opened(self.path, self._timeout_s))
+                if self._scanned is None and is_silent(video):
+                    found = extent(video, keep=True)
+                    self._scanned = (video, replace(found, packets=None))
+                    if found.packets is None:
+                        video = stack.enter_context(opened(self.path, self._timeout_s))
+                    else:
+                        packets = iter(found.packets)
+            if self._scanned is not None and self._scanned[1].holes:
+                return
             context = video.stream.codec_context
             reordered = video.has_only_decoding_times and context.has_b_frames
             if context.name not in FAST_CODECS or reordered:
@@ -153,8 +163,8 @@ class Source:
                 yield shown
             self.end_s = reader.end_s
 
-    def _has_broken_clock(self) -> bool:
+    def _extent(self) -> Extent:
         if self._scanned is not None:
-            return self._scanned[1].broken_clock
+            return self._scanned[1]
         with opened(self.path, self._timeout_s) as video:
-            return extent(video, whole=True).broken_clock
+            return extent(video, whole=True)

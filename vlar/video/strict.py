@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from av.video.frame import PictureType
 
 from vlar.video.container import Opened
+from vlar.video.zeros import has_zeroed_span
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -69,6 +70,8 @@ class StrictDecoder:
             self._context.skip_frame = mode
             self._skipping = not needed
         self._dirty = True
+        if has_zeroed_span(packet, self._context.name):
+            raise Unordered
         return self._tested(packet)
 
     def drain(self) -> list[VideoFrame]:

@@ -1,0 +1,54 @@
+"""Gaps in time stamps that are otherwise evenly spaced: frames are missing there.
+
+Cameras and recorders that leave out frames do so often, or at uneven times. A stream that is even
+but for one or two short gaps has lost packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+SILENT_CODECS = frozenset({"vp8", "vp9", "libvpx-vp9", "mjpeg", "mpeg4"})
+"""Their frames carry no numbers: where some are missing, the time stamps alone show it."""
+
+GAP_FRAMES = 1.5
+"""A span between two frames of more than this many is a gap."""
+_LEAST_FRAMES = 16
+_MOST_GAPS_SHARE = 0.04
+_LONGEST_GAP_FRAMES = 30
+_UNEVEN = 0.05
+
+
+def holes(stamps: Sequence[int]) -> tuple[int, ...]:
+    """The time stamps after which frames are missing; none where the stamps are uneven.
+
+    Args:
+        stamps: Presentation times of a whole stream in ticks, in any order.
+    """
+    if len(stamps) < _LEAST_FRAMES:
+        return ()
+    ordered = np.sort(np.asarray(stamps, np.int64))
+    steps = np.diff(ordered)
+    frame = float(np.median(steps))
+    is_gap = steps > GAP_FRAMES * frame
+    if frame <= 0 or not 0 < np.count_nonzero(is_gap) <= max(2, _MOST_GAPS_SHARE * len(steps)):
+        return ()
+    # Rounding moves a stamp by up to one tick.
+    is_even = np.abs(steps - frame) <= np.maximum(_UNEVEN * frame, 1.0)
+    counts = steps[is_gap] / frame
+    is_whole = np.abs(counts - np.round(counts)) <= np.maximum(_UNEVEN * counts, 2.0 / frame)
+    if not is_even[~is_gap].all() or not is_whole.all() or counts.max() > _LONGEST_GAP_FRAMES:
+        return ()
+    return tuple(ordered[:-1][is_gap].tolist())
+
+
+def is_odd_gap(stamps: Sequence[int], at: int) -> bool:
+    """Whether the step after ``stamps[at]`` (rising) is a gap, and its neighbours have none."""
+    if at + 1 >= len(stamps):
+        return False
+    near = np.diff(np.asarray(stamps[max(at - 32, 0) : at + 32], np.int64))
+    frame = float(np.median(near))
+    gaps = int(np.count_nonzero(near > GAP_FRAMES * frame))
+    return stamps[at + 1] - stamps[at] > GAP_FRAMES * frame and gaps <= 2
