@@ -6,7 +6,7 @@ wrong where it differs from the intact video's frame of that time (and of the tw
 wrong frame is silent where its clip has ``lost == 0``. Files are made from seeds, so two trees
 read the same damage.
 
-    python benchmarks/damaged_videos.py [--files 400] [--tree ../other-checkout] [--json out.json]
+    python benchmarks/damaged_videos.py [--files 400] [--first 0] [--tree ../other] [--json OUT]
 """
 
 from __future__ import annotations
@@ -255,8 +255,8 @@ def _needless(intact: Intact, damaged: Path) -> int:
     return needless
 
 
-def run(folder: Path, n_files: int, only: str, keep: Path | None) -> dict[str, Counter[str]]:
-    """Damage and judge ``n_files`` files, spread over all sources and mutations."""
+def run(folder: Path, numbers: range, only: str, keep: Path | None) -> dict[str, Counter[str]]:
+    """Damage and judge files of some numbers, spread over all sources and mutations."""
     table: dict[str, Counter[str]] = defaultdict(Counter)
     names = [name for name in SOURCES if only in name]
     sources = [Intact.made(folder / name, SOURCES[name]) for name in names]
@@ -266,7 +266,7 @@ def run(folder: Path, n_files: int, only: str, keep: Path | None) -> dict[str, C
         if clean["wrong"] or clean["false_alarms"]:
             print(f"INTACT {intact.path.name}: {dict(clean)}", file=sys.stderr)
         table["intact files"] += clean
-    for number in range(n_files):
+    for number in numbers:
         intact = sources[number % len(sources)]
         mutate = MUTATIONS[(number // len(sources)) % len(MUTATIONS)]
         rng = np.random.default_rng([number, 7])
@@ -301,6 +301,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--files", type=int, default=400)
+    parser.add_argument("--first", type=int, default=0, help="number of the first file")
     parser.add_argument("--only", default="", help="sources whose name holds this")
     parser.add_argument("--tree", type=Path, default=ROOT, help="checkout whose vlar is judged")
     parser.add_argument("--json", type=Path)
@@ -308,7 +309,8 @@ def main() -> None:
     arguments = parser.parse_args()
     sys.path.insert(0, str(arguments.tree.resolve()))
     with tempfile.TemporaryDirectory() as name:
-        table = run(Path(name), arguments.files, arguments.only, arguments.keep)
+        numbers = range(arguments.first, arguments.first + arguments.files)
+        table = run(Path(name), numbers, arguments.only, arguments.keep)
     show(table)
     if arguments.json:
         arguments.json.write_text(json.dumps(table, indent=1))

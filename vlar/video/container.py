@@ -36,6 +36,8 @@ _OPTIONS = {
     "format_whitelist": ",".join(_FORMATS.split()),
     # A picture named f%d.jpg is that file, and not the series f1.jpg, f2.jpg next to it.
     "pattern_type": "none",
+    # Opening a file makes a decoder, and a first picture, of each stream.
+    "max_streams": "100",
     "max_pixels": str(MOST_PIXELS),
 }
 _DECODER_OPTIONS = {"max_pixels": str(MOST_PIXELS), "err_detect": "crccheck"}

@@ -8,6 +8,7 @@ from av.logging import Capture
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from vlar.errors import DecodeError
 from vlar.video.container import Opened, is_damage
 from vlar.video.gaps import SILENT_CODECS, holes
 
@@ -15,6 +16,7 @@ from vlar.video.gaps import SILENT_CODECS, holes
 _SCAN_BYTES = 64 << 20
 _KEEP_BYTES = 16 << 20
 _KEEP_PACKETS = 4096
+_LONG_S = 3600.0
 _SHORT_BY_S = 0.5
 _SHORT_BY_FRAMES = 3.0
 BACKWARD_S = 1.0
@@ -63,7 +65,22 @@ def extent(video: Opened, *, keep: bool = False, whole: bool = False) -> Extent:
 
     The length is what the packets say. Where the container declares more, and not all packets it
     counts are there, the file is cut short and its declared length is returned.
+
+    Raises:
+        DecodeError: over an hour at less than a byte a second. A few bytes must not make hours of
+            windows; the least that real videos have is some ten bytes a second.
     """
+    found = _extent(video, keep, whole)
+    size = video.path.stat().st_size
+    if found.duration_s > max(_LONG_S, size):
+        raise DecodeError(
+            f"{video.path}: {size} bytes claim to last {found.duration_s / 3600:.1f} hours; its "
+            "times are damaged: re-encode the file"
+        )
+    return found
+
+
+def _extent(video: Opened, keep: bool, whole: bool) -> Extent:
     declared = video.declared_s
     if declared is not None and not whole and video.path.stat().st_size > _SCAN_BYTES:
         return Extent(declared, video.stream.frames or None)

@@ -6,12 +6,14 @@ import struct
 import zlib
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image
 
 from tests import videos
 from vlar.errors import DecodeError
 from vlar.video import check_video, probe, read_clip
+from vlar.video.container import opened
 
 
 def huge_png(path: Path, width: int = 30_000, height: int = 30_000) -> Path:
@@ -118,3 +120,80 @@ def test_postscript_in_a_picture_is_not_run(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", fail)
     assert read_clip(folder, None, 3).lost == 1 / 3
+
+
+def patched(path: Path, box: bytes, offset: int, value: int) -> Path:
+    """Overwrite four bytes of the first box of a name."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">I", data, data.index(box) + 4 + offset, value)
+    path.write_bytes(bytes(data))
+    return path
+
+
+def test_a_few_bytes_that_claim_to_last_hours(tmp_path: Path):
+    """Hours would be cut into thousands of windows, and each of them encoded."""
+    path = patched(videos.make_video(tmp_path / "a.mp4", 50), b"stts", 12, 0x7FFFFFFF)
+    gif = tmp_path / "a.gif"
+    data = videos.make_video(gif, 20, codec="gif", pix_fmt="rgb8").read_bytes()
+    control = b"\x21\xf9\x04"
+    head, *frames = data.split(control)
+    gif.write_bytes(control.join([head, *(f[:1] + b"\xff\xff" + f[3:] for f in frames)]))
+    for each in (path, gif):
+        for read in (probe, read_clip):
+            with pytest.raises(DecodeError, match=r"claim to last .* hours"):
+                read(each)
+        report = check_video(each)
+        assert not report.ok
+        assert "claim to last" in report.reason
+
+
+def test_a_long_video_of_few_pictures_is_read(tmp_path: Path):
+    times_s = [index * 150.0 for index in range(20)]
+    path = videos.make_video(tmp_path / "a.mp4", 20, times_s=times_s, b_frames=0)
+    assert probe(path).duration_s > 2800
+    assert read_clip(path, None, 8).lost == 0
+
+
+@pytest.mark.parametrize(
+    ("box", "offset", "value"),
+    [
+        (b"mdhd", 12, 1),
+        (b"mdhd", 12, 0xFFFFFFFF),
+        (b"mdhd", 16, 0xFFFFFFFE),
+        (b"mvhd", 16, 0xFFFFFFFE),
+        (b"stts", 12, 1),
+        (b"stsz", 8, 0x0FFFFFFF),
+    ],
+)
+def test_absurd_times_and_counts_take_no_time(tmp_path: Path, box: bytes, offset: int, value: int):
+    path = patched(videos.make_video(tmp_path / "a.mp4", 50), box, offset, value)
+    try:
+        assert probe(path).duration_s < 1000
+    except DecodeError:
+        return
+    assert read_clip(path).data.shape[0] == 8
+
+
+def test_a_canvas_of_billions_of_pixels(tmp_path: Path):
+    path = videos.make_video(tmp_path / "a.gif", 5, codec="gif", pix_fmt="rgb8")
+    data = bytearray(path.read_bytes())
+    data[6:10] = b"\xff\xff\xff\xff"
+    path.write_bytes(bytes(data))
+    with pytest.raises(DecodeError):
+        read_clip(path)
+    assert not check_video(path).ok
+
+
+def test_more_streams_than_a_recording_has(tmp_path: Path):
+    source_path = videos.make_video(tmp_path / "a.mp4", 5)
+    path = tmp_path / "many.mkv"
+    with av.open(str(source_path)) as source, av.open(str(path), "w") as sink:
+        template = source.streams.video[0]
+        streams = [sink.add_stream_from_template(template) for _ in range(120)]
+        for packet in source.demux(template):
+            if packet.size:
+                packet.stream = streams[0]
+                sink.mux(packet)
+    with opened(path, 20) as video:
+        assert len(video.container.streams) == 100
+    assert read_clip(path).lost == 0
