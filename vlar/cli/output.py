@@ -154,7 +154,10 @@ def hit(row: Hit) -> None:
     span = f"{clock(row.start_s)} to {clock(row.end_s)}"
     copies = (f"{c.path} {clock(c.start_s)} to {clock(c.end_s)}" for c in row.also)
     also = f"  (the same in {', '.join(copies)})" if row.also else ""
-    line(f"{row.rank:3}. {row.score:6.1%}  {row.path}  {span}{tags}{also}{_lost(row.lost)}", flush=True)
+    line(
+        f"{row.rank:3}. {row.score:6.1%}  {row.path}  {span}{tags}{also}{_lost(row.lost)}",
+        flush=True,
+    )
 
 
 def clock(seconds: float) -> str:
