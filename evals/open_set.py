@@ -23,6 +23,7 @@ from cached import features_of
 
 import vlar
 from vlar import registry
+from vlar.errors import SupportError
 from vlar.evaluation.openset import aupr, auroc, fpr_at, open_f1
 from vlar.fewshot import choose, signature
 from vlar.fewshot.model_selection import held_out_logits
@@ -92,7 +93,10 @@ def _split(
     scores = {"random": random.random(len(test))}
     chance = {"random": random.random(len(test))}
     for name in ("auto", *registry.names("rejector")):
-        rejector = fit_rejector(name, examples, y, groups, lambda: held)
+        try:
+            rejector = fit_rejector(name, examples, y, groups, lambda: held)
+        except SupportError:
+            continue  # nothing can be held out: one recording a label
         scores[name] = rejector.score(clips, logits)
         chance[name] = rejector.probability(clips, logits)
     truth = label[test].tolist()
@@ -118,7 +122,7 @@ def _support(
     """Rows of the support set; of each label at least one group stays for the test."""
     for name in known:
         groups = random.permutation(sorted(set(group[label == name])))
-        rows = np.flatnonzero((label == name) & np.isin(group, groups[: max(len(groups) // 2, 1)]))
+        rows = np.flatnonzero((label == name) & np.isin(group, groups[: (len(groups) + 1) // 2]))
         yield from random.permutation(rows)[:shots].tolist()
 
 
@@ -127,7 +131,7 @@ def _table(pool: str, found: list[dict[str, dict[str, float]]]) -> dict[str, dic
         f"{pool}: {len(found)} splits, closed accuracy {_mean(found, 'familiarity', 'closed'):.3f}"
     )
     table = {}
-    for name in found[0]:
+    for name in [each for each in found[0] if all(each in split for split in found)]:
         row = {figure: _mean(found, name, figure) for figure in FIGURES}
         gain = np.array([each[name]["auroc"] - each["familiarity"]["auroc"] for each in found])
         row["gain"] = float(gain.mean())

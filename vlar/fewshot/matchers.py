@@ -207,4 +207,5 @@ def unit_rows(frames: Float64) -> Float64:
 def _with_lowest(evidence: Float64, shown: npt.NDArray[np.bool_]) -> Float64:
     """Rounded evidence; labels without an example get the lowest of the others."""
     lowest = evidence[:, shown].min(axis=1, keepdims=True)
-    return np.round(np.where(shown, evidence, lowest), _DECIMALS)
+    filled: Float64 = np.where(shown, evidence, lowest).astype(np.float64)
+    return filled.round(_DECIMALS)
