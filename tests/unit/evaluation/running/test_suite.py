@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,18 @@ def test_a_page_without_markers_is_refused(tmp_path: Path, text: str):
     page.write_text(text)
     with pytest.raises(ProtocolError, match="put them where the table belongs"):
         write_table(page, "two", "m", [("a", "b")])
+
+
+def test_the_table_in_the_readme_is_the_one_of_the_mini_benchmark():
+    """Its rows are those of ``evals/mini.toml``; every cell of a figure holds its control."""
+    read = read_suite(ROOT / "evals" / "mini.toml")
+    text = (ROOT / "README.md").read_text("utf-8")
+    table = text.partition("<!-- mini -->")[2].partition("<!-- /mini -->")[0].strip()
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert len(lines[0]) >= 3, "at least a model and a control model"
+    names = [row.name for row in read.rows]
+    assert [line[0] for line in lines[2:]] == [*names, *COST]
+    shape = re.compile(r"(\d+\.\d|-)( \[\d+ to \d+\])? / (\d+\.\d|-)")
+    for line in lines[2 : 2 + len(names)]:
+        assert len(line) == len(lines[0])
+        assert all(shape.fullmatch(cell) for cell in line[1:]), line
