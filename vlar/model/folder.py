@@ -118,7 +118,16 @@ def write_model(model: SavedModel, path: Path, *, replace: bool) -> Path:
             f"cannot save the model to {target}: {error.strerror or error}; nothing was changed"
         ) from error
     named.remember(target, model.encoder.fingerprint)
+    base = _base(model.encoder)
+    named.remember(base.name, base.fingerprint)  # the manifest states it, and the user runs it
     return target
+
+
+def _base(encoder: Encoder) -> Encoder:
+    """The encoder that a manifest states: without the adapter, whose arrays lie in the folder."""
+    if isinstance(encoder, Adapter) and attached_name(encoder) is not None:
+        return encoder.encoder
+    return encoder
 
 
 def _write_files(model: SavedModel, folder: Path) -> None:
@@ -154,7 +163,7 @@ def _describe(model: SavedModel) -> Manifest:
         adapter = AdapterEntry(
             name=name, settings=encoder.settings, fingerprint=encoder.fingerprint
         )
-        encoder = encoder.encoder
+    encoder = _base(encoder)
     return Manifest(
         vlar=__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
