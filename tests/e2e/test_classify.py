@@ -25,7 +25,9 @@ def test_json_lines_are_as_designed(vlar_command, sparse_clips: dict[str, Path])
     for row in done.rows:
         assert list(row) == [
             "path", "start_s", "end_s", "model", "predictions", "unknown", "unknown_probability",
+            "lost",
         ]  # fmt: skip
+        assert row["lost"] == 0.0
         assert len(row["predictions"]) == 2
         assert row["start_s"] == 0.0
         assert row["model"] == "lite"
