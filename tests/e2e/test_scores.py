@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 LABELS = "street traffic, a man talking, riding a bike"
-FIELDS = ["path", "start_s", "end_s", "model", "predictions", "unknown", "unknown_probability"]
+FIELDS = [
+    "path", "start_s", "end_s", "model", "predictions", "unknown", "unknown_probability", "lost",
+]  # fmt: skip
 
 
 def test_several_labels_at_once_stand_each_for_itself(vlar_command, sparse_clips: dict[str, Path]):

@@ -113,7 +113,7 @@ class HybridMatcher(SequenceMatcher):
 
 @register("fewshot", "otam")
 class AlignmentMatcher(SequenceMatcher):
-    """Ordered temporal alignment (OTAM): soft time warping with free ends, both ways added.
+    """Ordered temporal alignment (OTAM): soft alignment in time with free ends, both ways added.
 
     Its smoothed minimum counts paths, so that a distance may be negative.
     """
