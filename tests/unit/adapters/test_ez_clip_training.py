@@ -19,7 +19,7 @@ from vlar.adapters.views import require_blocks
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.errors import UnknownNameError
+from vlar.errors import ModelError
 from vlar.losses.contrastive import agreement, softened_contrastive
 from vlar.losses.motion import motion_loss
 
@@ -185,7 +185,7 @@ def test_templates_are_drawn(encoder: TorchEncoder) -> None:
             torch.manual_seed(seed)
             totals.add(adapter.training_step(batch(ONE_HOT), classes).losses["total"].item())
     assert 1 < len(totals) < 5
-    with pytest.raises(UnknownNameError):
+    with pytest.raises(ModelError, match="'vidoe', not a template set"):
         EzClip.attach(encoder, {"templates": "vidoe"})
 
 
