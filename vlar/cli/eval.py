@@ -161,9 +161,9 @@ def _table(
         return
     rows = table_rows(suite, runs)
     if not as_json:
-        print(f"{suite.name}, {model}")
+        output.line(f"{suite.name}, {model}")
         for name, cell in rows:
-            print(f"  {name:<66} {cell}")
+            output.line(f"  {name:<66} {cell}")
     if write is not None:
         write_table(Path(write), suite.name, model, rows)
         output.note(f"the table is in {write}")

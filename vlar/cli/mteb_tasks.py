@@ -127,10 +127,10 @@ def _show(row: TaskRun, as_json: bool) -> None:
         output.json_line(row)
         return
     seen = "" if row.seen is None else f"; the frames span {100 * row.seen:.0f} % of a clip"
-    print(f"{row.task}, {row.n} clips, frames by {row.sampler}{seen}")
+    output.line(f"{row.task}, {row.n} clips, frames by {row.sampler}{seen}")
     for name, value in row.mteb.items():
         own = f"   vlar {row.vlar[name]:.4f}" if name in row.vlar else ""
-        print(f"  {name:<10} mteb {value:.4f}{own}")
+        output.line(f"  {name:<10} mteb {value:.4f}{own}")
 
 
 def _write(file: Path, rows: Sequence[TaskRun]) -> None:

@@ -72,11 +72,11 @@ def _show_domains(file: Path, content: list[dict[str, object]], as_json: bool) -
         output.json_line({"path": str(file), "domains": rows, "skipped": skipped})
         return
     if means:
-        print(f"means over the cards of {file}")
+        output.line(f"means over the cards of {file}")
     for row in means:
-        print(f"  {sentence(row)}")
+        output.line(f"  {sentence(row)}")
     for row in skipped:
-        print(f"  missing from the means: {row['card']} ({row['error']['message']})")
+        output.line(f"  missing from the means: {row['card']} ({row['error']['message']})")
 
 
 def _files(given: list[str]) -> list[Path]:
