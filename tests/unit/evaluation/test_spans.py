@@ -103,7 +103,7 @@ def test_one_query_by_another_way(seed: int):
     starts, lengths = random.uniform(0, 100, 3), random.uniform(1, 40, 3)
     truth = [(float(s), float(s + w)) for s, w in zip(starts, lengths, strict=True)]
     given_ = [
-        (max(a + float(random.normal(0, 4)), 0), b + 5, float(random.random()))
+        (float(np.clip(a + random.normal(0, 4), 0, b)), b + 5, float(random.random()))
         for a, b in truth * 2
     ]
     ranked = sorted(given_, key=lambda row: -row[2])

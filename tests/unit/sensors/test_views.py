@@ -13,7 +13,7 @@ import vlar
 from tests import videos
 from vlar.errors import DecodeError
 from vlar.fewshot import SupportItem
-from vlar.model.adapt import read_examples
+from vlar.model.examples import read_examples
 from vlar.numeric import unit
 from vlar.sensors import ViewSampler, reader
 from vlar.types import Failure, Sampling, Window
