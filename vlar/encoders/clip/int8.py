@@ -16,8 +16,6 @@ import logging
 import struct
 import tempfile
 import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from vlar.encoders.clip.pixels import to_pixels
-from vlar.encoders.clip.towers import Towers
+from vlar.encoders.clip.towers import Towers, without_root_log
 from vlar.errors import ModelError, UsageError
 from vlar.numeric import unit
 from vlar.pose.onnx_session import make_session
@@ -100,7 +98,7 @@ def _run(session: Any, pixels: Tensor) -> Tensor:
 def _made(towers: Towers, name: str) -> bytes:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, without_root_log():
         exact, rounded = Path(folder) / "exact.onnx", Path(folder) / "int8.onnx"
         try:
             _export(towers, exact)
@@ -157,15 +155,3 @@ def _least_cosine(towers: Towers, session: Any) -> float:
     with torch.inference_mode():
         exact = unit(towers.image(given).numpy())
         return float((exact * unit(_run(session, given).numpy())).sum(axis=-1).min())
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """The quantizer advises on steps that change nothing here, through the root logger."""
-    root = logging.getLogger()
-    before = root.disabled
-    root.disabled = True
-    try:
-        yield
-    finally:
-        root.disabled = before

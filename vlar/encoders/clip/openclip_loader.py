@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import logging
 import pickle
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from vlar.encoders.clip.int8 import int8_towers
 from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
 from vlar.encoders.clip.pixels import Pixels
 from vlar.encoders.clip.tokens import ClipTokens, OpenClipHfTokens, Tokens
-from vlar.encoders.clip.towers import Towers
+from vlar.encoders.clip.towers import Towers, without_root_log
 from vlar.encoders.missing import missing_library
 from vlar.encoders.spec import INT8
 from vlar.errors import ModelError, UnknownNameError
@@ -118,7 +117,7 @@ def _fast(view: Any, model: nn.Module, whole: Any) -> Any:
 
 def _random(arch: str) -> nn.Module:
     _check_arch(arch)
-    with torch.random.fork_rng(devices=[]), _without_root_log(), _clear_errors(arch):
+    with torch.random.fork_rng(devices=[]), without_root_log(), _clear_errors(arch):
         torch.manual_seed(0)
         return open_clip.create_model(
             arch, pretrained_text=False, force_preprocess_cfg=_usual_pixels(arch)
@@ -145,7 +144,7 @@ def _from_file(path: Path, arch: str | None) -> tuple[nn.Module, str]:
         source = f"local-dir:{path.parent}"
         trust.check_files(path.parent, str(path.parent))
         trust.check_openclip_config(path.parent / _CONFIG, str(path.parent))
-        with _clear_errors(str(path)), _without_root_log():
+        with _clear_errors(str(path)), without_root_log():
             model: Any = open_clip.create_model(source, load_weights=False, pretrained_text=False)
             open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
         return model, source
@@ -278,18 +277,6 @@ def _dim(model: Any) -> int:
     height, width = (size, size) if isinstance(size, int) else size
     with torch.no_grad():
         return int(model.encode_image(torch.zeros(1, 3, height, width)).shape[-1])
-
-
-@contextmanager
-def _without_root_log() -> Generator[None]:
-    """open_clip warns of a random start; here it was asked for, or is filled right after."""
-    root = logging.getLogger()
-    before = root.disabled
-    root.disabled = True
-    try:
-        yield
-    finally:
-        root.disabled = before
 
 
 @contextmanager

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,3 +81,15 @@ def weights_hash(model: nn.Module, settings: str = "") -> str:
         raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
         digest.update(raw.numpy().data)
     return digest.hexdigest()
+
+
+@contextmanager
+def without_root_log() -> Generator[None]:
+    """Silence the root logger, through which libraries advise on what was done on purpose."""
+    root = logging.getLogger()
+    before = root.disabled
+    root.disabled = True
+    try:
+        yield
+    finally:
+        root.disabled = before
