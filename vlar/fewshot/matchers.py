@@ -12,6 +12,7 @@ from vlar import registry
 from vlar.errors import UsageError
 from vlar.fewshot.base import Array, ClosedForm
 from vlar.fewshot.cross_validation import Problem
+from vlar.numeric import unit
 from vlar.types import Float32, Float64
 
 #: Values of a matcher's parameter: the mean of the distances to a label's examples, or the distance
@@ -60,9 +61,7 @@ class Matcher(ClosedForm):
         frames = super()._frames(signatures)
         if self._centre is None:
             return frames
-        shifted = frames - self._centre
-        length = np.linalg.norm(shifted, axis=2, keepdims=True)
-        return (shifted / np.where(length > 0, length, 1)).astype(np.float32)
+        return unit(frames - self._centre)
 
     def evidence(self, signatures: Float32) -> Float64:
         """(m, C), see ``ClosedForm``."""

@@ -9,11 +9,13 @@ import numpy as np
 
 from vlar import registry
 from vlar.errors import SupportError
+from vlar.evaluation.openset import auroc
 from vlar.fewshot.reject.base import HeldOut, Rejector
+from vlar.fewshot.reject.familiarity import Familiarity
 from vlar.types import Float32, Float64
 
 AUTO = "auto"
-DEFAULT = "familiarity"
+DEFAULT = Familiarity.name
 _LEAST_GAIN = 1.0  # standard errors by which another rejector must beat the default
 
 
@@ -68,8 +70,8 @@ def fit_rejector(
 def separation(scores: HeldOut) -> tuple[float, float]:
     """AUROC of two sets of scores and its standard error (Hanley and McNeil, 1982, eq. 1)."""
     known, unknown = scores
-    above = unknown[:, None] - known[None]
-    area = float(((above > 0) + 0.5 * (above == 0)).mean())
+    is_unknown = np.repeat([False, True], [len(known), len(unknown)])
+    area = auroc(np.concatenate([known, unknown]), is_unknown)
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     variance = area * (1 - area) + (len(unknown) - 1) * (q1 - area**2)
     variance += (len(known) - 1) * (q2 - area**2)

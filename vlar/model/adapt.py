@@ -174,7 +174,7 @@ def guarded(
     rejector: Rejector = familiarity
     if unknown != FAMILIARITY:
         found = fit_rejector(unknown, rows, y, groups, logits)
-        rejector = familiarity if isinstance(found, Familiarity) else found
+        rejector = familiarity if found.name == FAMILIARITY else found
     place = {label: number for number, label in enumerate(head.labels)}
     adapted = AdaptedHead(
         head=head,
