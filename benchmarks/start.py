@@ -86,7 +86,7 @@ def medians(which: dict[str, list[str]], runs: int) -> dict[str, tuple[float, fl
 
 def first(command: list[str], folder: Path) -> tuple[float, float]:
     """Wall and CPU seconds where the cache holds nothing but the networks of ``lite-motion``."""
-    fetched = network_files.folder()
+    fetched = network_files.lite_motion().folder
     if fetched.is_dir():
         shutil.copytree(fetched, folder / fetched.name)
     return measure(command, VLAR_CACHE=str(folder))

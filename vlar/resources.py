@@ -92,6 +92,26 @@ def size_in_bytes(variable: str, default: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].removesuffix("B")])
 
 
+def require_space(place: Path, n_bytes: int, what: str) -> None:
+    """Refuse a file that the disk cannot hold, before any of it is written.
+
+    Args:
+        place: A folder, which need not exist yet.
+        n_bytes: That will be written there.
+        what: Names them in the message.
+
+    Raises:
+        ModelError: less is free; nothing was written.
+    """
+    there = next((folder for folder in (place, *place.parents) if folder.is_dir()), Path("/"))
+    free = shutil.disk_usage(there).free
+    if free < n_bytes:
+        raise ModelError(
+            f"{what} needs {n_bytes / 1e6:.0f} MB in {str(place)!r}, where {free / 1e6:.0f} MB are "
+            "free; nothing was written: make room, or choose another disk (VLAR_CACHE, TMPDIR)"
+        )
+
+
 def cached(folder: str, name: str, make: Callable[[], bytes], what: str | None = None) -> bytes:
     """The content of a cache entry, made now if it is absent or damaged.
 

@@ -122,7 +122,9 @@ def test_bank_as_labels(vlar_command, sparse_clips: dict[str, Path]):
 
 def without_bodies(folder: Path) -> tuple[str, str]:
     """Prefix of a command that finds no lite-motion, as one who just installed vlar."""
-    cache = cache_but(folder / "cache", network_files.folder().name, "lite-motion-offered")
+    cache = cache_but(
+        folder / "cache", network_files.lite_motion().folder.name, "lite-motion-offered"
+    )
     return "env", f"VLAR_CACHE={cache}"
 
 

@@ -179,7 +179,7 @@ def test_bodies_fetched_later_are_added_to_a_library(
 
     if not network_files.is_installed():
         pytest.skip("lite-motion was not fetched")
-    before = cache_but(tmp_path / "cache", network_files.folder().name)
+    before = cache_but(tmp_path / "cache", network_files.lite_motion().folder.name)
     path = tmp_path / "old.vlar"
     without = ("env", f"VLAR_CACHE={before}")
     assert vlar_command("index", "add", path, folder, prefix=without).code == 0

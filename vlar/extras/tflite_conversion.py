@@ -1,4 +1,4 @@
-"""Converts the two BlazePose networks from TensorFlow Lite to ONNX, for ONNX Runtime.
+"""Converts networks from TensorFlow Lite to ONNX, for ONNX Runtime.
 
 It supports only the operators of those networks. TensorFlow Lite stores channels last, ONNX stores
 them first: inputs and outputs are transposed once.
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import ModelError
-from vlar.pose.tflite_constants import Constants, operator_name, operator_names, tensor_shape
+from vlar.extras.tflite_constants import Constants, operator_name, operator_names, tensor_shape
 
 Array = npt.NDArray[Any]
 
