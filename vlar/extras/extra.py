@@ -124,7 +124,7 @@ class Extra:
 
 def names() -> list[str]:
     """Names of all extras, sorted."""
-    found = (entry.name for entry in files(__package__).iterdir())
+    found = (entry.name for entry in files("vlar.extras").iterdir())
     return sorted(name.removesuffix(".json") for name in found if name.endswith(".json"))
 
 
@@ -136,7 +136,7 @@ def extra(name: str) -> Extra:
     """
     if name not in names():
         raise unknown_name("extra", name, names())
-    row = json.loads((files(__package__) / f"{name}.json").read_text("utf-8"))
+    row = json.loads((files("vlar.extras") / f"{name}.json").read_text("utf-8"))
     members = [
         ExtraFile(file["name"], file["member"], file["sha256"], tuple(file.get("outputs", ())))
         for file in row.pop("files")
