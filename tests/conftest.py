@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 # Spinning threads of several numeric libraries on two cores cost many times what they gain.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 

@@ -49,6 +49,7 @@ def newest(steps: Path) -> int:
     return max((int(path.stem[5:]) for path in steps.glob("step-*.pt")), default=0)
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_weights(vlar_command, folder: Path):
     done = vlar_command("train", folder / "whole.toml", "--json", timeout_s=300)
     assert done.code == 0
@@ -71,6 +72,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(vlar_command, folder: Pat
         np.testing.assert_array_equal(other[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 def test_what_was_trained_classifies(vlar_command, folder: Path):
     done = vlar_command(
         "adapt", folder / "support", "--method", "temporal", "--out", folder / "m", timeout_s=300
@@ -102,6 +104,9 @@ def test_mistakes_are_one_line(vlar_command, folder: Path):
     done = vlar_command("adapt", folder / "support", "--method", "tc-clip", "--out", folder / "no")
     assert done.code == 2
     assert "works inside a ViT" in done.advice
-    done = vlar_command("train", folder / "whole.toml")
+    (folder / "there").mkdir()
+    (folder / "there" / "vlar.json").write_text("{}")
+    (folder / "there.toml").write_text(CONFIG.format(out="there"))
+    done = vlar_command("train", folder / "there.toml")
     assert done.code == 2
     assert "--force" in done.advice

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 # emulation"). Zeros may fill up the space before a start code and the end of a packet. Lengths of
 # parts, which stand in place of start codes in MP4 and Matroska, begin with three zeros at most.
 _CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
-_WITHIN = re.compile(rb"\x00{6,}[^\x00\x01]")
+# The last six zeros of a run decide. A pattern of whole runs takes quadratic time on a long run.
+_WITHIN = re.compile(rb"\x00{6}[^\x00\x01]")
 _WORD = np.dtype(np.uint64)
 
 

@@ -15,7 +15,7 @@ CHANGES = SCRIPT.with_name("kill_library.py")
 @pytest.mark.skipif(not SCRIPT.is_file(), reason="benchmarks/ is not part of this copy")
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_nothing_committed_is_lost_and_the_next_run_completes():
-    small = ["--encoder", "fake", "--clips", "12", "--kills", "3", "--seed", "5"]
+    small = ["--encoder", "fake", "--clips", "8", "--kills", "3", "--seed", "5"]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *small], capture_output=True, text=True, check=False
     )

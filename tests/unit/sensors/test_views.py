@@ -98,9 +98,16 @@ def test_parts_lie_inside_the_span(start: float, length: float, longest: float):
     assert all(start <= part.start_s and part.end_s <= window.end_s + 1e-6 for part in parts)
 
 
-def test_the_mean_of_the_views_answers(video: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> vlar.Model:
+    """The default model; eight seconds are long for it, and few frames are soon encoded."""
     model = vlar.load()
     monkeypatch.setattr(model.encoder, "longest_s", 5.0)
+    monkeypatch.setattr(model.encoder, "n_frames", 4)
+    return model
+
+
+def test_the_mean_of_the_views_answers(video: Path, model: vlar.Model):
     views = model.view_sampler.sample(video)
     vectors = [one.vector for one in model.encode(views)]
     seen = model.encode_views(views)
@@ -115,11 +122,7 @@ def test_the_mean_of_the_views_answers(video: Path, monkeypatch: pytest.MonkeyPa
     assert best.similarity == pytest.approx(float(seen.vector @ text), abs=1e-5)
 
 
-def test_examples_are_seen_in_one_clip_unless_a_sampler_is_given(
-    video: Path, monkeypatch: pytest.MonkeyPatch
-):
-    model = vlar.load()
-    monkeypatch.setattr(model.encoder, "longest_s", 5.0)
+def test_examples_are_seen_in_one_clip_unless_a_sampler_is_given(video: Path, model: vlar.Model):
     items = [SupportItem(video, None, ("moving",), "moving")]
     (once,) = read_examples(model, items).encoded
     (several,) = read_examples(model, items, sampler=model.view_sampler).encoded

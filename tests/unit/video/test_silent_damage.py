@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av import Packet
 
 from tests import videos
 from vlar.types import Clip, Window
 from vlar.video import check_video, read_clip, read_windows
 from vlar.video.gaps import holes, is_odd_gap
+from vlar.video.zeros import has_zeroed_span
 
 FPS = 25
 
@@ -98,6 +101,14 @@ def test_zeros_within_a_picture_are_damage(tmp_path: Path, name: str):
     data[at : at + 60] = bytes(60)
     path.write_bytes(bytes(data))
     assert not check_video(path).ok
+
+
+@pytest.mark.parametrize("after", [b"", b"\x07"])
+def test_a_long_run_of_zeros_is_looked_at_in_linear_time(after: bytes):
+    data = b"\x01" + bytes(4_000_000) + after
+    start = time.process_time()
+    assert has_zeroed_span(Packet(data), "h264") is bool(after)
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("first", [29, 32, 35])
