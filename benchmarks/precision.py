@@ -56,7 +56,7 @@ def main() -> None:
             spent[name] += time.process_time() - begin
     names = load_bank(options.labels).texts
     rows = {name: np.stack(vectors[name]) for name in DTYPES}
-    scores = {name: rows[name] @ core.encode_queries(names).T for name, core in cores.items()}
+    scores = {name: rows[name] @ core.encode_labels(names).T for name, core in cores.items()}
     mean = rows["float32"].mean(axis=0)
     exact, best = unit(rows["float32"] - mean), scores["float32"].argmax(axis=1)
     print(f"{options.model}, {len(exact)} clips, {len(names)} labels")

@@ -92,7 +92,7 @@ def fpr95(scores: np.ndarray, known: np.ndarray) -> float:
 
 def kept_known(model: Model, clips: Clips, half: np.ndarray) -> dict[str, float]:
     """All labels are given: what should be kept is kept, and how honest the probabilities are."""
-    concepts = model.encode_queries(clips.labels)
+    concepts = model.encode_labels(clips.labels)
     vectors, answers = clips.vectors[half], clips.answers[half]
     scores = score(
         vectors,
@@ -123,7 +123,7 @@ def pooled_calibration(model: Model, parts: list[tuple[Clips, np.ndarray]]) -> d
     for clips, half in parts:
         scores = score(
             clips.vectors[half],
-            model.encode_queries(clips.labels),
+            model.encode_labels(clips.labels),
             model.background,
             logit_scale=model.encoder.logit_scale,
             content_free=model.content_free,
@@ -141,7 +141,7 @@ def pooled_calibration(model: Model, parts: list[tuple[Clips, np.ndarray]]) -> d
 
 def strangers(model: Model, clips: Clips, half: np.ndarray) -> dict[str, dict[str, float]]:
     """Half of the labels are given, drawn ten times: is a clip of the other half told apart?"""
-    concepts = model.encode_queries(clips.labels)
+    concepts = model.encode_labels(clips.labels)
     vectors, answers = clips.vectors[half], clips.answers[half]
     random = np.random.default_rng(0)
     found: dict[str, list[tuple[float, float]]] = {}
@@ -255,7 +255,7 @@ def nothing_shown(model: Model, real: np.ndarray, still: np.ndarray) -> dict[str
 
 def queries(model: Model, clips: Clips, half: np.ndarray) -> dict[str, float]:
     """Every label as a query over the clips: are match probabilities honest and comparable?"""
-    concepts = model.encode_queries(clips.labels)
+    concepts = model.encode_labels(clips.labels)
     vectors, answers = clips.vectors[half], clips.answers[half]
     scale = model.encoder.logit_scale
     stated = np.stack(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 UInt8 = npt.NDArray[np.uint8]
 JsonDict = dict[str, Any]
+#: What a text is for: the name of a class, or the words of a search.
+Role = Literal["label", "query"]
 
 
 class ProgressCallback(Protocol):
@@ -107,6 +109,8 @@ class Sampling:
         shorter_side: Pixels; larger pictures are shrunk to it while they are decoded. None for
             sensors without pictures.
         size: (H, W) in pixels that the encoder resizes pictures to; None without pictures.
+        fps: Samples a second where T follows the length of a clip; None for ``n_frames`` always.
+        max_frames: The largest T at ``fps``; given with it.
     """
 
     n_frames: int
@@ -114,6 +118,18 @@ class Sampling:
     longest_s: float = float("inf")
     shorter_side: int | None = None
     size: tuple[int, int] | None = None
+    fps: float | None = None
+    max_frames: int | None = None
+
+    def frames_in(self, duration_s: float) -> int:
+        """T of a clip of ``duration_s`` seconds.
+
+        >>> Sampling(8).frames_in(30.0), Sampling(8, fps=2.0, max_frames=32).frames_in(4.0)
+        (8, 8)
+        """
+        if self.fps is None or self.max_frames is None:
+            return self.n_frames
+        return max(1, min(self.max_frames, round(self.fps * duration_s)))
 
 
 @dataclass(frozen=True)
@@ -121,7 +137,8 @@ class Encoded:
     """One clip as an encoder sees it.
 
     Attributes:
-        features: (T, F) float32, one row a frame (or a time step).
+        features: (T, F) float32, one row a frame (or a time step); (1, F) of an encoder that
+            sees a clip as a whole (``Encoder.per_clip``).
         vector: (D,) float32 of unit length in the space shared with text.
         context: (k, E) float32 context tokens where text depends on the video, else None.
     """

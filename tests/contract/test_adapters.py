@@ -114,7 +114,7 @@ def test_an_unknown_setting_is_refused(part: type[Adapter], encoder: TorchEncode
 
 def test_what_it_needs_is_said_and_checked(part: type[Adapter]):
     class Nothing:
-        name = "nothing"
+        name, per_clip = "nothing", True
 
     assert set(part.needs) <= set(VIEWS)
     if part.needs:

@@ -56,6 +56,11 @@ def few(encoder: Encoder, n_frames: int = 3) -> Sampling:
     return replace(encoder.sampling, n_frames=n_frames)
 
 
+def rows_of(encoder: Encoder, n_frames: int) -> int:
+    """Rows of the features of a clip of so many frames."""
+    return 1 if encoder.per_clip else n_frames
+
+
 def require_video(encoder: Encoder) -> None:
     if encoder.modality != "video":
         pytest.skip("of encoders that take pictures")
@@ -80,6 +85,8 @@ def test_description_is_complete(encoder: Encoder):
     sampling = encoder.sampling
     assert (sampling.n_frames, sampling.frames_fixed) == (encoder.n_frames, encoder.frames_fixed)
     assert sampling.longest_s == encoder.longest_s > 0
+    assert (sampling.fps, sampling.max_frames) == (encoder.fps, encoder.max_frames)
+    assert (encoder.fps is None) == (encoder.max_frames is None)
 
 
 def test_an_encoder_of_pictures_says_how_it_wants_them(encoder: Encoder):
@@ -90,7 +97,8 @@ def test_an_encoder_of_pictures_says_how_it_wants_them(encoder: Encoder):
     assert len(encoder.preprocess.mean) == len(encoder.preprocess.std) == 3
     assert encoder.sampling.size == (encoder.preprocess.height, encoder.preprocess.width)
     assert encoder.sampling.shorter_side == 2 * max(encoder.sampling.size)
-    assert {block.kind for block in encoder.frame_blocks} >= {"appearance"}
+    kinds = {block.kind for block in encoder.frame_blocks}
+    assert kinds == {"clip"} if encoder.per_clip else kinds >= {"appearance"}
 
 
 def test_blocks_fill_the_vector(encoder: Encoder):
@@ -104,7 +112,7 @@ def test_blocks_fill_the_vector(encoder: Encoder):
 
 def test_rows_have_shapes_and_length(encoder: Encoder, clips: list[Clip]):
     for clip, row in zip(clips, encoder.encode(clips), strict=True):
-        assert row.features.shape == (len(clip.data), encoder.frame_dim)
+        assert row.features.shape == (rows_of(encoder, len(clip.data)), encoder.frame_dim)
         assert row.vector.shape == (encoder.dim,)
         assert row.features.dtype == row.vector.dtype == np.float32
         assert np.isfinite(row.features).all()
@@ -188,6 +196,22 @@ def test_text_batch_equals_single(encoder: Encoder):
     np.testing.assert_array_equal(encoder.encode_text(texts), alone)
 
 
+def test_a_rate_needs_features_that_do_not_grow(encoder: Encoder):
+    """Frames at a rate differ in number from clip to clip, and features of one width are needed."""
+    assert encoder.fps is None or (encoder.per_clip and not encoder.frames_fixed)
+    assert encoder.feature_rows == rows_of(encoder, encoder.n_frames)
+
+
+def test_text_has_a_role(encoder: Encoder):
+    texts = ["riding a bike", "a dog"]
+    labels, queries = encoder.encode_text(texts, "label"), encoder.encode_text(texts, "query")
+    np.testing.assert_array_equal(encoder.encode_text(texts), labels)
+    np.testing.assert_array_equal(encoder.encode_in_role(texts, "query"), queries)
+    assert queries.shape == labels.shape
+    np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-5)
+    assert np.array_equal(labels, queries) != encoder.two_roles
+
+
 def test_no_text(encoder: Encoder):
     assert encoder.encode_text([]).shape == (0, encoder.dim)
 
@@ -244,7 +268,7 @@ def test_any_number_of_frames(encoder: Encoder, recording: Path, t: int):
         pytest.skip("needs its own number of frames")
     clip = reader(encoder.modality).read_clip(recording, None, few(encoder, t))
     (row,) = encoder.encode([clip])
-    assert row.features.shape == (t, encoder.frame_dim)
+    assert row.features.shape == (rows_of(encoder, t), encoder.frame_dim)
     assert np.isfinite(row.features).all()
     assert np.isfinite(row.vector).all()
 

@@ -38,6 +38,7 @@ class Adapter(Encoder):
         self.max_tokens, self.preprocess = encoder.max_tokens, encoder.preprocess
         self.frame_blocks, self.blocks = encoder.frame_blocks, encoder.blocks
         self.licence, self.modality = encoder.licence, encoder.modality
+        self.two_roles = encoder.two_roles
 
     @classmethod
     @abstractmethod

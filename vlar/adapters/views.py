@@ -29,14 +29,19 @@ class View:
     example: str
 
 
+def _is_tower(encoder: Encoder) -> bool:
+    return isinstance(encoder, TorchEncoder) and not encoder.per_clip
+
+
 def _pools(encoder: Encoder) -> bool:
     return getattr(type(encoder), "pool", Encoder.pool) is not Encoder.pool
 
 
 #: The views by name.
 VIEWS: dict[str, View] = {
-    "vit_blocks": View("works inside a ViT", lambda e: isinstance(e, TorchEncoder), _CLIP),
-    "gradients": View("trains the encoder's towers", lambda e: isinstance(e, TorchEncoder), _CLIP),
+    "vit_blocks": View("works inside a ViT", _is_tower, _CLIP),
+    "gradients": View("trains the encoder's towers", _is_tower, _CLIP),
+    "frames": View("compares frames", lambda e: not e.per_clip, "lite"),
     "pool": View("makes vectors from frame features", _pools, "lite"),
     "fixed_text": View(
         "needs text that does not depend on the video",

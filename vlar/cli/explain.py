@@ -43,7 +43,7 @@ def answer(model: Model, row: Classification, texts: dict[str, str]) -> None:
     seen = model.encode_views(model.view_sampler.sample(path, Window(row.start_s, row.end_s)))
     begin = sum(block.width for block in model.encoder.blocks[: names.index("motion")])
     best = row.predictions[0].label
-    product = seen.vector * model.encode_queries([texts.get(best, best)])[0]
+    product = seen.vector * model.encode_labels([texts.get(best, best)])[0]
     motion = product[begin : begin + len(attribute_names())]
     order = np.argsort(-np.abs(motion), kind="stable")[:_STRONGEST]
     parts = ", ".join(f"{attribute_names()[i]} {motion[i]:+.3f}" for i in order if motion[i])

@@ -15,7 +15,7 @@ from vlar.encoders.missing import missing_library
 from vlar.encoders.session import Session
 from vlar.encoders.spec import plain_precision
 from vlar.errors import UsageError
-from vlar.types import Clip, Encoded, Float32, Sampling
+from vlar.types import Clip, Encoded, Float32, Role, Sampling
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ class FrameBlock:
         name: What the block holds; unique in an encoder.
         width: Numbers.
         kind: How few-shot methods may use it: ``appearance`` (activations that are averaged over
-            time), ``logits`` (class scores), ``motion`` (the difference from the frames around).
+            time), ``logits`` (class scores), ``motion`` (the difference from the frames around),
+            ``clip`` (one vector of the whole clip, with nothing to compare over time).
     """
 
     name: str
@@ -99,6 +100,11 @@ class Encoder(ABC):
         frame_dim: F, width of one frame's features (not always D: see ``pool``).
         n_frames: T the encoder was measured with; the default of the sampler.
         frames_fixed: True where no other T works.
+        fps: Frames a second where T follows the length of a clip; None for ``n_frames`` always.
+            Only an encoder with ``per_clip`` may have one: other features need one T.
+        max_frames: The largest T at ``fps``.
+        per_clip: True where the model sees a clip as a whole and gives one feature: ``features``
+            are (1, F) whatever T, of the kind ``clip``. What compares frames refuses it by name.
         longest_s: Seconds a clip may last for T frames to show its movements; a longer span is
             read in parts too (``vlar.sensors.views``). Infinite where movements are not followed.
         logit_scale: Factor from cosine to logit.
@@ -107,6 +113,7 @@ class Encoder(ABC):
         frame_blocks: Parts of the frame features, in order; widths add up to F.
         blocks: Parts of the vector; one block ``joint`` for a plain joint space.
         templates: Name of the prompt set (``prompts/``) that suits the text tower.
+        two_roles: True where a text has another vector as a query than as a label.
         descriptions: How descriptions enter a label's vector; empty where names alone are used.
         licence: Licence of the weights, for the manifest of a saved model.
         fingerprint: Hash of the weights and of every setting that changes a vector.
@@ -118,6 +125,9 @@ class Encoder(ABC):
     frame_dim: int
     n_frames: int
     frames_fixed: bool = False
+    fps: float | None = None
+    max_frames: int | None = None
+    per_clip: bool = False
     longest_s: float = float("inf")
     logit_scale: float
     max_tokens: int
@@ -125,6 +135,7 @@ class Encoder(ABC):
     frame_blocks: tuple[FrameBlock, ...]
     blocks: tuple[Block, ...]
     templates: str = "plain"
+    two_roles: bool = False
     descriptions: tuple[BlockMix, ...] = ()
     licence: str = "unknown"
     fingerprint: str
@@ -144,8 +155,18 @@ class Encoder(ABC):
         """
 
     @abstractmethod
-    def encode_text(self, texts: Sequence[str]) -> Float32:
-        """Texts to vectors (C, D) float32 of unit length; (0, D) for no text."""
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
+        """Texts to vectors (C, D) float32 of unit length; (0, D) for no text.
+
+        Args:
+            texts: C texts.
+            role: What they are for. It makes no difference without ``two_roles``; an encoder of
+                your own may then leave the argument out.
+        """
+
+    def encode_in_role(self, texts: Sequence[str], role: Role) -> Float32:
+        """``encode_text`` in a role, which an encoder without ``two_roles`` is not told."""
+        return self.encode_text(texts, role) if self.two_roles else self.encode_text(texts)
 
     @abstractmethod
     def count_tokens(self, text: str) -> int:
@@ -212,11 +233,20 @@ class Encoder(ABC):
     @property
     def sampling(self) -> Sampling:
         """What a reader must give: T, the longest clip, and the size of pictures."""
-        if self.preprocess is None:
-            return Sampling(self.n_frames, self.frames_fixed, self.longest_s)
-        size = (self.preprocess.height, self.preprocess.width)
-        # Twice the size bounds memory, and leaves the last resizing to the encoder.
-        return Sampling(self.n_frames, self.frames_fixed, self.longest_s, 2 * max(size), size)
+        shorter = size = None
+        if self.preprocess is not None:
+            size = (self.preprocess.height, self.preprocess.width)
+            # Twice the size bounds memory, and leaves the last resizing to the encoder.
+            shorter = 2 * max(size)
+        return Sampling(
+            self.n_frames, self.frames_fixed, self.longest_s, shorter, size, self.fps,
+            self.max_frames,
+        )  # fmt: skip
+
+    @property
+    def feature_rows(self) -> int:
+        """Rows of the features of a clip of ``n_frames`` frames: T, or 1 with ``per_clip``."""
+        return 1 if self.per_clip else self.n_frames
 
     @property
     def reference(self) -> Encoder:

@@ -12,7 +12,7 @@ from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.encoders.session import FrameMemory, SeenFrame, Session
 from vlar.errors import UsageError
 from vlar.numeric import unit
-from vlar.types import Clip, Encoded, Float32, UInt8
+from vlar.types import Clip, Encoded, Float32, Role, UInt8
 
 if TYPE_CHECKING:
     import torch
@@ -97,10 +97,11 @@ class TorchEncoder(Encoder):
         """(N, T, D) to (N, D) float32 of unit length."""
         return unit(features.mean(axis=1, dtype=np.float32))
 
-    def encode_text(self, texts: Sequence[str]) -> Float32:
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts to (C, D) float32 of unit length; a text that is too long is cut and reported."""
         import torch
 
+        del role
         vectors = np.zeros((len(texts), self.dim), np.float32)
         if texts:
             ids = self.token_ids(list(texts))

@@ -123,7 +123,7 @@ class AdaptedHead(Head):
 
         Args:
             dim: D of the encoder.
-            n_frames: T of the encoder.
+            n_frames: Rows of the encoder's features (``Encoder.feature_rows``).
 
         Raises:
             ModelError: shapes do not fit, or an answer is not a number.

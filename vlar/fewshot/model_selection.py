@@ -135,9 +135,10 @@ def choose(
     Raises:
         SupportError: the support set cannot be learnt from.
         UnknownNameError: ``method`` or a term of a kind does not exist.
-        UsageError: a given kind reads blocks that the features do not have.
+        UsageError: a given kind reads blocks that the features do not have, or the method compares
+            frames and the features are of whole clips.
     """
-    heads = [_closed_form(name) for name in (auto_heads() if method == AUTO else [method])]
+    heads = _heads(method, blocks)
     problem = make_problem(y, zero_shot, labels, groups)
     tried = {head.name: tuple(kinds or head.kinds) or kinds_for(blocks) for head in heads}
     every = tuple(dict.fromkeys(kind for listed in tried.values() for kind in listed))
@@ -216,6 +217,20 @@ def held_out_confusions(
     rows: list[int] = np.flatnonzero(fair & ~np.isnan(logits).any(axis=1)).tolist()
     answers = [head.labels[column] for column in logits[rows].argmax(axis=1).tolist()]
     return tuple(confusions([y[row] for row in rows], answers))
+
+
+def _heads(method: str, blocks: Sequence[BlockLike]) -> list[ClosedForm]:
+    """The closed forms to try that these features can fill."""
+    heads = [_closed_form(name) for name in (auto_heads() if method == AUTO else [method])]
+    if any(block.kind == "appearance" for block in blocks):
+        return heads
+    fitting = [head for head in heads if head.reads != "features"]
+    if not fitting:
+        raise UsageError(
+            f"method {method!r} compares the frames of clips, and this encoder gives one feature a "
+            "clip; use 'auto', or an encoder of frames such as 'lite'"
+        )
+    return fitting
 
 
 def _closed_form(name: str) -> ClosedForm:

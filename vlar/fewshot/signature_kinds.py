@@ -24,6 +24,7 @@ _KINDS: tuple[tuple[str, str | None], ...] = (
     ("mean+absdiff+dct+order", None),
     ("motion", None),
     ("mean+absdiff", None),
+    ("clip", None),
 )
 
 

@@ -18,14 +18,15 @@ order      motion       cosine transform over time of the flow histograms: what 
 direction  direction    mean of the mirror-odd half with its sign: left and right differ
 attributes pose         what the body does beyond the ordinary, as in the shared vector of ``lite``
 spectrum   pose         mean, spread and rhythm of the paths of the limbs
+clip       clip         the one vector that an encoder of whole clips gives
 frames:K   appearance   K frames, evenly resampled, each of unit length, one after the other: for
                         heads that compare clips as sequences (``vlar.fewshot.matchers``)
 ========== ============ ============================================================================
 
 Activations enter as signed square roots (power normalisation, Perronnin et al. 2010), so that few
 strong channels do not drown the others; ``frames`` keeps them as they are. A block that a term does
-not read is ignored, and blocks of the same kind are joined. Any encoder has ``appearance``;
-``available_terms`` lists what others add.
+not read is ignored, and blocks of the same kind are joined. Encoders of frames have ``appearance``,
+those of whole clips ``clip``; ``available_terms`` lists what others add.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class BlockLike(Protocol):
 
     @property
     def kind(self) -> str:
-        """``appearance``, ``logits``, ``motion``, ``direction`` or ``pose``."""
+        """``appearance``, ``logits``, ``motion``, ``direction``, ``pose`` or ``clip``."""
         ...
 
 
@@ -248,6 +249,10 @@ def _spectrum(x: Floats) -> Floats:
     return _unit(np.stack([spectrum(clip.astype(np.float32)) for clip in x]))
 
 
+def _clip(x: Floats) -> Floats:
+    return _unit(x.mean(axis=1))
+
+
 _TERMS: dict[str, tuple[tuple[str, ...], Callable[..., Floats]]] = {
     "mean": (("appearance",), _mean),
     "absdiff": (("appearance",), _absdiff),
@@ -260,6 +265,7 @@ _TERMS: dict[str, tuple[tuple[str, ...], Callable[..., Floats]]] = {
     "direction": (("direction",), _direction),
     "attributes": (("pose",), _attributes),
     "spectrum": (("pose",), _spectrum),
+    "clip": (("clip",), _clip),
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vlar.errors import EncoderMismatchError, LibraryError
 from vlar.index import vector_blocks
-from vlar.index.protocol import LibraryModel
+from vlar.index.protocol import LibraryModel, sampling_of
 from vlar.index.store.database import VECTOR_TYPE, Store
 from vlar.index.store.row_check import MOST_SECONDS
 from vlar.index.store.values import is_number
@@ -25,6 +25,7 @@ _SENSOR = re.compile(r"[\w-]{1,64}")
 _WIDEST = 65_536
 _SHORTEST_S = math.ulp(0.0)
 _MOST_FRAMES, _MOST_PIXELS = 100_000, 65_536
+_LEAST_FPS, _MOST_FPS = 1e-3, 1e3
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class WindowSpec:
         n_frames: T, samples of a window.
         shorter_side: Pixels that frames are shrunk to while decoding; 0 for other sensors.
         long_times: Also windows this many times as long and as far apart; 1 for none.
+        fps: Samples a second where T follows the length of a window; None for ``n_frames`` always.
+        max_frames: The largest T at ``fps``.
     """
 
     window_s: float
@@ -44,11 +47,14 @@ class WindowSpec:
     n_frames: int
     shorter_side: int
     long_times: float = 1.0
+    fps: float | None = None
+    max_frames: int | None = None
 
     @property
     def sampling(self) -> Sampling:
         """What the reader must give for a window."""
-        return Sampling(self.n_frames, shorter_side=self.shorter_side or None)
+        side = self.shorter_side or None
+        return Sampling(self.n_frames, shorter_side=side, fps=self.fps, max_frames=self.max_frames)
 
     def spans(self, duration_s: float) -> list[Window]:
         """The windows of a recording, those of the first scale first; none twice."""
@@ -101,12 +107,18 @@ class LibraryManifest:
                 f"this vlar reads {VECTOR_TYPE!r}; upgrade with 'pip install --upgrade vlar'"
             )
         number = partial(_number, meta, folder)
+        fps = most_frames = None
+        if "fps" in meta:
+            fps = number("fps", _LEAST_FPS, _MOST_FPS)
+            most_frames = int(number("max_frames", 1, _MOST_FRAMES, whole=True))
         spec = WindowSpec(
             number("window_s", _SHORTEST_S, MOST_SECONDS),
             number("stride_s", _SHORTEST_S, MOST_SECONDS),
             int(number("n_frames", 1, _MOST_FRAMES, whole=True)),
             int(number("shorter_side", 0, _MOST_PIXELS, whole=True)),
             number("long_times", 1, 100, default="1"),
+            fps,
+            most_frames,
         )
         dim = int(number("dim", 1, _WIDEST, whole=True))
         modality = meta.get("modality", DEFAULT_MODALITY)
@@ -125,19 +137,24 @@ class LibraryManifest:
         long_times: float | None = None,
     ) -> LibraryManifest:
         """For a library that holds nothing yet; ``spec`` loads the model again."""
+        wanted = sampling_of(model)
         windows = WindowSpec(
             window_s or DEFAULT_WINDOW_S,
             stride_s or DEFAULT_STRIDE_S,
-            model.n_frames,
-            model.shorter_side,
+            wanted.n_frames,
+            wanted.shorter_side or 0,
             long_times or 1.0,
+            wanted.fps,
+            wanted.max_frames,
         )
         blocks = vector_blocks.to_text(vector_blocks.declared(model))
         return cls(spec, model.fingerprint, model.dim, windows, blocks, model.modality)
 
     def to_meta(self) -> dict[str, str]:
         """For the store."""
+        rate = {"fps": self.spec.fps, "max_frames": self.spec.max_frames}
         return {
+            **{name: repr(value) for name, value in rate.items() if value is not None},
             "model": self.model,
             "fingerprint": self.fingerprint,
             "dim": str(self.dim),

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy.typing as npt
 
 from vlar.encoders.session import Session
-from vlar.types import Clip, Encoded, Float32, Float64
+from vlar.types import Clip, Encoded, Float32, Float64, Sampling
 
 
 class Matcher(Protocol):
@@ -82,6 +82,23 @@ class SharingModel(Protocol):
     def session(self) -> Session:
         """For the windows of recordings in the order of time."""
         ...
+
+
+@runtime_checkable
+class SampledModel(Protocol):
+    """What a model has besides that says all of its sampling."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """What a reader must give for a clip."""
+        ...
+
+
+def sampling_of(model: LibraryModel) -> Sampling:
+    """What a reader must give for a window: T or a rate, and the size of pictures."""
+    if isinstance(model, SampledModel):
+        return model.sampling
+    return Sampling(model.n_frames, shorter_side=model.shorter_side or None)
 
 
 def session_of(model: LibraryModel) -> Session:

@@ -123,7 +123,7 @@ def fit_examples(
     blocks, features = core.encoder.frame_blocks, examples.features
     y = [item.label for item in examples.items]
     groups = [item.group for item in examples.items]
-    concepts = core.encode_queries([clean_label(label) for label in labels])
+    concepts = core.encode_labels([clean_label(label) for label in labels])
     zero_shot = examples.vectors @ concepts.T
     head, choice = choose(
         features, blocks, y, zero_shot, labels=labels, groups=groups, method=method

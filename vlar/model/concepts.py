@@ -24,20 +24,23 @@ from vlar.encoders.vector_cache import cached_vectors
 from vlar.numeric import unit
 from vlar.text.description_lookup import Described
 from vlar.text.prompts import fill
-from vlar.types import Float32
+from vlar.types import Float32, Role
 
 _log = logging.getLogger("vlar")
 NAME = "name"
 _WORTH_KEEPING = 64  # texts; fewer are encoded again faster than a file is worth
 
 
-def concept_vectors(encoder: Encoder, texts: Sequence[str], templates: Sequence[str]) -> Float32:
+def concept_vectors(
+    encoder: Encoder, texts: Sequence[str], templates: Sequence[str], role: Role = "label"
+) -> Float32:
     """Concept vectors of label texts or phrases.
 
     Args:
         encoder: The text tower.
         texts: C texts as a person would write them.
         templates: P templates with one ``{}`` each.
+        role: What the texts are for; it counts where the encoder has ``two_roles``.
 
     Returns:
         (C, D) float32 of unit length.
@@ -46,16 +49,19 @@ def concept_vectors(encoder: Encoder, texts: Sequence[str], templates: Sequence[
         return np.zeros((0, encoder.dim), np.float32)
     _report_cut(encoder, texts)
     if len(texts) < _WORTH_KEEPING:
-        return _encode(encoder, texts, templates)
-    key = json.dumps([list(templates), list(texts)])
+        return _encode(encoder, texts, templates, role)
+    key = json.dumps([list(templates), list(texts), *([role] if encoder.two_roles else [])])
     shape = (len(texts), encoder.dim)
-    return cached_vectors(encoder, key, shape, lambda: _encode(encoder, texts, templates))
+    return cached_vectors(encoder, key, shape, lambda: _encode(encoder, texts, templates, role))
 
 
-def _encode(encoder: Encoder, texts: Sequence[str], templates: Sequence[str]) -> Float32:
+def _encode(
+    encoder: Encoder, texts: Sequence[str], templates: Sequence[str], role: Role
+) -> Float32:
     filled = fill(templates, texts)
     flat = [prompt for prompts in filled for prompt in prompts]
-    vectors = encoder.encode_text(flat).reshape(len(texts), len(templates), encoder.dim)
+    vectors = encoder.encode_in_role(flat, role)
+    vectors = vectors.reshape(len(texts), len(templates), encoder.dim)
     return vectors[:, 0] if len(templates) == 1 else unit(vectors.mean(axis=1))
 
 

@@ -27,7 +27,7 @@ from vlar.scoring.zero_shot import LabelScorer, match_probability
 from vlar.sensors import Views, ViewSampler, reader
 from vlar.text.bank import load_bank
 from vlar.text.prompts import fill, load_templates
-from vlar.types import Clip, Encoded, Failure, Float32, Float64, Window
+from vlar.types import Clip, Encoded, Failure, Float32, Float64, Sampling, Window
 
 BACKGROUND_BANK = "everyday_actions"
 _BATCH_CLIPS = 8
@@ -84,6 +84,11 @@ class ModelCore:
     def fingerprint(self) -> str:
         """Hash of what makes a vector; two models with the same one share libraries."""
         return self.encoder.fingerprint
+
+    @property
+    def sampling(self) -> Sampling:
+        """What a reader must give for a clip."""
+        return self.encoder.sampling
 
     @property
     def shorter_side(self) -> int:
@@ -148,9 +153,13 @@ class ModelCore:
 
     # Words
 
-    def encode_queries(self, texts: Sequence[str]) -> Float32:
-        """Q labels or phrases to concept vectors (Q, D) float32 of unit length."""
+    def encode_labels(self, texts: Sequence[str]) -> Float32:
+        """C labels to concept vectors (C, D) float32 of unit length."""
         return concept_vectors(self.encoder, texts, self.prompts)
+
+    def encode_queries(self, texts: Sequence[str]) -> Float32:
+        """Q phrases of a search to concept vectors (Q, D) float32 of unit length."""
+        return concept_vectors(self.encoder, texts, self.prompts, "query")
 
     @property
     def conditions_text(self) -> bool:
@@ -186,6 +195,14 @@ class ModelCore:
         )
 
     @cached_property
+    def _query_background(self) -> Float32:
+        """(B, D) the same actions as phrases of a search."""
+        if not self.encoder.two_roles:
+            return self.background
+        texts = load_bank(BACKGROUND_BANK).texts
+        return concept_vectors(self.encoder.reference, texts, self.prompts, "query")
+
+    @cached_property
     def content_free(self) -> Float32:
         """(M, D) vectors of clips that show nothing."""
         return content_free_vectors(self.encoder)
@@ -211,7 +228,7 @@ class ModelCore:
         return match_probability(
             vectors,
             query,
-            self.background,
+            self._query_background,
             logit_scale=self.encoder.logit_scale,
             content_free=self.content_free,
         )

@@ -69,7 +69,7 @@ def check_memory(core: ModelCore, items: Sequence[SupportItem], where: str = "")
     Raises:
         SupportError: the features of the examples that exist would take more than the machine has.
     """
-    each = 4 * core.encoder.n_frames * core.encoder.frame_dim
+    each = 4 * core.encoder.feature_rows * core.encoder.frame_dim
     memory = _memory_bytes()
     if memory is None or len(items) * each <= memory:
         return

@@ -225,7 +225,7 @@ def read_model(
     if manifest.head is not None:
         arrays = migrate_arrays(_read_arrays(folder / ARRAYS, manifest), written)
         adapted = _restored(folder, manifest, arrays, encoder.frame_blocks)
-        adapted.check_answer(encoder.dim, encoder.n_frames)
+        adapted.check_answer(encoder.dim, encoder.feature_rows)
     calibration = Calibration.restore(manifest.calibration) if manifest.calibration else None
     return SavedModel(encoder, adapted, manifest.templates, calibration)
 

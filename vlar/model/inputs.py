@@ -16,7 +16,7 @@ from vlar.model.core import EncodedSpan, ModelCore, lost_share
 from vlar.sensors import Views, ViewSampler
 from vlar.text.tree import Tree
 from vlar.types import Classification, Clip, Failure, UInt8, Window
-from vlar.video.sample import frame_times, windows
+from vlar.video.sample import sample_times, windows
 
 
 @runtime_checkable
@@ -122,7 +122,7 @@ def _views(
 
 def _clip(frames: UInt8, fps: float, window: Window, sampler: ViewSampler) -> Clip:
     """The frames that are shown at the times a reader would sample."""
-    wanted = frame_times(window, sampler.sampling.n_frames)
+    wanted = sample_times(window, sampler.sampling)
     # A frame is shown until the next one begins; the small share keeps rounding from moving it.
     rows = np.floor(wanted * fps + 1e-6).astype(np.intp).clip(0, len(frames) - 1)
     return Clip(_ARRAY, window, "video", frames[rows], rows / fps)

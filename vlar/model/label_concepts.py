@@ -56,7 +56,7 @@ def label_vectors(
             f"{_listed(there) or 'none'} for these"
         )
     if not mixes:
-        return core.encode_queries(labels.texts), core.background
+        return core.encode_labels(labels.texts), core.background
     return (
         described_vectors(core.encoder, labels.texts, described, core.prompts, mixes),
         described_background(core, mixes),

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from vlar.index.manifest import LibraryManifest
-from vlar.index.protocol import LibraryModel
+from vlar.index.protocol import LibraryModel, sampling_of
 from vlar.index.rows import Int64, RowFilter, RowTable
 from vlar.index.store.database import Store
 from vlar.index.store.row_check import NO_RECORDING
@@ -31,7 +31,7 @@ from vlar.query.grammar import Like
 from vlar.query.grammar.tree import Leaf
 from vlar.query.where import path_matches
 from vlar.sensors import reader
-from vlar.types import Float32, Float64, Sampling
+from vlar.types import Float32, Float64
 
 _BATCH_ROWS = 8192
 _MIDDLE = 1.5
@@ -143,7 +143,7 @@ def encode_leaves(wanted: Sequence[Leaf], model: LibraryModel) -> dict[Leaf, Flo
     queries: dict[Leaf, Float32] = {}
     for leaf in wanted:
         if isinstance(leaf, Like):
-            sampling = Sampling(model.n_frames, shorter_side=model.shorter_side or None)
+            sampling = sampling_of(model)
             clip = reader(model.modality).read_clip(Path(leaf.path), leaf.window, sampling)
             queries[leaf] = model.encode([clip])[0].vector
         else:

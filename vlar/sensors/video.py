@@ -41,11 +41,11 @@ class VideoReader(Reader):
     def read_clip(self, path: Path, window: Window | None, sampling: Sampling) -> Clip:
         """The frames on screen at the midpoints of T equal segments of the window."""
         side = sampling.shorter_side
-        return read_clip(path, window, sampling.n_frames, timeout_s=_timeout_s(), shorter_side=side)
+        return read_clip(path, window, sampling, timeout_s=_timeout_s(), shorter_side=side)
 
     def read(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Clip | Failure]:
         """Decode ahead in threads (FFmpeg releases the interpreter lock)."""
-        wanted = (ClipRequest(path, window, sampling.n_frames) for path, window in requests)
+        wanted = (ClipRequest(path, window, sampling) for path, window in requests)
         return read_clips(wanted, timeout_s=_timeout_s(), shorter_side=sampling.shorter_side)
 
     def read_windows(
@@ -53,9 +53,7 @@ class VideoReader(Reader):
     ) -> Iterator[Clip | Failure]:
         """One pass over the file, however many windows overlap."""
         side = sampling.shorter_side
-        return read_windows(
-            path, windows, sampling.n_frames, timeout_s=_timeout_s(), shorter_side=side
-        )
+        return read_windows(path, windows, sampling, timeout_s=_timeout_s(), shorter_side=side)
 
     def find(self, paths: Sequence[str | Path]) -> list[Path]:
         """Video files, and folders of numbered pictures, each as one recording."""

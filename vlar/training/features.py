@@ -29,7 +29,7 @@ class FeatureFolder:
     def __init__(self, folder: Path, core: ModelCore) -> None:
         self._folder = folder
         self._of = f"{core.fingerprint} {core.n_frames}"
-        self._shape = (core.n_frames, core.encoder.frame_dim)
+        self._shape = (core.encoder.feature_rows, core.encoder.frame_dim)
 
     def get(self, item: SupportItem) -> Float32 | None:
         """(T, F) of an example, or None."""

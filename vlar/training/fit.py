@@ -154,7 +154,7 @@ def _adapted(
         fitted.head,
         examples,
         examples.features,
-        core.encode_queries(dataset.texts),
+        core.encode_labels(dataset.texts),
         unknown,
         fitted.choice,
         fitted.report,

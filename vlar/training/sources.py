@@ -133,7 +133,7 @@ def video_logits(
     examples = read_examples(core, items)
     if examples.failed:
         raise SupportError(f"{examples.failed[0].message}; it could be read before")
-    concepts = core.encode_queries(texts)
+    concepts = core.encode_labels(texts)
     rows: list[Float32] = []
     for one in (examples.encoded[i] for i in held):
         words = concepts

@@ -12,7 +12,7 @@ from vlar.types import Clip, Failure, Float64, Window
 from vlar.video.container import errors_of
 from vlar.video.folder import frame_rate
 from vlar.video.pixels import stacked
-from vlar.video.sample import frame_times
+from vlar.video.sample import Wanted, sample_times
 from vlar.video.source import Picture, Source
 
 _MOST_LOST = 0.5
@@ -21,7 +21,7 @@ _MOST_LOST = 0.5
 def read_clip(
     path: str | Path,
     window: Window | None = None,
-    n_frames: int = 8,
+    n_frames: Wanted = 8,
     *,
     timeout_s: float = 60.0,
     shorter_side: int | None = None,
@@ -36,7 +36,7 @@ def read_clip(
     Args:
         path: A video file, or a folder of numbered JPEG or PNG frames.
         window: The span to sample, in seconds after the first frame; None is the whole video.
-        n_frames: T, sampled at ``frame_times``.
+        n_frames: T, sampled at ``sample_times``; or what an encoder wants.
         timeout_s: Limit for the whole call.
         shorter_side: Frames with a longer shorter side are shrunk to it; none is enlarged.
         fps: Rate of a frame folder (default 25); files carry their own.
@@ -51,16 +51,16 @@ def read_clip(
         UsageError: an argument has no usable value.
     """
     _require_options(timeout_s, shorter_side, fps)
-    frame_times(window or Window(0.0, 0.0), n_frames)  # a wrong argument fails before any reading
+    sample_times(window or Window(0.0, 0.0), n_frames)  # a wrong argument fails before any reading
     with errors_of(Path(path)), Source(Path(path), timeout_s, shorter_side, fps) as source:
         span = window or Window(0.0, source.duration_s())
-        return _clip(source, span, list(source.pictures(frame_times(span, n_frames))))
+        return _clip(source, span, list(source.pictures(sample_times(span, n_frames))))
 
 
 def read_windows(
     path: str | Path,
     windows: Sequence[Window],
-    n_frames: int = 8,
+    n_frames: Wanted = 8,
     *,
     timeout_s: float = 60.0,
     shorter_side: int | None = None,
@@ -79,7 +79,7 @@ def read_windows(
         UsageError: an argument has no usable value.
     """
     spans = list(windows)
-    times = [frame_times(span, n_frames) for span in spans]
+    times = [sample_times(span, n_frames) for span in spans]
     _require_options(timeout_s, shorter_side, fps)
     return _read_windows(Path(path), spans, times, (timeout_s, shorter_side, fps))
 
@@ -95,28 +95,30 @@ def _read_windows(
         end = begin + 1
         while end < len(spans) and spans[end].start_s >= spans[end - 1].start_s:
             end += 1
-        yield from _one_pass(path, spans[begin:end], np.stack(times[begin:end]), options)
+        yield from _one_pass(path, spans[begin:end], times[begin:end], options)
         begin = end
 
 
 def _one_pass(
     path: Path,
     spans: list[Window],
-    times: Float64,
+    times: list[Float64],
     options: tuple[float, int | None, float | None],
 ) -> Iterator[Clip | Failure]:
-    """Windows with rising starts; times is (N, T)."""
+    """Windows with rising starts; times holds (T,) of each."""
     given = 0
-    n_frames = times.shape[1]
-    order = np.argsort(times, axis=None, kind="stable")
+    wanted = np.concatenate(times)
+    counts = [len(each) for each in times]
+    window_of = np.repeat(np.arange(len(times)), counts)
+    order = np.argsort(wanted, kind="stable")
     parts: dict[int, list[Picture]] = {}
     try:
         with errors_of(path):
             source = Source(path, *options)
-            pictures = source.pictures(times.ravel()[order])
-            for at, picture in zip(order.tolist(), pictures, strict=True):
-                parts.setdefault(at // n_frames, []).append(picture)
-                while len(parts.get(given, ())) == n_frames:
+            pictures = source.pictures(wanted[order])
+            for window, picture in zip(window_of[order].tolist(), pictures, strict=True):
+                parts.setdefault(window, []).append(picture)
+                while given in parts and len(parts[given]) == counts[given]:
                     yield _clip_or_failure(source, spans[given], parts.pop(given))
                     given += 1
                     source.deadline.restart()

@@ -7,9 +7,11 @@ import math
 import numpy as np
 
 from vlar.errors import UsageError
-from vlar.types import Float64, Window
+from vlar.types import Float64, Sampling, Window
 
 _MOST_WINDOWS = 10_000_000
+#: T frames of every span, or what an encoder wants of a span.
+Wanted = int | Sampling
 
 
 def frame_times(window: Window, n_frames: int) -> Float64:
@@ -33,6 +35,22 @@ def frame_times(window: Window, n_frames: int) -> Float64:
     require_span(window)
     share = (np.arange(n_frames, dtype=np.float64) + 0.5) / n_frames
     return window.start_s + share * window.duration_s
+
+
+def sample_times(window: Window, wanted: Wanted) -> Float64:
+    """The times (T,) at which a window is sampled, see ``frame_times``.
+
+    >>> sample_times(Window(0.0, 4.0), Sampling(8, fps=0.5, max_frames=16)).tolist()
+    [1.0, 3.0]
+
+    Args:
+        window: The span.
+        wanted: T, or what an encoder wants: T may follow the length of the span.
+    """
+    if not isinstance(wanted, Sampling):
+        return frame_times(window, wanted)
+    require_span(window)
+    return frame_times(window, wanted.frames_in(window.duration_s))
 
 
 def windows(duration_s: float, window_s: float, stride_s: float) -> list[Window]:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from vlar.errors import UsageError, VlarError
 from vlar.types import Clip, Failure, Window
 from vlar.video.decode import read_clip
+from vlar.video.sample import Wanted
 
 R = TypeVar("R")
 V = TypeVar("V")
@@ -24,7 +25,7 @@ class ClipRequest:
 
     path: Path
     window: Window | None = None
-    n_frames: int = 8
+    n_frames: Wanted = 8
 
 
 def read_clips(

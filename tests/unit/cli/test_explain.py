@@ -69,7 +69,7 @@ def answered(motion: dict[str, float]) -> SimpleNamespace:
         encoder=SimpleNamespace(blocks=blocks),
         view_sampler=SimpleNamespace(sample=lambda path, window: [path]),
         encode_views=lambda looks: SimpleNamespace(vector=clip[0]),
-        encode_queries=queries,
+        encode_labels=queries,
         asked=asked,
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vlar.encoders.base import Encoder
 from vlar.encoders.vector_cache import cached_vectors
 from vlar.model.concepts import concept_vectors
 from vlar.numeric import unit
@@ -16,6 +17,7 @@ class Letters:
     """A text tower that counts letters; stands for an encoder where only its texts matter."""
 
     name, dim, max_tokens, fingerprint = "letters", 26, 40, "f" * 64
+    two_roles, encode_in_role = False, Encoder.encode_in_role
 
     def __init__(self) -> None:
         self.seen: list[str] = []

@@ -15,7 +15,7 @@ from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.spec import split_options
 from vlar.registry import register
 from vlar.text.prompts import fill, load_templates
-from vlar.types import Float32
+from vlar.types import Float32, Role
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -120,8 +120,9 @@ class EzClip(ClipAdapter):
         size = 1 if self.config.mix_videos else len(pixels)
         return torch.cat([self.network.frames(some) for some in pixels.split(size)]), None
 
-    def encode_text(self, texts: Sequence[str]) -> Float32:
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts to (C, D) float32 of unit length; a text that was encoded before is looked up."""
+        del role
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
         self._texts.update(zip(new, self.inner.encode_text(new), strict=True))
         vectors = np.zeros((len(texts), self.dim), np.float32)

@@ -19,7 +19,7 @@ from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.session import Session
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
-from vlar.types import Clip, Encoded, Float32, JsonDict
+from vlar.types import Clip, Encoded, Float32, JsonDict, Role
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -143,9 +143,9 @@ class Froster(Adapter, Trainable):
         """As the student."""
         return self.student.pool(features)
 
-    def encode_text(self, texts: Sequence[str]) -> Float32:
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """As the student."""
-        return self.student.encode_text(texts)
+        return self.student.encode_text(texts, role)
 
     def count_tokens(self, text: str) -> int:
         """As the student."""

@@ -13,7 +13,7 @@ from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.session import Session
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.registry import register
-from vlar.types import Clip, Encoded, Float32
+from vlar.types import Clip, Encoded, Float32, Role
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -79,9 +79,9 @@ class Lora(ClipAdapter):
         """As the encoder."""
         return self.base.pool(features)
 
-    def encode_text(self, texts: Sequence[str]) -> Float32:
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts to (C, D) float32 of unit length."""
-        return self.merged.encode_text(texts)
+        return self.merged.encode_text(texts, role)
 
     def training_classes(self, labels: Sequence[str]) -> ClassStrings:
         """The labels in the encoder's templates; as vectors where the text tower stays frozen."""

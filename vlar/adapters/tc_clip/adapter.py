@@ -16,7 +16,7 @@ from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.spec import number, split_options
 from vlar.numeric import unit
 from vlar.registry import register
-from vlar.types import Float32, JsonDict
+from vlar.types import Float32, JsonDict, Role
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -138,10 +138,11 @@ class TcClip(ClipAdapter, ConditionedText):
         seen = self.network.encode(pixels, context=True)
         return seen.frames, torch.cat([seen.context[i] for i in sorted(seen.context)], dim=1)
 
-    def encode_text(self, texts: Sequence[str]) -> Float32:
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts without a clip, for a library: the learned prompts as they are."""
         import torch
 
+        del role
         if not texts:
             return np.zeros((0, self.dim), np.float32)
         with torch.inference_mode():

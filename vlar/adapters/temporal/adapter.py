@@ -20,7 +20,7 @@ from vlar.numeric import unit
 from vlar.registry import register, unknown_name
 from vlar.text.clean import clean_label
 from vlar.text.prompts import fill, load_templates
-from vlar.types import Clip, Encoded, Float32, JsonDict
+from vlar.types import Clip, Encoded, Float32, JsonDict, Role
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,7 +42,7 @@ class Temporal(Adapter, Trainable):
         config: The settings.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("pool", "fixed_text")
+    needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
     reads: ClassVar[Literal["pixels", "features"]] = "features"
     network: TemporalNetwork
     config: TemporalConfig
@@ -135,9 +135,9 @@ class Temporal(Adapter, Trainable):
         ]
         return np.stack(moved) if moved else pooled
 
-    def encode_text(self, texts: Sequence[str]) -> Float32:
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts to (C, D) float32 of unit length; only texts of trained labels have moved."""
-        vectors = self.encoder.encode_text(texts)
+        vectors = self.encoder.encode_in_role(texts, role)
         for row, text in enumerate(texts):
             if text in self._moved and self._moved[text].any():
                 vectors[row] = unit(vectors[row] + self._moved[text])

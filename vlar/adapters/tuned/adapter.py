@@ -18,7 +18,7 @@ from vlar.encoders.base import Encoder
 from vlar.errors import ModelError
 from vlar.numeric import unit
 from vlar.registry import register
-from vlar.types import Float32
+from vlar.types import Float32, Role
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -74,8 +74,9 @@ class Tuned(ClipAdapter):
         """Mean of the frame features scaled to length 1, itself scaled to length 1."""
         return unit(unit(features).mean(axis=1, dtype=np.float32))
 
-    def encode_text(self, texts: Sequence[str]) -> Float32:
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Class texts, each the mean of its strings: (C, D) float32 of unit length."""
+        del role
         parts: list[Float32] = [np.zeros((0, self.dim), np.float32)]
         for start in range(0, len(texts), _TEXTS):
             some = texts[start : start + _TEXTS]

@@ -133,20 +133,21 @@ class VlarEncoder:
                 the texts of other tasks are encoded as the task gives them.
             hf_split: Not used.
             hf_subset: Not used.
-            prompt_type: Not used; videos and texts share one space.
+            prompt_type: Whether texts are queries; it counts where the model has two roles.
             kwargs: Not used.
 
         Raises:
             UsageError: a batch holds neither.
         """
-        del hf_split, hf_subset, prompt_type, kwargs
+        del hf_split, hf_subset, kwargs
+        is_query = str(getattr(prompt_type, "value", prompt_type)) == "query"
         own = task_metadata.dataset.get("revision") == OWN
         parts: list[Float32] = []
         for batch in _undecoded(inputs):
             if "video" in batch:
                 parts.append(self.encode_videos(batch["video"]))
             elif "text" in batch:
-                parts.append(self._encode_texts(list(batch["text"]), own))
+                parts.append(self._encode_texts(list(batch["text"]), own, is_query))
             else:
                 raise UsageError(f"a batch of {', '.join(batch)} is not video and not text")
         return np.concatenate(parts) if parts else np.zeros((0, self.model.dim), np.float32)
@@ -184,9 +185,10 @@ class VlarEncoder:
 
         return torch.from_numpy((_rows(embeddings1) * _rows(embeddings2)).sum(axis=1))
 
-    def _encode_texts(self, texts: list[str], own: bool) -> Float32:
-        encode = self.model.encode_queries if own else self.model.encoder.encode_text
-        return encode(texts)
+    def _encode_texts(self, texts: list[str], own: bool, is_query: bool) -> Float32:
+        if own:
+            return (self.model.encode_queries if is_query else self.model.encode_labels)(texts)
+        return self.model.encoder.encode_in_role(texts, "query" if is_query else "label")
 
     def _views(self, spans: list[tuple[Path, Window | None]]) -> Iterator[Views | Failure]:
         sampler = self.model.view_sampler

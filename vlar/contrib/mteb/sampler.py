@@ -88,7 +88,7 @@ def mteb_clip(path: Path, reader: Reader, sampling: Sampling) -> Clip:
     decoder = FrameDecoder(path, reader, sampling)
     frames = FramesCollator.resample_video(
         decoder,  # type: ignore[arg-type]  # as much of a VideoDecoder as the sampler uses
-        num_frames=sampling.n_frames,
+        num_frames=sampling.frames_in(decoder.end_s),
     )
     data = frames.permute(0, 2, 3, 1).contiguous().numpy()
     times = decoder.times_s[decoder.picked]

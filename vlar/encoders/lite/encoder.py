@@ -32,7 +32,7 @@ from vlar.motion_language.verb_table import TextMotion
 from vlar.pose import network_files
 from vlar.pose.features import PoseStream
 from vlar.registry import register
-from vlar.types import Clip, Encoded, Float32, UInt8
+from vlar.types import Clip, Encoded, Float32, Role, UInt8
 
 _N_CLASSES = lite_towers.N_CLASSES
 _NETWORKS = lite_towers.IMAGE_NETWORKS
@@ -160,8 +160,9 @@ class LiteEncoder(Encoder):
         rows = [LiteSession(self).encode_blocks([clip], names) for clip in clips]
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
 
-    def encode_text(self, texts: Sequence[str]) -> Float32:
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """C texts to (C, D) float32 of unit length."""
+        del role
         objects = self._space.text(texts)
         return objects if self.body is None else self.body.text(objects, texts)
 

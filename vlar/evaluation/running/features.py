@@ -187,6 +187,7 @@ class FeatureStore:
             _FORMAT, core.fingerprint, self.content(item.path), window, wanted.n_frames,
             wanted.frames_fixed, self._longest(item, sampler), wanted.shorter_side, wanted.size,
             change and (change.name, change.severity, change.seed),
+            *((wanted.fps, wanted.max_frames) if wanted.fps else ()),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

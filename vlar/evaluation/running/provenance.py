@@ -59,6 +59,7 @@ def model_facts(core: ModelCore, spec: str) -> JsonDict:
         "sampling": {
             "frames": wanted.n_frames,
             "rule": "midpoints of equal segments",
+            **({"fps": wanted.fps, "max_frames": wanted.max_frames} if wanted.fps else {}),
             "longest_s": wanted.longest_s if wanted.longest_s < float("inf") else None,
             "shorter_side": wanted.shorter_side,
         },
