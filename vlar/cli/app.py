@@ -23,7 +23,7 @@ from vlar.cli import (
     report,
     train,
 )
-from vlar.cli.verb import verb
+from vlar.cli.verb import Quiet, Verbose, verb
 
 app = typer.Typer(
     name="vlar",
@@ -47,9 +47,12 @@ def options(
     version: bool = typer.Option(
         False, "--version", help="Print the version.", is_eager=True, callback=_print_version
     ),
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Options that stand before the verb."""
     output.send_log_to_stderr()
+    output.set_volume(quiet=quiet, verbose=verbose)
 
 
 _MODULES = (

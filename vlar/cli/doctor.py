@@ -32,9 +32,10 @@ def command(
     audit: Audit = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Check the installation, or what another person sent; each fault comes with a remedy.
+    """Check the installation, or a file that another person sent.
 
-    An audit runs and writes nothing. Its exit code is 1 where it finds danger or damage.
+    Each fault comes with a remedy. An audit runs and writes nothing. Its exit code is 1 where it
+    finds danger or damage.
 
     Examples:
         vlar doctor

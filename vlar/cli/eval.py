@@ -77,7 +77,9 @@ def command(
     dtype: options.Dtype = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Score a model by a protocol: zero-shot, few-shot, retrieval, open set, corruption, ...
+    """Score a model by a protocol of the field.
+
+    Zero-shot, few-shot, retrieval, open set, corruption and others, on a data set of yours.
 
     Examples:
         vlar eval zero-shot retrieval --data checked --no-controls --out run.json

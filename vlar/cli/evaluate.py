@@ -59,7 +59,7 @@ def command(
     dtype: options.Dtype = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Measure how well a model recognises recordings whose labels are known.
+    """Measure how well a model recognises labelled recordings.
 
     Use recordings that the model has not learned from.
 

@@ -289,7 +289,7 @@ def verify(
             output.json_line(fault)
         else:
             state = "repaired" if fault.repaired else fault.kind
-            output.note(f"vlar: {state}: {fault.message}")
+            output.error(f"{state}: {fault.message}")
     left = sum(not fault.repaired for fault in found)
     output.note(f"vlar: {rows} rows checked; {len(found)} faults, {left} left")
     return 1 if left else 0

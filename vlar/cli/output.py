@@ -1,13 +1,15 @@
 """How results and notes reach the user: results on stdout, everything else on stderr.
 
 Everything passes through ``plain``: paths, labels and tags may come from anybody, and a terminal
-obeys the control characters in them.
+obeys the control characters in them. Notes and errors go through ``logging`` (name ``vlar.cli``),
+so that one level decides what is shown.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import unicodedata
 from typing import TYPE_CHECKING, Protocol
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 # lines and paragraphs. Joiners are format characters too; emoji and Persian need them.
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"
+_BOLD, _NORMAL = "\x1b[1m", "\x1b[0m"
+_log = logging.getLogger("vlar.cli")
 _FITS = 0.5  # probability from which a label of several is part of the verdict
 
 
@@ -50,9 +54,27 @@ def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
-def line(text: str, *, flush: bool = False) -> None:
-    """One line of stdout."""
+def line(text: str, *, flush: bool = False, strong: int = 0) -> None:
+    """One line of stdout.
+
+    Args:
+        text: The line.
+        flush: Show it at once, also in a pipe.
+        strong: How many characters at its end a terminal shows in bold; 0 for none.
+    """
+    if strong and has_colours():
+        print(f"{plain(text[:-strong])}{_BOLD}{plain(text[-strong:])}{_NORMAL}", flush=flush)
+        return
     print(plain(text), flush=flush)
+
+
+def has_colours() -> bool:
+    """Whether stdout is a terminal that shows bold and colours, and nobody switched them off.
+
+    ``NO_COLOR`` (https://no-color.org) with any value but the empty one switches them off.
+    """
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted and sys.stdout.isatty()
 
 
 def block(text: str) -> None:
@@ -72,13 +94,19 @@ def json_line(row: HasDict | JsonDict) -> None:
 
 
 def note(text: str) -> None:
-    """A remark of one line for the person at the terminal."""
-    print(plain(text), file=sys.stderr, flush=True)
+    """A remark of one line for the person at the terminal; ``--quiet`` hides it."""
+    _cli_log().info("%s", text)
 
 
 def error(text: str) -> None:
     """An error as one line."""
-    note(f"vlar: {text}")
+    _cli_log().error("vlar: %s", text)
+
+
+def error_lines(text: str) -> None:
+    """What belongs to an error and has lines of its own: a traceback, a query with its caret."""
+    for each in text.split("\n"):
+        _cli_log().error("%s", each)
 
 
 def failure(row: Failure, as_json: bool) -> None:
@@ -98,7 +126,8 @@ def classification(row: Classification, *, several: bool = False, yes_or_no: boo
     """
     said = verdict(row, several=several, yes_or_no=yes_or_no)
     said += _lost(row.lost)
-    line(f"{row.path}  {clock(row.start_s)} to {clock(row.end_s)}  {said}", flush=yes_or_no)
+    first = f"{row.path}  {clock(row.start_s)} to {clock(row.end_s)}  {said}"
+    line(first, flush=yes_or_no, strong=len(said))
     if yes_or_no:
         return
     for p in row.predictions:
@@ -187,10 +216,24 @@ def file_size(n_bytes: float) -> str:
 
 
 class _Notes(logging.Handler):
-    """Prints through ``note``, which a progress bar keeps apart from its own line."""
+    """Prints records to the stderr of the moment, which a progress bar keeps apart from its own."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self._prefix = prefix
 
     def emit(self, record: logging.LogRecord) -> None:
-        note(f"vlar: {record.getMessage()}")
+        print(plain(f"{self._prefix}{record.getMessage()}"), file=sys.stderr, flush=True)
+
+
+def _cli_log() -> logging.Logger:
+    """The logger of the command line; what it shows does not depend on who configured logging."""
+    if not _log.handlers:
+        _log.addHandler(_Notes(""))
+        _log.propagate = False
+        if _log.level == logging.NOTSET:
+            _log.setLevel(logging.INFO)
+    return _log
 
 
 def send_log_to_stderr() -> None:
@@ -198,9 +241,25 @@ def send_log_to_stderr() -> None:
     logger = logging.getLogger("vlar")
     if logger.handlers:
         return
-    logger.addHandler(_Notes())
+    logger.addHandler(_Notes("vlar: "))
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+def set_volume(*, quiet: bool, verbose: bool) -> None:
+    """Choose what reaches stderr: errors only, or also what is being done in detail.
+
+    Without either nothing changes, so that options before the verb and after it add up.
+    """
+    if not (quiet or verbose):
+        return
+    for logger in (logging.getLogger("vlar"), _cli_log()):
+        logger.setLevel(logging.ERROR if quiet else logging.DEBUG)
+
+
+def is_quiet() -> bool:
+    """Whether only answers and errors are wanted."""
+    return not _cli_log().isEnabledFor(logging.INFO)
 
 
 def facts(data: JsonDict) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from vlar.cli.output import plain
+from vlar.cli import output
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Progress:
         text = f"{self._what}: {self._done} {self._unit}" if self._done else self._what
         if self._total is not None:
             text = f"{self._what}: {self._done} of {self._total} {self._unit}"
-        return plain(text)
+        return output.plain(text)
 
     def _changed(self) -> None:
         """Show the new state."""
@@ -74,7 +74,7 @@ class _Lines(Progress):
     def _run(self) -> None:
         while not self._ended.wait(EVERY_S):
             seconds = time.monotonic() - self._begin_s
-            print(f"{self.text()}, {seconds:.0f} s", file=sys.stderr, flush=True)
+            output.note(f"{self.text()}, {seconds:.0f} s")
 
 
 class _Bar(Progress):
@@ -96,6 +96,9 @@ def progress(
     what: str, total: int | None = None, unit: str = "files"
 ) -> Generator[Progress, None, None]:
     """Show progress while the block runs; see ``Progress.stage`` for the arguments."""
+    if output.is_quiet():
+        yield Progress()
+        return
     if not sys.stderr.isatty():
         lines = _Lines()
         lines.stage(what, total, unit)

@@ -92,8 +92,7 @@ def command(
     try:
         make_plan(text, k, where, min_probability)  # a mistake shows before anything is loaded
     except QuerySyntaxError as problem:
-        for each in problem.picture.split("\n"):
-            output.note(each)
+        output.error_lines(problem.picture)
         raise
     reports: list[QueryReport] = []
     Library(library, create=False).close()

@@ -23,7 +23,9 @@ def command(
     ] = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Compare runs: what differs comes first, then the figures next to the published ones.
+    """Compare runs of 'vlar eval'.
+
+    What differs comes first, then the figures next to the published ones.
 
     Examples:
         vlar report run.json other.json

@@ -1,4 +1,4 @@
-"""What all verbs share: examples in the help, choices, ``--debug``, exit codes, one-line errors."""
+"""What all verbs share: examples in the help, choices, ``-q``, ``-v``, exit codes, errors."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from vlar.errors import VlarError, one_line
 
 EXIT_FINE, EXIT_SOME_FAILED, EXIT_NOTHING_USABLE, EXIT_INTERRUPTED = 0, 1, 2, 130
 _EXAMPLES = "Examples:"
-_DEBUG = inspect.Parameter(
-    "debug",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=False,
-    annotation=Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
-)
+_SHORT_HELP = 100  # characters of a verb's line in a list of verbs
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print answers and errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print what is being done.")]
+_ADDED = {
+    "quiet": Quiet,
+    "verbose": Verbose,
+    "debug": Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
+}
 
 Verb = Callable[..., int]
 
@@ -72,8 +74,7 @@ def run(function: Callable[[], int], *, debug: bool = False) -> int:
         return EXIT_FINE
     except Exception as problem:  # noqa: BLE001 - a traceback tells most people nothing
         if debug:
-            for line in traceback.format_exc().splitlines():
-                output.note(line)
+            output.error_lines(traceback.format_exc().rstrip())
         output.error(_message(problem, debug))
         return EXIT_NOTHING_USABLE
     return code
@@ -106,9 +107,15 @@ def _runner(function: Verb) -> tuple[dict[str, Choices], Callable[..., None]]:
             option = next(note for note in notes if not isinstance(note, Choices))
             annotation = Annotated[value, option]
         plain.append(parameter.replace(annotation=annotation))
+    added = [name for name in _ADDED if name not in signature.parameters]
 
     @functools.wraps(function)
-    def runner(*, debug: bool, **values: Any) -> None:
+    def runner(**values: Any) -> None:
+        output.set_volume(quiet=values["quiet"], verbose=values["verbose"])
+        debug = values["debug"]
+        for name in added:
+            del values[name]
+
         def checked() -> int:
             for name, known in choices.items():
                 known.check(values[name])
@@ -117,7 +124,15 @@ def _runner(function: Verb) -> tuple[dict[str, Choices], Callable[..., None]]:
         raise typer.Exit(run(checked, debug=debug))
 
     # Typer reads the parameters here.
-    parameters = [*plain, _DEBUG]
+    parameters = [
+        *plain,
+        *(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_ADDED[name]
+            )
+            for name in added
+        ),
+    ]
     del runner.__wrapped__
     runner.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     runner.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -138,11 +153,23 @@ class _Command(TyperCommand):
     def get_help(self, ctx: Any) -> str:
         """The help text, with the choices after the help of each option that has some."""
         for parameter in self.params:
+            own: Any = parameter
             known = self.choices.get(parameter.name or "")
             if known is not None:
-                own: Any = parameter
                 own.help = f"{(own.help or '').rstrip('.')}. {known.listing()}".lstrip(". ")
+            if parameter.param_type_name == "argument":
+                own.get_help_record = functools.partial(_without_type, own.get_help_record)
         return super().get_help(ctx)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """``LIBRARY PATH...``, without the braces that some versions of typer put around them."""
+        return [
+            piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)
+        ]
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """The first sentence, whole: a list of verbs is read once and never cut."""
+        return super().get_short_help_str(max(limit, _SHORT_HELP))
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """The examples, one a line and never wrapped."""
@@ -151,3 +178,9 @@ class _Command(TyperCommand):
             with formatter.section("Examples"):
                 for line in self.examples:
                     formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+def _without_type(record: Callable[..., Any], ctx: Any) -> tuple[str, str] | None:
+    """The help of an argument by its name alone: ``<str>`` and ``<list[str]>`` mean Python."""
+    found = record(ctx)
+    return found and (found[0].partition(" <")[0], found[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from pathlib import Path
 
 from vlar.adapters.base import load_any
@@ -28,6 +30,8 @@ from vlar.model.recogniser import Recogniser
 from vlar.scoring.calibration import Calibration
 from vlar.types import ProgressCallback
 
+_log = logging.getLogger("vlar")
+
 
 def load(
     spec: str | Path = "lite", *, device: str | None = None, dtype: str | None = None
@@ -46,6 +50,7 @@ def load(
         ModelError: the folder or the encoder's weights are missing, changed or malformed.
         UsageError: the encoder cannot run on the device or with the number type.
     """
+    begin_s = time.monotonic()
     if not is_model_folder(spec):
         model = Model(load_any(str(spec), device, dtype))
         if dtype is not None:  # it joins the name that libraries and saved models state
@@ -60,6 +65,8 @@ def load(
             name=str(spec),
         )
     named.remember(spec, model.fingerprint)
+    seconds = time.monotonic() - begin_s
+    _log.debug("loaded %s in %.1f s, fingerprint %s", spec, seconds, model.fingerprint[:12])
     return model
 
 

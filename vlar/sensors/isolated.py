@@ -119,6 +119,7 @@ class IsolatedReader(Reader):
         self, path: Path, duration_s: float, method: Callable[..., Any], *arguments: Any
     ) -> Iterator[Any]:
         is_read = False
+        _log.debug("reading %s, to %.1f s", path, duration_s)
         if not self._is_off:
             try:
                 job = type(self._source), method.__name__, arguments
