@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vlar.model.model import Model, load
     from vlar.registry import parts, register
     from vlar.sensors.lookup import read_clip
+    from vlar.tables import Results
     from vlar.types import Classification, Failure, Hit, Prediction, Window
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ _WHERE = {
     "Library": "vlar.library",
     "Model": "vlar.model.model",
     "Prediction": "vlar.types",
+    "Results": "vlar.tables",
     "VlarError": "vlar.errors",
     "Window": "vlar.types",
     "describe": "vlar.describing.run",
@@ -53,6 +55,7 @@ __all__ = [
     "Library",
     "Model",
     "Prediction",
+    "Results",
     "VlarError",
     "Window",
     "describe",

@@ -23,6 +23,7 @@ from vlar.index.report import AddReport, LibraryInfo, RowHit, VideoRow
 from vlar.index.validation import check_span, checked_tags
 from vlar.query.plan import MIN_PROBABILITY
 from vlar.sensors import reader
+from vlar.tables import Results
 from vlar.types import Float32, Hit
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ class Library(LibraryConnection):
         min_probability: float = MIN_PROBABILITY,
         rerank: str | None = "auto",
         report: Callable[[QueryReport], None] | None = None,
-    ) -> list[Hit]:
+    ) -> Results[Hit]:
         """The spans of the library that answer a query best, best first.
 
         A query is a plain phrase, or an expression (docs/query.md). ``score`` ranks: for a plain
@@ -293,7 +294,8 @@ class Library(LibraryConnection):
                 snapshot = Snapshot(store, manifest, model, cache)
                 return search(plan, snapshot, queries, reranker, report)
 
-            return self._searched(store, ask) if plan.plain else self._scanned(store, ask)
+            found = self._searched(store, ask) if plan.plain else self._scanned(store, ask)
+            return Results(found)
 
     def nearest(self, vector: Float32, k: int = 10, *, where: Where | None = None) -> list[RowHit]:
         """The rows most similar to a vector (D,) of unit length, best first; no model is loaded.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import re
 from itertools import pairwise
@@ -15,10 +16,14 @@ from .conftest import cache_but
 LABELS = "street traffic, a man talking, a cartoon rabbit, playing the piano"
 
 
-def test_json_lines_are_as_designed(vlar_command, sparse_clips: dict[str, Path]):
+def test_json_lines_are_as_designed(vlar_command, sparse_clips: dict[str, Path], tmp_path: Path):
+    table = tmp_path / "answers.csv"
     done = vlar_command(
-        "classify", *sparse_clips.values(), "--labels", LABELS, "--top", 2, "--json"
+        *("classify", *sparse_clips.values(), "--labels", LABELS, "--top", 2, "--json"),
+        *("--csv", table),
     )
+    rows = list(csv.DictReader(table.open(encoding="utf-8")))
+    assert [row["label"] for row in rows] == [r["predictions"][0]["label"] for r in done.rows]
     assert done.code == 0
     assert done.notes == ""
     assert [row["path"] for row in done.rows] == [str(path) for path in sparse_clips.values()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +16,8 @@ from vlar.cli.progress import Progress, progress
 from vlar.cli.verb import exit_code
 
 if TYPE_CHECKING:
+    from vlar.model.model import Model
+    from vlar.tables import TableFile
     from vlar.text.labels import LabelList
     from vlar.types import Classification, Failure
 
@@ -44,6 +48,13 @@ Every = Annotated[
 Timeline = Annotated[
     str | None,
     typer.Option("--timeline", metavar="FILE", help="Write segments: .json, .srt, .vtt or .png."),
+]
+Csv = Annotated[
+    Path | None, typer.Option("--csv", metavar="FILE", help="Write the answers as a table.")
+]
+Parquet = Annotated[
+    Path | None,
+    typer.Option("--parquet", metavar="FILE", help="The same for pandas, Arrow, DuckDB."),
 ]
 Mode = Annotated[
     str,
@@ -83,6 +94,8 @@ def command(
     top: Top = 5,
     every: Every = None,
     timeline_file: Timeline = None,
+    csv: Csv = None,
+    parquet: Parquet = None,
     mode: Mode = "one",
     descriptions: Descriptions = "auto",
     tree: TreeFile = None,
@@ -107,32 +120,83 @@ def command(
     label_list = parse_labels(labels) if labels is not None else None
     label_tree = Tree.read(tree) if tree is not None else None
     _note(label_list)
-    answered: list[Classification] = []
-    with progress(f"loading {model}") as shown:
+    with ExitStack() as stack:
+        answers = _Answers(as_json, mode, _tables(stack, csv, parquet))
+        shown = stack.enter_context(progress(f"loading {model}"))
         recogniser = inputs.load_model(model, device, dtype)
         found, failures = inputs.recordings(paths, recogniser.encoder.modality)
-        known = label_list.labels if label_list else recogniser.labels or ()
-        texts = dict(zip(label_list.labels, label_list.texts, strict=True)) if label_list else {}
         if explain:
-            explanation.labels(recogniser, list(texts.values()) or list(known))
+            answers.explain(recogniser, label_list)
         for row in failures:
-            output.failure(row, as_json)
-        failed = len(failures)
+            answers.take(row)
         shown.stage("reading labels")
-        answers = recogniser.classify(
+        rows = recogniser.classify(
             iter(found), label_list, top=top, every_s=every_s, mode=mode,
             descriptions=descriptions, tree=label_tree,
         )  # fmt: skip
+        answers.n_labels = len(label_list.labels if label_list else recogniser.labels or ())
         shown.stage("classifying", total=len(found))
-        for row in _counted(answers, shown):
-            good = _show(row, as_json, mode, n_labels=len(known))
-            failed += good is None
-            answered += [good] if good is not None else []
-            if explain and good is not None:
-                explanation.answer(recogniser, good, texts)
+        for row in _counted(rows, shown):
+            answers.take(row)
     if segments_file is not None:
-        timeline.write(segments_file, timeline.segments(answered))
-    return exit_code(len(answered), failed)
+        timeline.write(segments_file, timeline.segments(answers.good))
+    return exit_code(len(answers.good), answers.failed)
+
+
+class _Answers:
+    """Where answers go: to stdout, and into tables.
+
+    Attributes:
+        good: The answers so far.
+        failed: Number of recordings and spans that gave none.
+        n_labels: Length of the label list.
+    """
+
+    def __init__(self, as_json: bool, mode: str, tables: Sequence[TableFile]) -> None:
+        self.good: list[Classification] = []
+        self.failed = self.n_labels = 0
+        self._as_json, self._mode, self._tables = as_json, mode, tables
+        self._explained: tuple[Model, dict[str, str]] | None = None
+
+    def explain(self, model: Model, labels: LabelList | None) -> None:
+        """Show how labels were read, and with each answer what decided."""
+        texts = dict(zip(labels.labels, labels.texts, strict=True)) if labels else {}
+        explanation.labels(model, list(texts.values()) or list(model.labels or ()))
+        self._explained = model, texts
+
+    def take(self, row: Classification | Failure) -> None:
+        """Print an answer or a failure, count it and write it."""
+        from vlar.types import Failure
+
+        for table in self._tables:
+            table.write(row)
+        if isinstance(row, Failure):
+            self.failed += 1
+            output.failure(row, self._as_json)
+            return
+        self.good.append(row)
+        if self._as_json:
+            output.json_line(row)
+        else:
+            several, yes_or_no = self._mode == "multi", self.n_labels == 1
+            output.classification(row, several=several, yes_or_no=yes_or_no)
+        if self._explained is not None:
+            explanation.answer(self._explained[0], row, self._explained[1])
+
+
+def _tables(stack: ExitStack, csv: Path | None, parquet: Path | None) -> list[TableFile]:
+    """The files of ``--csv`` and ``--parquet``, open until the stack ends."""
+    from vlar.errors import UsageError
+    from vlar.tables import TableFile
+
+    files: list[TableFile] = []
+    for file, ending in ((csv, ".csv"), (parquet, ".parquet")):
+        if file is None:
+            continue
+        if file.suffix.lower() != ending:
+            raise UsageError(f"--{ending[1:]} {str(file)!r}: the name does not end in {ending}")
+        files.append(stack.enter_context(TableFile(file)))
+    return files
 
 
 def _note(labels: LabelList | None) -> None:
@@ -149,19 +213,3 @@ def _counted(
         shown(1 if last is not None and row.path != last else 0)
         last = row.path
         yield row
-
-
-def _show(
-    row: Classification | Failure, as_json: bool, mode: str, n_labels: int
-) -> Classification | None:
-    """Print an answer and return it; a failure is printed as one."""
-    from vlar.types import Failure
-
-    if isinstance(row, Failure):
-        output.failure(row, as_json)
-        return None
-    if as_json:
-        output.json_line(row)
-    else:
-        output.classification(row, several=mode == "multi", yes_or_no=n_labels == 1)
-    return row

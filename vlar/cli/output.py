@@ -14,6 +14,8 @@ import sys
 import unicodedata
 from typing import TYPE_CHECKING, Protocol
 
+from vlar.answers.clock import clock as clock
+
 if TYPE_CHECKING:
     from vlar.types import Classification, Failure, Hit, JsonDict, Prediction
 
@@ -82,6 +84,11 @@ def block(text: str) -> None:
     for each in text.split("\n"):
         line(each)
     sys.stdout.flush()
+
+
+def terminal_picture(codes: str) -> None:
+    """A picture as control codes, which vlar has made itself, and the end of the line."""
+    print(codes, flush=True)
 
 
 def json_line(row: HasDict | JsonDict) -> None:
@@ -187,19 +194,6 @@ def hit(row: Hit) -> None:
         f"{row.rank:3}. {row.score:6.1%}  {row.path}  {span}{tags}{also}{_lost(row.lost)}",
         flush=True,
     )
-
-
-def clock(seconds: float) -> str:
-    """Seconds as ``h:mm:ss.d`` or ``m:ss.d``.
-
-    >>> clock(3725.25), clock(4.0)
-    ('1:02:05.2', '0:04.0')
-    """
-    tenths = int(seconds * 10 + 1e-6)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    tail = f"{rest // 10:02d}.{rest % 10}"
-    return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
 
 
 def file_size(n_bytes: float) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlar.cli import inputs, options, output
+from vlar.cli import inline, inputs, options, output
 from vlar.cli.choices import Choices
 from vlar.cli.progress import progress
 
 if TYPE_CHECKING:
+    from vlar.answers.files import AnswerFiles
     from vlar.query.report import QueryReport
     from vlar.types import Hit
 
@@ -60,6 +62,36 @@ SearchDevice = Annotated[
     ),
 ]
 
+CutFolder = Annotated[
+    Path | None,
+    typer.Option("--cut", metavar="FOLDER", help="Write each found span as a file of its own."),
+]
+Exact = Annotated[
+    bool,
+    typer.Option("--exact", help="Cut files begin as found; without it, with a key frame."),
+]
+Sheet = Annotated[
+    Path | None,
+    typer.Option("--sheet", metavar="FILE", help="A picture of all answers: .png, .jpg, .webp."),
+]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="A page with pictures inside.")
+]
+Table = Annotated[
+    Path | None, typer.Option("--csv", metavar="FILE", help="A table: .csv or .parquet.")
+]
+Edl = Annotated[Path | None, typer.Option("--edl", metavar="FILE", help="An edit list (CMX 3600).")]
+PlayList = Annotated[
+    Path | None, typer.Option("--m3u", metavar="FILE", help="A play list of the spans.")
+]
+Inline = Annotated[
+    bool | None,
+    typer.Option(
+        "--inline/--no-inline",
+        help="Pictures in the terminal. Default: where it is known to show them.",
+    ),
+]
+
 
 def command(
     library: Annotated[str, typer.Argument(metavar="LIBRARY", help="Made by 'vlar index add'.")],
@@ -72,6 +104,14 @@ def command(
     device: options.Device = None,
     dtype: options.Dtype = None,
     search_device: SearchDevice = "cpu",
+    cut: CutFolder = None,
+    exact: Exact = False,
+    sheet: Sheet = None,
+    html: Html = None,
+    csv: Table = None,
+    edl: Edl = None,
+    m3u: PlayList = None,
+    pictures: Inline = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show how the query was read and answered.")
     ] = False,
@@ -83,42 +123,83 @@ def command(
 
     Examples:
         vlar query holiday.vlar "riding a bike"
-        vlar query holiday.vlar '"riding a bike" AND NOT "a street"' --where year=2024
+        vlar query holiday.vlar '"riding a bike" AND NOT "a street"' --cut found
     """
+    from vlar.answers.files import AnswerFiles
     from vlar.library import Library
-    from vlar.query.grammar import QuerySyntaxError
-    from vlar.query.plan import make_plan
 
-    try:
-        make_plan(text, k, where, min_probability)  # a mistake shows before anything is loaded
-    except QuerySyntaxError as problem:
-        output.error_lines(problem.picture)
-        raise
-    reports: list[QueryReport] = []
+    _check(text, k, where, min_probability)  # a mistake shows before anything is loaded
+    files = AnswerFiles(cut, exact, sheet, html, csv, edl, m3u)
+    files.check()
+    shows = None if as_json else inline.wanted(pictures)
     Library(library, create=False).close()
+    reports: list[QueryReport] = []
     name = model or inputs.own_model(library)
     with progress(f"loading {name}") as shown:
         loaded = inputs.load_model(name, device, dtype)
         shown.stage("searching")
         with Library(library, loaded, create=False, device=search_device) as opened:
             hits = opened.query(
-                text,
-                k,
-                where=where,
-                min_probability=min_probability,
-                rerank=None if rerank == "none" else rerank,
-                report=reports.append,
-            )
+                *(text, k), where=where, min_probability=min_probability,
+                rerank=None if rerank == "none" else rerank, report=reports.append,
+            )  # fmt: skip
     for report in reports if explain else ():
         for line in report.lines():
             output.note(f"vlar: {line}")
+    _print(hits, as_json, shows)
+    _note(reports, hits, min_probability)
+    failed = _write(files, text, hits, as_json)
+    return 1 if failed or any(report.damaged for report in reports) else 0
+
+
+def _check(text: str, k: int, where: list[str] | None, min_probability: float) -> None:
+    from vlar.query.grammar import QuerySyntaxError
+    from vlar.query.plan import make_plan
+
+    try:
+        make_plan(text, k, where, min_probability)
+    except QuerySyntaxError as problem:
+        output.error_lines(problem.picture)
+        raise
+
+
+def _print(hits: list[Hit], as_json: bool, shows: str | None) -> None:
+    if shows is not None:
+        from vlar.answers.pictures import pictures
+        from vlar.types import Failure
+
+        for row, picture in zip(hits, pictures(hits, inline.WIDTH), strict=True):
+            output.hit(row)
+            if not isinstance(picture, Failure):
+                inline.show(picture, shows)
+        return
     for row in hits:
         if as_json:
             output.json_line(row)
         else:
             output.hit(row)
-    _note(reports, hits, min_probability)
-    return 1 if any(report.damaged for report in reports) else 0
+
+
+def _write(files: AnswerFiles, query: str, hits: list[Hit], as_json: bool) -> int:
+    """Write the files that were asked for; the number of hits without a cut or a picture."""
+    from vlar.types import Failure
+    from vlar.video.cut import Cut
+
+    failed = 0
+    for row in files.write(query, hits):
+        if isinstance(row, Failure):
+            failed += 1
+            output.failure(row, as_json)
+        elif isinstance(row, Cut):
+            if as_json:
+                output.json_line(row)
+            how = "exact" if row.exact else "from a key frame on"
+            sound = ", without its sound, which cannot be read" if row.audio == "lost" else ""
+            span = f"{output.clock(row.start_s)} to {output.clock(row.end_s)}"
+            output.note(f"vlar: {row.path}: {span}, {how}{sound}")
+        else:
+            output.note(f"vlar: {row.what} written to {row.path}")
+    return failed
 
 
 def _note(reports: list[QueryReport], hits: list[Hit], min_probability: float) -> None:

@@ -24,6 +24,7 @@ from vlar.model.inputs import (
 from vlar.model.label_concepts import Descriptions
 from vlar.scoring.calibration import Calibration
 from vlar.sensors import ViewSampler
+from vlar.tables import Results
 from vlar.text.tree import Tree
 from vlar.types import Classification, Failure
 
@@ -100,7 +101,7 @@ class Recogniser(ModelCore):
         *,
         every_s: float,
         **options: Unpack[ClassifyOptions],
-    ) -> list[Answer]: ...
+    ) -> Results[Answer]: ...
 
     @overload
     def classify(
@@ -110,7 +111,7 @@ class Recogniser(ModelCore):
         *,
         every_s: float | None = None,
         **options: Unpack[ClassifyOptions],
-    ) -> list[Answer]: ...
+    ) -> Results[Answer]: ...
 
     @overload
     def classify(
@@ -133,7 +134,7 @@ class Recogniser(ModelCore):
         descriptions: Descriptions = "auto",
         tree: Tree | str | Path | None = None,
         fps: float = DEFAULT_FPS,
-    ) -> Classification | list[Answer] | Iterator[Answer]:
+    ) -> Classification | Results[Answer] | Iterator[Answer]:
         """Classify recordings: which label fits?
 
         Clips of several recordings are encoded together; an answer is the same alone and in
@@ -153,9 +154,9 @@ class Recogniser(ModelCore):
             fps: Frames a second of an array; default 25.
 
         Returns:
-            One recording without ``every_s``: its answer. A list, or ``every_s``: a list with a
-            ``Failure`` in the place of each recording or span that cannot be read. An iterator:
-            the same, one after the other, as they are needed.
+            One recording without ``every_s``: its answer. A list, or ``every_s``: a list (and a
+            table, ``vlar.Results``) with a ``Failure`` in the place of each recording or span that
+            cannot be read. An iterator: the same, one after the other, as they are needed.
 
         Raises:
             DecodeError: a single recording cannot be read.
@@ -168,7 +169,7 @@ class Recogniser(ModelCore):
             return classifier.answer(span, top=top, model=self.name)
         listed: Iterable[Recording] = [recordings] if is_one(recordings) else recordings
         answers = self._answers(listed, classifier, top, every_s, fps)
-        return answers if isinstance(recordings, Iterator) else list(answers)
+        return answers if isinstance(recordings, Iterator) else Results(answers)
 
     def _answers(
         self,

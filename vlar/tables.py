@@ -1,0 +1,208 @@
+"""Results as tables: lists with ``to_arrow`` and ``to_pandas``, CSV and Parquet files.
+
+Arrow and Parquet need pyarrow (``pip install 'vlar[tables]'``); docs/answers.md has the columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from typing_extensions import Self
+
+from vlar.errors import UsageError
+from vlar.types import Classification, Failure, Hit, JsonDict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = Hit | Classification | Failure
+T = TypeVar("T", bound=Row)
+
+HIT_COLUMNS = (
+    *("rank", "path", "start_s", "end_s", "score", "probability", "similarity", "lost"),
+    *("tags", "parts", "also"),
+)
+ANSWER_COLUMNS = (
+    *("path", "start_s", "end_s", "model", "label", "probability", "similarity", "unknown"),
+    *("unknown_probability", "lost", "predictions", "coarse", "error_kind", "error"),
+)
+_ROWS_A_GROUP = 4096
+# A spreadsheet computes cells that begin with these; the texts of other people are only shown.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Results(list[T]):
+    """A list of results that is a table too: ``vlar.Results(model.classify(paths, labels))``."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return HIT_COLUMNS if self and isinstance(self[0], Hit) else ANSWER_COLUMNS
+
+    def to_dicts(self) -> list[JsonDict]:
+        """One dict a row, as ``--json`` prints them."""
+        return [row.to_dict() for row in self]
+
+    def to_arrow(self) -> Any:
+        """A ``pyarrow.Table``, one row a result."""
+        return arrow().Table.from_pylist(
+            [record(row) for row in self], schema=arrow_schema(self.columns)
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A data frame of pandas, one row a result; tags are dicts."""
+        return self.to_arrow().to_pandas(maps_as_pydicts="strict")
+
+
+class TableFile:
+    """A table that is written row by row: ``.csv`` or ``.parquet``.
+
+    What was written before an interruption is kept and readable.
+
+    Args:
+        path: The file; an older one is replaced.
+        columns: Names of the columns.
+
+    Raises:
+        UsageError: another ending, or the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path, columns: Sequence[str] = ANSWER_COLUMNS) -> None:
+        self.path, self._columns = Path(path), tuple(columns)
+        self._waiting: list[JsonDict] = []
+        self._open()
+
+    def _open(self) -> None:
+        ending = self.path.suffix.lower()
+        try:
+            if ending == ".csv":
+                self._text = self.path.open("w", newline="", encoding="utf-8", errors="replace")
+                self._csv = csv.DictWriter(self._text, self._columns, extrasaction="ignore")
+                self._csv.writeheader()
+            elif ending == ".parquet":
+                schema = arrow_schema(self._columns)
+                import pyarrow.parquet as parquet
+
+                self._text = None
+                self._parquet = parquet.ParquetWriter(self.path, schema, compression="zstd")
+            else:
+                raise UsageError(f"{self.path}: a table ends in .csv or .parquet; rename it")
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def __enter__(self) -> Self:
+        """The file itself; it is closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what waits and close."""
+        self.close()
+
+    def write(self, row: Row) -> None:
+        """Add one row.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        try:
+            if self._text is not None:
+                self._csv.writerow({name: cell(value) for name, value in record(row).items()})
+                return
+            self._waiting.append(record(row))
+            if len(self._waiting) >= _ROWS_A_GROUP:
+                self._flush()
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def close(self) -> None:
+        """Write what waits, and close."""
+        try:
+            if self._text is not None:
+                self._text.close()
+                return
+            if self._waiting:
+                self._flush()
+            self._parquet.close()
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def _flush(self) -> None:
+        schema = arrow_schema(self._columns)
+        self._parquet.write_table(arrow().Table.from_pylist(self._waiting, schema=schema))
+        self._waiting = []
+
+
+def write_table(path: str | Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
+    """Write rows as ``.csv`` or ``.parquet``; see ``TableFile``."""
+    with TableFile(path, columns) as file:
+        for row in rows:
+            file.write(row)
+
+
+def record(row: Row) -> JsonDict:
+    """A row as one value a column."""
+    if isinstance(row, Hit):
+        return row.to_dict()
+    if isinstance(row, Failure):
+        return {"path": str(row.path), "error_kind": row.kind, "error": row.message}
+    facts = row.to_dict()
+    best = row.predictions[0]
+    facts |= {"label": best.label, "probability": round(best.probability, 6)}
+    return facts | {"similarity": round(best.similarity, 6)}
+
+
+def cell(value: Any) -> Any:
+    """A value as a cell of CSV: lists and dicts as JSON, text without the start of a formula.
+
+    >>> cell("=1+1"), cell({"a": "b"}), cell(0.5)
+    ("'=1+1", '{"a": "b"}', 0.5)
+    """
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False) if value else ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def arrow() -> Any:
+    """The module pyarrow.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        import pyarrow as module
+    except ImportError:
+        raise UsageError(
+            "tables of Arrow, Parquet and pandas need pyarrow; pip install 'vlar[tables]', or "
+            "write .csv"
+        ) from None
+    return module
+
+
+def arrow_schema(columns: Sequence[str]) -> Any:
+    """The ``pyarrow.Schema`` of some columns."""
+    pa = arrow()
+    number, text = pa.float64(), pa.string()
+    span = [("start_s", number), ("end_s", number)]
+    fit = [("probability", number), ("similarity", number)]
+    labels = pa.list_(pa.struct([("label", text), ("key", text), *fit]))
+    types = {
+        **dict.fromkeys(("path", "model", "label", "error_kind", "error"), text),
+        "rank": pa.int64(),
+        "unknown": pa.bool_(),
+        "tags": pa.map_(text, text),
+        "parts": pa.list_(pa.struct([("phrase", text), *span, *fit])),
+        "also": pa.list_(pa.struct([("path", text), *span])),
+        "predictions": labels,
+        "coarse": labels,
+    }
+    return pa.schema([(name, types.get(name, number)) for name in columns])
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path}: cannot be written ({error.strerror or error}); choose another file")
