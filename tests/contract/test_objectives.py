@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -123,6 +124,16 @@ def training(named: Any, *, free: bool = True, keep: CheckpointConfig | None = N
     )
 
 
+def settings(name: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """An objective by name, with a label tree where it reads one."""
+    if "file" not in {row.name for row in fields(registry.get("objective", name))}:
+        return {name: {}}
+    _, dataset = ordered_clips(2)
+    file = folder / "tree.json"
+    file.write_text(json.dumps(dict.fromkeys(dataset.texts, "moving")))
+    return {name: {"file": str(file)}}
+
+
 def weights(done: Training) -> dict[str, np.ndarray]:
     return done.adapter.state_dict()
 
@@ -132,8 +143,9 @@ def uses_unlabelled(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", [*SHIPPED, "every-hook"])
-def test_it_trains_names_its_terms_and_is_the_same_again(name: str):
-    runs = [training([name], free=uses_unlabelled(name)) for _ in range(2)]
+def test_it_trains_names_its_terms_and_is_the_same_again(name: str, tmp_path: Path):
+    named = settings(name, tmp_path)
+    runs = [training(named, free=uses_unlabelled(name)) for _ in range(2)]
     first, last = (run.run().epochs[-1] for run in runs)
     assert first == last
     assert set(last.losses) >= {"base", "total"}
@@ -151,11 +163,12 @@ class Stopped(Exception):
 @pytest.mark.parametrize("name", [*SHIPPED, "every-hook"])
 def test_it_is_resumed_bit_for_bit(name: str, tmp_path: Path):
     free = uses_unlabelled(name)
-    whole = training([name], free=free)
+    named = settings(name, tmp_path)
+    whole = training(named, free=free)
     whole.run()
     for stop in (2, 5):
         keep = CheckpointConfig(tmp_path / f"{stop}", "key", every=1)
-        cut = training([name], free=free, keep=keep)
+        cut = training(named, free=free, keep=keep)
         plain = cut._step
 
         def step(rows: list[int], cut: Training = cut, plain: Any = plain, stop: int = stop) -> Any:
@@ -167,7 +180,7 @@ def test_it_is_resumed_bit_for_bit(name: str, tmp_path: Path):
         with pytest.raises(Stopped):
             cut.run()
         torch.manual_seed(99)
-        rest = training([name], free=free, keep=keep)
+        rest = training(named, free=free, keep=keep)
         assert rest.run().resumed_at == stop
         for parameter, array in weights(whole).items():
             np.testing.assert_array_equal(weights(rest)[parameter], array, err_msg=parameter)

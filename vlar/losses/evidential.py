@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 _LARGEST = 10.0  # of a logit before exp
 _FIRST_WEIGHT = 0.01
@@ -28,6 +29,25 @@ def evidence(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     alpha = logits.clamp(-_LARGEST, _LARGEST).exp() + 1.0
     total = alpha.sum(dim=-1, keepdim=True)
     return alpha, alpha / total, logits.shape[-1] / total[..., 0]
+
+
+class EvidenceScale(nn.Module):
+    """A learned factor and offset from logits to evidence.
+
+    ``exp`` of logits with a scale such as CLIP's 100 says nothing: all are clipped.
+
+    Args:
+        logit_scale: Factor from cosine to logit; a cosine of 1 starts as the largest evidence.
+    """
+
+    def __init__(self, logit_scale: float) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(math.log(_LARGEST / logit_scale)))
+        self.offset = nn.Parameter(torch.zeros(()))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(N, C) to (N, C)."""
+        return self.factor.exp() * logits + self.offset
 
 
 def edl_loss(logits: Tensor, targets: Tensor) -> Tensor:

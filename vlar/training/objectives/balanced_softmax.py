@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
-from vlar.errors import UsageError
 from vlar.losses.longtail import balanced_softmax
 from vlar.registry import register
 from vlar.training.objectives.base import Objective, Step, TrainingContext
@@ -35,13 +32,7 @@ class BalancedSoftmax(Objective):
         Raises:
             UsageError: a clip shows several labels, or a label has no clip.
         """
-        shown = context.shown
-        if (shown.sum(axis=1) > 1).any():
-            raise UsageError("objective 'balanced-softmax' needs clips of one label each")
-        self._counts = [float(count) for count in shown.sum(axis=0)]
-        if min(self._counts) == 0:
-            label = context.texts[int(np.argmin(self._counts))]
-            raise UsageError(f"objective 'balanced-softmax': label {label!r} has no clip; add one")
+        self._counts = context.clips_per_label(self.name)
 
     def base_weight(self, progress: float) -> float:
         """0: the term takes the place of the method's own loss."""

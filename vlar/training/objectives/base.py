@@ -19,6 +19,7 @@ from typing_extensions import Self
 
 from vlar.adapters.settings import check_settings, read_settings
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
+from vlar.errors import UsageError
 from vlar.training.augment import Random
 from vlar.training.data import View
 from vlar.training.hyperparameters import Hyperparameters
@@ -55,6 +56,46 @@ class TrainingContext:
     steps_per_epoch: int
     device: torch.device
 
+    def clips_per_label(self, name: str) -> list[float]:
+        """(C,) clips of each label.
+
+        Args:
+            name: The objective that asks, for its messages.
+
+        Raises:
+            UsageError: a clip shows several labels, or a label has no clip.
+        """
+        if (self.shown.sum(axis=1) > 1).any():
+            raise UsageError(f"objective {name!r} needs clips of one label each")
+        counts = [float(count) for count in self.shown.sum(axis=0)]
+        if min(counts) == 0:
+            label = self.texts[counts.index(0)]
+            raise UsageError(f"objective {name!r}: label {label!r} has no clip; add one")
+        return counts
+
+    @property
+    def vector_width(self) -> int:
+        """D, width of the vectors of the method."""
+        method: Any = self.method  # every Trainable is an adapter, and so an encoder
+        return int(method.dim)
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor from cosine to logit of the method."""
+        method: Any = self.method
+        return float(method.logit_scale)
+
+    @property
+    def frame_width(self) -> int:
+        """K, width of ``Step.frames``."""
+        import numpy as np
+
+        method: Any = self.method
+        if method.reads != "features":
+            return self.vector_width
+        zeros = np.zeros((1, 2, method.frame_dim), np.float32)
+        return int(method.training_inputs(zeros).shape[-1])
+
 
 @dataclass(frozen=True)
 class Step:
@@ -76,6 +117,36 @@ class Step:
     output: TrainingOutput
     forward: Callable[[Tensor], TrainingOutput]
     random: Random
+
+    @property
+    def vectors(self) -> Tensor:
+        """(N, D) unit vectors of the clips.
+
+        Raises:
+            UsageError: the method has none.
+        """
+        if self.output.vectors is None:
+            raise UsageError(
+                "the method has no vectors of clips, which this objective needs; train another "
+                "method, for example temporal, or leave the objective out"
+            )
+        return self.output.vectors
+
+    @property
+    def frames(self) -> Tensor:
+        """(N, T, K) features of the frames: the method's own, else what it reads.
+
+        Raises:
+            UsageError: the method has none.
+        """
+        if self.output.frames is not None:
+            return self.output.frames
+        if self.batch.inputs.ndim == 3:
+            return self.batch.inputs
+        raise UsageError(
+            "the method has no features of frames, which this objective needs; train another "
+            "method, for example temporal, or leave the objective out"
+        )
 
 
 class Objective(ABC):

@@ -1,0 +1,135 @@
+"""``exchange``: what is done is learned from clips whose performers are exchanged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from vlar.adapters.settings import setting
+from vlar.errors import UsageError
+from vlar.losses.exchange import NO_PARTNER, cross, pairs
+from vlar.registry import register
+from vlar.training.objectives.base import Objective, Step, TrainingContext
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from vlar.training.augment import Random
+
+_log = logging.getLogger("vlar")
+
+
+@register("objective", "exchange")
+@dataclass
+class Exchange(Objective):
+    """The vector of a clip must name the action, although another person performs it.
+
+    Zhang et al., "SkeletonX", 2025. A clip gives ``n``, from the mean of its frames over time, and
+    ``m``, from the vector of the method. A linear classifier on ``[n ; m]`` names the action, also
+    after ``n`` or ``m`` came from a partner: the same action by another subject, or another action
+    by the same subject. The parts of this classifier do not belong to the trained model.
+
+    The subject of a clip is a column of the support set; without one it is the ``group``, the
+    recording that a clip was cut from.
+
+    Attributes:
+        weight: Factor on the crossed terms.
+        plain: Factor on the classification without exchange.
+        column: The column that names who is seen.
+        width: Features of ``n`` and of ``m``.
+    """
+
+    weight: float = setting(0.1, at_least=0)
+    plain: float = setting(1.0, at_least=0)
+    column: str = "group"
+    width: int = setting(64, at_least=1, at_most=4096)
+    name: ClassVar[str] = "exchange"
+    _module: nn.Module | None = field(default=None, init=False, repr=False)
+    _actions: list[int] = field(default_factory=list[int], init=False, repr=False)
+    _subjects: list[str] = field(default_factory=list[str], init=False, repr=False)
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The maps to ``n`` and ``m``, and the classifier."""
+        return self._module
+
+    def begin(self, context: TrainingContext) -> None:
+        """Find the subjects and build the maps.
+
+        Raises:
+            UsageError: a clip has no subject, or none has a partner.
+        """
+        from torch import nn
+
+        context.clips_per_label(self.name)
+        self._actions = context.shown.argmax(axis=1).tolist()
+        self._subjects = [str(facts.get(self.column, "")) for facts in context.facts]
+        if not self._subjects or not all(self._subjects):
+            raise UsageError(
+                f"objective 'exchange' needs a column {self.column!r} that names who is seen in "
+                "each clip; add it to the CSV of the support set, or set 'column'"
+            )
+        drawn = pairs(self._actions, self._subjects, np.random.default_rng(0))
+        without = [int((rows == NO_PARTNER).sum()) for rows in drawn]
+        if all(rows == len(self._actions) for rows in without):
+            raise UsageError(
+                f"objective 'exchange': in column {self.column!r} no two subjects share an action "
+                "and no subject does two; it has nothing to exchange"
+            )
+        _log.info("exchange: %d clips without the same action by another subject, %d without "
+                  "another action by the same subject", *without)  # fmt: skip
+        module = nn.Module()
+        module.subject = nn.Linear(context.frame_width, self.width)
+        module.action = nn.Linear(context.vector_width, self.width)
+        module.classifier = nn.Linear(2 * self.width, len(context.texts))
+        self._module = module
+
+    def order(self, epoch: int, random: Random) -> Sequence[int]:
+        """Clips, each followed by a partner of either kind, so that batches hold both."""
+        found: list[int] = []
+        left = random.permutation(len(self._actions)).tolist()
+        partners = pairs(self._actions, self._subjects, random)
+        waiting = set(left)
+        for row in left:
+            if row not in waiting:
+                continue
+            for one in (row, int(partners.same_action[row]), int(partners.same_subject[row])):
+                if one in waiting:
+                    found.append(one)
+                    waiting.discard(one)
+        return found
+
+    def terms(self, step: Step) -> Mapping[str, Tensor]:
+        """The plain and the crossed classification of the labelled clips."""
+        import torch
+        from torch.nn import functional as F  # noqa: N812 - the usual name
+
+        module, rows = self._module, step.batch.rows
+        assert module is not None
+        if not rows:
+            return {}
+        frames, vectors = step.batch.labelled(step.frames), step.batch.labelled(step.vectors)
+        n = module.get_submodule("subject")(frames.detach().mean(dim=1)).relu()
+        # A unit vector of D entries has small ones; a linear map expects about one.
+        m = module.get_submodule("action")(vectors * vectors.shape[1] ** 0.5).relu()
+        y = step.batch.labelled(step.batch.targets).argmax(dim=1)
+        classifier = module.get_submodule("classifier")
+        found = {"plain": self.plain * F.cross_entropy(classifier(torch.cat([n, m], 1)), y)}
+        actions, subjects = (
+            [kept[row] for row in rows] for kept in (self._actions, self._subjects)
+        )
+        drawn = pairs(actions, subjects, step.random)
+        for kind, partner in zip(drawn._fields, drawn, strict=True):
+            there = torch.from_numpy(np.flatnonzero(partner != NO_PARTNER)).to(y.device)
+            if not len(there):
+                continue
+            other = torch.from_numpy(partner).to(y.device).clamp_min(0)
+            own, others = cross(n, m, other)
+            losses = F.cross_entropy(classifier(own), y, reduction="none")
+            losses = losses + F.cross_entropy(classifier(others), y[other], reduction="none")
+            found[kind] = self.weight * losses[there].sum() / len(y)
+        return found

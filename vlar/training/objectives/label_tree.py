@@ -1,0 +1,80 @@
+"""``tree``: errors inside a coarse label cost less than those across."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from vlar.adapters.settings import setting
+from vlar.errors import UsageError
+from vlar.losses.tree import tree_loss
+from vlar.registry import register
+from vlar.text.tree import Tree
+from vlar.training.objectives.base import Objective, Step, TrainingContext
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@register("objective", "tree")
+@dataclass
+class LabelTree(Objective):
+    """Coarse labels are learned with the fine ones: cross-entropy, and a loss over legal states.
+
+    The tree loss of Chen et al. 2022, as PCAN uses it (``vlar.losses.tree``). The logit of a coarse
+    label is the log-sum-exp of those of its kinds, so the trained model has no further parts.
+
+    Attributes:
+        file: JSON file of label to parent.
+        coarse: Factor on the cross-entropy of the coarse labels.
+        states: Factor on the tree loss.
+    """
+
+    file: str = ""
+    coarse: float = setting(1.0, at_least=0)
+    states: float = setting(1.0, at_least=0)
+    name: ClassVar[str] = "tree"
+    _parents: list[int] = field(default_factory=list[int], init=False, repr=False)
+
+    def begin(self, context: TrainingContext) -> None:
+        """Read the tree.
+
+        Raises:
+            UsageError: the file is missing, or the tree lacks a label.
+            LabelError: the file is not a tree.
+        """
+        if not self.file:
+            raise UsageError("objective 'tree' needs a label tree; set 'file', or give --tree FILE")
+        context.clips_per_label(self.name)
+        self._parents = list(Tree.read(self.file).restricted(context.texts).parent_columns)
+
+    def terms(self, step: Step) -> Mapping[str, Tensor]:
+        """Both terms, over the labelled clips."""
+        import torch
+        from torch.nn import functional as F  # noqa: N812 - the usual name
+
+        logits = step.batch.labelled(step.output.logits)
+        if not len(logits):
+            return {}
+        y = step.batch.labelled(step.batch.targets).argmax(dim=1)
+        parent = torch.tensor(self._parents, device=logits.device)
+        above = coarse_logits(logits, parent)
+        centred = logits - logits.mean(dim=1, keepdim=True)
+        return {
+            "coarse": self.coarse * F.cross_entropy(above, parent[y]),
+            "states": self.states * tree_loss(centred, coarse_logits(centred, parent), parent, y),
+        }
+
+
+def coarse_logits(logits: Tensor, parent: Tensor) -> Tensor:
+    """(N, J) log-sum-exp of the logits (N, C) of the kinds of each coarse label.
+
+    Args:
+        logits: (N, C).
+        parent: (C,) int64 column of each label's parent.
+    """
+    import torch
+
+    columns = [logits[:, parent == column] for column in range(int(parent.max()) + 1)]
+    return torch.stack([own.logsumexp(dim=1) for own in columns], dim=1)

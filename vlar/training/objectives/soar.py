@@ -1,0 +1,119 @@
+"""``soar``: vectors that do not give the scene away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from vlar.adapters.settings import setting
+from vlar.errors import UsageError
+from vlar.losses.adversarial import ramp, reverse
+from vlar.losses.evidential import EvidenceScale, edl_loss
+from vlar.registry import register
+from vlar.training.objectives.base import Objective, Step, TrainingContext
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@register("objective", "soar")
+@dataclass
+class Soar(Objective):
+    """An adversary tells the scene from the vector behind a reversed gradient.
+
+    Zhai et al., "SOAR: scene-debiasing open-set action recognition", 2023: evidence in place of the
+    method's own loss, adversarial scene classification, and adversarial reconstruction of the
+    background. The scene of a clip is a column of the support set (by default the ``group``). The
+    background is the median over time of the frames' features, where the source takes pixels; what
+    moves most weighs least, where the source weighs by a map of uncertainty. Both adversaries
+    start slowly, because a decoder behind a reversed gradient is unstable.
+
+    Attributes:
+        own: Factor on the method's own loss; the source has none of it.
+        scene: Factor on the scene adversary.
+        background: Factor on the reconstruction.
+        strength: Of the reversed gradient of the reconstruction; the scene's is 1.
+        column: The column that names the scene.
+        width: Hidden units of the adversaries.
+    """
+
+    own: float = setting(0.0, at_least=0)
+    scene: float = setting(1.0, at_least=0)
+    background: float = setting(1.0, at_least=0)
+    strength: float = setting(0.2, at_least=0)
+    column: str = "group"
+    width: int = setting(64, at_least=1, at_most=4096)
+    name: ClassVar[str] = "soar"
+    _module: nn.Module | None = field(default=None, init=False, repr=False)
+    _scenes: list[int] = field(default_factory=list[int], init=False, repr=False)
+
+    @property
+    def module(self) -> nn.Module | None:
+        """Factor and offset of the evidence, and the two adversaries."""
+        return self._module
+
+    def begin(self, context: TrainingContext) -> None:
+        """Find the scenes and build the adversaries.
+
+        Raises:
+            UsageError: a clip has no scene, or all have the same.
+        """
+        from torch import nn
+
+        named = [str(facts.get(self.column, "")) for facts in context.facts]
+        scenes = {name: number for number, name in enumerate(dict.fromkeys(named))}
+        if len(scenes) < 2 or "" in scenes:
+            raise UsageError(
+                f"objective 'soar' needs a column {self.column!r} that names the scene of each "
+                "clip, and two scenes at least; add it to the CSV of the support set, or set "
+                "'column'"
+            )
+        self._scenes = [scenes[name] for name in named]
+        module = nn.Module()
+        module.evidence = EvidenceScale(context.logit_scale)
+        module.scene = _layers(context.vector_width, self.width, len(scenes))
+        module.decoder = _layers(context.vector_width, self.width, context.frame_width)
+        self._module = module
+
+    def base_weight(self, progress: float) -> float:
+        """See ``own``."""
+        return self.own
+
+    def terms(self, step: Step) -> Mapping[str, Tensor]:
+        """Evidence, the scene adversary and the reconstruction, over the labelled clips."""
+        import torch
+        from torch.nn import functional as F  # noqa: N812 - the usual name
+
+        module, batch = self._module, step.batch
+        assert module is not None
+        if not batch.rows:
+            return {}
+        logits, targets = batch.labelled(step.output.logits), batch.labelled(batch.targets)
+        targets = targets / targets.sum(dim=1, keepdim=True).clamp_min(1e-8)
+        found = {"evidence": edl_loss(module.get_submodule("evidence")(logits), targets)}
+        vectors = batch.labelled(step.vectors) * batch.labelled(step.vectors).shape[1] ** 0.5
+        rise = ramp(step.progress)
+        if self.scene:
+            scenes = torch.tensor([self._scenes[row] for row in batch.rows], device=vectors.device)
+            told = module.get_submodule("scene")(reverse(vectors, rise))
+            found["scene"] = self.scene * F.cross_entropy(told, scenes)
+        if self.background:
+            frames = batch.labelled(step.frames).detach()
+            median = frames.median(dim=1).values
+            moving = (frames - median[:, None]).abs().mean(dim=1)
+            still = 1 / (1 + moving / moving.mean(dim=1, keepdim=True).clamp_min(1e-8))
+            made = module.get_submodule("decoder")(reverse(vectors, self.strength * rise))
+            weight = still / still.mean(dim=1, keepdim=True)
+            found["background"] = self.background * (weight * (made - median).abs()).mean()
+        return found
+
+
+def _layers(entering: int, width: int, leaving: int) -> nn.Module:
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Linear(entering, width), nn.LeakyReLU(),
+        nn.Linear(width, width), nn.LeakyReLU(),
+        nn.Linear(width, leaving),
+    )  # fmt: skip
