@@ -23,7 +23,12 @@ def test_doctor_and_models(vlar_command):
     done = vlar_command("doctor", "--json")
     assert done.code == 0
     assert all(row["ok"] for row in done.rows)
-    done = vlar_command("models", "--json")
+    models = {row["alias"]: row for row in vlar_command("models", "--json").rows if "alias" in row}
+    assert models["lite"]["here"]
+    assert models["siglip2"]["spec"].startswith("hf:google/siglip2")
+    first, *_ = vlar_command("models", "--for", "query", "--device", "cpu", "--json").rows
+    assert (first["alias"], first["rank"]) == ("lite", 1)
+    done = vlar_command("models", "--methods", "--json")
     names = {(row["kind"], row["name"]) for row in done.rows}
     assert {("encoder", "lite"), ("fewshot", "prototype"), ("fewshot", "cache")} <= names
     assert ("fewshot", "ridge") in names

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from vlar import registry
 from vlar.encoders.base import Encoder, load_encoder, placement
+from vlar.encoders.catalogue import entries, resolve
 from vlar.encoders.conditioned import ConditionedText
 from vlar.errors import ModelError, UsageError
 from vlar.types import Float32, JsonDict
@@ -149,7 +150,7 @@ def load_any(spec: str, device: str | None = None, dtype: str | None = None) -> 
     """The encoder or the adapter with its encoder that a spec names.
 
     Args:
-        spec: For example ``lite`` or ``tc-clip:FILE.pth``.
+        spec: For example ``lite``, ``tc-clip:FILE.pth`` or an alias of ``vlar models``.
         device: As for ``load_encoder``.
         dtype: As for ``load_encoder``.
 
@@ -157,11 +158,12 @@ def load_any(spec: str, device: str | None = None, dtype: str | None = None) -> 
         UnknownNameError: neither an encoder nor an adapter has this name.
         UsageError: it cannot run on the device or with the type.
     """
+    spec = resolve(spec)
     name = spec.partition(":")[0]
     if name in registry.names("adapter"):
         return load_adapter(spec, device, dtype)
     if name not in registry.names("encoder"):
-        known = [*registry.names("encoder"), *registry.names("adapter")]
+        known = {*registry.names("encoder"), *registry.names("adapter"), *entries()}
         raise registry.unknown_name("encoder, adapter or model folder", name, known)
     return load_encoder(spec, device, dtype)
 

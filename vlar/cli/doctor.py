@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import Annotated
 
@@ -53,6 +54,7 @@ def command(
         ("cache", _cache),
         ("decoder", _decoder),
         ("encoder lite", _encoder),
+        *((f"model {name}", partial(_vectors, name)) for name in _models_here()),
         ("index", _index),
     ]
     broken = 0
@@ -133,6 +135,22 @@ def _encoder() -> str:
     if not np.isfinite(encoder.encode(blank[:1])[0].vector).all():
         raise VlarError("the image tower answers wrongly; reinstall vlar and delete its cache")
     return f"answers, width {encoder.dim}, fingerprint {encoder.fingerprint[:12]}"
+
+
+def _models_here() -> list[str]:
+    """Aliases of the models on this disk."""
+    from vlar.encoders.catalogue import entries
+
+    return [alias for alias, row in entries().items() if row.is_here()]
+
+
+def _vectors(alias: str) -> str:
+    from vlar.encoders import load_encoder, verify
+
+    cosine = verify.compare(load_encoder(alias))
+    if cosine is None:
+        return f"loads; no vectors were kept to compare with (vlar models get {alias} keeps them)"
+    return f"answers as when its vectors were kept, cosine {cosine:.5f}"
 
 
 def _index() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vlar import registry
+from vlar.encoders.catalogue import resolve
 from vlar.encoders.missing import missing_library
 from vlar.encoders.session import Session
 from vlar.encoders.spec import plain_precision
@@ -261,7 +262,7 @@ def load_encoder(spec: str, device: str | None = None, dtype: str | None = None)
     """The encoder a spec names: ``NAME`` or ``NAME:ARGUMENT``.
 
     Args:
-        spec: For example ``lite`` or ``openclip:ViT-B-32/openai``.
+        spec: For example ``lite``, ``openclip:ViT-B-32/openai``, or an alias of ``vlar models``.
         device: Where it runs: ``cpu``, ``cuda``, ``cuda:1``. None is what the spec says, else an
             accelerator where there is one.
         dtype: ``float32``, ``bfloat16`` (or ``bf16``), ``float16`` or ``int8``. None and ``auto``
@@ -274,7 +275,7 @@ def load_encoder(spec: str, device: str | None = None, dtype: str | None = None)
     """
     if not spec.strip():
         raise UsageError("the encoder name is empty; use 'lite' or see 'vlar models'")
-    name, _, argument = spec.partition(":")
+    name, _, argument = resolve(spec).partition(":")
     what = f"encoder {name!r}"
     try:
         make = registry.get("encoder", name).from_spec

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from vlar.encoders.clip.towers import Towers
 
-_OPTIONS = ("device", "precision", "random_init")
+_OPTIONS = ("device", "precision", "random_init", "revision")
 _KEPT_LISTS = 4  # text lists whose unconditioned features are kept
 
 
@@ -66,6 +66,7 @@ class HfEncoder(TorchEncoder):
             device=device or options.get("device"),
             precision=options.get("precision", "float32"),
             random_init=random_init or yes(options, "random_init"),
+            revision=options.get("revision"),
         )
         kind = XClipEncoder if family == "xclip" else cls
         name = argument if dtype is None else joined(target, options)

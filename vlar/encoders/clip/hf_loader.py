@@ -21,6 +21,7 @@ from vlar.encoders.clip.pixels import Pixels
 from vlar.encoders.clip.tokens import HfTokens
 from vlar.encoders.clip.towers import Towers
 from vlar.encoders.missing import missing_library
+from vlar.encoders.other_kinds import other_kind
 from vlar.encoders.spec import INT8
 from vlar.errors import ModelError, UnknownNameError
 
@@ -40,10 +41,13 @@ def load(
     device: str | None = None,
     precision: str = "float32",
     random_init: bool = False,
+    revision: str | None = None,
 ) -> tuple[str, Towers, int]:
     """Family, towers and default T of ``ORG/NAME`` or a folder; see ``HfEncoder.from_spec``."""
-    source, local = _source(target)
+    source, local = _source(target, revision)
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
+    if revision is not None:
+        options["revision"] = revision
     if Path(source).is_dir():
         trust.check_files(Path(source), f"hf:{target}")
         trust.check_hf_config(Path(source) / "config.json", f"hf:{target}")
@@ -51,6 +55,12 @@ def load(
         config = AutoConfig.from_pretrained(source, **options)
         family = config.model_type
         if family not in _FAMILIES:
+            classes = list(config.architectures or ())
+            if (kind := other_kind(classes)) is not None:
+                raise ModelError(
+                    f"hf:{target} is {kind} ({classes[0]}): it gives no vectors for "
+                    "clips and texts; choose an encoder (vlar models)"
+                )
             raise ModelError(
                 f"hf:{target} is of the {family!r} family; vlar reads {', '.join(_FAMILIES)} "
                 f"(for example hf:{_WELL_KNOWN[1]})"
@@ -133,7 +143,7 @@ def _tensor(output: Any) -> Tensor:
     return output if isinstance(output, Tensor) else output.pooler_output
 
 
-def _source(target: str) -> tuple[str, bool]:
+def _source(target: str, revision: str | None = None) -> tuple[str, bool]:
     """What to load from, and whether only local files may be touched."""
     path = Path(target).expanduser()
     if path.is_dir():
@@ -147,7 +157,7 @@ def _source(target: str) -> tuple[str, bool]:
         raise ModelError(
             f"hf:{target} is neither a folder nor ORG/NAME; for example hf:{_WELL_KNOWN[1]}"
         )
-    if hub.cached(target, ("config.json",)) is not None:
+    if hub.cached(target, ("config.json",), revision) is not None:
         return target, True
     hub.require_network(f"hf:{target}", target)
     return target, False

@@ -1,0 +1,98 @@
+"""The catalogue: aliases, revisions, protocols and advice hold together."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from vlar.adapters.base import load_any
+from vlar.encoders import catalogue, load_encoder
+from vlar.encoders.other_kinds import other_kind
+from vlar.errors import ModelError, UnknownNameError
+
+ENTRIES = catalogue.entries()
+
+
+@pytest.mark.parametrize("alias", ENTRIES)
+def test_a_row_is_whole(alias: str):
+    row = ENTRIES[alias]
+    assert re.fullmatch(r"[a-z0-9-]+", alias)
+    assert row.purpose
+    assert row.licence
+    assert row.revision is None or re.fullmatch(r"[0-9a-f]{40}", row.revision)
+    assert set(row.figures) <= set(catalogue.protocols())
+    known = {f"{use}.{device}" for use in catalogue.USES for device in catalogue.DEVICES}
+    assert set(row.advice) <= known
+    assert not row.dims or (row.dims[0] == row.dim)
+    assert ("NC" in row.licence or "research" in row.licence) == row.non_commercial
+    told = row.to_dict()
+    assert told["revision"] == (row.revision or "revision not pinned")
+    assert all("source" in figures and "what" in figures for figures in told["figures"].values())
+
+
+def test_the_repositories_of_open_clip_are_those_of_its_tags():
+    from open_clip.pretrained import get_pretrained_cfg
+
+    rows = [row for row in ENTRIES.values() if row.spec.startswith("openclip:")]
+    assert rows
+    for row in rows:
+        arch, tag = row.spec.removeprefix("openclip:").split("/")
+        assert get_pretrained_cfg(arch, tag)["hf_hub"].strip("/") == row.repository
+
+
+def test_an_alias_is_the_full_spec():
+    pinned = ENTRIES["siglip2"].revision
+    assert catalogue.resolve("siglip2") == f"hf:google/siglip2-base-patch16-224?revision={pinned}"
+    wide = catalogue.resolve("siglip2?precision=bfloat16")
+    assert wide == f"hf:google/siglip2-base-patch16-224?revision={pinned}&precision=bfloat16"
+    assert catalogue.resolve("pe-core?device=cpu") == "openclip:PE-Core-B-16/meta?device=cpu"
+    assert catalogue.resolve("openclip:clip/siglip2") == "openclip:clip/siglip2"
+    assert catalogue.resolve("lite") == "lite"
+
+
+def test_an_alias_loads_wherever_a_model_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(catalogue.Entry, "full_spec", "openclip:ViT-S-32-alt?random_init=true")
+    assert load_encoder("clip").name == "openclip:ViT-S-32-alt?random_init=true"
+    assert load_any("clip").name == "openclip:ViT-S-32-alt?random_init=true"
+
+
+def test_terms_are_asked_for_before_a_loader_fetches():
+    with pytest.raises(ModelError, match="vlar models get metaclip2 --accept-licence"):
+        catalogue.resolve("metaclip2")
+
+
+def test_an_unknown_alias_names_the_nearest():
+    for look_up in (catalogue.entry, load_any):
+        with pytest.raises(UnknownNameError, match="did you mean 'siglip2'"):
+            look_up("siglp2")
+
+
+def test_advice_goes_from_the_first_choice_on():
+    for use in catalogue.USES:
+        for device in catalogue.DEVICES:
+            rows = catalogue.recommend(use, device)
+            assert len(rows) >= 3
+            assert all(row.advice[f"{use}.{device}"] for row in rows)
+    assert catalogue.recommend("query", "cpu")[0].alias == "lite"
+    with pytest.raises(UnknownNameError, match="query"):
+        catalogue.recommend("querry", "cpu")
+    with pytest.raises(UnknownNameError, match="cuda"):
+        catalogue.recommend("query", "tpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("LlamaForCausalLM", "chat"),
+        ("Qwen3VLForConditionalGeneration", "chat"),
+        ("DetrForObjectDetection", "detector"),
+        ("ViTForImageClassification", "classifier"),
+        ("CLIPModel", None),
+        ("VideoMAEForVideoClassification", None),
+        ("Qwen3VLModel", None),
+    ],
+)
+def test_a_model_of_another_kind_is_told_by_its_class(name: str, kind: str | None):
+    found = other_kind([name])
+    assert (kind in (found or "")) if kind else found is None

@@ -1,0 +1,172 @@
+"""Models by one word: what each is for, where it comes from, what it costs, whether it is here.
+
+The rows are in ``catalogue.toml``. A row's alias works wherever a model is named; what is saved
+always states the full spec. A figure belongs to a protocol, and two protocols are never compared.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from vlar import registry
+from vlar.encoders.spec import joined
+from vlar.errors import ModelError
+from vlar.types import JsonDict
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
+
+USES = ("classify", "query")
+DEVICES = ("cpu", "cuda")
+NOT_PINNED = "revision not pinned"
+#: What a loader looks for in a repository, and the file that comes last in a download.
+_LOOKED_FOR = ("config.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the catalogue.
+
+    Attributes:
+        alias: The word.
+        purpose: What it is for.
+        spec: What loads it, without the revision.
+        licence: Of the weights.
+        parameters_m: Millions of parameters.
+        download_mb: About, in MB; 0 where nothing is fetched.
+        repository: On the hub, where the spec does not name it.
+        revision: Commit; None where it is not known.
+        non_commercial: Whether the licence forbids commercial use.
+        gated: Whether the hub asks to accept terms first.
+        dim: Width of the space; None where it is made of blocks.
+        dims: Widths that a vector may be cut to.
+        per_clip: Whether it gives one feature a clip, not one a frame.
+        note: What else to know.
+        figures: Published figures in percent, by protocol.
+        cpu: Measured seconds: ``clip_s``, ``text_s`` and what else the benchmark prints.
+        advice: A sentence by use and device: ``query.cpu``.
+    """
+
+    alias: str
+    purpose: str
+    spec: str
+    licence: str
+    parameters_m: int
+    download_mb: int
+    repository: str = ""
+    revision: str | None = None
+    non_commercial: bool = False
+    gated: bool = False
+    dim: int | None = None
+    dims: list[int] = field(default_factory=list[int])
+    per_clip: bool = False
+    note: str = ""
+    figures: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    cpu: dict[str, float] = field(default_factory=dict[str, float])
+    advice: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def full_spec(self) -> str:
+        """The spec with the revision, which a manifest states."""
+        return joined(self.spec, {"revision": self.revision} if self.revision else {})
+
+    @property
+    def hub_name(self) -> str:
+        """The repository on the hub; empty where there is none."""
+        return self.repository or self.spec.partition(":")[2]
+
+    @property
+    def asks_for_licence(self) -> bool:
+        """Whether its terms must be accepted before it is fetched."""
+        return self.non_commercial or self.gated
+
+    def is_here(self) -> bool:
+        """Whether its weights are on this disk."""
+        if not self.download_mb:
+            return True
+        from vlar.encoders.clip import hub
+
+        return hub.cached(self.hub_name, _LOOKED_FOR, self.revision) is not None
+
+    def to_dict(self) -> JsonDict:
+        """All of it, as one JSON object."""
+        whole = {name: value for name, value in vars(self).items() if value not in ("", {}, [])}
+        figures = {name: {**protocols()[name], **row} for name, row in self.figures.items()}
+        pinned = self.revision or NOT_PINNED
+        return {"kind": "model", **whole, "spec": self.full_spec, "figures": figures,
+                "revision": pinned, "here": self.is_here()}  # fmt: skip
+
+
+@cache
+def _data() -> dict[str, Any]:
+    return tomllib.loads((files("vlar.encoders") / "catalogue.toml").read_text("utf-8"))
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """All models by alias, in the order of advice."""
+    rows: dict[str, dict[str, Any]] = _data()["models"]
+    return {alias: Entry(alias, **row) for alias, row in rows.items()}
+
+
+def protocols() -> dict[str, dict[str, str]]:
+    """What each protocol measures (``what``) and where its figures stand (``source``)."""
+    return _data()["protocols"]
+
+
+def entry(alias: str) -> Entry:
+    """The model called ``alias``.
+
+    Raises:
+        UnknownNameError: there is none; the message names the nearest.
+    """
+    if alias not in entries():
+        raise registry.unknown_name("model", alias, entries())
+    return entries()[alias]
+
+
+def resolve(spec: str) -> str:
+    """A spec with its alias replaced; any other spec as it is.
+
+    >>> resolve("siglip2?precision=bfloat16").startswith("hf:google/siglip2")
+    True
+    >>> resolve("openclip:ViT-B-32/openai")
+    'openclip:ViT-B-32/openai'
+
+    Raises:
+        ModelError: its licence must be accepted first, and it is not on this disk.
+    """
+    name, mark, options = spec.partition("?")
+    if ":" in name or name in registry.names("encoder") or name not in entries():
+        return spec
+    found = entries()[name]
+    if found.asks_for_licence and not found.is_here():
+        raise ModelError(
+            f"the licence of {name} is {found.licence}, which you must accept first; run: vlar "
+            f"models get {name} --accept-licence"
+        )
+    if not mark:
+        return found.full_spec
+    return f"{found.full_spec}{'&' if found.revision else '?'}{options}"
+
+
+def recommend(use: str, device: str) -> list[Entry]:
+    """The models to take for a use on a device, the first choice first.
+
+    Args:
+        use: One of ``USES``.
+        device: One of ``DEVICES``.
+
+    Raises:
+        UnknownNameError: neither is known.
+    """
+    for what, name, known in (("use", use, USES), ("device", device, DEVICES)):
+        if name not in known:
+            raise registry.unknown_name(what, name, known)
+    return [row for row in entries().values() if f"{use}.{device}" in row.advice]

@@ -1,0 +1,227 @@
+"""Fetches a model of the catalogue from the hub into the hub's own cache, where loaders look.
+
+The weights come first and what the loaders look for comes last, so half a model is never taken for
+a whole one. A connection that breaks off is taken up again where it stopped. Every file is compared
+with the hash that the hub states for it. Files of code are never fetched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from vlar.encoders.catalogue import Entry
+from vlar.encoders.clip import hub
+from vlar.errors import ModelError, UsageError
+from vlar.resources import require_space
+
+_SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja", "merges.txt", "*.tiktoken")
+#: The first kind of which a repository has a file is fetched, the others are not.
+_WEIGHTS = {
+    "openclip": (("open_clip_model.safetensors",), ("open_clip_pytorch_model.bin",)),
+    "other": (("*.safetensors",), ("pytorch_model*.bin",)),
+}
+_PIECE = 1 << 20
+Count = Callable[[int], None]
+
+
+def fetch(
+    entry: Entry,
+    *,
+    accept_licence: bool = False,
+    begin: Count | None = None,
+    count: Count | None = None,
+) -> Path:
+    """Fetch a model that is not on this disk, or what is missing of it.
+
+    Args:
+        entry: What to fetch.
+        accept_licence: Whether the user has accepted its terms.
+        begin: Called once with the bytes that will be fetched.
+        count: Called with the bytes of each piece.
+
+    Returns:
+        The folder of the files.
+
+    Raises:
+        UsageError: its terms were not accepted.
+        ModelError: the hub cannot be reached or refuses, the disk is full, or a file has another
+            hash than the hub states.
+    """
+    if entry.asks_for_licence and not accept_licence:
+        terms = "for non-commercial use" if entry.non_commercial else "with terms of its own"
+        raise UsageError(
+            f"{entry.alias} is {terms}: {entry.licence} (see the card of {entry.hub_name}); if you "
+            f"accept it, run: vlar models get {entry.alias} --accept-licence"
+        )
+    if (why := hub.why_offline()) is not None:
+        raise hub.offline(entry.spec, entry.hub_name, why)
+    with _clear_errors(entry):
+        commit, files = _listed(entry)
+        return _fetched(entry, commit, files, begin or _ignored, count or _ignored)
+
+
+def _ignored(_: int) -> None:
+    pass
+
+
+def _listed(entry: Entry) -> tuple[str, list[Any]]:
+    """The commit and the files to fetch, weights first, what loaders look for last."""
+    from huggingface_hub import HfApi
+
+    facts = HfApi().model_info(entry.hub_name, revision=entry.revision, files_metadata=True)
+    found = wanted([row.rfilename for row in facts.siblings or ()], entry)
+    if not found:
+        raise ModelError(
+            f"{entry.hub_name} holds no weights that vlar reads (safetensors) at "
+            f"{entry.revision or 'its newest revision'}; {entry.note or 'see its card'}"
+        )
+    rows = {row.rfilename: row for row in facts.siblings or ()}
+    return str(facts.sha), [rows[name] for name in found]
+
+
+def wanted(names: Sequence[str], entry: Entry) -> list[str]:
+    """Which files of a repository a model needs, weights first and ``config.json`` last.
+
+    Returns:
+        Their names; empty where the repository has no weights.
+    """
+    family = "openclip" if entry.spec.startswith("openclip:") else "other"
+    kinds = ([n for n in names if _any(n, patterns)] for patterns in _WEIGHTS[family])
+    weights = next(filter(None, kinds), [])
+    if family == "other":
+        weights = [n for n in weights if not n.startswith(("open_clip", "onnx/", "original/"))]
+    settings = [n for n in names if _any(n, _SETTINGS) and n not in weights]
+    if not weights:
+        return []
+    return sorted(weights) + sorted(settings, key=lambda n: (n == "config.json", n))
+
+
+def _any(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _fetched(entry: Entry, commit: str, files: list[Any], begin: Count, count: Count) -> Path:
+    from huggingface_hub import constants, hf_hub_download
+
+    place = Path(constants.HF_HUB_CACHE)
+    missing = [row for row in files if hub.cached(entry.hub_name, (row.rfilename,), commit) is None]
+    n_bytes = sum(int(row.size or 0) for row in missing)
+    require_space(place, n_bytes, entry.alias)
+    begin(n_bytes)
+    bar = _counting(count)
+    found: list[Path] = []
+    for row in files:
+        revision = entry.revision and commit  # None keeps the hub's own name of the newest commit
+        path = hf_hub_download(entry.hub_name, row.rfilename, revision=revision, tqdm_class=bar)
+        found.append(Path(path))
+        if not _is_right(Path(path), row):
+            _remove(found)
+            raise ModelError(
+                f"{row.rfilename} of {entry.hub_name} has another hash than the hub states; what "
+                "was fetched is removed: run it again, and do not trust the network if it repeats"
+            )
+    return found[-1].parent
+
+
+def _is_right(path: Path, row: Any) -> bool:
+    """Whether a file has the SHA-256 that the hub states, or the git hash of a small one."""
+    if row.lfs is not None:
+        return row.lfs.sha256 == _hash(path, hashlib.sha256())
+    if row.blob_id is None:
+        return True
+    start = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    return row.blob_id == _hash(path, start)
+
+
+def _hash(path: Path, digest: Any) -> str:
+    with path.open("rb") as stream:
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+    return str(digest.hexdigest())
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    """The files and what they link to in the cache."""
+    for path in paths:
+        blob = path.resolve()
+        for one in {path, blob}:
+            with contextlib.suppress(OSError):
+                one.unlink()
+
+
+def _counting(count: Count) -> Any:
+    """A silent progress bar for the hub's client that passes its steps on."""
+    from tqdm import tqdm
+
+    class Counting(tqdm):  # pyright: ignore[reportMissingTypeArgument]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            options.pop("name", None)
+            super().__init__(*args, **{**options, "disable": True})
+            count(int(options.get("initial") or 0))  # resumed: the first part was there
+
+        def update(self, n: float | None = 1) -> None:
+            count(int(n or 0))
+
+    return Counting
+
+
+@contextmanager
+def _clear_errors(entry: Entry) -> Generator[None]:
+    """Turn what the hub's client raises into one line that says what to do."""
+    from huggingface_hub import errors
+
+    name, again = entry.hub_name, f"run 'vlar models get {entry.alias}' again"
+    client = logging.getLogger("huggingface_hub")
+    before = client.level
+    client.setLevel(logging.ERROR)  # it reports every try; the last one is reported here
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise ModelError(
+            f"{name} asks to accept its terms: do so on its page, run 'hf auth login', then "
+            f"{again} with --accept-licence"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelError(
+            f"the hub has no revision {entry.revision!r} of {name}; its publisher removed it"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelError(
+            f"the hub has no model {name!r}, or it is private ('hf auth login')"
+        ) from error
+    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
+        raise hub.offline(entry.spec, name, _short(error)) from error
+    except (errors.HfHubHTTPError, *_network_errors()) as error:
+        raise ModelError(
+            f"the download of {name} broke off after several tries ({_short(error)}); {again}: "
+            "files that are whole are not fetched again, and half a file was not kept"
+        ) from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise ModelError(
+                f"the disk is full; make room, then {again}; half a file was not kept"
+            ) from error
+        raise ModelError(f"{name} cannot be fetched ({_short(error)}); {again}") from error
+    finally:
+        client.setLevel(before)
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """What the library under the hub's client raises; which library that is differs by version."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    bases = (base for base in HfHubHTTPError.__mro__ if issubclass(base, Exception))
+    under = (base for base in bases if base.__name__ in ("HTTPError", "RequestException"))
+    return (ConnectionError, TimeoutError, *under)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
