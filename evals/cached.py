@@ -17,7 +17,7 @@ def features_of(videos: Path, path: str, model: vlar.Model, cache: Path | None) 
     file = cache / f"{key}.npy" if cache else None
     if file and file.exists():
         return np.load(file)
-    clip = read_clip(videos / path, None, model.n_frames, shorter_side=model.shorter_side)
+    clip = read_clip(videos / path, None, model.sampling, shorter_side=model.shorter_side)
     features = model.encode([clip])[0].features
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -111,6 +111,8 @@ class Sampling:
         size: (H, W) in pixels that the encoder resizes pictures to; None without pictures.
         fps: Samples a second where T follows the length of a clip; None for ``n_frames`` always.
         max_frames: The largest T at ``fps``; given with it.
+        parts: What encoders that are joined want; the union of their samples is read in one pass.
+            Empty for one encoder. T is the size of the union where none follows the length.
     """
 
     n_frames: int
@@ -120,6 +122,7 @@ class Sampling:
     size: tuple[int, int] | None = None
     fps: float | None = None
     max_frames: int | None = None
+    parts: tuple[Sampling, ...] = ()
 
     def frames_in(self, duration_s: float) -> int:
         """T of a clip of ``duration_s`` seconds.

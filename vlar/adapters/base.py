@@ -10,6 +10,8 @@ from vlar import registry
 from vlar.encoders.base import Encoder, load_encoder, placement
 from vlar.encoders.catalogue import entries, resolve
 from vlar.encoders.conditioned import ConditionedText
+from vlar.encoders.joint import joined
+from vlar.encoders.joint_spec import split_parts, split_weight
 from vlar.errors import ModelError, UsageError
 from vlar.types import Float32, JsonDict
 
@@ -147,25 +149,47 @@ def conditions_text(encoder: Encoder) -> ConditionedText | None:
 
 
 def load_any(spec: str, device: str | None = None, dtype: str | None = None) -> Encoder:
-    """The encoder or the adapter with its encoder that a spec names.
+    """The encoder or the adapter with its encoder that a spec names, or several joined by ``+``.
 
     Args:
-        spec: For example ``lite``, ``tc-clip:FILE.pth`` or an alias of ``vlar models``.
+        spec: For example ``lite``, ``tc-clip:FILE.pth``, an alias of ``vlar models``, or
+            ``clip+motion``.
         device: As for ``load_encoder``.
         dtype: As for ``load_encoder``.
 
     Raises:
         UnknownNameError: neither an encoder nor an adapter has this name.
-        UsageError: it cannot run on the device or with the type.
+        UsageError: it cannot run on the device or with the type, or the parts cannot be joined.
     """
+    parts = split_parts(spec, _names()) if "+" in spec else [spec]
+    if len(parts) == 1:
+        return _load_one(spec, device, dtype)
+    specs, factors = zip(*map(split_weight, parts), strict=True)
+    return joined([_load_part(part, device, dtype) for part in specs], factors)
+
+
+def _load_part(spec: str, device: str | None, dtype: str | None) -> Encoder:
+    """A part of a joint encoder; one that only runs on the CPU stays there."""
+    name = resolve(spec).partition(":")[0]
+    cpu_only = name in registry.names("encoder") and getattr(
+        registry.get("encoder", name), "cpu_only", False
+    )
+    return _load_one(spec, *(None, None) if cpu_only else (device, dtype))
+
+
+def _load_one(spec: str, device: str | None, dtype: str | None) -> Encoder:
     spec = resolve(spec)
     name = spec.partition(":")[0]
     if name in registry.names("adapter"):
         return load_adapter(spec, device, dtype)
     if name not in registry.names("encoder"):
-        known = {*registry.names("encoder"), *registry.names("adapter"), *entries()}
-        raise registry.unknown_name("encoder, adapter or model folder", name, known)
+        raise registry.unknown_name("encoder, adapter or model folder", name, _names())
     return load_encoder(spec, device, dtype)
+
+
+def _names() -> set[str]:
+    """What a spec, or a part of one, may begin with."""
+    return {*registry.names("encoder"), *registry.names("adapter"), *entries()}
 
 
 def load_adapter(spec: str, device: str | None = None, dtype: str | None = None) -> Adapter:

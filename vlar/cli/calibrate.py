@@ -46,15 +46,23 @@ def command(
     with progress(f"loading {model}") as shown:
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")
-        calibration, failed = calibrate(base, base.adapted, examples, unknown_share, shown)
-    base.with_calibration(calibration).save(out, replace=force)
-    for row in failed:
+        found = calibrate(base, base.adapted, examples, unknown_share, shown)
+    base.calibrated(found).save(out, replace=force)
+    for row in found.failed:
         output.error(row.message)
-    settings = calibration.to_dict()
+    settings = found.calibration.to_dict()
     if as_json:
-        failures = [row.to_dict() for row in failed]
-        output.json_line({"model": str(out), "calibration": settings, "failed": failures})
+        failures = [row.to_dict() for row in found.failed]
+        output.json_line(
+            {
+                "model": str(out),
+                "encoder": found.encoder.name,
+                "calibration": settings,
+                "failed": failures,
+            }
+        )
     else:
-        output.facts({name: f"{value:.3f}" for name, value in settings.items()})
+        weights = {} if found.encoder is base.encoder else {"encoder": found.encoder.name}
+        output.facts(weights | {name: f"{value:.3f}" for name, value in settings.items()})
         output.line(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
-    return exit_code(1, len(failed))
+    return exit_code(1, len(found.failed))

@@ -6,7 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -118,8 +118,10 @@ class Encoder(ABC):
         descriptions: How descriptions enter a label's vector; empty where names alone are used.
         licence: Licence of the weights, for the manifest of a saved model.
         fingerprint: Hash of the weights and of every setting that changes a vector.
+        cpu_only: Whether it runs on the CPU only; joined with others it stays there (``joint``).
     """
 
+    cpu_only: ClassVar[bool] = False
     name: str
     modality: str = "video"
     dim: int

@@ -47,6 +47,15 @@ def cached_sentence_vectors(texts: Sequence[str], what: str) -> Float32:
     return np.frombuffer(content, np.float32).reshape(len(texts), -1)
 
 
+def text_tower() -> TextTower:
+    """The packaged text encoder, loaded once.
+
+    Raises:
+        ModelError: its weights are missing or changed.
+    """
+    return _tower()
+
+
 @cache
 def _tower() -> TextTower:
     from vlar.encoders.lite.towers import TextTower

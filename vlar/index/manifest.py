@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ _WIDEST = 65_536
 _SHORTEST_S = math.ulp(0.0)
 _MOST_FRAMES, _MOST_PIXELS = 100_000, 65_536
 _LEAST_FPS, _MOST_FPS = 1e-3, 1e3
+_MOST_TEXT = 4096
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class WindowSpec:
         long_times: Also windows this many times as long and as far apart; 1 for none.
         fps: Samples a second where T follows the length of a window; None for ``n_frames`` always.
         max_frames: The largest T at ``fps``.
+        parts: What encoders that are joined want of a window (``Sampling.parts``).
     """
 
     window_s: float
@@ -49,12 +52,19 @@ class WindowSpec:
     long_times: float = 1.0
     fps: float | None = None
     max_frames: int | None = None
+    parts: tuple[Sampling, ...] = ()
 
     @property
     def sampling(self) -> Sampling:
         """What the reader must give for a window."""
         side = self.shorter_side or None
-        return Sampling(self.n_frames, shorter_side=side, fps=self.fps, max_frames=self.max_frames)
+        return Sampling(
+            self.n_frames,
+            shorter_side=side,
+            fps=self.fps,
+            max_frames=self.max_frames,
+            parts=self.parts,
+        )
 
     def spans(self, duration_s: float) -> list[Window]:
         """The windows of a recording, those of the first scale first; none twice."""
@@ -119,6 +129,7 @@ class LibraryManifest:
             number("long_times", 1, 100, default="1"),
             fps,
             most_frames,
+            _parts(meta.get("parts", "[]"), folder),
         )
         dim = int(number("dim", 1, _WIDEST, whole=True))
         modality = meta.get("modality", DEFAULT_MODALITY)
@@ -146,6 +157,7 @@ class LibraryManifest:
             long_times or 1.0,
             wanted.fps,
             wanted.max_frames,
+            wanted.parts,
         )
         blocks = vector_blocks.to_text(vector_blocks.declared(model))
         return cls(spec, model.fingerprint, model.dim, windows, blocks, model.modality)
@@ -153,8 +165,10 @@ class LibraryManifest:
     def to_meta(self) -> dict[str, str]:
         """For the store."""
         rate = {"fps": self.spec.fps, "max_frames": self.spec.max_frames}
+        parts = [[part.n_frames, part.fps, part.max_frames] for part in self.spec.parts]
         return {
             **{name: repr(value) for name, value in rate.items() if value is not None},
+            **({"parts": json.dumps(parts)} if parts else {}),
             "model": self.model,
             "fingerprint": self.fingerprint,
             "dim": str(self.dim),
@@ -241,6 +255,28 @@ def _number(
     if not is_number(value, least, most) or (whole and value != int(value)):
         raise _damaged(folder, f"{key} is {text[:40]!r}")
     return value
+
+
+def _parts(text: str, folder: Path) -> tuple[Sampling, ...]:
+    """What each of the joined encoders wants, within the limits of a library."""
+    try:
+        found = [_part(*row) for row in json.loads(text[:_MOST_TEXT])]
+    except (ValueError, TypeError):
+        found = [None]
+    parts = tuple(part for part in found if part is not None)
+    if len(parts) < len(found):
+        raise _damaged(folder, f"parts is {text[:40]!r}")
+    return parts
+
+
+def _part(n_frames: float, fps: float | None, most: float | None) -> Sampling | None:
+    if not is_number(n_frames, 1, _MOST_FRAMES):
+        return None
+    if fps is None or most is None:
+        return Sampling(int(n_frames)) if fps is most else None
+    if not (is_number(fps, _LEAST_FPS, _MOST_FPS) and is_number(most, 1, _MOST_FRAMES)):
+        return None
+    return Sampling(int(n_frames), fps=fps, max_frames=int(most))
 
 
 def _damaged(folder: Path, what: str) -> LibraryError:

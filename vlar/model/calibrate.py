@@ -8,19 +8,23 @@ easy to separate; it is best fitted on the list that will be asked.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from vlar.encoders.base import Encoder
+from vlar.encoders.joint import JointEncoder
 from vlar.errors import SupportError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.support import Support, read_support
 from vlar.fewshot.targets import check_single
 from vlar.model.classifier import make_classifier
 from vlar.model.core import ModelCore
-from vlar.model.examples import check_memory, read_complete
+from vlar.model.examples import EncodedExamples, check_memory, read_complete
 from vlar.model.label_concepts import label_vectors
+from vlar.model.part_weights import fit_factors
 from vlar.scoring.calibration import Calibration, fit_calibration
 from vlar.text.clean import label_key
 from vlar.text.labels import parse_labels
@@ -29,14 +33,29 @@ from vlar.types import Encoded, Failure, Float64, ProgressCallback
 _FEWEST_LABELS = 3  # one is taken off the list at a time, and two must stay
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """What a calibration gives.
+
+    Attributes:
+        encoder: The encoder; one of several parts (``A+B``) may have other weights now.
+        calibration: Curves over the probabilities.
+        failed: The examples that could not be read.
+    """
+
+    encoder: Encoder
+    calibration: Calibration
+    failed: tuple[Failure, ...]
+
+
 def calibrate(
     core: ModelCore,
     adapted: AdaptedHead | None,
     source: str | Path | Support,
     unknown_share: float,
     progress: ProgressCallback | None = None,
-) -> tuple[Calibration, tuple[Failure, ...]]:
-    """A calibration fitted on examples, and the examples that could not be read.
+) -> Calibrated:
+    """A calibration fitted on examples, and before it the weights of a joint encoder's parts.
 
     An adapted model must not have learned from these clips; its ``unknown`` stays as the support
     set left it.
@@ -54,11 +73,13 @@ def calibrate(
         )
     check_single(support.labels, support.items, "a calibration")
     check_memory(core, support.items, f"{support.source}: ")
-    one = make_classifier(core, support.labels, adapted=adapted)
-    multi = make_classifier(core, support.labels, adapted=adapted, mode="multi")
     # An adapted model learned from one view a recording, and is asked about one.
     sampler = core.view_sampler if adapted is None else core.view_sampler.one_view
     examples = read_complete(core, support, support.items, progress, sampler=sampler)
+    if adapted is None and isinstance(core.encoder, JointEncoder) and not core.conditions_text:
+        core, examples = _weighted(core, core.encoder, support.labels, examples)
+    one = make_classifier(core, support.labels, adapted=adapted)
+    multi = make_classifier(core, support.labels, adapted=adapted, mode="multi")
     column = {label_key(label): number for number, label in enumerate(one.labels)}
     answers = np.array([column[label_key(item.label)] for item in examples.items])
     scores = one.scores(examples.encoded)
@@ -73,7 +94,23 @@ def calibrate(
         each=multi.scores(examples.encoded).probability,
         unknown_share=unknown_share,
     )
-    return found, examples.failed
+    return Calibrated(core.encoder, found, examples.failed)
+
+
+def _weighted(
+    core: ModelCore, encoder: JointEncoder, labels: tuple[str, ...], examples: EncodedExamples
+) -> tuple[ModelCore, EncodedExamples]:
+    """The core with the weights that fit the examples, and the examples as it encodes them."""
+    concepts, _ = label_vectors(core, parse_labels(labels))
+    answers = np.array([labels.index(item.label) for item in examples.items])
+    factors = fit_factors(encoder, examples.vectors, concepts, answers)
+    if factors == encoder.factors:
+        return core, examples
+    fitted = encoder.weighted(factors)
+    vectors = encoder.reweighted(examples.vectors, fitted)
+    rows = [replace(row, vector=v) for row, v in zip(examples.encoded, vectors, strict=True)]
+    fresh = ModelCore(fitted, templates=core.template_set)
+    return fresh, replace(examples, encoded=rows)
 
 
 def _unknown_without_own_label(

@@ -16,7 +16,7 @@ from vlar.fewshot.report import AdaptReport
 from vlar.fewshot.request import Objectives
 from vlar.fewshot.support import Support
 from vlar.model.adapt import FAMILIARITY, Adapted, adapt
-from vlar.model.calibrate import calibrate
+from vlar.model.calibrate import Calibrated, calibrate
 from vlar.model.classifier import Labels
 from vlar.model.evaluate import evaluate
 from vlar.model.folder import (
@@ -172,13 +172,20 @@ class Model(Recogniser):
     ) -> Model:
         """Calibrate probabilities on labelled clips (``vlar.model.calibrate``).
 
+        Of joined encoders (``A+B``) it first fits how much each part counts.
+
         Args:
             examples: As a support set; clips an adapted model did not learn from.
             unknown_share: Share of clips, 0..1, that show none of the labels in use.
             progress: Called as examples are read.
         """
-        fitted, _ = calibrate(self, self.adapted, examples, unknown_share, progress)
-        return self.with_calibration(fitted)
+        return self.calibrated(calibrate(self, self.adapted, examples, unknown_share, progress))
+
+    def calibrated(self, found: Calibrated) -> Model:
+        """The model of what calibrating gave."""
+        if found.encoder is self.encoder:
+            return self.with_calibration(found.calibration)
+        return Model(found.encoder, templates=self.template_set, calibration=found.calibration)
 
     def evaluate(
         self,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from fractions import Fraction
 
 import numpy as np
 
@@ -42,15 +44,32 @@ def sample_times(window: Window, wanted: Wanted) -> Float64:
 
     >>> sample_times(Window(0.0, 4.0), Sampling(8, fps=0.5, max_frames=16)).tolist()
     [1.0, 3.0]
+    >>> sample_times(Window(0.0, 4.0), Sampling(3, parts=(Sampling(1), Sampling(2)))).tolist()
+    [1.0, 2.0, 3.0]
 
     Args:
         window: The span.
-        wanted: T, or what an encoder wants: T may follow the length of the span.
+        wanted: T, or what an encoder wants: T may follow the length of the span. Of several parts
+            it is the union of their times, unless another T was put in its place.
     """
     if not isinstance(wanted, Sampling):
         return frame_times(window, wanted)
     require_span(window)
+    if window.duration_s and wanted.parts and wanted.n_frames == n_joined(wanted.parts):
+        return np.unique(np.concatenate([sample_times(window, part) for part in wanted.parts]))
     return frame_times(window, wanted.frames_in(window.duration_s))
+
+
+def n_joined(parts: Iterable[Sampling]) -> int:
+    """T of the union of several samplings of a span, each with its own ``n_frames``.
+
+    >>> n_joined([Sampling(8), Sampling(32)]), n_joined([Sampling(8), Sampling(24)])
+    (40, 24)
+    """
+    shares = {
+        Fraction(2 * i + 1, 2 * part.n_frames) for part in parts for i in range(part.n_frames)
+    }
+    return len(shares)
 
 
 def windows(duration_s: float, window_s: float, stride_s: float) -> list[Window]:

@@ -107,16 +107,24 @@ class BodyBlock:
         scales = [(row.name, row.centre, row.width) for row in attributes()]
         means = {row.name: row.mean for row in attributes()}
         networks = network_files.digest()
-        return _hash({"version": VERSION, "networks": networks, "scales": scales, "typical": means})
+        return digest(
+            {"version": VERSION, "networks": networks, "scales": scales, "typical": means}
+        )
+
+    def block_fingerprints(self, n_frames: int) -> dict[str, str]:
+        """Hash of everything that changes each block of a clip of ``n_frames`` frames."""
+        made_by = digest([self.clip_fingerprint, n_frames])
+        return {block.name: made_by for block in self.blocks(0)[1:]}
 
     @property
     def fingerprint(self) -> str:
         """Hash of everything that changes the motion block of a clip or a text."""
         weights = (OBJECTS_WEIGHT, MOTION_WEIGHT)
-        return _hash([self.clip_fingerprint, self.table.digest, weights])
+        return digest([self.clip_fingerprint, self.table.digest, weights])
 
 
-def _hash(settings: object) -> str:
+def digest(settings: object) -> str:
+    """Hash of settings."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -54,6 +55,8 @@ class LiteEncoder(Encoder):
     """
 
     name = "lite"
+    cpu_only = True
+    bodies: ClassVar[bool] = True  # whether it uses the networks of lite-motion where they are
     n_frames = 32
     logit_scale = 10.0
     max_tokens = lite_towers.MAX_TOKENS
@@ -85,7 +88,8 @@ class LiteEncoder(Encoder):
         anchors = load_anchors(self._text, text_hash, lite_towers.CACHE_FOLDER)
         self._space = lite_space.ObjectSpace(self._text, anchors)
         #: The motion block; None without ``lite-motion``.
-        self.body = load_body(self._text, text_hash, lite_towers.CACHE_FOLDER)
+        wanted = (self._text, text_hash, lite_towers.CACHE_FOLDER)
+        self.body = load_body(*wanted) if self.bodies else None
         if self.body is not None:
             self.logit_scale = lite_body.LOGIT_SCALE
             self.longest_s = lite_body.LONGEST_S
@@ -101,7 +105,7 @@ class LiteEncoder(Encoder):
     def from_spec(
         cls, argument: str = "", *, device: str | None = None, dtype: str | None = None
     ) -> LiteEncoder:
-        """The encoder ``lite``.
+        """The encoder.
 
         Args:
             argument: Must be empty.
@@ -113,11 +117,13 @@ class LiteEncoder(Encoder):
             ModelError: a weights file is missing or changed.
         """
         if argument:
-            raise UsageError(f"the encoder 'lite' takes no argument, got {argument!r}; use 'lite'")
+            raise UsageError(
+                f"the encoder {cls.name!r} takes no argument, got {argument!r}; use {cls.name!r}"
+            )
         if device not in (None, "cpu") or dtype not in (None, "float32"):
             raise UsageError(
-                f"the encoder 'lite' runs on the CPU in float32, got device {device!r} and dtype "
-                f"{dtype!r}; leave them out, or choose another model (vlar models)"
+                f"the encoder {cls.name!r} runs on the CPU in float32, got device {device!r} and "
+                f"dtype {dtype!r}; leave them out, or choose another model (vlar models)"
             )
         return cls()
 
@@ -149,8 +155,7 @@ class LiteEncoder(Encoder):
         """Hash of everything that changes each block of a clip's vector, without texts."""
         prints = {"objects": _objects_fingerprint()}
         if self.body is not None:
-            made_by = _hash([self.body.clip_fingerprint, self.n_frames])
-            prints |= {"motion": made_by, "unseen_body": made_by}
+            prints |= self.body.block_fingerprints(self.n_frames)
         return prints
 
     def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:

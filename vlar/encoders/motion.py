@@ -1,0 +1,159 @@
+"""``motion``: what bodies do, as an encoder of its own that others are joined with.
+
+Its vectors are those of the motion block of ``lite`` (``vlar.encoders.lite.body``): ``[attributes ;
+unseen body]``. Texts come through the verb table. Alone it tells movements apart and nothing else;
+``clip+motion`` gives a model of pictures what it lacks (``vlar.encoders.joint``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlar.encoders.base import Encoder, Preprocess
+from vlar.encoders.lite import body as lite_body
+from vlar.encoders.lite import towers as lite_towers
+from vlar.encoders.lite import weights as lite_weights
+from vlar.encoders.sentences import text_tower
+from vlar.encoders.session import Session
+from vlar.errors import ModelError, UsageError
+from vlar.motion_language.verb_table import TextMotion
+from vlar.numeric import unit
+from vlar.pose import network_files
+from vlar.pose.features import PoseStream
+from vlar.registry import register
+from vlar.types import Clip, Encoded, Float32, Role
+
+_SIZE = 224  # pixels; what the detector of people reads
+
+
+class _OfflineArgument:
+    """The argument of the contract tests; None where the networks are not installed."""
+
+    def __get__(self, instance: object, owner: Any = None) -> str | None:
+        return "" if network_files.is_installed() else None
+
+
+@register("encoder", "motion")
+class MotionEncoder(Encoder):
+    """Compares the movements of bodies with those that a text describes (needs ``lite-motion``).
+
+    Frame features are the bodies (``vlar.pose.features``). A clip without a visible body has the
+    vector ``[0 ; 1]``. So has a text that describes no movement, which is of unit length then.
+
+    Args:
+        body: The motion block; None loads it.
+    """
+
+    name = "motion"
+    cpu_only = True
+    contract_argument = _OfflineArgument()
+    n_frames = 32
+    longest_s = lite_body.LONGEST_S
+    # Half of that of ``lite`` with bodies, whose two blocks weigh the same (evals/motion.py).
+    logit_scale = lite_body.LOGIT_SCALE / 2
+    max_tokens = lite_towers.MAX_TOKENS
+    templates = "plain"
+    preprocess = Preprocess(_SIZE, _SIZE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), fit="crop")
+    frame_blocks = (lite_body.POSE_BLOCK,)
+    frame_dim = lite_body.POSE_BLOCK.width
+
+    def __init__(self, body: lite_body.BodyBlock | None = None) -> None:
+        self._text = text_tower()
+        self.licence = network_files.lite_motion().licence
+        if body is None:
+            text_hash = lite_weights.MINILM.sha256 + lite_weights.TOKENIZER.sha256
+            body = lite_body.BodyBlock(self._text, text_hash, lite_towers.CACHE_FOLDER)
+        self.body = body
+        blocks = body.blocks(0)[1:]
+        longest = max(block.weight for block in blocks)
+        self.blocks = tuple(replace(block, weight=block.weight / longest) for block in blocks)
+        self.dim = sum(block.width for block in blocks)
+        self.fingerprint = lite_body.digest(["motion", body.fingerprint, self.n_frames])
+
+    @classmethod
+    def from_spec(
+        cls, argument: str = "", *, device: str | None = None, dtype: str | None = None
+    ) -> MotionEncoder:
+        """The encoder ``motion``.
+
+        Args:
+            argument: Must be empty.
+            device: None or ``cpu``: its small networks run on the CPU only.
+            dtype: None or ``float32``.
+
+        Raises:
+            UsageError: an argument, another device or another type is given.
+            ModelError: the networks of ``lite-motion`` are not installed.
+        """
+        if argument:
+            raise UsageError(f"the encoder 'motion' takes no argument, got {argument!r}")
+        if device not in (None, "cpu") or dtype not in (None, "float32"):
+            raise UsageError(
+                f"the encoder 'motion' runs on the CPU in float32, got device {device!r} and dtype "
+                f"{dtype!r}; leave them out"
+            )
+        if not network_files.is_installed():
+            raise ModelError(
+                "the encoder 'motion' needs the networks of lite-motion, which are not installed; "
+                f"run: vlar models get {network_files.NAME}"
+            )
+        return cls()
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """Clips to bodies (T, F) and vectors (D,)."""
+        return [row for clip in clips for row in MotionSession(self).encode([clip])]
+
+    def session(self, *, features: bool = True) -> MotionSession:
+        """People are tracked on from one window into the next that overlaps it."""
+        del features
+        return MotionSession(self)
+
+    def pool(self, features: Float32) -> Float32:
+        """Frame features (N, T, F) to vectors (N, D) of unit length."""
+        return unit(self.body.rows(features))
+
+    def block_fingerprints(self) -> dict[str, str]:
+        """As the blocks of ``lite``, so that its libraries can lend them."""
+        return self.body.block_fingerprints(self.n_frames)
+
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
+        """C texts to (C, D) float32 of unit length."""
+        del role
+        rows = self.body.text(np.zeros((len(texts), 0), np.float32), texts)
+        rows[~rows.any(axis=1), -1] = 1.0
+        return rows
+
+    def explain(self, text: str) -> TextMotion:
+        """The motion that a text describes, and its phrases."""
+        return self.body.explain(text)
+
+    def count_tokens(self, text: str) -> int:
+        """Number of word pieces of a text, with the two special tokens."""
+        return self._text.count_tokens(text)
+
+
+class MotionSession(Session):
+    """Follows the people of one recording from one window to the next."""
+
+    batch_bytes = 1
+
+    def __init__(self, encoder: MotionEncoder) -> None:
+        super().__init__(self.encode, None)
+        self._encoder = encoder
+        self._bodies: PoseStream | None = None
+        self._path: Path | None = None
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """As ``MotionEncoder.encode``; people may be those of the window before."""
+        rows: list[Encoded] = []
+        for clip in clips:
+            if self._bodies is None or clip.path != self._path:
+                self._bodies, self._path = self._encoder.body.stream(), clip.path
+            features = self._bodies.features(clip.data, clip.times_s)
+            rows.append(Encoded(features, self._encoder.pool(features[None])[0]))
+        return rows
