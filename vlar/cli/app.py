@@ -15,7 +15,7 @@ from vlar.cli import (
     doctor,
     eval,  # noqa: A004 - the verb is called so
     evaluate,
-    index,
+    index_maintenance,
     models,
     output,
     pose,
@@ -61,5 +61,5 @@ _MODULES = (
 )
 for module in _MODULES:
     verb(app, module.__name__.rpartition(".")[2])(module.command)
-app.add_typer(index.app, name="index")
+app.add_typer(index_maintenance.app, name="index")
 app.add_typer(models.app, name="models")

@@ -56,10 +56,8 @@ class LazyModel:
     ) -> LibraryManifest:
         """The manifest of a library without rows."""
         model = self.loaded(None)
-        # A model folder is found again from wherever the library is opened.
         spec = model.name if self._spec is None else str(self._spec)
-        name = place(spec) if Path(spec).is_dir() else spec
-        return LibraryManifest.new(model, name, window_s, stride_s, long_times)
+        return LibraryManifest.new(model, lasting_name(spec), window_s, stride_s, long_times)
 
     def require(self, manifest: LibraryManifest) -> None:
         """Refuse a loaded model that is not the manifest's.
@@ -73,6 +71,11 @@ class LazyModel:
     def probes(self) -> Probes | None:
         """Text vectors of many actions, which an engine measures with; None without a model."""
         return None if self._model is None else _probes_of(self._model)
+
+
+def lasting_name(spec: str) -> str:
+    """A model's name by which it is found again from wherever its library is opened."""
+    return place(spec) if Path(spec).is_dir() else spec
 
 
 def require_named(folder: Path, spec: str, fingerprint: str | None) -> None:

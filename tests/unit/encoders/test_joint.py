@@ -394,7 +394,7 @@ def test_a_library_of_one_part_is_brought_up_to_both(folder: Path, tmp_path: Pat
     with Library(place, "planted-scene+planted-move") as library:
         report = library.upgrade()
         assert (report.kept, report.computed) == (("planted-scene",), ("planted-move",))
-    with Library(place, "planted-scene+planted-move") as library:
+    with Library(place) as library:  # it names the joined model now
         assert nearest(library, "green falling") == "green falling"
     fresh = tmp_path / "b.vlar"
     with Library(fresh, "planted-scene+planted-move") as library:

@@ -24,7 +24,7 @@ from vlar.errors import LibraryError, UsageError, VlarError
 from vlar.index import vector_blocks as blocks
 from vlar.index.folder import check_place, make_folder
 from vlar.index.manifest import LibraryManifest
-from vlar.index.model_provider import require_named
+from vlar.index.model_provider import lasting_name, require_named
 from vlar.index.protocol import LibraryModel
 from vlar.index.store.database import KnownVideo, RowBatch
 from vlar.index.store.lock import writer_lock
@@ -122,7 +122,11 @@ def _upgrade(
         )
     spec = manifest.spec
     target = LibraryManifest.new(
-        model, manifest.model, spec.window_s, spec.stride_s, spec.long_times
+        model,
+        manifest.model if same else lasting_name(model.name),
+        spec.window_s,
+        spec.stride_s,
+        spec.long_times,
     )
     stage = _open_stage(folder, target)
     try:
