@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]*?) -->\n)?"
-    r"^```(?P<language>[\w-]*)(?: (?P<file>[\w.]+))?[^\n]*\n(?P<text>.*?)^```$",
+    r"^```(?P<language>[\w-]*)(?: title=\"(?P<file>[\w.]+)\")?[^\n]*\n(?P<text>.*?)^```$",
     re.M | re.S,
 )
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")

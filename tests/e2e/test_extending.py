@@ -15,7 +15,9 @@ from tests.e2e.conftest import COMMAND
 from vlar import registry
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
-BLOCKS = re.findall(r"^```(\w+)(?: ([\w.]+))?\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+BLOCKS = re.findall(
+    r'^```(\w+)(?: title="([\w.]+)")?\n(.*?)^```', PAGE.read_text("utf-8"), re.M | re.S
+)
 FILES = {name: source for language, name, source in BLOCKS if language == "python" and name}
 COMMANDS = [
     line for language, _, text in BLOCKS if language == "bash" for line in text.splitlines() if line

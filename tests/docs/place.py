@@ -1,0 +1,131 @@
+"""The folder in which the commands and snippets of the pages run: small files for every name."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests import videos
+from tests.docs.pages import ROOT
+
+LABELS = ("left", "right", "still")
+CARD = 'name = "checked, zero-shot"\nprotocol = "zero-shot"\n\n[data]\nfolder = "checked"\n'
+
+
+def _clip(path: Path) -> None:
+    videos.make_video(path, n_frames=50)
+
+
+def _labelled(seed: int) -> Callable[[Path], None]:
+    """A folder with one folder of two clips a label."""
+
+    def make(folder: Path) -> None:
+        for number, label in enumerate(LABELS):
+            (folder / label).mkdir(parents=True)
+            for i in range(2):
+                look = seed + 10 * number + i
+                videos.make_video(
+                    folder / label / f"{i}.mp4", 4, picture=lambda _, s=look: videos.noise(s)
+                )
+
+    return make
+
+
+def _table(folder: str, names: tuple[str, ...] = LABELS) -> Callable[[Path], None]:
+    """A CSV of the clips of a labelled folder, whose labels it may call by other names."""
+
+    def make(path: Path) -> None:
+        named = zip(LABELS, names, strict=True)
+        rows = [f"{folder}/{label}/{i}.mp4,{name}" for label, name in named for i in range(2)]
+        path.write_text("\n".join(["path,label", *rows, ""]))
+
+    return make
+
+
+def _text(text: str) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        path.write_text(text)
+
+    return make
+
+
+# Every name that a page or a help text uses, and what lies there.
+FILES: dict[str, Callable[[Path], None]] = {
+    "clip.mp4": _clip,
+    "my clip.mp4": _clip,
+    "other.mp4": _clip,
+    "videos/2023/a.mp4": _clip,
+    "videos/cooking/b.mp4": _clip,
+    "labels.txt": _text("dancing\ntalking\n"),
+    "tree.json": _text('{"left": "moving", "right": "moving"}'),
+    "support": _labelled(0),
+    "checked": _labelled(100),
+    "labelled": _labelled(100),
+    "more": _labelled(200),
+    "support.csv": _table("support"),
+    "checked.csv": _table("checked"),
+    "labelled.csv": _table("labelled"),
+    "table.csv": _table("labelled", ("biking", "diving", "archery")),  # labels of bank:ucf101
+    "sets/checked": _labelled(100),
+    "UCF101/train": _labelled(0),
+    "UCF101/test": _labelled(100),
+    "BEAR/none": _text(""),
+    "card.toml": _text(CARD),
+    "evals": lambda path: path.symlink_to(ROOT / "evals"),
+}
+# Names whose content a command makes, in this order.
+MADE = {
+    "holiday.vlar": (
+        "vlar index add holiday.vlar other.mp4 videos",
+        "vlar index add holiday.vlar clip.mp4 --tag year=2024",
+    ),
+    "mine": ("vlar adapt support --out mine",),
+    "calibrated": ("vlar calibrate checked --out calibrated",),
+    "downloads/model": ("cp -r mine downloads/model",),
+    "bank.json": ("vlar describe dancing,talking --out bank.json --llm offline",),
+    "run.json": ("vlar eval zero-shot --data checked --no-controls --out run.json",),
+    "other.json": ("cp run.json other.json",),
+}
+
+
+def make(folder: Path) -> Path:
+    """Fill a folder with every file of the tables."""
+    for name, write in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write(folder / name)
+    for name, commands in MADE.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        for command in commands:
+            done = shell(command, folder)
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+    return folder
+
+
+def copy(place: Path, folder: Path, texts: list[str]) -> Path:
+    """The folder again, without what the texts make themselves."""
+    shutil.copytree(place, folder, symlinks=True)
+    made = re.findall(r"--out (\S+)|(?:-o|index add) (\S+)|save\(\"(\S+?)\"", "\n".join(texts))
+    for name in {name for names in made for name in names if name in MADE}:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return folder
+
+
+def shell(script: str, folder: Path, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+    """Run lines of bash; the first that fails ends them."""
+    commands = Path(sys.executable).parent
+    environment = dict(os.environ, PATH=f"{commands}{os.pathsep}{os.environ['PATH']}")
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
