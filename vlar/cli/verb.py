@@ -155,7 +155,7 @@ class _Command(TyperCommand):
         for parameter in self.params:
             own: Any = parameter
             known = self.choices.get(parameter.name or "")
-            if known is not None:
+            if known is not None and "One of: " not in (own.help or ""):
                 own.help = f"{(own.help or '').rstrip('.')}. {known.listing()}".lstrip(". ")
             if parameter.param_type_name == "argument":
                 own.get_help_record = functools.partial(_without_type, own.get_help_record)
