@@ -23,7 +23,7 @@ NewModel = Annotated[
 
 @verb(app)
 def upgrade(library: LibraryPath, model: NewModel = None, as_json: options.AsJson = False) -> int:
-    """Bring a library up to date with its model, or with one that has more parts.
+    """Bring a library up to date with its model, or add parts to it.
 
     Only parts that changed are computed. After 'vlar models get lite-motion' it adds bodies to a
     library that was made without them. An interrupted run resumes. Queries use the old rows until
