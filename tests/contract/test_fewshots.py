@@ -12,6 +12,7 @@ from vlar import registry
 from vlar.encoders.base import FrameBlock
 from vlar.errors import UsageError
 from vlar.fewshot import FewShotHead, choose, signature
+from vlar.fewshot.heads.balanced import BalancedHead
 from vlar.fewshot.heads.mixture import MixtureHead
 from vlar.fewshot.heads.stacking import StackingHead
 from vlar.fewshot.model_selection import auto_heads, methods
@@ -37,6 +38,8 @@ def _fitted(name, n, y, zero_shot=None):
     head.fit(_rows(head, n, 0), y, zero_shot)
     if part is MixtureHead:
         return MixtureHead.of([(1.0, head)], {KIND: 12})
+    if part is BalancedHead:
+        return BalancedHead.of(head, y)
     return StackingHead.of(head, 1.0, 0.25) if part is StackingHead else head
 
 

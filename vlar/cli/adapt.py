@@ -54,6 +54,33 @@ Objectives = Annotated[
     ),
     _OBJECTIVES,
 ]
+
+
+def _balances() -> tuple[str, ...]:
+    from vlar.fewshot.request import BALANCES
+
+    return BALANCES
+
+
+_BALANCES = Choices("balance", _balances)
+Balance = Annotated[
+    str,
+    typer.Option(
+        "--balance",
+        metavar="NAME",
+        autocompletion=_BALANCES.complete,
+        help="'adjust': labels with more examples are not preferred.",
+    ),
+    _BALANCES,
+]
+TreeFile = Annotated[
+    str | None,
+    typer.Option(
+        "--tree",
+        metavar="FILE",
+        help="JSON of label to parent. Answers of the model then name what kind of action it is.",
+    ),
+]
 Unlabelled = Annotated[
     str | None,
     typer.Option(
@@ -80,6 +107,8 @@ def command(
     model: options.Model = "lite",
     method: Method = "auto",
     unknown: Unknown = "familiarity",
+    balance: Balance = "none",
+    tree: TreeFile = None,
     objectives: Objectives = None,
     unlabelled: Unlabelled = None,
     shots: Shots = None,
@@ -110,6 +139,8 @@ def command(
             shots=shots,
             seed=seed,
             unknown=unknown,
+            balance=balance,
+            tree=tree,
             progress=shown,
             objectives=objectives or (),
             unlabelled=unlabelled,

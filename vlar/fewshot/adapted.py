@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.errors import ModelError
+from vlar.errors import ModelError, UsageError
 from vlar.fewshot.base import FewShotHead, checked_kind
 from vlar.fewshot.reject.base import Array, Rejector
 from vlar.fewshot.reject.familiarity import Familiarity
 from vlar.fewshot.temporal_features import BlockLike, signature
 from vlar.scoring.base import Head, Scores
+from vlar.text.tree import Tree
 from vlar.types import Encoded, Float32, JsonDict
 
 _NO_KNOWN = 1e-12
@@ -36,6 +37,7 @@ class AdaptedHead(Head):
         concepts: (C, D) float32 concepts of the labels' texts, the zero-shot prior.
         blocks: Parts of the frame features that the signatures are made of.
         kind: Signature kind of the examples and of what the rejector reads.
+        tree: Coarse labels above the labels, in their order; None for none.
     """
 
     name = "adapted"
@@ -47,6 +49,7 @@ class AdaptedHead(Head):
     concepts: Float32
     blocks: Sequence[BlockLike]
     kind: str
+    tree: Tree | None = None
     labels: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -148,6 +151,7 @@ class AdaptedHead(Head):
                 "centre": self.familiarity.centre,
                 "slope": self.familiarity.slope,
             },
+            **({"tree": dict(self.tree.parents)} if self.tree else {}),
         }
 
     def state(self) -> dict[str, Array]:
@@ -196,9 +200,14 @@ class AdaptedHead(Head):
                 _floats(state["concepts"]),
                 blocks,
                 kind,
+                _restored_tree(config.get("tree"), head.labels),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, UsageError) as error:
             raise _malformed(repr(error)) from error
+
+
+def _restored_tree(parents: Mapping[str, str] | None, labels: Sequence[str]) -> Tree | None:
+    return None if parents is None else Tree(parents).restricted(labels)
 
 
 def _whole(owners: Array) -> npt.NDArray[np.int64]:

@@ -71,6 +71,10 @@ class FewShotHead(ABC):
         """(m, C) rows that sum to 1; see ``logits``."""
         return softmax(self.logits(signatures, zero_shot))
 
+    def adjusted(self, logits: Float64) -> Float64:
+        """(m, C) what the head makes of the weighted sum of its closed forms' logits."""
+        return logits
+
     def closed_forms(self) -> list[tuple[float, ClosedForm]]:
         """The closed forms it is made of and their weights; none for a head without any."""
         return []

@@ -194,7 +194,7 @@ def held_out_logits(
         sums = np.where(there, held, 0.0).sum(axis=0)
         evidence = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         total += weight * member.weighed(evidence, zero_shot)
-    return total
+    return head.adjusted(total)
 
 
 def held_out_confusions(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from vlar.fewshot.support import Support, SupportItem
 from vlar.types import JsonDict, ProgressCallback
 
+NO_BALANCE, ADJUST = "none", "adjust"
+BALANCES = (NO_BALANCE, ADJUST)
 #: Names of objectives, or names with their settings.
 Objectives = Sequence[str] | Mapping[str, JsonDict]
 
@@ -26,6 +28,7 @@ class AdaptRequest:
         recipe: Name of the recipe; None means the default of the method.
         objectives: Names of objectives, or names with settings; empty for plain training.
         unlabelled: Clips without labels, for objectives that use them.
+        balance: ``adjust`` for a head that does not prefer labels with more examples.
         progress: Called as clips are read and go through training steps; None for none.
     """
 
@@ -38,4 +41,5 @@ class AdaptRequest:
     recipe: str | None = None
     objectives: Objectives = ()
     unlabelled: Sequence[SupportItem] = ()
+    balance: str = NO_BALANCE
     progress: ProgressCallback | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from vlar import registry
 from vlar.errors import UsageError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.base import FewShotHead
+from vlar.fewshot.heads.balanced import BalancedHead
 from vlar.fewshot.model_selection import (
     AUTO,
     Choice,
@@ -24,7 +26,7 @@ from vlar.fewshot.reject.base import Rejector
 from vlar.fewshot.reject.familiarity import Familiarity
 from vlar.fewshot.rejector_selection import choices, fit_rejector
 from vlar.fewshot.report import AdaptReport, TrainingReport
-from vlar.fewshot.request import AdaptRequest, Objectives
+from vlar.fewshot.request import ADJUST, BALANCES, NO_BALANCE, AdaptRequest, Objectives
 from vlar.fewshot.signature_kinds import plain_kind
 from vlar.fewshot.support import Support, read_support
 from vlar.fewshot.targets import check_single
@@ -33,7 +35,8 @@ from vlar.fewshot.unlabelled import find_unlabelled
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples, check_memory, draw, read_complete
 from vlar.text.clean import clean_label
-from vlar.types import Float32, Float64, ProgressCallback
+from vlar.text.tree import Tree
+from vlar.types import Float32, Float64, JsonDict, ProgressCallback
 
 FAMILIARITY = Familiarity.name
 
@@ -56,30 +59,35 @@ class Adapted:
 def adapt(
     core: ModelCore,
     source: str | Path | Support,
+    *,
     method: str = AUTO,
     shots: int | None = None,
     seed: int = 0,
     unknown: str = FAMILIARITY,
+    balance: str = NO_BALANCE,
+    tree: Tree | str | Path | None = None,
     progress: ProgressCallback | None = None,
     objectives: Objectives = (),
     unlabelled: str | Path | None = None,
 ) -> Adapted:
     """Learn from a support set; see ``Model.adapt``."""
     trained = _is_trained(method)
-    if unknown not in choices():
-        raise registry.unknown_name("rejector", unknown, choices())
+    for kind, name, known in (("rejector", unknown, choices()), ("balance", balance, BALANCES)):
+        if name not in known:
+            raise registry.unknown_name(kind, name, known)
     modality = core.modality
     support = source if isinstance(source, Support) else read_support(source, modality)
     items = list(support.items) if shots is None else draw(support, shots, seed)
+    above = label_tree(tree, support.labels)
     check_memory(core, items, f"{support.source}: ")
     if trained:
         free = find_unlabelled(unlabelled, modality) if unlabelled else ()
         request = AdaptRequest(
-            support, items, method, seed, unknown, objectives=objectives, unlabelled=free,
-            progress=progress,
+            support, items, method, seed, unknown, objectives=under(above, objectives),
+            unlabelled=free, balance=balance, progress=progress,
         )  # fmt: skip
         learner = registry.get("learner", registry.get("adapter", method).learner)
-        return learner().fit(core, request)
+        return _with_tree(learner().fit(core, request), above)
     if objectives or unlabelled:
         raise UsageError(
             f"method {method!r} is a closed form, which has no objectives and uses no unlabelled "
@@ -87,7 +95,48 @@ def adapt(
         )
     check_single(support.labels, items, f"method {method!r}")
     found = read_complete(core, support, items, progress)
-    return fit_examples(core, support.labels, found, method, unknown)
+    made = fit_examples(core, support.labels, found, method, unknown, balance)
+    return _with_tree(made, above)
+
+
+def label_tree(tree: Tree | str | Path | None, labels: tuple[str, ...]) -> Tree | None:
+    """The part of a label tree above these labels.
+
+    Raises:
+        LabelError: the file is not a tree.
+        UsageError: the tree lacks a label.
+    """
+    if tree is None:
+        return None
+    whole = tree if isinstance(tree, Tree) else Tree.read(tree)
+    return whole.restricted(labels)
+
+
+def under(tree: Tree | None, objectives: Objectives) -> Objectives:
+    """The objectives with a label tree: those that read one get it, or ``tree`` is added."""
+    if tree is None:
+        return objectives
+    given: Mapping[str, JsonDict] = objectives if isinstance(objectives, Mapping) else {}
+    named = {name: dict(given.get(name, {})) for name in objectives}
+    reading = [name for name in named if registry.get("objective", name).reads_tree]
+    for name in reading or ["tree"]:
+        named.setdefault(name, {}).setdefault("parents", dict(tree.parents))
+    return named
+
+
+def balanced(head: FewShotHead, y: Sequence[str], balance: str) -> FewShotHead:
+    """The head of ``balance``: the same, or one that does not prefer labels with more examples.
+
+    Args:
+        head: Fitted.
+        y: Labels of the examples that it learned from.
+        balance: ``none`` or ``adjust``.
+    """
+    return BalancedHead.of(head, y) if balance == ADJUST else head
+
+
+def _with_tree(adapted: Adapted, tree: Tree | None) -> Adapted:
+    return replace(adapted, head=replace(adapted.head, tree=tree)) if tree else adapted
 
 
 def _is_trained(method: str) -> bool:
@@ -110,6 +159,7 @@ def fit_examples(
     examples: EncodedExamples,
     method: str = AUTO,
     unknown: str = FAMILIARITY,
+    balance: str = NO_BALANCE,
 ) -> Adapted:
     """Fit a closed form to examples that are encoded.
 
@@ -119,6 +169,7 @@ def fit_examples(
         examples: With one label each.
         method: A closed form, or ``auto``.
         unknown: Registered name of the rejector.
+        balance: ``adjust`` for a head that does not prefer labels with more examples.
     """
     blocks, features = core.encoder.frame_blocks, examples.features
     y = [item.label for item in examples.items]
@@ -128,6 +179,7 @@ def fit_examples(
     head, choice = choose(
         features, blocks, y, zero_shot, labels=labels, groups=groups, method=method
     )
+    head = balanced(head, y, balance)
     found = guarded(core, head, examples, features, concepts, unknown, choice, None, zero_shot)
     confused = held_out_confusions(head, features, blocks, y, zero_shot, groups)
     return replace(found, report=replace(found.report, confusions=confused))

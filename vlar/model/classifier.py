@@ -194,7 +194,8 @@ def make_classifier(
         mode: ``one`` label fits, or ``multi``: several may.
         descriptions: See ``vlar.model.label_concepts``; an adapted model and text that depends on
             the clip use names alone.
-        tree: Coarse labels above all of these; only for labels that exclude each other.
+        tree: Coarse labels above all of these; only for labels that exclude each other. None takes
+            the tree of an adapted model.
 
     Raises:
         LabelError: the list cannot be used.
@@ -207,6 +208,7 @@ def make_classifier(
         asked = keys = known if labels is None else parse_labels(labels).spelled_as(known)
         mode = _mode_for(mode, asked)
         head: Head = _adapted(core, adapted, asked, mode)
+        tree = adapted.tree if tree is None and mode == "one" else tree
     elif labels is None:
         raise UsageError(
             f"model {core.name!r} has no labels of its own; give labels: 'a, b, c', a file or "

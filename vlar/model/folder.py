@@ -270,6 +270,7 @@ def _restored(
         "head": manifest.head,
         "rejector": manifest.rejector,
         "familiarity": manifest.familiarity,
+        "tree": manifest.tree,
     }
     adapted = AdaptedHead.restore(config, arrays, blocks)
     unknown = sorted(arrays.keys() - adapted.state().keys())

@@ -64,6 +64,8 @@ class Manifest(_Part):
     head: dict[str, Any] | None = None
     rejector: dict[str, Any] | None = None
     familiarity: dict[str, Any] | None = None
+    #: Label to coarse label, where answers have those.
+    tree: dict[str, str] | None = None
     report: dict[str, Any] | None = None
     calibration: dict[str, float] | None = None
     #: SHA-256 of each file of arrays; None in a folder of an earlier format.

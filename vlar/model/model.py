@@ -28,6 +28,7 @@ from vlar.model.folder import (
 from vlar.model.label_concepts import Descriptions
 from vlar.model.recogniser import Recogniser
 from vlar.scoring.calibration import Calibration
+from vlar.text.tree import Tree
 from vlar.types import ProgressCallback
 
 _log = logging.getLogger("vlar")
@@ -124,6 +125,8 @@ class Model(Recogniser):
         shots: int | None = None,
         seed: int = 0,
         unknown: str = FAMILIARITY,
+        balance: str = "none",
+        tree: Tree | str | Path | None = None,
         progress: ProgressCallback | None = None,
         objectives: Objectives = (),
         unlabelled: str | Path | None = None,
@@ -139,6 +142,10 @@ class Model(Recogniser):
             seed: Seed of the examples that ``shots`` draws, and of all that a training draws.
             unknown: Registered name of the rejector that decides ``unknown``, or ``auto`` for the
                 one that suits the support set.
+            balance: ``adjust`` where labels have very different numbers of examples: answers then
+                do not prefer the frequent ones (logit adjustment). ``none`` leaves them.
+            tree: A label tree, or its JSON file of label to parent. Answers of the model then have
+                ``coarse`` labels, and a training learns those too (objective ``tree``).
             progress: Called with the total, then with the clips read or trained on since.
             objectives: Names of what is added to a training, or names with their settings.
             unlabelled: A folder of clips without labels, for objectives that use them.
@@ -150,8 +157,21 @@ class Model(Recogniser):
             SupportError: the support set cannot be used.
             UnknownNameError: no method or rejector has this name.
         """
-        extra = (objectives, unlabelled)
-        return Model.of(adapt(self, support, method, shots, seed, unknown, progress, *extra))
+        return Model.of(
+            adapt(
+                self,
+                support,
+                method=method,
+                shots=shots,
+                seed=seed,
+                unknown=unknown,
+                balance=balance,
+                tree=tree,
+                progress=progress,
+                objectives=objectives,
+                unlabelled=unlabelled,
+            )
+        )
 
     @staticmethod
     def of(adapted: Adapted) -> Model:

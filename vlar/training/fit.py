@@ -16,9 +16,10 @@ from vlar.errors import SupportError
 from vlar.fewshot import Choice, choose
 from vlar.fewshot.heads.stacking import StackingHead, StackingWeights
 from vlar.fewshot.report import TrainingReport
+from vlar.fewshot.request import NO_BALANCE
 from vlar.fewshot.signature_kinds import plain_kind
 from vlar.fewshot.support import Support, SupportItem
-from vlar.model.adapt import FAMILIARITY, Adapted, guarded
+from vlar.model.adapt import FAMILIARITY, Adapted, balanced, guarded
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples, FeatureCache, read_complete, read_examples
 from vlar.training.checkpoint import CheckpointConfig
@@ -56,6 +57,7 @@ class FitOptions:
 
     Attributes:
         unknown: Registered name of the rejector that decides ``unknown``.
+        balance: ``adjust`` for a head that does not prefer labels with more examples.
         stack: Weigh the training against a closed form on held-out examples; else the trained
             similarity alone answers.
         checkpoints: Where checkpoints are written; None writes none.
@@ -66,6 +68,7 @@ class FitOptions:
     """
 
     unknown: str = FAMILIARITY
+    balance: str = NO_BALANCE
     stack: bool = True
     checkpoints: CheckpointConfig | None = None
     cache: FeatureCache | None = None
@@ -124,7 +127,7 @@ def fit(
         fitted = _stacked(fitted, dataset, examples.features, weights, held)
     seconds = round(time.process_time() - begin, 1)
     fitted = replace(fitted, report=replace(fitted.report, seconds=seconds))
-    return _adapted(fitted, dataset, examples, options.unknown)
+    return _adapted(fitted, dataset, examples, options)
 
 
 def fit_features(task: TrainingTask, dataset: Dataset, features: Float32) -> FittedAdapter:
@@ -145,17 +148,17 @@ def fit_features(task: TrainingTask, dataset: Dataset, features: Float32) -> Fit
 
 
 def _adapted(
-    fitted: FittedAdapter, dataset: Dataset, examples: EncodedExamples, unknown: str
+    fitted: FittedAdapter, dataset: Dataset, examples: EncodedExamples, options: FitOptions
 ) -> Adapted:
     """The core of a trained adapter, and its head with concepts, rejector and report."""
     core = ModelCore(fitted.adapter, templates=fitted.adapter.templates)
     return guarded(
         core,
-        fitted.head,
+        balanced(fitted.head, dataset.y, options.balance),
         examples,
         examples.features,
         core.encode_labels(dataset.texts),
-        unknown,
+        options.unknown,
         fitted.choice,
         fitted.report,
     )

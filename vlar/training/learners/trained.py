@@ -27,6 +27,9 @@ class TrainedLearner(Learner):
             unlabelled=request.unlabelled,
         )
         options = FitOptions(
-            unknown=request.unknown, reading=request.progress, clips=request.progress
+            unknown=request.unknown,
+            balance=request.balance,
+            reading=request.progress,
+            clips=request.progress,
         )
         return fit(task, core, request.support, request.items, options)

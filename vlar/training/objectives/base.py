@@ -160,10 +160,12 @@ class Objective(ABC):
     Attributes:
         name: Registered name.
         needs_unlabelled: Whether it cannot work without unlabelled clips.
+        reads_tree: Whether it learns by a label tree, from its settings ``parents`` or ``file``.
     """
 
     name: ClassVar[str]
     needs_unlabelled: ClassVar[bool] = False
+    reads_tree: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_settings(self, f"setting of objective {self.name!r}")

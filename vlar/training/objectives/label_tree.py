@@ -27,14 +27,17 @@ class LabelTree(Objective):
 
     Attributes:
         file: JSON file of label to parent.
+        parents: The same as a mapping, in place of a file.
         coarse: Factor on the cross-entropy of the coarse labels.
         states: Factor on the tree loss.
     """
 
     file: str = ""
+    parents: dict[str, str] = field(default_factory=dict[str, str])
     coarse: float = setting(1.0, at_least=0)
     states: float = setting(1.0, at_least=0)
     name: ClassVar[str] = "tree"
+    reads_tree: ClassVar[bool] = True
     _parents: list[int] = field(default_factory=list[int], init=False, repr=False)
 
     def begin(self, context: TrainingContext) -> None:
@@ -44,10 +47,9 @@ class LabelTree(Objective):
             UsageError: the file is missing, or the tree lacks a label.
             LabelError: the file is not a tree.
         """
-        if not self.file:
-            raise UsageError("objective 'tree' needs a label tree; set 'file', or give --tree FILE")
         context.clips_per_label(self.name)
-        self._parents = list(Tree.read(self.file).restricted(context.texts).parent_columns)
+        tree = read_tree(self.name, self.file, self.parents)
+        self._parents = list(tree.restricted(context.texts).parent_columns)
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """Both terms, over the labelled clips."""
@@ -65,6 +67,25 @@ class LabelTree(Objective):
             "coarse": self.coarse * F.cross_entropy(above, parent[y]),
             "states": self.states * tree_loss(centred, coarse_logits(centred, parent), parent, y),
         }
+
+
+def read_tree(name: str, file: str, parents: Mapping[str, str]) -> Tree:
+    """The label tree of an objective's settings.
+
+    Args:
+        name: The objective, for messages.
+        file: JSON file of label to parent, or empty.
+        parents: The same as a mapping, or empty.
+
+    Raises:
+        UsageError: both are empty, or the tree is not one.
+        LabelError: the file is not a tree.
+    """
+    if parents:
+        return Tree(parents)
+    if not file:
+        raise UsageError(f"objective {name!r} needs a label tree; set 'file', or give --tree FILE")
+    return Tree.read(file)
 
 
 def coarse_logits(logits: Tensor, parent: Tensor) -> Tensor:

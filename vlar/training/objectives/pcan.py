@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vlar.adapters.settings import setting
-from vlar.errors import UsageError
 from vlar.losses.prototypes import Confusions, diversity, refined
 from vlar.losses.tree import tree_loss
 from vlar.registry import register
-from vlar.text.tree import Tree
 from vlar.training.objectives.base import Objective, Step, TrainingContext
+from vlar.training.objectives.label_tree import read_tree
 
 if TYPE_CHECKING:
     import torch
@@ -32,16 +31,19 @@ class PrototypicalCalibration(Objective):
 
     Attributes:
         file: JSON file of label to parent.
+        parents: The same as a mapping, in place of a file.
         refine: Factor on the refinement and the diversity.
         width: Features of a prototype.
         keep: Part of a prototype that a batch keeps, 0 to below 1.
     """
 
     file: str = ""
+    parents: dict[str, str] = field(default_factory=dict[str, str])
     refine: float = setting(0.2, at_least=0)
     width: int = setting(256, at_least=1, at_most=4096)
     keep: float = setting(0.9, at_least=0, below=1)
     name: ClassVar[str] = "pcan"
+    reads_tree: ClassVar[bool] = True
     _module: nn.Module | None = field(default=None, init=False, repr=False)
     _parents: list[int] = field(default_factory=list[int], init=False, repr=False)
     _memories: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
@@ -61,10 +63,8 @@ class PrototypicalCalibration(Objective):
         import torch
         from torch import nn
 
-        if not self.file:
-            raise UsageError("objective 'pcan' needs a label tree; set 'file', or give --tree FILE")
         context.clips_per_label(self.name)
-        tree = Tree.read(self.file).restricted(context.texts)
+        tree = read_tree(self.name, self.file, self.parents).restricted(context.texts)
         self._parents = list(tree.parent_columns)
         module, sizes = nn.Module(), {"fine": len(context.texts), "coarse": len(tree.coarse)}
         for level, count in sizes.items():
