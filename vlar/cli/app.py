@@ -16,11 +16,13 @@ from vlar.cli import (
     eval,  # noqa: A004 - the verb is called so
     evaluate,
     index_maintenance,
+    mcp,
     models,
     output,
     pose,
     query,
     report,
+    serve,
     train,
 )
 from vlar.cli.verb import Quiet, Verbose, verb
@@ -57,7 +59,7 @@ def options(
 
 _MODULES = (
     *(classify, adapt, calibrate, evaluate, train, eval, report),
-    *(query, describe, check, pose, doctor, demo),
+    *(query, serve, mcp, describe, check, pose, doctor, demo),
 )
 for module in _MODULES:
     verb(app, module.__name__.rpartition(".")[2])(module.command)

@@ -1,0 +1,106 @@
+"""``vlar serve`` and ``vlar mcp`` as processes: start, answer, refuse, end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests import videos
+
+from .conftest import COMMAND
+from .serving import serving
+
+TOKEN = "a-token-of-the-tests-0123456789"
+
+
+@pytest.fixture(scope="module")
+def library(vlar_command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "clips").mkdir()
+    videos.make_video(folder / "clips" / "moving.mp4", 40)
+    done = vlar_command("index", "add", folder / "small.vlar", folder / "clips", "--tag", "a=b")
+    assert done.code == 0
+    return folder / "small.vlar"
+
+
+def test_it_prints_its_address_answers_and_ends_with_ctrl_c(library: Path, tmp_path: Path):
+    with serving(library, tmp_path / "state") as server:
+        assert server.address.startswith("http://127.0.0.1:")
+        status, found = server.ask("api/query", {"text": "a square", "min_probability": 0})
+        assert status == 200
+        assert found["hits"][0]["name"] == "moving.mp4"
+        status, problem = server.ask("api/query", {"text": "LIKE /etc/hostname"})
+        assert (status, problem["kind"]) == (403, "outside")
+        with socket.create_connection(
+            ("127.0.0.1", int(server.address.rstrip("/").rpartition(":")[2]))
+        ) as raw:
+            raw.sendall(b"GET /api/library HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+            assert b" 421 " in raw.recv(200)
+        assert server.stop() == 0
+    text = "".join(server.errors)
+    assert "only this machine can reach it" in text
+    assert "Traceback" not in text
+    assert not list((tmp_path / "state" / "uploads").iterdir())
+
+
+def test_a_token_is_required_and_never_printed(library: Path, tmp_path: Path):
+    with serving(library, tmp_path / "state", "-v", VLAR_TOKEN=TOKEN) as server:
+        assert server.ask("api/health")[0] == 200
+        assert server.ask("api/library")[0] == 401
+        assert server.ask("api/library", headers={"authorization": "Bearer wrong"})[0] == 401
+        bearer = {"authorization": f"Bearer {TOKEN}"}
+        assert server.ask("api/library", headers=bearer)[0] == 200
+        assert server.ask("api/session", {"token": "wrong-token-0123456789"})[0] == 401
+        assert server.ask("api/session", {"token": TOKEN})[0] == 200
+        server.stop()
+    text = "".join(server.errors)
+    assert "a token is required" in text
+    assert TOKEN not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--host", "0.0.0.0"), "token is required"),
+        (("--host", "192.0.2.1", "--token-file", "t.txt"), "cannot listen"),
+        (("--port", "{taken}"), "--port 0"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(
+    vlar_command, library: Path, tmp_path: Path, options, words
+):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        given = [each.replace("{taken}", port) for each in options]
+        done = vlar_command("serve", library, "--state", tmp_path / "s", *given, folder=tmp_path)
+    assert done.code == 2
+    assert words in done.advice
+
+
+def test_a_library_that_does_not_exist(vlar_command, tmp_path: Path):
+    for verb in ("serve", "mcp"):
+        done = vlar_command(verb, tmp_path / "absent.vlar")
+        assert done.code == 2
+        assert "does not exist" in done.advice
+
+
+def test_an_agent_asks_over_stdin_and_stdout(library: Path):
+    from mcp import Client, StdioServerParameters
+
+    async def ask() -> dict:
+        command = StdioServerParameters(
+            command=str(COMMAND), args=["mcp", str(library)], env=dict(os.environ)
+        )
+        async with Client(command) as client:
+            result = await client.call_tool("search", {"query": "a square", "min_probability": 0})
+            return json.loads(result.content[0].text)
+
+    found = asyncio.run(asyncio.wait_for(ask(), 60))
+    assert found["hits"][0]["name"] == "moving.mp4"

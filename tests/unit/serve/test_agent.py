@@ -1,0 +1,95 @@
+"""The agent interface through the client of the official SDK, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+from typing import Any
+
+from mcp import Client
+from PIL import Image
+
+from vlar.serve.agent import agent_server
+
+from .conftest import Served
+
+
+def ask(served: Served, *calls: tuple[str, dict[str, Any]]) -> list[Any]:
+    async def run() -> list[Any]:
+        async with Client(agent_server(served.application)) as client:
+            return [await client.call_tool(name, arguments) for name, arguments in calls]
+
+    return asyncio.run(run())
+
+
+def value(result: Any) -> dict[str, Any]:
+    assert not result.is_error, result
+    return json.loads(result.content[0].text)
+
+
+def test_tools_are_listed_with_words_for_each_argument(served: Served):
+    async def listed() -> list[Any]:
+        async with Client(agent_server(served.application)) as client:
+            return (await client.list_tools()).tools
+
+    tools = asyncio.run(listed())
+    names = {"search", "classify", "list_rows", "describe_library", "thumbnail"}
+    assert {tool.name for tool in tools} == names
+    for tool in tools:
+        assert tool.description
+        assert tool.annotations.read_only_hint
+    search = next(tool for tool in tools if tool.name == "search")
+    assert "THEN" in search.input_schema["properties"]["query"]["description"]
+
+
+def test_an_agent_searches_looks_and_classifies(served: Served):
+    (facts, found, listed) = map(
+        value,
+        ask(
+            served,
+            ("describe_library", {}),
+            ("search", {"query": "a square", "k": 1, "min_probability": 0}),
+            ("list_rows", {"contains": "moving"}),
+        ),
+    )
+    assert facts["library"]["videos"] == 3
+    assert facts["library"]["tag_keys"] == ["place"]
+    hit = found["hits"][0]
+    assert (
+        found
+        == served.client.post(
+            "/api/query", json={"text": "a square", "k": 1, "min_probability": 0}
+        ).json()
+    )
+    assert listed["total"] == 1
+    picture, rows, answer = ask(
+        served,
+        ("thumbnail", {"video": hit["video"], "at_s": hit["start_s"], "width": 64}),
+        ("list_rows", {"video": hit["video"]}),
+        ("classify", {"video": hit["video"], "labels": ["a square", "a horse"]}),
+    )
+    assert picture.content[0].type == "image"
+    image = Image.open(io.BytesIO(base64.b64decode(picture.content[0].data)))
+    assert (image.format, image.width) == ("JPEG", 64)
+    assert value(rows)["rows"][0]["start_s"] == 0.0
+    assert value(answer)["labels"] == ["a square", "a horse"]
+
+
+def test_errors_are_one_line_that_an_agent_can_act_on(served: Served):
+    results = ask(
+        served,
+        ("search", {"query": '"a" and "b"'}),
+        ("search", {"query": "LIKE /etc/passwd"}),
+        ("classify", {"labels": ["a"], "path": "/etc/passwd"}),
+        ("classify", {"labels": ["a"]}),
+        ("thumbnail", {"video": "0" * 20}),
+    )
+    for result in results:
+        assert result.is_error
+        assert len(result.content) == 1
+        assert "\n" not in result.content[0].text
+        assert "Traceback" not in result.content[0].text
+    assert "AND" in results[0].content[0].text
+    assert "--root" in results[1].content[0].text
