@@ -1,4 +1,8 @@
-"""``hf:ORG/NAME`` and ``hf:FOLDER``: CLIP, SigLIP, SigLIP 2 and X-CLIP of transformers."""
+"""``hf:ORG/NAME`` and ``hf:FOLDER``: models of transformers with an image or video tower.
+
+Their families are data (``vlar/encoders/clip/hf_families.py``). A video classifier without a text
+tower answers through the names of its classes (``vlar/encoders/class_names.py``).
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from vlar.encoders.base import Encoder
 from vlar.encoders.conditioned import ConditionedText
-from vlar.encoders.spec import joined, merged, split_options, yes
+from vlar.encoders.spec import joined, merged, number, split_options, yes
 from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.encoders.whole_clips import WholeClipEncoder
+from vlar.errors import UsageError
 from vlar.numeric import unit
 from vlar.registry import register
 from vlar.types import Float32
@@ -18,9 +25,13 @@ from vlar.types import Float32
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vlar.encoders.clip.hf_loader import Loaded
     from vlar.encoders.clip.towers import Towers
 
-_OPTIONS = ("device", "precision", "random_init", "revision")
+_RATE = ("fps", "frames")
+_OPTIONS = ("device", "precision", "random_init", "revision", *_RATE)
+_FRAMES = 16  # of a model that takes any number: what PE-AV was measured with
+_MOST_FRAMES = 1024
 _KEPT_LISTS = 4  # text lists whose unconditioned features are kept
 
 
@@ -38,14 +49,16 @@ class HfEncoder(TorchEncoder):
         device: str | None = None,
         dtype: str | None = None,
         random_init: bool = False,
-    ) -> TorchEncoder:
+    ) -> Encoder:
         """Load a model.
 
         Args:
             argument: ``ORG/NAME`` on the hub (fetched once, then cached) or a folder as
                 ``save_pretrained`` writes it, with its tokeniser and image processor. Options
                 follow a ``?``: ``precision=float32|bfloat16|float16|int8``, ``device=cpu|cuda``,
-                ``random_init=true`` starts the configuration without weights.
+                ``random_init=true`` starts the configuration without weights. A model of whole
+                clips that takes any number of frames has ``frames=16`` (at most, with a rate) and
+                ``fps=2`` (frames a second).
             device: As the option; it wins over the option.
             dtype: As the option ``precision``; it wins over the option.
             random_init: Start with seeded random weights: for tests and timings.
@@ -54,23 +67,63 @@ class HfEncoder(TorchEncoder):
             UnknownNameError: the hub has no such model; the message names what is near.
             ModelError: another family, or weights that are missing, cannot be fetched or do not
                 fit; the message says what to do.
+            UsageError: a number of frames for a model that has its own.
         """
-        from vlar.encoders.clip.hf_loader import load
+        from vlar.encoders.clip.hf_classifier import is_classifier, load_classifier
+        from vlar.encoders.clip.hf_loader import load, read_source
         from vlar.encoders.clip.options import usable_precision
 
         target, options = split_options(argument, _OPTIONS)
         dtype = usable_precision(dtype, device or options.get("device"))
         options = merged(options, precision=dtype)
-        family, towers, n_frames = load(
-            target,
-            device=device or options.get("device"),
-            precision=options.get("precision", "float32"),
-            random_init=random_init or yes(options, "random_init"),
-            revision=options.get("revision"),
-        )
-        kind = XClipEncoder if family == "xclip" else cls
-        name = argument if dtype is None else joined(target, options)
-        return kind(towers, f"hf:{name}", n_frames=n_frames)
+        name = f"hf:{argument if dtype is None else joined(target, options)}"
+        source = read_source(target, options.get("revision"))
+        given: dict[str, Any] = {
+            "device": device or options.get("device"),
+            "precision": options.get("precision", "float32"),
+            "random_init": random_init or yes(options, "random_init"),
+        }
+        if is_classifier(source.config):
+            _refuse_frames(name, options, "its own number of frames")
+            return load_classifier(source, name, **given)
+        loaded = load(source, **given)
+        if loaded.family.sees == "clips":
+            return _whole_clips(loaded, name, options)
+        _refuse_frames(name, options, "8 frames, or those of a library, one by one")
+        kind = XClipEncoder if loaded.family.sees == "ordered" else cls
+        return kind(loaded.towers, name, n_frames=loaded.n_frames or 8)
+
+
+def _whole_clips(loaded: Loaded, name: str, options: dict[str, str]) -> WholeClipEncoder:
+    if loaded.n_frames is not None:
+        _refuse_frames(name, options, f"exactly {loaded.n_frames} frames")
+        return WholeClipEncoder(loaded.towers, name, n_frames=loaded.n_frames, frames_fixed=True)
+    fps, frames = rate_of(options, _FRAMES)
+    most = None if fps is None else frames
+    return WholeClipEncoder(loaded.towers, name, n_frames=frames, fps=fps, max_frames=most)
+
+
+def rate_of(options: dict[str, str], usual: int) -> tuple[float | None, int]:
+    """Frames a second, or None, and T or the largest T, from the options ``fps`` and ``frames``.
+
+    Raises:
+        UsageError: one is out of range.
+    """
+    fps = number("fps", options["fps"], float) if "fps" in options else None
+    frames = number("frames", options["frames"], int) if "frames" in options else usual
+    if not 1 <= frames <= _MOST_FRAMES:
+        raise UsageError(f"model option frames={frames} must be from 1 to {_MOST_FRAMES}")
+    if fps is not None and not 1e-3 <= fps <= 1e3:
+        raise UsageError(f"model option fps={fps} must be from 0.001 to 1000 frames a second")
+    return fps, frames
+
+
+def _refuse_frames(name: str, options: dict[str, str], takes: str) -> None:
+    for option in _RATE:
+        if option in options:
+            raise UsageError(
+                f"{name} takes {takes}: leave the model option {option}={options[option]!r} out"
+            )
 
 
 class XClipEncoder(TorchEncoder, ConditionedText):

@@ -28,6 +28,18 @@ def sentence_vectors(texts: Sequence[str]) -> Float32:
     return _tower()(texts)
 
 
+def count_word_pieces(text: str) -> int:
+    """Tokens of a text with the two special ones, before any cut."""
+    return _tower().count_tokens(text)
+
+
+def tower_hash() -> str:
+    """Hash of the weights and the tokeniser of the text encoder."""
+    from vlar.encoders.lite import weights
+
+    return weights.MINILM.sha256 + weights.TOKENIZER.sha256
+
+
 def cached_sentence_vectors(texts: Sequence[str], what: str) -> Float32:
     """``sentence_vectors`` of a fixed list of texts, kept in the cache folder.
 

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import io
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoTokenizer,
+    AutoVideoProcessor,
+)
 from transformers.utils import logging as library_logging
 
 from vlar.encoders.clip import block_view_hf as view_hf
 from vlar.encoders.clip import hub, trust
+from vlar.encoders.clip.hf_families import FAMILIES, Family, stated
+from vlar.encoders.clip.hf_pixels import read_pixels
 from vlar.encoders.clip.int8 import int8_towers
 from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
 from vlar.encoders.clip.pixels import Pixels
-from vlar.encoders.clip.tokens import HfTokens
+from vlar.encoders.clip.tokens import NO_TOKEN, HfTokens
 from vlar.encoders.clip.towers import Towers
 from vlar.encoders.missing import missing_library
 from vlar.encoders.other_kinds import other_kind
 from vlar.encoders.spec import INT8
 from vlar.errors import ModelError, UnknownNameError
 
-_FAMILIES = ("clip", "siglip", "siglip2", "xclip")
+_MOST_TOKENS = 512  # of a text, where a tower would read more; actions are short
+_OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "altclip_text_model"}
 _WELL_KNOWN = (
     "openai/clip-vit-base-patch32", "openai/clip-vit-base-patch16", "openai/clip-vit-large-patch14",
     "google/siglip-base-patch16-224", "google/siglip2-base-patch16-224",
@@ -35,112 +46,171 @@ _WELL_KNOWN = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A model with two towers, frozen and placed.
+
+    Attributes:
+        family: How it is read.
+        towers: Its towers.
+        n_frames: T that its configuration fixes; None where any T works.
+    """
+
+    family: Family
+    towers: Towers
+    n_frames: int | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A configuration that was read, and where its weights are.
+
+    Attributes:
+        target: ``ORG/NAME`` or a folder, as the user wrote it.
+        place: What the library loads from.
+        options: What every call of the library gets.
+        config: The configuration.
+    """
+
+    target: str
+    place: str
+    options: Mapping[str, Any]
+    config: Any
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"hf:{self.target}"
+
+
+def read_source(target: str, revision: str | None = None) -> Source:
+    """The configuration of ``ORG/NAME`` or of a folder, checked before anything is loaded.
+
+    Args:
+        target: The model.
+        revision: Commit of a model of the hub; None for its newest.
+
+    Raises:
+        UnknownNameError: the hub has no such model; the message names what is near.
+        ModelError: it cannot be read or fetched, or wants to run code.
+    """
+    place, local = _source(target, revision)
+    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
+    if revision is not None:
+        options["revision"] = revision
+    if Path(place).is_dir():
+        trust.check_files(Path(place), f"hf:{target}")
+        trust.check_hf_config(Path(place) / "config.json", f"hf:{target}")
+    with clear_errors(target):
+        config = AutoConfig.from_pretrained(place, **options)
+    return Source(target, place, options, config)
+
+
 def load(
-    target: str,
+    source: Source,
     *,
     device: str | None = None,
     precision: str = "float32",
     random_init: bool = False,
-    revision: str | None = None,
-) -> tuple[str, Towers, int]:
-    """Family, towers and default T of ``ORG/NAME`` or a folder; see ``HfEncoder.from_spec``."""
-    source, local = _source(target, revision)
-    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
-    if revision is not None:
-        options["revision"] = revision
-    if Path(source).is_dir():
-        trust.check_files(Path(source), f"hf:{target}")
-        trust.check_hf_config(Path(source) / "config.json", f"hf:{target}")
-    with _clear_errors(target):
-        config = AutoConfig.from_pretrained(source, **options)
-        family = config.model_type
-        if family not in _FAMILIES:
-            classes = list(config.architectures or ())
-            if (kind := other_kind(classes)) is not None:
-                raise ModelError(
-                    f"hf:{target} is {kind} ({classes[0]}): it gives no vectors for "
-                    "clips and texts; choose an encoder (vlar models)"
-                )
+) -> Loaded:
+    """The towers of a model; see ``HfEncoder.from_spec``."""
+    config, name = source.config, source.name
+    family = FAMILIES.get(config.model_type)
+    if family is None:
+        classes = list(config.architectures or ())
+        if (kind := other_kind(classes)) is not None:
             raise ModelError(
-                f"hf:{target} is of the {family!r} family; vlar reads {', '.join(_FAMILIES)} "
-                f"(for example hf:{_WELL_KNOWN[1]})"
+                f"{name} is {kind} ({classes[0]}): it gives no vectors for clips and texts; choose "
+                "an encoder (vlar models)"
             )
-        model = _random(config) if random_init else _weights(source, target, options)
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        processor = AutoImageProcessor.from_pretrained(source, **options)
-    model = model.eval().requires_grad_(False)
-    place = pick_device(device)
-    model.to(device=place, dtype=pick_dtype(precision))
-    warn_if_slow(precision, place, f"hf:{target}")
-    lower = family == "siglip2" or "gemma" in type(tokenizer).__name__.lower()
-    length = config.text_config.max_position_embeddings
-    pixels = _pixels(processor.to_dict(), config, target)
-    licence = f"that of the weights {target!r}: see their model card"
-    licence = "none: random weights" if random_init else licence
-    towers = as_towers(model, HfTokens(tokenizer, length, lower=lower), pixels, licence)
+        raise ModelError(
+            f"{name} is of the {config.model_type!r} family; vlar reads {', '.join(FAMILIES)} and "
+            f"video classifiers (for example hf:{_WELL_KNOWN[1]})"
+        )
+    if precision == INT8 and not family.int8:
+        raise ModelError(f"{name} ({config.model_type}) does not run in int8; use bf16 or float32")
+    with clear_errors(source.target):
+        model = weights(source, AutoModel, random_init, family.attention)
+        tokenizer = AutoTokenizer.from_pretrained(source.place, **source.options)
+        pixels = read_pixels(processor_of(source), stated(config, family.pixels), name)
+    place_model(model, device, precision, name)
+    lower = family.lower or "gemma" in type(tokenizer).__name__.lower()
+    length = int(config.text_config.max_position_embeddings)
+    if family.masked:
+        length = _longest_text(config.text_config, tokenizer)
+    tokens = HfTokens(tokenizer, length, lower=lower, masked=family.masked)
+    towers = as_towers(model, family, tokens, pixels, licence(source, random_init))
     if precision == INT8:
-        if family in ("siglip2", "xclip"):  # sizes that change, and a tower of its own
-            raise ModelError(f"hf:{target} ({family}) does not run in int8; use bf16 or float32")
-        towers = int8_towers(towers, f"hf:{target}")
-    return family, towers, int(getattr(config.vision_config, "num_frames", 8))
+        towers = int8_towers(towers, name)
+    n_frames = stated(config, family.frames) if family.frames else None
+    return Loaded(family, towers, None if n_frames is None else int(n_frames))
 
 
-def as_towers(model: Any, tokens: HfTokens, pixels: Pixels, licence: str) -> Towers:
-    """A transformers model behind the common face; a CLIP is run by its block views."""
-    family = model.config.model_type
-    image, text = _image(model, family), _text(model)
-    if family == "clip":
-        image, text = view_hf.vision_view(model).features, view_hf.text_view(model).features
+def as_towers(model: Any, family: Family, tokens: HfTokens, pixels: Pixels, licence: str) -> Towers:
+    """A transformers model behind the common face."""
+    text = family.text(model)
     bias = getattr(model, "logit_bias", None)
-    dim = getattr(model.config, "projection_dim", None) or model.config.vision_config.hidden_size
     return Towers(
         model=model,
-        image=image,
-        text=text,
+        image=family.image(model),
+        text=_masked(text, tokens) if family.masked else lambda ids: text(ids, None),
         tokens=tokens,
         pixels=pixels,
-        dim=dim if family in ("clip", "xclip") else model.config.vision_config.hidden_size,
-        log_scale=lambda: model.logit_scale.squeeze(),
+        dim=int(stated(model.config, family.dim)),
+        log_scale=lambda: family.log_scale(model),
         vision_view=lambda: view_hf.vision_view(model),
         text_view=lambda: view_hf.text_view(model),
-        rebuild=lambda other: as_towers(other, tokens, pixels, licence),
+        rebuild=lambda other: as_towers(other, family, tokens, pixels, licence),
         logit_bias=None if bias is None else float(bias),
         licence=licence,
     )
 
 
-def _image(model: Any, family: str) -> Callable[[Tensor], Tensor]:
-    if family == "xclip":
-        return lambda pixels: model.visual_projection(
-            model.vision_model(pixel_values=pixels).pooler_output
-        )
-    if family == "siglip2":
-        return lambda pixels: _naflex(model, pixels)
-    return lambda pixels: _tensor(model.get_image_features(pixel_values=pixels))
+def _masked(
+    text: Callable[[Tensor, Tensor | None], Tensor], tokens: HfTokens
+) -> Callable[[Tensor], Tensor]:
+    """Ids that end in ``NO_TOKEN`` to features; texts of one length run without any padding."""
+    pad = int(tokens.tokenizer.pad_token_id or 0)
+
+    def features(ids: Tensor) -> Tensor:
+        mask = ids != NO_TOKEN
+        longest = int(mask.sum(dim=1).max())
+        ids, mask = ids[:, :longest], mask[:, :longest]
+        return text(ids.masked_fill(~mask, pad), mask.long())
+
+    return features
 
 
-def _naflex(model: Any, pixels: Tensor) -> Tensor:
-    """Every frame has the same size, so nothing is padded and no mask is needed."""
-    patch = model.config.vision_config.patch_size
-    rows, columns = pixels.shape[-2] // patch, pixels.shape[-1] // patch
-    patches = pixels.unflatten(-1, (columns, patch)).unflatten(2, (rows, patch))
-    patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
-    shapes = torch.tensor([[rows, columns]], device=pixels.device).expand(len(pixels), 2)
-    mask = torch.ones(patches.shape[:2], dtype=torch.int32, device=pixels.device)
-    return _tensor(
-        model.get_image_features(
-            pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes
-        )
-    )
+def _longest_text(config: Any, tokenizer: Any) -> int:
+    """Tokens that text tower and tokeniser take; positions of RoBERTa begin behind padding."""
+    longest = int(config.max_position_embeddings)
+    if config.model_type in _OFFSET_POSITIONS:
+        longest -= int(config.pad_token_id or 0) + 1
+    return min(longest, int(min(tokenizer.model_max_length, _MOST_TOKENS)))
 
 
-def _text(model: Any) -> Callable[[Tensor], Tensor]:
-    return lambda ids: _tensor(model.get_text_features(input_ids=ids))
+def licence(source: Source, random_init: bool) -> str:
+    """What is known of the licence of the weights."""
+    if random_init:
+        return "none: random weights"
+    return f"that of the weights {source.target!r}: see their model card"
 
 
-def _tensor(output: Any) -> Tensor:
-    # transformers 5 returns the whole output of the tower, 4 only its projected vector.
-    return output if isinstance(output, Tensor) else output.pooler_output
+def place_model(model: Any, device: str | None, precision: str, name: str) -> None:
+    """Freeze a model and move it to its device and number type."""
+    model.eval().requires_grad_(False)
+    place = pick_device(device)
+    model.to(device=place, dtype=pick_dtype(precision))
+    warn_if_slow(precision, place, name)
+
+
+def processor_of(source: Source) -> dict[str, Any]:
+    """The settings of the image processor, or of the video processor where there is no other."""
+    try:
+        found = AutoImageProcessor.from_pretrained(source.place, **source.options)
+    except (OSError, ValueError, KeyError):
+        found = AutoVideoProcessor.from_pretrained(source.place, **source.options)
+    return found.to_dict()
 
 
 def _source(target: str, revision: str | None = None) -> tuple[str, bool]:
@@ -163,61 +233,57 @@ def _source(target: str, revision: str | None = None) -> tuple[str, bool]:
     return target, False
 
 
-def _weights(source: str, target: str, options: dict[str, Any]) -> nn.Module:
-    model, told = AutoModel.from_pretrained(source, output_loading_info=True, **options)
+def weights(
+    source: Source, loader: Any, random_init: bool, attention: str | None = None
+) -> nn.Module:
+    """The model with its weights, every one of them; or with seeded random ones.
+
+    Args:
+        source: The configuration.
+        loader: ``AutoModel`` or one of its kind.
+        random_init: Start without weights.
+        attention: Implementation of attention; None for the library's choice.
+
+    Raises:
+        ModelError: a weight is missing or of another shape.
+    """
+    more = {} if attention is None else {"attn_implementation": attention}
+    if random_init:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return loader.from_config(source.config, trust_remote_code=False, **more)
+    model, told = loader.from_pretrained(
+        source.place, output_loading_info=True, **source.options, **more
+    )
     wrong = [*told["missing_keys"], *(str(key) for key in told["mismatched_keys"])]
     if wrong:
         raise ModelError(
-            f"the weights of hf:{target} do not fit its config.json: {len(wrong)} are missing or "
+            f"the weights of {source.name} do not fit its config.json: {len(wrong)} are missing or "
             f"of another shape, first {sorted(wrong)[0]}; a random start was not asked for"
         )
     return model
 
 
-def _random(config: Any) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return AutoModel.from_config(config, trust_remote_code=False)
-
-
-def _pixels(processor: dict[str, Any], config: Any, target: str) -> Pixels:
-    mean, std = tuple(processor["image_mean"]), tuple(processor["image_std"])
-    resample = int(processor.get("resample", 3))
-    interpolation = {2: "bilinear", 3: "bicubic"}.get(resample)
-    if interpolation is None:
-        raise ModelError(f"hf:{target} resizes by PIL's method {resample}; vlar knows 2 and 3")
-    if config.model_type == "siglip2":
-        patch = config.vision_config.patch_size
-        most = int(processor.get("max_num_patches", config.vision_config.num_patches))
-        side = int(most**0.5) * patch
-        return Pixels(
-            side, side, mean, std, "patches", interpolation, patch=patch, max_patches=most
-        )  # fmt: skip
-    size, cut = processor.get("size") or {}, processor.get("crop_size") or {}
-    if processor.get("do_center_crop", False) and cut:
-        shorter = int(size.get("shortest_edge") or cut["height"])
-        return Pixels(
-            int(cut["height"]), int(cut["width"]), mean, std, "crop", interpolation, shorter
-        )
-    side = config.vision_config.image_size
-    height, width = int(size.get("height", side)), int(size.get("width", side))
-    return Pixels(height, width, mean, std, "squash", interpolation)
-
-
 @contextmanager
-def _clear_errors(target: str) -> Generator[None]:
-    """Turn what loading raises into one line that says what to do; keep progress bars away."""
-    shown = library_logging.is_progress_bar_enabled()
+def clear_errors(target: str) -> Generator[None]:
+    """Turn what loading raises into one line that says what to do; keep the library quiet.
+
+    It prints progress bars and remarks on its own code, some of them to stdout.
+    """
+    bars, level = library_logging.is_progress_bar_enabled(), library_logging.get_verbosity()
     library_logging.disable_progress_bar()
+    library_logging.set_verbosity_error()
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     except (
         OSError, ValueError, RuntimeError, LookupError, ImportError, TypeError, AttributeError,
         EOFError, MemoryError,
     ) as error:  # fmt: skip
         raise _explained(target, error) from error
     finally:
-        if shown:
+        library_logging.set_verbosity(level)
+        if bars:
             library_logging.enable_progress_bar()
 
 
@@ -232,6 +298,11 @@ def _explained(target: str, error: Exception) -> Exception:
         return UnknownNameError(
             f"the hub has no model {target!r}; near: {', '.join(near) or 'nothing known'} "
             "(a private one needs 'hf auth login')"
+        )
+    if "ignore_mismatched_sizes" in text or "size mismatch" in text:
+        return ModelError(
+            f"the weights of hf:{target} do not fit its config.json: some are of another shape; "
+            "use the config.json that was saved with them"
         )
     if "preprocessor" in text or "image processor" in text.lower():
         return ModelError(

@@ -28,10 +28,12 @@ class Pixels:
         mean: Per RGB channel, for values scaled to 0..1.
         std: Per RGB channel.
         fit: ``crop`` resizes until the frame covers the size and takes the centre; ``squash``
-            ignores the aspect ratio; ``patches`` keeps it and takes the largest size of at most
-            ``max_patches`` patches (height and width then only say how large that is).
+            ignores the aspect ratio (and takes the centre where ``shorter`` is larger);
+            ``patches`` keeps it and takes the largest size of at most ``max_patches`` patches
+            (height and width then only say how large that is).
         interpolation: ``bicubic`` or ``bilinear``.
-        shorter: For ``crop``: resize the shorter side to this before the cut; 0 means the size.
+        shorter: Resize the shorter side (``squash``: both) to this before the cut; 0 means the
+            size.
         patch: For ``patches``: pixels of a patch's side.
         max_patches: For ``patches``.
     """
@@ -77,7 +79,7 @@ def to_pixels(
         interpolation=InterpolationMode(wanted.interpolation),
         antialias=True,
     )
-    if wanted.fit == "crop":
+    if wanted.fit == "crop" or (wanted.fit == "squash" and wanted.shorter):
         images = transform.center_crop(images, [wanted.height, wanted.width])
     scale = torch.tensor([1 / (255 * s) for s in wanted.std], device=device)
     shift = torch.tensor([-m / s for m, s in zip(wanted.mean, wanted.std, strict=True)])
@@ -97,7 +99,7 @@ def _without_far_ends(images: Tensor, wanted: Pixels) -> Tensor:
 
 def _resized(height: int, width: int, wanted: Pixels) -> tuple[int, int]:
     if wanted.fit == "squash":
-        return wanted.height, wanted.width
+        return (wanted.shorter or wanted.height), (wanted.shorter or wanted.width)
     if wanted.fit == "patches":
         return patch_size_fit(height, width, wanted.patch, wanted.max_patches)
     low, wide = (wanted.shorter or wanted.height), (wanted.shorter or wanted.width)

@@ -1,0 +1,148 @@
+"""Loads video classifiers of transformers: a tower, and a name for each of its classes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForVideoClassification
+
+from vlar.encoders.class_names import LOGIT_SCALE, ClassNamesEncoder
+from vlar.encoders.clip.hf_loader import (
+    Source,
+    clear_errors,
+    licence,
+    place_model,
+    processor_of,
+    weights,
+)
+from vlar.encoders.clip.hf_pixels import read_pixels
+from vlar.encoders.clip.towers import Towers
+from vlar.encoders.lite.towers import MAX_TOKENS
+from vlar.encoders.sentences import count_word_pieces
+from vlar.encoders.spec import INT8
+from vlar.errors import LabelError, ModelError
+from vlar.text.clean import clean_label
+from vlar.text.limits import check_sizes
+
+_CLASS = "ForVideoClassification"
+_NO_NAME = re.compile(r"LABEL_\d+|\d*")
+_LONGEST_NAME = 1_000  # characters; the text tower reads about 1,000
+
+
+def is_classifier(config: Any) -> bool:
+    """Whether a configuration is that of a video classifier."""
+    return any(str(name).endswith(_CLASS) for name in config.architectures or ())
+
+
+def load_classifier(
+    source: Source, name: str, *, device: str | None, precision: str, random_init: bool
+) -> ClassNamesEncoder:
+    """A video classifier as an encoder; see ``HfEncoder.from_spec``.
+
+    Raises:
+        ModelError: its classes have no names, or it cannot be loaded.
+    """
+    names = class_names(source.config, source.name)
+    if precision == INT8:
+        raise ModelError(f"{source.name} is a video classifier and does not run in int8; use bf16")
+    with clear_errors(source.target):
+        model: Any = weights(source, AutoModelForVideoClassification, random_init)
+        pixels = read_pixels(processor_of(source), source.config, source.name)
+    place_model(model, device, precision, source.name)
+    config = source.config
+    n_frames = int(getattr(config, "num_frames", None) or config.frames_per_clip)
+    pooled = int(model.classifier.in_features)
+
+    def refused(*_: object) -> NoReturn:
+        raise ModelError(
+            f"{source.name} is a video classifier without a text tower: nothing inside it can be "
+            "trained or adapted with words"
+        )
+
+    towers = Towers(
+        model=model,
+        image=_scores_and_pooled(model),
+        text=refused,
+        tokens=_WordPieces(),
+        pixels=pixels,
+        dim=len(names) + pooled,
+        log_scale=lambda: torch.tensor(math.log(LOGIT_SCALE)),
+        vision_view=refused,
+        text_view=refused,
+        rebuild=refused,
+        licence=licence(source, random_init),
+    )
+    return ClassNamesEncoder(towers, name, names, n_frames=n_frames)
+
+
+def class_names(config: Any, what: str) -> tuple[str, ...]:
+    """The names of C classes as a person would write them, in the order of the scores.
+
+    Args:
+        config: A configuration with ``id2label``.
+        what: Names the model in the error.
+
+    Raises:
+        ModelError: a class has no name, or names are too long, too many or all the same.
+    """
+    stated = {int(number): str(label) for number, label in config.id2label.items()}
+    if sorted(stated) != list(range(len(stated))):
+        raise ModelError(
+            f"{what}: the classes of its config.json are not numbered from 0 to {len(stated) - 1}"
+        )
+    raw = [stated[number] for number in range(len(stated))]
+    try:
+        check_sizes(raw, what)
+    except LabelError as error:
+        raise ModelError(error.message) from error
+    names = tuple(clean_label(label[:_LONGEST_NAME]) for label in raw)
+    nameless = next((label for label in raw if _NO_NAME.fullmatch(label.strip())), None)
+    if nameless is not None or len(set(names)) < 2:
+        raise ModelError(
+            f"{what} is a video classifier whose classes have no names (id2label holds "
+            f"{(nameless if nameless is not None else names[0])[:40]!r}): words cannot be compared "
+            "with them; write the names into id2label of its config.json"
+        )
+    return names
+
+
+def _scores_and_pooled(model: Any) -> Callable[[Tensor], Tensor]:
+    """Clips (N, T, 3, H, W) to class scores and what the classifier reads, (N, C + P)."""
+
+    def features(pixels: Tensor) -> Tensor:
+        read: list[Tensor] = []
+
+        def note(_: Any, given: tuple[Tensor, ...]) -> None:
+            read.append(given[0].flatten(1))
+
+        hook = model.classifier.register_forward_pre_hook(note)
+        try:
+            scores = model(**{model.main_input_name: pixels}).logits
+        finally:
+            hook.remove()
+        return torch.cat([scores.flatten(1), read[-1]], dim=1)
+
+    return features
+
+
+class _WordPieces:
+    """The tokeniser of the text encoder that reads labels and class names."""
+
+    max_tokens = MAX_TOKENS
+
+    def ids(self, texts: list[str], limit: int) -> NoReturn:
+        """No tower of this model reads ids."""
+        raise ModelError(f"a video classifier has no text tower: {texts[:1]} of {limit} tokens")
+
+    def count(self, text: str) -> int:
+        """Word pieces with the two special tokens."""
+        return count_word_pieces(text)
+
+    def dropped(self, text: str, limit: int) -> str:
+        """What is nearly cut off: the words behind the limit."""
+        return " ".join(text.split()[limit - 2 :])
