@@ -205,7 +205,7 @@ def place_model(model: Any, device: str | None, precision: str, name: str) -> No
 
 
 def processor_of(source: Source) -> dict[str, Any]:
-    """The settings of the image processor, or of the video processor where there is no other."""
+    """The settings of the image processor; of the video processor where that is the only one."""
     try:
         found = AutoImageProcessor.from_pretrained(source.place, **source.options)
     except (OSError, ValueError, KeyError):
