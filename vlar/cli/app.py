@@ -15,6 +15,7 @@ from vlar.cli import (
     doctor,
     eval,  # noqa: A004 - the verb is called so
     evaluate,
+    export,
     index_maintenance,
     mcp,
     models,
@@ -59,7 +60,7 @@ def options(
 
 _MODULES = (
     *(classify, adapt, calibrate, evaluate, train, eval, report),
-    *(query, serve, mcp, describe, check, pose, doctor, demo),
+    *(query, serve, mcp, describe, check, pose, export, doctor, demo),
 )
 for module in _MODULES:
     verb(app, module.__name__.rpartition(".")[2])(module.command)

@@ -1,0 +1,198 @@
+"""Exported models: equal to their source, and a stranger's folder costs one line at most."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from tests.clips import clips_of
+from vlar.encoders import load_encoder
+from vlar.encoders.onnx import export as exporting
+from vlar.encoders.onnx.export import export
+from vlar.errors import ModelError, UsageError
+
+from ..clip import models
+from . import made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return made.write(tmp_path / "made")
+
+
+def frames(count: int = 3) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (2, count, 20, 30, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiny SigLIP and its export."""
+    pytest.importorskip("onnxscript")
+    place = tmp_path_factory.mktemp("exported")
+    (place / "siglip").mkdir()
+    models.save_siglip(place / "siglip")
+    export(load_encoder(f"hf:{place / 'siglip'}", device="cpu"), place / "onnx")
+    return place / "siglip", place / "onnx"
+
+
+def test_an_export_gives_the_vectors_of_its_source(exported: tuple[Path, Path]):
+    source, other = load_encoder(f"hf:{exported[0]}"), load_encoder(f"onnx:{exported[1]}")
+    clips = clips_of(frames())
+    for mine, theirs in zip(source.encode(clips), other.encode(clips), strict=True):
+        np.testing.assert_allclose(mine.features, theirs.features, atol=1e-5)
+        np.testing.assert_allclose(mine.vector, theirs.vector, atol=1e-5)
+    texts = ["a dog", "a cat rides a bike", "", "far too many words " * 9]
+    np.testing.assert_allclose(source.encode_text(texts), other.encode_text(texts), atol=1e-5)
+    assert [source.count_tokens(t) for t in texts] == [other.count_tokens(t) for t in texts]
+    assert source.logit_scale == pytest.approx(other.logit_scale)
+    assert source.fingerprint != other.fingerprint
+    assert other.licence == source.licence
+
+
+def test_the_check_stands_in_the_folder_and_is_needed(
+    exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from vlar.encoders.onnx.folder import read_description
+
+    assert min(read_description(exported[1]).check.values()) > 0.9999
+    source = load_encoder(f"hf:{exported[0]}", device="cpu")
+    with pytest.raises(UsageError, match="exists"):
+        export(source, exported[1])
+    # The control: a graph that is not the tower.
+    wrong = made.image_graph(np.ones((3 * 32 * 32, source.dim), np.float32))
+    wrong.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 32
+    wrong.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 32
+
+    def faulty(module, example, name, axis, path, what):
+        path.write_bytes(
+            wrong.SerializeToString()
+            if name == "pixels"
+            else (exported[1] / path.name).read_bytes()
+        )
+
+    monkeypatch.setattr(exporting, "_graph", faulty)
+    with pytest.raises(ModelError, match="differs from the model"):
+        export(source, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("spec", ["lite", "onnx"])
+def test_what_has_no_towers_is_refused(spec: str, folder: Path, tmp_path: Path):
+    encoder = load_encoder("lite" if spec == "lite" else f"onnx:{folder}")
+    with pytest.raises(UsageError, match="cannot be exported"):
+        export(encoder, tmp_path / "out")
+
+
+def test_rows_are_the_same_alone_and_in_company(folder: Path):
+    encoder = load_encoder(f"onnx:{folder}")
+    both = encoder.encode(clips_of(frames()))
+    for clip, row in zip(clips_of(frames()), both, strict=True):
+        (alone,) = encoder.encode([clip])
+        np.testing.assert_array_equal(alone.features, row.features)
+        np.testing.assert_array_equal(alone.vector, row.vector)
+    vectors = encoder.encode_text(["a dog", "a cat"])
+    np.testing.assert_array_equal(encoder.encode_text(["a cat"]), vectors[1:])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert encoder.encode_text([]).shape == (0, made.DIM)
+    with pytest.raises(UsageError, match="CPU in float32"):
+        load_encoder(f"onnx:{folder}", dtype="bf16")
+    with pytest.raises(ModelError, match="no transformer blocks"):
+        encoder.towers.vision_view()  # pyright: ignore
+
+
+def refused(folder: Path, words: str) -> None:
+    with pytest.raises(ModelError, match=words) as error:
+        load_encoder(f"onnx:{folder}")
+    assert "\n" not in error.value.message
+
+
+def test_a_graph_must_not_read_other_files(folder: Path, tmp_path: Path):
+    (tmp_path / "secret").write_bytes(bytes(4 * 3 * 64 * made.DIM))
+    model = onnx.load(folder / "image.onnx")
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret")
+    made.save(folder, "image.onnx", model)
+    made.describe(folder)
+    refused(folder, "weights in another file")
+    # In a constant of a node, where the runtime would look too.
+    node = helper.make_node("Constant", [], ["weights"], value=tensor)
+    model.graph.ClearField("initializer")
+    model.graph.node.insert(0, node)
+    made.save(folder, "image.onnx", model)
+    made.describe(folder)
+    refused(folder, "weights in another file")
+
+
+def test_a_graph_must_end(folder: Path):
+    model = onnx.load(folder / "image.onnx")
+    model.graph.node.append(helper.make_node("Loop", ["", "", "flat"], ["x"], body=model.graph))
+    made.save(folder, "image.onnx", model)
+    made.describe(folder)
+    refused(folder, "operator 'Loop'")
+
+
+def test_only_operators_of_onnx_run(folder: Path):
+    model = onnx.load(folder / "image.onnx")
+    model.graph.node[0].domain = "com.microsoft"
+    made.save(folder, "image.onnx", model)
+    made.describe(folder)
+    refused(folder, "operator of 'com.microsoft'")
+    model.graph.node[0].domain = ""
+    model.functions.add(name="Flatten", domain="x")
+    made.save(folder, "image.onnx", model)
+    made.describe(folder)
+    refused(folder, "functions of its own")
+
+
+def test_a_graph_that_does_not_fit_is_one_line(folder: Path):
+    narrow = numpy_helper.from_array(np.zeros((5, made.DIM), np.float32), "weights")
+    model = onnx.load(folder / "image.onnx")
+    model.graph.initializer[0].CopyFrom(narrow)
+    made.save(folder, "image.onnx", model)
+    made.describe(folder)
+    with pytest.raises(ModelError, match="ONNX Runtime cannot"):
+        load_encoder(f"onnx:{folder}").encode(clips_of(frames()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dim": 0}, "dim is 0"),
+        ({"dim": True}, "dim is True"),
+        ({"n_frames": 10**9}, "n_frames"),
+        ({"version": 2}, "version 2"),
+        ({"logit_scale": -1.0}, "logit_scale"),
+        ({"pixels": {}}, "malformed"),
+        ({"tokens": {"kind": "python", "max_tokens": 9}}, "python"),
+        ({"files": {"../secret": "0"}}, "files are"),
+        ({"more": 1}, "exactly the keys"),
+        ({"check": {}}, "cosine 0.0000"),
+        ({"check": {"image": 0.5}}, "cosine 0.5000"),
+    ],
+)
+def test_a_malformed_description_is_one_line(folder: Path, changes: dict, words: str):
+    made.describe(folder, **changes)
+    refused(folder, words)
+
+
+def test_files_are_regular_and_have_their_hash(folder: Path, tmp_path: Path):
+    refused(tmp_path / "absent", "is not a folder")
+    (folder / "text.onnx").write_bytes(b"changed")
+    refused(folder, "another hash")
+    made.describe(folder)
+    refused(folder, "not an ONNX graph")
+    (folder / "text.onnx").unlink()
+    (folder / "text.onnx").symlink_to("/etc/passwd")
+    refused(folder, "a link")
+    (folder / "text.onnx").unlink()
+    os.mkfifo(folder / "text.onnx")
+    refused(folder, "a named pipe")
+    (folder / "vlar-export.json").write_text("[" * 100)
+    refused(folder, "vlar-export.json")

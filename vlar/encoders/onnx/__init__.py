@@ -1,0 +1,1 @@
+"""``vlar export`` writes the towers of a model as ONNX graphs; ``onnx:FOLDER`` runs them."""
