@@ -109,11 +109,16 @@ def make(folder: Path) -> Path:
 def copy(place: Path, folder: Path, texts: list[str]) -> Path:
     """The folder again, without what the texts make themselves."""
     shutil.copytree(place, folder, symlinks=True)
-    made = re.findall(r"--out (\S+)|(?:-o|index add) (\S+)|save\(\"(\S+?)\"", "\n".join(texts))
-    for name in {name for names in made for name in names if name in MADE}:
+    for name in made_by(texts):
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return folder
+
+
+def made_by(texts: list[str]) -> set[str]:
+    """The names of the table ``MADE`` that commands or snippets make."""
+    found = re.findall(r"--out (\S+)|(?:-o|index add) (\S+)|save\(\"(\S+?)\"", "\n".join(texts))
+    return {name for names in found for name in names if name in MADE}
 
 
 def shell(script: str, folder: Path, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,29 @@
+# vlar on a CPU:
+#   docker build -t vlar .
+#   docker run --rm -v "$PWD:/videos" vlar classify clip.mp4 --labels "riding a bike, cooking"
+# The wheels of torch with CUDA are large; where torch's own index of CPU wheels can be reached:
+#   docker build -t vlar --build-arg PIP_EXTRA_INDEX_URL=ADDRESS .
+FROM python:3.12-slim-bookworm
+
+ARG PIP_EXTRA_INDEX_URL=""
+ENV PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    VLAR_CACHE=/home/vlar/cache
+
+RUN useradd --create-home --uid 1000 vlar \
+    && mkdir /videos \
+    && chown vlar:vlar /videos
+
+COPY pyproject.toml README.md LICENSE /src/
+COPY vlar /src/vlar
+COPY prompts /src/prompts
+COPY text_banks /src/text_banks
+RUN pip install "/src[demo]" && rm -rf /src
+
+USER vlar
+# The networks are written to the cache now, so that the first start is as quick as the others.
+RUN python -c "import vlar; vlar.load()"
+
+WORKDIR /videos
+ENTRYPOINT ["vlar"]
+CMD ["--help"]
