@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vlar.errors import QueryError
 from vlar.index.manifest import LibraryManifest
 from vlar.index.protocol import LibraryModel, sampling_of
 from vlar.index.rows import Int64, RowFilter, RowTable
@@ -31,7 +32,10 @@ from vlar.query.grammar import Like
 from vlar.query.grammar.tree import Leaf
 from vlar.query.where import path_matches
 from vlar.sensors import reader
-from vlar.types import Float32, Float64
+from vlar.types import Clip, Float32, Float64, Window
+from vlar.video.container import errors_of
+from vlar.video.folder import read_picture
+from vlar.video.sample import sample_times
 
 _BATCH_ROWS = 8192
 _MIDDLE = 1.5
@@ -133,19 +137,35 @@ def normalized(similarity: Float64, probability: Float64 | None) -> Float64:
 
 
 def encode_leaves(wanted: Sequence[Leaf], model: LibraryModel) -> dict[Leaf, Float32]:
-    """The vector (D,) of each phrase and each clip.
+    """The vector (D,) of each phrase, each clip and each picture.
 
     Raises:
-        DecodeError: a clip cannot be read.
+        DecodeError: a clip or a picture cannot be read.
+        QueryError: a picture, and the model reads another sensor than video.
     """
     phrases = [leaf.text for leaf in wanted if not isinstance(leaf, Like)]
     vectors = iter(model.encode_queries(phrases)) if phrases else iter(())
     queries: dict[Leaf, Float32] = {}
     for leaf in wanted:
         if isinstance(leaf, Like):
-            sampling = sampling_of(model)
-            clip = reader(model.modality).read_clip(Path(leaf.path), leaf.window, sampling)
-            queries[leaf] = model.encode([clip])[0].vector
+            queries[leaf] = model.encode([_example(leaf, model)])[0].vector
         else:
             queries[leaf] = next(vectors)
     return queries
+
+
+def _example(leaf: Like, model: LibraryModel) -> Clip:
+    """The clip of a LIKE; a picture is a clip in which nothing moves."""
+    path, sampling = Path(leaf.path), sampling_of(model)
+    if not leaf.is_picture:
+        return reader(model.modality).read_clip(path, leaf.window, sampling)
+    if model.modality != "video":
+        raise QueryError(
+            f"LIKE {leaf.path}: a picture cannot be compared with recordings of the sensor "
+            f"{model.modality!r}; give a recording of it"
+        )
+    with errors_of(path):
+        pixels = read_picture(path, sampling.shorter_side)
+    still = Window(0.0, 1.0)
+    times_s = sample_times(still, sampling)
+    return Clip(path, still, "video", np.repeat(pixels[None], len(times_s), axis=0), times_s)

@@ -55,7 +55,9 @@ def encode_span(path: Path, span: Window, out: Path, timeout_s: float) -> tuple[
     # The middle of each written frame: rounding never shows the frame before it.
     times_s = span.start_s + (np.arange(n_frames, dtype=np.float64) + 0.5) / float(rate)
     written_s = float(n_frames / rate)
-    with av.open(str(out.absolute()), "w") as target:
+    # A player that reads over a network needs the table of its frames first.
+    options = {"movflags": "+faststart"} if out.suffix == ".mp4" else {}
+    with av.open(str(out.absolute()), "w", options=options) as target:
         sound = _Sound(path, Window(span.start_s, span.start_s + written_s), target, timeout_s)
         with sound, Source(path, timeout_s, None, None) as source:
             lost = 0

@@ -34,7 +34,10 @@ def orientation(frame: VideoFrame) -> Orientation:
 
     Source: the display matrix of libavutil/display.h, rounded to the nearest quarter turn.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # side data of a kind that PyAV does not list, such as the EXIF of a photo
+        return round(frame.rotation / 90) % 4, False
     raw = bytes(data) if data is not None else b""
     if len(raw) < _DISPLAY_MATRIX.size:
         return 0, False

@@ -60,6 +60,13 @@ def thumbnails(
         yield narrowed(item.data[0], width) if isinstance(item, Clip) else item
 
 
+def thumbnail_jpeg(
+    path: str | Path, t_s: float, width: int = WIDTH, *, timeout_s: float = 60.0
+) -> bytes:
+    """``thumbnail`` as a JPEG file, which a worker process can send."""
+    return jpeg(thumbnail(path, t_s, width, timeout_s=timeout_s))
+
+
 def narrowed(pixels: UInt8, width: int) -> Image:
     """(H, W, 3) RGB as a picture of at most ``width`` pixels; narrower ones stay as they are."""
     from PIL import Image

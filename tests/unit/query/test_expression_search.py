@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.unit.index.fakes import ConditionedFake, FakeModel, tiny_video
 from vlar.errors import DecodeError, LibraryError, QueryError, UsageError
 from vlar.library import Library
+from vlar.query.compare import encode_leaves
+from vlar.query.grammar import Like
 from vlar.query.report import QueryReport
 from vlar.query.temporal_merge import ScoredSpan, refined
+from vlar.video import read_clip
+from vlar.video.thumbnails import thumbnail
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +107,44 @@ def test_like_finds_its_own_clip(library: Library):
     assert hit.parts[0].similarity == pytest.approx(1.0, abs=1e-3)
     with pytest.raises(DecodeError):
         library.query("LIKE nowhere.mp4", min_probability=0)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "webp"])
+def test_like_finds_where_a_picture_is_from(library: Library, tmp_path: Path, ending: str):
+    path = library.query("a cat", 1, min_probability=0)[0].path
+    picture = tmp_path / f"photo of it.{ending}"
+    thumbnail(path, 5.5).save(picture)
+    hit = library.query(f'LIKE "{picture}"', 1, min_probability=0)[0]
+    assert hit.path == path
+    assert hit.start_s <= 6.0 <= hit.end_s
+
+
+def test_a_photo_is_turned_as_its_camera_was_held(tmp_path: Path):
+    upright = np.zeros((64, 32, 3), np.uint8)
+    upright[:, :16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    Image.fromarray(upright).save(tmp_path / "upright.jpg", quality=95)
+    model = FakeModel()
+    names = [Like(str(tmp_path / f"{name}.jpg")) for name in ("turned", "upright")]
+    turned, same = encode_leaves(names, model).values()
+    assert turned @ same == pytest.approx(1.0, abs=1e-3)
+    assert read_clip(tmp_path / "turned.jpg", n_frames=1).data.shape == (1, 64, 32, 3)
+
+
+def test_pictures_that_cannot_be_read_are_one_line(library: Library, tmp_path: Path):
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
+    (tmp_path / "text.jpg").write_text("no picture")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for name in ("cut.png", "text.jpg", "pipe.jpg", "gone.webp"):
+        with pytest.raises(DecodeError, match=name):
+            library.query(f'LIKE "{tmp_path / name}"')
+    model = FakeModel()
+    model.modality = "skeleton"
+    with pytest.raises(QueryError, match="skeleton"):
+        encode_leaves([Like("photo.jpg")], model)
 
 
 def test_threshold_and_report(library: Library):

@@ -49,6 +49,8 @@ A, B, C = Phrase("a"), Phrase("b"), Phrase("c")
         ("LIKE a.mp4", Like("a.mp4")),
         ("LIKE a.mp4@3s-1min AND b", And((Like("a.mp4", Window(3.0, 60.0)), B))),
         ('LIKE "my a@b.mp4"@500ms-2s', Like("my a@b.mp4", Window(0.5, 2.0))),
+        ("LIKE a.jpg OR LIKE clip.mp4@3s-7s", Or((Like("a.jpg"), Like("clip.mp4", Window(3, 7))))),
+        ('LIKE "my photo@3s-7s.PNG"', Like("my photo@3s-7s.PNG")),
         (
             '[verb=cut up|peel object="red apple"]',
             Product((("verb", ("cut up", "peel")), ("object", ("red apple",)))),
@@ -78,6 +80,7 @@ def test_is_read(text: str, tree: Node):
         ("a WITHIN 3s", 2, "limits a THEN"),
         ("a AND LIKE", 10, "video file"),
         ("LIKE a.mp4@9s-2s", 5, "ends before"),
+        ("b AND LIKE a.jpg@3s-7s", 11, "a picture has no span"),
         ('riding "a bike"', 7, "AND, OR or THEN"),
         ('"a"^', 4, "a number"),
         ('"a"^1000', 4, "0.01 to 100"),
@@ -135,6 +138,7 @@ SLOTS = st.tuples(
 LEAVES = st.one_of(
     st.builds(Phrase, WORDS),
     st.builds(Like, WORDS, st.none() | WINDOWS),
+    st.builds(Like, WORDS.map(lambda path: f"{path}.jpg")),
     st.builds(Product, st.lists(SLOTS, min_size=1, max_size=2).map(tuple)),
 )
 

@@ -197,9 +197,12 @@ class _Maker:
         if span is None and parts[0].type == "WORD" and _AT.fullmatch(path):
             path, span = path[: path.rindex("@")], path[path.rindex("@") :]
         if not path.strip():
-            raise self._error(at, "LIKE needs a video file: LIKE clip.mp4")
+            raise self._error(at, "LIKE needs a video file or a picture: LIKE clip.mp4")
         if span is None:
             return Like(path)
+        if Like(path).is_picture:
+            reason = f"a picture has no span; leave {span!r:.80} out, or give a video file"
+            raise self._error(at, reason)
         match = _AT.fullmatch(span)
         if match is None:
             raise self._error(at, f"{span!r:.80} is not a span of a clip; write @3s-7s")

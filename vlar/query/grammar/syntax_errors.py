@@ -13,7 +13,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[()\[\]^|=]|[^\s()\[\]"^|=]+')
 _NEEDS = {
     "WITHIN": "a span of time: WITHIN 10s",
     "IN": 'a pattern of paths: IN "cooking/*"',
-    "LIKE": "a video file: LIKE clip.mp4 or LIKE clip.mp4@3s-7s",
+    "LIKE": "a video file or a picture: LIKE clip.mp4, LIKE clip.mp4@3s-7s, LIKE picture.jpg",
     "^": 'a number: "a cup"^2',
     "NOT": 'a phrase: NOT "outdoors"',
 }

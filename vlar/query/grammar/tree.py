@@ -13,6 +13,8 @@ from decimal import Decimal
 
 from vlar.types import Window
 
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
 
 @dataclass(frozen=True)
 class Phrase:
@@ -23,10 +25,15 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Like:
-    """What a clip shows: a video file, or a span of one."""
+    """What a clip shows: a video file, a span of one, or a picture."""
 
     path: str
     window: Window | None = None
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the path has the ending of a picture, which has no spans."""
+        return self.path.lower().endswith(PICTURE_ENDINGS)
 
 
 @dataclass(frozen=True)
