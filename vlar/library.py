@@ -7,16 +7,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlar.index.connection import LibraryConnection
+from vlar.discovery.library import LibraryDiscovery
 from vlar.index.ingest import vector_import
 from vlar.index.ingest.local import add_files
 from vlar.index.ingest.writer import IngestProgress
-from vlar.index.maintenance.compact import CompactReport, compact
 from vlar.index.maintenance.info import describe
-from vlar.index.maintenance.repair import remove_lock
-from vlar.index.maintenance.repair import repair as _repair
-from vlar.index.maintenance.upgrade import UpgradeReport, upgrade
-from vlar.index.maintenance.verify import LibraryFault, verify
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.report import AddReport, LibraryInfo, RowHit, VideoRow
@@ -32,7 +27,7 @@ if TYPE_CHECKING:
     from vlar.query.where import Where
 
 
-class Library(LibraryConnection):
+class Library(LibraryDiscovery):
     """A folder ``NAME.vlar``: ``library.sqlite`` is the source of truth, ``ann.faiss`` a cache.
 
     A recording is there with all its rows or not at all. An interrupted ``add`` keeps every
@@ -65,6 +60,7 @@ class Library(LibraryConnection):
         long_times: float | None = None,
         keep_context: bool = True,
         retry: bool = False,
+        skip_still: bool = False,
         progress: IngestProgress | None = None,
     ) -> AddReport:
         """Index recordings, or bring them up to date.
@@ -85,6 +81,7 @@ class Library(LibraryConnection):
                 text of the model depends on the video.
             retry: Read files again that crashed or ran out of time or memory before; otherwise
                 they are skipped and named until they change.
+            skip_still: Leave windows of video out in which nothing moves (docs/library.md).
             progress: Called after the commit of each recording.
 
         Returns:
@@ -107,11 +104,9 @@ class Library(LibraryConnection):
             report = add_files(
                 *(writer, _found(paths, manifest.modality), manifest),
                 lambda: self._models.loaded(manifest),
-                tags=labels,
-                keep_context=keep_context,
-                retry=retry,
+                tags=labels, keep_context=keep_context, retry=retry, skip_still=skip_still,
                 progress=progress,
-            )
+            )  # fmt: skip
             self._settle()
             return report
 
@@ -159,67 +154,6 @@ class Library(LibraryConnection):
                     writer.delete(chosen)
                 self._settle()
             return len(chosen)
-
-    def compact(self, *, retrain: bool = False, kind: str | None = None) -> CompactReport:
-        """Merge all changes into the search cache, forget deleted rows, shrink the files.
-
-        SQLite writes a second copy of the database, so free space of its size is needed.
-
-        Args:
-            retrain: Build the search engine again even where it has not drifted.
-            kind: Name of the search engine from now on (``flat``, ``ivf``, ``ivf-sq8``); ``auto``
-                chooses by the number of rows.
-
-        Raises:
-            UnknownNameError: no engine has this name.
-            LibraryLockedError: another process is writing.
-            LibraryError: the library cannot be written to.
-        """
-        with self._mutex, self._writing() as writer:
-            self._cache = None
-            return compact(writer, self._models.probes(), retrain, kind)
-
-    def upgrade(self, *, progress: Callable[[int, int], None] | None = None) -> UpgradeReport:
-        """Bring the library up to date with its model: only parts that changed are computed.
-
-        An interrupted run resumes; queries use the old rows until all new ones are ready.
-
-        Args:
-            progress: Called with the number of recordings done and their total.
-
-        Raises:
-            LibraryError: it is empty, or none of its recordings can be read.
-            UsageError: it is another model's and shares no part with this one.
-            LibraryLockedError: another process is writing.
-        """
-        with self._mutex:
-            self._cache = None
-            return upgrade(self.path, self._models.given(), progress)
-
-    def verify(self, *, repair: bool = False, files: bool = True) -> list[LibraryFault]:
-        """All faults of the library, its search cache and its recordings' files.
-
-        Args:
-            repair: Repair what can be repaired (the rule: ``vlar.index.maintenance.repair``).
-            files: Whether to check the recordings' files too.
-
-        Raises:
-            LibraryError: it is so damaged that it cannot be read.
-            LibraryLockedError: another process is writing (only with ``repair``).
-        """
-        with self._mutex:
-            store = self._reader()
-            if store is None:
-                return []
-            with store.snapshot():
-                found = list(verify(store, files))
-            if not repair or not found:
-                return found
-            if any(fault.kind == "lock" for fault in found):
-                remove_lock(self.path)
-            self._cache = None
-            with self._writing() as writer:
-                return [_repair(writer, each) for each in found]
 
     def videos(self) -> list[VideoRow]:
         """Every recording, by path."""

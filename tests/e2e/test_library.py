@@ -166,6 +166,18 @@ def test_the_search_cache_can_be_deleted(vlar_command, library: Path):
     assert vlar_command("query", library, "bicycles", "--json").out == before
 
 
+def test_a_library_as_a_whole(vlar_command, library: Path, tmp_path: Path):
+    pytest.importorskip("pyarrow")
+    done = vlar_command("index", "export", library, tmp_path / "out.parquet", "--json")
+    assert done.rows[0]["rows"] >= 3
+    assert (tmp_path / "out.parquet").stat().st_size > 1000
+    unusual = vlar_command("index", "unusual", library, "-k", 2, "--json").rows
+    assert [row["rank"] for row in unusual] == [1, 2]
+    assert all(0 < row["score"] < 2 and row["nearest"] for row in unusual)
+    assert vlar_command("index", "duplicates", library, "--json").rows == []
+    assert vlar_command("index", "highlights", library, "--json").code == 0
+
+
 def test_an_empty_query_is_refused(vlar_command, library: Path):
     done = vlar_command("query", library, "  ")
     assert done.code == 2

@@ -57,6 +57,7 @@ ORDER = [
     ["describing"],
     ["index"],
     ["query"],
+    ["discovery"],
     ["library"],
     ["answers"],
     ["audit"],

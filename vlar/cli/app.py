@@ -16,7 +16,7 @@ from vlar.cli import (
     eval,  # noqa: A004 - the verb is called so
     evaluate,
     export,
-    index_maintenance,
+    index_views,
     mcp,
     models,
     output,
@@ -64,5 +64,5 @@ _MODULES = (
 )
 for module in _MODULES:
     verb(app, module.__name__.rpartition(".")[2])(module.command)
-app.add_typer(index_maintenance.app, name="index")
+app.add_typer(index_views.app, name="index")
 app.add_typer(models.app, name="models")

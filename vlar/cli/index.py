@@ -46,6 +46,9 @@ LongWindows = Annotated[
 NoContext = Annotated[
     bool, typer.Option("--no-context", help="Store nothing to re-rank with: less disk space.")
 ]
+SkipStill = Annotated[
+    bool, typer.Option("--skip-still", help="Leave windows out in which nothing moves.")
+]
 
 
 @verb(app)
@@ -59,6 +62,7 @@ def add(
     model: options.LibraryModel = None,
     no_context: NoContext = False,
     retry: options.Retry = False,
+    skip_still: SkipStill = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.AsJson = False,
@@ -94,10 +98,13 @@ def add(
                 long_times=long_windows,
                 keep_context=not no_context,
                 retry=retry,
+                skip_still=skip_still,
                 progress=lambda event: _show(event, shown, as_json),
             )
     failed = len(failures) + len(report.failed)
     output.note(f"vlar: {_counts(report, failed)}; {report.rows} new windows")
+    if skip_still:
+        output.note(f"vlar: {report.still_s:.1f} s of still footage left out")
     return exit_code(len(found) - len(report.failed), failed)
 
 

@@ -162,7 +162,8 @@ class AddReport:
 
     ``moved`` are videos whose content was known under another path (renamed or copied): they cost
     no decoding. ``failed`` names videos that could not be read, and videos that could be read in
-    part only (those are indexed as far as they go).
+    part only (those are indexed as far as they go). ``still_windows`` were left out because nothing
+    moves in them, and ``still_s`` is how many seconds no other window covers.
     """
 
     added: int
@@ -171,6 +172,8 @@ class AddReport:
     moved: int
     failed: tuple[Failure, ...]
     rows: int
+    still_windows: int = 0
+    still_s: float = 0.0
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -181,4 +184,6 @@ class AddReport:
             "moved": self.moved,
             "failed": [row.to_dict() for row in self.failed],
             "rows": self.rows,
+            "still_windows": self.still_windows,
+            "still_s": round(self.still_s, 3),
         }

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 from vlar.index.ingest.encode import encode_clips
 from vlar.index.ingest.reader import item_bytes, read_files
+from vlar.index.ingest.still import StillFootage
 from vlar.index.ingest.writer import IngestProgress, write_windows
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
@@ -37,6 +39,7 @@ def add_files(
     keep_context: bool,
     progress: IngestProgress | None,
     retry: bool = False,
+    skip_still: bool = False,
 ) -> AddReport:
     """Index files in their order; memory is bounded by the look-ahead and one batch.
 
@@ -49,6 +52,7 @@ def add_files(
         keep_context: Whether to keep context tokens, where the model's text depends on the video.
         progress: Called after the commit of each recording.
         retry: Read files again that crashed or took too long before.
+        skip_still: Leave windows of video out in which nothing moves.
 
     Raises:
         LibraryError: the library cannot be written to; the message says how much was kept.
@@ -58,12 +62,13 @@ def add_files(
     with ExitStack() as stack:
         batch = isolated(reader(manifest.modality), files, Path)
         source, all_files = stack.enter_context(batch)
-        records = read_files(all_files, known, manifest, source, failed)
+        still = StillFootage() if skip_still and manifest.modality == "video" else None
+        records = read_files(all_files, known, manifest, source, failed, still)
         clips = stack.enter_context(closing(prefetch(records, item_bytes, _WAITING_BYTES)))
         if isinstance(source, IsolatedReader):
             # First of all: the thread that reads ahead may wait for a file that hangs.
             stack.callback(source.close)
-        return write_windows(
+        report = write_windows(
             writer,
             encode_clips(clips, model, keep_context),
             manifest,
@@ -72,3 +77,6 @@ def add_files(
             tags=tags,
             progress=progress,
         )
+        if still is None:
+            return report
+        return replace(report, still_windows=still.windows, still_s=still.seconds)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlar.errors import DecodeError, VlarError
+from vlar.index.ingest.still import StillFootage
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.store.database import NO_FILE, KnownVideo, Stamp
@@ -62,6 +63,7 @@ def read_files(
     manifest: LibraryManifest,
     source: Reader | None = None,
     failed: FailedFiles | None = None,
+    still: StillFootage | None = None,
 ) -> Iterator[FileRecord | Clip | Failure]:
     """Each file's record and, where its content is new, the clips of its windows.
 
@@ -71,6 +73,7 @@ def read_files(
         manifest: The sensor, the windows and the samples.
         source: Reads the files; None is the sensor's reader.
         failed: What earlier runs could not read.
+        still: Leaves windows out in which nothing moves; None keeps all.
     """
     source = source or reader(manifest.modality)
     failed = failed or FailedFiles()
@@ -82,7 +85,8 @@ def read_files(
         if record.failure is not None:
             continue
         if record.state == CHANGED:
-            yield from _clips(source, file, record.duration_s, manifest)
+            clips = _clips(source, file, record.duration_s, manifest)
+            yield from clips if still is None else still.without(clips)
         # From here on this path holds its new content; no other path may hold the old one.
         contents[record.content_hash] += 1
         if old is not None:

@@ -1,0 +1,131 @@
+"""Which windows show still footage: the threshold of ``vlar index add --skip-still``.
+
+    python evals/still.py --videos DIR [--long DIR] [--stills 40] [--json OUT]
+
+DIR holds ``manifest.csv`` (path, readable_label) and clips in which something happens. Windows of
+4 s every 2 s with 32 pictures are read, as ``lite`` does. Still footage is made of them: the middle
+picture of a clip for 6 s, with the noise of a sensor (standard deviation 2, 4 or 8 grey levels),
+encoded as H.264 (CRF 23, 28, 35). A threshold is chosen on half of the clips (by a hash of their
+paths) and reported on the other half.
+
+moving skipped  share of windows of clips that would be left out
+clips lost      clips of which every window would be left out
+still skipped   share of still windows that would be left out
+--long          unlabelled long recordings: how many seconds would be left out
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+import av
+import numpy as np
+
+from vlar.index.ingest.still import uncovered_s
+from vlar.types import Clip, Failure, UInt8
+from vlar.video import probe, read_clip, read_windows, windows
+from vlar.video.stillness import STILL, movement
+
+THRESHOLDS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
+NOISE, QUALITY = (2, 4, 8), (23, 28, 35)
+FRAMES, SIDE, FPS, STILL_S = 32, 240, 12, 6
+
+
+def is_chosen(path: str) -> bool:
+    """Whether a clip belongs to the half that thresholds are chosen on."""
+    return hashlib.sha256(path.encode()).digest()[0] % 2 == 0
+
+
+def movements(path: Path) -> list[float]:
+    """The movement of each window of a video."""
+    spans = windows(probe(path).duration_s, 4.0, 2.0)
+    clips = read_windows(path, spans, FRAMES, shorter_side=SIDE)
+    return [movement(clip.data) for clip in clips if not isinstance(clip, Failure)]
+
+
+def still_video(picture: UInt8, noise: float, crf: int, path: Path, seed: int) -> Path:
+    """Write seconds of one picture as a camera that does not move records it."""
+    random = np.random.default_rng(seed)
+    height, width = (side // 2 * 2 for side in picture.shape[:2])
+    with av.open(str(path), "w") as container:
+        options = {"crf": str(crf), "preset": "veryfast"}
+        stream = container.add_stream("libx264", rate=FPS, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(FPS * STILL_S):
+            seen = picture[:height, :width] + random.normal(0, noise, (height, width, 1))
+            frame = av.VideoFrame.from_ndarray(seen.clip(0, 255).astype(np.uint8), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--long", type=Path, help="folder of long recordings")
+    parser.add_argument("--stills", type=int, default=40, help="clips to make still footage of")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    options = parser.parse_args()
+    with (options.videos / "manifest.csv").open(encoding="utf-8", newline="") as stream:
+        paths = [row["path"] for row in csv.DictReader(stream)]
+    moving = {path: movements(options.videos / path) for path in paths}
+    still: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, path in enumerate(paths[:: max(1, len(paths) // options.stills)]):
+            middle = read_clip(options.videos / path, n_frames=1, shorter_side=SIDE).data[0]
+            noise, crf = NOISE[number % 3], QUALITY[number // 3 % 3]
+            file = still_video(middle, noise, crf, Path(folder) / "still.mp4", number)
+            still[f"{path} noise {noise} crf {crf}"] = movements(file)
+    data: dict[str, object] = {"threshold": STILL, "table": []}
+    for half in ("choose", "report"):
+        wanted = half == "choose"
+        clips = [m for path, m in moving.items() if is_chosen(path) == wanted]
+        stills = [v for key, m in still.items() if is_chosen(key.split()[0]) == wanted for v in m]
+        flat = np.array([value for m in clips for value in m])
+        for threshold in THRESHOLDS:
+            row = {
+                "half": half,
+                "threshold": threshold,
+                "moving skipped": round(float((flat < threshold).mean()), 4),
+                "clips lost": sum(max(m) < threshold for m in clips),
+                "clips": len(clips),
+                "still skipped": round(float((np.array(stills) < threshold).mean()), 4),
+                "still windows": len(stills),
+            }
+            data["table"] += [row]  # type: ignore[operator]
+            print(row)
+    least = sorted((max(m), path) for path, m in moving.items())[:8]
+    print("clips that move least:", [(round(value, 2), path) for value, path in least])
+    if options.long:
+        data["long"] = [long_row(path) for path in sorted(options.long.rglob("*.mp4"))]
+    if options.json:
+        options.json.write_text(json.dumps(data, indent=1) + "\n")
+    return 0
+
+
+def long_row(path: Path) -> dict[str, object]:
+    """How much of a long recording is left out."""
+    spans = windows(probe(path).duration_s, 4.0, 2.0)
+    clips = list(read_windows(path, spans, FRAMES, shorter_side=SIDE))
+    moves = [movement(c.data) if isinstance(c, Clip) else float("inf") for c in clips]
+    out = [span for span, value in zip(spans, moves, strict=True) if value < STILL]
+    kept = [span for span, value in zip(spans, moves, strict=True) if value >= STILL]
+    row: dict[str, object] = {
+        "path": path.name,
+        "windows": len(spans),
+        "left out": len(out),
+        "seconds left out": round(uncovered_s(out, kept), 1),
+        "least": round(min(moves), 2),
+    }
+    print(row)
+    return row
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,105 @@
+"""Near-duplicate recordings: those whose windows show the same, in groups."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vlar.discovery.neighbours import similar_pairs
+from vlar.index.rows import RowTable
+from vlar.types import Float32
+
+SAME = 0.97  # cosine of two windows that show the same; evals/discovery.py chose it
+_MATCHED = 0.5  # of the windows of the shorter recording
+
+
+@dataclass
+class _Pair:
+    """What two recordings have in common."""
+
+    left: dict[int, float] = field(default_factory=dict[int, float])
+    right: dict[int, float] = field(default_factory=dict[int, float])
+
+
+@dataclass(frozen=True)
+class Matched:
+    """One recording of a group.
+
+    Attributes:
+        video_id: The recording.
+        similarity: Mean cosine of its matched windows with those that they match best.
+        start_s: Where its first matched window begins.
+        end_s: Where its last matched window ends.
+    """
+
+    video_id: int
+    similarity: float
+    start_s: float
+    end_s: float
+
+
+def duplicate_groups(table: RowTable, vectors: Float32, least: float = SAME) -> list[list[Matched]]:
+    """Groups of recordings that show the same, largest first; the oldest of each comes first.
+
+    Two recordings are near-duplicates where at least half of the windows of the one with fewer
+    windows have a cosine of at least ``least`` with a window of the other.
+
+    Args:
+        table: N windows.
+        vectors: (N, D) of unit length.
+        least: A cosine.
+    """
+    pairs: dict[tuple[int, int], _Pair] = defaultdict(_Pair)
+    for left, right, cosines in similar_pairs(vectors, table.video_ids, least):
+        for a, b, cosine in zip(left.tolist(), right.tolist(), cosines.tolist(), strict=True):
+            if table.video_ids[a] > table.video_ids[b]:
+                a, b = b, a
+            pair = pairs[int(table.video_ids[a]), int(table.video_ids[b])]
+            pair.left[a] = max(cosine, pair.left.get(a, -1.0))
+            pair.right[b] = max(cosine, pair.right.get(b, -1.0))
+    ids, counts = np.unique(table.video_ids, return_counts=True)
+    windows = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    joined = _Union()
+    matched: dict[int, dict[int, float]] = defaultdict(dict)
+    for (a, b), pair in pairs.items():
+        shorter, found = (a, pair.left) if windows[a] <= windows[b] else (b, pair.right)
+        if len(found) < _MATCHED * windows[shorter]:
+            continue
+        joined.join(a, b)
+        for video_id, rows in ((a, pair.left), (b, pair.right)):
+            for row, cosine in rows.items():
+                matched[video_id][row] = max(cosine, matched[video_id].get(row, -1.0))
+    groups = [[_matched(table, i, matched[i]) for i in sorted(g)] for g in joined.groups()]
+    return sorted(groups, key=lambda group: (-len(group), group[0].video_id))
+
+
+def _matched(table: RowTable, video_id: int, rows: dict[int, float]) -> Matched:
+    places = np.array(sorted(rows))
+    start_s, end_s = float(table.starts_s[places].min()), float(table.ends_s[places].max())
+    return Matched(video_id, min(float(np.mean(list(rows.values()))), 1.0), start_s, end_s)
+
+
+class _Union:
+    """Sets that are joined pair by pair."""
+
+    def __init__(self) -> None:
+        self._above: dict[int, int] = {}
+
+    def join(self, a: int, b: int) -> None:
+        top_a, top_b = self._top(a), self._top(b)
+        self._above[max(top_a, top_b)] = min(top_a, top_b)
+
+    def groups(self) -> list[list[int]]:
+        found: dict[int, list[int]] = defaultdict(list)
+        for each in self._above:
+            found[self._top(each)].append(each)
+        return list(found.values())
+
+    def _top(self, each: int) -> int:
+        self._above.setdefault(each, each)
+        while self._above[each] != each:
+            self._above[each] = self._above[self._above[each]]
+            each = self._above[each]
+        return each

@@ -1,0 +1,229 @@
+"""``Library.unusual``, ``Library.duplicates`` and ``Library.highlights``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vlar.discovery import groups, measures
+from vlar.discovery.neighbours import apart, drawn, unit_rows
+from vlar.errors import EncoderMismatchError, QueryError
+from vlar.index.rows import Int64, RowTable, read_all
+from vlar.index.store.row_source import StoreRows
+from vlar.index.tables import LibraryTables
+from vlar.types import Float32, JsonDict
+
+
+@dataclass(frozen=True)
+class Standout:
+    """A window that stands out.
+
+    Attributes:
+        rank: 1 for the one that stands out most.
+        path: The recording.
+        start_s: Seconds.
+        end_s: Seconds.
+        score: Of ``unusual`` the mean cosine distance (0 to 2) to the five nearest windows of other
+            recordings. Of ``highlights`` the distance from the rest of its own recording in robust
+            standard deviations.
+        nearest: For ``unusual``, the recording of the most similar window; None without one.
+        nearest_s: Where that window begins, in seconds.
+        tags: Of the recording.
+    """
+
+    rank: int
+    path: str
+    start_s: float
+    end_s: float
+    score: float
+    nearest: str | None = None
+    nearest_s: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        near = (
+            {} if self.nearest is None else {"nearest": self.nearest, "nearest_s": self.nearest_s}
+        )
+        return {
+            "rank": self.rank,
+            "path": self.path,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "score": round(self.score, 6),
+            **near,
+            "tags": dict(self.tags),
+        }
+
+
+@dataclass(frozen=True)
+class DuplicateMember:
+    """One recording of a group of near-duplicates, and the span that the others show too.
+
+    ``similarity`` is the mean cosine of its matched windows with their best matches.
+    """
+
+    path: str
+    start_s: float
+    end_s: float
+    similarity: float
+
+    def to_dict(self) -> JsonDict:
+        """A JSON object."""
+        return {
+            "path": self.path,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "similarity": round(self.similarity, 6),
+        }
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Recordings that show the same; the one that was added first comes first."""
+
+    members: tuple[DuplicateMember, ...]
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {"members": [member.to_dict() for member in self.members]}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """All rows of a library that show something."""
+
+    table: RowTable
+    vectors: Float32
+    paths: Mapping[int, str]
+    tags: Mapping[int, Mapping[str, str]]
+    fingerprint: str
+
+
+class LibraryDiscovery(LibraryTables):
+    """The part of a library that tells what stands out in it; no model is loaded."""
+
+    def unusual(self, k: int = 10, *, against: LibraryDiscovery | None = None) -> list[Standout]:
+        """The windows that resemble nothing else: far from all windows of other recordings.
+
+        Args:
+            k: Greatest number of windows; those that share half of their time count as one.
+            against: Another library of the same model; windows are compared with its rows instead,
+                so that what is new in this library comes first.
+
+        Raises:
+            QueryError: ``k`` below 1.
+            LibraryError: a library is empty or damaged.
+            EncoderMismatchError: the libraries were made by two models.
+        """
+        _require_count(k)
+        own = self._all_rows()
+        other = own if against is None else against._all_rows()
+        if other.fingerprint != own.fingerprint:
+            raise EncoderMismatchError(
+                f"libraries {self.path} and {against and against.path} were made by two models; "
+                "compare libraries of one model"
+            )
+        chosen = drawn(len(other.table))
+        table, vectors = other.table.where(chosen), other.vectors[chosen]
+        # Ids of recordings are those of one library only.
+        owners = table.video_ids if against is None else np.full(len(table), -1)
+        score, nearest = measures.distances(own.vectors, own.table.video_ids, vectors, owners)
+        found: list[Standout] = []
+        for rank, place in enumerate(apart(own.table, np.argsort(-score, kind="stable"), k), 1):
+            near = int(nearest[place])
+            path = None if near < 0 else other.paths[int(table.video_ids[near])]
+            near_s = None if near < 0 else float(table.starts_s[near])
+            found.append(_standout(own, rank, place, float(score[place]), path, near_s))
+        return found
+
+    def highlights(self, k: int = 10, *, per_recording: int = 1) -> list[Standout]:
+        """The windows that stand out most in their own recording, over all recordings.
+
+        Args:
+            k: Greatest number of windows.
+            per_recording: Greatest number of windows of one recording.
+
+        Raises:
+            QueryError: ``k`` or ``per_recording`` below 1.
+            LibraryError: the library is empty or damaged.
+        """
+        _require_count(k)
+        _require_count(per_recording)
+        own = self._all_rows()
+        score = np.zeros(len(own.table))
+        chosen: list[int] = []
+        for places in _by_video(own.table):
+            part = own.table.where(places)
+            score[places] = measures.within(own.vectors[places], part.starts_s, part.ends_s)
+            order = np.argsort(-score[places], kind="stable")
+            best = apart(part, order[score[places][order] > 0], per_recording)
+            chosen += places[best].tolist()
+        chosen.sort(key=lambda place: -score[place])
+        return [
+            _standout(own, rank, place, float(score[place]))
+            for rank, place in enumerate(chosen[:k], 1)
+        ]
+
+    def duplicates(self, *, similarity: float = groups.SAME) -> list[DuplicateGroup]:
+        """Groups of recordings that show the same (``vlar.discovery.groups``), largest first.
+
+        Args:
+            similarity: Least cosine, 0 to 1, of two windows that show the same.
+
+        Raises:
+            QueryError: ``similarity`` outside 0 to 1.
+            LibraryError: the library is empty or damaged.
+        """
+        if not 0.0 < similarity <= 1.0:
+            raise QueryError(f"similarity is {similarity}; it lies between 0 and 1")
+        own = self._all_rows()
+        return [
+            DuplicateGroup(
+                tuple(
+                    DuplicateMember(own.paths[m.video_id], m.start_s, m.end_s, m.similarity)
+                    for m in group
+                )
+            )
+            for group in groups.duplicate_groups(own.table, own.vectors, similarity)
+        ]
+
+    def _all_rows(self) -> _Rows:
+        with self._mutex:
+            store, manifest = self._open_nonempty()
+            store.damaged.clear()
+            with store.snapshot():
+                table, stored = read_all(StoreRows(store, manifest.dim))
+                paths, tags = store.paths(), store.tags()
+                self._name_damage(store)
+        vectors = unit_rows(stored)
+        shown = np.linalg.norm(vectors, axis=1) > 0.5  # blank rows show nothing
+        return _Rows(table.where(shown), vectors[shown], paths, tags, manifest.fingerprint)
+
+
+def _by_video(table: RowTable) -> list[Int64]:
+    """Places of the rows of each recording."""
+    order = np.argsort(table.video_ids, kind="stable")
+    borders = np.flatnonzero(np.diff(table.video_ids[order])) + 1
+    return [part for part in np.split(order, borders) if len(part)]
+
+
+def _standout(
+    rows: _Rows,
+    rank: int,
+    place: int,
+    score: float,
+    nearest: str | None = None,
+    nearest_s: float | None = None,
+) -> Standout:
+    video_id = int(rows.table.video_ids[place])
+    start_s, end_s = float(rows.table.starts_s[place]), float(rows.table.ends_s[place])
+    own = rows.tags.get(video_id, {})
+    return Standout(rank, rows.paths[video_id], start_s, end_s, score, nearest, nearest_s, own)
+
+
+def _require_count(k: int) -> None:
+    if k < 1:
+        raise QueryError(f"k is {k}; ask for at least 1 answer")

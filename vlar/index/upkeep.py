@@ -1,0 +1,77 @@
+"""``Library.compact``, ``Library.upgrade`` and ``Library.verify``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vlar.index.connection import LibraryConnection
+from vlar.index.maintenance.compact import CompactReport, compact
+from vlar.index.maintenance.repair import remove_lock
+from vlar.index.maintenance.repair import repair as _repair
+from vlar.index.maintenance.upgrade import UpgradeReport, upgrade
+from vlar.index.maintenance.verify import LibraryFault, verify
+
+
+class LibraryUpkeep(LibraryConnection):
+    """The part of a library that keeps it sound, small and up to date."""
+
+    def compact(self, *, retrain: bool = False, kind: str | None = None) -> CompactReport:
+        """Merge all changes into the search cache, forget deleted rows, shrink the files.
+
+        SQLite writes a second copy of the database, so free space of its size is needed.
+
+        Args:
+            retrain: Build the search engine again even where it has not drifted.
+            kind: Name of the search engine from now on (``flat``, ``ivf``, ``ivf-sq8``); ``auto``
+                chooses by the number of rows.
+
+        Raises:
+            UnknownNameError: no engine has this name.
+            LibraryLockedError: another process is writing.
+            LibraryError: the library cannot be written to.
+        """
+        with self._mutex, self._writing() as writer:
+            self._cache = None
+            return compact(writer, self._models.probes(), retrain, kind)
+
+    def upgrade(self, *, progress: Callable[[int, int], None] | None = None) -> UpgradeReport:
+        """Bring the library up to date with its model: only parts that changed are computed.
+
+        An interrupted run resumes; queries use the old rows until all new ones are ready.
+
+        Args:
+            progress: Called with the number of recordings done and their total.
+
+        Raises:
+            LibraryError: it is empty, or none of its recordings can be read.
+            UsageError: it is another model's and shares no part with this one.
+            LibraryLockedError: another process is writing.
+        """
+        with self._mutex:
+            self._cache = None
+            return upgrade(self.path, self._models.given(), progress)
+
+    def verify(self, *, repair: bool = False, files: bool = True) -> list[LibraryFault]:
+        """All faults of the library, its search cache and its recordings' files.
+
+        Args:
+            repair: Repair what can be repaired (the rule: ``vlar.index.maintenance.repair``).
+            files: Whether to check the recordings' files too.
+
+        Raises:
+            LibraryError: it is so damaged that it cannot be read.
+            LibraryLockedError: another process is writing (only with ``repair``).
+        """
+        with self._mutex:
+            store = self._reader()
+            if store is None:
+                return []
+            with store.snapshot():
+                found = list(verify(store, files))
+            if not repair or not found:
+                return found
+            if any(fault.kind == "lock" for fault in found):
+                remove_lock(self.path)
+            self._cache = None
+            with self._writing() as writer:
+                return [_repair(writer, each) for each in found]
