@@ -63,7 +63,7 @@ class LibraryDataset:
         """Several items, read together.
 
         Raises:
-            IndexError: there is no such item.
+            IndexError: an index outside the data set.
             LibraryError: a row was deleted or damaged since the data set was first used.
         """
         ids = [int(self._ids[index]) for index in indices]
