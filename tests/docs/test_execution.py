@@ -23,6 +23,9 @@ pytestmark = pytest.mark.slow
 NOT_RUN = {
     "vlar train": "trains for minutes; tests/e2e/test_train.py",
     "vlar demo": "tests/e2e/test_demo.py",
+    "vlar serve": "runs until it is stopped; tests/unit/serve",
+    "vlar mcp": "waits for an agent; tests/unit/serve",
+    "vlar export": "needs weights that are fetched from a hub; tests/unit/encoders/onnx",
     "vlar models get": "needs the network; tests/unit/pose",
     "vlar models trust openclip": "needs weights of open_clip; tests/unit/encoders",
     "vlar index upgrade holiday.vlar --model openclip": "needs weights that are fetched from a hub",

@@ -105,6 +105,11 @@ def note(text: str) -> None:
     _cli_log().info("%s", text)
 
 
+def detail(text: str) -> None:
+    """What is being done, for ``--verbose``."""
+    _cli_log().debug("vlar: %s", text)
+
+
 def error(text: str) -> None:
     """An error as one line."""
     _cli_log().error("vlar: %s", text)

@@ -38,6 +38,7 @@ class Progress:
         """
         self._what, self._total, self._unit = what, total, unit
         self._done, self._begin_s = 0, time.monotonic()
+        output.detail(self.text())
         self._changed()
 
     def __call__(self, count: int = 0, total: int | None = None) -> None:

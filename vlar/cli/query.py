@@ -143,9 +143,11 @@ def command(
                 *(text, k), where=where, min_probability=min_probability,
                 rerank=None if rerank == "none" else rerank, report=reports.append,
             )  # fmt: skip
-    for report in reports if explain else ():
-        for line in report.lines():
+    for line in (line for report in reports for line in report.lines()):
+        if explain:
             output.note(f"vlar: {line}")
+        else:
+            output.detail(line)
     _print(hits, as_json, shows)
     _note(reports, hits, min_probability)
     failed = _write(files, text, hits, as_json)
