@@ -70,6 +70,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "support.csv": _table("support"),
     "checked.csv": _table("checked"),
     "labelled.csv": _table("labelled"),
+    "answers.csv": _text("path,label\nclip.mp4,left\n"),
     "table.csv": _table("labelled", ("biking", "diving", "archery")),  # labels of bank:ucf101
     "sets/checked": _labelled(100),
     "UCF101/train": _labelled(0),
@@ -84,6 +85,7 @@ MADE = {
         "vlar index add holiday.vlar other.mp4 videos",
         "vlar index add holiday.vlar clip.mp4 --tag year=2024",
     ),
+    "today.vlar": ("vlar index add today.vlar other.mp4",),
     "mine": ("vlar adapt support --out mine",),
     "calibrated": ("vlar calibrate checked --out calibrated",),
     "downloads/model": ("cp -r mine downloads/model",),

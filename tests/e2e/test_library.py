@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -176,6 +177,31 @@ def test_a_library_as_a_whole(vlar_command, library: Path, tmp_path: Path):
     assert all(0 < row["score"] < 2 and row["nearest"] for row in unusual)
     assert vlar_command("index", "duplicates", library, "--json").rows == []
     assert vlar_command("index", "highlights", library, "--json").code == 0
+
+
+def test_a_review_of_a_library(vlar_command, library: Path, tmp_path: Path):
+    labels = ("--labels", "a cartoon animal, street traffic, a man talking")
+    done = vlar_command("review", library, *labels, "-k", 2, "--json", "--out", tmp_path / "t.json")
+    assert done.code == 0
+    assert [set(row) >= {"path", "start_s", "uncertainty", "guesses"} for row in done.rows] == [
+        True,
+        True,
+    ]
+    tasks = json.loads((tmp_path / "t.json").read_text())
+    assert [task["data"]["video"] for task in tasks] == [row["path"] for row in done.rows]
+    for task in tasks:
+        value = {"choices": ["street traffic"]}
+        task["annotations"] = [{"result": [{"type": "choices", "value": value}]}]
+    (tmp_path / "answers.json").write_text(json.dumps(tasks))
+    support = tmp_path / "support.csv"
+    done = vlar_command(
+        "review", "lite", "--accept", tmp_path / "answers.json", "--support", support
+    )
+    assert done.code == 0
+    assert "2 clips added" in done.advice
+    assert support.read_text().count("street traffic") == 2
+    done = vlar_command("review", library, "clip.mp4", *labels)
+    assert (done.code, "give no PATH" in done.advice) == (2, True)
 
 
 def test_an_empty_query_is_refused(vlar_command, library: Path):

@@ -60,6 +60,7 @@ ORDER = [
     ["discovery"],
     ["library"],
     ["answers"],
+    ["review"],
     ["audit"],
     ["evaluation"],
     ["contrib"],

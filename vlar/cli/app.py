@@ -23,6 +23,7 @@ from vlar.cli import (
     pose,
     query,
     report,
+    review,
     serve,
     train,
 )
@@ -60,7 +61,7 @@ def options(
 
 _MODULES = (
     *(classify, adapt, calibrate, evaluate, train, eval, report),
-    *(query, serve, mcp, describe, check, pose, export, doctor, demo),
+    *(query, review, serve, mcp, describe, check, pose, export, doctor, demo),
 )
 for module in _MODULES:
     verb(app, module.__name__.rpartition(".")[2])(module.command)

@@ -92,8 +92,16 @@ class DuplicateGroup:
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """All rows of a library that show something."""
+class LibraryRows:
+    """All N rows of a library that show something, of one state.
+
+    Attributes:
+        table: N windows.
+        vectors: (N, D) of unit length.
+        paths: Path of each recording, by id.
+        tags: Tags of each recording, by id.
+        fingerprint: Of the model.
+    """
 
     table: RowTable
     vectors: Float32
@@ -119,8 +127,8 @@ class LibraryDiscovery(LibraryTables):
             EncoderMismatchError: the libraries were made by two models.
         """
         _require_count(k)
-        own = self._all_rows()
-        other = own if against is None else against._all_rows()
+        own = self.all_rows()
+        other = own if against is None else against.all_rows()
         if other.fingerprint != own.fingerprint:
             raise EncoderMismatchError(
                 f"libraries {self.path} and {against and against.path} were made by two models; "
@@ -152,7 +160,7 @@ class LibraryDiscovery(LibraryTables):
         """
         _require_count(k)
         _require_count(per_recording)
-        own = self._all_rows()
+        own = self.all_rows()
         score = np.zeros(len(own.table))
         chosen: list[int] = []
         for places in _by_video(own.table):
@@ -179,7 +187,7 @@ class LibraryDiscovery(LibraryTables):
         """
         if not 0.0 < similarity <= 1.0:
             raise QueryError(f"similarity is {similarity}; it lies between 0 and 1")
-        own = self._all_rows()
+        own = self.all_rows()
         return [
             DuplicateGroup(
                 tuple(
@@ -190,7 +198,12 @@ class LibraryDiscovery(LibraryTables):
             for group in groups.duplicate_groups(own.table, own.vectors, similarity)
         ]
 
-    def _all_rows(self) -> _Rows:
+    def all_rows(self) -> LibraryRows:
+        """Every row that is sound and shows something; a warning names damaged ones.
+
+        Raises:
+            LibraryError: the library is empty or damaged.
+        """
         with self._mutex:
             store, manifest = self._open_nonempty()
             store.damaged.clear()
@@ -200,7 +213,7 @@ class LibraryDiscovery(LibraryTables):
                 self._name_damage(store)
         vectors = unit_rows(stored)
         shown = np.linalg.norm(vectors, axis=1) > 0.5  # blank rows show nothing
-        return _Rows(table.where(shown), vectors[shown], paths, tags, manifest.fingerprint)
+        return LibraryRows(table.where(shown), vectors[shown], paths, tags, manifest.fingerprint)
 
 
 def _by_video(table: RowTable) -> list[Int64]:
@@ -211,7 +224,7 @@ def _by_video(table: RowTable) -> list[Int64]:
 
 
 def _standout(
-    rows: _Rows,
+    rows: LibraryRows,
     rank: int,
     place: int,
     score: float,
