@@ -7,6 +7,7 @@ words of an author where the field has its own: resume, roll back, deduplicate, 
 from __future__ import annotations
 
 import io
+import json
 import re
 import tokenize
 from collections.abc import Iterator
@@ -46,7 +47,8 @@ SOURCES = sorted(
 )
 # From Python 3.12 on an f-string is a token of its own.
 PROSE = (tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1))
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")])
+NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 
 
 def words_of_source(path: Path) -> Iterator[tuple[int, str]]:
@@ -74,6 +76,13 @@ def test_sources_are_in_plain_english(path: Path):
 def test_pages_are_in_plain_english(path: Path):
     prose = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.S)
     found = [f for fault in [prose] for f in faults(0, fault)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_in_plain_english(path: Path):
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    found = [f for n, cell in enumerate(cells) for f in faults(n, "".join(cell["source"]))]
     assert not found, "\n".join(found)
 
 
