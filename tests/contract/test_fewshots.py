@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.encoders.base import FrameBlock
 from vlar.errors import UsageError
 from vlar.fewshot import FewShotHead, choose, signature
 from vlar.fewshot.heads.balanced import BalancedHead
 from vlar.fewshot.heads.mixture import MixtureHead
+from vlar.fewshot.heads.relation import RelationHead
 from vlar.fewshot.heads.stacking import StackingHead
 from vlar.fewshot.model_selection import auto_heads, methods
 
@@ -33,6 +35,11 @@ def _rows(head, n, seed):
 def _fitted(name, n, y, zero_shot=None):
     """A head of this name, fitted; one that is made of other heads is made of ``ridge``."""
     part = registry.get("fewshot", name)
+    if part is RelationHead:
+        encoder = FakeEncoder()
+        encoder.frame_blocks = BLOCKS
+        head = registry.get("adapter", "trx").attach(encoder).head()
+        return head.fit(_rows(head, n, 0), y)
     head = (part if part.standalone else registry.get("fewshot", "ridge"))()
     head.kind = head.kinds[0] if head.kinds else KIND
     head.fit(_rows(head, n, 0), y, zero_shot)

@@ -86,7 +86,7 @@ class FeatureSource(TrainingSource):
 
     def folds(self, dataset: Dataset) -> list[Rows]:
         """The folds of the closed forms: a training takes seconds."""
-        return _partition(dataset)
+        return partition(dataset)
 
     def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:
         """See ``TrainingSource``."""
@@ -117,7 +117,7 @@ class RecordingSource(TrainingSource):
 
     def folds(self, dataset: Dataset) -> list[Rows]:
         """Two halves: they cost as much as one whole training, and hold out every example once."""
-        folds = _partition(dataset)
+        folds = partition(dataset)
         return [np.any(folds[start::2], axis=0) for start in range(min(2, len(folds)))]
 
     def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:
@@ -152,7 +152,8 @@ def held_out_logits(training: Training, features: Float32) -> Float64:
     return score(training.method, inputs, training.classes, n_labels).double().numpy()
 
 
-def _partition(dataset: Dataset) -> list[Rows]:
+def partition(dataset: Dataset) -> list[Rows]:
+    """(n,) bool masks that hold out each example once: the first folds of the closed forms."""
     folds = make_problem(dataset.y, None, dataset.labels, dataset.groups).folds
     taken: list[Rows] = []
     left = np.ones(len(dataset), bool)

@@ -22,7 +22,7 @@ class MixtureHead(FewShotHead):
     weighs in the members together, so that cosines of these signatures are the members' mean too.
 
     Attributes:
-        members: Weight (they sum to 1) and fitted head; a head's ``kind`` says what it reads.
+        members: Weight and fitted head; a head's ``kind`` says what it reads.
         widths: Entries of each term of ``kind``, in order.
     """
 
@@ -33,19 +33,25 @@ class MixtureHead(FewShotHead):
 
     @classmethod
     def of(
-        cls, members: Sequence[tuple[float, ClosedForm]], term_widths: Mapping[str, int]
+        cls,
+        members: Sequence[tuple[float, FewShotHead]],
+        term_widths: Mapping[str, int],
+        *,
+        sharpness: float = 1.0,
     ) -> MixtureHead:
         """Mix fitted heads with the same labels.
 
         Args:
             members: Weights above 0 and heads.
             term_widths: Entries of each term the heads read.
+            sharpness: What the weights sum to.
         """
         mixture = cls()
         total = sum(weight for weight, _ in members)
-        mixture.members = tuple((weight / total, head) for weight, head in members)
+        shares = [(weight / total, head) for weight, head in members]
+        mixture.members = tuple((sharpness * share, head) for share, head in shares)
         mixture.labels = members[0][1].labels
-        mixture.kind = mixed_kind([(weight / total, head.kind) for weight, head in members])
+        mixture.kind = mixed_kind([(share, head.kind) for share, head in shares])
         mixture.widths = tuple(term_widths[name] for name in parse_kind(mixture.kind))
         return mixture
 

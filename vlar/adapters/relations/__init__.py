@@ -1,0 +1,1 @@
+"""Trained comparisons of clips as sequences of frames: TRX, HyRSM, GgHM."""

@@ -1,0 +1,180 @@
+"""Methods that compare clips by a trained network; their answer comes from ``head``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from vlar import registry
+from vlar.adapters.base import Adapter
+from vlar.adapters.settings import check_settings, read_settings, setting
+from vlar.adapters.views import require
+from vlar.encoders.base import Encoder
+from vlar.errors import ModelError
+from vlar.types import Clip, Encoded, Float32, JsonDict, Role
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vlar.adapters.relations.network import RelationNetwork
+
+_MOST_WEIGHTS = 1 << 26  # a quarter of a gigabyte
+
+
+@dataclass(frozen=True)
+class RelationConfig:
+    """What all of these methods share.
+
+    Attributes:
+        width: Width of the network.
+        n_frames: Frames of a clip that are compared.
+    """
+
+    width: int = setting(64, at_least=4, at_most=1152)
+    n_frames: int = setting(8, at_least=2, at_most=16)
+    what: ClassVar[str] = "relation setting"
+
+    def __post_init__(self) -> None:
+        check_settings(self, self.what)
+
+
+class RelationAdapter(Adapter):
+    """An encoder with a network that compares its clips. Vectors and texts stay the encoder's.
+
+    A subclass names its ``config_type`` and builds its network. ``vlar adapt`` trains it by
+    episodes of the support set.
+
+    Attributes:
+        network: Compares clips.
+        config: The settings.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("frames",)
+    learner: ClassVar[str] = "episodic"
+    config_type: ClassVar[type[RelationConfig]]
+    method: ClassVar[str]
+    network: RelationNetwork
+    config: Any
+
+    def __init__(self, encoder: Encoder, config: RelationConfig, seed: int = 0) -> None:
+        """Use ``attach``."""
+        import torch
+
+        self.encoder, self.name = encoder, self.method
+        self._copy_attributes(encoder, encoder.n_frames)
+        self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
+        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
+        widths = [block.width for block in encoder.frame_blocks if block.kind == "appearance"]
+        if not widths:
+            raise ModelError(
+                f"method {self.method!r} compares the appearance of frames, and encoder "
+                f"{encoder.name!r} has none; use for example lite"
+            )
+        self.config = config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network = self.build(sum(widths), config)
+        self.network.eval().requires_grad_(False)
+        self.refresh()
+
+    @classmethod
+    def attach(
+        cls, encoder: Encoder, settings: JsonDict | None = None, *, seed: int = 0
+    ) -> RelationAdapter:
+        """The adapter at its start, which depends on the seed; clips and texts are the encoder's.
+
+        Raises:
+            ModelError: the encoder has no features of frames.
+            UnknownNameError: a setting does not exist.
+        """
+        require(encoder, cls.needs, cls.method)
+        return cls(encoder, cls.read_config(settings or {}), seed)
+
+    @classmethod
+    def read_config(cls, settings: JsonDict) -> RelationConfig:
+        """The checked settings.
+
+        Raises:
+            UnknownNameError: a setting does not exist.
+            ModelError: a value has another type or is out of range.
+        """
+        return read_settings(cls.config_type, settings, cls.config_type.what)
+
+    @classmethod
+    def check_settings(cls, settings: JsonDict) -> None:
+        """See ``Adapter``."""
+        cls.read_config(settings)
+
+    @classmethod
+    @abstractmethod
+    def build(cls, n_features: int, config: Any) -> RelationNetwork:
+        """The network at its start.
+
+        Args:
+            n_features: F, features of a frame.
+            config: The settings.
+        """
+
+    @classmethod
+    def checked_network(cls, n_features: int, settings: JsonDict) -> RelationNetwork:
+        """The network of saved settings, of a size that a model may have.
+
+        Raises:
+            ModelError: a setting is out of range, or the network would be too large.
+        """
+        import torch
+
+        config = cls.read_config(settings)
+        with torch.device("meta"):
+            count = sum(p.numel() for p in cls.build(n_features, config).parameters())
+        if count > _MOST_WEIGHTS:
+            raise ModelError(
+                f"{cls.config_type.what}: {count:,} parameters for {n_features:,} features; at "
+                f"most {_MOST_WEIGHTS:,} are built"
+            )
+        return cls.build(n_features, config).eval().requires_grad_(False)
+
+    @property
+    def settings(self) -> JsonDict:
+        """The configuration."""
+        values = asdict(self.config)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        return self.network
+
+    def refresh(self) -> None:
+        """Compute the fingerprint from the parameters."""
+        digest = hashlib.sha256(self.encoder.fingerprint.encode())
+        digest.update(json.dumps([self.name, self.settings], sort_keys=True).encode())
+        for name, array in sorted(self.state_dict().items()):
+            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    def head(self) -> Any:
+        """A few-shot head with this network (``vlar.fewshot.heads.relation``); ``fit`` it."""
+        return registry.get("fewshot", "relation").of(self)
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """As the encoder."""
+        return self.encoder.encode(clips)
+
+    def pool(self, features: Float32) -> Float32:
+        """As the encoder."""
+        return self.encoder.pool(features)
+
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
+        """As the encoder."""
+        return self.encoder.encode_in_role(texts, role)
+
+    def count_tokens(self, text: str) -> int:
+        """As the encoder counts."""
+        return self.encoder.count_tokens(text)
