@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,12 @@ from vlar.cli import inputs, options, output
 from vlar.cli.choices import Choices
 from vlar.cli.progress import progress
 from vlar.cli.verb import exit_code
+from vlar.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlar.cli.progress import Progress
+    from vlar.model.model import Model
+    from vlar.review.candidates import ReviewItem
 
 
 def _methods() -> list[str]:
@@ -84,7 +90,18 @@ TreeFile = Annotated[
 Unlabelled = Annotated[
     str | None,
     typer.Option(
-        "--unlabelled", metavar="FOLDER", help="Recordings without labels, for objectives."
+        "--unlabelled",
+        metavar="FOLDER",
+        help="Recordings without labels, for objectives and for --suggest.",
+    ),
+]
+Suggest = Annotated[
+    int | None,
+    typer.Option(
+        "--suggest",
+        metavar="N",
+        min=1,
+        help="Name the N recordings of --unlabelled that teach most if you label them.",
     ),
 ]
 Shots = Annotated[
@@ -111,6 +128,7 @@ def command(
     tree: TreeFile = None,
     objectives: Objectives = None,
     unlabelled: Unlabelled = None,
+    suggest: Suggest = None,
     shots: Shots = None,
     seed: Seed = 0,
     force: options.Force = False,
@@ -130,6 +148,10 @@ def command(
     from vlar.model.folder import check_target
 
     check_target(out, replace=force)
+    if suggest is not None and unlabelled is None:
+        raise UsageError(
+            "--suggest chooses among recordings without labels; give --unlabelled FOLDER"
+        )
     with progress(f"loading {model}") as shown:
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")
@@ -143,15 +165,40 @@ def command(
             tree=tree,
             progress=shown,
             objectives=objectives or (),
-            unlabelled=unlabelled,
+            # Without an objective they are for --suggest alone.
+            unlabelled=unlabelled if objectives or suggest is None else None,
         )
-    adapted.save(out, replace=force)
+        adapted.save(out, replace=force)
+        next_clips = _suggested(adapted, unlabelled, suggest, shown)
     report = adapted.report
     for row in report.failed:
         output.error(row.message)
     if as_json:
-        output.json_line({"model": out, **report.to_dict()})
+        named = {} if suggest is None else {"suggest": [item.to_dict() for item in next_clips]}
+        output.json_line({"model": out, **report.to_dict(), **named})
     else:
         output.block(report.summary() if verbose else report.sentence())
         output.line(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
+        for number, item in enumerate(next_clips, 1):
+            label, probability = item.guesses[0]
+            output.line(
+                f"label next, {number}: {item.path} (now {label}, {output.percent(probability)})"
+            )
     return exit_code(len(report.examples), len(report.failed))
+
+
+def _suggested(
+    model: Model, folder: str | None, count: int | None, shown: Progress
+) -> list[ReviewItem]:
+    """The recordings of a folder that teach most; none where they are not asked for."""
+    if count is None or folder is None:
+        return []
+    from vlar.fewshot.unlabelled import find_unlabelled
+    from vlar.review.candidates import of_recordings
+
+    shown.stage("comparing recordings without labels")
+    paths = [item.path for item in find_unlabelled(folder, model.modality)]
+    found = of_recordings(model, paths)
+    for failure in found.failed:
+        output.failure(failure, as_json=False)
+    return found.first(count)
