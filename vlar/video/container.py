@@ -23,6 +23,9 @@ from av.video.stream import VideoStream
 from vlar.errors import DecodeError, DecodeOutOfMemory, DecodeTimeout, VlarError
 from vlar.video.decoder_log import ErrorLog, log_enabled
 from vlar.video.files import MOST_PIXELS, require_pixels, require_readable
+from vlar.video.matroska import ClusterSums
+from vlar.video.superframes import pictures_of
+from vlar.video.zeros import has_zeroed_span
 
 # Files only, and no play lists: a text file must not make the decoder open other files or hosts.
 # Audio formats are listed so that an audio file is named as such.
@@ -47,6 +50,8 @@ _ERROR_CHECKS = {"h264": "crccheck+aggressive"}
 # libvpx notices where the arithmetic decoder reads past its data; FFmpeg's own VP9 decoder, as
 # fast and with the same frames, notices nothing. This build of libvpx knows 8 bits alone.
 _CHECKING_DECODERS = {"vp9": ("libvpx-vp9", frozenset({"yuv420p"}))}
+# They look at what is left over after each picture. A checksum of seconds would say less.
+_NOTICE_DAMAGE = frozenset({"libvpx-vp9", "libdav1d"})
 _TOO_LARGE = re.compile(r"size (\d+)x(\d+) exceeds specified max pixel count")
 _TS_PACKET_BYTES = (188, 204)
 _TS_SYNC = 0x47
@@ -89,6 +94,7 @@ class Opened:
         stream: The stream of pictures.
         decoder: What decodes its packets, without threads of its own.
         errors: What FFmpeg reported while packets were read and decoded.
+        sums: Checksums of a Matroska file; None where there are none or none are needed.
     """
 
     path: Path
@@ -96,6 +102,7 @@ class Opened:
     stream: VideoStream
     decoder: VideoCodecContext
     errors: ErrorLog = field(default_factory=ErrorLog)
+    sums: ClusterSums | None = None
 
     @property
     def seconds_a_tick(self) -> tuple[int, int]:
@@ -165,10 +172,23 @@ class Opened:
         if self.errors.pending:
             self.errors.take()
 
+    def is_damaged(self, packet: Packet[VideoStream]) -> bool:
+        """Whether a packet shows damage before it is decoded: it is torn, zeroed, or of another
+        checksum.
+        """
+        if packet.is_corrupt or has_zeroed_span(packet, self.decoder.name):
+            return True
+        return self.sums is not None and self.sums.is_damaged(packet.pos)
+
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         """The frames that leave the decoder once it got ``packet``; None drains it."""
         try:
-            return self.decoder.decode(packet)
+            if packet is None or self.decoder.name != "libvpx-vp9":
+                return self.decoder.decode(packet)
+            frames: list[VideoFrame] = []
+            for picture in pictures_of(packet):
+                frames = self.decoder.decode(picture) or frames
+            return frames
         finally:
             if self.errors.pending:
                 self.errors.take()
@@ -213,7 +233,10 @@ def opened(path: Path, timeout_s: float) -> Generator[Opened]:
         stream = _picture_stream(container, path)
         context = stream.codec_context
         require_pixels(path, context.width, context.height)
-        video = Opened(path, container, stream, _decoder(stream))
+        decoder = _decoder(stream)
+        has_sums = "matroska" in container.format.name and decoder.name not in _NOTICE_DAMAGE
+        sums = ClusterSums(path) if has_sums else None
+        video = Opened(path, container, stream, decoder, sums=sums)
         names = {container.format.name, context.name, video.decoder.name}
         video.errors.only_from(frozenset(names))
         yield video

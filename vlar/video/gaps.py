@@ -7,11 +7,16 @@ but for one or two short gaps has lost packets.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-SILENT_CODECS = frozenset({"vp8", "vp9", "libvpx-vp9", "mjpeg", "mpeg4"})
+SILENT_CODECS = frozenset(
+    {"vp8", "vp9", "libvpx-vp9", "mjpeg", "mpeg4", "prores", "wmv1", "wmv2", "msmpeg4v3"}
+)
 """Their frames carry no numbers: where some are missing, the time stamps alone show it."""
+NUMBERED_CODEC = "h264"
+"""A gap in its times is damage where numbers of pictures are missing too (``picture_order``)."""
 
 GAP_FRAMES = 1.5
 """A span between two frames of more than this many is a gap."""
@@ -21,11 +26,19 @@ _LONGEST_GAP_FRAMES = 30
 _UNEVEN = 0.05
 
 
-def holes(stamps: Sequence[int]) -> tuple[int, ...]:
-    """The time stamps after which frames are missing; none where the stamps are uneven.
+class Hole(NamedTuple):
+    """Frames are missing after the one of a time stamp. ``referred``: others need them."""
+
+    stamp: int
+    referred: bool = True
+
+
+def holes(stamps: Sequence[int], *, even: bool = True) -> tuple[int, ...]:
+    """The time stamps after which frames may be missing, rising.
 
     Args:
         stamps: Presentation times of a whole stream in ticks, in any order.
+        even: Find none where the other stamps are not evenly spaced.
     """
     if len(stamps) < _LEAST_FRAMES:
         return ()
@@ -35,6 +48,8 @@ def holes(stamps: Sequence[int]) -> tuple[int, ...]:
     is_gap = steps > GAP_FRAMES * frame
     if frame <= 0 or not 0 < np.count_nonzero(is_gap) <= max(2, _MOST_GAPS_SHARE * len(steps)):
         return ()
+    if not even:
+        return tuple(ordered[:-1][is_gap].tolist())
     # Rounding moves a stamp by up to one tick.
     is_even = np.abs(steps - frame) <= np.maximum(_UNEVEN * frame, 1.0)
     counts = steps[is_gap] / frame

@@ -10,7 +10,8 @@ from av.video.stream import VideoStream
 
 from vlar.errors import DecodeError
 from vlar.video.container import Opened, is_damage
-from vlar.video.gaps import SILENT_CODECS, holes
+from vlar.video.gaps import NUMBERED_CODEC, SILENT_CODECS, Hole, holes
+from vlar.video.picture_order import lost_pictures
 
 # Up to this size a file is read through to learn its true length: milliseconds.
 _SCAN_BYTES = 64 << 20
@@ -35,24 +36,27 @@ class Extent:
         broken_clock: Time stamps fall on the way or packets are damaged, so that a leap in time
             cannot be trusted.
         packets: All packets in decoding order, if asked for and few.
-        holes: Time stamps after which frames are missing, where nothing else can show it.
+        holes: Where frames are missing and only their times or numbers can show it.
     """
 
     duration_s: float
     n_frames: int | None
     broken_clock: bool = False
     packets: tuple[Packet[VideoStream], ...] | None = None
-    holes: tuple[int, ...] = ()
+    holes: tuple[Hole, ...] = ()
 
 
 def is_silent(video: Opened) -> bool:
-    """Whether only time stamps show that frames are missing, and a file is small enough to look.
+    """Whether time stamps may show that frames are missing, and a file is small enough to look.
 
-    The times of AVI are counted, so a gap in them says nothing.
+    The times of AVI are counted: a gap in them means something only where pictures have numbers.
     """
-    name = video.stream.codec_context.name
-    small = video.path.stat().st_size <= _KEEP_BYTES
-    return small and name in SILENT_CODECS and not video.has_only_decoding_times
+    context = video.stream.codec_context
+    if video.path.stat().st_size > _KEEP_BYTES:
+        return False
+    if video.has_only_decoding_times:
+        return context.name == NUMBERED_CODEC and not context.has_b_frames
+    return context.name in SILENT_CODECS or context.name == NUMBERED_CODEC
 
 
 def short_by_s(video: Opened) -> float:
@@ -116,6 +120,7 @@ class _Scan:
         self._clock: int | None = None
         self._plausible_s = 0.0
         self._stamps: list[int] | None = [] if is_silent(video) else None
+        self._by_dts = video.has_only_decoding_times
 
     def add(self, packet: Packet[VideoStream]) -> None:
         self._total += 1
@@ -130,11 +135,12 @@ class _Scan:
             return
         self._shown += 1
         pts = packet.pts
+        stamp = packet.dts if self._by_dts else pts
+        if self._stamps is not None and stamp is not None:
+            self._stamps.append(stamp)
         if pts is None:
             self._untimed = True
             return
-        if self._stamps is not None:
-            self._stamps.append(pts)
         if self._first is None:
             self._first = self._last = self._end = pts
         self._first = min(self._first, pts)
@@ -169,8 +175,15 @@ class _Scan:
             self._shown or None,
             self._broken or not self.whole,
             kept,
-            holes(self._stamps or ()),
+            self._holes(),
         )
+
+    def _holes(self) -> tuple[Hole, ...]:
+        numbered = self._video.stream.codec_context.name == NUMBERED_CODEC
+        found = holes(self._stamps or (), even=not numbered)
+        if numbered and found:
+            return lost_pictures(self._video.path, found, self._by_dts)
+        return tuple(Hole(stamp) for stamp in found)
 
     def _measured_s(self) -> float | None:
         if not self._shown:

@@ -18,10 +18,10 @@ from av.video.stream import VideoStream
 from vlar.video.clock import FrameClock
 from vlar.video.container import Deadline, Opened, is_damage, reason
 from vlar.video.damage import DamageAccount
+from vlar.video.gaps import Hole
 from vlar.video.packets import TIME_SLACK_S
 from vlar.video.scan import short_by_s
 from vlar.video.strict import has_picture_types
-from vlar.video.zeros import has_zeroed_span
 
 _MOST_DEMUX_ERRORS = 64
 # Their decoders drop frames silently where what these refer to is gone. Two packets without a
@@ -59,7 +59,7 @@ class SequentialReader:
         video: The open file, at its start.
         deadline: Checked at every packet.
         broken_clock: A leap forward in time is damage (``Extent.broken_clock``).
-        holes: Time stamps after which frames are missing (``Extent.holes``).
+        holes: Where frames are missing (``Extent.holes``).
 
     Attributes:
         end_s: Where the last decoded frame ends; None until everything has been read.
@@ -78,7 +78,7 @@ class SequentialReader:
         video: Opened,
         deadline: Deadline,
         broken_clock: bool = False,
-        holes: tuple[int, ...] = (),
+        holes: tuple[Hole, ...] = (),
     ) -> None:
         self.end_s: float | None = None
         self.damage = 0
@@ -101,6 +101,7 @@ class SequentialReader:
         self._errors_noted = 0
         self._at_the_cut = False
         self._holes = deque(holes)
+        self._before_holes = {hole.stamp for hole in holes}
 
     @property
     def path(self) -> Path:
@@ -162,7 +163,10 @@ class SequentialReader:
             self._clock.start_at(self._first_stamp)  # the first frame of all is lost
         time_s = self._clock.time_s(stamp)
         self.readable_s = time_s + self.last_frame_s
-        missing = last is not None and self.account.has_hole(last.order, order)
+        missing = last is not None and (
+            self._stamp(last.frame) in self._before_holes
+            or self.account.has_hole(last.order, order)
+        )
         return Decoded(time_s, frame, suspect, order, self._clock.shift_s, missing)
 
     def _tell(self, error: Exception) -> None:
@@ -237,13 +241,12 @@ class SequentialReader:
             self._note_errors()
         self.n_packets += 1
         stamp = self._stamp(packet)
-        if self._holes and stamp is not None and stamp > self._holes[0]:
-            self._holes.popleft()
+        if self._holes and stamp is not None and stamp > self._holes[0].stamp:
             self.damage += 1
-            self.account.add_hole()
+            if self._holes.popleft().referred:
+                self.account.add_hole()
         self.account.add_packet(stamp, packet.is_keyframe)
-        zeroed = has_zeroed_span(packet, self._video.decoder.name)
-        if packet.is_corrupt or zeroed or self._at_the_cut:
+        if self._at_the_cut or self._video.is_damaged(packet):
             self.damage += 1
             self.account.add_bad(self.account.last_order)
         self._is_cut_in = self._is_cut_in or (packet.is_discard and self.n_packets == 1)

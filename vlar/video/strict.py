@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Literal
 from av.video.frame import PictureType
 
 from vlar.video.container import Opened
-from vlar.video.zeros import has_zeroed_span
+from vlar.video.picture_order import forgets
 
 if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-# FFmpeg reports this where a decoder starts at a key frame that is not the first of all: the
-# stream names frames before it that were rightly left out.
+# FFmpeg reports this where a decoder starts at a key frame that is not the first of all and no IDR
+# picture: the stream names frames before it that were rightly left out.
 _OF_A_LATE_START = "mmco: unref short failure"
 
 
@@ -52,6 +52,7 @@ class StrictDecoder:
         # Frames that show before the key frame decoding started at may refer to what was left out.
         self._whole_from: int | None = None
         self._started_late = False
+        self._started_with: Packet[VideoStream] | None = None
 
     @property
     def is_damaged(self) -> bool:
@@ -69,8 +70,10 @@ class StrictDecoder:
             mode: Literal["DEFAULT", "NONREF"] = "DEFAULT" if needed else "NONREF"
             self._context.skip_frame = mode
             self._skipping = not needed
+        if not self._dirty:
+            self._started_with = packet
         self._dirty = True
-        if has_zeroed_span(packet, self._context.name):
+        if self._video.is_damaged(packet):
             raise Unordered
         return self._tested(packet)
 
@@ -109,5 +112,9 @@ class StrictDecoder:
         """Whether errors show a late start and no damage."""
         if packet is None or not self._started_late:
             return False
-        leads = packet.pts is not None and packet.pts < (self._whole_from or self.zero)
-        return leads or all(_OF_A_LATE_START in message for message in self._video.errors.latest)
+        if packet.pts is not None and packet.pts < (self._whole_from or self.zero):
+            return True
+        if not all(_OF_A_LATE_START in message for message in self._video.errors.latest):
+            return False
+        first = self._started_with
+        return first is None or not forgets(first, self._context.extradata or b"")

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 # In a picture of these codecs three zero bytes are followed by nothing but a start code, so that
 # start codes can be found (H.264, section 7.4.1; H.265, 7.4.2; MPEG-1, -2 and -4, "start code
-# emulation"). Zeros may fill up the space before a start code and the end of a packet. Lengths of
-# parts, which stand in place of start codes in MP4 and Matroska, begin with three zeros at most.
+# emulation"). Zeros may fill up the space before a start code and the end of a packet. In MP4 and
+# Matroska, lengths stand in place of start codes: a length begins with three zeros at most, and a
+# packet ends in a stop bit.
 _CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
 # The last six zeros of a run decide. A pattern of whole runs takes quadratic time on a long run.
 _WITHIN = re.compile(rb"\x00{6}[^\x00\x01]")
+_AT_THE_END = b"\0" * 6
+_START_CODES = (b"\0\0\1", b"\0\0\0\1")
+_HAS_LENGTHS = frozenset({"h264", "hevc"})
 _WORD = np.dtype(np.uint64)
 
 
@@ -29,4 +33,7 @@ def has_zeroed_span(packet: Packet[VideoStream], codec: str) -> bool:
     n_words = packet.size // 8
     if np.count_nonzero(np.frombuffer(memoryview(packet), _WORD, n_words)) == n_words:
         return False
-    return _WITHIN.search(bytes(packet)) is not None
+    data = bytes(packet)
+    if codec in _HAS_LENGTHS and data.endswith(_AT_THE_END) and not data.startswith(_START_CODES):
+        return True
+    return _WITHIN.search(data) is not None
