@@ -5,7 +5,7 @@
 
 short  40 clips: every tenth of the manifest of ``--videos``, each a recording of its own
 long   one recording of ``--minutes``: the videos below ``--long``, one after the other, scaled to
-       one size and repeated
+       one size and repeated; or the recording itself
 
 Every arm runs in its own process on one thread, in turn. ``networks`` is the CPU time inside the
 runtime's calls, measured in the same run: no encoder can take less for the frames it encodes.
@@ -146,7 +146,8 @@ def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--videos", type=Path, help="folder with manifest.csv")
-    parser.add_argument("--long", type=Path, help="folder of longer videos")
+    parser.add_argument("--long", type=Path, help="folder of longer videos, or one recording")
+    parser.add_argument("--write", type=Path, help="only write the recording of --long here")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--other", type=Path, help="a checkout of another version")
     parser.add_argument("--rounds", type=int, default=3)
@@ -155,11 +156,16 @@ def main() -> int:
     if options.child:
         child(options.child[0], options.child[1:])
         return 0
+    if options.write:
+        long_video(options.long, options.write, options.minutes)
+        return 0
     arms = {"other": options.other} if options.other else {}
     arms["this"] = HERE
     if options.videos:
         compare("short", short_clips(options.videos), arms, options.rounds)
-    if options.long:
+    if options.long and options.long.is_file():
+        compare("long", [options.long], arms, options.rounds)
+    elif options.long:
         with tempfile.TemporaryDirectory() as place:
             video = Path(place) / "long.mp4"
             long_video(options.long, video, options.minutes)

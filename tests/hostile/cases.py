@@ -504,6 +504,47 @@ CHECKPOINTS = [
       for one in checkpoint(name, "w.pt", of_nothing(make))),
 ]  # fmt: skip
 
+
+def attached(kit: Kit) -> list[str]:
+    """A video with 600 MB of empty attachments, which take no disk."""
+    size = 200 << 20
+
+    def element(name: str, content: bytes, more: int = 0) -> bytes:
+        return bytes.fromhex(name) + (len(content) + more | 1 << 56).to_bytes(8, "big") + content
+
+    facts = element("466e", b"a.ttf") + element("4660", b"font/ttf") + element("46ae", b"\1")
+    head = element("61a7", facts + element("465c", b"", size), size)
+    path = kit.place / "attached.mkv"
+    with path.open("wb") as file:
+        file.write(element("1a45dfa3", element("4282", b"matroska")))
+        file.write(element("18538067", element("1941a469", b"", 3 * (len(head) + size)), 1 << 40))
+        for _ in range(3):
+            file.write(head)
+            file.seek(size, 1)
+        file.write(element("ec", b"\0"))
+    return ["classify", str(path), "--model", str(kit.model())]
+
+
+def cover(kit: Kit) -> list[str]:
+    """Sound alone, with a cover of 81 million pixels in 10 kB."""
+    import av
+
+    picture = things.black_png(9_000, 9_000)
+    path = kit.place / "cover.mka"
+    with av.open(str(path), "w", format="matroska") as out:
+        stream = out.add_stream("pcm_s16le", rate=8000, layout="mono")
+        out.add_attachment("cover.png", "image/png", picture)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), "s16", "mono")
+        sound.rate = 8000
+        out.mux(stream.encode(sound))
+        out.mux(stream.encode(None))
+    return ["classify", str(path), "--model", str(kit.model())]
+
+
+VIDEOS = [
+    Case("videos", "attachments-of-600-MB", attached, "600 MB of attachments"),
+    Case("videos", "nothing-but-a-huge-cover", cover, "no pictures|50 million"),
+]
 CASES = [
-    *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS,
+    *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS, *VIDEOS,
 ]  # fmt: skip

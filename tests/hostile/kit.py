@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import socket
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,3 +211,17 @@ def huge_shape(path: Path) -> None:
     header = {"head.matrix": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text)
+
+
+def black_png(width: int, height: int) -> bytes:
+    """1 bit a pixel: millions of pixels in some kilobytes."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+        )
+
+    size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    lines = zlib.compress(bytes(1 + (width + 7) // 8) * height, 9)
+    header = chunk(b"IHDR", size + bytes([1, 0, 0, 0, 0]))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", lines) + chunk(b"IEND", b"")

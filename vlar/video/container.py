@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 from vlar.errors import DecodeError, DecodeOutOfMemory, DecodeTimeout, VlarError
 from vlar.video.decoder_log import ErrorLog, log_enabled
 from vlar.video.files import MOST_PIXELS, require_pixels, require_readable
-from vlar.video.matroska import ClusterSums
+from vlar.video.matroska import ClusterSums, require_few_attachments
 from vlar.video.superframes import pictures_of
 from vlar.video.zeros import has_zeroed_span
 
@@ -229,20 +229,31 @@ def opened(path: Path, timeout_s: float) -> Generator[Opened]:
         DecodeTimeout: opening took longer than ``timeout_s``.
     """
     require_readable(path)
-    with log_enabled(), _container(path, timeout_s) as container:
-        stream = _picture_stream(container, path)
-        context = stream.codec_context
-        require_pixels(path, context.width, context.height)
-        decoder = _decoder(stream)
-        has_sums = "matroska" in container.format.name and decoder.name not in _NOTICE_DAMAGE
-        sums = ClusterSums(path) if has_sums else None
-        video = Opened(path, container, stream, decoder, sums=sums)
-        names = {container.format.name, context.name, video.decoder.name}
-        video.errors.only_from(frozenset(names))
-        yield video
+    require_few_attachments(path)
+    with log_enabled():
+        container, refused = _container(path, timeout_s)
+        with container:
+            stream = _picture_stream(container, path)
+            for other in container.streams:
+                if other.index != stream.index and hasattr(other, "discard"):  # since PyAV 18
+                    other.discard = type(other.discard).all  # sound, subtitles: not even unpacked
+            context = stream.codec_context
+            for size in () if context.width else refused:
+                require_pixels(path, *size)
+            require_pixels(path, context.width, context.height)
+            decoder = _decoder(stream)
+            has_sums = "matroska" in container.format.name and decoder.name not in _NOTICE_DAMAGE
+            sums = ClusterSums(path) if has_sums else None
+            video = Opened(path, container, stream, decoder, sums=sums)
+            video.errors.only_from(frozenset({container.format.name, context.name, decoder.name}))
+            yield video
 
 
-def _container(path: Path, timeout_s: float) -> InputContainer:
+def _container(path: Path, timeout_s: float) -> tuple[InputContainer, list[tuple[int, int]]]:
+    """The open file, and width and height of pictures that were too large to decode.
+
+    Such a picture may be the cover of a video, which nobody reads.
+    """
     try:
         # Opening decodes a few frames of every stream: what it reports need not be damage.
         with Capture() as logs:
@@ -256,11 +267,8 @@ def _container(path: Path, timeout_s: float) -> InputContainer:
             f"{path}: not a readable video, 0.0 s of it can be read ({reason(error)}); "
             "the file is cut short, damaged or of another kind: copy or re-encode it"
         ) from error
-    for _, _, text in logs:
-        if size := _TOO_LARGE.search(text):
-            container.close()
-            require_pixels(path, int(size[1]), int(size[2]))
-    return container
+    found = (_TOO_LARGE.search(text) for _, _, text in logs)
+    return container, [(int(size[1]), int(size[2])) for size in found if size]
 
 
 def _decoder(stream: VideoStream) -> VideoCodecContext:

@@ -6,7 +6,9 @@ but for one or two short gaps has lost packets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -67,3 +69,31 @@ def is_odd_gap(stamps: Sequence[int], at: int) -> bool:
     frame = float(np.median(near))
     gaps = int(np.count_nonzero(near > GAP_FRAMES * frame))
     return stamps[at + 1] - stamps[at] > GAP_FRAMES * frame and gaps <= 2
+
+
+class HoleWatch:
+    """Meets gaps in times that come one after the other, and asks what they mean.
+
+    Args:
+        most: Ticks; a step of more is a gap.
+        has_holes: Whether frames are missing in the file's gaps; asked at the first gap, because
+            it reads the file. None where gaps mean nothing.
+    """
+
+    def __init__(self, most: float, has_holes: Callable[[], bool] | None) -> None:
+        self._most = most
+        self._has_holes = has_holes
+        self._seen_to = 0
+
+    def finds_hole(self, stamps: Sequence[int], at: int) -> bool:
+        """Whether frames are missing before ``stamps[at]`` (rising), and others may need them."""
+        if self._has_holes is None:
+            return False
+        new = stamps[bisect_left(stamps, self._seen_to) : at + 1]
+        self._seen_to = stamps[at]
+        if not any(later - earlier > self._most for earlier, later in pairwise(new)):
+            return False
+        if self._has_holes():
+            return True
+        self._has_holes = None
+        return False

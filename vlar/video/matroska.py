@@ -1,7 +1,8 @@
-"""Checksums of Matroska files, which FFmpeg writes and does not compare.
+"""Matroska files (RFC 9559): checksums, which FFmpeg writes and does not compare; attachments.
 
 A cluster holds the packets of up to some seconds. Where a CRC-32 element comes first in it, it
-covers all that follows in the cluster (Matroska specification, RFC 9559, section 6.2).
+covers all that follows in the cluster (section 6.2). FFmpeg reads all attachments, such as fonts,
+several times over when it opens a file; nobody here needs them.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from bisect import bisect_right
 from pathlib import Path
 from typing import BinaryIO
 
+from vlar.errors import DecodeError
+
 _EBML_HEADER = 0x1A45DFA3
 _SEGMENT = 0x18538067
 _CLUSTER = 0x1F43B675
+_ATTACHMENTS = 0x1941A469
 # A segment's other elements: seek, facts, tracks, chapters, cues, attachments, tags, void.
 _OTHERS = frozenset(
-    {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, 0x1C53BB6B, 0x1941A469, 0x1254C367, 0xEC}
+    {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, 0x1C53BB6B, _ATTACHMENTS, 0x1254C367, 0xEC}
 )
 _CRC_ELEMENT = b"\xbf\x84"  # the element's name and its length, 4 bytes
 _MOST_CLUSTER_BYTES = 64 << 20
+_MOST_ATTACHED_BYTES = 128 << 20
 _CHUNK_BYTES = 1 << 20
 
 
@@ -33,13 +38,8 @@ class ClusterSums:
         self._path = path
         self._starts: list[int] = []
         self._damaged: list[bool] = []
-        self._next: int | None = None
         with path.open("rb") as file:
-            header = _element(file, 0)
-            if header is not None and header[0] == _EBML_HEADER:
-                segment = _element(file, header[2])
-                if segment is not None and segment[0] == _SEGMENT:
-                    self._next = segment[1]
+            self._next = _first_element(file)
 
     def is_damaged(self, place: int | None) -> bool:
         """Whether the cluster of a byte of the file does not match its checksum."""
@@ -71,6 +71,37 @@ class ClusterSums:
             return end
         self._damaged[-1] = True
         return _next_cluster(file, start)  # its length may be what is wrong
+
+
+def require_few_attachments(path: Path) -> None:
+    """Refuse a file with attachments of more than 128 MB.
+
+    Raises:
+        DecodeError: it has them. Empty stretches of a file take no disk, only memory.
+    """
+    if path.stat().st_size <= _MOST_ATTACHED_BYTES:
+        return
+    attached = 0
+    with path.open("rb") as file:
+        at = _first_element(file)
+        while at is not None and (element := _element(file, at)) is not None:
+            name, begin, end = element
+            attached += end - begin if name == _ATTACHMENTS else 0
+            at = end if name in (_CLUSTER, *_OTHERS) else _next_cluster(file, at)
+    if attached > _MOST_ATTACHED_BYTES:
+        raise DecodeError(
+            f"{path}: {attached >> 20} MB of attachments (fonts, covers), more than the limit of "
+            f"{_MOST_ATTACHED_BYTES >> 20} MB; remux the video without them"
+        )
+
+
+def _first_element(file: BinaryIO) -> int | None:
+    """Where the first element of the segment begins; None for another kind of file."""
+    header = _element(file, 0)
+    if header is None or header[0] != _EBML_HEADER:
+        return None
+    segment = _element(file, header[2])
+    return segment[1] if segment is not None and segment[0] == _SEGMENT else None
 
 
 def _next_cluster(file: BinaryIO, after: int) -> int | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 
 from vlar.types import Float64
 from vlar.video.container import Deadline, Opened, is_damage
-from vlar.video.gaps import GAP_FRAMES, is_odd_gap
+from vlar.video.gaps import GAP_FRAMES, HoleWatch, is_odd_gap
 from vlar.video.scan import short_by_s
 from vlar.video.strict import StrictDecoder, Unordered
 
@@ -65,6 +65,7 @@ class PacketReader:
         wanted_s: (n,) rising seconds after the first frame.
         deadline: Checked at every packet.
         seek: Whether to seek to the next wanted time if it is far ahead.
+        has_holes: For ``HoleWatch``.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class PacketReader:
         wanted_s: Float64,
         deadline: Deadline,
         seek: bool,
+        has_holes: Callable[[], bool] | None = None,
     ) -> None:
         self.end_s: float | None = None
         self._video = video
@@ -98,6 +100,7 @@ class PacketReader:
         numerator, denominator = video.seconds_a_tick
         self._gap = GAP_FRAMES * denominator / (numerator * video.fps)
         self._last: VideoPacket | None = None
+        self._watch = HoleWatch(self._gap, has_holes)
 
     def __iter__(self) -> Iterator[Shown]:
         """The shown pictures, one for each wanted time, in order.
@@ -199,6 +202,8 @@ class PacketReader:
             target = self._times[at]
             if limit - target > self._gap and is_odd_gap(self._times, at):
                 raise Unordered  # frames may be missing: decoding what is around it shows it
+            if self._watch.finds_hole(self._times, at):
+                raise Unordered
             self._targets.append(target)
             if target not in self._fed_to:
                 self._jump(limit)

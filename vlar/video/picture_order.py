@@ -70,7 +70,7 @@ class _Bits:
         return (1 << zeros) - 1 + self.u(zeros)
 
     def skip(self, n: int) -> None:
-        """Skip so many whole numbers of variable length."""
+        """Skip whole numbers of variable length."""
         for _ in range(n):
             self.ue()
 

@@ -47,16 +47,21 @@ class Extent:
 
 
 def is_silent(video: Opened) -> bool:
-    """Whether time stamps may show that frames are missing, and a file is small enough to look.
+    """Whether only time stamps show that frames are missing, and a file is small enough to look.
 
-    The times of AVI are counted: a gap in them means something only where pictures have numbers.
+    The times of AVI are counted, so a gap in them says nothing.
     """
+    name = video.stream.codec_context.name
+    small = video.path.stat().st_size <= _KEEP_BYTES
+    return small and name in SILENT_CODECS and not video.has_only_decoding_times
+
+
+def is_numbered(video: Opened) -> bool:
+    """Whether a gap in time stamps is damage where pictures lack by number, too."""
     context = video.stream.codec_context
-    if video.path.stat().st_size > _KEEP_BYTES:
-        return False
-    if video.has_only_decoding_times:
-        return context.name == NUMBERED_CODEC and not context.has_b_frames
-    return context.name in SILENT_CODECS or context.name == NUMBERED_CODEC
+    small = video.path.stat().st_size <= _KEEP_BYTES
+    ordered = not (video.has_only_decoding_times and context.has_b_frames)
+    return small and context.name == NUMBERED_CODEC and ordered
 
 
 def short_by_s(video: Opened) -> float:
@@ -119,7 +124,8 @@ class _Scan:
         self._longest_gap = 0
         self._clock: int | None = None
         self._plausible_s = 0.0
-        self._stamps: list[int] | None = [] if is_silent(video) else None
+        self._numbered = is_numbered(video)
+        self._stamps: list[int] | None = [] if self._numbered or is_silent(video) else None
         self._by_dts = video.has_only_decoding_times
 
     def add(self, packet: Packet[VideoStream]) -> None:
@@ -179,9 +185,8 @@ class _Scan:
         )
 
     def _holes(self) -> tuple[Hole, ...]:
-        numbered = self._video.stream.codec_context.name == NUMBERED_CODEC
-        found = holes(self._stamps or (), even=not numbered)
-        if numbered and found:
+        found = holes(self._stamps or (), even=not self._numbered)
+        if self._numbered and found:
             return lost_pictures(self._video.path, found, self._by_dts)
         return tuple(Hole(stamp) for stamp in found)
 

@@ -18,7 +18,7 @@ from vlar.video.files import is_folder
 from vlar.video.folder import FolderReader
 from vlar.video.packets import FAST_CODECS, PacketReader, Shown
 from vlar.video.pixels import Converter
-from vlar.video.scan import Extent, extent, is_silent
+from vlar.video.scan import Extent, extent, is_numbered, is_silent
 from vlar.video.sequential import SequentialReader
 from vlar.video.shown import ShownFrames
 from vlar.video.strict import Unordered
@@ -157,11 +157,16 @@ class Source:
             if context.name not in FAST_CODECS or reordered:
                 return
             seek = packets is None and video.can_seek
-            reader = PacketReader(video, packets or video.packets(), wanted_s, self.deadline, seek)
+            look = self._has_holes if self._scanned is None and is_numbered(video) else None
+            source = packets or video.packets()
+            reader = PacketReader(video, source, wanted_s, self.deadline, seek, look)
             for shown in reader:
                 self.end_s = reader.end_s
                 yield shown
             self.end_s = reader.end_s
+
+    def _has_holes(self) -> bool:
+        return bool(self._extent().holes)
 
     def _extent(self) -> Extent:
         if self._scanned is not None:

@@ -25,7 +25,7 @@ def pictures_of(packet: Packet[VideoStream]) -> list[Packet[VideoStream]]:
     """
     size = packet.size
     marker = memoryview(packet)[size - 1] if size else 0
-    if marker >> 5 != _MARKER:
+    if marker >> 5 != _MARKER or not hasattr(packet, "iter_sidedata"):  # since PyAV 16
         return [packet]
     n_pictures, n_bytes = (marker & 7) + 1, (marker >> 3 & 3) + 1
     data = bytes(packet)

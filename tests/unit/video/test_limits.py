@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 from pathlib import Path
 
 import av
 import pytest
+from av.stream import Stream
 from PIL import Image
 
 from tests import videos
@@ -197,3 +199,76 @@ def test_more_streams_than_a_recording_has(tmp_path: Path):
     with opened(path, 20) as video:
         assert len(video.container.streams) == 100
     assert read_clip(path).lost == 0
+
+
+def remuxed(path: Path, attachments: list[tuple[str, str, bytes]]) -> Path:
+    """A video of 30 frames in Matroska, with attachments (name, type, content)."""
+    source = videos.make_video(path.with_name("source.mp4"), 30)
+    with av.open(str(source)) as given, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        for name, kind, content in attachments:
+            out.add_attachment(name, kind, content)
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    return path
+
+
+def test_a_huge_cover_does_not_cost_the_video(tmp_path: Path):
+    picture = huge_png(tmp_path / "cover.png", 9_000, 9_000).read_bytes()
+    path = remuxed(tmp_path / "a.mkv", [("cover.png", "image/png", picture)] * 40)
+    assert read_clip(path).lost == 0
+    assert check_video(path).ok
+    alone = remuxed(tmp_path / "b.mkv", [("cover.png", "image/png", picture)])
+    assert probe(alone).width == 96
+
+
+def element(name: str, *parts: bytes) -> bytes:
+    """An element of a Matroska file."""
+    data = b"".join(parts)
+    return bytes.fromhex(name) + (len(data) | 1 << 56).to_bytes(8, "big") + data
+
+
+def packed_subtitles(path: Path, n_frames: int, n_subtitles: int) -> Path:
+    """JPEG frames, each followed by subtitles: 9 MB of zeros packed into 9 kB."""
+
+    def number(name: str, value: int) -> bytes:
+        return element(name, value.to_bytes(4, "big"))
+
+    algorithm = element("5034", number("4254", 0))
+    packing = element("6d80", element("6240", number("5033", 0), algorithm))
+    size = element("e0", number("b0", 64), number("ba", 48))
+    ids = [number("d7", at) + number("73c5", at) for at in (1, 2)]
+    tracks = [
+        element("ae", ids[0], number("83", 1), element("86", b"V_MJPEG"), size),
+        element("ae", ids[1], number("83", 17), element("86", b"S_TEXT/UTF8"), packing),
+    ]
+    picture = path.with_suffix(".jpg")
+    Image.new("RGB", (64, 48)).save(picture)
+    frame = element("a3", b"\x81\0\0\x80", picture.read_bytes())
+    bomb = zlib.compress(bytes(9 << 20), 9)
+    subtitle = element("a0", element("a1", b"\x82\0\0\0", bomb), number("9b", 40))
+    clusters = [
+        element("1f43b675", number("e7", 40 * at), frame, subtitle * n_subtitles)
+        for at in range(n_frames)
+    ]
+    path.write_bytes(
+        element("1a45dfa3", element("4282", b"matroska"))
+        + element(
+            "18538067",
+            element("1549a966", number("2ad7b1", 1_000_000)),
+            element("1654ae6b", *tracks),
+            *clusters,
+        )
+    )
+    return path
+
+
+@pytest.mark.skipif(not hasattr(Stream, "discard"), reason="needs PyAV 18")
+def test_packed_subtitles_are_not_unpacked(tmp_path: Path):
+    path = packed_subtitles(tmp_path / "a.mkv", 10, 200)
+    begin = time.process_time()
+    assert read_clip(path).lost == 0
+    assert check_video(path).n_frames == 10
+    assert time.process_time() - begin < 5, "18 GB were unpacked"
