@@ -35,7 +35,7 @@ FAST_CODECS = frozenset(
 """Codecs whose packets are one picture each and whose key frames start afresh."""
 
 TIME_SLACK_S = 1e-6
-"""A frame counts as shown at t if it comes at most this much after t: float rounding, no more."""
+"""A frame counts as shown at t if it comes at most this much after t: float rounding."""
 # No codec in use reorders over more than 16 frames (32 fields): once this many later pictures are
 # known, no earlier one can still come.
 _REORDER = 34
@@ -273,8 +273,7 @@ class PacketReader:
     def _ready(self) -> Iterator[Shown]:
         numerator, denominator = self._video.seconds_a_tick
         while self._is_ready():
-            target = self._targets[self._given]
-            self._given += 1
+            target, self._given = self._targets[self._given], self._given + 1
             for older in [pts for pts in self._frames if pts < target]:
                 del self._frames[older]
             yield Shown(self._frames[target], (target - self._zero) * numerator / denominator)
