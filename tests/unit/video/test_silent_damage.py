@@ -105,10 +105,17 @@ def test_zeros_within_a_picture_are_damage(tmp_path: Path, name: str):
 
 @pytest.mark.parametrize("after", [b"", b"\x07"])
 def test_a_long_run_of_zeros_is_looked_at_in_linear_time(after: bytes):
-    data = b"\x01" + bytes(4_000_000) + after
+    data = b"\0\0\x01\x65" + bytes(4_000_000) + after
     start = time.process_time()
     assert has_zeroed_span(Packet(data), "h264") is bool(after)
     assert time.process_time() - start < 2
+
+
+def test_zeros_end_a_packet_only_between_start_codes():
+    picture = b"\x65" + bytes(range(1, 60)) + bytes(20)
+    assert not has_zeroed_span(Packet(b"\0\0\0\x01" + picture), "h264")
+    assert has_zeroed_span(Packet(len(picture).to_bytes(4, "big") + picture), "h264")
+    assert not has_zeroed_span(Packet(len(picture).to_bytes(4, "big") + picture), "mpeg4")
 
 
 @pytest.mark.parametrize("first", [29, 32, 35])
