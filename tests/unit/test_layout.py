@@ -59,6 +59,7 @@ ORDER = [
     ["query"],
     ["discovery"],
     ["library"],
+    ["live"],
     ["answers"],
     ["review"],
     ["audit"],

@@ -26,6 +26,7 @@ from vlar.cli import (
     review,
     serve,
     train,
+    watch,
 )
 from vlar.cli.verb import Quiet, Verbose, verb
 
@@ -61,7 +62,7 @@ def options(
 
 _MODULES = (
     *(classify, adapt, calibrate, evaluate, train, eval, report),
-    *(query, review, serve, mcp, describe, check, pose, export, doctor, demo),
+    *(query, review, watch, serve, mcp, describe, check, pose, export, doctor, demo),
 )
 for module in _MODULES:
     verb(app, module.__name__.rpartition(".")[2])(module.command)

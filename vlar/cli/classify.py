@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vlar.model.model import Model
     from vlar.tables import TableFile
     from vlar.text.labels import LabelList
-    from vlar.types import Classification, Failure
+    from vlar.types import Classification, Failure, JsonDict
 
 
 def _modes() -> Iterable[str]:
@@ -106,7 +106,8 @@ def command(
 ) -> int:
     """Find which labels fit each recording.
 
-    Any list of labels works; a model made by 'vlar adapt' has its own.
+    Any list of labels works; a model made by 'vlar adapt' has its own. A single PATH may be the
+    address of a stream or the number of a camera: rtsp://host/1, http://host/live.ts, 0.
 
     Examples:
         vlar classify clip.mp4 --labels "riding a bike, talking, cooking"
@@ -120,10 +121,15 @@ def command(
     label_list = parse_labels(labels) if labels is not None else None
     label_tree = Tree.read(tree) if tree is not None else None
     _note(label_list)
+    live = _address(paths, segments_file)
     with ExitStack() as stack:
         answers = _Answers(as_json, mode, _tables(stack, csv, parquet))
         shown = stack.enter_context(progress(f"loading {model}"))
         recogniser = inputs.load_model(model, device, dtype)
+        if live is not None:
+            shown.stage("reading labels")
+            settings = {"top": top, "mode": mode, "descriptions": descriptions, "tree": label_tree}
+            return _watch(live, recogniser, label_list, every_s, answers, shown, settings)
         found, failures = inputs.recordings(paths, recogniser.encoder.modality)
         if explain:
             answers.explain(recogniser, label_list)
@@ -143,18 +149,62 @@ def command(
     return exit_code(len(answers.good), answers.failed)
 
 
+def _address(paths: list[str], segments_file: Path | None) -> str | None:
+    """The stream or camera that is the one PATH; None for recordings."""
+    from vlar.errors import UsageError
+    from vlar.video.live import is_live
+
+    if len(paths) != 1 or not is_live(paths[0]):
+        return None
+    if segments_file is not None:
+        raise UsageError("--timeline belongs to recordings, which end; a stream does not")
+    return paths[0]
+
+
+def _watch(
+    address: str,
+    recogniser: Model,
+    labels: LabelList | None,
+    every_s: float | None,
+    answers: _Answers,
+    shown: Progress,
+    settings: dict[str, Any],
+) -> int:
+    """Answer for each span of a stream until it is given up."""
+    from vlar.live.stream import EVERY_S, classify_live
+    from vlar.video.live import shown_address
+
+    answers.address = shown_address(address)
+    answers.n_labels = len(labels.labels if labels else recogniser.labels or ())
+    rows = classify_live(recogniser, address, labels, every_s=every_s or EVERY_S, **settings)
+    shown.stage(f"watching {answers.address}", unit="answers")
+    for row in rows:
+        answers.take(row)
+        shown(1)
+    return exit_code(answers.n_good, answers.failed)
+
+
+def _live(row: Classification, address: str) -> JsonDict:
+    from vlar.live.stream import live_dict
+
+    return live_dict(row, address)
+
+
 class _Answers:
     """Where answers go: to stdout, and into tables.
 
     Attributes:
+        address: Of a stream, whose answers are not kept; None for recordings.
         good: The answers so far.
+        n_good: Their number.
         failed: Number of recordings and spans that gave none.
         n_labels: Length of the label list.
     """
 
     def __init__(self, as_json: bool, mode: str, tables: Sequence[TableFile]) -> None:
+        self.address: str | None = None
         self.good: list[Classification] = []
-        self.failed = self.n_labels = 0
+        self.n_good = self.failed = self.n_labels = 0
         self._as_json, self._mode, self._tables = as_json, mode, tables
         self._explained: tuple[Model, dict[str, str]] | None = None
 
@@ -174,9 +224,11 @@ class _Answers:
             self.failed += 1
             output.failure(row, self._as_json)
             return
-        self.good.append(row)
+        self.n_good += 1
+        if self.address is None:
+            self.good.append(row)
         if self._as_json:
-            output.json_line(row)
+            output.json_line(row if self.address is None else _live(row, self.address))
         else:
             several, yes_or_no = self._mode == "multi", self.n_labels == 1
             output.classification(row, several=several, yes_or_no=yes_or_no)

@@ -1,0 +1,1 @@
+"""What goes on while it happens: streams that are classified, folders that are indexed."""

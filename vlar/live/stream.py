@@ -1,0 +1,67 @@
+"""The answers of a model for a camera or a stream, as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+
+from typing_extensions import Unpack
+
+from vlar.errors import UsageError
+from vlar.model.classifier import Labels
+from vlar.model.core import EncodedSpan
+from vlar.model.inputs import ClassifyOptions
+from vlar.model.model import Model
+from vlar.types import Classification, Failure, JsonDict
+from vlar.video.live import LiveStream, Reconnect
+
+EVERY_S = 2.0
+
+
+def classify_live(
+    model: Model,
+    address: str,
+    labels: Labels | None = None,
+    *,
+    every_s: float = EVERY_S,
+    reconnect: Reconnect | None = None,
+    **options: Unpack[ClassifyOptions],
+) -> Iterator[Classification | Failure]:
+    """Classify a stream, one answer for each span of it.
+
+    A model that is slower than the stream misses spans; its answers are always about the latest
+    one. ``start_s`` and ``end_s`` count from the first picture.
+
+    Args:
+        model: Of the sensor ``video``.
+        address: As for ``vlar.video.live.LiveStream``.
+        labels: As for ``Model.classify``; so are the options.
+        every_s: Seconds of a span.
+        reconnect: What happens when the stream is lost.
+
+    Yields:
+        Answers, and a Failure whenever the stream is lost. It ends when the stream is given up.
+
+    Raises:
+        DecodeError: the stream cannot be opened.
+        UsageError: the model reads another sensor, or the address is none.
+        LabelError: the label list cannot be used.
+    """
+    if model.modality != "video":
+        raise UsageError(f"model {model.name!r} reads {model.modality}, and a stream is video")
+    top = options.pop("top", 5)
+    options.pop("fps", None)
+    classifier = model.classifier(labels, **options)  # pyright: ignore[reportCallIssue]
+    with LiveStream(address, every_s, model.encoder.sampling, reconnect) as stream:
+        for item in stream:
+            if isinstance(item, Failure):
+                yield item
+                continue
+            span = EncodedSpan(item.path, item.window, model.encode_views([item]), item.lost)
+            yield classifier.answer(span, top=top, model=model.name)
+
+
+def live_dict(row: Classification, address: str) -> JsonDict:
+    """The JSON object of an answer, with the address as the path, and the time (ISO 8601, UTC)."""
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return {"at": now, **row.to_dict(), "path": address}
