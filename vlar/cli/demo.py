@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from vlar.cli import output
+from vlar.cli.progress import progress
 from vlar.errors import UsageError
 
 CLIPS = ("bikes.mp4", "carphone_pristine.mp4", "bigbuckbunny.mp4")
@@ -90,12 +91,15 @@ def _classify(clips: list[Path]) -> None:
     _say("1. vlar classify CLIPS --labels labels.txt --top 2")
     output.line(f"labels.txt has {len(LABELS)} labels, and none for the cartoon:")
     output.block(textwrap.fill(", ".join(LABELS), 96, initial_indent="  ", subsequent_indent="  "))
-    model = vlar.load()
-    for row in model.classify(iter(clips), LABELS, top=2):
-        if isinstance(row, vlar.Failure):
-            output.error(row.message)
-        else:
-            output.classification(replace(row, path=Path(row.path.name)))
+    with progress("loading lite") as shown:
+        model = vlar.load()
+        shown.stage("classifying", total=len(clips), unit="clips")
+        for row in model.classify(iter(clips), LABELS, top=2):
+            if isinstance(row, vlar.Failure):
+                output.error(row.message)
+            else:
+                output.classification(replace(row, path=Path(row.path.name)))
+            shown(1)
 
 
 def _query(clips: list[Path], library: str) -> None:
@@ -103,7 +107,8 @@ def _query(clips: list[Path], library: str) -> None:
 
     _say(f"2. vlar index add {Path(library).name} CLIPS")
     with vlar.Library(library) as opened:
-        report = opened.add(clips)
+        with progress("indexing"):
+            report = opened.add(clips)
         output.line(f"{report.added} videos, {report.rows} windows of 4 s")
         for number, text in enumerate(QUERIES, start=3):
             _say(f'{number}. vlar query {Path(library).name} "{text}" -k 2')

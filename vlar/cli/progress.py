@@ -117,7 +117,8 @@ def progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        # A terminal wraps long lines itself; a path that is copied from it then stays whole.
+        console=Console(stderr=True, soft_wrap=True),
         transient=True,
         # Results printed to a file must not pass through the bar's console, which is stderr.
         redirect_stdout=sys.stdout.isatty(),
