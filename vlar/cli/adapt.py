@@ -149,25 +149,16 @@ def command(
 
     check_target(out, replace=force)
     if suggest is not None and unlabelled is None:
-        raise UsageError(
-            "--suggest chooses among recordings without labels; give --unlabelled FOLDER"
-        )
+        raise UsageError("--suggest chooses among clips without labels; give --unlabelled FOLDER")
     with progress(f"loading {model}") as shown:
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")
         adapted = base.adapt(
-            support,
-            method=method,
-            shots=shots,
-            seed=seed,
-            unknown=unknown,
-            balance=balance,
-            tree=tree,
-            progress=shown,
-            objectives=objectives or (),
+            support, method=method, shots=shots, seed=seed, unknown=unknown, balance=balance,
+            tree=tree, progress=shown, objectives=objectives or (),
             # Without an objective they are for --suggest alone.
             unlabelled=unlabelled if objectives or suggest is None else None,
-        )
+        )  # fmt: skip
         adapted.save(out, replace=force)
         next_clips = _suggested(adapted, unlabelled, suggest, shown)
     report = adapted.report
@@ -179,12 +170,16 @@ def command(
     else:
         output.block(report.summary() if verbose else report.sentence())
         output.line(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
-        for number, item in enumerate(next_clips, 1):
-            label, probability = item.guesses[0]
-            output.line(
-                f"label next, {number}: {item.path} (now {label}, {output.percent(probability)})"
-            )
+        _print(next_clips)
     return exit_code(len(report.examples), len(report.failed))
+
+
+def _print(next_clips: list[ReviewItem]) -> None:
+    """What to label next, and what it is taken for now."""
+    for number, item in enumerate(next_clips, 1):
+        label, probability = item.guesses[0]
+        now = f"now {label}, {output.percent(probability)}"
+        output.line(f"label next, {number}: {item.path} ({now})")
 
 
 def _suggested(
