@@ -545,6 +545,70 @@ VIDEOS = [
     Case("videos", "attachments-of-600-MB", attached, "600 MB of attachments"),
     Case("videos", "nothing-but-a-huge-cover", cover, "no pictures|50 million"),
 ]
+
+
+def folder_of(name: str, says: str, files: dict[str, Any], kind: str = "st") -> Case:
+    """A folder of weights with these files, as a model; CANARY stands for the canary's path."""
+
+    def build(kit: Kit) -> list[str]:
+        place = kit.place / "weights"
+        for file, content in files.items():
+            path = place / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = content if isinstance(content, str) else json.dumps(content)
+            path.write_text(text.replace("CANARY", str(kit.canary)))
+        spec = f"{kind}:{place}"
+        return ["classify", str(kit.clip), "--labels", "run, walk", "--model", spec]
+
+    return Case("weights of libraries", f"{kind}-{name}", build, says)
+
+
+def modules(**changes: Any) -> list[dict[str, Any]]:
+    """A ``modules.json`` with one module."""
+    own = "sentence_transformers.base.modules.Transformer"
+    return [{"idx": 0, "name": "0", "path": "", "type": own, **changes}]
+
+
+def classes(**names: Any) -> dict[str, Any]:
+    """The settings of a video classifier."""
+    labels = {"id2label": names.get("id2label", {"0": "run", "1": "walk"})}
+    return {"model_type": "videomae", "architectures": ["VideoMAEForVideoClassification"], **labels}
+
+
+EVIL = "open('CANARY', 'w')\nclass Evil: pass\n"
+WEIGHTS = [
+    folder_of("module-of-its-own", "modules.json names the class",
+              {"modules.json": modules(type="evil.Evil"), "evil.py": EVIL}),
+    folder_of("module-of-the-system", "modules.json names the class",
+              {"modules.json": modules(type="os.system")}),
+    folder_of("attribute-of-the-library", "modules.json names the class",
+              {"modules.json": modules(type="sentence_transformers.util.misc.importlib")}),
+    folder_of("path-outside", "only its own files", {"modules.json": modules(path="../../etc")}),
+    folder_of("absolute-path", "only its own files", {"modules.json": modules(path="/etc")}),
+    folder_of("nested-modules", "modules.json", {"modules.json": "[" * 100_000}),
+    folder_of("modules-of-numbers", "modules.json", {"modules.json": [1, 2]}),
+    folder_of("pickled-weights", "cannot be read|is a pickle",
+              {"modules.json": modules(), "config.json": {},
+               "pytorch_model.bin": "cos\nsystem\n."}),
+    folder_of("foreign-activation", "activation_function",
+              {"modules.json": modules(), "config.json": {"activation_function": "os.system"}}),
+    folder_of("code-of-its-own", "cannot be loaded|run code",
+              {"modules.json": modules(), "evil.py": EVIL, "config.json": {
+                  "model_type": "evil", "auto_map": {"AutoModel": "evil.Evil"}}}),
+    folder_of("a-chat-model", "a chat or text model",
+              {"config.json": {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}}),
+    folder_of("classes-without-names", "have no names", {"config.json": classes(
+        id2label={"0": "LABEL_0", "1": "LABEL_1"})}, "hf"),
+    folder_of("name-of-1-MB", "characters", {"config.json": classes(
+        id2label={"0": "x" * 1_000_000, "1": "walk"})}, "hf"),
+    folder_of("200000-classes", "labels", {"config.json": classes(
+        id2label={str(i): f"run {i}" for i in range(200_000)})}, "hf"),
+    folder_of("classes-numbered-anyhow", "numbered", {"config.json": classes(
+        id2label={"0": "run", "7": "walk"})}, "hf"),
+    folder_of("names-with-escape-codes", "weights|have no names", {"config.json": classes(
+        id2label={"0": "\x1b[2Jrun", "1": "\x1b[2J run"})}, "hf"),
+]  # fmt: skip
+
 CASES = [
-    *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS, *VIDEOS,
+    *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS, *WEIGHTS, *VIDEOS,
 ]  # fmt: skip

@@ -14,7 +14,8 @@ import numpy as np
 
 from vlar.encoders.base import Encoder
 from vlar.encoders.conditioned import ConditionedText
-from vlar.encoders.spec import joined, merged, number, split_options, yes
+from vlar.encoders.session import Session
+from vlar.encoders.spec import joined, merged, rate_of, split_options, yes
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.encoders.whole_clips import WholeClipEncoder
 from vlar.errors import UsageError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _RATE = ("fps", "frames")
 _OPTIONS = ("device", "precision", "random_init", "revision", *_RATE)
 _FRAMES = 16  # of a model that takes any number: what PE-AV was measured with
-_MOST_FRAMES = 1024
 _KEPT_LISTS = 4  # text lists whose unconditioned features are kept
 
 
@@ -98,24 +98,10 @@ def _whole_clips(loaded: Loaded, name: str, options: dict[str, str]) -> WholeCli
     if loaded.n_frames is not None:
         _refuse_frames(name, options, f"exactly {loaded.n_frames} frames")
         return WholeClipEncoder(loaded.towers, name, n_frames=loaded.n_frames, frames_fixed=True)
-    fps, frames = rate_of(options, _FRAMES)
+    fps, frames = rate_of(options)
+    frames = frames or _FRAMES
     most = None if fps is None else frames
     return WholeClipEncoder(loaded.towers, name, n_frames=frames, fps=fps, max_frames=most)
-
-
-def rate_of(options: dict[str, str], usual: int) -> tuple[float | None, int]:
-    """Frames a second, or None, and T or the largest T, from the options ``fps`` and ``frames``.
-
-    Raises:
-        UsageError: one is out of range.
-    """
-    fps = number("fps", options["fps"], float) if "fps" in options else None
-    frames = number("frames", options["frames"], int) if "frames" in options else usual
-    if not 1 <= frames <= _MOST_FRAMES:
-        raise UsageError(f"model option frames={frames} must be from 1 to {_MOST_FRAMES}")
-    if fps is not None and not 1e-3 <= fps <= 1e3:
-        raise UsageError(f"model option fps={fps} must be from 0.001 to 1000 frames a second")
-    return fps, frames
 
 
 def _refuse_frames(name: str, options: dict[str, str], takes: str) -> None:
@@ -153,8 +139,14 @@ class XClipEncoder(TorchEncoder, ConditionedText):
             frames = torch.from_numpy(np.array(features, np.float32))
             frames = frames.to(self.towers.device, self.towers.dtype)
             # One window at a time, so that its vector does not depend on its company.
-            rows += [self._model.mit(window)[1].float().cpu().numpy() for window in frames.split(1)]
+            for row in range(len(frames)):
+                rows.append(self._model.mit(frames[row : row + 1])[1].float().cpu().numpy())
         return unit(np.concatenate(rows))
+
+    def session(self, *, features: bool = True) -> Session:
+        """Windows share frames and no work: a frame depends on the others of its window."""
+        del features
+        return Session(self.encode, self.encode_blocks)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Frame features, and the patches averaged over time that the prompts attend to."""

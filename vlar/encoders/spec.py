@@ -12,6 +12,7 @@ from vlar.registry import unknown_name
 N = TypeVar("N", int, float)
 INT8 = "int8"
 AUTO = "auto"
+_MOST_FRAMES = 1024
 #: Names of precisions, and the short names that people know them by.
 PRECISIONS = {
     "float32": "float32", "bfloat16": "bfloat16", "float16": "float16", INT8: INT8,
@@ -50,7 +51,7 @@ def split_options(argument: str, known: Collection[str]) -> tuple[str, dict[str,
         return argument, {}
     try:
         # Plain text, not a form: a + in a path stays a +.
-        pairs = parse_qsl(query.replace("+", "%2B"), strict_parsing=True)
+        pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=True)
     except ValueError as error:
         raise UsageError(
             f"the options {query!r} of {argument!r} are not name=value; write for example "
@@ -94,6 +95,24 @@ def number(name: str, text: str, kind: type[N]) -> N:
     except ValueError as error:
         wanted = "a whole number" if kind is int else "a number"
         raise UsageError(f"model option {name}={text!r} must be {wanted}") from error
+
+
+def rate_of(options: Mapping[str, str]) -> tuple[float | None, int | None]:
+    """Frames a second, and T or the largest T, from the options ``fps`` and ``frames``.
+
+    >>> rate_of({"fps": "2", "frames": "16"}), rate_of({})
+    ((2.0, 16), (None, None))
+
+    Raises:
+        UsageError: one is out of range.
+    """
+    fps = number("fps", options["fps"], float) if "fps" in options else None
+    frames = number("frames", options["frames"], int) if "frames" in options else None
+    if frames is not None and not 1 <= frames <= _MOST_FRAMES:
+        raise UsageError(f"model option frames={frames} must be from 1 to {_MOST_FRAMES}")
+    if fps is not None and not 1e-3 <= fps <= 1e3:
+        raise UsageError(f"model option fps={fps} must be from 0.001 to 1000 frames a second")
+    return fps, frames
 
 
 def yes(options: Mapping[str, str], name: str) -> bool:

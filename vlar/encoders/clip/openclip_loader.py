@@ -28,9 +28,12 @@ from vlar.errors import ModelError, UnknownNameError
 
 _CONFIG = "open_clip_config.json"
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_APPLE = "Apple's own terms, not open: see the model card"
+#: By the start of a tag; the first that fits counts.
 _LICENCES = (
-    ("openai", "MIT"), ("laion", "MIT"), ("datacomp", "MIT"), ("commonpool", "MIT"),
-    ("webli", "Apache-2.0"), ("metaclip", "CC-BY-NC-4.0"),
+    ("openai", "MIT"), ("laion", "MIT"), ("datacompdr", _APPLE), ("datacomp", "MIT"),
+    ("commonpool", "MIT"), ("dfn", _APPLE), ("webli", "Apache-2.0"), ("metaclip", "CC-BY-NC-4.0"),
+    ("meta", "Apache-2.0"),
 )  # fmt: skip
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
@@ -117,7 +120,7 @@ def _fast(view: Any, model: nn.Module, whole: Any) -> Any:
 
 def _random(arch: str) -> nn.Module:
     _check_arch(arch)
-    with torch.random.fork_rng(devices=[]), without_root_log(), _clear_errors(arch):
+    with torch.random.fork_rng(devices=[]), without_root_log(), _clear_errors(f"openclip:{arch}"):
         torch.manual_seed(0)
         return open_clip.create_model(
             arch, pretrained_text=False, force_preprocess_cfg=_usual_pixels(arch)
@@ -249,7 +252,7 @@ def _tokens(source: str, model: Any) -> Tokens:
         has_tokenizer = bool(config.get("text_cfg", {}).get("hf_tokenizer_name"))
     # open_clip's own tokeniser takes no such option, and has no code to run.
     options: dict[str, Any] = {"trust_remote_code": False} if has_tokenizer else {}
-    with _clear_errors(f"the tokeniser of {source}"):
+    with _clear_errors(f"the tokeniser of openclip:{source}"):
         tokenizer = open_clip.get_tokenizer(source, context_length=length, **options)
     return OpenClipHfTokens(tokenizer, length) if has_tokenizer else ClipTokens(tokenizer, length)
 
@@ -293,6 +296,14 @@ def _clear_errors(what: str) -> Generator[None]:
         raise _explained(what, error) from error
 
 
+def _repository(what: str) -> str:
+    """The repository of the text tower or tokeniser that an architecture names, for messages."""
+    arch = what.rpartition(":")[2].partition("/")[0]
+    text = (open_clip.get_model_config(arch) or {}).get("text_cfg", {})
+    named = text.get("hf_model_name") or text.get("hf_tokenizer_name")
+    return str(named or "the repository it names")
+
+
 def _explained(what: str, error: Exception) -> ModelError:
     text = " ".join(str(error).split())
     if (missing := missing_library(what, error)) is not None:
@@ -302,7 +313,7 @@ def _explained(what: str, error: Exception) -> ModelError:
     if "state_dict" in text or isinstance(error, AssertionError):
         return ModelError(f"the weights of {what} do not fit the architecture: {text[:300]}")
     if "Failed to download" in text or "offline" in text.lower() or "connect" in text.lower():
-        return hub.offline(what, "the repository it names", text[:200])
+        return hub.offline(what, _repository(what), hub.why_offline() or text[:100])
     if "TorchScript" in text or "torch.jit" in text:
         return ModelError(f"{what} is a TorchScript archive; save its state_dict as safetensors")
     return ModelError(f"{what} cannot be loaded: {text[:300]}")

@@ -420,3 +420,29 @@ def test_device_and_type_are_arguments(
         load_encoder(spec, device="gpu")
     with pytest.raises(UnknownNameError, match="bfloat16"):
         load_encoder(spec, dtype="bf61")
+
+
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [
+        ("xlm-roberta-base-ViT-B-32", "xlm-roberta-base"),
+        ("nllb-clip-base", "facebook/nllb-200-distilled-600M"),
+        ("ViT-B-16-SigLIP2", "timm/ViT-B-16-SigLIP2"),
+    ],
+)
+def test_a_tokeniser_of_the_hub_is_named_in_one_line(name: str, repository: str):
+    with pytest.raises(ModelError, match=f"hf download {repository} ") as caught:
+        load_encoder(f"openclip:{name}?random_init=true")
+    assert "\n" not in str(caught.value)
+    assert f"openclip:{name}" in str(caught.value)
+
+
+def test_licences_of_tags():
+    known = {
+        "PE-Core-B-16/meta": "Apache-2.0", "ViT-B-32/metaclip_400m": "CC-BY-NC-4.0",
+        "ViT-H-14/dfn5b": "Apple", "MobileCLIP2-S0/dfndr2b": "Apple",
+        "MobileCLIP-S1/datacompdr": "Apple", "ViT-B-32/datacomp_xl_s13b_b90k": "MIT",
+        "RN50/cc12m": "see where they were published",
+    }  # fmt: skip
+    for target, licence in known.items():
+        assert licence in load_openclip._licence(target)

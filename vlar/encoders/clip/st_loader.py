@@ -1,0 +1,352 @@
+"""Loads sentence-transformers models: weights from safetensors alone, and modules of the library.
+
+A model is a folder whose ``modules.json`` names a class for each step. The library imports these
+names, so that they are held to a list before it sees them. Texts are always handed over as
+``{"text": ...}``: a bare text that looks like an address or a file would be opened as a picture.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+
+from vlar.encoders.clip import hub, trust
+from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
+from vlar.encoders.clip.towers import weights_hash
+from vlar.encoders.missing import missing_library
+from vlar.encoders.other_kinds import other_kind
+from vlar.encoders.spec import INT8
+from vlar.errors import ModelError, UnknownNameError
+from vlar.safety.files import MB, read_file
+from vlar.safety.strict_json import parse_json
+from vlar.types import Float32, Float64, UInt8
+
+_OWN = "sentence-transformers"  # the organisation of names without one
+_MODULES, _SETTINGS, _CONFIG = "modules.json", "config_sentence_transformers.json", "config.json"
+_CLASS = re.compile(
+    r"sentence_transformers\.(?:models|base\.modules|sentence_transformer\.modules)(?:\.\w+)?\."
+    r"(?:Transformer|Pooling|Normalize|Dense|CLIPModel|Router|LayerNorm|Dropout|StaticEmbedding|"
+    r"WeightedLayerPooling|WordEmbeddings|WordWeights|BoW|CNN|LSTM)"
+)
+_ACTIVATION = re.compile(r"torch\.nn\.modules\.(?:activation|linear)\.[A-Za-z0-9]+")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*/*.json", "*/*.safetensors")
+_LONGEST_PROMPT = 2_000  # characters
+_MOST_TOKENS = 512  # of a text, where a model reads more; queries and labels are short
+_SCALE = 50.0  # embedders keep none; contrastive temperatures of 0.01 to 0.05 are usual
+_TICKS = 1_000  # a second: frames are numbered by the millisecond they are shown in
+_HALF = ((0.5,) * 3, (0.5,) * 3)
+
+
+@dataclass(frozen=True)
+class StModel:
+    """A loaded SentenceTransformer.
+
+    Attributes:
+        model: The model.
+        sees: ``video``, ``image`` or ``text``.
+        prompts: Instructions of the model for ``query``, ``label`` and ``clip``; empty for none.
+        licence: What is known of it.
+    """
+
+    model: Any
+    sees: str
+    prompts: Mapping[str, str]
+    licence: str
+
+    @cached_property
+    def dim(self) -> int:
+        """D, by one text."""
+        return int(self.texts(["a person"], "", False).shape[1])
+
+    @property
+    def has_routes(self) -> bool:
+        """Whether queries take another way through the model than documents."""
+        return any(type(module).__name__ == "Router" for module in self.model)
+
+    @property
+    def on_accelerator(self) -> bool:
+        """Whether texts run in batches of mixed length."""
+        return self.model.device.type != "cpu"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights and of the text limit."""
+        return weights_hash(self.model, f"{self.sees} {self.max_tokens}")
+
+    @cached_property
+    def max_tokens(self) -> int:
+        """Longest text, special tokens included."""
+        return int(min(self.model.max_seq_length or _MOST_TOKENS, _MOST_TOKENS))
+
+    @cached_property
+    def logit_scale(self) -> float:
+        """That of a CLIP; else a usual one."""
+        scale = getattr(getattr(self.model[0], "model", None), "logit_scale", None)
+        return _SCALE if scale is None else float(scale.exp())
+
+    @cached_property
+    def side(self) -> int | None:
+        """Pixels of a picture's side, where it is fixed."""
+        part = getattr(self.model.processor, "image_processor", self.model.processor)
+        size = getattr(part, "crop_size", None) or getattr(part, "size", None) or {}
+        side = size.get("height") or (size.get("shortest_edge") if self.sees == "image" else None)
+        return int(side) if side else None
+
+    @cached_property
+    def scaling(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Mean and std of pixels, which the library applies by itself."""
+        part = getattr(self.model.processor, "image_processor", self.model.processor)
+        mean, std = getattr(part, "image_mean", None), getattr(part, "image_std", None)
+        return (tuple(mean), tuple(std)) if mean and std else _HALF  # type: ignore[return-value]
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text with the special ones, before any cut."""
+        tokenizer = getattr(self.model.tokenizer, "tokenizer", self.model.tokenizer)
+        return len(tokenizer(text).input_ids)
+
+    def texts(self, texts: Sequence[str], prompt: str, is_query: bool) -> Float32:
+        """C texts to (C, D), not normalised."""
+        limit = {"text": {"truncation": True, "max_length": self.max_tokens}}
+        given: list[Any] = [{"text": text} for text in texts]
+        return self._run(given, prompt, is_query, limit)
+
+    def images(self, frames: UInt8, prompt: str) -> Float32:
+        """Frames (T, H, W, 3) to (T, D), not normalised."""
+        from PIL import Image
+
+        return self._run([Image.fromarray(frame) for frame in frames], prompt, False)
+
+    def video(self, frames: UInt8, times_s: Float64, prompt: str) -> Float32:
+        """A clip (T, H, W, 3) with its times (T,) to (1, D), not normalised."""
+        if len(frames) == 1:  # video towers merge pairs of frames
+            frames, times_s = frames.repeat(2, axis=0), times_s.repeat(2)
+        ticks = [round(float(time_s) * _TICKS) for time_s in times_s]
+        length_s = float(times_s[-1] - times_s[0]) * len(ticks) / max(len(ticks) - 1, 1)
+        metadata = {
+            "fps": float(_TICKS),
+            "frames_indices": ticks,
+            "total_num_frames": max(ticks[-1] + 1, round(length_s * _TICKS), len(ticks)),
+            "duration": length_s,
+            "height": frames.shape[1],
+            "width": frames.shape[2],
+        }
+        pixels = torch.from_numpy(np.array(frames, order="C")).permute(0, 3, 1, 2)
+        given = [{"array": pixels, "video_metadata": metadata}]
+        return self._run(given, prompt, False, {"video": {"do_sample_frames": False}})
+
+    def _run(
+        self,
+        given: list[Any],
+        prompt: str,
+        is_query: bool,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Float32:
+        encode = self.model.encode_query if is_query else self.model.encode_document
+        rows = encode(
+            given, prompt=prompt, batch_size=len(given), show_progress_bar=False,
+            convert_to_tensor=True, processing_kwargs=dict(settings or {}),
+        )  # fmt: skip
+        return rows.float().cpu().numpy()
+
+
+def load(
+    target: str, *, device: str | None, precision: str, revision: str | None = None
+) -> StModel:
+    """Load a model; see ``StEncoder.from_spec``."""
+    name = f"st:{target}"
+    if precision == INT8:
+        raise ModelError(f"{name} does not run in int8; use bf16 or float32")
+    with _clear_errors(name, target):
+        folder = _folder(target, revision)
+        check_folder(folder, name)
+        from sentence_transformers import SentenceTransformer
+
+        place = pick_device(device)
+        warn_if_slow(precision, place, name)
+        model = SentenceTransformer(
+            str(folder),
+            device=str(place),
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"dtype": pick_dtype(precision), "use_safetensors": True},
+        )
+    model.eval().requires_grad_(False)
+    sees = next((each for each in ("video", "image") if each in model.modalities), "text")
+    licence = f"that of the weights {target!r}: see their model card"
+    return StModel(model, sees, _prompts(model, name), licence)
+
+
+def check_folder(folder: Path, name: str) -> None:
+    """Refuse a folder of a model that would run code, or whose weights are pickles.
+
+    Args:
+        folder: With ``modules.json``, or a model of transformers.
+        name: Of the model, for messages.
+
+    Raises:
+        ModelError: the message names the file and what is wrong.
+    """
+    places = [folder]
+    if (folder / _MODULES).exists():
+        rows = _read(folder / _MODULES, name)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ModelError(f"{name}: {folder / _MODULES} must hold a list of objects")
+        for row in rows:
+            _check_class(str(row.get("type")), _MODULES, name)
+            places.append(_inside(folder, str(row.get("path", "")), name))
+    elif (folder / _CONFIG).exists():
+        classes = [str(each) for each in _read(folder / _CONFIG, name).get("architectures") or ()]
+        if (kind := other_kind(classes)) is not None:
+            raise ModelError(
+                f"{name} is {kind} ({classes[0]}) and not an embedder: it has no {_MODULES}; "
+                "choose an encoder (vlar models)"
+            )
+    else:
+        raise ModelError(
+            f"{name}: folder {folder} has neither {_MODULES} nor {_CONFIG}; save the model with "
+            "SentenceTransformer.save"
+        )
+    for place in dict.fromkeys(places):
+        _check_place(place, name)
+
+
+def _check_place(place: Path, name: str) -> None:
+    if not place.is_dir():
+        raise ModelError(f"{name}: {place} is not a folder; save the model again")
+    trust.check_files(place, name)
+    files = [file for file in place.iterdir() if file.is_file()]
+    if not any(file.suffix == ".safetensors" for file in files):
+        pickled = next((file for file in files if file.suffix in _PICKLES), None)
+        if pickled is not None:
+            raise ModelError(
+                f"{name}: {pickled} is a pickle, which is not opened; save the model as safetensors"
+            )
+    config = place / _CONFIG
+    if config.exists():
+        trust.check_hf_config(config, name)
+        activation = _read(config, name)
+        activation = activation.get("activation_function") if isinstance(activation, dict) else None
+        if (
+            isinstance(activation, str)
+            and "." in activation
+            and not _ACTIVATION.fullmatch(activation)
+        ):
+            raise trust.refusal(name, f"activation_function {activation[:80]!r} in {config}")
+    router = place / "router_config.json"
+    if router.exists():
+        types = _read(router, name).get("types", {})
+        for value in types.values() if isinstance(types, Mapping) else ():
+            _check_class(str(value), router.name, name)
+
+
+def _check_class(value: str, file: str, name: str) -> None:
+    if not _CLASS.fullmatch(value):
+        raise trust.refusal(name, f"{file} names the class {value[:80]!r}")
+
+
+def _inside(folder: Path, path: str, name: str) -> Path:
+    """A folder that ``modules.json`` names, which must lie in the folder of the model."""
+    parts = PurePosixPath(path).parts
+    if path.startswith(("/", "\\")) or ".." in parts or ":" in path or "\\" in path:
+        raise ModelError(
+            f"{name}: {_MODULES} names the path {path[:80]!r}; a folder may name only its own files"
+        )
+    return folder.joinpath(*parts)
+
+
+def _read(file: Path, name: str) -> Any:
+    try:
+        return parse_json(read_file(file, 16 * MB))
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ModelError(f"{name}: {file} cannot be read: {why}") from error
+
+
+def _prompts(model: Any, name: str) -> dict[str, str]:
+    """The model's instructions: its own names for queries and documents, else its default."""
+    known = {key: str(text or "") for key, text in (model.prompts or {}).items()}
+    if any(len(text) > _LONGEST_PROMPT for text in known.values()):
+        raise ModelError(
+            f"{name}: a prompt of {_SETTINGS} has over {_LONGEST_PROMPT:,} characters; shorten it"
+        )
+    usual = known.get(model.default_prompt_name or "", "")
+    clip = next((known[key] for key in ("document", "passage", "corpus") if known.get(key)), usual)
+    return {"query": known.get("query") or usual, "label": usual, "clip": clip}
+
+
+def _folder(target: str, revision: str | None) -> Path:
+    """The folder of a model; one of the hub is fetched, without code and pickles."""
+    path = Path(target).expanduser()
+    if path.is_dir():
+        return path
+    repository = target if "/" in target else f"{_OWN}/{target}"
+    if repository.count("/") != 1 or target.startswith((".", "~", "/")):
+        raise ModelError(
+            f"st:{target} is neither a folder nor ORG/NAME; for example st:all-MiniLM-L6-v2"
+        )
+    from huggingface_hub import snapshot_download
+
+    is_cached = hub.cached(repository, (_MODULES, _CONFIG), revision) is not None
+    if not is_cached:
+        hub.require_network(f"st:{target}", repository)
+    return Path(
+        snapshot_download(
+            repository, revision=revision, allow_patterns=list(_FETCHED), local_files_only=is_cached
+        )
+    )
+
+
+@contextmanager
+def _clear_errors(name: str, target: str) -> Generator[None]:
+    """Turn what loading raises into one line that says what to do; keep the library quiet."""
+    from transformers.utils import logging as library_logging
+
+    bars, level = library_logging.is_progress_bar_enabled(), library_logging.get_verbosity()
+    library_logging.disable_progress_bar()
+    library_logging.set_verbosity_error()
+    own = logging.getLogger("sentence_transformers")
+    before = own.level
+    own.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    except (
+        OSError, ValueError, RuntimeError, LookupError, ImportError, TypeError, AttributeError,
+        EOFError, MemoryError, AssertionError,
+    ) as error:  # fmt: skip
+        raise _explained(name, target, error) from error
+    finally:
+        own.setLevel(before)
+        library_logging.set_verbosity(level)
+        if bars:
+            library_logging.enable_progress_bar()
+
+
+def _explained(name: str, target: str, error: Exception) -> Exception:
+    text = " ".join(str(error).split())
+    if isinstance(error, ImportError) and (error.name or "").startswith("sentence_transformers"):
+        return ModelError(
+            f"{name} needs the library sentence-transformers 6; run: pip install 'vlar[st]'"
+        )
+    if (missing := missing_library(name, error)) is not None:
+        return missing
+    if trust.asks_for_code(text):
+        return trust.refusal(name, "it names a class of its own")
+    if "Repository Not Found" in text or "is not a valid model identifier" in text:
+        return UnknownNameError(
+            f"the hub has no model {target!r} (a private one needs 'hf auth login')"
+        )
+    if "offline" in text.lower() or "connect" in text.lower():
+        return hub.offline(name, target, text[:160])
+    return ModelError(f"{name} cannot be loaded: {text[:300]}")

@@ -1,0 +1,196 @@
+"""``st:NAME`` and ``st:FOLDER``: embedders of sentence-transformers, for clips and texts.
+
+vlar decodes and hands over frames with their times; chat templates, pooling (last token, mean) and
+truncation stay with the library. A model with a video side sees a clip as a whole, one with an
+image side (CLIP) sees frames one by one, and a text model is a text tower without clips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
+from vlar.encoders.spec import joined, merged, number, rate_of, split_options
+from vlar.errors import UsageError
+from vlar.numeric import unit
+from vlar.registry import register
+from vlar.types import Clip, Encoded, Float32, Role
+
+if TYPE_CHECKING:
+    from vlar.encoders.clip.st_loader import StModel
+
+_OPTIONS = (
+    "clip_prompt", "device", "dim", "fps", "frames", "label_prompt", "precision", "query_prompt",
+    "revision",
+)  # fmt: skip
+_FRAMES = 32  # of a video model, at most where a rate is given
+_IMAGES = 8  # frames of an image model
+_CPU_TEXTS = 8  # texts at a time on a CPU, always filled up
+_GPU_TEXTS = 64
+_SIDE = 384  # pixels of a model that takes any size
+
+
+@register("encoder", "st")
+class StEncoder(Encoder):
+    """A SentenceTransformer: Qwen3-VL-Embedding, EmbeddingGemma 2, CLIP, MiniLM and their like.
+
+    Attributes:
+        sees: ``video``, ``image`` or ``text``: what the model takes besides texts.
+        prompts: The instruction for each role of text, and for a clip; empty for none.
+    """
+
+    contract_argument: ClassVar[str | None] = None  # nothing of it can be had offline
+    templates = "video"
+
+    def __init__(
+        self,
+        loaded: StModel,
+        name: str,
+        *,
+        dim: int | None = None,
+        fps: float | None = None,
+        frames: int | None = None,
+        prompts: dict[str, str] | None = None,
+    ) -> None:
+        """Take over a loaded model.
+
+        Args:
+            loaded: From ``vlar.encoders.clip.st_loader``.
+            name: The spec that loads this encoder again.
+            dim: Width to cut vectors to, for models trained for it (Matryoshka).
+            fps: Frames a second of a video model; None for ``frames`` always.
+            frames: T, or the largest T at ``fps``; None for the default.
+            prompts: Instructions in the place of the model's own.
+        """
+        self.loaded, self.name, self.sees = loaded, name, loaded.sees
+        self.prompts = {**loaded.prompts, **(prompts or {})}
+        self.two_roles = self.prompts["query"] != self.prompts["label"] or loaded.has_routes
+        if dim is not None and not 1 <= dim <= loaded.dim:
+            raise UsageError(
+                f"model option dim={dim} must be from 1 to {loaded.dim}, {name}'s width"
+            )
+        self.dim = self.frame_dim = dim or loaded.dim
+        self.per_clip = self.sees == "video"
+        self.n_frames = frames or (_FRAMES if self.per_clip else _IMAGES)
+        self.fps, self.max_frames = fps, None if fps is None else self.n_frames
+        self.logit_scale, self.max_tokens = loaded.logit_scale, loaded.max_tokens
+        side = loaded.side or _SIDE
+        self.preprocess = Preprocess(side, side, *loaded.scaling)
+        self.blocks = (Block("joint", self.dim, 1.0, has_text=True),)
+        kind = "clip" if self.per_clip else "appearance"
+        self.frame_blocks = (FrameBlock(kind, self.dim, kind),)
+        self.licence = loaded.licence
+        told = [loaded.fingerprint, self.dim, fps, self.max_frames, sorted(self.prompts.items())]
+        self.fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    @classmethod
+    def from_spec(
+        cls, argument: str, *, device: str | None = None, dtype: str | None = None
+    ) -> StEncoder:
+        """Load a model.
+
+        Args:
+            argument: ``ORG/NAME`` on the hub, a name of the library's own (``all-MiniLM-L6-v2``),
+                or a folder that ``SentenceTransformer.save`` wrote. Options follow a ``?``:
+                ``dim=256`` cuts vectors (Matryoshka), ``frames=32`` is T, ``fps=1`` reads so many
+                frames a second and at most ``frames``, ``query_prompt``, ``label_prompt`` and
+                ``clip_prompt`` replace the model's instructions, ``revision=COMMIT``,
+                ``precision=float32|bfloat16|float16``, ``device=cpu|cuda``.
+            device: As the option; it wins over the option.
+            dtype: As the option ``precision``; it wins over the option.
+
+        Raises:
+            UnknownNameError: the hub has no such model, or an option does not exist.
+            ModelError: it cannot be fetched, is not an embedder, or wants to run code.
+            UsageError: an option is out of range.
+        """
+        from vlar.encoders.clip.options import usable_precision
+        from vlar.encoders.clip.st_loader import load
+
+        target, options = split_options(argument, _OPTIONS)
+        dtype = usable_precision(dtype, device or options.get("device"))
+        options = merged(options, precision=dtype)
+        dim = number("dim", options["dim"], int) if "dim" in options else None
+        fps, frames = rate_of(options)
+        loaded = load(
+            target,
+            device=device or options.get("device"),
+            precision=options.get("precision", "float32"),
+            revision=options.get("revision"),
+        )
+        name = f"st:{argument if dtype is None else joined(target, options)}"
+        if fps is not None and loaded.sees != "video":
+            raise UsageError(f"{name} sees no video: leave the model option fps={fps:g} out")
+        prompts = {
+            role: options[f"{role}_prompt"]
+            for role in ("query", "label", "clip")
+            if f"{role}_prompt" in options
+        }
+        return cls(loaded, name, dim=dim, fps=fps, frames=frames, prompts=prompts)
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """Clips to features, (1, D) of a video model or (T, D) of an image model, and vectors."""
+        return [self._encode(clip) for clip in clips]
+
+    def _encode(self, clip: Clip) -> Encoded:
+        if self.sees == "text":
+            raise UsageError(
+                f"{self.name} is a text model: it has no vectors for clips and serves as a text "
+                "tower only; for clips use a model with a video or image side (vlar models)"
+            )
+        shape = tuple(getattr(clip.data, "shape", ()))
+        right = len(shape) == 4 and shape[-1] == 3 and 0 not in shape
+        if clip.modality != "video" or not right or clip.data.dtype != np.uint8:
+            raise UsageError(
+                f"{self.name} takes video clips (T, H, W, 3) uint8, got {clip.modality} {shape}"
+            )
+        if self.per_clip:
+            times_s = np.asarray(clip.times_s, np.float64) - clip.window.start_s
+            features = self.loaded.video(clip.data, times_s, self.prompts["clip"])
+        else:
+            features = self.loaded.images(clip.data, self.prompts["clip"])
+        features = features[:, : self.dim]
+        return Encoded(features, self.pool(features[None])[0])
+
+    def pool(self, features: Float32) -> Float32:
+        """(N, T, D) to (N, D) float32 of unit length: the mean."""
+        return unit(features.mean(axis=1, dtype=np.float32))
+
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
+        """Texts to (C, D) float32 of unit length, each with the instruction of its role."""
+        vectors = np.zeros((len(texts), self.dim), np.float32)
+        prompt = self.prompts[role]
+        for rows in self._batches(texts):
+            some = [texts[row] for row in rows]
+            vectors[rows] = self.loaded.texts(some, prompt, role == "query")[:, : self.dim]
+        return unit(vectors)
+
+    def _batches(self, texts: Sequence[str]) -> list[list[int]]:
+        """Rows to encode together: on a CPU texts of one length, always the same number.
+
+        Products round by their shape; so a text has the same vector alone and in company.
+        """
+        if self.loaded.on_accelerator:
+            return [
+                list(range(at, min(at + _GPU_TEXTS, len(texts))))
+                for at in range(0, len(texts), _GPU_TEXTS)
+            ]
+        by_length: dict[int, list[int]] = {}
+        for row, text in enumerate(texts):
+            length = min(self.loaded.count_tokens(text), self.max_tokens)
+            by_length.setdefault(length, []).append(row)
+        batches: list[list[int]] = []
+        for rows in by_length.values():
+            for at in range(0, len(rows), _CPU_TEXTS):
+                part = rows[at : at + _CPU_TEXTS]
+                batches.append(part + part[-1:] * (_CPU_TEXTS - len(part)))
+        return batches
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, special tokens included, before any cut."""
+        return self.loaded.count_tokens(text)
