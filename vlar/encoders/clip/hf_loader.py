@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import io
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from transformers import (
     AutoTokenizer,
     AutoVideoProcessor,
 )
-from transformers.utils import logging as library_logging
 
 from vlar.encoders.clip import block_view_hf as view_hf
 from vlar.encoders.clip import hub, trust
@@ -29,7 +27,7 @@ from vlar.encoders.clip.int8 import int8_towers
 from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
 from vlar.encoders.clip.pixels import Pixels
 from vlar.encoders.clip.tokens import NO_TOKEN, HfTokens
-from vlar.encoders.clip.towers import Towers
+from vlar.encoders.clip.towers import Towers, quiet_libraries
 from vlar.encoders.missing import missing_library
 from vlar.encoders.other_kinds import other_kind
 from vlar.encoders.spec import INT8
@@ -266,25 +264,15 @@ def weights(
 
 @contextmanager
 def clear_errors(target: str) -> Generator[None]:
-    """Turn what loading raises into one line that says what to do; keep the library quiet.
-
-    It prints progress bars and remarks on its own code, some of them to stdout.
-    """
-    bars, level = library_logging.is_progress_bar_enabled(), library_logging.get_verbosity()
-    library_logging.disable_progress_bar()
-    library_logging.set_verbosity_error()
+    """Turn what loading raises into one line that says what to do."""
     try:
-        with redirect_stdout(io.StringIO()):
+        with quiet_libraries():
             yield
     except (
         OSError, ValueError, RuntimeError, LookupError, ImportError, TypeError, AttributeError,
         EOFError, MemoryError,
     ) as error:  # fmt: skip
         raise _explained(target, error) from error
-    finally:
-        library_logging.set_verbosity(level)
-        if bars:
-            library_logging.enable_progress_bar()
 
 
 def _explained(target: str, error: Exception) -> Exception:

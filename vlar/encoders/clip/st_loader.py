@@ -1,20 +1,16 @@
-"""Loads sentence-transformers models: weights from safetensors alone, and modules of the library.
+"""Loads and runs sentence-transformers models.
 
-A model is a folder whose ``modules.json`` names a class for each step. The library imports these
-names, so that they are held to a list before it sees them. Texts are always handed over as
-``{"text": ...}``: a bare text that looks like an address or a file would be opened as a picture.
+Texts are always handed over as ``{"text": ...}``: the library opens a bare text that looks like an
+address or a file as a picture or a video.
 """
 
 from __future__ import annotations
 
-import io
-import logging
-import re
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,24 +18,15 @@ import torch
 
 from vlar.encoders.clip import hub, trust
 from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
-from vlar.encoders.clip.towers import weights_hash
+from vlar.encoders.clip.st_trust import CONFIG, MODULES, check_folder
+from vlar.encoders.clip.towers import quiet_libraries, weights_hash
 from vlar.encoders.missing import missing_library
-from vlar.encoders.other_kinds import other_kind
 from vlar.encoders.spec import INT8
 from vlar.errors import ModelError, UnknownNameError
-from vlar.safety.files import MB, read_file
-from vlar.safety.strict_json import parse_json
 from vlar.types import Float32, Float64, UInt8
 
 _OWN = "sentence-transformers"  # the organisation of names without one
-_MODULES, _SETTINGS, _CONFIG = "modules.json", "config_sentence_transformers.json", "config.json"
-_CLASS = re.compile(
-    r"sentence_transformers\.(?:models|base\.modules|sentence_transformer\.modules)(?:\.\w+)?\."
-    r"(?:Transformer|Pooling|Normalize|Dense|CLIPModel|Router|LayerNorm|Dropout|StaticEmbedding|"
-    r"WeightedLayerPooling|WordEmbeddings|WordWeights|BoW|CNN|LSTM)"
-)
-_ACTIVATION = re.compile(r"torch\.nn\.modules\.(?:activation|linear)\.[A-Za-z0-9]+")
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_SETTINGS = "config_sentence_transformers.json"
 _FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*/*.json", "*/*.safetensors")
 _LONGEST_PROMPT = 2_000  # characters
 _MOST_TOKENS = 512  # of a text, where a model reads more; queries and labels are short
@@ -187,92 +174,6 @@ def load(
     return StModel(model, sees, _prompts(model, name), licence)
 
 
-def check_folder(folder: Path, name: str) -> None:
-    """Refuse a folder of a model that would run code, or whose weights are pickles.
-
-    Args:
-        folder: With ``modules.json``, or a model of transformers.
-        name: Of the model, for messages.
-
-    Raises:
-        ModelError: the message names the file and what is wrong.
-    """
-    places = [folder]
-    if (folder / _MODULES).exists():
-        rows = _read(folder / _MODULES, name)
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise ModelError(f"{name}: {folder / _MODULES} must hold a list of objects")
-        for row in rows:
-            _check_class(str(row.get("type")), _MODULES, name)
-            places.append(_inside(folder, str(row.get("path", "")), name))
-    elif (folder / _CONFIG).exists():
-        classes = [str(each) for each in _read(folder / _CONFIG, name).get("architectures") or ()]
-        if (kind := other_kind(classes)) is not None:
-            raise ModelError(
-                f"{name} is {kind} ({classes[0]}) and not an embedder: it has no {_MODULES}; "
-                "choose an encoder (vlar models)"
-            )
-    else:
-        raise ModelError(
-            f"{name}: folder {folder} has neither {_MODULES} nor {_CONFIG}; save the model with "
-            "SentenceTransformer.save"
-        )
-    for place in dict.fromkeys(places):
-        _check_place(place, name)
-
-
-def _check_place(place: Path, name: str) -> None:
-    if not place.is_dir():
-        raise ModelError(f"{name}: {place} is not a folder; save the model again")
-    trust.check_files(place, name)
-    files = [file for file in place.iterdir() if file.is_file()]
-    if not any(file.suffix == ".safetensors" for file in files):
-        pickled = next((file for file in files if file.suffix in _PICKLES), None)
-        if pickled is not None:
-            raise ModelError(
-                f"{name}: {pickled} is a pickle, which is not opened; save the model as safetensors"
-            )
-    config = place / _CONFIG
-    if config.exists():
-        trust.check_hf_config(config, name)
-        activation = _read(config, name)
-        activation = activation.get("activation_function") if isinstance(activation, dict) else None
-        if (
-            isinstance(activation, str)
-            and "." in activation
-            and not _ACTIVATION.fullmatch(activation)
-        ):
-            raise trust.refusal(name, f"activation_function {activation[:80]!r} in {config}")
-    router = place / "router_config.json"
-    if router.exists():
-        types = _read(router, name).get("types", {})
-        for value in types.values() if isinstance(types, Mapping) else ():
-            _check_class(str(value), router.name, name)
-
-
-def _check_class(value: str, file: str, name: str) -> None:
-    if not _CLASS.fullmatch(value):
-        raise trust.refusal(name, f"{file} names the class {value[:80]!r}")
-
-
-def _inside(folder: Path, path: str, name: str) -> Path:
-    """A folder that ``modules.json`` names, which must lie in the folder of the model."""
-    parts = PurePosixPath(path).parts
-    if path.startswith(("/", "\\")) or ".." in parts or ":" in path or "\\" in path:
-        raise ModelError(
-            f"{name}: {_MODULES} names the path {path[:80]!r}; a folder may name only its own files"
-        )
-    return folder.joinpath(*parts)
-
-
-def _read(file: Path, name: str) -> Any:
-    try:
-        return parse_json(read_file(file, 16 * MB))
-    except (OSError, ValueError) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or error
-        raise ModelError(f"{name}: {file} cannot be read: {why}") from error
-
-
 def _prompts(model: Any, name: str) -> dict[str, str]:
     """The model's instructions: its own names for queries and documents, else its default."""
     known = {key: str(text or "") for key, text in (model.prompts or {}).items()}
@@ -297,7 +198,7 @@ def _folder(target: str, revision: str | None) -> Path:
         )
     from huggingface_hub import snapshot_download
 
-    is_cached = hub.cached(repository, (_MODULES, _CONFIG), revision) is not None
+    is_cached = hub.cached(repository, (MODULES, CONFIG), revision) is not None
     if not is_cached:
         hub.require_network(f"st:{target}", repository)
     return Path(
@@ -309,28 +210,15 @@ def _folder(target: str, revision: str | None) -> Path:
 
 @contextmanager
 def _clear_errors(name: str, target: str) -> Generator[None]:
-    """Turn what loading raises into one line that says what to do; keep the library quiet."""
-    from transformers.utils import logging as library_logging
-
-    bars, level = library_logging.is_progress_bar_enabled(), library_logging.get_verbosity()
-    library_logging.disable_progress_bar()
-    library_logging.set_verbosity_error()
-    own = logging.getLogger("sentence_transformers")
-    before = own.level
-    own.setLevel(logging.ERROR)
+    """Turn what loading raises into one line that says what to do."""
     try:
-        with redirect_stdout(io.StringIO()):
+        with quiet_libraries():
             yield
     except (
         OSError, ValueError, RuntimeError, LookupError, ImportError, TypeError, AttributeError,
         EOFError, MemoryError, AssertionError,
     ) as error:  # fmt: skip
         raise _explained(name, target, error) from error
-    finally:
-        own.setLevel(before)
-        library_logging.set_verbosity(level)
-        if bars:
-            library_logging.enable_progress_bar()
 
 
 def _explained(name: str, target: str, error: Exception) -> Exception:

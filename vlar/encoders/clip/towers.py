@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,3 +94,27 @@ def without_root_log() -> Generator[None]:
         yield
     finally:
         root.disabled = before
+
+
+@contextmanager
+def quiet_libraries() -> Generator[None]:
+    """Keep transformers and sentence-transformers quiet while they load.
+
+    They print progress bars and remarks on their own code, some of them to stdout.
+    """
+    from transformers.utils import logging as library
+
+    bars, level = library.is_progress_bar_enabled(), library.get_verbosity()
+    other = logging.getLogger("sentence_transformers")
+    before = other.level
+    library.disable_progress_bar()
+    library.set_verbosity_error()
+    other.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        other.setLevel(before)
+        library.set_verbosity(level)
+        if bars:
+            library.enable_progress_bar()
