@@ -1,8 +1,10 @@
 """Whether labelling the clips that ``vlar review`` names first teaches more than random ones.
 
-    python evals/review.py --videos DIR [--model lite] [--cache DIR] [--json OUT]
+    vlar index add LIBRARY DIR
+    python evals/review.py --videos DIR --library LIBRARY [--json OUT]
 
-DIR holds ``manifest.csv`` (path, readable_label, dataset, group) and the clips it names. Each data
+DIR holds ``manifest.csv`` (path, readable_label, dataset, group); LIBRARY holds its clips, each
+shown by the mean vector of its windows. Each data
 set is divided 50 times into a pool and test clips; no group is on both sides. One clip a label of
 the pool is labelled at first. Then clips are labelled in batches of 5, in the order
 of ``vlar.review.order`` (computed again with the model of all labels so far) or in a random order,
@@ -18,15 +20,13 @@ gain              mean over divisions of the difference in accuracy (in points) 
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
-from cached import features_of
+from discovery import read
 
-import vlar
 from vlar.numeric import softmax, unit
 from vlar.review.order import review_order, uncertainty
 from vlar.types import Float32, Float64
@@ -88,20 +88,22 @@ def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--model", default="lite")
-    parser.add_argument("--cache", type=Path, help="folder for features")
+    parser.add_argument("--library", type=Path, required=True, help="library of its clips")
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args()
-    model = vlar.load(options.model)
-    with (options.videos / "manifest.csv").open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["dataset"] in SETS]
+    rows = read(options.videos, options.library)
+    clips, where = np.unique(rows.table.video_ids, return_inverse=True)
+    sums = np.zeros((len(clips), rows.vectors.shape[1]), np.float32)
+    np.add.at(sums, where, rows.vectors)
+    firsts = [int(np.flatnonzero(where == at)[0]) for at in range(len(clips))]
+    facts = [rows.facts[rows.paths[first]] for first in firsts]
     table: list[dict[str, object]] = []
     for name in SETS:
-        own = [row for row in rows if row["dataset"] == name]
-        features = [features_of(options.videos, r["path"], model, options.cache) for r in own]
-        vectors = unit(np.stack([each.mean(axis=0) for each in features])).astype(np.float32)
-        labels = np.unique([row["readable_label"] for row in own], return_inverse=True)[1]
-        groups = np.array([row["group"] for row in own])
+        own = [at for at, row in enumerate(facts) if row["dataset"] == name]
+        vectors = unit(sums[own]).astype(np.float32)
+        named = [facts[at]["readable_label"] for at in own]
+        labels = np.unique(named, return_inverse=True)[1]
+        groups = np.array([facts[at]["group"] for at in own])
         curves = {how: runs(vectors, labels, groups, how, name) for how in ORDERS}
         table += compared(name, curves)
     if options.json:

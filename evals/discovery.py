@@ -1,0 +1,260 @@
+"""Whether planted outliers, copies and highlights are found in a library of real clips.
+
+    vlar index add LIBRARY DIR
+    python evals/discovery.py --videos DIR --library LIBRARY [--copies] [--json OUT]
+
+DIR holds ``manifest.csv`` (path, dataset, readable_label, group); LIBRARY holds its clips.
+
+unusual      200 times, three clips of other data sets are planted among the clips of one. AUROC of
+             the planted windows by the mean distance to the five nearest windows of other
+             recordings, and by the local outlier factor; the share of the three most unusual
+             recordings that were planted. ``control``: three clips of the same data set.
+highlights   500 times, eight clips of one label and one of another data set are one recording
+             of nine windows. Share in which the planted window stands out most. ``control``: the
+             ninth clip has the same label (chance is 1 of 9).
+duplicates   (--copies) of 20 clips each, three copies are made and encoded: two thirds of the size
+             (H.264, CRF 33); cut by 0.4 s at the start; cropped by 5 % and brightened. Share of the
+             copies that join the group of their original, and number of joined pairs of recordings
+             that show different clips, by the least cosine. Thresholds are chosen on one half of
+             the clips and reported on the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+import vlar
+from vlar.discovery.groups import duplicate_groups
+from vlar.discovery.measures import distances, local_outliers, within
+from vlar.evaluation.openset import auroc
+from vlar.index.rows import RowTable
+from vlar.library import Library
+from vlar.types import Float32, UInt8
+from vlar.video import probe, read_clip
+
+PLANTED, DRAWS, HIGHLIGHTS, COPIED = 3, 200, 500, 20
+COSINES = (0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99)
+HALVES = {"choose": ("weizmann", "utd-mhad"), "report": ("jhmdb", "gmdcsa24", "ucf101")}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The windows of a library with what the manifest says of their clips."""
+
+    table: RowTable
+    vectors: Float32
+    paths: list[str]
+    facts: dict[str, dict[str, str]]
+
+    def of(self, key: str) -> np.ndarray:
+        """(N,) a column of the manifest."""
+        return np.array([self.facts[path][key] for path in self.paths])
+
+
+def read(videos: Path, library: Path) -> Rows:
+    """The rows of the library whose clips the manifest names."""
+    with (videos / "manifest.csv").open(encoding="utf-8", newline="") as stream:
+        facts = {str((videos / r["path"]).absolute()): r for r in csv.DictReader(stream)}
+    with Library(library, create=False) as opened:
+        rows = opened.all_rows()
+    known = np.array([rows.paths[i] in facts for i in rows.table.video_ids.tolist()])
+    table = rows.table.where(known)
+    paths = [rows.paths[i] for i in table.video_ids.tolist()]
+    return Rows(table, rows.vectors[known], paths, facts)
+
+
+def unusual(rows: Rows, half: str, same_set: bool) -> dict[str, object]:
+    """AUROC and precision of planted clips."""
+    random = np.random.default_rng(1)
+    sets, owners = rows.of("dataset"), rows.table.video_ids
+    found: dict[str, list[float]] = {"distance": [], "outlier factor": [], "first": []}
+    for draw in range(DRAWS):
+        base = HALVES[half][draw % len(HALVES[half])]
+        ids = np.unique(owners[sets == base])
+        others = ids if same_set else np.unique(owners[sets != base])
+        planted = random.choice(others, PLANTED, replace=False)
+        chosen = np.isin(owners, ids) | np.isin(owners, planted)
+        vectors, own = rows.vectors[chosen], owners[chosen]
+        is_planted = np.isin(own, planted)
+        score = distances(vectors, own, vectors, own)[0]
+        factor = local_outliers(vectors, own)
+        found["distance"].append(auroc(score[~is_planted], score[is_planted]))
+        found["outlier factor"].append(auroc(factor[~is_planted], factor[is_planted]))
+        best = list(dict.fromkeys(own[np.argsort(-score)].tolist()))[:PLANTED]
+        found["first"].append(float(np.isin(best, planted).mean()))
+    kind = "control" if same_set else "planted"
+    means = {name: round(float(np.mean(values)), 3) for name, values in found.items()}
+    return {"what": "unusual", "half": half, "kind": kind, **means}
+
+
+def highlights(rows: Rows, half: str, same_label: bool) -> dict[str, object]:
+    """How often the planted window stands out most."""
+    random = np.random.default_rng(2)
+    labels, sets = rows.of("readable_label"), rows.of("dataset")
+    firsts = np.unique(rows.table.video_ids, return_index=True)[1]
+    mine = firsts[np.isin(sets[firsts], HALVES[half])]
+    names, counts = np.unique([f"{sets[i]}|{labels[i]}" for i in mine], return_counts=True)
+    need = 9 if same_label else 8
+    usable = [name for name, count in zip(names, counts, strict=True) if count >= min(need, 5)]
+    hits: list[bool] = []
+    for _ in range(HIGHLIGHTS):
+        base, label = random.choice(usable).split("|")
+        own = mine[(sets[mine] == base) & (labels[mine] == label)]
+        pool = random.permutation(np.resize(random.permutation(own), 8))
+        plant = random.choice(own if same_label else mine[sets[mine] != base])
+        order = random.permutation(9)
+        vectors = rows.vectors[np.append(pool, plant)][order]
+        starts = 4.0 * np.arange(9)
+        hits.append(int(within(vectors, starts, starts + 4).argmax()) == order.tolist().index(8))
+    kind = "control" if same_label else "planted"
+    first = round(float(np.mean(hits)), 3)
+    return {"what": "highlights", "half": half, "kind": kind, "first": first}
+
+
+def write(path: Path, frames: list[UInt8], fps: float, crf: int) -> None:
+    """Write frames as H.264."""
+    height, width = (side // 2 * 2 for side in frames[0].shape[:2])
+    with av.open(str(path), "w") as container:
+        options = {"crf": str(crf), "preset": "veryfast"}
+        stream = container.add_stream("libx264", rate=round(fps), options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for frame in frames:
+            pixels = np.ascontiguousarray(frame[:height, :width])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode(None))
+
+
+def smaller(frames: list[UInt8], fps: float, path: Path) -> None:
+    """Two thirds of the size, strongly compressed."""
+    height, width = (side * 2 // 3 for side in frames[0].shape[:2])
+    small = [
+        av.VideoFrame.from_ndarray(f, "rgb24").reformat(width, height).to_ndarray(format="rgb24")
+        for f in frames
+    ]
+    write(path, small, fps, 33)
+
+
+def trimmed(frames: list[UInt8], fps: float, path: Path) -> None:
+    """Without its first 0.4 seconds."""
+    write(path, frames[round(0.4 * fps) :], fps, 23)
+
+
+def graded(frames: list[UInt8], fps: float, path: Path) -> None:
+    """Cropped by 5 % at each side, 20 grey levels brighter."""
+    height, width = (side // 20 for side in frames[0].shape[:2])
+    shown = [
+        np.clip(f[height:-height, width:-width].astype(np.int16) + 20, 0, 255).astype(np.uint8)
+        for f in frames
+    ]
+    write(path, shown, fps, 23)
+
+
+KINDS: tuple[Callable[[list[UInt8], float, Path], None], ...] = (smaller, trimmed, graded)
+
+
+def copies(videos: Path, rows: Rows, library: Path) -> list[dict[str, object]]:
+    """How many copies join their original, and how many different clips are joined."""
+    with Library(library, create=False) as opened:
+        model = vlar.load(opened.info().model or "lite")
+    random = np.random.default_rng(3)
+    names = [p for p in random.permutation(np.unique(rows.paths)) if 2 <= duration(rows, p) <= 8]
+    with tempfile.TemporaryDirectory() as folder:
+        for number, name in enumerate(names[:COPIED]):
+            frames, fps = decoded(Path(name))
+            for kind in KINDS:
+                kind(frames, fps, Path(folder) / f"{number}-{kind.__name__}.mp4")
+        with Library(Path(folder) / "copies.vlar", model) as made:
+            made.add(folder)
+            copied = made.all_rows()
+    return [row for c in COSINES for row in compared(rows, names[:COPIED], copied, c)]
+
+
+def duration(rows: Rows, path: str) -> float:
+    """Seconds of a clip."""
+    return float(rows.facts[path]["duration_s"] or 0)
+
+
+def decoded(path: Path) -> tuple[list[UInt8], float]:
+    """All frames of a clip."""
+    info = probe(path)
+    return list(read_clip(path, n_frames=info.n_frames or 1).data), info.fps
+
+
+def compared(rows: Rows, names: list[str], copied: object, least: float) -> list[dict[str, object]]:
+    """Recall of copies by kind, and false pairs, of both halves."""
+    own = rows.table
+    offset = int(own.video_ids.max()) + 1
+    theirs = copied.table  # type: ignore[attr-defined]
+    shifted = RowTable(theirs.ids, theirs.video_ids + offset, theirs.starts_s, theirs.ends_s)
+    table = RowTable.joined([own, shifted])
+    vectors = np.concatenate([rows.vectors, copied.vectors])  # type: ignore[attr-defined]
+    name_of = dict(zip(own.video_ids.tolist(), rows.paths, strict=True))
+    kind_of: dict[int, str] = {}
+    for video_id, path in copied.paths.items():  # type: ignore[attr-defined]
+        number, _, kind = Path(path).stem.partition("-")
+        name_of[video_id + offset] = names[int(number)]
+        kind_of[video_id + offset] = kind
+    groups = duplicate_groups(table, vectors, least)
+    found: list[dict[str, object]] = []
+    for half in ("choose", "report"):
+        mine = {name for name in names if half_of(name) == half}
+        joined: dict[str, list[bool]] = {kind.__name__: [] for kind in KINDS}
+        place = {m.video_id: number for number, group in enumerate(groups) for m in group}
+        originals = {name_of[i]: i for i in own.video_ids.tolist()}
+        for video_id, kind in kind_of.items():
+            if name_of[video_id] in mine:
+                origin = place.get(originals[name_of[video_id]])
+                joined[kind].append(origin is not None and place.get(video_id) == origin)
+        false = sum(
+            rows.facts[a]["group"] != rows.facts[b]["group"]
+            for group in groups
+            for a, b in pairs(sorted({name_of[m.video_id] for m in group}))
+        )
+        shares = {kind: round(float(np.mean(values)), 3) for kind, values in joined.items()}
+        row = {"what": "duplicates", "half": half, "cosine": least, **shares, "false pairs": false}
+        found.append(row)
+    return found
+
+
+def half_of(name: str) -> str:
+    """The half that a clip belongs to, by a hash of its path."""
+    return ("choose", "report")[hashlib.sha256(name.encode()).digest()[0] % 2]
+
+
+def pairs(names: list[str]) -> list[tuple[str, str]]:
+    """All pairs."""
+    return [(a, b) for at, a in enumerate(names) for b in names[at + 1 :]]
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--library", type=Path, required=True, help="library of its clips")
+    parser.add_argument("--copies", action="store_true", help="make copies and look for them")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    options = parser.parse_args()
+    rows = read(options.videos, options.library)
+    table = [unusual(rows, half, control) for half in HALVES for control in (False, True)]
+    table += [highlights(rows, half, control) for half in HALVES for control in (False, True)]
+    if options.copies:
+        table += copies(options.videos, rows, options.library)
+    for row in table:
+        print(row)
+    if options.json:
+        options.json.write_text(json.dumps(table, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
