@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
+
 from tests import videos
 from tests.docs.pages import ROOT
 
@@ -70,6 +72,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "support.csv": _table("support"),
     "checked.csv": _table("checked"),
     "labelled.csv": _table("labelled"),
+    "photo.jpg": lambda path: Image.fromarray(videos.noise(5)).save(path),
     "answers.csv": _text("path,label\nclip.mp4,left\n"),
     "table.csv": _table("labelled", ("biking", "diving", "archery")),  # labels of bank:ucf101
     "sets/checked": _labelled(100),

@@ -609,6 +609,51 @@ WEIGHTS = [
         id2label={"0": "\x1b[2Jrun", "1": "\x1b[2J run"})}, "hf"),
 ]  # fmt: skip
 
+
+def answers(name: str, says: str, content: str, ending: str = ".json") -> Case:
+    def make(kit: Kit) -> list[str]:
+        file = kit.place / f"answers{ending}"
+        file.write_text(content, encoding="utf-8", errors="surrogatepass")
+        return accept(kit, file)
+
+    return Case("answers", name, make, says)
+
+
+def accept(kit: Kit, file: Path) -> list[str]:
+    return ["review", "lite", "--accept", str(file), "--support", str(kit.place / "out")]
+
+
+def special_answers(name: str, make: Callable[[Path], None]) -> Case:
+    def build(kit: Kit) -> list[str]:
+        file = kit.place / "answers.json"
+        make(file)
+        return accept(kit, file)
+
+    return Case("answers", name, build, r"answers\.json")
+
+
+def task(**data: Any) -> str:
+    label = data.pop("label", "run")
+    result = [{"type": "choices", "value": {"choices": [label]}}]
+    return json.dumps([{"data": data, "annotations": [{"result": result}]}])
+
+
+ANSWERS = [
+    *(special_answers(name, make) for name, make in SPECIAL.items()),
+    answers("nested-100000", "levels|nested", "[" * 100_000 + "]" * 100_000),
+    answers("not-finite", "not a number", '[{"data": {"path": "a", "start_s": NaN}}]'),
+    answers("twice", "twice", '[{"data": {}, "data": {}}]'),
+    answers("label-that-acts", "control character", task(path="a.mp4", label="\x1b[2J")),
+    answers("label-of-1-MB", "label", task(path="a.mp4", label="x" * 1_000_000)),
+    answers("path-that-acts", "control character", task(path="a\n.mp4")),
+    answers("span-backwards", "span", task(path="a.mp4", start_s=9, end_s=1)),
+    answers("span-of-text", "span", task(path="a.mp4", start_s="1", end_s="2")),
+    answers("choices-of-objects", "label", task(path="a.mp4", label={"a": 1})),
+    answers("samples-of-numbers", "object", '{"samples": [1, 2]}'),
+    answers("table-without-labels", "columns", "path\na.mp4\n", ".csv"),
+    answers("table-with-nulls", "null byte|line 2|NUL", "path,label\na\0,b\n", ".csv"),
+]
 CASES = [
     *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS, *WEIGHTS, *VIDEOS,
+    *ANSWERS,
 ]  # fmt: skip
