@@ -3,6 +3,8 @@
 A block that cannot run on any machine says so in the line before it, with the reason::
 
     <!-- not run: needs weights of a model hub -->
+
+A server has `<!-- in the background -->` there: it is stopped after the last block of its page.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(
-    r"^(?:<!-- not run: (?P<reason>[^\n]*?) -->\n)?"
+    r"^(?:<!-- (?:not run: (?P<reason>[^\n]*?)|(?P<background>in the background)) -->\n)?"
     r"^```(?P<language>[\w-]*)(?: title=\"(?P<file>[\w.]+)\")?[^\n]*\n(?P<text>.*?)^```$",
     re.M | re.S,
 )
@@ -24,7 +26,13 @@ LANGUAGES = ("bash", "python", "toml", "text", "csv", "json")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: ``reason`` says why it is not run; ``file`` is the name it is saved under."""
+    """A fenced block.
+
+    Attributes:
+        file: The name it is saved under; None for most.
+        reason: Why it is not run; None where it is.
+        background: Whether it runs until the page ends.
+    """
 
     page: str
     line: int
@@ -32,6 +40,7 @@ class Block:
     text: str
     file: str | None
     reason: str | None
+    background: bool = False
 
     @property
     def place(self) -> str:
@@ -55,6 +64,7 @@ def blocks(page: Path) -> list[Block]:
             name_of(page),
             text.count("\n", 0, found.start("language")) + 1,
             *(found["language"], found["text"], found["file"], found["reason"]),
+            background=found["background"] is not None,
         )
         for found in FENCE.finditer(text)
     ]

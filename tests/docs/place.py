@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+import urllib.request
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -126,14 +131,59 @@ def made_by(texts: list[str]) -> set[str]:
     return {name for names in found for name in names if name in MADE}
 
 
+BASH = ("bash", "-euo", "pipefail", "-c")  # the first line that fails ends a script
+START_S = 90.0
+
+
+def environment() -> dict[str, str]:
+    """That of the tests, whose commands come first."""
+    commands = Path(sys.executable).parent
+    return dict(os.environ, PATH=f"{commands}{os.pathsep}{os.environ['PATH']}")
+
+
+@contextmanager
+def background(script: str, folder: Path) -> Generator[None, None, None]:
+    """A server that is ready while the block runs, and is stopped after it as Ctrl-C does."""
+    with (folder / "server.log").open("w+") as log:
+        process = subprocess.Popen(
+            [*BASH, f"exec {script.strip()}"],
+            cwd=folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            end_s = time.monotonic() + START_S
+            while not _is_ready(said := (folder / "server.log").read_text()):
+                assert process.poll() is None, said
+                assert time.monotonic() < end_s, said
+                time.sleep(0.5)
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+
+
+def _is_ready(said: str) -> bool:
+    """Whether the address that a server printed answers that its model is loaded."""
+    address = re.search(r"http://[\w.]+:\d+/", said)
+    if address is None:
+        return False
+    try:
+        with urllib.request.urlopen(f"{address[0]}api/health", timeout=5) as answer:
+            return bool(json.load(answer)["ready"])
+    except OSError:
+        return False
+
+
 def shell(script: str, folder: Path, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
     """Run lines of bash; the first that fails ends them."""
-    commands = Path(sys.executable).parent
-    environment = dict(os.environ, PATH=f"{commands}{os.pathsep}{os.environ['PATH']}")
     return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
+        [*BASH, script],
         cwd=folder,
-        env=environment,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=timeout_s,

@@ -70,6 +70,12 @@ def check_named(text: str) -> None:
             assert option in verbs.options(words), f"{text}: {words} has no option {option}"
 
 
+def test_every_verb_stands_in_a_page():
+    texts = [page.read_text("utf-8") for page in PAGES if page.parent.name == "docs"]
+    missing = [v for v in verbs.verbs() if not any(f"vlar {v}" in text for text in texts)]
+    assert not missing
+
+
 SOURCES = sorted(p for f in ("vlar", "evals", "benchmarks") for p in (pages.ROOT / f).rglob("*.py"))
 # A command in a message stands in quotes or after a colon: 'vlar models', run: vlar index add X.
 QUOTED = re.compile(r"(?:['`(]|: )(vlar (?:[a-z]+)(?: [^'`;:,()\n]*)?)")

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
@@ -24,7 +25,6 @@ NOT_RUN = {
     "vlar train": "trains for minutes; tests/e2e/test_train.py",
     "vlar demo": "tests/e2e/test_demo.py",
     "vlar serve": "runs until it is stopped; tests/unit/serve",
-    "vlar mcp": "waits for an agent; tests/unit/serve",
     "vlar export": "needs weights that are fetched from a hub; tests/unit/encoders/onnx",
     "vlar models get": "needs the network; tests/unit/pose",
     "vlar models trust openclip": "needs weights of open_clip; tests/unit/encoders",
@@ -59,11 +59,15 @@ def run_script(script: str, at: Path) -> None:
 @pytest.mark.parametrize("page", SHELL)
 def test_the_commands_of_a_page_run(page: str, folder: Path, tmp_path: Path):
     here = place.copy(folder, tmp_path / "place", [block.text for block in SHELL[page]])
-    for block in SHELL[page]:
-        needs_bodies = any(each in block.text for each in NEED_BODIES)
-        if needs_bodies and not network_files.is_installed():
-            continue
-        run_script(block.text, here)
+    with ExitStack() as servers:
+        for block in SHELL[page]:
+            needs_bodies = any(each in block.text for each in NEED_BODIES)
+            if needs_bodies and not network_files.is_installed():
+                continue
+            if block.background:
+                servers.enter_context(place.background(block.text, here))
+            else:
+                run_script(block.text, here)
 
 
 @pytest.fixture(scope="module")
