@@ -81,15 +81,22 @@ def serving(
     )
     errors: list[str] = []
     lines: queue.Queue[str] = queue.Queue()
+
+    def put_lines() -> None:
+        for line in process.stdout or ():
+            lines.put(line)
+        lines.put("")  # it has ended
+
     readers = [
         threading.Thread(target=lambda: [errors.append(line) for line in process.stderr or ()]),
-        threading.Thread(target=lambda: [lines.put(line) for line in process.stdout or ()]),
+        threading.Thread(target=put_lines),
     ]
     for reader in readers:
         reader.daemon = True
         reader.start()
     try:
         address = lines.get(timeout=START_S).strip()
+        assert address, "".join(errors)
         yield Server(process, address, time.monotonic() - begin_s, errors)
     finally:
         if process.poll() is None:

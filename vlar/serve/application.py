@@ -244,12 +244,20 @@ class Application:
 def _note(hits: Sequence[Hit], report: QueryReport, min_probability: float) -> str | None:
     """What a list of answers does not show: that there are none, or that none is sure."""
     best = report.best_probability
+    if hits and report.weak and best is not None:
+        return f"The best match is weak ({_percent(best)}): the library may not show this."
     if hits:
-        return (
-            f"The best match is weak ({best:.0%}): the library may not show this."
-            if (report.weak and best is not None)
-            else None
-        )
+        return None
     if best is None:
         return "No window was searched: loosen the filters, or add videos."
-    return f"No match above {min_probability:.0%}. The best has {best:.1%}."
+    return f"No match above {_percent(min_probability)}. The best has {_percent(best)}."
+
+
+def _percent(probability: float) -> str:
+    """A probability for a sentence.
+
+    >>> _percent(0.634), _percent(0.004)
+    ('63 %', '0.4 %')
+    """
+    percent = 100 * probability
+    return f"{percent:.1f} %" if percent < 10 and percent % 1 else f"{percent:.0f} %"

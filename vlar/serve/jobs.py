@@ -65,7 +65,6 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._queue: queue.Queue[str | None] = queue.Queue()
         self._process: subprocess.Popen[str] | None = None
-        self._running: str | None = None
         self._is_closed = False
         self._read()
         self._thread = threading.Thread(target=self._work, name="vlar-jobs", daemon=True)
@@ -137,7 +136,7 @@ class Jobs:
         """
         with self._lock:
             job = self.get(job_id)
-            if job.state not in (FAILED, CANCELLED) or self._running == job.id:
+            if job.state not in (FAILED, CANCELLED):
                 fix = "only a job that failed or was cancelled can be resumed"
                 raise ServeError(409, f"job {job.id} is {job.state}", fix, "not_ended")
             job.state, job.error, job.ended_s = QUEUED, None, None
@@ -154,7 +153,7 @@ class Jobs:
                 job = self._jobs.get(job_id)
                 if job is None or job.state != QUEUED or self._is_closed:
                     continue
-                job.state, self._running = RUNNING, job.id
+                job.state = RUNNING
                 job.starts += 1
                 self._save(job)
             try:
@@ -162,8 +161,6 @@ class Jobs:
                 self._run(job)
             except Exception as problem:  # noqa: BLE001 - a job may fail, the thread may not
                 self._fail(job, getattr(problem, "message", one_line(repr(problem))), "job")
-            with self._lock:
-                self._running = None
             if self.get(job_id).state in _ENDED:
                 self._ended(job)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vlar.types import VideoInfo
 from vlar.video import probe
-from vlar.video.thumbnails import jpeg, thumbnail
+from vlar.video.thumbnails import thumbnail_jpeg
 
 
 def facts(path: Path) -> VideoInfo:
@@ -16,7 +16,7 @@ def facts(path: Path) -> VideoInfo:
 
 def picture(path: Path, at_s: float, width: int) -> bytes:
     """The picture of one moment as JPEG, at most ``width`` pixels wide."""
-    return jpeg(thumbnail(path, at_s, width))
+    return thumbnail_jpeg(path, at_s, width)
 
 
 def span(path: Path, start_s: float, end_s: float, target: Path) -> int:

@@ -48,7 +48,7 @@ def test_a_query_is_answered_with_moments(served: Served):
 def test_no_match_is_said(served: Served):
     body = post(served, "query", text="a moving square", min_probability=1).json()
     assert body["hits"] == []
-    assert body["note"].startswith("No match above 100%. The best has ")
+    assert body["note"].startswith("No match above 100 %. The best has ")
     body = post(served, "query", text="square", where=["place=elsewhere"]).json()
     assert body["note"].startswith("No window was searched")
 

@@ -103,6 +103,15 @@ def test_a_job_is_cancelled_and_resumed_and_the_next_one_runs(jobs: Jobs):
     assert wait_for(first, DONE).starts == 2
 
 
+def test_a_job_may_be_resumed_while_its_process_still_ends(jobs: Jobs):
+    job = wait_for(jobs.start("add", "x", {"steps": [PROGRESS, "wait"]}), RUNNING)
+    jobs.cancel(job.id)
+    job.spec["steps"] = [END]
+    jobs.resume(job.id)
+    assert wait_for(job, DONE, FAILED).state == DONE
+    assert job.starts == 2
+
+
 def test_a_waiting_job_is_cancelled_without_ever_running(jobs: Jobs):
     first = jobs.start("add", "x", {"steps": ["wait"]})
     second = jobs.start("add", "y", {"steps": [END]})

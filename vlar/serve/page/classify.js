@@ -89,7 +89,8 @@ function show({ answers }) {
 function verdict(answer) {
   const best = answer.predictions[0];
   if (answer.unknown) return `Unknown: nothing in the list fits (best: ${best.label}, ${percent(best.probability)}).`;
-  return `${best.label}, ${percent(best.probability)}`;
+  const said = `${best.label}, ${percent(best.probability)}`;
+  return answer.unknown_probability > best.probability ? `Unsure: ${said}; unknown, ${percent(answer.unknown_probability)}` : said;
 }
 
 function bars(answer) {

@@ -93,7 +93,7 @@ function showHits(found, text, least) {
   }
   $("search-status").textContent = "";
   const all = el("button", { type: "button", onclick: () => search(0) }, "Show the nearest anyway");
-  const box = el("li", { class: "empty", role: "status" }, el("p", {}, el("strong", {}, "No match. "), found.note ?? ""), least > 0 && found.windows ? all : null);
+  const box = el("li", { class: "empty", role: "status" }, el("p", {}, el("strong", {}, found.note ?? "No match.")), least > 0 && found.windows ? all : null);
   $("hits").append(box);
 }
 
