@@ -7,7 +7,7 @@ functions and does not depend on the encoder that provides them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ from vlar.types import Float32
 if TYPE_CHECKING:
     from vlar.encoders.lite.towers import TextTower
 
+EmbedTexts = Callable[[Sequence[str]], Float32]
+
 
 def sentence_vectors(texts: Sequence[str]) -> Float32:
     """(C, S) float32 unit vectors of C texts; near in meaning is near in cosine.
@@ -26,6 +28,27 @@ def sentence_vectors(texts: Sequence[str]) -> Float32:
         ModelError: the weights are missing or changed.
     """
     return _tower()(texts)
+
+
+def load_text_tower(spec: str | None = None, device: str | None = None) -> EmbedTexts:
+    """A text model alone, for encoders of other sensors and for captions.
+
+    Args:
+        spec: Any encoder, or a text model such as ``st:all-MiniLM-L6-v2``; None for the packaged
+            text encoder.
+        device: As for ``load_encoder``.
+
+    Returns:
+        Maps C texts to (C, S) float32 of unit length.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    if spec is None:
+        return sentence_vectors
+    from vlar.encoders.base import load_encoder
+
+    return load_encoder(spec, device).encode_text
 
 
 def count_word_pieces(text: str) -> int:

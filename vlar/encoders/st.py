@@ -97,8 +97,8 @@ class StEncoder(Encoder):
         Args:
             argument: ``ORG/NAME`` on the hub, a name of the library's own (``all-MiniLM-L6-v2``),
                 or a folder that ``SentenceTransformer.save`` wrote. Options follow a ``?``:
-                ``dim=256`` cuts vectors (Matryoshka), ``frames=32`` is T, ``fps=1`` reads so many
-                frames a second and at most ``frames``, ``query_prompt``, ``label_prompt`` and
+                ``dim=256`` cuts vectors (Matryoshka), ``frames=32`` is T, ``fps=1`` reads one
+                frame a second and at most ``frames``, ``query_prompt``, ``label_prompt`` and
                 ``clip_prompt`` replace the model's instructions, ``revision=COMMIT``,
                 ``precision=float32|bfloat16|float16``, ``device=cpu|cuda``.
             device: As the option; it wins over the option.

@@ -13,7 +13,7 @@ import pytest
 
 from tests import tiny_models, tiny_st
 from tests.clips import clips_of, vectors_of
-from vlar.encoders import load_encoder
+from vlar.encoders import load_encoder, load_text_tower
 from vlar.encoders.st import StEncoder
 from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.numeric import unit
@@ -92,7 +92,9 @@ def test_frames_of_an_image_model_have_no_order(encoders: Any):
 
 def test_a_text_model_is_a_text_tower(encoders: Any):
     encoder = encoders("text")
-    assert encoder.encode_text(TEXTS).shape == (3, encoder.dim)
+    tower = load_text_tower(encoder.name)
+    np.testing.assert_array_equal(tower(TEXTS), encoder.encode_text(TEXTS))
+    np.testing.assert_allclose(np.linalg.norm(load_text_tower()(TEXTS), axis=1), 1, atol=1e-5)
     with pytest.raises(UsageError, match=r"is a text model.*text tower") as caught:
         encoder.encode(clips_of(tiny_models.frames(1)))
     assert "\n" not in str(caught.value)
