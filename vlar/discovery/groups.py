@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,13 +53,10 @@ def duplicate_groups(table: RowTable, vectors: Float32, least: float = SAME) -> 
         least: A cosine.
     """
     pairs: dict[tuple[int, int], _Pair] = defaultdict(_Pair)
-    for left, right, cosines in similar_pairs(vectors, table.video_ids, least):
-        for a, b, cosine in zip(left.tolist(), right.tolist(), cosines.tolist(), strict=True):
-            if table.video_ids[a] > table.video_ids[b]:
-                a, b = b, a
-            pair = pairs[int(table.video_ids[a]), int(table.video_ids[b])]
-            pair.left[a] = max(cosine, pair.left.get(a, -1.0))
-            pair.right[b] = max(cosine, pair.right.get(b, -1.0))
+    for row, other, cosine in _best_matches(table, vectors, least):
+        own = int(table.video_ids[row])
+        pair = pairs[min(own, other), max(own, other)]
+        (pair.left if own < other else pair.right)[row] = cosine
     ids, counts = np.unique(table.video_ids, return_counts=True)
     windows = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     joined = _Union()
@@ -73,6 +71,29 @@ def duplicate_groups(table: RowTable, vectors: Float32, least: float = SAME) -> 
                 matched[video_id][row] = max(cosine, matched[video_id].get(row, -1.0))
     groups = [[_matched(table, i, matched[i]) for i in sorted(g)] for g in joined.groups()]
     return sorted(groups, key=lambda group: (-len(group), group[0].video_id))
+
+
+def _best_matches(
+    table: RowTable, vectors: Float32, least: float
+) -> Iterator[tuple[int, int, float]]:
+    """Each row with each other recording that has a similar one, and their greatest cosine.
+
+    Pairs are reduced block by block: a camera that shows the same for days has too many to keep.
+    """
+    ids = np.unique(table.video_ids)
+    places = np.searchsorted(ids, table.video_ids)
+    best: dict[int, float] = {}
+    for left, right, cosines in similar_pairs(vectors, table.video_ids, least):
+        for row, other in ((left, right), (right, left)):
+            keys = row * len(ids) + places[other]
+            order = np.argsort(keys, kind="stable")
+            found, starts = np.unique(keys[order], return_index=True)
+            greatest = np.maximum.reduceat(cosines[order], starts)
+            for key, cosine in zip(found.tolist(), greatest.tolist(), strict=True):
+                best[key] = max(cosine, best.get(key, -1.0))
+    for key, cosine in best.items():
+        row, place = divmod(key, len(ids))
+        yield row, int(ids[place]), cosine
 
 
 def _matched(table: RowTable, video_id: int, rows: dict[int, float]) -> Matched:

@@ -52,14 +52,21 @@ def nearest_rows(
             columns = slice(first, first + _BLOCK)
             found = (vectors[rows] @ reference[columns].T).astype(np.float64)
             found[owners[rows, None] == reference_owners[None, columns]] = -1.0
-            both = np.concatenate([cosines[rows], found], axis=1)
-            here = np.broadcast_to(np.arange(first, first + found.shape[1]), found.shape)
-            named = np.concatenate([places[rows], here], axis=1)
+            best = _largest(found, k)
+            both = np.concatenate([cosines[rows], np.take_along_axis(found, best, axis=1)], axis=1)
+            named = np.concatenate([places[rows], best + first], axis=1)
             order = np.argsort(-both, axis=1, kind="stable")[:, :k]
             cosines[rows] = np.take_along_axis(both, order, axis=1)
             places[rows] = np.take_along_axis(named, order, axis=1)
     places[cosines <= -1.0] = -1
     return cosines, places
+
+
+def _largest(values: Float64, k: int) -> Int64:
+    """Columns (N, k) of the greatest values of each row, in any order; all if there are fewer."""
+    if values.shape[1] <= k:
+        return np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    return np.argpartition(values, -k, axis=1)[:, -k:]
 
 
 def similar_pairs(

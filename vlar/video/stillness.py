@@ -11,7 +11,7 @@ import numpy as np
 
 from vlar.types import Float32, UInt8
 
-STILL = 2.0
+STILL = 6.0
 """Grey levels (of 255): a clip below moves less than noise does; evals/still.py chose it."""
 _ROWS = 24  # regions from top to bottom; as many columns as make them square
 _STRONGEST = 3  # regions whose mean deviation is the movement of a picture
