@@ -30,7 +30,7 @@ Target = Annotated[
 ]
 Paths = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[PATH]...", help="With a model: recordings, or folders of them."),
+    typer.Argument(metavar="PATH", help="With a model: recordings, or folders of them."),
 ]
 Labels = Annotated[
     str | None,
