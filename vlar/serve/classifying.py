@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vlar.errors import LabelError, VlarError
+from vlar.errors import DecodeTimeout, LabelError, VlarError
 from vlar.model.model import Model
 from vlar.sensors import Views
-from vlar.serve.errors import ServeError, too_slow
+from vlar.serve.errors import ServeError, split, too_slow
 from vlar.serve.limits import ServeLimits
 from vlar.serve.media import Media
 from vlar.serve.models import Models
@@ -55,8 +55,10 @@ class Classifying:
         answers: list[JsonDict] = []
         for span in recogniser.encode_spans(self._views(recogniser, path, window, every_s)):
             if isinstance(span, Failure):
-                message = span.message.replace(str(path), name)
-                answers.append(Failure(Path(name), span.kind, message).to_dict())
+                failure = Failure(Path(name), span.kind, span.message.replace(str(path), name))
+                if every_s is None:  # nothing else remains to answer with
+                    raise _refused(failure)
+                answers.append(failure.to_dict())
             else:
                 row = replace(classifier.answer(span, top=top, model=model), path=Path(name))
                 answers.append({**row.to_dict(), "label": row.label})
@@ -106,3 +108,9 @@ class Classifying:
             error = "every_s and a span cannot be asked for together"
             raise ServeError(400, error, "leave one of them out", "span")
         return sampler.sample_every([path], every_s)
+
+
+def _refused(failure: Failure) -> ServeError:
+    """The error of a recording that cannot be read."""
+    status = 504 if failure.kind == DecodeTimeout.kind else 422
+    return ServeError(status, *split(failure.message), failure.kind)

@@ -22,6 +22,7 @@ _log = logging.getLogger("vlar.serve")
 UPLOADS = "/api/uploads"
 _OPEN = ("/", "/api/health", "/api/session")  # without a token; the page holds no data
 _OPEN_FOLDER = "/page/"
+_MOST_DIGITS = 18
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "media-src 'self' blob:; connect-src 'self'; form-action 'none'; base-uri 'none'; "
@@ -89,7 +90,7 @@ class Guard:
         is_upload = scope["path"] == UPLOADS and scope["method"] == "POST"
         most = self._limits.upload_bytes if is_upload else self._limits.body_bytes
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > most:
+        if not length.isdecimal() or len(length) > _MOST_DIGITS or int(length) > most:
             raise too_large(most)
         limit_s = self._limits.upload_s if is_upload else self._limits.request_s
         timed = _timed(receive, limit_s)

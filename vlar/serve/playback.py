@@ -15,7 +15,7 @@ from vlar.serve.errors import ServeError
 from vlar.serve.sniff import HEAD_BYTES, PLAYABLE, container_of
 
 _PIECE = 256 << 10
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 def file_response(path: Path, ranges: str | None) -> Response:

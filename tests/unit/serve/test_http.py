@@ -11,11 +11,13 @@ from PIL import Image
 
 from tests import videos
 from vlar.index.store.lock import writer_lock
+from vlar.library import Library
 from vlar.video import read_clip
 
 from .conftest import Served, serve
 
 ONE_LINE = {"error", "fix", "kind"}
+JSON = {"content-type": "application/json"}
 
 
 def post(served: Served, path: str, **body):
@@ -119,6 +121,7 @@ def test_a_recording_is_sent_in_ranges(served: Served):
         answer = served.client.get(place, headers={"range": asked})
         assert (answer.status_code, answer.content) == (200, whole)
     refused(served.client.get(place, headers={"range": f"bytes={len(whole)}-"}), 416)
+    assert served.client.get(place, headers={"range": f"bytes={'9' * 5000}-"}).content == whole
 
 
 def test_what_browsers_do_not_play_is_cut(served: Served, tmp_path: Path):
@@ -159,6 +162,8 @@ def test_an_upload_is_classified(served: Served):
     [
         ({"source": {"path": "/etc/passwd"}, "labels": ["a"]}, 403),
         ({"source": {"path": "/"}, "labels": ["a"]}, 403),
+        ({"source": {"path": "{folder}"}, "labels": ["a"]}, 422),
+        ({"source": {"path": "{folder}/absent.mp4"}, "labels": ["a"]}, 404),
         ({"source": {}, "labels": ["a"]}, 400),
         ({"source": {"upload": "0" * 20}, "labels": ["a"]}, 404),
         ({"source": {"upload": "0" * 20, "path": "x"}, "labels": ["a"]}, 400),
@@ -176,6 +181,8 @@ def test_an_upload_is_classified(served: Served):
 )
 def test_what_cannot_be_classified_is_one_line(served: Served, body: dict, status: int):
     body["source"] = dict(body["source"])
+    if "path" in body["source"]:
+        body["source"]["path"] = body["source"]["path"].format(folder=served.folder)
     if body["source"].get("video"):
         body["source"]["video"] = served.id_of("moving")
     refused(served.client.post("/api/classify", json=body), status)
@@ -202,6 +209,8 @@ def test_uploads_are_bounded_and_must_be_videos(served: Served):
     assert stored.stored_bytes == before
     assert sum(f.stat().st_size for f in stored._folder.iterdir()) == before
     refused(client.post("/api/query", content=b"x" * (2 << 20)), 413)
+    refused(client.post("/api/query", content=b"[" * 500_000, headers=JSON), 400)
+    refused(client.post("/api/query", content=b"x", headers={"content-length": "9" * 5000}), 413)
     refused(client.post("/api/query", content=b"x", headers={"content-length": "-1"}), 413)
 
 
@@ -252,6 +261,15 @@ def test_a_library_that_another_program_writes_to(served: Served):
         refused(answer, 423, "wait")
         assert int(answer.headers["retry-after"]) > 0
         assert post(served, "query", text="a square", min_probability=0).status_code == 200
+
+
+def test_a_library_that_is_rebuilt_meanwhile_answers_the_same(served: Served):
+    asked = {"text": "a square", "min_probability": 0}
+    before = post(served, "query", **asked).json()
+    with Library(served.library) as other:
+        other.compact(retrain=True)
+    (served.library / "ann.faiss").unlink()
+    assert post(served, "query", **asked).json() == before
 
 
 def test_jobs_are_refused_before_they_start(served: Served):
