@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,9 @@ from vlar.errors import UsageError
 
 if TYPE_CHECKING:
     from vlar.review.candidates import Candidates, ReviewItem
+    from vlar.types import Window
+
+    Place = tuple[Path, Window | None]
 
 
 def _formats() -> Iterable[str]:
@@ -53,7 +57,7 @@ Accept = Annotated[
 ]
 SupportFile = Annotated[
     Path | None,
-    typer.Option("--support", metavar="CSV", help="The support set that answers join."),
+    typer.Option("--support", metavar="CSV", help="What is labelled already; answers join it."),
 ]
 AdaptTo = Annotated[
     Path | None,
@@ -86,12 +90,13 @@ def command(
     """
     if accept is not None:
         return _accept(target, accept, support, adapt, device)
-    if support is not None or adapt is not None:
-        raise UsageError("--support and --adapt belong to --accept FILE, the answers; give it too")
+    if adapt is not None:
+        raise UsageError("--adapt belongs to --accept FILE, the answers; give it too")
+    known: set[Place] = set() if support is None else _labelled(support)
     found = _candidates(target, paths or [], labels, model, device)
     for failure in found.failed:
         output.failure(failure, as_json)
-    items = found.first(k)
+    items = found.first(k, labelled=known)
     for number, item in enumerate(items, 1):
         if as_json:
             output.json_line(item)
@@ -134,10 +139,16 @@ def _candidates(
     with progress(f"loading {target}") as shown:
         loaded = inputs.load_model(target, device, None)
         found, failures = inputs.recordings(paths, loaded.encoder.modality)
-        for failure in failures:
-            output.failure(failure, as_json=False)
         shown.stage("classifying")
-        return candidates.of_recordings(loaded, found, labels)
+        answered = candidates.of_recordings(loaded, found, labels)
+    return replace(answered, failed=(*failures, *answered.failed))
+
+
+def _labelled(support: Path) -> set[Place]:
+    """The clips of a support set, by absolute path and span."""
+    from vlar.fewshot.support import read_support
+
+    return {(item.path.absolute(), item.window) for item in read_support(support, least_labels=1).items}
 
 
 def _accept(

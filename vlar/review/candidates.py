@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +65,25 @@ class Candidates:
     probability: Float64
     failed: tuple[Failure, ...] = ()
 
-    def first(self, k: int, measure: str = "margin") -> list[ReviewItem]:
-        """The ``k`` clips to look at first (``vlar.review.order``)."""
+    def first(
+        self,
+        k: int,
+        measure: str = "margin",
+        labelled: Collection[tuple[Path, Window | None]] = (),
+    ) -> list[ReviewItem]:
+        """The ``k`` clips to look at first (``vlar.review.order``).
+
+        Args:
+            k: Greatest number of clips.
+            measure: Of the uncertainty.
+            labelled: Recordings (absolute paths) and spans whose labels are known already: they are
+                left out, and clips like them come later.
+        """
         unsure = uncertainty(self.probability, measure)
-        return [self._item(place, unsure) for place in review_order(unsure, self.vectors, k)]
+        known = np.array([place in labelled for place in self.places], np.bool_)
+        waiting = np.flatnonzero(~known)
+        order = review_order(unsure[waiting], self.vectors[waiting], k, self.vectors[known])
+        return [self._item(int(waiting[place]), unsure) for place in order]
 
     def _item(self, place: int, unsure: Float64) -> ReviewItem:
         row = self.probability[place]

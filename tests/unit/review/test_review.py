@@ -63,6 +63,9 @@ def test_the_first_clips_of_candidates():
     assert first.path == Path("b")
     assert first.guesses[0] == ("run", 0.5)
     assert first.to_dict()["end_s"] == 1
+    known = {(Path("b"), Window(0, 1))}
+    found = Candidates(("run", "walk"), places, vectors, probability).first(5, labelled=known)
+    assert [item.path for item in found] == [Path("a")]
 
 
 def answered(kind: str, text: str) -> str:
