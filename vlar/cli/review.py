@@ -148,7 +148,9 @@ def _labelled(support: Path) -> set[Place]:
     """The clips of a support set, by absolute path and span."""
     from vlar.fewshot.support import read_support
 
-    return {(item.path.absolute(), item.window) for item in read_support(support, least_labels=1).items}
+    return {
+        (item.path.absolute(), item.window) for item in read_support(support, least_labels=1).items
+    }
 
 
 def _accept(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
+from av.audio.stream import AudioStream
 from av.codec.codec import UnknownCodecError
 from av.container import InputContainer
 from av.error import ExitError, FFmpegError
@@ -161,6 +162,13 @@ class Opened:
                 if file.read(1) == bytes([_TS_SYNC]):
                     return False
         return True
+
+    def sound(self) -> AudioStream | None:
+        """The first stream of sound, whose packets are read from now on; None without one."""
+        found = next(iter(self.container.streams.audio), None)
+        if found is not None and hasattr(found, "discard"):
+            found.discard = type(found.discard).default
+        return found
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """Packets in decoding order, without the end marker."""

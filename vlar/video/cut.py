@@ -138,7 +138,7 @@ def _is_copied(path: Path) -> bool:
 
 def _written(out: Path, write: Callable[[Path], Cut]) -> Cut:
     """What ``write`` gives for a file next to ``out``, which then takes its place."""
-    part = out.with_name(f".{os.getpid()}.part{out.suffix}")
+    part = out.with_name(f".{out.stem[:80]}.{os.getpid()}.part{out.suffix}")
     try:
         made = write(part)
         part.replace(out)
@@ -170,7 +170,7 @@ class _Copy:
         numerator, denominator = video.seconds_a_tick
         self._tick_s = numerator / denominator
         self._deadline = Deadline(video.path, timeout_s + 2 * span.duration_s)
-        self._sound = next(iter(video.container.streams.audio), None)
+        self._sound = video.sound()
         self._zero = self._first_stamp()
 
     def run(self) -> Cut:

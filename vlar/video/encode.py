@@ -122,7 +122,7 @@ class _Sound:
             return self
         self._open = opened(self._path, self._timeout_s)
         video = self._open.__enter__()
-        source = next(iter(video.container.streams.audio), None)
+        source = video.sound()
         if source is not None and source.codec_context is not None:
             self._begin(video, source)
         return self
