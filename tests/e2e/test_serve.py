@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests import videos
 from .conftest import COMMAND
 from .serving import serving
 
+FAULTY = Path(__file__).resolve().parents[1] / "faulty_decoder"
 TOKEN = "a-token-of-the-tests-0123456789"
 
 
@@ -84,6 +86,29 @@ def test_what_cannot_be_served_is_one_line(
     assert words in done.advice
 
 
+@pytest.mark.slow
+def test_a_decoder_that_crashes_or_hangs_ends_one_request(library: Path, tmp_path: Path):
+    """Files of these names make the decoder abort or hang, in every process."""
+    clips = library.parent / "clips"
+    for name in ("abort", "hang"):
+        shutil.copy(clips / "moving.mp4", tmp_path / f"{name}.mp4")
+    folders = [str(FAULTY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    options = ("--request-time", 3, "--root", tmp_path, "--root", clips)
+    with serving(library, tmp_path / "s", *options, PYTHONPATH=os.pathsep.join(folders)) as server:
+        server.wait_until_ready()
+        for name, status in (("abort", 422), ("hang", 504)):
+            path = str(tmp_path / f"{name}.mp4")
+            body = {"source": {"path": path}, "labels": ["a square"]}
+            answer = server.ask("api/classify", body)
+            assert (answer[0], set(answer[1])) == (status, {"error", "fix", "kind"}), answer
+            assert server.ask("api/query", {"text": f'LIKE "{path}"'})[0] == status
+        found = server.ask("api/query", {"text": "a square", "min_probability": 0})
+        assert found[0] == 200
+        video = found[1]["hits"][0]["video"]
+        assert server.ask(f"api/videos/{video}/rows")[0] == 200
+        assert server.process.poll() is None
+
+
 def test_a_library_that_does_not_exist(vlar_command, tmp_path: Path):
     for verb in ("serve", "mcp"):
         done = vlar_command(verb, tmp_path / "absent.vlar")
@@ -91,6 +116,7 @@ def test_a_library_that_does_not_exist(vlar_command, tmp_path: Path):
         assert "does not exist" in done.advice
 
 
+@pytest.mark.slow
 def test_an_agent_asks_over_stdin_and_stdout(library: Path):
     from mcp import Client, StdioServerParameters
 
