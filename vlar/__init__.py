@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vlar.model.model import Model, load
     from vlar.registry import parts, register
     from vlar.sensors.lookup import read_clip
+    from vlar.sensors.shots import shots
     from vlar.tables import Results
     from vlar.types import Classification, Failure, Hit, Prediction, Window
 
@@ -46,6 +47,7 @@ _WHERE = {
     "parts": "vlar.registry",
     "read_clip": "vlar.sensors.lookup",
     "register": "vlar.registry",
+    "shots": "vlar.sensors.shots",
 }
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "parts",
     "read_clip",
     "register",
+    "shots",
 ]
 
 

@@ -58,6 +58,7 @@ class Library(LibraryDiscovery):
         window_s: float | None = None,
         stride_s: float | None = None,
         long_times: float | None = None,
+        shots: bool | None = None,
         keep_context: bool = True,
         retry: bool = False,
         skip_still: bool = False,
@@ -77,6 +78,8 @@ class Library(LibraryDiscovery):
             stride_s: Seconds between starts; None is the library's own, 2 for a new one.
             long_times: Also windows this many times as long and as far apart, for actions that
                 take long; 1 for none. None is the library's own, 1 for a new one.
+            shots: Cut recordings at their shots first, so that no window crosses a cut. None is the
+                library's own, False for a new one.
             keep_context: Keep the context tokens that re-ranking needs (``query``), where the
                 text of the model depends on the video.
             retry: Read files again that crashed or ran out of time or memory before; otherwise
@@ -97,9 +100,9 @@ class Library(LibraryDiscovery):
         check_span(window_s, stride_s, long_times)
         with self._mutex, self._writing() as writer:
             if (manifest := LibraryManifest.of(writer)) is None:
-                manifest = self._models.new_manifest(window_s, stride_s, long_times)
+                manifest = self._models.new_manifest(window_s, stride_s, long_times, bool(shots))
             else:
-                manifest.require_windows(window_s, stride_s, self.path, long_times)
+                manifest.require_windows(window_s, stride_s, self.path, long_times, shots)
             self._models.require(manifest)
             report = add_files(
                 *(writer, _found(paths, manifest.modality), manifest),

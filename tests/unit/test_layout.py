@@ -45,6 +45,7 @@ ORDER = [
     ["evaluation.figures"],
     ["video", "text"],
     ["pose"],
+    ["shot_detection"],
     ["motion_language"],
     ["sensors"],
     ["encoders"],

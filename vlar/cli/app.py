@@ -25,6 +25,7 @@ from vlar.cli import (
     report,
     review,
     serve,
+    shots,
     train,
     watch,
 )
@@ -62,7 +63,7 @@ def options(
 
 _MODULES = (
     *(classify, adapt, calibrate, evaluate, train, eval, report),
-    *(query, review, watch, serve, mcp, describe, check, pose, export, doctor, demo),
+    *(query, review, watch, serve, mcp, describe, check, shots, pose, export, doctor, demo),
 )
 for module in _MODULES:
     verb(app, module.__name__.rpartition(".")[2])(module.command)

@@ -99,6 +99,7 @@ def command(
     mode: Mode = "one",
     descriptions: Descriptions = "auto",
     tree: TreeFile = None,
+    shots: options.Shots = False,
     explain: Explain = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -138,7 +139,7 @@ def command(
         shown.stage("reading labels")
         rows = recogniser.classify(
             iter(found), label_list, top=top, every_s=every_s, mode=mode,
-            descriptions=descriptions, tree=label_tree,
+            descriptions=descriptions, tree=label_tree, shots=shots,
         )  # fmt: skip
         answers.n_labels = len(label_list.labels if label_list else recogniser.labels or ())
         shown.stage("classifying", total=len(found))

@@ -59,6 +59,14 @@ def add(
     window: WindowLength = None,
     stride: Stride = None,
     long_windows: LongWindows = None,
+    shots: Annotated[
+        bool | None,
+        typer.Option(
+            "--shots/--no-shots",
+            help="Let no window cross a cut (once before: vlar models get shots). Default: the "
+            "library's own; off in a new library.",
+        ),
+    ] = None,
     model: options.LibraryModel = None,
     no_context: NoContext = False,
     retry: options.Retry = False,
@@ -96,6 +104,7 @@ def add(
                 window_s=window_s,
                 stride_s=stride_s,
                 long_times=long_windows,
+                shots=shots,
                 keep_context=not no_context,
                 retry=retry,
                 skip_still=skip_still,

@@ -64,3 +64,10 @@ Recordings: TypeAlias = Annotated[
 Retry = Annotated[
     bool, typer.Option("--retry", help="Read files again that crashed or took too long before.")
 ]
+Shots = Annotated[
+    bool,
+    typer.Option(
+        "--shots",
+        help="Judge a film with cuts shot by shot (once before: vlar models get shots).",
+    ),
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ _SHORTEST_S = math.ulp(0.0)
 _MOST_FRAMES, _MOST_PIXELS = 100_000, 65_536
 _LEAST_FPS, _MOST_FPS = 1e-3, 1e3
 _MOST_TEXT = 4096
+_YES = "yes"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class WindowSpec:
         fps: Samples a second where T follows the length of a window; None for ``n_frames`` always.
         max_frames: The largest T at ``fps``.
         parts: What encoders that are joined want of a window (``Sampling.parts``).
+        shots: Whether recordings are cut at their shots first, so that no window crosses a cut.
     """
 
     window_s: float
@@ -53,6 +55,7 @@ class WindowSpec:
     fps: float | None = None
     max_frames: int | None = None
     parts: tuple[Sampling, ...] = ()
+    shots: bool = False
 
     @property
     def sampling(self) -> Sampling:
@@ -66,14 +69,19 @@ class WindowSpec:
             parts=self.parts,
         )
 
-    def spans(self, duration_s: float) -> list[Window]:
-        """The windows of a recording, those of the first scale first; none twice."""
-        from vlar.video import windows
+    def spans(self, duration_s: float, shots: Sequence[Window] = ()) -> list[Window]:
+        """The windows of a recording, those of the first scale first; none twice.
 
-        spans = windows(duration_s, self.window_s, self.stride_s)
-        if self.long_times > 1.0 and duration_s > self.window_s:
+        Args:
+            duration_s: Its length.
+            shots: Its shots by time, each of which has windows of its own; empty for one.
+        """
+        whole = shots or [Window(0.0, duration_s)]
+        spans = _windows_of(whole, self.window_s, self.stride_s)
+        if self.long_times > 1.0:
             times = self.long_times
-            spans += windows(duration_s, times * self.window_s, times * self.stride_s)
+            longer = [shot for shot in whole if shot.duration_s > self.window_s]
+            spans += _windows_of(longer, times * self.window_s, times * self.stride_s)
         return spans
 
 
@@ -130,6 +138,7 @@ class LibraryManifest:
             fps,
             most_frames,
             _parts(meta.get("parts", "[]"), folder),
+            meta.get("shots", "") == _YES,
         )
         dim = int(number("dim", 1, _WIDEST, whole=True))
         modality = meta.get("modality", DEFAULT_MODALITY)
@@ -146,6 +155,7 @@ class LibraryManifest:
         window_s: float | None,
         stride_s: float | None,
         long_times: float | None = None,
+        shots: bool = False,
     ) -> LibraryManifest:
         """For a library that holds nothing yet; ``spec`` loads the model again."""
         wanted = sampling_of(model)
@@ -158,6 +168,7 @@ class LibraryManifest:
             wanted.fps,
             wanted.max_frames,
             wanted.parts,
+            shots,
         )
         blocks = vector_blocks.to_text(vector_blocks.declared(model))
         return cls(spec, model.fingerprint, model.dim, windows, blocks, model.modality)
@@ -169,6 +180,7 @@ class LibraryManifest:
         return {
             **{name: repr(value) for name, value in rate.items() if value is not None},
             **({"parts": json.dumps(parts)} if parts else {}),
+            **({"shots": _YES} if self.spec.shots else {}),
             "model": self.model,
             "fingerprint": self.fingerprint,
             "dim": str(self.dim),
@@ -215,6 +227,7 @@ class LibraryManifest:
         stride_s: float | None,
         folder: Path,
         long_times: float | None = None,
+        shots: bool | None = None,
     ) -> None:
         """Refuse windows other than the library's; None accepts what the library has.
 
@@ -226,14 +239,27 @@ class LibraryManifest:
             window_s in (None, spec.window_s)
             and stride_s in (None, spec.stride_s)
             and long_times in (None, spec.long_times)
+            and shots in (None, spec.shots)
         ):
             return
         raise LibraryError(
             f"library {folder} was made with windows of {spec.window_s:g} s every "
-            f"{spec.stride_s:g} s, and windows {spec.long_times:g} times as long; use "
+            f"{spec.stride_s:g} s, and windows {spec.long_times:g} times as long, "
+            f"{'cut at' if spec.shots else 'whatever'} the shots; use "
             f"--window {spec.window_s:g}s --stride {spec.stride_s:g}s "
-            f"--long-windows {spec.long_times:g}, or make a new library"
+            f"--long-windows {spec.long_times:g}{' --shots' if spec.shots else ''}, or make a new "
+            "library"
         )
+
+
+def _windows_of(shots: Sequence[Window], window_s: float, stride_s: float) -> list[Window]:
+    from vlar.video import windows
+
+    return [
+        Window(shot.start_s + window.start_s, min(shot.start_s + window.end_s, shot.end_s))
+        for shot in shots
+        for window in windows(shot.duration_s, window_s, stride_s)
+    ]
 
 
 def _number(

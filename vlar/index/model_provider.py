@@ -53,11 +53,12 @@ class LazyModel:
         window_s: float | None = None,
         stride_s: float | None = None,
         long_times: float | None = None,
+        shots: bool = False,
     ) -> LibraryManifest:
         """The manifest of a library without rows."""
         model = self.loaded(None)
         spec = model.name if self._spec is None else str(self._spec)
-        return LibraryManifest.new(model, lasting_name(spec), window_s, stride_s, long_times)
+        return LibraryManifest.new(model, lasting_name(spec), window_s, stride_s, long_times, shots)
 
     def require(self, manifest: LibraryManifest) -> None:
         """Refuse a loaded model that is not the manifest's.

@@ -47,6 +47,7 @@ class ClassifyOptions(TypedDict, total=False):
     descriptions: str | Sequence[str]
     tree: Tree | str | Path | None
     fps: float
+    shots: bool
 
 
 def is_one(recordings: object) -> TypeIs[Recording]:
@@ -84,12 +85,14 @@ def views_of(
             yield from sampler.sample_every(paths, every_s)
 
 
-def encode_one(core: ModelCore, recording: Recording, fps: float) -> EncodedSpan:
+def encode_one(
+    core: ModelCore, recording: Recording, sampler: ViewSampler, fps: float
+) -> EncodedSpan:
     """A single recording, whole; an error is raised as it is."""
     if isinstance(recording, (str, Path)):
-        views = core.view_sampler.sample(recording)
+        views = sampler.sample(recording)
     else:
-        (views,) = _views(recording, core.view_sampler, None, fps)
+        (views,) = _views(recording, sampler, None, fps)
     return EncodedSpan(views[0].path, views[0].window, core.encode_views(views), lost_share(views))
 
 

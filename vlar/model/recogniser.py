@@ -23,7 +23,7 @@ from vlar.model.inputs import (
 )
 from vlar.model.label_concepts import Descriptions
 from vlar.scoring.calibration import Calibration
-from vlar.sensors import ViewSampler
+from vlar.sensors import Views, ViewSampler
 from vlar.tables import Results
 from vlar.text.tree import Tree
 from vlar.types import Classification, Failure
@@ -134,6 +134,7 @@ class Recogniser(ModelCore):
         descriptions: Descriptions = "auto",
         tree: Tree | str | Path | None = None,
         fps: float = DEFAULT_FPS,
+        shots: bool = False,
     ) -> Classification | Results[Answer] | Iterator[Answer]:
         """Classify recordings: which label fits?
 
@@ -152,6 +153,8 @@ class Recogniser(ModelCore):
             descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_concepts``.
             tree: A label tree, or its JSON file of label to parent; answers then have ``coarse``.
             fps: Frames a second of an array; default 25.
+            shots: Judge a video, or a span of it, by its shots where it has cuts; needs the
+                network of TransNet V2 (``vlar models get shots``).
 
         Returns:
             One recording without ``every_s``: its answer. A list, or ``every_s``: a list (and a
@@ -163,23 +166,22 @@ class Recogniser(ModelCore):
             LabelError: the label list cannot be used.
             UsageError: an input that is not a recording.
         """
+        sampler = self.view_sampler.shot_by_shot if shots else self.view_sampler
         classifier = self.classifier(labels, mode=mode, descriptions=descriptions, tree=tree)
         if is_one(recordings) and every_s is None:
-            span = encode_one(self, recordings, fps)
+            span = encode_one(self, recordings, sampler, fps)
             return classifier.answer(span, top=top, model=self.name)
         listed: Iterable[Recording] = [recordings] if is_one(recordings) else recordings
-        answers = self._answers(listed, classifier, top, every_s, fps)
+        views = views_of(listed, sampler, every_s, fps)
+        answers = self._answers(views, classifier, top)
         return answers if isinstance(recordings, Iterator) else Results(answers)
 
     def _answers(
         self,
-        recordings: Iterable[Recording],
+        views: Iterable[Views | Failure],
         classifier: LabelClassifier,
         top: int,
-        every_s: float | None,
-        fps: float,
     ) -> Iterator[Answer]:
-        views = views_of(recordings, self.view_sampler, every_s, fps)
         for span in self.encode_spans(views):
             good = not isinstance(span, Failure)
             yield classifier.answer(span, top=top, model=self.name) if good else span

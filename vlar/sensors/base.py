@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from vlar.errors import VlarError
+from vlar.errors import UsageError, VlarError
 from vlar.types import Clip, Failure, Sampling, Window
+from vlar.video.every_frame import FrameChunk
 from vlar.video.files import is_folder
 from vlar.video.stream import in_order
 
@@ -98,6 +99,16 @@ class Reader(ABC):
         Readers of compressed recordings do it in one pass; the default reads window by window.
         """
         return self.read(((path, window) for window in windows), sampling)
+
+    def read_frames(self, path: Path, height: int, width: int) -> Iterator[FrameChunk]:
+        """Every frame of a recording of pictures, small, in the order of time.
+
+        Raises:
+            UsageError: recordings of this sensor hold no pictures.
+            DecodeError: it cannot be read.
+        """
+        del path, height, width
+        raise UsageError(f"recordings of the sensor {self.modality!r} have no frames, and no shots")
 
     def find(self, paths: Sequence[str | Path]) -> list[Path]:
         """The recordings that ``paths`` name, in the order given, each once.

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from vlar.errors import DecodeError
 from vlar.sensors.base import Reader, RecordingInfo, Request
 from vlar.types import Clip, Failure, Sampling, Window
+from vlar.video.every_frame import FrameChunk
 from vlar.video.stream import in_order
 from vlar.workers import FileLimits, WorkerPool, WorkerStartError, can_isolate, is_batch
 
@@ -114,6 +115,10 @@ class IsolatedReader(Reader):
                 given += 1
         except DecodeError as error:
             yield from [Failure(path, error.kind, error.message)] * (len(windows) - given)
+
+    def read_frames(self, path: Path, height: int, width: int) -> Iterator[FrameChunk]:
+        """Every frame, from a worker."""
+        return self._from_worker(path, 0.0, Reader.read_frames, path, height, width)
 
     def _from_worker(
         self, path: Path, duration_s: float, method: Callable[..., Any], *arguments: Any

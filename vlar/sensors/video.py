@@ -12,6 +12,7 @@ from vlar.sensors.base import Reader, Request
 from vlar.types import Clip, Failure, Sampling, VideoInfo, Window
 from vlar.video import VIDEO_ENDINGS, find_videos, probe, read_clip, read_clips, read_windows
 from vlar.video.blank import blank_clips
+from vlar.video.every_frame import FrameChunk, read_frames
 from vlar.video.files import frame_files, is_folder
 from vlar.video.stream import ClipRequest
 from vlar.workers import FileLimits
@@ -54,6 +55,10 @@ class VideoReader(Reader):
         """One pass over the file, however many windows overlap."""
         side = sampling.shorter_side
         return read_windows(path, windows, sampling, timeout_s=_timeout_s(), shorter_side=side)
+
+    def read_frames(self, path: Path, height: int, width: int) -> Iterator[FrameChunk]:
+        """Decode all frames in order."""
+        return read_frames(path, height, width, timeout_s=_timeout_s())
 
     def find(self, paths: Sequence[str | Path]) -> list[Path]:
         """Video files, and folders of numbered pictures, each as one recording."""

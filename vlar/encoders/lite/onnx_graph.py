@@ -16,43 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vlar.pose.onnx_graph import Graph
+
 Array = npt.NDArray[Any]
 Weights = Mapping[str, Array]
 
 GRAPH_VERSION = 1  # increase it when a graph changes, so that cached graphs are rebuilt
-_OPSET = 20
-_IR_VERSION = 10
 _BATCH_NORM_EPSILON = 1e-3
 _LAYER_NORM_EPSILON = 1e-12
 _MAX_POSITIONS = 512
-
-
-class _Graph:
-    """Collects nodes and constants; every method returns the name of its output."""
-
-    def __init__(self) -> None:
-        from onnx import helper, numpy_helper
-
-        self._helper, self._numpy_helper = helper, numpy_helper
-        self._nodes: list[Any] = []
-        self._constants: list[Any] = []
-
-    def constant(self, value: Array) -> str:
-        name = f"c{len(self._constants)}"
-        tensor = self._numpy_helper.from_array(np.ascontiguousarray(value), name)
-        self._constants.append(tensor)
-        return name
-
-    def node(self, op: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        name = output or f"n{len(self._nodes)}"
-        self._nodes.append(self._helper.make_node(op, list(inputs), [name], **attributes))
-        return name
-
-    def model(self, inputs: list[Any], outputs: list[Any]) -> bytes:
-        graph = self._helper.make_graph(self._nodes, "lite", inputs, outputs, self._constants)
-        opset = self._helper.make_opsetid("", _OPSET)
-        model = self._helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
-        return model.SerializeToString()
 
 
 def image_tower(weights: Weights, size: tuple[int, int], strided: Collection[int]) -> bytes:
@@ -68,7 +40,7 @@ def image_tower(weights: Weights, size: tuple[int, int], strided: Collection[int
     """
     from onnx import TensorProto, helper
 
-    graph = _Graph()
+    graph = Graph("lite")
     x, now = _convolution(graph, weights, "pixels", "_conv_stem", "_bn0", size, stride=2)
     x = _relu6(graph, x)
     n_blocks = 1 + max(int(key.split(".")[1]) for key in weights if key.startswith("_blocks."))
@@ -92,7 +64,7 @@ def image_tower(weights: Weights, size: tuple[int, int], strided: Collection[int
 
 
 def _inverted_residual(
-    graph: _Graph, weights: Weights, x: str, key: str, size: tuple[int, int], stride: int
+    graph: Graph, weights: Weights, x: str, key: str, size: tuple[int, int], stride: int
 ) -> tuple[str, tuple[int, int]]:
     y = x
     if f"{key}_expand_conv.weight" in weights:
@@ -111,7 +83,7 @@ def _inverted_residual(
 
 
 def _convolution(
-    graph: _Graph,
+    graph: Graph,
     weights: Weights,
     x: str,
     convolution: str,
@@ -144,7 +116,7 @@ def _same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _relu6(graph: _Graph, x: str) -> str:
+def _relu6(graph: Graph, x: str) -> str:
     return graph.node("Clip", x, *(graph.constant(np.array(v, np.float32)) for v in (0.0, 6.0)))
 
 
@@ -157,7 +129,7 @@ def text_tower(weights: Weights, n_heads: int = 12) -> bytes:
     """
     from onnx import TensorProto, helper
 
-    graph = _Graph()
+    graph = Graph("lite")
     words = graph.constant(weights["embeddings.word_embeddings.weight"])
     kind = weights["embeddings.token_type_embeddings.weight"][0]
     places = graph.constant(weights["embeddings.position_embeddings.weight"] + kind)
@@ -181,7 +153,7 @@ def text_tower(weights: Weights, n_heads: int = 12) -> bytes:
 
 
 def _transformer_layer(
-    graph: _Graph, weights: Weights, x: str, key: str, n_heads: int, shape: str
+    graph: Graph, weights: Weights, x: str, key: str, n_heads: int, shape: str
 ) -> str:
     """One layer on the tokens (N * L, D) of texts of the shape (N, L)."""
     width = weights[f"{key}attention.self.query.weight"].shape[0]
@@ -206,12 +178,12 @@ def _transformer_layer(
     return _layer_norm(graph, weights, graph.node("Add", y, x), f"{key}output.LayerNorm")
 
 
-def _linear(graph: _Graph, weights: Weights, x: str, key: str) -> str:
+def _linear(graph: Graph, weights: Weights, x: str, key: str) -> str:
     matrix = graph.constant(weights[f"{key}.weight"])
     return graph.node("Gemm", x, matrix, graph.constant(weights[f"{key}.bias"]), transB=1)
 
 
-def _layer_norm(graph: _Graph, weights: Weights, x: str, key: str) -> str:
+def _layer_norm(graph: Graph, weights: Weights, x: str, key: str) -> str:
     scale = graph.constant(weights[f"{key}.weight"])
     shift = graph.constant(weights[f"{key}.bias"])
     return graph.node("LayerNormalization", x, scale, shift, axis=-1, epsilon=_LAYER_NORM_EPSILON)

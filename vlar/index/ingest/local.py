@@ -24,6 +24,7 @@ from vlar.index.store.failed import FailedFiles
 from vlar.index.store.writer import StoreWriter
 from vlar.sensors import reader
 from vlar.sensors.isolated import IsolatedReader, isolated
+from vlar.sensors.shots import require_shots
 from vlar.video.prefetch import prefetch
 
 _WAITING_BYTES = 8 << 20  # of clips that wait for the encoder
@@ -56,7 +57,10 @@ def add_files(
 
     Raises:
         LibraryError: the library cannot be written to; the message says how much was kept.
+        ModelError: the library is cut at shots, and the network that finds them is not installed.
     """
+    if manifest.spec.shots:
+        require_shots(reader(manifest.modality))
     known = {video.path: video for video in writer.known()}
     failed = FailedFiles.of(writer, retry)
     with ExitStack() as stack:

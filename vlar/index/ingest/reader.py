@@ -19,6 +19,7 @@ from vlar.index.paths import place
 from vlar.index.store.database import NO_FILE, KnownVideo, Stamp
 from vlar.index.store.failed import FailedFile, FailedFiles
 from vlar.sensors import Reader, reader
+from vlar.sensors.shots import shots_of
 from vlar.types import Clip, Failure
 from vlar.video import content_hash
 from vlar.video.files import require_readable
@@ -111,7 +112,8 @@ def _clips(
     source: Reader, file: Path, duration_s: float, manifest: LibraryManifest
 ) -> Iterator[Clip | Failure]:
     try:
-        windows = manifest.spec.spans(duration_s)
+        found = shots_of(source, file) if manifest.spec.shots else ()
+        windows = manifest.spec.spans(duration_s, found)
         yield from source.read_windows(file, windows, manifest.spec.sampling)
     except VlarError as error:
         yield Failure(file, error.kind, error.message)

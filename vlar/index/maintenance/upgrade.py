@@ -127,6 +127,7 @@ def _upgrade(
         spec.window_s,
         spec.stride_s,
         spec.long_times,
+        spec.shots,
     )
     stage = _open_stage(folder, target)
     try:
