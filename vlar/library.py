@@ -78,10 +78,8 @@ class Library(LibraryDiscovery):
             stride_s: Seconds between starts; None is the library's own, 2 for a new one.
             long_times: Also windows this many times as long and as far apart, for actions that
                 take long; 1 for none. None is the library's own, 1 for a new one.
-            shots: Cut recordings at their shots first, so that no window crosses a cut. None is the
-                library's own, False for a new one.
-            keep_context: Keep the context tokens that re-ranking needs (``query``), where the
-                text of the model depends on the video.
+            shots: Let no window cross a cut. None is the library's own, False for a new one.
+            keep_context: Keep the tokens that re-ranking needs where text depends on the video.
             retry: Read files again that crashed or ran out of time or memory before; otherwise
                 they are skipped and named until they change.
             skip_still: Leave windows of video out in which nothing moves (docs/library.md).

@@ -43,6 +43,14 @@ LongWindows = Annotated[
         "--long-windows", metavar="TIMES", help="Also windows this many times as long; 1 for none."
     ),
 ]
+Shots = Annotated[
+    bool | None,
+    typer.Option(
+        "--shots/--no-shots",
+        help="Let no window cross a cut (once before: vlar models get shots). Default: the "
+        "library's own; off in a new library.",
+    ),
+]
 NoContext = Annotated[
     bool, typer.Option("--no-context", help="Store nothing to re-rank with: less disk space.")
 ]
@@ -59,14 +67,7 @@ def add(
     window: WindowLength = None,
     stride: Stride = None,
     long_windows: LongWindows = None,
-    shots: Annotated[
-        bool | None,
-        typer.Option(
-            "--shots/--no-shots",
-            help="Let no window cross a cut (once before: vlar models get shots). Default: the "
-            "library's own; off in a new library.",
-        ),
-    ] = None,
+    shots: Shots = None,
     model: options.LibraryModel = None,
     no_context: NoContext = False,
     retry: options.Retry = False,

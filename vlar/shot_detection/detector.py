@@ -127,17 +127,17 @@ def shots_between(
         is_cut: (n,) whether a frame is the last one before a cut, or within a transition.
         duration_s: Length of the film.
     """
-    ends = [*times_s[1:].tolist(), duration_s]  # of each frame
+    ends = np.minimum([*times_s[1:].tolist(), duration_s], duration_s).tolist()  # of each frame
     shots: list[Window] = []
     start_s = 0.0
     for frame, now in enumerate(is_cut.tolist()):
         before = frame > 0 and bool(is_cut[frame - 1])
-        if now and not before and start_s < ends[frame] < duration_s:
+        if now and not before and start_s < ends[frame]:
             shots.append(Window(start_s, ends[frame]))
         if now:
             start_s = ends[frame]
-    if start_s < duration_s or not shots:
-        shots.append(Window(min(start_s, duration_s), duration_s))
+    if start_s < duration_s:
+        shots.append(Window(start_s, duration_s))
     return shots
 
 

@@ -1,0 +1,246 @@
+"""Are cuts found, and what is gained by judging a film shot by shot?
+
+    vlar models get shots
+    python evals/shots.py --videos DIR --work DIR [--part cuts accuracy] [--json OUT]
+
+DIR holds ``manifest.csv`` (path, label, dataset, group) and the clips it names. Films are made of
+them in ``--work``, 320 x 240 at 25 frames a second, H.264. Nothing is chosen on them: the threshold
+is the paper's.
+
+cuts      films of four clips of different labels, joined hard, by a dissolve (10 or 25 frames) or
+          by a fade to black and back (2 x 10 frames). A cut counts as found where a boundary of
+          two shots lies in the transition, give or take 0.2 s. ``random`` is as many boundaries at
+          random times, which must fail. ``none`` are single clips: what is found there is a false
+          alarm, but for cuts that the clips had. With the CPU time of a frame.
+accuracy  films of two clips of one label, joined hard: zero-shot top-1 of ``lite`` on the film as a
+          whole, shot by shot, and on the clips by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+import vlar
+from vlar.evaluation.intervals import mean_interval
+from vlar.shot_detection.detector import ShotDetector
+from vlar.shot_detection.network import HEIGHT, WIDTH
+from vlar.types import Window
+from vlar.video import probe
+from vlar.video.every_frame import read_frames
+
+SIZE, FPS = (320, 240), 25
+KINDS = {"hard": 0, "dissolve 10": 10, "dissolve 25": 25, "fade 20": -20}
+CUT_SETS = ("jhmdb", "ucf101", "hmdb51", "kinetics", "utd-mhad")
+ACCURACY_SETS = ("jhmdb", "weizmann")
+NEAR_S = 0.2
+MOST_FRAMES, CLIPS = 50, 4  # of a clip; of a film
+
+
+def main() -> int:
+    options = _options()
+    options.work.mkdir(parents=True, exist_ok=True)
+    found: dict[str, object] = {}
+    if "cuts" in options.part:
+        found["cuts"] = _cuts(options.videos, options.work, options.films)
+    if "accuracy" in options.part:
+        found["accuracy"] = [_accuracy(options.videos, options.work, s) for s in options.sets]
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the films")
+    parser.add_argument("--part", nargs="*", default=["cuts", "accuracy"])
+    parser.add_argument("--films", type=int, default=10, help="films of each kind of join")
+    parser.add_argument("--sets", nargs="*", default=list(ACCURACY_SETS))
+    parser.add_argument("--json", type=Path, help="file for the results")
+    return parser.parse_args()
+
+
+def _rows(videos: Path, sets: Sequence[str]) -> list[dict[str, str]]:
+    with (videos / "manifest.csv").open(encoding="utf-8", newline="") as stream:
+        return [row for row in csv.DictReader(stream) if row["dataset"] in sets]
+
+
+def _frames(path: Path, most: int = MOST_FRAMES) -> np.ndarray:
+    """(T, H, W, 3) the first frames of a clip in the size of a film."""
+    pictures: list[np.ndarray] = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            picture = frame.to_image().resize(SIZE, Image.Resampling.BILINEAR)
+            pictures.append(np.asarray(picture))
+            if len(pictures) == most:
+                break
+    return np.stack(pictures)
+
+
+def _joined(clips: Sequence[np.ndarray], length: int) -> tuple[np.ndarray, list[Window]]:
+    """Frames of a film, and the spans of its transitions in seconds."""
+    film, spans = clips[0].astype(np.float32), []
+    for clip in clips[1:]:
+        after, half = clip.astype(np.float32), abs(length) // 2
+        start = len(film) - max(length, half if length < 0 else 0)
+        if length > 0:  # both are seen
+            share = ((np.arange(length) + 1) / (length + 1))[:, None, None, None]
+            mixed = film[-length:] * (1 - share) + after[:length] * share
+            film = np.concatenate([film[:-length], mixed, after[length:]])
+        elif length < 0:  # to black and back
+            down = np.linspace(1, 0, half)[:, None, None, None]
+            film = np.concatenate(
+                [film[:-half], film[-half:] * down, after[:half] * down[::-1], after[half:]]
+            )
+        else:
+            film = np.concatenate([film, after])
+        spans.append(Window(start / FPS, (start + max(abs(length), 0)) / FPS))
+    return film.astype(np.uint8), spans
+
+
+def _write(path: Path, frames: np.ndarray) -> Path:
+    if not path.is_file():
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=FPS)
+            stream.width, stream.height = SIZE
+            stream.pix_fmt = "yuv420p"
+            for picture in frames:
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return path
+
+
+def _cuts(videos: Path, work: Path, n_films: int) -> list[dict[str, object]]:
+    draw = np.random.default_rng(0)
+    rows = _rows(videos, CUT_SETS)
+    detector, found = ShotDetector(), []
+    for kind, length in KINDS.items():
+        counts, frames, spent, decoding = np.zeros(5), 0, 0.0, 0.0
+        for number in range(n_films):
+            film, spans = _film(videos, rows, draw, length)
+            path = _write(work / f"{kind.replace(' ', '-')}-{number}.mp4", film)
+            shots, seconds, reading = _timed(detector, path)
+            times = [(a.end_s + b.start_s) / 2 for a, b in pairwise(shots)]
+            chance = sorted(draw.uniform(0, len(film) / FPS, len(times)).tolist())
+            counts += (*_matched(times, spans), len(times), len(spans), _matched(chance, spans)[1])
+            frames, spent, decoding = frames + len(film), spent + seconds, decoding + reading
+        row = {
+            "join": kind,
+            "joins": int(counts[3]),
+            "boundaries": int(counts[2]),
+            "precision": round(counts[0] / max(counts[2], 1), 3),
+            "recall": round(counts[1] / counts[3], 3),
+            "recall of random": round(counts[4] / counts[3], 3),
+            "CPU ms a frame": round(1000 * spent / frames, 1),
+            "of it decoding": round(1000 * decoding / frames, 1),
+        }
+        print(json.dumps(row), flush=True)
+        found.append(row)
+    found.append(_alarms(videos, rows, detector))
+    return found
+
+
+def _film(
+    videos: Path, rows: list[dict[str, str]], draw: np.random.Generator, length: int
+) -> tuple[np.ndarray, list[Window]]:
+    clips: dict[str, np.ndarray] = {}
+    for index in draw.permutation(len(rows)):
+        row = rows[index]
+        if row["label"] not in clips:
+            frames = _frames(videos / row["path"])
+            if len(frames) >= 2 * max(abs(length), 10):
+                clips[row["label"]] = frames
+        if len(clips) == CLIPS:
+            break
+    return _joined(list(clips.values()), length)
+
+
+def _timed(detector: ShotDetector, path: Path) -> tuple[list[Window], float, float]:
+    duration_s = probe(path).duration_s
+    start = time.process_time()
+    chunks = list(read_frames(path, HEIGHT, WIDTH))
+    middle = time.process_time()
+    shots = detector.shots(chunks, duration_s)
+    return shots, time.process_time() - start, middle - start
+
+
+def _matched(times: Sequence[float], spans: Sequence[Window]) -> tuple[int, int]:
+    """Boundaries that lie in a transition, and transitions with a boundary."""
+    inside = np.array(
+        [[s.start_s - NEAR_S <= t <= s.end_s + NEAR_S for s in spans] for t in times], bool
+    ).reshape(len(times), len(spans))
+    return int(inside.any(axis=1).sum()), int(inside.any(axis=0).sum())
+
+
+def _alarms(videos: Path, rows: list[dict[str, str]], detector: ShotDetector) -> dict[str, object]:
+    boundaries, names, length_s = 0, [], 0.0
+    for row in rows[:: max(1, len(rows) // 40)]:
+        shots, _, _ = _timed(detector, videos / row["path"])
+        boundaries += len(shots) - 1
+        length_s += shots[-1].end_s
+        if len(shots) > 1:
+            names.append(f"{row['path']} {[round(shot.end_s, 2) for shot in shots[:-1]]}")
+    found = {"join": "none", "boundaries": boundaries, "seconds": round(length_s, 1), "in": names}
+    print(json.dumps(found), flush=True)
+    return found
+
+
+def _pairs(rows: list[dict[str, str]]) -> Iterator[tuple[str, list[str]]]:
+    by_label: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in rows:
+        by_label[row["readable_label"]].append(row)
+    for label, own in by_label.items():
+        for at in range(0, len(own) - 1, 2):
+            yield label, [own[at]["path"], own[at + 1]["path"]]
+
+
+def _accuracy(videos: Path, work: Path, name: str) -> dict[str, object]:
+    model = vlar.load("lite")
+    rows = _rows(videos, [name])
+    labels = sorted({row["readable_label"] for row in rows})
+    right: dict[str, list[bool]] = defaultdict(list)
+    n_shots = []
+    for number, (label, paths) in enumerate(_pairs(rows)):
+        clips = [_frames(videos / path, 10_000) for path in paths]
+        film = _write(work / f"{name}-{number}.mp4", _joined(clips, 0)[0])
+        n_shots.append(len(vlar.shots(film)))
+        answers = {
+            "whole": model.classify(film, labels),
+            "by shots": model.classify(film, labels, shots=True),
+        }
+        for how, answer in answers.items():
+            right[how].append(answer.predictions[0].label == label)
+        for path in paths:
+            answer = model.classify(videos / path, labels)
+            right["clips"].append(answer.predictions[0].label == label)
+    found: dict[str, object] = {
+        "set": name,
+        "films": len(n_shots),
+        "with two shots": sum(n == 2 for n in n_shots),
+        "labels": len(labels),
+    }
+    for how, each in right.items():
+        interval = mean_interval(np.array(each), range(len(each)))
+        ends = f" [{100 * interval.low:.0f}-{100 * interval.high:.0f}]" if interval else ""
+        found[how] = f"{100 * np.mean(each):.1f}{ends}"
+    gained = np.array(right["by shots"], int) - np.array(right["whole"], int)
+    found["gained, lost"] = [int((gained > 0).sum()), int((gained < 0).sum())]
+    print(json.dumps(found), flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
