@@ -55,7 +55,9 @@ def main() -> int:
     if "cuts" in options.part:
         found["cuts"] = _cuts(options.videos, options.work, options.films)
     if "accuracy" in options.part:
-        found["accuracy"] = [_accuracy(options.videos, options.work, s) for s in options.sets]
+        found["accuracy"] = [
+            _accuracy(options.videos, options.work, name, options.pairs) for name in options.sets
+        ]
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0
@@ -68,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--part", nargs="*", default=["cuts", "accuracy"])
     parser.add_argument("--films", type=int, default=10, help="films of each kind of join")
     parser.add_argument("--sets", nargs="*", default=list(ACCURACY_SETS))
+    parser.add_argument("--pairs", type=int, default=1000, help="most films of two clips of a set")
     parser.add_argument("--json", type=Path, help="file for the results")
     return parser.parse_args()
 
@@ -207,13 +210,14 @@ def _pairs(rows: list[dict[str, str]]) -> Iterator[tuple[str, list[str]]]:
             yield label, [own[at]["path"], own[at + 1]["path"]]
 
 
-def _accuracy(videos: Path, work: Path, name: str) -> dict[str, object]:
+def _accuracy(videos: Path, work: Path, name: str, most: int) -> dict[str, object]:
     model = vlar.load("lite")
     rows = _rows(videos, [name])
     labels = sorted({row["readable_label"] for row in rows})
     right: dict[str, list[bool]] = defaultdict(list)
     n_shots = []
-    for number, (label, paths) in enumerate(_pairs(rows)):
+    pairs = list(_pairs(rows))
+    for number, (label, paths) in enumerate(pairs[:: max(1, -(-len(pairs) // most))]):
         clips = [_frames(videos / path, 10_000) for path in paths]
         film = _write(work / f"{name}-{number}.mp4", _joined(clips, 0)[0])
         n_shots.append(len(vlar.shots(film)))

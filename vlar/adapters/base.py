@@ -165,6 +165,8 @@ def load_any(spec: str, device: str | None = None, dtype: str | None = None) -> 
     if len(parts) == 1:
         return _load_one(spec, device, dtype)
     specs, factors = zip(*map(split_weight, parts), strict=True)
+    for part in specs:
+        _known_name(resolve(part))  # of all parts, before one is loaded
     return joined([_load_part(part, device, dtype) for part in specs], factors)
 
 
@@ -179,12 +181,21 @@ def _load_part(spec: str, device: str | None, dtype: str | None) -> Encoder:
 
 def _load_one(spec: str, device: str | None, dtype: str | None) -> Encoder:
     spec = resolve(spec)
-    name = spec.partition(":")[0]
-    if name in registry.names("adapter"):
+    if _known_name(spec) in registry.names("adapter"):
         return load_adapter(spec, device, dtype)
-    if name not in registry.names("encoder"):
-        raise registry.unknown_name("encoder, adapter or model folder", name, _names())
     return load_encoder(spec, device, dtype)
+
+
+def _known_name(spec: str) -> str:
+    """The name that a spec begins with.
+
+    Raises:
+        UnknownNameError: neither an encoder nor an adapter has it.
+    """
+    name = spec.partition(":")[0]
+    if name not in registry.names("adapter") and name not in registry.names("encoder"):
+        raise registry.unknown_name("encoder, adapter or model folder", name, _names())
+    return name
 
 
 def _names() -> set[str]:

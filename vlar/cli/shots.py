@@ -105,7 +105,7 @@ def _checked(csv_out: str | None) -> Path | None:
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter[str](file, _COLUMNS)
+            writer: csv.DictWriter[str] = csv.DictWriter(file, _COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
     except OSError as error:

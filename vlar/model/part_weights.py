@@ -3,7 +3,7 @@
 A joint encoder adds the logits of its parts (``vlar.encoders.joint``). Here the factor of each part
 is chosen by the likelihood of the right labels, with the best temperature for each choice, so that
 only the parts' ratio counts. The weights that the encoder has stay unless others are better by more
-than the clips' own scatter.
+than the clips' own scatter: two standard errors, which shuffled labels do not reach.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from vlar.types import Float32, Float64
 # On the factor that a part has; rounded, since the factor stands in the model's name.
 _STEPS = [float(f"{2.0**half:.3g}") for half in np.arange(-4, 4.5, 0.5)]
 _ROUNDS = 2
+_ERRORS = 2.0  # standard errors that a gain must exceed; evals/joined.py shuffles labels
 
 
 def fit_factors(
@@ -34,8 +35,8 @@ def fit_factors(
         answers: (n,) number of the right label.
 
     Returns:
-        One factor a part; the encoder's own where no other choice is better by more than one
-        standard error.
+        One factor a part; the encoder's own where no other choice is better by more than two
+        standard errors.
     """
     start = encoder.factors
     first = _losses(encoder, start, vectors, concepts, answers)
@@ -49,7 +50,7 @@ def fit_factors(
                     best, loss = changed, found
     gain = first - loss
     error = gain.std() / np.sqrt(len(gain))
-    return best if gain.mean() > error else start
+    return best if gain.mean() > _ERRORS * error else start
 
 
 def _losses(
