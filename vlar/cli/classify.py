@@ -127,9 +127,9 @@ def command(
         answers = _Answers(as_json, mode, _tables(stack, csv, parquet))
         shown = stack.enter_context(progress(f"loading {model}"))
         recogniser = inputs.load_model(model, device, dtype)
+        settings = {"top": top, "mode": mode, "descriptions": descriptions, "tree": label_tree}
         if live is not None:
             shown.stage("reading labels")
-            settings = {"top": top, "mode": mode, "descriptions": descriptions, "tree": label_tree}
             return _watch(live, recogniser, label_list, every_s, answers, shown, settings)
         found, failures = inputs.recordings(paths, recogniser.encoder.modality)
         if explain:
@@ -137,10 +137,8 @@ def command(
         for row in failures:
             answers.take(row)
         shown.stage("reading labels")
-        rows = recogniser.classify(
-            iter(found), label_list, top=top, every_s=every_s, mode=mode,
-            descriptions=descriptions, tree=label_tree, shots=shots,
-        )  # fmt: skip
+        span = {"every_s": every_s, "shots": shots}
+        rows = recogniser.classify(iter(found), label_list, **span, **settings)
         answers.n_labels = len(label_list.labels if label_list else recogniser.labels or ())
         shown.stage("classifying", total=len(found))
         for row in _counted(rows, shown):
