@@ -127,7 +127,8 @@ def command(
         answers = _Answers(as_json, mode, _tables(stack, csv, parquet))
         shown = stack.enter_context(progress(f"loading {model}"))
         recogniser = inputs.load_model(model, device, dtype)
-        settings = {"top": top, "mode": mode, "descriptions": descriptions, "tree": label_tree}
+        settings: JsonDict = {"top": top, "mode": mode, "descriptions": descriptions}
+        settings["tree"] = label_tree
         if live is not None:
             shown.stage("reading labels")
             return _watch(live, recogniser, label_list, every_s, answers, shown, settings)
@@ -137,8 +138,8 @@ def command(
         for row in failures:
             answers.take(row)
         shown.stage("reading labels")
-        span = {"every_s": every_s, "shots": shots}
-        rows = recogniser.classify(iter(found), label_list, **span, **settings)
+        listed = iter(found)
+        rows = recogniser.classify(listed, label_list, every_s=every_s, shots=shots, **settings)
         answers.n_labels = len(label_list.labels if label_list else recogniser.labels or ())
         shown.stage("classifying", total=len(found))
         for row in _counted(rows, shown):
