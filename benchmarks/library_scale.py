@@ -8,6 +8,7 @@ and may name two topics. Exact answers come from a comparison with every row.
     python benchmarks/library_scale.py --rows 1000000 --place DISK   # keeps DISK/1000000.vlar
     python benchmarks/library_scale.py --rows 20000 --type ivf       # a type out of its range
     python benchmarks/library_scale.py --rows 5000000 --place DISK   # 16 GB of disk
+    python benchmarks/library_scale.py --rows 100000 --only filters  # one part
 
 Above 2,000,000 rows they lie in a float16 file, and only ``still`` is measured: the comparisons of
 the others hold all rows in memory.
@@ -86,11 +87,17 @@ def recall(answers: list[Any], least: Any, wanted: int = K) -> float:
     return float(np.mean(found))
 
 
-def p50_ms(*calls: Callable[[Any], Any], queries: Any) -> list[float]:
-    """Median process time of each call, in interleaved rounds."""
+def p50_ms(*calls: Callable[[Any], Any], queries: Any, warm: bool = False) -> list[float]:
+    """Median process time of each call, in interleaved rounds.
+
+    ``warm``: each call is made once more before, untimed. Else a call of microseconds pays for the
+    caches that the one before it, of milliseconds, has filled with other data.
+    """
     times: list[list[float]] = [[] for _ in calls]
     for query in queries:
         for taken, call in zip(times, calls, strict=True):
+            if warm:
+                call(query)
             begin = time.process_time()
             call(query)
             taken.append(time.process_time() - begin)
@@ -211,6 +218,7 @@ def filters(library: Any, matrix: Any, world: World) -> None:
             lambda q, where=where: library.nearest(q, K, where=where),
             *exact_ways,
             queries=queries[: 3 if len(places) > 100_000 else 15],
+            warm=True,
         )
         plain, named = min(memory[:2]), memory[2:]
         line(
@@ -292,6 +300,7 @@ def main() -> int:
     parser.add_argument("--type", help="another engine than the size asks for")
     parser.add_argument("--place", help="keep the libraries in this folder, and use what is there")
     parser.add_argument("--seed", type=int, default=31, help="of the queries that report recall")
+    parser.add_argument("--only", choices=["make", "still", "filters"], help="one part alone")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -335,6 +344,12 @@ def measure(folder: Path, rows: int, options: argparse.Namespace) -> None:
                 "compact --retrain --type", options.type, f"CPU {time.process_time() - begin:.0f} s"
             )
         library.nearest(matrix[0], K)
+        if options.only == "still":
+            still(library, matrix, world, options.seed)
+        elif options.only == "filters":
+            filters(library, matrix, world)
+        if options.only is not None:
+            return
         size = library.info().bytes_on_disk
         line("bytes a row on disk, truth and cache", f"{size / rows:.0f}")
         opened = min(first_answer(folder) for _ in range(3))
