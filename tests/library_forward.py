@@ -50,6 +50,9 @@ def image_vectors(model: Any, family: str, pixels: Any, tokens: dict[str, Any]) 
         if family == "flava":  # the pre-training model takes the first token of both towers
             seen = model.image_model(pixel_values=pixels).last_hidden_state[:, 0]
             return unit_rows(model.image_projection(seen))
+        if family == "BlipForImageTextRetrieval":
+            seen = model.vision_model(pixel_values=pixels).last_hidden_state[:, 0]
+            return unit_rows(model.vision_proj(seen))
         if family == "siglip2":
             return unit_rows(model(**tokens, **naflex(pixels, model)).image_embeds)
         if family == "xclip":
@@ -70,6 +73,9 @@ def text_vectors(model: Any, family: str, pixels: Any, tokens: dict[str, Any]) -
         if family == "flava":
             seen = model.text_model(**tokens).last_hidden_state[:, 0]
             return unit_rows(model.text_projection(seen))
+        if family == "BlipForImageTextRetrieval":
+            seen = model.text_encoder(**tokens, return_dict=True).last_hidden_state[:, 0]
+            return unit_rows(model.text_proj(seen))
         if family == "siglip2":
             return unit_rows(model(**tokens, **naflex(pixels, model)).text_embeds)
         if family == "xclip":

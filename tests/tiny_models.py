@@ -226,6 +226,18 @@ def blip(folder: Path) -> None:
     write(folder, seeded(lambda: hf.BlipModel(config)), tokenizer(), pictures())
 
 
+@maker("BlipForImageTextRetrieval")
+def blip_retrieval(folder: Path) -> None:
+    import transformers as hf
+
+    text = text_tower(encoder_hidden_size=32, sep_token_id=END)
+    config = hf.BlipConfig(
+        text_config=text, vision_config=image_tower(), projection_dim=24, image_text_hidden_size=16
+    )
+    model = seeded(lambda: hf.BlipForImageTextRetrieval(config))
+    write(folder, model, tokenizer(), pictures())
+
+
 @maker("vision-text-dual-encoder")
 def dual(folder: Path) -> None:
     import transformers as hf

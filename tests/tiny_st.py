@@ -115,3 +115,42 @@ def qwen(folder: Path, parts: Path) -> Any:
     tiny.write(parts, tiny.seeded(lambda: hf.Qwen3VLModel(config)), processor)
     transformer = Transformer(str(parts))
     return [transformer, Pooling(32, "lasttoken"), Normalize()]
+
+
+@maker
+def gemma(folder: Path, parts: Path) -> Any:
+    """An EmbeddingGemma 2 with mean pooling, without its sound tower."""
+    import transformers as hf
+    from sentence_transformers.base.modules import Normalize, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    del folder
+    tokens = tiny.tokenizer(length=4096)
+    marks = {"image_token": _IMAGE, "video_token": "<|video|>", "boi_token": "<boi>",
+             "eoi_token": "<eoi>"}  # fmt: skip
+    tokens.add_special_tokens({"additional_special_tokens": list(marks.values())})
+    for name, mark in marks.items():
+        setattr(tokens, name, mark)
+        tokens.init_kwargs[name] = mark
+    ids = {f"{name}_id": tokens.convert_tokens_to_ids(mark) for name, mark in marks.items()}
+    for name, number in ids.items():
+        setattr(tokens, name, number)
+    small = {"head_dim": 8, "num_key_value_heads": 2}
+    words = tiny.towers(
+        vocab_size=len(tokens), max_position_embeddings=4096, pad_token_id=tiny.PAD, **small,
+        hidden_size_per_layer_input=8, embedding_dim=32, sliding_window=64,
+    )  # fmt: skip
+    vision = tiny.towers(
+        model_type="gemma4_vision", patch_size=4, position_embedding_size=1024,
+        **{**small, "num_key_value_heads": 4},
+    )  # fmt: skip
+    config = hf.EmbeddingGemma2Config(text_config=words, vision_config=vision, **ids)
+    config.audio_config = None
+    patches = {"patch_size": 4, "max_soft_tokens": 70, "pooling_kernel_size": 3}
+    processor = hf.EmbeddingGemma2Processor(
+        hf.Gemma4AudioFeatureExtractor(), hf.Gemma4ImageProcessor(**patches), tokens,
+        hf.EmbeddingGemma2VideoProcessor(**patches),
+    )  # fmt: skip
+    tiny.write(parts, tiny.seeded(lambda: hf.EmbeddingGemma2Model(config)), processor)
+    transformer = Transformer(str(parts))
+    return [transformer, Pooling(32, "mean"), Normalize()]

@@ -66,6 +66,21 @@ def test_vectors_are_those_of_the_library(family: str, folders: Any, encoders: A
     assert np.ptp(texts, axis=0).max() > 1e-3  # or all texts would be the same
 
 
+def test_cosines_of_blip_are_those_of_its_retrieval_head(folders: Any, encoders: Any):
+    import torch
+
+    family = "BlipForImageTextRetrieval"
+    encoder, model = encoders(family), library.load_model(folders(family))
+    frames = tiny_models.frames(1)
+    tokens = library.token_inputs(folders(family), family, library.TEXTS, encoder.max_tokens)
+    with torch.inference_mode():
+        pixels = clip_pixels(encoder, frames)[0]
+        expected = model(pixel_values=pixels, use_itm_head=False, **tokens).itm_score
+    (row,) = encoder.encode(clips_of(frames))
+    found = unit(row.features) @ encoder.encode_text(library.TEXTS).T
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
 def test_x_clip_conditions_its_texts_as_the_library(folders: Any, encoders: Any):
     import torch
 

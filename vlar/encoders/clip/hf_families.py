@@ -61,6 +61,7 @@ class Family:
         lower: Whether texts are lower-cased first.
         int8: Whether the image tower runs in int8 (``vlar.encoders.clip.int8``).
         attention: Implementation that the library must use; None for its own choice.
+        loader: Class of transformers that loads it.
     """
 
     dim: str = "projection_dim"
@@ -74,6 +75,7 @@ class Family:
     lower: bool = False
     int8: bool = False
     attention: str | None = None
+    loader: str = "AutoModel"
 
 
 def stated(config: Any, path: str) -> Any:
@@ -149,6 +151,20 @@ def _pe_texts(model: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
     return features
 
 
+def _blip_images(model: Any) -> Callable[[Tensor], Tensor]:
+    return lambda pixels: model.vision_proj(
+        model.vision_model(pixel_values=pixels).last_hidden_state[:, 0]
+    )
+
+
+def _blip_texts(model: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
+    def features(ids: Tensor, mask: Tensor | None) -> Tensor:
+        seen = model.text_encoder(input_ids=ids, attention_mask=mask, return_dict=True)
+        return model.text_proj(seen.last_hidden_state[:, 0])
+
+    return features
+
+
 def _by_temperature(model: Any) -> Tensor:
     return -model.temperature.log()
 
@@ -167,7 +183,7 @@ _PE = Family(
     "text_config.hidden_size", CLIPS, image=_pe_clips, text=_pe_texts, log_scale=_usual_scale,
     pixels="video_config",
 )  # fmt: skip
-#: By ``model_type``.
+#: By ``model_type``, or by the class that a configuration names where its models differ.
 FAMILIES: dict[str, Family] = {
     "clip": Family(masked=False, image=_clip_images, text=_clip_texts, int8=True),
     "siglip": Family("vision_config.hidden_size", masked=False, int8=True),
@@ -183,6 +199,10 @@ FAMILIES: dict[str, Family] = {
     "altclip": Family(),
     "chinese_clip": Family(),
     "blip": Family(),
+    "BlipForImageTextRetrieval": Family(
+        "image_text_hidden_size", image=_blip_images, text=_blip_texts, log_scale=_usual_scale,
+        loader="BlipForImageTextRetrieval",
+    ),
     "vision-text-dual-encoder": Family(),
     "align": Family(log_scale=_by_temperature),
     "flava": Family(
@@ -196,3 +216,11 @@ FAMILIES: dict[str, Family] = {
     "pe_video": _PE,
     "pe_audio_video": _PE,
 }  # fmt: skip
+
+
+def family_of(config: Any) -> Family | None:
+    """How a configuration's models are read; None where they are not."""
+    for name in config.architectures or ():
+        if name in FAMILIES:
+            return FAMILIES[name]
+    return FAMILIES.get(config.model_type)

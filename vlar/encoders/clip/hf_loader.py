@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
-    AutoModel,
     AutoTokenizer,
     AutoVideoProcessor,
 )
 
 from vlar.encoders.clip import block_view_hf as view_hf
 from vlar.encoders.clip import hub, trust
-from vlar.encoders.clip.hf_families import FAMILIES, Family, stated
+from vlar.encoders.clip.hf_families import FAMILIES, Family, family_of, stated
 from vlar.encoders.clip.hf_pixels import read_pixels
 from vlar.encoders.clip.int8 import int8_towers
 from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
@@ -113,7 +113,7 @@ def load(
 ) -> Loaded:
     """The towers of a model; see ``HfEncoder.from_spec``."""
     config, name = source.config, source.name
-    family = FAMILIES.get(config.model_type)
+    family = family_of(config)
     if family is None:
         classes = list(config.architectures or ())
         if (kind := other_kind(classes)) is not None:
@@ -128,7 +128,7 @@ def load(
     if precision == INT8 and not family.int8:
         raise ModelError(f"{name} ({config.model_type}) does not run in int8; use bf16 or float32")
     with clear_errors(source.target):
-        model = weights(source, AutoModel, random_init, family.attention)
+        model = weights(source, getattr(transformers, family.loader), random_init, family.attention)
         tokenizer = AutoTokenizer.from_pretrained(source.place, **source.options)
         pixels = read_pixels(processor_of(source), stated(config, family.pixels), name)
     place_model(model, device, precision, name)
@@ -249,7 +249,9 @@ def weights(
     if random_init:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return loader.from_config(source.config, trust_remote_code=False, **more)
+            if hasattr(loader, "from_config"):
+                return loader.from_config(source.config, trust_remote_code=False, **more)
+            return loader(source.config)
     model, told = loader.from_pretrained(
         source.place, output_loading_info=True, **source.options, **more
     )

@@ -31,6 +31,7 @@ _FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*/*.json"
 _LONGEST_PROMPT = 2_000  # characters
 _MOST_TOKENS = 512  # of a text, where a model reads more; queries and labels are short
 _SCALE = 50.0  # embedders keep none; contrastive temperatures of 0.01 to 0.05 are usual
+_LONGEST_FRAME = 32  # times as long as wide, or as wide as long
 _TICKS = 1_000  # a second: frames are numbered by the millisecond they are shown in
 _HALF = ((0.5,) * 3, (0.5,) * 3)
 
@@ -116,6 +117,7 @@ class StModel:
 
     def video(self, frames: UInt8, times_s: Float64, prompt: str) -> Float32:
         """A clip (T, H, W, 3) with its times (T,) to (1, D), not normalised."""
+        frames = _without_far_ends(frames)
         if len(frames) == 1:  # video towers merge pairs of frames
             frames, times_s = frames.repeat(2, axis=0), times_s.repeat(2)
         ticks = [round(float(time_s) * _TICKS) for time_s in times_s]
@@ -140,11 +142,26 @@ class StModel:
         settings: Mapping[str, Any] | None = None,
     ) -> Float32:
         encode = self.model.encode_query if is_query else self.model.encode_document
-        rows = encode(
-            given, prompt=prompt, batch_size=len(given), show_progress_bar=False,
-            convert_to_tensor=True, processing_kwargs=dict(settings or {}),
-        )  # fmt: skip
+        try:
+            rows = encode(
+                given, prompt=prompt, batch_size=len(given), show_progress_bar=False,
+                convert_to_tensor=True, processing_kwargs=dict(settings or {}),
+            )  # fmt: skip
+        except (ValueError, TypeError, LookupError) as error:
+            text = " ".join(str(error).split())
+            raise ModelError(
+                f"sentence-transformers cannot encode this input: {text[:300]}; see the model card "
+                "for what the model takes"
+            ) from error
         return rows.float().cpu().numpy()
+
+
+def _without_far_ends(frames: UInt8) -> UInt8:
+    """The centre of very long frames, which some processors refuse."""
+    height, width = frames.shape[1:3]
+    rows, columns = min(height, _LONGEST_FRAME * width), min(width, _LONGEST_FRAME * height)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return frames[:, top : top + rows, left : left + columns]
 
 
 def load(
