@@ -38,11 +38,14 @@ def test_it_prints_its_address_answers_and_ends_with_ctrl_c(library: Path, tmp_p
         assert found["hits"][0]["name"] == "moving.mp4"
         status, problem = server.ask("api/query", {"text": "LIKE /etc/hostname"})
         assert (status, problem["kind"]) == (403, "outside")
-        with socket.create_connection(
-            ("127.0.0.1", int(server.address.rstrip("/").rpartition(":")[2]))
-        ) as raw:
+        port = int(server.address.rstrip("/").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as raw:
             raw.sendall(b"GET /api/library HTTP/1.1\r\nHost: evil.example\r\n\r\n")
             assert b" 421 " in raw.recv(200)
+        with socket.create_connection(("127.0.0.1", port)) as raw:  # it leaves in the middle
+            head = f"POST /api/uploads HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+            raw.sendall(f"{head}Content-Length: 90000\r\n\r\n".encode() + bytes(100))
+        assert server.ask("api/health")[0] == 200
         assert server.stop() == 0
     text = "".join(server.errors)
     assert "only this machine can reach it" in text

@@ -75,7 +75,8 @@ def answer_of(problem: Exception) -> tuple[int, JsonDict, dict[str, str]]:
         body: JsonDict = {"error": problem.error, "fix": problem.fix, "kind": problem.kind}
         return problem.status, body, _retry(problem.retry_s)
     if not isinstance(problem, VlarError):
-        _log.error("a request failed: %s", one_line(repr(problem)), exc_info=problem)
+        _log.error("a request failed: %s", one_line(repr(problem)))
+        _log.debug("where it failed", exc_info=problem)
         fix = "send it again; if it fails again, report the line in the server's log"
         return 500, {"error": "the server failed on this", "fix": fix, "kind": "internal"}, {}
     status = next((code for kind, code in _STATUS if isinstance(problem, kind)), 400)

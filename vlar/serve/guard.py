@@ -11,7 +11,6 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vlar.errors import VlarError
 from vlar.serve.access import Access
 from vlar.serve.errors import ServeError, answer_of
 from vlar.serve.limits import ServeLimits
@@ -66,8 +65,6 @@ class Guard:
             self._check(scope, headers)
             received = await self._body(scope, headers, receive)
             await self._app(scope, received, answer)
-        except VlarError as problem:
-            await answer.problem(problem)
         except Exception as problem:  # noqa: BLE001 - answered already, or answered here
             if not answer.is_begun:
                 await answer.problem(problem)

@@ -13,6 +13,7 @@ from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from vlar import __version__
@@ -220,7 +221,11 @@ class HttpInterface:
         async def upload(
             request: Request, name: Annotated[str, Query(max_length=500)] = "video"
         ) -> JsonDict:
-            return (await do.uploads.receive(name, request.stream())).to_dict()
+            try:
+                return (await do.uploads.receive(name, request.stream())).to_dict()
+            except ClientDisconnect as problem:
+                error = "the upload ended before its end"
+                raise ServeError(400, error, "send it again", "cut_off") from problem
 
         @api.post("/api/classify", summary="Which label fits a recording")
         async def classify(body: schemas.Classify) -> JsonDict:

@@ -160,6 +160,7 @@ class Jobs:
                 self._allowed(job)
                 self._run(job)
             except Exception as problem:  # noqa: BLE001 - a job may fail, the thread may not
+                self._stop_process()
                 self._fail(job, getattr(problem, "message", one_line(repr(problem))), "job")
             if self.get(job_id).state in _ENDED:
                 self._ended(job)
