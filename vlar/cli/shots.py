@@ -35,7 +35,6 @@ def command(
     Examples:
         vlar shots film.mp4
         vlar shots films/ --csv shots.csv
-        vlar shots film.mp4 --json
     """
     from vlar.sensors import reader
     from vlar.sensors.shots import require_shots
