@@ -25,7 +25,6 @@ NOT_RUN = {
     "vlar train": "trains for minutes; tests/e2e/test_train.py",
     "vlar demo": "tests/e2e/test_demo.py",
     "vlar serve": "runs until it is stopped; tests/unit/serve",
-    "vlar shots": "needs a network that is fetched once; tests/unit/shot_detection",
     "vlar export": "needs weights that are fetched from a hub; tests/unit/encoders/onnx",
     "vlar shots": "needs a network that is fetched; tests/e2e/test_shots.py",
     "vlar models get": "needs the network; tests/unit/pose",
