@@ -1,7 +1,7 @@
 """Converts networks from TensorFlow Lite to ONNX, for ONNX Runtime.
 
-It supports only the operators of those networks. TensorFlow Lite stores channels last, ONNX stores
-them first: inputs and outputs are transposed once.
+It supports only the operators of the networks that vlar uses. TensorFlow Lite stores channels last,
+ONNX stores them first: inputs and outputs are transposed once.
 """
 
 from __future__ import annotations
@@ -71,6 +71,9 @@ class _Converter:
             "RESHAPE": self._reshape,
             "CONCATENATION": self._concatenate,
             "LOGISTIC": self._sigmoid,
+            "PRELU": self._prelu,
+            "MEAN": self._mean,
+            "FULLY_CONNECTED": self._fully_connected,
         }
 
     def convert(self, outputs: Sequence[str]) -> bytes:
@@ -265,6 +268,34 @@ class _Converter:
     def _sigmoid(self, table: Any, inputs: list[int], output: int) -> None:
         del table
         self._node("Sigmoid", [self._input(inputs[0])], f"t{output}")
+
+    def _prelu(self, table: Any, inputs: list[int], output: int) -> None:
+        del table
+        slope = self._constants.value(inputs[1])  # (1, 1, C), one a channel
+        name = self._initializer(f"a{inputs[1]}", slope.transpose(2, 0, 1))
+        self._node("PRelu", [self._input(inputs[0]), name], f"t{output}")
+
+    def _mean(self, table: Any, inputs: list[int], output: int) -> None:
+        rank = len(self._shape(inputs[0]))
+        axes = [int(axis) % rank for axis in self._constants.value(inputs[1]).ravel()]
+        if rank == 4:
+            axes = [_CHANNELS_FIRST.index(axis) for axis in axes]
+        keep = int(_options("ReducerOptions", table).KeepDims())
+        name = self._input(inputs[0])
+        self._node("ReduceMean", [name], f"t{output}", axes=axes, keepdims=keep)
+
+    def _fully_connected(self, table: Any, inputs: list[int], output: int) -> None:
+        weights = self._constants.value(inputs[1])  # (outputs, inputs)
+        shape = self._initializer(f"s{output}", np.array((-1, weights.shape[1]), np.int64))
+        name = self._input(inputs[0])
+        if len(self._shape(inputs[0])) == 4:
+            name = self._node("Transpose", [name], f"t{output}_last", perm=_CHANNELS_LAST)
+        names = [self._node("Reshape", [name, shape], f"t{output}_flat")]
+        names.append(self._initializer(f"w{inputs[1]}", weights))
+        if len(inputs) > 2 and inputs[2] >= 0:
+            names.append(self._initializer(f"b{inputs[2]}", self._constants.value(inputs[2])))
+        act = _options("FullyConnectedOptions", table).FusedActivationFunction()
+        self._activated("Gemm", names, output, act, transB=1)
 
     def _exit(self, name: str, tensor: int) -> None:
         if len(self._shape(tensor)) == 4:

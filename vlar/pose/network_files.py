@@ -1,4 +1,4 @@
-"""The two networks of the extra ``lite-motion``, ready to run."""
+"""The networks of the extra ``lite-motion``, ready to run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from vlar.pose.onnx_session import CachedNetwork
 
 NAME = "lite-motion"
 DETECTOR, LANDMARKS = "detector", "landmarks"
+PALMS, HAND_LANDMARKS = "palms", "hand_landmarks"
 
 
 def lite_motion() -> Extra:
@@ -17,13 +18,23 @@ def lite_motion() -> Extra:
 
 
 def is_installed() -> bool:
-    """Whether the networks are in the cache."""
+    """Whether the networks of bodies are in the cache."""
     return lite_motion().is_installed(DETECTOR, LANDMARKS)
 
 
+def has_hands() -> bool:
+    """Whether the networks of hands are there too; older versions of vlar did not keep them."""
+    return is_installed() and lite_motion().is_installed(PALMS, HAND_LANDMARKS)
+
+
 def digest() -> str:
-    """Hash of the original files and of the converter's version."""
+    """Hash of the original files of bodies and of the converter's version."""
     return lite_motion().digest(DETECTOR, LANDMARKS)
+
+
+def hands_digest() -> str:
+    """Hash of the original files of hands and of the converter's version."""
+    return lite_motion().digest(PALMS, HAND_LANDMARKS)
 
 
 def network(name: str) -> CachedNetwork:

@@ -8,6 +8,7 @@ for the next frame.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,7 @@ class Detector:
 
     def __init__(self, network: CachedNetwork) -> None:
         self._network = network
-        self._anchors = _anchors()
+        self._anchors = anchors(_DETECTOR_SIZE, _LAYERS)
 
     def __call__(
         self, image: Any, threshold: float, square: tuple[float, float, float] | None = None
@@ -80,16 +81,16 @@ class Detector:
         side = max(width, height)
         left, top, side = square or ((width - side) / 2, (height - side) / 2, side)
         scale = side / _DETECTOR_SIZE
-        pixels = _sample(image, _DETECTOR_SIZE, (scale, 0, left, 0, scale, top))
+        pixels = sample(image, _DETECTOR_SIZE, (scale, 0, left, 0, scale, top))
         pixels /= np.float32(127.5)
         pixels -= np.float32(1)
         boxes, logits = self._network.run(["Identity", "Identity_1"], {"image": pixels[None]})
-        scores = _sigmoid(logits[0, :, 0])
+        scores = sigmoid(logits[0, :, 0])
         found = np.flatnonzero(scores >= threshold)
         rows = boxes[0, found] / np.float32(_DETECTOR_SIZE)
         for column in (0, 4, 6, 8, 10):
             rows[:, column : column + 2] += self._anchors[found]
-        merged = _merge(rows, scores[found])
+        merged = merge_boxes(rows, scores[found])
         return [
             _region(row[4:6] * side + (left, top), row[6:8] * side + (left, top)) for row in merged
         ]
@@ -103,18 +104,11 @@ class Landmarks:
 
     def __call__(self, image: Any, region: Region) -> Body:
         """The body in ``region`` of a PIL image; a low ``score`` means that there is none."""
-        scale = max(region.size, 1.0) / _CROP_SIZE
-        cosine, sine = np.cos(region.angle) * scale, np.sin(region.angle) * scale
-        half = _CROP_SIZE / 2
-        x0 = region.x - half * cosine + half * sine
-        y0 = region.y - half * sine - half * cosine
-        pixels = _sample(image, _CROP_SIZE, (cosine, -sine, x0, sine, cosine, y0))
-        pixels /= np.float32(255)
+        pixels, turn, corner = crop(image, region, _CROP_SIZE)
         rows, score = self._network.run(["Identity", "Identity_1"], {"image": pixels[None]})
         rows = rows.reshape(_ROWS, 5)
-        turn = np.array([[cosine, sine], [-sine, cosine]])
-        places = rows[:, :2] @ turn + (x0, y0)
-        points = np.concatenate([places, _sigmoid(rows[:, 3:4])], axis=1)[:N_POINTS]
+        places = rows[:, :2] @ turn + corner
+        points = np.concatenate([places, sigmoid(rows[:, 3:4])], axis=1)[:N_POINTS]
         centre, rim = places[list(_AUXILIARY)]
         return Body(points.astype(np.float32), float(score[0, 0]), _region(centre, rim))
 
@@ -126,7 +120,31 @@ def to_image(frame: UInt8) -> Any:
     return Image.fromarray(frame)
 
 
-def _sample(image: Any, size: int, matrix: tuple[float, ...]) -> Float32:
+def crop(
+    image: Any, region: Region, size: int
+) -> tuple[Float32, npt.NDArray[Any], tuple[float, float]]:
+    """The pixels of a region, upright, (size, size, 3) in 0 .. 1, and how they lie in the image.
+
+    A place (x, y) of the crop is at ``place @ turn + corner`` in the image.
+    """
+    scale = max(region.size, 1.0) / size
+    cosine, sine = np.cos(region.angle) * scale, np.sin(region.angle) * scale
+    half = size / 2
+    x0 = region.x - half * cosine + half * sine
+    y0 = region.y - half * sine - half * cosine
+    pixels = sample(image, size, (cosine, -sine, x0, sine, cosine, y0))
+    pixels /= np.float32(255)
+    return pixels, np.array([[cosine, sine], [-sine, cosine]]), (x0, y0)
+
+
+def sample(image: Any, size: int, matrix: tuple[float, ...]) -> Float32:
+    """Pixels (size, size, 3) float32 of an image, black outside; bilinear.
+
+    Args:
+        image: A PIL image, RGB.
+        size: Rows and columns of the result.
+        matrix: Maps (x, y) of the result to the image: x' = ax + by + c, y' = dx + ey + f.
+    """
     # The matrix maps pixel indices of the result to pixel indices of the image. PIL counts from the
     # corner of a pixel, half a pixel before its centre. Pixels outside the image are black.
     from PIL import Image
@@ -137,17 +155,23 @@ def _sample(image: Any, size: int, matrix: tuple[float, ...]) -> Float32:
     return np.asarray(part).astype(np.float32)
 
 
-def _anchors() -> Float32:
+def anchors(size: int, layers: Sequence[tuple[int, int]]) -> Float32:
+    """The middles (N, 2) of a single-shot detector's boxes, in 0 .. 1.
+
+    Args:
+        size: Rows and columns of its input, pixels.
+        layers: Stride and anchors per cell of each layer.
+    """
     rows: list[tuple[float, float]] = []
-    for stride, count in _LAYERS:
-        cells = _DETECTOR_SIZE // stride
+    for stride, count in layers:
+        cells = size // stride
         for y in range(cells):
             for x in range(cells):
                 rows += [((x + 0.5) / cells, (y + 0.5) / cells)] * count
     return np.array(rows, dtype=np.float32)
 
 
-def _merge(rows: Float32, scores: Float32) -> list[Float32]:
+def merge_boxes(rows: Float32, scores: Float32) -> list[Float32]:
     """Weighted non-maximum suppression: overlapping boxes are averaged by score, best first."""
     half = rows[:, 2:4] / 2
     low, high = rows[:, :2] - half, rows[:, :2] + half
@@ -173,6 +197,7 @@ def _region(centre: npt.NDArray[Any], rim: npt.NDArray[Any]) -> Region:
     return Region(float(centre[0]), float(centre[1]), size, float(np.pi / 2 - np.arctan2(-dy, dx)))
 
 
-def _sigmoid(logits: Float32) -> Float32:
+def sigmoid(logits: Float32) -> Float32:
+    """Probabilities of logits."""
     clipped = np.clip(logits, -_LARGEST_LOGIT, _LARGEST_LOGIT)
     return np.asarray(1 / (1 + np.exp(-clipped)), np.float32)

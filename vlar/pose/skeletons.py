@@ -6,6 +6,7 @@ A layout is one row in ``SKELETONS``. Joints on both sides of the body are named
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 
@@ -73,4 +74,24 @@ BLAZEPOSE_33 = Skeleton(
     ),
 )
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (BLAZEPOSE_33,)}
+_FINGERS = ("thumb", "index", "middle", "ring", "little")
+_FINGER_JOINTS = ("base", "knuckle", "joint", "tip")
+
+HAND_21 = Skeleton(
+    "hand-21",
+    joints=(
+        "wrist",
+        *(f"{finger}_{joint}" for finger in _FINGERS for joint in _FINGER_JOINTS),
+    ),
+    bones=(
+        *(("wrist", f"{finger}_base") for finger in ("thumb", "index", "little")),
+        *(
+            (f"{finger}_{a}", f"{finger}_{b}")
+            for finger in _FINGERS
+            for a, b in itertools.pairwise(_FINGER_JOINTS)
+        ),
+        *((f"{a}_base", f"{b}_base") for a, b in itertools.pairwise(_FINGERS[1:])),
+    ),
+)
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (BLAZEPOSE_33, HAND_21)}
