@@ -16,6 +16,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -121,6 +122,38 @@ def _add(row: Attribute) -> None:
     _registered[row.name] = row
 
 
+class Scale(Protocol):
+    """What an attribute of bodies and one of hands have in common."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def column(self) -> int:
+        """Its place in the vector."""
+        ...
+
+    @property
+    def centre(self) -> float:
+        """The value between the two poles."""
+        ...
+
+    @property
+    def width(self) -> float:
+        """The distance at which a value clearly belongs to a pole."""
+        ...
+
+    @property
+    def mean(self) -> float:
+        """Mean of the scaled value over ordinary clips."""
+        ...
+
+
+Row = TypeVar("Row", bound=Scale)
+
+
 @functools.cache
 def attributes() -> tuple[Attribute, ...]:
     """All attributes, in the order of the motion vector.
@@ -128,13 +161,18 @@ def attributes() -> tuple[Attribute, ...]:
     Raises:
         ValueError: two attributes share a name or a column, or a column is free.
     """
-    package = __name__.rpartition(".")[0]
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        importlib.import_module(f"{package}.{module.name}")
+    import_modules()
     return in_columns(_registered.values())
 
 
-def in_columns(rows: Collection[Attribute]) -> tuple[Attribute, ...]:
+def import_modules() -> None:
+    """Import every module of this package, which registers its attributes."""
+    package = __name__.rpartition(".")[0]
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
+
+
+def in_columns(rows: Collection[Row]) -> tuple[Row, ...]:
     """Attributes sorted by column.
 
     Raises:
@@ -183,15 +221,24 @@ class Measurements:
 
     def scaled(self) -> Float32:
         """(A,) float32 in -1 .. 1: the sign is the pole, 0 means unknown."""
-        rows = attributes()
-        centre = np.array([row.centre for row in rows])
-        width = np.array([row.width for row in rows])
-        return (self.trust * np.tanh((self.values - centre) / width)).astype(np.float32)
+        return scaled(attributes(), self.values, self.trust)
 
     def centred(self) -> Float32:
         """(A,) float32: ``scaled`` minus the trusted mean of ordinary clips."""
-        mean = np.array([row.mean for row in attributes()], np.float32)
-        return (self.scaled() - self.trust.astype(np.float32) * mean).astype(np.float32)
+        return centred(attributes(), self.values, self.trust)
+
+
+def scaled(rows: Sequence[Scale], values: Float64, trust: Float64) -> Float32:
+    """(A,) values and their trust to -1 .. 1: the sign is the pole, 0 means unknown."""
+    centre = np.array([row.centre for row in rows])
+    width = np.array([row.width for row in rows])
+    return (trust * np.tanh((values - centre) / width)).astype(np.float32)
+
+
+def centred(rows: Sequence[Scale], values: Float64, trust: Float64) -> Float32:
+    """(A,) the scaled values less the trusted means of ordinary clips."""
+    mean = np.array([row.mean for row in rows], np.float32)
+    return (scaled(rows, values, trust) - trust.astype(np.float32) * mean).astype(np.float32)
 
 
 def measure(people: Sequence[BodyMotion]) -> Measurements:
@@ -214,17 +261,23 @@ def measure(people: Sequence[BodyMotion]) -> Measurements:
     return Measurements(values, trust * reliable, visible * reliable)
 
 
-def weight_vector(weights: dict[str, float]) -> Float32:
+def weight_vector(weights: dict[str, float], names: Sequence[str] | None = None) -> Float32:
     """(A,) float32 weights from weights by attribute name; 0 elsewhere.
+
+    Args:
+        weights: By name.
+        names: Of the attributes, in order; None for those of bodies.
 
     Raises:
         UsageError: a weight is not a finite number.
         UnknownNameError: an attribute does not exist.
     """
-    names = attribute_names()
+    names = attribute_names() if names is None else names
     row = np.zeros(len(names), np.float32)
     for name, weight in weights.items():
         if not np.isfinite(weight):
             raise UsageError(f"the weight of {name!r} is {weight}; give a finite number")
-        row[names.index(find(name).name)] = weight
+        if name not in names:
+            raise unknown_name("motion attribute", name, names)
+        row[names.index(name)] = weight
     return row

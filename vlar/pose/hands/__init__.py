@@ -1,0 +1,1 @@
+"""Hands near the camera: their networks, their tracks and what they do."""
