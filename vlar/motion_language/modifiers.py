@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
 from vlar.pose.attributes.base import attribute_names
+from vlar.pose.attributes.hand_base import hand_attribute_names
 from vlar.types import Float32
 
 # Postures during the action: they are not a second verb, so one token replaces them.
@@ -74,11 +75,37 @@ _SETS: tuple[tuple[tuple[str, ...], dict[str, float]], ...] = (
     (("meanwhilearmsup",), {"both_arms_up": 1.0, "hands_mid": -0.6}),
 )
 
+# The same for hands near the camera.
+_HAND_SETS: tuple[tuple[tuple[str, ...], dict[str, float]], ...] = (
+    (tuple(f"{two} hands" for two in ("both", "two", "with")), {"both_hands": 1.0}),
+    (tuple(f"{one} hand" for one in _ONE), {"both_hands": -1.0}),
+    (("left to right", "to right", "to the right", "rightwards"), {"hand_right": 1.0}),
+    (("right to left", "to left", "to the left", "leftwards"), {"hand_right": -1.0}),
+    (("up", "upward", "upwards"), {"hand_up": 0.8}),
+    (("down", "downward", "downwards"), {"hand_up": -0.8}),
+    (
+        ("in circle", "in a circle", "in circles", "clockwise", "round and round"),
+        {"hand_turns": 1.0},
+    ),
+    (("closer to camera", "closer to the camera", "toward the camera"), {"hand_nears": 1.0}),
+    (("away from camera", "away from the camera"), {"hand_nears": -1.0}),
+    (("repeatedly", "again again", "over over"), {"hand_returns": 0.8}),
+)
+
 
 def digest() -> str:
-    """Hash of the rules in this module."""
+    """Hash of the rules of bodies in this module."""
+    return _hash(_SETS)
+
+
+def hand_digest() -> str:
+    """Hash of the rules of hands."""
+    return _hash(_HAND_SETS)
+
+
+def _hash(sets: object) -> str:
     clauses = [(pattern.pattern, word) for pattern, word in _MEANWHILE]
-    return hashlib.sha256(repr((_SETS, clauses)).encode()).hexdigest()
+    return hashlib.sha256(repr((sets, clauses)).encode()).hexdigest()
 
 
 def mark_clauses(text: str) -> str:
@@ -109,20 +136,41 @@ def apply_modifiers(weights: Float32, text: str, phrase_words: Collection[str]) 
     names = attribute_names()
     changed = weights.copy()
     travels = max(weights[names.index("travel")], weights[names.index("airborne")]) > 0
-    padded = f" {' '.join(''.join(c if c.isalnum() else ' ' for c in text).split())} "
-    for alternatives, sets in _SETS:
-        found = [words for words in alternatives if f" {words} " in padded]
-        if not found or set(found[0].split()) & set(phrase_words):
-            continue
+    for sets in _applying(_SETS, text, phrase_words):
         if sets.get("travel", 0.0) > 0 and not travels:
             continue
-        for name, weight in sets.items():
-            at = names.index(name)
-            if changed[at] * weight < weight * weight:  # a stronger weight of the same sign stays
-                changed[at] = weight
+        _set(changed, sets, names)
         if sets.get("both_arms") == 1.0:
             _to_both_arms(changed, names)
     return np.clip(changed, -1, 1)
+
+
+def apply_hand_modifiers(weights: Float32, text: str, phrase_words: Collection[str]) -> Float32:
+    """As ``apply_modifiers`` for the weights of hand attributes."""
+    changed = weights.copy()
+    for sets in _applying(_HAND_SETS, text, phrase_words):
+        _set(changed, sets, hand_attribute_names())
+    return np.clip(changed, -1, 1)
+
+
+def _applying(
+    rules: Iterable[tuple[tuple[str, ...], dict[str, float]]],
+    text: str,
+    phrase_words: Collection[str],
+) -> Iterator[dict[str, float]]:
+    """What the rules set whose words are in the text and not in the phrase."""
+    padded = f" {' '.join(''.join(c if c.isalnum() else ' ' for c in text).split())} "
+    for alternatives, sets in rules:
+        found = [words for words in alternatives if f" {words} " in padded]
+        if found and not set(found[0].split()) & set(phrase_words):
+            yield sets
+
+
+def _set(weights: Float32, sets: dict[str, float], names: tuple[str, ...]) -> None:
+    for name, weight in sets.items():
+        at = names.index(name)
+        if weights[at] * weight < weight * weight:  # a stronger weight of the same sign stays
+            weights[at] = weight
 
 
 def _to_both_arms(weights: Float32, names: tuple[str, ...]) -> None:

@@ -11,15 +11,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from vlar import resources
 from vlar.errors import UsageError
-from vlar.motion_language import modifiers, phrase_matching
-from vlar.motion_language.modifiers import apply_modifiers, drop_clauses
+from vlar.motion_language import phrase_matching, vocabulary
+from vlar.motion_language.modifiers import drop_clauses
 from vlar.motion_language.phrase_matching import (
     content_words,
     contrary_words,
@@ -35,16 +35,15 @@ from vlar.motion_language.phrase_matching import (
 )
 from vlar.motion_language.second_person import (
     SOMEONE,
-    add_second_person,
     drop_second_person,
 )
+from vlar.motion_language.vocabulary import Vocabulary
 from vlar.pose.attributes.base import attribute_names, weight_vector
 from vlar.text.inflection import base_forms
 from vlar.types import Float32, JsonDict
 
 EmbedTexts = Callable[[Sequence[str]], Float32]
 
-TABLE = "motion_verbs"
 _SIGNED = re.compile(r"([a-z_]+)([+-])(\d*\.?\d*)")
 _NEAREST = 5  # phrases that stand in for a text without a known phrase
 _SHARPNESS = 20.0  # factor on their cosines in the softmax
@@ -73,26 +72,28 @@ class TextMotion:
 
     Attributes:
         text: The text.
-        weights: (A,) float32 in -1 .. 1, in the order of ``attribute_names``; 0 means unknown.
+        weights: (A,) float32 in -1 .. 1, in the order of ``names``; 0 means unknown.
         phrases: The phrases of the table that were used.
         how: ``table`` (phrases of the text), ``nearest`` (phrases of similar meaning) or
             ``unknown``.
+        names: Of the attributes; those of bodies by default.
     """
 
     text: str
     weights: Float32
     phrases: tuple[str, ...]
     how: str
+    names: tuple[str, ...] = field(default_factory=attribute_names)
 
     def to_dict(self) -> JsonDict:
         """JSON object: the phrases that were used, and the attributes with their weights."""
-        names = attribute_names()
         return {
             "text": self.text,
             "how": self.how,
             "phrases": list(self.phrases),
             "attributes": {
-                names[i]: round(float(self.weights[i]), 3) for i in np.flatnonzero(self.weights)
+                self.names[i]: round(float(self.weights[i]), 3)
+                for i in np.flatnonzero(self.weights)
             },
         }
 
@@ -103,16 +104,20 @@ class VerbTable:
     Args:
         text: Lines ``phrase, phrase: attribute+ attribute-.5``; ``#`` starts a comment line.
         embed: Maps texts to unit vectors, for texts without a known phrase; None for no fallback.
+        about: The attributes that it names; None for those of bodies.
 
     Raises:
         UsageError: a line is malformed, or a phrase occurs twice.
         UnknownNameError: an attribute does not exist.
     """
 
-    def __init__(self, text: str, embed: EmbedTexts | None = None) -> None:
-        rules = f"{modifiers.digest()}/{phrase_matching.VERSION}"
+    def __init__(
+        self, text: str, embed: EmbedTexts | None = None, about: Vocabulary | None = None
+    ) -> None:
+        self.about = about or vocabulary.bodies()
+        rules = f"{self.about.digest}/{phrase_matching.VERSION}"
         self.digest = hashlib.sha256((text + rules).encode()).hexdigest()
-        self.entries = _parse(text)
+        self.entries = _parse(text, self.about.names)
         self._embed = embed
         self._vectors: dict[str, Float32] = {}
         self._load: Callable[[], bytes] | None = None
@@ -132,10 +137,13 @@ class VerbTable:
         self._fixed = frozenset(words for words in expressions if words)
 
     @classmethod
-    def packaged(cls, embed: EmbedTexts | None = None) -> VerbTable:
+    def packaged(
+        cls, embed: EmbedTexts | None = None, about: Vocabulary | None = None
+    ) -> VerbTable:
         """The table in vlar's data folder."""
-        path = resources.find("text_banks", TABLE, ".txt")
-        return cls(path.read_text("utf-8"), embed)
+        about = about or vocabulary.bodies()
+        path = resources.find("text_banks", about.table, ".txt")
+        return cls(path.read_text("utf-8"), embed, about)
 
     def lookup(self, text: str, without: Collection[int] = ()) -> TextMotion:
         """The motion that a text describes.
@@ -144,7 +152,7 @@ class VerbTable:
             text: A label, a phrase or a sentence.
             without: Numbers of entries to leave out, for ablations.
         """
-        total = np.zeros(len(attribute_names()), np.float32)
+        total = np.zeros(len(self.about.names), np.float32)
         phrases: list[str] = []
         clauses = [(clause, self._best_phrase(clause, without)) for clause in self._clauses(text)]
         # "Walking, slowly": parts without a verb are about the second_person.
@@ -153,11 +161,11 @@ class VerbTable:
             if found is not None:
                 number, phrase = found
                 weights = self.entries[number].weights
-                total += apply_modifiers(weights, f"{clause} {rest}", content_words(phrase))
+                total += self.about.modify(weights, f"{clause} {rest}", content_words(phrase))
                 phrases.append(phrase)
         if phrases:
-            weights = add_second_person(np.clip(total, -1, 1), text, content_words(text))
-            return TextMotion(text, weights, tuple(phrases), "table")
+            weights = self.about.complete(np.clip(total, -1, 1), text, content_words(text))
+            return TextMotion(text, weights, tuple(phrases), "table", self.about.names)
         return self._nearest_phrases(text, without)
 
     def matches(self, text: str) -> list[int]:
@@ -228,7 +236,8 @@ class VerbTable:
         return self._vectors[phrase]
 
     def _nearest_phrases(self, text: str, without: Collection[int]) -> TextMotion:
-        unknown = TextMotion(text, np.zeros(len(attribute_names()), np.float32), (), "unknown")
+        names = self.about.names
+        unknown = TextMotion(text, np.zeros(len(names), np.float32), (), "unknown", names)
         spaced = split_words(text)
         if self._embed is None or not spaced:
             return unknown
@@ -248,9 +257,9 @@ class VerbTable:
             for share, number in zip(shares, nearest, strict=True)
         )
         phrases = tuple(self.entries[number].phrases[0] for number in nearest)
-        weights = apply_modifiers(np.asarray(weights, np.float32), spaced.lower(), ())
-        weights = add_second_person(weights, text, content_words(text))
-        return TextMotion(text, weights, phrases, "nearest")
+        weights = self.about.modify(np.asarray(weights, np.float32), spaced.lower(), ())
+        weights = self.about.complete(weights, text, content_words(text))
+        return TextMotion(text, weights, phrases, "nearest", names)
 
     @property
     def first_phrases(self) -> list[str]:
@@ -271,7 +280,7 @@ class VerbTable:
         return self._embed(self.first_phrases)
 
 
-def _parse(text: str) -> tuple[VerbEntry, ...]:
+def _parse(text: str, known: Sequence[str]) -> tuple[VerbEntry, ...]:
     entries: list[VerbEntry] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -290,7 +299,7 @@ def _parse(text: str) -> tuple[VerbEntry, ...]:
                     f"verb table line {number}: {phrase!r} is already in line {seen[phrase]}"
                 )
             seen[phrase] = number
-        entries.append(VerbEntry(phrases, weight_vector(_signs(signs, number))))
+        entries.append(VerbEntry(phrases, weight_vector(_signs(signs, number), known)))
     if not entries:
         raise UsageError("the verb table has no entry; write a line 'phrase: attribute+'")
     return tuple(entries)
