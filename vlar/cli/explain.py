@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vlar.model.model import Model
-    from vlar.types import Classification
+    from vlar.types import Classification, Float32
 
 _STRONGEST = 5
 
@@ -34,9 +34,8 @@ def answer(model: Model, row: Classification, texts: dict[str, str]) -> None:
     names = [block.name for block in model.encoder.blocks]
     if "motion" not in names:
         return
-    import numpy as np
-
     from vlar.pose.attributes.base import attribute_names
+    from vlar.pose.attributes.hand_base import hand_attribute_names
     from vlar.types import Window
 
     path: Path = row.path
@@ -45,9 +44,21 @@ def answer(model: Model, row: Classification, texts: dict[str, str]) -> None:
     best = row.predictions[0].label
     product = seen.vector * model.encode_labels([texts.get(best, best)])[0]
     motion = product[begin : begin + len(attribute_names())]
-    order = np.argsort(-np.abs(motion), kind="stable")[:_STRONGEST]
-    parts = ", ".join(f"{attribute_names()[i]} {motion[i]:+.3f}" for i in order if motion[i])
-    output.note(
-        f"vlar: {path}: {best!r}: objects {product[:begin].sum():+.3f}, "
+    parts = _strongest(attribute_names(), motion)
+    said = (
+        f"objects {product[:begin].sum():+.3f}, "
         f"motion {motion.sum():+.3f} ({parts or 'no body seen'})"
     )
+    if "hands" in names:
+        begin = sum(block.width for block in model.encoder.blocks[: names.index("hands")])
+        hands = product[begin : begin + len(hand_attribute_names())]
+        parts = _strongest(hand_attribute_names(), hands)
+        said += f", hands {hands.sum():+.3f} ({parts or 'no hand looked for or seen'})"
+    output.note(f"vlar: {path}: {best!r}: {said}")
+
+
+def _strongest(names: Sequence[str], product: Float32) -> str:
+    import numpy as np
+
+    order = np.argsort(-np.abs(product), kind="stable")[:_STRONGEST]
+    return ", ".join(f"{names[i]} {product[i]:+.3f}" for i in order if product[i])

@@ -1,4 +1,4 @@
-"""``vlar pose``: the bodies of a video, drawn on it, and what they do in numbers."""
+"""``vlar pose``: bodies and hands of a video, drawn on it, and what they do in numbers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from vlar.cli.verb import exit_code
 from vlar.errors import UsageError, VlarError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from vlar.pose.attributes.base import Measurements
+    from vlar.pose.attributes.base import Attribute, Measurements
+    from vlar.pose.attributes.hand_base import HandAttribute, HandMeasurements
     from vlar.types import Clip, Failure, JsonDict, UInt8
 
 _FPS = 10
@@ -28,21 +29,24 @@ def command(
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")],
     out: Annotated[
         str | None,
-        typer.Option("--out", metavar="FILE", help="Write the video with the bodies drawn on it."),
+        typer.Option("--out", metavar="FILE", help="Write the video with both drawn on it."),
     ] = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Show the bodies in a video and how they move.
+    """Show the bodies, and hands near the camera, in a video and how they move.
 
     Examples:
         vlar pose clip.mp4
         vlar pose clip.mp4 --out overlay.mp4
     """
-    from vlar.pose.draw import draw_tracks
+    from vlar.pose import network_files
+    from vlar.pose.draw import draw_hands, draw_tracks
     from vlar.pose.features import PoseExtractor, measure_features, tracks_from_features
+    from vlar.pose.hands.features import HandReader, held_tracks, measure_hand_features
     from vlar.types import Failure
 
     reader = PoseExtractor(max_people=3)
+    hands = HandReader() if network_files.has_hands() else None
     writer = _Writer(Path(out)) if out else None
     answered = failed = 0
     try:
@@ -53,9 +57,15 @@ def command(
                 continue
             features = reader.features(clip.data, clip.times_s)
             tracks = tracks_from_features(features)
-            _show(clip, len(tracks.score), measure_features(features), as_json)
+            drawn = draw_tracks(clip.data, tracks) if writer else clip.data
+            seen = None
+            if hands is not None:
+                rows = hands.features(clip.data, clip.times_s, features)
+                seen, held = measure_hand_features(rows), held_tracks(rows)
+                drawn = draw_hands(drawn, held) if writer else drawn
+            _show(clip, len(tracks.score), measure_features(features), seen, as_json)
             if writer:
-                writer.write(draw_tracks(clip.data, tracks))
+                writer.write(drawn)
             answered += 1
     finally:
         if writer:
@@ -73,32 +83,61 @@ def _windows(video: Path) -> Iterator[Clip | Failure]:
     return read_windows(video, spans, _FRAMES, shorter_side=_SHORTER_SIDE)
 
 
-def _show(clip: Clip, people: int, measured: Measurements, as_json: bool) -> None:
+def _show(
+    clip: Clip,
+    people: int,
+    bodies: Measurements,
+    hands: HandMeasurements | None,
+    as_json: bool,
+) -> None:
     from vlar.pose.attributes.base import attributes
+    from vlar.pose.attributes.hand_base import hand_attributes
 
-    rows = list(zip(attributes(), measured.values, measured.trust, measured.scaled(), strict=True))
+    seen = hands is not None and hands.visible > 0
     if as_json:
         data: JsonDict = {
             "path": str(clip.path),
             "start_s": round(clip.window.start_s, 3),
             "end_s": round(clip.window.end_s, 3),
             "people": people,
-            "visible_body": round(measured.visible_body, 3),
-            "attributes": {
-                row.name: {
-                    "value": round(float(value), 3),
-                    "unit": row.unit,
-                    "trust": round(float(trust), 3),
-                }
-                for row, value, trust, _ in rows
-            },
+            "visible_body": round(bodies.visible_body, 3),
+            "attributes": _as_dict(attributes(), bodies),
         }
+        if hands is not None:
+            data["visible_hands"] = round(hands.visible, 3)
+            data["hand_attributes"] = _as_dict(hand_attributes(), hands) if seen else {}
         output.json_line(data)
         return
     span = f"{output.clock(clip.window.start_s)} to {output.clock(clip.window.end_s)}"
-    output.line(f"{clip.path}  {span}  people {people}, visible body {measured.visible_body:.0%}")
-    clear = sorted((r for r in rows if abs(r[3]) >= _CLEAR), key=lambda r: -abs(float(r[3])))
-    for row, value, _, scaled in clear[:10]:
+    shown = f", visible hands {hands.visible:.0%}" if hands is not None and seen else ""
+    output.line(
+        f"{clip.path}  {span}  people {people}, visible body {bodies.visible_body:.0%}{shown}"
+    )
+    _lines(attributes(), bodies)
+    if hands is not None and seen:
+        _lines(hand_attributes(), hands)
+
+
+def _as_dict(
+    rows: Sequence[Attribute | HandAttribute], measured: Measurements | HandMeasurements
+) -> JsonDict:
+    return {
+        row.name: {
+            "value": round(float(value), 3),
+            "unit": row.unit,
+            "trust": round(float(trust), 3),
+        }
+        for row, value, trust in zip(rows, measured.values, measured.trust, strict=True)
+    }
+
+
+def _lines(
+    rows: Sequence[Attribute | HandAttribute], measured: Measurements | HandMeasurements
+) -> None:
+    """The ten clearest attributes."""
+    found = zip(rows, measured.values, measured.scaled(), strict=True)
+    clear = sorted((r for r in found if abs(r[2]) >= _CLEAR), key=lambda r: -abs(float(r[2])))
+    for row, value, scaled in clear[:10]:
         output.line(
             f"  {float(scaled):+.2f}  {row.name:<15} {value:.2f} {row.unit}   {row.meaning}"
         )

@@ -24,7 +24,6 @@ from vlar.errors import ModelError, UsageError
 from vlar.motion_language.verb_table import TextMotion
 from vlar.numeric import unit
 from vlar.pose import network_files
-from vlar.pose.features import PoseStream
 from vlar.registry import register
 from vlar.types import Clip, Encoded, Float32, Role
 
@@ -145,7 +144,7 @@ class MotionSession(Session):
     def __init__(self, encoder: MotionEncoder) -> None:
         super().__init__(self.encode, None)
         self._encoder = encoder
-        self._bodies: PoseStream | None = None
+        self._bodies: lite_body.BodyStream | None = None
         self._path: Path | None = None
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:

@@ -18,6 +18,7 @@ order      motion       cosine transform over time of the flow histograms: what 
 direction  direction    mean of the mirror-odd half with its sign: left and right differ
 attributes pose         what the body does beyond the ordinary, as in the shared vector of ``lite``
 spectrum   pose         mean, spread and rhythm of the paths of the limbs
+hands      hands        what hands near the camera do beyond the ordinary, as in the shared vector
 clip       clip         the one vector that an encoder of whole clips gives
 frames:K   appearance   K frames, evenly resampled, each of unit length, one after the other: for
                         heads that compare clips as sequences (``vlar.fewshot.matchers``)
@@ -40,6 +41,7 @@ import numpy.typing as npt
 
 from vlar.errors import UsageError
 from vlar.pose.features import motion_vector, spectrum
+from vlar.pose.hands.features import hand_vector
 from vlar.registry import unknown_name
 from vlar.types import Float32
 
@@ -253,6 +255,10 @@ def _clip(x: Floats) -> Floats:
     return _unit(x.mean(axis=1))
 
 
+def _hands(x: Floats) -> Floats:
+    return np.stack([hand_vector(clip.astype(np.float32)) for clip in x])
+
+
 _TERMS: dict[str, tuple[tuple[str, ...], Callable[..., Floats]]] = {
     "mean": (("appearance",), _mean),
     "absdiff": (("appearance",), _absdiff),
@@ -265,6 +271,7 @@ _TERMS: dict[str, tuple[tuple[str, ...], Callable[..., Floats]]] = {
     "direction": (("direction",), _direction),
     "attributes": (("pose",), _attributes),
     "spectrum": (("pose",), _spectrum),
+    "hands": (("hands",), _hands),
     "clip": (("clip",), _clip),
 }
 

@@ -3,6 +3,8 @@
 A clip is ``[objects ; motion ; unseen body]`` and a text ``[objects ; motion ; 0]``. Each block is
 a unit vector times its weight. The norm of a clip's motion block is the visible share of a body,
 and the last block takes the rest: a vector keeps unit length, and one inner product is the score.
+In ``lite-hands`` a block of hands follows, which takes what an unseen body leaves
+(``vlar.encoders.lite.hands``).
 """
 
 from __future__ import annotations
@@ -16,11 +18,19 @@ import numpy as np
 
 from vlar import resources
 from vlar.encoders.base import Block, FrameBlock
+from vlar.encoders.lite.hands import HANDS_BLOCK, TEXT_WEIGHT, HandBlock
 from vlar.motion_language.verb_table import EmbedTexts, TextMotion, VerbTable
 from vlar.numeric import unit
 from vlar.pose import network_files
 from vlar.pose.attributes.base import attributes
-from vlar.pose.features import POSE_WIDTH, VERSION, PoseExtractor, PoseStream, motion_vector
+from vlar.pose.features import (
+    DEFAULT_FPS,
+    POSE_WIDTH,
+    VERSION,
+    PoseExtractor,
+    PoseStream,
+    motion_vector,
+)
 from vlar.resources import cached
 from vlar.types import Float32, Float64, UInt8
 
@@ -42,9 +52,13 @@ class BodyBlock:
         embed: The text tower, for texts without a known verb.
         text_hash: Hash of the text tower's weights.
         cache_folder: Cache folder of the vectors of the table's phrases.
+        hands: The hands block; None for bodies alone.
     """
 
-    def __init__(self, embed: EmbedTexts, text_hash: str, cache_folder: str) -> None:
+    def __init__(
+        self, embed: EmbedTexts, text_hash: str, cache_folder: str, hands: HandBlock | None = None
+    ) -> None:
+        self.hands = hands
         self._reader = PoseExtractor()
         self._embed = embed
         self.table = VerbTable.packaged(embed)
@@ -61,35 +75,64 @@ class BodyBlock:
 
     def blocks(self, objects: int) -> tuple[Block, ...]:
         """The blocks of the whole vector."""
-        return (
+        blocks = (
             Block("objects", objects, OBJECTS_WEIGHT, True),
             Block("motion", self.width, MOTION_WEIGHT, True),
             Block("unseen_body", 1, MOTION_WEIGHT, False),
         )
+        if self.hands is None:
+            return blocks
+        return (*blocks, Block("hands", self.hands.width, MOTION_WEIGHT, True))
+
+    @property
+    def frame_blocks(self) -> tuple[FrameBlock, ...]:
+        """The parts of the frame features, in order."""
+        return (POSE_BLOCK,) if self.hands is None else (POSE_BLOCK, HANDS_BLOCK)
+
+    @property
+    def frame_width(self) -> int:
+        """F, the numbers of a frame's features."""
+        return sum(block.width for block in self.frame_blocks)
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor on cosines before the softmax; hands make all texts' other blocks shorter."""
+        return LOGIT_SCALE * (1.0 if self.hands is None else float(np.sqrt(1 + TEXT_WEIGHT**2)))
 
     def features(self, frames: UInt8, times_s: Float64) -> Float32:
-        """(T, H, W, 3) to the frame features (T, POSE_WIDTH)."""
-        return self._reader.features(frames, times_s)
+        """(T, H, W, 3) to the frame features (T, F)."""
+        return self.stream().features(frames, times_s)
 
-    def stream(self) -> PoseStream:
+    def stream(self) -> BodyStream:
         """Frame features of the windows of one recording, in the order of time."""
-        return self._reader.stream()
+        return BodyStream(self._reader.stream(), self.hands)
 
-    def video(self, objects: Float32, pose: Float32) -> Float32:
-        """Object vectors (N, O) and frame features (N, T, POSE_WIDTH) to unit vectors (N, D)."""
-        return unit(np.concatenate([OBJECTS_WEIGHT * objects, self.rows(pose)], axis=1))
+    def video(self, objects: Float32, features: Float32) -> Float32:
+        """Object vectors (N, O) and frame features (N, T, F) to unit vectors (N, D)."""
+        return unit(np.concatenate([OBJECTS_WEIGHT * objects, self.rows(features)], axis=1))
 
-    def rows(self, pose: Float32) -> Float32:
-        """Frame features (N, T, POSE_WIDTH) to the motion and unseen-body blocks (N, A + 1)."""
-        rows = np.zeros((len(pose), self.width + 1), np.float32)
-        for row, features in zip(rows, pose, strict=True):
-            motion = motion_vector(features)
+    def rows(self, features: Float32) -> Float32:
+        """Frame features (N, T, F) to all blocks but the objects."""
+        rows = np.zeros((len(features), self.width + 1), np.float32)
+        for row, clip in zip(rows, features, strict=True):
+            motion = motion_vector(clip[:, :POSE_WIDTH])
             row[:-1] = MOTION_WEIGHT * motion
             row[-1] = MOTION_WEIGHT * np.sqrt(max(0.0, 1 - float(motion @ motion)))
-        return rows
+        if self.hands is None:
+            return rows
+        seen = self.hands.rows(features[..., POSE_WIDTH:])
+        hands = rows[:, -1:] * seen
+        rows[:, -1] *= np.sqrt(np.maximum(0, 1 - np.square(seen).sum(axis=1)))
+        return np.concatenate([rows, hands], axis=1)
 
     def text(self, objects: Float32, texts: Sequence[str]) -> Float32:
         """Object vectors (C, O) of C texts to unit vectors (C, D)."""
+        rows = self._without_hands(objects, texts)
+        if self.hands is None:
+            return rows
+        return unit(np.concatenate([rows, TEXT_WEIGHT * self.hands.text(texts)], axis=1))
+
+    def _without_hands(self, objects: Float32, texts: Sequence[str]) -> Float32:
         rows = np.zeros((len(objects), objects.shape[1] + self.width + 1), np.float32)
         rows[:, : objects.shape[1]] = OBJECTS_WEIGHT * objects
         found = {text: self.table.lookup(text).weights for text in dict.fromkeys(texts)}
@@ -103,7 +146,10 @@ class BodyBlock:
 
     @property
     def clip_fingerprint(self) -> str:
-        """Hash of everything that changes the motion block of a clip, except its weight."""
+        """Hash of everything that changes the motion block of a clip, except its weight.
+
+        That of the hands block is its own.
+        """
         scales = [(row.name, row.centre, row.width) for row in attributes()]
         means = {row.name: row.mean for row in attributes()}
         networks = network_files.digest()
@@ -114,13 +160,33 @@ class BodyBlock:
     def block_fingerprints(self, n_frames: int) -> dict[str, str]:
         """Hash of everything that changes each block of a clip of ``n_frames`` frames."""
         made_by = digest([self.clip_fingerprint, n_frames])
-        return {block.name: made_by for block in self.blocks(0)[1:]}
+        prints = {block.name: made_by for block in self.blocks(0)[1:]}
+        if self.hands is not None:
+            hands = digest([made_by, self.hands.clip_fingerprint])
+            prints |= {"unseen_body": hands, "hands": hands}
+        return prints
 
     @property
     def fingerprint(self) -> str:
         """Hash of everything that changes the motion block of a clip or a text."""
         weights = (OBJECTS_WEIGHT, MOTION_WEIGHT)
-        return digest([self.clip_fingerprint, self.table.digest, weights])
+        settings: list[object] = [self.clip_fingerprint, self.table.digest, weights]
+        return digest(settings if self.hands is None else [*settings, self.hands.fingerprint])
+
+
+class BodyStream:
+    """Bodies, and hands where there are networks for them, of one recording's windows."""
+
+    def __init__(self, bodies: PoseStream, hands: HandBlock | None) -> None:
+        self._bodies, self._hands = bodies, hands
+
+    def features(self, frames: UInt8, times_s: Float64 | None = None) -> Float32:
+        """The frame features (T, F) of the next window; as ``PoseStream.features``."""
+        bodies = self._bodies.features(frames, times_s)
+        if self._hands is None:
+            return bodies
+        times_s = np.arange(len(frames)) / DEFAULT_FPS if times_s is None else times_s
+        return np.concatenate([bodies, self._hands.features(frames, times_s, bodies)], axis=1)
 
 
 def digest(settings: object) -> str:
@@ -128,10 +194,12 @@ def digest(settings: object) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def load_body(embed: EmbedTexts, text_hash: str, cache_folder: str) -> BodyBlock | None:
+def load_body(
+    embed: EmbedTexts, text_hash: str, cache_folder: str, hands: HandBlock | None = None
+) -> BodyBlock | None:
     """The motion block; None without its networks, which one log line ever announces."""
     if network_files.is_installed():
-        return BodyBlock(embed, text_hash, cache_folder)
+        return BodyBlock(embed, text_hash, cache_folder, hands)
     if _first_time():
         _log.info(
             "'lite' uses objects and scenes only; to recognise bodies too (walking, waving), "

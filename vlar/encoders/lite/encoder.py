@@ -24,14 +24,14 @@ from vlar.encoders.lite import space as lite_space
 from vlar.encoders.lite import towers as lite_towers
 from vlar.encoders.lite import weights as lite_weights
 from vlar.encoders.lite.anchors import load_anchors
-from vlar.encoders.lite.body import POSE_BLOCK, BodyBlock, load_body
+from vlar.encoders.lite.body import BodyBlock, BodyStream, load_body
+from vlar.encoders.lite.hands import HandBlock
 from vlar.encoders.lite.motion import MOTION_BLOCKS, motion_features
 from vlar.encoders.lite.motion import VERSION as MOTION_VERSION
 from vlar.encoders.session import FrameMemory, Session
 from vlar.errors import UsageError
 from vlar.motion_language.verb_table import TextMotion
 from vlar.pose import network_files
-from vlar.pose.features import PoseStream
 from vlar.registry import register
 from vlar.types import Clip, Encoded, Float32, Role, UInt8
 
@@ -89,17 +89,21 @@ class LiteEncoder(Encoder):
         self._space = lite_space.ObjectSpace(self._text, anchors)
         #: The motion block; None without ``lite-motion``.
         wanted = (self._text, text_hash, lite_towers.CACHE_FOLDER)
-        self.body = load_body(*wanted) if self.bodies else None
+        self.body = load_body(*wanted, self.load_hands()) if self.bodies else None
         if self.body is not None:
-            self.logit_scale = lite_body.LOGIT_SCALE
+            self.logit_scale = self.body.logit_scale
             self.longest_s = lite_body.LONGEST_S
             self.licence = f"{self.licence}; {network_files.lite_motion().licence}"
-            self.frame_blocks = (*self.frame_blocks, POSE_BLOCK)
-            self.frame_dim += POSE_BLOCK.width
+            self.frame_blocks = (*self.frame_blocks, *self.body.frame_blocks)
+            self.frame_dim += self.body.frame_width
             self.blocks = self.body.blocks(_N_CLASSES)
             self.dim = sum(block.width for block in self.blocks)
         texts = [_text_fingerprint(anchors.digest), self.body and self.body.fingerprint]
         self.fingerprint = _hash([*self.block_fingerprints().values(), *texts, MOTION_VERSION])
+
+    def load_hands(self) -> HandBlock | None:
+        """The hands block; ``lite`` has none."""
+        return None
 
     @classmethod
     def from_spec(
@@ -195,7 +199,7 @@ class LiteSession(Session):
         super().__init__(encoder.encode, encoder.encode_blocks)
         self._encoder, self._wants_features = encoder, features
         self._frames = FrameMemory[FrameScores]()
-        self._bodies: PoseStream | None = None
+        self._bodies: BodyStream | None = None
         self._path: Path | None = None
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
