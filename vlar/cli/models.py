@@ -154,7 +154,9 @@ def _extras(as_json: bool) -> None:
         if as_json:
             output.json_line({"kind": "extra", "name": row.name, "fetched": there})
             continue
-        state = f"fetched ({row.folder})" if there else f"not fetched: vlar models get {row.name}"
+        some = any(row.is_installed(file.name) for file in row.files)
+        missing = f"{'the rest' if some else 'not fetched'}: vlar models get {row.name}"
+        state = f"fetched ({row.folder})" if there else missing
         output.line(f"  {row.name:<{max(len(r.name) for r in found)}}  {row.purpose}: {state}")
 
 

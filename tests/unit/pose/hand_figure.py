@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -35,14 +36,14 @@ class DrawnHand:
         seen: (S,) frames in which it is detected.
     """
 
-    x: object = 0.5
-    y: object = 0.6
-    stretch: object = 1.0
-    index: object = None
-    pinch: object = 0.0
-    turn: object = 1.0
+    x: Any = 0.5
+    y: Any = 0.6
+    stretch: Any = 1.0
+    index: Any = None
+    pinch: Any = 0.0
+    turn: Any = 1.0
     length: float = 0.15
-    seen: object = True
+    seen: Any = True
 
     def points(self) -> np.ndarray:
         """(S, 21, 3)."""
@@ -70,7 +71,7 @@ class DrawnHand:
 
 
 def hands_of(
-    *hands: DrawnHand, right: float = 1.0, face: np.ndarray | None = None, scene: object = 0.5
+    *hands: DrawnHand, right: float = 1.0, face: np.ndarray | None = None, scene: Any = 0.5
 ) -> HandsMotion | None:
     """What the attributes read."""
     seen = np.stack([np.broadcast_to(hand.seen, S) for hand in hands]).astype(np.float32)

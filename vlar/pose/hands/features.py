@@ -179,4 +179,6 @@ def _cells(frame: UInt8) -> Float32:
     from PIL import Image
 
     small = Image.fromarray(frame).resize((_CELLS, _CELLS), Image.Resampling.BOX)
-    return np.asarray(small, np.float32).ravel() / np.float32(255)
+    cells: Float32 = np.asarray(small).astype(np.float32).ravel()
+    cells /= np.float32(255)
+    return cells

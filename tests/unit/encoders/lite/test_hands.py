@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -30,7 +32,7 @@ def rows(hand: DrawnHand) -> Float32:
     return found
 
 
-def embed(texts: list[str]) -> Float32:
+def embed(texts: Sequence[str]) -> Float32:
     return unit(np.random.default_rng(0).normal(size=(len(texts), 8)).astype(np.float32))
 
 
