@@ -32,20 +32,6 @@ def distances(
     return mean, places[:, 0]
 
 
-def local_outliers(vectors: Float32, owners: Int64, k: int = NEIGHBOURS) -> Float64:
-    """(N,) how much less dense a row lies than its neighbours; 1 is as dense as they.
-
-    Source: the ratio of mean distances to ``k`` neighbours, a simplified local outlier factor
-    (Breunig et al. 2000) without reachability.
-    """
-    cosines, places = nearest_rows(vectors, owners, vectors, owners, k)
-    known = places >= 0
-    count = np.maximum(known.sum(axis=1), 1)
-    own = np.where(known, 1.0 - cosines, 0.0).sum(axis=1) / count
-    theirs = np.where(known, own[np.maximum(places, 0)], 0.0).sum(axis=1) / count
-    return own / np.maximum(theirs, 1e-6)
-
-
 def within(vectors: Float32, starts_s: Float64, ends_s: Float64) -> Float64:
     """(N,) how far each window of one recording lies from the others, in robust deviations.
 
