@@ -17,6 +17,7 @@ import pytest
 
 from tests import tiny_models, tiny_st
 from tests.clips import clips_of, vectors_of
+from tests.unit.encoders.onnx import made
 from vlar import registry
 from vlar.encoders import Encoder, load_encoder
 from vlar.errors import UsageError
@@ -31,6 +32,7 @@ LONG_TEXT = "a person rides a bicycle along a quiet street and waves " * 60
 TINY = {
     "hf": ("clip", "altclip", "xclip", "videoprism", "pe_video", "videomae"),
     "st": ("clip", "qwen"),
+    "onnx": ("made",),
 }
 
 
@@ -48,8 +50,11 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if model:
         if name == "st":
             pytest.importorskip("sentence_transformers", minversion="6.0")
+        place = tmp_path_factory.mktemp(name) / model
+        if name == "onnx":
+            return load_encoder(f"onnx:{made.write(place)}")
         save = tiny_st.save if name == "st" else tiny_models.save
-        return load_encoder(f"{name}:{save(model, tmp_path_factory.mktemp(name) / model)}")
+        return load_encoder(f"{name}:{save(model, place)}")
     argument = getattr(registry.get("encoder", name), "contract_argument", "")
     if argument is None:
         pytest.skip(f"{name} cannot be loaded offline")

@@ -16,6 +16,7 @@ import numpy as np
 from tests.fixtures.models_1 import tiny
 from tests.hostile import kit as things
 from tests.hostile.kit import ADAPTER, ARRAYS, MANIFEST, Kit, relabelled
+from tests.unit.encoders.onnx import made
 
 NAN, INF = float("nan"), float("inf")
 SPECIAL = {
@@ -653,7 +654,70 @@ ANSWERS = [
     answers("table-without-labels", "columns", "path\na.mp4\n", ".csv"),
     answers("table-with-nulls", "null byte|line 2|NUL", "path,label\na\0,b\n", ".csv"),
 ]
+
+
+def export(name: str, says: str, change: Callable[[Path], None]) -> Case:
+    """An exported model in which something is changed; its hashes are right again."""
+
+    def make(kit: Kit) -> list[str]:
+        place = made.write(kit.place / "export")
+        change(place)
+        return ["classify", str(kit.clip), "--model", f"onnx:{place}", "-l", "run, walk"]
+
+    return Case("exports", name, make, says)
+
+
+def graph(change: Callable[[Any], None]) -> Callable[[Path], None]:
+    """A change of the image graph."""
+
+    def make(place: Path) -> None:
+        import onnx
+
+        model = onnx.load(place / "image.onnx")
+        change(model)
+        made.save(place, "image.onnx", model)
+        made.describe(place)
+
+    return make
+
+
+def outside(model: Any) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = 1
+    tensor.external_data.add(key="location", value="../secret.txt")
+
+
+def loop(model: Any) -> None:
+    body = type(model.graph)()
+    body.CopyFrom(model.graph)
+    node = model.graph.node.add(op_type="Loop", output=["x"])
+    node.attribute.add(name="body", type=5).g.CopyFrom(body)
+
+
+def huge(model: Any) -> None:
+    model.graph.initializer[0].dims[:] = [2**40, 2**20]
+
+
+def in_place_of(file: str, make: Callable[[Path], None]) -> Callable[[Path], None]:
+    def change(place: Path) -> None:
+        (place / file).unlink()
+        make(place / file)
+
+    return change
+
+
+EXPORTS = [
+    *(export(f"graph-{n}", r"text\.onnx", in_place_of("text.onnx", m)) for n, m in SPECIAL.items()),
+    *(export(f"facts-{n}", r"vlar-export\.json", in_place_of("vlar-export.json", m))
+      for n, m in SPECIAL.items()),
+    export("weights-outside", "another file", graph(outside)),
+    export("loop", "Loop", graph(loop)),
+    export("huge-weights", "cannot load|not an ONNX", graph(huge)),
+    export("huge-dim", "dim is", lambda place: made.describe(place, dim=2**40)),
+    export("path-as-file", "files are", lambda place: made.describe(place, files={"../x": "0"})),
+]  # fmt: skip
 CASES = [
     *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS, *WEIGHTS, *VIDEOS,
-    *ANSWERS,
+    *ANSWERS, *EXPORTS,
 ]  # fmt: skip

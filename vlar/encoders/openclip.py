@@ -8,7 +8,7 @@ from vlar.encoders.spec import joined, merged, split_options, yes
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.registry import register
 
-_OPTIONS = ("arch", "device", "precision", "random_init")
+_OPTIONS = ("arch", "compile", "device", "precision", "random_init")
 
 
 @register("encoder", "openclip")
@@ -33,7 +33,8 @@ class OpenClipEncoder(TorchEncoder):
                 .pt that holds tensors only), or a folder with ``open_clip_config.json``.
                 Options follow a ``?``: ``arch=NAME`` names the architecture of a file,
                 ``precision=float32|bfloat16|float16|int8``, ``device=cpu|cuda``,
-                ``random_init=true`` starts ``ARCH`` without weights.
+                ``random_init=true`` starts ``ARCH`` without weights, ``compile=true`` compiles the
+                image tower by torch.
             device: As the option; it wins over the option.
             dtype: As the option ``precision``; it wins over the option.
             random_init: Start ``ARCH`` with seeded random weights: for tests and timings.
@@ -56,6 +57,10 @@ class OpenClipEncoder(TorchEncoder):
             precision=options.get("precision", "float32"),
             random_init=random_init or yes(options, "random_init"),
         )
+        if yes(options, "compile"):
+            from vlar.encoders.clip.compiled import compiled
+
+            towers = compiled(towers, f"openclip:{target}")
         # The type changes the vectors, so it belongs to the name; the device does not.
         name = argument if dtype is None else joined(target, options)
         return cls(towers, f"openclip:{name}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vlar.errors import ModelError
-from vlar.safety.files import MB, read_file
+from vlar.safety.files import MB, check_file, read_file
 from vlar.safety.strict_json import parse_json
 from vlar.types import JsonDict
 
@@ -148,7 +148,9 @@ def read_part(folder: Path, name: str, description: Description) -> bytes:
         ModelError: it is absent, not a regular file, too large, or has another hash.
     """
     try:
-        data = read_file(folder / name, _MOST_GRAPH, links=False)
+        # Memory is taken for as much as may be read: the file's own size, not the limit.
+        size = check_file(folder / name, _MOST_GRAPH, links=False)
+        data = read_file(folder / name, size, links=False)
     except OSError as error:
         raise ModelError(
             f"onnx:{folder}: {name} cannot be read ({error.strerror}); export the model again"
