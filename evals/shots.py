@@ -41,7 +41,8 @@ from vlar.video import probe
 from vlar.video.every_frame import read_frames
 
 SIZE, FPS = (320, 240), 25
-KINDS = {"hard": 0, "dissolve 10": 10, "dissolve 25": 25, "fade 20": -20}
+NONE = "none"
+KINDS = {"hard": 0, "dissolve-10": 10, "dissolve-25": 25, "fade-20": -20}
 CUT_SETS = ("jhmdb", "ucf101", "hmdb51", "kinetics", "utd-mhad")
 ACCURACY_SETS = ("jhmdb", "weizmann")
 NEAR_S = 0.2
@@ -53,7 +54,7 @@ def main() -> int:
     options.work.mkdir(parents=True, exist_ok=True)
     found: dict[str, object] = {}
     if "cuts" in options.part:
-        found["cuts"] = _cuts(options.videos, options.work, options.films)
+        found["cuts"] = _cuts(options)
     if "accuracy" in options.part:
         found["accuracy"] = [
             _accuracy(options.videos, options.work, name, options.pairs) for name in options.sets
@@ -68,6 +69,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
     parser.add_argument("--work", type=Path, required=True, help="folder for the films")
     parser.add_argument("--part", nargs="*", default=["cuts", "accuracy"])
+    parser.add_argument("--joins", nargs="*", default=[*KINDS, NONE])
     parser.add_argument("--films", type=int, default=10, help="films of each kind of join")
     parser.add_argument("--sets", nargs="*", default=list(ACCURACY_SETS))
     parser.add_argument("--pairs", type=int, default=1000, help="most films of two clips of a set")
@@ -126,15 +128,19 @@ def _write(path: Path, frames: np.ndarray) -> Path:
     return path
 
 
-def _cuts(videos: Path, work: Path, n_films: int) -> list[dict[str, object]]:
-    draw = np.random.default_rng(0)
+def _cuts(options: argparse.Namespace) -> list[dict[str, object]]:
+    videos, work, n_films = options.videos, options.work, options.films
     rows = _rows(videos, CUT_SETS)
     detector, found = ShotDetector(), []
-    for kind, length in KINDS.items():
+    for kind in options.joins:
+        if kind == NONE:
+            found.append(_alarms(videos, rows, detector, 4 * n_films))
+            continue
+        draw, length = np.random.default_rng(0), KINDS[kind]
         counts, frames, spent, decoding = np.zeros(5), 0, 0.0, 0.0
         for number in range(n_films):
             film, spans = _film(videos, rows, draw, length)
-            path = _write(work / f"{kind.replace(' ', '-')}-{number}.mp4", film)
+            path = _write(work / f"{kind}-{number}.mp4", film)
             shots, seconds, reading = _timed(detector, path)
             times = [(a.end_s + b.start_s) / 2 for a, b in pairwise(shots)]
             chance = sorted(draw.uniform(0, len(film) / FPS, len(times)).tolist())
@@ -152,7 +158,6 @@ def _cuts(videos: Path, work: Path, n_films: int) -> list[dict[str, object]]:
         }
         print(json.dumps(row), flush=True)
         found.append(row)
-    found.append(_alarms(videos, rows, detector))
     return found
 
 
@@ -188,9 +193,11 @@ def _matched(times: Sequence[float], spans: Sequence[Window]) -> tuple[int, int]
     return int(inside.any(axis=1).sum()), int(inside.any(axis=0).sum())
 
 
-def _alarms(videos: Path, rows: list[dict[str, str]], detector: ShotDetector) -> dict[str, object]:
+def _alarms(
+    videos: Path, rows: list[dict[str, str]], detector: ShotDetector, n_clips: int
+) -> dict[str, object]:
     boundaries, names, length_s = 0, [], 0.0
-    for row in rows[:: max(1, len(rows) // 40)]:
+    for row in rows[:: max(1, len(rows) // n_clips)][:n_clips]:
         shots, _, _ = _timed(detector, videos / row["path"])
         boundaries += len(shots) - 1
         length_s += shots[-1].end_s

@@ -22,16 +22,17 @@ from vlar.encoders.joint import JointEncoder, joined
 from vlar.encoders.joint_spec import split_parts, split_weight, with_weight
 from vlar.encoders.lite import body as lite_body
 from vlar.encoders.motion import MotionEncoder
-from vlar.errors import ModelError, UnknownNameError, UsageError
+from vlar.errors import LibraryError, ModelError, UnknownNameError, UsageError
 from vlar.fewshot.support import Support, SupportItem
 from vlar.fewshot.temporal_features import available_terms
+from vlar.index import manifest
 from vlar.library import Library
 from vlar.model.model import Model, load
 from vlar.model.part_weights import fit_factors
 from vlar.numeric import unit
 from vlar.pose import network_files
 from vlar.sensors import reader
-from vlar.types import Classification, Clip, Encoded, Float32, Window
+from vlar.types import Classification, Clip, Encoded, Float32, Sampling, Window
 
 WORDS = ("red", "green", "blue", "rising", "falling", "still")
 
@@ -404,6 +405,27 @@ def test_a_library_of_one_part_is_brought_up_to_both(folder: Path, tmp_path: Pat
         other = tmp_path / "copy.avi"
         other.write_bytes((folder / "red rising" / "0.avi").read_bytes()[:-1])
         assert library.add(other).added == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[0,null,null]]",
+        "[[8,2.0,null]]",
+        '{"a":1}',
+        "[[1e99,null,null]]",
+        "[",
+        "null",
+        "[[8,NaN,3]]",
+    ],
+)
+def test_a_library_that_states_impossible_parts_is_damaged(text: str):
+    with pytest.raises(LibraryError, match="parts is"):
+        manifest._parts(text, Path("a.vlar"))
+    assert manifest._parts("[[8, null, null], [16, 2.0, 64]]", Path("a.vlar")) == (
+        Sampling(8),
+        Sampling(16, fps=2.0, max_frames=64),
+    )
 
 
 def test_few_shot_learns_from_both_and_is_saved(folder: Path, tmp_path: Path):
