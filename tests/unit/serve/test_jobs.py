@@ -169,6 +169,7 @@ def test_the_process_ends_with_the_server(folder: Path):
     assert process.wait(10) is not None
 
 
+@pytest.mark.slow
 def test_the_real_process_adds_and_adapts(made_library: Path, tmp_path: Path, lite_model):
     """One server: recordings are indexed, a model is learned, and it answers."""
     assert sys.executable
