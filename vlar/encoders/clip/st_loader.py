@@ -101,7 +101,7 @@ class StModel:
     def count_tokens(self, text: str) -> int:
         """Tokens of a text with the special ones, before any cut."""
         tokenizer = getattr(self.model.tokenizer, "tokenizer", self.model.tokenizer)
-        return len(tokenizer(text).input_ids)
+        return len(tokenizer(text, verbose=False).input_ids)
 
     def texts(self, texts: Sequence[str], prompt: str, is_query: bool) -> Float32:
         """C texts to (C, D), not normalised."""
