@@ -33,7 +33,7 @@ def command(
     ] = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Show the bodies, and hands near the camera, in a video and how they move.
+    """Show the bodies and hands in a video and how they move.
 
     Examples:
         vlar pose clip.mp4
