@@ -88,7 +88,7 @@ def _models(as_json: bool) -> int:
 
 def _facts(row: Entry) -> str:
     size = output.file_size(row.download_mb * 1e6) if row.download_mb else "-"
-    clip_s = f"{row.cpu['clip_s']:.1f}" if "clip_s" in row.cpu else "-"
+    clip_s = f"{row.cpu['clip_s']:.2f}" if "clip_s" in row.cpu else "-"
     here = "yes" if row.is_here() else "no"
     return f"{size:>8}  {row.dim or '-':>5}  {clip_s:>10}  {here:<4}"
 
@@ -113,7 +113,8 @@ def _recommend(use: str, device: str | None, as_json: bool) -> int:
         if row.download_mb and not row.is_here():
             facts.append(f"{output.file_size(row.download_mb * 1e6)}: vlar models get {row.alias}")
         if "clip_s" in row.cpu and device == "cpu":
-            facts.append(f"{row.cpu['clip_s']:.1f} CPU seconds a clip (random weights, one thread)")
+            measured = "measured on random weights" if row.download_mb else "nobody in it"
+            facts.append(f"{row.cpu['clip_s']:.2f} CPU seconds a clip ({measured}, one thread)")
         output.line(f"{number}. {row.alias}: {reason}")
         output.line(f"   {'; '.join(facts)}{f'; {row.note}' if row.note else ''}")
     return 0
