@@ -109,11 +109,12 @@ def duplicates(
 ) -> int:
     """Show recordings that show the same, in groups.
 
-    Copies that were encoded again, made smaller, cut or brightened are found too.
+    Copies are found, and most that were cut or hardly changed. Copies that were made much smaller,
+    cropped or brightened look different to most models.
 
     Examples:
         vlar index duplicates holiday.vlar
-        vlar index duplicates holiday.vlar --similarity 0.99
+        vlar index duplicates holiday.vlar --similarity 0.995
     """
     from vlar.library import Library
 
