@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 
+import vlar
 from tests.docs.pages import ROOT
 
 CONFIG = (ROOT / "mkdocs.yml").read_text("utf-8")
@@ -26,6 +27,15 @@ def test_every_page_is_in_the_navigation_once():
 
 def test_fonts_of_other_sites_are_off():
     assert re.search(r"^  font: false", CONFIG, re.M)
+
+
+def test_the_page_of_the_interface_names_every_public_name():
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    named = set(re.findall(r"^::: vlar\.(\w+)$", page, re.M))
+    for members in re.findall(r"members: \[(.*?)\]", page):
+        named |= set(members.split(", "))
+    assert "::: vlar.errors" in page  # VlarError and those derived from it
+    assert set(vlar.__all__) - {"VlarError"} <= named
 
 
 def dependencies() -> set[str]:
