@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -88,9 +89,9 @@ class HttpInterface:
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncGenerator[None, None]:
-        warm = asyncio.get_running_loop().run_in_executor(None, self._warm_up)
+        # A daemon: Ctrl-C does not wait for a large model to load.
+        threading.Thread(target=self._warm_up, name="vlar-warm-up", daemon=True).start()
         yield
-        await asyncio.wait([warm], timeout=1.0)
         for lane in self._lanes.values():
             lane.close()
 
