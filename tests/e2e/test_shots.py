@@ -20,7 +20,8 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_shots_of_a_film(film: Path, tmp_path: Path):
     plain = run_vlar("shots", film)
-    assert (plain.code, plain.out.splitlines()) == (0, ["0.000 1.200", "1.200 3.000"])
+    spans = [f"{film}  0.000 to 1.200 s", f"{film}  1.200 to 3.000 s"]
+    assert (plain.code, plain.out.splitlines()) == (0, spans)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"nothing")
     both = run_vlar("shots", film, broken, "--json", "--csv", tmp_path / "shots.csv")

@@ -61,7 +61,7 @@ def command(
             for number, shot in enumerate(shots, 1)
         ]
         rows += own
-        _show(path, own, as_json, several=len(found) > 1)
+        _show(own, as_json)
     if table is not None:
         _write(table, rows)
     return exit_code(len({row["path"] for row in rows}), len(failures))
@@ -81,13 +81,13 @@ def _each(paths: Iterable[Path]) -> Iterator[tuple[Path, list[Window] | Failure]
                 yield path, Failure(path, error.kind, error.message)
 
 
-def _show(path: Path, rows: Iterable[JsonDict], as_json: bool, *, several: bool) -> None:
+def _show(rows: Iterable[JsonDict], as_json: bool) -> None:
     for row in rows:
         if as_json:
             output.json_line(row)
-            continue
-        where = f"{path}  " if several else ""
-        output.line(f"{where}{row['start_s']:.3f} {row['end_s']:.3f}", flush=True)
+        else:
+            span = f"{row['start_s']:.3f} to {row['end_s']:.3f} s"
+            output.line(f"{row['path']}  {span}", flush=True)
 
 
 def _checked(csv_out: str | None) -> Path | None:

@@ -40,9 +40,10 @@ def command(
         vlar watch videos/ --library holiday.vlar --tag place=gym --settle 100ms --once
     """
     from vlar.library import Library
-    from vlar.live.folder import watch_folder
+    from vlar.live.folder import require_folder, watch_folder
     from vlar.model.model import load
 
+    require_folder(folder)
     settle_s = inputs.seconds(settle, "--settle")
     tags = inputs.pairs(tag or [], "--tag")
     name = model or inputs.own_model(library)

@@ -29,6 +29,18 @@ class _Seen:
     is_done: bool = False
 
 
+def require_folder(folder: str | Path) -> Path:
+    """The path of a folder that exists.
+
+    Raises:
+        UsageError: it does not.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise UsageError(f"{folder} is not a folder; give one that exists")
+    return place
+
+
 def watch_folder(
     library: Library,
     folder: str | Path,
@@ -67,9 +79,7 @@ def watch_folder(
         UsageError: not a folder, or a number of seconds below 0.
         LibraryError: the library cannot be written to.
     """
-    place = Path(folder)
-    if not place.is_dir():
-        raise UsageError(f"{folder} is not a folder; give one that exists")
+    place = require_folder(folder)
     if settle_s < 0 or poll_s <= 0:
         raise UsageError(f"settle_s {settle_s} and poll_s {poll_s} must not be below 0")
     stop = stop or threading.Event()
