@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import socket
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,39 @@ def test_a_decoder_that_crashes_or_hangs_ends_one_request(library: Path, tmp_pat
         video = found[1]["hits"][0]["video"]
         assert server.ask(f"api/videos/{video}/rows")[0] == 200
         assert server.process.poll() is None
+
+
+@pytest.mark.slow
+def test_a_killed_server_resumes_its_job(vlar_command, library: Path, tmp_path: Path):
+    copy, more, state = tmp_path / "copy.vlar", tmp_path / "more", tmp_path / "state"
+    shutil.copytree(library, copy)
+    more.mkdir()
+    for number in range(5):
+        own = partial(_noise, 1000 * number)
+        videos.make_video(more / f"{number}.mp4", 30, picture=own)
+    with serving(copy, state, "--root", more) as server:
+        job = server.ask("api/jobs", {"paths": [str(more)]})[1]["id"]
+        _wait(lambda: server.ask(f"api/jobs/{job}")[1]["done"])
+        server.process.kill()
+        server.process.wait(10)
+    with serving(copy, state, "--root", more) as server:
+        _wait(lambda: server.ask(f"api/jobs/{job}")[1]["state"] == "done")
+        found = server.ask(f"api/jobs/{job}")[1]
+        assert found["starts"] == 2
+        assert found["report"]["unchanged"] >= 1  # what the first one finished was kept
+        assert server.ask("api/videos")[1]["total"] == 6
+    assert vlar_command("index", "verify", copy).code == 0
+
+
+def _noise(first: int, number: int):
+    return videos.noise(first + number)
+
+
+def _wait(holds, limit_s: float = 120.0) -> None:
+    end_s = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
 
 
 def test_a_library_that_does_not_exist(vlar_command, tmp_path: Path):

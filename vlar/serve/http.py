@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,20 +27,13 @@ from vlar.serve.guard import Guard
 from vlar.serve.lanes import Lane
 from vlar.serve.media import WIDTHS
 from vlar.serve.metrics import CONTENT_TYPE, Metrics
+from vlar.serve.openapi import BINARY, UPLOAD_BODY, Answers, problem_answers, require_token
 from vlar.serve.page_files import page_file
 from vlar.serve.playback import file_response
 from vlar.serve.tasks import Example
 from vlar.types import JsonDict
 
 _WRONG_TOKEN_S = 0.3
-_UPLOAD_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_Responses = dict[int | str, dict[str, Any]]
 VideoId = Annotated[str, InPath(pattern=r"^[0-9a-f]{20}$")]
 JobId = Annotated[str, InPath(pattern=r"^[0-9a-f]{16}$")]
 Moment = Annotated[float, Query(ge=0, le=1e7, allow_inf_nan=False)]
@@ -66,21 +59,19 @@ class HttpInterface:
 
     def app(self) -> ASGIApp:
         """The application for a server that calls ASGI."""
-        problems: _Responses = {
-            code: {"model": schemas.Problem, "description": text}
-            for code, text in _PROBLEMS.items()
-        }
         api = FastAPI(
             title="vlar serve",
             version=__version__,
             description="Search, classify and adapt over one library of videos.",
             docs_url=None,  # these pages load scripts from the net
             redoc_url=None,
-            responses=problems,
+            responses=problem_answers(),
             lifespan=self._lifespan,
         )
         for kind in (VlarError, RequestValidationError, HTTPException, Exception):
             api.add_exception_handler(kind, _answer)
+        if self._access.needs_token:
+            require_token(api)
         self._add_page(api)
         self._add_reads(api)
         self._add_media(api)
@@ -173,8 +164,8 @@ class HttpInterface:
 
     def _add_media(self, api: FastAPI) -> None:
         do = self._do
-        jpeg: _Responses = {200: {"content": {"image/jpeg": _BINARY}}}
-        video_kinds: _Responses = {code: {"content": {"video/mp4": _BINARY}} for code in (200, 206)}
+        jpeg: Answers = {200: {"content": {"image/jpeg": BINARY}}}
+        video_kinds: Answers = {code: {"content": {"video/mp4": BINARY}} for code in (200, 206)}
 
         @api.get(
             "/api/videos/{video}/thumbnail",
@@ -217,7 +208,7 @@ class HttpInterface:
         do = self._do
 
         @api.post(
-            "/api/uploads", status_code=201, summary="Send a video", openapi_extra=_UPLOAD_BODY
+            "/api/uploads", status_code=201, summary="Send a video", openapi_extra=UPLOAD_BODY
         )
         async def upload(
             request: Request, name: Annotated[str, Query(max_length=500)] = "video"
@@ -258,27 +249,6 @@ class HttpInterface:
         @api.post("/api/jobs/{job}/resume", summary="Start a job again that failed or was ended")
         async def resume(job: JobId) -> JsonDict:
             return do.tasks.jobs.resume(job).to_dict()
-
-
-_PROBLEMS: Mapping[int, str] = {
-    400: "It cannot be done as it is asked",
-    401: "The token is missing or wrong",
-    403: "Outside the roots, or from another site's page",
-    404: "There is nothing of this name",
-    405: "The path has other methods",
-    408: "The body came too slowly",
-    409: "Not in this state",
-    410: "The file has moved",
-    413: "Too large",
-    415: "Not this kind of file",
-    416: "The range lies beyond the end",
-    421: "The server has another name",
-    422: "A value cannot be used",
-    423: "Another program writes to the library",
-    500: "The server failed",
-    503: "Too many wait, or the library cannot be read",
-    504: "It took too long",
-}
 
 
 def _step(width: int) -> int:

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
 from tests import videos
 from vlar.index.store.lock import writer_lock
 from vlar.library import Library
+from vlar.serve.access import Access
+from vlar.serve.http import HttpInterface
 from vlar.video import read_clip
 
-from .conftest import Served, serve
+from .conftest import HOST, Served, serve
 
 ONE_LINE = {"error", "fix", "kind"}
 JSON = {"content-type": "application/json"}
@@ -302,6 +305,23 @@ def test_every_answer_carries_the_headers_of_a_safe_page(served: Served):
     refused(served.client.get("/page/http.py"), 404)
     refused(served.client.get("/api/library", headers={"host": "evil.example"}), 421)
     refused(served.client.get("/api/library", headers={"origin": "http://evil.example"}), 403)
+
+
+def test_a_browser_exchanges_the_token_for_a_cookie(served: Served):
+    token = "a-token-of-the-tests-0123456789"
+    app = HttpInterface(served.application, Access(token)).app()
+    video = served.id_of("moving")
+    with TestClient(app, HOST) as client:
+        for path in ("/api/library", "/openapi.json", "/metrics", f"/api/videos/{video}/file"):
+            refused(client.get(path), 401, "Authorization")
+        assert client.get("/").status_code == 200
+        answer = client.post("/api/session", json={"token": token})
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert token not in cookie
+        assert client.get(f"/api/videos/{video}/thumbnail").status_code == 200
+        assert client.get("/openapi.json").json()["security"] == [{"bearer": []}]
 
 
 def test_figures_count_requests_by_their_pattern(served: Served):
