@@ -124,15 +124,9 @@ def _runner(function: Verb) -> tuple[dict[str, Choices], Callable[..., None]]:
         raise typer.Exit(run(checked, debug=debug))
 
     # Typer reads the parameters here.
-    parameters = [
-        *plain,
-        *(
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_ADDED[name]
-            )
-            for name in added
-        ),
-    ]
+    only = inspect.Parameter.KEYWORD_ONLY
+    flags = [inspect.Parameter(n, only, default=False, annotation=_ADDED[n]) for n in added]
+    parameters = [*plain, *flags]
     del runner.__wrapped__
     runner.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     runner.__annotations__ = {p.name: p.annotation for p in parameters}
