@@ -23,7 +23,7 @@ from vlar.errors import UsageError
 from vlar.model.concepts import concept_vectors
 from vlar.numeric import unit
 from vlar.scoring.heads import make_scorer
-from vlar.scoring.zero_shot import LabelScorer, match_probability
+from vlar.scoring.zero_shot import LabelScorer, ZeroShotScorer, match_scorer
 from vlar.sensors import Views, ViewSampler, reader
 from vlar.text.bank import load_bank
 from vlar.text.prompts import fill, load_templates
@@ -31,6 +31,7 @@ from vlar.types import Clip, Encoded, Failure, Float32, Float64, Sampling, Windo
 
 BACKGROUND_BANK = "everyday_actions"
 _BATCH_CLIPS = 8
+_KEPT_SCORERS = 32  # queries of one expression
 
 
 @dataclass(frozen=True)
@@ -225,13 +226,22 @@ class ModelCore:
 
     def match_probability(self, vectors: Float32, query: Float32) -> Float64:
         """Probability (N,) that windows (N, D) answer a query (D,), against everyday actions."""
-        return match_probability(
-            vectors,
-            query,
-            self._query_background,
-            logit_scale=self.encoder.logit_scale,
-            content_free=self.content_free,
-        )
+        key = query.tobytes()
+        if key not in self._match_scorers:
+            if len(self._match_scorers) >= _KEPT_SCORERS:
+                self._match_scorers.clear()
+            self._match_scorers[key] = match_scorer(
+                query,
+                self._query_background,
+                logit_scale=self.encoder.logit_scale,
+                content_free=self.content_free,
+            )
+        return self._match_scorers[key].score(vectors).probability[:, 0]
+
+    @cached_property
+    def _match_scorers(self) -> dict[bytes, ZeroShotScorer]:
+        """One a query: it scores batch after batch."""
+        return {}
 
 
 def _as_one(encoded: Sequence[Encoded]) -> Encoded:

@@ -17,6 +17,7 @@ from vlar.scoring.zero_shot import (
     kept_background,
     log_mean_exp,
     match_probability,
+    match_scorer,
     score,
     softmax_with_unknown,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "log_mean_exp",
     "make_scorer",
     "match_probability",
+    "match_scorer",
     "score",
     "softmax_with_unknown",
 ]

@@ -168,6 +168,35 @@ def score(
     return scorer.score(video)
 
 
+def match_scorer(
+    query: Float32,
+    background: Float32,
+    *,
+    logit_scale: float,
+    content_free: Float32 | None = None,
+    prior: float = MATCH_PRIOR,
+) -> ZeroShotScorer:
+    """What scores rows against a text and the background; see ``match_probability``.
+
+    The same rule with one label, and a lower prior: few rows of a library answer a query. For a
+    fixed row the probability rises with the similarity.
+
+    Args:
+        query: (D,) unit vector of the text.
+        background: (B, D) unit vectors of the background bank.
+        logit_scale: Factor from cosine to logit (the encoder's).
+        content_free: (M, D) unit vectors of content-free clips; None for none.
+        prior: Prior probability, 0..1, that a row answers the text.
+    """
+    return ZeroShotScorer(
+        query[None],
+        background,
+        logit_scale=logit_scale,
+        content_free=content_free,
+        prior=1.0 - prior,
+    )
+
+
 def match_probability(
     rows: Float32,
     query: Float32,
@@ -177,31 +206,20 @@ def match_probability(
     content_free: Float32 | None = None,
     prior: float = MATCH_PRIOR,
 ) -> Float64:
-    """The probability that each row answers a text, against the background.
-
-    The same rule with one label, and a lower prior: few rows of a library answer a query. For a
-    fixed row it rises with the similarity.
+    """The probability (N,) that each row (N, D) answers a text, against the background.
 
     Args:
         rows: (N, D) unit vectors.
-        query: (D,) unit vector of the text.
-        background: (B, D) unit vectors of the background bank.
-        logit_scale: Factor from cosine to logit (the encoder's).
-        content_free: (M, D) unit vectors of content-free clips; None for none.
-        prior: Prior probability, 0..1, that a row answers the text.
-
-    Returns:
-        (N,) probabilities.
+        query: As for ``match_scorer``, like what follows.
+        background: (B, D).
+        logit_scale: Factor.
+        content_free: (M, D), or None.
+        prior: 0..1.
     """
-    scores = score(
-        rows,
-        query[None],
-        background,
-        logit_scale=logit_scale,
-        content_free=content_free,
-        unknown_prior=1.0 - prior,
+    scorer = match_scorer(
+        query, background, logit_scale=logit_scale, content_free=content_free, prior=prior
     )
-    return scores.probability[:, 0]
+    return scorer.score(rows).probability[:, 0]
 
 
 def kept_background(concepts: Float32, background: Float32) -> npt.NDArray[np.bool_]:

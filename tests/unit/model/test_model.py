@@ -113,3 +113,22 @@ def test_a_saved_tc_clip_is_found_again(tc_clip: Model, clips, tmp_path: Path):
 
 def test_no_clip_gives_no_row(lite: Model):
     assert lite.encode([]) == []
+
+
+def test_a_query_scores_batch_after_batch_as_in_one(lite_model):
+    from vlar.numeric import unit
+    from vlar.scoring import match_probability
+
+    rows = unit(np.random.default_rng(0).normal(size=(20, lite_model.dim)).astype(np.float32))
+    for query in lite_model.encode_queries(["running", "cooking", "running"]):
+        whole = lite_model.match_probability(rows, query)
+        parts = [lite_model.match_probability(rows[i : i + 7], query) for i in (0, 7, 14)]
+        np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
+        fresh = match_probability(
+            rows,
+            query,
+            lite_model._query_background,
+            logit_scale=lite_model.encoder.logit_scale,
+            content_free=lite_model.content_free,
+        )
+        np.testing.assert_array_equal(whole, fresh)
