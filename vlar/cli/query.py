@@ -125,12 +125,10 @@ def command(
         vlar query holiday.vlar "riding a bike"
         vlar query holiday.vlar '"riding a bike" AND NOT "a street"' --cut found
     """
-    from vlar.answers.files import AnswerFiles
     from vlar.library import Library
 
     _check(text, k, where, min_probability)  # a mistake shows before anything is loaded
-    files = AnswerFiles(cut, exact, sheet, html, csv, edl, m3u)
-    files.check()
+    files = _files(cut, exact, sheet, html, csv, edl, m3u)
     shows = None if as_json else inline.wanted(pictures)
     Library(library, create=False).close()
     reports: list[QueryReport] = []
@@ -150,8 +148,19 @@ def command(
             output.detail(line)
     _print(hits, as_json, shows)
     _note(reports, hits, min_probability)
-    failed = _write(files, text, hits, as_json)
+    failed = 0 if files is None else _write(files, text, hits, as_json)
     return 1 if failed or any(report.damaged for report in reports) else 0
+
+
+def _files(cut: Path | None, exact: bool, *lists: Path | None) -> AnswerFiles | None:
+    """The files that are asked for, checked; None where none are."""
+    if not (cut or exact or any(lists)):
+        return None
+    from vlar.answers.files import AnswerFiles
+
+    files = AnswerFiles(cut, exact, *lists)
+    files.check()
+    return files
 
 
 def _check(text: str, k: int, where: list[str] | None, min_probability: float) -> None:

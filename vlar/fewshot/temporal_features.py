@@ -41,7 +41,6 @@ import numpy.typing as npt
 
 from vlar.errors import UsageError
 from vlar.pose.features import motion_vector, spectrum
-from vlar.pose.hands.features import hand_vector
 from vlar.registry import unknown_name
 from vlar.types import Float32
 
@@ -256,6 +255,8 @@ def _clip(x: Floats) -> Floats:
 
 
 def _hands(x: Floats) -> Floats:
+    from vlar.pose.hands.features import hand_vector
+
     return np.stack([hand_vector(clip.astype(np.float32)) for clip in x])
 
 

@@ -6,15 +6,17 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlar.errors import DecodeError, UsageError
 from vlar.resources import cached
 from vlar.sensors.base import Reader
 from vlar.sensors.lookup import reader
-from vlar.shot_detection.detector import NAME, ShotDetector, digest
-from vlar.shot_detection.network import HEIGHT, WIDTH
 from vlar.types import Window
 from vlar.video import content_hash
+
+if TYPE_CHECKING:
+    from vlar.shot_detection.detector import ShotDetector
 
 Shots = Callable[[Path], list[Window]]
 _SHORTEST_S = 0.05  # of what a cut leaves of a span
@@ -44,6 +46,9 @@ def shots(path: str | Path) -> list[Window]:
 
 def shots_of(source: Reader, path: Path) -> list[Window]:
     """The shots of a recording; as ``shots``, with the reader of its sensor."""
+    from vlar.shot_detection.detector import NAME, digest
+    from vlar.shot_detection.network import HEIGHT, WIDTH
+
     detector = _detector()
 
     def make() -> bytes:
@@ -88,4 +93,6 @@ def shots_or_none(source: Reader, path: Path) -> list[Window]:
 
 @cache
 def _detector() -> ShotDetector:
+    from vlar.shot_detection.detector import ShotDetector
+
     return ShotDetector()

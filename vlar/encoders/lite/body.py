@@ -13,12 +13,12 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vlar import resources
 from vlar.encoders.base import Block, FrameBlock
-from vlar.encoders.lite.hands import HANDS_BLOCK, TEXT_WEIGHT, HandBlock
 from vlar.motion_language.verb_table import EmbedTexts, TextMotion, VerbTable
 from vlar.numeric import unit
 from vlar.pose import network_files
@@ -33,6 +33,9 @@ from vlar.pose.features import (
 )
 from vlar.resources import cached
 from vlar.types import Float32, Float64, UInt8
+
+if TYPE_CHECKING:
+    from vlar.encoders.lite.hands import HandBlock
 
 _log = logging.getLogger("vlar")
 
@@ -87,7 +90,7 @@ class BodyBlock:
     @property
     def frame_blocks(self) -> tuple[FrameBlock, ...]:
         """The parts of the frame features, in order."""
-        return (POSE_BLOCK,) if self.hands is None else (POSE_BLOCK, HANDS_BLOCK)
+        return (POSE_BLOCK,) if self.hands is None else (POSE_BLOCK, self.hands.frame_block)
 
     @property
     def frame_width(self) -> int:
@@ -97,7 +100,8 @@ class BodyBlock:
     @property
     def logit_scale(self) -> float:
         """Factor on cosines before the softmax; hands make all texts' other blocks shorter."""
-        return LOGIT_SCALE * (1.0 if self.hands is None else float(np.sqrt(1 + TEXT_WEIGHT**2)))
+        more = 0.0 if self.hands is None else self.hands.text_weight
+        return LOGIT_SCALE * float(np.sqrt(1 + more**2))
 
     def features(self, frames: UInt8, times_s: Float64) -> Float32:
         """(T, H, W, 3) to the frame features (T, F)."""
@@ -130,7 +134,7 @@ class BodyBlock:
         rows = self._without_hands(objects, texts)
         if self.hands is None:
             return rows
-        return unit(np.concatenate([rows, TEXT_WEIGHT * self.hands.text(texts)], axis=1))
+        return unit(np.concatenate([rows, self.hands.text_weight * self.hands.text(texts)], axis=1))
 
     def _without_hands(self, objects: Float32, texts: Sequence[str]) -> Float32:
         rows = np.zeros((len(objects), objects.shape[1] + self.width + 1), np.float32)

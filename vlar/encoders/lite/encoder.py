@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from vlar.encoders.lite import towers as lite_towers
 from vlar.encoders.lite import weights as lite_weights
 from vlar.encoders.lite.anchors import load_anchors
 from vlar.encoders.lite.body import BodyBlock, BodyStream, load_body
-from vlar.encoders.lite.hands import HandBlock
 from vlar.encoders.lite.motion import MOTION_BLOCKS, motion_features
 from vlar.encoders.lite.motion import VERSION as MOTION_VERSION
 from vlar.encoders.session import FrameMemory, Session
@@ -34,6 +33,9 @@ from vlar.motion_language.verb_table import TextMotion
 from vlar.pose import network_files
 from vlar.registry import register
 from vlar.types import Clip, Encoded, Float32, Role, UInt8
+
+if TYPE_CHECKING:
+    from vlar.encoders.lite.hands import HandBlock
 
 _N_CLASSES = lite_towers.N_CLASSES
 _NETWORKS = lite_towers.IMAGE_NETWORKS

@@ -28,13 +28,18 @@ from vlar.pose.hands.features import (
 )
 from vlar.types import Float32, Float64, UInt8
 
-HANDS_BLOCK = FrameBlock("hands", HANDS_WIDTH, "hands")
-# Length of the hands in a text over that of the rest; chosen on half of the clips (evals/hands.py).
-TEXT_WEIGHT = 0.5
-
 
 class HandBlock:
-    """The hands of clips and texts."""
+    """The hands of clips and texts.
+
+    Attributes:
+        frame_block: Their part of the frame features.
+        text_weight: Length of the hands in a text over that of the rest; chosen on half of the
+            clips (``evals/hands.py``).
+    """
+
+    frame_block = FrameBlock("hands", HANDS_WIDTH, "hands")
+    text_weight = 0.5
 
     def __init__(self) -> None:
         self._reader = HandReader()
@@ -75,5 +80,5 @@ class HandBlock:
     @property
     def fingerprint(self) -> str:
         """Hash of everything that changes the block of a clip or a text."""
-        settings = [self.clip_fingerprint, self.table.digest, TEXT_WEIGHT]
+        settings = [self.clip_fingerprint, self.table.digest, self.text_weight]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
