@@ -10,7 +10,7 @@ import pytest
 from tests.unit.pose.hand_figure import DrawnHand, S
 from vlar.encoders.lite import hands as lite_hands
 from vlar.encoders.lite.body import MOTION_WEIGHT, BodyBlock
-from vlar.encoders.lite.hands import TEXT_WEIGHT, HandBlock
+from vlar.encoders.lite.hands import HandBlock
 from vlar.errors import ModelError
 from vlar.numeric import unit
 from vlar.pose import network_files
@@ -75,7 +75,7 @@ def test_scores_of_clips_without_hands_have_one_scale(blocks: tuple[BodyBlock, B
     objects = unit(np.random.default_rng(1).normal(size=(len(TEXTS), 5)).astype(np.float32))
     before, after = alone.text(objects, TEXTS), both.text(objects, TEXTS)
     np.testing.assert_allclose(np.linalg.norm(after, axis=1), 1, atol=1e-6)
-    scale = np.sqrt(1 + TEXT_WEIGHT**2)
+    scale = np.sqrt(1 + HandBlock.text_weight**2)
     np.testing.assert_allclose(scale * after[:, : before.shape[1]], before, atol=1e-6)
     assert both.logit_scale == pytest.approx(scale * alone.logit_scale)
     hands = after[:, before.shape[1] :]
