@@ -288,6 +288,27 @@ def load_encoder(spec: str, device: str | None = None, dtype: str | None = None)
         raise
 
 
+def require_plain(name: str, argument: str, device: str | None, dtype: str | None) -> None:
+    """Refuse what an encoder without settings that only runs on the CPU does not take.
+
+    Args:
+        name: Of the encoder.
+        argument: What follows its name in a spec.
+        device: As for ``load_encoder``.
+        dtype: As for ``load_encoder``.
+
+    Raises:
+        UsageError: there is an argument, another device or another type.
+    """
+    if argument:
+        raise UsageError(f"the encoder {name!r} takes no argument, got {argument!r}; use {name!r}")
+    if device not in (None, "cpu") or dtype not in (None, "float32"):
+        raise UsageError(
+            f"the encoder {name!r} runs on the CPU in float32, got device {device!r} and "
+            f"dtype {dtype!r}; leave them out, or choose another model (vlar models)"
+        )
+
+
 def placement(make: Any, what: str, **wanted: str | None) -> dict[str, str]:
     """Those of ``device`` and ``dtype`` that were given, for a part's ``from_spec``.
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from vlar.encoders.base import Encoder, Preprocess
+from vlar.encoders.base import Encoder, Preprocess, require_plain
 from vlar.encoders.lite import body as lite_body
 from vlar.encoders.lite import towers as lite_towers
 from vlar.encoders.lite import weights as lite_weights
 from vlar.encoders.sentences import text_tower
 from vlar.encoders.session import Session
-from vlar.errors import ModelError, UsageError
+from vlar.errors import ModelError
 from vlar.motion_language.verb_table import TextMotion
 from vlar.numeric import unit
 from vlar.pose import network_files
@@ -89,13 +89,7 @@ class MotionEncoder(Encoder):
             UsageError: an argument, another device or another type is given.
             ModelError: the networks of ``lite-motion`` are not installed.
         """
-        if argument:
-            raise UsageError(f"the encoder 'motion' takes no argument, got {argument!r}")
-        if device not in (None, "cpu") or dtype not in (None, "float32"):
-            raise UsageError(
-                f"the encoder 'motion' runs on the CPU in float32, got device {device!r} and dtype "
-                f"{dtype!r}; leave them out"
-            )
+        require_plain(cls.name, argument, device, dtype)
         if not network_files.is_installed():
             raise ModelError(
                 "the encoder 'motion' needs the networks of lite-motion, which are not installed; "

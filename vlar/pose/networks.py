@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -60,40 +60,68 @@ class Body:
     next_region: Region
 
 
-class Detector:
-    """Finds people in a frame or in a square part of it."""
+class BoxDetector:
+    """A single-shot detector that reads a square of a frame.
+
+    Attributes:
+        size: Pixels of a side of its input.
+        layers: Stride and anchors per cell.
+        offsets: Columns of a row whose pairs (x, y) are offsets from the row's anchor.
+        middle: Value of a pixel that the input has as 0.
+        spread: Difference of pixels that the input has as 1.
+    """
+
+    size: ClassVar[int]
+    layers: ClassVar[Sequence[tuple[int, int]]]
+    offsets: ClassVar[Sequence[int]]
+    middle: ClassVar[float] = 0.0
+    spread: ClassVar[float] = 255.0
 
     def __init__(self, network: CachedNetwork) -> None:
         self._network = network
-        self._anchors = anchors(_DETECTOR_SIZE, _LAYERS)
+        self._anchors = anchors(self.size, self.layers)
 
-    def __call__(
-        self, image: Any, threshold: float, square: tuple[float, float, float] | None = None
-    ) -> list[Region]:
-        """Regions of people in a PIL image, best first.
+    def boxes(
+        self, image: Any, threshold: float, square: tuple[float, float, float] | None
+    ) -> tuple[list[Float32], float, tuple[float, float]]:
+        """What is found in a PIL image, best first.
 
         Args:
             image: The frame, RGB.
-            threshold: Least probability of a person, 0 to 1.
+            threshold: Least probability, 0 to 1.
             square: Left, top and side (pixels) of the part to search; None for the whole frame.
+
+        Returns:
+            Merged rows in shares of the square, its side, and its left and top.
         """
         width, height = image.size
         side = max(width, height)
         left, top, side = square or ((width - side) / 2, (height - side) / 2, side)
-        scale = side / _DETECTOR_SIZE
-        pixels = sample(image, _DETECTOR_SIZE, (scale, 0, left, 0, scale, top))
-        pixels /= np.float32(127.5)
-        pixels -= np.float32(1)
-        boxes, logits = self._network.run(["Identity", "Identity_1"], {"image": pixels[None]})
+        scale = side / self.size
+        pixels = sample(image, self.size, (scale, 0, left, 0, scale, top))
+        pixels /= np.float32(self.spread)
+        pixels -= np.float32(self.middle / self.spread)
+        rows, logits = self._network.run(["Identity", "Identity_1"], {"image": pixels[None]})
         scores = sigmoid(logits[0, :, 0])
         found = np.flatnonzero(scores >= threshold)
-        rows = boxes[0, found] / np.float32(_DETECTOR_SIZE)
-        for column in (0, 4, 6, 8, 10):
-            rows[:, column : column + 2] += self._anchors[found]
-        merged = merge_boxes(rows, scores[found])
-        return [
-            _region(row[4:6] * side + (left, top), row[6:8] * side + (left, top)) for row in merged
-        ]
+        places = rows[0, found] / np.float32(self.size)
+        for column in self.offsets:
+            places[:, column : column + 2] += self._anchors[found]
+        return merge_boxes(places, scores[found]), side, (left, top)
+
+
+class Detector(BoxDetector):
+    """Finds people in a frame or in a square part of it."""
+
+    size, layers, offsets = _DETECTOR_SIZE, _LAYERS, (0, 4, 6, 8, 10)
+    middle = spread = 127.5
+
+    def __call__(
+        self, image: Any, threshold: float, square: tuple[float, float, float] | None = None
+    ) -> list[Region]:
+        """Regions of people in a PIL image, best first; arguments as for ``boxes``."""
+        rows, side, corner = self.boxes(image, threshold, square)
+        return [_region(row[4:6] * side + corner, row[6:8] * side + corner) for row in rows]
 
 
 class Landmarks:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from vlar.encoders.base import Block, BlockMix, Encoder, FrameBlock, Preprocess
+from vlar.encoders.base import Block, BlockMix, Encoder, FrameBlock, Preprocess, require_plain
 from vlar.encoders.lite import body as lite_body
 from vlar.encoders.lite import space as lite_space
 from vlar.encoders.lite import towers as lite_towers
@@ -28,7 +28,6 @@ from vlar.encoders.lite.body import BodyBlock, BodyStream, load_body
 from vlar.encoders.lite.motion import MOTION_BLOCKS, motion_features
 from vlar.encoders.lite.motion import VERSION as MOTION_VERSION
 from vlar.encoders.session import FrameMemory, Session
-from vlar.errors import UsageError
 from vlar.motion_language.verb_table import TextMotion
 from vlar.pose import network_files
 from vlar.registry import register
@@ -122,15 +121,7 @@ class LiteEncoder(Encoder):
             UsageError: an argument, another device or another type is given.
             ModelError: a weights file is missing or changed.
         """
-        if argument:
-            raise UsageError(
-                f"the encoder {cls.name!r} takes no argument, got {argument!r}; use {cls.name!r}"
-            )
-        if device not in (None, "cpu") or dtype not in (None, "float32"):
-            raise UsageError(
-                f"the encoder {cls.name!r} runs on the CPU in float32, got device {device!r} and "
-                f"dtype {dtype!r}; leave them out, or choose another model (vlar models)"
-            )
+        require_plain(cls.name, argument, device, dtype)
         return cls()
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.pose.networks import Region, anchors, crop, merge_boxes, sample, sigmoid
+from vlar.pose.networks import BoxDetector, Region, crop
 from vlar.pose.onnx_session import CachedNetwork
 from vlar.pose.skeletons import HAND_21
 from vlar.types import Float32
@@ -58,37 +58,17 @@ class Hand:
     next_region: Region
 
 
-class PalmDetector:
+class PalmDetector(BoxDetector):
     """Finds palms in a frame, or in a square part of it."""
 
-    def __init__(self, network: CachedNetwork) -> None:
-        self._network = network
-        self._anchors = anchors(_PALM_SIZE, _LAYERS)
+    size, layers, offsets = _PALM_SIZE, _LAYERS, (0, *_PALM_POINTS)
 
     def __call__(
         self, image: Any, threshold: float, square: tuple[float, float, float] | None = None
     ) -> list[Region]:
-        """Regions of whole hands in a PIL image, best first.
-
-        Args:
-            image: The frame, RGB.
-            threshold: Least probability of a palm, 0 to 1.
-            square: Left, top and side (pixels) of the part to search; None for the whole frame.
-        """
-        width, height = image.size
-        side = max(width, height)
-        left, top, side = square or ((width - side) / 2, (height - side) / 2, side)
-        scale = side / _PALM_SIZE
-        pixels = sample(image, _PALM_SIZE, (scale, 0, left, 0, scale, top))
-        pixels /= np.float32(255)
-        boxes, logits = self._network.run(["Identity", "Identity_1"], {"image": pixels[None]})
-        scores = sigmoid(logits[0, :, 0])
-        found = np.flatnonzero(scores >= threshold)
-        rows = boxes[0, found] / np.float32(_PALM_SIZE)
-        for column in (0, *_PALM_POINTS):
-            rows[:, column : column + 2] += self._anchors[found]
-        corner = np.array((left, top))
-        return [_palm_region(row * side, corner) for row in merge_boxes(rows, scores[found])]
+        """Regions of whole hands in a PIL image, best first; arguments as for ``boxes``."""
+        rows, side, corner = self.boxes(image, threshold, square)
+        return [_palm_region(row * side, np.array(corner)) for row in rows]
 
 
 class HandLandmarks:
