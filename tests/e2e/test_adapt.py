@@ -234,3 +234,31 @@ def test_it_names_which_clips_to_label_next(vlar_command, few_frames: Path, tmp_
     done = vlar_command(*asked, "--force", "--suggest", "2")
     assert done.code == 2
     assert "give --unlabelled FOLDER" in done.advice
+
+
+@pytest.mark.slow
+def test_several_labels_a_clip_and_any_labels_afterwards(
+    vlar_command, tmp_path: Path, demo_clips: dict[str, Path]
+):
+    table = tmp_path / "several.csv"
+    bikes, phone = demo_clips["bikes"], demo_clips["carphone_pristine"]
+    rows = [f"{bikes},street|bicycle,{s},{s + 2}" for s in (0, 3, 6)]
+    rows += [f"{phone},phone call,{s},{s + 1}" for s in (0, 1, 2)]
+    table.write_text("\n".join(["path,labels,start_s,end_s", *rows, ""]))
+    done = vlar_command("adapt", table, "--out", tmp_path / "ridge", "--method", "ridge")
+    assert done.code == 2
+    assert "give each clip one label" in done.advice
+    done = vlar_command("adapt", table, "--out", tmp_path / "mine", "--method", "msq", "--json")
+    assert done.code == 0, done.err
+    (report,) = done.rows
+    assert report["recordings"] == 6
+    assert report["examples"] == {"bicycle": 3, "phone call": 3, "street": 3}
+    ask = ("classify", bikes, "--model", tmp_path / "mine", "--mode", "multi", "--json")
+    (own,) = vlar_command(*ask).rows
+    assert {p["label"] for p in own["predictions"]} == {"street", "bicycle", "phone call"}
+    (asked,) = vlar_command(*ask, "--labels", "bicycle, a sleeping cat").rows
+    probability = [
+        next(p["probability"] for p in answer["predictions"] if p["label"] == "bicycle")
+        for answer in (own, asked)
+    ]
+    assert probability[0] == pytest.approx(probability[1], abs=1e-5)

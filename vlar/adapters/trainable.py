@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from vlar.types import Float32
+from vlar.types import Float32, JsonDict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from vlar.encoders.base import Encoder
     from vlar.losses.label_task import LabelTargets, LabelTask
 
 
@@ -121,10 +122,24 @@ class Trainable(ABC):
             are computed once and cached.
         input_widths: Widths of the leading parts of ``training_inputs`` that a training may set to
             zero one at a time; none by default.
+        several_labels: Whether clips that show several labels at once can train it to a model of
+            its own: one that answers about any labels, without a head of examples.
     """
 
-    reads: ClassVar[Literal["pixels", "features"]] = "pixels"
+    reads: Literal["pixels", "features"] = "pixels"
     input_widths: Sequence[int] = ()
+    several_labels: ClassVar[bool] = False
+
+    @classmethod
+    def reading(cls, encoder: Encoder, settings: JsonDict) -> Encoder:
+        """The encoder whose frame features a training reads; the wrapped one by default.
+
+        Args:
+            encoder: The wrapped encoder.
+            settings: Of the adapter.
+        """
+        del settings
+        return encoder
 
     @abstractmethod
     def trainable(self) -> list[tuple[str, nn.Parameter]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vlar.encoders.base import Encoder
 from vlar.encoders.conditioned import ConditionedText
+from vlar.encoders.regions import PatchTokens
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
 from vlar.registry import unknown_name
@@ -42,6 +43,9 @@ VIEWS: dict[str, View] = {
     "vit_blocks": View("works inside a ViT", _is_tower, _CLIP),
     "gradients": View("trains the encoder's towers", _is_tower, _CLIP),
     "frames": View("compares frames", lambda e: not e.per_clip, "lite"),
+    "patch_tokens": View(
+        "reads the parts of a frame", lambda e: isinstance(e, PatchTokens), "lite"
+    ),
     "pool": View("makes vectors from frame features", _pools, "lite"),
     "fixed_text": View(
         "needs text that does not depend on the video",

@@ -171,7 +171,7 @@ def command(
         output.block(report.summary() if verbose else report.sentence())
         output.line(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
         _print(next_clips)
-    return exit_code(len(report.examples), len(report.failed))
+    return exit_code(report.recordings or len(report.examples), len(report.failed))
 
 
 def _print(next_clips: list[ReviewItem]) -> None:

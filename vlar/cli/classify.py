@@ -140,7 +140,7 @@ def command(
         shown.stage("reading labels")
         listed = iter(found)
         rows = recogniser.classify(listed, label_list, every_s=every_s, shots=shots, **settings)
-        answers.n_labels = len(label_list.labels if label_list else recogniser.labels or ())
+        answers.n_labels = len(label_list.labels if label_list else recogniser.default_labels)
         shown.stage("classifying", total=len(found))
         for row in _counted(rows, shown):
             answers.take(row)
@@ -175,7 +175,7 @@ def _watch(
     from vlar.video.live import shown_address
 
     answers.address = shown_address(address)
-    answers.n_labels = len(labels.labels if labels else recogniser.labels or ())
+    answers.n_labels = len(labels.labels if labels else recogniser.default_labels)
     rows = classify_live(recogniser, address, labels, every_s=every_s or EVERY_S, **settings)
     shown.stage(f"watching {answers.address}", unit="answers")
     for row in rows:
@@ -211,7 +211,7 @@ class _Answers:
     def explain(self, model: Model, labels: LabelList | None) -> None:
         """Show how labels were read, and with each answer what decided."""
         texts = dict(zip(labels.labels, labels.texts, strict=True)) if labels else {}
-        explanation.labels(model, list(texts.values()) or list(model.labels or ()))
+        explanation.labels(model, list(texts.values()) or list(model.default_labels))
         self._explained = model, texts
 
     def take(self, row: Classification | Failure) -> None:

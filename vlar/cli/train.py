@@ -64,4 +64,4 @@ def command(
         output.line(
             f"saved to {read.out}; use it: vlar classify VIDEO --model {read.out}", flush=True
         )
-    return exit_code(len(report.examples), len(report.failed))
+    return exit_code(report.recordings or len(report.examples), len(report.failed))

@@ -116,6 +116,8 @@ class Encoder(ABC):
         templates: Name of the prompt set (``prompts/``) that suits the text tower.
         two_roles: True where a text has another vector as a query than as a label.
         descriptions: How descriptions enter a label's vector; empty where names alone are used.
+        trained_labels: The labels it was trained for, answered where no others are asked for;
+            empty unless it is an adapter that answers about any labels.
         licence: Licence of the weights, for the manifest of a saved model.
         fingerprint: Hash of the weights and of every setting that changes a vector.
         cpu_only: Whether it runs on the CPU only; joined with others it stays there (``joint``).
@@ -140,6 +142,7 @@ class Encoder(ABC):
     templates: str = "plain"
     two_roles: bool = False
     descriptions: tuple[BlockMix, ...] = ()
+    trained_labels: tuple[str, ...] = ()
     licence: str = "unknown"
     fingerprint: str
 

@@ -65,6 +65,7 @@ class AdaptReport:
         choice: The closed forms tried, the one taken, and why; None where none was.
         training: How a trained method was trained; None for a closed form.
         confusions: What examples held out of a closed form are taken for, by falling count.
+        recordings: Recordings it was trained on, where the model answers about any labels; else 0.
     """
 
     examples: Mapping[str, int]
@@ -72,6 +73,7 @@ class AdaptReport:
     choice: Choice | None
     training: TrainingReport | None = None
     confusions: tuple[Confusion, ...] = ()
+    recordings: int = 0
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -81,10 +83,17 @@ class AdaptReport:
             **({} if self.choice is None else self.choice.to_dict()),
             **({} if self.training is None else {"training": self.training.to_dict()}),
             "confusions": [row.to_dict() for row in self.confusions],
+            **({"recordings": self.recordings} if self.recordings else {}),
         }
 
     def sentence(self) -> str:
         """One sentence: examples, method, how it did on held-out examples, what it confuses."""
+        if self.recordings:
+            shown = f" that show {len(self.examples)} labels" if self.examples else ""
+            return (
+                f"trained {self._method} on {self.recordings} recordings{shown}; it answers about "
+                "any labels"
+            )
         total = sum(self.examples.values())
         learned = f"learned {len(self.examples)} labels from {total} examples with {self._method}"
         held_out = self._held_out
@@ -115,6 +124,8 @@ class AdaptReport:
         counts = ", ".join(f"{label} {count}" for label, count in self.examples.items())
         total = sum(self.examples.values())
         lines = [f"learned {len(self.examples)} labels from {total} examples ({counts})"]
+        if self.recordings:
+            lines = [self.sentence(), *([counts] if counts else [])]
         if self.choice is not None:
             lines += [self.choice.table(), f"* taken: {self.choice.why}"]
         if self.training is not None:

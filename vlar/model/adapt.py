@@ -47,12 +47,13 @@ class Adapted:
 
     Attributes:
         core: The core that the head scores clips of; a training puts an adapter into it.
-        head: Scores clips over the labels of the support set.
+        head: Scores clips over the labels of the support set; None where the core answers about
+            any labels by itself.
         report: How it was learned.
     """
 
     core: ModelCore
-    head: AdaptedHead
+    head: AdaptedHead | None
     report: AdaptReport
 
 
@@ -136,7 +137,14 @@ def balanced(head: FewShotHead, y: Sequence[str], balance: str) -> FewShotHead:
 
 
 def _with_tree(adapted: Adapted, tree: Tree | None) -> Adapted:
-    return replace(adapted, head=replace(adapted.head, tree=tree)) if tree else adapted
+    if tree is None:
+        return adapted
+    if adapted.head is None:
+        raise UsageError(
+            "a label tree adds up labels that exclude each other, and this model answers about any "
+            "labels; leave --tree out, and give it to 'vlar classify'"
+        )
+    return replace(adapted, head=replace(adapted.head, tree=tree))
 
 
 def _is_trained(method: str) -> bool:

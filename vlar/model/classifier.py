@@ -203,6 +203,8 @@ def make_classifier(
             not exist.
     """
     check_mode(mode)
+    if adapted is None and labels is None:
+        labels = core.encoder.trained_labels or None
     if adapted is not None:
         known = adapted.labels
         asked = keys = known if labels is None else parse_labels(labels).spelled_as(known)

@@ -59,6 +59,11 @@ class Recogniser(ModelCore):
         return self.adapted.labels if self.adapted else None
 
     @property
+    def default_labels(self) -> tuple[str, ...]:
+        """The labels that are answered where none are given; empty where some must be."""
+        return self.labels or self.encoder.trained_labels
+
+    @property
     def view_sampler(self) -> ViewSampler:
         """Reads the views that a span is judged by; an adapted model learned from one each."""
         sampler = super().view_sampler

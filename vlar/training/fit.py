@@ -15,7 +15,7 @@ from vlar.adapters.trainable import Trainable
 from vlar.errors import SupportError
 from vlar.fewshot import Choice, choose
 from vlar.fewshot.heads.stacking import StackingHead, StackingWeights
-from vlar.fewshot.report import TrainingReport
+from vlar.fewshot.report import AdaptReport, TrainingReport
 from vlar.fewshot.request import NO_BALANCE
 from vlar.fewshot.signature_kinds import plain_kind
 from vlar.fewshot.support import Support, SupportItem
@@ -31,7 +31,7 @@ from vlar.training.results import EpochCallback, Trained
 from vlar.training.sources import FeatureSource, RecordingSource, TrainingSource
 from vlar.training.stacking import stacking_passes, stacking_weights, train_on
 from vlar.training.task import TrainingTask
-from vlar.types import Float32, ProgressCallback
+from vlar.types import Failure, Float32, ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,22 @@ def fit(
     examples: EncodedExamples | None = None
     source: TrainingSource = RecordingSource(items, task.unlabelled)
     if adapter.reads == "features":
-        examples = read_complete(base, support, items, options.reading, options.cache)
+        reading = task.reading(base)
+        examples = read_complete(reading, support, items, options.reading, options.cache)
         items = examples.items
-        source = FeatureSource(examples.features, _unlabelled_features(task, base, options))
+        source = FeatureSource(examples.features, _unlabelled_features(task, reading, options))
     dataset = Dataset.of(support.labels, items)
-    dataset.targets.require_single(f"method {task.method!r}")
+    several = dataset.targets.form == "multi-hot"
+    if several and not adapter.several_labels:
+        dataset.targets.require_single(f"method {task.method!r}")
+    options = replace(options, stack=options.stack and not several)
     cost = _cost(task, dataset, source, options)
     begin = time.process_time()
     training, trained = _train(task, adapter, dataset, source, options, cost)
     _check_labels(dataset, training)
+    if several:
+        failed = (*trained.failed, *(examples.failed if examples else ()))
+        return _open(_fitted(task, training, trained), dataset, failed, begin)
     if examples is None:
         good = [item for row, item in enumerate(items) if row not in training.loader.failed]
         core = ModelCore(adapter, templates=adapter.templates)
@@ -145,6 +152,19 @@ def fit_features(task: TrainingTask, dataset: Dataset, features: Float32) -> Fit
     seconds = round(time.process_time() - begin, 1)
     fitted = replace(fitted, report=replace(fitted.report, seconds=seconds))
     return _stacked(fitted, dataset, features, weights, held)
+
+
+def _open(
+    fitted: FittedAdapter, dataset: Dataset, failed: tuple[Failure, ...], begin: float
+) -> Adapted:
+    """A trained adapter that answers about any labels, without a head of examples."""
+    core = ModelCore(fitted.adapter, templates=fitted.adapter.templates)
+    shown = dataset.targets.member.sum(axis=0).astype(int).tolist()
+    counts = dict(zip(dataset.labels, shown, strict=True))
+    seconds = round(time.process_time() - begin, 1)
+    training = replace(fitted.report, seconds=seconds)
+    report = AdaptReport(counts, failed, None, training, recordings=len(dataset))
+    return Adapted(core, None, report)
 
 
 def _adapted(

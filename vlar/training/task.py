@@ -13,6 +13,7 @@ from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import UsageError
 from vlar.fewshot.request import Objectives
 from vlar.fewshot.support import SupportItem
+from vlar.model.core import ModelCore
 from vlar.training.hyperparameters import (
     Hyperparameters,
     adapter_settings,
@@ -87,6 +88,19 @@ class TrainingTask:
             UsageError: it has no training.
         """
         return attach(self.method, self.encoder, self.settings, seed=self.seed)
+
+    def reading(self, base: ModelCore) -> ModelCore:
+        """The core that makes the frame features which the method reads.
+
+        Args:
+            base: The core of the wrapped encoder.
+        """
+        part = registry.get("adapter", self.method)
+        make = getattr(part, "reading", None)
+        encoder = base.encoder if make is None else make(base.encoder, self.settings)
+        if encoder is base.encoder:
+            return base
+        return ModelCore(encoder, templates=base.template_set, name=base.name)
 
 
 def attach(

@@ -43,7 +43,7 @@ class Temporal(Adapter, Trainable):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
-    reads: ClassVar[Literal["pixels", "features"]] = "features"
+    reads: Literal["pixels", "features"] = "features"
     network: TemporalNetwork
     config: TemporalConfig
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,6 +28,7 @@ from vlar.encoders.lite.anchors import load_anchors
 from vlar.encoders.lite.body import BodyBlock, BodyStream, load_body
 from vlar.encoders.lite.motion import MOTION_BLOCKS, motion_features
 from vlar.encoders.lite.motion import VERSION as MOTION_VERSION
+from vlar.encoders.regions import PatchTokens
 from vlar.encoders.session import FrameMemory, Session
 from vlar.motion_language.verb_table import TextMotion
 from vlar.pose import network_files
@@ -46,7 +48,7 @@ _N_SAMPLED = 16  # frames per clip for the image networks; bodies need twice as 
 
 
 @register("encoder", "lite")
-class LiteEncoder(Encoder):
+class LiteEncoder(Encoder, PatchTokens):
     """Compares the objects in the frames with the objects that a text is related to.
 
     Frame features are, in order: the class scores (mean of the two networks), the activations
@@ -140,6 +142,23 @@ class LiteEncoder(Encoder):
         """A frame (H, W, 3) to its class scores (1000,) and both activations (2560,)."""
         scores, activations = zip(*(image(frame) for image in self._images), strict=True)
         return np.mean(scores, axis=0), np.concatenate(activations)
+
+    @cached_property
+    def _regions(self) -> list[lite_towers.RegionTower]:
+        return [lite_towers.RegionTower(network) for network in _NETWORKS]
+
+    def encode_regions(self, frames: UInt8, rows: int, columns: int) -> Float32:
+        """See ``PatchTokens``: the objects of each part of the networks' last feature maps.
+
+        The other blocks are zero. As in ``encode``, neighbouring frames share one pass.
+        """
+        found = np.zeros((len(frames), rows * columns, self.dim), np.float32)
+        every = _every(len(frames))
+        for part, frame in enumerate(_sampled_frames(len(frames))):
+            scores = [tower(frames[frame], rows, columns) for tower in self._regions]
+            objects = self._space.video(np.mean(scores, axis=0)[:, None])
+            found[part * every : (part + 1) * every, :, :_N_CLASSES] = objects
+        return found
 
     def pool(self, features: Float32) -> Float32:
         """Frame features (N, T, F) to window vectors (N, D) of unit length."""

@@ -27,13 +27,16 @@ _LAYER_NORM_EPSILON = 1e-12
 _MAX_POSITIONS = 512
 
 
-def image_tower(weights: Weights, size: tuple[int, int], strided: Collection[int]) -> bytes:
+def image_tower(
+    weights: Weights, size: tuple[int, int], strided: Collection[int], *, maps: bool = False
+) -> bytes:
     """An EfficientNet-Lite for one frame.
 
     Args:
         weights: The state of the original PyTorch port, by its names.
         size: Height and width of the frame.
         strided: Numbers of the blocks whose depthwise convolution halves the picture.
+        maps: Give the last feature map itself, as output ``map`` (1, 1280, h, w), and nothing else.
 
     Input ``pixels`` (1, 3, H, W) float32, normalised; outputs ``appearance`` (1, 1280), the mean of
     the last feature map, and ``logits`` (1, 1000).
@@ -47,15 +50,20 @@ def image_tower(weights: Weights, size: tuple[int, int], strided: Collection[int
     for index in range(n_blocks):
         stride = 2 if index in strided else 1
         x, now = _inverted_residual(graph, weights, x, f"_blocks.{index}.", now, stride)
-    x, _ = _convolution(graph, weights, x, "_conv_head", "_bn1", now)
+    x, now = _convolution(graph, weights, x, "_conv_head", "_bn1", now)
+    value = helper.make_tensor_value_info
+    pixels = value("pixels", TensorProto.FLOAT, [1, 3, *size])
+    if maps:
+        graph.node("Identity", _relu6(graph, x), output="map")
+        width = len(weights["_bn1.weight"])
+        return graph.model([pixels], [value("map", TensorProto.FLOAT, [1, width, *now])])
     x = graph.node("GlobalAveragePool", _relu6(graph, x))
     pooled = graph.node("Flatten", x, output="appearance", axis=1)
     matrix, bias = graph.constant(weights["_fc.weight"]), graph.constant(weights["_fc.bias"])
     graph.node("Gemm", pooled, matrix, bias, output="logits", transB=1)
-    value = helper.make_tensor_value_info
     width = weights["_fc.weight"].shape
     return graph.model(
-        [value("pixels", TensorProto.FLOAT, [1, 3, *size])],
+        [pixels],
         [
             value("appearance", TensorProto.FLOAT, [1, width[1]]),
             value("logits", TensorProto.FLOAT, [1, width[0]]),
