@@ -10,7 +10,7 @@ from vlar.fewshot.base import Array, ClosedForm
 from vlar.registry import register
 from vlar.types import Float32, Float64
 
-_BIAS = 0.1  # squared length of the constant entry that stands for a bias
+BIAS = 0.1  # squared length of the constant entry that stands for a bias
 
 
 @register("fewshot", "ridge")
@@ -35,12 +35,12 @@ class RidgeHead(ClosedForm):
         self, cross: Float64, gram: Float64, member: Float64, parameter: float
     ) -> Float64:
         """Regression values."""
-        return (cross + _BIAS) @ _dual(gram, member, parameter)
+        return (cross + BIAS) @ dual_weights(gram, member, parameter)
 
     def _solve(self, signatures: Float32, gram: Float64, member: Float64) -> None:
-        dual = _dual(gram, member, self.parameter)
+        dual = dual_weights(gram, member, self.parameter)
         self._matrix = (signatures.T.astype(np.float64) @ dual).astype(np.float32)
-        self._bias = (_BIAS * dual.sum(axis=0)).astype(np.float32)
+        self._bias = (BIAS * dual.sum(axis=0)).astype(np.float32)
 
     def _arrays(self) -> dict[str, Array]:
         return {"matrix": self._matrix, "bias": self._bias}
@@ -50,10 +50,10 @@ class RidgeHead(ClosedForm):
         self._bias = self._checked(arrays["bias"], 0)
 
 
-def _dual(gram: Float64, member: Float64, penalty: float) -> Float64:
+def dual_weights(gram: Float64, member: Float64, penalty: float) -> Float64:
     """(n, C) weights of the examples in the solution."""
     counts = member.sum(axis=0)
     shown = counts > 0
     weight = member @ np.where(shown, counts[shown].mean() / np.maximum(counts, 1), 0)
-    solution = np.linalg.solve(gram + _BIAS + np.diag(penalty / weight), member)
+    solution = np.linalg.solve(gram + BIAS + np.diag(penalty / weight), member)
     return solution.astype(np.float64)
