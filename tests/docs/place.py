@@ -66,6 +66,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "clip.mp4": _clip,
     "my clip.mp4": _clip,
     "other.mp4": _clip,
+    "work.mp4": _clip,
     "videos/2023/a.mp4": _clip,
     "videos/cooking/b.mp4": _clip,
     "labels.txt": _text("dancing\ntalking\n"),

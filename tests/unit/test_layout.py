@@ -60,6 +60,7 @@ ORDER = [
     ["query"],
     ["discovery"],
     ["library"],
+    ["timeline"],
     ["live"],
     ["answers"],
     ["review"],

@@ -26,6 +26,7 @@ from vlar.cli import (
     review,
     serve,
     shots,
+    timeline,
     train,
     watch,
 )
@@ -62,7 +63,7 @@ def options(
 
 
 _MODULES = (
-    *(classify, adapt, calibrate, evaluate, train, eval, report),
+    *(classify, timeline, adapt, calibrate, evaluate, train, eval, report),
     *(query, review, watch, serve, mcp, describe, check, shots, pose, export, doctor, demo),
 )
 for module in _MODULES:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlar.cli import explain as explanation
-from vlar.cli import inputs, options, output, timeline
+from vlar.cli import inputs, options, output
 from vlar.cli.choices import Choices
 from vlar.cli.progress import Progress, progress
 from vlar.cli.verb import exit_code
@@ -47,7 +47,9 @@ Every = Annotated[
 ]
 Timeline = Annotated[
     str | None,
-    typer.Option("--timeline", metavar="FILE", help="Write segments: .json, .srt, .vtt or .png."),
+    typer.Option(
+        "--timeline", metavar="FILE", help="Write segments: .json, .csv, .srt, .vtt or .png."
+    ),
 ]
 Csv = Annotated[
     Path | None, typer.Option("--csv", metavar="FILE", help="Write the answers as a table.")
@@ -118,7 +120,7 @@ def command(
     from vlar.text.tree import Tree
 
     every_s = inputs.seconds(every, "--every") if every else None
-    segments_file = timeline.file_of(timeline_file, every_s)
+    segments_file = _timeline_file(timeline_file, every_s)
     label_list = parse_labels(labels) if labels is not None else None
     label_tree = Tree.read(tree) if tree is not None else None
     _note(label_list)
@@ -145,8 +147,31 @@ def command(
         for row in _counted(rows, shown):
             answers.take(row)
     if segments_file is not None:
-        timeline.write(segments_file, timeline.segments(answers.good))
+        _write_timeline(segments_file, answers.good)
     return exit_code(len(answers.good), answers.failed)
+
+
+def _timeline_file(given: str | None, every_s: float | None) -> Path | None:
+    from vlar.errors import UsageError
+    from vlar.timeline.files import checked_file
+
+    if given is None:
+        return None
+    if every_s is None:
+        raise UsageError("--timeline needs --every, such as --every 2s: one answer has no timeline")
+    return checked_file(given, "--timeline")
+
+
+def _write_timeline(file: Path, rows: Sequence[Classification]) -> None:
+    from vlar.timeline.files import write
+    from vlar.timeline.segments import segments
+
+    found = segments(rows)
+    if not found:
+        output.note("vlar: nothing was classified, no timeline is written")
+        return
+    write(file, found)
+    output.note(f"vlar: timeline written to {file}")
 
 
 def _address(paths: list[str], segments_file: Path | None) -> str | None:

@@ -1,204 +1,278 @@
-"""What a video shows when: answers over time as segments, in JSON, subtitles or a picture."""
+"""``vlar timeline``: what does a recording show when, and how does the work go?"""
 
 from __future__ import annotations
 
-import html
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from vlar.cli import output
-from vlar.errors import UsageError
+import typer
+
+from vlar.cli import inputs, options, output
+from vlar.cli.classify import Labels
+from vlar.cli.progress import progress
+from vlar.cli.verb import exit_code
 
 if TYPE_CHECKING:
-    from vlar.types import Classification, JsonDict
+    from vlar.model.model import Model
+    from vlar.text.labels import LabelList
+    from vlar.timeline import Process, Segment, TimelineRules
+    from vlar.types import Failure
 
-ENDINGS = (".json", ".srt", ".vtt", ".png")
-UNKNOWN = "unknown"
-_TOUCH_S = 1e-3
+Every = Annotated[
+    str, typer.Option("--every", metavar="SPAN", help="Step: segments begin and end at one.")
+]
+Around = Annotated[
+    str, typer.Option("--window", metavar="SPAN", help="What the answer of a step reads around it.")
+]
+Shortest = Annotated[
+    str, typer.Option("--shortest", metavar="SPAN", help="Least length of a segment; 0 for none.")
+]
+Smooth = Annotated[
+    str, typer.Option("--smooth", metavar="SPAN", help="Average scores over this first; 0: not.")
+]
+Switch = Annotated[
+    float,
+    typer.Option("--switch", metavar="COST", min=0, help="Cost of a change; higher: fewer."),
+]
+Online = Annotated[
+    bool, typer.Option("--online", help="Print a segment when no later window can change it.")
+]
+Delay = Annotated[
+    str | None,
+    typer.Option("--delay", metavar="SPAN", help="With --online: wait no longer than this."),
+]
+Kpi = Annotated[
+    bool, typer.Option("--kpi", help="Print a table: counts, durations, waiting, violations.")
+]
+Order = Annotated[
+    str | None,
+    typer.Option("--order", metavar="LABELS", help="Steps of a cycle in order: 'pick, place'."),
+]
+Idle = Annotated[
+    str | None,
+    typer.Option("--idle", metavar="LABELS", help="Labels that are waiting, as unknown is."),
+]
+Out = Annotated[
+    str | None,
+    typer.Option("--out", metavar="FILE", help="Write segments: .json, .csv, .srt, .vtt, .png."),
+]
+KpiOut = Annotated[
+    str | None,
+    typer.Option("--kpi-out", metavar="FILE", help="Write the table: .json, .csv or .png."),
+]
 
 
-@dataclass(frozen=True)
-class Segment:
-    """Windows of one video that follow each other with one answer; ``label`` None is unknown.
+def command(
+    paths: options.Recordings,
+    labels: Labels = None,
+    model: options.Model = "lite",
+    every: Every = "500ms",
+    window: Around = "2s",
+    shortest: Shortest = "1s",
+    smooth: Smooth = "0",
+    switch: Switch = 1.0,
+    online: Online = False,
+    delay: Delay = None,
+    kpi: Kpi = False,
+    order: Order = None,
+    idle: Idle = None,
+    out: Out = None,
+    kpi_out: KpiOut = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Find what recordings show when, as segments.
 
-    ``probability`` is the mean of theirs, weighted by time. ``lost`` is the greatest share (0 to 1)
-    of frames that are lost in one of them.
+    Any list of labels works; a model made by 'vlar adapt' has its own. A single PATH may be the
+    address of a stream or the number of a camera; its segments are printed as they end.
+
+    Examples:
+        vlar timeline clip.mp4 --labels "riding a bike, talking" --every 1s
+        vlar timeline work.mp4 --labels "picking, placing" --order "picking, placing" --kpi
     """
+    from vlar.text.labels import parse_labels
+    from vlar.timeline.files import FIGURE_ENDINGS, checked_file
+    from vlar.video.live import is_live
 
-    path: str
-    start_s: float
-    end_s: float
-    label: str | None
-    probability: float
-    lost: float = 0.0
-
-    def to_dict(self) -> JsonDict:
-        """The JSON object of the file."""
-        return {
-            "path": self.path,
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "label": self.label,
-            "probability": round(self.probability, 6),
-            "lost": round(self.lost, 4),
-        }
-
-
-def file_of(path: str | None, every_s: float | None) -> Path | None:
-    """The file to write, refused before anything is classified if that cannot be done.
-
-    Raises:
-        UsageError: one answer a video only, another ending, no such folder, or no matplotlib for a
-            picture.
-    """
-    if path is None:
-        return None
-    if every_s is None:
-        raise UsageError("--timeline needs --every, such as --every 2s: one answer has no timeline")
-    file = Path(path)
-    if file.suffix.lower() not in ENDINGS:
-        raise UsageError(f"--timeline {path!r}: the ending is none of {', '.join(ENDINGS)}")
-    if not file.absolute().parent.is_dir():
-        raise UsageError(
-            f"--timeline {path!r}: the folder {str(file.parent)!r} does not exist; make it"
-        )
-    if file.suffix.lower() == ".png":
-        _pyplot()
-    return file
-
-
-def segments(rows: Sequence[Classification]) -> list[Segment]:
-    """Answers in the order of time, those of one label joined.
-
-    Where windows overlap (the last one of a video ends with it), the later one begins where the
-    earlier one ends.
-    """
-    found: list[Segment] = []
-    for row in sorted(rows, key=lambda r: (str(r.path), r.start_s)):
-        label = row.label
-        probability = row.unknown_probability if label is None else row.predictions[0].probability
-        new = Segment(str(row.path), row.start_s, row.end_s, label, probability, row.lost)
-        last = found[-1] if found else None
-        if last is None or last.path != new.path or last.end_s < new.start_s - _TOUCH_S:
-            found.append(new)
-            continue
-        start_s = max(new.start_s, last.end_s)
-        if new.end_s <= start_s:
-            continue
-        if last.label == label:
-            found[-1] = _joined(last, start_s, new)
+    _need(delay, online, "--delay belongs to --online")
+    _need(order or idle, kpi or kpi_out, "--order and --idle belong to --kpi and --kpi-out")
+    live = len(paths) == 1 and is_live(paths[0])
+    rules = _rules(every, None if live else window, shortest, smooth, switch, delay)
+    file = checked_file(out, "--out") if out else None
+    table = checked_file(kpi_out, "--kpi-out", FIGURE_ENDINGS) if kpi_out else None
+    label_list = parse_labels(labels) if labels is not None else None
+    for remark in label_list.notes if label_list else ():
+        output.note(f"vlar: {remark}")
+    good: list[Segment] = []
+    with progress(f"loading {model}") as shown:
+        recogniser = inputs.load_model(model, device, dtype)
+        shown.stage("reading labels")
+        steps, rest = (_labels(text, recogniser, label_list) for text in (order, idle))
+        shown.stage("reading recordings")
+        if live:
+            rows = _of_stream(recogniser, paths[0], label_list, rules)
         else:
-            found.append(replace(new, start_s=start_s))
-    return found
+            rows = _of_files(recogniser, paths, label_list, rules, online)
+        failed = _print(rows, good, as_json)
+    if good and (kpi or table):
+        _figures(good, steps, rest, as_json, table, show=kpi)
+    if file:
+        _write(file, good)
+    return exit_code(len(good), failed)
 
 
-def _joined(last: Segment, start_s: float, new: Segment) -> Segment:
-    before_s, after_s = last.end_s - last.start_s, new.end_s - start_s
-    total = before_s * last.probability + after_s * new.probability
-    mean = total / (before_s + after_s)
-    lost = max(last.lost, new.lost)
-    return replace(last, end_s=new.end_s, probability=mean, lost=lost)
+def _need(given: object, needed: object, why: str) -> None:
+    """Refuse an option without the one that it belongs to."""
+    from vlar.errors import UsageError
+
+    if given and not needed:
+        raise UsageError(f"{why}; add one, or leave it out")
 
 
-def write(file: Path, rows: Sequence[Segment]) -> None:
-    """Write segments as the ending of the file says; a note tells where, or that there is none.
+def _rules(
+    every: str, window: str | None, shortest: str, smooth: str, switch: float, delay: str | None
+) -> TimelineRules:
+    from vlar.timeline import TimelineRules
 
-    Raises:
-        UsageError: subtitles of several videos, or the file cannot be written.
-    """
-    if not rows:
-        output.note("vlar: nothing was classified, no timeline is written")
-        return
-    ending = file.suffix.lower()
-    paths = sorted({row.path for row in rows})
-    if ending in (".srt", ".vtt") and len(paths) > 1:
-        raise UsageError(
-            f"--timeline {str(file)!r}: subtitles belong to one video, these are {len(paths)}; "
-            "classify one at a time, or write .json"
-        )
-    try:
-        if ending == ".png":
-            _draw(file, rows, paths)
-        elif ending == ".json":
-            content = json.dumps([row.to_dict() for row in rows], ensure_ascii=False, indent=1)
-            file.write_text(content + "\n", encoding="utf-8")
-        else:
-            file.write_text(srt(rows) if ending == ".srt" else vtt(rows), encoding="utf-8")
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(f"--timeline {str(file)!r} cannot be written ({reason})") from error
-    output.note(f"vlar: timeline written to {file}")
-
-
-def srt(rows: Sequence[Segment]) -> str:
-    """SubRip subtitles: numbered cues, times as ``hh:mm:ss,mmm``."""
-    return "\n".join(
-        f"{number}\n{_stamp(row.start_s, ',')} --> {_stamp(row.end_s, ',')}\n{_line(row)}\n"
-        for number, row in enumerate(rows, 1)
+    every_s = inputs.seconds(every, "--every")
+    return TimelineRules(
+        every_s=every_s,
+        window_s=max(inputs.seconds(window, "--window"), every_s) if window else None,
+        shortest_s=_span(shortest, "--shortest"),
+        smooth_s=_span(smooth, "--smooth"),
+        switch=switch,
+        delay_s=_span(delay, "--delay") if delay else None,
     )
 
 
-def vtt(rows: Sequence[Segment]) -> str:
-    """WebVTT subtitles (W3C): ``&``, ``<`` and ``>`` escaped, so no label is a tag or an arrow."""
-    cues = [
-        f"{_stamp(row.start_s, '.')} --> {_stamp(row.end_s, '.')}\n"
-        f"{html.escape(_line(row), quote=False)}\n"
-        for row in rows
-    ]
-    return "\n".join(["WEBVTT\n", *cues])
+def _span(text: str, option: str) -> float:
+    """A span in seconds, or 0."""
+    return 0.0 if text.strip() in ("0", "0s") else inputs.seconds(text, option)
 
 
-def _line(row: Segment) -> str:
-    # One line a cue: an empty line would end it. An arrow in SubRip text would look like times.
-    text = " ".join((row.label or UNKNOWN).split()).replace("-->", "->")
-    return f"{text} ({row.probability:.0%})"
+def _labels(text: str | None, model: Model, listed: LabelList | None) -> tuple[str, ...]:
+    """Labels of an option as the list or the model spells them.
+
+    Raises:
+        UsageError: one is not in the list.
+    """
+    from vlar.registry import unknown_name
+    from vlar.text.labels import parse_labels
+
+    if text is None:
+        return ()
+    known = listed.labels if listed else model.labels or ()
+    names = parse_labels(text).spelled_as(known)
+    for name in names:
+        if name not in known:
+            raise unknown_name("label of --order or --idle", name, known)
+    return tuple(names)
 
 
-def _stamp(seconds: float, point: str) -> str:
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"
+def _of_files(
+    model: Model, paths: list[str], labels: LabelList | None, rules: TimelineRules, online: bool
+) -> Iterator[Segment | Failure]:
+    from vlar.timeline import find_segments
+
+    found, failures = inputs.recordings(paths, model.encoder.modality)
+    yield from failures
+    yield from find_segments(model, found, labels, rules, online=online)
 
 
-def _draw(file: Path, rows: Sequence[Segment], paths: Sequence[str]) -> None:
-    """One strip a video; a label has one colour and one line; darker is more probable."""
-    pyplot = _pyplot()
-    labels = list(dict.fromkeys(row.label or UNKNOWN for row in rows))
-    height = 0.8 + (0.35 * len(labels) + 0.7) * max(len(paths), 1)
-    figure, axes = pyplot.subplots(
-        max(len(paths), 1), 1, figsize=(10, height), squeeze=False, layout="constrained"
-    )
-    for path, axis in zip(paths, axes[:, 0], strict=False):
-        for row in (row for row in rows if row.path == path):
-            place = labels.index(row.label or UNKNOWN)
-            colour = "0.6" if row.label is None else f"C{place % 10}"
-            axis.broken_barh(
-                [(row.start_s, row.end_s - row.start_s)],
-                (place - 0.4, 0.8),
-                facecolors=colour,
-                alpha=0.3 + 0.7 * row.probability,
+def _of_stream(
+    model: Model, address: str, labels: LabelList | None, rules: TimelineRules
+) -> Iterator[Segment | Failure]:
+    from vlar.live.stream import classify_live
+    from vlar.timeline.recordings import SegmentStream, Step
+    from vlar.types import Failure
+
+    names = tuple(labels.labels if labels else model.labels or ())
+    stream = SegmentStream(names, rules)
+    rows = classify_live(model, address, labels, every_s=rules.every_s, top=len(names))
+    for row in rows:
+        if isinstance(row, Failure):
+            yield row
+        else:
+            yield from stream.push(Step.of(row, names))
+    yield from stream.finish()
+
+
+def _print(rows: Iterable[Segment | Failure], good: list[Segment], as_json: bool) -> int:
+    """Print segments and failures as they come; the number of failures."""
+    from vlar.timeline.segments import UNKNOWN
+    from vlar.types import Failure
+
+    failed = 0
+    for row in rows:
+        if isinstance(row, Failure):
+            failed += 1
+            output.failure(row, as_json)
+            continue
+        good.append(row)
+        if as_json:
+            output.json_line(row)
+            continue
+        span = f"{output.clock(row.start_s)} to {output.clock(row.end_s)}"
+        answer = f"{row.label or UNKNOWN}, {output.percent(row.probability)}"
+        output.line(f"{row.path}  {span}  {answer}", flush=True, strong=len(answer))
+    return failed
+
+
+def _figures(
+    rows: list[Segment],
+    order: tuple[str, ...],
+    idle: tuple[str, ...],
+    as_json: bool,
+    file: Path | None,
+    *,
+    show: bool,
+) -> None:
+    from vlar.timeline import measure
+    from vlar.timeline.files import write_process
+
+    process = measure(rows, order, idle)
+    if show and as_json:
+        output.json_line({"kpi": process.to_dict()})
+    elif show:
+        _table(process)
+    if file:
+        write_process(file, process, rows)
+        output.note(f"vlar: figures written to {file}")
+
+
+def _table(process: Process) -> None:
+    """The figures of the work as a table of lines."""
+    facts = process.to_dict()
+    width = max([len("step"), *(len(step.label) for step in process.steps)])
+    output.line("")
+    output.line(f"{'step':<{width}}  count  share  mean s  spread s  waiting s")
+    for step in process.steps:
+        numbers = (step.mean_s, step.spread_s, step.waiting_s)
+        mean, spread, waiting = ("-" if n is None else f"{n:.2f}" for n in numbers)
+        output.line(
+            f"{step.label:<{width}}  {step.count:5d}  {step.share:5.0%}  {mean:>6}  {spread:>8}  "
+            f"{waiting:>9}"
+        )
+    mean, spread = facts["cycle_mean_s"], facts["cycle_spread_s"]
+    length = "" if mean is None else f", {mean:.2f} s each (spread {spread or 0:.2f} s)"
+    output.line(f"cycles: {facts['complete_cycles']} complete of {facts['cycles']}{length}")
+    output.line(f"waiting: {process.waiting_s:.2f} s of {process.duration_s:.2f} s")
+    if process.order:
+        output.line(f"order violations: {len(process.violations)}")
+        for each in process.violations:
+            output.line(
+                f"  {each.path}  {output.clock(each.start_s)}  {each.label} where {each.expected} "
+                f"was due ({each.kind})"
             )
-        axis.set_yticks(range(len(labels)), labels, parse_math=False)
-        axis.set_ylim(len(labels) - 0.5, -0.5)
-        axis.set_title(Path(path).name, fontsize="medium", loc="left", parse_math=False)
-    axes[-1, 0].set_xlabel("seconds")
-    figure.savefig(file, dpi=120)
-    pyplot.close(figure)
 
 
-def _pyplot():
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise UsageError(
-            "--timeline FILE.png draws with matplotlib, which is not installed; "
-            "pip install 'vlar[eval]', or write .json, .srt or .vtt"
-        ) from None
-    mpl.use("Agg")
-    from matplotlib import pyplot
+def _write(file: Path, rows: list[Segment]) -> None:
+    from vlar.timeline.files import write
 
-    return pyplot
+    if not rows:
+        output.note("vlar: nothing was found, no timeline is written")
+        return
+    write(file, rows)
+    output.note(f"vlar: timeline written to {file}")

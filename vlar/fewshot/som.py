@@ -1,4 +1,4 @@
-"""Self-organising maps and growing grids: vectors laid out on a plane, neighbours next to neighbours.
+"""Self-organising maps and growing grids: vectors laid out on a plane by how alike they are.
 
 Sources: Kohonen, "Self-organized formation of topologically correct feature maps", 1982; Fritzke,
 "Growing grid - a self-organizing network with constant neighborhood range and adaptation strength",

@@ -71,7 +71,8 @@ def test_speed_does_not_change_the_keys(frames, stretch, seed):
     assert np.array_equal(som.path(clip), som.path(slow))
     assert np.array_equal(som.keys(clip, 8), som.keys(slow, 8))
     assert som.keys(clip, 8).shape == (8, 2)
-    assert (som.keys(clip, 8) >= 0).all() and (som.keys(clip, 8) <= 1).all()
+    assert (som.keys(clip, 8) >= 0).all()
+    assert (som.keys(clip, 8) <= 1).all()
 
 
 def test_a_movement_at_half_the_speed_passes_the_same_places(plane):

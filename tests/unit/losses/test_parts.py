@@ -37,7 +37,9 @@ def test_clips_of_one_label_have_equal_targets():
     text = torch.randn(1, 4, 6)
     text[:, 2] = text[:, 0]
     visual.requires_grad_()
-    part_contrastive(visual, text, torch.tensor([7, 1, 7, 2]), torch.full((1,), 3.0)).sum().backward()
+    part_contrastive(
+        visual, text, torch.tensor([7, 1, 7, 2]), torch.full((1,), 3.0)
+    ).sum().backward()
     assert visual.grad is not None
     assert torch.allclose(visual.grad[:, 0], visual.grad[:, 2], atol=1e-7)
     assert not torch.allclose(visual.grad[:, 0], visual.grad[:, 1], atol=1e-4)
@@ -48,7 +50,8 @@ def test_the_text_of_a_part_reaches_only_that_part():
     text = torch.randn(5, 4, 6, requires_grad=True)
     loss = part_contrastive(visual, text, torch.tensor([0, 1, 1, 2]), torch.ones(5))
     loss[2].backward()
-    assert visual.grad is not None and text.grad is not None
+    assert visual.grad is not None
+    assert text.grad is not None
     touched = visual.grad.abs().amax(dim=(1, 2)) > 0
     assert touched.tolist() == [False, False, True, False, False]
     assert (text.grad.abs().amax(dim=(1, 2)) > 0).tolist() == touched.tolist()

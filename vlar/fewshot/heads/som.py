@@ -93,10 +93,10 @@ class SomHead(ClosedForm):
         (self._width,) = np.asarray(arrays["width"], np.float64).tolist()
         self._matrix = np.asarray(arrays["matrix"], np.float64)
         self._bias = np.asarray(arrays["bias"], np.float64)
-        self._checked(self._matrix, 1), self._checked(self._bias, 0)
+        self._checked(self._matrix, 1)
+        self._checked(self._bias, 0)
         if len(self._matrix) != len(self.paths.units) or not self._width > 0:
             raise ValueError(
                 f"{len(self.paths.units)} units, a matrix {self._matrix.shape} and a width of "
                 f"{self._width}"
             )
-

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import re
@@ -10,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlar.cli import timeline
-from vlar.cli.timeline import Segment, segments, srt, vtt
 from vlar.errors import UsageError
+from vlar.timeline import files
+from vlar.timeline.files import checked_file, srt, vtt, write, write_process
+from vlar.timeline.process import measure
+from vlar.timeline.segments import Segment, segments
 from vlar.types import Classification, Prediction
 
 TIME = r"(\d{2,}):([0-5]\d):([0-5]\d)[,.](\d{3})"
@@ -93,21 +96,45 @@ def test_vtt_is_well_formed_and_escaped():
 
 def test_files_by_ending(tmp_path: Path):
     pytest.importorskip("matplotlib")
-    for ending in timeline.ENDINGS:
-        timeline.write(tmp_path / f"t{ending}", NASTY)
+    for ending in files.ENDINGS:
+        write(tmp_path / f"t{ending}", NASTY)
     assert json.loads((tmp_path / "t.json").read_text())[2]["label"] is None
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "t.srt").read_text() == srt(NASTY)
+    with (tmp_path / "t.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == [NASTY[0].label, NASTY[1].label, "unknown"]
+    assert float(rows[2]["end_s"]) == 360000.0
+
+
+def test_figures_by_ending(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    rows = [Segment("a", 0, 2, "=pick", 1.0), Segment("a", 2, 3, None, 1.0)]
+    process = measure(rows, ["=pick"])
+    for ending in files.FIGURE_ENDINGS:
+        write_process(tmp_path / f"t{ending}", process, rows)
+    assert json.loads((tmp_path / "t.json").read_text()) == process.to_dict()
+    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / "t.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["label"], row["count"], row["mean_s"], row["spread_s"]) == (
+        "'=pick",
+        "1",
+        "2.0",
+        "",
+    )
 
 
 def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(UsageError, match=r"\.json, \.srt, \.vtt, \.png"):
-        timeline.file_of("out.txt", 2.0)
+    with pytest.raises(UsageError, match=r"\.json, \.csv, \.srt, \.vtt, \.png"):
+        checked_file("out.txt", "--out")
     with pytest.raises(UsageError, match="does not exist"):
-        timeline.file_of(str(tmp_path / "no" / "t.srt"), 2.0)
+        checked_file(str(tmp_path / "no" / "t.srt"), "--out")
     two = [Segment("a.mp4", 0, 1, "x", 1.0), Segment("b.mp4", 0, 1, "x", 1.0)]
     with pytest.raises(UsageError, match="one video"):
-        timeline.write(tmp_path / "t.vtt", two)
+        write(tmp_path / "t.vtt", two)
+    with pytest.raises(UsageError, match="cannot be written"):
+        write(tmp_path / "no" / "t.json", two)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match="pip install"):
-        timeline.file_of(str(tmp_path / "t.png"), 2.0)
+        checked_file(str(tmp_path / "t.png"), "--out")
