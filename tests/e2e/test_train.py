@@ -110,3 +110,38 @@ def test_mistakes_are_one_line(vlar_command, folder: Path):
     done = vlar_command("train", folder / "there.toml")
     assert done.code == 2
     assert "--force" in done.advice
+
+
+@pytest.mark.slow
+def test_clips_without_labels_are_enough(vlar_command, tmp_path: Path):
+    free = tmp_path / "free"
+    free.mkdir()
+    for i in range(4):
+        videos.make_video(free / f"{i}.mp4", 6, picture=lambda n, i=i: videos.noise(i))
+    (tmp_path / "labels.txt").write_text("archery\nbaking cookies\nriding a bike\n")
+    (tmp_path / "captions.csv").write_text("path,caption\nfree/0.mp4,A man runs.\n")
+    (tmp_path / "maxi.toml").write_text(
+        'method = "temporal"\nunlabelled = "free"\nout = "tuned"\nobjectives = ["maxi"]\n'
+        '[objective.maxi]\ndictionary = "labels.txt"\ncaptions = "captions.csv"\n'
+        "[training]\nepochs = 3\nwarmup_epochs = 1\n"
+    )
+    done = vlar_command("train", tmp_path / "maxi.toml", "--json")
+    assert done.code == 0, done.err
+    assert "maxi: 4 of 4 clips are kept" in done.err or "clips are kept" in done.err
+    assert done.rows[-1]["recordings"] == 4
+    assert done.rows[0]["losses"]["maxi.bags"] > 0
+    asked = ("classify", free / "0.mp4", "--model", tmp_path / "tuned", "--json")
+    done = vlar_command(*asked, "--labels", "archery, a cat")
+    assert done.code == 0
+    assert vlar_command(*asked).code == 2  # it answers about any labels, and has none of its own
+    wrong = ("adapt", "--out", tmp_path / "x", "--objective", "maxi")
+    done = vlar_command(*wrong)
+    assert done.code == 2
+    assert "nothing to learn from" in done.advice
+    done = vlar_command(*wrong, "--unlabelled", free)
+    assert "needs a dictionary of actions" in done.advice
+    done = vlar_command("adapt", "--out", tmp_path / "x", "--dictionary", "a, b")
+    assert "no objective reads one" in done.advice
+    done = vlar_command(*wrong, "--unlabelled", free, "--dictionary", "archery, a cat", "--json")
+    assert done.code == 0, done.err
+    assert done.rows[-1]["training"]["method"] == "temporal"

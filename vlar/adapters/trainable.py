@@ -6,10 +6,11 @@ Letters: N clips, T frames, F and K features of a frame, C labels, D joint width
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from vlar.errors import UsageError
 from vlar.types import Float32, JsonDict
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     from vlar.encoders.base import Encoder
     from vlar.losses.label_task import LabelTargets, LabelTask
+
+
+#: Numbers of texts to unit vectors (n, D), with gradients where the text side is trained.
+TextVectors = Callable[[Sequence[int]], "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,9 @@ class TrainingBatch:
         parts: (N, K) targets by part of a label (verb, object), where labels have parts.
         known: (N,) bool, False for an unlabelled clip; None where all clips are labelled.
         views: Other views of the same clips by name, each like ``inputs``, as objectives ask for.
-        rows: Numbers of the labelled clips in the training set.
+        rows: Numbers of the labelled clips in the training set; of all where none is labelled.
         facts: What the support set holds about each of the N clips: ``subject``, ``text``, ...
+        free_rows: Numbers of the unlabelled clips among the unlabelled ones.
     """
 
     inputs: Tensor
@@ -44,6 +50,7 @@ class TrainingBatch:
     views: Mapping[str, Tensor] = field(default_factory=dict[str, "Tensor"])
     rows: Sequence[int] = ()
     facts: Sequence[Mapping[str, str]] = ()
+    free_rows: Sequence[int] = ()
 
     def labelled(self, tensor: Tensor) -> Tensor:
         """The rows (n, ...) of (N, ...) that belong to labelled clips."""
@@ -87,8 +94,9 @@ class TrainingBatch:
         targets = self.targets.new_zeros(len(inputs), self.targets.shape[1])
         known = targets.new_zeros(len(inputs)).bool()
         return replace(
-            self, inputs=inputs, targets=targets, known=known, parts={}, views={}, rows=(), facts=()
-        )
+            self, inputs=inputs, targets=targets, known=known, parts={}, views={}, rows=(),
+            facts=(), free_rows=(),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,29 @@ class Trainable(ABC):
     def training_classes(self, labels: Sequence[str]) -> Any:
         """What every step needs of C labels and no parameter changes: token ids, for example."""
 
+    @property
+    def wrapped(self) -> Encoder:
+        """The encoder that the adapter wraps."""
+        own: Any = self  # every Trainable is an adapter
+        return own.encoder
+
+    def text_vectors(self, texts: Sequence[str]) -> TextVectors:
+        """Texts as the method reads them in training, for objectives that compare clips with texts.
+
+        Args:
+            texts: n texts, which are not put into templates.
+
+        Returns:
+            Numbers of some of them to their vectors (m, D) of unit length.
+
+        Raises:
+            UsageError: the method has no such texts.
+        """
+        raise UsageError(
+            f"method {type(self).__name__} reads labels only, and this objective compares clips "
+            f"with other texts too ({len(texts)} of them); train 'temporal', 'lora' or 'tuned'"
+        )
+
     @abstractmethod
     def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
         """Logits and losses of a batch.
@@ -181,3 +212,11 @@ class Trainable(ABC):
             frames moved in time afterwards.
         """
         return features
+
+
+def fixed_vectors(vectors: Float32) -> TextVectors:
+    """``text_vectors`` of a method whose texts are not trained: rows of a table (n, D)."""
+    import torch
+
+    table = torch.from_numpy(vectors)
+    return lambda rows: table[list(rows)]

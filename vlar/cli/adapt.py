@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from vlar.cli.progress import Progress
     from vlar.model.model import Model
     from vlar.review.candidates import ReviewItem
+    from vlar.types import JsonDict
 
 
 def _methods() -> list[str]:
@@ -95,6 +98,24 @@ Unlabelled = Annotated[
         help="Recordings without labels, for objectives and for --suggest.",
     ),
 ]
+Dictionary = Annotated[
+    str | None,
+    typer.Option(
+        "--dictionary",
+        metavar="LABELS",
+        help="Actions that clips without labels may show, for --objective maxi: 'a, b', a file, "
+        "or bank:NAME.",
+    ),
+]
+Examples = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SUPPORT]",
+        show_default=False,
+        help="A folder with one folder of recordings per label, or a CSV file with the columns "
+        "path,label[,start_s,end_s]. None: only --unlabelled clips, with --objective maxi.",
+    ),
+]
 Suggest = Annotated[
     int | None,
     typer.Option(
@@ -117,10 +138,10 @@ Verbose = Annotated[
 
 
 def command(
-    support: options.Support,
     out: Annotated[
         str, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the adapted model.")
     ],
+    support: Examples = None,
     model: options.Model = "lite",
     method: Method = "auto",
     unknown: Unknown = "familiarity",
@@ -128,6 +149,7 @@ def command(
     tree: TreeFile = None,
     objectives: Objectives = None,
     unlabelled: Unlabelled = None,
+    dictionary: Dictionary = None,
     suggest: Suggest = None,
     shots: Shots = None,
     seed: Seed = 0,
@@ -144,18 +166,22 @@ def command(
     Examples:
         vlar adapt support/ --out mine
         vlar adapt support.csv --out trained --method temporal --shots 8
+        vlar adapt --unlabelled more --objective maxi --dictionary labels.txt --out tuned
     """
     from vlar.model.folder import check_target
 
     check_target(out, replace=force)
     if suggest is not None and unlabelled is None:
         raise UsageError("--suggest chooses among clips without labels; give --unlabelled FOLDER")
+    if support is None and suggest is not None:
+        raise UsageError("--suggest compares with examples; give a support set")
+    wanted = _with_dictionary(objectives or (), dictionary)
     with progress(f"loading {model}") as shown:
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")
         adapted = base.adapt(
             support, method=method, shots=shots, seed=seed, unknown=unknown, balance=balance,
-            tree=tree, progress=shown, objectives=objectives or (),
+            tree=tree, progress=shown, objectives=wanted,
             # Without an objective they are for --suggest alone.
             unlabelled=unlabelled if objectives or suggest is None else None,
         )  # fmt: skip
@@ -172,6 +198,28 @@ def command(
         output.line(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
         _print(next_clips)
     return exit_code(report.recordings or len(report.examples), len(report.failed))
+
+
+def _with_dictionary(
+    objectives: Sequence[str], dictionary: str | None
+) -> Sequence[str] | Mapping[str, JsonDict]:
+    """The objectives, those that guess labels with the dictionary to guess from.
+
+    Raises:
+        UsageError: a dictionary is given, and no objective reads one.
+    """
+    if dictionary is None:
+        return objectives
+    reading = [
+        name
+        for name in objectives
+        if "dictionary" in {row.name for row in fields(registry.get("objective", name))}
+    ]
+    if not reading:
+        raise UsageError(
+            f"--dictionary is {dictionary!r}, and no objective reads one; add --objective maxi"
+        )
+    return {name: {"dictionary": dictionary} if name in reading else {} for name in objectives}
 
 
 def _print(next_clips: list[ReviewItem]) -> None:

@@ -19,7 +19,7 @@ class AdaptRequest:
     """One adaptation.
 
     Attributes:
-        support: Where the examples come from, with all labels.
+        support: Where the examples come from, with all labels; None where no clip has a label.
         items: The examples to use.
         method: Registered name of the method.
         seed: Seed of every draw.
@@ -32,7 +32,7 @@ class AdaptRequest:
         progress: Called as clips are read and go through training steps; None for none.
     """
 
-    support: Support
+    support: Support | None
     items: Sequence[SupportItem]
     method: str
     seed: int = 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vlar import registry
+from vlar.adapters.views import VIEWS
 from vlar.errors import UsageError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.base import FewShotHead
@@ -59,7 +60,7 @@ class Adapted:
 
 def adapt(
     core: ModelCore,
-    source: str | Path | Support,
+    source: str | Path | Support | None,
     *,
     method: str = AUTO,
     shots: int | None = None,
@@ -72,6 +73,8 @@ def adapt(
     unlabelled: str | Path | None = None,
 ) -> Adapted:
     """Learn from a support set; see ``Model.adapt``."""
+    if source is None:
+        return _without_labels(core, method, seed, objectives, unlabelled, progress)
     trained = _is_trained(method)
     for kind, name, known in (("rejector", unknown, choices()), ("balance", balance, BALANCES)):
         if name not in known:
@@ -98,6 +101,39 @@ def adapt(
     found = read_complete(core, support, items, progress)
     made = fit_examples(core, support.labels, found, method, unknown, balance)
     return _with_tree(made, above)
+
+
+def _without_labels(
+    core: ModelCore,
+    method: str,
+    seed: int,
+    objectives: Objectives,
+    unlabelled: str | Path | None,
+    progress: ProgressCallback | None,
+) -> Adapted:
+    """Learn from unlabelled clips alone, by an objective that can.
+
+    Raises:
+        UsageError: there are no unlabelled clips, or the method is a closed form.
+    """
+    if unlabelled is None:
+        raise UsageError(
+            "nothing to learn from: give a support set, or unlabelled clips with an objective that "
+            "needs no labels (--unlabelled FOLDER --objective maxi --dictionary bank:kinetics400)"
+        )
+    if method == AUTO:
+        method = "lora" if VIEWS["vit_blocks"].offered(core.encoder) else "temporal"
+    if not _is_trained(method):
+        raise UsageError(
+            f"method {method!r} is a closed form, which needs labelled examples; name an adapter "
+            "to train, for example temporal, or give a support set"
+        )
+    free = find_unlabelled(unlabelled, core.modality)
+    request = AdaptRequest(
+        None, (), method, seed, objectives=objectives, unlabelled=free, progress=progress
+    )
+    learner = registry.get("learner", registry.get("adapter", method).learner)
+    return learner().fit(core, request)
 
 
 def label_tree(tree: Tree | str | Path | None, labels: tuple[str, ...]) -> Tree | None:

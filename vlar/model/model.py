@@ -119,7 +119,7 @@ class Model(Recogniser):
 
     def adapt(
         self,
-        support: str | Path | Support,
+        support: str | Path | Support | None,
         *,
         method: str = "auto",
         shots: int | None = None,
@@ -135,7 +135,8 @@ class Model(Recogniser):
 
         Args:
             support: A folder with one folder of recordings per label, a CSV
-                ``path,label[,start_s,end_s]``, or a ``Support``.
+                ``path,label[,start_s,end_s]``, or a ``Support``. None: there are no labels, and an
+                objective that needs none (``maxi``) learns from ``unlabelled``.
             method: A few-shot method, ``auto`` (closed forms chosen by leave-one-out on the
                 support set), or an adapter to train: ``temporal``, ``tc-clip``.
             shots: Use at most this many examples of each label; None for all.
@@ -151,7 +152,8 @@ class Model(Recogniser):
             unlabelled: A folder of clips without labels, for objectives that use them.
 
         Returns:
-            A model that answers with the support set's labels; this one stays as it is.
+            A model that answers with the support set's labels, or about any where there is none;
+            this one stays as it is.
 
         Raises:
             SupportError: the support set cannot be used.

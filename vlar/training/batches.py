@@ -56,8 +56,9 @@ class BatchMaker:
         unlabelled: Unlabelled | None,
         device: torch.device,
     ) -> None:
-        objectives.check_unlabelled(unlabelled is not None)
+        objectives.check_unlabelled(unlabelled is not None or not dataset.targets.member.any())
         self.loader, self.dataset, self.numbers, self.seed = loader, dataset, numbers, seed
+        self.labelled = bool(dataset.targets.member.any())
         self.objectives, self.unlabelled, self.device = objectives, unlabelled, device
         self.views = objectives.views()
         self.task, self.shown = label_task(dataset.targets), torch.tensor(dataset.targets.member)
@@ -115,9 +116,13 @@ class BatchMaker:
     ) -> TrainingBatch:
         targets = batch_targets(self.task, self.shown[loaded.rows], self.numbers.label_smoothing)
         drawn = random_for(self.seed, _MIX, step, part)
-        inputs, targets = mix(loaded.inputs, targets, self.numbers, drawn)
-        views, known = loaded.views, None
+        inputs, views, known, free_rows = loaded.inputs, loaded.views, None, ()
+        if not self.labelled:
+            known, free_rows = torch.zeros(len(inputs)).bool(), tuple(loaded.rows)
+        else:
+            inputs, targets = mix(inputs, targets, self.numbers, drawn)
         if free is not None:
+            free_rows = tuple(free.rows)
             known = torch.arange(len(inputs) + len(free.rows)) < len(inputs)
             inputs = torch.cat([inputs, free.inputs])
             views = {name: torch.cat([x, free.views[name]]) for name, x in views.items()}
@@ -132,4 +137,5 @@ class BatchMaker:
             {name: x.to(self.device) for name, x in views.items()},
             tuple(loaded.rows),
             [self.dataset.facts[row] for row in loaded.rows] if self.dataset.facts else (),
+            free_rows,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable
 from dataclasses import fields
@@ -20,6 +21,7 @@ from vlar.training.hyperparameters import (
     load_recipe,
 )
 from vlar.training.objective_set import ObjectiveSet
+from vlar.training.without_labels import for_no_labels
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,6 +32,7 @@ _NUMBERS = [row.name for row in fields(Hyperparameters) if row.name not in ("gro
 
 
 _MOST_DOTS = 500
+_LONGEST_NAME = 1000  # characters of a file's path
 
 
 class TrainConfig(BaseModel):
@@ -37,7 +40,8 @@ class TrainConfig(BaseModel):
 
     Attributes:
         method: Registered name of the adapter to train.
-        train: Folder with one folder of videos a label, or a CSV; as for ``vlar adapt``.
+        train: Folder with one folder of videos a label, or a CSV; as for ``vlar adapt``. None where
+            an objective learns from ``unlabelled`` clips alone.
         out: Folder for the model.
         model: The encoder that the adapter wraps.
         recipe: Recipe of the hyperparameters; None means the default of ``vlar adapt``.
@@ -53,7 +57,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     method: str
-    train: Path
+    train: Path | None = None
     out: Path
     model: str = "lite"
     recipe: str | None = None
@@ -80,7 +84,10 @@ class TrainConfig(BaseModel):
     def numbers(self) -> Hyperparameters:
         """The recipe with what ``[training]`` replaces."""
         _check_keys(self.training, _NUMBERS, "[training]")
-        return load_recipe(self.recipe_name).replaced(**self.training)
+        numbers = load_recipe(self.recipe_name)
+        if self.train is None:
+            numbers = for_no_labels(numbers)
+        return numbers.replaced(**self.training)
 
     @property
     def objective_settings(self) -> dict[str, dict[str, Any]]:
@@ -121,10 +128,28 @@ def read_config(path: str | Path) -> TrainConfig:
         raise _explained(file, "training.", error) from error
     _check_keys(config.objective, config.objectives, "[objective], which are 'objectives'")
     ObjectiveSet(config.objective_settings)
+    if config.train is None and config.unlabelled is None:
+        raise UsageError(
+            f"{file}: it has neither 'train' nor 'unlabelled'; name a folder of labelled clips, or "
+            "one of clips without labels and an objective that needs none (maxi)"
+        )
     place = file.absolute().parent
-    given = ("train", "out", *(("unlabelled",) if config.unlabelled else ()))
-    update = {name: place / getattr(config, name).expanduser() for name in given}
+    given = [name for name in ("train", "out", "unlabelled") if getattr(config, name)]
+    update: dict[str, Any] = {name: place / getattr(config, name).expanduser() for name in given}
+    update["objective"] = {
+        name: {key: _placed(value, place) for key, value in settings.items()}
+        for name, settings in config.objective.items()
+    }
     return config.model_copy(update=update)
+
+
+def _placed(value: Any, place: Path) -> Any:
+    """A setting; if it names a file next to the configuration, the path of that file."""
+    if isinstance(value, str) and value and len(value) < _LONGEST_NAME and "\n" not in value:
+        with contextlib.suppress(OSError, ValueError):
+            if (place / value).is_file():
+                return str(place / value)
+    return value
 
 
 def _dots(line: str) -> int:

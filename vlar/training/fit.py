@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.trainable import Trainable
@@ -108,7 +109,8 @@ def fit(
         reading = task.reading(base)
         examples = read_complete(reading, support, items, options.reading, options.cache)
         items = examples.items
-        source = FeatureSource(examples.features, _unlabelled_features(task, reading, options))
+        free, paths = _unlabelled_features(task, reading, options)
+        source = FeatureSource(examples.features, free, paths)
     dataset = Dataset.of(support.labels, items)
     several = dataset.targets.form == "multi-hot"
     if several and not adapter.several_labels:
@@ -116,11 +118,11 @@ def fit(
     options = replace(options, stack=options.stack and not several)
     cost = _cost(task, dataset, source, options)
     begin = time.process_time()
-    training, trained = _train(task, adapter, dataset, source, options, cost)
+    training, trained = train(task, adapter, dataset, source, options, cost)
     _check_labels(dataset, training)
     if several:
         failed = (*trained.failed, *(examples.failed if examples else ()))
-        return _open(_fitted(task, training, trained), dataset, failed, begin)
+        return answers_any(task, training, trained, dataset, failed, begin)
     if examples is None:
         good = [item for row, item in enumerate(items) if row not in training.loader.failed]
         core = ModelCore(adapter, templates=adapter.templates)
@@ -154,16 +156,31 @@ def fit_features(task: TrainingTask, dataset: Dataset, features: Float32) -> Fit
     return _stacked(fitted, dataset, features, weights, held)
 
 
-def _open(
-    fitted: FittedAdapter, dataset: Dataset, failed: tuple[Failure, ...], begin: float
+def answers_any(
+    task: TrainingTask,
+    training: Training,
+    trained: Trained,
+    dataset: Dataset,
+    failed: tuple[Failure, ...],
+    begin: float,
 ) -> Adapted:
-    """A trained adapter that answers about any labels, without a head of examples."""
+    """A trained adapter that answers about any labels, without a head of examples.
+
+    Args:
+        task: What was trained.
+        training: Its training.
+        trained: How it ended.
+        dataset: The clips that it learned from.
+        failed: Clips that could not be read.
+        begin: CPU time of this process when it began, in seconds.
+    """
+    fitted = _fitted(task, training, trained)
     core = ModelCore(fitted.adapter, templates=fitted.adapter.templates)
     shown = dataset.targets.member.sum(axis=0).astype(int).tolist()
-    counts = dict(zip(dataset.labels, shown, strict=True))
+    counts = {label: n for label, n in zip(dataset.labels, shown, strict=True) if n}
     seconds = round(time.process_time() - begin, 1)
-    training = replace(fitted.report, seconds=seconds)
-    report = AdaptReport(counts, failed, None, training, recordings=len(dataset))
+    told = replace(fitted.report, seconds=seconds)
+    report = AdaptReport(counts, failed, None, told, recordings=len(dataset))
     return Adapted(core, None, report)
 
 
@@ -184,14 +201,25 @@ def _adapted(
     )
 
 
-def _train(
+def train(
     task: TrainingTask,
     adapter: Adapter,
     dataset: Dataset,
     source: TrainingSource,
     options: FitOptions,
-    cost: TrainingCost,
+    cost: TrainingCost | None = None,
 ) -> tuple[Training, Trained]:
+    """Train an adapter at its start on all clips of a data set.
+
+    Args:
+        task: What is trained.
+        adapter: From ``task.attach``.
+        dataset: The labels of the clips; none at all for a training without labels.
+        source: The clips.
+        options: Checkpoints and callbacks.
+        cost: Reports what it costs; None for that of this training alone.
+    """
+    cost = cost or _cost(task, dataset, source, options)
     loader = source.loader(adapter, dataset, range(len(dataset)))
     training = Training(
         adapter,
@@ -218,13 +246,13 @@ def _cost(
 
 def _unlabelled_features(
     task: TrainingTask, base: ModelCore, options: FitOptions
-) -> Float32 | None:
+) -> tuple[Float32 | None, Sequence[Path]]:
     if not task.unlabelled:
-        return None
+        return None, ()
     free = read_examples(base, task.unlabelled, options.reading, options.cache)
     if not free.encoded:
         raise SupportError(f"no unlabelled clip can be read ({free.failed[0].message})")
-    return free.features
+    return free.features, [item.path for item in free.items]
 
 
 def _check_labels(dataset: Dataset, training: Training) -> None:

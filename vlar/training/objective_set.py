@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vlar import registry
@@ -62,6 +62,23 @@ class ObjectiveSet:
                 "unlabelled clips are given, but no objective uses them; name one that does, for "
                 "example consistency, or leave them out"
             )
+
+    def labels(self) -> Sequence[str]:
+        """The texts of the labels to choose from in a training without labelled clips.
+
+        Raises:
+            UsageError: no objective learns without labels, or several do.
+        """
+        alone = [name for name, part in self.parts.items() if part.learns_alone]
+        if len(alone) != 1:
+            known = [n for n in registry.names("objective")
+                     if registry.get("objective", n).learns_alone]  # fmt: skip
+            raise UsageError(
+                "there are no labelled clips, and a training without any needs one objective that "
+                f"learns from texts alone, got {', '.join(self.parts) or 'none'}; name "
+                f"{' or '.join(known)}, or give labelled examples"
+            )
+        return self.parts[alone[0]].labels()
 
     @property
     def unlabelled_per_clip(self) -> float:

@@ -21,6 +21,7 @@ from vlar.training.features import FeatureFolder
 from vlar.training.fit import FitOptions, fit
 from vlar.training.results import Epoch, EpochCallback
 from vlar.training.task import TrainingTask
+from vlar.training.without_labels import fit_without_labels
 from vlar.types import ProgressCallback
 
 
@@ -52,8 +53,8 @@ def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None
     check_target(config.out, replace=replace)
     progress = progress or Progress()
     base = load(config.model)
-    support = read_support(config.train, base.modality)
-    items = list(support.items)
+    support = read_support(config.train, base.modality) if config.train else None
+    items = list(support.items) if support else []
     unlabelled = find_unlabelled(config.unlabelled, base.modality) if config.unlabelled else []
     task = TrainingTask(
         base.encoder,
@@ -63,7 +64,7 @@ def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None
         config.adapter_settings,
         config.seed,
         config.objective_settings,
-        unlabelled,
+        unlabelled if support else (),
     )
     work = config.out.with_name(f"{config.out.name}.training")
     key = _key(config, [*items, *unlabelled], base.fingerprint)
@@ -75,7 +76,10 @@ def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None
         clips=progress.clips,
         on_epoch=_on_epoch(config, work, progress),
     )
-    model = Model.of(fit(task, base, support, items, options))
+    if support is None:
+        model = Model.of(fit_without_labels(task, base, unlabelled, options))
+    else:
+        model = Model.of(fit(task, base, support, items, options))
     model.save(config.out, replace=replace)
     _clean(work)
     return model

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,10 +64,12 @@ class FeatureSource(TrainingSource):
     Attributes:
         features: (n, T, F) of the examples.
         free: (u, T, F) of the unlabelled recordings; None where there are none.
+        free_paths: The u recordings.
     """
 
     features: Float32
     free: Float32 | None = None
+    free_paths: Sequence[Path] = ()
 
     def loader(self, adapter: Adapter, dataset: Dataset, rows: Sequence[int]) -> ClipLoader:
         """The inputs of an adapter, fitted to these examples."""
@@ -82,7 +85,8 @@ class FeatureSource(TrainingSource):
             return None
         assert isinstance(adapter, Trainable)
         inputs = adapter.training_inputs(self.free)
-        return Unlabelled(FeatureLoader(inputs, (), adapter.input_widths), len(inputs))
+        loader = FeatureLoader(inputs, self.free_paths, adapter.input_widths)
+        return Unlabelled(loader, len(inputs))
 
     def folds(self, dataset: Dataset) -> list[Rows]:
         """The folds of the closed forms: a training takes seconds."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from vlar.adapters.class_text import ClassStrings, class_vectors, mean_vector, unit_vectors
 from vlar.adapters.clip_adapter import ClipAdapter
 from vlar.adapters.lora.config import LoraConfig
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
+from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
 from vlar.encoders.session import Session
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.registry import register
@@ -92,6 +92,13 @@ class Lora(ClipAdapter):
             return strings
         with torch.no_grad():
             return replace(strings, vectors=unit_vectors(self.base.towers.text, strings.ids))
+
+    def text_vectors(self, texts: Sequence[str]) -> TextVectors:
+        """See ``Trainable``; vectors are computed once where the text tower stays frozen."""
+        if not self.config.trains("text"):
+            return fixed_vectors(self.base.encode_text(texts))
+        ids = self.base.token_ids(list(texts))
+        return lambda rows: unit_vectors(self.changed.text, ids[list(rows)][None])[0]
 
     def training_step(self, batch: TrainingBatch, classes: ClassStrings) -> TrainingOutput:
         """The loss of the task on scaled cosines; a trained text tower reads one template."""

@@ -12,7 +12,13 @@ import numpy as np
 from vlar.adapters.base import Adapter
 from vlar.adapters.temporal.config import TemporalConfig
 from vlar.adapters.temporal.inputs import block_width, chosen, directions, read_block
-from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
+from vlar.adapters.trainable import (
+    TextVectors,
+    Trainable,
+    TrainingBatch,
+    TrainingOutput,
+    fixed_vectors,
+)
 from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
 from vlar.encoders.session import Session
@@ -53,6 +59,7 @@ class Temporal(Adapter, Trainable):
         self._copy_attributes(encoder, encoder.n_frames)
         self.frames_fixed = encoder.frames_fixed
         self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
+        self.descriptions = encoder.descriptions
         self._blocks = chosen(encoder.frame_blocks, config.blocks)
         self.input_widths = [config.components] * len(self._blocks)
         self._build(config)
@@ -171,6 +178,10 @@ class Temporal(Adapter, Trainable):
         texts = self._texts(labels)
         flat = self.encoder.encode_text([text for prompts in texts for text in prompts])
         return torch.from_numpy(flat.reshape(len(texts), -1, self.dim))
+
+    def text_vectors(self, texts: Sequence[str]) -> TextVectors:
+        """See ``Trainable``; only the texts of labels are trained."""
+        return fixed_vectors(self.encoder.encode_text(texts))
 
     def fit_inputs(self, features: Float32) -> None:
         """Find the directions in which the frames (N, T, F) of the training set differ."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlar.adapters.class_text import ClassStrings, class_strings
+from vlar.adapters.class_text import ClassStrings, class_strings, unit_vectors
 from vlar.adapters.clip_adapter import ClipAdapter
-from vlar.adapters.trainable import TrainingBatch, TrainingOutput
+from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
 from vlar.adapters.tuned.config import TunedConfig
 from vlar.encoders.base import Encoder
 from vlar.errors import ModelError
@@ -117,6 +117,13 @@ class Tuned(ClipAdapter):
     def training_classes(self, labels: Sequence[str]) -> ClassStrings:
         """The strings of C labels as token ids."""
         return ClassStrings.of(labels, self.config.prompts, self.inner.token_ids)
+
+    def text_vectors(self, texts: Sequence[str]) -> TextVectors:
+        """See ``Trainable``; each text is one string."""
+        if not self.config.tune_towers:
+            return fixed_vectors(self.inner.encode_text(texts))
+        ids = self.inner.token_ids(list(texts))
+        return lambda rows: unit_vectors(self.network.text.features, ids[list(rows)][None])[0]
 
     def training_step(self, batch: TrainingBatch, classes: ClassStrings) -> TrainingOutput:
         """The loss of the task; of each class the bare text and one drawn string are read."""

@@ -38,7 +38,7 @@ class EpisodicLearner(Learner):
         Raises:
             UsageError: objectives or unlabelled clips are given.
         """
-        if request.objectives or request.unlabelled:
+        if request.objectives or request.unlabelled or request.support is None:
             raise UsageError(
                 f"method {request.method!r} is trained by episodes, which have no objectives and "
                 "use no unlabelled clips; leave them out, or use method 'temporal'"

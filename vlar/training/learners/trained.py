@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vlar.fewshot.request import AdaptRequest
 from vlar.model.adapt import Adapted
 from vlar.model.core import ModelCore
@@ -9,6 +11,7 @@ from vlar.registry import register
 from vlar.training.fit import FitOptions, fit
 from vlar.training.learners.base import Learner
 from vlar.training.task import TrainingTask
+from vlar.training.without_labels import fit_without_labels, for_no_labels
 
 
 @register("learner", "trained")
@@ -16,7 +19,7 @@ class TrainedLearner(Learner):
     """Train the method's adapter; see ``vlar.training.fit``."""
 
     def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
-        """See ``Learner``."""
+        """See ``Learner``; without a support set it trains on the unlabelled clips alone."""
         task = TrainingTask.by_recipe(
             core.encoder,
             request.method,
@@ -32,4 +35,7 @@ class TrainedLearner(Learner):
             reading=request.progress,
             clips=request.progress,
         )
+        if request.support is None:
+            task = replace(task, numbers=for_no_labels(task.numbers), unlabelled=())
+            return fit_without_labels(task, core, request.unlabelled, options)
         return fit(task, core, request.support, request.items, options)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
@@ -31,6 +32,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class UnlabelledClips:
+    """The unlabelled clips of a training, to be looked at before the first step.
+
+    Attributes:
+        paths: u recordings.
+        vectors: Gives the vectors (n, D) of the clips that can be read, by the method as it is now
+            and without changes of the clips, and their n numbers.
+    """
+
+    paths: Sequence[Path]
+    vectors: Callable[[], tuple[Float32, list[int]]]
+
+
+@dataclass(frozen=True)
 class TrainingContext:
     """What an objective is given once, before the first step.
 
@@ -44,6 +59,7 @@ class TrainingContext:
         numbers: The hyperparameters.
         steps_per_epoch: Optimiser steps of an epoch.
         device: Where the parameters are.
+        unlabelled: The unlabelled clips; None without any.
     """
 
     method: Trainable
@@ -55,6 +71,7 @@ class TrainingContext:
     numbers: Hyperparameters
     steps_per_epoch: int
     device: torch.device
+    unlabelled: UnlabelledClips | None = None
 
     def clips_per_label(self, name: str) -> list[float]:
         """(C,) clips of each label.
@@ -160,11 +177,14 @@ class Objective(ABC):
     Attributes:
         name: Registered name.
         needs_unlabelled: Whether it cannot work without unlabelled clips.
+        learns_alone: Whether it can train on unlabelled clips without any labelled one; ``labels``
+            then gives the labels to choose from.
         reads_tree: Whether it learns by a label tree, from its settings ``parents`` or ``file``.
     """
 
     name: ClassVar[str]
     needs_unlabelled: ClassVar[bool] = False
+    learns_alone: ClassVar[bool] = False
     reads_tree: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -181,6 +201,10 @@ class Objective(ABC):
         return read_settings(cls, settings or {}, f"setting of objective {cls.name!r}")
 
     # What it asks for
+
+    def labels(self) -> Sequence[str]:
+        """The texts to choose from where no clip is labelled; see ``learns_alone``."""
+        return ()
 
     @property
     def unlabelled_per_clip(self) -> float:

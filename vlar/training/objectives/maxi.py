@@ -1,0 +1,219 @@
+"""``maxi``: clips without labels learn from bags of texts about what they probably show."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from vlar.adapters.settings import setting
+from vlar.adapters.trainable import TextVectors
+from vlar.errors import LabelError, UsageError
+from vlar.losses.bags import mil_nce
+from vlar.model.core import ModelCore
+from vlar.model.label_concepts import label_concepts
+from vlar.motion_language.verbs_in_text import verbs_in_text
+from vlar.registry import register
+from vlar.text.bags import bag_text, draw_bag, expansions, read_captions, without_label
+from vlar.text.labels import LabelList, parse_labels
+from vlar.text.prompts import fill
+from vlar.training.objectives.base import Objective, Step, TrainingContext
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlar.training.augment import Random
+
+_log = logging.getLogger("vlar")
+Captioner = Callable[[Sequence[Path]], Sequence[Sequence[str]]]
+
+
+@register("objective", "maxi")
+@dataclass
+class Maxi(Objective):
+    """Match, expand, improve (MAXI, Lin et al., ICCV 2023): no label is needed.
+
+    Match: the model at its start guesses the label of each unlabelled clip among those of a
+    dictionary; the surest share of the clips is kept. Expand: the bag of a clip holds what the
+    banks have on the guessed label. Improve: verbs of the clip's own captions join it, where there
+    are captions. Every step draws M texts of each bag, and each clip is to find the bags of its own
+    label among all (``vlar.losses.bags.mil_nce``). The name of the label stands in every text.
+
+    The paper's bags lack a text where a caption repeats the name; these always have M.
+
+    Attributes:
+        dictionary: The labels to guess from, as ``classify --labels`` takes them. Empty means
+            those of the labelled clips.
+        captions: CSV file of captions (path, caption) of the unlabelled clips; empty for none.
+        weight: Factor on the loss of the bags.
+        ratio: Unlabelled clips in a batch for each labelled one, where there are labelled ones.
+        size: M, texts drawn of a bag.
+        share: Share of the clips whose guess is kept, the surest first.
+        per_label: Keep that share of each guessed label, so that rare ones stay.
+        temperature: Divides the cosines; 0 takes the encoder's own scale.
+        both_ways: Also let the best text of each bag find its clip.
+        captioner: Captions of clips in place of a file: paths to captions of each. Set in Python.
+    """
+
+    dictionary: str = ""
+    captions: str = ""
+    weight: float = setting(1.0, at_least=0)
+    ratio: float = setting(1.0, above=0)
+    size: int = setting(16, at_least=1, at_most=1024)
+    share: float = setting(0.9, above=0, at_most=1)
+    per_label: bool = False
+    temperature: float = setting(0.0, at_least=0, at_most=10)
+    both_ways: bool = False
+    name: ClassVar[str] = "maxi"
+    needs_unlabelled: ClassVar[bool] = True
+    learns_alone: ClassVar[bool] = True
+    captioner: Captioner | None = field(default=None, init=False, repr=False)
+    guesses: dict[int, int] = field(default_factory=dict[int, int], init=False, repr=False)
+    _labels: LabelList | None = field(default=None, init=False, repr=False)
+    _bags: dict[int, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
+    _prompts: list[str] = field(default_factory=list[str], init=False, repr=False)
+    _places: dict[str, int] = field(default_factory=dict[str, int], init=False, repr=False)
+    _vectors: TextVectors | None = field(default=None, init=False, repr=False)
+    _scale: float = field(default=1.0, init=False, repr=False)
+
+    @property
+    def unlabelled_per_clip(self) -> float:
+        """See ``ratio``."""
+        return self.ratio
+
+    def labels(self) -> Sequence[str]:
+        """The dictionary.
+
+        Raises:
+            UsageError: none is given.
+            LabelError: it holds no label.
+        """
+        if not self.dictionary:
+            raise UsageError(
+                "objective 'maxi' without labelled clips needs a dictionary of actions; give "
+                "--dictionary bank:kinetics400, or 'dictionary' in [objective.maxi]"
+            )
+        return parse_labels(self.dictionary).texts
+
+    def begin(self, context: TrainingContext) -> None:
+        """Guess the labels, and fill the bags.
+
+        Raises:
+            UsageError: there are no unlabelled clips, or the method has no texts to learn from.
+            LabelError: the dictionary or the captions cannot be used.
+        """
+        clips = context.unlabelled
+        if clips is None:
+            raise UsageError("objective 'maxi' needs unlabelled clips; give a folder of them")
+        labels = parse_labels(self.dictionary or list(context.texts))
+        if len(labels) < 2:
+            raise LabelError(
+                f"{labels.source}: only the label {labels.labels[0]!r}; a dictionary of actions "
+                "needs at least two to choose from"
+            )
+        encoder = context.method.wrapped
+        core = ModelCore(encoder)
+        # The encoder's own logits guess; those of the method at its start are the same or near.
+        vectors, rows = clips.vectors()
+        described = bool(encoder.descriptions)
+        words = label_concepts(core, labels) if described else core.encode_labels(labels.texts)
+        logits = encoder.logit_scale * vectors @ words.T
+        self.guesses = match(logits, rows, share=self.share, per_label=self.per_label)
+        captions = self._captions([clips.paths[row] for row in self.guesses])
+        self._fill(labels, captions)
+        self._prompts = [prompts[0] for prompts in fill(core.prompts, labels.texts)]
+        self._read_texts(context)
+        self._scale = 1 / self.temperature if self.temperature else context.logit_scale
+        sizes = [len(bag) for bag in self._bags.values()]
+        _log.info(
+            "maxi: %d of %d clips are kept, as %d of %d labels; bags of %.1f texts on average",
+            len(self.guesses), len(clips.paths), len(set(self.guesses.values())),
+            len(labels), float(np.mean(sizes)),
+        )  # fmt: skip
+
+    def _captions(self, paths: Sequence[Path]) -> Sequence[Sequence[str]]:
+        """The captions of each kept clip."""
+        if self.captioner is not None:
+            return self.captioner(paths)
+        if not self.captions:
+            return [() for _ in paths]
+        found = read_captions(self.captions)
+        there = [path.resolve() for path in paths]
+        if not found.keys() & set(there):
+            raise LabelError(
+                f"{self.captions}: none of its {len(found)} paths is an unlabelled clip (the first "
+                f"is {str(next(iter(found)))!r}); write paths relative to the file"
+            )
+        return [found.get(path, ()) for path in there]
+
+    def _fill(self, labels: LabelList, captions: Sequence[Sequence[str]]) -> None:
+        wide = expansions(labels)
+        for (row, guess), own in zip(self.guesses.items(), captions, strict=True):
+            words = [*wide[guess], *(verb for caption in own for verb in verbs_in_text(caption))]
+            self._bags[row] = without_label(labels.texts[guess], words)
+
+    def _read_texts(self, context: TrainingContext) -> None:
+        """Number all texts that may be drawn, and let the method read them."""
+        texts = {
+            bag_text(self._prompts[guess], word): None
+            for row, guess in self.guesses.items()
+            for word in self._bags[row] or ("",)
+        }
+        self._places = {text: number for number, text in enumerate(texts)}
+        self._vectors = context.method.text_vectors(list(texts))
+
+    def terms(self, step: Step) -> Mapping[str, Tensor]:
+        """The contrast of the unlabelled clips with the bags of this step."""
+        import torch
+
+        if step.batch.known is None or self._vectors is None:
+            return {}
+        free = (~step.batch.known).nonzero()[:, 0].tolist()
+        numbered = zip(free, step.batch.free_rows, strict=True)
+        kept = [(place, row) for place, row in numbered if row in self.guesses]
+        if not kept:
+            return {}
+        places, rows = zip(*kept, strict=True)
+        texts = [text for row in rows for text in self.drawn(row, step.random)]
+        words = self._vectors([self._places[text] for text in texts])
+        clips = step.vectors[list(places)]
+        logits = self._scale * clips @ words.to(clips).T
+        guesses = torch.tensor([self.guesses[row] for row in rows], device=clips.device)
+        loss = mil_nce(logits, self.size, guesses, both_ways=self.both_ways)
+        return {"bags": self.weight * loss}
+
+    def drawn(self, row: int, random: Random) -> list[str]:
+        """M texts of the bag of an unlabelled clip."""
+        prompt = self._prompts[self.guesses[row]]
+        return [bag_text(prompt, word) for word in draw_bag(self._bags[row], self.size, random)]
+
+
+def match(
+    logits: np.ndarray, rows: Sequence[int], *, share: float, per_label: bool
+) -> dict[int, int]:
+    """The guessed label of each clip whose guess is sure enough.
+
+    Args:
+        logits: (n, C).
+        rows: n numbers of the clips.
+        share: Share of the clips that is kept, the surest first; at least one.
+        per_label: Keep that share of each guessed label.
+
+    Returns:
+        Column by number of the clip, in the order of ``rows``.
+    """
+    guess = logits.argmax(axis=1)
+    best = logits.max(axis=1)
+    sure = -np.log(np.exp(logits - best[:, None]).sum(axis=1))
+    kept: set[int] = set()
+    groups = [np.flatnonzero(guess == c) for c in np.unique(guess)] if per_label else [
+        np.arange(len(guess))
+    ]  # fmt: skip
+    for group in groups:
+        order = group[np.argsort(-sure[group], kind="stable")]
+        kept |= set(order[: max(1, round(share * len(group)))].tolist())
+    return {int(rows[i]): int(guess[i]) for i in range(len(rows)) if i in kept}
