@@ -171,10 +171,8 @@ def command(
     from vlar.model.folder import check_target
 
     check_target(out, replace=force)
-    if suggest is not None and unlabelled is None:
-        raise UsageError("--suggest chooses among clips without labels; give --unlabelled FOLDER")
-    if support is None and suggest is not None:
-        raise UsageError("--suggest compares with examples; give a support set")
+    if suggest is not None:
+        _check_suggest(support, unlabelled)
     wanted = _with_dictionary(objectives or (), dictionary)
     with progress(f"loading {model}") as shown:
         base = inputs.load_model(model, device, dtype)
@@ -198,6 +196,14 @@ def command(
         output.line(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
         _print(next_clips)
     return exit_code(report.recordings or len(report.examples), len(report.failed))
+
+
+def _check_suggest(support: str | None, unlabelled: str | None) -> None:
+    """Refuse --suggest without what it compares, or without what it compares that with."""
+    if unlabelled is None:
+        raise UsageError("--suggest chooses among clips without labels; give --unlabelled FOLDER")
+    if support is None:
+        raise UsageError("--suggest compares with examples; give a support set")
 
 
 def _with_dictionary(

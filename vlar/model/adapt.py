@@ -114,7 +114,7 @@ def _without_labels(
     """Learn from unlabelled clips alone, by an objective that can.
 
     Raises:
-        UsageError: there are no unlabelled clips, or the method is a closed form.
+        UsageError: no unlabelled clips are given, or the method is a closed form.
     """
     if unlabelled is None:
         raise UsageError(

@@ -30,8 +30,9 @@ from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.objective_set import ObjectiveSet
 from vlar.training.objectives.base import Step, TrainingContext, UnlabelledClips
 from vlar.training.results import Epoch, EpochCallback, StepCallback, Totals, Trained
+from vlar.training.unlabelled import unlabelled_clips
 from vlar.training.weight_averaging import WeightAverage
-from vlar.types import Failure, Float32
+from vlar.types import Failure
 
 _log = logging.getLogger("vlar")
 # What a draw is for.
@@ -110,16 +111,10 @@ class Training:
 
     def _free_clips(self) -> UnlabelledClips | None:
         """The unlabelled clips; all clips where none is labelled."""
-        loader = self.unlabelled.loader if self.unlabelled else self.loader
         if self.unlabelled is None and self.batches.labelled:
             return None
-        count = self.unlabelled.count if self.unlabelled else len(self.dataset)
-        paths = loader.paths or [Path(f"clip {row}") for row in range(count)]
-
-        def vectors() -> tuple[Float32, list[int]]:
-            return clip_vectors(self.method, self.classes, loader, range(count), self.numbers)
-
-        return UnlabelledClips(paths, vectors)
+        free = self.unlabelled or Unlabelled(self.loader, len(self.dataset))
+        return unlabelled_clips(self.method, self.classes, free, self.numbers)
 
     def _make_optimiser(self) -> None:
         from accelerate import Accelerator
@@ -311,41 +306,6 @@ def score(adapter: Trainable, inputs: Tensor, classes: Any, n_labels: int) -> Te
     targets = torch.full((len(inputs), n_labels), 1 / n_labels, device=inputs.device)
     with torch.no_grad():
         return adapter.training_step(TrainingBatch(inputs, targets), classes).logits
-
-
-def clip_vectors(
-    method: Trainable,
-    classes: Any,
-    loader: ClipLoader,
-    rows: Sequence[int],
-    numbers: Hyperparameters,
-) -> tuple[Float32, list[int]]:
-    """Vectors (n, D) of the clips that can be read, as in use, and their numbers.
-
-    Raises:
-        UsageError: the method has no vectors of clips.
-        TrainingError: no clip can be read.
-    """
-    still, size = replace(numbers, augment=False), numbers.micro_batch or numbers.batch
-    device = next(p for _, p in method.trainable()).device
-    found: list[Tensor] = []
-    read: list[int] = []
-    for start in range(0, len(rows), size):
-        loaded = loader.load(rows[start : start + size], still, 0, 0)
-        if not loaded.rows:
-            continue
-        targets = torch.zeros(len(loaded.rows), 1, device=device)
-        batch = TrainingBatch(loaded.inputs.to(device), targets, known=targets[:, 0].bool())
-        with torch.no_grad():
-            vectors = method.training_step(batch, classes).vectors
-        if vectors is None:
-            raise UsageError("the method has no vectors of clips; train another, such as temporal")
-        found.append(vectors.float().cpu())
-        read += loaded.rows
-    if not read:
-        first = next(iter(loader.failed.values()))
-        raise TrainingError(f"no unlabelled clip can be read ({first.message})")
-    return torch.cat(found).numpy(), read
 
 
 def _written(failed: Mapping[int, Failure]) -> dict[int, tuple[str, str, str]]:

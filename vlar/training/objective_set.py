@@ -74,7 +74,7 @@ class ObjectiveSet:
             known = [n for n in registry.names("objective")
                      if registry.get("objective", n).learns_alone]  # fmt: skip
             raise UsageError(
-                "there are no labelled clips, and a training without any needs one objective that "
+                "no labelled clips are given, and a training without any needs one objective that "
                 f"learns from texts alone, got {', '.join(self.parts) or 'none'}; name "
                 f"{' or '.join(known)}, or give labelled examples"
             )

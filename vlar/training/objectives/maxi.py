@@ -103,7 +103,7 @@ class Maxi(Objective):
         """Guess the labels, and fill the bags.
 
         Raises:
-            UsageError: there are no unlabelled clips, or the method has no texts to learn from.
+            UsageError: no unlabelled clips are given, or the method has no texts to learn from.
             LabelError: the dictionary or the captions cannot be used.
         """
         clips = context.unlabelled
