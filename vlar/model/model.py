@@ -135,7 +135,7 @@ class Model(Recogniser):
 
         Args:
             support: A folder with one folder of recordings per label, a CSV
-                ``path,label[,start_s,end_s]``, or a ``Support``. None: there are no labels, and an
+                ``path,label[,start_s,end_s]``, or a ``Support``. None: no clip has a label, and an
                 objective that needs none (``maxi``) learns from ``unlabelled``.
             method: A few-shot method, ``auto`` (closed forms chosen by leave-one-out on the
                 support set), or an adapter to train: ``temporal``, ``tc-clip``.
