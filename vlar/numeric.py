@@ -46,3 +46,13 @@ def softmax(scores: npt.NDArray[Any]) -> Float64:
     """
     shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def log_softmax(scores: npt.NDArray[Any]) -> Float64:
+    """Logarithm of the softmax over the last axis, without underflow.
+
+    >>> np.exp(log_softmax(np.array([1000.0, 1000.0]))).round(6).tolist()
+    [0.5, 0.5]
+    """
+    shifted = scores.astype(np.float64) - scores.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -14,6 +14,7 @@ from vlar.encoders.base import FrameBlock
 from vlar.errors import UsageError
 from vlar.fewshot import FewShotHead, choose, signature
 from vlar.fewshot.heads.balanced import BalancedHead
+from vlar.fewshot.heads.components import ComponentsHead
 from vlar.fewshot.heads.mixture import MixtureHead
 from vlar.fewshot.heads.relation import RelationHead
 from vlar.fewshot.heads.stacking import StackingHead
@@ -45,9 +46,20 @@ def _fitted(name, n, y, zero_shot=None):
     head.fit(_rows(head, n, 0), y, zero_shot)
     if part is MixtureHead:
         return MixtureHead.of([(1.0, head)], {KIND: 12})
+    if part is ComponentsHead:
+        return _of_components(head, n, y)
     if part is BalancedHead:
         return BalancedHead.of(head, y)
     return StackingHead.of(head, 1.0, 0.25) if part is StackingHead else head
+
+
+def _of_components(whole, n, y):
+    """Labels as verbs of one object, known by a closed form of verbs."""
+    pairs = [(label, "thing") for label in whole.labels]
+    widths = {KIND: 12}
+    return ComponentsHead.of(
+        *(whole.labels, pairs, {"verb": whole}, widths), closed_weight=1.0, trained_weight=0.25
+    )
 
 
 def test_the_closed_forms_are_there():

@@ -24,6 +24,11 @@ from vlar.training import hyperparameters as plans
 from vlar.training.task import attach
 
 LABELS = ["riding a bike", "cooking", "opening the door"]
+PARTS = [
+    {"verb": "riding", "object": "a bike"},
+    {"verb": "cooking", "object": "food"},
+    {"verb": "opening", "object": "the door"},
+]
 TARGETS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.2, 0, 0.8], [1, 0, 0]])
 TRAINABLE = [
     name
@@ -50,7 +55,7 @@ def adapter(request: pytest.FixtureRequest, encoder: TorchEncoder) -> Adapter:
 def batch(adapter: Adapter) -> TrainingBatch:
     random = torch.Generator().manual_seed(0)
     if getattr(adapter, "reads", "pixels") == "features":
-        shape = (4, adapter.n_frames, adapter.encoder.frame_dim)
+        shape = (4, adapter.n_frames, adapter.frame_dim)
     else:
         shape = (4, adapter.n_frames, 3, 32, 32)
     return TrainingBatch(torch.randn(shape, generator=random), TARGETS)
@@ -58,6 +63,7 @@ def batch(adapter: Adapter) -> TrainingBatch:
 
 def test_a_step_gives_logits_losses_and_gradients(adapter: Adapter, batch: TrainingBatch):
     assert isinstance(adapter, Trainable)
+    adapter.read_label_parts(PARTS, [1, 1, 2])
     classes = adapter.training_classes(LABELS)
     named = adapter.trainable()
     assert len({name for name, _ in named}) == len(named) > 0
@@ -76,6 +82,7 @@ def test_training_changes_the_adapter_and_not_the_encoder(
     assert isinstance(adapter, Trainable)
     before, fingerprint = weights_hash(encoder.towers.model), adapter.fingerprint
     words = adapter.encode_text(LABELS)
+    adapter.read_label_parts(PARTS, [1, 1, 2])
     classes = adapter.training_classes(LABELS)
     optimiser = torch.optim.AdamW([p for _, p in adapter.trainable()], lr=1e-2)
     for _ in range(3):  # zero layers at the start let others learn from the second step on
@@ -105,6 +112,11 @@ def support(tmp_path_factory: pytest.TempPathFactory) -> Path:
             picture[10 + 5 * i : 30, 10:40] = (value, 255 - value, 60)
             videos.make_video(folder / label / f"{i}.mp4", 8, picture=lambda _, p=picture: p)
     (folder / "red bar" / "broken.mp4").write_bytes(b"not a video")
+    rows = [
+        f"{clip.relative_to(folder)},{clip.parent.name},{','.join(clip.parent.name.split())}"
+        for clip in sorted(folder.rglob("*.mp4"))
+    ]
+    (folder / "parts.csv").write_text("\n".join(["path,label,verb,object", *rows]))
     return folder
 
 
@@ -124,7 +136,9 @@ def test_adapted_saved_loaded_it_answers_the_same(
     method: str, encoder: TorchEncoder, support: Path, tmp_path: Path
 ):
     before = weights_hash(encoder.towers.model)
-    adapted = Model(encoder).adapt(support, method=method)
+    in_parts = registry.get("adapter", method).label_parts
+    examples = support / "parts.csv" if in_parts else support
+    adapted = Model(encoder).adapt(examples, method=method)
     assert weights_hash(encoder.towers.model) == before
     report = adapted.report
     assert [row.path.name for row in report.failed] == ["broken.mp4"]

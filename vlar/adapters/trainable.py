@@ -128,6 +128,7 @@ class Trainable(ABC):
     Attributes:
         reads: What a batch holds: ``pixels``, or the wrapped encoder's frame ``features``, which
             are computed once and cached.
+        label_parts: Parts that every label must have, such as ``("verb", "object")``.
         input_widths: Widths of the leading parts of ``training_inputs`` that a training may set to
             zero one at a time; none by default.
         several_labels: Whether clips that show several labels at once can train it to a model of
@@ -135,6 +136,7 @@ class Trainable(ABC):
     """
 
     reads: Literal["pixels", "features"] = "pixels"
+    label_parts: ClassVar[tuple[str, ...]] = ()
     input_widths: Sequence[int] = ()
     several_labels: ClassVar[bool] = False
 
@@ -160,6 +162,16 @@ class Trainable(ABC):
     @abstractmethod
     def training_classes(self, labels: Sequence[str]) -> Any:
         """What every step needs of C labels and no parameter changes: token ids, for example."""
+
+    def read_label_parts(self, parts: Sequence[Mapping[str, str]], counts: Sequence[int]) -> None:
+        """Read what the labels are made of; called before ``training_classes``.
+
+        Args:
+            parts: C mappings such as ``{"verb": "open", "object": "door"}``; empty mappings for
+                plain labels.
+            counts: C numbers of clips of the training set that show each label.
+        """
+        del parts, counts
 
     @property
     def wrapped(self) -> Encoder:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vlar.model.model import Model
     from vlar.tables import TableFile
     from vlar.text.labels import LabelList
+    from vlar.text.tree import Tree
     from vlar.types import Classification, Failure, JsonDict
 
 
@@ -38,6 +39,14 @@ Labels = Annotated[
         metavar="LABELS",
         help="'a, b, c', a file (.txt, .csv, .json), or bank:NAME. "
         "A model made by 'vlar adapt' has its own.",
+    ),
+]
+Pairs = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--pairs",
+        metavar="VERBS OBJECTS",
+        help="Labels are every verb with every object; each a list or a file, as --labels.",
     ),
 ]
 Top = Annotated[int, typer.Option("--top", metavar="N", min=1, help="Labels to show.")]
@@ -92,6 +101,7 @@ Explain = Annotated[
 def command(
     paths: options.Recordings,
     labels: Labels = None,
+    pairs: Pairs = None,
     model: options.Model = "lite",
     top: Top = 5,
     every: Every = None,
@@ -115,14 +125,12 @@ def command(
     Examples:
         vlar classify clip.mp4 --labels "riding a bike, talking, cooking"
         vlar classify videos/ --labels labels.txt --every 4s --json
+        vlar classify clip.mp4 --pairs "open, close" "door, box"
     """
-    from vlar.text.labels import parse_labels
-    from vlar.text.tree import Tree
-
     every_s = inputs.seconds(every, "--every") if every else None
     segments_file = _timeline_file(timeline_file, every_s)
-    label_list = parse_labels(labels) if labels is not None else None
-    label_tree = Tree.read(tree) if tree is not None else None
+    label_list = _label_list(labels, pairs)
+    label_tree = _tree(tree)
     _note(label_list)
     live = _address(paths, segments_file)
     with ExitStack() as stack:
@@ -172,6 +180,25 @@ def _write_timeline(file: Path, rows: Sequence[Classification]) -> None:
         return
     write(file, found)
     output.note(f"vlar: timeline written to {file}")
+
+
+def _tree(file: str | None) -> Tree | None:
+    from vlar.text.tree import Tree
+
+    return Tree.read(file) if file is not None else None
+
+
+def _label_list(labels: str | None, pairs: tuple[str, str] | None) -> LabelList | None:
+    """The labels of ``--labels`` or ``--pairs``; None where neither is given."""
+    from vlar.errors import UsageError
+    from vlar.text.labels import parse_labels
+    from vlar.text.pairs import parse_pairs
+
+    if pairs is not None and labels is not None:
+        raise UsageError("--labels and --pairs exclude each other; give one of them")
+    if pairs is not None:
+        return parse_pairs(*pairs)
+    return None if labels is None else parse_labels(labels)
 
 
 def _address(paths: list[str], segments_file: Path | None) -> str | None:

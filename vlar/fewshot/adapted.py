@@ -13,12 +13,13 @@ import numpy.typing as npt
 
 from vlar.errors import ModelError, UsageError
 from vlar.fewshot.base import FewShotHead, checked_kind
+from vlar.fewshot.heads.components import ComponentsHead, Pair
 from vlar.fewshot.reject.base import Array, Rejector
 from vlar.fewshot.reject.familiarity import Familiarity
 from vlar.fewshot.temporal_features import BlockLike, signature
 from vlar.scoring.base import Head, Scores
 from vlar.text.tree import Tree
-from vlar.types import Encoded, Float32, JsonDict
+from vlar.types import Encoded, Float32, Float64, JsonDict
 
 _NO_KNOWN = 1e-12
 
@@ -83,8 +84,7 @@ class AdaptedHead(Head):
         own = row if self.kind == self.head.kind else signature(features, self.blocks, self.kind)
         zero_shot = vector @ (self.concepts if concepts is None else concepts).T
         probability = self.head.probabilities(row, zero_shot)[0][asked]
-        logits = self.head.logits(row, zero_shot) if self.rejector.reads == "logits" else None
-        unknown = float(self.rejector.probability(own, logits)[0])
+        unknown = self._unknown(row, own, zero_shot)
         known = probability / max(float(probability.sum()), _NO_KNOWN) * (1.0 - unknown)
         nearest = self._nearest(own)[asked]
         return Scores(nearest[None], known[None], np.array([unknown]))
@@ -95,6 +95,27 @@ class AdaptedHead(Head):
         nearest = self._nearest(own)[list(columns)]
         each = self.familiarity.known(nearest)
         return Scores(nearest[None], each[None], np.array([1.0 - float(each.max())]))
+
+    def pair_scores(
+        self, encoded: Encoded, similarity: Float32, pairs: Sequence[Pair]
+    ) -> tuple[Float64, float]:
+        """Logits (P,) of pairs of verb and object, and the probability that no pair fits.
+
+        Args:
+            encoded: The clip.
+            similarity: (P + C,) trained similarities of the P pairs and of the C labels.
+            pairs: P pairs, with or without examples.
+        """
+        assert isinstance(self.head, ComponentsHead)
+        features = encoded.features[None]
+        row = signature(features, self.blocks, self.head.kind)
+        own = row if self.kind == self.head.kind else signature(features, self.blocks, self.kind)
+        asked, labels = similarity[None, : len(pairs)], similarity[None, len(pairs) :]
+        return self.head.pair_logits(row, asked, pairs)[0], self._unknown(row, own, labels)
+
+    def _unknown(self, row: Float32, own: Float32, zero_shot: Float32) -> float:
+        logits = self.head.logits(row, zero_shot) if self.rejector.reads == "logits" else None
+        return float(self.rejector.probability(own, logits)[0])
 
     def _nearest(self, row: Float32) -> Float32:
         """(C,) cosine of one signature (1, S) to the nearest example of each label."""

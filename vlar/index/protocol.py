@@ -76,6 +76,22 @@ class ConditioningModel(Protocol):
 
 
 @runtime_checkable
+class ComposingModel(Protocol):
+    """What a model has besides where it learned verbs and objects apart."""
+
+    @property
+    def composes(self) -> bool:
+        """Whether it did."""
+        ...
+
+    def pair_scores(
+        self, context: npt.NDArray[Any], pair: tuple[str, str]
+    ) -> tuple[Float32, Float64]:
+        """Similarity (N,) and probability (N,) of a verb with an object, given N contexts."""
+        ...
+
+
+@runtime_checkable
 class SharingModel(Protocol):
     """What a model has besides where overlapping windows share work."""
 
@@ -104,6 +120,16 @@ def sampling_of(model: LibraryModel) -> Sampling:
 def session_of(model: LibraryModel) -> Session:
     """The model's session; one that encodes every clip by itself where it has none."""
     return model.session() if isinstance(model, SharingModel) else Session(model.encode)
+
+
+def composing(model: object) -> ComposingModel | None:
+    """The model as one that learned verbs and objects apart; None where it did not."""
+    return model if isinstance(model, ComposingModel) and model.composes else None
+
+
+def keeps_context(model: object) -> bool:
+    """Whether queries of the model read context tokens of windows."""
+    return conditioning(model) is not None or composing(model) is not None
 
 
 def conditioning(model: object) -> ConditioningModel | None:

@@ -9,8 +9,12 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.errors import UsageError
+from vlar.losses.components import C2COutput
+
+_LEAST_ROWS = 4
 
 
 def hsic_gaussian(
@@ -46,6 +50,71 @@ def hsic_gaussian(
     means = first.sum() * second.sum() / ((count - 1) * (count - 2))
     crossed = (first.sum(dim=0) * second.sum(dim=0)).sum() * 2 / (count - 2)
     return (both + means - crossed) / (count * (count - 3))
+
+
+def hsic(a: Tensor, b: Tensor, *, sigma: float = 20.0, ridge: float = 1e-5) -> Tensor:
+    """Normalised dependence of two sets of features; 0 for independent ones, in float64.
+
+    ``sum(R_a * R_b^T)`` with ``R = K H (K H + ridge N I)^-1`` and ``K = exp(-|a_i - a_j|^2 /
+    (2 sigma^2 m))``, Fukumizu et al., "Kernel measures of conditional dependence", 2008, equation
+    10, as C2C uses it.
+
+    Args:
+        a: (N, m).
+        b: (N, n).
+        sigma: Width of the kernels, in square roots of the number of features.
+        ridge: Regularisation of the inverse.
+
+    Raises:
+        UsageError: other numbers of rows, or fewer than 4.
+    """
+    if len(a) != len(b) or len(a) < _LEAST_ROWS:
+        raise UsageError(
+            f"{len(a)} and {len(b)} rows; give as many of both, {_LEAST_ROWS} at least"
+        )
+    first, second = (_normalised(x.double(), sigma, ridge) for x in (a, b))
+    return (first * second.T).sum()
+
+
+def dependence_loss(
+    frames_mean: Tensor,
+    output: C2COutput,
+    verb: Tensor,
+    object: Tensor,  # noqa: A002 - the part of a label
+    *,
+    shared: int,
+) -> Tensor:
+    """Vectors of verbs and objects: dependent on their labels, else on as little as can be.
+
+    Li et al., "C2C", 2024: the sum of ``I(x, w) - I(w, v) + I(x, u) - I(u, o) + I(w', u')`` with
+    ``hsic`` as I, where x are the clips, w and u the vectors of verbs and of objects, v and o their
+    labels, and w' and u' the first entries of w and u.
+
+    Args:
+        frames_mean: (B, d) mean of the frame features over time.
+        output: Scores and vectors of the same clips.
+        verb: (B,) int64.
+        object: (B,) int64.
+        shared: Number of entries of the last term.
+
+    Raises:
+        UsageError: fewer than 4 clips.
+    """
+    w, u = output.verb_vector, output.object_vector
+    verbs = F.one_hot(verb, output.verb.shape[1])
+    objects = F.one_hot(object, output.object.shape[1])
+    of_verbs = hsic(frames_mean, w) - hsic(w, verbs)
+    of_objects = hsic(frames_mean, u) - hsic(u, objects)
+    return of_verbs + of_objects + hsic(w[:, :shared], u[:, :shared])
+
+
+def _normalised(x: Tensor, sigma: float, ridge: float) -> Tensor:
+    """R (N, N) of rows (N, m)."""
+    count = len(x)
+    kernel = _kernel(x, x, sigma * math.sqrt(x.shape[1]))
+    centred = kernel - kernel.mean(dim=1, keepdim=True)
+    whole = torch.eye(count, dtype=x.dtype, device=x.device) * (ridge * count)
+    return torch.linalg.solve(centred + whole, centred, left=False)
 
 
 def mmd(a: Tensor, b: Tensor, *, sigma: float | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from vlar.fewshot.adapted import AdaptedHead
 from vlar.model.core import BACKGROUND_BANK, EncodedSpan, ModelCore
 from vlar.model.known_labels import KnownLabels
 from vlar.model.label_concepts import Descriptions, label_vectors
+from vlar.model.pair_labels import PairLabels, composes, pair_head
 from vlar.scoring.base import Head, Scores
 from vlar.scoring.calibration import Calibration
 from vlar.scoring.content_free import ContentFree
@@ -166,6 +167,10 @@ def _restored_head(
         return ConceptHead.restore(config, state)
     if name == ConditionedHead.name:
         return ConditionedHead.restore(config, state, core.conditioned_queries)
+    if name == PairLabels.name and adapted is not None:
+        pairs = [(str(verb), str(noun)) for verb, noun in config["pairs"]]
+        labels = [str(label) for label in config["labels"]]
+        return PairLabels.of(core, adapted, labels, pairs, mode)
     if name == KnownLabels.name and adapted is not None:
         return _adapted(core, adapted, [str(label) for label in config["labels"]], mode)
     raise ModelError(f"the saved classifier has a head {name!r} that this model cannot restore")
@@ -205,12 +210,12 @@ def make_classifier(
     check_mode(mode)
     if adapted is None and labels is None:
         labels = core.encoder.trained_labels or None
+    head: Head
     if adapted is not None:
-        known = adapted.labels
-        asked = keys = known if labels is None else parse_labels(labels).spelled_as(known)
-        mode = _mode_for(mode, asked)
-        head: Head = _adapted(core, adapted, asked, mode)
-        tree = adapted.tree if tree is None and mode == "one" else tree
+        head, keys = _of_adapted(core, adapted, labels, mode)
+        mode = _mode_for(mode, head.labels)
+        own = adapted.tree if mode == "one" and isinstance(head, KnownLabels) else None
+        tree = tree or own
     elif labels is None:
         raise UsageError(
             f"model {core.name!r} has no labels of its own; give labels: 'a, b, c', a file or "
@@ -234,6 +239,17 @@ def make_classifier(
 
 def _mode_for(mode: str, labels: Sequence[str]) -> str:
     return "multi" if len(labels) == 1 else mode
+
+
+def _of_adapted(
+    core: ModelCore, adapted: AdaptedHead, labels: Labels | None, mode: str
+) -> tuple[Head, tuple[str, ...]]:
+    """The head of an adapted model's labels, and these as their source spells them."""
+    if composes(core, adapted):
+        return pair_head(core, adapted, None if labels is None else parse_labels(labels), mode)
+    known = adapted.labels
+    asked = known if labels is None else parse_labels(labels).spelled_as(known)
+    return _adapted(core, adapted, asked, _mode_for(mode, asked)), asked
 
 
 def _zero_shot(

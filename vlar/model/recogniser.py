@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, overload
 
+import numpy.typing as npt
 from typing_extensions import Unpack
 
 from vlar.encoders.base import Encoder
+from vlar.errors import UsageError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.model.classifier import LabelClassifier, Labels, make_classifier
 from vlar.model.core import ModelCore
@@ -22,11 +24,12 @@ from vlar.model.inputs import (
     views_of,
 )
 from vlar.model.label_concepts import Descriptions
+from vlar.model.pair_labels import composes, pair_probability
 from vlar.scoring.calibration import Calibration
 from vlar.sensors import Views, ViewSampler
 from vlar.tables import Results
 from vlar.text.tree import Tree
-from vlar.types import Classification, Failure
+from vlar.types import Classification, Failure, Float32, Float64
 
 
 class Recogniser(ModelCore):
@@ -62,6 +65,34 @@ class Recogniser(ModelCore):
     def default_labels(self) -> tuple[str, ...]:
         """The labels that are answered where none are given; empty where some must be."""
         return self.labels or self.encoder.trained_labels
+
+    @property
+    def composes(self) -> bool:
+        """Whether it learned verbs and objects apart (``pair_scores``)."""
+        return composes(self, self.adapted)
+
+    def pair_scores(
+        self, context: npt.NDArray[Any], pair: tuple[str, str]
+    ) -> tuple[Float32, Float64]:
+        """How well a verb with an object fits each of N windows.
+
+        Args:
+            context: (N, k, E) float16 or float32, the context tokens of ``encode``.
+            pair: The verb and the object, with or without examples.
+
+        Returns:
+            Similarity (N,) float32, -1 to 1, and the pair's probability (N,) among every verb with
+            every object that the model learned.
+
+        Raises:
+            UsageError: the model did not learn verbs and objects.
+        """
+        if self.adapted is None or not composes(self, self.adapted):
+            raise UsageError(
+                f"model {self.name!r} did not learn verbs and objects apart; adapt it with the "
+                "method c2c"
+            )
+        return pair_probability(self, self.adapted, context, pair)
 
     @property
     def view_sampler(self) -> ViewSampler:

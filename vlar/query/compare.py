@@ -14,7 +14,7 @@ spread are not reliable, and the absolute probability is used instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +22,14 @@ import numpy as np
 
 from vlar.errors import QueryError
 from vlar.index.manifest import LibraryManifest
-from vlar.index.protocol import LibraryModel, sampling_of
+from vlar.index.protocol import LibraryModel, composing, sampling_of
 from vlar.index.rows import Int64, RowFilter, RowTable
 from vlar.index.store.database import Store
 from vlar.index.store.row_check import NO_RECORDING
 from vlar.numeric import sigmoid
 from vlar.query.evaluate import Windows
 from vlar.query.grammar import Like
-from vlar.query.grammar.tree import Leaf
+from vlar.query.grammar.tree import Leaf, Pair
 from vlar.query.where import path_matches
 from vlar.sensors import reader
 from vlar.types import Clip, Float32, Float64, Window
@@ -94,6 +94,9 @@ def compare(
         for at, (leaf, query) in enumerate(queries.items()):
             if not isinstance(leaf, Like):
                 probability[at, place] = model.match_probability(vectors, query)
+        for leaf, found in pair_scores(store, model, batch.ids, queries).items():
+            at = list(queries).index(leaf)
+            similarity[at, place], probability[at, place] = found
     table = RowTable.joined(tables)
     similarity, probability = similarity[:, :done], probability[:, :done]
     meant = rows.mask(table) & np.isin(table.video_ids, np.fromiter(paths, np.int64))
@@ -110,6 +113,27 @@ def compare(
     relative = {leaf: normalized(cosines[leaf], absolute.get(leaf)) for leaf in queries}
     named = {i: path for i, path in paths.items() if i in chosen}
     return Comparison(windows, named, cosines, {**relative, **absolute}, relative)
+
+
+def pair_scores(
+    store: Store, model: LibraryModel, ids: Int64, wanted: Iterable[Leaf]
+) -> dict[Leaf, tuple[Float32, Float64]]:
+    """Similarity and probability (N,) of each verb with an object, by a model that learned both.
+
+    Args:
+        store: Holds the contexts of the rows.
+        model: Any model; of one that did not learn verbs and objects there is nothing.
+        ids: (N,) row ids; where a row has no context, the pairs go by their phrases.
+        wanted: The leaves, of which the pairs are scored.
+    """
+    pairs, composed = [leaf for leaf in wanted if isinstance(leaf, Pair)], composing(model)
+    if not pairs or composed is None:
+        return {}
+    there, contexts = store.contexts(ids.tolist())
+    if len(there) < len(ids):
+        return {}
+    order = np.argsort(there)[np.searchsorted(np.sort(there), ids)]
+    return {leaf: composed.pair_scores(contexts[order], (leaf.verb, leaf.object)) for leaf in pairs}
 
 
 def _row_ids(store: Store, paths: Mapping[int, str], rows: RowFilter) -> Int64:

@@ -56,6 +56,15 @@ class Dataset:
         """The C labels as a text tower reads them."""
         return [clean_label(label) for label in self.labels]
 
+    def label_parts(self) -> tuple[list[dict[str, str]], list[int]]:
+        """What each of the C labels is made of, and how many examples show it."""
+        named = self.targets.parts.items()
+        parts = [
+            {name: part.values[part.of_label[column]] for name, part in named}
+            for column in range(len(self.labels))
+        ]
+        return parts, self.targets.member.sum(axis=0).astype(int).tolist()
+
     def part(self, rows: Sequence[int]) -> Dataset:
         """Some of the examples."""
         return Dataset(

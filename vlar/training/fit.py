@@ -13,8 +13,10 @@ from pathlib import Path
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.trainable import Trainable
+from vlar.encoders.composed import ComposedLabels
 from vlar.errors import SupportError
-from vlar.fewshot import Choice, choose
+from vlar.fewshot import Choice, FewShotHead, choose
+from vlar.fewshot.heads.components import ComponentsHead
 from vlar.fewshot.heads.stacking import StackingHead, StackingWeights
 from vlar.fewshot.report import AdaptReport, TrainingReport
 from vlar.fewshot.request import NO_BALANCE
@@ -41,13 +43,13 @@ class FittedAdapter:
 
     Attributes:
         adapter: The trained adapter.
-        head: The trained similarity, alone or with a closed form.
+        head: The trained similarity, alone or with closed forms.
         choice: The closed forms tried; None without one.
         report: How it was trained.
     """
 
     adapter: Adapter
-    head: StackingHead
+    head: FewShotHead
     choice: Choice | None
     report: TrainingReport
 
@@ -277,9 +279,12 @@ def _fitted(task: TrainingTask, training: Training, trained: Trained) -> FittedA
         loss=trained.epochs[-1].losses["total"] if trained.epochs else 0.0,
         seconds=0.0,
     )
-    head = StackingHead.alone(
-        training.dataset.labels, plain_kind(adapter.frame_blocks), adapter.logit_scale
-    )
+    labels, kind = training.dataset.labels, plain_kind(adapter.frame_blocks)
+    head: FewShotHead = StackingHead.alone(labels, kind, adapter.logit_scale)
+    if isinstance(adapter, ComposedLabels):
+        parts, _ = training.dataset.label_parts()
+        pairs = [(each["verb"], each["object"]) for each in parts]
+        head = ComponentsHead.alone(labels, pairs, kind, adapter.pair_scale)
     return FittedAdapter(adapter, head, None, report)
 
 

@@ -75,6 +75,7 @@ class Training:
         self.checkpoints, self.unlabelled = checkpoints, unlabelled
         self.adapter, self.method = adapter, adapter
         self.objectives = objectives or ObjectiveSet()
+        adapter.read_label_parts(*dataset.label_parts())
         self.classes = adapter.training_classes(dataset.texts)
         self.named = adapter.trainable()
         self.start = {name: p.detach().clone() for name, p in self.named}

@@ -55,7 +55,7 @@ def stacking_weights(
         Factors on the closed form's and on the trained scores, and the share of held-out examples
         recognised; None where none could be held out.
     """
-    n, n_labels, blocks = len(dataset), len(dataset.labels), task.encoder.frame_blocks
+    n, n_labels = len(dataset), len(dataset.labels)
     closed, cosines = (np.full((n, n_labels), np.nan) for _ in range(2))
     for out in source.folds(dataset):
         kept, held = np.flatnonzero(~out), np.flatnonzero(out)
@@ -63,6 +63,7 @@ def stacking_weights(
         if len(set(part.y)) < n_labels:
             continue  # a label would be left without an example
         training, _ = train_on(task, dataset, source, kept.tolist(), on_step)
+        blocks = training.adapter.frame_blocks
         features, cosines[held] = source.held_out(training, dataset, held)
         head, _ = choose(features[kept], blocks, part.y, labels=dataset.labels, groups=part.groups)
         closed[held] = head.logits(signature(features[held], blocks, head.kind))

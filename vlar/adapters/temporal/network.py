@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.temporal.config import TemporalConfig
 
-_WAVES = 4  # frequencies of the time position
+WAVES = 4  # frequencies of the time position
 _LABEL_GAIN = 0.15  # the texts of labels move slower than the windows
 
 
@@ -35,7 +35,7 @@ class TemporalNetwork(nn.Module):
             self.register_buffer(f"axes{number}", torch.zeros(width, config.components))
         width = config.width
         self.enter = nn.Linear(n_inputs * (2 if config.steps else 1), width)
-        self.time = nn.Linear(2 * _WAVES, width, bias=False)
+        self.time = nn.Linear(2 * WAVES, width, bias=False)
         self.prompts = nn.Parameter(0.02 * torch.randn(config.n_prompts, width))
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
@@ -69,7 +69,7 @@ class TemporalNetwork(nn.Module):
             later = torch.cat([x[:, 1:], x[:, -1:]], dim=1)
             earlier = torch.cat([x[:, :1], x[:, :-1]], dim=1)
             x = torch.cat([x, later - earlier], dim=-1)
-        x = self.enter(self.drop(x)) + self.time(_positions(x))
+        x = self.enter(self.drop(x)) + self.time(positions(x))
         x = torch.cat([self.prompts.expand(len(x), -1, -1), x], dim=1)
         for layer in self.layers:
             x = layer(x)
@@ -90,9 +90,9 @@ class TemporalNetwork(nn.Module):
         return self.labels * _LABEL_GAIN
 
 
-def _positions(x: Tensor) -> Tensor:
+def positions(x: Tensor) -> Tensor:
     """(T, 2 waves) of x (N, T, ...): where in the window a frame is, whatever T."""
     count = x.shape[1]
     place = (torch.arange(count, device=x.device, dtype=x.dtype) + 0.5) / count
-    phase = math.pi * place[:, None] * torch.arange(1, _WAVES + 1, device=x.device)
+    phase = math.pi * place[:, None] * torch.arange(1, WAVES + 1, device=x.device)
     return torch.cat([phase.sin(), phase.cos()], dim=-1)

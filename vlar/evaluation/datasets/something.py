@@ -22,10 +22,10 @@ from vlar.evaluation.datasets.base import (
 )
 from vlar.fewshot.support import SupportItem
 from vlar.registry import register
+from vlar.text.pairs import pair_label
 
 _PREFIX = "something-something-v2-"
 _FILES = {TRAIN: ("train",), VALIDATION: ("validation", "val"), TEST: ("test",)}
-_PLACE = "[something]"
 _VIDEOS = ("20bn-something-something-v2", "videos", "frames", "")
 
 
@@ -93,17 +93,6 @@ class SthCom(Layout):
 
     def _file(self, root: Path, name: str) -> Path | None:
         return self.annotation(root, f"{name}_pairs.json", f"{name}_pairs.json.gz")
-
-
-def pair_label(verb: str, noun: str) -> str:
-    """A template with an object in its first place.
-
-    >>> pair_label("Covering [something] with [something]", "glass")
-    'Covering glass with something'
-    """
-    place = _PLACE if _PLACE in verb else None
-    text = verb.replace(_PLACE, noun, 1) if place else f"{verb} {noun}"
-    return text.replace(_PLACE, "something")
 
 
 def _templates(file: Path, labels: set[str]) -> Iterator[tuple[SupportItem, list[str]]]:

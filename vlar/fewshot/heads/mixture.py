@@ -57,7 +57,7 @@ class MixtureHead(FewShotHead):
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
         """(m, C) logits, see ``FewShotHead``."""
-        terms = self._terms(signatures)
+        terms = unjoined(signatures, self.kind, self.widths)
         total = np.zeros((len(signatures), len(self.labels)))
         for weight, head in self.members:
             total += weight * head.logits(join(terms, head.kind), zero_shot)
@@ -68,16 +68,6 @@ class MixtureHead(FewShotHead):
         return [
             (w * share, part) for w, head in self.members for share, part in head.closed_forms()
         ]
-
-    def _terms(self, signatures: Float32) -> dict[str, Float32]:
-        """The unit terms that the signature was joined from."""
-        weights = parse_kind(self.kind)
-        length = np.sqrt(sum(weight**2 for weight in weights.values()))
-        pieces = np.split(signatures, np.cumsum(self.widths)[:-1], axis=1)
-        return {
-            name: piece * np.float32(length / weight)
-            for (name, weight), piece in zip(weights.items(), pieces, strict=True)
-        }
 
     def state(self) -> dict[str, Array]:
         """The members' arrays, numbered."""
@@ -113,6 +103,23 @@ class MixtureHead(FewShotHead):
             raise ValueError("members without the labels of the mixture")
         if len(self.widths) != len(parse_kind(self.kind)):
             raise ValueError(f"{len(self.widths)} widths for the kind {self.kind!r}")
+
+
+def unjoined(signatures: Float32, kind: str, widths: Sequence[int]) -> dict[str, Float32]:
+    """The unit terms that signatures of a kind were joined from.
+
+    Args:
+        signatures: (m, S) float32.
+        kind: Their signature kind.
+        widths: Entries of each term of ``kind``, in order.
+    """
+    weights = parse_kind(kind)
+    length = np.sqrt(sum(weight**2 for weight in weights.values()))
+    pieces = np.split(signatures, np.cumsum(widths)[:-1], axis=1)
+    return {
+        name: piece * np.float32(length / weight)
+        for (name, weight), piece in zip(weights.items(), pieces, strict=True)
+    }
 
 
 def mixed_kind(members: Sequence[tuple[float, str]]) -> str:

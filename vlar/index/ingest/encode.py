@@ -14,7 +14,7 @@ import numpy as np
 
 from vlar.encoders.session import Session
 from vlar.index.ingest.reader import FileRecord
-from vlar.index.protocol import LibraryModel, conditioning, session_of
+from vlar.index.protocol import LibraryModel, keeps_context, session_of
 from vlar.index.rows import Float16
 from vlar.types import Clip, Failure, Float32, Window
 
@@ -59,7 +59,7 @@ def encode_clips(
         if isinstance(item, Clip):
             if session is None:
                 session = session_of(model())
-                keep_context = keep_context and conditioning(model()) is not None
+                keep_context = keep_context and keeps_context(model())
             clips, size = clips + 1, size + item.data.nbytes
         full = session and (clips == _BATCH_CLIPS or size >= session.batch_bytes)
         if full or not clips or len(waiting) - clips >= _MOST_WAITING:

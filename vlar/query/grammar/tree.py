@@ -7,7 +7,7 @@ needed. From the loosest to the tightest: ``IN``, ``THEN``, ``OR``, ``AND``, ``N
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -21,6 +21,14 @@ class Phrase:
     """What a window should show, in plain words."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Pair(Phrase):
+    """A phrase of a verb and an object; a model that learned both apart scores it by both."""
+
+    verb: str
+    object: str
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,17 @@ class Product:
     @property
     def phrases(self) -> tuple[Phrase, ...]:
         """The combinations, values in the order of the slots."""
-        values = (choices for _, choices in self.slots)
-        return tuple(Phrase(" ".join(combined)) for combined in itertools.product(*values))
+        names = [name.lower() for name, _ in self.slots]
+        combined = itertools.product(*(choices for _, choices in self.slots))
+        return tuple(_phrase(names, values) for values in combined)
+
+
+def _phrase(names: Sequence[str], values: Sequence[str]) -> Phrase:
+    text = " ".join(values)
+    if sorted(names) != ["object", "verb"]:
+        return Phrase(text)
+    of_slot = dict(zip(names, values, strict=True))
+    return Pair(text, of_slot["verb"], of_slot["object"])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from tests import fake_datasets
 from tests.conftest import CHECKOUT
 from vlar.errors import DatasetError
 from vlar.evaluation.datasets import read_dataset
-from vlar.evaluation.datasets.something import pair_label
+from vlar.text.pairs import pair_label
 
 
 def test_ucf101_has_three_splits_by_group(tmp_path: Path):

@@ -1,0 +1,63 @@
+"""The settings of C2C."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from vlar.adapters.settings import bad_setting, check_settings, read_settings, setting
+from vlar.types import JsonDict
+
+WHAT = "c2c setting"
+_MOST_WEIGHTS = 1 << 26
+
+
+@dataclass(frozen=True)
+class C2CConfig:
+    """How the head is built and trained.
+
+    Attributes:
+        width: E, width of the vectors that verbs and objects are compared in.
+        hidden: Width of the hidden layers.
+        components: Principal directions kept of each block of the frame features.
+        blocks: Blocks of the frame features to read; empty means all.
+        ordered: Verbs are read from the frames in order; False reads the mean frame alone.
+        mixed: Share of the steps in which clips are mixed, 0 to 1. Zero for the plain training.
+        imagined: Weight of the loss of pairs that only a mixed clip might show.
+        prior: Weight of the loss towards the shares of pairs in training.
+        dependence: Weight of the dependence loss.
+        component: Weight of the losses of verbs and of objects.
+        crossed: The dependence loss takes verbs for objects, as the published trainer does with
+            CLIP. For comparisons only.
+        verbs: The verbs it was trained on.
+        objects: The objects.
+    """
+
+    width: int = setting(128, at_least=2, at_most=4096)
+    hidden: int = setting(256, at_least=1, at_most=4096)
+    components: int = setting(64, at_least=1, at_most=4096)
+    blocks: tuple[str, ...] = ()
+    ordered: bool = True
+    mixed: float = setting(0.7, at_least=0, at_most=1)
+    imagined: float = setting(0.1, at_least=0, at_most=100)
+    prior: float = setting(0.1, at_least=0, at_most=100)
+    dependence: float = setting(0.1, at_least=0, at_most=100)
+    component: float = setting(0.2, at_least=0, at_most=100)
+    crossed: bool = False
+    verbs: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_settings(self, WHAT)
+        if self.hidden * self.components > _MOST_WEIGHTS // 16:
+            wanted = f"fewer: hidden * components up to {_MOST_WEIGHTS // 16:,}"
+            raise bad_setting(WHAT, "components", self.components, wanted)
+
+    def to_dict(self) -> JsonDict:
+        """For the manifest of a saved model."""
+        listed = ("blocks", "verbs", "objects")
+        return {**asdict(self), **{name: list(getattr(self, name)) for name in listed}}
+
+    @classmethod
+    def from_dict(cls, values: JsonDict) -> C2CConfig:
+        """From ``to_dict``; see ``read_settings``."""
+        return read_settings(cls, values, WHAT)

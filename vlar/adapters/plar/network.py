@@ -1,0 +1,115 @@
+"""The network of the prompt experts: a causal transformer that reads prompts, then frames.
+
+Letters: N clips, T frames, K inputs of a frame, E experts, D joint width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name everybody uses
+
+from vlar.adapters.plar.config import PlarConfig
+from vlar.adapters.temporal.network import WAVES, positions
+
+
+class PlarNetwork(nn.Module):
+    """Frame inputs to a residual of the clip's vector; exactly zero at the start.
+
+    Args:
+        config: Sizes.
+        n_inputs: K.
+        dim: D.
+        fitted: Per block the width of its entries; the projections to K are stored here.
+    """
+
+    def __init__(self, config: PlarConfig, n_inputs: int, dim: int, fitted: Sequence[int]) -> None:
+        super().__init__()
+        self.config, self.dim = config, dim
+        for number, wide in enumerate(fitted):
+            self.register_buffer(f"mean{number}", torch.zeros(wide))
+            self.register_buffer(f"axes{number}", torch.zeros(wide, config.components))
+        width = config.width
+        self.enter = nn.Linear(n_inputs, width)
+        self.time = nn.Linear(2 * WAVES, width, bias=False)
+        #: How far each prompt moves the frames towards those it is drawn into.
+        self.gates = nn.Parameter(torch.zeros(len(config.pictures)))
+        self.experts = nn.Parameter(0.02 * torch.randn(config.experts, config.tokens, width))
+        self.look = nn.LayerNorm(n_inputs)
+        self.router = nn.Linear(n_inputs, config.experts, bias=False)
+        nn.init.normal_(self.router.weight, std=0.01)
+        self.words = nn.Linear(dim, width) if "text" in config.prompts else None
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width,
+                config.heads,
+                2 * width,
+                config.dropout,
+                "gelu",
+                batch_first=True,
+                norm_first=True,
+            )
+            for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(2 * width)
+        self.drop = nn.Dropout(config.dropout)
+        self.leave = nn.Linear(2 * width, dim)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def route(self, frames: Tensor) -> Tensor:
+        """Frames (N, T, K) to the share (N, E) of each expert; rows sum to 1."""
+        return self.router(self.look(frames.mean(dim=1))).softmax(dim=-1)
+
+    def prompted(self, frames: Tensor, away: Tensor) -> Tensor:
+        """Frames (N, T, K), moved by what each prompt changes in them, ``away`` (N, P, T, K)."""
+        return frames + torch.einsum("p,nptk->ntk", self.gates, away)
+
+    def residual(self, frames: Tensor, away: Tensor, text: Tensor | None) -> Tensor:
+        """What is added to the clips' vectors, (N, D).
+
+        Args:
+            frames: (N, T, K).
+            away: (N, P, T, K), prompted frames less the frames, for each drawn prompt.
+            text: (N, D) of the text prompt; None without one.
+        """
+        shares = self.route(frames)
+        prompts = torch.einsum("ne,etw->ntw", shares, self.experts)
+        if self.words is not None and text is not None:
+            prompts = torch.cat([prompts, self.words(text)[:, None]], dim=1)
+        x = self.enter(self.drop(self.prompted(frames, away)))
+        x = torch.cat([prompts, x + self.time(positions(x))], dim=1)
+        mask = causal(prompts.shape[1], frames.shape[1]).to(x.device)
+        for layer in self.layers:
+            x = layer(x, src_mask=mask)
+        seen = x[:, prompts.shape[1] :]
+        read = torch.cat([seen[:, -1], seen.mean(dim=1)], dim=-1)
+        moved = self.leave(self.drop(self.norm(read)))
+        # Scaled so that one step of the optimiser moves a unit vector a little, whatever its width.
+        return moved * (1 / math.sqrt(self.dim * self.leave.in_features))
+
+    def vectors(self, frames: Tensor, away: Tensor, pooled: Tensor, text: Tensor | None) -> Tensor:
+        """Clip vectors (N, D) of unit length from the encoder's own ones (N, D)."""
+        return F.normalize(pooled + self.residual(frames, away, text), dim=-1)
+
+
+def causal(n_prompts: int, n_frames: int) -> Tensor:
+    """(n_prompts + n_frames)² bool, True where a token must not look: prompts at frames, and frames
+    at later ones.
+    """
+    count = n_prompts + n_frames
+    mask = torch.ones(count, count, dtype=torch.bool).triu(1)
+    mask[:n_prompts, :n_prompts] = False
+    return mask
+
+
+def balance_loss(shares: Tensor) -> Tensor:
+    """0 where all experts are used alike on average, up to E - 1 where one takes all.
+
+    Args:
+        shares: (N, E), rows that sum to 1.
+    """
+    return shares.shape[1] * shares.mean(dim=0).square().sum() - 1
