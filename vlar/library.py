@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlar import registry
 from vlar.discovery.library import LibraryDiscovery
 from vlar.index.ingest import vector_import
 from vlar.index.ingest.local import add_files
@@ -22,8 +23,10 @@ from vlar.tables import Results
 from vlar.types import Float32, Hit
 
 if TYPE_CHECKING:
+    from vlar.index.protocol import LibraryModel
     from vlar.index.search_cache.cache import SearchCache
     from vlar.query.report import QueryReport
+    from vlar.query.rerankers.base import Reranker
     from vlar.query.where import Where
 
 
@@ -179,7 +182,7 @@ class Library(LibraryDiscovery):
         *,
         where: Where | None = None,
         min_probability: float = MIN_PROBABILITY,
-        rerank: str | None = "auto",
+        rerank: str | Reranker | None = "auto",
         report: Callable[[QueryReport], None] | None = None,
     ) -> Results[Hit]:
         """The spans of the library that answer a query best, best first.
@@ -198,7 +201,8 @@ class Library(LibraryDiscovery):
             min_probability: Spans below it are left out; 0 keeps all. The default, 0.05, is the
                 prior: less fits worse than everyday actions at large.
             rerank: Name of a re-ranker for the best candidates (``vlar.parts("reranker")``),
-                ``auto`` for the one that suits the model, None for none.
+                ``auto`` for the one that suits the model, None for none; an answerer such as
+                ``self:motion`` (docs/second_opinion.md); or a re-ranker.
             report: Called with how the query was answered.
 
         Raises:
@@ -213,7 +217,6 @@ class Library(LibraryDiscovery):
         from vlar.query.compare import encode_leaves
         from vlar.query.grammar import leaves
         from vlar.query.plan import make_plan
-        from vlar.query.rerankers.base import choose_reranker
         from vlar.query.search import search
         from vlar.query.where import check_keys
 
@@ -222,14 +225,15 @@ class Library(LibraryDiscovery):
             store, manifest = self._open_nonempty()
             check_keys(plan.where, store.tag_keys())
             model = self._models.loaded(manifest)
-            reranker = choose_reranker(rerank, model)
+            reranker = _reranker(rerank, model)
             queries = encode_leaves(leaves(plan.tree), model)
 
             def ask(cache: SearchCache | None) -> list[Hit]:
                 snapshot = Snapshot(store, manifest, model, cache)
                 return search(plan, snapshot, queries, reranker, report)
 
-            found = self._searched(store, ask) if plan.plain else self._scanned(store, ask)
+            with closing(reranker) if reranker else nullcontext():
+                found = self._searched(store, ask) if plan.plain else self._scanned(store, ask)
             return Results(found)
 
     def nearest(self, vector: Float32, k: int = 10, *, where: Where | None = None) -> list[RowHit]:
@@ -254,6 +258,18 @@ class Library(LibraryDiscovery):
                 if held is not None:
                     return held
             return self._searched(store, lambda cache: nearest(store, cache, vector, k, where))
+
+
+def _reranker(rerank: str | Reranker | None, model: LibraryModel) -> Reranker | None:
+    from vlar.query.rerankers.base import choose_reranker
+
+    if not isinstance(rerank, str | None):
+        return rerank
+    if rerank is not None and rerank.partition(":")[0] in registry.names("answerer"):
+        from vlar.query.second_opinion import AnswererReranker
+
+        return AnswererReranker.of(rerank)
+    return choose_reranker(rerank, model)
 
 
 def _found(paths: str | Path | Sequence[str | Path], modality: str) -> list[Path]:

@@ -69,7 +69,7 @@ KINDS: dict[str, Kind] = {
         _kind("describer", "describing", "describing.base:Describer", "text"),
         _kind("detector", "detecting", "detecting.base:Detector", "sensors"),
         _kind("captioner", "captioning", "captioning.base:Captioner", "text"),
-        _kind("answerer", "answering", "answering.base:Answerer", "scoring"),
+        _kind("answerer", "answering", "answering.base:Answerer", "second_opinion"),
         _kind("engine", "index.engines", "index.engines.base:Engine", "library"),
         _kind("reranker", "query.rerankers", "query.rerankers.base:Reranker", "query"),
         _kind("dataset", "evaluation.datasets", "evaluation.datasets.base:Layout", "protocols"),

@@ -198,7 +198,8 @@ class Classification:
     unless several labels were asked for at once: then each stands for itself. ``coarse`` holds the
     labels above those of the list, best first, where a label tree was given; a coarse label is as
     probable as all its kinds together, and as similar as the best of them. ``lost`` is the share
-    (0 to 1) of the frames that could not be read or may be wrong.
+    (0 to 1) of the frames that could not be read or may be wrong. ``second_opinion`` is there where
+    one was asked for (``vlar.answering.rerank``); the probabilities are then those of both.
     """
 
     path: Path
@@ -210,6 +211,7 @@ class Classification:
     unknown_probability: float
     coarse: tuple[Prediction, ...] = ()
     lost: float = 0.0
+    second_opinion: Mapping[str, Any] | None = None
 
     @property
     def label(self) -> str | None:
@@ -228,6 +230,7 @@ class Classification:
             "unknown_probability": round(self.unknown_probability, 6),
             **({"coarse": [p.to_dict() for p in self.coarse]} if self.coarse else {}),
             "lost": round(self.lost, 4),
+            **({"second_opinion": dict(self.second_opinion)} if self.second_opinion else {}),
         }
 
 

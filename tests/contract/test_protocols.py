@@ -11,6 +11,8 @@ import pytest
 
 from tests.unit.evaluation import colours
 from vlar import registry
+from vlar.answering.base import Answer, Answerer, Shown
+from vlar.answering.question import Question
 from vlar.errors import UnknownNameError
 from vlar.evaluation.running.cards import LoadedCard, make_card
 from vlar.evaluation.running.figures import Figure
@@ -24,6 +26,7 @@ DATA: dict[str, str] = {"spans": "long", "compositional": "pairs"}
 CARDS: dict[str, dict[str, Any]] = {
     "zero-shot": {},
     "retrieval": {},
+    "mcq": {"settings": {"answerer": "test-colours:", "k": 3, "seeds": [0, 1], "rotations": 2}},
     "multi-label": {},
     "supervised": {"settings": {"method": "prototype"}},
     "few-shot": {"settings": {"shots": [1, 2], "seeds": [0, 1], "method": "prototype"}},
@@ -44,6 +47,21 @@ CARDS: dict[str, dict[str, Any]] = {
     "compositional": {"data": {"layout": "csv"}},
     "spans": {"data": {"layout": "csv"}, "settings": {"window_s": 1.0, "every_s": 0.5}},
 }  # fmt: skip
+
+
+@registry.register("answerer", "test-colours")
+class ByColours(Answerer):
+    """Prefers options whose first letter comes late."""
+
+    identity = "test-colours"
+
+    @classmethod
+    def from_spec(cls, argument: str) -> Answerer:
+        return cls()
+
+    def answer(self, shown: Shown, question: Question) -> Answer:
+        assert shown.clip.data.ndim == 4
+        return Answer(text=max(question.options))
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,7 @@ ORDER = [
     ["model"],
     ["training"],
     ["describing"],
+    ["answering"],
     ["index"],
     ["query"],
     ["discovery"],

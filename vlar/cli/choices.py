@@ -44,8 +44,9 @@ class Choices:
         """
         names = self.names()
         for one in [value] if isinstance(value, str) else value or ():
-            if one.partition(":")[0] not in names:
-                raise registry.unknown_name(self.what, one, names)
+            name = one.partition(":")[0]
+            if name not in names:
+                raise registry.unknown_name(self.what, name, names)
 
     def complete(self, incomplete: str) -> list[str]:
         """The names that begin as the text on the command line does."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlar.cli import explain as explanation
-from vlar.cli import inputs, options, output
+from vlar.cli import inputs, options, output, second_opinion
 from vlar.cli.choices import Choices
 from vlar.cli.progress import Progress, progress
 from vlar.cli.verb import exit_code
@@ -112,6 +112,10 @@ def command(
     descriptions: Descriptions = "auto",
     tree: TreeFile = None,
     shots: options.Shots = False,
+    rerank: second_opinion.Rerank = None,
+    rerank_k: second_opinion.RerankK = 5,
+    rerank_weights: second_opinion.RerankWeights = None,
+    rerank_margin: second_opinion.RerankMargin = None,
     explain: Explain = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -133,30 +137,47 @@ def command(
     label_tree = _tree(tree)
     _note(label_list)
     live = _address(paths, segments_file)
+    second_opinion.check(rerank, live, mode)
+    review = second_opinion.Review(rerank, rerank_k, rerank_weights, rerank_margin)
     with ExitStack() as stack:
         answers = _Answers(as_json, mode, _tables(stack, csv, parquet))
         shown = stack.enter_context(progress(f"loading {model}"))
         recogniser = inputs.load_model(model, device, dtype)
         settings: JsonDict = {"top": top, "mode": mode, "descriptions": descriptions}
         settings["tree"] = label_tree
+        answers.n_labels = len(label_list.labels if label_list else recogniser.default_labels)
         if live is not None:
             shown.stage("reading labels")
             return _watch(live, recogniser, label_list, every_s, answers, shown, settings)
-        found, failures = inputs.recordings(paths, recogniser.encoder.modality)
         if explain:
             answers.explain(recogniser, label_list)
-        for row in failures:
-            answers.take(row)
-        shown.stage("reading labels")
-        listed = iter(found)
-        rows = recogniser.classify(listed, label_list, every_s=every_s, shots=shots, **settings)
-        answers.n_labels = len(label_list.labels if label_list else recogniser.default_labels)
-        shown.stage("classifying", total=len(found))
-        for row in _counted(rows, shown):
-            answers.take(row)
+        settings |= {"every_s": every_s, "shots": shots}
+        _classify(paths, recogniser, label_list, answers, shown, settings, review)
     if segments_file is not None:
         _write_timeline(segments_file, answers.good)
-    return exit_code(len(answers.good), answers.failed)
+    return exit_code(len(answers.good), answers.failed + review.failed)
+
+
+def _classify(
+    paths: list[str],
+    recogniser: Model,
+    labels: LabelList | None,
+    answers: _Answers,
+    shown: Progress,
+    settings: JsonDict,
+    review: second_opinion.Review,
+) -> None:
+    """Answer for each recording, with a second opinion where one is asked for."""
+    found, failures = inputs.recordings(paths, recogniser.encoder.modality)
+    for row in failures:
+        answers.take(row)
+    shown.stage("reading labels")
+    top, tree = settings["top"], settings["tree"]
+    listed: JsonDict = {**settings, "top": review.top(top, answers.n_labels)}
+    rows = recogniser.classify(iter(found), labels, **listed)
+    shown.stage("classifying", total=len(found))
+    for row in _counted(review.reviewed(rows, recogniser, top, tree), shown):
+        answers.take(row)
 
 
 def _timeline_file(given: str | None, every_s: float | None) -> Path | None:
@@ -227,7 +248,6 @@ def _watch(
     from vlar.video.live import shown_address
 
     answers.address = shown_address(address)
-    answers.n_labels = len(labels.labels if labels else recogniser.default_labels)
     rows = classify_live(recogniser, address, labels, every_s=every_s or EVERY_S, **settings)
     shown.stage(f"watching {answers.address}", unit="answers")
     for row in rows:

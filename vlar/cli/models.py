@@ -30,6 +30,7 @@ _TITLES = {
     "objective": "training objectives (vlar adapt --objective)",
     "describer": "writers of descriptions (vlar describe --llm)",
     "reranker": "re-rankers (vlar query --rerank)",
+    "answerer": "second opinions (vlar classify --rerank, vlar query --rerank)",
     "reader": "sensors",
 }
 _EXAMPLES = "\b\nExamples:\n  vlar models\n  vlar models --for query --device cpu"

@@ -12,7 +12,8 @@ import logging
 import os
 import sys
 import unicodedata
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vlar.answers.clock import clock as clock
 
@@ -146,7 +147,20 @@ def classification(row: Classification, *, several: bool = False, yes_or_no: boo
         line(f"  {p.probability:6.1%}  {p.label}")
     for p in row.coarse:
         line(f"  {p.probability:6.1%}  {p.label} (all kinds)")
+    if row.second_opinion:
+        line(f"  {second_opinion(row.second_opinion)}")
     line(f"  {row.unknown_probability:6.1%}  (unknown)", flush=True)
+
+
+def second_opinion(facts: Mapping[str, Any]) -> str:
+    """What another answerer thinks, or why it has no opinion."""
+    name = facts["answerer"]
+    if facts.get("error"):
+        return f"{name} has no opinion: {facts['error']}"
+    if facts.get("skipped"):
+        return f"{name} was not asked: the best label leads by enough"
+    best = facts["label"]
+    return f"{name} prefers {best}, {percent(facts['probability'][best])} of its options"
 
 
 def verdict(row: Classification, *, several: bool = False, yes_or_no: bool = False) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlar.cli import inline, inputs, options, output
+from vlar.cli import inline, inputs, options, output, second_opinion
 from vlar.cli.choices import Choices
 from vlar.cli.progress import progress
 
@@ -44,14 +44,15 @@ MinProbability = Annotated[
         help="Hide answers below this probability; 0 shows all.",
     ),
 ]
-_RERANKERS = Choices.of_kinds("re-ranker", "reranker", also=("auto", "none"))
+_RERANKERS = Choices.of_kinds("re-ranker", "reranker", "answerer", also=("auto", "none"))
 Rerank = Annotated[
     str,
     typer.Option(
         "--rerank",
         metavar="NAME",
         autocompletion=_RERANKERS.complete,
-        help="How the best candidates are ordered again; 'auto' goes by the model.",
+        help="How the best candidates are ordered again; 'auto' goes by the model. self:MODEL, "
+        "local:FOLDER, openai:MODEL and sheet:FILE.csv ask for a second opinion.",
     ),
     _RERANKERS,
 ]
@@ -100,6 +101,8 @@ def command(
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="Answers to show.")] = 10,
     min_probability: MinProbability = MIN_PROBABILITY,
     rerank: Rerank = "auto",
+    rerank_k: second_opinion.RerankK = 5,
+    rerank_weights: second_opinion.RerankWeights = None,
     model: options.LibraryModel = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -131,6 +134,7 @@ def command(
     files = _files(cut, exact, sheet, html, csv, edl, m3u)
     shows = None if as_json else inline.wanted(pictures)
     Library(library, create=False).close()
+    reranker = second_opinion.reranker(rerank, rerank_k, rerank_weights)
     reports: list[QueryReport] = []
     name = model or inputs.own_model(library)
     with progress(f"loading {name}") as shown:
@@ -139,17 +143,26 @@ def command(
         with Library(library, loaded, create=False, device=search_device) as opened:
             hits = opened.query(
                 *(text, k), where=where, min_probability=min_probability,
-                rerank=None if rerank == "none" else rerank, report=reports.append,
+                rerank=reranker, report=reports.append,
             )  # fmt: skip
-    for line in (line for report in reports for line in report.lines()):
-        if explain:
-            output.note(f"vlar: {line}")
-        else:
-            output.detail(line)
+    _explain(reports, explain)
     _print(hits, as_json, shows)
     _note(reports, hits, min_probability)
     failed = 0 if files is None else _write(files, text, hits, as_json)
-    return 1 if failed or any(report.damaged for report in reports) else 0
+    unranked = reranker is None and rerank != "none"  # it was asked for and cannot be
+    return 1 if failed or unranked or any(r.damaged or r.rerank_failed for r in reports) else 0
+
+
+def _explain(reports: list[QueryReport], explain: bool) -> None:
+    """How the query was answered, where it is asked for, and what the re-ranker says."""
+    for report in reports:
+        for line in report.lines():
+            if explain:
+                output.note(f"vlar: {line}")
+            else:
+                output.detail(line)
+        for line in report.rerank_notes:
+            output.note(f"vlar: {line}")
 
 
 def _files(cut: Path | None, exact: bool, *lists: Path | None) -> AnswerFiles | None:

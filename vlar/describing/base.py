@@ -18,6 +18,12 @@ class NoAnswerError(VlarError):
     kind = "no_answer"
 
 
+class AnswerTimeoutError(NoAnswerError):
+    """An answer did not come in time."""
+
+    kind = "timeout"
+
+
 class RefusedError(VlarError):
     """No batch can get an answer: the key, the address or the model is wrong."""
 

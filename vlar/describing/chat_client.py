@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import random
 import threading
 import urllib.error
@@ -18,9 +19,10 @@ from email.utils import parsedate_to_datetime
 from typing import IO, Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
-from vlar.describing.base import NoAnswerError, RefusedError
+from vlar.describing.base import AnswerTimeoutError, NoAnswerError, RefusedError
 from vlar.errors import UsageError
 
+HOSTED = "https://api.openai.com/v1"
 _ATTEMPTS = 5
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 120.0
@@ -63,10 +65,18 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class _RetryableError(Exception):
     """A failure that may pass; ``wait_s`` is the pause that the server asks for."""
 
-    def __init__(self, what: str, wait_s: float | None = None, reached: bool = True) -> None:
+    def __init__(
+        self,
+        what: str,
+        wait_s: float | None = None,
+        *,
+        reached: bool = True,
+        timed_out: bool = False,
+    ) -> None:
         super().__init__(what)
         self.wait_s = wait_s
         self.reached = reached
+        self.timed_out = timed_out
 
 
 class ChatClient:
@@ -77,6 +87,8 @@ class ChatClient:
         key: Bearer token; None for a server without keys. It is never shown.
         timeout_s: Seconds, for the connection and for each silence while waiting for the answer.
         pause_s: Seconds before the second attempt; each further pause is twice as long.
+        attempts: How often a question is asked at most, where a failure may pass.
+        if_too_long: What to do about a question that is too long, for a message.
     """
 
     def __init__(
@@ -86,6 +98,8 @@ class ChatClient:
         *,
         timeout_s: float = 120.0,
         pause_s: float | None = None,
+        attempts: int = _ATTEMPTS,
+        if_too_long: str = "use a smaller --batch",
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -104,6 +118,7 @@ class ChatClient:
         self._url = base_url.rstrip("/") + "/chat/completions"
         self._key = key
         self._timeout_s = timeout_s
+        self._attempts, self._if_too_long = attempts, if_too_long
         self._pause_s = _FIRST_PAUSE_S if pause_s is None else pause_s
         self._stopped = threading.Event()
         self._opener = urllib.request.build_opener(_NoRedirect)
@@ -116,11 +131,11 @@ class ChatClient:
             RefusedError: no request will get an answer.
         """
         pause_s = self._pause_s
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, self._attempts + 1):
             try:
                 return self._once(body)
             except _RetryableError as failure:
-                if attempt == _ATTEMPTS or self._stopped.is_set():
+                if attempt == self._attempts or self._stopped.is_set():
                     raise self._given_up(failure, attempt) from failure
                 wait_s = pause_s * random.uniform(0.75, 1.25)
                 wait_s = wait_s if failure.wait_s is None else failure.wait_s
@@ -147,14 +162,17 @@ class ChatClient:
             with error:
                 raise self._status(error) from error
         except TimeoutError as error:
-            raise _RetryableError(f"did not answer within {self._timeout_s:g} s") from error
+            raise self._too_late() from error
         except urllib.error.URLError as error:
             if isinstance(error.reason, TimeoutError):
-                raise _RetryableError(f"did not answer within {self._timeout_s:g} s") from error
+                raise self._too_late() from error
             raise _RetryableError(f"cannot be reached ({error.reason})", reached=False) from error
         except (http.client.HTTPException, OSError) as error:
             raise _RetryableError(f"broke off ({type(error).__name__})") from error
         return self._parsed(content)
+
+    def _too_late(self) -> _RetryableError:
+        return _RetryableError(f"did not answer within {self._timeout_s:g} s", timed_out=True)
 
     def _parsed(self, content: bytes) -> dict[str, Any]:
         try:
@@ -179,7 +197,7 @@ class ChatClient:
             return RefusedError(f"{self.address} answered HTTP {error.code}{detail}; {advice}")
         return NoAnswerError(
             f"{self.address} answered HTTP {error.code}{detail}; if the question is too long, "
-            "use a smaller --batch"
+            f"{self._if_too_long}"
         )
 
     def _error_detail(self, error: urllib.error.HTTPError) -> str:
@@ -205,9 +223,41 @@ class ChatClient:
                 "command again then"
             )
         times = "once" if attempts == 1 else f"{attempts} times"
-        return NoAnswerError(
+        kind = AnswerTimeoutError if failure.timed_out else NoAnswerError
+        return kind(
             f"{self.address} {failure}, {times}; run the same command again later to resume"
         )
+
+
+def connect(*, attempts: int = _ATTEMPTS, if_too_long: str = "use a smaller --batch") -> ChatClient:
+    """The client of the server that OPENAI_BASE_URL and OPENAI_API_KEY name.
+
+    ``VLAR_LLM_TIMEOUT_S`` is how many seconds an answer may take, 120 by default.
+
+    Raises:
+        UsageError: the address is unusable, or a key is needed and missing.
+    """
+    base_url = os.environ.get("OPENAI_BASE_URL", "").strip() or HOSTED
+    key = os.environ.get("OPENAI_API_KEY", "").strip() or None
+    if key is None and base_url == HOSTED:
+        raise UsageError(
+            "OPENAI_API_KEY is not set; set it, or set OPENAI_BASE_URL to a server that needs "
+            "no key, such as http://localhost:8000/v1"
+        )
+    return ChatClient(
+        base_url, key, timeout_s=_timeout_s(), attempts=attempts, if_too_long=if_too_long
+    )
+
+
+def _timeout_s() -> float:
+    given = os.environ.get("VLAR_LLM_TIMEOUT_S", "120")
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"VLAR_LLM_TIMEOUT_S {given!r} is not a number of seconds above 0")
+    return seconds
 
 
 def _retry_after(error: urllib.error.HTTPError) -> float | None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from vlar.describing.base import NoAnswerError
-from vlar.describing.chat_client import ChatClient
+from vlar.describing.chat_client import ChatClient, connect
 from vlar.describing.chat_describer import ChatDescriber, Message
 from vlar.errors import UsageError
 from vlar.registry import register
 from vlar.text.check import TokenLimit
-
-_HOSTED = "https://api.openai.com/v1"
 
 
 @register("describer", "openai")
@@ -43,14 +40,7 @@ class OpenAIDescriber(ChatDescriber):
         """
         if not argument:
             raise UsageError("--llm openai: names no model; write openai:MODEL")
-        base_url = os.environ.get("OPENAI_BASE_URL", "").strip() or _HOSTED
-        key = os.environ.get("OPENAI_API_KEY", "").strip() or None
-        if key is None and base_url == _HOSTED:
-            raise UsageError(
-                "OPENAI_API_KEY is not set; set it, or set OPENAI_BASE_URL to a server that needs "
-                "no key, such as http://localhost:8000/v1"
-            )
-        return cls(argument, ChatClient(base_url, key, timeout_s=_timeout_s()), limit)
+        return cls(argument, connect(), limit)
 
     @property
     def identity(self) -> str:
@@ -97,14 +87,3 @@ def _content(answer: dict[str, Any]) -> str | None:
     except (KeyError, IndexError, TypeError):
         return None
     return content if isinstance(content, str) else None
-
-
-def _timeout_s() -> float:
-    given = os.environ.get("VLAR_LLM_TIMEOUT_S", "120")
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"VLAR_LLM_TIMEOUT_S {given!r} is not a number of seconds above 0")
-    return seconds

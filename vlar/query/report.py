@@ -51,6 +51,8 @@ class QueryReport:
         best_probability: Of the best span, answer or not; None without any span.
         cpu_s: Seconds of processor time by step.
         damaged: Number of damaged rows that were not used; ``vlar index verify`` names them.
+        rerank_notes: What the re-ranker has to say, one sentence each.
+        rerank_failed: Windows that it was to score and could not.
     """
 
     tree: Node
@@ -65,6 +67,8 @@ class QueryReport:
     best_probability: float | None
     cpu_s: Mapping[str, float]
     damaged: int = 0
+    rerank_notes: tuple[str, ...] = ()
+    rerank_failed: int = 0
 
     @property
     def weak(self) -> bool:

@@ -171,4 +171,6 @@ def _report(
         reranked=found.reranked,
         best_probability=found.best_probability,
         cpu_s=cpu_s,
+        rerank_notes=() if reranker is None else tuple(reranker.notes),
+        rerank_failed=0 if reranker is None else reranker.failed,
     )

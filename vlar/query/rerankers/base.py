@@ -87,6 +87,20 @@ class Reranker(ABC):
             model: The library's model.
         """
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user should know about it after a query, one sentence each."""
+        return ()
+
+    @property
+    def failed(self) -> int:
+        """Rows that it was to score and could not, for a reason outside of vlar."""
+        return 0
+
+    def close(self) -> None:
+        """Called at the end of a query."""
+        return
+
 
 def choose_reranker(name: str | None, model: LibraryModel) -> Reranker | None:
     """The re-ranker of a query.

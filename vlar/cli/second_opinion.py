@@ -1,0 +1,182 @@
+"""Options of a second opinion, which ``classify`` and ``query`` share, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlar.cli import output
+from vlar.cli.choices import Choices
+
+if TYPE_CHECKING:
+    from vlar.answering.rerank import SecondOpinion, Weights
+    from vlar.model.model import Model
+    from vlar.query.rerankers.base import Reranker
+    from vlar.text.tree import Tree
+    from vlar.types import Classification, Failure
+
+ANSWERERS = Choices.of_kinds("answerer", "answerer")
+_STANDS = "the answers stand without a second opinion"
+Rerank = Annotated[
+    str | None,
+    typer.Option(
+        "--rerank",
+        metavar="ANSWERER",
+        autocompletion=ANSWERERS.complete,
+        help="Ask another answerer about the best labels: self:MODEL, local:FOLDER, openai:MODEL, "
+        "sheet:FILE.csv.",
+    ),
+    ANSWERERS,
+]
+RerankK = Annotated[
+    int, typer.Option("--rerank-k", metavar="N", help="Options of a question, 2 to 26.")
+]
+RerankWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--rerank-weights",
+        metavar="A,B",
+        help="How much both count, or the file of a run of 'vlar eval mcq'. Default: 1,1.",
+    ),
+]
+RerankMargin = Annotated[
+    float | None,
+    typer.Option(
+        "--rerank-margin",
+        metavar="M",
+        min=0.0,
+        max=1.0,
+        help="Ask only where the best two labels differ by less than this.",
+    ),
+]
+
+
+def check(spec: str | None, live: str | None, mode: str) -> None:
+    """Refuse a second opinion where it cannot be.
+
+    Raises:
+        UsageError: on a stream, or where labels do not exclude each other.
+    """
+    from vlar.errors import UsageError
+
+    if spec is None:
+        return
+    if live is not None:
+        raise UsageError("--rerank belongs to recordings, which can be read twice; a stream cannot")
+    if mode != "one":
+        raise UsageError(
+            "--rerank chooses one of several labels; with --mode multi each label stands for itself"
+        )
+
+
+def weights_of(text: str | None, margin: float | None) -> Weights:
+    """The weights of the options.
+
+    Raises:
+        UsageError: they are neither two numbers nor the file of a run.
+    """
+    from vlar.answering.rerank import Weights
+
+    found = Weights() if text is None else Weights.read(text)
+    return found if margin is None else replace(found, margin=margin)
+
+
+class Review:
+    """The second opinion of a run of ``vlar classify``; without ``--rerank`` rows pass through.
+
+    Args:
+        spec: The answerer; None for none.
+        k: Options of a question.
+        weights: Of ``--rerank-weights``.
+        margin: Of ``--rerank-margin``.
+
+    Raises:
+        UsageError: the answerer or the weights cannot be used.
+    """
+
+    def __init__(self, spec: str | None, k: int, weights: str | None, margin: float | None) -> None:
+        self.failed = 0
+        self._spec, self._problem = spec, ""
+        self._second: SecondOpinion | None = None
+        if spec is None:
+            return
+        from vlar.answering.base import load_answerer
+        from vlar.answering.question import check_count
+        from vlar.answering.rerank import SecondOpinion
+        from vlar.errors import UsageError
+
+        counts = weights_of(weights, margin)
+        try:
+            check_count(k)
+        except UsageError as error:
+            self._problem = f"{error.message}; {_STANDS}"
+            output.error(self._problem)
+            return
+        self._second = SecondOpinion(load_answerer(spec), spec, k=k, weights=counts)
+
+    def top(self, top: int, n_labels: int) -> int:
+        """How many labels an answer must list before it is reviewed."""
+        return top if self._second is None else self._second.top(n_labels, top)
+
+    def reviewed(
+        self, rows: Iterable[Classification | Failure], model: Model, top: int, tree: Tree | None
+    ) -> Iterator[Classification | Failure]:
+        """Answers with the second opinion, and at the end what it took.
+
+        Args:
+            rows: Answers that list as many labels as ``top`` says.
+            model: The model that gave them.
+            top: Labels that an answer keeps.
+            tree: Of ``--tree``; None takes that of an adapted model.
+        """
+        if self._second is not None:
+            own = model.adapted.tree if model.adapted else None
+            rows = self._second.reviewed(rows, model, top=top, tree=tree or own)
+        for row in rows:
+            if self._problem and hasattr(row, "predictions"):
+                facts = {"answerer": self._spec, "error": self._problem}
+                row = replace(row, second_opinion=facts)
+            second = getattr(row, "second_opinion", None)
+            self.failed += bool(second and second.get("error"))
+            yield row
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._second is None:
+            return
+        self._second.close()
+        weights, tally = self._second.weights, self._second.tally
+        output.note(f"vlar: {self._spec}: {tally.sentence()}")
+        if self.failed:
+            output.error(f"{self._spec}: {self.failed} answers stand without a second opinion")
+        if not weights.fitted and tally.opinions:
+            output.note(
+                "vlar: both opinions count the same (1,1); fit that on labelled clips: vlar eval "
+                f"mcq --data DIR --set answerer={self._spec} --out run.json, then "
+                "--rerank-weights run.json"
+            )
+
+
+def reranker(name: str, k: int, weights: str | None) -> str | Reranker | None:
+    """The re-ranker of ``vlar query --rerank``; None for ``none``, or where it cannot be.
+
+    Raises:
+        UsageError: the answerer or the weights cannot be used.
+    """
+    if name.partition(":")[0] not in ANSWERERS.names():
+        return None if name == "none" else name
+    from vlar.answering.base import load_answerer
+    from vlar.answering.question import check_count
+    from vlar.errors import UsageError
+    from vlar.query.second_opinion import AnswererReranker
+
+    counts = weights_of(weights, None)
+    try:
+        check_count(k)
+    except UsageError as error:
+        output.error(f"{error.message}; {_STANDS}")
+        return None
+    return AnswererReranker(load_answerer(name), name, k=k, weights=counts)
