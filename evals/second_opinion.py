@@ -202,16 +202,21 @@ def _rerank(
             given = pool.scores[proposer]
             judge, known = _answerer(pool, lite, answerer, learn, seed)
             if judge is None:
-                return None
+                continue
             fitted, reported = (
                 rows[np.isin(pool.truth[rows], known)] for rows in (fitted, reported)
             )
+            if not len(fitted) or not len(reported):
+                continue  # no clip of the labels that were learned
             given = _among(given, known)
             mixing = _fit(pool, given, judge, fitted)
             weights.append((mixing.a, mixing.b))
             times[reported] += 1
             for name, right in _measure(pool, given, judge, mixing, reported).items():
                 sums[name][reported] += right
+    if not times.any():
+        print(f"  {proposer} asks {answerer}: too few clips of a label", flush=True)
+        return None
     return _summary(pool, proposer, answerer, sums, times, weights)
 
 
