@@ -6,10 +6,10 @@ import re
 from functools import lru_cache
 
 from vlar.motion_language.verb_table import VerbTable
-from vlar.text.inflection import base_forms
+from vlar.text.inflection import base_forms, gerund
 
-_VOWELS = "aeiou"
-# Words of the table's phrases that are nouns in most sentences.
+# Words of the table's phrases that are nouns, or say nothing, in most sentences.
+_EMPTY = frozenset({"be", "do", "get", "have"})
 _NOUNS = frozenset({"ball", "bike", "box", "face", "hand", "head", "people", "person", "water"})
 
 
@@ -19,28 +19,22 @@ def verbs_in_text(text: str) -> tuple[str, ...]:
     >>> verbs_in_text("Two men are clapping and a child runs.")
     ('clap', 'clapping', 'run', 'running')
     """
-    known = _known()
     found: dict[str, None] = {}
     for word in re.findall(r"[^\W\d_]+", text.casefold()):
-        forms = sorted(base_forms(word) & known, key=len)
-        if forms and word not in _NOUNS:
-            found |= dict.fromkeys((forms[0], gerund(forms[0])))
+        verb = verb_of(word)
+        if verb is not None:
+            found |= dict.fromkeys((verb, gerund(verb)))
     return tuple(found)
 
 
-def gerund(verb: str) -> str:
-    """A base form with ``ing``.
+def verb_of(word: str) -> str | None:
+    """The base form of the verb of movement that a word may be; None for other words.
 
-    >>> [gerund(verb) for verb in ("run", "wave", "lie", "see", "open", "kick")]
-    ['running', 'waving', 'lying', 'seeing', 'opening', 'kicking']
+    >>> verb_of("throws"), verb_of("ball")
+    ('throw', None)
     """
-    if verb.endswith("ie"):
-        return f"{verb[:-2]}ying"
-    if verb.endswith("e") and not verb.endswith(("ee", "oe", "ye")):
-        return f"{verb[:-1]}ing"
-    vowels = sum(letter in _VOWELS for letter in verb)
-    short = len(verb) >= 3 and vowels == 1 and verb[-2] in _VOWELS and verb[-1] not in "aeiouwxy"
-    return f"{verb}{verb[-1]}ing" if short else f"{verb}ing"
+    forms = sorted(base_forms(word) & _known(), key=len)
+    return forms[0] if forms and word not in _NOUNS and forms[0] not in _EMPTY else None
 
 
 @lru_cache(maxsize=1)

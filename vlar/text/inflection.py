@@ -55,3 +55,18 @@ def base_forms(word: str) -> frozenset[str]:
         if stem[-1] == stem[-2] and stem[-1] not in _VOWELS:
             forms.add(stem[:-1])
     return frozenset(forms)
+
+
+def gerund(verb: str) -> str:
+    """A base form with ``ing``.
+
+    >>> [gerund(verb) for verb in ("run", "wave", "lie", "see", "open", "kick")]
+    ['running', 'waving', 'lying', 'seeing', 'opening', 'kicking']
+    """
+    if verb.endswith("ie"):
+        return f"{verb[:-2]}ying"
+    if verb.endswith("e") and not verb.endswith(("ee", "oe", "ye")):
+        return f"{verb[:-1]}ing"
+    vowels = sum(letter in _VOWELS for letter in verb)
+    short = len(verb) >= 3 and vowels == 1 and verb[-2] in _VOWELS and verb[-1] not in "aeiouwxy"
+    return f"{verb}{verb[-1]}ing" if short else f"{verb}ing"

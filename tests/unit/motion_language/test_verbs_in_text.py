@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vlar.motion_language.verbs_in_text import gerund, verbs_in_text
+from vlar.motion_language.verbs_in_text import verbs_in_text
+from vlar.text.inflection import gerund
 
 
 @pytest.mark.parametrize(
