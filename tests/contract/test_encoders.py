@@ -78,14 +78,14 @@ def clips(encoder: Encoder, recording: Path) -> list[Clip]:
 
 
 def few(encoder: Encoder, n_frames: int = 3) -> Sampling:
-    """What the encoder wants, with few frames where it takes any number."""
-    n_frames = encoder.n_frames if encoder.frames_fixed else n_frames
+    """What the encoder wants, with few frames where it takes any number of pictures."""
+    n_frames = encoder.n_frames if encoder.frames_fixed or encoder.fixed_rows else n_frames
     return replace(encoder.sampling, n_frames=n_frames)
 
 
 def rows_of(encoder: Encoder, n_frames: int) -> int:
     """Rows of the features of a clip of so many frames."""
-    return 1 if encoder.per_clip else n_frames
+    return 1 if encoder.per_clip else encoder.fixed_rows or n_frames
 
 
 def require_video(encoder: Encoder) -> None:
@@ -225,7 +225,8 @@ def test_text_batch_equals_single(encoder: Encoder):
 
 def test_a_rate_needs_features_that_do_not_grow(encoder: Encoder):
     """Frames at a rate differ in number from clip to clip, and features of one width are needed."""
-    assert encoder.fps is None or (encoder.per_clip and not encoder.frames_fixed)
+    one_size = encoder.per_clip or encoder.fixed_rows is not None
+    assert encoder.fps is None or (one_size and not encoder.frames_fixed)
     assert encoder.feature_rows == rows_of(encoder, encoder.n_frames)
 
 

@@ -1,4 +1,4 @@
-"""``vlar check``: which videos are broken?"""
+"""``vlar check``: which recordings are broken?"""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ def command(
 ) -> int:
     """Decode every frame and name the broken files.
 
-    Each broken file comes with the reason, the share that can be read, the second of the first
+    Recordings of other sensors (skeletons, IMU, audio, depth) are read as a whole. Each broken
+    file comes with the reason, the share that can be read, the second of the first
     damage, and what a re-encoded copy would lose.
 
     Examples:
         vlar check videos/ --csv broken.csv
         vlar check clip.mp4 other.mp4 --json
     """
-    from vlar.video import check_videos
+    from vlar.sensors.check import check_recordings
 
-    found, failures = inputs.recordings(paths, "video")
+    found, failures = inputs.recordings(paths, None)
     for row in failures:
         output.failure(row, as_json)
     bad: list[JsonDict] = [
@@ -49,7 +50,7 @@ def command(
         for row in failures
     ]
     fine = 0
-    for report in track(check_videos(found), "checking", len(found)):
+    for report in track(check_recordings(found), "checking", len(found)):
         fine += report.ok
         if not report.ok:
             bad.append(report.to_dict())
@@ -60,7 +61,7 @@ def command(
     if csv_out:
         _write(Path(csv_out), bad)
     if not as_json:
-        output.line(f"{fine} of {fine + len(bad)} videos are fine")
+        output.line(f"{fine} of {fine + len(bad)} recordings are fine")
     return exit_code(fine, len(bad))
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from vlar.pose.attributes.base import Attribute, Measurements
     from vlar.pose.attributes.hand_base import HandAttribute, HandMeasurements
+    from vlar.sensors.skeleton.export import TrackedBodies
     from vlar.types import Clip, Failure, JsonDict, UInt8
 
 _FPS = 10
@@ -31,6 +32,14 @@ def command(
         str | None,
         typer.Option("--out", metavar="FILE", help="Write the video with both drawn on it."),
     ] = None,
+    skeletons: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.npz",
+            help="Write the bodies as a skeleton file, for --model skeleton. Of a skeleton file "
+            "with many recordings: a folder for a file each.",
+        ),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Show the bodies and hands in a video and how they move.
@@ -38,7 +47,29 @@ def command(
     Examples:
         vlar pose clip.mp4
         vlar pose clip.mp4 --out overlay.mp4
+        vlar pose clip.mp4 --skeletons bodies.npz
     """
+    if skeletons and _is_skeleton(Path(video)):
+        return _unpack(Path(video), Path(skeletons))
+    writer = _Writer(Path(out)) if out else None
+    bodies = _bodies_file(skeletons)
+    try:
+        answered, failed = _follow(Path(video), writer, bodies, as_json)
+    finally:
+        if writer:
+            writer.close()
+    if writer and answered:
+        output.note(f"wrote {out}")
+    if bodies is not None and skeletons and answered:
+        wrote = bodies.write(Path(skeletons))
+        output.note(f"wrote {skeletons}" if wrote else f"nobody is seen; {skeletons} not written")
+    return exit_code(answered, failed)
+
+
+def _follow(
+    video: Path, writer: _Writer | None, bodies: TrackedBodies | None, as_json: bool
+) -> tuple[int, int]:
+    """Show what each window of a video holds; how many could be read, and how many not."""
     from vlar.pose import network_files
     from vlar.pose.draw import draw_hands, draw_tracks
     from vlar.pose.features import PoseExtractor, measure_features, tracks_from_features
@@ -47,32 +78,51 @@ def command(
 
     reader = PoseExtractor(max_people=3)
     hands = HandReader() if network_files.has_hands() else None
-    writer = _Writer(Path(out)) if out else None
     answered = failed = 0
-    try:
-        for clip in track(_windows(Path(video)), "reading bodies", None, "windows"):
-            if isinstance(clip, Failure):
-                output.failure(clip, as_json)
-                failed += 1
-                continue
-            features = reader.features(clip.data, clip.times_s)
-            tracks = tracks_from_features(features)
-            drawn = draw_tracks(clip.data, tracks) if writer else clip.data
-            seen = None
-            if hands is not None:
-                rows = hands.features(clip.data, clip.times_s, features)
-                seen, held = measure_hand_features(rows), held_tracks(rows)
-                drawn = draw_hands(drawn, held) if writer else drawn
-            _show(clip, len(tracks.score), measure_features(features), seen, as_json)
-            if writer:
-                writer.write(drawn)
-            answered += 1
-    finally:
+    for clip in track(_windows(video), "reading bodies", None, "windows"):
+        if isinstance(clip, Failure):
+            output.failure(clip, as_json)
+            failed += 1
+            continue
+        features = reader.features(clip.data, clip.times_s)
+        tracks = tracks_from_features(features)
+        if bodies is not None:
+            bodies.add(tracks, clip)
+        drawn = draw_tracks(clip.data, tracks) if writer else clip.data
+        seen = None
+        if hands is not None:
+            rows = hands.features(clip.data, clip.times_s, features)
+            seen, held = measure_hand_features(rows), held_tracks(rows)
+            drawn = draw_hands(drawn, held) if writer else drawn
+        _show(clip, len(tracks.score), measure_features(features), seen, as_json)
         if writer:
-            writer.close()
-    if writer and answered:
-        output.note(f"wrote {out}")
-    return exit_code(answered, failed)
+            writer.write(drawn)
+        answered += 1
+    return answered, failed
+
+
+def _is_skeleton(path: Path) -> bool:
+    from vlar.sensors import reader
+
+    return reader("skeleton").claims(path)
+
+
+def _unpack(path: Path, folder: Path) -> int:
+    from vlar.sensors.skeleton.export import ROWS, unpack
+
+    count = unpack(path, folder)
+    output.note(f"wrote {count} recordings and {ROWS} into {folder}")
+    return 0
+
+
+def _bodies_file(name: str | None) -> TrackedBodies | None:
+    if name is None:
+        return None
+    from vlar.sensors.skeleton.export import TrackedBodies
+
+    if Path(name).suffix.lower() != ".npz":
+        raise UsageError(f"--skeletons is {name!r}; its name must end in .npz")
+    return TrackedBodies()
 
 
 def _windows(video: Path) -> Iterator[Clip | Failure]:

@@ -81,7 +81,7 @@ class FrameBlock:
         width: Numbers.
         kind: How few-shot methods may use it: ``appearance`` (activations that are averaged over
             time), ``logits`` (class scores), ``motion`` (the difference from the frames around),
-            ``clip`` (one vector of the whole clip, with nothing to compare over time).
+            ``signal`` (values at even times), ``clock``, ``clip`` (one vector of a whole clip).
     """
 
     name: str
@@ -101,13 +101,13 @@ class Encoder(ABC):
         frame_dim: F, width of one frame's features (not always D: see ``pool``).
         n_frames: T the encoder was measured with; the default of the sampler.
         frames_fixed: True where no other T works.
-        fps: Frames a second where T follows the length of a clip; None for ``n_frames`` always.
-            Only an encoder with ``per_clip`` may have one: other features need one T.
+        fps: Frames a second where T follows the length of a clip; needs ``per_clip`` or fixed rows.
         max_frames: The largest T at ``fps``.
         per_clip: True where the model sees a clip as a whole and gives one feature: ``features``
             are (1, F) whatever T, of the kind ``clip``. What compares frames refuses it by name.
-        longest_s: Seconds a clip may last for T frames to show its movements; a longer span is
-            read in parts too (``vlar.sensors.views``). Infinite where movements are not followed.
+        fixed_rows: Rows of the features where they do not follow T (signals).
+        longest_s: Seconds a clip may last for T frames to show its movements, or infinite; a longer
+            span is read in parts too (``vlar.sensors.views``).
         logit_scale: Factor from cosine to logit.
         max_tokens: Longest text in tokens, special tokens included; longer text is cut.
         preprocess: Size, mean and std of the pixels; None for sensors without pictures.
@@ -133,6 +133,7 @@ class Encoder(ABC):
     fps: float | None = None
     max_frames: int | None = None
     per_clip: bool = False
+    fixed_rows: int | None = None
     longest_s: float = float("inf")
     logit_scale: float
     max_tokens: int
@@ -251,8 +252,8 @@ class Encoder(ABC):
 
     @property
     def feature_rows(self) -> int:
-        """Rows of the features of a clip of ``n_frames`` frames: T, or 1 with ``per_clip``."""
-        return 1 if self.per_clip else self.n_frames
+        """Rows of the features of a clip of ``n_frames`` frames."""
+        return 1 if self.per_clip else self.fixed_rows or self.n_frames
 
     @property
     def reference(self) -> Encoder:

@@ -222,7 +222,7 @@ def held_out_confusions(
 def _heads(method: str, blocks: Sequence[BlockLike]) -> list[ClosedForm]:
     """The closed forms to try that these features can fill."""
     heads = [_closed_form(name) for name in (auto_heads() if method == AUTO else [method])]
-    if any(block.kind == "appearance" for block in blocks):
+    if any(block.kind in ("appearance", "signal") for block in blocks):
         return heads
     fitting = [head for head in heads if head.reads != "features"]
     if not fitting:

@@ -21,11 +21,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vlar.characters import fault
 from vlar.errors import SupportError
+from vlar.fewshot.people import by_person
 from vlar.safety.files import MB, read_file, special_kind
 from vlar.sensors.lookup import reader
 from vlar.text.labels import PARTS
@@ -114,6 +115,8 @@ def read_support(path: str | Path, modality: str = "video", *, least_labels: int
             f"{source}: no such folder or file; give a folder with one folder of videos per label, "
             "or a CSV with the header path,label"
         )
+    groups = by_person([(i.path, i.group) for i in items], reader(modality).person)
+    items = [replace(item, group=group) for item, group in zip(items, groups, strict=True)]
     labels = tuple(sorted({label for item in items for label in item.labels}))
     _check_labels(source, labels)
     if not items:

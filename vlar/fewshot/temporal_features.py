@@ -16,6 +16,10 @@ motion     motion       mean and deviation of the flow histograms, and the amoun
                         their mirror-odd half: how things move, left and right alike
 order      motion       cosine transform over time of the flow histograms: what moves first
 direction  direction    mean of the mirror-odd half with its sign: left and right differ
+level      signal       mean over time of measured values
+course     signal       16 moments less their mean, one after the other: what comes before what
+spread     signal       standard deviation over time
+speed      signal       mean absolute step from moment to moment
 attributes pose         what the body does beyond the ordinary, as in the shared vector of ``lite``
 spectrum   pose         mean, spread and rhythm of the paths of the limbs
 hands      hands        what hands near the camera do beyond the ordinary, as in the shared vector
@@ -27,7 +31,8 @@ frames:K   appearance   K frames, evenly resampled, each of unit length, one aft
 Activations enter as signed square roots (power normalisation, Perronnin et al. 2010), so that few
 strong channels do not drown the others; ``frames`` keeps them as they are. A block that a term does
 not read is ignored, and blocks of the same kind are joined. Encoders of frames have ``appearance``,
-those of whole clips ``clip``; ``available_terms`` lists what others add.
+those of whole clips ``clip``; ``available_terms`` lists what others add. Signals enter as they
+are, without roots; ``frames`` reads them where appearance is missing.
 """
 
 from __future__ import annotations
@@ -40,6 +45,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import UsageError
+from vlar.fewshot import signal_terms
+from vlar.fewshot.signal_terms import resampled, steps, unit_rows
 from vlar.pose.features import motion_vector, spectrum
 from vlar.registry import unknown_name
 from vlar.types import Float32
@@ -66,7 +73,7 @@ class BlockLike(Protocol):
 
     @property
     def kind(self) -> str:
-        """``appearance``, ``logits``, ``motion``, ``direction``, ``pose`` or ``clip``."""
+        """``appearance``, ``logits``, ``motion``, ``signal``, ``pose``, ``clip`` and so on."""
         ...
 
 
@@ -165,7 +172,7 @@ def terms(
     parts = dict(_parts(features, blocks))
     found: dict[str, Float32] = {}
     for name in names:
-        needs, compute = _term(name)
+        needs, compute = _term(name, parts)
         missing = [need for need in needs if need not in parts]
         if missing:
             raise UsageError(
@@ -176,9 +183,12 @@ def terms(
     return found
 
 
-def _term(name: str) -> tuple[tuple[str, ...], Callable[..., Floats]]:
+def _term(name: str, there: Mapping[str, Floats]) -> tuple[tuple[str, ...], Callable[..., Floats]]:
     base, _, count = name.partition(":")
-    return (("appearance",), partial(_frames, int(count))) if base == _FRAMES else _TERMS[name]
+    if base != _FRAMES:
+        return _TERMS[name]
+    reads = "signal" if "signal" in there and "appearance" not in there else "appearance"
+    return (reads,), partial(_frames, int(count))
 
 
 def _parts(features: Float32, blocks: Sequence[BlockLike]) -> Iterator[tuple[str, Floats]]:
@@ -204,42 +214,42 @@ def _parts(features: Float32, blocks: Sequence[BlockLike]) -> Iterator[tuple[str
 
 
 def _mean(x: Floats) -> Floats:
-    return _unit(_power(x).mean(axis=1))
+    return unit_rows(_power(x).mean(axis=1))
 
 
 def _absdiff(x: Floats) -> Floats:
-    return _unit(_steps(_power(x)))
+    return unit_rows(steps(_power(x)))
 
 
 def _std(x: Floats) -> Floats:
-    return _unit(_power(x).std(axis=1))
+    return unit_rows(_power(x).std(axis=1))
 
 
 def _dct(x: Floats) -> Floats:
-    return _unit(_cosine_transform(_power(x)))
+    return unit_rows(_cosine_transform(_power(x)))
 
 
 def _rhythm(x: Floats) -> Floats:
-    return _unit(np.abs(_cosine_transform(_power(x))))
+    return unit_rows(np.abs(_cosine_transform(_power(x))))
 
 
 def _objects(x: Floats) -> Floats:
     shifted = np.exp(x - x.max(axis=2, keepdims=True))
-    return _unit(np.sqrt((shifted / shifted.sum(axis=2, keepdims=True)).mean(axis=1)))
+    return unit_rows(np.sqrt((shifted / shifted.sum(axis=2, keepdims=True)).mean(axis=1)))
 
 
 def _motion(x: Floats, direction: Floats) -> Floats:
-    parts = [_unit(x.mean(axis=1), _QUIET), _unit(x.std(axis=1), _QUIET)]
-    parts.append(0.5 * _unit(np.abs(direction.mean(axis=1)), _QUIET))
+    parts = [unit_rows(x.mean(axis=1), _QUIET), unit_rows(x.std(axis=1), _QUIET)]
+    parts.append(0.5 * unit_rows(np.abs(direction.mean(axis=1)), _QUIET))
     return np.concatenate(parts, axis=1) / 1.5
 
 
 def _order(x: Floats) -> Floats:
-    return _unit(_cosine_transform(x), _QUIET)
+    return unit_rows(_cosine_transform(x), _QUIET)
 
 
 def _direction(x: Floats) -> Floats:
-    return _unit(x.mean(axis=1), _QUIET)
+    return unit_rows(x.mean(axis=1), _QUIET)
 
 
 def _attributes(x: Floats) -> Floats:
@@ -247,11 +257,11 @@ def _attributes(x: Floats) -> Floats:
 
 
 def _spectrum(x: Floats) -> Floats:
-    return _unit(np.stack([spectrum(clip.astype(np.float32)) for clip in x]))
+    return unit_rows(np.stack([spectrum(clip.astype(np.float32)) for clip in x]))
 
 
 def _clip(x: Floats) -> Floats:
-    return _unit(x.mean(axis=1))
+    return unit_rows(x.mean(axis=1))
 
 
 def _hands(x: Floats) -> Floats:
@@ -270,6 +280,10 @@ _TERMS: dict[str, tuple[tuple[str, ...], Callable[..., Floats]]] = {
     "motion": (("motion", "direction"), _motion),
     "order": (("motion",), _order),
     "direction": (("direction",), _direction),
+    "level": (("signal",), signal_terms.level),
+    "course": (("signal",), signal_terms.course),
+    "spread": (("signal",), signal_terms.spread),
+    "speed": (("signal",), signal_terms.speed),
     "attributes": (("pose",), _attributes),
     "spectrum": (("pose",), _spectrum),
     "hands": (("hands",), _hands),
@@ -279,11 +293,7 @@ _TERMS: dict[str, tuple[tuple[str, ...], Callable[..., Floats]]] = {
 
 def _frames(count: int, x: Floats) -> Floats:
     """(N, T, W) to ``count`` frames by linear interpolation, each of length 1: (N, count W)."""
-    length = x.shape[1]
-    place = ((np.arange(count) + 0.5) * length / count - 0.5).clip(0, length - 1)
-    before = np.floor(place).astype(np.intp)
-    after, share = np.minimum(before + 1, length - 1), (place - before)[None, :, None]
-    frames = x[:, before] * (1 - share) + x[:, after] * share
+    frames = resampled(count, x)
     norm = np.linalg.norm(frames, axis=2, keepdims=True)
     frames = frames / np.where(norm > 0, norm, 1) / np.sqrt(count)
     return frames.reshape(len(x), -1)
@@ -293,12 +303,6 @@ def _power(x: Floats) -> Floats:
     return np.sign(x) * np.sqrt(np.abs(x))
 
 
-def _steps(x: Floats) -> Floats:
-    if x.shape[1] < 2:
-        return np.zeros_like(x[:, 0])
-    return np.abs(np.diff(x, axis=1)).mean(axis=1)
-
-
 def _cosine_transform(x: Floats) -> Floats:
     """DCT-II over time, coefficients 1 to 3, flat: (N, T, W) to (N, 3 W)."""
     length = x.shape[1]
@@ -306,8 +310,3 @@ def _cosine_transform(x: Floats) -> Floats:
     basis = np.cos(np.pi * order[:, None] * time / length) * np.sqrt(2 / length)
     basis[order >= length] = 0
     return np.einsum("ot,ntw->now", basis, x).reshape(len(x), -1)
-
-
-def _unit(x: Floats, floor: float = 1e-6) -> Floats:
-    """Rows of length 1; rows shorter than ``floor`` stay proportionally short."""
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), floor)

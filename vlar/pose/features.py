@@ -111,13 +111,8 @@ class PoseStream:
             return rows  # a photo, or a video of two pictures
         self._tracker.extend(frames, self._first)
         tracks = self._tracker.window(self._first, len(frames), frames.shape[1])
-        for person in range(len(tracks.score)):
-            begin = person * _PERSON
-            rows[:, begin : begin + _PERSON - 1] = tracks.points[person].reshape(len(rows), -1)
-            rows[:, begin + _PERSON - 1] = tracks.score[person]
+        rows = features_from_tracks(tracks, times, frames.shape[2] / frames.shape[1])
         rows[:-1, _CAMERA:_TIME] = self._camera_steps(tracks)
-        rows[:, _TIME] = times - times[0]
-        rows[:, _ASPECT] = frames.shape[2] / frames.shape[1]
         return rows
 
     def _take(self, frames: UInt8, times: Float64) -> None:
@@ -165,6 +160,27 @@ class PoseStream:
             for at, step in zip(fresh, steps, strict=True):
                 now[at].step = keys[at], step
         return np.stack([seen.step[1] for seen in now if seen.step is not None])
+
+
+def features_from_tracks(tracks: Tracks, times_s: Float64, aspect: float) -> Float32:
+    """The frame features of tracks that a camera which stands still recorded.
+
+    Args:
+        tracks: At most three people over T frames.
+        times_s: (T,) seconds.
+        aspect: Width over height of the picture.
+
+    Returns:
+        (T, POSE_WIDTH) float32.
+    """
+    rows = np.zeros((len(times_s), POSE_WIDTH), np.float32)
+    for person in range(len(tracks.score)):
+        begin = person * _PERSON
+        rows[:, begin : begin + _PERSON - 1] = tracks.points[person].reshape(len(rows), -1)
+        rows[:, begin + _PERSON - 1] = tracks.score[person]
+    rows[:, _TIME] = times_s - times_s[0]
+    rows[:, _ASPECT] = aspect
+    return rows
 
 
 def tracks_from_features(features: Float32) -> Tracks:

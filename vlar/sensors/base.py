@@ -14,6 +14,7 @@ from vlar.video.every_frame import FrameChunk
 from vlar.video.files import is_folder
 from vlar.video.stream import in_order
 
+_FRAMES = 8
 Request = tuple[Path, Window | None]
 """A recording and the span to read; None is the whole recording."""
 
@@ -109,6 +110,19 @@ class Reader(ABC):
         """
         del path, height, width
         raise UsageError(f"recordings of the sensor {self.modality!r} have no frames, and no shots")
+
+    def person(self, path: Path) -> str | None:
+        """Who was recorded, where the names of this sensor's data sets tell; None where unknown.
+
+        Learning holds the examples of one person out together: a person resembles themselves.
+        """
+        del path
+        return None
+
+    def every_sample(self, path: Path, window: Window | None) -> Sampling:
+        """What ``vlar.read_clip`` asks for where no number of samples is given."""
+        del path, window
+        return Sampling(_FRAMES)
 
     def find(self, paths: Sequence[str | Path]) -> list[Path]:
         """The recordings that ``paths`` name, in the order given, each once.

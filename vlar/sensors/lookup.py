@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def find(paths: Sequence[str | Path], modality: str | None = None) -> list[Path]
 def read_clip(
     path: str | Path,
     window: Window | None = None,
-    n_frames: int = 8,
+    n_frames: int | None = None,
     *,
     modality: str | None = None,
     shorter_side: int | None = None,
@@ -63,7 +64,8 @@ def read_clip(
     Args:
         path: The recording.
         window: The span, in seconds after the first sample; None is the whole recording.
-        n_frames: T, samples of the clip; 1 or more.
+        n_frames: T, samples of the clip; 1 or more. None for 8 frames of a video, and for all the
+            samples of other sensors.
         modality: Name of the reader; None for the one that claims the path.
         shorter_side: Pixels; larger pictures are shrunk to it. None keeps their size.
 
@@ -75,7 +77,11 @@ def read_clip(
         UnknownNameError: the reader does not exist.
     """
     chosen = reader_for(path) if modality is None else reader(modality)
-    return chosen.read_clip(Path(path), window, Sampling(n_frames, shorter_side=shorter_side))
+    if n_frames is None:
+        wanted = replace(chosen.every_sample(Path(path), window), shorter_side=shorter_side)
+    else:
+        wanted = Sampling(n_frames, shorter_side=shorter_side)
+    return chosen.read_clip(Path(path), window, wanted)
 
 
 def _readers() -> Iterator[Reader]:

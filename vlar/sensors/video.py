@@ -9,6 +9,7 @@ import numpy as np
 
 from vlar.registry import register
 from vlar.sensors.base import Reader, Request
+from vlar.sensors.depth.pictures import is_depth_picture
 from vlar.types import Clip, Failure, Sampling, VideoInfo, Window
 from vlar.video import VIDEO_ENDINGS, find_videos, probe, read_clip, read_clips, read_windows
 from vlar.video.blank import blank_clips
@@ -32,8 +33,11 @@ class VideoReader(Reader):
     isolate = True
 
     def claims(self, path: Path) -> bool:
-        """A file by its ending, a folder by the numbered pictures in it."""
-        return bool(frame_files(path)) if is_folder(path) else super().claims(path)
+        """A file by its ending, a folder by the numbered pictures in it, unless of distances."""
+        if not is_folder(path):
+            return super().claims(path)
+        pictures = frame_files(path)
+        return bool(pictures) and not is_depth_picture(pictures[0])
 
     def probe(self, path: Path) -> VideoInfo:
         """Size, length and rate; only the first picture is decoded."""

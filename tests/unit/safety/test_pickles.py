@@ -1,0 +1,102 @@
+"""Pickles are read as plain data; whatever else is in them is refused and never run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vlar.safety.pickles import read_pickle
+
+
+class Runs:
+    """Runs a function when it is unpickled."""
+
+    def __init__(self, function: Any, *values: Any) -> None:
+        self.made_by = function, values
+
+    def __reduce__(self) -> Any:
+        return self.made_by
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_plain_data_and_arrays(protocol: int, tmp_path: Path):
+    shared = np.arange(6, dtype=np.float16)
+    value = {
+        "a": np.arange(6.0).reshape(2, 3).T, "b": [shared, (1, "x", None, True)], "c": shared,
+        "d": np.zeros((2, 3), np.int8), "e": np.array(["p", "qr"]), "f": {1: 2.5},
+        "g": np.arange(3, dtype=">i4"),
+    }  # fmt: skip
+    file = tmp_path / "a.pkl"
+    file.write_bytes(pickle.dumps(value, protocol=protocol))
+    found = read_pickle(file)
+    for key in "acdeg":
+        np.testing.assert_array_equal(found[key], value[key])
+        assert found[key].dtype == value[key].dtype
+    assert found["b"][1] == (1, "x", None, True)
+    assert found["f"] == {1: 2.5}
+
+
+@pytest.mark.parametrize(
+    "function",
+    [os.system, eval, exec, __import__, getattr, subprocess.Popen, print, np.load, np.fromfile],
+)
+def test_a_hostile_file_is_refused_and_runs_nothing(function: Any, tmp_path: Path):
+    canary = tmp_path / "canary"
+    file = tmp_path / "a.pkl"
+    for value in (Runs(function, f"touch {canary}"), [{"x": (Runs(function, str(canary)),)}]):
+        file.write_bytes(pickle.dumps(value))
+        with pytest.raises(ValueError, match=r"it needs .*nothing of it was run"):
+            read_pickle(file)
+    assert not canary.exists()
+
+
+def raw(*parts: bytes) -> bytes:
+    return b"\x80\x02" + b"".join(parts) + b"."
+
+
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pickle.dumps(np.array([object()], dtype=object)),
+        pickle.dumps(np.zeros(2, dtype=[("a", "f4")])),
+        raw(b"cnumpy\nndarray\n", b"(J\xff\xff\xff\x7ftR"),  # an array as large as it states
+        raw(ARRAY, b")R"),  # an array that is never filled
+        raw(ARRAY, b"}X\x08\x00\x00\x00__code__K\x01sb"),  # the state of an admitted function
+        raw(b"cposix\nsystem\n", b"(X\x02\x00\x00\x00lstR"),
+        raw(b"(X\x02\x00\x00\x00lsi", b"posix\nsystem\n"),
+        b"\x80\x02P1\n.",  # a persistent object
+        b"\x80\x04\x95",
+        b"",
+        b"no pickle",
+    ],
+)
+def test_what_is_malformed_is_a_sentence(data: bytes, tmp_path: Path):
+    file = tmp_path / "a.pkl"
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=r"\w+ .*"):
+        read_pickle(file)
+
+
+def test_an_array_must_hold_what_it_states(tmp_path: Path):
+    whole = pickle.dumps(np.zeros(1000, np.float64), protocol=2)
+    file = tmp_path / "a.pkl"
+    file.write_bytes(whole.replace((1000).to_bytes(2, "little"), (60000).to_bytes(2, "little"), 1))
+    with pytest.raises(ValueError, match="not of the size that it states"):
+        read_pickle(file)
+
+
+def test_a_list_of_itself_ends(tmp_path: Path):
+    loop: list[Any] = [1]
+    loop.append(loop)
+    file = tmp_path / "a.pkl"
+    file.write_bytes(pickle.dumps(loop))
+    assert read_pickle(file)[0] == 1

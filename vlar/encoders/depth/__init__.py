@@ -1,0 +1,1 @@
+"""``depth``: the outline of a person and how far it is, over time."""

@@ -1,0 +1,1 @@
+"""``skeleton``: joints of any layout as bodies that answer words, and as paths for examples."""

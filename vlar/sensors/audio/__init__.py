@@ -1,0 +1,1 @@
+"""``audio``: sound files, and the sound of videos."""

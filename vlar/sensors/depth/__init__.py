@@ -1,0 +1,1 @@
+"""``depth``: distances in millimetres, picture by picture."""

@@ -1,0 +1,1 @@
+"""``imu``: accelerometers and gyroscopes that a person wears."""

@@ -1,0 +1,1 @@
+"""``skeleton``: joints over time, from depth cameras, pose networks and motion capture."""

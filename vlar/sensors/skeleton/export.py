@@ -1,0 +1,99 @@
+"""Skeleton files that vlar writes: the bodies of a video, and a file for each recording of many."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+
+from vlar.errors import UsageError
+from vlar.pose.track import Tracks
+from vlar.sensors.signals import evenly
+from vlar.sensors.skeleton.formats import own
+from vlar.sensors.skeleton.formats.base import Bodies, hide
+from vlar.sensors.skeleton.formats.linking import link
+from vlar.sensors.skeleton.reader import recordings
+from vlar.types import Clip, Float32
+
+_UNUSUAL = re.compile(r"[^\w.-]+")
+ROWS = "rows.csv"
+
+
+class TrackedBodies:
+    """Collects the bodies of a video's windows, in order, as one recording."""
+
+    def __init__(self) -> None:
+        self._frames: list[Float32] = []
+        self._times_s: list[float] = []
+        self._size = (0.0, 0.0)
+
+    def add(self, tracks: Tracks, clip: Clip) -> None:
+        """The people of the next window; frames of the one before are left out."""
+        height, width = clip.data.shape[1:3]
+        self._size = (float(width), float(height))
+        points = tracks.points * np.array([height, height, 1], np.float32)
+        for frame, time_s in enumerate(clip.times_s.tolist()):
+            if not self._times_s or time_s > self._times_s[-1]:
+                self._frames.append(points[tracks.score[:, frame] > 0, frame])
+                self._times_s.append(time_s)
+
+    def write(self, path: Path) -> bool:
+        """Write the file; False where the video shows nobody.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
+        linked = link(self._frames)
+        if not linked.shape[1] or len(self._times_s) < 2:
+            return False
+        linked, rate_hz = evenly(np.array(self._times_s), linked)
+        seen = np.asarray(np.isfinite(linked).all(axis=-1), np.float32)
+        confidence = np.asarray(np.where(seen > 0, linked[..., 2], 0).clip(0, 1), np.float32)
+        points = hide(linked[..., :2], seen)
+        meta = {"size": list(self._size)}
+        _write(path, Bodies(points, "mediapipe33", "px", rate_hz, confidence, path.stem, meta=meta))
+        return True
+
+
+def unpack(path: Path, folder: Path) -> int:
+    """Write each recording of a file into a file of its own, and the table ``path,label``.
+
+    Args:
+        path: A file with many recordings, such as a pickle of pyskl.
+        folder: A folder; it is made.
+
+    Returns:
+        The number of recordings.
+
+    Raises:
+        DecodeError: the file cannot be read.
+        UsageError: the folder cannot be written.
+    """
+    found = recordings(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ROWS).open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(("path", "label"))
+            for number, bodies in enumerate(found):
+                name = _UNUSUAL.sub("_", bodies.name).strip("._")[:80] or "recording"
+                place = folder / f"{number:06}_{name}.npz"
+                _write(place, bodies)
+                if bodies.label:
+                    table.writerow((place.name, bodies.label))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return len(found)
+
+
+def _write(path: Path, bodies: Bodies) -> None:
+    try:
+        own.write(path, bodies)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path}: cannot be written ({error.strerror}); choose another --skeletons")

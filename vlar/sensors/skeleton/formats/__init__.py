@@ -1,0 +1,1 @@
+"""File formats of skeletons, one file a family; they are found by their ``@skeleton_format``."""
