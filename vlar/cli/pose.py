@@ -45,7 +45,6 @@ def command(
     """Show the bodies and hands in a video and how they move.
 
     Examples:
-        vlar pose clip.mp4
         vlar pose clip.mp4 --out overlay.mp4
         vlar pose clip.mp4 --skeletons bodies.npz
     """
