@@ -119,7 +119,8 @@ def fit_mixing(
         options: (N, K) as in ``mix``.
         truth: (N,) column of the right label. Clips whose label is not among the options say
             nothing about the weights.
-        groups: N groups of clips that stand and fall together; None for each clip by itself.
+        groups: N groups of clips that stand and fall together; None, or a single group, for each
+            clip by itself.
 
     Raises:
         UsageError: shapes that do not agree.
@@ -237,9 +238,10 @@ def _solve(logs: Float64, place: Ints, largest: float = _LARGEST) -> Float64:
 
 
 def _folds(groups: Sequence[Hashable]) -> Ints | None:
-    """The fold of each clip; groups stay whole. None where there are too few to hold some out."""
-    number = {group: n for n, group in enumerate(dict.fromkeys(groups))}
+    """The fold of each clip; groups stay whole, unless all clips are of one. None for one clip."""
+    names = groups if len(set(groups)) >= _FEWEST else range(len(groups))
+    number = {name: n for n, name in enumerate(dict.fromkeys(names))}
     if len(number) < _FEWEST:
         return None
     folds = min(_FOLDS, len(number))
-    return np.array([number[group] % folds for group in groups], np.int64)
+    return np.array([number[name] % folds for name in names], np.int64)

@@ -103,10 +103,11 @@ def test_a_fit_is_never_worse_on_its_own_clips(seed: int, skill: float, n: int):
     assert (after.argmax(1) == truth).sum() >= (proposer.argmax(1) == truth).sum()
 
 
-def test_too_few_clips_or_groups_fit_nothing():
+def test_too_few_clips_fit_nothing_and_one_group_is_as_none():
     proposer, opinion, options, truth = drawn(3, 1.0, 3.0)
     assert fit_mixing(proposer[:1], opinion[:1], options[:1], truth[:1]).is_proposer
-    assert fit_mixing(proposer, opinion, options, truth, groups=["one"] * N).is_proposer
+    one = fit_mixing(proposer, opinion, options, truth, groups=["one"] * N)
+    assert one == fit_mixing(proposer, opinion, options, truth)  # a single group cannot be divided
     nowhere = np.full(N, -1)  # the right label is never among the options
     assert fit_mixing(proposer, opinion, options, nowhere).is_proposer
 
