@@ -197,3 +197,16 @@ def test_labels_that_read_the_same_are_named(vlar_command, tmp_path: Path):
     done = vlar_command("describe", "archery, Archery", "--out", tmp_path / "b.json")
     assert done.code == 0
     assert "left out: 'Archery'" in done.err
+
+
+def test_units_of_labels_are_written(vlar_command, tmp_path: Path):
+    out = tmp_path / "units.json"
+    done = vlar_command("describe", "archery, climb stairs", "--units", "--out", out, "--json")
+    assert done.code == 0, done.err
+    (row,) = done.rows
+    assert row["units"] == row["body"] + row["object"] + row["scene"] + row["motion"]
+    words = {entry["label"] for entry in json.loads(out.read_text("utf-8"))["entries"]}
+    assert {"object: bow", "scene: stairs"} <= words
+    done = vlar_command("describe", "zorbing on ice", "--units", "--out", out)
+    assert done.code == 2
+    assert "no bank describes these labels" in done.advice

@@ -166,7 +166,6 @@ def command(
     Examples:
         vlar adapt support/ --out mine
         vlar adapt support.csv --out trained --method temporal --shots 8
-        vlar adapt --unlabelled more --objective maxi --dictionary labels.txt --out tuned
     """
     from vlar.model.folder import check_target
 

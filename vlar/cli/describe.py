@@ -32,6 +32,14 @@ Out = Annotated[
         "--out", "-o", metavar="FILE", help="The bank to write; an unfinished one is continued."
     ),
 ]
+Units = Annotated[
+    bool,
+    typer.Option(
+        "--units",
+        help="Write the body parts, objects, scenes and motions that the banks' descriptions of "
+        "the labels name, for --method asu.",
+    ),
+]
 Check = Annotated[
     bool, typer.Option("--check", help="List the faults of banks, and write nothing.")
 ]
@@ -74,6 +82,7 @@ def command(
     labels: Labels,
     out: Out = None,
     check: Check = False,
+    units: Units = False,
     llm: Writer = "offline",
     kinds: Kinds = None,
     model: Reader = "lite",
@@ -98,6 +107,8 @@ def command(
         raise UsageError("say where the bank goes: --out bank.json")
     if not out.lower().endswith(".json"):
         raise UsageError(f"--out is {out!r}; a bank's name ends in .json")
+    if units:
+        return _units(labels[0], out, as_json)
     return _describe(labels[0], out, llm, kinds, model, batch, concurrency, licence, as_json)
 
 
@@ -121,6 +132,24 @@ def _check(banks: Sequence[str], model: str, as_json: bool) -> int:
         remarks = f", {len(found) - severe} remarks" if len(found) > severe else ""
         output.note(f"{name}: {state}{remarks}")
     return exit_code(len(banks) - bad, bad)
+
+
+def _units(labels: str, out: str, as_json: bool) -> int:
+    """Write the units of a label list, and count them by group."""
+    from collections import Counter
+    from pathlib import Path
+
+    from vlar.describing.units import write_units
+
+    units = write_units(labels, Path(out))
+    counts = Counter(unit.group for unit in units)
+    if as_json:
+        output.json_line({"units": len(units), **counts})
+    else:
+        named = ", ".join(f"{count} {group}" for group, count in counts.items())
+        output.line(f"{len(units)} units ({named})")
+        output.line(f"saved to {out}; use it: unit_bank = {out!r} in [adapter]", flush=True)
+    return exit_code(1, 0)
 
 
 def _describe(

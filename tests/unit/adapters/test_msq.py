@@ -61,7 +61,7 @@ def drawn(seed: int = 1) -> Msq:
     with torch.no_grad():
         for parameter in adapter.network.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=random))
-        adapter.network.tau.fill_(2.0)
+        adapter.network.tau.fill_(0.02)
     adapter.refresh()
     return adapter
 

@@ -138,7 +138,7 @@ class Msq(MomentAdapter, ConditionedText):
         """
         tokens, vectors = self.split_inputs(batch.inputs)
         logits = self.logit_scale * vectors @ classes.T + self.network(classes, vectors, tokens)
-        logits = logits + self.network.bias
+        logits = logits + self.network.offset
         losses = {"total": self._loss(batch, logits)}
         return TrainingOutput(logits, losses, classes=classes, vectors=vectors)
 

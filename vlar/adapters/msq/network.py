@@ -14,6 +14,7 @@ from vlar.adapters.msq.config import MsqConfig
 
 _SHARPNESS = 1.5  # of queries and keys at the start
 _LABELS = 256  # queries that are decoded at a time
+_STEP = 100.0  # on two numbers that are logits; at the others' rate they would stand still
 
 
 class DecoderLayer(nn.Module):
@@ -49,7 +50,7 @@ class DecoderLayer(nn.Module):
 
 
 class MsqNetwork(nn.Module):
-    """What the decoder adds to the cosine of a clip and a label; 0 at the start.
+    """What the decoder adds to the logit of a clip and a label; 0 at the start.
 
     ``tau <H, W_h q> / (|H| |W_h q|)``, where ``H`` is the query ``W_t q + W_g g`` after the
     decoder, q the text of the label and g the vector of the clip; and one bias for all logits.
@@ -94,7 +95,12 @@ class MsqNetwork(nn.Module):
         memory = (memory + self.place * code[:, None]).flatten(1, 2)
         video = self.video(vectors)[:, None]
         parts = [self._part(part, video, memory) for part in texts.split(_LABELS)]
-        return self.tau * torch.cat(parts, dim=1)
+        return _STEP * self.tau * torch.cat(parts, dim=1)
+
+    @property
+    def offset(self) -> Tensor:
+        """The bias of all logits, for the loss of several labels."""
+        return _STEP * self.bias
 
     def _part(self, texts: Tensor, video: Tensor, memory: Tensor) -> Tensor:
         """(N, c) cosines of decoded queries and answers."""

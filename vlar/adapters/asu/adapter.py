@@ -1,0 +1,313 @@
+"""``asu``: units that descriptions name steer the vector of a clip, behind the encoder contract."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vlar.adapters.asu.config import WHAT, AsuConfig
+from vlar.adapters.asu.label_units import BODY, label_units, unit_vectors
+from vlar.adapters.moments import MomentAdapter
+from vlar.adapters.settings import bad_setting
+from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
+from vlar.adapters.views import VIEWS
+from vlar.encoders.base import Encoder, FrameBlock
+from vlar.encoders.regions import REGIONS
+from vlar.encoders.session import Session
+from vlar.encoders.torch_encoder import TorchEncoder, encode_batches
+from vlar.errors import ModelError
+from vlar.motion_language.verbs_in_text import verb_of
+from vlar.numeric import unit
+from vlar.registry import register
+from vlar.text.bank import load_bank
+from vlar.text.clean import clean_label
+from vlar.text.description_lookup import descriptions_of
+from vlar.text.units import Unit, units_named, units_of_bank
+from vlar.types import Clip, Encoded, Float32, JsonDict
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from vlar.adapters.asu.network import AsuNetwork
+    from vlar.adapters.asu.regions import RegionAttention
+
+_WIDTH = 64  # few clips train it
+
+
+@register("adapter", "asu")
+class Asu(MomentAdapter):
+    """Attentive semantic units, in the spirit of Chen et al. (ICCV 2023); no code was released.
+
+    Units are body parts, objects, scenes and motions. Each moment chooses the units it shows, with
+    the parts of its frames; the chosen ones ask a decoder about the moments, and what it finds is
+    added to the clip's vector. Texts stay as they are. In a CLIP with a plain ViT, parts of frames
+    are tokens in the last blocks, with small adapters that are trained; elsewhere they are those
+    that the encoder gives (``patch_tokens``). Until it is trained the vectors are the encoder's.
+
+    The vector depends on the units, so another unit bank needs a new library.
+
+    Attributes:
+        network: The choice of units and the decoder, for training.
+        parts: Tokens of the parts of frames inside a ViT; None elsewhere.
+        config: The settings.
+    """
+
+    method = "asu"
+    read_config = AsuConfig.from_dict
+    network: AsuNetwork
+    parts: RegionAttention | None
+    config: AsuConfig
+
+    @classmethod
+    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Asu:
+        """See ``MomentAdapter``; ``grid`` is set by what the encoder offers where it is not given.
+
+        Raises:
+            ModelError: as there, or the encoder is narrower than the decoder.
+            LabelError: the bank of units cannot be read, or holds other entries.
+        """
+        from vlar.adapters.views import require
+
+        require(encoder, cls.needs, cls.method)
+        config = _resolved(AsuConfig.from_dict(settings or {}), encoder)
+        if config.grid and not _inside_vit(encoder):
+            require(encoder, ("patch_tokens",), cls.method)
+        return cls(encoder, config)
+
+    @classmethod
+    def reading(cls, encoder: Encoder, settings: JsonDict) -> Encoder:
+        """See ``Trainable``."""
+        from vlar.adapters.moments import with_grid
+
+        config = _resolved(AsuConfig.from_dict(settings), encoder)
+        return encoder if _inside_vit(encoder) else with_grid(encoder, config.grid or 0)
+
+    def __init__(self, encoder: Encoder, config: AsuConfig) -> None:
+        """Use ``attach``."""
+        self._tower = encoder if config.grid and _inside_vit(encoder) else None
+        plain = dataclasses.replace(config, grid=0) if self._tower else config
+        super().__init__(encoder, plain)
+        if isinstance(self._tower, TorchEncoder):
+            self._enter(self._tower, config)
+
+    def _enter(self, tower: TorchEncoder, config: AsuConfig) -> None:
+        """Work inside the tower: parts are tokens, and pixels are read."""
+        grid = config.grid or 0
+        self.reads = "pixels"
+        block = FrameBlock(REGIONS, grid**2 * self.dim, REGIONS)
+        self.frame_blocks = (*tower.frame_blocks, block)
+        self.frame_dim = tower.frame_dim + block.width
+        self._build(config)
+
+    def _build(self, config: AsuConfig) -> None:
+        import torch
+
+        from vlar.adapters.asu.network import AsuNetwork
+        from vlar.adapters.asu.regions import RegionAttention
+
+        units = [Unit.parse(text) for text in config.units] or BODY
+        vectors = torch.from_numpy(unit_vectors(self.encoder, units))
+        width = _width(config, self.dim, self.encoder.name)
+        self.config, self.parts = config, None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # two adapters of the same settings start the same
+            self.network = AsuNetwork(self.dim, width, vectors, config)
+            if isinstance(self._tower, TorchEncoder) and config.grid:
+                view = self._tower.towers.vision_view()
+                self.parts = RegionAttention(view, config.grid, config.region_blocks)
+                self.parts.to(self._tower.towers.device)
+                self.network.to(self._tower.towers.device)
+        self.module.eval().requires_grad_(False)
+        self.refresh()
+
+    @property
+    def module(self) -> nn.Module:
+        """The choice of units and the decoder; the adapters of parts where there are any."""
+        from torch import nn
+
+        found: dict[str, nn.Module] = {"network": self.network}
+        if self.parts is not None:
+            found["parts"] = self.parts
+        return nn.ModuleDict(found)
+
+    # The encoder contract
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """Features of whole frames and their parts, and vectors that the units have moved."""
+        if self.parts is None:
+            return super().encode(clips)
+        assert isinstance(self._tower, TorchEncoder)
+        return encode_batches(self._tower.pixel_batches(clips), self._frames, self.pool)
+
+    def session(self, *, features: bool = True) -> Session:
+        """See ``Encoder``."""
+        return super().session(features=features) if self.parts is None else Session(self.encode)
+
+    def _frames(self, pixels: Tensor) -> tuple[Tensor, None]:
+        return self._seen(pixels).flatten(2), None
+
+    def _seen(self, pixels: Tensor) -> Tensor:
+        """(n, T, 3, height, width) to whole frames and parts (n, T, 1 + R, D), not normalised."""
+        assert self.parts is not None
+        return self.parts(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+
+    def _row(self, features: Float32) -> Encoded:
+        return Encoded(features, self.pool(features[None])[0])
+
+    def pool(self, features: Float32) -> Float32:
+        """Frame features (N, T, F) to window vectors (N, D) of unit length."""
+        import torch
+
+        own = features[..., : self.encoder.frame_dim]
+        pooled = self.encoder.pool(own)
+        device = self.network.units.device
+        with torch.inference_mode():
+            moved = [
+                self.network(torch.from_numpy(self.tokens(clip[None])).to(device))[0].cpu().numpy()
+                for clip in features
+            ]
+        rows = [unit(old + row) if row.any() else old
+                for old, row in zip(pooled, moved, strict=True)]  # fmt: skip
+        return np.stack(rows) if rows else pooled
+
+    def tokens(self, features: Float32) -> Float32:
+        """(N, T, F) to (N, K, 1 + R, D), each of unit length."""
+        if self.parts is None:
+            return super().tokens(features)
+        import torch
+
+        shape = (*features.shape[:2], -1, self.dim)
+        return self._moments(torch.from_numpy(features.reshape(shape))).numpy()
+
+    def _moments(self, seen: Tensor) -> Tensor:
+        """(n, T, G, D) to the unit means of K spans: (n, K, G, D)."""
+        import torch
+        from torch.nn import functional as F  # noqa: N812 - the usual name
+
+        spans = seen.tensor_split(min(self.config.moments, seen.shape[1]), dim=1)
+        return F.normalize(torch.stack([span.mean(dim=1) for span in spans], dim=1), dim=-1)
+
+    def units_shown(self, features: Float32, most: int = 5) -> list[tuple[str, float]]:
+        """The units that a clip shows most, with their shares, as the reason of an answer.
+
+        Args:
+            features: (T, F) of ``encode``.
+            most: How many.
+        """
+        import torch
+
+        with torch.inference_mode():
+            tokens = torch.from_numpy(self.tokens(features[None])).to(self.network.units.device)
+            shares = self.network.shown(tokens)[0].mean(dim=0).cpu().numpy()
+        names = self.config.units or tuple(map(str, BODY))
+        return [(names[i], float(shares[i])) for i in np.argsort(-shares, kind="stable")[:most]]
+
+    # Training
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        """Switch gradients on and name what is trained; ``training_classes`` comes before.
+
+        Raises:
+            ModelError: nothing is trained without a decoder.
+        """
+        if not self.config.layers:
+            raise ModelError(f"{WHAT} layers is 0, so nothing is trained; use 1 or more")
+        self.module.requires_grad_(True)
+        return list(self.module.named_parameters())
+
+    def text_vectors(self, texts: Sequence[str]) -> TextVectors:
+        """See ``Trainable``; texts are not trained."""
+        return fixed_vectors(self.encoder.encode_text(texts))
+
+    def training_classes(self, labels: Sequence[str]) -> Any:
+        """Texts of the labels (C, D); the units are made for them where none were given.
+
+        Other labels than before start again.
+        """
+        import torch
+
+        if tuple(labels) != self.config.labels:
+            given = self.config.units and not self.config.labels
+            units = self.config.units if given else tuple(
+                str(one) for one in label_units(labels, self.encoder)
+            )  # fmt: skip
+            config = dataclasses.replace(self.config, units=units, labels=tuple(labels))
+            self._build(config)
+        return torch.from_numpy(self.label_vectors(labels)).to(self.network.units.device)
+
+    def training_step(self, batch: TrainingBatch, classes: Tensor) -> TrainingOutput:
+        """Scaled cosines and the loss of the task.
+
+        Args:
+            batch: Inputs of ``training_inputs``, frame features (N, T, F), or pixels.
+            classes: From ``training_classes``.
+        """
+        from torch.nn import functional as F  # noqa: N812 - the usual name
+
+        if self.parts is not None:
+            seen = self._seen(batch.inputs.to(self.network.units.device)).float()
+            tokens = self._moments(seen)
+            pooled = F.normalize(seen[:, :, 0].mean(dim=1), dim=-1)
+        else:
+            tokens, pooled = self.split_inputs(batch.inputs)
+        vectors = F.normalize(pooled + self.network(tokens), dim=-1)
+        logits = self.logit_scale * vectors @ classes.T
+        losses = {"total": batch.loss(logits)}
+        if self.config.ground:
+            losses["units"] = self.config.ground * self._grounded(batch, tokens)
+            losses["total"] = losses["total"] + losses["units"]
+        return TrainingOutput(logits, losses, classes=classes, vectors=vectors)
+
+    def _grounded(self, batch: TrainingBatch, tokens: Tensor) -> Tensor:
+        """Cross-entropy of the chosen units with those of the label's descriptions."""
+        import torch
+
+        described = descriptions_of([clean_label(label) for label in self.config.labels])
+        rows = [set(map(str, units_named(row, verb_of))) for row in described]
+        member = torch.tensor(
+            [[float(one in row) for one in self.config.units] for row in rows],
+            device=tokens.device,
+        )
+        share = batch.labelled(batch.targets) @ member
+        share = share / share.sum(dim=1, keepdim=True).clamp_min(1e-6)
+        shown = batch.labelled(self.network.shown(tokens).mean(dim=1))
+        return -(share * shown.clamp_min(1e-9).log()).sum(dim=1).sum() / max(len(shown), 1)
+
+
+def _inside_vit(encoder: Encoder) -> bool:
+    """Whether the encoder shows the blocks of a ViT with a class token."""
+    if not isinstance(encoder, TorchEncoder) or not VIEWS["vit_blocks"].offered(encoder):
+        return False
+    try:
+        encoder.towers.vision_view()
+    except ModelError:
+        return False
+    return True
+
+
+def _resolved(config: AsuConfig, encoder: Encoder) -> AsuConfig:
+    """The settings with ``grid`` and ``units`` filled in."""
+    grid = config.grid
+    if grid is None:
+        grid = 2 if _inside_vit(encoder) or VIEWS["patch_tokens"].offered(encoder) else 0
+    units = config.units
+    if config.unit_bank and not units:
+        units = tuple(map(str, units_of_bank(load_bank(config.unit_bank))))
+    return dataclasses.replace(config, grid=grid, units=units, unit_bank="")
+
+
+def _width(config: AsuConfig, dim: int, encoder: str) -> int:
+    """The width of the decoder.
+
+    Raises:
+        ModelError: it is wider than the encoder.
+    """
+    width = config.width or max(config.heads, min(_WIDTH, dim) // config.heads * config.heads)
+    if width > dim:
+        name = "width" if config.width else "heads"
+        wanted = f"{dim} or less: the decoder must not be wider than encoder {encoder!r}"
+        raise bad_setting(WHAT, name, config.width or config.heads, wanted)
+    return width
