@@ -45,7 +45,14 @@ class Composites:
     paths: list[Path]
 
 
-def load(videos: Path, pool: str, model: vlar.Model, cache: Path, sources: int = 5) -> Composites:
+def load(
+    videos: Path,
+    pool: str,
+    model: vlar.Model,
+    cache: Path,
+    sources: int = 5,
+    verbs: tuple[str, ...] = VERBS,
+) -> Composites:
     """The composites of a data set's clips, encoded once.
 
     Args:
@@ -54,6 +61,7 @@ def load(videos: Path, pool: str, model: vlar.Model, cache: Path, sources: int =
         model: Encodes them.
         cache: Folder for frame features.
         sources: Most clips of a label; no two of one source.
+        verbs: Some of ``VERBS``.
     """
     with (videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["dataset"] == pool]
@@ -61,7 +69,7 @@ def load(videos: Path, pool: str, model: vlar.Model, cache: Path, sources: int =
     cache.mkdir(parents=True, exist_ok=True)
     features = []
     for number, row in enumerate(rows):
-        features.append(_encoded(videos / row["path"], model, cache))
+        features.append(_encoded(videos / row["path"], model, cache, verbs))
         if number % 10 == 0:
             print(f"{number} of {len(rows)} clips", flush=True)
     return Composites(
@@ -81,13 +89,13 @@ def _few(rows: list[dict[str, str]], sources: int) -> list[dict[str, str]]:
     return [groups[turn] for turn in range(sources) for groups in listed if turn < len(groups)]
 
 
-def _encoded(path: Path, model: vlar.Model, cache: Path) -> np.ndarray:
-    key = hashlib.sha256(f"{path} {model.fingerprint} {VERBS}".encode()).hexdigest()[:24]
+def _encoded(path: Path, model: vlar.Model, cache: Path, verbs: tuple[str, ...]) -> np.ndarray:
+    key = hashlib.sha256(f"{path} {model.fingerprint} {verbs}".encode()).hexdigest()[:24]
     file = cache / f"{key}.npy"
     if file.exists():
         return np.load(file)
     clip = read_clip(path, None, model.sampling, shorter_side=model.shorter_side)
-    made = [replace(clip, data=moved(clip.data, verb, key)) for verb in VERBS]
+    made = [replace(clip, data=moved(clip.data, verb, key)) for verb in verbs]
     found = np.stack([model.encode([one])[0].features for one in made])
     np.save(file, found)
     return found

@@ -13,7 +13,7 @@ import numpy as np
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.c2c.config import C2CConfig
-from vlar.adapters.temporal.inputs import block_width, directions, read_block
+from vlar.adapters.temporal.inputs import block_width, chosen, directions, read_block
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
@@ -59,7 +59,6 @@ class C2C(Adapter, Trainable, ComposedLabels):
     reads: Literal["pixels", "features"] = "features"
     pair_scale = SCALE
     network: C2CNetwork
-    config: C2CConfig
 
     def __init__(self, encoder: Encoder, config: C2CConfig) -> None:
         """Use ``attach``."""
@@ -67,10 +66,7 @@ class C2C(Adapter, Trainable, ComposedLabels):
         self._copy_attributes(encoder, encoder.n_frames)
         self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
         self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
-        starts = np.cumsum([0, *(block.width for block in encoder.frame_blocks)])
-        pairs = zip(starts.tolist(), encoder.frame_blocks, strict=False)
-        wanted = set(config.blocks) or {block.name for block in encoder.frame_blocks}
-        self._blocks = [(start, block) for start, block in pairs if block.name in wanted]
+        self._blocks = chosen(encoder.frame_blocks, config.blocks or _names(encoder))
         self.input_widths = [config.components] * len(self._blocks)
         self._label_parts: list[Mapping[str, str]] = []
         self._label_counts: list[int] = []
@@ -86,10 +82,9 @@ class C2C(Adapter, Trainable, ComposedLabels):
         """
         require(encoder, cls.needs, "c2c")
         config = C2CConfig.from_dict(settings or {})
-        names = [block.name for block in encoder.frame_blocks]
         for name in config.blocks:
-            if name not in names:
-                raise unknown_name(f"frame block of {encoder.name}", name, names)
+            if name not in _names(encoder):
+                raise unknown_name(f"frame block of {encoder.name}", name, _names(encoder))
         return cls(encoder, config)
 
     @classmethod
@@ -142,8 +137,7 @@ class C2C(Adapter, Trainable, ComposedLabels):
             for clip in features:  # one by one: the same alone and in company
                 found = self.network.components(torch.from_numpy(self._inputs(clip[None])))
                 rows.append(torch.stack(list(found), dim=1)[0].numpy())
-        shape = (0, _TOKENS, self.config.width)
-        return np.stack(rows) if rows else np.zeros(shape, np.float32)
+        return np.stack(rows) if rows else np.zeros((0, _TOKENS, self.config.width), np.float32)
 
     def pool(self, features: Float32) -> Float32:
         """As the encoder."""
@@ -275,7 +269,7 @@ class C2C(Adapter, Trainable, ComposedLabels):
         self.refresh()
 
     def training_inputs(self, features: Float32) -> Float32:
-        """(N, T, F) to the small inputs (N, T, K)."""
+        """(N, T, F) to the small inputs (N, T', K) of at most ``frames`` frames."""
         return self._inputs(features)
 
     def training_step(self, batch: TrainingBatch, classes: PairClasses) -> TrainingOutput:
@@ -318,7 +312,10 @@ class C2C(Adapter, Trainable, ComposedLabels):
         self.refresh()
 
     def _inputs(self, features: Float32) -> Float32:
-        """(N, T, F) to (N, T, K)."""
+        """(N, T, F) to (N, T', K), T' at most the ``frames`` of the settings."""
+        count, most = features.shape[1], self.config.frames
+        if count > most:
+            features = features[:, ((np.arange(most) + 0.5) * count / most).astype(int)]
         parts: list[Float32] = []
         for number, (start, block) in enumerate(self._blocks):
             part = read_block(features[..., start : start + block.width], block.kind)
@@ -326,3 +323,7 @@ class C2C(Adapter, Trainable, ComposedLabels):
             axes = self.network.get_buffer(f"axes{number}").numpy()
             parts.append(((part - mean) @ axes).astype(np.float32))
         return np.concatenate(parts, axis=2)
+
+
+def _names(encoder: Encoder) -> list[str]:
+    return [block.name for block in encoder.frame_blocks]

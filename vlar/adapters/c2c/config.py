@@ -18,6 +18,7 @@ class C2CConfig:
     Attributes:
         width: E, width of the vectors that verbs and objects are compared in.
         hidden: Width of the hidden layers.
+        frames: Most frames of a clip that are read, as in the paper; of more, evenly spaced ones.
         components: Principal directions kept of each block of the frame features.
         blocks: Blocks of the frame features to read; empty means all.
         ordered: Verbs are read from the frames in order; False reads the mean frame alone.
@@ -34,6 +35,7 @@ class C2CConfig:
 
     width: int = setting(128, at_least=2, at_most=4096)
     hidden: int = setting(256, at_least=1, at_most=4096)
+    frames: int = setting(8, at_least=1, at_most=1024)
     components: int = setting(64, at_least=1, at_most=4096)
     blocks: tuple[str, ...] = ()
     ordered: bool = True

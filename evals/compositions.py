@@ -1,0 +1,335 @@
+"""Are pairs of verb and object recognised that training never showed?
+
+    python evals/compositions.py --videos DIR --cache DIR [--seeds 5] [--json FILE]
+
+What a clip shows is the object, what is done to its time is the verb: played, reversed, frozen,
+stopped, started late, bounced, looped. Frames are only repeated and reordered, so their features
+are those of the clip's own frames (``lite``, objects and appearance). Of each of JHMDB's 21 labels
+three sources are trained on and two are asked about; 60 % of the pairs are seen. A seed draws both.
+
+Rows: C2C's scores; the product of the independent scores of the same network; C2C without the
+enhanced losses; C2C that reads the mean frame alone; closed forms of verbs and of objects, their
+log probabilities added; these with C2C at the weights that a support set without held-out examples
+gets; and two controls: verbs shuffled among the training clips of an object, and chance.
+
+``--pan`` asks a smaller question with encoded composites: the camera pans left or right.
+``--something`` names verb and object of Something-Something clips apart, without examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from cached import features_of
+from composites import load, pictures
+
+import vlar
+from vlar.adapters.c2c import C2C
+from vlar.evaluation.compositional import evaluate_pairs
+from vlar.fewshot import choose, signature
+from vlar.fewshot.support import SupportItem
+from vlar.numeric import log_softmax
+from vlar.training.dataset import Dataset
+from vlar.training.sources import FeatureSource
+from vlar.training.stacking import train_on
+from vlar.training.task import TrainingTask
+
+FRAMES = 16
+_HALF = list(range(0, FRAMES, 2))
+TIMES = {
+    "play": list(range(FRAMES)),
+    "reverse": list(range(FRAMES))[::-1],
+    "freeze": [FRAMES // 2] * FRAMES,
+    "stop": [*_HALF, *[FRAMES - 1] * (FRAMES // 2)],
+    "start late": [*[0] * (FRAMES // 2), *_HALF],
+    "bounce": [*_HALF, *range(FRAMES - 1, 0, -2)],
+    "loop": [*_HALF, *_HALF],
+}
+_SEEN = 0.6
+_TRAIN, _SOURCES = 3, 5
+_PICTURES = 3560  # entries of the features that one frame gives: objects and appearance
+_WEIGHTS = (1.0, 0.25)  # of closed forms and training where nothing can be held out
+
+
+@dataclass(frozen=True)
+class Clips:
+    """n composites.
+
+    Attributes:
+        features: (n, T, F) float32.
+        pairs: n pairs of verb and object.
+        groups: n sources.
+    """
+
+    features: np.ndarray
+    pairs: list[tuple[str, str]]
+    groups: list[str]
+
+    def dataset(self) -> Dataset:
+        """As a support set holds them."""
+        rows = zip(self.pairs, self.groups, strict=True)
+        items = [
+            SupportItem(Path(str(n)), None, (" ".join(p),), g, {"verb": p[0], "object": p[1]})
+            for n, (p, g) in enumerate(rows)
+        ]
+        return Dataset.of(sorted({item.label for item in items}), items)
+
+
+def main() -> int:
+    options = _options()
+    model = pictures()
+    if options.something:
+        return _something(options)
+    if options.pan:
+        return _pan(options, model)
+    pool = _pool(options)
+    found: dict[str, list[dict[str, float]]] = {}
+    for seed in options.seeds:
+        kept = options.cache / f"compositions-{seed}.json"  # a seed takes a minute or two
+        if not kept.exists():
+            train, asked, seen = _split(pool, seed)
+            answers = _answers(model, train, asked, seed, few=seed not in options.more)
+            kept.write_text(json.dumps({n: _figures(s, asked, seen) for n, s in answers}))
+        for name, figures in json.loads(kept.read_text()).items():
+            found.setdefault(name, []).append(figures)
+            print(seed, name, figures, flush=True)
+    _report(found, options)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for frame features")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--more", type=int, nargs="*", default=[0, 1, 2, 3, 4],
+                        help="seeds that also train the other forms and the control")  # fmt: skip
+    parser.add_argument("--pan", action="store_true")
+    parser.add_argument("--something", type=Path, help="CSV of ids with verb and object")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    return parser.parse_args()
+
+
+def _pool(options: argparse.Namespace) -> dict[str, list[tuple[str, np.ndarray]]]:
+    """The sources of each label with their frames, (16, F) of pictures."""
+    model, pool = vlar.load(), {}
+    with (options.videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["dataset"] == "jhmdb"]
+    for row in rows:
+        sources = pool.setdefault(row["readable_label"], [])
+        if row["group"] in [group for group, _ in sources]:
+            continue
+        frames = features_of(options.videos, row["path"], model, options.cache)
+        sources.append((row["group"], frames[:: len(frames) // FRAMES, :_PICTURES]))
+    return {label: sources[:_SOURCES] for label, sources in sorted(pool.items())}
+
+
+def _split(pool, seed: int) -> tuple[Clips, Clips, set[tuple[str, str]]]:
+    """Training clips of seen pairs, clips of all pairs to ask about, and the seen pairs."""
+    random = np.random.default_rng(seed)
+    every = list(itertools.product(TIMES, pool))
+    order = [every[at] for at in random.permutation(len(every))]
+    seen = set(order[: round(_SEEN * len(every))])
+    rows: tuple[list, list] = [], []
+    for label, sources in pool.items():
+        mixed = [sources[at] for at in random.permutation(len(sources))]
+        for turn, (group, frames) in enumerate(mixed):
+            for verb, places in TIMES.items():
+                if turn >= _TRAIN or (verb, label) in seen:
+                    rows[turn >= _TRAIN].append((frames[places], (verb, label), group))
+    train, asked = (
+        Clips(np.stack([r[0] for r in part]), [r[1] for r in part], [r[2] for r in part])
+        for part in rows
+    )
+    return train, asked, seen
+
+
+def _answers(
+    model, train: Clips, asked: Clips, seed: int, *, few: bool
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Scores (n, V * O) of each method, verb by verb; ``few`` leaves other trainings out."""
+    closed = _closed(model, train, asked)
+    trained, product = _trained(model, train, asked, seed)
+    yield "C2C", trained
+    yield "product of the same branches", product
+    yield "closed forms of verbs and objects", closed
+    yield "closed forms with C2C", _WEIGHTS[0] * closed + _WEIGHTS[1] * 100 * trained
+    yield "control: chance", np.random.default_rng(seed).random(trained.shape)
+    if few:
+        return
+    plain = {"mixed": 0.0, "prior": 0.0, "dependence": 0.0}
+    yield "C2C, plain losses", _trained(model, train, asked, seed, plain)[0]
+    yield "C2C, mean frame alone", _trained(model, train, asked, seed, {"ordered": False})[0]
+    yield "control: verbs shuffled", _trained(model, _shuffled(train, seed), asked, seed)[0]
+
+
+def _words(asked: Clips) -> tuple[list[str], list[str]]:
+    return sorted({verb for verb, _ in asked.pairs}), sorted({noun for _, noun in asked.pairs})
+
+
+def _every(asked: Clips) -> list[tuple[str, str]]:
+    return list(itertools.product(*_words(asked)))
+
+
+def _trained(
+    model, train: Clips, asked: Clips, seed: int, settings: dict | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """C2C's scores, and the products of its independent scores."""
+    import torch
+
+    task = TrainingTask.by_recipe(
+        _Encoder(model.encoder), "c2c", settings=settings or {}, seed=seed
+    )
+    training, _ = train_on(task, train.dataset(), FeatureSource(train.features))
+    adapter = training.adapter
+    assert isinstance(adapter, C2C)
+    with torch.no_grad():
+        inputs = torch.from_numpy(adapter.training_inputs(asked.features))
+        output = adapter.network(inputs, training.classes.verbs, training.classes.objects)
+    product = output.verb[:, :, None] * output.object[:, None]
+    return tuple(part.flatten(1).double().numpy() for part in (output.pair, product))
+
+
+class _Encoder:
+    """An encoder that shows single frames: objects and appearance."""
+
+    def __new__(cls, encoder):
+        import copy
+
+        seen = copy.copy(encoder)
+        seen.frame_blocks = encoder.frame_blocks[:2]
+        seen.frame_dim = _PICTURES
+        return seen
+
+
+def _closed(model, train: Clips, asked: Clips) -> np.ndarray:
+    """Log probabilities of the verb and of the object, each by ``auto``, added."""
+    blocks, total = model.encoder.frame_blocks[:2], np.zeros((len(asked.pairs), 1))
+    for at in range(2):
+        y = [pair[at] for pair in train.pairs]
+        head, _ = choose(train.features, blocks, y, groups=train.groups)
+        logits = log_softmax(head.logits(signature(asked.features, blocks, head.kind)))
+        columns = [head.labels.index(pair[at]) for pair in _every(asked)]
+        total = total + logits[:, columns]
+    return total
+
+
+def _shuffled(train: Clips, seed: int) -> Clips:
+    """The clips of each object with their verbs exchanged at random."""
+    random, pairs = np.random.default_rng(seed), list(train.pairs)
+    for noun in sorted({noun for _, noun in pairs}):
+        own = [at for at, pair in enumerate(pairs) if pair[1] == noun]
+        verbs = [pairs[at][0] for at in random.permutation(own)]
+        for at, verb in zip(own, verbs, strict=True):
+            pairs[at] = verb, noun
+    return Clips(train.features, pairs, train.groups)
+
+
+def _figures(scores: np.ndarray, asked: Clips, seen: set[tuple[str, str]]) -> dict[str, float]:
+    """Percent. The bias of ``hm`` and ``auc`` is chosen with the right answers."""
+    every = _every(asked)
+    found = evaluate_pairs(scores, every, asked.pairs, train_pairs=seen, target_pairs=every)
+    new = np.array([pair not in seen for pair in asked.pairs])
+    given = [every[at] for at in scores.argmax(axis=1)]
+    verb, noun = (
+        np.array([a[at] == b[at] for a, b in zip(given, asked.pairs, strict=True)])
+        for at in range(2)
+    )
+    figures = {
+        "unseen": found.unseen,
+        "seen": found.seen,
+        "hm": found.best_hm,
+        "auc": found.auc,
+        "verb of unseen": float(verb[new].mean()),
+        "object of unseen": float(noun[new].mean()),
+    }
+    return {name: round(100 * value, 1) for name, value in figures.items()}
+
+
+def _report(found: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> None:
+    rows = []
+    for name, each in found.items():
+        means = {k: round(float(np.mean([row[k] for row in each])), 1) for k in each[0]}
+        base = found["product of the same branches"]
+        apart = [mine["unseen"] - other["unseen"] for mine, other in zip(each, base, strict=False)]
+        error = float(np.std(apart, ddof=1) / np.sqrt(len(apart))) if len(apart) > 1 else 0.0
+        rows.append(
+            {"method": name, **means, "unseen - product": round(float(np.mean(apart)), 1),
+             "s.e.": round(error, 1), "seeds": [row["unseen"] for row in each]}
+        )  # fmt: skip
+        print(rows[-1], flush=True)
+    if options.json:
+        settings = {"command": "python evals/compositions.py --videos DIR --cache DIR",
+                    "model": "lite, objects and appearance",
+                    "seeds": len(options.seeds)}  # fmt: skip
+        options.json.write_text(json.dumps({**settings, "results": rows}, indent=1) + "\n")
+
+
+def _pan(options: argparse.Namespace, model) -> int:
+    """The share of clips whose direction is right: chance is 50 %."""
+    made = load(options.videos, "jhmdb", model, options.cache, sources=2, verbs=_PANS)
+    features = made.features[:, :, ::2, :_PICTURES]
+    rows: dict[str, list[float]] = {}
+    for seed in options.seeds:
+        random = np.random.default_rng(seed)
+        train = np.isin(made.groups, random.permutation(sorted(set(made.groups)))[::2])
+        parts = []
+        for mask in (train, ~train):
+            n = int(mask.sum())
+            pairs = [(verb, "a clip") for _ in range(n) for verb in _PANS]
+            groups = list(np.repeat(made.groups[mask], len(_PANS)))
+            parts.append(Clips(features[mask].reshape(-1, *features.shape[2:]), pairs, groups))
+        for name, settings in (("in order", {}), ("mean frame alone", {"ordered": False})):
+            scores, _ = _trained(model, *parts, seed, settings)
+            right = [
+                _every(parts[1])[at] == pair
+                for at, pair in zip(scores.argmax(axis=1), parts[1].pairs, strict=True)
+            ]
+            rows.setdefault(name, []).append(round(100 * float(np.mean(right)), 1))
+        print(seed, {name: values[-1] for name, values in rows.items()}, flush=True)
+    for name, values in rows.items():
+        print(f"{name:20s}{np.mean(values):5.1f} +- {np.std(values, ddof=1):.1f}", flush=True)
+    return 0
+
+
+_PANS = ("panning left", "panning right")
+
+
+def _something(options: argparse.Namespace) -> int:
+    """Verb and object of Something-Something clips by their texts alone, top-1 of each list."""
+    model = vlar.load()
+    with options.something.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (options.videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        clips = [row for row in csv.DictReader(file) if "something" in row["dataset"]]
+    named = []
+    for row in rows:
+        path = next((c["path"] for c in clips if row["existing_path"] in c["path"]), None)
+        if path:
+            named.append((path, row["verb"].replace("[", "").replace("]", ""), row["object"]))
+    features = np.stack([features_of(options.videos, p, model, options.cache) for p, _, _ in named])
+    vectors = model.encoder.pool(features)
+    for at, part in ((1, "verb"), (2, "object")):
+        words = sorted({row[at] for row in named})
+        scores = vectors @ model.encode_labels(words).T
+        truth = np.array([words.index(row[at]) for row in named])
+        order = (-scores).argsort(axis=1)
+        top1, top3 = (float((order[:, :k] == truth[:, None]).any(axis=1).mean()) for k in (1, 3))
+        mixed = np.random.default_rng(0).permutation(truth)
+        control = float((order[:, 0] == mixed).mean())
+        print(f"{part}: {len(named)} clips, {len(words)} words, top-1 {100 * top1:.1f}, "
+              f"top-3 {100 * top3:.1f}; chance {100 / len(words):.1f}, words permuted "
+              f"{100 * control:.1f}", flush=True)  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
