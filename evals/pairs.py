@@ -164,7 +164,7 @@ def _clip(path: Path) -> tuple[Frames, float]:
     return np.stack(resized), float(clip.times_s[-1] - clip.times_s[0])
 
 
-def _clip(frames: np.ndarray, times_s: np.ndarray) -> Clip:
+def _as_clip(frames: np.ndarray, times_s: np.ndarray) -> Clip:
     return Clip(Path("composite"), Window(0.0, float(times_s[-1])), "video", frames, times_s)
 
 
@@ -178,7 +178,7 @@ def main() -> int:
     if len(encoder.blocks) < 2:
         sys.exit("lite-motion is not there; run: vlar models get lite-motion")
     rows = [
-        (label, half, encoder.encode([_clip(frames, times)])[0].vector)
+        (label, half, encoder.encode([_as_clip(frames, times)])[0].vector)
         for label, half, frames, times in composites(options.videos)
     ]
     found = list(_figures(encoder, rows))

@@ -77,6 +77,12 @@ class QueryError(UsageError):
     kind = "query"
 
 
+class PersonError(VlarError):
+    """The person that was asked for is not among those found in a recording."""
+
+    kind = "person"
+
+
 class DecodeError(VlarError):
     """A video cannot be read. The message says what, where, and how much was readable."""
 

@@ -67,7 +67,7 @@ KINDS: dict[str, Kind] = {
         _kind("learner", "training.learners", "training.learners.base:Learner", "training"),
         _kind("recipe", "training.recipes", "training.hyperparameters:Hyperparameters", "training"),
         _kind("describer", "describing", "describing.base:Describer", "text"),
-        _kind("detector", "detecting", "detecting.base:Detector", "sensors"),
+        _kind("detector", "detecting", "detecting.base:Detector", "who"),
         _kind("captioner", "captioning", "captioning.base:Captioner", "text"),
         _kind("answerer", "answering", "answering.base:Answerer", "second_opinion"),
         _kind("engine", "index.engines", "index.engines.base:Engine", "library"),

@@ -15,6 +15,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vlar.person import Person
+
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 UInt8 = npt.NDArray[np.uint8]
@@ -200,6 +202,7 @@ class Classification:
     probable as all its kinds together, and as similar as the best of them. ``lost`` is the share
     (0 to 1) of the frames that could not be read or may be wrong. ``second_opinion`` is there where
     one was asked for (``vlar.answering.rerank``); the probabilities are then those of both.
+    ``person`` is whom ``who`` or ``zoom`` found; ``notes`` say what else matters.
     """
 
     path: Path
@@ -212,6 +215,8 @@ class Classification:
     coarse: tuple[Prediction, ...] = ()
     lost: float = 0.0
     second_opinion: Mapping[str, Any] | None = None
+    person: Person | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str | None:
@@ -231,6 +236,8 @@ class Classification:
             **({"coarse": [p.to_dict() for p in self.coarse]} if self.coarse else {}),
             "lost": round(self.lost, 4),
             **({"second_opinion": dict(self.second_opinion)} if self.second_opinion else {}),
+            **({"person": self.person.to_dict()} if self.person else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
 

@@ -28,6 +28,7 @@ METRICS = [
     "spans",
 ]
 ORDER = [
+    ["person"],
     ["types"],
     ["characters"],
     ["errors"],
@@ -48,6 +49,7 @@ ORDER = [
     ["shot_detection"],
     ["motion_language"],
     ["sensors"],
+    ["detecting"],
     ["encoders"],
     ["losses"],
     ["adapters"],

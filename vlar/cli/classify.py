@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlar.cli import inputs, options, output, second_opinion
+from vlar.cli import inputs, options, output, people, second_opinion
 from vlar.cli.answers import Answers, tables
 from vlar.cli.choices import Choices
 from vlar.cli.progress import Progress, progress
@@ -111,6 +111,9 @@ def command(
     descriptions: Descriptions = "auto",
     tree: TreeFile = None,
     shots: options.Shots = False,
+    who: people.Who = None,
+    zoom: people.Zoom = "off",
+    detector: people.Detector = None,
     rerank: second_opinion.Rerank = None,
     rerank_k: second_opinion.RerankK = 5,
     rerank_weights: second_opinion.RerankWeights = None,
@@ -134,8 +137,8 @@ def command(
     segments_file = _timeline_file(timeline_file, every_s)
     label_list = _label_list(labels, pairs)
     label_tree = _tree(tree)
-    _note(label_list)
     live = _address(paths, segments_file)
+    asked = people.asked(live, who=who, zoom=zoom, detector=detector)
     second_opinion.check(rerank, live, mode)
     review = second_opinion.Review(rerank, rerank_k, rerank_weights, rerank_margin)
     with ExitStack() as stack:
@@ -146,11 +149,10 @@ def command(
         settings["tree"] = label_tree
         answers.n_labels = len(label_list.labels if label_list else recogniser.default_labels)
         if live is not None:
-            shown.stage("reading labels")
             return _watch(live, recogniser, label_list, every_s, answers, shown, settings)
         if explain:
             answers.explain(recogniser, label_list)
-        settings |= {"every_s": every_s, "shots": shots}
+        settings |= {"every_s": every_s, "shots": shots, **asked}
         _classify(paths, recogniser, label_list, answers, shown, settings, review)
     if segments_file is not None:
         _write_timeline(segments_file, answers.good)
@@ -216,9 +218,11 @@ def _label_list(labels: str | None, pairs: tuple[str, str] | None) -> LabelList 
 
     if pairs is not None and labels is not None:
         raise UsageError("--labels and --pairs exclude each other; give one of them")
+    listed = None if labels is None else parse_labels(labels)
     if pairs is not None:
-        return parse_pairs(*pairs)
-    return None if labels is None else parse_labels(labels)
+        listed = parse_pairs(*pairs)
+    _note(listed)
+    return listed
 
 
 def _address(paths: list[str], segments_file: Path | None) -> str | None:
@@ -247,6 +251,7 @@ def _watch(
     from vlar.video.live import shown_address
 
     answers.address = shown_address(address)
+    shown.stage("reading labels")
     rows = classify_live(recogniser, address, labels, every_s=every_s or EVERY_S, **settings)
     shown.stage(f"watching {answers.address}", unit="answers")
     for row in rows:

@@ -7,7 +7,11 @@ The CSV's header names its columns, in any order:
 * ``verb`` and ``object``, with or without ``label``: labels in parts. Without ``label`` the label
   is the parts in the order of the columns, such as ``open door``;
 * ``start_s`` and ``end_s``: the span that shows the label, in seconds; both may be empty;
-* ``group``: examples that are held out together, such as those of one person.
+* ``group``: examples that are held out together, such as those of one person;
+* ``who``: the person that the label is about, such as ``the person on the left``; empty for the
+  whole picture;
+* ``person``: the number of that person, counted from the left; a training of ``refer`` learns from
+  it. Empty where nobody knows.
 
 Rows of one path stay examples of their own, whatever labels they have.
 """
@@ -27,15 +31,15 @@ from pathlib import Path
 from vlar.characters import fault
 from vlar.errors import SupportError
 from vlar.fewshot.people import by_person
+from vlar.fewshot.support_cells import SEPARATOR, several_labels, who_of, window_of
 from vlar.safety.files import MB, read_file, special_kind
 from vlar.sensors.lookup import reader
 from vlar.text.labels import PARTS
 from vlar.text.limits import MOST_CHARACTERS
 from vlar.types import Window
 
-COLUMNS = ("path", "label", "labels", *PARTS, "start_s", "end_s", "group")
+COLUMNS = ("path", "label", "labels", *PARTS, "start_s", "end_s", "group", "who", "person")
 _MOST_BYTES = 512 * MB
-SEPARATOR = "|"  # between the labels of one clip; labels hold commas and semicolons
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class SupportItem:
             column ``group`` (a person, a session).
         parts: Value of each part of the label, such as ``{"verb": "open", "object": "door"}``;
             empty for plain labels.
+        who: The person that the label is about, as a phrase; empty for the whole picture.
+        person: Number of that person from the left, from 1; None where it is not known.
     """
 
     path: Path
@@ -57,6 +63,8 @@ class SupportItem:
     labels: tuple[str, ...]
     group: str
     parts: Mapping[str, str] = field(default_factory=dict[str, str])
+    who: str = ""
+    person: int | None = None
 
     @property
     def label(self) -> str:
@@ -282,43 +290,11 @@ def _item(table: _Table, line: int, row: list[str]) -> SupportItem:
         if not cells[name]:
             raise SupportError(f"{file}, line {line}, column {name!r}: empty; fill it in")
     video, text = table.path(cells["path"])
-    window = _window(file, line, cells) if table.timed else None
+    window = window_of(file, line, cells) if table.timed else None
     parts = {name: cells[name] for name in table.parts}
     if "labels" in cells:
-        labels = _several(file, line, cells["labels"])
+        labels = several_labels(file, line, cells["labels"])
     else:
         labels = (cells.get("label") or " ".join(parts.values()),)
-    return SupportItem(video, window, labels, cells.get("group") or text, parts)
-
-
-def _several(file: Path, line: int, cell: str) -> tuple[str, ...]:
-    labels = [label.strip() for label in cell.split(SEPARATOR)]
-    if not all(labels) or len(set(labels)) < len(labels):
-        raise SupportError(
-            f"{file}, line {line}, column 'labels': {cell!r} holds an empty label or one twice; "
-            f"write each once, such as 'walk{SEPARATOR}wave'"
-        )
-    return tuple(labels)
-
-
-def _window(file: Path, line: int, cells: dict[str, str]) -> Window | None:
-    given = cells.get("start_s", ""), cells.get("end_s", "")
-    if not any(given):
-        return None
-    times: list[float] = []
-    for name, cell in zip(("start_s", "end_s"), given, strict=True):
-        try:
-            time = float(cell)
-        except ValueError:
-            time = float("nan")
-        if not 0 <= time < float("inf"):
-            raise SupportError(
-                f"{file}, line {line}, column {name!r}: {cell!r} is not a time in seconds; write a "
-                "number such as 2.5, or leave start_s and end_s both empty"
-            )
-        times.append(time)
-    if times[1] <= times[0]:
-        raise SupportError(
-            f"{file}, line {line}, column 'end_s': {times[1]:g} is not after start_s {times[0]:g}"
-        )
-    return Window(times[0], times[1])
+    who, person = who_of(file, line, cells)
+    return SupportItem(video, window, labels, cells.get("group") or text, parts, who, person)

@@ -73,7 +73,24 @@ class LabelClassifier:
 
     def answer(self, span: EncodedSpan, *, top: int, model: str) -> Classification:
         """The ``top`` best labels of one span, as the answer of ``model``."""
-        scores = self.scores([span.encoded])
+        return self._answer(span, self.scores([span.encoded]), top, model)
+
+    def answer_mixed(
+        self, parts: Sequence[tuple[float, EncodedSpan]], *, top: int, model: str
+    ) -> Classification:
+        """As ``answer``, of several cuts of one span: the weighted mean of their scores.
+
+        Args:
+            parts: Weight and cut; the weights need not add up to 1.
+            top: As in ``answer``.
+            model: As in ``answer``.
+        """
+        if len(parts) == 1:
+            return self.answer(parts[0][1], top=top, model=model)
+        each = [self.scores([span.encoded]) for _, span in parts]
+        return self._answer(parts[0][1], Scores.mixed(each, [w for w, _ in parts]), top, model)
+
+    def _answer(self, span: EncodedSpan, scores: Scores, top: int, model: str) -> Classification:
         similarity, probability = scores.similarity[0], scores.probability[0]
         order = np.argsort(-probability, kind="stable")[:top]
         best = tuple(

@@ -15,6 +15,7 @@ from vlar.evaluation.result import Evaluation
 from vlar.fewshot.support import Support, SupportItem, read_support
 from vlar.model.classifier import LabelClassifier, Labels
 from vlar.model.label_concepts import Descriptions
+from vlar.model.named_people import about
 from vlar.model.recogniser import Recogniser
 from vlar.text.clean import label_key
 from vlar.text.labels import LabelList, parse_labels
@@ -127,7 +128,9 @@ def _score(
         progress(0, total=len(items))
     scored: list[ScoredClip] = []
     failed: list[Failure] = []
-    views = model.view_sampler.sample_each((item.path, item.window) for item in items)
+    sampler = model.view_sampler
+    views = sampler.sample_each((item.path, item.window) for item in items)
+    views = about(views, items, sampler.reader)
     for item, span in zip(items, model.encode_spans(views), strict=True):
         if isinstance(span, Failure):
             failed.append(span)

@@ -13,6 +13,7 @@ import numpy as np
 from vlar.errors import DecodeError, SupportError
 from vlar.fewshot.support import Support, SupportItem
 from vlar.model.core import EncodedSpan, ModelCore
+from vlar.model.named_people import about
 from vlar.sensors import ViewSampler
 from vlar.types import Encoded, Failure, Float32, ProgressCallback
 from vlar.video.files import require_readable
@@ -128,13 +129,14 @@ def read_examples(
         progress(0, total=len(items))
     absent = absent_recordings(items)
     cached = [_cached(core, cache.get(item) if cache else None) for item in items]
-    missing = (
-        (item.path, item.window)
+    missing = [
+        item
         for item, had in zip(items, cached, strict=True)
         if had is None and item.path not in absent
-    )
+    ]
     sampler = sampler or core.view_sampler.one_view
-    spans = core.encode_spans(sampler.sample_each(missing))
+    views = sampler.sample_each((item.path, item.window) for item in missing)
+    spans = core.encode_spans(about(views, missing, sampler.reader))
     used: list[SupportItem] = []
     encoded: list[Encoded] = []
     failed: list[Failure] = []
@@ -213,7 +215,8 @@ def draw(support: Support, shots: int, seed: int) -> list[SupportItem]:
 
 
 def _key(item: SupportItem) -> object:
-    return item.path, item.window, item.labels, item.group, tuple(item.parts.items())
+    parts = tuple(item.parts.items())
+    return item.path, item.window, item.labels, item.group, parts, item.who, item.person
 
 
 def check_complete(support: Support, examples: EncodedExamples) -> None:

@@ -48,6 +48,9 @@ class ClassifyOptions(TypedDict, total=False):
     tree: Tree | str | Path | None
     fps: float
     shots: bool
+    who: str | None
+    zoom: str | None
+    detector: str | None
 
 
 def is_one(recordings: object) -> TypeIs[Recording]:
@@ -89,11 +92,16 @@ def encode_one(
     core: ModelCore, recording: Recording, sampler: ViewSampler, fps: float
 ) -> EncodedSpan:
     """A single recording, whole; an error is raised as it is."""
-    if isinstance(recording, (str, Path)):
-        views = sampler.sample(recording)
-    else:
-        (views,) = _views(recording, sampler, None, fps)
+    views = views_of_one(recording, sampler, fps)
     return EncodedSpan(views[0].path, views[0].window, core.encode_views(views), lost_share(views))
+
+
+def views_of_one(recording: Recording, sampler: ViewSampler, fps: float) -> Views:
+    """The views of a single recording, whole; an error is raised as it is."""
+    if isinstance(recording, (str, Path)):
+        return sampler.sample(recording)
+    (views,) = _views(recording, sampler, None, fps)
+    return views
 
 
 def _views(

@@ -9,6 +9,7 @@ from typing import Any, overload
 import numpy.typing as npt
 from typing_extensions import Unpack
 
+from vlar.detecting.focus import make_focus
 from vlar.encoders.base import Encoder
 from vlar.errors import UsageError
 from vlar.fewshot.adapted import AdaptedHead
@@ -22,9 +23,11 @@ from vlar.model.inputs import (
     encode_one,
     is_one,
     views_of,
+    views_of_one,
 )
 from vlar.model.label_concepts import Descriptions
 from vlar.model.pair_labels import composes, pair_probability
+from vlar.model.people import PersonAnswers
 from vlar.scoring.calibration import Calibration
 from vlar.sensors import Views, ViewSampler
 from vlar.tables import Results
@@ -171,11 +174,13 @@ class Recogniser(ModelCore):
         tree: Tree | str | Path | None = None,
         fps: float = DEFAULT_FPS,
         shots: bool = False,
+        who: str | None = None,
+        zoom: str | None = None,
+        detector: str | None = None,
     ) -> Classification | Results[Answer] | Iterator[Answer]:
         """Classify recordings: which label fits?
 
-        Clips of several recordings are encoded together; an answer is the same alone and in
-        company. The labels are checked before any recording is opened.
+        An answer is the same alone and in company; labels are checked before a recording is opened.
 
         Args:
             recordings: A path (a recording, or a folder of frames), an array of frames
@@ -189,27 +194,33 @@ class Recogniser(ModelCore):
             descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_concepts``.
             tree: A label tree, or its JSON file of label to parent; answers then have ``coarse``.
             fps: Frames a second of an array; default 25.
-            shots: Judge a video, or a span of it, by its shots where it has cuts; needs the
-                network of TransNet V2 (``vlar models get shots``).
+            shots: Judge a video by its shots where it has cuts (``vlar models get shots``).
+            who: One person to judge: ``the person on the left``, ``person 2``.
+            zoom: ``person``: judge a cut around who moves too; ``auto``: only where small.
+            detector: Spec of what finds people (``vlar.parts("detector")``); docs/who.md.
 
         Returns:
-            One recording without ``every_s``: its answer. A list, or ``every_s``: a list (and a
-            table, ``vlar.Results``) with a ``Failure`` in the place of each recording or span that
-            cannot be read. An iterator: the same, one after the other, as they are needed.
+            One recording without ``every_s``: its answer. A list, or ``every_s``: a list and table
+            (``vlar.Results``) with a ``Failure`` for each recording or span that cannot be read.
+            An iterator: the same, one after the other, as they are needed.
 
         Raises:
             DecodeError: a single recording cannot be read.
-            LabelError: the label list cannot be used.
-            UsageError: an input that is not a recording.
+            PersonError: ``who`` counts beyond the people of the recording.
+            LabelError, UsageError: the label list, an input or ``who`` cannot be used.
         """
+        focus = make_focus(who, zoom, detector)
         sampler = self.view_sampler.shot_by_shot if shots else self.view_sampler
         classifier = self.classifier(labels, mode=mode, descriptions=descriptions, tree=tree)
+        people = PersonAnswers(self, classifier, focus, sampler) if focus else None
+        if people and is_one(recordings) and every_s is None:
+            return people.answer(views_of_one(recordings, sampler, fps), top)
         if is_one(recordings) and every_s is None:
             span = encode_one(self, recordings, sampler, fps)
             return classifier.answer(span, top=top, model=self.name)
         listed: Iterable[Recording] = [recordings] if is_one(recordings) else recordings
         views = views_of(listed, sampler, every_s, fps)
-        answers = self._answers(views, classifier, top)
+        answers = people.each(views, top) if people else self._answers(views, classifier, top)
         return answers if isinstance(recordings, Iterator) else Results(answers)
 
     def _answers(

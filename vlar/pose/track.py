@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,8 @@ from vlar.pose.networks import N_POINTS, Body, Detector, Landmarks, Region, to_i
 from vlar.types import Float32, UInt8
 
 MAX_PEOPLE = 3
+Square = tuple[float, float, float]
+"""Left, top and side in pixels."""
 _THRESHOLD = 0.5  # least probability of a person, for both networks
 _DETECT_EVERY = 8  # frames, while there is room for more people
 _SQUARES_EVERY = 16  # frames; people in a wide frame are small in the detector's input
@@ -19,6 +21,7 @@ _SEARCH_EVERY = 2  # frames, while no person is tracked
 _WIDE = 1.2  # aspect ratio from which the squares at both ends are searched too
 _SMALLEST = 12.0  # pixels; a smaller region holds no body
 _OUTSIDE = 0.3  # share of the frame; a body whose middle is farther out has left
+_ONE_SIZE = 2.0  # how much larger one of two regions of the same person may be
 _LONGEST_GAP = 8  # frames between two parts of one track
 _GAP_REACH = 0.6  # region sizes a person may move over a gap; a tenth more per frame
 
@@ -46,21 +49,27 @@ class PoseTracker:
     Args:
         detector: The detector network.
         landmarks: The landmark network.
-        max_people: People tracked at the same time, 1 to 3; each costs one landmark pass per frame.
+        max_people: People tracked at the same time; each costs one landmark pass per frame.
+        search: Squares of a frame of some width and height that are searched next to the whole
+            frame; None for those at both ends of a wide frame.
     """
 
     def __init__(
-        self, detector: Detector, landmarks: Landmarks, max_people: int = MAX_PEOPLE
+        self,
+        detector: Detector,
+        landmarks: Landmarks,
+        max_people: int = MAX_PEOPLE,
+        search: Callable[[int, int], Sequence[Square]] | None = None,
     ) -> None:
         self._detector, self._landmarks = detector, landmarks
-        self._max_people = max_people
+        self._max_people, self._search = max_people, search
         self._tracks: list[_Track] = []
         self._live: list[_Track] = []
         self._next = 0
 
     def restarted(self) -> PoseTracker:
         """The same with no one tracked, for another recording."""
-        return PoseTracker(self._detector, self._landmarks, self._max_people)
+        return PoseTracker(self._detector, self._landmarks, self._max_people, self._search)
 
     def extend(self, frames: UInt8, first: int) -> None:
         """Track through the frames that are new.
@@ -90,7 +99,7 @@ class PoseTracker:
         ]
         joined = _join([part for part in parts if part.bodies])
         joined.sort(key=_Track.presence, reverse=True)
-        return _to_arrays(joined[:MAX_PEOPLE], n_frames, height)
+        return _to_arrays(joined[: max(MAX_PEOPLE, self._max_people)], n_frames, height)
 
     def _forget(self, first: int) -> None:
         for track in self._tracks:
@@ -104,16 +113,16 @@ class PoseTracker:
         for track in self._live:
             last = track.bodies.get(now - 1)
             body = last and self._read(image, last.next_region)
-            if body and not _taken(body.next_region, going, now):
+            if body and not self._taken(body.next_region, going, now):
                 track.bodies[now] = body
                 going.append(track)
         self._live = going
         found: list[_Track] = []
         for region in self._candidates(image, now, len(going)):
-            if len(going) >= self._max_people or _taken(region, going, now):
+            if len(going) >= self._max_people or self._taken(region, going, now):
                 continue
             body = self._read(image, region)
-            if body and not _taken(body.next_region, going, now):
+            if body and not self._taken(body.next_region, going, now):
                 found.append(_Track({now: body}, now))
                 going.append(found[-1])
         self._tracks += found
@@ -125,9 +134,9 @@ class PoseTracker:
             return []
         found = self._detector(image, _THRESHOLD)
         width, height = image.size
-        wide = max(width, height) > _WIDE * min(width, height)
-        if wide and now % _SQUARES_EVERY == 0 and self._max_people > 1:
-            for square in _squares(width, height):
+        every = _SQUARES_EVERY if self._search is None else _DETECT_EVERY
+        if now % every == 0 and self._max_people > 1:
+            for square in (self._search or _ends_of_wide)(width, height):
                 found += self._detector(image, _THRESHOLD, square)
         return found
 
@@ -135,13 +144,28 @@ class PoseTracker:
         others = [other for other in self._tracks if other is not track]
         region = track.bodies[track.start].next_region
         for now in range(track.start - 1, first - 1, -1):
-            if _taken(region, others, now):
+            if self._taken(region, others, now):
                 break
             body = self._read(to_image(frames[now - first]), region)
             if body is None:
                 break
             track.bodies[now] = body
             region = body.next_region
+
+    def _taken(self, region: Region, tracks: Sequence[_Track], now: int) -> bool:
+        """Whether a region is of somebody who is tracked already.
+
+        Where squares are searched for many people, somebody small stands in front of, or next to,
+        somebody large: such regions are not of one person, however near they are.
+        """
+        there = (track.bodies[now].next_region for track in tracks if now in track.bodies)
+        if self._search is None:
+            return any(region.near(other) for other in there)
+        return any(
+            region.near(other)
+            and max(region.size, other.size) < _ONE_SIZE * min(region.size, other.size)
+            for other in there
+        )
 
     def _read(self, image: Any, region: Region) -> Body | None:
         body = self._landmarks(image, region)
@@ -165,14 +189,10 @@ class _Track:
         return len(sizes) * float(np.median(sizes))
 
 
-def _taken(region: Region, tracks: Sequence[_Track], now: int) -> bool:
-    return any(
-        now in track.bodies and region.near(track.bodies[now].next_region) for track in tracks
-    )
-
-
-def _squares(width: int, height: int) -> list[tuple[float, float, float]]:
+def _ends_of_wide(width: int, height: int) -> list[Square]:
     side = float(min(width, height))
+    if max(width, height) <= _WIDE * side:
+        return []
     if width > height:
         return [(0.0, 0.0, side), (width - side, 0.0, side)]
     return [(0.0, 0.0, side), (0.0, height - side, side)]

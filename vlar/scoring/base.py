@@ -57,6 +57,20 @@ class Scores:
             np.concatenate([row.unknown for row in listed]),
         )
 
+    @staticmethod
+    def mixed(parts: Sequence[Scores], weights: Sequence[float]) -> Scores:
+        """The weighted mean of several scores of the same N clips and C labels.
+
+        Args:
+            parts: At least one.
+            weights: Of each; they need not add up to 1.
+        """
+        shares = np.asarray(weights, np.float64) / float(np.sum(weights))
+        similarity = np.tensordot(shares, np.stack([part.similarity for part in parts]), 1)
+        probability = np.tensordot(shares, np.stack([part.probability for part in parts]), 1)
+        unknown = np.tensordot(shares, np.stack([part.unknown for part in parts]), 1)
+        return Scores(similarity.astype(np.float32), probability, unknown)
+
 
 class Head(ABC):
     """Encoded clips in, scores over its labels out.

@@ -70,4 +70,5 @@ class FeatureFolder:
             changed = 0
         window = item.window and (item.window.start_s, item.window.end_s)
         text = f"{self._of} {item.path.absolute()} {changed} {window}"
+        text += f" {item.who}" if item.who else ""
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"

@@ -1,0 +1,105 @@
+"""Zero-shot detectors of Transformers, on tiny random models; RF-DETR on a stand-in."""
+
+# pyright: basic
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.unit.detecting.made import TIMES_S, scene
+from tests.unit.detecting.tiny_owl import save_owl
+from vlar.detecting.base import load_detector
+from vlar.detecting.hf import HubDetector, not_doubled, searched_frames
+from vlar.errors import ModelError, UnknownNameError, UsageError
+
+
+@pytest.fixture(scope="module")
+def owl(tmp_path_factory: pytest.TempPathFactory) -> HubDetector:
+    return load_detector(f"hf:{save_owl(tmp_path_factory.mktemp('owl'))}")
+
+
+def test_boxes_are_those_of_the_library(owl: HubDetector):
+    import torch
+
+    frames = scene([(20, 3)])
+    owl.least_score = 0.0
+    found = owl.detect(frames, TIMES_S, "dog")
+    inputs = owl._processor(images=frames[0], text=[["dog"]], return_tensors="pt")
+    with torch.inference_mode():
+        outputs = owl._model(**inputs)
+    (wanted,) = owl._processor.post_process_grounded_object_detection(
+        outputs, threshold=owl.least_score, target_sizes=[(96, 160)]
+    )
+    first = found.rows[found.rows[:, 0] == 0]
+    sure = found.scores[found.rows[:, 0] == 0]
+    assert 0 < len(first) <= len(wanted["boxes"])
+    best = wanted["boxes"][wanted["scores"].argmax()].numpy().clip(0, [160, 96, 160, 96])
+    np.testing.assert_allclose(first[0, 1:], best, atol=1e-3)
+    assert sure.max() == pytest.approx(float(wanted["scores"].max()), abs=1e-5)
+
+
+def test_the_words_change_the_scores(owl: HubDetector):
+    frames = scene([(20, 3)])[:3]
+    dog, drone = (owl.detect(frames, TIMES_S[:3], word) for word in ("dog", "drone"))
+    assert len(dog) != len(drone) or not np.allclose(dog.scores, drone.scores)
+
+
+def test_two_frames_a_second_are_searched():
+    assert searched_frames(np.arange(33) / 8) == list(range(0, 33, 4))
+    assert searched_frames(np.zeros(1)) == [0]
+    assert searched_frames(np.zeros(0)) == []
+
+
+def test_doubles_are_left_out():
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 0, 60, 10]], np.float32)
+    assert not_doubled(boxes, np.array([0.3, 0.9, 0.5])) == [1, 2]
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path):
+    with pytest.raises(ModelError, match="not a zero-shot detector"):
+        load_detector(f"hf:{tmp_path}")
+    with pytest.raises(UsageError, match="needs a model"):
+        load_detector("hf")
+
+
+def test_rfdetr_reads_the_boxes_of_its_library(tmp_path: Path, monkeypatch):
+    class Made:
+        class_names = ("person", "dog")
+
+        def __init__(self, pretrain_weights: str) -> None:
+            assert Path(pretrain_weights).is_file()
+
+        def predict(self, frame, threshold):
+            assert frame.shape == (96, 160, 3)
+            assert 0 < threshold < 1
+            boxes = np.array([[1, 2, 30, 40], [50, 2, 90, 40]], np.float32)
+            names = np.array(["person", "dog"], object)
+            return SimpleNamespace(xyxy=boxes, confidence=[0.9, 0.8], data={"class_name": names})
+
+    library = ModuleType("rfdetr")
+    library.RFDETRNano = library.RFDETRBase = Made
+    monkeypatch.setitem(sys.modules, "rfdetr", library)
+    weights = tmp_path / "nano.pth"
+    weights.write_bytes(b"x")
+    detector = load_detector(f"rfdetr:nano:{weights}")
+    found = detector.detect(scene([]), TIMES_S, "dog")
+    assert set(found.rows[:, 1].tolist()) == {50.0}
+    assert len(detector.detect(scene([]), TIMES_S, "owl")) == 0
+    with pytest.raises(UnknownNameError, match="owl"):
+        detector.check_noun("owl", False)
+
+
+def test_rfdetr_names_what_is_missing(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rfdetr", None)
+    weights = tmp_path / "nano.pth"
+    weights.write_bytes(b"x")
+    with pytest.raises(ModelError, match=r"vlar\[zoom\]"):
+        load_detector(f"rfdetr:{weights}")
+    with pytest.raises(ModelError, match="no such file"):
+        load_detector("rfdetr:nothing.pth")
+    with pytest.raises(UsageError, match="needs its weights"):
+        load_detector("rfdetr")

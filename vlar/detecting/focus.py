@@ -1,0 +1,183 @@
+"""Whom an answer is about: the person of a reference, or the one to zoom in on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlar.detecting.base import Detector, load_detector
+from vlar.detecting.choose import choose
+from vlar.detecting.people import CONTEXT, People, find_people
+from vlar.detecting.zoom import MARGIN
+from vlar.errors import UsageError
+from vlar.person import Person
+from vlar.pose import network_files
+from vlar.registry import unknown_name
+from vlar.sensors.base import Reader
+from vlar.text.referring import Reference, parse
+from vlar.types import Clip, Float64
+
+ZOOMS = ("off", "auto", "person")
+#: Size of a person, in shares of the frame's shorter side, below which ``auto`` zooms in.
+SMALL = 0.45
+_GENDERED = frozenset(
+    {"man", "woman", "boy", "girl", "guy", "lady", "gentleman", "child", "kid", "adult", "baby"}
+)  # and of one age
+_FEW_PIXELS = 6.0  # how much a cut is enlarged for the encoder, from which a note says so
+
+Likeness = Callable[[People, Clip, Reference], Float64 | None]
+"""(K,) logits: how much the words of a reference fit each person; None to go by measures alone."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The cut of a clip that an answer is about.
+
+    Attributes:
+        cut: The person's part of the clip; None where the whole picture is judged.
+        person: Who that is.
+        notes: What the reader should know.
+    """
+
+    cut: Clip | None = None
+    person: Person | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Focus:
+    """What ``who`` and ``zoom`` ask for.
+
+    Attributes:
+        reference: The person (or thing) that is meant; None to zoom in on the one who moves.
+        only_small: Whether only a small person is zoomed in on.
+        detectors: Asked in turn until one finds something.
+        note: About the choice of detectors.
+    """
+
+    reference: Reference | None
+    only_small: bool
+    detectors: tuple[Detector, ...]
+    note: str = ""
+
+    @property
+    def keeps_whole(self) -> bool:
+        """Whether the whole picture counts too; with a reference it shows the others."""
+        return self.reference is None
+
+    def find(self, clip: Clip, source: Reader | None, likeness: Likeness | None = None) -> Found:
+        """The person in a clip.
+
+        Args:
+            clip: (T, H, W, 3) frames.
+            source: See ``find_people``.
+            likeness: Compares cuts with the words that no measure stands for.
+
+        Raises:
+            PersonError: the reference counts beyond the people who are there.
+        """
+        notes = (self.note,) if self.note else ()
+        noun = self.reference.noun if self.reference else "person"
+        for detector in self.detectors:
+            people = find_people(clip, detector, noun, source)
+            if people.tracks:
+                break
+        else:
+            whole = f"no {noun} is found that can be followed: the whole picture is judged"
+            return Found(notes=(*notes, whole))
+        if self.reference is None:
+            return self._zoomed(people, clip, notes)
+        return self._referred(people, self.reference, clip, likeness, notes)
+
+    def _zoomed(self, people: People, clip: Clip, notes: tuple[str, ...]) -> Found:
+        place = int(np.argmax([track.presence for track in people.tracks]))
+        person = people.person(place)
+        if self.only_small and people.extent(place) >= SMALL:
+            return Found(person=None, notes=notes)
+        cut = people.cut_out(place, clip, margin=MARGIN)
+        target = clip.meta.get("encoder_side")
+        side = min(cut.data.shape[1:3])
+        if isinstance(target, int | float) and target / side > _FEW_PIXELS:
+            notes = (*notes, f"too few pixels: the person's cut is {side} pixels wide")
+        return Found(cut, person, notes)
+
+    def _referred(
+        self,
+        people: People,
+        reference: Reference,
+        clip: Clip,
+        likeness: Likeness | None,
+        notes: tuple[str, ...],
+    ) -> Found:
+        colours = people.colours() if reference.colour else ()
+        alike = None
+        if likeness is not None and len(people.tracks) > 1:
+            alike = likeness(people, clip, reference)
+        chosen = choose(people.tracks, reference, colours, alike)
+        person = people.person(chosen.place, float(chosen.weights[chosen.place]))
+        cut = people.cut_out(chosen.place, clip, margin=CONTEXT)
+        return Found(cut, person, (*notes, chosen.note) if chosen.note else notes)
+
+
+def needs_words(reference: Reference) -> bool:
+    """Whether an encoder must compare pictures with the words: no measure tells them apart."""
+    measured = reference.position or reference.colour or reference.number or reference.size
+    return bool(reference.rest) or (reference.noun in _GENDERED and not measured)
+
+
+def make_focus(
+    who: str | None = None, zoom: str | None = None, detector: str | None = None
+) -> Focus | None:
+    """What the options ask for; None where they ask for the whole picture.
+
+    Args:
+        who: A phrase such as ``the person on the left``.
+        zoom: ``off``, ``auto`` (only where the person is small) or ``person``.
+        detector: Spec of a detector; None for ``pose``, and for zoom ``motion`` after it.
+
+    Raises:
+        UsageError: a phrase that names nobody, both options at once, a detector without either, or
+            a thing that the detector cannot find.
+        UnknownNameError: no such zoom or detector.
+        ModelError: the detector's weights or library are missing.
+    """
+    zoom = zoom or ZOOMS[0]
+    if zoom not in ZOOMS:
+        raise unknown_name("zoom", zoom, ZOOMS)
+    if who is None and zoom == ZOOMS[0]:
+        if detector is not None:
+            raise UsageError(
+                f"detector {detector!r} finds whom --who or --zoom ask for; give one of these too"
+            )
+        return None
+    if who is not None and zoom != ZOOMS[0]:
+        raise UsageError(
+            f"--who {who!r} and --zoom {zoom!r}: --who cuts its person out already; give one"
+        )
+    reference = parse(who) if who is not None else None
+    detectors, note = _detectors(reference, detector)
+    return Focus(reference, zoom == "auto", detectors, note)
+
+
+def _detectors(reference: Reference | None, spec: str | None) -> tuple[tuple[Detector, ...], str]:
+    """The detectors of a request, and a note about them."""
+    if spec is not None:
+        chosen = load_detector(spec)
+        if reference is not None:
+            chosen.check_noun(reference.noun, reference.is_person)
+        return (chosen,), ""
+    if reference is not None and not reference.is_person:
+        raise UsageError(
+            f"{reference.noun!r} is not a person, and bodies are what vlar finds by itself; use "
+            "--detector hf:FOLDER with a zero-shot detector, or --detector motion for what moves"
+        )
+    moving = load_detector("motion")
+    if not network_files.is_installed():
+        note = (
+            "people are found by their movement alone; 'vlar models get lite-motion' finds bodies"
+        )
+        return (moving,), note
+    bodies = load_detector("pose")
+    return ((bodies,) if reference is not None else (bodies, moving)), ""
