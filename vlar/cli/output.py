@@ -141,6 +141,8 @@ def classification(row: Classification, *, several: bool = False, yes_or_no: boo
     said += _lost(row.lost)
     first = f"{row.path}  {clock(row.start_s)} to {clock(row.end_s)}  {said}"
     line(first, flush=yes_or_no, strong=len(said))
+    for fact in _about(row):
+        line(f"  {fact}", flush=yes_or_no)
     if yes_or_no:
         return
     for p in row.predictions:
@@ -161,6 +163,16 @@ def second_opinion(facts: Mapping[str, Any]) -> str:
         return f"{name} was not asked: the best label leads by enough"
     best = facts["label"]
     return f"{name} prefers {best}, {percent(facts['probability'][best])} of its options"
+
+
+def _about(row: Classification) -> list[str]:
+    """Whom an answer is about, and what else the reader should know."""
+    facts = [f"note: {remark}" for remark in row.notes]
+    if row.person is None:
+        return facts
+    left, top, right, bottom = (f"{side:.0%}" for side in row.person.box)
+    where = f"{left} to {right} across, {top} to {bottom} down"
+    return [f"person {row.person.number} of {row.person.of} from the left: {where}", *facts]
 
 
 def verdict(row: Classification, *, several: bool = False, yes_or_no: bool = False) -> str:
