@@ -226,7 +226,7 @@ def clip_encoder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_encoder(f"openclip:{folder}")
 
 
-@pytest.mark.parametrize("method", ["lora", "tuned"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("tuned", marks=pytest.mark.slow)])
 def test_the_towers_of_a_clip_learn_from_bags(
     method: str, clip_encoder: Any, tmp_path: Path, monkeypatch: Any
 ):
