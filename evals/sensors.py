@@ -20,7 +20,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import numpy as np
 import vlar
 from vlar.encoders import Encoder, load_encoder
 from vlar.fewshot.model_selection import choose
-from vlar.fewshot.temporal_features import signature
+from vlar.fewshot.temporal_features import available_terms, join, terms
 from vlar.model.core import ModelCore
 from vlar.sensors import reader
 from vlar.sensors.skeleton.formats.base import Bodies
@@ -72,6 +72,7 @@ class Set:
         vectors: (N, D).
         y: N labels.
         who: N subjects or folds.
+        known: Terms of signatures that were computed.
     """
 
     name: str
@@ -80,6 +81,14 @@ class Set:
     vectors: np.ndarray
     y: np.ndarray
     who: np.ndarray
+    known: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def terms(self) -> dict[str, np.ndarray]:
+        """Every term of a signature (N, S), computed once."""
+        if not self.known:
+            blocks = self.encoder.frame_blocks
+            self.known.update(terms(self.features, blocks, available_terms(blocks)))
+        return self.known
 
     @property
     def labels(self) -> list[str]:
@@ -94,7 +103,7 @@ class Set:
         """Some of the recordings."""
         return replace(
             self, features=self.features[chosen], vectors=self.vectors[chosen], y=self.y[chosen],
-            who=self.who[chosen],
+            who=self.who[chosen], known={},
         )  # fmt: skip
 
 
@@ -217,14 +226,14 @@ def accuracy(
         data.features[chosen], blocks, y.tolist(), None if prior is None else prior[chosen],
         labels=labels, groups=groups,
     )  # fmt: skip
-    rows = signature(data.features[test], blocks, head.kind)
+    rows = join(data.terms(), head.kind)[test]
     logits = head.logits(rows, None if prior is None else prior[test])
     return float((np.array(labels)[logits.argmax(axis=1)] == data.y[test]).mean())
 
 
 def floor(data: Set, train: np.ndarray, test: np.ndarray) -> float:
     """Ridge regression on the values over time alone, with one fixed penalty."""
-    rows = signature(data.features, data.encoder.frame_blocks, "course")
+    rows = data.terms()["course"]
     mean = rows[train].mean(axis=0)
     inner = (rows[train] - mean) @ (rows[train] - mean).T
     target = (data.y[train, None] == np.array(data.labels)).astype(float)
@@ -261,6 +270,7 @@ def transfer(source: Set, target: Set) -> dict[str, Any]:
         vectors=np.concatenate([each.vectors for each in renamed]),
         y=np.concatenate([each.y for each in renamed]),
         who=np.concatenate([each.who for each in renamed]),
+        known={},
     )
     learns = np.arange(len(both.y)) < len(here.y)
     numbers = np.flatnonzero(learns)
