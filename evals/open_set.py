@@ -1,6 +1,6 @@
 """Which rejector tells clips of unknown classes from known ones, in adapted models?
 
-    python evals/open_set.py --videos DIR [--pools jhmdb ucf101] [--splits 10] [--shots 6]
+    python evals/open_set.py --videos DIR [DIR ..] [--pools jhmdb ucf101] [--splits 10] [--shots 6]
 
 Each split draws two thirds of the classes as known. Up to ``--shots`` clips of each, from groups
 of their own, are the support set; the other clips of known classes and all clips of unknown classes
@@ -11,7 +11,6 @@ split, with the standard error of their mean. ``random`` is the control: its AUR
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from collections import Counter
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from cached import features_of
+from pools import Clips, load_pool
 
 import vlar
 from vlar import registry
@@ -34,7 +33,7 @@ FIGURES = ("auroc", "aupr", "fpr95", "open_f1")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--videos", type=Path, nargs="+", required=True, help="with manifest.csv")
     parser.add_argument("--model", default="lite")
     parser.add_argument("--pools", nargs="*", default=("jhmdb", "ucf101"))
     parser.add_argument("--splits", type=int, default=10)
@@ -45,40 +44,24 @@ def main() -> int:
     model = vlar.load(options.model)
     results = {}
     for pool in options.pools:
-        rows = _rows(options.videos, pool)
-        features = np.stack(
-            [features_of(options.videos, row["path"], model, options.cache) for row in rows]
-        )
-        found = [
-            _split(rows, features, model, options.shots, seed) for seed in range(options.splits)
-        ]
+        clips = load_pool(pool, options.videos, model, options.cache)
+        found = [_split(clips, model, options.shots, seed) for seed in range(options.splits)]
         results[pool] = _table(pool, found)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def _rows(videos: Path, pool: str) -> list[dict[str, str]]:
-    with (videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["dataset"] == pool]
-    if not rows:
-        sys.exit(f"{videos / 'manifest.csv'} has no clips of {pool!r}")
-    return rows
-
-
-def _split(
-    rows: list[dict[str, str]], features: np.ndarray, model: vlar.Model, shots: int, seed: int
-) -> dict[str, dict[str, float]]:
+def _split(clips: Clips, model: vlar.Model, shots: int, seed: int) -> dict[str, dict[str, float]]:
     """The figures of every rejector on one division of the classes."""
     random = np.random.default_rng(seed)
-    label = np.array([row["readable_label"] for row in rows])
-    group = np.array([row["group"] for row in rows])
+    label, group, features = clips.label, clips.group, clips.features
     count = Counter(label)
     usable = sorted(name for name in count if len(set(group[label == name])) >= 2)
     known = sorted(random.permutation(usable)[: 2 * len(usable) // 3])
     support = np.array(list(_support(label, group, known, shots, random)))
     taken = {(label[i], group[i]) for i in support}
-    test = np.array([i for i in range(len(rows)) if (label[i], group[i]) not in taken])
+    test = np.array([i for i in range(len(label)) if (label[i], group[i]) not in taken])
     y, groups = label[support].tolist(), group[support].tolist()
     concepts = model.encode_queries(known)
     blocks = model.encoder.frame_blocks
@@ -86,8 +69,8 @@ def _split(
     head, _ = choose(features[support], blocks, y, prior[support], labels=known, groups=groups)
     held = held_out_logits(head, features[support], blocks, y, prior[support], groups)
     examples = signature(features[support], blocks, head.kind)
-    clips = signature(features[test], blocks, head.kind)
-    logits = head.logits(clips, prior[test])
+    asked = signature(features[test], blocks, head.kind)
+    logits = head.logits(asked, prior[test])
     answers = np.array(head.labels)[logits.argmax(axis=1)]
     unknown = ~np.isin(label[test], known)
     scores = {"random": random.random(len(test))}
@@ -97,8 +80,8 @@ def _split(
             rejector = fit_rejector(name, examples, y, groups, lambda: held)
         except SupportError:
             continue  # nothing can be held out: one recording a label
-        scores[name] = rejector.score(clips, logits)
-        chance[name] = rejector.probability(clips, logits)
+        scores[name] = rejector.score(asked, logits)
+        chance[name] = rejector.probability(asked, logits)
     truth = label[test].tolist()
     return {
         name: {

@@ -154,3 +154,26 @@ def test_an_unknown_setting_is_refused(name: str, place: Path):
     content["settings"] = {**content.get("settings", {}), "shotz": 1}
     with pytest.raises(UnknownNameError, match="shotz"):
         make_plan(LoadedCard(make_card(content, name)), name, data_of(place, name))
+
+
+def test_stored_episodes_of_kind_episodic_are_those_of_the_plain_list(place: Path, tmp_path: Path):
+    """The lists in ``evals/episodes`` name their clips once, and number them."""
+    ids = [f"test{label}_{number}" for label in (0, 1) for number in (0, 1)]
+    plain = [
+        {
+            part: {label: [ids[2 * at + number]] for at, label in enumerate(LABELS[:2])}
+            for number, part in enumerate(("support", "query"))
+        }
+    ]
+    numbers = [
+        {"support": {LABELS[0]: [0], LABELS[1]: [2]}, "query": {LABELS[0]: [1], LABELS[1]: [3]}}
+    ]
+    counts: list[Any] = []
+    for data in (plain, {"kind": "episodic", "ids": ids, "episodes": numbers}):
+        file = tmp_path / "list.json"
+        file.write_text(json.dumps(data), encoding="utf-8")
+        settings = {"ways": 2, "shots": 1, "queries": 1, "list": str(file)}
+        made = make_card({"name": "stored", "protocol": "episodes", "settings": settings}, "stored")
+        counts.append(make_plan(LoadedCard(made), "episodes", place / "data")[1].counts)
+    assert counts[0] == counts[1]
+    assert counts[0]["episodes"] == 1

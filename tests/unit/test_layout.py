@@ -41,6 +41,7 @@ ORDER = [
     ["evaluation.checks"],
     ["evaluation.classification"],
     [f"evaluation.{name}" for name in METRICS],
+    ["evaluation.scene_bias"],
     ["workers"],
     ["evaluation.result"],
     ["evaluation.figures"],

@@ -31,7 +31,13 @@ def _methods() -> list[str]:
 _METHODS = Choices("method", _methods)
 
 
-_REJECTORS = Choices.of_kinds("rejector", "rejector", also=("auto",))
+def _rejectors() -> list[str]:
+    from vlar.fewshot.request import SYNONYMS
+
+    return ["auto", *registry.names("rejector"), *SYNONYMS]
+
+
+_REJECTORS = Choices("rejector", _rejectors)
 Method = Annotated[
     str,
     typer.Option(
@@ -59,7 +65,7 @@ Objectives = Annotated[
         "--objective",
         metavar="NAME",
         autocompletion=_OBJECTIVES.complete,
-        help="Add an objective to a trained method; may be given several times.",
+        help="Add an objective to a trained method (auto: temporal); may be given several times.",
     ),
     _OBJECTIVES,
 ]
@@ -87,7 +93,8 @@ TreeFile = Annotated[
     typer.Option(
         "--tree",
         metavar="FILE",
-        help="JSON of label to parent. Answers of the model then name what kind of action it is.",
+        help="JSON of label to parent, bank:NAME or text (made from the labels). Answers of the "
+        "model then name what kind of action it is.",
     ),
 ]
 Unlabelled = Annotated[

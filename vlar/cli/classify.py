@@ -16,9 +16,9 @@ from vlar.cli.progress import Progress, progress
 from vlar.cli.verb import exit_code
 
 if TYPE_CHECKING:
+    from vlar.model.label_tree import TreeSource
     from vlar.model.model import Model
     from vlar.text.labels import LabelList
-    from vlar.text.tree import Tree
     from vlar.types import Classification, Failure, JsonDict
 
 
@@ -89,7 +89,8 @@ TreeFile = Annotated[
     typer.Option(
         "--tree",
         metavar="FILE",
-        help="JSON of label to parent. Answers then name what kind of action it is.",
+        help="JSON of label to parent, bank:NAME or text (made from the labels). Answers then "
+        "name what kind of action it is.",
     ),
 ]
 Explain = Annotated[
@@ -204,10 +205,10 @@ def _write_timeline(file: Path, rows: Sequence[Classification]) -> None:
     output.note(f"vlar: timeline written to {file}")
 
 
-def _tree(file: str | None) -> Tree | None:
-    from vlar.text.tree import Tree
+def _tree(source: str | None) -> TreeSource | None:
+    from vlar.model.label_tree import read_tree_source
 
-    return Tree.read(file) if file is not None else None
+    return read_tree_source(source) if source is not None else None
 
 
 def _label_list(labels: str | None, pairs: tuple[str, str] | None) -> LabelList | None:

@@ -10,6 +10,8 @@ from vlar.types import JsonDict, ProgressCallback
 
 NO_BALANCE, ADJUST = "none", "adjust"
 BALANCES = (NO_BALANCE, ADJUST)
+#: What the literature also calls a rejector.
+SYNONYMS = {"edl": "evidential"}
 #: Names of objectives, or names with their settings.
 Objectives = Sequence[str] | Mapping[str, JsonDict]
 

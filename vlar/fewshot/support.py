@@ -8,6 +8,7 @@ The CSV's header names its columns, in any order:
   is the parts in the order of the columns, such as ``open door``;
 * ``start_s`` and ``end_s``: the span that shows the label, in seconds; both may be empty;
 * ``group``: examples that are held out together, such as those of one person;
+* ``subject`` and ``scene``: who is seen and where, for the objectives that read them;
 * ``who``: the person that the label is about, such as ``the person on the left``; empty for the
   whole picture;
 * ``person``: the number of that person, counted from the left; a training of ``refer`` learns from
@@ -38,7 +39,11 @@ from vlar.text.labels import PARTS
 from vlar.text.limits import MOST_CHARACTERS
 from vlar.types import Window
 
-COLUMNS = ("path", "label", "labels", *PARTS, "start_s", "end_s", "group", "who", "person")
+FACTS = ("subject", "scene")  # what else may be known of a clip
+COLUMNS = (
+    *("path", "label", "labels", *PARTS, "start_s", "end_s", "group", "who", "person"),
+    *FACTS,
+)
 _MOST_BYTES = 512 * MB
 
 
@@ -56,6 +61,7 @@ class SupportItem:
             empty for plain labels.
         who: The person that the label is about, as a phrase; empty for the whole picture.
         person: Number of that person from the left, from 1; None where it is not known.
+        facts: What else the CSV says about the clip: ``subject``, ``scene``.
     """
 
     path: Path
@@ -65,6 +71,7 @@ class SupportItem:
     parts: Mapping[str, str] = field(default_factory=dict[str, str])
     who: str = ""
     person: int | None = None
+    facts: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def label(self) -> str:
@@ -265,6 +272,7 @@ class _Table:
     def __init__(self, file: Path, header: list[str]) -> None:
         self.file, self.header = file, header
         self.parts = [name for name in header if name in PARTS]
+        self.facts = [name for name in header if name in FACTS]
         self.filled = [n for n in ("path", "label", "labels", *self.parts) if n in header]
         self.timed = "start_s" in header or "end_s" in header
         self._folder = file.parent
@@ -297,4 +305,6 @@ def _item(table: _Table, line: int, row: list[str]) -> SupportItem:
     else:
         labels = (cells.get("label") or " ".join(parts.values()),)
     who, person = who_of(file, line, cells)
-    return SupportItem(video, window, labels, cells.get("group") or text, parts, who, person)
+    facts = {name: cells[name] for name in table.facts}
+    group = cells.get("group") or text
+    return SupportItem(video, window, labels, group, parts, who, person, facts)

@@ -27,7 +27,14 @@ from vlar.fewshot.reject.base import Rejector
 from vlar.fewshot.reject.familiarity import Familiarity
 from vlar.fewshot.rejector_selection import choices, fit_rejector
 from vlar.fewshot.report import AdaptReport, TrainingReport
-from vlar.fewshot.request import ADJUST, BALANCES, NO_BALANCE, AdaptRequest, Objectives
+from vlar.fewshot.request import (
+    ADJUST,
+    BALANCES,
+    NO_BALANCE,
+    SYNONYMS,
+    AdaptRequest,
+    Objectives,
+)
 from vlar.fewshot.signature_kinds import plain_kind
 from vlar.fewshot.support import Support, read_support
 from vlar.fewshot.targets import check_single
@@ -35,11 +42,13 @@ from vlar.fewshot.temporal_features import signature
 from vlar.fewshot.unlabelled import find_unlabelled
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples, check_memory, draw, read_complete
+from vlar.model.label_tree import TreeSource, label_tree
 from vlar.text.clean import clean_label
 from vlar.text.tree import Tree
 from vlar.types import Float32, Float64, JsonDict, ProgressCallback
 
 FAMILIARITY = Familiarity.name
+TRAINED = "temporal"  # what auto trains where an objective is named
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ def adapt(
     seed: int = 0,
     unknown: str = FAMILIARITY,
     balance: str = NO_BALANCE,
-    tree: Tree | str | Path | None = None,
+    tree: TreeSource | None = None,
     progress: ProgressCallback | None = None,
     objectives: Objectives = (),
     unlabelled: str | Path | None = None,
@@ -75,6 +84,8 @@ def adapt(
     """Learn from a support set; see ``Model.adapt``."""
     if source is None:
         return _without_labels(core, method, seed, objectives, unlabelled, progress)
+    method = TRAINED if method == AUTO and objectives else method
+    unknown = SYNONYMS.get(unknown, unknown)
     trained = _is_trained(method)
     for kind, name, known in (("rejector", unknown, choices()), ("balance", balance, BALANCES)):
         if name not in known:
@@ -82,7 +93,7 @@ def adapt(
     modality = core.modality
     support = source if isinstance(source, Support) else read_support(source, modality)
     items = list(support.items) if shots is None else draw(support, shots, seed)
-    above = label_tree(tree, support.labels)
+    above = label_tree(core, tree, support.labels)
     check_memory(core, items, f"{support.source}: ")
     if trained:
         free = find_unlabelled(unlabelled, modality) if unlabelled else ()
@@ -91,7 +102,7 @@ def adapt(
             unlabelled=free, balance=balance, progress=progress,
         )  # fmt: skip
         learner = registry.get("learner", registry.get("adapter", method).learner)
-        return _with_tree(learner().fit(core, request), above)
+        return with_tree(learner().fit(core, request), above)
     if objectives or unlabelled:
         raise UsageError(
             f"method {method!r} is a closed form, which has no objectives and uses no unlabelled "
@@ -100,7 +111,7 @@ def adapt(
     check_single(support.labels, items, f"method {method!r}")
     found = read_complete(core, support, items, progress)
     made = fit_examples(core, support.labels, found, method, unknown, balance)
-    return _with_tree(made, above)
+    return with_tree(made, above)
 
 
 def _without_labels(
@@ -136,19 +147,6 @@ def _without_labels(
     return learner().fit(core, request)
 
 
-def label_tree(tree: Tree | str | Path | None, labels: tuple[str, ...]) -> Tree | None:
-    """The part of a label tree above these labels.
-
-    Raises:
-        LabelError: the file is not a tree.
-        UsageError: the tree lacks a label.
-    """
-    if tree is None:
-        return None
-    whole = tree if isinstance(tree, Tree) else Tree.read(tree)
-    return whole.restricted(labels)
-
-
 def under(tree: Tree | None, objectives: Objectives) -> Objectives:
     """The objectives with a label tree: those that read one get it, or ``tree`` is added."""
     if tree is None:
@@ -172,7 +170,12 @@ def balanced(head: FewShotHead, y: Sequence[str], balance: str) -> FewShotHead:
     return BalancedHead.of(head, y) if balance == ADJUST else head
 
 
-def _with_tree(adapted: Adapted, tree: Tree | None) -> Adapted:
+def with_tree(adapted: Adapted, tree: Tree | None) -> Adapted:
+    """The same with a label tree that stays with the model; None leaves it.
+
+    Raises:
+        UsageError: the model answers about any labels.
+    """
     if tree is None:
         return adapted
     if adapted.head is None:
@@ -239,6 +242,7 @@ def guarded(
     choice: Choice | None = None,
     training: TrainingReport | None = None,
     zero_shot: Float32 | None = None,
+    held_out: Float64 | None = None,
 ) -> Adapted:
     """A fitted head with a rejector, its examples and its report.
 
@@ -253,6 +257,8 @@ def guarded(
         training: How the head was trained; None for a closed form.
         zero_shot: (n, C) similarities of the examples to the concepts, for a rejector that reads
             logits.
+        held_out: (n, C) logits of the examples by heads that did not learn from them; None
+            computes those of the closed forms.
     """
     blocks = core.encoder.frame_blocks
     y = [item.label for item in examples.items]
@@ -262,9 +268,11 @@ def guarded(
     familiarity = Familiarity().fit(rows, y, groups)
 
     def logits() -> Float64 | None:
+        columns = np.argsort(head.labels)
+        if held_out is not None:
+            return head.adjusted(held_out)[:, columns]
         if not head.closed_forms():
             return None
-        columns = np.argsort(head.labels)
         return held_out_logits(head, features, blocks, y, zero_shot, groups)[:, columns]
 
     rejector: Rejector = familiarity

@@ -15,6 +15,7 @@ from vlar.fewshot.adapted import AdaptedHead
 from vlar.model.core import BACKGROUND_BANK, EncodedSpan, ModelCore
 from vlar.model.known_labels import KnownLabels
 from vlar.model.label_concepts import Descriptions, label_vectors
+from vlar.model.label_tree import TreeSource, label_tree
 from vlar.model.pair_labels import PairLabels, composes, pair_head
 from vlar.scoring.base import Head, Scores
 from vlar.scoring.calibration import Calibration
@@ -201,7 +202,7 @@ def make_classifier(
     calibration: Calibration | None = None,
     mode: str = "one",
     descriptions: Descriptions = "auto",
-    tree: Tree | None = None,
+    tree: TreeSource | None = None,
 ) -> LabelClassifier:
     """Make a label list ready; an adapted model brings its own.
 
@@ -217,7 +218,7 @@ def make_classifier(
         descriptions: See ``vlar.model.label_concepts``; an adapted model and text that depends on
             the clip use names alone.
         tree: Coarse labels above all of these; only for labels that exclude each other. None takes
-            the tree of an adapted model.
+            the tree of an adapted model. See ``vlar.model.label_tree``.
 
     Raises:
         LabelError: the list cannot be used.
@@ -250,7 +251,7 @@ def make_classifier(
             "a label tree adds up labels that exclude each other; use mode 'one' and at least two "
             "labels"
         )
-    above = tree.restricted(head.labels) if tree is not None else None
+    above = label_tree(core, tree, head.labels)
     return LabelClassifier(head, mode, core.fingerprint, keys, calibration, above)
 
 

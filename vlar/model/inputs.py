@@ -13,8 +13,8 @@ from typing_extensions import TypedDict, TypeIs
 
 from vlar.errors import UsageError
 from vlar.model.core import EncodedSpan, ModelCore, lost_share
+from vlar.model.label_tree import TreeSource
 from vlar.sensors import Views, ViewSampler
-from vlar.text.tree import Tree
 from vlar.types import Classification, Clip, Failure, UInt8, Window
 from vlar.video.sample import sample_times, windows
 
@@ -45,7 +45,7 @@ class ClassifyOptions(TypedDict, total=False):
     top: int
     mode: str
     descriptions: str | Sequence[str]
-    tree: Tree | str | Path | None
+    tree: TreeSource | None
     fps: float
     shots: bool
     who: str | None

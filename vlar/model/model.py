@@ -26,9 +26,9 @@ from vlar.model.folder import (
     write_model,
 )
 from vlar.model.label_concepts import Descriptions
+from vlar.model.label_tree import TreeSource
 from vlar.model.recogniser import Recogniser
 from vlar.scoring.calibration import Calibration
-from vlar.text.tree import Tree
 from vlar.types import ProgressCallback
 
 _log = logging.getLogger("vlar")
@@ -126,7 +126,7 @@ class Model(Recogniser):
         seed: int = 0,
         unknown: str = FAMILIARITY,
         balance: str = "none",
-        tree: Tree | str | Path | None = None,
+        tree: TreeSource | None = None,
         progress: ProgressCallback | None = None,
         objectives: Objectives = (),
         unlabelled: str | Path | None = None,
@@ -138,16 +138,18 @@ class Model(Recogniser):
                 ``path,label[,start_s,end_s]``, or a ``Support``. None: no clip has a label, and an
                 objective that needs none (``maxi``) learns from ``unlabelled``.
             method: A few-shot method, ``auto`` (closed forms chosen by leave-one-out on the
-                support set), or an adapter to train: ``temporal``, ``tc-clip``.
+                support set; with objectives ``temporal``), or an adapter to train.
             shots: Use at most this many examples of each label; None for all.
             seed: Seed of the examples that ``shots`` draws, and of all that a training draws.
             unknown: Registered name of the rejector that decides ``unknown``, or ``auto`` for the
                 one that suits the support set.
             balance: ``adjust`` where labels have very different numbers of examples: answers then
                 do not prefer the frequent ones (logit adjustment). ``none`` leaves them.
-            tree: A label tree, or its JSON file of label to parent. Answers of the model then have
+            tree: A label tree, its JSON file of label to parent, ``bank:NAME`` for the domains of a
+                bank, or ``text`` to make one from the labels. Answers of the model then have
                 ``coarse`` labels, and a training learns those too (objective ``tree``).
-            progress: Called with the total, then with the clips read or trained on since.
+            progress: Called with the total, then with the clips read or trained on since. One that
+                has a method ``stage`` is told what begins.
             objectives: Names of what is added to a training, or names with their settings.
             unlabelled: A folder of clips without labels, for objectives that use them.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, overload
 
 import numpy.typing as npt
@@ -26,12 +25,12 @@ from vlar.model.inputs import (
     views_of_one,
 )
 from vlar.model.label_concepts import Descriptions
+from vlar.model.label_tree import TreeSource
 from vlar.model.pair_labels import composes, pair_probability
 from vlar.model.people import PersonAnswers
 from vlar.scoring.calibration import Calibration
 from vlar.sensors import Views, ViewSampler
 from vlar.tables import Results
-from vlar.text.tree import Tree
 from vlar.types import Classification, Failure, Float32, Float64
 
 
@@ -109,7 +108,7 @@ class Recogniser(ModelCore):
         *,
         mode: str = "one",
         descriptions: Descriptions = "auto",
-        tree: Tree | str | Path | None = None,
+        tree: TreeSource | None = None,
     ) -> LabelClassifier:
         """A label list bound to the head that scores clips; see ``classify``."""
         return make_classifier(
@@ -119,7 +118,7 @@ class Recogniser(ModelCore):
             calibration=self.calibration,
             mode=mode,
             descriptions=descriptions,
-            tree=Tree.read(tree) if isinstance(tree, (str, Path)) else tree,
+            tree=tree,
         )
 
     @overload
@@ -171,7 +170,7 @@ class Recogniser(ModelCore):
         every_s: float | None = None,
         mode: str = "one",
         descriptions: Descriptions = "auto",
-        tree: Tree | str | Path | None = None,
+        tree: TreeSource | None = None,
         fps: float = DEFAULT_FPS,
         shots: bool = False,
         who: str | None = None,
@@ -192,7 +191,8 @@ class Recogniser(ModelCore):
             every_s: Seconds; gives one answer for each such span. None answers for the whole.
             mode: ``one``: the labels exclude each other; ``multi``: each has its own probability.
             descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_concepts``.
-            tree: A label tree, or its JSON file of label to parent; answers then have ``coarse``.
+            tree: A label tree, its JSON file of label to parent, ``bank:NAME`` for the domains of a
+                bank, or ``text`` to make one from the labels; answers then have ``coarse``.
             fps: Frames a second of an array; default 25.
             shots: Judge a video by its shots where it has cuts (``vlar models get shots``).
             who: One person to judge: ``the person on the left``, ``person 2``.

@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from vlar.errors import LabelError, UsageError
+from vlar.text.bank import Bank
 from vlar.text.clean import clean_label
 
 _LARGEST_BYTES = 10_000_000
+_NAMED = 4  # labels in the name of a parent that is made from them
 
 
 class Tree:
@@ -99,6 +104,62 @@ class Tree:
             )
         return Tree(data)
 
+    @staticmethod
+    def of_bank(bank: Bank, labels: Sequence[str]) -> Tree:
+        """The tree whose coarse labels are the domains of a bank.
+
+        Args:
+            bank: The bank; a label is found by its name, text or an alias.
+            labels: The fine labels.
+
+        Raises:
+            UsageError: the bank does not have a label, or no domain of it.
+        """
+        domains: dict[str, str | None] = {}
+        for entry in bank.entries:
+            for name in (entry.label, entry.text, *entry.aliases):
+                domains.setdefault(_plain(name), entry.domain)
+        parents: dict[str, str] = {}
+        for label in labels:
+            domain = domains.get(_plain(label))
+            if domain is None:
+                what = "no domain of" if _plain(label) in domains else "no entry for"
+                raise UsageError(
+                    f"bank {bank.name!r} has {what} the label {label!r}; use --tree text, or a "
+                    "JSON file of label to parent"
+                )
+            parents[label] = domain
+        return Tree(parents)
+
+    @staticmethod
+    def by_text(labels: Sequence[str], vectors: npt.ArrayLike) -> Tree:
+        """A proposal from the texts of the labels: what they mean alike has one parent.
+
+        Average linkage of the cosines (Sokal and Michener 1958), cut into about as many groups as
+        the square root of the number of labels. A parent is named by its labels.
+
+        Args:
+            labels: C labels, three at least.
+            vectors: (C, D) of their texts.
+
+        Raises:
+            UsageError: fewer than three labels, or other sizes.
+        """
+        from scipy.cluster.hierarchy import fcluster, linkage
+
+        rows = np.asarray(vectors, np.float64)
+        if len(labels) < 3 or len(rows) != len(labels):
+            raise UsageError(
+                f"a label tree from text needs three labels at least; it got {len(labels)} with "
+                f"{len(rows)} vectors"
+            )
+        count = max(2, round(len(labels) ** 0.5))
+        groups = fcluster(linkage(rows, "average", metric="cosine"), count, criterion="maxclust")
+        members = {
+            g: [x for x, own in zip(labels, groups, strict=True) if own == g] for g in groups
+        }
+        return Tree({x: _group_name(members[g]) for x, g in zip(labels, groups, strict=True)})
+
     def _top(self, label: str) -> str:
         seen = [label]
         while (parent := self.parents.get(seen[-1])) is not None:
@@ -120,7 +181,21 @@ def _check_names(label: Any, parent: Any) -> None:
 
 
 def _same(first: str, second: str) -> bool:
-    return clean_label(first).casefold() == clean_label(second).casefold()
+    return _plain(first) == _plain(second)
+
+
+def _plain(label: str) -> str:
+    return clean_label(label).casefold()
+
+
+def _group_name(labels: Sequence[str]) -> str:
+    """``walk or run``; a label alone is ``walk and the like``, as a parent has another name."""
+    names = [clean_label(label) for label in labels]
+    if len(names) == 1:
+        return f"{names[0]} and the like"
+    if len(names) > _NAMED:
+        names = [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} others"]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from vlar import registry
 from vlar.errors import UsageError
+from vlar.fewshot.request import BALANCES, NO_BALANCE, SYNONYMS
+from vlar.model.label_tree import is_made
 from vlar.safety.files import MB, read_file
 from vlar.training.hyperparameters import (
     Hyperparameters,
@@ -50,6 +52,10 @@ class TrainConfig(BaseModel):
         log: ``tensorboard`` writes curves to ``OUT.training/tensorboard``.
         objectives: Names of the objectives to add; none by default.
         unlabelled: Folder of clips without labels, for objectives that use them.
+        unknown: Registered name of the rejector that decides ``unknown``; one that reads the clips
+            alone, as nothing is held out.
+        balance: ``adjust`` for answers that do not prefer labels with more examples.
+        tree: Label tree: a JSON file, ``bank:NAME`` or ``text``; see ``vlar adapt --tree``.
         adapter: Settings of the adapter.
         training: Hyperparameters that replace the recipe's.
         objective: Settings of each objective, by its name.
@@ -66,6 +72,9 @@ class TrainConfig(BaseModel):
     log: Literal["none", "tensorboard"] = "none"
     objectives: list[str] = []
     unlabelled: Path | None = None
+    unknown: str = "familiarity"
+    balance: str = NO_BALANCE
+    tree: str | None = None
     adapter: dict[str, Any] = {}
     training: dict[str, Any] = {}
     objective: dict[str, dict[str, Any]] = {}
@@ -133,6 +142,7 @@ def read_config(path: str | Path) -> TrainConfig:
             f"{file}: it has neither 'train' nor 'unlabelled'; name a folder of labelled clips, or "
             "one of clips without labels and an objective that needs none (maxi)"
         )
+    _check_answers(config, file)
     place = file.absolute().parent
     given = [name for name in ("train", "out", "unlabelled") if getattr(config, name)]
     update: dict[str, Any] = {name: place / getattr(config, name).expanduser() for name in given}
@@ -140,6 +150,8 @@ def read_config(path: str | Path) -> TrainConfig:
         name: {key: _placed(value, place) for key, value in settings.items()}
         for name, settings in config.objective.items()
     }
+    if config.tree is not None and not is_made(config.tree):
+        update["tree"] = str(place / Path(config.tree).expanduser())
     return config.model_copy(update=update)
 
 
@@ -150,6 +162,25 @@ def _placed(value: Any, place: Path) -> Any:
             if (place / value).is_file():
                 return str(place / value)
     return value
+
+
+def _check_answers(config: TrainConfig, file: Path) -> None:
+    """Refuse what labelled clips alone can have, a name that does not exist, held-out examples."""
+    if config.train is None and config.tree is not None:
+        raise UsageError(f"{file}: 'tree' stands above the labels of 'train', which is missing")
+    names = registry.names("rejector")
+    for what, name, known in (
+        ("rejector", SYNONYMS.get(config.unknown, config.unknown), names),
+        ("balance", config.balance, BALANCES),
+    ):
+        if name not in known:
+            raise registry.unknown_name(what, name, known)
+    part = registry.get("rejector", SYNONYMS.get(config.unknown, config.unknown))
+    if part.reads == "logits":
+        raise UsageError(
+            f"{file}: rejector {config.unknown!r} reads the logits of held-out examples, and "
+            "'vlar train' holds none out; use familiarity, knn or prototype, or 'vlar adapt'"
+        )
 
 
 def _dots(line: str) -> int:

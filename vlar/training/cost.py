@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from vlar.types import ProgressCallback
+from vlar.types import ProgressCallback, StagedProgress
 
 _log = logging.getLogger("vlar")
 _WORTH_A_NOTE_S = 30.0
@@ -27,8 +27,7 @@ class TrainingCost:
     def start(self) -> None:
         """Start the clock; called when everything is built."""
         self._begin = time.monotonic()
-        if self.progress is not None:
-            self.progress(0, total=self.passes)
+        begin_stage(self.progress, f"training {self.what}", self.passes, "clips")
 
     def __call__(self, clips: int) -> None:
         """Count the clips of one step; the first call logs the estimate."""
@@ -42,6 +41,21 @@ class TrainingCost:
                 )  # fmt: skip
         if self.progress is not None:
             self.progress(clips)
+
+
+def begin_stage(progress: ProgressCallback | None, what: str, total: int, unit: str) -> None:
+    """Begin another stage of a progress that has stages; others are given the total.
+
+    Args:
+        progress: None for none.
+        what: The work, such as ``reading clips without labels``.
+        total: Units in all.
+        unit: What is counted, in the plural.
+    """
+    if isinstance(progress, StagedProgress):
+        progress.stage(what, total, unit)
+    elif progress is not None:
+        progress(0, total=total)
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vlar.fewshot.support import SupportItem
 from vlar.fewshot.targets import Targets
 from vlar.text.clean import clean_label
+from vlar.types import Float32
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,12 +27,14 @@ class Dataset:
         groups: n names; examples of one group are held out together.
         paths: n recordings.
         facts: n mappings of what else the support set holds about an example.
+        scenes: (n, S) float32 how likely each of S places is; None where nobody asked.
     """
 
     targets: Targets
     groups: Sequence[str]
     paths: Sequence[Path]
     facts: Sequence[Mapping[str, str]] = field(default=())
+    scenes: Float32 | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -72,6 +75,7 @@ class Dataset:
             [self.groups[i] for i in rows],
             [self.paths[i] for i in rows],
             [self.facts[i] for i in rows] if self.facts else (),
+            None if self.scenes is None else self.scenes[list(rows)],
         )
 
     @staticmethod
@@ -81,7 +85,7 @@ class Dataset:
             Targets.of(labels, items),
             [item.group for item in items],
             [item.path for item in items],
-            [{"group": item.group, **item.parts} for item in items],
+            [{"group": item.group, **item.parts, **item.facts} for item in items],
         )
 
     @staticmethod

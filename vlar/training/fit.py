@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.trainable import Trainable
@@ -17,24 +16,25 @@ from vlar.encoders.composed import ComposedLabels
 from vlar.errors import SupportError
 from vlar.fewshot import Choice, FewShotHead, choose
 from vlar.fewshot.heads.components import ComponentsHead
-from vlar.fewshot.heads.stacking import StackingHead, StackingWeights
+from vlar.fewshot.heads.stacking import StackingHead
 from vlar.fewshot.report import AdaptReport, TrainingReport
 from vlar.fewshot.request import NO_BALANCE
 from vlar.fewshot.signature_kinds import plain_kind
 from vlar.fewshot.support import Support, SupportItem
 from vlar.model.adapt import FAMILIARITY, Adapted, balanced, guarded
 from vlar.model.core import ModelCore
-from vlar.model.examples import EncodedExamples, FeatureCache, read_complete, read_examples
+from vlar.model.examples import EncodedExamples, FeatureCache, read_complete
+from vlar.model.scenes import scene_posterior
 from vlar.training.checkpoint import CheckpointConfig
 from vlar.training.cost import TrainingCost
 from vlar.training.dataset import Dataset
 from vlar.training.loop import Training
 from vlar.training.objective_set import ObjectiveSet
 from vlar.training.results import EpochCallback, Trained
-from vlar.training.sources import FeatureSource, RecordingSource, TrainingSource
-from vlar.training.stacking import stacking_passes, stacking_weights, train_on
+from vlar.training.sources import FeatureSource, RecordingSource, TrainingSource, read_on_disk
+from vlar.training.stacking import Stacked, stacking_passes, stacking_weights, train_on
 from vlar.training.task import TrainingTask
-from vlar.types import Failure, Float32, ProgressCallback
+from vlar.types import Failure, Float32, Float64, ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,15 @@ class FittedAdapter:
         head: The trained similarity, alone or with closed forms.
         choice: The closed forms tried; None without one.
         report: How it was trained.
+        held_out: (n, C) logits of the examples by heads that did not learn from them; None where
+            none were held out.
     """
 
     adapter: Adapter
     head: FewShotHead
     choice: Choice | None
     report: TrainingReport
+    held_out: Float64 | None = None
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,10 @@ def fit(
         reading = task.reading(base)
         examples = read_complete(reading, support, items, options.reading, options.cache)
         items = examples.items
-        free, paths = _unlabelled_features(task, reading, options)
-        source = FeatureSource(examples.features, free, paths)
-    dataset = Dataset.of(support.labels, items)
+        free = read_on_disk(reading, task.unlabelled, options.reading, options.cache)
+        examples = replace(examples, failed=(*examples.failed, *free.failed))
+        source = FeatureSource(examples.features, free.features, free.paths)
+    dataset = _dataset(support, items, base, examples, task)
     several = dataset.targets.form == "multi-hot"
     if several and not adapter.several_labels:
         dataset.targets.require_single(f"method {task.method!r}")
@@ -123,19 +127,21 @@ def fit(
     training, trained = train(task, adapter, dataset, source, options, cost)
     _check_labels(dataset, training)
     if several:
-        failed = (*trained.failed, *(examples.failed if examples else ()))
+        failed = (*trained.failed, *(examples.failed if examples else _unread(training)))
         return answers_any(task, training, trained, dataset, failed, begin)
     if examples is None:
         good = [item for row, item in enumerate(items) if row not in training.loader.failed]
         core = ModelCore(adapter, templates=adapter.templates)
         examples = read_complete(core, support, good, options.reading)
-        examples = replace(examples, failed=(*trained.failed, *examples.failed))
+        lost = _unread(training)
+        examples = replace(examples, failed=(*trained.failed, *lost, *examples.failed))
         dataset = Dataset.of(support.labels, examples.items)
         source = RecordingSource(examples.items, task.unlabelled)
     fitted = _fitted(task, training, trained)
     if options.stack:
-        weights, held = stacking_weights(task, dataset, source, cost)
-        fitted = _stacked(fitted, dataset, examples.features, weights, held)
+        fitted = _stacked(
+            fitted, dataset, examples.features, stacking_weights(task, dataset, source, cost)
+        )
     seconds = round(time.process_time() - begin, 1)
     fitted = replace(fitted, report=replace(fitted.report, seconds=seconds))
     return _adapted(fitted, dataset, examples, options)
@@ -151,11 +157,11 @@ def fit_features(task: TrainingTask, dataset: Dataset, features: Float32) -> Fit
     """
     begin = time.process_time()
     source = FeatureSource(features)
-    weights, held = stacking_weights(task, dataset, source)
+    stacked = stacking_weights(task, dataset, source)
     fitted = _fitted(task, *train_on(task, dataset, source))
     seconds = round(time.process_time() - begin, 1)
     fitted = replace(fitted, report=replace(fitted.report, seconds=seconds))
-    return _stacked(fitted, dataset, features, weights, held)
+    return _stacked(fitted, dataset, features, stacked)
 
 
 def answers_any(
@@ -200,6 +206,7 @@ def _adapted(
         options.unknown,
         fitted.choice,
         fitted.report,
+        held_out=fitted.held_out,
     )
 
 
@@ -246,15 +253,26 @@ def _cost(
     return TrainingCost(f"{task.method} by {task.recipe}", passes, options.clips)
 
 
-def _unlabelled_features(
-    task: TrainingTask, base: ModelCore, options: FitOptions
-) -> tuple[Float32 | None, Sequence[Path]]:
-    if not task.unlabelled:
-        return None, ()
-    free = read_examples(base, task.unlabelled, options.reading, options.cache)
-    if not free.encoded:
-        raise SupportError(f"no unlabelled clip can be read ({free.failed[0].message})")
-    return free.features, [item.path for item in free.items]
+def _dataset(
+    support: Support,
+    items: Sequence[SupportItem],
+    base: ModelCore,
+    examples: EncodedExamples | None,
+    task: TrainingTask,
+) -> Dataset:
+    """The examples, with their scenes from words where an objective reads them."""
+    dataset = Dataset.of(support.labels, items)
+    parts = ObjectiveSet(task.objectives).parts.values()
+    told = all(facts.get("scene") for facts in dataset.facts)
+    if examples is None or told or not any(part.reads_scenes for part in parts):
+        return dataset
+    return replace(dataset, scenes=scene_posterior(base, examples.vectors))
+
+
+def _unread(training: Training) -> list[Failure]:
+    """Unlabelled recordings that could not be decoded."""
+    free = training.batches.unlabelled
+    return [] if free is None else list(free.loader.failed.values())
 
 
 def _check_labels(dataset: Dataset, training: Training) -> None:
@@ -292,11 +310,10 @@ def _stacked(
     fitted: FittedAdapter,
     dataset: Dataset,
     features: Float32,
-    weights: StackingWeights,
-    held: float | None,
+    stacked: Stacked,
 ) -> FittedAdapter:
     """The same with a closed form next to the trained similarity, at their weights."""
-    adapter = fitted.adapter
+    adapter, weights = fitted.adapter, stacked.weights
     closed, choice = choose(
         features, adapter.frame_blocks, dataset.y, labels=dataset.labels, groups=dataset.groups
     )
@@ -305,6 +322,6 @@ def _stacked(
         fitted.report,
         closed_weight=weights.closed,
         trained_weight=weights.trained,
-        held_out=held,
+        held_out=stacked.accuracy,
     )
-    return replace(fitted, head=head, choice=choice, report=report)
+    return replace(fitted, head=head, choice=choice, report=report, held_out=stacked.logits)

@@ -107,6 +107,7 @@ class Training:
                 steps_per_epoch=self.steps_per_epoch,
                 device=self.device,
                 unlabelled=self._free_clips(),
+                scenes=self.dataset.scenes,
             )
             self.objectives.begin(context, self.seed)
 

@@ -11,8 +11,11 @@ from typing import Any
 
 from vlar.errors import UsageError
 from vlar.fewshot import SupportItem, read_support
+from vlar.fewshot.request import SYNONYMS
 from vlar.fewshot.unlabelled import find_unlabelled
+from vlar.model.adapt import under, with_tree
 from vlar.model.folder import check_target
+from vlar.model.label_tree import label_tree
 from vlar.model.model import Model, load
 from vlar.training import checkpoint
 from vlar.training.checkpoint import CheckpointConfig
@@ -56,6 +59,7 @@ def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None
     support = read_support(config.train, base.modality) if config.train else None
     items = list(support.items) if support else []
     unlabelled = find_unlabelled(config.unlabelled, base.modality) if config.unlabelled else []
+    above = label_tree(base, config.tree, support.labels) if support else None
     task = TrainingTask(
         base.encoder,
         config.method,
@@ -63,12 +67,14 @@ def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None
         config.recipe_name,
         config.adapter_settings,
         config.seed,
-        config.objective_settings,
+        under(above, config.objective_settings),
         unlabelled if support else (),
     )
     work = config.out.with_name(f"{config.out.name}.training")
     key = _key(config, [*items, *unlabelled], base.fingerprint)
     options = FitOptions(
+        unknown=SYNONYMS.get(config.unknown, config.unknown),
+        balance=config.balance,
         stack=False,
         checkpoints=CheckpointConfig(work / "steps", key, config.save_every),
         cache=FeatureFolder(work / "features", task.reading(base)),
@@ -79,7 +85,7 @@ def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None
     if support is None:
         model = Model.of(fit_without_labels(task, base, unlabelled, options))
     else:
-        model = Model.of(fit(task, base, support, items, options))
+        model = Model.of(with_tree(fit(task, base, support, items, options), above))
     model.save(config.out, replace=replace)
     _clean(work)
     return model

@@ -7,7 +7,7 @@ examples are scored. Everything else is one path (``vlar.training.fit``).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,17 @@ from vlar.errors import SupportError
 from vlar.fewshot.cross_validation import make_problem
 from vlar.fewshot.support import SupportItem
 from vlar.model.core import ModelCore
-from vlar.model.examples import read_examples
+from vlar.model.examples import FeatureCache, read_examples
 from vlar.training.batches import Unlabelled
+from vlar.training.cost import begin_stage
 from vlar.training.data import ClipLoader, FeatureLoader, RecordingLoader
 from vlar.training.dataset import Dataset
+from vlar.training.disk_arrays import on_disk
 from vlar.training.loop import Training, score
-from vlar.types import Float32, Float64
+from vlar.types import Failure, Float32, Float64, ProgressCallback
 
 Rows = npt.NDArray[Any]
+CHUNK = 64  # unlabelled clips that are in memory at a time
 
 
 class TrainingSource(ABC):
@@ -63,7 +66,7 @@ class FeatureSource(TrainingSource):
 
     Attributes:
         features: (n, T, F) of the examples.
-        free: (u, T, F) of the unlabelled recordings; None where there are none.
+        free: (u, T, F) of the unlabelled recordings, in memory or on disk; None without any.
         free_paths: The u recordings.
     """
 
@@ -84,7 +87,12 @@ class FeatureSource(TrainingSource):
         if self.free is None:
             return None
         assert isinstance(adapter, Trainable)
-        inputs = adapter.training_inputs(self.free)
+        inputs = on_disk(
+            row
+            for start in range(0, len(self.free), CHUNK)
+            for row in adapter.training_inputs(np.asarray(self.free[start : start + CHUNK]))
+        )
+        assert inputs is not None
         loader = FeatureLoader(inputs, self.free_paths, adapter.input_widths)
         return Unlabelled(loader, len(inputs))
 
@@ -95,6 +103,62 @@ class FeatureSource(TrainingSource):
     def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:
         """See ``TrainingSource``."""
         return self.features, held_out_logits(training, self.features[held])
+
+
+@dataclass(frozen=True)
+class FreeClips:
+    """Unlabelled recordings that were encoded.
+
+    Attributes:
+        features: (u, T, F) on disk; None where no recording was given.
+        paths: The u recordings.
+        failed: Those that cannot be read.
+    """
+
+    features: Float32 | None
+    paths: Sequence[Path]
+    failed: Sequence[Failure]
+
+
+def read_on_disk(
+    core: ModelCore,
+    items: Sequence[SupportItem],
+    progress: ProgressCallback | None = None,
+    cache: FeatureCache | None = None,
+) -> FreeClips:
+    """Encode unlabelled recordings a few at a time; their features stay on disk.
+
+    Args:
+        core: What encodes them.
+        items: The recordings.
+        progress: Called as they are read.
+        cache: Features that were computed before; None for none.
+
+    Raises:
+        SupportError: none of them can be read.
+        TrainingError: the disk is full.
+    """
+    failed: list[Failure] = []
+    paths: list[Path] = []
+    if not items:
+        return FreeClips(None, paths, failed)
+    begin_stage(progress, "reading clips without labels", len(items), "files")
+
+    def counted(count: int = 0, total: int | None = None) -> None:
+        if progress is not None and total is None:
+            progress(count)
+
+    def rows() -> Iterator[Float32]:
+        for start in range(0, len(items), CHUNK):
+            found = read_examples(core, items[start : start + CHUNK], counted, cache)
+            failed.extend(found.failed)
+            paths.extend(item.path for item in found.items)
+            yield from (each.features for each in found.encoded)
+
+    features = on_disk(rows())
+    if features is None:
+        raise SupportError(f"no unlabelled clip can be read ({failed[0].message})")
+    return FreeClips(features, paths, failed)
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from vlar.fewshot import choose, signature
@@ -12,6 +14,26 @@ from vlar.training.objective_set import ObjectiveSet
 from vlar.training.results import StepCallback, Trained
 from vlar.training.sources import TrainingSource
 from vlar.training.task import TrainingTask
+from vlar.types import Float64
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """How a training and a closed form answer together.
+
+    Attributes:
+        weights: Factors on the closed form's and on the trained scores.
+        logits: (n, C) float64 logits of both together, by heads that did not learn from the
+            example; NaN in rows that could not be held out.
+    """
+
+    weights: StackingWeights
+    logits: Float64
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of held-out examples recognised; None where none could be held out."""
+        return None if np.isnan(self.weights.accuracy) else self.weights.accuracy
 
 
 def train_on(
@@ -42,7 +64,7 @@ def stacking_weights(
     dataset: Dataset,
     source: TrainingSource,
     on_step: StepCallback | None = None,
-) -> tuple[StackingWeights, float | None]:
+) -> Stacked:
     """Train without each fold in turn and compare with a closed form on what was held out.
 
     Args:
@@ -52,8 +74,7 @@ def stacking_weights(
         on_step: Called after each step of each training.
 
     Returns:
-        Factors on the closed form's and on the trained scores, and the share of held-out examples
-        recognised; None where none could be held out.
+        The factors and what they give on held-out examples.
     """
     n, n_labels = len(dataset), len(dataset.labels)
     closed, cosines = (np.full((n, n_labels), np.nan) for _ in range(2))
@@ -70,7 +91,7 @@ def stacking_weights(
     scored = ~np.isnan(closed[:, 0])
     target = np.array(dataset.columns)[scored]
     weights = fit_stacking(closed[scored], cosines[scored], target)
-    return weights, None if np.isnan(weights.accuracy) else weights.accuracy
+    return Stacked(weights, weights.closed * closed + weights.trained * cosines)
 
 
 def stacking_passes(task: TrainingTask, dataset: Dataset, source: TrainingSource) -> int:

@@ -180,3 +180,12 @@ def test_collections_go_on_after_a_table_that_is_refused(tmp_path):
     with pytest.raises(SupportError, match="line 2"):
         read_support(_csv(tmp_path, "path,label\na.mp4\n"))
     assert gc.isenabled()
+
+
+def test_who_and_where_are_facts_of_a_clip(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("path,label,subject,scene\na.mp4,walk,Ann,\nb.mp4,wave,Bob,a park\n")
+    first, second = read_support(file).items
+    assert first.facts == {"subject": "Ann", "scene": ""}
+    assert second.facts == {"subject": "Bob", "scene": "a park"}
+    assert (first.group, first.parts) == (str(tmp_path / "a.mp4"), {})

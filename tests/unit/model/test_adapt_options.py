@@ -115,3 +115,50 @@ def test_a_training_takes_both(support: Path, clip: Path):
     total = sum(p.probability for p in answer.predictions) + answer.unknown_probability
     assert total == pytest.approx(1, abs=1e-6)
     assert np.isfinite(answer.unknown_probability)
+
+
+def test_auto_with_an_objective_trains_and_names_the_unlabelled_clip_it_cannot_read(
+    support: Path, tmp_path: Path
+):
+    more = tmp_path / "more"
+    for example in (5, 6, 7):
+        tiny.clip(more, "rise", example)
+    (more / "broken.mp4").write_bytes(b"not a video")
+    shown = Stages()
+    model = vlar.load("tiny-for-fixtures").adapt(
+        support, objectives=["consistency"], unlabelled=more, progress=shown
+    )
+    assert model.report.training.method == "temporal"
+    assert [row.path.name for row in model.report.failed] == ["broken.mp4"]
+    named = [what for what, _ in shown.stages]
+    assert named == ["reading clips without labels", "training temporal by temporal/adapt"]
+    assert shown.stages[0][1] == 4
+
+
+class Stages:
+    """A progress that has stages."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, int | None]] = []
+
+    def __call__(self, count: int = 0, total: int | None = None) -> None: ...
+
+    def stage(self, what: str, total: int | None = None, unit: str = "files") -> None:
+        self.stages.append((what, total))
+
+
+def test_a_named_closed_form_takes_no_objective(support: Path):
+    with pytest.raises(UsageError, match="'ridge' is a closed form"):
+        vlar.load("tiny-for-fixtures").adapt(support, method="ridge", objectives=["dear"])
+
+
+def test_a_trained_method_gives_the_logits_of_held_out_examples_to_a_rejector(
+    support: Path, clip: Path, tmp_path: Path
+):
+    base = vlar.load("tiny-for-fixtures")
+    model = base.adapt(support, objectives=["dear"], unknown="edl")
+    assert model.adapted.rejector.name == "evidential"
+    answer = model.classify(clip)
+    assert 0 <= answer.unknown_probability <= 1
+    again = vlar.load(model.save(tmp_path / "m")).classify(clip)
+    assert again.unknown_probability == answer.unknown_probability

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from vlar.errors import LabelError, UsageError
+from vlar.text.bank import Bank, Entry
 from vlar.text.tree import Tree
 
 PARENTS = {"walking": "moving", "running": "moving", "waving": "gesture"}
@@ -65,3 +66,36 @@ def test_read_from_a_file(tmp_path):
             Tree.read(file)
     with pytest.raises(LabelError, match="is not a file"):
         Tree.read(tmp_path)
+
+
+def test_domains_of_a_bank_are_the_coarse_labels():
+    entries = (
+        Entry("RideBike", "riding a bike", aliases=("cycling",), domain="vehicles"),
+        Entry("Row", "rowing", domain="water"),
+        Entry("Sit", "sitting"),
+    )
+    bank = Bank("mine", "MIT", {}, entries)
+    tree = Tree.of_bank(bank, ["cycling", "Rowing", "ride bike"])
+    assert tree.parents == {"cycling": "vehicles", "Rowing": "water", "ride bike": "vehicles"}
+    with pytest.raises(UsageError, match="no domain of the label 'sitting'"):
+        Tree.of_bank(bank, ["sitting"])
+    with pytest.raises(UsageError, match="no entry for the label 'sleep'"):
+        Tree.of_bank(bank, ["sleep"])
+
+
+def test_labels_whose_texts_are_alike_get_one_parent():
+    labels = ["run", "walk", "eat", "drink", "sleep"]
+    vectors = [[1, 0.1, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0.1], [0, 0.7, 0.7]]
+    tree = Tree.by_text(labels, vectors)
+    assert tree.parents["run"] == tree.parents["walk"] == "run or walk"
+    assert tree.parents["eat"] == tree.parents["drink"] == "eat, drink or sleep"
+    assert tree.fine == tuple(labels)
+    alone = Tree.by_text(["a", "b", "c"], [[1, 0], [1, 0.01], [0, 1]])
+    assert alone.parents == {"a": "a or b", "b": "a or b", "c": "c and the like"}
+    many = Tree.by_text(list("abcdefghi"), [[1, 0]] * 7 + [[0, 1], [-1, 0]])
+    assert many.coarse == ("a, b, c or 4 others", "h and the like", "i and the like")
+
+
+def test_two_labels_have_no_kinds():
+    with pytest.raises(UsageError, match="three labels"):
+        Tree.by_text(["a", "b"], [[1, 0], [0, 1]])

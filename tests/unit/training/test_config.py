@@ -57,6 +57,9 @@ def test_a_recipe_of_the_method_brings_settings_of_the_adapter(tmp_path: Path):
         (GOOD + '[training]\nprecision = "fp8"\n', "'training.precision' is 'fp8'"),
         (GOOD + "[training]\nbatch = 10\nmicro_batch = 4\n", "not a multiple of micro_batch 4"),
         (GOOD + "[training]\ngroups = 1\n", "'groups'"),
+        (GOOD + 'unknown = "knm"\n', "did you mean 'knn'"),
+        (GOOD + 'unknown = "edl"\n', "holds none out"),
+        (GOOD + 'balance = "adjusted"\n', "did you mean 'adjust'"),
         (GOOD + 'recipe = "tc-clip/zeroshot"\n', "did you mean 'tc-clip/zero-shot'"),
         (GOOD.replace("temporal", "temporl"), "did you mean 'temporal'"),
         ("method = \n", "not readable as TOML"),
@@ -72,3 +75,9 @@ def test_a_file_that_is_not_there(tmp_path: Path):
     with pytest.raises(UsageError, match="cannot be read"):
         read_config(tmp_path / "none.toml")
     assert issubclass(UnknownNameError, UsageError)
+
+
+def test_a_tree_is_a_file_next_to_the_configuration_or_made(tmp_path: Path):
+    trees = {"tree.json": str(tmp_path / "tree.json"), "text": "text", "bank:ucf101": "bank:ucf101"}
+    for given, found in trees.items():
+        assert read_config(written(tmp_path, f'{GOOD}tree = "{given}"\n')).tree == found

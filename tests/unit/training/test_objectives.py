@@ -187,3 +187,34 @@ def test_labels_without_a_clip_are_refused():
     bare = replace(dataset, targets=replace(dataset.targets, member=shown))
     with pytest.raises(UsageError, match="has no clip; add one"):
         Training(adapter, loader, bare, NUMBERS, objectives=ObjectiveSet(["brl"]))
+
+
+def test_exchange_reads_the_subject_where_the_support_set_names_it():
+    facts = [{"group": "one", "subject": f"p{i // 2 % 4}"} for i in range(24)]
+    assert begun({"exchange": {}}, facts).objectives.parts["exchange"]._subjects[2] == "p1"
+    with pytest.raises(UsageError, match="nothing to exchange"):
+        begun({"exchange": {"column": "group"}}, [{"group": f"of {i % 2}"} for i in range(24)])
+
+
+def test_soar_takes_the_column_then_words_then_the_group():
+    facts = [{"group": f"g{i}", "scene": f"s{i % 3}"} for i in range(24)]
+    words = np.random.default_rng(0).dirichlet(np.ones(5), 24).astype(np.float32)
+
+    def scenes(facts: list[dict[str, str]], words: np.ndarray | None, settings: dict[str, str]):
+        features, dataset = ordered_clips(24)
+        adapter = Temporal.attach(FakeEncoder(), SMALL)
+        adapter.fit_inputs(features)
+        inputs = adapter.training_inputs(features)
+        loader = FeatureLoader(inputs, dataset.paths, adapter.input_widths)
+        dataset = replace(dataset, facts=facts, scenes=words)
+        objectives = ObjectiveSet({"soar": settings})
+        training = Training(adapter, loader, dataset, NUMBERS, objectives=objectives)
+        return training, training.objectives.parts["soar"]._scenes
+
+    assert scenes(facts, words, {})[1].shape == (24, 3)
+    plain = [{"group": row["group"]} for row in facts]
+    training, found = scenes(plain, words, {})
+    assert np.array_equal(found, words)
+    assert training.run().epochs
+    assert scenes(plain, None, {})[1].shape == (24, 24)
+    assert scenes(facts, words, {"column": "group"})[1].shape == (24, 24)

@@ -26,7 +26,9 @@ class Episodes(Protocol):
     Settings: ``ways``, ``shots``, ``queries`` (clips a label), ``episodes`` (their number),
     ``seed``, ``method`` (a closed form), ``unknown``, ``list`` (JSON file next to the card, or in
     the data set's folder: ``[{"support": {LABEL: [ID, ..]}, "query": {LABEL: [ID, ..]}}, ..]`` with
-    file names without ending as IDs). Drawn episodes come from the scored subset alone.
+    file names without ending as IDs). A list of kind ``episodic`` is an object: ``ids`` names the
+    clips, and ``episodes`` is the list with their numbers in ``ids``. Drawn episodes come from the
+    scored subset alone.
     """
 
     name = "episodes"
@@ -114,9 +116,10 @@ def _drawn(part: Part, settings: JsonDict) -> list[Any]:
 
 def _read(file: Path, part: Part) -> list[Any]:
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(file.read_text(encoding="utf-8"))
+        listed = _named(data["episodes"], data["ids"]) if isinstance(data, dict) else data
         rows = [{k: dict(episode[k]) for k in ("support", "query")} for episode in listed]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ProtocolError(f"{file}: not a list of episodes ({error!r})") from error
     there = _by_id(part)
     for number, episode in enumerate(rows, start=1):
@@ -126,6 +129,17 @@ def _read(file: Path, part: Part) -> list[Any]:
             if lost := [i for i in ids if i not in there]:
                 raise ProtocolError(f"{file}, episode {number}: clip {lost[0]!r} is not there")
     return rows
+
+
+def _named(listed: list[Any], ids: list[str]) -> list[Any]:
+    """Episodes with the numbers of clips, with their names."""
+    return [
+        {
+            part: {label: [ids[number] for number in own] for label, own in episode[part].items()}
+            for part in ("support", "query")
+        }
+        for episode in listed
+    ]
 
 
 def _hash(listed: list[Any]) -> str:

@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from vlar.fewshot.support import Support
 from vlar.fewshot.temporal_features import parse_kind, terms
 from vlar.model.adapt import Adapted, guarded
 from vlar.model.core import ModelCore
-from vlar.model.examples import EncodedExamples, read_complete, read_examples
+from vlar.model.examples import EncodedExamples, read_complete
 from vlar.numeric import log_softmax
 from vlar.registry import register
 from vlar.training.cost import TrainingCost
@@ -31,10 +31,10 @@ from vlar.training.dataset import Dataset
 from vlar.training.learners.base import Learner
 from vlar.training.loop import Training
 from vlar.training.results import Trained
-from vlar.training.sources import FeatureSource, partition
+from vlar.training.sources import FeatureSource, partition, read_on_disk
 from vlar.training.stacking import train_on
 from vlar.training.task import TrainingTask
-from vlar.types import Float32, Float64
+from vlar.types import Float64
 
 Rows = npt.NDArray[np.intp]
 _FOLDS = 3
@@ -79,6 +79,7 @@ class CompositionalLearner(Learner):
         )
         made = ModelCore(adapter, templates=adapter.templates)
         concepts = made.encode_labels(dataset.texts)
+        examples = replace(examples, failed=(*examples.failed, *trainer.failed))
         return guarded(
             made, head, examples, examples.features, concepts, request.unknown, None, report
         )
@@ -124,7 +125,9 @@ class _Trainer:
             unlabelled=request.unlabelled,
         )
         self.features = self.examples.features
-        self.source = FeatureSource(self.features, self._free())
+        free = read_on_disk(self.core, request.unlabelled, request.progress)
+        self.failed = free.failed
+        self.source = FeatureSource(self.features, free.features, free.paths)
         self.pairs = [_pair(item.parts) for item in self.examples.items]
         words = [sorted({pair[at] for pair in self.pairs}) for at in range(len(PARTS))]
         # Of very many words only the pairs that are shown are compared.
@@ -138,17 +141,13 @@ class _Trainer:
             f"{request.method} by {self.task.recipe}", passes, request.progress
         )
 
-    def _free(self) -> Float32 | None:
-        if not self.request.unlabelled:
-            return None
-        return read_examples(self.core, self.request.unlabelled, self.request.progress).features
-
     def trained(self, rows: Rows) -> tuple[Training, Trained]:
         """The adapter trained on some of the examples, of which each label keeps one or goes."""
         items = [self.examples.items[row] for row in rows]
         labels = sorted({item.label for item in items})
         part = Dataset.of(labels, items)
-        source = FeatureSource(self.features[rows], self.source.free)
+        free = self.source
+        source = FeatureSource(self.features[rows], free.free, free.free_paths)
         return train_on(self.task, part, source, on_step=self.cost)
 
     def closed(self, rows: Rows) -> dict[str, FewShotHead]:

@@ -56,6 +56,8 @@ class TrainingContext:
         shown: (n, C) float32, 1 where a labelled clip shows the label, else 0.
         facts: n mappings of what else the support set holds about a clip (``group``, ...).
         n_unlabelled: Number of unlabelled clips; 0 without any.
+        scenes: (n, S) float32 how likely each of S places is (``vlar.model.scenes``); None unless
+            an objective ``reads_scenes`` and the clips are encoded before the training.
         numbers: The hyperparameters.
         steps_per_epoch: Optimiser steps of an epoch.
         device: Where the parameters are.
@@ -72,6 +74,7 @@ class TrainingContext:
     steps_per_epoch: int
     device: torch.device
     unlabelled: UnlabelledClips | None = None
+    scenes: Float32 | None = None
 
     def clips_per_label(self, name: str) -> list[float]:
         """(C,) clips of each label.
@@ -180,12 +183,14 @@ class Objective(ABC):
         learns_alone: Whether it can train on unlabelled clips without any labelled one; ``labels``
             then gives the labels to choose from.
         reads_tree: Whether it learns by a label tree, from its settings ``parents`` or ``file``.
+        reads_scenes: Whether it reads ``TrainingContext.scenes``.
     """
 
     name: ClassVar[str]
     needs_unlabelled: ClassVar[bool] = False
     learns_alone: ClassVar[bool] = False
     reads_tree: ClassVar[bool] = False
+    reads_scenes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_settings(self, f"setting of objective {self.name!r}")

@@ -33,19 +33,19 @@ class Exchange(Objective):
     after ``n`` or ``m`` came from a partner: the same action by another subject, or another action
     by the same subject. The parts of this classifier do not belong to the trained model.
 
-    The subject of a clip is a column of the support set; without one it is the ``group``, the
-    recording that a clip was cut from.
+    The subject of a clip is the column ``subject`` of the support set; without one it is the
+    ``group``, the recording that a clip was cut from.
 
     Attributes:
         weight: Factor on the crossed terms.
         plain: Factor on the classification without exchange.
-        column: The column that names who is seen.
+        column: The column that names who is seen; empty for ``subject``, else ``group``.
         width: Features of ``n`` and of ``m``.
     """
 
     weight: float = setting(0.1, at_least=0)
     plain: float = setting(1.0, at_least=0)
-    column: str = "group"
+    column: str = ""
     width: int = setting(64, at_least=1, at_most=4096)
     name: ClassVar[str] = "exchange"
     _module: nn.Module | None = field(default=None, init=False, repr=False)
@@ -67,17 +67,19 @@ class Exchange(Objective):
 
         context.clips_per_label(self.name)
         self._actions = context.shown.argmax(axis=1).tolist()
-        self._subjects = [str(facts.get(self.column, "")) for facts in context.facts]
+        told = bool(context.facts) and all(facts.get("subject") for facts in context.facts)
+        column = self.column or ("subject" if told else "group")
+        self._subjects = [str(facts.get(column, "")) for facts in context.facts]
         if not self._subjects or not all(self._subjects):
             raise UsageError(
-                f"objective 'exchange' needs a column {self.column!r} that names who is seen in "
+                f"objective 'exchange' needs a column {column!r} that names who is seen in "
                 "each clip; add it to the CSV of the support set, or set 'column'"
             )
         drawn = pairs(self._actions, self._subjects, np.random.default_rng(0))
         without = [int((rows == NO_PARTNER).sum()) for rows in drawn]
         if all(rows == len(self._actions) for rows in without):
             raise UsageError(
-                f"objective 'exchange': in column {self.column!r} no two subjects share an action "
+                f"objective 'exchange': in column {column!r} no two subjects share an action "
                 "and no subject does two; it has nothing to exchange"
             )
         _log.info("exchange: %d clips without the same action by another subject, %d without "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
 
 from vlar.adapters.settings import setting
 from vlar.errors import UsageError
@@ -12,9 +14,13 @@ from vlar.losses.adversarial import ramp, reverse
 from vlar.losses.evidential import EvidenceScale, edl_loss
 from vlar.registry import register
 from vlar.training.objectives.base import Objective, Step, TrainingContext
+from vlar.types import Float32
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+_NONE = np.zeros((0, 0), np.float32)
 
 
 @register("objective", "soar")
@@ -24,17 +30,19 @@ class Soar(Objective):
 
     Zhai et al., "SOAR: scene-debiasing open-set action recognition", 2023: evidence in place of the
     method's own loss, adversarial scene classification, and adversarial reconstruction of the
-    background. The scene of a clip is a column of the support set (by default the ``group``). The
-    background is the median over time of the frames' features, where the source takes pixels; what
-    moves most weighs least, where the source weighs by a map of uncertainty. Both adversaries
-    start slowly, because a decoder behind a reversed gradient is unstable.
+    background. The scene of a clip is the column ``scene`` of the support set. Without it, it is
+    how likely each of a list of places is by the clip's vector and their names, in place of a scene
+    network; a method that reads pixels takes the ``group``. The background is the median over time
+    of the frames' features, where the source takes pixels; what moves most weighs least, where the
+    source weighs by a map of uncertainty. Both adversaries start slowly, because a decoder behind a
+    reversed gradient is unstable.
 
     Attributes:
         own: Factor on the method's own loss; the source has none of it.
         scene: Factor on the scene adversary.
         background: Factor on the reconstruction.
         strength: Of the reversed gradient of the reconstruction; the scene's is 1.
-        column: The column that names the scene.
+        column: The column that names the scene; empty for the order above.
         width: Hidden units of the adversaries.
     """
 
@@ -42,11 +50,12 @@ class Soar(Objective):
     scene: float = setting(1.0, at_least=0)
     background: float = setting(1.0, at_least=0)
     strength: float = setting(0.2, at_least=0)
-    column: str = "group"
+    column: str = ""
     width: int = setting(64, at_least=1, at_most=4096)
     name: ClassVar[str] = "soar"
+    reads_scenes: ClassVar[bool] = True
     _module: nn.Module | None = field(default=None, init=False, repr=False)
-    _scenes: list[int] = field(default_factory=list[int], init=False, repr=False)
+    _scenes: Float32 = field(default_factory=lambda: _NONE, init=False, repr=False)
 
     @property
     def module(self) -> nn.Module | None:
@@ -61,20 +70,27 @@ class Soar(Objective):
         """
         from torch import nn
 
-        named = [str(facts.get(self.column, "")) for facts in context.facts]
-        scenes = {name: number for number, name in enumerate(dict.fromkeys(named))}
-        if len(scenes) < 2 or "" in scenes:
-            raise UsageError(
-                f"objective 'soar' needs a column {self.column!r} that names the scene of each "
-                "clip, and two scenes at least; add it to the CSV of the support set, or set "
-                "'column'"
-            )
-        self._scenes = [scenes[name] for name in named]
+        self._scenes = self._found(context)
         module = nn.Module()
         module.evidence = EvidenceScale(context.logit_scale)
-        module.scene = _layers(context.vector_width, self.width, len(scenes))
+        module.scene = _layers(context.vector_width, self.width, self._scenes.shape[1])
         module.decoder = _layers(context.vector_width, self.width, context.frame_width)
         self._module = module
+
+    def _found(self, context: TrainingContext) -> Float32:
+        """(n, S) the scenes of the clips: one of them each, or how likely each is."""
+        column = self.column or ("scene" if all(_named(context.facts, "scene")) else "")
+        if not column and context.scenes is not None:
+            return context.scenes
+        column = column or "group"
+        named = _named(context.facts, column)
+        places = list(dict.fromkeys(named))
+        if len(places) < 2 or "" in places:
+            raise UsageError(
+                f"objective 'soar' needs a column {column!r} that names the scene of each clip, "
+                "and two scenes at least; add it to the CSV of the support set, or set 'column'"
+            )
+        return np.eye(len(places), dtype=np.float32)[[places.index(name) for name in named]]
 
     def base_weight(self, progress: float) -> float:
         """See ``own``."""
@@ -95,7 +111,7 @@ class Soar(Objective):
         vectors = batch.labelled(step.vectors) * batch.labelled(step.vectors).shape[1] ** 0.5
         rise = ramp(step.progress)
         if self.scene:
-            scenes = torch.tensor([self._scenes[row] for row in batch.rows], device=vectors.device)
+            scenes = torch.from_numpy(self._scenes[list(batch.rows)]).to(vectors.device)
             told = module.get_submodule("scene")(reverse(vectors, rise))
             found["scene"] = self.scene * F.cross_entropy(told, scenes)
         if self.background:
@@ -107,6 +123,10 @@ class Soar(Objective):
             weight = still / still.mean(dim=1, keepdim=True)
             found["background"] = self.background * (weight * (made - median).abs()).mean()
         return found
+
+
+def _named(facts: Sequence[Mapping[str, str]], column: str) -> list[str]:
+    return [str(row.get(column, "")) for row in facts]
 
 
 def _layers(entering: int, width: int, leaving: int) -> nn.Module:
