@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def anonymous() -> float:
-    """Megabytes of memory that the system cannot take back by writing to a file."""
+    """Megabytes of memory that are not the pages of a file."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
 

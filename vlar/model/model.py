@@ -148,8 +148,8 @@ class Model(Recogniser):
             tree: A label tree, its JSON file of label to parent, ``bank:NAME`` for the domains of a
                 bank, or ``text`` to make one from the labels. Answers of the model then have
                 ``coarse`` labels, and a training learns those too (objective ``tree``).
-            progress: Called with the total, then with the clips read or trained on since. One that
-                has a method ``stage`` is told what begins.
+            progress: Called with the total, then with the clips read or trained on since. One with
+                a method ``stage`` is also called with the name of each stage.
             objectives: Names of what is added to a training, or names with their settings.
             unlabelled: A folder of clips without labels, for objectives that use them.
 

@@ -127,21 +127,19 @@ def fit(
     training, trained = train(task, adapter, dataset, source, options, cost)
     _check_labels(dataset, training)
     if several:
-        failed = (*trained.failed, *(examples.failed if examples else _unread(training)))
+        failed = (*_unread(training, trained), *(examples.failed if examples else ()))
         return answers_any(task, training, trained, dataset, failed, begin)
     if examples is None:
         good = [item for row, item in enumerate(items) if row not in training.loader.failed]
         core = ModelCore(adapter, templates=adapter.templates)
         examples = read_complete(core, support, good, options.reading)
-        lost = _unread(training)
-        examples = replace(examples, failed=(*trained.failed, *lost, *examples.failed))
+        examples = replace(examples, failed=(*_unread(training, trained), *examples.failed))
         dataset = Dataset.of(support.labels, examples.items)
         source = RecordingSource(examples.items, task.unlabelled)
     fitted = _fitted(task, training, trained)
     if options.stack:
-        fitted = _stacked(
-            fitted, dataset, examples.features, stacking_weights(task, dataset, source, cost)
-        )
+        stacked = stacking_weights(task, dataset, source, cost)
+        fitted = _stacked(fitted, dataset, examples.features, stacked)
     seconds = round(time.process_time() - begin, 1)
     fitted = replace(fitted, report=replace(fitted.report, seconds=seconds))
     return _adapted(fitted, dataset, examples, options)
@@ -269,10 +267,10 @@ def _dataset(
     return replace(dataset, scenes=scene_posterior(base, examples.vectors))
 
 
-def _unread(training: Training) -> list[Failure]:
-    """Unlabelled recordings that could not be decoded."""
+def _unread(training: Training, trained: Trained) -> tuple[Failure, ...]:
+    """Recordings that could not be decoded in a training, the unlabelled ones last."""
     free = training.batches.unlabelled
-    return [] if free is None else list(free.loader.failed.values())
+    return trained.failed if free is None else (*trained.failed, *free.loader.failed.values())
 
 
 def _check_labels(dataset: Dataset, training: Training) -> None:
