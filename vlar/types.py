@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,13 +34,6 @@ class ProgressCallback(Protocol):
     """
 
     def __call__(self, count: int = 0, total: int | None = None) -> None: ...
-
-
-@runtime_checkable
-class StagedProgress(ProgressCallback, Protocol):
-    """A progress that names its stages; units are counted from 0 in each."""
-
-    def stage(self, what: str, total: int | None = None, unit: str = "files") -> None: ...
 
 
 @dataclass(frozen=True)

@@ -191,8 +191,7 @@ class Recogniser(ModelCore):
             every_s: Seconds; gives one answer for each such span. None answers for the whole.
             mode: ``one``: the labels exclude each other; ``multi``: each has its own probability.
             descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_concepts``.
-            tree: A label tree, its JSON file of label to parent, ``bank:NAME`` for the domains of a
-                bank, or ``text`` to make one from the labels; answers then have ``coarse``.
+            tree: A label tree, its JSON file, ``bank:NAME`` or ``text``; adds ``coarse`` labels.
             fps: Frames a second of an array; default 25.
             shots: Judge a video by its shots where it has cuts (``vlar models get shots``).
             who: One person to judge: ``the person on the left``, ``person 2``.

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Protocol, runtime_checkable
 
-from vlar.types import ProgressCallback, StagedProgress
+from vlar.types import ProgressCallback
 
 _log = logging.getLogger("vlar")
 _WORTH_A_NOTE_S = 30.0
+
+
+@runtime_checkable
+class StagedProgress(ProgressCallback, Protocol):
+    """A progress that names its stages; units are counted from 0 in each."""
+
+    def stage(self, what: str, total: int | None = None, unit: str = "files") -> None: ...
 
 
 class TrainingCost:
