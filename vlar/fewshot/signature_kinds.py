@@ -11,7 +11,7 @@ from vlar.fewshot.temporal_features import BlockLike, available_terms
 # out. A kind with a requirement counts only where that block is there; of the others, the terms
 # that the features cannot fill are cut.
 _KINDS: tuple[tuple[str, str | None], ...] = (
-    # Of the odd subjects of UTD-MHAD, one held out (evals/sensors.py).
+    # Chosen on skeletons, IMU and sound with results of both halves in view (docs/sensors.md).
     ("course+spread+speed+attributes", "signal"),
     ("course+spread+speed+attributes+spectrum", "signal"),
     ("course+spread+speed+level", "signal"),
