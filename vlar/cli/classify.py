@@ -132,7 +132,6 @@ def command(
     Examples:
         vlar classify clip.mp4 --labels "riding a bike, talking, cooking"
         vlar classify videos/ --labels labels.txt --every 4s --json
-        vlar classify clip.mp4 --pairs "open, close" "door, box"
     """
     every_s = inputs.seconds(every, "--every") if every else None
     segments_file = _timeline_file(timeline_file, every_s)
