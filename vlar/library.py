@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlar import registry
+from vlar.captioning.base import Captioner, as_captioner
 from vlar.discovery.library import LibraryDiscovery
 from vlar.index.ingest import vector_import
 from vlar.index.ingest.local import add_files
@@ -65,6 +66,7 @@ class Library(LibraryDiscovery):
         keep_context: bool = True,
         retry: bool = False,
         skip_still: bool = False,
+        captions: str | Captioner | None = None,
         progress: IngestProgress | None = None,
     ) -> AddReport:
         """Index recordings, or bring them up to date.
@@ -83,19 +85,18 @@ class Library(LibraryDiscovery):
                 take long; 1 for none. None is the library's own, 1 for a new one.
             shots: Let no window cross a cut. None is the library's own, False for a new one.
             keep_context: Keep the tokens that re-ranking needs where text depends on the video.
-            retry: Read files again that crashed or ran out of time or memory before; otherwise
-                they are skipped and named until they change.
+            retry: Read files again that failed before; otherwise they are skipped and named.
             skip_still: Leave windows of video out in which nothing moves (docs/library.md).
+            captions: A captioner or its name: keep what each window is said to show.
             progress: Called after the commit of each recording.
 
         Returns:
             What was done. It names recordings that cannot be read; they never end the call.
 
         Raises:
-            LibraryLockedError: another process is writing.
-            LibraryError: it cannot be written to (the message says what was kept), or was made
-                with other windows. EncoderMismatchError: it was made by another model.
-            UsageError: a tag or a span of time has no usable value.
+            LibraryLockedError: another process is writing. LibraryError: it is not writable (the
+                message says what was kept), or has other windows. EncoderMismatchError: another
+                model made it. UsageError: a tag or a span is not usable.
         """
         labels = checked_tags(tags or {})
         check_span(window_s, stride_s, long_times)
@@ -109,7 +110,7 @@ class Library(LibraryDiscovery):
                 *(writer, _found(paths, manifest.modality), manifest),
                 lambda: self._models.loaded(manifest),
                 tags=labels, keep_context=keep_context, retry=retry, skip_still=skip_still,
-                progress=progress,
+                progress=progress, captioner=as_captioner(captions),
             )  # fmt: skip
             self._settle()
             return report

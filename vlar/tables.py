@@ -24,7 +24,7 @@ T = TypeVar("T", bound=Row)
 
 HIT_COLUMNS = (
     *("rank", "path", "start_s", "end_s", "score", "probability", "similarity", "lost"),
-    *("tags", "parts", "also"),
+    *("tags", "parts", "also", "caption"),
 )
 ANSWER_COLUMNS = (
     *("path", "start_s", "end_s", "model", "label", "probability", "similarity", "unknown"),
@@ -192,7 +192,7 @@ def arrow_schema(columns: Sequence[str]) -> Any:
     fit = [("probability", number), ("similarity", number)]
     labels = pa.list_(pa.struct([("label", text), ("key", text), *fit]))
     types = {
-        **dict.fromkeys(("path", "model", "label", "error_kind", "error"), text),
+        **dict.fromkeys(("path", "model", "label", "error_kind", "error", "caption"), text),
         "rank": pa.int64(),
         "unknown": pa.bool_(),
         "tags": pa.map_(text, text),

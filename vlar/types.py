@@ -294,8 +294,8 @@ class Hit:
         tags: Of the recording.
         parts: The best window of each phrase of a query with operators; else empty.
         also: Spans of other recordings that show the same (copies).
-        lost: Share (0 to 1) of frames that could not be read or may be wrong, in the worst of the
-            span's windows.
+        lost: Greatest share (0 to 1) of lost or doubtful frames among the span's windows.
+        caption: What the best window is said to show, in a library with captions; else empty.
     """
 
     rank: int
@@ -309,6 +309,7 @@ class Hit:
     parts: tuple[HitPart, ...] = ()
     also: tuple[Copy, ...] = ()
     lost: float = 0.0
+    caption: str = ""
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -323,8 +324,7 @@ class Hit:
             "tags": dict(self.tags),
             "lost": round(self.lost, 4),
         }
-        if self.also:
-            facts["also"] = [copy.to_dict() for copy in self.also]
-        if self.parts:
-            facts["parts"] = [part.to_dict() for part in self.parts]
+        facts |= {"caption": self.caption} if self.caption else {}
+        facts |= {"also": [copy.to_dict() for copy in self.also]} if self.also else {}
+        facts |= {"parts": [part.to_dict() for part in self.parts]} if self.parts else {}
         return facts

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.index.fakes import ConditionedFake, FakeModel, tiny_video
+from tests.unit.index.fakes import ConditionedFake, FakeCaptioner, FakeModel, tiny_video
 from vlar import registry
 from vlar.errors import QueryError, UnknownNameError
 from vlar.index.protocol import LibraryModel
@@ -52,7 +52,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     """Six videos of one window; rows are spans."""
     root = tmp_path_factory.mktemp("rerankers")
     opened = Library(root / "l.vlar", ConditionedFake())
-    opened.add([tiny_video(root / "videos" / f"{i}.mp4", i, seconds=4) for i in range(6)])
+    videos = [tiny_video(root / "videos" / f"{i}.mp4", i, seconds=4) for i in range(6)]
+    opened.add(videos, captions=FakeCaptioner())
     return opened
 
 

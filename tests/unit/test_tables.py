@@ -18,6 +18,7 @@ HIT = Hit(
     tags={"place": "gym"},
     parts=(HitPart("a cup", 0.0, 4.0, 0.5, 0.2),),
     also=(Copy("/b.mp4", 0.0, 4.0),),
+    caption="a man runs",
 )
 ANSWER = Classification(
     *(Path("/a.mp4"), 0.0, 4.0, "lite"),

@@ -29,10 +29,13 @@ class Adapter(Encoder):
         encoder: The wrapped encoder.
         needs: Views the wrapped encoder must offer, by name; see ``vlar.adapters.views``.
         learner: Registered name of the learner that finds its parameters.
+        open_vocabulary: Whether it is made to answer about labels without examples. A model adapted
+            with it answers a list that has one from its texts alone.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
     learner: ClassVar[str] = "trained"
+    open_vocabulary: ClassVar[bool] = False
     encoder: Encoder
 
     def _copy_attributes(self, encoder: Encoder, n_frames: int) -> None:

@@ -70,11 +70,12 @@ def _card(hit: Hit, picture: Image | Failure) -> str:
         f"{clock(part.start_s)} to {clock(part.end_s)}</p>"
         for part in hit.parts
     )
+    caption = f"<p>{escape(without(hit.caption))}</p>" if hit.caption else ""
     copies = f'<p class="soft">the same in {len(hit.also)} more</p>' if hit.also else ""
     name = escape(without(Path(hit.path).name))
     return (
         f"<li>{_picture(hit, picture)}<p><strong>{hit.rank}. {hit.score:.0%}</strong> {times}</p>"
-        f'<p><a href="{escape(_link(hit))}">{name}</a></p>{parts}{tags}{copies}</li>'
+        f'<p><a href="{escape(_link(hit))}">{name}</a></p>{caption}{parts}{tags}{copies}</li>'
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlar.cli import inputs, options, output
+from vlar.cli.choices import Choices
 from vlar.cli.progress import Progress, progress
 from vlar.cli.verb import exit_code, verb
 from vlar.errors import UsageError
@@ -54,6 +55,17 @@ Shots = Annotated[
 NoContext = Annotated[
     bool, typer.Option("--no-context", help="Store nothing to re-rank with: less disk space.")
 ]
+_CAPTIONERS = Choices.of_kinds("captioner", "captioner")
+Captions = Annotated[
+    str | None,
+    typer.Option(
+        "--captions",
+        metavar="NAME",
+        autocompletion=_CAPTIONERS.complete,
+        help="Keep what each window is said to show: concepts, file:FILE.json, hf:FOLDER.",
+    ),
+    _CAPTIONERS,
+]
 SkipStill = Annotated[
     bool, typer.Option("--skip-still", help="Leave windows out in which nothing moves.")
 ]
@@ -72,6 +84,7 @@ def add(
     no_context: NoContext = False,
     retry: options.Retry = False,
     skip_still: SkipStill = False,
+    captions: Captions = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.AsJson = False,
@@ -109,6 +122,7 @@ def add(
                 keep_context=not no_context,
                 retry=retry,
                 skip_still=skip_still,
+                captions=captions,
                 progress=lambda event: _show(event, shown, as_json),
             )
     failed = len(failures) + len(report.failed)

@@ -223,8 +223,10 @@ def hit(row: Hit) -> None:
     also = f"  (the same in {', '.join(copies)})" if row.also else ""
     line(
         f"{row.rank:3}. {row.score:6.1%}  {row.path}  {span}{tags}{also}{_lost(row.lost)}",
-        flush=True,
+        flush=not row.caption,
     )
+    if row.caption:
+        line(f"      {row.caption}", flush=True)
 
 
 def file_size(n_bytes: float) -> str:

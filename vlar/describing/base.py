@@ -24,6 +24,10 @@ class AnswerTimeoutError(NoAnswerError):
     kind = "timeout"
 
 
+class BadRequestError(NoAnswerError):
+    """The server refuses a field of the request, or does not give a reason; others may pass."""
+
+
 class RefusedError(VlarError):
     """No batch can get an answer: the key, the address or the model is wrong."""
 

@@ -19,7 +19,12 @@ from email.utils import parsedate_to_datetime
 from typing import IO, Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
-from vlar.describing.base import AnswerTimeoutError, NoAnswerError, RefusedError
+from vlar.describing.base import (
+    AnswerTimeoutError,
+    BadRequestError,
+    NoAnswerError,
+    RefusedError,
+)
 from vlar.errors import UsageError
 
 HOSTED = "https://api.openai.com/v1"
@@ -41,6 +46,8 @@ _RETRIED = (  # HTTP statuses that may pass
     524,
     529,
 )
+_BAD_REQUEST = (400, 422)
+_FIELDS = ("max_tokens", "max_completion_tokens", "response_format", "schema", "grammar", "extra")
 _ADVICE = {
     401: "the key is refused: set OPENAI_API_KEY to a valid key of this server",
     403: "the key may not use this model or server: check OPENAI_API_KEY and the account",
@@ -127,6 +134,7 @@ class ChatClient:
         """The server's answer to a request.
 
         Raises:
+            BadRequestError: the server does not take the request as it is written.
             NoAnswerError: this request got no answer, also after several attempts.
             RefusedError: no request will get an answer.
         """
@@ -195,7 +203,9 @@ class ChatClient:
             )
         if advice := _ADVICE.get(error.code):
             return RefusedError(f"{self.address} answered HTTP {error.code}{detail}; {advice}")
-        return NoAnswerError(
+        field = not detail or any(name in detail.lower() for name in _FIELDS)
+        kind = BadRequestError if field and error.code in _BAD_REQUEST else NoAnswerError
+        return kind(
             f"{self.address} answered HTTP {error.code}{detail}; if the question is too long, "
             f"{self._if_too_long}"
         )
@@ -203,7 +213,7 @@ class ChatClient:
     def _error_detail(self, error: urllib.error.HTTPError) -> str:
         try:
             data: Any = json.loads(error.read(20_000))
-            detail = data["error"]
+            detail = data["error"] if "error" in data else data["detail"]
             detail = detail["message"] if isinstance(detail, dict) else detail
         except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
             return ""

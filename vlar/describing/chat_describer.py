@@ -25,9 +25,10 @@ from vlar.describing.base import (
     NoAnswerError,
     RefusedError,
 )
-from vlar.describing.instructions import Instructions, question
+from vlar.describing.instructions import Instructions, answer_form, question
 from vlar.describing.response_parser import ParsedDescriptions
 from vlar.text.check import TokenLimit
+from vlar.types import JsonDict
 
 Message = dict[str, str]
 _REPEATED = 4_000  # characters of a faulty answer that the second question repeats
@@ -52,8 +53,13 @@ class ChatDescriber(Describer):
         """Everything that an answer depends on besides the messages; part of the cache key."""
 
     @abstractmethod
-    def complete(self, messages: Sequence[Message], max_tokens: int) -> str:
+    def complete(self, messages: Sequence[Message], max_tokens: int, form: JsonDict) -> str:
         """The model's answer of at most ``max_tokens`` tokens.
+
+        Args:
+            messages: The conversation.
+            max_tokens: An answer that does not end is cut here.
+            form: JSON schema of the answer, for servers that can hold a model to one.
 
         Raises:
             NoAnswerError: these messages get no answer.
@@ -108,7 +114,7 @@ class ChatDescriber(Describer):
         content = _read_cache(path)
         fresh = content is None
         if content is None:
-            content = self.complete(messages, budget)
+            content = self.complete(messages, budget, answer_form(requests))
         before = len(parsed.texts) + len(parsed.long)
         parsed.add(content, requests, self._limit)
         if fresh and len(parsed.texts) + len(parsed.long) > before:

@@ -11,9 +11,10 @@ from string import Template
 from vlar import resources
 from vlar.describing.base import LabelRequest
 from vlar.errors import ModelError
+from vlar.types import JsonDict
 
 _FOLDER = "prompts/instructions"
-_FILES = ("describe", "kinds", "repair")
+_FILES = ("describe", "kinds", "repair", "example")
 _MOST_WORDS = 35
 _TOKENS_A_WORD = 1.6  # of plain English with a CLIP tokenizer, slightly above the measured value
 
@@ -26,22 +27,24 @@ class Instructions:
         describe: Template of the task, with ``$kinds``, ``$words`` and ``$form``.
         kinds: Explanation of each kind, by name.
         repair: Template of the request to repair a faulty answer, with ``$faults``.
-        digest: Hash of all three files.
+        example: An answer about one label, by ``label`` and kind. Small models copy its form, and
+            would copy dots as well.
+        digest: Hash of all files.
     """
 
     describe: Template
     kinds: dict[str, str]
     repair: Template
+    example: dict[str, str]
     digest: str
 
     @classmethod
     def packaged(cls) -> Instructions:
         """The instructions that come with vlar."""
         texts = [resources.find(_FOLDER, name, ".txt").read_text("utf-8") for name in _FILES]
-        rows = [line.partition(":") for line in texts[1].splitlines() if line.strip()]
-        kinds = {name.strip(): meaning.strip() for name, _, meaning in rows}
+        kinds, example = _fields(texts[1]), _fields(texts[3])
         digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
-        return cls(Template(texts[0].strip()), kinds, Template(texts[2].strip()), digest)
+        return cls(Template(texts[0].strip()), kinds, Template(texts[2].strip()), example, digest)
 
     def system(self, kinds: Sequence[str], max_tokens: int) -> str:
         """The task for these kinds and an encoder that reads ``max_tokens`` tokens.
@@ -58,7 +61,12 @@ class Instructions:
         return self.describe.substitute(
             kinds="\n".join(f"- {kind}: {self.kinds[kind]}" for kind in kinds),
             words=n_words(max_tokens),
-            form=json.dumps({"label": "...", "descriptions": dict.fromkeys(kinds, "...")}),
+            form=json.dumps(
+                {
+                    "label": self.example["label"],
+                    "descriptions": {kind: self.example.get(kind, "...") for kind in kinds},
+                }
+            ),
         )
 
     def repair_request(self, faults: Sequence[str]) -> str:
@@ -66,10 +74,42 @@ class Instructions:
         return self.repair.substitute(faults="\n".join(f"- {fault}" for fault in faults))
 
 
+def _fields(text: str) -> dict[str, str]:
+    """Lines ``name: value`` by name."""
+    rows = [line.partition(":") for line in text.splitlines() if line.strip()]
+    return {name.strip(): value.strip() for name, _, value in rows}
+
+
 def question(requests: Sequence[LabelRequest]) -> str:
     """The labels of a batch, one a line."""
     rows = [json.dumps({"label": row.text}, ensure_ascii=False) for row in requests]
     return "Labels:\n" + "\n".join(rows)
+
+
+def answer_form(requests: Sequence[LabelRequest]) -> JsonDict:
+    """JSON schema of an answer: a row for each label, with a text for each kind.
+
+    Every field is required and no other is allowed, as servers with strict forms demand.
+    """
+    rows = {
+        f"row{number}": _closed(
+            {
+                "label": {"type": "string", "enum": [row.text]},
+                "descriptions": _closed({kind: {"type": "string"} for kind in row.kinds}),
+            }
+        )
+        for number, row in enumerate(requests, 1)
+    }
+    return _closed(rows)
+
+
+def _closed(properties: JsonDict) -> JsonDict:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def n_words(max_tokens: int) -> int:

@@ -13,6 +13,7 @@ from vlar.describing.chat_describer import ChatDescriber, Message
 from vlar.errors import ModelError, UsageError
 from vlar.registry import register
 from vlar.text.check import TokenLimit
+from vlar.types import JsonDict
 
 _MARKERS = ("config.json",)  # files that every model folder has
 
@@ -67,8 +68,8 @@ class LocalDescriber(ChatDescriber):
         """The model's terms decide the licence of generated text."""
         return "not stated (generated text: see the terms of the language model)"
 
-    def complete(self, messages: Sequence[Message], max_tokens: int) -> str:
-        """The model's answer; equal messages get an equal answer.
+    def complete(self, messages: Sequence[Message], max_tokens: int, form: JsonDict) -> str:
+        """The model's answer; equal messages get an equal answer. ``form`` is not used.
 
         Raises:
             ModelError: the model cannot be loaded.
@@ -76,6 +77,7 @@ class LocalDescriber(ChatDescriber):
         """
         import torch
 
+        del form
         with self._lock:
             tokenizer, model = self._load()
             ids = _prompt(tokenizer, messages).to(model.device)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vlar.describing.base import NoAnswerError
+from vlar.describing.base import BadRequestError, NoAnswerError
 from vlar.describing.chat_client import ChatClient, connect
 from vlar.describing.chat_describer import ChatDescriber, Message
 from vlar.errors import UsageError
 from vlar.registry import register
 from vlar.text.check import TokenLimit
+from vlar.types import JsonDict
 
 
 @register("describer", "openai")
@@ -30,6 +31,7 @@ class OpenAIDescriber(ChatDescriber):
         super().__init__(limit)
         self._model = model
         self._client = client
+        self._way = 0  # of ``_posted``: the fullest that the server took
 
     @classmethod
     def from_spec(cls, argument: str, limit: TokenLimit) -> OpenAIDescriber:
@@ -59,15 +61,17 @@ class OpenAIDescriber(ChatDescriber):
         """The model's terms decide the licence of generated text."""
         return f"not stated (generated text: see the terms of {self._model})"
 
-    def complete(self, messages: Sequence[Message], max_tokens: int) -> str:
+    def complete(self, messages: Sequence[Message], max_tokens: int, form: JsonDict) -> str:
         """The model's answer.
+
+        Servers disagree on the name of the limit and on whether they hold an answer to a form. The
+        fullest request is tried first; what a server took is asked for from then on.
 
         Raises:
             NoAnswerError: the server gave no answer, also after several attempts.
             RefusedError: the server will answer no messages.
         """
-        del max_tokens  # servers disagree on its name; their default is long enough
-        answer = self._client.post({"model": self._model, "messages": list(messages)})
+        answer = self._posted({"model": self._model, "messages": list(messages)}, max_tokens, form)
         content = _content(answer)
         if content is None:
             raise NoAnswerError(
@@ -75,6 +79,27 @@ class OpenAIDescriber(ChatDescriber):
                 "is it a chat server?"
             )
         return content
+
+    def _posted(self, body: JsonDict, max_tokens: int, form: JsonDict) -> JsonDict:
+        schema = {"name": "descriptions", "strict": True, "schema": form}
+        formed = {"response_format": {"type": "json_schema", "json_schema": schema}}
+        ways: list[JsonDict] = [
+            {"max_tokens": max_tokens, **formed},
+            {"max_completion_tokens": max_tokens, **formed},
+            {"max_tokens": max_tokens},
+            {},
+        ]
+        refused: BadRequestError | None = None
+        for way in range(self._way, len(ways)):
+            try:
+                answer = self._client.post({**body, **ways[way]})
+            except BadRequestError as error:
+                refused = refused or error
+            else:
+                self._way = way
+                return answer
+        assert refused is not None
+        raise refused
 
     def close(self) -> None:
         """Stop further attempts."""

@@ -1,7 +1,7 @@
 """Parses a language model's answer: every JSON object in it, and what is wrong with its texts.
 
 Answers come in code fences, lists or between thoughts, and may end in the middle. Every object
-with a ``label`` counts, wherever it stands; what is complete before a cut is kept.
+with a ``label`` counts, wherever it stands; whole sentences before a cut are kept.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ from vlar.text.bank import Description
 from vlar.text.check import TokenLimit, n_tokens, same, text_fault
 
 _LONGEST = 2_000_000  # characters of an answer that are parsed
+_MOST_REPAIRS = 5  # starts that are tried as an object that was cut
+_LONGEST_REPAIR = 100_000  # characters
 _MOST_STARTS = 2_000  # braces that are tried as the start of an object
 _THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+_MARKERS = re.compile(r"<\|[a-z_]*\|>.*", re.DOTALL)  # of a chat: the answer is over
+_HALF_PAIR = re.compile(r',?\s*"(?:[^"\\]|\\.)*"?\s*:?\s*$')
 _SENTENCE = re.compile(r".*?[.!?。！？](?=\s|$)", re.DOTALL)
 
 
@@ -48,7 +52,8 @@ class ParsedDescriptions:
                     self._add_text(key, row.text, rows.get(row.label, {}).get(kind), limit)
 
     def _add_text(self, key: tuple[str, str], label: str, value: Any, limit: TokenLimit) -> None:
-        text = " ".join(value.split()) if isinstance(value, str) else ""
+        text = _MARKERS.sub("", value) if isinstance(value, str) else ""
+        text = " ".join(text.split())
         text = text.encode("utf-8", "ignore").decode()  # half a surrogate pair cannot be written
         if not text:
             self.faults.setdefault(key, "is missing")
@@ -115,17 +120,57 @@ def labelled_objects(content: str) -> Iterator[Mapping[str, Any]]:
     """Every JSON object with a text ``label`` in an answer, in order."""
     text = _THOUGHTS.sub("", content)[:_LONGEST]
     decoder = json.JSONDecoder()
-    position = text.find("{")
+    position, tries = text.find("{"), 0
     for _ in range(_MOST_STARTS):
         if position < 0:
             return
         try:
             value, end = decoder.raw_decode(text, position)
         except (json.JSONDecodeError, RecursionError):
+            tries += 1
+            value = _completed(text[position:]) if tries <= _MOST_REPAIRS else None
+            if value is not None:
+                yield from _labelled(value)
+                return
             position = text.find("{", position + 1)
             continue
         yield from _labelled(value)
         position = text.find("{", end)
+
+
+def _completed(text: str) -> Any:
+    """The value of a JSON text that ends in the middle; None for one that is not JSON.
+
+    Of a string that was cut its whole sentences stay.
+    """
+    if len(text) > _LONGEST_REPAIR:
+        return None
+    closing: list[str] = []
+    opened = -1  # place of the quote of an open string
+    escaped = False
+    for place, letter in enumerate(text):
+        if opened >= 0:
+            if not escaped and letter == '"':
+                opened = -1
+            escaped = not escaped and letter == "\\"
+        elif letter == '"':
+            opened = place
+        elif letter in "{[":
+            closing.append("}" if letter == "{" else "]")
+        elif letter in "}]" and (not closing or closing.pop() != letter):
+            return None
+    if not closing:
+        return None  # it is complete, and something else is wrong
+    if opened >= 0:
+        last = _MARKERS.sub("", text[opened + 1 :])
+        whole = "".join(match.group() for match in _SENTENCE.finditer(last))
+        text = f'{text[: opened + 1]}{whole}"'
+    for tried in (text, _HALF_PAIR.sub("", text)):
+        try:
+            return json.loads(tried + "".join(reversed(closing)))
+        except (json.JSONDecodeError, RecursionError):
+            continue
+    return None
 
 
 def _labelled(value: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:

@@ -123,11 +123,11 @@ class AdaptedHead(Head):
         np.maximum.at(nearest, self.owners, row[0] @ self.familiarity.examples.T)
         return nearest
 
-    def check_sizes(self, dim: int) -> None:
+    def check_sizes(self, dim: int | None) -> None:
         """Refuse arrays that do not belong together.
 
         Args:
-            dim: D of the encoder.
+            dim: D of the encoder; None where it is not known.
 
         Raises:
             ModelError: a size differs, or an owner is not a label.
@@ -139,8 +139,9 @@ class AdaptedHead(Head):
             or not 0 <= self.owners.min() <= self.owners.max() < c
         ):
             raise _malformed(f"owners {self.owners.shape} for {n} familiarity.examples, {c} labels")
-        if self.concepts.shape != (c, dim):
-            raise _malformed(f"concepts {self.concepts.shape}, not {(c, dim)}")
+        width = (self.concepts.shape or (0,))[-1] if dim is None else dim
+        if self.concepts.shape != (c, width):
+            raise _malformed(f"concepts {self.concepts.shape}, not {(c, width)}")
 
     def check_answer(self, dim: int, n_frames: int) -> None:
         """Refuse arrays that cannot score a clip: try it on one that shows nothing.

@@ -229,11 +229,12 @@ def make_classifier(
     if adapted is None and labels is None:
         labels = core.encoder.trained_labels or None
     head: Head
+    if _asks_beyond(core, adapted, labels):
+        adapted = calibration = None
     if adapted is not None:
         head, keys = _of_adapted(core, adapted, labels, mode)
         mode = _mode_for(mode, head.labels)
-        own = adapted.tree if mode == "one" and isinstance(head, KnownLabels) else None
-        tree = tree or own
+        tree = tree or (adapted.tree if mode == "one" and isinstance(head, KnownLabels) else None)
     elif labels is None:
         raise UsageError(
             f"model {core.name!r} has no labels of its own; give labels: 'a, b, c', a file or "
@@ -253,6 +254,13 @@ def make_classifier(
         )
     above = label_tree(core, tree, head.labels)
     return LabelClassifier(head, mode, core.fingerprint, keys, calibration, above)
+
+
+def _asks_beyond(core: ModelCore, adapted: AdaptedHead | None, labels: Labels | None) -> bool:
+    """Whether labels lack examples and the adapter answers by texts: then all of the list does."""
+    if adapted is None or labels is None or not getattr(core.encoder, "open_vocabulary", False):
+        return False
+    return bool(set(parse_labels(labels).spelled_as(adapted.labels)) - set(adapted.labels))
 
 
 def _mode_for(mode: str, labels: Sequence[str]) -> str:

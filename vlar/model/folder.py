@@ -224,7 +224,7 @@ def read_model(
     adapted = None
     if manifest.head is not None:
         arrays = migrate_arrays(_read_arrays(folder / ARRAYS, manifest), written)
-        adapted = _restored(folder, manifest, arrays, encoder.frame_blocks)
+        adapted = _restored(folder, manifest, arrays, encoder.frame_blocks, encoder.dim)
         adapted.check_answer(encoder.dim, encoder.feature_rows)
     calibration = Calibration.restore(manifest.calibration) if manifest.calibration else None
     return SavedModel(encoder, adapted, manifest.templates, calibration)
@@ -249,7 +249,9 @@ def check_contents(folder: Path, manifest: Manifest, written: int) -> None:
         Calibration.restore(manifest.calibration)
     if manifest.head is not None:
         arrays = migrate_arrays(_read_arrays(folder / ARRAYS, manifest), written)
-        _restored(folder, manifest, arrays, ())
+        # An adapter may have a space of its own, whose width only the adapter states.
+        dim = manifest.encoder.dim if manifest.adapter is None else None
+        _restored(folder, manifest, arrays, (), dim)
     if manifest.adapter is not None:
         _read_arrays(folder / ADAPTER, manifest)
 
@@ -264,7 +266,11 @@ def _header(file: Path) -> Header:
 
 
 def _restored(
-    folder: Path, manifest: Manifest, arrays: Arrays, blocks: Sequence[BlockLike]
+    folder: Path,
+    manifest: Manifest,
+    arrays: Arrays,
+    blocks: Sequence[BlockLike],
+    dim: int | None,
 ) -> AdaptedHead:
     config = {
         "head": manifest.head,
@@ -276,7 +282,7 @@ def _restored(
     unknown = sorted(arrays.keys() - adapted.state().keys())
     if unknown:
         raise malformed(folder / ARRAYS, f"{unknown[0][:80]!r}: an unknown array")
-    adapted.check_sizes(manifest.encoder.dim)
+    adapted.check_sizes(dim)
     return adapted
 
 

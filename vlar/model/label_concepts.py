@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from vlar.encoders.base import BlockMix, Encoder
+from vlar.encoders.described import DescribedText
+from vlar.encoders.vector_cache import cached_vectors
 from vlar.errors import UsageError
 from vlar.model.concepts import described_vectors
 from vlar.model.core import BACKGROUND_BANK, ModelCore
@@ -45,6 +48,8 @@ def label_vectors(
     farther, for no reason of meaning: where labels are described, so is the background, in the
     same blocks. See :func:`label_concepts`.
     """
+    if isinstance(core.encoder, DescribedText) and descriptions != "none":
+        return _pooled(core, core.encoder, labels, descriptions)
     mixes = _mixes(core.encoder, descriptions)
     described = descriptions_of(labels.texts, labels.entries) if mixes else []
     if descriptions == "auto":
@@ -61,6 +66,33 @@ def label_vectors(
         described_vectors(core.encoder, labels.texts, described, core.prompts, mixes),
         described_background(core, mixes),
     )
+
+
+def _pooled(
+    core: ModelCore, encoder: DescribedText, labels: LabelList, descriptions: Descriptions
+) -> tuple[Float32, Float32]:
+    """Concepts of labels and of the background by an encoder that pools descriptions itself."""
+    given = descriptions.split(",") if isinstance(descriptions, str) else list(descriptions)
+    wanted = None if descriptions == "auto" else {kind.strip() for kind in given}
+    found = descriptions_of(labels.texts, labels.entries)
+    rows = [
+        [text for kind, texts in row.items() if _is_pooled(kind, wanted) for text in texts]
+        for row in found
+    ]
+    bank = load_bank(BACKGROUND_BANK)
+    sentences = [list(entry.describe(_BACKGROUND_KIND)) for entry in bank.entries]
+
+    def background() -> Float32:
+        return encoder.encode_described(bank.texts, sentences)
+
+    key, shape = json.dumps(["pooled", bank.texts, sentences]), (len(bank.texts), core.dim)
+    concepts = encoder.encode_described(labels.texts, rows)
+    return concepts, cached_vectors(core.encoder, key, shape, background)
+
+
+def _is_pooled(kind: str, wanted: set[str] | None) -> bool:
+    """Whether descriptions of a kind enter a label's vector; contrasts name what it is not."""
+    return kind != "contrast" if wanted is None else kind in wanted
 
 
 def described_background(core: ModelCore, mixes: Sequence[BlockMix]) -> Float32:

@@ -16,6 +16,7 @@ from vlar.index.manifest import LibraryManifest
 from vlar.index.protocol import LibraryModel
 from vlar.index.rows import Float16, Int64
 from vlar.index.search_cache.cache import SearchCache
+from vlar.index.store.captions import captions_of
 from vlar.index.store.database import Store
 from vlar.query.report import PhraseReport
 from vlar.query.rerankers.base import Reranker
@@ -50,6 +51,10 @@ class Snapshot:
     def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
         """Ids (N,) of the rows that have context tokens, rising, and the tokens (N, k, E)."""
         return self.store.contexts(row_ids)
+
+    def captions(self, row_ids: Sequence[int]) -> Mapping[int, str]:
+        """Captions by row id, of the rows that have one."""
+        return captions_of(self.store, row_ids)
 
     def windows(self, row_ids: Sequence[int]) -> Mapping[int, tuple[str, Window]]:
         """Path of the recording and time span of each row, by row id."""

@@ -24,12 +24,14 @@ from vlar.errors import QueryError
 from vlar.index.manifest import LibraryManifest
 from vlar.index.protocol import LibraryModel, composing, sampling_of
 from vlar.index.rows import Int64, RowFilter, RowTable
+from vlar.index.store.captions import all_captions
 from vlar.index.store.database import Store
 from vlar.index.store.row_check import NO_RECORDING
 from vlar.numeric import sigmoid
 from vlar.query.evaluate import Windows
-from vlar.query.grammar import Like
+from vlar.query.grammar import Like, Phrase, Says, show
 from vlar.query.grammar.tree import Leaf, Pair
+from vlar.query.says import said
 from vlar.query.where import path_matches
 from vlar.sensors import reader
 from vlar.types import Clip, Float32, Float64, Window
@@ -73,12 +75,25 @@ def compare(
     model: LibraryModel,
     queries: Mapping[Leaf, Float32],
     rows: RowFilter,
+    says: Sequence[Says] = (),
 ) -> Comparison:
-    """Compare every window that a filter leaves with every leaf, a batch of vectors at a time."""
+    """Compare every window that a filter leaves with every leaf, a batch of vectors at a time.
+
+    Args:
+        store: The rows.
+        manifest: What they have in common.
+        model: The library's model.
+        queries: (D,) vector of each phrase and clip.
+        rows: The filter.
+        says: Words that captions should have.
+
+    Raises:
+        QueryError: words of captions are looked for, and the library keeps none.
+    """
     paths = store.paths()
     chosen = paths.keys() if rows.videos is None else rows.videos & paths.keys()
     row_ids = _row_ids(store, paths, rows)
-    stacked = np.stack(list(queries.values())).astype(np.float64)
+    stacked = np.array(list(queries.values()), np.float64).reshape(len(queries), manifest.dim)
     tables: list[RowTable] = []
     similarity = np.empty((len(queries), len(row_ids)), np.float32)
     probability = np.empty((len(queries), len(row_ids)), np.float32)
@@ -111,8 +126,9 @@ def compare(
         if not isinstance(leaf, Like)
     }
     relative = {leaf: normalized(cosines[leaf], absolute.get(leaf)) for leaf in queries}
-    named = {i: path for i, path in paths.items() if i in chosen}
-    return Comparison(windows, named, cosines, {**relative, **absolute}, relative)
+    spoken = {leaf: _said(store, leaf, kept.ids) for leaf in says}
+    named, both = {i: path for i, path in paths.items() if i in chosen}, {**relative, **absolute}
+    return Comparison(windows, named, cosines | spoken, both | spoken, relative | spoken)
 
 
 def pair_scores(
@@ -134,6 +150,18 @@ def pair_scores(
         return {}
     order = np.argsort(there)[np.searchsorted(np.sort(there), ids)]
     return {leaf: composed.pair_scores(contexts[order], (leaf.verb, leaf.object)) for leaf in pairs}
+
+
+def _said(store: Store, leaf: Says, row_ids: Int64) -> Float64:
+    """(N,) share of the words that the caption of each row has."""
+    captions = all_captions(store)
+    if not captions:
+        raise QueryError(
+            f"{show(leaf)}: the library keeps no captions; make some: vlar index add LIBRARY PATHS "
+            "--captions concepts"
+        )
+    found = said(leaf.text, captions)
+    return np.array([found.get(row_id, 0.0) for row_id in row_ids.tolist()])
 
 
 def _row_ids(store: Store, paths: Mapping[int, str], rows: RowFilter) -> Int64:
@@ -161,19 +189,19 @@ def normalized(similarity: Float64, probability: Float64 | None) -> Float64:
 
 
 def encode_leaves(wanted: Sequence[Leaf], model: LibraryModel) -> dict[Leaf, Float32]:
-    """The vector (D,) of each phrase, each clip and each picture.
+    """The vector (D,) of each phrase, each clip and each picture; words of captions have none.
 
     Raises:
         DecodeError: a clip or a picture cannot be read.
         QueryError: a picture, and the model reads another sensor than video.
     """
-    phrases = [leaf.text for leaf in wanted if not isinstance(leaf, Like)]
+    phrases = [leaf.text for leaf in wanted if isinstance(leaf, Phrase)]
     vectors = iter(model.encode_queries(phrases)) if phrases else iter(())
     queries: dict[Leaf, Float32] = {}
     for leaf in wanted:
         if isinstance(leaf, Like):
             queries[leaf] = model.encode([_example(leaf, model)])[0].vector
-        else:
+        elif isinstance(leaf, Phrase):
             queries[leaf] = next(vectors)
     return queries
 

@@ -26,7 +26,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vlar.index.rows import Int64
-from vlar.query.grammar import And, In, Like, Node, Not, Or, Phrase, Product, Then, Weighted
+from vlar.query.grammar import (
+    And,
+    In,
+    Like,
+    Node,
+    Not,
+    Or,
+    Phrase,
+    Product,
+    Says,
+    Then,
+    Weighted,
+)  # fmt: skip
 from vlar.query.grammar.tree import Leaf, has_sequence, leaves, parts_of
 from vlar.query.range_max import RangeMax
 from vlar.types import Float64
@@ -238,7 +250,7 @@ class _Terms:
     def value(self, node: Node) -> Float64:
         """(N,) of a tree."""
         match node:
-            case Phrase() | Like():
+            case Phrase() | Like() | Says():
                 return self.of_leaf(node)
             case Product():
                 return np.max([self.of_leaf(phrase) for phrase in node.phrases], axis=0)

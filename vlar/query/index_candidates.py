@@ -79,7 +79,11 @@ class IndexCandidates:
         ids = [row.row_id for row in head]
         found = reranker.rescore(self._plan.phrase, ids, self._snapshot, self._snapshot.model)
         self._new = {
-            row_id: SpanScore(new.probability, new.similarity, new.probability)
+            row_id: SpanScore(
+                new.probability if new.score is None else new.score,
+                new.similarity,
+                new.probability,
+            )
             for row_id, new in found.items()
         }
 

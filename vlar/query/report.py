@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from vlar.query.grammar import Node, Phrase, show
+from vlar.query.grammar import Node, Phrase, Says, show
 from vlar.query.grammar.tree import Like, Product, Then, Weighted, parts_of
 from vlar.query.where import Condition
 
@@ -106,7 +106,7 @@ def tree_lines(node: Node, depth: int = 0) -> Iterator[str]:
     if isinstance(node, Weighted):
         tail = f"  counts {node.weight:g} times"
         node = node.part
-    if isinstance(node, Phrase | Like):
+    if isinstance(node, Phrase | Like | Says):
         yield f"{indent}{show(node)}{tail}"
         return
     if isinstance(node, Product):

@@ -20,7 +20,7 @@ from vlar.numeric import cosine
 from vlar.query.candidates import CandidateReport, Snapshot, SpanScore
 from vlar.query.compare import Comparison, compare
 from vlar.query.evaluate import PRODUCT, WEAKEST, Evaluator, Spans
-from vlar.query.grammar import Like, show
+from vlar.query.grammar import Phrase, Says, leaves, show
 from vlar.query.grammar.tree import Leaf
 from vlar.query.plan import QueryPlan
 from vlar.query.report import BEST_SHOWN, BestWindow, PhraseReport
@@ -52,8 +52,9 @@ class ScanCandidates:
         self._plan, self._snapshot = plan, snapshot
         self._allowed = _allowed(plan, snapshot.store)
         self._compared = compare(
-            snapshot.store, snapshot.manifest, snapshot.model, queries, self._allowed
-        )
+            snapshot.store, snapshot.manifest, snapshot.model, queries, self._allowed,
+            [leaf for leaf in leaves(plan.tree) if isinstance(leaf, Says)],
+        )  # fmt: skip
         compared = self._compared
         self._evaluator = Evaluator(compared.windows, compared.normalized, compared.matching)
         self._spans = _ranked(self._evaluator.spans(plan.tree), compared)
@@ -82,7 +83,7 @@ class ScanCandidates:
         place = {int(compared.windows.ids[at]): at for at in windows.tolist()}
         probability = {leaf: values.copy() for leaf, values in compared.probability.items()}
         for leaf in compared.probability:
-            if isinstance(leaf, Like):
+            if not isinstance(leaf, Phrase):
                 continue
             found = reranker.rescore(leaf.text, list(place), self._snapshot, self._snapshot.model)
             for row_id, new in found.items():
@@ -226,5 +227,5 @@ def _ranked(spans: Spans, compared: Comparison) -> Spans:
 
 
 def _leaf_text(leaf: Leaf) -> str:
-    """A phrase as it is, a clip as it is written in a query."""
-    return show(leaf) if isinstance(leaf, Like) else leaf.text
+    """A phrase as it is, a clip or words of captions as they are written in a query."""
+    return leaf.text if isinstance(leaf, Phrase) else show(leaf)

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vlar.index.store.captions import captions_of
 from vlar.index.store.lost import greatest_lost
 from vlar.numeric import cosine
 from vlar.query.candidates import Candidates, Snapshot
@@ -126,6 +127,8 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
     tags = snapshot.store.tags([answer.span.video_id for answer in answers])
     hits: list[Hit] = []
     refined = [candidates.refined(answer.span) for answer in answers]
+    rows = [candidates.row_ids(answer.span)[0] for answer in answers]
+    captions = captions_of(snapshot.store, rows)
     lost = greatest_lost(snapshot.store, ((s.video_id, s.start_s, s.end_s) for s in refined))
     for place, (answer, span) in enumerate(zip(answers, refined, strict=True)):
         score, parts = candidates.score(span), candidates.parts(span)
@@ -146,6 +149,7 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
                     Copy(candidates.path(copy), copy.start_s, copy.end_s) for copy in copies
                 ),
                 lost=lost[place],
+                caption=captions.get(rows[place], ""),
             )
         )
     return hits

@@ -21,17 +21,21 @@ _LITTLE = frozenset({"a", "an", "the", "of", "do", "doing"})
 _Key = str | frozenset[str]
 
 
-def descriptions_of(texts: Sequence[str], own: Sequence[Entry] = ()) -> list[Described]:
+def descriptions_of(
+    texts: Sequence[str], own: Sequence[Entry] = (), *, only_own: bool = False
+) -> list[Described]:
     """Descriptions of labels, by kind.
 
     Args:
         texts: C cleaned label texts.
         own: Entries of the bank that the labels come from, if it is not a packaged one.
+        only_own: Leave the packaged banks out.
 
     Returns:
         C mappings of kind to descriptions; empty for a label that no bank has.
     """
-    banks = [_index(own), _packaged()] if own else [_packaged()]
+    banks = [_index(own)] if own else []
+    banks += [] if only_own else [_packaged()]
     return [_pooled(_entries(text, banks)) for text in texts]
 
 

@@ -2,10 +2,11 @@
 
 How a string is understood, in this order:
 
-1. ``bank:NAME`` or ``bank:FILE.json``: the labels of a bank (:mod:`vlar.text.bank`).
+1. ``bank:NAME`` or ``bank:FILE``: the labels of a bank (:mod:`vlar.text.bank`), or of a set of
+   descriptions (:mod:`vlar.text.description_sets`).
 2. The path of an existing file, read by its ending. ``.csv`` has a column ``label``, or ``verb``
-   and ``object`` for labels in parts, or all three; ``.json`` is a list of strings or a bank; any
-   other file has one label per line, and ``#`` starts a comment line.
+   and ``object`` for labels in parts, or all three; ``.json`` is a list of strings, a bank or a set
+   of descriptions; any other file has one label per line, and ``#`` starts a comment line.
 3. No separator, and the ending ``.txt``, ``.csv`` or ``.json``: a missing file, which is an error.
 4. Otherwise labels separated by commas or line breaks; a label that holds a comma stands in double
    quotes. Without a comma, the full-width ``，`` and ``、`` and the Arabic ``،`` separate.
@@ -29,8 +30,9 @@ from vlar.characters import without
 from vlar.errors import LabelError
 from vlar.safety.files import MB, read_file, special_kind
 from vlar.safety.strict_json import parse_json
-from vlar.text.bank import Entry, load_bank
+from vlar.text.bank import Entry
 from vlar.text.clean import clean_label
+from vlar.text.description_sets import is_description_set, load_descriptions
 from vlar.text.language import foreign_labels
 from vlar.text.limits import check_sizes
 
@@ -171,7 +173,7 @@ def _split(spec: str) -> list[str]:
 
 
 def _from_bank(name: str | Path) -> LabelList:
-    bank = load_bank(name)
+    bank = load_descriptions(name)
     texts = [entry.text for entry in bank.entries]
     parts = [entry.parts for entry in bank.entries]
     keys = [entry.label for entry in bank.entries]
@@ -241,10 +243,11 @@ def _from_json(content: str, path: Path) -> LabelList:
         raise LabelError(f"{str(path)!r} is not valid JSON: {error}") from error
     if isinstance(data, list):
         return _finish(_strings(cast("list[Any]", data), str(path)), str(path))
-    if isinstance(data, dict) and "entries" in data:
+    if (isinstance(data, dict) and "entries" in data) or is_description_set(data):
         return _from_bank(path)
     raise LabelError(
-        f"{str(path)!r} holds neither a list of labels nor a bank (an object with 'entries')"
+        f"{str(path)!r} holds neither a list of labels, nor a bank (an object with 'entries'), nor "
+        "descriptions (an object of label to texts)"
     )
 
 

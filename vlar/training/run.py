@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlar import registry
 from vlar.errors import UsageError
 from vlar.fewshot import SupportItem, read_support
-from vlar.fewshot.request import SYNONYMS
+from vlar.fewshot.request import SYNONYMS, AdaptRequest
 from vlar.fewshot.unlabelled import find_unlabelled
 from vlar.model.adapt import under, with_tree
 from vlar.model.folder import check_target
@@ -46,7 +47,8 @@ class Progress:
 def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None = None) -> Model:
     """Train as configured and save the model; an interrupted run is resumed.
 
-    Checkpoints and cached features stay in ``OUT.training`` until the model is saved.
+    Checkpoints and cached features stay in ``OUT.training`` until the model is saved. A method
+    that is not trained by gradient descent (``Adapter.learner``) is learned as ``vlar adapt`` does.
 
     Raises:
         SupportError: the training set cannot be used.
@@ -60,6 +62,16 @@ def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None
     items = list(support.items) if support else []
     unlabelled = find_unlabelled(config.unlabelled, base.modality) if config.unlabelled else []
     above = label_tree(base, config.tree, support.labels) if support else None
+    learner = registry.get("adapter", config.method).learner
+    if learner != "trained":
+        request = AdaptRequest(
+            support, items, config.method, config.seed,
+            SYNONYMS.get(config.unknown, config.unknown), config.adapter_settings, None,
+            under(above, config.objective_settings), unlabelled, config.balance, progress.reading,
+        )  # fmt: skip
+        model = Model.of(with_tree(registry.get("learner", learner)().fit(base, request), above))
+        model.save(config.out, replace=replace)
+        return model
     task = TrainingTask(
         base.encoder,
         config.method,

@@ -6,7 +6,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from vlar.describing.base import NoAnswerError, RefusedError
+from vlar.describing.base import BadRequestError, NoAnswerError, RefusedError
 from vlar.describing.chat_client import ChatClient
 from vlar.errors import UsageError
 
@@ -137,3 +137,18 @@ def test_secrets_in_an_address_are_not_shown():
         with pytest.raises(UsageError) as error:
             ChatClient(url, key)
         assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"error": {"message": "Unsupported parameter: 'max_tokens'"}}, True),
+        ({"detail": [{"loc": ["body", "response_format"], "msg": "extra fields"}]}, True),
+        ("", True),
+        ({"error": {"message": "the context is full"}}, False),
+    ],
+)
+def test_a_refused_field_is_another_error_than_a_refused_question(body: object, field: bool):
+    with chat_server(failing(9, Reply(body, 400))) as stub, pytest.raises(NoAnswerError) as error:
+        client_for(stub).post({})
+    assert isinstance(error.value, BadRequestError) is field

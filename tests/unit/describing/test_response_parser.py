@@ -52,10 +52,28 @@ def test_what_was_complete_before_a_cut_is_kept():
         {"label": "wave hand", "descriptions": {"scene": "A room.", "motion": "An arm sways."}}
     ]
     whole = json.dumps({"labels": rows})
-    found = read(whole[:-20], KICK, WAVE)
-    assert {label for label, _ in found.texts} == {"Kick"}
-    assert len(found.fault_lines([KICK, WAVE])) == 2
-    assert '"wave hand", scene: is missing' in found.fault_lines([KICK, WAVE])[0]
+    found = read(whole[:-10], KICK, WAVE)
+    assert len([label for label, _ in found.texts if label == "Kick"]) == len(GOOD)
+    assert found.texts["wave_hand", "scene"] == "A room."
+    assert found.fault_lines([KICK, WAVE]) == ['"wave hand", motion: is missing']
+
+
+@pytest.mark.parametrize(
+    ("cut", "kept"),
+    [
+        ('{"label": "kick", "descriptions": {"scene": "A field. A ball and a', "A field."),
+        ('{"row1": {"label": "kick", "descriptions": {"scene": "A field.", "mot', "A field."),
+        ('{"row1": {"label": "kick", "descriptions": {"scene": "A field.", "motion": ', "A field."),
+        ('{"row1": {"label": "kick", "descriptions": {"scene": "A \\"field\\".', 'A "field".'),
+        ('{"label": "kick", "descriptions": {"scene": "A field.<|im_end|>user', "A field."),
+        ('{"label": "kick", "descriptions": {"scene": "A field and a', None),
+        ('{"label": "kick", "descriptions": {"scene": ]', None),
+        ('{"label": "ki', None),
+    ],
+)
+def test_whole_sentences_before_a_cut_are_kept(cut: str, kept: str | None):
+    found = read(cut)
+    assert found.texts.get(("Kick", "scene")) == kept
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,43 @@ def test_every_label_gets_every_kind_and_the_bank_is_a_label_list(tmp_path: Path
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["bank.json"]
 
 
+def test_a_server_is_asked_for_a_form_and_a_limit():
+    with chat_server() as stub:
+        run(stub, None, ["ride a bike", "eat"], kinds=["scene", "motion"])
+    body = stub.questions[0]
+    assert body["max_tokens"] == 100 + 80 * 2 * 2
+    schema = body["response_format"]["json_schema"]["schema"]
+    rows = schema["properties"]
+    assert [row["properties"]["label"]["enum"] for row in rows.values()] == [
+        ["ride a bike"],
+        ["eat"],
+    ]
+    kinds = rows["row1"]["properties"]["descriptions"]
+    assert list(kinds["properties"]) == kinds["required"] == ["scene", "motion"]
+
+
+@pytest.mark.parametrize(
+    ("refused", "taken"),
+    [
+        ("max_tokens", {"max_completion_tokens", "response_format"}),
+        ("response_format", {"max_tokens"}),
+        ("m", set()),  # this server takes no field at all
+    ],
+)
+def test_a_server_that_refuses_a_field_is_asked_without_it(refused: str, taken: set[str]):
+    def plan(number: int, body: dict[str, Any]) -> Reply:
+        others = set(body) - {"model", "messages"}
+        if any(name.startswith(refused) or (refused == "m" and name) for name in others):
+            return Reply({"error": {"message": f"unknown field: {refused}, max_tokens"}}, 400)
+        return obedient(number, body)
+
+    with chat_server(plan) as stub:
+        report = run(stub, None, batch=1, concurrency=1)
+    assert not report.failed
+    assert set(stub.questions[-1]) - {"model", "messages"} == taken
+    assert len(stub.questions) <= len(LABELS) + 3  # what a server takes is remembered
+
+
 def test_what_is_asked_names_kinds_length_and_form():
     with chat_server() as stub:
         run(stub, None, ["eat"], kinds=("motion", "phases"))
@@ -58,7 +95,8 @@ def test_what_is_asked_names_kinds_length_and_form():
     assert "- motion: " in system
     assert "- scene: " not in system
     assert "at most 23 words" in system
-    assert '{"motion": "...", "phases": "..."}' in system
+    assert '{"label": "watering plants", "descriptions": {"motion": "One arm' in system
+    assert '"scene"' not in system
     assert "$" not in system
 
 
@@ -145,7 +183,8 @@ def test_a_refusal_ends_the_run_and_keeps_what_was_done(tmp_path: Path):
 
 
 def test_a_server_that_never_answers_is_given_up_after_three_batches():
-    with chat_server(lambda n, body: Reply(status=400)) as stub:
+    broken = Reply({"error": {"message": "the context is full"}}, 400)
+    with chat_server(lambda n, body: broken) as stub:
         report = run(stub, None, [f"label {i}" for i in range(9)], batch=1, concurrency=1)
         assert len(stub.questions) == 3
     assert len(report.failed) == 9

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from tests.videos import make_video
+from vlar.captioning.base import Captioner, Captions
 from vlar.numeric import unit
-from vlar.types import Clip, Encoded, Float32
+from vlar.types import Clip, Encoded, Float32, Sampling
 
 DIM = 24
 
@@ -69,6 +70,27 @@ class ConditionedFake(FakeModel):
         axis = unit(context[:, 0].astype(np.float32))[:, None]
         queries = self.encode_queries(texts)[None]
         return queries - 2 * (queries * axis).sum(axis=2, keepdims=True) * axis
+
+
+class FakeCaptioner(Captioner):
+    """Says the number of a file, and in which second a window begins."""
+
+    name = fingerprint = "fake"
+
+    @classmethod
+    def from_spec(cls, argument: str) -> FakeCaptioner:
+        return cls()
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(2)
+
+    def caption(self, clips: Sequence[Clip]) -> list[Captions]:
+        words = ("no", "one", "two", "three", "four", "five", "six")
+        return [
+            (f"video {words[int(clip.path.stem) % 7]}", f"from second {clip.window.start_s:g}.")
+            for clip in clips
+        ]
 
 
 def tiny_video(path: Path, content: int, seconds: int = 8) -> Path:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
+from vlar.captioning.base import Captioner
 from vlar.index.ingest.encode import encode_clips
 from vlar.index.ingest.reader import item_bytes, read_files
 from vlar.index.ingest.still import StillFootage
@@ -20,6 +21,7 @@ from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.protocol import LibraryModel
 from vlar.index.report import AddReport
+from vlar.index.store.captions import captioned_paths
 from vlar.index.store.failed import FailedFiles
 from vlar.index.store.writer import StoreWriter
 from vlar.sensors import reader
@@ -41,6 +43,7 @@ def add_files(
     progress: IngestProgress | None,
     retry: bool = False,
     skip_still: bool = False,
+    captioner: Captioner | None = None,
 ) -> AddReport:
     """Index files in their order; memory is bounded by the look-ahead and one batch.
 
@@ -54,6 +57,7 @@ def add_files(
         progress: Called after the commit of each recording.
         retry: Read files again that crashed or took too long before.
         skip_still: Leave windows of video out in which nothing moves.
+        captioner: Writes about each window. Recordings that were indexed without are read again.
 
     Raises:
         LibraryError: the library cannot be written to; the message says how much was kept.
@@ -67,15 +71,17 @@ def add_files(
         batch = isolated(reader(manifest.modality), files, Path)
         source, all_files = stack.enter_context(batch)
         still = StillFootage() if skip_still and manifest.modality == "video" else None
-        records = read_files(all_files, known, manifest, source, failed, still)
+        without = set(known) - captioned_paths(writer) if captioner is not None else set[str]()
+        records = read_files(all_files, known, manifest, source, failed, still, without)
         clips = stack.enter_context(closing(prefetch(records, item_bytes, _WAITING_BYTES)))
         if isinstance(source, IsolatedReader):
             # First of all: the thread that reads ahead may wait for a file that hangs.
             stack.callback(source.close)
         report = write_windows(
             writer,
-            encode_clips(clips, model, keep_context),
+            encode_clips(clips, model, keep_context, captioner),
             manifest,
+            captioner="" if captioner is None else captioner.name,
             total=len(files),
             before=sum(place(file) in known for file in files),
             tags=tags,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,6 +65,7 @@ def read_files(
     source: Reader | None = None,
     failed: FailedFiles | None = None,
     still: StillFootage | None = None,
+    again: Collection[str] = (),
 ) -> Iterator[FileRecord | Clip | Failure]:
     """Each file's record and, where its content is new, the clips of its windows.
 
@@ -75,6 +76,7 @@ def read_files(
         source: Reads the files; None is the sensor's reader.
         failed: What earlier runs could not read.
         still: Leaves windows out in which nothing moves; None keeps all.
+        again: Paths of recordings to encode even where their content is known.
     """
     source = source or reader(manifest.modality)
     failed = failed or FailedFiles()
@@ -82,6 +84,8 @@ def read_files(
     for file in files:
         old = known.get(place(file))
         record = _record(source, file, old, contents, failed)
+        if record.path in again and record.state == UNCHANGED:
+            record = _read_again(source, record)
         yield record
         if record.failure is not None:
             continue
@@ -140,6 +144,14 @@ def _record(
     else:
         return record
     return replace(record, state=FAILED, failure=failure)
+
+
+def _read_again(source: Reader, record: FileRecord) -> FileRecord:
+    """An unchanged recording as one that changed; as it is where it cannot be opened any more."""
+    try:
+        return replace(record, state=CHANGED, duration_s=source.probe(record.file).duration_s)
+    except (VlarError, OSError):
+        return record
 
 
 def _why_unreadable(file: Path, error: OSError) -> str:

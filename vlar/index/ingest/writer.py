@@ -19,6 +19,7 @@ from vlar.index.ingest.encode import EncodedWindow
 from vlar.index.ingest.reader import FAILED, KNOWN, SKIPPED, UNCHANGED, FileRecord
 from vlar.index.manifest import LibraryManifest
 from vlar.index.report import AddEvent, AddReport
+from vlar.index.store.captions import copy_captions, keep_captions
 from vlar.index.store.failed import FailedFile, forget, is_kept, remember
 from vlar.index.store.lost import copy_lost, keep_lost
 from vlar.index.store.writer import StoreWriter
@@ -47,6 +48,7 @@ def write_windows(
     before: int = 0,
     tags: Mapping[str, str] | None = None,
     progress: IngestProgress | None = None,
+    captioner: str = "",
 ) -> AddReport:
     """Write recordings in the order of the stream; each is there with all its rows or not at all.
 
@@ -59,11 +61,12 @@ def write_windows(
         before: How many of them the library holds already, for ``progress``.
         tags: Set on every recording of the stream.
         progress: Called after the commit of each recording.
+        captioner: Name of what wrote the captions of the windows; empty for none.
 
     Raises:
         LibraryError: the library cannot be written to; the message says how much was kept.
     """
-    run = _Run(writer, manifest, dict(tags or {}), total, progress)
+    run = _Run(writer, manifest, dict(tags or {}), total, progress, captioner)
     if before:
         _log.info("%d of %d videos are already indexed", before, total)
     if progress is not None:
@@ -107,6 +110,7 @@ class _Run:
     tags: Mapping[str, str]
     total: int
     progress: IngestProgress | None
+    captioner: str = ""
     added: int = 0
     updated: int = 0
     unchanged: int = 0
@@ -167,6 +171,7 @@ class _Run:
                 rows = self.writer.copy_rows(others[0].id, video_id)
                 keep_lost(self.writer, video_id, ())
                 copy_lost(self.writer, others[0].id, video_id)
+                copy_captions(self.writer, others[0].id, video_id)
             self.writer.set_tags(video_id, self.tags)
         self.moved += 1
         self._report("moved", record.file, rows)
@@ -174,12 +179,14 @@ class _Run:
     def _new_content(self, record: FileRecord, windows: WindowStream) -> None:
         lost: list[Failure] = []
         damaged: list[tuple[Window, float]] = []
+        captions: list[tuple[Window, str]] = []
         status = "added" if self.writer.at_path(record.path) is None else "updated"
         try:
             with self.writer.transaction():
-                video_id, rows = self._write(record, _noting(windows, damaged), lost)
+                video_id, rows = self._write(record, _noting(windows, damaged, captions), lost)
                 self.writer.set_unreadable(video_id, len(lost))
                 keep_lost(self.writer, video_id, damaged)
+                keep_captions(self.writer, video_id, captions, self.captioner)
                 self._remember(record, lost)
                 self.writer.set_tags(video_id, self.tags)
         except _RollbackError as error:
@@ -255,11 +262,15 @@ def _insert(writer: StoreWriter, file: Path, video_id: int, chunk: Sequence[Enco
         writer.insert_contexts(video_id, [window for window, _ in kept], tokens)
 
 
-def _noting(windows: WindowStream, damaged: list[tuple[Window, float]]) -> WindowStream:
-    """The same windows; the spans of those with lost frames are put into ``damaged``."""
+def _noting(
+    windows: WindowStream, damaged: list[tuple[Window, float]], captions: list[tuple[Window, str]]
+) -> WindowStream:
+    """The same windows; what is lost of them and what they are said to show is put into lists."""
     for each in windows:
         if isinstance(each, EncodedWindow) and each.lost:
             damaged.append((each.window, each.lost))
+        if isinstance(each, EncodedWindow) and each.caption is not None:
+            captions.append((each.window, each.caption))
         yield each
 
 

@@ -173,12 +173,20 @@ class StoreWriter(Store):
 
     def delete(self, video_ids: Sequence[int]) -> None:
         """Forget videos with their rows and tags."""
-        for table, column in (("rows", "video_id"), ("tags", "video_id"), ("videos", "id")):
+        for table, column in (*self._tables_of_recordings(), ("videos", "id")):
             self.connection.executemany(
                 f"DELETE FROM {table} WHERE {column} = ?", ((i,) for i in video_ids)
             )
         if video_ids:
             self._rows_changed()
+
+    def _tables_of_recordings(self) -> list[tuple[str, str]]:
+        """What belongs to a recording, in the tables that are there."""
+        made_later = self.fetch(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'captions'"
+        )
+        names = ["rows", "tags", *(name for (name,) in made_later)]
+        return [(name, "video_id") for name in names]
 
     def delete_rows(self, row_ids: Sequence[int]) -> None:
         """Delete rows and their contexts."""

@@ -17,6 +17,7 @@ from vlar.query.grammar.tree import (
     Or,
     Phrase,
     Product,
+    Says,
     Then,
     Weighted,
     leaves,
@@ -35,8 +36,9 @@ start: scoped
 ?both: negated (_AND negated)*
 ?negated: weighted | _NOT negated -> inverted
 ?weighted: atom | atom "^" NUMBER -> counted
-?atom: QUOTED -> quoted | WORD+ -> words | like | product | "(" scoped ")"
+?atom: QUOTED -> quoted | WORD+ -> words | like | says | product | "(" scoped ")"
 like: _LIKE (WORD | QUOTED [AT])
+says: _SAYS (QUOTED | WORD+)
 product: "[" slot+ "]"
 slot: SLOT value ("|" value)*
 value: QUOTED | WORD+
@@ -47,6 +49,7 @@ _NOT.2: /NOT(?![^\s()\[\]"^])/
 _THEN.2: /THEN(?![^\s()\[\]"^])/
 _WITHIN.2: /WITHIN(?![^\s()\[\]"^])/
 _LIKE.2: /LIKE(?![^\s()\[\]"^])/
+_SAYS.3: /says:/i
 _IN.2: /IN(?![^\s()\[\]"^])/
 SLOT.2: /[A-Za-z_][A-Za-z_0-9-]*\s*=/
 SPAN.2: /(\d+(\.\d+)?|\.\d+)(\s?[a-z]+|[A-Z]+)?/
@@ -57,7 +60,7 @@ WORD: /(?!(AND|OR|NOT|THEN|WITHIN|LIKE|IN)(?![^\s()\[\]"^]))[^\s()\[\]"^|=]+/
 %ignore /\s+/
 """
 _OPERATOR = re.compile(
-    r'"|\[\s*[A-Za-z_][\w-]*\s*=|\^\s*[\d.]|(?<![^\s()\[\]"^])(AND|OR|NOT|THEN|WITHIN|LIKE|IN)'
+    r'"|(?<![^\s()\[\]"^])[Ss][Aa][Yy][Ss]:|\[\s*[A-Za-z_][\w-]*\s*=|\^\s*[\d.]|(?<![^\s()\[\]"^])(AND|OR|NOT|THEN|WITHIN|LIKE|IN)'
     r'(?![^\s()\[\]"^])'
 )
 _QUOTES = str.maketrans(dict.fromkeys("“”„«»", '"'))
@@ -153,6 +156,8 @@ class _Maker:
                 return self._words(parts)
             case "like":
                 return self._like(parts)
+            case "says":
+                return Says(self._words(parts).text)
             case "product":
                 return self._product(parts)
             case "counted":

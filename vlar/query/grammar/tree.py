@@ -45,6 +45,13 @@ class Like:
 
 
 @dataclass(frozen=True)
+class Says:
+    """Words that the caption of a window has."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Product:
     """Every combination of one value a slot: ``[verb=cut|peel object=apple]``."""
 
@@ -115,18 +122,18 @@ class In:
     pattern: str
 
 
-Node = Phrase | Like | Product | Weighted | Not | And | Or | Then | In
-Leaf = Phrase | Like
+Node = Phrase | Like | Says | Product | Weighted | Not | And | Or | Then | In
+Leaf = Phrase | Like | Says
 _LOOSENESS: dict[type, int] = {In: 6, Then: 5, Or: 4, And: 3, Not: 2, Weighted: 1}
 
 
 def leaves(node: Node) -> tuple[Leaf, ...]:
-    """What is compared with windows: phrases and clips, each once, as first written."""
+    """What is compared with windows: phrases, clips, captions, each once, as first written."""
     return tuple(dict.fromkeys(_leaves(node)))
 
 
 def _leaves(node: Node) -> Iterator[Leaf]:
-    if isinstance(node, Phrase | Like):
+    if isinstance(node, Phrase | Like | Says):
         yield node
     elif isinstance(node, Product):
         yield from node.phrases
@@ -162,6 +169,8 @@ def show(node: Node) -> str:
             return quoted(text)
         case Like(path, window):
             return f"LIKE {quoted(path)}{_span(window)}"
+        case Says(text):
+            return f"says: {quoted(text)}"
         case Product(slots):
             return "[" + " ".join(_slot(name, values) for name, values in slots) + "]"
         case Weighted(part, weight):

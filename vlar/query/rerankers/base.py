@@ -34,10 +34,13 @@ class Rescored:
     Attributes:
         similarity: Cosine, or another score that rises with the fit.
         probability: Calibrated, 0 to 1. It ranks; equal ones rank by similarity.
+        score: 0 to 1, ranks in place of the probability; None for none. Only a plain phrase uses
+            it.
     """
 
     similarity: float
     probability: float
+    score: float | None = None
 
 
 class RowReader(Protocol):
@@ -49,6 +52,10 @@ class RowReader(Protocol):
 
     def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
         """Ids (N,) of the rows that have context tokens, rising, and the tokens (N, k, E)."""
+        ...
+
+    def captions(self, row_ids: Sequence[int]) -> Mapping[int, str]:
+        """Captions by row id, of the rows that have one."""
         ...
 
     def windows(self, row_ids: Sequence[int]) -> Mapping[int, tuple[str, Window]]:

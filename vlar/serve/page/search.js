@@ -109,6 +109,7 @@ function card(hit, text) {
     el("p", { class: "hit-title" }, hit.name),
     el("div", { class: "score" }, el("meter", { min: 0, max: 1, value: hit.score, "aria-label": "Score" }), el("b", {}, percent(hit.score))),
     el("p", { class: "hit-line" }, [times, tags, also].filter(Boolean).join(" · ")),
+    ...(hit.caption ? [el("p", { class: "hit-line" }, hit.caption)] : []),
     ...(hit.parts ?? []).map((part) => el("p", { class: "hit-line" }, `${part.phrase}: ${percent(part.probability)} at ${clock(part.start_s)}`)),
     el("div", { class: "actions" },
       el("button", { type: "button", class: "small", onclick: open }, "Play"),

@@ -1,0 +1,201 @@
+"""Labels without examples by their descriptions (CoCo), term by term.
+
+    python evals/many_descriptions.py --data DIR [--cache DIR] [--splits 6] [--json OUT]
+
+DIR is as for ``semantic_map.py``. Half of the labels of a pool are learned and the clips of the
+other half are asked about, among its labels, over random halves; no group of clips is on both
+sides. Descriptions are those of the packaged banks (all kinds but contrast). Even splits are
+"choose", odd ones "report"; numbers were chosen on the former alone.
+
+names         the encoder's zero-shot answer by the names of labels
+auto          what ``vlar classify`` does: names and descriptions, block by block
+mean          names and the mean of the descriptions, by CoCo before it is trained
+classes       trained to align clips with label texts
+instances     and with single descriptions
+cycle         and with the cycle over the names of the labels asked about (transductive on names)
+only          "instances", labels by their descriptions alone
+permuted      "instances" with descriptions permuted among labels: must fall below "instances"
+shuffled      "mean" with descriptions permuted among labels: must fall below "names"
+
+Top-1 in percent; the interval is over clips (bootstrap), the standard error over splits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from semantic_map import Clips, load
+
+import vlar
+from vlar.adapters.coco.adapter import Coco
+from vlar.model.label_concepts import label_vectors
+from vlar.text.description_lookup import descriptions_of
+from vlar.text.labels import parse_labels
+from vlar.training.dataset import Dataset
+from vlar.training.sources import FeatureSource
+from vlar.training.stacking import train_on
+from vlar.training.task import TrainingTask
+
+POOLS = {"jhmdb": ("jhmdb",), "jhmdb + ucf101": ("jhmdb", "ucf101"), "ucf101": ("ucf101",)}
+TRAINED = {
+    "classes": {"instances": 0.0, "cycle": 0.0},
+    "instances": {"cycle": 0.0},
+    "cycle": {},
+    "only": {"cycle": 0.0, "names": 0.0},
+    "permuted": {"cycle": 0.0},
+}
+
+
+def remember_texts(model: vlar.Model) -> None:
+    """Encode each text once: all recipes and splits read the same descriptions."""
+    encode, known = model.encoder.encode_text, dict[str, np.ndarray]()
+
+    def encode_text(texts, role="label"):
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        known.update(zip(new, encode(new), strict=True))
+        rows = [known[text] for text in texts]
+        return np.stack(rows) if rows else encode([])
+
+    model.encoder.encode_text = encode_text
+
+
+def halves(clips: Clips, sets: tuple[str, ...], seed: int):
+    """Rows to learn from, rows to ask about, and the labels asked about."""
+    here = np.isin(clips.sets, sets)
+    labels = sorted(set(clips.labels[here]))
+    drawn = np.random.default_rng(seed).permutation(len(labels))[: len(labels) // 2]
+    asked = sorted(labels[place] for place in drawn)
+    test = here & np.isin(clips.labels, asked)
+    learn = here & ~test & ~np.isin(clips.groups, clips.groups[test])
+    return np.flatnonzero(learn), np.flatnonzero(test), asked
+
+
+def told(labels: list[str]) -> dict[str, list[str]]:
+    """The descriptions of labels in the packaged banks."""
+    found = descriptions_of(labels)
+    return {
+        label: [text for kind, texts in row.items() if kind != "contrast" for text in texts]
+        for label, row in zip(labels, found, strict=True)
+    }
+
+
+def permuted(described: dict[str, list[str]], seed: int) -> dict[str, list[str]]:
+    """The same descriptions, each set with another label."""
+    labels = sorted(described)
+    order = np.roll(np.random.default_rng(seed).permutation(len(labels)), 1)
+    start = np.random.default_rng(seed).permutation(len(labels))
+    return {labels[a]: described[labels[b]] for a, b in zip(start, order, strict=True)}
+
+
+def trained(model: vlar.Model, clips: Clips, rows, settings: dict[str, Any], seed: int) -> Coco:
+    """The adapter trained on some clips."""
+    labels = sorted(set(clips.labels[rows]))
+    paths = [Path(str(row)) for row in rows]
+    dataset = Dataset.single(
+        labels, clips.labels[rows].tolist(), clips.groups[rows].tolist(), paths
+    )
+    task = TrainingTask.by_recipe(model.encoder, "coco", settings=settings, seed=seed)
+    training, _ = train_on(task, dataset, FeatureSource(clips.features[rows]))
+    assert isinstance(training.adapter, Coco)
+    return training.adapter
+
+
+def run(
+    model: vlar.Model, clips: Clips, sets: tuple[str, ...], seed: int, settings: dict[str, Any]
+):
+    """Whether each clip is right (n,), by recipe, on one split."""
+    learn, test, asked = halves(clips, sets, seed)
+    truth = np.array([asked.index(label) for label in clips.labels[test]])
+    learned = sorted(set(clips.labels[learn]))
+    described = told([*asked, *learned])
+    own = {label: described[label] for label in asked}
+    wrong = {
+        **permuted(own, seed),
+        **permuted({label: described[label] for label in learned}, seed),
+    }
+    features = clips.features[test]
+    vectors = model.encoder.pool(features)
+    start = Coco.attach(model.encoder, settings)
+
+    def right(video: np.ndarray, text: np.ndarray) -> np.ndarray:
+        return (video @ text.T).argmax(axis=1) == truth
+
+    def by(adapter: Coco, texts: dict[str, list[str]]) -> np.ndarray:
+        words = adapter.encode_described(asked, [texts[label] for label in asked])
+        return right(adapter.pool(features), words)
+
+    found = {
+        "names": right(vectors, model.encode_labels(asked)),
+        "auto": right(vectors, label_vectors(model, parse_labels(asked))[0]),
+        "mean": by(start, own),
+        "shuffled": by(start, wrong),
+    }
+    seconds = {}
+    with tempfile.TemporaryDirectory() as place:
+        for name, terms in TRAINED.items():
+            texts = wrong if name == "permuted" else described
+            file = Path(place) / f"{name}.json"
+            file.write_text(json.dumps({label: t for label, t in texts.items() if t}))
+            given = {**settings, **terms, "bank": str(file)}
+            given |= {"unseen": asked} if name == "cycle" else {}
+            begin = time.process_time()
+            adapter = trained(model, clips, learn, given, seed)
+            seconds[name] = round(time.process_time() - begin, 1)
+            found[name] = by(adapter, texts)
+    return found, len(asked), seconds
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with videos/ and clips/")
+    parser.add_argument("--cache", type=Path, help="folder for frame features")
+    parser.add_argument("--splits", type=int, default=6)
+    parser.add_argument("--half", choices=["choose", "report", "all"], default="all")
+    parser.add_argument("--pools", nargs="*", default=list(POOLS))
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help="CoCo settings")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    options = parser.parse_args()
+    settings = {key: json.loads(value) for key, value in (one.split("=", 1) for one in options.set)}
+    model = vlar.load("lite")
+    remember_texts(model)
+    sets = {name for pool in options.pools for name in POOLS[pool]}
+    clips = load(options.data, model, options.cache, sets)
+    seeds = range(options.splits)
+    if options.half != "all":
+        seeds = range(options.half == "report", 2 * options.splits, 2)
+    results: list[dict[str, Any]] = []
+    for pool in options.pools:
+        runs = [run(model, clips, POOLS[pool], seed, settings) for seed in seeds]
+        table: dict[str, Any] = {"pool": pool, "half": options.half, "splits": len(runs)}
+        table["chance"] = round(100 / runs[0][1], 1)
+        names = np.array([one[0]["names"].mean() for one in runs])
+        for recipe in runs[0][0]:
+            share = np.array([one[0][recipe].mean() for one in runs])
+            away = 100 * (share - names)
+            error = float(away.std(ddof=1) / np.sqrt(len(away))) if len(away) > 1 else 0.0
+            table[recipe] = {
+                "top1": round(100 * float(share.mean()), 1),
+                "over names": round(float(away.mean()), 1),
+                "error": round(error, 1),
+            }
+        table["seconds"] = runs[-1][2]
+        results.append(table)
+        print(pool, options.half, settings, flush=True)
+        for key, value in table.items():
+            print(f"  {key:10}", json.dumps(value), flush=True)
+    if options.json:
+        content = {"fingerprint": model.fingerprint, "settings": settings, "results": results}
+        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""What descriptions from different writers are worth, zero-shot, on one set.
+
+    vlar describe labels.txt --out offline.json --llm offline
+    vlar describe labels.txt --out model.json --llm openai:MODEL
+    python evals/written.py --videos DIR --set jhmdb offline.json model.json [--cache DIR]
+
+"names" has no descriptions, "packaged" those of vlar's banks. A bank's labels must be the readable
+ones of the set. A label that a writer left without text goes by its name. Top-1 and top-5 in
+percent by cosine, with the standard error over clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+from cached import features_of
+
+import vlar
+from vlar.model.concepts import described_vectors
+from vlar.text.bank import Entry, load_bank
+from vlar.text.description_lookup import descriptions_of
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("banks", nargs="*", type=Path)
+    parser.add_argument("--videos", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--set", default="jhmdb")
+    parser.add_argument("--cache", type=Path, help="folder for frame features")
+    options = parser.parse_args()
+    model = vlar.load("lite")
+    with (options.videos / "manifest.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["dataset"] == options.set]
+    labels = sorted({row["readable_label"] for row in rows})
+    truth = np.array([labels.index(row["readable_label"]) for row in rows])
+    features = [features_of(options.videos, row["path"], model, options.cache) for row in rows]
+    vectors = model.encoder.pool(np.stack(features))
+
+    def show(name: str, own: tuple[Entry, ...] | None) -> None:
+        told = [{} for _ in labels] if own is None else descriptions_of(labels, own, only_own=True)
+        told = descriptions_of(labels) if name == "packaged" else told
+        mixes = model.encoder.descriptions
+        text = described_vectors(model.encoder, labels, told, model.prompts, mixes)
+        scores = vectors @ text.T
+        rank = (scores > scores[np.arange(len(truth)), truth][:, None]).sum(axis=1)
+        top1, top5 = float((rank < 1).mean()), float((rank < 5).mean())
+        error = float(np.sqrt(top1 * (1 - top1) / len(truth)))
+        described = sum(bool(row) for row in told)
+        print(
+            f"{name:24} {described:3} of {len(labels)} labels described  "
+            f"{100 * top1:.1f} ± {100 * error:.1f}  top-5 {100 * top5:.1f}",
+            flush=True,
+        )
+
+    show("names", None)
+    show("packaged", ())
+    for path in options.banks:
+        show(path.name, load_bank(path).entries)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Many descriptions a label: clips are aligned with label texts and with descriptions (CoCo)."""

@@ -1,0 +1,317 @@
+"""CoCo behind the encoder contract: attached to any encoder, trained on features and texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from vlar.adapters.base import Adapter
+from vlar.adapters.coco.config import CocoConfig
+from vlar.adapters.coco.labels import CocoLabels, LabelReader
+from vlar.adapters.temporal.inputs import block_width, directions, read_block
+from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
+from vlar.adapters.views import require
+from vlar.encoders.base import Encoder
+from vlar.encoders.session import Session
+from vlar.numeric import unit
+from vlar.registry import register
+from vlar.text.clean import clean_label
+from vlar.types import Clip, Encoded, Float32, JsonDict, Role
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from vlar.adapters.coco.network import CocoNetwork
+
+
+@register("adapter", "coco")
+class Coco(Adapter, Trainable):
+    """Clips are aligned with label texts and with many descriptions a label; any label is answered.
+
+    In the spirit of Zhou et al., "ActionHub: a large-scale action video description dataset for
+    zero-shot action recognition", 2024, arXiv 2401.11654, whose equations could not be compared.
+    All maps are residual and zero at the start: vectors and texts are then the encoder's. A label's
+    vector is the mean of its text's and its descriptions' vectors, each mapped.
+
+    Attributes:
+        network: The trained maps.
+        config: The settings.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
+    reads: Literal["pixels", "features"] = "features"
+    open_vocabulary: ClassVar[bool] = True
+    network: CocoNetwork
+    config: CocoConfig
+
+    def __init__(self, encoder: Encoder, config: CocoConfig) -> None:
+        """Use ``attach``."""
+        self.encoder, self.name = encoder, "coco"
+        self._copy_attributes(encoder, encoder.n_frames)
+        self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
+        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
+        self._seen: CocoLabels | None = None
+        self._build(config)
+
+    @classmethod
+    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Coco:
+        """The adapter at its start, which changes nothing.
+
+        Raises:
+            ModelError: the encoder has no frame features, or its text depends on the video.
+            UnknownNameError: a setting does not exist.
+        """
+        require(encoder, cls.needs, "coco")
+        return cls(encoder, CocoConfig.from_dict(settings or {}))
+
+    @classmethod
+    def check_settings(cls, settings: JsonDict) -> None:
+        """See ``Adapter``."""
+        CocoConfig.from_dict(settings)
+
+    @property
+    def settings(self) -> JsonDict:
+        """The configuration."""
+        return self.config.to_dict()
+
+    @property
+    def module(self) -> nn.Module:
+        """The maps, the directions its inputs are read along, and the vectors of its labels."""
+        return self.network
+
+    def refresh(self) -> None:
+        """Compute the vectors of the trained labels, and the fingerprint, from the parameters."""
+        import torch
+
+        if self._seen is not None:
+            with torch.no_grad():
+                found = self.network.labels(self._seen.names, self._seen.described)
+                self.network.get_buffer("concepts").copy_(found)
+        digest = hashlib.sha256(self.encoder.fingerprint.encode())
+        digest.update(json.dumps(self.settings, sort_keys=True).encode())
+        for name, array in sorted(self.state_dict().items()):
+            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        self.fingerprint = digest.hexdigest()
+        concepts = self.network.get_buffer("concepts").numpy()
+        prompts = self._reader.prompts(self.config.labels)
+        self._trained = {
+            text: row for texts, row in zip(prompts, concepts, strict=True) for text in texts
+        }
+        self._text_moves = bool(self.network.names.up.weight.any())
+        self._clips_move = bool(self.network.leave.weight.any())
+
+    def _build(self, config: CocoConfig) -> None:
+        import torch
+
+        from vlar.adapters.coco.network import CocoNetwork
+
+        self.config, self._reader = config, LabelReader(self.encoder, config)
+        widths = [block_width(block) for block in self.encoder.frame_blocks]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # two adapters of the same settings start the same
+            self.network = CocoNetwork(config, self.dim, widths)
+        self.network.eval().requires_grad_(False)
+        self.refresh()
+
+    # The encoder contract
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """The encoder's own frame features, and vectors that the network has moved."""
+        return self._moved(self.encoder.encode(clips))
+
+    def session(self, *, features: bool = True) -> Session:
+        """The wrapped encoder's session; its frame features are moved window by window."""
+        del features
+        shared = self.encoder.session()
+        session = Session(lambda clips: self._moved(shared.encode(clips)))
+        session.batch_bytes = shared.batch_bytes
+        return session
+
+    def _moved(self, rows: Sequence[Encoded]) -> list[Encoded]:
+        return [Encoded(row.features, self.pool(row.features[None])[0]) for row in rows]
+
+    def pool(self, features: Float32) -> Float32:
+        """Frame features (N, T, F) to window vectors (N, D) of unit length."""
+        import torch
+
+        pooled = self.encoder.pool(features)
+        if not self._clips_move:
+            return pooled
+        rows: list[Float32] = []
+        with torch.inference_mode():
+            # One by one, so that a window is bit for bit the same alone and in company.
+            for clip, vector in zip(features, pooled, strict=True):
+                small = torch.from_numpy(self._inputs(clip[None]).mean(axis=1))
+                rows.append(self.network.clips(small, torch.from_numpy(vector[None]))[0].numpy())
+        return np.stack(rows) if rows else pooled
+
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
+        """Texts to (C, D) float32 of unit length; those of trained labels have their descriptions.
+
+        A phrase of a search goes by its own words.
+        """
+        vectors = self._mapped(self.encoder.encode_in_role(texts, role))
+        if role == "label":
+            for row, text in enumerate(texts):
+                if text in self._trained:
+                    vectors[row] = self._trained[text]
+        return vectors
+
+    def _mapped(self, vectors: Float32) -> Float32:
+        """(C, D) vectors of label texts as the network has them."""
+        import torch
+
+        if not self._text_moves or not len(vectors):
+            return vectors
+        with torch.inference_mode():
+            return unit(self.network.names(torch.from_numpy(vectors)).numpy())
+
+    def encode_described(self, texts: Sequence[str], described: Sequence[Sequence[str]]) -> Float32:
+        """Vectors (C, D) of labels from their texts and their descriptions; see ``Encoder``."""
+        import torch
+
+        if not texts:
+            return np.zeros((0, self.dim), np.float32)
+        labels = self._reader.labels(texts, described)
+        with torch.inference_mode():
+            return unit(self.network.labels(labels.names, labels.described).numpy())
+
+    def count_tokens(self, text: str) -> int:
+        """As the encoder counts."""
+        return self.encoder.count_tokens(text)
+
+    # Training
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        """Switch gradients on and name what is trained; ``training_classes`` comes before."""
+        self.network.requires_grad_(True)
+        unused = () if self.config.pooling == "attention" else ("key.", "query.")
+        named = self.network.named_parameters()
+        return [(name, weight) for name, weight in named if not name.startswith(unused)]
+
+    def training_classes(self, labels: Sequence[str]) -> CocoLabels:
+        """Texts and descriptions of the labels, and of the unseen ones of the settings.
+
+        Raises:
+            LabelError: the descriptions of the settings cannot be read.
+            UnknownNameError: no bank has their name.
+        """
+        import torch
+
+        texts = [clean_label(label) for label in labels]
+        found, digest = self._reader.look_up(texts)
+        state = {k: v for k, v in self.network.state_dict().items() if k != "concepts"}
+        self._seen = None
+        self._build(dataclasses.replace(self.config, labels=tuple(labels), bank_sha256=digest))
+        self.network.load_state_dict(state, strict=False)
+        seen = self._reader.labels(texts, found)
+        every = [row.mean(dim=0) for row in seen.described if len(row)]
+        if self.config.centre and len(every) > 1:
+            self.network.get_buffer("common").copy_(torch.stack(every).mean(dim=0))
+        if self.config.unseen:
+            others = [clean_label(label) for label in self.config.unseen]
+            told, _ = self._reader.look_up(others)
+            seen = dataclasses.replace(seen, unseen=self._reader.labels(others, told))
+        self._seen = seen
+        self.refresh()
+        return seen
+
+    def fit_inputs(self, features: Float32) -> None:
+        """Find the directions in which the clips (N, T, F) of the training set differ."""
+        import torch
+
+        for number, part in enumerate(self._blocks(features)):
+            mean, axes = directions(part.mean(axis=1), self.config.components)
+            self.network.get_buffer(f"mean{number}").copy_(torch.from_numpy(mean))
+            self.network.get_buffer(f"axes{number}").copy_(torch.from_numpy(axes))
+        self.refresh()
+
+    def training_inputs(self, features: Float32) -> Float32:
+        """(N, T, F) to (N, T, K + D): the small inputs, and the encoder's vector in every frame."""
+        pooled = np.repeat(self.encoder.pool(features)[:, None], features.shape[1], axis=1)
+        return np.concatenate([self._inputs(features), pooled], axis=2)
+
+    def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
+        """Alignment with label texts, with drawn descriptions, and the cycle over unseen labels.
+
+        The logits are those of the answer: cosines with the labels' vectors.
+        """
+        import torch
+        from torch.nn import functional as F  # noqa: N812 - the usual name
+
+        inputs = batch.inputs
+        if inputs.shape[-1] == self.frame_dim:
+            inputs = torch.from_numpy(self.training_inputs(inputs.detach().numpy()))
+        small, pooled = inputs.split((inputs.shape[-1] - self.dim, self.dim), dim=-1)
+        vectors = self.network.clips(small.mean(dim=1), F.normalize(pooled.mean(dim=1), dim=-1))
+        config = self.config
+        names = F.normalize(self.network.names(classes.names), dim=-1)
+        words = self.network.labels(classes.names, classes.described)
+        losses = {"classes": batch.loss(vectors @ names.T / config.temperature)}
+        if config.instances:
+            found = self._instances(batch, vectors, classes.described)
+            losses["instances"] = config.instances * found
+        if config.cycle and classes.unseen is not None:
+            from vlar.losses.cycle import cycle_consistency
+
+            other = self.network.labels(classes.unseen.names, classes.unseen.described)
+            found = cycle_consistency(words, other, config.cycle_temperature)
+            losses["cycle"] = config.cycle * found
+        total = torch.stack(list(losses.values())).sum()
+        logits = self.logit_scale * vectors @ words.T
+        return TrainingOutput(logits, {"total": total, **losses}, classes=words, vectors=vectors)
+
+    def _instances(self, batch: TrainingBatch, vectors: Tensor, described: list[Tensor]) -> Tensor:
+        """Multiple instances: some drawn description of the label fits, not each of them does."""
+        import torch
+
+        drawn, owners = self._drawn(described)
+        if not len(drawn):
+            return vectors.sum() * 0
+        logits = batch.labelled(vectors) @ self.network.single(drawn).T / self.config.temperature
+        bags = torch.full((len(logits), len(described)), -torch.inf, dtype=logits.dtype)
+        for label in owners.unique().tolist():
+            bags[:, label] = logits[:, owners == label].logsumexp(dim=1)
+        there = ~torch.isinf(bags).all(dim=0)
+        targets = batch.labelled(batch.targets)[:, there]
+        # A label without descriptions has no bag: its clips teach nothing here.
+        mass = targets.sum(dim=1)
+        per_clip = -(targets * bags[:, there].log_softmax(dim=1)).sum(dim=1)
+        return per_clip.sum() / mass.sum().clamp_min(1e-6)
+
+    def _drawn(self, described: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """(M, D) some descriptions of every label, by torch's own generator; and their labels."""
+        import torch
+
+        rows: list[Tensor] = []
+        owners: list[int] = []
+        for label, texts in enumerate(described):
+            kept = texts[torch.randperm(len(texts))[: self.config.drawn]]
+            rows.append(kept)
+            owners += [label] * len(kept)
+        return torch.cat(rows) if rows else torch.zeros(0, self.dim), torch.tensor(owners)
+
+    # Inputs
+
+    def _blocks(self, features: Float32) -> list[Float32]:
+        """The blocks of frame features (N, T, F), in units that may be compared."""
+        blocks = self.encoder.frame_blocks
+        starts = np.cumsum([0, *(block.width for block in blocks)])
+        return [
+            read_block(features[..., start : start + block.width], block.kind)
+            for start, block in zip(starts, blocks, strict=False)
+        ]
+
+    def _inputs(self, features: Float32) -> Float32:
+        """(N, T, F) to (N, T, K)."""
+        parts = [
+            (part - self.network.get_buffer(f"mean{number}").numpy())
+            @ self.network.get_buffer(f"axes{number}").numpy()
+            for number, part in enumerate(self._blocks(features))
+        ]
+        return np.concatenate(parts, axis=2).astype(np.float32)

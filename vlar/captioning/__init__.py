@@ -1,0 +1,1 @@
+"""Captioners: sentences about what a clip shows, one file each; ``base`` has the contract."""

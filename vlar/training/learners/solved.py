@@ -1,0 +1,146 @@
+"""``solved``: a closed solution, weighed against a closed form on held-out examples."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar import registry
+from vlar.adapters.base import Adapter
+from vlar.errors import SupportError, UsageError
+from vlar.fewshot import choose, signature
+from vlar.fewshot.heads.stacking import StackingHead, StackingWeights, fit_stacking
+from vlar.fewshot.report import TrainingReport
+from vlar.fewshot.request import AdaptRequest
+from vlar.model.adapt import Adapted, balanced, guarded
+from vlar.model.core import ModelCore
+from vlar.model.examples import read_complete, read_examples
+from vlar.registry import register
+from vlar.training.dataset import Dataset
+from vlar.training.learners.base import Learner
+from vlar.training.sources import partition
+from vlar.types import Float32, Float64
+
+
+class Solvable(Protocol):
+    """What an adapter of this learner offers."""
+
+    def solve(
+        self,
+        features: Float32,
+        columns: npt.NDArray[np.int64],
+        labels: list[str],
+        free: Float32 | None = None,
+    ) -> Any:
+        """Find the parameters from (n, T, F) frame features, (n,) labels and free clips."""
+        ...
+
+
+@register("learner", "solved")
+class SolvedLearner(Learner):
+    """Solve for an adapter's parameters at once; nothing is drawn, so no seed counts."""
+
+    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+        """See ``Learner``.
+
+        Raises:
+            UsageError: objectives are given, or no labels.
+        """
+        if request.objectives or request.support is None:
+            raise UsageError(
+                f"method {request.method!r} is solved at once, from labelled clips; it has "
+                "no objectives: give a support set alone, or use a method that is trained, such as "
+                "'temporal'"
+            )
+        self._attach(core, request)  # a wrong setting is found before clips are read
+        examples = read_complete(core, request.support, request.items, request.progress)
+        free = self._free(core, request)
+        dataset = Dataset.of(request.support.labels, examples.items)
+        dataset.targets.require_single(f"method {request.method!r}")
+        begin = time.process_time()
+        features = examples.features
+        adapter, last = self._solved(core, request, dataset, features, free)
+        # What was chosen by held-out labels is not chosen again for each fold of clips.
+        settled = replace(request, settings=adapter.settings)
+        weights = self._weights(core, settled, dataset, features, free)
+        blocks = core.encoder.frame_blocks
+        closed, choice = choose(
+            features, blocks, dataset.y, labels=dataset.labels, groups=dataset.groups
+        )
+        head = StackingHead.of(closed, weights.closed, weights.trained * adapter.logit_scale)
+        report = TrainingReport(
+            method=request.method,
+            recipe="a closed solution",
+            steps=len(last.objective) - 1,
+            parameters=sum(tensor.numel() for tensor in adapter.module.buffers()),
+            loss=float(last.objective[-1]),
+            seconds=round(time.process_time() - begin, 1),
+            closed_weight=weights.closed,
+            trained_weight=weights.trained,
+            held_out=None if np.isnan(weights.accuracy) else weights.accuracy,
+        )
+        own = ModelCore(adapter, templates=adapter.templates)
+        concepts = own.encode_labels(dataset.texts)
+        balanced_head = balanced(head, dataset.y, request.balance)
+        return guarded(
+            own, balanced_head, examples, features, concepts, request.unknown, choice, report
+        )
+
+    def _attach(self, core: ModelCore, request: AdaptRequest) -> Adapter:
+        return registry.get("adapter", request.method).attach(core.encoder, request.settings)
+
+    def _free(self, core: ModelCore, request: AdaptRequest) -> Float32 | None:
+        if not request.unlabelled:
+            return None
+        found = read_examples(core, request.unlabelled, request.progress)
+        if not found.encoded:
+            raise SupportError(f"no unlabelled clip can be read ({found.failed[0].message})")
+        return found.features
+
+    def _solved(
+        self,
+        core: ModelCore,
+        request: AdaptRequest,
+        dataset: Dataset,
+        features: Float32,
+        free: Float32 | None,
+    ) -> tuple[Adapter, Any]:
+        adapter = self._attach(core, request)
+        columns = np.array(dataset.columns, np.int64)
+        made = cast("Solvable", adapter).solve(features, columns, list(dataset.labels), free)
+        return adapter, made
+
+    def _weights(
+        self,
+        core: ModelCore,
+        request: AdaptRequest,
+        dataset: Dataset,
+        features: Float32,
+        free: Float32 | None,
+    ) -> StackingWeights:
+        """Factors on the closed form and on the solution, from the folds held out in turn."""
+        blocks = core.encoder.frame_blocks
+        closed, cosines = (np.full((len(dataset), len(dataset.labels)), np.nan) for _ in range(2))
+        for out in partition(dataset):
+            kept, held = np.flatnonzero(~out), np.flatnonzero(out)
+            part = dataset.part(kept.tolist())
+            if len(set(part.y)) < len(dataset.labels):
+                continue  # a label would be left without an example
+            adapter, _ = self._solved(core, request, part, features[kept], free)
+            cosines[held] = _cosines(adapter, features[held], dataset.texts)
+            head, _ = choose(
+                features[kept], blocks, part.y, labels=dataset.labels, groups=part.groups
+            )
+            closed[held] = head.logits(signature(features[held], blocks, head.kind))
+        scored = ~np.isnan(closed[:, 0])
+        return fit_stacking(closed[scored], cosines[scored], np.array(dataset.columns)[scored])
+
+
+def _cosines(adapter: Adapter, features: Float32, texts: list[str]) -> Float64:
+    """(m, C) scaled cosines of clips and labels."""
+    concepts = ModelCore(adapter, templates=adapter.templates).encode_labels(texts)
+    return adapter.logit_scale * (adapter.pool(features) @ concepts.T).astype(np.float64)
