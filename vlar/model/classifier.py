@@ -206,8 +206,8 @@ def make_classifier(
 ) -> LabelClassifier:
     """Make a label list ready; an adapted model brings its own.
 
-    A list of a single label is a yes/no question. It is asked in mode ``multi``, whose prior is
-    that of a label among many: as one of a list, it would hold unless everyday actions fit better.
+    A list of a single label is a yes/no question, asked in mode ``multi``, whose prior is that of a
+    label among many.
 
     Args:
         core: What encodes clips and labels.
@@ -215,8 +215,7 @@ def make_classifier(
         adapted: The head of an adapted model; None for zero-shot.
         calibration: Curves over the probabilities.
         mode: ``one`` label fits, or ``multi``: several may.
-        descriptions: See ``vlar.model.label_concepts``; an adapted model and text that depends on
-            the clip use names alone.
+        descriptions: See ``vlar.model.label_concepts``; elsewhere names alone are used.
         tree: Coarse labels above all of these; only for labels that exclude each other. None takes
             the tree of an adapted model. See ``vlar.model.label_tree``.
 
