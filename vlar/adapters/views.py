@@ -47,6 +47,11 @@ VIEWS: dict[str, View] = {
         "reads the parts of a frame", lambda e: isinstance(e, PatchTokens), "lite"
     ),
     "pool": View("makes vectors from frame features", _pools, "lite"),
+    "bodies": View(
+        "reads the joints of bodies",
+        lambda e: any(block.kind == "pose" for block in e.frame_blocks),
+        "lite with lite-motion, or skeleton",
+    ),
     "fixed_text": View(
         "needs text that does not depend on the video",
         lambda e: not isinstance(e, ConditionedText),

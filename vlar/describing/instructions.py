@@ -76,7 +76,7 @@ class Instructions:
 
 def _fields(text: str) -> dict[str, str]:
     """Lines ``name: value`` by name."""
-    rows = [line.partition(":") for line in text.splitlines() if line.strip()]
+    rows = [line.partition(": ") for line in text.splitlines() if line.strip()]
     return {name.strip(): value.strip() for name, _, value in rows}
 
 

@@ -18,9 +18,10 @@ from vlar.describing.base import Describer, LabelDescriptions, LabelRequest
 from vlar.describing.motion_templates import motion_sentence
 from vlar.describing.similar_texts import SimilarTexts
 from vlar.errors import UsageError
+from vlar.motion_language.clauses import part_clauses
 from vlar.motion_language.verb_table import VerbTable
 from vlar.registry import register
-from vlar.text.bank import Description, Entry, load_bank
+from vlar.text.bank import PART_KINDS, Description, Entry, load_bank
 from vlar.text.check import TokenLimit, same, text_fault
 from vlar.text.clean import clean_label
 from vlar.text.inflection import base_forms
@@ -84,6 +85,8 @@ class OfflineDescriber(Describer):
             close = self._similar.search(row.text)
             known = [entry for cosine, entry in close if _surely_same(row.text, cosine, entry)][:1]
         found = list(_borrowed(known) if known else self._composed(row.text, close))
+        if not any(part[0].kind in PART_KINDS for part in found):
+            found += self._parts(row.text)
         found = [part for part in found if part[0].kind in row.kinds and self._fits(part[0], row)]
         found.sort(key=lambda part: row.kinds.index(part[0].kind))
         if not found:
@@ -102,6 +105,13 @@ class OfflineDescriber(Describer):
     ) -> Iterable[SourcedText]:
         yield from self._scene(text)
         yield from self._motion(text, close)
+
+    def _parts(self, text: str) -> Iterable[SourcedText]:
+        """A clause for each part of the body, also for labels whose other texts are borrowed."""
+        motion = self._verbs.lookup(text)
+        phrases = ", ".join(repr(phrase) for phrase in motion.phrases)
+        for part, clause in part_clauses(motion).items():
+            yield Description(f"part:{part}", clause), f"the verb table ({phrases})"
 
     def _fits(self, description: Description, row: LabelRequest) -> bool:
         return text_fault(description.text, row.text, self._limit) is None

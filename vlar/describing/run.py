@@ -18,7 +18,7 @@ from vlar.describing.base import (
 from vlar.describing.draft_store import DraftBank
 from vlar.errors import UsageError, VlarError
 from vlar.registry import unknown_name
-from vlar.text.bank import KINDS, Bank
+from vlar.text.bank import KINDS, PART_KINDS, Bank
 from vlar.text.labels import LabelList, parse_labels
 from vlar.types import JsonDict, ProgressCallback
 
@@ -91,7 +91,7 @@ def describe(
         labels: A label list in any form that ``classify`` accepts.
         out: File of the bank, written after every batch; the bank of an earlier run is continued.
         llm: ``openai:MODEL``, ``local:FOLDER`` or ``offline``. No describer replaces another.
-        kinds: Kinds of description to write, of ``vlar.text.bank.KINDS``.
+        kinds: Kinds of description to write, of ``vlar.text.bank.KINDS`` and ``PART_KINDS``.
         model: The model whose text encoder will read the texts. Texts above its token limit are
             requested again and then cut.
         batch: Labels per question, at least 1; None for the describer's default.
@@ -141,8 +141,8 @@ def check_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
     """
     asked = tuple(dict.fromkeys(kind.strip() for kind in kinds if kind.strip()))
     for kind in asked:
-        if kind not in KINDS:
-            raise unknown_name("kind of description", kind, KINDS)
+        if kind not in (*KINDS, *PART_KINDS):
+            raise unknown_name("kind of description", kind, (*KINDS, *PART_KINDS))
     if not asked:
         raise UsageError(f"the list of kinds is empty; choose from {', '.join(KINDS)}")
     return asked

@@ -281,6 +281,7 @@ def _zero_shot(
     core: ModelCore, labels: LabelList, mode: str, descriptions: Descriptions
 ) -> ConceptHead:
     concepts, background = label_vectors(core, labels, descriptions)
+    offsets = getattr(core.encoder, "label_offsets", None)
     return ConceptHead(
         labels.labels,
         concepts,
@@ -288,6 +289,7 @@ def _zero_shot(
         mode=mode,
         logit_scale=core.encoder.logit_scale,
         content_free=core.content_free,
+        offsets=offsets(labels.texts) if offsets is not None else None,
     )
 
 

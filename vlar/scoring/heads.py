@@ -11,7 +11,7 @@ from vlar.errors import ModelError, UsageError
 from vlar.scoring.base import Array, Head, Scores
 from vlar.scoring.multi_label import MultiLabelScorer
 from vlar.scoring.zero_shot import LabelScorer, ZeroShotScorer
-from vlar.types import Encoded, Float32, JsonDict
+from vlar.types import Encoded, Float32, Float64, JsonDict
 
 MODES = ("one", "multi")
 # Texts and the context (1, k, E) of one clip to vectors (1, Q, D) of unit length.
@@ -25,6 +25,7 @@ def make_scorer(
     mode: str = "one",
     logit_scale: float,
     content_free: Float32 | None = None,
+    offsets: Float64 | None = None,
 ) -> LabelScorer:
     """The rule that scores vectors (N, D) against concepts (C, D) and a background (B, D).
 
@@ -34,9 +35,16 @@ def make_scorer(
         mode: ``one`` label fits or none, or ``multi``: each label for itself.
         logit_scale: Factor from cosine to logit.
         content_free: (M, D) float32 unit vectors of content-free clips; None for none.
+        offsets: (C,) what each label loses from its cosine; None for nothing.
     """
     rule = ZeroShotScorer if check_mode(mode) == "one" else MultiLabelScorer
-    return rule(concepts, background, logit_scale=logit_scale, content_free=content_free)
+    return rule(
+        concepts,
+        background,
+        logit_scale=logit_scale,
+        content_free=content_free,
+        offsets=offsets,
+    )
 
 
 def check_mode(mode: str) -> str:
@@ -62,6 +70,7 @@ class ConceptHead(Head):
         mode: See :func:`make_scorer`.
         logit_scale: Factor from cosine to logit.
         content_free: (M, D) float32 unit vectors of content-free clips.
+        offsets: (C,) what each label loses from its cosine before it is compared; None for nothing.
     """
 
     name = "concepts"
@@ -75,11 +84,18 @@ class ConceptHead(Head):
         mode: str,
         logit_scale: float,
         content_free: Float32,
+        offsets: Float64 | None = None,
     ) -> None:
         self.labels, self.mode, self.logit_scale = tuple(labels), mode, logit_scale
         self.concepts, self.background, self.content_free = concepts, background, content_free
+        self.offsets = offsets
         self._scorer = make_scorer(
-            concepts, background, mode=mode, logit_scale=logit_scale, content_free=content_free
+            concepts,
+            background,
+            mode=mode,
+            logit_scale=logit_scale,
+            content_free=content_free,
+            offsets=offsets,
         )
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
@@ -102,6 +118,7 @@ class ConceptHead(Head):
             "concepts": self.concepts,
             "background": self.background,
             "content_free": self.content_free,
+            **({} if self.offsets is None else {"offsets": self.offsets}),
         }
 
     @staticmethod
@@ -119,6 +136,7 @@ class ConceptHead(Head):
                 mode=str(config["mode"]),
                 logit_scale=float(config["logit_scale"]),
                 content_free=np.asarray(state["content_free"], np.float32),
+                offsets=np.asarray(state["offsets"], np.float64) if "offsets" in state else None,
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise ModelError(f"the saved labels are incomplete or malformed ({error!r})") from error

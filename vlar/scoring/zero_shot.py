@@ -57,6 +57,7 @@ class LabelScorer(ABC):
         content_free: (M, D) unit vectors of content-free clips; None for none.
         prior: Prior probability, 0..1; None for the one of the class.
         genericness: How much of a label's hubness is taken off; 0 for plain cosines.
+        offsets: (C,) what each label loses from its cosine (calibrated stacking); None for nothing.
 
     Raises:
         UsageError: no label, widths that differ, or a prior outside 0..1.
@@ -73,7 +74,9 @@ class LabelScorer(ABC):
         content_free: Float32 | None = None,
         prior: float | None = None,
         genericness: float = GENERICNESS_WEIGHT,
+        offsets: Float64 | None = None,
     ) -> None:
+        self._offsets = offsets
         chance = self.prior if prior is None else prior
         check_scorer(concepts, background, logit_scale, chance)
         self._concepts, self._background, self._scale = concepts, background, logit_scale
@@ -91,6 +94,8 @@ class LabelScorer(ABC):
         to_background = (video @ self._background.T).astype(np.float64)
         of_labels, of_background = self._generic.shares(to_background)
         labels = self._scale * (similarity.astype(np.float64) - of_labels)
+        if self._offsets is not None:
+            labels -= self._scale * self._offsets
         return similarity, labels, self._scale * (to_background - of_background)
 
 

@@ -47,6 +47,8 @@ from vlar.types import JsonDict
 
 #: Kinds of description of an action.
 KINDS = ("scene", "motion", "phases", "contrast", "sentence")
+#: Kinds of description of one part of the body during an action; asked for by name.
+PART_KINDS = ("part:head", "part:hand", "part:hip", "part:foot")
 _NAMED = 5  # broken fields that an error names
 
 _MOST_BYTES = 256 * MB

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vlar.errors import UsageError
-from vlar.text.bank import KINDS, Bank, Entry, load_bank
+from vlar.text.bank import KINDS, PART_KINDS, Bank, Entry, load_bank
 from vlar.types import JsonDict
 
 FEW = 3  # descriptions; a label with fewer gets a remark
@@ -217,7 +217,7 @@ def _entry(file: str, entry: Entry, limit: TokenLimit | None) -> Iterator[Fault]
         advice = f"write {FEW} to 6 of different kinds ({', '.join(KINDS)})"
         yield Fault(file, entry.label, None, str(n), what, advice, severe=n == 0)
     for row in entry.descriptions:
-        if near := _misspelt(row.kind, KINDS):
+        if near := _misspelt(row.kind, (*KINDS, *PART_KINDS)):
             what = f"is an unknown kind, close to {near!r}"
             yield Fault(file, entry.label, row.kind, row.kind, what, f"write {near!r}")
         label = entry.text if row.kind in KINDS else None

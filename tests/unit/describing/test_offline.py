@@ -101,10 +101,10 @@ def test_a_second_run_that_finds_nothing_new_is_no_failure(tmp_path):
 
 
 def test_every_clause_belongs_to_an_attribute():
-    from vlar.describing import motion_templates as bodies
+    from vlar.motion_language.clauses import CLAUSES
     from vlar.pose.attributes.base import attribute_names
 
-    assert set(bodies._CLAUSES) <= set(attribute_names())
+    assert set(CLAUSES) <= set(attribute_names())
 
 
 def test_every_movement_of_the_verb_table_reads_as_a_sentence():
@@ -124,3 +124,14 @@ def test_every_movement_of_the_verb_table_reads_as_a_sentence():
 def test_the_composer_reads_every_bank_but_the_objects():
     assert "ucf101" in offline._banks()
     assert offline.OBJECT_BANK not in offline._banks()
+
+
+def test_parts_of_the_body_are_described_when_they_are_asked_for():
+    from vlar.text.bank import PART_KINDS
+
+    row = one("clapping hands", PART_KINDS)
+    told = {each.kind: each.text for each in row.found.descriptions}
+    assert set(told) == set(PART_KINDS)
+    assert "palms strike each other" in told["part:hand"]
+    assert told["part:head"] == "the head does not move"
+    assert not {each.kind for each in one("clapping hands").found.descriptions} & set(PART_KINDS)

@@ -1,0 +1,346 @@
+"""The base of adapters that map clips of any encoder to the vectors of texts, labels unseen.
+
+Letters: n clips, T frames, F features of a frame, d entries of a clip, C labels, k entries of a
+text's vector.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.adapters.base import Adapter
+from vlar.adapters.clip_vectors import clip_vectors, clip_width
+from vlar.adapters.settings import check_settings, read_settings, setting
+from vlar.adapters.stacking import Round, best_offset, best_share, pretended
+from vlar.adapters.views import require
+from vlar.encoders.base import Block, Encoder
+from vlar.encoders.sentences import count_word_pieces, sentence_vectors, tower_hash
+from vlar.errors import SupportError
+from vlar.numeric import unit
+from vlar.text.clean import clean_label
+from vlar.text.prompts import fill, load_templates
+from vlar.types import Clip, Encoded, Float32, Float64, JsonDict, Role
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Integers = npt.NDArray[np.int64]
+SENTENCE_WIDTH, _SENTENCE_TOKENS = 384, 256
+OWN, SENTENCES, BOTH = "own", "sentences", "both"
+_LEAST_LABELS = 2
+
+
+@dataclass(frozen=True)
+class MappedConfig:
+    """What all of these methods share.
+
+    Attributes:
+        text: Whose vectors of labels: ``own`` (those of the encoder), ``sentences`` (those of a
+            sentence encoder, so that clips and texts need no common space), or ``both``, one after
+            the other.
+        own: Share of the encoder's own cosine in that of a clip and a text; the map has the rest.
+            -1 chooses it by labels that are held out, and may choose 1: words alone are better.
+        stacking: Calibrated stacking (Chao et al., "An empirical study and analysis of generalized
+            zero-shot learning", 2016): what a label with examples loses from its cosine in a list
+            that has others too. -1 chooses it by labels that are held out.
+        labels: The labels that it has examples of; set when it is solved.
+    """
+
+    text: str = setting(BOTH, choices=(OWN, SENTENCES, BOTH))
+    own: float = setting(-1.0, at_least=-1, at_most=1)
+    stacking: float = setting(-1.0, at_least=-1, at_most=2)
+    labels: tuple[str, ...] = ()
+    what: ClassVar[str] = "setting"
+
+    def __post_init__(self) -> None:
+        check_settings(self, self.what)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """How a map was found.
+
+    Attributes:
+        objective: The objective at the start and after each round.
+        rank: Mean reciprocal rank of the right label among held-out ones, 0 to 1; None where none
+            were held out.
+    """
+
+    objective: tuple[float, ...]
+    rank: float | None = None
+
+
+class MappedAdapter(Adapter):
+    """An encoder whose clips are mapped to vectors of texts; the learner ``solved`` finds the map.
+
+    A subclass names its ``config_type`` and ``method``, builds what it learns in ``_build``, finds
+    it in ``_fit`` and applies it in ``_clips`` and ``_words``. A vector is the encoder's own and
+    the mapped one, by their shares. Until it is solved cosines are the encoder's own.
+
+    Attributes:
+        config: The settings.
+        solved: How the map was found; None for one that was loaded.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("pool", "fixed_text")
+    learner: ClassVar[str] = "solved"
+    open_vocabulary: ClassVar[bool] = True
+    config_type: ClassVar[type[MappedConfig]]
+    method: ClassVar[str]
+    config: Any
+    solved: Solved | None = None
+    _is_solved: bool = False
+
+    def __init__(self, encoder: Encoder, config: MappedConfig, seed: int = 0) -> None:
+        """Use ``attach``."""
+        self.encoder, self.name, self.config, self._seed = encoder, self.method, config, seed
+        self._copy_attributes(encoder, encoder.n_frames)
+        self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
+        self.fps, self.max_frames, self.per_clip = (
+            encoder.fps, encoder.max_frames, encoder.per_clip,
+        )  # fmt: skip
+        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
+        if config.text != OWN:
+            self.max_tokens = _SENTENCE_TOKENS
+        self.text_width = {
+            OWN: encoder.dim, SENTENCES: SENTENCE_WIDTH, BOTH: encoder.dim + SENTENCE_WIDTH,
+        }[config.text]  # fmt: skip
+        self.clip_width = clip_width(encoder.frame_blocks)
+        self.mapped_width = self._width()
+        self.dim = encoder.dim + self.mapped_width
+        self.blocks = (
+            Block("own", encoder.dim, 1.0, True), Block("mapped", self.mapped_width, 1.0, True),
+        )  # fmt: skip
+        self._build()
+        self.refresh()
+
+    @classmethod
+    def attach(
+        cls, encoder: Encoder, settings: JsonDict | None = None, *, seed: int = 0
+    ) -> MappedAdapter:
+        """The adapter before it is solved.
+
+        Raises:
+            ModelError: the vectors of the encoder do not follow from its features, or its text
+                depends on the video.
+            UnknownNameError: a setting does not exist.
+        """
+        require(encoder, cls.needs, cls.method)
+        return cls(encoder, cls.read_config(settings or {}), seed)
+
+    @classmethod
+    def read_config(cls, settings: JsonDict) -> Any:
+        """The checked settings."""
+        return read_settings(cls.config_type, settings, cls.config_type.what)
+
+    @classmethod
+    def check_settings(cls, settings: JsonDict) -> None:
+        """See ``Adapter``."""
+        cls.read_config(settings)
+
+    @property
+    def settings(self) -> JsonDict:
+        """The configuration."""
+        return {**asdict(self.config), "labels": list(self.config.labels)}
+
+    def refresh(self) -> None:
+        """Compute what follows from the parameters, and the fingerprint."""
+        digest = hashlib.sha256(self.encoder.fingerprint.encode())
+        digest.update(json.dumps([self.name, self.settings], sort_keys=True).encode())
+        if self.config.text != OWN:
+            digest.update(tower_hash().encode())
+        for name, array in sorted(self.state_dict().items()):
+            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        self.fingerprint = digest.hexdigest()
+        self._is_solved = bool(self.config.labels)
+        self._refreshed()
+
+    def _refreshed(self) -> None:
+        """What a method keeps for speed; called by ``refresh``."""
+
+    # What a method gives
+
+    @abstractmethod
+    def _width(self) -> int:
+        """W, width of the space that clips and texts are mapped to."""
+
+    @abstractmethod
+    def _build(self) -> None:
+        """Build what is learned, at its start."""
+
+    @property
+    @abstractmethod
+    def module(self) -> nn.Module:
+        """What is learned."""
+
+    @abstractmethod
+    def _fit(self, x: Float64, z: Float64, columns: Integers) -> Solved:
+        """Learn from clips (n, d) and label vectors (C, k); ``columns`` (n,) are their labels."""
+
+    @abstractmethod
+    def _clips(self, x: Float32) -> Float32:
+        """Clips (n, d) to (n, W)."""
+
+    @abstractmethod
+    def _words(self, z: Float32) -> Float32:
+        """Vectors of texts (C, k) to (C, W)."""
+
+    def clip_vectors(self, features: Float32) -> Float32:
+        """Frame features (n, T, F) to what is mapped, (n, d)."""
+        return clip_vectors(features, self.encoder.frame_blocks)
+
+    # Solving
+
+    def solve(
+        self,
+        features: Float32,
+        columns: Integers,
+        labels: Sequence[str],
+        free: Float32 | None = None,
+    ) -> Solved:
+        """Find the map from n labelled clips.
+
+        Args:
+            features: (n, T, F) frame features of the encoder.
+            columns: (n,) label of each clip.
+            labels: C labels.
+            free: Not used.
+
+        Raises:
+            SupportError: fewer than two labels.
+        """
+        del free
+        if len(labels) < _LEAST_LABELS:
+            raise SupportError(
+                f"{len(labels)} label is too few for method {self.method!r}, which learns what "
+                "tells labels apart; give examples of more actions"
+            )
+        x = self.clip_vectors(features).astype(np.float64)
+        z = self.label_vectors(labels).astype(np.float64)
+        own, stacking = self.config.own, self.config.stacking
+        if own < 0 or stacking < 0:
+            own, stacking = self._chosen(x, z, columns, self._own_cosines(features, labels))
+        found = self._fit(x, z, columns)
+        cleaned = tuple(clean_label(label) for label in labels)
+        self.config = dataclasses.replace(self.config, own=own, stacking=stacking, labels=cleaned)
+        self.refresh()
+        self.solved = found
+        return found
+
+    def label_offsets(self, texts: Sequence[str]) -> Float64:
+        """(C,) what each label loses from its cosine in a list with labels without examples."""
+        known = set(self.config.labels)
+        lost = max(self.config.stacking, 0.0)
+        return np.array([lost if clean_label(text) in known else 0.0 for text in texts])
+
+    def _chosen(
+        self, x: Float64, z: Float64, columns: Integers, own: Float64
+    ) -> tuple[float, float]:
+        """The share of the encoder's own cosine, and the offset of labels with examples.
+
+        Both by labels held out in turn: the share with which their clips find them best among
+        themselves, and the offset with the best mean of seen and unseen accuracy. Clips of the
+        labels that stay are held out too: those the map has learned from need no offset.
+
+        Args:
+            x: (n, d).
+            z: (C, k).
+            columns: (n,) label of each clip.
+            own: (n, C) cosines of the encoder.
+        """
+        rounds: list[Round] = []
+        for split in pretended(columns, len(z)):
+            mapped = self._cosines(x, z, columns, split.kept, split.asked)
+            rounds.append(Round(own[split.asked], mapped, columns[split.asked], split.seen))
+        share = self.config.own if self.config.own >= 0 else best_share(rounds)
+        offset = self.config.stacking
+        return share, offset if offset >= 0 else best_offset(rounds, share)
+
+    def _own_cosines(self, features: Float32, labels: Sequence[str]) -> Float64:
+        texts = self._own_vectors([clean_label(label) for label in labels])
+        return (self.encoder.pool(features) @ texts.T).astype(np.float64)
+
+    def _own_vectors(self, texts: Sequence[str]) -> Float32:
+        """(C, D) the encoder's vectors of labels, each the mean over the prompts."""
+        prompts = fill(load_templates(self.templates), texts)
+        flat = self.encoder.encode_in_role([p for row in prompts for p in row], "label")
+        return unit(flat.reshape(len(texts), -1, self.encoder.dim).mean(axis=1))
+
+    def _cosines(
+        self, x: Float64, z: Float64, columns: Integers, kept: Integers, asked: Integers
+    ) -> Float64:
+        """(m, C) cosines of some clips with all labels, after learning from others."""
+        names, place = np.unique(columns[kept], return_inverse=True)
+        settings = {**self.settings, "labels": [], "stacking": 0.0, "own": 0.0}
+        other = type(self).attach(self.encoder, settings, seed=self._seed)
+        other._fit(x[kept], z[names], place.astype(np.int64))
+        other._refreshed()
+        clips = unit(other._clips(x[asked].astype(np.float32)))
+        return (clips @ unit(other._words(z.astype(np.float32))).T).astype(np.float64)
+
+    def label_vectors(self, labels: Sequence[str]) -> Float32:
+        """(C, k) vectors of labels, each the mean over the prompts."""
+        texts = [clean_label(label) for label in labels]
+        prompts = fill(load_templates(self.templates), texts)
+        flat = self.text_vectors([prompt for row in prompts for prompt in row])
+        return unit(flat.reshape(len(texts), -1, self.text_width).mean(axis=1))
+
+    def text_vectors(self, texts: Sequence[str], role: Role = "label") -> Float32:
+        """(C, k) unit vectors of texts before they are mapped."""
+        parts: list[Float32] = []
+        if self.config.text != SENTENCES:
+            parts.append(self.encoder.encode_in_role(texts, role))
+        if self.config.text != OWN:
+            parts.append(sentence_vectors(texts))
+        return unit(np.concatenate(parts, axis=1))
+
+    # The encoder contract
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """The encoder's own frame features, and mapped vectors."""
+        rows = self.encoder.encode(clips)
+        return [Encoded(row.features, self.pool(row.features[None])[0]) for row in rows]
+
+    def pool(self, features: Float32) -> Float32:
+        """Frame features (N, T, F) to vectors (N, D) of unit length."""
+        own = self.encoder.pool(features)
+        if not self._is_solved:
+            return np.pad(own, ((0, 0), (0, self.mapped_width)))
+        # One by one, so that a window is bit for bit the same alone and in company.
+        rows = [self._clips(self.clip_vectors(clip[None])) for clip in features]
+        return self._joined(own, np.concatenate(rows)) if rows else self._none()
+
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
+        """Texts to (C, D) float32 of unit length."""
+        if not texts:
+            return self._none()
+        own = self.encoder.encode_in_role(texts, role)
+        if not self._is_solved:
+            return np.pad(own, ((0, 0), (0, self.mapped_width)))
+        # One by one, so that a text is the same alone and in company.
+        rows = [self._words(row[None]) for row in self.text_vectors(texts, role)]
+        return self._joined(own, np.concatenate(rows))
+
+    def _joined(self, own: Float32, mapped: Float32) -> Float32:
+        """Own (n, D) and mapped vectors (n, W) by their shares."""
+        share = max(self.config.own, 0.0)
+        parts = [np.sqrt(share) * own, np.sqrt(1 - share) * unit(mapped)]
+        return unit(np.concatenate(parts, axis=1))
+
+    def _none(self) -> Float32:
+        return np.zeros((0, self.dim), np.float32)
+
+    def count_tokens(self, text: str) -> int:
+        """As the text tower counts."""
+        if self.config.text == OWN:
+            return self.encoder.count_tokens(text)
+        return count_word_pieces(text)
