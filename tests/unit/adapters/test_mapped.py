@@ -65,7 +65,7 @@ def unseen_accuracy(adapter, clips, left):
 
 
 QUICK = {"own": 0.0, "stacking": 0.0, "text": "own"}
-SMALL = {"components": 16, "latent": 12, "irrelevant": 3, "cycles": 3, "steps": 60}
+SMALL = {"components": 16, "latent": 12, "irrelevant": 3, "cycles": 2, "steps": 120, "rate": 4e-3}
 
 
 LEFT = [8, 9]
