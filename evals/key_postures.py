@@ -1,4 +1,4 @@
-"""Key postures on self-organising maps (``som``) next to ``auto``: K examples a label, other people.
+"""Key postures on self-organising maps (``som``) next to ``auto``: K examples, other people.
 
     python evals/key_postures.py ../shared/modalities --out evals/results/key_postures.json
 
