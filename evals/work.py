@@ -49,7 +49,7 @@ def rows_of(root: Path) -> list[tuple[Path, str, int]]:
 
 
 def laid_out(files: Sequence[tuple[Path, str]], out: Path) -> list[Segment]:
-    """Write recordings one after the other; the true segments."""
+    """Write recordings one after the other; the right segments."""
     source, parts, truth, at = reader("skeleton"), [], [], 0
     for path, label in files:
         clip = vlar.read_clip(path)
@@ -66,7 +66,7 @@ def laid_out(files: Sequence[tuple[Path, str]], out: Path) -> list[Segment]:
 
 
 def figures(found: Sequence[Segment], truth: Sequence[Segment], order: Sequence[str]) -> dict:
-    """How well segments agree with the truth."""
+    """How well segments agree with the right ones."""
     spans = [np.array([(s.start_s, s.end_s) for s in rows]) for rows in (found, truth)]
     shared = overlap(*spans)
     same = np.array([[a.label == b.label for b in truth] for a in found])

@@ -12,10 +12,15 @@ from tests.e2e.conftest import run_vlar
 from vlar.sensors import layouts
 
 JOINTS = layouts.layout("kinect20").joints
-HEIGHTS = {"pelvis": 0.95, "spine": 1.1, "chest": 1.4, "head": 1.65, "shoulder": 1.4, "elbow": 1.1,
-           "wrist": 0.9, "hand": 0.8, "hip": 0.93, "knee": 0.5, "ankle": 0.1, "foot": 0.03}  # fmt: skip
-MOVING = {"wave": ("right_elbow", "right_wrist", "right_hand"), "kick": ("right_knee", "right_foot"),
-          "nod": ("head",)}  # fmt: skip
+HEIGHTS = {
+    "pelvis": 0.95, "spine": 1.1, "chest": 1.4, "head": 1.65, "shoulder": 1.4, "elbow": 1.1,
+    "wrist": 0.9, "hand": 0.8, "hip": 0.93, "knee": 0.5, "ankle": 0.1, "foot": 0.03,
+}  # fmt: skip
+MOVING = {
+    "wave": ("right_elbow", "right_wrist", "right_hand"),
+    "kick": ("right_knee", "right_foot"),
+    "nod": ("head",),
+}
 
 
 def recording(path: Path, moving: tuple[str, ...], seed: int) -> Path:

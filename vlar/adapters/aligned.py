@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from vlar.adapters.mapped import Integers, MappedAdapter, MappedConfig, Solved
+from vlar.adapters.mapped import Integers, MappedAdapter
+from vlar.adapters.mapped_config import MappedConfig, Solved
 from vlar.adapters.settings import setting
 from vlar.numeric import unit
 from vlar.registry import register

@@ -42,7 +42,7 @@ def clip_vectors(features: Float32, blocks: Sequence[FrameBlock]) -> Float32:
 
 
 def signal_width(width: int) -> int:
-    """Entries of ``signal_vectors`` of a signal with so many channels."""
+    """Entries of ``signal_vectors`` of a signal of ``width`` channels."""
     return (3 + _MOMENTS) * width
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.clip_vectors import clip_vectors, clip_width
-from vlar.adapters.settings import check_settings, read_settings, setting
+from vlar.adapters.mapped_config import BOTH, OWN, SENTENCES, MappedConfig, Solved
+from vlar.adapters.settings import read_settings
 from vlar.adapters.stacking import Round, best_offset, best_share, pretended
 from vlar.adapters.views import require
 from vlar.encoders.base import Block, Encoder
@@ -35,48 +36,7 @@ if TYPE_CHECKING:
 
 Integers = npt.NDArray[np.int64]
 SENTENCE_WIDTH, _SENTENCE_TOKENS = 384, 256
-OWN, SENTENCES, BOTH = "own", "sentences", "both"
 _LEAST_LABELS = 2
-
-
-@dataclass(frozen=True)
-class MappedConfig:
-    """What all of these methods share.
-
-    Attributes:
-        text: Whose vectors of labels: ``own`` (those of the encoder), ``sentences`` (those of a
-            sentence encoder, so that clips and texts need no common space), or ``both``, one after
-            the other.
-        own: Share of the encoder's own cosine in that of a clip and a text; the map has the rest.
-            -1 chooses it by labels that are held out, and may choose 1: words alone are better.
-        stacking: Calibrated stacking (Chao et al., "An empirical study and analysis of generalized
-            zero-shot learning", 2016): what a label with examples loses from its cosine in a list
-            that has others too. -1 chooses it by labels that are held out.
-        labels: The labels that it has examples of; set when it is solved.
-    """
-
-    text: str = setting(BOTH, choices=(OWN, SENTENCES, BOTH))
-    own: float = setting(-1.0, at_least=-1, at_most=1)
-    stacking: float = setting(-1.0, at_least=-1, at_most=2)
-    labels: tuple[str, ...] = ()
-    what: ClassVar[str] = "setting"
-
-    def __post_init__(self) -> None:
-        check_settings(self, self.what)
-
-
-@dataclass(frozen=True)
-class Solved:
-    """How a map was found.
-
-    Attributes:
-        objective: The objective at the start and after each round.
-        rank: Mean reciprocal rank of the right label among held-out ones, 0 to 1; None where none
-            were held out.
-    """
-
-    objective: tuple[float, ...]
-    rank: float | None = None
 
 
 class MappedAdapter(Adapter):

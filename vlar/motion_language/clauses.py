@@ -9,7 +9,7 @@ from vlar.motion_language.verb_table import TextMotion
 #: The parts that descriptions tell apart (GAP, Xiang et al., ICCV 2023): the hand with its arm, the
 #: hip with the torso, the foot with its leg.
 PARTS = ("head", "hand", "hip", "foot")
-_CLEAR = 0.3  # weight from which an attribute is told of a part
+_CLEAR = 0.3  # weight from which a part gets the clause of an attribute
 # What each attribute looks like at its high and at its low pole; empty if there is nothing to see
 # ("no claps"). The order is that of the sentence: whole body, legs, torso, head, arms.
 CLAUSES: dict[str, tuple[str, str]] = {

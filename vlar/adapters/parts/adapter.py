@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from vlar.adapters.mapped import Integers, MappedAdapter, Solved
+from vlar.adapters.mapped import Integers, MappedAdapter
+from vlar.adapters.mapped_config import Solved
 from vlar.adapters.parts.config import PartsConfig
 from vlar.adapters.parts.joints import part_vectors, part_widths
 from vlar.adapters.temporal.inputs import directions

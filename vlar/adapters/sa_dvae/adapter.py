@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlar.adapters.mapped import Integers, MappedAdapter, Solved
+from vlar.adapters.mapped import Integers, MappedAdapter
+from vlar.adapters.mapped_config import Solved
 from vlar.adapters.sa_dvae.config import SaDvaeConfig
 from vlar.adapters.temporal.inputs import directions
 from vlar.registry import register

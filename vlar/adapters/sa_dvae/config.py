@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vlar.adapters.mapped import MappedConfig
+from vlar.adapters.mapped_config import MappedConfig
 from vlar.adapters.settings import setting
 
 
