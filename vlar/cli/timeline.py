@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,9 @@ Smooth = Annotated[
 Switch = Annotated[
     float,
     typer.Option("--switch", metavar="COST", min=0, help="Cost of a change; higher: fewer."),
+]
+NoUnknown = Annotated[
+    bool, typer.Option("--no-unknown", help="Every moment shows one of the labels.")
 ]
 Online = Annotated[
     bool, typer.Option("--online", help="Print a segment when no later window can change it.")
@@ -71,7 +75,8 @@ def command(
     window: Around = "2s",
     shortest: Shortest = "1s",
     smooth: Smooth = "0",
-    switch: Switch = 1.0,
+    switch: Switch = 0.3,
+    no_unknown: NoUnknown = False,
     online: Online = False,
     delay: Delay = None,
     kpi: Kpi = False,
@@ -100,6 +105,7 @@ def command(
     _need(order or idle, kpi or kpi_out, "--order and --idle belong to --kpi and --kpi-out")
     live = len(paths) == 1 and is_live(paths[0])
     rules = _rules(every, None if live else window, shortest, smooth, switch, delay)
+    rules = replace(rules, unknown=not no_unknown)
     file = checked_file(out, "--out") if out else None
     table = checked_file(kpi_out, "--kpi-out", FIGURE_ENDINGS) if kpi_out else None
     label_list = parse_labels(labels) if labels is not None else None

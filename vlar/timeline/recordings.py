@@ -34,6 +34,9 @@ class TimelineRules:
         shortest_s: Least seconds of a segment, or those of some labels by name.
         smooth_s: Seconds over which scores are averaged first; 0 for none.
         switch: Cost of a change of label, in nats; the higher, the fewer segments.
+        unknown: Whether a moment may show none of the labels. False shares its probability among
+            the labels: right for work that never pauses, and where a model finds parts of movements
+            unfamiliar because its examples were whole ones.
         delay_s: Seconds after which the label of a step is given in any case, as steps come in;
             None gives it when no later step can change it.
     """
@@ -42,7 +45,8 @@ class TimelineRules:
     window_s: float | None = 2.0
     shortest_s: float | Mapping[str, float] = 1.0
     smooth_s: float = 0.0
-    switch: float = 1.0
+    switch: float = 0.3
+    unknown: bool = True
     delay_s: float | None = None
 
     def __post_init__(self) -> None:
@@ -172,6 +176,9 @@ class SegmentStream:
         count = len(self.labels) + 1
         given = step.probability
         even = np.full(count, 1.0 / count) if given is None else given
+        if not self.rules.unknown:
+            known = even[:-1] / max(float(even[:-1].sum()), _FLOOR)
+            even = np.append(known, 0.0)
         self._steps.append(step)
         self._raw.append(self.rules.weight * np.log(np.maximum(even, _FLOOR)))
 

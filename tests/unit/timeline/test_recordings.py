@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -115,6 +116,15 @@ def test_nothing_that_fits_is_unknown_and_steps_come_from_answers():
     assert [(s.label, s.start_s, s.end_s) for s in found] == [
         ("a", 0, 3), (None, 3, 6), ("a", 6, 9),
     ]  # fmt: skip
+
+
+def test_without_unknown_every_moment_has_a_label():
+    rules = TimelineRules(every_s=1, window_s=None, shortest_s=0, unknown=False)
+    steps = [Step("x", at, at + 1.0, np.array([0.1, 0.05, 0.85])) for at in range(4)]
+    (row,) = SegmentStream(["a", "b"], rules).all_of(steps)
+    assert (row.label, row.end_s) == ("a", 4)
+    (open_row,) = SegmentStream(["a", "b"], dataclasses.replace(rules, unknown=True)).all_of(steps)
+    assert open_row.label is None
 
 
 def test_a_label_may_have_a_least_length_of_its_own():
