@@ -281,16 +281,11 @@ def _zero_shot(
     core: ModelCore, labels: LabelList, mode: str, descriptions: Descriptions
 ) -> ConceptHead:
     concepts, background = label_vectors(core, labels, descriptions)
-    offsets = getattr(core.encoder, "label_offsets", None)
+    offsets = getattr(core.encoder, "label_offsets", lambda texts: None)
     return ConceptHead(
-        labels.labels,
-        concepts,
-        background,
-        mode=mode,
-        logit_scale=core.encoder.logit_scale,
-        content_free=core.content_free,
-        offsets=offsets(labels.texts) if offsets is not None else None,
-    )
+        labels.labels, concepts, background, mode=mode, logit_scale=core.encoder.logit_scale,
+        content_free=core.content_free, offsets=offsets(labels.texts),
+    )  # fmt: skip
 
 
 def _conditioned(core: ModelCore, labels: LabelList, mode: str) -> ConditionedHead:
