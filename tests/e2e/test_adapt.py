@@ -107,6 +107,7 @@ def test_python_gives_what_the_folder_gives(vlar_command, adapted: Path, support
     assert from_folder.unknown_probability == fresh.unknown_probability
 
 
+@pytest.mark.slow
 def test_motion_alone_is_learned(vlar_command, tmp_path: Path):
     # Both labels show the same pictures, in opposite order: nothing else tells them apart.
     orders = {"left": range(21), "right": range(20, -1, -1)}
@@ -218,6 +219,7 @@ def test_the_text_is_one_sentence_and_the_table_is_for_those_who_ask(
     assert len(done.out.splitlines()) > 10
 
 
+@pytest.mark.slow
 def test_it_names_which_clips_to_label_next(vlar_command, few_frames: Path, tmp_path: Path):
     folder = tmp_path / "more"
     folder.mkdir()

@@ -46,6 +46,7 @@ def test_a_server_is_asked_with_pictures_and_answers_are_kept(
     assert "street traffic" in again.out.splitlines()[1]  # the weights leave the first answer
 
 
+@pytest.mark.slow
 def test_a_silent_server_leaves_answers_and_hits_as_they_are(
     vlar_command,
     sparse_clips: dict[str, Path],

@@ -40,6 +40,7 @@ def recording(path: Path, moving: tuple[str, ...], seed: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["aligned", "parts"])
 def test_labels_with_and_without_examples(tmp_path: Path, method: str):
     for label, joints in MOVING.items():

@@ -15,8 +15,8 @@ KIND = "captioner"
 
 @pytest.fixture
 def kind(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A kind whose parts are forgotten after the test."""
-    monkeypatch.setitem(registry._parts, KIND, {})
+    """A kind that forgets after the test what was registered in it."""
+    monkeypatch.setitem(registry._parts, KIND, registry.parts(KIND))
     return KIND
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 MB = 1 << 20
+_PIECE = 4 * MB
 _KINDS = {
     stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device", stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link",
@@ -62,11 +63,14 @@ def opened(path: Path, most: int, *, links: bool = True) -> Generator[BinaryIO]:
 
 def read_file(path: Path, most: int, *, links: bool = True) -> bytes:
     """The content of a regular file; arguments and errors as in ``check_file``."""
+    data = bytearray()
     with opened(path, most, links=links) as stream:
-        data = stream.read(most + 1)
+        # In pieces: one read of ``most`` bytes takes that memory whatever the file holds.
+        while piece := stream.read(min(_PIECE, most + 1 - len(data))):
+            data += piece
     if len(data) > most:
         raise _too_large(len(data), most)
-    return data
+    return bytes(data)
 
 
 def _check(status: os.stat_result, most: int) -> None:

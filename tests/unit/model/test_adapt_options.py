@@ -107,6 +107,7 @@ def test_a_tree_reaches_the_objectives_that_read_one():
     assert under(TREE, {"pcan": {"refine": 0.1}}) == {"pcan": {"refine": 0.1, **parents}}
 
 
+@pytest.mark.slow
 def test_a_training_takes_both(support: Path, clip: Path):
     base = vlar.load("tiny-for-fixtures")
     model = base.adapt(support, method="temporal", tree=TREE, balance="adjust", seed=1)
@@ -152,6 +153,7 @@ def test_a_named_closed_form_takes_no_objective(support: Path):
         vlar.load("tiny-for-fixtures").adapt(support, method="ridge", objectives=["dear"])
 
 
+@pytest.mark.slow
 def test_a_trained_method_gives_the_logits_of_held_out_examples_to_a_rejector(
     support: Path, clip: Path, tmp_path: Path
 ):

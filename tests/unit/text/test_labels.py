@@ -193,7 +193,7 @@ def test_json_files(tmp_path):
     path.write_text(json.dumps(["run", "跑步", 3]))
     assert parse_labels(path).labels == ("run", "跑步", "3")
     path.write_text('{"run": 1}')
-    with pytest.raises(LabelError, match="neither a list of labels nor a bank"):
+    with pytest.raises(LabelError, match="neither a list of labels, nor a bank"):
         parse_labels(path)
     path.write_text("[run")
     with pytest.raises(LabelError, match="not valid JSON"):
