@@ -281,10 +281,10 @@ def _zero_shot(
     core: ModelCore, labels: LabelList, mode: str, descriptions: Descriptions
 ) -> ConceptHead:
     concepts, background = label_vectors(core, labels, descriptions)
-    offsets = getattr(core.encoder, "label_offsets", lambda texts: None)
+    offsets = getattr(core.encoder, "label_offsets", None)
     return ConceptHead(
         labels.labels, concepts, background, mode=mode, logit_scale=core.encoder.logit_scale,
-        content_free=core.content_free, offsets=offsets(labels.texts),
+        content_free=core.content_free, offsets=offsets and offsets(labels.texts),
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def draw_bag(words: Sequence[str], size: int, random: Random) -> list[str]:
         return [""] * size
     whole, rest = divmod(size, len(words))
     drawn = list(words) * whole
-    drawn.extend(words[i] for i in random.permutation(len(words))[:rest])
+    drawn.extend(words[int(i)] for i in random.permutation(len(words))[:rest])
     return drawn
 
 

@@ -13,7 +13,7 @@ from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.model_selection import AUTO
 from vlar.fewshot.request import AdaptRequest
 from vlar.fewshot.support import Support, SupportItem
-from vlar.model.adapt import fit_examples
+from vlar.model.adapt import Adapted, fit_examples
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples
 from vlar.training.hyperparameters import load_recipe
@@ -94,7 +94,7 @@ def fit(
         made = fit_examples(core, fit_set.labels, examples, learner.method, learner.unknown)
     except SupportError as error:
         raise ProtocolError(f"method {learner.method!r}: {error.message}") from error
-    return Fitted(made.core, made.head, examples.failed)
+    return _fitted(made, learner.method, examples.failed)
 
 
 def _trained(core: ModelCore, learner: Learner, fit_set: FitSet, seed: int) -> Fitted:
@@ -104,7 +104,15 @@ def _trained(core: ModelCore, learner: Learner, fit_set: FitSet, seed: int) -> F
     )
     part = registry.get("learner", registry.get("adapter", learner.method).learner)
     made = part().fit(core, request)
-    return Fitted(made.core, made.head, made.report.failed)
+    return _fitted(made, learner.method, made.report.failed)
+
+
+def _fitted(made: Adapted, method: str, failed: tuple[Failure, ...]) -> Fitted:
+    if made.head is None:
+        raise ProtocolError(
+            f"method {method!r} has no head of its own labels here; choose one that has, or 'auto'"
+        )
+    return Fitted(made.core, made.head, failed)
 
 
 def _encoded(
