@@ -118,6 +118,7 @@ def test_a_training_takes_both(support: Path, clip: Path):
     assert np.isfinite(answer.unknown_probability)
 
 
+@pytest.mark.slow
 def test_auto_with_an_objective_trains_and_names_the_unlabelled_clip_it_cannot_read(
     support: Path, tmp_path: Path
 ):

@@ -170,6 +170,7 @@ def test_a_kernel_of_the_hub_is_refused(tmp_path: Path) -> None:
         load_encoder(f"hf:{tmp_path}")
 
 
+@pytest.mark.slow
 def test_a_model_folder_and_a_library_that_name_it_run_nothing(tmp_path: Path) -> None:
     """Made while the folder was sound, so that everything else about them is right."""
     import vlar
