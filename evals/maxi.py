@@ -81,7 +81,7 @@ def main() -> int:
         for name, row in world.results(options).items():
             found.setdefault(name, []).append(row)
             print(seed, name, {key: round(value, 1) for key, value in row.items()}, flush=True)
-    table = {name: _summary(rows, found["base"]) for name, rows in found.items()}
+    table = {name: wf.gains("top1", rows, found["base"]) for name, rows in found.items()}
     for name, row in table.items():
         print(f"{name:18s}", row)
     if options.json:
@@ -190,20 +190,6 @@ class World:
             right = [labels[i] == clip.label for i, clip in zip(best, part, strict=True)]
             found[name] = 100 * float(np.mean(right))
         return found
-
-
-def _summary(
-    rows: list[dict[str, float]], base: list[dict[str, float]]
-) -> dict[str, dict[str, float]]:
-    table: dict[str, dict[str, float]] = {}
-    for name in rows[0]:
-        gain = np.array([row[name] - own[name] for row, own in zip(rows, base, strict=True)])
-        table[name] = {
-            "top1": round(float(np.mean([row[name] for row in rows])), 1),
-            "gain": round(float(gain.mean()), 1),
-            "se": round(float(gain.std(ddof=1) / len(gain) ** 0.5), 1) if len(gain) > 1 else 0.0,
-        }
-    return table
 
 
 def _options() -> argparse.Namespace:

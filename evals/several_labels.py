@@ -56,7 +56,7 @@ def main() -> int:
         for name, row in world.results(seed).items():
             found.setdefault(name, []).append(row)
             print(seed, name, {key: round(value, 1) for key, value in row.items()}, flush=True)
-    table = {name: summary(rows, found["zero-shot"]) for name, rows in found.items()}
+    table = {name: wf.gains("map", rows, found["zero-shot"]) for name, rows in found.items()}
     for name, row in table.items():
         print(f"{name:16s}", row)
     if options.json:
@@ -174,21 +174,6 @@ def answers(adapter: Msq, words: np.ndarray, vectors: np.ndarray, tokens: np.nda
     with torch.inference_mode():
         added = adapter.network(*(torch.from_numpy(x) for x in (words, vectors, tokens)))
     return vectors @ words.T + added.numpy() / adapter.logit_scale
-
-
-def summary(
-    rows: list[dict[str, float]], base: list[dict[str, float]]
-) -> dict[str, dict[str, float]]:
-    """Mean, and gain over the base with its standard error."""
-    table: dict[str, dict[str, float]] = {}
-    for name in rows[0]:
-        gain = np.array([row[name] - own[name] for row, own in zip(rows, base, strict=True)])
-        table[name] = {
-            "map": round(float(np.mean([row[name] for row in rows])), 1),
-            "gain": round(float(gain.mean()), 1),
-            "se": round(float(gain.std(ddof=1) / len(gain) ** 0.5), 1) if len(gain) > 1 else 0.0,
-        }
-    return table
 
 
 def _options() -> argparse.Namespace:

@@ -61,7 +61,10 @@ def main() -> int:
             for name, row in results(model, clips, features, support, query, options, seed).items():
                 found.setdefault(f"K={shots} {name}", []).append(row)
                 print(shots, seed, name, {k: round(v, 1) for k, v in row.items()}, flush=True)
-    table = {name: summary(rows, found[f"{name.split()[0]} text"]) for name, rows in found.items()}
+    table = {
+        name: wf.gains("top1", rows, found[f"{name.split()[0]} text"])
+        for name, rows in found.items()
+    }
     for name, row in table.items():
         print(f"{name:28s}", row)
     if options.json:
@@ -159,21 +162,6 @@ def share(scores: np.ndarray, labels: list[str], truth: list[str]) -> dict[str, 
     thing = np.array([label in THINGS for label in truth])
     parts = {"all": np.ones(len(truth), bool), "things": thing, "bodies": ~thing}
     return {name: 100 * float(right[part].mean()) for name, part in parts.items()}
-
-
-def summary(
-    rows: list[dict[str, float]], base: list[dict[str, float]]
-) -> dict[str, dict[str, float]]:
-    """Mean, and gain over the base with its standard error, by group of labels."""
-    table: dict[str, dict[str, float]] = {}
-    for name in rows[0]:
-        gain = np.array([row[name] - own[name] for row, own in zip(rows, base, strict=True)])
-        table[name] = {
-            "top1": round(float(np.mean([row[name] for row in rows])), 1),
-            "gain": round(float(gain.mean()), 1),
-            "se": round(float(gain.std(ddof=1) / len(gain) ** 0.5), 1) if len(gain) > 1 else 0.0,
-        }
-    return table
 
 
 def _options() -> argparse.Namespace:

@@ -110,6 +110,27 @@ def one_then_other(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.concatenate([first[::2][:half], second[1::2][: len(first) - half]])
 
 
+def gains(
+    score: str, rows: list[dict[str, float]], base: list[dict[str, float]]
+) -> dict[str, dict[str, float]]:
+    """By part of the clips: mean score over seeds, and gain over the base with its standard error.
+
+    Args:
+        score: Its name in the table.
+        rows: For each seed the score of each part.
+        base: The same of what is compared with.
+    """
+    table: dict[str, dict[str, float]] = {}
+    for name in rows[0]:
+        gain = np.array([row[name] - own[name] for row, own in zip(rows, base, strict=True)])
+        table[name] = {
+            score: round(float(np.mean([row[name] for row in rows])), 1),
+            "gain": round(float(gain.mean()), 1),
+            "se": round(float(gain.std(ddof=1) / len(gain) ** 0.5), 1) if len(gain) > 1 else 0.0,
+        }
+    return table
+
+
 def _read(row: Row, model: vlar.Model) -> Clip:
     return read_clip(row.folder / row.path, None, model.sampling, shorter_side=model.shorter_side)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from vlar import registry
 from vlar.encoders.base import Encoder, load_encoder, placement
@@ -130,6 +134,21 @@ class Adapter(Encoder):
         self.check_state({name: tuple(tensor.shape) for name, tensor in tensors.items()})
         self.module.load_state_dict(tensors)
         self.refresh()
+
+    def content_hash(self, source: Encoder, settings: Any, *more: str) -> str:
+        """A fingerprint: what it reads, its settings, its parameters.
+
+        Args:
+            source: The encoder whose features it reads.
+            settings: As they go into JSON.
+            more: Fingerprints of whatever else changes a vector.
+        """
+        digest = hashlib.sha256(source.fingerprint.encode())
+        digest.update(json.dumps(settings, sort_keys=True).encode())
+        digest.update("".join(more).encode())
+        for name, array in sorted(self.state_dict().items()):
+            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     @abstractmethod
     def refresh(self) -> None:

@@ -7,8 +7,6 @@ text's vector.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -114,13 +112,8 @@ class MappedAdapter(Adapter):
 
     def refresh(self) -> None:
         """Compute what follows from the parameters, and the fingerprint."""
-        digest = hashlib.sha256(self.encoder.fingerprint.encode())
-        digest.update(json.dumps([self.name, self.settings], sort_keys=True).encode())
-        if self.config.text != OWN:
-            digest.update(tower_hash().encode())
-        for name, array in sorted(self.state_dict().items()):
-            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
-        self.fingerprint = digest.hexdigest()
+        more = "" if self.config.text == OWN else tower_hash()
+        self.fingerprint = self.content_hash(self.encoder, [self.name, self.settings], more)
         self._is_solved = bool(self.config.labels)
         self._refreshed()
 

@@ -6,8 +6,6 @@ shared space, F width of a frame's features.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -99,17 +97,16 @@ class MomentAdapter(Adapter, Trainable):
     def refresh(self) -> None:
         """Compute the fingerprint from the parameters, and the labels from the settings."""
         self.trained_labels = self.config.labels
-        digest = hashlib.sha256(self.source.fingerprint.encode())
-        digest.update(json.dumps(self.settings, sort_keys=True).encode())
-        for name, array in sorted(self.state_dict().items()):
-            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
-        self.fingerprint = digest.hexdigest()
+        self.fingerprint = self.content_hash(self.source, self.settings)
 
     # The encoder contract
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """The features of ``source``, and the rows that the method makes of them."""
-        return [self._row(row.features) for row in self.source.encode(clips)]
+        return self._rows(self.source.encode(clips))
+
+    def _rows(self, rows: Sequence[Encoded]) -> list[Encoded]:
+        return [self._row(row.features) for row in rows]
 
     @abstractmethod
     def _row(self, features: Float32) -> Encoded:
@@ -118,10 +115,7 @@ class MomentAdapter(Adapter, Trainable):
     def session(self, *, features: bool = True) -> Session:
         """The session of ``source``; the method works window by window."""
         del features
-        shared = self.source.session()
-        session = Session(lambda clips: [self._row(row.features) for row in shared.encode(clips)])
-        session.batch_bytes = shared.batch_bytes
-        return session
+        return self.source.session().then(self._rows)
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """As the encoder."""

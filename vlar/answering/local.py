@@ -7,7 +7,6 @@ of the next token.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from vlar.describing.base import NoAnswerError, RefusedError
 from vlar.encoders.spec import split_options, yes
 from vlar.errors import UsageError
 from vlar.registry import register
+from vlar.safety.files import folder_stamp
 from vlar.types import Clip, Float64, UInt8
 
 
@@ -40,7 +40,7 @@ class LocalAnswerer(Answerer):
     ) -> None:
         self._folder, self._n, self._device = folder, n_pictures, device
         self._as_video = as_video
-        self._digest = _digest(folder)
+        self._digest = folder_stamp(folder)
         self._loaded: tuple[Any, Any] | None = None
         self._lock = threading.Lock()
 
@@ -168,13 +168,3 @@ def _letters(tokenizer: Any, logits: Any, k: int) -> Float64:
             found[place] = np.logaddexp.reduce(values)
     top = found.max()
     return np.exp(found - top) if np.isfinite(top) else np.zeros(k)
-
-
-def _digest(folder: Path) -> str:
-    """Hash of the files' names, sizes and times: reading the weights would take minutes."""
-    rows: list[str] = []
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            facts = path.stat()
-            rows.append(f"{path.name} {facts.st_size} {facts.st_mtime_ns}")
-    return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()[:16]

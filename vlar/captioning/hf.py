@@ -19,6 +19,7 @@ from vlar.encoders.missing import missing_library
 from vlar.encoders.spec import split_options
 from vlar.errors import ModelError, UsageError
 from vlar.registry import register
+from vlar.safety.files import folder_stamp
 from vlar.types import Clip, Sampling, UInt8
 
 _QUESTION = "Describe in one plain sentence what happens in this video."
@@ -42,7 +43,7 @@ class HfCaptioner(Captioner):
         self._folder, self._frames, self._tokens = folder, frames, tokens
         self.name = f"hf:{folder}?frames={frames}&tokens={tokens}"
         self.fingerprint = hashlib.sha256(
-            f"{_digest(folder)} {frames} {tokens} {_QUESTION}".encode()
+            f"{folder_stamp(folder)} {frames} {tokens} {_QUESTION}".encode()
         ).hexdigest()
         self._loaded: tuple[Any, Any] | None = None
         self._lock = threading.Lock()
@@ -145,13 +146,3 @@ def _count(name: str, value: str) -> int:
     if not value.isdecimal() or not 1 <= int(value) <= _MOST[name]:
         raise UsageError(f"{name}={value!r} is not a whole number from 1 to {_MOST[name]}")
     return int(value)
-
-
-def _digest(folder: Path) -> str:
-    """Hash of the files' names, sizes and times: reading the weights would take minutes."""
-    rows: list[str] = []
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            facts = path.stat()
-            rows.append(f"{path.name} {facts.st_size} {facts.st_mtime_ns}")
-    return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()[:16]

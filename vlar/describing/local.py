@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from vlar.describing.base import NoAnswerError
 from vlar.describing.chat_describer import ChatDescriber, Message
 from vlar.errors import ModelError, UsageError
 from vlar.registry import register
+from vlar.safety.files import folder_stamp
 from vlar.text.check import TokenLimit
 from vlar.types import JsonDict
 
@@ -32,7 +32,7 @@ class LocalDescriber(ChatDescriber):
     def __init__(self, folder: Path, limit: TokenLimit) -> None:
         super().__init__(limit)
         self._folder = folder
-        self._digest = _digest(folder)
+        self._digest = folder_stamp(folder)
         self._loaded: tuple[Any, Any] | None = None
         self._lock = threading.Lock()
 
@@ -139,13 +139,3 @@ def _room(model: Any, used: int) -> int:
 
 def _pad(tokenizer: Any) -> int | None:
     return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-
-
-def _digest(folder: Path) -> str:
-    """Hash of the files' names, sizes and times: reading the weights would take minutes."""
-    rows: list[str] = []
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            facts = path.stat()
-            rows.append(f"{path.name} {facts.st_size} {facts.st_mtime_ns}")
-    return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -41,6 +41,12 @@ class Session:
     def __init__(self, encode: EncodeClips, encode_blocks: EncodeBlocks | None = None) -> None:
         self._encode, self._encode_blocks = encode, encode_blocks
 
+    def then(self, change: Callable[[Sequence[Encoded]], list[Encoded]]) -> Session:
+        """This session, whose rows another step changes clip by clip."""
+        changed = Session(lambda clips: change(self.encode(clips)))
+        changed.batch_bytes = self.batch_bytes
+        return changed
+
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """N clips to N rows, in order. ``features`` may be (0, F) if they were not asked for."""
         return self._encode(clips)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -13,7 +11,14 @@ import numpy as np
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.c2c.config import C2CConfig
-from vlar.adapters.temporal.inputs import block_width, chosen, directions, read_block
+from vlar.adapters.temporal.inputs import (
+    along_directions,
+    block_width,
+    check_names,
+    chosen,
+    fit_directions,
+    read_blocks,
+)
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
@@ -21,7 +26,7 @@ from vlar.encoders.composed import ComposedLabels, Pair
 from vlar.encoders.session import Session
 from vlar.errors import UsageError
 from vlar.numeric import unit
-from vlar.registry import register, unknown_name
+from vlar.registry import register
 from vlar.text.clean import clean_label
 from vlar.text.prompts import fill, load_templates
 from vlar.types import Clip, Encoded, Float32, JsonDict, Role
@@ -82,9 +87,7 @@ class C2C(Adapter, Trainable, ComposedLabels):
         """
         require(encoder, cls.needs, "c2c")
         config = C2CConfig.from_dict(settings or {})
-        for name in config.blocks:
-            if name not in _names(encoder):
-                raise unknown_name(f"frame block of {encoder.name}", name, _names(encoder))
+        check_names(encoder, config.blocks)
         return cls(encoder, config)
 
     @classmethod
@@ -104,29 +107,22 @@ class C2C(Adapter, Trainable, ComposedLabels):
 
     def refresh(self) -> None:
         """Compute the fingerprint from the parameters."""
-        digest = hashlib.sha256(self.encoder.fingerprint.encode())
-        digest.update(json.dumps(self.settings, sort_keys=True).encode())
-        for name, array in sorted(self.state_dict().items()):
-            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
-        self.fingerprint = digest.hexdigest()
+        self.fingerprint = self.content_hash(self.encoder, self.settings)
         self._texts: dict[tuple[str, tuple[str, ...]], Tensor] = {}
 
     # The encoder contract
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """The encoder's own features and vectors, with the context that pairs are scored by."""
-        return [self._with_context(row) for row in self.encoder.encode(clips)]
+        return self._with_contexts(self.encoder.encode(clips))
 
     def session(self, *, features: bool = True) -> Session:
         """The wrapped encoder's session; its frame features give the context, window by window."""
         del features
-        shared = self.encoder.session()
-        session = Session(lambda clips: [self._with_context(row) for row in shared.encode(clips)])
-        session.batch_bytes = shared.batch_bytes
-        return session
+        return self.encoder.session().then(self._with_contexts)
 
-    def _with_context(self, row: Encoded) -> Encoded:
-        return replace(row, context=self.context(row.features[None])[0])
+    def _with_contexts(self, rows: Sequence[Encoded]) -> list[Encoded]:
+        return [replace(row, context=self.context(row.features[None])[0]) for row in rows]
 
     def context(self, features: Float32) -> Float32:
         """Frame features (N, T, F) to context tokens (N, 4, E) float32."""
@@ -259,13 +255,8 @@ class C2C(Adapter, Trainable, ComposedLabels):
 
     def fit_inputs(self, features: Float32) -> None:
         """Find the directions in which the frames (N, T, F) of the training set differ."""
-        import torch
-
-        for number, (start, block) in enumerate(self._blocks):
-            part = read_block(features[..., start : start + block.width], block.kind)
-            mean, axes = directions(part.reshape(-1, part.shape[-1]), self.config.components)
-            self.network.get_buffer(f"mean{number}").copy_(torch.from_numpy(mean))
-            self.network.get_buffer(f"axes{number}").copy_(torch.from_numpy(axes))
+        parts = read_blocks(features, self._blocks)
+        fit_directions(self.network, parts, self.config.components)
         self.refresh()
 
     def training_inputs(self, features: Float32) -> Float32:
@@ -316,13 +307,7 @@ class C2C(Adapter, Trainable, ComposedLabels):
         count, most = features.shape[1], self.config.frames
         if count > most:
             features = features[:, ((np.arange(most) + 0.5) * count / most).astype(int)]
-        parts: list[Float32] = []
-        for number, (start, block) in enumerate(self._blocks):
-            part = read_block(features[..., start : start + block.width], block.kind)
-            mean = self.network.get_buffer(f"mean{number}").numpy()
-            axes = self.network.get_buffer(f"axes{number}").numpy()
-            parts.append(((part - mean) @ axes).astype(np.float32))
-        return np.concatenate(parts, axis=2)
+        return along_directions(self.network, read_blocks(features, self._blocks))
 
 
 def _names(encoder: Encoder) -> list[str]:

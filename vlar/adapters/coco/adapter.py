@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,7 +11,13 @@ import numpy as np
 from vlar.adapters.base import Adapter
 from vlar.adapters.coco.config import CocoConfig
 from vlar.adapters.coco.labels import CocoLabels, LabelReader
-from vlar.adapters.temporal.inputs import block_width, directions, read_block
+from vlar.adapters.temporal.inputs import (
+    along_directions,
+    block_width,
+    fit_directions,
+    placed,
+    read_blocks,
+)
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
@@ -92,11 +96,7 @@ class Coco(Adapter, Trainable):
             with torch.no_grad():
                 found = self.network.labels(self._seen.names, self._seen.described)
                 self.network.get_buffer("concepts").copy_(found)
-        digest = hashlib.sha256(self.encoder.fingerprint.encode())
-        digest.update(json.dumps(self.settings, sort_keys=True).encode())
-        for name, array in sorted(self.state_dict().items()):
-            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
-        self.fingerprint = digest.hexdigest()
+        self.fingerprint = self.content_hash(self.encoder, self.settings)
         concepts = self.network.get_buffer("concepts").numpy()
         prompts = self._reader.prompts(self.config.labels)
         self._trained = {
@@ -127,10 +127,7 @@ class Coco(Adapter, Trainable):
     def session(self, *, features: bool = True) -> Session:
         """The wrapped encoder's session; its frame features are moved window by window."""
         del features
-        shared = self.encoder.session()
-        session = Session(lambda clips: self._moved(shared.encode(clips)))
-        session.batch_bytes = shared.batch_bytes
-        return session
+        return self.encoder.session().then(self._moved)
 
     def _moved(self, rows: Sequence[Encoded]) -> list[Encoded]:
         return [Encoded(row.features, self.pool(row.features[None])[0]) for row in rows]
@@ -223,12 +220,8 @@ class Coco(Adapter, Trainable):
 
     def fit_inputs(self, features: Float32) -> None:
         """Find the directions in which the clips (N, T, F) of the training set differ."""
-        import torch
-
-        for number, part in enumerate(self._blocks(features)):
-            mean, axes = directions(part.mean(axis=1), self.config.components)
-            self.network.get_buffer(f"mean{number}").copy_(torch.from_numpy(mean))
-            self.network.get_buffer(f"axes{number}").copy_(torch.from_numpy(axes))
+        clips = [part.mean(axis=1) for part in self._blocks(features)]
+        fit_directions(self.network, clips, self.config.components)
         self.refresh()
 
     def training_inputs(self, features: Float32) -> Float32:
@@ -300,18 +293,8 @@ class Coco(Adapter, Trainable):
 
     def _blocks(self, features: Float32) -> list[Float32]:
         """The blocks of frame features (N, T, F), in units that may be compared."""
-        blocks = self.encoder.frame_blocks
-        starts = np.cumsum([0, *(block.width for block in blocks)])
-        return [
-            read_block(features[..., start : start + block.width], block.kind)
-            for start, block in zip(starts, blocks, strict=False)
-        ]
+        return read_blocks(features, placed(self.encoder.frame_blocks))
 
     def _inputs(self, features: Float32) -> Float32:
         """(N, T, F) to (N, T, K)."""
-        parts = [
-            (part - self.network.get_buffer(f"mean{number}").numpy())
-            @ self.network.get_buffer(f"axes{number}").numpy()
-            for number, part in enumerate(self._blocks(features))
-        ]
-        return np.concatenate(parts, axis=2).astype(np.float32)
+        return along_directions(self.network, self._blocks(features))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -113,14 +111,9 @@ class Multitask(Adapter):
 
     def refresh(self) -> None:
         """Compute what the factors give, and the fingerprint."""
-        digest = hashlib.sha256(self.encoder.fingerprint.encode())
-        digest.update(json.dumps(self.settings, sort_keys=True).encode())
-        if self.config.text == "sentences":
-            digest.update(tower_hash().encode())
+        more = tower_hash() if self.config.text == "sentences" else ""
+        self.fingerprint = self.content_hash(self.encoder, self.settings, more)
         state = self.state_dict()
-        for name, array in sorted(state.items()):
-            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
-        self.fingerprint = digest.hexdigest()
         self._s, self._a = state["s"].astype(np.float64), state["a"].astype(np.float64)
         self._mean_x, self._mean_z = state["mean_x"], state["mean_z"]
         self._is_solved = bool(self._s.any() and self._a.any())

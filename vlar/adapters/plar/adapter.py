@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -12,14 +11,21 @@ import numpy as np
 from vlar.adapters.base import Adapter
 from vlar.adapters.plar.config import PlarConfig
 from vlar.adapters.plar.frames import PromptedFrames
-from vlar.adapters.temporal.inputs import block_width, directions, read_block
+from vlar.adapters.temporal.inputs import (
+    along_directions,
+    block_width,
+    check_names,
+    fit_directions,
+    placed,
+    read_blocks,
+)
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.adapters.views import require
-from vlar.encoders.base import Encoder, FrameBlock
+from vlar.encoders.base import Encoder
 from vlar.encoders.session import Session
 from vlar.encoders.vector_cache import cached_vectors
 from vlar.numeric import softmax, unit
-from vlar.registry import register, unknown_name
+from vlar.registry import register
 from vlar.text.bank import load_bank
 from vlar.text.clean import clean_label
 from vlar.text.prompts import fill, load_templates
@@ -62,7 +68,11 @@ class Plar(Adapter, Trainable):
         self.frame_dim, self.frame_blocks = self.prompted.frame_dim, self.prompted.frame_blocks
         self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
         self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
-        self._blocks = _placed(encoder.frame_blocks, config.blocks)
+        self._blocks = [
+            (start, block)
+            for start, block in placed(encoder.frame_blocks)
+            if not config.blocks or block.name in config.blocks
+        ]
         self._text_bank: Float32 | None = None
         self._build()
 
@@ -77,10 +87,7 @@ class Plar(Adapter, Trainable):
         """
         require(encoder, cls.needs, "plar")
         config = PlarConfig.from_dict(settings or {})
-        names = [block.name for block in encoder.frame_blocks]
-        for name in config.blocks:
-            if name not in names:
-                raise unknown_name(f"frame block of {encoder.name}", name, names)
+        check_names(encoder, config.blocks)
         return cls(encoder, config)
 
     @classmethod
@@ -105,11 +112,7 @@ class Plar(Adapter, Trainable):
 
     def refresh(self) -> None:
         """Compute the fingerprint from the parameters."""
-        digest = hashlib.sha256(self.prompted.fingerprint.encode())
-        digest.update(json.dumps(self.settings, sort_keys=True).encode())
-        for name, array in sorted(self.state_dict().items()):
-            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
-        self.fingerprint = digest.hexdigest()
+        self.fingerprint = self.content_hash(self.prompted, self.settings)
 
     # The encoder contract
 
@@ -120,10 +123,7 @@ class Plar(Adapter, Trainable):
     def session(self, *, features: bool = True) -> Session:
         """The wrapped encoder's session; its frame features are moved window by window."""
         del features
-        shared = self.prompted.session()
-        session = Session(lambda clips: self._moved_rows(shared.encode(clips)))
-        session.batch_bytes = shared.batch_bytes
-        return session
+        return self.prompted.session().then(self._moved_rows)
 
     def _moved_rows(self, rows: Sequence[Encoded]) -> list[Encoded]:
         return [Encoded(row.features, self.pool(row.features[None])[0]) for row in rows]
@@ -180,13 +180,8 @@ class Plar(Adapter, Trainable):
 
     def fit_inputs(self, features: Float32) -> None:
         """Find the directions in which the frames (N, T, F) of the training set differ."""
-        import torch
-
-        for number, (start, block) in enumerate(self._blocks):
-            part = read_block(features[..., start : start + block.width], block.kind)
-            mean, axes = directions(part.reshape(-1, part.shape[-1]), self.config.components)
-            self.network.get_buffer(f"mean{number}").copy_(torch.from_numpy(mean))
-            self.network.get_buffer(f"axes{number}").copy_(torch.from_numpy(axes))
+        parts = read_blocks(features, self._blocks)
+        fit_directions(self.network, parts, self.config.components)
         self.refresh()
 
     def training_inputs(self, features: Float32) -> Float32:
@@ -259,13 +254,7 @@ class Plar(Adapter, Trainable):
 
     def _small(self, features: Float32) -> Float32:
         """The encoder's frame features (N, T, F) to (N, T, K)."""
-        parts: list[Float32] = []
-        for number, (start, block) in enumerate(self._blocks):
-            part = read_block(features[..., start : start + block.width], block.kind)
-            mean = self.network.get_buffer(f"mean{number}").numpy()
-            axes = self.network.get_buffer(f"axes{number}").numpy()
-            parts.append(((part - mean) @ axes).astype(np.float32))
-        return np.concatenate(parts, axis=2)
+        return along_directions(self.network, read_blocks(features, self._blocks))
 
     def _text_prompt(self, vectors: Float32) -> Float32:
         """(N, D): the mean of everyday actions, each as it fits a clip's vector (N, D)."""
@@ -279,10 +268,3 @@ class Plar(Adapter, Trainable):
             )
         weights = softmax(self.logit_scale * vectors @ self._text_bank.T)
         return (weights @ self._text_bank).astype(np.float32)
-
-
-def _placed(blocks: Sequence[FrameBlock], names: Sequence[str]) -> list[tuple[int, FrameBlock]]:
-    """The named blocks, or all, each with where it starts in the frame features."""
-    starts = np.cumsum([0, *(block.width for block in blocks)]).tolist()
-    pairs = zip(starts, blocks, strict=False)
-    return [(start, block) for start, block in pairs if not names or block.name in names]

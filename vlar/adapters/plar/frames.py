@@ -11,6 +11,7 @@ import numpy as np
 
 from vlar.adapters.plar.config import PlarConfig
 from vlar.adapters.plar.prompts import drawn, flow_maps, people_maps
+from vlar.adapters.temporal.inputs import placed
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.session import Session
 from vlar.errors import ModelError
@@ -37,8 +38,7 @@ class PromptedFrames(Encoder):
 
     def __init__(self, encoder: Encoder, config: PlarConfig) -> None:
         self.encoder, self.config = encoder, config
-        starts = np.cumsum([0, *(block.width for block in encoder.frame_blocks)]).tolist()
-        placed = list(zip(starts, encoder.frame_blocks, strict=False))
+        blocks = placed(encoder.frame_blocks)
         self._copy(encoder)
         if not config.pictures:
             self.columns = np.arange(0)
@@ -48,13 +48,13 @@ class PromptedFrames(Encoder):
                 f"prompts are drawn into pictures, and encoder {encoder.name!r} reads "
                 f"{encoder.modality!r}; set prompts to [] or ['text']"
             )
-        self._pose = next((slice(s, s + b.width) for s, b in placed if b.kind == "pose"), None)
+        self._pose = next((slice(s, s + b.width) for s, b in blocks if b.kind == "pose"), None)
         if "people" in config.prompts and self._pose is None:
             raise ModelError(
                 f"the prompt 'people' needs bodies, and encoder {encoder.name!r} finds none; use "
                 "lite with lite-motion (vlar models get lite-motion), or leave it out"
             )
-        read = [(s, b) for s, b in placed if b.kind in _PICTURES]
+        read = [(s, b) for s, b in blocks if b.kind in _PICTURES]
         #: Columns of the encoder's features that are encoded with prompts too.
         self.columns = np.concatenate(
             [np.arange(s, s + b.width) for s, b in read] or [np.arange(0)]

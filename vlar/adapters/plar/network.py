@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.plar.config import PlarConfig
-from vlar.adapters.temporal.network import WAVES, positions
+from vlar.adapters.temporal.network import WAVES, layers, positions
 
 
 class PlarNetwork(nn.Module):
@@ -42,18 +42,7 @@ class PlarNetwork(nn.Module):
         self.router = nn.Linear(n_inputs, config.experts, bias=False)
         nn.init.normal_(self.router.weight, std=0.01)
         self.words = nn.Linear(dim, width) if "text" in config.prompts else None
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width,
-                config.heads,
-                2 * width,
-                config.dropout,
-                "gelu",
-                batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(config.layers)
-        )
+        self.layers = layers(width, config.heads, config.layers, config.dropout)
         self.norm = nn.LayerNorm(2 * width)
         self.drop = nn.Dropout(config.dropout)
         self.leave = nn.Linear(2 * width, dim)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar
@@ -100,11 +98,7 @@ class Refer(Adapter):
 
     def refresh(self) -> None:
         """Compute the fingerprint from the parameters."""
-        digest = hashlib.sha256(self.encoder.fingerprint.encode())
-        digest.update(json.dumps(["refer", self.settings], sort_keys=True).encode())
-        for name, array in sorted(self.state_dict().items()):
-            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
-        self.fingerprint = digest.hexdigest()
+        self.fingerprint = self.content_hash(self.encoder, ["refer", self.settings])
 
     def point(self, people: People, cuts: Float32, whole: Float32, phrase: str) -> Float64:
         """How much the network means each of K people, to be added to what is measured.

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
 
 from vlar import registry
 from vlar.adapters.base import Adapter
@@ -153,11 +149,7 @@ class RelationAdapter(Adapter):
 
     def refresh(self) -> None:
         """Compute the fingerprint from the parameters."""
-        digest = hashlib.sha256(self.encoder.fingerprint.encode())
-        digest.update(json.dumps([self.name, self.settings], sort_keys=True).encode())
-        for name, array in sorted(self.state_dict().items()):
-            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
-        self.fingerprint = digest.hexdigest()
+        self.fingerprint = self.content_hash(self.encoder, [self.name, self.settings])
 
     def head(self) -> Any:
         """A few-shot head with this network (``vlar.fewshot.heads.relation``); ``fit`` it."""

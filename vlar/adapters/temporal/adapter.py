@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,7 +9,14 @@ import numpy as np
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.temporal.config import TemporalConfig
-from vlar.adapters.temporal.inputs import block_width, chosen, directions, read_block
+from vlar.adapters.temporal.inputs import (
+    along_directions,
+    block_width,
+    check_names,
+    chosen,
+    fit_directions,
+    read_blocks,
+)
 from vlar.adapters.trainable import (
     TextVectors,
     Trainable,
@@ -23,7 +28,7 @@ from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
 from vlar.encoders.session import Session
 from vlar.numeric import unit
-from vlar.registry import register, unknown_name
+from vlar.registry import register
 from vlar.text.clean import clean_label
 from vlar.text.prompts import fill, load_templates
 from vlar.types import Clip, Encoded, Float32, JsonDict, Role
@@ -74,10 +79,7 @@ class Temporal(Adapter, Trainable):
         """
         require(encoder, cls.needs, "temporal")
         config = TemporalConfig.from_dict(settings or {})
-        names = [block.name for block in encoder.frame_blocks]
-        for name in config.blocks:
-            if name not in names:
-                raise unknown_name(f"frame block of {encoder.name}", name, names)
+        check_names(encoder, config.blocks)
         return cls(encoder, config)
 
     @classmethod
@@ -97,11 +99,7 @@ class Temporal(Adapter, Trainable):
 
     def refresh(self) -> None:
         """Compute the fingerprint from the parameters."""
-        digest = hashlib.sha256(self.encoder.fingerprint.encode())
-        digest.update(json.dumps(self.settings, sort_keys=True).encode())
-        for name, array in sorted(self.state_dict().items()):
-            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
-        self.fingerprint = digest.hexdigest()
+        self.fingerprint = self.content_hash(self.encoder, self.settings)
         moved = self.network.label_residual().detach().numpy()
         self._moved = {
             text: row
@@ -118,10 +116,7 @@ class Temporal(Adapter, Trainable):
     def session(self, *, features: bool = True) -> Session:
         """The wrapped encoder's session; its frame features are moved window by window."""
         del features
-        shared = self.encoder.session()
-        session = Session(lambda clips: self._moved_rows(shared.encode(clips)))
-        session.batch_bytes = shared.batch_bytes
-        return session
+        return self.encoder.session().then(self._moved_rows)
 
     def _moved_rows(self, rows: Sequence[Encoded]) -> list[Encoded]:
         return [Encoded(row.features, self.pool(row.features[None])[0]) for row in rows]
@@ -185,14 +180,8 @@ class Temporal(Adapter, Trainable):
 
     def fit_inputs(self, features: Float32) -> None:
         """Find the directions in which the frames (N, T, F) of the training set differ."""
-        import torch
-
-        for number, (start, block) in enumerate(self._blocks):
-            part = read_block(features[..., start : start + block.width], block.kind)
-            rows = part.reshape(-1, part.shape[-1])
-            mean, axes = directions(rows, self.config.components)
-            self.network.get_buffer(f"mean{number}").copy_(torch.from_numpy(mean))
-            self.network.get_buffer(f"axes{number}").copy_(torch.from_numpy(axes))
+        parts = read_blocks(features, self._blocks)
+        fit_directions(self.network, parts, self.config.components)
         self.refresh()
 
     def training_inputs(self, features: Float32) -> Float32:
@@ -236,13 +225,7 @@ class Temporal(Adapter, Trainable):
 
     def _inputs(self, features: Float32) -> Float32:
         """(N, T, F) to (N, T, K)."""
-        parts: list[Float32] = []
-        for number, (start, block) in enumerate(self._blocks):
-            part = read_block(features[..., start : start + block.width], block.kind)
-            mean = self.network.get_buffer(f"mean{number}").numpy()
-            axes = self.network.get_buffer(f"axes{number}").numpy()
-            parts.append((part - mean) @ axes)
-        return np.concatenate(parts, axis=2)
+        return along_directions(self.network, read_blocks(features, self._blocks))
 
     def _texts(self, labels: Sequence[str]) -> list[list[str]]:
         """The P prompts of each label, as a model of this encoder asks for them."""

@@ -6,15 +6,19 @@ training set differ most are found without labels, and only they are read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vlar.encoders.base import FrameBlock
+from vlar.encoders.base import Encoder, FrameBlock
 from vlar.pose.features import tracks_from_features
+from vlar.registry import unknown_name
 from vlar.types import Float32
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _MOST_FRAMES = 1024  # that the directions are taken from
 _HIPS = [23, 24]
@@ -66,14 +70,55 @@ def directions(
     return mean, found
 
 
+def read_blocks(features: Float32, blocks: Sequence[tuple[int, FrameBlock]]) -> list[Float32]:
+    """Blocks (N, T, W) of frame features (N, T, F), each block with where it starts."""
+    return [
+        read_block(features[..., start : start + block.width], block.kind)
+        for start, block in blocks
+    ]
+
+
+def fit_directions(network: nn.Module, parts: Iterable[Float32], components: int) -> None:
+    """Store the directions of each part (.., W) in ``mean0``, ``axes0`` ... of a network."""
+    import torch
+
+    for number, part in enumerate(parts):
+        mean, axes = directions(part.reshape(-1, part.shape[-1]), components)
+        network.get_buffer(f"mean{number}").copy_(torch.from_numpy(mean))
+        network.get_buffer(f"axes{number}").copy_(torch.from_numpy(axes))
+
+
+def along_directions(network: nn.Module, parts: Iterable[Float32]) -> Float32:
+    """Parts (N, T, W) along the directions that ``fit_directions`` stored: (N, T, K)."""
+    small = [
+        (part - network.get_buffer(f"mean{number}").numpy())
+        @ network.get_buffer(f"axes{number}").numpy()
+        for number, part in enumerate(parts)
+    ]
+    return np.concatenate(small, axis=2)
+
+
+def placed(blocks: Sequence[FrameBlock]) -> list[tuple[int, FrameBlock]]:
+    """The blocks, each with where it starts in the frame features."""
+    starts = np.cumsum([0, *(block.width for block in blocks)])
+    return list(zip(starts.tolist(), blocks, strict=False))
+
+
+def check_names(encoder: Encoder, names: Sequence[str]) -> None:
+    """Raise UnknownNameError for a name that no frame block of the encoder has."""
+    known = [block.name for block in encoder.frame_blocks]
+    for name in names:
+        if name not in known:
+            raise unknown_name(f"frame block of {encoder.name}", name, known)
+
+
 def chosen(blocks: Sequence[FrameBlock], names: Sequence[str]) -> list[tuple[int, FrameBlock]]:
     """The named blocks, each with where it starts in the frame features.
 
     Without names: those of motion, and all where there are none. A training on few clips memorises
     their appearance, which closed forms use better.
     """
-    starts = np.cumsum([0, *(block.width for block in blocks)])
-    pairs = list(zip(starts.tolist(), blocks, strict=False))
+    pairs = placed(blocks)
     if names:
         return [(start, block) for start, block in pairs if block.name in names]
     return [pair for pair in pairs if pair[1].kind in _MOVING] or pairs

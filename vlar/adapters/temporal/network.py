@@ -37,18 +37,7 @@ class TemporalNetwork(nn.Module):
         self.enter = nn.Linear(n_inputs * (2 if config.steps else 1), width)
         self.time = nn.Linear(2 * WAVES, width, bias=False)
         self.prompts = nn.Parameter(0.02 * torch.randn(config.n_prompts, width))
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width,
-                config.heads,
-                2 * width,
-                config.dropout,
-                "gelu",
-                batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(config.layers)
-        )
+        self.layers = layers(width, config.heads, config.layers, config.dropout)
         self.norm = nn.LayerNorm(2 * width)
         self.drop = nn.Dropout(config.dropout)
         self.leave = nn.Linear(2 * width, dim)
@@ -88,6 +77,16 @@ class TemporalNetwork(nn.Module):
     def label_residual(self) -> Tensor:
         """(C, D) that is added to every text of a trained label."""
         return self.labels * _LABEL_GAIN
+
+
+def layers(width: int, heads: int, count: int, dropout: float) -> nn.ModuleList:
+    """Layers of a transformer with the norm first and twice the width inside."""
+    return nn.ModuleList(
+        nn.TransformerEncoderLayer(
+            width, heads, 2 * width, dropout, "gelu", batch_first=True, norm_first=True
+        )
+        for _ in range(count)
+    )
 
 
 def positions(x: Tensor) -> Tensor:
