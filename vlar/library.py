@@ -233,7 +233,7 @@ class Library(LibraryDiscovery):
                 snapshot = Snapshot(store, manifest, model, cache)
                 return search(plan, snapshot, queries, reranker, report)
 
-            with closing(reranker) if reranker else nullcontext():
+            with closing(reranker) if reranker and reranker is not rerank else nullcontext():
                 found = self._searched(store, ask) if plan.plain else self._scanned(store, ask)
             return Results(found)
 

@@ -58,9 +58,9 @@ class MappedAdapter(Adapter):
     solved: Solved | None = None
     _is_solved: bool = False
 
-    def __init__(self, encoder: Encoder, config: MappedConfig, seed: int = 0) -> None:
+    def __init__(self, encoder: Encoder, config: MappedConfig) -> None:
         """Use ``attach``."""
-        self.encoder, self.name, self.config, self._seed = encoder, self.method, config, seed
+        self.encoder, self.name, self.config, self._seed = encoder, self.method, config, 0
         self._copy_attributes(encoder, encoder.n_frames)
         self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
         self.fps, self.max_frames, self.per_clip = (
@@ -82,9 +82,7 @@ class MappedAdapter(Adapter):
         self.refresh()
 
     @classmethod
-    def attach(
-        cls, encoder: Encoder, settings: JsonDict | None = None, *, seed: int = 0
-    ) -> MappedAdapter:
+    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> MappedAdapter:
         """The adapter before it is solved.
 
         Raises:
@@ -93,7 +91,7 @@ class MappedAdapter(Adapter):
             UnknownNameError: a setting does not exist.
         """
         require(encoder, cls.needs, cls.method)
-        return cls(encoder, cls.read_config(settings or {}), seed)
+        return cls(encoder, cls.read_config(settings or {}))
 
     @classmethod
     def read_config(cls, settings: JsonDict) -> Any:
@@ -159,6 +157,8 @@ class MappedAdapter(Adapter):
         columns: Integers,
         labels: Sequence[str],
         free: Float32 | None = None,
+        *,
+        seed: int = 0,
     ) -> Solved:
         """Find the map from n labelled clips.
 
@@ -167,6 +167,7 @@ class MappedAdapter(Adapter):
             columns: (n,) label of each clip.
             labels: C labels.
             free: Not used.
+            seed: Of the start and of every draw, where the map is trained.
 
         Raises:
             SupportError: fewer than two labels.
@@ -177,6 +178,7 @@ class MappedAdapter(Adapter):
                 f"{len(labels)} label is too few for method {self.method!r}, which learns what "
                 "tells labels apart; give examples of more actions"
             )
+        self._start(seed)
         x = self.clip_vectors(features).astype(np.float64)
         z = self.label_vectors(labels).astype(np.float64)
         own, stacking = self.config.own, self.config.stacking
@@ -188,6 +190,11 @@ class MappedAdapter(Adapter):
         self.refresh()
         self.solved = found
         return found
+
+    def _start(self, seed: int) -> None:
+        """Parameters as they are before the map is found, drawn from a seed."""
+        self._seed = seed
+        self._build()
 
     def label_offsets(self, texts: Sequence[str]) -> Float64:
         """(C,) what each label loses from its cosine in a list with labels without examples."""
@@ -234,7 +241,8 @@ class MappedAdapter(Adapter):
         """(m, C) cosines of some clips with all labels, after learning from others."""
         names, place = np.unique(columns[kept], return_inverse=True)
         settings = {**self.settings, "labels": [], "stacking": 0.0, "own": 0.0}
-        other = type(self).attach(self.encoder, settings, seed=self._seed)
+        other = type(self).attach(self.encoder, settings)
+        other._start(self._seed)
         other._fit(x[kept], z[names], place.astype(np.int64))
         other._refreshed()
         clips = unit(other._clips(x[asked].astype(np.float32)))

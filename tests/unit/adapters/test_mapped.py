@@ -120,9 +120,9 @@ def test_the_seed_decides(clips):
     features, columns = clips
     part = registry.get("adapter", "sa-dvae")
     tiny = QUICK | SMALL | {"cycles": 1, "steps": 5}
-    found = [part.attach(WordsEncoder(), tiny, seed=seed) for seed in (0, 0, 1)]
-    for adapter in found:
-        adapter.solve(features, columns.astype(np.int64), LABELS)
+    found = [part.attach(WordsEncoder(), tiny) for _ in range(3)]
+    for adapter, seed in zip(found, (0, 0, 1), strict=True):
+        adapter.solve(features, columns.astype(np.int64), LABELS, seed=seed)
     first, again, other = (adapter.fingerprint for adapter in found)
     assert first == again != other
 

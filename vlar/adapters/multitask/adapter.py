@@ -140,6 +140,8 @@ class Multitask(Adapter):
         columns: npt.NDArray[np.int64],
         labels: Sequence[str],
         free: Float32 | None = None,
+        *,
+        seed: int = 0,
     ) -> SolvedMap:
         """Find the map from n labelled clips.
 
@@ -148,10 +150,12 @@ class Multitask(Adapter):
             columns: (n,) label of each clip.
             labels: C labels.
             free: (m, T, F) clips without labels, for ``weigh_clips``.
+            seed: Not used: nothing is drawn.
 
         Raises:
             SupportError: fewer than two labels are left.
         """
+        del seed
         x = clip_statistics(features, self.encoder.frame_blocks).astype(np.float64)
         z = self._label_vectors(labels)
         targets = self._label_vectors(self.config.targets)

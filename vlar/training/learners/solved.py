@@ -35,6 +35,8 @@ class Solvable(Protocol):
         columns: npt.NDArray[np.int64],
         labels: list[str],
         free: Float32 | None = None,
+        *,
+        seed: int = 0,
     ) -> Any:
         """Find the parameters from (n, T, F) frame features, (n,) labels and free clips."""
         ...
@@ -42,7 +44,7 @@ class Solvable(Protocol):
 
 @register("learner", "solved")
 class SolvedLearner(Learner):
-    """Solve for an adapter's parameters at once; nothing is drawn, so no seed counts."""
+    """Let an adapter find its parameters by itself, in closed form or by a training of its own."""
 
     def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
         """See ``Learner``.
@@ -76,7 +78,7 @@ class SolvedLearner(Learner):
             method=request.method,
             recipe="a closed solution",
             steps=len(last.objective) - 1,
-            parameters=sum(tensor.numel() for tensor in adapter.module.buffers()),
+            parameters=sum(array.size for array in adapter.state_dict().values()),
             loss=float(last.objective[-1]),
             seconds=round(time.process_time() - begin, 1),
             closed_weight=weights.closed,
@@ -111,7 +113,8 @@ class SolvedLearner(Learner):
     ) -> tuple[Adapter, Any]:
         adapter = self._attach(core, request)
         columns = np.array(dataset.columns, np.int64)
-        made = cast("Solvable", adapter).solve(features, columns, list(dataset.labels), free)
+        part, labels = cast("Solvable", adapter), list(dataset.labels)
+        made = part.solve(features, columns, labels, free, seed=request.seed)
         return adapter, made
 
     def _weights(
