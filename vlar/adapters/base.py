@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.joint import joined
 from vlar.encoders.joint_spec import split_parts, split_weight
 from vlar.errors import ModelError, UsageError
-from vlar.types import Float32, JsonDict
+from vlar.types import Float32, JsonDict, Role
 
 if TYPE_CHECKING:
     from torch import nn
@@ -134,6 +134,14 @@ class Adapter(Encoder):
         self.check_state({name: tuple(tensor.shape) for name, tensor in tensors.items()})
         self.module.load_state_dict(tensors)
         self.refresh()
+
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
+        """As the wrapped encoder, unless a method moves texts."""
+        return self.encoder.encode_in_role(texts, role)
+
+    def count_tokens(self, text: str) -> int:
+        """As the wrapped encoder counts."""
+        return self.encoder.count_tokens(text)
 
     def content_hash(self, source: Encoder, settings: Any, *more: str) -> str:
         """A fingerprint: what it reads, its settings, its parameters.

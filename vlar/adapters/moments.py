@@ -22,7 +22,7 @@ from vlar.encoders.session import Session
 from vlar.numeric import unit
 from vlar.text.clean import clean_label
 from vlar.text.prompts import fill, load_templates
-from vlar.types import Clip, Encoded, Float32, JsonDict, Role
+from vlar.types import Clip, Encoded, Float32, JsonDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,14 +116,6 @@ class MomentAdapter(Adapter, Trainable):
         """The session of ``source``; the method works window by window."""
         del features
         return self.source.session().then(self._rows)
-
-    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """As the encoder."""
-        return self.encoder.encode_in_role(texts, role)
-
-    def count_tokens(self, text: str) -> int:
-        """As the encoder counts."""
-        return self.encoder.count_tokens(text)
 
     # Training
 

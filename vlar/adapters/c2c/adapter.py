@@ -29,7 +29,7 @@ from vlar.numeric import unit
 from vlar.registry import register
 from vlar.text.clean import clean_label
 from vlar.text.prompts import fill, load_templates
-from vlar.types import Clip, Encoded, Float32, JsonDict, Role
+from vlar.types import Clip, Encoded, Float32, JsonDict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -138,14 +138,6 @@ class C2C(Adapter, Trainable, ComposedLabels):
     def pool(self, features: Float32) -> Float32:
         """As the encoder."""
         return self.encoder.pool(features)
-
-    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """As the encoder."""
-        return self.encoder.encode_in_role(texts, role)
-
-    def count_tokens(self, text: str) -> int:
-        """As the encoder counts."""
-        return self.encoder.count_tokens(text)
 
     # Pairs
 

@@ -178,10 +178,6 @@ class Coco(Adapter, Trainable):
         with torch.inference_mode():
             return unit(self.network.labels(labels.names, labels.described).numpy())
 
-    def count_tokens(self, text: str) -> int:
-        """As the encoder counts."""
-        return self.encoder.count_tokens(text)
-
     # Training
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:

@@ -29,7 +29,7 @@ from vlar.registry import register
 from vlar.text.bank import load_bank
 from vlar.text.clean import clean_label
 from vlar.text.prompts import fill, load_templates
-from vlar.types import Clip, Encoded, Float32, JsonDict, Role
+from vlar.types import Clip, Encoded, Float32, JsonDict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -146,14 +146,6 @@ class Plar(Adapter, Trainable):
 
         frames, away, _, text = self._split(torch.from_numpy(self.training_inputs(features)))
         return self.network.residual(frames, away, text)[0].numpy()
-
-    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """As the encoder."""
-        return self.encoder.encode_in_role(texts, role)
-
-    def count_tokens(self, text: str) -> int:
-        """As the encoder counts."""
-        return self.encoder.count_tokens(text)
 
     def expert_shares(self, features: Float32) -> Float32:
         """(N, E) how the experts are mixed for each clip (N, T, F); rows sum to 1."""

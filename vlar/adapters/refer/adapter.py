@@ -19,7 +19,7 @@ from vlar.encoders.sentences import sentence_vectors
 from vlar.encoders.session import Session
 from vlar.registry import register
 from vlar.text.referring import COLOURS
-from vlar.types import Clip, Encoded, Float32, Float64, JsonDict, Role, Sampling
+from vlar.types import Clip, Encoded, Float32, Float64, JsonDict, Sampling
 
 if TYPE_CHECKING:
     from torch import nn
@@ -142,11 +142,3 @@ class Refer(Adapter):
     def pool(self, features: Float32) -> Float32:
         """As the encoder."""
         return self.encoder.pool(features)
-
-    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """As the encoder."""
-        return self.encoder.encode_in_role(texts, role)
-
-    def count_tokens(self, text: str) -> int:
-        """As the encoder counts."""
-        return self.encoder.count_tokens(text)

@@ -13,7 +13,7 @@ from vlar.adapters.settings import check_settings, read_settings, setting
 from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
 from vlar.errors import ModelError
-from vlar.types import Clip, Encoded, Float32, JsonDict, Role
+from vlar.types import Clip, Encoded, Float32, JsonDict
 
 if TYPE_CHECKING:
     from torch import nn
@@ -162,11 +162,3 @@ class RelationAdapter(Adapter):
     def pool(self, features: Float32) -> Float32:
         """As the encoder."""
         return self.encoder.pool(features)
-
-    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """As the encoder."""
-        return self.encoder.encode_in_role(texts, role)
-
-    def count_tokens(self, text: str) -> int:
-        """As the encoder counts."""
-        return self.encoder.count_tokens(text)

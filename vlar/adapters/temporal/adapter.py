@@ -145,10 +145,6 @@ class Temporal(Adapter, Trainable):
                 vectors[row] = unit(vectors[row] + self._moved[text])
         return vectors
 
-    def count_tokens(self, text: str) -> int:
-        """As the encoder counts."""
-        return self.encoder.count_tokens(text)
-
     # Training
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:

@@ -29,11 +29,6 @@ _OF_ROWS = (
 _MOST_CHARACTERS = 4_000
 
 
-def has_captions(store: Store) -> bool:
-    """Whether a library keeps any caption."""
-    return bool(store.fetch(_EXISTS)) and bool(store.fetch("SELECT 1 FROM captions LIMIT 1"))
-
-
 def keep_captions(
     writer: StoreWriter, video_id: int, captions: Iterable[tuple[Window, str]], made_by: str
 ) -> None:
