@@ -57,6 +57,12 @@ SHARED = {
             "draw x": "draw x", "draw circle": "draw circle", "jogging": "jog",
             "pickup and throw": "pick up and throw", "hand catch": "catch"},
 }  # fmt: skip
+SHARED_WITH_UCLA = {
+    "utd": {"throw": "throw", "stand to sit": "sit down", "sit to stand": "stand up",
+            "walking in place": "walk"},
+    "ucla": {"throw": "throw", "sit down": "sit down", "stand up": "stand up",
+             "walk around": "walk"},
+}  # fmt: skip
 SHOTS = (1, 3, 5)
 DRAWS = 20
 
@@ -123,8 +129,11 @@ def main() -> None:
         found[name] = measure(sets[name], given.seeds)
     if "utd" in sets:
         found["utd"]["order of MSR"] = wrong_order(given.data)
+        found["utd"]["right arm"] = right_arm(sets["utd"])
     if {"utd", "msr"} <= set(sets):
-        found["transfer"] = transfer(sets["utd"], sets["msr"])
+        found["transfer"] = transfer(sets["utd"], sets["msr"], SHARED)
+    if {"utd", "ucla"} <= set(sets):
+        found["transfer to NW-UCLA"] = transfer(sets["utd"], sets["ucla"], SHARED_WITH_UCLA)
     if "imu" in sets:
         found["imu"]["coarse words"] = coarse_words(sets["imu"])
     if given.json:
@@ -256,14 +265,29 @@ def wrong_order(data: Path) -> dict[str, Any]:
     return row("words alone, joints in the order of MSR-Action3D", [float(right.mean())])
 
 
-def transfer(source: Set, target: Set) -> dict[str, Any]:
-    """Learn the shared labels from UTD-MHAD, recognise them in MSR-Action3D (another layout)."""
-    there = target.part(np.isin(target.y, list(SHARED["msr"])))
-    here = source.part(np.isin(source.y, list(SHARED["utd"])))
-    renamed = [
-        replace(each, y=np.array([SHARED[each.name][label] for label in each.y]))
-        for each in (here, there)
-    ]
+def right_arm(data: Set) -> dict[str, Any]:
+    """Does "right arm" rank swipes above squats? Control: the query of the other side."""
+    even = data.part(~halves(data)[0])
+    even = even.part(np.isin(even.y, ["swipe left", "swipe right", "squat"]))
+    wanted = even.y != "squat"
+    print(f"\nswipes of the right arm ({wanted.sum()}) among squats ({(~wanted).sum()})")
+    found: dict[str, Any] = {}
+    for phrase in ("right arm", "moving the right arm", "left arm", "both legs"):
+        scores = even.vectors @ even.texts([phrase])[0]
+        ranked = wanted[np.argsort(-scores, kind="stable")]
+        precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+        found[phrase] = float(precision[ranked].mean())
+        print(f"  {phrase!r}: average precision {found[phrase]:.2f}")
+    found["chance"] = float(wanted.mean())
+    return found
+
+
+def transfer(source: Set, target: Set, shared: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Learn the shared labels from one set, recognise them in another (another layout)."""
+    renamed = []
+    for each in (source, target):
+        kept = each.part(np.isin(each.y, list(shared[each.name])))
+        renamed.append(replace(kept, y=np.array([shared[each.name][label] for label in kept.y])))
     both = replace(
         renamed[0],
         features=np.concatenate([each.features for each in renamed]),
@@ -272,12 +296,15 @@ def transfer(source: Set, target: Set) -> dict[str, Any]:
         who=np.concatenate([each.who for each in renamed]),
         known={},
     )
-    learns = np.arange(len(both.y)) < len(here.y)
+    learns = np.arange(len(both.y)) < len(renamed[0].y)
     numbers = np.flatnonzero(learns)
-    print(f"\nUTD-MHAD to MSR-Action3D, {len(both.labels)} shared labels")
+    print(f"\n{source.name} to {target.name}, {len(both.labels)} shared labels")
+    words = both.vectors[~learns] @ both.texts(both.labels).T
+    named = np.array(both.labels)[words.argmax(axis=1)] == both.y[~learns]
     shuffled = np.random.default_rng(0).permutation(both.y[numbers])
     return {
-        "auto": row("learned from UTD-MHAD", [accuracy(both, numbers, ~learns, both.y[numbers])]),
+        "words": row("words alone", [float(named.mean())]),
+        "auto": row("learned", [accuracy(both, numbers, ~learns, both.y[numbers])]),
         "shuffled": row(
             "labels shuffled", [accuracy(both, numbers, ~learns, shuffled, texts=False)]
         ),
