@@ -392,6 +392,24 @@ def wide_training(kit: Kit) -> list[str]:
     return ["train", str(kit.file("c.toml", GOOD + "[adapter]\nwidth = 1000000\n"))]
 
 
+def captions(name: str, says: str, make: str | bytes | Callable[[Path], None]) -> Case:
+    """A training without labels whose captions come from somebody else."""
+
+    def build(kit: Kit) -> list[str]:
+        for number in range(2):
+            shutil.copytree(kit.clip, kit.place / "more" / str(number))
+        file = kit.place / "captions.csv"
+        make(file) if callable(make) else kit.file("captions.csv", make)
+        return ["train", str(kit.file("c.toml", CAPTIONED))]
+
+    return Case("train configs", f"captions-{name}", build, says)
+
+
+CAPTIONED = (
+    'method = "temporal"\nunlabelled = "more"\nout = "b"\nmodel = "tiny-for-fixtures"\n'
+    'objectives = ["maxi"]\n[training]\nepochs = 1\nbatch = 2\n'
+    '[objective.maxi]\ndictionary = "run, walk"\ncaptions = "captions.csv"\n'
+)
 GOOD = 'method = "temporal"\ntrain = "a"\nout = "b"\nmodel = "tiny-for-fixtures"\n'
 TABLES = [
     train("deep", "nested", "a = " + "[" * 100_000),
@@ -405,6 +423,12 @@ TABLES = [
     *(Case("train configs", name, lambda kit, make=make: (make(kit.place / "c.toml"),
            ["train", str(kit.place / "c.toml")])[1], "c.toml")
       for name, make in SPECIAL.items() if name not in ("binary",)),
+    captions("nul-in-a-path", "captions.csv", b"path,caption\n\0.mp4,a man runs\n"),
+    captions("path-of-100-kB", "captions.csv", f"path,caption\n{'x' * 100_000}.mp4,a man runs\n"),
+    captions("field-of-1-MB", "captions.csv", f"path,caption\nmore/0.mp4,{MILLION}\n"),
+    captions("no-column", "path,caption", "file,text\nmore/0.mp4,a man runs\n"),
+    captions("binary", "captions.csv", bytes(range(256)) * 10),
+    *(captions(n, "captions.csv", SPECIAL[n]) for n in ("pipe", "dev-zero", "sparse-1-TB")),
     Case("support sets", "all-absent", absent(2_000), "no example of"),
     Case("support sets", "50000-absent", absent(50_000), "no example of"),
     support("field-of-1-MB", "s.csv", f"path,label\n{MILLION},run\n"),

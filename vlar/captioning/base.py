@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from vlar import registry
-from vlar.errors import UsageError
+from vlar.errors import UsageError, VlarError
+from vlar.sensors import reader
 from vlar.types import Clip, Encoded, Sampling
 
 #: Captions of one clip; empty where there is nothing to tell.
@@ -82,6 +84,18 @@ def load_captioner(spec: str) -> Captioner:
     if not name:
         raise UsageError("the captioner is empty; use concepts, file:FILE.json or hf:FOLDER")
     return registry.get("captioner", name).from_spec(argument)
+
+
+def captions_of(paths: Sequence[Path], captioner: Captioner) -> Iterator[Captions]:
+    """Captions of whole recordings, one at a time; none of one that cannot be read."""
+    source = reader(captioner.modality)
+    for path in paths:
+        try:
+            clip = source.read_clip(path, None, captioner.sampling)
+        except (VlarError, OSError):
+            yield ()
+        else:
+            yield captioner.caption([clip])[0]
 
 
 def as_captioner(given: str | Captioner | None) -> Captioner | None:

@@ -102,7 +102,13 @@ def read_captions(path: str | Path) -> dict[Path, list[str]]:
             raise LabelError(
                 f"{file}: line {number} lacks a path or a caption; write the columns path,caption"
             )
-        place = (file.absolute().parent / Path(row["path"]).expanduser()).resolve()
+        try:
+            place = (file.absolute().parent / Path(row["path"]).expanduser()).resolve()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise LabelError(
+                f"{file}: line {number} has the path {row['path'][:40]!r}, which cannot be one; "
+                "write paths relative to the file"
+            ) from error
         found.setdefault(place, []).append(row["caption"])
     if not found:
         raise LabelError(f"{file}: no caption in it; write the columns path,caption")

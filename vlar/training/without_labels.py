@@ -14,12 +14,11 @@ from vlar.fewshot.support import SupportItem
 from vlar.fewshot.targets import Targets
 from vlar.model.adapt import Adapted
 from vlar.model.core import ModelCore
-from vlar.model.examples import read_examples
 from vlar.training.dataset import Dataset
 from vlar.training.fit import FitOptions, answers_any, train
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.objective_set import ObjectiveSet
-from vlar.training.sources import FeatureSource, RecordingSource, TrainingSource
+from vlar.training.sources import FeatureSource, RecordingSource, TrainingSource, read_on_disk
 from vlar.training.task import TrainingTask
 
 #: Weight of the trained against the starting weights, as in MAXI: such a training forgets much.
@@ -57,10 +56,11 @@ def fit_without_labels(
     failed = ()
     source: TrainingSource = RecordingSource(items)
     if adapter.reads == "features":
-        examples = read_examples(task.reading(base), items, options.reading, options.cache)
-        items, failed = examples.items, examples.failed
-        if items:
-            source = FeatureSource(examples.features)
+        free = read_on_disk(task.reading(base), items, options.reading, options.cache)
+        there, failed = set(free.paths), free.failed
+        items = [item for item in items if item.path in there]
+        if free.features is not None:
+            source = FeatureSource(free.features)
     if len(items) < 2:
         why = f" ({failed[0].message})" if failed else ""
         raise SupportError(f"{len(items)} unlabelled clips can be read{why}; give at least two")

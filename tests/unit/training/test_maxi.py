@@ -92,6 +92,21 @@ def test_captions_join_the_bags_of_their_clips(tmp_path: Path):
         training(features, {"captions": str(file)})
 
 
+def test_captions_may_be_written_by_a_captioner(monkeypatch: pytest.MonkeyPatch):
+    features, _ = clips_of_labels(6)
+    asked: list[Path] = []
+
+    def captions_of(paths: Any, captioner: Any) -> Any:
+        asked.extend(paths)
+        return ((f"{captioner} jumps",) for _ in paths)
+
+    monkeypatch.setattr("vlar.training.objectives.maxi.captions_of", captions_of)
+    monkeypatch.setattr("vlar.training.objectives.maxi.load_captioner", lambda spec: spec)
+    maxi = part(training(features, {"captions": "concepts", "share": 0.5}))
+    assert len(asked) == 3
+    assert all("jumping" in bag for bag in maxi._bags.values())
+
+
 def test_a_captioner_is_called_with_the_kept_clips():
     features, _ = clips_of_labels(6)
     asked: list[Path] = []

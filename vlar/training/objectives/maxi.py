@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from vlar import registry
 from vlar.adapters.settings import setting
 from vlar.adapters.trainable import TextVectors
+from vlar.captioning.base import captions_of, load_captioner
 from vlar.errors import LabelError, UsageError
 from vlar.losses.bags import mil_nce
 from vlar.model.core import ModelCore
@@ -48,7 +50,8 @@ class Maxi(Objective):
     Attributes:
         dictionary: The labels to guess from, as ``classify --labels`` takes them. Empty means
             those of the labelled clips.
-        captions: CSV file of captions (path, caption) of the unlabelled clips; empty for none.
+        captions: CSV file of captions (path, caption) of the unlabelled clips, or a captioner
+            (``concepts``, ``hf:FOLDER``) that writes them; empty for none.
         weight: Factor on the loss of the bags.
         ratio: Unlabelled clips in a batch for each labelled one, where there are labelled ones.
         size: M, texts drawn of a bag.
@@ -141,6 +144,8 @@ class Maxi(Objective):
             return self.captioner(paths)
         if not self.captions:
             return [() for _ in paths]
+        if self.captions.partition(":")[0] in registry.names("captioner"):
+            return list(captions_of(paths, load_captioner(self.captions)))
         found = read_captions(self.captions)
         there = [path.resolve() for path in paths]
         if not found.keys() & set(there):
