@@ -98,12 +98,13 @@ def figures(found: Sequence[Segment], truth: Sequence[Segment], order: Sequence[
     labels = [[next((s.label for s in rows if s.start_s <= t < s.end_s), None) for t in times]
               for rows in (found, truth)]  # fmt: skip
     process, right = measure(found, order), measure(truth, order)
+    counts = _paired(process, right, "count")
     return {
         "segments": len(found),
         "f1": 2 * hits / (len(found) + len(truth)),
         "edge_s": float(np.median(away)),
         "time_right": float(np.mean([a == b for a, b in zip(*labels, strict=True)])),
-        "count_error": float(np.mean([abs(a - b) / b for a, b in _paired(process, right, "count")])),
+        "count_error": float(np.mean([abs(a - b) / b for a, b in counts])),
         "mean_s_error": float(np.mean([abs(a - b) for a, b in _paired(process, right, "mean_s")])),
         "complete_cycles": len(process.complete),
         "violations": len(process.violations),
