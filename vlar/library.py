@@ -13,7 +13,6 @@ from vlar.discovery.library import LibraryDiscovery
 from vlar.index.ingest import vector_import
 from vlar.index.ingest.local import add_files
 from vlar.index.ingest.writer import IngestProgress
-from vlar.index.maintenance.info import describe
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.report import AddReport, LibraryInfo, RowHit, VideoRow
@@ -173,8 +172,10 @@ class Library(LibraryDiscovery):
         """What the library holds, which model made it, how it is searched, and the reason."""
         with self._mutex:
             store = self._reader()
-            with store.snapshot() if store is not None else nullcontext():
-                return describe(self.path, store)
+            if store is None:
+                return self._backend.empty_info()
+            with store.snapshot():
+                return store.info()
 
     def query(
         self,

@@ -11,7 +11,6 @@ from vlar.discovery import groups, measures
 from vlar.discovery.neighbours import apart, drawn, unit_rows
 from vlar.errors import EncoderMismatchError, QueryError
 from vlar.index.rows import Int64, RowTable, read_all
-from vlar.index.store.row_source import StoreRows
 from vlar.index.tables import LibraryTables
 from vlar.types import Float32, JsonDict
 
@@ -208,7 +207,7 @@ class LibraryDiscovery(LibraryTables):
             store, manifest = self._open_nonempty()
             store.damaged.clear()
             with store.snapshot():
-                table, stored = read_all(StoreRows(store, manifest.dim))
+                table, stored = read_all(store.source(manifest.dim))
                 paths, tags = store.paths(), store.tags()
                 self._name_damage(store)
         vectors = unit_rows(stored)

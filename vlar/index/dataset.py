@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from vlar.errors import LibraryError, UsageError, VlarError
+from vlar.index.backends import backend_of
 from vlar.index.manifest import LibraryManifest
-from vlar.index.rows import Int64
-from vlar.index.store.database import Store
+from vlar.index.rows import Int64, RowFilter
+from vlar.index.store.base import LibraryStore
 from vlar.sensors import reader
 from vlar.types import Sampling, UInt8, Window
 
@@ -39,7 +40,7 @@ class LibraryDataset:
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         tags: tuple[str, ...] = (),
         clips: bool = False,
         n_frames: int = 8,
@@ -47,9 +48,9 @@ class LibraryDataset:
     ) -> None:
         if n_frames < 1 or min(size) < 1:
             raise UsageError(f"n_frames {n_frames} and size {size} must be at least 1")
-        self.path, self.tags, self.clips = Path(path), tags, clips
+        self.path, self.tags, self.clips = str(path), tags, clips
         self._sampling, self._size = Sampling(n_frames, shorter_side=min(size)), size
-        self._opened: tuple[int, Store, LibraryManifest] | None = None
+        self._opened: tuple[int, LibraryStore, LibraryManifest] | None = None
 
     def __len__(self) -> int:
         """N, the number of rows when the data set was first used."""
@@ -98,10 +99,10 @@ class LibraryDataset:
         """For worker processes, which open the library themselves."""
         return {**self.__dict__, "_opened": None}
 
-    def _connection(self) -> tuple[int, Store, LibraryManifest]:
+    def _connection(self) -> tuple[int, LibraryStore, LibraryManifest]:
         # A connection of SQLite must not cross a fork.
         if self._opened is None or self._opened[0] != os.getpid():
-            store = Store.open_to_read(self.path)
+            store = backend_of(self.path).reader()
             manifest = None if store is None else LibraryManifest.of(store)
             if store is None or manifest is None:
                 raise LibraryError(f"library {self.path} is empty; add recordings first")
@@ -110,8 +111,9 @@ class LibraryDataset:
 
     @cached_property
     def _ids(self) -> Int64:
-        _, store, _ = self._connection()
-        return store.row_ids(store.paths())
+        _, store, manifest = self._connection()
+        found = (rows.ids for rows in store.scan(manifest.dim, RowFilter()))
+        return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
 
     def _clip(self, item: dict[str, Any], modality: str) -> tuple[UInt8, float]:
         from PIL import Image

@@ -8,12 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from typing import Protocol
 
 from vlar.errors import EncoderMismatchError, LibraryError
 from vlar.index import vector_blocks
 from vlar.index.protocol import LibraryModel, sampling_of
-from vlar.index.store.database import VECTOR_TYPE, Store
+from vlar.index.store.database import VECTOR_TYPE
 from vlar.index.store.row_check import MOST_SECONDS
 from vlar.index.store.values import is_number
 from vlar.types import Sampling, Window
@@ -85,6 +85,23 @@ class WindowSpec:
         return spans
 
 
+class HasManifest(Protocol):
+    """A store that keeps a manifest."""
+
+    @property
+    def address(self) -> str:
+        """The library, for messages."""
+        ...
+
+    def meta(self) -> Mapping[str, str]:
+        """The manifest as texts."""
+        ...
+
+    def has_rows(self) -> bool:
+        """Whether there is any row."""
+        ...
+
+
 @dataclass(frozen=True)
 class LibraryManifest:
     """Fixed by the first video of a library.
@@ -107,14 +124,14 @@ class LibraryManifest:
     modality: str = DEFAULT_MODALITY
 
     @classmethod
-    def of(cls, store: Store) -> LibraryManifest | None:
+    def of(cls, store: HasManifest) -> LibraryManifest | None:
         """The manifest of a library; None for one that holds nothing yet.
 
         Raises:
             LibraryError: it is absent although there are rows, incomplete, or holds values that no
                 library has.
         """
-        meta, folder = store.meta(), store.file.parent
+        meta, folder = store.meta(), store.address
         if "fingerprint" not in meta:
             if store.has_rows():
                 raise _damaged(folder, "there are rows, but no fingerprint of their model")
@@ -194,7 +211,7 @@ class LibraryManifest:
             "long_times": repr(self.spec.long_times),
         }
 
-    def require_model(self, model: LibraryModel, folder: Path) -> None:
+    def require_model(self, model: LibraryModel, folder: object) -> None:
         """Refuse a model whose vectors do not belong to this library.
 
         Raises:
@@ -225,7 +242,7 @@ class LibraryManifest:
         self,
         window_s: float | None,
         stride_s: float | None,
-        folder: Path,
+        folder: object,
         long_times: float | None = None,
         shots: bool | None = None,
     ) -> None:
@@ -264,7 +281,7 @@ def _windows_of(shots: Sequence[Window], window_s: float, stride_s: float) -> li
 
 def _number(
     meta: Mapping[str, str],
-    folder: Path,
+    folder: object,
     key: str,
     least: float,
     most: float,
@@ -283,7 +300,7 @@ def _number(
     return value
 
 
-def _parts(text: str, folder: Path) -> tuple[Sampling, ...]:
+def _parts(text: str, folder: object) -> tuple[Sampling, ...]:
     """What each of the joined encoders wants, within the limits of a library."""
     try:
         found = [_part(*row) for row in json.loads(text[:_MOST_TEXT])]
@@ -305,7 +322,7 @@ def _part(n_frames: float, fps: float | None, most: float | None) -> Sampling | 
     return Sampling(int(n_frames), fps=fps, max_frames=int(most))
 
 
-def _damaged(folder: Path, what: str) -> LibraryError:
+def _damaged(folder: object, what: str) -> LibraryError:
     return LibraryError(
         f"library {folder} is damaged (its manifest: {what}); restore a copy of the folder, or "
         "move it away and index the videos again"

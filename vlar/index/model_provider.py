@@ -21,7 +21,7 @@ _PROBE_BANK = "everyday_actions"
 class LazyModel:
     """A model, its name, or None: the library's own, or ``lite`` for a new library."""
 
-    def __init__(self, model: LibraryModel | str | Path | None, folder: Path) -> None:
+    def __init__(self, model: LibraryModel | str | Path | None, folder: object) -> None:
         self._spec = model if isinstance(model, str | Path) else None
         self._model = None if isinstance(model, str | Path) else model
         self._folder = folder
@@ -79,7 +79,7 @@ def lasting_name(spec: str) -> str:
     return place(spec) if Path(spec).is_dir() else spec
 
 
-def require_named(folder: Path, spec: str, fingerprint: str | None) -> None:
+def require_named(folder: object, spec: str, fingerprint: str | None) -> None:
     """Refuse a path that a library names and the user does not (``vlar.encoders.named``).
 
     Raises:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vlar.errors import UsageError
 from vlar.index.dataset import LibraryDataset
 from vlar.index.manifest import LibraryManifest
-from vlar.index.store.database import Store
-from vlar.index.store.row_source import StoreRows
+from vlar.index.store.base import LibraryStore
 from vlar.index.upkeep import LibraryUpkeep
 from vlar.tables import arrow
 
@@ -104,9 +103,9 @@ class LibraryTables(LibraryUpkeep):
         """
         with self._mutex:
             self._open_nonempty()
-        return LibraryDataset(self.path, tuple(tags), clips, n_frames, size)
+        return LibraryDataset(str(self.path), tuple(tags), clips, n_frames, size)
 
-    def _batches(self, store: Store, manifest: LibraryManifest) -> Iterator[tuple[Any, int]]:
+    def _batches(self, store: LibraryStore, manifest: LibraryManifest) -> Iterator[tuple[Any, int]]:
         """Record batches, each with the number of all rows; in one snapshot."""
         import numpy as np
 
@@ -114,9 +113,9 @@ class LibraryTables(LibraryUpkeep):
         schema = _schema(manifest)
         store.damaged.clear()
         with store.snapshot():
-            source = StoreRows(store, manifest.dim)
+            source = store.source(manifest.dim)
             paths, tags = store.paths(), store.tags()
-            lengths = dict(_durations(store))
+            lengths = store.durations()
             for table, vectors in source.chunks():
                 ids = table.video_ids.tolist()
                 flat = pa.array(vectors.astype(np.float32).ravel())
@@ -133,11 +132,6 @@ class LibraryTables(LibraryUpkeep):
                 ]
                 yield pa.RecordBatch.from_arrays(columns, schema=schema), source.count
             self._name_damage(store)
-
-
-def _durations(store: Store) -> list[tuple[int, float]]:
-    found = store.fetch("SELECT id, duration_s FROM videos")
-    return [(i, length if isinstance(length, float) else 0.0) for i, length in found]
 
 
 def _schema(manifest: LibraryManifest) -> Any:

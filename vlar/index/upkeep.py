@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vlar.index.connection import LibraryConnection
-from vlar.index.maintenance.compact import CompactReport, compact
-from vlar.index.maintenance.repair import remove_lock
-from vlar.index.maintenance.repair import repair as _repair
-from vlar.index.maintenance.upgrade import UpgradeReport, upgrade
-from vlar.index.maintenance.verify import LibraryFault, verify
+from vlar.index.maintenance.compact import CompactReport
+from vlar.index.maintenance.upgrade import UpgradeReport
+from vlar.index.maintenance.verify import LibraryFault
 
 
 class LibraryUpkeep(LibraryConnection):
@@ -32,7 +30,7 @@ class LibraryUpkeep(LibraryConnection):
         """
         with self._mutex, self._writing() as writer:
             self._cache = None
-            return compact(writer, self._models.probes(), retrain, kind)
+            return writer.compact(self._models.probes(), retrain, kind)
 
     def upgrade(self, *, progress: Callable[[int, int], None] | None = None) -> UpgradeReport:
         """Bring the library up to date with its model: only parts that changed are computed.
@@ -49,7 +47,7 @@ class LibraryUpkeep(LibraryConnection):
         """
         with self._mutex:
             self._cache = None
-            return upgrade(self.path, self._models.given(), progress)
+            return self._backend.upgrade(self._models.given(), progress)
 
     def verify(self, *, repair: bool = False, files: bool = True) -> list[LibraryFault]:
         """All faults of the library, its search cache and its recordings' files.
@@ -67,11 +65,11 @@ class LibraryUpkeep(LibraryConnection):
             if store is None:
                 return []
             with store.snapshot():
-                found = list(verify(store, files))
+                found = list(store.verify(files))
             if not repair or not found:
                 return found
             if any(fault.kind == "lock" for fault in found):
-                remove_lock(self.path)
+                self._backend.repair_lock()
             self._cache = None
             with self._writing() as writer:
-                return [_repair(writer, each) for each in found]
+                return [writer.repaired(each) for each in found]

@@ -16,8 +16,7 @@ from vlar.index.manifest import LibraryManifest
 from vlar.index.protocol import LibraryModel
 from vlar.index.rows import Float16, Int64
 from vlar.index.search_cache.cache import SearchCache
-from vlar.index.store.captions import captions_of
-from vlar.index.store.database import Store
+from vlar.index.store.base import LibraryStore
 from vlar.query.report import PhraseReport
 from vlar.query.rerankers.base import Reranker
 from vlar.query.temporal_merge import ScoredSpan
@@ -35,7 +34,7 @@ class Snapshot:
         cache: The engine over the rows; None where a query compares every window.
     """
 
-    store: Store
+    store: LibraryStore
     manifest: LibraryManifest
     model: LibraryModel
     cache: SearchCache | None = None
@@ -54,7 +53,7 @@ class Snapshot:
 
     def captions(self, row_ids: Sequence[int]) -> Mapping[int, str]:
         """Captions by row id, of the rows that have one."""
-        return captions_of(self.store, row_ids)
+        return self.store.captions(row_ids)
 
     def windows(self, row_ids: Sequence[int]) -> Mapping[int, tuple[str, Window]]:
         """Path of the recording and time span of each row, by row id."""

@@ -24,9 +24,7 @@ from vlar.errors import QueryError
 from vlar.index.manifest import LibraryManifest
 from vlar.index.protocol import LibraryModel, composing, sampling_of
 from vlar.index.rows import Int64, RowFilter, RowTable
-from vlar.index.store.captions import all_captions
-from vlar.index.store.database import Store
-from vlar.index.store.row_check import NO_RECORDING
+from vlar.index.store.base import LibraryStore
 from vlar.numeric import sigmoid
 from vlar.query.evaluate import Windows
 from vlar.query.grammar import Like, Phrase, Says, show
@@ -39,7 +37,6 @@ from vlar.video.container import errors_of
 from vlar.video.folder import read_picture
 from vlar.video.sample import sample_times
 
-_BATCH_ROWS = 8192
 _MIDDLE = 1.5
 _FEWEST_WINDOWS = 32
 _LEAST_SPREAD = 1e-6
@@ -70,7 +67,7 @@ class Comparison:
 
 
 def compare(
-    store: Store,
+    store: LibraryStore,
     manifest: LibraryManifest,
     model: LibraryModel,
     queries: Mapping[Leaf, Float32],
@@ -92,28 +89,22 @@ def compare(
     """
     paths = store.paths()
     chosen = paths.keys() if rows.videos is None else rows.videos & paths.keys()
-    row_ids = _row_ids(store, paths, rows)
     stacked = np.array(list(queries.values()), np.float64).reshape(len(queries), manifest.dim)
     tables: list[RowTable] = []
-    similarity = np.empty((len(queries), len(row_ids)), np.float32)
-    probability = np.empty((len(queries), len(row_ids)), np.float32)
-    done = 0
-    for start in range(0, len(row_ids), _BATCH_ROWS):
-        chunk = row_ids[start : start + _BATCH_ROWS].tolist()
-        batch = store.rows_as_arrays(chunk, manifest.dim)
-        vectors = batch.wide
+    scored: list[tuple[Float32, Float32]] = [_no_scores(len(queries))]
+    for batch in store.scan(manifest.dim, rows):
         tables.append(RowTable(batch.ids, batch.video_ids, *batch.times_s.T))
-        place = slice(done, done + len(batch.ids))  # damaged rows are left out
-        done = place.stop
-        similarity[:, place] = stacked @ vectors.T.astype(np.float64)
+        similar = (stacked @ batch.wide.T.astype(np.float64)).astype(np.float32)
+        probable = np.zeros_like(similar)
         for at, (leaf, query) in enumerate(queries.items()):
             if not isinstance(leaf, Like):
-                probability[at, place] = model.match_probability(vectors, query)
+                probable[at] = model.match_probability(batch.wide, query)
         for leaf, found in pair_scores(store, model, batch.ids, queries).items():
             at = list(queries).index(leaf)
-            similarity[at, place], probability[at, place] = found
+            similar[at], probable[at] = found
+        scored.append((similar, probable))
     table = RowTable.joined(tables)
-    similarity, probability = similarity[:, :done], probability[:, :done]
+    similarity, probability = (np.concatenate(each, axis=1) for each in zip(*scored, strict=True))
     meant = rows.mask(table) & np.isin(table.video_ids, np.fromiter(paths, np.int64))
     order = np.lexsort((table.ends_s, table.starts_s, table.video_ids))
     order = order[meant[order]]
@@ -131,8 +122,13 @@ def compare(
     return Comparison(windows, named, cosines | spoken, both | spoken, relative | spoken)
 
 
+def _no_scores(queries: int) -> tuple[Float32, Float32]:
+    nothing = np.empty((queries, 0), np.float32)
+    return nothing, nothing
+
+
 def pair_scores(
-    store: Store, model: LibraryModel, ids: Int64, wanted: Iterable[Leaf]
+    store: LibraryStore, model: LibraryModel, ids: Int64, wanted: Iterable[Leaf]
 ) -> dict[Leaf, tuple[Float32, Float64]]:
     """Similarity and probability (N,) of each verb with an object, by a model that learned both.
 
@@ -152,9 +148,9 @@ def pair_scores(
     return {leaf: composed.pair_scores(contexts[order], (leaf.verb, leaf.object)) for leaf in pairs}
 
 
-def _said(store: Store, leaf: Says, row_ids: Int64) -> Float64:
+def _said(store: LibraryStore, leaf: Says, row_ids: Int64) -> Float64:
     """(N,) share of the words that the caption of each row has."""
-    captions = all_captions(store)
+    captions = store.captions()
     if not captions:
         raise QueryError(
             f"{show(leaf)}: the library keeps no captions; make some: vlar index add LIBRARY PATHS "
@@ -162,17 +158,6 @@ def _said(store: Store, leaf: Says, row_ids: Int64) -> Float64:
         )
     found = said(leaf.text, captions)
     return np.array([found.get(row_id, 0.0) for row_id in row_ids.tolist()])
-
-
-def _row_ids(store: Store, paths: Mapping[int, str], rows: RowFilter) -> Int64:
-    """Rows to compare; those of no recording are noted as damaged."""
-    if rows.videos is not None:
-        return store.row_ids(rows.videos)
-    found = store.row_ids(paths)
-    if len(found) < store.row_count():
-        every = {row_id for (row_id,) in store.fetch("SELECT id FROM rows")}
-        store.damaged.update(dict.fromkeys(every.difference(found.tolist()), NO_RECORDING))
-    return found
 
 
 def normalized(similarity: Float64, probability: Float64 | None) -> Float64:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vlar.index.store.database import Store
+from vlar.index.store.base import LibraryStore
 from vlar.query.temporal_merge import ScoredSpan
 from vlar.types import Float32
 
@@ -30,7 +30,7 @@ class DistinctSpan:
 
 
 def deduplicate(
-    store: Store,
+    store: LibraryStore,
     spans: Sequence[ScoredSpan],
     dim: int,
     rows: Callable[[ScoredSpan], Sequence[int]],

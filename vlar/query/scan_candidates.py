@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from vlar.index.rows import RowFilter
-from vlar.index.store.database import Store
+from vlar.index.store.base import LibraryStore
 from vlar.numeric import cosine
 from vlar.query.candidates import CandidateReport, Snapshot, SpanScore
 from vlar.query.compare import Comparison, compare
@@ -208,7 +208,7 @@ class ScanCandidates:
         return ScoredSpan(at, int(spans.video_ids[at]), *times, float(spans.value[at]))
 
 
-def _allowed(plan: QueryPlan, store: Store) -> RowFilter:
+def _allowed(plan: QueryPlan, store: LibraryStore) -> RowFilter:
     chosen = row_filter(store, plan.where)
     for pattern in plan.scopes:
         inside = frozenset(i for i, path in store.paths().items() if path_matches(path, pattern))

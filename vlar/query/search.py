@@ -12,8 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from vlar.index.store.captions import captions_of
-from vlar.index.store.lost import greatest_lost
 from vlar.numeric import cosine
 from vlar.query.candidates import Candidates, Snapshot
 from vlar.query.dedup import DistinctSpan, deduplicate
@@ -128,8 +126,8 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
     hits: list[Hit] = []
     refined = [candidates.refined(answer.span) for answer in answers]
     rows = [candidates.row_ids(answer.span)[0] for answer in answers]
-    captions = captions_of(snapshot.store, rows)
-    lost = greatest_lost(snapshot.store, ((s.video_id, s.start_s, s.end_s) for s in refined))
+    captions = snapshot.store.captions(rows)
+    lost = snapshot.store.greatest_lost((s.video_id, s.start_s, s.end_s) for s in refined)
     for place, (answer, span) in enumerate(zip(answers, refined, strict=True)):
         score, parts = candidates.score(span), candidates.parts(span)
         similarity = float(np.mean([part.similarity for part in parts])) if parts else None

@@ -12,7 +12,7 @@ from vlar.errors import QueryError
 from vlar.index.report import RowHit
 from vlar.index.rows import Int64
 from vlar.index.search_cache.cache import SearchCache
-from vlar.index.store.database import Store
+from vlar.index.store.base import LibraryStore
 from vlar.index.store.row_check import NO_RECORDING
 from vlar.numeric import cosine
 from vlar.query.where import Where, conditions, kept_row_filter
@@ -37,7 +37,7 @@ class _Held:
 
 
 def nearest(
-    store: Store, cache: SearchCache, vector: Float32, k: int, where: Where | None
+    store: LibraryStore, cache: SearchCache, vector: Float32, k: int, where: Where | None
 ) -> list[RowHit]:
     """The best ``k`` rows by the stored vectors, best first. Use in ``store.snapshot()``.
 
@@ -98,7 +98,7 @@ def _held_key(version: int, where: Where | None) -> tuple[object, ...]:
     return "rows", version, where if isinstance(where, str) else tuple(where)
 
 
-def _read(store: Store, ids: Int64, dim: int) -> _Held:
+def _read(store: LibraryStore, ids: Int64, dim: int) -> _Held:
     rows = store.rows(ids.tolist(), dim)
     paths = store.paths(np.unique(rows.video_ids).tolist())
     owners = rows.video_ids.tolist()

@@ -27,7 +27,7 @@ from vlar.errors import QueryError
 from vlar.index.paths import FILTER_KEYS, is_unicode
 from vlar.index.rows import ANY_TIME, RowFilter
 from vlar.index.search_cache.cache import SearchCache
-from vlar.index.store.database import Store
+from vlar.index.store.base import LibraryStore
 
 Where: TypeAlias = Mapping[str, object] | Sequence[str]
 PATH_KEY = "path"
@@ -43,7 +43,7 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_OF_VIDEO = {"duration_s": "duration_s", "added": "added_at_s", "modified": "mtime_ns / 1e9"}
+_OF_VIDEO = ("duration_s", "added", "modified")
 _OF_ROW = ("start_s", "end_s")
 
 
@@ -121,7 +121,7 @@ def _usable(condition: Condition) -> Condition:
     return condition
 
 
-def matching_videos(store: Store, where: Iterable[Condition]) -> set[int] | None:
+def matching_videos(store: LibraryStore, where: Iterable[Condition]) -> set[int] | None:
     """Ids of the videos that meet all conditions on videos; None without such a condition.
 
     Raises:
@@ -138,7 +138,7 @@ def matching_videos(store: Store, where: Iterable[Condition]) -> set[int] | None
     return chosen
 
 
-def row_filter(store: Store, where: Iterable[Condition]) -> RowFilter:
+def row_filter(store: LibraryStore, where: Iterable[Condition]) -> RowFilter:
     """The rows that meet all conditions.
 
     Raises:
@@ -156,7 +156,7 @@ def row_filter(store: Store, where: Iterable[Condition]) -> RowFilter:
 
 
 def kept_row_filter(
-    store: Store, cache: SearchCache, where: tuple[Condition, ...]
+    store: LibraryStore, cache: SearchCache, where: tuple[Condition, ...]
 ) -> RowFilter | None:
     """The rows a search may answer with; None allows all. A repeated filter costs nothing.
 
@@ -194,25 +194,22 @@ def _unknown(key: str, known: Sequence[str]) -> QueryError:
     return QueryError(f"no video has a tag {key!r:.80}{hint} Known keys: {listed}{more}.")
 
 
-def _videos(store: Store, condition: Condition) -> set[int]:
+def _videos(store: LibraryStore, condition: Condition) -> set[int]:
     key, compare, value = condition.key, condition.compare, condition.value
     if key == PATH_KEY:
         wanted = compare == "="
         return {i for i, path in store.paths().items() if path_matches(path, value) == wanted}
     if key in _OF_VIDEO:
         low, high = _range(condition) if key == "duration_s" else _span(condition)
-        where = f"{_OF_VIDEO[key]} BETWEEN ? AND ?"
-        if compare == "!=":
-            where = f"NOT {where}"
-        return {i for (i,) in store.fetch(f"SELECT id FROM videos WHERE {where}", (low, high))}
+        found = store.between(key, low, high)
+        return set(store.paths()) - found if compare == "!=" else found
     if compare == "=":
         return store.tagged(key, value)
     test = _tag_test(compare, value)
-    held = store.fetch("SELECT video_id, value FROM tags WHERE key = ?", (key,))
-    held = [(video_id, has) for video_id, has in held if isinstance(has, str)]
-    found = {video_id for video_id, has in held if isinstance(video_id, int) and test(has)}
+    held = store.tag_values(key)
+    found = {video_id for video_id, has in held.items() if test(has)}
     if compare == "!=":
-        found |= set(store.paths()) - {video_id for video_id, _ in held}
+        found |= set(store.paths()) - held.keys()
     return found
 
 

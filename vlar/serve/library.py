@@ -76,9 +76,7 @@ class ServedLibrary(Library):
             video_id = None if store is None else store.row_of(place(path))
             if store is None or video_id is None:
                 return []
-            query = "SELECT start_s, end_s FROM rows WHERE video_id = ? ORDER BY start_s, end_s"
-            found = store.fetch(query, (video_id,))
-            return [Window(*times) for times in found if all(isinstance(t, float) for t in times)]
+            return [Window(*times) for times in store.spans(video_id)]
 
     def curves(self, text: str, path: str) -> list[Curve]:
         """How well each phrase of a query fits each window of one recording.

@@ -14,7 +14,7 @@ from tests.unit.index.fakes import DIM, ConditionedFake, FakeModel, tiny_video
 from vlar.errors import LibraryError
 from vlar.index.protocol import conditioning
 from vlar.index.store.schema import FILE_NAME
-from vlar.index.store.writer import StoreWriter
+from vlar.index.store.sqlite import SqliteWriter
 from vlar.library import Library
 from vlar.types import Clip, Encoded, Float32
 
@@ -154,7 +154,7 @@ def test_a_damaged_context_is_named_and_its_row_keeps_its_place(
 ):
     hits = library.query("a cat", 100, min_probability=0)
     library.close()
-    writer = StoreWriter.open_to_write(library.path)
+    writer = SqliteWriter.open_to_write(library.path)
     with writer.transaction():
         writer.connection.execute("UPDATE contexts SET tokens = x'00' WHERE row_id = 2")
     writer.close()

@@ -19,7 +19,7 @@ from vlar.index.manifest import LibraryManifest
 from vlar.index.report import AddEvent
 from vlar.index.store.database import Stamp
 from vlar.index.store.lock import writer_lock
-from vlar.index.store.writer import StoreWriter
+from vlar.index.store.sqlite import SqliteWriter
 from vlar.library import Library
 from vlar.numeric import unit
 from vlar.types import Clip, Encoded, Failure, Window
@@ -142,7 +142,7 @@ def test_another_executor_feeds_the_writer(tmp_path: Path):
 
     events: list[AddEvent] = []
     with writer_lock(folder):
-        writer = StoreWriter.open_to_write(folder)
+        writer = SqliteWriter.open_to_write(folder)
         report = write_windows(
             writer, stream(), manifest, total=6, tags={"from": "afar"}, progress=events.append
         )
@@ -189,7 +189,7 @@ def test_an_error_of_the_stream_keeps_what_is_finished(tmp_path: Path, clips: li
         raise Lost
 
     with writer_lock(folder):
-        writer = StoreWriter.open_to_write(folder)
+        writer = SqliteWriter.open_to_write(folder)
         manifest = LibraryManifest.new(FakeModel(), "fake", 4.0, 2.0)
         with pytest.raises(Lost):
             write_windows(writer, stream(), manifest, total=2)

@@ -21,9 +21,8 @@ from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.protocol import LibraryModel
 from vlar.index.report import AddReport
-from vlar.index.store.captions import captioned_paths
+from vlar.index.store.base import LibraryWriter
 from vlar.index.store.failed import FailedFiles
-from vlar.index.store.writer import StoreWriter
 from vlar.sensors import reader
 from vlar.sensors.isolated import IsolatedReader, isolated
 from vlar.sensors.shots import require_shots
@@ -33,7 +32,7 @@ _WAITING_BYTES = 8 << 20  # of clips that wait for the encoder
 
 
 def add_files(
-    writer: StoreWriter,
+    writer: LibraryWriter,
     files: Sequence[Path],
     manifest: LibraryManifest,
     model: Callable[[], LibraryModel],
@@ -66,12 +65,12 @@ def add_files(
     if manifest.spec.shots:
         require_shots(reader(manifest.modality))
     known = {video.path: video for video in writer.known()}
-    failed = FailedFiles.of(writer, retry)
+    failed = FailedFiles(writer.failed_files(), retry)
     with ExitStack() as stack:
         batch = isolated(reader(manifest.modality), files, Path)
         source, all_files = stack.enter_context(batch)
         still = StillFootage() if skip_still and manifest.modality == "video" else None
-        without = set(known) - captioned_paths(writer) if captioner is not None else set[str]()
+        without = set(known) - writer.captioned_paths() if captioner is not None else set[str]()
         records = read_files(all_files, known, manifest, source, failed, still, without)
         clips = stack.enter_context(closing(prefetch(records, item_bytes, _WAITING_BYTES)))
         if isinstance(source, IsolatedReader):

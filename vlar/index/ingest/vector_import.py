@@ -11,10 +11,10 @@ import numpy as np
 from vlar.errors import UsageError
 from vlar.index.paths import is_unicode, place
 from vlar.index.report import AddReport
+from vlar.index.store.base import LibraryWriter
 from vlar.index.store.database import NO_FILE, STORED
 from vlar.index.store.row_check import MOST_SECONDS
 from vlar.index.store.values import is_length, is_path
-from vlar.index.store.writer import StoreWriter
 from vlar.index.validation import checked_tags
 from vlar.types import Float32, Window
 
@@ -71,7 +71,7 @@ class VectorVideo:
             )
 
 
-def add_vectors(writer: StoreWriter, videos: Iterable[VectorVideo], dim: int) -> AddReport:
+def add_vectors(writer: LibraryWriter, videos: Iterable[VectorVideo], dim: int) -> AddReport:
     """Write videos, several a commit, each whole; earlier rows of the same path are replaced.
 
     Raises:
@@ -101,7 +101,7 @@ def add_vectors(writer: StoreWriter, videos: Iterable[VectorVideo], dim: int) ->
     return AddReport(added, updated, 0, 0, (), rows)
 
 
-def _write(writer: StoreWriter, video: VectorVideo) -> None:
+def _write(writer: LibraryWriter, video: VectorVideo) -> None:
     content = hashlib.sha256(np.ascontiguousarray(video.vectors.astype(STORED)).data).hexdigest()
     end_s = max(window.end_s for window in video.windows)
     duration_s = end_s if video.duration_s is None else video.duration_s

@@ -19,10 +19,8 @@ from vlar.index.ingest.encode import EncodedWindow
 from vlar.index.ingest.reader import FAILED, KNOWN, SKIPPED, UNCHANGED, FileRecord
 from vlar.index.manifest import LibraryManifest
 from vlar.index.report import AddEvent, AddReport
-from vlar.index.store.captions import copy_captions, keep_captions
-from vlar.index.store.failed import FailedFile, forget, is_kept, remember
-from vlar.index.store.lost import copy_lost, keep_lost
-from vlar.index.store.writer import StoreWriter
+from vlar.index.store.base import LibraryWriter
+from vlar.index.store.failed import FailedFile, is_kept
 from vlar.types import Failure, Window
 
 _CHUNK_ROWS = 64
@@ -40,7 +38,7 @@ class _RollbackError(Exception):
 
 
 def write_windows(
-    writer: StoreWriter,
+    writer: LibraryWriter,
     stream: Iterable[FileRecord | EncodedWindow | Failure],
     manifest: LibraryManifest,
     *,
@@ -105,7 +103,7 @@ def by_file(
 class _Run:
     """One ``add`` in progress: what was done so far."""
 
-    writer: StoreWriter
+    writer: LibraryWriter
     manifest: LibraryManifest
     tags: Mapping[str, str]
     total: int
@@ -168,10 +166,7 @@ class _Run:
                 video_id = self.writer.put_video(
                     record.path, record.content_hash, record.stamp, duration_s
                 )
-                rows = self.writer.copy_rows(others[0].id, video_id)
-                keep_lost(self.writer, video_id, ())
-                copy_lost(self.writer, others[0].id, video_id)
-                copy_captions(self.writer, others[0].id, video_id)
+                rows = self.writer.copy_recording(others[0].id, video_id)
             self.writer.set_tags(video_id, self.tags)
         self.moved += 1
         self._report("moved", record.file, rows)
@@ -185,8 +180,8 @@ class _Run:
             with self.writer.transaction():
                 video_id, rows = self._write(record, _noting(windows, damaged, captions), lost)
                 self.writer.set_unreadable(video_id, len(lost))
-                keep_lost(self.writer, video_id, damaged)
-                keep_captions(self.writer, video_id, captions, self.captioner)
+                self.writer.keep_lost(video_id, damaged)
+                self.writer.keep_captions(video_id, captions, self.captioner)
                 self._remember(record, lost)
                 self.writer.set_tags(video_id, self.tags)
         except _RollbackError as error:
@@ -230,9 +225,9 @@ class _Run:
         """Keep the first failure that the next run should not meet again, or forget the last."""
         for failure in filter(is_kept, lost):
             facts = record.path, record.content_hash, record.stamp
-            remember(self.writer, FailedFile(*facts, failure.kind, failure.message))
+            self.writer.remember(FailedFile(*facts, failure.kind, failure.message))
             return
-        forget(self.writer, record.path)
+        self.writer.forget(record.path)
 
     def _report(
         self,
@@ -248,7 +243,9 @@ class _Run:
             self.progress(AddEvent(status, self.done, self.total, file, rows, failure, lost))
 
 
-def _insert(writer: StoreWriter, file: Path, video_id: int, chunk: Sequence[EncodedWindow]) -> None:
+def _insert(
+    writer: LibraryWriter, file: Path, video_id: int, chunk: Sequence[EncodedWindow]
+) -> None:
     spans = [each.window for each in chunk]
     vectors = np.stack([each.vector for each in chunk])
     if not np.isfinite(vectors).all():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Self
 
 from vlar.errors import LibraryError
 from vlar.index.report import VideoRow
@@ -62,7 +63,7 @@ class Store:
         self.damaged: dict[int, str] = {}
 
     @classmethod
-    def open_to_read(cls, folder: Path) -> Store | None:
+    def open_to_read(cls, folder: Path) -> Self | None:
         """The store of a folder, read-only; None where it has no tables yet.
 
         Raises:
@@ -71,6 +72,11 @@ class Store:
         file = folder / schema.FILE_NAME
         connection = schema.open_reader(file)
         return None if connection is None else cls(connection, file)
+
+    @property
+    def address(self) -> str:
+        """The folder, for messages."""
+        return str(self.file.parent)
 
     def close(self) -> None:
         """Close the file."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vlar.errors import DecodeCrash, DecodeOutOfMemory, DecodeTimeout
-from vlar.index.store.database import Stamp
+from vlar.index.store.database import Stamp, Store
 from vlar.index.store.writer import StoreWriter
 from vlar.types import Failure
 
@@ -54,17 +54,6 @@ class FailedFiles:
     by_path: Mapping[str, FailedFile] = field(default_factory=dict[str, FailedFile])
     retry: bool = False
 
-    @classmethod
-    def of(cls, writer: StoreWriter, retry: bool) -> FailedFiles:
-        """Those of a library."""
-        if not writer.fetch(_EXISTS):
-            return cls(retry=retry)
-        rows = writer.fetch(
-            "SELECT path, content_hash, size, mtime_ns, kind, message FROM failed_files"
-        )
-        found = (FailedFile(str(r[0]), r[1], Stamp(r[2], r[3]), str(r[4]), str(r[5])) for r in rows)
-        return cls({each.path: each for each in found}, retry)
-
     def to_skip(self, path: str, stamp: Stamp) -> FailedFile | None:
         """The failure of a file that has not changed since; None where it is to be read."""
         found = None if self.retry else self.by_path.get(path)
@@ -83,6 +72,15 @@ class FailedFiles:
             return False
         failed = self.by_path.values()
         return path in self.by_path or any(each.content_hash == content_hash for each in failed)
+
+
+def failed_files(store: Store) -> dict[str, FailedFile]:
+    """Those of a library, by path."""
+    if not store.fetch(_EXISTS):
+        return {}
+    rows = store.fetch("SELECT path, content_hash, size, mtime_ns, kind, message FROM failed_files")
+    found = (FailedFile(str(r[0]), r[1], Stamp(r[2], r[3]), str(r[4]), str(r[5])) for r in rows)
+    return {each.path: each for each in found}
 
 
 def remember(writer: StoreWriter, failed: FailedFile) -> None:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import Self
+
 from vlar.errors import LibraryError
 from vlar.index.paths import is_unicode, matches, place
 from vlar.index.rows import Float16
@@ -23,7 +25,7 @@ class StoreWriter(Store):
     """
 
     @classmethod
-    def open_to_write(cls, folder: Path) -> StoreWriter:
+    def open_to_write(cls, folder: Path) -> Self:
         """The store of a folder, created where absent.
 
         Raises:
