@@ -24,7 +24,7 @@ T = TypeVar("T", bound=Row)
 
 HIT_COLUMNS = (
     *("rank", "path", "start_s", "end_s", "score", "probability", "similarity", "lost"),
-    *("tags", "parts", "also", "caption"),
+    *("tags", "parts", "also", "caption", "track", "box", "box_s"),
 )
 ANSWER_COLUMNS = (
     *("path", "start_s", "end_s", "model", "label", "probability", "similarity", "unknown"),
@@ -193,7 +193,8 @@ def arrow_schema(columns: Sequence[str]) -> Any:
     labels = pa.list_(pa.struct([("label", text), ("key", text), *fit]))
     types = {
         **dict.fromkeys(("path", "model", "label", "error_kind", "error", "caption"), text),
-        "rank": pa.int64(),
+        **dict.fromkeys(("rank", "track"), pa.int64()),
+        "box": pa.list_(number),
         "unknown": pa.bool_(),
         "tags": pa.map_(text, text),
         "parts": pa.list_(pa.struct([("phrase", text), *span, *fit])),

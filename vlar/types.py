@@ -15,6 +15,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vlar.hits import Copy as Copy
+from vlar.hits import Hit as Hit
+from vlar.hits import HitPart as HitPart
 from vlar.person import Person
 
 Float32 = npt.NDArray[np.float32]
@@ -239,92 +242,3 @@ class Classification:
             **({"person": self.person.to_dict()} if self.person else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
         }
-
-
-@dataclass(frozen=True)
-class HitPart:
-    """One phrase of a query on a span: its best window there, and how well that fits."""
-
-    phrase: str
-    start_s: float
-    end_s: float
-    probability: float
-    similarity: float
-
-    def to_dict(self) -> JsonDict:
-        """The JSON object of the command line."""
-        return {
-            "phrase": self.phrase,
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "probability": round(self.probability, 6),
-            "similarity": round(self.similarity, 6),
-        }
-
-
-@dataclass(frozen=True)
-class Copy:
-    """A span of another recording that shows the same as a hit."""
-
-    path: str
-    start_s: float
-    end_s: float
-
-    def to_dict(self) -> JsonDict:
-        """The JSON object of the command line."""
-        return {
-            "path": self.path,
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-        }
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One span of a library that answers a query.
-
-    Attributes:
-        rank: 1 for the best.
-        path: The recording.
-        start_s: Seconds.
-        end_s: Seconds.
-        score: 0 to 1; it ranks. For a plain phrase it is the probability.
-        probability: Calibrated; of a query with operators, that of the weakest part.
-        similarity: Cosine of the best window; of a query with operators, the mean of the parts.
-        tags: Of the recording.
-        parts: The best window of each phrase of a query with operators; else empty.
-        also: Spans of other recordings that show the same (copies).
-        lost: Greatest share (0 to 1) of lost or doubtful frames among the span's windows.
-        caption: What the best window is said to show, in a library with captions; else empty.
-    """
-
-    rank: int
-    path: str
-    start_s: float
-    end_s: float
-    score: float
-    probability: float
-    similarity: float
-    tags: Mapping[str, str] = field(default_factory=dict[str, str])
-    parts: tuple[HitPart, ...] = ()
-    also: tuple[Copy, ...] = ()
-    lost: float = 0.0
-    caption: str = ""
-
-    def to_dict(self) -> JsonDict:
-        """The JSON object of the command line."""
-        facts: JsonDict = {
-            "rank": self.rank,
-            "path": self.path,
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "score": round(self.score, 6),
-            "probability": round(self.probability, 6),
-            "similarity": round(self.similarity, 6),
-            "tags": dict(self.tags),
-            "lost": round(self.lost, 4),
-        }
-        facts |= {"caption": self.caption} if self.caption else {}
-        facts |= {"also": [copy.to_dict() for copy in self.also]} if self.also else {}
-        facts |= {"parts": [part.to_dict() for part in self.parts]} if self.parts else {}
-        return facts

@@ -28,7 +28,7 @@ METRICS = [
     "spans",
 ]
 ORDER = [
-    ["person"],
+    ["person", "hits"],
     ["types"],
     ["characters"],
     ["errors"],

@@ -19,6 +19,9 @@ HIT = Hit(
     parts=(HitPart("a cup", 0.0, 4.0, 0.5, 0.2),),
     also=(Copy("/b.mp4", 0.0, 4.0),),
     caption="a man runs",
+    track=2,
+    box=(0.0, 0.25, 0.5, 1.0),
+    box_s=2.0,
 )
 ANSWER = Classification(
     *(Path("/a.mp4"), 0.0, 4.0, "lite"),

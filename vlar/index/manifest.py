@@ -114,6 +114,8 @@ class LibraryManifest:
         blocks: The parts of its vectors (``vlar.index.vector_blocks``); empty where the model
             does not declare any.
         modality: The sensor of the recordings: the name of their reader.
+        persons: Spec of the detector that finds the people of every window, each of whom has a
+            row of their own; empty where rows are whole frames only.
     """
 
     model: str
@@ -122,6 +124,7 @@ class LibraryManifest:
     spec: WindowSpec
     blocks: str = ""
     modality: str = DEFAULT_MODALITY
+    persons: str = ""
 
     @classmethod
     def of(cls, store: HasManifest) -> LibraryManifest | None:
@@ -161,8 +164,10 @@ class LibraryManifest:
         modality = meta.get("modality", DEFAULT_MODALITY)
         if "model" not in meta or not _SENSOR.fullmatch(modality):
             raise _damaged(folder, f"its model or its sensor {modality[:80]!r}")
-        blocks = meta.get("blocks", "")
-        return cls(meta["model"], meta["fingerprint"], dim, spec, blocks, modality)
+        blocks, persons = meta.get("blocks", ""), meta.get("persons", "")
+        if len(persons) > _MOST_TEXT:
+            raise _damaged(folder, f"persons is {persons[:40]!r}")
+        return cls(meta["model"], meta["fingerprint"], dim, spec, blocks, modality, persons)
 
     @classmethod
     def new(
@@ -198,6 +203,7 @@ class LibraryManifest:
             **{name: repr(value) for name, value in rate.items() if value is not None},
             **({"parts": json.dumps(parts)} if parts else {}),
             **({"shots": _YES} if self.spec.shots else {}),
+            **({"persons": self.persons} if self.persons else {}),
             "model": self.model,
             "fingerprint": self.fingerprint,
             "dim": str(self.dim),

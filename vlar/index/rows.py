@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from vlar.types import Float64
+from vlar.types import Float32, Float64
 
 Int64 = npt.NDArray[np.int64]
 Float16 = npt.NDArray[np.float16]
 Bool = npt.NDArray[np.bool_]
 ANY_TIME = (-np.inf, np.inf)
 _LARGEST_LISTED = 1 << 27
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class RowPerson:
+    """Whom a row shows: one person of its window. Rows of whole frames have none.
+
+    Attributes:
+        track: Number of the person in the recording, from 1; the same person in overlapping
+            windows has the same number.
+        box: x1, y1, x2, y2 in the middle of the window, in shares (0 to 1) of the frame's width
+            and height.
+    """
+
+    track: int
+    box: Box
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Rows with their vectors; all arrays have N entries, ``vectors`` is (N, D) float32.
+
+    ``people`` has whom the rows of people show, by row id; whole frames are not among them.
+    """
+
+    ids: Int64
+    video_ids: Int64
+    spans: tuple[tuple[float, float], ...]
+    vectors: Float32
+    people: Mapping[int, RowPerson] = field(default_factory=dict[int, RowPerson])
 
 
 @dataclass(frozen=True)
@@ -64,32 +94,37 @@ class RowTable:
 
 @dataclass(frozen=True)
 class RowFilter:
-    """Rows of some videos whose start and end lie in ranges.
+    """Rows of some videos, or some rows, whose start and end lie in ranges.
 
     Attributes:
         videos: Ids of the videos; None allows any video.
         start_s: Least and greatest start in seconds, both included.
         end_s: Least and greatest end in seconds, both included.
+        rows: Ids of the rows; None allows any row.
     """
 
     videos: frozenset[int] | None = None
     start_s: tuple[float, float] = ANY_TIME
     end_s: tuple[float, float] = ANY_TIME
+    rows: frozenset[int] | None = None
 
     def mask(self, table: RowTable) -> Bool:
         """(N,) True for the rows of a table that pass."""
         mask = np.ones(len(table), np.bool_)
         if self.videos is not None:
             mask &= _listed(table.video_ids, np.fromiter(self.videos, np.int64, len(self.videos)))
+        if self.rows is not None:
+            mask &= _listed(table.ids, np.fromiter(self.rows, np.int64, len(self.rows)))
         for (low, high), column in ((self.start_s, table.starts_s), (self.end_s, table.ends_s)):
             if (low, high) != ANY_TIME:
                 mask &= (column >= low) & (column <= high)
         return mask
 
-    def allows_times(self, start_s: float, end_s: float) -> bool:
+    def allows(self, row_id: int, start_s: float, end_s: float) -> bool:
         """Whether a row with these times passes, if its video does."""
         return (
-            self.start_s[0] <= start_s <= self.start_s[1]
+            (self.rows is None or row_id in self.rows)
+            and self.start_s[0] <= start_s <= self.start_s[1]
             and self.end_s[0] <= end_s <= self.end_s[1]
         )
 

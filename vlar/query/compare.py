@@ -23,7 +23,7 @@ import numpy as np
 from vlar.errors import QueryError
 from vlar.index.manifest import LibraryManifest
 from vlar.index.protocol import LibraryModel, composing, sampling_of
-from vlar.index.rows import Int64, RowFilter, RowTable
+from vlar.index.rows import Bool, Int64, RowFilter, RowPerson, RowTable
 from vlar.index.store.base import LibraryStore
 from vlar.numeric import sigmoid
 from vlar.query.evaluate import Windows
@@ -44,7 +44,7 @@ _LEAST_SPREAD = 1e-6
 
 @dataclass(frozen=True)
 class Comparison:
-    """N windows and how well each answers each leaf, sorted by video and time.
+    """N windows and how well each answers each leaf, sorted by video, track and time.
 
     Attributes:
         windows: N windows.
@@ -91,9 +91,11 @@ def compare(
     chosen = paths.keys() if rows.videos is None else rows.videos & paths.keys()
     stacked = np.array(list(queries.values()), np.float64).reshape(len(queries), manifest.dim)
     tables: list[RowTable] = []
+    people: dict[int, RowPerson] = {}
     scored: list[tuple[Float32, Float32]] = [_no_scores(len(queries))]
     for batch in store.scan(manifest.dim, rows):
         tables.append(RowTable(batch.ids, batch.video_ids, *batch.times_s.T))
+        people.update(batch.people)
         similar = (stacked @ batch.wide.T.astype(np.float64)).astype(np.float32)
         probable = np.zeros_like(similar)
         for at, (leaf, query) in enumerate(queries.items()):
@@ -106,10 +108,7 @@ def compare(
     table = RowTable.joined(tables)
     similarity, probability = (np.concatenate(each, axis=1) for each in zip(*scored, strict=True))
     meant = rows.mask(table) & np.isin(table.video_ids, np.fromiter(paths, np.int64))
-    order = np.lexsort((table.ends_s, table.starts_s, table.video_ids))
-    order = order[meant[order]]
-    kept = table.where(order)
-    windows = Windows(*kept.columns, manifest.spec.window_s)
+    order, windows = _sorted(table, people, meant, manifest.spec.window_s)
     cosines = {leaf: similarity[at][order].astype(np.float64) for at, leaf in enumerate(queries)}
     absolute: dict[Leaf, Float64] = {
         leaf: probability[at][order].astype(np.float64)
@@ -117,7 +116,7 @@ def compare(
         if not isinstance(leaf, Like)
     }
     relative = {leaf: normalized(cosines[leaf], absolute.get(leaf)) for leaf in queries}
-    spoken = {leaf: _said(store, leaf, kept.ids) for leaf in says}
+    spoken = {leaf: _said(store, leaf, windows.ids) for leaf in says}
     named, both = {i: path for i, path in paths.items() if i in chosen}, {**relative, **absolute}
     return Comparison(windows, named, cosines | spoken, both | spoken, relative | spoken)
 
@@ -146,6 +145,26 @@ def pair_scores(
         return {}
     order = np.argsort(there)[np.searchsorted(np.sort(there), ids)]
     return {leaf: composed.pair_scores(contexts[order], (leaf.verb, leaf.object)) for leaf in pairs}
+
+
+def _sorted(
+    table: RowTable, people: Mapping[int, RowPerson], meant: Bool, base_s: float
+) -> tuple[Int64, Windows]:
+    """The rows of a mask (N,) by video, track and time: their places, and they themselves."""
+    tracks = _tracks(table.ids, people)
+    keys = (table.ends_s, table.starts_s, *(() if tracks is None else (tracks,)), table.video_ids)
+    order = np.lexsort(keys)
+    order = order[meant[order]]
+    shown = None if tracks is None else tracks[order]
+    return order, Windows(*table.where(order).columns, base_s, shown)
+
+
+def _tracks(ids: Int64, people: Mapping[int, RowPerson]) -> Int64 | None:
+    """(N,) whom each row shows; None where all are whole frames."""
+    if not people:
+        return None
+    tracks = ((people[i].track if i in people else 0) for i in ids.tolist())
+    return np.fromiter(tracks, np.int64, len(ids))
 
 
 def _said(store: LibraryStore, leaf: Says, row_ids: Int64) -> Float64:

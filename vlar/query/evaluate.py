@@ -49,13 +49,22 @@ _OVERLAP = 0.5  # of a window: how far B may begin before A ends
 
 @dataclass(frozen=True)
 class Windows:
-    """N windows in any order; all arrays are (N,). ``base_s`` is the library's window length."""
+    """N windows in any order; all arrays are (N,).
+
+    ``base_s`` is the library's window length, ``tracks`` whom each shows: 0 for the whole frame,
+    else the number of a person in the recording; None where all are whole frames.
+    """
 
     ids: Int64
     video_ids: Int64
     start_s: Float64
     end_s: Float64
     base_s: float
+    tracks: Int64 | None = None
+
+    def track(self, at: int) -> int:
+        """Whom one of them shows."""
+        return 0 if self.tracks is None else int(self.tracks[at])
 
     @property
     def middle_s(self) -> Float64:

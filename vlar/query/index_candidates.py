@@ -9,12 +9,12 @@ are computed from the stored vectors in double precision, so they do not depend 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from vlar.index.rows import RowFilter
+from vlar.index.rows import RowBatch, RowFilter
 from vlar.index.search_cache.cache import SearchCache
-from vlar.index.store.database import RowBatch
 from vlar.index.store.row_check import NO_RECORDING
 from vlar.query.candidates import CandidateReport, Snapshot, SpanScore
 from vlar.query.plan import QueryPlan
@@ -70,7 +70,7 @@ class IndexCandidates:
             store.damaged.update({row.row_id: NO_RECORDING for row in orphans})
             rows = [row for row in rows if row.video_id in self._paths]
         # Rounded for the order only: equal rows of two files are in the order of their paths.
-        rows.sort(key=lambda row: (*_order(row), self._paths[row.video_id], row.start_s))
+        rows.sort(key=lambda row: (*_order(row), self._paths[row.video_id], row.start_s, row.track))
         self._rows = rows
         return rows, whole or not rows or rows[-1].score < self._plan.min_probability
 
@@ -97,12 +97,15 @@ class IndexCandidates:
         return self._new.get(span.row_id, own)
 
     def neighbours(self, span: ScoredSpan, later: bool) -> Iterator[ScoredSpan]:
-        """The rows of a span's video after or before it that pass the filter, of its own length."""
+        """The rows of a span's track after or before it that pass the filter, of its own length."""
         store, dim = self._snapshot.store, self._snapshot.manifest.dim
         allowed = self._allowed or RowFilter()
-        for batch in store.neighbours(span.video_id, span.start_s, span.end_s, dim, later=later):
+        found = store.neighbours(
+            span.video_id, span.start_s, span.end_s, dim, later=later, track=span.track
+        )
+        for batch in found:
             for row in self._scored(batch):
-                if same_scale(row, span) and allowed.allows_times(row.start_s, row.end_s):
+                if same_scale(row, span) and allowed.allows(row.row_id, row.start_s, row.end_s):
                     yield row
 
     def row_ids(self, span: ScoredSpan) -> tuple[int, ...]:
@@ -149,11 +152,18 @@ class IndexCandidates:
             return []
         similarity = batch.vectors.astype(np.float64) @ self._query.astype(np.float64)
         probability = self._snapshot.model.match_probability(batch.vectors, self._query)
-        return [
+        found = [
             ScoredSpan(int(row_id), int(video_id), start_s, end_s, float(p), float(s))
             for row_id, video_id, (start_s, end_s), s, p in zip(
                 batch.ids, batch.video_ids, batch.spans, similarity, probability, strict=True
             )
+        ]
+        if not batch.people:
+            return found
+        people = (batch.people.get(row.row_id) for row in found)
+        return [
+            row if person is None else replace(row, track=person.track)
+            for row, person in zip(found, people, strict=True)
         ]
 
 

@@ -115,7 +115,10 @@ class ScanCandidates:
         step = 1 if later else -1
         scale = span.score / max(float(curve[at]), _LEAST)
         at += step
-        while 0 <= at < len(curve) and self._compared.windows.video_ids[at] == span.video_id:
+        windows, track = self._compared.windows, edge.track
+        while 0 <= at < len(curve) and windows.video_ids[at] == span.video_id:
+            if windows.track(at) != track:
+                return  # windows are sorted by track
             row = self._window(at, span.video_id, float(curve[at]) * scale)
             if same_scale(row, edge):
                 yield row
@@ -200,7 +203,8 @@ class ScanCandidates:
 
     def _window(self, at: int, video_id: int, value: float) -> ScoredSpan:
         windows = self._compared.windows
-        return ScoredSpan(at, video_id, float(windows.start_s[at]), float(windows.end_s[at]), value)
+        times = float(windows.start_s[at]), float(windows.end_s[at])
+        return ScoredSpan(at, video_id, *times, value, track=windows.track(at))
 
     def _span(self, at: int) -> ScoredSpan:
         spans = self._spans

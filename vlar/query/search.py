@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -127,6 +128,7 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
     refined = [candidates.refined(answer.span) for answer in answers]
     rows = [candidates.row_ids(answer.span)[0] for answer in answers]
     captions = snapshot.store.captions(rows)
+    people = _people(snapshot, candidates, answers)
     lost = snapshot.store.greatest_lost((s.video_id, s.start_s, s.end_s) for s in refined)
     for place, (answer, span) in enumerate(zip(answers, refined, strict=True)):
         score, parts = candidates.score(span), candidates.parts(span)
@@ -148,9 +150,28 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
                 ),
                 lost=lost[place],
                 caption=captions.get(rows[place], ""),
+                **people.get(rows[place], {}),
             )
         )
     return hits
+
+
+def _people(
+    snapshot: Snapshot, candidates: Candidates, answers: Sequence[DistinctSpan]
+) -> dict[int, dict[str, Any]]:
+    """Whom best windows show, as values of ``Hit`` by row id; a sequence shows no one person."""
+    if not snapshot.manifest.persons:
+        return {}
+    every = (set(candidates.row_ids(answer.span)) for answer in answers)
+    batch = snapshot.store.rows(
+        sorted(ids.pop() for ids in every if len(ids) == 1), snapshot.manifest.dim
+    )
+    found: dict[int, dict[str, Any]] = {}
+    for row_id, (start_s, end_s) in zip(batch.ids.tolist(), batch.spans, strict=True):
+        if (person := batch.people.get(row_id)) is not None:
+            middle_s = (start_s + end_s) / 2
+            found[row_id] = {"track": person.track, "box": person.box, "box_s": middle_s}
+    return found
 
 
 def _report(

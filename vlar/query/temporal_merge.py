@@ -1,5 +1,8 @@
 """Merge rows into spans: windows of one video that answer together are one answer.
 
+A span of time is one answer, whomever its rows show: the best row begins it, and it grows over rows
+of the same track (the whole frame, or one person).
+
 The rule. Rows are taken best first. A row that no earlier span covers begins a span and gives it
 its scores: the best window represents the span. The span grows to both sides, window by window,
 over the video's next windows, as long as they overlap or touch it and score at least half as high
@@ -36,6 +39,7 @@ class ScoredSpan:
         end_s: Seconds.
         score: 0 to 1; it ranks, and decides how far a span grows.
         similarity: Cosine of its best window; 0 where a query has several parts.
+        track: Whom its best window shows: a person of the video, or 0 for the whole frame.
     """
 
     row_id: int
@@ -44,9 +48,11 @@ class ScoredSpan:
     end_s: float
     score: float
     similarity: float = 0.0
+    track: int = 0
 
 
-# The rows of a span's video after it (later=True) or before it, nearest first, all as long as it.
+# The rows of a span's video after it (later=True) or before it, nearest first, all as long as it
+# and of its track.
 Neighbours = Callable[[ScoredSpan, bool], Iterator[ScoredSpan]]
 
 
@@ -103,16 +109,13 @@ def _grown(
     earlier: list[ScoredSpan],
     later: bool,
 ) -> ScoredSpan:
+    start_s, end_s, least = span.start_s, span.end_s, SHARE_OF_BEST * best.score
     for row in neighbours(best, later):
-        apart = row.start_s > span.end_s + _TOUCH_S or row.end_s < span.start_s - _TOUCH_S
-        if apart or _covered(row, earlier) or row.score < SHARE_OF_BEST * best.score:
+        apart = row.start_s > end_s + _TOUCH_S or row.end_s < start_s - _TOUCH_S
+        if apart or _covered(row, earlier) or row.score < least:
             break
-        span = replace(
-            span,
-            start_s=min(span.start_s, row.start_s),
-            end_s=max(span.end_s, row.end_s),
-        )
-    return span
+        start_s, end_s = min(start_s, row.start_s), max(end_s, row.end_s)
+    return replace(span, start_s=start_s, end_s=end_s)
 
 
 def _covered(row: ScoredSpan, spans: list[ScoredSpan]) -> bool:

@@ -152,7 +152,8 @@ def row_filter(store: LibraryStore, where: Iterable[Condition]) -> RowFilter:
             low, high = ranges[condition.key]
             least, most = _range(condition)
             ranges[condition.key] = (max(low, least), min(high, most))
-    return RowFilter(None if videos is None else frozenset(videos), *ranges.values())
+    chosen = None if videos is None else frozenset(videos)
+    return RowFilter(chosen, ranges["start_s"], ranges["end_s"])
 
 
 def kept_row_filter(

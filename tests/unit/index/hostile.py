@@ -89,6 +89,31 @@ def unsealed(column: str, value: Any, row_id: int = 5) -> Attack:
     return sql((f"UPDATE rows SET {column} = ? WHERE id = ?", (value, row_id)))
 
 
+def person(track: Any, box: Any, row_id: int = 5) -> Attack:
+    """A row as one of a person, with the checksum that belongs to it."""
+
+    def attack(folder: Path) -> None:
+        with closing(database(folder)) as opened:
+            ((start_s, end_s, blob),) = opened.execute(
+                "SELECT start_s, end_s, vector FROM rows WHERE id = ?", (row_id,)
+            )
+            try:
+                covered = schema.person_bytes(track, box)
+            except (TypeError, ValueError, struct.error):
+                covered = b""
+            sealed = schema.row_checksum(start_s, end_s, blob, covered)
+            opened.execute(
+                "UPDATE rows SET track = ?, box = ?, checksum = ? WHERE id = ?",
+                (track, box, sealed, row_id),
+            )
+
+    return attack
+
+
+def box(*sides: float) -> bytes:
+    return struct.pack(f"<{len(sides)}f", *sides)
+
+
 def video(column: str, value: Any, video_id: int = 2) -> Attack:
     return sql((f"UPDATE videos SET {column} = ? WHERE id = ?", (value, video_id)))
 

@@ -151,6 +151,10 @@ def test_a_damaged_database(library: Library):
 def test_format_1_gets_checksums(library: Library):
     change(
         library,
+        "DROP INDEX rows_by_time",
+        "ALTER TABLE rows DROP COLUMN track",
+        "ALTER TABLE rows DROP COLUMN box",
+        "CREATE UNIQUE INDEX rows_by_time ON rows (video_id, start_s, end_s)",
         "ALTER TABLE rows DROP COLUMN checksum",
         "ALTER TABLE contexts DROP COLUMN checksum",
         "DROP TRIGGER rows_leave_a_tombstone",

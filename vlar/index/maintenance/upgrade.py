@@ -26,7 +26,8 @@ from vlar.index.folder import check_place, make_folder
 from vlar.index.manifest import LibraryManifest
 from vlar.index.model_provider import lasting_name, require_named
 from vlar.index.protocol import LibraryModel
-from vlar.index.store.database import KnownVideo, RowBatch
+from vlar.index.rows import RowBatch
+from vlar.index.store.database import KnownVideo
 from vlar.index.store.lock import writer_lock
 from vlar.index.store.writer import StoreWriter
 from vlar.sensors import reader

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from vlar.index.engines.base import Probes
-from vlar.index.rows import Float16, Int64, RowFilter, RowSource
+from vlar.index.rows import Float16, Int64, RowBatch, RowFilter, RowPerson, RowSource
 from vlar.index.search_cache.cache import SearchCache
-from vlar.index.store.database import RowBatch
 from vlar.index.store.failed import FailedFile
 from vlar.index.store.row_check import CheckedRows
 from vlar.index.store.values import KnownVideo, Stamp
@@ -145,13 +144,20 @@ class LibraryStore(Protocol):
         ...
 
     def spans(self, video_id: int) -> list[tuple[float, float]]:
-        """Start and end of every row of a recording, by time."""
+        """Start and end of every window of a recording, by time."""
+        ...
+
+    def ids_of(self, *, people: bool) -> Int64:
+        """Sorted ids of the rows of people, or of the rows of whole frames."""
         ...
 
     def neighbours(
-        self, video_id: int, start_s: float, end_s: float, dim: int, *, later: bool
+        self, video_id: int, start_s: float, end_s: float, dim: int, *, later: bool, track: int = 0
     ) -> Iterator[RowBatch]:
-        """The rows before or after a window of a recording, nearest first, in growing batches."""
+        """The rows before or after a window of a recording, nearest first, in growing batches.
+
+        They are those of one track: of the whole frame (0), or of one person.
+        """
         ...
 
     def context_size(self) -> tuple[int, int]:
@@ -224,12 +230,31 @@ class LibraryWriter(LibraryStore, Protocol):
         """A recording without rows; what was at this path before loses its rows, not its tags."""
         ...
 
-    def insert_rows(self, video_id: int, windows: Sequence[Window], vectors: Float32) -> None:
-        """Add windows with their vectors (N, D) to a recording of this transaction."""
+    def insert_rows(
+        self,
+        video_id: int,
+        windows: Sequence[Window],
+        vectors: Float32,
+        people: Sequence[RowPerson | None] = (),
+    ) -> None:
+        """Add windows with their vectors (N, D) to a recording of this transaction.
+
+        Args:
+            video_id: The recording.
+            windows: N time spans.
+            vectors: (N, D) of unit length.
+            people: Whom each row shows, None for a whole frame; empty where all are whole frames.
+        """
         ...
 
-    def insert_contexts(self, video_id: int, windows: Sequence[Window], contexts: Float16) -> None:
-        """Add context tokens (N, k, E) to windows of a recording of this transaction.
+    def insert_contexts(
+        self,
+        video_id: int,
+        windows: Sequence[Window],
+        contexts: Float16,
+        people: Sequence[RowPerson | None] = (),
+    ) -> None:
+        """Add context tokens (N, k, E) to rows (as in ``insert_rows``) of this transaction.
 
         Raises:
             LibraryError: the other contexts of the library have another shape.

@@ -1,8 +1,9 @@
 """The store of a library, its source of truth: videos, rows, tags and the manifest.
 
-A row is a window with its vector. Vectors are stored as little-endian float16, which halves the
-file. Rounding moves an inner product of unit vectors by about 1e-4 at most; the best ten rows of a
-query stay the same except for near ties (``benchmarks/index_memory.py --precision`` measures it).
+A row is a window with its vector, of the whole frame or of one person. Vectors are stored as
+little-endian float16, which halves the file. Rounding moves an inner product of unit vectors by
+about 1e-4 at most; the best ten rows of a query stay the same except for near ties
+(``benchmarks/index_memory.py --precision`` measures it).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +21,19 @@ from typing_extensions import Self
 
 from vlar.errors import LibraryError
 from vlar.index.report import VideoRow
-from vlar.index.rows import Float16, Int64
+from vlar.index.rows import Float16, Int64, RowBatch
 from vlar.index.store import schema, values
+from vlar.index.store.row_check import COLUMNS as ROW
 from vlar.index.store.row_check import STORED, CheckedRows, FoundRow, checked_rows, context_is_whole
 from vlar.index.store.values import KnownVideo, Stamp
-from vlar.types import Float32
 
 VECTOR_TYPE = "float16"
-ROW = "id, video_id, start_s, end_s, vector, checksum"
 _KNOWN = f"SELECT {values.RECORDING} FROM videos"
 _CHUNK = 500  # below the number of parameters any SQLite allows
 
 
 # The size of no file: such a video is not compared with the disk.
 NO_FILE = Stamp(-1, 0)
-
-
-@dataclass(frozen=True)
-class RowBatch:
-    """Rows with their vectors; all arrays have N entries, ``vectors`` is (N, D) float32."""
-
-    ids: Int64
-    video_ids: Int64
-    spans: tuple[tuple[float, float], ...]
-    vectors: Float32
 
 
 class Store:
@@ -224,6 +214,11 @@ class Store:
         found = self.fetch_in("SELECT id FROM rows WHERE video_id IN", list(video_ids))
         return np.sort(np.array([r[0] for r in found], np.int64))
 
+    def ids_of(self, *, people: bool) -> Int64:
+        """Sorted ids of the rows of people, or of the rows of whole frames."""
+        found = self.fetch(f"SELECT id FROM rows WHERE track {'>' if people else '='} 0")
+        return np.sort(np.array([r[0] for r in found], np.int64))
+
     def dead_ids(self, since: int = 0) -> Int64:
         """Sorted ids of rows deleted at or after a generation, but for those compacted away."""
         query = "SELECT row_id FROM tombstones WHERE generation >= ? ORDER BY row_id"
@@ -243,19 +238,22 @@ class Store:
             found = self.fetch(f"{query} BETWEEN ? AND ? ORDER BY id", (min(row_ids), max(row_ids)))
             if len(found) == len(row_ids):  # else others lie between them
                 return found
-        return sorted(self.fetch_in(f"{query} IN", row_ids), key=_first)
+        return sorted(self.fetch_in(f"{query} IN", row_ids), key=itemgetter(0))
 
     def neighbours(
-        self, video_id: int, start_s: float, end_s: float, dim: int, *, later: bool
+        self, video_id: int, start_s: float, end_s: float, dim: int, *, later: bool, track: int = 0
     ) -> Iterator[RowBatch]:
-        """The rows before or after a window of a video, nearest first, in growing batches."""
+        """The rows before or after a window of a video, nearest first, in growing batches.
+
+        They are those of one track: of the whole frame (0), or of one person.
+        """
         where, order = (">", "ASC") if later else ("<", "DESC")
         query = (
-            f"SELECT {ROW} FROM rows WHERE video_id = ? "
+            f"SELECT {ROW} FROM rows WHERE video_id = ? AND track = ? "
             f"AND (start_s, end_s) {where} (?, ?) ORDER BY start_s {order}, end_s {order} LIMIT ?"
         )
         limit = 8
-        while found := self.fetch(query, (video_id, start_s, end_s, limit)):
+        while found := self.fetch(query, (video_id, track, start_s, end_s, limit)):
             yield self._batch(found, dim)
             last = found[-1][2:4]
             if len(found) < limit or not _is_beyond(last, (start_s, end_s), later):
@@ -298,7 +296,7 @@ class Store:
     def _batch(self, found: Sequence[FoundRow], dim: int) -> RowBatch:
         rows = self.checked(found, dim)
         spans = tuple(map(tuple, rows.times_s.tolist()))
-        return RowBatch(rows.ids, rows.video_ids, spans, rows.wide)
+        return RowBatch(rows.ids, rows.video_ids, spans, rows.wide, rows.people)
 
     def _context_shape(self) -> tuple[int, int]:
         """(k, E) of every context; (0, 0) where there is none yet."""
@@ -317,10 +315,6 @@ def _is_beyond(times: tuple[Any, ...], others: tuple[Any, ...], later: bool) -> 
     if not all(isinstance(time, float) for time in times):
         return False
     return times > others if later else times < others
-
-
-def _first(row: tuple[Any, ...]) -> Any:
-    return row[0]
 
 
 def _text_or_bytes(raw: bytes) -> str | bytes:

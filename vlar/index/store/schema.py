@@ -92,17 +92,33 @@ _V2 = (
         BEGIN INSERT INTO tombstones (row_id, generation) VALUES
         (old.id, (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation')); END""",
 )
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2)  # step n takes a file from version n to n + 1
+# A row is the whole frame (track 0, no box) or one person of the window: a track of the recording
+# from 1, and a box (``vlar.index.rows.RowPerson``). Checksums of whole frames stay as they are.
+_V3 = (
+    "ALTER TABLE rows ADD COLUMN track INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE rows ADD COLUMN box BLOB",
+    "DROP INDEX rows_by_time",
+    "CREATE UNIQUE INDEX rows_by_time ON rows (video_id, track, start_s, end_s)",
+)
+# Step n takes a file from version n to n + 1.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 
-def row_checksum(start_s: float, end_s: float, values: bytes) -> int:
+def row_checksum(start_s: float, end_s: float, values: bytes, person: bytes = b"") -> int:
     """What a row's ``checksum`` must be: CRC-32 of its times and its vector (or its context).
+
+    That of a person's row covers ``person_bytes`` too.
 
     >>> row_checksum(0.0, 4.0, b"") == zlib.crc32(struct.pack("<dd", 0.0, 4.0))
     True
     """
-    return zlib.crc32(values, zlib.crc32(struct.pack("<dd", start_s, end_s)))
+    return zlib.crc32(person, zlib.crc32(values, zlib.crc32(struct.pack("<dd", start_s, end_s))))
+
+
+def person_bytes(track: int, box: bytes) -> bytes:
+    """What the checksum of a person's row covers besides its times and its vector."""
+    return struct.pack("<q", track) + box
 
 
 def open_reader(file: Path) -> sqlite3.Connection | None:

@@ -11,6 +11,8 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from vlar.index.engines.base import Probes
 from vlar.index.folder import check_place, make_folder
 from vlar.index.maintenance.compact import CompactReport, compact, settle
@@ -57,8 +59,11 @@ class SqliteStore(Store):
         return {i: has for i, has in held if isinstance(i, int) and isinstance(has, str)}
 
     def spans(self, video_id: int) -> list[tuple[float, float]]:
-        """Start and end of every row of a recording, by time."""
-        query = "SELECT start_s, end_s FROM rows WHERE video_id = ? ORDER BY start_s, end_s"
+        """Start and end of every window of a recording, by time."""
+        query = (
+            "SELECT start_s, end_s FROM rows WHERE video_id = ? AND track = 0 "
+            "ORDER BY start_s, end_s"
+        )
         found = self.fetch(query, (video_id,))
         return [(s, e) for s, e in found if isinstance(s, float) and isinstance(e, float)]
 
@@ -71,8 +76,10 @@ class SqliteStore(Store):
     def _scanned_ids(self, allowed: RowFilter) -> Int64:
         """Ids of the rows; those of no recording are noted as damaged."""
         paths = self.paths()
-        if allowed.videos is not None:
-            return self.row_ids(allowed.videos & paths.keys())
+        if allowed.videos is not None or allowed.rows is not None:
+            known = paths.keys() if allowed.videos is None else allowed.videos & paths.keys()
+            found = self.row_ids(known)
+            return found if allowed.rows is None else found[np.isin(found, list(allowed.rows))]
         found = self.row_ids(paths)
         if len(found) < self.row_count():
             every = {row_id for (row_id,) in self.fetch("SELECT id FROM rows")}

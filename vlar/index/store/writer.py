@@ -12,9 +12,10 @@ from typing_extensions import Self
 
 from vlar.errors import LibraryError
 from vlar.index.paths import is_unicode, matches, place
-from vlar.index.rows import Float16
+from vlar.index.rows import Float16, RowPerson
 from vlar.index.store import schema
 from vlar.index.store.database import STORED, Stamp, Store
+from vlar.index.store.row_check import stored_box
 from vlar.types import Float32, Window
 
 
@@ -76,25 +77,53 @@ class StoreWriter(Store):
         self._rows_changed()
         return video_id
 
-    def insert_rows(self, video_id: int, windows: Sequence[Window], vectors: Float32) -> None:
-        """Add windows with their vectors (N, D) to a video."""
+    def insert_rows(
+        self,
+        video_id: int,
+        windows: Sequence[Window],
+        vectors: Float32,
+        people: Sequence[RowPerson | None] = (),
+    ) -> None:
+        """Add windows with their vectors (N, D) to a video.
+
+        Args:
+            video_id: The video.
+            windows: N time spans.
+            vectors: (N, D) of unit length.
+            people: Whom each row shows, None for a whole frame; empty where all are whole frames.
+        """
         blobs = (vector.tobytes() for vector in vectors.astype(STORED))
         self.connection.executemany(
-            "INSERT INTO rows (video_id, start_s, end_s, vector, checksum) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO rows (video_id, start_s, end_s, vector, checksum, track, box) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                (video_id, w.start_s, w.end_s, blob, schema.row_checksum(w.start_s, w.end_s, blob))
-                for w, blob in zip(windows, blobs, strict=True)
+                (video_id, w.start_s, w.end_s, blob, *_sealed(w, blob, person))
+                for w, blob, person in zip(
+                    windows, blobs, people or [None] * len(windows), strict=True
+                )
             ),
         )
         self._rows_changed()
 
-    def replace_rows(self, video_id: int, windows: Sequence[Window], vectors: Float32) -> None:
-        """Give a video other rows, with vectors (N, D); what else is known of it stays."""
+    def replace_rows(
+        self,
+        video_id: int,
+        windows: Sequence[Window],
+        vectors: Float32,
+        people: Sequence[RowPerson | None] = (),
+    ) -> None:
+        """Give a video other rows, as in ``insert_rows``; what else is known of it stays."""
         self.connection.execute("DELETE FROM rows WHERE video_id = ?", (video_id,))
-        self.insert_rows(video_id, windows, vectors)
+        self.insert_rows(video_id, windows, vectors, people)
 
-    def insert_contexts(self, video_id: int, windows: Sequence[Window], contexts: Float16) -> None:
-        """Add context tokens (N, k, E) to windows that are there.
+    def insert_contexts(
+        self,
+        video_id: int,
+        windows: Sequence[Window],
+        contexts: Float16,
+        people: Sequence[RowPerson | None] = (),
+    ) -> None:
+        """Add context tokens (N, k, E) to rows that are there (as in ``insert_rows``).
 
         Raises:
             LibraryError: the other contexts of the library have another shape.
@@ -109,11 +138,15 @@ class StoreWriter(Store):
             )
         self.connection.executemany(
             "INSERT INTO contexts (row_id, tokens, checksum) "
-            "SELECT id, ?, ? FROM rows WHERE video_id = ? AND start_s = ? AND end_s = ?",
+            "SELECT id, ?, ? FROM rows WHERE video_id = ? AND track = ? AND start_s = ? "
+            "AND end_s = ?",
             (
-                (blob, schema.row_checksum(0, 0, blob), video_id, w.start_s, w.end_s)
-                for w, blob in zip(
-                    windows, (each.tobytes() for each in contexts.astype(STORED)), strict=True
+                (blob, schema.row_checksum(0, 0, blob), video_id, _track(who), w.start_s, w.end_s)
+                for w, blob, who in zip(
+                    windows,
+                    (each.tobytes() for each in contexts.astype(STORED)),
+                    people or [None] * len(windows),
+                    strict=True,
                 )
             ),
         )
@@ -129,14 +162,16 @@ class StoreWriter(Store):
             (source_id, video_id),
         )
         cursor = self.connection.execute(
-            "INSERT INTO rows (video_id, start_s, end_s, vector, checksum) "
-            "SELECT ?, start_s, end_s, vector, checksum FROM rows WHERE video_id = ? ORDER BY id",
+            "INSERT INTO rows (video_id, start_s, end_s, vector, checksum, track, box) "
+            "SELECT ?, start_s, end_s, vector, checksum, track, box FROM rows "
+            "WHERE video_id = ? ORDER BY id",
             (video_id, source_id),
         )
         self.connection.execute(
             "INSERT INTO contexts (row_id, tokens, checksum) "
             "SELECT new.id, tokens, contexts.checksum FROM rows new "
-            "JOIN rows old ON (old.start_s, old.end_s) = (new.start_s, new.end_s) "
+            "JOIN rows old ON (old.track, old.start_s, old.end_s) "
+            "= (new.track, new.start_s, new.end_s) "
             "JOIN contexts ON row_id = old.id WHERE new.video_id = ? AND old.video_id = ?",
             (video_id, source_id),
         )
@@ -221,3 +256,16 @@ class StoreWriter(Store):
 
     def _insert(self, query: str, values: tuple[Any, ...]) -> int:
         return int(self.connection.execute(query, values).lastrowid or 0)
+
+
+def _track(person: RowPerson | None) -> int:
+    return 0 if person is None else person.track
+
+
+def _sealed(window: Window, blob: bytes, person: RowPerson | None) -> tuple[int, int, bytes | None]:
+    """Checksum, track and box of a row."""
+    if person is None:
+        return schema.row_checksum(window.start_s, window.end_s, blob), 0, None
+    box = stored_box(person)
+    covered = schema.person_bytes(person.track, box)
+    return schema.row_checksum(window.start_s, window.end_s, blob, covered), person.track, box
