@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -16,7 +16,8 @@ from vlar.index.protocol import LibraryModel, sampling_of
 from vlar.index.store.database import VECTOR_TYPE
 from vlar.index.store.row_check import MOST_SECONDS
 from vlar.index.store.values import is_number
-from vlar.types import Sampling, Window
+from vlar.index.window_spec import WindowSpec
+from vlar.types import Sampling
 
 DEFAULT_WINDOW_S = 4.0
 DEFAULT_STRIDE_S = 2.0
@@ -29,60 +30,6 @@ _MOST_FRAMES, _MOST_PIXELS = 100_000, 65_536
 _LEAST_FPS, _MOST_FPS = 1e-3, 1e3
 _MOST_TEXT = 4096
 _YES = "yes"
-
-
-@dataclass(frozen=True)
-class WindowSpec:
-    """How recordings are cut into rows.
-
-    Attributes:
-        window_s: Length of a window in seconds.
-        stride_s: Seconds from one window to the next.
-        n_frames: T, samples of a window.
-        shorter_side: Pixels that frames are shrunk to while decoding; 0 for other sensors.
-        long_times: Also windows this many times as long and as far apart; 1 for none.
-        fps: Samples a second where T follows the length of a window; None for ``n_frames`` always.
-        max_frames: The largest T at ``fps``.
-        parts: What encoders that are joined want of a window (``Sampling.parts``).
-        shots: Whether recordings are cut at their shots first, so that no window crosses a cut.
-    """
-
-    window_s: float
-    stride_s: float
-    n_frames: int
-    shorter_side: int
-    long_times: float = 1.0
-    fps: float | None = None
-    max_frames: int | None = None
-    parts: tuple[Sampling, ...] = ()
-    shots: bool = False
-
-    @property
-    def sampling(self) -> Sampling:
-        """What the reader must give for a window."""
-        side = self.shorter_side or None
-        return Sampling(
-            self.n_frames,
-            shorter_side=side,
-            fps=self.fps,
-            max_frames=self.max_frames,
-            parts=self.parts,
-        )
-
-    def spans(self, duration_s: float, shots: Sequence[Window] = ()) -> list[Window]:
-        """The windows of a recording, those of the first scale first; none twice.
-
-        Args:
-            duration_s: Its length.
-            shots: Its shots by time, each of which has windows of its own; empty for one.
-        """
-        whole = shots or [Window(0.0, duration_s)]
-        spans = _windows_of(whole, self.window_s, self.stride_s)
-        if self.long_times > 1.0:
-            times = self.long_times
-            longer = [shot for shot in whole if shot.duration_s > self.window_s]
-            spans += _windows_of(longer, times * self.window_s, times * self.stride_s)
-        return spans
 
 
 class HasManifest(Protocol):
@@ -273,16 +220,6 @@ class LibraryManifest:
             f"--long-windows {spec.long_times:g}{' --shots' if spec.shots else ''}, or make a new "
             "library"
         )
-
-
-def _windows_of(shots: Sequence[Window], window_s: float, stride_s: float) -> list[Window]:
-    from vlar.video import windows
-
-    return [
-        Window(shot.start_s + window.start_s, min(shot.start_s + window.end_s, shot.end_s))
-        for shot in shots
-        for window in windows(shot.duration_s, window_s, stride_s)
-    ]
 
 
 def _number(

@@ -15,7 +15,7 @@ import vlar
 from tests.unit.encoders.test_joint import Scene
 from tests.unit.shot_detection import planted
 from vlar.errors import DecodeError, LibraryError, ModelError, UsageError
-from vlar.index.manifest import WindowSpec
+from vlar.index.window_spec import WindowSpec
 from vlar.library import Library
 from vlar.model.model import Model
 from vlar.sensors import ViewSampler, reader
