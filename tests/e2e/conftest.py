@@ -1,13 +1,21 @@
-"""Drives the installed ``vlar`` command in a subprocess."""
+"""Drives the ``vlar`` command in processes of its own.
+
+Most are forks of one warm process, which saves the seconds of importing; what stands behind a
+``prefix``, or is asked for ``cold``, starts the installed script. ``VLAR_TESTS_COLD=1`` starts it
+for all.
+"""
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +23,7 @@ import numpy as np
 import pytest
 
 from tests import videos
+from tests.command_server import CommandServer
 from vlar.video import probe, read_clip
 
 COMMAND = Path(sys.executable).with_name("vlar")
@@ -45,18 +54,40 @@ class Result:
         return lines[0]
 
 
+@cache
+def warm() -> CommandServer:
+    """The warm process of this session."""
+    server = CommandServer()
+    atexit.register(server.close)
+    return server
+
+
 def run_vlar(
     *arguments: object,
     timeout_s: float = 600,
     prefix: tuple[str, ...] = (),
     folder: Path | None = None,
+    cold: bool = False,
 ) -> Result:
-    command = [*prefix, str(COMMAND), *map(str, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=folder
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Result(done.returncode, done.stdout, done.stderr)
+    words = [*map(str, arguments)]
+    if cold or prefix or os.environ.get("VLAR_TESTS_COLD"):
+        done = subprocess.run(
+            [*prefix, str(COMMAND), *words],
+            capture_output=True, text=True, timeout=timeout_s, check=False, cwd=folder,
+        )  # fmt: skip
+        code, out, err = done.returncode, done.stdout, done.stderr
+    else:
+        code, out, err = _run_warm(words, timeout_s, folder)
+    assert "Traceback" not in err, err
+    return Result(code, out, err)
+
+
+def _run_warm(words: list[str], timeout_s: float, folder: Path | None) -> tuple[int, str, str]:
+    with tempfile.TemporaryDirectory() as place:
+        out, err = Path(place, "out"), Path(place, "err")
+        told = warm().run(words, out, err, seconds=timeout_s, folder=folder)
+        assert not told["late"], f"'vlar {' '.join(words)}' did not end in {timeout_s:g} s"
+        return told["code"], out.read_text("utf-8"), err.read_text("utf-8")
 
 
 def cache_but(place: Path, *left_out: str) -> Path:
@@ -76,7 +107,7 @@ def vlar_command(tmp_path_factory: pytest.TempPathFactory):
     assert COMMAND.is_file(), f"{COMMAND} is missing: install the package before testing"
     # The first runs prepare the encoder and the verbs and offer bodies; tests compare what follows.
     subprocess.run([sys.executable, "-c", "import vlar; vlar.load()"], timeout=300, check=True)
-    run_vlar("describe", "wave", "--out", tmp_path_factory.mktemp("first") / "bank.json")
+    run_vlar("describe", "wave", "--out", tmp_path_factory.mktemp("first") / "bank.json", cold=True)
     return run_vlar
 
 

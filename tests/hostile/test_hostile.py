@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ from typing import Any
 import pytest
 
 import vlar
+from tests.command_server import CommandServer
 from tests.fixtures.models_1 import tiny
 from tests.hostile.cases import CASES, Case
 from tests.hostile.kit import SECRET, Kit
@@ -39,30 +36,20 @@ class Outcome:
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
     """Runs a command in a fork of a warm process."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.hostile.server"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        cwd=Path(__file__).parents[2], env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
-    assert server.stdin is not None
-    assert server.stdout is not None
-    assert json.loads(server.stdout.readline())["ready"]
+    server = CommandServer()
 
     def ask(arguments: list[str], place: Path) -> Outcome:
         out, err = place / "stdout", place / "stderr"
         answers = place / "answers"  # of a person who says yes to every question
         answers.write_text("y\n" * 9)
-        request = {
-            "arguments": arguments, "out": str(out), "err": str(err), "answers": str(answers),
-            "seconds": SECONDS,
-        }  # fmt: skip
-        server.stdin.write(json.dumps(request) + "\n")
-        server.stdin.flush()
-        return Outcome(json.loads(server.stdout.readline()), out, err)
+        told = server.run(
+            arguments, out, err, seconds=SECONDS, limited=True, answers=answers,
+            environment={"COLUMNS": "200"},
+        )  # fmt: skip
+        return Outcome(told, out, err)
 
     yield ask
-    server.stdin.close()
-    server.wait(timeout=30)
+    server.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
-"""Runs vlar commands in forks of one warm process, under limits of time and memory.
+"""Runs vlar commands in forks of one warm process, with limits of time and memory on request.
 
-Started as ``python -m tests.hostile.server``: one JSON request a line on stdin, one answer a line
-on stdout. A fork starts in milliseconds, where a new interpreter would take seconds.
+Started as ``python -m tests.command_server``: one JSON request a line on stdin, one answer a line
+on stdout. A fork starts in milliseconds, where a new interpreter takes seconds.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,14 +21,18 @@ MORE_MEMORY = 1 << 30  # bytes of address space that a command may take beyond t
 
 def preload() -> None:
     """Import once what the commands need."""
-    import numpy  # noqa: F401
+    import av  # noqa: F401
+    import onnxruntime  # noqa: F401
+    import PIL.Image  # noqa: F401
     import torch
     import transformers  # noqa: F401
 
     import tests.fixtures.models_1.tiny  # noqa: F401 - registers an encoder that costs nothing
     import vlar.adapters.tc_clip.adapter
+    import vlar.cli
     import vlar.encoders.clip.hf_loader
     import vlar.encoders.clip.openclip_loader
+    import vlar.library
     import vlar.model.model
     import vlar.training.run  # noqa: F401
 
@@ -39,12 +44,20 @@ def address_space() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-def child(request: dict[str, Any]) -> None:
-    """Run one command and end the process with its exit code; never returns."""
-    seconds = int(request["seconds"])
+def limit(seconds: int) -> None:
+    """Let this process take no more than a time of processor and ``MORE_MEMORY``."""
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_AS, (address_space() + MORE_MEMORY,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def child(request: dict[str, Any]) -> None:
+    """Run one command and end the process with its exit code; never returns."""
+    if request.get("limited"):
+        limit(int(request["seconds"]))
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.dup2(os.open(request["answers"], os.O_RDONLY), 0)
@@ -75,12 +88,13 @@ def child(request: dict[str, Any]) -> None:
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Fork, wait, and end what does not end by itself."""
     started = time.monotonic()
+    patience = 3 if request.get("limited") else 1  # processor seconds, on a busy machine
     pid = os.fork()
     if pid == 0:
         child(request)
     while True:
         found, status, used = os.wait4(pid, os.WNOHANG)
-        late = time.monotonic() - started > 3 * request["seconds"]
+        late = time.monotonic() - started > patience * request["seconds"]
         if found:
             break
         if late:
@@ -94,6 +108,48 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         "cpu_s": used.ru_utime + used.ru_stime,
         "peak_mb": used.ru_maxrss / 1024,
     }
+
+
+class CommandServer:
+    """A warm process, from the side of the tests."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.command_server"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            cwd=Path(__file__).parents[1], env={**os.environ, "COLUMNS": "200"},
+        )  # fmt: skip
+        assert json.loads(self._pipe("stdout").readline())["ready"]
+
+    def run(
+        self,
+        arguments: list[str],
+        out: Path,
+        err: Path,
+        *,
+        seconds: float,
+        limited: bool = False,
+        answers: Path = Path(os.devnull),
+        folder: Path | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Run a command; ``code``, ``late``, ``cpu_s`` and ``peak_mb`` of it."""
+        request = {
+            "arguments": arguments, "out": str(out), "err": str(err), "answers": str(answers),
+            "seconds": seconds, "limited": limited, "folder": str(folder or Path.cwd()),
+            "environment": {**os.environ, **(environment or {})},
+        }  # fmt: skip
+        self._pipe("stdin").write(json.dumps(request) + "\n")
+        self._pipe("stdin").flush()
+        return json.loads(self._pipe("stdout").readline())
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe("stdin").close()
+        self._process.wait(timeout=30)
+
+    def _pipe(self, name: str) -> Any:
+        return getattr(self._process, name)
 
 
 def main() -> None:
