@@ -6,6 +6,7 @@ on stdout. A fork starts in milliseconds, where a new interpreter takes seconds.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -19,15 +20,14 @@ from typing import Any
 MORE_MEMORY = 1 << 30  # bytes of address space that a command may take beyond the warm process
 
 
-def preload() -> None:
-    """Import once what the commands need."""
+def preload(modules: list[str]) -> None:
+    """Import once what the commands need, and some modules."""
     import av  # noqa: F401
     import onnxruntime  # noqa: F401
     import PIL.Image  # noqa: F401
     import torch
     import transformers  # noqa: F401
 
-    import tests.fixtures.models_1.tiny  # noqa: F401 - registers an encoder that costs nothing
     import vlar.adapters.tc_clip.adapter
     import vlar.cli
     import vlar.encoders.clip.hf_loader
@@ -36,6 +36,8 @@ def preload() -> None:
     import vlar.model.model
     import vlar.training.run  # noqa: F401
 
+    for module in modules:
+        importlib.import_module(module)
     torch.set_num_threads(1)
 
 
@@ -111,11 +113,15 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 class CommandServer:
-    """A warm process, from the side of the tests."""
+    """A warm process, from the side of the tests.
 
-    def __init__(self) -> None:
+    Args:
+        modules: Modules that it imports besides vlar, such as one that registers a part.
+    """
+
+    def __init__(self, *modules: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.command_server"],
+            [sys.executable, "-m", "tests.command_server", *modules],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             cwd=Path(__file__).parents[1], env={**os.environ, "COLUMNS": "200"},
         )  # fmt: skip
@@ -154,7 +160,7 @@ class CommandServer:
 
 def main() -> None:
     """Answer until stdin ends."""
-    preload()
+    preload(sys.argv[1:])
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)

@@ -36,7 +36,7 @@ class Outcome:
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
     """Runs a command in a fork of a warm process."""
-    server = CommandServer()
+    server = CommandServer("tests.fixtures.models_1.tiny")
 
     def ask(arguments: list[str], place: Path) -> Outcome:
         out, err = place / "stdout", place / "stderr"
