@@ -52,6 +52,7 @@ def load(
     cache: Path,
     sources: int = 5,
     verbs: tuple[str, ...] = VERBS,
+    every: int = 1,
 ) -> Composites:
     """The composites of a data set's clips, encoded once.
 
@@ -62,6 +63,7 @@ def load(
         cache: Folder for frame features.
         sources: Most clips of a label; no two of one source.
         verbs: Some of ``VERBS``.
+        every: Encode every n-th frame alone.
     """
     with (videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["dataset"] == pool]
@@ -69,7 +71,7 @@ def load(
     cache.mkdir(parents=True, exist_ok=True)
     features = []
     for number, row in enumerate(rows):
-        features.append(_encoded(videos / row["path"], model, cache, verbs))
+        features.append(_encoded(videos / row["path"], model, cache, verbs, every))
         if number % 10 == 0:
             print(f"{number} of {len(rows)} clips", flush=True)
     return Composites(
@@ -89,12 +91,16 @@ def _few(rows: list[dict[str, str]], sources: int) -> list[dict[str, str]]:
     return [groups[turn] for turn in range(sources) for groups in listed if turn < len(groups)]
 
 
-def _encoded(path: Path, model: vlar.Model, cache: Path, verbs: tuple[str, ...]) -> np.ndarray:
-    key = hashlib.sha256(f"{path} {model.fingerprint} {verbs}".encode()).hexdigest()[:24]
+def _encoded(
+    path: Path, model: vlar.Model, cache: Path, verbs: tuple[str, ...], every: int
+) -> np.ndarray:
+    what = f"{path} {model.fingerprint} {verbs}" + (f" {every}" if every > 1 else "")
+    key = hashlib.sha256(what.encode()).hexdigest()[:24]
     file = cache / f"{key}.npy"
     if file.exists():
         return np.load(file)
     clip = read_clip(path, None, model.sampling, shorter_side=model.shorter_side)
+    clip = replace(clip, data=clip.data[::every], times_s=clip.times_s[::every])
     made = [replace(clip, data=moved(clip.data, verb, key)) for verb in verbs]
     found = np.stack([model.encode([one])[0].features for one in made])
     np.save(file, found)

@@ -7,12 +7,16 @@ stopped, started late, bounced, looped. Frames are only repeated and reordered, 
 are those of the clip's own frames (``lite``, objects and appearance). Of each of JHMDB's 21 labels
 three sources are trained on and two are asked about; 60 % of the pairs are seen. A seed draws both.
 
-Rows: C2C's scores; the product of the independent scores of the same network; C2C without the
-enhanced losses; C2C that reads the mean frame alone; closed forms of verbs and of objects, their
-log probabilities added; these with C2C at the weights that a support set without held-out examples
-gets; and two controls: verbs shuffled among the training clips of an object, and chance.
+Rows: C2C's scores; the product of the independent scores of the same network; closed forms of verbs
+and of objects, their log probabilities added; these with C2C at the weights that a support set
+without held-out examples gets; and two controls: verbs shuffled among the training clips of an
+object, and chance. With ``--more``: C2C that reads verbs from frames as the paper does, without the
+enhanced losses, and from the mean frame alone.
 
-``--pan`` asks a smaller question with encoded composites: the camera pans left or right.
+``--space`` asks the same with what the camera does as the verb: it pans left, pans right, zooms in,
+zooms out, or shakes. These composites are encoded. ``--pan`` asks the smallest question with them:
+left or right?
+``--forms`` compares what verbs are read from; it was chosen with ``--pool weizmann``.
 ``--something`` names verb and object of Something-Something clips apart, without examples.
 """
 
@@ -53,6 +57,9 @@ TIMES = {
     "bounce": [*_HALF, *range(FRAMES - 1, 0, -2)],
     "loop": [*_HALF, *_HALF],
 }
+SPACES = ("panning left", "panning right", "zooming in", "zooming out", "shaking")
+Pool = dict[str, list[tuple[str, dict[str, np.ndarray]]]]
+"""By label: sources, each with its group and its frames (T, F) under every verb."""
 _SEEN = 0.6
 _TRAIN, _SOURCES = 3, 5
 _PICTURES = 3560  # entries of the features that one frame gives: objects and appearance
@@ -88,15 +95,19 @@ def main() -> int:
     model = pictures()
     if options.something:
         return _something(options)
+    pool = _moved(options, model) if options.space or options.pan else _pool(options)
     if options.pan:
-        return _pan(options, model)
-    pool = _pool(options)
+        return _pan(options, model, pool)
     found: dict[str, list[dict[str, float]]] = {}
     for seed in options.seeds:
-        kept = options.cache / f"compositions-{seed}.json"  # a seed takes a minute or two
+        verbs = "space" if options.space else "time"
+        name = "-".join(["pairs", options.pool, verbs, str(seed), *options.forms])
+        kept = options.cache / f"{name}.json"  # a seed takes a minute or two
         if not kept.exists():
             train, asked, seen = _split(pool, seed)
             answers = _answers(model, train, asked, seed, few=seed not in options.more)
+            if options.forms:
+                answers = _forms(model, train, asked, seed, options.forms)
             kept.write_text(json.dumps({n: _figures(s, asked, seen) for n, s in answers}))
         for name, figures in json.loads(kept.read_text()).items():
             found.setdefault(name, []).append(figures)
@@ -111,40 +122,58 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, required=True, help="folder for frame features")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--more", type=int, nargs="*", default=[0, 1, 2, 3, 4],
-                        help="seeds that also train the other forms and the control")  # fmt: skip
+                        help="seeds that also train the other forms")  # fmt: skip
+    parser.add_argument("--space", action="store_true", help="verbs are movements of the camera")
+    parser.add_argument("--pool", default="jhmdb", help="data set whose clips are the objects")
+    parser.add_argument("--forms", nargs="*", default=[], metavar="FORM",
+                        help="only C2C with verbs read from these, to choose one")  # fmt: skip
     parser.add_argument("--pan", action="store_true")
     parser.add_argument("--something", type=Path, help="CSV of ids with verb and object")
     parser.add_argument("--json", type=Path, help="file for the results")
     return parser.parse_args()
 
 
-def _pool(options: argparse.Namespace) -> dict[str, list[tuple[str, np.ndarray]]]:
-    """The sources of each label with their frames, (16, F) of pictures."""
+def _pool(options: argparse.Namespace) -> Pool:
+    """The sources of each label, with what is done to their time, from the frames of each."""
     model, pool = vlar.load(), {}
     with (options.videos / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["dataset"] == "jhmdb"]
+        rows = [row for row in csv.DictReader(file) if row["dataset"] == options.pool]
     for row in rows:
         sources = pool.setdefault(row["readable_label"], [])
         if row["group"] in [group for group, _ in sources]:
             continue
         frames = features_of(options.videos, row["path"], model, options.cache)
-        sources.append((row["group"], frames[:: len(frames) // FRAMES, :_PICTURES]))
+        frames = frames[:: len(frames) // FRAMES, :_PICTURES]
+        made = {verb: frames[places] for verb, places in TIMES.items()}
+        sources.append((row["group"], made))
     return {label: sources[:_SOURCES] for label, sources in sorted(pool.items())}
 
 
-def _split(pool, seed: int) -> tuple[Clips, Clips, set[tuple[str, str]]]:
+def _moved(options: argparse.Namespace, model) -> Pool:
+    """The sources of each label with what the camera does."""
+    pool: Pool = {}
+    made = load(options.videos, options.pool, model, options.cache, 3, SPACES, every=2)
+    for features, label, group in zip(made.features, made.objects, made.groups, strict=True):
+        verbs = dict(zip(SPACES, features[..., :_PICTURES], strict=True))
+        pool.setdefault(str(label), []).append((str(group), verbs))
+    return dict(sorted(pool.items()))
+
+
+def _split(pool: Pool, seed: int) -> tuple[Clips, Clips, set[tuple[str, str]]]:
     """Training clips of seen pairs, clips of all pairs to ask about, and the seen pairs."""
     random = np.random.default_rng(seed)
-    every = list(itertools.product(TIMES, pool))
+    verbs = list(next(iter(pool.values()))[0][1])
+    every = list(itertools.product(verbs, pool))
     order = [every[at] for at in random.permutation(len(every))]
     seen = set(order[: round(_SEEN * len(every))])
     rows: tuple[list, list] = [], []
     for label, sources in pool.items():
         mixed = [sources[at] for at in random.permutation(len(sources))]
-        for turn, (group, frames) in enumerate(mixed):
-            for verb, places in TIMES.items():
-                if turn >= _TRAIN or (verb, label) in seen:
-                    rows[turn >= _TRAIN].append((frames[places], (verb, label), group))
+        learned = round(_TRAIN / _SOURCES * len(mixed))
+        for turn, (group, made) in enumerate(mixed):
+            for verb, frames in made.items():
+                if turn >= learned or (verb, label) in seen:
+                    rows[turn >= learned].append((frames, (verb, label), group))
     train, asked = (
         Clips(np.stack([r[0] for r in part]), [r[1] for r in part], [r[2] for r in part])
         for part in rows
@@ -162,13 +191,27 @@ def _answers(
     yield "product of the same branches", product
     yield "closed forms of verbs and objects", closed
     yield "closed forms with C2C", _WEIGHTS[0] * closed + _WEIGHTS[1] * 100 * trained
+    yield "control: verbs shuffled", _trained(model, _shuffled(train, seed), asked, seed)[0]
     yield "control: chance", np.random.default_rng(seed).random(trained.shape)
     if few:
         return
     plain = {"mixed": 0.0, "prior": 0.0, "dependence": 0.0}
-    yield "C2C, plain losses", _trained(model, train, asked, seed, plain)[0]
-    yield "C2C, mean frame alone", _trained(model, train, asked, seed, {"ordered": False})[0]
-    yield "control: verbs shuffled", _trained(model, _shuffled(train, seed), asked, seed)[0]
+    for name, settings in (
+        ("C2C, verbs from frames", {"verbs_from": "frames"}),
+        ("C2C, plain losses", plain),
+        ("C2C, mean frame alone", {"ordered": False}),
+    ):
+        yield name, _trained(model, train, asked, seed, settings)[0]
+
+
+def _forms(
+    model, train: Clips, asked: Clips, seed: int, forms: list[str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Scores (n, V * O) of C2C with verbs read in several ways, and of its own branches."""
+    for form in forms:
+        trained, product = _trained(model, train, asked, seed, {"verbs_from": form})
+        yield f"C2C, verbs from {form}", trained
+        yield f"product, verbs from {form}", product
 
 
 def _words(asked: Clips) -> tuple[list[str], list[str]]:
@@ -258,7 +301,7 @@ def _report(found: dict[str, list[dict[str, float]]], options: argparse.Namespac
     rows = []
     for name, each in found.items():
         means = {k: round(float(np.mean([row[k] for row in each])), 1) for k in each[0]}
-        base = found["product of the same branches"]
+        base = found.get("product of the same branches", each)
         apart = [mine["unseen"] - other["unseen"] for mine, other in zip(each, base, strict=False)]
         error = float(np.std(apart, ddof=1) / np.sqrt(len(apart))) if len(apart) > 1 else 0.0
         rows.append(
@@ -273,34 +316,50 @@ def _report(found: dict[str, list[dict[str, float]]], options: argparse.Namespac
         options.json.write_text(json.dumps({**settings, "results": rows}, indent=1) + "\n")
 
 
-def _pan(options: argparse.Namespace, model) -> int:
+def _pan(options: argparse.Namespace, model, pool: Pool) -> int:
     """The share of clips whose direction is right: chance is 50 %."""
-    made = load(options.videos, "jhmdb", model, options.cache, sources=2, verbs=_PANS)
-    features = made.features[:, :, ::2, :_PICTURES]
     rows: dict[str, list[float]] = {}
     for seed in options.seeds:
-        random = np.random.default_rng(seed)
-        train = np.isin(made.groups, random.permutation(sorted(set(made.groups)))[::2])
-        parts = []
-        for mask in (train, ~train):
-            n = int(mask.sum())
-            pairs = [(verb, "a clip") for _ in range(n) for verb in _PANS]
-            groups = list(np.repeat(made.groups[mask], len(_PANS)))
-            parts.append(Clips(features[mask].reshape(-1, *features.shape[2:]), pairs, groups))
-        for name, settings in (("in order", {}), ("mean frame alone", {"ordered": False})):
-            scores, _ = _trained(model, *parts, seed, settings)
+        parts = _left_and_right(pool, seed)
+        train, asked = parts
+        ways = {
+            "in order": (train, {}),
+            "verbs from frames": (train, {"verbs_from": "frames"}),
+            "mean frame alone": (train, {"ordered": False}),
+            "control: shuffled": (_shuffled(train, seed), {}),
+        }
+        for name, (learned, settings) in ways.items():
+            scores, _ = _trained(model, learned, asked, seed, settings)
             right = [
-                _every(parts[1])[at] == pair
-                for at, pair in zip(scores.argmax(axis=1), parts[1].pairs, strict=True)
+                _every(asked)[at] == pair
+                for at, pair in zip(scores.argmax(axis=1), asked.pairs, strict=True)
             ]
             rows.setdefault(name, []).append(round(100 * float(np.mean(right)), 1))
         print(seed, {name: values[-1] for name, values in rows.items()}, flush=True)
-    for name, values in rows.items():
-        print(f"{name:20s}{np.mean(values):5.1f} +- {np.std(values, ddof=1):.1f}", flush=True)
+    found = [
+        {"method": name, "right": round(float(np.mean(values)), 1), "seeds": values}
+        for name, values in rows.items()
+    ]
+    for row in found:
+        print(row, flush=True)
+    if options.json:
+        data = {"command": "python evals/compositions.py --pan", "results": found}
+        options.json.write_text(json.dumps(data, indent=1) + "\n")
     return 0
 
 
-_PANS = ("panning left", "panning right")
+def _left_and_right(pool: Pool, seed: int) -> tuple[Clips, Clips]:
+    """Clips of half of the labels, and of the others, each panned to both sides."""
+    labels = np.random.default_rng(seed).permutation(sorted(pool))
+    parts = []
+    for some in (labels[::2], labels[1::2]):
+        rows = [
+            (made[verb], (verb, "a clip"), group)
+            for label in some for group, made in pool[label] for verb in SPACES[:2]
+        ]  # fmt: skip
+        frames, pairs, groups = (list(column) for column in zip(*rows, strict=True))
+        parts.append(Clips(np.stack(frames), pairs, groups))
+    return parts[0], parts[1]
 
 
 def _something(options: argparse.Namespace) -> int:

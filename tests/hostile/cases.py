@@ -680,6 +680,34 @@ ANSWERS = [
 ]
 
 
+def sheet(name: str, says: str, make: Callable[[Path], None]) -> Case:
+    """A table of people's answers, given to ``--rerank``."""
+
+    def build(kit: Kit) -> list[str]:
+        file = kit.place / "answers.csv"
+        make(file)
+        return [*kit.classify(kit.model()), "--rerank", f"sheet:{file}"]
+
+    return Case("answers", f"sheet-{name}", build, says)
+
+
+def written(content: str | bytes) -> Callable[[Path], None]:
+    data = content if isinstance(content, bytes) else content.encode()
+    return lambda file: file.write_bytes(data) and None
+
+
+SHEETS = [
+    *(sheet(name, r"answers\.csv", make) for name, make in SPECIAL.items() if name != "absent"),
+    sheet("without-answers", "'answer' is missing", written("question,path\nab,c\n")),
+    sheet("utf-16", "not a UTF-8", written("question,answer\n".encode("utf-16"))),
+    sheet("null-byte", "null byte", written("question,answer\na\0b,A\n")),
+    sheet("open-quote", "close each quote", written('question,answer\n"ab,A\n')),
+    sheet("field-of-1-MB", "not readable as CSV", written(f"question,answer\n{'x' * 10**6},A\n")),
+    sheet("more-fields-than-columns", "line 2|columns", written("question,answer\na,A,b,c\n")),
+    sheet("columns-twice", "twice", written("question,answer,answer\na,A,B\n")),
+]
+
+
 def export(name: str, says: str, change: Callable[[Path], None]) -> Case:
     """An exported model in which something is changed; its hashes are right again."""
 
@@ -743,5 +771,5 @@ EXPORTS = [
 ]  # fmt: skip
 CASES = [
     *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS, *WEIGHTS, *VIDEOS,
-    *ANSWERS, *EXPORTS,
+    *ANSWERS, *SHEETS, *EXPORTS,
 ]  # fmt: skip

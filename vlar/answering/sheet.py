@@ -159,20 +159,47 @@ def _order(shown: Shown, question: Question) -> list[int]:
 def _read(file: Path) -> dict[str, dict[str, str]]:
     try:
         text = read_file(file, _MOST_BYTES).decode("utf-8-sig")
-        table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        missing = [name for name in ("question", "answer") if name not in (table.fieldnames or ())]
-        if missing:
-            raise UsageError(
-                f"{file}: the column {missing[0]!r} is missing, so it is not a table of answers; "
-                "give another file"
-            )
-        rows: list[dict[Any, Any]] = list(table)
+        rows = _rows(file, text)
     except UnicodeDecodeError as error:
         raise UsageError(f"{file}: not a UTF-8 text file; save the table as UTF-8 CSV") from error
     except csv.Error as error:
-        raise UsageError(f"{file}: not readable as CSV ({error}); quote such fields") from error
+        why = str(error).replace("unexpected end of data", "it ends inside quotes")
+        raise UsageError(
+            f"{file}: not readable as CSV ({why}); quote fields with commas, and close each quote"
+        ) from error
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror or error}); check it") from error
     return {
         str(row["question"]): {name: str(row.get(name) or "") for name in COLUMNS} for row in rows
     }
+
+
+def _rows(file: Path, text: str) -> list[dict[Any, Any]]:
+    """The rows of a table of answers.
+
+    Raises:
+        UsageError: a column is missing or there twice, a row has more fields than columns, or a
+            null byte.
+    """
+    if "\0" in text:
+        raise UsageError(f"{file}: it holds a null byte, so it is not a text file; give another")
+    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    names = list(table.fieldnames or ())
+    for name in ("question", "answer"):
+        if name not in names:
+            raise UsageError(
+                f"{file}: the column {name!r} is missing, so it is not a table of answers; give "
+                "another file"
+            )
+    for name in COLUMNS:
+        if names.count(name) > 1:
+            raise UsageError(f"{file}: the column {name!r} is there twice; keep one of them")
+    rows: list[dict[Any, Any]] = []
+    for row in table:
+        if None in row:
+            raise UsageError(
+                f"{file}, line {table.line_num}: more fields than the {len(names)} columns; quote "
+                "fields with commas"
+            )
+        rows.append(row)
+    return rows

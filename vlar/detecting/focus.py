@@ -55,12 +55,15 @@ class Focus:
         only_small: Whether only a small person is zoomed in on.
         detectors: Asked in turn until one finds something.
         note: About the choice of detectors.
+        moving: Finds movement around bodies that show in a few frames only; None to leave these
+            out.
     """
 
     reference: Reference | None
     only_small: bool
     detectors: tuple[Detector, ...]
     note: str = ""
+    moving: Detector | None = None
 
     @property
     def keeps_whole(self) -> bool:
@@ -81,7 +84,7 @@ class Focus:
         notes = (self.note,) if self.note else ()
         noun = self.reference.noun if self.reference else "person"
         for detector in self.detectors:
-            people = find_people(clip, detector, noun, source)
+            people = find_people(clip, detector, noun, source, self.moving)
             if people.tracks:
                 break
         else:
@@ -158,7 +161,9 @@ def make_focus(
         )
     reference = parse(who) if who is not None else None
     detectors, note = _detectors(reference, detector)
-    return Focus(reference, zoom == "auto", detectors, note)
+    bodies_of_several = reference is not None and detector is None and not note
+    moving = load_detector("motion") if bodies_of_several else None
+    return Focus(reference, zoom == "auto", detectors, note, moving)
 
 
 def _detectors(reference: Reference | None, spec: str | None) -> tuple[tuple[Detector, ...], str]:

@@ -11,6 +11,7 @@ import numpy as np
 from vlar.detecting import colours, zoom
 from vlar.detecting.base import Detector
 from vlar.detecting.choose import from_left
+from vlar.detecting.glimpses import followed, glimpsed
 from vlar.detecting.tracks import Track, link, overlap
 from vlar.errors import VlarError
 from vlar.person import Person
@@ -93,7 +94,11 @@ class People:
 
 
 def find_people(
-    clip: Clip, detector: Detector, noun: str = "person", source: Reader | None = None
+    clip: Clip,
+    detector: Detector,
+    noun: str = "person",
+    source: Reader | None = None,
+    moving: Detector | None = None,
 ) -> People:
     """Everybody in a clip, counted from the left.
 
@@ -103,11 +108,18 @@ def find_people(
         noun: What is asked for.
         source: Reads the recording again where the clip has too few or too small frames for the
             detector; None to use the clip as it is.
+        moving: Finds movement. Asked where ``detector`` sees a body in a few frames only: it is
+            somebody if something moves there all the time. None to leave such bodies out.
     """
     searched = clip if source is None else searchable(clip, detector, source)
     prompt = "person" if noun in PEOPLE else noun
     boxes = detector.detect(searched.data, searched.times_s, prompt)
-    tracks = _distinct(link(boxes), len(searched.data))
+    linked = link(boxes)
+    tracks = _distinct(linked, len(searched.data))
+    brief = glimpsed(linked, tracks)
+    if moving is not None and brief:
+        movement = link(moving.detect(searched.data, searched.times_s, prompt))
+        tracks += followed(brief, movement, tracks, len(searched.data))
     return People(searched, from_left(tracks))
 
 

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.training.fakes import FakeEncoder
-from vlar.adapters.c2c import C2C
+from vlar.adapters.c2c import C2C, C2CConfig
+from vlar.adapters.c2c.inputs import read_parts
 from vlar.adapters.trainable import TrainingBatch
-from vlar.encoders.base import Encoder
+from vlar.encoders.base import Encoder, FrameBlock
 from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.fewshot.support import SupportItem
 from vlar.training.data import FeatureLoader
@@ -52,11 +53,11 @@ def clips(pairs, each: int, seed: int) -> tuple[np.ndarray, Dataset]:
 def trained(encoder: Encoder | None = None, epochs: int = 50, shuffle: bool = False, **more) -> C2C:
     features, dataset = clips([pair for pair in EVERY if pair not in UNSEEN], 6, 0)
     if shuffle:  # the control: verbs that have nothing to do with what is seen
-        order = np.random.default_rng(1).permutation(len(features))
+        # Half of the clips of a verb are exchanged with half of those of the object's other verb.
         objects = np.array([label.split()[1] for label in dataset.y])
         for noun in OBJECTS:
-            own = np.flatnonzero(objects == noun)
-            features[own] = features[[row for row in order if objects[row] == noun]]
+            one, other = np.flatnonzero(objects == noun).reshape(2, 6)[:, ::2]
+            features[[*one, *other]] = features[[*other, *one]]
     adapter = C2C.attach(encoder or FakeEncoder(), {**SMALL, **more})
     adapter.fit_inputs(features)
     loader = FeatureLoader(adapter.training_inputs(features), dataset.paths, adapter.input_widths)
@@ -102,6 +103,58 @@ def test_without_order_rising_and_falling_are_the_same(learned: C2C):
     rising = [way[:, :3].max(axis=1) > way[:, 3:].max(axis=1) for way in ways]
     assert rising[0].tolist() == [True] * 3 + [False] * 3
     assert rising[1].tolist() == [False] * 3 + [True] * 3
+
+
+def far_apart(pairs, each: int, seed: int) -> tuple[np.ndarray, Dataset]:
+    """The same clips, each in a place of its own: clips differ more than their frames do."""
+    features, dataset = clips(pairs, each, seed)
+    random = np.random.default_rng(seed + 100)
+    return features + 3 * random.normal(size=(len(features), 1, 12)).astype(np.float32), dataset
+
+
+def verbs_right(form: str) -> float:
+    """Share of new clips whose verb is right, learned from clips that are far apart."""
+    features, dataset = far_apart(EVERY, 6, 0)
+    adapter = C2C.attach(FakeEncoder(), {**SMALL, "verbs_from": form})
+    adapter.fit_inputs(features)
+    loader = FeatureLoader(adapter.training_inputs(features), dataset.paths, adapter.input_widths)
+    numbers = {"epochs": 20, "batch": 18, "warmup_epochs": 1, "learning_rate": 4e-3}
+    Training(adapter, loader, dataset, replace(load_recipe("c2c/adapt"), **numbers)).run()
+    asked, truth = far_apart(EVERY, 4, 7)
+    scores = adapter.pair_similarity(adapter.context(asked), EVERY)
+    given = [EVERY[at][0] for at in scores.argmax(axis=1)]
+    return float(np.mean([v == y.split()[0] for v, y in zip(given, truth.y, strict=True)]))
+
+
+def test_where_clips_differ_most_verbs_are_read_from_what_changes_within_a_clip():
+    assert verbs_right("both") > 0.9
+    assert verbs_right("frames") < 0.7  # 1 in 3 is chance
+
+
+@pytest.mark.parametrize("form", ["frames", "deviations", "similarities", "both"])
+def test_every_form_of_inputs_has_its_widths(form):
+    adapter = C2C.attach(FakeEncoder(), {**SMALL, "verbs_from": form})
+    features = clips(EVERY, 1, 0)[0][:, :5]  # fewer frames than are read
+    adapter.fit_inputs(features)
+    inputs = adapter.training_inputs(features)
+    assert inputs.shape[2] == sum(adapter.input_widths)
+    assert np.isfinite(adapter.context(features)).all()
+    still = np.repeat(features[:, :1], 5, axis=1)
+    assert np.isfinite(adapter.context(still)).all()
+
+
+def test_similarities_do_not_know_the_way_and_deviations_do():
+    blocks = [(0, FrameBlock("all", 12, "embedding"))]
+    features = clips(EVERY, 2, 0)[0]
+    turned = 2 * features.mean(axis=1, keepdims=True) - features  # what rose falls
+    for form, same in (("similarities", True), ("deviations", False)):
+        config = C2CConfig(verbs_from=form)
+        (_, one), (_, other) = (read_parts(x, blocks, config) for x in (features, turned))
+        assert np.allclose(one, other, atol=0.02) == same
+    other_place = features + 5  # and neither knows what is shown
+    config = C2CConfig(verbs_from="deviations")
+    moved = [read_parts(x, blocks, config)[1] for x in (features, other_place)]
+    np.testing.assert_allclose(*moved, atol=1e-5)
 
 
 def test_vectors_texts_and_features_stay_those_of_the_encoder(learned: C2C):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.unit.detecting.made import TIMES_S, scene
+from tests.unit.detecting.tiny_dino import save_dino
 from tests.unit.detecting.tiny_owl import save_owl
 from vlar.detecting.base import load_detector
 from vlar.detecting.hf import HubDetector, not_doubled, searched_frames
@@ -40,6 +41,43 @@ def test_boxes_are_those_of_the_library(owl: HubDetector):
     best = wanted["boxes"][wanted["scores"].argmax()].numpy().clip(0, [160, 96, 160, 96])
     np.testing.assert_allclose(first[0, 1:], best, atol=1e-3)
     assert sure.max() == pytest.approx(float(wanted["scores"].max()), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def dino(tmp_path_factory: pytest.TempPathFactory) -> HubDetector:
+    return load_detector(f"hf:{save_dino(tmp_path_factory.mktemp('dino'))}")
+
+
+def test_boxes_of_grounding_dino_are_those_of_the_library(dino: HubDetector):
+    import torch
+
+    frames = scene([(20, 3)])
+    dino.least_score = 0.0
+    found = dino.detect(frames, TIMES_S, "dog")
+    inputs = dino._processor(images=frames[0], text="dog.", return_tensors="pt")
+    with torch.inference_mode():
+        outputs = dino._model(**inputs)
+    (wanted,) = dino._processor.post_process_grounded_object_detection(
+        outputs, inputs["input_ids"], threshold=0.0, target_sizes=[(96, 160)]
+    )
+    first = found.rows[found.rows[:, 0] == 0]
+    sure = found.scores[found.rows[:, 0] == 0]
+    kept = not_doubled(
+        wanted["boxes"].numpy().clip(0, [160, 96, 160, 96]), wanted["scores"].numpy()
+    )
+    np.testing.assert_allclose(sure, wanted["scores"][kept].numpy(), atol=1e-5)
+    boxes = wanted["boxes"][kept].numpy().clip(0, [160, 96, 160, 96])
+    np.testing.assert_allclose(first[:, 1:], boxes, atol=1e-3)
+
+
+def test_grounding_dino_gets_its_words_as_one_sentence(dino: HubDetector):
+    inputs = dino._processor(images=scene([])[0], text=[["person", "human"]], return_tensors="pt")
+    said = dino._processor.batch_decode(inputs["input_ids"])
+    assert said == ["[CLS] person. human. [SEP]"]
+    dino.least_score = 0.0
+    frames = scene([(20, 3)])[:3]
+    dog, drone = (dino.detect(frames, TIMES_S[:3], word) for word in ("dog", "drone"))
+    assert len(dog) != len(drone) or not np.allclose(dog.scores, drone.scores)
 
 
 def test_the_words_change_the_scores(owl: HubDetector):

@@ -11,13 +11,12 @@ import numpy as np
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.c2c.config import C2CConfig
+from vlar.adapters.c2c.inputs import part_widths, read_parts, sampled
 from vlar.adapters.temporal.inputs import (
     along_directions,
-    block_width,
     check_names,
     chosen,
     fit_directions,
-    read_blocks,
 )
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.adapters.views import require
@@ -72,7 +71,7 @@ class C2C(Adapter, Trainable, ComposedLabels):
         self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
         self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
         self._blocks = chosen(encoder.frame_blocks, config.blocks or _names(encoder))
-        self.input_widths = [config.components] * len(self._blocks)
+        self.input_widths = [config.components] * len(part_widths(self._blocks, config))
         self._label_parts: list[Mapping[str, str]] = []
         self._label_counts: list[int] = []
         self._build(config)
@@ -247,7 +246,7 @@ class C2C(Adapter, Trainable, ComposedLabels):
 
     def fit_inputs(self, features: Float32) -> None:
         """Find the directions in which the frames (N, T, F) of the training set differ."""
-        parts = read_blocks(features, self._blocks)
+        parts = read_parts(features, self._blocks, self.config)
         fit_directions(self.network, parts, self.config.components)
         self.refresh()
 
@@ -287,19 +286,17 @@ class C2C(Adapter, Trainable, ComposedLabels):
         from vlar.adapters.c2c.network import C2CNetwork
 
         self.config, self.verbs, self.objects = config, config.verbs, config.objects
-        widths = [block_width(block) for _, block in self._blocks]
+        widths = part_widths(self._blocks, config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # two adapters of the same settings start the same
-            self.network = C2CNetwork(config, self.dim, widths)
+            self.network = C2CNetwork(config, self.dim, widths, len(self._blocks))
         self.network.eval().requires_grad_(False)
         self.refresh()
 
     def _inputs(self, features: Float32) -> Float32:
         """(N, T, F) to (N, T', K), T' at most the ``frames`` of the settings."""
-        count, most = features.shape[1], self.config.frames
-        if count > most:
-            features = features[:, ((np.arange(most) + 0.5) * count / most).astype(int)]
-        return along_directions(self.network, read_blocks(features, self._blocks))
+        features = sampled(features, self.config)
+        return along_directions(self.network, read_parts(features, self._blocks, self.config))
 
 
 def _names(encoder: Encoder) -> list[str]:

@@ -21,6 +21,10 @@ class C2CConfig:
         frames: Most frames of a clip that are read, as in the paper; of more, evenly spaced ones.
         components: Principal directions kept of each block of the frame features.
         blocks: Blocks of the frame features to read; empty means all.
+        verbs_from: What verbs are read from. ``frames``: along the directions in which frames
+            differ, as objects are. ``deviations`` of the frames from the mean frame of their clip,
+            along directions and on a scale of their own. ``similarities`` of these deviations to
+            each other, which are the same whatever is shown. ``both`` of the last two.
         ordered: Verbs are read from the frames in order; False reads the mean frame alone.
         mixed: Share of the steps in which clips are mixed, 0 to 1. Zero for the plain training.
         imagined: Weight of the loss of pairs that only a mixed clip might show.
@@ -38,6 +42,7 @@ class C2CConfig:
     frames: int = setting(8, at_least=1, at_most=1024)
     components: int = setting(64, at_least=1, at_most=4096)
     blocks: tuple[str, ...] = ()
+    verbs_from: str = setting("both", choices=("frames", "deviations", "similarities", "both"))
     ordered: bool = True
     mixed: float = setting(0.7, at_least=0, at_most=1)
     imagined: float = setting(0.1, at_least=0, at_most=100)

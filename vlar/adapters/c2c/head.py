@@ -44,14 +44,17 @@ class C2CHead(nn.Module):
         text_dim: Width of the texts' vectors.
         hidden: Width of the hidden layers.
         width: E.
+        time_dim: Entries of a frame that verbs are read from; None for d.
     """
 
-    def __init__(self, dim: int, text_dim: int, hidden: int, width: int) -> None:
+    def __init__(
+        self, dim: int, text_dim: int, hidden: int, width: int, time_dim: int | None = None
+    ) -> None:
         super().__init__()
         self.A_v, self.A_o = nn.Linear(text_dim, width), nn.Linear(text_dim, width)
         self.G_v, self.G_o = nn.Linear(2 * width, width), nn.Linear(2 * width, width)
         self.mlp1, self.mlp2 = (_mean_branch(dim, hidden, width) for _ in range(2))
-        self.tcn1, self.tcn2 = (TimeBranch(dim, hidden, width) for _ in range(2))
+        self.tcn1, self.tcn2 = (TimeBranch(time_dim or dim, hidden, width) for _ in range(2))
 
     def forward(self, frames: Tensor, verb_text: Tensor, object_text: Tensor) -> C2COutput:
         """Scores of every verb with every object.
@@ -63,10 +66,10 @@ class C2CHead(nn.Module):
         """
         return self.compose(self.components(frames), verb_text, object_text)
 
-    def components(self, frames: Tensor) -> Components:
-        """The four vectors of each clip (B, T, d)."""
-        mean = frames.mean(dim=1)
-        return Components(self.tcn1(frames), self.mlp1(mean), self.tcn2(frames), self.mlp2(mean))
+    def components(self, frames: Tensor, moving: Tensor | None = None) -> Components:
+        """The four vectors of each clip (B, T, d); verbs go by ``moving`` (B, T, time_dim)."""
+        mean, time = frames.mean(dim=1), frames if moving is None else moving
+        return Components(self.tcn1(time), self.mlp1(mean), self.tcn2(time), self.mlp2(mean))
 
     def compose(self, clips: Components, verb_text: Tensor, object_text: Tensor) -> C2COutput:
         """Scores from the vectors of B clips; texts as in ``forward``."""

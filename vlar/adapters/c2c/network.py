@@ -23,17 +23,22 @@ class C2CNetwork(nn.Module):
     Args:
         config: Sizes and the trained words.
         text_dim: Width of the texts' vectors.
-        widths: Entries of each block of the frame features; their projections are stored here.
+        widths: Entries of each part of a frame (``read_parts``); their projections are stored here.
+        n_blocks: How many of the parts are blocks of the frame features; the rest is for verbs.
     """
 
-    def __init__(self, config: C2CConfig, text_dim: int, widths: Sequence[int]) -> None:
+    def __init__(
+        self, config: C2CConfig, text_dim: int, widths: Sequence[int], n_blocks: int
+    ) -> None:
         super().__init__()
         self.config = config
         for number, width in enumerate(widths):
             self.register_buffer(f"mean{number}", torch.zeros(width))
             self.register_buffer(f"axes{number}", torch.zeros(width, config.components))
-        dim = len(widths) * config.components
-        self.head = C2CHead(dim, text_dim, config.hidden, config.width)
+        dim = n_blocks * config.components
+        moving = (len(widths) - n_blocks) * config.components
+        self.head = C2CHead(dim, text_dim, config.hidden, config.width, moving or dim)
+        self._shown = dim
         for part, words in (("verb", config.verbs), ("object", config.objects)):
             self.register_buffer(f"{part}_centre", torch.zeros(text_dim))
             residual = nn.Parameter(torch.zeros(len(words), text_dim))
@@ -55,7 +60,9 @@ class C2CNetwork(nn.Module):
         """The four vectors (N, E) of each clip (N, T, K)."""
         if not self.config.ordered:
             inputs = inputs.mean(dim=1, keepdim=True).expand_as(inputs)
-        return self.head.components(inputs)
+        if self.config.verbs_from == "frames":
+            return self.head.components(inputs)
+        return self.head.components(inputs[..., : self._shown], inputs[..., self._shown :])
 
     def moved(self, part: str, texts: Tensor, columns: Sequence[int] | None = None) -> Tensor:
         """Texts (n, D) of words as the head reads them.

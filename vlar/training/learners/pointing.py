@@ -131,7 +131,9 @@ def read_rows(core: ModelCore, request: AdaptRequest) -> tuple[list[PointingRow]
             key = item.path, item.window
             if key not in known:
                 (clip,) = sampler.sample(item.path, item.window)
-                people = find_people(clip, focus.detectors[0], source=sampler.reader)
+                people = find_people(
+                    clip, focus.detectors[0], source=sampler.reader, moving=focus.moving
+                )
                 cuts = [people.cut_out(place, clip) for place in range(len(people.tracks))]
                 known[key] = people, core.encode([*cuts, clip])
             rows.append(_row(item, *known[key]))

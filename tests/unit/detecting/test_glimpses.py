@@ -1,0 +1,69 @@
+"""Somebody whose body shows now and then: taken where something moves there all the time."""
+
+# pyright: basic
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tests.unit.detecting.made import TIMES_S, Given, clip, scene, track
+from vlar.detecting.focus import make_focus
+from vlar.detecting.glimpses import followed, glimpsed
+from vlar.detecting.people import find_people
+from vlar.detecting.tracks import Track
+
+PERSON = track(30)
+BRIEF = Track(track(120).boxes[6:9], np.ones(3, np.float32))
+MADE = clip(scene([]))
+
+
+def movement(*tracks: Track) -> Given:
+    """A detector of these tracks, without their numbers."""
+
+    class Unnumbered(Given):
+        def detect(self, frames, times_s, prompt="person"):
+            return replace(super().detect(frames, times_s, prompt), tracks=None)
+
+    return Unnumbered(*tracks)
+
+
+def test_a_glimpse_with_movement_all_the_time_is_somebody():
+    moving = movement(track(118, step=0.5))
+    found = find_people(MADE, Given(PERSON, BRIEF), moving=moving).tracks
+    assert [round(float(np.median(each.centres[:, 0]))) for each in found] == [30, 122]
+    assert len(found[1].boxes) == len(TIMES_S)
+
+
+def test_a_glimpse_alone_is_a_false_alarm():
+    assert len(find_people(MADE, Given(PERSON, BRIEF)).tracks) == 1
+    still = movement()
+    assert len(find_people(MADE, Given(PERSON, BRIEF), moving=still).tracks) == 1
+    brief = movement(Track(track(118).boxes[:8], np.ones(8, np.float32)))
+    assert len(find_people(MADE, Given(PERSON, BRIEF), moving=brief).tracks) == 1
+    tiny = movement(track(118, wide=4, tall=4))
+    assert len(find_people(MADE, Given(PERSON, BRIEF), moving=tiny).tracks) == 1
+
+
+def test_movement_is_not_asked_for_where_everybody_shows():
+    moving = movement(track(118))
+    assert len(find_people(MADE, Given(PERSON, track(80)), moving=moving).tracks) == 2
+    assert moving.calls == 0
+
+
+def test_what_moves_on_a_person_is_that_person():
+    assert glimpsed([PERSON, Track(track(33).boxes[:3], np.ones(3))], [PERSON]) == []
+    assert followed([BRIEF], [track(32)], [PERSON, track(121)], len(TIMES_S)) == []
+    assert glimpsed([BRIEF], []) == []
+
+
+def test_only_bodies_of_a_reference_are_looked_for_like_that(monkeypatch):
+    made = {"pose": Given(PERSON), "motion": movement()}
+    monkeypatch.setattr("vlar.detecting.focus.load_detector", made.__getitem__)
+    monkeypatch.setattr("vlar.pose.network_files.is_installed", lambda: True)
+    asked = make_focus(who="the person on the left")
+    assert asked is not None
+    assert asked.moving is made["motion"]
+    zoomed = make_focus(zoom="person")
+    assert zoomed is not None
+    assert zoomed.moving is None
