@@ -13,7 +13,8 @@ shuffled    the same, trained with the phrases shuffled among the examples (must
 chance      one over the number of people
 
 With ``--encode`` the network reads the vectors of cuts and of the whole picture; without, zeros in
-their place, which costs a third: places and colours are what these phrases are about.
+their place, which costs a third: places and colours are what these phrases are about. The
+composites, and the boxes in the cache, are those of ``who.py``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from pathlib import Path
 
 import numpy as np
 from people_composites import HALVES, rows_of_people, sources
-from who import PLACES
+from people_kept import KeptDetector, KeptVectors
+from who import names_of
 
 import vlar
 from vlar.adapters.refer.adapter import Refer
@@ -91,39 +93,31 @@ def _options() -> argparse.Namespace:
 def _rows(core: ModelCore, options: argparse.Namespace, half: str) -> list[PointingRow]:
     pool = sources(options.videos, half)
     count = options.train if half == "choose" else options.test
+    detectors = [KeptDetector(load_detector(name), options.cache) for name in ("pose", "motion")]
+    vectors = KeptVectors(vlar.load(options.model), options.cache) if options.encode else None
     found: list[PointingRow] = []
     for colours in (False, True):
-        for number, made in enumerate(rows_of_people(pool, count, 1, colours=colours)):
-            key = f"refer-{half}-{colours}-{options.encode}-{number}.npz"
-            file = options.cache / key if options.cache else None
-            found += _examples(core, options, made, colours, f"{half}-{colours}-{number}", file)
+        for number, made in enumerate(rows_of_people(pool, count, 0, colours=colours)):
+            found += _examples(
+                core, detectors, vectors, made, colours, f"{half}-{colours}-{number}"
+            )
     return found
 
 
-def _examples(core, options, made, colours, group, file):
+def _examples(core, detectors, vectors, made, colours, group):
     """One example for each person of a composite whom a track lies on."""
-    names = [f"the person in {source.clothes}" for source in made.sources]
-    if not colours:
-        names = [f"the person on the {place}" for place in PLACES[len(made.sources)]]
-    if file and file.exists():
-        with np.load(file) as held:
-            people, whole, measured, middles = (held[n] for n in ("p", "w", "m", "x"))
-    else:
-        found = find_people(made.clip, load_detector("pose"))
-        count, dim = len(found.tracks), core.dim
-        if not count:
-            return []
-        worn = found.colours()
-        vectors = np.zeros((count + 1, dim), np.float32)
-        if options.encode:
-            cuts = [found.cut_out(place, made.clip) for place in range(count)]
-            vectors = np.stack([row.vector for row in core.encode([*cuts, made.clip])])
-        people, whole = describe(found, vectors[:-1], worn), vectors[-1]
-        measured = np.stack([choose(found.tracks, parse(name), worn).weights for name in names])
-        middles = np.array([np.median(track.centres[:, 0]) for track in found.tracks])
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(file, p=people, w=whole, m=measured, x=middles)
+    names = names_of(made, "colours" if colours else "places")
+    found = find_people(made.clip, detectors[0], moving=detectors[1])
+    count = len(found.tracks)
+    if not count:
+        return []
+    worn = found.colours()
+    seen = np.zeros((count + 1, core.dim), np.float32)
+    if vectors is not None:
+        seen = vectors.of([*(found.cut_out(at, made.clip) for at in range(count)), made.clip])
+    people, whole = describe(found, seen[:-1], worn), seen[-1]
+    measured = np.stack([choose(found.tracks, parse(name), worn).weights for name in names])
+    middles = np.array([np.median(track.centres[:, 0]) for track in found.tracks])
     rows = []
     for at, (name, source) in enumerate(zip(names, made.sources, strict=True)):
         left, right = made.boxes[at, 0, 0], made.boxes[at, 0, 2]

@@ -129,7 +129,7 @@ def _seen(
     find_s = sum(detector.seconds for detector in detectors)
     colours = people.colours() if task == "colours" and people.tracks else ()
     edges = np.array([*made.boxes[:, 0, 0], made.boxes[-1, 0, 2]])
-    names = _names(made, task)
+    names = names_of(made, task)
     cuts = np.zeros((len(margins), len(names), vectors.model.encoder.dim), np.float32)
     right = np.zeros(len(names), bool)
     for at, name in enumerate(names):
@@ -149,7 +149,7 @@ def _seen(
     return Seen(truth, right, cuts, vectors.of(tiles), whole, len(people.tracks), find_s)
 
 
-def _names(made: Composite, task: str) -> list[str]:
+def names_of(made: Composite, task: str) -> list[str]:
     if task == "colours":
         return [f"the person in {source.clothes}" for source in made.sources]
     names = [f"the person on the {place}" for place in PLACES[len(made.sources)]]

@@ -4,76 +4,109 @@
     python evals/zoom.py --videos DIR [--half report] [--count 300] [--cache DIR] [--json OUT]
 
 Real clips of one person are pasted at 1/4 and at 1/6 of the frame's height, and named among the
-labels of the half (``people_composites.py``). Top-1 in percent, by the mixed probability of
-``--zoom``:
+labels of the half (``people_composites.py``). Top-1 in percent:
 
 full      the whole picture
-centre    a cut of the tile's size from the middle of the frame (control)
-motion    the cut of ``--zoom person --detector motion``
-pose      the cut of ``--zoom person --detector pose``
-oracle    the true tile
+zoom      the cut of ``--zoom person``, mixed with the whole picture
+alone     the cut alone
+centre    a cut of the tile's size from the middle of the frame, mixed in the same way (control)
+oracle    the true tile alone; ``oracle_mixed`` mixed in the same way
 
-``_on_tile`` is the share of frames in which the middle of the window lies on the true tile;
-``_alone`` is top-1 of the cut without the whole picture. ``recovered`` is (zoom - full) / (oracle -
-full). Untouched clips are judged as a whole and with ``--zoom auto``.
+``on_tile`` is the share of frames in which the middle of the window lies on the true tile,
+``zoomed_in`` the share of clips in which ``--zoom auto`` zooms in, ``auto`` its top-1, and
+``recovered`` is (auto - full) / (oracle - full). Untouched clips have ``full`` and ``auto``.
+
+``--margin``, ``--whole`` and ``--small`` try several settings: side of the cut over the size of the
+person, share of the whole picture, size below which ``auto`` zooms in. Choose them on the half
+``choose``. ``--limit-s`` stops in time, and the figures are those of what is done.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from people_composites import Composite, Source, pasted, read_tile, sources
+from people_composites import Composite, pasted, read_tile, sources
+from people_kept import KeptDetector, KeptVectors
 
 import vlar
 from vlar.detecting import zoom
 from vlar.detecting.base import load_detector
-from vlar.detecting.focus import SMALL, Focus
+from vlar.detecting.focus import SMALL
 from vlar.detecting.people import find_people
 from vlar.evaluation.intervals import paired
 from vlar.model.people import WHOLE_WEIGHT
 from vlar.types import Clip, Encoded, Window
 
 SHARES = (1 / 4, 1 / 6)
-WAYS = ("full", "centre", "motion", "pose", "oracle")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a clip gave.
+
+    Attributes:
+        truth: Its label.
+        share: Height of the pasted clip over the frame's; 1 for an untouched clip.
+        vectors: ``full``, and where they exist ``centre``, ``oracle`` and the cuts by margin.
+        extent: Size of who is zoomed in on, in shares of the frame's shorter side; 0 for nobody.
+        on_tile: Share of frames in which the window lies on the tile.
+        by: The detector that found somebody; empty for none.
+        seconds: CPU time to find them.
+    """
+
+    truth: str
+    share: float
+    vectors: dict[str | float, np.ndarray]
+    extent: float = 0.0
+    on_tile: float = 0.0
+    by: str = ""
+    seconds: float = 0.0
 
 
 def main() -> int:
     options = _options()
     model = vlar.load(options.model)
     pool = sources(options.videos, options.half)
-    scenes = sources(options.videos, options.half, ("jhmdb",))
     labels = sorted({source.label for source in pool})
-    classifier = model.classifier(labels)
-    random = np.random.default_rng(options.seed)
-    detectors = {name: load_detector(name) for name in ("motion", "pose")}
-    rows: list[dict[str, object]] = []
-    for number in range(options.count):
-        source = pool[random.integers(len(pool))]
-        scene = scenes[random.integers(len(scenes))]
-        draw = np.random.default_rng([options.seed, number])
-        made = pasted(source, scene, SHARES[number % 2], draw)
-        name = f"zoom-{options.half}-{options.seed}-{number}-{model.fingerprint[:12]}"
-        held = options.cache and options.cache / f"{name}.json"
-        if held and held.exists():
-            rows.append(json.loads(held.read_text("utf-8")))
-            continue
-        row = _row(model, classifier, detectors, made, source, SHARES[number % 2])
-        rows.append(row)
-        if held:
-            held.parent.mkdir(parents=True, exist_ok=True)
-            held.write_text(json.dumps(row), "utf-8")
-    figures = [_figures(rows, share) for share in (None, *SHARES)]
-    figures.append(_untouched(model, classifier, detectors["motion"], pool[: options.untouched]))
-    for figure in figures:
-        print(json.dumps(figure), flush=True)
+    detectors = [KeptDetector(load_detector(name), options.cache) for name in ("pose", "motion")]
+    vectors = KeptVectors(model, options.cache)
+    small, untouched = [], []
+    begin = time.monotonic()
+    for truth, share, made in _composites(options, pool):
+        small.append(_seen(vectors, detectors, made.clip, made, truth, share, options.margin))
+        if options.limit_s and time.monotonic() - begin > options.limit_s:
+            break
+    begin = time.monotonic()
+    order = np.random.default_rng(options.seed).permutation(len(pool))[: options.untouched]
+    for source in (pool[place] for place in order):
+        frames, length_s = read_tile(source.path, 240)
+        clip = Clip(
+            source.path, Window(0.0, length_s), "video", frames,
+            np.linspace(0.0, length_s, len(frames)), {"cut": True},
+        )  # fmt: skip
+        untouched.append(_seen(vectors, detectors, clip, None, source.label, 1, options.margin))
+        if options.limit_s and time.monotonic() - begin > options.limit_s:
+            break
+    classifier, figures = model.classifier(labels), []
+    for margin, whole, least in itertools.product(options.margin, options.whole, options.small):
+        for share in (None, *SHARES, 1):
+            rows = untouched if share == 1 else small
+            rows = [row for row in rows if share is None or abs(row.share - share) < 1e-6]
+            if rows:
+                figures.append(_figures(classifier, rows, margin, whole, least))
+                print(json.dumps({"share": share or "all small", **figures[-1]}), flush=True)
+                figures[-1]["share"] = round(share, 3) if share else "all small"
     if options.json:
-        data = {"model": model.name, "fingerprint": model.fingerprint, "figures": figures}
-        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        data = {"model": model.name, "fingerprint": model.fingerprint, "half": options.half}
+        text = json.dumps({**data, "figures": figures}, indent=1)
+        options.json.write_text(text + "\n", encoding="utf-8")
     return 0
 
 
@@ -85,47 +118,48 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--untouched", type=int, default=1000, help="untouched clips at most")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, help="folder that keeps what each composite gave")
+    parser.add_argument("--margin", type=float, nargs="*", default=[zoom.MARGIN])
+    parser.add_argument("--whole", type=float, nargs="*", default=[WHOLE_WEIGHT])
+    parser.add_argument("--small", type=float, nargs="*", default=[SMALL])
+    parser.add_argument("--limit-s", type=float, help="seconds for composites, and for clips")
+    parser.add_argument("--cache", type=Path, help="folder that keeps boxes and vectors")
     parser.add_argument("--json", type=Path, help="file for the results")
     return parser.parse_args()
 
 
-def _row(
-    model: vlar.Model,
-    classifier: object,
-    detectors: dict[str, object],
-    made: Composite,
-    source: Source,
-    share: float,
-) -> dict[str, object]:
-    """Whether each way is right on one composite, and what it cost."""
-    truth = made.boxes[0]
-    clips = {"full": made.clip, "oracle": _at(made, truth), "centre": _at(made, _centred(made))}
-    covered: dict[str, float] = {}
-    seconds: dict[str, float] = {}
-    for name, detector in detectors.items():
-        begin = time.process_time()
-        people = find_people(made.clip, detector)
-        seconds[name] = time.process_time() - begin
-        if people.tracks:
-            place = int(np.argmax([track.presence for track in people.tracks]))
-            clips[name] = people.cut_out(place, made.clip, margin=zoom.MARGIN)
-            boxes = people.tracks[place].at(made.times_s)
-            covered[name] = _covered(boxes, truth, made.frames.shape[1:3])
-    order = list(clips)
-    scores = {}
-    for name, row in zip(order, model.encode([clips[name] for name in order]), strict=True):
-        scores[name] = classifier.scores([Encoded(row.features, row.vector)]).probability[0]
-    right = {}
-    for way in WAYS:
-        mixed = scores["full"]
-        if way != "full" and way in scores:
-            mixed = (1 - WHOLE_WEIGHT) * scores[way] + WHOLE_WEIGHT * scores["full"]
-        right[way] = bool(classifier.labels[int(mixed.argmax())] == source.label)
-        if way in scores:
-            alone = classifier.labels[int(scores[way].argmax())]
-            right[f"{way}_alone"] = bool(alone == source.label)
-    return {"share": share, "right": right, "covered": covered, "seconds": seconds}
+def _composites(options: argparse.Namespace, pool: list):
+    """Truth, share and composite, in turn."""
+    scenes = sources(options.videos, options.half, ("jhmdb",))
+    random = np.random.default_rng(options.seed)
+    for number in range(options.count):
+        source = pool[random.integers(len(pool))]
+        scene = scenes[random.integers(len(scenes))]
+        draw = np.random.default_rng([options.seed, number])
+        share = SHARES[number % 2]
+        yield source.label, share, pasted(source, scene, share, draw)
+
+
+def _seen(
+    vectors: KeptVectors, detectors: list[KeptDetector], clip: Clip, made: Composite | None,
+    truth: str, share: float, margins: list[float],
+) -> Seen:  # fmt: skip
+    clips: dict[str | float, Clip] = {"full": clip}
+    if made is not None:
+        clips |= {"oracle": _at(made, made.boxes[0]), "centre": _at(made, _centred(made))}
+    facts, seconds = {}, 0.0
+    for detector in detectors:
+        people = find_people(clip, detector)
+        seconds += detector.seconds
+        if not people.tracks:
+            continue
+        place = int(np.argmax([track.presence for track in people.tracks]))
+        clips |= {m: people.cut_out(place, clip, margin=m) for m in margins}
+        boxes = people.tracks[place].at(clip.times_s)
+        on = _covered(boxes, made.boxes[0], people.size) if made is not None else 0.0
+        facts = {"extent": people.extent(place), "on_tile": on, "by": detector.name}
+        break
+    found = dict(zip(clips, vectors.of(list(clips.values())), strict=True))
+    return Seen(truth, share, found, seconds=seconds, **facts)
 
 
 def _at(made: Composite, boxes: np.ndarray) -> Clip:
@@ -155,59 +189,38 @@ def _covered(boxes: np.ndarray, truth: np.ndarray, size: tuple[int, int]) -> flo
     return float(inside.mean())
 
 
-def _figures(rows: list[dict[str, object]], share: float | None) -> dict[str, object]:
-    here = [row for row in rows if share is None or abs(row["share"] - share) < 1e-6]
-    names = sorted({name for row in here for name in row["right"]})
-    top = {
-        name: _percent([r["right"].get(name, r["right"]["full"]) for r in here]) for name in names
-    }
-    room = top["oracle"] - top["full"]
-    found = {"share": "all" if share is None else round(share, 3), "composites": len(here), **top}
-    for way in ("motion", "pose"):
-        on = [row["covered"].get(way, 0.0) for row in here]
-        found[f"{way}_on_tile"] = round(100 * float(np.mean(on)), 1)
-        found[f"{way}_recovered"] = (
-            round(100 * (top[way] - top["full"]) / room, 1) if room else None
-        )
-        found[f"{way}_s"] = round(float(np.mean([row["seconds"][way] for row in here])), 2)
-    gain = paired(
-        [row["right"]["motion"] for row in here],
-        [row["right"]["full"] for row in here],
-        list(range(len(here))),
-    )
-    return {**found, "motion_gain": gain.to_dict() if gain else None}
+def _figures(classifier, rows: list[Seen], margin: float, whole: float, least: float) -> dict:
+    right: dict[str, list[bool]] = {}
+    for row in rows:
+        names = list(row.vectors)
+        encoded = [Encoded(np.zeros((0, 1), np.float32), row.vectors[name]) for name in names]
+        scores = dict(zip(names, classifier.scores(encoded).probability, strict=True))
+        full = scores["full"]
+        cut = scores.get(margin, full)
 
+        def mixed(part: np.ndarray, full=full) -> np.ndarray:
+            return (1 - whole) * part + whole * full
 
-def _percent(values: list[float]) -> float:
-    return round(100 * float(np.mean(values)), 1)
-
-
-def _untouched(
-    model: vlar.Model, classifier: object, detector: object, pool: list[Source]
-) -> dict[str, object]:
-    """Untouched clips as a whole, and with ``--zoom auto``."""
-    focus = Focus(None, True, (detector,))
-    whole, auto, zoomed = [], [], 0
-    for source in pool:
-        frames, length_s = read_tile(source.path, 240)
-        times_s = np.linspace(0.0, length_s, len(frames))
-        clip = Clip(source.path, Window(0.0, length_s), "video", frames, times_s)
-        cut = focus.find(clip, None).cut
-        rows = model.encode([clip] if cut is None else [clip, cut])
-        full, *rest = (classifier.scores([row]).probability[0] for row in rows)
-        mixed = (1 - WHOLE_WEIGHT) * rest[0] + WHOLE_WEIGHT * full if rest else full
-        zoomed += bool(rest)
-        whole.append(classifier.labels[int(full.argmax())] == source.label)
-        auto.append(classifier.labels[int(mixed.argmax())] == source.label)
-    if not whole:
-        return {"untouched": 0}
-    return {
-        "untouched": len(whole),
-        "whole": round(100 * float(np.mean(whole)), 1),
-        "auto": round(100 * float(np.mean(auto)), 1),
-        "zoomed_in": zoomed,
-        "small": SMALL,
-    }
+        said = {"full": full, "zoom": mixed(cut), "alone": cut}
+        said["auto"] = mixed(cut) if 0 < row.extent < least else full
+        if "oracle" in scores:
+            oracle = scores["oracle"]
+            said |= {"oracle": oracle, "oracle_mixed": mixed(oracle)}
+            said["centre"] = mixed(scores["centre"])
+        for name, each in said.items():
+            best = classifier.labels[int(each.argmax())]
+            right.setdefault(name, []).append(best == row.truth)
+    top = {name: round(100 * float(np.mean(values)), 1) for name, values in right.items()}
+    gain = paired(right["auto"], right["full"], list(range(len(rows))))
+    found = {"margin": margin, "whole_weight": whole, "small": least, "clips": len(rows), **top}
+    if "oracle" in top:
+        room = top["oracle"] - top["full"]
+        found["recovered"] = round(100 * (top["auto"] - top["full"]) / room, 1) if room else None
+        found["on_tile"] = round(100 * float(np.mean([row.on_tile for row in rows])), 1)
+    found["zoomed_in"] = round(100 * float(np.mean([0 < row.extent < least for row in rows])), 1)
+    found["by_pose"] = round(100 * float(np.mean([row.by == "pose" for row in rows])), 1)
+    found["find_s"] = round(float(np.mean([row.seconds for row in rows])), 2)
+    return {**found, "gain": gain.to_dict() if gain else None}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from vlar.sensors.base import Reader
 from vlar.text.referring import PEOPLE
 from vlar.types import Clip, Float32, Sampling
 
-CONTEXT = 1.3  # side of a cut over the person's, so that what the hands hold is in it
+CONTEXT = 1.8  # side of a cut over the person's; the scene around tells what is done (evals/who.py)
 _LEAST_SHARE = 0.3  # of the frames in which somebody must be found
 _LEAST_PRESENCE = 0.2  # of the largest's; less is a false alarm or somebody far behind
 _SAME = 0.5  # mean intersection over union of two tracks of one person

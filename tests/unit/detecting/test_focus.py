@@ -31,7 +31,7 @@ def test_the_cut_is_of_the_person_who_is_named():
         assert found.person is not None
         assert (found.person.number, found.person.of) == (number, 2)
         assert found.cut is not None
-        assert found.cut.data.shape[:3] == (16, 52, 52)
+        assert found.cut.data.shape[:3] == (16, 72, 72)
         others = [value for value in range(3) if value != channel]
         bright = found.cut.data.astype(int)
         assert (bright[..., channel] - bright[..., others].max(axis=-1) > 60).any()
