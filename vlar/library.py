@@ -12,6 +12,7 @@ from vlar.captioning.base import Captioner, as_captioner
 from vlar.discovery.library import LibraryDiscovery
 from vlar.index.ingest import vector_import
 from vlar.index.ingest.local import add_files
+from vlar.index.ingest.people import require_people, with_people
 from vlar.index.ingest.writer import IngestProgress
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
@@ -66,6 +67,8 @@ class Library(LibraryDiscovery):
         retry: bool = False,
         skip_still: bool = False,
         captions: str | Captioner | None = None,
+        persons: bool | None = None,
+        detector: str | None = None,
         progress: IngestProgress | None = None,
     ) -> AddReport:
         """Index recordings, or bring them up to date.
@@ -87,6 +90,10 @@ class Library(LibraryDiscovery):
             retry: Read files again that failed before; otherwise they are skipped and named.
             skip_still: Leave windows of video out in which nothing moves (docs/library.md).
             captions: A captioner or its name: keep what each window is said to show.
+            persons: Next to the row of each window, one for each person in it (docs/who.md). None
+                is the library's own, False for a new one.
+            detector: What finds them (``vlar.parts("detector")``); None is the library's own,
+                ``pose`` for a new one.
             progress: Called after the commit of each recording.
 
         Returns:
@@ -94,16 +101,19 @@ class Library(LibraryDiscovery):
 
         Raises:
             LibraryLockedError: another process is writing. LibraryError: it is not writable (the
-                message says what was kept), or has other windows. EncoderMismatchError: another
-                model made it. UsageError: a tag or a span is not usable.
+                message says what was kept), has other windows, or rows of people and is told not
+                to. EncoderMismatchError: another model made it. UsageError: an argument is not
+                usable.
         """
         labels = checked_tags(tags or {})
         check_span(window_s, stride_s, long_times)
         with self._mutex, self._writing() as writer:
             if (manifest := LibraryManifest.of(writer)) is None:
                 manifest = self._models.new_manifest(window_s, stride_s, long_times, bool(shots))
+                manifest = with_people(manifest, persons, detector)
             else:
                 manifest.require_windows(window_s, stride_s, self.path, long_times, shots)
+                require_people(manifest, persons, detector, self.path)
             self._models.require(manifest)
             report = add_files(
                 *(writer, _found(paths, manifest.modality), manifest),

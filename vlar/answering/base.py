@@ -53,12 +53,15 @@ class Shown:
         path: The recording.
         window: The span; None for the whole recording.
         read: Reads the clip.
+        part: What part of the pictures is shown, for the hash; empty for all of them.
     """
 
-    def __init__(self, path: Path, window: Window | None, read: Callable[[], Clip]) -> None:
+    def __init__(
+        self, path: Path, window: Window | None, read: Callable[[], Clip], part: str = ""
+    ) -> None:
         self.path = path
         self.window = window
-        self._read = read
+        self._read, self._part = read, part
 
     @staticmethod
     def of(clip: Clip | Shown) -> Shown:
@@ -77,7 +80,7 @@ class Shown:
     @property
     def is_file(self) -> bool:
         """Whether the recording can be read again in another way."""
-        return self.path.exists()
+        return not self._part and self.path.exists()
 
     @cached_property
     def key(self) -> str:
@@ -88,6 +91,7 @@ class Shown:
         """
         window = self.window
         span = "" if window is None else f"{window.start_s!r} {window.end_s!r}"
+        span += f" {self._part}" if self._part else ""
         return hashlib.sha256(f"{content_hash(self.path)} {span}".encode()).hexdigest()
 
 

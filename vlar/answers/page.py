@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from vlar.answers.clock import clock
+from vlar.answers.pictures import shown_s
 from vlar.characters import without
 from vlar.types import Failure, Hit
 from vlar.video.thumbnails import jpeg
@@ -73,8 +74,10 @@ def _card(hit: Hit, picture: Image | Failure) -> str:
     caption = f"<p>{escape(without(hit.caption))}</p>" if hit.caption else ""
     copies = f'<p class="soft">the same in {len(hit.also)} more</p>' if hit.also else ""
     name = escape(without(Path(hit.path).name))
+    whom = "" if hit.track is None else f", person {hit.track}"
+    head = f"<p><strong>{hit.rank}. {hit.score:.0%}</strong> {times}{whom}</p>"
     return (
-        f"<li>{_picture(hit, picture)}<p><strong>{hit.rank}. {hit.score:.0%}</strong> {times}</p>"
+        f"<li>{_picture(hit, picture)}{head}"
         f'<p><a href="{escape(_link(hit))}">{name}</a></p>{caption}{parts}{tags}{copies}</li>'
     )
 
@@ -83,7 +86,7 @@ def _picture(hit: Hit, picture: Image | Failure) -> str:
     if isinstance(picture, Failure):
         return '<span class="none">no picture</span>'
     data = base64.b64encode(jpeg(picture)).decode()
-    alt = escape(f"{without(Path(hit.path).name)} at {clock((hit.start_s + hit.end_s) / 2)}")
+    alt = escape(f"{without(Path(hit.path).name)} at {clock(shown_s(hit))}")
     return f'<img src="data:image/jpeg;base64,{data}" alt="{alt}">'
 
 

@@ -44,6 +44,7 @@ def contact_sheet(hits: Sequence[Hit], shown: Sequence[Image | Failure]) -> Imag
         else:
             _paste(sheet, picture, left, top)
         times = f"{clock(hit.start_s)} to {clock(hit.end_s)}"
+        times += "" if hit.track is None else f", person {hit.track}"
         below = top + _HEIGHT + 4
         draw.text((left, below), f"{hit.rank}. {hit.score:.0%}  {times}", fill=_INK, font=large)
         draw.text((left, below + 21), _fitting(hit.path, small), fill=_SOFT, font=small)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlar.cli import inputs, options, output
+from vlar.cli import inputs, options, output, people
 from vlar.cli.choices import Choices
 from vlar.cli.progress import Progress, progress
 from vlar.cli.verb import exit_code, verb
@@ -85,6 +85,8 @@ def add(
     retry: options.Retry = False,
     skip_still: SkipStill = False,
     captions: Captions = None,
+    persons: people.Persons = None,
+    detector: people.RowDetector = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.AsJson = False,
@@ -115,18 +117,13 @@ def add(
             report = opened.add(
                 found,
                 tags=tags,
-                window_s=window_s,
-                stride_s=stride_s,
-                long_times=long_windows,
-                shots=shots,
-                keep_context=not no_context,
-                retry=retry,
-                skip_still=skip_still,
-                captions=captions,
+                window_s=window_s, stride_s=stride_s, long_times=long_windows, shots=shots,
+                keep_context=not no_context, retry=retry, skip_still=skip_still,
+                captions=captions, persons=persons, detector=detector,
                 progress=lambda event: _show(event, shown, as_json),
-            )
+            )  # fmt: skip
     failed = len(failures) + len(report.failed)
-    output.note(f"vlar: {_counts(report, failed)}; {report.rows} new windows")
+    output.note(f"vlar: {_counts(report, failed)}; {_rows(report)}")
     if skip_still:
         output.note(f"vlar: {report.still_s:.1f} s of still footage left out")
     return exit_code(len(found) - len(report.failed), failed)
@@ -142,6 +139,12 @@ def _counts(report: AddReport, failed: int) -> str:
         "failed": failed,
     }
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _rows(report: AddReport) -> str:
+    """How many windows and people have new rows."""
+    people = f", {report.person_rows} rows of people" if report.person_rows else ""
+    return f"{report.rows - report.person_rows} new windows{people}"
 
 
 def _show(event: AddEvent, shown: Progress, as_json: bool) -> None:
@@ -235,13 +238,18 @@ def info(
 def _main_facts(facts: LibraryInfo) -> dict[str, str]:
     """What most people want to know of a library."""
     length, size = output.clock(facts.duration_s), output.file_size(facts.bytes_on_disk)
-    windows = f"{facts.rows}"
+    windows = f"{facts.rows - facts.person_rows}"
     if facts.window_s is not None and facts.stride_s is not None:
         windows += f", {facts.window_s:g} s long, one every {facts.stride_s:g} s"
     return {
         "library": facts.path,
         "recordings": f"{facts.videos}, {length} in all",
         "windows": windows,
+        **(
+            {"people": f"{facts.person_rows} rows, found by {facts.persons}"}
+            if facts.persons
+            else {}
+        ),
         "model": facts.model or "none yet: the library is empty",
         "tags": ", ".join(facts.tag_keys) or "none",
         "search": f"{facts.engine}, {facts.engine_why}",

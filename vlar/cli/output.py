@@ -219,6 +219,7 @@ def hit(row: Hit) -> None:
     """One line: rank, score (of a plain phrase its probability), file, span, tags, copies."""
     tags = "".join(f"  {key}={value}" for key, value in sorted(row.tags.items()))
     span = f"{clock(row.start_s)} to {clock(row.end_s)}"
+    span += "" if row.track is None else f"  person {row.track}"
     copies = (f"{c.path} {clock(c.start_s)} to {clock(c.end_s)}" for c in row.also)
     also = f"  (the same in {', '.join(copies)})" if row.also else ""
     line(

@@ -1,4 +1,4 @@
-"""The options that name one person of a recording: ``--who``, ``--zoom``, ``--detector``."""
+"""The options on people: ``--who``, ``--zoom``, ``--persons``, ``--detector``."""
 
 from __future__ import annotations
 
@@ -37,6 +37,31 @@ Detector = Annotated[
         metavar="NAME",
         help="What finds people and things for --who and --zoom: pose, motion, hf:FOLDER, "
         "rfdetr:FILE.",
+    ),
+]
+Persons = Annotated[
+    bool | None,
+    typer.Option(
+        "--persons/--no-persons",
+        help="Next to each window, a row for each person in it. Default: the library's own; off in "
+        "a new library.",
+    ),
+]
+RowDetector = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        metavar="NAME",
+        help="What finds people for --persons: pose, motion, hf:FOLDER, rfdetr:FILE.",
+    ),
+]
+WhoInRows = Annotated[
+    str | None,
+    typer.Option(
+        "--who",
+        metavar="TEXT",
+        help="Only this person of each window: 'the person on the left', 'person 2' (libraries "
+        "with --persons).",
     ),
 ]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlar.cli import inline, inputs, options, output, second_opinion
+from vlar.cli import inline, inputs, options, output, people, second_opinion
 from vlar.cli.choices import Choices
 from vlar.cli.progress import progress
 
@@ -32,7 +32,7 @@ Filters = Annotated[
     typer.Option(
         "--where",
         metavar="FILTER",
-        help="A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE'.",
+        help="A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE', persons=only.",
     ),
 ]
 MinProbability = Annotated[
@@ -101,6 +101,7 @@ def command(
     where: Filters = None,
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="Answers to show.")] = 10,
     min_probability: MinProbability = MIN_PROBABILITY,
+    who: people.WhoInRows = None,
     rerank: Rerank = "auto",
     rerank_k: second_opinion.RerankK = 5,
     rerank_weights: second_opinion.RerankWeights = None,
@@ -131,6 +132,7 @@ def command(
     """
     from vlar.library import Library
 
+    where = [*(where or []), *([] if who is None else [f"who={who}"])]
     _check(text, k, where, min_probability)  # a mistake shows before anything is loaded
     files = _files(cut, exact, sheet, html, csv, edl, m3u)
     shows = None if as_json else inline.wanted(pictures)

@@ -198,7 +198,9 @@ class LibraryDiscovery(LibraryTables):
         ]
 
     def all_rows(self) -> LibraryRows:
-        """Every row that is sound and shows something; a warning names damaged ones.
+        """Every row of a whole frame that is sound and shows something.
+
+        A warning names damaged ones.
 
         Raises:
             LibraryError: the library is empty or damaged.
@@ -209,6 +211,9 @@ class LibraryDiscovery(LibraryTables):
             with store.snapshot():
                 table, stored = read_all(store.source(manifest.dim))
                 paths, tags = store.paths(), store.tags()
+                if manifest.persons:  # windows are compared, not the people in them
+                    whole = np.isin(table.ids, store.ids_of(people=False))
+                    table, stored = table.where(whole), stored[whole]
                 self._name_damage(store)
         vectors = unit_rows(stored)
         shown = np.linalg.norm(vectors, axis=1) > 0.5  # blank rows show nothing

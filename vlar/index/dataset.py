@@ -28,7 +28,9 @@ class LibraryDataset:
 
     An item has ``row_id``, ``vector`` (D,) float32, ``path``, ``start_s``, ``end_s``, ``tags`` (a
     dict of the keys that were asked for) and, with ``clips``, ``clip`` (T, H, W, 3) uint8 and
-    ``lost`` (0 to 1). A clip that cannot be read is black, and its ``lost`` is 1.
+    ``lost`` (0 to 1). A clip that cannot be read is black, and its ``lost`` is 1. The item of a
+    person's row also has ``track`` and ``box`` (``vlar.index.rows.RowPerson``); its clip is the
+    whole picture.
 
     Args:
         path: The library.
@@ -85,6 +87,8 @@ class LibraryDataset:
                 "end_s": end_s,
                 "tags": {key: own.get(key, "") for key in self.tags},
             }
+            if (person := rows.people.get(row_id)) is not None:
+                items[row_id] |= {"track": person.track, "box": person.box}
         if missing := set(ids) - items.keys():
             raise LibraryError(
                 f"library {self.path}: row {min(missing)} is gone or damaged; make the data set "

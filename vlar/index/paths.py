@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 # Keys that ``--where`` has for every video (``vlar.query.where``): no tag may have such a name.
-FILTER_KEYS = ("path", "start_s", "end_s", "duration_s", "added", "modified")
+FILTER_KEYS = ("path", "start_s", "end_s", "duration_s", "added", "modified", "persons", "who")
 
 
 def place(path: str | Path) -> str:

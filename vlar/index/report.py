@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from vlar.index.rows import Box
 from vlar.types import Failure, JsonDict
 
 
@@ -68,6 +69,8 @@ class LibraryInfo:
         waiting_added: New rows that are compared one by one until they are merged.
         waiting_deleted: Deleted rows that the engine still masks.
         format: Version of the database.
+        persons: The detector whose people have rows of their own; None without such rows.
+        person_rows: How many of the rows show one person.
     """
 
     path: str
@@ -92,6 +95,8 @@ class LibraryInfo:
     waiting_added: int
     waiting_deleted: int
     format: int
+    persons: str | None = None
+    person_rows: int = 0
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -103,16 +108,18 @@ class LibraryInfo:
 
 @dataclass(frozen=True)
 class RowHit:
-    """One row and its similarity to a vector."""
+    """One row and its similarity to a vector; ``track`` and ``box`` as in ``Hit``."""
 
     path: str
     start_s: float
     end_s: float
     similarity: float
+    track: int | None = None
+    box: Box | None = None
 
     def to_dict(self) -> JsonDict:
-        """A JSON object."""
-        return asdict(self)
+        """A JSON object; ``track`` and ``box`` are there where it shows one person."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -163,7 +170,8 @@ class AddReport:
     ``moved`` are videos whose content was known under another path (renamed or copied): they cost
     no decoding. ``failed`` names videos that could not be read, and videos that could be read in
     part only (those are indexed as far as they go). ``still_windows`` were left out because nothing
-    moves in them, and ``still_s`` is how many seconds no other window covers.
+    moves in them, and ``still_s`` is how many seconds no other window covers. ``person_rows`` of
+    the rows show one person each.
     """
 
     added: int
@@ -174,6 +182,7 @@ class AddReport:
     rows: int
     still_windows: int = 0
     still_s: float = 0.0
+    person_rows: int = 0
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -186,4 +195,36 @@ class AddReport:
             "rows": self.rows,
             "still_windows": self.still_windows,
             "still_s": round(self.still_s, 3),
+            "person_rows": self.person_rows,
+        }
+
+
+@dataclass(frozen=True)
+class UpgradeReport:
+    """What an upgrade did.
+
+    Attributes:
+        kept: Blocks copied from the stored vectors.
+        computed: Blocks computed from the videos.
+        videos: Videos brought up to date.
+        rows: Their rows.
+        failed: Videos that are gone, changed or partly unreadable. Their rows keep the blocks they
+            had, with the other blocks of a blank clip; ``add`` reads those that are gone or
+            changed again.
+    """
+
+    kept: tuple[str, ...]
+    computed: tuple[str, ...]
+    videos: int
+    rows: int
+    failed: tuple[Failure, ...]
+
+    def to_dict(self) -> JsonDict:
+        """JSON object for ``--json``."""
+        return {
+            "kept": list(self.kept),
+            "computed": list(self.computed),
+            "videos": self.videos,
+            "rows": self.rows,
+            "failed": [failure.to_dict() for failure in self.failed],
         }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vlar.errors import UsageError
 from vlar.index.dataset import LibraryDataset
 from vlar.index.manifest import LibraryManifest
+from vlar.index.rows import RowTable
 from vlar.index.store.base import LibraryStore
 from vlar.index.upkeep import LibraryUpkeep
 from vlar.tables import arrow
@@ -129,9 +130,20 @@ class LibraryTables(LibraryUpkeep):
                         [list(tags.get(i, {}).items()) for i in ids], schema.field("tags").type
                     ),
                     pa.FixedSizeListArray.from_arrays(flat, manifest.dim),
+                    *(_people(store, manifest, table) if manifest.persons else ()),
                 ]
                 yield pa.RecordBatch.from_arrays(columns, schema=schema), source.count
             self._name_damage(store)
+
+
+def _people(store: LibraryStore, manifest: LibraryManifest, table: RowTable) -> tuple[Any, Any]:
+    """The columns ``track`` and ``box`` of some rows."""
+    pa = arrow()
+    people = store.rows(table.ids.tolist(), manifest.dim).people
+    shown = [people.get(row_id) for row_id in table.ids.tolist()]
+    tracks = pa.array([None if each is None else each.track for each in shown], pa.int64())
+    boxes = [None if each is None else list(each.box) for each in shown]
+    return tracks, pa.array(boxes, pa.list_(pa.float64()))
 
 
 def _schema(manifest: LibraryManifest) -> Any:
@@ -141,6 +153,7 @@ def _schema(manifest: LibraryManifest) -> Any:
         *[("row_id", pa.int64()), ("path", text), ("start_s", number), ("end_s", number)],
         *[("duration_s", number), ("tags", pa.map_(text, text))],
         ("vector", pa.list_(pa.float32(), manifest.dim)),
+        *([("track", pa.int64()), ("box", pa.list_(number))] if manifest.persons else []),
     ]
     facts = {
         "vlar.model": manifest.model,

@@ -14,7 +14,7 @@ import numpy as np
 
 from vlar.index.manifest import LibraryManifest
 from vlar.index.protocol import LibraryModel
-from vlar.index.rows import Float16, Int64
+from vlar.index.rows import Float16, Int64, RowPerson
 from vlar.index.search_cache.cache import SearchCache
 from vlar.index.store.base import LibraryStore
 from vlar.query.report import PhraseReport
@@ -54,6 +54,12 @@ class Snapshot:
     def captions(self, row_ids: Sequence[int]) -> Mapping[int, str]:
         """Captions by row id, of the rows that have one."""
         return self.store.captions(row_ids)
+
+    def people(self, row_ids: Sequence[int]) -> Mapping[int, RowPerson]:
+        """Whom the rows of people show, by row id; whole frames are left out."""
+        if not self.manifest.persons:
+            return {}
+        return self.store.rows(row_ids, self.manifest.dim).people
 
     def windows(self, row_ids: Sequence[int]) -> Mapping[int, tuple[str, Window]]:
         """Path of the recording and time span of each row, by row id."""

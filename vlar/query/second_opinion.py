@@ -12,6 +12,7 @@ An answerer that does not know (``h = 1/K``) changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,11 +23,14 @@ from vlar.answering.base import Answerer, Shown, load_answerer
 from vlar.answering.question import Question, check_count, distinct, normalised
 from vlar.answering.rerank import K, StopRule, Weights
 from vlar.answering.tally import Tally
+from vlar.detecting.people import CONTEXT
+from vlar.detecting.zoom import cut
 from vlar.index.protocol import LibraryModel, sampling_of
+from vlar.index.rows import RowPerson
 from vlar.query.rerankers.base import Reranker, Rescored, RowReader
 from vlar.sensors import reader
 from vlar.text.bank import load_bank
-from vlar.types import Float32, Window
+from vlar.types import Clip, Float32, Window
 
 BANK = "everyday_actions"
 _FEWEST_ROWS = 20
@@ -96,13 +100,14 @@ class AnswererReranker(Reranker):
         (query,) = model.encode_queries([phrase])
         vectors = rows.vectors(row_ids)
         own = np.asarray(model.match_probability(vectors, query), np.float64)
-        windows = rows.windows(row_ids)
+        windows, people = rows.windows(row_ids), rows.people(row_ids)
         found: dict[int, Rescored] = {}
         for place, row_id in enumerate(row_ids):
             if self._stop.reason is not None:
                 break
             path, window = windows[row_id]
-            opinion = self._ask(phrase, vectors[place], _shown(model, Path(path), window), model)
+            shown = _shown(model, Path(path), window, people.get(row_id))
+            opinion = self._ask(phrase, vectors[place], shown, model)
             if opinion.probability is not None:
                 new = self._mixed(float(own[place]), float(opinion.probability[0]), opinion)
                 found[row_id] = Rescored(float(vectors[place] @ query), new)
@@ -158,9 +163,22 @@ class AnswererReranker(Reranker):
         return float(1 / (1 + np.exp(-np.clip(odds, -50, 50))))
 
 
-def _shown(model: LibraryModel, path: Path, window: Window) -> Shown:
-    read = reader(model.modality).read_clip
-    return Shown(path, window, lambda: read(path, window, sampling_of(model)))
+def _shown(model: LibraryModel, path: Path, window: Window, person: RowPerson | None) -> Shown:
+    """The clip of a row, read when it is asked for."""
+
+    def read() -> Clip:
+        clip = reader(model.modality).read_clip(path, window, sampling_of(model))
+        return clip if person is None else _around(person, clip)
+
+    return Shown(path, window, read, "" if person is None else repr(person.box))
+
+
+def _around(person: RowPerson, clip: Clip) -> Clip:
+    """The clip cut to where a person is in its middle, with as much around as in an ``add``."""
+    height, width = clip.data.shape[1:3]
+    box = np.array([0, *person.box], np.float32) * (1, width, height, width, height)
+    boxes = np.repeat(box[None].astype(np.float32), len(clip.data), axis=0)
+    return replace(clip, data=cut(clip.data, boxes, margin=CONTEXT))
 
 
 def _logit(p: float) -> float:

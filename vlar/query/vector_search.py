@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from vlar.errors import QueryError
 from vlar.index.report import RowHit
-from vlar.index.rows import Int64
+from vlar.index.rows import Int64, RowPerson
 from vlar.index.search_cache.cache import SearchCache
 from vlar.index.store.base import LibraryStore
 from vlar.index.store.row_check import NO_RECORDING
@@ -30,10 +30,12 @@ class _Held:
     Attributes:
         vectors: (N, D).
         places: Path, start and end of each row.
+        people: Whom the rows of people show, by place.
     """
 
     vectors: Float32
     places: Sequence[tuple[str, float, float]]
+    people: Mapping[int, RowPerson] = field(default_factory=dict[int, RowPerson])
 
 
 def nearest(
@@ -107,7 +109,10 @@ def _read(store: LibraryStore, ids: Int64, dim: int) -> _Held:
         lost = set(rows.ids.tolist()).difference(rows.ids[owned].tolist())
         store.damaged.update(dict.fromkeys(lost, NO_RECORDING))
     places = [(paths[owners[place]], *rows.spans[place]) for place in owned]
-    return _Held(rows.vectors if len(owned) == len(owners) else rows.vectors[owned], places)
+    vectors = rows.vectors if len(owned) == len(owners) else rows.vectors[owned]
+    ids_held = rows.ids[owned].tolist() if rows.people else ()
+    people = {at: rows.people[i] for at, i in enumerate(ids_held) if i in rows.people}
+    return _Held(vectors, places, people)
 
 
 def _answer(held: _Held, query: Float32, squared: float, k: int) -> list[RowHit]:
@@ -117,7 +122,14 @@ def _answer(held: _Held, query: Float32, squared: float, k: int) -> list[RowHit]
     if similarities and squared <= _UNIT and (similarities[0] > 1 or similarities[-1] < -1):
         similarities = [cosine(value) for value in similarities]
     places = held.places
-    return [RowHit(*places[at], value) for at, value in zip(best, similarities, strict=True)]
+    found = [RowHit(*places[at], value) for at, value in zip(best, similarities, strict=True)]
+    if not held.people:
+        return found
+    people = ((row, held.people.get(at)) for row, at in zip(found, best, strict=True))
+    return [
+        row if person is None else replace(row, track=person.track, box=person.box)
+        for row, person in people
+    ]
 
 
 def _best(scores: Float32, k: int) -> list[int]:

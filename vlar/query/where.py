@@ -8,6 +8,8 @@
 ``duration_s<600``             length of the video in seconds
 ``added>=2024-05-01``          when the video was indexed (UTC); a date, or ``2024-05-01T12:30``
 ``modified<2024-05-01``        the time of the file, likewise
+``persons=only`` ``=no``       rows of people alone, or whole frames alone
+``who=person 2``               rows of that person of each window (``vlar.query.people``)
 =============================  ===================================================================
 """
 
@@ -28,6 +30,7 @@ from vlar.index.paths import FILTER_KEYS, is_unicode
 from vlar.index.rows import ANY_TIME, RowFilter
 from vlar.index.search_cache.cache import SearchCache
 from vlar.index.store.base import LibraryStore
+from vlar.query import people
 
 Where: TypeAlias = Mapping[str, object] | Sequence[str]
 PATH_KEY = "path"
@@ -110,7 +113,7 @@ def _parts(text: str) -> Condition | None:
 
 
 def _usable(condition: Condition) -> Condition:
-    """Refuse a filter that no library can meet: too long, or not valid Unicode."""
+    """Refuse a filter that no library can meet: too long, not valid Unicode, or of no person."""
     text = f"{condition.key}{condition.value}"
     if len(text) > _MOST_LETTERS:
         raise QueryError(
@@ -118,6 +121,8 @@ def _usable(condition: Condition) -> Condition:
         )
     if not is_unicode(text):
         raise QueryError(f"the filter {text!r:.80} is not valid Unicode; write it again")
+    if condition.key in people.KEYS:
+        people.checked(condition.key, condition.compare, condition.value)
     return condition
 
 
@@ -131,7 +136,7 @@ def matching_videos(store: LibraryStore, where: Iterable[Condition]) -> set[int]
     check_keys(where, store.tag_keys())
     chosen: set[int] | None = None
     for condition in where:
-        if condition.key in _OF_ROW:
+        if condition.key in (*_OF_ROW, *people.KEYS):
             continue
         found = _videos(store, condition)
         chosen = found if chosen is None else chosen & found
@@ -147,13 +152,18 @@ def row_filter(store: LibraryStore, where: Iterable[Condition]) -> RowFilter:
     where = tuple(where)
     videos = matching_videos(store, where)
     ranges = dict.fromkeys(_OF_ROW, ANY_TIME)
+    rows: frozenset[int] | None = None
     for condition in where:
+        if condition.key in people.KEYS:
+            found = people.rows_of(store, condition.key, condition.value)
+            if found is not None:
+                rows = found if rows is None else rows & found
         if condition.key in _OF_ROW:
             low, high = ranges[condition.key]
             least, most = _range(condition)
             ranges[condition.key] = (max(low, least), min(high, most))
     chosen = None if videos is None else frozenset(videos)
-    return RowFilter(chosen, ranges["start_s"], ranges["end_s"])
+    return RowFilter(chosen, ranges["start_s"], ranges["end_s"], rows)
 
 
 def kept_row_filter(

@@ -94,7 +94,8 @@ class ServedLibrary(Library):
                 video_id = store.row_of(path)
                 if video_id is None:
                     return []
-                rows = RowFilter(frozenset([video_id]))
+                whole = frozenset(store.ids_of(people=False).tolist()) if manifest.persons else None
+                rows = RowFilter(frozenset([video_id]), rows=whole)
                 found = compare(store, manifest, model, queries, rows)
         times = zip(found.windows.start_s.tolist(), found.windows.end_s.tolist(), strict=True)
         windows = tuple(Window(*each) for each in times)

@@ -2,7 +2,8 @@
 
 Short recordings have few windows each, so a batch holds clips of several. The order of the stream
 stays, and memory is bounded by one batch. Overlapping windows of a recording share what one session
-of the model computes once.
+of the model computes once. Cuts of people share nothing: each is a clip by itself, as ``--who``
+judges it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import numpy as np
 
 from vlar.captioning.base import Captioner, one_text
 from vlar.encoders.session import Session
+from vlar.index.ingest.people import person_of_clip
 from vlar.index.ingest.reader import FileRecord
 from vlar.index.protocol import LibraryModel, keeps_context, session_of
-from vlar.index.rows import Float16
+from vlar.index.rows import Float16, RowPerson
 from vlar.types import Clip, Encoded, Failure, Float32, Window
 
 _BATCH_CLIPS = 8
@@ -33,6 +35,7 @@ class EncodedWindow:
         context: (k, E) float16 tokens for re-ranking, or None.
         lost: Share (0 to 1) of its frames that could not be read or may be wrong.
         caption: What it is said to show; None where captions were not asked for.
+        person: Whom it shows; None for the whole frame.
     """
 
     window: Window
@@ -40,6 +43,7 @@ class EncodedWindow:
     context: Float16 | None = None
     lost: float = 0.0
     caption: str | None = None
+    person: RowPerson | None = None
 
 
 def encode_clips(
@@ -69,9 +73,9 @@ def encode_clips(
             clips, size = clips + 1, size + item.data.nbytes
         full = session and (clips == _BATCH_CLIPS or size >= session.batch_bytes)
         if full or not clips or len(waiting) - clips >= _MOST_WAITING:
-            yield from _encoded(waiting, session, keep_context, captioner, shared)
+            yield from _encoded(waiting, model, session, keep_context, captioner, shared)
             waiting, clips, size = [], 0, 0
-    yield from _encoded(waiting, session, keep_context, captioner, shared)
+    yield from _encoded(waiting, model, session, keep_context, captioner, shared)
 
 
 def _session(model: LibraryModel, captioner: Captioner | None) -> Session:
@@ -98,24 +102,29 @@ def _captions(
 
 def _encoded(
     items: list[FileRecord | Clip | Failure],
+    model: Callable[[], LibraryModel],
     session: Session | None,
     keep_context: bool,
     captioner: Captioner | None,
     shared: bool,
 ) -> Iterator[FileRecord | EncodedWindow | Failure]:
-    batch = [item for item in items if isinstance(item, Clip)]
+    clips = [item for item in items if isinstance(item, Clip)]
+    batch = [clip for clip in clips if person_of_clip(clip) is None]
+    cuts = [clip for clip in clips if person_of_clip(clip) is not None]
     rows = session.encode(batch) if session and batch else []
     captions = iter(_captions(captioner, batch, rows, shared))
-    encoded = iter(rows)
-    del batch, rows
+    encoded, alone = iter(rows), iter(model().encode(cuts) if cuts else [])
+    del clips, batch, cuts, rows
     for item in items:
         if not isinstance(item, Clip):
             yield item
             continue
-        found = next(encoded)
+        person = person_of_clip(item)
+        found = next(encoded if person is None else alone)
         tokens = None
         if keep_context and found.context is not None:
             # What float16 cannot hold becomes infinite, and the writer refuses it.
             with np.errstate(over="ignore"):
                 tokens = found.context.astype(np.float16)
-        yield EncodedWindow(item.window, found.vector, tokens, item.lost, next(captions))
+        caption = next(captions) if person is None else None
+        yield EncodedWindow(item.window, found.vector, tokens, item.lost, caption, person)

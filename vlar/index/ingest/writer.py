@@ -114,6 +114,7 @@ class _Run:
     unchanged: int = 0
     moved: int = 0
     rows: int = 0
+    person_rows: int = 0
     done: int = 0
     failed: list[Failure] = field(default_factory=list[Failure])
 
@@ -123,7 +124,7 @@ class _Run:
 
     def report(self) -> AddReport:
         counts = self.added, self.updated, self.unchanged, self.moved
-        return AddReport(*counts, tuple(self.failed), self.rows)
+        return AddReport(*counts, tuple(self.failed), self.rows, person_rows=self.person_rows)
 
     def file(self, record: FileRecord, windows: WindowStream) -> None:
         if record.state in (FAILED, SKIPPED):
@@ -178,7 +179,9 @@ class _Run:
         status = "added" if self.writer.at_path(record.path) is None else "updated"
         try:
             with self.writer.transaction():
-                video_id, rows = self._write(record, _noting(windows, damaged, captions), lost)
+                video_id, rows, kept = self._write(
+                    record, _noting(windows, damaged, captions), lost
+                )
                 self.writer.set_unreadable(video_id, len(lost))
                 self.writer.keep_lost(video_id, damaged)
                 self.writer.keep_captions(video_id, captions, self.captioner)
@@ -191,28 +194,30 @@ class _Run:
             self.updated += 1
         else:
             self.added += 1
-        failure = _partial(record.file, lost, rows) if lost else None
+        self.person_rows += rows - kept
+        failure = _partial(record.file, lost, kept) if lost else None
         if failure is not None:
             self.failed.append(failure)
-        share = (sum(share for _, share in damaged) + len(lost)) / (rows + len(lost))
+        share = (sum(share for _, share in damaged) + len(lost)) / (kept + len(lost))
         self._report(status, record.file, rows, failure, share)
 
     def _write(
         self, record: FileRecord, windows: WindowStream, lost: list[Failure]
-    ) -> tuple[int, int]:
-        """Rows of one recording; returns its id and the number of rows."""
+    ) -> tuple[int, int, int]:
+        """Rows of one recording; returns its id, and the numbers of rows and of windows."""
         if "fingerprint" not in self.writer.meta():
             self.writer.set_meta(self.manifest.to_meta())
         facts = record.path, record.content_hash, record.stamp, record.duration_s
         video_id = self.writer.put_video(*facts)
-        rows = 0
+        rows = kept = 0
         for chunk in _chunks(windows, lost):
             _insert(self.writer, record.file, video_id, chunk)
             rows += len(chunk)
+            kept += sum(each.person is None for each in chunk)
         if not rows:
             nothing = Failure(record.file, "decode", f"{record.file}: has no windows")
             raise _RollbackError(lost[0] if lost else nothing)
-        return video_id, rows
+        return video_id, rows, kept
 
     def _fail(self, record: FileRecord, failure: Failure) -> None:
         if record.state != SKIPPED and record.content_hash and is_kept(failure):
@@ -250,13 +255,15 @@ def _insert(
     vectors = np.stack([each.vector for each in chunk])
     if not np.isfinite(vectors).all():
         raise _not_numbers(file, "vector", "see 'vlar doctor'")
-    writer.insert_rows(video_id, spans, vectors)
-    kept = [(each.window, each.context) for each in chunk if each.context is not None]
+    people = [each.person for each in chunk]
+    writer.insert_rows(video_id, spans, vectors, people)
+    kept = [(each.window, each.context, each.person) for each in chunk if each.context is not None]
     if kept:
-        tokens = np.stack([context for _, context in kept])
+        tokens = np.stack([context for _, context, _ in kept])
         if not np.isfinite(tokens).all():
             raise _not_numbers(file, "context", "index it without (--no-context)")
-        writer.insert_contexts(video_id, [window for window, _ in kept], tokens)
+        whom = [person for *_, person in kept]
+        writer.insert_contexts(video_id, [window for window, *_ in kept], tokens, whom)
 
 
 def _noting(
@@ -264,7 +271,7 @@ def _noting(
 ) -> WindowStream:
     """The same windows; what is lost of them and what they are said to show is put into lists."""
     for each in windows:
-        if isinstance(each, EncodedWindow) and each.lost:
+        if isinstance(each, EncodedWindow) and each.lost and each.person is None:
             damaged.append((each.window, each.lost))
         if isinstance(each, EncodedWindow) and each.caption is not None:
             captions.append((each.window, each.caption))

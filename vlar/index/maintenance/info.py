@@ -44,6 +44,10 @@ def describe(folder: Path, store: Store | None) -> LibraryInfo:
         waiting_added=0 if found is None else found.engine.added,
         waiting_deleted=0 if found is None else found.engine.deleted,
         format=schema.SCHEMA_VERSION,
+        persons=(manifest.persons or None) if manifest else None,
+        person_rows=len(store.ids_of(people=True))
+        if store and manifest and manifest.persons
+        else 0,
     )
 
 

@@ -12,7 +12,7 @@ import errno
 import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -23,50 +23,21 @@ from vlar.encoders.base import Encoder
 from vlar.errors import LibraryError, UsageError, VlarError
 from vlar.index import vector_blocks as blocks
 from vlar.index.folder import check_place, make_folder
+from vlar.index.ingest.people import PersonClips, person_of_clip
 from vlar.index.manifest import LibraryManifest
 from vlar.index.model_provider import lasting_name, require_named
 from vlar.index.protocol import LibraryModel
-from vlar.index.rows import RowBatch
+from vlar.index.report import UpgradeReport
+from vlar.index.rows import RowBatch, RowPerson
 from vlar.index.store.database import KnownVideo
 from vlar.index.store.lock import writer_lock
 from vlar.index.store.writer import StoreWriter
 from vlar.sensors import reader
-from vlar.types import Clip, Failure, Float32, JsonDict, Window
+from vlar.types import Clip, Failure, Float32, Window
 from vlar.video import content_hash
 
 _BATCH_CLIPS = 8
 STAGE = ".upgrade"  # in the library; hidden files do not change what a folder is
-
-
-@dataclass(frozen=True)
-class UpgradeReport:
-    """What an upgrade did.
-
-    Attributes:
-        kept: Blocks copied from the stored vectors.
-        computed: Blocks computed from the videos.
-        videos: Videos brought up to date.
-        rows: Their rows.
-        failed: Videos that are gone, changed or partly unreadable. Their rows keep the blocks they
-            had, with the other blocks of a blank clip; ``add`` reads those that are gone or
-            changed again.
-    """
-
-    kept: tuple[str, ...]
-    computed: tuple[str, ...]
-    videos: int
-    rows: int
-    failed: tuple[Failure, ...]
-
-    def to_dict(self) -> JsonDict:
-        """JSON object for ``--json``."""
-        return {
-            "kept": list(self.kept),
-            "computed": list(self.computed),
-            "videos": self.videos,
-            "rows": self.rows,
-            "failed": [failure.to_dict() for failure in self.failed],
-        }
 
 
 UpgradeProgress = Callable[[int, int], None]
@@ -122,6 +93,11 @@ def _upgrade(
             "lacks; index the videos again into a new library"
         )
     spec = manifest.spec
+    if ":" in manifest.persons and blocks.missing(old, new):
+        raise UsageError(
+            f"library {folder} found people with {manifest.persons!r:.200}, a path that an upgrade "
+            "does not open; index the videos again into a new library"
+        )
     target = LibraryManifest.new(
         model,
         manifest.model if same else lasting_name(model.name),
@@ -130,6 +106,7 @@ def _upgrade(
         spec.long_times,
         spec.shots,
     )
+    target = replace(target, persons=manifest.persons)
     stage = _open_stage(folder, target)
     try:
         parts = (old, new)
@@ -246,7 +223,8 @@ class _Upgrade:
             self._failed.append(Failure(file, lost[0].kind, f"{message} ({lost[0].message})"))
         with self._stage.transaction():
             facts = video.path, video.content_hash, video.stamp, 0.0
-            self._stage.insert_rows(self._stage.put_video(*facts), _windows(stored), vectors)
+            video_id = self._stage.put_video(*facts)
+            self._stage.insert_rows(video_id, _windows(stored), vectors, _people(stored))
 
     def _fresh(self, video: KnownVideo, stored: RowBatch) -> tuple[Float32, list[Failure]]:
         """The missing blocks of each row (N, D), and which windows could not be read."""
@@ -263,9 +241,13 @@ class _Upgrade:
         session = self._encoder.session(features=False)  # as ``add`` encodes them
         while batch := list(itertools.islice(clips, _BATCH_CLIPS)):
             read = [(place, clip) for place, clip in batch if isinstance(clip, Clip)]
-            if read:
-                places = [place for place, _ in read]
-                found[places] = session.encode_blocks([c for _, c in read], self._wanted)
+            cuts = [(place, clip) for place, clip in read if person_of_clip(clip) is not None]
+            whole = [(place, clip) for place, clip in read if person_of_clip(clip) is None]
+            for part, encode in ((whole, session), (cuts, self._encoder)):  # as ``add`` does
+                if part:
+                    clips_of_part = [clip for _, clip in part]
+                    vectors = encode.encode_blocks(clips_of_part, self._wanted)
+                    found[[place for place, _ in part]] = vectors
             for place, clip in batch:
                 if isinstance(clip, Failure):
                     lost.append(clip)
@@ -277,8 +259,10 @@ class _Upgrade:
         return found, lost
 
     def _clips(self, file: Path, stored: RowBatch) -> Iterator[Clip | Failure]:
-        source = reader(self._target.modality)
-        return source.read_windows(file, _windows(stored), self._target.spec.sampling)
+        source, sampling = reader(self._target.modality), self._target.spec.sampling
+        people = PersonClips(self._target.persons, source)
+        rows = zip(_windows(stored), _people(stored), strict=True)
+        return people.of_rows(file, list(rows), sampling)
 
     @cached_property
     def _blank(self) -> Float32:
@@ -298,7 +282,7 @@ class _Upgrade:
             for video in videos:
                 lost = video.path in self._lost
                 rows = self._without(video) if lost else self._staged(video)
-                self._library.replace_rows(video.id, _windows(rows), rows.vectors)
+                self._library.replace_rows(video.id, _windows(rows), rows.vectors, _people(rows))
                 if lost:
                     self._library.read_again(video.path)
                 renewed += 0 if lost else len(rows.ids)
@@ -319,6 +303,10 @@ class _Upgrade:
 
 def _windows(rows: RowBatch) -> list[Window]:
     return [Window(start_s, end_s) for start_s, end_s in rows.spans]
+
+
+def _people(rows: RowBatch) -> list[RowPerson | None]:
+    return [rows.people.get(row_id) for row_id in rows.ids.tolist()]
 
 
 def _failure(file: Path, error: VlarError | OSError) -> Failure:

@@ -175,7 +175,8 @@ class Store:
         tags = self.tags()
         found = self.fetch(
             f"""SELECT {values.RECORDING},
-                (SELECT count(*) FROM rows WHERE video_id = videos.id) FROM videos ORDER BY path"""
+                (SELECT count(*) FROM rows WHERE video_id = videos.id AND track = 0)
+                FROM videos ORDER BY path"""
         )
         rows: list[VideoRow] = []
         for *facts, windows in found:

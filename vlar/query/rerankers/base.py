@@ -19,7 +19,7 @@ from typing import Protocol
 
 from vlar import registry
 from vlar.index.protocol import LibraryModel
-from vlar.index.rows import Float16, Int64
+from vlar.index.rows import Float16, Int64, RowPerson
 from vlar.types import Float32, Window
 
 _FEWEST_ROWS = 50
@@ -60,6 +60,10 @@ class RowReader(Protocol):
 
     def windows(self, row_ids: Sequence[int]) -> Mapping[int, tuple[str, Window]]:
         """Path of the recording and time span of each row, by row id."""
+        ...
+
+    def people(self, row_ids: Sequence[int]) -> Mapping[int, RowPerson]:
+        """Whom the rows of people show, by row id; whole frames are left out."""
         ...
 
 

@@ -1,0 +1,180 @@
+"""Rows of people in an ``add``: each person of a window as a clip of their own.
+
+It stands between the reader and the encoder: behind the clip of each window it puts the cuts of the
+people who are seen in it, as ``--who`` makes them. Numbers of people are those of the recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+from vlar.detecting.base import Detector, load_detector
+from vlar.detecting.numbering import PersonNumbers
+from vlar.detecting.people import People, find_people
+from vlar.errors import LibraryError, UsageError
+from vlar.index.ingest.reader import FileRecord
+from vlar.index.manifest import LibraryManifest
+from vlar.index.paths import place
+from vlar.index.rows import Box, RowPerson
+from vlar.sensors import Reader
+from vlar.types import Clip, Failure, Sampling, Window
+
+DEFAULT_DETECTOR = "pose"
+_SAME = 0.3  # intersection over union of a person's box when it is looked for once more
+
+
+class PersonClips:
+    """Finds people in the windows of recordings and cuts them out.
+
+    Args:
+        spec: Of the detector, which is loaded for the first clip.
+        source: Reads a window once more where a detector needs more or larger frames.
+    """
+
+    def __init__(self, spec: str, source: Reader) -> None:
+        self._spec, self._source = spec, source
+
+    def behind(
+        self, stream: Iterable[FileRecord | Clip | Failure]
+    ) -> Iterator[FileRecord | Clip | Failure]:
+        """The stream with the clips of people, each behind the clip of its window."""
+        numbers = PersonNumbers()
+        for item in stream:
+            if isinstance(item, FileRecord):
+                numbers = PersonNumbers()
+            yield item
+            if isinstance(item, Clip):
+                people = self._found(item)
+                for at, number in enumerate(numbers.of(people)):
+                    yield _cut(people, at, item, number)
+
+    def of_rows(
+        self, file: Path, rows: Sequence[tuple[Window, RowPerson | None]], sampling: Sampling
+    ) -> Iterator[Clip | Failure]:
+        """The clip of each row of a recording: of its window, or of one person of it.
+
+        Args:
+            file: The recording.
+            rows: Rows of one window stand together.
+            sampling: What the reader must give for a window.
+        """
+        groups = [(window, list(group)) for window, group in groupby(rows, itemgetter(0))]
+        windows = [window for window, _ in groups]
+        clips = self._source.read_windows(file, windows, sampling)
+        for clip, (_, group) in zip(clips, groups, strict=True):
+            whom = [person for _, person in group]
+            if isinstance(clip, Failure):
+                yield from [clip] * len(whom)
+                continue
+            cuts = iter(self._again(clip, [person for person in whom if person is not None]))
+            yield from (clip if person is None else next(cuts) for person in whom)
+
+    def _again(self, clip: Clip, wanted: Sequence[RowPerson]) -> list[Clip | Failure]:
+        """The cuts of people whose boxes are known."""
+        if not wanted:
+            return []
+        people = self._found(clip)
+        boxes = [people.person(at).box for at in range(len(people.tracks))]
+        cuts: list[Clip | Failure] = []
+        for person in wanted:
+            alike = [_shared(box, person.box) for box in boxes]
+            if alike and max(alike) > _SAME:
+                cuts.append(_cut(people, alike.index(max(alike)), clip, person.track))
+                continue
+            message = f"{clip.path}: person {person.track} is not found once more"
+            cuts.append(Failure(clip.path, "person", message))
+        return cuts
+
+    @cached_property
+    def _detector(self) -> Detector:
+        return load_detector(self._spec)
+
+    def _found(self, clip: Clip) -> People:
+        return find_people(clip, self._detector, source=self._source)
+
+
+def person_of_clip(clip: Clip) -> RowPerson | None:
+    """Whom a clip of this stream shows; None for the whole frame."""
+    found = clip.meta.get("person")
+    return found if isinstance(found, RowPerson) else None
+
+
+def _cut(people: People, at: int, clip: Clip, number: int) -> Clip:
+    person = RowPerson(number, people.person(at).box)
+    cut = people.cut_out(at, clip)
+    return replace(cut, meta={**cut.meta, "person": person})
+
+
+def _shared(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes."""
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return width * height / max(sum(areas) - width * height, 1e-9)
+
+
+def with_people(
+    manifest: LibraryManifest, persons: bool | None, detector: str | None
+) -> LibraryManifest:
+    """The manifest of a new library as an ``add`` asks for it.
+
+    Raises:
+        UsageError: a detector without persons, or recordings of another sensor than video.
+        UnknownNameError: no detector has this name.
+        ModelError: the detector's weights or library are missing.
+    """
+    if not persons:
+        if detector is not None:
+            raise UsageError(
+                f"detector {detector!r} finds people, and none are asked for; give --persons too"
+            )
+        return manifest
+    if manifest.modality != "video":
+        raise UsageError(
+            f"--persons needs video, and model {manifest.model!r} reads {manifest.modality}; "
+            "leave it out"
+        )
+    spec = _lasting(detector or DEFAULT_DETECTOR)
+    load_detector(spec)  # a mistake shows before anything is read
+    return replace(manifest, persons=spec)
+
+
+def require_people(
+    manifest: LibraryManifest, persons: bool | None, detector: str | None, folder: object
+) -> None:
+    """Refuse another choice than the library's; None accepts what the library has.
+
+    A detector that is a path is only opened where the user names it: a library may come from
+    anybody.
+
+    Raises:
+        LibraryError: the choices differ.
+        UsageError: the library's detector is a path, which must be named.
+    """
+    own = manifest.persons
+    if persons not in (None, bool(own)):
+        how = "with rows of people; leave --no-persons out" if own else (
+            "without rows of people; leave --persons out"
+        )  # fmt: skip
+        raise LibraryError(f"library {folder} was made {how}, or make a new library")
+    if detector is not None and _lasting(detector) != own:
+        made = f"with detector {own!r}; use it" if own else (
+            "without rows of people; leave --detector out"
+        )  # fmt: skip
+        raise LibraryError(f"library {folder} was made {made}, or make a new library")
+    if ":" in own and detector is None:
+        raise UsageError(
+            f"library {folder} finds people with {own!r:.200}, a path that only you can allow; "
+            f"give --detector {own:.200}"
+        )
+
+
+def _lasting(spec: str) -> str:
+    """A spec by which a detector is found again from wherever its library is opened."""
+    name, _, argument = spec.partition(":")
+    return f"{name}:{place(argument)}" if argument and Path(argument).exists() else spec
