@@ -75,25 +75,22 @@ class Library(LibraryDiscovery):
 
         A file is recognised by its content: an unchanged one is skipped, a changed one is indexed
         again in place, a renamed one keeps its rows and tags under the new path, and a copy gets
-        the rows of the original (with the tags of this call only). Only new and changed content
-        is decoded. Paths are stored absolute, with ``/`` between folders; links are not followed.
+        the rows of the original. Only new and changed content is decoded. Links are not followed.
 
         Args:
             paths: Files, or folders that are searched for recordings of the model's sensor.
             tags: Set on every recording of this call, also on unchanged ones; other tags stay.
             window_s: Seconds a window lasts; None is the library's own, 4 for a new one.
             stride_s: Seconds between starts; None is the library's own, 2 for a new one.
-            long_times: Also windows this many times as long and as far apart, for actions that
-                take long; 1 for none. None is the library's own, 1 for a new one.
+            long_times: Also windows this many times as long and as far apart; 1 for none. None is
+                the library's own, 1 for a new one.
             shots: Let no window cross a cut. None is the library's own, False for a new one.
             keep_context: Keep the tokens that re-ranking needs where text depends on the video.
             retry: Read files again that failed before; otherwise they are skipped and named.
             skip_still: Leave windows of video out in which nothing moves (docs/library.md).
             captions: A captioner or its name: keep what each window is said to show.
-            persons: Next to the row of each window, one for each person in it (docs/who.md). None
-                is the library's own, False for a new one.
-            detector: What finds them (``vlar.parts("detector")``); None is the library's own,
-                ``pose`` for a new one.
+            persons: Also a row for each person of a window (docs/who.md). None as for shots.
+            detector: What finds them; None is the library's own, ``pose`` for a new one.
             progress: Called after the commit of each recording.
 
         Returns:
@@ -101,20 +98,14 @@ class Library(LibraryDiscovery):
 
         Raises:
             LibraryLockedError: another process is writing. LibraryError: it is not writable (the
-                message says what was kept), has other windows, or rows of people and is told not
-                to. EncoderMismatchError: another model made it. UsageError: an argument is not
-                usable.
+                message says what was kept), or has other windows or rows of people.
+                EncoderMismatchError: another model made it. UsageError: an unusable argument.
         """
         labels = checked_tags(tags or {})
         check_span(window_s, stride_s, long_times)
         with self._mutex, self._writing() as writer:
-            if (manifest := LibraryManifest.of(writer)) is None:
-                manifest = self._models.new_manifest(window_s, stride_s, long_times, bool(shots))
-                manifest = with_people(manifest, persons, detector)
-            else:
-                manifest.require_windows(window_s, stride_s, self.path, long_times, shots)
-                require_people(manifest, persons, detector, self.path)
-            self._models.require(manifest)
+            windows = window_s, stride_s, long_times, shots
+            manifest = self._manifest_for(LibraryManifest.of(writer), windows, persons, detector)
             report = add_files(
                 *(writer, _found(paths, manifest.modality), manifest),
                 lambda: self._models.loaded(manifest),
@@ -123,6 +114,24 @@ class Library(LibraryDiscovery):
             )  # fmt: skip
             self._settle()
             return report
+
+    def _manifest_for(
+        self,
+        own: LibraryManifest | None,
+        windows: tuple[float | None, float | None, float | None, bool | None],
+        persons: bool | None,
+        detector: str | None,
+    ) -> LibraryManifest:
+        """The library's manifest, which allows what an ``add`` asks for, or that of a new one."""
+        window_s, stride_s, long_times, shots = windows
+        if own is None:
+            new = self._models.new_manifest(window_s, stride_s, long_times, bool(shots))
+            own = with_people(new, persons, detector)
+        else:
+            own.require_windows(window_s, stride_s, self.path, long_times, shots)
+            require_people(own, persons, detector, self.path)
+        self._models.require(own)
+        return own
 
     def add_vectors(self, videos: Iterable[vector_import.VectorVideo]) -> AddReport:
         """Index recordings by their vectors; earlier rows of the same paths are replaced.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vlar.captioning.base import Captioner
 from vlar.index.ingest.encode import encode_clips
-from vlar.index.ingest.people import PersonClips
+from vlar.index.ingest.people import clips_with_people
 from vlar.index.ingest.reader import item_bytes, read_files
 from vlar.index.ingest.still import StillFootage
 from vlar.index.ingest.writer import IngestProgress, write_windows
@@ -74,10 +74,7 @@ def add_files(
         without = set(known) - writer.captioned_paths() if captioner is not None else set[str]()
         records = read_files(all_files, known, manifest, source, failed, still, without)
         clips = stack.enter_context(closing(prefetch(records, item_bytes, _WAITING_BYTES)))
-        windows = clips
-        if manifest.persons:  # a reader of its own: the other one waits for the clips to be used
-            again, _ = stack.enter_context(isolated(reader(manifest.modality), files, Path))
-            windows = PersonClips(manifest.persons, again).behind(clips)
+        windows = stack.enter_context(clips_with_people(clips, manifest, files))
         if isinstance(source, IsolatedReader):
             # First of all: the thread that reads ahead may wait for a file that hangs.
             stack.callback(source.close)

@@ -6,7 +6,8 @@ people who are seen in it, as ``--who`` makes them. Numbers of people are those 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
@@ -21,7 +22,8 @@ from vlar.index.ingest.reader import FileRecord
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.rows import Box, RowPerson
-from vlar.sensors import Reader
+from vlar.sensors import Reader, reader
+from vlar.sensors.isolated import isolated
 from vlar.types import Clip, Failure, Sampling, Window
 
 DEFAULT_DETECTOR = "pose"
@@ -96,6 +98,25 @@ class PersonClips:
 
     def _found(self, clip: Clip) -> People:
         return find_people(clip, self._detector, source=self._source)
+
+
+@contextmanager
+def clips_with_people(
+    stream: Iterable[FileRecord | Clip | Failure], manifest: LibraryManifest, files: Sequence[Path]
+) -> Generator[Iterable[FileRecord | Clip | Failure], None, None]:
+    """The stream with the clips of people, where the library has rows of them.
+
+    Args:
+        stream: Records, each followed by its clips.
+        manifest: Of the library.
+        files: The recordings.
+    """
+    if not manifest.persons:
+        yield stream
+        return
+    # A reader of its own: the other one waits until its clips are used.
+    with isolated(reader(manifest.modality), files, Path) as (again, _):
+        yield PersonClips(manifest.persons, again).behind(stream)
 
 
 def person_of_clip(clip: Clip) -> RowPerson | None:
