@@ -38,7 +38,8 @@ from vlar.text.bank import load_bank
 from vlar.text.clean import clean_label
 from vlar.text.labels import parse_labels
 from vlar.training.dataset import Dataset
-from vlar.training.fit import FitOptions, train
+from vlar.training.fit import train
+from vlar.training.fit_options import FitOptions
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.objectives.base import TrainingContext
 from vlar.training.objectives.maxi import Maxi

@@ -36,7 +36,8 @@ from vlar.evaluation.multilabel import multilabel_map
 from vlar.fewshot.targets import Targets
 from vlar.text.clean import clean_label
 from vlar.training.dataset import Dataset
-from vlar.training.fit import FitOptions, train
+from vlar.training.fit import train
+from vlar.training.fit_options import FitOptions
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.sources import FeatureSource
 from vlar.training.task import TrainingTask

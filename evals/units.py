@@ -32,7 +32,8 @@ from vlar.text.clean import clean_label
 from vlar.text.description_lookup import descriptions_of
 from vlar.text.units import units_named
 from vlar.training.dataset import Dataset
-from vlar.training.fit import FitOptions, train
+from vlar.training.fit import train
+from vlar.training.fit_options import FitOptions
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.sources import FeatureSource
 from vlar.training.task import TrainingTask

@@ -26,6 +26,7 @@ from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training
 from vlar.training.objective_set import ObjectiveSet
 from vlar.training.objectives.base import Objective, Step, TrainingContext
+from vlar.training.processes import ALONE, Processes
 
 SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 NUMBERS = replace(load_recipe("temporal/adapt"), epochs=3, batch=8, micro_batch=4, warmup_epochs=1)
@@ -105,7 +106,13 @@ class EveryHook(Objective):
         self.memory = state["memory"]
 
 
-def training(named: Any, *, free: bool = True, keep: CheckpointConfig | None = None) -> Training:
+def training(
+    named: Any,
+    *,
+    free: bool = True,
+    keep: CheckpointConfig | None = None,
+    processes: Processes = ALONE,
+) -> Training:
     features, dataset = ordered_clips(24)
     others, _ = ordered_clips(10, seed=5)
     adapter = Temporal.attach(FakeEncoder(), SMALL)
@@ -121,6 +128,7 @@ def training(named: Any, *, free: bool = True, keep: CheckpointConfig | None = N
         checkpoints=keep,
         objectives=ObjectiveSet(named),
         unlabelled=Unlabelled(extra, 10) if free else None,
+        processes=processes,
     )
 
 

@@ -75,6 +75,7 @@ ORDER = [
     ["contrib"],
     ["serve"],
     ["cli"],
+    ["training.__main__"],
 ]
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -11,6 +11,8 @@ from vlar.text.prompts import fill, load_templates
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vlar.adapters.trainable import TrainingBatch
+
 FROSTER = "froster"
 _SUBJECTS = ("a photo of", "a video of", "a example of", "a demonstration of")  # sic, for parity
 _VERBS = ("using", "doing", "during", "performing", "practicing")
@@ -81,6 +83,23 @@ class ClassStrings:
     def chosen(self) -> Tensor:
         """(p, C, L) token ids of the drawn strings; of all where none were drawn."""
         return self.ids if self.rows is None else self.ids[list(self.rows)]
+
+
+def shared_class_vectors(
+    batch: TrainingBatch, text: Callable[[Tensor], Tensor], ids: Tensor
+) -> Tensor:
+    """``class_vectors`` in a training step; several processes share the classes.
+
+    Args:
+        batch: Of the step.
+        text: Token ids (n, L) to features (n, E).
+        ids: (p, C, L).
+    """
+
+    def some(ids: Tensor) -> Tensor:
+        return class_vectors(text, ids.transpose(0, 1))
+
+    return batch.spread(some, ids.transpose(0, 1))
 
 
 def class_vectors(text: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:

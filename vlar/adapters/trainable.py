@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Numbers of texts to unit vectors (n, D), with gradients where the text side is trained.
 TextVectors = Callable[[Sequence[int]], "Tensor"]
+#: Runs a function on this process's share of the rows of its inputs, and gives the rows of all.
+Spreader = Callable[..., "tuple[Tensor, ...]"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class TrainingBatch:
         rows: Numbers of the labelled clips in the training set; of all where none is labelled.
         facts: What the support set holds about each of the N clips: ``subject``, ``text``, ...
         free_rows: Numbers of the unlabelled clips among the unlabelled ones.
+        spreader: How several processes share the work of a step; None in one process.
     """
 
     inputs: Tensor
@@ -51,6 +55,36 @@ class TrainingBatch:
     rows: Sequence[int] = ()
     facts: Sequence[Mapping[str, str]] = ()
     free_rows: Sequence[int] = ()
+    spreader: Spreader | None = None
+
+    def spread(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """What a function gives for every clip, each process computing its share of the clips.
+
+        A method puts the costly part of a step, which treats each clip for itself, through this.
+        What follows (losses, draws) runs in every process on all clips of the batch, so it is the
+        same as in one process. A method that does not use it is right as well, but no faster: each
+        process then computes all clips.
+
+        Args:
+            function: Takes the rows (n, ...) of some clips and gives (n, ...).
+            inputs: (N, ...), one row a clip.
+
+        Returns:
+            (N, ...), with gradients.
+        """
+        if self.spreader is None:
+            return function(*inputs)
+
+        def alone(*some: Tensor) -> tuple[Tensor, ...]:
+            return (function(*some),)
+
+        return self.spreader(alone, *inputs)[0]
+
+    def spread_all(
+        self, function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
+        """``spread`` of a function that gives several tensors, each (n, ...)."""
+        return function(*inputs) if self.spreader is None else self.spreader(function, *inputs)
 
     def labelled(self, tensor: Tensor) -> Tensor:
         """The rows (n, ...) of (N, ...) that belong to labelled clips."""
@@ -133,12 +167,15 @@ class Trainable(ABC):
             zero one at a time; none by default.
         several_labels: Whether clips that show several labels at once can train it to a model of
             its own: one that answers about any labels, without a head of examples.
+        recomputes: Whether its towers can be trained without keeping the insides of their blocks
+            (``gradient_checkpointing``).
     """
 
     reads: Literal["pixels", "features"] = "pixels"
     label_parts: ClassVar[tuple[str, ...]] = ()
     input_widths: Sequence[int] = ()
     several_labels: ClassVar[bool] = False
+    recomputes: bool = False
 
     @classmethod
     def reading(cls, encoder: Encoder, settings: JsonDict) -> Encoder:
@@ -224,6 +261,16 @@ class Trainable(ABC):
             frames moved in time afterwards.
         """
         return features
+
+
+def drawn_once() -> AbstractContextManager[Any]:
+    """What is drawn in here holds for all clips of a batch, such as the dropout of a prompt.
+
+    Only for draws inside a function that is spread (``TrainingBatch.spread``).
+    """
+    from torch.utils import _python_dispatch
+
+    return _python_dispatch._disable_current_modes()  # pyright: ignore[reportPrivateUsage]
 
 
 def fixed_vectors(vectors: Float32) -> TextVectors:

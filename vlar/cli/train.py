@@ -8,9 +8,10 @@ import typer
 
 from vlar.cli import options, output
 from vlar.cli.progress import progress
-from vlar.cli.verb import exit_code
+from vlar.cli.verb import Debug, Quiet, Verbose, exit_code
 
 if TYPE_CHECKING:
+    from vlar.training.processes import Processes
     from vlar.training.results import Epoch
 
 
@@ -22,6 +23,19 @@ def command(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object an epoch, and one at the end.")
     ] = False,
+    processes: Annotated[
+        int,
+        typer.Option(
+            "--processes",
+            min=1,
+            max=1024,
+            metavar="N",
+            help="Train in N processes of this machine, one a GPU where there are GPUs.",
+        ),
+    ] = 1,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
 ) -> int:
     """Train an adapter by a configuration file.
 
@@ -31,6 +45,21 @@ def command(
         vlar train mine.toml
         vlar train mine.toml --force --json
     """
+    if processes > 1:
+        from vlar.training.launch import launch
+
+        given = {"--force": force, "--json": as_json, "-q": quiet, "-v": verbose, "--debug": debug}
+        return launch([config, *(name for name, on in given.items() if on)], processes)
+    from vlar.training.joining import started
+
+    with started() as these:
+        if not these.first:
+            output.set_volume(quiet=True, verbose=False)
+        return _train(config, these, force=force, as_json=as_json and these.first)
+
+
+def _train(config: str, processes: Processes, *, force: bool, as_json: bool) -> int:
+    """Train in this process, which may be one of several; the first one prints."""
     from vlar.training.config import read_config
     from vlar.training.run import Progress, run
 
@@ -53,8 +82,11 @@ def command(
                 shown.stage("reading examples", total=total)
             shown(count)
 
-        model = run(read, replace=force, progress=Progress(reading, watch))
+        watched = Progress(reading, watch)
+        model = run(read, replace=force, progress=watched, processes=processes)
     report = model.report
+    if not processes.first:
+        return exit_code(report.recordings or len(report.examples), len(report.failed))
     for row in report.failed:
         output.error(row.message)
     if as_json:

@@ -24,11 +24,8 @@ _EXAMPLES = "Examples:"
 _SHORT_HELP = 100  # characters of a verb's line in a list of verbs
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print answers and errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print what is being done.")]
-_ADDED = {
-    "quiet": Quiet,
-    "verbose": Verbose,
-    "debug": Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
-}
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+_ADDED = {"quiet": Quiet, "verbose": Verbose, "debug": Debug}
 
 Verb = Callable[..., int]
 

@@ -14,6 +14,8 @@ from vlar.training.data import ClipLoader, LoadedClips
 from vlar.training.dataset import Dataset, batch_targets, label_task
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.objective_set import ObjectiveSet
+from vlar.training.processes import ALONE, Processes
+from vlar.training.shared_reading import load_shared
 
 # What a draw is for.
 _ORDER, _MIX, _FREE, _CHOICE, _CHANGE = 1, 2, 4, 5, 6
@@ -43,6 +45,7 @@ class BatchMaker:
         objectives: What is added to the training.
         unlabelled: Clips without labels; None for none.
         device: Where batches go.
+        processes: Who shares the work of a step.
     """
 
     def __init__(
@@ -55,11 +58,13 @@ class BatchMaker:
         objectives: ObjectiveSet,
         unlabelled: Unlabelled | None,
         device: torch.device,
+        processes: Processes = ALONE,
     ) -> None:
         objectives.check_unlabelled(unlabelled is not None or not dataset.targets.member.any())
         self.loader, self.dataset, self.numbers, self.seed = loader, dataset, numbers, seed
         self.labelled = bool(dataset.targets.member.any())
         self.objectives, self.unlabelled, self.device = objectives, unlabelled, device
+        self.processes = processes
         self.views = objectives.views()
         self.task, self.shown = label_task(dataset.targets), torch.tensor(dataset.targets.member)
         #: Clips of an optimiser step.
@@ -87,7 +92,8 @@ class BatchMaker:
         """
         chunk = rows[part : part + self.micro]
         epoch = step // self.steps_per_epoch
-        loaded = self.loader.load(chunk, self.numbers, self.seed, epoch, self.views)
+        how = self.numbers, self.seed, epoch, self.views
+        loaded = load_shared(self.processes, self.loader, chunk, *how)
         if not loaded.rows:
             return None
         batch = self._joined(loaded, self._free(step, part, len(chunk), len(rows)), step, part)
@@ -108,7 +114,8 @@ class BatchMaker:
             rows.append(int(order[place]))
         # The draws of an unlabelled clip differ from those of a labelled one of the same number.
         seed, loader = self.seed + _FREE, self.unlabelled.loader
-        loaded = loader.load(rows, self.numbers, seed, step, self.views)
+        how = self.numbers, seed, step, self.views
+        loaded = load_shared(self.processes, loader, rows, *how)
         return loaded if loaded.rows else None
 
     def _joined(
@@ -138,4 +145,5 @@ class BatchMaker:
             tuple(loaded.rows),
             [self.dataset.facts[row] for row in loaded.rows] if self.dataset.facts else (),
             free_rows,
+            None if self.processes.alone else self.processes.spread,
         )

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 
 from vlar.errors import TrainingError
+from vlar.types import Failure
 
 _NAME = re.compile(r"step-(\d+)\.pt")
 _N_NEWEST = 2
@@ -88,6 +90,18 @@ def remove(folder: Path) -> None:
         file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
+
+
+def written(failed: Mapping[int, Failure]) -> dict[int, tuple[str, str, str]]:
+    """Clips that could not be read, as a checkpoint holds them."""
+    return {row: (str(one.path), one.kind, one.message) for row, one in failed.items()}
+
+
+def read(rows: Mapping[int, Sequence[str]]) -> dict[int, Failure]:
+    """What ``written`` was given."""
+    return {
+        int(row): Failure(Path(path), kind, message) for row, (path, kind, message) in rows.items()
+    }
 
 
 def _found(folder: Path) -> list[Path]:

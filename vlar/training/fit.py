@@ -18,23 +18,23 @@ from vlar.fewshot import Choice, FewShotHead, choose
 from vlar.fewshot.heads.components import ComponentsHead
 from vlar.fewshot.heads.stacking import StackingHead
 from vlar.fewshot.report import AdaptReport, TrainingReport
-from vlar.fewshot.request import NO_BALANCE
 from vlar.fewshot.signature_kinds import plain_kind
 from vlar.fewshot.support import Support, SupportItem
-from vlar.model.adapt import FAMILIARITY, Adapted, balanced, guarded
+from vlar.model.adapt import Adapted, balanced, guarded
 from vlar.model.core import ModelCore
-from vlar.model.examples import EncodedExamples, FeatureCache, read_complete
+from vlar.model.examples import EncodedExamples, read_complete
 from vlar.model.scenes import scene_posterior
-from vlar.training.checkpoint import CheckpointConfig
 from vlar.training.cost import TrainingCost
 from vlar.training.dataset import Dataset
+from vlar.training.fit_options import FitOptions
 from vlar.training.loop import Training
 from vlar.training.objective_set import ObjectiveSet
-from vlar.training.results import EpochCallback, Trained
+from vlar.training.results import Trained
+from vlar.training.shared_reading import fill_cache
 from vlar.training.sources import FeatureSource, RecordingSource, TrainingSource, read_on_disk
 from vlar.training.stacking import Stacked, stacking_passes, stacking_weights, train_on
 from vlar.training.task import TrainingTask
-from vlar.types import Failure, Float32, Float64, ProgressCallback
+from vlar.types import Failure, Float32, Float64
 
 
 @dataclass(frozen=True)
@@ -55,32 +55,6 @@ class FittedAdapter:
     choice: Choice | None
     report: TrainingReport
     held_out: Float64 | None = None
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How ``fit`` works, apart from what is trained.
-
-    Attributes:
-        unknown: Registered name of the rejector that decides ``unknown``.
-        balance: ``adjust`` for a head that does not prefer labels with more examples.
-        stack: Weigh the training against a closed form on held-out examples; else the trained
-            similarity alone answers.
-        checkpoints: Where checkpoints are written; None writes none.
-        cache: Frame features that were computed before; None for none.
-        reading: Called as examples are read.
-        clips: Called with the clips of each training step.
-        on_epoch: Called after each epoch of the final training.
-    """
-
-    unknown: str = FAMILIARITY
-    balance: str = NO_BALANCE
-    stack: bool = True
-    checkpoints: CheckpointConfig | None = None
-    cache: FeatureCache | None = None
-    reading: ProgressCallback | None = None
-    clips: ProgressCallback | None = None
-    on_epoch: EpochCallback | None = None
 
 
 def fit(
@@ -112,6 +86,8 @@ def fit(
     source: TrainingSource = RecordingSource(items, task.unlabelled)
     if adapter.reads == "features":
         reading = task.reading(base)
+        all_clips = [*items, *task.unlabelled]
+        fill_cache(options.processes, reading, all_clips, options.cache, options.reading)
         examples = read_complete(reading, support, items, options.reading, options.cache)
         items = examples.items
         free = read_on_disk(reading, task.unlabelled, options.reading, options.cache)
@@ -131,8 +107,7 @@ def fit(
         return answers_any(task, training, trained, dataset, failed, begin)
     if examples is None:
         good = [item for row, item in enumerate(items) if row not in training.loader.failed]
-        core = ModelCore(adapter, templates=adapter.templates)
-        examples = read_complete(core, support, good, options.reading)
+        examples = _read_trained(adapter, support, good, options)
         examples = replace(examples, failed=(*_unread(training, trained), *examples.failed))
         dataset = Dataset.of(support.labels, examples.items)
         source = RecordingSource(examples.items, task.unlabelled)
@@ -237,6 +212,7 @@ def train(
         checkpoints=options.checkpoints,
         objectives=ObjectiveSet(task.objectives),
         unlabelled=source.unlabelled(adapter),
+        processes=options.processes,
     )
     cost.start()
     return training, training.run(options.on_epoch, on_step=cost)
@@ -265,6 +241,15 @@ def _dataset(
     if examples is None or told or not any(part.reads_scenes for part in parts):
         return dataset
     return replace(dataset, scenes=scene_posterior(base, examples.vectors))
+
+
+def _read_trained(
+    adapter: Adapter, support: Support, items: Sequence[SupportItem], options: FitOptions
+) -> EncodedExamples:
+    """The examples as the trained adapter encodes them."""
+    core = ModelCore(adapter, templates=adapter.templates)
+    cache = options.filled_cache(core, items)
+    return read_complete(core, support, items, options.reading, cache)
 
 
 def _unread(training: Training, trained: Trained) -> tuple[Failure, ...]:

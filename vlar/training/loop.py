@@ -11,7 +11,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,8 +18,9 @@ from torch import Tensor
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
-from vlar.errors import TrainingError, UsageError
-from vlar.training import checkpoint
+from vlar.encoders.clip.recompute import recomputing
+from vlar.errors import TrainingError
+from vlar.training import checkpoint, requirements
 from vlar.training.augment import random_for
 from vlar.training.batches import BatchMaker, Unlabelled
 from vlar.training.checkpoint import CheckpointConfig
@@ -29,10 +29,10 @@ from vlar.training.dataset import Dataset
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.objective_set import ObjectiveSet
 from vlar.training.objectives.base import Step, TrainingContext, UnlabelledClips
+from vlar.training.processes import ALONE, Processes
 from vlar.training.results import Epoch, EpochCallback, StepCallback, Totals, Trained
 from vlar.training.unlabelled import unlabelled_clips
 from vlar.training.weight_averaging import WeightAverage
-from vlar.types import Failure
 
 _log = logging.getLogger("vlar")
 # What a draw is for.
@@ -52,6 +52,7 @@ class Training:
         checkpoints: Where checkpoints are written; None writes none.
         objectives: What is added to the training.
         unlabelled: Clips without labels, for objectives that use them.
+        processes: Who trains it together; each has its own copy of everything.
 
     Raises:
         UsageError: the adapter has no training, or the objectives do not fit the data.
@@ -68,16 +69,18 @@ class Training:
         checkpoints: CheckpointConfig | None = None,
         objectives: ObjectiveSet | None = None,
         unlabelled: Unlabelled | None = None,
+        processes: Processes = ALONE,
     ) -> None:
-        if not isinstance(adapter, Trainable):
-            raise UsageError(f"adapter {adapter.name!r} has no training; see docs/adapters.md")
+        requirements.check(adapter, numbers, processes)
+        assert isinstance(adapter, Trainable)
         self.numbers, self.loader, self.dataset, self.seed = numbers, loader, dataset, seed
-        self.checkpoints, self.unlabelled = checkpoints, unlabelled
+        self.checkpoints, self.unlabelled, self.processes = checkpoints, unlabelled, processes
         self.adapter, self.method = adapter, adapter
         self.objectives = objectives or ObjectiveSet()
         adapter.read_label_parts(*dataset.label_parts())
         self.classes = adapter.training_classes(dataset.texts)
         self.named = adapter.trainable()
+        processes.same_start(parameter for _, parameter in self.named)
         self.start = {name: p.detach().clone() for name, p in self.named}
         self.device = self.named[0][1].device
         self.batches = BatchMaker(
@@ -88,6 +91,7 @@ class Training:
             objectives=self.objectives,
             unlabelled=unlabelled,
             device=self.device,
+            processes=processes,
         )
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.step = 0
@@ -208,6 +212,7 @@ class Training:
             losses, metrics = self._backward(batch, part, len(rows))
             totals.add(losses, metrics, len(batch.rows))
         if totals.clips:
+            self.processes.average_gradients(p for _, p in self.optimised)
             if self.numbers.clip_norm:
                 if self.accelerator.scaler is not None:
                     self.accelerator.scaler.unscale_(self.raw)
@@ -217,8 +222,14 @@ class Training:
         return totals
 
     def _forward(self, batch: TrainingBatch) -> TrainingOutput:
-        kind = _AUTOCAST.get(self.numbers.precision)
-        with torch.autocast(self.device.type, kind, enabled=kind is not None):
+        kind, recomputed = (
+            _AUTOCAST.get(self.numbers.precision),
+            self.numbers.gradient_checkpointing,
+        )
+        with (
+            recomputing(recomputed),
+            torch.autocast(self.device.type, kind, enabled=kind is not None),
+        ):
             return self.method.training_step(batch, self.classes)
 
     def _backward(
@@ -266,13 +277,15 @@ class Training:
             "average": dict(self.average.values),
             "averaged": self.average.count,
             "scaler": None if scaler is None else scaler.state_dict(),
-            "failed": _written(self.loader.failed),
-            "failed_unlabelled": _written(self.unlabelled.loader.failed if self.unlabelled else {}),
+            "failed": checkpoint.written(self.loader.failed),
+            "failed_unlabelled": checkpoint.written(
+                self.unlabelled.loader.failed if self.unlabelled else {}
+            ),
             **objectives,
         }
 
     def _save_if_due(self) -> None:
-        if self.checkpoints is None:
+        if self.checkpoints is None or not self.processes.first:
             return
         if self.step % (self.checkpoints.every or self.steps_per_epoch) == 0:
             checkpoint.save(self.checkpoints.folder, self.step, self.state())
@@ -293,9 +306,9 @@ class Training:
         self.average.count = int(state["averaged"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.loader.failed.update(_read(state["failed"]))
+        self.loader.failed.update(checkpoint.read(state["failed"]))
         if self.unlabelled is not None:
-            self.unlabelled.loader.failed.update(_read(state["failed_unlabelled"]))
+            self.unlabelled.loader.failed.update(checkpoint.read(state["failed_unlabelled"]))
         if self.objectives:
             self.objectives.restore(state["objectives"])
         self.step = int(state["step"])
@@ -308,14 +321,3 @@ def score(adapter: Trainable, inputs: Tensor, classes: Any, n_labels: int) -> Te
     targets = torch.full((len(inputs), n_labels), 1 / n_labels, device=inputs.device)
     with torch.no_grad():
         return adapter.training_step(TrainingBatch(inputs, targets), classes).logits
-
-
-def _written(failed: Mapping[int, Failure]) -> dict[int, tuple[str, str, str]]:
-    return {row: (str(one.path), one.kind, one.message) for row, one in failed.items()}
-
-
-def _read(written: Mapping[int, Sequence[str]]) -> dict[int, Failure]:
-    return {
-        int(row): Failure(Path(path), kind, message)
-        for row, (path, kind, message) in written.items()
-    }

@@ -11,22 +11,28 @@ from typing import Any
 
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.fewshot import SupportItem, read_support
+from vlar.fewshot import Support, SupportItem, read_support
 from vlar.fewshot.request import SYNONYMS, AdaptRequest
 from vlar.fewshot.unlabelled import find_unlabelled
-from vlar.model.adapt import under, with_tree
+from vlar.model.adapt import Adapted, under, with_tree
+from vlar.model.core import ModelCore
 from vlar.model.folder import check_target
 from vlar.model.label_tree import label_tree
 from vlar.model.model import Model, load
+from vlar.text.tree import Tree
 from vlar.training import checkpoint
 from vlar.training.checkpoint import CheckpointConfig
 from vlar.training.config import TrainConfig
 from vlar.training.features import FeatureFolder
-from vlar.training.fit import FitOptions, fit
+from vlar.training.fit import fit
+from vlar.training.fit_options import FitOptions
+from vlar.training.processes import ALONE, Processes
 from vlar.training.results import Epoch, EpochCallback
 from vlar.training.task import TrainingTask
 from vlar.training.without_labels import fit_without_labels
 from vlar.types import ProgressCallback
+
+_SAME = "gradient_checkpointing"  # changes no weight
 
 
 @dataclass(frozen=True)
@@ -44,11 +50,23 @@ class Progress:
     clips: ProgressCallback | None = None
 
 
-def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None = None) -> Model:
+def run(
+    config: TrainConfig,
+    *,
+    replace: bool = False,
+    progress: Progress | None = None,
+    processes: Processes = ALONE,
+) -> Model:
     """Train as configured and save the model; an interrupted run is resumed.
 
     Checkpoints and cached features stay in ``OUT.training`` until the model is saved. A method
     that is not trained by gradient descent (``Adapter.learner``) is learned as ``vlar adapt`` does.
+
+    Args:
+        config: What to train.
+        replace: Whether an existing ``out`` may be replaced.
+        progress: Callbacks.
+        processes: Who trains it together; the first one writes, the others give the same model.
 
     Raises:
         SupportError: the training set cannot be used.
@@ -57,50 +75,98 @@ def run(config: TrainConfig, *, replace: bool = False, progress: Progress | None
     """
     check_target(config.out, replace=replace)
     progress = progress or Progress()
-    base = load(config.model)
-    support = read_support(config.train, base.modality) if config.train else None
-    items = list(support.items) if support else []
-    unlabelled = find_unlabelled(config.unlabelled, base.modality) if config.unlabelled else []
-    above = label_tree(base, config.tree, support.labels) if support else None
     learner = registry.get("adapter", config.method).learner
+    if learner != "trained" and not processes.alone:
+        raise UsageError(
+            f"method {config.method!r} learns by {learner!r}, which runs in one process, and "
+            f"{processes.count} were started; start one (vlar train CONFIG.toml)"
+        )
+    base = load(config.model)
+    given = _read(config, base)
     if learner != "trained":
-        request = AdaptRequest(
-            support, items, config.method, config.seed,
-            SYNONYMS.get(config.unknown, config.unknown), config.adapter_settings, None,
-            under(above, config.objective_settings), unlabelled, config.balance, progress.reading,
-        )  # fmt: skip
-        model = Model.of(with_tree(registry.get("learner", learner)().fit(base, request), above))
+        model = Model.of(_learned(learner, config, base, given, progress))
         model.save(config.out, replace=replace)
         return model
-    task = TrainingTask(
+    work = config.out.with_name(f"{config.out.name}.training")
+    task = _task(config, base, given)
+    options = _options(config, work, task.reading(base), given, base, progress, processes)
+    if given.support is None:
+        model = Model.of(fit_without_labels(task, base, given.unlabelled, options))
+    else:
+        fitted = fit(task, base, given.support, given.items, options)
+        model = Model.of(with_tree(fitted, given.above))
+    processes.wait()  # nobody reads the cache any more
+    if processes.first:
+        model.save(config.out, replace=replace)
+        _clean(work)
+    return model
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a configuration names: examples, clips without labels, and the tree above the labels."""
+
+    support: Support | None
+    items: Sequence[SupportItem]
+    unlabelled: Sequence[SupportItem]
+    above: Tree | None
+
+
+def _read(config: TrainConfig, base: ModelCore) -> _Given:
+    support = read_support(config.train, base.modality) if config.train else None
+    unlabelled = find_unlabelled(config.unlabelled, base.modality) if config.unlabelled else []
+    above = label_tree(base, config.tree, support.labels) if support else None
+    return _Given(support, list(support.items) if support else [], unlabelled, above)
+
+
+def _learned(
+    learner: str, config: TrainConfig, base: ModelCore, given: _Given, progress: Progress
+) -> Adapted:
+    """What another learner makes of the same configuration."""
+    request = AdaptRequest(
+        given.support, given.items, config.method, config.seed,
+        SYNONYMS.get(config.unknown, config.unknown), config.adapter_settings, None,
+        under(given.above, config.objective_settings), given.unlabelled, config.balance,
+        progress.reading,
+    )  # fmt: skip
+    return with_tree(registry.get("learner", learner)().fit(base, request), given.above)
+
+
+def _task(config: TrainConfig, base: ModelCore, given: _Given) -> TrainingTask:
+    return TrainingTask(
         base.encoder,
         config.method,
         config.numbers,
         config.recipe_name,
         config.adapter_settings,
         config.seed,
-        under(above, config.objective_settings),
-        unlabelled if support else (),
+        under(given.above, config.objective_settings),
+        given.unlabelled if given.support else (),
     )
-    work = config.out.with_name(f"{config.out.name}.training")
-    key = _key(config, [*items, *unlabelled], base.fingerprint)
-    options = FitOptions(
+
+
+def _options(
+    config: TrainConfig,
+    work: Path,
+    reading: ModelCore,
+    given: _Given,
+    base: ModelCore,
+    progress: Progress,
+    processes: Processes,
+) -> FitOptions:
+    key = _key(config, [*given.items, *given.unlabelled], base.fingerprint)
+    return FitOptions(
         unknown=SYNONYMS.get(config.unknown, config.unknown),
         balance=config.balance,
         stack=False,
         checkpoints=CheckpointConfig(work / "steps", key, config.save_every),
-        cache=FeatureFolder(work / "features", task.reading(base)),
+        cache=FeatureFolder(work / "features", reading),
         reading=progress.reading,
         clips=progress.clips,
-        on_epoch=_on_epoch(config, work, progress),
+        on_epoch=_on_epoch(config, work, progress) if processes.first else None,
+        processes=processes,
+        trained_cache=lambda core: FeatureFolder(work / "features", core),
     )
-    if support is None:
-        model = Model.of(fit_without_labels(task, base, unlabelled, options))
-    else:
-        model = Model.of(with_tree(fit(task, base, support, items, options), above))
-    model.save(config.out, replace=replace)
-    _clean(work)
-    return model
 
 
 def _on_epoch(config: TrainConfig, work: Path, progress: Progress) -> EpochCallback:
@@ -135,10 +201,12 @@ def _board(folder: Path) -> Any:
 def _key(config: TrainConfig, items: Sequence[SupportItem], fingerprint: str) -> str:
     """Hash of all that the weights depend on; how often checkpoints are saved does not matter."""
     settings = config.model_dump(mode="json", exclude={"out", "save_every", "log"})
+    settings["training"].pop(_SAME, None)
     clips = [
         (str(i.path), i.labels, i.window and (i.window.start_s, i.window.end_s)) for i in items
     ]
     numbers = {**vars(config.numbers), "groups": config.numbers.groups.__qualname__}
+    del numbers[_SAME]
     text = json.dumps([settings, numbers, clips, fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

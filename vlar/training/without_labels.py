@@ -15,9 +15,11 @@ from vlar.fewshot.targets import Targets
 from vlar.model.adapt import Adapted
 from vlar.model.core import ModelCore
 from vlar.training.dataset import Dataset
-from vlar.training.fit import FitOptions, answers_any, train
+from vlar.training.fit import answers_any, train
+from vlar.training.fit_options import FitOptions
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.objective_set import ObjectiveSet
+from vlar.training.shared_reading import fill_cache
 from vlar.training.sources import FeatureSource, RecordingSource, TrainingSource, read_on_disk
 from vlar.training.task import TrainingTask
 
@@ -56,7 +58,9 @@ def fit_without_labels(
     failed = ()
     source: TrainingSource = RecordingSource(items)
     if adapter.reads == "features":
-        free = read_on_disk(task.reading(base), items, options.reading, options.cache)
+        reading = task.reading(base)
+        fill_cache(options.processes, reading, items, options.cache, options.reading)
+        free = read_on_disk(reading, items, options.reading, options.cache)
         there, failed = set(free.paths), free.failed
         items = [item for item in items if item.path in there]
         if free.features is not None:

@@ -53,24 +53,36 @@ class MemoryLoader:
         return LoadedClips(list(rows), x, {name: x.flip(1) for name in views or {}})
 
 
-def weights(method: str, objectives: ObjectiveSet | None = None) -> dict[str, np.ndarray]:
-    """The adapter's parameters after a few steps."""
-    return (_temporal if method == "temporal" else _clip)(method, objectives).state_dict()
+def weights(
+    method: str, objectives: ObjectiveSet | None = None, **how: Any
+) -> dict[str, np.ndarray]:
+    """The adapter's parameters after a few steps.
+
+    Args:
+        method: One of ``METHODS``.
+        objectives: What is added to the training.
+        how: Further arguments of ``Training``; ``numbers`` replaces hyperparameters.
+    """
+    return (_temporal if method == "temporal" else _clip)(method, objectives, **how).state_dict()
 
 
-def _temporal(method: str, objectives: ObjectiveSet | None) -> Adapter:
+def _temporal(
+    method: str, objectives: ObjectiveSet | None, numbers: Any = None, **how: Any
+) -> Adapter:
     features, dataset = ordered_clips(24)
     adapter = Temporal.attach(FakeEncoder(), METHODS[method])
     adapter.fit_inputs(features)
     inputs = adapter.training_inputs(features)
     recipe = load_recipe("temporal/adapt")
-    numbers = replace(recipe, epochs=3, batch=8, micro_batch=4, warmup_epochs=1)
+    numbers = replace(
+        recipe, **{"epochs": 3, "batch": 8, "micro_batch": 4, "warmup_epochs": 1, **(numbers or {})}
+    )
     loader = FeatureLoader(inputs, dataset.paths, adapter.input_widths)
-    Training(adapter, loader, dataset, numbers, seed=1, objectives=objectives).run()
+    Training(adapter, loader, dataset, numbers, seed=1, objectives=objectives, **how).run()
     return adapter
 
 
-def _clip(method: str, objectives: ObjectiveSet | None) -> Adapter:
+def _clip(method: str, objectives: ObjectiveSet | None, numbers: Any = None, **how: Any) -> Adapter:
     with tempfile.TemporaryDirectory() as folder:
         models.save_openclip(Path(folder), models.openclip_config(quick_gelu=True))
         adapter = attach(method, load_encoder(f"openclip:{folder}"), METHODS[method])
@@ -80,7 +92,9 @@ def _clip(method: str, objectives: ObjectiveSet | None) -> Adapter:
     dataset = Dataset.single(LABELS, y, [str(i) for i in range(6)], loader.paths)
     recipe = load_recipe("general/adapt")
     numbers = replace(
-        recipe, epochs=2, batch=3, micro_batch=None, warmup_epochs=1, mixup=0.4, cutmix=1.0
+        recipe,
+        **{"epochs": 2, "batch": 3, "micro_batch": None, "warmup_epochs": 1, "mixup": 0.4},
+        **{"cutmix": 1.0, **(numbers or {})},
     )
-    Training(adapter, loader, dataset, numbers, seed=1, objectives=objectives).run()
+    Training(adapter, loader, dataset, numbers, seed=1, objectives=objectives, **how).run()
     return adapter

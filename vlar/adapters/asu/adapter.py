@@ -247,21 +247,26 @@ class Asu(MomentAdapter):
         """
         from torch.nn import functional as F  # noqa: N812 - the usual name
 
-        if self.parts is not None:
-            seen = self._seen(batch.inputs.to(self.network.units.device)).float()
-            tokens = self._moments(seen)
-            pooled = F.normalize(seen[:, :, 0].mean(dim=1), dim=-1)
-        else:
-            tokens, pooled = self.split_inputs(batch.inputs)
-        vectors = F.normalize(pooled + self.network(tokens), dim=-1)
+        def encoded(inputs: Tensor) -> tuple[Tensor, ...]:
+            if self.parts is not None:
+                seen = self._seen(inputs.to(self.network.units.device)).float()
+                tokens = self._moments(seen)
+                pooled = F.normalize(seen[:, :, 0].mean(dim=1), dim=-1)
+            else:
+                tokens, pooled = self.split_inputs(inputs)
+            vectors = F.normalize(pooled + self.network(tokens), dim=-1)
+            shown = [self.network.shown(tokens).mean(dim=1)] if self.config.ground else []
+            return vectors, *shown
+
+        vectors, *shown = batch.spread_all(encoded, batch.inputs)
         logits = self.logit_scale * vectors @ classes.T
         losses = {"total": batch.loss(logits)}
         if self.config.ground:
-            losses["units"] = self.config.ground * self._grounded(batch, tokens)
+            losses["units"] = self.config.ground * self._grounded(batch, *shown)
             losses["total"] = losses["total"] + losses["units"]
         return TrainingOutput(logits, losses, classes=classes, vectors=vectors)
 
-    def _grounded(self, batch: TrainingBatch, tokens: Tensor) -> Tensor:
+    def _grounded(self, batch: TrainingBatch, shown: Tensor) -> Tensor:
         """Cross-entropy of the chosen units with those of the label's descriptions."""
         import torch
 
@@ -269,11 +274,11 @@ class Asu(MomentAdapter):
         rows = [set(map(str, units_named(row, verb_of))) for row in described]
         member = torch.tensor(
             [[float(one in row) for one in self.config.units] for row in rows],
-            device=tokens.device,
+            device=shown.device,
         )
         share = batch.labelled(batch.targets) @ member
         share = share / share.sum(dim=1, keepdim=True).clamp_min(1e-6)
-        shown = batch.labelled(self.network.shown(tokens).mean(dim=1))
+        shown = batch.labelled(shown)
         return -(share * shown.clamp_min(1e-9).log()).sum(dim=1).sum() / max(len(shown), 1)
 
 

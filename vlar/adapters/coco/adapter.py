@@ -237,7 +237,8 @@ class Coco(Adapter, Trainable):
         if inputs.shape[-1] == self.frame_dim:
             inputs = torch.from_numpy(self.training_inputs(inputs.detach().numpy()))
         small, pooled = inputs.split((inputs.shape[-1] - self.dim, self.dim), dim=-1)
-        vectors = self.network.clips(small.mean(dim=1), F.normalize(pooled.mean(dim=1), dim=-1))
+        means = small.mean(dim=1), F.normalize(pooled.mean(dim=1), dim=-1)
+        vectors = batch.spread(self.network.clips, *means)
         config = self.config
         names = F.normalize(self.network.names(classes.names), dim=-1)
         words = self.network.labels(classes.names, classes.described)

@@ -111,7 +111,8 @@ class EzClip(ClipAdapter):
             ids = classes[torch.arange(len(classes)), drawn]
         videos = batch.inputs.to(towers.device, towers.dtype)
         known = None if batch.known is None else batch.known.to(towers.device)
-        return self.network.step(videos, batch.targets.to(towers.device), ids, known)
+        targets = batch.targets.to(towers.device)
+        return self.network.step(videos, targets, ids, known, batch.spread)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, None]:
         import torch

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -65,7 +66,12 @@ class EzClipNetwork:
         return text.encode(self.text, self.parts, self.config, ids, depth, training=training)
 
     def step(
-        self, videos: Tensor, targets: Tensor, ids: Tensor, known: Tensor | None = None
+        self,
+        videos: Tensor,
+        targets: Tensor,
+        ids: Tensor,
+        known: Tensor | None = None,
+        spread: Callable[..., Tensor] | None = None,
     ) -> TrainingOutput:
         """One step of training.
 
@@ -79,8 +85,14 @@ class EzClipNetwork:
             ids: (C, L) token ids of the labels.
             known: (N,) bool, False for an unlabelled video, which the losses leave out; None where
                 all are labelled.
+            spread: Shares the videos between processes; None in one process. Settings that mix the
+                videos of a batch leave them together.
         """
-        frames = self.frames(videos, training=True)
+        frames_of = partial(self.frames, training=True)
+        if self.config.mix_videos or spread is None:
+            frames = frames_of(videos)
+        else:
+            frames = spread(frames_of, videos)
         words = self._words(ids, (targets > 0).any(dim=0))
         with torch.autocast(frames.device.type, enabled=False):
             frames, targets = frames.float(), targets.float()

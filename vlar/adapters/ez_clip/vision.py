@@ -18,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 from vlar.adapters.ez_clip.blocks import Drop, attend, attention, drops, finish
 from vlar.adapters.ez_clip.config import EzClipConfig
 from vlar.adapters.ez_clip.parts import TrainedParts, pick
+from vlar.adapters.trainable import drawn_once
 from vlar.encoders.clip.block_view import BlockView, VisionView, add
 
 Record = Callable[[str, Tensor], None]
@@ -60,7 +61,10 @@ def encode(
             seen = _along_time(block, x, batch, drop, mixed=config.mix_videos)
             x = add(x, time(seen.flatten(0, 1)))
         if i < len(prompts):
-            prompt = F.dropout(prompts[i], config.prompt_dropout, training)
+            prompt = prompts[i]
+            if training:
+                with drawn_once():
+                    prompt = F.dropout(prompt, config.prompt_dropout)
             frames = x[:, :n_tokens].mean(dim=1).unflatten(0, (batch, n_frames))
             query = (frames + prompt).to(x.dtype)
             token = attention(block, query, drop)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -64,6 +65,7 @@ class Froster(Adapter, Trainable):
         part = registry.get("adapter", config.student)
         student: Adapter = part.attach(encoder, config.student_settings or None)
         self.student, self._trained = student, _trainable(student, config.student)
+        self.recomputes = self._trained.recomputes
         self.projectors = Projectors(encoder.dim, config.alpha)
         self.projectors.to(encoder.towers.device).requires_grad_(False)  # always in float32
         self._copy_attributes(student, student.n_frames)
@@ -199,10 +201,10 @@ class Froster(Adapter, Trainable):
                 "training, which FROSTER compares; use for example student = 'tuned'"
             )
         towers = self._teacher.towers
+        pixels = batch.inputs.to(towers.device, towers.dtype)
         with torch.no_grad():
-            pixels = batch.inputs.to(towers.device, towers.dtype)
-            frames = towers.image(pixels.flatten(0, 1))
-            frames = F.normalize(frames.float(), dim=-1).view(out.frames.shape)
+            frames = batch.spread(partial(_each_frame, towers.image), pixels)
+            frames = F.normalize(frames.float(), dim=-1)
         kind = self.config.distance
         vision = projected_distance(self.projectors.vision, out.frames, frames, kind)
         text = projected_distance(self.projectors.text, out.classes, mean_vector(strings), kind)
@@ -214,6 +216,11 @@ class Froster(Adapter, Trainable):
     def _teacher(self) -> TorchEncoder:
         assert isinstance(self.encoder, TorchEncoder)
         return self.encoder
+
+
+def _each_frame(image: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+    """(N, T, 3, height, width) to (N, T, D)."""
+    return image(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
 
 
 def _trainable(student: Adapter, name: str) -> Trainable:

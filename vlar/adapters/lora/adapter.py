@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from vlar.adapters.class_text import ClassStrings, class_vectors, mean_vector, unit_vectors
+from vlar.adapters.class_text import (
+    ClassStrings,
+    mean_vector,
+    shared_class_vectors,
+    unit_vectors,
+)
 from vlar.adapters.clip_adapter import ClipAdapter
 from vlar.adapters.lora.config import LoraConfig
 from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
@@ -34,6 +39,7 @@ class Lora(ClipAdapter):
 
     needs: ClassVar[tuple[str, ...]] = ("vit_blocks", "fixed_text")
     method = "lora"
+    recomputes = True
     read_config = LoraConfig.from_dict
     changed: LoraTowers
     config: LoraConfig
@@ -107,16 +113,20 @@ class Lora(ClipAdapter):
 
         self.changed.train(torch.is_grad_enabled())
         towers = self.base.towers
-        frames, _ = self._frames(batch.inputs.to(towers.device, towers.dtype))
-        words = self._vectors(classes)
+        pixels = batch.inputs.to(towers.device, towers.dtype)
+        frames = batch.spread(self._frames_alone, pixels)
+        words = self._vectors(batch, classes)
         with torch.autocast(frames.device.type, enabled=False):
             vectors = F.normalize(frames.float().mean(dim=1), dim=-1)
             logits = towers.log_scale().float().exp() * vectors @ words.t()
         loss = batch.loss(logits)
         return TrainingOutput(logits, {"total": loss, "ce": loss}, frames, words, vectors)
 
-    def _vectors(self, classes: ClassStrings) -> Tensor:
+    def _frames_alone(self, pixels: Tensor) -> Tensor:
+        return self._frames(pixels)[0]
+
+    def _vectors(self, batch: TrainingBatch, classes: ClassStrings) -> Tensor:
         if classes.vectors is None:
-            return class_vectors(self.changed.text, classes.drawn().chosen)
+            return shared_class_vectors(batch, self.changed.text, classes.drawn().chosen)
         kept = classes.vectors
         return mean_vector(kept if classes.rows is None else kept[list(classes.rows)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -137,7 +138,8 @@ class Msq(MomentAdapter, ConditionedText):
             classes: From ``training_classes``.
         """
         tokens, vectors = self.split_inputs(batch.inputs)
-        logits = self.logit_scale * vectors @ classes.T + self.network(classes, vectors, tokens)
+        found = batch.spread(partial(self.network, classes), vectors, tokens)
+        logits = self.logit_scale * vectors @ classes.T + found
         logits = logits + self.network.offset
         losses = {"total": self._loss(batch, logits)}
         return TrainingOutput(logits, losses, classes=classes, vectors=vectors)

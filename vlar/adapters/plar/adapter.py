@@ -209,7 +209,8 @@ class Plar(Adapter, Trainable):
         if inputs.shape[-1] == self.frame_dim:
             inputs = torch.from_numpy(self.training_inputs(inputs.detach().numpy()))
         frames, away, pooled, text = self._split(inputs)
-        vectors = self.network.vectors(frames, away, pooled, text)
+        given = [frames, away, pooled, *([] if text is None else [text])]
+        vectors = batch.spread(self.network.vectors, *given)
         logits = self.logit_scale * vectors @ classes.T
         task, balance = batch.loss(logits), balance_loss(self.network.route(frames))
         losses = {"total": task + self.config.balance * balance, "task": task, "balance": balance}

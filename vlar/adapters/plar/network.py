@@ -80,7 +80,9 @@ class PlarNetwork(nn.Module):
         # Scaled so that one step of the optimiser moves a unit vector a little, whatever its width.
         return moved * (1 / math.sqrt(self.dim * self.leave.in_features))
 
-    def vectors(self, frames: Tensor, away: Tensor, pooled: Tensor, text: Tensor | None) -> Tensor:
+    def vectors(
+        self, frames: Tensor, away: Tensor, pooled: Tensor, text: Tensor | None = None
+    ) -> Tensor:
         """Clip vectors (N, D) of unit length from the encoder's own ones (N, D)."""
         return F.normalize(pooled + self.residual(frames, away, text), dim=-1)
 

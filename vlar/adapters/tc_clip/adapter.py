@@ -40,6 +40,7 @@ class TcClip(ClipAdapter, ConditionedText):
     """
 
     method = "tc-clip"
+    recomputes = True
     read_config = TcClipConfig.from_dict
     network: TcClipNetwork
     config: TcClipConfig
@@ -125,12 +126,15 @@ class TcClip(ClipAdapter, ConditionedText):
         """Logits of clips and the labels they condition, and the loss of the task."""
         from torch.nn import functional as F  # noqa: N812 - the usual name
 
-        seen = self.network.encode(batch.inputs)
-        words = self.network.conditioned(self.network.classes(classes), seen.context)
-        logits = self.network.scores(seen.frames, words)
+        def seen(videos: Tensor) -> tuple[Tensor, ...]:
+            seen = self.network.encode(videos)
+            words = self.network.conditioned(self.network.classes(classes), seen.context)
+            return seen.frames, words, self.network.scores(seen.frames, words)
+
+        frames, words, logits = batch.spread_all(seen, batch.inputs)
         loss = batch.loss(logits)
-        vectors = F.normalize(seen.frames.float().mean(dim=1), dim=-1)
-        return TrainingOutput(logits, {"total": loss}, seen.frames, words, vectors)
+        vectors = F.normalize(frames.float().mean(dim=1), dim=-1)
+        return TrainingOutput(logits, {"total": loss}, frames, words, vectors)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         import torch

@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.tc_clip.config import TcClipConfig
 from vlar.adapters.tc_clip.merge import Merged, merge, n_seeds, pick_seeds
+from vlar.encoders.clip import recompute
 from vlar.encoders.clip.block_view import BlockView, VisionView, add
 
 Record = Callable[[str, Tensor], None]
@@ -69,7 +70,7 @@ def encode(
         if i == last and record is None:
             x, context = step.last(x, with_context=i in levels)
         else:
-            x, context = step.full(x)
+            x, context = recompute.block(step.full, x)
         if i in levels and context is not None:
             wanted[i] = view.joint(context)
     return VisionOutput(view.joint(x[:, 0]).unflatten(0, (batch, n_frames)), wanted)

@@ -198,7 +198,7 @@ class Temporal(Adapter, Trainable):
         if inputs.shape[-1] == self.frame_dim:
             inputs = torch.from_numpy(self.training_inputs(inputs.detach().numpy()))
         small, pooled = inputs.split((inputs.shape[-1] - self.dim, self.dim), dim=-1)
-        vectors = self.network.vectors(small, pooled[:, 0])
+        vectors = batch.spread(self.network.vectors, small, pooled[:, 0])
         words = self.network.concepts(classes)
         logits = self.logit_scale * vectors @ words.T
         losses = {"total": batch.loss(logits)}

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlar.adapters.class_text import ClassStrings, class_strings, unit_vectors
+from vlar.adapters.class_text import (
+    ClassStrings,
+    class_strings,
+    shared_class_vectors,
+    unit_vectors,
+)
 from vlar.adapters.clip_adapter import ClipAdapter
 from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
 from vlar.adapters.tuned.config import TunedConfig
@@ -38,6 +43,7 @@ class Tuned(ClipAdapter):
     """
 
     method = "tuned"
+    recomputes = True
     read_config = TunedConfig.from_dict
     network: TunedNetwork
     config: TunedConfig
@@ -130,8 +136,9 @@ class Tuned(ClipAdapter):
         from torch.nn import functional as F  # noqa: N812 - the usual name
 
         towers = self.inner.towers
-        frames = self.network.frames(batch.inputs.to(towers.device, towers.dtype))
-        words = self.network.classes(classes.drawn().chosen)
+        pixels = batch.inputs.to(towers.device, towers.dtype)
+        frames = batch.spread(self.network.frames, pixels)
+        words = shared_class_vectors(batch, self.network.text.features, classes.drawn().chosen)
         logits = self.network.logits(frames, words)
         loss = batch.loss(logits)
         vectors = F.normalize(F.normalize(frames.float(), dim=-1).mean(dim=1), dim=-1)

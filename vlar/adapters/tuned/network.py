@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.class_text import class_vectors
+from vlar.encoders.clip import recompute
 from vlar.encoders.clip.block_view import TextView, VisionView
 
 Record = Callable[[str, Tensor], None]
@@ -46,7 +48,8 @@ class TunedNetwork:
         x = self.vision.embed(videos.flatten(0, 1))
         last = len(self.mixers) - 1
         for i, (block, mixer) in enumerate(zip(self.vision.blocks, self.mixers, strict=True)):
-            x = mixer(block, x, n_frames, first=i == last and record is None)
+            mixed = partial(mixer, first=i == last and record is None)
+            x = recompute.block(mixed, block, x, n_frames)
             if record is not None:
                 record(f"block{i}", x.clone())
         return self.vision.joint(x[:, 0]).unflatten(0, (batch, n_frames))

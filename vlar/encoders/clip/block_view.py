@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
+from vlar.encoders.clip import recompute
+
 _QUICK = 1.702  # QuickGELU(x) = x * sigmoid(1.702 x), the activation of OpenAI's CLIP
 _MLP_ROWS = 512  # hidden rows at a time on a CPU: the hidden layer then stays in the cache
 
@@ -99,6 +101,10 @@ class BlockView:
             part.add_(self.mlp(self.ln_2(part)))
         return flat.view(x.shape)
 
+    def whole(self, x: Tensor, causal: bool = False) -> Tensor:
+        """Attention and MLP; (N, L, D)."""
+        return self.feed(self.attend(x, causal=causal))
+
     def mlp(self, normed: Tensor) -> Tensor:
         """The two layers; (..., D).
 
@@ -150,7 +156,7 @@ class VisionView:
         """Images (N, 3, height, width) to features (N, E), not normalised."""
         x = self.embed(images)
         for block in self.blocks[:-1]:
-            x = block.feed(block.attend(x))
+            x = recompute.block(block.whole, x)
         first = torch.zeros(len(x), dtype=torch.long, device=x.device)
         last = self.blocks[-1]
         return self.joint(last.feed(last.attend_rows(x, first))[:, 0])
@@ -193,7 +199,7 @@ class TextView:
         x = self.token_embedding(ids[:, :length]).to(self.positions.dtype)
         x = x + self.positions[:length]
         for block in self.blocks[:-1]:
-            x = block.feed(block.attend(x, causal=True))
+            x = recompute.block(block.whole, x, True)
         last = self.blocks[-1]
         return self.joint(last.feed(last.attend_rows(x, end, causal=True))[:, 0])
 

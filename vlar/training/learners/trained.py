@@ -8,7 +8,8 @@ from vlar.fewshot.request import AdaptRequest
 from vlar.model.adapt import Adapted
 from vlar.model.core import ModelCore
 from vlar.registry import register
-from vlar.training.fit import FitOptions, fit
+from vlar.training.fit import fit
+from vlar.training.fit_options import FitOptions
 from vlar.training.learners.base import Learner
 from vlar.training.task import TrainingTask
 from vlar.training.without_labels import fit_without_labels, for_no_labels
