@@ -132,7 +132,7 @@ def test_a_killed_process_ends_all_and_another_number_goes_on(
 
 def test_an_error_of_all_processes_is_told_once(folder: Path, vlar_command):
     file = config(folder, "wrong")
-    file.write_text(file.read_text().replace("batch = 4\n", "batch = 4\nno_such_key = 1\n"))
+    file.write_text(file.read_text().replace("epochs", "no_such_key"))
     done = vlar_command("train", file, "--processes", "2", timeout_s=100)
     assert done.code == 2
     assert done.err.count("no_such_key") == 1

@@ -30,7 +30,6 @@ from vlar.training.fit_options import FitOptions
 from vlar.training.loop import Training
 from vlar.training.objective_set import ObjectiveSet
 from vlar.training.results import Trained
-from vlar.training.shared_reading import fill_cache
 from vlar.training.sources import FeatureSource, RecordingSource, TrainingSource, read_on_disk
 from vlar.training.stacking import Stacked, stacking_passes, stacking_weights, train_on
 from vlar.training.task import TrainingTask
@@ -86,8 +85,7 @@ def fit(
     source: TrainingSource = RecordingSource(items, task.unlabelled)
     if adapter.reads == "features":
         reading = task.reading(base)
-        all_clips = [*items, *task.unlabelled]
-        fill_cache(options.processes, reading, all_clips, options.cache, options.reading)
+        options.fill(reading, [*items, *task.unlabelled])
         examples = read_complete(reading, support, items, options.reading, options.cache)
         items = examples.items
         free = read_on_disk(reading, task.unlabelled, options.reading, options.cache)

@@ -47,6 +47,10 @@ class FitOptions:
     processes: Processes = ALONE
     trained_cache: Callable[[ModelCore], FeatureCache] | None = None
 
+    def fill(self, core: ModelCore, items: Sequence[SupportItem]) -> None:
+        """Let several processes encode recordings into ``cache``; nothing where one works alone."""
+        fill_cache(self.processes, core, items, self.cache, self.reading)
+
     def filled_cache(self, core: ModelCore, items: Sequence[SupportItem]) -> FeatureCache | None:
         """Features of the trained core, where several processes compute them; else None.
 

@@ -19,7 +19,6 @@ from vlar.training.fit import answers_any, train
 from vlar.training.fit_options import FitOptions
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.objective_set import ObjectiveSet
-from vlar.training.shared_reading import fill_cache
 from vlar.training.sources import FeatureSource, RecordingSource, TrainingSource, read_on_disk
 from vlar.training.task import TrainingTask
 
@@ -59,7 +58,7 @@ def fit_without_labels(
     source: TrainingSource = RecordingSource(items)
     if adapter.reads == "features":
         reading = task.reading(base)
-        fill_cache(options.processes, reading, items, options.cache, options.reading)
+        options.fill(reading, items)
         free = read_on_disk(reading, items, options.reading, options.cache)
         there, failed = set(free.paths), free.failed
         items = [item for item in items if item.path in there]
