@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlar import registry
-from vlar.captioning.base import Captioner, as_captioner
+from vlar.captioning.base import Captioner
 from vlar.discovery.library import LibraryDiscovery
 from vlar.index.ingest import vector_import
-from vlar.index.ingest.local import add_files
 from vlar.index.ingest.people import require_people, with_people
+from vlar.index.ingest.runners.base import Runner
+from vlar.index.ingest.running import AddOptions, add_paths
 from vlar.index.ingest.writer import IngestProgress
 from vlar.index.manifest import LibraryManifest
-from vlar.index.paths import place
 from vlar.index.report import AddReport, LibraryInfo, RowHit, VideoRow
 from vlar.index.validation import check_span, checked_tags
 from vlar.query.plan import MIN_PROBABILITY
-from vlar.sensors import reader
 from vlar.tables import Results
 from vlar.types import Float32, Hit
 
@@ -69,6 +68,7 @@ class Library(LibraryDiscovery):
         captions: str | Captioner | None = None,
         persons: bool | None = None,
         detector: str | None = None,
+        runner: Runner | None = None,
         progress: IngestProgress | None = None,
     ) -> AddReport:
         """Index recordings, or bring them up to date.
@@ -78,7 +78,7 @@ class Library(LibraryDiscovery):
         the rows of the original. Only new and changed content is decoded. Links are not followed.
 
         Args:
-            paths: Files, or folders that are searched for recordings of the model's sensor.
+            paths: Files, folders to search for recordings, addresses, lists (docs/ingest.md).
             tags: Set on every recording of this call, also on unchanged ones; other tags stay.
             window_s: Seconds a window lasts; None is the library's own, 4 for a new one.
             stride_s: Seconds between starts; None is the library's own, 2 for a new one.
@@ -91,6 +91,7 @@ class Library(LibraryDiscovery):
             captions: A captioner or its name: keep what each window is said to show.
             persons: Also a row for each person of a window (docs/who.md). None as for shots.
             detector: What finds them; None is the library's own, ``pose`` for a new one.
+            runner: What reads and encodes, besides this process (docs/ingest.md).
             progress: Called after the commit of each recording.
 
         Returns:
@@ -106,12 +107,9 @@ class Library(LibraryDiscovery):
         with self._mutex, self._writing() as writer:
             windows = window_s, stride_s, long_times, shots
             manifest = self._manifest_for(LibraryManifest.of(writer), windows, persons, detector)
-            report = add_files(
-                *(writer, _found(paths, manifest.modality), manifest),
-                lambda: self._models.loaded(manifest),
-                tags=labels, keep_context=keep_context, retry=retry, skip_still=skip_still,
-                progress=progress, captioner=as_captioner(captions),
-            )  # fmt: skip
+            given = [paths] if isinstance(paths, str | Path) else list(paths)
+            options = AddOptions(labels, keep_context, retry, skip_still, captions)
+            report = add_paths(writer, manifest, self._models, given, runner, options, progress)
             self._settle()
             return report
 
@@ -291,9 +289,3 @@ def _reranker(rerank: str | Reranker | None, model: LibraryModel) -> Reranker | 
 
         return AnswererReranker.of(rerank)
     return choose_reranker(rerank, model)
-
-
-def _found(paths: str | Path | Sequence[str | Path], modality: str) -> list[Path]:
-    """The recordings that paths name, each place once."""
-    given = [paths] if isinstance(paths, str | Path) else list(paths)
-    return list({place(file): file for file in reader(modality).find(given)}.values())

@@ -71,6 +71,7 @@ KINDS: dict[str, Kind] = {
         _kind("captioner", "captioning", "captioning.base:Captioner", "text"),
         _kind("answerer", "answering", "answering.base:Answerer", "second_opinion"),
         _kind("engine", "index.engines", "index.engines.base:Engine", "library"),
+        _kind("runner", "index.ingest.runners", "index.ingest.runners.base:Runner", "ingest"),
         _kind("reranker", "query.rerankers", "query.rerankers.base:Reranker", "query"),
         _kind("dataset", "evaluation.datasets", "evaluation.datasets.base:Layout", "protocols"),
         _kind(

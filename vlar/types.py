@@ -19,6 +19,7 @@ from vlar.hits import Copy as Copy
 from vlar.hits import Hit as Hit
 from vlar.hits import HitPart as HitPart
 from vlar.person import Person
+from vlar.urls import shown
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -29,11 +30,10 @@ Role = Literal["label", "query"]
 
 
 class ProgressCallback(Protocol):
-    """Called as work proceeds, to move a progress bar for example.
+    """Called as work proceeds, to move a progress bar for example. Args of a call:
 
-    Args of a call:
-        count: Units done since the last call.
-        total: Units in all, given once they are known; a later call may correct it.
+    count: Units done since the last call.
+    total: Units in all, given once they are known; a later call may correct it.
     """
 
     def __call__(self, count: int = 0, total: int | None = None) -> None: ...
@@ -166,7 +166,7 @@ class Failure:
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
-        return {"path": str(self.path), "error": {"kind": self.kind, "message": self.message}}
+        return {"path": shown(self.path), "error": {"kind": self.kind, "message": self.message}}
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ METRICS = [
 ]
 ORDER = [
     ["person", "hits"],
+    ["urls"],
     ["types"],
     ["characters"],
     ["errors"],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlar.cli import inputs, options, output, people
+from vlar.cli import inputs, options, output, people, runners
 from vlar.cli.choices import Choices
 from vlar.cli.progress import Progress, progress
 from vlar.cli.verb import exit_code, verb
@@ -89,6 +89,11 @@ def add(
     detector: people.RowDetector = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    runner: runners.RunnerName = None,
+    devices: runners.Devices = None,
+    workers: runners.Workers = None,
+    address: runners.Address = None,
+    gpus_per_worker: runners.Gpus = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Add recordings to a library.
@@ -106,27 +111,29 @@ def add(
         output.failure(row, as_json)
     if not found:
         return exit_code(0, len(failures))
-    window_s = inputs.seconds(window, "--window") if window else None
-    stride_s = inputs.seconds(stride, "--stride") if stride else None
+    spans = _seconds(window, "--window"), _seconds(stride, "--stride")
     tags = inputs.pairs(tag or [], "--tag")
+    where = runners.Place(runner, address, workers, gpus_per_worker, devices).chosen(device)
     name = model or inputs.own_model(library)
     with progress(f"loading {name}") as shown:
-        placed = device is not None or dtype is not None
-        loaded = inputs.load_model(name, device, dtype) if placed else model
+        show = Shown(shown, as_json)
+        loaded = inputs.load_model(name, device, dtype) if device or dtype else model
         with Library(library, loaded) as opened:
             report = opened.add(
-                found,
-                tags=tags,
-                window_s=window_s, stride_s=stride_s, long_times=long_windows, shots=shots,
+                found, tags=tags, runner=where, progress=show,
+                window_s=spans[0], stride_s=spans[1], long_times=long_windows, shots=shots,
                 keep_context=not no_context, retry=retry, skip_still=skip_still,
                 captions=captions, persons=persons, detector=detector,
-                progress=lambda event: _show(event, shown, as_json),
             )  # fmt: skip
     failed = len(failures) + len(report.failed)
     output.note(f"vlar: {_counts(report, failed)}; {_rows(report)}")
     if skip_still:
         output.note(f"vlar: {report.still_s:.1f} s of still footage left out")
-    return exit_code(len(found) - len(report.failed), failed)
+    return exit_code(show.total - len(report.failed), failed)
+
+
+def _seconds(text: str | None, option: str) -> float | None:
+    return inputs.seconds(text, option) if text else None
 
 
 def _counts(report: AddReport, failed: int) -> str:
@@ -147,14 +154,28 @@ def _rows(report: AddReport) -> str:
     return f"{report.rows - report.person_rows} new windows{people}"
 
 
-def _show(event: AddEvent, shown: Progress, as_json: bool) -> None:
-    if event.path is None:
-        shown.stage("indexing", total=event.total)
-    elif event.failure is not None:
-        output.failure(event.failure, as_json)
-    elif as_json:
-        output.json_line(event)
-    shown(event.advance)
+class Shown:
+    """Shows an ``add`` as it proceeds, in recordings, clips and seconds."""
+
+    def __init__(self, shown: Progress, as_json: bool) -> None:
+        self._shown, self._as_json = shown, as_json
+        self._clips, self._seconds = 0, 0.0
+        self.total = 0  # recordings that the arguments name
+
+    def __call__(self, event: AddEvent) -> None:
+        """Show one step."""
+        self.total = event.total
+        if event.path is None:
+            self._shown.stage("indexing", total=event.total)
+        elif event.failure is not None:
+            output.failure(event.failure, self._as_json)
+        elif self._as_json:
+            output.json_line(event)
+        self._clips += event.rows
+        self._seconds += event.seconds
+        if self._clips:
+            self._shown.note(f"{self._clips} clips, {self._seconds:.0f} s of recordings")
+        self._shown(event.advance)
 
 
 @verb(app)

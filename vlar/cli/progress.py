@@ -23,7 +23,7 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self._what, self._unit = "", "files"
+        self._what, self._unit, self._more = "", "files", ""
         self._total: int | None = None
         self._done = 0
         self._begin_s = time.monotonic()
@@ -36,10 +36,14 @@ class Progress:
             total: Units in all; None where that is not known.
             unit: What is counted, in the plural.
         """
-        self._what, self._total, self._unit = what, total, unit
+        self._what, self._total, self._unit, self._more = what, total, unit, ""
         self._done, self._begin_s = 0, time.monotonic()
         output.detail(self.text())
         self._changed()
+
+    def note(self, more: str) -> None:
+        """What is said after the number of units from now on: ``96 clips``."""
+        self._more = more
 
     def __call__(self, count: int = 0, total: int | None = None) -> None:
         """Count units, and correct their total."""
@@ -52,7 +56,7 @@ class Progress:
         text = f"{self._what}: {self._done} {self._unit}" if self._done else self._what
         if self._total is not None:
             text = f"{self._what}: {self._done} of {self._total} {self._unit}"
-        return output.plain(text)
+        return output.plain(f"{text}, {self._more}" if self._more else text)
 
     def _changed(self) -> None:
         """Show the new state."""

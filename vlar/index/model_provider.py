@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -48,6 +50,16 @@ class LazyModel:
             self._model = _load(self._spec)
         return self._model
 
+    def loader(self, manifest: LibraryManifest) -> Callable[[str | None], LibraryModel]:
+        """Loads the model of a library in another process, on a device; pickle carries it.
+
+        Raises:
+            ModelError: the library names a path that the user has not named.
+        """
+        if self._model is None and self._spec is None:
+            require_named(self._folder, manifest.model, manifest.fingerprint)
+        return partial(load_on, manifest.model)
+
     def new_manifest(
         self,
         window_s: float | None = None,
@@ -88,6 +100,13 @@ def require_named(folder: object, spec: str, fingerprint: str | None) -> None:
     """
     how = f"use --model, or bring it up to date: vlar index upgrade {folder}"
     named.require(spec, fingerprint, f"library {folder}", how)
+
+
+def load_on(spec: str, device: str | None) -> LibraryModel:
+    """The model of a name, on a device."""
+    from vlar.model.model import load
+
+    return cast("LibraryModel", load(spec, device=device))
 
 
 def _load(spec: str | Path) -> LibraryModel:

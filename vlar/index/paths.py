@@ -6,12 +6,19 @@ import os
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from vlar.urls import as_url
+
 # Keys that ``--where`` has for every video (``vlar.query.where``): no tag may have such a name.
 FILTER_KEYS = ("path", "start_s", "end_s", "duration_s", "added", "modified", "persons", "who")
 
 
 def place(path: str | Path) -> str:
-    """A path as a library writes it: absolute, ``/`` between folders, links not followed."""
+    """A path as a library writes it: absolute, ``/`` between folders, links not followed.
+
+    An address (``s3://bucket/clip.mp4``) stays as it is.
+    """
+    if (url := as_url(path)) is not None:
+        return url
     return Path(os.path.abspath(path)).as_posix()  # noqa: PTH100 - removes "..", keeps links
 
 
@@ -37,3 +44,8 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_gone(path: str) -> bool:
+    """Whether a recording of this machine is no longer there; nothing is asked about addresses."""
+    return as_url(path) is None and not Path(path).exists()

@@ -10,6 +10,7 @@ from typing import Any
 
 from vlar.index.rows import Box
 from vlar.types import Failure, JsonDict
+from vlar.urls import shown
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class AddEvent:
         rows: Rows written for it.
         failure: What could not be read: the whole video (``failed``) or some of its windows.
         lost: Share (0 to 1) of its frames that could not be read or may be wrong.
+        seconds: Length of what was read for it; 0 where nothing was.
     """
 
     status: str
@@ -145,6 +147,7 @@ class AddEvent:
     rows: int = 0
     failure: Failure | None = None
     lost: float = 0.0
+    seconds: float = 0.0
 
     @property
     def advance(self) -> int:
@@ -154,7 +157,7 @@ class AddEvent:
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
         return {
-            "path": None if self.path is None else str(self.path),
+            "path": None if self.path is None else shown(self.path),
             "status": self.status,
             "rows": self.rows,
             "lost": round(self.lost, 4),

@@ -127,11 +127,16 @@ class WorkerPool:
                 self._discard(worker)
 
     def _take(self) -> WorkerProcess:
+        """A free worker; one that ended while it waited is not a fault of the next file."""
         with self._lock:
             if self.is_closed:
                 raise WorkerStartError("the pool is closed")
-            if self._free:
-                return self._free.pop()
+            while self._free:
+                worker = self._free.pop()
+                if not worker.has_ended:
+                    return worker
+                self._all.remove(worker)
+                worker.close()
         worker = WorkerProcess(self.limits, self._module)
         with self._lock:
             if not self.is_closed:

@@ -85,6 +85,11 @@ class WorkerProcess:
         """Of the operating system."""
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone, such as one that the system ended for its memory."""
+        return self._process.poll() is not None
+
     def run(
         self, path: Path, each_s: float, whole_s: float, job: tuple[Callable[..., Any], Any]
     ) -> Iterator[Any]:

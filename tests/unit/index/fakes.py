@@ -106,3 +106,15 @@ def tiny_video(path: Path, content: int, seconds: int = 8) -> Path:
         codec="mpeg4",
         picture=lambda number: np.ascontiguousarray(pictures[number].astype(np.uint8)),
     )
+
+
+def load_fake(device: str | None = None) -> FakeModel:
+    """What worker processes load."""
+    del device
+    return FakeModel()
+
+
+def load_conditioned(device: str | None = None) -> ConditionedFake:
+    """The same with contexts."""
+    del device
+    return ConditionedFake()

@@ -8,10 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.index.fakes import ConditionedFake, FakeCaptioner, FakeModel, tiny_video
+from tests.unit.index.fakes import (
+    ConditionedFake,
+    FakeCaptioner,
+    FakeModel,
+    load_fake,
+    tiny_video,
+)
 from vlar.detecting.base import PERSON, Boxes, Detector
 from vlar.errors import LibraryError, QueryError, UnknownNameError, UsageError
 from vlar.index.ingest import people
+from vlar.index.ingest.runners.processes import ProcessRunner
 from vlar.library import Library
 from vlar.types import Float64, UInt8
 
@@ -78,6 +85,15 @@ def test_every_person_has_a_row_and_one_number(tmp_path: Path, clips: list[Path]
             (0.6, 0.1, 0.9, 1.0) if hit.track == 2 else hit.box, abs=0.03
         )
     assert model.encoded == len(rows)
+
+
+def test_another_runner_gives_the_same_rows(tmp_path: Path, clips: list[Path]):
+    found = []
+    for name, runner in (("plain", None), ("other", ProcessRunner(("cpu",), load_fake))):
+        with Library(tmp_path / f"{name}.vlar", FakeModel()) as library:
+            report = library.add(clips, persons=True, runner=runner)
+            found.append((rows_of(library), report.to_dict()))
+    assert found[0] == found[1]
 
 
 def test_whole_frames_are_as_without_people(tmp_path: Path, clips: list[Path]):

@@ -51,6 +51,17 @@ def test_a_fault_is_the_error_of_its_file(
     assert pool.call(CLIP, 0.0, faults.add, 2, 3) == 5
 
 
+def test_a_worker_that_ends_while_it_waits_is_no_fault_of_the_next_file():
+    with WorkerPool(FileLimits(timeout_s=5.0), module="tests.faults") as own:
+        assert own.call(CLIP, 0.0, faults.add, 1, 1) == 2
+        (worker,) = own._free
+        os.kill(worker.process_id, signal.SIGKILL)
+        while not worker.has_ended:
+            time.sleep(0.01)
+        assert own.call(CLIP, 0.0, faults.add, 2, 3) == 5
+        assert len(own._all) == 1
+
+
 def test_results_before_a_crash_are_kept(pool: WorkerPool):
     stream = pool.stream(CLIP, 0.0, faults.counted_then, 5, faults.abort)
     assert list(islice(stream, 5)) == [0, 1, 2, 3, 4]

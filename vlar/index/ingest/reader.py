@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vlar.errors import DecodeError, VlarError
@@ -42,6 +42,7 @@ class FileRecord:
         content_hash: Hash of the content.
         duration_s: Length in seconds; 0 where no windows follow.
         failure: Why it cannot be read, for a failed or skipped file.
+        tags: Of this file alone, besides those of all files of the call.
     """
 
     file: Path
@@ -51,6 +52,7 @@ class FileRecord:
     content_hash: str = ""
     duration_s: float = 0.0
     failure: Failure | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def item_bytes(item: FileRecord | Clip | Failure) -> int:
@@ -90,7 +92,7 @@ def read_files(
         if record.failure is not None:
             continue
         if record.state == CHANGED:
-            clips = _clips(source, file, record.duration_s, manifest)
+            clips = clips_of(source, file, record.duration_s, manifest)
             yield from clips if still is None else still.without(clips)
         # From here on this path holds its new content; no other path may hold the old one.
         contents[record.content_hash] += 1
@@ -112,9 +114,10 @@ def stamp_of(path: Path) -> Stamp:
     return Stamp(sum(s.st_size for s in inside), max(latest, status.st_mtime_ns))
 
 
-def _clips(
+def clips_of(
     source: Reader, file: Path, duration_s: float, manifest: LibraryManifest
 ) -> Iterator[Clip | Failure]:
+    """The clips of a recording's windows; one failure more where reading ends before its time."""
     try:
         found = shots_of(source, file) if manifest.spec.shots else ()
         windows = manifest.spec.spans(duration_s, found)
@@ -140,7 +143,7 @@ def _record(
     except VlarError as error:
         failure = Failure(file, error.kind, error.message)
     except OSError as error:
-        failure = Failure(file, "decode", _why_unreadable(file, error))
+        failure = Failure(file, "decode", why_unreadable(file, error))
     else:
         return record
     return replace(record, state=FAILED, failure=failure)
@@ -154,7 +157,8 @@ def _read_again(source: Reader, record: FileRecord) -> FileRecord:
         return record
 
 
-def _why_unreadable(file: Path, error: OSError) -> str:
+def why_unreadable(file: Path, error: OSError) -> str:
+    """What the error of an operating system says about a file."""
     if isinstance(error, FileNotFoundError):  # an address and a camera have their own message
         try:
             require_readable(file)
@@ -171,17 +175,57 @@ def _inspected(
     contents: Counter[str],
     failed: FailedFiles,
 ) -> FileRecord:
+    require_unicode(file, path)
+    stamp = stamp_of(file)
+    if (record := by_stamp(file, path, stamp, known, failed)) is not None:
+        return record
+    return by_content(file, path, stamp, content_hash(file), known, contents, failed)
+
+
+def require_unicode(file: Path, path: str) -> None:
+    """Refuse a file whose name a database cannot hold.
+
+    Raises:
+        VlarError: the bytes of its name are not UTF-8.
+    """
     try:
         path.encode()
     except UnicodeEncodeError:
         message = f"{file!s}: the file name is not valid UTF-8; rename the file"
         raise VlarError(message.encode(errors="replace").decode()) from None
-    stamp = stamp_of(file)
+
+
+def by_stamp(
+    file: Path, path: str, stamp: Stamp, known: KnownVideo | None, failed: FailedFiles
+) -> FileRecord | None:
+    """The record of a file whose size and time have not changed; None where it must be opened."""
     if before := failed.to_skip(path, stamp):
         return _skipped(file, path, stamp, before)
     if known is not None and known.stamp == stamp and not failed.is_retried(path):
         return FileRecord(file, UNCHANGED, path, stamp, known.content_hash)
-    digest = content_hash(file)
+    return None
+
+
+def by_content(
+    file: Path,
+    path: str,
+    stamp: Stamp,
+    digest: str,
+    known: KnownVideo | None,
+    contents: Counter[str],
+    failed: FailedFiles,
+) -> FileRecord:
+    """The record of a file by the hash of its content.
+
+    Args:
+        file: As the caller gave it.
+        path: As the library writes it.
+        stamp: Its size and time.
+        digest: The hash.
+        known: What the library holds at this path.
+        contents: How many recordings have each content.
+        failed: What earlier runs could not read.
+    """
     if before := failed.with_content(digest):
         return _skipped(file, path, stamp, before)
     state = CHANGED

@@ -18,6 +18,7 @@ from vlar.errors import EncoderMismatchError, LibraryError
 from vlar.index.ingest.encode import EncodedWindow
 from vlar.index.ingest.reader import FAILED, KNOWN, SKIPPED, UNCHANGED, FileRecord
 from vlar.index.manifest import LibraryManifest
+from vlar.index.paths import is_gone
 from vlar.index.report import AddEvent, AddReport
 from vlar.index.store.base import LibraryWriter
 from vlar.index.store.failed import FailedFile, is_kept
@@ -57,7 +58,7 @@ def write_windows(
         manifest: Written with the first recording of a new library.
         total: Number of files, for ``progress``.
         before: How many of them the library holds already, for ``progress``.
-        tags: Set on every recording of the stream.
+        tags: Set on every recording of the stream; tags of a record itself come after them.
         progress: Called after the commit of each recording.
         captioner: Name of what wrote the captions of the windows; empty for none.
 
@@ -142,10 +143,11 @@ class _Run:
             self._known_content(record)
             return
         tags = self.writer.tags([known.id]).get(known.id, {})
-        if known.stamp != record.stamp or not self.tags.items() <= tags.items():
+        wanted = {**self.tags, **record.tags}
+        if known.stamp != record.stamp or not wanted.items() <= tags.items():
             with self.writer.transaction():
                 self.writer.restamp(known.id, record.stamp)
-                self.writer.set_tags(known.id, self.tags)
+                self.writer.set_tags(known.id, wanted)
         self.unchanged += 1
         self._report("unchanged", record.file)
 
@@ -156,7 +158,7 @@ class _Run:
             message = f"{record.file}: has the content of another file of this call that failed"
             self._fail(record, Failure(record.file, "decode", message))
             return
-        gone = [other for other in others if not Path(other.path).exists()]
+        gone = [other for other in others if is_gone(other.path)]
         rows = 0
         with self.writer.transaction():
             if gone:
@@ -168,7 +170,7 @@ class _Run:
                     record.path, record.content_hash, record.stamp, duration_s
                 )
                 rows = self.writer.copy_recording(others[0].id, video_id)
-            self.writer.set_tags(video_id, self.tags)
+            self.writer.set_tags(video_id, {**self.tags, **record.tags})
         self.moved += 1
         self._report("moved", record.file, rows)
 
@@ -186,7 +188,7 @@ class _Run:
                 self.writer.keep_lost(video_id, damaged)
                 self.writer.keep_captions(video_id, captions, self.captioner)
                 self._remember(record, lost)
-                self.writer.set_tags(video_id, self.tags)
+                self.writer.set_tags(video_id, {**self.tags, **record.tags})
         except _RollbackError as error:
             self._fail(record, error.failure)
             return
@@ -199,7 +201,7 @@ class _Run:
         if failure is not None:
             self.failed.append(failure)
         share = (sum(share for _, share in damaged) + len(lost)) / (kept + len(lost))
-        self._report(status, record.file, rows, failure, share)
+        self._report(status, record.file, rows, failure, share, record.duration_s)
 
     def _write(
         self, record: FileRecord, windows: WindowStream, lost: list[Failure]
@@ -241,11 +243,13 @@ class _Run:
         rows: int = 0,
         failure: Failure | None = None,
         lost: float = 0.0,
+        seconds: float = 0.0,
     ) -> None:
         self.done += 1
         self.rows += rows
         if self.progress is not None:
-            self.progress(AddEvent(status, self.done, self.total, file, rows, failure, lost))
+            event = AddEvent(status, self.done, self.total, file, rows, failure, lost, seconds)
+            self.progress(event)
 
 
 def _insert(

@@ -1,0 +1,312 @@
+"""An ``add`` whose recordings are read and encoded by a runner; this process decides and writes.
+
+The driver looks up what the library holds, gives the runner what must be read, puts the parts of a
+recording together and hands it whole to ``write_windows``. It alone writes, one transaction a
+recording: a result that comes twice, late or never changes nothing, and the same call resumes one
+that was ended.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vlar.errors import VlarError
+from vlar.index.ingest.encode import EncodedWindow
+from vlar.index.ingest.reader import (
+    CHANGED,
+    FAILED,
+    UNCHANGED,
+    FileRecord,
+    by_content,
+    by_stamp,
+    require_unicode,
+    stamp_of,
+    why_unreadable,
+)
+from vlar.index.ingest.recording import Recording
+from vlar.index.ingest.runners.base import MEMORY, Lost, Runner
+from vlar.index.ingest.stages import EncodedPart, Facts, Job, Setup
+from vlar.index.store.database import KnownVideo, Stamp
+from vlar.index.store.failed import FailedFiles
+from vlar.types import Failure
+from vlar.urls import is_url
+from vlar.video import content_hash
+
+_ROUND = 50_000  # recordings whose parts may be under way together
+_TRIES = 2
+_HASHING = 4  # files that are hashed at a time
+Stream = Iterator[FileRecord | EncodedWindow | Failure]
+
+
+@dataclass
+class _Task:
+    """One recording that must be opened.
+
+    Attributes:
+        recording: Where it is, and its tags.
+        stamp: Its size and time.
+        digest: Hash of its content, once it is known.
+        asks: Only its hash is asked for: another file has the same size.
+        forced: It is read although the library has its content.
+        tries: How many workers were lost with it.
+        why: What the last of them died of.
+        parts: What came of it, by index.
+        count: How many parts it has, once that is known.
+    """
+
+    recording: Recording
+    stamp: Stamp
+    digest: str = ""
+    asks: bool = False
+    forced: bool = False
+    tries: int = 0
+    why: Lost | None = None
+    parts: dict[int, EncodedPart] = field(default_factory=dict[int, EncodedPart])
+    count: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all parts are there."""
+        return 0 < self.count == len(self.parts)
+
+    def job(self, number: int) -> Job:
+        """What a worker is asked for."""
+        where = self.recording
+        version = f"{self.stamp.size} {self.stamp.mtime_ns}"
+        return Job(number, where.path, self.asks, self.digest, version, where.span)
+
+    def ordered(self) -> list[EncodedPart]:
+        """Its parts in order."""
+        return [self.parts[index] for index in range(self.count)]
+
+
+class Driver:
+    """One ``add`` by a runner.
+
+    Args:
+        runner: Started for the first recording that must be opened.
+        setup: What its workers need to know.
+        recordings: What to add.
+        known: The library's recordings by path.
+        failed: What earlier runs could not read.
+        again: Paths of recordings to encode even where their content is known.
+
+    Attributes:
+        still_windows: Windows left out so far because nothing moves in them.
+        still_s: Seconds that no kept window covers.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        setup: Setup,
+        recordings: Sequence[Recording],
+        known: Mapping[str, KnownVideo],
+        failed: FailedFiles,
+        again: Collection[str] = (),
+    ) -> None:
+        self._runner, self._setup, self._recordings = runner, setup, recordings
+        self._known, self._failed, self._again = known, failed, again
+        self._contents = Counter(video.content_hash for video in known.values())
+        self._sizes = Counter(video.stamp.size for video in known.values())
+        self.still_windows, self.still_s = 0, 0.0
+
+    def stream(self) -> Stream:
+        """Each recording's record and, where it was read, its windows, for ``write_windows``."""
+        tasks: list[_Task] = []
+        for recording in self._recordings:
+            looked_at = self._look(recording)
+            if isinstance(looked_at, _Task):
+                tasks.append(looked_at)
+                self._sizes[looked_at.stamp.size] += 1
+            else:
+                yield self._counted(looked_at, recording)
+        yield from self._hashed(tasks)
+        if tasks:
+            self._runner.start(self._setup)
+        while tasks:
+            now, tasks = tasks[:_ROUND], tasks[_ROUND:]
+            later: list[_Task] = []
+            yield from self._round(now, later)
+            tasks = later + tasks
+
+    def _hashed(self, tasks: list[_Task]) -> Stream:
+        """Find out the content of files that have the size of another one.
+
+        Copies and renamed files do: they need not be decoded. What can be opened here is hashed
+        here, for the rest a worker is asked.
+        """
+        alike = [task for task in tasks if not task.digest and self._sizes[task.stamp.size] > 1]
+        for task in alike:
+            task.asks = is_url(task.recording.path)
+        here = [task for task in alike if not task.asks]
+        with ThreadPoolExecutor(_HASHING) as threads:
+            for task, facts in zip(here, threads.map(_content, here), strict=True):
+                task.digest = facts.content_hash
+                if facts.failure is not None:
+                    tasks.remove(task)
+                    yield from self._unreadable(task, facts)
+
+    def _look(self, recording: Recording) -> FileRecord | _Task:
+        """What the size and the time of a file tell: its record, or that it must be opened."""
+        file, path = recording.file, recording.path
+        known = self._known.get(path)
+        if recording.failure is not None:
+            return FileRecord(file, FAILED, path, failure=recording.failure)
+        try:
+            require_unicode(file, path)
+            stamp = recording.stamp or stamp_of(file)
+        except VlarError as error:
+            return FileRecord(file, FAILED, path, failure=Failure(file, error.kind, error.message))
+        except OSError as error:
+            failure = Failure(file, "decode", why_unreadable(file, error))
+            return FileRecord(file, FAILED, path, failure=failure)
+        record = by_stamp(file, path, stamp, known, self._failed)
+        if record is None:
+            return _Task(recording, stamp)
+        if record.state == UNCHANGED and path in self._again:
+            return _Task(recording, stamp, record.content_hash, forced=True)
+        return record
+
+    def _counted(self, record: FileRecord, recording: Recording) -> FileRecord:
+        """A record with its own tags; its path now holds its content, and no other."""
+        if record.failure is None:
+            old = self._known.get(record.path)
+            self._contents[record.content_hash] += 1
+            if old is not None:
+                self._contents[old.content_hash] -= 1
+        return replace(record, tags=recording.tags)
+
+    def _round(self, tasks: Sequence[_Task], later: list[_Task]) -> Stream:
+        """Carry tasks out; those that must wait for another, or be tried again, are put off."""
+        claimed: set[str] = set()
+        run: list[_Task] = []
+        for task in tasks:
+            if not task.digest or task.tries:
+                run.append(task)
+                continue
+            record = self._by_content(task)
+            if record.state != CHANGED:
+                yield self._counted(record, task.recording)
+            elif task.digest in claimed:
+                later.append(task)  # a copy of one that is read now
+            else:
+                claimed.add(task.digest)
+                run.append(task)
+        together = [task for task in run if not task.tries]
+        alone = [task for task in run if task.tries]
+        for group in (together, alone):
+            if group:
+                yield from self._run(group, later, alone=group is alone)
+
+    def _by_content(self, task: _Task) -> FileRecord:
+        where = task.recording
+        facts = where.file, where.path, task.stamp
+        if task.forced:
+            return FileRecord(facts[0], CHANGED, facts[1], facts[2], task.digest)
+        known = self._known.get(where.path)
+        record = by_content(*facts, task.digest, known, self._contents, self._failed)
+        if record.state == UNCHANGED and where.path in self._again:
+            task.forced = True
+            return replace(record, state=CHANGED)
+        return record
+
+    def _run(self, tasks: Sequence[_Task], later: list[_Task], alone: bool) -> Stream:
+        jobs = [task.job(number) for number, task in enumerate(tasks)]
+        waiting = dict(enumerate(tasks))
+        for found in self._runner.run(jobs, alone=alone):
+            if isinstance(found, Lost):
+                for number in found.jobs:
+                    if number in waiting and (len(found.jobs) == 1 or not waiting[number].why):
+                        waiting[number].why = found
+                continue
+            task = waiting.get(found.job)
+            if task is None:
+                continue  # the same result for a second time
+            task.parts[found.index] = found
+            task.count = found.index + 1 if found.is_last else task.count
+            if task.is_whole:
+                del waiting[found.job]
+                yield from self._done(task, later)
+        for task in waiting.values():
+            yield from self._lost(task, later)
+
+    def _done(self, task: _Task, later: list[_Task]) -> Stream:
+        parts = task.ordered()
+        facts = parts[0].facts
+        task.parts, task.count = {}, 0
+        if facts.failure is not None:
+            yield from self._unreadable(task, facts)
+            return
+        task.digest = facts.content_hash
+        if task.asks:
+            task.asks = False
+            later.append(task)
+            return
+        record = replace(self._by_content(task), duration_s=facts.duration_s)
+        yield self._counted(record, task.recording)
+        if record.state == CHANGED:
+            self.still_windows += parts[-1].still_windows
+            self.still_s += parts[-1].still_s
+            for part in parts:
+                yield from part.items
+
+    def _unreadable(self, task: _Task, facts: Facts) -> Stream:
+        where = task.recording
+        if task.forced and where.path in self._again:
+            # It cannot be opened any more, and its rows stay as they are.
+            record = FileRecord(where.file, UNCHANGED, where.path, task.stamp, task.digest)
+            yield self._counted(record, where)
+            return
+        yield FileRecord(
+            where.file, FAILED, where.path, task.stamp, facts.content_hash, failure=facts.failure
+        )
+
+    def _lost(self, task: _Task, later: list[_Task]) -> Stream:
+        """Try a recording again alone whose worker is gone; the second time it is given up."""
+        task.tries += 1
+        task.parts, task.count = {}, 0
+        if task.tries < _TRIES:
+            task.why = None
+            later.append(task)
+            return
+        where = task.recording
+        digest = task.digest or self._hash(task)
+        failure = _given_up(where.file, where.path, task.why)
+        yield FileRecord(where.file, FAILED, where.path, task.stamp, digest, failure=failure)
+
+    def _hash(self, task: _Task) -> str:
+        """The hash of a recording that no worker survives; empty where it is not to be had."""
+        if not is_url(task.recording.path):
+            return _content(task).content_hash
+        job = replace(task.job(0), only_hash=True)
+        found = [part for part in self._runner.run([job], alone=True) if not isinstance(part, Lost)]
+        return found[0].facts.content_hash if found else ""
+
+
+def _content(task: _Task) -> Facts:
+    """The hash of a file of this machine."""
+    file = task.recording.file
+    try:
+        return Facts(content_hash(file))
+    except VlarError as error:
+        return Facts(failure=Failure(file, error.kind, error.message))
+    except OSError as error:
+        return Facts(failure=Failure(file, "decode", why_unreadable(file, error)))
+
+
+def _given_up(file: Path, path: str, why: Lost | None) -> Failure:
+    if why is not None and why.kind == MEMORY:
+        advice = "its machine has too little memory: use fewer workers, or re-encode the file"
+        message = f"{path}: reading it took all memory of its worker, twice; {advice}"
+    else:
+        reason = f" ({why.why})" if why is not None and why.why else ""
+        message = (
+            f"{path}: the worker that read it ended{reason}, twice; the file is damaged or too "
+            "large: copy or re-encode it"
+        )
+    return Failure(file, Lost(()).kind if why is None else why.kind, message)
