@@ -90,7 +90,7 @@ class Library(LibraryDiscovery):
             skip_still: Leave windows of video out in which nothing moves (docs/library.md).
             captions: A captioner or its name: keep what each window is said to show.
             persons: Also a row for each person of a window (docs/who.md). None as for shots.
-            detector: What finds them; None is the library's own, ``pose`` for a new one.
+            detector: What finds them; None is the library's own, for a new one as for ``who``.
             runner: What reads and encodes, besides this process (docs/ingest.md).
             progress: Called after the commit of each recording.
 

@@ -15,12 +15,16 @@ from tests.unit.index.fakes import (
     load_fake,
     tiny_video,
 )
+from tests.unit.index.test_upgrade import PartModel
+from vlar.answering.base import FunctionAnswerer, Shown
+from vlar.answering.question import Question
 from vlar.detecting.base import PERSON, Boxes, Detector
 from vlar.errors import LibraryError, QueryError, UnknownNameError, UsageError
 from vlar.index.ingest import people
 from vlar.index.ingest.runners.processes import ProcessRunner
 from vlar.library import Library
-from vlar.types import Float64, UInt8
+from vlar.query.second_opinion import AnswererReranker
+from vlar.types import Clip, Float64, UInt8, Window
 
 
 class TwoPeople(Detector):
@@ -52,6 +56,7 @@ def detectors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return TwoPeople()
 
     monkeypatch.setattr(people, "load_detector", load)
+    monkeypatch.setattr(people.network_files, "is_installed", lambda: True)
     return asked
 
 
@@ -146,6 +151,19 @@ def test_a_detector_alone_and_another_sensor_are_refused(tmp_path: Path, clips: 
         pytest.raises(UsageError, match="needs video"),
     ):
         library.add(tmp_path, persons=True)
+
+
+def test_without_networks_of_bodies_movement_finds_people(
+    tmp_path: Path,
+    clips: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    monkeypatch.setattr(people.network_files, "is_installed", lambda: False)
+    with caplog.at_level("INFO", "vlar"), Library(tmp_path / "l.vlar", FakeModel()) as library:
+        library.add(clips[0], persons=True)
+        assert library.info().persons == "motion"
+    assert "by their movement alone" in caplog.text
 
 
 def test_an_unknown_detector_is_named(
@@ -254,3 +272,52 @@ def test_still_windows_have_no_people(tmp_path: Path, clips: list[Path]):
     with Library(tmp_path / "l.vlar", FakeModel()) as library:
         report = library.add(still, persons=True, skip_still=True)
     assert report.added == 1
+
+
+def test_an_upgrade_computes_people_from_their_cuts(tmp_path: Path, clips: list[Path]):
+    folder = tmp_path / "l.vlar"
+    with Library(folder, PartModel(1)) as library:
+        library.add(clips[:2], persons=True)
+        before = rows_of(library)
+        boxes = [row.box for row in library.nearest(PartModel(1).encode_queries(["x"])[0], 50)]
+    with Library(folder, PartModel(2)) as library:
+        report = library.upgrade()
+        assert (report.failed, report.rows) == ((), len(before))
+        assert rows_of(library) == before
+        assert library.verify() == []
+        found = library.nearest(PartModel(2).encode_queries(["x"])[0], 50)
+        assert sorted(map(str, boxes)) == sorted(str(row.box) for row in found)
+        store, manifest = library._open_nonempty()
+        assert manifest.persons == "pose"
+        upgraded = store.rows(range(1, 200), manifest.dim)
+    with Library(tmp_path / "new.vlar", PartModel(2)) as library:
+        library.add(clips[:2], persons=True)
+        store, manifest = library._open_nonempty()
+        fresh = store.rows(range(1, 200), manifest.dim)
+    assert np.allclose(upgraded.vectors, fresh.vectors, atol=2e-3)
+
+
+def test_a_second_opinion_is_shown_the_person(tmp_path: Path, clips: list[Path]):
+    widths: list[int] = []
+
+    def looks(clip: Clip, question: Question) -> np.ndarray:
+        widths.append(clip.data.shape[2])
+        return np.ones(len(question))
+
+    with Library(tmp_path / "l.vlar", FakeModel()) as library:
+        library.add(clips[0], persons=True)
+        info = library.info()
+        judge = AnswererReranker(FunctionAnswerer(looks), "looks")
+        library.query("a cat", 50, min_probability=0, rerank=judge)
+    whole = widths.count(48)
+    asked = len(widths) // info.rows  # each question is asked in several orders
+    assert (len(widths), whole) == (asked * info.rows, asked * (info.rows - info.person_rows))
+
+
+def test_what_is_shown_of_a_person_has_a_key_of_its_own(clips: list[Path]):
+    def read() -> Clip:
+        raise AssertionError("nobody asked for the frames")
+
+    whole, part = (Shown(clips[0], Window(0, 4), read, text) for text in ("", "left"))
+    assert whole.key != part.key
+    assert (whole.is_file, part.is_file) == (True, False)

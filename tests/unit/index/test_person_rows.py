@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -83,7 +84,20 @@ def test_a_person_is_stored_and_found_again(track: int, x: list[float], y: list[
     assert person_of(track, stored_box(who)) == who
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.parametrize(
+    ("track", "stored"),
+    [
+        *((track, box(0, 0, 1, 1)) for track in (0, -1, 1 << 53, 1.5, "1", b"1", None)),
+        *((1, sides) for sides in (None, "0 0 1 1", b"", box(0, 0, 1), box(0, 0, 1, 1, 1))),
+        *((1, box(*s)) for s in ((-0.1, 0, 1, 1), (0, 0, 1, 1.01), (0.8, 0, 0.2, 1))),
+        *((1, box(0, 0, odd, 1)) for odd in (math.nan, math.inf, -math.inf)),
+    ],
+)
+def test_what_is_not_a_person(track: object, stored: object):
+    assert person_of(track, stored) is None
+
+
+@settings(max_examples=8, deadline=None)
 @given(
     rows=st.lists(
         st.tuples(st.integers(1, 3), st.integers(0, 40), st.integers(1, 9), st.integers(0, 99)),

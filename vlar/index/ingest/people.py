@@ -6,6 +6,7 @@ people who are seen in it, as ``--who`` makes them. Numbers of people are those 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,11 +23,12 @@ from vlar.index.ingest.reader import FileRecord
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.rows import Box, RowPerson
+from vlar.pose import network_files
 from vlar.sensors import Reader, reader
 from vlar.sensors.isolated import isolated
 from vlar.types import Clip, Failure, Sampling, Window
 
-DEFAULT_DETECTOR = "pose"
+_log = logging.getLogger("vlar")
 _SAME = 0.3  # intersection over union of a person's box when it is looked for once more
 
 
@@ -160,9 +162,20 @@ def with_people(
             f"--persons needs video, and model {manifest.model!r} reads {manifest.modality}; "
             "leave it out"
         )
-    spec = _lasting(detector or DEFAULT_DETECTOR)
+    spec = _lasting(detector or _default_detector())
     load_detector(spec)  # a mistake shows before anything is read
     return replace(manifest, persons=spec)
+
+
+def _default_detector() -> str:
+    """``pose``, or ``motion`` where its networks were never fetched, as for ``--who``."""
+    if network_files.is_installed():
+        return "pose"
+    _log.info(
+        "people are found by their movement alone, also later in this library; 'vlar models get "
+        "lite-motion' before it is made finds bodies"
+    )
+    return "motion"
 
 
 def require_people(

@@ -1,6 +1,6 @@
 // Searching: the query, its filters, its answers.
 
-import { $, busy, clock, el, percent, post, showProblem, thumbnail } from "./api.js";
+import { $, busy, clock, el, percent, post, showProblem, svg, thumbnail } from "./api.js";
 import { addExample } from "./examples.js";
 import { play } from "./player.js";
 
@@ -100,15 +100,17 @@ function showHits(found, text, least) {
 function card(hit, text) {
   const open = () => play(hit, { text, place: $("search-player"), from: row });
   const times = `${clock(hit.start_s)} to ${clock(hit.end_s)}`;
-  const middle = (hit.start_s + hit.end_s) / 2;
+  const whom = hit.track ? `person ${hit.track}` : "";
+  const image = el("img", { src: thumbnail(hit.video, hit.box_s ?? (hit.start_s + hit.end_s) / 2), alt: "", loading: "lazy" });
+  if (hit.box) image.addEventListener("load", () => image.after(frameOf(hit.box, image)), { once: true });
   const picture = el("button", { type: "button", class: "picture", "aria-label": `Play ${hit.name} from ${clock(hit.start_s)}`, onclick: open },
-    el("img", { src: thumbnail(hit.video, middle), alt: "", loading: "lazy" }), el("span", { class: "time" }, clock(hit.start_s)));
+    image, el("span", { class: "time" }, clock(hit.start_s)));
   const tags = Object.entries(hit.tags).map(([key, value]) => `${key}=${value}`).join(" · ");
   const also = hit.also?.length ? `The same in ${hit.also.map((copy) => copy.path.split("/").pop()).join(", ")}` : "";
   const body = el("div", { class: "hit-body" },
     el("p", { class: "hit-title" }, hit.name),
     el("div", { class: "score" }, el("meter", { min: 0, max: 1, value: hit.score, "aria-label": "Score" }), el("b", {}, percent(hit.score))),
-    el("p", { class: "hit-line" }, [times, tags, also].filter(Boolean).join(" · ")),
+    el("p", { class: "hit-line" }, [times, whom, tags, also].filter(Boolean).join(" · ")),
     ...(hit.caption ? [el("p", { class: "hit-line" }, hit.caption)] : []),
     ...(hit.parts ?? []).map((part) => el("p", { class: "hit-line" }, `${part.phrase}: ${percent(part.probability)} at ${clock(part.start_s)}`)),
     el("div", { class: "actions" },
@@ -117,6 +119,14 @@ function card(hit, text) {
       el("button", { type: "button", class: "small", onclick: () => addExample(hit, text) }, "Use as example")));
   const row = el("li", { class: "hit" }, picture, body);
   return row;
+}
+
+// The box of a person over a picture that is shown whole, whatever its shape.
+function frameOf(box, image) {
+  const [width, height] = [image.naturalWidth, image.naturalHeight];
+  const [left, top, right, bottom] = box.map((share, side) => share * (side % 2 ? height : width));
+  return svg("svg", { class: "whom", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
+    svg("rect", { x: left, y: top, width: right - left, height: bottom - top }));
 }
 
 function likeThis(hit) {
