@@ -136,7 +136,7 @@ def test_an_error_of_all_processes_is_told_once(folder: Path, vlar_command):
     done = vlar_command("train", file, "--processes", "2", timeout_s=100)
     assert done.code == 2
     assert done.err.count("no_such_key") == 1
-    relations = config(folder, "relations", "relations")
+    relations = config(folder, "hyrsm", "hyrsm")
     relations.write_text(relations.read_text().partition("[training]")[0])
     done = vlar_command("train", relations, "--processes", "2", timeout_s=100)
     assert done.code == 2

@@ -74,16 +74,18 @@ def command(
     from vlar.serve.access import Access, is_loopback, token_for
     from vlar.serve.application import Application
     from vlar.serve.limits import ServeLimits
-    from vlar.serve.server import address, bound_socket, run, state_folder
+    from vlar.serve.server import address, bound_socket, run
+    from vlar.serve.state import ServerFolder
 
-    limits = ServeLimits(upload_bytes=upload_mb * _MB, request_s=request_s)
     token = token_for(host, token_file)
+    model = model or inputs.own_model(library)
+    own = ServerFolder.named(Path(state)) if state else ServerFolder.for_library(library)
     application = Application(
         library,
-        model or inputs.own_model(library),
-        Path(state) if state else state_folder(library),
+        model,
+        own.path,
         roots=root or (),
-        limits=limits,
+        limits=ServeLimits(upload_bytes=upload_mb * _MB, request_s=request_s),
         device=device,
         dtype=dtype,
     )
@@ -95,5 +97,6 @@ def command(
     folders = ", ".join(map(str, application.sources.roots.folders)) or "none (use --root FOLDER)"
     output.note(f"vlar: folders that it may read: {folders}")
     run(application, Access(token, allow_host or ()), server)
+    own.close()
     output.note("vlar: stopped; unfinished jobs resume with the next start")
     return 0

@@ -10,6 +10,7 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
@@ -83,7 +84,7 @@ class Access:
 
     def __init__(self, token: str | None, names: Sequence[str] = ()) -> None:
         self._token = None if token is None else _digest(token)
-        self._key = secrets.token_bytes(32)
+        self._key = partial(_session_key, token)
         own = (*names, "localhost", socket.gethostname())
         self._names = frozenset(name.lower().rstrip(".") for name in own)
 
@@ -158,7 +159,16 @@ class Access:
         return until.isdecimal() and int(until) > time.time()
 
     def _signature(self, text: str) -> str:
-        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._key(), text.encode(), hashlib.sha256).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _session_key(token: str | None) -> bytes:
+    """What signs sessions: slowly made of the token, so that all servers of one token agree."""
+    if token is None:
+        return secrets.token_bytes(32)
+    salt = b"vlar: sessions of a server"
+    return hashlib.scrypt(token.encode("utf-8", "surrogateescape"), salt=salt, n=2**14, r=8, p=1)
 
 
 def _digest(token: str) -> bytes:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import signal
 import socket
 from contextlib import suppress
-from pathlib import Path
 
 import uvicorn
 
@@ -18,15 +15,6 @@ from vlar.serve.application import Application
 _BACKLOG = 128
 _KEEP_ALIVE_S = 15
 _SHUTDOWN_S = 5
-
-
-def state_folder(library: str | Path) -> Path:
-    """The default folder of a server: one for each library, in the user's own data folder."""
-    from platformdirs import user_data_path
-
-    real = os.path.realpath(library)
-    name = hashlib.sha256(real.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return user_data_path("vlar") / "serve" / f"{Path(real).stem[:40]}-{name}"
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
