@@ -8,16 +8,17 @@ refused.
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlar.detecting.choose import choose, from_left
-from vlar.detecting.tracks import Track
 from vlar.errors import PersonError, QueryError, UsageError
 from vlar.index.manifest import LibraryManifest
 from vlar.index.rows import RowFilter, RowPerson
 from vlar.index.store.base import LibraryStore
-from vlar.text.referring import Reference, parse
+
+if TYPE_CHECKING:
+    from vlar.text.referring import Reference
 
 PERSONS_KEY, WHO_KEY = "persons", "who"
 KEYS = (PERSONS_KEY, WHO_KEY)
@@ -59,6 +60,8 @@ def rows_of(store: LibraryStore, key: str, value: str) -> frozenset[int] | None:
 
 
 def _reference(text: str) -> Reference:
+    from vlar.text.referring import parse
+
     try:
         found = parse(text)
     except UsageError as error:
@@ -95,6 +98,9 @@ def _meant(store: LibraryStore, people: frozenset[int], reference: Reference) ->
 
 def _chosen(group: list[tuple[int, RowPerson]], reference: Reference) -> int | None:
     """The row of a window that a reference means; None where it counts beyond its people."""
+    from vlar.detecting.choose import choose, from_left
+    from vlar.detecting.tracks import Track
+
     by_track: dict[int, int] = {}
     tracks: list[Track] = []
     for row_id, person in group:

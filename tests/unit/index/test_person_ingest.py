@@ -18,11 +18,12 @@ from tests.unit.index.fakes import (
 from tests.unit.index.test_upgrade import PartModel
 from vlar.answering.base import FunctionAnswerer, Shown
 from vlar.answering.question import Question
+from vlar.detecting import base
 from vlar.detecting.base import PERSON, Boxes, Detector
 from vlar.errors import LibraryError, QueryError, UnknownNameError, UsageError
-from vlar.index.ingest import people
 from vlar.index.ingest.runners.processes import ProcessRunner
 from vlar.library import Library
+from vlar.pose import network_files
 from vlar.query.second_opinion import AnswererReranker
 from vlar.types import Clip, Float64, UInt8, Window
 
@@ -55,8 +56,8 @@ def detectors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(spec)
         return TwoPeople()
 
-    monkeypatch.setattr(people, "load_detector", load)
-    monkeypatch.setattr(people.network_files, "is_installed", lambda: True)
+    monkeypatch.setattr(base, "load_detector", load)
+    monkeypatch.setattr(network_files, "is_installed", lambda: True)
     return asked
 
 
@@ -159,7 +160,7 @@ def test_without_networks_of_bodies_movement_finds_people(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ):
-    monkeypatch.setattr(people.network_files, "is_installed", lambda: False)
+    monkeypatch.setattr(network_files, "is_installed", lambda: False)
     with caplog.at_level("INFO", "vlar"), Library(tmp_path / "l.vlar", FakeModel()) as library:
         library.add(clips[0], persons=True)
         assert library.info().persons == "motion"

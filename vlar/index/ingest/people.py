@@ -14,19 +14,20 @@ from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vlar.detecting.base import Detector, load_detector
-from vlar.detecting.numbering import PersonNumbers
-from vlar.detecting.people import People, find_people
 from vlar.errors import LibraryError, UsageError
 from vlar.index.ingest.reader import FileRecord
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.rows import Box, RowPerson
-from vlar.pose import network_files
 from vlar.sensors import Reader, reader
 from vlar.sensors.isolated import isolated
 from vlar.types import Clip, Failure, Sampling, Window
+
+if TYPE_CHECKING:  # every command imports this file, and few look for people
+    from vlar.detecting.base import Detector
+    from vlar.detecting.people import People
 
 _log = logging.getLogger("vlar")
 _SAME = 0.3  # intersection over union of a person's box when it is looked for once more
@@ -47,6 +48,8 @@ class PersonClips:
         self, stream: Iterable[FileRecord | Clip | Failure]
     ) -> Iterator[FileRecord | Clip | Failure]:
         """The stream with the clips of people, each behind the clip of its window."""
+        from vlar.detecting.numbering import PersonNumbers
+
         numbers = PersonNumbers()
         for item in stream:
             if isinstance(item, FileRecord):
@@ -96,9 +99,13 @@ class PersonClips:
 
     @cached_property
     def _detector(self) -> Detector:
+        from vlar.detecting.base import load_detector
+
         return load_detector(self._spec)
 
     def _found(self, clip: Clip) -> People:
+        from vlar.detecting.people import find_people
+
         return find_people(clip, self._detector, source=self._source)
 
 
@@ -151,6 +158,8 @@ def with_people(
         UnknownNameError: no detector has this name.
         ModelError: the detector's weights or library are missing.
     """
+    from vlar.detecting.base import load_detector
+
     if not persons:
         if detector is not None:
             raise UsageError(
@@ -169,6 +178,8 @@ def with_people(
 
 def _default_detector() -> str:
     """``pose``, or ``motion`` where its networks were never fetched, as for ``--who``."""
+    from vlar.pose import network_files
+
     if network_files.is_installed():
         return "pose"
     _log.info(
