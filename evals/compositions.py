@@ -7,11 +7,11 @@ stopped, started late, bounced, looped. Frames are only repeated and reordered, 
 are those of the clip's own frames (``lite``, objects and appearance). Of each of JHMDB's 21 labels
 three sources are trained on and two are asked about; 60 % of the pairs are seen. A seed draws both.
 
-Rows: C2C's scores; the product of the independent scores of the same network; closed forms of verbs
-and of objects, their log probabilities added; these with C2C at the weights that a support set
-without held-out examples gets; and two controls: verbs shuffled among the training clips of an
-object, and chance. With ``--more``: C2C that reads verbs from frames as the paper does, without the
-enhanced losses, and from the mean frame alone.
+Rows: C2C's scores; the product of the independent scores of the same network; and two controls:
+verbs shuffled among the training clips of an object, and chance. For the seeds of ``--more`` also:
+closed forms of verbs and of objects, their log probabilities added; these with C2C at the weights
+that a support set without held-out examples gets; C2C that reads verbs from frames as the paper
+does, without the enhanced losses, and from the mean frame alone.
 
 ``--space`` asks the same with what the camera does as the verb: it pans left, pans right, zooms in,
 zooms out, or shakes. These composites are encoded. ``--pan`` asks the smallest question with them:
@@ -122,7 +122,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, required=True, help="folder for frame features")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--more", type=int, nargs="*", default=[0, 1, 2, 3, 4],
-                        help="seeds that also train the other forms")  # fmt: skip
+                        help="seeds that also try closed forms and other forms")  # fmt: skip
     parser.add_argument("--space", action="store_true", help="verbs are movements of the camera")
     parser.add_argument("--pool", default="jhmdb", help="data set whose clips are the objects")
     parser.add_argument("--forms", nargs="*", default=[], metavar="FORM",
@@ -185,16 +185,16 @@ def _answers(
     model, train: Clips, asked: Clips, seed: int, *, few: bool
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Scores (n, V * O) of each method, verb by verb; ``few`` leaves other trainings out."""
-    closed = _closed(model, train, asked)
     trained, product = _trained(model, train, asked, seed)
     yield "C2C", trained
     yield "product of the same branches", product
-    yield "closed forms of verbs and objects", closed
-    yield "closed forms with C2C", _WEIGHTS[0] * closed + _WEIGHTS[1] * 100 * trained
     yield "control: verbs shuffled", _trained(model, _shuffled(train, seed), asked, seed)[0]
     yield "control: chance", np.random.default_rng(seed).random(trained.shape)
     if few:
         return
+    closed = _closed(model, train, asked)
+    yield "closed forms of verbs and objects", closed
+    yield "closed forms with C2C", _WEIGHTS[0] * closed + _WEIGHTS[1] * 100 * trained
     plain = {"mixed": 0.0, "prior": 0.0, "dependence": 0.0}
     for name, settings in (
         ("C2C, verbs from frames", {"verbs_from": "frames"}),

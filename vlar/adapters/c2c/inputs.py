@@ -48,9 +48,9 @@ def read_parts(features: Float32, blocks: Blocks, config: C2CConfig) -> list[Flo
     if config.verbs_from == "frames":
         return shown
     apart = [part - part.mean(axis=1, keepdims=True) for part in shown]
-    alike = [_alike(*rows) for rows in zip(shown, apart, strict=True)]
     if config.verbs_from == "deviations":
         return shown + apart
+    alike = [_alike(*rows) for rows in zip(shown, apart, strict=True)]
     return shown + (alike if config.verbs_from == "similarities" else apart + alike)
 
 
