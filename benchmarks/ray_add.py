@@ -1,16 +1,21 @@
 """``vlar index add`` on Ray: what it costs next to plain processes, and what is left after kill -9.
 
-    python benchmarks/ray_add.py --clips DIR [--clips DIR] [--count 500] [--model lite-objects]
+    python benchmarks/ray_add.py --clips DIR [--clips DIR] --count 500 --model projection
+    python benchmarks/ray_add.py --clips DIR [--clips DIR] --count 150 --model lite-objects \\
+        --arms processes ray
+
+``projection`` is not an encoder: a fixed random projection of small pictures. Only decoding
+costs anything. It shows whether rows are lost; ``lite-objects`` shows what a run costs.
 
 The clips are the shortest files below the folders, repeated until there are enough; each copy gets
-a free box of its own, so that no two have the same content. The real command runs in a process of
-its own for each arm, one after the other in the same run:
+a free box of its own, so that no two have the same content. Each arm is a process of its own, one
+after the other in the same run:
 
 local      one encoder in one process: what all others are compared with, row by row
-processes  --devices cpu:2
-ray        --runner ray --workers 2
+processes  two encoders, as --devices cpu:2
+ray        two actors, as --runner ray --workers 2
 killed     the same, where an actor is ended with SIGKILL after a quarter of the recordings, the
-           command itself after half of them, and then run again
+           driver after half of them, and then run again
 
 CPU seconds are those of the command and of every process below it, looked up several times a
 second. ``greatest`` is the largest difference of a number of a vector from the local row.
@@ -29,10 +34,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from vlar.types import Clip, Encoded
 
 ACTOR, EVERY_S, TICKS = "EncodeBlock", 0.2, os.sysconf("SC_CLK_TCK")
 
@@ -99,26 +107,73 @@ class Watched:
         return {"cpu_s": round(sum(self.seen.values()), 1), "wall_s": round(wall_s, 1)}
 
 
-def command(library: Path, videos: Path, model: str, *more: str) -> list[str]:
-    start = "from vlar.cli import main; main()"
-    add = ["index", "add", str(library), str(videos), "--model", model, "--json", *more]
-    return [sys.executable, "-c", start, *add]
+class Projection:
+    """Vectors are a fixed random projection of a coarse picture."""
+
+    name, dim, modality, n_frames, shorter_side = "projection", 64, "video", 8, 224
+    fingerprint = "projection 1"
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        return [Encoded(vector[None], vector) for vector in map(self._vector, clips)]
+
+    def _vector(self, clip: Clip) -> np.ndarray:
+        cells = [
+            cell.mean()
+            for frame in np.array_split(clip.data, 8)
+            for row in np.array_split(frame, 8, axis=1)
+            for cell in np.array_split(row, 8, axis=2)
+        ]
+        draw = np.random.default_rng(0).normal(size=(self.dim, len(cells)))
+        vector = draw @ (np.array(cells) / 255 - 0.5)
+        return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        raise NotImplementedError
+
+    def match_probability(self, vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
 
 
-def measured(library: Path, videos: Path, model: str, *more: str) -> dict[str, Any]:
-    watched = Watched(command(library, videos, model, *more))
+def load_projection(device: str | None) -> Projection:
+    return Projection()
+
+
+def child(library: str, videos: str, model: str, arm: str) -> None:
+    """One arm; prints a line for each recording."""
+    from benchmarks.ray_add import Projection as Known  # by a name that workers can import
+    from benchmarks.ray_add import load_projection as load
+    from vlar.index.ingest.runners.processes import ProcessRunner
+    from vlar.index.ingest.runners.ray import RayRunner
+    from vlar.library import Library
+
+    own = load if model == "projection" else None
+    runner = None
+    if arm == "processes":
+        runner = ProcessRunner(("cpu", "cpu"), own)
+    elif arm == "ray":
+        runner = RayRunner(workers=2, load=own)
+    with Library(library, Known() if own else model) as opened:
+        opened.add(videos, runner=runner, progress=lambda e: e.path and print(e.path, flush=True))
+
+
+def command(library: Path, videos: Path, model: str, arm: str) -> list[str]:
+    here = "from benchmarks.ray_add import child; import sys; child(*sys.argv[1:])"
+    return [sys.executable, "-c", here, str(library), str(videos), model, arm]
+
+
+def measured(library: Path, videos: Path, model: str, arm: str) -> dict[str, Any]:
+    watched = Watched(command(library, videos, model, arm))
     assert watched.process.stdout is not None
-    lines = [json.loads(line) for line in watched.process.stdout]
+    lines = list(watched.process.stdout)
     found = watched.finish()
     if watched.process.returncode:
-        raise SystemExit(f"{more}: exit code {watched.process.returncode}")
+        raise SystemExit(f"{arm}: exit code {watched.process.returncode}")
     return {**found, "recordings": len(lines)}
 
 
 def killed(library: Path, videos: Path, model: str, count: int) -> dict[str, Any]:
     """Run the command with an actor killed, then killed itself, and again to its end."""
-    more = ["--runner", "ray", "--workers", "2"]
-    watched = Watched(command(library, videos, model, *more))
+    watched = Watched(command(library, videos, model, "ray"))
     assert watched.process.stdout is not None
     actors = 0
     for number, _ in enumerate(watched.process.stdout, 1):
@@ -131,7 +186,7 @@ def killed(library: Path, videos: Path, model: str, count: int) -> dict[str, Any
             watched.process.kill()
             break
     first = watched.finish()
-    second = measured(library, videos, model, *more)
+    second = measured(library, videos, model, "ray")
     return {
         "actors_killed": actors,
         "before": number,
@@ -177,18 +232,14 @@ def main() -> None:
         videos, folder = Path(place) / "videos", Path(place)
         make_clips(arguments.clips, arguments.count, videos)
         given = videos, arguments.model
-        arms: dict[str, Any] = {"local": measured(folder / "local.vlar", *given)}
+        arms: dict[str, Any] = {"local": measured(folder / "local.vlar", *given, "local")}
         print(json.dumps({"arm": "local", **arms["local"]}), flush=True)
-        ways = {
-            "processes": ["--devices", "cpu:2"],
-            "ray": ["--runner", "ray", "--workers", "2"],
-        }
         for name in arguments.arms:
             library = folder / f"{name}.vlar"
             if name == "killed":
                 arms[name] = killed(library, *given, arguments.count)
             else:
-                arms[name] = measured(library, *given, *ways[name])
+                arms[name] = measured(library, *given, name)
             arms[name] |= compared(library, folder / "local.vlar")
             print(json.dumps({"arm": name, **arms[name]}), flush=True)
         if {"processes", "ray"} <= arms.keys():

@@ -69,6 +69,7 @@ class Library(LibraryDiscovery):
         persons: bool | None = None,
         detector: str | None = None,
         runner: Runner | None = None,
+        shards: str | Path | None = None,
         progress: IngestProgress | None = None,
     ) -> AddReport:
         """Index recordings, or bring them up to date.
@@ -92,6 +93,7 @@ class Library(LibraryDiscovery):
             persons: Also a row for each person of a window (docs/who.md). None as for shots.
             detector: What finds them; None is the library's own, for a new one as for ``who``.
             runner: What reads and encodes, besides this process (docs/ingest.md).
+            shards: A folder: write there instead, as Parquet files (``import_shards``).
             progress: Called after the commit of each recording.
 
         Returns:
@@ -107,9 +109,8 @@ class Library(LibraryDiscovery):
         with self._mutex, self._writing() as writer:
             windows = window_s, stride_s, long_times, shots
             manifest = self._manifest_for(LibraryManifest.of(writer), windows, persons, detector)
-            given = [paths] if isinstance(paths, str | Path) else list(paths)
-            options = AddOptions(labels, keep_context, retry, skip_still, captions)
-            report = add_paths(writer, manifest, self._models, given, runner, options, progress)
+            options = AddOptions(labels, keep_context, retry, skip_still, captions, shards)
+            report = add_paths(writer, manifest, self._models, paths, runner, options, progress)
             self._settle()
             return report
 

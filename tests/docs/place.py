@@ -94,6 +94,8 @@ MADE = {
         "vlar index add holiday.vlar other.mp4 videos",
         "vlar index add holiday.vlar clip.mp4 --tag year=2024",
     ),
+    "holiday.parquet": ("vlar index export holiday.vlar holiday.parquet",),
+    "shards": ("vlar index add holiday.vlar work.mp4 --shards shards",),
     "today.vlar": ("vlar index add today.vlar other.mp4",),
     "mine": ("vlar adapt support --out mine",),
     "calibrated": ("vlar calibrate checked --out calibrated",),

@@ -70,6 +70,13 @@ SkipStill = Annotated[
     bool, typer.Option("--skip-still", help="Leave windows out in which nothing moves.")
 ]
 
+Shards = Annotated[
+    str | None,
+    typer.Option(
+        "--shards", metavar="FOLDER", help="Write the rows there, as Parquet for 'index import'."
+    ),
+]
+
 
 @verb(app)
 def add(
@@ -94,6 +101,7 @@ def add(
     workers: runners.Workers = None,
     address: runners.Address = None,
     gpus_per_worker: runners.Gpus = None,
+    shards: Shards = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Add recordings to a library.
@@ -120,16 +128,28 @@ def add(
         loaded = inputs.load_model(name, device, dtype) if device or dtype else model
         with Library(library, loaded) as opened:
             report = opened.add(
-                found, tags=tags, runner=where, progress=show,
+                found, tags=tags, runner=where, shards=shards, progress=show,
                 window_s=spans[0], stride_s=spans[1], long_times=long_windows, shots=shots,
                 keep_context=not no_context, retry=retry, skip_still=skip_still,
                 captions=captions, persons=persons, detector=detector,
             )  # fmt: skip
-    failed = len(failures) + len(report.failed)
-    output.note(f"vlar: {_counts(report, failed)}; {_rows(report)}")
+    code = finished(report, len(failures), show.total)
     if skip_still:
         output.note(f"vlar: {report.still_s:.1f} s of still footage left out")
-    return exit_code(show.total - len(report.failed), failed)
+    return code
+
+
+def finished(report: AddReport, missing: int, total: int) -> int:
+    """Say what an ``add`` did; returns the exit code.
+
+    Args:
+        report: Of the recordings.
+        missing: Arguments without any recording.
+        total: Recordings that the others name.
+    """
+    failed = missing + len(report.failed)
+    output.note(f"vlar: {_counts(report, failed)}; {_rows(report)}")
+    return exit_code(total - len(report.failed), failed)
 
 
 def _seconds(text: str | None, option: str) -> float | None:

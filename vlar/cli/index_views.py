@@ -1,4 +1,4 @@
-"""``vlar index export``, ``unusual``, ``duplicates``, ``highlights``: a library as a whole."""
+"""``vlar index export``, ``import``, ``unusual``, ``duplicates``, ``highlights``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlar.cli import options, output
-from vlar.cli.index import LibraryPath
+from vlar.cli.index import LibraryPath, Shown, finished
 from vlar.cli.index_maintenance import app
 from vlar.cli.progress import progress
 from vlar.cli.verb import verb
@@ -39,6 +39,32 @@ def export(
         output.json_line({"library": library, "written": str(out), "rows": written})
     output.note(f"vlar: {written} windows written to {out}")
     return 0
+
+
+@verb(app, "import")
+def import_rows(
+    library: LibraryPath,
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="Parquet files, or folders of shards.")
+    ],
+    model: options.LibraryModel = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Add rows that are embedded already, from Parquet files.
+
+    Examples:
+        vlar index import holiday.vlar shards
+        vlar index import copy.vlar holiday.parquet
+    """
+    from vlar.library import Library
+
+    with progress("importing") as shown, Library(library, model) as opened:
+        show = Shown(shown, as_json)
+        report = opened.import_shards(files, progress=show)
+        for failure in report.failed:
+            if failure.kind == "shard":
+                output.failure(failure, as_json)
+    return finished(report, 0, show.total + sum(f.kind == "shard" for f in report.failed))
 
 
 @verb(app)

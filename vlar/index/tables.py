@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ from vlar.tables import arrow
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from vlar.index.ingest.writer import IngestProgress
+    from vlar.index.report import AddReport
 
 Counted = Callable[[int, int], None]
 """Called with the number of rows of a step and the number of all rows."""
@@ -66,6 +70,33 @@ class LibraryTables(LibraryUpkeep):
         finally:
             part.unlink(missing_ok=True)
         return written
+
+    def import_shards(
+        self, paths: str | Path | Sequence[str | Path], *, progress: IngestProgress | None = None
+    ) -> AddReport:
+        """Add the rows of Parquet files, such as ``add(shards=FOLDER)`` and ``export`` write them.
+
+        Args:
+            paths: Files, and folders of them; docs/ingest.md has the columns. The rows of a
+                recording that is in several are those of the last one.
+            progress: Called after the commit of each recording.
+
+        Returns:
+            What was done; ``failed`` also names files that are half-written, damaged or of
+            another model, and recordings with values that a library cannot hold.
+
+        Raises:
+            UsageError: no file can be used, or pyarrow is not installed.
+            LibraryLockedError: another process is writing.
+            LibraryError: the library cannot be written to.
+        """
+        from vlar.index.shards.load import import_shards
+
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        with self._mutex, self._writing() as writer:
+            report = import_shards(writer, given, self._models, progress)
+            self._settle()
+            return report
 
     def to_arrow(self) -> Any:
         """All rows as a ``pyarrow.Table``, as ``export`` writes them.
@@ -156,6 +187,7 @@ def _schema(manifest: LibraryManifest) -> Any:
         *([("track", pa.int64()), ("box", pa.list_(number))] if manifest.persons else []),
     ]
     facts = {
+        "vlar.manifest": json.dumps(manifest.to_meta()),
         "vlar.model": manifest.model,
         "vlar.fingerprint": manifest.fingerprint,
         "vlar.modality": manifest.modality,

@@ -94,6 +94,7 @@ class Driver:
         known: The library's recordings by path.
         failed: What earlier runs could not read.
         again: Paths of recordings to encode even where their content is known.
+        copies: Recognise copies and renamed files by their content, and do not decode them.
 
     Attributes:
         still_windows: Windows left out so far because nothing moves in them.
@@ -108,9 +109,11 @@ class Driver:
         known: Mapping[str, KnownVideo],
         failed: FailedFiles,
         again: Collection[str] = (),
+        copies: bool = True,
     ) -> None:
         self._runner, self._setup, self._recordings = runner, setup, recordings
         self._known, self._failed, self._again = known, failed, again
+        self._copies = copies
         self._contents = Counter(video.content_hash for video in known.values())
         self._sizes = Counter(video.stamp.size for video in known.values())
         self.still_windows, self.still_s = 0, 0.0
@@ -125,7 +128,8 @@ class Driver:
                 self._sizes[looked_at.stamp.size] += 1
             else:
                 yield self._counted(looked_at, recording)
-        yield from self._hashed(tasks)
+        if self._copies:
+            yield from self._hashed(tasks)
         if tasks:
             self._runner.start(self._setup)
         while tasks:
@@ -209,7 +213,8 @@ class Driver:
         if task.forced:
             return FileRecord(facts[0], CHANGED, facts[1], facts[2], task.digest)
         known = self._known.get(where.path)
-        record = by_content(*facts, task.digest, known, self._contents, self._failed)
+        contents = self._contents if self._copies else Counter[str]()
+        record = by_content(*facts, task.digest, known, contents, self._failed)
         if record.state == UNCHANGED and where.path in self._again:
             task.forced = True
             return replace(record, state=CHANGED)

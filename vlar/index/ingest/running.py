@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from vlar.captioning.base import Captioner, as_captioner
@@ -21,6 +22,7 @@ from vlar.index.model_provider import LazyModel
 from vlar.index.paths import place
 from vlar.index.protocol import LibraryModel
 from vlar.index.report import AddReport
+from vlar.index.shards.write import ShardFolder, write_shards
 from vlar.index.store.base import LibraryWriter
 from vlar.index.store.failed import FailedFiles
 from vlar.sensors import reader
@@ -36,20 +38,22 @@ class AddOptions:
     retry: bool = False
     skip_still: bool = False
     captions: str | Captioner | None = None
+    shards: str | Path | None = None
 
 
 def add_paths(
     writer: LibraryWriter,
     manifest: LibraryManifest,
     models: LazyModel,
-    given: Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path],
     runner: Runner | None,
     options: AddOptions,
     progress: IngestProgress | None,
 ) -> AddReport:
     """Index what arguments name: without a runner, files of this machine by ``add_files``."""
     source = reader(manifest.modality)
-    if runner is None and not any(map(is_source, given)):
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    if runner is None and options.shards is None and not any(map(is_source, given)):
         files = list({place(file): file for file in source.find(given)}.values())
         return add_files(
             *(writer, files, manifest),
@@ -93,18 +97,29 @@ def add_recordings(
     if manifest.spec.shots:
         require_shots(reader(manifest.modality))
     known = {video.path: video for video in writer.known()}
+    broken = writer.failed_files()
     without, name = set[str](), ""
     if (captioner := as_captioner(options.captions)) is not None:
         name = captioner.name
         without = set(known) - writer.captioned_paths()
+    folder = None
+    if options.shards is not None:
+        folder = ShardFolder(Path(options.shards))
+        written, lost = folder.known()
+        known, broken = known | written, broken | lost
+        without -= written.keys()
     with runner:
         setup = setup_of(runner, manifest, models, options)
-        failed = FailedFiles(writer.failed_files(), options.retry)
-        driver = Driver(runner, setup, recordings, known, failed, without)
-        report = write_windows(
-            writer,
+        failed = FailedFiles(broken, options.retry)
+        driver = Driver(runner, setup, recordings, known, failed, without, folder is None)
+        write = partial(
+            partial(write_windows, writer)
+            if folder is None
+            else partial(write_shards, folder, known),
             driver.stream(),
             manifest,
+        )
+        report = write(
             captioner=name,
             total=len(recordings),
             before=sum(each.path in known for each in recordings),
