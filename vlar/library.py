@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 
 class Library(LibraryDiscovery):
-    """A folder ``NAME.vlar``: ``library.sqlite`` is the source of truth, ``ann.faiss`` a cache.
+    """Indexed recordings in a folder ``NAME.vlar``, or in Milvus.
+
+    In a folder, ``library.sqlite`` is the source of truth and ``ann.faiss`` a cache. In Milvus, its
+    collections are (docs/milvus.md). Every method answers alike in both, but ``upgrade``, which
+    takes a folder.
 
     A recording is there with all its rows or not at all. An interrupted ``add`` keeps every
     finished recording, and the next ``add`` resumes it. One process writes at a time; any number
@@ -42,7 +46,8 @@ class Library(LibraryDiscovery):
         ...     library.query("lifting a weight", k=3)
 
     Args:
-        path: The folder. The first ``add`` creates it.
+        path: The folder, or ``milvus://HOST:PORT/NAME``, or ``milvus:FOLDER.db/NAME``. The first
+            ``add`` creates it.
         model: A model, or the name of one (``vlar.load``). None is the library's own, or ``lite``
             for a new library. It is loaded when something must first be encoded.
         create: Whether the library may be a new one.

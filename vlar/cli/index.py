@@ -22,7 +22,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-LibraryPath = Annotated[str, typer.Argument(metavar="LIBRARY", help="A folder, such as gym.vlar.")]
+LibraryPath = Annotated[
+    str,
+    typer.Argument(
+        metavar="LIBRARY", help="A folder, such as gym.vlar, or milvus://HOST:PORT/NAME."
+    ),
+]
 
 Tags = Annotated[
     list[str] | None,
@@ -294,5 +299,5 @@ def _main_facts(facts: LibraryInfo) -> dict[str, str]:
         "model": facts.model or "none yet: the library is empty",
         "tags": ", ".join(facts.tag_keys) or "none",
         "search": f"{facts.engine}, {facts.engine_why}",
-        "on disk": size,
+        "on disk": size if facts.bytes_on_disk else "unknown: the server keeps it",
     }

@@ -1,4 +1,4 @@
-"""``vlar index upgrade``, ``verify``, ``compact``: a library kept up to date, sound and small."""
+"""``vlar index upgrade``, ``verify``, ``compact``, ``copy``: a library kept sound and small."""
 
 from __future__ import annotations
 
@@ -55,6 +55,44 @@ def upgrade(library: LibraryPath, model: NewModel = None, as_json: options.AsJso
             f"without the new parts; read them again with: vlar index add {library} PATH"
         )
     return exit_code(report.videos, len(report.failed))
+
+
+@verb(app)
+def copy(
+    library: LibraryPath,
+    to: Annotated[str, typer.Argument(metavar="TO", help="A new library, or a part of this one.")],
+    as_json: options.AsJson = False,
+) -> int:
+    """Copy a library to another place, such as from a folder to Milvus, or back.
+
+    An interrupted copy resumes. At the end both are read, and their digests must be equal.
+
+    Examples:
+        vlar index copy holiday.vlar copy.vlar
+        vlar index copy holiday.vlar copy.vlar --json
+    """
+    from vlar.library import Library
+
+    done = 0
+
+    def count(rows: int, total: int) -> None:
+        nonlocal done
+        shown(rows - done, total)
+        done = rows
+
+    with (
+        progress("copying", unit="windows") as shown,
+        Library(library, create=False) as opened,
+        Library(to) as target,
+    ):
+        report = opened.copy_to(target, progress=count)
+    if as_json:
+        output.json_line(report)
+    output.note(
+        f"vlar: {report.recordings} recordings, {report.rows} windows are in both, "
+        f"{report.copied} recordings copied now; digest {report.digest}"
+    )
+    return 0
 
 
 @verb(app)

@@ -121,11 +121,12 @@ def _line(item: ReviewItem) -> str:
 def _candidates(
     target: str, paths: list[str], labels: str | None, model: str | None, device: str | None
 ) -> Candidates:
+    from vlar.index.address import is_milvus
     from vlar.index.store.schema import FILE_NAME
     from vlar.library import Library
     from vlar.review import candidates
 
-    if (Path(target) / FILE_NAME).exists():
+    if is_milvus(target) or (Path(target) / FILE_NAME).exists():
         if paths:
             raise UsageError(f"{target} is a library, which has its own recordings; give no PATH")
         name = model or inputs.own_model(target)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from typing_extensions import Self
 
 from vlar.errors import LibraryError
+from vlar.index.address import LibraryPlace, place_of
 from vlar.index.backends import backend_of
 from vlar.index.engines.base import CacheDamage
 from vlar.index.manifest import LibraryManifest
@@ -19,9 +20,11 @@ from vlar.index.model_provider import LazyModel
 from vlar.index.protocol import LibraryModel
 from vlar.index.search_cache.cache import SearchCache
 from vlar.index.search_cache.faiss_support import accelerate, check_device
-from vlar.index.store.base import LibraryStore, LibraryWriter
+from vlar.index.store.base import LibraryStore, SnapshotMovedError
+from vlar.index.store.changes import LibraryWriter
 
 T = TypeVar("T")
+_SNAPSHOTS = 3  # that are tried for one query, where the store cannot keep one
 _log = logging.getLogger("vlar")
 
 
@@ -30,12 +33,12 @@ class LibraryConnection:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | LibraryPlace,
         model: LibraryModel | str | Path | None = None,
         create: bool = True,
         device: str = "cpu",
     ) -> None:
-        self.path = Path(path)
+        self.path = place_of(path)
         self._models = LazyModel(model, self.path)
         self._mutex = threading.RLock()
         self._store: LibraryStore | None = None
@@ -43,7 +46,7 @@ class LibraryConnection:
         self._cache_version = -1  # the store's data_version that the cache belongs to
         self._manifest: tuple[int, LibraryManifest] | None = None  # with its data_version
         self._device = check_device(device)
-        self._backend = backend_of(path)
+        self._backend = backend_of(self.path)
         self._backend.check(create)
         self._reader()
 
@@ -105,28 +108,38 @@ class LibraryConnection:
 
         A cache that proves damaged is built again; damaged rows are named.
         """
-        store.damaged.clear()
-        with store.snapshot():
+
+        def search() -> T:
             try:
                 current = self._search_cache(store)
                 store.note_damage(current)
-                found = ask(current)
+                return ask(current)
             except CacheDamage as damage:
                 _log.warning("library %s: %s; its search index is built again", self.path, damage)
                 self._cache = store.rebuilt_cache(self._models.probes())
                 self._cache_version = store.data_version()
                 store.note_damage(self._cache)
-                found = ask(self._cache)
-            self._name_damage(store)
-        return found
+                return ask(self._cache)
+
+        return self._in_snapshot(store, search)
 
     def _scanned(self, store: LibraryStore, ask: Callable[[None], T]) -> T:
         """What ``ask`` gives without a cache, in one snapshot; damaged rows are named."""
-        store.damaged.clear()
-        with store.snapshot():
-            found = ask(None)
-            self._name_damage(store)
-        return found
+        return self._in_snapshot(store, lambda: ask(None))
+
+    def _in_snapshot(self, store: LibraryStore, ask: Callable[[], T]) -> T:
+        """What ``ask`` gives in one snapshot, where it cannot be kept in the next one."""
+        for left in reversed(range(_SNAPSHOTS)):
+            store.damaged.clear()
+            try:
+                with store.snapshot():
+                    found = ask()
+                    self._name_damage(store)
+                    return found
+            except SnapshotMovedError:
+                if not left:
+                    raise
+        raise AssertionError  # the loop returns or raises
 
     def _name_damage(self, store: LibraryStore) -> None:
         if (line := store.damage_line()) is not None:

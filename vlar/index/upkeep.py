@@ -1,10 +1,12 @@
-"""``Library.compact``, ``Library.upgrade`` and ``Library.verify``."""
+"""``Library.compact``, ``Library.upgrade``, ``Library.verify`` and ``Library.copy_to``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from vlar.errors import LibraryError, UsageError
 from vlar.index.connection import LibraryConnection
+from vlar.index.library_copy import CopyReport, copy_library
 from vlar.index.maintenance.compact import CompactReport
 from vlar.index.maintenance.upgrade import UpgradeReport
 from vlar.index.maintenance.verify import LibraryFault
@@ -48,6 +50,34 @@ class LibraryUpkeep(LibraryConnection):
         with self._mutex:
             self._cache = None
             return self._backend.upgrade(self._models.given(), progress)
+
+    def copy_to(
+        self, other: LibraryUpkeep, *, progress: Callable[[int, int], None] | None = None
+    ) -> CopyReport:
+        """Copy all recordings, rows, contexts, captions and tags into another library.
+
+        Either may be a folder or in Milvus. An interrupted copy resumes. At the end both libraries
+        are read, and their digests must be equal (``vlar.index.library_copy``).
+
+        Args:
+            other: A new library, or a part of this one.
+            progress: Called with rows done and rows in all, after each commit.
+
+        Raises:
+            UsageError: it is the same library.
+            LibraryError: this one is empty or damaged, or the other one holds something else.
+            LibraryLockedError: another process is writing to the other one.
+        """
+        if self.path == other.path:
+            raise UsageError(f"{self.path} cannot be copied to itself; give another library")
+        with self._mutex, other._mutex:
+            store = self._reader()
+            if store is None:
+                raise LibraryError(f"library {self.path} is empty; there is nothing to copy")
+            with other._writing() as writer:
+                report = copy_library(store, writer, progress)
+                other._settle()
+                return report
 
     def verify(self, *, repair: bool = False, files: bool = True) -> list[LibraryFault]:
         """All faults of the library, its search cache and its recordings' files.

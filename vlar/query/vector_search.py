@@ -50,7 +50,8 @@ def nearest(
     """
     (query, squared), engine = _query(cache, vector, k), cache.engine
     allowed = kept_row_filter(store, cache, conditions(where))
-    if allowed is not None and engine.count(allowed) * query.nbytes <= _HELD_BYTES:
+    near = engine.is_near  # else reading the rows takes longer than the search
+    if near and allowed is not None and engine.count(allowed) * query.nbytes <= _HELD_BYTES:
         key = _held_key(store.data_version(), where)
         held = cache.keep(key, lambda: _read(store, engine.ids(allowed), cache.origin.dim))
         return _answer(held, query, squared, k)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vlar import __version__
+from vlar.index.address import place_of
 from vlar.query.plan import MIN_PROBABILITY, make_plan
 from vlar.query.report import QueryReport
 from vlar.serve.classifying import Classifying
@@ -29,7 +30,7 @@ class Application:
     """One library, its model, and the folder where uploads, jobs and adapted models are kept.
 
     Args:
-        library: The library's folder.
+        library: The library's folder, or its address in Milvus.
         model: Name of its model.
         state: Folder of the server's own; it is made.
         roots: Folders that paths may lie in; empty for those that hold the library's recordings.
@@ -52,7 +53,7 @@ class Application:
         device: str | None = None,
         dtype: str | None = None,
     ) -> None:
-        self.path = Path(library)
+        self.path = place_of(library)
         self.limits = limits or ServeLimits()
         # Reads that need no model have a connection of their own: they never wait for a query.
         self._reads = ServedLibrary(self.path, create=False)

@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlar.errors import LibraryLockedError
 from vlar.fewshot.model_selection import AUTO, methods
-from vlar.index.store.lock import writer_lock
+from vlar.index.address import LibraryPlace
+from vlar.index.backends import backend_of
 from vlar.index.validation import checked_tags
 from vlar.serve.errors import ServeError
 from vlar.serve.job import Job
@@ -33,7 +35,7 @@ class Tasks:
     """Starts jobs; everything that they may touch is checked before they are queued.
 
     Args:
-        library: The library's folder.
+        library: The library's folder, or its address in Milvus.
         state: The server's folder.
         sources: Finds recordings.
         models: Where adapted models are kept.
@@ -41,7 +43,12 @@ class Tasks:
     """
 
     def __init__(
-        self, library: Path, state: Path, sources: Sources, models: Models, limits: ServeLimits
+        self,
+        library: LibraryPlace,
+        state: Path,
+        sources: Sources,
+        models: Models,
+        limits: ServeLimits,
     ) -> None:
         self._library, self._sources, self._models = library, sources, models
         self._limits = limits
@@ -149,5 +156,11 @@ class Tasks:
 
     def _require_unlocked(self) -> None:
         """Refuse at once where another program writes; a job would only fail later."""
-        with writer_lock(self._library):
+        backend = backend_of(self._library)
+        if not backend.is_shared:
+            raise LibraryLockedError(
+                f"this server has {self._library} open, and a job is a process of its own; serve a "
+                "library of 'milvus-lite server' instead (docs/milvus.md)"
+            )
+        with backend.lock():
             pass

@@ -40,6 +40,8 @@ class Engine(ABC):
             engine that is used only on request (``vlar index compact --type NAME``).
         why: Reason for it at these sizes, for ``vlar index info``.
         facts: JSON values for ``read`` and for ``vlar index info``.
+        is_near: Whether rows are read as fast as from memory, so that those of a narrow filter may
+            all be read and compared.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Engine(ABC):
     rows: tuple[int, int | None] | None
     why: str
     facts: Mapping[str, Any]
+    is_near: bool = True
 
     @classmethod
     def available(cls) -> bool:

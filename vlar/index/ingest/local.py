@@ -22,7 +22,7 @@ from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
 from vlar.index.protocol import LibraryModel
 from vlar.index.report import AddReport
-from vlar.index.store.base import LibraryWriter
+from vlar.index.store.changes import LibraryWriter
 from vlar.index.store.failed import FailedFiles
 from vlar.sensors import reader
 from vlar.sensors.isolated import IsolatedReader, isolated

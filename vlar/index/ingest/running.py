@@ -23,7 +23,7 @@ from vlar.index.paths import place
 from vlar.index.protocol import LibraryModel
 from vlar.index.report import AddReport
 from vlar.index.shards.write import ShardFolder, write_shards
-from vlar.index.store.base import LibraryWriter
+from vlar.index.store.changes import LibraryWriter
 from vlar.index.store.failed import FailedFiles
 from vlar.sensors import reader
 from vlar.sensors.shots import require_shots

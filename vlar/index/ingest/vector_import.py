@@ -11,7 +11,7 @@ import numpy as np
 from vlar.errors import UsageError
 from vlar.index.paths import is_unicode, place
 from vlar.index.report import AddReport
-from vlar.index.store.base import LibraryWriter
+from vlar.index.store.changes import LibraryWriter
 from vlar.index.store.database import NO_FILE, STORED
 from vlar.index.store.row_check import MOST_SECONDS
 from vlar.index.store.values import is_length, is_path

@@ -20,7 +20,7 @@ from vlar.index.ingest.reader import FAILED, KNOWN, SKIPPED, UNCHANGED, FileReco
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import is_gone
 from vlar.index.report import AddEvent, AddReport
-from vlar.index.store.base import LibraryWriter
+from vlar.index.store.changes import LibraryWriter
 from vlar.index.store.failed import FailedFile, is_kept
 from vlar.types import Failure, Window
 

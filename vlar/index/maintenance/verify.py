@@ -6,7 +6,7 @@ anybody. ``vlar.index.maintenance.repair`` removes what is found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from vlar.index.store.database import NO_FILE, ROW, Store
 from vlar.index.store.row_check import MOST_ID, NO_RECORDING, checked_rows, context_is_whole
 from vlar.index.store.row_source import StoreRows
 from vlar.index.store.trust import not_plain
+from vlar.index.store.values import KnownVideo
 from vlar.types import JsonDict
 from vlar.video import content_hash
 
@@ -83,13 +84,12 @@ def verify(store: Store, files: bool = True) -> Iterator[LibraryFault]:
     if manifest or broken:
         return
     if files:
-        yield from _files(store)
+        yield from changed_files(store.address, store.known())
     yield from _cache(store)
 
 
-def again(store: Store, path: str) -> str:
-    """How a recording is read again."""
-    folder = store.file.parent
+def again(folder: str, path: str) -> str:
+    """How a recording of a library is read again."""
     return (
         f"read it again: vlar index verify {folder} --repair, then vlar index add {folder} {path}"
     )
@@ -185,7 +185,7 @@ def _damaged_rows(store: Store, bad: dict[Any, list[tuple[int, str]]]) -> Iterat
         path = paths.get(video_id)
         more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
         named = ", ".join(place for _, place in places[:_NAMED])
-        how = "--repair deletes them" if path is None else again(store, path)
+        how = "--repair deletes them" if path is None else again(store.address, path)
         name = path or f"recording {video_id!r:.40}"
         ids = tuple(row_id for row_id, _ in places)
         yield LibraryFault("row", name, f"{name}: {named}{more}; {how}", ids=ids)
@@ -210,7 +210,8 @@ def _contexts(store: Store) -> Iterator[LibraryFault]:
                 message = f"the context of row {row_id} has no row; --repair deletes it"
                 yield LibraryFault("context", name, message, ids=(row_id,))
             elif not context_is_whole(blob, checksum, shape):
-                message = f"{name}: the context of row {row_id} has changed; {again(store, name)}"
+                how = again(store.address, name)
+                message = f"{name}: the context of row {row_id} has changed; {how}"
                 yield LibraryFault("context", name, message, ids=(row_id,))
         last = found[-1][0]
 
@@ -235,13 +236,13 @@ def _empty(store: Store) -> Iterator[LibraryFault]:
     for video_id, path in sorted(store.paths().items()):
         if not store.fetch("SELECT 1 FROM rows WHERE video_id = ? LIMIT 1", (video_id,)):
             yield LibraryFault(
-                "empty", path, f"{path}: has no rows; {again(store, path)}", ids=(video_id,)
+                "empty", path, f"{path}: has no rows; {again(store.address, path)}", ids=(video_id,)
             )
 
 
-def _files(store: Store) -> Iterator[LibraryFault]:
-    folder = store.file.parent
-    for video in store.known():
+def changed_files(folder: str, known: Iterable[KnownVideo]) -> Iterator[LibraryFault]:
+    """The recordings of a library whose files are gone or have changed."""
+    for video in known:
         if video.stamp.size == NO_FILE.size:
             continue
         path = Path(video.path)

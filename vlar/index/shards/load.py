@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError, VlarError
 from vlar.index.ingest.encode import EncodedWindow
@@ -16,7 +16,7 @@ from vlar.index.manifest import LibraryManifest
 from vlar.index.model_provider import LazyModel
 from vlar.index.report import AddReport
 from vlar.index.shards.read import Shard, shard_files
-from vlar.index.store.base import LibraryStore, LibraryWriter
+from vlar.index.store.changes import LibraryWriter
 from vlar.types import Failure
 
 _MOST_FACTS = 1 << 20
@@ -151,4 +151,4 @@ def _manifest_of(shard: Shard) -> LibraryManifest | None:
     if not isinstance(facts, dict):
         raise UsageError(f"{shard.path}: its manifest is not JSON; write it again")
     plain = {str(key): str(value) for key, value in facts.items()}
-    return LibraryManifest.of(cast("LibraryStore", _Facts(str(shard.path), plain)))
+    return LibraryManifest.of(_Facts(str(shard.path), plain))

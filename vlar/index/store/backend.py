@@ -10,7 +10,8 @@ from vlar.index.maintenance.upgrade import UpgradeProgress, UpgradeReport
 from vlar.index.protocol import LibraryModel
 from vlar.index.report import LibraryInfo
 from vlar.index.search_cache.cache import SearchCache
-from vlar.index.store.base import LibraryStore, LibraryWriter
+from vlar.index.store.base import LibraryStore
+from vlar.index.store.changes import LibraryWriter
 
 
 class Backend(Protocol):
@@ -19,6 +20,11 @@ class Backend(Protocol):
     @property
     def address(self) -> str:
         """The library as a user writes it."""
+        ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may open it while this one has it open."""
         ...
 
     def check(self, create: bool) -> None:

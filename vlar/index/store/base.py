@@ -1,31 +1,32 @@
 """What a library needs of the place that holds it: a folder with SQLite, or Milvus.
 
-A ``LibraryStore`` reads one state of a library. A ``LibraryWriter`` changes it; every change
-belongs inside ``with writer.transaction()``, and a recording is there with all its rows or not at
-all. A ``Backend`` (``vlar.index.store.backend``) knows the place: whether a library is there, who
-may write. Ids of rows and recordings are never reused, and a vector is never changed in place: an
-id stands for one vector for ever.
+A ``LibraryStore`` reads one state of a library. A ``LibraryWriter`` (``vlar.index.store.changes``)
+changes it. A ``Backend`` (``vlar.index.store.backend``) knows the place: whether a library is
+there, who may write. Ids of rows and recordings are never reused, and a vector is never changed in
+place: an id stands for one vector for ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from vlar.errors import LibraryError
 from vlar.index.engines.base import Probes
-from vlar.index.rows import Float16, Int64, RowBatch, RowFilter, RowPerson, RowSource
+from vlar.index.rows import Float16, Int64, RowBatch, RowFilter, RowSource
 from vlar.index.search_cache.cache import SearchCache
 from vlar.index.store.failed import FailedFile
 from vlar.index.store.row_check import CheckedRows
-from vlar.index.store.values import KnownVideo, Stamp
-from vlar.types import Float32, Window
+from vlar.index.store.values import KnownVideo, RecordingFacts
 
 if TYPE_CHECKING:
-    from vlar.index.maintenance.compact import CompactReport
     from vlar.index.maintenance.verify import LibraryFault
     from vlar.index.report import LibraryInfo, VideoRow
+
+
+class SnapshotMovedError(LibraryError):
+    """Rows that a query was reading were removed meanwhile; the query runs again."""
 
 
 class LibraryStore(Protocol):
@@ -65,6 +66,10 @@ class LibraryStore(Protocol):
 
     def known(self) -> list[KnownVideo]:
         """Every recording with what identifies its file."""
+        ...
+
+    def recordings(self) -> list[RecordingFacts]:
+        """Every recording with its facts, oldest first."""
         ...
 
     def with_content(self, content_hash: str) -> list[KnownVideo]:
@@ -176,6 +181,18 @@ class LibraryStore(Protocol):
         """The recordings whose windows were captioned."""
         ...
 
+    def caption_entries(self, video_id: int) -> list[tuple[float, float, str, str]]:
+        """Start, end, text and captioner of each window of a recording that was captioned."""
+        ...
+
+    def lost_entries(self, video_id: int) -> list[tuple[float, float, float]]:
+        """Start, end and share of each window of a recording that lost frames."""
+        ...
+
+    def failed_files(self) -> dict[str, FailedFile]:
+        """Files whose reading crashed or took too long, by path."""
+        ...
+
     def greatest_lost(self, spans: Iterable[tuple[int, float, float]]) -> list[float]:
         """The greatest share of lost frames among windows that overlap each (id, start, end)."""
         ...
@@ -208,116 +225,4 @@ class LibraryStore(Protocol):
 
     def verify(self, files: bool) -> Iterator[LibraryFault]:
         """All faults. Use inside ``snapshot``."""
-        ...
-
-
-class LibraryWriter(LibraryStore, Protocol):
-    """Changes a library. Its maker holds the writer's lock."""
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """All writes inside are kept together or not at all, at least recording by recording."""
-        ...
-
-    def set_meta(self, facts: Mapping[str, str]) -> None:
-        """Add to the manifest or change it."""
-        ...
-
-    def matching(self, pattern: str | Path) -> list[int]:
-        """Ids of the recordings of a path, a folder or a glob (``vlar.index.paths.matches``)."""
-        ...
-
-    def put_video(self, path: str, content_hash: str, stamp: Stamp, duration_s: float) -> int:
-        """A recording without rows; what was at this path before loses its rows, not its tags."""
-        ...
-
-    def insert_rows(
-        self,
-        video_id: int,
-        windows: Sequence[Window],
-        vectors: Float32,
-        people: Sequence[RowPerson | None] = (),
-    ) -> None:
-        """Add windows with their vectors (N, D) to a recording of this transaction.
-
-        Args:
-            video_id: The recording.
-            windows: N time spans.
-            vectors: (N, D) of unit length.
-            people: Whom each row shows, None for a whole frame; empty where all are whole frames.
-        """
-        ...
-
-    def insert_contexts(
-        self,
-        video_id: int,
-        windows: Sequence[Window],
-        contexts: Float16,
-        people: Sequence[RowPerson | None] = (),
-    ) -> None:
-        """Add context tokens (N, k, E) to rows (as in ``insert_rows``) of this transaction.
-
-        Raises:
-            LibraryError: the other contexts of the library have another shape.
-        """
-        ...
-
-    def copy_recording(self, source_id: int, video_id: int) -> int:
-        """Give a recording the rows of another with the same content, and all that belongs to them.
-
-        Returns how many rows.
-        """
-        ...
-
-    def duration_s(self, video_id: int) -> float:
-        """Length of a recording in seconds."""
-        ...
-
-    def rename(self, video_id: int, path: str, stamp: Stamp) -> None:
-        """Move a recording to a path; another one there is replaced."""
-        ...
-
-    def restamp(self, video_id: int, stamp: Stamp) -> None:
-        """Remember the size and time of a file whose content is unchanged."""
-        ...
-
-    def set_unreadable(self, video_id: int, windows: int) -> None:
-        """Remember how many windows of a recording could not be decoded."""
-        ...
-
-    def set_tags(self, video_id: int, tags: Mapping[str, str]) -> None:
-        """Add tags to a recording; a key it has already gets the new value."""
-        ...
-
-    def delete(self, video_ids: Sequence[int]) -> None:
-        """Forget recordings with their rows and tags."""
-        ...
-
-    def keep_captions(
-        self, video_id: int, captions: Iterable[tuple[Window, str]], made_by: str
-    ) -> None:
-        """Keep the captions of a recording's windows in place of earlier ones."""
-        ...
-
-    def keep_lost(self, video_id: int, lost: Iterable[tuple[Window, float]]) -> None:
-        """Keep which share of the frames of windows is lost, in place of earlier shares."""
-        ...
-
-    def failed_files(self) -> dict[str, FailedFile]:
-        """Files whose reading crashed or took too long, by path."""
-        ...
-
-    def remember(self, failed: FailedFile) -> None:
-        """Keep a failure."""
-        ...
-
-    def forget(self, path: str) -> None:
-        """Drop the failure of a path."""
-        ...
-
-    def compact(self, probes: Probes | None, retrain: bool, engine: str | None) -> CompactReport:
-        """Merge every change, forget deleted rows. Outside of a transaction."""
-        ...
-
-    def repaired(self, fault: LibraryFault) -> LibraryFault:
-        """A fault after its repair, which is a transaction of its own."""
         ...

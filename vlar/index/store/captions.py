@@ -73,6 +73,15 @@ def captions_of(store: Store, row_ids: Sequence[int]) -> dict[int, str]:
     return _clean(store.fetch_in(f"{_OF_ROWS} WHERE rows.id IN", row_ids))
 
 
+def caption_entries(store: Store, video_id: int) -> list[tuple[float, float, str, str]]:
+    """Start, end, text and captioner of each window of a recording that was captioned."""
+    if not store.fetch(_EXISTS):
+        return []
+    query = "SELECT start_s, end_s, text, made_by FROM captions WHERE video_id = ? ORDER BY 1, 2"
+    found = store.fetch(query, (video_id,))
+    return [(s, e, text, by) for s, e, text, by in found if isinstance(text, str)]
+
+
 def all_captions(store: Store) -> dict[int, str]:
     """Captions of all rows by row id."""
     return _clean(store.fetch(_OF_ROWS)) if store.fetch(_EXISTS) else {}

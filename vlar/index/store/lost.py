@@ -41,6 +41,14 @@ def copy_lost(writer: StoreWriter, source_id: int, video_id: int) -> None:
         )
 
 
+def lost_entries(store: Store, video_id: int) -> list[tuple[float, float, float]]:
+    """Start, end and share of each window of a recording that lost frames."""
+    if not store.fetch(_EXISTS):
+        return []
+    query = "SELECT start_s, end_s, share FROM lost_frames WHERE video_id = ? ORDER BY 1, 2"
+    return [(s, e, share) for s, e, share in store.fetch(query, (video_id,))]
+
+
 def greatest_lost(store: Store, spans: Iterable[tuple[int, float, float]]) -> list[float]:
     """The greatest share among the windows that overlap each span (video id, start, end)."""
     spans = list(spans)

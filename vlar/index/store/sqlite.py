@@ -43,6 +43,21 @@ _FACTS = {"duration_s": "duration_s", "added": "added_at_s", "modified": "mtime_
 class SqliteStore(Store):
     """Reads the library of a folder."""
 
+    def recordings(self) -> list[values.RecordingFacts]:
+        """Every recording with its facts, oldest first."""
+        found: list[values.RecordingFacts] = []
+        for facts in self.fetch(f"SELECT {values.RECORDING} FROM videos ORDER BY id"):
+            if faults := values.recording_faults(facts):
+                raise self.damage(f"recording {facts[0]}: {', '.join(faults)}")
+            video_id, path, content_hash, size, mtime_ns, duration_s, unreadable, added_s = facts
+            stamp = values.Stamp(size, mtime_ns)
+            found.append(
+                values.RecordingFacts(
+                    video_id, path, content_hash, stamp, duration_s, unreadable, added_s
+                )
+            )
+        return found
+
     def durations(self) -> dict[int, float]:
         """Length of every recording in seconds, by id; 0 where it is damaged."""
         found = self.fetch("SELECT id, duration_s FROM videos")
@@ -95,6 +110,18 @@ class SqliteStore(Store):
         if row_ids is None:
             return caption_table.all_captions(self)
         return caption_table.captions_of(self, row_ids)
+
+    def caption_entries(self, video_id: int) -> list[tuple[float, float, str, str]]:
+        """Start, end, text and captioner of each window of a recording that was captioned."""
+        return caption_table.caption_entries(self, video_id)
+
+    def lost_entries(self, video_id: int) -> list[tuple[float, float, float]]:
+        """Start, end and share of each window of a recording that lost frames."""
+        return lost_table.lost_entries(self, video_id)
+
+    def failed_files(self) -> dict[str, failed_table.FailedFile]:
+        """Files whose reading crashed or took too long, by path."""
+        return failed_table.failed_files(self)
 
     def captioned_paths(self) -> set[str]:
         """The recordings whose windows were captioned."""
@@ -155,10 +182,6 @@ class SqliteWriter(SqliteStore, StoreWriter):
         """Keep which share of the frames of windows is lost, in place of earlier shares."""
         lost_table.keep_lost(self, video_id, lost)
 
-    def failed_files(self) -> dict[str, failed_table.FailedFile]:
-        """Files whose reading crashed or took too long, by path."""
-        return failed_table.failed_files(self)
-
     def remember(self, failed: failed_table.FailedFile) -> None:
         """Keep a failure."""
         failed_table.remember(self, failed)
@@ -190,6 +213,11 @@ class FolderBackend:
     def address(self) -> str:
         """The folder."""
         return str(self._path)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may open it too: always."""
+        return True
 
     def check(self, create: bool) -> None:
         """Refuse a path that is not a library and cannot become one."""

@@ -38,6 +38,29 @@ class KnownVideo:
     stamp: Stamp
 
 
+@dataclass(frozen=True)
+class RecordingFacts:
+    """A recording as another library keeps it too.
+
+    Attributes:
+        id: Of the recording, in its library.
+        path: As a library writes it.
+        content_hash: Of its file.
+        stamp: Of its file.
+        duration_s: Length in seconds.
+        unreadable: Windows that could not be decoded.
+        added_at_s: Seconds since 1970.
+    """
+
+    id: int
+    path: str
+    content_hash: str
+    stamp: Stamp
+    duration_s: float
+    unreadable: int
+    added_at_s: float
+
+
 def damaged(folder: Path, what: str) -> LibraryError:
     """The error for damage that ``vlar index verify --repair`` can remove."""
     return LibraryError(

@@ -57,10 +57,18 @@ class StoreWriter(Store):
         """Add to the manifest or change it."""
         self.connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
 
-    def put_video(self, path: str, content_hash: str, stamp: Stamp, duration_s: float) -> int:
+    def put_video(
+        self,
+        path: str,
+        content_hash: str,
+        stamp: Stamp,
+        duration_s: float,
+        added_at_s: float | None = None,
+    ) -> int:
         """A video without rows; what was at this path before loses its rows, not its tags."""
         found = self.fetch("SELECT id FROM videos WHERE path = ?", (path,))
-        facts = (content_hash, stamp.size, stamp.mtime_ns, duration_s, time.time())
+        added_at_s = time.time() if added_at_s is None else added_at_s
+        facts = (content_hash, stamp.size, stamp.mtime_ns, duration_s, added_at_s)
         if not found:
             return self._insert(
                 "INSERT INTO videos (content_hash, size, mtime_ns, duration_s, added_at_s, path) "

@@ -1,0 +1,328 @@
+"""Reads a library in Milvus (``vlar.index.store.base.LibraryStore``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from vlar.index.engines.base import Probes
+from vlar.index.maintenance.verify import LibraryFault
+from vlar.index.manifest import LibraryManifest
+from vlar.index.milvus import indexes, upkeep
+from vlar.index.milvus.catalog import Catalog
+from vlar.index.milvus.client import MilvusConnection
+from vlar.index.milvus.engine import MilvusEngine
+from vlar.index.milvus.layout import META_KEY, Layout
+from vlar.index.milvus.recording import Recording
+from vlar.index.milvus.rows import MilvusSource, Rows, batch_of, beyond
+from vlar.index.milvus.side import SideData
+from vlar.index.milvus.state import View
+from vlar.index.report import LibraryInfo, VideoRow
+from vlar.index.rows import Float16, Int64, RowBatch, RowFilter
+from vlar.index.search_cache.cache import Origin, SearchCache
+from vlar.index.store.failed import FailedFile
+from vlar.index.store.row_check import CheckedRows
+from vlar.index.store.values import KnownVideo, RecordingFacts, context_shape
+
+_ALL = RowFilter()
+_AT_ONCE = 512  # rows of a recording that are read together
+_NEAR = 8  # windows before or after one that are read first
+
+
+class MilvusStore:
+    """Reads a library in Milvus over one connection; the caller serialises its use.
+
+    Args:
+        connection: To Milvus; it is closed with the store.
+        layout: Of the library.
+        library_id: Of the library.
+        has_row_collection: Whether anything was committed yet.
+    """
+
+    def __init__(
+        self,
+        connection: MilvusConnection,
+        layout: Layout,
+        library_id: str,
+        has_row_collection: bool = True,
+    ) -> None:
+        self.connection, self.layout, self.library_id = connection, layout, library_id
+        self.has_row_collection = has_row_collection
+        self.damaged: dict[int, str] = {}
+        self._pinned: View | None = None
+        self._catalog: Catalog | None = None
+        self._catalog_of = 0
+        self._by_kind: dict[bool, frozenset[int]] = {}
+        self._rows: Rows | None = None
+
+    @property
+    def address(self) -> str:
+        """The library, for messages."""
+        return str(self.connection.address)
+
+    def close(self) -> None:
+        """Give up the connection."""
+        self.connection.close()
+
+    # One state ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self) -> Generator[None, None, None]:
+        """All reads inside use one view; where its rows were removed meanwhile, they raise."""
+        if self._pinned is not None:
+            yield
+            return
+        self._pinned = self._read_view()
+        try:
+            yield
+        finally:
+            self._pinned = self._rows = None
+
+    def view(self) -> View:
+        """The view of the snapshot, or the present one."""
+        return self._pinned or self._read_view()
+
+    def _read_view(self) -> View:
+        return View.read(self.connection, self.layout)
+
+    def catalog(self) -> Catalog:
+        """The recordings of the view."""
+        view = self.view()
+        if self._catalog is None or self._catalog_of != view.number:
+            self._catalog = Catalog(self.connection, self.layout, view, self._changed())
+            self._catalog_of, self._by_kind = view.number, {}
+        return self._catalog
+
+    def rows_read(self) -> Rows:
+        """Reads rows of the view."""
+        if self._rows is not None:
+            return self._rows
+        view, catalog = self.view(), self.catalog()
+        rows = Rows(
+            self.connection, self.layout, catalog, view, self.damaged, self._by_kind,
+            self._read_view,
+        )  # fmt: skip
+        if self._pinned is not None:
+            self._rows = rows
+        return rows
+
+    def side(self) -> SideData:
+        """Reads contexts, captions and lost frames of the view."""
+        return SideData(self.connection, self.layout, self.catalog())
+
+    def _changed(self) -> Mapping[int, Recording | None]:
+        """What a running transaction of this store has changed."""
+        return {}
+
+    def data_version(self) -> int:
+        """Another number for every state."""
+        return self.view().number
+
+    def meta(self) -> dict[str, str]:
+        """The manifest."""
+        found = self.connection.get(self.layout.records, [META_KEY], ["doc"])
+        facts: dict[str, Any] = json.loads(found[0]["doc"]) if found else {}
+        texts = {str(key): str(value) for key, value in facts.items()}
+        return {**texts, "library_id": self.library_id}
+
+    # Recordings ---------------------------------------------------------------------------------
+
+    def known(self) -> list[KnownVideo]:
+        """Every recording with what identifies its file."""
+        return [each.known for each in self.catalog().all().values()]
+
+    def recordings(self) -> list[RecordingFacts]:
+        """Every recording with its facts, oldest first."""
+        return [each.facts for each in self.catalog().all().values()]
+
+    def with_content(self, content_hash: str) -> list[KnownVideo]:
+        """The recordings of one content, oldest first."""
+        return [each.known for each in self.catalog().with_content(content_hash)]
+
+    def at_path(self, path: str) -> KnownVideo | None:
+        """The recording of a path."""
+        found = self.catalog().at_path(path)
+        return None if found is None else found.known
+
+    def row_of(self, path: str) -> int | None:
+        """The id of the recording of a path."""
+        found = self.catalog().at_path(path)
+        return None if found is None else found.id
+
+    def paths(self, video_ids: Sequence[int] | None = None) -> dict[int, str]:
+        """Path by recording id, of all or of some."""
+        return {i: each.path for i, each in self.catalog().some(video_ids).items()}
+
+    def videos(self) -> list[VideoRow]:
+        """Every recording, by path."""
+        found = (each.as_row for each in self.catalog().all().values())
+        return sorted(found, key=lambda row: row.path)
+
+    def durations(self) -> dict[int, float]:
+        """Length of every recording in seconds, by id."""
+        return {i: each.duration_s for i, each in self.catalog().all().items()}
+
+    def between(self, fact: str, low: float, high: float) -> set[int]:
+        """Ids of the recordings whose fact lies between two numbers, both included."""
+        every = self.catalog().all()
+        return {i for i, each in every.items() if low <= each.fact(fact) <= high}
+
+    def tags(self, video_ids: Sequence[int] | None = None) -> dict[int, dict[str, str]]:
+        """Tags by recording id, of all or of some."""
+        found = self.catalog().some(video_ids).items()
+        return {i: dict(sorted(each.tags.items())) for i, each in found if each.tags}
+
+    def tag_keys(self) -> list[str]:
+        """Every tag key in use, sorted."""
+        return sorted({key for each in self.catalog().all().values() for key in each.tags})
+
+    def tagged(self, key: str, value: str) -> set[int]:
+        """Ids of the recordings with this tag."""
+        return {i for i, each in self.catalog().all().items() if each.tags.get(key) == value}
+
+    def tag_values(self, key: str) -> dict[int, str]:
+        """The value of a tag by recording id; a recording without it is left out."""
+        every = self.catalog().all()
+        return {i: each.tags[key] for i, each in every.items() if key in each.tags}
+
+    # Rows ---------------------------------------------------------------------------------------
+
+    def counts(self) -> tuple[int, int, float]:
+        """Recordings, rows, and the total duration in seconds."""
+        every = self.catalog().all().values()
+        rows, duration_s = sum(each.rows for each in every), sum(each.duration_s for each in every)
+        return len(every), rows, float(duration_s)
+
+    def has_rows(self) -> bool:
+        """Whether there is any row."""
+        if not self.has_row_collection:
+            return False
+        return bool(self.connection.first(self.layout.rows, self.view().filter, ["id"], 1))
+
+    def rows(self, row_ids: Sequence[int], dim: int) -> RowBatch:
+        """The rows of some ids, in the order of their ids; damaged ones are left out."""
+        return batch_of(self.rows_read().by_id(row_ids, dim))
+
+    def scan(self, dim: int, allowed: RowFilter) -> Iterator[CheckedRows]:
+        """All rows that a filter allows, in batches."""
+        return self.rows_read().scan(dim, allowed)
+
+    def source(self, dim: int) -> MilvusSource:
+        """All rows in rising order of their ids."""
+        return MilvusSource(self.rows_read(), dim)
+
+    def spans(self, video_id: int) -> list[tuple[float, float]]:
+        """Start and end of every window of a recording, by time."""
+        pages = self.rows_read().times(RowFilter(frozenset([video_id])))
+        found = (
+            (row["start_s"], row["end_s"]) for page in pages for row in page if not row["track"]
+        )
+        return sorted(found)
+
+    def ids_of(self, *, people: bool) -> Int64:
+        """Sorted ids of the rows of people, or of the rows of whole frames."""
+        return self.rows_read().ids_of(people=people)
+
+    def neighbours(
+        self, video_id: int, start_s: float, end_s: float, dim: int, *, later: bool, track: int = 0
+    ) -> Iterator[RowBatch]:
+        """The rows before or after a window of a recording, nearest first, in growing batches.
+
+        They are those of one track: of the whole frame (0), or of one person.
+        """
+        recording = self.catalog().get(video_id)
+        if recording is None:
+            return
+        if recording.rows <= _AT_ONCE:
+            whole = self.rows_read().by_id(recording.row_ids(), dim)
+            yield beyond(batch_of(whole), (start_s, end_s), later, track)
+            return
+        step = max(recording.last_start_s / max(recording.rows, 1), 1e-3) * _NEAR
+        near, edge = start_s, recording.last_start_s if later else 0.0
+        own = f"(start_s == {start_s!r} and end_s {'>' if later else '<'} {end_s!r})"
+        while True:
+            far = near + step if later else near - step
+            between = (
+                f"start_s > {near!r} and start_s <= {far!r}"
+                if later
+                else f"start_s < {near!r} and start_s >= {far!r}"
+            )
+            where = f"(({between}) or {own})" if near == start_s else f"{between}"
+            where += f" and track == {track}"
+            found = batch_of(
+                self.rows_read().of_version(recording, where, dim), backwards=not later
+            )
+            if len(found.ids):
+                yield found
+            near, step = far, 4 * step
+            if (near >= edge) if later else (near < edge):
+                return
+
+    def context_size(self) -> tuple[int, int]:
+        """Number of rows that have context tokens, and the bytes of the tokens."""
+        every = self.catalog().all().values()
+        return sum(each.contexts for each in every), sum(each.context_bytes for each in every)
+
+    def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
+        """The rows among ``row_ids`` that have context tokens (N,), rising, and these (N, k, E)."""
+        shape = context_shape(self.meta()) or (0, 0)
+        return self.side().contexts(row_ids, shape, self.damaged)
+
+    def captions(self, row_ids: Sequence[int] | None = None) -> dict[int, str]:
+        """Captions of rows by row id, of all or of some; a row without one is left out."""
+        return self.side().captions(self.rows_read(), row_ids)
+
+    def captioned_paths(self) -> set[str]:
+        """The recordings whose windows were captioned."""
+        return {each.path for each in self.catalog().all().values() if each.captioned}
+
+    def caption_entries(self, video_id: int) -> list[tuple[float, float, str, str]]:
+        """Start, end, text and captioner of each window of a recording that was captioned."""
+        own = self.catalog().get(video_id)
+        return [] if own is None else self.side().caption_entries(own)
+
+    def lost_entries(self, video_id: int) -> list[tuple[float, float, float]]:
+        """Start, end and share of each window of a recording that lost frames."""
+        own = self.catalog().get(video_id)
+        return [] if own is None else self.side().lost_entries(own)
+
+    def greatest_lost(self, spans: Iterable[tuple[int, float, float]]) -> list[float]:
+        """The greatest share of lost frames among windows that overlap each (id, start, end)."""
+        return self.side().greatest_lost(list(spans))
+
+    def failed_files(self) -> dict[str, FailedFile]:
+        """Files whose reading crashed or took too long, by path."""
+        return self.side().failed_files()
+
+    # Search and upkeep --------------------------------------------------------------------------
+
+    def search_cache(self, current: SearchCache | None, probes: Probes | None) -> SearchCache:
+        """What searches the view of the snapshot."""
+        manifest, view = LibraryManifest.of(self), self.view()
+        dim = 0 if manifest is None else manifest.dim
+        facts = self.connection.index_facts(self.layout.rows, "vector")
+        name = indexes.name_of(facts)
+        engine = MilvusEngine(self.rows_read, dim, name, {"index": name})
+        origin = Origin(self.library_id, view.number, dim)
+        return SearchCache(engine, origin, view.number)
+
+    def rebuilt_cache(self, probes: Probes | None) -> SearchCache:
+        """The same: Milvus keeps its index itself."""
+        return self.search_cache(None, probes)
+
+    def note_damage(self, cache: SearchCache) -> None:
+        """Nothing: Milvus holds every row that there is."""
+
+    def damage_line(self) -> str | None:
+        """One line about the rows in ``damaged``; None without any."""
+        return upkeep.damage_line(self.address, self.damaged)
+
+    def info(self) -> LibraryInfo:
+        """What the library holds."""
+        return upkeep.describe(self.connection, self.layout, self)
+
+    def verify(self, files: bool) -> Iterator[LibraryFault]:
+        """All faults."""
+        return upkeep.verify(self, self.connection, self.layout, self.catalog(), files)
