@@ -50,6 +50,7 @@ def test_it_opens_and_tells_its_sensor(opened: tuple[str, Library]):
     name, library = opened
     facts, before = library.info(), ANSWERS[name]["info"]
     assert facts.modality == "video"
+    assert (facts.format, facts.persons, facts.person_rows) == (3, None, 0)
     for key in ("videos", "rows", "fingerprint", "dim", "context_rows", "window_s", "stride_s"):
         assert getattr(facts, key) == before[key], key
     assert (facts.engine, facts.cache_state) == ("flat", "fresh")
