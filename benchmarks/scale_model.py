@@ -371,7 +371,13 @@ def simulate(
         work: Seconds of each file; None draws them.
         kills: Times at which a worker is killed, with its number, besides the drawn deaths.
         poisoned: Files that kill, besides the drawn ones.
+
+    Raises:
+        ValueError: a file takes longer than the driver lives, so it would be begun for ever.
     """
+    longest = max(work if work is not None else durations(plan), default=0.0)
+    if plan.driver_h and longest + plan.driver_s + plan.restart_s >= plan.driver_h * HOUR:
+        raise ValueError(f"a file of {longest:.0f} s never ends before the driver restarts")
     run = _Run(plan, list(work) if work is not None else durations(plan), kills)
     run.poisoned |= set(poisoned)
     return run.run()
