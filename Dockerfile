@@ -3,6 +3,7 @@
 #   docker run --rm -v "$PWD:/videos" vlar classify clip.mp4 --labels "riding a bike, cooking"
 # The wheels of torch with CUDA are large; where torch's own index of CPU wheels can be reached:
 #   docker build -t vlar --build-arg PIP_EXTRA_INDEX_URL=ADDRESS .
+# A server: --build-arg VLAR_EXTRAS=serve,milvus (deploy/compose.yaml)
 FROM python:3.12-slim-bookworm
 
 ARG PIP_EXTRA_INDEX_URL=""
@@ -11,14 +12,15 @@ ENV PIP_NO_CACHE_DIR=1 \
     VLAR_CACHE=/home/vlar/cache
 
 RUN useradd --create-home --uid 1000 vlar \
-    && mkdir /videos \
-    && chown vlar:vlar /videos
+    && mkdir /videos /state \
+    && chown vlar:vlar /videos /state
 
 COPY pyproject.toml README.md LICENSE /src/
 COPY vlar /src/vlar
 COPY prompts /src/prompts
 COPY text_banks /src/text_banks
-RUN pip install "/src[demo]" && rm -rf /src
+ARG VLAR_EXTRAS="demo"
+RUN pip install "/src[${VLAR_EXTRAS}]" && rm -rf /src
 
 USER vlar
 # The networks are written to the cache now, so that the first start is as quick as the others.

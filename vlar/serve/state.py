@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from vlar.errors import UsageError
+from vlar.index.address import is_milvus
 
 _LOCK = "server.lock"
 _MOST_SERVERS = 64  # of one library on one machine
@@ -17,7 +18,7 @@ def default_folder(library: str | Path) -> Path:
     """The default folder of a library's first server, in the user's own data folder."""
     from platformdirs import user_data_path
 
-    real = os.path.realpath(library)
+    real = str(library) if is_milvus(str(library)) else os.path.realpath(library)
     name = hashlib.sha256(real.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return user_data_path("vlar") / "serve" / f"{Path(real).stem[:40]}-{name}"
 

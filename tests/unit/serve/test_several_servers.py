@@ -31,6 +31,15 @@ def test_each_server_has_a_folder_and_a_new_one_takes_that_of_a_stopped_one():
     assert first.path.stat().st_mode & 0o077 == 0
 
 
+def test_an_address_of_milvus_names_the_same_folder_wherever_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    there = default_folder("milvus://db:19530/clips")
+    monkeypatch.chdir(tmp_path)
+    assert default_folder("milvus://db:19530/clips") == there
+    assert there.name.startswith("clips-")
+
+
 def test_a_named_folder_belongs_to_one_server(tmp_path: Path):
     taken = ServerFolder.named(tmp_path / "state")
     with pytest.raises(UsageError, match="in use by another server; give each server a folder"):
