@@ -70,6 +70,7 @@ def folder(tmp_path: Path) -> Path:
     videos = tmp_path / "videos"
     for number in range(5):
         tiny_video(videos / f"{number}.mp4", number, 4 + 5 * number)
+    tiny_video(videos / "long.mp4", 8, 80)  # more windows than one part holds
     shutil.copy(videos / "3.mp4", videos / "copy.mp4")
     (videos / "damaged.mp4").write_bytes(b"no video")
     (videos / "empty.mp4").touch()
