@@ -11,7 +11,7 @@ The clips are the shortest files below the folders, repeated until there are eno
 a free box of its own, so that no two have the same content. Each arm is a process of its own, one
 after the other in the same run:
 
-local      one encoder in one process: what all others are compared with, row by row
+local      one encoder in one process; rows of all others are compared with the first arm's
 processes  two encoders, as --devices cpu:2
 ray        two actors, as --runner ray --workers 2
 killed     the same, where an actor is ended with SIGKILL after a quarter of the recordings, the
@@ -226,21 +226,21 @@ def main() -> None:
     parser.add_argument("--clips", action="append", required=True)
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--model", default="lite-objects")
-    parser.add_argument("--arms", nargs="+", default=["processes", "ray", "killed"])
+    parser.add_argument("--arms", nargs="+", default=["local", "processes", "ray", "killed"])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="vlar-ray-add-") as place:
         videos, folder = Path(place) / "videos", Path(place)
         make_clips(arguments.clips, arguments.count, videos)
         given = videos, arguments.model
-        arms: dict[str, Any] = {"local": measured(folder / "local.vlar", *given, "local")}
-        print(json.dumps({"arm": "local", **arms["local"]}), flush=True)
+        arms: dict[str, Any] = {}
+        first = folder / f"{arguments.arms[0]}.vlar"
         for name in arguments.arms:
             library = folder / f"{name}.vlar"
             if name == "killed":
                 arms[name] = killed(library, *given, arguments.count)
             else:
                 arms[name] = measured(library, *given, name)
-            arms[name] |= compared(library, folder / "local.vlar")
+            arms[name] |= compared(library, first)
             print(json.dumps({"arm": name, **arms[name]}), flush=True)
         if {"processes", "ray"} <= arms.keys():
             for what in ("cpu_s", "wall_s"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,10 @@ from tests.unit.index.fakes import FakeModel, load_fake, tiny_video
 from vlar.errors import EncoderMismatchError, UsageError
 from vlar.index.ingest.runners import processes
 from vlar.index.ingest.runners.processes import ProcessRunner
+from vlar.index.ingest.stages import DecodedPart, Job, Setup
 from vlar.index.report import AddEvent
 from vlar.library import Library
+from vlar.sensors import Reader
 from vlar.types import Clip, Encoded
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX system")
@@ -95,6 +97,21 @@ def test_an_encoder_killed_from_outside_costs_nothing(tmp_path: Path, clips: lis
         assert killed
         assert (report.added, report.failed) == (len(clips), ())
         assert vectors(library) == vectors(plain)
+
+
+def test_a_recording_that_takes_the_memory_of_the_driver_is_named(
+    tmp_path: Path, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    def decode(job: Job, setup: Setup, source: Reader) -> Iterator[DecodedPart]:
+        if job.path.endswith("1.mp4"):
+            raise MemoryError
+        return plain(job, setup, source)
+
+    plain = processes.decode
+    monkeypatch.setattr(processes, "decode", decode)
+    with Library(tmp_path / "l.vlar", FakeModel()) as library:
+        report = library.add(clips[:3], runner=ProcessRunner(("cpu",), load_fake))
+        assert (report.added, [f.kind for f in report.failed]) == (2, ["memory"])
 
 
 @pytest.mark.slow

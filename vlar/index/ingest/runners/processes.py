@@ -104,9 +104,12 @@ class ProcessRunner(Runner):
 
     def _decode(self, flow: _Flow, source: Reader) -> None:
         while (job := flow.next_job()) is not None:
-            for part in decode(job, self._setup, source):
-                if not flow.put(part):
-                    return
+            try:
+                for part in decode(job, self._setup, source):
+                    if not flow.put(part):
+                        return
+            except MemoryError:
+                flow.found([Lost((job.number,), MEMORY)], 0)
 
     def _encode(self, flow: _Flow, pool: WorkerPool, device: str) -> None:
         while parts := flow.take():

@@ -148,11 +148,6 @@ class RayRunner(Runner):
         # How often a block is tried can be said in no other way, up to Ray 2.63.
         warnings.filterwarnings("ignore", message=".*ray_remote_args")
         warnings.filterwarnings("ignore", module=r"ray\.")
-        context = ray.data.DataContext.get_current()
-        context.max_errored_blocks = -1
-        context.target_max_block_size = _BLOCK_BYTES
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
         workers = 1 if alone else self._workers
         blocks = len(jobs) if alone else max(-(-len(jobs) // _BLOCK_FILES), min(len(jobs), workers))
         rows = [{"payload": pickle.dumps(job)} for job in jobs]
@@ -166,7 +161,7 @@ class RayRunner(Runner):
             compute=ray.data.TaskPoolStrategy(size=1) if alone else None,
             ray_remote_args_fn=_never_twice,
         )
-        return decoded.map_batches(
+        encoded = decoded.map_batches(
             EncodeBlock,
             batch_size=None,
             batch_format="pyarrow",
@@ -176,6 +171,12 @@ class RayRunner(Runner):
             num_gpus=self._gpus or None,
             ray_remote_args_fn=_again_but_not_its_work,
         )
+        # Of this pipeline alone: the program may have others.
+        encoded.context.max_errored_blocks = -1
+        encoded.context.target_max_block_size = _BLOCK_BYTES
+        encoded.context.enable_progress_bars = False
+        encoded.context.print_on_execution_start = False
+        return encoded
 
 
 def _never_twice() -> dict[str, Any]:
