@@ -34,6 +34,7 @@ SHARED = Path(os.environ.get("VLAR_SHARED", Path(__file__).parents[2] / "shared"
 LONGER = (
     ("first answer to 10,000 new labels", "benchmarks/labels.py"),
     ("a library of 1,000,000 or 5,000,000 windows", "benchmarks/library_scale.py --rows 1000000"),
+    ("the same rows in a folder and in Milvus Lite", "benchmarks/milvus.py --rows 100000"),
     ("memory of indexing 2 min and 2 h of video", "benchmarks/index_memory.py"),
     ("texts, training and memory of each method", "benchmarks/tc_clip.py, ez_clip.py, froster.py"),
 )

@@ -6,7 +6,8 @@ of its own would take the network besides. Needs the extra ``milvus``.
 
     python benchmarks/milvus.py --rows 100000
     python benchmarks/milvus.py --rows 100000 --index hnsw    # Milvus with another index
-    python benchmarks/milvus.py --rows 1000000 --place DISK --no-scan
+    python benchmarks/milvus.py --rows 100000 --place DISK --parts write     # kept for the next one
+    python benchmarks/milvus.py --rows 100000 --place DISK --parts search,filter,phrase
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from library_scale import Texts, exact, line, recall, videos
 from library_world import DIM, World
 
-K, QUERIES, SCANS = 10, 100, 3
+K, QUERIES, PHRASES, SCANS = 10, 50, 10, 1
 
 
 def taken(call: Callable[[], Any]) -> tuple[Any, str]:
@@ -66,12 +67,26 @@ def compare(name: str, answers: list[Any], least: Any, wanted: int = K) -> None:
     line(f"{name}: recall@{K}", *(f"{each:.4f}" for each in recalls), f"scores differ {apart:.1e}")
 
 
-def measure(libraries: list[Any], matrix: Any, world: World, scan: bool) -> None:
+def measure(libraries: list[Any], matrix: Any, world: World, parts: set[str]) -> None:
     texts = world.texts(QUERIES, seed=5)
+    if "search" in parts:
+        searched(libraries, matrix, world, texts)
+    if "filter" in parts:
+        filtered(libraries, matrix, texts)
+    if "phrase" in parts:
+        phrases(libraries)
+    if "scan" in parts:
+        asked("a AND b", libraries, lambda lib, t: lib.query(t, K), ['"a" AND "b"'] * SCANS)
+
+
+def searched(libraries: list[Any], matrix: Any, world: World, texts: Any) -> None:
     near = world.rows(QUERIES * 10, seed=6)[::10]
     for name, queries in (("texts", texts), ("windows", near)):
         found = asked(name, libraries, lambda lib, q: lib.nearest(q, K), queries)
         compare(name, found, exact(matrix, queries))
+
+
+def filtered(libraries: list[Any], matrix: Any, texts: Any) -> None:
     rows = np.arange(len(matrix))
     for name, where, alive in (
         ("one recording in 100", ["percent=yes"], rows // 10 % 100 == 0),
@@ -79,14 +94,17 @@ def measure(libraries: list[Any], matrix: Any, world: World, scan: bool) -> None
     ):
         found = asked(name, libraries, lambda lib, q, w=where: lib.nearest(q, K, where=w), texts)
         compare(name, found, exact(matrix, texts, alive))
-    hits = asked("a phrase", libraries, lambda lib, t: lib.query(t, K), [str(n) for n in range(20)])
+
+
+def phrases(libraries: list[Any]) -> None:
+    hits = asked(
+        "a phrase", libraries, lambda lib, t: lib.query(t, K), [str(n) for n in range(PHRASES)]
+    )
     same = [
         [(h.path, h.start_s, h.end_s) for h in a] == [(h.path, h.start_s, h.end_s) for h in b]
         for a, b in zip(*hits, strict=True)
     ]
     line("a phrase: equal lists of answers", f"{sum(same)} of {len(same)}")
-    if scan:
-        asked("a AND b", libraries, lambda lib, t: lib.query(t, K), ['"a" AND "b"'] * SCANS)
 
 
 def main() -> None:
@@ -94,8 +112,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--place", type=Path, help="folder on a disk; a temporary one by default")
     parser.add_argument("--index", help="index of Milvus: flat, hnsw, ivf")
-    parser.add_argument("--no-scan", action="store_true", help="leave queries with operators out")
-    parser.add_argument("--copy", action="store_true", help="also copy both ways")
+    parser.add_argument("--parts", default="search,filter,phrase,scan,copy", help="what to measure")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run(chosen, chosen.place or Path(folder))
@@ -106,7 +123,7 @@ def run(chosen: argparse.Namespace, place: Path) -> None:
 
     world = World(31)
     matrix = world.rows(chosen.rows, seed=1)
-    print(f"{len(matrix):,} rows, D = {DIM}")
+    print(f"{len(matrix):,} rows, D = {DIM}", flush=True)
     addresses = [f"{place}/{chosen.rows}.vlar", f"milvus:{place}/{chosen.rows}.db/rows"]
     libraries = [Library(address, Texts()) for address in addresses]
     for name, library in zip(("folder", "Milvus"), libraries, strict=True):
@@ -119,8 +136,9 @@ def run(chosen: argparse.Namespace, place: Path) -> None:
     for name, library in zip(("folder", "Milvus"), libraries, strict=True):
         facts = library.info()
         line(f"{name}: {facts.engine}", f"{facts.bytes_on_disk / 2**20:.0f} MB on disk")
-    measure(libraries, matrix, world, not chosen.no_scan)
-    if chosen.copy:
+    parts = set(chosen.parts.split(","))
+    measure(libraries, matrix, world, parts)
+    if "copy" in parts:
         for name, source, target in (
             ("folder to Milvus", libraries[0], f"milvus:{place}/copied.db/rows"),
             ("Milvus to folder", libraries[1], f"{place}/copied.vlar"),

@@ -63,7 +63,7 @@ def copy(
     to: Annotated[str, typer.Argument(metavar="TO", help="A new library, or a part of this one.")],
     as_json: options.AsJson = False,
 ) -> int:
-    """Copy a library to another place, such as from a folder to Milvus, or back.
+    """Copy a library to another place, into Milvus or out of it.
 
     An interrupted copy resumes. At the end both are read, and their digests must be equal.
 
