@@ -23,23 +23,11 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX
 WITHOUT_RAY = importlib.util.find_spec("ray") is None
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        (["--runner", "rai"], "did you mean 'ray'"),
-        (["--workers", "2"], "--workers needs --runner"),
-        (["--devices", "gpu"], "'gpu' is not a device; write cpu:2 or cuda:0,cuda:1"),
-        (["--devices", "cpu:0"], "0 encoders"),
-        (["--devices", "cpu:2", "--address", "a:1"], "--address a:1 is not for runner 'processes'"),
-    ],
-)
-def test_options_that_do_not_fit_are_refused_in_one_line(
-    vlar_command, tmp_path: Path, options: list[str], says: str
-):
+def test_an_option_that_does_not_fit_is_refused_in_one_line(vlar_command, tmp_path: Path):
     video = tiny_video(tmp_path / "a.mp4", 1)
-    done = vlar_command("index", "add", tmp_path / "l.vlar", video, *options)
+    done = vlar_command("index", "add", tmp_path / "l.vlar", video, "--devices", "gpu")
     assert done.code == 2
-    assert says in done.err
+    assert "'gpu' is not a device; write cpu:2 or cuda:0,cuda:1" in done.err
     assert not (tmp_path / "l.vlar").exists()
 
 
@@ -52,10 +40,6 @@ def test_rows_as_parquet_are_imported(vlar_command, tmp_path: Path, clips: list[
     assert [row["status"] for row in done.rows if "status" in row] == ["added"] * len(clips)
     assert "cut.parquet: is not a whole Parquet file" in done.out + done.err
     assert f"{len(clips)} added, 1 failed" in done.err
-    again = vlar_command(
-        "index", "import", tmp_path / "l.vlar", next((tmp_path / "rows").glob("shard*"))
-    )
-    assert (again.code, again.advice) == (0, f"vlar: {len(clips)} unchanged; 0 new windows")
 
 
 @pytest.fixture

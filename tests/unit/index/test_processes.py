@@ -61,6 +61,7 @@ def vectors(library: Library) -> list[tuple[object, ...]]:
     )
 
 
+@pytest.mark.slow
 def test_what_kills_an_encoder_twice_is_named_and_skipped(tmp_path: Path, clips: list[Path]):
     folder = tmp_path / "videos"
     bad = [tiny_video(folder / "poison.mp4", 50), tiny_video(folder / "large.mp4", 51)]
@@ -99,6 +100,7 @@ def test_an_encoder_killed_from_outside_costs_nothing(tmp_path: Path, clips: lis
         assert vectors(library) == vectors(plain)
 
 
+@pytest.mark.slow
 def test_a_recording_that_takes_the_memory_of_the_driver_is_named(
     tmp_path: Path, clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ):

@@ -73,6 +73,7 @@ def said(library: Library) -> list[str]:
     return sorted(store.captions().values())
 
 
+@pytest.mark.slow
 def test_people_failures_and_losses_travel(
     tmp_path: Path, clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ):
@@ -114,6 +115,7 @@ def test_only_what_is_missing_is_written(
         assert_same(state(plain), state(library))
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_whole_shards_and_is_resumed(tmp_path: Path, clips: list[Path]):
     script = (
         "import sys, time\n"

@@ -245,6 +245,7 @@ def test_503_is_waited_for_and_then_reported(tmp_path: Path, clips: list[Path]):
         server.server_close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(S3, reason="needs moto and s3fs")
 def test_a_bucket_of_a_local_s3_server(
     tmp_path: Path, clips: list[Path], expected: list[Any], monkeypatch: pytest.MonkeyPatch

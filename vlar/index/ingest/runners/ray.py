@@ -81,6 +81,8 @@ class RayRunner(Runner):
         """Connect to Ray or start it, and see that its workers have this vlar."""
         super().start(setup)
         self._packed = pickle.dumps(setup)
+        if self._address is not None:
+            require_answer(self._address)
         ray = imported(is_private=self._address is None)
         if not ray.is_initialized():
             self._is_ours = True
@@ -94,7 +96,6 @@ class RayRunner(Runner):
     def _begin(self, ray: Any) -> None:
         quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
         if self._address is not None:
-            require_answer(self._address)
             try:
                 with hushed():
                     ray.init(self._address, **quiet)
