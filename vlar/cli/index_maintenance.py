@@ -14,7 +14,7 @@ from vlar.cli.progress import progress
 from vlar.cli.verb import exit_code, verb
 from vlar.errors import VlarError
 
-_ENGINES = Choices.of_kinds("index type", "engine", also=("auto",))
+_ENGINES = Choices.of_kinds("index type", "engine", also=("auto", "hnsw", "diskann"))  # of Milvus
 NewModel = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME", help="A model that has all parts of the library's."),
@@ -145,7 +145,8 @@ def compact(
             "--type",
             metavar="NAME",
             autocompletion=_ENGINES.complete,
-            help="How to search from now on; 'auto' chooses by size.",
+            help="How to search from now on; 'auto' chooses by size. In Milvus: flat, hnsw, "
+            "ivf, diskann.",
         ),
         _ENGINES,
     ] = None,
