@@ -47,7 +47,7 @@ def test_brackets_stand_in_the_help():
         ("adapt", "One of: auto, bi-mhm, cache, diag, hybrid"),
         ("classify", "One of: one, multi"),
         ("describe", "One of: local, offline, openai"),
-        ("index compact", "One of: auto, diskann, flat, hnsw, ivf, ivf-sq8"),
+        ("index compact", "One of: auto, hnsw, diskann, flat, ivf, ivf-sq8"),
     ],
 )
 def test_names_come_with_their_choices(verb: str, names: str):

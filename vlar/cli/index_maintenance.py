@@ -145,8 +145,7 @@ def compact(
             "--type",
             metavar="NAME",
             autocompletion=_ENGINES.complete,
-            help="How to search from now on; 'auto' chooses by size. In Milvus: flat, hnsw, "
-            "ivf, diskann.",
+            help="How to search from now on; 'auto' chooses by size. hnsw and diskann: in Milvus.",
         ),
         _ENGINES,
     ] = None,
