@@ -83,10 +83,20 @@ Shards = Annotated[
 ]
 
 
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH",
+        help="Files, or folders that are searched for recordings; also addresses (s3://...), "
+        "lists (CSV or Parquet with a column path) and .tar archives.",
+    ),
+]
+
+
 @verb(app)
 def add(
     library: LibraryPath,
-    paths: options.Recordings,
+    paths: Sources,
     tag: Tags = None,
     window: WindowLength = None,
     stride: Stride = None,
