@@ -164,8 +164,11 @@ def _split(pool: Pool, seed: int) -> tuple[Clips, Clips, set[tuple[str, str]]]:
     random = np.random.default_rng(seed)
     verbs = list(next(iter(pool.values()))[0][1])
     every = list(itertools.product(verbs, pool))
-    order = [every[at] for at in random.permutation(len(every))]
-    seen = set(order[: round(_SEEN * len(every))])
+    parts = {*verbs, *pool}
+    seen: set[tuple[str, str]] = set()
+    while {part for pair in seen for part in pair} != parts:  # each part is learned from something
+        order = [every[at] for at in random.permutation(len(every))]
+        seen = set(order[: round(_SEEN * len(every))])
     rows: tuple[list, list] = [], []
     for label, sources in pool.items():
         mixed = [sources[at] for at in random.permutation(len(sources))]
