@@ -21,6 +21,7 @@ from vlar.errors import UsageError, VlarError
 from vlar.index.ingest.runners.base import MEMORY, Lost, Runner, RunnerOptions, refuse
 from vlar.index.ingest.runners.ray_connection import (
     RayErrors,
+    away_from_stdout,
     cannot_connect,
     hushed,
     imported,
@@ -87,9 +88,6 @@ class RayRunner(Runner):
         if not ray.is_initialized():
             self._is_ours = True
             self._begin(ray)
-            # Ray prints the loss of a worker to stdout, which belongs to the caller, and
-            # has no option for it.
-            ray._private.worker._worker_logs_enabled = False
         require_vlar(ray, self._address)
         return self
 
@@ -132,7 +130,9 @@ class RayRunner(Runner):
         """Stream blocks of recordings through decoding tasks and encoding actors."""
         data = self._pipeline(jobs, alone)
         with self._errors:
-            for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for table in away_from_stdout(
+                data.iter_batches(batch_size=None, batch_format="pyarrow")
+            ):
                 for row in table.column("payload"):
                     found = pickle.loads(row.as_buffer())
                     if isinstance(found, Exception):

@@ -10,8 +10,8 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,21 @@ def hushed() -> Generator[None]:
         os.dup2(ours, 2)
         os.close(ours)
         os.close(nothing)
+
+
+def away_from_stdout(rows: Iterable[Any]) -> Iterator[Any]:
+    """The same rows; what is printed while one is waited for goes to stderr.
+
+    Ray prints the loss of a worker to stdout, which belongs to the caller, and has no option for
+    it.
+    """
+    waited = iter(rows)
+    while True:
+        with redirect_stdout(sys.stderr):
+            row = next(waited, None)
+        if row is None:
+            return
+        yield row
 
 
 def temporary_folder() -> Path:
