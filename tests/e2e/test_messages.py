@@ -117,6 +117,7 @@ def test_addresses_and_cameras_are_named_as_such(vlar_command, clips):
     assert sum("not addresses" in message for message in failed.values()) == 2
     assert sum("not cameras" in message for message in failed.values()) == 1
     library = clips[0].parent / "x.vlar"
-    done = vlar_command("index", "add", library, "https://example.org/a.mp4")
+    done = vlar_command("index", "add", library, "http://127.0.0.1:1/a.mp4", "rtsp://camera/1")
     assert done.code == 2
-    assert "not addresses" in done.err
+    assert "http://127.0.0.1:1/a.mp4: cannot be fetched" in done.err
+    assert "rtsp://camera/1" in done.err
