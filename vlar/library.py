@@ -10,11 +10,6 @@ from typing import TYPE_CHECKING
 from vlar import registry
 from vlar.captioning.base import Captioner
 from vlar.discovery.library import LibraryDiscovery
-from vlar.index.ingest import vector_import
-from vlar.index.ingest.people import require_people, with_people
-from vlar.index.ingest.runners.base import Runner
-from vlar.index.ingest.running import AddOptions, add_paths
-from vlar.index.ingest.writer import IngestProgress
 from vlar.index.manifest import LibraryManifest
 from vlar.index.report import AddReport, LibraryInfo, RowHit, VideoRow
 from vlar.index.validation import check_span, checked_tags
@@ -23,6 +18,9 @@ from vlar.tables import Results
 from vlar.types import Float32, Hit
 
 if TYPE_CHECKING:
+    from vlar.index.ingest import vector_import
+    from vlar.index.ingest.runners.base import Runner
+    from vlar.index.ingest.writer import IngestProgress
     from vlar.index.protocol import LibraryModel
     from vlar.index.search_cache.cache import SearchCache
     from vlar.query.report import QueryReport
@@ -79,17 +77,15 @@ class Library(LibraryDiscovery):
     ) -> AddReport:
         """Index recordings, or bring them up to date.
 
-        A file is recognised by its content: an unchanged one is skipped, a changed one is indexed
-        again in place, a renamed one keeps its rows and tags under the new path, and a copy gets
-        the rows of the original. Only new and changed content is decoded. Links are not followed.
+        A file is recognised by its content: unchanged ones are skipped, changed ones indexed again
+        in place, renamed ones keep rows and tags, copies get those rows. Links are not followed.
 
         Args:
             paths: Files, folders to search for recordings, addresses, lists (docs/ingest.md).
             tags: Set on every recording of this call, also on unchanged ones; other tags stay.
             window_s: Seconds a window lasts; None is the library's own, 4 for a new one.
             stride_s: Seconds between starts; None is the library's own, 2 for a new one.
-            long_times: Also windows this many times as long and as far apart; 1 for none. None is
-                the library's own, 1 for a new one.
+            long_times: Also windows this many times as long and far apart; 1: none. None as before.
             shots: Let no window cross a cut. None is the library's own, False for a new one.
             keep_context: Keep the tokens that re-ranking needs where text depends on the video.
             retry: Read files again that failed before; otherwise they are skipped and named.
@@ -105,17 +101,19 @@ class Library(LibraryDiscovery):
             What was done. It names recordings that cannot be read; they never end the call.
 
         Raises:
-            LibraryLockedError: another process is writing. LibraryError: it is not writable (the
-                message says what was kept), or has other windows or rows of people.
-                EncoderMismatchError: another model made it. UsageError: an unusable argument.
+            UsageError: an unusable argument. LibraryLockedError: another process is writing.
+            LibraryError: not writable (the message has what was kept), or other windows or people.
+            EncoderMismatchError: another model made it.
         """
+        from vlar.index.ingest.running import AddOptions, add_paths
+
+        windows = window_s, stride_s, long_times, shots
         labels = checked_tags(tags or {})
-        check_span(window_s, stride_s, long_times)
+        check_span(*windows[:3])
         with self._mutex, self._writing() as writer:
-            windows = window_s, stride_s, long_times, shots
             manifest = self._manifest_for(LibraryManifest.of(writer), windows, persons, detector)
-            options = AddOptions(labels, keep_context, retry, skip_still, captions, shards)
-            report = add_paths(writer, manifest, self._models, paths, runner, options, progress)
+            rules = AddOptions(labels, keep_context, retry, skip_still, captions, shards)
+            report = add_paths(writer, manifest, self._models, paths, runner, rules, progress)
             self._settle()
             return report
 
@@ -127,6 +125,8 @@ class Library(LibraryDiscovery):
         detector: str | None,
     ) -> LibraryManifest:
         """The library's manifest, which allows what an ``add`` asks for, or that of a new one."""
+        from vlar.index.ingest.people import require_people, with_people
+
         window_s, stride_s, long_times, shots = windows
         if own is None:
             new = self._models.new_manifest(window_s, stride_s, long_times, bool(shots))
@@ -149,6 +149,8 @@ class Library(LibraryDiscovery):
             LibraryError: the library cannot be written to.
             EncoderMismatchError: the library was made by another model.
         """
+        from vlar.index.ingest import vector_import
+
         with self._mutex, self._writing() as writer:
             manifest = LibraryManifest.of(writer)
             manifest = manifest or self._models.new_manifest()

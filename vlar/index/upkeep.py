@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from vlar.errors import LibraryError, UsageError
 from vlar.index.connection import LibraryConnection
-from vlar.index.library_copy import CopyReport, copy_library
 from vlar.index.maintenance.compact import CompactReport
 from vlar.index.maintenance.upgrade import UpgradeReport
 from vlar.index.maintenance.verify import LibraryFault
+
+if TYPE_CHECKING:
+    from vlar.index.library_copy import CopyReport
 
 
 class LibraryUpkeep(LibraryConnection):
@@ -68,6 +71,8 @@ class LibraryUpkeep(LibraryConnection):
             LibraryError: this one is empty or damaged, or the other one holds something else.
             LibraryLockedError: another process is writing to the other one.
         """
+        from vlar.index.library_copy import copy_library
+
         if self.path == other.path:
             raise UsageError(f"{self.path} cannot be copied to itself; give another library")
         with self._mutex, other._mutex:
