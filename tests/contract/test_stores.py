@@ -335,7 +335,10 @@ def test_lost_frames_failed_files_and_people(address: str):
             assert writer.failed_files()["/v/bad"].message == "it crashed"
             with writer.transaction():
                 writer.forget("/v/bad")
+                writer.set_meta({"persons": "pose"})
             assert writer.failed_files() == {}
+        info = library.info()
+        assert (info.rows, info.persons, info.person_rows) == (7, "pose", 2)
         store, manifest = library._open_nonempty()
         with store.snapshot():
             (rows,) = [r for r in store.scan(DIM, _rows_of(store, "/v/renamed")) if len(r.ids)]

@@ -302,6 +302,31 @@ def test_copies_are_kept_within_a_limit_and_shared(tmp_path: Path, memory: str):
     fsspec.filesystem("memory").touch("/store/0.mp4")
 
 
+def test_files_of_others_in_the_folder_of_copies_stay(tmp_path: Path, memory: str):
+    kept = tmp_path / "videos of mine"
+    kept.mkdir()
+    for name in ("holiday.mp4", "part-2.mp4", "use-me-1.txt", "0123456789abcdef"):
+        (kept / name).write_bytes(b"mine")
+    with RemoteFiles(str(kept), most_bytes=1).fetched(f"{memory}/0.mp4") as file:
+        assert file.stat().st_size > 1
+    left = {entry.name for entry in kept.iterdir()}
+    assert left == {"holiday.mp4", "part-2.mp4", "use-me-1.txt", "0123456789abcdef"}
+
+
+def test_a_folder_of_somebody_else_is_refused(
+    tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("vlar.index.ingest.remote.tempfile.gettempdir", lambda: str(tmp_path))
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / f"vlar-fetched-{os.getuid()}").symlink_to(tmp_path / "theirs")
+    with (
+        pytest.raises(UsageError, match="set VLAR_FETCH_FOLDER"),
+        RemoteFiles().fetched(f"{memory}/0.mp4"),
+    ):
+        pass
+    assert not list((tmp_path / "theirs").iterdir())
+
+
 def test_an_action_is_tried_again_but_not_where_a_package_is_missing():
     tried: list[int] = []
 

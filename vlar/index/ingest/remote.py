@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -30,6 +31,8 @@ _BLOCK = 4 << 20
 _MOST = "10GB"
 _IN_USE = "use-"
 _PARTIAL = "part-"
+_OF_PROCESS = re.compile(rf"(?:{_IN_USE}|{_PARTIAL})(\d+)-\d+(?:\.\w+)?")  # with its number
+_COPY = re.compile(r"[0-9a-f]{32}")
 # Where a cloud or a server says when a file was written, and which state of it this is.
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
 _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "checksum", "VersionId")
@@ -82,8 +85,7 @@ class RemoteFiles:
         if url is None:
             yield Path(path)
             return
-        folder = Path(self.folder or Path(tempfile.gettempdir()) / f"vlar-fetched-{_user()}")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = self._folder()
         key = hashlib.sha256(f"{url}\0{version}\0{span}".encode()).hexdigest()[:32]
         name = PurePosixPath(url.partition("::")[0].partition("?")[0]).suffix
         mine = folder / f"{_IN_USE}{os.getpid()}-{next(_numbers)}{name}"
@@ -93,6 +95,19 @@ class RemoteFiles:
         finally:
             mine.unlink(missing_ok=True)
             _make_room(folder, self.most_bytes)
+
+    def _folder(self) -> Path:
+        if self.folder:
+            folder = Path(self.folder)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return folder
+        folder = Path(tempfile.gettempdir()) / f"vlar-fetched-{_user()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.is_symlink() or (hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()):
+            raise UsageError(
+                f"{folder} belongs to somebody else; set VLAR_FETCH_FOLDER to a folder of your own"
+            )
+        return folder
 
     def _link(self, url: str, span: tuple[int, int] | None, kept: Path, mine: Path) -> None:
         """Give the copy a name of this process; another may remove the common one meanwhile."""
@@ -226,16 +241,19 @@ def _why(url: str, error: BaseException) -> str:
 
 
 def _make_room(folder: Path, most_bytes: int) -> None:
-    """Remove the copies that were longest not used, and what ended processes left."""
+    """Remove the copies that were longest not used, and what ended processes left.
+
+    Files of others in the folder stay.
+    """
     found: list[tuple[float, int, Path]] = []
     for entry in os.scandir(folder):
         with contextlib.suppress(OSError):
-            if entry.name.startswith((_IN_USE, _PARTIAL)):
-                if not _runs(entry.name):
+            if (of_process := _OF_PROCESS.fullmatch(entry.name)) is not None:
+                if not _runs(int(of_process[1])):
                     Path(entry.path).unlink()
-                continue
-            status = entry.stat()
-            found.append((status.st_mtime, status.st_size, Path(entry.path)))
+            elif _COPY.fullmatch(entry.name):
+                status = entry.stat()
+                found.append((status.st_mtime, status.st_size, Path(entry.path)))
     total = sum(size for _, size, _ in found)
     for _, size, path in sorted(found):
         if total <= most_bytes:
@@ -244,13 +262,13 @@ def _make_room(folder: Path, most_bytes: int) -> None:
         total -= size
 
 
-def _runs(name: str) -> bool:
-    """Whether the process that made an entry is still there."""
+def _runs(process: int) -> bool:
+    """Whether a process is still there."""
     try:
-        os.kill(int(name.split("-")[1]), 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, ValueError, IndexError):
+    except (OSError, OverflowError):
         return True
     return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -108,7 +109,7 @@ def add_recordings(
         written, lost = folder.known()
         known, broken = known | written, broken | lost
         without -= written.keys()
-    with runner:
+    with closing(runner):
         setup = setup_of(runner, manifest, models, options)
         failed = FailedFiles(broken, options.retry)
         driver = Driver(runner, setup, recordings, known, failed, without, folder is None)

@@ -4,25 +4,45 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from vlar.index.manifest import LibraryManifest
 from vlar.index.report import LibraryInfo
 from vlar.index.search_cache import cache
 from vlar.index.store import schema
+from vlar.index.store.base import LibraryStore
 from vlar.index.store.database import Store
 
 
 def describe(folder: Path, store: Store | None) -> LibraryInfo:
     """Facts about a library; ``store`` is None before the first write."""
+    rows = 0 if store is None else store.counts()[1]
+    name, why = cache.choose(rows) if store is None else cache.chosen(store)
+    state, found = "absent", None
+    if store is not None and LibraryManifest.of(store) is not None:
+        state, found = cache.state(store)
+    return facts_of(
+        str(folder),
+        store,
+        bytes_on_disk=bytes_on_disk(folder),
+        engine=name,
+        engine_why=why,
+        cache_state=state,
+        engine_facts={} if found is None else dict(found.engine.facts),
+        waiting_added=0 if found is None else found.engine.added,
+        waiting_deleted=0 if found is None else found.engine.deleted,
+        format=schema.SCHEMA_VERSION,
+    )
+
+
+def facts_of(path: str, store: Store | LibraryStore | None, **search: Any) -> LibraryInfo:
+    """What a library holds and which model made it, together with the facts of its search."""
     videos, rows, duration_s = (0, 0, 0.0) if store is None else store.counts()
     manifest = None if store is None else LibraryManifest.of(store)
     contexts, context_bytes = (0, 0) if store is None else store.context_size()
-    name, why = cache.choose(rows) if store is None else cache.chosen(store)
-    state, found = "absent", None
-    if store is not None and manifest is not None:
-        state, found = cache.state(store)
+    persons = (manifest.persons or None) if manifest else None
     return LibraryInfo(
-        path=str(folder),
+        path=path,
         videos=videos,
         rows=rows,
         duration_s=duration_s,
@@ -36,18 +56,9 @@ def describe(folder: Path, store: Store | None) -> LibraryInfo:
         tag_keys=tuple(store.tag_keys()) if store else (),
         context_rows=contexts,
         context_bytes=context_bytes,
-        bytes_on_disk=bytes_on_disk(folder),
-        engine=name,
-        engine_why=why,
-        cache_state=state,
-        engine_facts={} if found is None else dict(found.engine.facts),
-        waiting_added=0 if found is None else found.engine.added,
-        waiting_deleted=0 if found is None else found.engine.deleted,
-        format=schema.SCHEMA_VERSION,
-        persons=(manifest.persons or None) if manifest else None,
-        person_rows=len(store.ids_of(people=True))
-        if store and manifest and manifest.persons
-        else 0,
+        persons=persons,
+        person_rows=len(store.ids_of(people=True)) if store and persons else 0,
+        **search,
     )
 
 

@@ -22,6 +22,7 @@ from vlar.index.milvus.state import View
 from vlar.index.report import LibraryInfo, VideoRow
 from vlar.index.rows import Float16, Int64, RowBatch, RowFilter
 from vlar.index.search_cache.cache import Origin, SearchCache
+from vlar.index.store.damage import line_of
 from vlar.index.store.failed import FailedFile
 from vlar.index.store.row_check import CheckedRows
 from vlar.index.store.values import KnownVideo, RecordingFacts, context_shape
@@ -317,7 +318,7 @@ class MilvusStore:
 
     def damage_line(self) -> str | None:
         """One line about the rows in ``damaged``; None without any."""
-        return upkeep.damage_line(self.address, self.damaged)
+        return line_of(self.address, self.damaged)
 
     def info(self) -> LibraryInfo:
         """What the library holds."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vlar.errors import LibraryError
-from vlar.index.maintenance.info import bytes_on_disk
+from vlar.index.maintenance.info import bytes_on_disk, facts_of
 from vlar.index.maintenance.verify import LibraryFault, again, changed_files
 from vlar.index.manifest import LibraryManifest
 from vlar.index.milvus import indexes
@@ -25,46 +25,20 @@ _AT_ONCE = 512
 _ALL = RowFilter()
 
 
-def damage_line(address: str, damaged: Mapping[int, str]) -> str | None:
-    """One line about the rows that answers left out; None without any."""
-    if not damaged:
-        return None
-    first, count = min(damaged), len(damaged)
-    what = f"row {first} is damaged ({damaged[first]}) and is not used"
-    if count > 1:
-        what = f"{count} rows are damaged and are not used, first row {first} ({damaged[first]})"
-    return f"{address}: {what}; run: vlar index verify {address} --repair"
-
-
 def describe(
     connection: MilvusConnection, layout: Layout, store: LibraryStore | None
 ) -> LibraryInfo:
     """Facts about a library; ``store`` is None before the first commit."""
-    address = connection.address
-    videos, rows, duration_s = (0, 0, 0.0) if store is None else store.counts()
-    manifest = None if store is None else LibraryManifest.of(store)
-    contexts, context_bytes = (0, 0) if store is None else store.context_size()
+    address, rows = connection.address, 0 if store is None else store.counts()[1]
     facts = {} if store is None else connection.index_facts(layout.rows, "vector")
     index = indexes.name_of(facts)
     why = f"Milvus {connection.version} searches, with the index {index}"
     if indexes.is_due(index, rows, connection.is_lite):
         better = indexes.recommended(rows, connection.is_lite)
         why += f"; {better} would be faster: vlar index compact {address} --type {better}"
-    return LibraryInfo(
-        path=str(address),
-        videos=videos,
-        rows=rows,
-        duration_s=duration_s,
-        model=manifest.model if manifest else None,
-        fingerprint=manifest.fingerprint if manifest else None,
-        dim=manifest.dim if manifest else None,
-        modality=manifest.modality if manifest else None,
-        window_s=manifest.spec.window_s if manifest else None,
-        stride_s=manifest.spec.stride_s if manifest else None,
-        n_frames=manifest.spec.n_frames if manifest else None,
-        tag_keys=tuple(store.tag_keys()) if store else (),
-        context_rows=contexts,
-        context_bytes=context_bytes,
+    return facts_of(
+        str(address),
+        store,
         bytes_on_disk=bytes_of(connection),
         engine=f"milvus {index}",
         engine_why=why,

@@ -14,9 +14,7 @@ from vlar.index.engines.base import Probes
 from vlar.index.maintenance.compact import CompactReport
 from vlar.index.maintenance.verify import LibraryFault
 from vlar.index.milvus import indexes, stored
-from vlar.index.milvus.client import MilvusConnection
-from vlar.index.milvus.layout import Layout, create_rows
-from vlar.index.milvus.lease import WriterLease
+from vlar.index.milvus.layout import create_rows
 from vlar.index.milvus.recording import ROWS_A_VERSION, first_id
 from vlar.index.milvus.recordings import RecordingWriter
 from vlar.index.milvus.repair import compacted, repaired
@@ -38,12 +36,8 @@ class MilvusWriter(RecordingWriter):
         lease: That is held.
     """
 
-    def __init__(
-        self, connection: MilvusConnection, layout: Layout, library_id: str, lease: WriterLease
-    ) -> None:
-        super().__init__(connection, layout, library_id, lease)
-        self._failed: set[str] | None = None
-        self._row_count = 0
+    _failed: set[str] | None = None
+    _row_count = 0
 
     def finish(self) -> None:
         """Make what was written quick to search."""
@@ -60,13 +54,7 @@ class MilvusWriter(RecordingWriter):
         vectors: Float32,
         people: Sequence[RowPerson | None] = (),
     ) -> None:
-        """Add windows with their vectors (N, D) to a recording of this transaction.
-
-        Args:
-            video_id: The recording.
-            windows: N time spans.
-            vectors: (N, D) of unit length.
-            people: Whom each row shows, None for a whole frame; empty where all are whole frames.
+        """See ``LibraryWriter``.
 
         Raises:
             LibraryError: vectors of another width, a window twice, or more rows than fit.
@@ -98,11 +86,7 @@ class MilvusWriter(RecordingWriter):
         contexts: Float16,
         people: Sequence[RowPerson | None] = (),
     ) -> None:
-        """Add context tokens (N, k, E) to rows (as in ``insert_rows``) of this transaction.
-
-        Raises:
-            LibraryError: the other contexts of the library have another shape.
-        """
+        """See ``LibraryWriter``."""
         shape = f"{contexts.shape[1]} {contexts.shape[2]}"
         others = self.meta().get("context_shape")
         if others is None:

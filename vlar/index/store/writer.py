@@ -92,14 +92,7 @@ class StoreWriter(Store):
         vectors: Float32,
         people: Sequence[RowPerson | None] = (),
     ) -> None:
-        """Add windows with their vectors (N, D) to a video.
-
-        Args:
-            video_id: The video.
-            windows: N time spans.
-            vectors: (N, D) of unit length.
-            people: Whom each row shows, None for a whole frame; empty where all are whole frames.
-        """
+        """See ``LibraryWriter``."""
         blobs = (vector.tobytes() for vector in vectors.astype(STORED))
         self.connection.executemany(
             "INSERT INTO rows (video_id, start_s, end_s, vector, checksum, track, box) "

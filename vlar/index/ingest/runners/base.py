@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import ClassVar
 
 from typing_extensions import Self
@@ -86,19 +85,6 @@ class Runner(ABC):
         """
         self._setup = setup
         return self
-
-    def __enter__(self) -> Self:
-        """The runner itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End all workers."""
-        self.close()
 
     def close(self) -> None:  # noqa: B027 - a runner in this process has none
         """End all workers; nothing that was started stays."""
