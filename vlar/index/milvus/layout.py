@@ -24,7 +24,6 @@ LIBRARY_KEY, META_KEY, STATE_KEY = "library", "meta", "state"
 NO_VECTOR = [0.0, 0.0]
 MOST_TEXT = 65_535  # bytes of a text, a limit of Milvus
 RECORD_FIELDS = ("key", "kind", "version", "video_id", "path_key", "content_key", "doc")
-BLOB_FIELDS = ("key", "kind", "version", "row_id", "part", "data")
 ROW_FIELDS = (
     "id", "video_id", "version", "track", "start_s", "end_s", "box", "checksum", "vector",
 )  # fmt: skip
