@@ -81,7 +81,8 @@ class FrameBlock:
         width: Numbers.
         kind: How few-shot methods may use it: ``appearance`` (activations that are averaged over
             time), ``logits`` (class scores), ``motion`` (the difference from the frames around),
-            ``signal`` (values at even times), ``clock``, ``clip`` (one vector of a whole clip).
+            ``signal`` (values at even times), ``clock``, ``clip`` (one vector of a whole clip),
+            ``statistics`` (standardised numbers of a whole clip, the same in every row).
     """
 
     name: str

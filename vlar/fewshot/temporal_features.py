@@ -24,6 +24,7 @@ attributes pose         what the body does beyond the ordinary, as in the shared
 spectrum   pose         mean, spread and rhythm of the paths of the limbs
 hands      hands        what hands near the camera do beyond the ordinary, as in the shared vector
 clip       clip         the one vector that an encoder of whole clips gives
+statistics statistics   standardised statistics of a whole recording
 frames:K   appearance   K frames, evenly resampled, each of unit length, one after the other: for
                         heads that compare clips as sequences (``vlar.fewshot.matchers``)
 ========== ============ ============================================================================
@@ -288,6 +289,7 @@ _TERMS: dict[str, tuple[tuple[str, ...], Callable[..., Floats]]] = {
     "spectrum": (("pose",), _spectrum),
     "hands": (("hands",), _hands),
     "clip": (("clip",), _clip),
+    "statistics": (("statistics",), _clip),
 }
 
 

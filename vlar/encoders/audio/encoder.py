@@ -7,6 +7,9 @@ import numpy as np
 from vlar.encoders.attribute_words import AttributeWords
 from vlar.encoders.audio.mel import BANDS, RANGE_DB, RATE_HZ, log_mel
 from vlar.encoders.audio.sounds import ATTRIBUTES, NAMES, VERSION, measure, sound_vector
+from vlar.encoders.audio.statistics import NAMES as STATISTICS
+from vlar.encoders.audio.statistics import scaled, statistics
+from vlar.encoders.audio.statistics import scales as statistics_scales
 from vlar.encoders.base import FrameBlock
 from vlar.errors import UsageError
 from vlar.motion_language.vocabulary import Vocabulary
@@ -36,7 +39,12 @@ class AudioEncoder(AttributeWords):
     max_frames = round(_MOST_S * RATE_HZ)
     fixed_rows = 64
     longest_s = 20.0
-    frame_blocks = (FrameBlock("mel", BANDS, "signal"), FrameBlock("sound", _WIDTH, "clip"))
+    version = 2
+    frame_blocks = (
+        FrameBlock("mel", BANDS, "signal"),
+        FrameBlock("sound", _WIDTH, "clip"),
+        FrameBlock("statistics", len(STATISTICS), "statistics"),
+    )
 
     @classmethod
     def vocabulary(cls) -> Vocabulary:
@@ -49,10 +57,15 @@ class AudioEncoder(AttributeWords):
     @classmethod
     def scales(cls) -> list[object]:
         """The centres and widths of the attributes of sounds."""
-        return [VERSION, [(row.name, row.centre, row.width) for row in ATTRIBUTES]]
+        return [
+            VERSION, [(row.name, row.centre, row.width) for row in ATTRIBUTES],
+            STATISTICS, [scale.tolist() for scale in statistics_scales()],
+        ]  # fmt: skip
 
     def features_of(self, clip: Clip) -> Float32:
-        """(64, F): bands, 0 to 1 for 60 dB under the loudest moment up to it; then attributes."""
+        """(64, F): bands, 0 to 1 for 60 dB under the loudest moment up to it; then what is the
+        same in every row, the attributes and the statistics.
+        """
         self.require(clip, 1, "sound (T,)")
         rows = np.zeros((self.feature_rows, self.frame_dim), np.float32)
         sound = _at_rate(clip)
@@ -61,12 +74,13 @@ class AudioEncoder(AttributeWords):
         decibels = log_mel(sound)
         shown = np.clip((decibels - decibels.max()) / RANGE_DB + 1, 0, 1)
         rows[:, :BANDS] = _moments(shown, self.feature_rows)
-        rows[:, BANDS:] = sound_vector(measure(decibels))
+        rows[:, BANDS : BANDS + _WIDTH] = sound_vector(measure(decibels))
+        rows[:, BANDS + _WIDTH :] = scaled(statistics(decibels))
         return rows
 
     def motion(self, features: Float32) -> Float32:
         """(64, F) features to the attributes of the sound, of unit length; 0 where it is silent."""
-        return unit(features[:1, BANDS:])[0]
+        return unit(features[:1, BANDS : BANDS + _WIDTH])[0]
 
 
 def _at_rate(clip: Clip) -> Float32:
