@@ -1,1 +1,1 @@
-"""``audio``: log-mel statistics of sound, and what a sound is like in words."""
+"""``audio``: statistics of sound, mel bands over time, and what a sound is like in words."""

@@ -1,4 +1,4 @@
-"""The encoder ``audio``: log-mel statistics of sound, and ten attributes that words name."""
+"""The encoder ``audio``: bands and statistics of sound, and ten attributes that words name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _WIDTH = len(NAMES)
 
 @register("encoder", "audio")
 class AudioEncoder(AttributeWords):
-    """How loud each of 64 bands is at 64 moments, and what the sound is like as a whole.
+    """How loud each of 64 bands is at 64 moments, and what the sound is like as a whole: ten
+    attributes for words, 119 statistics for examples.
 
     Words come through ``text_banks/sound_verbs.txt``: what things and actions sound like. Nothing
     is trained, so few words are told apart; examples do much better. A silent clip has the vector
