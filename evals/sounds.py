@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -166,7 +166,7 @@ def times(data: Sounds, begins: tuple[str, ...], factor: float) -> Sounds:
     return replace(data, features=features)
 
 
-def read(folder: Path) -> tuple[list[Clip], list[Mapping[str, str]]]:
+def read(folder: Path) -> tuple[list[Clip], Sequence[Mapping[str, str]]]:
     """The clips of the two folds, and their rows of the manifest."""
     source, sampling = reader("audio"), load_encoder("audio").sampling
     with (folder / "manifest.csv").open(encoding="utf-8") as table:
@@ -177,7 +177,7 @@ def read(folder: Path) -> tuple[list[Clip], list[Mapping[str, str]]]:
     return [source.read_clip(folder / e["path"], None, sampling) for e in entries], entries
 
 
-def encoded(clips: list[Clip], entries: list[Mapping[str, str]]) -> Sounds:
+def encoded(clips: list[Clip], entries: Sequence[Mapping[str, str]]) -> Sounds:
     """Clips one by one."""
     encoder = load_encoder("audio")
     features = np.concatenate([[encoder.encode([clip])[0].features] for clip in clips])

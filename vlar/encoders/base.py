@@ -79,10 +79,9 @@ class FrameBlock:
     Attributes:
         name: What the block holds; unique in an encoder.
         width: Numbers.
-        kind: How few-shot methods may use it: ``appearance`` (activations that are averaged over
-            time), ``logits`` (class scores), ``motion`` (the difference from the frames around),
-            ``signal`` (values at even times), ``clock``, ``clip`` (one vector of a whole clip),
-            ``statistics`` (standardised numbers of a whole clip, the same in every row).
+        kind: How few-shot methods may use it: ``appearance`` (activations), ``logits`` (of classes),
+            ``motion`` (change from frame to frame), ``signal`` (values at even times), ``clock``;
+            of a whole clip ``clip`` (one vector), ``statistics`` (standardised numbers).
     """
 
     name: str
