@@ -79,7 +79,7 @@ class FrameBlock:
     Attributes:
         name: What the block holds; unique in an encoder.
         width: Numbers.
-        kind: How few-shot methods may use it: ``appearance`` (activations), ``logits`` (of classes),
+        kind: How few-shot methods may use it: ``appearance`` (activations), ``logits``,
             ``motion`` (change from frame to frame), ``signal`` (values at even times), ``clock``;
             of a whole clip ``clip`` (one vector), ``statistics`` (standardised numbers).
     """
