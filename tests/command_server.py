@@ -6,6 +6,7 @@ on stdout. A fork starts in milliseconds, where a new interpreter takes seconds.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -161,6 +162,8 @@ class CommandServer:
 def main() -> None:
     """Answer until stdin ends."""
     preload(sys.argv[1:])
+    gc.collect()
+    gc.freeze()  # else the first collection of each fork copies the memory of all these modules
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)
