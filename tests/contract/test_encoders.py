@@ -23,7 +23,7 @@ from vlar.encoders import Encoder, load_encoder
 from vlar.errors import UsageError
 from vlar.numeric import unit
 from vlar.sensors import reader
-from vlar.types import Clip, Sampling, Window
+from vlar.types import Clip, Encoded, Sampling, Window
 
 LONG_TEXT = "a person rides a bicycle along a quiet street and waves " * 60
 
@@ -75,6 +75,12 @@ def clips(encoder: Encoder, recording: Path) -> list[Clip]:
     found = list(reader(encoder.modality).read_windows(recording, spans, sampling))
     assert all(isinstance(clip, Clip) for clip in found)
     return [clip for clip in found if isinstance(clip, Clip)]
+
+
+@pytest.fixture(scope="module")
+def rows(encoder: Encoder, clips: list[Clip]) -> list[Encoded]:
+    """What the encoder makes of the clips, once."""
+    return encoder.encode(clips)
 
 
 def few(encoder: Encoder, n_frames: int = 3) -> Sampling:
@@ -137,8 +143,8 @@ def test_blocks_fill_the_vector(encoder: Encoder):
         assert len(set(names)) == len(names)
 
 
-def test_rows_have_shapes_and_length(encoder: Encoder, clips: list[Clip]):
-    for clip, row in zip(clips, encoder.encode(clips), strict=True):
+def test_rows_have_shapes_and_length(encoder: Encoder, clips: list[Clip], rows: list[Encoded]):
+    for clip, row in zip(clips, rows, strict=True):
         assert row.features.shape == (rows_of(encoder, len(clip.data)), encoder.frame_dim)
         assert row.vector.shape == (encoder.dim,)
         assert row.features.dtype == row.vector.dtype == np.float32
@@ -147,8 +153,8 @@ def test_rows_have_shapes_and_length(encoder: Encoder, clips: list[Clip]):
         assert row.context is None or row.context.ndim == 2
 
 
-def test_different_clips_give_different_vectors(encoder: Encoder, clips: list[Clip]):
-    first, second, _ = (row.vector for row in encoder.encode(clips))
+def test_different_clips_give_different_vectors(rows: list[Encoded]):
+    first, second, _ = (row.vector for row in rows)
     assert first @ second < 1 - 1e-6
 
 
@@ -161,8 +167,10 @@ def test_same_input_same_vector(encoder: Encoder, clips: list[Clip]):
     np.testing.assert_array_equal(encoder.encode_text(texts), encoder.encode_text(texts))
 
 
-def test_a_clip_is_the_same_alone_and_in_company(encoder: Encoder, clips: list[Clip]):
-    for clip, row in zip(clips, encoder.encode(clips), strict=True):
+def test_a_clip_is_the_same_alone_and_in_company(
+    encoder: Encoder, clips: list[Clip], rows: list[Encoded]
+):
+    for clip, row in zip(clips, rows, strict=True):
         (alone,) = encoder.encode([clip])
         np.testing.assert_array_equal(row.features, alone.features)
         np.testing.assert_array_equal(row.vector, alone.vector)
@@ -176,22 +184,21 @@ def test_a_session_gives_the_vectors_of_encode(encoder: Encoder, recording: Path
     spans = [Window(part * length_s / 4, (part + 2) * length_s / 4) for part in range(3)]
     read = reader(encoder.modality).read_windows(recording, spans, few(encoder, 4))
     clips = [clip for clip in read if isinstance(clip, Clip)]
+    names = [encoder.blocks[0].name]
+    width = encoder.blocks[0].width
+    each, expected = encoder.encode(clips), encoder.encode_blocks(clips, names)[:, :width]
     for features in (True, False):
         session = encoder.session(features=features)
-        for row, alone in zip(session.encode(clips), encoder.encode(clips), strict=True):
+        for row, alone in zip(session.encode(clips), each, strict=True):
             np.testing.assert_allclose(row.vector, alone.vector, atol=1e-5)
             assert row.features.shape[1:] == alone.features.shape[1:]
             if features:
                 np.testing.assert_allclose(row.features, alone.features, atol=1e-4)
-        names = [encoder.blocks[0].name]
         blocks = encoder.session(features=features).encode_blocks(clips, names)
-        width = encoder.blocks[0].width
-        expected = encoder.encode_blocks(clips, names)[:, :width]
         np.testing.assert_allclose(blocks[:, :width], expected, atol=1e-5)
 
 
-def test_pool_gives_the_vectors_or_says_that_it_cannot(encoder: Encoder, clips: list[Clip]):
-    rows = encoder.encode(clips)
+def test_pool_gives_the_vectors_or_says_that_it_cannot(encoder: Encoder, rows: list[Encoded]):
     features = np.stack([row.features for row in rows])
     if type(encoder).pool is Encoder.pool:
         with pytest.raises(UsageError, match=encoder.name):
@@ -202,8 +209,8 @@ def test_pool_gives_the_vectors_or_says_that_it_cannot(encoder: Encoder, clips: 
     assert encoder.pool(features[:0]).shape == (0, encoder.dim)
 
 
-def test_blocks_can_be_had_alone(encoder: Encoder, clips: list[Clip]):
-    whole = np.stack([row.vector for row in encoder.encode(clips)])
+def test_blocks_can_be_had_alone(encoder: Encoder, clips: list[Clip], rows: list[Encoded]):
+    whole = np.stack([row.vector for row in rows])
     start = 0
     for block in encoder.blocks:
         part = slice(start, start + block.width)
@@ -301,12 +308,12 @@ def test_any_number_of_frames(encoder: Encoder, recording: Path, t: int):
     assert np.isfinite(row.vector).all()
 
 
-def test_a_view_of_memory_is_read_right(encoder: Encoder, clips: list[Clip]):
+def test_a_view_of_memory_is_read_right(encoder: Encoder, clips: list[Clip], rows: list[Encoded]):
     data = clips[0].data
     view = np.ascontiguousarray(data[::-1])[::-1]
     assert not view.flags.c_contiguous
     (row,) = encoder.encode([replace(clips[0], data=view)])
-    np.testing.assert_array_equal(row.vector, encoder.encode(clips[:1])[0].vector)
+    np.testing.assert_array_equal(row.vector, rows[0].vector)
 
 
 def test_fingerprint_is_stable(encoder: Encoder):
