@@ -6,10 +6,13 @@ on stdout. A fork starts in milliseconds, where a new interpreter takes seconds.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import importlib
 import json
 import os
+import pkgutil
 import resource
 import signal
 import subprocess
@@ -18,28 +21,53 @@ import time
 from pathlib import Path
 from typing import Any
 
+from vlar.errors import VlarError
+
 MORE_MEMORY = 1 << 30  # bytes of address space that a command may take beyond the warm process
+
+
+# Imported where a command first needs them; the folders stand for all modules in them.
+LAZY = (
+    *("torch.utils.serialization", "safetensors.numpy", "platformdirs"),
+    *("vlar.adapters.tc_clip", "vlar.adapters.temporal", "vlar.cli", "vlar.encoders.lite"),
+    *("vlar.fewshot", "vlar.index", "vlar.model", "vlar.motion_language", "vlar.pose"),
+    *("vlar.query", "vlar.sensors", "vlar.timeline", "vlar.training", "vlar.video"),
+    *("vlar.encoders.clip.hf_loader", "vlar.encoders.clip.openclip_loader"),
+    *("vlar.encoders.openclip", "vlar.library"),
+)
 
 
 def preload(modules: list[str]) -> None:
     """Import once what the commands need, and some modules."""
     import av  # noqa: F401
     import onnxruntime  # noqa: F401
-    import PIL.Image  # noqa: F401
+    import PIL.Image
     import torch
     import transformers  # noqa: F401
+    import typer.main
 
-    import vlar.adapters.tc_clip.adapter
-    import vlar.cli
-    import vlar.encoders.clip.hf_loader
-    import vlar.encoders.clip.openclip_loader
-    import vlar.library
-    import vlar.model.model
-    import vlar.training.run  # noqa: F401
+    from vlar import registry
+    from vlar.cli.app import app
 
-    for module in modules:
-        importlib.import_module(module)
+    for name in (*LAZY, *modules):
+        import_all(name)
+    PIL.Image.init()  # imports what reads each format
+    for kind in registry.KINDS:
+        registry.names(kind)  # looks through the installed packages once
+    # The tree of verbs is the same for every command.
+    typer.main.get_command = functools.cache(typer.main.get_command)
+    typer.main.get_command(app)
     torch.set_num_threads(1)
+
+
+def import_all(name: str) -> None:
+    """Import a module and, where it is a package of vlar, what is in it and can be imported."""
+    module = importlib.import_module(name)
+    if not name.startswith("vlar.") or not hasattr(module, "__path__"):
+        return
+    for found in pkgutil.iter_modules(module.__path__, f"{name}."):
+        with contextlib.suppress(ImportError, VlarError):  # a library of an extra is missing
+            import_all(found.name)
 
 
 def address_space() -> int:
