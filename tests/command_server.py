@@ -48,15 +48,23 @@ def preload(modules: list[str]) -> None:
 
     from vlar import registry
     from vlar.cli.app import app
+    from vlar.encoders.lite import weights
+    from vlar.text import description_lookup
 
     for name in (*LAZY, *modules):
         import_all(name)
     PIL.Image.init()  # imports what reads each format
     for kind in registry.KINDS:
         registry.names(kind)  # looks through the installed packages once
-    # The tree of verbs is the same for every command.
+    # What is the same for every command: the tree of verbs, the packaged descriptions, and the
+    # installed weights, whose hashes the tests of the encoder compare.
     typer.main.get_command = functools.cache(typer.main.get_command)
     typer.main.get_command(app)
+    description_lookup._packaged()
+    weights.WeightFile.verified_path = functools.cache(weights.WeightFile.verified_path)
+    for file in (weights.LITE0, weights.LITE2, weights.MINILM, weights.TOKENIZER):
+        with contextlib.suppress(VlarError):  # the package is not installed
+            file.verified_path()
     torch.set_num_threads(1)
 
 

@@ -1,8 +1,8 @@
 """Drives the ``vlar`` command in processes of its own.
 
 Most are forks of one warm process, which saves the seconds of importing; what stands behind a
-``prefix``, or is asked for ``cold``, starts the installed script. ``VLAR_TESTS_COLD=1`` starts it
-for all.
+``prefix`` other than ``env VLAR_...``, or is asked for ``cold``, starts the installed script.
+``VLAR_TESTS_COLD=1`` starts it for all.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import vlar
 from tests import videos
 from tests.command_server import CommandServer
 from vlar.video import probe, read_clip
@@ -73,22 +74,35 @@ def run_vlar(
     words = [*map(str, arguments)]
     # The warm process found the packages that were there at its start.
     other = os.environ.get("PYTHONPATH") != _PACKAGES
-    if cold or prefix or other or os.environ.get("VLAR_TESTS_COLD"):
+    variables = _variables(prefix)
+    if cold or variables is None or other or os.environ.get("VLAR_TESTS_COLD"):
         done = subprocess.run(
             [*prefix, str(COMMAND), *words],
             capture_output=True, text=True, timeout=timeout_s, check=False, cwd=folder,
         )  # fmt: skip
         code, out, err = done.returncode, done.stdout, done.stderr
     else:
-        code, out, err = _run_warm(words, timeout_s, folder)
+        code, out, err = _run_warm(words, timeout_s, folder, variables)
     assert "Traceback" not in err, err
     return Result(code, out, err)
 
 
-def _run_warm(words: list[str], timeout_s: float, folder: Path | None) -> tuple[int, str, str]:
+def _variables(prefix: tuple[str, ...]) -> dict[str, str] | None:
+    """What ``env`` sets, where a prefix sets only variables of vlar; else it must be run."""
+    if not prefix:
+        return {}
+    program, *words = prefix
+    if program != "env" or not all(re.match(r"VLAR_\w+=", word) for word in words):
+        return None
+    return dict(word.split("=", 1) for word in words)
+
+
+def _run_warm(
+    words: list[str], timeout_s: float, folder: Path | None, variables: dict[str, str]
+) -> tuple[int, str, str]:
     with tempfile.TemporaryDirectory() as place:
         out, err = Path(place, "out"), Path(place, "err")
-        told = warm().run(words, out, err, seconds=timeout_s, folder=folder)
+        told = warm().run(words, out, err, seconds=timeout_s, folder=folder, environment=variables)
         assert not told["late"], f"'vlar {' '.join(words)}' did not end in {timeout_s:g} s"
         return told["code"], out.read_text("utf-8"), err.read_text("utf-8")
 
@@ -109,8 +123,8 @@ def cache_but(place: Path, *left_out: str) -> Path:
 def vlar_command(tmp_path_factory: pytest.TempPathFactory):
     assert COMMAND.is_file(), f"{COMMAND} is missing: install the package before testing"
     # The first runs prepare the encoder and the verbs and offer bodies; tests compare what follows.
-    subprocess.run([sys.executable, "-c", "import vlar; vlar.load()"], timeout=300, check=True)
-    run_vlar("describe", "wave", "--out", tmp_path_factory.mktemp("first") / "bank.json", cold=True)
+    vlar.load()
+    run_vlar("describe", "wave", "--out", tmp_path_factory.mktemp("first") / "bank.json")
     return run_vlar
 
 

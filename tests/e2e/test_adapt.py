@@ -58,6 +58,17 @@ def adapted(vlar_command, support: Path, tmp_path_factory: pytest.TempPathFactor
     return out
 
 
+@pytest.fixture(scope="module")
+def adapted_from_few(
+    vlar_command, few_frames: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """A model of few frames, and what the command printed."""
+    out = tmp_path_factory.mktemp("models") / "few"
+    done = vlar_command("adapt", few_frames, "--out", out)
+    assert done.code == 0
+    return out, done.out
+
+
 def test_an_adapted_model_is_a_folder_without_the_encoder(adapted: Path):
     assert sorted(path.name for path in adapted.iterdir()) == [
         "adaptation.safetensors",
@@ -97,12 +108,14 @@ def test_labels_it_never_saw_are_refused(vlar_command, adapted: Path, sparse_cli
     assert [p["label"] for p in done.rows[0]["predictions"]] == ["street"]
 
 
-def test_python_gives_what_the_folder_gives(vlar_command, adapted: Path, support: Path, demo_clips):
+def test_python_gives_what_the_folder_gives(
+    adapted_from_few: tuple[Path, str], few_frames: Path, sparse_clips: dict[str, Path]
+):
     import vlar
 
-    clip = demo_clips["carphone_pristine"]
-    from_folder = vlar.load(adapted).classify(clip)
-    fresh = vlar.load().adapt(support).classify(clip)
+    clip = sparse_clips["carphone_pristine"]
+    from_folder = vlar.load(adapted_from_few[0]).classify(clip)
+    fresh = vlar.load().adapt(few_frames).classify(clip)
     assert from_folder.predictions == fresh.predictions
     assert from_folder.unknown_probability == fresh.unknown_probability
 
@@ -207,11 +220,9 @@ def test_damaged_model_folders_are_refused(
 
 
 def test_the_text_is_one_sentence_and_the_table_is_for_those_who_ask(
-    vlar_command, few_frames: Path, tmp_path: Path
+    vlar_command, adapted_from_few: tuple[Path, str], few_frames: Path, tmp_path: Path
 ):
-    done = vlar_command("adapt", few_frames, "--out", tmp_path / "a")
-    assert done.code == 0
-    learned, saved = done.out.splitlines()
+    learned, saved = adapted_from_few[1].splitlines()
     assert learned.startswith("learned 2 labels from 6 examples")
     assert saved.startswith("saved to ")
     done = vlar_command("adapt", few_frames, "--out", tmp_path / "b", "--verbose")

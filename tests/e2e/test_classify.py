@@ -116,7 +116,7 @@ def test_bank_as_labels(vlar_command, sparse_clips: dict[str, Path]):
         "classify",
         sparse_clips["carphone_pristine"],
         "-l",
-        "bank:everyday_actions",
+        "bank:hmdb51",
         "--top",
         3,
         "--json",
