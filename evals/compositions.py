@@ -7,16 +7,17 @@ stopped, started late, bounced, looped. Frames are only repeated and reordered, 
 are those of the clip's own frames (``lite``, objects and appearance). Of each of JHMDB's 21 labels
 three sources are trained on and two are asked about; 60 % of the pairs are seen. A seed draws both.
 
-Rows: C2C's scores; the product of the independent scores of the same network; and two controls:
-verbs shuffled among the training clips of an object, and chance. For the seeds of ``--more`` also:
-closed forms of verbs and of objects, their log probabilities added; these with C2C at the weights
-that a support set without held-out examples gets; C2C that reads verbs from frames as the paper
-does, without the enhanced losses, and from the mean frame alone.
+Rows: C2C's scores; the product of the independent scores of the same network; closed forms of verbs
+and of objects, their log probabilities added; what ``vlar adapt --method c2c`` gives, which is both
+of them; and controls: verbs shuffled among the training clips of an object, and chance. For the
+seeds of ``--more`` also: C2C that reads verbs from frames as the paper does, without the enhanced
+losses, and from the mean frame alone.
 
 ``--space`` asks the same with what the camera does as the verb: it pans left, pans right, zooms in,
 zooms out, or shakes. These composites are encoded. ``--pan`` asks the smallest question with them:
 left or right?
-``--forms`` compares what verbs are read from; it was chosen with ``--pool weizmann``.
+``--forms`` compares what verbs are read from, ``--mixtures`` weights of closed forms and C2C; both
+were chosen with ``--pool weizmann``.
 ``--something`` names verb and object of Something-Something clips apart, without examples.
 """
 
@@ -38,13 +39,17 @@ from composites import load, pictures
 import vlar
 from vlar.adapters.c2c import C2C
 from vlar.evaluation.compositional import evaluate_pairs
-from vlar.fewshot import choose, signature
+from vlar.fewshot import signature
+from vlar.fewshot.request import AdaptRequest
 from vlar.fewshot.support import SupportItem
-from vlar.numeric import log_softmax
+from vlar.model.core import ModelCore
+from vlar.model.examples import EncodedExamples
 from vlar.training.dataset import Dataset
+from vlar.training.learners.compositional import learn_pairs
 from vlar.training.sources import FeatureSource
 from vlar.training.stacking import train_on
 from vlar.training.task import TrainingTask
+from vlar.types import Encoded
 
 FRAMES = 16
 _HALF = list(range(0, FRAMES, 2))
@@ -63,7 +68,7 @@ Pool = dict[str, list[tuple[str, dict[str, np.ndarray]]]]
 _SEEN = 0.6
 _TRAIN, _SOURCES = 3, 5
 _PICTURES = 3560  # entries of the features that one frame gives: objects and appearance
-_WEIGHTS = (1.0, 0.25)  # of closed forms and training where nothing can be held out
+_MIXTURES = ((1, 0.25), (1, 1), (0.5, 0.75), (0.5, 1), (0.25, 0.5), (0.25, 0.75), (0, 1))
 
 
 @dataclass(frozen=True)
@@ -80,13 +85,17 @@ class Clips:
     pairs: list[tuple[str, str]]
     groups: list[str]
 
-    def dataset(self) -> Dataset:
+    def items(self) -> list[SupportItem]:
         """As a support set holds them."""
         rows = zip(self.pairs, self.groups, strict=True)
-        items = [
+        return [
             SupportItem(Path(str(n)), None, (" ".join(p),), g, {"verb": p[0], "object": p[1]})
             for n, (p, g) in enumerate(rows)
         ]
+
+    def dataset(self) -> Dataset:
+        """For a training."""
+        items = self.items()
         return Dataset.of(sorted({item.label for item in items}), items)
 
 
@@ -103,13 +112,16 @@ def main() -> int:
         verbs = "space" if options.space else "time"
         name = "-".join(["pairs", options.pool, verbs, str(seed), *options.forms])
         kept = options.cache / f"{name}.json"  # a seed takes a minute or two
-        if not kept.exists():
+        if not kept.exists() and not options.mixtures:
             train, asked, seen = _split(pool, seed)
             answers = _answers(model, train, asked, seed, few=seed not in options.more)
             if options.forms:
                 answers = _forms(model, train, asked, seed, options.forms)
             kept.write_text(json.dumps({n: _figures(s, asked, seen) for n, s in answers}))
-        for name, figures in json.loads(kept.read_text()).items():
+        rows = {} if options.mixtures else json.loads(kept.read_text())
+        if not options.forms:
+            rows |= _adapted_rows(options, model, pool, verbs, seed)
+        for name, figures in rows.items():
             found.setdefault(name, []).append(figures)
             print(seed, name, figures, flush=True)
     _report(found, options)
@@ -127,6 +139,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pool", default="jhmdb", help="data set whose clips are the objects")
     parser.add_argument("--forms", nargs="*", default=[], metavar="FORM",
                         help="only C2C with verbs read from these, to choose one")  # fmt: skip
+    parser.add_argument("--mixtures", action="store_true", help="also try other weights")
     parser.add_argument("--pan", action="store_true")
     parser.add_argument("--something", type=Path, help="CSV of ids with verb and object")
     parser.add_argument("--json", type=Path, help="file for the results")
@@ -195,9 +208,6 @@ def _answers(
     yield "control: chance", np.random.default_rng(seed).random(trained.shape)
     if few:
         return
-    closed = _closed(model, train, asked)
-    yield "closed forms of verbs and objects", closed
-    yield "closed forms with C2C", _WEIGHTS[0] * closed + _WEIGHTS[1] * 100 * trained
     plain = {"mixed": 0.0, "prior": 0.0, "dependence": 0.0}
     for name, settings in (
         ("C2C, verbs from frames", {"verbs_from": "frames"}),
@@ -256,16 +266,44 @@ class _Encoder:
         return seen
 
 
-def _closed(model, train: Clips, asked: Clips) -> np.ndarray:
-    """Log probabilities of the verb and of the object, each by ``auto``, added."""
-    blocks, total = model.encoder.frame_blocks[:2], np.zeros((len(asked.pairs), 1))
-    for at in range(2):
-        y = [pair[at] for pair in train.pairs]
-        head, _ = choose(train.features, blocks, y, groups=train.groups)
-        logits = log_softmax(head.logits(signature(asked.features, blocks, head.kind)))
-        columns = [head.labels.index(pair[at]) for pair in _every(asked)]
-        total = total + logits[:, columns]
-    return total
+def _adapted_rows(
+    options: argparse.Namespace, model, pool: Pool, verbs: str, seed: int
+) -> dict[str, dict[str, float]]:
+    """Figures of what a user gets, of closed forms alone, and of other weights of the two."""
+    tried = "-mixtures" if options.mixtures else ""
+    kept = options.cache / f"adapted-{options.pool}-{verbs}-{seed}{tried}.json"
+    if not kept.exists():
+        train, asked, seen = _split(pool, seed)
+        closed, trained, whole = _adapted(model, train, asked, seed)
+        rows = {"vlar adapt --method c2c": whole, "closed forms of verbs and objects": closed}
+        if options.mixtures:
+            rows |= {f"weights {a:g}, {b:g}": a * closed + b * trained for a, b in _MIXTURES}
+        else:
+            mixed = _adapted(model, _shuffled(train, seed), asked, seed)[2]
+            rows["control: vlar adapt, verbs shuffled"] = mixed
+        kept.write_text(json.dumps({n: _figures(s, asked, seen) for n, s in rows.items()}))
+    return json.loads(kept.read_text())
+
+
+def _adapted(
+    model, train: Clips, asked: Clips, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits (n, V * O) of closed forms, of C2C, and of both as a user gets them."""
+    encoder = _Encoder(model.encoder)
+    items = train.items()
+    none = np.zeros(1, np.float32)
+    examples = EncodedExamples(items, [Encoded(rows, none) for rows in train.features], ())
+    labels = sorted({item.label for item in items})
+    core = ModelCore(encoder, templates=encoder.templates)
+    found = learn_pairs(core, AdaptRequest(None, items, "c2c", seed=seed), examples, labels)
+    assert isinstance(found.adapter, C2C)
+    head, every = found.head, _every(asked)
+    similarity = found.adapter.pair_similarity(found.adapter.context(asked.features), every)
+    signatures = signature(asked.features, encoder.frame_blocks, head.kind)
+    both = head.pair_logits(signatures, similarity, every)
+    scaled = found.adapter.pair_scale * similarity.astype(np.float64)
+    closed = (both - head.trained_weight * similarity.astype(np.float64)) / head.closed_weight
+    return closed, scaled, both
 
 
 def _shuffled(train: Clips, seed: int) -> Clips:
@@ -277,6 +315,13 @@ def _shuffled(train: Clips, seed: int) -> Clips:
         for at, verb in zip(own, verbs, strict=True):
             pairs[at] = verb, noun
     return Clips(train.features, pairs, train.groups)
+
+
+def _disordered(clips: Clips, seed: int) -> Clips:
+    """The frames of each clip in an order of its own."""
+    random = np.random.default_rng(seed)
+    mixed = [frames[random.permutation(len(frames))] for frames in clips.features]
+    return Clips(np.stack(mixed), clips.pairs, clips.groups)
 
 
 def _figures(scores: np.ndarray, asked: Clips, seen: set[tuple[str, str]]) -> dict[str, float]:
@@ -323,32 +368,42 @@ def _pan(options: argparse.Namespace, model, pool: Pool) -> int:
     """The share of clips whose direction is right: chance is 50 %."""
     rows: dict[str, list[float]] = {}
     for seed in options.seeds:
-        parts = _left_and_right(pool, seed)
-        train, asked = parts
-        ways = {
-            "in order": (train, {}),
-            "verbs from frames": (train, {"verbs_from": "frames"}),
-            "mean frame alone": (train, {"ordered": False}),
-            "control: shuffled": (_shuffled(train, seed), {}),
-        }
-        for name, (learned, settings) in ways.items():
-            scores, _ = _trained(model, learned, asked, seed, settings)
-            right = [
-                _every(asked)[at] == pair
-                for at, pair in zip(scores.argmax(axis=1), asked.pairs, strict=True)
-            ]
-            rows.setdefault(name, []).append(round(100 * float(np.mean(right)), 1))
-        print(seed, {name: values[-1] for name, values in rows.items()}, flush=True)
-    found = [
-        {"method": name, "right": round(float(np.mean(values)), 1), "seeds": values}
-        for name, values in rows.items()
-    ]
-    for row in found:
-        print(row, flush=True)
+        kept = options.cache / f"pan-{options.pool}-{seed}.json"
+        if not kept.exists():
+            kept.write_text(json.dumps(_one_pan(model, pool, seed)))
+        found = json.loads(kept.read_text())
+        for name, value in found.items():
+            rows.setdefault(name, []).append(value)
+        print(seed, found, flush=True)
+    results = []
+    for name, each in rows.items():
+        error = np.std(each, ddof=1) / np.sqrt(len(each)) if len(each) > 1 else 0.0
+        means = {"right": round(float(np.mean(each)), 1), "s.e.": round(float(error), 1)}
+        results.append({"method": name, **means, "seeds": each})
+        print(results[-1], flush=True)
     if options.json:
-        data = {"command": "python evals/compositions.py --pan", "results": found}
+        data = {"command": "python evals/compositions.py --pan", "results": results}
         options.json.write_text(json.dumps(data, indent=1) + "\n")
     return 0
+
+
+def _one_pan(model, pool: Pool, seed: int) -> dict[str, float]:
+    """Percent of the clips of one draw, by what is trained."""
+    train, asked = _left_and_right(pool, seed)
+    ways: dict[str, tuple[Clips, Clips, dict]] = {
+        "in order": (train, asked, {}),
+        "verbs from frames": (train, asked, {"verbs_from": "frames"}),
+        "mean frame alone": (train, asked, {"ordered": False}),
+        "control: frames shuffled": (_disordered(train, seed), _disordered(asked, seed + 1), {}),
+        "control: verbs shuffled": (_shuffled(train, seed), asked, {}),
+    }
+    found = {}
+    for name, (learned, shown, settings) in ways.items():
+        scores, _ = _trained(model, learned, shown, seed, settings)
+        given = [_every(shown)[at] for at in scores.argmax(axis=1)]
+        right = [a == b for a, b in zip(given, shown.pairs, strict=True)]
+        found[name] = round(100 * float(np.mean(right)), 1)
+    return found
 
 
 def _left_and_right(pool: Pool, seed: int) -> tuple[Clips, Clips]:

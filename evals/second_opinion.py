@@ -34,7 +34,7 @@ from cached import features_of
 
 import vlar
 from vlar.answering.asking import ask
-from vlar.answering.mixing import EQUAL, Mixing, fit_mixing, mix
+from vlar.answering.mixing import Mixing, fit_mixing, mix
 from vlar.answering.question import Question
 from vlar.evaluation.intervals import paired
 from vlar.evaluation.multiple_choice import make_questions, report
@@ -44,6 +44,7 @@ from vlar.types import Encoded
 
 K = 5
 SHOTS = 3
+EQUAL = Mixing(1.0, 1.0)
 PAIRS = (
     ("lite", "motion"),
     ("lite", "lite-objects"),

@@ -708,6 +708,35 @@ SHEETS = [
 ]
 
 
+def mixing(name: str, says: str, make: Callable[[Path], None]) -> Case:
+    """The file of a run of ``vlar eval mcq``, given to ``--rerank-weights``."""
+
+    def build(kit: Kit) -> list[str]:
+        file = kit.place / "run.json"
+        make(file)
+        start = [*kit.classify(kit.model()), "--rerank", f"sheet:{kit.place / 'answers.csv'}"]
+        return [*start, "--rerank-weights", str(file)]
+
+    return Case("answers", f"weights-{name}", build, says)
+
+
+def fitted(a: str, b: str = "0.1", margin: str = "1.01") -> Callable[[Path], None]:
+    found = f'{{"a": {a}, "b": {b}, "margin": {margin}}}'
+    return written(f'{{"runs": [{{"tables": {{"weights": {found}}}}}]}}')
+
+
+MIXINGS = [
+    *(mixing(name, r"run\.json", make) for name, make in SPECIAL.items()),
+    mixing("nan", "0 or more", fitted("NaN")),
+    mixing("infinite", "0 or more", fitted("1", "1e999")),
+    mixing("negative", "0 or more", fitted("-1")),
+    mixing("margin-nan", "holds no fitted weights", fitted("1", "1", "NaN")),
+    mixing("a-list", "holds no fitted weights", fitted("[1]")),
+    mixing("deep", "holds no fitted weights|nested", written("[" * 100_000)),
+    mixing("number-of-1-MB", "holds no fitted weights", fitted("1" * 10**6)),
+]
+
+
 def export(name: str, says: str, change: Callable[[Path], None]) -> Case:
     """An exported model in which something is changed; its hashes are right again."""
 
@@ -771,5 +800,5 @@ EXPORTS = [
 ]  # fmt: skip
 CASES = [
     *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS, *WEIGHTS, *VIDEOS,
-    *ANSWERS, *SHEETS, *EXPORTS,
+    *ANSWERS, *SHEETS, *MIXINGS, *EXPORTS,
 ]  # fmt: skip

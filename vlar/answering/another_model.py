@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlar.answering.base import Answer, Answerer, Shown, checked_probability
-from vlar.answering.question import Question, normalised
+from vlar.answering.question import Question, is_none, normalised
 from vlar.describing.base import NoAnswerError
 from vlar.errors import UsageError
 from vlar.registry import register
@@ -56,27 +56,34 @@ class ModelAnswerer(Answerer):
         return f"self {self._model.name} {self._model.fingerprint}"
 
     def answer(self, shown: Shown, question: Question) -> Answer:
-        """Probabilities of the options by the model alone, without ``unknown``.
+        """Probabilities of the options by the model alone.
+
+        "None of these", where it is an option, is what the model calls unknown.
 
         Raises:
             NoAnswerError: an adapted model has no examples of an option.
             DecodeError: the clip cannot be read.
         """
         encoded = self._encode(shown)
+        none = [is_none(option) for option in question.options]
         try:
             classifier = self._model.classifier(self._spelled(question), descriptions="none")
         except UsageError as error:
             raise NoAnswerError(error.message) from error
         scores = classifier.scores([encoded])
-        shares = scores.probability[0]
+        shares = np.zeros(len(question))
+        shares[np.logical_not(none)] = scores.probability[0]
+        if any(none):
+            shares[none.index(True)] = scores.unknown[0]
         if not shares.sum() > 0:  # unknown for certain: the nearest option is still one
             shares = np.exp(self._model.encoder.logit_scale * scores.similarity[0].astype(float))
         return Answer(checked_probability(np.asarray(shares, np.float64), len(question)))
 
     def _spelled(self, question: Question) -> list[str]:
-        """The options as an adapted model spells its labels, ``brush_hair`` for ``brush hair``."""
+        """The labels asked about, as an adapted model spells them: ``brush_hair``."""
         known = {normalised(clean_label(label)): label for label in self._model.labels or ()}
-        return [known.get(normalised(option), option) for option in question.options]
+        options = [option for option in question.options if not is_none(option)]
+        return [known.get(normalised(option), option) for option in options]
 
     def _encode(self, shown: Shown) -> Encoded:
         if shown.key in self._encoded:

@@ -25,6 +25,7 @@ _LARGEST = 20.0
 _FOLDS = 5
 _GAIN = 1e-3  # of the held-out loss, below which the answerer adds nothing
 _FEWEST = 2  # groups, so that one can be held out
+_ROUNDING = 1e-9  # of a mean over rotations
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,11 @@ class Mixing:
 
 
 PROPOSER = Mixing()
-#: Without labelled clips to fit them on: a product of the two, as of independent witnesses.
-EQUAL = Mixing(1.0, 1.0)
+#: Without labelled clips to fit them on the answerer counts little, and only where it is sure: its
+#: best option leads the next by more than ``LEAD``. Chosen on one half of the clips
+#: (``evals/second_opinion.py --unfitted``) such that random answers cost 2 points at most.
+UNFITTED = Mixing(1.0, 0.1)
+LEAD = 0.2
 
 
 def mix(
@@ -184,6 +188,17 @@ def margins(proposer: Float64) -> Float64:
         return np.ones(len(proposer))
     best = -np.partition(-proposer, 1, axis=1)
     return best[:, 0] - best[:, 1]
+
+
+def sure(opinion: Float64, lead: float = LEAD) -> Float64:
+    """The opinions (N, K) whose best option leads the next by more than ``lead``; others are NaN.
+
+    A lead of 0 or less keeps all of them.
+    """
+    if lead <= 0:
+        return opinion
+    known = np.nan_to_num(opinion)
+    return np.where((margins(known) > lead + _ROUNDING)[:, None], opinion, np.nan)
 
 
 def _checked(proposer: Float64, opinion: Float64, options: Ints) -> tuple[Float64, Float64, Ints]:

@@ -16,6 +16,8 @@ from vlar.errors import UsageError
 
 LETTERS = string.ascii_uppercase
 MOST_OPTIONS = len(LETTERS)
+#: The option that stands for ``unknown``.
+NONE = "none of these"
 #: Whose eyes a clip is seen with, and the sentence that says so.
 PERSPECTIVES = {
     None: "",
@@ -142,3 +144,12 @@ def distinct(texts: Iterable[str]) -> list[int]:
             seen.add(plain)
             kept.append(place)
     return kept
+
+
+def is_none(option: str) -> bool:
+    """Whether an option says that no other one is right.
+
+    >>> is_none("None of these."), is_none("run")
+    (True, False)
+    """
+    return normalised(option) == NONE

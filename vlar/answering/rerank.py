@@ -17,12 +17,14 @@ import numpy as np
 
 from vlar.answering.asking import Opinion, ask
 from vlar.answering.base import Answerer, Shown
-from vlar.answering.mixing import EQUAL, Mixing, margins, mix
-from vlar.answering.question import Question, check_count, distinct
+from vlar.answering.mixing import LEAD, UNFITTED, Mixing, margins, mix, sure
+from vlar.answering.question import NONE, Question, check_count, distinct, is_none
 from vlar.answering.tally import Tally
 from vlar.errors import UsageError, VlarError
 from vlar.model.core import ModelCore
 from vlar.safety.files import read_file
+from vlar.safety.numbers import number
+from vlar.scoring.base import UNKNOWN_THRESHOLD
 from vlar.text.clean import clean_label
 from vlar.text.tree import Tree
 from vlar.types import Classification, Failure, JsonDict, Prediction, Window
@@ -42,12 +44,17 @@ class Weights:
     Attributes:
         mixing: Powers on the two.
         margin: Ask only where the best two labels differ by less than this; above 1 is always.
-        fitted: Whether labelled clips decided them.
+        fitted: Whether labelled clips decided them, or the user.
     """
 
-    mixing: Mixing = EQUAL
+    mixing: Mixing = UNFITTED
     margin: float = ALWAYS
     fitted: bool = False
+
+    @property
+    def lead(self) -> float:
+        """By how much the answerer must prefer an option: where nothing is fitted it can err."""
+        return 0.0 if self.fitted else LEAD
 
     @staticmethod
     def read(text: str) -> Weights:
@@ -69,9 +76,8 @@ class Weights:
             data: Any = json.loads(read_file(Path(text).expanduser(), _MOST_BYTES))
             run = next(r for r in data["runs"] if r["tables"].get("weights"))
             found = run["tables"]["weights"]
-            return Weights(
-                Mixing(float(found["a"]), float(found["b"])), float(found["margin"]), True
-            )
+            margin = number(found, "margin")
+            return Weights(Mixing(float(found["a"]), float(found["b"])), margin, True)
         except OSError as error:
             raise UsageError(f"{text}: cannot be read ({error.strerror or error})") from error
         except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as error:
@@ -96,9 +102,10 @@ class SecondOpinion:
         k: Labels to ask about, 2 to 26.
         weights: How much it counts, and when it is asked.
         rotations: Orders of the options to ask; None for all K.
+        none: Add the option "none of these", which stands for ``unknown``.
 
     Raises:
-        UsageError: ``k`` is not 2 to 26.
+        UsageError: the options are not 2 to 26.
     """
 
     def __init__(
@@ -109,8 +116,10 @@ class SecondOpinion:
         k: int = K,
         weights: Weights | None = None,
         rotations: int | None = None,
+        none: bool = False,
     ) -> None:
-        check_count(k)
+        check_count(k + none)
+        self.none = none
         self.answerer, self.name, self.k = answerer, name, k
         self.weights = weights or Weights()
         self.rotations = rotations
@@ -155,8 +164,7 @@ class SecondOpinion:
             return replace(row, second_opinion=_facts(self.name, error="fewer than two labels"))
         if self._stop.reason is not None:
             return replace(row, second_opinion=_facts(self.name, error=self._stop.reason))
-        labels = [row.predictions[n].label for n in chosen]
-        question = Question(tuple(map(clean_label, labels)), tuple(chosen))
+        question = self._question(row, chosen)
         opinion = ask(self.answerer, shown, question, rotations=self.rotations)
         self.tally.add(opinion)
         self._stop.take(opinion)
@@ -176,24 +184,37 @@ class SecondOpinion:
         places = distinct(clean_label(p.label) for p in row.predictions)
         return [n for n in places if row.predictions[n].probability > 0][: self.k]
 
+    def _question(self, row: Classification, chosen: list[int]) -> Question:
+        """About the chosen labels; "none of these" has the place behind all predictions."""
+        texts = [clean_label(row.predictions[n].label) for n in chosen]
+        if self.none and not any(map(is_none, texts)):
+            texts, chosen = [*texts, NONE], [*chosen, len(row.predictions)]
+        return Question(tuple(texts), tuple(chosen))
+
     def _mixed(
         self, row: Classification, question: Question, opinion: Opinion, tree: Tree | None
     ) -> Classification:
-        before = np.array([[p.probability for p in row.predictions]])
+        each = [p.probability for p in row.predictions]
+        before = np.array([[*each, row.unknown_probability]])
         chosen, weights = np.array([question.columns]), self.weights.mixing
         assert opinion.probability is not None
         shares = opinion.probability
-        after = mix(before, shares[None], chosen, a=weights.a, b=weights.b)[0]
+        heard = sure(shares[None], self.weights.lead)
+        after = mix(before, heard, chosen, a=weights.a, b=weights.b)[0]
+        unknown, after = float(after[-1]), after[:-1]
         order = np.argsort(-after, kind="stable")
-        labels = (row.predictions[n].label for n in question.columns)
-        named = dict(zip(labels, map(float, shares), strict=True))
+        labels = [*(p.label for p in row.predictions), NONE]
+        named = {labels[n]: float(share) for n, share in zip(question.columns, shares, strict=True)}
+        unsure = bool(np.isnan(heard).any())
         return replace(
             row,
             predictions=tuple(
                 replace(row.predictions[n], probability=float(after[n])) for n in order
             ),
             coarse=_coarse(row, after, tree),
-            second_opinion=_facts(self.name, opinion, named),
+            unknown=unknown > UNKNOWN_THRESHOLD if len(row.predictions) in chosen else row.unknown,
+            unknown_probability=unknown,
+            second_opinion=_facts(self.name, opinion, named, unsure=unsure),
         )
 
 
@@ -263,6 +284,7 @@ def _facts(
     *,
     error: str | None = None,
     skipped: bool = False,
+    unsure: bool = False,
 ) -> JsonDict:
     """What an answer states of a second opinion."""
     shares = {label: round(share, 6) for label, share in (named or {}).items()}
@@ -270,6 +292,7 @@ def _facts(
     facts: JsonDict = {"answerer": name, "label": best, "probability": shares}
     facts |= {"error": error} if error is not None else {}
     facts |= {"skipped": True} if skipped else {}
+    facts |= {"unsure": True} if unsure else {}
     if opinion is not None:
         tokens = opinion.tokens_in + opinion.tokens_out
         facts |= {"seconds": round(opinion.seconds, 3), "tokens": tokens}

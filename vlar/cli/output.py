@@ -162,7 +162,8 @@ def second_opinion(facts: Mapping[str, Any]) -> str:
     if facts.get("skipped"):
         return f"{name} was not asked: the best label leads by enough"
     best = facts["label"]
-    return f"{name} prefers {best}, {percent(facts['probability'][best])} of its options"
+    share = f"{name} prefers {best}, {percent(facts['probability'][best])} of its options"
+    return f"{share}, not surely enough to count" if facts.get("unsure") else share
 
 
 def _about(row: Classification) -> list[str]:

@@ -39,7 +39,8 @@ RerankWeights = Annotated[
     typer.Option(
         "--rerank-weights",
         metavar="A,B",
-        help="How much both count, or the file of a run of 'vlar eval mcq'. Default: 1,1.",
+        help="How much both count, or the file of a run of 'vlar eval mcq'. Default: 1,0.1, where "
+        "the answerer is sure.",
     ),
 ]
 RerankMargin = Annotated[
@@ -51,6 +52,10 @@ RerankMargin = Annotated[
         max=1.0,
         help="Ask only where the best two labels differ by less than this.",
     ),
+]
+RerankNone = Annotated[
+    bool,
+    typer.Option("--rerank-none", help='Offer "none of these", which stands for unknown.'),
 ]
 
 
@@ -92,12 +97,20 @@ class Review:
         k: Options of a question.
         weights: Of ``--rerank-weights``.
         margin: Of ``--rerank-margin``.
+        none: Of ``--rerank-none``.
 
     Raises:
         UsageError: the answerer or the weights cannot be used.
     """
 
-    def __init__(self, spec: str | None, k: int, weights: str | None, margin: float | None) -> None:
+    def __init__(
+        self,
+        spec: str | None,
+        k: int,
+        weights: str | None,
+        margin: float | None,
+        none: bool = False,
+    ) -> None:
         self.failed = 0
         self._spec, self._problem = spec, ""
         self._second: SecondOpinion | None = None
@@ -110,12 +123,12 @@ class Review:
 
         counts = weights_of(weights, margin)
         try:
-            check_count(k)
+            check_count(k + none)
         except UsageError as error:
             self._problem = f"{error.message}; {_STANDS}"
             output.error(self._problem)
             return
-        self._second = SecondOpinion(load_answerer(spec), spec, k=k, weights=counts)
+        self._second = SecondOpinion(load_answerer(spec), spec, k=k, weights=counts, none=none)
 
     def top(self, top: int, n_labels: int) -> int:
         """How many labels an answer must list before it is reviewed."""
@@ -154,9 +167,9 @@ class Review:
             output.error(f"{self._spec}: {self.failed} answers stand without a second opinion")
         if not weights.fitted and tally.opinions:
             output.note(
-                "vlar: both opinions count the same (1,1); fit that on labelled clips: vlar eval "
-                f"mcq --data DIR --set answerer={self._spec} --out run.json, then "
-                "--rerank-weights run.json"
+                "vlar: the second opinion counts little, as nothing says how good it is; fit that "
+                f"on labelled clips: vlar eval mcq --data DIR --set answerer={self._spec} --out "
+                "run.json, then --rerank-weights run.json"
             )
 
 

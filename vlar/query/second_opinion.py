@@ -20,6 +20,7 @@ import numpy as np
 
 from vlar.answering.asking import Opinion, ask
 from vlar.answering.base import Answerer, Shown, load_answerer
+from vlar.answering.mixing import sure
 from vlar.answering.question import Question, check_count, distinct, normalised
 from vlar.answering.rerank import K, StopRule, Weights
 from vlar.answering.tally import Tally
@@ -59,7 +60,7 @@ class AnswererReranker(Reranker):
         self.name = name
         self.tally = Tally()
         self._answerer, self._k = answerer, k
-        self._mixing = (weights or Weights()).mixing
+        self._weights = weights or Weights()
         self._stop = StopRule()
         self._options: dict[str, tuple[list[str], Float32]] = {}
 
@@ -156,9 +157,12 @@ class AnswererReranker(Reranker):
         return {}
 
     def _mixed(self, own: float, share: float, opinion: Opinion) -> float:
-        k = 0 if opinion.probability is None else len(opinion.probability)
+        assert opinion.probability is not None
+        k = len(opinion.probability)
+        if np.isnan(sure(opinion.probability[None], self._weights.lead)).any():
+            return own
         share = (1 - _DOUBT) * share + _DOUBT / k
-        a, b = self._mixing.a, self._mixing.b
+        a, b = self._weights.mixing.a, self._weights.mixing.b
         odds = a * _logit(own) + b * (_logit(share) - _logit(1 / k))
         return float(1 / (1 + np.exp(-np.clip(odds, -50, 50))))
 

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlar.answering.mixing import Mixing, fit_margin, fit_mixing, margins, mix
+from vlar.answering.mixing import (
+    LEAD,
+    UNFITTED,
+    Mixing,
+    fit_margin,
+    fit_mixing,
+    margins,
+    mix,
+    sure,
+)
 from vlar.errors import UsageError
 
 N, C, K = 200, 9, 4
@@ -134,3 +143,24 @@ def test_shapes_and_weights_that_cannot_be_are_refused():
         Mixing(1.0, -1.0)
     with pytest.raises(UsageError, match="0 or more"):
         mix(proposer, opinion, options, a=float("nan"))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_without_a_fit_random_answers_change_little(seed: int):
+    proposer, _, options, truth = drawn(seed, 1.0, 0.0)
+    random = np.random.default_rng(seed).dirichlet(np.ones(K), N)
+    after = mix(proposer, sure(random), options, a=UNFITTED.a, b=UNFITTED.b)
+    share = (proposer.argmax(1) == truth).mean()
+    assert (after.argmax(1) == truth).mean() > share - 0.05
+    equal = mix(proposer, random, options, a=1, b=1)
+    assert (equal.argmax(1) != proposer.argmax(1)).mean() > 0.25  # what it used to move
+    assert (after.argmax(1) != proposer.argmax(1)).mean() < 0.1
+
+
+def test_an_opinion_counts_only_where_one_option_leads():
+    rows = np.array([[0.6, 0.4, 0], [0.61, 0.39, 0], [1 / 3] * 3, [np.nan] * 3])
+    heard = sure(rows)
+    np.testing.assert_array_equal(np.isfinite(heard).all(1), [False, True, False, False])
+    np.testing.assert_array_equal(heard[1], rows[1])
+    np.testing.assert_array_equal(sure(rows, 0), rows)
+    assert 0 < LEAD < 1

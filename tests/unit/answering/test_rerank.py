@@ -15,7 +15,7 @@ from vlar.answering.another_model import ModelAnswerer
 from vlar.answering.asking import ask
 from vlar.answering.base import Answer, FunctionAnswerer, Shown, load_answerer
 from vlar.answering.mixing import PROPOSER, Mixing
-from vlar.answering.question import Question
+from vlar.answering.question import NONE, Question
 from vlar.answering.rerank import SecondOpinion, Weights
 from vlar.describing.base import AnswerTimeoutError, RefusedError
 from vlar.errors import UsageError
@@ -32,6 +32,9 @@ ROW = Classification(
 )  # fmt: skip
 
 
+EQUAL = Weights(Mixing(1.0, 1.0), fitted=True)
+
+
 def second(*answers: object, **options: object) -> SecondOpinion:
     return SecondOpinion(Scripted(*answers), "scripted", **options)  # type: ignore[arg-type]
 
@@ -41,7 +44,7 @@ def prefers(option: str) -> FunctionAnswerer:
 
 
 def test_the_opinions_are_mixed_and_ordered():
-    judge = SecondOpinion(prefers("red right"), "mine", k=3)
+    judge = SecondOpinion(prefers("red right"), "mine", k=3, weights=EQUAL)
     row = judge.review(ROW, Shown.of(clip()))
     assert row.label == "red right"
     total = sum(p.probability for p in row.predictions)
@@ -54,6 +57,27 @@ def test_the_opinions_are_mixed_and_ordered():
     assert row.second_opinion["label"] == "red right"
     assert set(row.second_opinion["probability"]) == set(LABELS[:3])
     assert row.to_dict()["second_opinion"]["answerer"] == "mine"
+
+
+def test_without_a_fit_a_clear_answer_stands_and_a_close_one_moves():
+    judge = SecondOpinion(prefers("red right"), "mine", k=3)
+    row = judge.review(ROW, Shown.of(clip()))
+    assert row.label == "red left"
+    assert [p.probability for p in row.predictions] != list(SHARES)  # heard, if only just
+    shares = (0.34, 0.33, *SHARES[2:])
+    given = tuple(replace(p, probability=q) for p, q in zip(ROW.predictions, shares, strict=True))
+    assert judge.review(replace(ROW, predictions=given), Shown.of(clip())).label == "red right"
+
+
+def test_without_a_fit_an_unsure_opinion_leaves_the_answer_bit_for_bit():
+    unsure = FunctionAnswerer(lambda _, q: [0.35 if o == "red right" else 0.3 for o in q.options])
+    row = SecondOpinion(unsure, "mine").review(ROW, Shown.of(clip()))
+    assert row.predictions == ROW.predictions
+    assert row.second_opinion is not None
+    assert row.second_opinion["unsure"]
+    fitted = SecondOpinion(unsure, "mine", weights=EQUAL).review(ROW, Shown.of(clip()))
+    assert fitted.predictions != ROW.predictions
+    assert "unsure" not in (fitted.second_opinion or {})
 
 
 def test_weights_of_the_proposer_leave_every_number_as_it_is():
@@ -191,3 +215,50 @@ def test_weights_are_read_from_two_numbers_or_from_a_run(tmp_path: Path):
 def test_too_many_options_are_refused():
     with pytest.raises(UsageError, match="27 options"):
         SecondOpinion(load_answerer("openai:m"), "x", k=27)
+    with pytest.raises(UsageError, match="27 options"):
+        SecondOpinion(load_answerer("openai:m"), "x", k=26, none=True)
+    SecondOpinion(load_answerer("openai:m"), "x", k=25, none=True)
+
+
+def test_none_of_these_stands_for_unknown_and_all_else_keeps_its_sum():
+    judge = SecondOpinion(prefers(NONE), "mine", k=3, none=True, weights=Weights.read("1,4"))
+    row = judge.review(ROW, Shown.of(clip()))
+    assert row.second_opinion is not None
+    assert row.second_opinion["label"] == NONE
+    assert set(row.second_opinion["probability"]) == {*LABELS[:3], NONE}
+    assert row.unknown
+    assert row.label is None
+    assert row.unknown_probability > 0.5
+    total = sum(p.probability for p in row.predictions) + row.unknown_probability
+    assert total == pytest.approx(1.0)
+    assert {p.label: p.probability for p in row.predictions}["blue right"] == 0.06
+    other = SecondOpinion(prefers("red right"), "mine", k=3, none=True, weights=EQUAL)
+    assert not other.review(ROW, Shown.of(clip())).unknown
+    off = SecondOpinion(prefers("red right"), "mine", k=3, weights=EQUAL)
+    assert off.review(ROW, Shown.of(clip())).unknown_probability == ROW.unknown_probability
+    same = SecondOpinion(prefers(NONE), "mine", none=True, weights=Weights(PROPOSER))
+    kept = same.review(ROW, Shown.of(clip()))
+    assert (kept.predictions, kept.unknown_probability) == (ROW.predictions, 0.1)
+
+
+def test_a_label_that_says_none_of_these_is_not_offered_twice():
+    own = replace(ROW.predictions[1], label="None of these")
+    row = replace(ROW, predictions=(ROW.predictions[0], own))
+    judge = SecondOpinion(prefers("red left"), "mine", none=True, weights=EQUAL)
+    found = judge.review(row, Shown.of(clip()))
+    assert found.second_opinion is not None
+    assert set(found.second_opinion["probability"]) == {"red left", "None of these"}
+    assert found.unknown_probability == 0.1
+
+
+def test_another_model_answers_none_of_these_by_what_it_calls_unknown(tmp_path: Path):
+    path = colours.make_clip(tmp_path / "a.mp4", "blue left")
+    model = colours.model()
+    labels = ["red right", "blue left"]
+    shown = Shown(path, None, clip)
+    found = ask(ModelAnswerer(model), shown, Question(("red right", NONE, "blue left")))
+    answer = model.classify(path, labels, top=2)
+    shares = {p.label: p.probability for p in answer.predictions}
+    wanted = [shares["red right"], answer.unknown_probability, shares["blue left"]]
+    assert found.probability is not None
+    np.testing.assert_allclose(found.probability, wanted, atol=1e-6)

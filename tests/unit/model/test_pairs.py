@@ -17,6 +17,7 @@ from vlar.model.classifier import LabelClassifier
 from vlar.model.model import Model, load
 from vlar.text.pairs import parse_pairs
 from vlar.training import hyperparameters as plans
+from vlar.training.learners.compositional import CLOSED, TRAINED
 from vlar.video import read_clip
 
 UNSEEN = ("rise", "cup")
@@ -72,7 +73,9 @@ def test_a_pair_without_examples_is_among_the_answers_and_can_be_the_best(model,
     total = sum(p.probability for p in answer.predictions) + answer.unknown_probability
     assert total == pytest.approx(1, abs=1e-6)
     assert "rise cup" not in model.labels
-    assert model.report.training.held_out > 0.5
+    report = model.report.training
+    assert (report.closed_weight, report.trained_weight) == (CLOSED, TRAINED)
+    assert report.held_out is None  # nothing is held out: all examples are learned from
 
 
 def test_it_is_the_same_alone_in_company_and_after_saving(
