@@ -6,7 +6,8 @@ by the answerer, against chance, then joins the model's own::
 
     logit p' = a logit p + b (logit h - logit 1/K)
 
-An answerer that does not know (``h = 1/K``) changes nothing.
+An answerer that does not know (``h = 1/K``) changes nothing. Without fitted weights one that is not
+sure changes nothing either (``vlar.answering.mixing.sure``).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from vlar.index.rows import RowPerson
 from vlar.query.rerankers.base import Reranker, Rescored, RowReader
 from vlar.sensors import reader
 from vlar.text.bank import load_bank
-from vlar.types import Clip, Float32, Window
+from vlar.types import Clip, Float32, Float64, Window
 
 BANK = "everyday_actions"
 _FEWEST_ROWS = 20
@@ -95,7 +96,7 @@ class AnswererReranker(Reranker):
     def rescore(
         self, phrase: str, row_ids: Sequence[int], rows: RowReader, model: LibraryModel
     ) -> Mapping[int, Rescored]:
-        """New scores of the windows that the answerer has an opinion of, by row id."""
+        """New scores of the windows that the answerer has a sure opinion of, by row id."""
         if not len(row_ids):
             return {}
         (query,) = model.encode_queries([phrase])
@@ -109,7 +110,7 @@ class AnswererReranker(Reranker):
             path, window = windows[row_id]
             shown = _shown(model, Path(path), window, people.get(row_id))
             opinion = self._ask(phrase, vectors[place], shown, model)
-            if opinion.probability is not None:
+            if opinion.probability is not None and self._heard(opinion.probability):
                 new = self._mixed(float(own[place]), float(opinion.probability[0]), opinion)
                 found[row_id] = Rescored(float(vectors[place] @ query), new)
         return found
@@ -156,11 +157,12 @@ class AnswererReranker(Reranker):
     def _banks(self) -> dict[str, tuple[list[str], Float32, Float32]]:
         return {}
 
+    def _heard(self, shares: Float64) -> bool:
+        """Whether the answerer is sure enough to count."""
+        return bool(np.isfinite(sure(shares[None], self._weights.lead)).all())
+
     def _mixed(self, own: float, share: float, opinion: Opinion) -> float:
-        assert opinion.probability is not None
-        k = len(opinion.probability)
-        if np.isnan(sure(opinion.probability[None], self._weights.lead)).any():
-            return own
+        k = 0 if opinion.probability is None else len(opinion.probability)
         share = (1 - _DOUBT) * share + _DOUBT / k
         a, b = self._weights.mixing.a, self._weights.mixing.b
         odds = a * _logit(own) + b * (_logit(share) - _logit(1 / k))

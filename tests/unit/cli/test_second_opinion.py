@@ -54,6 +54,17 @@ def test_another_model_is_asked_and_its_opinion_is_shown(run: Callable[..., Any]
     assert "second_opinion" not in plain
 
 
+def test_none_of_these_is_offered_on_request(run: Callable[..., Any]):
+    row = answer(run("--rerank", "self:other", "--rerank-none", "--json"))
+    assert "none of these" in row["second_opinion"]["probability"]
+    assert "none of these" not in {p["label"] for p in row["predictions"]}
+    plain = answer(run("--rerank", "self:other", "--json"))
+    assert "none of these" not in plain["second_opinion"]["probability"]
+    done = run("--rerank", "self:other", "--rerank-none", "--rerank-k", 26)
+    assert "27 options" in done.stderr
+    assert done.exit_code == 1
+
+
 def test_only_what_is_in_doubt_is_asked_about(run: Callable[..., Any]):
     done = run("--rerank", "self:other", "--rerank-margin", 0.0001)
     assert "was not asked: the best label leads by enough" in done.stdout

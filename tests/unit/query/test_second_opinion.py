@@ -79,6 +79,18 @@ def test_the_proposer_alone_and_an_answerer_that_does_not_know_change_nothing(li
             assert one.probability == pytest.approx(other.probability, abs=1e-6)
 
 
+def test_without_a_fit_only_a_sure_answerer_moves_scores(library: Library):
+    before = library.query("a cat", 10, rerank=None, min_probability=0)
+    for lead, moves in ((1.2, False), (9.0, True)):
+        judge = FunctionAnswerer(
+            lambda _, q, lead=lead: [lead if o == "a cat" else 1.0 for o in q.options]
+        )
+        reranker = AnswererReranker(judge, "mine", k=2)
+        after = library.query("a cat", 10, rerank=reranker, min_probability=0)
+        scores = [[hit.probability for hit in hits] for hits in (before, after)]
+        assert (scores[0] != scores[1]) == moves
+
+
 def test_the_wrong_options_do_not_mean_the_phrase(library: Library):
     judge = ByFile("riding a bike")
     library.query("riding a bike", 10, rerank=AnswererReranker(judge, "m"), min_probability=0)
@@ -109,7 +121,7 @@ def test_a_recording_that_is_gone_keeps_its_place(tmp_path: Path):
         library.add(paths)
         paths[1].unlink()
         reports = list[QueryReport]()
-        reranker = AnswererReranker(ByFile("a cat"), "mine")
+        reranker = AnswererReranker(ByFile("a cat"), "mine", weights=Weights.read("1,1"))
         assert len(names(library, reranker, report=reports.append)) == 3
         assert reports[0].reranked == 2
         assert reports[0].rerank_failed == 1
