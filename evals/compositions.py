@@ -28,7 +28,7 @@ import csv
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +65,14 @@ TIMES = {
 SPACES = ("panning left", "panning right", "zooming in", "zooming out", "shaking")
 Pool = dict[str, list[tuple[str, dict[str, np.ndarray]]]]
 """By label: sources, each with its group and its frames (T, F) under every verb."""
+Rows = dict[str, dict[str, float]]
+"""Figures in percent by method."""
 _SEEN = 0.6
 _TRAIN, _SOURCES = 3, 5
 _PICTURES = 3560  # entries of the features that one frame gives: objects and appearance
-_MIXTURES = ((1, 0.25), (1, 1), (0.5, 0.75), (0.5, 1), (0.25, 0.5), (0.25, 0.75), (0, 1))
+_MIXTURES = (
+    (1, 0), (1, 0.25), (1, 1), (0.5, 0.75), (0.5, 1), (0.25, 0.5), (0.25, 0.75), (0, 1),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -266,23 +270,40 @@ class _Encoder:
         return seen
 
 
-def _adapted_rows(
-    options: argparse.Namespace, model, pool: Pool, verbs: str, seed: int
-) -> dict[str, dict[str, float]]:
+def _adapted_rows(options: argparse.Namespace, model, pool: Pool, verbs: str, seed: int) -> Rows:
     """Figures of what a user gets, of closed forms alone, and of other weights of the two."""
-    tried = "-mixtures" if options.mixtures else ""
-    kept = options.cache / f"adapted-{options.pool}-{verbs}-{seed}{tried}.json"
-    if not kept.exists():
-        train, asked, seen = _split(pool, seed)
-        closed, trained, whole = _adapted(model, train, asked, seed)
-        rows = {"vlar adapt --method c2c": whole, "closed forms of verbs and objects": closed}
-        if options.mixtures:
-            rows |= {f"weights {a:g}, {b:g}": a * closed + b * trained for a, b in _MIXTURES}
-        else:
-            mixed = _adapted(model, _shuffled(train, seed), asked, seed)[2]
-            rows["control: vlar adapt, verbs shuffled"] = mixed
-        kept.write_text(json.dumps({n: _figures(s, asked, seen) for n, s in rows.items()}))
-    return json.loads(kept.read_text())
+    start = f"adapted-{options.pool}-{verbs}-{seed}"
+    if options.mixtures:
+        return _kept(options.cache / f"{start}-mixtures.json", _mixtures, model, pool, seed)
+    rows = _kept(options.cache / f"{start}.json", _as_adapted, model, pool, seed)
+    return rows | _kept(options.cache / f"{start}-shuffled.json", _mixed_up, model, pool, seed)
+
+
+def _kept(file: Path, measure: Callable[..., Rows], *arguments) -> Rows:
+    """What was measured before, or is now."""
+    if not file.exists():
+        file.write_text(json.dumps(measure(*arguments)))
+    return json.loads(file.read_text())
+
+
+def _mixtures(model, pool: Pool, seed: int) -> Rows:
+    train, asked, seen = _split(pool, seed)
+    closed, trained, _ = _adapted(model, train, asked, seed)
+    rows = {f"weights {a:g}, {b:g}": a * closed + b * trained for a, b in _MIXTURES}
+    return {name: _figures(scores, asked, seen) for name, scores in rows.items()}
+
+
+def _as_adapted(model, pool: Pool, seed: int) -> Rows:
+    train, asked, seen = _split(pool, seed)
+    closed, _, whole = _adapted(model, train, asked, seed)
+    rows = {"vlar adapt --method c2c": whole, "closed forms of verbs and objects": closed}
+    return {name: _figures(scores, asked, seen) for name, scores in rows.items()}
+
+
+def _mixed_up(model, pool: Pool, seed: int) -> Rows:
+    train, asked, seen = _split(pool, seed)
+    whole = _adapted(model, _shuffled(train, seed), asked, seed)[2]
+    return {"control: vlar adapt, verbs shuffled": _figures(whole, asked, seen)}
 
 
 def _adapted(

@@ -725,8 +725,21 @@ def fitted(a: str, b: str = "0.1", margin: str = "1.01") -> Callable[[Path], Non
     return written(f'{{"runs": [{{"tables": {{"weights": {found}}}}}]}}')
 
 
+def in_the_model(make: Callable[[Path], None]) -> Callable[[Kit], list[str]]:
+    """Weights that lie in the folder of a model."""
+
+    def build(kit: Kit) -> list[str]:
+        folder = kit.model()
+        make(folder / "second_opinion.json")
+        return [*kit.classify(folder), "--rerank", f"sheet:{kit.place / 'answers.csv'}"]
+
+    return build
+
+
 MIXINGS = [
     *(mixing(name, r"run\.json", make) for name, make in SPECIAL.items()),
+    Case("answers", "weights-in-the-model", in_the_model(fitted("NaN")), "0 or more"),
+    Case("answers", "weights-in-the-model-binary", in_the_model(things.binary), "second_opinion"),
     mixing("nan", "0 or more", fitted("NaN")),
     mixing("infinite", "0 or more", fitted("1", "1e999")),
     mixing("negative", "0 or more", fitted("-1")),

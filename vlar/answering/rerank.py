@@ -6,84 +6,30 @@ not answer in time, refuses, or writes what names no label, the first answer sta
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vlar.answering.asking import Opinion, ask
 from vlar.answering.base import Answerer, Shown
-from vlar.answering.mixing import LEAD, UNFITTED, Mixing, margins, mix, sure
+from vlar.answering.mixing import margins, mix, sure
 from vlar.answering.question import NONE, Question, check_count, distinct, is_none
 from vlar.answering.tally import Tally
-from vlar.errors import UsageError, VlarError
+from vlar.answering.weights import Weights
+from vlar.errors import VlarError
 from vlar.model.core import ModelCore
-from vlar.safety.files import read_file
-from vlar.safety.numbers import number
 from vlar.scoring.base import UNKNOWN_THRESHOLD
 from vlar.text.clean import clean_label
 from vlar.text.tree import Tree
 from vlar.types import Classification, Failure, JsonDict, Prediction, Window
 
 K = 5
-ALWAYS = 1.01  # a margin that every answer is below
 _STOP_AFTER = 3  # clips in a row without an answer: the answerer is gone
 _TRANSIENT = ("timeout", "no_answer")
-_MOST_BYTES = 100_000_000
 _log = logging.getLogger("vlar")
-
-
-@dataclass(frozen=True)
-class Weights:
-    """How a second opinion counts, and when it is asked for.
-
-    Attributes:
-        mixing: Powers on the two.
-        margin: Ask only where the best two labels differ by less than this; above 1 is always.
-        fitted: Whether labelled clips decided them, or the user.
-    """
-
-    mixing: Mixing = UNFITTED
-    margin: float = ALWAYS
-    fitted: bool = False
-
-    @property
-    def lead(self) -> float:
-        """By how much the answerer must prefer an option: where nothing is fitted it can err."""
-        return 0.0 if self.fitted else LEAD
-
-    @staticmethod
-    def read(text: str) -> Weights:
-        """From ``A,B``, or from the file of a run of ``vlar eval mcq``.
-
-        Raises:
-            UsageError: it is neither, or the run fitted no weights.
-        """
-        if not text.endswith(".json"):
-            try:
-                a, b = (float(part) for part in text.split(","))
-            except ValueError:
-                raise UsageError(
-                    f"the weights {text!r} are not two numbers (1,0.5) nor the file of a run of "
-                    "'vlar eval mcq' (run.json)"
-                ) from None
-            return Weights(Mixing(a, b), fitted=True)
-        try:
-            data: Any = json.loads(read_file(Path(text).expanduser(), _MOST_BYTES))
-            run = next(r for r in data["runs"] if r["tables"].get("weights"))
-            found = run["tables"]["weights"]
-            margin = number(found, "margin")
-            return Weights(Mixing(float(found["a"]), float(found["b"])), margin, True)
-        except OSError as error:
-            raise UsageError(f"{text}: cannot be read ({error.strerror or error})") from error
-        except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as error:
-            raise UsageError(
-                f"{text} holds no fitted weights; make it with 'vlar eval mcq --out {text}'"
-            ) from error
 
 
 class SecondOpinion:

@@ -141,7 +141,9 @@ def command(
     live = _address(paths, segments_file)
     asked = people.asked(live, who=who, zoom=zoom, detector=detector)
     second_opinion.check(rerank, live, mode)
-    review = second_opinion.Review(rerank, rerank_k, rerank_weights, rerank_margin, rerank_none)
+    review = second_opinion.Review(
+        rerank, rerank_k, rerank_weights, rerank_margin, rerank_none, model
+    )
     with ExitStack() as stack:
         answers = Answers(as_json, mode, tables(stack, csv, parquet))
         shown = stack.enter_context(progress(f"loading {model}"))

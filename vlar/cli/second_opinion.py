@@ -12,7 +12,8 @@ from vlar.cli import output
 from vlar.cli.choices import Choices
 
 if TYPE_CHECKING:
-    from vlar.answering.rerank import SecondOpinion, Weights
+    from vlar.answering.rerank import SecondOpinion
+    from vlar.answering.weights import Weights
     from vlar.model.model import Model
     from vlar.query.rerankers.base import Reranker
     from vlar.text.tree import Tree
@@ -77,15 +78,15 @@ def check(spec: str | None, live: str | None, mode: str) -> None:
         )
 
 
-def weights_of(text: str | None, margin: float | None) -> Weights:
-    """The weights of the options.
+def weights_of(text: str | None, margin: float | None, kept: Weights | None = None) -> Weights:
+    """The weights of the options; without any, those kept with the model.
 
     Raises:
         UsageError: they are neither two numbers nor the file of a run.
     """
-    from vlar.answering.rerank import Weights
+    from vlar.answering.weights import Weights
 
-    found = Weights() if text is None else Weights.read(text)
+    found = kept or Weights() if text is None else Weights.read(text)
     return found if margin is None else replace(found, margin=margin)
 
 
@@ -98,6 +99,7 @@ class Review:
         weights: Of ``--rerank-weights``.
         margin: Of ``--rerank-margin``.
         none: Of ``--rerank-none``.
+        model: Of ``--model``; its folder may hold weights.
 
     Raises:
         UsageError: the answerer or the weights cannot be used.
@@ -110,6 +112,7 @@ class Review:
         weights: str | None,
         margin: float | None,
         none: bool = False,
+        model: str = "",
     ) -> None:
         self.failed = 0
         self._spec, self._problem = spec, ""
@@ -119,16 +122,20 @@ class Review:
         from vlar.answering.base import load_answerer
         from vlar.answering.question import check_count
         from vlar.answering.rerank import SecondOpinion
+        from vlar.answering.weights import Weights
         from vlar.errors import UsageError
 
-        counts = weights_of(weights, margin)
+        if weights is not None:
+            weights_of(weights, margin)  # before an answerer is loaded
         try:
             check_count(k + none)
         except UsageError as error:
             self._problem = f"{error.message}; {_STANDS}"
             output.error(self._problem)
             return
-        self._second = SecondOpinion(load_answerer(spec), spec, k=k, weights=counts, none=none)
+        answerer = load_answerer(spec)
+        counts = weights_of(weights, margin, Weights.beside(model, answerer.identity))
+        self._second = SecondOpinion(answerer, spec, k=k, weights=counts, none=none)
 
     def top(self, top: int, n_labels: int) -> int:
         """How many labels an answer must list before it is reviewed."""

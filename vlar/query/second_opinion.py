@@ -23,8 +23,9 @@ from vlar.answering.asking import Opinion, ask
 from vlar.answering.base import Answerer, Shown, load_answerer
 from vlar.answering.mixing import sure
 from vlar.answering.question import Question, check_count, distinct, normalised
-from vlar.answering.rerank import K, StopRule, Weights
+from vlar.answering.rerank import K, StopRule
 from vlar.answering.tally import Tally
+from vlar.answering.weights import Weights
 from vlar.detecting.people import CONTEXT
 from vlar.detecting.zoom import cut
 from vlar.index.protocol import LibraryModel, sampling_of

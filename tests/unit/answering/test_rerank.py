@@ -16,7 +16,8 @@ from vlar.answering.asking import ask
 from vlar.answering.base import Answer, FunctionAnswerer, Shown, load_answerer
 from vlar.answering.mixing import PROPOSER, Mixing
 from vlar.answering.question import NONE, Question
-from vlar.answering.rerank import SecondOpinion, Weights
+from vlar.answering.rerank import SecondOpinion
+from vlar.answering.weights import KEPT, Weights
 from vlar.describing.base import AnswerTimeoutError, RefusedError
 from vlar.errors import UsageError
 from vlar.model.model import Model
@@ -210,6 +211,18 @@ def test_weights_are_read_from_two_numbers_or_from_a_run(tmp_path: Path):
             Weights.read(text)
     with pytest.raises(UsageError, match="cannot be read"):
         Weights.read(str(tmp_path / "none.json"))
+
+
+def test_weights_in_a_model_folder_count_for_the_answerer_they_were_fitted_for(tmp_path: Path):
+    assert Weights.beside(str(tmp_path), "me") is None
+    assert Weights.beside("lite", "me") is None
+    tables = {"weights": {"a": 0.9, "b": 0.4, "margin": 0.2}, "answerer": "me"}
+    (tmp_path / KEPT).write_text(json.dumps({"runs": [{"tables": tables}]}))
+    assert Weights.beside(str(tmp_path), "me") == Weights(Mixing(0.9, 0.4), 0.2, fitted=True)
+    assert Weights.beside(str(tmp_path), "somebody else") is None
+    (tmp_path / KEPT).write_text("[]")
+    with pytest.raises(UsageError, match="holds no fitted weights"):
+        Weights.beside(str(tmp_path), "me")
 
 
 def test_too_many_options_are_refused():

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from tests.unit.describing.chat_server import Reply, chat_server, message
 from tests.unit.evaluation import colours
 from vlar import resources
+from vlar.answering.another_model import ModelAnswerer
+from vlar.answering.weights import KEPT
 from vlar.cli.app import app
 
 LABELS = "red left, red right, blue left, blue right"
@@ -63,6 +65,21 @@ def test_none_of_these_is_offered_on_request(run: Callable[..., Any]):
     done = run("--rerank", "self:other", "--rerank-none", "--rerank-k", 26)
     assert "27 options" in done.stderr
     assert done.exit_code == 1
+
+
+def test_weights_in_the_folder_of_the_model_need_not_be_named(
+    run: Callable[..., Any], tmp_path: Path
+):
+    own = ModelAnswerer(colours.model()).identity
+    for answerer, used in ((own, True), ("somebody else", False)):
+        tables = {"weights": {"a": 1, "b": 0, "margin": 1.01}, "answerer": answerer}
+        (tmp_path / KEPT).write_text(json.dumps({"runs": [{"tables": tables}]}))
+        done = run("--rerank", "self:other", "--model", tmp_path, "--json")
+        assert ("fit that on labelled clips" in done.stderr) != used
+        if used:
+            assert answer(done)["predictions"] == answer(run("--json"))["predictions"]
+    named = run("--rerank", "self:other", "--model", tmp_path, "--rerank-weights", "1,1", "--json")
+    assert "fit that" not in named.stderr
 
 
 def test_only_what_is_in_doubt_is_asked_about(run: Callable[..., Any]):

@@ -11,7 +11,7 @@ from tests.unit.index.fakes import FakeModel, tiny_video
 from vlar.answering.base import Answer, Answerer, FunctionAnswerer, Shown
 from vlar.answering.mixing import PROPOSER
 from vlar.answering.question import Question
-from vlar.answering.rerank import Weights
+from vlar.answering.weights import Weights
 from vlar.describing.base import RefusedError
 from vlar.errors import UnknownNameError, UsageError
 from vlar.library import Library
