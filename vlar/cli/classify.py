@@ -119,7 +119,7 @@ def command(
     rerank_k: second_opinion.RerankK = 5,
     rerank_weights: second_opinion.RerankWeights = None,
     rerank_margin: second_opinion.RerankMargin = None,
-    rerank_none: second_opinion.RerankNone = False,
+    or_none: second_opinion.RerankNone = False,
     explain: Explain = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -141,9 +141,7 @@ def command(
     live = _address(paths, segments_file)
     asked = people.asked(live, who=who, zoom=zoom, detector=detector)
     second_opinion.check(rerank, live, mode)
-    review = second_opinion.Review(
-        rerank, rerank_k, rerank_weights, rerank_margin, rerank_none, model
-    )
+    review = second_opinion.Review(rerank, rerank_k, rerank_weights, rerank_margin, or_none, model)
     with ExitStack() as stack:
         answers = Answers(as_json, mode, tables(stack, csv, parquet))
         shown = stack.enter_context(progress(f"loading {model}"))
