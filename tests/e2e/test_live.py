@@ -30,7 +30,8 @@ def test_a_dead_camera_is_one_line(vlar_command):
 
 def test_a_stream_is_answered_until_it_is_stopped(vlar_command, tmp_path: Path):
     body = videos.make_video(tmp_path / "a.ts", 200, gop=5).read_bytes()
-    with served(body) as address:
+    # Four times as fast as a camera: at full speed it would be decoded while the model is loaded.
+    with served(body, pace_s=0.1) as address:
         command = [str(COMMAND), "classify", address, "-l", "walking, running", "--json"]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
