@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +89,24 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = os.environ.get("VLAR_CACHE") or str(session / "cache")
     os.environ["VLAR_CACHE"] = place
     return Path(place)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ended_workers() -> Iterator[None]:
+    """No kept worker outlives the tests."""
+    yield
+    if kept := sys.modules.get("tests.warm_workers"):
+        for worker in kept.KeptWorker.waiting:
+            worker.end()
+
+
+@pytest.hookimpl(tryfirst=True)  # before any fixture reads a recording
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Recordings are read in workers that wait from test to test."""
+    if "vlar.workers" in sys.modules:
+        from tests import warm_workers
+
+        warm_workers.choose(item.path)
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import Result
 
 import vlar.cli
+from tests.command_line import invoke
 from tests.unit.index import hostile as h
 from tests.unit.index.fakes import FakeModel
 from vlar.cli import inputs, output, progress
-from vlar.cli.app import app
 from vlar.types import Classification, Failure, Prediction
 
 EVIL = "/v/\x1b[2J\x9b31m\r\n\u202efdp\u2066\u2028\x07.mp4"
@@ -41,7 +40,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(each) for each in arguments])
+    return invoke([str(each) for each in arguments])
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
+from tests.command_line import invoke
 from tests.unit.describing.chat_server import Reply, chat_server, message
 from tests.unit.evaluation import colours
 from vlar import resources
 from vlar.answering.another_model import ModelAnswerer
 from vlar.answering.weights import KEPT
-from vlar.cli.app import app
 
 LABELS = "red left, red right, blue left, blue right"
 
@@ -32,7 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     def start(*arguments: object) -> Any:
         words = ["classify", str(clip), "-l", LABELS, *map(str, arguments)]
-        done = CliRunner().invoke(app, words, catch_exceptions=False)
+        done = invoke(words, catch_exceptions=False)
         assert "Traceback" not in done.output
         return done
 

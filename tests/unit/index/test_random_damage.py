@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
+from tests.command_line import invoke
 from tests.unit.index import hostile as h
 from tests.unit.index.fakes import FakeModel
 from vlar.cli import inputs
-from vlar.cli.app import app
 from vlar.index.store import schema
 
 ASKED = ("query", "operators", "tag", "nearest", "list", "info", "verify", "compact")
@@ -73,7 +72,7 @@ def test_the_command_line_never_prints_a_traceback(
             ["index", "verify", str(folder), "--repair"],
             ["index", "verify", str(folder)],
         ):
-            done = CliRunner().invoke(app, arguments)
+            done = invoke(arguments)
             assert done.exit_code in (0, 1, 2)
             assert "Traceback" not in done.output
             assert "unexpected" not in done.output, done.output
