@@ -18,7 +18,7 @@ from vlar.workers.process import WorkerProcess
 
 MOST = 4
 # Folders of tests that read many recordings; other tests, and those of OWN, have new workers.
-KEEP = ("adapters", "contract", "encoders", "fewshot", "index", "model", "query", "training")
+KEEP = ("contract", "fewshot", "index", "model", "query")
 OWN = ("test_processes.py", "test_several_processes.py", "test_failed_files.py", "test_runners.py")
 
 
