@@ -52,6 +52,10 @@ class KeptDetector(Detector):
             np.savez(file, seconds=self.seconds, **held)
         return found
 
+    def confirms(self, frames, times_s, boxes) -> bool:
+        """See ``Detector``; not kept."""
+        return self._detector.confirms(frames, times_s, boxes)
+
 
 @dataclass
 class KeptVectors:

@@ -98,9 +98,9 @@ def _found(options: argparse.Namespace, who: str, clip, source) -> Found:
     """What ``--who`` finds, with boxes that are kept."""
     focus = make_focus(who=who)
     assert focus is not None
-    kept = tuple(KeptDetector(each, options.cache) for each in focus.detectors)
+    kept = KeptDetector(focus.detector, options.cache)
     moving = focus.moving and KeptDetector(focus.moving, options.cache)
-    return replace(focus, detectors=kept, moving=moving).find(clip, source)
+    return replace(focus, detector=kept, moving=moving).find(clip, source)
 
 
 def _draw(frame: np.ndarray, boxes: list, file: Path) -> None:

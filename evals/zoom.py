@@ -16,9 +16,10 @@ oracle    the true tile alone; ``oracle_mixed`` mixed in the same way
 ``zoomed_in`` the share of clips in which ``--zoom auto`` zooms in, ``auto`` its top-1, and
 ``recovered`` is (auto - full) / (oracle - full). Untouched clips have ``full`` and ``auto``.
 
-``--margin``, ``--whole`` and ``--small`` try several settings: side of the cut over the size of the
-person, share of the whole picture, size below which ``auto`` zooms in. Choose them on the half
-``choose``. ``--limit-s`` stops in time, and the figures are those of what is done.
+``--margin``, ``--movement``, ``--whole`` and ``--small`` try several settings: side of the cut over
+the size of a body, and of what moves, share of the whole picture, size below which ``auto`` zooms
+in. Choose them on the half ``choose``. ``--limit-s`` stops in time, and the figures are those of
+what is done.
 """
 
 from __future__ import annotations
@@ -38,8 +39,7 @@ from people_kept import KeptDetector, KeptVectors
 import vlar
 from vlar.detecting import zoom
 from vlar.detecting.base import load_detector
-from vlar.detecting.focus import SMALL
-from vlar.detecting.people import find_people
+from vlar.detecting.focus import SMALL, Focus
 from vlar.evaluation.intervals import paired
 from vlar.model.people import WHOLE_WEIGHT
 from vlar.types import Clip, Encoded, Window
@@ -57,7 +57,7 @@ class Seen:
         vectors: ``full``, and where they exist ``centre``, ``oracle`` and the cuts by margin.
         extent: Size of who is zoomed in on, in shares of the frame's shorter side; 0 for nobody.
         on_tile: Share of frames in which the window lies on the tile.
-        by: The detector that found somebody; empty for none.
+        by: ``body`` or ``movement``, by which somebody was found; empty for nobody.
         seconds: CPU time to find them.
     """
 
@@ -77,10 +77,11 @@ def main() -> int:
     labels = sorted({source.label for source in pool})
     detectors = [KeptDetector(load_detector(name), options.cache) for name in ("pose", "motion")]
     vectors = KeptVectors(model, options.cache)
+    margins = {"body": options.margin, "movement": options.movement}
     small, untouched = [], []
     begin = time.monotonic()
     for truth, share, made in _composites(options, pool):
-        small.append(_seen(vectors, detectors, made.clip, made, truth, share, options.margin))
+        small.append(_seen(vectors, detectors, made.clip, made, truth, share, margins))
         if options.limit_s and time.monotonic() - begin > options.limit_s:
             break
     begin = time.monotonic()
@@ -91,11 +92,14 @@ def main() -> int:
             source.path, Window(0.0, length_s), "video", frames,
             np.linspace(0.0, length_s, len(frames)), {"cut": True},
         )  # fmt: skip
-        untouched.append(_seen(vectors, detectors, clip, None, source.label, 1, options.margin))
+        untouched.append(_seen(vectors, detectors, clip, None, source.label, 1, margins))
         if options.limit_s and time.monotonic() - begin > options.limit_s:
             break
     classifier, figures = model.classifier(labels), []
-    for margin, whole, least in itertools.product(options.margin, options.whole, options.small):
+    for body, movement, whole, least in itertools.product(
+        options.margin, options.movement, options.whole, options.small
+    ):
+        margin = {"body": body, "movement": movement}
         for share in (None, *SHARES, 1):
             rows = untouched if share == 1 else small
             rows = [row for row in rows if share is None or abs(row.share - share) < 1e-6]
@@ -119,6 +123,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--untouched", type=int, default=1000, help="untouched clips at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--margin", type=float, nargs="*", default=[zoom.MARGIN])
+    parser.add_argument("--movement", type=float, nargs="*", default=[zoom.MOVEMENT_MARGIN])
     parser.add_argument("--whole", type=float, nargs="*", default=[WHOLE_WEIGHT])
     parser.add_argument("--small", type=float, nargs="*", default=[SMALL])
     parser.add_argument("--limit-s", type=float, help="seconds for composites, and for clips")
@@ -141,25 +146,21 @@ def _composites(options: argparse.Namespace, pool: list):
 
 def _seen(
     vectors: KeptVectors, detectors: list[KeptDetector], clip: Clip, made: Composite | None,
-    truth: str, share: float, margins: list[float],
+    truth: str, share: float, margins: dict[str, list[float]],
 ) -> Seen:  # fmt: skip
     clips: dict[str | float, Clip] = {"full": clip}
     if made is not None:
         clips |= {"oracle": _at(made, made.boxes[0]), "centre": _at(made, _centred(made))}
-    facts, seconds = {}, 0.0
-    for detector in detectors:
-        people = find_people(clip, detector)
-        seconds += detector.seconds
-        if not people.tracks:
-            continue
-        place = int(np.argmax([track.presence for track in people.tracks]))
-        clips |= {m: people.cut_out(place, clip, margin=m) for m in margins}
-        boxes = people.tracks[place].at(clip.times_s)
+    facts = {}
+    target = Focus(None, False, detectors[0], moving=detectors[1]).zoom_in(clip)
+    if target is not None:
+        people, by = target.people, ("body" if target.margin == zoom.MARGIN else "movement")
+        clips |= {m: people.cut_out(target.place, clip, margin=m) for m in margins[by]}
+        boxes = people.tracks[target.place].at(clip.times_s)
         on = _covered(boxes, made.boxes[0], people.size) if made is not None else 0.0
-        facts = {"extent": people.extent(place), "on_tile": on, "by": detector.name}
-        break
+        facts = {"extent": target.extent, "on_tile": on, "by": by}
     found = dict(zip(clips, vectors.of(list(clips.values())), strict=True))
-    return Seen(truth, share, found, seconds=seconds, **facts)
+    return Seen(truth, share, found, seconds=sum(each.seconds for each in detectors), **facts)
 
 
 def _at(made: Composite, boxes: np.ndarray) -> Clip:
@@ -189,14 +190,16 @@ def _covered(boxes: np.ndarray, truth: np.ndarray, size: tuple[int, int]) -> flo
     return float(inside.mean())
 
 
-def _figures(classifier, rows: list[Seen], margin: float, whole: float, least: float) -> dict:
+def _figures(
+    classifier, rows: list[Seen], margin: dict[str, float], whole: float, least: float
+) -> dict:
     right: dict[str, list[bool]] = {}
     for row in rows:
         names = list(row.vectors)
         encoded = [Encoded(np.zeros((0, 1), np.float32), row.vectors[name]) for name in names]
         scores = dict(zip(names, classifier.scores(encoded).probability, strict=True))
         full = scores["full"]
-        cut = scores.get(margin, full)
+        cut = scores[margin[row.by]] if row.by else full
 
         def mixed(part: np.ndarray, full=full) -> np.ndarray:
             return (1 - whole) * part + whole * full
@@ -212,13 +215,19 @@ def _figures(classifier, rows: list[Seen], margin: float, whole: float, least: f
             right.setdefault(name, []).append(best == row.truth)
     top = {name: round(100 * float(np.mean(values)), 1) for name, values in right.items()}
     gain = paired(right["auto"], right["full"], list(range(len(rows))))
-    found = {"margin": margin, "whole_weight": whole, "small": least, "clips": len(rows), **top}
+    found = {
+        **{f"{by}_margin": value for by, value in margin.items()},
+        "whole_weight": whole,
+        "small": least,
+        "clips": len(rows),
+        **top,
+    }
     if "oracle" in top:
         room = top["oracle"] - top["full"]
         found["recovered"] = round(100 * (top["auto"] - top["full"]) / room, 1) if room else None
         found["on_tile"] = round(100 * float(np.mean([row.on_tile for row in rows])), 1)
     found["zoomed_in"] = round(100 * float(np.mean([0 < row.extent < least for row in rows])), 1)
-    found["by_pose"] = round(100 * float(np.mean([row.by == "pose" for row in rows])), 1)
+    found["by_movement"] = round(100 * float(np.mean([row.by == "movement" for row in rows])), 1)
     found["find_s"] = round(float(np.mean([row.seconds for row in rows])), 2)
     return {**found, "gain": gain.to_dict() if gain else None}
 

@@ -80,6 +80,17 @@ class Detector(ABC):
             prompt: What to look for, a noun. Detectors of people and of movement do not read it.
         """
 
+    def confirms(self, frames: UInt8, times_s: Float64, boxes: Float32) -> bool:
+        """Whether what moves along boxes is what this detector finds; here it cannot tell: False.
+
+        Args:
+            frames: As for ``detect``.
+            times_s: As for ``detect``.
+            boxes: (n, 5) float32 by time: time_s, x1, y1, x2, y2.
+        """
+        del frames, times_s, boxes
+        return False
+
     def check_noun(self, noun: str, is_person: bool) -> None:
         """Refuse what this detector cannot find.
 

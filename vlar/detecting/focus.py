@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
-from vlar.detecting.base import Detector, load_detector
-from vlar.detecting.choose import choose
+from vlar.detecting.base import Boxes, Detector, load_detector
+from vlar.detecting.choose import choose, from_left
+from vlar.detecting.moving import who_moves
 from vlar.detecting.people import CONTEXT, People, find_people
-from vlar.detecting.zoom import MARGIN
+from vlar.detecting.zoom import MARGIN, MOVEMENT_MARGIN
 from vlar.errors import UsageError
 from vlar.person import Person
 from vlar.pose import network_files
@@ -47,21 +46,45 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Target:
+    """Who is zoomed in on.
+
+    Attributes:
+        people: Everybody.
+        place: Which of them.
+        margin: Side of the cut over the size.
+    """
+
+    people: People
+    place: int
+    margin: float
+
+    @property
+    def extent(self) -> float:
+        """Size in shares of the frame's shorter side."""
+        return self.people.extent(self.place)
+
+    def cut_out(self, clip: Clip) -> Clip:
+        """The part of a clip that is judged."""
+        return self.people.cut_out(self.place, clip, margin=self.margin)
+
+
+@dataclass(frozen=True)
 class Focus:
     """What ``who`` and ``zoom`` ask for.
 
     Attributes:
         reference: The person (or thing) that is meant; None to zoom in on the one who moves.
         only_small: Whether only a small person is zoomed in on.
-        detectors: Asked in turn until one finds something.
-        note: About the choice of detectors.
-        moving: Finds movement around bodies that show in a few frames only; None to leave these
-            out.
+        detector: Finds people, or what moves.
+        note: About the choice of the detector.
+        moving: Finds movement: around bodies that show in a few frames only, and whom to zoom in
+            on; None to go by bodies alone.
     """
 
     reference: Reference | None
     only_small: bool
-    detectors: tuple[Detector, ...]
+    detector: Detector
     note: str = ""
     moving: Detector | None = None
 
@@ -82,29 +105,46 @@ class Focus:
             PersonError: the reference counts beyond the people who are there.
         """
         notes = (self.note,) if self.note else ()
-        noun = self.reference.noun if self.reference else "person"
-        for detector in self.detectors:
-            people = find_people(clip, detector, noun, source, self.moving)
-            if people.tracks:
-                break
-        else:
-            whole = f"no {noun} is found that can be followed: the whole picture is judged"
-            return Found(notes=(*notes, whole))
         if self.reference is None:
-            return self._zoomed(people, clip, notes)
+            return self._zoomed(clip, source, notes)
+        noun = self.reference.noun
+        people = find_people(clip, self.detector, noun, source, self.moving)
+        if not people.tracks:
+            return _nobody(noun, notes)
         return self._referred(people, self.reference, clip, likeness, notes)
 
-    def _zoomed(self, people: People, clip: Clip, notes: tuple[str, ...]) -> Found:
-        place = int(np.argmax([track.presence for track in people.tracks]))
-        person = people.person(place)
-        if self.only_small and people.extent(place) >= SMALL:
+    def zoom_in(self, clip: Clip, source: Reader | None = None) -> Target | None:
+        """Who is zoomed in on: the one who moves, else the largest; None without anybody.
+
+        Args:
+            clip: (T, H, W, 3) frames.
+            source: See ``find_people``.
+        """
+        people = find_people(clip, self.detector, source=source)
+        frames, times_s, movement = people.clip.data, people.clip.times_s, Boxes.none()
+        if self.moving is not None:
+            movement = self.moving.detect(frames, times_s)
+        chosen = who_moves(people.tracks, movement, len(frames))
+        if chosen is None:
+            return None
+        is_body = any(each is chosen for each in people.tracks)
+        if not is_body:
+            people = People(people.clip, from_left([*people.tracks, chosen]))
+        place = next(at for at, each in enumerate(people.tracks) if each is chosen)
+        moves_only = not is_body or self.detector.finds == "movement"
+        return Target(people, place, MOVEMENT_MARGIN if moves_only else MARGIN)
+
+    def _zoomed(self, clip: Clip, source: Reader | None, notes: tuple[str, ...]) -> Found:
+        target = self.zoom_in(clip, source)
+        if target is None:
+            return _nobody("person", notes)
+        if self.only_small and target.extent >= SMALL:
             return Found(person=None, notes=notes)
-        cut = people.cut_out(place, clip, margin=MARGIN)
-        target = clip.meta.get("encoder_side")
-        side = min(cut.data.shape[1:3])
-        if isinstance(target, int | float) and target / side > _FEW_PIXELS:
+        cut = target.cut_out(clip)
+        wanted, side = clip.meta.get("encoder_side"), min(cut.data.shape[1:3])
+        if isinstance(wanted, int | float) and wanted / side > _FEW_PIXELS:
             notes = (*notes, f"too few pixels: the person's cut is {side} pixels wide")
-        return Found(cut, person, notes)
+        return Found(cut, target.people.person(target.place), notes)
 
     def _referred(
         self,
@@ -124,6 +164,11 @@ class Focus:
         return Found(cut, person, (*notes, chosen.note) if chosen.note else notes)
 
 
+def _nobody(noun: str, notes: tuple[str, ...]) -> Found:
+    whole = f"no {noun} is found that can be followed: the whole picture is judged"
+    return Found(notes=(*notes, whole))
+
+
 def needs_words(reference: Reference) -> bool:
     """Whether an encoder must compare pictures with the words: no measure tells them apart."""
     measured = reference.position or reference.colour or reference.number or reference.size
@@ -138,7 +183,7 @@ def make_focus(
     Args:
         who: A phrase such as ``the person on the left``.
         zoom: ``off``, ``auto`` (only where the person is small) or ``person``.
-        detector: Spec of a detector; None for ``pose``, and for zoom ``motion`` after it.
+        detector: Spec of the detector; None for ``pose``, together with ``motion``.
 
     Raises:
         UsageError: a phrase that names nobody, both options at once, a detector without either, or
@@ -160,29 +205,26 @@ def make_focus(
             f"--who {who!r} and --zoom {zoom!r}: --who cuts its person out already; give one"
         )
     reference = parse(who) if who is not None else None
-    detectors, note = _detectors(reference, detector)
-    bodies_of_several = reference is not None and detector is None and not note
-    moving = load_detector("motion") if bodies_of_several else None
-    return Focus(reference, zoom == "auto", detectors, note, moving)
+    found, note = _detector(reference, detector)
+    moving = load_detector("motion") if detector is None and not note else None
+    return Focus(reference, zoom == "auto", found, note, moving)
 
 
-def _detectors(reference: Reference | None, spec: str | None) -> tuple[tuple[Detector, ...], str]:
-    """The detectors of a request, and a note about them."""
+def _detector(reference: Reference | None, spec: str | None) -> tuple[Detector, str]:
+    """The detector of a request, and a note about it."""
     if spec is not None:
         chosen = load_detector(spec)
         if reference is not None:
             chosen.check_noun(reference.noun, reference.is_person)
-        return (chosen,), ""
+        return chosen, ""
     if reference is not None and not reference.is_person:
         raise UsageError(
             f"{reference.noun!r} is not a person, and bodies are what vlar finds by itself; use "
             "--detector hf:FOLDER with a zero-shot detector, or --detector motion for what moves"
         )
-    moving = load_detector("motion")
     if not network_files.is_installed():
         note = (
             "people are found by their movement alone; 'vlar models get lite-motion' finds bodies"
         )
-        return (moving,), note
-    bodies = load_detector("pose")
-    return ((bodies,) if reference is not None else (bodies, moving)), ""
+        return load_detector("motion"), note
+    return load_detector("pose"), ""

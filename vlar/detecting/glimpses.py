@@ -1,12 +1,13 @@
-"""Somebody whose body shows in a few frames only, followed by the movement around it.
+"""Somebody whose body shows in a few frames or none, followed by the movement around it.
 
-Bodies upside down, bent or blurred are seen now and then. A few boxes may be a false alarm;
-together with movement at that place in most frames they are somebody.
+Bodies upside down, bent, blurred or seen from behind are found now and then, or not at all. A few
+boxes may be a false alarm; together with movement at that place in most frames they are somebody.
+And where something moves all the time, a detector can look again whether that is a body.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from vlar.detecting.tracks import Track
 
 _APART = 0.6  # body sizes between middles; who is nearer to a person is part of that person
 _OFTEN = 0.3  # of its frames in which a track is within reach
+_LASTS = 0.3  # of the frames, from which movement is looked at again
 _MOSTLY = 0.75  # of the frames in which something moves there
 _LEAST_SURE = 0.3  # mean score of the movement
 _SIZES = 0.4, 2.0  # of the others'; what moves is a body of some size
@@ -31,6 +33,29 @@ def glimpsed(linked: Sequence[Track], people: Sequence[Track]) -> list[Track]:
     return [track for track in linked if not any(_on(track, other) for other in people)]
 
 
+def overlooked(
+    movement: Sequence[Track],
+    people: Sequence[Track],
+    is_body: Callable[[Track], bool],
+    n_frames: int,
+) -> list[Track]:
+    """What moves for long where nobody was found, and is a body on a second look.
+
+    Args:
+        movement: Tracks of what moves.
+        people: Everybody who was found.
+        is_body: Looks again (``Detector.confirms``).
+        n_frames: Of the clip.
+    """
+    return [
+        track
+        for track in movement
+        if len(track.boxes) >= _LASTS * n_frames
+        and not any(_on(track, other) for other in people)
+        and is_body(track)
+    ]
+
+
 def followed(
     brief: Sequence[Track], movement: Sequence[Track], people: Sequence[Track], n_frames: int
 ) -> list[Track]:
@@ -42,7 +67,7 @@ def followed(
         people: Everybody who was found.
         n_frames: Of the clip.
     """
-    usual = float(np.median([track.extent for track in people]))
+    usual = float(np.median([track.extent for track in people or movement])) if movement else 0.0
     found: list[Track] = []
     for body in brief:
         if any(_on(body, other) for other in found):
@@ -62,13 +87,22 @@ def followed(
     return found
 
 
+def mostly_on(track: Track, person: Track) -> bool:
+    """Whether a track is within reach of a person in most of its frames."""
+    return _share_on(track, person) >= 0.5
+
+
 def _on(track: Track, person: Track) -> bool:
-    """Whether a track is mostly within reach of a person, at the same times."""
+    """Whether a track is often within reach of a person, at the same times."""
+    return _share_on(track, person) >= _OFTEN
+
+
+def _share_on(track: Track, person: Track) -> float:
     boxes = person.at(track.boxes[:, 0].astype(np.float64))
     middles = 0.5 * (boxes[:, 1:3] + boxes[:, 3:5])
     sizes = (boxes[:, 3:5] - boxes[:, 1:3]).max(axis=1)
     apart = np.linalg.norm(track.centres - middles, axis=1)
-    return float((apart < _APART * np.maximum(sizes, 1)).mean()) >= _OFTEN
+    return float((apart < _APART * np.maximum(sizes, 1)).mean())
 
 
 def _between(a: Track, b: Track) -> float:

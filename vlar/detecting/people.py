@@ -11,7 +11,7 @@ import numpy as np
 from vlar.detecting import colours, zoom
 from vlar.detecting.base import Detector
 from vlar.detecting.choose import from_left
-from vlar.detecting.glimpses import followed, glimpsed
+from vlar.detecting.glimpses import followed, glimpsed, mostly_on, overlooked
 from vlar.detecting.tracks import Track, link, overlap
 from vlar.errors import VlarError
 from vlar.person import Person
@@ -23,6 +23,7 @@ CONTEXT = 1.8  # side of a cut over the person's; the scene around tells what is
 _LEAST_SHARE = 0.3  # of the frames in which somebody must be found
 _LEAST_PRESENCE = 0.2  # of the largest's; less is a false alarm or somebody far behind
 _SAME = 0.5  # mean intersection over union of two tracks of one person
+_BRIEF = 0.6  # of the frames of somebody; a body on them for no longer is one of theirs
 _NEAR = 0.8  # body sizes between the end of one track and the start of another of one person
 _LEAST_RATE = 0.6  # of the rate a detector needs
 _MOST_FRAMES = 96
@@ -108,18 +109,23 @@ def find_people(
         noun: What is asked for.
         source: Reads the recording again where the clip has too few or too small frames for the
             detector; None to use the clip as it is.
-        moving: Finds movement. Asked where ``detector`` sees a body in a few frames only: it is
-            somebody if something moves there all the time. None to leave such bodies out.
+        moving: Finds movement. A body that ``detector`` sees in a few frames only, or on a second
+            look, is somebody if something moves there all the time. None to leave such bodies out.
     """
     searched = clip if source is None else searchable(clip, detector, source)
     prompt = "person" if noun in PEOPLE else noun
-    boxes = detector.detect(searched.data, searched.times_s, prompt)
-    linked = link(boxes)
-    tracks = _distinct(linked, len(searched.data))
-    brief = glimpsed(linked, tracks)
-    if moving is not None and brief:
-        movement = link(moving.detect(searched.data, searched.times_s, prompt))
-        tracks += followed(brief, movement, tracks, len(searched.data))
+    frames, times_s = searched.data, searched.times_s
+    linked = link(detector.detect(frames, times_s, prompt))
+    tracks = _distinct(linked, len(frames))
+    if moving is not None:
+
+        def is_body(track: Track) -> bool:
+            return detector.confirms(frames, times_s, track.boxes)
+
+        movement = link(moving.detect(frames, times_s, prompt))
+        seen = glimpsed(linked, tracks)
+        seen += overlooked(movement, tracks, is_body, len(frames))
+        tracks += followed(seen, movement, tracks, len(frames))
     return People(searched, from_left(tracks))
 
 
@@ -146,7 +152,7 @@ def _distinct(tracks: Sequence[Track], n_frames: int) -> list[Track]:
     """One track for each: parts joined, doubles and false alarms left out, at least one kept."""
     joined: list[Track] = []
     for track in tracks:  # the largest and longest first
-        if any(_shared(track, other) > _SAME for other in joined):
+        if any(_is_part(track, other) for other in joined):
             continue
         at = next((at for at, other in enumerate(joined) if _follows(track, other)), None)
         if at is None:
@@ -163,6 +169,13 @@ def _distinct(tracks: Sequence[Track], n_frames: int) -> list[Track]:
         if len(track.boxes) >= least and track.presence >= _LEAST_PRESENCE * most
     ]
     return good or joined[:1]
+
+
+def _is_part(track: Track, other: Track) -> bool:
+    """Whether a track is of a person who has one: the same boxes, or for a while boxes on them."""
+    if _shared(track, other) > _SAME:
+        return True
+    return len(track.boxes) <= _BRIEF * len(other.boxes) and mostly_on(track, other)
 
 
 def _shared(a: Track, b: Track) -> float:

@@ -20,6 +20,9 @@ MOST_PEOPLE = 10
 _VISIBLE = 0.3  # probability of a joint that counts for the box
 _LEAST_JOINTS = 4
 _HEAD, _MARGIN = 0.10, 0.06  # of a body's height: from the eyes to the top of the head, and around
+_LOOKS, _CONFIRMED = 9, 1 / 3  # frames that are asked for a body, and the share that must show it
+_SURE = 0.5  # probability of a body
+_REGION = 1.6  # side of where a body is looked for over the size of what moves
 _SHARED = 1.25  # how much squares in a row reach over each other
 _FINE = 0.6  # side of the smaller squares over the shorter side of the frame
 _LEAST_FINE = 120  # pixels; a smaller square shows no more than the frame
@@ -52,6 +55,18 @@ class PoseDetector(Detector):
         tracker.extend(frames, 0)
         height, width = frames.shape[1:3]
         return boxes_of(tracker.window(0, len(frames), height), times_s, (height, width))
+
+    def confirms(self, frames: UInt8, times_s: Float64, boxes: Float32) -> bool:
+        """Whether a body shows along boxes of movement, in a third of the frames that are asked."""
+        asked = np.unique(np.linspace(0, len(boxes) - 1, _LOOKS).round().astype(int))
+        seen = 0
+        for time_s, x1, y1, x2, y2 in boxes[asked].tolist():
+            now = int(np.abs(times_s - time_s).argmin())
+            side = _REGION * max(x2 - x1, y2 - y1)
+            region = networks.Region((x1 + x2) / 2, (y1 + y2) / 2, side, 0.0)
+            body = self._networks[1](networks.to_image(frames[now]), region)
+            seen += body.score >= _SURE
+        return seen >= _CONFIRMED * len(asked)
 
 
 def squares(width: int, height: int) -> list[Square]:

@@ -18,7 +18,7 @@ from vlar.text.referring import parse
 
 
 def asked(text: str | None, *tracks, small: bool = False) -> Focus:
-    return Focus(parse(text) if text else None, small, (Given(*tracks),))
+    return Focus(parse(text) if text else None, small, Given(*tracks))
 
 
 MADE = clip(scene([(20, 1), (110, 1)]))
@@ -48,7 +48,7 @@ def test_nobody_means_the_whole_picture_with_a_note():
 
 
 def test_a_static_scene_has_no_track_and_is_judged_whole():
-    focus = Focus(None, False, (MotionDetector(),))
+    focus = Focus(None, False, MotionDetector())
     found = focus.find(clip(scene([])), None)
     assert found.cut is None
     assert "no person is found" in found.notes[0]
@@ -70,9 +70,22 @@ def test_zoom_auto_leaves_large_people_alone():
     assert asked(None, large).find(MADE, None).cut is not None
 
 
-def test_zoom_tries_detectors_in_turn():
-    focus = Focus(None, False, (Given(), Given(track(80, tall=20))))
+def test_zoom_follows_what_moves_where_no_body_is_seen():
+    focus = Focus(None, False, Given(), moving=Given(track(80, tall=20)))
     assert focus.find(MADE, None).cut is not None
+
+
+def test_zoom_prefers_who_moves_to_who_is_larger():
+    poster, runner = track(120, tall=80), track(30, tall=30, step=2)
+    for seen, number in (((poster, runner), 1), ((poster,), 1)):
+        focus = Focus(None, True, Given(*seen), moving=Given(track(30, tall=30, step=2)))
+        found = focus.find(MADE, None)
+        assert found.person is not None
+        assert (found.person.number, found.person.of) == (number, 2)
+        assert found.cut is not None
+    still = Focus(None, False, Given(poster, runner), moving=Given()).find(MADE, None)
+    assert still.person is not None
+    assert still.person.number == 2
 
 
 def test_too_few_pixels_are_named():
@@ -134,7 +147,7 @@ def test_without_networks_movement_finds_people_with_a_note(monkeypatch):
     monkeypatch.setattr(focus_module.network_files, "is_installed", lambda: False)
     focus = make_focus("the person on the left")
     assert focus is not None
-    assert [each.name for each in focus.detectors] == ["motion"]
+    assert focus.detector.name == "motion"
     found = focus.find(QUICK, None)
     assert "vlar models get lite-motion" in found.notes[0]
     assert found.person is not None

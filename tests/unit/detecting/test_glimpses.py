@@ -45,10 +45,28 @@ def test_a_glimpse_alone_is_a_false_alarm():
     assert len(find_people(MADE, Given(PERSON, BRIEF), moving=tiny).tracks) == 1
 
 
-def test_movement_is_not_asked_for_where_everybody_shows():
-    moving = movement(track(118))
-    assert len(find_people(MADE, Given(PERSON, track(80)), moving=moving).tracks) == 2
-    assert moving.calls == 0
+class Sure(Given):
+    """Sees a body wherever it looks again on the right of x = 100."""
+
+    def confirms(self, frames, times_s, boxes):
+        return bool(boxes[:, 1].min() > 100)
+
+
+def test_movement_is_somebody_where_a_second_look_shows_a_body():
+    for place, count in ((125, 2), (80, 1), (30, 1)):
+        moving = movement(track(place))
+        assert len(find_people(MADE, Sure(PERSON), moving=moving).tracks) == count
+        assert len(find_people(MADE, Given(PERSON), moving=moving).tracks) == 1
+    assert len(find_people(MADE, Sure(), moving=movement(track(125))).tracks) == 1
+
+
+def test_a_brief_body_on_somebody_is_theirs_and_a_lasting_one_is_not():
+    near = track(36, 52, tall=30)
+    brief = Track(near.boxes[:6], np.ones(6, np.float32))
+    assert len(find_people(MADE, Given(PERSON, near)).tracks) == 2
+    assert len(find_people(MADE, Given(PERSON, brief)).tracks) == 1
+    apart = Track(track(90).boxes[:6], np.ones(6, np.float32))
+    assert len(find_people(MADE, Given(PERSON, apart)).tracks) == 2
 
 
 def test_what_moves_on_a_person_is_that_person():
@@ -57,7 +75,7 @@ def test_what_moves_on_a_person_is_that_person():
     assert glimpsed([BRIEF], []) == []
 
 
-def test_only_bodies_of_a_reference_are_looked_for_like_that(monkeypatch):
+def test_movement_is_asked_beside_bodies_unless_a_detector_is_named(monkeypatch):
     made = {"pose": Given(PERSON), "motion": movement()}
     monkeypatch.setattr("vlar.detecting.focus.load_detector", made.__getitem__)
     monkeypatch.setattr("vlar.pose.network_files.is_installed", lambda: True)
@@ -66,4 +84,8 @@ def test_only_bodies_of_a_reference_are_looked_for_like_that(monkeypatch):
     assert asked.moving is made["motion"]
     zoomed = make_focus(zoom="person")
     assert zoomed is not None
-    assert zoomed.moving is None
+    assert zoomed.moving is made["motion"]
+    for detector in ("pose", "motion"):
+        plain = make_focus(zoom="person", detector=detector)
+        assert plain is not None
+        assert plain.moving is None

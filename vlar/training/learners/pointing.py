@@ -132,7 +132,7 @@ def read_rows(core: ModelCore, request: AdaptRequest) -> tuple[list[PointingRow]
             if key not in known:
                 (clip,) = sampler.sample(item.path, item.window)
                 people = find_people(
-                    clip, focus.detectors[0], source=sampler.reader, moving=focus.moving
+                    clip, focus.detector, source=sampler.reader, moving=focus.moving
                 )
                 cuts = [people.cut_out(place, clip) for place in range(len(people.tracks))]
                 known[key] = people, core.encode([*cuts, clip])
