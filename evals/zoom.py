@@ -39,7 +39,7 @@ from people_kept import KeptDetector, KeptVectors
 import vlar
 from vlar.detecting import zoom
 from vlar.detecting.base import load_detector
-from vlar.detecting.focus import SMALL, Focus
+from vlar.detecting.focus import BODY_MARGIN, MOVEMENT_MARGIN, SMALL, Focus
 from vlar.evaluation.intervals import paired
 from vlar.model.people import WHOLE_WEIGHT
 from vlar.types import Clip, Encoded, Window
@@ -122,8 +122,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--untouched", type=int, default=1000, help="untouched clips at most")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--margin", type=float, nargs="*", default=[zoom.MARGIN])
-    parser.add_argument("--movement", type=float, nargs="*", default=[zoom.MOVEMENT_MARGIN])
+    parser.add_argument("--margin", type=float, nargs="*", default=[BODY_MARGIN])
+    parser.add_argument("--movement", type=float, nargs="*", default=[MOVEMENT_MARGIN])
     parser.add_argument("--whole", type=float, nargs="*", default=[WHOLE_WEIGHT])
     parser.add_argument("--small", type=float, nargs="*", default=[SMALL])
     parser.add_argument("--limit-s", type=float, help="seconds for composites, and for clips")
@@ -154,7 +154,7 @@ def _seen(
     facts = {}
     target = Focus(None, False, detectors[0], moving=detectors[1]).zoom_in(clip)
     if target is not None:
-        people, by = target.people, ("body" if target.margin == zoom.MARGIN else "movement")
+        people, by = target.people, ("body" if target.margin == BODY_MARGIN else "movement")
         clips |= {m: people.cut_out(target.place, clip, margin=m) for m in margins[by]}
         boxes = people.tracks[target.place].at(clip.times_s)
         on = _covered(boxes, made.boxes[0], people.size) if made is not None else 0.0

@@ -9,7 +9,6 @@ from vlar.detecting.base import Boxes, Detector, load_detector
 from vlar.detecting.choose import choose, from_left
 from vlar.detecting.moving import who_moves
 from vlar.detecting.people import CONTEXT, People, find_people
-from vlar.detecting.zoom import MARGIN, MOVEMENT_MARGIN
 from vlar.errors import UsageError
 from vlar.person import Person
 from vlar.pose import network_files
@@ -21,6 +20,8 @@ from vlar.types import Clip, Float64
 ZOOMS = ("off", "auto", "person")
 #: Size of a person, in shares of the frame's shorter side, below which ``auto`` zooms in.
 SMALL = 0.45
+#: Side of a zoomed cut over the size: of a body, and of what moves, whose boxes reach over it.
+BODY_MARGIN, MOVEMENT_MARGIN = 2.0, 1.0
 _GENDERED = frozenset(
     {"man", "woman", "boy", "girl", "guy", "lady", "gentleman", "child", "kid", "adult", "baby"}
 )  # and of one age
@@ -132,7 +133,7 @@ class Focus:
             people = People(people.clip, from_left([*people.tracks, chosen]))
         place = next(at for at, each in enumerate(people.tracks) if each is chosen)
         moves_only = not is_body or self.detector.finds == "movement"
-        return Target(people, place, MOVEMENT_MARGIN if moves_only else MARGIN)
+        return Target(people, place, MOVEMENT_MARGIN if moves_only else BODY_MARGIN)
 
     def _zoomed(self, clip: Clip, source: Reader | None, notes: tuple[str, ...]) -> Found:
         target = self.zoom_in(clip, source)

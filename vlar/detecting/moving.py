@@ -17,7 +17,7 @@ from vlar.types import Float32, Float64
 
 _OFTEN = 0.5  # share of a body's frames in which something moves on it
 _WHOLE = 0.8  # size of what moves over that of the body, from which the whole body moves
-_STIRS = 0.05  # body sizes that a limb of a moving body strays from its usual place
+_STIRS = 0.1  # body sizes that a limb of a moving body strays from its usual place
 _LASTS = 0.3  # share of the frames in which something moves without a body
 _AROUND = 0.1  # of a box's sides: movement so near to it is on it
 _TRUNK, _LIMBS = [11, 12, 23, 24], [13, 14, 15, 16, 25, 26, 27, 28]  # joints of BLAZEPOSE_33

@@ -13,7 +13,6 @@ from vlar.errors import UsageError
 from vlar.types import Float32, Float64, UInt8
 
 MARGIN = 1.5  # side of the window over the 75th percentile of the box's longer side
-MOVEMENT_MARGIN = 1.0  # of boxes of what moves, which reach over it (vlar.detecting.motion)
 MOST_KEY_FRAMES = 16  # an encoder of more frames follows movements, and needs even times
 _MEDIAN_S = 1.0
 _LEAST_SIDE = 8.0  # pixels

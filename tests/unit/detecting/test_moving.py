@@ -41,7 +41,7 @@ def test_a_body_that_moves_as_a_whole_comes_first():
 
 
 def test_a_body_that_moves_a_limb_comes_next_and_a_still_one_does_not():
-    waving, still = with_joints(LARGE, 0.2), with_joints(LARGE, 0.0)
+    waving, still = with_joints(LARGE, 0.3), with_joints(LARGE, 0.0)
     assert who_moves([waving], moves(ARM), T) is waving
     found = who_moves([still], moves(ARM), T)
     assert found is not None
