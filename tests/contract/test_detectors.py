@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=NAMES)
 def detector(request: pytest.FixtureRequest, folder: Path) -> Detector:
     if request.param == "rfdetr":
-        pytest.skip("its library is an extra; tests/unit/detecting/test_rfdetr.py has a stand-in")
+        pytest.skip("its library is an extra; tests/unit/detecting/test_hf.py has a stand-in")
     if request.param == "pose" and not network_files.is_installed():
         pytest.skip("lite-motion was not fetched")
     return load_detector(f"hf:{folder}" if request.param == "hf" else request.param)
