@@ -1,12 +1,15 @@
 """Labels without examples on skeletons: ``aligned``, ``parts`` and ``sa-dvae`` next to words alone.
 
     python evals/unseen_labels.py ../shared/modalities --out evals/results/unseen_labels.json
+    python evals/unseen_labels.py ../shared/modalities --gates --out evals/results/unseen_gate.json
 
 Labels are split into five folds. The labels of a fold have no examples; the methods learn from the
 others, from every second person, and answer about the remaining people: the clips of the fold's
 labels among the fold's labels (zero-shot), and all clips among all labels (generalised). Settings
 are chosen on the training labels alone. Controls: training labels shuffled among clips; the names
 of the fold's labels turned round; for ``parts`` clauses of another label, and of another part.
+``--gates`` compares stacking with the gate in the list of all labels, and with the gate where it
+was better on training labels that are held out (``chosen``), also with shuffled training labels.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ import numpy as np
 
 import vlar
 from vlar import registry
-from vlar.evaluation.classification import harmonic_mean
+from vlar.evaluation.classification import harmonic_mean, seen_unseen_area
 from vlar.model.core import ModelCore
 from vlar.motion_language.clauses import PARTS
 from vlar.sensors import reader
@@ -46,6 +50,7 @@ class Examples:
         self.names = sorted(set(arrays["labels"].tolist()))
         self.y = np.array([self.names.index(label) for label in arrays["labels"]])
         people = [int(re.sub(r"\D", "", who)) for who in arrays["people"].tolist()]
+        self.people = arrays["people"]
         self.shown = np.isin(people, sorted(set(people))[::2])
         known = {
             row.tobytes(): vector for row, vector in zip(self.features, self.vectors, strict=True)
@@ -107,7 +112,8 @@ def solved(method: str, data: Examples, unseen: Any, settings: dict, part: Any =
     adapter = part.attach(data.encoder, settings)
     rows = np.flatnonzero(data.shown & ~np.isin(data.y, unseen))
     kept, columns = np.unique(data.y[rows], return_inverse=True)
-    adapter.solve(data.features[rows], columns.astype(np.int64), [data.names[i] for i in kept])
+    names, people = [data.names[i] for i in kept], data.people[rows].tolist()
+    adapter.solve(data.features[rows], columns.astype(np.int64), names, groups=people)
     return adapter
 
 
@@ -172,6 +178,83 @@ def fold_of(data: Examples, unseen: Any, methods: Sequence[str]) -> dict[str, di
     return found
 
 
+def sides_of(data: Examples, unseen: Any, margin: Any, best: Any, cosines: Any) -> dict:
+    """Both sides' accuracies and their area in the list of all labels.
+
+    Args:
+        data: Whose clips that are not learned from are asked about.
+        unseen: Labels without examples.
+        margin: (n,) of the asked clips; from 0 on they get their best label with examples.
+        best: (n,) these.
+        cosines: (n, C) whose best unseen label the others get.
+    """
+    y = data.y[~data.shown]
+    other = unseen[cosines[:, unseen].argmax(axis=1)]
+    of_seen = ~np.isin(y, unseen)
+    right = np.where(margin >= 0, best == y, other == y)
+    seen, without = float(right[of_seen].mean()), float(right[~of_seen].mean())
+    area = seen_unseen_area(margin, best == y, other == y, of_seen)
+    called = (margin >= 0) == of_seen
+    told = (called[of_seen].mean() + called[~of_seen].mean()) / 2
+    figures = {"seen": seen, "unseen": without, "h": harmonic_mean(seen, without), "area": area,
+               "told_apart": float(told)}  # fmt: skip
+    return {key: round(value, 4) for key, value in figures.items()}
+
+
+def by_stacking_and_gate(adapter: Any, data: Examples, unseen: Any) -> dict[str, dict]:
+    """Figures of stacking, of the gate, and of the gate's classifier where stacking decides."""
+    features = data.features[~data.shown]
+    cosines = adapter.pool(features) @ ModelCore(adapter).encode_labels(data.names).T
+    seen = np.setdiff1d(np.arange(len(data.names)), unseen)
+    best = seen[cosines[:, seen].argmax(axis=1)]
+    lost = adapter.label_offsets(data.names).max()
+    margin = cosines[:, seen].max(axis=1) - lost - cosines[:, unseen].max(axis=1)
+    odds, shares = adapter.label_gate(data.names).answer(features, cosines)
+    sure = seen[shares.argmax(axis=1)]
+    return {
+        "stacking": sides_of(data, unseen, margin, best, cosines),
+        "gate": sides_of(data, unseen, odds, sure, cosines),
+        "stacking, classifier": sides_of(data, unseen, margin, sure, cosines),
+    }
+
+
+def gates_of(data: Examples, unseen: Any, methods: Sequence[str]) -> dict[str, dict]:
+    """Stacking and the gate of one fold by method, and with labels of the examples shuffled."""
+    found: dict[str, dict] = {}
+    for method in methods:
+        adapter = solved(method, data, unseen, {"gate": "always"})
+        rows = by_stacking_and_gate(adapter, data, unseen)
+        kept = bool(adapter.weighed.gate > adapter.weighed.stacking)
+        held = {key: round(value, 4) for key, value in asdict(adapter.weighed).items()}
+        rows["chosen"] = rows["gate" if kept else "stacking"] | {"kept": kept, "held_out": held}
+        right, data.y = data.y, shuffled(data, unseen)
+        given = {"own": adapter.config.own, "stacking": adapter.config.stacking}
+        wrong = solved(method, data, unseen, given | {"gate": "always"})
+        data.y = right
+        rows |= {
+            f"{name}, labels shuffled": row
+            for name, row in by_stacking_and_gate(wrong, data, unseen).items()
+        }
+        found |= {f"{method}: {name}": row for name, row in rows.items()}
+    return found
+
+
+def gate_table(name: str, rows: Sequence[dict[str, dict]]) -> None:
+    """Means over folds in percent, and the gain over stacking with its standard error."""
+    print(f"\n{name}: seen, unseen, H, AUSUC, told apart; gain of H and AUSUC, {len(rows)} folds")
+    for method in rows[0]:
+        keys = ("seen", "unseen", "h", "area", "told_apart")
+        means = [f"{100 * np.mean([row[method][key] for row in rows]):.1f}" for key in keys]
+        base = f"{method.partition(':')[0]}: stacking"
+        base += ", labels shuffled" if method.endswith("shuffled") else ""
+        for key in ("h", "area"):
+            gain = np.array([100 * (row[method][key] - row[base][key]) for row in rows])
+            error = gain.std(ddof=1) / len(gain) ** 0.5 if len(gain) > 1 else float("nan")
+            means.append(f"{gain.mean():+.1f} +- {error:.1f}")
+        kept = sum(bool(row[method].get("kept")) for row in rows)
+        print("| " + " | ".join((method, *means, f"kept {kept}" if kept else "")) + " |")
+
+
 def main() -> None:
     """Print a table, and write all figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -179,6 +262,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=["utd_mhad", "msr_action3d"])
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--cache", type=Path, default=Path("/tmp/vlar-unseen"))
+    parser.add_argument("--gates", action="store_true", help="compare stacking with the gate")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     result: dict[str, list] = {}
@@ -187,12 +271,13 @@ def main() -> None:
         order = np.random.default_rng(0).permutation(len(data.names))
         rows = []
         for unseen in np.array_split(order, FOLDS):
-            rows.append(fold_of(data, np.sort(unseen), given.methods))
+            measure = gates_of if given.gates else fold_of
+            rows.append(measure(data, np.sort(unseen), given.methods))
             print(name, json.dumps(rows[-1]), file=sys.stderr, flush=True)
             result[name] = rows
             if given.out:
                 given.out.write_text(json.dumps(result, indent=1) + "\n")
-        table(name, rows)
+        (gate_table if given.gates else table)(name, rows)
 
 
 def table(name: str, rows: Sequence[dict[str, dict]]) -> None:

@@ -59,3 +59,45 @@ def test_labels_with_and_without_examples(tmp_path: Path, method: str):
     )
     assert wider.code == 0, wider.err
     assert {row["label"] for row in wider.rows[0]["predictions"]} == {"wave", "kick", "squat"}
+
+
+GATED = """
+method = "aligned"
+model = "skeleton"
+train = "{folder}"
+out = "{out}"
+[adapter]
+gate = "always"
+own = 0.5
+"""
+MORE = {
+    "clap": ("left_wrist", "right_wrist", "left_hand", "right_hand"),
+    "bow": ("head", "chest", "left_shoulder", "right_shoulder"),
+    "step": ("left_ankle", "left_foot", "left_knee"),
+}
+
+
+@pytest.mark.slow
+def test_a_gate_is_saved_and_answers_mixed_lists(tmp_path: Path):
+    for label, joints in (MOVING | MORE).items():
+        for number in range(4):
+            recording(tmp_path / "skeletons" / label / f"{number}.npz", joints, number)
+    made, config = tmp_path / "mine", tmp_path / "gate.toml"
+    config.write_text(GATED.format(folder=tmp_path / "skeletons", out=made))
+    trained = run_vlar("train", config)
+    assert trained.code == 0, trained.err
+    settings = json.loads((made / "vlar.json").read_text())["adapter"]["settings"]
+    assert len(settings["gate_numbers"]) == 5
+    new = recording(tmp_path / "new.npz", MOVING["kick"], 5)
+    lists = ("wave, kick, bow, squat", "squat, bow, kick, wave")
+    found = [
+        run_vlar("classify", new, "--model", made, "--labels", labels, "--top", "4", "--json")
+        for labels in lists
+    ]
+    assert [run.code for run in found] == [0, 0], found[0].err
+    first, other = (
+        {row["label"]: row["probability"] for row in run.rows[0]["predictions"]} for run in found
+    )
+    assert first == pytest.approx(other)
+    seen = {label: share for label, share in first.items() if label != "squat"}
+    assert max(seen, key=lambda label: seen[label]) == "kick"

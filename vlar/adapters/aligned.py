@@ -10,6 +10,7 @@ import numpy as np
 
 from vlar.adapters.mapped import Integers, MappedAdapter
 from vlar.adapters.mapped_config import MappedConfig, Solved
+from vlar.adapters.ridge import balanced_weights, ridge_map
 from vlar.adapters.settings import setting
 from vlar.numeric import unit
 from vlar.registry import register
@@ -83,7 +84,7 @@ class Aligned(MappedAdapter):
         penalty, rank = self.config.penalty, None
         if not penalty:
             penalty, rank = _chosen(x, z, columns)
-        weights = _balanced(columns, len(z))
+        weights = balanced_weights(columns, len(z))
         clips, texts = weights @ x, weights @ z[columns]
         found = ridge_map(x - clips, (z - texts)[columns], weights, penalty)
         for name, array in (("map", found), ("clips", clips), ("texts", texts)):
@@ -100,29 +101,6 @@ class Aligned(MappedAdapter):
         return z - self._text_mean
 
 
-def ridge_map(x: Float64, z: Float64, weights: Float64, penalty: float) -> Float64:
-    """(k, d) of the weighted ridge regression, solved in the space of the n clips.
-
-    Args:
-        x: (n, d), centred.
-        z: (n, k), centred.
-        weights: (n,) with sum 1.
-        penalty: Above 0, in mean squared lengths of ``x``.
-    """
-    root = np.sqrt(weights)[:, None]
-    a, b = root * x, root * z
-    gram = a @ a.T
-    amount = penalty * max(float(np.trace(gram)), 1e-12) / len(x)
-    return np.linalg.solve(gram + amount * np.eye(len(x)), b).T @ a
-
-
-def _balanced(columns: Integers, n_labels: int) -> Float64:
-    """(n,) weights with sum 1, every label weighing the same."""
-    counts = np.bincount(columns, minlength=n_labels)
-    weights = 1.0 / counts[columns]
-    return weights / weights.sum()
-
-
 def _chosen(x: Float64, z: Float64, columns: Integers) -> tuple[float, float | None]:
     """The penalty with which held-out labels rank best, and their mean reciprocal rank."""
     if len(z) < 2 * _FOLDS:
@@ -137,7 +115,7 @@ def _ranks(x: Float64, z: Float64, columns: Integers, fold: int) -> Float64:
     names = np.flatnonzero(np.arange(len(z)) % _FOLDS == fold)
     out = np.isin(columns, names)
     kept, place = np.unique(columns[~out], return_inverse=True)
-    weights = _balanced(place, len(kept))
+    weights = balanced_weights(place, len(kept))
     clips, texts = weights @ x[~out], weights @ z[columns[~out]]
     words = unit(z[names] - texts)
     right = np.searchsorted(names, columns[out])

@@ -17,9 +17,12 @@ import numpy.typing as npt
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.clip_vectors import clip_vectors, clip_width
-from vlar.adapters.mapped_config import BOTH, OWN, SENTENCES, MappedConfig, Solved
+from vlar.adapters.gate import SeenClassifier, seen_scores
+from vlar.adapters.held_out import Weighed, considers_gate, decided
+from vlar.adapters.mapped_config import ALWAYS, BOTH, NEVER, OWN, SENTENCES, MappedConfig, Solved
+from vlar.adapters.mixed_lists import MixedLists
 from vlar.adapters.settings import read_settings
-from vlar.adapters.stacking import Round, best_offset, best_share, pretended
+from vlar.adapters.stacking import Pretended, Round, pretended, pretended_apart
 from vlar.adapters.views import require
 from vlar.encoders.base import Block, Encoder
 from vlar.encoders.sentences import count_word_pieces, sentence_vectors, tower_hash
@@ -35,9 +38,10 @@ if TYPE_CHECKING:
 Integers = npt.NDArray[np.int64]
 SENTENCE_WIDTH, _SENTENCE_TOKENS = 384, 256
 _LEAST_LABELS = 2
+_BY_HELD_OUT = ("own", "stacking", "gate", "gate_numbers")
 
 
-class MappedAdapter(Adapter):
+class MappedAdapter(MixedLists, Adapter):
     """An encoder whose clips are mapped to vectors of texts; the learner ``solved`` finds the map.
 
     A subclass names its ``config_type`` and ``method``, builds what it learns in ``_build``, finds
@@ -47,6 +51,7 @@ class MappedAdapter(Adapter):
     Attributes:
         config: The settings.
         solved: How the map was found; None for one that was loaded.
+        weighed: How a gate and stacking compare on labels held out; None where none was fitted.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("pool", "fixed_text")
@@ -56,6 +61,7 @@ class MappedAdapter(Adapter):
     method: ClassVar[str]
     config: Any
     solved: Solved | None = None
+    weighed: Weighed | None = None
     _is_solved: bool = False
 
     def __init__(self, encoder: Encoder, config: MappedConfig) -> None:
@@ -79,6 +85,8 @@ class MappedAdapter(Adapter):
             Block("own", encoder.dim, 1.0, True), Block("mapped", self.mapped_width, 1.0, True),
         )  # fmt: skip
         self._build()
+        if config.gate_numbers:
+            self._keep_classifier(SeenClassifier.empty(len(config.labels), self.clip_width))
         self.refresh()
 
     @classmethod
@@ -106,14 +114,21 @@ class MappedAdapter(Adapter):
     @property
     def settings(self) -> JsonDict:
         """The configuration."""
-        return {**asdict(self.config), "labels": list(self.config.labels)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.config).items()}
 
     def refresh(self) -> None:
         """Compute what follows from the parameters, and the fingerprint."""
         more = "" if self.config.text == OWN else tower_hash()
-        self.fingerprint = self.content_hash(self.encoder, [self.name, self.settings], more)
+        made_of = [self.name, self._hashed()]
+        self.fingerprint = self.content_hash(self.encoder, made_of, more)
         self._is_solved = bool(self.config.labels)
+        self._read_gate()
         self._refreshed()
+
+    def _hashed(self) -> JsonDict:
+        """The settings; without a gate as they were before there were gates."""
+        kept = self.settings.items()
+        return {k: v for k, v in kept if self.config.gate_numbers or not k.startswith("gate")}
 
     def _refreshed(self) -> None:
         """What a method keeps for speed; called by ``refresh``."""
@@ -159,6 +174,7 @@ class MappedAdapter(Adapter):
         free: Float32 | None = None,
         *,
         seed: int = 0,
+        groups: Sequence[str] | None = None,
     ) -> Solved:
         """Find the map from n labelled clips.
 
@@ -168,6 +184,7 @@ class MappedAdapter(Adapter):
             labels: C labels.
             free: Not used.
             seed: Of the start and of every draw, where the map is trained.
+            groups: n names, such as people; a gate is fitted on clips of others than the map.
 
         Raises:
             SupportError: fewer than two labels.
@@ -181,12 +198,15 @@ class MappedAdapter(Adapter):
         self._start(seed)
         x = self.clip_vectors(features).astype(np.float64)
         z = self.label_vectors(labels).astype(np.float64)
-        own, stacking = self.config.own, self.config.stacking
-        if own < 0 or stacking < 0:
-            own, stacking = self._chosen(x, z, columns, self._own_cosines(features, labels))
+        config = self.config
+        if config.own < 0 or config.stacking < 0 or (config.gate == ALWAYS and self._gate is None):
+            config = self._chosen(x, z, columns, self._own_cosines(features, labels), groups)
         found = self._fit(x, z, columns)
         cleaned = tuple(clean_label(label) for label in labels)
-        self.config = dataclasses.replace(self.config, own=own, stacking=stacking, labels=cleaned)
+        held = {name: getattr(config, name) for name in _BY_HELD_OUT}
+        self.config = dataclasses.replace(self.config, **held, labels=cleaned)
+        if config.gate_numbers:
+            self._keep_classifier(SeenClassifier.fit(x, columns, len(z)))
         self.refresh()
         self.solved = found
         return found
@@ -196,34 +216,36 @@ class MappedAdapter(Adapter):
         self._seed = seed
         self._build()
 
-    def label_offsets(self, texts: Sequence[str]) -> Float64:
-        """(C,) what each label loses from its cosine in a list with labels without examples."""
-        known = set(self.config.labels)
-        lost = max(self.config.stacking, 0.0)
-        return np.array([lost if clean_label(text) in known else 0.0 for text in texts])
-
     def _chosen(
-        self, x: Float64, z: Float64, columns: Integers, own: Float64
-    ) -> tuple[float, float]:
-        """The share of the encoder's own cosine, and the offset of labels with examples.
-
-        Both by labels held out in turn: the share with which their clips find them best among
-        themselves, and the offset with the best mean of seen and unseen accuracy. Clips of the
-        labels that stay are held out too: those the map has learned from need no offset.
+        self, x: Float64, z: Float64, columns: Integers, own: Float64, groups: Sequence[str] | None
+    ) -> Any:
+        """The settings, with those that labels held out in turn decide (``decided``).
 
         Args:
             x: (n, d).
             z: (C, k).
             columns: (n,) label of each clip.
             own: (n, C) cosines of the encoder.
+            groups: n names, or None.
         """
-        rounds: list[Round] = []
-        for split in pretended(columns, len(z)):
-            mapped = self._cosines(x, z, columns, split.kept, split.asked)
-            rounds.append(Round(own[split.asked], mapped, columns[split.asked], split.seen))
-        share = self.config.own if self.config.own >= 0 else best_share(rounds)
-        offset = self.config.stacking
-        return share, offset if offset >= 0 else best_offset(rounds, share)
+
+        def compared(splits: list[Pretended]) -> list[Round]:
+            found: list[Round] = []
+            for split in splits:
+                mapped = self._cosines(x, z, columns, split.kept, split.asked)
+                found.append(Round(own[split.asked], mapped, columns[split.asked], split.seen))
+            return found
+
+        config, splits, apart = self.config, pretended(columns, len(z)), list[Pretended]()
+        if groups is not None and considers_gate(config):
+            apart = pretended_apart(columns, len(z), groups)
+        is_given = config.own >= 0 and config.stacking >= 0 and len(apart) > 1
+        rounds = of_gate = [] if is_given else compared(splits)
+        if len(apart) > 1:
+            splits, of_gate = apart, compared(apart)
+        scores = [seen_scores(x, columns, split.kept, split.asked) for split in splits]
+        done, self.weighed = decided(config, rounds, of_gate, scores)
+        return done
 
     def _own_cosines(self, features: Float32, labels: Sequence[str]) -> Float64:
         texts = self._own_vectors([clean_label(label) for label in labels])
@@ -240,7 +262,8 @@ class MappedAdapter(Adapter):
     ) -> Float64:
         """(m, C) cosines of some clips with all labels, after learning from others."""
         names, place = np.unique(columns[kept], return_inverse=True)
-        settings = {**self.settings, "labels": [], "stacking": 0.0, "own": 0.0}
+        settings = {**self.settings, "labels": [], "stacking": 0.0, "own": 0.0,
+                    "gate": NEVER, "gate_numbers": []}  # fmt: skip
         other = type(self).attach(self.encoder, settings)
         other._start(self._seed)
         other._fit(x[kept], z[names], place.astype(np.int64))

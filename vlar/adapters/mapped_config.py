@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from vlar.adapters.gate import MOST, Gate
 from vlar.adapters.settings import check_settings, setting
 
 OWN, SENTENCES, BOTH = "own", "sentences", "both"
+CHOSEN, ALWAYS, NEVER = "chosen", "always", "never"
 
 
 @dataclass(frozen=True)
@@ -23,17 +25,28 @@ class MappedConfig:
         stacking: Calibrated stacking (Chao et al., "An empirical study and analysis of generalized
             zero-shot learning", 2016): what a label with examples loses from its cosine in a list
             that has others too. -1 chooses it by labels that are held out.
+        gate: Whether a logistic gate (``vlar/adapters/gate.py``) and not stacking tells clips of
+            labels with examples from others in a list that has both: ``never``, ``always``, or
+            ``chosen``: where it is better than stacking on labels that are held out.
+        gate_top: Scores of each side that the gate reads, the best ones; a list with fewer labels
+            without examples is answered with stacking.
+        gate_numbers: The gate, as it was fitted; set when it is solved.
         labels: The labels that it has examples of; set when it is solved.
     """
 
     text: str = setting(BOTH, choices=(OWN, SENTENCES, BOTH))
     own: float = setting(-1.0, at_least=-1, at_most=1)
     stacking: float = setting(-1.0, at_least=-1, at_most=2)
+    gate: str = setting(NEVER, choices=(CHOSEN, ALWAYS, NEVER))
+    gate_top: int = setting(1, at_least=1, at_most=MOST)
+    gate_numbers: tuple[float, ...] = ()
     labels: tuple[str, ...] = ()
     what: ClassVar[str] = "setting"
 
     def __post_init__(self) -> None:
         check_settings(self, self.what)
+        if self.gate_numbers:
+            Gate.of(self.gate_numbers)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,32 @@ def pretended(columns: Integers, n_labels: int) -> list[Pretended]:
     return found
 
 
+def pretended_apart(columns: Integers, n_labels: int, groups: Sequence[str]) -> list[Pretended]:
+    """As ``pretended``, and the clips that are asked about are of other groups, such as people.
+
+    Args:
+        columns: (n,) label of each clip.
+        n_labels: C.
+        groups: n names.
+
+    Returns:
+        Up to three ways; one that would leave a label or a side without a clip is left out.
+    """
+    names, group = np.unique(np.asarray(groups, str), return_inverse=True)
+    ways = min(_FOLDS, len(names))
+    if n_labels < 2 * _FOLDS or ways < 2:
+        return []
+    found: list[Pretended] = []
+    for fold in range(_FOLDS):
+        seen = np.arange(n_labels) % _FOLDS != fold
+        asked = np.flatnonzero(group % ways == fold % ways)
+        kept = np.flatnonzero((group % ways != fold % ways) & seen[columns])
+        sides = seen[columns[asked]]
+        if len(np.unique(columns[kept])) == seen.sum() and sides.any() and not sides.all():
+            found.append(Pretended(kept, asked, seen))
+    return found
+
+
 @dataclass(frozen=True)
 class Round:
     """How clips compare with all labels where some are treated as if they had no examples.
@@ -110,6 +136,22 @@ def best_offset(rounds: Sequence[Round], share: float) -> float:
         return 0.0
     means = [np.mean([_harmonic(each, share, offset) for each in rounds]) for offset in _STEPS]
     return float(_STEPS[int(np.argmax(means))])
+
+
+def held_out_offset(rounds: Sequence[Round], share: float) -> float:
+    """Mean harmonic mean of each split with the offset of the others; 0 for fewer than two.
+
+    Args:
+        rounds: One for each split.
+        share: Of the encoder's own cosine.
+    """
+    if len(rounds) < 2:
+        return 0.0
+    found: list[float] = []
+    for at, each in enumerate(rounds):
+        offset = best_offset([*rounds[:at], *rounds[at + 1 :]], share)
+        found.append(_harmonic(each, share, offset))
+    return float(np.mean(found))
 
 
 def _rank(each: Round, share: float) -> float:

@@ -14,12 +14,14 @@ from vlar.errors import EncoderMismatchError, ModelError, UsageError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.model.core import BACKGROUND_BANK, EncodedSpan, ModelCore
 from vlar.model.known_labels import KnownLabels
-from vlar.model.label_concepts import Descriptions, label_vectors
+from vlar.model.label_concepts import Descriptions
 from vlar.model.label_tree import TreeSource, label_tree
 from vlar.model.pair_labels import PairLabels, composes, pair_head
+from vlar.model.text_heads import restored_gated, text_head
 from vlar.scoring.base import Head, Scores
 from vlar.scoring.calibration import Calibration
 from vlar.scoring.content_free import ContentFree
+from vlar.scoring.gated import GatedHead
 from vlar.scoring.heads import ConceptHead, ConditionedHead, check_mode
 from vlar.scoring.tree import roll_up
 from vlar.text.bank import load_bank
@@ -183,6 +185,8 @@ def _restored_head(
     name = config["head"]
     if name == ConceptHead.name:
         return ConceptHead.restore(config, state)
+    if name == GatedHead.name:
+        return restored_gated(core, config, state)
     if name == ConditionedHead.name:
         return ConditionedHead.restore(config, state, core.conditioned_queries)
     if name == PairLabels.name and adapted is not None:
@@ -245,7 +249,7 @@ def make_classifier(
         if core.conditions_text:
             head = _conditioned(core, listed, mode)
         else:
-            head = _zero_shot(core, listed, mode, descriptions)
+            head = text_head(core, listed, mode, descriptions)
     if tree is not None and mode != "one":
         raise UsageError(
             "a label tree adds up labels that exclude each other; use mode 'one' and at least two "
@@ -275,17 +279,6 @@ def _of_adapted(
     known = adapted.labels
     asked = known if labels is None else parse_labels(labels).spelled_as(known)
     return _adapted(core, adapted, asked, _mode_for(mode, asked)), asked
-
-
-def _zero_shot(
-    core: ModelCore, labels: LabelList, mode: str, descriptions: Descriptions
-) -> ConceptHead:
-    concepts, background = label_vectors(core, labels, descriptions)
-    offsets = getattr(core.encoder, "label_offsets", None)
-    return ConceptHead(
-        labels.labels, concepts, background, mode=mode, logit_scale=core.encoder.logit_scale,
-        content_free=core.content_free, offsets=offsets and offsets(labels.texts),
-    )  # fmt: skip
 
 
 def _conditioned(core: ModelCore, labels: LabelList, mode: str) -> ConditionedHead:

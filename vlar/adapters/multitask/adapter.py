@@ -142,6 +142,7 @@ class Multitask(Adapter):
         free: Float32 | None = None,
         *,
         seed: int = 0,
+        groups: Sequence[str] | None = None,
     ) -> SolvedMap:
         """Find the map from n labelled clips.
 
@@ -150,12 +151,13 @@ class Multitask(Adapter):
             columns: (n,) label of each clip.
             labels: C labels.
             free: (m, T, F) clips without labels, for ``weigh_clips``.
+            groups: Not used.
             seed: Not used: nothing is drawn.
 
         Raises:
             SupportError: fewer than two labels are left.
         """
-        del seed
+        del seed, groups
         x = clip_statistics(features, self.encoder.frame_blocks).astype(np.float64)
         z = self._label_vectors(labels)
         targets = self._label_vectors(self.config.targets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vlar.adapters.mapped_config import MappedConfig
+from vlar.adapters.mapped_config import ALWAYS, CHOSEN, NEVER, MappedConfig
 from vlar.adapters.settings import setting
 
 
@@ -29,6 +29,7 @@ class SaDvaeConfig(MappedConfig):
         cross: Factor on the crossed reconstructions.
         judge_every: Steps between those that train the discriminator.
         positive: End the decoders in a rectifier, for features that are never negative.
+        gate: See ``MappedConfig``; the paper's gate is considered here unless another is asked for.
         shared_noise: Draw one number a clip instead of one an entry, as the published code does.
     """
 
@@ -44,4 +45,5 @@ class SaDvaeConfig(MappedConfig):
     judge_every: int = setting(5, at_least=1)
     positive: bool = False
     shared_noise: bool = False
+    gate: str = setting(CHOSEN, choices=(CHOSEN, ALWAYS, NEVER))
     what: ClassVar[str] = "SA-DVAE setting"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
@@ -37,8 +38,12 @@ class Solvable(Protocol):
         free: Float32 | None = None,
         *,
         seed: int = 0,
+        groups: Sequence[str] | None = None,
     ) -> Any:
-        """Find the parameters from (n, T, F) frame features, (n,) labels and free clips."""
+        """Find the parameters from (n, T, F) frame features, (n,) labels and free clips.
+
+        Clips of one of the ``groups`` (n names, such as people) may be held out together.
+        """
         ...
 
 
@@ -114,7 +119,7 @@ class SolvedLearner(Learner):
         adapter = self._attach(core, request)
         columns = np.array(dataset.columns, np.int64)
         part, labels = cast("Solvable", adapter), list(dataset.labels)
-        made = part.solve(features, columns, labels, free, seed=request.seed)
+        made = part.solve(features, columns, labels, free, seed=request.seed, groups=dataset.groups)
         return adapter, made
 
     def _weights(
