@@ -2,7 +2,7 @@
 
 Bodies upside down, bent, blurred or seen from behind are found now and then, or not at all. A few
 boxes may be a false alarm; together with movement at that place in most frames they are somebody.
-And where something moves all the time, a detector can look again whether that is a body.
+And where something moves all the time, a detector can check whether that is a body.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vlar.detecting.tracks import Track
 
 _APART = 0.6  # body sizes between middles; who is nearer to a person is part of that person
 _OFTEN = 0.3  # of its frames in which a track is within reach
-_LASTS = 0.3  # of the frames, from which movement is looked at again
+_LASTS = 0.3  # of the frames, from which movement is checked
 _MOSTLY = 0.75  # of the frames in which something moves there
 _LEAST_SURE = 0.3  # mean score of the movement
 _SIZES = 0.4, 2.0  # of the others'; what moves is a body of some size
@@ -39,12 +39,12 @@ def overlooked(
     is_body: Callable[[Track], bool],
     n_frames: int,
 ) -> list[Track]:
-    """What moves for long where nobody was found, and is a body on a second look.
+    """What moves for long where nobody was found, and is a body when that is checked.
 
     Args:
         movement: Tracks of what moves.
         people: Everybody who was found.
-        is_body: Looks again (``Detector.confirms``).
+        is_body: Checks one (``Detector.confirms``).
         n_frames: Of the clip.
     """
     return [

@@ -109,8 +109,9 @@ def find_people(
         noun: What is asked for.
         source: Reads the recording again where the clip has too few or too small frames for the
             detector; None to use the clip as it is.
-        moving: Finds movement. A body that ``detector`` sees in a few frames only, or on a second
-            look, is somebody if something moves there all the time. None to leave such bodies out.
+        moving: Finds movement. A body that ``detector`` sees in a few frames only, or confirms
+            where something moves, is somebody if something moves there all the time. None to leave
+            such bodies out.
     """
     searched = clip if source is None else searchable(clip, detector, source)
     prompt = "person" if noun in PEOPLE else noun
