@@ -66,7 +66,12 @@ def decided(
     if considers_gate(config) and _enough(sides, config.gate_top):
         reached = held_out_harmonic(sides, config.gate_top)
         weighed = Weighed(reached, held_out_offset(of_gate, share))
-        _log.info("on labels held out: %s", weighed)
+        _log.info(
+            "labels with and without examples in one list, harmonic mean where some are held out: "
+            "%.3f with a gate, %.3f with stacking",
+            weighed.gate,
+            weighed.stacking,
+        )
         if config.gate == ALWAYS or weighed.gate > weighed.stacking:
             numbers = fit_gate(sides, config.gate_top).numbers
     done = dataclasses.replace(

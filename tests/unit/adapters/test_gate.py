@@ -283,6 +283,19 @@ def test_a_mixed_list_is_answered_with_the_gate_and_others_as_before(gated):
         assert type(make_classifier(core, labels, mode=mode).head) is ConceptHead
 
 
+def test_lists_of_one_kind_are_answered_as_without_a_gate(gated):
+    plain = solved("aligned", {"gate": NEVER, "stacking": gated.config.stacking})
+    clips = encoded(gated, made(1, 5)[0])
+    for labels in (LABELS[:8], LABELS[8:]):
+        one = make_classifier(ModelCore(gated), labels).scores(clips)
+        other = make_classifier(ModelCore(plain), labels).scores(clips)
+        np.testing.assert_array_equal(one.probability, other.probability)
+        np.testing.assert_array_equal(one.unknown, other.unknown)
+    mixed = (make_classifier(ModelCore(part), LABELS).scores(clips) for part in (gated, plain))
+    first, second = (scores.probability for scores in mixed)
+    assert np.abs(first - second).max() > 0.01
+
+
 def test_the_order_of_a_mixed_list_does_not_matter(gated):
     core, clips = ModelCore(gated), encoded(gated, made(1, 5)[0])
     order = np.random.default_rng(0).permutation(len(LABELS))
