@@ -75,9 +75,10 @@ class MilvusConnection:
     # Collections --------------------------------------------------------------------------------
 
     def collections(self) -> set[str]:
-        """Names of all collections."""
+        """Names of all collections. A folder that is opened answers once its rows are read."""
+        wait_s = BULK_S if self.address.embedded else CALL_S
         with self._guard("open"):
-            return set(self._client.list_collections(timeout=CALL_S))
+            return set(self._client.list_collections(timeout=wait_s))
 
     def create(self, name: str, schema: Any, indexes: Sequence[Mapping[str, Any]]) -> None:
         """Create a collection with its indexes, and load it."""

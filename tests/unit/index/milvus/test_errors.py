@@ -205,3 +205,29 @@ def write(writer: LibraryWriter, rows: np.ndarray) -> None:
     with writer.transaction():
         video_id = writer.put_video("/v/b", "h", Stamp(1, 2), 3.0)
         writer.insert_rows(video_id, video("/v/b", len(rows)).windows, rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "wait_s"), [("milvus:many.db/rows", 300.0), ("milvus://127.0.0.1:1/rows", 20.0)]
+)
+def test_a_folder_with_many_rows_has_time_to_be_read(monkeypatch, text, wait_s):
+    class Slow:
+        """Answers when a folder is read, or a server gives up."""
+
+        asked: float = 0.0
+
+        def get_server_version(self, timeout: float) -> str:
+            return "milvus_lite 3" if text.startswith("milvus:many") else "2.6"
+
+        def list_collections(self, timeout: float) -> list[str]:
+            self.asked = timeout
+            return ["rows"]
+
+    client = Slow()
+    monkeypatch.setattr("vlar.index.milvus.client.connected", lambda address: client)
+    monkeypatch.setattr("vlar.index.milvus.client.CALL_S", 20.0)
+    monkeypatch.setattr("vlar.index.milvus.client.BULK_S", 300.0)
+    address = place_of(text)
+    assert not isinstance(address, Path)
+    assert MilvusConnection(address).collections() == {"rows"}
+    assert client.asked == wait_s
