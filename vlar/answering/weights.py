@@ -84,14 +84,7 @@ def _of_run(place: str) -> tuple[Weights, object]:
         return Weights(mixing, number(found, "margin"), fitted=True), tables.get("answerer")
     except OSError as error:
         raise UsageError(f"{place}: cannot be read ({error.strerror or error})") from error
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        StopIteration,
-        RecursionError,
-    ) as error:
+    except _UNUSABLE as error:
         raise UsageError(
             f"{place} holds no fitted weights; make it with 'vlar eval mcq --out {place}'"
         ) from error
