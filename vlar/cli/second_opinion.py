@@ -125,8 +125,7 @@ class Review:
         from vlar.answering.weights import Weights
         from vlar.errors import UsageError
 
-        if weights is not None:
-            weights_of(weights, margin)  # before an answerer is loaded
+        given = None if weights is None else weights_of(weights, margin)
         try:
             check_count(k + none)
         except UsageError as error:
@@ -134,7 +133,7 @@ class Review:
             output.error(self._problem)
             return
         answerer = load_answerer(spec)
-        counts = weights_of(weights, margin, Weights.beside(model, answerer.identity))
+        counts = given or weights_of(None, margin, Weights.beside(model, answerer.identity))
         self._second = SecondOpinion(answerer, spec, k=k, weights=counts, none=none)
 
     def top(self, top: int, n_labels: int) -> int:

@@ -11,7 +11,7 @@ from vlar.adapters.trainable import Trainable
 from vlar.encoders.base import Encoder
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import UsageError
-from vlar.fewshot.request import Objectives
+from vlar.fewshot.request import AdaptRequest, Objectives
 from vlar.fewshot.support import SupportItem
 from vlar.model.core import ModelCore
 from vlar.training.hyperparameters import (
@@ -77,6 +77,19 @@ class TrainingTask:
             seed,
             objectives,
             unlabelled,
+        )
+
+    @staticmethod
+    def of_request(encoder: Encoder, request: AdaptRequest) -> TrainingTask:
+        """The task that an adaptation asks for; see ``by_recipe``."""
+        return TrainingTask.by_recipe(
+            encoder,
+            request.method,
+            recipe=request.recipe,
+            settings=request.settings,
+            seed=request.seed,
+            objectives=request.objectives,
+            unlabelled=request.unlabelled,
         )
 
     def attach(self) -> Adapter:

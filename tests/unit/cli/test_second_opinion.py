@@ -79,6 +79,10 @@ def test_weights_in_the_folder_of_the_model_need_not_be_named(
             assert answer(done)["predictions"] == answer(run("--json"))["predictions"]
     named = run("--rerank", "self:other", "--model", tmp_path, "--rerank-weights", "1,1", "--json")
     assert "fit that" not in named.stderr
+    (tmp_path / KEPT).write_text("[")
+    for weights, code in (((), 2), (("--rerank-weights", "1,1"), 0)):  # it is read only if needed
+        done = run("--rerank", "self:other", "--model", tmp_path, "--json", *weights)
+        assert done.exit_code == code
 
 
 def test_only_what_is_in_doubt_is_asked_about(run: Callable[..., Any]):

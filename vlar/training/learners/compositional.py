@@ -101,15 +101,7 @@ def learn_pairs(
     """
     dataset = Dataset.of(labels, examples.items)
     dataset.targets.require_single(f"method {request.method!r}")
-    task = TrainingTask.by_recipe(
-        core.encoder,
-        request.method,
-        recipe=request.recipe,
-        settings=request.settings,
-        seed=request.seed,
-        objectives=request.objectives,
-        unlabelled=request.unlabelled,
-    )
+    task = TrainingTask.of_request(core.encoder, request)
     free = read_on_disk(core, request.unlabelled, request.progress)
     source = FeatureSource(examples.features, free.features, free.paths)
     passes = task.numbers.passes(len(dataset))
@@ -120,7 +112,7 @@ def learn_pairs(
     assert isinstance(adapter, ComposedLabels)
     head = _head(core, examples, dataset, adapter.pair_scale)
     return LearnedPairs(
-        adapter=training.adapter,
+        adapter=adapter,
         head=head,
         trained=trained,
         parameters=sum(p.numel() for _, p in training.named),

@@ -21,15 +21,7 @@ class TrainedLearner(Learner):
 
     def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
         """See ``Learner``; without a support set it trains on the unlabelled clips alone."""
-        task = TrainingTask.by_recipe(
-            core.encoder,
-            request.method,
-            recipe=request.recipe,
-            settings=request.settings,
-            seed=request.seed,
-            objectives=request.objectives,
-            unlabelled=request.unlabelled,
-        )
+        task = TrainingTask.of_request(core.encoder, request)
         options = FitOptions(
             unknown=request.unknown,
             balance=request.balance,
