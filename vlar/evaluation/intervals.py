@@ -1,4 +1,4 @@
-"""How far a figure may be off by chance: bootstrap over groups, paired differences, McNemar.
+"""Uncertainty of a figure: exact intervals of shares, bootstrap over groups, differences, McNemar.
 
 Clips of one group (a person, a source video) resemble each other, so groups are drawn, not clips.
 """
@@ -22,14 +22,14 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its bootstrap interval.
+    """A figure with its interval.
 
     Attributes:
         value: The figure of all clips.
         low: Lower end.
         high: Upper end.
-        groups: Groups that were drawn from.
-        level: Share of draws inside, 0..1.
+        groups: Groups that were drawn from, or that count as trials.
+        level: Coverage, 0..1.
     """
 
     value: float
@@ -128,7 +128,11 @@ def mean_interval(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval | None:
-    """``bootstrap`` of a mean, such as an accuracy; fast, as sums of groups are enough.
+    """Interval of a mean: exact for a share of independent clips, else ``bootstrap`` over groups.
+
+    A share of right answers (values of 0 and 1) is binomial where every clip is a group of its own.
+    It is also taken as binomial, with groups as trials, where all values agree: resampling equal
+    values gives an interval without width, which four clips do not justify.
 
     Args:
         values: (N,) float or bool.
@@ -142,7 +146,37 @@ def mean_interval(
     """
     rows = finite(values, "the values", 1)
     means, n_groups = _drawn_means(rows, groups, draws, seed)
-    return _interval(float(rows.mean()), means, n_groups, level) if n_groups > 1 else None
+    if n_groups == 1:
+        return None
+    share = bool(np.isin(rows, (0.0, 1.0)).all())
+    if share and (n_groups == len(rows) or rows.min() == rows.max()):
+        return exact_interval(round(float(rows.mean()) * n_groups), n_groups, level=level)
+    return _interval(float(rows.mean()), means, n_groups, level)
+
+
+def exact_interval(successes: int, trials: int, *, level: float = LEVEL) -> Interval:
+    """The exact interval of a binomial share (Clopper and Pearson, 1934).
+
+    >>> found = exact_interval(4, 4)
+    >>> round(found.low, 2), found.high
+    (0.4, 1.0)
+
+    Args:
+        successes: Trials that succeeded.
+        trials: Independent trials, at least 1.
+        level: Least coverage, 0..1.
+
+    Raises:
+        MetricError: no trial, or more successes than trials.
+    """
+    from scipy.stats import beta
+
+    if trials < 1 or not 0 <= successes <= trials:
+        raise MetricError(f"{successes} of {trials} is not a share; give at least one trial")
+    tail, failures = (1.0 - level) / 2.0, trials - successes
+    low = float(beta.ppf(tail, successes, failures + 1)) if successes else 0.0
+    high = float(beta.ppf(1.0 - tail, successes + 1, failures)) if failures else 1.0
+    return Interval(successes / trials, low, high, trials, level)
 
 
 def paired(

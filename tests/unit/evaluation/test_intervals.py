@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from vlar.errors import MetricError
-from vlar.evaluation.intervals import bootstrap, mcnemar, mean_interval, paired
+from vlar.evaluation.intervals import bootstrap, exact_interval, mcnemar, mean_interval, paired
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -39,6 +40,33 @@ def test_the_interval_of_a_mean_covers_it_as_often_as_stated():
         assert found is not None
         covered += found.low <= 0.7 <= found.high
     assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_the_exact_interval_is_that_of_the_binomial_test():
+    for successes, trials in ((0, 1), (1, 1), (4, 4), (2, 4), (7, 30)):
+        known = binomtest(successes, trials).proportion_ci(method="exact")
+        found = exact_interval(successes, trials)
+        assert (found.low, found.high) == (pytest.approx(known.low), pytest.approx(known.high))
+        assert found.value == pytest.approx(successes / trials)
+
+
+def test_four_of_four_is_not_certain():
+    found = mean_interval([1, 1, 1, 1], "abcd")
+    assert found is not None
+    assert (round(found.low, 3), found.high) == (0.398, 1.0)
+
+
+def test_clips_of_one_group_that_agree_count_once():
+    found = mean_interval([0] * 40, [0] * 20 + [1] * 20)
+    assert found is not None
+    assert (found.low, found.groups) == (0.0, 2)
+    assert found.high == pytest.approx(exact_interval(0, 2).high)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (3, 2), (-1, 2)])
+def test_an_impossible_share_is_refused(successes: int, trials: int):
+    with pytest.raises(MetricError, match="not a share"):
+        exact_interval(successes, trials)
 
 
 def test_groups_that_stick_together_have_a_wider_interval():
