@@ -75,3 +75,13 @@ def test_wrong_links_are_found():
         assert fault(page, wrong), wrong
     for right in ("library.md", "library.md#filters", "#answers", "https://example.org/a"):
         assert fault(page, right) is None, right
+
+
+def test_the_readme_names_each_page_once_and_three_uses():
+    text = (pages.ROOT / "README.md").read_text("utf-8")
+    table = text.partition("\n## More\n")[2]
+    named = re.findall(r"`([\w/.]+\.md)`", "".join(re.findall(r"^\|[^|]*\|", table, re.M)))
+    assert len(named) > 30
+    assert sorted(named) == sorted(set(named))
+    uses = text.partition("\n## Three uses\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\*\*(\w+)\*\*", uses, re.M) == ["Classify", "Adapt", "Query"]

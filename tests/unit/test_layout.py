@@ -190,8 +190,8 @@ def test_relative_imports_are_not_used(sources: dict[str, Source]):
 
 
 def test_sizes(sources: dict[str, Source]):
-    """A file that outgrows 300 lines does two jobs."""
-    assert not {name: source.lines for name, source in sources.items() if source.lines > 330}
+    """A file that outgrows 600 lines does two jobs."""
+    assert not {name: source.lines for name, source in sources.items() if source.lines > 600}
     long = [
         f"{name}: {function} has {length} lines"
         for name, source in sources.items()

@@ -50,12 +50,11 @@ def _entries(folder: Path, manifest: Manifest) -> Iterator[Finding]:
     if manifest.files and not manifest.files_sha256:
         problem = "it has no checksums of its arrays: it was saved by an earlier vlar"
         yield Finding(REMARK, str(file), problem, "save it again to add them")
-    if manifest.adapter is None:
-        return
-    try:
-        registry.get("adapter", manifest.adapter.name).check_settings(manifest.adapter.settings)
-    except VlarError as error:
-        yield Finding.of(error, file)
+    for _, entry in manifest.adapters:
+        try:
+            registry.get("adapter", entry.name).check_settings(entry.settings)
+        except VlarError as error:
+            yield Finding.of(error, file)
 
 
 def names_a_path(spec: str, source: Path) -> Iterator[Finding]:

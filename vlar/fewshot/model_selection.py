@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +76,29 @@ class Choice:
             "why": self.why,
             "candidates": [candidate.to_dict() for candidate in self.candidates],
         }
+
+    @staticmethod
+    def restored(stored: Mapping[str, Any]) -> Choice:
+        """The choice that ``to_dict`` gave.
+
+        Raises:
+            ValueError: it is malformed.
+        """
+        from pydantic import TypeAdapter
+
+        rows = [
+            {**row, "accuracy": np.nan if row["accuracy"] is None else row["accuracy"]}
+            for row in stored["candidates"]
+        ]
+        candidates = TypeAdapter(tuple[Candidate, ...]).validate_python(rows)
+        chosen = candidates[list(stored["candidates"]).index(stored["chosen"])]
+        return Choice(candidates, chosen, str(stored["why"]))
+
+    def without_accuracy(self) -> Choice:
+        """The same where no example could be held out honestly."""
+        candidates = tuple(replace(row, accuracy=np.nan) for row in self.candidates)
+        chosen = candidates[self.candidates.index(self.chosen)]
+        return replace(self, candidates=candidates, chosen=chosen)
 
     def table(self) -> str:
         """The candidates as aligned text, best held-out loss first; the chosen one is starred."""

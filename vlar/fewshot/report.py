@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from vlar.characters import fault
 from vlar.evaluation.classification import Confusion, worth_knowing
 from vlar.fewshot.model_selection import Choice
+from vlar.safety.strict_json import walk
 from vlar.types import Failure, JsonDict
 
 
@@ -66,6 +69,10 @@ class AdaptReport:
         training: How a trained method was trained; None for a closed form.
         confusions: What examples held out of a closed form are taken for, by falling count.
         recordings: Recordings it was trained on, where the model answers about any labels; else 0.
+        learned: Content hashes of the recordings that the adapters around the encoder learned
+            from, in this adaptation and in earlier ones.
+        seen: Examples whose recordings an earlier adaptation learned from. None of them can be held
+            out, so no held-out accuracy is stated.
     """
 
     examples: Mapping[str, int]
@@ -74,6 +81,8 @@ class AdaptReport:
     training: TrainingReport | None = None
     confusions: tuple[Confusion, ...] = ()
     recordings: int = 0
+    learned: tuple[str, ...] = ()
+    seen: int = 0
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -84,7 +93,42 @@ class AdaptReport:
             **({} if self.training is None else {"training": self.training.to_dict()}),
             "confusions": [row.to_dict() for row in self.confusions],
             **({"recordings": self.recordings} if self.recordings else {}),
+            **({"seen": self.seen} if self.seen else {}),
         }
+
+    def stored(self) -> JsonDict:
+        """The JSON object of a model folder."""
+        return {**self.to_dict(), **({"learned": list(self.learned)} if self.learned else {})}
+
+    @staticmethod
+    def restored(stored: Mapping[str, Any]) -> AdaptReport | None:
+        """The report that a model folder holds; None where it is not one that vlar writes.
+
+        A report changes no answer, so that a folder with a strange one is read without it.
+        """
+        from pydantic import TypeAdapter
+
+        if any(isinstance(text, str) and fault(text) for _, _, text in walk(stored)):
+            return None
+        fields = ("examples", "training", "confusions", "recordings", "learned", "seen")
+        try:
+            failed = [
+                {"path": row["path"], **dict(row["error"])} for row in stored.get("failed", ())
+            ]
+            given = {name: stored[name] for name in fields if name in stored}
+            choice = Choice.restored(stored) if "chosen" in stored else None
+            found = TypeAdapter(AdaptReport).validate_python(
+                {**given, "failed": failed, "choice": choice}
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+        return found if found.choice or found.training else None
+
+    def without_held_out(self, seen: int) -> AdaptReport:
+        """The same for ``seen`` examples that the base model had learned from before."""
+        training = self.training and replace(self.training, held_out=None)
+        choice = self.choice and self.choice.without_accuracy()
+        return replace(self, choice=choice, training=training, confusions=(), seen=seen)
 
     def sentence(self) -> str:
         """One sentence: examples, method, how it did on held-out examples, what it confuses."""
@@ -97,6 +141,11 @@ class AdaptReport:
         total = sum(self.examples.values())
         learned = f"learned {len(self.examples)} labels from {total} examples with {self._method}"
         held_out = self._held_out
+        if self.seen:
+            return (
+                f"{learned}; the model had learned from {self.seen} of them before, so no accuracy "
+                "on held-out examples is stated"
+            )
         if held_out is None:
             return f"{learned}; with one recording a label, no example could be held out to test it"
         confused = "".join(f"; {row.sentence()}" for row in worth_knowing(self.confusions))

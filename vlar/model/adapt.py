@@ -36,12 +36,18 @@ from vlar.fewshot.request import (
     Objectives,
 )
 from vlar.fewshot.signature_kinds import plain_kind
-from vlar.fewshot.support import Support, read_support
+from vlar.fewshot.support import Support, SupportItem, read_support
 from vlar.fewshot.targets import check_single
 from vlar.fewshot.temporal_features import signature
 from vlar.fewshot.unlabelled import find_unlabelled
 from vlar.model.core import ModelCore
-from vlar.model.examples import EncodedExamples, check_memory, draw, read_complete
+from vlar.model.examples import (
+    EncodedExamples,
+    check_memory,
+    draw,
+    read_complete,
+    recording_hashes,
+)
 from vlar.model.label_tree import TreeSource, label_tree
 from vlar.text.clean import clean_label
 from vlar.text.tree import Tree
@@ -80,10 +86,12 @@ def adapt(
     progress: ProgressCallback | None = None,
     objectives: Objectives = (),
     unlabelled: str | Path | None = None,
+    learned: Sequence[str] = (),
 ) -> Adapted:
     """Learn from a support set; see ``Model.adapt``."""
     if source is None:
-        return _without_labels(core, method, seed, objectives, unlabelled, progress)
+        made = _without_labels(core, method, seed, objectives, unlabelled, progress)
+        return remembering(made, core, (), learned)
     method = TRAINED if method == AUTO and objectives else method
     unknown = SYNONYMS.get(unknown, unknown)
     trained = _is_trained(method)
@@ -102,7 +110,8 @@ def adapt(
             unlabelled=free, balance=balance, progress=progress,
         )  # fmt: skip
         learner = registry.get("learner", registry.get("adapter", method).learner)
-        return with_tree(learner().fit(core, request), above)
+        made = with_tree(learner().fit(core, request), above)
+        return remembering(made, core, items, learned)
     if objectives or unlabelled:
         raise UsageError(
             f"method {method!r} is a closed form, which has no objectives and uses no unlabelled "
@@ -111,7 +120,31 @@ def adapt(
     check_single(support.labels, items, f"method {method!r}")
     found = read_complete(core, support, items, progress)
     made = fit_examples(core, support.labels, found, method, unknown, balance)
-    return with_tree(made, above)
+    return remembering(with_tree(made, above), core, items, learned)
+
+
+def remembering(
+    adapted: Adapted, core: ModelCore, items: Sequence[SupportItem], learned: Sequence[str]
+) -> Adapted:
+    """The same with a report that keeps what the adapters around its encoder learned from.
+
+    An encoder that learned from an example before recognises it too well. So a report states no
+    accuracy on held-out examples where one of them comes from such a recording.
+
+    Args:
+        adapted: What was learned.
+        core: What it was learned with.
+        items: The examples.
+        learned: Content hashes of the recordings that the core's adapters learned from.
+    """
+    trained = adapted.core.encoder is not core.encoder
+    if not trained and not learned:
+        return adapted
+    hashes, before = recording_hashes(items), set(learned)
+    seen = sum(each in before for each in hashes)
+    kept = tuple(sorted(before.union(hashes if trained else ())))
+    report = replace(adapted.report, learned=kept)
+    return replace(adapted, report=report.without_held_out(seen) if seen else report)
 
 
 def _without_labels(

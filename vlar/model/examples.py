@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from vlar.model.core import EncodedSpan, ModelCore
 from vlar.model.named_people import about
 from vlar.sensors import ViewSampler
 from vlar.types import Encoded, Failure, Float32, ProgressCallback
-from vlar.video.files import require_readable
+from vlar.video.checksum import content_hash
+from vlar.video.files import frame_files, is_folder, require_readable
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,23 @@ def _cached(core: ModelCore, features: Float32 | None) -> Encoded | None:
     if features is None:
         return None
     return Encoded(features, core.encoder.pool(features[None])[0])
+
+
+def recording_hashes(items: Sequence[SupportItem]) -> list[str]:
+    """16 hex digits for each example, equal where the recordings hold the same bytes."""
+    found = {path: _content(path) for path in {item.path for item in items}}
+    return [found[item.path] for item in items]
+
+
+def _content(path: Path) -> str:
+    files = [path]
+    if is_folder(path) and not frame_files(path):  # a folder with files of another sensor
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+    try:
+        text = "\n".join(content_hash(file) for file in files)
+    except DecodeError:  # a part of a file, which its path names
+        text = str(path.absolute())
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def draw(support: Support, shots: int, seed: int) -> list[SupportItem]:

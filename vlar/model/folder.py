@@ -1,7 +1,8 @@
 """A model on disk: a manifest, and the arrays that it learned.
 
 ``vlar.json`` describes the model, ``adaptation.safetensors`` holds the arrays of its head, and
-``adapter.safetensors`` the adapter that was trained around its encoder, if one was.
+``adapter.safetensors`` the adapter that was trained around its encoder, if one was. Adapters
+between the two, of models that were adapted several times, have numbered files.
 
 The encoder's weights are never copied: the manifest names the encoder and its fingerprint, and a
 model is refused where the installed encoder is another one. Nothing is unpickled. Whatever a folder
@@ -32,7 +33,6 @@ from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.report import AdaptReport
 from vlar.fewshot.temporal_features import BlockLike
 from vlar.model.manifest import (
-    ADAPTER,
     ARRAYS,
     MANIFEST,
     AdapterEntry,
@@ -58,7 +58,7 @@ class SavedModel:
         adapted: The head of an adapted model; None for a zero-shot model.
         templates: Name of the prompt set.
         calibration: Curves over the probabilities; None for none.
-        report: How it was adapted; written, and not read back.
+        report: How it was adapted; None where the folder has no report that can be read.
     """
 
     encoder: Encoder
@@ -118,30 +118,34 @@ def write_model(model: SavedModel, path: Path, *, replace: bool) -> Path:
             f"cannot save the model to {target}: {error.strerror or error}; nothing was changed"
         ) from error
     named.remember(target, model.encoder.fingerprint)
-    base = _base(model.encoder)
+    base, _ = _chain(model.encoder)
     named.remember(base.name, base.fingerprint)  # the manifest states it, and the user runs it
     return target
 
 
-def _base(encoder: Encoder) -> Encoder:
-    """The encoder that a manifest states: without the adapter, whose arrays lie in the folder."""
-    if isinstance(encoder, Adapter) and attached_name(encoder) is not None:
-        return encoder.encoder
-    return encoder
+def _chain(encoder: Encoder) -> tuple[Encoder, list[Adapter]]:
+    """The encoder that a manifest states, and the adapters around it, innermost first."""
+    around: list[Adapter] = []
+    while isinstance(encoder, Adapter) and attached_name(encoder) is not None:
+        around.insert(0, encoder)
+        encoder = encoder.encoder
+    return encoder, around
 
 
 def _write_files(model: SavedModel, folder: Path) -> None:
     from safetensors.numpy import save_file
 
-    manifest = _describe(model)
+    base, around = _chain(model.encoder)
+    manifest = _describe(model, base, around)
     if model.adapted is not None:
         save_file(_contiguous(model.adapted.state()), folder / ARRAYS)
-    if isinstance(model.encoder, Adapter) and attached_name(model.encoder):
-        save_file(_contiguous(model.encoder.state_dict()), folder / ADAPTER)
+    for (name, _), adapter in zip(manifest.adapters, around, strict=True):
+        save_file(_contiguous(adapter.state_dict()), folder / name)
     if manifest.files:
         sums = {name: sha256(folder / name, _MOST_ADAPTER) for name in manifest.files}
         manifest = manifest.model_copy(update={"files_sha256": sums})
-    text = manifest.model_dump_json(indent=1)
+    # An earlier vlar reads folders without adapters in between.
+    text = manifest.model_dump_json(indent=1, exclude=None if manifest.inner else {"inner"})
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -151,19 +155,17 @@ def _contiguous(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray
     return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
 
-def _describe(model: SavedModel) -> Manifest:
-    encoder, adapted = model.encoder, model.adapted
+def _describe(model: SavedModel, encoder: Encoder, around: Sequence[Adapter]) -> Manifest:
+    adapted = model.adapted
     if model.templates not in (known := resources.names("prompts", ".txt")):
         raise ModelError(
             f"the templates {model.templates!r} are a file of this machine, which a saved model "
             f"cannot name; use a set of prompts/: {', '.join(known)}"
         )
-    name, adapter = attached_name(encoder), None
-    if name is not None and isinstance(encoder, Adapter):
-        adapter = AdapterEntry(
-            name=name, settings=encoder.settings, fingerprint=encoder.fingerprint
-        )
-    encoder = _base(encoder)
+    entries = [
+        AdapterEntry(name=each.name, settings=each.settings, fingerprint=each.fingerprint)
+        for each in around
+    ]
     return Manifest(
         vlar=__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -174,11 +176,12 @@ def _describe(model: SavedModel) -> Manifest:
             frames=encoder.n_frames,
             licence=encoder.licence,
         ),
-        adapter=adapter,
+        adapter=entries[-1] if entries else None,
+        inner=entries[:-1],
         templates=model.templates,
         labels=list(adapted.labels) if adapted else None,
         labels_sha256=adapted.labels_sha256 if adapted else None,
-        report=model.report.to_dict() if model.report else None,
+        report=model.report.stored() if model.report else None,
         calibration=model.calibration.to_dict() if model.calibration else None,
         **(adapted.config() if adapted else {}),
     )
@@ -202,8 +205,7 @@ def read_model(
     manifest, written = read_manifest(folder)
     headers = {name: _header(folder / name) for name in manifest.files}
     entry = manifest.encoder
-    if manifest.adapter is not None:
-        saved = manifest.adapter
+    for _, saved in manifest.adapters:
         registry.get("adapter", saved.name).check_settings(saved.settings)
     named.require(entry.spec, entry.fingerprint, str(folder / MANIFEST))
     encoder = load_any(entry.spec, device, dtype)
@@ -219,15 +221,16 @@ def read_model(
         )
     if encoder.dim != entry.dim:
         raise malformed(folder / MANIFEST, f"encoder.dim: {entry.dim}, not {encoder.dim}")
-    if manifest.adapter is not None:
-        encoder = _attach(folder, manifest, manifest.adapter, encoder, headers[ADAPTER])
+    for name, saved in manifest.adapters:
+        encoder = _attach(folder / name, manifest, saved, encoder, headers[name])
     adapted = None
     if manifest.head is not None:
         arrays = migrate_arrays(_read_arrays(folder / ARRAYS, manifest), written)
         adapted = _restored(folder, manifest, arrays, encoder.frame_blocks, encoder.dim)
         adapted.check_answer(encoder.dim, encoder.feature_rows)
     calibration = Calibration.restore(manifest.calibration) if manifest.calibration else None
-    return SavedModel(encoder, adapted, manifest.templates, calibration)
+    report = AdaptReport.restored(manifest.report) if manifest.report else None
+    return SavedModel(encoder, adapted, manifest.templates, calibration, report)
 
 
 def check_contents(folder: Path, manifest: Manifest, written: int) -> None:
@@ -252,14 +255,14 @@ def check_contents(folder: Path, manifest: Manifest, written: int) -> None:
         # An adapter may have a space of its own, whose width only the adapter states.
         dim = manifest.encoder.dim if manifest.adapter is None else None
         _restored(folder, manifest, arrays, (), dim)
-    if manifest.adapter is not None:
-        _read_arrays(folder / ADAPTER, manifest)
+    for name, _ in manifest.adapters:
+        _read_arrays(folder / name, manifest)
 
 
 def _header(file: Path) -> Header:
     try:
         return read_header(
-            file, _MOST_ADAPTER if file.name == ADAPTER else _MOST_ARRAYS, links=False
+            file, _MOST_ARRAYS if file.name == ARRAYS else _MOST_ADAPTER, links=False
         )
     except (OSError, ValueError) as error:
         raise _unreadable(file, error) from error
@@ -287,13 +290,13 @@ def _restored(
 
 
 def _attach(
-    folder: Path, manifest: Manifest, saved: AdapterEntry, encoder: Encoder, header: Header
+    file: Path, manifest: Manifest, saved: AdapterEntry, encoder: Encoder, header: Header
 ) -> Adapter:
     adapter: Adapter = registry.get("adapter", saved.name).attach(encoder, saved.settings)
     adapter.check_state(header.shapes)
-    adapter.load_state_dict(_read_arrays(folder / ADAPTER, manifest))
+    adapter.load_state_dict(_read_arrays(file, manifest))
     if adapter.fingerprint != saved.fingerprint:
-        raise ModelError(f"{folder / ADAPTER} is not what was saved there; adapt again")
+        raise ModelError(f"{file} is not what was saved there; adapt again")
     return adapter
 
 

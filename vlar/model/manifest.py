@@ -22,8 +22,8 @@ ARRAYS = "adaptation.safetensors"
 ADAPTER = "adapter.safetensors"
 FORMAT = 3
 _MOST = 64 * MB
-_FREE = "report"  # how it was adapted: never read back
-_WIDEST, _MOST_FRAMES = 1 << 20, 1 << 16
+_FREE = "report"  # how it was adapted: left out where it cannot be read
+_WIDEST, _MOST_FRAMES, _MOST_INNER = 1 << 20, 1 << 16, 16
 
 _Text = Annotated[str, Field(min_length=1, max_length=4096)]
 
@@ -58,6 +58,8 @@ class Manifest(_Part):
     created: str
     encoder: EncoderEntry
     adapter: AdapterEntry | None = None
+    #: Adapters between the encoder and ``adapter``, innermost first.
+    inner: list[AdapterEntry] = Field(default_factory=list[AdapterEntry], max_length=_MOST_INNER)
     templates: _Text
     labels: list[str] | None = None
     labels_sha256: str | None = None
@@ -74,8 +76,14 @@ class Manifest(_Part):
     @property
     def files(self) -> list[str]:
         """Names of the files of arrays that belong to the folder."""
-        there = {ARRAYS: self.head, ADAPTER: self.adapter}
-        return [name for name, part in there.items() if part is not None]
+        arrays = [] if self.head is None else [ARRAYS]
+        return arrays + [name for name, _ in self.adapters]
+
+    @property
+    def adapters(self) -> list[tuple[str, AdapterEntry]]:
+        """File of arrays and entry of each adapter around the encoder, innermost first."""
+        inner = [(f"adapter-{n}.safetensors", entry) for n, entry in enumerate(self.inner, 1)]
+        return inner + ([] if self.adapter is None else [(ADAPTER, self.adapter)])
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, int]:
@@ -105,6 +113,8 @@ def read_manifest(folder: Path) -> tuple[Manifest, int]:
             f"{', '.join(known)}",
         )
     _check_labels(file, manifest)
+    if manifest.inner and manifest.adapter is None:
+        raise malformed(file, "inner: adapters lie under one that is missing")
     missing = sorted(set(manifest.files) ^ set(manifest.files_sha256 or manifest.files))
     if missing or (written == FORMAT and manifest.files and not manifest.files_sha256):
         raise malformed(file, "files_sha256: it does not name the files of the folder")
@@ -139,7 +149,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _check_texts(file: Path, data: dict[str, Any]) -> None:
-    """Refuse texts that would act on a terminal; the report is never shown."""
+    """Refuse texts that would act on a terminal; a report that holds one is left out."""
     for _, place, value in walk({k: v for k, v in data.items() if k != _FREE}):
         for text in (value, *(place[-1:] if isinstance(value, dict) else ())):
             wrong = fault(text) if isinstance(text, str) else None

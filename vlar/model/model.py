@@ -64,6 +64,7 @@ def load(
             templates=saved.templates,
             calibration=saved.calibration,
             name=str(spec),
+            report=saved.report,
         )
     named.remember(spec, model.fingerprint)
     seconds = time.monotonic() - begin_s
@@ -109,7 +110,7 @@ class Model(Recogniser):
         """How this model was adapted.
 
         Raises:
-            UsageError: it was not, or it was loaded from a folder (its ``vlar.json`` has it).
+            UsageError: it was not, or its folder has no report that can be read.
         """
         if self._report is None:
             raise UsageError(f"model {self.name!r} has no report of an adaptation")
@@ -174,8 +175,14 @@ class Model(Recogniser):
                 progress=progress,
                 objectives=objectives,
                 unlabelled=unlabelled,
+                learned=self.learned,
             )
         )
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Content hashes of the recordings that the adapters around the encoder learned from."""
+        return self._report.learned if self._report else ()
 
     @staticmethod
     def of(adapted: Adapted) -> Model:

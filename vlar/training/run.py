@@ -14,7 +14,7 @@ from vlar.errors import UsageError
 from vlar.fewshot import Support, SupportItem, read_support
 from vlar.fewshot.request import SYNONYMS, AdaptRequest
 from vlar.fewshot.unlabelled import find_unlabelled
-from vlar.model.adapt import Adapted, under, with_tree
+from vlar.model.adapt import Adapted, remembering, under, with_tree
 from vlar.model.core import ModelCore
 from vlar.model.folder import check_target
 from vlar.model.label_tree import label_tree
@@ -84,17 +84,18 @@ def run(
     base = load(config.model)
     given = _read(config, base)
     if learner != "trained":
-        model = Model.of(_learned(learner, config, base, given, progress))
+        made = _learned(learner, config, base, given, progress)
+        model = Model.of(remembering(made, base, given.items, base.learned))
         model.save(config.out, replace=replace)
         return model
     work = config.out.with_name(f"{config.out.name}.training")
     task = _task(config, base, given)
     options = _options(config, work, task.reading(base), given, base, progress, processes)
     if given.support is None:
-        model = Model.of(fit_without_labels(task, base, given.unlabelled, options))
+        fitted = fit_without_labels(task, base, given.unlabelled, options)
     else:
-        fitted = fit(task, base, given.support, given.items, options)
-        model = Model.of(with_tree(fitted, given.above))
+        fitted = with_tree(fit(task, base, given.support, given.items, options), given.above)
+    model = Model.of(remembering(fitted, base, given.items, base.learned))
     processes.wait()  # nobody reads the cache any more
     if processes.first:
         model.save(config.out, replace=replace)
