@@ -140,7 +140,7 @@ def possible(state: State, lines: list[dict[str, Any]]) -> Iterator[State]:
 
 
 def held_by(library: Any) -> State:
-    store = library._reader()
+    store = library._connection.reader()
     if store is None:
         return {}
     blobs: dict[str, list[bytes]] = {}

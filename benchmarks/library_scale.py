@@ -156,7 +156,7 @@ def still(library: Any, matrix: Any, world: World, seed: int) -> None:
         parameters = faiss.SearchParametersIVF(nprobe=facts.engine_facts["nprobe"])
     ours, index, theirs = p50_ms(
         lambda q: library.nearest(q, K),
-        lambda q: library._cache.engine.search(q, K),
+        lambda q: library._connection._cache.engine.search(q, K),
         lambda q: bare.search(q[None], K, params=parameters),
         queries=far[:TIMED],
     )
@@ -172,7 +172,7 @@ def checks(library: Any, rows: int) -> None:
     from vlar.index.store.database import ROW
     from vlar.index.store.row_check import checked_rows
 
-    store = library._reader()
+    store = library._connection.reader()
     with store.snapshot():
         begin = time.process_time()
         cache.rebuild(store)
@@ -251,7 +251,7 @@ def subset_of_the_database(library: Any, where: list[str], query: Any) -> Any:
     """What a search without an index does: the rows of the filter are read and compared."""
     from vlar.query.where import conditions, row_filter
 
-    store = library._reader()
+    store = library._connection.reader()
     ids = store.row_ids(row_filter(store, conditions(where)).videos)
     return top(store.rows(ids.tolist(), DIM).vectors @ query)
 

@@ -5,30 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
 
 from vlar import registry
 from vlar.captioning.base import Captioner
-from vlar.discovery.library import LibraryDiscovery
+from vlar.discovery import library as discovery
+from vlar.discovery.groups import SAME
+from vlar.errors import EncoderMismatchError, LibraryError, QueryError, UsageError
+from vlar.index import tables
+from vlar.index.address import LibraryPlace
+from vlar.index.connection import LibraryConnection
+from vlar.index.dataset import LibraryDataset
+from vlar.index.maintenance.compact import CompactReport
+from vlar.index.maintenance.upgrade import UpgradeReport
+from vlar.index.maintenance.verify import LibraryFault
 from vlar.index.manifest import LibraryManifest
+from vlar.index.protocol import LibraryModel
 from vlar.index.report import AddReport, LibraryInfo, RowHit, VideoRow
-from vlar.index.validation import check_span, checked_tags
-from vlar.query.plan import MIN_PROBABILITY
+from vlar.query.plan import MIN_PROBABILITY, QueryRequest
+from vlar.query.rerankers.base import Reranker, choose_reranker
 from vlar.tables import Results
 from vlar.types import Float32, Hit
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from vlar.index.ingest import vector_import
     from vlar.index.ingest.runners.base import Runner
+    from vlar.index.ingest.running import AddRequest
     from vlar.index.ingest.writer import IngestProgress
-    from vlar.index.protocol import LibraryModel
+    from vlar.index.library_copy import CopyReport
     from vlar.index.search_cache.cache import SearchCache
     from vlar.query.report import QueryReport
-    from vlar.query.rerankers.base import Reranker
     from vlar.query.where import Where
 
 
-class Library(LibraryDiscovery):
+class Library:
     """Indexed recordings in a folder ``NAME.vlar``, or in Milvus.
 
     In a folder, ``library.sqlite`` is the source of truth and ``ann.faiss`` a cache. In Milvus, its
@@ -55,6 +69,34 @@ class Library(LibraryDiscovery):
         LibraryError: it does not exist (``create=False``), is not a library, is damaged or was
             made by a newer vlar.
     """
+
+    def __init__(
+        self,
+        path: str | LibraryPlace,
+        model: LibraryModel | str | Path | None = None,
+        create: bool = True,
+        device: str = "cpu",
+    ) -> None:
+        self._connection = LibraryConnection(path, model, create, device)
+
+    @property
+    def path(self) -> LibraryPlace:
+        """The folder, or the address in Milvus."""
+        return self._connection.path
+
+    def __enter__(self) -> Self:
+        """The library itself; it is closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. A later call opens them again."""
+        self._connection.close()
+
+    # Changes ------------------------------------------------------------------------------------
 
     def add(
         self,
@@ -105,37 +147,24 @@ class Library(LibraryDiscovery):
             LibraryError: not writable (the message has what was kept), or other windows or people.
             EncoderMismatchError: another model made it.
         """
-        from vlar.index.ingest.running import AddOptions, add_paths
+        from vlar.index.ingest.running import AddRequest
 
-        windows = window_s, stride_s, long_times, shots
-        labels = checked_tags(tags or {})
-        check_span(*windows[:3])
-        with self._mutex, self._writing() as writer:
-            manifest = self._manifest_for(LibraryManifest.of(writer), windows, persons, detector)
-            rules = AddOptions(labels, keep_context, retry, skip_still, captions, shards)
-            report = add_paths(writer, manifest, self._models, paths, runner, rules, progress)
-            self._settle()
+        return self.ingest(
+            AddRequest(
+                paths, tags, window_s, stride_s, long_times, shots, keep_context, retry,
+                skip_still, captions, persons, detector, runner, shards, progress,
+            )
+        )  # fmt: skip
+
+    def ingest(self, request: AddRequest) -> AddReport:
+        """Index the recordings of a request, as ``add`` does with the same fields."""
+        from vlar.index.ingest.running import add_paths
+
+        request = request.checked()
+        with self._connection.writing() as writer:
+            report = add_paths(writer, self._connection.models, request)
+            self._connection.settle()
             return report
-
-    def _manifest_for(
-        self,
-        own: LibraryManifest | None,
-        windows: tuple[float | None, float | None, float | None, bool | None],
-        persons: bool | None,
-        detector: str | None,
-    ) -> LibraryManifest:
-        """The library's manifest, which allows what an ``add`` asks for, or that of a new one."""
-        from vlar.index.ingest.people import require_people, with_people
-
-        window_s, stride_s, long_times, shots = windows
-        if own is None:
-            new = self._models.new_manifest(window_s, stride_s, long_times, bool(shots))
-            own = with_people(new, persons, detector)
-        else:
-            own.require_windows(window_s, stride_s, self.path, long_times, shots)
-            require_people(own, persons, detector, self.path)
-        self._models.require(own)
-        return own
 
     def add_vectors(self, videos: Iterable[vector_import.VectorVideo]) -> AddReport:
         """Index recordings by their vectors; earlier rows of the same paths are replaced.
@@ -151,15 +180,42 @@ class Library(LibraryDiscovery):
         """
         from vlar.index.ingest import vector_import
 
-        with self._mutex, self._writing() as writer:
-            manifest = LibraryManifest.of(writer)
-            manifest = manifest or self._models.new_manifest()
-            self._models.require(manifest)
+        models = self._connection.models
+        with self._connection.writing() as writer:
+            manifest = LibraryManifest.of(writer) or models.new_manifest()
+            models.require(manifest)
             with writer.transaction():
                 if "fingerprint" not in writer.meta():
                     writer.set_meta(manifest.to_meta())
             report = vector_import.add_vectors(writer, videos, manifest.dim)
-            self._settle()
+            self._connection.settle()
+            return report
+
+    def import_shards(
+        self, paths: str | Path | Sequence[str | Path], *, progress: IngestProgress | None = None
+    ) -> AddReport:
+        """Add the rows of Parquet files, such as ``add(shards=FOLDER)`` and ``export`` write them.
+
+        Args:
+            paths: Files, and folders of them; docs/ingest.md has the columns. The rows of a
+                recording that is in several are those of the last one.
+            progress: Called after the commit of each recording.
+
+        Returns:
+            What was done; ``failed`` also names files that are half-written, damaged or of
+            another model, and recordings with values that a library cannot hold.
+
+        Raises:
+            UsageError: no file can be used, or pyarrow is not installed.
+            LibraryLockedError: another process is writing.
+            LibraryError: the library cannot be written to.
+        """
+        from vlar.index.shards.load import import_shards
+
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        with self._connection.writing() as writer:
+            report = import_shards(writer, given, self._connection.models, progress)
+            self._connection.settle()
             return report
 
     def remove(self, paths: str | Path | Sequence[str | Path]) -> int:
@@ -176,18 +232,20 @@ class Library(LibraryDiscovery):
             LibraryError: the library cannot be written to.
         """
         patterns = [paths] if isinstance(paths, str | Path) else list(paths)
-        with self._mutex, self._writing() as writer:
+        with self._connection.writing() as writer:
             chosen = sorted({i for pattern in patterns for i in writer.matching(pattern)})
             if chosen:
                 with writer.transaction():
                     writer.delete(chosen)
-                self._settle()
+                self._connection.settle()
             return len(chosen)
+
+    # Facts and answers --------------------------------------------------------------------------
 
     def videos(self) -> list[VideoRow]:
         """Every recording, by path."""
-        with self._mutex:
-            store = self._reader()
+        with self._connection.mutex:
+            store = self._connection.reader()
             if store is None:
                 return []
             with store.snapshot():
@@ -195,10 +253,10 @@ class Library(LibraryDiscovery):
 
     def info(self) -> LibraryInfo:
         """What the library holds, which model made it, how it is searched, and the reason."""
-        with self._mutex:
-            store = self._reader()
+        with self._connection.mutex:
+            store = self._connection.reader()
             if store is None:
-                return self._backend.empty_info()
+                return self._connection.backend.empty_info()
             with store.snapshot():
                 return store.info()
 
@@ -240,6 +298,10 @@ class Library(LibraryDiscovery):
             LibraryError: the library is empty or damaged.
             EncoderMismatchError: the library was made by another model.
         """
+        return self.search(QueryRequest(text, k, where, min_probability, rerank, report))
+
+    def search(self, request: QueryRequest) -> Results[Hit]:
+        """The spans that answer a request best, as ``query`` with the same fields."""
         from vlar.query.candidates import Snapshot
         from vlar.query.compare import encode_leaves
         from vlar.query.grammar import leaves
@@ -247,21 +309,22 @@ class Library(LibraryDiscovery):
         from vlar.query.search import search
         from vlar.query.where import check_keys
 
-        plan = make_plan(text, k, where, min_probability)
-        with self._mutex:
-            store, manifest = self._open_nonempty()
+        plan, connection = make_plan(request), self._connection
+        with connection.mutex:
+            store, manifest = connection.nonempty()
             check_keys(plan.where, store.tag_keys())
-            model = self._models.loaded(manifest)
-            reranker = _reranker(rerank, model)
+            model = connection.models.loaded(manifest)
+            reranker = _reranker(request.rerank, model)
             queries = encode_leaves(leaves(plan.tree), model)
 
             def ask(cache: SearchCache | None) -> list[Hit]:
                 snapshot = Snapshot(store, manifest, model, cache)
-                return search(plan, snapshot, queries, reranker, report)
+                return search(plan, snapshot, queries, reranker, request.report)
 
-            with closing(reranker) if reranker and reranker is not rerank else nullcontext():
-                found = self._searched(store, ask) if plan.plain else self._scanned(store, ask)
-            return Results(found)
+            own = reranker is not None and reranker is not request.rerank
+            with closing(reranker) if reranker and own else nullcontext():
+                answer = connection.searched if plan.plain else connection.scanned
+                return Results(answer(store, ask))
 
     def nearest(self, vector: Float32, k: int = 10, *, where: Where | None = None) -> list[RowHit]:
         """The rows most similar to a vector (D,) of unit length, best first; no model is loaded.
@@ -278,18 +341,232 @@ class Library(LibraryDiscovery):
         """
         from vlar.query.vector_search import nearest, nearest_held
 
-        with self._mutex:
-            store, _ = self._open_nonempty()
-            if where and (current := self._current_cache()):
+        connection = self._connection
+        with connection.mutex:
+            store, _ = connection.nonempty()
+            if where and (current := connection.current_cache()):
                 held = nearest_held(*current, vector, k, where)
                 if held is not None:
                     return held
-            return self._searched(store, lambda cache: nearest(store, cache, vector, k, where))
+            return connection.searched(store, lambda cache: nearest(store, cache, vector, k, where))
+
+    # What stands out ----------------------------------------------------------------------------
+
+    def unusual(self, k: int = 10, *, against: Library | None = None) -> list[discovery.Standout]:
+        """The windows that resemble nothing else: far from all windows of other recordings.
+
+        Args:
+            k: Greatest number of windows; those that share half of their time count as one.
+            against: Another library of the same model; windows are compared with its rows instead,
+                so that what is new in this library comes first.
+
+        Raises:
+            QueryError: ``k`` below 1.
+            LibraryError: a library is empty or damaged.
+            EncoderMismatchError: the libraries were made by two models.
+        """
+        discovery.require_count(k)
+        own = self.all_rows()
+        other = own if against is None else against.all_rows()
+        if other.fingerprint != own.fingerprint:
+            raise EncoderMismatchError(
+                f"libraries {self.path} and {against and against.path} were made by two models; "
+                "compare libraries of one model"
+            )
+        return discovery.unusual(own, k, None if against is None else other)
+
+    def highlights(self, k: int = 10, *, per_recording: int = 1) -> list[discovery.Standout]:
+        """The windows that stand out most in their own recording, over all recordings.
+
+        Args:
+            k: Greatest number of windows.
+            per_recording: Greatest number of windows of one recording.
+
+        Raises:
+            QueryError: ``k`` or ``per_recording`` below 1.
+            LibraryError: the library is empty or damaged.
+        """
+        discovery.require_count(k)
+        discovery.require_count(per_recording)
+        return discovery.highlights(self.all_rows(), k, per_recording)
+
+    def duplicates(self, *, similarity: float = SAME) -> list[discovery.DuplicateGroup]:
+        """Groups of recordings that show the same (``vlar.discovery.groups``), largest first.
+
+        Args:
+            similarity: Least cosine, 0 to 1, of two windows that show the same.
+
+        Raises:
+            QueryError: ``similarity`` outside 0 to 1.
+            LibraryError: the library is empty or damaged.
+        """
+        if not 0.0 < similarity <= 1.0:
+            raise QueryError(f"similarity is {similarity}; it lies between 0 and 1")
+        return discovery.duplicates(self.all_rows(), similarity)
+
+    def all_rows(self) -> discovery.LibraryRows:
+        """Every row of a whole frame that is sound and shows something.
+
+        A warning names damaged ones.
+
+        Raises:
+            LibraryError: the library is empty or damaged.
+        """
+        return discovery.all_rows(self._connection)
+
+    # Tables -------------------------------------------------------------------------------------
+
+    def export(self, path: str | Path, *, progress: tables.Counted | None = None) -> int:
+        """Write all rows, with vectors and tags, as a Parquet file.
+
+        Rows are read and written in batches of 8192, all of one state of the library.
+
+        Args:
+            path: The file, which ends in ``.parquet``; an older one is replaced.
+            progress: Called after each batch.
+
+        Returns:
+            The number of rows written; damaged rows are left out, and a warning names them.
+
+        Raises:
+            UsageError: another ending, the file cannot be written, or pyarrow is not installed.
+            LibraryError: the library is empty or damaged.
+        """
+        return tables.write_parquet(self._connection, path, progress)
+
+    def to_arrow(self) -> Any:
+        """All rows as a ``pyarrow.Table``, as ``export`` writes them.
+
+        Raises:
+            UsageError: pyarrow is not installed.
+            LibraryError: the library is empty or damaged.
+        """
+        return tables.arrow_table(self._connection)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """All rows as a data frame of pandas; vectors are arrays (D,), tags are dicts."""
+        return self.to_arrow().to_pandas(maps_as_pydicts="strict")
+
+    def dataset(
+        self,
+        *,
+        tags: Sequence[str] = (),
+        clips: bool = False,
+        n_frames: int = 8,
+        size: tuple[int, int] = (224, 224),
+    ) -> LibraryDataset:
+        """The rows as a map-style data set for ``torch.utils.data.DataLoader``.
+
+        Args:
+            tags: Keys of tags that items carry; a missing tag is an empty text.
+            clips: Whether items carry frames, which are decoded when they are asked for.
+            n_frames: T.
+            size: (H, W) in pixels.
+
+        Raises:
+            LibraryError: the library is empty or damaged.
+        """
+        with self._connection.mutex:
+            self._connection.nonempty()
+        return LibraryDataset(str(self.path), tuple(tags), clips, n_frames, size)
+
+    # Upkeep -------------------------------------------------------------------------------------
+
+    def compact(self, *, retrain: bool = False, kind: str | None = None) -> CompactReport:
+        """Merge all changes into the search cache, forget deleted rows, shrink the files.
+
+        SQLite writes a second copy of the database, so free space of its size is needed.
+
+        Args:
+            retrain: Build the search engine again even where it has not drifted.
+            kind: Name of the search engine from now on (``flat``, ``ivf``, ``ivf-sq8``); ``auto``
+                chooses by the number of rows.
+
+        Raises:
+            UnknownNameError: no engine has this name.
+            LibraryLockedError: another process is writing.
+            LibraryError: the library cannot be written to.
+        """
+        with self._connection.writing() as writer:
+            self._connection.forget_cache()
+            return writer.compact(self._connection.models.probes(), retrain, kind)
+
+    def upgrade(self, *, progress: Callable[[int, int], None] | None = None) -> UpgradeReport:
+        """Bring the library up to date with its model: only parts that changed are computed.
+
+        An interrupted run resumes; queries use the old rows until all new ones are ready.
+
+        Args:
+            progress: Called with the number of recordings done and their total.
+
+        Raises:
+            LibraryError: it is empty, or none of its recordings can be read.
+            UsageError: it is another model's and shares no part with this one.
+            LibraryLockedError: another process is writing.
+        """
+        with self._connection.mutex:
+            self._connection.forget_cache()
+            model = self._connection.models.given()
+            return self._connection.backend.upgrade(model, progress)
+
+    def copy_to(
+        self, other: Library, *, progress: Callable[[int, int], None] | None = None
+    ) -> CopyReport:
+        """Copy all recordings, rows, contexts, captions and tags into another library.
+
+        Either may be a folder or in Milvus. An interrupted copy resumes. At the end both libraries
+        are read, and their digests must be equal (``vlar.index.library_copy``).
+
+        Args:
+            other: A new library, or a part of this one.
+            progress: Called with rows done and rows in all, after each commit.
+
+        Raises:
+            UsageError: it is the same library.
+            LibraryError: this one is empty or damaged, or the other one holds something else.
+            LibraryLockedError: another process is writing to the other one.
+        """
+        from vlar.index.library_copy import copy_library
+
+        if self.path == other.path:
+            raise UsageError(f"{self.path} cannot be copied to itself; give another library")
+        with self._connection.mutex, other._connection.mutex:
+            store = self._connection.reader()
+            if store is None:
+                raise LibraryError(f"library {self.path} is empty; there is nothing to copy")
+            with other._connection.writing() as writer:
+                report = copy_library(store, writer, progress)
+                other._connection.settle()
+                return report
+
+    def verify(self, *, repair: bool = False, files: bool = True) -> list[LibraryFault]:
+        """All faults of the library, its search cache and its recordings' files.
+
+        Args:
+            repair: Repair what can be repaired (the rule: ``vlar.index.maintenance.repair``).
+            files: Whether to check the recordings' files too.
+
+        Raises:
+            LibraryError: it is so damaged that it cannot be read.
+            LibraryLockedError: another process is writing (only with ``repair``).
+        """
+        connection = self._connection
+        with connection.mutex:
+            store = connection.reader()
+            if store is None:
+                return []
+            with store.snapshot():
+                found = list(store.verify(files))
+            if not repair or not found:
+                return found
+            if any(fault.kind == "lock" for fault in found):
+                connection.backend.repair_lock()
+            connection.forget_cache()
+            with connection.writing() as writer:
+                return [writer.repaired(each) for each in found]
 
 
 def _reranker(rerank: str | Reranker | None, model: LibraryModel) -> Reranker | None:
-    from vlar.query.rerankers.base import choose_reranker
-
     if not isinstance(rerank, str | None):
         return rerank
     if rerank is not None and rerank.partition(":")[0] in registry.names("answerer"):

@@ -63,7 +63,7 @@ def names(library: Library, text: str, rerank: str | None) -> list[str]:
 
 
 def test_new_scores_are_probabilities_of_rows_it_was_given(reranker: Reranker, library: Library):
-    store, manifest = library._open_nonempty()
+    store, manifest = library._connection.nonempty()
     model = ConditionedFake()
     with store.snapshot():
         rows = Snapshot(store, manifest, model)
@@ -79,7 +79,7 @@ def test_new_scores_are_probabilities_of_rows_it_was_given(reranker: Reranker, l
 
 
 def test_vectors_come_in_the_order_of_the_rows_asked_for(library: Library):
-    store, manifest = library._open_nonempty()
+    store, manifest = library._connection.nonempty()
     with store.snapshot():
         rows = Snapshot(store, manifest, ConditionedFake())
         ids = store.row_ids(store.paths()).tolist()

@@ -40,7 +40,7 @@ def made(name: str, load: Any = load_fake) -> Runner:
 
 def state(library: Library) -> dict[str, Any]:
     """All that an ``add`` writes, but for ids and the time of writing."""
-    store = library._reader()
+    store = library._connection.reader()
     assert store is not None
     rows: Any = store.fetch(  # pyright: ignore[reportAttributeAccessIssue]
         "SELECT path, start_s, end_s, vector, rows.id FROM rows JOIN videos ON videos.id = "

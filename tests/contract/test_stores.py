@@ -268,8 +268,8 @@ def test_a_recording_that_fails_in_the_middle_leaves_nothing(address: str):
         yield Failure(Path("/far/d.mp4"), "decode", "/far/d.mp4: unreadable")
 
     with Library(address, FakeModel()) as library:
-        with library._writing() as writer:
-            manifest = library._models.new_manifest()
+        with library._connection.writing() as writer:
+            manifest = library._connection.models.new_manifest()
             report = write_windows(writer, stream(), manifest, total=4)
         assert [Path(f.path).name for f in report.failed] == ["c.mp4", "d.mp4"]
         assert (report.added, names(library)) == (2, ["a.mp4", "b.mp4"])
@@ -308,7 +308,7 @@ def test_a_caller_that_stops_keeps_what_was_committed(
 def test_a_second_writer_is_refused(address: str):
     with Library(address, FakeModel()) as library, Library(address, FakeModel()) as other:
         library.add_vectors([video("/v/a", 3)])
-        with library._writing():
+        with library._connection.writing():
             with pytest.raises(LibraryLockedError, match="another process is writing to library"):
                 other.add_vectors([video("/v/b", 3)])
             assert other.info().videos == 1  # reading goes on
@@ -322,7 +322,7 @@ def test_lost_frames_failed_files_and_people(address: str):
         box = (0.25, 0.0, 0.5, 1.0)
         spans = [Window(0.0, 4.0), Window(0.0, 4.0), Window(2.0, 6.0)]
         shown = [None, RowPerson(1, box), RowPerson(1, box)]
-        with library._writing() as writer:
+        with library._connection.writing() as writer:
             with writer.transaction():
                 video_id = writer.put_video("/v/p", "hash", Stamp(5, 7), 6.0)
                 writer.insert_rows(video_id, spans, vectors(3, 9), shown)
@@ -339,7 +339,7 @@ def test_lost_frames_failed_files_and_people(address: str):
             assert writer.failed_files() == {}
         info = library.info()
         assert (info.rows, info.persons, info.person_rows) == (7, "pose", 2)
-        store, manifest = library._open_nonempty()
+        store, manifest = library._connection.nonempty()
         with store.snapshot():
             (rows,) = [r for r in store.scan(DIM, _rows_of(store, "/v/renamed")) if len(r.ids)]
             ids = rows.ids.tolist()
@@ -372,7 +372,7 @@ def _rows_of(store, path: str):
 def test_neighbours_come_nearest_first(address: str):
     with Library(address, FakeModel()) as library:
         library.add_vectors([video("/v/a", 120), video("/v/b", 5)])
-        store, _ = library._open_nonempty()
+        store, _ = library._connection.nonempty()
         with store.snapshot():
             video_id = store.row_of("/v/a")
             for later, expected in ((True, range(11, 120)), (False, range(9, -1, -1))):

@@ -127,6 +127,7 @@ def add(
         vlar index add holiday.vlar videos/ --tag year=2024
         vlar index add holiday.vlar clip.mp4 --window 2s --stride 1s
     """
+    from vlar.index.ingest.running import AddRequest
     from vlar.library import Library
 
     found, failures = inputs.recordings(paths, None)
@@ -142,12 +143,13 @@ def add(
         show = Shown(shown, as_json)
         loaded = inputs.load_model(name, device, dtype) if device or dtype else model
         with Library(library, loaded) as opened:
-            report = opened.add(
+            request = AddRequest(
                 found, tags=tags, runner=where, shards=shards, progress=show,
                 window_s=spans[0], stride_s=spans[1], long_times=long_windows, shots=shots,
                 keep_context=not no_context, retry=retry, skip_still=skip_still,
                 captions=captions, persons=persons, detector=detector,
             )  # fmt: skip
+            report = opened.ingest(request)
     code = finished(report, len(failures), show.total)
     if skip_still:
         output.note(f"vlar: {report.still_s:.1f} s of still footage left out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from vlar.cli.progress import progress
 
 if TYPE_CHECKING:
     from vlar.answers.files import AnswerFiles
+    from vlar.query.plan import QueryRequest
     from vlar.query.report import QueryReport
     from vlar.types import Hit
 
@@ -131,9 +133,11 @@ def command(
         vlar query holiday.vlar '"riding a bike" AND NOT "a street"' --cut found
     """
     from vlar.library import Library
+    from vlar.query.plan import QueryRequest
 
-    where = [*(where or []), *([] if who is None else [f"who={who}"])]
-    _check(text, k, where, min_probability)  # a mistake shows before anything is loaded
+    filters = [*(where or []), *([] if who is None else [f"who={who}"])]
+    request = QueryRequest(text, k, filters, min_probability)
+    _check(request)  # a mistake shows before anything is loaded
     files = _files(cut, exact, sheet, html, csv, edl, m3u)
     shows = None if as_json else inline.wanted(pictures)
     Library(library, create=False).close()
@@ -144,10 +148,7 @@ def command(
         loaded = inputs.load_model(name, device, dtype)
         shown.stage("searching")
         with Library(library, loaded, create=False, device=search_device) as opened:
-            hits = opened.query(
-                *(text, k), where=where, min_probability=min_probability,
-                rerank=reranker, report=reports.append,
-            )  # fmt: skip
+            hits = opened.search(replace(request, rerank=reranker, report=reports.append))
     _explain(reports, explain)
     _print(hits, as_json, shows)
     _note(reports, hits, min_probability)
@@ -179,12 +180,12 @@ def _files(cut: Path | None, exact: bool, *lists: Path | None) -> AnswerFiles | 
     return files
 
 
-def _check(text: str, k: int, where: list[str] | None, min_probability: float) -> None:
+def _check(request: QueryRequest) -> None:
     from vlar.query.grammar import QuerySyntaxError
     from vlar.query.plan import make_plan
 
     try:
-        make_plan(text, k, where, min_probability)
+        make_plan(request)
     except QuerySyntaxError as problem:
         output.error_lines(problem.picture)
         raise

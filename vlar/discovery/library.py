@@ -9,9 +9,9 @@ import numpy as np
 
 from vlar.discovery import groups, measures
 from vlar.discovery.neighbours import apart, drawn, unit_rows
-from vlar.errors import EncoderMismatchError, QueryError
+from vlar.errors import QueryError
+from vlar.index.connection import LibraryConnection
 from vlar.index.rows import Int64, RowTable, read_all
-from vlar.index.tables import LibraryTables
 from vlar.types import Float32, JsonDict
 
 
@@ -109,115 +109,78 @@ class LibraryRows:
     fingerprint: str
 
 
-class LibraryDiscovery(LibraryTables):
-    """The part of a library that tells what stands out in it; no model is loaded."""
+def all_rows(connection: LibraryConnection) -> LibraryRows:
+    """Every row of a whole frame that is sound and shows something (``Library.all_rows``)."""
+    with connection.mutex:
+        store, manifest = connection.nonempty()
+        store.damaged.clear()
+        with store.snapshot():
+            table, stored = read_all(store.source(manifest.dim))
+            paths, tags = store.paths(), store.tags()
+            if manifest.persons:  # windows are compared, not the people in them
+                whole = np.isin(table.ids, store.ids_of(people=False))
+                table, stored = table.where(whole), stored[whole]
+            connection.name_damage(store)
+    vectors = unit_rows(stored)
+    shown = np.linalg.norm(vectors, axis=1) > 0.5  # blank rows show nothing
+    return LibraryRows(table.where(shown), vectors[shown], paths, tags, manifest.fingerprint)
 
-    def unusual(self, k: int = 10, *, against: LibraryDiscovery | None = None) -> list[Standout]:
-        """The windows that resemble nothing else: far from all windows of other recordings.
 
-        Args:
-            k: Greatest number of windows; those that share half of their time count as one.
-            against: Another library of the same model; windows are compared with its rows instead,
-                so that what is new in this library comes first.
+def unusual(own: LibraryRows, k: int, against: LibraryRows | None) -> list[Standout]:
+    """The windows far from all windows of other recordings (``Library.unusual``)."""
+    other = own if against is None else against
+    chosen = drawn(len(other.table))
+    table, vectors = other.table.where(chosen), other.vectors[chosen]
+    # Ids of recordings are those of one library only.
+    owners = table.video_ids if against is None else np.full(len(table), -1)
+    score, nearest = measures.distances(own.vectors, own.table.video_ids, vectors, owners)
+    found: list[Standout] = []
+    for rank, place in enumerate(apart(own.table, np.argsort(-score, kind="stable"), k), 1):
+        near = int(nearest[place])
+        path = None if near < 0 else other.paths[int(table.video_ids[near])]
+        near_s = None if near < 0 else float(table.starts_s[near])
+        found.append(_standout(own, rank, place, float(score[place]), path, near_s))
+    return found
 
-        Raises:
-            QueryError: ``k`` below 1.
-            LibraryError: a library is empty or damaged.
-            EncoderMismatchError: the libraries were made by two models.
-        """
-        _require_count(k)
-        own = self.all_rows()
-        other = own if against is None else against.all_rows()
-        if other.fingerprint != own.fingerprint:
-            raise EncoderMismatchError(
-                f"libraries {self.path} and {against and against.path} were made by two models; "
-                "compare libraries of one model"
+
+def highlights(own: LibraryRows, k: int, per_recording: int) -> list[Standout]:
+    """The windows that stand out most in their own recording (``Library.highlights``)."""
+    score = np.zeros(len(own.table))
+    chosen: list[int] = []
+    for places in _by_video(own.table):
+        part = own.table.where(places)
+        score[places] = measures.within(own.vectors[places], part.starts_s, part.ends_s)
+        order = np.argsort(-score[places], kind="stable")
+        best = apart(part, order[score[places][order] > 0], per_recording)
+        chosen += places[best].tolist()
+    chosen.sort(key=lambda place: -score[place])
+    return [
+        _standout(own, rank, place, float(score[place])) for rank, place in enumerate(chosen[:k], 1)
+    ]
+
+
+def duplicates(own: LibraryRows, similarity: float) -> list[DuplicateGroup]:
+    """Groups of recordings that show the same, largest first (``Library.duplicates``)."""
+    found = groups.duplicate_groups(own.table, own.vectors, similarity)
+    return [
+        DuplicateGroup(
+            tuple(
+                DuplicateMember(own.paths[m.video_id], m.start_s, m.end_s, m.similarity)
+                for m in group
             )
-        chosen = drawn(len(other.table))
-        table, vectors = other.table.where(chosen), other.vectors[chosen]
-        # Ids of recordings are those of one library only.
-        owners = table.video_ids if against is None else np.full(len(table), -1)
-        score, nearest = measures.distances(own.vectors, own.table.video_ids, vectors, owners)
-        found: list[Standout] = []
-        for rank, place in enumerate(apart(own.table, np.argsort(-score, kind="stable"), k), 1):
-            near = int(nearest[place])
-            path = None if near < 0 else other.paths[int(table.video_ids[near])]
-            near_s = None if near < 0 else float(table.starts_s[near])
-            found.append(_standout(own, rank, place, float(score[place]), path, near_s))
-        return found
+        )
+        for group in found
+    ]
 
-    def highlights(self, k: int = 10, *, per_recording: int = 1) -> list[Standout]:
-        """The windows that stand out most in their own recording, over all recordings.
 
-        Args:
-            k: Greatest number of windows.
-            per_recording: Greatest number of windows of one recording.
+def require_count(k: int) -> None:
+    """Refuse a number of answers below 1.
 
-        Raises:
-            QueryError: ``k`` or ``per_recording`` below 1.
-            LibraryError: the library is empty or damaged.
-        """
-        _require_count(k)
-        _require_count(per_recording)
-        own = self.all_rows()
-        score = np.zeros(len(own.table))
-        chosen: list[int] = []
-        for places in _by_video(own.table):
-            part = own.table.where(places)
-            score[places] = measures.within(own.vectors[places], part.starts_s, part.ends_s)
-            order = np.argsort(-score[places], kind="stable")
-            best = apart(part, order[score[places][order] > 0], per_recording)
-            chosen += places[best].tolist()
-        chosen.sort(key=lambda place: -score[place])
-        return [
-            _standout(own, rank, place, float(score[place]))
-            for rank, place in enumerate(chosen[:k], 1)
-        ]
-
-    def duplicates(self, *, similarity: float = groups.SAME) -> list[DuplicateGroup]:
-        """Groups of recordings that show the same (``vlar.discovery.groups``), largest first.
-
-        Args:
-            similarity: Least cosine, 0 to 1, of two windows that show the same.
-
-        Raises:
-            QueryError: ``similarity`` outside 0 to 1.
-            LibraryError: the library is empty or damaged.
-        """
-        if not 0.0 < similarity <= 1.0:
-            raise QueryError(f"similarity is {similarity}; it lies between 0 and 1")
-        own = self.all_rows()
-        return [
-            DuplicateGroup(
-                tuple(
-                    DuplicateMember(own.paths[m.video_id], m.start_s, m.end_s, m.similarity)
-                    for m in group
-                )
-            )
-            for group in groups.duplicate_groups(own.table, own.vectors, similarity)
-        ]
-
-    def all_rows(self) -> LibraryRows:
-        """Every row of a whole frame that is sound and shows something.
-
-        A warning names damaged ones.
-
-        Raises:
-            LibraryError: the library is empty or damaged.
-        """
-        with self._mutex:
-            store, manifest = self._open_nonempty()
-            store.damaged.clear()
-            with store.snapshot():
-                table, stored = read_all(store.source(manifest.dim))
-                paths, tags = store.paths(), store.tags()
-                if manifest.persons:  # windows are compared, not the people in them
-                    whole = np.isin(table.ids, store.ids_of(people=False))
-                    table, stored = table.where(whole), stored[whole]
-                self._name_damage(store)
-        vectors = unit_rows(stored)
-        shown = np.linalg.norm(vectors, axis=1) > 0.5  # blank rows show nothing
-        return LibraryRows(table.where(shown), vectors[shown], paths, tags, manifest.fingerprint)
+    Raises:
+        QueryError: it is.
+    """
+    if k < 1:
+        raise QueryError(f"k is {k}; ask for at least 1 answer")
 
 
 def _by_video(table: RowTable) -> list[Int64]:
@@ -239,8 +202,3 @@ def _standout(
     start_s, end_s = float(rows.table.starts_s[place]), float(rows.table.ends_s[place])
     own = rows.tags.get(video_id, {})
     return Standout(rank, rows.paths[video_id], start_s, end_s, score, nearest, nearest_s, own)
-
-
-def _require_count(k: int) -> None:
-    if k < 1:
-        raise QueryError(f"k is {k}; ask for at least 1 answer")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
-
-from typing_extensions import Self
 
 from vlar.errors import LibraryError
 from vlar.index.address import LibraryPlace, place_of
@@ -29,51 +27,51 @@ _log = logging.getLogger("vlar")
 
 
 class LibraryConnection:
-    """A library's place and its model; each connection is opened when it is first needed."""
+    """A library's place and its model; each connection is opened when it is first needed.
+
+    Attributes:
+        path: The place.
+        models: The library's model, loaded when it is first needed.
+        backend: Opens the place.
+        mutex: Held by whatever uses the connections; they belong to one thread at a time.
+    """
 
     def __init__(
         self,
         path: str | LibraryPlace,
-        model: LibraryModel | str | Path | None = None,
-        create: bool = True,
-        device: str = "cpu",
+        model: LibraryModel | str | Path | None,
+        create: bool,
+        device: str,
     ) -> None:
         self.path = place_of(path)
-        self._models = LazyModel(model, self.path)
-        self._mutex = threading.RLock()
+        self.models = LazyModel(model, self.path)
+        self.mutex = threading.RLock()
         self._store: LibraryStore | None = None
         self._cache: SearchCache | None = None
         self._cache_version = -1  # the store's data_version that the cache belongs to
         self._manifest: tuple[int, LibraryManifest] | None = None  # with its data_version
         self._device = check_device(device)
-        self._backend = backend_of(self.path)
-        self._backend.check(create)
-        self._reader()
-
-    def __enter__(self) -> Self:
-        """The library itself; it is closed at the end of the block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()
+        self.backend = backend_of(self.path)
+        self.backend.check(create)
+        self.reader()
 
     def close(self) -> None:
         """Close the connections. A later call opens them again."""
-        with self._mutex:
+        with self.mutex:
             if self._store is not None:
                 self._store.close()
             self._store = self._cache = self._manifest = None
             self._cache_version = -1  # another connection counts from its own start
 
-    def _reader(self) -> LibraryStore | None:
+    def reader(self) -> LibraryStore | None:
+        """The connection for reads; None where nothing was written yet."""
         if self._store is None:
-            self._store = self._backend.reader()
+            self._store = self.backend.reader()
         return self._store
 
-    def _open_nonempty(self) -> tuple[LibraryStore, LibraryManifest]:
+    def nonempty(self) -> tuple[LibraryStore, LibraryManifest]:
         """The store and the manifest of a library that has rows."""
-        store = self._reader()
+        store = self.reader()
         version = -1 if store is None else store.data_version()
         if store is not None and self._manifest is not None and self._manifest[0] == version:
             return store, self._manifest[1]
@@ -85,25 +83,25 @@ class LibraryConnection:
         self._manifest = version, manifest
         return store, manifest
 
-    def _search_cache(self, store: LibraryStore) -> SearchCache:
+    def search_cache(self, store: LibraryStore) -> SearchCache:
         """The cache of the present state. Call it first inside ``store.snapshot()``."""
         if self._cache is None or self._cache_version != store.data_version():
             current, self._cache = self._cache, None  # an error leaves none that is half updated
-            self._cache = store.search_cache(current, self._models.probes())
+            self._cache = store.search_cache(current, self.models.probes())
             self._cache_version = store.data_version()
         accelerate(self._cache.engine, self._device)
         return self._cache
 
-    def _current_cache(self) -> tuple[SearchCache, int] | None:
+    def current_cache(self) -> tuple[SearchCache, int] | None:
         """The cache in memory and the version of the store that it belongs to, after
-        ``_open_nonempty``; None where it must be brought up to date.
+        ``nonempty``; None where it must be brought up to date.
         """
         version = -1 if self._manifest is None else self._manifest[0]
         if self._cache is None or self._cache_version != version:
             return None
         return self._cache, version
 
-    def _searched(self, store: LibraryStore, ask: Callable[[SearchCache], T]) -> T:
+    def searched(self, store: LibraryStore, ask: Callable[[SearchCache], T]) -> T:
         """What ``ask`` gives with the cache of the present state, in one snapshot.
 
         A cache that proves damaged is built again; damaged rows are named.
@@ -111,19 +109,19 @@ class LibraryConnection:
 
         def search() -> T:
             try:
-                current = self._search_cache(store)
+                current = self.search_cache(store)
                 store.note_damage(current)
                 return ask(current)
             except CacheDamage as damage:
                 _log.warning("library %s: %s; its search index is built again", self.path, damage)
-                self._cache = store.rebuilt_cache(self._models.probes())
+                self._cache = store.rebuilt_cache(self.models.probes())
                 self._cache_version = store.data_version()
                 store.note_damage(self._cache)
                 return ask(self._cache)
 
         return self._in_snapshot(store, search)
 
-    def _scanned(self, store: LibraryStore, ask: Callable[[None], T]) -> T:
+    def scanned(self, store: LibraryStore, ask: Callable[[None], T]) -> T:
         """What ``ask`` gives without a cache, in one snapshot; damaged rows are named."""
         return self._in_snapshot(store, lambda: ask(None))
 
@@ -134,21 +132,33 @@ class LibraryConnection:
             try:
                 with store.snapshot():
                     found = ask()
-                    self._name_damage(store)
+                    self.name_damage(store)
                     return found
             except SnapshotMovedError:
                 if not left:
                     raise
         raise AssertionError  # the loop returns or raises
 
-    def _name_damage(self, store: LibraryStore) -> None:
+    def forget_cache(self) -> None:
+        """Drop the cache, which a change made stale."""
+        self._cache = None
+
+    def name_damage(self, store: LibraryStore) -> None:
+        """Warn of the damaged rows that the last read left out."""
         if (line := store.damage_line()) is not None:
             _log.warning("%s", line)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """After a change: update the cache of a large library, so that no query waits for it."""
         current, self._cache = self._cache, None
-        self._cache = self._backend.settle(current, self._models.probes()) or current
+        self._cache = self.backend.settle(current, self.models.probes()) or current
 
-    def _writing(self) -> AbstractContextManager[LibraryWriter]:
-        return self._backend.writing()
+    @contextmanager
+    def writing(self) -> Generator[LibraryWriter, None, None]:
+        """The one writer, with its lock held.
+
+        Raises:
+            LibraryLockedError: another process is writing.
+        """
+        with self.mutex, self.backend.writing() as writer:
+            yield writer

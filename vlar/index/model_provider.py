@@ -26,7 +26,7 @@ class LazyModel:
     def __init__(self, model: LibraryModel | str | Path | None, folder: object) -> None:
         self._spec = model if isinstance(model, str | Path) else None
         self._model = None if isinstance(model, str | Path) else model
-        self._folder = folder
+        self.folder = folder
 
     def loaded(self, manifest: LibraryManifest | None) -> LibraryModel:
         """The model, which is the one of the manifest.
@@ -37,11 +37,11 @@ class LazyModel:
         if self.given() is None:
             own = DEFAULT_MODEL if manifest is None else manifest.model
             if manifest is not None:
-                require_named(self._folder, own, manifest.fingerprint)
+                require_named(self.folder, own, manifest.fingerprint)
             self._model = _load(own)
         model = cast("LibraryModel", self._model)
         if manifest is not None:
-            manifest.require_model(model, self._folder)
+            manifest.require_model(model, self.folder)
         return model
 
     def given(self) -> LibraryModel | None:
@@ -57,7 +57,7 @@ class LazyModel:
             ModelError: the library names a path that the user has not named.
         """
         if self._model is None and self._spec is None:
-            require_named(self._folder, manifest.model, manifest.fingerprint)
+            require_named(self.folder, manifest.model, manifest.fingerprint)
         return partial(load_on, manifest.model)
 
     def new_manifest(
@@ -79,7 +79,7 @@ class LazyModel:
             EncoderMismatchError: it is another one.
         """
         if self._model is not None:
-            manifest.require_model(self._model, self._folder)
+            manifest.require_model(self._model, self.folder)
 
     def probes(self) -> Probes | None:
         """Text vectors of many actions, which an engine measures with; None without a model."""

@@ -7,11 +7,25 @@ from dataclasses import dataclass
 from vlar.errors import QueryError
 from vlar.query.grammar import And, In, Node, Not, Phrase, parse, show
 from vlar.query.grammar.tree import has_sequence, parts_of
+from vlar.query.report import ReportCallback
+from vlar.query.rerankers.base import Reranker
 from vlar.query.where import Condition, Where, conditions
 
 # The prior of a match (``vlar.scoring.MATCH_PRIOR``): a less probable row fits worse than
 # everyday actions at large.
 MIN_PROBABILITY = 0.05
+
+
+@dataclass(frozen=True)
+class QueryRequest:
+    """One query and how it is answered; ``Library.query`` has every field."""
+
+    text: str
+    k: int = 10
+    where: Where | None = None
+    min_probability: float = MIN_PROBABILITY
+    rerank: str | Reranker | None = "auto"
+    report: ReportCallback | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +64,10 @@ class QueryPlan:
         return tuple(found)
 
 
-def make_plan(
-    text: str, k: int, where: Where | None = None, min_probability: float = MIN_PROBABILITY
-) -> QueryPlan:
+def make_plan(request: QueryRequest) -> QueryPlan:
     """The plan of a query.
 
-    >>> make_plan("  riding  a bike ", 3).phrase
+    >>> make_plan(QueryRequest("  riding  a bike ", 3)).phrase
     'riding a bike'
 
     Raises:
@@ -63,13 +75,13 @@ def make_plan(
             operators that cannot be combined, an invalid filter, ``k`` below 1, or a probability
             outside 0 to 1.
     """
-    tree = parse(text)
+    tree, k, least = parse(request.text), request.k, request.min_probability
     _require_answerable(tree)
     if k < 1:
         raise QueryError(f"k is {k}; ask for at least 1 answer")
-    if not 0.0 <= min_probability <= 1.0:
-        raise QueryError(f"min_probability is {min_probability}; it lies between 0 and 1")
-    return QueryPlan(tree, k, conditions(where), min_probability)
+    if not 0.0 <= least <= 1.0:
+        raise QueryError(f"min_probability is {least}; it lies between 0 and 1")
+    return QueryPlan(tree, k, conditions(request.where), least)
 
 
 def _require_answerable(node: Node) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from vlar import __version__
 from vlar.errors import VlarError
+from vlar.query.plan import QueryRequest
 from vlar.serve.application import Application
 from vlar.serve.sources import Source
 
@@ -60,7 +61,7 @@ def _tools(do: Application) -> list[Callable[..., Any]]:
         ] = 0.05,
     ) -> Answer:
         """Find moments of the library's videos that show something, best first."""
-        return do.search(query, k, where or (), min_probability)
+        return do.search(QueryRequest(query, k, where, min_probability))
 
     def classify(
         labels: Annotated[list[str], Field(min_length=1, description="Labels, such as 'cooking'.")],

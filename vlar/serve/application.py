@@ -7,11 +7,12 @@ is computed by ``Library`` and ``Model``; recordings are decoded in killable pro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vlar import __version__
 from vlar.index.address import place_of
-from vlar.query.plan import MIN_PROBABILITY, make_plan
+from vlar.query.plan import QueryRequest, make_plan
 from vlar.query.report import QueryReport
 from vlar.serve.classifying import Classifying
 from vlar.serve.clips_in_queries import with_files
@@ -79,7 +80,7 @@ class Application:
         """Load the model, and make what the first query needs."""
         self._library().info()
         if self._reads.has_rows():
-            self.search("a person", 1)
+            self.search(QueryRequest("a person", 1))
 
     # The library
 
@@ -125,16 +126,8 @@ class Application:
 
     # Queries
 
-    def search(
-        self,
-        text: str,
-        k: int = 10,
-        where: Sequence[str] = (),
-        min_probability: float = MIN_PROBABILITY,
-        *,
-        rerank: str | None = "auto",
-    ) -> JsonDict:
-        """The spans that answer a query best; see ``Library.query``.
+    def search(self, request: QueryRequest) -> JsonDict:
+        """The spans that answer a query best (``Library.search``).
 
         Returns:
             ``hits``, and with them ``weak`` (even the best is likely wrong), ``best_probability``
@@ -144,23 +137,16 @@ class Application:
         Raises:
             QueryError, LibraryError, ServeError: it cannot be answered.
         """
-        make_plan(text, k, where, min_probability)  # a mistake shows before a clip is opened
-        text = with_files(text, self.sources, self.media)
+        make_plan(request)  # a mistake shows before a clip is opened
+        text = with_files(request.text, self.sources, self.media)
         reports: list[QueryReport] = []
-        hits = self._library().query(
-            text,
-            k,
-            where=list(where),
-            min_probability=min_probability,
-            rerank=rerank,
-            report=reports.append,
-        )
+        hits = self._library().search(replace(request, text=text, report=reports.append))
         report = reports[-1]
         return {
             "hits": [self._hit(hit) for hit in hits],
             "weak": bool(hits) and report.weak,
             "best_probability": report.best_probability,
-            "note": _note(hits, report, min_probability),
+            "note": _note(hits, report, request.min_probability),
             "windows": report.windows,
             "videos": report.videos,
             "searched": report.searched,

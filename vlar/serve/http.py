@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from vlar import __version__
 from vlar.errors import VlarError
+from vlar.query.plan import QueryRequest
 from vlar.serve import schemas
 from vlar.serve.access import COOKIE, Access
 from vlar.serve.application import Application
@@ -155,8 +156,8 @@ class HttpInterface:
 
         @api.post("/api/query", summary="Spans that answer a query, best first")
         async def query(body: schemas.Query) -> JsonDict:
-            arguments = body.text, body.k, body.where, body.min_probability
-            return await self._run("queries", do.search, *arguments)
+            request = QueryRequest(body.text, body.k, body.where, body.min_probability)
+            return await self._run("queries", do.search, request)
 
         @api.post("/api/timeline", summary="A query over every window of one recording")
         async def timeline(body: schemas.Timeline) -> JsonDict:

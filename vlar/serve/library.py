@@ -47,8 +47,8 @@ class ServedLibrary(Library):
 
     def paths(self) -> list[str]:
         """Path of every recording."""
-        with self._mutex:
-            store = self._reader()
+        with self._connection.mutex:
+            store = self._connection.reader()
             return [] if store is None else sorted(store.paths().values())
 
     def page(self, offset: int, limit: int, contains: str = "") -> tuple[int, list[VideoRow]]:
@@ -59,20 +59,20 @@ class ServedLibrary(Library):
 
     def has_rows(self) -> bool:
         """Whether there is anything to search."""
-        with self._mutex:
-            store = self._reader()
+        with self._connection.mutex:
+            store = self._connection.reader()
             return store is not None and store.has_rows()
 
     def has(self, path: str) -> bool:
         """Whether there is a recording of this path."""
-        with self._mutex:
-            store = self._reader()
+        with self._connection.mutex:
+            store = self._connection.reader()
             return store is not None and store.row_of(path) is not None
 
     def windows(self, path: str) -> list[Window]:
         """The windows of one recording, by time; empty where it is not in the library."""
-        with self._mutex:
-            store = self._reader()
+        with self._connection.mutex:
+            store = self._connection.reader()
             video_id = None if store is None else store.row_of(place(path))
             if store is None or video_id is None:
                 return []
@@ -86,9 +86,9 @@ class ServedLibrary(Library):
             LibraryError: the library is empty or damaged.
         """
         wanted = leaves(parse(text))
-        with self._mutex:
-            store, manifest = self._open_nonempty()
-            model = self._models.loaded(manifest)
+        with self._connection.mutex:
+            store, manifest = self._connection.nonempty()
+            model = self._connection.models.loaded(manifest)
             queries = encode_leaves(wanted, model)
             with store.snapshot():
                 video_id = store.row_of(path)

@@ -35,7 +35,7 @@ def library(tmp_path: Path, conditioned: ConditionedFake, clips: list[Path]) -> 
 
 def contexts(library: Library) -> dict[str, list[bytes]]:
     """Tokens of every row by file name, after a check that they belong to the row's vector."""
-    store = library._reader()
+    store = library._connection.reader()
     assert store is not None
     found = store.fetch(
         "SELECT path, vector, tokens FROM rows JOIN videos ON videos.id = video_id "
@@ -72,7 +72,7 @@ def test_survive_reopening(library: Library):
     library.close()
     with Library(library.path) as opened:
         assert contexts(opened) == before
-        store = opened._reader()
+        store = opened._connection.reader()
         assert store is not None
         ids, tokens = store.contexts([3, 1, 999])
         assert ids.tolist() == [1, 3]

@@ -146,7 +146,7 @@ def test_older_format_is_brought_up_to_date(
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
     monkeypatch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
     with Library(folder, model) as library:
-        store = library._reader()
+        store = library._connection.reader()
         assert store is not None
         assert store.meta()["later"] == "yes"
         assert len(library.query("a cat", 5, min_probability=0)) == 5
@@ -248,7 +248,7 @@ def test_read_only_disk_with_commits_still_in_the_log(
     # cannot be read in place, and must not answer without those commits.
     with Library(tmp_path / "l.vlar", model) as library:
         library.add(clips[:2])
-        store = library._reader()
+        store = library._connection.reader()
         assert store is not None
         with store.snapshot():
             store.row_count()

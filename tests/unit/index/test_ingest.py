@@ -54,7 +54,7 @@ def test_batches_cross_files_and_give_the_same_rows(
 
 
 def stored(library: Library) -> list[tuple[object, ...]]:
-    store = library._reader()
+    store = library._connection.reader()
     assert store is not None
     return store.fetch(
         "SELECT path, start_s, end_s, vector FROM rows JOIN videos ON videos.id = video_id "

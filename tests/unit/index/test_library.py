@@ -99,7 +99,7 @@ def test_two_videos_that_swap_names(library: Library, clips: list[Path]):
 
 
 def vectors(library: Library) -> dict[str, list[bytes]]:
-    store = library._reader()
+    store = library._connection.reader()
     assert store is not None
     found = store.fetch(
         "SELECT path, vector FROM rows JOIN videos ON videos.id = video_id ORDER BY path, start_s"

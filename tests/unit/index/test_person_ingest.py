@@ -62,7 +62,7 @@ def detectors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def rows_of(library: Library) -> list[tuple[str, float, float, int]]:
-    store, _ = library._open_nonempty()
+    store, _ = library._connection.nonempty()
     query = (
         "SELECT path, start_s, end_s, track FROM rows JOIN videos ON videos.id = video_id "
         "ORDER BY path, start_s, end_s, track"
@@ -221,7 +221,7 @@ def test_captions_are_of_windows(tmp_path: Path, clips: list[Path]):
     with Library(tmp_path / "l.vlar", FakeModel()) as library:
         captioner = FakeCaptioner()
         library.add(clips[0], persons=True, captions=captioner)
-        store, _ = library._open_nonempty()
+        store, _ = library._connection.nonempty()
         assert store.fetch("SELECT count(*) FROM captions") == [(3,)]  # type: ignore[attr-defined]
         hits = library.query("a cat", 10, where=["persons=only"], min_probability=0)
         assert all(hit.caption.startswith("video no from second") for hit in hits)
@@ -288,12 +288,12 @@ def test_an_upgrade_computes_people_from_their_cuts(tmp_path: Path, clips: list[
         assert library.verify() == []
         found = library.nearest(PartModel(2).encode_queries(["x"])[0], 50)
         assert sorted(map(str, boxes)) == sorted(str(row.box) for row in found)
-        store, manifest = library._open_nonempty()
+        store, manifest = library._connection.nonempty()
         assert manifest.persons == "pose"
         upgraded = store.rows(range(1, 200), manifest.dim)
     with Library(tmp_path / "new.vlar", PartModel(2)) as library:
         library.add(clips[:2], persons=True)
-        store, manifest = library._open_nonempty()
+        store, manifest = library._connection.nonempty()
         fresh = store.rows(range(1, 200), manifest.dim)
     assert np.allclose(upgraded.vectors, fresh.vectors, atol=2e-3)
 

@@ -199,9 +199,9 @@ def test_whole_frames_have_no_track(tmp_path: Path):
 def test_a_filter_of_rows(tmp_path: Path):
     folder = made(tmp_path / "l.vlar")
     with Library(folder, FakeModel()) as library:
-        store, _ = library._open_nonempty()
+        store, _ = library._connection.nonempty()
         with store.snapshot():
-            engine = library._search_cache(store).engine
+            engine = library._connection.search_cache(store).engine
             ids = engine.ids(RowFilter(rows=frozenset([3, 6, 99])))
         assert ids.tolist() == [3, 6]
 

@@ -55,7 +55,7 @@ def load_other(device: str | None) -> FakeModel:
 
 
 def vectors(library: Library) -> list[tuple[object, ...]]:
-    return library._reader().fetch(  # type: ignore[union-attr]
+    return library._connection.reader().fetch(  # type: ignore[union-attr]
         "SELECT path, start_s, vector FROM rows JOIN videos ON videos.id = video_id "
         "ORDER BY path, start_s"
     )

@@ -18,7 +18,7 @@ from vlar.index.store.row_source import StoreRows
 from vlar.library import Library
 from vlar.query.candidates import Snapshot
 from vlar.query.index_candidates import IndexCandidates
-from vlar.query.plan import make_plan
+from vlar.query.plan import QueryRequest, make_plan
 
 NAMES = st.sampled_from(["a", "b", "c", "deep/d", "deep/e"])
 CONTENTS = st.integers(0, 5)
@@ -109,7 +109,7 @@ class LibraryMachine(RuleBasedStateMachine):
 
     @invariant()
     def vectors_belong_to_the_content(self) -> None:
-        store = self.library._reader()
+        store = self.library._connection.reader()
         if store is None:
             return
         vectors: dict[str, list[bytes]] = {}
@@ -124,18 +124,21 @@ class LibraryMachine(RuleBasedStateMachine):
 
     @invariant()
     def search_is_exact(self) -> None:
-        store = self.library._reader()
+        store = self.library._connection.reader()
         if store is None or not store.row_count():
             return
         for phrase in PHRASES:
             query = self.model.encode_queries([phrase])[0]
             hits = self.library.query(phrase, 1000, min_probability=0)
-            cache, manifest = self.library._cache, self.library._open_nonempty()[1]
+            cache, manifest = (
+                self.library._connection._cache,
+                self.library._connection.nonempty()[1],
+            )
             assert cache is not None
             with store.snapshot():
                 table, vectors = read_all(StoreRows(store, self.model.dim))
                 ids = table.ids
-                plan = make_plan(phrase, 1, min_probability=0)
+                plan = make_plan(QueryRequest(phrase, 1, min_probability=0))
                 snapshot = Snapshot(store, manifest, self.model, cache)
                 found, whole = IndexCandidates(plan, snapshot, cache, query).best(len(ids) + 1)
             assert whole

@@ -216,7 +216,7 @@ def test_a_cache_from_before_a_compact_is_refused(large: Library, monkeypatch: p
 
 
 def test_a_newer_cache_renews_the_snapshot(large: Library):
-    store = large._reader()
+    store = large._connection.reader()
     assert store is not None
     with store.snapshot():
         before = store.row_count()

@@ -68,7 +68,7 @@ def test_captions_travel(tmp_path: Path, clips: list[Path]):
 
 
 def said(library: Library) -> list[str]:
-    store = library._reader()
+    store = library._connection.reader()
     assert store is not None
     return sorted(store.captions().values())
 

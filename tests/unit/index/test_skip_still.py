@@ -69,7 +69,7 @@ def test_still_windows_are_left_out_and_counted(half_still: Path, tmp_path: Path
 
 
 def rows(library: Library) -> list[dict[str, float]]:
-    store = library._reader()
+    store = library._connection.reader()
     assert store is not None
     return [{"start_s": start} for (start,) in store.fetch("SELECT start_s FROM rows")]
 

@@ -50,7 +50,7 @@ def memory(clips: list[Path]) -> Iterator[str]:
 
 def vectors(library: Library) -> list[tuple[object, ...]]:
     """By the last part of each path, its rows."""
-    found: Any = library._reader().fetch(  # type: ignore[union-attr]
+    found: Any = library._connection.reader().fetch(  # type: ignore[union-attr]
         "SELECT path, start_s, end_s, vector FROM rows JOIN videos ON videos.id = video_id"
     )
     names = [row[0].partition("::")[0].rpartition("/")[2] for row in found]

@@ -88,7 +88,7 @@ class PartModel(FakeModel):
 
 def vectors(path: Path) -> dict[tuple[str, float], np.ndarray]:
     with Library(path) as library:
-        store = library._reader()
+        store = library._connection.reader()
         assert store is not None
         dim = int(store.meta()["dim"])
         names = store.paths()

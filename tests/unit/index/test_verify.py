@@ -35,7 +35,7 @@ def kinds(library: Library) -> list[str]:
 
 def flip_a_bit(library: Library, clip: Path) -> None:
     """In the database file itself, where SQLite sees nothing."""
-    store = library._reader()
+    store = library._connection.reader()
     assert store is not None
     ((blob,),) = store.fetch("SELECT vector FROM rows WHERE id = 5")
     library.close()

@@ -25,7 +25,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
 
 def exact(library: Library, text: str) -> list[tuple[str, float, float, float]]:
     """Every row by falling similarity, from the stored vectors alone."""
-    store = library._reader()
+    store = library._connection.reader()
     assert store is not None
     query = FakeModel().encode_queries([text])[0].astype(np.float64)
     rows = store.fetch(

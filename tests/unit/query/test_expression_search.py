@@ -33,7 +33,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
 
 def rows(library: Library, text: str) -> dict[tuple[str, float, float], float]:
     """Cosine of every window, from the tables."""
-    store = library._reader()
+    store = library._connection.reader()
     assert store is not None
     query = FakeModel().encode_queries([text])[0].astype(np.float64)
     found = store.fetch(

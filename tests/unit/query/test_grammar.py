@@ -22,7 +22,7 @@ from vlar.query.grammar import (
     parse,
     show,
 )
-from vlar.query.plan import make_plan
+from vlar.query.plan import QueryRequest, make_plan
 from vlar.types import Window
 
 A, B, C = Phrase("a"), Phrase("b"), Phrase("c")
@@ -109,7 +109,7 @@ def test_the_caret_stands_below_wide_letters():
 @pytest.mark.parametrize("text", ["NOT (a THEN b)", "(a THEN b) AND (b THEN c)"])
 def test_sequences_that_have_no_span(text: str):
     with pytest.raises(QueryError, match="THEN"):
-        make_plan(text, 5)
+        make_plan(QueryRequest(text, 5))
 
 
 def test_too_much_is_refused():

@@ -14,7 +14,7 @@ from vlar.cli import query as command
 from vlar.index.ingest.vector_import import VectorVideo
 from vlar.library import Library
 from vlar.numeric import unit
-from vlar.query.plan import MIN_PROBABILITY, make_plan
+from vlar.query.plan import MIN_PROBABILITY, QueryRequest, make_plan
 from vlar.query.report import WEAK_MATCH, QueryReport
 from vlar.scoring import MATCH_PRIOR
 from vlar.types import Copy, Float32, Hit, Window
@@ -116,7 +116,7 @@ def test_copies_keep_their_times(tmp_path: Path, capsys: pytest.CaptureFixture):
 
 
 def test_one_default_of_the_least_probability():
-    assert make_plan("a cat", 1).min_probability == MIN_PROBABILITY
+    assert make_plan(QueryRequest("a cat", 1)).min_probability == MIN_PROBABILITY
     assert command.MIN_PROBABILITY == MIN_PROBABILITY == MATCH_PRIOR
     default = Library.query.__kwdefaults__
     assert default is not None

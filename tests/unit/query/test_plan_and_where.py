@@ -3,25 +3,25 @@ from __future__ import annotations
 import pytest
 
 from vlar.errors import QueryError
-from vlar.query.plan import make_plan
+from vlar.query.plan import QueryRequest, make_plan
 from vlar.query.where import check_keys, conditions, path_matches
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\n", "?!", "\0"])
 def test_no_word(text: str):
     with pytest.raises(QueryError, match="no word"):
-        make_plan(text, 5)
+        make_plan(QueryRequest(text, 5))
 
 
 @pytest.mark.parametrize("text", ["a", "跳舞", "7", " 踊る "])
 def test_words_of_any_language(text: str):
-    assert make_plan(text, 1).phrase == text.strip()
+    assert make_plan(QueryRequest(text, 1)).phrase == text.strip()
 
 
 @pytest.mark.parametrize("k", [0, -3])
 def test_k_below_one(k: int):
     with pytest.raises(QueryError, match=str(k)):
-        make_plan("a cat", k)
+        make_plan(QueryRequest("a cat", k))
 
 
 def test_unknown_key_names_the_known_and_the_nearest():

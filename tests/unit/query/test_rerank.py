@@ -35,7 +35,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
 
 def reference(library: Library, text: str, k: int, half: str | None = None) -> list[tuple]:
     """(path, score, probability) of the first k rows, from the tables and the documented rule."""
-    store = library._reader()
+    store = library._connection.reader()
     assert store is not None
     model = ConditionedFake()
     (query,) = model.encode_queries([text])
@@ -108,7 +108,7 @@ def test_spans_reach_as_far_as_without_contexts(tmp_path: Path):
     with Library(tmp_path / "l.vlar", ConditionedFake()) as library:
         library.add(clip)
         hits = library.query("a cat", 50, min_probability=0)
-        store = library._reader()
+        store = library._connection.reader()
         assert store is not None
         (query,) = ConditionedFake().encode_queries(["a cat"])
         rows = store.fetch("SELECT start_s, end_s, vector FROM rows")

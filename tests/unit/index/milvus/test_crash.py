@@ -97,7 +97,7 @@ def left_behind(address: str) -> int:
 
 def change(library: Library) -> None:
     """Replaces a recording, adds one, deletes one, moves one to the path of another."""
-    with library._writing() as writer:
+    with library._connection.writing() as writer:
         with writer.transaction():
             for each in (video("/v/a", 5, 7), video("/v/new", 4, 8)):
                 video_id = writer.put_video(each.path, f"new {each.path}", _stamp(), 9.0)
@@ -195,7 +195,7 @@ def test_a_control_without_the_intent_shows_rows(tmp_path: Path):
 def test_changes_outside_of_a_transaction_are_refused(tmp_path: Path):
     with (
         Library(made(tmp_path), FakeModel()) as library,
-        library._writing() as writer,
+        library._connection.writing() as writer,
         pytest.raises(LibraryError, match="outside of a transaction"),
     ):
         writer.put_video("/v/x", "hash", _stamp(), 1.0)

@@ -113,7 +113,7 @@ def test_vectors_of_another_width(tmp_path: Path):
     address = f"milvus:{tmp_path}/m.db/gym"
     with Library(address, FakeModel()) as library:
         library.add_vectors([video("/v/a", 3)])
-        with library._writing() as writer, pytest.raises(LibraryError) as raised:
+        with library._connection.writing() as writer, pytest.raises(LibraryError) as raised:
             write(writer, np.eye(7, dtype=np.float32)[:1])
         assert "keeps vectors of width 24, the model gave 7" in one_line(raised)
     with Library(address, FakeModel("other", 1)) as other, pytest.raises(EncoderMismatchError):

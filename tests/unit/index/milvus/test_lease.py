@@ -136,7 +136,7 @@ def test_of_two_that_write_at_once_the_last_one_has_it(
 def test_a_writer_that_was_replaced_does_not_commit(address: str):
     with Library(address, FakeModel()) as library:
         library.add_vectors([video("/v/a", 3)])
-        with library._writing() as writer:
+        with library._connection.writing() as writer:
             leases.write(writer.connection, LAYOUT, far())  # type: ignore[attr-defined]
             with pytest.raises(LibraryLockedError, match="taken over by process 7 on far"):
                 write(writer, vectors(2))

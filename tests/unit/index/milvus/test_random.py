@@ -33,7 +33,7 @@ def change(libraries: list[Library], draw: np.random.Generator) -> None:
         if kind == 2:
             library.remove(name)
             continue
-        with library._writing() as writer, writer.transaction():
+        with library._connection.writing() as writer, writer.transaction():
             found, taken = writer.row_of(name), writer.row_of(other)
             if kind == 3 and found is not None:
                 writer.rename(found, other, Stamp(seed, 1))
@@ -70,7 +70,7 @@ def test_random_changes_leave_both_alike(tmp_path: Path, seed: int):
 
 def digests(library: Library) -> list[str]:
     """Rows of a recording by their digests, without the time at which it was added."""
-    store, _ = library._open_nonempty()
+    store, _ = library._connection.nonempty()
     with store.snapshot():
         manifest = LibraryManifest.of(store)
         assert manifest is not None

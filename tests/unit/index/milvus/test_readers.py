@@ -33,7 +33,7 @@ def test_a_scan_whose_rows_are_removed_is_made_again(address: str, monkeypatch: 
     monkeypatch.setattr(client, "_MOST_BATCH", 64)
     with Library(address, FakeModel()) as library, Library(address, FakeModel()) as other:
         library.add_vectors(video(f"/v/{n}", 40, n) for n in range(4))
-        store, _ = library._open_nonempty()
+        store, _ = library._connection.nonempty()
         with store.snapshot():
             batches = store.scan(DIM, RowFilter())
             next(batches)
@@ -47,7 +47,7 @@ def test_a_scan_whose_rows_are_removed_is_made_again(address: str, monkeypatch: 
             seen.append(rows)
             return rows
 
-        assert library._scanned(store, ask) == 80
+        assert library._connection.scanned(store, ask) == 80
         assert len(seen) == 1  # the first try raised
 
 
@@ -64,7 +64,7 @@ def _while_changed(store, other: Library, seen: list[int]):
 def test_rows_that_come_meanwhile_are_not_in_the_snapshot(address: str):
     with Library(address, FakeModel()) as library, Library(address, FakeModel()) as other:
         library.add_vectors([video("/v/a", 3)])
-        store, _ = library._open_nonempty()
+        store, _ = library._connection.nonempty()
         with store.snapshot():
             assert store.counts()[1] == 3
             other.add_vectors([video("/v/b", 5)])
