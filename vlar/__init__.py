@@ -17,7 +17,12 @@ Three uses, three lines each::
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Before any import of ONNX Runtime, which else keeps a device id and looks up a host. Workers and
+# jobs inherit it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from vlar.describing.run import describe

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 MB = 1 << 20
+MOST_MEMORY = 1_500_000_000
+"""Bytes that the content of one file may take in memory."""
 _PIECE = 4 * MB
 _KINDS = {
     stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
@@ -72,6 +74,22 @@ def read_file(path: Path, most: int, *, links: bool = True) -> bytes:
     if len(data) > most:
         raise _too_large(len(data), most)
     return bytes(data)
+
+
+def require_memory(n_bytes: float) -> None:
+    """Refuse content that would take more than ``MOST_MEMORY``, before any of it is allocated.
+
+    Args:
+        n_bytes: What it takes; the sizes that a file states give it.
+
+    Raises:
+        ValueError: it is more; the message is a sentence with the figure.
+    """
+    if not n_bytes <= MOST_MEMORY:
+        raise ValueError(
+            f"it takes {min(n_bytes, 1e18) / 1e9:,.1f} GB of memory; at most "
+            f"{MOST_MEMORY / 1e9:g} GB are used for a file"
+        )
 
 
 def folder_stamp(folder: Path) -> str:

@@ -21,11 +21,13 @@ def number(
         at_most: Largest value.
 
     Raises:
-        KeyError: it is missing.
-        ValueError: it is not a number in the range; the message is a sentence.
+        ValueError: it is missing, or not a number in the range; the message is a sentence.
     """
+    if name not in settings:
+        raise ValueError(f"{name} is missing")
     value = settings[name]
-    whole = isinstance(value, int | float) and not isinstance(value, bool)
-    if not whole or not math.isfinite(value) or not above < value <= at_most:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # The range first: an integer may be too large to be a float.
+    if not is_number or not above < value <= at_most or not math.isfinite(value):
         raise ValueError(f"{name} is {str(value)[:40]}, not a number above {above:g}")
     return float(value)

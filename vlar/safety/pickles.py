@@ -3,6 +3,9 @@
 A pickle is a program. Data sets are nevertheless shared as pickles of dictionaries, lists, texts
 and NumPy arrays. These need four globals (and one new spelling), each of which stands for a small
 class or function of this file. Every other name is refused before anything is called.
+
+Its instructions are walked once before they run. Keys are texts, bytes and numbers: the hash of
+nested tuples can take for ever. Numbers of the memo follow each other, since they are a size.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +21,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.safety.files import MB, read_file
+from vlar.safety.files import MB, read_file, require_memory
 
 MOST = 1024 * MB
 _KINDS = "biufUS"
+_BYTES_EACH = 100  # of an instruction: an object and its place
+# Long integers are values alone: those that share a hash make a dictionary slow.
+_KEYS = frozenset({
+    "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT", "STRING",
+    "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE",
+    "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
+})  # fmt: skip
+_VALUES = frozenset({
+    "INT", "LONG", "LONG1", "LONG4", "EMPTY_LIST", "EMPTY_TUPLE", "EMPTY_DICT", "GLOBAL",
+})  # fmt: skip
+# How many values each takes from the stack, and whether it leaves one; -1: all after the mark.
+_TAKES = {
+    "APPEND": (1, False), "APPENDS": (-1, False), "LIST": (-1, True), "TUPLE": (-1, True),
+    "TUPLE1": (1, True), "TUPLE2": (2, True), "TUPLE3": (3, True), "DICT": (-1, True),
+    "SETITEM": (2, False), "SETITEMS": (-1, False), "POP": (1, False), "POP_MARK": (-1, False),
+    "REDUCE": (2, True), "BUILD": (1, False), "STACK_GLOBAL": (2, True),
+}  # fmt: skip
+_FILLS = ("DICT", "SETITEM", "SETITEMS")
+_KEY, _OTHER, _MARK = "key", "other", "mark"
 
 
 def read_pickle(path: Path, most: int = MOST) -> Any:
@@ -32,15 +55,90 @@ def read_pickle(path: Path, most: int = MOST) -> Any:
 
     Raises:
         OSError: see ``check_file``.
-        ValueError: it needs any other class or function, holds arrays of objects, or is malformed.
+        ValueError: it needs any other class or function, holds arrays of objects or unusual keys,
+            takes more memory than a file may, or is malformed.
     """
+    data = read_file(path, most)
     try:
-        return _arrays_of(_Unpickler(io.BytesIO(read_file(path, most))).load())
+        _check(data)
+        return _arrays_of(_Unpickler(data).load())
     except ValueError:
         raise
     except Exception as error:  # noqa: BLE001 - damage leads to any kind of error
         text = str(error) or type(error).__name__
         raise ValueError(f"it is not a readable pickle ({text[:120]})") from None
+
+
+def _check(data: bytes) -> None:
+    """Walk the instructions of a pickle without running one.
+
+    Raises:
+        ValueError: one is not of plain data, a key may not be one, or there are too many.
+    """
+    stack: list[str] = []
+    memo: dict[int, str] = {}
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data), 1):
+        name = opcode.name
+        if name in _KEYS:
+            stack.append(_KEY)
+        elif name in _VALUES:
+            stack.append(_OTHER)
+        elif name in _TAKES:
+            wanted, leaves = _TAKES[name]
+            taken = _taken(stack, wanted)
+            if name in _FILLS and any(kind != _KEY for kind in taken[::2]):
+                raise ValueError("a key in it is not a text, bytes or a number")
+            stack += [_OTHER] if leaves else []
+        elif name == "MARK":
+            stack.append(_MARK)
+        elif name == "DUP":
+            stack.append(stack[-1])
+        elif name == "MEMOIZE" or name.endswith("PUT"):
+            number: int = len(memo) if argument is None else argument
+            if not 0 <= number <= count:
+                raise ValueError(f"it numbers an object {number:,}, and has {count:,}")
+            memo[number] = stack[-1]
+        elif name.endswith("GET"):
+            stack.append(memo[argument or 0])
+        elif name not in ("PROTO", "FRAME", "STOP"):
+            raise ValueError(
+                f"it uses the instruction {name}, and a pickle may only hold plain data and "
+                "arrays; nothing of it was run"
+            )
+        if count % 100_000 == 0:
+            require_memory(_BYTES_EACH * count)
+
+
+def _taken(stack: list[str], wanted: int) -> list[str]:
+    """Take values from the stack: so many, or all after the last mark and the mark."""
+    if wanted >= 0:
+        start = len(stack) - wanted
+        taken = stack[start:]
+        del stack[start:]
+        return taken
+    taken = []
+    while (kind := stack.pop()) != _MARK:
+        taken.append(kind)
+    return taken[::-1]
+
+
+class _Budget:
+    """Bytes that the arrays of a file may still take.
+
+    Parts of a pickle may be shared, so that a small file makes many arrays.
+    """
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    def take(self, n_bytes: int) -> None:
+        """Count some bytes.
+
+        Raises:
+            ValueError: it is more than a file may take.
+        """
+        self._taken += n_bytes
+        require_memory(self._taken)
 
 
 class _Dtype:
@@ -64,16 +162,20 @@ class _Array:
 
     array: npt.NDArray[Any]
 
+    def __init__(self, budget: _Budget) -> None:
+        self._budget = budget
+
     def __setstate__(self, state: Any) -> None:
         try:
             _, shape, kind, fortran, data = state
             dtype = kind.dtype
             raw = data.encode("latin-1") if isinstance(data, str) else data
             fits = isinstance(raw, bytes) and math.prod(shape) * dtype.itemsize == len(raw)
-        except (TypeError, ValueError, AttributeError, UnicodeEncodeError):
+        except (TypeError, ValueError, AttributeError):
             raise ValueError("an array in it is malformed, or holds objects") from None
         if not fits:
             raise ValueError("an array in it is not of the size that it states, or holds objects")
+        self._budget.take(len(raw))
         order = "F" if fortran else "C"
         self.array = np.frombuffer(raw, dtype).reshape(shape, order=order).copy()
 
@@ -97,33 +199,39 @@ def _refuse(*_: Any) -> Any:
     raise ValueError("an array in it is made in an unusual way")
 
 
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
+def _admitted(budget: _Budget) -> dict[tuple[str, str], _Admitted]:
+    """The names that a pickle may use, for one file."""
 
+    def reconstruct(*_: Any) -> _Array:
+        return _Array(budget)
 
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise ValueError("it encodes something other than bytes")
-    return text.encode("latin-1")
+    def encode(text: Any, encoding: Any = "latin1") -> bytes:
+        if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+            raise ValueError("it encodes something other than bytes")
+        budget.take(len(text))
+        return text.encode("latin-1")
 
-
-_ADMITTED = {
-    ("numpy.core.multiarray", "_reconstruct"): _Admitted(_reconstruct),
-    ("numpy._core.multiarray", "_reconstruct"): _Admitted(_reconstruct),
-    ("numpy", "ndarray"): _Admitted(_refuse),  # only ever passed on
-    ("numpy", "dtype"): _Admitted(_Dtype),
-    ("_codecs", "encode"): _Admitted(_encode),
-}
+    return {
+        ("numpy.core.multiarray", "_reconstruct"): _Admitted(reconstruct),
+        ("numpy._core.multiarray", "_reconstruct"): _Admitted(reconstruct),
+        ("numpy", "ndarray"): _Admitted(_refuse),  # only ever passed on
+        ("numpy", "dtype"): _Admitted(_Dtype),
+        ("_codecs", "encode"): _Admitted(encode),
+    }
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data))
+        self._admitted = _admitted(_Budget())
+
     def find_class(self, module: str, name: str) -> Any:
         """One of the admitted names.
 
         Raises:
             ValueError: any other name.
         """
-        admitted = _ADMITTED.get((module, name))
+        admitted = self._admitted.get((module, name))
         if admitted is None:
             raise ValueError(
                 f"it needs {f'{module}.{name}'[:80]!r}, and a pickle may only hold plain data and "

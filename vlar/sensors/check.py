@@ -10,6 +10,7 @@ import numpy as np
 
 from vlar.errors import DecodeError
 from vlar.sensors.base import Reader
+from vlar.sensors.isolated import isolated
 from vlar.sensors.lookup import reader_for
 from vlar.sensors.signals import SignalReader
 from vlar.video import check_videos
@@ -20,7 +21,8 @@ def check_recordings(paths: Iterable[Path]) -> Iterator[CheckReport]:
     """The report of each recording, in order; a broken one is an answer, never an error."""
     for source, group in groupby(paths, reader_for):
         if isinstance(source, SignalReader):
-            yield from (check_signal(source, path) for path in group)
+            with isolated(source, group, Path) as (reading, every):
+                yield from (check_signal(reading, path) for path in every)
         else:
             yield from check_videos(group)
 

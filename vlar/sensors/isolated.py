@@ -1,7 +1,7 @@
 """Reading a batch of recordings in worker processes: a crash or a hang ends one recording alone.
 
-Recordings of sensors whose readers run native decoders are read in workers (``Reader.isolate``),
-unless they are a single small file (``vlar.workers.pool.is_batch``).
+Recordings of all sensors are read in workers (``Reader.isolate``), unless they are a single small
+file (``vlar.workers.pool.is_batch``).
 """
 
 from __future__ import annotations
@@ -81,6 +81,15 @@ class IsolatedReader(Reader):
         """As the reader gives."""
         return self._source.blank(sampling)
 
+    def person(self, path: Path) -> str | None:
+        """As the reader finds."""
+        return self._source.person(path)
+
+    def every_sample(self, path: Path, window: Window | None) -> Sampling:
+        """As the reader counts, from a worker."""
+        (wanted,) = self._from_worker(path, 0.0, Reader.every_sample, path, window)
+        return wanted
+
     def probe(self, path: Path) -> RecordingInfo:
         """Facts of a recording, from a worker."""
         (info,) = self._from_worker(path, 0.0, Reader.probe, path)
@@ -136,6 +145,12 @@ class IsolatedReader(Reader):
                 if not self._is_off:
                     _log.info("reading without worker processes: none can be started (%s)", error)
                 self._is_off = True
+            except RuntimeError as error:  # a foreign exception of the worker, in words
+                _log.debug("reading %s failed", path, exc_info=error)
+                raise DecodeError(
+                    f"{path}: reading it failed ({error}); the file is damaged or of another kind: "
+                    "copy or re-encode it"
+                ) from error
         if not is_read:
             result = getattr(self._source, method.__name__)(*arguments)
             yield from result if isinstance(result, Iterator) else [result]

@@ -7,9 +7,11 @@ equal parts of its window; at as many samples as the recording has, they are its
 
 from __future__ import annotations
 
+import logging
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -18,15 +20,17 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from vlar.errors import DecodeError, VlarError
-from vlar.safety.files import special_kind
+from vlar.errors import DecodeError, DecodeOutOfMemory, VlarError
+from vlar.safety.files import require_memory, special_kind
 from vlar.sensors.base import Reader
 from vlar.types import Clip, Failure, Float64, Sampling, Window
 from vlar.video.sample import sample_times
 
+_log = logging.getLogger("vlar")
 Values = npt.NDArray[np.floating[Any]]
 _HEAD_BYTES = 65_536
-_MOST_HZ = 1e6
+_LEAST_HZ, _MOST_HZ = 1e-4, 1e6
+_BYTES_BETWEEN = 40  # of a number that lies between two others, with what it is made of
 _ROUNDING = 1e-6  # of a sample
 _COARSE = 1.5  # samples of the recording between two of a clip
 _KEPT = 2  # recordings, so that the windows of one are read from memory
@@ -114,8 +118,38 @@ def head_of(path: Path) -> Head | None:
         return None
 
 
+@contextmanager
+def errors_of(path: Path) -> Generator[None]:
+    """Turn every foreign exception that reading ``path`` raises into that file's DecodeError.
+
+    A file can be damaged in ways that no parser expects. None of them ends the reading of others.
+
+    Raises:
+        DecodeError: instead of any exception that is not vlar's own.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except VlarError:
+        raise
+    except MemoryError as error:
+        raise DecodeOutOfMemory(
+            f"{path}: not enough memory to read it; the file is damaged or too large: cut it"
+        ) from error
+    except Exception as error:
+        _log.debug("reading %s failed", path, exc_info=error)
+        reason = getattr(error, "strerror", None) or str(error)[:200] or "no reason"
+        raise DecodeError(
+            f"{path}: reading it failed ({type(error).__name__}: {reason}); the file is damaged or "
+            "of another kind: write it again"
+        ) from error
+
+
 class SignalReader(Reader):
     """A reader of recordings that fit into memory. A reader of this kind offers ``load``.
+
+    A batch is read in worker processes, as videos are: a file that hangs or takes too much memory
+    ends alone.
 
     Attributes:
         averages: Whether a clip of fewer samples than the recording holds means over its parts of
@@ -123,6 +157,7 @@ class SignalReader(Reader):
     """
 
     averages: ClassVar[bool] = False
+    isolate = True
 
     @abstractmethod
     def load(self, path: Path) -> Recorded:
@@ -139,7 +174,9 @@ class SignalReader(Reader):
 
     def read_clip(self, path: Path, window: Window | None, sampling: Sampling) -> Clip:
         """The values at the midpoints of T equal parts of the window."""
-        return self._clip(path, self._loaded(path), window, sampling)
+        found = self._loaded(path)
+        with errors_of(path):
+            return self._clip(path, found, window, sampling)
 
     def read_windows(
         self, path: Path, windows: Sequence[Window], sampling: Sampling
@@ -168,7 +205,8 @@ class SignalReader(Reader):
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a path"
             raise DecodeError(f"{path}: cannot be read ({reason}); check the path") from error
-        return _cached(self.load, path, status.st_mtime_ns, status.st_size)
+        with errors_of(path):
+            return _cached(self.load, path, status.st_mtime_ns, status.st_size)
 
     def _clip(self, path: Path, found: Recorded, window: Window | None, sampling: Sampling) -> Clip:
         span = Window(0.0, found.duration_s) if window is None else window
@@ -177,6 +215,8 @@ class SignalReader(Reader):
                 f"{path}: the window starts at {span.start_s:g} s, and the recording has "
                 f"{found.duration_s:g} s; give an earlier start"
             )
+        count = max(sampling.n_frames, sampling.max_frames or 0)
+        _require_memory(path, _BYTES_BETWEEN * float(count) * (found.data[0].size + 1))
         times_s = sample_times(span, sampling)
         meta = {**found.meta, "rate_hz": found.rate_hz}
         for name, values in found.along.items():
@@ -194,9 +234,21 @@ class SignalReader(Reader):
 def _cached(load: Callable[[Path], Recorded], path: Path, mtime_ns: int, size: int) -> Recorded:
     del mtime_ns, size  # a changed file is read again
     found = load(path)
-    if not len(found.data) or not 0 < found.rate_hz <= _MOST_HZ:
+    if not len(found.data):
         raise DecodeError(f"{path}: it holds no sample; record it again")
+    if not _LEAST_HZ <= found.rate_hz <= _MOST_HZ:
+        raise DecodeError(
+            f"{path}: it has {found.rate_hz:g} samples a second; {_LEAST_HZ:g} to {_MOST_HZ:g} are "
+            "read: check its times or its rate"
+        )
     return found
+
+
+def _require_memory(path: Path, n_bytes: float) -> None:
+    try:
+        require_memory(n_bytes)
+    except ValueError as error:
+        raise DecodeError(f"{path}: {error}; ask for fewer samples or a shorter span") from None
 
 
 def at_times(data: Values, rate_hz: float, times_s: Float64) -> Values:
@@ -257,15 +309,21 @@ def evenly(times_s: Float64, data: Values, rate_hz: float | None = None) -> tupl
         The samples, NaN in gaps of more than a quarter of a second, and their rate.
 
     Raises:
-        ValueError: the times do not rise, or there are fewer than two.
+        ValueError: the times do not rise, there are fewer than two, or the samples would take more
+            memory than a file may.
     """
-    steps = np.diff(times_s)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.diff(times_s)
     if len(times_s) < 2 or not np.isfinite(times_s).all() or not (steps > 0).all():
         raise ValueError("its times do not rise from row to row")
+    if rate_hz is None and not 1 / _MOST_HZ <= np.median(steps) <= 1 / _LEAST_HZ:
+        raise ValueError(f"its samples are {float(np.median(steps)):g} s apart")
     rate = 1 / float(np.median(steps)) if rate_hz is None else rate_hz
-    count = int(np.floor((times_s[-1] - times_s[0]) * rate + 1e-6)) + 1
-    if count > 100 * len(times_s) or rate > _MOST_HZ:
+    length = float(times_s[-1] - times_s[0]) * rate
+    if not length < 100 * len(times_s) or rate > _MOST_HZ:
         raise ValueError("its times have gaps far beyond its rate")
+    count = int(np.floor(length + 1e-6)) + 1
+    require_memory(_BYTES_BETWEEN * float(count) * data[0].size)
     if np.allclose(steps, 1 / rate, rtol=0.02):
         return data, rate
     wanted = times_s[0] + np.arange(count) / rate

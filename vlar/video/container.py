@@ -35,7 +35,7 @@ _FORMATS = (
     "rm nut yuv4mpegpipe m4v apng image2 jpeg_pipe png_pipe webp_pipe vc1 wtv nsv "
     "wav mp3 aac flac aiff amr ac3 w64 caf"
 )
-_OPTIONS = {
+OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": ",".join(_FORMATS.split()),
     # A picture named f%d.jpg is that file, and not the series f1.jpg, f2.jpg next to it.
@@ -266,7 +266,7 @@ def _container(path: Path, timeout_s: float) -> tuple[InputContainer, list[tuple
         # Opening decodes a few frames of every stream: what it reports need not be damage.
         with Capture() as logs:
             container = av.open(
-                str(path.absolute()), "r", options=dict(_OPTIONS), timeout=max(timeout_s, 1e-3)
+                str(path.absolute()), "r", options=dict(OPTIONS), timeout=max(timeout_s, 1e-3)
             )
     except ExitError as error:
         raise DecodeTimeout(f"{path}: could not be opened within {timeout_s:g} s") from error

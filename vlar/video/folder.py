@@ -124,7 +124,6 @@ def read_picture(path: Path, shorter_side: int | None = None) -> UInt8:
     Raises:
         DecodeError: it has more than ``MOST_PIXELS``, which are never decoded.
     """
-    require_readable(path)
     with _image(path) as image:
         image.draft("RGB", None) if shorter_side is None else image.draft(
             "RGB", (2 * shorter_side, 2 * shorter_side)
@@ -137,7 +136,8 @@ def read_picture(path: Path, shorter_side: int | None = None) -> UInt8:
 
 
 def _image(path: Path) -> Image.Image:
-    """An opened picture, not yet decoded."""
+    """An opened picture, not yet decoded; a pipe is refused, since opening it waits."""
+    require_readable(path)
     image = Image.open(path, formats=_FORMATS)
     try:
         require_pixels(path, *image.size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from typing import Any
 
 import pytest
@@ -39,12 +40,22 @@ def test_any_bytes_are_a_value_or_a_value_error(data: bytes) -> None:
         ("[" * 100_000, "nested"), ('{"a":' * 100_000, "nested"),
         ("[" * (DEEPEST + 2) + "]" * (DEEPEST + 2), "nested"),
         ("NaN", "not a number"), ("[-Infinity]", "not a number"), ("1e999", "not finite"),
-        ('{"a": 1, "a": 2}', "'a' twice"), ("9" * 100_000, "digits"), ("", "Expecting value"),
+        ('{"a": 1, "a": 2}', "'a' twice"), ("9" * 100_000, "digits"), ("9" * 400, "400 digits"),
+        ("[-1" + "0" * 400 + "]", "401 digits"), ("," * 40_000_000, "1.5 GB"),
+        ("", "Expecting value"),
     ],
 )  # fmt: skip
 def test_what_is_refused(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         parse_json(text)
+
+
+def test_a_name_that_stands_twice_is_found_in_linear_time() -> None:
+    names = ",".join(f'"{number}": 0' for number in range(100_000))
+    begin = time.process_time()
+    with pytest.raises(ValueError, match="'99999' twice"):
+        parse_json("{" + names + ', "99999": 1}')
+    assert time.process_time() - begin < 2
 
 
 def test_the_deepest_value_that_is_allowed() -> None:

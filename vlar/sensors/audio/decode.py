@@ -39,7 +39,12 @@ def decode(path: Path, timeout_s: float) -> Float32:
         kind = special_kind(path)
         if kind is not None:
             raise DecodeError(f"{path}: it is {kind}, not a file; give a sound file or a video")
-        with av.open(str(path), metadata_errors="ignore", timeout=timeout_s) as container:
+        # Files only, and no play lists: a text file must not make the decoder open other files.
+        from vlar.video.container import OPTIONS
+
+        with av.open(
+            str(path.absolute()), metadata_errors="ignore", options=dict(OPTIONS), timeout=timeout_s
+        ) as container:
             if not container.streams.audio:
                 raise DecodeError(f"{path}: it has no sound track; give a recording with sound")
             return _samples(path, container, time.monotonic() + timeout_s)
@@ -57,11 +62,12 @@ def _samples(path: Path, container: Any, end_s: float) -> Float32:
     count = 0
     try:
         for frame in container.decode(audio=0):
+            length_s = frame.samples / max(frame.sample_rate, 1)
+            if count > _MOST_S * RATE_HZ or count / RATE_HZ + length_s > _MOST_S:
+                raise DecodeError(f"{path}: it lasts over {_MOST_S // 3600} hours; cut it first")
             for made in resampler.resample(frame):
                 parts.append(_flat(made))
                 count += len(parts[-1])
-            if count > _MOST_S * RATE_HZ:
-                raise DecodeError(f"{path}: it lasts over {_MOST_S // 3600} hours; cut it first")
             if time.monotonic() > end_s:
                 raise DecodeTimeout(f"{path}: its sound takes too long to decode; cut it first")
         parts += [_flat(made) for made in resampler.resample(None)]
@@ -69,7 +75,8 @@ def _samples(path: Path, container: Any, end_s: float) -> Float32:
         if not parts:
             raise
     found = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    return np.nan_to_num(found.astype(np.float32)).clip(-1, 1)
+    found = np.nan_to_num(found.astype(np.float32, copy=False), copy=False)
+    return found.clip(-1, 1, out=found)
 
 
 def _flat(frame: Any) -> Float32:

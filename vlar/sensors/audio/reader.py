@@ -30,7 +30,6 @@ class AudioReader(SignalReader):
 
     modality = "audio"
     endings = _SOUND_ENDINGS | VIDEO_ENDINGS
-    isolate = True
     averages = True
 
     def claims(self, path: Path) -> bool:

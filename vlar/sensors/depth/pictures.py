@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.safety.files import MB, read_file
+from vlar.safety.files import MB, read_file, require_memory, special_kind
 from vlar.safety.numbers import number
 from vlar.safety.strict_json import parse_json
 from vlar.video.files import is_folder
@@ -21,6 +21,7 @@ from vlar.video.files import is_folder
 _MOST_BYTES = 64 * MB  # of a picture
 _MOST_SIDE = 8192
 _MOST_FILES = 1_000_000
+_BYTES_EACH = 20  # of a pixel while it is read
 _NUMBER = re.compile(r"\d+")
 _HEADER = b"\x89PNG\r\n\x1a\n"
 _GREY, _DEPTH_BITS = 0, 16
@@ -30,15 +31,9 @@ Millimetres = npt.NDArray[np.uint16]
 
 
 def is_depth_picture(path: Path) -> bool:
-    """Whether a file is a PNG of one channel of 16 bits, by its header."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(26)
-    except (OSError, ValueError):
-        return False
-    return (
-        head.startswith(_HEADER) and len(head) == 26 and head[24:26] == bytes((_DEPTH_BITS, _GREY))
-    )
+    """Whether a file is a PNG of one channel of 16 bits, by its header; a pipe is not opened."""
+    head = _head(path)
+    return head.startswith(_HEADER) and head[24:26] == bytes((_DEPTH_BITS, _GREY))
 
 
 def is_depth_folder(folder: Path) -> bool:
@@ -80,6 +75,12 @@ def facts(folder: Path) -> tuple[float, float]:
     return 1000 * unit, number(given, "rate_hz", above=0, at_most=1000)
 
 
+def bytes_of(path: Path) -> int:
+    """Bytes that a picture takes once it is read, by its header."""
+    width, height = struct.unpack(">II", _head(path)[16:24].ljust(8, b"\0"))
+    return 2 * width * height
+
+
 def read_picture(path: Path, millimetres: float) -> Millimetres:
     """(H, W) uint16 millimetres, 0 where it is missing.
 
@@ -95,6 +96,7 @@ def read_picture(path: Path, millimetres: float) -> Millimetres:
     width, height = struct.unpack(">II", data[16:24])
     if not (0 < width <= _MOST_SIDE and 0 < height <= _MOST_SIDE):
         raise ValueError(f"{path.name} is of {width} x {height} pixels")
+    require_memory(_BYTES_EACH * width * height)
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
             values = np.asarray(picture)
@@ -102,8 +104,22 @@ def read_picture(path: Path, millimetres: float) -> Millimetres:
         raise ValueError(f"{path.name} is damaged ({str(error)[:60]})") from None
     if values.ndim != 2:
         raise ValueError(f"{path.name} is a colour picture; distances have one channel")
-    scaled = values.astype(np.float64) * millimetres
-    return np.where(scaled <= 65_535, scaled, 0).astype(np.uint16)
+    if millimetres == 1 and values.dtype.kind == "u":
+        return values.astype(np.uint16)
+    scaled = values * millimetres
+    scaled[~((scaled >= 0) & (scaled <= 65_535))] = 0
+    return scaled.astype(np.uint16)
+
+
+def _head(path: Path) -> bytes:
+    """The first 26 bytes of a regular file; fewer where it has fewer, or cannot be read."""
+    try:
+        if special_kind(path) is not None:
+            return b""
+        with path.open("rb") as stream:
+            return stream.read(26)
+    except (OSError, ValueError):
+        return b""
 
 
 @lru_cache(maxsize=64)

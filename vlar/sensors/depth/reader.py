@@ -12,18 +12,24 @@ import numpy.typing as npt
 
 from vlar.errors import DecodeError
 from vlar.registry import register
-from vlar.safety.files import MB
+from vlar.safety.files import MB, require_memory
 from vlar.safety.matlab_files import is_matlab, read_matlab, shapes_in
 from vlar.safety.numpy_files import read_npy
-from vlar.sensors.depth.pictures import facts, is_depth_folder, picture_files, read_picture
-from vlar.sensors.signals import Recorded, SignalInfo, SignalReader, head_of
+from vlar.sensors.depth.pictures import (
+    bytes_of,
+    facts,
+    is_depth_folder,
+    picture_files,
+    read_picture,
+)
+from vlar.sensors.signals import Recorded, SignalInfo, SignalReader, errors_of, head_of
 from vlar.types import Clip, Sampling, Window
 from vlar.video.files import is_folder
 from vlar.video.sample import sample_times
 
 _UTD = "d_depth"  # UTD-MHAD and MSR: (H, W, T) uint16 millimetres
 _RATE_HZ = 30.0
-_MOST = 1024 * MB
+_MOST_NPY, _MOST_MAT = 1024 * MB, 400 * MB
 T = TypeVar("T")
 
 
@@ -96,6 +102,7 @@ class DepthReader(SignalReader):
 
         def pictures(path: Path) -> npt.NDArray[np.uint16]:
             del path
+            require_memory(2.0 * len(wanted) * max(bytes_of(file) for file in set(wanted)))
             known = {file: read_picture(file, folder.millimetres) for file in dict.fromkeys(wanted)}
             return np.stack([known[file] for file in wanted])
 
@@ -129,9 +136,9 @@ class DepthReader(SignalReader):
 def _array(path: Path) -> npt.NDArray[Any]:
     """(T, H, W) uint16 millimetres of a file."""
     if path.suffix.lower() == ".npy":
-        values = read_npy(path, _MOST)
+        values = read_npy(path, _MOST_NPY)
     else:
-        found = read_matlab(path, [_UTD], _MOST).get(_UTD)
+        found = read_matlab(path, [_UTD], _MOST_MAT).get(_UTD)
         if found is None or found.ndim != 3:
             shape = "absent" if found is None else found.shape
             raise ValueError(f"its variable {_UTD!r} is {shape}, not (H, W, T)")
@@ -151,10 +158,12 @@ def _read(path: Path, read: Callable[[Path], T]) -> T:
     Raises:
         DecodeError: it cannot be read; one line.
     """
-    try:
-        return read(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DecodeError(
-            f"{path}: not a readable depth recording: {reason}; see docs/sensors.md for the formats"
-        ) from error
+    with errors_of(path):
+        try:
+            return read(path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise DecodeError(
+                f"{path}: not a readable depth recording: {reason}; see docs/sensors.md for the "
+                "formats"
+            ) from error

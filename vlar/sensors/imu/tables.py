@@ -8,17 +8,16 @@ states the rate. An empty cell, or a row that is left out, is a dropped packet.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from vlar.safety.files import MB, read_file
+from vlar.safety.csv_tables import cell_numbers, parse_csv
+from vlar.safety.files import MB, read_file, require_memory
 from vlar.sensors.signals import Head, evenly
-from vlar.types import Float32, Float64
+from vlar.types import Float32
 
 _MOST = 256 * MB
 _GRAVITY = 9.80665
@@ -71,13 +70,13 @@ def read_table(path: Path) -> Table:
         raise ValueError(f"it is not UTF-8 text (byte {error.start})") from None
     first = text.partition("\n")[0]
     rate = _stated_rate(first) if first.startswith("#") else None
-    lines = [row for row in csv.reader(io.StringIO(text, newline="")) if any(map(str.strip, row))]
-    rows = [row for row in lines if not row[0].lstrip().startswith("#")]
+    rows = [row for row in parse_csv(text) if not row[0].startswith("#")]
     if len(rows) < 3:
         raise ValueError("it has fewer than two samples")
     header = [_plain(name) for name in rows[0]]
-    values = _values(header, rows[1:])
+    values = cell_numbers(rows[1:], len(header))
     columns, devices = _columns(header)
+    require_memory(24.0 * len(values) * 6 * len(devices))
     data = np.full((len(values), 6 * len(devices)), np.nan)
     for at, (place, factor) in columns.items():
         data[:, place] = values[:, at] * factor
@@ -111,15 +110,6 @@ def _stated_rate(line: str) -> float:
     if not 0 < rate <= 100_000:
         raise ValueError(f"its first line {line[:60]!r} states no rate such as rate_hz=50")
     return rate
-
-
-def _values(header: list[str], rows: list[list[str]]) -> Float64:
-    if any(len(row) != len(header) for row in rows):
-        raise ValueError(f"a row has another number of cells than the header's {len(header)}")
-    try:
-        return np.array([[cell.strip() or "nan" for cell in row] for row in rows], np.float64)
-    except ValueError as error:
-        raise ValueError(f"it holds something that is not a number ({str(error)[:60]})") from None
 
 
 def _columns(header: list[str]) -> tuple[dict[int, tuple[int, float]], tuple[str, ...]]:

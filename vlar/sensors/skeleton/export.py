@@ -14,7 +14,7 @@ from vlar.sensors.signals import evenly
 from vlar.sensors.skeleton.formats import own
 from vlar.sensors.skeleton.formats.base import Bodies, hide
 from vlar.sensors.skeleton.formats.linking import link
-from vlar.sensors.skeleton.reader import recordings
+from vlar.sensors.skeleton.reader import each_recording, recordings
 from vlar.types import Clip, Float32
 
 _UNUSUAL = re.compile(r"[^\w.-]+")
@@ -45,7 +45,7 @@ class TrackedBodies:
         Raises:
             UsageError: it cannot be written.
         """
-        linked = link(self._frames)
+        linked = link(self._frames, is_file=False)
         if not linked.shape[1] or len(self._times_s) < 2:
             return False
         linked, rate_hz = evenly(np.array(self._times_s), linked)
@@ -71,21 +71,23 @@ def unpack(path: Path, folder: Path) -> int:
         DecodeError: the file cannot be read.
         UsageError: the folder cannot be written.
     """
-    found = recordings(path)
+    recordings(path, 1)  # a file that cannot be read leaves no folder
+    written = 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ROWS).open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(("path", "label"))
-            for number, bodies in enumerate(found):
+            for bodies in each_recording(path):
                 name = _UNUSUAL.sub("_", bodies.name).strip("._")[:80] or "recording"
-                place = folder / f"{number:06}_{name}.npz"
+                place = folder / f"{written:06}_{name}.npz"
                 _write(place, bodies)
                 if bodies.label:
                     table.writerow((place.name, bodies.label))
+                written += 1
     except OSError as error:
         raise _unwritable(folder, error) from error
-    return len(found)
+    return written
 
 
 def _write(path: Path, bodies: Bodies) -> None:

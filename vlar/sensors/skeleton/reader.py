@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -10,8 +11,13 @@ import numpy as np
 from vlar.errors import DecodeError, UsageError
 from vlar.registry import register
 from vlar.sensors.layouts import layout, names
-from vlar.sensors.signals import Recorded, SignalReader, head_of
-from vlar.sensors.skeleton.formats.base import MOST_PEOPLE, Bodies, endings, recognised
+from vlar.sensors.signals import Recorded, SignalReader, errors_of, head_of
+from vlar.sensors.skeleton.formats.base import (
+    Bodies,
+    endings,
+    recognised,
+    require_few_people,
+)
 from vlar.sensors.skeleton.formats.openpose import json_files
 from vlar.video.files import is_folder
 
@@ -82,27 +88,39 @@ def recordings(path: Path, most: int | None = None) -> list[Bodies]:
     Raises:
         DecodeError: it cannot be read; the message is one line.
     """
-    try:
-        if is_folder(path):
-            from vlar.sensors.skeleton.formats.openpose import read_folder
-
-            return [_checked(read_folder(path))]
-        head = head_of(path)
-        if head is None:
-            raise ValueError("it is not a file that can be opened")  # noqa: TRY301
-        part = recognised(head)
-        if part is None:
-            known = ", ".join(sorted(endings()))
-            raise ValueError(f"no known format begins so (endings: {known})")  # noqa: TRY301
-        found = [_checked(each) for each in islice(part.read(path), most)]
-    except (OSError, ValueError, UsageError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DecodeError(
-            f"{path}: not a readable skeleton file: {reason}; see docs/sensors.md for the formats"
-        ) from error
+    found = list(islice(each_recording(path), most))
     if not found:
         raise DecodeError(f"{path}: it holds no skeleton; record it again")
     return found
+
+
+def each_recording(path: Path) -> Iterator[Bodies]:
+    """The recordings of a file, one after the other; as ``recordings``."""
+    with errors_of(path):
+        try:
+            yield from map(_checked, _read(path))
+        except (OSError, ValueError, UsageError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise DecodeError(
+                f"{path}: not a readable skeleton file: {reason}; see docs/sensors.md for the "
+                "formats"
+            ) from error
+
+
+def _read(path: Path) -> Iterator[Bodies]:
+    if is_folder(path):
+        from vlar.sensors.skeleton.formats.openpose import read_folder
+
+        yield read_folder(path)
+        return
+    head = head_of(path)
+    if head is None:
+        raise ValueError("it is not a file that can be opened")
+    part = recognised(head)
+    if part is None:
+        known = ", ".join(sorted(endings()))
+        raise ValueError(f"no known format begins so (endings: {known})")
+    yield from part.read(path)
 
 
 def standing() -> np.ndarray:
@@ -128,8 +146,7 @@ def _checked(bodies: Bodies) -> Bodies:
         )
     if not len(points):
         raise ValueError("it has no frame")
-    if points.shape[1] > MOST_PEOPLE:
-        raise ValueError(f"it has {points.shape[1]} people; at most {MOST_PEOPLE} are read")
+    require_few_people(points.shape[1])
     if not np.nanmax(np.abs(points), initial=0.0) < _LARGEST:
         raise ValueError(f"a joint lies beyond {_LARGEST:g} {bodies.unit}")
     if not np.isfinite(points).any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -13,13 +14,16 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from vlar.safety.files import MB, read_file
+from vlar.safety.csv_tables import require_few_words
+from vlar.safety.files import MB, read_file, require_memory
 from vlar.sensors.signals import Head
 from vlar.types import Float32, JsonDict
 
 MOST = 256 * MB  # of a text file
 MOST_PEOPLE = 50
 KINECT_HZ = 30.0
+BYTES_EACH = 12  # of a coordinate: it is checked and copied as it is read
+_CAPTIONS = (str, bytes, int, float, np.generic, type(None))
 F = TypeVar("F", bound="SkeletonFormat")
 
 
@@ -117,12 +121,46 @@ def text_of(path: Path) -> str:
 
     Raises:
         OSError: see ``vlar.safety.files``.
-        ValueError: it is not UTF-8.
+        ValueError: it is not UTF-8, or its words would take more memory than a file may.
     """
     try:
-        return read_file(path, MOST).decode("utf-8-sig")
+        text = read_file(path, MOST).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8 text (byte {error.start})") from None
+    require_few_words(text)
+    return text
+
+
+def unseen(*shape: int) -> Float32:
+    """An array of NaN of this shape (..., V, C): no joint is seen yet.
+
+    Raises:
+        ValueError: it would take more memory than a file may.
+    """
+    require_memory(BYTES_EACH * math.prod(shape))
+    return np.full(shape, np.nan, np.float32)
+
+
+def require_few_people(count: int) -> None:
+    """Refuse more people than are read, before anything is made of them.
+
+    Raises:
+        ValueError: there are more than ``MOST_PEOPLE``.
+    """
+    if count > MOST_PEOPLE:
+        raise ValueError(f"it has {count} people; at most {MOST_PEOPLE} are read")
+
+
+def caption(value: Any) -> str:
+    """A name or label of others as text; a list of them too. What nests has no text.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    parts: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
+    if len(parts) > 1000 or not all(isinstance(part, _CAPTIONS) for part in parts):
+        raise ValueError("a name or label in it is not a text or a number")
+    return str(value)
 
 
 def numbers(text: str, separator: str | None = None) -> Float32:

@@ -41,13 +41,15 @@ class CtrGcn(SkeletonFormat):
                 continue
             if rows.ndim != 3 or rows.dtype.kind != "f":
                 raise ValueError(f"x_{subset} is of shape {rows.shape}, not (N, T, M * V * 3)")
+            if labels is not None and (labels.dtype.kind not in "biuf" or not labels.size):
+                raise ValueError(f"y_{subset} holds no labels that are numbers")
             for number, row in enumerate(rows):
                 label = "" if labels is None else _label(labels, number)
                 yield _bodies(row.astype(np.float32), f"{subset}{number:06}", label)
 
 
 def _label(labels: np.ndarray, number: int) -> str:
-    if len(labels) <= number:
+    if labels.ndim not in (1, 2) or len(labels) <= number:
         raise ValueError("it has fewer labels than recordings")
     row = labels[number]
     return str(int(row.argmax()) if row.ndim else int(row))

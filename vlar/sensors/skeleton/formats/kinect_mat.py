@@ -89,9 +89,10 @@ def _ut(array: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Iterator[Bodies]:
             "(subjects, repetitions, actions, T, 20, 3) and the first three are read"
         )
     for place in np.ndindex(*lengths.shape):
-        length = int(lengths[place])
-        if not 0 < length <= array.shape[3]:
+        stated = float(lengths[place])
+        if not 1 <= stated <= array.shape[3]:  # also where it is not finite
             continue
+        length = int(stated)
         subject, repetition, action = place
         points = _seen(array[place][:length].astype(np.float32))
         label = _UT_LABELS[action] if action < len(_UT_LABELS) else str(action + 1)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from vlar.safety.csv_tables import cell_numbers
 from vlar.safety.files import read_file
 from vlar.safety.numbers import number
 from vlar.safety.numpy_files import read_npy
@@ -80,12 +81,9 @@ def _from_csv(path: Path) -> tuple[Float32, Mapping[str, Any]]:
     if len(lines) < 2:
         raise ValueError("it has no row")
     columns, rows = len(lines[0].split(",")), [line.split(",") for line in lines[1:]]
-    if any(len(row) != columns for row in rows):
+    if columns not in _COLUMNS or any(len(row) != columns for row in rows):
         raise ValueError(f"a row has another number of cells than the header's {columns}")
-    try:
-        values = np.array([[cell or "nan" for cell in row[-_JOINTS * 4 :]] for row in rows], float)
-    except ValueError as error:
-        raise ValueError(f"it holds something that is not a number ({str(error)[:60]})") from None
+    values = cell_numbers([row[-_JOINTS * 4 :] for row in rows], _JOINTS * 4)
     found = values.reshape(len(rows), _JOINTS, 4).astype(np.float32)
     if columns == _JOINTS * 4:
         return found, settings

@@ -9,25 +9,25 @@ their numbers from 0, and optionally ``JOINT_score``, ``person`` and ``frame`` o
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vlar.safety.csv_tables import cell_numbers, parse_csv
 from vlar.safety.numbers import number
 from vlar.sensors.layout_table import Layout
 from vlar.sensors.layouts import layout, names
 from vlar.sensors.signals import Head, evenly
 from vlar.sensors.skeleton.formats.base import (
-    MOST_PEOPLE,
     Bodies,
     SkeletonFormat,
     hide,
+    require_few_people,
     skeleton_format,
     text_of,
+    unseen,
 )
 from vlar.sensors.skeleton.formats.settings import stated
 from vlar.types import Float32, Float64
@@ -54,8 +54,9 @@ class NamedCsv(SkeletonFormat):
         """The recording."""
         first, _, rest = text_of(path).partition("\n")
         settings = stated(first)
-        rows = list(csv.reader(io.StringIO(rest, newline="")))
-        rows = [[cell.strip() for cell in row] for row in rows if any(map(str.strip, row))]
+        if "layout" not in settings:
+            raise ValueError(f"its first line {first[:60]!r} names no layout such as layout=ntu25")
+        rows = parse_csv(rest)
         if len(rows) < 2:
             raise ValueError("it has no row")
         yield _bodies(layout(settings["layout"]), settings, rows[0], rows[1:])
@@ -69,7 +70,7 @@ def _bodies(
         raise ValueError(
             f"its first line gives the unit {str(unit)[:40]!r}; give m, cm, mm, px or picture"
         )
-    values = _values(header, rows)
+    values = cell_numbers(rows, len(header))
     columns = {name: at for at, name in enumerate(header)}
     people = values[:, columns["person"]] if "person" in columns else np.zeros(len(values))
     key = next((name for name in ("time_s", "frame", "frame_id") if name in columns), None)
@@ -77,10 +78,9 @@ def _bodies(
     if not (np.isfinite(people).all() and np.isfinite(when).all()):
         raise ValueError("a row has no frame, time or person")
     ids, times = np.unique(people), np.unique(when)
-    if len(ids) > MOST_PEOPLE:
-        raise ValueError(f"it has {len(ids)} people; at most {MOST_PEOPLE} are read")
+    require_few_people(len(ids))
     dims = 3 if any(name.endswith("_z") for name in header) else 2
-    found = np.full((len(times), len(ids), len(rows_of.joints), dims + 1), np.nan, np.float32)
+    found = unseen(len(times), len(ids), len(rows_of.joints), dims + 1)
     place = np.searchsorted(times, when), np.searchsorted(ids, people)
     for joint, (name, at) in enumerate(_named(rows_of, header)):
         for axis, letter in enumerate((*_AXES[:dims], "score")):
@@ -113,15 +113,6 @@ def _in_time(
         raise ValueError("the unit 'picture' needs width=... and height=... in its first line")
     unit = "m" if unit in _METRES else unit
     return Bodies(points.astype(np.float32), rows_of.name, unit, rate, confidence, meta=meta)
-
-
-def _values(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Float64:
-    if any(len(row) != len(header) for row in rows):
-        raise ValueError(f"a row has another number of cells than the header's {len(header)}")
-    try:
-        return np.array([[cell or "nan" for cell in row] for row in rows], np.float64)
-    except ValueError as error:
-        raise ValueError(f"it holds something that is not a number ({str(error)[:60]})") from None
 
 
 def _named(rows_of: Layout, header: Sequence[str]) -> list[tuple[str, str]]:

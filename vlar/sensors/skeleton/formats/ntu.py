@@ -13,8 +13,10 @@ from vlar.sensors.skeleton.formats.base import (
     MOST_PEOPLE,
     Bodies,
     SkeletonFormat,
+    require_few_people,
     skeleton_format,
     text_of,
+    unseen,
 )
 
 _JOINTS = 25
@@ -47,13 +49,17 @@ class NtuText(SkeletonFormat):
         """The recording."""
         lines = iter(text_of(path).splitlines())
         frames = [_frame(lines) for _ in range(_count(lines, "frames", _MOST_FRAMES))]
-        people = list(dict.fromkeys(person for frame in frames for person in frame))
+        people: dict[str, int] = {}
+        for frame in frames:
+            for person in frame:
+                people.setdefault(person, len(people))
         if not people:
             raise ValueError("no body is in any of its frames")
-        points = np.full((len(frames), len(people), _JOINTS, 3), np.nan, np.float32)
+        require_few_people(len(people))
+        points = unseen(len(frames), len(people), _JOINTS, 3)
         for at, frame in enumerate(frames):
             for person, joints in frame.items():
-                points[at, people.index(person)] = joints
+                points[at, people[person]] = joints
         yield Bodies(points, "ntu25", "m", KINECT_HZ)
 
 

@@ -16,6 +16,7 @@ from vlar.sensors.skeleton.formats.base import (
     MOST,
     Bodies,
     SkeletonFormat,
+    caption,
     skeleton_format,
 )
 
@@ -39,10 +40,10 @@ class NwUcla(SkeletonFormat):
         frames = stored.get("skeletons") if isinstance(stored, dict) else None
         try:
             points = np.array(frames, np.float32)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError("its 'skeletons' are not lists of numbers of one length") from None
         if points.ndim != 3 or points.shape[1:] != (_JOINTS, 3):
             raise ValueError(f"its 'skeletons' are of shape {points.shape}, not (T, 20, 3)")
         points[np.repeat((points == 0).all(axis=2, keepdims=True), 3, axis=2)] = np.nan
-        name, label = str(stored.get("file_name", "")), str(stored.get("label", ""))
+        name, label = caption(stored.get("file_name", "")), caption(stored.get("label", ""))
         yield Bodies(points[:, None], "kinect20", "m", KINECT_HZ, None, name, label)

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from vlar.safety.files import read_file
+from vlar.safety.files import read_file, require_memory
 from vlar.safety.strict_json import parse_json
 from vlar.sensors.signals import Head
 from vlar.sensors.skeleton.formats.base import (
+    BYTES_EACH,
     MOST_PEOPLE,
     Bodies,
     SkeletonFormat,
@@ -70,7 +71,13 @@ def read_folder(folder: Path) -> Bodies:
     files = json_files(folder)
     if not files or len(files) > _MOST_FRAMES:
         raise ValueError(f"it holds {len(files):,} files NUMBER_keypoints.json")
-    return _bodies([_people(path) for path in files])
+    frames: list[Float32] = []
+    size = 0
+    for path in files:
+        frames.append(_people(path))
+        size += frames[-1].size
+        require_memory(BYTES_EACH * size)
+    return _bodies(frames)
 
 
 def _people(path: Path) -> Float32:

@@ -9,11 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from vlar.safety.files import require_memory
 from vlar.safety.numbers import number
 from vlar.safety.numpy_files import read_npz
 from vlar.safety.strict_json import parse_json
 from vlar.sensors.signals import Head
-from vlar.sensors.skeleton.formats.base import Bodies, SkeletonFormat, skeleton_format
+from vlar.sensors.skeleton.formats.base import (
+    BYTES_EACH,
+    Bodies,
+    SkeletonFormat,
+    caption,
+    skeleton_format,
+)
 
 _UNITS = ("m", "px", "picture")
 
@@ -33,13 +40,16 @@ class OwnFile(SkeletonFormat):
         """The recording."""
         arrays = read_npz(path)
         points, facts = arrays.get("points"), arrays.get("facts")
-        if points is None or facts is None or points.dtype.kind != "f":
+        if points is None or facts is None or points.dtype.kind != "f" or facts.ndim:
             raise ValueError("it has no arrays 'points' and 'facts'")
+        require_memory(BYTES_EACH * points.size)
         known: Any = parse_json(str(facts))
         if not isinstance(known, dict) or known.get("unit") not in _UNITS:
             raise ValueError("its facts have no unit m, px or picture")
         confidence = arrays.get("confidence")
-        if confidence is not None and confidence.shape != points.shape[:3]:
+        if confidence is not None and (
+            confidence.shape != points.shape[:3] or confidence.dtype.kind != "f"
+        ):
             raise ValueError("its confidence is not of the shape of its points")
         size = known.get("size")
         meta: dict[str, Any] = {}
@@ -52,8 +62,8 @@ class OwnFile(SkeletonFormat):
             known["unit"],
             number(known, "rate_hz", above=0, at_most=10_000),
             None if confidence is None else confidence.astype(np.float32),
-            str(known.get("name", "")),
-            str(known.get("label", "")),
+            caption(known.get("name", "")),
+            caption(known.get("label", "")),
             meta,
         )
 

@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from vlar.safety.files import require_memory
+from vlar.safety.numbers import number
 from vlar.safety.pickles import read_pickle
 from vlar.sensors.signals import Head
 from vlar.sensors.skeleton.formats.base import (
+    BYTES_EACH,
     MOST_PEOPLE,
     Bodies,
     SkeletonFormat,
+    caption,
     hide,
     skeleton_format,
 )
@@ -44,16 +48,17 @@ class Pyskl(SkeletonFormat):
             raise ValueError("it has no list 'annotations'")
         if rows and not any("keypoint" in row for row in rows):
             raise ValueError("its annotations hold no 'keypoint'; they lie in other files")
-        for number, row in enumerate(rows):
-            yield _bodies(row, number)
+        for place, row in enumerate(rows):
+            yield _bodies(row, place)
 
 
-def _bodies(row: dict[str, Any], number: int) -> Bodies:
-    points, name = row.get("keypoint"), str(row.get("frame_dir", number))
+def _bodies(row: dict[str, Any], place: int) -> Bodies:
+    points, name = row.get("keypoint"), caption(row.get("frame_dir", place))
     if not isinstance(points, np.ndarray) or points.ndim != 4 or points.dtype.kind != "f":
         raise ValueError(f"annotation {name[:60]!r} has no array 'keypoint' (M, T, V, C)")
     if points.shape[0] > MOST_PEOPLE or points.shape[2:] not in _LAYOUTS:
         raise ValueError(f"annotation {name[:60]!r} has a 'keypoint' of shape {points.shape}")
+    require_memory(BYTES_EACH * points.size)
     points = points.astype(np.float32).transpose(1, 0, 2, 3)
     layout = _LAYOUTS[points.shape[2:]]
     score = row.get("keypoint_score")
@@ -67,8 +72,9 @@ def _bodies(row: dict[str, Any], number: int) -> Bodies:
         points[(points == 0).all(axis=-1)] = np.nan
     meta: dict[str, Any] = {"assumed": "rate_hz"}
     shape = row.get("img_shape")
-    if isinstance(shape, tuple | list) and len(shape) == 2:
-        meta["size"] = [float(shape[1]), float(shape[0])]
-    label = row.get("label", "")
+    if isinstance(shape, tuple | list) and len(shape) == 2 and shape[0] is not None:
+        sides: dict[str, Any] = {"width": shape[1], "height": shape[0]}
+        meta["size"] = [number(sides, side, above=0, at_most=1e5) for side in sides]
+    label = caption(row.get("label", ""))
     unit = "px" if points.shape[3] == 2 else "m"
-    return Bodies(points, layout, unit, _RATE_HZ, confidence, name, str(label), meta)
+    return Bodies(points, layout, unit, _RATE_HZ, confidence, name, label, meta)
