@@ -5,25 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from vlar import registry
 from vlar.encoders.base import Encoder, load_encoder, placement
+from vlar.encoders.beside import Wrapper, copy_attributes
 from vlar.encoders.catalogue import entries, resolve
 from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.joint import joined
 from vlar.encoders.joint_spec import split_parts, split_weight
 from vlar.errors import ModelError, UsageError
-from vlar.types import Float32, JsonDict, Role
+from vlar.types import Float32, JsonDict
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Adapter(Encoder):
+class Adapter(Wrapper):
     """An encoder made of another encoder and parameters of its own.
 
     It starts as the identity or as the start its method declares. The wrapped encoder never
@@ -35,20 +36,22 @@ class Adapter(Encoder):
         learner: Registered name of the learner that finds its parameters.
         open_vocabulary: Whether it is made to answer about labels without examples. A model adapted
             with it answers a list that has one from its texts alone.
+        changes: Attributes of the encoder that the method answers for itself, in addition to
+            ``name`` and ``fingerprint``; all others are copied.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
     learner: ClassVar[str] = "trained"
     open_vocabulary: ClassVar[bool] = False
-    encoder: Encoder
+    changes: ClassVar[frozenset[str]] = frozenset()
 
-    def _copy_attributes(self, encoder: Encoder, n_frames: int) -> None:
-        """Copy sizes, blocks, preprocessing and licence of the wrapped encoder."""
-        self.dim, self.frame_dim, self.n_frames = encoder.dim, encoder.frame_dim, n_frames
-        self.max_tokens, self.preprocess = encoder.max_tokens, encoder.preprocess
-        self.frame_blocks, self.blocks = encoder.frame_blocks, encoder.blocks
-        self.licence, self.modality = encoder.licence, encoder.modality
-        self.two_roles = encoder.two_roles
+    def _wrap(self, encoder: Encoder, name: str) -> None:
+        """Take an encoder and its attributes; a method that changes one sets it afterwards."""
+        self.encoder = encoder
+        copy_attributes(self, encoder)
+        self.name = name
+        if "descriptions" in self.changes:
+            self.descriptions = ()
 
     @classmethod
     @abstractmethod
@@ -134,14 +137,6 @@ class Adapter(Encoder):
         self.check_state({name: tuple(tensor.shape) for name, tensor in tensors.items()})
         self.module.load_state_dict(tensors)
         self.refresh()
-
-    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """As the wrapped encoder, unless a method moves texts."""
-        return self.encoder.encode_in_role(texts, role)
-
-    def count_tokens(self, text: str) -> int:
-        """As the wrapped encoder counts."""
-        return self.encoder.count_tokens(text)
 
     def content_hash(self, source: Encoder, settings: Any, *more: str) -> str:
         """A fingerprint: what it reads, its settings, its parameters.

@@ -38,6 +38,7 @@ class ClipAdapter(Adapter, Trainable):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("vit_blocks",)
+    changes = frozenset({"n_frames", "templates", "max_tokens", "logit_scale"})
     method: ClassVar[str]
     read_config: ClassVar[Callable[[JsonDict], Any]]
     base: TorchEncoder
@@ -46,10 +47,10 @@ class ClipAdapter(Adapter, Trainable):
 
     def __init__(self, encoder: TorchEncoder, config: Any, name: str | None = None) -> None:
         """Use ``attach`` or ``from_spec``; this takes an encoder that shows its blocks."""
-        self.encoder = self.base = encoder
-        self.config, self.name = config, name or self.method
+        self._wrap(encoder, name or self.method)
+        self.base, self.config = encoder, config
         self.inner = encoder.twin() if self._tunes_towers else encoder
-        self._copy_attributes(encoder, config.n_frames)
+        self.n_frames, self.templates = config.n_frames, "plain"
         self._build()
         self.refresh()
 

@@ -57,6 +57,7 @@ class MappedAdapter(MixedLists, Adapter):
     needs: ClassVar[tuple[str, ...]] = ("pool", "fixed_text")
     learner: ClassVar[str] = "solved"
     open_vocabulary: ClassVar[bool] = True
+    changes = frozenset({"dim", "max_tokens", "blocks", "descriptions"})
     config_type: ClassVar[type[MappedConfig]]
     method: ClassVar[str]
     config: Any
@@ -66,13 +67,8 @@ class MappedAdapter(MixedLists, Adapter):
 
     def __init__(self, encoder: Encoder, config: MappedConfig) -> None:
         """Use ``attach``."""
-        self.encoder, self.name, self.config, self._seed = encoder, self.method, config, 0
-        self._copy_attributes(encoder, encoder.n_frames)
-        self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
-        self.fps, self.max_frames, self.per_clip = (
-            encoder.fps, encoder.max_frames, encoder.per_clip,
-        )  # fmt: skip
-        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
+        self._wrap(encoder, self.method)
+        self.config, self._seed = config, 0
         if config.text != OWN:
             self.max_tokens = _SENTENCE_TOKENS
         self.text_width = {

@@ -42,6 +42,7 @@ class MomentAdapter(Adapter, Trainable):
 
     needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
     reads: Literal["pixels", "features"] = "features"
+    changes = frozenset({"frame_dim", "frame_blocks", "trained_labels"})
     method: ClassVar[str]
     read_config: ClassVar[Callable[[JsonDict], Any]]
     source: Encoder
@@ -49,15 +50,9 @@ class MomentAdapter(Adapter, Trainable):
 
     def __init__(self, encoder: Encoder, config: Any) -> None:
         """Use ``attach``."""
-        self.encoder, self.name = encoder, self.method
-        self._copy_attributes(encoder, encoder.n_frames)
+        self._wrap(encoder, self.method)
         self.source = with_grid(encoder, config.grid)
         self.frame_blocks, self.frame_dim = self.source.frame_blocks, self.source.frame_dim
-        self.frames_fixed = encoder.frames_fixed
-        self.fps, self.max_frames = encoder.fps, encoder.max_frames
-        self.longest_s = encoder.longest_s
-        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
-        self.descriptions = encoder.descriptions
         self._build(config)
 
     @classmethod

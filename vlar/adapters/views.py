@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vlar.encoders.base import Encoder
+from vlar.encoders.beside import Wrapper
 from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.regions import PatchTokens
 from vlar.encoders.torch_encoder import TorchEncoder
@@ -35,6 +36,8 @@ def _is_tower(encoder: Encoder) -> bool:
 
 
 def _pools(encoder: Encoder) -> bool:
+    if isinstance(encoder, Wrapper) and type(encoder).pool is Wrapper.pool:
+        return _pools(encoder.encoder)
     return getattr(type(encoder), "pool", Encoder.pool) is not Encoder.pool
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
+from vlar.adapters.frame_inputs import directions
 from vlar.adapters.temporal import Temporal
-from vlar.adapters.temporal.inputs import directions
 from vlar.adapters.trainable import TrainingBatch
 from vlar.errors import ModelError, UnknownNameError
 from vlar.model.model import Model

@@ -12,7 +12,7 @@ import numpy as np
 from vlar.adapters.base import Adapter
 from vlar.adapters.c2c.config import C2CConfig
 from vlar.adapters.c2c.inputs import part_widths, read_parts, sampled
-from vlar.adapters.temporal.inputs import (
+from vlar.adapters.frame_inputs import (
     along_directions,
     check_names,
     chosen,
@@ -58,6 +58,7 @@ class C2C(Adapter, Trainable, ComposedLabels):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
+    changes: ClassVar[frozenset[str]] = frozenset({"descriptions"})
     learner: ClassVar[str] = "compositional"
     label_parts: ClassVar[tuple[str, ...]] = PARTS
     reads: Literal["pixels", "features"] = "features"
@@ -66,10 +67,7 @@ class C2C(Adapter, Trainable, ComposedLabels):
 
     def __init__(self, encoder: Encoder, config: C2CConfig) -> None:
         """Use ``attach``."""
-        self.encoder, self.name = encoder, "c2c"
-        self._copy_attributes(encoder, encoder.n_frames)
-        self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
-        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
+        self._wrap(encoder, "c2c")
         self._blocks = chosen(encoder.frame_blocks, config.blocks or _names(encoder))
         self.input_widths = [config.components] * len(part_widths(self._blocks, config))
         self._label_parts: list[Mapping[str, str]] = []

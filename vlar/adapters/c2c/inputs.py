@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlar.adapters.c2c.config import C2CConfig
-from vlar.adapters.temporal.inputs import block_width, read_blocks
+from vlar.adapters.frame_inputs import block_width, read_blocks
 from vlar.encoders.base import FrameBlock
 from vlar.types import Float32
 

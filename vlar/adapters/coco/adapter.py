@@ -11,7 +11,7 @@ import numpy as np
 from vlar.adapters.base import Adapter
 from vlar.adapters.coco.config import CocoConfig
 from vlar.adapters.coco.labels import CocoLabels, LabelReader
-from vlar.adapters.temporal.inputs import (
+from vlar.adapters.frame_inputs import (
     along_directions,
     block_width,
     fit_directions,
@@ -50,15 +50,13 @@ class Coco(Adapter, Trainable):
     needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
     reads: Literal["pixels", "features"] = "features"
     open_vocabulary: ClassVar[bool] = True
+    changes: ClassVar[frozenset[str]] = frozenset({"descriptions"})
     network: CocoNetwork
     config: CocoConfig
 
     def __init__(self, encoder: Encoder, config: CocoConfig) -> None:
         """Use ``attach``."""
-        self.encoder, self.name = encoder, "coco"
-        self._copy_attributes(encoder, encoder.n_frames)
-        self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
-        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
+        self._wrap(encoder, "coco")
         self._seen: CocoLabels | None = None
         self._build(config)
 

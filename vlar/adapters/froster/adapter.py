@@ -16,6 +16,7 @@ from vlar.adapters.froster.config import FrosterConfig
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.adapters.views import require_blocks
 from vlar.encoders.base import Encoder
+from vlar.encoders.beside import copy_attributes
 from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.session import Session
 from vlar.encoders.torch_encoder import TorchEncoder
@@ -54,6 +55,7 @@ class Froster(Adapter, Trainable):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("vit_blocks",)
+    changes = frozenset({"n_frames", "templates", "max_tokens", "logit_scale"})
     student: Adapter
     config: FrosterConfig
 
@@ -68,8 +70,8 @@ class Froster(Adapter, Trainable):
         self.recomputes = self._trained.recomputes
         self.projectors = Projectors(encoder.dim, config.alpha)
         self.projectors.to(encoder.towers.device).requires_grad_(False)  # always in float32
-        self._copy_attributes(student, student.n_frames)
-        self.templates = student.templates
+        copy_attributes(self, student)
+        self.name = name
         self.refresh()
 
     @classmethod

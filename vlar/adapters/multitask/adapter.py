@@ -68,16 +68,15 @@ class Multitask(Adapter):
     needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
     learner: ClassVar[str] = "solved"
     open_vocabulary: ClassVar[bool] = True
+    changes = frozenset({"dim", "max_tokens", "blocks", "descriptions"})
     config: MultitaskConfig
     parts: nn.Module
     solved: SolvedMap | None = None
 
     def __init__(self, encoder: Encoder, config: MultitaskConfig) -> None:
         """Use ``attach``."""
-        self.encoder, self.name, self.config = encoder, "multitask", config
-        self._copy_attributes(encoder, encoder.n_frames)
-        self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
-        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
+        self._wrap(encoder, "multitask")
+        self.config = config
         if config.text == "sentences":
             self.dim, self.max_tokens = _SENTENCE_WIDTH, 256
         self.blocks = (Block("meaning", self.dim, 1.0, True),)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vlar.adapters.temporal.inputs import block_width, read_block
+from vlar.adapters.frame_inputs import block_width, read_block
 from vlar.encoders.base import FrameBlock
 from vlar.numeric import unit
 from vlar.types import Float32

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from vlar.adapters.frame_inputs import directions
 from vlar.adapters.mapped import Integers, MappedAdapter
 from vlar.adapters.mapped_config import Solved
 from vlar.adapters.parts.config import PartsConfig
 from vlar.adapters.parts.joints import part_vectors, part_widths
-from vlar.adapters.temporal.inputs import directions
 from vlar.encoders.sentences import text_tower
 from vlar.motion_language.clauses import PARTS, part_clauses
 from vlar.motion_language.verb_table import VerbTable

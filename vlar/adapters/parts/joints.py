@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlar.adapters.clip_vectors import clip_vectors, clip_width, signal_vectors, signal_width
-from vlar.adapters.temporal.inputs import read_block
+from vlar.adapters.frame_inputs import read_block
 from vlar.encoders.base import FrameBlock
 from vlar.motion_language.clauses import PARTS
 from vlar.pose.skeletons import BLAZEPOSE_33

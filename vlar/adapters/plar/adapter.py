@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from vlar.adapters.base import Adapter
-from vlar.adapters.plar.config import PlarConfig
-from vlar.adapters.plar.frames import PromptedFrames
-from vlar.adapters.temporal.inputs import (
+from vlar.adapters.frame_inputs import (
     along_directions,
     block_width,
     check_names,
@@ -19,6 +17,8 @@ from vlar.adapters.temporal.inputs import (
     placed,
     read_blocks,
 )
+from vlar.adapters.plar.config import PlarConfig
+from vlar.adapters.plar.frames import PromptedFrames
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
@@ -56,18 +56,16 @@ class Plar(Adapter, Trainable):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
+    changes: ClassVar[frozenset[str]] = frozenset({"frame_dim", "frame_blocks", "descriptions"})
     reads: Literal["pixels", "features"] = "features"
     network: PlarNetwork
     config: PlarConfig
 
     def __init__(self, encoder: Encoder, config: PlarConfig) -> None:
         """Use ``attach``."""
-        self.encoder, self.name, self.config = encoder, "plar", config
-        self.prompted = PromptedFrames(encoder, config)
-        self._copy_attributes(encoder, encoder.n_frames)
+        self._wrap(encoder, "plar")
+        self.config, self.prompted = config, PromptedFrames(encoder, config)
         self.frame_dim, self.frame_blocks = self.prompted.frame_dim, self.prompted.frame_blocks
-        self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
-        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
         self._blocks = [
             (start, block)
             for start, block in placed(encoder.frame_blocks)

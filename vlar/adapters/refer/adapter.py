@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,7 +18,7 @@ from vlar.encoders.sentences import sentence_vectors
 from vlar.encoders.session import Session
 from vlar.registry import register
 from vlar.text.referring import COLOURS
-from vlar.types import Clip, Encoded, Float32, Float64, JsonDict, Sampling
+from vlar.types import Float32, Float64, JsonDict
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,12 +52,8 @@ class Refer(Adapter):
 
         from vlar.adapters.refer.network import ReferNetwork
 
-        self.encoder, self.name, self.config = encoder, "refer", config
-        self._copy_attributes(encoder, encoder.n_frames)
-        self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
-        self.fps, self.max_frames, self.per_clip = encoder.fps, encoder.max_frames, encoder.per_clip
-        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
-        self.descriptions = encoder.descriptions
+        self._wrap(encoder, "refer")
+        self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.network = ReferNetwork(encoder.dim, TEXT_WIDTH, len(COLOURS), config)
@@ -90,11 +85,6 @@ class Refer(Adapter):
     def module(self) -> nn.Module:
         """The network."""
         return self.network
-
-    @property
-    def sampling(self) -> Sampling:
-        """As the encoder."""
-        return self.encoder.sampling
 
     def refresh(self) -> None:
         """Compute the fingerprint from the parameters."""
@@ -129,16 +119,6 @@ class Refer(Adapter):
         found = logits[: len(people.tracks)]
         return np.concatenate([found, np.full(len(people.tracks) - len(found), found.min())])
 
-    # The encoder contract: all as the encoder
-
-    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """As the encoder."""
-        return self.encoder.encode(clips)
-
     def session(self, *, features: bool = True) -> Session:
         """As the encoder."""
         return self.encoder.session(features=features)
-
-    def pool(self, features: Float32) -> Float32:
-        """As the encoder."""
-        return self.encoder.pool(features)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +12,7 @@ from vlar.adapters.settings import check_settings, read_settings, setting
 from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
 from vlar.errors import ModelError
-from vlar.types import Clip, Encoded, Float32, JsonDict
+from vlar.types import JsonDict
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,6 +52,7 @@ class RelationAdapter(Adapter):
 
     needs: ClassVar[tuple[str, ...]] = ("frames",)
     learner: ClassVar[str] = "episodic"
+    changes: ClassVar[frozenset[str]] = frozenset({"descriptions"})
     config_type: ClassVar[type[RelationConfig]]
     method: ClassVar[str]
     network: RelationNetwork
@@ -62,10 +62,7 @@ class RelationAdapter(Adapter):
         """Use ``attach``."""
         import torch
 
-        self.encoder, self.name = encoder, self.method
-        self._copy_attributes(encoder, encoder.n_frames)
-        self.frames_fixed, self.longest_s = encoder.frames_fixed, encoder.longest_s
-        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
+        self._wrap(encoder, self.method)
         widths = [block.width for block in encoder.frame_blocks if block.kind == "appearance"]
         if not widths:
             raise ModelError(
@@ -154,11 +151,3 @@ class RelationAdapter(Adapter):
     def head(self) -> Any:
         """A few-shot head with this network (``vlar.fewshot.heads.relation``); ``fit`` it."""
         return registry.get("fewshot", "relation").of(self)
-
-    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """As the encoder."""
-        return self.encoder.encode(clips)
-
-    def pool(self, features: Float32) -> Float32:
-        """As the encoder."""
-        return self.encoder.pool(features)

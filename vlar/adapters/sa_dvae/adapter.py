@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vlar.adapters.frame_inputs import directions
 from vlar.adapters.mapped import Integers, MappedAdapter
 from vlar.adapters.mapped_config import Solved
 from vlar.adapters.sa_dvae.config import SaDvaeConfig
-from vlar.adapters.temporal.inputs import directions
 from vlar.registry import register
 from vlar.types import Float32, Float64
 

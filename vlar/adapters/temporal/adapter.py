@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from vlar.adapters.base import Adapter
-from vlar.adapters.temporal.config import TemporalConfig
-from vlar.adapters.temporal.inputs import (
+from vlar.adapters.frame_inputs import (
     along_directions,
     block_width,
     check_names,
@@ -17,6 +16,7 @@ from vlar.adapters.temporal.inputs import (
     fit_directions,
     read_blocks,
 )
+from vlar.adapters.temporal.config import TemporalConfig
 from vlar.adapters.trainable import (
     TextVectors,
     Trainable,
@@ -60,11 +60,7 @@ class Temporal(Adapter, Trainable):
 
     def __init__(self, encoder: Encoder, config: TemporalConfig) -> None:
         """Use ``attach``."""
-        self.encoder, self.name = encoder, "temporal"
-        self._copy_attributes(encoder, encoder.n_frames)
-        self.frames_fixed = encoder.frames_fixed
-        self.logit_scale, self.templates = encoder.logit_scale, encoder.templates
-        self.descriptions = encoder.descriptions
+        self._wrap(encoder, "temporal")
         self._blocks = chosen(encoder.frame_blocks, config.blocks)
         self.input_widths = [config.components] * len(self._blocks)
         self._build(config)
