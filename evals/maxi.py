@@ -40,12 +40,11 @@ from vlar.text.labels import parse_labels
 from vlar.training.dataset import Dataset
 from vlar.training.fit import train
 from vlar.training.fit_options import FitOptions
-from vlar.training.hyperparameters import load_recipe
+from vlar.training.hyperparameters import for_no_labels, load_recipe
 from vlar.training.objectives.base import TrainingContext
 from vlar.training.objectives.maxi import Maxi
 from vlar.training.sources import FeatureSource
 from vlar.training.task import TrainingTask
-from vlar.training.without_labels import for_no_labels
 
 DISTRACTORS = 100
 BLOCKS = {"all": ("objects", "appearance", "motion", "direction", "pose")}

@@ -33,7 +33,10 @@ class Adapter(Wrapper):
     Attributes:
         encoder: The wrapped encoder.
         needs: Views the wrapped encoder must offer, by name; see ``vlar.adapters.views``.
-        learner: Registered name of the learner that finds its parameters.
+        learner: Registered name of the learner that finds its parameters, unless a user names one.
+        recipe: Name of its recipes; None means its own name, and the general ones without any.
+        preset_settings: Defaults of a preset; empty for an adapter that is none.
+        facts: Columns of a support set that it reads next to ``vlar.fewshot.support.FACTS``.
         open_vocabulary: Whether it is made to answer about labels without examples. A model adapted
             with it answers a list that has one from its texts alone.
         changes: Attributes of the encoder that the method answers for itself, in addition to
@@ -42,6 +45,9 @@ class Adapter(Wrapper):
 
     needs: ClassVar[tuple[str, ...]] = ()
     learner: ClassVar[str] = "trained"
+    recipe: ClassVar[str | None] = None
+    preset_settings: ClassVar[Mapping[str, Any]] = {}
+    facts: ClassVar[tuple[str, ...]] = ()
     open_vocabulary: ClassVar[bool] = False
     changes: ClassVar[frozenset[str]] = frozenset()
 
@@ -87,6 +93,44 @@ class Adapter(Wrapper):
             f"{argument!r} cannot be read: this adapter has no checkpoints of an original; train "
             "it, save the model, and load the model folder"
         )
+
+    @classmethod
+    def preset(cls, made: registry.Preset) -> type[Adapter]:
+        """This adapter with other defaults, under a name of its own.
+
+        Its table may hold ``settings``, and ``recipe`` or ``learner`` in place of those of this
+        one. Settings that a user gives come before those of the preset.
+
+        Raises:
+            UsageError: the table holds something else.
+        """
+        strange = sorted(made.values.keys() - {"settings", "recipe", "learner"})
+        if strange:
+            raise UsageError(
+                f"{made.file}: preset {made.name!r} has the key {strange[0]!r}; a preset of an "
+                "adapter has of, settings, recipe and learner"
+            )
+        given: JsonDict = {**cls.preset_settings, **made.values.get("settings", {})}
+
+        def attach(part: Any, encoder: Any, settings: JsonDict | None = None, **how: Any) -> Any:
+            adapter = _above(own, part).attach(encoder, {**given, **(settings or {})}, **how)
+            adapter.name = made.name
+            return adapter
+
+        def check_settings(part: Any, settings: JsonDict) -> None:
+            _above(own, part).check_settings({**given, **settings})
+
+        facts = {
+            "attach": classmethod(attach),
+            "check_settings": classmethod(check_settings),
+            "preset_settings": given,
+            "recipe": made.values.get("recipe") or cls.recipe or made.of,
+            "learner": made.values.get("learner") or cls.learner,
+            "__module__": cls.__module__,
+            "__doc__": cls.__doc__,
+        }
+        own = type(f"{cls.__name__} {made.name}", (cls,), facts)
+        return own
 
     @property
     @abstractmethod
@@ -158,14 +202,19 @@ class Adapter(Wrapper):
         """Clear what was computed from the parameters; call it after they changed."""
 
 
+def _above(part: Any, asked: Any) -> Any:
+    """``super`` of a class that is made at run time."""
+    return super(part, asked)
+
+
 def attached_name(encoder: Encoder) -> str | None:
     """The registered name under which ``attach`` can build this adapter again.
 
     None for a plain encoder, and for an adapter that a spec such as ``tc-clip:FILE`` loads whole.
     """
-    known = registry.names("adapter") if isinstance(encoder, Adapter) else []
-    named = (name for name in known if isinstance(encoder, registry.get("adapter", name)))
-    return next((name for name in named if encoder.name == name), None)
+    if not isinstance(encoder, Adapter) or encoder.name not in registry.names("adapter"):
+        return None
+    return encoder.name if isinstance(encoder, registry.get("adapter", encoder.name)) else None
 
 
 def conditions_text(encoder: Encoder) -> ConditionedText | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -102,8 +102,28 @@ Unlabelled = Annotated[
     typer.Option(
         "--unlabelled",
         metavar="FOLDER",
-        help="Recordings without labels, for objectives and for --suggest.",
+        help="Recordings without labels, for objectives and for --suggest; or a CSV path[,domain].",
     ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A setting of a trained method or of its training, such as epochs=40 or people=2; "
+        "may be given several times.",
+    ),
+]
+_LEARNERS = Choices.of_kinds("learner", "learner")
+Learner = Annotated[
+    str | None,
+    typer.Option(
+        "--learner",
+        metavar="NAME",
+        autocompletion=_LEARNERS.complete,
+        help="How a trained method finds its parameters, if not in its own way.",
+    ),
+    _LEARNERS,
 ]
 Dictionary = Annotated[
     str | None,
@@ -157,6 +177,8 @@ def command(
     objectives: Objectives = None,
     unlabelled: Unlabelled = None,
     dictionary: Dictionary = None,
+    settings: Settings = None,
+    learner: Learner = None,
     suggest: Suggest = None,
     shots: Shots = None,
     seed: Seed = 0,
@@ -174,21 +196,23 @@ def command(
         vlar adapt support/ --out mine
         vlar adapt support.csv --out trained --method temporal --shots 8
     """
+    from vlar.fewshot.request import AdaptRequest
     from vlar.model.folder import check_target
 
     check_target(out, replace=force)
     if suggest is not None:
         _check_suggest(support, unlabelled)
-    wanted = _with_dictionary(objectives or (), dictionary)
+    request = AdaptRequest(
+        source=support, method=method, shots=shots, seed=seed, unknown=unknown, balance=balance,
+        tree=tree, objectives=_with_dictionary(objectives or (), dictionary),
+        settings=read_settings(settings or ()), learner=learner,
+        # Without an objective or a learner they are for --suggest alone.
+        free=unlabelled if objectives or learner or suggest is None else None,
+    )  # fmt: skip
     with progress(f"loading {model}") as shown:
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")
-        adapted = base.adapt(
-            support, method=method, shots=shots, seed=seed, unknown=unknown, balance=balance,
-            tree=tree, progress=shown, objectives=wanted,
-            # Without an objective they are for --suggest alone.
-            unlabelled=unlabelled if objectives or suggest is None else None,
-        )  # fmt: skip
+        adapted = base.learn(replace(request, progress=shown))
         adapted.save(out, replace=force)
         next_clips = _suggested(adapted, unlabelled, suggest, shown)
     report = adapted.report
@@ -202,6 +226,28 @@ def command(
         output.line(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
         _print(next_clips)
     return exit_code(report.recordings or len(report.examples), len(report.failed))
+
+
+def read_settings(given: Sequence[str]) -> JsonDict:
+    """Settings of the form ``NAME=VALUE``; a value is one of TOML, or else a text.
+
+    >>> read_settings(["people=2", "blocks=['look']", "text=own"])
+    {'people': 2, 'blocks': ['look'], 'text': 'own'}
+
+    Raises:
+        UsageError: one has no name or no ``=``, or comes twice.
+    """
+    from vlar.evaluation.running.cards import toml_value
+
+    found: JsonDict = {}
+    for each in given:
+        name, equals, text = (part.strip() for part in each.partition("="))
+        if not (name and equals):
+            raise UsageError(f"--set {each!r} is not NAME=VALUE; write for example --set epochs=40")
+        if name in found:
+            raise UsageError(f"--set gives {name!r} twice; give it once")
+        found[name] = toml_value(text)
+    return found
 
 
 def _check_suggest(support: str | None, unlabelled: str | None) -> None:

@@ -8,7 +8,9 @@ The CSV's header names its columns, in any order:
   is the parts in the order of the columns, such as ``open door``;
 * ``start_s`` and ``end_s``: the span that shows the label, in seconds; both may be empty;
 * ``group``: examples that are held out together, such as those of one person;
-* ``subject`` and ``scene``: who is seen and where, for the objectives that read them;
+* ``subject``, ``scene``, ``domain``, ``site``, ``client`` and ``text``: who is seen, where, of
+  which data set or hospital, on whose machine, in which words; for the methods that read them. A
+  method may declare further columns;
 * ``who``: the person that the label is about, such as ``the person on the left``; empty for the
   whole picture;
 * ``person``: the number of that person, counted from the left; a training of ``refer`` learns from
@@ -39,12 +41,11 @@ from vlar.text.labels import PARTS
 from vlar.text.limits import MOST_CHARACTERS
 from vlar.types import Window
 
-FACTS = ("subject", "scene")  # what else may be known of a clip
-COLUMNS = (
-    *("path", "label", "labels", *PARTS, "start_s", "end_s", "group", "who", "person"),
-    *FACTS,
-)
+FACTS = ("subject", "scene", "domain", "site", "client", "text")  # what else may be known
+COLUMNS = ("path", "label", "labels", *PARTS, "start_s", "end_s", "group", "who", "person", *FACTS)
+_UNLABELLED = ("path", "start_s", "end_s", "group", *FACTS)
 _MOST_BYTES = 512 * MB
+_LONGEST_HEADER = 10_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class SupportItem:
             empty for plain labels.
         who: The person that the label is about, as a phrase; empty for the whole picture.
         person: Number of that person from the left, from 1; None where it is not known.
-        facts: What else the CSV says about the clip: ``subject``, ``scene``.
+        facts: Further cells of its row by column: ``subject``, ``scene``, ``domain``, ...
     """
 
     path: Path
@@ -103,7 +104,13 @@ class Support:
     source: Path
 
 
-def read_support(path: str | Path, modality: str = "video", *, least_labels: int = 2) -> Support:
+def read_support(
+    path: str | Path,
+    modality: str = "video",
+    *,
+    least_labels: int = 2,
+    facts: Sequence[str] = (),
+) -> Support:
     """Read a support set.
 
     A folder holds one folder a label with videos (or folders of numbered frames) at any depth. A
@@ -114,6 +121,7 @@ def read_support(path: str | Path, modality: str = "video", *, least_labels: int
         path: The folder or the CSV file.
         modality: Name of the reader whose recordings a folder is searched for.
         least_labels: Fewest labels with examples; learning takes 2, evaluating may do with 1.
+        facts: Further columns of a CSV that become ``facts`` of its examples.
 
     Raises:
         SupportError: it does not exist, cannot be read, or has no usable set of examples; the
@@ -124,7 +132,7 @@ def read_support(path: str | Path, modality: str = "video", *, least_labels: int
         items = _from_folder(source, reader(modality).find)
     elif source.exists():
         _check_kind(source)
-        items = _from_csv(source)
+        items = _from_csv(source, (*COLUMNS, *facts))
     else:
         raise SupportError(
             f"{source}: no such folder or file; give a folder with one folder of videos per label, "
@@ -142,6 +150,31 @@ def read_support(path: str | Path, modality: str = "video", *, least_labels: int
             "labels"
         )
     return Support(labels, tuple(items), source)
+
+
+def read_unlabelled(file: Path, facts: Sequence[str] = ()) -> list[SupportItem]:
+    """Clips without labels of a CSV file with the column ``path`` and facts, such as ``domain``.
+
+    Args:
+        file: The CSV file.
+        facts: Columns that are read next to ``FACTS``.
+
+    Raises:
+        SupportError: it cannot be read; the message names file, line and column.
+    """
+    return _from_csv(file, (*_UNLABELLED, *facts))
+
+
+def names_paths(file: Path) -> bool:
+    """Whether a file is a table of recordings: a CSV whose header has a column ``path``.
+
+    Sensors may record to CSV files too.
+    """
+    if file.suffix.lower() != ".csv" or not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        header = stream.readline(_LONGEST_HEADER).decode("utf-8-sig", "replace")
+    return "path" in (name.strip().lower() for name in header.split(","))
 
 
 def _check_kind(source: Path) -> None:
@@ -207,11 +240,11 @@ def _without_collections() -> Generator[None]:
 
 
 @_without_collections()
-def _from_csv(file: Path) -> list[SupportItem]:
+def _from_csv(file: Path, columns: Sequence[str]) -> list[SupportItem]:
     reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
     try:
         header = [name.strip().lower() for name in next(reader, [])]
-        _check_header(file, header)
+        _check_header(file, header, columns)
         table = _Table(file, header)
         items: list[SupportItem] = []
         for row in reader:
@@ -236,24 +269,25 @@ def _text(file: Path) -> str:
         raise SupportError(f"{file}: cannot be read ({error.strerror}); check it") from error
 
 
-def _check_header(file: Path, header: list[str]) -> None:
+def _check_header(file: Path, header: list[str], columns: Sequence[str]) -> None:
     there = [name for name in ("label", "labels") if name in header]
     if len(there) > 1:
         raise SupportError(
             f"{file}, line 1: the columns 'label' and 'labels' exclude each other; keep 'label' "
             f"for one label a clip, or 'labels' for several separated by {SEPARATOR!r}"
         )
-    needed = ["path"] if there or "verb" in header else ["path", "label"]
+    labelled = "label" in columns
+    needed = ["path"] if there or "verb" in header or not labelled else ["path", "label"]
     missing = [name for name in needed if name not in header]
     if missing:
         raise SupportError(
             f"{file}, line 1: the header {','.join(header)!r} has no column {missing[0]!r}; begin "
             "the file with path,label or path,label,start_s,end_s"
         )
-    strange = [name for name in header if name not in COLUMNS]
+    strange = [name for name in header if name not in columns]
     if strange:
         raise SupportError(
-            f"{file}, line 1: unknown column {strange[0]!r}; the columns are {', '.join(COLUMNS)}"
+            f"{file}, line 1: unknown column {strange[0]!r}; the columns are {', '.join(columns)}"
         )
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
@@ -272,7 +306,7 @@ class _Table:
     def __init__(self, file: Path, header: list[str]) -> None:
         self.file, self.header = file, header
         self.parts = [name for name in header if name in PARTS]
-        self.facts = [name for name in header if name in FACTS]
+        self.facts = [name for name in header if name in FACTS or name not in COLUMNS]
         self.filled = [n for n in ("path", "label", "labels", *self.parts) if n in header]
         self.timed = "start_s" in header or "end_s" in header
         self._folder = file.parent
@@ -303,7 +337,8 @@ def _item(table: _Table, line: int, row: list[str]) -> SupportItem:
     if "labels" in cells:
         labels = several_labels(file, line, cells["labels"])
     else:
-        labels = (cells.get("label") or " ".join(parts.values()),)
+        shown = cells.get("label") or " ".join(parts.values())
+        labels = (shown,) if shown else ()  # none in a table of clips without labels
     who, person = who_of(file, line, cells)
     facts = {name: cells[name] for name in table.facts}
     group = cells.get("group") or text

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -48,10 +47,10 @@ from vlar.model.examples import (
     read_complete,
     recording_hashes,
 )
-from vlar.model.label_tree import TreeSource, label_tree
+from vlar.model.label_tree import label_tree
 from vlar.text.clean import clean_label
 from vlar.text.tree import Tree
-from vlar.types import Float32, Float64, JsonDict, ProgressCallback
+from vlar.types import Float32, Float64, JsonDict
 
 FAMILIARITY = Familiarity.name
 TRAINED = "temporal"  # what auto trains where an objective is named
@@ -73,54 +72,96 @@ class Adapted:
     report: AdaptReport
 
 
-def adapt(
-    core: ModelCore,
-    source: str | Path | Support | None,
-    *,
-    method: str = AUTO,
-    shots: int | None = None,
-    seed: int = 0,
-    unknown: str = FAMILIARITY,
-    balance: str = NO_BALANCE,
-    tree: TreeSource | None = None,
-    progress: ProgressCallback | None = None,
-    objectives: Objectives = (),
-    unlabelled: str | Path | None = None,
-    learned: Sequence[str] = (),
-) -> Adapted:
-    """Learn from a support set; see ``Model.adapt``."""
+def adapt(core: ModelCore, request: AdaptRequest) -> Adapted:
+    """Learn what a user asks for; see ``Model.adapt``.
+
+    Args:
+        core: Its encoder learns, or is asked.
+        request: With what the user gives; what is read from it is filled in here.
+    """
+    source = request.source
     if source is None:
-        made = _without_labels(core, method, seed, objectives, unlabelled, progress)
-        return remembering(made, core, (), learned)
-    method = TRAINED if method == AUTO and objectives else method
-    unknown = SYNONYMS.get(unknown, unknown)
+        return remembering(_without_labels(core, request), core, (), request.learned)
+    method = TRAINED if request.method == AUTO and request.objectives else request.method
+    unknown = SYNONYMS.get(request.unknown, request.unknown)
     trained = _is_trained(method)
-    for kind, name, known in (("rejector", unknown, choices()), ("balance", balance, BALANCES)):
+    for kind, name, known in (
+        ("rejector", unknown, choices()),
+        ("balance", request.balance, BALANCES),
+    ):
         if name not in known:
             raise registry.unknown_name(kind, name, known)
-    modality = core.modality
-    support = source if isinstance(source, Support) else read_support(source, modality)
-    items = list(support.items) if shots is None else draw(support, shots, seed)
-    above = label_tree(core, tree, support.labels)
+    request = replace(request, method=method, unknown=unknown)
+    support = (
+        source
+        if isinstance(source, Support)
+        else read_support(source, core.modality, facts=facts_of(request))
+    )
+    items = support.items if request.shots is None else draw(support, request.shots, request.seed)
+    above = label_tree(core, request.tree, support.labels)
     check_memory(core, items, f"{support.source}: ")
     if trained:
-        free = find_unlabelled(unlabelled, modality) if unlabelled else ()
-        request = AdaptRequest(
-            support, items, method, seed, unknown, objectives=under(above, objectives),
-            unlabelled=free, balance=balance, progress=progress,
-        )  # fmt: skip
-        learner = registry.get("learner", registry.get("adapter", method).learner)
-        made = with_tree(learner().fit(core, request), above)
-        return remembering(made, core, items, learned)
-    if objectives or unlabelled:
+        objectives = under(above, request.objectives)
+        request = replace(request, support=support, items=list(items), objectives=objectives)
+        made = learn(core, with_unlabelled(core, request))
+    else:
+        _check_closed_form(request)
+        check_single(support.labels, items, f"method {method!r}")
+        found = read_complete(core, support, items, request.progress)
+        made = fit_examples(core, support.labels, found, method, unknown, request.balance)
+    return remembering(with_tree(made, above), core, items, request.learned)
+
+
+def learn(core: ModelCore, request: AdaptRequest) -> Adapted:
+    """Let the learner of a request carry it out.
+
+    Args:
+        core: Its encoder is wrapped.
+        request: With the examples and the unlabelled clips.
+
+    Raises:
+        UnknownNameError: the method or the learner does not exist.
+        UsageError: the learner has no use for a part of the request.
+    """
+    learner, rest = registry.get("learner", learner_name(request)).of(request)
+    return learner.fit(core, rest)
+
+
+def learner_name(request: AdaptRequest) -> str:
+    """Name of the learner: as the user asks, else as the adapter states."""
+    return request.learner or registry.get("adapter", request.method).learner
+
+
+def facts_of(request: AdaptRequest) -> tuple[str, ...]:
+    """Columns of examples that the parts of a request declare to read, next to ``FACTS``."""
+    parts = [registry.get("objective", name) for name in request.objectives]
+    if request.method in registry.names("adapter"):
+        named = registry.get("adapter", request.method)
+        parts += [named, registry.get("learner", learner_name(request))]
+    return tuple(dict.fromkeys(name for part in parts for name in getattr(part, "facts", ())))
+
+
+def with_unlabelled(core: ModelCore, request: AdaptRequest) -> AdaptRequest:
+    """The same with the unlabelled clips that ``free`` names."""
+    if not request.free:
+        return request
+    found = find_unlabelled(request.free, core.modality, facts=facts_of(request))
+    return replace(request, unlabelled=found)
+
+
+def _check_closed_form(request: AdaptRequest) -> None:
+    """Refuse what only a training reads."""
+    if request.objectives or request.free:
         raise UsageError(
-            f"method {method!r} is a closed form, which has no objectives and uses no unlabelled "
-            "clips; name an adapter to train, for example temporal"
+            f"method {request.method!r} is a closed form, which has no objectives and uses no "
+            "unlabelled clips; name an adapter to train, for example temporal"
         )
-    check_single(support.labels, items, f"method {method!r}")
-    found = read_complete(core, support, items, progress)
-    made = fit_examples(core, support.labels, found, method, unknown, balance)
-    return remembering(with_tree(made, above), core, items, learned)
+    if request.settings or request.learner:
+        given = request.learner or next(iter(request.settings))
+        raise UsageError(
+            f"method {request.method!r} is a closed form, which has no settings and no learner "
+            f"({given!r} is given); name an adapter to train, for example temporal"
+        )
 
 
 def remembering(
@@ -147,20 +188,15 @@ def remembering(
     return replace(adapted, report=report.without_held_out(seen) if seen else report)
 
 
-def _without_labels(
-    core: ModelCore,
-    method: str,
-    seed: int,
-    objectives: Objectives,
-    unlabelled: str | Path | None,
-    progress: ProgressCallback | None,
-) -> Adapted:
-    """Learn from unlabelled clips alone, by an objective that can.
+def _without_labels(core: ModelCore, request: AdaptRequest) -> Adapted:
+    """Learn without a labelled clip: from unlabelled clips, or as the learner can.
 
     Raises:
-        UsageError: no unlabelled clips are given, or the method is a closed form.
+        UsageError: no unlabelled clips are given and the learner needs some, or the method is a
+            closed form.
     """
-    if unlabelled is None:
+    method = request.method
+    if request.free is None and not _starts_alone(request):
         raise UsageError(
             "nothing to learn from: give a support set, or unlabelled clips with an objective that "
             "needs no labels (--unlabelled FOLDER --objective maxi --dictionary bank:kinetics400)"
@@ -172,12 +208,14 @@ def _without_labels(
             f"method {method!r} is a closed form, which needs labelled examples; name an adapter "
             "to train, for example temporal, or give a support set"
         )
-    free = find_unlabelled(unlabelled, core.modality)
-    request = AdaptRequest(
-        None, (), method, seed, objectives=objectives, unlabelled=free, progress=progress
-    )
-    learner = registry.get("learner", registry.get("adapter", method).learner)
-    return learner().fit(core, request)
+    return learn(core, with_unlabelled(core, replace(request, method=method)))
+
+
+def _starts_alone(request: AdaptRequest) -> bool:
+    """Whether the learner starts from a model, without any clip."""
+    if request.learner is None and request.method not in registry.names("adapter"):
+        return False
+    return registry.get("learner", learner_name(request)).without_examples
 
 
 def under(tree: Tree | None, objectives: Objectives) -> Objectives:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vlar.adapters.base import load_any
 from vlar.encoders import named
@@ -13,7 +16,7 @@ from vlar.errors import UsageError
 from vlar.evaluation.result import Evaluation
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.report import AdaptReport
-from vlar.fewshot.request import Objectives
+from vlar.fewshot.request import AdaptRequest, Objectives
 from vlar.fewshot.support import Support
 from vlar.model.adapt import FAMILIARITY, Adapted, adapt
 from vlar.model.calibrate import Calibrated, calibrate
@@ -131,6 +134,8 @@ class Model(Recogniser):
         progress: ProgressCallback | None = None,
         objectives: Objectives = (),
         unlabelled: str | Path | None = None,
+        settings: Mapping[str, Any] | None = None,
+        learner: str | None = None,
     ) -> Model:
         """Learn labels from a few examples each: in closed form (seconds), or by training.
 
@@ -152,7 +157,11 @@ class Model(Recogniser):
             progress: Called with the total, then with the clips read or trained on since. One with
                 a method ``stage`` is also called with the name of each stage.
             objectives: Names of what is added to a training, or names with their settings.
-            unlabelled: A folder of clips without labels, for objectives that use them.
+            unlabelled: A folder of clips without labels, or a CSV ``path[,domain]``, for what uses
+                them.
+            settings: Settings of the adapter, hyperparameters that replace the recipe's, settings
+                of the learner. A closed form has none.
+            learner: Registered name of what finds the parameters; None means the adapter's own.
 
         Returns:
             A model that answers with the support set's labels, or about any where there is none;
@@ -162,10 +171,9 @@ class Model(Recogniser):
             SupportError: the support set cannot be used.
             UnknownNameError: no method or rejector has this name.
         """
-        return Model.of(
-            adapt(
-                self,
-                support,
+        return self.learn(
+            AdaptRequest(
+                source=support,
                 method=method,
                 shots=shots,
                 seed=seed,
@@ -174,10 +182,15 @@ class Model(Recogniser):
                 tree=tree,
                 progress=progress,
                 objectives=objectives,
-                unlabelled=unlabelled,
-                learned=self.learned,
+                free=unlabelled,
+                settings=dict(settings or {}),
+                learner=learner,
             )
         )
+
+    def learn(self, request: AdaptRequest) -> Model:
+        """Carry out a request; ``adapt`` with all that it takes in one object."""
+        return Model.of(adapt(self, replace(request, learned=self.learned)))
 
     @property
     def learned(self) -> tuple[str, ...]:

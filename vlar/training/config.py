@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,21 +16,19 @@ from vlar.fewshot.request import BALANCES, NO_BALANCE, SYNONYMS
 from vlar.model.label_tree import is_made
 from vlar.safety.files import MB, read_file
 from vlar.training.hyperparameters import (
+    NUMBERS,
     Hyperparameters,
     adapter_settings,
     default_recipe,
+    for_no_labels,
     load_recipe,
 )
 from vlar.training.objective_set import ObjectiveSet
-from vlar.training.without_labels import for_no_labels
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
-
-_NUMBERS = [row.name for row in fields(Hyperparameters) if row.name not in ("groups", "settings")]
-
 
 _MOST_DOTS = 500
 _LONGEST_NAME = 1000  # characters of a file's path
@@ -56,7 +53,8 @@ class TrainConfig(BaseModel):
             alone, as nothing is held out.
         balance: ``adjust`` for answers that do not prefer labels with more examples.
         tree: Label tree: a JSON file, ``bank:NAME`` or ``text``; see ``vlar adapt --tree``.
-        adapter: Settings of the adapter.
+        learner: Registered name of the learner; None means that of the adapter.
+        adapter: Settings of the adapter, and of a learner that ``learner`` names.
         training: Hyperparameters that replace the recipe's.
         objective: Settings of each objective, by its name.
     """
@@ -75,6 +73,7 @@ class TrainConfig(BaseModel):
     unknown: str = "familiarity"
     balance: str = NO_BALANCE
     tree: str | None = None
+    learner: str | None = None
     adapter: dict[str, Any] = {}
     training: dict[str, Any] = {}
     objective: dict[str, dict[str, Any]] = {}
@@ -90,9 +89,14 @@ class TrainConfig(BaseModel):
         return adapter_settings(self.recipe_name, self.method, self.adapter)
 
     @property
+    def learner_settings(self) -> dict[str, Any]:
+        """Settings for a learner; one that is named may train by hyperparameters too."""
+        return {**self.adapter_settings, **(self.training if self.learner else {})}
+
+    @property
     def numbers(self) -> Hyperparameters:
         """The recipe with what ``[training]`` replaces."""
-        _check_keys(self.training, _NUMBERS, "[training]")
+        _check_keys(self.training, NUMBERS, "[training]")
         numbers = load_recipe(self.recipe_name)
         if self.train is None:
             numbers = for_no_labels(numbers)
@@ -131,6 +135,8 @@ def read_config(path: str | Path) -> TrainConfig:
         raise _explained(file, "", error) from error
     if config.method not in registry.names("adapter"):
         raise registry.unknown_name("method", config.method, registry.names("adapter"))
+    if config.learner is not None and config.learner not in registry.names("learner"):
+        raise registry.unknown_name("learner", config.learner, registry.names("learner"))
     try:
         _ = config.numbers
     except ValidationError as error:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from vlar import registry
 from vlar.errors import UsageError
@@ -20,6 +20,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1, le=1_000_000)]
 PositiveFloat = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+_NOT_SET = ("groups", "settings")
 Schedule = Literal["cosine", "unshifted-cosine", "constant"]
 
 
@@ -177,6 +178,38 @@ class Hyperparameters:
         return self.lowest_rate + half * (1 + math.cos(math.pi * share))
 
 
+#: Names of the hyperparameters that a user may set.
+NUMBERS = tuple(row.name for row in fields(Hyperparameters) if row.name not in _NOT_SET)
+#: Weight of the trained against the starting weights, as in MAXI: such a training forgets much.
+ENSEMBLE = 0.8
+
+
+def for_no_labels(numbers: Hyperparameters, *, ensemble: float = ENSEMBLE) -> Hyperparameters:
+    """Hyperparameters without what needs labels; the end is mixed with the start."""
+    return replace(numbers, mixup=0.0, cutmix=0.0, label_smoothing=0.0, ensemble=ensemble)
+
+
+def divided(settings: Mapping[str, Any]) -> tuple[JsonDict, JsonDict]:
+    """Settings of an adaptation: those of its adapter, and those of its training."""
+    training = {name: value for name, value in settings.items() if name in NUMBERS}
+    return {name: value for name, value in settings.items() if name not in training}, training
+
+
+def changed(numbers: Hyperparameters, training: JsonDict) -> Hyperparameters:
+    """Hyperparameters with those replaced that a user sets.
+
+    Raises:
+        UsageError: a value has another type or is out of range.
+    """
+    try:
+        return numbers.replaced(**training)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = first["msg"].removeprefix("Value error, ").lower()
+        shown = f"{first['input']!r}"[:80]
+        raise UsageError(f"setting {first['loc'][0]!r} is {shown}: {reason}; correct it") from error
+
+
 def load_recipe(name: str) -> Hyperparameters:
     """The hyperparameters of a recipe, ``METHOD/PROTOCOL``.
 
@@ -199,9 +232,19 @@ def recipes() -> dict[str, Hyperparameters]:
 
 
 def adapter_settings(recipe: str, method: str, given: JsonDict | None = None) -> JsonDict:
-    """Settings an adapter is built with: those given, then those of a recipe of its own method."""
-    own = recipe.partition("/")[0] == method
-    return {**(load_recipe(recipe).settings if own else {}), **(given or {})}
+    """Settings an adapter is built with: those given, then a preset's, then its own recipe's."""
+    own = recipe.partition("/")[0] == family(method)
+    preset = getattr(_adapter(method), "preset_settings", {})
+    return {**(load_recipe(recipe).settings if own else {}), **preset, **(given or {})}
+
+
+def family(method: str) -> str:
+    """Name of the recipes of a method: as its adapter names them, or else its own."""
+    return getattr(_adapter(method), "recipe", None) or method
+
+
+def _adapter(method: str) -> Any:
+    return registry.get("adapter", method) if method in registry.names("adapter") else None
 
 
 def default_recipe(method: str, *, cpu: bool = False) -> str:
@@ -212,6 +255,6 @@ def default_recipe(method: str, *, cpu: bool = False) -> str:
         cpu: The training reads pixels on a CPU: prefer ``adapt-cpu``, which is shorter.
     """
     known = recipes()
-    own = "" if f"{method}/adapt" not in known else method
-    name = own or "general"
+    own = family(method)
+    name = own if f"{own}/adapt" in known else "general"
     return f"{name}/adapt-cpu" if cpu and f"{name}/adapt-cpu" in known else f"{name}/adapt"

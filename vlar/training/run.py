@@ -14,7 +14,7 @@ from vlar.errors import UsageError
 from vlar.fewshot import Support, SupportItem, read_support
 from vlar.fewshot.request import SYNONYMS, AdaptRequest
 from vlar.fewshot.unlabelled import find_unlabelled
-from vlar.model.adapt import Adapted, remembering, under, with_tree
+from vlar.model.adapt import Adapted, facts_of, learn, remembering, under, with_tree
 from vlar.model.core import ModelCore
 from vlar.model.folder import check_target
 from vlar.model.label_tree import label_tree
@@ -75,7 +75,7 @@ def run(
     """
     check_target(config.out, replace=replace)
     progress = progress or Progress()
-    learner = registry.get("adapter", config.method).learner
+    learner = config.learner or registry.get("adapter", config.method).learner
     if learner != "trained" and not processes.alone:
         raise UsageError(
             f"method {config.method!r} learns by {learner!r}, which runs in one process, and "
@@ -114,8 +114,12 @@ class _Given:
 
 
 def _read(config: TrainConfig, base: ModelCore) -> _Given:
-    support = read_support(config.train, base.modality) if config.train else None
-    unlabelled = find_unlabelled(config.unlabelled, base.modality) if config.unlabelled else []
+    facts = facts_of(
+        AdaptRequest(method=config.method, objectives=config.objectives, learner=config.learner)
+    )
+    train, free = config.train, config.unlabelled
+    support = read_support(train, base.modality, facts=facts) if train else None
+    unlabelled = find_unlabelled(free, base.modality, facts=facts) if free else []
     above = label_tree(base, config.tree, support.labels) if support else None
     return _Given(support, list(support.items) if support else [], unlabelled, above)
 
@@ -126,11 +130,12 @@ def _learned(
     """What another learner makes of the same configuration."""
     request = AdaptRequest(
         given.support, given.items, config.method, config.seed,
-        SYNONYMS.get(config.unknown, config.unknown), config.adapter_settings, None,
+        SYNONYMS.get(config.unknown, config.unknown), config.learner_settings,
+        config.recipe if config.learner else None,
         under(given.above, config.objective_settings), given.unlabelled, config.balance,
-        progress.reading,
+        progress.reading, learner=learner,
     )  # fmt: skip
-    return with_tree(registry.get("learner", learner)().fit(base, request), given.above)
+    return with_tree(learn(base, request), given.above)
 
 
 def _task(config: TrainConfig, base: ModelCore, given: _Given) -> TrainingTask:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vlar import registry
 from vlar.adapters.base import Adapter
@@ -17,7 +17,10 @@ from vlar.model.core import ModelCore
 from vlar.training.hyperparameters import (
     Hyperparameters,
     adapter_settings,
+    changed,
     default_recipe,
+    divided,
+    for_no_labels,
     load_recipe,
 )
 from vlar.types import JsonDict
@@ -81,16 +84,24 @@ class TrainingTask:
 
     @staticmethod
     def of_request(encoder: Encoder, request: AdaptRequest) -> TrainingTask:
-        """The task that an adaptation asks for; see ``by_recipe``."""
-        return TrainingTask.by_recipe(
+        """The task that an adaptation asks for; see ``by_recipe``.
+
+        Raises:
+            UsageError: a setting of the training is out of range.
+        """
+        settings, training = divided(request.settings)
+        task = TrainingTask.by_recipe(
             encoder,
             request.method,
             recipe=request.recipe,
-            settings=request.settings,
+            settings=settings,
             seed=request.seed,
             objectives=request.objectives,
             unlabelled=request.unlabelled,
         )
+        labelled = request.support is not None or request.items
+        numbers = task.numbers if labelled else for_no_labels(task.numbers)
+        return replace(task, numbers=changed(numbers, training) if training else numbers)
 
     def attach(self) -> Adapter:
         """The method's adapter at its start, which depends on the seed alone.

@@ -17,18 +17,9 @@ from vlar.model.core import ModelCore
 from vlar.training.dataset import Dataset
 from vlar.training.fit import answers_any, train
 from vlar.training.fit_options import FitOptions
-from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.objective_set import ObjectiveSet
 from vlar.training.sources import FeatureSource, RecordingSource, TrainingSource, read_on_disk
 from vlar.training.task import TrainingTask
-
-#: Weight of the trained against the starting weights, as in MAXI: such a training forgets much.
-ENSEMBLE = 0.8
-
-
-def for_no_labels(numbers: Hyperparameters, *, ensemble: float = ENSEMBLE) -> Hyperparameters:
-    """Hyperparameters without what needs labels; the end is mixed with the start."""
-    return replace(numbers, mixup=0.0, cutmix=0.0, label_smoothing=0.0, ensemble=ensemble)
 
 
 def fit_without_labels(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from vlar.errors import SupportError
+from vlar.errors import SupportError, UsageError
 from vlar.fewshot import read_support
+from vlar.fewshot.unlabelled import find_unlabelled
 from vlar.types import Window
 
 
@@ -189,3 +190,30 @@ def test_who_and_where_are_facts_of_a_clip(tmp_path):
     assert first.facts == {"subject": "Ann", "scene": ""}
     assert second.facts == {"subject": "Bob", "scene": "a park"}
     assert (first.group, first.parts) == (str(tmp_path / "a.mp4"), {})
+
+
+def test_columns_of_facts_are_read_and_others_only_where_a_method_declares_them(tmp_path: Path):
+    names = ("domain", "site", "text", "client", "subject", "scene")
+    file = _csv(tmp_path, f"path,label,{','.join(names)}\na.mp4,x,1,2,3,4,5,6\nb.mp4,y,,,,,,")
+    first, second = read_support(file).items
+    assert first.facts == dict(zip(names, "123456", strict=True))
+    assert second.facts == dict.fromkeys(names, "")
+    file = _csv(tmp_path, "path,label,device\na.mp4,x,wrist\nb.mp4,y,ankle")
+    with pytest.raises(SupportError, match=r"unknown column 'device'; .* path, .*site"):
+        read_support(file)
+    items = read_support(file, facts=["device"]).items
+    assert [item.facts["device"] for item in items] == ["wrist", "ankle"]
+
+
+def test_clips_without_labels_come_from_a_table_too(tmp_path: Path):
+    rows = "path,domain,start_s,end_s\na.mp4,street,1,2\n/b.mp4,,,\n"
+    first, second = find_unlabelled(_csv(tmp_path, rows))
+    assert (first.path, first.labels, first.facts["domain"]) == (tmp_path / "a.mp4", (), "street")
+    assert (first.window, second.window) == (Window(1, 2), None)
+    assert second.path == Path("/b.mp4")
+    with pytest.raises(SupportError, match="unknown column 'label'; the columns are path, start_s"):
+        find_unlabelled(_csv(tmp_path, "path,label\na.mp4,x\n"))
+    with pytest.raises(UsageError, match="no recording"):
+        find_unlabelled(_csv(tmp_path, "path,domain\n"))
+    signals = _csv(tmp_path, "time_s,x,y,z\n0,1,2,3\n")  # itself a recording
+    assert [item.path for item in find_unlabelled(signals, "imu")] == [signals]

@@ -23,13 +23,12 @@ from vlar.losses.bags import mil_nce
 from vlar.model.model import Model, load
 from vlar.training import hyperparameters as plans
 from vlar.training.dataset import Dataset
-from vlar.training.hyperparameters import load_recipe
+from vlar.training.hyperparameters import for_no_labels, load_recipe
 from vlar.training.loop import Training
 from vlar.training.objective_set import ObjectiveSet
 from vlar.training.objectives.maxi import Maxi, match
 from vlar.training.sources import FeatureSource
 from vlar.training.task import TrainingTask
-from vlar.training.without_labels import for_no_labels
 
 SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 NUMBERS = replace(load_recipe("temporal/adapt"), epochs=3, batch=8, warmup_epochs=1)

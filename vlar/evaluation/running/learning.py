@@ -13,7 +13,7 @@ from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.model_selection import AUTO
 from vlar.fewshot.request import AdaptRequest
 from vlar.fewshot.support import Support, SupportItem
-from vlar.model.adapt import Adapted, fit_examples
+from vlar.model.adapt import Adapted, fit_examples, learn
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples
 from vlar.training.hyperparameters import load_recipe
@@ -102,8 +102,7 @@ def _trained(core: ModelCore, learner: Learner, fit_set: FitSet, seed: int) -> F
     request = AdaptRequest(
         support, fit_set.items, learner.method, seed, learner.unknown, recipe=learner.recipe
     )
-    part = registry.get("learner", registry.get("adapter", learner.method).learner)
-    made = part().fit(core, request)
+    made = learn(core, request)
     return _fitted(made, learner.method, made.report.failed)
 
 

@@ -12,7 +12,7 @@ from vlar.training.fit import fit
 from vlar.training.fit_options import FitOptions
 from vlar.training.learners.base import Learner
 from vlar.training.task import TrainingTask
-from vlar.training.without_labels import fit_without_labels, for_no_labels
+from vlar.training.without_labels import fit_without_labels
 
 
 @register("learner", "trained")
@@ -29,6 +29,6 @@ class TrainedLearner(Learner):
             clips=request.progress,
         )
         if request.support is None:
-            task = replace(task, numbers=for_no_labels(task.numbers), unlabelled=())
+            task = replace(task, unlabelled=())
             return fit_without_labels(task, core, request.unlabelled, options)
         return fit(task, core, request.support, request.items, options)
