@@ -1,0 +1,121 @@
+"""Models and a library of format 3, saved by an earlier version, open and answer as before."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vlar
+from tests.fixtures.format_3 import material
+from tests.unit.index.fakes import ConditionedFake
+from vlar import registry
+
+FIXTURES = Path(material.__file__).parent
+MODELS = json.loads((FIXTURES / "models.json").read_text("utf-8"))
+ANSWERS = json.loads((FIXTURES / "library.json").read_text("utf-8"))
+
+
+def assert_equal(now: Any, before: Any, where: str = "") -> None:
+    """Names and counts are the same; numbers to 1e-6."""
+    if isinstance(before, dict):
+        assert now.keys() == before.keys(), where
+        for key, value in before.items():
+            assert_equal(now[key], value, f"{where}/{key}")
+    elif isinstance(before, list):
+        assert len(now) == len(before), where
+        for number, value in enumerate(before):
+            assert_equal(now[number], value, f"{where}/{number}")
+    elif isinstance(before, float):
+        assert now == pytest.approx(before, abs=1e-6), where
+    else:
+        assert now == before, where
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model folders; those of the tiny CLIP name the one that is written here."""
+    folder = tmp_path_factory.mktemp("models")
+    for file in FIXTURES.glob("models_*.zip"):
+        with zipfile.ZipFile(file) as archive:
+            archive.extractall(folder)
+    spec = material.write_clip_weights(folder / "clip")
+    vlar.load(spec)  # a folder may name only what the user has named
+    for manifest in folder.glob("*/vlar.json"):
+        text = manifest.read_text("utf-8").replace("openclip:BASE", spec)
+        manifest.write_text(text, "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    return material.queries(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_saved_model_answers_as_before_and_is_saved_as_it_was(
+    name: str, stored: Path, clips: dict[str, list[Path]], tmp_path: Path
+):
+    model, kind = vlar.load(stored / name), MODELS[name]["kind"]
+    found = material.answers(model, clips[kind], material.TEXTS[kind])
+    assert_equal(json.loads(json.dumps(found)), MODELS[name]["answers"], name)
+    saved = model.save(tmp_path / name)
+    before, after = (json.loads((f / "vlar.json").read_text()) for f in (stored / name, saved))
+    for manifest in (before, after):
+        del manifest["vlar"], manifest["created"], manifest["report"]
+        del manifest["encoder"]["spec"], manifest["encoder"]["licence"]  # a path of this test
+    assert after == before  # with the checksums of the arrays
+
+
+def test_every_method_that_can_be_asked_for_is_among_them():
+    assert set(registry.names("adapter")) <= set(MODELS)
+    heads = {name for name, part in registry.parts("fewshot").items() if part.standalone}
+    assert {f"head-{name}" for name in heads - {"relation"}} <= set(MODELS)
+    assert {f"unknown-{name}" for name in registry.names("rejector")} <= set(MODELS)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[vlar.Library]:
+    with zipfile.ZipFile(FIXTURES / "library.zip") as archive:
+        archive.extractall(tmp_path)
+    with vlar.Library(tmp_path / "old.vlar", ConditionedFake(), create=False) as opened:
+        yield opened
+
+
+def check_library(library: vlar.Library) -> None:
+    found = json.loads(json.dumps(material.hits(library)))
+    found["nearest"] = [
+        [Path(hit.path).name, hit.start_s, hit.similarity]
+        for hit in library.nearest(np.full(24, 24**-0.5, np.float32), 10)
+    ]
+    assert_equal(found, ANSWERS)
+
+
+def test_a_library_with_people_captions_lost_frames_and_contexts_answers_as_before(
+    library: vlar.Library,
+):
+    info, plain = ANSWERS["info"], ANSWERS["plain"]
+    assert info["persons"] == "pose"
+    assert info["person_rows"] > 0
+    assert info["context_rows"] > 0
+    assert any(hit.get("caption") for hit in plain)
+    assert any(hit["lost"] == 0.5 for hit in plain)
+    assert ANSWERS["people"]
+    assert ANSWERS["caption"]
+    assert ANSWERS["tag"]
+    check_library(library)
+
+
+def test_it_verifies_compacts_and_forgets(library: vlar.Library):
+    assert library.verify() == []
+    library.compact()
+    check_library(library)
+    removed = library.remove(library.videos()[0].path)
+    assert removed == 1
+    assert library.verify() == []
+    assert library.info().videos == ANSWERS["info"]["videos"] - 1
