@@ -183,13 +183,13 @@ def precision(folder: str) -> int:
     import numpy as np
 
     from vlar.index.manifest import LibraryManifest
-    from vlar.index.store.database import Store
+    from vlar.index.store.sqlite import SqliteStore
     from vlar.model.model import load
     from vlar.text.bank import load_bank
     from vlar.types import Clip
     from vlar.video import read_windows, windows
 
-    store = Store.open_to_read(Path(folder))
+    store = SqliteStore.open_to_read(Path(folder))
     assert store is not None
     manifest = LibraryManifest.read(store.meta(), Path(folder))
     assert manifest is not None

@@ -169,8 +169,8 @@ def still(library: Any, matrix: Any, world: World, seed: int) -> None:
 def checks(library: Any, rows: int) -> None:
     """What it costs to check every row: in an engine built again, and by itself."""
     from vlar.index.search_cache import cache
-    from vlar.index.store.database import ROW
     from vlar.index.store.row_check import checked_rows
+    from vlar.index.store.sqlite import ROW
 
     store = library._connection.reader()
     with store.snapshot():

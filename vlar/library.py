@@ -255,10 +255,8 @@ class Library:
         """What the library holds, which model made it, how it is searched, and the reason."""
         with self._connection.mutex:
             store = self._connection.reader()
-            if store is None:
-                return self._connection.backend.empty_info()
-            with store.snapshot():
-                return store.info()
+            with nullcontext() if store is None else store.snapshot():
+                return self._connection.backend.info(store)
 
     def query(
         self,
@@ -489,7 +487,8 @@ class Library:
         """
         with self._connection.writing() as writer:
             self._connection.forget_cache()
-            return writer.compact(self._connection.models.probes(), retrain, kind)
+            probes = self._connection.models.probes()
+            return self._connection.backend.compact(writer, probes, retrain, kind)
 
     def upgrade(self, *, progress: Callable[[int, int], None] | None = None) -> UpgradeReport:
         """Bring the library up to date with its model: only parts that changed are computed.
@@ -556,14 +555,14 @@ class Library:
             if store is None:
                 return []
             with store.snapshot():
-                found = list(store.verify(files))
+                found = list(connection.backend.verify(store, files))
             if not repair or not found:
                 return found
             if any(fault.kind == "lock" for fault in found):
                 connection.backend.repair_lock()
             connection.forget_cache()
             with connection.writing() as writer:
-                return [writer.repaired(each) for each in found]
+                return [connection.backend.repaired(writer, each) for each in found]
 
 
 def _reranker(rerank: str | Reranker | None, model: LibraryModel) -> Reranker | None:

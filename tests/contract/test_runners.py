@@ -52,7 +52,7 @@ def state(library: Library) -> dict[str, Any]:
         "rows": {row[:3]: np.frombuffer(row[3], np.float16) for row in rows},
         "contexts": [kept.get(row[4]) for row in rows],
         "videos": [(v.path, v.duration_s, v.windows, v.tags) for v in library.videos()],
-        "known": sorted((v.path, v.content_hash, v.stamp) for v in store.known()),
+        "known": sorted((v.path, v.content_hash, v.stamp) for v in store.recordings()),
     }
 
 

@@ -24,7 +24,8 @@ from vlar.index.ingest.reader import CHANGED, FileRecord
 from vlar.index.ingest.vector_import import VectorVideo
 from vlar.index.ingest.writer import write_windows
 from vlar.index.rows import RowFilter, RowPerson
-from vlar.index.store.failed import FailedFile
+from vlar.index.store.annotations import FailedFile, LostFrames
+from vlar.index.store.base import failed_by_path
 from vlar.index.store.values import Stamp
 from vlar.library import Library
 from vlar.types import Failure, Hit, Window
@@ -325,18 +326,18 @@ def test_lost_frames_failed_files_and_people(address: str):
         with library._connection.writing() as writer:
             with writer.transaction():
                 video_id = writer.put_video("/v/p", "hash", Stamp(5, 7), 6.0)
-                writer.insert_rows(video_id, spans, vectors(3, 9), shown)
                 tokens = vectors(3, 4).astype(np.float16)[:, None]
-                writer.insert_contexts(video_id, spans, tokens, shown)
-                writer.keep_lost(video_id, [(spans[2], 0.5)])
-                writer.remember(FailedFile("/v/bad", "h", Stamp(1, 2), "crash", "it crashed"))
+                writer.insert_rows(video_id, spans, vectors(3, 9), shown, list(tokens))
+                writer.annotate(LostFrames, video_id, [LostFrames(2.0, 6.0, 0.5)])
+                failed = FailedFile("/v/bad", "h", Stamp(1, 2), "crash", "it crashed")
+                writer.annotate(FailedFile, "/v/bad", [failed])
             with writer.transaction():
-                writer.rename(video_id, "/v/renamed", Stamp(5, 8))
-            assert writer.failed_files()["/v/bad"].message == "it crashed"
+                writer.update(video_id, path="/v/renamed", stamp=Stamp(5, 8))
+            assert failed_by_path(writer)["/v/bad"].message == "it crashed"
             with writer.transaction():
-                writer.forget("/v/bad")
+                writer.annotate(FailedFile, "/v/bad", ())
                 writer.set_meta({"persons": "pose"})
-            assert writer.failed_files() == {}
+            assert writer.annotations(FailedFile) == []
         info = library.info()
         assert (info.rows, info.persons, info.person_rows) == (7, "pose", 2)
         store, manifest = library._connection.nonempty()
@@ -345,28 +346,30 @@ def test_lost_frames_failed_files_and_people(address: str):
             ids = rows.ids.tolist()
             assert [rows.people.get(i) for i in ids] == shown
             assert rows.times_s.tolist() == [[s.start_s, s.end_s] for s in spans]
-            assert store.spans(store.row_of("/v/renamed")) == [(0.0, 4.0)]
+            renamed = store.at_path("/v/renamed").id
+            assert store.spans(renamed) == [(0.0, 4.0)]
             assert store.ids_of(people=True).tolist() == ids[1:]
             found, contexts = store.contexts(ids)
             assert found.tolist() == ids
             assert np.array_equal(contexts, tokens)
-            later = store.neighbours(store.row_of("/v/renamed"), 0.0, 4.0, DIM, later=True, track=1)
+            later = store.neighbours(renamed, 0.0, 4.0, DIM, later=True, track=1)
             assert [batch.ids.tolist() for batch in later] == [[ids[2]]]
-            engine = store.search_cache(None, None).engine
+            engine = library._connection.backend.search_cache(store, None, None).engine
             for people, number in ((True, 2), (False, 5)):
                 allowed = RowFilter(rows=frozenset(store.ids_of(people=people).tolist()))
                 assert engine.count(allowed) == len(engine.search(vectors(1)[0], 9, allowed)[0])
                 assert engine.count(allowed) == number
             few = RowFilter(rows=frozenset(ids[:2]))
             assert sorted(engine.search(vectors(1)[0], 9, few)[0].tolist()) == ids[:2]
-            span = store.row_of("/v/renamed"), 1.0, 3.0
-            assert store.greatest_lost([span, (store.row_of("/v/a"), 0.0, 9.0)]) == [0.5, 0.0]
+            assert store.annotations(LostFrames, [renamed]) == [LostFrames(2.0, 6.0, 0.5)]
+            assert store.annotations(LostFrames, [store.at_path("/v/a").id]) == []
+            assert store.annotated(LostFrames) == {renamed}
         assert manifest.dim == DIM
         assert library.verify(files=False) == []
 
 
 def _rows_of(store, path: str):
-    return RowFilter(frozenset([store.row_of(path)]))
+    return RowFilter(frozenset([store.at_path(path).id]))
 
 
 def test_neighbours_come_nearest_first(address: str):
@@ -374,7 +377,7 @@ def test_neighbours_come_nearest_first(address: str):
         library.add_vectors([video("/v/a", 120), video("/v/b", 5)])
         store, _ = library._connection.nonempty()
         with store.snapshot():
-            video_id = store.row_of("/v/a")
+            video_id = store.at_path("/v/a").id
             for later, expected in ((True, range(11, 120)), (False, range(9, -1, -1))):
                 batches = store.neighbours(video_id, 20.0, 24.0, DIM, later=later)
                 starts = [span[0] for batch in batches for span in batch.spans]

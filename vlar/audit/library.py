@@ -13,7 +13,7 @@ from vlar.audit.models import names_a_path
 from vlar.errors import LibraryError
 from vlar.index.maintenance.verify import verify
 from vlar.index.store import schema
-from vlar.index.store.database import Store
+from vlar.index.store.sqlite import SqliteStore
 
 _OWN_TRIGGERS = ("rows_leave_a_tombstone",)
 _OBJECTS = "SELECT type, name, coalesce(sql, '') FROM sqlite_master"
@@ -38,7 +38,7 @@ def audit_library(folder: Path) -> Iterator[Finding]:
         yield Finding(REMARK, str(database), problem, advice)
         return
     try:
-        store = Store.open_to_read(folder)
+        store = SqliteStore.open_to_read(folder)
         if store is None:
             return
         try:
@@ -75,7 +75,7 @@ def _schema(database: Path) -> Iterator[Finding]:
     return version
 
 
-def _rows(store: Store, folder: Path) -> Iterator[Finding]:
+def _rows(store: SqliteStore, folder: Path) -> Iterator[Finding]:
     with store.snapshot():
         spec = store.meta().get("model")
         if spec:

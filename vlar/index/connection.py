@@ -18,8 +18,7 @@ from vlar.index.model_provider import LazyModel
 from vlar.index.protocol import LibraryModel
 from vlar.index.search_cache.cache import SearchCache
 from vlar.index.search_cache.faiss_support import accelerate, check_device
-from vlar.index.store.base import LibraryStore, SnapshotMovedError
-from vlar.index.store.changes import LibraryWriter
+from vlar.index.store.base import LibraryStore, LibraryWriter, SnapshotMovedError
 
 T = TypeVar("T")
 _SNAPSHOTS = 3  # that are tried for one query, where the store cannot keep one
@@ -87,7 +86,7 @@ class LibraryConnection:
         """The cache of the present state. Call it first inside ``store.snapshot()``."""
         if self._cache is None or self._cache_version != store.data_version():
             current, self._cache = self._cache, None  # an error leaves none that is half updated
-            self._cache = store.search_cache(current, self.models.probes())
+            self._cache = self.backend.search_cache(store, current, self.models.probes())
             self._cache_version = store.data_version()
         accelerate(self._cache.engine, self._device)
         return self._cache
@@ -110,13 +109,13 @@ class LibraryConnection:
         def search() -> T:
             try:
                 current = self.search_cache(store)
-                store.note_damage(current)
+                self.backend.note_damage(store, current)
                 return ask(current)
             except CacheDamage as damage:
                 _log.warning("library %s: %s; its search index is built again", self.path, damage)
-                self._cache = store.rebuilt_cache(self.models.probes())
+                self._cache = self.backend.rebuilt_cache(store, self.models.probes())
                 self._cache_version = store.data_version()
-                store.note_damage(self._cache)
+                self.backend.note_damage(store, self._cache)
                 return ask(self._cache)
 
         return self._in_snapshot(store, search)
@@ -145,7 +144,7 @@ class LibraryConnection:
 
     def name_damage(self, store: LibraryStore) -> None:
         """Warn of the damaged rows that the last read left out."""
-        if (line := store.damage_line()) is not None:
+        if (line := self.backend.damage_line(store)) is not None:
             _log.warning("%s", line)
 
     def settle(self) -> None:

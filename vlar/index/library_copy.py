@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from vlar.errors import LibraryError
-from vlar.index.copying import copy_rows, copy_side
+from vlar.index.copying import copy_annotations, copy_rows
 from vlar.index.manifest import LibraryManifest
 from vlar.index.rows import RowFilter
-from vlar.index.store.base import LibraryStore
-from vlar.index.store.changes import LibraryWriter
+from vlar.index.store.annotations import Caption, FailedFile, LostFrames
+from vlar.index.store.base import LibraryStore, LibraryWriter
 from vlar.index.store.row_check import CheckedRows
 from vlar.index.store.values import RecordingFacts
 from vlar.types import JsonDict
@@ -134,7 +134,7 @@ def digest_of(store: LibraryStore, manifest: LibraryManifest) -> LibraryDigest:
             f"repair it first: vlar index verify {store.address} --repair"
         )
     rest = _hash("manifest", sorted(manifest.to_meta().items()))
-    for each in store.failed_files().values():
+    for each in store.annotations(FailedFile):
         rest += _hash("failed", _failed_facts(each))
     return LibraryDigest(found, rest % _MODULUS, count)
 
@@ -146,8 +146,8 @@ def _recording_digest(store: LibraryStore, facts: RecordingFacts, tags: Mapping[
         facts.unreadable, facts.added_at_s,
     )  # fmt: skip
     parts = [_hash("recording", known), *(_hash("tag", (path, *tag)) for tag in tags.items())]
-    parts += [_hash("caption", (path, *each)) for each in store.caption_entries(facts.id)]
-    parts += [_hash("lost", (path, *each)) for each in store.lost_entries(facts.id)]
+    parts += [_hash("caption", (path, *each)) for each in store.annotations(Caption, [facts.id])]
+    parts += [_hash("lost", (path, *each)) for each in store.annotations(LostFrames, [facts.id])]
     return sum(parts) % _MODULUS
 
 
@@ -173,7 +173,7 @@ def _hash(kind: str, facts: object, blob: bytes = b"") -> int:
     return int.from_bytes(hashlib.sha256(text + b"\0" + blob).digest(), "big")
 
 
-def _failed_facts(failed: Any) -> tuple[object, ...]:
+def _failed_facts(failed: FailedFile) -> tuple[object, ...]:
     stamp = failed.stamp
     return failed.path, failed.content_hash, stamp.size, stamp.mtime_ns, failed.kind, failed.message
 
@@ -243,9 +243,9 @@ def _copy_group(
             for source_id, part in _by_recording(rows):
                 copy_rows(source, part, target, ids[source_id])
         for each in group:
-            copy_side(source, each.id, target, ids[each.id])
-            target.set_tags(ids[each.id], tags.get(each.id, {}))
-            target.set_unreadable(ids[each.id], each.unreadable)
+            copy_annotations(source, each.id, target, ids[each.id])
+            own = tags.get(each.id, {})
+            target.update(ids[each.id], unreadable=each.unreadable, tags=own)
 
 
 def _by_recording(rows: CheckedRows) -> Iterator[tuple[int, CheckedRows]]:
@@ -263,16 +263,12 @@ def _by_recording(rows: CheckedRows) -> Iterator[tuple[int, CheckedRows]]:
 
 def _copy_rest(source: LibraryStore, target: LibraryWriter, manifest: LibraryManifest) -> None:
     """What belongs to no recording."""
-    known = target.failed_files()
-    missing = [each for path, each in source.failed_files().items() if path not in known]
+    known = {each.path for each in target.annotations(FailedFile)}
+    missing = [each for each in source.annotations(FailedFile) if each.path not in known]
     if not missing and "fingerprint" in target.meta():
         return
     with target.transaction():
         if "fingerprint" not in target.meta():
             target.set_meta(manifest.to_meta())
-        _remember(target, missing)
-
-
-def _remember(target: LibraryWriter, failed: Iterable[Any]) -> None:
-    for each in failed:
-        target.remember(each)
+        for each in missing:
+            target.annotate(FailedFile, each.path, [each])

@@ -13,8 +13,8 @@ from typing import Protocol
 from vlar.errors import EncoderMismatchError, LibraryError
 from vlar.index import vector_blocks
 from vlar.index.protocol import LibraryModel, sampling_of
-from vlar.index.store.database import VECTOR_TYPE
 from vlar.index.store.row_check import MOST_SECONDS
+from vlar.index.store.sqlite import VECTOR_TYPE
 from vlar.index.store.values import is_number
 from vlar.index.window_spec import WindowSpec
 from vlar.types import Sampling

@@ -66,7 +66,7 @@ def _batches(
     with store.snapshot():
         source = store.source(manifest.dim)
         paths, tags = store.paths(), store.tags()
-        lengths = store.durations()
+        lengths = store.fact("duration_s")
         for table, vectors in source.chunks():
             ids = table.video_ids.tolist()
             flat = pa.array(vectors.astype(np.float32).ravel())
@@ -75,7 +75,7 @@ def _batches(
                 pa.array([paths[i] for i in ids], pa.string()),
                 pa.array(table.starts_s),
                 pa.array(table.ends_s),
-                pa.array([lengths[i] for i in ids], pa.float64()),
+                pa.array([lengths.get(i, 0.0) for i in ids], pa.float64()),
                 pa.array([list(tags.get(i, {}).items()) for i in ids], schema.field("tags").type),
                 pa.FixedSizeListArray.from_arrays(flat, manifest.dim),
                 *(_people(store, manifest, table) if manifest.persons else ()),

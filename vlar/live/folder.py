@@ -12,7 +12,7 @@ from vlar.errors import LibraryLockedError, UsageError
 from vlar.index.ingest.reader import stamp_of
 from vlar.index.ingest.writer import IngestProgress
 from vlar.index.report import AddReport
-from vlar.index.store.database import Stamp
+from vlar.index.store.values import Stamp
 from vlar.library import Library
 from vlar.sensors import reader
 

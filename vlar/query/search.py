@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from vlar.index.store.annotations import LostFrames
+from vlar.index.store.base import LibraryStore
 from vlar.numeric import cosine
 from vlar.query.candidates import Candidates, Snapshot
 from vlar.query.dedup import DistinctSpan, deduplicate
@@ -129,7 +131,7 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
     rows = [candidates.row_ids(answer.span)[0] for answer in answers]
     captions = snapshot.store.captions(rows)
     people = _people(snapshot, candidates, answers)
-    lost = snapshot.store.greatest_lost((s.video_id, s.start_s, s.end_s) for s in refined)
+    lost = _lost(snapshot.store, refined)
     for place, (answer, span) in enumerate(zip(answers, refined, strict=True)):
         score, parts = candidates.score(span), candidates.parts(span)
         similarity = float(np.mean([part.similarity for part in parts])) if parts else None
@@ -154,6 +156,16 @@ def _hits(snapshot: Snapshot, candidates: Candidates, answers: Sequence[Distinct
             )
         )
     return hits
+
+
+def _lost(store: LibraryStore, spans: Sequence[ScoredSpan]) -> list[float]:
+    """The greatest share of lost frames among the windows that overlap each span."""
+    found = {i: store.annotations(LostFrames, [i]) for i in {span.video_id for span in spans}}
+    shares = (
+        [w.share for w in found[span.video_id] if w.start_s < span.end_s and w.end_s > span.start_s]
+        for span in spans
+    )
+    return [min(max(share, default=0.0), 1.0) for share in shares]
 
 
 def _people(

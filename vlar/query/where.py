@@ -212,12 +212,12 @@ def _videos(store: LibraryStore, condition: Condition) -> set[int]:
         return {i for i, path in store.paths().items() if path_matches(path, value) == wanted}
     if key in _OF_VIDEO:
         low, high = _range(condition) if key == "duration_s" else _span(condition)
-        found = store.between(key, low, high)
+        found = {i for i, fact in store.fact(key).items() if low <= fact <= high}
         return set(store.paths()) - found if compare == "!=" else found
     if compare == "=":
-        return store.tagged(key, value)
+        return set(store.tagged(key, value))
     test = _tag_test(compare, value)
-    held = store.tag_values(key)
+    held = store.tagged(key)
     found = {video_id for video_id, has in held.items() if test(has)}
     if compare == "!=":
         found |= set(store.paths()) - held.keys()

@@ -67,16 +67,16 @@ class ServedLibrary(Library):
         """Whether there is a recording of this path."""
         with self._connection.mutex:
             store = self._connection.reader()
-            return store is not None and store.row_of(path) is not None
+            return store is not None and store.at_path(path) is not None
 
     def windows(self, path: str) -> list[Window]:
         """The windows of one recording, by time; empty where it is not in the library."""
         with self._connection.mutex:
             store = self._connection.reader()
-            video_id = None if store is None else store.row_of(place(path))
-            if store is None or video_id is None:
+            found = None if store is None else store.at_path(place(path))
+            if store is None or found is None:
                 return []
-            return [Window(*times) for times in store.spans(video_id)]
+            return [Window(*times) for times in store.spans(found.id)]
 
     def curves(self, text: str, path: str) -> list[Curve]:
         """How well each phrase of a query fits each window of one recording.
@@ -91,11 +91,11 @@ class ServedLibrary(Library):
             model = self._connection.models.loaded(manifest)
             queries = encode_leaves(wanted, model)
             with store.snapshot():
-                video_id = store.row_of(path)
-                if video_id is None:
+                recording = store.at_path(path)
+                if recording is None:
                     return []
                 whole = frozenset(store.ids_of(people=False).tolist()) if manifest.persons else None
-                rows = RowFilter(frozenset([video_id]), rows=whole)
+                rows = RowFilter(frozenset([recording.id]), rows=whole)
                 found = compare(store, manifest, model, queries, rows)
         times = zip(found.windows.start_s.tolist(), found.windows.end_s.tolist(), strict=True)
         windows = tuple(Window(*each) for each in times)

@@ -14,7 +14,7 @@ from tests.unit.index.fakes import DIM, ConditionedFake, FakeModel, tiny_video
 from vlar.errors import LibraryError
 from vlar.index.protocol import conditioning
 from vlar.index.store.schema import FILE_NAME
-from vlar.index.store.sqlite import SqliteWriter
+from vlar.index.store.writer import SqliteWriter
 from vlar.library import Library
 from vlar.types import Clip, Encoded, Float32
 

@@ -17,7 +17,7 @@ from vlar.index.ingest.recording import Recording
 from vlar.index.ingest.runners.base import MEMORY, Lost, Runner, RunnerOptions
 from vlar.index.ingest.stages import EncodedPart, Facts, Job, Part, Setup
 from vlar.index.manifest import LibraryManifest
-from vlar.index.store.failed import FailedFile, FailedFiles
+from vlar.index.store.annotations import FailedFile, FailedFiles
 from vlar.index.store.values import KnownVideo, Stamp
 from vlar.types import Failure, Window
 

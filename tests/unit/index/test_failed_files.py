@@ -12,7 +12,7 @@ import pytest
 from tests.faults import FaultyReader
 from tests.unit.index.fakes import FakeModel, tiny_video
 from vlar import Library
-from vlar.index.ingest import local
+from vlar.index.ingest import running
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX system")
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX
 def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLAR_FILE_TIMEOUT_S", "2")
     monkeypatch.setenv("VLAR_FILE_MEMORY", "400MB")
-    monkeypatch.setattr(local, "reader", lambda _modality: FaultyReader())
+    monkeypatch.setattr(running, "reader", lambda _modality: FaultyReader())
 
 
 def made(folder: Path, *names: str) -> list[Path]:

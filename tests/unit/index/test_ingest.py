@@ -17,9 +17,9 @@ from vlar.index.ingest.reader import CHANGED, FileRecord, read_files
 from vlar.index.ingest.writer import by_file, write_windows
 from vlar.index.manifest import LibraryManifest
 from vlar.index.report import AddEvent
-from vlar.index.store.database import Stamp
 from vlar.index.store.lock import writer_lock
-from vlar.index.store.sqlite import SqliteWriter
+from vlar.index.store.values import Stamp
+from vlar.index.store.writer import SqliteWriter
 from vlar.library import Library
 from vlar.numeric import unit
 from vlar.types import Clip, Encoded, Failure, Window

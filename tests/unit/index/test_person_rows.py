@@ -18,9 +18,9 @@ from tests.unit.index.hostile import box, one_row, person
 from vlar.index.ingest.vector_import import VectorVideo
 from vlar.index.rows import RowFilter, RowPerson
 from vlar.index.store import schema
-from vlar.index.store.database import NO_FILE
 from vlar.index.store.row_check import person_of, stored_box
-from vlar.index.store.writer import StoreWriter
+from vlar.index.store.sqlite import NO_FILE
+from vlar.index.store.writer import SqliteWriter
 from vlar.library import Library
 from vlar.types import Window
 
@@ -38,7 +38,7 @@ def made(folder: Path, persons: str = "pose") -> Path:
     with Library(folder, FakeModel()) as library:
         library.add_vectors([VectorVideo("/v/other.mp4", SPANS[:1], one_row(9))])
         library.remove("/v/other.mp4")
-    writer = StoreWriter.open_to_write(folder)
+    writer = SqliteWriter.open_to_write(folder)
     try:
         with writer.transaction():
             if persons:
@@ -56,7 +56,7 @@ def made(folder: Path, persons: str = "pose") -> Path:
 
 def aimed(folder: Path, texts: dict[tuple[float, int], str]) -> None:
     """Give rows (start, track) the vector of a text."""
-    writer = StoreWriter.open_to_write(folder)
+    writer = SqliteWriter.open_to_write(folder)
     try:
         (video_id,) = writer.paths()
         batch = writer.rows(writer.row_ids([video_id]).tolist(), DIM)
@@ -131,7 +131,7 @@ def test_format_2_is_migrated_without_a_change_of_any_row(rows: list[tuple[int, 
             before = old.execute(
                 "SELECT id, video_id, start_s, end_s, vector, checksum FROM rows ORDER BY id"
             ).fetchall()
-        writer = StoreWriter.open_to_write(Path(place))
+        writer = SqliteWriter.open_to_write(Path(place))
         try:
             found = writer.fetch("SELECT * FROM rows ORDER BY id")
             assert [row[:6] for row in found] == before
@@ -145,7 +145,7 @@ def test_format_2_is_migrated_without_a_change_of_any_row(rows: list[tuple[int, 
 
 def test_a_window_has_one_row_of_each_track(tmp_path: Path):
     folder = made(tmp_path / "l.vlar")
-    writer = StoreWriter.open_to_write(folder)
+    writer = SqliteWriter.open_to_write(folder)
     try:
         with pytest.raises(sqlite3.IntegrityError), schema.transaction(writer.connection):
             writer.insert_rows(1, SPANS[:1], one_row(1), [RowPerson(2, LEFT)])
@@ -155,7 +155,7 @@ def test_a_window_has_one_row_of_each_track(tmp_path: Path):
 
 def test_neighbours_are_of_one_track(tmp_path: Path):
     folder = made(tmp_path / "l.vlar")
-    writer = StoreWriter.open_to_write(folder)
+    writer = SqliteWriter.open_to_write(folder)
     try:
         (video_id,) = writer.paths()
         for track in (0, 1, 2):

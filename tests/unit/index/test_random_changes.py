@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.unit.index.fakes import FakeModel, tiny_video
 from vlar.index.rows import read_all
-from vlar.index.store.row_source import StoreRows
+from vlar.index.store.sqlite import StoreRows
 from vlar.library import Library
 from vlar.query.candidates import Snapshot
 from vlar.query.index_candidates import IndexCandidates

@@ -30,8 +30,8 @@ from vlar.index.ingest.reader import (
 from vlar.index.ingest.recording import Recording
 from vlar.index.ingest.runners.base import MEMORY, Lost, Runner
 from vlar.index.ingest.stages import EncodedPart, Facts, Job, Setup
-from vlar.index.store.database import KnownVideo, Stamp
-from vlar.index.store.failed import FailedFiles
+from vlar.index.store.annotations import FailedFiles
+from vlar.index.store.values import KnownVideo, Stamp
 from vlar.types import Failure
 from vlar.urls import is_url
 from vlar.video import content_hash

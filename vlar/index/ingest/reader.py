@@ -16,8 +16,9 @@ from vlar.errors import DecodeError, VlarError
 from vlar.index.ingest.still import StillFootage
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import place
-from vlar.index.store.database import NO_FILE, KnownVideo, Stamp
-from vlar.index.store.failed import FailedFile, FailedFiles
+from vlar.index.store.annotations import FailedFile, FailedFiles
+from vlar.index.store.sqlite import NO_FILE
+from vlar.index.store.values import KnownVideo, Stamp
 from vlar.sensors import Reader, reader
 from vlar.sensors.shots import shots_of
 from vlar.types import Clip, Failure

@@ -32,8 +32,9 @@ from vlar.index.paths import place
 from vlar.index.protocol import LibraryModel
 from vlar.index.report import AddReport
 from vlar.index.shards.write import ShardFolder, write_shards
-from vlar.index.store.changes import LibraryWriter
-from vlar.index.store.failed import FailedFiles
+from vlar.index.store.annotations import Caption, FailedFiles
+from vlar.index.store.base import LibraryWriter, failed_by_path
+from vlar.index.store.values import RecordingFacts
 from vlar.index.validation import check_span, checked_tags
 from vlar.sensors import reader
 from vlar.sensors.isolated import IsolatedReader, isolated
@@ -124,13 +125,13 @@ def _add_files(
     if manifest.spec.shots:
         require_shots(reader(manifest.modality))
     captioner = as_captioner(request.captions)
-    known = {video.path: video for video in writer.known()}
-    failed = FailedFiles(writer.failed_files(), request.retry)
+    known = {video.path: video for video in writer.recordings()}
+    failed = FailedFiles(failed_by_path(writer), request.retry)
     with ExitStack() as stack:
         batch = isolated(reader(manifest.modality), files, Path)
         source, all_files = stack.enter_context(batch)
         still = StillFootage() if request.skip_still and manifest.modality == "video" else None
-        without = set(known) - writer.captioned_paths() if captioner is not None else set[str]()
+        without = set[str]() if captioner is None else _uncaptioned(writer, known)
         records = read_files(all_files, known, manifest, source, failed, still, without)
         clips = stack.enter_context(closing(prefetch(records, item_bytes, _WAITING_BYTES)))
         windows = stack.enter_context(clips_with_people(clips, manifest, files))
@@ -164,12 +165,12 @@ def _add_recordings(
     runner = request.runner or LocalRunner()
     if manifest.spec.shots:
         require_shots(reader(manifest.modality))
-    known = {video.path: video for video in writer.known()}
-    broken = writer.failed_files()
+    known = {video.path: video for video in writer.recordings()}
+    broken = failed_by_path(writer)
     without, name = set[str](), ""
     if (captioner := as_captioner(request.captions)) is not None:
         name = captioner.name
-        without = set(known) - writer.captioned_paths()
+        without = _uncaptioned(writer, known)
     folder = None
     if request.shards is not None:
         folder = ShardFolder(Path(request.shards))
@@ -195,6 +196,12 @@ def _add_recordings(
             progress=request.progress,
         )
     return replace(report, still_windows=driver.still_windows, still_s=driver.still_s)
+
+
+def _uncaptioned(writer: LibraryWriter, known: Mapping[str, RecordingFacts]) -> set[str]:
+    """Paths of the recordings whose windows were not captioned."""
+    captioned = writer.annotated(Caption)
+    return {path for path, recording in known.items() if recording.id not in captioned}
 
 
 def _setup(

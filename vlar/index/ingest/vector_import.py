@@ -11,9 +11,9 @@ import numpy as np
 from vlar.errors import UsageError
 from vlar.index.paths import is_unicode, place
 from vlar.index.report import AddReport
-from vlar.index.store.changes import LibraryWriter
-from vlar.index.store.database import NO_FILE, STORED
-from vlar.index.store.row_check import MOST_SECONDS
+from vlar.index.store.base import LibraryWriter
+from vlar.index.store.row_check import MOST_SECONDS, STORED
+from vlar.index.store.sqlite import NO_FILE
 from vlar.index.store.values import is_length, is_path
 from vlar.index.validation import checked_tags
 from vlar.types import Float32, Window
@@ -107,4 +107,4 @@ def _write(writer: LibraryWriter, video: VectorVideo) -> None:
     duration_s = end_s if video.duration_s is None else video.duration_s
     video_id = writer.put_video(place(video.path), f"vectors:{content}", NO_FILE, duration_s)
     writer.insert_rows(video_id, video.windows, video.vectors)
-    writer.set_tags(video_id, video.tags)
+    writer.update(video_id, tags=video.tags)

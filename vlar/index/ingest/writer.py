@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from vlar.errors import EncoderMismatchError, LibraryError
+from vlar.index.copying import copy_within
 from vlar.index.ingest.encode import EncodedWindow
 from vlar.index.ingest.reader import FAILED, KNOWN, SKIPPED, UNCHANGED, FileRecord
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import is_gone
 from vlar.index.report import AddEvent, AddReport
-from vlar.index.store.changes import LibraryWriter
-from vlar.index.store.failed import FailedFile, is_kept
-from vlar.types import Failure, Window
+from vlar.index.store.annotations import Caption, FailedFile, LostFrames, is_kept
+from vlar.index.store.base import LibraryWriter
+from vlar.types import Failure
 
 _CHUNK_ROWS = 64
 _log = logging.getLogger("vlar")
@@ -146,14 +147,13 @@ class _Run:
         wanted = {**self.tags, **record.tags}
         if known.stamp != record.stamp or not wanted.items() <= tags.items():
             with self.writer.transaction():
-                self.writer.restamp(known.id, record.stamp)
-                self.writer.set_tags(known.id, wanted)
+                self.writer.update(known.id, stamp=record.stamp, tags=wanted)
         self.unchanged += 1
         self._report("unchanged", record.file)
 
     def _known_content(self, record: FileRecord) -> None:
         """Rename the recording of this content if its file is gone, else copy its rows."""
-        others = self.writer.with_content(record.content_hash)
+        others = self.writer.recordings(record.content_hash)
         if not others:
             message = f"{record.file}: has the content of another file of this call that failed"
             self._fail(record, Failure(record.file, "decode", message))
@@ -163,32 +163,32 @@ class _Run:
         with self.writer.transaction():
             if gone:
                 video_id = gone[0].id
-                self.writer.rename(video_id, record.path, record.stamp)
+                self.writer.update(video_id, path=record.path, stamp=record.stamp)
             else:
-                duration_s = self.writer.duration_s(others[0].id)
+                source = others[0]
                 video_id = self.writer.put_video(
-                    record.path, record.content_hash, record.stamp, duration_s
+                    record.path, record.content_hash, record.stamp, source.duration_s
                 )
-                rows = self.writer.copy_recording(others[0].id, video_id)
-            self.writer.set_tags(video_id, {**self.tags, **record.tags})
+                rows = copy_within(self.writer, source.id, video_id, self.manifest.dim)
+                self.writer.update(video_id, unreadable=source.unreadable)
+            self.writer.update(video_id, tags={**self.tags, **record.tags})
         self.moved += 1
         self._report("moved", record.file, rows)
 
     def _new_content(self, record: FileRecord, windows: WindowStream) -> None:
         lost: list[Failure] = []
-        damaged: list[tuple[Window, float]] = []
-        captions: list[tuple[Window, str]] = []
+        damaged: list[LostFrames] = []
+        captions: list[Caption] = []
         status = "added" if self.writer.at_path(record.path) is None else "updated"
         try:
             with self.writer.transaction():
-                video_id, rows, kept = self._write(
-                    record, _noting(windows, damaged, captions), lost
-                )
-                self.writer.set_unreadable(video_id, len(lost))
-                self.writer.keep_lost(video_id, damaged)
-                self.writer.keep_captions(video_id, captions, self.captioner)
+                noted = _noting(windows, damaged, captions, self.captioner)
+                video_id, rows, kept = self._write(record, noted, lost)
+                self.writer.annotate(LostFrames, video_id, damaged)
+                self.writer.annotate(Caption, video_id, captions)
                 self._remember(record, lost)
-                self.writer.set_tags(video_id, {**self.tags, **record.tags})
+                tags = {**self.tags, **record.tags}
+                self.writer.update(video_id, unreadable=len(lost), tags=tags)
         except _RollbackError as error:
             self._fail(record, error.failure)
             return
@@ -200,7 +200,7 @@ class _Run:
         failure = _partial(record.file, lost, kept) if lost else None
         if failure is not None:
             self.failed.append(failure)
-        share = (sum(share for _, share in damaged) + len(lost)) / (kept + len(lost))
+        share = (sum(each.share for each in damaged) + len(lost)) / (kept + len(lost))
         self._report(status, record.file, rows, failure, share, record.duration_s)
 
     def _write(
@@ -230,11 +230,9 @@ class _Run:
 
     def _remember(self, record: FileRecord, lost: Sequence[Failure]) -> None:
         """Keep the first failure that the next run should not meet again, or forget the last."""
-        for failure in filter(is_kept, lost):
-            facts = record.path, record.content_hash, record.stamp
-            self.writer.remember(FailedFile(*facts, failure.kind, failure.message))
-            return
-        self.writer.forget(record.path)
+        facts = record.path, record.content_hash, record.stamp
+        kept = [FailedFile(*facts, each.kind, each.message) for each in lost if is_kept(each)]
+        self.writer.annotate(FailedFile, record.path, kept[:1])
 
     def _report(
         self,
@@ -259,26 +257,22 @@ def _insert(
     vectors = np.stack([each.vector for each in chunk])
     if not np.isfinite(vectors).all():
         raise _not_numbers(file, "vector", "see 'vlar doctor'")
-    people = [each.person for each in chunk]
-    writer.insert_rows(video_id, spans, vectors, people)
-    kept = [(each.window, each.context, each.person) for each in chunk if each.context is not None]
-    if kept:
-        tokens = np.stack([context for _, context, _ in kept])
-        if not np.isfinite(tokens).all():
-            raise _not_numbers(file, "context", "index it without (--no-context)")
-        whom = [person for *_, person in kept]
-        writer.insert_contexts(video_id, [window for window, *_ in kept], tokens, whom)
+    contexts = [each.context for each in chunk]
+    if not all(np.isfinite(tokens).all() for tokens in contexts if tokens is not None):
+        raise _not_numbers(file, "context", "index it without (--no-context)")
+    writer.insert_rows(video_id, spans, vectors, [each.person for each in chunk], contexts)
 
 
 def _noting(
-    windows: WindowStream, damaged: list[tuple[Window, float]], captions: list[tuple[Window, str]]
+    windows: WindowStream, damaged: list[LostFrames], captions: list[Caption], captioner: str
 ) -> WindowStream:
     """The same windows; what is lost of them and what they are said to show is put into lists."""
     for each in windows:
         if isinstance(each, EncodedWindow) and each.lost and each.person is None:
-            damaged.append((each.window, each.lost))
+            damaged.append(LostFrames(each.window.start_s, each.window.end_s, each.lost))
         if isinstance(each, EncodedWindow) and each.caption is not None:
-            captions.append((each.window, each.caption))
+            span = each.window.start_s, each.window.end_s
+            captions.append(Caption(*span, each.caption, captioner))
         yield each
 
 

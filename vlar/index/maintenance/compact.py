@@ -10,8 +10,8 @@ from vlar.index.engines.base import Probes
 from vlar.index.maintenance.info import bytes_on_disk
 from vlar.index.search_cache import cache, cache_file
 from vlar.index.store import schema
-from vlar.index.store.database import Store
-from vlar.index.store.writer import StoreWriter
+from vlar.index.store.sqlite import SqliteStore
+from vlar.index.store.writer import SqliteWriter
 from vlar.types import JsonDict
 
 
@@ -38,7 +38,7 @@ def settle(
 
     Returns None for a library that exact search serves.
     """
-    store = Store.open_to_read(folder)
+    store = SqliteStore.open_to_read(folder)
     if store is None:
         return None
     cache_file.clear_left_behind(folder)
@@ -52,7 +52,7 @@ def settle(
 
 
 def compact(
-    writer: StoreWriter,
+    writer: SqliteWriter,
     probes: Probes | None,
     retrain: bool,
     engine: str | None,
@@ -88,7 +88,7 @@ def compact(
     return CompactReport(rows, dropped, before, bytes_on_disk(folder), name, trained)
 
 
-def _request(writer: StoreWriter, engine: str) -> None:
+def _request(writer: SqliteWriter, engine: str) -> None:
     with writer.transaction():
         if engine == "auto":
             writer.connection.execute("DELETE FROM meta WHERE key = ?", (cache.REQUESTED_KEY,))

@@ -11,10 +11,10 @@ from vlar.index.report import LibraryInfo
 from vlar.index.search_cache import cache
 from vlar.index.store import schema
 from vlar.index.store.base import LibraryStore
-from vlar.index.store.database import Store
+from vlar.index.store.sqlite import SqliteStore
 
 
-def describe(folder: Path, store: Store | None) -> LibraryInfo:
+def describe(folder: Path, store: SqliteStore | None) -> LibraryInfo:
     """Facts about a library; ``store`` is None before the first write."""
     rows = 0 if store is None else store.counts()[1]
     name, why = cache.choose(rows) if store is None else cache.chosen(store)
@@ -32,14 +32,21 @@ def describe(folder: Path, store: Store | None) -> LibraryInfo:
         waiting_added=0 if found is None else found.engine.added,
         waiting_deleted=0 if found is None else found.engine.deleted,
         format=schema.SCHEMA_VERSION,
+        **_contexts(store),
     )
 
 
-def facts_of(path: str, store: Store | LibraryStore | None, **search: Any) -> LibraryInfo:
+def _contexts(store: SqliteStore | None) -> dict[str, int]:
+    """Number of rows that have context tokens, and the bytes of the tokens."""
+    query = "SELECT count(*), total(length(tokens)) FROM contexts"
+    rows, size = (0, 0) if store is None else store.fetch(query)[0]
+    return {"context_rows": int(rows), "context_bytes": int(size)}
+
+
+def facts_of(path: str, store: LibraryStore | None, **search: Any) -> LibraryInfo:
     """What a library holds and which model made it, together with the facts of its search."""
     videos, rows, duration_s = (0, 0, 0.0) if store is None else store.counts()
     manifest = None if store is None else LibraryManifest.of(store)
-    contexts, context_bytes = (0, 0) if store is None else store.context_size()
     persons = (manifest.persons or None) if manifest else None
     return LibraryInfo(
         path=path,
@@ -54,8 +61,6 @@ def facts_of(path: str, store: Store | LibraryStore | None, **search: Any) -> Li
         stride_s=manifest.spec.stride_s if manifest else None,
         n_frames=manifest.spec.n_frames if manifest else None,
         tag_keys=tuple(store.tag_keys()) if store else (),
-        context_rows=contexts,
-        context_bytes=context_bytes,
         persons=persons,
         person_rows=len(store.ids_of(people=True)) if store and persons else 0,
         **search,

@@ -18,15 +18,15 @@ from pathlib import Path
 from vlar.index.maintenance.verify import LibraryFault
 from vlar.index.search_cache import cache_file
 from vlar.index.store import lock, schema, values
-from vlar.index.store.database import NO_FILE
 from vlar.index.store.row_check import MOST_ID
+from vlar.index.store.sqlite import NO_FILE
 from vlar.index.store.trust import not_plain
-from vlar.index.store.writer import StoreWriter
+from vlar.index.store.writer import SqliteWriter
 
 _FINE = (("generation", "0"), ("library_id", "0"))
 
 
-def repair(writer: StoreWriter, fault: LibraryFault) -> LibraryFault:
+def repair(writer: SqliteWriter, fault: LibraryFault) -> LibraryFault:
     """The fault after its repair: with ``repaired`` where it is gone, and what remains to do."""
     if fault.kind == "cache":
         _delete(writer.file.parent / cache_file.FILE_NAME)
@@ -49,26 +49,28 @@ def remove_lock(folder: Path) -> None:
             _delete(file)
 
 
-def _rows(writer: StoreWriter, fault: LibraryFault) -> str:
+def _rows(writer: SqliteWriter, fault: LibraryFault) -> str:
     writer.delete_rows(fault.ids)
     return _read_again(writer, fault, f"{_count(fault.ids, 'damaged row')} deleted")
 
 
-def _contexts(writer: StoreWriter, fault: LibraryFault) -> str:
+def _contexts(writer: SqliteWriter, fault: LibraryFault) -> str:
     writer.connection.executemany(
         "DELETE FROM contexts WHERE row_id = ?", [(row_id,) for row_id in fault.ids]
     )
     return _read_again(writer, fault, f"{_count(fault.ids, 'damaged context')} deleted")
 
 
-def _empty(writer: StoreWriter, fault: LibraryFault) -> str:
+def _empty(writer: SqliteWriter, fault: LibraryFault) -> str:
     return _read_again(writer, fault, "has no rows")
 
 
-def _read_again(writer: StoreWriter, fault: LibraryFault, done: str) -> str:
+def _read_again(writer: SqliteWriter, fault: LibraryFault, done: str) -> str:
     """Mark the recording of a fault, where its file is there."""
     folder = writer.file.parent
-    if not values.is_path(fault.path) or writer.row_of(fault.path) is None:
+    if not values.is_path(fault.path) or not writer.fetch(
+        "SELECT 1 FROM videos WHERE path = ?", (fault.path,)
+    ):
         return f"{fault.path}: {done}"
     with suppress(OSError, ValueError):
         if Path(fault.path).exists():
@@ -77,7 +79,7 @@ def _read_again(writer: StoreWriter, fault: LibraryFault, done: str) -> str:
     return f"{fault.path}: {done}; its file is gone: bring it back and add it again"
 
 
-def _recordings(writer: StoreWriter, fault: LibraryFault) -> str:
+def _recordings(writer: SqliteWriter, fault: LibraryFault) -> str:
     """Set values of a recording again; one without a usable path is deleted."""
     for video_id in fault.ids:
         (row,) = writer.fetch(f"SELECT {values.RECORDING} FROM videos WHERE id = ?", (video_id,))
@@ -100,12 +102,12 @@ def _recordings(writer: StoreWriter, fault: LibraryFault) -> str:
     return ""
 
 
-def _end_s(writer: StoreWriter, video_id: int) -> float:
+def _end_s(writer: SqliteWriter, video_id: int) -> float:
     found = writer.fetch("SELECT max(end_s) FROM rows WHERE video_id = ?", (video_id,))[0][0]
     return found if values.is_length(found) else 0.0
 
 
-def _tags(writer: StoreWriter, fault: LibraryFault) -> str:
+def _tags(writer: SqliteWriter, fault: LibraryFault) -> str:
     del fault
     for video_id, key, value in writer.fetch("SELECT video_id, key, value FROM tags"):
         if not (isinstance(video_id, int) and values.is_text(key) and values.is_text(value)):
@@ -117,13 +119,13 @@ def _tags(writer: StoreWriter, fault: LibraryFault) -> str:
     return ""
 
 
-def _orphans(writer: StoreWriter, fault: LibraryFault) -> str:
+def _orphans(writer: SqliteWriter, fault: LibraryFault) -> str:
     del fault
     writer.delete_orphans()
     return ""
 
 
-def _manifest(writer: StoreWriter, fault: LibraryFault) -> str:
+def _manifest(writer: SqliteWriter, fault: LibraryFault) -> str:
     """Set counters of the manifest again; every cache is older than the new ones."""
     del fault
     for key, value in writer.fetch("SELECT key, value FROM meta"):

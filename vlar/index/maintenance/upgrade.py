@@ -29,9 +29,9 @@ from vlar.index.model_provider import lasting_name, require_named
 from vlar.index.protocol import LibraryModel
 from vlar.index.report import UpgradeReport
 from vlar.index.rows import RowBatch, RowPerson
-from vlar.index.store.database import KnownVideo
 from vlar.index.store.lock import writer_lock
-from vlar.index.store.writer import StoreWriter
+from vlar.index.store.values import KnownVideo
+from vlar.index.store.writer import SqliteWriter
 from vlar.sensors import reader
 from vlar.types import Clip, Failure, Float32, Window
 from vlar.video import content_hash
@@ -62,7 +62,7 @@ def upgrade(
     folder = Path(path)
     check_place(folder, create=False)
     with writer_lock(folder):
-        library = StoreWriter.open_to_write(folder)
+        library = SqliteWriter.open_to_write(folder)
         try:
             return _upgrade(folder, library, model, progress)
         finally:
@@ -70,7 +70,10 @@ def upgrade(
 
 
 def _upgrade(
-    folder: Path, library: StoreWriter, model: LibraryModel | None, progress: UpgradeProgress | None
+    folder: Path,
+    library: SqliteWriter,
+    model: LibraryModel | None,
+    progress: UpgradeProgress | None,
 ) -> UpgradeReport:
     manifest = LibraryManifest.of(library)
     if manifest is None:
@@ -122,7 +125,7 @@ def _leave_no_stage(folder: Path) -> None:
     shutil.rmtree(folder / STAGE, ignore_errors=True)
 
 
-def _open_stage(folder: Path, target: LibraryManifest) -> StoreWriter:
+def _open_stage(folder: Path, target: LibraryManifest) -> SqliteWriter:
     """The store of the staged rows; one for another target or a damaged one is deleted."""
     place = folder / STAGE
     if place.is_symlink() or (place.exists() and not place.is_dir()):
@@ -132,11 +135,11 @@ def _open_stage(folder: Path, target: LibraryManifest) -> StoreWriter:
         )
     make_folder(place)
     try:
-        stage = StoreWriter.open_to_write(place)
+        stage = SqliteWriter.open_to_write(place)
     except LibraryError:
         _leave_no_stage(folder)
         make_folder(place)
-        stage = StoreWriter.open_to_write(place)
+        stage = SqliteWriter.open_to_write(place)
     if stage.meta().get("fingerprint", target.fingerprint) != target.fingerprint:
         stage.close()
         shutil.rmtree(place)
@@ -151,8 +154,8 @@ class _Upgrade:
 
     def __init__(
         self,
-        library: StoreWriter,
-        stage: StoreWriter,
+        library: SqliteWriter,
+        stage: SqliteWriter,
         dim: int,
         target: LibraryManifest,
         encoder: Encoder,
@@ -168,7 +171,7 @@ class _Upgrade:
         self._lost: set[str] = set()  # paths of videos that cannot be read at all
 
     def run(self) -> UpgradeReport:
-        videos = sorted(self._library.known(), key=lambda video: video.path)
+        videos = sorted(self._library.recordings(), key=lambda video: video.path)
         for number, video in enumerate(videos):
             if not self._is_staged(video):
                 self._compute(video)

@@ -17,9 +17,8 @@ from vlar.index.ingest.reader import stamp_of
 from vlar.index.manifest import LibraryManifest
 from vlar.index.search_cache import cache, cache_file
 from vlar.index.store import lock, schema, values
-from vlar.index.store.database import NO_FILE, ROW, Store
 from vlar.index.store.row_check import MOST_ID, NO_RECORDING, checked_rows, context_is_whole
-from vlar.index.store.row_source import StoreRows
+from vlar.index.store.sqlite import NO_FILE, ROW, SqliteStore, StoreRows
 from vlar.index.store.trust import not_plain
 from vlar.index.store.values import KnownVideo
 from vlar.types import JsonDict
@@ -57,7 +56,7 @@ class LibraryFault:
         return {key: facts[key] for key in ("kind", "path", "message", "repaired")}
 
 
-def verify(store: Store, files: bool = True) -> Iterator[LibraryFault]:
+def verify(store: SqliteStore, files: bool = True) -> Iterator[LibraryFault]:
     """All faults of a library. Use inside ``store.snapshot()``.
 
     A cache that is absent or stale is not a fault: the next query updates it.
@@ -84,7 +83,7 @@ def verify(store: Store, files: bool = True) -> Iterator[LibraryFault]:
     if manifest or broken:
         return
     if files:
-        yield from changed_files(store.address, store.known())
+        yield from changed_files(store.address, store.recordings())
     yield from _cache(store)
 
 
@@ -95,7 +94,7 @@ def again(folder: str, path: str) -> str:
     )
 
 
-def _database(store: Store) -> Iterator[LibraryFault]:
+def _database(store: SqliteStore) -> Iterator[LibraryFault]:
     try:
         found = store.fetch("PRAGMA integrity_check(20)")
     except LibraryError as error:
@@ -107,14 +106,14 @@ def _database(store: Store) -> Iterator[LibraryFault]:
             yield LibraryFault("database", str(store.file), message)
 
 
-def _lock(store: Store) -> Iterator[LibraryFault]:
+def _lock(store: SqliteStore) -> Iterator[LibraryFault]:
     try:
         lock.require_lock_file(store.file.parent)
     except LibraryError as error:
         yield LibraryFault("lock", str(store.file.with_name(lock.FILE_NAME)), error.message)
 
 
-def _manifest(store: Store) -> Iterator[LibraryFault]:
+def _manifest(store: SqliteStore) -> Iterator[LibraryFault]:
     faults = values.manifest_faults(store.fetch("SELECT key, value FROM meta"))
     if _ids_used_up(store):
         faults.append("its row ids")
@@ -128,17 +127,17 @@ def _manifest(store: Store) -> Iterator[LibraryFault]:
         yield LibraryFault("manifest", str(store.file), error.message)
 
 
-def _ids_used_up(store: Store) -> bool:
+def _ids_used_up(store: SqliteStore) -> bool:
     found = store.fetch("SELECT seq FROM sqlite_sequence")
     return any(not isinstance(seq, int) or not 0 <= seq < MOST_ID for (seq,) in found)
 
 
-def _dim(store: Store) -> int | None:
+def _dim(store: SqliteStore) -> int | None:
     manifest = LibraryManifest.of(store)
     return None if manifest is None else manifest.dim
 
 
-def _recordings(store: Store) -> Iterator[LibraryFault]:
+def _recordings(store: SqliteStore) -> Iterator[LibraryFault]:
     for row in store.fetch(f"SELECT {values.RECORDING} FROM videos ORDER BY id"):
         faults = values.recording_faults(row)
         if not 0 < row[0] < MOST_ID:
@@ -157,7 +156,7 @@ def _shown(row: tuple[Any, ...], faults: list[str]) -> str:
     return ", ".join(f"{held[name]!r:.40}" for name in faults)
 
 
-def _rows(store: Store, dim: int) -> Iterator[LibraryFault]:
+def _rows(store: SqliteStore, dim: int) -> Iterator[LibraryFault]:
     query = f"SELECT {ROW} FROM rows WHERE id > ? ORDER BY id LIMIT ?"
     bad: dict[Any, list[tuple[int, str]]] = {}
     owners = {video_id for (video_id,) in store.fetch("SELECT id FROM videos")}
@@ -179,7 +178,9 @@ def _rows(store: Store, dim: int) -> Iterator[LibraryFault]:
     yield from _damaged_rows(store, bad)
 
 
-def _damaged_rows(store: Store, bad: dict[Any, list[tuple[int, str]]]) -> Iterator[LibraryFault]:
+def _damaged_rows(
+    store: SqliteStore, bad: dict[Any, list[tuple[int, str]]]
+) -> Iterator[LibraryFault]:
     paths = store.paths([video_id for video_id in bad if isinstance(video_id, int)])
     for video_id, places in bad.items():
         path = paths.get(video_id)
@@ -195,7 +196,7 @@ def _seconds(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else f"{value!r:.40}"
 
 
-def _contexts(store: Store) -> Iterator[LibraryFault]:
+def _contexts(store: SqliteStore) -> Iterator[LibraryFault]:
     shape = values.context_shape(store.meta()) or (0, 0)
     query = (
         "SELECT row_id, tokens, contexts.checksum, rows.id, path FROM contexts "
@@ -216,7 +217,7 @@ def _contexts(store: Store) -> Iterator[LibraryFault]:
         last = found[-1][0]
 
 
-def _tags(store: Store) -> Iterator[LibraryFault]:
+def _tags(store: SqliteStore) -> Iterator[LibraryFault]:
     orphans, broken = 0, 0
     owners = {video_id for (video_id,) in store.fetch("SELECT id FROM videos")}
     for video_id, key, value in store.fetch("SELECT video_id, key, value FROM tags"):
@@ -232,7 +233,7 @@ def _tags(store: Store) -> Iterator[LibraryFault]:
         yield LibraryFault("orphan", str(store.file), message)
 
 
-def _empty(store: Store) -> Iterator[LibraryFault]:
+def _empty(store: SqliteStore) -> Iterator[LibraryFault]:
     for video_id, path in sorted(store.paths().items()):
         if not store.fetch("SELECT 1 FROM rows WHERE video_id = ? LIMIT 1", (video_id,)):
             yield LibraryFault(
@@ -268,7 +269,7 @@ def _has_changed(path: Path, stamp: object, old_hash: str) -> bool:
     return stamp_of(path) != stamp and content_hash(path) != old_hash
 
 
-def _cache(store: Store) -> Iterator[LibraryFault]:
+def _cache(store: SqliteStore) -> Iterator[LibraryFault]:
     file = store.file.with_name(cache_file.FILE_NAME)
     if (not file.exists() and not not_plain(file)) or "dim" not in store.meta():
         return
@@ -282,7 +283,7 @@ def _cache(store: Store) -> Iterator[LibraryFault]:
         yield LibraryFault("cache", str(file), message)
 
 
-def _holds_the_rows(store: Store, found: cache.SearchCache) -> bool:
+def _holds_the_rows(store: SqliteStore, found: cache.SearchCache) -> bool:
     """Whether a cache, brought up to date, has every row as it is; True for a stale one."""
     state, followed = cache.state(store)
     if state != "fresh" or followed is None:

@@ -1,25 +1,31 @@
-"""The place of a library in Milvus (``vlar.index.store.backend.Backend``)."""
+"""The place of a library in Milvus (``vlar.index.backends.Backend``)."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from vlar.errors import LibraryError, UsageError
 from vlar.index.address import MilvusAddress
 from vlar.index.engines.base import Probes
+from vlar.index.maintenance.compact import CompactReport
 from vlar.index.maintenance.upgrade import UpgradeProgress, UpgradeReport
+from vlar.index.maintenance.verify import LibraryFault
+from vlar.index.manifest import LibraryManifest
 from vlar.index.milvus import indexes
 from vlar.index.milvus.client import MilvusConnection
+from vlar.index.milvus.engine import MilvusEngine
 from vlar.index.milvus.layout import Layout, created, opened, width_of
 from vlar.index.milvus.lease import leased
+from vlar.index.milvus.repair import compacted, repaired
 from vlar.index.milvus.store import MilvusStore
-from vlar.index.milvus.upkeep import describe
+from vlar.index.milvus.upkeep import describe, verify
 from vlar.index.milvus.writer import MilvusWriter
 from vlar.index.protocol import LibraryModel
 from vlar.index.report import LibraryInfo
-from vlar.index.search_cache.cache import SearchCache
+from vlar.index.search_cache.cache import Origin, SearchCache
+from vlar.index.store.damage import line_of
 
 _log = logging.getLogger("vlar")
 
@@ -125,13 +131,53 @@ class MilvusBackend:
             connection.close()
         return None
 
-    def empty_info(self) -> LibraryInfo:
-        """Facts of a library that holds nothing yet."""
+    def info(self, store: MilvusStore | None) -> LibraryInfo:
+        """Facts of the library."""
+        if store is not None:
+            return describe(store.connection, self._layout, store)
         connection = MilvusConnection(self._place)
         try:
             return describe(connection, self._layout, None)
         finally:
             connection.close()
+
+    def search_cache(
+        self, store: MilvusStore, current: SearchCache | None, probes: Probes | None
+    ) -> SearchCache:
+        """What searches the view of the snapshot."""
+        del current, probes
+        manifest, view = LibraryManifest.of(store), store.view()
+        dim = 0 if manifest is None else manifest.dim
+        name = indexes.name_of(store.connection.index_facts(self._layout.rows, "vector"))
+        engine = MilvusEngine(store.rows_read, dim, name, {"index": name})
+        return SearchCache(engine, Origin(store.library_id, view.number, dim), view.number)
+
+    def rebuilt_cache(self, store: MilvusStore, probes: Probes | None) -> SearchCache:
+        """The same: Milvus keeps its index itself."""
+        return self.search_cache(store, None, probes)
+
+    def note_damage(self, store: MilvusStore, found: SearchCache) -> None:
+        """Nothing: Milvus holds every row that there is."""
+
+    def damage_line(self, store: MilvusStore) -> str | None:
+        """One line about the rows in ``store.damaged``; None without any."""
+        return line_of(store.address, store.damaged)
+
+    def verify(self, store: MilvusStore, files: bool) -> Iterator[LibraryFault]:
+        """All faults."""
+        return verify(store, store.connection, self._layout, store.catalog(), files)
+
+    def repaired(self, writer: MilvusWriter, fault: LibraryFault) -> LibraryFault:
+        """A fault after its repair."""
+        return repaired(writer, fault)
+
+    def compact(
+        self, writer: MilvusWriter, probes: Probes | None, retrain: bool, engine: str | None
+    ) -> CompactReport:
+        """Merge segments, and build the index that is asked for or that suits the rows."""
+        del probes
+        rows = writer.counts()[1]
+        return compacted(writer.connection, self._layout, rows, retrain, engine)
 
     def upgrade(
         self, model: LibraryModel | None, progress: UpgradeProgress | None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from vlar.index.maintenance.compact import CompactReport
 from vlar.index.maintenance.verify import LibraryFault
@@ -13,26 +12,11 @@ from vlar.index.milvus.client import MilvusConnection, listed
 from vlar.index.milvus.layout import Layout
 from vlar.index.milvus.stored import CONTEXT
 from vlar.index.milvus.upkeep import bytes_of
-from vlar.index.store.changes import LibraryWriter
+from vlar.index.milvus.writer import MilvusWriter
 from vlar.index.store.schema import READ_AGAIN
 
 
-class RepairingWriter(LibraryWriter, Protocol):
-    """What a repair needs of a writer."""
-
-    connection: MilvusConnection
-    layout: Layout
-
-    def read_again(self, video_id: int, content_hash: str) -> None:
-        """Forget what a file's content was."""
-        ...
-
-    def rows_deleted(self, video_id: int, count: int) -> None:
-        """Remember that a recording has fewer rows."""
-        ...
-
-
-def repaired(writer: RepairingWriter, fault: LibraryFault) -> LibraryFault:
+def repaired(writer: MilvusWriter, fault: LibraryFault) -> LibraryFault:
     """The fault after its repair: with ``repaired`` where it is gone, and what remains to do.
 
     Damaged rows are deleted, and their recordings are marked: the next ``vlar index add`` of them
@@ -40,7 +24,8 @@ def repaired(writer: RepairingWriter, fault: LibraryFault) -> LibraryFault:
     """
     if fault.kind not in ("row", "context", "empty", "incomplete"):
         return fault
-    video_id = writer.row_of(fault.path)
+    recording = writer.at_path(fault.path)
+    video_id = None if recording is None else recording.id
     with writer.transaction():
         if fault.kind == "row":
             writer.connection.delete(writer.layout.rows, fault.ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from vlar.index.milvus.recording import Recording, text_key
 from vlar.index.milvus.rows import Rows
 from vlar.index.milvus.stored import CAPTIONS, CONTEXT, LOST, clean, context_of, entries_of
 from vlar.index.rows import Float16, Int64, RowFilter
-from vlar.index.store.failed import FailedFile
+from vlar.index.store.annotations import A, Caption, FailedFile, LostFrames
 from vlar.index.store.row_check import STORED, context_is_whole
 from vlar.index.store.values import Stamp
 
@@ -66,48 +66,44 @@ class SideData:
         """Captions of rows by row id, of all or of some; a row without one is left out."""
         found: dict[int, str] = {}
         for recording, spans in self._captioned(rows, row_ids):
-            texts = {(s, e): text for s, e, text, _ in self.caption_entries(recording)}
+            texts = {(s, e): text for s, e, text, _ in self._captions(recording)}
             for row_id, span in spans.items():
                 if text := clean(texts.get(span)):
                     found[row_id] = text
         return found
 
-    def caption_entries(self, recording: Recording) -> list[tuple[float, float, str, str]]:
-        """Start, end, text and captioner of each window of a recording that was captioned."""
-        return [
-            (float(s), float(e), str(text), str(made_by))
-            for s, e, text, made_by in self._entries(recording, CAPTIONS, recording.captioned)
-        ]
+    def annotations(self, kind: type[A], owners: Sequence[int | str] | None) -> list[A]:
+        """The annotations of one kind, of all owners or of some."""
+        if kind is FailedFile:
+            failed = self._failed()
+            return cast("list[A]", [f for f in failed if owners is None or f.path in owners])
+        ids = None if owners is None else [owner for owner in owners if isinstance(owner, int)]
+        read = self._captions if kind is Caption else self._lost
+        own = self._catalog.some(ids).values()
+        return cast("list[A]", [each for recording in own for each in read(recording)])
 
-    def lost_entries(self, recording: Recording) -> list[tuple[float, float, float]]:
-        """Start, end and share of each window of a recording that lost frames."""
-        return [
-            (float(s), float(e), min(max(float(share), 0.0), 1.0))
-            for s, e, share in self._entries(recording, LOST, recording.has_lost)
-        ]
+    def _captions(self, recording: Recording) -> Iterator[Caption]:
+        if recording.captioned:
+            for s, e, text, made_by in self._entries(recording, CAPTIONS):
+                yield Caption(float(s), float(e), str(text), str(made_by))
 
-    def greatest_lost(self, spans: Sequence[tuple[int, float, float]]) -> list[float]:
-        """The greatest share of lost frames among windows that overlap each (id, start, end)."""
-        known = self._catalog.some({video_id for video_id, _, _ in spans})
-        shares = {i: self.lost_entries(each) for i, each in known.items() if each.has_lost}
-        return [
-            max(
-                (share for s, e, share in shares.get(i, ()) if s < end_s and e > start_s),
-                default=0.0,
-            )
-            for i, start_s, end_s in spans
-        ]
+    def _lost(self, recording: Recording) -> Iterator[LostFrames]:
+        if recording.has_lost:
+            for s, e, share in self._entries(recording, LOST):
+                yield LostFrames(float(s), float(e), min(max(float(share), 0.0), 1.0))
 
-    def failed_files(self) -> dict[str, FailedFile]:
-        """Files whose reading crashed or took too long, by path."""
+    def _failed(self) -> Iterator[FailedFile]:
         where = f'kind == "{FAILED}"'
-        found: dict[str, FailedFile] = {}
         for page in self._connection.pages(self._layout.records, where, ["doc"], 1024):
             for each in page:
                 facts: dict[str, Any] = json.loads(each["doc"])
                 stamp = Stamp(int(facts.pop("size")), int(facts.pop("mtime_ns")))
-                found[facts["path"]] = FailedFile(stamp=stamp, **facts)
-        return found
+                yield FailedFile(stamp=stamp, **facts)
+
+    def _entries(self, recording: Recording, kind: str) -> Iterator[list[Any]]:
+        where = f'kind == "{kind}" and version == {recording.version}'
+        pages = self._connection.pages(self._layout.blobs, where, ["part", "data"], _TOKEN_BYTES)
+        yield from entries_of([each for page in pages for each in page])
 
     def _captioned(
         self, rows: Rows, row_ids: Sequence[int] | None
@@ -127,13 +123,6 @@ class SideData:
             recording = self._catalog.get(video_id)
             if recording is not None and recording.captioned:
                 yield recording, spans
-
-    def _entries(self, recording: Recording, kind: str, has_some: bool) -> Iterator[list[Any]]:
-        if not has_some:
-            return
-        where = f'kind == "{kind}" and version == {recording.version}'
-        pages = self._connection.pages(self._layout.blobs, where, ["part", "data"], _TOKEN_BYTES)
-        yield from entries_of([each for page in pages for each in page])
 
     def _by_row(self, where: str) -> dict[int, list[Mapping[str, Any]]]:
         parts: dict[int, list[Mapping[str, Any]]] = defaultdict(list)

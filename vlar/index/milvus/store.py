@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from vlar.index.engines.base import Probes
-from vlar.index.maintenance.verify import LibraryFault
-from vlar.index.manifest import LibraryManifest
-from vlar.index.milvus import indexes, upkeep
 from vlar.index.milvus.catalog import Catalog
 from vlar.index.milvus.client import MilvusConnection
-from vlar.index.milvus.engine import MilvusEngine
 from vlar.index.milvus.layout import META_KEY, Layout
 from vlar.index.milvus.recording import Recording
 from vlar.index.milvus.rows import MilvusSource, Rows, batch_of, beyond
 from vlar.index.milvus.side import SideData
 from vlar.index.milvus.state import View
-from vlar.index.report import LibraryInfo, VideoRow
+from vlar.index.report import VideoRow
 from vlar.index.rows import Float16, Int64, RowBatch, RowFilter
-from vlar.index.search_cache.cache import Origin, SearchCache
-from vlar.index.store.damage import line_of
-from vlar.index.store.failed import FailedFile
+from vlar.index.store.annotations import A, Annotation, Caption
 from vlar.index.store.row_check import CheckedRows
-from vlar.index.store.values import KnownVideo, RecordingFacts, context_shape
+from vlar.index.store.values import RecordingFacts, context_shape
 
 _ALL = RowFilter()
 _AT_ONCE = 512  # rows of a recording that are read together
@@ -110,7 +103,7 @@ class MilvusStore:
         return rows
 
     def side(self) -> SideData:
-        """Reads contexts, captions and lost frames of the view."""
+        """Reads contexts and annotations of the view."""
         return SideData(self.connection, self.layout, self.catalog())
 
     def _changed(self) -> Mapping[int, Recording | None]:
@@ -130,27 +123,16 @@ class MilvusStore:
 
     # Recordings ---------------------------------------------------------------------------------
 
-    def known(self) -> list[KnownVideo]:
-        """Every recording with what identifies its file."""
-        return [each.known for each in self.catalog().all().values()]
-
-    def recordings(self) -> list[RecordingFacts]:
-        """Every recording with its facts, oldest first."""
+    def recordings(self, content_hash: str | None = None) -> list[RecordingFacts]:
+        """Every recording with its facts, or those of one content; oldest first."""
+        if content_hash is not None:
+            return [each.facts for each in self.catalog().with_content(content_hash)]
         return [each.facts for each in self.catalog().all().values()]
 
-    def with_content(self, content_hash: str) -> list[KnownVideo]:
-        """The recordings of one content, oldest first."""
-        return [each.known for each in self.catalog().with_content(content_hash)]
-
-    def at_path(self, path: str) -> KnownVideo | None:
+    def at_path(self, path: str) -> RecordingFacts | None:
         """The recording of a path."""
         found = self.catalog().at_path(path)
-        return None if found is None else found.known
-
-    def row_of(self, path: str) -> int | None:
-        """The id of the recording of a path."""
-        found = self.catalog().at_path(path)
-        return None if found is None else found.id
+        return None if found is None else found.facts
 
     def paths(self, video_ids: Sequence[int] | None = None) -> dict[int, str]:
         """Path by recording id, of all or of some."""
@@ -161,14 +143,9 @@ class MilvusStore:
         found = (each.as_row for each in self.catalog().all().values())
         return sorted(found, key=lambda row: row.path)
 
-    def durations(self) -> dict[int, float]:
-        """Length of every recording in seconds, by id."""
-        return {i: each.duration_s for i, each in self.catalog().all().items()}
-
-    def between(self, fact: str, low: float, high: float) -> set[int]:
-        """Ids of the recordings whose fact lies between two numbers, both included."""
-        every = self.catalog().all()
-        return {i for i, each in every.items() if low <= each.fact(fact) <= high}
+    def fact(self, name: str) -> dict[int, float]:
+        """A fact of every recording by id."""
+        return {i: each.fact(name) for i, each in self.catalog().all().items()}
 
     def tags(self, video_ids: Sequence[int] | None = None) -> dict[int, dict[str, str]]:
         """Tags by recording id, of all or of some."""
@@ -179,14 +156,10 @@ class MilvusStore:
         """Every tag key in use, sorted."""
         return sorted({key for each in self.catalog().all().values() for key in each.tags})
 
-    def tagged(self, key: str, value: str) -> set[int]:
-        """Ids of the recordings with this tag."""
-        return {i for i, each in self.catalog().all().items() if each.tags.get(key) == value}
-
-    def tag_values(self, key: str) -> dict[int, str]:
-        """The value of a tag by recording id; a recording without it is left out."""
-        every = self.catalog().all()
-        return {i: each.tags[key] for i, each in every.items() if key in each.tags}
+    def tagged(self, key: str, value: str | None = None) -> dict[int, str]:
+        """The value of a tag, any or a given one, by the id of the recordings that have it."""
+        held = {i: each.tags[key] for i, each in self.catalog().all().items() if key in each.tags}
+        return held if value is None else {i: has for i, has in held.items() if has == value}
 
     # Rows ---------------------------------------------------------------------------------------
 
@@ -261,11 +234,6 @@ class MilvusStore:
             if (near >= edge) if later else (near < edge):
                 return
 
-    def context_size(self) -> tuple[int, int]:
-        """Number of rows that have context tokens, and the bytes of the tokens."""
-        every = self.catalog().all().values()
-        return sum(each.contexts for each in every), sum(each.context_bytes for each in every)
-
     def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
         """The rows among ``row_ids`` that have context tokens (N,), rising, and these (N, k, E)."""
         shape = context_shape(self.meta()) or (0, 0)
@@ -275,55 +243,11 @@ class MilvusStore:
         """Captions of rows by row id, of all or of some; a row without one is left out."""
         return self.side().captions(self.rows_read(), row_ids)
 
-    def captioned_paths(self) -> set[str]:
-        """The recordings whose windows were captioned."""
-        return {each.path for each in self.catalog().all().values() if each.captioned}
+    def annotations(self, kind: type[A], owners: Sequence[int | str] | None = None) -> list[A]:
+        """The annotations of one kind, of all owners or of some."""
+        return self.side().annotations(kind, owners)
 
-    def caption_entries(self, video_id: int) -> list[tuple[float, float, str, str]]:
-        """Start, end, text and captioner of each window of a recording that was captioned."""
-        own = self.catalog().get(video_id)
-        return [] if own is None else self.side().caption_entries(own)
-
-    def lost_entries(self, video_id: int) -> list[tuple[float, float, float]]:
-        """Start, end and share of each window of a recording that lost frames."""
-        own = self.catalog().get(video_id)
-        return [] if own is None else self.side().lost_entries(own)
-
-    def greatest_lost(self, spans: Iterable[tuple[int, float, float]]) -> list[float]:
-        """The greatest share of lost frames among windows that overlap each (id, start, end)."""
-        return self.side().greatest_lost(list(spans))
-
-    def failed_files(self) -> dict[str, FailedFile]:
-        """Files whose reading crashed or took too long, by path."""
-        return self.side().failed_files()
-
-    # Search and upkeep --------------------------------------------------------------------------
-
-    def search_cache(self, current: SearchCache | None, probes: Probes | None) -> SearchCache:
-        """What searches the view of the snapshot."""
-        manifest, view = LibraryManifest.of(self), self.view()
-        dim = 0 if manifest is None else manifest.dim
-        facts = self.connection.index_facts(self.layout.rows, "vector")
-        name = indexes.name_of(facts)
-        engine = MilvusEngine(self.rows_read, dim, name, {"index": name})
-        origin = Origin(self.library_id, view.number, dim)
-        return SearchCache(engine, origin, view.number)
-
-    def rebuilt_cache(self, probes: Probes | None) -> SearchCache:
-        """The same: Milvus keeps its index itself."""
-        return self.search_cache(None, probes)
-
-    def note_damage(self, cache: SearchCache) -> None:
-        """Nothing: Milvus holds every row that there is."""
-
-    def damage_line(self) -> str | None:
-        """One line about the rows in ``damaged``; None without any."""
-        return line_of(self.address, self.damaged)
-
-    def info(self) -> LibraryInfo:
-        """What the library holds."""
-        return upkeep.describe(self.connection, self.layout, self)
-
-    def verify(self, files: bool) -> Iterator[LibraryFault]:
-        """All faults."""
-        return upkeep.verify(self, self.connection, self.layout, self.catalog(), files)
+    def annotated(self, kind: type[Annotation]) -> set[int]:
+        """Ids of the recordings that have annotations of a kind."""
+        every = self.catalog().all().items()
+        return {i for i, each in every if (each.captioned if kind is Caption else each.has_lost)}

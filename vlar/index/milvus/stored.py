@@ -14,12 +14,12 @@ from vlar.characters import without
 from vlar.index.milvus.layout import NO_VECTOR
 from vlar.index.rows import Float16, RowPerson
 from vlar.index.store import schema
+from vlar.index.store.annotations import MOST_CHARACTERS, Caption, LostFrames
 from vlar.index.store.row_check import STORED, FoundRow, stored_box
 from vlar.types import Float32, Window
 
 CONTEXT, CAPTIONS, LOST = "context", "captions", "lost"
 _PART = 60_000  # letters of a text
-_MOST_LETTERS = 4_000  # of a caption
 RowKey = tuple[int, float, float]  # track, start and end
 
 
@@ -112,20 +112,15 @@ def context_of(entities: Iterable[Mapping[str, Any]]) -> tuple[int, bytes]:
         return -1, b""
 
 
-def caption_entities(
-    version: int, captions: Iterable[tuple[Window, str]], made_by: str
-) -> list[dict[str, Any]]:
+def caption_entities(version: int, captions: Iterable[Caption]) -> list[dict[str, Any]]:
     """The entities of the captions of a version's windows."""
-    entries = [
-        [window.start_s, window.end_s, text[:_MOST_LETTERS], made_by] for window, text in captions
-    ]
+    entries = [[s, e, text[:MOST_CHARACTERS], made_by] for s, e, text, made_by in captions]
     return _listed(CAPTIONS, version, entries)
 
 
-def lost_entities(version: int, lost: Iterable[tuple[Window, float]]) -> list[dict[str, Any]]:
+def lost_entities(version: int, lost: Iterable[LostFrames]) -> list[dict[str, Any]]:
     """The entities of the shares of lost frames of a version's windows."""
-    entries = [[window.start_s, window.end_s, share] for window, share in lost if share > 0]
-    return _listed(LOST, version, entries)
+    return _listed(LOST, version, [list(each) for each in lost if each.share > 0])
 
 
 def entries_of(entities: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:
@@ -139,7 +134,7 @@ def entries_of(entities: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:
 
 def clean(text: object) -> str:
     """A caption without what acts on a terminal."""
-    return without(text[:_MOST_LETTERS]) if isinstance(text, str) and text.strip() else ""
+    return without(text[:MOST_CHARACTERS]) if isinstance(text, str) and text.strip() else ""
 
 
 def _listed(kind: str, version: int, entries: Iterable[list[Any]]) -> list[dict[str, Any]]:

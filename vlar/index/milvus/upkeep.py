@@ -16,6 +16,7 @@ from vlar.index.milvus import indexes
 from vlar.index.milvus.catalog import Catalog
 from vlar.index.milvus.client import MilvusConnection
 from vlar.index.milvus.layout import FORMAT, Layout
+from vlar.index.milvus.store import MilvusStore
 from vlar.index.report import LibraryInfo
 from vlar.index.rows import RowFilter
 from vlar.index.store.base import LibraryStore
@@ -26,10 +27,11 @@ _ALL = RowFilter()
 
 
 def describe(
-    connection: MilvusConnection, layout: Layout, store: LibraryStore | None
+    connection: MilvusConnection, layout: Layout, store: MilvusStore | None
 ) -> LibraryInfo:
     """Facts about a library; ``store`` is None before the first commit."""
     address, rows = connection.address, 0 if store is None else store.counts()[1]
+    every = [] if store is None else list(store.catalog().all().values())
     facts = {} if store is None else connection.index_facts(layout.rows, "vector")
     index = indexes.name_of(facts)
     why = f"Milvus {connection.version} searches, with the index {index}"
@@ -47,6 +49,8 @@ def describe(
         waiting_added=0,
         waiting_deleted=0,
         format=FORMAT,
+        context_rows=sum(each.contexts for each in every),
+        context_bytes=sum(each.context_bytes for each in every),
     )
 
 
@@ -86,7 +90,7 @@ def verify(
     yield from _wrong_counts(store, catalog, counted)
     yield from _contexts(store, catalog)
     if files:
-        yield from changed_files(store.address, store.known())
+        yield from changed_files(store.address, store.recordings())
 
 
 def _damaged_rows(

@@ -23,9 +23,8 @@ from vlar.index.manifest import LibraryManifest
 from vlar.index.rows import read_all
 from vlar.index.search_cache import cache_file
 from vlar.index.search_cache.cache_file import FILE_NAME
-from vlar.index.store.database import Store
 from vlar.index.store.row_check import NO_RECORDING
-from vlar.index.store.row_source import StoreRows
+from vlar.index.store.sqlite import SqliteStore, StoreRows
 from vlar.index.store.values import counter
 
 T = TypeVar("T")
@@ -51,7 +50,7 @@ class Origin:
     dim: int
 
     @classmethod
-    def of(cls, store: Store) -> Origin:
+    def of(cls, store: SqliteStore) -> Origin:
         """The present state of a store that holds something."""
         meta, manifest = store.meta(), LibraryManifest.of(store)
         if manifest is None:
@@ -98,7 +97,7 @@ def choose(rows: int) -> tuple[str, str]:
     return _EXACT, "exact search: no other engine that is installed is made for as many rows"
 
 
-def chosen(store: Store) -> tuple[str, str]:
+def chosen(store: SqliteStore) -> tuple[str, str]:
     """The engine of a library and the reason: the requested one (``compact``), or by its size."""
     requested = _requested(store)
     if requested is not None:
@@ -106,7 +105,9 @@ def chosen(store: Store) -> tuple[str, str]:
     return choose(store.row_count())
 
 
-def refresh(store: Store, current: SearchCache | None, probes: Probes | None = None) -> SearchCache:
+def refresh(
+    store: SqliteStore, current: SearchCache | None, probes: Probes | None = None
+) -> SearchCache:
     """The cache of the present state of a store: the current one, the file, or a new one.
 
     Call it first inside ``store.snapshot()``: where another process has just written a newer
@@ -130,7 +131,7 @@ def refresh(store: Store, current: SearchCache | None, probes: Probes | None = N
 
 
 def merge(
-    store: Store, old: SearchCache | None, probes: Probes | None = None
+    store: SqliteStore, old: SearchCache | None, probes: Probes | None = None
 ) -> tuple[SearchCache, bool]:
     """A cache with no change waiting, and whether its engine had to be built again for that."""
     cache = None if old is None else _followed(store, old, Origin.of(store))
@@ -149,7 +150,7 @@ def merge(
     return _written(store, merged), False
 
 
-def rebuild(store: Store, probes: Probes | None = None) -> SearchCache:
+def rebuild(store: SqliteStore, probes: Probes | None = None) -> SearchCache:
     """A new engine from the present state of the store. Call it inside ``store.snapshot()``."""
     origin, name = Origin.of(store), chosen(store)[0]
     _say(f"building the search index ({name})", store.row_count())
@@ -161,7 +162,7 @@ def rebuild(store: Store, probes: Probes | None = None) -> SearchCache:
     return _written(store, SearchCache(engine, origin, origin.generation, damaged))
 
 
-def note_damage(store: Store, cache: SearchCache) -> None:
+def note_damage(store: SqliteStore, cache: SearchCache) -> None:
     """Put the rows that a cache lacks into ``store.damaged``.
 
     Raises:
@@ -185,7 +186,7 @@ def merge_is_due(engine: Engine) -> bool:
     return changes > max(MERGED_ROWS, MERGED_SHARE * rows)
 
 
-def state(store: Store) -> tuple[str, SearchCache | None]:
+def state(store: SqliteStore) -> tuple[str, SearchCache | None]:
     """``fresh``, ``stale``, ``unreadable`` or ``absent``, and the cache that a query would use.
 
     A cache with a few waiting changes is fresh too. The next query updates a stale one.
@@ -223,7 +224,7 @@ def read(path: Path) -> SearchCache | None:
     return SearchCache(engine, origin, origin.generation, tuple(facts.get("damaged", ())))
 
 
-def is_complete(store: Store, cache: SearchCache) -> bool:
+def is_complete(store: SqliteStore, cache: SearchCache) -> bool:
     """Whether a cache has as many rows as the store, but for the damaged ones."""
     return cache.engine.count() + len(cache.damaged) == store.row_count()
 
@@ -231,7 +232,7 @@ def is_complete(store: Store, cache: SearchCache) -> bool:
 # Inside ----------------------------------------------------------------------------------------
 
 
-def _followed(store: Store, old: SearchCache, origin: Origin) -> SearchCache | None:
+def _followed(store: SqliteStore, old: SearchCache, origin: Origin) -> SearchCache | None:
     """A cache after all changes of the store since its state; None where they do not lead there.
 
     An id stands for one vector for ever, so an engine lacks only the ids after its last one, and
@@ -261,14 +262,14 @@ def _same_library(cache: SearchCache, origin: Origin) -> bool:
     return (cache.origin.library_id, cache.origin.dim) == (origin.library_id, origin.dim)
 
 
-def _still_chosen(store: Store, engine: Engine) -> bool:
+def _still_chosen(store: SqliteStore, engine: Engine) -> bool:
     requested = _requested(store)
     if requested is not None:
         return engine.name == requested
     return _suits(type(engine), store.row_count(), _STAYS)
 
 
-def _requested(store: Store) -> str | None:
+def _requested(store: SqliteStore) -> str | None:
     """The engine that ``compact`` asked for, where it is installed here."""
     name = store.meta().get(REQUESTED_KEY)
     if name is None or name not in registry.names("engine") or not _engine(name).available():
@@ -283,7 +284,7 @@ def _suits(kind: type[Engine], rows: int, margin: float) -> bool:
     return least / margin <= rows and (most is None or rows <= most * margin)
 
 
-def _written(store: Store, fresh: SearchCache) -> SearchCache:
+def _written(store: SqliteStore, fresh: SearchCache) -> SearchCache:
     """Write a cache, and use the file, which is mapped and not held in memory, from now on."""
     path, engine = store.file.with_name(FILE_NAME), fresh.engine
     facts = {

@@ -16,7 +16,7 @@ from vlar.index.manifest import LibraryManifest
 from vlar.index.model_provider import LazyModel
 from vlar.index.report import AddReport
 from vlar.index.shards.read import Shard, shard_files
-from vlar.index.store.changes import LibraryWriter
+from vlar.index.store.base import LibraryWriter
 from vlar.types import Failure
 
 _MOST_FACTS = 1 << 20
@@ -57,7 +57,7 @@ def import_shards(
     if not shards or manifest is None:
         why = failures[0].message if failures else "name files or folders"
         raise UsageError(f"no shard can be imported: {why}")
-    known = {video.path: video for video in writer.known()}
+    known = {video.path: video for video in writer.recordings()}
 
     def stream() -> Iterator[FileRecord | EncodedWindow | Failure]:
         for shard in shards:
@@ -65,7 +65,7 @@ def import_shards(
                 yield from shard.stream(manifest.dim, known)
             except VlarError as error:  # damage behind the header; what was whole is kept
                 failures.append(Failure(shard.path, "shard", error.message))
-            known.update({video.path: video for video in writer.known()})
+            known.update({video.path: video for video in writer.recordings()})
 
     captioners = {shard.facts.get("captioner", "") for shard in shards} - {""}
     report = write_windows(

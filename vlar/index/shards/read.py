@@ -25,8 +25,8 @@ from vlar.index.paths import place
 from vlar.index.rows import Float16, RowPerson
 from vlar.index.shards.schema import FAILED as FAILED_ROW
 from vlar.index.shards.schema import PART, REQUIRED, UNREADABLE, facts_of
-from vlar.index.store.database import NO_FILE
 from vlar.index.store.row_check import STORED, person_of, stored_box
+from vlar.index.store.sqlite import NO_FILE
 from vlar.index.store.values import KnownVideo, Stamp
 from vlar.safety.files import special_kind
 from vlar.tables import arrow

@@ -24,7 +24,7 @@ from vlar.index.ingest.writer import IngestProgress, by_file
 from vlar.index.manifest import LibraryManifest
 from vlar.index.report import AddEvent, AddReport
 from vlar.index.shards.schema import FAILED, KNOWN_COLUMNS, PART, UNREADABLE, WINDOW, schema
-from vlar.index.store.failed import FailedFile, is_kept
+from vlar.index.store.annotations import FailedFile, is_kept
 from vlar.index.store.row_check import STORED
 from vlar.index.store.values import KnownVideo, Stamp
 from vlar.tables import arrow

@@ -1,28 +1,25 @@
 """What a library needs of the place that holds it: a folder with SQLite, or Milvus.
 
-A ``LibraryStore`` reads one state of a library. A ``LibraryWriter`` (``vlar.index.store.changes``)
-changes it. A ``Backend`` (``vlar.index.store.backend``) knows the place: whether a library is
-there, who may write. Ids of rows and recordings are never reused, and a vector is never changed in
-place: an id stands for one vector for ever.
+A ``LibraryStore`` reads one state of a library. A ``LibraryWriter`` changes it. A ``Backend``
+(``vlar.index.backends``) is the place: it opens both, searches and keeps the library sound. Ids of
+rows and recordings are never reused, and a vector is never changed in place: an id stands for one
+vector for ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import Protocol
 
 from vlar.errors import LibraryError
-from vlar.index.engines.base import Probes
-from vlar.index.rows import Float16, Int64, RowBatch, RowFilter, RowSource
-from vlar.index.search_cache.cache import SearchCache
-from vlar.index.store.failed import FailedFile
+from vlar.index.report import VideoRow
+from vlar.index.rows import Float16, Int64, RowBatch, RowFilter, RowPerson, RowSource
+from vlar.index.store.annotations import A, Annotation, FailedFile
 from vlar.index.store.row_check import CheckedRows
-from vlar.index.store.values import KnownVideo, RecordingFacts
-
-if TYPE_CHECKING:
-    from vlar.index.maintenance.verify import LibraryFault
-    from vlar.index.report import LibraryInfo, VideoRow
+from vlar.index.store.values import RecordingFacts, Stamp
+from vlar.types import Float32, Window
 
 
 class SnapshotMovedError(LibraryError):
@@ -64,24 +61,12 @@ class LibraryStore(Protocol):
 
     # Recordings ---------------------------------------------------------------------------------
 
-    def known(self) -> list[KnownVideo]:
-        """Every recording with what identifies its file."""
+    def recordings(self, content_hash: str | None = None) -> list[RecordingFacts]:
+        """Every recording with its facts, or those of one content; oldest first."""
         ...
 
-    def recordings(self) -> list[RecordingFacts]:
-        """Every recording with its facts, oldest first."""
-        ...
-
-    def with_content(self, content_hash: str) -> list[KnownVideo]:
-        """The recordings of one content, oldest first."""
-        ...
-
-    def at_path(self, path: str) -> KnownVideo | None:
+    def at_path(self, path: str) -> RecordingFacts | None:
         """The recording of a path."""
-        ...
-
-    def row_of(self, path: str) -> int | None:
-        """The id of the recording of a path."""
         ...
 
     def paths(self, video_ids: Sequence[int] | None = None) -> dict[int, str]:
@@ -92,17 +77,11 @@ class LibraryStore(Protocol):
         """Every recording, by path."""
         ...
 
-    def durations(self) -> dict[int, float]:
-        """Length of every recording in seconds, by id."""
-        ...
-
-    def between(self, fact: str, low: float, high: float) -> set[int]:
-        """Ids of the recordings whose fact lies between two numbers, both included.
+    def fact(self, name: str) -> dict[int, float]:
+        """A fact of every recording by id; one that is damaged is left out.
 
         Args:
-            fact: ``duration_s`` in seconds, or ``added`` or ``modified`` in seconds since 1970.
-            low: Least.
-            high: Greatest.
+            name: ``duration_s`` in seconds, or ``added`` or ``modified`` in seconds since 1970.
         """
         ...
 
@@ -114,12 +93,8 @@ class LibraryStore(Protocol):
         """Every tag key in use, sorted."""
         ...
 
-    def tagged(self, key: str, value: str) -> set[int]:
-        """Ids of the recordings with this tag."""
-        ...
-
-    def tag_values(self, key: str) -> dict[int, str]:
-        """The value of a tag by recording id; a recording without it is left out."""
+    def tagged(self, key: str, value: str | None = None) -> dict[int, str]:
+        """The value of a tag, any or a given one, by the id of the recordings that have it."""
         ...
 
     # Rows ---------------------------------------------------------------------------------------
@@ -165,10 +140,6 @@ class LibraryStore(Protocol):
         """
         ...
 
-    def context_size(self) -> tuple[int, int]:
-        """Number of rows that have context tokens, and the bytes of the tokens."""
-        ...
-
     def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
         """The rows among ``row_ids`` that have context tokens (N,), rising, and these (N, k, E)."""
         ...
@@ -177,52 +148,111 @@ class LibraryStore(Protocol):
         """Captions of rows by row id, of all or of some; a row without one is left out."""
         ...
 
-    def captioned_paths(self) -> set[str]:
-        """The recordings whose windows were captioned."""
-        ...
+    # Annotations --------------------------------------------------------------------------------
 
-    def caption_entries(self, video_id: int) -> list[tuple[float, float, str, str]]:
-        """Start, end, text and captioner of each window of a recording that was captioned."""
-        ...
+    def annotations(self, kind: type[A], owners: Sequence[int | str] | None = None) -> Sequence[A]:
+        """The annotations of one kind, of all owners or of some, in the order of time or path.
 
-    def lost_entries(self, video_id: int) -> list[tuple[float, float, float]]:
-        """Start, end and share of each window of a recording that lost frames."""
-        ...
-
-    def failed_files(self) -> dict[str, FailedFile]:
-        """Files whose reading crashed or took too long, by path."""
-        ...
-
-    def greatest_lost(self, spans: Iterable[tuple[int, float, float]]) -> list[float]:
-        """The greatest share of lost frames among windows that overlap each (id, start, end)."""
-        ...
-
-    # Search and upkeep --------------------------------------------------------------------------
-
-    def search_cache(self, current: SearchCache | None, probes: Probes | None) -> SearchCache:
-        """What is searched in the present state; ``current`` must not be used afterwards."""
-        ...
-
-    def rebuilt_cache(self, probes: Probes | None) -> SearchCache:
-        """The same, built again from the rows."""
-        ...
-
-    def note_damage(self, cache: SearchCache) -> None:
-        """Put the rows that a cache lacks into ``damaged``.
-
-        Raises:
-            CacheDamage: such a row is whole.
+        Args:
+            kind: ``Caption`` or ``LostFrames``, owned by recordings, or ``FailedFile``.
+            owners: Ids of recordings, or paths.
         """
         ...
 
-    def damage_line(self) -> str | None:
-        """One line about the rows in ``damaged``; None without any."""
+    def annotated(self, kind: type[Annotation]) -> set[int]:
+        """Ids of the recordings that have annotations of a kind."""
         ...
 
-    def info(self) -> LibraryInfo:
-        """What the library holds."""
+
+class LibraryWriter(LibraryStore, Protocol):
+    """Changes a library. Its maker holds the writer's lock.
+
+    Every change belongs inside ``with writer.transaction()``. A recording is there with all its
+    rows or not at all.
+    """
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All writes inside are kept together or not at all, at least recording by recording."""
         ...
 
-    def verify(self, files: bool) -> Iterator[LibraryFault]:
-        """All faults. Use inside ``snapshot``."""
+    def set_meta(self, facts: Mapping[str, str]) -> None:
+        """Add to the manifest or change it."""
         ...
+
+    def matching(self, pattern: str | Path) -> list[int]:
+        """Ids of the recordings of a path, a folder or a glob (``vlar.index.paths.matches``)."""
+        ...
+
+    def put_video(
+        self,
+        path: str,
+        content_hash: str,
+        stamp: Stamp,
+        duration_s: float,
+        added_at_s: float | None = None,
+    ) -> int:
+        """A recording without rows; what was at this path before loses its rows, not its tags.
+
+        Args:
+            path: As a library writes it.
+            content_hash: Of its file.
+            stamp: Of its file.
+            duration_s: Length in seconds.
+            added_at_s: Seconds since 1970; None is now.
+        """
+        ...
+
+    def insert_rows(
+        self,
+        video_id: int,
+        windows: Sequence[Window],
+        vectors: Float32,
+        people: Sequence[RowPerson | None] = (),
+        contexts: Sequence[Float16 | None] = (),
+    ) -> None:
+        """Add windows with their vectors (N, D) to a recording of this transaction.
+
+        Args:
+            video_id: The recording.
+            windows: N time spans.
+            vectors: (N, D) of unit length.
+            people: Whom each row shows, None for a whole frame; empty where all are whole frames.
+            contexts: Context tokens (k, E) of each row, None for none; empty where none has any.
+
+        Raises:
+            LibraryError: the other contexts of the library have another shape.
+        """
+        ...
+
+    def update(
+        self,
+        video_id: int,
+        *,
+        path: str | None = None,
+        stamp: Stamp | None = None,
+        unreadable: int | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Change facts of a recording; None leaves one as it is.
+
+        Args:
+            video_id: The recording.
+            path: Its new path; another recording there is replaced.
+            stamp: Size and time of its file.
+            unreadable: Windows that could not be decoded.
+            tags: Added to it; a key it has already gets the new value.
+        """
+        ...
+
+    def delete(self, video_ids: Sequence[int]) -> None:
+        """Forget recordings with their rows and tags."""
+        ...
+
+    def annotate(self, kind: type[A], owner: int | str, annotations: Iterable[A]) -> None:
+        """Keep annotations of a recording, or of a path, in place of earlier ones of the kind."""
+        ...
+
+
+def failed_by_path(store: LibraryStore) -> dict[str, FailedFile]:
+    """Files whose reading crashed or took too long, by path."""
+    return {each.path: each for each in store.annotations(FailedFile)}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vlar.index.store.database import Store
+from vlar.index.store.sqlite import SqliteStore
 
 
-def damage_line(store: Store) -> str | None:
+def damage_line(store: SqliteStore) -> str | None:
     """The rows that the store left out since ``damaged`` was cleared; None without any."""
     if not store.damaged:
         return None

@@ -39,7 +39,7 @@ class KnownVideo:
 
 
 @dataclass(frozen=True)
-class RecordingFacts:
+class RecordingFacts(KnownVideo):
     """A recording as another library keeps it too.
 
     Attributes:
@@ -52,10 +52,6 @@ class RecordingFacts:
         added_at_s: Seconds since 1970.
     """
 
-    id: int
-    path: str
-    content_hash: str
-    stamp: Stamp
     duration_s: float
     unreadable: int
     added_at_s: float

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from typing_extensions import Self
 
 from vlar.errors import LibraryError
 from vlar.index.paths import is_unicode, matches, place
 from vlar.index.rows import Float16, RowPerson
-from vlar.index.store import schema
-from vlar.index.store.database import STORED, Stamp, Store
-from vlar.index.store.row_check import stored_box
+from vlar.index.store import annotation_tables, schema
+from vlar.index.store.annotations import A, Caption
+from vlar.index.store.row_check import STORED, stored_box
+from vlar.index.store.sqlite import SqliteStore
+from vlar.index.store.values import Stamp
 from vlar.types import Float32, Window
 
 
-class StoreWriter(Store):
+class SqliteWriter(SqliteStore):
     """Writes ``library.sqlite``. Its maker holds the writer's lock (``vlar.index.store.lock``).
 
     Every change belongs inside ``with writer.transaction()``.
@@ -91,20 +94,46 @@ class StoreWriter(Store):
         windows: Sequence[Window],
         vectors: Float32,
         people: Sequence[RowPerson | None] = (),
+        contexts: Sequence[Float16 | None] = (),
     ) -> None:
-        """See ``LibraryWriter``."""
+        """Add windows with vectors (N, D) and context tokens to a recording (``LibraryWriter``)."""
+        shown = people or [None] * len(windows)
         blobs = (vector.tobytes() for vector in vectors.astype(STORED))
         self.connection.executemany(
             "INSERT INTO rows (video_id, start_s, end_s, vector, checksum, track, box) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 (video_id, w.start_s, w.end_s, blob, *_sealed(w, blob, person))
-                for w, blob, person in zip(
-                    windows, blobs, people or [None] * len(windows), strict=True
-                )
+                for w, blob, person in zip(windows, blobs, shown, strict=True)
             ),
         )
         self._rows_changed()
+        spans = zip(windows, shown, contexts, strict=True) if contexts else ()
+        if kept := [(w, who, tokens) for w, who, tokens in spans if tokens is not None]:
+            self._insert_contexts(video_id, kept)
+
+    def _insert_contexts(
+        self, video_id: int, kept: Sequence[tuple[Window, RowPerson | None, Float16]]
+    ) -> None:
+        """Add the context tokens (k, E) of rows that are there."""
+        shape, others = np.stack([tokens for *_, tokens in kept]).shape[1:], self._context_shape()
+        if others == (0, 0):
+            self.set_meta({"context_shape": f"{shape[0]} {shape[1]}"})
+        elif shape != others:
+            raise LibraryError(
+                f"library {self.file.parent} keeps contexts of shape {others}, the model gave "
+                f"{shape}; index the videos into a new library, or without contexts (--no-context)"
+            )
+        blobs = ((w, who, tokens.astype(STORED).tobytes()) for w, who, tokens in kept)
+        self.connection.executemany(
+            "INSERT INTO contexts (row_id, tokens, checksum) "
+            "SELECT id, ?, ? FROM rows WHERE video_id = ? AND track = ? AND start_s = ? "
+            "AND end_s = ?",
+            (
+                (blob, schema.row_checksum(0, 0, blob), video_id, _track(who), w.start_s, w.end_s)
+                for w, who, blob in blobs
+            ),
+        )
 
     def replace_rows(
         self,
@@ -117,114 +146,47 @@ class StoreWriter(Store):
         self.connection.execute("DELETE FROM rows WHERE video_id = ?", (video_id,))
         self.insert_rows(video_id, windows, vectors, people)
 
-    def insert_contexts(
+    def update(
         self,
         video_id: int,
-        windows: Sequence[Window],
-        contexts: Float16,
-        people: Sequence[RowPerson | None] = (),
+        *,
+        path: str | None = None,
+        stamp: Stamp | None = None,
+        unreadable: int | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Add context tokens (N, k, E) to rows that are there (as in ``insert_rows``).
-
-        Raises:
-            LibraryError: the other contexts of the library have another shape.
-        """
-        shape, others = contexts.shape[1:], self._context_shape()
-        if others == (0, 0):
-            self.set_meta({"context_shape": f"{shape[0]} {shape[1]}"})
-        elif shape != others:
-            raise LibraryError(
-                f"library {self.file.parent} keeps contexts of shape {others}, the model gave "
-                f"{shape}; index the videos into a new library, or without contexts (--no-context)"
+        """Change facts of a video; another video at its new path is replaced."""
+        facts: dict[str, object] = {}
+        if path is not None:
+            self.delete([r[0] for r in self.fetch("SELECT id FROM videos WHERE path = ?", (path,))])
+            facts["path"] = path
+        if stamp is not None:
+            facts |= {"size": stamp.size, "mtime_ns": stamp.mtime_ns}
+        if unreadable is not None:
+            facts["unreadable_windows"] = unreadable
+        if facts:
+            columns = ", ".join(f"{column} = ?" for column in facts)
+            self.connection.execute(
+                f"UPDATE videos SET {columns} WHERE id = ?", (*facts.values(), video_id)
             )
         self.connection.executemany(
-            "INSERT INTO contexts (row_id, tokens, checksum) "
-            "SELECT id, ?, ? FROM rows WHERE video_id = ? AND track = ? AND start_s = ? "
-            "AND end_s = ?",
-            (
-                (blob, schema.row_checksum(0, 0, blob), video_id, _track(who), w.start_s, w.end_s)
-                for w, blob, who in zip(
-                    windows,
-                    (each.tobytes() for each in contexts.astype(STORED)),
-                    people or [None] * len(windows),
-                    strict=True,
-                )
-            ),
-        )
-
-    def copy_rows(self, source_id: int, video_id: int) -> int:
-        """Give a video the rows of another with the same content, and their contexts.
-
-        Returns how many rows.
-        """
-        self.connection.execute(
-            "UPDATE videos SET unreadable_windows = "
-            "(SELECT unreadable_windows FROM videos WHERE id = ?) WHERE id = ?",
-            (source_id, video_id),
-        )
-        cursor = self.connection.execute(
-            "INSERT INTO rows (video_id, start_s, end_s, vector, checksum, track, box) "
-            "SELECT ?, start_s, end_s, vector, checksum, track, box FROM rows "
-            "WHERE video_id = ? ORDER BY id",
-            (video_id, source_id),
-        )
-        self.connection.execute(
-            "INSERT INTO contexts (row_id, tokens, checksum) "
-            "SELECT new.id, tokens, contexts.checksum FROM rows new "
-            "JOIN rows old ON (old.track, old.start_s, old.end_s) "
-            "= (new.track, new.start_s, new.end_s) "
-            "JOIN contexts ON row_id = old.id WHERE new.video_id = ? AND old.video_id = ?",
-            (video_id, source_id),
-        )
-        self._rows_changed()
-        return cursor.rowcount
-
-    def duration_s(self, video_id: int) -> float:
-        """Length of a video in seconds."""
-        return float(self.fetch("SELECT duration_s FROM videos WHERE id = ?", (video_id,))[0][0])
-
-    def rename(self, video_id: int, path: str, stamp: Stamp) -> None:
-        """Move a video to a path; another video there is replaced."""
-        self.delete([r[0] for r in self.fetch("SELECT id FROM videos WHERE path = ?", (path,))])
-        self.connection.execute("UPDATE videos SET path = ? WHERE id = ?", (path, video_id))
-        self.restamp(video_id, stamp)
-
-    def restamp(self, video_id: int, stamp: Stamp) -> None:
-        """Remember the size and time of a file whose content is unchanged."""
-        self.connection.execute(
-            "UPDATE videos SET size = ?, mtime_ns = ? WHERE id = ?",
-            (stamp.size, stamp.mtime_ns, video_id),
-        )
-
-    def set_unreadable(self, video_id: int, windows: int) -> None:
-        """Remember how many windows of a video could not be decoded."""
-        self.connection.execute(
-            "UPDATE videos SET unreadable_windows = ? WHERE id = ?", (windows, video_id)
-        )
-
-    def set_tags(self, video_id: int, tags: Mapping[str, str]) -> None:
-        """Add tags to a video; a key it has already gets the new value."""
-        self.connection.executemany(
             "INSERT OR REPLACE INTO tags VALUES (?, ?, ?)",
-            ((video_id, key, value) for key, value in tags.items()),
+            ((video_id, key, value) for key, value in (tags or {}).items()),
         )
+
+    def annotate(self, kind: type[A], owner: int | str, annotations: Iterable[A]) -> None:
+        """Keep annotations of a recording, or of a path, in place of earlier ones of the kind."""
+        annotation_tables.write(self, kind, owner, annotations)
 
     def delete(self, video_ids: Sequence[int]) -> None:
-        """Forget videos with their rows and tags."""
-        for table, column in (*self._tables_of_recordings(), ("videos", "id")):
+        """Forget videos with their rows, tags and captions."""
+        annotation_tables.forget(self, Caption, video_ids)
+        for table, column in (("rows", "video_id"), ("tags", "video_id"), ("videos", "id")):
             self.connection.executemany(
                 f"DELETE FROM {table} WHERE {column} = ?", ((i,) for i in video_ids)
             )
         if video_ids:
             self._rows_changed()
-
-    def _tables_of_recordings(self) -> list[tuple[str, str]]:
-        """What belongs to a recording, in the tables that are there."""
-        made_later = self.fetch(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'captions'"
-        )
-        names = ["rows", "tags", *(name for (name,) in made_later)]
-        return [(name, "video_id") for name in names]
 
     def delete_rows(self, row_ids: Sequence[int]) -> None:
         """Delete rows and their contexts."""

@@ -97,15 +97,17 @@ def left_behind(address: str) -> int:
 
 def change(library: Library) -> None:
     """Replaces a recording, adds one, deletes one, moves one to the path of another."""
+    from vlar.index.store.annotations import Caption
+
     with library._connection.writing() as writer:
         with writer.transaction():
             for each in (video("/v/a", 5, 7), video("/v/new", 4, 8)):
                 video_id = writer.put_video(each.path, f"new {each.path}", _stamp(), 9.0)
                 writer.insert_rows(video_id, each.windows, each.vectors)
-                writer.keep_captions(video_id, [(each.windows[0], "text")], "maker")
-            writer.delete([writer.row_of("/v/b")])
+                writer.annotate(Caption, video_id, [Caption(0.0, 4.0, "text", "maker")])
+            writer.delete([writer.at_path("/v/b").id])
         with writer.transaction():
-            writer.rename(writer.row_of("/v/c"), "/v/d", _stamp())
+            writer.update(writer.at_path("/v/c").id, path="/v/d", stamp=_stamp())
 
 
 def _stamp():

@@ -21,7 +21,7 @@ from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, 
 from vlar.index.address import place_of
 from vlar.index.milvus.client import MilvusConnection
 from vlar.index.milvus.errors import explained
-from vlar.index.store.changes import LibraryWriter
+from vlar.index.store.base import LibraryWriter
 from vlar.index.store.values import Stamp
 from vlar.library import Library
 

@@ -11,7 +11,8 @@ pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
 
 from tests.contract.test_stores import close_to, vectors, video
-from tests.unit.index.fakes import FakeModel
+from tests.unit.index.fakes import DIM, FakeModel
+from vlar.index.copying import copy_within
 from vlar.index.library_copy import digest_of
 from vlar.index.manifest import LibraryManifest
 from vlar.index.rows import RowFilter
@@ -34,13 +35,13 @@ def change(libraries: list[Library], draw: np.random.Generator) -> None:
             library.remove(name)
             continue
         with library._connection.writing() as writer, writer.transaction():
-            found, taken = writer.row_of(name), writer.row_of(other)
+            found, taken = writer.at_path(name), writer.at_path(other)
             if kind == 3 and found is not None:
-                writer.rename(found, other, Stamp(seed, 1))
+                writer.update(found.id, path=other, stamp=Stamp(seed, 1))
             if kind == 4 and found is not None and taken is not None:
                 copy = writer.put_video(other, "copy", Stamp(seed, 2), 9.0)
-                writer.copy_recording(found, copy)
-                writer.set_tags(copy, {"copied": str(seed)})
+                copy_within(writer, found.id, copy, DIM)
+                writer.update(copy, tags={"copied": str(seed)})
 
 
 @pytest.mark.slow

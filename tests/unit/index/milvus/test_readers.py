@@ -68,7 +68,7 @@ def test_rows_that_come_meanwhile_are_not_in_the_snapshot(address: str):
         with store.snapshot():
             assert store.counts()[1] == 3
             other.add_vectors([video("/v/b", 5)])
-            cache = store.search_cache(None, None)
+            cache = library._connection.backend.search_cache(store, None, None)
             ids, _ = cache.engine.search(QUERY, 100)
             assert len(ids) == 3
             assert cache.engine.count() == 3
