@@ -42,7 +42,7 @@ from vlar.evaluation.calibration import expected_calibration_error
 from vlar.evaluation.openset import auroc
 from vlar.fewshot import choose, signature
 from vlar.fewshot.reject.familiarity import Familiarity
-from vlar.model.label_concepts import label_vectors
+from vlar.model.label_heads import label_vectors
 from vlar.scoring import Calibration, fit_calibration
 from vlar.text.labels import parse_labels
 

@@ -33,7 +33,7 @@ import vlar
 from vlar.captioning.base import load_captioner, one_text
 from vlar.encoders.captioned import CaptionedEncoder
 from vlar.encoders.sentences import sentence_vectors
-from vlar.model.label_concepts import label_vectors
+from vlar.model.label_heads import label_vectors
 from vlar.numeric import unit
 from vlar.query.says import reciprocal_rank_fusion, said
 from vlar.text.labels import parse_labels

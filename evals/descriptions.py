@@ -39,8 +39,8 @@ from zero_shot import read_rows
 
 import vlar
 from vlar.encoders import BlockMix
-from vlar.model.concepts import described_vectors
-from vlar.model.label_concepts import described_background, label_vectors
+from vlar.model.core import described_vectors
+from vlar.model.label_heads import described_background, label_vectors
 from vlar.numeric import unit
 from vlar.scoring import ZeroShotScorer
 from vlar.text.description_lookup import descriptions_of

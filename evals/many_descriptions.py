@@ -35,7 +35,7 @@ from semantic_map import Clips, load
 
 import vlar
 from vlar.adapters.coco.adapter import Coco
-from vlar.model.label_concepts import label_vectors
+from vlar.model.label_heads import label_vectors
 from vlar.text.description_lookup import descriptions_of
 from vlar.text.labels import parse_labels
 from vlar.training.dataset import Dataset

@@ -32,7 +32,7 @@ import words_features as wf
 import vlar
 from vlar.fewshot.targets import Targets
 from vlar.model.core import ModelCore
-from vlar.model.label_concepts import label_concepts
+from vlar.model.label_heads import label_vectors
 from vlar.registry import register
 from vlar.text.bank import load_bank
 from vlar.text.clean import clean_label
@@ -161,7 +161,7 @@ class World:
     def hard(self, task: TrainingTask) -> object:
         """Cross-entropy on the guessed labels of the surest clips."""
         core = ModelCore(self.model.encoder)
-        concepts = label_concepts(core, parse_labels(self.dictionary))
+        concepts = label_vectors(core, parse_labels(self.dictionary))[0]
         cosine = core.encoder.pool(self.features) @ concepts.T
         kept = np.argsort(-cosine.max(axis=1))[: round(0.9 * len(cosine))]
         guessed = np.unique(cosine[kept].argmax(axis=1))
@@ -184,7 +184,7 @@ class World:
         found: dict[str, float] = {}
         for name, part in self.held.items():
             labels = sorted({clip.label for clip in part})
-            concepts = label_concepts(core, parse_labels(labels))
+            concepts = label_vectors(core, parse_labels(labels))[0]
             vectors = np.concatenate([core.encoder.pool(row[None]) for row in self.rows[name]])
             best = (vectors @ concepts.T).argmax(axis=1)
             right = [labels[i] == clip.label for i, clip in zip(best, part, strict=True)]

@@ -20,7 +20,7 @@ import numpy as np
 from cached import features_of
 
 import vlar
-from vlar.model.concepts import described_vectors
+from vlar.model.core import described_vectors
 from vlar.text.bank import Entry, load_bank
 from vlar.text.description_lookup import descriptions_of
 

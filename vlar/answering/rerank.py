@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from vlar.scoring.base import UNKNOWN_THRESHOLD
 from vlar.text.clean import clean_label
 from vlar.text.tree import Tree
 from vlar.types import Classification, Failure, JsonDict, Prediction, Window
+
+if TYPE_CHECKING:
+    from vlar.model.model import Model
 
 K = 5
 _STOP_AFTER = 3  # clips in a row without an answer: the answerer is gone
@@ -80,7 +84,7 @@ class SecondOpinion:
     def reviewed(
         self,
         rows: Iterable[Classification | Failure],
-        model: ModelCore,
+        model: Model | ModelCore,
         *,
         top: int = K,
         tree: Tree | None = None,
@@ -186,7 +190,7 @@ class StopRule:
             self.reason = message
 
 
-def shown_of(model: ModelCore, path: Path, start_s: float, end_s: float) -> Shown:
+def shown_of(model: Model | ModelCore, path: Path, start_s: float, end_s: float) -> Shown:
     """A span of a recording, read as the model reads it when somebody needs its frames."""
     window = Window(start_s, end_s)
     sampler = model.view_sampler.one_view

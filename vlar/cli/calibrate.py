@@ -46,7 +46,7 @@ def command(
     with progress(f"loading {model}") as shown:
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")
-        found = calibrate(base, base.adapted, examples, unknown_share, shown)
+        found = calibrate(base.core, base.adapted, examples, unknown_share, shown)
     base.calibrated(found).save(out, replace=force)
     for row in found.failed:
         output.error(row.message)

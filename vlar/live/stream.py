@@ -8,10 +8,10 @@ from datetime import datetime, timezone
 from typing_extensions import Unpack
 
 from vlar.errors import UsageError
-from vlar.model.classifier import Labels
 from vlar.model.core import EncodedSpan
-from vlar.model.inputs import ClassifyOptions
 from vlar.model.model import Model
+from vlar.model.requests import ClassifyOptions
+from vlar.text.labels import Labels
 from vlar.types import Classification, Failure, JsonDict
 from vlar.video.live import LiveStream, Reconnect
 

@@ -47,7 +47,7 @@ from vlar.model.examples import (
     read_complete,
     recording_hashes,
 )
-from vlar.model.label_tree import label_tree
+from vlar.model.label_heads import label_tree
 from vlar.text.clean import clean_label
 from vlar.text.tree import Tree
 from vlar.types import Float32, Float64, JsonDict

@@ -20,14 +20,13 @@ from vlar.errors import SupportError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.support import Support, read_support
 from vlar.fewshot.targets import check_single
-from vlar.model.classifier import make_classifier
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples, check_memory, read_complete
-from vlar.model.label_concepts import label_vectors
+from vlar.model.label_heads import label_vectors, make_classifier
 from vlar.model.part_weights import fit_factors
 from vlar.scoring.calibration import Calibration, fit_calibration
 from vlar.text.clean import label_key
-from vlar.text.labels import parse_labels
+from vlar.text.labels import LabelList, LabelSet, parse_labels
 from vlar.types import Encoded, Failure, Float64, ProgressCallback
 
 _FEWEST_LABELS = 3  # one is taken off the list at a time, and two must stay
@@ -71,21 +70,23 @@ def calibrate(
             f"{support.source} has {len(support.labels)} labels; a calibration needs at least "
             f"{_FEWEST_LABELS}"
         )
+    labels = parse_labels(support.labels)
     check_single(support.labels, support.items, "a calibration")
     check_memory(core, support.items, f"{support.source}: ")
     # An adapted model learned from one view a recording, and is asked about one.
     sampler = core.view_sampler if adapted is None else core.view_sampler.one_view
     examples = read_complete(core, support, support.items, progress, sampler=sampler)
     if adapted is None and isinstance(core.encoder, JointEncoder) and not core.conditions_text:
-        core, examples = _weighted(core, core.encoder, support.labels, examples)
-    one = make_classifier(core, support.labels, adapted=adapted)
-    multi = make_classifier(core, support.labels, adapted=adapted, mode="multi")
+        shown = np.array([support.labels.index(item.label) for item in examples.items])
+        core, examples = _weighted(core, core.encoder, labels, shown, examples)
+    one = make_classifier(core, LabelSet(labels), adapted=adapted)
+    multi = make_classifier(core, LabelSet(labels, "multi"), adapted=adapted)
     column = {label_key(label): number for number, label in enumerate(one.labels)}
     answers = np.array([column[label_key(item.label)] for item in examples.items])
     scores = one.scores(examples.encoded)
     outside = None
     if adapted is None and not core.conditions_text:
-        outside = _unknown_without_own_label(core, support.labels, answers, examples.encoded)
+        outside = _unknown_without_own_label(core, labels, answers, examples.encoded)
     found = fit_calibration(
         scores.probability,
         answers,
@@ -98,11 +99,14 @@ def calibrate(
 
 
 def _weighted(
-    core: ModelCore, encoder: JointEncoder, labels: tuple[str, ...], examples: EncodedExamples
+    core: ModelCore,
+    encoder: JointEncoder,
+    labels: LabelList,
+    answers: npt.NDArray[np.integer],
+    examples: EncodedExamples,
 ) -> tuple[ModelCore, EncodedExamples]:
     """The core with the weights that fit the examples, and the examples as it encodes them."""
-    concepts, _ = label_vectors(core, parse_labels(labels))
-    answers = np.array([labels.index(item.label) for item in examples.items])
+    concepts, _ = label_vectors(core, labels)
     factors = fit_factors(encoder, examples.vectors, concepts, answers)
     if factors == encoder.factors:
         return core, examples
@@ -115,12 +119,12 @@ def _weighted(
 
 def _unknown_without_own_label(
     core: ModelCore,
-    labels: tuple[str, ...],
+    labels: LabelList,
     answers: npt.NDArray[np.integer],
     encoded: Sequence[Encoded],
 ) -> Float64:
     """(n,) probability of unknown of each clip where its own label is not on the list."""
-    concepts, background = label_vectors(core, parse_labels(labels))
+    concepts, background = label_vectors(core, labels)
     vectors = np.stack([clip.vector for clip in encoded])
     unknown = np.zeros(len(encoded))
     for label in np.unique(answers):

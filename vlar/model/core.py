@@ -1,12 +1,24 @@
 """The core of a model: an encoder, and the words and clips it compares everything with.
 
 The core has no labels and no head. Adapting, calibrating, saving and searching take a core;
-``vlar.model.model.Model`` is a core with what these made.
+``vlar.model.model.Model`` has a core and what these made.
+
+A concept vector is the unit mean of the vectors of its filled templates (Radford et al. 2021,
+section 3.1.4, prompt ensembling). Large label lists are encoded once per encoder
+(``vlar.encoders.vector_cache``).
+
+With descriptions, a block of the vector (``Encoder.blocks``) is the weighted mean of unit vectors:
+the name's, and for each kind of description the mean of its texts. Their errors differ, so their
+mean is nearer to matching videos than any of them (evals/descriptions.py). Which blocks take
+descriptions, which kinds, and their weights is the encoder's (``Encoder.descriptions``), measured.
+An encoder without any uses names alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,21 +27,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.encoders.base import Encoder
+from vlar.encoders.base import BlockMix, Encoder
 from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.session import Session
-from vlar.encoders.vector_cache import content_free_vectors
+from vlar.encoders.vector_cache import cached_vectors, content_free_vectors
 from vlar.errors import UsageError
-from vlar.model.concepts import concept_vectors
 from vlar.numeric import unit
 from vlar.scoring.heads import make_scorer
 from vlar.scoring.zero_shot import LabelScorer, ZeroShotScorer, match_scorer
 from vlar.sensors import Views, ViewSampler, reader
 from vlar.text.bank import load_bank
+from vlar.text.description_lookup import Described
 from vlar.text.prompts import fill, load_templates
-from vlar.types import Clip, Encoded, Failure, Float32, Float64, Sampling, Window
+from vlar.types import Clip, Encoded, Failure, Float32, Float64, Role, Sampling, Window
 
+_log = logging.getLogger("vlar")
 BACKGROUND_BANK = "everyday_actions"
+_NAME = "name"
+_WORTH_KEEPING = 64  # texts; fewer are encoded again faster than a file is worth
 _BATCH_CLIPS = 8
 _KEPT_SCORERS = 32  # queries of one expression
 
@@ -196,7 +211,7 @@ class ModelCore:
         )
 
     @cached_property
-    def _query_background(self) -> Float32:
+    def query_background(self) -> Float32:
         """(B, D) the same actions as phrases of a search."""
         if not self.encoder.two_roles:
             return self.background
@@ -232,7 +247,7 @@ class ModelCore:
                 self._match_scorers.clear()
             self._match_scorers[key] = match_scorer(
                 query,
-                self._query_background,
+                self.query_background,
                 logit_scale=self.encoder.logit_scale,
                 content_free=self.content_free,
             )
@@ -254,3 +269,116 @@ def _as_one(encoded: Sequence[Encoded]) -> Encoded:
 def lost_share(views: Views) -> float:
     """Share (0 to 1) of the frames of a span's views that could not be read or may be wrong."""
     return sum(clip.lost for clip in views) / len(views)
+
+
+def concept_vectors(
+    encoder: Encoder, texts: Sequence[str], templates: Sequence[str], role: Role = "label"
+) -> Float32:
+    """Concept vectors of label texts or phrases.
+
+    Args:
+        encoder: The text tower.
+        texts: C texts as a person would write them.
+        templates: P templates with one ``{}`` each.
+        role: What the texts are for; it counts where the encoder has ``two_roles``.
+
+    Returns:
+        (C, D) float32 of unit length.
+    """
+    if not texts:
+        return np.zeros((0, encoder.dim), np.float32)
+    _report_cut(encoder, texts)
+    if len(texts) < _WORTH_KEEPING:
+        return _encode(encoder, texts, templates, role)
+    key = json.dumps([list(templates), list(texts), *([role] if encoder.two_roles else [])])
+    shape = (len(texts), encoder.dim)
+    return cached_vectors(encoder, key, shape, lambda: _encode(encoder, texts, templates, role))
+
+
+def _encode(
+    encoder: Encoder, texts: Sequence[str], templates: Sequence[str], role: Role
+) -> Float32:
+    filled = fill(templates, texts)
+    flat = [prompt for prompts in filled for prompt in prompts]
+    vectors = encoder.encode_in_role(flat, role)
+    vectors = vectors.reshape(len(texts), len(templates), encoder.dim)
+    return vectors[:, 0] if len(templates) == 1 else unit(vectors.mean(axis=1))
+
+
+def _report_cut(encoder: Encoder, texts: Sequence[str]) -> None:
+    # A token is at least one character, so short texts need no count.
+    for text in texts:
+        if len(text) + 2 <= encoder.max_tokens:
+            continue
+        tokens = encoder.count_tokens(text)
+        if tokens > encoder.max_tokens:
+            _log.warning(
+                "%r... has %d tokens; %s reads the first %d, the rest is ignored",
+                text[:40],
+                tokens,
+                encoder.name,
+                encoder.max_tokens,
+            )
+
+
+def described_vectors(
+    encoder: Encoder,
+    texts: Sequence[str],
+    described: Sequence[Described],
+    templates: Sequence[str],
+    mixes: Sequence[BlockMix],
+) -> Float32:
+    """Concept vectors of labels with descriptions; a label without any goes by its name.
+
+    Args:
+        encoder: The text tower.
+        texts: C label texts.
+        described: C mappings of kind to descriptions.
+        templates: P templates, for the names.
+        mixes: What each block is made of; a block without one goes by names.
+
+    Returns:
+        (C, D) float32 of unit length.
+    """
+    names = concept_vectors(encoder, texts, templates)
+    kinds = sorted({kind for mix in mixes for kind in mix.kinds} - {_NAME})
+    used = [{kind: row[kind] for kind in kinds if kind in row} for row in described]
+    if not any(used):
+        return names
+
+    def make() -> Float32:
+        return _mixed(encoder, names, used, mixes)
+
+    if sum(len(found) for row in used for found in row.values()) < _WORTH_KEEPING:
+        return make()
+    recipe = [[mix.block, dict(mix.kinds), mix.weight] for mix in mixes]
+    key = json.dumps(["described", list(templates), list(texts), used, recipe])
+    return cached_vectors(encoder, key, names.shape, make)
+
+
+def _mixed(
+    encoder: Encoder, names: Float32, used: Sequence[Described], mixes: Sequence[BlockMix]
+) -> Float32:
+    vectors = names.copy()
+    place = {block.name: block for block in encoder.blocks}
+    starts = dict(zip(place, np.cumsum([0, *(b.width for b in place.values())]), strict=False))
+    for mix in mixes:
+        if mix.block not in place:
+            continue
+        part = slice(starts[mix.block], starts[mix.block] + place[mix.block].width)
+        texts = dict.fromkeys(t for row in used for kind in mix.kinds for t in row.get(kind, ()))
+        rows = encoder.encode_text_block(list(texts), mix.block)
+        found = dict(zip(texts, unit(rows), strict=True))
+        for row, own, name in zip(vectors, used, names, strict=True):
+            if own:
+                row[part] = _mean(name[part], own, found, mix)
+    return unit(vectors)
+
+
+def _mean(name: Float32, own: Described, found: Mapping[str, Float32], mix: BlockMix) -> Float32:
+    total = mix.kinds.get(_NAME, 0.0) * unit(name)
+    for kind, weight in mix.kinds.items():
+        if own.get(kind):
+            total = total + weight * unit(np.mean([found[text] for text in own[kind]], axis=0))
+    # The name's own length is the block's share; a block that the name leaves zero stays zero.
+    return unit(total) * (mix.weight * np.linalg.norm(name))

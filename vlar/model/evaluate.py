@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,54 +14,47 @@ from vlar.errors import LabelError, SupportError
 from vlar.evaluation.figures import About, ScoredClip, evaluation_of
 from vlar.evaluation.result import Evaluation
 from vlar.fewshot.support import Support, SupportItem, read_support
-from vlar.model.classifier import LabelClassifier, Labels
-from vlar.model.label_concepts import Descriptions
+from vlar.model.label_heads import LabelClassifier
 from vlar.model.named_people import about
 from vlar.model.recogniser import Recogniser
+from vlar.model.requests import EvaluateRequest
 from vlar.text.clean import label_key
-from vlar.text.labels import LabelList, parse_labels
+from vlar.text.labels import Descriptions, LabelList, LabelSet, parse_labels
 from vlar.types import Failure, ProgressCallback
 
 _NAMED = 20  # clips or labels that a message names
 
 
-def evaluate(
-    model: Recogniser,
-    source: str | Path | Support,
-    labels: Labels | None,
-    mode: str,
-    descriptions: Descriptions,
-    progress: ProgressCallback | None = None,
-) -> Evaluation:
-    """Score a model on labelled recordings; see ``Model.evaluate``."""
-    given = isinstance(source, Support)
-    support = source if given else read_support(source, model.modality, least_labels=1)
-    listed = _label_list(model, support, labels)
-    classifier = model.classifier(listed, mode=mode, descriptions=descriptions)
+def evaluate(model: Recogniser, request: EvaluateRequest) -> Evaluation:
+    """The figures of a model on labelled recordings, as ``Model.evaluate`` describes."""
+    support = request.labelled
+    if not isinstance(support, Support):
+        support = read_support(support, model.core.modality, least_labels=1)
+    asked = _asked(model, support, request.labels)
+    classifier = model.classifier(asked)
     if len(classifier.labels) < 2:
         raise LabelError(
             f"only the label {', '.join(classifier.labels)!r} is in the list, so every answer is "
             "right; give the labels to choose from (on the command line with --labels)"
         )
     columns = _columns(classifier, support)
-    _check_items(support, columns, mode)
-    scored, failed = _score(model, classifier, support.items, columns, progress)
+    _check_items(support, columns, asked.mode)
+    scored, failed = _score(model, classifier, support.items, columns, request.progress)
     if not scored:
         named = "; ".join(row.message for row in failed[:_NAMED])
         raise SupportError(
             f"{support.source}: none of the {len(failed)} clips can be read: {named}"
         )
-    about = About(model.name, support.source, mode, _settings(model, classifier, descriptions))
-    parts = _label_parts(listed, support, columns, len(classifier.labels))
+    settings = _settings(model, classifier, asked.descriptions)
+    about = About(model.core.name, support.source, asked.mode, settings)
+    parts = _label_parts(asked.listed, support, columns, len(classifier.labels))
     return evaluation_of(about, classifier.labels, scored, failed, parts)
 
 
-def _label_list(model: Recogniser, support: Support, labels: Labels | None) -> LabelList | None:
-    """The labels to choose from; None leaves an adapted model its own."""
-    if labels is not None:
-        return parse_labels(labels)
-    if model.labels is not None:
-        return None
+def _asked(model: Recogniser, support: Support, asked: LabelSet) -> LabelSet:
+    """The labels to choose from: those given, else an adapted model's own, else the clips'."""
+    if asked.listed is not None or model.adapted is not None:
+        return asked
     first: dict[str, str] = {}
     for label in support.labels:
         same = first.setdefault(label_key(label), label)
@@ -69,7 +63,7 @@ def _label_list(model: Recogniser, support: Support, labels: Labels | None) -> L
                 f"{support.source}: the labels {same!r} and {label!r} read the same; give their "
                 "clips one label"
             )
-    return parse_labels(support.labels)
+    return replace(asked, listed=parse_labels(support.labels))
 
 
 def _columns(classifier: LabelClassifier, support: Support) -> dict[str, int]:
@@ -131,7 +125,7 @@ def _score(
     sampler = model.view_sampler
     views = sampler.sample_each((item.path, item.window) for item in items)
     views = about(views, items, sampler.reader)
-    for item, span in zip(items, model.encode_spans(views), strict=True):
+    for item, span in zip(items, model.core.encode_spans(views), strict=True):
         if isinstance(span, Failure):
             failed.append(span)
         else:
@@ -174,12 +168,12 @@ def _settings(
     """What moves the figures and is not in them."""
     kinds = descriptions if isinstance(descriptions, str) else ",".join(descriptions)
     return {
-        "encoder": model.encoder.name,
-        "fingerprint": model.fingerprint,
-        "frames": model.n_frames,
-        "templates": model.template_set,
+        "encoder": model.core.encoder.name,
+        "fingerprint": model.core.fingerprint,
+        "frames": model.core.n_frames,
+        "templates": model.core.template_set,
         "descriptions": kinds,
-        "adapted": model.labels is not None,
+        "adapted": model.adapted is not None,
         "calibrated": classifier.calibration is not None,
         "vlar": __version__,
     }

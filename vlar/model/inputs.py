@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import TypedDict, TypeIs
+from typing_extensions import TypeIs
 
 from vlar.errors import UsageError
 from vlar.model.core import EncodedSpan, ModelCore, lost_share
-from vlar.model.label_tree import TreeSource
 from vlar.sensors import Views, ViewSampler
 from vlar.types import Classification, Clip, Failure, UInt8, Window
 from vlar.video.sample import sample_times, windows
@@ -35,22 +34,7 @@ class Picture(Protocol):
 # A path; frames (T, H, W, 3) or a picture (H, W, 3), uint8 RGB; a PIL image; or a clip.
 Recording = str | Path | npt.NDArray[Any] | Picture | Clip
 Answer = Classification | Failure
-DEFAULT_FPS = 25.0
 _ARRAY = Path("<array>")
-
-
-class ClassifyOptions(TypedDict, total=False):
-    """Options of ``Model.classify`` that every form of it takes."""
-
-    top: int
-    mode: str
-    descriptions: str | Sequence[str]
-    tree: TreeSource | None
-    fps: float
-    shots: bool
-    who: str | None
-    zoom: str | None
-    detector: str | None
 
 
 def is_one(recordings: object) -> TypeIs[Recording]:

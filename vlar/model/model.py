@@ -1,17 +1,21 @@
-"""The face of a model: a core with the head it was adapted to, and a calibration."""
+"""The face of a model: a core, and the recogniser with the head it was adapted to."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
+
+import numpy.typing as npt
+from typing_extensions import Unpack
 
 from vlar.adapters.base import load_any
 from vlar.encoders import named
 from vlar.encoders.base import Encoder
+from vlar.encoders.session import Session
 from vlar.errors import UsageError
 from vlar.evaluation.result import Evaluation
 from vlar.fewshot.adapted import AdaptedHead
@@ -20,7 +24,7 @@ from vlar.fewshot.request import AdaptRequest, Objectives
 from vlar.fewshot.support import Support
 from vlar.model.adapt import FAMILIARITY, Adapted, adapt
 from vlar.model.calibrate import Calibrated, calibrate
-from vlar.model.classifier import Labels
+from vlar.model.core import EncodedSpan, ModelCore
 from vlar.model.evaluate import evaluate
 from vlar.model.folder import (
     SavedModel,
@@ -28,11 +32,27 @@ from vlar.model.folder import (
     read_model,
     write_model,
 )
-from vlar.model.label_concepts import Descriptions
-from vlar.model.label_tree import TreeSource
+from vlar.model.inputs import Answer, Recording
+from vlar.model.label_heads import LabelClassifier
+from vlar.model.pair_labels import Composition
 from vlar.model.recogniser import Recogniser
+from vlar.model.requests import DEFAULT_FPS, ClassifyOptions, ClassifyRequest, EvaluateRequest
 from vlar.scoring.calibration import Calibration
-from vlar.types import ProgressCallback
+from vlar.scoring.zero_shot import LabelScorer
+from vlar.sensors import Views, ViewSampler
+from vlar.tables import Results
+from vlar.text.labels import Descriptions, Labels, LabelSet
+from vlar.text.tree import TreeSource
+from vlar.types import (
+    Classification,
+    Clip,
+    Encoded,
+    Failure,
+    Float32,
+    Float64,
+    ProgressCallback,
+    Sampling,
+)
 
 _log = logging.getLogger("vlar")
 
@@ -75,7 +95,7 @@ def load(
     return model
 
 
-class Model(Recogniser):
+class Model:
     """Maps clips and words into one space and answers which label fits.
 
     Example::
@@ -91,6 +111,17 @@ class Model(Recogniser):
         calibration: The curves that ``calibrate`` fitted; None for probabilities by the rule.
         name: What answers call this model; None for the encoder's name.
         report: How it was adapted.
+
+    Attributes:
+        core: Clips and words in one space, without labels.
+        recogniser: The core with the head and the calibration, which answers about labels.
+        encoder: Frozen towers, or an adapter around them.
+        name: What answers call this model.
+        modality: Name of the sensor whose clips it takes.
+        template_set: Name of the prompt set.
+        prompts: P templates that a label or phrase is put into.
+        adapted: The head that ``adapt`` made; None for a zero-shot model.
+        calibration: The curves that ``calibrate`` fitted; None for probabilities by the rule.
     """
 
     def __init__(
@@ -103,10 +134,47 @@ class Model(Recogniser):
         name: str | None = None,
         report: AdaptReport | None = None,
     ) -> None:
-        super().__init__(
-            encoder, adapted=adapted, templates=templates, calibration=calibration, name=name
-        )
+        self.core = core = ModelCore(encoder, templates=templates, name=name)
+        self.recogniser = Recogniser(core, adapted, calibration)
+        self.encoder, self.name, self.modality = encoder, core.name, core.modality
+        self.template_set, self.prompts = core.template_set, core.prompts
+        self.adapted, self.calibration = adapted, calibration
         self._report = report
+
+    @property
+    def dim(self) -> int:
+        """D, width of the shared space."""
+        return self.core.dim
+
+    @property
+    def n_frames(self) -> int:
+        """T, frames sampled from a window."""
+        return self.core.n_frames
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what makes a vector; two models with the same one share libraries."""
+        return self.core.fingerprint
+
+    @property
+    def sampling(self) -> Sampling:
+        """The frames that a reader must give for a clip."""
+        return self.core.sampling
+
+    @property
+    def shorter_side(self) -> int:
+        """Pixels; larger pictures are shrunk to it while decoding. 0 without pictures."""
+        return self.core.shorter_side
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The labels it was adapted to; None for a zero-shot model."""
+        return self.adapted.labels if self.adapted else None
+
+    @property
+    def default_labels(self) -> tuple[str, ...]:
+        """The labels that are answered where none are given; empty where some must be."""
+        return self.labels or self.encoder.trained_labels
 
     @property
     def report(self) -> AdaptReport:
@@ -118,6 +186,201 @@ class Model(Recogniser):
         if self._report is None:
             raise UsageError(f"model {self.name!r} has no report of an adaptation")
         return self._report
+
+    # Clips and words
+
+    @property
+    def view_sampler(self) -> ViewSampler:
+        """Reads the views that a span is judged by; an adapted model learned from one each."""
+        return self.recogniser.view_sampler
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """N clips to N rows; a clip gives the same row alone and in company."""
+        return self.core.encode(clips)
+
+    def session(self) -> Session:
+        """For the vectors of a recording's windows in the order of time; without features."""
+        return self.core.session()
+
+    def encode_views(self, views: Views) -> Encoded:
+        """The clips of one span as one row: mean of their vectors, features of the first."""
+        return self.core.encode_views(views)
+
+    def encode_spans(self, spans: Iterable[Views | Failure]) -> Iterator[EncodedSpan | Failure]:
+        """One row a span, in order, encoded in batches; a Failure stays in its place."""
+        return self.core.encode_spans(spans)
+
+    def encode_labels(self, texts: Sequence[str]) -> Float32:
+        """C labels to concept vectors (C, D) float32 of unit length."""
+        return self.core.encode_labels(texts)
+
+    def encode_queries(self, texts: Sequence[str]) -> Float32:
+        """Q phrases of a search to concept vectors (Q, D) float32 of unit length."""
+        return self.core.encode_queries(texts)
+
+    @property
+    def conditions_text(self) -> bool:
+        """Whether a text has another vector for each clip (``conditioned_queries``)."""
+        return self.core.conditions_text
+
+    def conditioned_queries(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
+        """(N, Q, D) float32 unit vectors of Q texts, given contexts (N, k, E) of N windows.
+
+        Raises:
+            UsageError: text does not depend on the video in this model.
+        """
+        return self.core.conditioned_queries(texts, context)
+
+    @property
+    def background(self) -> Float32:
+        """(B, D) concepts of everyday actions: what else might be going on."""
+        return self.core.background
+
+    @property
+    def content_free(self) -> Float32:
+        """(M, D) vectors of clips that show nothing."""
+        return self.core.content_free
+
+    def scorer(self, concepts: Float32, background: Float32, mode: str = "one") -> LabelScorer:
+        """The rule that scores vectors against concepts (C, D) and a background (B, D)."""
+        return self.core.scorer(concepts, background, mode)
+
+    def match_probability(self, vectors: Float32, query: Float32) -> Float64:
+        """Probability (N,) that windows (N, D) answer a query (D,), against everyday actions."""
+        return self.core.match_probability(vectors, query)
+
+    # Answers
+
+    @property
+    def composes(self) -> bool:
+        """Whether it learned verbs and objects apart (``pair_scores``)."""
+        return Composition.of(self.core, self.adapted) is not None
+
+    def pair_scores(
+        self, context: npt.NDArray[Any], pair: tuple[str, str]
+    ) -> tuple[Float32, Float64]:
+        """How well a verb with an object fits each of N windows.
+
+        Args:
+            context: (N, k, E) float16 or float32, the context tokens of ``encode``.
+            pair: The verb and the object, with or without examples.
+
+        Returns:
+            Similarity (N,) float32, -1 to 1, and the pair's probability (N,) among every verb with
+            every object that the model learned.
+
+        Raises:
+            UsageError: the model did not learn verbs and objects.
+        """
+        model = Composition.of(self.core, self.adapted)
+        if model is None:
+            raise UsageError(
+                f"model {self.name!r} did not learn verbs and objects apart; adapt it with the "
+                "method c2c"
+            )
+        return model.pair_scores(context, pair)
+
+    def classifier(
+        self,
+        labels: Labels | None = None,
+        *,
+        mode: str = "one",
+        descriptions: Descriptions = "auto",
+        tree: TreeSource | None = None,
+    ) -> LabelClassifier:
+        """The labels bound to the head that scores clips; ``classify`` describes the arguments."""
+        return self.recogniser.classifier(LabelSet.read(labels, mode, descriptions, tree))
+
+    @overload
+    def classify(
+        self,
+        recordings: Recording,
+        labels: Labels | None = None,
+        *,
+        every_s: None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> Classification: ...
+
+    @overload
+    def classify(
+        self,
+        recordings: Recording,
+        labels: Labels | None = None,
+        *,
+        every_s: float,
+        **options: Unpack[ClassifyOptions],
+    ) -> Results[Answer]: ...
+
+    @overload
+    def classify(
+        self,
+        recordings: list[Any] | tuple[Any, ...],
+        labels: Labels | None = None,
+        *,
+        every_s: float | None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> Results[Answer]: ...
+
+    @overload
+    def classify(
+        self,
+        recordings: Iterator[Recording],
+        labels: Labels | None = None,
+        *,
+        every_s: float | None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> Iterator[Answer]: ...
+
+    def classify(
+        self,
+        recordings: Recording | Iterable[Recording],
+        labels: Labels | None = None,
+        *,
+        top: int = 5,
+        every_s: float | None = None,
+        mode: str = "one",
+        descriptions: Descriptions = "auto",
+        tree: TreeSource | None = None,
+        fps: float = DEFAULT_FPS,
+        shots: bool = False,
+        who: str | None = None,
+        zoom: str | None = None,
+        detector: str | None = None,
+    ) -> Classification | Results[Answer] | Iterator[Answer]:
+        """Classify recordings: which label fits?
+
+        An answer is the same alone and in company; labels are checked before a recording is opened.
+
+        Args:
+            recordings: A path (a recording, or a folder of frames), an array of frames
+                (T, H, W, 3) or a picture (H, W, 3) in uint8 RGB, a PIL image, or a ``Clip``; or a
+                list of these; or an iterator of these.
+            labels: A list of labels, a comma separated string, a file, or ``bank:NAME``. An
+                adapted model has its own. A single label is a yes/no question.
+            top: How many labels to return.
+            every_s: Seconds; gives one answer for each such span. None answers for the whole.
+            mode: ``one``: the labels exclude each other; ``multi``: each has its own probability.
+            descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_heads``.
+            tree: A label tree, its JSON file, ``bank:NAME`` or ``text``; adds ``coarse`` labels.
+            fps: Frames a second of an array; default 25.
+            shots: Judge a video by its shots where it has cuts (``vlar models get shots``).
+            who: One person to judge: ``the person on the left``, ``person 2``.
+            zoom: ``person``: judge a cut around who moves too; ``auto``: only where small.
+            detector: Spec of what finds people (``vlar.parts("detector")``); docs/who.md.
+
+        Returns:
+            One recording without ``every_s``: its answer. A list, or ``every_s``: a list and table
+            (``vlar.Results``) with a ``Failure`` for each recording or span that cannot be read.
+            An iterator: the same, one after the other, as they are needed.
+
+        Raises:
+            DecodeError: a single recording cannot be read.
+            PersonError: ``who`` counts beyond the people of the recording.
+            LabelError, UsageError: the label list, an input or ``who`` cannot be used.
+        """
+        asked = LabelSet.read(labels, mode, descriptions, tree)
+        request = ClassifyRequest(asked, top, every_s, fps, shots, who, zoom, detector)
+        return self.recogniser.classify(recordings, request)
 
     # Adaptation
 
@@ -190,7 +453,7 @@ class Model(Recogniser):
 
     def learn(self, request: AdaptRequest) -> Model:
         """Carry out a request; ``adapt`` with all that it takes in one object."""
-        return Model.of(adapt(self, replace(request, learned=self.learned)))
+        return Model.of(adapt(self.core, replace(request, learned=self.learned)))
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -223,7 +486,9 @@ class Model(Recogniser):
             unknown_share: Share of clips, 0..1, that show none of the labels in use.
             progress: Called as examples are read.
         """
-        return self.calibrated(calibrate(self, self.adapted, examples, unknown_share, progress))
+        return self.calibrated(
+            calibrate(self.core, self.adapted, examples, unknown_share, progress)
+        )
 
     def calibrated(self, found: Calibrated) -> Model:
         """The model of what calibrating gave."""
@@ -253,7 +518,8 @@ class Model(Recogniser):
             SupportError: ``labelled`` cannot be used, or none of its recordings can be read.
             LabelError: a label of ``labelled`` is not in the list, or two read the same.
         """
-        return evaluate(self, labelled, labels, mode, descriptions, progress)
+        asked = LabelSet.read(labels, mode, descriptions)
+        return evaluate(self.recogniser, EvaluateRequest(labelled, asked, progress))
 
     def with_calibration(self, calibration: Calibration | None) -> Model:
         """The same model with other curves over its probabilities."""

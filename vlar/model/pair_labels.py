@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,61 +27,130 @@ from vlar.types import Encoded, Float32, Float64, JsonDict
 MOST_PAIRS = 4096  # that a model offers of itself; of more words, only the pairs with examples
 
 
+@dataclass(frozen=True)
+class Composition:
+    """The parts of a model that learned verbs and objects, so that it answers for their pairs.
+
+    Attributes:
+        core: The model's core.
+        adapted: Its head; the labels are the pairs with examples.
+        encoder: The encoder of ``core``, which scores pairs by a clip's context.
+        head: The head of ``adapted``, whose closed forms know verbs and objects.
+    """
+
+    core: ModelCore
+    adapted: AdaptedHead
+    encoder: ComposedLabels
+    head: ComponentsHead
+
+    @staticmethod
+    def of(core: ModelCore, adapted: AdaptedHead | None) -> Composition | None:
+        """The parts; None where the model did not learn verbs and objects."""
+        if adapted is None or not isinstance(adapted.head, ComponentsHead):
+            return None
+        if not isinstance(core.encoder, ComposedLabels):
+            return None
+        return Composition(core, adapted, core.encoder, adapted.head)
+
+    def offered(self) -> dict[str, Pair]:
+        """The pairs that a model answers with of itself, by label: every verb with every object.
+
+        Of more than 4,096 only those with examples. A pair with examples has the label of these.
+        """
+        named = dict(zip(self.head.pairs, self.adapted.labels, strict=True))
+        if len(self.encoder.verbs) * len(self.encoder.objects) > MOST_PAIRS:
+            return {label: pair for pair, label in named.items()}
+        every = itertools.product(self.encoder.verbs, self.encoder.objects)
+        return {named.get(pair, pair_label(*pair)): pair for pair in every}
+
+    def own_labels(self) -> LabelList:
+        """The pairs that the model offers, as labels in parts."""
+        offered = self.offered()
+        parts = tuple({"verb": verb, "object": noun} for verb, noun in offered.values())
+        return LabelList.of_model(tuple(offered), parts)
+
+    def labels_head(self, labels: LabelList, mode: str) -> PairLabels:
+        """The head of pairs of verb and object.
+
+        Args:
+            labels: The pairs to choose from.
+            mode: ``one``: they exclude each other; ``multi``: each stands for itself.
+
+        Raises:
+            UsageError: a label is not a pair, or two are the same pair.
+        """
+        pairs = self._pairs_of(labels)
+        count = Counter(pairs)
+        twice = [label for label, pair in zip(labels.labels, pairs, strict=True) if count[pair] > 1]
+        if twice:
+            raise UsageError(
+                f"two labels have the verb and the object of {twice[0]!r}; list each pair once"
+            )
+        return PairLabels(self, labels.labels, pairs, mode)
+
+    def _pairs_of(self, labels: LabelList) -> list[Pair]:
+        """The verb and the object of each of C labels.
+
+        Labels in parts name them. Any other label is one with examples, or a verb and an object
+        that the model learned.
+
+        Raises:
+            UsageError: a label is none of these; the message names the first.
+        """
+        if labels.parts and all(set(PARTS) <= parts.keys() for parts in labels.parts):
+            return [(parts["verb"], parts["object"]) for parts in labels.parts]
+        known = {label_key(label): pair for label, pair in self.offered().items()}
+        missing = [label for label in labels.labels if label_key(label) not in known]
+        if missing:
+            raise UsageError(
+                f"model {self.core.name!r} learned the verbs {_some(self.encoder.verbs)} and the "
+                f"objects {_some(self.encoder.objects)}; {missing[0]!r} is not a pair of them: "
+                "give other words apart, as --pairs VERBS OBJECTS or a CSV with the columns "
+                "verb,object"
+            )
+        return [known[label_key(label)] for label in labels.labels]
+
+    def pair_scores(self, context: npt.NDArray[Any], pair: Pair) -> tuple[Float32, Float64]:
+        """Similarity and probability (N,) of a pair, see ``Model.pair_scores``."""
+        pairs = list(dict.fromkeys((pair, *self.offered().values())))
+        similarity = self.encoder.pair_similarity(context, pairs)
+        shares = softmax(self.head.trained_weight * similarity.astype(np.float64))
+        return similarity[:, 0], shares[:, 0]
+
+
 class PairLabels(Head):
     """Pairs as the labels of a model that learned verbs and objects.
 
     Args:
-        adapted: The head, whose closed forms know verbs and objects.
-        encoder: Scores pairs by a clip's context.
+        model: The model's parts.
         labels: P labels.
         pairs: The verb and the object of each.
         mode: ``one``: the pairs exclude each other. ``multi``: each stands for itself, among all
             pairs that the model offers.
-        content_free: Recognises clips that show nothing.
+
+    Raises:
+        UsageError: the lists do not fit.
     """
 
     name = "pair-labels"
     reads = "features"
 
     def __init__(
-        self,
-        adapted: AdaptedHead,
-        encoder: ComposedLabels,
-        labels: Sequence[str],
-        pairs: Sequence[Pair],
-        mode: str,
-        content_free: ContentFree,
+        self, model: Composition, labels: Sequence[str], pairs: Sequence[Pair], mode: str
     ) -> None:
-        assert isinstance(adapted.head, ComponentsHead)
+        if len(labels) != len(pairs) or not labels:
+            raise UsageError(
+                f"{len(labels)} labels and {len(pairs)} pairs are not those of model "
+                f"{model.core.name!r}"
+            )
         self.labels, self.mode, self._asked = tuple(labels), mode, tuple(pairs)
-        others = offered(adapted, encoder).values() if mode == "multi" else ()
+        others = model.offered().values() if mode == "multi" else ()
         self._compared = tuple(dict.fromkeys((*pairs, *others)))
         place = {pair: column for column, pair in enumerate(self._compared)}
         self._place = [place[pair] for pair in pairs]
-        self._known = adapted.head.pairs
-        self._adapted, self._encoder, self._content_free = adapted, encoder, content_free
-
-    @staticmethod
-    def of(
-        core: ModelCore,
-        adapted: AdaptedHead,
-        labels: Sequence[str],
-        pairs: Sequence[Pair],
-        mode: str,
-    ) -> PairLabels:
-        """The head of labels whose pairs are known.
-
-        Raises:
-            UsageError: the model did not learn verbs and objects, or the lists do not fit.
-        """
-        if not composes(core, adapted) or len(labels) != len(pairs) or not labels:
-            raise UsageError(
-                f"{len(labels)} labels and {len(pairs)} pairs are not those of model {core.name!r}"
-            )
-        assert isinstance(core.encoder, ComposedLabels)
-        return PairLabels(
-            adapted, core.encoder, labels, pairs, mode, ContentFree(core.content_free)
-        )
+        self._known = model.head.pairs
+        self._adapted, self._encoder = model.adapted, model.encoder
+        self._content_free = ContentFree(model.core.content_free)
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
         """See ``Head``; similarity is that of the pairs' trained scores."""
@@ -108,92 +178,6 @@ class PairLabels(Head):
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """No arrays."""
         return {}
-
-
-def composes(core: ModelCore, adapted: AdaptedHead | None) -> bool:
-    """Whether a model learned verbs and objects, so that it answers for their pairs."""
-    return (
-        adapted is not None
-        and isinstance(adapted.head, ComponentsHead)
-        and isinstance(core.encoder, ComposedLabels)
-    )
-
-
-def pair_head(
-    core: ModelCore, adapted: AdaptedHead, labels: LabelList | None, mode: str
-) -> tuple[PairLabels, tuple[str, ...]]:
-    """The head of pairs of verb and object, and the labels as their source spells them.
-
-    Args:
-        core: Of a model that learned verbs and objects.
-        adapted: Its head.
-        labels: The pairs to choose from; None for all that the model offers.
-        mode: As in ``make_classifier``.
-
-    Raises:
-        UsageError: a label is not a pair, or two are the same pair.
-    """
-    assert isinstance(core.encoder, ComposedLabels)
-    named = offered(adapted, core.encoder) if labels is None else {}
-    shown = tuple(named) if labels is None else labels.labels
-    keys = shown if labels is None else labels.keys
-    pairs = list(named.values()) if labels is None else pairs_of(core, adapted, labels)
-    count = Counter(pairs)
-    twice = [label for label, pair in zip(shown, pairs, strict=True) if count[pair] > 1]
-    if twice:
-        raise UsageError(
-            f"two labels have the verb and the object of {twice[0]!r}; list each pair once"
-        )
-    one = "multi" if len(shown) == 1 else mode
-    return PairLabels.of(core, adapted, shown, pairs, one), keys
-
-
-def offered(adapted: AdaptedHead, encoder: ComposedLabels) -> dict[str, Pair]:
-    """The pairs that a model answers with of itself, by label: every verb with every object.
-
-    Of more than 4,096 only those with examples. A pair with examples has the label of these.
-    """
-    assert isinstance(adapted.head, ComponentsHead)
-    named = dict(zip(adapted.head.pairs, adapted.labels, strict=True))
-    if len(encoder.verbs) * len(encoder.objects) > MOST_PAIRS:
-        return {label: pair for pair, label in named.items()}
-    every = itertools.product(encoder.verbs, encoder.objects)
-    return {named.get(pair, pair_label(*pair)): pair for pair in every}
-
-
-def pair_probability(
-    core: ModelCore, adapted: AdaptedHead, context: npt.NDArray[Any], pair: Pair
-) -> tuple[Float32, Float64]:
-    """Similarity and probability (N,) of a pair; see ``Recogniser.pair_scores``."""
-    assert isinstance(core.encoder, ComposedLabels)
-    assert isinstance(adapted.head, ComponentsHead)
-    pairs = list(dict.fromkeys((pair, *offered(adapted, core.encoder).values())))
-    similarity = core.encoder.pair_similarity(context, pairs)
-    shares = softmax(adapted.head.trained_weight * similarity.astype(np.float64))
-    return similarity[:, 0], shares[:, 0]
-
-
-def pairs_of(core: ModelCore, adapted: AdaptedHead, labels: LabelList) -> list[Pair]:
-    """The verb and the object of each of C labels.
-
-    Labels in parts say so themselves. Any other label is one with examples, or a verb and an object
-    that the model learned.
-
-    Raises:
-        UsageError: a label is none of these; the message names the first.
-    """
-    assert isinstance(core.encoder, ComposedLabels)
-    if labels.parts and all(set(PARTS) <= parts.keys() for parts in labels.parts):
-        return [(parts["verb"], parts["object"]) for parts in labels.parts]
-    known = {label_key(label): pair for label, pair in offered(adapted, core.encoder).items()}
-    missing = [label for label in labels.labels if label_key(label) not in known]
-    if missing:
-        raise UsageError(
-            f"model {core.name!r} learned the verbs {_some(core.encoder.verbs)} and the objects "
-            f"{_some(core.encoder.objects)}; {missing[0]!r} is not a pair of them: give other "
-            "words apart, as --pairs VERBS OBJECTS or a CSV with the columns verb,object"
-        )
-    return [known[label_key(label)] for label in labels.labels]
 
 
 def _some(words: Sequence[str]) -> str:

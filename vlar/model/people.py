@@ -10,8 +10,8 @@ import numpy as np
 from vlar.detecting.focus import Focus, Found, needs_words
 from vlar.detecting.people import People
 from vlar.errors import PersonError, UsageError
-from vlar.model.classifier import LabelClassifier
 from vlar.model.core import EncodedSpan, ModelCore, lost_share
+from vlar.model.label_heads import LabelClassifier
 from vlar.numeric import unit
 from vlar.sensors import Views, ViewSampler
 from vlar.sensors.base import Reader

@@ -10,10 +10,11 @@ import numpy as np
 
 from vlar.errors import EncoderMismatchError, UsageError
 from vlar.library import Library
-from vlar.model.classifier import LabelClassifier, Labels
 from vlar.model.core import EncodedSpan
+from vlar.model.label_heads import LabelClassifier
 from vlar.model.model import Model
 from vlar.review.order import review_order, uncertainty
+from vlar.text.labels import Labels
 from vlar.types import Encoded, Failure, Float32, Float64, JsonDict, Window
 
 _SHOWN = 3  # labels of an item

@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from vlar.characters import without
 from vlar.errors import LabelError
@@ -35,6 +35,7 @@ from vlar.text.clean import clean_label
 from vlar.text.description_sets import is_description_set, load_descriptions
 from vlar.text.language import foreign_labels
 from vlar.text.limits import check_sizes
+from vlar.text.tree import TreeSource, read_tree_source
 
 _log = logging.getLogger("vlar")
 
@@ -79,13 +80,60 @@ class LabelList:
         """Hash of the texts in order: two lists with the same hash score the same."""
         return hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()
 
+    @staticmethod
+    def of_model(
+        labels: tuple[str, ...], parts: tuple[Mapping[str, str], ...] = ()
+    ) -> LabelList:
+        """The list of a model's own labels, which are keys and texts as they are."""
+        return LabelList(labels, labels, labels, "the model", parts=parts)
+
     def spelled_as(self, known: Collection[str]) -> tuple[str, ...]:
         """The labels in the spelling of ``known``: the key if ``known`` has it, else the label."""
         pairs = zip(self.labels, self.keys, strict=True)
         return tuple(key if key in known else label for label, key in pairs)
 
 
-def parse_labels(spec: str | Path | Sequence[str] | LabelList) -> LabelList:
+#: What a label list is read from.
+Labels: TypeAlias = str | Path | Sequence[str] | LabelList
+#: ``auto``, ``none``, or kinds of descriptions, as text or one by one.
+Descriptions: TypeAlias = str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Labels of one request with all that says how they are scored, read once at the edge.
+
+    Attributes:
+        listed: The labels; None for the model's own.
+        mode: ``one`` label fits or none, or ``multi``: each label for itself.
+        descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_heads.label_vectors``.
+        tree: Coarse labels above the labels; None takes those of an adapted model.
+    """
+
+    listed: LabelList | None = None
+    mode: str = "one"
+    descriptions: Descriptions = "auto"
+    tree: TreeSource | None = None
+
+    @staticmethod
+    def read(
+        labels: Labels | None = None,
+        mode: str = "one",
+        descriptions: Descriptions = "auto",
+        tree: TreeSource | None = None,
+    ) -> LabelSet:
+        """The set of labels and of a tree that are texts or files.
+
+        Raises:
+            LabelError: the list or the tree cannot be used.
+            UnknownNameError: no bank has this name.
+        """
+        listed = None if labels is None else parse_labels(labels)
+        source = None if tree is None else read_tree_source(tree)
+        return LabelSet(listed, mode, descriptions, source)
+
+
+def parse_labels(spec: Labels) -> LabelList:
     """Read a label list from a string, a file, a bank or a sequence.
 
     Labels that do not look English are named in one warning of the logger ``vlar``.

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, Union
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import LabelError, UsageError
-from vlar.text.bank import Bank
+from vlar.text.bank import Bank, load_bank
 from vlar.text.clean import clean_label
 
 _LARGEST_BYTES = 10_000_000
 _NAMED = 4  # labels in the name of a parent that is made from them
+_BANK, _TEXT = "bank:", "text"
+#: A tree, its JSON file of label to parent, ``bank:NAME``, or ``text``.
+TreeSource: TypeAlias = Union["Tree", str, Path]
 
 
 class Tree:
@@ -169,6 +172,33 @@ class Tree:
                 )
             seen.append(parent)
         return seen[-1]
+
+
+def is_made(tree: TreeSource) -> bool:
+    """Whether a tree is made (from a bank or from text) and not read from a file."""
+    return not isinstance(tree, Tree) and (str(tree) == _TEXT or str(tree).startswith(_BANK))
+
+
+def read_tree_source(tree: TreeSource) -> TreeSource:
+    """The source, a file already read, so that a wrong one is refused before a model loads.
+
+    Raises:
+        LabelError: the file is not a tree, or the bank cannot be read.
+        UnknownNameError: no bank has this name.
+        UsageError: see ``Tree``.
+    """
+    if isinstance(tree, Tree):
+        return tree
+    if not is_made(tree):
+        return Tree.read(tree)
+    bank_of(tree)
+    return tree
+
+
+def bank_of(tree: TreeSource) -> Bank | None:
+    """The bank of ``bank:NAME``; None for any other source."""
+    name = str(tree)
+    return load_bank(name.removeprefix(_BANK)) if name.startswith(_BANK) else None
 
 
 def _check_names(label: Any, parent: Any) -> None:

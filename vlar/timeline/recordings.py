@@ -11,10 +11,11 @@ import numpy as np
 
 from vlar.encoders.session import Session
 from vlar.errors import UsageError, VlarError
-from vlar.model.classifier import LabelClassifier, Labels
+from vlar.model.label_heads import LabelClassifier
 from vlar.model.model import Model
 from vlar.registry import unknown_name
 from vlar.sensors.isolated import isolated
+from vlar.text.labels import Labels
 from vlar.timeline.decoding import Decoder
 from vlar.timeline.segments import UNKNOWN, Segment, joined
 from vlar.types import Classification, Clip, Encoded, Failure, Float64, Window

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from vlar import registry
 from vlar.errors import UsageError
 from vlar.fewshot.request import BALANCES, NO_BALANCE, SYNONYMS
-from vlar.model.label_tree import is_made
 from vlar.safety.files import MB, read_file
+from vlar.text.tree import is_made
 from vlar.training.hyperparameters import (
     NUMBERS,
     Hyperparameters,

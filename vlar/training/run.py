@@ -17,7 +17,7 @@ from vlar.fewshot.unlabelled import find_unlabelled
 from vlar.model.adapt import Adapted, facts_of, learn, remembering, under, with_tree
 from vlar.model.core import ModelCore
 from vlar.model.folder import check_target
-from vlar.model.label_tree import label_tree
+from vlar.model.label_heads import label_tree
 from vlar.model.model import Model, load
 from vlar.text.tree import Tree
 from vlar.training import checkpoint
@@ -81,11 +81,12 @@ def run(
             f"method {config.method!r} learns by {learner!r}, which runs in one process, and "
             f"{processes.count} were started; start one (vlar train CONFIG.toml)"
         )
-    base = load(config.model)
+    loaded = load(config.model)
+    base = loaded.core
     given = _read(config, base)
     if learner != "trained":
         made = _learned(learner, config, base, given, progress)
-        model = Model.of(remembering(made, base, given.items, base.learned))
+        model = Model.of(remembering(made, base, given.items, loaded.learned))
         model.save(config.out, replace=replace)
         return model
     work = config.out.with_name(f"{config.out.name}.training")
@@ -95,7 +96,7 @@ def run(
         fitted = fit_without_labels(task, base, given.unlabelled, options)
     else:
         fitted = with_tree(fit(task, base, given.support, given.items, options), given.above)
-    model = Model.of(remembering(fitted, base, given.items, base.learned))
+    model = Model.of(remembering(fitted, base, given.items, loaded.learned))
     processes.wait()  # nobody reads the cache any more
     if processes.first:
         model.save(config.out, replace=replace)

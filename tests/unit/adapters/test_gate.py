@@ -26,11 +26,12 @@ from vlar.adapters.held_out import decided
 from vlar.adapters.mapped_config import ALWAYS, CHOSEN, NEVER
 from vlar.adapters.stacking import Round, held_out_offset, pretended_apart
 from vlar.errors import ModelError
-from vlar.model.classifier import make_classifier
 from vlar.model.core import ModelCore
+from vlar.model.label_heads import make_classifier
 from vlar.numeric import unit
 from vlar.scoring.gated import GatedHead
 from vlar.scoring.heads import ConceptHead
+from vlar.text.labels import LabelSet
 from vlar.types import Encoded
 
 SEEN, UNSEEN = 5, 4
@@ -265,7 +266,7 @@ def test_a_mixed_list_is_answered_with_the_gate_and_others_as_before(gated):
     core = ModelCore(gated)
     features, columns = made(4, 5)
     clips = encoded(gated, features)
-    mixed = make_classifier(core, LABELS)
+    mixed = make_classifier(core, LabelSet.read(LABELS))
     assert isinstance(mixed.head, GatedHead)
     scores = mixed.scores(clips)
     right = scores.probability.argmax(axis=1) == columns
@@ -280,18 +281,18 @@ def test_a_mixed_list_is_answered_with_the_gate_and_others_as_before(gated):
     ])  # fmt: skip
     assert ((scores.probability.argmax(axis=1) < 8) == (odds >= 0)).all()
     for labels, mode in ((LABELS[8:], "one"), (LABELS[:8], "one"), (LABELS, "multi")):
-        assert type(make_classifier(core, labels, mode=mode).head) is ConceptHead
+        assert type(make_classifier(core, LabelSet.read(labels, mode)).head) is ConceptHead
 
 
 def test_lists_of_one_kind_are_answered_as_without_a_gate(gated):
     plain = solved("aligned", {"gate": NEVER, "stacking": gated.config.stacking})
     clips = encoded(gated, made(1, 5)[0])
     for labels in (LABELS[:8], LABELS[8:]):
-        one = make_classifier(ModelCore(gated), labels).scores(clips)
-        other = make_classifier(ModelCore(plain), labels).scores(clips)
+        one = make_classifier(ModelCore(gated), LabelSet.read(labels)).scores(clips)
+        other = make_classifier(ModelCore(plain), LabelSet.read(labels)).scores(clips)
         np.testing.assert_array_equal(one.probability, other.probability)
         np.testing.assert_array_equal(one.unknown, other.unknown)
-    mixed = (make_classifier(ModelCore(part), LABELS).scores(clips) for part in (gated, plain))
+    mixed = (make_classifier(ModelCore(part), LabelSet.read(LABELS)).scores(clips) for part in (gated, plain))
     first, second = (scores.probability for scores in mixed)
     assert np.abs(first - second).max() > 0.01
 
@@ -299,14 +300,14 @@ def test_lists_of_one_kind_are_answered_as_without_a_gate(gated):
 def test_the_order_of_a_mixed_list_does_not_matter(gated):
     core, clips = ModelCore(gated), encoded(gated, made(1, 5)[0])
     order = np.random.default_rng(0).permutation(len(LABELS))
-    one = make_classifier(core, LABELS).scores(clips).probability
-    other = make_classifier(core, [LABELS[i] for i in order]).scores(clips).probability
+    one = make_classifier(core, LabelSet.read(LABELS)).scores(clips).probability
+    other = make_classifier(core, LabelSet.read([LABELS[i] for i in order])).scores(clips).probability
     np.testing.assert_allclose(other, one[:, order], atol=1e-6)
 
 
 def test_a_mixed_list_is_restored_with_its_gate(gated):
     core, clips = ModelCore(gated), encoded(gated, made(1, 5)[0])
-    old = make_classifier(core, LABELS)
+    old = make_classifier(core, LabelSet.read(LABELS))
     new = type(old).restore(core, old.config(), old.state())
     np.testing.assert_array_equal(new.scores(clips).probability, old.scores(clips).probability)
     with pytest.raises(ModelError, match="make the classifier again"):

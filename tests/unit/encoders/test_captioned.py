@@ -12,7 +12,7 @@ from vlar.captioning.base import Captioner, Captions
 from vlar.encoders.base import load_encoder
 from vlar.encoders.captioned import CaptionedEncoder
 from vlar.errors import UnknownNameError, UsageError
-from vlar.model.label_concepts import label_vectors
+from vlar.model.label_heads import label_vectors
 from vlar.model.model import Model
 from vlar.numeric import unit
 from vlar.text.labels import parse_labels
@@ -80,14 +80,14 @@ def test_captions_decide_and_captions_of_another_clip_do_not(encoder: CaptionedE
 
 
 def test_a_model_reads_descriptions_by_it(encoder: CaptionedEncoder, monkeypatch):
-    monkeypatch.setattr("vlar.model.label_concepts.descriptions_of",
+    monkeypatch.setattr("vlar.model.label_heads.descriptions_of",
                         lambda *_: [{"sentence": ("a dog in snow",)}, {}])  # fmt: skip
     model = Model(encoder)
-    vectors, background = label_vectors(model, parse_labels(["barbell", "snow"]))
+    vectors, background = label_vectors(model.core, parse_labels(["barbell", "snow"]))
     np.testing.assert_allclose(vectors[0], embed(["a dog in snow barbell"])[0], atol=1e-6)
     np.testing.assert_allclose(vectors[1], embed(["snow"])[0], atol=1e-6)
     assert background.shape[1] == 3
-    names, _ = label_vectors(model, parse_labels(["barbell", "snow"]), "none")
+    names, _ = label_vectors(model.core, parse_labels(["barbell", "snow"]), "none")
     np.testing.assert_allclose(names[0], embed(["barbell"])[0], atol=1e-6)
 
 

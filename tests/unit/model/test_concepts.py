@@ -9,7 +9,7 @@ import pytest
 
 from vlar.encoders.base import Encoder
 from vlar.encoders.vector_cache import cached_vectors
-from vlar.model.concepts import concept_vectors
+from vlar.model.core import concept_vectors
 from vlar.numeric import unit
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from vlar.encoders import Block, BlockMix, Encoder
 from vlar.errors import UsageError
-from vlar.model.concepts import concept_vectors, described_vectors
-from vlar.model.label_concepts import label_concepts
+from vlar.model.core import concept_vectors, described_vectors
+from vlar.model.label_heads import label_vectors
 from vlar.model.model import Model
 from vlar.numeric import unit
 from vlar.text.bank import Description, Entry
@@ -119,19 +119,19 @@ def test_the_order_of_labels_does_not_matter(order):
 def test_the_default_joins_descriptions_where_most_labels_have_them(lite_model: Model):
     listed = parse_labels(["archery", "push-ups", "glorping a frumble"])
     names = lite_model.encode_queries(listed.texts)
-    auto = label_concepts(lite_model, listed)
+    auto = label_vectors(lite_model.core, listed)[0]
     assert (auto[:2] != names[:2]).any(axis=1).all()
-    np.testing.assert_array_equal(label_concepts(lite_model, listed, "none"), names)
-    scene = label_concepts(lite_model, listed, ["scene"])
-    np.testing.assert_array_equal(label_concepts(lite_model, listed, " scene "), scene)
+    np.testing.assert_array_equal(label_vectors(lite_model.core, listed, "none")[0], names)
+    scene = label_vectors(lite_model.core, listed, ["scene"])[0]
+    np.testing.assert_array_equal(label_vectors(lite_model.core, listed, " scene ")[0], scene)
     assert (scene[:2] != auto[:2]).any(axis=1).all()
     few = parse_labels(["archery", "glorping a frumble", "blipping"])
     plain = lite_model.encode_queries(few.texts)
-    np.testing.assert_array_equal(label_concepts(lite_model, few), plain)
+    np.testing.assert_array_equal(label_vectors(lite_model.core, few)[0], plain)
 
 
 def test_kinds_that_no_label_has_are_refused(lite_model: Model):
     with pytest.raises(UsageError, match="no label has a description of the kind smell"):
-        label_concepts(lite_model, parse_labels(["archery"]), "smell")
+        label_vectors(lite_model.core, parse_labels(["archery"]), "smell")
     with pytest.raises(UsageError, match="no kind of description was given"):
-        label_concepts(lite_model, parse_labels(["archery"]), " , ")
+        label_vectors(lite_model.core, parse_labels(["archery"]), " , ")

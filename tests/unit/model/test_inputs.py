@@ -132,7 +132,7 @@ def test_a_single_label_is_a_yes_no_question(model, clips):
 
 def test_a_classifier_can_be_inspected_saved_and_restored(model, clips):
     from vlar.errors import EncoderMismatchError, ModelError
-    from vlar.model.classifier import LabelClassifier
+    from vlar.model.label_heads import LabelClassifier
 
     classifier = model.classifier(LABELS)
     encoded = model.encode([read_clip(clip, n_frames=8) for clip in clips])
@@ -141,9 +141,9 @@ def test_a_classifier_can_be_inspected_saved_and_restored(model, clips):
     assert scores.probability.shape == scores.similarity.shape == (len(clips), 3)
     np.testing.assert_allclose(scores.probability.sum(axis=1) + scores.unknown, 1, atol=1e-9)
     config, state = classifier.config(), classifier.state()
-    again = LabelClassifier.restore(model, config, state)
+    again = LabelClassifier.restore(model.core, config, state)
     np.testing.assert_array_equal(again.scores(encoded).probability, scores.probability)
     with pytest.raises(EncoderMismatchError, match="another encoder"):
-        LabelClassifier.restore(model, {**config, "fingerprint": "other"}, state)
+        LabelClassifier.restore(model.core, {**config, "fingerprint": "other"}, state)
     with pytest.raises(ModelError):
-        LabelClassifier.restore(model, config, {})
+        LabelClassifier.restore(model.core, config, {})

@@ -127,7 +127,7 @@ def test_a_query_scores_batch_after_batch_as_in_one(lite_model):
         fresh = match_probability(
             rows,
             query,
-            lite_model._query_background,
+            lite_model.core.query_background,
             logit_scale=lite_model.encoder.logit_scale,
             content_free=lite_model.content_free,
         )

@@ -13,7 +13,7 @@ from tests.unit.training.fakes import FakeEncoder
 from vlar.errors import LabelError, SupportError, UsageError
 from vlar.library import Library
 from vlar.model import folder as folders
-from vlar.model.classifier import LabelClassifier
+from vlar.model.label_heads import LabelClassifier
 from vlar.model.model import Model, load
 from vlar.text.pairs import parse_pairs
 from vlar.training import hyperparameters as plans
@@ -92,7 +92,7 @@ def test_it_is_the_same_alone_in_company_and_after_saving(
     assert again.classify(clips[0]).predictions == together[0].predictions
     classifier = model.classifier()
     restored = LabelClassifier.restore(
-        model, classifier.config(), classifier.state(), model.adapted
+        model.core, classifier.config(), classifier.state(), model.adapted
     )
     rows = model.encode([])
     assert restored.scores(rows).probability.shape == (0, 4)

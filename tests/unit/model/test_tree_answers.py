@@ -8,7 +8,7 @@ import pytest
 import vlar
 from vlar.cli.output import verdict
 from vlar.errors import UsageError
-from vlar.model.classifier import LabelClassifier
+from vlar.model.label_heads import LabelClassifier
 from vlar.text.tree import Tree
 from vlar.types import Classification, Prediction
 
@@ -43,7 +43,7 @@ def test_without_a_tree_the_answer_is_as_before(model):
 
 def test_a_classifier_with_a_tree_is_saved(model):
     made = model.classifier(LABELS, tree=TREE)
-    again = LabelClassifier.restore(model, made.config(), made.state())
+    again = LabelClassifier.restore(model.core, made.config(), made.state())
     assert again.tree is not None
     assert again.tree.parents == TREE.parents
 

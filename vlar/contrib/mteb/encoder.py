@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from vlar.errors import DecodeError, UsageError
-from vlar.model.core import ModelCore
-from vlar.model.model import load
+from vlar.model.model import Model, load
 from vlar.numeric import unit
 from vlar.sensors import Views
 from vlar.types import Failure, Float32, Window
@@ -54,7 +53,7 @@ class VlarEncoder:
 
     def __init__(
         self,
-        model_name: str | Path | ModelCore = "lite",
+        model_name: str | Path | Model = "lite",
         revision: str | None = None,
         *,
         device: str | None = None,
@@ -66,7 +65,7 @@ class VlarEncoder:
             raise UsageError(
                 f"sampler {sampler!r} does not exist; use one of {', '.join(SAMPLERS)}"
             )
-        given = isinstance(model_name, ModelCore)
+        given = isinstance(model_name, Model)
         self.model = model_name if given else load(model_name, device=device)
         if self.model.modality != "video":
             raise UsageError(

@@ -19,10 +19,10 @@ from vlar.evaluation.running.learning import NONE, Fitted, Learner, fit
 from vlar.evaluation.running.report import lines
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.fewshot.support import SupportItem
-from vlar.model.classifier import LabelClassifier, make_classifier
 from vlar.model.core import ModelCore
+from vlar.model.label_heads import LabelClassifier, make_classifier
 from vlar.scoring.base import Scores
-from vlar.text.labels import parse_labels
+from vlar.text.labels import LabelSet, parse_labels
 from vlar.types import Failure, Float64, JsonDict
 
 #: What a model that uses the order of frames must not survive unharmed.
@@ -135,11 +135,11 @@ class Run:
             mode: ``one`` or ``multi``.
         """
         card, core = self.plan.card.card, core or self.core
-        if head is not None:
-            return make_classifier(core, list(labels), adapted=head, mode=mode)
         listed = parse_labels(list(labels))
+        if head is not None:
+            return make_classifier(core, LabelSet(listed, mode), adapted=head)
         self.label_texts[f"{len(listed)} labels {listed.sha256[:8]}"] = list(listed.texts)
-        return make_classifier(core, listed, mode=mode, descriptions=card.descriptions)
+        return make_classifier(core, LabelSet(listed, mode, card.descriptions))
 
     def fit(self, fit_set: FitSet, seed: int, learner: Learner | None = None) -> Fitted:
         """Learn from clips that a guard has checked."""

@@ -23,7 +23,7 @@ from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run
 from vlar.evaluation.running.figures import Figure, mean_figure, spread
 from vlar.fewshot.support import SupportItem
 from vlar.model.core import ModelCore
-from vlar.model.model import load
+from vlar.model.model import Model, load
 from vlar.registry import register
 from vlar.text.labels import parse_labels
 from vlar.types import Float64, JsonDict
@@ -124,14 +124,16 @@ class MultipleChoice(Protocol):
         return found + spread(found, "split")
 
 
-def _part(run: Run, part: Part, judge: _Judge, other: ModelCore | None) -> Iterator[Figure]:
+def _part(run: Run, part: Part, judge: _Judge, other: Model | None) -> Iterator[Figure]:
     clips = _clips(run, part, part.test.items, run.core)
     texts = parse_labels(list(part.labels)).texts
     proposers: list[tuple[str, str, Float64]] = [
         (kind, kind, clips.scores) for kind in run.settings["kinds"]
     ]
     if other is not None:
-        theirs = _clips(run, part, list(clips.items), other)
+        theirs = _clips(
+            run, part, list(clips.items), other.core, one_view=other.adapted is not None
+        )
         if len(theirs.items) < len(clips.items):
             raise ProtocolError(
                 f"{other.name} cannot read {len(clips.items) - len(theirs.items)} clips that "
@@ -143,8 +145,11 @@ def _part(run: Run, part: Part, judge: _Judge, other: ModelCore | None) -> Itera
     yield from _reranked(run, part, clips, texts, judge)
 
 
-def _clips(run: Run, part: Part, items: Sequence[SupportItem], core: ModelCore) -> _Clips:
-    scored = run.scores({0: run.classifier(part.labels, core=core)}, items, core=core)
+def _clips(
+    run: Run, part: Part, items: Sequence[SupportItem], core: ModelCore, one_view: bool = False
+) -> _Clips:
+    classifier = run.classifier(part.labels, core=core)
+    scored = run.scores({0: classifier}, items, core=core, one_view=one_view)
     shown = [_shown(run.core, item) for item in scored.items]
     probability = scored.by[0, None].probability
     truth = scored.truth(part.labels)

@@ -17,7 +17,7 @@ from vlar.captioning.base import captions_of, load_captioner
 from vlar.errors import LabelError, UsageError
 from vlar.losses.bags import mil_nce
 from vlar.model.core import ModelCore
-from vlar.model.label_concepts import label_concepts
+from vlar.model.label_heads import label_vectors
 from vlar.motion_language.verbs_in_text import verbs_in_text
 from vlar.registry import register
 from vlar.text.bags import bag_text, draw_bag, expansions, read_captions, without_label
@@ -123,7 +123,7 @@ class Maxi(Objective):
         # The encoder's own logits guess; those of the method at its start are the same or near.
         vectors, rows = clips.vectors()
         described = bool(encoder.descriptions)
-        words = label_concepts(core, labels) if described else core.encode_labels(labels.texts)
+        words = label_vectors(core, labels)[0] if described else core.encode_labels(labels.texts)
         logits = encoder.logit_scale * vectors @ words.T
         self.guesses = match(logits, rows, share=self.share, per_label=self.per_label)
         captions = self._captions([clips.paths[row] for row in self.guesses])

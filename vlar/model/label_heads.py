@@ -1,0 +1,503 @@
+"""Labels made ready for a model: the head that answers about them, chosen in one place.
+
+``make_classifier`` takes a ``LabelSet`` and chooses, in this order:
+
+1. pairs of verb and object, where the model learned both apart (``vlar.model.pair_labels``);
+2. the labels that an adapted model has examples of (``KnownLabels``);
+3. texts that depend on the clip (``ConditionedHead``);
+4. texts as fixed vectors (``ConceptHead``), with a gate for labels with examples where the adapter
+   has one (``GatedHead``).
+
+An adapted model whose adapter answers by texts (``open_vocabulary``) is asked as a zero-shot one
+where a label has no examples.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.encoders.base import BlockMix, Encoder
+from vlar.encoders.described import DescribedText
+from vlar.encoders.vector_cache import cached_vectors
+from vlar.errors import EncoderMismatchError, ModelError, UsageError
+from vlar.fewshot.adapted import AdaptedHead
+from vlar.model.core import BACKGROUND_BANK, EncodedSpan, ModelCore, described_vectors
+from vlar.model.pair_labels import Composition, PairLabels
+from vlar.scoring.base import Head, Scores
+from vlar.scoring.calibration import Calibration
+from vlar.scoring.content_free import ContentFree
+from vlar.scoring.gated import ClipGate, GatedHead
+from vlar.scoring.heads import ConceptHead, ConditionedHead, check_mode
+from vlar.scoring.tree import roll_up
+from vlar.text.bank import load_bank
+from vlar.text.clean import clean_label
+from vlar.text.description_lookup import described_share, descriptions_of
+from vlar.text.labels import Descriptions, LabelList, LabelSet, parse_labels
+from vlar.text.tree import Tree, TreeSource, bank_of, read_tree_source
+from vlar.types import Classification, Encoded, Float32, Float64, JsonDict, Prediction
+
+_CONDITIONED_BACKGROUND = 128  # entries, evenly taken from the bank: each costs text for every clip
+_BACKGROUND_KIND = "sentence"
+_ENOUGH_DESCRIBED = 2 / 3  # of the labels; with fewer, names would be compared with descriptions
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LabelClassifier:
+    """C labels bound to what answers about them; made by ``make_classifier``.
+
+    Attributes:
+        head: Scores encoded clips.
+        mode: ``one`` label fits or none, or ``multi``: each label for itself.
+        fingerprint: Of the encoder whose clips it scores.
+        keys: C labels as their source spells them.
+        calibration: Curves over the probabilities; None leaves them as the head gives them.
+        tree: The coarse labels above the C labels, in their order; None for none.
+    """
+
+    head: Head
+    mode: str
+    fingerprint: str
+    keys: tuple[str, ...]
+    calibration: Calibration | None = None
+    tree: Tree | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """C labels in the order of the score columns."""
+        return self.head.labels
+
+    def scores(self, encoded: Sequence[Encoded]) -> Scores:
+        """Calibrated scores of N clips; a clip scores the same alone and in company."""
+        return Scores.join((self._score(each) for each in encoded), len(self.labels))
+
+    def _score(self, encoded: Encoded) -> Scores:
+        found = self.head.scores([encoded])
+        if self.calibration is None:
+            return found
+        if self.mode == "one":
+            probability, unknown = self.calibration.one(found.probability, found.unknown)
+        else:
+            probability, unknown = self.calibration.each(found.probability)
+        return replace(found, probability=probability, unknown=unknown)
+
+    def answer(self, span: EncodedSpan, *, top: int, model: str) -> Classification:
+        """The ``top`` best labels of one span, as the answer of ``model``."""
+        return self._answer(span, self.scores([span.encoded]), top, model)
+
+    def answer_mixed(
+        self, parts: Sequence[tuple[float, EncodedSpan]], *, top: int, model: str
+    ) -> Classification:
+        """As ``answer``, of several cuts of one span: the weighted mean of their scores.
+
+        Args:
+            parts: Weight and cut; the weights need not add up to 1.
+            top: As in ``answer``.
+            model: As in ``answer``.
+        """
+        if len(parts) == 1:
+            return self.answer(parts[0][1], top=top, model=model)
+        each = [self.scores([span.encoded]) for _, span in parts]
+        return self._answer(parts[0][1], Scores.mixed(each, [w for w, _ in parts]), top, model)
+
+    def _answer(self, span: EncodedSpan, scores: Scores, top: int, model: str) -> Classification:
+        similarity, probability = scores.similarity[0], scores.probability[0]
+        order = np.argsort(-probability, kind="stable")[:top]
+        best = tuple(
+            Prediction(
+                label, float(probability[i]), float(similarity[i]), key if key != label else None
+            )
+            for i, label, key in ((i, self.labels[i], self.keys[i]) for i in order)
+        )
+        return Classification(
+            path=span.path,
+            start_s=span.window.start_s,
+            end_s=span.window.end_s,
+            model=model,
+            predictions=best,
+            unknown=bool(scores.is_unknown[0]),
+            unknown_probability=float(scores.unknown[0]),
+            coarse=self._coarse(similarity, probability)[:top],
+            lost=span.lost,
+        )
+
+    def _coarse(self, similarity: Float32, probability: Float64) -> tuple[Prediction, ...]:
+        """The labels above, best first."""
+        if self.tree is None:
+            return ()
+        above = roll_up(probability[None], self.tree)[0]
+        nearest = np.full(len(above), -1.0)
+        np.maximum.at(nearest, list(self.tree.parent_columns), similarity)
+        order = np.argsort(-above, kind="stable")
+        labels = self.tree.coarse
+        return tuple(Prediction(labels[i], float(above[i]), float(nearest[i])) for i in order)
+
+    def config(self) -> JsonDict:
+        """The settings to save (JSON)."""
+        return {
+            "mode": self.mode,
+            "fingerprint": self.fingerprint,
+            "keys": list(self.keys),
+            "calibration": self.calibration.to_dict() if self.calibration else None,
+            "tree": self.tree.parents if self.tree else None,
+            "head": self.head.config(),
+        }
+
+    def state(self) -> dict[str, Array]:
+        """The arrays to save (safetensors)."""
+        return self.head.state()
+
+    @staticmethod
+    def restore(
+        core: ModelCore,
+        config: Mapping[str, Any],
+        state: Mapping[str, Array],
+        adapted: AdaptedHead | None = None,
+    ) -> LabelClassifier:
+        """The classifier that ``config`` and ``state`` were saved from.
+
+        Args:
+            core: The model whose clips it scores.
+            config: As ``config`` gives it.
+            state: As ``state`` gives it.
+            adapted: The adapted head, where the classifier answers about its labels.
+
+        Raises:
+            EncoderMismatchError: the core's encoder is another one.
+            ModelError: something is missing or malformed.
+        """
+        try:
+            if config["fingerprint"] != core.fingerprint:
+                raise EncoderMismatchError(
+                    f"these labels were encoded by another encoder than {core.encoder.name!r}; "
+                    "make the classifier again"
+                )
+            mode, settings = check_mode(config["mode"]), config["calibration"]
+            tree = Tree(config["tree"]) if config.get("tree") else None
+            keys = tuple(str(key) for key in config["keys"])
+            head = _restored_head(core, config["head"], state, adapted, mode)
+        except (KeyError, TypeError, UsageError) as error:
+            raise ModelError(f"the saved classifier is malformed ({error!r})") from error
+        calibration = Calibration.restore(settings) if settings else None
+        return LabelClassifier(head, mode, core.fingerprint, keys, calibration, tree)
+
+
+def _restored_head(
+    core: ModelCore,
+    config: Mapping[str, Any],
+    state: Mapping[str, Array],
+    adapted: AdaptedHead | None,
+    mode: str,
+) -> Head:
+    name, pairs = config["head"], Composition.of(core, adapted)
+    if name == ConceptHead.name:
+        return ConceptHead.restore(config, state)
+    if name == GatedHead.name:
+        gate = _gate(core, [str(text) for text in config["texts"]])
+        return GatedHead.restore(config, state, gate)
+    if name == ConditionedHead.name:
+        return ConditionedHead.restore(config, state, core.conditioned_queries)
+    labels = [str(label) for label in config["labels"]]
+    if name == PairLabels.name and pairs is not None:
+        asked = [(str(verb), str(noun)) for verb, noun in config["pairs"]]
+        return PairLabels(pairs, labels, asked, mode)
+    if name == KnownLabels.name and adapted is not None:
+        return KnownLabels(core, adapted, labels, mode)
+    raise ModelError(f"the saved classifier has a head {name!r} that this model cannot restore")
+
+
+def make_classifier(
+    core: ModelCore,
+    asked: LabelSet,
+    *,
+    adapted: AdaptedHead | None = None,
+    calibration: Calibration | None = None,
+) -> LabelClassifier:
+    """The classifier of a set of labels; an adapted model brings its own.
+
+    A list of a single label is a yes/no question, asked in mode ``multi``, whose prior is that of a
+    label among many.
+
+    Args:
+        core: What encodes clips and labels.
+        asked: The labels. Descriptions count where labels are answered by texts. A tree is only
+            for labels that exclude each other; without one that of an adapted model is used.
+        adapted: The head of an adapted model; None for zero-shot.
+        calibration: Curves over the probabilities.
+
+    Raises:
+        UsageError: labels are missing, an adapted model has no examples of one, or the mode does
+            not exist.
+    """
+    mode, tree = check_mode(asked.mode), asked.tree
+    if adapted is not None and _asks_beyond(core, adapted, asked.listed):
+        adapted = calibration = None
+    pairs = Composition.of(core, adapted)
+    labels = asked.listed or _own_labels(core, adapted, pairs)
+    mode = "multi" if len(labels) == 1 else mode
+    head: Head
+    if pairs is not None:
+        head = pairs.labels_head(labels, mode)
+    elif adapted is not None:
+        labels = LabelList.of_model(labels.spelled_as(adapted.labels))
+        head = KnownLabels(core, adapted, labels.labels, mode)
+        tree = tree or (adapted.tree if mode == "one" else None)
+    elif core.conditions_text:
+        head = _conditioned(core, labels, mode)
+    else:
+        head = _by_texts(core, labels, mode, asked.descriptions)
+    if tree is not None and mode != "one":
+        raise UsageError(
+            "a label tree adds up labels that exclude each other; use mode 'one' and at least two "
+            "labels"
+        )
+    above = label_tree(core, tree, head.labels)
+    return LabelClassifier(head, mode, core.fingerprint, labels.keys, calibration, above)
+
+
+def _asks_beyond(core: ModelCore, adapted: AdaptedHead, labels: LabelList | None) -> bool:
+    """Whether labels lack examples and the adapter answers by texts: then all of the list does."""
+    if labels is None or not getattr(core.encoder, "open_vocabulary", False):
+        return False
+    return bool(set(labels.spelled_as(adapted.labels)) - set(adapted.labels))
+
+
+def _own_labels(
+    core: ModelCore, adapted: AdaptedHead | None, pairs: Composition | None
+) -> LabelList:
+    """The labels that a model answers about where none are given."""
+    if pairs is not None:
+        return pairs.own_labels()
+    if adapted is not None:
+        return LabelList.of_model(adapted.labels)
+    if core.encoder.trained_labels:
+        return parse_labels(core.encoder.trained_labels)
+    raise UsageError(
+        f"model {core.name!r} has no labels of its own; give labels: 'a, b, c', a file or "
+        "bank:NAME (on the command line with --labels)"
+    )
+
+
+class KnownLabels(Head):
+    """Some of the labels of an adapted head; a clip that shows nothing is unknown.
+
+    Args:
+        core: Recognises clips that show nothing, and conditions texts where the head was trained
+            on texts that depend on the clip.
+        adapted: The head.
+        labels: The labels asked for.
+        mode: ``one`` or ``multi``.
+
+    Raises:
+        UsageError: a label has no examples.
+    """
+
+    name = "known-labels"
+    reads = "features"
+
+    def __init__(
+        self, core: ModelCore, adapted: AdaptedHead, labels: Sequence[str], mode: str
+    ) -> None:
+        known = adapted.labels
+        missing = [label for label in labels if label not in known]
+        if missing:
+            raise UsageError(
+                f"model {core.name!r} was adapted to {', '.join(known)}; it has no examples of "
+                f"{', '.join(missing)}: add some to the support set, or classify with the "
+                f"zero-shot model {core.encoder.name!r}"
+            )
+        self.labels, self.mode = tuple(labels), mode
+        self._core, self._adapted = core, adapted
+        self._columns = [known.index(label) for label in labels]
+        self._content_free = ContentFree(core.content_free)
+        self._texts = [clean_label(label) for label in known]
+        self._conditioned = core.conditions_text and adapted.head.trained
+
+    def scores(self, encoded: Sequence[Encoded]) -> Scores:
+        """See ``Head``."""
+        return Scores.join((self._score(each) for each in encoded), len(self.labels))
+
+    def _score(self, encoded: Encoded) -> Scores:
+        blank = self._content_free.probability(encoded.vector[None])
+        if self.mode == "multi":
+            found = self._adapted.score_clip_each(encoded, self._columns)
+            each = found.probability * (1.0 - blank[0])
+            return Scores(found.similarity, each, 1.0 - each.max(axis=1))
+        concepts = None
+        if self._conditioned and encoded.context is not None:
+            concepts = self._core.conditioned_queries(self._texts, encoded.context[None])[0]
+        found = self._adapted.score_clip(encoded, self._columns, concepts)
+        known = found.probability * (1.0 - blank[0])
+        return Scores(found.similarity, known, blank + (1.0 - blank) * found.unknown)
+
+    def config(self) -> JsonDict:
+        """The labels and the mode; the adapted head is saved with the model."""
+        return {"head": self.name, "labels": list(self.labels), "mode": self.mode}
+
+    def state(self) -> dict[str, Array]:
+        """No arrays."""
+        return {}
+
+
+def _conditioned(core: ModelCore, labels: LabelList, mode: str) -> ConditionedHead:
+    every = load_bank(BACKGROUND_BANK).texts
+    return ConditionedHead(
+        labels.labels,
+        labels.texts,
+        every[:: -(-len(every) // _CONDITIONED_BACKGROUND)],
+        core.conditioned_queries,
+        mode=mode,
+        logit_scale=core.encoder.logit_scale,
+        content_free=core.content_free,
+    )
+
+
+def _by_texts(core: ModelCore, labels: LabelList, mode: str, descriptions: Descriptions) -> Head:
+    """Labels as vectors, and what the encoder has on labels with examples among them.
+
+    A gate tells labels apart that exclude each other.
+    """
+    concepts, background = label_vectors(core, labels, descriptions)
+    offsets = getattr(core.encoder, "label_offsets", None)
+    head = ConceptHead(
+        labels.labels, concepts, background, mode=mode, logit_scale=core.encoder.logit_scale,
+        content_free=core.content_free, offsets=offsets and offsets(labels.texts),
+    )  # fmt: skip
+    gate = _gate(core, labels.texts) if mode == "one" else None
+    return head if gate is None else GatedHead(head, labels.texts, gate)
+
+
+def _gate(core: ModelCore, texts: Sequence[str]) -> ClipGate | None:
+    bind = getattr(core.encoder, "label_gate", None)
+    return None if bind is None else bind(texts)
+
+
+def label_tree(core: ModelCore, tree: TreeSource | None, labels: Sequence[str]) -> Tree | None:
+    """The part of a label tree above these labels; None without one.
+
+    Args:
+        core: Encodes the labels where the tree is made from text.
+        tree: See ``TreeSource``.
+        labels: The fine labels.
+
+    Raises:
+        LabelError: the file is not a tree, or the bank cannot be read.
+        UnknownNameError: no bank has this name.
+        UsageError: the tree lacks a label, or the text of the model depends on the clip.
+    """
+    if tree is None:
+        return None
+    source = read_tree_source(tree)
+    if isinstance(source, Tree):
+        return source.restricted(labels)
+    if (bank := bank_of(source)) is not None:
+        return Tree.of_bank(bank, labels)
+    if core.conditions_text:
+        raise UsageError(
+            f"in model {core.name!r} a text has another vector for each clip, so no tree can be "
+            "made from text; give a JSON file of label to parent"
+        )
+    return Tree.by_text(labels, core.encode_labels([clean_label(label) for label in labels]))
+
+
+def label_vectors(
+    core: ModelCore, labels: LabelList, descriptions: Descriptions = "auto"
+) -> tuple[Float32, Float32]:
+    """Concepts (C, D) of a label list, and the background (B, D) they are compared with.
+
+    A background of names would lie nearer to some videos than labels with descriptions do, or
+    farther, for no reason of meaning: where labels are described, so is the background, in the
+    same blocks.
+
+    Args:
+        core: Whose text tower reads them.
+        labels: The list.
+        descriptions: ``auto`` joins the descriptions the encoder was measured to gain from, where
+            the banks describe at least two thirds of the labels; ``none`` goes by names; kinds
+            (``scene,motion`` or a sequence) join these, where there are any.
+
+    Raises:
+        UsageError: kinds were named and no label has a description of any of them.
+    """
+    if isinstance(core.encoder, DescribedText) and descriptions != "none":
+        return _pooled(core, core.encoder, labels, descriptions)
+    mixes = _mixes(core.encoder, descriptions)
+    described = descriptions_of(labels.texts, labels.entries) if mixes else []
+    if descriptions == "auto":
+        mixes = mixes if described_share(described) >= _ENOUGH_DESCRIBED else ()
+    elif mixes and not any(k in row for mix in mixes for k in mix.kinds for row in described):
+        there = sorted({kind for row in described for kind in row})
+        raise UsageError(
+            f"no label has a description of the kind {_listed(descriptions)}; the banks have "
+            f"{_listed(there) or 'none'} for these"
+        )
+    if not mixes:
+        return core.encode_labels(labels.texts), core.background
+    return (
+        described_vectors(core.encoder, labels.texts, described, core.prompts, mixes),
+        described_background(core, mixes),
+    )
+
+
+def _pooled(
+    core: ModelCore, encoder: DescribedText, labels: LabelList, descriptions: Descriptions
+) -> tuple[Float32, Float32]:
+    """Concepts of labels and of the background by an encoder that pools descriptions itself."""
+    given = descriptions.split(",") if isinstance(descriptions, str) else list(descriptions)
+    wanted = None if descriptions == "auto" else {kind.strip() for kind in given}
+    found = descriptions_of(labels.texts, labels.entries)
+    rows = [
+        [text for kind, texts in row.items() if _is_pooled(kind, wanted) for text in texts]
+        for row in found
+    ]
+    bank = load_bank(BACKGROUND_BANK)
+    sentences = [list(entry.describe(_BACKGROUND_KIND)) for entry in bank.entries]
+
+    def background() -> Float32:
+        return encoder.encode_described(bank.texts, sentences)
+
+    key, shape = json.dumps(["pooled", bank.texts, sentences]), (len(bank.texts), core.dim)
+    concepts = encoder.encode_described(labels.texts, rows)
+    return concepts, cached_vectors(core.encoder, key, shape, background)
+
+
+def _is_pooled(kind: str, wanted: set[str] | None) -> bool:
+    """Whether descriptions of a kind enter a label's vector; contrasts name what it is not."""
+    return kind != "contrast" if wanted is None else kind in wanted
+
+
+def described_background(core: ModelCore, mixes: Sequence[BlockMix]) -> Float32:
+    """Everyday actions, each described by one sentence.
+
+    All kinds of description would take four times as long to encode, which the first answer would
+    wait for, and are not measurably better (evals/README.md).
+    """
+    bank = load_bank(BACKGROUND_BANK)
+    described = [{_BACKGROUND_KIND: entry.describe(_BACKGROUND_KIND)} for entry in bank.entries]
+    by_sentence = [BlockMix(mix.block, {_BACKGROUND_KIND: 1.0}, mix.weight) for mix in mixes]
+    return described_vectors(core.encoder, bank.texts, described, core.prompts, by_sentence)
+
+
+def _mixes(encoder: Encoder, descriptions: Descriptions) -> tuple[BlockMix, ...]:
+    if descriptions == "auto":
+        return encoder.descriptions
+    if descriptions == "none":
+        return ()
+    given = descriptions.split(",") if isinstance(descriptions, str) else descriptions
+    kinds = [kind.strip() for kind in given if kind.strip()]
+    if not kinds:
+        raise UsageError("no kind of description was given; write 'none', 'auto' or KIND,KIND")
+    weights = {"name": 1.0, **dict.fromkeys(kinds, 1.0)}
+    if encoder.descriptions:
+        return tuple(BlockMix(mix.block, weights, mix.weight) for mix in encoder.descriptions)
+    return tuple(BlockMix(block.name, weights) for block in encoder.blocks if block.has_text)
+
+
+def _listed(kinds: Descriptions) -> str:
+    return kinds if isinstance(kinds, str) else ", ".join(kinds)
