@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,10 +17,10 @@ from vlar.cli.progress import Progress, progress
 from vlar.cli.verb import exit_code
 
 if TYPE_CHECKING:
-    from vlar.model.label_tree import TreeSource
     from vlar.model.model import Model
+    from vlar.model.requests import ClassifyRequest
     from vlar.text.labels import LabelList
-    from vlar.types import Classification, Failure, JsonDict
+    from vlar.types import Classification, Failure
 
 
 def _modes() -> Iterable[str]:
@@ -134,27 +135,27 @@ def command(
         vlar classify clip.mp4 --labels "riding a bike, talking, cooking"
         vlar classify videos/ --labels labels.txt --every 4s --json
     """
+    from vlar.model.requests import ClassifyRequest
+    from vlar.text.labels import LabelSet
+
     every_s = inputs.seconds(every, "--every") if every else None
     segments_file = _timeline_file(timeline_file, every_s)
-    label_list = _label_list(labels, pairs)
-    label_tree = _tree(tree)
+    asked = LabelSet.read(_label_list(labels, pairs), mode, descriptions, tree)
     live = _address(paths, segments_file)
-    asked = people.asked(live, who=who, zoom=zoom, detector=detector)
+    person = people.asked(live, who=who, zoom=zoom, detector=detector)
+    request = ClassifyRequest(asked, top, every_s, shots=shots, **person)
     second_opinion.check(rerank, live, mode)
     review = second_opinion.Review(rerank, rerank_k, rerank_weights, rerank_margin, or_none, model)
     with ExitStack() as stack:
         answers = Answers(as_json, mode, tables(stack, csv, parquet))
         shown = stack.enter_context(progress(f"loading {model}"))
         recogniser = inputs.load_model(model, device, dtype)
-        settings: JsonDict = {"top": top, "mode": mode, "descriptions": descriptions}
-        settings["tree"] = label_tree
-        answers.n_labels = len(label_list.labels if label_list else recogniser.default_labels)
+        answers.n_labels = len(asked.listed.labels if asked.listed else recogniser.default_labels)
         if live is not None:
-            return _watch(live, recogniser, label_list, every_s, answers, shown, settings)
+            return _watch(live, recogniser, request, answers, shown)
         if explain:
-            answers.explain(recogniser, label_list)
-        settings |= {"every_s": every_s, "shots": shots, **asked}
-        _classify(paths, recogniser, label_list, answers, shown, settings, review)
+            answers.explain(recogniser, asked.listed)
+        _classify(paths, recogniser, request, answers, shown, review)
     if segments_file is not None:
         _write_timeline(segments_file, answers.good)
     return exit_code(len(answers.good), answers.failed + review.failed)
@@ -162,23 +163,21 @@ def command(
 
 def _classify(
     paths: list[str],
-    recogniser: Model,
-    labels: LabelList | None,
+    model: Model,
+    request: ClassifyRequest,
     answers: Answers,
     shown: Progress,
-    settings: JsonDict,
     review: second_opinion.Review,
 ) -> None:
     """Answer for each recording, with a second opinion where one is asked for."""
-    found, failures = inputs.recordings(paths, recogniser.encoder.modality)
+    found, failures = inputs.recordings(paths, model.modality)
     for row in failures:
         answers.take(row)
     shown.stage("reading labels")
-    top, tree = settings["top"], settings["tree"]
-    listed: JsonDict = {**settings, "top": review.top(top, answers.n_labels)}
-    rows = recogniser.classify(iter(found), labels, **listed)
+    listing = replace(request, top=review.top(request.top, answers.n_labels))
+    rows = model.recogniser.classify_each(iter(found), listing)
     shown.stage("classifying", total=len(found))
-    for row in _counted(review.reviewed(rows, recogniser, top, tree), shown):
+    for row in _counted(review.reviewed(rows, model, request), shown):
         answers.take(row)
 
 
@@ -203,12 +202,6 @@ def _write_timeline(file: Path, rows: Sequence[Classification]) -> None:
         return
     write(file, found)
     output.note(f"vlar: timeline written to {file}")
-
-
-def _tree(source: str | None) -> TreeSource | None:
-    from vlar.model.label_tree import read_tree_source
-
-    return read_tree_source(source) if source is not None else None
 
 
 def _label_list(labels: str | None, pairs: tuple[str, str] | None) -> LabelList | None:
@@ -239,21 +232,15 @@ def _address(paths: list[str], segments_file: Path | None) -> str | None:
 
 
 def _watch(
-    address: str,
-    recogniser: Model,
-    labels: LabelList | None,
-    every_s: float | None,
-    answers: Answers,
-    shown: Progress,
-    settings: dict[str, Any],
+    address: str, model: Model, request: ClassifyRequest, answers: Answers, shown: Progress
 ) -> int:
     """Answer for each span of a stream until it is given up."""
-    from vlar.live.stream import EVERY_S, classify_live
+    from vlar.live.stream import classify_live
     from vlar.video.live import shown_address
 
     answers.address = shown_address(address)
     shown.stage("reading labels")
-    rows = classify_live(recogniser, address, labels, every_s=every_s or EVERY_S, **settings)
+    rows = classify_live(model, address, request)
     shown.stage(f"watching {answers.address}", unit="answers")
     for row in rows:
         answers.take(row)

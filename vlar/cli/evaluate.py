@@ -67,13 +67,16 @@ def command(
         vlar evaluate lite checked/
         vlar evaluate mine checked.csv --html report.html --json
     """
+    from vlar.model.evaluate import evaluate
+    from vlar.model.requests import EvaluateRequest
+    from vlar.text.labels import LabelSet
+
     _check_targets(csv, html, plots)
+    asked = LabelSet.read(labels, mode, descriptions)
     with progress(f"loading {model}") as shown:
-        recogniser = inputs.load_model(model, device, dtype)
+        loaded = inputs.load_model(model, device, dtype)
         shown.stage("evaluating")
-        result = recogniser.evaluate(
-            labelled, labels, mode=mode, descriptions=descriptions, progress=shown
-        )
+        result = evaluate(loaded.recogniser, EvaluateRequest(labelled, asked, shown))
     for row in result.failed:
         output.error(row.message)
     # The figures come first: a full disk does not take them along.

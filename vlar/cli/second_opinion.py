@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from vlar.answering.rerank import SecondOpinion
     from vlar.answering.weights import Weights
     from vlar.model.model import Model
+    from vlar.model.requests import ClassifyRequest
     from vlar.query.rerankers.base import Reranker
-    from vlar.text.tree import Tree
     from vlar.types import Classification, Failure
 
 ANSWERERS = Choices.of_kinds("answerer", "answerer")
@@ -141,19 +141,24 @@ class Review:
         return top if self._second is None else self._second.top(n_labels, top)
 
     def reviewed(
-        self, rows: Iterable[Classification | Failure], model: Model, top: int, tree: Tree | None
+        self, rows: Iterable[Classification | Failure], model: Model, request: ClassifyRequest
     ) -> Iterator[Classification | Failure]:
         """Answers with the second opinion, and at the end what it took.
 
         Args:
             rows: Answers that list as many labels as ``top`` says.
             model: The model that gave them.
-            top: Labels that an answer keeps.
-            tree: Of ``--tree``; None takes that of an adapted model.
+            request: Its ``top`` are the labels that an answer keeps; without a tree of its own,
+                that of an adapted model counts.
         """
         if self._second is not None:
-            own = model.adapted.tree if model.adapted else None
-            rows = self._second.reviewed(rows, model, top=top, tree=tree or own)
+            from vlar.model.label_heads import label_tree
+
+            asked, tree = request.labels, model.adapted.tree if model.adapted else None
+            if asked.tree is not None:
+                names = asked.listed.labels if asked.listed else model.default_labels
+                tree = label_tree(model.core, asked.tree, names)
+            rows = self._second.reviewed(rows, model, top=request.top, tree=tree)
         for row in rows:
             if self._problem and hasattr(row, "predictions"):
                 facts = {"answerer": self._spec, "error": self._problem}

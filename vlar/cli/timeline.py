@@ -191,12 +191,15 @@ def _of_stream(
     model: Model, address: str, labels: LabelList | None, rules: TimelineRules
 ) -> Iterator[Segment | Failure]:
     from vlar.live.stream import classify_live
+    from vlar.model.requests import ClassifyRequest
+    from vlar.text.labels import LabelSet
     from vlar.timeline.recordings import SegmentStream, Step
     from vlar.types import Failure
 
     names = tuple(labels.labels if labels else model.labels or ())
     stream = SegmentStream(names, rules)
-    rows = classify_live(model, address, labels, every_s=rules.every_s, top=len(names))
+    request = ClassifyRequest(LabelSet(labels), top=len(names), every_s=rules.every_s)
+    rows = classify_live(model, address, request)
     for row in rows:
         if isinstance(row, Failure):
             yield row

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-from typing_extensions import Unpack
-
 from vlar.errors import UsageError
 from vlar.model.core import EncodedSpan
 from vlar.model.model import Model
-from vlar.model.requests import ClassifyOptions
-from vlar.text.labels import Labels
+from vlar.model.requests import ClassifyRequest
 from vlar.types import Classification, Failure, JsonDict
 from vlar.video.live import LiveStream, Reconnect
 
@@ -19,13 +16,7 @@ EVERY_S = 2.0
 
 
 def classify_live(
-    model: Model,
-    address: str,
-    labels: Labels | None = None,
-    *,
-    every_s: float = EVERY_S,
-    reconnect: Reconnect | None = None,
-    **options: Unpack[ClassifyOptions],
+    model: Model, address: str, request: ClassifyRequest, reconnect: Reconnect | None = None
 ) -> Iterator[Classification | Failure]:
     """Classify a stream, one answer for each span of it.
 
@@ -35,8 +26,7 @@ def classify_live(
     Args:
         model: Of the sensor ``video``.
         address: As for ``vlar.video.live.LiveStream``.
-        labels: As for ``Model.classify``; so are the options.
-        every_s: Seconds of a span.
+        request: Its ``labels``, ``top`` and ``every_s`` count; spans are 2 s without ``every_s``.
         reconnect: What happens when the stream is lost.
 
     Yields:
@@ -49,16 +39,15 @@ def classify_live(
     """
     if model.modality != "video":
         raise UsageError(f"model {model.name!r} reads {model.modality}, and a stream is video")
-    top = options.pop("top", 5)
-    options.pop("fps", None)
-    classifier = model.classifier(labels, **options)  # pyright: ignore[reportCallIssue]
+    classifier = model.recogniser.classifier(request.labels)
+    every_s = EVERY_S if request.every_s is None else request.every_s
     with LiveStream(address, every_s, model.encoder.sampling, reconnect) as stream:
         for item in stream:
             if isinstance(item, Failure):
                 yield item
                 continue
             span = EncodedSpan(item.path, item.window, model.encode_views([item]), item.lost)
-            yield classifier.answer(span, top=top, model=model.name)
+            yield classifier.answer(span, top=request.top, model=model.name)
 
 
 def live_dict(row: Classification, address: str) -> JsonDict:

@@ -26,13 +26,8 @@ from vlar.model.adapt import FAMILIARITY, Adapted, adapt
 from vlar.model.calibrate import Calibrated, calibrate
 from vlar.model.core import EncodedSpan, ModelCore
 from vlar.model.evaluate import evaluate
-from vlar.model.folder import (
-    SavedModel,
-    is_model_folder,
-    read_model,
-    write_model,
-)
-from vlar.model.inputs import Answer, Recording
+from vlar.model.folder import SavedModel, is_model_folder, read_model, write_model
+from vlar.model.inputs import Answer, Recording, is_one
 from vlar.model.label_heads import LabelClassifier
 from vlar.model.pair_labels import Composition
 from vlar.model.recogniser import Recogniser
@@ -380,7 +375,11 @@ class Model:
         """
         asked = LabelSet.read(labels, mode, descriptions, tree)
         request = ClassifyRequest(asked, top, every_s, fps, shots, who, zoom, detector)
-        return self.recogniser.classify(recordings, request)
+        if is_one(recordings) and every_s is None:
+            return self.recogniser.classify_one(recordings, request)
+        listed: Iterable[Recording] = [recordings] if is_one(recordings) else recordings
+        answers = self.recogniser.classify_each(listed, request)
+        return answers if isinstance(recordings, Iterator) else Results(answers)
 
     # Adaptation
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from vlar.detecting.focus import make_focus
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.model.core import ModelCore
-from vlar.model.inputs import Answer, Recording, encode_one, is_one, views_of, views_of_one
+from vlar.model.inputs import Answer, Recording, encode_one, views_of, views_of_one
 from vlar.model.label_heads import LabelClassifier, make_classifier
 from vlar.model.people import PersonAnswers
 from vlar.model.requests import ClassifyRequest
 from vlar.scoring.calibration import Calibration
 from vlar.sensors import Views, ViewSampler
-from vlar.tables import Results
 from vlar.text.labels import LabelSet
 from vlar.types import Classification, Failure
 
@@ -45,24 +44,32 @@ class Recogniser:
             self.core, labels, adapted=self.adapted, calibration=self.calibration
         )
 
-    def classify(
-        self, recordings: Recording | Iterable[Recording], request: ClassifyRequest
-    ) -> Classification | Results[Answer] | Iterator[Answer]:
-        """The answers about recordings, in the forms that ``Model.classify`` describes."""
-        top, every_s, fps = request.top, request.every_s, request.fps
+    def classify_one(self, recording: Recording, request: ClassifyRequest) -> Classification:
+        """The answer about one recording as a whole; an error is raised as it is."""
+        sampler, classifier, people = self._prepared(request)
+        if people is not None:
+            return people.answer(views_of_one(recording, sampler, request.fps), request.top)
+        span = encode_one(self.core, recording, sampler, request.fps)
+        return classifier.answer(span, top=request.top, model=self.core.name)
+
+    def classify_each(
+        self, recordings: Iterable[Recording], request: ClassifyRequest
+    ) -> Iterator[Answer]:
+        """The answers about recordings or their spans; labels are checked before the first."""
+        sampler, classifier, people = self._prepared(request)
+        views = views_of(recordings, sampler, request.every_s, request.fps)
+        if people is not None:
+            return people.each(views, request.top)
+        return self._answers(views, classifier, request.top)
+
+    def _prepared(
+        self, request: ClassifyRequest
+    ) -> tuple[ViewSampler, LabelClassifier, PersonAnswers | None]:
         focus = make_focus(request.who, request.zoom, request.detector)
         sampler = self.view_sampler.shot_by_shot if request.shots else self.view_sampler
         classifier = self.classifier(request.labels)
         people = PersonAnswers(self.core, classifier, focus, sampler) if focus else None
-        if people and is_one(recordings) and every_s is None:
-            return people.answer(views_of_one(recordings, sampler, fps), top)
-        if is_one(recordings) and every_s is None:
-            span = encode_one(self.core, recordings, sampler, fps)
-            return classifier.answer(span, top=top, model=self.core.name)
-        listed: Iterable[Recording] = [recordings] if is_one(recordings) else recordings
-        views = views_of(listed, sampler, every_s, fps)
-        answers = people.each(views, top) if people else self._answers(views, classifier, top)
-        return answers if isinstance(recordings, Iterator) else Results(answers)
+        return sampler, classifier, people
 
     def _answers(
         self, views: Iterable[Views | Failure], classifier: LabelClassifier, top: int

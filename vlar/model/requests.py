@@ -34,7 +34,7 @@ class ClassifyOptions(TypedDict, total=False):
 class ClassifyRequest:
     """A request to say which label fits; ``Model.classify`` describes the fields."""
 
-    labels: LabelSet = LabelSet()
+    labels: LabelSet
     top: int = 5
     every_s: float | None = None
     fps: float = DEFAULT_FPS
@@ -49,5 +49,5 @@ class EvaluateRequest:
     """A request to score a model on labelled recordings, as ``Model.evaluate`` describes."""
 
     labelled: str | Path | Support
-    labels: LabelSet = LabelSet()
+    labels: LabelSet
     progress: ProgressCallback | None = None

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from vlar.errors import DecodeTimeout, LabelError, VlarError
 from vlar.model.model import Model
+from vlar.model.requests import ClassifyRequest
 from vlar.sensors import Views
 from vlar.serve.errors import ServeError, split, too_slow
 from vlar.serve.limits import ServeLimits
 from vlar.serve.media import Media
 from vlar.serve.models import Models
 from vlar.serve.sources import Source, Sources
-from vlar.text.labels import LabelList, parse_labels
+from vlar.text.labels import LabelList, LabelSet, parse_labels
 from vlar.types import Failure, JsonDict, Window
 
 _MOST_SPANS = 2000  # of one recording that is classified piece by piece
@@ -44,23 +45,26 @@ class Classifying:
         mode: str,
     ) -> JsonDict:
         """See ``Application.classify``."""
-        listed = self._labels(labels)
+        asked = LabelSet(self._labels(labels), mode)
+        request = ClassifyRequest(asked, top, every_s)
         window = source.window
         path, name = self._sources.find(source)
-        recogniser = self._models.get(model)
-        classifier = recogniser.classifier(listed, mode=mode)
-        if path.is_file() and recogniser.modality == "video":
-            self._require_duration(path, name, window, every_s)
+        loaded = self._models.get(model)
+        classifier = loaded.recogniser.classifier(request.labels)
+        if path.is_file() and loaded.modality == "video":
+            self._require_duration(path, name, window, request)
         deadline_s = time.monotonic() + self._limits.request_s
         answers: list[JsonDict] = []
-        for span in recogniser.encode_spans(self._views(recogniser, path, window, every_s)):
+        for span in loaded.encode_spans(self._views(loaded, path, window, request)):
             if isinstance(span, Failure):
                 failure = Failure(Path(name), span.kind, span.message.replace(str(path), name))
-                if every_s is None:  # nothing else remains to answer with
+                if request.every_s is None:  # nothing else remains to answer with
                     raise _refused(failure)
                 answers.append(failure.to_dict())
             else:
-                row = replace(classifier.answer(span, top=top, model=model), path=Path(name))
+                row = replace(
+                    classifier.answer(span, top=request.top, model=model), path=Path(name)
+                )
                 answers.append({**row.to_dict(), "label": row.label})
             if time.monotonic() > deadline_s:
                 raise too_slow(self._limits.request_s)
@@ -82,8 +86,9 @@ class Classifying:
         return parse_labels(labels)
 
     def _require_duration(
-        self, path: Path, name: str, window: Window | None, every_s: float | None
+        self, path: Path, name: str, window: Window | None, request: ClassifyRequest
     ) -> None:
+        every_s = request.every_s
         try:
             facts = self._media.facts(path)
         except VlarError as error:
@@ -99,15 +104,15 @@ class Classifying:
             raise ServeError(422, error, f"at most {_MOST_SPANS}: raise every_s", "too_long")
 
     def _views(
-        self, model: Model, path: Path, window: Window | None, every_s: float | None
+        self, model: Model, path: Path, window: Window | None, request: ClassifyRequest
     ) -> Iterator[Views | Failure]:
         sampler = replace(model.view_sampler, reader=self._media.reader(model.modality))
-        if every_s is None:
+        if request.every_s is None:
             return sampler.sample_each([(path, window)])
         if window is not None:
             error = "every_s and a span cannot be asked for together"
             raise ServeError(400, error, "leave one of them out", "span")
-        return sampler.sample_every([path], every_s)
+        return sampler.sample_every([path], request.every_s)
 
 
 def _refused(failure: Failure) -> ServeError:

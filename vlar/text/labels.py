@@ -81,9 +81,7 @@ class LabelList:
         return hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()
 
     @staticmethod
-    def of_model(
-        labels: tuple[str, ...], parts: tuple[Mapping[str, str], ...] = ()
-    ) -> LabelList:
+    def of_model(labels: tuple[str, ...], parts: tuple[Mapping[str, str], ...] = ()) -> LabelList:
         """The list of a model's own labels, which are keys and texts as they are."""
         return LabelList(labels, labels, labels, "the model", parts=parts)
 

@@ -292,7 +292,10 @@ def test_lists_of_one_kind_are_answered_as_without_a_gate(gated):
         other = make_classifier(ModelCore(plain), LabelSet.read(labels)).scores(clips)
         np.testing.assert_array_equal(one.probability, other.probability)
         np.testing.assert_array_equal(one.unknown, other.unknown)
-    mixed = (make_classifier(ModelCore(part), LabelSet.read(LABELS)).scores(clips) for part in (gated, plain))
+    mixed = (
+        make_classifier(ModelCore(part), LabelSet.read(LABELS)).scores(clips)
+        for part in (gated, plain)
+    )
     first, second = (scores.probability for scores in mixed)
     assert np.abs(first - second).max() > 0.01
 
@@ -301,7 +304,9 @@ def test_the_order_of_a_mixed_list_does_not_matter(gated):
     core, clips = ModelCore(gated), encoded(gated, made(1, 5)[0])
     order = np.random.default_rng(0).permutation(len(LABELS))
     one = make_classifier(core, LabelSet.read(LABELS)).scores(clips).probability
-    other = make_classifier(core, LabelSet.read([LABELS[i] for i in order])).scores(clips).probability
+    other = (
+        make_classifier(core, LabelSet.read([LABELS[i] for i in order])).scores(clips).probability
+    )
     np.testing.assert_allclose(other, one[:, order], atol=1e-6)
 
 

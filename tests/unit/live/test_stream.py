@@ -20,6 +20,8 @@ from vlar.errors import DecodeError, UsageError
 from vlar.live.stream import classify_live, live_dict
 from vlar.model.core import EncodedSpan
 from vlar.model.model import Model
+from vlar.model.requests import ClassifyRequest
+from vlar.text.labels import LabelSet
 from vlar.types import Classification, Clip, Encoded, Failure, Prediction, Sampling
 from vlar.video.live import LiveStream, Reconnect, is_live, shown_address
 
@@ -162,13 +164,17 @@ class Fake:
     name, modality = "fake", "video"
     encoder = SimpleNamespace(sampling=Sampling(2))
 
-    def classifier(self, labels: str, **options: object) -> SimpleNamespace:
+    @property
+    def recogniser(self) -> Fake:
+        return self
+
+    def classifier(self, labels: LabelSet) -> SimpleNamespace:
         def answer(span: EncodedSpan, *, top: int, model: str) -> Classification:
-            best = (Prediction(labels, 1.0, 1.0),) * top
+            best = (Prediction(labels.listed.labels[0], 1.0, 1.0),) * top
             times = span.window.start_s, span.window.end_s
             return Classification(span.path, *times, model, best, False, 0.0, lost=span.lost)
 
-        assert options == {"mode": "multi"}
+        assert labels.mode == "multi"
         return SimpleNamespace(answer=answer)
 
     def encode_views(self, views: list[Clip]) -> Encoded:
@@ -178,8 +184,8 @@ class Fake:
 def test_answers_of_a_stream(stream: bytes):
     model = cast(Model, Fake())
     with served(stream, times=1, pace_s=0.02) as address:
-        settings = {"every_s": 4.0, "reconnect": QUICK, "top": 2, "mode": "multi"}
-        rows = classify_live(model, address, "a", **settings)
+        request = ClassifyRequest(LabelSet.read("a", "multi"), top=2, every_s=4.0)
+        rows = classify_live(model, address, request, QUICK)
         row = next(rows)
         rows.close()
     assert isinstance(row, Classification)
@@ -190,4 +196,4 @@ def test_answers_of_a_stream(stream: bytes):
     assert data["path"] == address
     other = SimpleNamespace(modality="skeleton", name="other")
     with pytest.raises(UsageError, match="skeleton"):
-        next(classify_live(cast(Model, other), address, "a, b"))
+        next(classify_live(cast(Model, other), address, request))
