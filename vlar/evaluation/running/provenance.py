@@ -16,9 +16,11 @@ from vlar import __version__, resources
 from vlar.errors import ProtocolError
 from vlar.evaluation.datasets.base import text_hash
 from vlar.model.core import BACKGROUND_BANK, ModelCore
+from vlar.safety.files import MB, read_file
 from vlar.types import JsonDict
 
 FORMAT = 1
+_MOST = 256 * MB  # of a file of runs
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "onnxruntime", "open_clip_torch",
               "transformers", "av", "pillow")  # fmt: skip
 
@@ -104,7 +106,7 @@ def write_runs(file: Path, runs: Sequence[JsonDict], skipped: Sequence[JsonDict]
 
 def read_skipped(file: Path) -> list[JsonDict]:
     """The cards of a file, which ``read_runs`` accepts, that gave no run."""
-    return json.loads(file.read_text(encoding="utf-8")).get("skipped", [])
+    return json.loads(read_file(file, _MOST)).get("skipped", [])
 
 
 def read_runs(file: Path) -> list[JsonDict]:
@@ -114,7 +116,7 @@ def read_runs(file: Path) -> list[JsonDict]:
         ProtocolError: it cannot be read, or was written by another version.
     """
     try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
+        content: Any = json.loads(read_file(file, _MOST))
     except OSError as error:
         raise ProtocolError(
             f"{file}: cannot be read ({error.strerror}); give a run's file"

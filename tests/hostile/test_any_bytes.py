@@ -1,0 +1,132 @@
+"""Any bytes are a clip or one sentence: damaged recordings, random JSON and noise, for each reader.
+
+A few hundred cases run by default; ``-m slow`` runs 10,000 for each reader.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hostile.sensor_cases import SENSOR_CASES
+from vlar.errors import VlarError
+from vlar.sensors import Reader, reader
+from vlar.sensors.skeleton.formats import own
+from vlar.sensors.skeleton.formats.base import Bodies
+
+SENSORS = ("skeleton", "imu", "audio", "depth")
+CASES, SLOW_CASES = 100, 10_000
+LONGEST_S = 10.0
+UNEXPECTED = ("reading it failed", "not enough memory")
+SMALL = 100_000
+WORDS = ("skeletons", "keypoints", "image_id", "people", "pose_keypoints_2d", "annotations", "x",
+         "y", "visibility", "frames", "landmarks", "rate_hz", "width", "unit", "unit_m")  # fmt: skip
+
+
+def seeds(sensor: str, place: Path) -> list[tuple[str, bytes]]:
+    """Small files of a sensor to damage, by their ending."""
+    folder = place / sensor
+    folder.mkdir()
+    files = [reader(sensor).example(folder)]
+    if sensor == "skeleton":
+        import numpy as np
+
+        points = np.ones((4, 1, 25, 3), np.float32)
+        own.write(folder / "own.npz", Bodies(points, "ntu25", "m", 30.0))
+        files.append(folder / "own.npz")
+    for case in SENSOR_CASES:
+        if case.sensor == sensor and "." in case.name and "GB" not in case.says:
+            case.make(folder / case.name)
+            files.append(folder / case.name)
+    small = [file for file in files if file.is_file() and file.stat().st_size < SMALL]
+    return [(file.suffix, file.read_bytes()) for file in small]
+
+
+def any_json(chance: random.Random, depth: int = 0) -> Any:
+    kind = chance.randrange(9 if depth < 5 else 6)
+    if kind < 6:
+        return (None, True, chance.choice(WORDS), 10 ** chance.randrange(400), chance.random(),
+                chance.choice((1e308, -5e-324, 0, -1)))[kind]  # fmt: skip
+    if kind == 6:
+        return {chance.choice(WORDS): any_json(chance, depth + 1) for _ in range(3)}
+    count = chance.choice((0, 1, 2, 17, 20, 33, 51, 75))
+    return [any_json(chance, depth + 1)] * count
+
+
+def damaged(chance: random.Random, data: bytes) -> bytes:
+    """Some bytes are changed, cut out, said twice, or numbers in it are others."""
+    found = bytearray(data)
+    for _ in range(chance.choice((1, 1, 2, 8, 40))):
+        if not found:
+            break
+        at, length = chance.randrange(len(found)), chance.choice((1, 1, 4, 8, 200))
+        match chance.randrange(5):
+            case 0:
+                found[at] = chance.randrange(256)
+            case 1:
+                del found[at : at + length]
+            case 2:
+                found[at:at] = found[at : at + length]
+            case 3:
+                found[at : at + 4] = chance.choice((b"\xff" * 4, bytes(4), b"\0\0\0\x7f", b"1e99"))
+            case _:
+                found[at : at + length] = chance.randbytes(length)
+    return bytes(found)
+
+
+def cases(sensor: str, place: Path, count: int) -> Iterator[tuple[str, bytes]]:
+    chance = random.Random(f"{sensor} {count}")
+    known = seeds(sensor, place)
+    endings = sorted({ending for ending, _ in known})
+    for number in range(count):
+        if number % 10 == 0:
+            yield chance.choice(endings), chance.randbytes(chance.choice((0, 1, 64, 4096)))
+        elif number % 10 == 1:
+            text = json.dumps(any_json(chance))
+            yield ".json" if ".json" in endings else chance.choice(endings), text.encode()
+        else:
+            ending, data = chance.choice(known)
+            yield ending, damaged(chance, data)
+
+
+def outcome(source: Reader, path: Path) -> str:
+    """The message of what a reader makes of a file; empty where it reads it."""
+    source.claims(path)
+    try:
+        wanted = source.every_sample(path, None)
+        source.read_clip(path, None, wanted)
+        source.probe(path)
+    except VlarError as error:
+        return error.message
+    return ""
+
+
+def run(sensor: str, place: Path, count: int) -> None:
+    source = reader(sensor)
+    for number, (ending, data) in enumerate(cases(sensor, place, count)):
+        path = place / f"{number}{ending}"
+        path.write_bytes(data)
+        begin = time.process_time()
+        message = outcome(source, path)
+        took_s = time.process_time() - begin
+        kept = place / f"kept{ending}"
+        path.rename(kept)
+        assert took_s < LONGEST_S, f"{kept}: {took_s:.1f} s"
+        assert not any(words in message for words in UNEXPECTED), f"{kept}: {message}"
+
+
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_a_few_hundred(sensor: str, tmp_path: Path) -> None:
+    run(sensor, tmp_path, CASES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_ten_thousand(sensor: str, tmp_path: Path) -> None:
+    run(sensor, tmp_path, SLOW_CASES)
