@@ -84,8 +84,10 @@ class Clip:
         modality: Name of the sensor's reader: ``video``, ``skeleton``, ``imu``, ``audio``, ...
         data: (T, ...) samples in time order. ``video``: (T, H, W, 3) uint8 RGB. ``depth``:
             (T, H, W) uint16 mm. ``skeleton``: (T, M, V, C) float32, NaN where not seen. ``imu``:
-            (T, C) float32. ``audio``: (T,) float32.
-        times_s: (T,) float64, the presentation time of each sample.
+            (T, C) float32. ``audio``: (T,) float32. Sensors whose samples come at times of their
+            own (events, points): (T, C) or a structured (T,), where T differs from clip to clip.
+        times_s: (T,) float64, the presentation time of each sample, in order; T may be 0 of a
+            sensor whose samples come at times of their own.
         lost: Share (0 to 1) of the wanted samples that could not be read and were replaced by the
             nearest one that could.
         meta: Facts of the recording that a reader knows: layout, units, sampling rate.
@@ -118,6 +120,8 @@ class Sampling:
         max_frames: The largest T at ``fps``; given with it.
         parts: What encoders that are joined want; the union of their samples is read in one pass.
             Empty for one encoder. T is the size of the union where none follows the length.
+        all_samples: Whether all samples of the window are wanted, whatever their number: the
+            encoder sorts them into its own grid. ``n_frames`` then decides on nothing.
     """
 
     n_frames: int
@@ -128,6 +132,7 @@ class Sampling:
     fps: float | None = None
     max_frames: int | None = None
     parts: tuple[Sampling, ...] = ()
+    all_samples: bool = False
 
     def frames_in(self, duration_s: float) -> int:
         """T of a clip of ``duration_s`` seconds.

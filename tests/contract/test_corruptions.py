@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlar import registry
-from vlar.errors import UnknownNameError, UsageError
-from vlar.evaluation.corruptions import SEVERITIES, corrupt
+from vlar.errors import ProtocolError, UnknownNameError, UsageError
+from vlar.evaluation.corruptions import SEVERITIES, Corruption, corrupt, names_for
+from vlar.evaluation.running.features import Change
 
-NAMES = registry.names("corruption")
+NAMES = names_for("video")
 RISING = [
     *("gaussian-noise", "shot-noise", "impulse-noise"),
     *("defocus-blur", "motion-blur", "zoom-blur"),
@@ -123,3 +124,33 @@ def test_floats_and_other_severities_are_refused():
             corrupt(frames, "jpeg", severity, seed=0)
     with pytest.raises(UnknownNameError, match="jpeg"):
         corrupt(frames, "jpg", 1, seed=0)
+
+
+def test_a_corruption_belongs_to_a_sensor(monkeypatch: pytest.MonkeyPatch):
+    class Drop(Corruption):
+        """Every other event is lost; the level is not used."""
+
+        modality, family, graded = "events-in-test", "noise", False
+        levels = (1, 1, 1, 1, 1)
+
+        def apply(self, frames, level, random):
+            return frames[::2]
+
+        @classmethod
+        def check(cls, samples):
+            if samples.ndim != 2:
+                raise UsageError(f"events have the shape (T, 4), got {samples.shape}")
+
+    known = {**registry.parts("corruption"), "drop-in-test": Drop}
+    monkeypatch.setitem(registry._parts, "corruption", known)
+    times = {name for name, part in known.items() if part.family == "time"}
+    assert set(names_for("events-in-test")) == {"drop-in-test", *times}
+    assert "drop-in-test" not in names_for("video")
+    events = np.arange(24.0).reshape(6, 4)
+    np.testing.assert_array_equal(corrupt(events, "drop-in-test", 3, seed=0), events[::2])
+    with pytest.raises(UsageError, match="events have the shape"):
+        corrupt(events[0], "drop-in-test", 3, seed=0)
+    changed = Change("drop-in-test").apply(events, "a", "events-in-test")
+    assert len(changed) == 3
+    with pytest.raises(ProtocolError, match="of the sensor 'events-in-test'; these are of 'imu'"):
+        Change("drop-in-test").apply(events, "a", "imu")

@@ -234,6 +234,8 @@ def test_a_rate_needs_features_that_do_not_grow(encoder: Encoder):
     """Frames at a rate differ in number from clip to clip, and features of one width are needed."""
     one_size = encoder.per_clip or encoder.fixed_rows is not None
     assert encoder.fps is None or (one_size and not encoder.frames_fixed)
+    assert encoder.sampling.all_samples == encoder.all_samples
+    assert not encoder.all_samples or (one_size and reader(encoder.modality).gives_all)
     assert encoder.feature_rows == rows_of(encoder, encoder.n_frames)
 
 

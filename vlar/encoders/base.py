@@ -103,6 +103,8 @@ class Encoder(ABC):
         frames_fixed: True where no other T works.
         fps: Frames a second where T follows the length of a clip; needs ``per_clip`` or fixed rows.
         max_frames: The largest T at ``fps``.
+        all_samples: True where a clip holds all samples of its window, in any number; needs
+            ``per_clip`` or fixed rows, and a reader that gives them (``Reader.gives_all``).
         per_clip: True where the model sees a clip as a whole and gives one feature: ``features``
             are (1, F) whatever T, of the kind ``clip``. What compares frames refuses it by name.
         fixed_rows: Rows of the features where they do not follow T (signals).
@@ -132,6 +134,7 @@ class Encoder(ABC):
     frames_fixed: bool = False
     fps: float | None = None
     max_frames: int | None = None
+    all_samples: bool = False
     per_clip: bool = False
     fixed_rows: int | None = None
     longest_s: float = float("inf")
@@ -239,7 +242,7 @@ class Encoder(ABC):
 
     @property
     def sampling(self) -> Sampling:
-        """What a reader must give: T, the longest clip, and the size of pictures."""
+        """Samples that a reader must give: T, at a rate or all of them, and how large."""
         shorter = size = None
         if self.preprocess is not None:
             size = (self.preprocess.height, self.preprocess.width)
@@ -247,7 +250,7 @@ class Encoder(ABC):
             shorter = 2 * max(size)
         return Sampling(
             self.n_frames, self.frames_fixed, self.longest_s, shorter, size, self.fps,
-            self.max_frames,
+            self.max_frames, all_samples=self.all_samples,
         )  # fmt: skip
 
     @property

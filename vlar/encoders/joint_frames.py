@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from vlar.errors import UsageError
 from vlar.types import Clip, Sampling
 from vlar.video.sample import sample_times
 
@@ -47,4 +48,8 @@ def repeated(n_rows: int, wanted: int) -> Rows:
 
 def times_only(wanted: Sampling) -> Sampling:
     """What decides on the times of a span; sizes are left out."""
+    if wanted.all_samples:
+        raise UsageError(
+            "an encoder that reads all samples of a window cannot be joined with '+'; use it alone"
+        )
     return Sampling(wanted.n_frames, fps=wanted.fps, max_frames=wanted.max_frames)

@@ -106,6 +106,7 @@ class LibraryManifest:
             most_frames,
             _parts(meta.get("parts", "[]"), folder),
             meta.get("shots", "") == _YES,
+            meta.get("all_samples", "") == _YES,
         )
         dim = int(number("dim", 1, _WIDEST, whole=True))
         modality = meta.get("modality", DEFAULT_MODALITY)
@@ -138,6 +139,7 @@ class LibraryManifest:
             wanted.max_frames,
             wanted.parts,
             shots,
+            wanted.all_samples,
         )
         blocks = vector_blocks.to_text(vector_blocks.declared(model))
         return cls(spec, model.fingerprint, model.dim, windows, blocks, model.modality)
@@ -150,6 +152,7 @@ class LibraryManifest:
             **{name: repr(value) for name, value in rate.items() if value is not None},
             **({"parts": json.dumps(parts)} if parts else {}),
             **({"shots": _YES} if self.spec.shots else {}),
+            **({"all_samples": _YES} if self.spec.all_samples else {}),
             **({"persons": self.persons} if self.persons else {}),
             "model": self.model,
             "fingerprint": self.fingerprint,

@@ -21,6 +21,7 @@ class WindowSpec:
         fps: Samples a second where T follows the length of a window; None for ``n_frames`` always.
         max_frames: The largest T at ``fps``.
         parts: What encoders that are joined want of a window (``Sampling.parts``).
+        all_samples: Whether all samples of a window are read (``Sampling.all_samples``).
         shots: Whether recordings are cut at their shots first, so that no window crosses a cut.
     """
 
@@ -33,6 +34,7 @@ class WindowSpec:
     max_frames: int | None = None
     parts: tuple[Sampling, ...] = ()
     shots: bool = False
+    all_samples: bool = False
 
     @property
     def sampling(self) -> Sampling:
@@ -44,6 +46,7 @@ class WindowSpec:
             fps=self.fps,
             max_frames=self.max_frames,
             parts=self.parts,
+            all_samples=self.all_samples,
         )
 
     def spans(self, duration_s: float, shots: Sequence[Window] = ()) -> list[Window]:

@@ -44,12 +44,15 @@ class Reader(ABC):
     Attributes:
         modality: The name of the sensor, as registered: ``Clip.modality``, ``Encoder.modality``.
         endings: File endings (lower case, with the dot) by which folders are searched.
+        gives_all: Whether it gives all samples of a window to an encoder that asks for them
+            (``Sampling.all_samples``): recordings of events, of points, of signals at their rate.
         isolate: Reading runs native decoders, which a damaged file can crash: batches are read in
             worker processes (``vlar.sensors.isolated``). They make the reader without arguments.
     """
 
     modality: ClassVar[str]
     endings: ClassVar[frozenset[str]] = frozenset()
+    gives_all: ClassVar[bool] = False
     isolate: ClassVar[bool] = False
 
     @abstractmethod
@@ -70,7 +73,9 @@ class Reader(ABC):
             sampling: How many samples, and how large.
 
         Returns:
-            The clip; ``window`` is the span that was read.
+            The clip; ``window`` is the span that was read. With ``all_samples`` of a reader that
+            ``gives_all`` it holds each sample of ``window.start_s <= t < window.end_s`` once, be
+            there none.
 
         Raises:
             DecodeError: it cannot be read, or the window lies past its end.
@@ -122,7 +127,7 @@ class Reader(ABC):
     def every_sample(self, path: Path, window: Window | None) -> Sampling:
         """What ``vlar.read_clip`` asks for where no number of samples is given."""
         del path, window
-        return Sampling(_FRAMES)
+        return Sampling(_FRAMES, all_samples=self.gives_all)
 
     def find(self, paths: Sequence[str | Path]) -> list[Path]:
         """The recordings that ``paths`` name, in the order given, each once.

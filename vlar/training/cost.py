@@ -1,4 +1,4 @@
-"""What a training will cost: a note after its first step, and progress clip by clip."""
+"""Cost of a training: a note after its first steps, and progress clip by clip."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from vlar.types import ProgressCallback
 
 _log = logging.getLogger("vlar")
 _WORTH_A_NOTE_S = 30.0
+_MEASURED_STEPS, _LONGEST_WAIT_S = 3, 10.0
+LONG_S = 60.0  # of one training; above it at most two folds are held out
 
 
 @runtime_checkable
@@ -22,15 +24,28 @@ class StagedProgress(ProgressCallback, Protocol):
 class TrainingCost:
     """Counts clips through the training steps and estimates the time they take.
 
+    The training on all examples comes first. Those without a fold follow, and there are at most two
+    of them where one training takes over a minute.
+
     Args:
         what: What is trained, for the note: ``lora by general/adapt-cpu``.
-        passes: Clips that go through training steps in all, each as often as it is used.
+        once: Clips that go through the steps of one training, each as often as it is used.
         progress: Called with the clips of each step; None for none.
+        folds: The same of all trainings without a fold; 0 for none.
     """
 
-    def __init__(self, what: str, passes: int, progress: ProgressCallback | None) -> None:
-        self.what, self.passes, self.progress = what, passes, progress
-        self._begin, self._told = time.monotonic(), False
+    def __init__(
+        self, what: str, once: int, progress: ProgressCallback | None, folds: int = 0
+    ) -> None:
+        self.what, self.once, self.folds, self.progress = what, once, folds, progress
+        self._begin = self._after_first = time.monotonic()
+        self._steps = self._measured = 0
+        self._told = False
+
+    @property
+    def passes(self) -> int:
+        """Clips that go through training steps in all."""
+        return self.once + self.folds
 
     def start(self) -> None:
         """Start the clock; called when everything is built."""
@@ -38,17 +53,46 @@ class TrainingCost:
         begin_stage(self.progress, f"training {self.what}", self.passes, "clips")
 
     def __call__(self, clips: int) -> None:
-        """Count the clips of one step; the first call logs the estimate."""
+        """Count the clips of one step; one of the first calls logs the estimate."""
         if not self._told:
-            self._told = True
-            seconds = (time.monotonic() - self._begin) * self.passes / max(clips, 1)
-            if seconds > _WORTH_A_NOTE_S:
-                _log.info(
-                    "training %s: %d clips go through it, about %s",
-                    self.what, self.passes, duration(seconds),
-                )  # fmt: skip
+            self._estimate(clips)
         if self.progress is not None:
             self.progress(clips)
+
+    def _estimate(self, clips: int) -> None:
+        """Log the estimate once it is known: the first step also builds what later ones find."""
+        now = time.monotonic()
+        self._steps += 1
+        if self._steps == 1:
+            self._after_first = now
+            each = (now - self._begin) / max(clips, 1)
+        else:
+            self._measured += clips
+            each = (now - self._after_first) / max(self._measured, 1)
+        if self._steps < _MEASURED_STEPS and now - self._begin < _LONGEST_WAIT_S:
+            return
+        self._told = True
+        one_s = each * self.once
+        passes = self.once + (min(self.folds, self.once) if one_s > LONG_S else self.folds)
+        if each * passes > _WORTH_A_NOTE_S:
+            _log.info(
+                "training %s: %d clips go through it, about %s",
+                self.what, passes, duration(each * passes),
+            )  # fmt: skip
+
+    def is_long(self) -> bool:
+        """Whether the training on all examples took over a minute; called when it is over.
+
+        The folds are halves then (``halves``): together they cost as much as it did.
+        """
+        seconds = time.monotonic() - self._begin
+        if seconds <= LONG_S:
+            return False
+        self.folds = min(self.folds, self.once)
+        if self.progress is not None and self.folds:
+            self.progress(0, total=self.passes)
+        _log.info("one training took %s: at most two halves are held out", duration(seconds))
+        return True
 
 
 def begin_stage(progress: ProgressCallback | None, what: str, total: int, unit: str) -> None:

@@ -99,6 +99,7 @@ def fit(
     cost = _cost(task, dataset, source, options)
     begin = time.process_time()
     training, trained = train(task, adapter, dataset, source, options, cost)
+    long = cost.is_long()
     _check_labels(dataset, training)
     if several:
         failed = (*_unread(training, trained), *(examples.failed if examples else ()))
@@ -111,7 +112,7 @@ def fit(
         source = RecordingSource(examples.items, task.unlabelled)
     fitted = _fitted(task, training, trained)
     if options.stack:
-        stacked = stacking_weights(task, dataset, source, cost)
+        stacked = stacking_weights(task, dataset, source, cost, long=long)
         fitted = _stacked(fitted, dataset, examples.features, stacked)
     seconds = round(time.process_time() - begin, 1)
     fitted = replace(fitted, report=replace(fitted.report, seconds=seconds))
@@ -128,8 +129,9 @@ def fit_features(task: TrainingTask, dataset: Dataset, features: Float32) -> Fit
     """
     begin = time.process_time()
     source = FeatureSource(features)
-    stacked = stacking_weights(task, dataset, source)
-    fitted = _fitted(task, *train_on(task, dataset, source))
+    cost = _cost(task, dataset, source, FitOptions())
+    fitted = _fitted(task, *train_on(task, dataset, source, on_step=cost))
+    stacked = stacking_weights(task, dataset, source, long=cost.is_long())
     seconds = round(time.process_time() - begin, 1)
     fitted = replace(fitted, report=replace(fitted.report, seconds=seconds))
     return _stacked(fitted, dataset, features, stacked)
@@ -161,6 +163,29 @@ def answers_any(
     told = replace(fitted.report, seconds=seconds)
     report = AdaptReport(counts, failed, None, told, recordings=len(dataset))
     return Adapted(core, None, report)
+
+
+def answers(
+    task: TrainingTask,
+    training: Training,
+    support: Support,
+    examples: EncodedExamples,
+    options: FitOptions | None = None,
+) -> Adapted:
+    """The core and head of a finished training, without a closed form next to it.
+
+    Learners that train in a way of their own end with it.
+
+    Args:
+        task: What was trained.
+        training: Its training, after ``finish``.
+        support: Where the examples come from.
+        examples: All examples, of whichever training.
+        options: See ``FitOptions``.
+    """
+    trained = Trained((), training.step, tuple(training.loader.failed.values()), 0)
+    dataset = Dataset.of(support.labels, examples.items)
+    return _adapted(_fitted(task, training, trained), dataset, examples, options or FitOptions())
 
 
 def _adapted(
@@ -219,10 +244,9 @@ def train(
 def _cost(
     task: TrainingTask, dataset: Dataset, source: TrainingSource, options: FitOptions
 ) -> TrainingCost:
-    passes = task.numbers.passes(len(dataset))
-    if options.stack:
-        passes += stacking_passes(task, dataset, source)
-    return TrainingCost(f"{task.method} by {task.recipe}", passes, options.clips)
+    once = task.numbers.passes(len(dataset))
+    folds = stacking_passes(task, dataset, source) if options.stack else 0
+    return TrainingCost(f"{task.method} by {task.recipe}", once, options.clips, folds)
 
 
 def _dataset(

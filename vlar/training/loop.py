@@ -32,7 +32,7 @@ from vlar.training.objectives.base import Step, TrainingContext, UnlabelledClips
 from vlar.training.processes import ALONE, Processes
 from vlar.training.results import Epoch, EpochCallback, StepCallback, Totals, Trained
 from vlar.training.unlabelled import unlabelled_clips
-from vlar.training.weight_averaging import WeightAverage
+from vlar.training.weight_averaging import WeightAverage, buffers
 
 _log = logging.getLogger("vlar")
 # What a draw is for.
@@ -81,7 +81,9 @@ class Training:
         self.classes = adapter.training_classes(dataset.texts)
         self.named = adapter.trainable()
         processes.same_start(parameter for _, parameter in self.named)
-        self.start = {name: p.detach().clone() for name, p in self.named}
+        #: What is averaged: the trained parameters, and the buffers of the module.
+        self.tracked = [*self.named, *buffers(adapter.module)]
+        self.start = {name: t.detach().clone() for name, t in self.tracked}
         self.device = self.named[0][1].device
         self.batches = BatchMaker(
             loader,
@@ -166,27 +168,52 @@ class Training:
         failed = tuple(self.loader.failed.values())
         return Trained(tuple(epochs), self.step, failed, resumed)
 
+    def advance(self, steps: int) -> None:
+        """Take some further steps of the schedule, without the end (``finish``).
+
+        With ``parameters`` and ``put`` a learner trains several copies side by side, each on clips
+        of its own, and exchanges what they learned.
+
+        Raises:
+            TrainingError: a loss is not finite, or no clip can be read.
+        """
+        end = min(self.step + steps, self.total_steps)
+        self.adapter.module.train()
+        while self.step < end:
+            self._epoch(None, end)
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Copies of the trained parameters, and of the buffers that go with them, by name."""
+        return {name: tensor.detach().clone() for name, tensor in self.tracked}
+
+    @torch.no_grad()
+    def put(self, parameters: Mapping[str, Tensor]) -> None:
+        """Set what ``parameters`` gives, such as the mean of several copies."""
+        for name, tensor in self.tracked:
+            tensor.copy_(parameters[name])
+
     def finish(self) -> None:
         """Put the averaged weights in place and make the adapter ready for use."""
-        self.average.put(self.named, self.start)
+        self.average.put(self.tracked, self.start)
         self.adapter.module.eval().requires_grad_(False)
         self.adapter.refresh()
 
-    def _epoch(self, on_step: StepCallback | None) -> Epoch:
+    def _epoch(self, on_step: StepCallback | None, end: int | None = None) -> Epoch:
         epoch = self.step // self.steps_per_epoch
         self.objectives.before_epoch(epoch)
         order = self.batches.order(epoch)
         totals = Totals({}, {})
-        while self.step < (epoch + 1) * self.steps_per_epoch:
+        end = min(end or self.total_steps, (epoch + 1) * self.steps_per_epoch)
+        while self.step < end:
             begin = (self.step % self.steps_per_epoch) * self.batches.size
             done = self._step(order[begin : begin + self.batches.size])
             losses, _ = done.means()
             totals.add(losses, done.metrics, done.clips)
-            self.average.after_step(self.named, self.step)
+            self.average.after_step(self.tracked, self.step)
             self.objectives.after_step(self.step)
             self.step += 1
             if self.step % self.steps_per_epoch == 0:
-                self.average.after_epoch(self.named, epoch + 1)
+                self.average.after_epoch(self.tracked, epoch + 1)
                 self.objectives.after_epoch(epoch)
             self._save_if_due()
             if on_step is not None:

@@ -52,8 +52,13 @@ class TrainingSource(ABC):
         """Reads the unlabelled recordings; called after ``loader``. None where there are none."""
 
     @abstractmethod
-    def folds(self, dataset: Dataset) -> list[Rows]:
-        """(n,) bool masks of examples that are held out together, each example at most once."""
+    def folds(self, dataset: Dataset, *, long: bool = False) -> list[Rows]:
+        """(n,) bool masks of examples that are held out together, each example at most once.
+
+        Args:
+            dataset: All n examples.
+            long: One training takes over a minute; there are at most two folds then.
+        """
 
     @abstractmethod
     def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:
@@ -96,9 +101,9 @@ class FeatureSource(TrainingSource):
         loader = FeatureLoader(inputs, self.free_paths, adapter.input_widths)
         return Unlabelled(loader, len(inputs))
 
-    def folds(self, dataset: Dataset) -> list[Rows]:
-        """The folds of the closed forms: a training takes seconds."""
-        return partition(dataset)
+    def folds(self, dataset: Dataset, *, long: bool = False) -> list[Rows]:
+        """The folds of the closed forms where a training takes seconds."""
+        return halves(partition(dataset)) if long else partition(dataset)
 
     def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:
         """See ``TrainingSource``."""
@@ -183,10 +188,10 @@ class RecordingSource(TrainingSource):
             Unlabelled(RecordingLoader(self.free, adapter), len(self.free)) if self.free else None
         )
 
-    def folds(self, dataset: Dataset) -> list[Rows]:
-        """Two halves: they cost as much as one whole training, and hold out every example once."""
-        folds = partition(dataset)
-        return [np.any(folds[start::2], axis=0) for start in range(min(2, len(folds)))]
+    def folds(self, dataset: Dataset, *, long: bool = False) -> list[Rows]:
+        """Two halves, however long a training takes."""
+        del long
+        return halves(partition(dataset))
 
     def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:
         """See ``TrainingSource``."""
@@ -218,6 +223,11 @@ def held_out_logits(training: Training, features: Float32) -> Float64:
     inputs = torch.from_numpy(training.method.training_inputs(features)).to(training.device)
     n_labels = len(training.dataset.labels)
     return score(training.method, inputs, training.classes, n_labels).double().numpy()
+
+
+def halves(folds: list[Rows]) -> list[Rows]:
+    """Two folds of many: they cost as much as one training, and hold out every example once."""
+    return [np.any(folds[start::2], axis=0) for start in range(min(2, len(folds)))]
 
 
 def partition(dataset: Dataset) -> list[Rows]:

@@ -64,6 +64,8 @@ def stacking_weights(
     dataset: Dataset,
     source: TrainingSource,
     on_step: StepCallback | None = None,
+    *,
+    long: bool = False,
 ) -> Stacked:
     """Train without each fold in turn and compare with a closed form on what was held out.
 
@@ -72,13 +74,14 @@ def stacking_weights(
         dataset: n examples with one label each; all of them can be read.
         source: Their clips.
         on_step: Called after each step of each training.
+        long: One training takes over a minute; there are at most two folds then.
 
     Returns:
         The factors and what they give on held-out examples.
     """
     n, n_labels = len(dataset), len(dataset.labels)
     closed, cosines = (np.full((n, n_labels), np.nan) for _ in range(2))
-    for out in source.folds(dataset):
+    for out in source.folds(dataset, long=long):
         kept, held = np.flatnonzero(~out), np.flatnonzero(out)
         part = dataset.part(kept.tolist())
         if len(set(part.y)) < n_labels:

@@ -9,11 +9,21 @@ from torch import Tensor, nn
 
 from vlar.training.hyperparameters import Hyperparameters
 
-Named = Sequence[tuple[str, nn.Parameter]]
+#: Trained parameters and the buffers that go with them, by name.
+Named = Sequence[tuple[str, Tensor]]
+
+
+def buffers(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Buffers with fractions, such as the running means of a normalisation over batches."""
+    return [
+        (f"buffer {name}", buffer)
+        for name, buffer in module.named_buffers()
+        if buffer.is_floating_point()
+    ]
 
 
 class WeightAverage:
-    """The average of the trained parameters that the hyperparameters ask for.
+    """The average of the trained parameters and buffers that the hyperparameters ask for.
 
     Attributes:
         values: The average by name, float32; empty before the first.
@@ -51,11 +61,13 @@ class WeightAverage:
 
     @torch.no_grad()
     def put(self, named: Named, start: Mapping[str, Tensor]) -> None:
-        """Set the parameters to the average, mixed with the start where asked (WiSE-FT).
+        """Set parameters and buffers to the average, mixed with the start where asked (WiSE-FT).
 
         ``ensemble`` is the weight of the trained parameters (Wortsman et al. 2022).
         """
         for name, parameter in named:
+            if not isinstance(parameter, nn.Parameter) and torch.equal(parameter, start[name]):
+                continue  # a buffer that no step has changed keeps its type's exact value
             value = self.values.get(name, parameter.detach().float())
             if self.numbers.ensemble < 1 and not name.startswith(
                 self.numbers.ensemble_skips or ("\0",)

@@ -146,6 +146,60 @@ def test_averages_and_ensembles():
     assert np.abs(mean - last).max() > 1e-5
 
 
+def test_buffers_are_averaged_with_the_parameters():
+    """A normalisation whose weights are averaged has the running means of the same average."""
+
+    class Counting(Temporal):
+        def training_classes(self, labels):
+            classes = super().training_classes(labels)  # it builds the network for the labels
+            self.network.register_buffer("seen", torch.zeros(1))
+            self.network.register_buffer("kept", torch.full((1,), 0.1, dtype=torch.float64))
+            return classes
+
+        def training_step(self, batch, classes):
+            self.network.seen += 1.0
+            return super().training_step(batch, classes)
+
+    def run(**changes) -> tuple[float, float, int]:
+        features, dataset = ordered_clips(24)
+        adapter = Counting.attach(FakeEncoder(), SMALL)
+        adapter.fit_inputs(features)
+        loader = FeatureLoader(
+            adapter.training_inputs(features), dataset.paths, adapter.input_widths
+        )
+        done = Training(adapter, loader, dataset, replace(PLAN, **changes))
+        done.run()
+        network = adapter.network
+        return float(network.seen[0]), float(network.kept[0]), done.total_steps
+
+    last, kept, steps = run(average="none")
+    assert (last, kept) == (steps, 0.1)
+    mean, _, _ = run(average="uniform")
+    per_epoch = steps // PLAN.epochs
+    assert mean == pytest.approx(np.mean([per_epoch * (n + 1) for n in range(PLAN.epochs)]))
+    smooth, kept, _ = run(average="ema", ema_decay=0.9)
+    assert 0 < smooth < steps
+    assert kept == 0.1
+    half, _, _ = run(average="none", ensemble=0.5)
+    assert half == steps / 2
+
+
+def test_copies_advance_and_exchange_what_they_learned():
+    alone, first, second = training(), training(), training()
+    alone.run()
+    for _ in range(alone.total_steps):
+        first.advance(1)
+    first.advance(5)  # beyond the end
+    first.finish()
+    for name, array in weights(alone).items():
+        np.testing.assert_array_equal(weights(first)[name], array)
+    second.advance(2)
+    other = training()
+    other.put(second.parameters())
+    for name, tensor in other.parameters().items():
+        torch.testing.assert_close(tensor, second.parameters()[name], rtol=0, atol=0)
+
+
 def test_rates_rise_and_fall():
     plan = Hyperparameters(epochs=10, warmup_epochs=2, lowest_rate=1e-6, first_rate=1e-7)
     rates = [plan.rate(step, 10, 1e-3) for step in range(101)]

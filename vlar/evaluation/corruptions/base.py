@@ -1,4 +1,4 @@
-"""What every corruption offers: frames in, frames of the same shape out, worse by degrees.
+"""Contract of corruptions: samples in, samples of the same shape out, worse by degrees.
 
 The corruptions are those of studies of robustness: Hendrycks and Dietterich, "Benchmarking neural
 network robustness to common corruptions and perturbations", 2019, for single pictures, and Schiappa
@@ -17,51 +17,79 @@ import numpy.typing as npt
 
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.types import UInt8
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
 class Corruption(ABC):
-    """One way in which a video gets worse. Registered as ``@register("corruption", NAME)``.
+    """One way in which clips get worse. Registered as ``@register("corruption", NAME)``.
 
     Attributes:
+        modality: Name of the sensor whose clips it changes. Those of the family ``time`` that are
+            written for pictures reorder the samples of any sensor.
         family: Corruptions of one family are averaged together: ``noise``, ``blur``, ``weather``,
             ``codec``, ``time``, ``camera``.
         levels: What each severity means, mildest first; the unit is in the class's documentation.
         graded: False where all severities are the same.
     """
 
+    modality: ClassVar[str] = "video"
     family: ClassVar[str]
     levels: ClassVar[tuple[float, float, float, float, float]]
     graded: ClassVar[bool] = True
 
     @abstractmethod
-    def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
+    def apply(self, frames: Any, level: float, random: np.random.Generator) -> Any:
         """Corrupt a clip.
 
         Args:
-            frames: (T, H, W, 3) uint8 RGB; not to be changed.
+            frames: (T, H, W, 3) uint8 RGB of a video, else the samples of the sensor
+                (``Clip.data``); not to be changed.
             level: One of ``levels``.
             random: The only source of chance. It starts equal at every severity, so that a larger
                 severity adds to a smaller one.
 
         Returns:
-            (T, H, W, 3) uint8.
+            The same shape and type; of a sensor whose samples have times of their own there may be
+            fewer.
         """
 
+    @classmethod
+    def check(cls, samples: Any) -> None:
+        """Refuse samples that are not of the sensor; pictures by default.
 
-def corrupt(frames: npt.NDArray[Any], name: str, severity: int, *, seed: int) -> UInt8:
-    """Corrupt the frames of a clip.
+        Raises:
+            UsageError: they have another type or shape.
+        """
+        shape = getattr(samples, "shape", None)
+        if shape is None or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+            raise UsageError(f"frames to corrupt must have the shape (T, H, W, 3), got {shape}")
+        if samples.dtype != np.uint8:
+            raise UsageError(f"frames to corrupt must be uint8 (0 to 255), got {samples.dtype}")
+
+
+def names_for(modality: str) -> list[str]:
+    """Names of the corruptions of a sensor, sorted; of pictures those that reorder any samples."""
+    found: dict[str, type[Corruption]] = registry.parts("corruption")
+    return [name for name, part in found.items() if suits(part, modality)]
+
+
+def suits(part: type[Corruption], modality: str) -> bool:
+    """Whether a corruption can change the clips of a sensor."""
+    return part.modality == modality or (part.modality == "video" and part.family == "time")
+
+
+def corrupt(frames: npt.NDArray[Any], name: str, severity: int, *, seed: int) -> Any:
+    """Corrupt the samples of a clip.
 
     Args:
-        frames: (T, H, W, 3) uint8 RGB, at least one frame.
+        frames: (T, H, W, 3) uint8 RGB, at least one frame; of another sensor its ``Clip.data``.
         name: Registered name: ``gaussian-noise``, ``h264``, ``shuffle``, ...
         severity: 0 (unchanged) to 5.
         seed: Of everything that is drawn; the same seed gives the same bytes.
 
     Returns:
-        (T, H, W, 3) uint8, a new array.
+        A new array, (T, H, W, 3) uint8 of a video.
 
     Raises:
         UnknownNameError: no corruption has this name.
@@ -72,18 +100,10 @@ def corrupt(frames: npt.NDArray[Any], name: str, severity: int, *, seed: int) ->
     True
     """
     part: type[Corruption] = registry.get("corruption", name)
-    _check(frames, severity)
+    part.check(frames)
+    if isinstance(severity, bool) or severity not in (0, *SEVERITIES):
+        raise UsageError(f"severity {severity!r} is not a whole number from 0 to 5")
     if severity == 0:
         return frames.copy()
     random = np.random.default_rng([seed, zlib.crc32(name.encode())])
     return np.ascontiguousarray(part().apply(frames, part.levels[severity - 1], random))
-
-
-def _check(frames: npt.NDArray[Any], severity: int) -> None:
-    shape = getattr(frames, "shape", None)
-    if shape is None or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
-        raise UsageError(f"frames to corrupt must have the shape (T, H, W, 3), got {shape}")
-    if frames.dtype != np.uint8:
-        raise UsageError(f"frames to corrupt must be uint8 (0 to 255), got {frames.dtype}")
-    if isinstance(severity, bool) or severity not in (0, *SEVERITIES):
-        raise UsageError(f"severity {severity!r} is not a whole number from 0 to 5")

@@ -10,7 +10,7 @@ import numpy as np
 
 from vlar import registry
 from vlar.errors import ProtocolError
-from vlar.evaluation.corruptions import SEVERITIES
+from vlar.evaluation.corruptions import SEVERITIES, names_for
 from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, accuracies, chance
 from vlar.evaluation.running.features import Change
 from vlar.evaluation.running.figures import Figure
@@ -28,9 +28,9 @@ class Corruption(Protocol):
 
     ``robustness`` is relative: ``1 - (clean - mean) / clean``. ``falls first`` orders the
     corruptions by the severity at which top-1 leaves the interval of the clean figure, then by
-    what they cost. Settings: ``names`` (None for all), ``severities``, ``seed``, ``method``
-    (``none`` goes by texts; a closed form learns from the clean training clips), ``unknown``,
-    ``recipe``.
+    what they cost. Settings: ``names`` (None for all of the sensor), ``severities``, ``seed``,
+    ``method`` (``none`` goes by texts; a closed form learns from the clean training clips),
+    ``unknown``, ``recipe``.
     """
 
     name = "corruption"
@@ -85,20 +85,20 @@ class Corruption(Protocol):
             core, head = fitted.core, fitted.head
         labels = part.labels
         classifier = run.classifier(labels, core=core, head=head)
-        changes = [None, *_changes(run.settings)]
+        changes = [None, *_changes(run.settings, run.core.modality)]
         one_view = head is not None
         scored = run.scores({0: classifier}, part.test.items, changes, core, one_view)
         blind = chance(scored.truth(labels), len(labels), len(scored.items))
         return [row for row in accuracies(scored, 0, labels) if row.name == "top1"] + blind
 
 
-def _names(settings: JsonDict) -> list[str]:
-    return settings["names"] or registry.names("corruption")
+def _names(settings: JsonDict, modality: str = "video") -> list[str]:
+    return settings["names"] or names_for(modality)
 
 
-def _changes(settings: JsonDict) -> list[Change]:
+def _changes(settings: JsonDict, modality: str = "video") -> list[Change]:
     found: list[Change] = []
-    for name in _names(settings):
+    for name in _names(settings, modality):
         graded = registry.get("corruption", name).graded
         severities = settings["severities"] if graded else settings["severities"][-1:]
         found += [Change(name, severity, settings["seed"]) for severity in severities]

@@ -57,18 +57,28 @@ class Change:
         """Name and severity, as figures give them: ``jpeg/3``."""
         return self.name if self.name == ONE_FRAME else f"{self.name}/{self.severity}"
 
-    def apply(self, data: npt.NDArray[Any], content: str) -> npt.NDArray[Any]:
+    def apply(
+        self, data: npt.NDArray[Any], content: str, modality: str = "video"
+    ) -> npt.NDArray[Any]:
         """(T, ...) samples of a clip with this content, changed.
 
         Raises:
-            ProtocolError: a corruption of pixels, and the samples are not pictures.
+            ProtocolError: the corruption is one of another sensor.
         """
         if self.name == ONE_FRAME:
             return np.repeat(data[len(data) // 2][None], len(data), axis=0)
         seed = zlib.crc32(f"{self.seed} {content}".encode())
+        part = registry.get("corruption", self.name)
+        if part.modality != "video":
+            if part.modality != modality:
+                raise ProtocolError(
+                    f"corruption {self.name!r} changes clips of the sensor {part.modality!r}; "
+                    f"these are of {modality!r}"
+                )
+            return corrupt(data, self.name, self.severity, seed=seed)
         if data.dtype == np.uint8 and data.ndim == 4:
             return corrupt(data, self.name, self.severity, seed=seed)
-        if registry.get("corruption", self.name).family != "time":
+        if part.family != "time":
             raise ProtocolError(
                 f"corruption {self.name!r} changes pictures; these clips hold {data.dtype} samples"
             )
@@ -176,7 +186,7 @@ class FeatureStore:
                     yield [self._changed_clip(view, change, item.path) for view in views]
 
     def _changed_clip(self, clip: Clip, change: Change, path: Path) -> Clip:
-        return replace(clip, data=change.apply(clip.data, self.content(path)))
+        return replace(clip, data=change.apply(clip.data, self.content(path), clip.modality))
 
     def _key(
         self, core: ModelCore, item: SupportItem, change: Change | None, sampler: ViewSampler
@@ -188,6 +198,7 @@ class FeatureStore:
             wanted.frames_fixed, self._longest(item, sampler), wanted.shorter_side, wanted.size,
             change and (change.name, change.severity, change.seed),
             *((wanted.fps, wanted.max_frames) if wanted.fps else ()),
+            *(("all",) if wanted.all_samples else ()),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

@@ -24,7 +24,7 @@ from vlar.training.cost import TrainingCost
 from vlar.training.dataset import Dataset
 from vlar.training.episodes import EpisodeNumbers, train_network
 from vlar.training.learners.base import Learner
-from vlar.training.sources import partition
+from vlar.training.sources import halves, partition
 from vlar.types import Float32
 
 
@@ -49,13 +49,14 @@ class EpisodicLearner(Learner):
         dataset.targets.require_single(f"method {request.method!r}")
         begin, numbers = time.process_time(), EpisodeNumbers()
         folds = partition(dataset)
+        once = numbers.episodes
         cost = TrainingCost(
-            f"{request.method} by episodes", (len(folds) + 1) * numbers.episodes, request.progress
+            f"{request.method} by episodes", once, request.progress, len(folds) * once
         )
         cost.start()
         trainer = _Trainer(core, request, examples.features, dataset, numbers, cost)
-        weights = trainer.weights(folds)
         relation, loss = trainer.trained(np.arange(len(dataset)))
+        weights = trainer.weights(halves(folds) if cost.is_long() else folds)
         closed, choice = trainer.closed(np.arange(len(dataset)))
         head = trainer.joined(closed, relation, weights)
         report = TrainingReport(

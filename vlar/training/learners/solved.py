@@ -21,9 +21,10 @@ from vlar.model.adapt import Adapted, balanced, guarded
 from vlar.model.core import ModelCore
 from vlar.model.examples import read_complete, read_examples
 from vlar.registry import register
+from vlar.training.cost import TrainingCost
 from vlar.training.dataset import Dataset
 from vlar.training.learners.base import Learner
-from vlar.training.sources import partition
+from vlar.training.sources import halves, partition
 from vlar.types import Float32, Float64
 
 
@@ -70,10 +71,12 @@ class SolvedLearner(Learner):
         dataset.targets.require_single(f"method {request.method!r}")
         begin = time.process_time()
         features = examples.features
+        cost = TrainingCost(f"{request.method} by a closed solution", 1, None)
         adapter, last = self._solved(core, request, dataset, features, free)
+        folds = halves(partition(dataset)) if cost.is_long() else partition(dataset)
         # What was chosen by held-out labels is not chosen again for each fold of clips.
         settled = replace(request, settings=adapter.settings)
-        weights = self._weights(core, settled, dataset, features, free)
+        weights = self._weights(core, settled, dataset, features, free, folds)
         blocks = core.encoder.frame_blocks
         closed, choice = choose(
             features, blocks, dataset.y, labels=dataset.labels, groups=dataset.groups
@@ -129,11 +132,12 @@ class SolvedLearner(Learner):
         dataset: Dataset,
         features: Float32,
         free: Float32 | None,
+        folds: Sequence[npt.NDArray[np.bool_]],
     ) -> StackingWeights:
         """Factors on the closed form and on the solution, from the folds held out in turn."""
         blocks = core.encoder.frame_blocks
         closed, cosines = (np.full((len(dataset), len(dataset.labels)), np.nan) for _ in range(2))
-        for out in partition(dataset):
+        for out in folds:
             kept, held = np.flatnonzero(~out), np.flatnonzero(out)
             part = dataset.part(kept.tolist())
             if len(set(part.y)) < len(dataset.labels):
