@@ -29,12 +29,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from measures import mcnemar, scene_bias, scene_distance
 from pools import Clips, load_pool
 
 import vlar
-from vlar.evaluation.intervals import mcnemar, paired
+from vlar.evaluation.intervals import paired
 from vlar.evaluation.openset import auroc, fpr_at
-from vlar.evaluation.scene_bias import scene_bias, scene_distance
 from vlar.fewshot import choose, signature
 from vlar.fewshot.heads.balanced import BalancedHead
 from vlar.losses.evidential import evidence

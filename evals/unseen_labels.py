@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measures import seen_unseen_area
 
 import vlar
 from vlar import registry
-from vlar.evaluation.classification import harmonic_mean, seen_unseen_area
+from vlar.evaluation.classification import harmonic_mean
 from vlar.model.core import ModelCore
 from vlar.motion_language.clauses import PARTS
 from vlar.sensors import reader

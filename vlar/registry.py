@@ -112,7 +112,6 @@ KINDS: dict[str, Kind] = {
             "evaluation.corruptions.base:Corruption",
             "corruptions",
         ),
-        _kind("attack", "evaluation.attacks", "evaluation.attacks.base:Attack", "evaluation"),
     )
 }
 

@@ -43,7 +43,6 @@ ORDER = [
     ["evaluation.checks"],
     ["evaluation.classification"],
     [f"evaluation.{name}" for name in METRICS],
-    ["evaluation.scene_bias"],
     ["workers"],
     ["evaluation.result"],
     ["evaluation.figures"],

@@ -12,6 +12,7 @@ import numpy as np
 from vlar.pose.attributes.base import Measurements, attribute_names
 
 _LEAST = 0.45  # distance from ordinary clips, -1 to 1, that is worth a word
+_MOST = 4
 PHRASES: dict[tuple[str, int], str] = {
     ("travel", 1): "moves from place to place",
     ("fast", 1): "moves fast",
@@ -63,13 +64,13 @@ PHRASES: dict[tuple[str, int], str] = {
 }
 
 
-def motion_phrases(measured: Measurements, most: int = 4) -> list[str]:
-    """The phrases of the attributes that differ most from ordinary clips, strongest first."""
+def motion_phrases(measured: Measurements) -> list[str]:
+    """Up to four phrases of the attributes farthest from ordinary clips, strongest first."""
     away = measured.centred() * measured.visible_body
     names: Sequence[str] = attribute_names()
     found: list[str] = []
     for place in np.argsort(-np.abs(away), kind="stable").tolist():
-        if abs(away[place]) < _LEAST or len(found) == most:
+        if abs(away[place]) < _LEAST or len(found) == _MOST:
             break
         phrase = PHRASES.get((names[place], 1 if away[place] > 0 else -1))
         if phrase is not None:

@@ -1,4 +1,4 @@
-"""Accuracy of answers that name one label: top-k, macro, mAP, confusions, the harmonic mean."""
+"""Accuracy of answers that name one label: top-k, macro, confusions, the harmonic mean."""
 
 from __future__ import annotations
 
@@ -158,22 +158,6 @@ def average_precision(scores: npt.ArrayLike, relevant: npt.ArrayLike) -> float:
     return float(average_precision_score(flags, values))
 
 
-def mean_average_precision(scores: npt.ArrayLike, truth: npt.ArrayLike) -> float:
-    """Label-to-clip mAP: each label ranks all clips; mean over the labels that have a clip.
-
-    Args:
-        scores: (N, C) float.
-        truth: (N,) int.
-
-    Raises:
-        MetricError: see ``ranks``.
-    """
-    values = finite(scores, "the scores", 2)
-    column = truth_of(truth, values)
-    there = np.unique(column)
-    return float(np.mean([average_precision(values[:, c], column == c) for c in there]))
-
-
 def confusions(truth: Sequence[str], answers: Sequence[str]) -> list[Confusion]:
     """The wrong answers by falling count, then by name.
 
@@ -192,15 +176,14 @@ def confusions(truth: Sequence[str], answers: Sequence[str]) -> list[Confusion]:
     return [Confusion(t, a, count, of[t]) for (t, a), count in ordered]
 
 
-def worth_knowing(rows: Sequence[Confusion], most: int = 3) -> list[Confusion]:
-    """The confusions that stand out: twice or more, and 30 % or more of a label's clips.
+def worth_knowing(rows: Sequence[Confusion]) -> list[Confusion]:
+    """The three confusions that stand out: twice or more, and 30 % or more of a label's clips.
 
     Args:
         rows: Confusions by falling count.
-        most: How many to take.
     """
     often = [row for row in rows if row.count > 1 and row.count >= _OFTEN * row.of]
-    return often[:most]
+    return often[:3]
 
 
 def harmonic_mean(first: float, second: float) -> float:
@@ -239,38 +222,3 @@ def generalised_zero_shot(
     first = macro_accuracy(right[known], column[known])
     second = macro_accuracy(right[~known], column[~known])
     return GeneralisedScores(first, second, harmonic_mean(first, second))
-
-
-def seen_unseen_area(
-    margin: npt.ArrayLike,
-    seen_right: npt.ArrayLike,
-    unseen_right: npt.ArrayLike,
-    of_seen: npt.ArrayLike,
-) -> float:
-    """AUSUC, the area under the curve of unseen and seen accuracy, 0 to 1 (Chao et al., "An
-    empirical study and analysis of generalized zero-shot learning", 2016, section 4).
-
-    Each threshold on the margin is a point of the curve: clips above it get their best seen label,
-    the others their best unseen one. So it does not depend on the threshold that was chosen.
-
-    Args:
-        margin: (N,) float, how much more a clip seems to be of a seen label than of an unseen one.
-        seen_right: (N,) bool, whether the best seen label is the right one.
-        unseen_right: (N,) bool, whether the best unseen label is.
-        of_seen: (N,) bool, whether the right label is seen.
-
-    Raises:
-        MetricError: one side has no clip, or the shapes do not agree.
-    """
-    values = finite(margin, "the margins", 1)
-    names = ("best seen labels", "best unseen labels", "sides")
-    given = zip((seen_right, unseen_right, of_seen), names, strict=True)
-    first, second, known = (flags_of(row, values.shape, f"the {name}") for row, name in given)
-    if known.all() or not known.any():
-        side = "unseen" if known.all() else "seen"
-        raise MetricError(f"no clip shows {side} labels; the area needs clips of both")
-    at = np.concatenate([np.unique(values), [np.inf]])
-    above = values >= at[:, None]
-    seen = (above & first)[:, known].mean(axis=1)
-    unseen = (~above & second)[:, ~known].mean(axis=1)
-    return float(((unseen[1:] - unseen[:-1]) * (seen[1:] + seen[:-1]) / 2).sum())

@@ -1,4 +1,4 @@
-"""Uncertainty of a figure: exact intervals of shares, bootstrap over groups, differences, McNemar.
+"""Uncertainty of a figure: exact intervals of shares, bootstrap over groups, differences.
 
 Clips of one group (a person, a source video) resemble each other, so groups are drawn, not clips.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import MetricError
-from vlar.evaluation.checks import finite, flags_of
+from vlar.evaluation.checks import finite
 from vlar.types import Float64, JsonDict
 
 Ints = npt.NDArray[np.int64]
@@ -60,31 +60,11 @@ class PairedDifference:
         return {"difference": self.difference.to_dict(), "p": self.p}
 
 
-@dataclass(frozen=True)
-class McNemar:
-    """The exact test of McNemar on two models' answers to the same clips.
-
-    Attributes:
-        only_first: Clips that only the first model answers rightly.
-        only_second: Clips that only the second does.
-        p: Two-sided, of the binomial distribution; 1 where both are 0.
-    """
-
-    only_first: int
-    only_second: int
-    p: float
-
-    def to_dict(self) -> JsonDict:
-        """JSON object."""
-        return asdict(self)
-
-
 def bootstrap(
     figure: Callable[[Ints], float],
     groups: Sequence[Hashable],
     *,
     draws: int = DRAWS,
-    level: float = LEVEL,
     seed: int = 0,
 ) -> Interval | None:
     """The percentile interval of any figure over groups drawn with replacement (Efron, 1979).
@@ -93,7 +73,6 @@ def bootstrap(
         figure: The figure of some rows (indices, (m,) int64, with repeats).
         groups: N groups, one a row.
         draws: Resamples.
-        level: Share of draws inside the interval.
         seed: Of the draws.
 
     Returns:
@@ -117,7 +96,7 @@ def bootstrap(
         shift = (ends - sizes)[drawn] - (np.cumsum(length) - length)
         values[draw] = figure(order[np.repeat(shift, length) + np.arange(length.sum())])
     whole = float(figure(np.arange(len(which))))
-    return _interval(whole, values, len(sizes), level)
+    return _interval(whole, values, len(sizes))
 
 
 def mean_interval(
@@ -125,7 +104,6 @@ def mean_interval(
     groups: Sequence[Hashable],
     *,
     draws: int = DRAWS,
-    level: float = LEVEL,
     seed: int = 0,
 ) -> Interval | None:
     """Interval of a mean: exact for a share of independent clips, else ``bootstrap`` over groups.
@@ -138,7 +116,6 @@ def mean_interval(
         values: (N,) float or bool.
         groups: N groups.
         draws: Resamples.
-        level: Share of draws inside the interval.
         seed: Of the draws.
 
     Raises:
@@ -150,8 +127,8 @@ def mean_interval(
         return None
     share = bool(np.isin(rows, (0.0, 1.0)).all())
     if share and (n_groups == len(rows) or rows.min() == rows.max()):
-        return exact_interval(round(float(rows.mean()) * n_groups), n_groups, level=level)
-    return _interval(float(rows.mean()), means, n_groups, level)
+        return exact_interval(round(float(rows.mean()) * n_groups), n_groups)
+    return _interval(float(rows.mean()), means, n_groups)
 
 
 def exact_interval(successes: int, trials: int, *, level: float = LEVEL) -> Interval:
@@ -185,7 +162,6 @@ def paired(
     groups: Sequence[Hashable],
     *,
     draws: int = DRAWS,
-    level: float = LEVEL,
     seed: int = 0,
 ) -> PairedDifference | None:
     """The mean difference of two models on the same clips, over groups drawn with replacement.
@@ -195,7 +171,6 @@ def paired(
         second: (N,) of the second, in the same order.
         groups: N groups.
         draws: Resamples.
-        level: Share of draws inside the interval.
         seed: Of the draws.
 
     Returns:
@@ -212,27 +187,7 @@ def paired(
         return None
     other = min((means <= 0).mean(), (means >= 0).mean())
     p = float(min(max(2 * other, 1 / draws), 1.0))
-    return PairedDifference(_interval(float((a - b).mean()), means, n_groups, level), p)
-
-
-def mcnemar(first: npt.ArrayLike, second: npt.ArrayLike) -> McNemar:
-    """Whether two models differ on the same clips (McNemar, 1947; exact binomial form).
-
-    Args:
-        first: (N,) bool, whether the first model is right.
-        second: (N,) bool, whether the second is.
-
-    Raises:
-        MetricError: lengths that differ.
-    """
-    from scipy.stats import binomtest
-
-    a = flags_of(first, np.shape(first), "the right answers")
-    b = flags_of(second, a.shape, "the right answers of the second model")
-    only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
-    changed = only_first + only_second
-    p = float(binomtest(only_first, changed).pvalue) if changed else 1.0
-    return McNemar(only_first, only_second, p)
+    return PairedDifference(_interval(float((a - b).mean()), means, n_groups), p)
 
 
 def _drawn_means(
@@ -258,7 +213,7 @@ def _numbered(groups: Sequence[Hashable]) -> tuple[Ints, Ints]:
     return which, np.bincount(which)
 
 
-def _interval(value: float, drawn: Float64, n_groups: int, level: float) -> Interval:
-    tail = 50 * (1 - level)
+def _interval(value: float, drawn: Float64, n_groups: int) -> Interval:
+    tail = 50 * (1 - LEVEL)
     low, high = np.percentile(drawn, [tail, 100 - tail])
-    return Interval(value, float(low), float(high), n_groups, level)
+    return Interval(value, float(low), float(high), n_groups)

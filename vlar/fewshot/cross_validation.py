@@ -58,7 +58,6 @@ def make_problem(
     zero_shot: Float32 | None = None,
     labels: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
-    seed: int = 0,
 ) -> Problem:
     """Check a support set and put it in columns.
 
@@ -67,7 +66,6 @@ def make_problem(
         zero_shot: (n, C) similarities of the clips to the labels' texts, or None.
         labels: Order of the C columns; default the sorted labels of ``y``.
         groups: n groups (videos), held out as one; default every example its own.
-        seed: Of the partitions.
 
     Raises:
         SupportError: fewer than two labels, a label without example, or sizes that differ.
@@ -92,14 +90,14 @@ def make_problem(
     np.maximum.at(contents, group, member)
     prior, mean, scale = _standardise(zero_shot, n, len(names))
     shots = contents.sum(axis=0)
-    folds = _partitions(contents, int(shots.max()), 1 if n > _MANY else _REPEATS, seed)[:, group]
+    folds = _partitions(contents, int(shots.max()), 1 if n > _MANY else _REPEATS)[:, group]
     return Problem(names, member, folds, float(shots.mean()), prior, mean, scale)
 
 
-def _partitions(contents: Float64, shots: int, repeats: int, seed: int) -> Bools:
+def _partitions(contents: Float64, shots: int, repeats: int) -> Bools:
     """(folds, groups): every group goes to the fold that holds least of its labels so far."""
     n_folds = min(max(shots, 2), _MAX_FOLDS)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     rows: list[Bools] = []
     for _ in range(repeats):
         held = np.zeros((n_folds, contents.shape[1]))

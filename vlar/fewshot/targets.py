@@ -70,10 +70,6 @@ class Targets:
         self.require_single("this method")
         return self.member.argmax(axis=1)
 
-    def part_columns(self, name: str) -> Int64:
-        """(n,) int64, the column of each example's value of a part."""
-        return self.parts[name].of_label[self.columns]
-
     @property
     def pairs(self) -> Int64:
         """(C, number of parts) int64, the values of every label's parts, one column a part."""

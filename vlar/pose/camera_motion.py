@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.pose.optical_flow import camera_flow, optical_flow
+from vlar.pose.optical_flow import camera_flow
 from vlar.pose.track import Tracks
 from vlar.types import Float32
 
@@ -15,24 +15,6 @@ CAMERA_WIDTH = 4
 _ON_PEOPLE = 0.02  # weight of a pixel on a person
 _BORDER = 0.12  # margin around a person's box, as a share of its size
 _CUT = 0.5  # frame heights; a larger step is a scene cut or a wrong match
-
-
-def camera_steps_of_grey(grey: npt.NDArray[np.floating[Any]], tracks: Tracks) -> Float32:
-    """Motion of the background from each frame to the next.
-
-    Args:
-        grey: (T, h, w) float32 small frames (``optical_flow.small_grey``), evenly spaced.
-        tracks: The people, who are excluded from the fit.
-
-    Returns:
-        (T, 4) float32: shift to the right and down in frame heights at the middle of the frame,
-        log of the scale, rotation in radians (clockwise); the last row is zero.
-    """
-    steps = np.zeros((len(grey), CAMERA_WIDTH), np.float32)
-    if len(grey) > 1:
-        u, v = optical_flow(grey[:-1], grey[1:])
-        steps[:-1] = steps_of_flow(grey[:-1], u, v, people_share(tracks, *grey.shape[1:])[:-1])
-    return steps
 
 
 def steps_of_flow(
@@ -50,7 +32,8 @@ def steps_of_flow(
         share: (N, h, w) weights, small where people are (``people_share``).
 
     Returns:
-        (N, 4) float32, as the rows of ``camera_steps_of_grey``.
+        (N, 4) float32: shift to the right and down in frame heights at the middle of the frame,
+        log of the scale, rotation in radians (clockwise).
     """
     _, height, width = first.shape
     fit = camera_flow(first, u, v, share)

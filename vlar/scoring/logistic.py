@@ -9,11 +9,10 @@ from vlar.types import Float64
 
 _STEPS = 200
 _RIDGE = 1e-3
+_FLATTEST = 1e-3  # slope, in spreads of the values: the curve never falls
 
 
-def fit_logistic(
-    yes: Float64, no: Float64, *, share: float = 0.5, flattest: float = 1e-3
-) -> tuple[float, float]:
+def fit_logistic(yes: Float64, no: Float64, *, share: float = 0.5) -> tuple[float, float]:
     """Centre and slope of ``1 / (1 + exp(-slope * (value - centre)))``.
 
     Newton's method on standardised values; the ridge keeps the curve finite where the two kinds do
@@ -23,7 +22,6 @@ def fit_logistic(
         yes: (n,) values of which the curve should be 1.
         no: (m,) values of which it should be 0.
         share: What all ``yes`` together weigh; the rest is the weight of all ``no``.
-        flattest: The smallest slope, in spreads of the values: the curve never falls.
     """
     values = np.concatenate([yes, no])
     target = np.concatenate([np.ones(len(yes)), np.zeros(len(no))])
@@ -31,7 +29,7 @@ def fit_logistic(
     mean, spread = float(values.mean()), float(values.std()) or 1e-3
     standard, nothing = (values - mean) / spread, np.zeros(2)
     beta = _most_likely(standard, target, weight, np.array([1.0, 0.0]), nothing, _RIDGE)
-    slope = max(float(beta[0]), flattest)
+    slope = max(float(beta[0]), _FLATTEST)
     return mean - spread * float(beta[1]) / slope, slope / spread
 
 

@@ -297,16 +297,15 @@ def means(data: Values, rate_hz: float, times_s: Float64, step_s: float) -> Valu
     return np.where(n > 0, mean, np.nan).astype(data.dtype)
 
 
-def evenly(times_s: Float64, data: Values, rate_hz: float | None = None) -> tuple[Values, float]:
+def evenly(times_s: Float64, data: Values) -> tuple[Values, float]:
     """Samples at any times as evenly spaced ones.
 
     Args:
         times_s: (N,) rising seconds.
         data: (N, ...) samples.
-        rate_hz: Samples a second wanted; None for the usual one of the recording.
 
     Returns:
-        The samples, NaN in gaps of more than a quarter of a second, and their rate.
+        The samples, NaN in gaps of more than a quarter of a second, and their usual rate.
 
     Raises:
         ValueError: the times do not rise, there are fewer than two, or the samples would take more
@@ -316,9 +315,9 @@ def evenly(times_s: Float64, data: Values, rate_hz: float | None = None) -> tupl
         steps = np.diff(times_s)
     if len(times_s) < 2 or not np.isfinite(times_s).all() or not (steps > 0).all():
         raise ValueError("its times do not rise from row to row")
-    if rate_hz is None and not 1 / _MOST_HZ <= np.median(steps) <= 1 / _LEAST_HZ:
+    if not 1 / _MOST_HZ <= np.median(steps) <= 1 / _LEAST_HZ:
         raise ValueError(f"its samples are {float(np.median(steps)):g} s apart")
-    rate = 1 / float(np.median(steps)) if rate_hz is None else rate_hz
+    rate = 1 / float(np.median(steps))
     length = float(times_s[-1] - times_s[0]) * rate
     if not length < 100 * len(times_s) or rate > _MOST_HZ:
         raise ValueError("its times have gaps far beyond its rate")

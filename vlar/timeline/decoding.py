@@ -41,37 +41,17 @@ def smooth(scores: npt.ArrayLike, width: int) -> Float64:
     return (sums[high] - sums[low]) / (high - low)[:, None]
 
 
-def viterbi(
-    scores: npt.ArrayLike, *, shortest: int | Sequence[int] = 1, switch: float = 0.0
-) -> Integers:
-    """(T,) the labels of the best path: greatest sum of scores minus ``switch`` a change.
-
-    Args:
-        scores: (T, C) log probabilities, or other scores that add up over time.
-        shortest: Least steps of a stay at a label, for all or for each of the C labels. A
-            recording that is shorter than every stay gets one label.
-        switch: Cost of a change of label, at least 0.
-
-    Raises:
-        UsageError: shapes that do not fit, a number that is not finite, or a setting out of range.
-    """
-    rows = _checked(scores)
-    decoder = Decoder(rows.shape[1], shortest=shortest, switch=switch)
-    for row in rows:
-        decoder.advance(row)
-    return np.array(decoder.finish(), np.int64)
-
-
 class Decoder:
     """The best path as steps come in; ``push`` gives the labels that no later step can change.
 
     Args:
         n_labels: C.
-        shortest: As for ``viterbi``.
-        switch: As for ``viterbi``.
+        shortest: Least steps of a stay at a label, for all or for each of the C labels. A
+            recording that is shorter than every stay gets one label.
+        switch: Cost of a change of label, at least 0.
         delay: Steps after which a label is given in any case; the path stays one of least
             durations, and may no longer be the best. None waits as long as it takes: the labels are
-            then those of ``viterbi``.
+            then those of the best path.
 
     Raises:
         UsageError: a setting is out of range.

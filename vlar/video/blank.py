@@ -8,19 +8,18 @@ import numpy.typing as npt
 from vlar.types import UInt8
 
 
-def blank_clips(n_frames: int, height: int, width: int, *, seed: int = 0) -> UInt8:
+def blank_clips(n_frames: int, height: int, width: int) -> UInt8:
     """Clips that show nothing: plain colours, noise of several grains, gradients.
 
     Args:
         n_frames: T frames each.
         height: Pixels.
         width: Pixels.
-        seed: Of the noise.
 
     Returns:
         (M, T, H, W, 3) uint8, M = 12; the noise changes from frame to frame.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     shape = (n_frames, height, width)
     clips: list[npt.NDArray[np.floating]] = [
         np.broadcast_to(np.array(colour, np.float64), (*shape, 3))

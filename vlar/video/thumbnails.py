@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlar.errors import UsageError
-from vlar.types import Clip, Failure, UInt8, Window
-from vlar.video.decode import read_clip, read_windows
+from vlar.types import UInt8, Window
+from vlar.video.decode import read_clip
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,24 +41,6 @@ def thumbnail(
     return narrowed(read_clip(path, at, 1, timeout_s=timeout_s, shorter_side=width).data[0], width)
 
 
-def thumbnails(
-    path: str | Path, times_s: Sequence[float], width: int = WIDTH, *, timeout_s: float = 60.0
-) -> Iterator[Image | Failure]:
-    """The pictures at many times of one video, in one pass where the times rise.
-
-    Yields:
-        A picture for each time as ``thumbnail`` gives it, or a Failure where it raises a
-        DecodeError.
-
-    Raises:
-        UsageError: a width or a time that cannot be.
-    """
-    _require_width(width)
-    spans = [Window(max(t_s, 0.0), max(t_s, 0.0)) for t_s in times_s]
-    for item in read_windows(path, spans, 1, timeout_s=timeout_s, shorter_side=width):
-        yield narrowed(item.data[0], width) if isinstance(item, Clip) else item
-
-
 def thumbnail_jpeg(
     path: str | Path, t_s: float, width: int = WIDTH, *, timeout_s: float = 60.0
 ) -> bytes:
@@ -78,10 +59,10 @@ def narrowed(pixels: UInt8, width: int) -> Image:
     return picture.resize((width, height), Image.Resampling.BOX)
 
 
-def jpeg(picture: Image, quality: int = _QUALITY) -> bytes:
+def jpeg(picture: Image) -> bytes:
     """A picture as a JPEG file."""
     data = io.BytesIO()
-    picture.save(data, "JPEG", quality=quality)
+    picture.save(data, "JPEG", quality=_QUALITY)
     return data.getvalue()
 
 

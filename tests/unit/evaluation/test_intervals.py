@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from vlar.errors import MetricError
-from vlar.evaluation.intervals import bootstrap, exact_interval, mcnemar, mean_interval, paired
+from vlar.evaluation.intervals import bootstrap, exact_interval, mean_interval, paired
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -96,15 +96,6 @@ def test_paired_differences_are_sharper_than_two_intervals():
     same = paired(first, first, range(200))
     assert same is not None
     assert (same.difference.low, same.difference.high, same.p) == (0, 0, 1)
-
-
-def test_mcnemar_is_the_exact_binomial():
-    first = [True] * 8 + [False] * 2 + [True] * 5
-    second = [False] * 8 + [True] * 2 + [True] * 5
-    found = mcnemar(first, second)
-    assert (found.only_first, found.only_second) == (8, 2)
-    assert found.p == pytest.approx(2 * (1 + 10 + 45) / 2**10)
-    assert mcnemar(first, first).p == 1
 
 
 def test_bad_input_is_named():

@@ -47,8 +47,9 @@ def test_labels_in_parts():
     assert targets.parts["verb"].values == ("close", "open")
     assert targets.parts["object"].values == ("box", "door")
     assert targets.pairs.tolist() == [[0, 1], [1, 0], [1, 1]]
-    assert targets.part_columns("verb").tolist() == [1, 1, 0]
-    assert targets.part([2]).part_columns("object").tolist() == [1]
+    assert targets.pairs[targets.columns, 0].tolist() == [1, 1, 0]
+    part = targets.part([2])
+    assert part.pairs[part.columns, 1].tolist() == [1]
 
 
 def test_parts_that_do_not_agree_are_refused():

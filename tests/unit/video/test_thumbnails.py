@@ -11,8 +11,7 @@ from PIL import Image
 
 from tests import videos
 from vlar.errors import DecodeError, UsageError
-from vlar.types import Failure
-from vlar.video.thumbnails import jpeg, thumbnail, thumbnails
+from vlar.video.thumbnails import jpeg, thumbnail
 
 
 def test_the_picture_of_a_time(tmp_path: Path):
@@ -27,14 +26,6 @@ def test_the_picture_of_a_time(tmp_path: Path):
 def test_a_tall_video_is_as_wide_as_asked(tmp_path: Path):
     video = videos.make_video(tmp_path / "a.mp4", rotation_deg=90)
     assert thumbnail(video, 0.0, 32).size == (32, 48)
-
-
-def test_many_times_in_one_pass_with_failures_in_their_place(tmp_path: Path):
-    video = videos.make_video(tmp_path / "a.mp4")
-    first, second, gone = thumbnails(video, [0.41, 1.21, 99.0])
-    assert [videos.read_barcode(np.asarray(each)) for each in (first, second)] == [10, 30]
-    assert isinstance(gone, Failure)
-    assert "past the end" in gone.message
 
 
 def test_faults(tmp_path: Path):

@@ -16,13 +16,11 @@ import pytest
 from tests.clips import clips_of
 from tests.unit.encoders.lite.test_motion import _clip
 from tests.unit.pose.figure import Figure, walker
-from tests.unit.pose.test_features import moving_texture, rows
+from tests.unit.pose.test_features import camera_steps, moving_texture, rows
 from vlar.encoders.lite import encoder as lite
 from vlar.encoders.lite import motion as lite_motion
 from vlar.model.model import Model
 from vlar.pose import features as pose
-from vlar.pose.camera_motion import camera_steps_of_grey
-from vlar.pose.track import Tracks
 
 
 def digest(numbers: np.ndarray) -> list[float]:
@@ -43,8 +41,7 @@ def bodies() -> np.ndarray:
 
 
 def camera() -> np.ndarray:
-    nobody = Tracks(np.zeros((0, 6, 33, 3), np.float32), np.zeros((0, 6), np.float32))
-    return 60 * camera_steps_of_grey(moving_texture((1.5, 0.5)), nobody)
+    return 60 * camera_steps(moving_texture((1.5, 0.5)))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,9 @@
+"""The measures of ``evals/``: scene bias, McNemar's test, the seen-unseen area."""
+
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +11,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlar.errors import MetricError
-from vlar.evaluation.scene_bias import scene_bias, scene_distance
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "evals"))
+from measures import mcnemar, scene_bias, scene_distance, seen_unseen_area
+
+sys.path.pop(0)
+
+
+def test_mcnemar_is_the_exact_binomial():
+    first = [True] * 8 + [False] * 2 + [True] * 5
+    second = [False] * 8 + [True] * 2 + [True] * 5
+    found = mcnemar(first, second)
+    assert (found.only_first, found.only_second) == (8, 2)
+    assert found.p == pytest.approx(2 * (1 + 10 + 45) / 2**10)
+    assert mcnemar(first, first).p == 1
+
+
+def test_the_seen_unseen_area_is_that_of_the_best_answers_and_of_none():
+    of_seen = np.array([True] * 4 + [False] * 4)
+    sure = np.array([1.0] * 4 + [-1.0] * 4)
+    assert seen_unseen_area(sure, of_seen, ~of_seen, of_seen) == 1.0
+    assert seen_unseen_area(-sure, of_seen, ~of_seen, of_seen) == 0.0
+    nothing = np.zeros(8)  # one threshold: all clips are of one side, or all of the other
+    assert seen_unseen_area(nothing, of_seen, ~of_seen, of_seen) == 0.5
+    half = np.array([True, False] * 4)
+    assert seen_unseen_area(sure, of_seen & half, ~of_seen & half, of_seen) == 0.25
+    with pytest.raises(MetricError, match="no clip shows unseen labels"):
+        seen_unseen_area(sure, of_seen, of_seen, np.ones(8, bool))
 
 
 def planted(bias: float, seed: int = 0, n: int = 400):
