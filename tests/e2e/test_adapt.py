@@ -249,6 +249,34 @@ def test_it_names_which_clips_to_label_next(vlar_command, few_frames: Path, tmp_
     assert "give --unlabelled FOLDER" in done.advice
 
 
+def test_settings_of_the_command_line_and_a_model_that_is_adapted_again(
+    vlar_command, few_frames: Path, tmp_path: Path
+):
+    asked = ("adapt", few_frames, "--method", "temporal", "--set", "epochs=2")
+    asked += ("--set", "warmup_epochs=0", "--set", "width=16", "--set", "components=4")
+    done = vlar_command(*asked, "--out", tmp_path / "one", "--json")
+    assert done.code == 0, done.err
+    manifest = json.loads((tmp_path / "one" / "vlar.json").read_text())
+    assert manifest["adapter"]["settings"]["width"] == 16
+    assert manifest["report"]["training"]["steps"] == 2
+    again = ("--model", tmp_path / "one", "--out", tmp_path / "two", "--learner", "trained")
+    done = vlar_command(*asked, *again)
+    assert done.code == 0, done.err
+    assert "had learned from 6 of them before" in done.out
+    assert "recognised" not in done.out
+    assert json.loads((tmp_path / "two" / "vlar.json").read_text())["inner"]
+    bikes = few_frames.read_text().splitlines()[1].split(",")[0]
+    assert vlar_command("classify", bikes, "--model", tmp_path / "two").code == 0
+    for wrong, says in (
+        (("--set", "epochs"), "is not NAME=VALUE"),
+        (("--set", "widht=8"), "did you mean 'width'"),
+        (("--learner", "traind"), "did you mean 'trained'"),
+    ):
+        done = vlar_command(*asked, *wrong, "--out", tmp_path / "three")
+        assert done.code == 2
+        assert says in done.advice
+
+
 @pytest.mark.slow
 def test_several_labels_a_clip_and_any_labels_afterwards(
     vlar_command, tmp_path: Path, demo_clips: dict[str, Path]
