@@ -1,4 +1,4 @@
-"""What decided: how labels were understood as motion, and which attributes spoke for an answer."""
+"""Reasons of an answer: labels understood as motion, and attributes that decided."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class ComposedLabels(ABC):
 
     @abstractmethod
     def pair_similarity(self, context: np.ndarray, pairs: Sequence[Pair]) -> Float32:
-        """How well pairs fit each clip, whether or not training has shown them.
+        """Similarities of pairs to each clip, whether or not training has shown them.
 
         Args:
             context: (N, k, E) float16 or float32, ``Encoded.context`` of N clips.

@@ -10,7 +10,7 @@ from vlar.types import Float32
 
 @runtime_checkable
 class DescribedText(Protocol):
-    """What an encoder has besides that pools descriptions in a way of its own.
+    """An encoder that pools descriptions in a way of its own.
 
     Other encoders mix them by ``Encoder.descriptions``.
     """

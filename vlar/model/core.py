@@ -103,7 +103,7 @@ class ModelCore:
 
     @property
     def sampling(self) -> Sampling:
-        """What a reader must give for a clip."""
+        """The samples that a reader must give for a clip."""
         return self.encoder.sampling
 
     @property
@@ -179,7 +179,7 @@ class ModelCore:
 
     @property
     def conditions_text(self) -> bool:
-        """Whether a text has another vector for each clip (``conditioned_queries``)."""
+        """True where a text has another vector for each clip (``conditioned_queries``)."""
         return isinstance(self.encoder, ConditionedText)
 
     def conditioned_queries(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:

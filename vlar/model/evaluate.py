@@ -165,7 +165,7 @@ def _label_parts(
 def _settings(
     model: Recogniser, classifier: LabelClassifier, descriptions: Descriptions
 ) -> dict[str, Any]:
-    """What moves the figures and is not in them."""
+    """The settings that move the figures and are not in them."""
     kinds = descriptions if isinstance(descriptions, str) else ",".join(descriptions)
     return {
         "encoder": model.core.encoder.name,

@@ -1,4 +1,4 @@
-"""What ``classify`` takes besides paths: arrays, pictures and clips, as the views of a span."""
+"""Inputs of ``classify`` besides paths: arrays, pictures and clips, as the views of a span."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _ARRAY = Path("<array>")
 
 
 def is_one(recordings: object) -> TypeIs[Recording]:
-    """Whether an input is a single recording rather than several."""
+    """True where an input is a single recording rather than several."""
     return isinstance(recordings, (str, Path, np.ndarray, Clip, Picture))
 
 

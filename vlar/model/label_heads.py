@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from vlar.encoders.base import BlockMix, Encoder
 from vlar.encoders.described import DescribedText
@@ -29,7 +28,7 @@ from vlar.errors import EncoderMismatchError, ModelError, UsageError
 from vlar.fewshot.adapted import AdaptedHead
 from vlar.model.core import BACKGROUND_BANK, EncodedSpan, ModelCore, described_vectors
 from vlar.model.pair_labels import Composition, PairLabels
-from vlar.scoring.base import Head, Scores
+from vlar.scoring.base import Array, Head, Scores
 from vlar.scoring.calibration import Calibration
 from vlar.scoring.content_free import ContentFree
 from vlar.scoring.gated import ClipGate, GatedHead
@@ -45,7 +44,6 @@ from vlar.types import Classification, Encoded, Float32, Float64, JsonDict, Pred
 _CONDITIONED_BACKGROUND = 128  # entries, evenly taken from the bank: each costs text for every clip
 _BACKGROUND_KIND = "sentence"
 _ENOUGH_DESCRIBED = 2 / 3  # of the labels; with fewer, names would be compared with descriptions
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class LabelClassifier:
     def answer_mixed(
         self, parts: Sequence[tuple[float, EncodedSpan]], *, top: int, model: str
     ) -> Classification:
-        """As ``answer``, of several cuts of one span: the weighted mean of their scores.
+        """The answer for several cuts of one span, by the weighted mean of their scores.
 
         Args:
             parts: Weight and cut; the weights need not add up to 1.
@@ -262,7 +260,7 @@ def make_classifier(
 
 
 def _asks_beyond(core: ModelCore, adapted: AdaptedHead, labels: LabelList | None) -> bool:
-    """Whether labels lack examples and the adapter answers by texts: then all of the list does."""
+    """True where labels lack examples and the adapter answers by texts, for all of the list."""
     if labels is None or not getattr(core.encoder, "open_vocabulary", False):
         return False
     return bool(set(labels.spelled_as(adapted.labels)) - set(adapted.labels))
@@ -320,7 +318,7 @@ class KnownLabels(Head):
         self._conditioned = core.conditions_text and adapted.head.trained
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
-        """See ``Head``."""
+        """Scores of N clips; a clip scores the same alone and in company."""
         return Scores.join((self._score(each) for each in encoded), len(self.labels))
 
     def _score(self, encoded: Encoded) -> Scores:
@@ -468,7 +466,7 @@ def _pooled(
 
 
 def _is_pooled(kind: str, wanted: set[str] | None) -> bool:
-    """Whether descriptions of a kind enter a label's vector; contrasts name what it is not."""
+    """True where descriptions of a kind enter a label's vector; contrasts name other actions."""
     return kind != "contrast" if wanted is None else kind in wanted
 
 

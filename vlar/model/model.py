@@ -173,7 +173,7 @@ class Model:
 
     @property
     def report(self) -> AdaptReport:
-        """How this model was adapted.
+        """The report of the adaptation that made this model.
 
         Raises:
             UsageError: it was not, or its folder has no report that can be read.
@@ -215,7 +215,7 @@ class Model:
 
     @property
     def conditions_text(self) -> bool:
-        """Whether a text has another vector for each clip (``conditioned_queries``)."""
+        """True where a text has another vector for each clip (``conditioned_queries``)."""
         return self.core.conditions_text
 
     def conditioned_queries(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
@@ -248,13 +248,13 @@ class Model:
 
     @property
     def composes(self) -> bool:
-        """Whether it learned verbs and objects apart (``pair_scores``)."""
+        """True where it learned verbs and objects apart (``pair_scores``)."""
         return Composition.of(self.core, self.adapted) is not None
 
     def pair_scores(
         self, context: npt.NDArray[Any], pair: tuple[str, str]
     ) -> tuple[Float32, Float64]:
-        """How well a verb with an object fits each of N windows.
+        """Fit of a verb with an object to each of N windows.
 
         Args:
             context: (N, k, E) float16 or float32, the context tokens of ``encode``.

@@ -153,7 +153,7 @@ class PairLabels(Head):
         self._content_free = ContentFree(model.core.content_free)
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
-        """See ``Head``; similarity is that of the pairs' trained scores."""
+        """Scores of N clips; similarity is that of the pairs' trained scores."""
         return Scores.join((self._score(each) for each in encoded), len(self.labels))
 
     def _score(self, encoded: Encoded) -> Scores:

@@ -1,4 +1,4 @@
-"""How much each part of a joint encoder counts, fitted to clips whose labels are known.
+"""Weights of the parts of a joint encoder, fitted to clips whose labels are known.
 
 A joint encoder adds the logits of its parts (``vlar.encoders.joint``). Here the factor of each part
 is chosen by the likelihood of the right labels, with the best temperature for each choice, so that

@@ -22,7 +22,7 @@ def scene_names() -> tuple[str, ...]:
 
 
 def scene_posterior(core: ModelCore, vectors: Float32) -> Float32:
-    """How likely each place is: the softmax of scaled cosines, as with any label list.
+    """Probability of each place: the softmax of scaled cosines, as with any label list.
 
     A stand-in for the scene network of Zhai et al. (SOAR), 2023, section 3.3.
 

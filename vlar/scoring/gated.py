@@ -17,7 +17,7 @@ from vlar.types import Encoded, Float32, Float64, JsonDict
 
 
 class ClipGate(Protocol):
-    """What a gate bound to a list of C labels offers; ``vlar.adapters.gate.ListGate`` is one."""
+    """A gate bound to a list of C labels; ``vlar.adapters.gate.ListGate`` is one."""
 
     @property
     def has_examples(self) -> npt.NDArray[np.bool_]:
@@ -55,7 +55,7 @@ class GatedHead(Head):
         self.labels = concepts.labels
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
-        """See ``Head``."""
+        """Scores of N clips; a clip scores the same alone and in company."""
         return Scores.join((self._score(each) for each in encoded), len(self.labels))
 
     def _score(self, encoded: Encoded) -> Scores:

@@ -99,7 +99,7 @@ class ConceptHead(Head):
         )
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
-        """See ``Head``; reads the vectors."""
+        """Scores of N clips by their vectors."""
         rows = (self._scorer.score(each.vector[None]) for each in encoded)
         return Scores.join(rows, len(self.labels))
 
@@ -173,7 +173,7 @@ class ConditionedHead(Head):
         self._words = words
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
-        """See ``Head``; reads the vectors and the context tokens."""
+        """Scores of N clips by their vectors and their context tokens."""
         return Scores.join((self._score(each) for each in encoded), len(self.labels))
 
     def _score(self, encoded: Encoded) -> Scores:

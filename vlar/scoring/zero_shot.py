@@ -181,7 +181,7 @@ def match_scorer(
     content_free: Float32 | None = None,
     prior: float = MATCH_PRIOR,
 ) -> ZeroShotScorer:
-    """What scores rows against a text and the background; see ``match_probability``.
+    """The scorer of rows against a text and the background, for ``match_probability``.
 
     The same rule with one label, and a lower prior: few rows of a library answer a query. For a
     fixed row the probability rises with the similarity.
@@ -253,7 +253,7 @@ def _kept(nearness: Float32, background: Float32) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Among:
-    """How B background entries lie to each other: the costliest part of making a scorer.
+    """Cosines among B background entries: the costliest part of making a scorer.
 
     Attributes:
         background: (B, D) the entries.

@@ -44,7 +44,7 @@ class Classifying:
         every_s: float | None,
         mode: str,
     ) -> JsonDict:
-        """See ``Application.classify``."""
+        """The answer of ``Application.classify``."""
         asked = LabelSet(self._labels(labels), mode)
         request = ClassifyRequest(asked, top, every_s)
         window = source.window

@@ -175,7 +175,7 @@ class Tree:
 
 
 def is_made(tree: TreeSource) -> bool:
-    """Whether a tree is made (from a bank or from text) and not read from a file."""
+    """True where a tree is made (from a bank or from text) and not read from a file."""
     return not isinstance(tree, Tree) and (str(tree) == _TEXT or str(tree).startswith(_BANK))
 
 
