@@ -110,7 +110,7 @@ def _check(data: bytes) -> None:
 
 
 def _taken(stack: list[str], wanted: int) -> list[str]:
-    """Take values from the stack: so many, or all after the last mark and the mark."""
+    """Take this number of values from the stack, or all after the last mark and the mark."""
     if wanted >= 0:
         start = len(stack) - wanted
         taken = stack[start:]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults import FaultyReader
 from tests.unit.index.fakes import tiny_video
+from vlar.errors import DecodeError
 from vlar.sensors import Reader, ViewSampler, reader
 from vlar.sensors.isolated import IsolatedReader, isolated
 from vlar.types import Clip, Failure, Sampling, Window
@@ -116,3 +117,25 @@ def test_leaving_early_does_not_wait_for_a_file_that_hangs(files: list[Path]):
     assert isinstance(next(rows), list)
     rows.close()
     assert time.monotonic() - begin < 20
+
+
+def test_recordings_of_every_sensor_are_read_in_workers_as_they_are_without(tmp_path: Path):
+    for sensor in ("skeleton", "imu", "audio", "depth"):
+        plain = reader(sensor)
+        (tmp_path / sensor).mkdir()
+        file = plain.example(tmp_path / sensor)
+        with isolated_reader(plain, [file, file]) as (source, _):
+            assert isinstance(source, IsolatedReader)
+            wanted = source.every_sample(file, None)
+            assert wanted == plain.every_sample(file, None)
+            assert source.person(Path("a1_s2_t3.mat")) == plain.person(Path("a1_s2_t3.mat"))
+            ours, theirs = (each.read_clip(file, None, wanted) for each in (source, plain))
+            assert np.array_equal(ours.data, theirs.data, equal_nan=sensor in ("skeleton", "imu"))
+            assert ours.meta.keys() == theirs.meta.keys()
+
+
+def test_a_foreign_exception_in_a_worker_is_the_error_of_its_file(files: list[Path]):
+    with isolated_reader(FaultyReader(), files) as (source, _):
+        assert isinstance(source, IsolatedReader)
+        with pytest.raises(DecodeError, match=r"1\.mp4: reading it failed \(AttributeError"):
+            source.read_clip(files[0], None, "no sampling")  # pyright: ignore
