@@ -55,6 +55,17 @@ def test_another_model_is_asked_and_its_opinion_is_shown(run: Callable[..., Any]
     assert "second_opinion" not in plain
 
 
+def test_coarse_labels_of_a_tree_made_from_text_follow_the_opinion(run: Callable[..., Any]):
+    row = answer(
+        run("--rerank", "self:other", "--tree", "text", "--rerank-weights", "0,1", "--json")
+    )
+    assert row["coarse"]
+    best = {p["label"]: p["probability"] for p in row["predictions"]}
+    for each in row["coarse"]:
+        own = sum(p for label, p in best.items() if label in each["label"])
+        assert each["probability"] == pytest.approx(own, abs=1e-6)
+
+
 def test_none_of_these_is_offered_on_request(run: Callable[..., Any]):
     row = answer(run("--rerank", "self:other", "--rerank-none", "--json"))
     assert "none of these" in row["second_opinion"]["probability"]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from vlar.errors import LabelError, UnknownNameError
 from vlar.text.clean import clean_label
-from vlar.text.labels import LabelList, parse_labels
+from vlar.text.labels import LabelList, LabelSet, parse_labels
+from vlar.text.tree import Tree
 
 
 @pytest.mark.parametrize(
@@ -285,3 +286,15 @@ def test_labels_in_parts(tmp_path):
     path.write_text(json.dumps(bank))
     with pytest.raises(LabelError, match=r"parts\.verv"):
         parse_labels(path)
+
+
+def test_a_set_of_labels_is_read_once_with_its_tree(tmp_path):
+    (tmp_path / "tree.json").write_text('{"run": "moving", "sit": "still"}')
+    asked = LabelSet.read("run, sit", "one", "none", tmp_path / "tree.json")
+    assert asked.listed is not None
+    assert asked.listed.labels == ("run", "sit")
+    assert isinstance(asked.tree, Tree)
+    assert LabelSet.read(asked.listed, tree=asked.tree).listed is asked.listed
+    assert LabelSet.read() == LabelSet()
+    with pytest.raises(LabelError, match="not a file"):
+        LabelSet.read("run", tree=tmp_path / "none.json")
