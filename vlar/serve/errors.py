@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import sqlite3
 
 from vlar.errors import (
     DecodeError,
@@ -71,6 +73,9 @@ def answer_of(problem: Exception) -> tuple[int, JsonDict, dict[str, str]]:
     >>> answer_of(QueryError("k is 0; ask for at least 1 answer"))[:2]
     (400, {'error': 'k is 0', 'fix': 'ask for at least 1 answer', 'kind': 'query'})
     """
+    if _is_full_disk(problem):
+        fix = "make room in the server's folder, or start it with another --state"
+        problem = ServeError(507, "the server's disk is full", fix, "full")
     if isinstance(problem, ServeError):
         body: JsonDict = {"error": problem.error, "fix": problem.fix, "kind": problem.kind}
         return problem.status, body, _retry(problem.retry_s)
@@ -85,6 +90,17 @@ def answer_of(problem: Exception) -> tuple[int, JsonDict, dict[str, str]]:
     if isinstance(problem, QuerySyntaxError):
         body |= {"query": problem.query, "position": problem.position}
     return status, body, _retry(RETRY_S if status in (423, 503) else None)
+
+
+def _is_full_disk(problem: BaseException | None) -> bool:
+    """Whether an error, or what led to it, is that a disk is full."""
+    while problem is not None:
+        if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if isinstance(problem, sqlite3.OperationalError) and "disk is full" in str(problem):
+            return True
+        problem = problem.__cause__
+    return False
 
 
 def split(message: str) -> tuple[str, str]:

@@ -86,6 +86,10 @@ class Guard:
         """What the application receives: a small body as a whole, an upload as it comes."""
         is_upload = scope["path"] == UPLOADS and scope["method"] == "POST"
         most = self._limits.upload_bytes if is_upload else self._limits.body_bytes
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # Two lengths of one body: a proxy may believe the other one.
+            error = "the body has a Content-Length and a Transfer-Encoding"
+            raise ServeError(400, error, "send one of them", "two_lengths")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or len(length) > _MOST_DIGITS or int(length) > most:
             raise too_large(most)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,11 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from tests import videos
+from vlar.errors import LibraryError
 from vlar.index.store.lock import writer_lock
 from vlar.library import Library
 from vlar.serve.access import Access
+from vlar.serve.errors import answer_of
 from vlar.serve.http import HttpInterface
 from vlar.video import read_clip
 
@@ -215,6 +219,23 @@ def test_uploads_are_bounded_and_must_be_videos(served: Served):
     refused(client.post("/api/query", content=b"[" * 500_000, headers=JSON), 400)
     refused(client.post("/api/query", content=b"x", headers={"content-length": "9" * 5000}), 413)
     refused(client.post("/api/query", content=b"x", headers={"content-length": "-1"}), 413)
+
+
+def test_a_full_disk_is_507_and_a_sentence(served: Served, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vlar.serve.uploads.Uploads._write", full)
+    refused(served.client.post("/api/uploads", content=b"x"), 507, "disk is full", "--state")
+    full_library = LibraryError("cannot be written; make room")
+    full_library.__cause__ = sqlite3.OperationalError("database or disk is full")
+    assert answer_of(full_library)[0] == 507
+    assert answer_of(LibraryError("cannot be written; wait"))[0] == 503
+
+
+def test_a_body_with_two_lengths_is_refused(served: Served):
+    both = {"content-length": "2", "transfer-encoding": "chunked", **JSON}
+    refused(served.client.post("/api/query", content=b"{}", headers=both), 400, "send one of them")
 
 
 def test_a_file_that_only_begins_like_a_video_is_refused_in_words(served: Served):
