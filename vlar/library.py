@@ -252,7 +252,7 @@ class Library:
                 return store.videos()
 
     def info(self) -> LibraryInfo:
-        """What the library holds, which model made it, how it is searched, and the reason."""
+        """Facts of the library: contents, model, search engine, and the reason for the engine."""
         with self._connection.mutex:
             store = self._connection.reader()
             with nullcontext() if store is None else store.snapshot():

@@ -174,7 +174,7 @@ def _seconds(text: str | None, option: str) -> float | None:
 
 
 def _counts(report: AddReport, failed: int) -> str:
-    """What happened to how many recordings."""
+    """Numbers of recordings by outcome."""
     counts = {
         "added": report.added,
         "updated": report.updated,
@@ -186,7 +186,7 @@ def _counts(report: AddReport, failed: int) -> str:
 
 
 def _rows(report: AddReport) -> str:
-    """How many windows and people have new rows."""
+    """Numbers of new rows of windows and of people."""
     people = f", {report.person_rows} rows of people" if report.person_rows else ""
     return f"{report.rows - report.person_rows} new windows{people}"
 
@@ -294,7 +294,7 @@ def info(
 
 
 def _main_facts(facts: LibraryInfo) -> dict[str, str]:
-    """What most people want to know of a library."""
+    """Main facts of a library."""
     length, size = output.clock(facts.duration_s), output.file_size(facts.bytes_on_disk)
     windows = f"{facts.rows - facts.person_rows}"
     if facts.window_s is not None and facts.stride_s is not None:

@@ -158,7 +158,7 @@ def command(
 
 
 def _explain(reports: list[QueryReport], explain: bool) -> None:
-    """How the query was answered, where it is asked for, and what the re-ranker says."""
+    """Print how the query was answered, where asked for, and the remarks of the re-ranker."""
     for report in reports:
         for line in report.lines():
             if explain:
@@ -231,7 +231,7 @@ def _write(files: AnswerFiles, query: str, hits: list[Hit], as_json: bool) -> in
 
 
 def _note(reports: list[QueryReport], hits: list[Hit], min_probability: float) -> None:
-    """What a list of answers does not show: that there are none, or that none is sure."""
+    """Print that nothing was found, or that no answer is sure."""
     if not hits:
         output.note(f"vlar: {_nothing(reports, min_probability)}")
     elif any(report.weak for report in reports):

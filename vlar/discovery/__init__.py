@@ -1,1 +1,1 @@
-"""What stands out in a library without a query: unusual windows, duplicates, highlights."""
+"""Discovery in a library without a query: unusual windows, duplicates, highlights."""

@@ -20,7 +20,7 @@ _MATCHED = 0.5  # of the windows of the shorter recording
 
 @dataclass
 class _Pair:
-    """What two recordings have in common."""
+    """Matched windows of two recordings."""
 
     left: dict[int, float] = field(default_factory=dict[int, float])
     right: dict[int, float] = field(default_factory=dict[int, float])

@@ -1,4 +1,4 @@
-"""How much a window stands out: among all windows, and among those of its own recording."""
+"""Measures of a window that stands out: among all windows, or in its own recording."""
 
 from __future__ import annotations
 

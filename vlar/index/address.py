@@ -1,4 +1,4 @@
-"""Where a library lies: a folder, or a collection of Milvus.
+"""Location of a library: a folder, or a collection of Milvus.
 
 - ``gym.vlar``: a folder.
 - ``milvus://HOST:PORT/NAME``: a Milvus server; ``milvus+tls://`` for one with TLS.
@@ -38,7 +38,7 @@ class MilvusAddress:
     embedded: bool
 
     def __str__(self) -> str:
-        """As the user wrote it."""
+        """Address as the user wrote it."""
         return self.text
 
 
@@ -46,7 +46,7 @@ LibraryPlace: TypeAlias = Path | MilvusAddress
 
 
 def is_milvus(address: str | LibraryPlace) -> bool:
-    """Whether an address names a library in Milvus."""
+    """Return whether an address names a library in Milvus."""
     return _SCHEME.match(str(address)) is not None
 
 

@@ -44,7 +44,7 @@ class Backend(Protocol[S, W]):
 
     @property
     def is_shared(self) -> bool:
-        """Whether other processes may open it while this one has it open."""
+        """Return whether other processes may open it while this one has it open."""
         ...
 
     def check(self, create: bool) -> None:
@@ -153,7 +153,7 @@ class FolderBackend:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other processes may open it too: always."""
+        """Return whether other processes may open it too: always."""
         return True
 
     def check(self, create: bool) -> None:

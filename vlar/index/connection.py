@@ -101,7 +101,7 @@ class LibraryConnection:
         return self._cache, version
 
     def searched(self, store: LibraryStore, ask: Callable[[SearchCache], T]) -> T:
-        """What ``ask`` gives with the cache of the present state, in one snapshot.
+        """Result of ``ask`` with the cache of the present state, in one snapshot.
 
         A cache that proves damaged is built again; damaged rows are named.
         """
@@ -121,11 +121,11 @@ class LibraryConnection:
         return self._in_snapshot(store, search)
 
     def scanned(self, store: LibraryStore, ask: Callable[[None], T]) -> T:
-        """What ``ask`` gives without a cache, in one snapshot; damaged rows are named."""
+        """Result of ``ask`` without a cache, in one snapshot; damaged rows are named."""
         return self._in_snapshot(store, lambda: ask(None))
 
     def _in_snapshot(self, store: LibraryStore, ask: Callable[[], T]) -> T:
-        """What ``ask`` gives in one snapshot, where it cannot be kept in the next one."""
+        """Result of ``ask`` in one snapshot; it runs again where the store cannot keep one."""
         for left in reversed(range(_SNAPSHOTS)):
             store.damaged.clear()
             try:

@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 
 from vlar.errors import LibraryError
-from vlar.index.copying import copy_annotations, copy_rows
 from vlar.index.manifest import LibraryManifest
 from vlar.index.rows import RowFilter
 from vlar.index.store.annotations import Caption, FailedFile, LostFrames
 from vlar.index.store.base import LibraryStore, LibraryWriter
 from vlar.index.store.row_check import CheckedRows
 from vlar.index.store.values import RecordingFacts
-from vlar.types import JsonDict
+from vlar.types import JsonDict, Window
 
 _ROWS_AT_ONCE = 4096
 _MODULUS = 1 << 256
@@ -32,7 +31,7 @@ Counted = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class CopyReport:
-    """What a copy did.
+    """Report of a copy.
 
     Attributes:
         recordings: In both libraries.
@@ -69,6 +68,45 @@ class LibraryDigest:
     def text(self) -> str:
         """64 hexadecimal digits."""
         return f"{(sum(self.recordings.values()) + self.rest) % _MODULUS:064x}"
+
+
+def copy_within(writer: LibraryWriter, source_id: int, video_id: int, dim: int) -> int:
+    """Give a recording the rows and annotations of another one; returns how many rows."""
+    count = 0
+    for rows in writer.scan(dim, RowFilter(frozenset([source_id]))):
+        copy_rows(writer, rows, writer, video_id)
+        count += len(rows.ids)
+    copy_annotations(writer, source_id, writer, video_id)
+    return count
+
+
+def copy_rows(
+    source: LibraryStore, rows: CheckedRows, target: LibraryWriter, video_id: int
+) -> None:
+    """Write rows of one recording, with their contexts, in the order of their ids.
+
+    Args:
+        source: Has the rows.
+        rows: N rows.
+        target: Gets them, in a transaction.
+        video_id: The recording there.
+    """
+    if not len(rows.ids):
+        return
+    ids = rows.ids.tolist()
+    windows = [Window(*span) for span in rows.times_s.tolist()]
+    people = [rows.people.get(row_id) for row_id in ids] if rows.people else []
+    tokens = dict(zip(*map(list, source.contexts(ids)), strict=True))
+    contexts = [tokens.get(row_id) for row_id in ids] if tokens else []
+    target.insert_rows(video_id, windows, rows.wide, people, contexts)
+
+
+def copy_annotations(
+    source: LibraryStore, source_id: int, target: LibraryWriter, video_id: int
+) -> None:
+    """Write the captions and the shares of lost frames of a recording."""
+    target.annotate(Caption, video_id, source.annotations(Caption, [source_id]))
+    target.annotate(LostFrames, video_id, source.annotations(LostFrames, [source_id]))
 
 
 def copy_library(
@@ -262,7 +300,7 @@ def _by_recording(rows: CheckedRows) -> Iterator[tuple[int, CheckedRows]]:
 
 
 def _copy_rest(source: LibraryStore, target: LibraryWriter, manifest: LibraryManifest) -> None:
-    """What belongs to no recording."""
+    """Copy what belongs to no recording."""
     known = {each.path for each in target.annotations(FailedFile)}
     missing = [each for each in source.annotations(FailedFile) if each.path not in known]
     if not missing and "fingerprint" in target.meta():

@@ -1,4 +1,4 @@
-"""What all rows of a library have in common: the model, the sensor and the windows."""
+"""Facts that all rows of a library share: the model, the sensor and the windows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class HasManifest(Protocol):
         ...
 
     def has_rows(self) -> bool:
-        """Whether there is any row."""
+        """Return whether there is any row."""
         ...
 
 
@@ -247,7 +247,7 @@ def _number(
 
 
 def _parts(text: str, folder: object) -> tuple[Sampling, ...]:
-    """What each of the joined encoders wants, within the limits of a library."""
+    """Samples that each of the joined encoders wants, within the limits of a library."""
     try:
         found = [_part(*row) for row in json.loads(text[:_MOST_TEXT])]
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""How a library writes paths, and which of them a pattern matches."""
+"""Paths as a library writes them, and patterns of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def place(path: str | Path) -> str:
 
 
 def matches(path: str, pattern: str | Path) -> bool:
-    """Whether a stored path is a given file, lies in a given folder, or matches a given glob.
+    """Return whether a stored path is a file, lies in a folder, or matches a glob.
 
     A relative pattern begins in the working directory, as for any other command; ``*`` also
     crosses folders.
@@ -38,7 +38,7 @@ def matches(path: str, pattern: str | Path) -> bool:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a database can store a text: bytes of a file name that are not UTF-8 cannot be."""
+    """Return whether a database can store a text; bytes that are not UTF-8 cannot be."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -47,5 +47,5 @@ def is_unicode(text: str) -> bool:
 
 
 def is_gone(path: str) -> bool:
-    """Whether a recording of this machine is no longer there; nothing is asked about addresses."""
+    """Return whether a recording of this machine is gone; addresses are not asked."""
     return as_url(path) is None and not Path(path).exists()

@@ -1,4 +1,4 @@
-"""What a library needs of a model; ``vlar.model.model.Model`` has it."""
+"""Protocols of a model for a library; ``vlar.model.model.Model`` has them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vlar.types import Clip, Encoded, Float32, Float64, Sampling
 
 
 class Matcher(Protocol):
-    """How well a row answers a text."""
+    """Rates how well a row answers a text."""
 
     def match_probability(self, vectors: Float32, query: Float32) -> Float32 | Float64:
         """(N,) probability, 0 to 1, that each row (N, D) shows what the query (D,) describes."""
@@ -63,11 +63,11 @@ class LibraryModel(Matcher, Protocol):
 
 @runtime_checkable
 class ConditioningModel(Protocol):
-    """What a model has besides where a text has another vector for each video."""
+    """A model whose texts have another vector for each video."""
 
     @property
     def conditions_text(self) -> bool:
-        """Whether its text depends on the video."""
+        """Return whether its text depends on the video."""
         ...
 
     def conditioned_queries(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
@@ -77,11 +77,11 @@ class ConditioningModel(Protocol):
 
 @runtime_checkable
 class ComposingModel(Protocol):
-    """What a model has besides where it learned verbs and objects apart."""
+    """A model that learned verbs and objects apart."""
 
     @property
     def composes(self) -> bool:
-        """Whether it did."""
+        """Return whether it learned verbs and objects apart."""
         ...
 
     def pair_scores(
@@ -93,7 +93,7 @@ class ComposingModel(Protocol):
 
 @runtime_checkable
 class SharingModel(Protocol):
-    """What a model has besides where overlapping windows share work."""
+    """A model whose overlapping windows share work."""
 
     def session(self) -> Session:
         """For the windows of recordings in the order of time."""
@@ -102,16 +102,16 @@ class SharingModel(Protocol):
 
 @runtime_checkable
 class SampledModel(Protocol):
-    """What a model has besides that says all of its sampling."""
+    """A model that declares all of its sampling."""
 
     @property
     def sampling(self) -> Sampling:
-        """What a reader must give for a clip."""
+        """Samples of a clip that a reader gives."""
         ...
 
 
 def sampling_of(model: LibraryModel) -> Sampling:
-    """What a reader must give for a window: T or a rate, and the size of pictures."""
+    """Samples of a window that a reader gives: T or a rate, and the size of pictures."""
     if isinstance(model, SampledModel):
         return model.sampling
     return Sampling(model.n_frames, shorter_side=model.shorter_side or None)
@@ -128,7 +128,7 @@ def composing(model: object) -> ComposingModel | None:
 
 
 def keeps_context(model: object) -> bool:
-    """Whether queries of the model read context tokens of windows."""
+    """Return whether queries of the model read context tokens of windows."""
     return conditioning(model) is not None or composing(model) is not None
 
 

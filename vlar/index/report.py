@@ -151,7 +151,7 @@ class AddEvent:
 
     @property
     def advance(self) -> int:
-        """How far a progress bar moves: 1 for each video."""
+        """Steps of a progress bar: 1 for each video."""
         return 0 if self.path is None else 1
 
     def to_dict(self) -> JsonDict:
@@ -168,7 +168,7 @@ class AddEvent:
 
 @dataclass(frozen=True)
 class AddReport:
-    """What an ``add`` did, counted in videos; ``rows`` are the rows written.
+    """Report of an ``add``, counted in videos; ``rows`` are the rows written.
 
     ``moved`` are videos whose content was known under another path (renamed or copied): they cost
     no decoding. ``failed`` names videos that could not be read, and videos that could be read in
@@ -204,7 +204,7 @@ class AddReport:
 
 @dataclass(frozen=True)
 class UpgradeReport:
-    """What an upgrade did.
+    """Report of an upgrade.
 
     Attributes:
         kept: Blocks copied from the stored vectors.

@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class RowPerson:
-    """Whom a row shows: one person of its window. Rows of whole frames have none.
+    """The person that a row shows, one of its window. Rows of whole frames have none.
 
     Attributes:
         track: Number of the person in the recording, from 1; the same person in overlapping
@@ -51,7 +51,7 @@ class RowBatch:
 
 @dataclass(frozen=True)
 class RowTable:
-    """What never changes of N rows, in rising order of their ids. All arrays are (N,)."""
+    """Constant facts of N rows, in rising order of their ids. All arrays are (N,)."""
 
     ids: Int64
     video_ids: Int64
@@ -121,7 +121,7 @@ class RowFilter:
         return mask
 
     def allows(self, row_id: int, start_s: float, end_s: float) -> bool:
-        """Whether a row with these times passes, if its video does."""
+        """Return whether a row with these times passes, if its video does."""
         return (
             (self.rows is None or row_id in self.rows)
             and self.start_s[0] <= start_s <= self.start_s[1]

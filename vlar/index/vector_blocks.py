@@ -82,7 +82,7 @@ def missing(old: Sequence[BlockSlice], new: Sequence[BlockSlice]) -> list[str]:
 
 
 def can_upgrade(old: Sequence[BlockSlice], new: Sequence[BlockSlice], same_model: bool) -> bool:
-    """Whether no block would be lost, and the model is the same or shares a block."""
+    """Return whether no block would be lost, and the model is the same or shares a block."""
     lost = {part.name for part in old} - {part.name for part in new}
     return bool(old) and not lost and (same_model or bool(shared(old, new)))
 

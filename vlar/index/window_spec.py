@@ -1,4 +1,4 @@
-"""How recordings are cut into windows."""
+"""Rule that cuts recordings into windows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vlar.types import Sampling, Window
 
 @dataclass(frozen=True)
 class WindowSpec:
-    """How recordings are cut into rows.
+    """Rule that cuts recordings into rows.
 
     Attributes:
         window_s: Length of a window in seconds.
@@ -38,7 +38,7 @@ class WindowSpec:
 
     @property
     def sampling(self) -> Sampling:
-        """What the reader must give for a window."""
+        """Samples that the reader gives for a window."""
         side = self.shorter_side or None
         return Sampling(
             self.n_frames,

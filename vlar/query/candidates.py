@@ -1,4 +1,4 @@
-"""What a search works on: candidates that are fetched, re-ranked, merged and turned into hits.
+"""Candidates of a search, which are fetched, re-ranked, merged and turned into hits.
 
 A plain phrase fetches them from the engine (``vlar.query.index_candidates``); a query with
 operators compares every window (``vlar.query.scan_candidates``). All that follows is the same.
@@ -56,7 +56,7 @@ class Snapshot:
         return self.store.captions(row_ids)
 
     def people(self, row_ids: Sequence[int]) -> Mapping[int, RowPerson]:
-        """Whom the rows of people show, by row id; whole frames are left out."""
+        """People that rows show, by row id; whole frames are left out."""
         if not self.manifest.persons:
             return {}
         return self.store.rows(row_ids, self.manifest.dim).people
@@ -132,7 +132,7 @@ class Candidates(Protocol):
 
 @dataclass(frozen=True)
 class CandidateReport:
-    """What was searched.
+    """Report of what was searched.
 
     Attributes:
         searched: ``index`` (a plain phrase) or ``windows`` (all of them).

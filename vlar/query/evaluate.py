@@ -63,7 +63,7 @@ class Windows:
     tracks: Int64 | None = None
 
     def track(self, at: int) -> int:
-        """Whom one of them shows."""
+        """Person that one of them shows."""
         return 0 if self.tracks is None else int(self.tracks[at])
 
     @property
@@ -242,7 +242,7 @@ class Evaluator:
 
 @dataclass(frozen=True)
 class Rule:
-    """How an AND and an OR combine values, each (N,), with weights."""
+    """Rules by which an AND and an OR combine values, each (N,), with weights."""
 
     every: Callable[[Sequence[Float64], Sequence[float]], Float64]
     any: Callable[[Sequence[Float64], Sequence[float]], Float64]

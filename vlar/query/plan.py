@@ -46,7 +46,7 @@ class QueryPlan:
 
     @property
     def plain(self) -> bool:
-        """Whether it is one phrase, which an engine answers without comparing every window."""
+        """Return whether it is one phrase, which an engine answers without a scan."""
         return isinstance(self.tree, Phrase)
 
     @property

@@ -1,4 +1,4 @@
-"""How a query was answered, for ``vlar query --explain``."""
+"""Report of a query, for ``vlar query --explain``."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class QueryReport:
 
     @property
     def weak(self) -> bool:
-        """Whether even the best match is so improbable that it is likely wrong."""
+        """Return whether even the best match is so improbable that it is likely wrong."""
         return self.best_probability is not None and self.best_probability < WEAK_MATCH
 
     def lines(self) -> Iterator[str]:

@@ -171,7 +171,7 @@ def _lost(store: LibraryStore, spans: Sequence[ScoredSpan]) -> list[float]:
 def _people(
     snapshot: Snapshot, candidates: Candidates, answers: Sequence[DistinctSpan]
 ) -> dict[int, dict[str, Any]]:
-    """Whom best windows show, as values of ``Hit`` by row id; a sequence shows no one person."""
+    """People of best windows as values of ``Hit``, by row id; a sequence has no one person."""
     if not snapshot.manifest.persons:
         return {}
     every = (set(candidates.row_ids(answer.span)) for answer in answers)

@@ -83,7 +83,7 @@ class AnswererReranker(Reranker):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What it took, and why windows keep their scores."""
+        """Cost, and why windows keep their scores."""
         if not self.tally.clips:
             return (f"{self.name} was not asked",)
         why = [] if self._stop.reason is None else [f"not asked any more: {self._stop.reason}"]
@@ -159,7 +159,7 @@ class AnswererReranker(Reranker):
         return {}
 
     def _heard(self, shares: Float64) -> bool:
-        """Whether the answerer is sure enough to count."""
+        """Return whether the answerer is sure enough to count."""
         return bool(np.isfinite(sure(shares[None], self._weights.lead)).all())
 
     def _mixed(self, own: float, share: float, opinion: Opinion) -> float:

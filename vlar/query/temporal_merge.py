@@ -73,7 +73,7 @@ def merge(rows: Iterable[ScoredSpan], neighbours: Neighbours, k: int) -> list[Sc
 
 
 def same_scale(row: ScoredSpan, other: ScoredSpan) -> bool:
-    """Whether two windows of a video are equally long, as all of one scale are."""
+    """Return whether two windows of a video are equally long, as all of one scale are."""
     length_s = other.end_s - other.start_s
     return abs(row.end_s - row.start_s - length_s) <= 0.01 * length_s
 

@@ -59,7 +59,7 @@ class Condition:
     value: str
 
     def __str__(self) -> str:
-        """As it is written in ``--where``."""
+        """Text of ``--where``."""
         return f"{self.key}{self.compare}{self.value}"
 
 
@@ -280,7 +280,7 @@ def _number(text: str) -> float | None:
 
 
 def path_matches(path: str, pattern: str) -> bool:
-    """Whether a stored path matches a pattern.
+    """Return whether a stored path matches a pattern.
 
     A pattern is a path, a folder above it, or a glob (``*`` also crosses folders, ``?``, ``[ab]``).
     One that does not start with ``/`` may begin at any folder. Upper and lower case differ.

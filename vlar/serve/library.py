@@ -58,13 +58,13 @@ class ServedLibrary(Library):
         return len(found), found[offset : offset + limit]
 
     def has_rows(self) -> bool:
-        """Whether there is anything to search."""
+        """Return whether there is anything to search."""
         with self._connection.mutex:
             store = self._connection.reader()
             return store is not None and store.has_rows()
 
     def has(self, path: str) -> bool:
-        """Whether there is a recording of this path."""
+        """Return whether there is a recording of this path."""
         with self._connection.mutex:
             store = self._connection.reader()
             return store is not None and store.at_path(path) is not None
@@ -79,7 +79,7 @@ class ServedLibrary(Library):
             return [Window(*times) for times in store.spans(found.id)]
 
     def curves(self, text: str, path: str) -> list[Curve]:
-        """How well each phrase of a query fits each window of one recording.
+        """Fit of each phrase of a query to each window of one recording.
 
         Raises:
             QueryError: the text cannot be parsed.

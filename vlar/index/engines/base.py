@@ -53,7 +53,7 @@ class Engine(ABC):
 
     @classmethod
     def available(cls) -> bool:
-        """Whether the libraries it needs are installed; True by default."""
+        """Return whether the libraries it needs are installed; True by default."""
         return True
 
     @classmethod
@@ -96,7 +96,7 @@ class Engine(ABC):
         return len(self.ids(allowed))
 
     def holds(self, source: RowSource) -> bool:
-        """Whether it holds the vectors of a source as they are stored, for ``verify``."""
+        """Return whether it holds the vectors of a source as they are stored, for ``verify``."""
         del source
         return True
 

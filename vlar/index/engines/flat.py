@@ -93,7 +93,7 @@ class FlatEngine(BufferedEngine):
         return best if allowed is None else allowed.places[best], scores[best]
 
     def stored(self, places: Int64, vectors: Float16) -> bool:
-        """Whether the index has vectors (M, D) at places."""
+        """Return whether the index has vectors (M, D) at places."""
         return np.array_equal(self._vectors[places], vectors.astype(np.float32))
 
     def write(self, path: Path) -> bool:

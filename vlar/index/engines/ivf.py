@@ -64,7 +64,7 @@ class IvfEngine(BufferedEngine):
 
     @classmethod
     def available(cls) -> bool:
-        """Whether FAISS is installed."""
+        """Return whether FAISS is installed."""
         return has_faiss()
 
     @classmethod
@@ -187,7 +187,7 @@ class IvfEngine(BufferedEngine):
         return places[found[0]], scores[0]
 
     def stored(self, places: Int64, vectors: Float16) -> bool:
-        """Whether the index has the codes of vectors (M, D) at places."""
+        """Return whether the index has the codes of vectors (M, D) at places."""
         if self._file is None:
             return True
         addresses, codes = self._codes
@@ -198,11 +198,11 @@ class IvfEngine(BufferedEngine):
 
     @staticmethod
     def proposals(k: int) -> int:
-        """How many proposals hold the best ``k`` rows: the scores are exact."""
+        """Number of proposals that hold the best ``k`` rows: the scores are exact."""
         return k
 
     def reach(self, k: int) -> int:
-        """How many proposals hold the best ``k`` rows."""
+        """Number of proposals that hold the best ``k`` rows."""
         return self.proposals(k)
 
     @classmethod
@@ -225,7 +225,7 @@ class IvfEngine(BufferedEngine):
 
     @cached_property
     def _codes(self) -> tuple[Int64, Any]:
-        """Where in the file each place's code begins, and the codes that begin at each byte."""
+        """Offset in the file of each place's code, and the codes that begin at each byte."""
         faiss = faiss_module()
         lists: Any = faiss.downcast_InvertedLists(self.faiss_index.invlists)
         width = int(self.faiss_index.code_size)
@@ -238,7 +238,7 @@ class IvfEngine(BufferedEngine):
 
 
 def _are_usable(facts: Mapping[str, Any]) -> bool:
-    """Whether the numbers of a file's description can be searched with."""
+    """Return whether the numbers of a file's description can be searched with."""
     numbers = [facts.get(name) for name in ("nprobe", "nprobe_trained", "trained_rows")]
     if not all(isinstance(number, int) and 0 < number < MOST_ID for number in numbers):
         return False

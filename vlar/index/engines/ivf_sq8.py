@@ -23,5 +23,5 @@ class IvfSq8Engine(IvfEngine):
 
     @staticmethod
     def proposals(k: int) -> int:
-        """How many proposals hold the best ``k`` rows by the stored vectors."""
+        """Number of proposals that hold the best ``k`` rows by the stored vectors."""
         return max(_PROPOSED * k, k + _AT_LEAST)

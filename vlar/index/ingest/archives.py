@@ -76,7 +76,7 @@ def _member(path: str, member: TarInfo, version: str) -> Recording:
 
 
 def _version(path: str) -> str:
-    """Which state of an archive this is."""
+    """State of an archive."""
     if as_url(path) is None:
         try:
             status = Path(path).stat()

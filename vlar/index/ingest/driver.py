@@ -70,11 +70,11 @@ class _Task:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all parts are there."""
+        """Return whether all parts are there."""
         return 0 < self.count == len(self.parts)
 
     def job(self, number: int) -> Job:
-        """What a worker is asked for."""
+        """Job for a worker."""
         where = self.recording
         version = f"{self.stamp.size} {self.stamp.mtime_ns}"
         return Job(number, where.path, self.asks, self.digest, version, where.span)
@@ -156,7 +156,7 @@ class Driver:
                     yield from self._unreadable(task, facts)
 
     def _look(self, recording: Recording) -> FileRecord | _Task:
-        """What the size and the time of a file tell: its record, or that it must be opened."""
+        """Record of a file by its size and time, or the task to open it."""
         file, path = recording.file, recording.path
         known = self._known.get(path)
         if recording.failure is not None:

@@ -85,14 +85,14 @@ def _session(model: LibraryModel, captioner: Captioner | None) -> Session:
 
 
 def _shares(model: LibraryModel, captioner: Captioner | None) -> bool:
-    """Whether a captioner reads the features of this model."""
+    """Return whether a captioner reads the features of this model."""
     return captioner is not None and captioner.encoder_fingerprint == model.fingerprint
 
 
 def _captions(
     captioner: Captioner | None, batch: Sequence[Clip], encoded: Sequence[Encoded], shared: bool
 ) -> list[str | None]:
-    """What each clip is said to show; frames are looked at once where features are shared."""
+    """Captions of clips; frames are looked at once where features are shared."""
     if captioner is None:
         return [None] * len(batch)
     if shared:

@@ -68,7 +68,7 @@ class PersonClips:
         Args:
             file: The recording.
             rows: Rows of one window stand together.
-            sampling: What the reader must give for a window.
+            sampling: Samples that the reader gives for a window.
         """
         groups = [(window, list(group)) for window, group in groupby(rows, itemgetter(0))]
         windows = [window for window, _ in groups]
@@ -129,7 +129,7 @@ def clips_with_people(
 
 
 def person_of_clip(clip: Clip) -> RowPerson | None:
-    """Whom a clip of this stream shows; None for the whole frame."""
+    """Person that a clip of this stream shows; None for the whole frame."""
     found = clip.meta.get("person")
     return found if isinstance(found, RowPerson) else None
 

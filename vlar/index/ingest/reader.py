@@ -159,7 +159,7 @@ def _read_again(source: Reader, record: FileRecord) -> FileRecord:
 
 
 def why_unreadable(file: Path, error: OSError) -> str:
-    """What the error of an operating system says about a file."""
+    """Message about a file from an error of the operating system."""
     if isinstance(error, FileNotFoundError):  # an address and a camera have their own message
         try:
             require_readable(file)

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RemoteFiles:
-    """Where files of other machines are copied to.
+    """Folder for copies of files of other machines.
 
     Attributes:
         folder: The folder; empty for one in the folder of temporary files.
@@ -126,7 +126,7 @@ class RemoteFiles:
 
 
 def patiently(url: str, action: Callable[[], T], first_wait_s: float = _FIRST_WAIT_S) -> T:
-    """What an action on an address gives; it is tried again where a server has no time.
+    """Result of an action on an address, tried again where a server has no time.
 
     Raises:
         DecodeError: it failed every time; the message has the last reason.
@@ -263,7 +263,7 @@ def _make_room(folder: Path, most_bytes: int) -> None:
 
 
 def _runs(process: int) -> bool:
-    """Whether a process is still there."""
+    """Return whether a process is still there."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

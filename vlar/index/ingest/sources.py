@@ -1,4 +1,4 @@
-"""What the arguments of an ``add`` name: files, folders, addresses, lists and archives.
+"""Sources that the arguments of an ``add`` name: files, folders, addresses, lists and archives.
 
 - an address that ``fsspec`` opens (``s3://bucket/clips``, ``https://host/a.mp4``)
 - a list: a Parquet or CSV file with a column ``path``; its other columns become tags
@@ -37,7 +37,7 @@ _FILE = "file://"
 
 
 def is_source(path: str | Path) -> bool:
-    """Whether an argument is more than a file or folder of this machine: its name says it.
+    """Return whether an argument is more than a file or folder of this machine: its name says it.
 
     A CSV file is a list where its header has a column ``path``; others are recordings of a sensor.
     """
@@ -68,7 +68,7 @@ def recordings(given: Sequence[str | Path], source: Reader) -> list[Recording]:
 
 
 def _named(path: str, source: Reader) -> Iterator[Recording]:
-    """What one argument names; a failure where it cannot be looked into."""
+    """Recordings that one argument names; a failure where it cannot be looked into."""
     url = as_url(path)
     if url is not None and url.startswith(_FILE):
         path, url = url.removeprefix(_FILE), None
@@ -121,7 +121,7 @@ def _remote(url: str, name: PurePosixPath, source: Reader) -> Iterator[Recording
 
 
 def _is_unknown(recording: Recording) -> bool:
-    """Whether size and time must be asked for at an address."""
+    """Return whether size and time must be asked for at an address."""
     return (
         recording.stamp is None and recording.failure is None and as_url(recording.path) is not None
     )
@@ -131,7 +131,7 @@ def _is_unknown(recording: Recording) -> bool:
 
 
 def _is_list(path: str) -> bool:
-    """Whether the header of a CSV file has a column ``path``."""
+    """Return whether the header of a CSV file has a column ``path``."""
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             return _COLUMN in next(csv.reader([file.readline(_MOST_TEXT)]), [])

@@ -1,4 +1,4 @@
-"""What a worker does with a recording, wherever it runs: decode it to parts, encode the parts.
+"""Work on a recording, wherever a worker runs: decode it to parts, encode the parts.
 
 A part is what crosses from process to process: some clips of one recording, bounded in bytes. A
 long recording has many, so several workers share it and none holds it whole.
@@ -57,7 +57,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Facts:
-    """What reading found out about a recording; ``failure`` is why it cannot be read."""
+    """Facts of a recording that reading found; ``failure`` is why it cannot be read."""
 
     content_hash: str = ""
     duration_s: float = 0.0
@@ -99,7 +99,7 @@ EncodedPart = Part[EncodedWindow]
 
 @dataclass(frozen=True)
 class Setup:
-    """What every worker of a call needs to know; it travels to them once.
+    """Facts that every worker of a call needs; they travel once.
 
     Attributes:
         manifest: The model, the sensor and the windows.
@@ -255,5 +255,5 @@ class PartEncoder:
 
 
 def _mark(part: DecodedPart) -> FileRecord:
-    """What stands before the clips of a part in the stream to the encoder."""
+    """Head of a part before its clips in the stream to the encoder."""
     return FileRecord(Path(), "changed", str(part.job))

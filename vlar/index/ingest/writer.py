@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from vlar.errors import EncoderMismatchError, LibraryError
-from vlar.index.copying import copy_within
 from vlar.index.ingest.encode import EncodedWindow
 from vlar.index.ingest.reader import FAILED, KNOWN, SKIPPED, UNCHANGED, FileRecord
+from vlar.index.library_copy import copy_within
 from vlar.index.manifest import LibraryManifest
 from vlar.index.paths import is_gone
 from vlar.index.report import AddEvent, AddReport

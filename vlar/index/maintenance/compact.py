@@ -17,7 +17,7 @@ from vlar.types import JsonDict
 
 @dataclass(frozen=True)
 class CompactReport:
-    """What a ``compact`` did. ``trained``: whether the search engine was built again."""
+    """Report of a ``compact``. ``trained``: whether the search engine was built again."""
 
     rows: int
     tombstones: int

@@ -44,7 +44,7 @@ def _contexts(store: SqliteStore | None) -> dict[str, int]:
 
 
 def facts_of(path: str, store: LibraryStore | None, **search: Any) -> LibraryInfo:
-    """What a library holds and which model made it, together with the facts of its search."""
+    """Contents and model of a library, with the facts of its search."""
     videos, rows, duration_s = (0, 0, 0.0) if store is None else store.counts()
     manifest = None if store is None else LibraryManifest.of(store)
     persons = (manifest.persons or None) if manifest else None

@@ -88,7 +88,7 @@ def verify(store: SqliteStore, files: bool = True) -> Iterator[LibraryFault]:
 
 
 def again(folder: str, path: str) -> str:
-    """How a recording of a library is read again."""
+    """Advice to read a recording of a library again."""
     return (
         f"read it again: vlar index verify {folder} --repair, then vlar index add {folder} {path}"
     )
@@ -284,7 +284,7 @@ def _cache(store: SqliteStore) -> Iterator[LibraryFault]:
 
 
 def _holds_the_rows(store: SqliteStore, found: cache.SearchCache) -> bool:
-    """Whether a cache, brought up to date, has every row as it is; True for a stale one."""
+    """Return whether a cache, brought up to date, has every row as it is; True for a stale one."""
     state, followed = cache.state(store)
     if state != "fresh" or followed is None:
         return found.origin != cache.Origin.of(store) or cache.is_complete(store, found)

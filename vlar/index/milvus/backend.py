@@ -44,12 +44,12 @@ class MilvusBackend:
 
     @property
     def address(self) -> str:
-        """As the user wrote it."""
+        """Address as the user wrote it."""
         return str(self._place)
 
     @property
     def is_shared(self) -> bool:
-        """Whether other processes may open it too: Milvus Lite allows one."""
+        """Return whether other processes may open it too: Milvus Lite allows one."""
         return not self._place.embedded
 
     def check(self, create: bool) -> None:
@@ -144,7 +144,7 @@ class MilvusBackend:
     def search_cache(
         self, store: MilvusStore, current: SearchCache | None, probes: Probes | None
     ) -> SearchCache:
-        """What searches the view of the snapshot."""
+        """Search engine over the view of the snapshot."""
         del current, probes
         manifest, view = LibraryManifest.of(store), store.view()
         dim = 0 if manifest is None else manifest.dim

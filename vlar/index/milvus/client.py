@@ -46,7 +46,7 @@ class MilvusConnection:
 
     @property
     def is_lite(self) -> bool:
-        """Whether it is Milvus Lite, embedded or as a server."""
+        """Return whether it is Milvus Lite, embedded or as a server."""
         return self.version.startswith(_LITE)
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class MilvusConnection:
                 self._client.drop_index(name, index, timeout=CALL_S)
 
     def index_facts(self, name: str, field: str) -> dict[str, str]:
-        """What Milvus says of the index of a field, as texts."""
+        """Facts of the index of a field, as texts."""
         with self._guard("read"):
             for index in self._client.list_indexes(name, field_name=field):
                 found = self._client.describe_index(name, index, timeout=CALL_S) or {}
@@ -179,7 +179,7 @@ class MilvusConnection:
             )  # fmt: skip
 
     def count(self, name: str, where: str) -> int:
-        """How many entities a filter matches."""
+        """Number of entities that a filter matches."""
         with self._guard("read"):
             found = self._client.query(
                 name, filter=where, output_fields=["count(*)"], timeout=BULK_S, **_STRONG

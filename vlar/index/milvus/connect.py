@@ -153,7 +153,7 @@ def give_back(folder: str) -> None:
 
 
 def is_at_least(version: str, least: tuple[int, int]) -> bool:
-    """Whether a version such as ``v2.5.4`` is a given one or newer."""
+    """Return whether a version such as ``v2.5.4`` is a given one or newer."""
     numbers = version.lstrip("v").split(".")[:2]
     if not all(number.isdigit() for number in numbers):
         return True  # a build of the server's own makers; it is for them to know

@@ -1,4 +1,4 @@
-"""What Milvus reports, as errors of a library: one line with the address and what to do."""
+"""Reports of Milvus as errors of a library: one line with the address and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which index Milvus has over the vectors of a library, and how it is searched.
+"""Index of Milvus over the vectors of a library, and its search.
 
 ``FLAT`` compares every row. ``HNSW`` (Malkov and Yashunin 2018) is a graph in memory, ``DISKANN``
 (Subramanya et al. 2019) one on disk, ``IVF_FLAT`` groups rows around centroids. Milvus Lite always
@@ -36,7 +36,7 @@ def recommended(rows: int, is_lite: bool) -> str:
 
 
 def is_due(index: str, rows: int, is_lite: bool) -> bool:
-    """Whether another index suits the rows clearly better than the present one."""
+    """Return whether another index suits the rows clearly better than the present one."""
     return index == "flat" and recommended(int(rows / _SPARE), is_lite) != "flat"
 
 
@@ -53,7 +53,7 @@ def checked(kind: str, is_lite: bool) -> str:
 
 
 def build_params(index: str, rows: int) -> dict[str, Any]:
-    """What Milvus is asked for."""
+    """Parameters that Milvus builds an index with."""
     params = dict(_BUILD[index])
     if index == "ivf":
         params["nlist"] = int(min(params["nlist"], max(1, rows // 39)))
@@ -67,7 +67,7 @@ def name_of(facts: Mapping[str, str]) -> str:
 
 
 def search_params(index: str, k: int) -> dict[str, Any]:
-    """How wide a search of ``k`` rows looks."""
+    """Width of a search of ``k`` rows."""
     if index == "hnsw":
         return {"ef": max(_LEAST_EFFORT, 2 * k)}
     if index == "diskann":

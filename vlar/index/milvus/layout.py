@@ -50,7 +50,7 @@ class Layout:
 
     @property
     def lease(self) -> str:
-        """Who writes."""
+        """Name of the current writer."""
         return f"{self.rows}_lease"
 
 

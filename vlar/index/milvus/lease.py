@@ -40,7 +40,7 @@ _held_here: set[str] = set()  # tokens of this process
 
 @dataclass(frozen=True)
 class Lease:
-    """Who writes.
+    """The current writer.
 
     Attributes:
         token: Names this lease.
@@ -73,12 +73,12 @@ class Lease:
 
     @property
     def is_local(self) -> bool:
-        """Whether the owner was started on this machine, since its last start."""
+        """Return whether the owner was started on this machine, since its last start."""
         return (self.host, self.boot) == (socket.gethostname(), _boot()) and bool(self.boot)
 
     @property
     def is_running(self) -> bool:
-        """Whether the owner, which is local, still runs."""
+        """Return whether the owner, which is local, still runs."""
         if self.pid == os.getpid() and self.started == _started(self.pid):
             return self.token in _held_here
         return _started(self.pid) == self.started and Path(f"/proc/{self.pid}").exists()
@@ -178,7 +178,7 @@ def write(connection: MilvusConnection, layout: Layout, lease: Lease) -> None:
 
 
 def _lives(connection: MilvusConnection, layout: Layout, found: Lease) -> bool:
-    """Whether the owner of a lease lives: its process, or else its heartbeat."""
+    """Return whether the owner of a lease lives: its process, or else its heartbeat."""
     if found.is_local:
         return found.is_running
     begin = time.monotonic()

@@ -1,4 +1,4 @@
-"""Which recording has a path or a content, for a writer: in memory, read once.
+"""Recordings by path and by content, for a writer: in memory, read once.
 
 A writer asks for every file. One call each would cost more than the rest of a small recording, so
 the keys of all recordings are read at the first question: some 200 bytes a recording.

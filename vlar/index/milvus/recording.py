@@ -26,7 +26,7 @@ MOST_VERSIONS = MOST_ID // ROWS_A_VERSION
 
 @dataclass(frozen=True)
 class Recording:
-    """What the library knows of a recording.
+    """Facts of a recording.
 
     Attributes:
         id: It stays while the recording is at a path.
@@ -68,17 +68,17 @@ class Recording:
 
     @property
     def key(self) -> str:
-        """Of its record."""
+        """Key of its record."""
         return key_of(self.id)
 
     @property
     def known(self) -> KnownVideo:
-        """As ``add`` needs it."""
+        """Facts that ``add`` needs."""
         return KnownVideo(self.id, self.path, self.content_hash, self.stamp)
 
     @property
     def facts(self) -> RecordingFacts:
-        """As another library keeps it too."""
+        """Facts that another library keeps too."""
         return RecordingFacts(
             self.id, self.path, self.content_hash, self.stamp, self.duration_s, self.unreadable,
             self.added_at_s,
@@ -96,7 +96,7 @@ class Recording:
         return self.added_at_s if name == "added" else self.mtime_ns / 1e9
 
     def owns(self, row_id: int) -> bool:
-        """Whether a row belongs to its version."""
+        """Return whether a row belongs to its version."""
         return row_id // ROWS_A_VERSION == self.version
 
     def row_ids(self) -> range:
@@ -106,7 +106,7 @@ class Recording:
 
     @property
     def as_row(self) -> VideoRow:
-        """As ``vlar index list`` shows it."""
+        """Row of ``vlar index list``."""
         tags = dict(sorted(self.tags.items()))
         return VideoRow(
             self.path, self.duration_s, self.rows, self.added_at_s, tags, self.unreadable

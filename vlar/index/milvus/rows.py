@@ -136,7 +136,7 @@ class Rows:
         return np.array([hit["id"] for hit in hits], np.int64)[order], scores[order]
 
     def count(self, allowed: RowFilter) -> int:
-        """How many rows a filter allows."""
+        """Number of rows that a filter allows."""
         return sum(
             self._connection.count(self._layout.rows, where) for where in self.filters(allowed)
         )

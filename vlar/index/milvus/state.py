@@ -24,7 +24,7 @@ _volatile = itertools.count(1)
 
 @dataclass(frozen=True)
 class State:
-    """What the record holds.
+    """Contents of the record.
 
     Attributes:
         generation: Counts changes.
@@ -74,13 +74,13 @@ class State:
 
     @property
     def busy(self) -> bool:
-        """Whether a transaction is running, or was when its writer ended."""
+        """Return whether a transaction is running, or was when its writer ended."""
         return self.open is not None or bool(self.deleting)
 
 
 @dataclass(frozen=True)
 class View:
-    """Which versions of rows a reader may see.
+    """Versions of rows that a reader may read.
 
     Attributes:
         number: Another one for every state; negative and used once while a transaction runs.
@@ -115,7 +115,7 @@ class View:
         return cls(-next(_volatile), first, also, frozenset(hidden), state.removals)
 
     def sees(self, version: int) -> bool:
-        """Whether rows of a version are there, as far as the state tells."""
+        """Return whether rows of a version are there, as far as the state tells."""
         return (version < self.before or version in self.also) and version not in self.hidden
 
     @property
@@ -129,7 +129,7 @@ class View:
         return text
 
     def lost_rows(self, later: View) -> bool:
-        """Whether rows of this view may be gone in a later one."""
+        """Return whether rows of this view may be gone in a later one."""
         return later.removals != self.removals or not later.hidden <= self.hidden
 
 

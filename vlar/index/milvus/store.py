@@ -107,7 +107,7 @@ class MilvusStore:
         return SideData(self.connection, self.layout, self.catalog())
 
     def _changed(self) -> Mapping[int, Recording | None]:
-        """What a running transaction of this store has changed."""
+        """Changes of a running transaction of this store."""
         return {}
 
     def data_version(self) -> int:
@@ -170,7 +170,7 @@ class MilvusStore:
         return len(every), rows, float(duration_s)
 
     def has_rows(self) -> bool:
-        """Whether there is any row."""
+        """Return whether there is any row."""
         if not self.has_row_collection:
             return False
         return bool(self.connection.first(self.layout.rows, self.view().filter, ["id"], 1))

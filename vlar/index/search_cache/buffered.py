@@ -91,12 +91,12 @@ class BufferedEngine(Engine):
         """
 
     def stored(self, places: Int64, vectors: Float16) -> bool:
-        """Whether the index has vectors (M, D) at places; for ``verify``."""
+        """Return whether the index has vectors (M, D) at places; for ``verify``."""
         del places, vectors
         return True
 
     def reach(self, k: int) -> int:
-        """How many proposals hold the best ``k`` rows; ``k`` where scores are exact."""
+        """Number of proposals that hold the best ``k`` rows; ``k`` where scores are exact."""
         return k
 
     # The contract -------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ class BufferedEngine(Engine):
         return self._new_vectors.shape[1]
 
     def holds(self, source: RowSource) -> bool:
-        """Whether it holds the rows and vectors of a source as they are stored."""
+        """Return whether it holds the rows and vectors of a source as they are stored."""
         for table, vectors in source.chunks():
             places = np.searchsorted(self._table.ids, table.ids)
             old = places < len(self._table)

@@ -76,11 +76,11 @@ class SearchCache:
     _kept: dict[Hashable, object] = field(default_factory=dict[Hashable, object])
 
     def kept(self, key: Hashable) -> object | None:
-        """What is kept for a key; None where nothing is."""
+        """Value kept for a key; None without one."""
         return self._kept.get(key)
 
     def keep(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What ``make`` gave for a key before, or gives now; the last few are kept."""
+        """Value of a key, made where it is not kept; the last few are kept."""
         if key not in self._kept:
             while len(self._kept) >= _KEPT:
                 del self._kept[next(iter(self._kept))]
@@ -179,7 +179,7 @@ def note_damage(store: SqliteStore, cache: SearchCache) -> None:
 
 
 def merge_is_due(engine: Engine) -> bool:
-    """Whether enough changes wait to be worth a merge."""
+    """Return whether enough changes wait to be worth a merge."""
     changes, rows = engine.added + engine.deleted, engine.count() + engine.deleted - engine.added
     if rows <= _ALWAYS_MERGED_BELOW:
         return changes > 0
@@ -225,7 +225,7 @@ def read(path: Path) -> SearchCache | None:
 
 
 def is_complete(store: SqliteStore, cache: SearchCache) -> bool:
-    """Whether a cache has as many rows as the store, but for the damaged ones."""
+    """Return whether a cache has as many rows as the store, but for the damaged ones."""
     return cache.engine.count() + len(cache.damaged) == store.row_count()
 
 

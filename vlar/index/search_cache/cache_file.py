@@ -78,7 +78,7 @@ def read_header(path: Path) -> Header:
 
 
 def _are_usable(facts: dict[str, Any]) -> bool:
-    """Whether the description has the values that every cache has."""
+    """Return whether the description has the values that every cache has."""
     counts = [facts.get(key) for key in ("generation", "dim", "rows", "bytes", "crc32")]
     damaged = facts.get("damaged", [])
     return (
@@ -100,7 +100,7 @@ def _is_rising(table: RowTable) -> bool:
 
 
 def is_whole(path: Path, facts: Mapping[str, Any]) -> bool:
-    """Whether the content, however large, is what was written."""
+    """Return whether the content, however large, is what was written."""
     return checksum(path, facts["bytes"] + 32 * facts["rows"]) == facts["crc32"]
 
 

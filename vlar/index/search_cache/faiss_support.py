@@ -22,7 +22,7 @@ _MOST = 2048  # answers and lists that FAISS's GPU search takes
 
 
 def has_faiss() -> bool:
-    """Whether FAISS is installed; it is not imported."""
+    """Return whether FAISS is installed; it is not imported."""
     try:
         return importlib.util.find_spec("faiss") is not None
     except ValueError:  # a test removed it from sys.modules

@@ -1,4 +1,4 @@
-"""How many lists of an inverted index a query must search, measured on held-out queries.
+"""Number of lists of an inverted index to search, measured on held-out queries.
 
 Queries are texts, which lie apart from the rows of videos, so rows alone would be too easy. Two
 groups are measured, and both must reach the recall. The near group is rows that the training did

@@ -17,7 +17,7 @@ WINDOW, UNREADABLE, FAILED = "window", "unreadable", "failed"
 """Kinds of rows: an encoded window, one that cannot be read, a recording that ends its reader."""
 
 REQUIRED = ("path", "start_s", "end_s", "vector")
-"""What a file that others made must have."""
+"""Columns that a file of other programs needs."""
 
 KNOWN_COLUMNS = ("path", "content_hash", "size", "mtime_ns", "kind", "error_kind", "error")
 

@@ -198,7 +198,7 @@ def _rows_of(
     tags: Mapping[str, str],
     known: Mapping[str, KnownVideo],
 ) -> tuple[str, list[dict[str, Any]], Failure | None]:
-    """What became of a recording, its rows, and what of it cannot be read."""
+    """Status of a recording, its rows, and its failure."""
     if record.state == UNCHANGED:
         return "unchanged", [], None
     if record.state == SKIPPED:

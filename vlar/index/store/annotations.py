@@ -78,7 +78,7 @@ class FailedFiles:
         return next((each for each in failed if each.content_hash == content_hash), None)
 
     def is_retried(self, path: str, content_hash: str = "") -> bool:
-        """Whether a file is read again although the library has its content."""
+        """Return whether a file is read again although the library has its content."""
         if not self.retry:
             return False
         failed = self.by_path.values()
@@ -86,5 +86,5 @@ class FailedFiles:
 
 
 def is_kept(failure: Failure) -> bool:
-    """Whether a failure is one to remember."""
+    """Return whether a failure is one to remember."""
     return failure.kind in KEPT_KINDS

@@ -1,4 +1,4 @@
-"""What a library needs of the place that holds it: a folder with SQLite, or Milvus.
+"""Protocols of the stores of a library: a folder with SQLite, or Milvus.
 
 A ``LibraryStore`` reads one state of a library. A ``LibraryWriter`` changes it. A ``Backend``
 (``vlar.index.backends``) is the place: it opens both, searches and keeps the library sound. Ids of
@@ -104,7 +104,7 @@ class LibraryStore(Protocol):
         ...
 
     def has_rows(self) -> bool:
-        """Whether there is any row, at no cost."""
+        """Return whether there is any row, at no cost."""
         ...
 
     def rows(self, row_ids: Sequence[int], dim: int) -> RowBatch:

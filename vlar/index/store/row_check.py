@@ -42,7 +42,7 @@ class CheckedRows:
         vectors: (N, D) as stored.
         wide: The same as float32, which the check needs too.
         damaged: The other rows: what is wrong, by id.
-        people: Whom the rows of people show, by row id; whole frames are not among them.
+        people: People that rows show, by row id; whole frames are not among them.
     """
 
     ids: Int64
@@ -120,7 +120,7 @@ def person_of(track: object, box: object) -> RowPerson | None:
 
 
 def context_is_whole(blob: object, checksum: object, shape: tuple[int, int]) -> bool:
-    """Whether context tokens have their shape and are unchanged."""
+    """Return whether context tokens have their shape and are unchanged."""
     size = shape[0] * shape[1] * STORED.itemsize
     if not isinstance(blob, bytes) or not size or len(blob) != size:
         return False

@@ -106,7 +106,7 @@ SCHEMA_VERSION = len(MIGRATIONS)
 
 
 def row_checksum(start_s: float, end_s: float, values: bytes, person: bytes = b"") -> int:
-    """What a row's ``checksum`` must be: CRC-32 of its times and its vector (or its context).
+    """Right ``checksum`` of a row: CRC-32 of its times and its vector (or its context).
 
     That of a person's row covers ``person_bytes`` too.
 
@@ -117,7 +117,7 @@ def row_checksum(start_s: float, end_s: float, values: bytes, person: bytes = b"
 
 
 def person_bytes(track: int, box: bytes) -> bytes:
-    """What the checksum of a person's row covers besides its times and its vector."""
+    """Bytes that the checksum of a person's row covers besides its times and vector."""
     return struct.pack("<q", track) + box
 
 
@@ -267,7 +267,7 @@ def _version(connection: sqlite3.Connection, file: Path) -> int:
 
 @cache
 def _made_by_vlar(steps: tuple[tuple[str, ...], ...]) -> Objects:
-    """What a database of some migrations holds."""
+    """Objects of a database after some migrations."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.create_function("row_checksum", 3, row_checksum, deterministic=True)
         for statement in itertools.chain.from_iterable(steps):

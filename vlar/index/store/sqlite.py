@@ -144,7 +144,7 @@ class SqliteStore:
         return int(self.fetch("SELECT count(*) FROM rows")[0][0])
 
     def has_rows(self) -> bool:
-        """Whether there is any row, at no cost."""
+        """Return whether there is any row, at no cost."""
         return bool(self.fetch("SELECT EXISTS (SELECT 1 FROM rows)")[0][0])
 
     def recordings(self, content_hash: str | None = None) -> list[RecordingFacts]:
@@ -239,7 +239,7 @@ class SqliteStore:
         return self._batch(self._found(row_ids), dim)
 
     def rows_as_arrays(self, row_ids: Sequence[int], dim: int) -> CheckedRows:
-        """As ``rows``, for many rows: vectors stay float16, times an array."""
+        """Many rows: vectors stay float16, times an array."""
         return self.checked(self._found(row_ids), dim)
 
     def _found(self, row_ids: Sequence[int]) -> list[FoundRow]:

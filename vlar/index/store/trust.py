@@ -1,4 +1,4 @@
-"""What is refused before a database is read: a library may come from anybody.
+"""Checks before a database is read: a library may come from anybody.
 
 A schema can hold views, triggers and virtual tables, which run when a table is read or written. So
 a database must have the tables and the one trigger that vlar makes. Its files must be files: a link

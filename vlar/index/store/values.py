@@ -1,4 +1,4 @@
-"""What the values of recordings, tags and the manifest must be: SQLite keeps any type anywhere."""
+"""Valid values of recordings, tags and the manifest: SQLite keeps any type anywhere."""
 
 from __future__ import annotations
 
@@ -65,17 +65,17 @@ def damaged(folder: Path, what: str) -> LibraryError:
 
 
 def is_text(value: object) -> bool:
-    """Whether a value is text of a usable length."""
+    """Return whether a value is text of a usable length."""
     return isinstance(value, str) and len(value) <= MOST_LETTERS
 
 
 def is_path(value: object) -> bool:
-    """Whether a value can be the path of a recording."""
+    """Return whether a value can be the path of a recording."""
     return isinstance(value, str) and 0 < len(value) <= MOST_LETTERS and "\0" not in value
 
 
 def is_length(value: object) -> bool:
-    """Whether a value is a length in seconds."""
+    """Return whether a value is a length in seconds."""
     return isinstance(value, float) and 0 <= value < MOST_SECONDS
 
 
@@ -130,5 +130,5 @@ def _is_int(value: object, least: int) -> bool:
 
 
 def is_number(value: float, least: float, most: float) -> bool:
-    """Whether a number is finite and within limits, both included."""
+    """Return whether a number is finite and within limits, both included."""
     return math.isfinite(value) and least <= value <= most

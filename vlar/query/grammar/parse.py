@@ -72,7 +72,7 @@ MOST_PHRASES = 512  # of a whole query: each is encoded, and compared with every
 
 
 def is_expression(text: str) -> bool:
-    """Whether a text uses the language; all others are one plain phrase, brackets and all.
+    """Return whether a text uses the language; all others are one plain phrase, brackets and all.
 
     >>> is_expression("cut and peel an apple"), is_expression("cut AND peel")
     (False, True)

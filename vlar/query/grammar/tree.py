@@ -18,7 +18,7 @@ PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 @dataclass(frozen=True)
 class Phrase:
-    """What a window should show, in plain words."""
+    """Content of a window, in plain words."""
 
     text: str
 
@@ -33,14 +33,14 @@ class Pair(Phrase):
 
 @dataclass(frozen=True)
 class Like:
-    """What a clip shows: a video file, a span of one, or a picture."""
+    """Content of a clip: a video file, a span of one, or a picture."""
 
     path: str
     window: Window | None = None
 
     @property
     def is_picture(self) -> bool:
-        """Whether the path has the ending of a picture, which has no spans."""
+        """Return whether the path has the ending of a picture, which has no spans."""
         return self.path.lower().endswith(PICTURE_ENDINGS)
 
 
@@ -128,7 +128,7 @@ _LOOSENESS: dict[type, int] = {In: 6, Then: 5, Or: 4, And: 3, Not: 2, Weighted: 
 
 
 def leaves(node: Node) -> tuple[Leaf, ...]:
-    """What is compared with windows: phrases, clips, captions, each once, as first written."""
+    """Leaves of a tree: phrases, clips, captions, each once, as first written."""
     return tuple(dict.fromkeys(_leaves(node)))
 
 
@@ -154,7 +154,7 @@ def parts_of(node: Node) -> tuple[Node, ...]:
 
 
 def has_sequence(node: Node) -> bool:
-    """Whether a THEN stands in a tree: its answers are spans, not windows."""
+    """Return whether a THEN stands in a tree: its answers are spans, not windows."""
     return isinstance(node, Then) or any(has_sequence(part) for part in parts_of(node))
 
 

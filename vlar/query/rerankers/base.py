@@ -29,7 +29,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Rescored:
-    """How well a row answers a phrase, as a re-ranker rates it.
+    """Score of a row for a phrase by a re-ranker.
 
     Attributes:
         similarity: Cosine, or another score that rises with the fit.
@@ -63,7 +63,7 @@ class RowReader(Protocol):
         ...
 
     def people(self, row_ids: Sequence[int]) -> Mapping[int, RowPerson]:
-        """Whom the rows of people show, by row id; whole frames are left out."""
+        """People that rows show, by row id; whole frames are left out."""
         ...
 
 
@@ -79,7 +79,7 @@ class Reranker(ABC):
     @classmethod
     @abstractmethod
     def applies(cls, model: LibraryModel) -> bool:
-        """Whether it is the automatic choice for a model (``rerank="auto"``)."""
+        """Return whether it is the automatic choice for a model (``rerank="auto"``)."""
 
     def head(self, k: int) -> int:
         """Number of candidates to score again for ``k`` answers."""
@@ -100,7 +100,7 @@ class Reranker(ABC):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What a user should know about it after a query, one sentence each."""
+        """Remarks for the user after a query, one sentence each."""
         return ()
 
     @property

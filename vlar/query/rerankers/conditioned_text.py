@@ -27,7 +27,7 @@ class ConditionedTextReranker(Reranker):
 
     @classmethod
     def applies(cls, model: LibraryModel) -> bool:
-        """Whether the model's text depends on the video."""
+        """Return whether the model's text depends on the video."""
         return conditioning(model) is not None
 
     def rescore(

@@ -12,8 +12,7 @@ pytest.importorskip("milvus_lite")
 
 from tests.contract.test_stores import close_to, vectors, video
 from tests.unit.index.fakes import DIM, FakeModel
-from vlar.index.copying import copy_within
-from vlar.index.library_copy import digest_of
+from vlar.index.library_copy import copy_within, digest_of
 from vlar.index.manifest import LibraryManifest
 from vlar.index.rows import RowFilter
 from vlar.index.store.values import Stamp

@@ -1,1 +1,1 @@
-"""Where an ``add`` reads and encodes: in this process, in several, on a Ray cluster."""
+"""Runners of an ``add``: in this process, in several, on a Ray cluster."""

@@ -32,7 +32,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """What a user may say about a runner; each takes what it needs and refuses the rest.
+    """Options of a runner; each takes what it needs and refuses the rest.
 
     Attributes:
         address: Of a cluster; None for one that is started here.

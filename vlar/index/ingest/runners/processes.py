@@ -129,7 +129,7 @@ def _packed(setup: Setup) -> bytes:
 def _encoded(
     pool: WorkerPool, setup: bytes, device: str, parts: Sequence[DecodedPart]
 ) -> list[EncodedPart | Lost]:
-    """What an encoder makes of some parts; their jobs are lost where it is."""
+    """Encoded parts; their jobs are lost where the encoder is."""
     jobs = tuple(dict.fromkeys(part.job for part in parts))
     try:
         return pool.call(Path(f"encoder on {device}"), 0.0, encode_here, setup, device, parts)
@@ -152,7 +152,7 @@ def _encoder(setup: bytes, device: str) -> PartEncoder:
 
 
 class _Flow:
-    """What passes between the threads of one run; bytes that wait are bounded."""
+    """Queue between the threads of one run; bytes that wait are bounded."""
 
     def __init__(self, jobs: Sequence[Job], alone: bool) -> None:
         self._jobs = deque(jobs)
@@ -187,7 +187,7 @@ class _Flow:
         self._results.put(ending)
 
     def results(self) -> Iterator[EncodedPart | Lost]:
-        """What encoders give, until all threads have ended.
+        """Results of encoders, until all threads have ended.
 
         Raises:
             VlarError: what ended one of them.

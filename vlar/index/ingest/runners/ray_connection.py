@@ -192,7 +192,7 @@ def require_answer(address: str) -> None:
 
 
 def cannot_connect(address: str, error: Exception) -> UsageError:
-    """What to do about a cluster that cannot be used."""
+    """Advice about a cluster that cannot be used."""
     text = line(error)
     if "ersion mismatch" in text:
         return UsageError(
