@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 INSTEAD = {
     r"\banew\b": "again, or a new one",
-    r"\bbeside\b": "next to, and, besides, or except",
+    r"(?<![`.(/])\bbeside\b(?![(.])": "next to, and, besides, or except",
     r"\bthereof\b": "of it",
     r"\bwhoever\b": "name who: the caller, the writer",
     r"\bat hand\b": "available, installed, loaded or given",

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from typing_extensions import Self
 
 from vlar import registry
+from vlar.adapters.settings import Settings
+from vlar.adapters.views import require
 from vlar.encoders.base import Encoder, load_encoder, placement
 from vlar.encoders.beside import Wrapper, copy_attributes
 from vlar.encoders.catalogue import entries, resolve
@@ -30,8 +33,15 @@ class Adapter(Wrapper):
     It starts as the identity or as the start its method declares. The wrapped encoder never
     changes: a method that also trains the towers works on a copy of them.
 
+    A method names itself and its settings (``method``, ``config_type``); ``attach``, the settings
+    of a saved model and their checks follow from them.
+
     Attributes:
+        method: The registered name.
+        config_type: Class of the settings.
         encoder: The wrapped encoder.
+        config: The settings.
+        network: What is trained; a method without one gives ``module``.
         needs: Views the wrapped encoder must offer, by name; see ``vlar.adapters.views``.
         learner: Registered name of the learner that finds its parameters, unless a user names one.
         recipe: Name of its recipes; None means its own name, and the general ones without any.
@@ -50,6 +60,15 @@ class Adapter(Wrapper):
     facts: ClassVar[tuple[str, ...]] = ()
     open_vocabulary: ClassVar[bool] = False
     changes: ClassVar[frozenset[str]] = frozenset()
+    config_type: ClassVar[type[Settings]] = Settings
+    method: ClassVar[str]
+    network: Any
+    config: Any
+
+    def __init__(self, encoder: Encoder, config: Any) -> None:
+        """Use ``attach``."""
+        self._wrap(encoder, self.method)
+        self.config = config
 
     def _wrap(self, encoder: Encoder, name: str) -> None:
         """Take an encoder and its attributes; a method that changes one sets it afterwards."""
@@ -60,8 +79,7 @@ class Adapter(Wrapper):
             self.descriptions = ()
 
     @classmethod
-    @abstractmethod
-    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Adapter:
+    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Self:
         """Build the adapter at its start.
 
         Args:
@@ -69,8 +87,32 @@ class Adapter(Wrapper):
             settings: As ``settings`` returns them; None means the method's defaults.
 
         Raises:
-            ModelError: the encoder does not offer what the adapter needs.
+            ModelError: the encoder does not offer what the adapter needs, or a setting is out of
+                range.
+            UnknownNameError: a setting does not exist.
         """
+        require(encoder, cls.needs, cls.method)
+        return cls(encoder, cls.resolved(cls.read_config(settings or {}), encoder))
+
+    @classmethod
+    def read_config(cls, settings: JsonDict) -> Any:
+        """The checked settings.
+
+        Raises:
+            UnknownNameError: a setting does not exist.
+            ModelError: a value has another type or is out of range.
+        """
+        return cls.config_type.from_dict(settings)
+
+    @classmethod
+    def resolved(cls, config: Any, encoder: Encoder) -> Any:
+        """The settings with what follows from the encoder; as they are unless a method fills some.
+
+        Raises:
+            ModelError: the encoder lacks what a setting asks for.
+        """
+        del encoder
+        return config
 
     @classmethod
     def check_settings(cls, settings: JsonDict) -> None:
@@ -80,7 +122,8 @@ class Adapter(Wrapper):
             UnknownNameError: a setting does not exist.
             ModelError: a value has another type or is out of range.
         """
-        del settings  # an adapter without a configuration has nothing to check
+        if cls.config_type is not Settings:  # one of its own reads what it likes
+            cls.read_config(settings)
 
     @classmethod
     def from_spec(cls, argument: str) -> Adapter:
@@ -133,14 +176,14 @@ class Adapter(Wrapper):
         return own
 
     @property
-    @abstractmethod
     def settings(self) -> JsonDict:
         """What ``attach`` needs to build it again, for the manifest of a saved model."""
+        return self.config.to_dict()
 
     @property
-    @abstractmethod
     def module(self) -> nn.Module:
-        """The adapter's own parameters."""
+        """The adapter's own parameters: those of ``network``, unless a method has more."""
+        return self.network
 
     def state_dict(self) -> dict[str, Float32]:
         """The adapter's own parameters by name; nothing of the encoder."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class ClipAdapter(Adapter, Trainable):
     """An adapter whose image and text towers are those of a CLIP, changed.
 
-    A method gives its configuration (``from_dict``, ``to_dict``, ``n_frames``), builds its network
+    A method gives its settings (with ``n_frames``), builds its network
     in ``_build`` and reads clips in ``_frames``. Everything else is shared: a copy of the towers
     where ``tune_towers`` is set, the fingerprint, batches, vectors, token counts.
 
@@ -39,11 +39,8 @@ class ClipAdapter(Adapter, Trainable):
 
     needs: ClassVar[tuple[str, ...]] = ("vit_blocks",)
     changes = frozenset({"n_frames", "templates", "max_tokens", "logit_scale"})
-    method: ClassVar[str]
-    read_config: ClassVar[Callable[[JsonDict], Any]]
     base: TorchEncoder
     inner: TorchEncoder
-    config: Any
 
     def __init__(self, encoder: TorchEncoder, config: Any, name: str | None = None) -> None:
         """Use ``attach`` or ``from_spec``; this takes an encoder that shows its blocks."""
@@ -63,12 +60,8 @@ class ClipAdapter(Adapter, Trainable):
             UnknownNameError: a setting does not exist.
         """
         require(encoder, cls.needs, cls.method)
-        return cls(require_blocks(encoder, cls.method), cls.read_config(settings or {}))
-
-    @classmethod
-    def check_settings(cls, settings: JsonDict) -> None:
-        """See ``Adapter``."""
-        cls.read_config(settings)
+        blocks = require_blocks(encoder, cls.method)
+        return cls(blocks, cls.read_config(settings or {}))
 
     @abstractmethod
     def _build(self) -> None:
@@ -96,11 +89,6 @@ class ClipAdapter(Adapter, Trainable):
     @property
     def _tunes_towers(self) -> bool:
         return bool(getattr(self.config, "tune_towers", False))
-
-    @property
-    def settings(self) -> JsonDict:
-        """The configuration."""
-        return self.config.to_dict()
 
     @property
     def module(self) -> nn.Module:

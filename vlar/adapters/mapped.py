@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,9 +20,7 @@ from vlar.adapters.gate import SeenClassifier, seen_scores
 from vlar.adapters.held_out import Weighed, considers_gate, decided
 from vlar.adapters.mapped_config import ALWAYS, BOTH, NEVER, OWN, SENTENCES, MappedConfig, Solved
 from vlar.adapters.mixed_lists import MixedLists
-from vlar.adapters.settings import read_settings
 from vlar.adapters.stacking import Pretended, Round, pretended, pretended_apart
-from vlar.adapters.views import require
 from vlar.encoders.base import Block, Encoder
 from vlar.encoders.sentences import count_word_pieces, sentence_vectors, tower_hash
 from vlar.errors import SupportError
@@ -58,17 +55,14 @@ class MappedAdapter(MixedLists, Adapter):
     learner: ClassVar[str] = "solved"
     open_vocabulary: ClassVar[bool] = True
     changes = frozenset({"dim", "max_tokens", "blocks", "descriptions"})
-    config_type: ClassVar[type[MappedConfig]]
-    method: ClassVar[str]
-    config: Any
     solved: Solved | None = None
     weighed: Weighed | None = None
     _is_solved: bool = False
 
     def __init__(self, encoder: Encoder, config: MappedConfig) -> None:
         """Use ``attach``."""
-        self._wrap(encoder, self.method)
-        self.config, self._seed = config, 0
+        super().__init__(encoder, config)
+        self._seed = 0
         if config.text != OWN:
             self.max_tokens = _SENTENCE_TOKENS
         self.text_width = {
@@ -84,33 +78,6 @@ class MappedAdapter(MixedLists, Adapter):
         if config.gate_numbers:
             self._keep_classifier(SeenClassifier.empty(len(config.labels), self.clip_width))
         self.refresh()
-
-    @classmethod
-    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> MappedAdapter:
-        """The adapter before it is solved.
-
-        Raises:
-            ModelError: the vectors of the encoder do not follow from its features, or its text
-                depends on the video.
-            UnknownNameError: a setting does not exist.
-        """
-        require(encoder, cls.needs, cls.method)
-        return cls(encoder, cls.read_config(settings or {}))
-
-    @classmethod
-    def read_config(cls, settings: JsonDict) -> Any:
-        """The checked settings."""
-        return read_settings(cls.config_type, settings, cls.config_type.what)
-
-    @classmethod
-    def check_settings(cls, settings: JsonDict) -> None:
-        """See ``Adapter``."""
-        cls.read_config(settings)
-
-    @property
-    def settings(self) -> JsonDict:
-        """The configuration."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.config).items()}
 
     def refresh(self) -> None:
         """Compute what follows from the parameters, and the fingerprint."""

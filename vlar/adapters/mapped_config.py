@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from vlar.adapters.gate import MOST, Gate
-from vlar.adapters.settings import check_settings, setting
+from vlar.adapters.settings import Settings, setting
 
 OWN, SENTENCES, BOTH = "own", "sentences", "both"
 CHOSEN, ALWAYS, NEVER = "chosen", "always", "never"
 
 
 @dataclass(frozen=True)
-class MappedConfig:
+class MappedConfig(Settings):
     """What all of these methods share.
 
     Attributes:
@@ -41,10 +40,9 @@ class MappedConfig:
     gate_top: int = setting(1, at_least=1, at_most=MOST)
     gate_numbers: tuple[float, ...] = ()
     labels: tuple[str, ...] = ()
-    what: ClassVar[str] = "setting"
 
-    def __post_init__(self) -> None:
-        check_settings(self, self.what)
+    def check(self) -> None:
+        """Refuse values that do not go together."""
         if self.gate_numbers:
             Gate.of(self.gate_numbers)
 

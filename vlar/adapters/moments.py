@@ -6,119 +6,72 @@ shared space, F width of a frame's features.
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from typing_extensions import Self
 
-from vlar.adapters.base import Adapter
-from vlar.adapters.trainable import Trainable
+from vlar.adapters.towers import ResidualTower
 from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
 from vlar.encoders.regions import WithRegions
-from vlar.encoders.session import Session
 from vlar.numeric import unit
-from vlar.text.clean import clean_label
-from vlar.text.prompts import fill, load_templates
-from vlar.types import Clip, Encoded, Float32, JsonDict
+from vlar.types import Float32
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class MomentAdapter(Adapter, Trainable):
+class MomentAdapter(ResidualTower):
     """An adapter on vectors of moments and of parts of frames, which a frozen encoder computes.
 
-    A method gives its configuration (with ``grid``, ``moments`` and ``labels``), builds its network
-    in ``_build`` and says what a row is in ``_row``. Features, inputs, fingerprint and texts are
-    shared.
+    Settings have ``grid``, ``moments`` and ``labels``.
 
     Attributes:
         source: The encoder whose features it reads: the wrapped one, or that with regions.
         config: The settings.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
-    reads: Literal["pixels", "features"] = "features"
-    changes = frozenset({"frame_dim", "frame_blocks", "trained_labels"})
-    method: ClassVar[str]
-    read_config: ClassVar[Callable[[JsonDict], Any]]
-    source: Encoder
-    config: Any
-
-    def __init__(self, encoder: Encoder, config: Any) -> None:
-        """Use ``attach``."""
-        self._wrap(encoder, self.method)
-        self.source = with_grid(encoder, config.grid)
-        self.frame_blocks, self.frame_dim = self.source.frame_blocks, self.source.frame_dim
-        self._build(config)
+    changes: ClassVar[frozenset[str]] = frozenset({"frame_dim", "frame_blocks", "trained_labels"})
 
     @classmethod
-    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Self:
-        """The adapter at its start, which answers as the encoder.
+    def resolved(cls, config: Any, encoder: Encoder) -> Any:
+        """Refuse an encoder without parts of frames where ``grid`` asks for them.
 
         Raises:
-            ModelError: the encoder has no frame features, no parts of frames where ``grid`` asks
-                for them, or is narrower than the method.
-            UnknownNameError: a setting does not exist.
+            ModelError: it does not.
         """
-        require(encoder, cls.needs, cls.method)
-        config = cls.read_config(settings or {})
         if config.grid:
             require(encoder, ("patch_tokens",), cls.method)
-        return cls(encoder, config)
+        return config
 
     @classmethod
-    def check_settings(cls, settings: JsonDict) -> None:
-        """See ``Adapter``."""
-        cls.read_config(settings)
-
-    @classmethod
-    def reading(cls, encoder: Encoder, settings: JsonDict) -> Encoder:
-        """See ``Trainable``: the encoder, with the parts of its frames where ``grid`` is set."""
-        return with_grid(encoder, cls.read_config(settings).grid)
-
-    @abstractmethod
-    def _build(self, config: Any) -> None:
-        """Set ``config`` and build the network at its start."""
-
-    @property
-    def settings(self) -> JsonDict:
-        """The configuration."""
-        return self.config.to_dict()
+    def beside(cls, encoder: Encoder, config: Any) -> Encoder:
+        """The encoder, with the parts of its frames where ``grid`` is set."""
+        return with_grid(encoder, config.grid)
 
     def refresh(self) -> None:
         """Compute the fingerprint from the parameters, and the labels from the settings."""
         self.trained_labels = self.config.labels
-        self.fingerprint = self.content_hash(self.source, self.settings)
+        super().refresh()
 
-    # The encoder contract
-
-    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """The features of ``source``, and the rows that the method makes of them."""
-        return self._rows(self.source.encode(clips))
-
-    def _rows(self, rows: Sequence[Encoded]) -> list[Encoded]:
-        return [self._row(row.features) for row in rows]
-
-    @abstractmethod
-    def _row(self, features: Float32) -> Encoded:
-        """One clip's features (T, F) to its row."""
-
-    def session(self, *, features: bool = True) -> Session:
-        """The session of ``source``; the method works window by window."""
-        del features
-        return self.source.session().then(self._rows)
+    def name_labels(self, labels: Sequence[str]) -> None:
+        """Keep the labels of a training in the settings; the network is the same for all labels."""
+        if tuple(labels) != self.config.labels:
+            self.config = dataclasses.replace(self.config, labels=tuple(labels))
+            self.refresh()
 
     # Training
 
-    def training_inputs(self, features: Float32) -> Float32:
-        """(N, T, F) to (N, K, (2 + R) D): moment, its parts, and the clip's vector in each row."""
+    def fit_inputs(self, features: Float32) -> None:
+        """Read nothing: moments are taken as they are."""
+        del features
+
+    def small(self, features: Float32) -> Float32:
+        """(N, T, F) to (N, K, (1 + R) D): each moment and its parts."""
         tokens = self.tokens(features)
-        pooled = np.repeat(self.source.pool(features)[:, None], tokens.shape[1], axis=1)
-        return np.concatenate([tokens.reshape(*tokens.shape[:2], -1), pooled], axis=2)
+        return tokens.reshape(*tokens.shape[:2], -1)
 
     def split_inputs(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs of a step to tokens (N, K, 1 + R, D) and vectors of clips (N, D), of unit length.
@@ -126,12 +79,9 @@ class MomentAdapter(Adapter, Trainable):
         Args:
             inputs: (N, K, (2 + R) D) of ``training_inputs``, or frame features (N, T, F).
         """
-        import torch
         from torch.nn import functional as F  # noqa: N812 - the usual name
 
-        if inputs.shape[-1] == self.frame_dim:
-            inputs = torch.from_numpy(self.training_inputs(inputs.detach().numpy()))
-        parts = inputs.unflatten(-1, (-1, self.dim))
+        parts = self.inputs_of(inputs).unflatten(-1, (-1, self.dim))
         # Mixed clips are means of unit vectors.
         return parts[:, :, :-1], F.normalize(parts[:, :, -1].mean(dim=1), dim=-1)
 
@@ -152,9 +102,7 @@ class MomentAdapter(Adapter, Trainable):
 
     def label_vectors(self, labels: Sequence[str]) -> Float32:
         """Labels in the encoder's templates to (C, D) float32 of unit length."""
-        prompts = fill(load_templates(self.templates), [clean_label(label) for label in labels])
-        vectors = self.encoder.encode_text([text for texts in prompts for text in texts])
-        vectors = vectors.reshape(len(labels), -1, self.dim)
+        vectors = self.prompt_vectors(labels)
         return vectors[:, 0] if vectors.shape[1] == 1 else unit(vectors.mean(axis=1))
 
 

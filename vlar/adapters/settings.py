@@ -1,15 +1,15 @@
 """Settings of a method from a file or a manifest: names, types and ranges, for every method alike.
 
-A configuration is a frozen dataclass. Its annotations give the types; ``setting`` gives a range or
-the choices of a field, and ``check_settings`` in ``__post_init__`` holds the values to them::
+The settings of a method are a frozen dataclass with the base ``Settings``. Annotations give the
+types, which pydantic holds the values to (it is imported when the first values are checked);
+``setting`` gives a range or the choices of a field, and ``check`` what several fields mean
+together::
 
     @dataclass(frozen=True)
-    class MyConfig:
+    class MyConfig(Settings):
         rank: int = setting(8, at_least=1)
         towers: str = setting("both", choices=("both", "text", "vision"))
-
-        def __post_init__(self) -> None:
-            check_settings(self, "my setting")
+        what: ClassVar[str] = "my setting"
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, fields
-from typing import Any, TypeVar, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
+
+from typing_extensions import Self
 
 from vlar.errors import ModelError
 from vlar.registry import unknown_name
+from vlar.types import JsonDict
 
 T = TypeVar("T")
 _WHOLE = "a whole number"
@@ -90,6 +93,54 @@ def check_settings(config: Any, what: str) -> None:
         inside = value is None or all(_HOLDS[n](value, limit) for n, limit in limits.items())
         if not inside or (isinstance(value, float) and not math.isfinite(value)):
             raise bad_setting(what, row.name, value, _wanted(hint, limits))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The base of the settings of a method: checked when made, read from and written to JSON.
+
+    Attributes:
+        what: What a message calls one of them, for example ``LoRA setting``.
+    """
+
+    what: ClassVar[str] = "setting"
+
+    def __post_init__(self) -> None:
+        check_settings(self, self.what)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse values that do not go together.
+
+        Raises:
+            ModelError: they do not; the message names a setting.
+        """
+
+    def to_dict(self) -> JsonDict:
+        """For the manifest of a saved model."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: JsonDict) -> Self:
+        """From ``to_dict``; see ``read_settings``."""
+        return read_settings(cls, values, cls.what)
+
+    def require_multiple(self, width: int | None, heads: int) -> None:
+        """Refuse a ``width`` that the ``heads`` of an attention cannot share; None is free."""
+        if width is not None and width % heads:
+            raise bad_setting(self.what, "width", width, f"a multiple of heads ({heads})")
+
+    def require_few(self, name: str, count: int, most: int, wanted: str) -> None:
+        """Refuse a size of several settings above a limit.
+
+        Args:
+            name: The setting that the message names.
+            count: The size.
+            most: The limit.
+            wanted: How to get below it.
+        """
+        if count > most:
+            raise bad_setting(self.what, name, getattr(self, name), f"{wanted} up to {most:,}")
 
 
 def bad_setting(what: str, name: str, value: object, wanted: str) -> ModelError:

@@ -51,29 +51,29 @@ class Wrapper(Encoder):
 
     @property
     def sampling(self) -> Sampling:
-        """As the wrapped encoder, with the frames of this one."""
+        """Sampling of the wrapped encoder, with the frames of this one."""
         return replace(self.encoder.sampling, n_frames=self.n_frames)
 
     @property
     def feature_rows(self) -> int:
-        """As the wrapped encoder; rows follow the frames where this one reads others."""
+        """Rows of the wrapped encoder; they follow the frames where this one reads others."""
         same = self.n_frames == self.encoder.n_frames
         return self.encoder.feature_rows if same else super().feature_rows
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """As the wrapped encoder."""
+        """Answer of the wrapped encoder."""
         return self.encoder.encode(clips)
 
     def pool(self, features: Float32) -> Float32:
-        """As the wrapped encoder."""
+        """Answer of the wrapped encoder."""
         return self.encoder.pool(features)
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """As the wrapped encoder."""
+        """Answer of the wrapped encoder."""
         return self.encoder.encode_in_role(texts, role)
 
     def count_tokens(self, text: str) -> int:
-        """As the wrapped encoder counts."""
+        """Tokens as the wrapped encoder counts them."""
         return self.encoder.count_tokens(text)
 
 
@@ -149,5 +149,5 @@ class Beside(Wrapper):
         return own, more
 
     def pool(self, features: Float32) -> Float32:
-        """As the wrapped encoder, whose features come first."""
+        """Vectors of the wrapped encoder, whose features come first."""
         return self.encoder.pool(features[..., : self.encoder.frame_dim])

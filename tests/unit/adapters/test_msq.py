@@ -22,6 +22,7 @@ from vlar.errors import ModelError, SupportError
 from vlar.model.model import Model, load
 from vlar.numeric import unit
 from vlar.training import hyperparameters as plans
+from vlar.types import Encoded
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "vl_msqnet_head.safetensors"
 SMALL = {"width": 8, "heads": 2, "moments": 4}
@@ -67,13 +68,13 @@ def drawn(seed: int = 1) -> Msq:
 
 
 def contexts(adapter: Msq, rows: np.ndarray) -> np.ndarray:
-    return np.stack([adapter._row(row).context for row in rows])
+    return np.stack([adapter.row(Encoded(row, row[0])).context for row in rows])
 
 
 def test_at_the_start_it_is_the_encoder():
     encoder, adapter = FakeEncoder(), Msq.attach(FakeEncoder(), SMALL)
     rows = features()
-    vectors = np.stack([adapter._row(row).vector for row in rows])
+    vectors = np.stack([adapter.row(Encoded(row, row[0])).vector for row in rows])
     np.testing.assert_array_equal(vectors, encoder.pool(rows))
     words = adapter.conditioned_text(LABELS, contexts(adapter, rows))
     np.testing.assert_array_equal(words, np.repeat(encoder.encode_text(LABELS)[None], 3, axis=0))

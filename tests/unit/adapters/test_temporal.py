@@ -105,7 +105,7 @@ def test_blocks_can_be_chosen_and_must_exist():
     adapter.fit_inputs(features)
     changed = features.copy()
     changed[..., :8] += 1
-    np.testing.assert_array_equal(adapter._inputs(features), adapter._inputs(changed))
+    np.testing.assert_array_equal(adapter.small(features), adapter.small(changed))
     with pytest.raises(UnknownNameError, match="did you mean 'flow'"):
         Temporal.attach(FakeEncoder(), {"blocks": ["flaw"]})
     with pytest.raises(ModelError, match="multiple of heads"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlar.adapters.asu.config import WHAT, AsuConfig
+from vlar.adapters.asu.config import AsuConfig
 from vlar.adapters.asu.label_units import BODY, label_units, unit_vectors
 from vlar.adapters.moments import MomentAdapter
 from vlar.adapters.settings import bad_setting
@@ -20,13 +20,12 @@ from vlar.encoders.session import Session
 from vlar.encoders.torch_encoder import TorchEncoder, encode_batches
 from vlar.errors import ModelError
 from vlar.motion_language.verbs_in_text import verb_of
-from vlar.numeric import unit
 from vlar.registry import register
 from vlar.text.bank import load_bank
 from vlar.text.clean import clean_label
 from vlar.text.description_lookup import descriptions_of
 from vlar.text.units import Unit, units_named, units_of_bank
-from vlar.types import Clip, Encoded, Float32, JsonDict
+from vlar.types import Clip, Encoded, Float32
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -55,73 +54,54 @@ class Asu(MomentAdapter):
         config: The settings.
     """
 
-    method = "asu"
-    read_config = AsuConfig.from_dict
+    method, config_type = "asu", AsuConfig
     network: AsuNetwork
-    parts: RegionAttention | None
+    parts: RegionAttention | None = None
     config: AsuConfig
 
     @classmethod
-    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Asu:
-        """See ``MomentAdapter``; ``grid`` is set by what the encoder offers where it is not given.
+    def resolved(cls, config: Any, encoder: Encoder) -> Any:
+        """Set ``grid`` by what the encoder offers, where it is not given.
 
         Raises:
-            ModelError: as there, or the encoder is narrower than the decoder.
+            ModelError: the encoder has no parts of frames, and ``grid`` asks for them.
             LabelError: the bank of units cannot be read, or holds other entries.
         """
-        from vlar.adapters.views import require
-
-        require(encoder, cls.needs, cls.method)
-        config = _resolved(AsuConfig.from_dict(settings or {}), encoder)
-        if config.grid and not _inside_vit(encoder):
-            require(encoder, ("patch_tokens",), cls.method)
-        return cls(encoder, config)
+        config = _resolved(config, encoder)
+        return config if _inside_vit(encoder) else super().resolved(config, encoder)
 
     @classmethod
-    def reading(cls, encoder: Encoder, settings: JsonDict) -> Encoder:
-        """See ``Trainable``."""
-        from vlar.adapters.moments import with_grid
+    def beside(cls, encoder: Encoder, config: Any) -> Encoder:
+        """Encoder with parts of frames; inside a ViT they are tokens, not features."""
+        return encoder if _inside_vit(encoder) else super().beside(encoder, config)
 
-        config = _resolved(AsuConfig.from_dict(settings), encoder)
-        return encoder if _inside_vit(encoder) else with_grid(encoder, config.grid or 0)
+    def prepare(self) -> None:
+        """Work inside the tower of a ViT where there is one: pixels are read."""
+        inside = self.config.grid and _inside_vit(self.encoder)
+        self._tower = self.encoder if inside and isinstance(self.encoder, TorchEncoder) else None
+        if self._tower is not None:
+            self.reads = "pixels"
+            block = FrameBlock(REGIONS, (self.config.grid or 0) ** 2 * self.dim, REGIONS)
+            self.frame_blocks = (*self.encoder.frame_blocks, block)
+            self.frame_dim = self.encoder.frame_dim + block.width
 
-    def __init__(self, encoder: Encoder, config: AsuConfig) -> None:
-        """Use ``attach``."""
-        self._tower = encoder if config.grid and _inside_vit(encoder) else None
-        plain = dataclasses.replace(config, grid=0) if self._tower else config
-        super().__init__(encoder, plain)
-        if isinstance(self._tower, TorchEncoder):
-            self._enter(self._tower, config)
-
-    def _enter(self, tower: TorchEncoder, config: AsuConfig) -> None:
-        """Work inside the tower: parts are tokens, and pixels are read."""
-        grid = config.grid or 0
-        self.reads = "pixels"
-        block = FrameBlock(REGIONS, grid**2 * self.dim, REGIONS)
-        self.frame_blocks = (*tower.frame_blocks, block)
-        self.frame_dim = tower.frame_dim + block.width
-        self._build(config)
-
-    def _build(self, config: AsuConfig) -> None:
+    def build(self) -> AsuNetwork:
+        """The choice of units and the decoder; inside a ViT the tokens of parts too."""
         import torch
 
         from vlar.adapters.asu.network import AsuNetwork
         from vlar.adapters.asu.regions import RegionAttention
 
+        config = self.config
         units = [Unit.parse(text) for text in config.units] or BODY
         vectors = torch.from_numpy(unit_vectors(self.encoder, units))
-        width = _width(config, self.dim, self.encoder.name)
-        self.config, self.parts = config, None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # two adapters of the same settings start the same
-            self.network = AsuNetwork(self.dim, width, vectors, config)
-            if isinstance(self._tower, TorchEncoder) and config.grid:
-                view = self._tower.towers.vision_view()
-                self.parts = RegionAttention(view, config.grid, config.region_blocks)
-                self.parts.to(self._tower.towers.device)
-                self.network.to(self._tower.towers.device)
-        self.module.eval().requires_grad_(False)
-        self.refresh()
+        network = AsuNetwork(self.dim, _width(config, self.dim, self.encoder.name), vectors, config)
+        if self._tower is not None and config.grid:
+            towers = self._tower.towers
+            self.parts = RegionAttention(towers.vision_view(), config.grid, config.region_blocks)
+            self.parts.to(towers.device)
+            network.to(towers.device)
+        return network
 
     @property
     def module(self) -> nn.Module:
@@ -139,7 +119,7 @@ class Asu(MomentAdapter):
         """Features of whole frames and their parts, and vectors that the units have moved."""
         if self.parts is None:
             return super().encode(clips)
-        assert isinstance(self._tower, TorchEncoder)
+        assert self._tower is not None
         return encode_batches(self._tower.pixel_batches(clips), self._frames, self.pool)
 
     def session(self, *, features: bool = True) -> Session:
@@ -154,24 +134,16 @@ class Asu(MomentAdapter):
         assert self.parts is not None
         return self.parts(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
 
-    def _row(self, features: Float32) -> Encoded:
-        return Encoded(features, self.pool(features[None])[0])
+    def pooled(self, features: Float32) -> Float32:
+        """The encoder's own vectors (N, D); its features come first."""
+        return self.encoder.pool(features[..., : self.encoder.frame_dim])
 
-    def pool(self, features: Float32) -> Float32:
-        """Frame features (N, T, F) to window vectors (N, D) of unit length."""
+    def residual(self, features: Float32) -> Float32:
+        """(D,) that the units add to the vector of one clip (1, T, F)."""
         import torch
 
-        own = features[..., : self.encoder.frame_dim]
-        pooled = self.encoder.pool(own)
-        device = self.network.units.device
-        with torch.inference_mode():
-            moved = [
-                self.network(torch.from_numpy(self.tokens(clip[None])).to(device))[0].cpu().numpy()
-                for clip in features
-            ]
-        rows = [unit(old + row) if row.any() else old
-                for old, row in zip(pooled, moved, strict=True)]  # fmt: skip
-        return np.stack(rows) if rows else pooled
+        tokens = torch.from_numpy(self.tokens(features)).to(self.network.units.device)
+        return self.network(tokens)[0].cpu().numpy()
 
     def tokens(self, features: Float32) -> Float32:
         """(N, T, F) to (N, K, 1 + R, D), each of unit length."""
@@ -214,9 +186,10 @@ class Asu(MomentAdapter):
             ModelError: nothing is trained without a decoder.
         """
         if not self.config.layers:
-            raise ModelError(f"{WHAT} layers is 0, so nothing is trained; use 1 or more")
-        self.module.requires_grad_(True)
-        return list(self.module.named_parameters())
+            raise ModelError(
+                f"{self.config.what} layers is 0, so nothing is trained; use 1 or more"
+            )
+        return super().trainable()
 
     def text_vectors(self, texts: Sequence[str]) -> TextVectors:
         """See ``Trainable``; texts are not trained."""
@@ -235,7 +208,7 @@ class Asu(MomentAdapter):
                 str(one) for one in label_units(labels, self.encoder)
             )  # fmt: skip
             config = dataclasses.replace(self.config, units=units, labels=tuple(labels))
-            self._build(config)
+            self.rebuild(config)
         return torch.from_numpy(self.label_vectors(labels)).to(self.network.units.device)
 
     def training_step(self, batch: TrainingBatch, classes: Tensor) -> TrainingOutput:
@@ -314,5 +287,5 @@ def _width(config: AsuConfig, dim: int, encoder: str) -> int:
     if width > dim:
         name = "width" if config.width else "heads"
         wanted = f"{dim} or less: the decoder must not be wider than encoder {encoder!r}"
-        raise bad_setting(WHAT, name, config.width or config.heads, wanted)
+        raise bad_setting(config.what, name, config.width or config.heads, wanted)
     return width

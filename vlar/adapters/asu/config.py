@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import ClassVar
 
-from vlar.adapters.settings import bad_setting, check_settings, read_settings, setting
+from vlar.adapters.settings import Settings, setting
 from vlar.text.units import Unit
-from vlar.types import JsonDict
 
-WHAT = "asu setting"
 _MOST_WEIGHTS = 1 << 24
 
 
 @dataclass(frozen=True)
-class AsuConfig:
+class AsuConfig(Settings):
     """How units are chosen and what they steer.
 
     Attributes:
@@ -50,21 +49,16 @@ class AsuConfig:
     ground: float = setting(0.0, at_least=0, at_most=100)
     labels: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        check_settings(self, WHAT)
+    what: ClassVar[str] = "asu setting"
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
         for unit in self.units:
             Unit.parse(unit)
-        if self.width is not None and self.width % self.heads:
-            raise bad_setting(WHAT, "width", self.width, f"a multiple of heads ({self.heads})")
-        if self.layers * (self.width or 64) ** 2 * self.feed > _MOST_WEIGHTS:
-            wanted = f"less: layers * width**2 * feed up to {_MOST_WEIGHTS:,}"
-            raise bad_setting(WHAT, "layers", self.layers, wanted)
-
-    def to_dict(self) -> JsonDict:
-        """For the manifest of a saved model."""
-        return {**asdict(self), "units": list(self.units), "labels": list(self.labels)}
-
-    @classmethod
-    def from_dict(cls, values: JsonDict) -> AsuConfig:
-        """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, WHAT)
+        self.require_multiple(self.width, self.heads)
+        self.require_few(
+            "layers",
+            self.layers * (self.width or 64) ** 2 * self.feed,
+            _MOST_WEIGHTS,
+            "less: layers * width**2 * feed",
+        )

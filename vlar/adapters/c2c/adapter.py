@@ -5,33 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from vlar.adapters.base import Adapter
 from vlar.adapters.c2c.config import C2CConfig
 from vlar.adapters.c2c.inputs import part_widths, read_parts, sampled
-from vlar.adapters.frame_inputs import (
-    along_directions,
-    check_names,
-    chosen,
-    fit_directions,
-)
-from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
-from vlar.adapters.views import require
-from vlar.encoders.base import Encoder
+from vlar.adapters.towers import ResidualTower
+from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.composed import ComposedLabels, Pair
-from vlar.encoders.session import Session
 from vlar.errors import UsageError
-from vlar.numeric import unit
 from vlar.registry import register
-from vlar.text.clean import clean_label
-from vlar.text.prompts import fill, load_templates
-from vlar.types import Clip, Encoded, Float32, JsonDict
+from vlar.types import Encoded, Float32
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from vlar.adapters.c2c.losses import PairClasses
     from vlar.adapters.c2c.network import C2CNetwork
@@ -44,7 +32,7 @@ _KEPT_LISTS = 64
 
 
 @register("adapter", "c2c")
-class C2C(Adapter, Trainable, ComposedLabels):
+class C2C(ResidualTower, ComposedLabels):
     """Verbs and objects learned apart and given each other, for pairs that training never shows.
 
     Source: Li et al., "C2C: component-to-composition learning for zero-shot compositional action
@@ -57,69 +45,38 @@ class C2C(Adapter, Trainable, ComposedLabels):
         config: The settings.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
+    method, config_type = "c2c", C2CConfig
     changes: ClassVar[frozenset[str]] = frozenset({"descriptions"})
     learner: ClassVar[str] = "compositional"
     label_parts: ClassVar[tuple[str, ...]] = PARTS
-    reads: Literal["pixels", "features"] = "features"
     pair_scale = SCALE
     network: C2CNetwork
+    config: C2CConfig
 
-    def __init__(self, encoder: Encoder, config: C2CConfig) -> None:
-        """Use ``attach``."""
-        self._wrap(encoder, "c2c")
-        self._blocks = chosen(encoder.frame_blocks, config.blocks or _names(encoder))
-        self.input_widths = [config.components] * len(part_widths(self._blocks, config))
+    def prepare(self) -> None:
+        """No label has been read; a training may leave out the inputs of one part at a time."""
+        self.input_widths = [self.config.components] * len(part_widths(self._blocks, self.config))
         self._label_parts: list[Mapping[str, str]] = []
         self._label_counts: list[int] = []
-        self._build(config)
 
-    @classmethod
-    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> C2C:
-        """The adapter at its start; vectors and texts are the encoder's, and stay so.
+    def build(self) -> C2CNetwork:
+        """The head at its start; residuals of words are zero."""
+        from vlar.adapters.c2c.network import C2CNetwork
 
-        Raises:
-            ModelError: the encoder has no frame features, or its text depends on the video.
-            UnknownNameError: a setting or a block does not exist.
-        """
-        require(encoder, cls.needs, "c2c")
-        config = C2CConfig.from_dict(settings or {})
-        check_names(encoder, config.blocks)
-        return cls(encoder, config)
-
-    @classmethod
-    def check_settings(cls, settings: JsonDict) -> None:
-        """See ``Adapter``."""
-        C2CConfig.from_dict(settings)
-
-    @property
-    def settings(self) -> JsonDict:
-        """The configuration."""
-        return self.config.to_dict()
-
-    @property
-    def module(self) -> nn.Module:
-        """The head, the directions its inputs are read along, and the words' residuals."""
-        return self.network
+        widths = part_widths(self._blocks, self.config)
+        return C2CNetwork(self.config, self.dim, widths, len(self._blocks))
 
     def refresh(self) -> None:
-        """Compute the fingerprint from the parameters."""
-        self.fingerprint = self.content_hash(self.encoder, self.settings)
+        """Compute the fingerprint from the parameters, and clear the words' texts."""
+        super().refresh()
+        self.verbs, self.objects = self.config.verbs, self.config.objects
         self._texts: dict[tuple[str, tuple[str, ...]], Tensor] = {}
 
     # The encoder contract
 
-    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """The encoder's own features and vectors, with the context that pairs are scored by."""
-        return self._with_contexts(self.encoder.encode(clips))
-
-    def session(self, *, features: bool = True) -> Session:
-        """The wrapped encoder's session; its frame features give the context, window by window."""
-        del features
-        return self.encoder.session().then(self._with_contexts)
-
-    def _with_contexts(self, rows: Sequence[Encoded]) -> list[Encoded]:
-        return [replace(row, context=self.context(row.features[None])[0]) for row in rows]
+    def row(self, row: Encoded) -> Encoded:
+        """The encoder's own features and vector, with the context that pairs are scored by."""
+        return replace(row, context=self.context(row.features[None])[0])
 
     def context(self, features: Float32) -> Float32:
         """Frame features (N, T, F) to context tokens (N, 4, E) float32."""
@@ -128,13 +85,13 @@ class C2C(Adapter, Trainable, ComposedLabels):
         rows: list[Float32] = []
         with torch.inference_mode():
             for clip in features:  # one by one: the same alone and in company
-                found = self.network.components(torch.from_numpy(self._inputs(clip[None])))
+                found = self.network.components(torch.from_numpy(self.small(clip[None])))
                 rows.append(torch.stack(list(found), dim=1)[0].numpy())
         return np.stack(rows) if rows else np.zeros((0, _TOKENS, self.config.width), np.float32)
 
     def pool(self, features: Float32) -> Float32:
         """As the encoder."""
-        return self.encoder.pool(features)
+        return self.pooled(features)
 
     # Pairs
 
@@ -176,17 +133,9 @@ class C2C(Adapter, Trainable, ComposedLabels):
         """(n, D) texts of words as a model of this encoder has them."""
         import torch
 
-        prompts = fill(load_templates(self.templates), [clean_label(word) for word in words])
-        flat = self.encoder.encode_text([text for texts in prompts for text in texts])
-        means = unit(flat.reshape(len(words), -1, self.dim).mean(axis=1))
-        return torch.from_numpy(means)
+        return torch.from_numpy(self.label_vectors(words))
 
     # Training
-
-    def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """Switch gradients on and name what is trained; ``training_classes`` comes before."""
-        self.network.requires_grad_(True)
-        return list(self.network.named_parameters())
 
     def read_label_parts(self, parts: Sequence[Mapping[str, str]], counts: Sequence[int]) -> None:
         """Keep the verb and the object of each label for ``training_classes``.
@@ -225,7 +174,7 @@ class C2C(Adapter, Trainable, ComposedLabels):
         verbs, objects = (tuple(sorted(set(words))) for words in of_label)
         if (verbs, objects) != (self.verbs, self.objects):
             kept = {k: v for k, v in self.network.state_dict().items() if "residual" not in k}
-            self._build(dataclasses.replace(self.config, verbs=verbs, objects=objects))
+            self.rebuild(dataclasses.replace(self.config, verbs=verbs, objects=objects))
             self.network.load_state_dict(kept, strict=False)
         texts = [self._encoded(words) for words in (verbs, objects)]
         for part, rows in zip(PARTS, texts, strict=True):
@@ -242,15 +191,17 @@ class C2C(Adapter, Trainable, ComposedLabels):
         counts = pair_counts(pairs, clips, len(verbs), len(objects))
         return PairClasses(texts[0], texts[1], pairs, counts)
 
-    def fit_inputs(self, features: Float32) -> None:
-        """Find the directions in which the frames (N, T, F) of the training set differ."""
-        parts = read_parts(features, self._blocks, self.config)
-        fit_directions(self.network, parts, self.config.components)
-        self.refresh()
+    def read(self, features: Float32) -> list[Float32]:
+        """The blocks of frame features (N, T, F), and what verbs are read from."""
+        return read_parts(features, self._blocks, self.config)
+
+    def small(self, features: Float32) -> Float32:
+        """(N, T, F) to (N, T', K), T' at most the ``frames`` of the settings."""
+        return super().small(sampled(features, self.config))
 
     def training_inputs(self, features: Float32) -> Float32:
-        """(N, T, F) to the small inputs (N, T', K) of at most ``frames`` frames."""
-        return self._inputs(features)
+        """(N, T, F) to the small inputs (N, T', K)."""
+        return self.small(features)
 
     def training_step(self, batch: TrainingBatch, classes: PairClasses) -> TrainingOutput:
         """Scaled scores of the labels' pairs, and C2C's losses.
@@ -259,14 +210,10 @@ class C2C(Adapter, Trainable, ComposedLabels):
             batch: Inputs (N, T, K) of ``training_inputs``, or frame features (N, T, F).
             classes: From ``training_classes``.
         """
-        import torch
-
         from vlar.adapters.c2c.losses import enhanced_losses
         from vlar.losses.components import listed
 
-        inputs = batch.inputs
-        if inputs.shape[-1] == self.frame_dim:
-            inputs = torch.from_numpy(self._inputs(inputs.detach().numpy()))
+        inputs = self.inputs_of(batch.inputs)
         output = self.network(inputs, classes.verbs, classes.objects)
         logits = SCALE * (listed(output.pair, classes.pairs) - 1)
         parts = {"verb": SCALE * output.verb, "object": SCALE * output.object}
@@ -277,25 +224,3 @@ class C2C(Adapter, Trainable, ComposedLabels):
         elif len(shown):
             losses = {"total": batch.loss(logits)}
         return TrainingOutput(logits, losses, parts=parts)
-
-    def _build(self, config: C2CConfig) -> None:
-        import torch
-
-        from vlar.adapters.c2c.network import C2CNetwork
-
-        self.config, self.verbs, self.objects = config, config.verbs, config.objects
-        widths = part_widths(self._blocks, config)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # two adapters of the same settings start the same
-            self.network = C2CNetwork(config, self.dim, widths, len(self._blocks))
-        self.network.eval().requires_grad_(False)
-        self.refresh()
-
-    def _inputs(self, features: Float32) -> Float32:
-        """(N, T, F) to (N, T', K), T' at most the ``frames`` of the settings."""
-        features = sampled(features, self.config)
-        return along_directions(self.network, read_parts(features, self._blocks, self.config))
-
-
-def _names(encoder: Encoder) -> list[str]:
-    return [block.name for block in encoder.frame_blocks]

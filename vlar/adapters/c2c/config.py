@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import ClassVar
 
-from vlar.adapters.settings import bad_setting, check_settings, read_settings, setting
-from vlar.types import JsonDict
+from vlar.adapters.settings import Settings, setting
 
-WHAT = "c2c setting"
-_MOST_WEIGHTS = 1 << 26
+_MOST_WEIGHTS = 1 << 22
 
 
 @dataclass(frozen=True)
-class C2CConfig:
+class C2CConfig(Settings):
     """How the head is built and trained.
 
     Attributes:
@@ -53,18 +52,9 @@ class C2CConfig:
     verbs: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        check_settings(self, WHAT)
-        if self.hidden * self.components > _MOST_WEIGHTS // 16:
-            wanted = f"fewer: hidden * components up to {_MOST_WEIGHTS // 16:,}"
-            raise bad_setting(WHAT, "components", self.components, wanted)
+    what: ClassVar[str] = "c2c setting"
 
-    def to_dict(self) -> JsonDict:
-        """For the manifest of a saved model."""
-        listed = ("blocks", "verbs", "objects")
-        return {**asdict(self), **{name: list(getattr(self, name)) for name in listed}}
-
-    @classmethod
-    def from_dict(cls, values: JsonDict) -> C2CConfig:
-        """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, WHAT)
+    def check(self) -> None:
+        """Refuse values that do not go together."""
+        size, wanted = self.hidden * self.components, "fewer: hidden * components"
+        self.require_few("components", size, _MOST_WEIGHTS, wanted)

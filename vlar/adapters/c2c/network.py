@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vlar.adapters.c2c.config import C2CConfig
 from vlar.adapters.c2c.head import C2CHead, C2COutput, Components
+from vlar.adapters.tower_network import register_directions
 
 _TEXT_GAIN = 0.3  # texts of the trained words move slower than the rest
 
@@ -32,9 +33,7 @@ class C2CNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        for number, width in enumerate(widths):
-            self.register_buffer(f"mean{number}", torch.zeros(width))
-            self.register_buffer(f"axes{number}", torch.zeros(width, config.components))
+        register_directions(self, widths, config.components)
         dim = n_blocks * config.components
         moving = (len(widths) - n_blocks) * config.components
         self.head = C2CHead(dim, text_dim, config.hidden, config.width, moving or dim)

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from vlar.adapters.base import Adapter
 from vlar.adapters.coco.config import CocoConfig
 from vlar.adapters.coco.labels import CocoLabels, LabelReader
-from vlar.adapters.frame_inputs import (
-    along_directions,
-    block_width,
-    fit_directions,
-    placed,
-    read_blocks,
-)
-from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
-from vlar.adapters.views import require
-from vlar.encoders.base import Encoder
-from vlar.encoders.session import Session
+from vlar.adapters.frame_inputs import fit_directions
+from vlar.adapters.towers import ResidualTower
+from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.numeric import unit
 from vlar.registry import register
 from vlar.text.clean import clean_label
-from vlar.types import Clip, Encoded, Float32, JsonDict, Role
+from vlar.types import Float32, Role
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @register("adapter", "coco")
-class Coco(Adapter, Trainable):
+class Coco(ResidualTower):
     """Clips are aligned with label texts and with many descriptions a label; any label is answered.
 
     In the spirit of Zhou et al., "ActionHub: a large-scale action video description dataset for
@@ -47,44 +38,23 @@ class Coco(Adapter, Trainable):
         config: The settings.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
-    reads: Literal["pixels", "features"] = "features"
+    method, config_type = "coco", CocoConfig
+    changes: ClassVar[frozenset[str]] = frozenset({"descriptions"})
     open_vocabulary: ClassVar[bool] = True
     changes: ClassVar[frozenset[str]] = frozenset({"descriptions"})
     network: CocoNetwork
     config: CocoConfig
 
-    def __init__(self, encoder: Encoder, config: CocoConfig) -> None:
-        """Use ``attach``."""
-        self._wrap(encoder, "coco")
+    def prepare(self) -> None:
+        """No label has been read."""
         self._seen: CocoLabels | None = None
-        self._build(config)
 
-    @classmethod
-    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Coco:
-        """The adapter at its start, which changes nothing.
+    def build(self) -> CocoNetwork:
+        """The maps at their start, which change nothing."""
+        from vlar.adapters.coco.network import CocoNetwork
 
-        Raises:
-            ModelError: the encoder has no frame features, or its text depends on the video.
-            UnknownNameError: a setting does not exist.
-        """
-        require(encoder, cls.needs, "coco")
-        return cls(encoder, CocoConfig.from_dict(settings or {}))
-
-    @classmethod
-    def check_settings(cls, settings: JsonDict) -> None:
-        """See ``Adapter``."""
-        CocoConfig.from_dict(settings)
-
-    @property
-    def settings(self) -> JsonDict:
-        """The configuration."""
-        return self.config.to_dict()
-
-    @property
-    def module(self) -> nn.Module:
-        """The maps, the directions its inputs are read along, and the vectors of its labels."""
-        return self.network
+        self._reader = LabelReader(self.encoder, self.config)
+        return CocoNetwork(self.config, self.dim, self.input_sizes)
 
     def refresh(self) -> None:
         """Compute the vectors of the trained labels, and the fingerprint, from the parameters."""
@@ -94,54 +64,29 @@ class Coco(Adapter, Trainable):
             with torch.no_grad():
                 found = self.network.labels(self._seen.names, self._seen.described)
                 self.network.get_buffer("concepts").copy_(found)
-        self.fingerprint = self.content_hash(self.encoder, self.settings)
+        super().refresh()
         concepts = self.network.get_buffer("concepts").numpy()
-        prompts = self._reader.prompts(self.config.labels)
+        prompts = self.label_texts(self.config.labels)
         self._trained = {
             text: row for texts, row in zip(prompts, concepts, strict=True) for text in texts
         }
         self._text_moves = bool(self.network.names.up.weight.any())
         self._clips_move = bool(self.network.leave.weight.any())
 
-    def _build(self, config: CocoConfig) -> None:
-        import torch
-
-        from vlar.adapters.coco.network import CocoNetwork
-
-        self.config, self._reader = config, LabelReader(self.encoder, config)
-        widths = [block_width(block) for block in self.encoder.frame_blocks]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # two adapters of the same settings start the same
-            self.network = CocoNetwork(config, self.dim, widths)
-        self.network.eval().requires_grad_(False)
-        self.refresh()
-
     # The encoder contract
-
-    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """The encoder's own frame features, and vectors that the network has moved."""
-        return self._moved(self.encoder.encode(clips))
-
-    def session(self, *, features: bool = True) -> Session:
-        """The wrapped encoder's session; its frame features are moved window by window."""
-        del features
-        return self.encoder.session().then(self._moved)
-
-    def _moved(self, rows: Sequence[Encoded]) -> list[Encoded]:
-        return [Encoded(row.features, self.pool(row.features[None])[0]) for row in rows]
 
     def pool(self, features: Float32) -> Float32:
         """Frame features (N, T, F) to window vectors (N, D) of unit length."""
         import torch
 
-        pooled = self.encoder.pool(features)
+        pooled = self.pooled(features)
         if not self._clips_move:
             return pooled
         rows: list[Float32] = []
         with torch.inference_mode():
             # One by one, so that a window is bit for bit the same alone and in company.
             for clip, vector in zip(features, pooled, strict=True):
-                small = torch.from_numpy(self._inputs(clip[None]).mean(axis=1))
+                small = torch.from_numpy(self.small(clip[None]).mean(axis=1))
                 rows.append(self.network.clips(small, torch.from_numpy(vector[None]))[0].numpy())
         return np.stack(rows) if rows else pooled
 
@@ -198,7 +143,7 @@ class Coco(Adapter, Trainable):
         found, digest = self._reader.look_up(texts)
         state = {k: v for k, v in self.network.state_dict().items() if k != "concepts"}
         self._seen = None
-        self._build(dataclasses.replace(self.config, labels=tuple(labels), bank_sha256=digest))
+        self.rebuild(dataclasses.replace(self.config, labels=tuple(labels), bank_sha256=digest))
         self.network.load_state_dict(state, strict=False)
         seen = self._reader.labels(texts, found)
         every = [row.mean(dim=0) for row in seen.described if len(row)]
@@ -214,14 +159,9 @@ class Coco(Adapter, Trainable):
 
     def fit_inputs(self, features: Float32) -> None:
         """Find the directions in which the clips (N, T, F) of the training set differ."""
-        clips = [part.mean(axis=1) for part in self._blocks(features)]
+        clips = [part.mean(axis=1) for part in self.read(features)]
         fit_directions(self.network, clips, self.config.components)
         self.refresh()
-
-    def training_inputs(self, features: Float32) -> Float32:
-        """(N, T, F) to (N, T, K + D): the small inputs, and the encoder's vector in every frame."""
-        pooled = np.repeat(self.encoder.pool(features)[:, None], features.shape[1], axis=1)
-        return np.concatenate([self._inputs(features), pooled], axis=2)
 
     def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
         """Alignment with label texts, with drawn descriptions, and the cycle over unseen labels.
@@ -231,10 +171,7 @@ class Coco(Adapter, Trainable):
         import torch
         from torch.nn import functional as F  # noqa: N812 - the usual name
 
-        inputs = batch.inputs
-        if inputs.shape[-1] == self.frame_dim:
-            inputs = torch.from_numpy(self.training_inputs(inputs.detach().numpy()))
-        small, pooled = inputs.split((inputs.shape[-1] - self.dim, self.dim), dim=-1)
+        small, pooled = self.split_inputs(batch.inputs)
         means = small.mean(dim=1), F.normalize(pooled.mean(dim=1), dim=-1)
         vectors = batch.spread(self.network.clips, *means)
         config = self.config
@@ -283,13 +220,3 @@ class Coco(Adapter, Trainable):
             rows.append(kept)
             owners += [label] * len(kept)
         return torch.cat(rows) if rows else torch.zeros(0, self.dim), torch.tensor(owners)
-
-    # Inputs
-
-    def _blocks(self, features: Float32) -> list[Float32]:
-        """The blocks of frame features (N, T, F), in units that may be compared."""
-        return read_blocks(features, placed(self.encoder.frame_blocks))
-
-    def _inputs(self, features: Float32) -> Float32:
-        """(N, T, F) to (N, T, K)."""
-        return along_directions(self.network, self._blocks(features))

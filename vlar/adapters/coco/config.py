@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import ClassVar
 
-from vlar.adapters.settings import check_settings, read_settings, setting
-from vlar.types import JsonDict
-
-WHAT = "CoCo setting"
+from vlar.adapters.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class CocoConfig:
+class CocoConfig(Settings):
     """How descriptions are read and aligned.
 
     Attributes:
@@ -54,15 +52,4 @@ class CocoConfig:
     labels: tuple[str, ...] = ()
     bank_sha256: str = ""
 
-    def __post_init__(self) -> None:
-        check_settings(self, WHAT)
-
-    def to_dict(self) -> JsonDict:
-        """For the manifest of a saved model."""
-        values = asdict(self)
-        return {**values, "unseen": list(self.unseen), "labels": list(self.labels)}
-
-    @classmethod
-    def from_dict(cls, values: JsonDict) -> CocoConfig:
-        """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, WHAT)
+    what: ClassVar[str] = "CoCo setting"

@@ -13,7 +13,6 @@ import numpy as np
 from vlar.adapters.coco.config import CocoConfig
 from vlar.encoders.base import Encoder
 from vlar.numeric import unit
-from vlar.text.clean import clean_label
 from vlar.text.description_lookup import descriptions_of
 from vlar.text.description_sets import load_descriptions
 from vlar.text.prompts import fill, load_templates
@@ -72,11 +71,6 @@ class LabelReader:
         names = self._names(texts)
         rows = [torch.from_numpy(row) for row in self._described(names, described)]
         return CocoLabels(torch.from_numpy(names), rows)
-
-    def prompts(self, labels: Sequence[str]) -> list[list[str]]:
-        """The P prompts of each label, as a model of this encoder asks for them."""
-        cleaned = [clean_label(label) for label in labels]
-        return [list(row) for row in fill(load_templates(self._encoder.templates), cleaned)]
 
     def chosen(self, name: Float32, rows: Float32) -> Float32:
         """Descriptions (P, D) without near-duplicates: those nearest to the label's text (D,)."""

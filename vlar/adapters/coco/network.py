@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.coco.config import CocoConfig
+from vlar.adapters.tower_network import register_directions
 
 
 class LowRank(nn.Module):
@@ -53,9 +54,7 @@ class CocoNetwork(nn.Module):
         self.key = nn.Linear(dim, config.rank)
         self.query = nn.Linear(config.rank, 1, bias=False)
         nn.init.zeros_(self.query.weight)  # all descriptions alike at the start
-        for number, width in enumerate(blocks):
-            self.register_buffer(f"mean{number}", torch.zeros(width))
-            self.register_buffer(f"axes{number}", torch.zeros(width, config.components))
+        register_directions(self, blocks, config.components)
         self.register_buffer("common", torch.zeros(dim))
         self.register_buffer("concepts", torch.zeros(len(config.labels), dim))
 

@@ -35,8 +35,7 @@ class EzClip(ClipAdapter):
         config: The settings.
     """
 
-    method = "ez-clip"
-    read_config = EzClipConfig.from_dict
+    method, config_type = "ez-clip", EzClipConfig
     network: EzClipNetwork
     config: EzClipConfig
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from vlar.adapters.settings import check_settings, read_settings, setting
+from vlar.adapters.settings import Settings, setting
 from vlar.text.prompts import check_template_set
-from vlar.types import JsonDict
 
 Prompts = Literal["deep", "shallow", "none"]
 
-WHAT = "EZ-CLIP setting"
-
 
 @dataclass(frozen=True)
-class EzClipConfig:
+class EzClipConfig(Settings):
     """How an EZ-CLIP is built and trained. The defaults are the paper's, but for the drops.
 
     Attributes:
@@ -56,20 +53,13 @@ class EzClipConfig:
     templates: str = "plain"
     logit_scale: float = setting(100.0, above=0)
 
-    def __post_init__(self) -> None:
-        check_settings(self, WHAT)
-        check_template_set(self.templates, f"{WHAT} templates")
+    what: ClassVar[str] = "EZ-CLIP setting"
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
+        check_template_set(self.templates, f"{self.what} templates")
 
     def hidden(self, tower: Literal["visual", "text"], width: int) -> int:
         """Inner width of the adapters of a tower of a width; 0 where it has none."""
         chosen = self.visual_hidden if tower == "visual" else self.text_hidden
         return width // 4 if chosen is None else chosen
-
-    def to_dict(self) -> JsonDict:
-        """For the manifest of a saved model."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: JsonDict) -> EzClipConfig:
-        """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, WHAT)

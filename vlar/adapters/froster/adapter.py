@@ -56,6 +56,7 @@ class Froster(Adapter, Trainable):
 
     needs: ClassVar[tuple[str, ...]] = ("vit_blocks",)
     changes = frozenset({"n_frames", "templates", "max_tokens", "logit_scale"})
+    method, config_type = "froster", FrosterConfig
     student: Adapter
     config: FrosterConfig
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from vlar.adapters.settings import check_settings, read_settings, setting
+from vlar.adapters.settings import Settings, setting
 from vlar.errors import ModelError
 from vlar.types import JsonDict
 
 DISTANCES = ("cosine", "l2")  # of ``vlar.losses.distill``, which needs torch
-WHAT = "FROSTER setting"
 
 
 @dataclass(frozen=True)
-class FrosterConfig:
+class FrosterConfig(Settings):
     """How a student is distilled from the frozen encoder (ICLR 2024, arXiv 2402.03241).
 
     Attributes:
@@ -31,16 +31,9 @@ class FrosterConfig:
     weight: float = setting(2.0, at_least=0)
     alpha: float = 0.1
 
-    def __post_init__(self) -> None:
-        check_settings(self, WHAT)
+    what: ClassVar[str] = "FROSTER setting"
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
         if self.student == "froster":
-            raise ModelError(f"{WHAT} student is 'froster'; name what it is wrapped around")
-
-    def to_dict(self) -> JsonDict:
-        """For the manifest of a saved model."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: JsonDict) -> FrosterConfig:
-        """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, WHAT)
+            raise ModelError(f"{self.what} student is 'froster'; name what it is wrapped around")

@@ -38,9 +38,8 @@ class Lora(ClipAdapter):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("vit_blocks", "fixed_text")
-    method = "lora"
+    method, config_type = "lora", LoraConfig
     recomputes = True
-    read_config = LoraConfig.from_dict
     changed: LoraTowers
     config: LoraConfig
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import ClassVar
 
-from vlar.adapters.settings import check_settings, read_settings, setting
-from vlar.types import JsonDict
+from vlar.adapters.settings import Settings, setting
 
 TOWERS = ("both", "text", "vision")
-WHAT = "LoRA setting"
 
 
 @dataclass(frozen=True)
-class LoraConfig:
+class LoraConfig(Settings):
     """Which layers get a low-rank change, and how large it is (arXiv 2106.09685).
 
     Attributes:
@@ -31,18 +30,8 @@ class LoraConfig:
     mlp: bool = False
     n_frames: int = setting(8, at_least=1, at_most=1024)
 
-    def __post_init__(self) -> None:
-        check_settings(self, WHAT)
+    what: ClassVar[str] = "LoRA setting"
 
     def trains(self, tower: str) -> bool:
         """Whether ``vision`` or ``text`` is changed."""
         return self.towers in ("both", tower)
-
-    def to_dict(self) -> JsonDict:
-        """For the manifest of a saved model."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: JsonDict) -> LoraConfig:
-        """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, WHAT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from vlar.adapters.moments import MomentAdapter
-from vlar.adapters.msq.config import WHAT, MsqConfig
+from vlar.adapters.msq.config import MsqConfig
 from vlar.adapters.settings import bad_setting
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.conditioned import ConditionedText
@@ -19,7 +18,7 @@ from vlar.registry import register
 from vlar.types import Encoded, Float32
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from vlar.adapters.msq.network import MsqNetwork
 
@@ -44,41 +43,29 @@ class Msq(MomentAdapter, ConditionedText):
         config: The settings.
     """
 
-    method = "msq"
-    read_config = MsqConfig.from_dict
+    method, config_type = "msq", MsqConfig
     several_labels: ClassVar[bool] = True
     network: MsqNetwork
     config: MsqConfig
 
-    def _build(self, config: MsqConfig) -> None:
-        import torch
-
+    def build(self) -> MsqNetwork:
+        """The maps of texts, clips and tokens, and the decoder, at their start."""
         from vlar.adapters.msq.network import MsqNetwork
 
-        width = _width(config, self.dim, self.encoder.name)
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # two adapters of the same settings start the same
-            self.network = MsqNetwork(self.dim, width, config)
-        self.network.eval().requires_grad_(False)
-        self.refresh()
-
-    @property
-    def module(self) -> nn.Module:
-        """The maps of texts, clips and tokens, and the decoder."""
-        return self.network
+        return MsqNetwork(self.dim, _width(self.config, self.dim, self.encoder.name), self.config)
 
     # The encoder contract
 
-    def _row(self, features: Float32) -> Encoded:
-        vector = self.pool(features[None])[0]
-        tokens = self.tokens(features[None])[0]
+    def row(self, row: Encoded) -> Encoded:
+        """The encoder's own features and vector, and as context the vector and the tokens."""
+        vector = self.pool(row.features[None])[0]
+        tokens = self.tokens(row.features[None])[0]
         context = np.concatenate([vector[None], tokens.reshape(-1, self.dim)])
-        return Encoded(features, vector, context)
+        return Encoded(row.features, vector, context)
 
     def pool(self, features: Float32) -> Float32:
         """As the encoder."""
-        return self.source.pool(features)
+        return self.pooled(features)
 
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
         """Texts whose cosines with N clips are the answers: (N, C, D) float32 of unit length."""
@@ -100,18 +87,11 @@ class Msq(MomentAdapter, ConditionedText):
 
     # Training
 
-    def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """Switch gradients on and name what is trained; ``training_classes`` comes before."""
-        self.network.requires_grad_(True)
-        return list(self.network.named_parameters())
-
     def training_classes(self, labels: Sequence[str]) -> Tensor:
         """Texts of the labels as the encoder has them, (C, D)."""
         import torch
 
-        if tuple(labels) != self.config.labels:
-            self.config = dataclasses.replace(self.config, labels=tuple(labels))
-            self.refresh()
+        self.name_labels(labels)
         return torch.from_numpy(self.label_vectors(labels))
 
     def fit_inputs(self, features: Float32) -> None:
@@ -179,9 +159,11 @@ def _width(config: MsqConfig, dim: int, encoder: str) -> int:
     if config.width is None:
         least = max(config.heads, min(_WIDTH, dim) // config.heads * config.heads)
         if least > dim:
-            raise bad_setting(WHAT, "heads", config.heads, f"{dim} or fewer, D of {encoder!r}")
+            raise bad_setting(
+                config.what, "heads", config.heads, f"{dim} or fewer, D of {encoder!r}"
+            )
         return least
     if config.width > dim:
         wanted = f"{dim} or less: the decoder must not be wider than encoder {encoder!r}"
-        raise bad_setting(WHAT, "width", config.width, wanted)
+        raise bad_setting(config.what, "width", config.width, wanted)
     return config.width

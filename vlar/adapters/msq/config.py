@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import ClassVar
 
-from vlar.adapters.settings import bad_setting, check_settings, read_settings, setting
-from vlar.types import JsonDict
+from vlar.adapters.settings import Settings, setting
 
-WHAT = "msq setting"
 _MOST_WEIGHTS = 1 << 24
 
 
 @dataclass(frozen=True)
-class MsqConfig:
+class MsqConfig(Settings):
     """How the queries and the decoder are built.
 
     Attributes:
@@ -39,19 +38,14 @@ class MsqConfig:
     focus_absent: float = setting(0.0, at_least=0, at_most=16)
     labels: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        check_settings(self, WHAT)
-        if self.width is not None and self.width % self.heads:
-            raise bad_setting(WHAT, "width", self.width, f"a multiple of heads ({self.heads})")
-        if self.layers * (self.width or 256) ** 2 * self.feed > _MOST_WEIGHTS:
-            wanted = f"less: layers * width**2 * feed up to {_MOST_WEIGHTS:,}"
-            raise bad_setting(WHAT, "layers", self.layers, wanted)
+    what: ClassVar[str] = "msq setting"
 
-    def to_dict(self) -> JsonDict:
-        """For the manifest of a saved model."""
-        return {**asdict(self), "labels": list(self.labels)}
-
-    @classmethod
-    def from_dict(cls, values: JsonDict) -> MsqConfig:
-        """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, WHAT)
+    def check(self) -> None:
+        """Refuse values that do not go together."""
+        self.require_multiple(self.width, self.heads)
+        self.require_few(
+            "layers",
+            self.layers * (self.width or 256) ** 2 * self.feed,
+            _MOST_WEIGHTS,
+            "less: layers * width**2 * feed",
+        )

@@ -15,7 +15,6 @@ from vlar.adapters.multitask.importance import bounded, effective_size, kliep
 from vlar.adapters.multitask.map import SemanticMap
 from vlar.adapters.multitask.selection import MapNumbers, choose_numbers, overlapping
 from vlar.adapters.multitask.statistics import clip_statistics, width
-from vlar.adapters.views import require
 from vlar.encoders.base import Block, Encoder
 from vlar.encoders.sentences import count_word_pieces, load_text_tower, tower_hash
 from vlar.errors import SupportError
@@ -23,7 +22,7 @@ from vlar.numeric import unit
 from vlar.registry import register
 from vlar.text.clean import clean_label
 from vlar.text.prompts import fill, load_templates
-from vlar.types import Clip, Encoded, Float32, Float64, JsonDict, Role
+from vlar.types import Clip, Encoded, Float32, Float64, Role
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,6 +65,7 @@ class Multitask(Adapter):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
+    method, config_type = "multitask", MultitaskConfig
     learner: ClassVar[str] = "solved"
     open_vocabulary: ClassVar[bool] = True
     changes = frozenset({"dim", "max_tokens", "blocks", "descriptions"})
@@ -75,33 +75,11 @@ class Multitask(Adapter):
 
     def __init__(self, encoder: Encoder, config: MultitaskConfig) -> None:
         """Use ``attach``."""
-        self._wrap(encoder, "multitask")
-        self.config = config
+        super().__init__(encoder, config)
         if config.text == "sentences":
             self.dim, self.max_tokens = _SENTENCE_WIDTH, 256
         self.blocks = (Block("meaning", self.dim, 1.0, True),)
         self._build(max(1, config.q))
-
-    @classmethod
-    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Multitask:
-        """The adapter before it is solved.
-
-        Raises:
-            ModelError: the encoder has no frame features, or its text depends on the video.
-            UnknownNameError: a setting does not exist.
-        """
-        require(encoder, cls.needs, "multitask")
-        return cls(encoder, MultitaskConfig.from_dict(settings or {}))
-
-    @classmethod
-    def check_settings(cls, settings: JsonDict) -> None:
-        """See ``Adapter``."""
-        MultitaskConfig.from_dict(settings)
-
-    @property
-    def settings(self) -> JsonDict:
-        """The configuration."""
-        return self.config.to_dict()
 
     @property
     def module(self) -> nn.Module:

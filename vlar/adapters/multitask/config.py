@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import ClassVar
 
-from vlar.adapters.settings import check_settings, read_settings, setting
-from vlar.types import JsonDict
-
-WHAT = "multitask setting"
+from vlar.adapters.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class MultitaskConfig:
+class MultitaskConfig(Settings):
     """How a map is found and how it answers.
 
     Attributes:
@@ -34,14 +32,4 @@ class MultitaskConfig:
     targets: tuple[str, ...] = ()
     weigh_clips: bool = True
 
-    def __post_init__(self) -> None:
-        check_settings(self, WHAT)
-
-    def to_dict(self) -> JsonDict:
-        """For the manifest of a saved model."""
-        return {**asdict(self), "targets": list(self.targets)}
-
-    @classmethod
-    def from_dict(cls, values: JsonDict) -> MultitaskConfig:
-        """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, WHAT)
+    what: ClassVar[str] = "multitask setting"

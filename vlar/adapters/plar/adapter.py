@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from vlar.adapters.base import Adapter
-from vlar.adapters.frame_inputs import (
-    along_directions,
-    block_width,
-    check_names,
-    fit_directions,
-    placed,
-    read_blocks,
-)
 from vlar.adapters.plar.config import PlarConfig
 from vlar.adapters.plar.frames import PromptedFrames
-from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
-from vlar.adapters.views import require
+from vlar.adapters.towers import ResidualTower
+from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder
-from vlar.encoders.session import Session
 from vlar.encoders.vector_cache import cached_vectors
-from vlar.numeric import softmax, unit
+from vlar.numeric import softmax
 from vlar.registry import register
 from vlar.text.bank import load_bank
-from vlar.text.clean import clean_label
-from vlar.text.prompts import fill, load_templates
-from vlar.types import Clip, Encoded, Float32, JsonDict
+from vlar.types import Float32
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from vlar.adapters.plar.network import PlarNetwork
 
@@ -40,7 +28,7 @@ _BANK = "everyday_actions"  # what the text prompt is made of
 
 
 @register("adapter", "plar")
-class Plar(Adapter, Trainable):
+class Plar(ResidualTower):
     """Learned prompts mixed for each clip, with prompts of motion, people and text.
 
     In the spirit of Wang et al., "SCP: soft conditional prompt learning for aerial video action
@@ -52,94 +40,38 @@ class Plar(Adapter, Trainable):
     Attributes:
         network: The differentiable whole, for training.
         config: The settings.
-        prompted: Encodes clips with the drawn prompts.
+        prompted: ``source``; encodes clips with the drawn prompts.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("frames", "pool", "fixed_text")
+    method, config_type = "plar", PlarConfig
     changes: ClassVar[frozenset[str]] = frozenset({"frame_dim", "frame_blocks", "descriptions"})
-    reads: Literal["pixels", "features"] = "features"
     network: PlarNetwork
     config: PlarConfig
-
-    def __init__(self, encoder: Encoder, config: PlarConfig) -> None:
-        """Use ``attach``."""
-        self._wrap(encoder, "plar")
-        self.config, self.prompted = config, PromptedFrames(encoder, config)
-        self.frame_dim, self.frame_blocks = self.prompted.frame_dim, self.prompted.frame_blocks
-        self._blocks = [
-            (start, block)
-            for start, block in placed(encoder.frame_blocks)
-            if not config.blocks or block.name in config.blocks
-        ]
-        self._text_bank: Float32 | None = None
-        self._build()
+    prompted: PromptedFrames
 
     @classmethod
-    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Plar:
-        """The adapter at its start, which changes nothing.
+    def beside(cls, encoder: Encoder, config: Any) -> Encoder:
+        """The encoder with the drawn prompts.
 
         Raises:
-            ModelError: the encoder has no frame features, its text depends on the video, or a
-                prompt cannot be made for it.
-            UnknownNameError: a setting, a prompt or a block does not exist.
+            ModelError: a prompt cannot be made for the encoder.
         """
-        require(encoder, cls.needs, "plar")
-        config = PlarConfig.from_dict(settings or {})
-        check_names(encoder, config.blocks)
-        return cls(encoder, config)
+        return PromptedFrames(encoder, config)
 
-    @classmethod
-    def check_settings(cls, settings: JsonDict) -> None:
-        """See ``Adapter``."""
-        PlarConfig.from_dict(settings)
+    def prepare(self) -> None:
+        """Nothing of the text prompt is known yet."""
+        assert isinstance(self.source, PromptedFrames)
+        self.prompted = self.source
+        self._text_bank: Float32 | None = None
 
-    @classmethod
-    def reading(cls, encoder: Encoder, settings: JsonDict) -> Encoder:
-        """The encoder with the drawn prompts."""
-        return PromptedFrames(encoder, PlarConfig.from_dict(settings))
+    def build(self) -> PlarNetwork:
+        """The experts, their router and the transformer at their start."""
+        from vlar.adapters.plar.network import PlarNetwork
 
-    @property
-    def settings(self) -> JsonDict:
-        """The configuration."""
-        return self.config.to_dict()
+        return PlarNetwork(self.config, self.n_inputs, self.dim, self.input_sizes)
 
-    @property
-    def module(self) -> nn.Module:
-        """The experts, their router, the transformer, and the directions its inputs lie along."""
-        return self.network
-
-    def refresh(self) -> None:
-        """Compute the fingerprint from the parameters."""
-        self.fingerprint = self.content_hash(self.prompted, self.settings)
-
-    # The encoder contract
-
-    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """Features with those of the prompted frames, and vectors that the network has moved."""
-        return self._moved_rows(self.prompted.encode(clips))
-
-    def session(self, *, features: bool = True) -> Session:
-        """The wrapped encoder's session; its frame features are moved window by window."""
-        del features
-        return self.prompted.session().then(self._moved_rows)
-
-    def _moved_rows(self, rows: Sequence[Encoded]) -> list[Encoded]:
-        return [Encoded(row.features, self.pool(row.features[None])[0]) for row in rows]
-
-    def pool(self, features: Float32) -> Float32:
-        """Frame features (N, T, F) to clip vectors (N, D) of unit length."""
-        import torch
-
-        pooled = self.prompted.pool(features)
-        with torch.inference_mode():
-            # One by one, so that a clip is bit for bit the same alone and in company.
-            rows = [self._residual(clip[None]) for clip in features]
-        moved = [
-            unit(old + row) if row.any() else old for old, row in zip(pooled, rows, strict=True)
-        ]
-        return np.stack(moved) if moved else pooled
-
-    def _residual(self, features: Float32) -> Float32:
+    def residual(self, features: Float32) -> Float32:
+        """(D,) that is added for one clip (1, T, F), whose frames the prompts move."""
         import torch
 
         frames, away, _, text = self._split(torch.from_numpy(self.training_inputs(features)))
@@ -150,29 +82,16 @@ class Plar(Adapter, Trainable):
         import torch
 
         with torch.inference_mode():
-            frames = torch.from_numpy(self._small(features[..., : self.encoder.frame_dim]))
+            frames = torch.from_numpy(self.small(features[..., : self.encoder.frame_dim]))
             return self.network.route(frames).numpy()
 
     # Training
-
-    def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """Switch gradients on and name what is trained; ``training_classes`` comes before."""
-        self.network.requires_grad_(True)
-        return list(self.network.named_parameters())
 
     def training_classes(self, labels: Sequence[str]) -> Tensor:
         """Concepts of the labels, (C, D) of unit length, as the encoder has them."""
         import torch
 
-        prompts = fill(load_templates(self.templates), [clean_label(label) for label in labels])
-        flat = self.encoder.encode_text([text for texts in prompts for text in texts])
-        return torch.from_numpy(unit(flat.reshape(len(labels), -1, self.dim).mean(axis=1)))
-
-    def fit_inputs(self, features: Float32) -> None:
-        """Find the directions in which the frames (N, T, F) of the training set differ."""
-        parts = read_blocks(features, self._blocks)
-        fit_directions(self.network, parts, self.config.components)
-        self.refresh()
+        return torch.from_numpy(self.label_vectors(labels))
 
     def training_inputs(self, features: Float32) -> Float32:
         """(N, T, F) to (N, T, K + P K + D (+ D)): the small inputs, what each of P prompts changes
@@ -180,13 +99,13 @@ class Plar(Adapter, Trainable):
         """
         count, length = features.shape[:2]
         own = features[..., : self.encoder.frame_dim]
-        small, pooled = self._small(own), self.prompted.pool(features)
+        small, pooled = self.small(own), self.pooled(features)
         parts, columns = [small], self.prompted.columns
         for number in range(len(self.config.pictures)):
             start = self.encoder.frame_dim + number * len(columns)
             drawn = own.copy()
             drawn[..., columns] = features[..., start : start + len(columns)]
-            parts.append(self._small(drawn) - small)
+            parts.append(self.small(drawn) - small)
         vectors = [pooled, *([self._text_prompt(pooled)] if "text" in self.config.prompts else [])]
         parts += [np.repeat(rows[:, None], length, axis=1) for rows in vectors]
         shape = (count, length, sum(part.shape[2] for part in parts))
@@ -199,14 +118,9 @@ class Plar(Adapter, Trainable):
             batch: Inputs of ``training_inputs``, or frame features (N, T, F).
             classes: From ``training_classes``.
         """
-        import torch
-
         from vlar.adapters.plar.network import balance_loss
 
-        inputs = batch.inputs
-        if inputs.shape[-1] == self.frame_dim:
-            inputs = torch.from_numpy(self.training_inputs(inputs.detach().numpy()))
-        frames, away, pooled, text = self._split(inputs)
+        frames, away, pooled, text = self._split(self.inputs_of(batch.inputs))
         given = [frames, away, pooled, *([] if text is None else [text])]
         vectors = batch.spread(self.network.vectors, *given)
         logits = self.logit_scale * vectors @ classes.T
@@ -216,7 +130,7 @@ class Plar(Adapter, Trainable):
 
     def _split(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """``training_inputs`` to frames (N, T, K), prompts (N, P, T, K), vectors, texts (N, D)."""
-        size, prompts = self._n_inputs, len(self.config.pictures)
+        size, prompts = self.n_inputs, len(self.config.pictures)
         frames, away = inputs[..., :size], inputs[..., size : size * (1 + prompts)]
         away = away.unflatten(-1, (prompts, size)) if prompts else away[..., None, :0]
         away = (
@@ -226,26 +140,6 @@ class Plar(Adapter, Trainable):
         pooled = inputs[:, 0, start : start + self.dim]
         text = inputs[:, 0, start + self.dim :] if "text" in self.config.prompts else None
         return frames, away, pooled, text
-
-    @property
-    def _n_inputs(self) -> int:
-        return len(self._blocks) * self.config.components
-
-    def _build(self) -> None:
-        import torch
-
-        from vlar.adapters.plar.network import PlarNetwork
-
-        widths = [block_width(block) for _, block in self._blocks]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # two adapters of the same settings start the same
-            self.network = PlarNetwork(self.config, self._n_inputs, self.dim, widths)
-        self.network.eval().requires_grad_(False)
-        self.refresh()
-
-    def _small(self, features: Float32) -> Float32:
-        """The encoder's frame features (N, T, F) to (N, T, K)."""
-        return along_directions(self.network, read_blocks(features, self._blocks))
 
     def _text_prompt(self, vectors: Float32) -> Float32:
         """(N, D): the mean of everyday actions, each as it fits a clip's vector (N, D)."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import ClassVar
 
-from vlar.adapters.settings import bad_setting, check_settings, read_settings, setting
+from vlar.adapters.settings import Settings, bad_setting, setting
 from vlar.registry import unknown_name
-from vlar.types import JsonDict
 
-WHAT = "plar setting"
 PROMPTS = ("flow", "people", "text")
 _MOST_WEIGHTS = 1 << 24
 
 
 @dataclass(frozen=True)
-class PlarConfig:
+class PlarConfig(Settings):
     """How the adapter is built.
 
     Attributes:
@@ -45,29 +44,24 @@ class PlarConfig:
     balance: float = setting(0.01, at_least=0, at_most=100)
     blocks: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        check_settings(self, WHAT)
+    what: ClassVar[str] = "plar setting"
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
         for name in self.prompts:
             if name not in PROMPTS:
-                raise unknown_name(f"value of {WHAT} 'prompts'", name, PROMPTS)
+                raise unknown_name(f"value of {self.what} 'prompts'", name, PROMPTS)
         if len(set(self.prompts)) < len(self.prompts):
-            raise bad_setting(WHAT, "prompts", list(self.prompts), "each of them once")
-        if self.layers * self.width**2 > _MOST_WEIGHTS:
-            wanted = f"fewer layers, or less width: layers * width**2 up to {_MOST_WEIGHTS:,}"
-            raise bad_setting(WHAT, "layers", self.layers, wanted)
-        if self.width % self.heads:
-            raise bad_setting(WHAT, "width", self.width, f"a multiple of heads ({self.heads})")
+            raise bad_setting(self.what, "prompts", list(self.prompts), "each of them once")
+        self.require_few(
+            "layers",
+            self.layers * self.width**2,
+            _MOST_WEIGHTS,
+            "fewer layers, or less width: layers * width**2",
+        )
+        self.require_multiple(self.width, self.heads)
 
     @property
     def pictures(self) -> tuple[str, ...]:
         """The prompts that are drawn into the frames."""
         return tuple(name for name in self.prompts if name != "text")
-
-    def to_dict(self) -> JsonDict:
-        """For the manifest of a saved model."""
-        return {**asdict(self), "prompts": list(self.prompts), "blocks": list(self.blocks)}
-
-    @classmethod
-    def from_dict(cls, values: JsonDict) -> PlarConfig:
-        """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, WHAT)

@@ -63,7 +63,7 @@ class PromptedFrames(Beside):
         super().__init__(encoder, added, json.dumps([config.pictures, config.strength, _VERSION]))
 
     def rows(self, clip: Clip, features: Float32) -> Float32:
-        """For each prompt the columns of the frames that it is drawn into, (T, P K)."""
+        """Columns of the frames that each prompt is drawn into, (T, P K)."""
         parts: list[Float32] = []
         for name in self.config.pictures:
             maps = self._maps(name, clip, features)

@@ -5,7 +5,6 @@ Letters: N clips, T frames, K inputs of a frame, E experts, D joint width.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -13,7 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.plar.config import PlarConfig
-from vlar.adapters.temporal.network import WAVES, layers, positions
+from vlar.adapters.tower_network import (
+    WAVES,
+    layers,
+    positions,
+    register_directions,
+    small_step,
+    zero_linear,
+)
 
 
 class PlarNetwork(nn.Module):
@@ -28,10 +34,8 @@ class PlarNetwork(nn.Module):
 
     def __init__(self, config: PlarConfig, n_inputs: int, dim: int, fitted: Sequence[int]) -> None:
         super().__init__()
-        self.config, self.dim = config, dim
-        for number, wide in enumerate(fitted):
-            self.register_buffer(f"mean{number}", torch.zeros(wide))
-            self.register_buffer(f"axes{number}", torch.zeros(wide, config.components))
+        self.config = config
+        register_directions(self, fitted, config.components)
         width = config.width
         self.enter = nn.Linear(n_inputs, width)
         self.time = nn.Linear(2 * WAVES, width, bias=False)
@@ -45,9 +49,7 @@ class PlarNetwork(nn.Module):
         self.layers = layers(width, config.heads, config.layers, config.dropout)
         self.norm = nn.LayerNorm(2 * width)
         self.drop = nn.Dropout(config.dropout)
-        self.leave = nn.Linear(2 * width, dim)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.leave = zero_linear(2 * width, dim)
 
     def route(self, frames: Tensor) -> Tensor:
         """Frames (N, T, K) to the share (N, E) of each expert; rows sum to 1."""
@@ -77,8 +79,7 @@ class PlarNetwork(nn.Module):
         seen = x[:, prompts.shape[1] :]
         read = torch.cat([seen[:, -1], seen.mean(dim=1)], dim=-1)
         moved = self.leave(self.drop(self.norm(read)))
-        # Scaled so that one step of the optimiser moves a unit vector a little, whatever its width.
-        return moved * (1 / math.sqrt(self.dim * self.leave.in_features))
+        return small_step(moved, self.leave.in_features)
 
     def vectors(
         self, frames: Tensor, away: Tensor, pooled: Tensor, text: Tensor | None = None

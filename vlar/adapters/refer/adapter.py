@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -10,19 +9,15 @@ import numpy as np
 from vlar.adapters.base import Adapter
 from vlar.adapters.refer.config import ReferConfig
 from vlar.adapters.refer.inputs import describe, padded
-from vlar.adapters.settings import read_settings
-from vlar.adapters.views import require
 from vlar.detecting.people import People
 from vlar.encoders.base import Encoder
 from vlar.encoders.sentences import sentence_vectors
 from vlar.encoders.session import Session
 from vlar.registry import register
 from vlar.text.referring import COLOURS
-from vlar.types import Float32, Float64, JsonDict
+from vlar.types import Float32, Float64
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from vlar.adapters.refer.network import ReferNetwork
 
 TEXT_WIDTH = 384  # of ``sentence_vectors``
@@ -42,6 +37,7 @@ class Refer(Adapter):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("pool", "fixed_text")
+    method, config_type = "refer", ReferConfig
     learner: ClassVar[str] = "pointing"
     network: ReferNetwork
     config: ReferConfig
@@ -52,39 +48,12 @@ class Refer(Adapter):
 
         from vlar.adapters.refer.network import ReferNetwork
 
-        self._wrap(encoder, "refer")
-        self.config = config
+        super().__init__(encoder, config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.network = ReferNetwork(encoder.dim, TEXT_WIDTH, len(COLOURS), config)
         self.network.eval().requires_grad_(False)
         self.refresh()
-
-    @classmethod
-    def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Refer:
-        """The adapter at its start, which changes nothing.
-
-        Raises:
-            ModelError: the encoder's text depends on the video, or a setting is out of range.
-            UnknownNameError: a setting does not exist.
-        """
-        require(encoder, cls.needs, "refer")
-        return cls(encoder, read_settings(ReferConfig, settings or {}, ReferConfig.what))
-
-    @classmethod
-    def check_settings(cls, settings: JsonDict) -> None:
-        """See ``Adapter``."""
-        read_settings(ReferConfig, settings, ReferConfig.what)
-
-    @property
-    def settings(self) -> JsonDict:
-        """The configuration."""
-        return asdict(self.config)
-
-    @property
-    def module(self) -> nn.Module:
-        """The network."""
-        return self.network
 
     def refresh(self) -> None:
         """Compute the fingerprint from the parameters."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vlar.adapters.settings import check_settings, setting
+from vlar.adapters.settings import Settings, setting
 from vlar.errors import ModelError
 
 
 @dataclass(frozen=True)
-class ReferConfig:
+class ReferConfig(Settings):
     """The size of the network, and what it starts from.
 
     Attributes:
@@ -28,13 +28,8 @@ class ReferConfig:
     people: int = setting(10, at_least=2, at_most=32)
     what: ClassVar[str] = "refer setting"
 
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ModelError: a value is out of range, or ``width`` is not a multiple of ``heads``.
-        """
-        check_settings(self, self.what)
+    def check(self) -> None:
+        """Refuse values that do not go together."""
         if self.width % self.heads:
             raise ModelError(
                 f"refer setting width is {self.width}: not a multiple of {self.heads} heads; "

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vlar import registry
 from vlar.adapters.base import Adapter
-from vlar.adapters.settings import check_settings, read_settings, setting
+from vlar.adapters.settings import Settings, setting
 from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
 from vlar.errors import ModelError
 from vlar.types import JsonDict
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from vlar.adapters.relations.network import RelationNetwork
 
 _MOST_WEIGHTS = 1 << 26  # a quarter of a gigabyte
 
 
 @dataclass(frozen=True)
-class RelationConfig:
+class RelationConfig(Settings):
     """What all of these methods share.
 
     Attributes:
@@ -34,9 +32,6 @@ class RelationConfig:
     width: int = setting(64, at_least=4, at_most=1152)
     n_frames: int = setting(8, at_least=2, at_most=16)
     what: ClassVar[str] = "relation setting"
-
-    def __post_init__(self) -> None:
-        check_settings(self, self.what)
 
 
 class RelationAdapter(Adapter):
@@ -53,8 +48,6 @@ class RelationAdapter(Adapter):
     needs: ClassVar[tuple[str, ...]] = ("frames",)
     learner: ClassVar[str] = "episodic"
     changes: ClassVar[frozenset[str]] = frozenset({"descriptions"})
-    config_type: ClassVar[type[RelationConfig]]
-    method: ClassVar[str]
     network: RelationNetwork
     config: Any
 
@@ -62,14 +55,13 @@ class RelationAdapter(Adapter):
         """Use ``attach``."""
         import torch
 
-        self._wrap(encoder, self.method)
+        super().__init__(encoder, config)
         widths = [block.width for block in encoder.frame_blocks if block.kind == "appearance"]
         if not widths:
             raise ModelError(
                 f"method {self.method!r} compares the appearance of frames, and encoder "
                 f"{encoder.name!r} has none; use for example lite"
             )
-        self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = self.build(sum(widths), config)
@@ -88,21 +80,6 @@ class RelationAdapter(Adapter):
         """
         require(encoder, cls.needs, cls.method)
         return cls(encoder, cls.read_config(settings or {}), seed)
-
-    @classmethod
-    def read_config(cls, settings: JsonDict) -> RelationConfig:
-        """The checked settings.
-
-        Raises:
-            UnknownNameError: a setting does not exist.
-            ModelError: a value has another type or is out of range.
-        """
-        return read_settings(cls.config_type, settings, cls.config_type.what)
-
-    @classmethod
-    def check_settings(cls, settings: JsonDict) -> None:
-        """See ``Adapter``."""
-        cls.read_config(settings)
 
     @classmethod
     @abstractmethod
@@ -132,17 +109,6 @@ class RelationAdapter(Adapter):
                 f"most {_MOST_WEIGHTS:,} are built"
             )
         return cls.build(n_features, config).eval().requires_grad_(False)
-
-    @property
-    def settings(self) -> JsonDict:
-        """The configuration."""
-        values = asdict(self.config)
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
-
-    @property
-    def module(self) -> nn.Module:
-        """The network."""
-        return self.network
 
     def refresh(self) -> None:
         """Compute the fingerprint from the parameters."""

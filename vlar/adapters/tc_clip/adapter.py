@@ -39,9 +39,8 @@ class TcClip(ClipAdapter, ConditionedText):
         config: The settings.
     """
 
-    method = "tc-clip"
+    method, config_type = "tc-clip", TcClipConfig
     recomputes = True
-    read_config = TcClipConfig.from_dict
     network: TcClipNetwork
     config: TcClipConfig
 

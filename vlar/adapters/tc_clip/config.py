@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import ClassVar
 
-from vlar.adapters.settings import bad_setting, check_settings, read_settings, setting
-from vlar.types import JsonDict
-
-WHAT = "TC-CLIP setting"
+from vlar.adapters.settings import Settings, bad_setting, setting
 
 
 @dataclass(frozen=True)
-class TcClipConfig:
+class TcClipConfig(Settings):
     """How a TC-CLIP is built. The defaults are the paper's (ECCV 2024, arXiv 2404.09490).
 
     Attributes:
@@ -43,10 +41,14 @@ class TcClipConfig:
     n_frames: int = setting(16, at_least=1, at_most=1024)
     tune_towers: bool = False
 
-    def __post_init__(self) -> None:
-        check_settings(self, WHAT)
+    what: ClassVar[str] = "TC-CLIP setting"
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
         if any(level < 1 for level in self.prompt_levels):
-            raise bad_setting(WHAT, "prompt_levels", self.prompt_levels, "levels counted from 1")
+            raise bad_setting(
+                self.what, "prompt_levels", self.prompt_levels, "levels counted from 1"
+            )
 
     def levels(self, text_blocks: int, vision_blocks: int) -> tuple[int, ...]:
         """Zero-based text blocks that are preceded by prompting, ascending.
@@ -58,14 +60,5 @@ class TcClipConfig:
         highest = min(text_blocks, vision_blocks)
         if levels[-1] > highest:
             wanted = f"levels up to {highest}, the depth of the towers"
-            raise bad_setting(WHAT, "prompt_levels", tuple(levels), wanted)
+            raise bad_setting(self.what, "prompt_levels", tuple(levels), wanted)
         return tuple(level - 1 for level in levels)
-
-    def to_dict(self) -> JsonDict:
-        """For the manifest of a saved model."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: JsonDict) -> TcClipConfig:
-        """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, WHAT)

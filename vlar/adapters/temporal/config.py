@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import ClassVar
 
-from vlar.adapters.settings import bad_setting, check_settings, read_settings, setting
-from vlar.types import JsonDict
+from vlar.adapters.settings import Settings, setting
 
-WHAT = "temporal setting"
 _MOST_WEIGHTS = 1 << 24  # eight times as many parameters: half a gigabyte
 
 
 @dataclass(frozen=True)
-class TemporalConfig:
+class TemporalConfig(Settings):
     """How a temporal adapter is built.
 
     Attributes:
@@ -38,20 +37,14 @@ class TemporalConfig:
     steps: bool = True
     labels: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        check_settings(self, WHAT)
-        if self.layers * self.width**2 > _MOST_WEIGHTS:
-            wanted = f"fewer layers, or less width: layers * width**2 up to {_MOST_WEIGHTS:,}"
-            raise bad_setting(WHAT, "layers", self.layers, wanted)
-        if self.width % self.heads:
-            raise bad_setting(WHAT, "width", self.width, f"a multiple of heads ({self.heads})")
+    what: ClassVar[str] = "temporal setting"
 
-    def to_dict(self) -> JsonDict:
-        """For the manifest of a saved model."""
-        values = asdict(self)
-        return {**values, "blocks": list(self.blocks), "labels": list(self.labels)}
-
-    @classmethod
-    def from_dict(cls, values: JsonDict) -> TemporalConfig:
-        """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, WHAT)
+    def check(self) -> None:
+        """Refuse values that do not go together."""
+        self.require_few(
+            "layers",
+            self.layers * self.width**2,
+            _MOST_WEIGHTS,
+            "fewer layers, or less width: layers * width**2",
+        )
+        self.require_multiple(self.width, self.heads)

@@ -42,9 +42,8 @@ class Tuned(ClipAdapter):
         config: The settings.
     """
 
-    method = "tuned"
+    method, config_type = "tuned", TunedConfig
     recomputes = True
-    read_config = TunedConfig.from_dict
     network: TunedNetwork
     config: TunedConfig
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import ClassVar
 
 from vlar.adapters.class_text import FROSTER
-from vlar.adapters.settings import check_settings, read_settings, setting
+from vlar.adapters.settings import Settings, setting
 from vlar.text.prompts import check_template_set
-from vlar.types import JsonDict
 
 TEMPORAL = ("window", "adapter", "aim", "st-adapter", "cross-frame")
-WHAT = "setting of a tuned CLIP"
 
 
 @dataclass(frozen=True)
-class TunedConfig:
+class TunedConfig(Settings):
     """How frames see each other, and what is trained.
 
     Attributes:
@@ -37,16 +36,9 @@ class TunedConfig:
     prompts: str = "froster"
     n_frames: int = setting(8, at_least=1, at_most=1024)
 
-    def __post_init__(self) -> None:
-        check_settings(self, WHAT)
+    what: ClassVar[str] = "setting of a tuned CLIP"
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
         if self.prompts != FROSTER:
-            check_template_set(self.prompts, f"{WHAT} prompts")
-
-    def to_dict(self) -> JsonDict:
-        """For the manifest of a saved model."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: JsonDict) -> TunedConfig:
-        """From ``to_dict``; see ``read_settings``."""
-        return read_settings(cls, values, WHAT)
+            check_template_set(self.prompts, f"{self.what} prompts")
