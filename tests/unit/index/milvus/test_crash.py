@@ -187,7 +187,7 @@ def test_a_control_without_the_intent_shows_rows(tmp_path: Path):
             change(library)
         library.close()
     with Library(address, FakeModel()) as reader:
-        rows = reader._backend.reader()
+        rows = reader._connection.backend.reader()
         assert rows is not None
         total = rows.connection.count("l", "id > 0")  # type: ignore[attr-defined]
         rows.close()
