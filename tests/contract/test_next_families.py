@@ -341,23 +341,23 @@ class MeanOfModels(Learner):
 @pytest.fixture(scope="module", autouse=True)
 def _families(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The parts, known for this module only: other tests list what there is."""
-    parts = {kind: dict(known) for kind, known in registry._parts.items()}
-    added = dict(registry._added)
-    for kind, name, part in (
+    toys = (
         ("reader", "toy-events", EventReader), ("encoder", "toy-events", EventEncoder),
         ("corruption", "toy-lost-events", LostEvents), ("adapter", "toy-tower", ToyTower),
         ("recipe", "toy-tower", tower_recipe), ("learner", "toy-federated", Federated),
         ("learner", "toy-mean", MeanOfModels),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for kind, name, part in toys:
         vlar.register(kind, name)(part)
     file = tmp_path_factory.mktemp("tower") / "presets.toml"
     file.write_text(PRESETS)
-    registry.add_presets(file)
+    presets = registry.add_presets(file)
     yield
-    registry._parts.clear()
-    registry._parts.update(parts)
-    registry._added.clear()
-    registry._added.update(added)
+    for preset in presets:
+        del registry._added[preset.kind, preset.name]
+        registry._parts[preset.kind].pop(preset.name, None)
+    for kind, name, _ in toys:
+        del registry._parts[kind][name]
 
 
 @pytest.fixture(scope="module")
