@@ -99,8 +99,8 @@ def of_library(rounds: int) -> list[Row]:
     """The nearest rows of 100,000, against FAISS's flat index over the same vectors."""
     import faiss
 
-    from vlar.index.ingest.vector_import import VectorVideo
-    from vlar.library import Library
+    from vlar.library.library import Library
+    from vlar.library.shard_reading import VectorVideo
     from vlar.types import Window
 
     class Model:

@@ -208,8 +208,10 @@ class Intact:
 def judge(intact: Intact, damaged: Path) -> Counter[str]:
     """Read a damaged file at the wanted times and count what came."""
     from vlar.errors import VlarError
+    from vlar.media.integrity.check import check_video
+    from vlar.media.video.decode import read_clip, read_windows
+    from vlar.media.video.source import probe
     from vlar.types import Clip, Window
-    from vlar.video import check_video, probe, read_clip, read_windows
 
     count: Counter[str] = Counter(files=1)
     try:
@@ -243,7 +245,7 @@ def judge(intact: Intact, damaged: Path) -> Counter[str]:
 def _needless(intact: Intact, damaged: Path) -> int:
     """Right frames that were called lost."""
     from vlar.errors import DecodeError
-    from vlar.video.source import Source
+    from vlar.media.video.source import Source
 
     needless = 0
     try:

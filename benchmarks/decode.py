@@ -27,8 +27,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.videos import barcode, make_video
+from vlar.media.video.decode import read_clip, read_windows
+from vlar.media.video.sample import frame_times, windows
 from vlar.types import Clip
-from vlar.video import frame_times, read_clip, read_windows, windows
 
 SAME_GREY = 8.0  # mean grey levels; neighbouring frames of a scene differ by more
 PLAIN = "sequential PyAV"

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vlar.encoders import load_encoder
+from vlar.encoders.base import load_encoder
 from vlar.encoders.catalogue import Entry, entries
 from vlar.errors import VlarError
 
@@ -103,7 +103,7 @@ def built(row: Entry, dtype: torch.dtype) -> Towers:
 
 
 def lite() -> Towers:
-    from vlar.sensors import reader
+    from vlar.media.lookup import reader
 
     encoder = load_encoder("lite")
     clip = reader(encoder.modality).blank(encoder.sampling)[-1]
@@ -127,7 +127,7 @@ def made(row: Entry, mode: str) -> Towers:
     if mode == "int8":
         if towers.model is None:
             raise ValueError("int8 is of openclip models")
-        from vlar.encoders.clip.int8 import int8_towers
+        from vlar.encoders.clip.precision import int8_towers
 
         return Towers(int8_towers(towers.model, row.alias).image, None, towers.frames, None)
     if mode == "compiled":
@@ -144,7 +144,7 @@ def made(row: Entry, mode: str) -> Towers:
         core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"})
         compiled = core.compile_model(str(path), "CPU")
         return Towers(lambda x: compiled(x.numpy()), None, towers.frames, None)
-    from vlar.pose.onnx_session import make_session
+    from vlar.pose.onnx import make_session
 
     session = make_session(path.read_bytes(), row.alias)
     return Towers(lambda x: session.run(None, {"pixels": x.numpy()}), None, towers.frames, None)

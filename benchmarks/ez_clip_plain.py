@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.adapters.ez_clip.parts import Bottleneck, TrainedParts
+from vlar.methods.ez_clip.network import Bottleneck, TrainedParts
 
 
 def encode_videos(clip: Any, parts: TrainedParts, videos: Tensor) -> Tensor:

@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 
 import vlar
-from vlar.fewshot.matchers import distances
-from vlar.training.disk_arrays import on_disk
+from vlar.methods.matchers.heads import distances
 from vlar.training.hyperparameters import load_recipe
-from vlar.training.sources import FeatureSource
+from vlar.training.sources import FeatureSource, on_disk
 from vlar.training.task import attach
 
 CLIPS = 2_000

@@ -21,12 +21,12 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 sys.path.insert(0, str(Path(__file__).parent))
 from tc_clip import Arm, clips_of, interleaved, table
 
-from vlar.adapters.froster import Froster
-from vlar.adapters.lora import Lora
-from vlar.adapters.tuned import Tuned
-from vlar.adapters.tuned.config import TEMPORAL
 from vlar.encoders.base import load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.methods.froster.adapter import Froster
+from vlar.methods.full_finetune.adapter import Tuned
+from vlar.methods.full_finetune.blocks import TEMPORAL
+from vlar.methods.lora.adapter import Lora
 
 _EAGER = "open_clip, frame by frame (eager)"
 

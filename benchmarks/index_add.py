@@ -49,7 +49,7 @@ def child(library: str, files: list[str]) -> None:
             inside += time.thread_time() - begin
 
     onnxruntime.InferenceSession.run = timed
-    from vlar.library import Library
+    from vlar.library.library import Library
 
     with Library(library, "lite") as opened:
         report = opened.add(files)

@@ -100,7 +100,7 @@ def classify_child(encoder: str, video: str, clips: str) -> None:
 
 def child(encoder: str, library: str, video: str) -> None:
     """Index one video and print the peak memory of this process."""
-    from vlar.library import Library
+    from vlar.library.library import Library
 
     begin = time.process_time()
     with Library(library, model_of(encoder)) as opened:
@@ -182,12 +182,13 @@ def precision(folder: str) -> int:
     """Encode the videos of a library again in memory and compare fp32 with what is stored."""
     import numpy as np
 
-    from vlar.index.manifest import LibraryManifest
-    from vlar.index.store.sqlite import SqliteStore
+    from vlar.language.bank import load_bank
+    from vlar.library.manifest import LibraryManifest
+    from vlar.library.store.sqlite import SqliteStore
+    from vlar.media.video.decode import read_windows
+    from vlar.media.video.sample import windows
     from vlar.model.model import load
-    from vlar.text.bank import load_bank
     from vlar.types import Clip
-    from vlar.video import read_windows, windows
 
     store = SqliteStore.open_to_read(Path(folder))
     assert store is not None

@@ -50,7 +50,7 @@ class FakeModel:
 
 def child(library: str, folder: str) -> None:
     """What the command line does, with the fake model."""
-    from vlar.library import Library
+    from vlar.library.library import Library
 
     with Library(library, FakeModel()) as opened:
         opened.add(folder, progress=lambda e: print(json.dumps(e.to_dict()), flush=True))

@@ -52,7 +52,7 @@ def vectors(count: int, seed: int) -> Any:
 
 def made(number: int, seed: int) -> Any:
     """Video ``number`` in a version of its own."""
-    from vlar.index.ingest.vector_import import VectorVideo
+    from vlar.library.shard_reading import VectorVideo
     from vlar.types import Window
 
     count = 1 + seed % MOST_ROWS
@@ -70,7 +70,7 @@ def digest_of(video: Any) -> str:
 
 def child(folder: str, seed: int) -> None:
     """Change the library until killed."""
-    from vlar.library import Library
+    from vlar.library.library import Library
 
     draw = random.Random(seed)
     with Library(folder, FakeModel()) as library:
@@ -154,7 +154,7 @@ def held_by(library: Any) -> State:
 
 def check(folder: Path, expected: list[State]) -> tuple[State, list[str]]:
     """What is there, and what is wrong."""
-    from vlar.library import Library
+    from vlar.library.library import Library
 
     if not folder.exists():
         return {}, [] if {} in expected else ["the library is gone"]

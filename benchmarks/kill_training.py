@@ -69,7 +69,7 @@ def make_clips(folder: Path) -> None:
 
 def command(config: Path) -> subprocess.Popen[bytes]:
     """``vlar train`` in a process of its own."""
-    call = [sys.executable, "-c", "from vlar.cli import main; main()", "train", str(config)]
+    call = [sys.executable, "-c", "from vlar.apps.cli import main; main()", "train", str(config)]
     return subprocess.Popen(call, stdout=subprocess.DEVNULL)
 
 

@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from vlar.text.bank import load_bank
+from vlar.language.bank import load_bank
 
 START = """
 import sys, vlar

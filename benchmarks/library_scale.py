@@ -51,7 +51,7 @@ class Texts:
 
 
 def videos(matrix: Any, first: int = 0) -> Iterator[Any]:
-    from vlar.index.ingest.vector_import import VectorVideo
+    from vlar.library.shard_reading import VectorVideo
     from vlar.types import Window
 
     for number in range(first, first + len(matrix) // WINDOWS):
@@ -116,7 +116,7 @@ def first_answer(folder: Path) -> float:
 
 
 def child(folder: str) -> None:
-    from vlar.library import Library
+    from vlar.library.library import Library
 
     query = np.full(DIM, DIM**-0.5, np.float32)
     with Library(folder, create=False) as library:
@@ -124,7 +124,7 @@ def child(folder: str) -> None:
 
 
 def made(folder: Path, matrix: Any) -> None:
-    from vlar.library import Library
+    from vlar.library.library import Library
 
     begin, cpu = time.monotonic(), time.process_time()
     with Library(folder, Texts()) as library:
@@ -168,16 +168,15 @@ def still(library: Any, matrix: Any, world: World, seed: int) -> None:
 
 def checks(library: Any, rows: int) -> None:
     """What it costs to check every row: in an engine built again, and by itself."""
-    from vlar.index.search_cache import cache
-    from vlar.index.store.row_check import checked_rows
-    from vlar.index.store.sqlite import ROW
+    from vlar.library import cache
+    from vlar.library.store.row_check import COLUMNS, checked_rows
 
     store = library._connection.reader()
     with store.snapshot():
         begin = time.process_time()
         cache.rebuild(store)
         built = time.process_time() - begin
-        found = store.fetch(f"SELECT {ROW} FROM rows LIMIT 8192")
+        found = store.fetch(f"SELECT {COLUMNS} FROM rows LIMIT 8192")
         begin = time.process_time()
         assert not checked_rows(found, DIM).damaged
         alone = (time.process_time() - begin) / len(found)
@@ -232,7 +231,7 @@ def filters(library: Any, matrix: Any, world: World) -> None:
 
 def held_with_names(matrix: Any, places: Any) -> Callable[[Any], Any]:
     """The subset copied once, and an answer with path and times, as ours has."""
-    from vlar.index.report import RowHit
+    from vlar.library.rows import RowHit
 
     held = matrix[places]
     paths = [f"/made/{place // WINDOWS % 97}/{place // WINDOWS}.mp4" for place in places]
@@ -249,7 +248,7 @@ def held_with_names(matrix: Any, places: Any) -> Callable[[Any], Any]:
 
 def subset_of_the_database(library: Any, where: list[str], query: Any) -> Any:
     """What a search without an index does: the rows of the filter are read and compared."""
-    from vlar.query.where import conditions, row_filter
+    from vlar.library.query.filters import conditions, row_filter
 
     store = library._connection.reader()
     ids = store.row_ids(row_filter(store, conditions(where)).videos)
@@ -329,7 +328,7 @@ def made_rows(world: World, rows: int, file: Path) -> Any:
 
 
 def measure(folder: Path, rows: int, options: argparse.Namespace) -> None:
-    from vlar.library import Library
+    from vlar.library.library import Library
 
     world = World(0)
     matrix = made_rows(world, rows, folder.with_suffix(".rows"))

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests import library_forward as library
 from tests import tiny_models, tiny_st
 from tests.clips import clips_of, vectors_of
-from vlar.encoders import load_encoder
+from vlar.encoders.base import load_encoder
 from vlar.encoders.clip.towers import quiet_libraries
 from vlar.numeric import unit
 

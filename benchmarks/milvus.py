@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def run(chosen: argparse.Namespace, place: Path) -> None:
-    from vlar.library import Library
+    from vlar.library.library import Library
 
     world = World(31)
     matrix = world.rows(chosen.rows, seed=1)

@@ -24,9 +24,10 @@ import torch
 
 from vlar.encoders.base import load_encoder
 from vlar.errors import VlarError
+from vlar.language.bank import load_bank
+from vlar.media.video.decode import read_clip
+from vlar.media.video.files import find_videos
 from vlar.numeric import unit
-from vlar.text.bank import load_bank
-from vlar.video import find_videos, read_clip
 
 RANDOM = "openclip:ViT-B-32?random_init=true"
 DTYPES = ("float32", "bf16", "int8")

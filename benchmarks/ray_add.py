@@ -142,9 +142,9 @@ def child(library: str, videos: str, model: str, arm: str) -> None:
     """One arm; prints a line for each recording."""
     from benchmarks.ray_add import Projection as Known  # by a name that workers can import
     from benchmarks.ray_add import load_projection as load
-    from vlar.index.ingest.runners.processes import ProcessRunner
-    from vlar.index.ingest.runners.ray import RayRunner
-    from vlar.library import Library
+    from vlar.library.ingest.runners.processes import ProcessRunner
+    from vlar.library.library import Library
+    from vlar.plugins.ray.runner import RayRunner
 
     own = load if model == "projection" else None
     runner = None

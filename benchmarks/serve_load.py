@@ -29,11 +29,11 @@ from typing import Any
 
 import numpy as np
 
-from vlar.index.ingest.vector_import import VectorVideo
-from vlar.library import Library
+from vlar.language.bank import load_bank
+from vlar.library.library import Library
+from vlar.library.shard_reading import VectorVideo
 from vlar.model.model import load
 from vlar.numeric import unit
-from vlar.text.bank import load_bank
 from vlar.types import Window
 
 CALLERS = (1, 8, 32)
@@ -59,7 +59,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
     clips.mkdir()
     _make_clips(clips, options.clips)
     base_ms = _made_library(folder / "load.vlar", options.windows)
-    command = [sys.executable, "-c", "from vlar.cli import main; main()", "serve"]
+    command = [sys.executable, "-c", "from vlar.apps.cli import main; main()", "serve"]
     given = [str(folder / "load.vlar"), "--port", "0", "--state", str(folder / "state")]
     server = subprocess.Popen(
         [*command, *given, "--root", str(clips)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -19,7 +19,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from vlar import resources
+from vlar.files import resources
 
 SUITE = Path(__file__).resolve().parent.parent / "evals" / "mini.toml"
 Pairs = list[tuple[str, str]]  # card and protocol
@@ -29,11 +29,10 @@ def run(model: str, data: str, pairs: Pairs, cache: str) -> dict[str, float]:
     """Run some protocols in this process; features are kept in ``cache``."""
     os.environ["VLAR_CACHE"] = cache
     import vlar
-    from vlar.evaluation.running.features import FeatureStore
-    from vlar.evaluation.running.guard import ContentIds
-    from vlar.evaluation.running.provenance import peak_bytes
-    from vlar.evaluation.running.runner import run_card
-    from vlar.evaluation.running.suite import read_suite
+    from vlar.evaluation.features import FeatureStore
+    from vlar.evaluation.learning import ContentIds
+    from vlar.evaluation.runner import peak_bytes, run_card
+    from vlar.evaluation.suite import read_suite
 
     loaded, store = vlar.load(model), FeatureStore(ContentIds().of)
     suite = read_suite(SUITE)
@@ -68,7 +67,7 @@ def main() -> int:
     parser.add_argument("--model", default="lite")
     parser.add_argument("--cards", nargs="*", help="cards of evals/mini.toml (all)")
     options = parser.parse_args()
-    from vlar.evaluation.running.suite import read_suite
+    from vlar.evaluation.suite import read_suite
 
     cards = [card.card for card in read_suite(SUITE).cards]
     chosen = [card for card in cards if not options.cards or card.name in options.cards]

@@ -22,11 +22,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from vlar.cli.demo import demo_clips
+from vlar.apps.cli.demo import demo_clips
 from vlar.errors import UsageError
-from vlar.pose import network_files
+from vlar.pose import networks
 
-VLAR = [sys.executable, "-c", "from vlar.cli import main; main()"]
+VLAR = [sys.executable, "-c", "from vlar.apps.cli import main; main()"]
 BASE = "python -c pass"
 
 
@@ -86,7 +86,7 @@ def medians(which: dict[str, list[str]], runs: int) -> dict[str, tuple[float, fl
 
 def first(command: list[str], folder: Path) -> tuple[float, float]:
     """Wall and CPU seconds where the cache holds nothing but the networks of ``lite-motion``."""
-    fetched = network_files.lite_motion().folder
+    fetched = networks.lite_motion().folder
     if fetched.is_dir():
         shutil.copytree(fetched, folder / fetched.name)
     return measure(command, VLAR_CACHE=str(folder))

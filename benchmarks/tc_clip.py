@@ -24,9 +24,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import tc_clip_plain as plain
 
-from vlar.adapters.tc_clip import TcClip
 from vlar.encoders.base import load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.methods.tc_clip.adapter import TcClip
 from vlar.types import Clip, Window
 
 Arm = Callable[[int], object]

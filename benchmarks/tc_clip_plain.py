@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.adapters.tc_clip.config import TcClipConfig
-from vlar.adapters.tc_clip.merge import merge_schedule
-from vlar.adapters.tc_clip.prompting import TrainedParts
+from vlar.methods.tc_clip.checkpoint import TcClipConfig
+from vlar.methods.tc_clip.network import TrainedParts, merge_schedule
 
 
 def encode_videos(

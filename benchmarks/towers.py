@@ -21,13 +21,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from tc_clip import Arm, clips_of, interleaved
 
-from vlar.adapters.ez_clip import EzClip
-from vlar.adapters.froster import Froster
-from vlar.adapters.lora import Lora
-from vlar.adapters.tc_clip import TcClip
-from vlar.adapters.tuned import Tuned
 from vlar.encoders.base import load_encoder
 from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.methods.ez_clip.adapter import EzClip
+from vlar.methods.froster.adapter import Froster
+from vlar.methods.full_finetune.adapter import Tuned
+from vlar.methods.lora.adapter import Lora
+from vlar.methods.tc_clip.adapter import TcClip
 from vlar.numeric import unit
 
 BASE, OWN = "open_clip, eager", "vlar openclip, float32"

@@ -31,7 +31,7 @@ def adapter_of(arch: str) -> Any:
 
 def step(adapter: Any, classes: Any, batch: Any, kind: Any, again: bool) -> tuple[int, float]:
     """Bytes that autograd keeps, and CPU seconds of the step."""
-    from vlar.encoders.clip.recompute import recomputing
+    from vlar.encoders.clip.block_view import recomputing
 
     weights = {p.untyped_storage().data_ptr() for p in adapter.module.parameters()}
     kept: dict[int, int] = {}

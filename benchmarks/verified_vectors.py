@@ -13,15 +13,16 @@ import os
 import tempfile
 from pathlib import Path
 
-from vlar.encoders import load_encoder, verify
+from vlar.encoders import download
+from vlar.encoders.base import load_encoder
 
 
 def main() -> None:
-    rows = dict([verify.row(load_encoder("lite"))])
+    rows = dict([download.row(load_encoder("lite"))])
     with tempfile.TemporaryDirectory() as empty:
         os.environ["VLAR_CACHE"] = empty
-        rows |= dict([verify.row(load_encoder("lite"))])
-    place = Path(verify.__file__).with_name("verified.json")
+        rows |= dict([download.row(load_encoder("lite"))])
+    place = Path(download.__file__).with_name("verified.json")
     place.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     for name in rows:
         print(name)

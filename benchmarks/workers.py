@@ -25,7 +25,7 @@ from statistics import median
 
 from vlar.types import Sampling
 
-COMMAND = "import sys; from vlar.cli import main; sys.argv[0] = 'vlar'; main()"
+COMMAND = "import sys; from vlar.apps.cli import main; sys.argv[0] = 'vlar'; main()"
 
 
 def cpu_s(clips: list[Path], workers: int, *more: str) -> float:
@@ -51,8 +51,7 @@ def compare(title: str, clips: list[Path], rounds: int, *more: str) -> None:
 
 def sensor(name: str, count: int, rounds: int) -> None:
     """Small recordings of a sensor: a batch of them, and one alone in a warm worker."""
-    from vlar.sensors import reader
-    from vlar.sensors.isolated import isolated
+    from vlar.media.lookup import isolated, reader
 
     plain = reader(name)
     with tempfile.TemporaryDirectory() as folder:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import vlar
-from vlar.video import read_clip
+from vlar.media.video.decode import read_clip
 
 
 def features_of(videos: Path, path: str, model: vlar.Model, cache: Path | None) -> np.ndarray:

@@ -38,13 +38,14 @@ from unknown import confidences
 from zero_shot import read_rows
 
 import vlar
-from vlar.evaluation.calibration import expected_calibration_error
-from vlar.evaluation.openset import auroc
-from vlar.fewshot import choose, signature
-from vlar.fewshot.reject.familiarity import Familiarity
+from vlar.heads.calibration import Calibration, fit_calibration
+from vlar.heads.model_selection import choose
+from vlar.heads.reject import Familiarity
+from vlar.heads.signatures import signature
+from vlar.language.labels import parse_labels
+from vlar.metrics.calibration import expected_calibration_error
+from vlar.metrics.openset import auroc
 from vlar.model.label_heads import label_vectors
-from vlar.scoring import Calibration, fit_calibration
-from vlar.text.labels import parse_labels
 
 PROTOCOLS = (("closed", 0.02, 1.0), ("open", 0.5, 0.5))  # share of unknown told, of labels known
 

@@ -30,13 +30,13 @@ from ranked import mean_average_precision
 from semantic_map import load
 
 import vlar
-from vlar.captioning.base import load_captioner, one_text
-from vlar.encoders.captioned import CaptionedEncoder
-from vlar.encoders.sentences import sentence_vectors
+from vlar.encoders.caption_space import CaptionedEncoder
+from vlar.encoders.captions import load_captioner, one_text
+from vlar.encoders.sentence_tower import sentence_vectors
+from vlar.language.labels import parse_labels
+from vlar.library.query.caption_search import reciprocal_rank_fusion, said
 from vlar.model.label_heads import label_vectors
 from vlar.numeric import unit
-from vlar.query.says import reciprocal_rank_fusion, said
-from vlar.text.labels import parse_labels
 from vlar.types import Encoded
 
 SETS = ("jhmdb", "ucf101", "something-something-v2", "weizmann")

@@ -50,7 +50,7 @@ from made_library import CONCEPTS, KeptVectors, Truth, build
 
 import vlar
 from vlar.errors import VlarError
-from vlar.library import Library
+from vlar.library.library import Library
 from vlar.types import Float32, Float64, Hit
 
 HALVES = ("choose", "report")
@@ -178,8 +178,8 @@ class Half:
     def windows(self, text: str) -> list[Span]:
         """All windows, best first: with nothing merged, a span is a window."""
         with (
-            mock.patch("vlar.query.search.merge", _unmerged),
-            mock.patch("vlar.query.scan_candidates.refined", lambda span, *_: span),
+            mock.patch("vlar.library.query.search.merge", _unmerged),
+            mock.patch("vlar.library.query.scan_candidates.refined", lambda span, *_: span),
         ):
             return spans_of(self.library.query(text, EVERY, min_probability=0))
 
@@ -275,7 +275,9 @@ def measure(
             scale = "one scale" if long_times == 1 else f"and {long_times} times as long"
             if long_times == 1:
                 result["map"] = asked.figures()
-                with mock.patch("vlar.query.scan_candidates.refined", lambda span, *_: span):
+                with mock.patch(
+                    "vlar.library.query.scan_candidates.refined", lambda span, *_: span
+                ):
                     overlaps["one scale, unrefined"] = asked.overlaps()
             overlaps[f"{scale}, refined"] = asked.overlaps()
     return result | {"tiou": overlaps}

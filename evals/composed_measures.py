@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from ranked import average_precision as ranked_precision
 
-from vlar.evaluation import spans
-from vlar.evaluation.intervals import paired
+from vlar.metrics import spans
+from vlar.metrics.intervals import paired
 
 Span = tuple[str, float, float]  # file, start and end in seconds
 

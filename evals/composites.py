@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 import vlar
+from vlar.media.video.decode import read_clip
 from vlar.types import Clip
-from vlar.video import read_clip
 
 VERBS = (
     "playing", "reversing", "freezing", "panning left", "panning right", "zooming in",

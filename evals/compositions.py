@@ -37,17 +37,17 @@ from cached import features_of
 from composites import load, pictures
 
 import vlar
-from vlar.adapters.c2c import C2C
-from vlar.evaluation.compositional import evaluate_pairs
-from vlar.fewshot import signature
-from vlar.fewshot.request import AdaptRequest
-from vlar.fewshot.support import SupportItem
+from vlar.heads.signatures import signature
+from vlar.heads.support import SupportItem
+from vlar.methods.c2c.adapter import C2C
+from vlar.methods.c2c.learner import learn_pairs
+from vlar.metrics.compositional import evaluate_pairs
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples
-from vlar.training.dataset import Dataset
-from vlar.training.learners.compositional import learn_pairs
+from vlar.model.requests import AdaptRequest
+from vlar.training.batches import Dataset
+from vlar.training.fusion_weights import train_on
 from vlar.training.sources import FeatureSource
-from vlar.training.stacking import train_on
 from vlar.training.task import TrainingTask
 from vlar.types import Encoded
 

@@ -38,13 +38,13 @@ from ranked import mean_average_precision
 from zero_shot import read_rows
 
 import vlar
-from vlar.encoders import BlockMix
+from vlar.encoders.base import BlockMix
+from vlar.heads.zero_shot import ZeroShotScorer
+from vlar.language.descriptions import descriptions_of
+from vlar.language.labels import parse_labels
 from vlar.model.core import described_vectors
 from vlar.model.label_heads import described_background, label_vectors
 from vlar.numeric import unit
-from vlar.scoring import ZeroShotScorer
-from vlar.text.description_lookup import descriptions_of
-from vlar.text.labels import parse_labels
 
 SETS = (
     *("ucf101", "jhmdb", "hmdb51", "kinetics", "gmdcsa24", "weizmann", "utd-mhad"),

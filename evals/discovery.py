@@ -34,14 +34,13 @@ import av
 import numpy as np
 
 import vlar
-from vlar.discovery.groups import duplicate_groups
-from vlar.discovery.measures import NEIGHBOURS, distances, within
-from vlar.discovery.neighbours import nearest_rows
-from vlar.evaluation.openset import auroc
-from vlar.index.rows import RowTable
-from vlar.library import Library
+from vlar.library.discovery import NEIGHBOURS, distances, duplicate_groups, nearest_rows, within
+from vlar.library.library import Library
+from vlar.library.rows import RowTable
+from vlar.media.video.decode import read_clip
+from vlar.media.video.source import probe
+from vlar.metrics.openset import auroc
 from vlar.types import Float32, UInt8
-from vlar.video import probe, read_clip
 
 PLANTED, DRAWS, HIGHLIGHTS, WINDOWS, COPIED = 3, 200, 500, 5, 12
 COSINES = (0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99)

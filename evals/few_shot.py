@@ -31,9 +31,9 @@ import numpy as np
 from cached import features_of
 
 import vlar
-from vlar.encoders import FrameBlock
-from vlar.fewshot import choose, signature
-from vlar.fewshot.model_selection import methods
+from vlar.encoders.base import FrameBlock
+from vlar.heads.model_selection import choose, methods
+from vlar.heads.signatures import signature
 
 POOLS = ("jhmdb", "something-something-v2", "weizmann", "utd-mhad")
 METHODS = ("auto", "ridge", "prototype", "cache")

@@ -31,12 +31,12 @@ import numpy as np
 from cached import features_of
 
 import vlar
-from vlar.encoders.lite.first_person import LiteHandsEncoder
-from vlar.evaluation.classification import ranks
-from vlar.pose.attributes.hand_base import hand_attribute_names
+from vlar.encoders.lite.encoder import LiteHandsEncoder
+from vlar.media.video.decode import read_clip
+from vlar.metrics.classification import ranks
+from vlar.pose.attributes.base import hand_attribute_names
 from vlar.pose.features import POSE_WIDTH
-from vlar.pose.hands.features import HANDS_WIDTH, hand_tracks, measure_hand_features
-from vlar.video import read_clip
+from vlar.pose.hand_features import HANDS_WIDTH, hand_tracks, measure_hand_features
 
 SETS = ("something-something-v2", "jhmdb", "ucf101", "weizmann", "utd-mhad")
 DRAWS = 100

@@ -27,7 +27,7 @@ import numpy as np
 from descriptions import SETS, concepts, figures_of, load
 
 import vlar
-from vlar.scoring import ZeroShotScorer
+from vlar.heads.zero_shot import ZeroShotScorer
 
 WEIGHTS = (0.0, 0.15, 0.3, 0.6, 1.0)
 NEIGHBOURS = 10

@@ -26,8 +26,8 @@ from cached import features_of
 from zero_shot import read_rows
 
 import vlar
-from vlar.encoders.joint import JointEncoder
-from vlar.model.part_weights import fit_factors
+from vlar.encoders.fused import JointEncoder
+from vlar.model.calibrate import fit_factors
 
 SETS = ("weizmann", "utd-mhad", "jhmdb", "gmdcsa24", "hmdb51", "ucf101")
 FACTORS = (0.125, 0.25, 0.5, 0.71, 1.0, 1.41, 2.0, 4.0, 8.0)

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from unseen_labels import Examples
 
-from vlar.fewshot import choose, signature
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import signature
 
 METHODS = ("auto", "som", "bi-mhm", "otam")
 

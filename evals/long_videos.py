@@ -1,4 +1,4 @@
-"""What several looks at a long video are worth (``vlar.sensors.views``), zero-shot with bodies.
+"""What several looks at a long video are worth (``vlar.media.views``), zero-shot with bodies.
 
     vlar models get lite-motion
     python evals/long_videos.py --videos DIR [--json OUT]
@@ -29,8 +29,9 @@ import numpy as np
 from zero_shot import read_rows
 
 import vlar
-from vlar.sensors import Views, ViewSampler
-from vlar.video import probe, read_clip
+from vlar.media.video.decode import read_clip
+from vlar.media.video.source import probe
+from vlar.media.views import Views, ViewSampler
 
 REAL = ("gmdcsa24", "kinetics", "ucf101", "hmdb51")
 FROM_S = 5.5

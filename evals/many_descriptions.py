@@ -34,13 +34,13 @@ import numpy as np
 from semantic_map import Clips, load
 
 import vlar
-from vlar.adapters.coco.adapter import Coco
+from vlar.language.descriptions import descriptions_of
+from vlar.language.labels import parse_labels
+from vlar.methods.coco.adapter import Coco
 from vlar.model.label_heads import label_vectors
-from vlar.text.description_lookup import descriptions_of
-from vlar.text.labels import parse_labels
-from vlar.training.dataset import Dataset
+from vlar.training.batches import Dataset
+from vlar.training.fusion_weights import train_on
 from vlar.training.sources import FeatureSource
-from vlar.training.stacking import train_on
 from vlar.training.task import TrainingTask
 
 POOLS = {"jhmdb": ("jhmdb",), "jhmdb + ucf101": ("jhmdb", "ucf101"), "ucf101": ("ucf101",)}

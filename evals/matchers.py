@@ -30,9 +30,10 @@ from pools import Clips, load_pool
 
 import vlar
 from vlar import registry
-from vlar.evaluation.intervals import Interval, mean_interval, paired
-from vlar.fewshot import choose, signature
-from vlar.training.episodes import EpisodeNumbers, train_network
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import signature
+from vlar.methods.relations.learner import EpisodeNumbers, train_network
+from vlar.metrics.intervals import Interval, mean_interval, paired
 
 EPISODES = Path(__file__).parent / "episodes"
 SHOTS = {"jhmdb": (1, 5), "weizmann": (1, 4), "something-something-v2": (1, 4)}

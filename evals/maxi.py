@@ -30,19 +30,18 @@ import numpy as np
 import words_features as wf
 
 import vlar
-from vlar.fewshot.targets import Targets
+from vlar.heads.targets import Targets
+from vlar.language.bank import load_bank
+from vlar.language.clean import clean_label
+from vlar.language.labels import parse_labels
+from vlar.methods.maxi.objective import Maxi
 from vlar.model.core import ModelCore
 from vlar.model.label_heads import label_vectors
 from vlar.registry import register
-from vlar.text.bank import load_bank
-from vlar.text.clean import clean_label
-from vlar.text.labels import parse_labels
-from vlar.training.dataset import Dataset
-from vlar.training.fit import train
-from vlar.training.fit_options import FitOptions
+from vlar.training.batches import Dataset
+from vlar.training.fit import FitOptions, train
 from vlar.training.hyperparameters import for_no_labels, load_recipe
-from vlar.training.objectives.base import TrainingContext
-from vlar.training.objectives.maxi import Maxi
+from vlar.training.objectives import TrainingContext
 from vlar.training.sources import FeatureSource
 from vlar.training.task import TrainingTask
 

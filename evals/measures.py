@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import MetricError
-from vlar.evaluation.checks import finite, flags_of
-from vlar.evaluation.openset import auroc
+from vlar.metrics.checks import finite, flags_of
+from vlar.metrics.openset import auroc
 from vlar.types import Float64, JsonDict
 
 

@@ -33,9 +33,9 @@ from zero_shot import measure, read_rows
 
 import vlar
 from vlar.encoders.lite.encoder import LiteEncoder
+from vlar.media.video.decode import read_clip
 from vlar.numeric import unit
 from vlar.pose.features import POSE_WIDTH
-from vlar.video import read_clip
 
 SETS = ("weizmann", "utd-mhad", "jhmdb", "gmdcsa24", "hmdb51", "ucf101")
 FILM = ("run", "wave", "throw", "catch", "walk", "jump", "clap")

@@ -33,19 +33,19 @@ from measures import mcnemar, scene_bias, scene_distance
 from pools import Clips, load_pool
 
 import vlar
-from vlar.evaluation.intervals import paired
-from vlar.evaluation.openset import auroc, fpr_at
-from vlar.fewshot import choose, signature
-from vlar.fewshot.heads.balanced import BalancedHead
-from vlar.losses.evidential import evidence
-from vlar.scoring.adjust import logit_adjust
-from vlar.scoring.tree import roll_up
-from vlar.text.tree import Tree
-from vlar.training.dataset import Dataset
+from vlar.heads.concept_heads import roll_up
+from vlar.heads.fewshot.balanced import BalancedHead, logit_adjust
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import signature
+from vlar.language.tree import Tree
+from vlar.methods.dear.objective import evidence
+from vlar.methods.sefar.objective import regulation
+from vlar.metrics.intervals import paired
+from vlar.metrics.openset import auroc, fpr_at
+from vlar.training.batches import Dataset
+from vlar.training.fusion_weights import train_on
 from vlar.training.loop import Training
-from vlar.training.objectives.sefar import regulation
 from vlar.training.sources import FeatureSource
-from vlar.training.stacking import train_on
 from vlar.training.task import TrainingTask
 
 Objectives = Mapping[str, dict[str, Any]]

@@ -23,10 +23,9 @@ from pools import Clips, load_pool
 import vlar
 from vlar import registry
 from vlar.errors import SupportError
-from vlar.evaluation.openset import aupr, auroc, fpr_at, open_f1
-from vlar.fewshot import choose, signature
-from vlar.fewshot.model_selection import held_out_logits
-from vlar.fewshot.rejector_selection import fit_rejector
+from vlar.heads.model_selection import choose, fit_rejector, held_out_logits
+from vlar.heads.signatures import signature
+from vlar.metrics.openset import aupr, auroc, fpr_at, open_f1
 
 FIGURES = ("auroc", "aupr", "fpr95", "open_f1")
 

@@ -23,9 +23,9 @@ from PIL import Image
 
 import vlar
 from vlar.encoders.lite.encoder import LiteEncoder
+from vlar.media.video.decode import read_clip
 from vlar.numeric import unit
 from vlar.types import Clip, Window
-from vlar.video import read_clip
 
 N_FRAMES, HEIGHT = 32, 240
 SINGLE = (

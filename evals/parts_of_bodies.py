@@ -22,12 +22,13 @@ from unseen_labels import confused
 
 import vlar
 from vlar import registry
-from vlar.fewshot.request import AdaptRequest
-from vlar.fewshot.support import Support, SupportItem
-from vlar.model.adapt import AUTO, Adapted, fit_examples
+from vlar.heads.model_selection import AUTO
+from vlar.heads.support import Support, SupportItem
+from vlar.model.adapt import Adapted, fit_examples
 from vlar.model.core import ModelCore
 from vlar.model.examples import EncodedExamples
-from vlar.training.learners import solved
+from vlar.model.requests import AdaptRequest
+from vlar.training import learners
 from vlar.types import Encoded
 
 SHOTS = 3
@@ -77,13 +78,13 @@ def learned(
 ) -> Adapted:
     """What ``vlar adapt --method parts`` makes of examples that are encoded."""
     support = Support(tuple(labels), tuple(found.items), Path("episode"))
-    reading = solved.read_complete
-    solved.read_complete = lambda *_: found  # type: ignore[assignment] - they are read already
+    reading = learners.read_complete
+    learners.read_complete = lambda *_: found  # type: ignore[assignment] - they are read already
     try:
         request = AdaptRequest(support, list(found.items), method, seed)
-        return solved.SolvedLearner().fit(ModelCore(model.encoder), request)
+        return learners.SolvedLearner().fit(ModelCore(model.encoder), request)
     finally:
-        solved.read_complete = reading
+        learners.read_complete = reading
 
 
 def accuracy(made: Adapted, data: Clips, model: vlar.Model, asked: np.ndarray) -> float:

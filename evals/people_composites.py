@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vlar.media.video.decode import read_clip
 from vlar.types import Clip, Window
-from vlar.video import read_clip
 
 N_FRAMES, HEIGHT = 32, 240
 HALVES = ("choose", "report")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import vlar
-from vlar.detecting.base import PERSON, Boxes, Detector
+from vlar.people.base import PERSON, Boxes, Detector
 from vlar.types import Clip
 
 _PARTS = ("rows", "scores", "tracks", "joints")

@@ -36,10 +36,10 @@ import numpy as np
 from people_composites import Composite, rows_of_people, sources
 
 import vlar
-from vlar.evaluation.classification import average_precision
-from vlar.evaluation.intervals import mean_interval, paired
-from vlar.index.paths import place
-from vlar.library import Library
+from vlar.library.address import place
+from vlar.library.library import Library
+from vlar.metrics.classification import average_precision
+from vlar.metrics.intervals import mean_interval, paired
 from vlar.types import Hit
 
 WAYS = {"whole": "no", "people": "only", "both": "both"}

@@ -27,14 +27,15 @@ from cached import features_of
 from composites import pictures
 
 import vlar
-from vlar.adapters.plar.config import PlarConfig
-from vlar.adapters.plar.prompts import drawn, flow_maps
-from vlar.fewshot import choose, signature
-from vlar.training.dataset import Dataset
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import signature
+from vlar.media.video.decode import read_clip
+from vlar.methods.plar.adapter import drawn, flow_maps
+from vlar.methods.plar.network import PlarConfig
+from vlar.training.batches import Dataset
+from vlar.training.fusion_weights import train_on
 from vlar.training.sources import FeatureSource
-from vlar.training.stacking import train_on
 from vlar.training.task import TrainingTask
-from vlar.video import read_clip
 
 SHOTS = 3
 PICTURES = 3560  # entries of the features that a drawn prompt can change

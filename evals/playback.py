@@ -26,12 +26,13 @@ from pathlib import Path
 import numpy as np
 
 import vlar
-from vlar.fewshot import choose, signature
-from vlar.training.dataset import Dataset
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import signature
+from vlar.media.video.decode import read_clip
+from vlar.training.batches import Dataset
+from vlar.training.fusion_weights import train_on
 from vlar.training.sources import FeatureSource, held_out_logits
-from vlar.training.stacking import train_on
 from vlar.training.task import TrainingTask
-from vlar.video import read_clip
 
 LABELS = ("forward", "reversed")
 STILL = ("objects", "appearance")

@@ -17,7 +17,7 @@ import numpy as np
 from cached import features_of
 
 import vlar
-from vlar.encoders import FrameBlock
+from vlar.encoders.base import FrameBlock
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from ranked import average_precision
 
 import vlar
 from vlar.errors import VlarError
-from vlar.query.report import WEAK_MATCH
+from vlar.library.query.plan import WEAK_MATCH
+from vlar.media.video.decode import read_clip
 from vlar.types import Float32, Float64
-from vlar.video import read_clip
 
 HEAD = 50
 

@@ -7,7 +7,7 @@ It is trained on composites of the half "choose" and tried on those of the half 
 person named by place and, where two people wear clothes of known colours, by colour. Share of right
 people, in percent:
 
-measures    what is measured, without a network (``vlar.detecting.choose``)
+measures    what is measured, without a network (``vlar.people.subject_selection``)
 network     the network alone, without the measures
 shuffled    the same, trained with the phrases shuffled among the examples (must fail)
 chance      one over the number of people
@@ -31,15 +31,14 @@ from people_kept import KeptDetector, KeptVectors
 from who import names_of
 
 import vlar
-from vlar.adapters.refer.adapter import Refer
-from vlar.adapters.refer.inputs import describe
-from vlar.detecting.base import load_detector
-from vlar.detecting.choose import choose
-from vlar.detecting.people import find_people
-from vlar.fewshot.support import SupportItem
+from vlar.heads.support import SupportItem
+from vlar.language.referring import parse
+from vlar.methods.refer.adapter import Refer, describe
+from vlar.methods.refer.learner import PointingRow, held_places, train
 from vlar.model.core import ModelCore
-from vlar.text.referring import parse
-from vlar.training.learners.pointing import PointingRow, held_places, train
+from vlar.people.base import load_detector
+from vlar.people.people import find_people
+from vlar.people.subject_selection import choose
 from vlar.types import Encoded
 
 

@@ -6,7 +6,7 @@
 DIR holds ``manifest.csv`` (path, readable_label, dataset, group); LIBRARY holds its clips, each
 shown by the mean vector of its windows. Each data set, and all together, is divided 200 times into
 a pool and test clips; no group is on both sides. One clip a label of the pool is labelled at first.
-Then clips are labelled in batches of 5, in the order of ``vlar.review.order`` (computed again with
+Then clips are labelled in batches of 5, in the order of ``vlar.apps.review`` (computed again with
 the model of all labels so far) or in a random order, and the closed form ``prototype`` learns from
 them. The two orders share the division and the first labels, so differences are paired. Divisions
 share clips, so the standard errors are too small.
@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 from discovery import read
 
+from vlar.apps.review import review_order, uncertainty
 from vlar.numeric import softmax, unit
-from vlar.review.order import review_order, uncertainty
 from vlar.types import Float32, Float64
 
 SETS = ("weizmann", "jhmdb", "utd-mhad")

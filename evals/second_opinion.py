@@ -33,12 +33,13 @@ import numpy as np
 from cached import features_of
 
 import vlar
-from vlar.answering.asking import ask
-from vlar.answering.mixing import Mixing, fit_mixing, mix
-from vlar.answering.question import Question
-from vlar.evaluation.intervals import paired
-from vlar.evaluation.multiple_choice import make_questions, report
-from vlar.fewshot import choose, signature
+from vlar.evaluation.protocols.mcq import make_questions, report
+from vlar.generators.opinions.asking import ask
+from vlar.generators.opinions.mixing import Mixing, fit_mixing, mix
+from vlar.generators.opinions.question import Question
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import signature
+from vlar.metrics.intervals import paired
 from vlar.numeric import softmax, unit
 from vlar.types import Encoded
 

@@ -35,12 +35,18 @@ import numpy as np
 from cached import features_of
 
 import vlar
-from vlar.adapters.multitask.adapter import Multitask
-from vlar.adapters.multitask.importance import bounded, effective_size, kliep
-from vlar.adapters.multitask.map import SemanticMap, reduced, ridge
-from vlar.adapters.multitask.selection import MapNumbers, choose_numbers, overlapping
-from vlar.adapters.multitask.statistics import clip_statistics
-from vlar.encoders.sentences import sentence_vectors
+from vlar.encoders.sentence_tower import sentence_vectors
+from vlar.methods.multitask_zero_shot.adapter import (
+    MapNumbers,
+    Multitask,
+    bounded,
+    choose_numbers,
+    clip_statistics,
+    effective_size,
+    kliep,
+    overlapping,
+)
+from vlar.methods.multitask_zero_shot.map import SemanticMap, reduced, ridge
 from vlar.numeric import unit
 
 TARGETS = ("jhmdb", "ucf101", "something-something-v2")

@@ -28,13 +28,13 @@ from typing import Any
 import numpy as np
 
 import vlar
-from vlar.encoders import Encoder, load_encoder
-from vlar.fewshot.model_selection import choose
-from vlar.fewshot.temporal_features import available_terms, join, terms
+from vlar.encoders.base import Encoder, load_encoder
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import available_terms, join, terms
+from vlar.media.lookup import reader
+from vlar.media.readers.skeleton import recordings
+from vlar.media.skeleton.formats.base import Bodies
 from vlar.model.core import ModelCore
-from vlar.sensors import reader
-from vlar.sensors.skeleton.formats.base import Bodies
-from vlar.sensors.skeleton.reader import recordings
 from vlar.types import Clip, Encoded, Window
 
 FILES = {

@@ -31,13 +31,12 @@ import torch
 import words_features as wf
 
 import vlar
-from vlar.adapters.msq import Msq
-from vlar.evaluation.multilabel import multilabel_map
-from vlar.fewshot.targets import Targets
-from vlar.text.clean import clean_label
-from vlar.training.dataset import Dataset
-from vlar.training.fit import train
-from vlar.training.fit_options import FitOptions
+from vlar.heads.targets import Targets
+from vlar.language.clean import clean_label
+from vlar.methods.msq.adapter import Msq
+from vlar.metrics.ranking import multilabel_map
+from vlar.training.batches import Dataset
+from vlar.training.fit import FitOptions, train
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.sources import FeatureSource
 from vlar.training.task import TrainingTask

@@ -23,10 +23,11 @@ from zero_shot import read_rows
 
 import vlar
 from vlar.encoders.lite.encoder import LiteEncoder
+from vlar.media.lookup import reader
+from vlar.media.video.sample import windows
+from vlar.media.video.source import probe
 from vlar.numeric import unit
-from vlar.sensors import reader
 from vlar.types import Clip
-from vlar.video import probe, windows
 
 SETS = ("weizmann", "utd-mhad", "gmdcsa24", "hmdb51", "ucf101", "kinetics")
 WAYS = ("alone", "session", "other clips")

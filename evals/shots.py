@@ -33,12 +33,11 @@ import numpy as np
 from PIL import Image
 
 import vlar
-from vlar.evaluation.intervals import mean_interval
-from vlar.shot_detection.detector import ShotDetector
-from vlar.shot_detection.network import HEIGHT, WIDTH
+from vlar.media.shots import HEIGHT, WIDTH, ShotDetector
+from vlar.media.video.sequential import read_frames
+from vlar.media.video.source import probe
+from vlar.metrics.intervals import mean_interval
 from vlar.types import Window
-from vlar.video import probe
-from vlar.video.every_frame import read_frames
 
 SIZE, FPS = (320, 240), 25
 NONE = "none"

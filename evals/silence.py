@@ -21,10 +21,10 @@ from zero_shot import read_rows
 
 import vlar
 from vlar.encoders.lite.encoder import LiteEncoder
+from vlar.media.video.decode import read_clip
 from vlar.pose.body import HIPS, SHOULDERS
 from vlar.pose.features import motion_vector, people_from_features
 from vlar.types import Clip
-from vlar.video import read_clip
 
 EVERY = {"weizmann": 6, "utd-mhad": 4, "jhmdb": 14, "ucf101": 14, "gmdcsa24": 4}  # clips of a set
 SEEN_WELL = 0.6  # length of the motion block

@@ -1,6 +1,6 @@
 """Which description of a sound do a few examples need? Folds 1 and 3 of ESC-10 alone are read.
 
-The description and the factors of ``vlar/encoders/audio/statistics.py`` were chosen by these
+The description and the factors of ``vlar/encoders/audio.py`` were chosen by these
 numbers. Some clips of each label teach and the others are tested, clips of one recording together,
 in several draws; then one fold teaches the other. Noise and other changes are in the tested clips
 alone. Controls that must fail: the labels of the examples shuffled, and the names of the labels
@@ -24,12 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from vlar.encoders import load_encoder
-from vlar.encoders.audio.mel import log_mel
-from vlar.encoders.audio.statistics import NAMES, statistics
-from vlar.fewshot.model_selection import choose
-from vlar.fewshot.temporal_features import join, parse_kind, terms
-from vlar.sensors import reader
+from vlar.encoders.audio import STATISTICS_NAMES, log_mel, statistics
+from vlar.encoders.base import load_encoder
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import join, parse_kind, terms
+from vlar.media.lookup import reader
 from vlar.types import Clip, Float32
 
 FOLDS = ("fold1", "fold3")
@@ -161,8 +160,8 @@ def without(data: Sounds, begins: tuple[str, ...]) -> Sounds:
 def times(data: Sounds, begins: tuple[str, ...], factor: float) -> Sounds:
     """The statistics whose names begin so times a factor."""
     features = data.features.copy()
-    named = np.array([name.startswith(begins) for name in NAMES])
-    features[..., -len(NAMES) :] *= np.where(named, factor, 1).astype(np.float32)
+    named = np.array([name.startswith(begins) for name in STATISTICS_NAMES])
+    features[..., -len(STATISTICS_NAMES) :] *= np.where(named, factor, 1).astype(np.float32)
     return replace(data, features=features)
 
 
@@ -192,7 +191,7 @@ def write_scales(clips: list[Clip], file: Path) -> None:
     with file.open("w", encoding="utf-8", newline="") as opened:
         table = csv.writer(opened, lineterminator="\n")
         table.writerow(["name", "centre", "width"])
-        for name, column in zip(NAMES, values.T, strict=True):
+        for name, column in zip(STATISTICS_NAMES, values.T, strict=True):
             table.writerow([name, f"{column.mean():.3g}", f"{column.std():.3g}"])
 
 

@@ -26,10 +26,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from vlar.index.ingest.still import uncovered_s
+from vlar.library.ingest.reader import uncovered_s
+from vlar.media.video.decode import read_clip, read_windows
+from vlar.media.video.frames import STILL, movement
+from vlar.media.video.sample import windows
+from vlar.media.video.source import probe
 from vlar.types import Clip, Failure, UInt8
-from vlar.video import probe, read_clip, read_windows, windows
-from vlar.video.stillness import STILL, movement
 
 THRESHOLDS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 NOISE, QUALITY = (2, 4, 8), (23, 28, 35)

@@ -19,8 +19,9 @@ import numpy as np
 from few_shot import METHODS, Pool, _episodes, _load
 
 import vlar
-from vlar.fewshot import choose, signature
-from vlar.training.dataset import Dataset
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import signature
+from vlar.training.batches import Dataset
 from vlar.training.fit import fit_features
 from vlar.training.task import TrainingTask
 

@@ -30,8 +30,8 @@ import numpy as np
 from second_opinion import K, Pool, _among, _answerer, _divisions, _pool
 
 import vlar
-from vlar.answering.mixing import LEAD, UNFITTED, mix, sure
-from vlar.evaluation.intervals import paired
+from vlar.generators.opinions.mixing import LEAD, UNFITTED, mix, sure
+from vlar.metrics.intervals import paired
 
 WEIGHTS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
 LEADS = (0.0, 0.1, 0.2, 0.3, 0.4)

@@ -26,14 +26,13 @@ import numpy as np
 import words_features as wf
 
 import vlar
-from vlar.adapters.asu.label_units import label_units
-from vlar.motion_language.verbs_in_text import verb_of
-from vlar.text.clean import clean_label
-from vlar.text.description_lookup import descriptions_of
-from vlar.text.units import units_named
-from vlar.training.dataset import Dataset
-from vlar.training.fit import train
-from vlar.training.fit_options import FitOptions
+from vlar.language.clean import clean_label
+from vlar.language.descriptions import descriptions_of
+from vlar.language.motion.clauses import verb_of
+from vlar.language.semantic_units import units_named
+from vlar.methods.asu.adapter import label_units
+from vlar.training.batches import Dataset
+from vlar.training.fit import FitOptions, train
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.sources import FeatureSource
 from vlar.training.task import TrainingTask

@@ -3,7 +3,7 @@
     python evals/unknown.py [--data ../shared/videos] [--model lite] [--out results.json]
 
 Everything is zero-shot. The groups of the clips (source video or person) are halved by hash:
-constants of `vlar.scoring` were chosen on half A; B is the report. Vectors are kept in the cache
+constants of `vlar.heads` were chosen on half A; B is the report. Vectors are kept in the cache
 folder under the encoder's fingerprint, so a second run takes seconds.
 """
 
@@ -21,22 +21,16 @@ from typing import Any
 import numpy as np
 from ranked import average_precision
 
-from vlar import resources
 from vlar.encoders.base import load_encoder
-from vlar.evaluation.calibration import expected_calibration_error
-from vlar.evaluation.classification import top_k
-from vlar.evaluation.openset import auroc
+from vlar.files import resources
+from vlar.heads.logistic import fit_temperature
+from vlar.heads.zero_shot import UNKNOWN_PRIOR, ContentFree, log_mean_exp, match_probability, score
+from vlar.media.video.decode import ClipRequest, read_clips
+from vlar.metrics.calibration import expected_calibration_error
+from vlar.metrics.classification import top_k
+from vlar.metrics.openset import auroc
 from vlar.model.model import Model
-from vlar.scoring import (
-    UNKNOWN_PRIOR,
-    ContentFree,
-    fit_temperature,
-    log_mean_exp,
-    match_probability,
-    score,
-)
 from vlar.types import Clip, Failure, Window
-from vlar.video import ClipRequest, read_clips
 
 SETS = ("ucf101", "jhmdb", "weizmann")
 DRAWS = 10

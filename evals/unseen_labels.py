@@ -29,10 +29,10 @@ from measures import seen_unseen_area
 
 import vlar
 from vlar import registry
-from vlar.evaluation.classification import harmonic_mean
+from vlar.language.motion.clauses import PARTS
+from vlar.media.lookup import reader
+from vlar.metrics.classification import harmonic_mean
 from vlar.model.core import ModelCore
-from vlar.motion_language.clauses import PARTS
-from vlar.sensors import reader
 
 METHODS = ("aligned", "parts", "sa-dvae")
 FOLDS = 5

@@ -36,12 +36,12 @@ from people_composites import Composite, rows_of_people, sources
 from people_kept import KeptDetector, KeptVectors
 
 import vlar
-from vlar.detecting.base import load_detector
-from vlar.detecting.choose import choose
-from vlar.detecting.people import CONTEXT, find_people
 from vlar.errors import PersonError
-from vlar.evaluation.intervals import paired
-from vlar.text.referring import parse
+from vlar.language.referring import parse
+from vlar.metrics.intervals import paired
+from vlar.people.base import load_detector
+from vlar.people.people import CONTEXT, find_people
+from vlar.people.subject_selection import choose
 from vlar.types import Encoded
 
 PLACES = {2: ("left", "right"), 3: ("left", "middle", "right")}

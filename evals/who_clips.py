@@ -24,9 +24,9 @@ import numpy as np
 from people_kept import KeptDetector, KeptVectors
 
 import vlar
-from vlar.detecting.focus import Found, make_focus
 from vlar.errors import PersonError
-from vlar.sensors import reader
+from vlar.media.lookup import reader
+from vlar.people.focus import Found, make_focus
 from vlar.types import Encoded, Window
 
 PEOPLE = "the person on the left", "the person on the right"

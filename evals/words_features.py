@@ -15,9 +15,9 @@ from cached import features_of
 from composites import side_by_side
 
 import vlar
-from vlar.encoders.regions import WithRegions
+from vlar.encoders.protocols import WithRegions
+from vlar.media.video.decode import read_clip
 from vlar.types import Clip
-from vlar.video import read_clip
 
 GRID = 2
 PAIRS = 60  # composites of a half

@@ -25,11 +25,11 @@ from pathlib import Path
 import numpy as np
 
 import vlar
-from vlar.evaluation.spans import overlap
-from vlar.sensors import reader
-from vlar.timeline import Segment, TimelineRules, measure
-from vlar.timeline.process import Process
-from vlar.timeline.recordings import SegmentStream, steps_of
+from vlar.apps.timeline.decoding import Segment
+from vlar.apps.timeline.recordings import SegmentStream, TimelineRules, steps_of
+from vlar.apps.timeline.work_cycles import Process, measure
+from vlar.media.lookup import reader
+from vlar.metrics.spans import overlap
 
 SETS = (
     ("wave", "clap", "throw", "squat", "boxing", "walking in place"),

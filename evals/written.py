@@ -20,9 +20,9 @@ import numpy as np
 from cached import features_of
 
 import vlar
+from vlar.language.bank import Entry, load_bank
+from vlar.language.descriptions import descriptions_of
 from vlar.model.core import described_vectors
-from vlar.text.bank import Entry, load_bank
-from vlar.text.description_lookup import descriptions_of
 
 
 def main() -> int:

@@ -33,10 +33,10 @@ from ranked import mean_average_precision
 
 import vlar
 from vlar.errors import VlarError
-from vlar.evaluation.classification import ranks
-from vlar.evaluation.intervals import Interval, bootstrap, mean_interval
-from vlar.scoring import ZeroShotScorer
-from vlar.video import read_clip
+from vlar.heads.zero_shot import ZeroShotScorer
+from vlar.media.video.decode import read_clip
+from vlar.metrics.classification import ranks
+from vlar.metrics.intervals import Interval, bootstrap, mean_interval
 
 SETS = ("ucf101", "jhmdb", "hmdb51", "kinetics", "gmdcsa24", "weizmann", "utd-mhad")
 MAP_DRAWS = 200

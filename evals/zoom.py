@@ -37,11 +37,11 @@ from people_composites import Composite, pasted, read_tile, sources
 from people_kept import KeptDetector, KeptVectors
 
 import vlar
-from vlar.detecting import zoom
-from vlar.detecting.base import load_detector
-from vlar.detecting.focus import BODY_MARGIN, MOVEMENT_MARGIN, SMALL, Focus
-from vlar.evaluation.intervals import paired
+from vlar.metrics.intervals import paired
 from vlar.model.people import WHOLE_WEIGHT
+from vlar.people import crop
+from vlar.people.base import load_detector
+from vlar.people.focus import BODY_MARGIN, MOVEMENT_MARGIN, SMALL, Focus
 from vlar.types import Clip, Encoded, Window
 
 SHARES = (1 / 4, 1 / 6)
@@ -185,7 +185,7 @@ def _centred(made: Composite) -> np.ndarray:
 
 def _covered(boxes: np.ndarray, truth: np.ndarray, size: tuple[int, int]) -> float:
     """Share of frames whose window lies on the true tile: its middle is inside the tile."""
-    x, y, _ = zoom.window(boxes, size)
+    x, y, _ = crop.window(boxes, size)
     inside = (truth[:, 0] <= x) & (x < truth[:, 2]) & (truth[:, 1] <= y) & (y < truth[:, 3])
     return float(inside.mean())
 

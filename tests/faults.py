@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from vlar.errors import DecodeError
-from vlar.sensors.base import Reader, RecordingInfo
-from vlar.sensors.video import VideoReader
+from vlar.media.base import Reader, RecordingInfo
+from vlar.media.readers.video import VideoReader
 from vlar.types import Clip, Failure, Sampling, Window
 
 

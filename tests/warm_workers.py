@@ -13,8 +13,8 @@ import threading
 from collections.abc import Hashable
 from pathlib import Path
 
-from vlar.workers import FileLimits, pool
-from vlar.workers.process import WorkerProcess
+from vlar.files.workers import pool
+from vlar.files.workers.process import FileLimits, WorkerProcess
 
 MOST = 4
 # Folders of tests that read many recordings; other tests, and those of OWN, have new workers.
@@ -50,7 +50,7 @@ class KeptWorker(WorkerProcess):
 
 def take(limits: FileLimits, module: str) -> WorkerProcess:
     """A waiting worker that is as a new one would be, or a new one."""
-    if not module.startswith("vlar.sensors."):
+    if not module.startswith("vlar.media."):
         return WorkerProcess(limits, module)  # it may hold a model
     key = _key(limits, module)
     with KeptWorker.lock:

@@ -20,39 +20,39 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from vlar.version import __version__ as __version__
+
 # Before any import of ONNX Runtime, which else keeps a device id and looks up a host. Workers and
 # jobs inherit it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from vlar.describing.run import describe
     from vlar.errors import VlarError
-    from vlar.library import Library
+    from vlar.generators.descriptions.run import describe
+    from vlar.library.library import Library
+    from vlar.media.lookup import read_clip
+    from vlar.media.shots import shots
     from vlar.model.model import Model, load
     from vlar.registry import parts, register
-    from vlar.sensors.lookup import read_clip
-    from vlar.sensors.shots import shots
-    from vlar.tables import Results
+    from vlar.results import Results
     from vlar.types import Classification, Failure, Hit, Prediction, Window
-
-__version__ = "0.1.0"
 
 _WHERE = {
     "Classification": "vlar.types",
     "Failure": "vlar.types",
     "Hit": "vlar.types",
-    "Library": "vlar.library",
+    "Library": "vlar.library.library",
     "Model": "vlar.model.model",
     "Prediction": "vlar.types",
-    "Results": "vlar.tables",
+    "Results": "vlar.results",
     "VlarError": "vlar.errors",
     "Window": "vlar.types",
-    "describe": "vlar.describing.run",
+    "describe": "vlar.generators.descriptions.run",
     "load": "vlar.model.model",
     "parts": "vlar.registry",
-    "read_clip": "vlar.sensors.lookup",
+    "read_clip": "vlar.media.lookup",
     "register": "vlar.registry",
-    "shots": "vlar.sensors.shots",
+    "shots": "vlar.media.shots",
 }
 
 __all__ = [

@@ -15,7 +15,7 @@ def one_line(text: str) -> str:
     >>> one_line("a\n b\x1b[2J")
     'a b\\x1b[2J'
     """
-    from vlar.characters import escaped  # only where an error is shown
+    from vlar.formatting import escaped  # only where an error is shown
 
     line = escaped(" ".join(text.split()))
     if len(line) <= _LONGEST:

@@ -34,11 +34,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _REGISTER = re.compile(
-    r"""^@(?:\w+\.)*register\(\s*["']([\w-]+)["']\s*,\s*["']([^"']+)["']""", re.M
+    r"""^@(?:\w+\.)*register\(\s*["']([\w-]+)["']\s*,\s*["']([^"']+)["']"""
+    r"""(?:\s*,\s*status=["']([^"']+)["'])?""",
+    re.M,
 )
 _PRESETS = "presets.toml"
+#: Packages with one folder a paper or a plugin, which may hold parts of every kind.
+SHELVES = ("vlar.methods", "vlar.plugins")
+#: The status of a method. ``auto`` considers only those of the first.
+STATUSES = ("default", "reproduced", "in the spirit", "null here")
 _parts: dict[str, dict[str, Any]] = {}
 _added: dict[tuple[str, str], Preset] = {}  # at run time
+_statuses: dict[tuple[str, str], str] = {}  # at run time
 
 
 @dataclass(frozen=True)
@@ -87,21 +94,26 @@ def _kind(name: str, package: str, contract: str, docs: str) -> Kind:
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        _kind("reader", "sensors", "sensors.base:Reader", "sensors"),
+        _kind("reader", "media.readers", "media.base:Reader", "sensors"),
         _kind("encoder", "encoders", "encoders.base:Encoder", "encoders"),
         _kind("adapter", "adapters", "adapters.base:Adapter", "adapters"),
-        _kind("fewshot", "fewshot.heads", "fewshot.base:FewShotHead", "fewshot"),
-        _kind("rejector", "fewshot.reject", "fewshot.reject.base:Rejector", "fewshot"),
-        _kind("objective", "training.objectives", "training.objectives.base:Objective", "training"),
-        _kind("learner", "training.learners", "training.learners.base:Learner", "training"),
-        _kind("recipe", "training.recipes", "training.hyperparameters:Hyperparameters", "training"),
-        _kind("describer", "describing", "describing.base:Describer", "text"),
-        _kind("detector", "detecting", "detecting.base:Detector", "who"),
-        _kind("captioner", "captioning", "captioning.base:Captioner", "text"),
-        _kind("answerer", "answering", "answering.base:Answerer", "second_opinion"),
-        _kind("engine", "index.engines", "index.engines.base:Engine", "library"),
-        _kind("runner", "index.ingest.runners", "index.ingest.runners.base:Runner", "ingest"),
-        _kind("reranker", "query.rerankers", "query.rerankers.base:Reranker", "query"),
+        _kind("fewshot", "heads.fewshot", "heads.fewshot.base:FewShotHead", "fewshot"),
+        _kind("rejector", "heads", "heads.reject:Rejector", "fewshot"),
+        _kind("objective", "training", "training.objectives:Objective", "training"),
+        _kind("learner", "training", "training.learners:Learner", "training"),
+        _kind("recipe", "training", "training.hyperparameters:Hyperparameters", "training"),
+        _kind(
+            "describer", "generators.descriptions", "generators.descriptions.base:Describer", "text"
+        ),
+        _kind("detector", "people.detectors", "people.base:Detector", "who"),
+        _kind("captioner", "generators.captions", "encoders.captions:Captioner", "text"),
+        _kind(
+            "answerer", "generators.opinions", "generators.opinions.base:Answerer", "second_opinion"
+        ),
+        _kind("backend", "library", "library.backends:Backend", "library"),
+        _kind("engine", "library.engines", "library.engines.base:Engine", "library"),
+        _kind("runner", "library.ingest.runners", "library.ingest.runners.base:Runner", "ingest"),
+        _kind("reranker", "library.query", "library.query.rerankers:Reranker", "query"),
         _kind("dataset", "evaluation.datasets", "evaluation.datasets.base:Layout", "protocols"),
         _kind(
             "protocol", "evaluation.protocols", "evaluation.protocols.base:Protocol", "protocols"
@@ -116,14 +128,21 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def register(kind: str, name: str) -> Callable[[T], T]:
+def register(kind: str, name: str, *, status: str | None = None) -> Callable[[T], T]:
     """Class (or function) decorator that makes a part known as ``name``.
+
+    Args:
+        kind: One of ``KINDS``.
+        name: Lower case.
+        status: One of ``STATUSES`` for a method of a paper; None for what has no paper.
 
     Raises:
         UnknownNameError: the kind does not exist.
-        ValueError: the name is taken by another part, or is not lower case.
+        ValueError: the name is taken by another part, or is not lower case; the status is unknown.
     """
     _known_kind(kind)
+    if status is not None and status not in STATUSES:
+        raise ValueError(f"status {status!r} of {kind} {name!r} is unknown; use one of {STATUSES}")
     if name != name.lower() or not name:
         raise ValueError(f"part name {name!r} must be lower case and not empty")
 
@@ -133,9 +152,25 @@ def register(kind: str, name: str) -> Callable[[T], T]:
         if other is not None and _identity(other) != _identity(part):
             raise ValueError(f"{kind} {name!r} is already registered by {_identity(other)}")
         known[name] = part
+        if status is not None:
+            _statuses[kind, name] = status
         return part
 
     return add
+
+
+def status(kind: str, name: str) -> str | None:
+    """Status of a method, read from the source text; None for a part that states none.
+
+    Raises:
+        UnknownNameError: no such kind or part.
+    """
+    if name not in names(kind):
+        raise unknown_name(kind, name, names(kind))
+    place = _place(kind, name)
+    if isinstance(place, Preset):
+        return place.values.get("status") or status(kind, place.of)
+    return _statuses.get((kind, name)) or _found_statuses(_known_kind(kind).package, kind).get(name)
 
 
 def add_presets(file: str | Path) -> list[Preset]:
@@ -245,12 +280,22 @@ def _found(package: str, kind: str) -> dict[str, str | Preset]:
     """Names of the parts in a package, read from the source text: the module, or the preset."""
     found: dict[str, str | Preset] = {}
     for module, file in _modules(package):
-        for registered, name in _REGISTER.findall(file.read_text("utf-8")):
-            if registered == kind:
-                found[name] = module
+        found.update({name: module for other, name, _ in _registered(file) if other == kind})
     for file in _files(package, _PRESETS):
         found.update({row.name: row for row in _read_presets(file) if row.kind == kind})
     return found
+
+
+@cache
+def _found_statuses(package: str, kind: str) -> dict[str, str]:
+    rows = [row for _, file in _modules(package) for row in _registered(file)]
+    return {name: status for other, name, status in rows if other == kind and status}
+
+
+@cache
+def _registered(file: Path) -> list[tuple[str, str, str]]:
+    """Kind, name and status of each part of a source file."""
+    return _REGISTER.findall(file.read_text("utf-8"))
 
 
 def _read_presets(file: Path) -> Iterator[Preset]:
@@ -280,19 +325,20 @@ def _read_presets(file: Path) -> Iterator[Preset]:
 
 
 def _modules(package: str) -> Iterator[tuple[str, Path]]:
-    """The modules of a package, and those of its folders one level down."""
+    """The modules of a package and of the shelves, with their folders."""
+    root = Path(__file__).parent
     for file in _files(package, "*.py"):
-        inside = file.relative_to(_folder(package)).with_suffix("").parts
-        yield ".".join([package, *(part for part in inside if part != "__init__")]), file
+        inside = file.relative_to(root).with_suffix("").parts
+        yield ".".join(["vlar", *(part for part in inside if part != "__init__")]), file
 
 
 def _files(package: str, pattern: str) -> list[Path]:
-    folder = _folder(package)
-    return sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])
-
-
-def _folder(package: str) -> Path:
-    return Path(__file__).parent.joinpath(*package.split(".")[1:])
+    """Files of a package with its folders one level down, and of the folders of the shelves."""
+    folder, *shelves = (
+        Path(__file__).parent.joinpath(*name.split(".")[1:]) for name in (package, *SHELVES)
+    )
+    inside = [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]
+    return [*sorted(inside), *sorted(file for s in shelves for file in s.glob(f"*/{pattern}"))]
 
 
 @cache

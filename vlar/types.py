@@ -15,11 +15,135 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from vlar.hits import Copy as Copy
-from vlar.hits import Hit as Hit
-from vlar.hits import HitPart as HitPart
-from vlar.person import Person
-from vlar.urls import shown
+from vlar.formatting import shown
+
+
+@dataclass(frozen=True)
+class HitPart:
+    """One phrase of a query on a span: its best window there, and how well that fits."""
+
+    phrase: str
+    start_s: float
+    end_s: float
+    probability: float
+    similarity: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the command line."""
+        return {
+            "phrase": self.phrase,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "probability": round(self.probability, 6),
+            "similarity": round(self.similarity, 6),
+        }
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A span of another recording that shows the same as a hit."""
+
+    path: str
+    start_s: float
+    end_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the command line."""
+        return {
+            "path": self.path,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+        }
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One span of a library that answers a query.
+
+    Attributes:
+        rank: 1 for the best.
+        path: The recording.
+        start_s: Seconds.
+        end_s: Seconds.
+        score: 0 to 1; it ranks. For a plain phrase it is the probability.
+        probability: Calibrated; of a query with operators, that of the weakest part.
+        similarity: Cosine of the best window; of a query with operators, the mean of the parts.
+        tags: Of the recording.
+        parts: The best window of each phrase of a query with operators; else empty.
+        also: Spans of other recordings that show the same (copies).
+        lost: Greatest share (0 to 1) of lost or doubtful frames among the span's windows.
+        caption: What the best window is said to show, in a library with captions; else empty.
+        track: In a library with rows of people, whom the best window shows: the number of a person
+            in the recording, from 1; None for the whole frame, and for a sequence of windows.
+        box: x1, y1, x2, y2 of that person at ``box_s``, in shares (0 to 1) of the frame's width and
+            height; None without a track.
+        box_s: Middle of the best window in seconds, where the box was found; None without a track.
+    """
+
+    rank: int
+    path: str
+    start_s: float
+    end_s: float
+    score: float
+    probability: float
+    similarity: float
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    parts: tuple[HitPart, ...] = ()
+    also: tuple[Copy, ...] = ()
+    lost: float = 0.0
+    caption: str = ""
+    track: int | None = None
+    box: tuple[float, float, float, float] | None = None
+    box_s: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the command line."""
+        facts: dict[str, Any] = {
+            "rank": self.rank,
+            "path": self.path,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "score": round(self.score, 6),
+            "probability": round(self.probability, 6),
+            "similarity": round(self.similarity, 6),
+            "tags": dict(self.tags),
+            "lost": round(self.lost, 4),
+        }
+        if self.track is not None and self.box is not None and self.box_s is not None:
+            box = [round(side, 4) for side in self.box]
+            facts |= {"track": self.track, "box": box, "box_s": round(self.box_s, 3)}
+        facts |= {"caption": self.caption} if self.caption else {}
+        facts |= {"also": [copy.to_dict() for copy in self.also]} if self.also else {}
+        facts |= {"parts": [part.to_dict() for part in self.parts]} if self.parts else {}
+        return facts
+
+
+@dataclass(frozen=True)
+class Person:
+    """One of the people (or things) of a recording.
+
+    Attributes:
+        number: From 1, counted from the left; in a library, the number of the track.
+        of: How many are found.
+        box: x1, y1, x2, y2 of where they are in the middle of the span, in shares (0 to 1) of the
+            frame's width and height.
+        score: How sure it is that this is the one who was asked for, 0 to 1.
+    """
+
+    number: int
+    of: int
+    box: tuple[float, float, float, float]
+    score: float = 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the command line."""
+        return {
+            "number": self.number,
+            "of": self.of,
+            "box": [round(side, 4) for side in self.box],
+            "score": round(self.score, 4),
+        }
+
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -209,8 +333,8 @@ class Classification:
     labels above those of the list, best first, where a label tree was given; a coarse label is as
     probable as all its kinds together, and as similar as the best of them. ``lost`` is the share
     (0 to 1) of the frames that could not be read or may be wrong. ``second_opinion`` is there where
-    one was asked for (``vlar.answering.rerank``); the probabilities are then those of both.
-    ``person`` is whom ``who`` or ``zoom`` found; ``notes`` say what else matters.
+    one was asked for (``vlar.generators.opinions.rerank``); the probabilities are then those of
+    both. ``person`` is whom ``who`` or ``zoom`` found; ``notes`` say what else matters.
     """
 
     path: Path

@@ -13,9 +13,8 @@ import pytest
 from tests.clips import contexts_of, features_of, vectors_of
 from tests.unit.encoders.clip import models
 from vlar import registry
-from vlar.adapters.base import Adapter, conditions_text
-from vlar.adapters.views import VIEWS
-from vlar.encoders import load_encoder
+from vlar.adapters.base import VIEWS, Adapter, conditions_text
+from vlar.encoders.base import load_encoder
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UnknownNameError

@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.answering.tiny_vlm import save_tiny_vlm
-from tests.unit.describing.chat_server import chat_server, message
 from tests.unit.evaluation import colours
+from tests.unit.generators.descriptions.chat_server import chat_server, message
+from tests.unit.generators.opinions.tiny_vlm import save_tiny_vlm
 from tests.videos import make_video
-from vlar import registry, resources
-from vlar.answering.asking import ask
-from vlar.answering.base import Answer, Answerer, Shown, WaitingError, load_answerer
-from vlar.answering.question import Question
+from vlar import registry
 from vlar.errors import UsageError
+from vlar.files import resources
+from vlar.generators.opinions.asking import ask
+from vlar.generators.opinions.base import Answer, Answerer, Shown, WaitingError, load_answerer
+from vlar.generators.opinions.question import Question
+from vlar.media.video.decode import read_clip
 from vlar.types import Clip, Window
-from vlar.video import read_clip
 
 QUESTION = Question(("red right", "blue left", "green left"))
 SHIPPED = [name for name in registry.names("answerer") if not name.startswith("test-")]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from vlar import registry
-from vlar.captioning.base import Captioner, one_text
-from vlar.sensors import reader
+from vlar.encoders.captions import Captioner, one_text
+from vlar.media.lookup import reader
 from vlar.types import Window
 
 

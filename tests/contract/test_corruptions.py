@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from vlar import registry
 from vlar.errors import ProtocolError, UnknownNameError, UsageError
-from vlar.evaluation.corruptions import SEVERITIES, Corruption, corrupt, names_for
-from vlar.evaluation.running.features import Change
+from vlar.evaluation.corruptions.base import SEVERITIES, Corruption, corrupt, names_for
+from vlar.evaluation.features import Change
 
 NAMES = names_for("video")
 RISING = [

@@ -10,8 +10,7 @@ import pytest
 from tests import fake_datasets
 from vlar import registry
 from vlar.errors import DatasetError, ProtocolError
-from vlar.evaluation.datasets import Dataset, read_dataset
-from vlar.evaluation.datasets.lookup import detect
+from vlar.evaluation.datasets.base import Dataset, detect, read_dataset
 
 NAMES = registry.names("dataset")
 

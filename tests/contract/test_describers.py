@@ -11,21 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.describing.chat_server import chat_server
-from tests.unit.describing.conftest import WordLimit
-from tests.unit.describing.tiny_model import save_tiny_model
-from vlar import registry, resources
-from vlar.describing.base import (
+from tests.unit.generators.descriptions.chat_server import chat_server
+from tests.unit.generators.descriptions.conftest import WordLimit
+from tests.unit.generators.descriptions.tiny_model import save_tiny_model
+from vlar import registry
+from vlar.errors import UsageError
+from vlar.files import resources
+from vlar.generators.descriptions.base import (
     Describer,
     LabelDescriptions,
     LabelRequest,
     NoAnswerError,
     load_describer,
 )
-from vlar.describing.run import describe
-from vlar.errors import UsageError
-from vlar.text.bank import KINDS, load_bank
-from vlar.text.check import text_fault
+from vlar.generators.descriptions.run import describe
+from vlar.language.bank import KINDS, load_bank
+from vlar.language.bank_validation import text_fault
 
 LIMIT = WordLimit()
 REQUESTS = [
@@ -40,8 +41,8 @@ def spec(
 ) -> Iterator[str]:
     """A usable spec of the describer."""
     monkeypatch.setattr(resources, "cache_dir", lambda: tmp_path / "cache")
-    monkeypatch.setattr("vlar.describing.chat_describer._ANSWER_TOKENS", 2)
-    monkeypatch.setattr("vlar.describing.offline.SimilarTexts", _NothingSimilar)
+    monkeypatch.setattr("vlar.generators.descriptions.chat_describer._ANSWER_TOKENS", 2)
+    monkeypatch.setattr("vlar.generators.descriptions.offline.SimilarTexts", _NothingSimilar)
     with chat_server() as stub:
         monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
         arguments: dict[str, Callable[[], object]] = {

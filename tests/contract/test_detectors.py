@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.detecting.made import TIMES_S, scene
-from tests.unit.detecting.tiny_owl import save_owl
+from tests.unit.people.made import TIMES_S, scene
+from tests.unit.people.tiny_owl import save_owl
 from vlar import registry
-from vlar.detecting.base import Boxes, Detector, load_detector
 from vlar.errors import VlarError
-from vlar.pose import network_files
+from vlar.people.base import Boxes, Detector, load_detector
+from vlar.pose import networks
 
 NAMES = registry.names("detector")
 
@@ -25,8 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=NAMES)
 def detector(request: pytest.FixtureRequest, folder: Path) -> Detector:
     if request.param == "rfdetr":
-        pytest.skip("its library is an extra; tests/unit/detecting/test_hf.py has a stand-in")
-    if request.param == "pose" and not network_files.is_installed():
+        pytest.skip("its library is an extra; tests/unit/people/test_hf.py has a stand-in")
+    if request.param == "pose" and not networks.is_installed():
         pytest.skip("lite-motion was not fetched")
     return load_detector(f"hf:{folder}" if request.param == "hf" else request.param)
 

@@ -19,10 +19,10 @@ from tests import tiny_models, tiny_st
 from tests.clips import clips_of, vectors_of
 from tests.unit.encoders.onnx import made
 from vlar import registry
-from vlar.encoders import Encoder, load_encoder
+from vlar.encoders.base import Encoder, load_encoder
 from vlar.errors import UsageError
+from vlar.media.lookup import reader
 from vlar.numeric import unit
-from vlar.sensors import reader
 from vlar.types import Clip, Encoded, Sampling, Window
 
 LONG_TEXT = "a person rides a bicycle along a quiet street and waves " * 60

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.index.fakes import FakeModel, tiny_video
+from tests.unit.library.fakes import FakeModel, tiny_video
 from vlar import registry
-from vlar.index.engines.base import Engine, Probes
-from vlar.index.rows import Float16, Int64, RowFilter, RowSource, RowTable, read_all
-from vlar.library import Library
+from vlar.library.engines.base import Engine, Probes
+from vlar.library.library import Library
+from vlar.library.rows import Float16, Int64, RowFilter, RowSource, RowTable, read_all
 from vlar.types import Float32
 
 pytest.importorskip("faiss")

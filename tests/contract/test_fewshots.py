@@ -12,13 +12,14 @@ from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.encoders.base import FrameBlock
 from vlar.errors import UsageError
-from vlar.fewshot import FewShotHead, choose, signature
-from vlar.fewshot.heads.balanced import BalancedHead
-from vlar.fewshot.heads.components import ComponentsHead
-from vlar.fewshot.heads.mixture import MixtureHead
-from vlar.fewshot.heads.relation import RelationHead
-from vlar.fewshot.heads.stacking import StackingHead
-from vlar.fewshot.model_selection import auto_heads, methods
+from vlar.heads.fewshot.balanced import BalancedHead
+from vlar.heads.fewshot.base import FewShotHead
+from vlar.heads.fewshot.components import ComponentsHead
+from vlar.heads.fewshot.mixture import MixtureHead
+from vlar.heads.fewshot.stacking import StackingHead
+from vlar.heads.model_selection import auto_heads, choose, methods
+from vlar.heads.signatures import signature
+from vlar.methods.relations.head import RelationHead
 
 NAMES = registry.names("fewshot")
 BLOCKS = (FrameBlock("look", 12, "appearance"),)

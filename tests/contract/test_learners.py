@@ -10,12 +10,12 @@ import pytest
 from tests import videos
 from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
-from vlar.fewshot import read_support
-from vlar.fewshot.request import AdaptRequest
+from vlar.heads.support import read_support
 from vlar.model.adapt import Adapted
 from vlar.model.core import ModelCore
 from vlar.model.model import Model
-from vlar.training.learners.base import Learner
+from vlar.model.requests import AdaptRequest
+from vlar.training.learners import Learner
 
 LEARNERS = registry.names("learner")
 METHODS = {name: registry.get("adapter", name).learner for name in registry.names("adapter")}

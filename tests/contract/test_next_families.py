@@ -26,18 +26,18 @@ from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.encoders.base import Block, Encoder, FrameBlock
 from vlar.encoders.beside import Beside
 from vlar.errors import DecodeError, ModelError, UnknownNameError, UsageError
-from vlar.evaluation.corruptions import Corruption, corrupt, names_for
-from vlar.fewshot.report import AdaptReport, TrainingReport
-from vlar.fewshot.request import AdaptRequest
+from vlar.evaluation.corruptions.base import Corruption, corrupt, names_for
+from vlar.media.base import Reader
 from vlar.model.adapt import Adapted
+from vlar.model.adapt_report import AdaptReport, TrainingReport
 from vlar.model.core import ModelCore
 from vlar.model.examples import read_complete
+from vlar.model.requests import AdaptRequest
 from vlar.numeric import unit
-from vlar.sensors import Reader
-from vlar.training.dataset import Dataset
+from vlar.training.batches import Dataset
 from vlar.training.fit import answers
 from vlar.training.hyperparameters import Hyperparameters
-from vlar.training.learners.base import Learner
+from vlar.training.learners import Learner
 from vlar.training.loop import Training
 from vlar.training.sources import FeatureSource
 from vlar.training.task import TrainingTask

@@ -16,17 +16,16 @@ from torch import Tensor, nn
 from tests.unit.training.fakes import FakeEncoder, ordered_clips
 from vlar import registry
 from vlar.adapters.settings import setting
-from vlar.adapters.temporal import Temporal
 from vlar.adapters.trainable import TrainingBatch
 from vlar.errors import ModelError, UnknownNameError, UsageError
+from vlar.methods.temporal.adapter import Temporal
 from vlar.training.batches import Unlabelled
 from vlar.training.checkpoint import CheckpointConfig
 from vlar.training.data import FeatureLoader, View
+from vlar.training.distributed import ALONE, Processes
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training
-from vlar.training.objective_set import ObjectiveSet
-from vlar.training.objectives.base import Objective, Step, TrainingContext
-from vlar.training.processes import ALONE, Processes
+from vlar.training.objectives import Objective, ObjectiveSet, Step, TrainingContext
 
 SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 NUMBERS = replace(load_recipe("temporal/adapt"), epochs=3, batch=8, micro_batch=4, warmup_epochs=1)

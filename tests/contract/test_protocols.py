@@ -11,14 +11,12 @@ import pytest
 
 from tests.unit.evaluation import colours
 from vlar import registry
-from vlar.answering.base import Answer, Answerer, Shown
-from vlar.answering.question import Question
 from vlar.errors import UnknownNameError
-from vlar.evaluation.running.cards import LoadedCard, make_card
-from vlar.evaluation.running.figures import Figure
-from vlar.evaluation.running.planning import describe, make_plan
-from vlar.evaluation.running.provenance import read_runs, write_runs
-from vlar.evaluation.running.runner import run_card
+from vlar.evaluation.cards import LoadedCard, make_card
+from vlar.evaluation.runner import describe, make_plan, read_runs, run_card, write_runs
+from vlar.evaluation.scores import Figure
+from vlar.generators.opinions.base import Answer, Answerer, Shown
+from vlar.generators.opinions.question import Question
 
 NAMES = registry.names("protocol")
 LABELS = ("red left", "red right", "blue left", "blue right", "green left", "yellow right")

@@ -14,7 +14,8 @@ import pytest
 
 from vlar import registry
 from vlar.errors import DecodeError
-from vlar.sensors import Reader, find, read_clip, reader, reader_for
+from vlar.media.base import Reader
+from vlar.media.lookup import find, read_clip, reader, reader_for
 from vlar.types import Clip, Failure, Sampling, Window
 
 SAMPLING = Sampling(4, shorter_side=64, size=(32, 48))

@@ -10,7 +10,7 @@ from safetensors.numpy import load, save
 
 from vlar import registry
 from vlar.errors import ModelError, UsageError
-from vlar.fewshot import Rejector
+from vlar.heads.reject import Rejector
 
 NAMES = registry.names("rejector")
 LABELS, SHOTS, WIDTH = 5, 6, 24

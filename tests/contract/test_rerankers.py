@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.index.fakes import ConditionedFake, FakeCaptioner, FakeModel, tiny_video
+from tests.unit.library.fakes import ConditionedFake, FakeCaptioner, FakeModel, tiny_video
 from vlar import registry
 from vlar.errors import QueryError, UnknownNameError
-from vlar.index.protocol import LibraryModel
-from vlar.library import Library
-from vlar.query.candidates import Snapshot
-from vlar.query.report import QueryReport
-from vlar.query.rerankers.base import Reranker, Rescored, RowReader, choose_reranker
+from vlar.library.library import Library
+from vlar.library.protocol import LibraryModel
+from vlar.library.query.candidates import Snapshot
+from vlar.library.query.plan import QueryReport
+from vlar.library.query.rerankers import Reranker, Rescored, RowReader, choose_reranker
 
 SHIPPED = registry.names("reranker")
 

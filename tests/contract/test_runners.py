@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.index.fakes import (
+from tests.unit.library.fakes import (
     ConditionedFake,
     FakeModel,
     load_conditioned,
@@ -20,8 +20,8 @@ from tests.unit.index.fakes import (
 )
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.index.ingest.runners.base import Runner, RunnerOptions
-from vlar.library import Library
+from vlar.library.ingest.runners.base import Runner, RunnerOptions
+from vlar.library.library import Library
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX system")
 WITHOUT_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")

@@ -21,10 +21,10 @@ import pytest
 
 import vlar
 from vlar import registry
-from vlar.encoders import Block, Encoder, FrameBlock
+from vlar.encoders.base import Block, Encoder, FrameBlock
 from vlar.errors import DecodeError, UsageError
+from vlar.media.base import Reader
 from vlar.numeric import unit
-from vlar.sensors import Reader
 from vlar.types import Clip, Encoded, Sampling, Window
 
 RATE = 64  # samples a second
@@ -192,7 +192,12 @@ def test_the_command_line_takes_the_sensor(signals: Path, tmp_path: Path, packag
     def run(*arguments: object) -> list[dict[str, Any]]:
         found = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         places = os.pathsep.join([str(package), str(CHECKOUT), *filter(None, found)])
-        command = [sys.executable, "-c", "from vlar.cli import main; main()", *map(str, arguments)]
+        command = [
+            sys.executable,
+            "-c",
+            "from vlar.apps.cli import main; main()",
+            *map(str, arguments),
+        ]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=300, check=False,
             env={**os.environ, "PYTHONPATH": places},

@@ -17,9 +17,8 @@ from tests.unit.encoders.clip import models
 from tests.unit.training.several import in_processes
 from vlar import registry
 from vlar.adapters.trainable import Trainable, TrainingBatch
-from vlar.encoders import load_encoder
-from vlar.encoders.base import Encoder
-from vlar.training.processes import ALONE, Processes
+from vlar.encoders.base import Encoder, load_encoder
+from vlar.training.distributed import ALONE, Processes
 
 #: Of the largest entry of a gradient: sums are taken in another order.
 TOLERANCE = 2e-5

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.index.fakes import DIM, ConditionedFake, FakeCaptioner, FakeModel, tiny_video
+from tests.unit.library.fakes import DIM, ConditionedFake, FakeCaptioner, FakeModel, tiny_video
 from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, UsageError
-from vlar.index.ingest.encode import EncodedWindow
-from vlar.index.ingest.reader import CHANGED, FileRecord
-from vlar.index.ingest.vector_import import VectorVideo
-from vlar.index.ingest.writer import write_windows
-from vlar.index.rows import RowFilter, RowPerson
-from vlar.index.store.annotations import FailedFile, LostFrames
-from vlar.index.store.base import failed_by_path
-from vlar.index.store.values import Stamp
-from vlar.library import Library
+from vlar.library.ingest.encode import EncodedWindow
+from vlar.library.ingest.reader import CHANGED, FileRecord
+from vlar.library.ingest.writer import write_windows
+from vlar.library.library import Library
+from vlar.library.rows import RowFilter, RowPerson
+from vlar.library.shard_reading import VectorVideo
+from vlar.library.store.annotations import FailedFile, LostFrames
+from vlar.library.store.base import failed_by_path
+from vlar.library.store.values import Stamp
 from vlar.types import Failure, Hit, Window
 
 FOLDER, MILVUS = "folder", "milvus"
@@ -287,7 +287,7 @@ def whole(path: str, n: int):
 def test_a_caller_that_stops_keeps_what_was_committed(
     address: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("vlar.index.ingest.vector_import._ROWS_A_COMMIT", 300)
+    monkeypatch.setattr("vlar.library.shard_reading._ROWS_A_COMMIT", 300)
 
     def videos():
         yield from (video(f"/v/{at}", 60, at) for at in range(12))

@@ -12,15 +12,14 @@ import torch
 from tests import videos
 from tests.unit.encoders.clip import models
 from vlar import registry
-from vlar.adapters.base import Adapter
+from vlar.adapters.base import Adapter, require_blocks
 from vlar.adapters.trainable import Trainable, TrainingBatch
-from vlar.adapters.views import require_blocks
-from vlar.encoders import load_encoder
+from vlar.encoders.base import load_encoder
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import VlarError
 from vlar.model.model import Model, load
-from vlar.training import hyperparameters as plans
+from vlar.training import hyperparameters
 from vlar.training.task import attach
 
 LABELS = ["riding a bike", "cooking", "opening the door"]
@@ -124,10 +123,10 @@ def support(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def short_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     short = {
         name: replace(plan, epochs=1, warmup_epochs=0, average_from=1)
-        for name, plan in plans.recipes().items()
+        for name, plan in hyperparameters.recipes().items()
         if name.endswith(("/adapt", "/adapt-cpu"))
     }
-    monkeypatch.setattr(plans, "recipes", lambda: short)
+    monkeypatch.setattr(hyperparameters, "recipes", lambda: short)
 
 
 @pytest.mark.parametrize("method", TRAINABLE)

@@ -11,8 +11,7 @@ from tests.unit.encoders.clip import models
 from tests.unit.training.fakes import FakeEncoder
 from vlar import registry
 from vlar.adapters.base import Adapter
-from vlar.encoders import Encoder, load_encoder
-from vlar.encoders.base import FrameBlock
+from vlar.encoders.base import Encoder, FrameBlock, load_encoder
 from vlar.encoders.beside import ATTRIBUTES, Beside, copy_attributes
 from vlar.errors import ModelError
 from vlar.types import Clip, Float32

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs import pages, place, verbs
-from vlar.pose import network_files
+from vlar.pose import networks
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 NOT_RUN = {
     "vlar train": "trains for minutes; tests/e2e/test_train.py",
     "vlar demo": "tests/e2e/test_demo.py",
-    "vlar serve": "runs until it is stopped; tests/unit/serve",
+    "vlar serve": "runs until it is stopped; tests/unit/apps/serve",
     "vlar export": "needs weights that are fetched from a hub; tests/unit/encoders/onnx",
     "vlar shots": "needs a network that is fetched; tests/e2e/test_shots.py",
     "vlar models get": "needs the network; tests/unit/pose",
@@ -63,7 +63,7 @@ def test_the_commands_of_a_page_run(page: str, folder: Path, tmp_path: Path):
     with ExitStack() as servers:
         for block in SHELL[page]:
             needs_bodies = any(each in block.text for each in NEED_BODIES)
-            if needs_bodies and not network_files.is_installed():
+            if needs_bodies and not networks.is_installed():
                 continue
             if block.background:
                 servers.enter_context(place.background(block.text, here))
@@ -107,7 +107,7 @@ VERBS = sorted(verbs.verbs(), key=lambda verb: verb.endswith("remove"))
 def test_the_examples_of_a_help_text_run(verb: str, folder: Path, tmp_path: Path):
     lines = [line for line in verbs.examples(verb) if not line.startswith(tuple(NOT_RUN))]
     for number, line in enumerate(lines):
-        if line.startswith(NEED_BODIES) and not network_files.is_installed():
+        if line.startswith(NEED_BODIES) and not networks.is_installed():
             continue
         makes = place.made_by([line])
         run_script(line, place.copy(folder, tmp_path / str(number), [line]) if makes else folder)

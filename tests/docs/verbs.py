@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from vlar.cli.app import app
+from vlar.apps.cli.app import app
 
 
 @cache

@@ -25,7 +25,8 @@ import pytest
 import vlar
 from tests import videos
 from tests.command_server import CommandServer
-from vlar.video import probe, read_clip
+from vlar.media.video.decode import read_clip
+from vlar.media.video.source import probe
 
 COMMAND = Path(sys.executable).with_name("vlar")
 _PACKAGES = os.environ.get("PYTHONPATH")

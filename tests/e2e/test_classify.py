@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vlar.pose import network_files
+from vlar.pose import networks
 
 from .conftest import cache_but
 
@@ -127,9 +127,7 @@ def test_bank_as_labels(vlar_command, sparse_clips: dict[str, Path]):
 
 def without_bodies(folder: Path) -> tuple[str, str]:
     """Prefix of a command that finds no lite-motion, as one who just installed vlar."""
-    cache = cache_but(
-        folder / "cache", network_files.lite_motion().folder.name, "lite-motion-offered"
-    )
+    cache = cache_but(folder / "cache", networks.lite_motion().folder.name, "lite-motion-offered")
     return "env", f"VLAR_CACHE={cache}"
 
 
@@ -143,7 +141,7 @@ def test_lite_motion_is_offered_once(vlar_command, sparse_clips: dict[str, Path]
 
 
 def needs_bodies() -> None:
-    if not network_files.is_installed():
+    if not networks.is_installed():
         pytest.skip("lite-motion was not fetched")
 
 

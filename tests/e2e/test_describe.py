@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.unit.describing.chat_server import (
+from tests.unit.generators.descriptions.chat_server import (
     ChatStub,
     Reply,
     asked_labels,
     chat_server,
     obedient,
 )
-from vlar.text.bank import load_bank
+from vlar.language.bank import load_bank
 
 from .conftest import COMMAND, cache_but
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import fake_datasets
-from vlar.evaluation.datasets import read_dataset
+from vlar.evaluation.datasets.base import read_dataset
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from tests.contract.test_runners import assert_same, state
-from tests.unit.index.fakes import FakeModel, tiny_video
+from tests.unit.library.fakes import FakeModel, tiny_video
 from vlar.errors import UsageError
-from vlar.library import Library
+from vlar.library.library import Library
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX system")
 WITHOUT_RAY = importlib.util.find_spec("ray") is None
@@ -137,7 +137,7 @@ def below(process: int) -> dict[int, str]:
 def test_a_cluster_that_is_not_there_is_named(
     tmp_path: Path, clips: list[Path], address: str, says: str
 ):
-    from vlar.index.ingest.runners.ray import RayRunner
+    from vlar.plugins.ray.runner import RayRunner
 
     with (
         Library(tmp_path / "l.vlar", FakeModel()) as library,
@@ -148,8 +148,8 @@ def test_a_cluster_that_is_not_there_is_named(
 
 def main(library: str, videos: str) -> None:
     """What the killed process runs: the driver of Ray with the tests' model."""
-    from tests.unit.index.test_processes import load_slow
-    from vlar.index.ingest.runners.ray import RayRunner
+    from tests.unit.library.test_processes import load_slow
+    from vlar.plugins.ray.runner import RayRunner
 
     with Library(library, FakeModel()) as opened:
         opened.add(

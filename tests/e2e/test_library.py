@@ -213,11 +213,11 @@ def test_an_empty_query_is_refused(vlar_command, library: Path):
 def test_bodies_fetched_later_are_added_to_a_library(
     vlar_command, folder: Path, library: Path, tmp_path: Path
 ):
-    from vlar.pose import network_files
+    from vlar.pose import networks
 
-    if not network_files.is_installed():
+    if not networks.is_installed():
         pytest.skip("lite-motion was not fetched")
-    before = cache_but(tmp_path / "cache", network_files.lite_motion().folder.name)
+    before = cache_but(tmp_path / "cache", networks.lite_motion().folder.name)
     path = tmp_path / "old.vlar"
     without = ("env", f"VLAR_CACHE={before}")
     assert vlar_command("index", "add", path, folder, prefix=without).code == 0

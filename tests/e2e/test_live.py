@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from tests import videos
-from tests.unit.live.test_stream import served
+from tests.unit.apps.test_live_stream import served
 
 from .conftest import COMMAND
 

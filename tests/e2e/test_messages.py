@@ -16,7 +16,10 @@ from tests import videos
 
 LABELS = "dancing, talking"
 # The command with a line of progress every tenth of a second.
-OFTEN = "import sys, vlar.cli.progress as p; p.EVERY_S = 0.1; from vlar.cli import main; main()"
+OFTEN = (
+    "import sys, vlar.apps.cli.progress as p; p.EVERY_S = 0.1; "
+    "from vlar.apps.cli import main; main()"
+)
 
 
 @pytest.fixture(scope="module")

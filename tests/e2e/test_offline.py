@@ -36,7 +36,7 @@ def test_classify_writes_and_asks_nothing_else(tmp_path: Path):
         "classify", str(tiny.clip(tmp_path, "fall", 5)), "--labels", "run, walk",
         "--model", f"onnx:{made.write(tmp_path / 'export')}",
     ]  # fmt: skip
-    command = [sys.executable, "-c", "from vlar.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from vlar.apps.cli import main; main()", *arguments]
     calls = tmp_path / "calls"
     tracer = shutil.which("strace")
     traced = [tracer, "-f", "-qq", "-o", str(calls), "-e", "trace=connect,sendto"] if tracer else []

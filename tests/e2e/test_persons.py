@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import videos
-from tests.unit.detecting.made import scene
+from tests.unit.people.made import scene
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.videos import make_video
-from vlar.video import read_clip
+from vlar.media.video.decode import read_clip
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.describing.chat_server import Reply, chat_server, message
+from tests.unit.generators.descriptions.chat_server import Reply, chat_server, message
 
 LABELS = "street traffic, a man talking, a cartoon rabbit"
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests import skeletons
 from tests.e2e.conftest import run_vlar
-from vlar.sensors import reader
+from vlar.media.lookup import reader
 
 LABELS = "wave one hand, squat down, walk"
 

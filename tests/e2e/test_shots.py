@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import run_vlar
-from tests.unit.shot_detection import planted
+from tests.unit.media.shot_detection import planted
 
 
 @pytest.fixture

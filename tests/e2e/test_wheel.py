@@ -42,9 +42,9 @@ def test_the_wheel_answers_in_an_empty_environment(tmp_path: Path):
 
 LOAD_EVERYTHING = """
 from vlar import resources
-from vlar.describing.instructions import Instructions
-from vlar.text.bank import load_bank
-from vlar.text.prompts import load_templates
+from vlar.generators.descriptions.chat_describer import Instructions
+from vlar.language.bank import load_bank
+from vlar.language.prompts import load_templates
 banks, prompts = resources.names("text_banks", ".json"), resources.names("prompts", ".txt")
 for name in banks:
     if name != "imagenet_objects":

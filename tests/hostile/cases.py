@@ -17,7 +17,7 @@ from tests.fixtures.models_1 import tiny
 from tests.hostile import kit as things
 from tests.hostile.kit import ADAPTER, ARRAYS, MANIFEST, Kit, relabelled
 from tests.unit.encoders.onnx import made
-from vlar.extras.extra import extra
+from vlar.files.fetched_weights.packages import extra
 
 NAN, INF = float("nan"), float("inf")
 SPECIAL = {

@@ -16,9 +16,10 @@ import pytest
 
 from tests.hostile.sensor_cases import SENSOR_CASES
 from vlar.errors import VlarError
-from vlar.sensors import Reader, reader
-from vlar.sensors.skeleton.formats import own
-from vlar.sensors.skeleton.formats.base import Bodies
+from vlar.media.base import Reader
+from vlar.media.lookup import reader
+from vlar.media.skeleton import export
+from vlar.media.skeleton.formats.base import Bodies
 
 SENSORS = ("skeleton", "imu", "audio", "depth")
 CASES, SLOW_CASES = 100, 10_000
@@ -38,7 +39,7 @@ def seeds(sensor: str, place: Path) -> list[tuple[str, bytes]]:
         import numpy as np
 
         points = np.ones((4, 1, 25, 3), np.float32)
-        own.write(folder / "own.npz", Bodies(points, "ntu25", "m", 30.0))
+        export.write(folder / "own.npz", Bodies(points, "ntu25", "m", 30.0))
         files.append(folder / "own.npz")
     for case in SENSOR_CASES:
         if case.sensor == sensor and "." in case.name and "GB" not in case.says:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.command_server import CommandServer
 from tests.hostile.sensor_cases import SENSOR_CASES, SensorCase
-from vlar.sensors import reader
+from vlar.media.lookup import reader
 
 SECONDS = 60  # of processor time, for all files of a sensor
 LONGEST = 500

@@ -13,7 +13,7 @@ import pytest
 
 import vlar
 from tests.fixtures.format_3 import material
-from tests.unit.index.fakes import ConditionedFake
+from tests.unit.library.fakes import ConditionedFake
 from vlar import registry
 
 FIXTURES = Path(material.__file__).parent

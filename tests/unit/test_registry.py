@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import vlar
-from vlar import registry, resources
+from vlar import registry
 from vlar.errors import UnknownNameError
+from vlar.files import resources
 
 KIND = "captioner"
 

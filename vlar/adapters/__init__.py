@@ -1,1 +1,1 @@
-"""Trained parts around or inside an encoder; ``base`` has the contract."""
+"""Contract of adapters and what all of them share: settings, views, training steps, checkpoints."""

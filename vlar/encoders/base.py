@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,10 +13,11 @@ import numpy as np
 
 from vlar import registry
 from vlar.encoders.catalogue import resolve
-from vlar.encoders.missing import missing_library
 from vlar.encoders.session import Session
-from vlar.encoders.spec import plain_precision
+from vlar.encoders.spec import missing_library, plain_precision
 from vlar.errors import UsageError
+from vlar.files.resources import cached
+from vlar.media.lookup import reader
 from vlar.types import Clip, Encoded, Float32, Role, Sampling
 
 
@@ -62,7 +64,7 @@ class BlockMix:
 
     Attributes:
         block: Name of the block.
-        kinds: Weight of ``name`` and of each kind of description (``vlar.text.bank``).
+        kinds: Weight of ``name`` and of each kind of description (``vlar.language.bank``).
         weight: Factor on the block's length in the label's vector. A mean of several texts is less
             sharp than one text, and would otherwise count less than the other blocks.
     """
@@ -96,7 +98,7 @@ class Encoder(ABC):
 
     Attributes:
         name: The spec that loads this encoder again (``lite``, ``openclip:ARCH/TAG``).
-        modality: Name of the reader whose clips it takes (``vlar.sensors``).
+        modality: Name of the reader whose clips it takes (``vlar.media``).
         dim: D, width of the shared space.
         frame_dim: F, width of one frame's features (not always D: see ``pool``).
         n_frames: T the encoder was measured with; the default of the sampler.
@@ -109,7 +111,7 @@ class Encoder(ABC):
             are (1, F) whatever T, of the kind ``clip``. What compares frames refuses it by name.
         fixed_rows: Rows of the features where they do not follow T (signals).
         longest_s: Seconds a clip may last for T frames to show its movements, or infinite; a longer
-            span is read in parts too (``vlar.sensors.views``).
+            span is read in parts too (``vlar.media.views``).
         logit_scale: Factor from cosine to logit.
         max_tokens: Longest text in tokens, special tokens included; longer text is cut.
         preprocess: Size, mean and std of the pixels; None for sensors without pictures.
@@ -236,7 +238,7 @@ class Encoder(ABC):
         """Hash of what makes each of ``blocks``.
 
         Blocks of two encoders with the same name and hash are the same up to their weight: a stored
-        vector can lend them to the other encoder (``vlar.index.maintenance.upgrade``).
+        vector can lend them to the other encoder (``vlar.library.upgrade``).
         """
         return {block.name: f"{self.fingerprint} {block.name}" for block in self.blocks}
 
@@ -331,3 +333,44 @@ def placement(make: Any, what: str, **wanted: str | None) -> dict[str, str]:
         if name not in taken:
             raise UsageError(f"{what} takes no {name}, got {value!r}; leave it out")
     return given
+
+
+def cached_vectors(
+    encoder: Encoder, key: str, shape: tuple[int, int], make: Callable[[], Float32]
+) -> Float32:
+    """The vectors that ``make`` gives, from the cache where this encoder made them before.
+
+    Args:
+        encoder: Its fingerprint is part of the address, so a changed encoder makes new ones.
+        key: All that the vectors depend on besides the encoder.
+        shape: (N, D) they must have.
+        make: Called at most once.
+    """
+    digest = hashlib.sha256(f"{shape} {key}".encode("utf-8", "surrogatepass")).hexdigest()
+    made: list[Float32] = []
+
+    def content() -> bytes:
+        made.append(make())
+        return np.ascontiguousarray(made[0], np.float32).tobytes()
+
+    data = cached(f"vectors-{encoder.fingerprint[:16]}", f"{digest[:32]}.bin", content)
+    if made:
+        return made[0]
+    vectors = np.frombuffer(data, np.float32)
+    return vectors.reshape(shape).copy()
+
+
+def content_free_vectors(encoder: Encoder) -> Float32:
+    """(M, D) what an encoder answers to the clips of its reader that show nothing."""
+    clips = reader(encoder.modality).blank(encoder.sampling)
+    if not clips:
+        return np.zeros((0, encoder.dim), np.float32)
+    digest = hashlib.sha256()
+    for clip in clips:
+        digest.update(clip.data.tobytes())
+    key = f"content-free {digest.hexdigest()}"
+
+    def make() -> Float32:
+        return np.stack([each.vector for each in encoder.encode(clips)])
+
+    return cached_vectors(encoder, key, (len(clips), encoder.dim), make)

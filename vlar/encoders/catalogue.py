@@ -90,7 +90,7 @@ class Entry:
         """Whether its weights are on this disk."""
         if not self.download_mb:
             return True
-        from vlar.encoders.clip import hub
+        from vlar.encoders.clip import options as hub
 
         return hub.cached(self.hub_name, _LOOKED_FOR, self.revision) is not None
 

@@ -1,7 +1,7 @@
 """``hf:ORG/NAME`` and ``hf:FOLDER``: models of transformers with an image or video tower.
 
-Their families are data (``vlar/encoders/clip/hf_families.py``). A video classifier without a text
-tower answers through the names of its classes (``vlar/encoders/class_names.py``).
+Their families are data (``vlar/encoders/clip/hf_loader.py``). A video classifier without a text
+tower answers through the names of its classes (``vlar/encoders/clip/hf_classifier.py``).
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from vlar.encoders.base import Encoder
-from vlar.encoders.conditioned import ConditionedText
+from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.session import Session
 from vlar.encoders.spec import joined, merged, rate_of, split_options, yes
-from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.encoders.whole_clips import WholeClipEncoder
+from vlar.encoders.torch_encoder import TorchEncoder, WholeClipEncoder
 from vlar.errors import UsageError
 from vlar.numeric import unit
 from vlar.registry import register

@@ -2,7 +2,7 @@
 
 Its vectors are those of the motion block of ``lite`` (``vlar.encoders.lite.body``): ``[attributes ;
 unseen body]``. Texts come through the verb table. Alone it tells movements apart and nothing else;
-``clip+motion`` gives a model of pictures what it lacks (``vlar.encoders.joint``).
+``clip+motion`` gives a model of pictures what it lacks (``vlar.encoders.fused``).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 
 from vlar.encoders.base import Encoder, Preprocess, require_plain
 from vlar.encoders.lite import body as lite_body
-from vlar.encoders.lite import towers as lite_towers
-from vlar.encoders.lite import weights as lite_weights
-from vlar.encoders.sentences import text_tower
+from vlar.encoders.lite import towers
+from vlar.encoders.lite import towers as lite_weights
+from vlar.encoders.sentence_tower import text_tower
 from vlar.encoders.session import Session
 from vlar.errors import ModelError
-from vlar.motion_language.verb_table import TextMotion
+from vlar.language.motion.verb_table import TextMotion
 from vlar.numeric import unit
-from vlar.pose import network_files
+from vlar.pose import networks
 from vlar.registry import register
 from vlar.types import Clip, Encoded, Float32, Role
 
@@ -34,7 +34,7 @@ class _OfflineArgument:
     """The argument of the contract tests; None where the networks are not installed."""
 
     def __get__(self, instance: object, owner: Any = None) -> str | None:
-        return "" if network_files.is_installed() else None
+        return "" if networks.is_installed() else None
 
 
 @register("encoder", "motion")
@@ -55,7 +55,7 @@ class MotionEncoder(Encoder):
     longest_s = lite_body.LONGEST_S
     # Half of that of ``lite`` with bodies, whose two blocks weigh the same (evals/motion.py).
     logit_scale = lite_body.LOGIT_SCALE / 2
-    max_tokens = lite_towers.MAX_TOKENS
+    max_tokens = towers.MAX_TOKENS
     templates = "plain"
     preprocess = Preprocess(_SIZE, _SIZE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), fit="crop")
     frame_blocks = (lite_body.POSE_BLOCK,)
@@ -63,10 +63,10 @@ class MotionEncoder(Encoder):
 
     def __init__(self, body: lite_body.BodyBlock | None = None) -> None:
         self._text = text_tower()
-        self.licence = network_files.lite_motion().licence
+        self.licence = networks.lite_motion().licence
         if body is None:
             text_hash = lite_weights.MINILM.sha256 + lite_weights.TOKENIZER.sha256
-            body = lite_body.BodyBlock(self._text, text_hash, lite_towers.CACHE_FOLDER)
+            body = lite_body.BodyBlock(self._text, text_hash, towers.CACHE_FOLDER)
         self.body = body
         blocks = body.blocks(0)[1:]
         longest = max(block.weight for block in blocks)
@@ -90,10 +90,10 @@ class MotionEncoder(Encoder):
             ModelError: the networks of ``lite-motion`` are not installed.
         """
         require_plain(cls.name, argument, device, dtype)
-        if not network_files.is_installed():
+        if not networks.is_installed():
             raise ModelError(
                 "the encoder 'motion' needs the networks of lite-motion, which are not installed; "
-                f"run: vlar models get {network_files.NAME}"
+                f"run: vlar models get {networks.NAME}"
             )
         return cls()
 

@@ -58,7 +58,7 @@ class OpenClipEncoder(TorchEncoder):
             random_init=random_init or yes(options, "random_init"),
         )
         if yes(options, "compile"):
-            from vlar.encoders.clip.compiled import compiled
+            from vlar.encoders.clip.precision import compiled
 
             towers = compiled(towers, f"openclip:{target}")
         # The type changes the vectors, so it belongs to the name; the device does not.

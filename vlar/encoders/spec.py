@@ -2,12 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
+from importlib.util import find_spec
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-from vlar.errors import UsageError
+from vlar.errors import ModelError, UsageError
 from vlar.registry import unknown_name
+
+_PACKAGES = {"PIL": "pillow", "google": "protobuf", "open_clip": "open-clip-torch"}
+_ADVICE = re.compile(r"pip3? install (?:-\S+ )*[`'\"]*([A-Za-z][\w.-]*)")
+_NAMED = re.compile(r"\b(sentencepiece|tiktoken|protobuf|timm|torchvision)\b", re.IGNORECASE)
+
+
+def missing_library(what: str, error: BaseException) -> ModelError | None:
+    """The error for a library that is not installed; None where ``error`` is not about one.
+
+    Args:
+        what: Names the model in the message.
+        error: What loading raised: an ImportError, or another library's advice to install one.
+    """
+    name = getattr(error, "name", None) if isinstance(error, ImportError) else None
+    if not name:
+        text = " ".join(str(error).split())
+        found = _ADVICE.search(text) or _NAMED.search(text)
+        name = found[1].rstrip(".").lower() if found else None
+    module = (name or "").partition(".")[0]
+    if not module or _installed(module):
+        return None
+    package = _PACKAGES.get(module, module)
+    return ModelError(
+        f"{what} needs the library {package}, which is not installed; run: pip install {package}"
+    )
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec("google.protobuf" if module == "protobuf" else module) is not None
+    except (ImportError, ValueError):  # a test or a broken installation has put None in its place
+        return False
+
+
+#: The end of a class of transformers, and what such a model is. The first match counts.
+_KINDS = (
+    (r"ForObjectDetection$|ForZeroShotObjectDetection$", "a detector"),
+    (r"Segmentation$|ForMaskGeneration$|ForImageMatting$", "a model that segments pictures"),
+    (r"ForCausalLM$|LMHeadModel$|ForConditionalGeneration$|ForSeq2SeqLM$", "a chat or text model"),
+    (r"ForMaskedLM$|ForSequenceClassification$|ForTokenClassification$|ForQuestionAnswering$",
+     "a text model"),
+    (r"ForImageClassification$", "a classifier of pictures with fixed classes"),
+    (r"ForDepthEstimation$|ForPoseEstimation$|ForKeypointDetection$", "a model of depth or pose"),
+    (r"ForSpeechSeq2Seq$|ForCTC$|ForAudioClassification$|TextToWaveform$", "a speech model"),
+    (r"Pipeline$|UNet\w*$|Transformer2DModel$", "a model that makes pictures"),
+)  # fmt: skip
+
+
+def other_kind(architectures: Sequence[str]) -> str | None:
+    """What a model is that gives no vectors for clips and texts; None where nothing says so.
+
+    >>> other_kind(["LlamaForCausalLM"]), other_kind(["CLIPModel"])
+    ('a chat or text model', None)
+
+    Args:
+        architectures: Of its ``config.json``.
+    """
+    for name in architectures:
+        for pattern, kind in _KINDS:
+            if re.search(pattern, str(name)):
+                return kind
+    return None
+
 
 N = TypeVar("N", int, float)
 INT8 = "int8"

@@ -1,1 +1,1 @@
-"""Judging models: metrics, protocols, corruptions, data sets, reports."""
+"""Protocols, data sets, corruptions and reports."""

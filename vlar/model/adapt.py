@@ -9,47 +9,40 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vlar import registry
-from vlar.adapters.views import VIEWS
+from vlar.adapters.base import VIEWS
 from vlar.errors import UsageError
-from vlar.fewshot.adapted import AdaptedHead
-from vlar.fewshot.base import FewShotHead
-from vlar.fewshot.heads.balanced import BalancedHead
-from vlar.fewshot.model_selection import (
+from vlar.heads.adapted_head import AdaptedHead
+from vlar.heads.fewshot.balanced import BalancedHead
+from vlar.heads.fewshot.base import FewShotHead
+from vlar.heads.model_selection import (
     AUTO,
     Choice,
+    choices,
     choose,
+    fit_rejector,
     held_out_confusions,
     held_out_logits,
     methods,
 )
-from vlar.fewshot.reject.base import Rejector
-from vlar.fewshot.reject.familiarity import Familiarity
-from vlar.fewshot.rejector_selection import choices, fit_rejector
-from vlar.fewshot.report import AdaptReport, TrainingReport
-from vlar.fewshot.request import (
+from vlar.heads.reject import Familiarity, Rejector
+from vlar.heads.signatures import plain_kind, signature
+from vlar.heads.support import Support, SupportItem, read_support
+from vlar.heads.targets import check_single
+from vlar.language.clean import clean_label
+from vlar.language.tree import Tree
+from vlar.model.adapt_report import AdaptReport, TrainingReport
+from vlar.model.core import ModelCore
+from vlar.model.examples import EncodedExamples, check_memory, draw, read_complete, recording_hashes
+from vlar.model.label_heads import label_tree
+from vlar.model.requests import (
     ADJUST,
     BALANCES,
     NO_BALANCE,
     SYNONYMS,
     AdaptRequest,
     Objectives,
+    find_unlabelled,
 )
-from vlar.fewshot.signature_kinds import plain_kind
-from vlar.fewshot.support import Support, SupportItem, read_support
-from vlar.fewshot.targets import check_single
-from vlar.fewshot.temporal_features import signature
-from vlar.fewshot.unlabelled import find_unlabelled
-from vlar.model.core import ModelCore
-from vlar.model.examples import (
-    EncodedExamples,
-    check_memory,
-    draw,
-    read_complete,
-    recording_hashes,
-)
-from vlar.model.label_heads import label_tree
-from vlar.text.clean import clean_label
-from vlar.text.tree import Tree
 from vlar.types import Float32, Float64, JsonDict
 
 FAMILIARITY = Familiarity.name

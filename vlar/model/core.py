@@ -5,7 +5,7 @@ The core has no labels and no head. Adapting, calibrating, saving and searching 
 
 A concept vector is the unit mean of the vectors of its filled templates (Radford et al. 2021,
 section 3.1.4, prompt ensembling). Large label lists are encoded once per encoder
-(``vlar.encoders.vector_cache``).
+(``vlar.encoders.base``).
 
 With descriptions, a block of the vector (``Encoder.blocks``) is the weighted mean of unit vectors:
 the name's, and for each kind of description the mean of its texts. Their errors differ, so their
@@ -27,18 +27,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.encoders.base import BlockMix, Encoder
-from vlar.encoders.conditioned import ConditionedText
+from vlar.encoders.base import BlockMix, Encoder, cached_vectors, content_free_vectors
+from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.session import Session
-from vlar.encoders.vector_cache import cached_vectors, content_free_vectors
 from vlar.errors import UsageError
+from vlar.heads.concept_heads import make_scorer
+from vlar.heads.zero_shot import LabelScorer, ZeroShotScorer, match_scorer
+from vlar.language.bank import load_bank
+from vlar.language.descriptions import Described
+from vlar.language.prompts import fill, load_templates
+from vlar.media.lookup import reader
+from vlar.media.views import Views, ViewSampler
 from vlar.numeric import unit
-from vlar.scoring.heads import make_scorer
-from vlar.scoring.zero_shot import LabelScorer, ZeroShotScorer, match_scorer
-from vlar.sensors import Views, ViewSampler, reader
-from vlar.text.bank import load_bank
-from vlar.text.description_lookup import Described
-from vlar.text.prompts import fill, load_templates
 from vlar.types import Clip, Encoded, Failure, Float32, Float64, Role, Sampling, Window
 
 _log = logging.getLogger("vlar")

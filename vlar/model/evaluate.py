@@ -9,18 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vlar import __version__
 from vlar.errors import LabelError, SupportError
-from vlar.evaluation.figures import About, ScoredClip, evaluation_of
-from vlar.evaluation.result import Evaluation
-from vlar.fewshot.support import Support, SupportItem, read_support
+from vlar.heads.support import Support, SupportItem, read_support
+from vlar.language.clean import label_key
+from vlar.language.labels import Descriptions, LabelList, LabelSet, parse_labels
+from vlar.metrics.result import About, Evaluation, ScoredClip, evaluation_of
 from vlar.model.label_heads import LabelClassifier
-from vlar.model.named_people import about
+from vlar.model.people import about
 from vlar.model.recogniser import Recogniser
 from vlar.model.requests import EvaluateRequest
-from vlar.text.clean import label_key
-from vlar.text.labels import Descriptions, LabelList, LabelSet, parse_labels
 from vlar.types import Failure, ProgressCallback
+from vlar.version import __version__
 
 _NAMED = 20  # clips or labels that a message names
 

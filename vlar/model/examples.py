@@ -12,13 +12,12 @@ from typing import Protocol
 import numpy as np
 
 from vlar.errors import DecodeError, SupportError
-from vlar.fewshot.support import Support, SupportItem
+from vlar.heads.support import Support, SupportItem
+from vlar.media.video.files import content_hash, frame_files, is_folder, require_readable
+from vlar.media.views import ViewSampler
 from vlar.model.core import EncodedSpan, ModelCore
-from vlar.model.named_people import about
-from vlar.sensors import ViewSampler
+from vlar.model.people import about
 from vlar.types import Encoded, Failure, Float32, ProgressCallback
-from vlar.video.checksum import content_hash
-from vlar.video.files import frame_files, is_folder, require_readable
 
 
 @dataclass(frozen=True)

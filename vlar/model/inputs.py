@@ -12,10 +12,10 @@ import numpy.typing as npt
 from typing_extensions import TypeIs
 
 from vlar.errors import UsageError
+from vlar.media.video.sample import sample_times, windows
+from vlar.media.views import Views, ViewSampler
 from vlar.model.core import EncodedSpan, ModelCore, lost_share
-from vlar.sensors import Views, ViewSampler
 from vlar.types import Classification, Clip, Failure, UInt8, Window
-from vlar.video.sample import sample_times, windows
 
 
 @runtime_checkable

@@ -21,24 +21,28 @@ from typing import Any
 
 import numpy as np
 
-from vlar.encoders.base import BlockMix, Encoder
-from vlar.encoders.described import DescribedText
-from vlar.encoders.vector_cache import cached_vectors
+from vlar.encoders.base import BlockMix, Encoder, cached_vectors
+from vlar.encoders.protocols import DescribedText
 from vlar.errors import EncoderMismatchError, ModelError, UsageError
-from vlar.fewshot.adapted import AdaptedHead
+from vlar.heads.adapted_head import AdaptedHead
+from vlar.heads.base import Array, Head, Scores
+from vlar.heads.calibration import Calibration
+from vlar.heads.concept_heads import (
+    ClipGate,
+    ConceptHead,
+    ConditionedHead,
+    GatedHead,
+    check_mode,
+    roll_up,
+)
+from vlar.heads.zero_shot import ContentFree
+from vlar.language.bank import load_bank
+from vlar.language.clean import clean_label
+from vlar.language.descriptions import described_share, descriptions_of
+from vlar.language.labels import Descriptions, LabelList, LabelSet, parse_labels
+from vlar.language.tree import Tree, TreeSource, bank_of, read_tree_source
 from vlar.model.core import BACKGROUND_BANK, EncodedSpan, ModelCore, described_vectors
 from vlar.model.pair_labels import Composition, PairLabels
-from vlar.scoring.base import Array, Head, Scores
-from vlar.scoring.calibration import Calibration
-from vlar.scoring.content_free import ContentFree
-from vlar.scoring.gated import ClipGate, GatedHead
-from vlar.scoring.heads import ConceptHead, ConditionedHead, check_mode
-from vlar.scoring.tree import roll_up
-from vlar.text.bank import load_bank
-from vlar.text.clean import clean_label
-from vlar.text.description_lookup import described_share, descriptions_of
-from vlar.text.labels import Descriptions, LabelList, LabelSet, parse_labels
-from vlar.text.tree import Tree, TreeSource, bank_of, read_tree_source
 from vlar.types import Classification, Encoded, Float32, Float64, JsonDict, Prediction
 
 _CONDITIONED_BACKGROUND = 128  # entries, evenly taken from the bank: each costs text for every clip

@@ -13,16 +13,20 @@ import numpy.typing as npt
 from typing_extensions import Unpack
 
 from vlar.adapters.base import load_any
-from vlar.encoders import named
+from vlar.encoders import trusted_paths
 from vlar.encoders.base import Encoder
 from vlar.encoders.session import Session
 from vlar.errors import UsageError
-from vlar.evaluation.result import Evaluation
-from vlar.fewshot.adapted import AdaptedHead
-from vlar.fewshot.report import AdaptReport
-from vlar.fewshot.request import AdaptRequest, Objectives
-from vlar.fewshot.support import Support
+from vlar.heads.adapted_head import AdaptedHead
+from vlar.heads.calibration import Calibration
+from vlar.heads.support import Support
+from vlar.heads.zero_shot import LabelScorer
+from vlar.language.labels import Descriptions, Labels, LabelSet
+from vlar.language.tree import TreeSource
+from vlar.media.views import Views, ViewSampler
+from vlar.metrics.result import Evaluation
 from vlar.model.adapt import FAMILIARITY, Adapted, adapt
+from vlar.model.adapt_report import AdaptReport
 from vlar.model.calibrate import Calibrated, calibrate
 from vlar.model.core import EncodedSpan, ModelCore
 from vlar.model.evaluate import evaluate
@@ -31,13 +35,15 @@ from vlar.model.inputs import Answer, Recording, is_one
 from vlar.model.label_heads import LabelClassifier
 from vlar.model.pair_labels import Composition
 from vlar.model.recogniser import Recogniser
-from vlar.model.requests import DEFAULT_FPS, ClassifyOptions, ClassifyRequest, EvaluateRequest
-from vlar.scoring.calibration import Calibration
-from vlar.scoring.zero_shot import LabelScorer
-from vlar.sensors import Views, ViewSampler
-from vlar.tables import Results
-from vlar.text.labels import Descriptions, Labels, LabelSet
-from vlar.text.tree import TreeSource
+from vlar.model.requests import (
+    DEFAULT_FPS,
+    AdaptRequest,
+    ClassifyOptions,
+    ClassifyRequest,
+    EvaluateRequest,
+    Objectives,
+)
+from vlar.results import Results
 from vlar.types import (
     Classification,
     Clip,
@@ -55,7 +61,7 @@ _log = logging.getLogger("vlar")
 def load(
     spec: str | Path = "lite", *, device: str | None = None, dtype: str | None = None
 ) -> Model:
-    """Load the model that a name stands for; see ``vlar.encoders.named`` on paths.
+    """Load the model that a name stands for; see ``vlar.encoders.trusted_paths`` on paths.
 
     Args:
         spec: An encoder (``lite``, ``openclip:ARCH/TAG``, ``hf:ORG/NAME``), an adapter with its
@@ -73,7 +79,7 @@ def load(
     if not is_model_folder(spec):
         model = Model(load_any(str(spec), device, dtype))
         if dtype is not None:  # it joins the name that libraries and saved models state
-            named.remember(model.encoder.name, model.fingerprint)
+            trusted_paths.remember(model.encoder.name, model.fingerprint)
     else:
         saved = read_model(spec, device=device, dtype=dtype)
         model = Model(
@@ -84,7 +90,7 @@ def load(
             name=str(spec),
             report=saved.report,
         )
-    named.remember(spec, model.fingerprint)
+    trusted_paths.remember(spec, model.fingerprint)
     seconds = time.monotonic() - begin_s
     _log.debug("loaded %s in %.1f s, fingerprint %s", spec, seconds, model.fingerprint[:12])
     return model

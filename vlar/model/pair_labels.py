@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.encoders.composed import ComposedLabels, Pair
+from vlar.encoders.protocols import ComposedLabels, Pair
 from vlar.errors import UsageError
-from vlar.fewshot.adapted import AdaptedHead
-from vlar.fewshot.heads.components import ComponentsHead
+from vlar.heads.adapted_head import AdaptedHead
+from vlar.heads.base import Head, Scores
+from vlar.heads.fewshot.components import ComponentsHead
+from vlar.heads.zero_shot import ContentFree
+from vlar.language.clean import label_key
+from vlar.language.labels import PARTS, LabelList
+from vlar.language.pairs import pair_label
 from vlar.model.core import ModelCore
 from vlar.numeric import softmax
-from vlar.scoring.base import Head, Scores
-from vlar.scoring.content_free import ContentFree
-from vlar.text.clean import label_key
-from vlar.text.labels import PARTS, LabelList
-from vlar.text.pairs import pair_label
 from vlar.types import Encoded, Float32, Float64, JsonDict
 
 MOST_PAIRS = 4096  # that a model offers of itself; of more words, only the pairs with examples

@@ -2,21 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vlar.detecting.focus import Focus, Found, needs_words
-from vlar.detecting.people import People
 from vlar.errors import PersonError, UsageError
+from vlar.heads.support import SupportItem
+from vlar.language.referring import Reference
+from vlar.media.base import Reader
+from vlar.media.views import Views, ViewSampler
 from vlar.model.core import EncodedSpan, ModelCore, lost_share
 from vlar.model.label_heads import LabelClassifier
 from vlar.numeric import unit
-from vlar.sensors import Views, ViewSampler
-from vlar.sensors.base import Reader
-from vlar.text.referring import Reference
+from vlar.people.focus import Focus, Found, make_focus, needs_words
+from vlar.people.people import People
 from vlar.types import Classification, Clip, Failure, Float64
+
+
+def about(
+    spans: Iterable[Views | Failure], items: Sequence[SupportItem], source: Reader
+) -> Iterator[Views | Failure]:
+    """The views of examples; those with a ``who`` are cut around that person.
+
+    Args:
+        spans: The views of each example.
+        items: The examples in the same order.
+        source: Reads a recording again where a detector needs more of it.
+
+    Yields:
+        Views as they came for examples of the whole picture; a Failure where the person is not
+        there.
+    """
+    if not any(item.who for item in items):
+        yield from spans
+        return
+    known: dict[str, Focus] = {}
+    for views, item in zip(spans, items, strict=True):
+        if isinstance(views, Failure) or not item.who:
+            yield views
+            continue
+        focus = known.get(item.who) or make_focus(item.who)
+        assert focus is not None  # a phrase always asks for a focus
+        known[item.who] = focus
+        yield _cut(views, focus, item, source)
+
+
+def _cut(views: Views, focus: Focus, item: SupportItem, source: Reader) -> Views | Failure:
+    try:
+        found = [focus.find(clip, source).cut for clip in views]
+    except PersonError as error:
+        return Failure(item.path, error.kind, f"{item.path}: {error.message}")
+    cuts = [cut for cut in found if cut is not None]
+    if cuts:
+        return cuts
+    message = f"{item.path}: nobody is found, and the example is about {item.who!r}; leave it out"
+    return Failure(item.path, PersonError.kind, message)
+
 
 WHOLE_WEIGHT = 0.3  # of the whole picture's scores next to those of a zoomed cut
 

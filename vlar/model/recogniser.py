@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from vlar.detecting.focus import make_focus
-from vlar.fewshot.adapted import AdaptedHead
+from vlar.heads.adapted_head import AdaptedHead
+from vlar.heads.calibration import Calibration
+from vlar.language.labels import LabelSet
+from vlar.media.views import Views, ViewSampler
 from vlar.model.core import ModelCore
 from vlar.model.inputs import Answer, Recording, encode_one, views_of, views_of_one
 from vlar.model.label_heads import LabelClassifier, make_classifier
 from vlar.model.people import PersonAnswers
 from vlar.model.requests import ClassifyRequest
-from vlar.scoring.calibration import Calibration
-from vlar.sensors import Views, ViewSampler
-from vlar.text.labels import LabelSet
+from vlar.people.focus import make_focus
 from vlar.types import Classification, Failure
 
 

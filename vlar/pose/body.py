@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.pose import signals
-from vlar.pose.camera_motion import stabilise
+from vlar.pose.optical_flow import stabilise
 from vlar.pose.skeletons import BLAZEPOSE_33
 from vlar.pose.track import Tracks
 from vlar.types import Float32, Float64

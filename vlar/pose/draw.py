@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlar.pose.hands.track import HandTracks
+from vlar.pose.hand_networks import HandTracks
 from vlar.pose.skeletons import BLAZEPOSE_33, HAND_21
 from vlar.pose.track import Tracks
 from vlar.types import UInt8

@@ -12,12 +12,17 @@ from functools import lru_cache
 
 import numpy as np
 
-from vlar.pose import network_files
+from vlar.pose import networks
 from vlar.pose.attributes.base import Measurements, measure
 from vlar.pose.body import HIPS, JOINTS, LEAST_FRAMES, BodyMotion, prepare_people
-from vlar.pose.camera_motion import CAMERA_WIDTH, people_share, steps_of_flow
 from vlar.pose.networks import N_POINTS, Detector, Landmarks
-from vlar.pose.optical_flow import optical_flow, small_grey
+from vlar.pose.optical_flow import (
+    CAMERA_WIDTH,
+    optical_flow,
+    people_share,
+    small_grey,
+    steps_of_flow,
+)
 from vlar.pose.track import MAX_PEOPLE, PoseTracker, Tracks
 from vlar.types import Float32, Float64, UInt8
 
@@ -44,8 +49,8 @@ class PoseExtractor:
     """
 
     def __init__(self, max_people: int = 2) -> None:
-        detector = network_files.network(network_files.DETECTOR)
-        landmarks = network_files.network(network_files.LANDMARKS)
+        detector = networks.network(networks.DETECTOR)
+        landmarks = networks.network(networks.LANDMARKS)
         self._networks = Detector(detector), Landmarks(landmarks)
         self._max_people = max_people
 

@@ -8,6 +8,7 @@ for the next frame.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,9 +16,54 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from vlar.pose.onnx_session import CachedNetwork
+from vlar.files.fetched_weights.packages import Extra, extra
+from vlar.pose.onnx import CachedNetwork
 from vlar.pose.skeletons import BLAZEPOSE_33
 from vlar.types import Float32, UInt8
+
+NAME = "lite-motion"
+DETECTOR, LANDMARKS = "detector", "landmarks"
+PALMS, HAND_LANDMARKS = "palms", "hand_landmarks"
+
+
+def lite_motion() -> Extra:
+    """The extra that holds the networks."""
+    return extra(NAME)
+
+
+def is_installed() -> bool:
+    """Whether the networks of bodies are in the cache."""
+    return lite_motion().is_installed(DETECTOR, LANDMARKS)
+
+
+def has_hands() -> bool:
+    """Whether the networks of hands are there too; older versions of vlar did not keep them."""
+    return is_installed() and lite_motion().is_installed(PALMS, HAND_LANDMARKS)
+
+
+def digest() -> str:
+    """Hash of the original files of bodies and of the converter's version."""
+    return lite_motion().digest(DETECTOR, LANDMARKS)
+
+
+def hands_digest() -> str:
+    """Hash of the original files of hands and of the converter's version."""
+    return lite_motion().digest(PALMS, HAND_LANDMARKS)
+
+
+def network(name: str) -> CachedNetwork:
+    """A converted network of ``lite-motion``; it is loaded when it first runs.
+
+    Args:
+        name: Of the file, such as ``detector``.
+
+    Raises:
+        ModelError: the network was never fetched, or its file changed.
+    """
+    source = lite_motion()
+    entry = f"{name}-{hashlib.sha256(source.read(name)).hexdigest()[:16]}.network"
+    return CachedNetwork(source.folder.name, entry, lambda: source.read(name), None, NAME)
+
 
 N_POINTS = len(BLAZEPOSE_33.joints)
 # Rows after the joints: the middle of the hips, and a point on the circle around the whole body.

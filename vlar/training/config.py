@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.fewshot.request import BALANCES, NO_BALANCE, SYNONYMS
-from vlar.safety.files import MB, read_file
-from vlar.text.tree import is_made
+from vlar.files.reading import MB, read_file
+from vlar.language.tree import is_made
+from vlar.model.requests import BALANCES, NO_BALANCE, SYNONYMS
 from vlar.training.hyperparameters import (
     NUMBERS,
     Hyperparameters,
@@ -23,7 +23,7 @@ from vlar.training.hyperparameters import (
     for_no_labels,
     load_recipe,
 )
-from vlar.training.objective_set import ObjectiveSet
+from vlar.training.objectives import ObjectiveSet
 
 if sys.version_info >= (3, 11):
     import tomllib

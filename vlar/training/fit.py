@@ -1,39 +1,126 @@
 """From labelled examples to a trained model: one path for features and for recordings.
 
 A training is compared with the best closed form on examples that neither has been fitted to. Their
-factors in the answer follow from that (``vlar.training.stacking``).
+factors in the answer follow from that (``vlar.training.fusion_weights``).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.trainable import Trainable
-from vlar.encoders.composed import ComposedLabels
-from vlar.errors import SupportError
-from vlar.fewshot import Choice, FewShotHead, choose
-from vlar.fewshot.heads.components import ComponentsHead
-from vlar.fewshot.heads.stacking import StackingHead
-from vlar.fewshot.report import AdaptReport, TrainingReport
-from vlar.fewshot.signature_kinds import plain_kind
-from vlar.fewshot.support import Support, SupportItem
-from vlar.model.adapt import Adapted, balanced, guarded
+from vlar.encoders.protocols import ComposedLabels
+from vlar.errors import SupportError, UsageError
+from vlar.files import resources
+from vlar.heads.fewshot.base import FewShotHead
+from vlar.heads.fewshot.components import ComponentsHead
+from vlar.heads.fewshot.stacking import StackingHead
+from vlar.heads.model_selection import Choice, choose
+from vlar.heads.signatures import plain_kind
+from vlar.heads.support import Support, SupportItem
+from vlar.heads.targets import Targets
+from vlar.model.adapt import FAMILIARITY, Adapted, balanced, guarded
+from vlar.model.adapt_report import AdaptReport, TrainingReport
 from vlar.model.core import ModelCore
-from vlar.model.examples import EncodedExamples, read_complete
-from vlar.model.scenes import scene_posterior
-from vlar.training.cost import TrainingCost
-from vlar.training.dataset import Dataset
-from vlar.training.fit_options import FitOptions
+from vlar.model.examples import EncodedExamples, FeatureCache, read_complete
+from vlar.model.requests import NO_BALANCE
+from vlar.numeric import softmax
+from vlar.training.batches import Dataset
+from vlar.training.checkpoint import CheckpointConfig
+from vlar.training.distributed import ALONE, Processes, fill_cache
+from vlar.training.fusion_weights import Stacked, stacking_passes, stacking_weights, train_on
 from vlar.training.loop import Training
-from vlar.training.objective_set import ObjectiveSet
-from vlar.training.results import Trained
+from vlar.training.objectives import ObjectiveSet
+from vlar.training.progress import EpochCallback, Trained, TrainingCost
 from vlar.training.sources import FeatureSource, RecordingSource, TrainingSource, read_on_disk
-from vlar.training.stacking import Stacked, stacking_passes, stacking_weights, train_on
 from vlar.training.task import TrainingTask
-from vlar.types import Failure, Float32, Float64
+from vlar.types import Failure, Float32, Float64, ProgressCallback
+
+
+@cache
+def scene_names() -> tuple[str, ...]:
+    """The names of places in ``text_banks/scenes.txt``, in file order."""
+    text = resources.find("text_banks", "scenes", ".txt").read_text(encoding="utf-8")
+    lines = (line.strip() for line in text.splitlines())
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def scene_posterior(core: ModelCore, vectors: Float32) -> Float32:
+    """Probability of each place: the softmax of scaled cosines, as with any label list.
+
+    A stand-in for the scene network of Zhai et al. (SOAR), 2023, section 3.3.
+
+    Args:
+        core: What encoded the clips.
+        vectors: (n, D) float32 unit vectors of clips.
+
+    Returns:
+        (n, S) float32; the columns are ``scene_names``, rows sum to 1.
+
+    Raises:
+        UsageError: the text of the model depends on the clip.
+    """
+    if core.conditions_text:
+        raise UsageError(
+            f"in model {core.name!r} a text has another vector for each clip, so places have "
+            "none; add a column 'scene' to the CSV of the support set"
+        )
+    cosine = vectors @ core.encode_queries(scene_names()).T
+    return softmax(core.encoder.logit_scale * cosine).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How ``fit`` works, apart from what is trained.
+
+    Attributes:
+        unknown: Registered name of the rejector that decides ``unknown``.
+        balance: ``adjust`` for a head that does not prefer labels with more examples.
+        stack: Weigh the training against a closed form on held-out examples; else the trained
+            similarity alone answers.
+        checkpoints: Where checkpoints are written; None writes none.
+        cache: Frame features that were computed before; None for none.
+        reading: Called as examples are read.
+        clips: Called with the clips of each training step.
+        on_epoch: Called after each epoch of the final training.
+        processes: Who trains together; each makes the same model.
+        trained_cache: Given the trained core, where its features are kept while several processes
+            compute them; None for none.
+    """
+
+    unknown: str = FAMILIARITY
+    balance: str = NO_BALANCE
+    stack: bool = True
+    checkpoints: CheckpointConfig | None = None
+    cache: FeatureCache | None = None
+    reading: ProgressCallback | None = None
+    clips: ProgressCallback | None = None
+    on_epoch: EpochCallback | None = None
+    processes: Processes = ALONE
+    trained_cache: Callable[[ModelCore], FeatureCache] | None = None
+
+    def fill(self, core: ModelCore, items: Sequence[SupportItem]) -> None:
+        """Let several processes encode recordings into ``cache``; nothing where one works alone."""
+        fill_cache(self.processes, core, items, self.cache, self.reading)
+
+    def filled_cache(self, core: ModelCore, items: Sequence[SupportItem]) -> FeatureCache | None:
+        """Features of the trained core, where several processes compute them; else None.
+
+        Args:
+            core: Of the trained adapter.
+            items: The recordings that it will encode.
+        """
+        if self.processes.alone or self.trained_cache is None:
+            return None
+        cache = self.trained_cache(core)
+        fill_cache(self.processes, core, items, cache, self.reading)
+        return cache
 
 
 @dataclass(frozen=True)
@@ -330,3 +417,51 @@ def _stacked(
         held_out=stacked.accuracy,
     )
     return replace(fitted, head=head, choice=choice, report=report, held_out=stacked.logits)
+
+
+def fit_without_labels(
+    task: TrainingTask,
+    base: ModelCore,
+    items: Sequence[SupportItem],
+    options: FitOptions | None = None,
+) -> Adapted:
+    """Train the adapter of a task on unlabelled clips alone.
+
+    Args:
+        task: What is trained; one of its objectives must learn without labels.
+        base: The core of the wrapped encoder.
+        items: The clips.
+        options: See ``FitOptions``; nothing is weighed against a closed form.
+
+    Raises:
+        SupportError: fewer than two clips can be read.
+        UsageError: no objective learns without labels, or it lacks a dictionary.
+        TrainingError: a loss is not finite, or the checkpoints belong to another training.
+    """
+    options = replace(options or FitOptions(), stack=False)
+    texts = ObjectiveSet(task.objectives).labels()
+    adapter = task.attach()
+    assert isinstance(adapter, Trainable)
+    failed = ()
+    source: TrainingSource = RecordingSource(items)
+    if adapter.reads == "features":
+        reading = task.reading(base)
+        options.fill(reading, items)
+        free = read_on_disk(reading, items, options.reading, options.cache)
+        there, failed = set(free.paths), free.failed
+        items = [item for item in items if item.path in there]
+        if free.features is not None:
+            source = FeatureSource(free.features)
+    if len(items) < 2:
+        why = f" ({failed[0].message})" if failed else ""
+        raise SupportError(f"{len(items)} unlabelled clips can be read{why}; give at least two")
+    dataset = _without_labels_dataset(texts, items)
+    begin = time.process_time()
+    training, trained = train(task, adapter, dataset, source, options)
+    return answers_any(task, training, trained, dataset, (*trained.failed, *failed), begin)
+
+
+def _without_labels_dataset(texts: Sequence[str], items: Sequence[SupportItem]) -> Dataset:
+    shown = np.zeros((len(items), len(texts)), np.float32)
+    groups, paths = [item.group for item in items], [item.path for item in items]
+    return Dataset(Targets(tuple(texts), shown), groups, paths)

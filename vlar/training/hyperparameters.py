@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from vlar import registry
 from vlar.errors import UsageError
+from vlar.registry import register
 from vlar.types import JsonDict
 
 Named = Iterable[tuple[str, Any]]
@@ -258,3 +259,25 @@ def default_recipe(method: str, *, cpu: bool = False) -> str:
     own = family(method)
     name = own if f"{own}/adapt" in known else "general"
     return f"{name}/adapt-cpu" if cpu and f"{name}/adapt-cpu" in known else f"{name}/adapt"
+
+
+@register("recipe", "general")
+def general() -> dict[str, Hyperparameters]:
+    """Few examples and small added parts: a high rate, many passes, averaged weights.
+
+    ``adapt-cpu`` is what a CPU trains by pixels with: fewer passes at a higher rate, and the whole
+    batch at once, so that texts are encoded once a step.
+    """
+    few = Hyperparameters(
+        epochs=20,
+        batch=16,
+        micro_batch=4,
+        learning_rate=2e-4,
+        warmup_epochs=2,
+        weight_decay=0.05,
+        label_smoothing=0.1,
+        average="ema",
+        ema_decay=0.95,
+    )
+    short = replace(few, epochs=8, micro_batch=None, learning_rate=4e-4, warmup_epochs=1)
+    return {"adapt": few, "adapt-cpu": short}

@@ -11,28 +11,177 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
-from vlar.encoders.clip.recompute import recomputing
-from vlar.errors import TrainingError
-from vlar.training import checkpoint, requirements
-from vlar.training.augment import random_for
-from vlar.training.batches import BatchMaker, Unlabelled
+from vlar.encoders.clip.block_view import recomputing
+from vlar.errors import TrainingError, UsageError
+from vlar.training import checkpoint
+from vlar.training.batches import BatchMaker, Dataset, Unlabelled
 from vlar.training.checkpoint import CheckpointConfig
-from vlar.training.data import ClipLoader
-from vlar.training.dataset import Dataset
+from vlar.training.data import ClipLoader, random_for
+from vlar.training.distributed import ALONE, Processes
 from vlar.training.hyperparameters import Hyperparameters
-from vlar.training.objective_set import ObjectiveSet
-from vlar.training.objectives.base import Step, TrainingContext, UnlabelledClips
-from vlar.training.processes import ALONE, Processes
-from vlar.training.results import Epoch, EpochCallback, StepCallback, Totals, Trained
-from vlar.training.unlabelled import unlabelled_clips
-from vlar.training.weight_averaging import WeightAverage, buffers
+from vlar.training.objectives import ObjectiveSet, Step, TrainingContext, UnlabelledClips
+from vlar.training.progress import Epoch, EpochCallback, StepCallback, Totals, Trained
+from vlar.types import Float32
+
+
+def check(adapter: Adapter, numbers: Hyperparameters, processes: Processes) -> None:
+    """Refuse a method that cannot be trained as it is asked.
+
+    Args:
+        adapter: The method.
+        numbers: The hyperparameters.
+        processes: Who trains it.
+
+    Raises:
+        UsageError: it has no training, no towers to compute again, or norms over a batch that
+            several processes would share.
+    """
+    if not isinstance(adapter, Trainable):
+        raise UsageError(f"adapter {adapter.name!r} has no training; see docs/adapters.md")
+    if numbers.gradient_checkpointing and not adapter.recomputes:
+        raise UsageError(
+            f"method {adapter.name!r} has no blocks that could be computed again; leave "
+            "gradient_checkpointing out, or train lora, tuned or tc-clip"
+        )
+    kinds = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
+    norms = any(isinstance(module, kinds) for module in adapter.module.modules())
+    if norms and not processes.alone:
+        raise UsageError(
+            f"method {adapter.name!r} normalises over the clips of a batch, which "
+            f"{processes.count} processes would each do for their own; train in one process"
+        )
+
+
+def unlabelled_clips(
+    method: Trainable, classes: Any, clips: Unlabelled, numbers: Hyperparameters
+) -> UnlabelledClips:
+    """What an objective is given of the unlabelled clips.
+
+    Args:
+        method: The adapter as it is now.
+        classes: Its ``training_classes``.
+        clips: The clips.
+        numbers: The hyperparameters; their changes of clips are left out.
+    """
+    paths = clips.loader.paths or [Path(f"clip {row}") for row in range(clips.count)]
+
+    def vectors() -> tuple[Float32, list[int]]:
+        return clip_vectors(method, classes, clips.loader, range(clips.count), numbers)
+
+    return UnlabelledClips(paths, vectors)
+
+
+def clip_vectors(
+    method: Trainable,
+    classes: Any,
+    loader: ClipLoader,
+    rows: Sequence[int],
+    numbers: Hyperparameters,
+) -> tuple[Float32, list[int]]:
+    """Vectors (n, D) of the clips that can be read, as in use, and their numbers.
+
+    Raises:
+        UsageError: the method has no vectors of clips.
+        TrainingError: no clip can be read.
+    """
+    still, size = replace(numbers, augment=False), numbers.micro_batch or numbers.batch
+    device = next(p for _, p in method.trainable()).device
+    found: list[Tensor] = []
+    read: list[int] = []
+    for start in range(0, len(rows), size):
+        loaded = loader.load(rows[start : start + size], still, 0, 0)
+        if not loaded.rows:
+            continue
+        targets = torch.zeros(len(loaded.rows), 1, device=device)
+        batch = TrainingBatch(loaded.inputs.to(device), targets, known=targets[:, 0].bool())
+        with torch.no_grad():
+            vectors = method.training_step(batch, classes).vectors
+        if vectors is None:
+            raise UsageError("the method has no vectors of clips; train another, such as temporal")
+        found.append(vectors.float().cpu())
+        read += loaded.rows
+    if not read:
+        first = next(iter(loader.failed.values()))
+        raise TrainingError(f"no unlabelled clip can be read ({first.message})")
+    return torch.cat(found).numpy(), read
+
+
+#: Trained parameters and the buffers that go with them, by name.
+Named = Sequence[tuple[str, Tensor]]
+
+
+def buffers(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Buffers with fractions, such as the running means of a normalisation over batches."""
+    return [
+        (f"buffer {name}", buffer)
+        for name, buffer in module.named_buffers()
+        if buffer.is_floating_point()
+    ]
+
+
+class WeightAverage:
+    """The average of the trained parameters and buffers that the hyperparameters ask for.
+
+    Attributes:
+        values: The average by name, float32; empty before the first.
+        count: Epochs in a uniform average.
+    """
+
+    def __init__(self, numbers: Hyperparameters) -> None:
+        self.numbers = numbers
+        self.values: dict[str, Tensor] = {}
+        self.count = 0
+
+    @torch.no_grad()
+    def after_step(self, named: Named, step: int) -> None:
+        """Move an exponential average; its memory grows over the first steps."""
+        if self.numbers.average != "ema":
+            return
+        keep = min(self.numbers.ema_decay, (1 + step) / (10 + step))
+        for name, parameter in named:
+            now = parameter.detach().float()
+            if name in self.values:
+                self.values[name].lerp_(now, 1 - keep)
+            else:
+                self.values[name] = now.clone()
+
+    @torch.no_grad()
+    def after_epoch(self, named: Named, epoch: int) -> None:
+        """Add the end of an epoch (counted from 1) to a uniform average."""
+        if self.numbers.average != "uniform" or epoch < self.numbers.average_from:
+            return
+        self.count += 1
+        for name, parameter in named:
+            now = parameter.detach().float()
+            old = self.values.get(name)
+            self.values[name] = now.clone() if old is None else old.lerp_(now, 1 / self.count)
+
+    @torch.no_grad()
+    def put(self, named: Named, start: Mapping[str, Tensor]) -> None:
+        """Set parameters and buffers to the average, mixed with the start where asked (WiSE-FT).
+
+        ``ensemble`` is the weight of the trained parameters (Wortsman et al. 2022).
+        """
+        for name, parameter in named:
+            if not isinstance(parameter, nn.Parameter) and torch.equal(parameter, start[name]):
+                continue  # a buffer that no step has changed keeps its type's exact value
+            value = self.values.get(name, parameter.detach().float())
+            if self.numbers.ensemble < 1 and not name.startswith(
+                self.numbers.ensemble_skips or ("\0",)
+            ):
+                value = torch.lerp(
+                    start[name].float().to(value.device), value, self.numbers.ensemble
+                )
+            parameter.copy_(value)
+
 
 _log = logging.getLogger("vlar")
 # What a draw is for.
@@ -71,7 +220,7 @@ class Training:
         unlabelled: Unlabelled | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        requirements.check(adapter, numbers, processes)
+        check(adapter, numbers, processes)
         assert isinstance(adapter, Trainable)
         self.numbers, self.loader, self.dataset, self.seed = numbers, loader, dataset, seed
         self.checkpoints, self.unlabelled, self.processes = checkpoints, unlabelled, processes

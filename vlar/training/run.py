@@ -2,35 +2,95 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vlar import registry
-from vlar.errors import UsageError
-from vlar.fewshot import Support, SupportItem, read_support
-from vlar.fewshot.request import SYNONYMS, AdaptRequest
-from vlar.fewshot.unlabelled import find_unlabelled
+from vlar.errors import TrainingError, UsageError
+from vlar.heads.support import Support, SupportItem, read_support
+from vlar.language.tree import Tree
 from vlar.model.adapt import Adapted, facts_of, learn, remembering, under, with_tree
 from vlar.model.core import ModelCore
 from vlar.model.folder import check_target
 from vlar.model.label_heads import label_tree
 from vlar.model.model import Model, load
-from vlar.text.tree import Tree
+from vlar.model.requests import SYNONYMS, AdaptRequest, find_unlabelled
 from vlar.training import checkpoint
 from vlar.training.checkpoint import CheckpointConfig
 from vlar.training.config import TrainConfig
-from vlar.training.features import FeatureFolder
-from vlar.training.fit import fit
-from vlar.training.fit_options import FitOptions
-from vlar.training.processes import ALONE, Processes
-from vlar.training.results import Epoch, EpochCallback
+from vlar.training.distributed import ALONE, Processes
+from vlar.training.fit import FitOptions, fit, fit_without_labels
+from vlar.training.progress import Epoch, EpochCallback
 from vlar.training.task import TrainingTask
-from vlar.training.without_labels import fit_without_labels
-from vlar.types import ProgressCallback
+from vlar.types import Float32, ProgressCallback
+
+
+class FeatureFolder:
+    """One file a clip, named by the hash of the video, its time of change, window and encoder.
+
+    A damaged file counts as absent.
+
+    Args:
+        folder: The cache directory; made where it is absent.
+        core: The core that computes the features.
+    """
+
+    def __init__(self, folder: Path, core: ModelCore) -> None:
+        self._folder = folder
+        self._of = f"{core.fingerprint} {core.n_frames}"
+        self._shape = (core.encoder.feature_rows, core.encoder.frame_dim)
+
+    def get(self, item: SupportItem) -> Float32 | None:
+        """(T, F) of an example, or None."""
+        try:
+            features = np.load(self._file(item), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return features if features.shape == self._shape else None
+
+    def put(self, item: SupportItem, features: Float32) -> None:
+        """Store (T, F) of an example, complete or not at all.
+
+        Raises:
+            TrainingError: the folder cannot be written.
+        """
+        file = self._file(item)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".features-")
+            try:
+                with os.fdopen(handle, "wb") as stream:
+                    np.save(stream, features)
+                Path(temporary).replace(file)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    Path(temporary).unlink()
+                raise
+        except OSError as error:
+            raise TrainingError(
+                f"cannot cache features in {self._folder}: {error.strerror or error}; make room "
+                "and run the same command again, cached features stay"
+            ) from error
+
+    def _file(self, item: SupportItem) -> Path:
+        try:
+            changed = item.path.stat().st_mtime_ns
+        except OSError:
+            changed = 0
+        window = item.window and (item.window.start_s, item.window.end_s)
+        text = f"{self._of} {item.path.absolute()} {changed} {window}"
+        text += f" {item.who}" if item.who else ""
+        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
+
 
 _SAME = "gradient_checkpointing"  # changes no weight
 

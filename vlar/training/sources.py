@@ -6,8 +6,9 @@ examples are scored. Everything else is one path (``vlar.training.fit``).
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,47 @@ import numpy.typing as npt
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.trainable import Trainable
-from vlar.errors import SupportError
-from vlar.fewshot.cross_validation import make_problem
-from vlar.fewshot.support import SupportItem
+from vlar.errors import SupportError, TrainingError
+from vlar.heads.fewshot.base import make_problem
+from vlar.heads.support import SupportItem
 from vlar.model.core import ModelCore
 from vlar.model.examples import FeatureCache, read_examples
-from vlar.training.batches import Unlabelled
-from vlar.training.cost import begin_stage
+from vlar.training.batches import Dataset, Unlabelled
 from vlar.training.data import ClipLoader, FeatureLoader, RecordingLoader
-from vlar.training.dataset import Dataset
-from vlar.training.disk_arrays import on_disk
 from vlar.training.loop import Training, score
+from vlar.training.progress import begin_stage
 from vlar.types import Failure, Float32, Float64, ProgressCallback
+
+
+def on_disk(rows: Iterable[Float32]) -> Float32 | None:
+    """Rows of one shape as an array in a temporary file, which goes when the array does.
+
+    Args:
+        rows: Arrays of the same shape, float32; one is in memory at a time.
+
+    Returns:
+        (n, ...) float32 memory map; None without rows.
+
+    Raises:
+        TrainingError: the file cannot be written.
+    """
+    shape: tuple[int, ...] = ()
+    count = 0
+    try:
+        with tempfile.TemporaryFile(prefix="vlar-") as file:
+            for row in rows:
+                shape, count = row.shape, count + 1
+                file.write(np.ascontiguousarray(row, np.float32).data)
+            file.flush()
+            if not count:
+                return None
+            return np.memmap(file, np.float32, mode="r+", shape=(count, *shape))
+    except OSError as error:
+        raise TrainingError(
+            f"cannot keep features in {tempfile.gettempdir()}: {error.strerror or error}; make "
+            "room, or set TMPDIR to a folder that has some"
+        ) from error
+
 
 Rows = npt.NDArray[Any]
 CHUNK = 64  # unlabelled clips that are in memory at a time

@@ -11,9 +11,9 @@ from vlar.adapters.trainable import Trainable
 from vlar.encoders.base import Encoder
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import UsageError
-from vlar.fewshot.request import AdaptRequest, Objectives
-from vlar.fewshot.support import SupportItem
+from vlar.heads.support import SupportItem
 from vlar.model.core import ModelCore
+from vlar.model.requests import AdaptRequest, Objectives
 from vlar.training.hyperparameters import (
     Hyperparameters,
     adapter_settings,

@@ -7,8 +7,9 @@ import re
 import pytest
 
 from vlar.adapters.base import load_any
-from vlar.encoders import catalogue, load_encoder
-from vlar.encoders.other_kinds import other_kind
+from vlar.encoders import catalogue
+from vlar.encoders.base import load_encoder
+from vlar.encoders.spec import other_kind
 from vlar.errors import ModelError, UnknownNameError
 
 ENTRIES = catalogue.entries()

@@ -12,8 +12,8 @@ import pytest
 from tests import tiny_models
 from tests.clips import clips_of
 from tests.videos import make_video
-from vlar.encoders import load_encoder
-from vlar.encoders.class_names import ClassNamesEncoder
+from vlar.encoders.base import load_encoder
+from vlar.encoders.clip.hf_classifier import ClassNamesEncoder
 from vlar.errors import ModelError
 from vlar.model.model import Model
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from vlar.encoders import catalogue, download
-from vlar.encoders.clip import hub as cache
+from vlar.encoders.clip import options
 from vlar.errors import ModelError, UsageError
 
 from .hub_stand_in import Hub, serving
@@ -138,7 +138,7 @@ def test_offline_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ModelError, match=r"no connection to 127\.0\.0\.1"):
         download.fetch(catalogue.entry("qwen3-vl-embedding"))
-    assert cache.why_offline() == "no connection to 127.0.0.1"
+    assert options.why_offline() == "no connection to 127.0.0.1"
 
 
 @pytest.mark.parametrize("changes", [{"non_commercial": True}, {"gated": True}])

@@ -13,8 +13,8 @@ import pytest
 from tests import library_forward as library
 from tests import tiny_models
 from tests.clips import clips_of, vectors_of
-from vlar.encoders import load_encoder
-from vlar.encoders.clip.hf_families import FAMILIES
+from vlar.encoders.base import load_encoder
+from vlar.encoders.clip.hf_loader import FAMILIES
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError, VlarError
 from vlar.numeric import unit

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from vlar.encoders import load_encoder
-from vlar.encoders.missing import missing_library
+from vlar.encoders.base import load_encoder
+from vlar.encoders.spec import missing_library
 from vlar.errors import ModelError
 
 

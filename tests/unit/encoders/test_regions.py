@@ -8,7 +8,7 @@ import pytest
 from tests.clips import clips_of
 from tests.unit.training.fakes import FakeEncoder
 from vlar.encoders.lite.towers import part_of
-from vlar.encoders.regions import WithRegions
+from vlar.encoders.protocols import WithRegions
 from vlar.errors import UsageError
 from vlar.model.model import Model
 

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 
 from tests import skeletons
-from vlar.encoders import Encoder, load_encoder
-from vlar.encoders.audio.mel import BANDS, centres_hz, log_mel
-from vlar.encoders.audio.sounds import NAMES, measure
-from vlar.encoders.depth.person import silhouette
-from vlar.encoders.skeleton.path import PATH_WIDTH
+from vlar.encoders.audio import BANDS, NAMES, centres_hz, log_mel, measure
+from vlar.encoders.base import Encoder, load_encoder
+from vlar.encoders.depth import silhouette
+from vlar.encoders.skeleton import PATH_WIDTH
 from vlar.errors import UsageError
+from vlar.media.layouts import remap
+from vlar.media.lookup import reader
 from vlar.pose.features import features_from_tracks, motion_vector, tracks_from_features
-from vlar.sensors import reader
-from vlar.sensors.layouts import remap
 from vlar.types import Clip, Sampling, Window
 
 

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.encoders.clip.models import openclip_config, save_openclip
-from vlar.encoders import load_encoder
+from vlar.encoders.base import load_encoder
 from vlar.encoders.lite.encoder import LiteEncoder
 from vlar.encoders.session import FrameMemory, Session
 from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.media.lookup import reader
+from vlar.media.video.sample import frame_times, windows
 from vlar.model.model import Model
-from vlar.sensors import reader
 from vlar.types import Clip, Encoded, Float32, Window
-from vlar.video.sample import frame_times, windows
 
 FPS = 25.0
 

@@ -13,7 +13,8 @@ import pytest
 
 from tests import tiny_models, tiny_st
 from tests.clips import clips_of, vectors_of
-from vlar.encoders import load_encoder, load_text_tower
+from vlar.encoders.base import load_encoder
+from vlar.encoders.sentence_tower import load_text_tower
 from vlar.encoders.st import StEncoder
 from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.numeric import unit

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlar.encoders import load_encoder, verify
+from vlar.encoders import download
+from vlar.encoders.base import load_encoder
 from vlar.errors import ModelError
 
 TINY = "openclip:ViT-S-32-alt?random_init=true"
@@ -15,7 +16,7 @@ TINY = "openclip:ViT-S-32-alt?random_init=true"
 
 def test_lite_answers_as_its_stored_vectors():
     """After a wanted change of lite: python benchmarks/verified_vectors.py."""
-    cosine = verify.compare(load_encoder("lite"))
+    cosine = download.compare(load_encoder("lite"))
     assert cosine is not None
     assert cosine > 0.9999
 
@@ -25,13 +26,13 @@ def test_a_fetched_model_is_compared_with_its_first_vectors(
 ):
     monkeypatch.setenv("VLAR_CACHE", str(tmp_path))
     encoder = load_encoder(TINY)
-    assert verify.compare(encoder) is None
-    verify.keep(encoder)
-    assert verify.compare(encoder) == pytest.approx(1, abs=1e-3)
+    assert download.compare(encoder) is None
+    download.keep(encoder)
+    assert download.compare(encoder) == pytest.approx(1, abs=1e-3)
     # The control: other weights under the same name.
     for parameter in encoder.towers.model.parameters():  # pyright: ignore
         parameter.data.mul_(np.float32(0.7))
     with pytest.raises(ModelError, match="answers otherwise"):
-        verify.compare(encoder)
+        download.compare(encoder)
     (tmp_path / "verified.json").write_text("[")
-    assert verify.compare(encoder) is None
+    assert download.compare(encoder) is None

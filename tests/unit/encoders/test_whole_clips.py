@@ -12,12 +12,12 @@ from tests.videos import make_video
 from vlar.adapters.base import Adapter
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.errors import ModelError, UsageError
-from vlar.library import Library
+from vlar.library.library import Library
+from vlar.media.video.decode import read_windows
 from vlar.model.model import Model
 from vlar.numeric import unit
 from vlar.registry import get
 from vlar.types import Clip, Encoded, Float32, Role, Sampling, Window
-from vlar.video import read_windows
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 

@@ -14,12 +14,11 @@ from tests import fake_datasets
 from tests.conftest import CHECKOUT
 from tests.unit.encoders.clip.models import openclip_config, save_openclip
 from vlar.errors import DatasetError, ProtocolError
+from vlar.evaluation.cards import LoadedCard, make_card, read_card
 from vlar.evaluation.datasets.base import lines_of
-from vlar.evaluation.running.cards import LoadedCard, make_card, read_card
-from vlar.evaluation.running.clips import spelled_as
-from vlar.evaluation.running.planning import MissingSetError, make_plan
-from vlar.evaluation.running.report import rows, sentence
-from vlar.evaluation.running.runner import run_card
+from vlar.evaluation.features import spelled_as
+from vlar.evaluation.report import rows, sentence
+from vlar.evaluation.runner import MissingSetError, make_plan, run_card
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -7,14 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlar.answering.mixing import fit_mixing, mix
 from vlar.errors import UsageError
-from vlar.evaluation.multiple_choice import (
-    ask,
-    make_questions,
-    parse_answer,
-    report,
-)
+from vlar.evaluation.protocols.mcq import make_questions, report
+from vlar.generators.opinions.asking import ask
+from vlar.generators.opinions.mixing import fit_mixing, mix
+from vlar.generators.opinions.question import parse_answer
 
 C, N = 12, 60
 LABELS = [f"action {chr(97 + n)}" for n in range(C)]

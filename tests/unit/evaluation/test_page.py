@@ -9,10 +9,8 @@ import pytest
 
 from tests import videos
 from vlar.errors import UsageError
-from vlar.evaluation.figures import About, ScoredClip, evaluation_of
-from vlar.evaluation.page import write_page
-from vlar.evaluation.plots import write_plots
-from vlar.evaluation.result import Evaluation
+from vlar.evaluation.page import write_page, write_plots
+from vlar.metrics.result import About, Evaluation, ScoredClip, evaluation_of
 from vlar.types import Failure, Window
 
 VOID = {"meta", "img", "br"}

@@ -12,9 +12,9 @@ import pytest
 import vlar
 from tests.fixtures.models_1 import tiny
 from vlar.errors import LabelError, ModelError, UnknownNameError, UsageError
-from vlar.fewshot.heads.balanced import BalancedHead
+from vlar.heads.fewshot.balanced import BalancedHead
+from vlar.language.tree import Tree
 from vlar.model.adapt import under
-from vlar.text.tree import Tree
 
 TREE = Tree({"fall": "moving", "rise": "moving", "swing": "moving", "stay": "still"})
 

@@ -10,9 +10,9 @@ import pytest
 import vlar
 from tests.fixtures.models_1 import tiny
 from vlar import registry
-from vlar.cli.adapt import read_settings
+from vlar.apps.cli.adapt import read_settings
 from vlar.errors import ModelError, UnknownNameError, UsageError
-from vlar.fewshot.request import AdaptRequest
+from vlar.model.requests import AdaptRequest
 from vlar.training.hyperparameters import NUMBERS, adapter_settings, default_recipe
 
 SHORT = {"epochs": 2, "warmup_epochs": 0, "width": 16, "heads": 2, "components": 4}
@@ -163,6 +163,6 @@ def test_presets_next_to_a_part_are_found_in_its_folder(tmp_path: Path, monkeypa
     (tmp_path / "tower").mkdir()
     (tmp_path / "tower" / "presets.toml").write_text("[adapter.one-in-test]\nof = 'temporal'")
     monkeypatch.setattr(registry, "_folder", lambda package: tmp_path)
-    found = registry._found.__wrapped__("vlar.adapters", "adapter")
+    found = registry._found.__wrapped__("vlar.methods", "adapter")
     assert list(found) == ["one-in-test"]
-    assert registry._found.__wrapped__("vlar.adapters", "reader") == {}
+    assert registry._found.__wrapped__("vlar.methods", "reader") == {}

@@ -12,7 +12,7 @@ import pytest
 import vlar
 from tests.fixtures.models_1 import tiny
 from vlar.errors import ModelError, UsageError
-from vlar.fewshot.report import AdaptReport
+from vlar.model.adapt_report import AdaptReport
 
 FOLDER = Path(tiny.__file__).parent
 
@@ -128,7 +128,7 @@ def test_reports_of_earlier_formats_are_read_and_strange_ones_are_left_out(tmp_p
 
 
 def test_failed_examples_and_unknown_accuracies_survive(tmp_path: Path):
-    from vlar.fewshot.model_selection import Candidate, Choice
+    from vlar.heads.model_selection import Candidate, Choice
     from vlar.types import Failure
 
     one = Candidate("ridge", "mean", 1.0, 0.5, float("nan"), 1.0)

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vlar.encoders.base import Encoder
-from vlar.encoders.vector_cache import cached_vectors
+from vlar.encoders.base import Encoder, cached_vectors
 from vlar.model.core import concept_vectors
 from vlar.numeric import unit
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlar.encoders import Block, BlockMix, Encoder
+from vlar.encoders.base import Block, BlockMix, Encoder
 from vlar.errors import UsageError
+from vlar.language.bank import Description, Entry
+from vlar.language.descriptions import described_share, descriptions_of
+from vlar.language.labels import parse_labels
 from vlar.model.core import concept_vectors, described_vectors
 from vlar.model.label_heads import label_vectors
 from vlar.model.model import Model
 from vlar.numeric import unit
-from vlar.text.bank import Description, Entry
-from vlar.text.description_lookup import described_share, descriptions_of
-from vlar.text.labels import parse_labels
 
 LETTERS = Block("letters", 26, 1.0, True)
 LENGTH = Block("length", 1, 1.0, True)

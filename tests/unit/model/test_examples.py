@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests import videos
 from vlar.errors import SupportError
-from vlar.fewshot.support import Support, SupportItem, read_support
+from vlar.heads.support import Support, SupportItem, read_support
 from vlar.model import examples
 from vlar.model.core import ModelCore
 from vlar.model.model import Model

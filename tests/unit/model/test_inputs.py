@@ -12,8 +12,8 @@ from PIL import Image
 import vlar
 from tests.fixtures.models_1 import tiny
 from vlar.errors import DecodeError, UsageError
+from vlar.media.lookup import read_clip
 from vlar.model.core import ModelCore
-from vlar.sensors import read_clip
 from vlar.types import Classification, Failure
 
 LABELS = ["falling", "rising", "staying"]

@@ -8,8 +8,8 @@ import pytest
 import vlar
 from tests.fixtures.models_1 import tiny
 from vlar.errors import LabelError, UnknownNameError, UsageError
+from vlar.language.tree import Tree, is_made, read_tree_source
 from vlar.model.label_heads import label_tree
-from vlar.text.tree import Tree, is_made, read_tree_source
 
 
 @pytest.fixture(scope="module")

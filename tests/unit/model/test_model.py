@@ -9,11 +9,11 @@ import pytest
 
 import vlar
 from tests import videos
-from tests.unit.adapters import golden
+from tests.unit.methods import golden
 from vlar.errors import DecodeError, ModelError, UsageError
+from vlar.media.video.decode import read_clip
 from vlar.model.model import Model
 from vlar.types import Classification, Failure
-from vlar.video import read_clip
 
 LABELS = ["running", "cooking", "playing chess"]
 
@@ -116,8 +116,8 @@ def test_no_clip_gives_no_row(lite: Model):
 
 
 def test_a_query_scores_batch_after_batch_as_in_one(lite_model):
+    from vlar.heads.zero_shot import match_probability
     from vlar.numeric import unit
-    from vlar.scoring import match_probability
 
     rows = unit(np.random.default_rng(0).normal(size=(20, lite_model.dim)).astype(np.float32))
     for query in lite_model.encode_queries(["running", "cooking", "running"]):

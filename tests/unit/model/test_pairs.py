@@ -11,14 +11,14 @@ import pytest
 from tests import videos
 from tests.unit.training.fakes import FakeEncoder
 from vlar.errors import LabelError, SupportError, UsageError
-from vlar.library import Library
-from vlar.model import folder as folders
+from vlar.language.pairs import parse_pairs
+from vlar.library.library import Library
+from vlar.media.video.decode import read_clip
+from vlar.methods.c2c.learner import CLOSED, TRAINED
+from vlar.model import folder
 from vlar.model.label_heads import LabelClassifier
 from vlar.model.model import Model, load
-from vlar.text.pairs import parse_pairs
-from vlar.training import hyperparameters as plans
-from vlar.training.learners.compositional import CLOSED, TRAINED
-from vlar.video import read_clip
+from vlar.training import hyperparameters
 
 UNSEEN = ("rise", "cup")
 PAIRS = [("fall", "ball"), ("fall", "cup"), ("rise", "ball"), UNSEEN]
@@ -56,12 +56,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(place: Path) -> Model:
-    known = plans.recipes()
+    known = hyperparameters.recipes()
     numbers = replace(known["c2c/adapt"], epochs=40, warmup_epochs=1, batch=12, learning_rate=4e-3)
     settings = {"components": 12, "hidden": 48, "width": 24}
     short = {**known, "c2c/adapt": replace(numbers, settings=settings)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plans, "recipes", lambda: short)
+        patch.setattr(hyperparameters, "recipes", lambda: short)
         return Model(FakeEncoder()).adapt(place / "pairs.csv", method="c2c")
 
 
@@ -87,7 +87,7 @@ def test_it_is_the_same_alone_in_company_and_after_saving(
         answer.predictions for answer in together
     ]
     saved = model.save(tmp_path / "m")
-    monkeypatch.setattr(folders, "load_any", lambda *_: FakeEncoder())
+    monkeypatch.setattr(folder, "load_any", lambda *_: FakeEncoder())
     again = load(saved)
     assert again.classify(clips[0]).predictions == together[0].predictions
     classifier = model.classifier()

@@ -10,10 +10,10 @@ import pytest
 import vlar
 from tests.fixtures.models_1 import tiny
 from vlar.errors import SupportError, UnknownNameError, UsageError
-from vlar.fewshot.matchers import Matcher
-from vlar.fewshot.reject.base import Rejector
+from vlar.heads.logistic import fit_logistic, logistic
+from vlar.heads.reject import Rejector
+from vlar.methods.matchers.heads import Matcher
 from vlar.registry import register
-from vlar.scoring.logistic import fit_logistic, logistic
 
 
 @register("fewshot", "best-cosines-in-test")

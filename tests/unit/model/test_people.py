@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.detecting.made import FPS, Given, clip, scene, track
+from tests.unit.people.made import FPS, Given, clip, scene, track
 from tests.unit.training.fakes import FakeEncoder
-from vlar.detecting import focus as focus_module
 from vlar.errors import PersonError, UsageError
+from vlar.heads.base import Scores
 from vlar.model.model import Model
 from vlar.model.people import WHOLE_WEIGHT, PersonAnswers
-from vlar.scoring.base import Scores
+from vlar.people import focus
 from vlar.types import Classification, Failure
 
 FRAMES = scene([(20, 1), (110, 1)])
@@ -41,8 +41,8 @@ def _bands(frame: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Model:
     given = Given(track(27, 52, step=1), track(117, 52, step=1, tall=30))
-    monkeypatch.setattr(focus_module, "load_detector", lambda spec: given)
-    monkeypatch.setattr(focus_module.network_files, "is_installed", lambda: True)
+    monkeypatch.setattr(focus, "load_detector", lambda spec: given)
+    monkeypatch.setattr(focus.network_files, "is_installed", lambda: True)
     return Model(Bands())
 
 

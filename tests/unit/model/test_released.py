@@ -12,7 +12,7 @@ import pytest
 
 import vlar
 from tests.unit.encoders.clip.models import openclip_config, save_openclip
-from vlar.encoders.lite import body as lite_body
+from vlar.encoders.lite import body
 from vlar.model.model import Model
 
 
@@ -50,12 +50,12 @@ def test_a_clip_model_is_freed(tmp_path: Path):
 def test_the_motion_block_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Its table of verbs loads vectors that are made from the table."""
     monkeypatch.setenv("VLAR_CACHE", str(tmp_path))
-    monkeypatch.setattr(lite_body, "PoseExtractor", lambda: None)
+    monkeypatch.setattr(body, "PoseExtractor", lambda: None)
 
     def embed(texts: object) -> np.ndarray:
         return np.eye(len(list(texts)), 384, dtype=np.float32)  # type: ignore[call-overload]
 
-    block = lite_body.BodyBlock(embed, "hash", "lite-test")
+    block = body.BodyBlock(embed, "hash", "lite-test")
     block.explain("xyzzy")  # unknown: the vectors are needed
     alive = [weakref.ref(block), weakref.ref(block.table)]
     del block

@@ -5,7 +5,7 @@ import pytest
 
 import vlar
 from tests.fixtures.models_1 import tiny
-from vlar.model.scenes import scene_names, scene_posterior
+from vlar.training.fit import scene_names, scene_posterior
 
 __all__ = ["tiny"]
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import vlar
-from vlar.cli.output import verdict
+from vlar.apps.cli.output import verdict
 from vlar.errors import UsageError
+from vlar.language.tree import Tree
 from vlar.model.label_heads import LabelClassifier
-from vlar.text.tree import Tree
 from vlar.types import Classification, Prediction
 
 LABELS = ["riding a bike", "driving a car", "cooking"]

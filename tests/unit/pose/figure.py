@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vlar.pose.body import BodyMotion, prepare_people
-from vlar.pose.camera_motion import CAMERA_WIDTH
+from vlar.pose.optical_flow import CAMERA_WIDTH
 from vlar.pose.track import Tracks
 
 ASPECT = 16 / 9

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vlar.pose.hands.motion import HandsMotion, prepare_hands
-from vlar.pose.hands.track import HandTracks
+from vlar.pose.hand_motion import HandsMotion, prepare_hands
+from vlar.pose.hand_networks import HandTracks
 
 S = 12
 TIME = np.linspace(0, 1, S)

@@ -71,7 +71,7 @@ import vlar.pose.attributes as package
 import vlar.pose.attributes.interaction  # the order of imports does not matter
 package.__path__.append(sys.argv[1])
 from vlar.pose.attributes.base import attribute_names
-from vlar.motion_language.verb_table import VerbTable
+from vlar.language.motion.verb_table import VerbTable
 print(" ".join(attribute_names()))
 print(VerbTable("elbow: elbows_apart+").lookup("elbow").weights[-1])
 """

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 
 from tests.unit.pose.figure import ASPECT, Figure, walker
-from vlar.pose import features as pose
-from vlar.pose.camera_motion import stabilise, steps_of_flow
+from vlar.pose import features
 from vlar.pose.draw import draw_tracks
-from vlar.pose.optical_flow import optical_flow
+from vlar.pose.optical_flow import optical_flow, stabilise, steps_of_flow
 
 
 def rows(*figures: Figure) -> np.ndarray:
     first = figures[0]
-    found = np.zeros((first.n_frames, pose.POSE_WIDTH), np.float32)
+    found = np.zeros((first.n_frames, features.POSE_WIDTH), np.float32)
     for number, figure in enumerate(figures):
         begin = number * 100
         found[:, begin : begin + 99] = figure.points().reshape(len(found), -1)
@@ -28,15 +27,15 @@ def rows(*figures: Figure) -> np.ndarray:
 
 def test_features_give_back_what_they_hold():
     figures = (walker(), Figure(n_frames=48, x=1.0))
-    tracks = pose.tracks_from_features(rows(*figures))
+    tracks = features.tracks_from_features(rows(*figures))
     np.testing.assert_array_equal(tracks.points, figures[0].tracks(figures[1]).points)
-    assert len(pose.people_from_features(rows(*figures))) == 2
+    assert len(features.people_from_features(rows(*figures))) == 2
 
 
 def test_a_walk_is_beyond_the_ordinary_in_travel():
     from vlar.pose.attributes.base import attribute_names
 
-    vector = pose.motion_vector(rows(walker()))
+    vector = features.motion_vector(rows(walker()))
     assert vector[attribute_names().index("travel")] > 0
     assert 0.8 < np.linalg.norm(vector) <= 1 + 1e-6
 
@@ -44,21 +43,21 @@ def test_a_walk_is_beyond_the_ordinary_in_travel():
 @pytest.mark.parametrize("kept", [0, 1, 2, 4])
 def test_few_frames_are_silent(kept: int):
     short = rows(walker())[:kept]
-    assert not pose.motion_vector(short).any()
-    assert not pose.spectrum(short).any()
+    assert not features.motion_vector(short).any()
+    assert not features.spectrum(short).any()
 
 
 def test_nobody_and_no_time_are_silent():
     empty = rows(walker())
     empty[:, 99] = 0
-    assert not pose.motion_vector(empty).any()
+    assert not features.motion_vector(empty).any()
     frozen = rows(walker())
     frozen[:, -2] = 0
-    assert not pose.motion_vector(frozen).any()
+    assert not features.motion_vector(frozen).any()
 
 
 def length(found: np.ndarray) -> float:
-    vector = pose.motion_vector(found)
+    vector = features.motion_vector(found)
     assert np.isfinite(vector).all()
     return float(np.linalg.norm(vector))
 
@@ -99,9 +98,9 @@ def test_who_walks_out_of_the_picture_is_measured_while_inside():
 
 def rank(found: np.ndarray, phrases: list[str]) -> list[str]:
     """Phrases by how well they fit, best first."""
-    from vlar.motion_language.verb_table import VerbTable
+    from vlar.language.motion.verb_table import VerbTable
 
-    table, vector = VerbTable.packaged(), pose.motion_vector(found)
+    table, vector = VerbTable.packaged(), features.motion_vector(found)
     weights = [table.lookup(phrase).weights for phrase in phrases]
     fit = [float(vector @ (w / np.linalg.norm(w))) for w in weights]
     return [phrases[i] for i in np.argsort(-np.array(fit))]
@@ -122,12 +121,12 @@ def test_two_people_are_told_from_one_by_distance_and_touch():
 
 
 def test_the_spectrum_forgets_when_a_movement_starts():
-    early = pose.spectrum(rows(walker()))
-    assert early.shape == (pose.SPECTRUM_WIDTH,)
+    early = features.spectrum(rows(walker()))
+    assert early.shape == (features.SPECTRUM_WIDTH,)
     late = walker()
     later = rows(late)[8:]
-    other = pose.spectrum(later)
-    still = pose.spectrum(rows(Figure(n_frames=48)))
+    other = features.spectrum(later)
+    still = features.spectrum(rows(Figure(n_frames=48)))
     assert np.linalg.norm(early - other) < 0.3 * np.linalg.norm(early - still)
 
 
@@ -179,24 +178,24 @@ def test_drawing_marks_the_limbs_and_leaves_the_frames():
     assert not draw_tracks(frames, hidden).any()
 
 
-def reader() -> pose.PoseExtractor:
-    from vlar.pose import network_files
+def reader() -> features.PoseExtractor:
+    from vlar.pose import networks
 
-    if not network_files.is_installed():
+    if not networks.is_installed():
         pytest.skip("lite-motion was not fetched")
-    return pose.PoseExtractor()
+    return features.PoseExtractor()
 
 
 @pytest.mark.parametrize("size", [(48, 64), (64, 48), (20, 300)])
 def test_real_networks_find_nobody_in_noise(size: tuple[int, int]):
     frames = np.random.default_rng(0).integers(0, 256, (3, *size, 3), dtype=np.uint8)
     found = reader().features(frames)
-    assert found.shape == (3, pose.POSE_WIDTH)
-    assert not pose.motion_vector(found).any()
+    assert found.shape == (3, features.POSE_WIDTH)
+    assert not features.motion_vector(found).any()
 
 
 def test_real_networks_see_a_person(real_videos: Path):
-    from vlar.video import read_clip
+    from vlar.media.video.decode import read_clip
 
     clip = read_clip(next((real_videos / "weizmann" / "walk").iterdir()), None, 16)
     bodies = reader()
@@ -210,18 +209,18 @@ def test_real_networks_see_a_person(real_videos: Path):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_real_networks_are_not_believed_about_half_a_person(real_videos: Path, side: str):
-    from vlar.video import read_clip
+    from vlar.media.video.decode import read_clip
 
     clip = read_clip(next((real_videos / "utd-mhad" / "wave").iterdir()), None, 16)
     bodies = reader()
-    points = pose.tracks_from_features(bodies.features(clip.data, clip.times_s)).points[0]
+    points = features.tracks_from_features(bodies.features(clip.data, clip.times_s)).points[0]
     middle = int(np.median(points[:, [23, 24], 0]) * clip.data.shape[1])
     half = clip.data[:, :, :middle] if side == "left" else clip.data[:, :, middle:]
     assert length(bodies.features(np.ascontiguousarray(half), clip.times_s)) < 0.1
 
 
 def test_two_pictures_shown_again_and_again_are_silent(real_videos: Path):
-    from vlar.video import read_clip
+    from vlar.media.video.decode import read_clip
 
     clip = read_clip(next((real_videos / "weizmann" / "walk").iterdir()), None, 2)
     repeated = np.repeat(clip.data, 16, axis=0)
@@ -229,11 +228,11 @@ def test_two_pictures_shown_again_and_again_are_silent(real_videos: Path):
 
 
 def test_two_real_people_side_by_side_are_both_followed(real_videos: Path):
-    from vlar.video import read_clip
+    from vlar.media.video.decode import read_clip
 
     folder = sorted((real_videos / "weizmann" / "wave_one_hand").iterdir())
     one, other = (read_clip(path, None, 16) for path in folder[:2])
     both = np.concatenate([one.data, other.data], axis=2)
-    tracks = pose.tracks_from_features(reader().features(both, one.times_s))
+    tracks = features.tracks_from_features(reader().features(both, one.times_s))
     assert len(tracks.score) == 2
     assert ((tracks.score > 0.5).mean(axis=1) > 0.8).all()

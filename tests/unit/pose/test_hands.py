@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 
 from tests.unit.pose.hand_figure import ASPECT, TIME, DrawnHand, S, hands_of
-from vlar.pose.attributes.hand_base import hand_attributes, measure_hands
-from vlar.pose.hands.networks import Hand, HandLandmarks, PalmDetector, wrist_region
-from vlar.pose.hands.track import HandTracker, HandTracks
+from vlar.pose.attributes.base import hand_attributes, measure_hands
+from vlar.pose.hand_networks import (
+    Hand,
+    HandLandmarks,
+    HandTracker,
+    HandTracks,
+    PalmDetector,
+    wrist_region,
+)
 from vlar.pose.networks import Region, anchors, to_image
 
 STILL = DrawnHand()

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from vlar.errors import ModelError
-from vlar.pose import onnx_session
-from vlar.pose.onnx_session import CachedNetwork, make_session, open_packed
+from vlar.pose import onnx
+from vlar.pose.onnx import CachedNetwork, make_session, open_packed
 
 
 def test_telemetry_is_off_before_a_session_starts(monkeypatch: pytest.MonkeyPatch):
@@ -89,7 +89,7 @@ def test_an_entry_is_made_at_once_and_loaded_when_it_first_runs(
         opened.append(path)
         return open_packed(path, owner)
 
-    monkeypatch.setattr(onnx_session, "open_packed", open_and_note)
+    monkeypatch.setattr(onnx, "open_packed", open_and_note)
     network = CachedNetwork("nets-1", "p.network", lambda: product(weights), None, "mine")
     assert len(list(tmp_path.rglob("p.network"))) == 1
     assert opened == []

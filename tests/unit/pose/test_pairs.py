@@ -8,8 +8,8 @@ import pytest
 from tests.unit.pose import two_figures as drawn
 from tests.unit.pose.figure import Figure, walker
 from tests.unit.pose.test_features import rows
-from vlar.motion_language.verb_table import VerbTable
-from vlar.pose import features as pose
+from vlar.language.motion.verb_table import VerbTable
+from vlar.pose import features
 from vlar.pose.attributes.base import attribute_names, attributes, find, measure
 
 TABLE = VerbTable.packaged()
@@ -142,7 +142,7 @@ def best(labels: list[str], vector: np.ndarray) -> str:
 @pytest.mark.parametrize(("actions", "least"), [(UT, 0.9), (SBU, 0.9), ({**UT, **ONE_OF_TWO}, 0.9)])
 def test_drawn_actions_are_named(actions: dict[str, drawn.Action], least: float):
     right = [
-        best(list(actions), pose.motion_vector(drawn.features(action, seed))) == label
+        best(list(actions), features.motion_vector(drawn.features(action, seed))) == label
         for label, action in actions.items()
         for seed in range(VARIATIONS)
     ]
@@ -152,7 +152,7 @@ def test_drawn_actions_are_named(actions: dict[str, drawn.Action], least: float)
 def test_one_person_is_not_called_two():
     labels = [*ALONE, *UT, *SBU, *ONE_OF_TWO]
     named = [
-        best(labels, pose.motion_vector(drawn.features(action, seed, alone=True)))
+        best(labels, features.motion_vector(drawn.features(action, seed, alone=True)))
         for action in {**UT, **SBU}.values()
         for seed in range(3)
     ]
@@ -161,7 +161,7 @@ def test_one_person_is_not_called_two():
 
 def test_the_order_of_the_people_does_not_matter():
     figures = pair(0.4, (80.0 * np.exp(-(((T - 2) / 0.3) ** 2)), 85.0))
-    plain, swapped = (pose.motion_vector(rows(*order)) for order in (figures, figures[::-1]))
+    plain, swapped = (features.motion_vector(rows(*order)) for order in (figures, figures[::-1]))
     np.testing.assert_allclose(swapped, plain, atol=1e-5)
 
 
@@ -170,9 +170,9 @@ def test_one_hidden_by_the_other_is_close_to_him():
     seen = drawn.features(drawn.hug, 3)
     seen[len(seen) // 4 :, 100:200] = 0
     names = attribute_names()
-    measured = pose.measure_features(seen)
+    measured = features.measure_features(seen)
     assert measured.values[names.index("merged")] == pytest.approx(0.75, abs=0.02)
     assert measured.trust[names.index("merged")] > 0.99
     apart = drawn.features(drawn.point, 3)
     apart[len(apart) // 2 :, 100:200] = 0
-    assert pose.measure_features(apart).values[names.index("merged")] == 0
+    assert features.measure_features(apart).values[names.index("merged")] == 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.numeric import unit
-from vlar.training.dataset import Dataset
+from vlar.training.batches import Dataset
 from vlar.types import Clip, Encoded
 
 LABELS = ("forward", "backward")

@@ -14,13 +14,13 @@ import torch
 from tests.unit.encoders.clip import models
 from tests.unit.training.fakes import FakeEncoder, ordered_clips
 from vlar.adapters.base import Adapter
-from vlar.adapters.temporal import Temporal
-from vlar.encoders import load_encoder
+from vlar.encoders.base import load_encoder
+from vlar.methods.temporal.adapter import Temporal
+from vlar.training.batches import Dataset
 from vlar.training.data import FeatureLoader, LoadedClips
-from vlar.training.dataset import Dataset
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training
-from vlar.training.objective_set import ObjectiveSet
+from vlar.training.objectives import ObjectiveSet
 from vlar.training.task import attach
 from vlar.types import Failure
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from vlar.training.joining import started
-from vlar.training.processes import Processes
+from vlar.training.distributed import Processes, started
 
 
 def free_port() -> int:

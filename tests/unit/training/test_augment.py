@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vlar.adapters.label_losses import LabelTargets
 from vlar.encoders.base import Preprocess
-from vlar.losses.label_task import LabelTargets
-from vlar.training.augment import clip_pixels, mix, moved_times, random_for, window_share
+from vlar.training.data import clip_pixels, mix, moved_times, random_for, window_share
 from vlar.training.hyperparameters import Hyperparameters
 
 SIZE = Preprocess(16, 16, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.unit.training.fakes import ordered_clips
-from vlar.training import cost
-from vlar.training.cost import TrainingCost
+from vlar.training import progress as cost
+from vlar.training.progress import TrainingCost
 from vlar.training.sources import FeatureSource
 
 

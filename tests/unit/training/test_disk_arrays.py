@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vlar.errors import TrainingError
-from vlar.training.disk_arrays import on_disk
+from vlar.training.sources import on_disk
 
 
 def test_rows_come_back_as_they_were_and_one_is_in_memory_at_a_time():

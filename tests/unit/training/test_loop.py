@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests.unit.training.fakes import FakeEncoder, ordered_clips
-from vlar.adapters.temporal import Temporal
 from vlar.errors import TrainingError, UsageError
+from vlar.methods.temporal.adapter import Temporal
 from vlar.training import checkpoint
 from vlar.training.checkpoint import CheckpointConfig
 from vlar.training.data import FeatureLoader

@@ -15,18 +15,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.unit.training.fakes import FakeEncoder, ordered_clips
-from vlar.adapters.temporal import Temporal
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.errors import UsageError
+from vlar.methods.label_tree.objective import coarse_logits
+from vlar.methods.long_tail.objectives import BalancedRepresentation
+from vlar.methods.sefar.objective import Sefar, regulation
+from vlar.methods.temporal.adapter import Temporal
+from vlar.training.batches import Dataset
 from vlar.training.data import FeatureLoader
-from vlar.training.dataset import Dataset
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training
-from vlar.training.objective_set import ObjectiveSet
-from vlar.training.objectives.base import Step
-from vlar.training.objectives.brl import BalancedRepresentation
-from vlar.training.objectives.label_tree import coarse_logits
-from vlar.training.objectives.sefar import Sefar, regulation
+from vlar.training.objectives import ObjectiveSet, Step
 
 SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
 NUMBERS = replace(load_recipe("temporal/adapt"), epochs=2, batch=8, warmup_epochs=1)

@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file
 
 from tests.unit.training.plain_trainings import METHODS, weights
-from vlar.training.objective_set import ObjectiveSet
+from vlar.training.objectives import ObjectiveSet
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 

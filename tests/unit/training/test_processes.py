@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.unit.training.several import in_processes
-from vlar.training.processes import ALONE, PeerError, Processes
-from vlar.training.shared_draws import SharedDraws
+from vlar.training.distributed import ALONE, PeerError, Processes, SharedDraws
 
 
 @given(st.integers(0, 200), st.integers(1, 9))

@@ -12,11 +12,11 @@ import torch
 from tests.unit.encoders.clip import models
 from tests.unit.training.fakes import FakeEncoder, ordered_clips
 from vlar import registry
-from vlar.adapters.temporal import Temporal
 from vlar.adapters.trainable import TrainingBatch
-from vlar.encoders import load_encoder
-from vlar.encoders.clip.recompute import recomputing
+from vlar.encoders.base import load_encoder
+from vlar.encoders.clip.block_view import recomputing
 from vlar.errors import UsageError
+from vlar.methods.temporal.adapter import Temporal
 from vlar.training.data import FeatureLoader
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.loop import Training

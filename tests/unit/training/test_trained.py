@@ -14,10 +14,11 @@ from tests.unit.encoders.clip import models
 from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
 from vlar.encoders.clip.towers import weights_hash
 from vlar.errors import ModelError, SupportError, UnknownNameError
-from vlar.fewshot import FewShotHead, signature
-from vlar.fewshot.heads.stacking import fit_stacking
+from vlar.heads.fewshot.base import FewShotHead
+from vlar.heads.fewshot.stacking import fit_stacking
+from vlar.heads.signatures import signature
 from vlar.model.model import Model
-from vlar.training import hyperparameters as plans
+from vlar.training import hyperparameters
 from vlar.training.fit import fit_features
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.task import TrainingTask
@@ -80,7 +81,7 @@ def test_tc_clip_is_trained_saved_and_loaded(
     model = vlar.load(f"openclip:{folder}")
     before = weights_hash(model.encoder.towers.model)
     short = replace(load_recipe("general/adapt"), epochs=2)
-    monkeypatch.setattr(plans, "recipes", lambda: {"general/adapt": short})
+    monkeypatch.setattr(hyperparameters, "recipes", lambda: {"general/adapt": short})
     adapted = model.adapt(support, method="tc-clip")
     assert weights_hash(model.encoder.towers.model) == before
     assert adapted.labels == ("green_bar", "red_bar")

@@ -9,14 +9,47 @@ Letters: N images or texts, L tokens, D width of the tower, H heads, E width of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.encoders.clip import recompute
+_on = False
+
+
+@contextlib.contextmanager
+def recomputing(wanted: bool) -> Generator[None]:
+    """Inside of it ``block`` keeps no insides, where that is wanted."""
+    global _on
+    before, _on = _on, wanted
+    try:
+        yield
+    finally:
+        _on = before
+
+
+def recomputed_block(function: Callable[..., Any], *inputs: Any) -> Any:
+    """``function(*inputs)``, one block of a tower.
+
+    Random draws are the same when it is computed again, also those of several processes.
+    """
+    if not _on or not torch.is_grad_enabled():
+        return function(*inputs)
+    from torch.utils import _python_dispatch
+    from torch.utils.checkpoint import checkpoint
+
+    mode = _python_dispatch._get_current_dispatch_mode()  # pyright: ignore[reportPrivateUsage]
+
+    def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+        return nullcontext(), nullcontext() if mode is None else mode
+
+    return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
+
 
 _QUICK = 1.702  # QuickGELU(x) = x * sigmoid(1.702 x), the activation of OpenAI's CLIP
 _MLP_ROWS = 512  # hidden rows at a time on a CPU: the hidden layer then stays in the cache
@@ -156,7 +189,7 @@ class VisionView:
         """Images (N, 3, height, width) to features (N, E), not normalised."""
         x = self.embed(images)
         for block in self.blocks[:-1]:
-            x = recompute.block(block.whole, x)
+            x = recomputed_block(block.whole, x)
         first = torch.zeros(len(x), dtype=torch.long, device=x.device)
         last = self.blocks[-1]
         return self.joint(last.feed(last.attend_rows(x, first))[:, 0])
@@ -199,7 +232,7 @@ class TextView:
         x = self.token_embedding(ids[:, :length]).to(self.positions.dtype)
         x = x + self.positions[:length]
         for block in self.blocks[:-1]:
-            x = recompute.block(block.whole, x, True)
+            x = recomputed_block(block.whole, x, True)
         last = self.blocks[-1]
         return self.joint(last.feed(last.attend_rows(x, end, causal=True))[:, 0])
 

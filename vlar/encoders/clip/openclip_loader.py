@@ -5,26 +5,189 @@ from __future__ import annotations
 import difflib
 import json
 import pickle
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-from torch import nn
+from open_clip.transformer import QuickGELU, VisionTransformer
+from torch import Tensor, nn
 
-from vlar.encoders.clip import block_view_openclip as view_openclip
-from vlar.encoders.clip import hub, trust
-from vlar.encoders.clip.infer_openclip import infer_architectures
-from vlar.encoders.clip.int8 import int8_towers
+from vlar.encoders.clip import options as hub
+from vlar.encoders.clip import trust
+from vlar.encoders.clip.block_view import BlockView, TextView, VisionView
 from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
 from vlar.encoders.clip.pixels import Pixels
-from vlar.encoders.clip.tokens import ClipTokens, OpenClipHfTokens, Tokens
-from vlar.encoders.clip.towers import Towers, without_root_log
-from vlar.encoders.missing import missing_library
-from vlar.encoders.spec import INT8
+from vlar.encoders.clip.precision import int8_towers
+from vlar.encoders.clip.towers import ClipTokens, OpenClipHfTokens, Tokens, Towers, without_root_log
+from vlar.encoders.spec import INT8, missing_library
 from vlar.errors import ModelError, UnknownNameError
+
+
+def vision_view(model: nn.Module) -> VisionView:
+    """The view of ``model.visual``.
+
+    Raises:
+        ModelError: the tower is not a plain ViT with a class token; the message says what it is.
+    """
+    tower: Any = model.visual
+    if not isinstance(tower, VisionTransformer):
+        raise _no_view(f"its image tower is a {type(tower).__name__}, not open_clip's own ViT")
+    if tower.pool_type != "tok" or tower.attn_pool is not None:
+        raise _no_view("its image tower has no class token that is read out")
+    return VisionView(
+        blocks=_blocks(tower.transformer.resblocks),
+        stem=_stem(tower),
+        ln_pre=tower.ln_pre,
+        ln_post=tower.ln_post,
+        project=_project(tower, "proj"),
+        width=tower.transformer.width,
+        n_patches=tower.grid_size[0] * tower.grid_size[1],
+    )
+
+
+def text_view(model: nn.Module) -> TextView:
+    """The view of the text tower of a ``CLIP`` or ``CustomTextCLIP``.
+
+    Raises:
+        ModelError: the tower is not causal or not read at its end-of-text token.
+    """
+    tower: Any = getattr(model, "text", model)
+    pool = getattr(tower, "pool_type", None) or getattr(tower, "text_pool_type", None)
+    if not hasattr(tower, "transformer") or not hasattr(tower, "token_embedding"):
+        raise _no_view(f"its text tower is a {type(tower).__name__}")
+    if tower.attn_mask is None or pool != "argmax" or getattr(tower, "cls_emb", None) is not None:
+        raise _no_view("its text tower is not a causal one read at the end-of-text token")
+    return TextView(
+        blocks=_blocks(tower.transformer.resblocks),
+        token_embedding=tower.token_embedding,
+        positions=tower.positional_embedding,
+        ln_final=tower.ln_final,
+        project=_project(tower, "text_projection"),
+        end=lambda ids: ids.argmax(dim=-1),
+        width=tower.transformer.width,
+    )
+
+
+def _blocks(modules: Any) -> tuple[BlockView, ...]:
+    return tuple(_block(module) for module in modules)
+
+
+def _block(module: Any) -> BlockView:
+    attention = module.attn
+    plain = isinstance(attention, nn.MultiheadAttention) and all(
+        isinstance(s, nn.Identity) for s in (module.ls_1, module.ls_2)
+    )
+    if not plain:
+        raise _no_view("its blocks are not CLIP's plain ones (layer scale or normed queries)")
+    activation = "quick_gelu" if isinstance(module.mlp.gelu, QuickGELU) else "gelu"
+    if getattr(module.mlp.gelu, "approximate", "none") == "tanh":
+        activation = "gelu_pytorch_tanh"
+    return BlockView(
+        ln_1=module.ln_1,
+        ln_2=module.ln_2,
+        heads=attention.num_heads,
+        in_proj=_packed(attention),
+        out_proj=attention.out_proj,
+        fc1=module.mlp.c_fc,
+        fc2=module.mlp.c_proj,
+        activation=activation,
+    )
+
+
+def _packed(attention: Any) -> Callable[[int, int], tuple[Tensor, Tensor | None]]:
+    width: int = attention.embed_dim
+
+    def rows(first: int, last: int) -> tuple[Tensor, Tensor | None]:
+        part = slice(first * width, last * width)
+        bias = attention.in_proj_bias
+        return attention.in_proj_weight[part], None if bias is None else bias[part]
+
+    return rows
+
+
+def _project(tower: Any, name: str) -> Callable[[Tensor], Tensor]:
+    def project(tokens: Tensor) -> Tensor:
+        weight = getattr(tower, name)
+        if weight is None:
+            return tokens
+        return weight(tokens) if isinstance(weight, nn.Module) else tokens @ weight
+
+    return project
+
+
+def _stem(tower: VisionTransformer) -> Callable[[Tensor], Tensor]:
+    def stem(images: Tensor) -> Tensor:
+        patches = tower.conv1(images).flatten(2).transpose(1, 2)
+        first = tower.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        return torch.cat([first, patches], dim=1) + tower.positional_embedding.to(patches.dtype)
+
+    return stem
+
+
+def _no_view(why: str) -> ModelError:
+    return ModelError(
+        f"this model shows no transformer blocks to an adapter: {why}; "
+        "use a CLIP with a plain ViT, for example openclip:ViT-B-16-quickgelu/openai"
+    )
+
+
+Shape = tuple[int, ...]
+
+
+def infer_architectures(path: Path) -> list[str]:
+    """Names of the architectures with a plain ViT whose shapes are those of the file, sorted."""
+    shapes = read_shapes(path)
+    found: list[str] = []
+    for name in open_clip.list_models():
+        config: dict[str, Any] = open_clip.get_model_config(name) or {}
+        if _expected(config) == {key: shapes.get(key) for key in _expected(config)}:
+            found.append(name)
+    return sorted(found)
+
+
+def read_shapes(path: Path) -> dict[str, Shape]:
+    """Shapes by name, ``module.`` and ``state_dict`` wrappers taken off; tensors are not read."""
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    else:
+        stored: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if isinstance(stored, dict) and "state_dict" in stored:
+            stored = stored["state_dict"]
+        found = {k: tuple(v.shape) for k, v in stored.items() if isinstance(v, Tensor)}
+    return {key.removeprefix("module."): shape for key, shape in found.items()}
+
+
+def _expected(config: dict[str, Any]) -> dict[str, Shape | None]:
+    """Shapes that tell plain CLIPs apart; a tensor that must not exist maps to None."""
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    plain = "timm_model_name" not in vision and isinstance(vision.get("layers"), int)
+    if not plain or "hf_model_name" in text or "multimodal_cfg" in config:
+        return {"": ()}  # no file has it
+    width, patch, size = vision["width"], vision["patch_size"], vision["image_size"]
+    sides = (size, size) if isinstance(size, int) else size
+    n_tokens = (sides[0] // patch) * (sides[1] // patch) + 1
+    prefix = "text." if config.get("custom_text") else ""
+    last, more = vision["layers"] - 1, vision["layers"]
+    text_width = text.get("width", 512)
+    text_last = text.get("layers", 12) - 1
+    return {
+        "visual.conv1.weight": (width, 3, patch, patch),
+        "visual.positional_embedding": (n_tokens, width),
+        "visual.proj": (width, config["embed_dim"]),
+        f"visual.transformer.resblocks.{last}.ln_1.weight": (width,),
+        f"visual.transformer.resblocks.{more}.ln_1.weight": None,
+        f"{prefix}positional_embedding": (text.get("context_length", 77), text_width),
+        f"{prefix}token_embedding.weight": (text.get("vocab_size", 49408), text_width),
+        f"{prefix}transformer.resblocks.{text_last}.ln_1.weight": (text_width,),
+        f"{prefix}transformer.resblocks.{text_last + 1}.ln_1.weight": None,
+    }
+
 
 _CONFIG = "open_clip_config.json"
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -87,14 +250,14 @@ def as_towers(model: Any, tokens: Tokens, licence: str) -> Towers:
     bias = getattr(model, "logit_bias", None)
     return Towers(
         model=model,
-        image=_fast(view_openclip.vision_view, model, model.encode_image),
-        text=_fast(view_openclip.text_view, model, model.encode_text),
+        image=_fast(vision_view, model, model.encode_image),
+        text=_fast(text_view, model, model.encode_text),
         tokens=tokens,
         pixels=_pixels(model),
         dim=_dim(model),
         log_scale=lambda: model.logit_scale.squeeze(),
-        vision_view=lambda: view_openclip.vision_view(model),
-        text_view=lambda: view_openclip.text_view(model),
+        vision_view=lambda: vision_view(model),
+        text_view=lambda: text_view(model),
         rebuild=lambda other: as_towers(other, tokens, licence),
         logit_bias=None if bias is None else float(bias),
         licence=licence,

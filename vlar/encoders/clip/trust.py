@@ -12,12 +12,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from vlar.encoders.clip import hub
+from vlar.encoders.clip import options as hub
 from vlar.errors import ModelError
-from vlar.safety.arrays import read_header
-from vlar.safety.checkpoints import MOST, check_archive
-from vlar.safety.files import MB, check_file, read_file, special_kind
-from vlar.safety.strict_json import parse_json
+from vlar.files.arrays import read_header
+from vlar.files.checkpoints import MOST, check_archive
+from vlar.files.reading import MB, check_file, parse_json, read_file, special_kind
 
 #: Options of a tokeniser that a folder may set; none of them names a file or a class.
 _TOKENIZER = {

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlar import resources
 from vlar.encoders.base import Block, FrameBlock
-from vlar.motion_language.verb_table import EmbedTexts, TextMotion, VerbTable
+from vlar.files import resources
+from vlar.files.resources import cached
+from vlar.language.motion.verb_table import EmbedTexts, TextMotion, VerbTable
 from vlar.numeric import unit
-from vlar.pose import network_files
+from vlar.pose import networks as network_files
 from vlar.pose.attributes.base import attributes
 from vlar.pose.features import (
     DEFAULT_FPS,
@@ -31,7 +32,6 @@ from vlar.pose.features import (
     PoseStream,
     motion_vector,
 )
-from vlar.resources import cached
 from vlar.types import Float32, Float64, UInt8
 
 if TYPE_CHECKING:

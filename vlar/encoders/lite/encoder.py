@@ -15,32 +15,131 @@ import json
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from vlar.encoders.base import Block, BlockMix, Encoder, FrameBlock, Preprocess, require_plain
 from vlar.encoders.lite import body as lite_body
-from vlar.encoders.lite import space as lite_space
-from vlar.encoders.lite import towers as lite_towers
-from vlar.encoders.lite import weights as lite_weights
-from vlar.encoders.lite.anchors import load_anchors
+from vlar.encoders.lite import space, towers
+from vlar.encoders.lite import towers as lite_weights
 from vlar.encoders.lite.body import BodyBlock, BodyStream, load_body
-from vlar.encoders.lite.motion import MOTION_BLOCKS, motion_features
-from vlar.encoders.lite.motion import VERSION as MOTION_VERSION
-from vlar.encoders.regions import PatchTokens
+from vlar.encoders.lite.hands import HandBlock
+from vlar.encoders.lite.space import load_anchors
+from vlar.encoders.protocols import PatchTokens
 from vlar.encoders.session import FrameMemory, Session
-from vlar.motion_language.verb_table import TextMotion
-from vlar.pose import network_files
+from vlar.errors import ModelError
+from vlar.language.motion.verb_table import TextMotion
+from vlar.pose import networks
+from vlar.pose.optical_flow import camera_design, camera_flow, optical_flow, small_grey
 from vlar.registry import register
 from vlar.types import Clip, Encoded, Float32, Role, UInt8
 
-if TYPE_CHECKING:
-    from vlar.encoders.lite.hands import HandBlock
+Floats = npt.NDArray[np.floating[Any]]
 
-_N_CLASSES = lite_towers.N_CLASSES
-_NETWORKS = lite_towers.IMAGE_NETWORKS
-_APPEARANCE = len(_NETWORKS) * lite_towers.APPEARANCE_WIDTH
+# Version of the numbers that this file and ``vlar.pose.optical_flow`` compute. Increase it with
+# every change: saved models would otherwise read histograms that they were not fitted to.
+VERSION = 2
+
+_GRID = 4  # cells along each side of the moving region; even, so that a mirror swaps all columns
+_BINS = 8  # flow directions; even, so that a mirror swaps bins
+_STILL = 0.35  # pixels per step; slower is noise
+_FASTEST = 12.0  # pixels per step; faster is a scene cut or a wrong match
+_REGION = 2.4  # half side of the region, in vertical spreads of the motion
+_SMALLEST = 6.0  # pixels; half side below which the region does not shrink
+_HALF = _GRID * _GRID * _BINS // 2
+
+MOTION_BLOCKS = (
+    FrameBlock("motion", _HALF, "motion"),
+    FrameBlock("direction", _HALF, "direction"),
+)
+MOTION_WIDTH = sum(block.width for block in MOTION_BLOCKS)
+
+
+def motion_features(frames: UInt8, step: int = 1) -> Float32:
+    """Histograms of flow directions around what moves.
+
+    Rows t to t + step - 1 hold the flow from frame t to frame t + step, for t = 0, step, 2 step and
+    so on; the last rows repeat those before. The entries are square roots of speeds, in heights of
+    the moving region per step times 10.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB, in time order, evenly spaced.
+        step: Frames between the two images of a flow, at least 1. Densely sampled frames need more:
+            a movement below the noise of the flow is lost.
+
+    Returns:
+        (T, MOTION_WIDTH) float32, laid out as ``MOTION_BLOCKS``; zeros for a single frame, and
+        nearly so where nothing moves. Mirrored frames give the same ``motion`` and the negative
+        ``direction``.
+    """
+    n_frames = len(frames)
+    frames = frames[::step]
+    if len(frames) < 2:
+        return np.zeros((n_frames, MOTION_WIDTH), np.float32)
+    grey = small_grey(frames)
+    first, second = grey[:-1], grey[1:]
+    flow = _without_camera(first, *optical_flow(first, second))
+    cells = _histograms(*flow)
+    mirrored = cells[:, :, ::-1][..., (_BINS // 2 - np.arange(_BINS)) % _BINS]
+    left = slice(0, _GRID // 2)
+    even = (cells + mirrored)[:, :, left].reshape(len(first), -1)
+    odd = (cells - mirrored)[:, :, left].reshape(len(first), -1)
+    rows = np.concatenate([even, odd], axis=1) / np.sqrt(2.0)
+    rows = np.concatenate([rows, rows[-1:]]).astype(np.float32)
+    return np.repeat(rows, step, axis=0)[:n_frames]
+
+
+def _without_camera(first: Floats, u: Floats, v: Floats) -> tuple[Floats, Floats]:
+    """Flow minus its dominant affine motion."""
+    count, height, width = u.shape
+    flow = np.stack([u, v], -1).reshape(count, -1, 2).astype(np.float64)
+    camera = camera_design(u.shape) @ camera_flow(first, u, v)
+    # New content at the border has no match in the first frame: its motion is set to 0.
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    seen = np.stack([x.ravel(), y.ravel()], -1) + 2 * camera
+    inside = ((seen >= 0) & (seen <= (width - 1, height - 1))).all(axis=2, keepdims=True)
+    rest = np.where(inside, flow - camera, 0).reshape(count, height, width, 2)
+    return rest[..., 0].astype(np.float32), rest[..., 1].astype(np.float32)
+
+
+def _histograms(u: Floats, v: Floats) -> Floats:
+    """Flow directions on the grid of the moving region: (N, rows, columns, directions)."""
+    speed = np.minimum(np.maximum(np.hypot(u, v) - _STILL, 0), _FASTEST)
+    weight = np.minimum(speed, 3.0)
+    total = weight.sum(axis=(1, 2)) + 1e-6
+    y, x = np.arange(u.shape[1]), np.arange(u.shape[2])
+    rows, columns = weight.sum(2) / total[:, None], weight.sum(1) / total[:, None]
+    centre_y, centre_x = rows @ y, columns @ x
+    spread = np.sqrt((rows * (y - centre_y[:, None]) ** 2).sum(1))
+    half = max(_REGION * float(spread @ total / total.sum()), _SMALLEST)
+    to_row = _cell_weights(y, _smooth(centre_y, total), half)
+    to_column = _cell_weights(x, _smooth(centre_x, total), half)
+    angle = np.arctan2(v, u)[..., None] - 2 * np.pi * np.arange(_BINS) / _BINS
+    parts = speed[..., None] * np.maximum(np.cos(angle), 0) ** 2
+    cells = np.einsum("nay,nyxd,nbx->nabd", to_row, parts, to_column, optimize=True)
+    return np.sqrt(cells * (10 / half)).astype(np.float32)
+
+
+def _smooth(values: Floats, weights: Floats) -> Floats:
+    """Weighted mean over five neighbours in time, so that the region moves smoothly."""
+    kernel = np.ones(5)
+    n = len(values)
+    top, bottom = np.convolve(values * weights, kernel), np.convolve(weights, kernel)
+    return (top / bottom)[2 : 2 + n]
+
+
+def _cell_weights(positions: Floats, centre: Floats, half: float) -> Floats:
+    """(N, cells, pixels): bilinear weight of each pixel in each cell of the region."""
+    place = ((positions[None] - centre[:, None]) / (2 * half) + 0.5) * _GRID
+    cell = np.arange(_GRID) + 0.5
+    return np.maximum(0, 1 - np.abs(place[:, None] - cell[None, :, None]))
+
+
+_N_CLASSES = towers.N_CLASSES
+_NETWORKS = towers.IMAGE_NETWORKS
+_APPEARANCE = len(_NETWORKS) * towers.APPEARANCE_WIDTH
 _MOTION = _N_CLASSES + _APPEARANCE
 _BODIES = _MOTION + sum(block.width for block in MOTION_BLOCKS)
 FrameScores = tuple[Float32, Float32]
@@ -62,7 +161,7 @@ class LiteEncoder(Encoder, PatchTokens):
     bodies: ClassVar[bool] = True  # whether it uses the networks of lite-motion where they are
     n_frames = 32
     logit_scale = 10.0
-    max_tokens = lite_towers.MAX_TOKENS
+    max_tokens = towers.MAX_TOKENS
     templates = "plain"
     # Chosen on half of the clips by evals/descriptions.py. Aliases add nothing, and contrasts
     # (which name what a label is not) cost accuracy. Motion comes from the name alone, and the
@@ -85,24 +184,24 @@ class LiteEncoder(Encoder, PatchTokens):
     dim = _N_CLASSES
 
     def __init__(self) -> None:
-        self._images = [lite_towers.ImageTower(network) for network in _NETWORKS]
-        self._text = lite_towers.TextTower()
+        self._images = [towers.ImageTower(network) for network in _NETWORKS]
+        self._text = towers.TextTower()
         text_hash = lite_weights.MINILM.sha256 + lite_weights.TOKENIZER.sha256
-        anchors = load_anchors(self._text, text_hash, lite_towers.CACHE_FOLDER)
-        self._space = lite_space.ObjectSpace(self._text, anchors)
+        anchors = load_anchors(self._text, text_hash, towers.CACHE_FOLDER)
+        self._space = space.ObjectSpace(self._text, anchors)
         #: The motion block; None without ``lite-motion``.
-        wanted = (self._text, text_hash, lite_towers.CACHE_FOLDER)
+        wanted = (self._text, text_hash, towers.CACHE_FOLDER)
         self.body = load_body(*wanted, self.load_hands()) if self.bodies else None
         if self.body is not None:
             self.logit_scale = self.body.logit_scale
             self.longest_s = lite_body.LONGEST_S
-            self.licence = f"{self.licence}; {network_files.lite_motion().licence}"
+            self.licence = f"{self.licence}; {networks.lite_motion().licence}"
             self.frame_blocks = (*self.frame_blocks, *self.body.frame_blocks)
             self.frame_dim += self.body.frame_width
             self.blocks = self.body.blocks(_N_CLASSES)
             self.dim = sum(block.width for block in self.blocks)
         texts = [_text_fingerprint(anchors.digest), self.body and self.body.fingerprint]
-        self.fingerprint = _hash([*self.block_fingerprints().values(), *texts, MOTION_VERSION])
+        self.fingerprint = _hash([*self.block_fingerprints().values(), *texts, VERSION])
 
     def load_hands(self) -> HandBlock | None:
         """The hands block; ``lite`` has none."""
@@ -144,8 +243,8 @@ class LiteEncoder(Encoder, PatchTokens):
         return np.mean(scores, axis=0), np.concatenate(activations)
 
     @cached_property
-    def _regions(self) -> list[lite_towers.RegionTower]:
-        return [lite_towers.RegionTower(network) for network in _NETWORKS]
+    def _regions(self) -> list[towers.RegionTower]:
+        return [towers.RegionTower(network) for network in _NETWORKS]
 
     def encode_regions(self, frames: UInt8, rows: int, columns: int) -> Float32:
         """See ``PatchTokens``: the objects of each part of the networks' last feature maps.
@@ -277,8 +376,8 @@ def _objects_fingerprint() -> str:
         {
             "images": [(network.weights.sha256, network.size) for network in _NETWORKS],
             "frames": _sampled_frames(LiteEncoder.n_frames),
-            "graph": lite_towers.CACHE_FOLDER,
-            "softmax": lite_space.SOFTMAX_SCALE,
+            "graph": towers.CACHE_FOLDER,
+            "softmax": space.SOFTMAX_SCALE,
         }
     )
 
@@ -288,11 +387,55 @@ def _text_fingerprint(anchors_digest: str) -> str:
     return _hash(
         {
             "anchors": anchors_digest,
-            "graph": lite_towers.CACHE_FOLDER,
-            "weights": lite_space.KIND_WEIGHTS,
+            "graph": towers.CACHE_FOLDER,
+            "weights": space.KIND_WEIGHTS,
         }
     )
 
 
 def _hash(settings: object) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+class _OfflineArgument:
+    """The argument of the contract tests; None where the networks are not installed."""
+
+    def __get__(self, instance: object, owner: Any = None) -> str | None:
+        return "" if networks.has_hands() else None
+
+
+@register("encoder", "lite-hands")
+class LiteHandsEncoder(LiteEncoder):
+    """``lite`` with hands near the camera: opening, pinching, pointing, coming and going.
+
+    For first-person footage and close-ups of hands (needs ``lite-motion``). A clip with a whole
+    body has the vector of ``lite``, and other clips have one more block. ``docs/pose.md`` has what
+    it gains and what not.
+    """
+
+    name = "lite-hands"
+    contract_argument = _OfflineArgument()
+
+    def load_hands(self) -> HandBlock:
+        """The hands block.
+
+        Raises:
+            ModelError: the hand networks are not installed.
+        """
+        if not networks.has_hands():
+            raise ModelError(
+                "the encoder 'lite-hands' needs the hand networks of lite-motion, which are not "
+                f"installed; run: vlar models get {networks.NAME}"
+            )
+        return HandBlock()
+
+
+@register("encoder", "lite-objects")
+class LiteObjectsEncoder(LiteEncoder):
+    """``lite`` as it is without ``lite-motion``, whether that was fetched or not.
+
+    ``lite-objects+motion`` is ``lite`` with bodies, in two parts.
+    """
+
+    name = "lite-objects"
+    bodies: ClassVar[bool] = False

@@ -14,18 +14,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlar.encoders.base import FrameBlock
-from vlar.motion_language import vocabulary
-from vlar.motion_language.verb_table import TextMotion, VerbTable
+from vlar.language.motion import verb_table
+from vlar.language.motion.verb_table import TextMotion, VerbTable
 from vlar.numeric import unit
-from vlar.pose import network_files
-from vlar.pose.attributes.hand_base import hand_attributes
-from vlar.pose.hands.features import (
-    HANDS_WIDTH,
-    SEEN_BODY,
-    VERSION,
-    HandReader,
-    hand_vector,
-)
+from vlar.pose import networks
+from vlar.pose.attributes.base import hand_attributes
+from vlar.pose.hand_features import HANDS_WIDTH, SEEN_BODY, VERSION, HandReader, hand_vector
 from vlar.types import Float32, Float64, UInt8
 
 
@@ -43,7 +37,7 @@ class HandBlock:
 
     def __init__(self) -> None:
         self._reader = HandReader()
-        self.table = VerbTable.packaged(None, vocabulary.hands())
+        self.table = VerbTable.packaged(None, verb_table.hands())
         self.width = len(hand_attributes()) + 1
 
     def features(self, frames: UInt8, times_s: Float64, bodies: Float32) -> Float32:
@@ -74,7 +68,7 @@ class HandBlock:
     def clip_fingerprint(self) -> str:
         """Hash of everything that changes the block of a clip, except its weight."""
         scales = [(row.name, row.centre, row.width, row.mean) for row in hand_attributes()]
-        settings = [VERSION, network_files.hands_digest(), scales, SEEN_BODY]
+        settings = [VERSION, networks.hands_digest(), scales, SEEN_BODY]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
     @property

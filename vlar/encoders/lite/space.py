@@ -10,13 +10,147 @@ the alternatives).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from vlar.encoders.lite.anchors import Anchors, EmbedTexts
+from vlar.files import resources
+from vlar.files.resources import cached
 from vlar.numeric import unit
 from vlar.types import Float32
+
+BANK = "imagenet_objects"
+KINDS = ("name", "activity", "scene", "also")
+_STEP = 0.01
+_RULE = 2  # increase it when phrases or rounding change, so that cached vectors are recomputed
+_SEED_PARTS = 3  # files below 1 MB each
+
+EmbedTexts = Callable[[Sequence[str]], Float32]
+Int8 = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Unit vectors of the sentences of every object, minus the mean activity.
+
+    Attributes:
+        vectors: By kind, (S, 384) float32; several rows may describe one object.
+        objects: By kind, (S,) ascending object numbers of the rows.
+        mean: (384,) float32, the mean activity that is subtracted.
+        digest: Hash of the bank and the text tower.
+    """
+
+    vectors: dict[str, Float32]
+    objects: dict[str, npt.NDArray[np.int64]]
+    mean: Float32
+    digest: str
+
+
+def load_anchors(embed: EmbedTexts, tower_hash: str, cache_folder: str) -> Anchors:
+    """The anchors, from the packaged files or the cache; else they are computed.
+
+    Args:
+        embed: The text tower.
+        tower_hash: Hash of its weights.
+        cache_folder: Folder inside vlar's cache folder.
+    """
+    bank = resources.find("text_banks", BANK, ".json")
+    digest = _digest(bank, tower_hash)
+    packed = _packaged(bank.parent, digest)
+    if packed is None:
+        name = f"anchors-{digest[:16]}.npz"
+        data = cached(
+            cache_folder, name, lambda: _pack(embed), "the object sentences of 'lite' (up to 20 s)"
+        )
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            packed = dict(archive)
+    return _unpack(packed, digest)
+
+
+def phrases(kind: str) -> list[tuple[int, str]]:
+    """(object number, phrase) of one kind, in the order of the objects.
+
+    Scenes and ``also`` are lists. Each of their items gets its own vector, because the vector of a
+    list blurs its items.
+    """
+    from vlar.language.bank import load_bank
+
+    pairs: list[tuple[int, str]] = []
+    for number, entry in enumerate(load_bank(BANK).entries):
+        texts = (entry.text,) if kind == "name" else entry.describe(kind)
+        for text in texts:
+            parts = re.split(r"[;,]", text) if kind in ("scene", "also") else [text]
+            pairs += [(number, part.strip()) for part in parts if part.strip()]
+    return pairs
+
+
+def write_packaged(folder: Path, embed: EmbedTexts, tower_hash: str) -> None:
+    """Write the packaged files next to the bank; call it after a change to the bank."""
+    bank = resources.find("text_banks", BANK, ".json")
+    digest = _digest(bank, tower_hash)
+    with np.load(io.BytesIO(_pack(embed)), allow_pickle=False) as archive:
+        packed = dict(archive)
+    for part in range(_SEED_PARTS):
+        content = {k: v if v.ndim == 1 else v[part::_SEED_PARTS] for k, v in packed.items()}
+        np.savez_compressed(_part(folder, part), digest=np.array(digest), **content)
+
+
+def _digest(bank: Path, tower_hash: str) -> str:
+    return hashlib.sha256(bank.read_bytes() + f"{tower_hash}/{_RULE}".encode()).hexdigest()
+
+
+def _part(folder: Path, part: int) -> Path:
+    return folder / f"{BANK}.{part}.npz"
+
+
+def _packaged(folder: Path, digest: str) -> dict[str, Any] | None:
+    parts: list[dict[str, Any]] = []
+    for number in range(_SEED_PARTS):
+        path = _part(folder, number)
+        if not path.is_file():
+            return None
+        with np.load(path, allow_pickle=False) as archive:
+            parts.append(dict(archive))
+        if str(parts[-1].pop("digest")) != digest:
+            return None
+    packed = dict(parts[0])
+    for key, first in parts[0].items():
+        if first.ndim == 2:
+            packed[key] = np.zeros((sum(len(p[key]) for p in parts), first.shape[1]), first.dtype)
+            for number, part in enumerate(parts):
+                packed[key][number::_SEED_PARTS] = part[key]
+    return packed
+
+
+def _pack(embed: EmbedTexts) -> bytes:
+    packed: dict[str, Any] = {}
+    for kind in KINDS:
+        pairs = phrases(kind)
+        vectors = embed([text for _, text in pairs])
+        packed[kind] = np.round(vectors / _STEP).astype(np.int8)
+        packed[f"{kind}_objects"] = np.array([n for n, _ in pairs], dtype=np.int16)
+    stream = io.BytesIO()
+    np.savez(stream, **packed)
+    return stream.getvalue()
+
+
+def _unpack(packed: dict[str, Any], digest: str) -> Anchors:
+    raw = {kind: packed[kind].astype(np.float32) * np.float32(_STEP) for kind in KINDS}
+    mean = raw["activity"].mean(axis=0)
+    return Anchors(
+        vectors={kind: unit(raw[kind] - mean) for kind in KINDS},
+        objects={kind: packed[f"{kind}_objects"].astype(np.int64) for kind in KINDS},
+        mean=mean,
+        digest=digest,
+    )
+
 
 # Inverse to the spread of the cosines of each kind (0.085, 0.108, 0.093, 0.093 over everyday
 # actions), scene and also at half weight; the overall sharpness was chosen on half of the clips.

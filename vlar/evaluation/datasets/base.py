@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vlar.errors import DatasetError
-from vlar.fewshot.support import SupportItem
+from vlar import registry
+from vlar.errors import DatasetError, ProtocolError
+from vlar.heads.support import SupportItem
+from vlar.media.lookup import reader
+from vlar.registry import register
 from vlar.types import Window
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
@@ -253,3 +256,106 @@ def number_of(text: str, file: Path, line: int, what: str) -> float:
     if not 0 <= value < float("inf"):
         raise DatasetError(f"{file}, line {line}: {what} {text!r} is not a number from 0 on")
     return value
+
+
+_SUBSETS = {"train": TRAIN, "val": VALIDATION, "validation": VALIDATION, "test": TEST}
+
+
+@register("dataset", "folder")
+class FolderPerLabel(Layout):
+    """``LABEL/*.mp4``, or ``{train,val,test}/LABEL/*.mp4``; without a division all is ``test``.
+
+    Option ``modality``: name of the reader whose recordings are looked for; default ``video``.
+    """
+
+    options = ("modality",)
+
+    def claims(self, root: Path) -> bool:
+        """See ``Layout``."""
+        return root.is_dir() and bool(_folders(root))
+
+    def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
+        """See ``Layout``.
+
+        Raises:
+            DatasetError: a label's folder holds no recording, or none is found.
+        """
+        modality = str(options.get("modality", "video"))
+        divided = {f.name: f for f in _folders(root) if f.name.lower() in _SUBSETS}
+        places = {_SUBSETS[name.lower()]: f for name, f in divided.items()} or {TEST: root}
+        subsets = {name: _subset(place, modality) for name, place in places.items()}
+        labels = sorted({item.label for subset in subsets.values() for item in subset.items})
+        if not labels:
+            raise DatasetError(
+                f"{root}: no recording in a folder of its label; see docs/protocols.md"
+            )
+        return Dataset("folder", root, tuple(labels), subsets)
+
+
+def _folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    return sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+
+
+def _subset(place: Path, modality: str) -> Subset:
+    items: list[SupportItem] = []
+    for folder in _folders(place):
+        found = reader(modality).find([folder])
+        if not found or found == [folder]:
+            raise DatasetError(
+                f"{folder}: label {folder.name!r} is an empty class; put recordings into it or "
+                "remove it"
+            )
+        items += [SupportItem(path, None, (folder.name,), str(path)) for path in found]
+    return Subset(tuple(items))
+
+
+# A folder of folders fits nearly everything, so it is asked last.
+_LAST = "folder"
+
+
+def read_dataset(
+    root: str | Path, layout: str | None = None, options: Mapping[str, Any] | None = None
+) -> Dataset:
+    """Read the annotations of a data set; recordings are looked for and not opened.
+
+    Args:
+        root: The user's folder, or a CSV file.
+        layout: Registered name; None finds it by the files in the folder.
+        options: Of the layout, such as ``{"split": 2}``.
+
+    Raises:
+        UnknownNameError: no layout has this name.
+        DatasetError: the folder does not exist, no layout fits, or an annotation is malformed.
+        ProtocolError: the layout has no such option.
+    """
+    place = Path(root)
+    if not place.exists():
+        raise DatasetError(f"{place}: no such folder or file; give the data set's folder")
+    name = layout or detect(place)
+    part: type[Layout] = registry.get("dataset", name)
+    given = dict(options or {})
+    strange = sorted(set(given) - set(part.options))
+    if strange:
+        raise ProtocolError(
+            f"layout {name!r} has no option {strange[0]!r}; it has "
+            f"{', '.join(part.options) or 'none'}"
+        )
+    return part().read(place, given)
+
+
+def detect(root: Path) -> str:
+    """The name of the layout that a folder has.
+
+    Raises:
+        DatasetError: none fits.
+    """
+    names = registry.names("dataset")
+    for name in sorted(names, key=lambda name: (name == _LAST, name)):
+        if registry.get("dataset", name)().claims(root):
+            return name
+    raise DatasetError(
+        f"{root}: no layout fits ({', '.join(names)}); give a folder with one folder of videos per "
+        "label, a CSV with the columns path,label, or name the layout in a protocol file"
+    )

@@ -19,9 +19,9 @@ from vlar.evaluation.datasets.base import (
     lines_of,
     text_hash,
 )
-from vlar.fewshot.support import SupportItem
+from vlar.heads.support import SupportItem
+from vlar.language.labels import parse_labels
 from vlar.registry import register
-from vlar.text.labels import parse_labels
 
 _DEFAULTS = {
     TRAIN: ("train.txt", "train.csv"),

@@ -20,9 +20,9 @@ from vlar.evaluation.datasets.base import (
     require_label,
     text_hash,
 )
-from vlar.fewshot.support import SupportItem
+from vlar.heads.support import SupportItem
+from vlar.language.pairs import pair_label
 from vlar.registry import register
-from vlar.text.pairs import pair_label
 
 _PREFIX = "something-something-v2-"
 _FILES = {TRAIN: ("train",), VALIDATION: ("validation", "val"), TEST: ("test",)}

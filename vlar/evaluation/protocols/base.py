@@ -10,19 +10,18 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from vlar.evaluation.cards import DataCard, LoadedCard
 from vlar.evaluation.datasets.base import TRAIN, Dataset, Subset
-from vlar.evaluation.running.cards import DataCard, LoadedCard
-from vlar.evaluation.running.features import ONE_FRAME, Change, FeatureStore
-from vlar.evaluation.running.figures import Figure, class_figures
-from vlar.evaluation.running.guard import FitSet, Guard
-from vlar.evaluation.running.learning import NONE, Fitted, Learner, fit
-from vlar.evaluation.running.report import lines
-from vlar.fewshot.adapted import AdaptedHead
-from vlar.fewshot.support import SupportItem
+from vlar.evaluation.features import ONE_FRAME, Change, FeatureStore
+from vlar.evaluation.learning import NONE, FitSet, Fitted, Guard, Learner, fit
+from vlar.evaluation.report import lines
+from vlar.evaluation.scores import Figure, class_figures
+from vlar.heads.adapted_head import AdaptedHead
+from vlar.heads.base import Scores
+from vlar.heads.support import SupportItem
+from vlar.language.labels import LabelSet, parse_labels
 from vlar.model.core import ModelCore
 from vlar.model.label_heads import LabelClassifier, make_classifier
-from vlar.scoring.base import Scores
-from vlar.text.labels import LabelSet, parse_labels
 from vlar.types import Failure, Float64, JsonDict
 
 #: What a model that uses the order of frames must not survive unharmed.

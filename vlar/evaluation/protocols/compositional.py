@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from vlar.errors import ProtocolError
-from vlar.evaluation.compositional import evaluate_pairs, pair_faults
 from vlar.evaluation.datasets.base import Subset
 from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run
-from vlar.evaluation.running.figures import Figure, spread
-from vlar.fewshot.support import SupportItem
+from vlar.evaluation.scores import Figure, spread
+from vlar.heads.support import SupportItem
+from vlar.metrics.compositional import evaluate_pairs, pair_faults
 from vlar.registry import register
 from vlar.types import JsonDict
 

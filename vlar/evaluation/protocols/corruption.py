@@ -10,12 +10,12 @@ import numpy as np
 
 from vlar import registry
 from vlar.errors import ProtocolError
-from vlar.evaluation.corruptions import SEVERITIES, names_for
+from vlar.evaluation.corruptions.base import SEVERITIES, names_for
+from vlar.evaluation.features import Change
+from vlar.evaluation.learning import NONE
 from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, accuracies, chance
-from vlar.evaluation.running.features import Change
-from vlar.evaluation.running.figures import Figure
-from vlar.evaluation.running.learning import NONE
-from vlar.evaluation.running.report import percent
+from vlar.evaluation.report import percent
+from vlar.evaluation.scores import Figure
 from vlar.registry import register
 from vlar.types import JsonDict
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from vlar.errors import ProtocolError
 from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, closed
-from vlar.evaluation.running.figures import Figure, mean_figure
-from vlar.fewshot.support import SupportItem
+from vlar.evaluation.scores import Figure, mean_figure
+from vlar.heads.support import SupportItem
 from vlar.registry import register
 from vlar.types import JsonDict
 

@@ -7,12 +7,19 @@ from typing import Any, ClassVar
 
 from vlar.errors import ProtocolError
 from vlar.evaluation.datasets.lists import Lists
+from vlar.evaluation.features import (
+    Change,
+    check_exact,
+    check_no_empty_class,
+    check_overlap,
+    draw_shots,
+    spelled_as,
+)
+from vlar.evaluation.learning import Fitted
 from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, accuracies, chance
-from vlar.evaluation.running.clips import check_exact, check_no_empty_class, draw_shots
-from vlar.evaluation.running.features import Change
-from vlar.evaluation.running.figures import Figure, spread
-from vlar.evaluation.running.learning import Fitted
-from vlar.fewshot.support import SupportItem
+from vlar.evaluation.scores import Figure, spread
+from vlar.heads.support import SupportItem
+from vlar.metrics.classification import harmonic_mean
 from vlar.registry import register
 from vlar.types import JsonDict
 
@@ -141,3 +148,194 @@ def answered(run: Run, part: Part, fitted: dict[Any, Fitted], names: Sequence[st
     texts = accuracies(scored, 0, labels, split=part.name or None, shots=0)
     blind = chance(scored.truth(labels), len(labels), len(scored.items))
     return found + texts + [row.of(split=part.name or None) for row in blind]
+
+
+_PLAIN: list[Change | None] = [None]
+
+
+@register("protocol", "base-to-novel")
+class BaseToNovel(Protocol):
+    """Learn the base labels from K clips each; accuracy on base, on novel, harmonic mean.
+
+    A closed form leaves the encoder as it is, so novel labels are answered by their texts; a
+    trained adapter changes them. Settings: ``base``, ``novel`` (labels or files of them),
+    ``shots``, ``seeds``, ``method``, ``recipe``, ``unknown``, ``lists`` (as ``few-shot``; the
+    numbers in them count the base labels).
+    """
+
+    name = "base-to-novel"
+    needs = ("train",)
+    defaults: ClassVar[JsonDict] = {
+        "base": None, "novel": None, "shots": 16, "seeds": [1, 2, 3], "method": "auto",
+        "recipe": None, "unknown": "familiarity", "lists": None,
+    }  # fmt: skip
+
+    def check(self, plan: Plan) -> None:
+        """See ``Protocol``."""
+        plan.learner.check()
+        base, novel = _lists(plan)
+        check_overlap(base, novel, "base and novel", {})
+        for part in plan.parts:
+            known = set(part.data.labels)
+            strange = [label for label in (*base, *novel) if label not in known]
+            if strange:
+                raise ProtocolError(f"label {strange[0]!r} is not one of {part.data.layout}'s")
+            for names in (base, novel):
+                check_no_empty_class(part.test, names, "test")
+            for seed in plan.settings["seeds"]:
+                check_exact(_shots(plan, part, base, seed), base, plan.settings["shots"])
+        plan.counts |= {"base labels": len(base), "novel labels": len(novel)}
+        plan.counts["clips to learn from"] = plan.settings["shots"] * len(base)
+
+    def run(self, run: Run) -> list[Figure]:
+        """See ``Protocol``."""
+        base, novel = _lists(run.plan)
+        found: list[Figure] = []
+        for part in run.plan.parts:
+            guard = run.guard(part.test)
+            for seed in run.settings["seeds"]:
+                items = _shots(run.plan, part, base, seed)
+                fitted = run.fit(guard.fit_set(items), seed)
+                found += self._scored(run, part, fitted, seed)
+            found += self._texts(run, part, base, novel)
+        averages = spread(found, "seed")
+        return found + averages + self._mean_hm(averages)
+
+    def _scored(self, run: Run, part: Part, fitted: Fitted, seed: int) -> list[Figure]:
+        base, novel = _lists(run.plan)
+        learned = run.classifier(base, core=fitted.core, head=fitted.head)
+        texts = run.classifier(novel, core=fitted.core)
+        first = run.scores(
+            {0: learned}, part.test.of(base).items, run.changes, fitted.core, one_view=True
+        )
+        second = run.scores({0: texts}, part.test.of(novel).items, run.changes, fitted.core)
+        where = {"split": part.name or None, "seed": seed}
+        return _sides(accuracies(first, 0, base, **where), accuracies(second, 0, novel, **where))
+
+    def _texts(self, run: Run, part: Part, base: tuple[str, ...], novel: tuple[str, ...]):
+        sides: list[list[Figure]] = []
+        for labels in (base, novel):
+            items = part.test.of(labels).items
+            scored = run.scores({0: run.classifier(labels)}, items, _PLAIN)
+            sides.append(accuracies(scored, 0, labels, split=part.name or None, shots=0))
+        return _sides(*sides)
+
+    def _mean_hm(self, averages: list[Figure]) -> list[Figure]:
+        """The harmonic mean of the averages over seeds, as TC-CLIP and FROSTER report it."""
+        by = {(row.name, tuple(sorted(row.where.items()))): row for row in averages}
+        found: list[Figure] = []
+        for (name, where), row in by.items():
+            other = by.get(("novel", where))
+            if name == "base" and other is not None:
+                value = harmonic_mean(row.value, other.value)
+                found.append(Figure("hm of means", value, n=row.n + other.n, where=row.where))
+        return found
+
+
+@register("protocol", "cross-dataset")
+class CrossDataset(Protocol):
+    """Learn the labels of one data set, be asked about those of another.
+
+    The card's ``[source]`` names the first. Settings: ``shots`` (clips a label, None for all),
+    ``seeds``, ``method`` (an adapter changes the answers; a closed form needs ``map``),
+    ``recipe``, ``unknown``, ``overlap`` (``refuse`` or ``report``), ``map`` (a table from source
+    labels to asked ones; the learned head then answers, as domain adaptation has it).
+    """
+
+    name = "cross-dataset"
+    needs = ("source",)
+    defaults: ClassVar[JsonDict] = {
+        "shots": None, "seeds": [0], "method": "auto", "recipe": None, "unknown": "familiarity",
+        "overlap": "refuse", "map": None,
+    }  # fmt: skip
+
+    def check(self, plan: Plan) -> None:
+        """See ``Protocol``."""
+        plan.learner.check()
+        source, mapping = _source(plan), plan.settings["map"]
+        if mapping is None and not plan.learner.is_trained:
+            raise ProtocolError(
+                f"method {plan.learner.method!r} learns nothing about other labels; name an "
+                "adapter to train, or give 'map' from the source's labels to the asked ones"
+            )
+        for part in plan.parts:
+            if mapping is None:
+                shared = check_overlap(
+                    source.labels, part.labels, "source and target", plan.settings
+                )
+                plan.notes.append(f"{len(shared)} of {len(part.labels)} labels are in the source")
+            elif strange := sorted(set(mapping.values()) - set(part.labels)):
+                raise ProtocolError(f"map: {strange[0]!r} is not a label that is asked")
+
+    def run(self, run: Run) -> list[Figure]:
+        """See ``Protocol``."""
+        source, found = _source(run.plan), list[Figure]()
+        mapping = run.settings["map"]
+        for part in run.plan.parts:
+            guard = run.guard(part.test)
+            for seed in run.settings["seeds"]:
+                items = _mapped(source, mapping)
+                if run.settings["shots"] is not None:
+                    labels = sorted({item.label for item in items})
+                    items = draw_shots(items, labels, run.settings["shots"], seed)
+                fitted = run.fit(guard.fit_set(items), seed)
+                head = fitted.head if mapping else None
+                labels = fitted.head.labels if mapping else part.labels
+                classifier = run.classifier(labels, core=fitted.core, head=head)
+                test = part.test.of(labels).items
+                one_view = head is not None
+                scored = run.scores({0: classifier}, test, run.changes, fitted.core, one_view)
+                found += accuracies(scored, 0, labels, split=part.name or None, seed=seed)
+            plain = run.scores({0: run.classifier(part.labels)}, part.test.items, _PLAIN)
+            found += accuracies(plain, 0, part.labels, split=part.name or None, shots=0)
+        by_seed = spread(found, "seed")
+        return found + by_seed + spread(by_seed or found, "split")
+
+
+def _shots(plan: Plan, part: Part, base: tuple[str, ...], seed: int) -> list[SupportItem]:
+    shots, pattern = plan.settings["shots"], plan.settings["lists"]
+    if pattern is None:
+        return draw_shots(part.data.subset("train").items, base, shots, seed)
+    return listed_shots(part, str(pattern), shots, seed, base)
+
+
+def _lists(plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    known = plan.parts[0].data.labels
+    base, novel = (
+        spelled_as(plan.card.labels(plan.settings[name]) or (), known) for name in ("base", "novel")
+    )
+    if not base or not novel:
+        raise ProtocolError("base-to-novel needs the settings 'base' and 'novel': lists of labels")
+    return base, novel
+
+
+def _source(plan: Plan) -> Part:
+    if plan.source is None:
+        raise ProtocolError(
+            "cross-dataset needs [source] in the card: the data that is learned from"
+        )
+    return plan.source
+
+
+def _mapped(source: Part, mapping: dict[str, str] | None):
+    from dataclasses import replace
+
+    items = list(source.train.items)
+    if mapping is None:
+        return items
+    there = [item for item in items if item.label in mapping]
+    return [replace(item, labels=(mapping[item.label],)) for item in there]
+
+
+def _sides(base: list[Figure], novel: list[Figure]) -> list[Figure]:
+    """``base``, ``novel`` and ``hm`` from the top-1 figures of both."""
+    found: list[Figure] = []
+    for first, second in zip(base, novel, strict=True):
+        if first.name == "top1" and second.name == "top1":
+            hm = harmonic_mean(first.value, second.value)
+            found.append(Figure("base", first.value, first.low, first.high, first.n, first.where))
+            found.append(
+                Figure("novel", second.value, second.low, second.high, second.n, second.where)
+            )
+            found.append(Figure("hm", hm, n=first.n + second.n, where=first.where))
+    return found

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import ProtocolError
-from vlar.evaluation.openset import aupr, fpr_at, open_f1, openness, oscr
+from vlar.evaluation.features import spelled_as
+from vlar.evaluation.learning import NONE
 from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, closed
-from vlar.evaluation.running.clips import spelled_as
-from vlar.evaluation.running.figures import Figure, any_figure, spread
-from vlar.evaluation.running.learning import NONE
+from vlar.evaluation.scores import Figure, any_figure, spread
+from vlar.heads.base import Scores
+from vlar.metrics.openset import aupr, fpr_at, open_f1, openness, oscr
 from vlar.registry import register
-from vlar.scoring.base import Scores
 from vlar.types import JsonDict
 
 

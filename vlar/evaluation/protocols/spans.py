@@ -9,13 +9,13 @@ import numpy as np
 
 from vlar.errors import ProtocolError, VlarError
 from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run
-from vlar.evaluation.running.figures import Figure, spread
-from vlar.evaluation.spans import detection_map, moment_metrics
-from vlar.fewshot.support import SupportItem
+from vlar.evaluation.scores import Figure, spread
+from vlar.heads.support import SupportItem
+from vlar.media.lookup import reader
+from vlar.media.video.sample import windows
+from vlar.metrics.spans import detection_map, moment_metrics
 from vlar.registry import register
-from vlar.sensors import reader
 from vlar.types import Failure, Float64, JsonDict
-from vlar.video.sample import windows
 
 Span = tuple[float, float, float]  # start, end, score
 _SEED = 0

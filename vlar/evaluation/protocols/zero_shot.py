@@ -2,17 +2,117 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from vlar.errors import ProtocolError
-from vlar.evaluation.classification import generalised_zero_shot, ranks
+from vlar.evaluation.features import check_overlap, spelled_as
 from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, accuracies, chance, closed
-from vlar.evaluation.running.clips import check_overlap, spelled_as
-from vlar.evaluation.running.figures import Figure, mean_figure, spread
+from vlar.evaluation.scores import Figure, any_figure, mean_figure, spread
+from vlar.metrics.classification import generalised_zero_shot, ranks
+from vlar.metrics.ranking import multilabel_map, retrieval_both_ways
 from vlar.registry import register
-from vlar.types import JsonDict
+from vlar.types import Float64, JsonDict
+
+Bools = npt.NDArray[np.bool_]
+_SEED = 0
+_DRAWS = 200
+
+
+@register("protocol", "multi-label")
+class MultiLabel(Protocol):
+    """Macro mAP with its interval, micro mAP; the control permutes the clips' labels."""
+
+    name = "multi-label"
+    defaults: ClassVar[JsonDict] = {}
+
+    def run(self, run: Run) -> list[Figure]:
+        """See ``Protocol``."""
+        found: list[Figure] = []
+        for part in run.plan.parts:
+            classifier = run.classifier(part.labels, mode="multi")
+            scored = run.scores({0: classifier}, part.test.items, run.changes)
+            shown = [[label in item.labels for label in part.labels] for item in scored.items]
+            truth = np.array(shown, np.bool_)
+            order = np.random.default_rng(_SEED).permutation(len(truth))
+            clean = scored.by[0, None].probability
+            for (_, change), scores in scored.by.items():
+                draws = 0 if change else _DRAWS
+                rows = self._rows(scores.probability, truth, scored.groups, draws)
+                under = change.key if change else None
+                found += [row.of(split=part.name or None, under=under) for row in rows]
+            blind = self._rows(clean, truth[order], scored.groups, 0)
+            found += [row.of(split=part.name or None, under="labels permuted") for row in blind]
+            there = {label for item in scored.items for label in item.labels}
+            empty = [label for label in part.labels if label not in there]
+            run.tables["labels without a clip"] = empty
+        return found + spread(found, "split")
+
+    def _rows(self, scores: Float64, truth: Bools, groups: list[str], draws: int) -> list[Figure]:
+        exact = multilabel_map(scores, truth)
+        ends = any_figure(
+            "macro mAP", lambda rows: _macro(scores[rows], truth[rows]), groups, draws=draws
+        )
+        macro = replace(ends, value=exact.macro)
+        return [macro, Figure("micro mAP", exact.micro, n=len(truth))]
+
+
+def _macro(scores: Float64, truth: Bools) -> float:
+    """Macro mAP without ties, all labels in one sort: for the many draws of an interval."""
+    order = np.argsort(-scores, axis=0, kind="stable")
+    hits = np.take_along_axis(truth, order, axis=0)
+    precision = np.cumsum(hits, axis=0) / np.arange(1, len(hits) + 1)[:, None]
+    count = hits.sum(axis=0)
+    each = (precision * hits).sum(axis=0)[count > 0] / count[count > 0]
+    return float(each.mean()) if len(each) else 0.0
+
+
+@register("protocol", "retrieval")
+class Retrieval(Protocol):
+    """R@k, mAP and median rank both ways, by similarity.
+
+    Only labels that a clip shows are queries. The control gives the clips each other's labels at
+    random. Settings: ``ks``.
+    """
+
+    name = "retrieval"
+    defaults: ClassVar[JsonDict] = {"ks": [1, 5, 10]}
+
+    def run(self, run: Run) -> list[Figure]:
+        """See ``Protocol``."""
+        found: list[Figure] = []
+        for part in run.plan.parts:
+            there = {label for item in part.test.items for label in item.labels}
+            labels = [label for label in part.labels if label in there]
+            run.tables["labels without a clip"] = [x for x in part.labels if x not in there]
+            scored = run.scores({0: run.classifier(labels)}, part.test.items, run.changes)
+            shown = [[label in item.labels for item in scored.items] for label in labels]
+            relevant = np.array(shown, np.bool_)
+            kept = relevant.any(axis=1)
+            for (_, change), scores in scored.by.items():
+                similar = scores.similarity.T[kept]
+                rows = self._rows(similar, relevant[kept], run.settings["ks"])
+                under = change.key if change else None
+                found += [row.of(split=part.name or None, under=under) for row in rows]
+            order = np.random.default_rng(_SEED).permutation(len(scored.items))
+            similar = scored.by[0, None].similarity.T[kept]
+            blind = self._rows(similar, relevant[kept][:, order], run.settings["ks"])
+            found += [row.of(split=part.name or None, under="labels permuted") for row in blind]
+            # One float32 vector a clip: what a flat index of this collection takes.
+            run.tables["index_bytes"] = len(scored.items) * run.core.dim * 4
+        return found + spread(found, "split")
+
+    def _rows(self, scores: np.ndarray, relevant: np.ndarray, ks: list[int]) -> list[Figure]:
+        both = retrieval_both_ways(scores, relevant, ks=ks)
+        n = {"text_to_video": scores.shape[0], "video_to_text": scores.shape[1]}
+        return [
+            Figure(name, value, n=n[way]).of(way=way.replace("_", " "))
+            for way, values in both.items()
+            for name, value in values.items()
+        ]
 
 
 @register("protocol", "zero-shot")

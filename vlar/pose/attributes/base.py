@@ -21,11 +21,46 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from vlar.errors import UsageError
-from vlar.pose.body import BodyMotion
+from vlar.pose import signals
+from vlar.pose.body import JOINTS, KNEES, SHOULDERS, BodyMotion
+from vlar.pose.hand_motion import HandsMotion
 from vlar.pose.pair import Pair, pair_of
-from vlar.pose.reliability import reliability
 from vlar.registry import unknown_name
 from vlar.types import Float32, Float64
+
+_AT_SIDE = 0.05  # body heights from the side of the picture
+_TURNED = 0.5  # share of the torso's length by which the shoulders are below the hips
+_OUT = 0.02  # frame heights above or below the picture
+_CUT_AT_WAIST = 0.7  # reliability lost by a body with one half above or below the picture
+
+
+def truncated_at_side(body: BodyMotion) -> float:
+    """Share of the frames in which the body touches the left or right side of the picture."""
+    across = body.picture[body.known][:, JOINTS, 0]
+    room = np.minimum(across.min(axis=1), body.aspect - across.max(axis=1))
+    return float((room < _AT_SIDE * body.body_height).mean())
+
+
+def upside_down(body: BodyMotion) -> float:
+    """Share of the frames in which the body is clearly upside down."""
+    torso = (body.shoulders - body.hips)[body.known]
+    return float((torso[:, 1] > _TURNED * np.linalg.norm(torso, axis=1)).mean())
+
+
+def cut_at_waist(body: BodyMotion) -> float:
+    """Share of the frames in which the knees, or the shoulders, are above or below the picture."""
+    down = body.picture[body.known][..., 1]
+    out = (down < -_OUT) | (down > 1 + _OUT)
+    return float(max(out[:, KNEES].mean(), out[:, SHOULDERS].mean()))
+
+
+def reliability(body: BodyMotion) -> float:
+    """Factor on the trust of all attributes: 0 (half a body, or upside down) to 1."""
+    half = signals.step(truncated_at_side(body), 0.40, 0.20)
+    turned = signals.step(upside_down(body), 0.45, 0.15)
+    waist = _CUT_AT_WAIST * signals.step(cut_at_waist(body), 0.50, 0.20)
+    return float((1 - half) * (1 - turned) * (1 - waist))
+
 
 Measured = tuple[float, float]
 OfActor = Callable[[BodyMotion], Measured]
@@ -281,3 +316,91 @@ def weight_vector(weights: dict[str, float], names: Sequence[str] | None = None)
             raise unknown_name("motion attribute", name, names)
         row[names.index(name)] = weight
     return row
+
+
+OfHands = Callable[[HandsMotion], Measured]
+
+_hand_base_registered: dict[str, HandAttribute] = {}
+
+
+@dataclass(frozen=True)
+class HandAttribute:
+    """One measurement of hands; the fields are those of ``Attribute``."""
+
+    name: str
+    unit: str
+    centre: float
+    width: float
+    mean: float
+    column: int
+    meaning: str
+    measure: OfHands
+
+
+def hand_attribute(
+    name: str, unit: str, *, centre: float, width: float, mean: float, column: int
+) -> Callable[[OfHands], OfHands]:
+    """Function decorator: measures the hands. The first line of its docstring is the meaning."""
+
+    def add(function: OfHands) -> OfHands:
+        if name in _hand_base_registered:
+            raise ValueError(f"the hand attribute {name!r} is defined twice")
+        meaning = (function.__doc__ or "").strip().partition("\n")[0]
+        _hand_base_registered[name] = HandAttribute(
+            name, unit, centre, width, mean, column, meaning, function
+        )
+        return function
+
+    return add
+
+
+@functools.cache
+def hand_attributes() -> tuple[HandAttribute, ...]:
+    """All hand attributes, in the order of their vector.
+
+    Raises:
+        ValueError: two share a name or a column, or a column is free.
+    """
+    import_modules()
+    return in_columns(_hand_base_registered.values())
+
+
+def hand_attribute_names() -> tuple[str, ...]:
+    """The names of all hand attributes, in the order of their vector."""
+    return tuple(row.name for row in hand_attributes())
+
+
+@dataclass(frozen=True)
+class HandMeasurements:
+    """All hand attributes of one clip.
+
+    Attributes:
+        values: (A,) float64 in the units of the attributes.
+        trust: (A,) float64, 0 to 1; 0 where a value means nothing.
+        visible: How well hands are seen, 0 (none) to 1.
+    """
+
+    values: Float64
+    trust: Float64
+    visible: float
+
+    def scaled(self) -> Float32:
+        """(A,) float32 in -1 .. 1: the sign is the pole, 0 means unknown."""
+        return scaled(hand_attributes(), self.values, self.trust)
+
+    def centred(self) -> Float32:
+        """(A,) float32: ``scaled`` minus the trusted mean of ordinary clips with hands."""
+        return centred(hand_attributes(), self.values, self.trust)
+
+
+def measure_hands(hands: HandsMotion | None) -> HandMeasurements:
+    """Measure all hand attributes of a clip; without hands all trust is 0."""
+    rows = hand_attributes()
+    values, trust = np.zeros(len(rows)), np.zeros(len(rows))
+    if hands is None:
+        return HandMeasurements(values, trust, 0.0)
+    for index, row in enumerate(rows):
+        value, sure = row.measure(hands)
+        if np.isfinite(value) and np.isfinite(sure):
+            values[index], trust[index] = value, np.clip(sure, 0, 1)
+    return HandMeasurements(values, trust, hands.visible)

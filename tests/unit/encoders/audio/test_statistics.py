@@ -9,15 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlar.encoders import load_encoder
-from vlar.encoders.audio import encoder as audio_encoder
-from vlar.encoders.audio.encoder import AudioEncoder
-from vlar.encoders.audio.mel import log_mel
-from vlar.encoders.audio.modulation import RATES_HZ, modulation
-from vlar.encoders.audio.statistics import NAMES, scaled, scales, statistics
-from vlar.fewshot.model_selection import choose
-from vlar.fewshot.signature_kinds import kinds_for
-from vlar.fewshot.temporal_features import signature
+from vlar.encoders import audio
+from vlar.encoders.audio import (
+    RATES_HZ,
+    STATISTICS_NAMES,
+    AudioEncoder,
+    log_mel,
+    modulation,
+    scaled,
+    scales,
+    statistics,
+)
+from vlar.encoders.base import load_encoder
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import kinds_for, signature
 from vlar.types import Clip, Float64, Window
 
 _HZ = 16_000
@@ -32,7 +37,7 @@ def beating(rate_hz: float, seconds: float = 3.0, seed: int = 0) -> Float64:
 
 def described(sound: Float64) -> dict[str, float]:
     values = statistics(log_mel(sound.astype(np.float32)))
-    return dict(zip(NAMES, values.tolist(), strict=True))
+    return dict(zip(STATISTICS_NAMES, values.tolist(), strict=True))
 
 
 def clip(sound: Float64) -> Clip:
@@ -43,7 +48,7 @@ def clip(sound: Float64) -> Clip:
 
 def test_each_value_has_a_name_and_a_scale():
     centre, width = scales()
-    assert len(set(NAMES)) == len(NAMES) == len(centre) == 119
+    assert len(set(STATISTICS_NAMES)) == len(STATISTICS_NAMES) == len(centre) == 119
     assert np.isfinite(centre).all()
     assert (width > 0).all()
     np.testing.assert_array_equal(scaled(centre), 0)
@@ -112,5 +117,5 @@ def test_the_fingerprint_is_that_of_the_scales(monkeypatch: pytest.MonkeyPatch):
     before = AudioEncoder().fingerprint
     assert AudioEncoder().fingerprint == before
     centre, width = scales()
-    monkeypatch.setattr(audio_encoder, "statistics_scales", lambda: (centre + 0.1, width))
+    monkeypatch.setattr(audio, "statistics_scales", lambda: (centre + 0.1, width))
     assert AudioEncoder().fingerprint != before

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.clips import clips_of
-from vlar.encoders import load_encoder
+from vlar.encoders.base import load_encoder
 from vlar.errors import ModelError
 
 from . import models

@@ -15,8 +15,8 @@ from tests.clips import clips_of, contexts_of, features_of, vectors_of
 from tests.unit.encoders.clip import models
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip.pixels import patch_size_fit
-from vlar.encoders.conditioned import ConditionedText
 from vlar.encoders.hf import XClipEncoder
+from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
 from vlar.numeric import unit

@@ -18,8 +18,7 @@ from safetensors.torch import load_file, save_file
 from tests.clips import clips_of, features_of, vectors_of
 from tests.unit.encoders.clip import models
 from vlar.encoders.base import load_encoder
-from vlar.encoders.clip import openclip_loader as load_openclip
-from vlar.encoders.clip import options
+from vlar.encoders.clip import openclip_loader, options
 from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UnknownNameError, UsageError
@@ -330,7 +329,7 @@ def test_a_tag_knows_its_activation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: config)
-    assert load_openclip._quick_gelu(arch, tag) is wanted
+    assert openclip_loader._quick_gelu(arch, tag) is wanted
 
 
 def test_names_that_do_not_exist(tmp_path: Path) -> None:
@@ -354,7 +353,7 @@ def test_a_random_start_must_be_asked_for_and_is_the_same_each_time() -> None:
     first, second = (loaded("ViT-S-32-alt?random_init=true") for _ in range(2))
     assert first.fingerprint == second.fingerprint
     assert first.licence == "none: random weights"
-    siglip = load_openclip._usual_pixels("ViT-B-16-SigLIP2")
+    siglip = openclip_loader._usual_pixels("ViT-B-16-SigLIP2")
     assert siglip is not None
     assert siglip["mean"] == (0.5, 0.5, 0.5)
     assert siglip["resize_mode"] == "squash"
@@ -371,8 +370,8 @@ def test_a_cached_tag_needs_no_network(
     saved: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = saved[0] / "open_clip_model.safetensors"
-    monkeypatch.setattr(load_openclip.hub, "cached", lambda repository, names: weights)
-    found = load_openclip._cached("openclip:x", {"hf_hub": "timm/some/"})
+    monkeypatch.setattr(openclip_loader.hub, "cached", lambda repository, names: weights)
+    found = openclip_loader._cached("openclip:x", {"hf_hub": "timm/some/"})
     assert found == str(weights)
 
 
@@ -453,4 +452,4 @@ def test_licences_of_tags():
         "RN50/cc12m": "see where they were published",
     }  # fmt: skip
     for target, licence in known.items():
-        assert licence in load_openclip._licence(target)
+        assert licence in openclip_loader._licence(target)

@@ -16,7 +16,7 @@ from tests import videos
 from tests.clips import clips_of, features_of
 from tests.unit.encoders.clip import models
 from vlar.encoders.base import load_encoder
-from vlar.encoders.clip import int8, options
+from vlar.encoders.clip import options, precision
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import EncoderMismatchError, ModelError, UnknownNameError, UsageError
 from vlar.numeric import unit
@@ -160,7 +160,7 @@ def test_the_cpu_says_whether_it_has_bfloat16(monkeypatch: pytest.MonkeyPatch):
 
 def test_int8_is_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch):
     first = loaded(folder, "int8")
-    monkeypatch.setattr(int8, "_made", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(precision, "_made", lambda *_: pytest.fail("made again"))
     second = loaded(folder, "int8")
     for one, other in zip(first.encode(clips()), second.encode(clips()), strict=True):
         np.testing.assert_array_equal(one.vector, other.vector)
@@ -168,33 +168,33 @@ def test_int8_is_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_tower_that_int8_spoils_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """The check is stored with the graph, and each start reads it."""
-    monkeypatch.setattr(int8, "_FOLDER", "int8-spoiled")
-    monkeypatch.setattr(int8, "_least_cosine", lambda *_: 0.99)
+    monkeypatch.setattr(precision, "_FOLDER", "int8-spoiled")
+    monkeypatch.setattr(precision, "_least_cosine", lambda *_: 0.99)
     for _ in range(2):
         with pytest.raises(ModelError, match=r"falls to 0\.9900 .*--dtype bf16"):
             loaded(folder, "int8")
-        monkeypatch.setattr(int8, "_made", lambda *_: pytest.fail("made again"))
+        monkeypatch.setattr(precision, "_made", lambda *_: pytest.fail("made again"))
 
 
 def test_the_check_compares_the_towers(folder: Path):
     """Graph and tower of different weights must fail, or the check would prove nothing."""
     towers = loaded(folder).towers
-    made = int8._made(towers, "a")
+    made = precision._made(towers, "a")
     (cosine,) = struct.unpack_from("<d", made)
     assert 0.999 <= cosine < 1
-    session = int8.make_session(made[8:], "a")
+    session = precision.make_session(made[8:], "a")
     other = loaded(folder).twin().towers
     with torch.no_grad():
         for weight in other.model.parameters():
             weight.add_(0.3 * torch.randn(weight.shape, generator=torch.manual_seed(0)))
-    assert int8._least_cosine(other, session) < 0.9
+    assert precision._least_cosine(other, session) < 0.9
 
 
 def test_the_graph_has_plain_products_only(folder: Path, tmp_path: Path):
     """The quantizer leaves a product with factors in float32."""
     import onnx
 
-    int8._export(loaded(folder).towers, tmp_path / "a.onnx")
+    precision._export(loaded(folder).towers, tmp_path / "a.onnx")
     products = [n for n in onnx.load(str(tmp_path / "a.onnx")).graph.node if n.op_type == "Gemm"]
     factors = [a.f for node in products for a in node.attribute if a.name in ("alpha", "beta")]
     assert set(factors) <= {1.0}
@@ -202,7 +202,7 @@ def test_the_graph_has_plain_products_only(folder: Path, tmp_path: Path):
 
 def test_int8_may_be_made_where_gradients_are_off(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """The towers work in place there, which a traced graph would lose."""
-    monkeypatch.setattr(int8, "_FOLDER", "int8-inference")
+    monkeypatch.setattr(precision, "_FOLDER", "int8-inference")
     with torch.inference_mode():
         loaded(folder, "int8")
 
@@ -216,12 +216,12 @@ def test_int8_is_not_adapted_inside(folder: Path, tmp_path: Path):
 
 
 def test_what_cannot_be_exported_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(int8, "_FOLDER", "int8-broken")
+    monkeypatch.setattr(precision, "_FOLDER", "int8-broken")
 
     def broken(*_: object) -> None:
         raise RuntimeError("no such\noperator")
 
-    monkeypatch.setattr(int8, "_export", broken)
+    monkeypatch.setattr(precision, "_export", broken)
     with pytest.raises(ModelError, match=r"cannot be written in int8 .*no such operator.*bf16"):
         loaded(folder, "int8")
 

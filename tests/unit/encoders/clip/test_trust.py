@@ -204,7 +204,7 @@ def test_a_model_folder_and_a_library_that_name_it_run_nothing(tmp_path: Path) -
 
 
 def vlar_command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from vlar.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-c", "from vlar.apps.cli import main; main()", *map(str, arguments)]
     return subprocess.run(
         command, input="y\n" * 5, capture_output=True, text=True, timeout=120, check=False
     )

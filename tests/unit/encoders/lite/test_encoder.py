@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.clips import clips_of, features_of, vectors_of
-from vlar.encoders import load_encoder
-from vlar.encoders.lite import encoder as module
+from vlar.encoders.base import load_encoder
+from vlar.encoders.lite import encoder
 from vlar.encoders.lite import towers as lite_towers
-from vlar.encoders.lite import weights as lite_weights
+from vlar.encoders.lite import towers as lite_weights
 from vlar.encoders.lite.encoder import LiteEncoder
 from vlar.errors import ModelError, UsageError
 from vlar.model.model import Model
@@ -46,8 +46,8 @@ def test_importing_it_is_light():
 def test_once_prepared_it_runs_without_the_training_libraries(lite: LiteEncoder):
     code = (
         "import sys, numpy as np\n"
-        "from vlar.sensors import reader\n"
-        "from vlar.encoders import load_encoder\n"
+        "from vlar.media.lookup import reader\n"
+        "from vlar.encoders.base import load_encoder\n"
         "encoder = load_encoder('lite')\n"
         "encoder.encode_text(['riding a bike'])\n"
         "encoder.encode(reader('video').blank(encoder.sampling)[:1])\n"
@@ -60,17 +60,17 @@ def test_the_fingerprint_covers_weights_and_settings(
     lite: LiteEncoder, monkeypatch: pytest.MonkeyPatch
 ):
     before = lite.block_fingerprints()["objects"]
-    assert module._objects_fingerprint() == before
-    monkeypatch.setattr(module.lite_space, "SOFTMAX_SCALE", 0.5)
-    assert module._objects_fingerprint() != before
+    assert encoder._objects_fingerprint() == before
+    monkeypatch.setattr(encoder.lite_space, "SOFTMAX_SCALE", 0.5)
+    assert encoder._objects_fingerprint() != before
     assert LiteEncoder.from_spec().fingerprint != lite.fingerprint
     monkeypatch.undo()
-    monkeypatch.setattr(module.lite_space, "KIND_WEIGHTS", {"name": 1.0})
+    monkeypatch.setattr(encoder.lite_space, "KIND_WEIGHTS", {"name": 1.0})
     other = LiteEncoder.from_spec()
     assert other.fingerprint != lite.fingerprint
     assert other.block_fingerprints() == lite.block_fingerprints()  # only texts differ
     monkeypatch.undo()
-    assert module._text_fingerprint("digest") != module._text_fingerprint("other")
+    assert encoder._text_fingerprint("digest") != encoder._text_fingerprint("other")
 
 
 def test_a_changed_weights_file_ends_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -112,7 +112,7 @@ def test_real_clips_are_recognised_above_chance(lite: LiteEncoder, real_videos: 
     """Twelve clips whose objects speak for the action; chance is one of them."""
     import csv
 
-    from vlar.video import read_clip
+    from vlar.media.video.decode import read_clip
 
     with (real_videos / "manifest.csv").open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["dataset"] == "ucf101"]
@@ -142,7 +142,7 @@ def test_a_repeated_frame_is_seen_once(lite: LiteEncoder, monkeypatch: pytest.Mo
 
 @given(st.integers(0, 200))
 def test_every_part_of_a_clip_is_looked_at_once(n_frames: int):
-    every, looks = module._every(n_frames), module._sampled_frames(n_frames)
+    every, looks = encoder._every(n_frames), encoder._sampled_frames(n_frames)
     assert [look // every for look in looks] == list(range(-(-n_frames // every)))
     if n_frames % (2 * every) == 0:  # the same pictures backwards as forwards
         assert [n_frames - 1 - look for look in reversed(looks)] == looks
@@ -162,7 +162,7 @@ def test_a_look_shows_its_own_frame(
     monkeypatch.setattr(lite, "body", None)
     clip = np.zeros((32, 8, 8, 3), np.uint8) + np.array(shown, np.uint8)[:, None, None, None]
     features = lite.encode(clips_of(clip[None]))[0].features
-    expected = np.repeat(np.array(shown)[module._sampled_frames(32)], 2)
+    expected = np.repeat(np.array(shown)[encoder._sampled_frames(32)], 2)
     np.testing.assert_array_equal(features[:, [0, 999, 1000, 3559]].T, [expected] * 4)
 
 

@@ -13,10 +13,9 @@ from vlar.encoders.lite.body import MOTION_WEIGHT, BodyBlock
 from vlar.encoders.lite.hands import HandBlock
 from vlar.errors import ModelError
 from vlar.numeric import unit
-from vlar.pose import network_files
-from vlar.pose.attributes.hand_base import hand_attribute_names
+from vlar.pose import hand_features, networks
+from vlar.pose.attributes.base import hand_attribute_names
 from vlar.pose.features import POSE_WIDTH
-from vlar.pose.hands import features as hand_features
 from vlar.types import Float32
 
 TEXTS = ["holding something", "walking", "a quiet evening", "swipe left with a finger"]
@@ -97,7 +96,7 @@ def test_the_blocks_of_bodies_keep_their_fingerprint(
 
 
 def test_hands_are_numbers_of_their_version():
-    """A change of these numbers needs a higher VERSION in vlar/pose/hands/features.py."""
+    """A change of these numbers needs a higher VERSION in vlar/pose/hand_features.py."""
     assert hand_features.VERSION == 1
     found = hand_features.hand_vector(rows(DrawnHand(x=0.3 + 0.05 * np.arange(S), stretch=0.3)))
     weights = np.cos(np.arange(len(found)))
@@ -108,9 +107,9 @@ def test_hands_are_numbers_of_their_version():
 
 
 def test_without_its_networks_the_command_is_named(monkeypatch: pytest.MonkeyPatch):
-    from vlar.encoders.lite.first_person import LiteHandsEncoder
+    from vlar.encoders.lite.encoder import LiteHandsEncoder
 
-    monkeypatch.setattr(network_files, "has_hands", lambda: False)
+    monkeypatch.setattr(networks, "has_hands", lambda: False)
     with pytest.raises(ModelError, match="vlar models get lite-motion"):
         LiteHandsEncoder.load_hands(None)  # type: ignore[arg-type]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlar.encoders.lite.motion import MOTION_BLOCKS, MOTION_WIDTH, motion_features
+from vlar.encoders.lite.encoder import MOTION_BLOCKS, MOTION_WIDTH, motion_features
 
 T = 8
 

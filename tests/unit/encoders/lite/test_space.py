@@ -10,15 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vlar import resources
-from vlar.encoders.lite import anchors as lite_anchors
-from vlar.encoders.lite import weights as lite_weights
-from vlar.encoders.lite.anchors import Anchors, load_anchors, phrases
-from vlar.encoders.lite.space import KIND_WEIGHTS, ObjectSpace
+from vlar.encoders.lite import space as lite_anchors
+from vlar.encoders.lite import towers
+from vlar.encoders.lite.space import KIND_WEIGHTS, Anchors, ObjectSpace, load_anchors, phrases
 from vlar.encoders.lite.towers import TextTower
-from vlar.text.bank import load_bank
+from vlar.files import resources
+from vlar.language.bank import load_bank
 
-TOWER_HASH = lite_weights.MINILM.sha256 + lite_weights.TOKENIZER.sha256
+TOWER_HASH = towers.MINILM.sha256 + towers.TOKENIZER.sha256
 
 
 @pytest.fixture(scope="module")

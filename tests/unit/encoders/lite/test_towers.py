@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vlar.encoders.lite import towers as lite_towers
-from vlar.encoders.lite import weights as lite_weights
+from vlar.encoders.lite import towers
+from vlar.encoders.lite import towers as lite_weights
 from vlar.encoders.lite.towers import IMAGE_NETWORKS, MAX_TOKENS, ImageTower, TextTower
 
 LONG_TEXT = "someone folds paper and puts it aside, " * 80
@@ -110,14 +110,14 @@ def test_a_text_is_the_same_alone_and_in_any_company(text_tower: TextTower):
 
 def test_texts_of_one_length_share_a_batch():
     lengths = [4, 6, 4, 5, 6, 4]
-    batches = lite_towers._of_one_length(lengths)
+    batches = towers._of_one_length(lengths)
     assert sorted(row for rows in batches for row in rows) == list(range(len(lengths)))
     assert all(len({lengths[row] for row in rows}) == 1 for rows in batches)
-    assert [len(rows) for rows in lite_towers._of_one_length([200] * 3)] == [1, 1, 1]
+    assert [len(rows) for rows in towers._of_one_length([200] * 3)] == [1, 1, 1]
 
 
 def test_forgotten_texts_are_encoded_again(text_tower: TextTower, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lite_towers, "_CACHED_TEXTS", 2)
+    monkeypatch.setattr(towers, "_CACHED_TEXTS", 2)
     tower = TextTower()
     texts = ["run", "sit", "stand up", "jump"]
     expected = text_tower(texts)

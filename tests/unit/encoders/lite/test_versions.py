@@ -17,10 +17,10 @@ from tests.clips import clips_of
 from tests.unit.encoders.lite.test_motion import _clip
 from tests.unit.pose.figure import Figure, walker
 from tests.unit.pose.test_features import camera_steps, moving_texture, rows
-from vlar.encoders.lite import encoder as lite
-from vlar.encoders.lite import motion as lite_motion
+from vlar.encoders.lite import encoder
+from vlar.encoders.lite import encoder as lite_motion
 from vlar.model.model import Model
-from vlar.pose import features as pose
+from vlar.pose import features
 
 
 def digest(numbers: np.ndarray) -> list[float]:
@@ -37,7 +37,7 @@ def histograms() -> np.ndarray:
 
 def bodies() -> np.ndarray:
     people = rows(walker(1.0, 1.8), Figure(n_frames=48, x=1.0, pitch=30.0))
-    return 20 * np.concatenate([pose.motion_vector(people), 3 * pose.spectrum(people)])
+    return 20 * np.concatenate([features.motion_vector(people), 3 * features.spectrum(people)])
 
 
 def camera() -> np.ndarray:
@@ -48,8 +48,8 @@ def camera() -> np.ndarray:
     ("module", "version", "measured", "numbers"),
     [
         (lite_motion, 2, histograms, [-1.3732, -0.5621, 4.8478, 6.3642]),
-        (pose, 5, bodies, [1.946, 7.9614, 0.8466, 0.6941]),
-        (pose, 5, camera, [0.0893, -0.2054, 1.2362, -1.3583]),
+        (features, 5, bodies, [1.946, 7.9614, 0.8466, 0.6941]),
+        (features, 5, camera, [0.0893, -0.2054, 1.2362, -1.3583]),
     ],
 )
 def test_features_change_only_with_their_version(
@@ -63,17 +63,17 @@ def test_features_change_only_with_their_version(
 
 def test_the_fingerprint_covers_the_versions(lite_model: Model, monkeypatch: pytest.MonkeyPatch):
     before = lite_model.encoder
-    assert isinstance(before, lite.LiteEncoder)
+    assert isinstance(before, encoder.LiteEncoder)
     prints = before.block_fingerprints()
-    monkeypatch.setattr(lite, "MOTION_VERSION", -1)
-    after = lite.LiteEncoder()
+    monkeypatch.setattr(encoder, "MOTION_VERSION", -1)
+    after = encoder.LiteEncoder()
     assert after.fingerprint != before.fingerprint
     assert after.block_fingerprints() == prints
     monkeypatch.undo()
     if before.body is None:
         pytest.skip("lite-motion was not fetched")
     monkeypatch.setattr("vlar.encoders.lite.body.VERSION", -1)
-    other = lite.LiteEncoder().block_fingerprints()
+    other = encoder.LiteEncoder().block_fingerprints()
     assert other["objects"] == prints["objects"]
     assert other["motion"] != prints["motion"]
 
@@ -83,11 +83,11 @@ def test_bodies_leave_the_objects_of_a_clip_as_they_were(
 ):
     """What lets old libraries keep their objects."""
     whole = lite_model.encoder
-    assert isinstance(whole, lite.LiteEncoder)
+    assert isinstance(whole, encoder.LiteEncoder)
     if whole.body is None:
         pytest.skip("lite-motion was not fetched")
-    monkeypatch.setattr(lite, "load_body", lambda *_: None)
-    alone = lite.LiteEncoder()
+    monkeypatch.setattr(encoder, "load_body", lambda *_: None)
+    alone = encoder.LiteEncoder()
     assert alone.n_frames == whole.n_frames
     assert alone.block_fingerprints() == {"objects": whole.block_fingerprints()["objects"]}
     clip = np.random.default_rng(0).integers(0, 256, (6, 40, 60, 3), dtype=np.uint8)

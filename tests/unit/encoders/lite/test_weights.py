@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vlar.encoders.lite.weights import LITE0, LITE2, MINILM, TOKENIZER, WeightFile, file_sha256
+from vlar.encoders.lite.towers import LITE0, LITE2, MINILM, TOKENIZER, WeightFile, file_sha256
 from vlar.errors import ModelError
 
 

@@ -11,9 +11,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from tests.clips import clips_of
-from vlar.encoders import load_encoder
-from vlar.encoders.onnx import export as exporting
-from vlar.encoders.onnx.export import export
+from vlar.encoders import onnx_export
+from vlar.encoders.base import load_encoder
+from vlar.encoders.onnx_export import export
 from vlar.errors import ModelError, UsageError
 
 from ..clip import models
@@ -57,7 +57,7 @@ def test_an_export_gives_the_vectors_of_its_source(exported: tuple[Path, Path]):
 def test_the_check_stands_in_the_folder_and_is_needed(
     exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from vlar.encoders.onnx.folder import read_description
+    from vlar.encoders.onnx import read_description
 
     assert min(read_description(exported[1]).check.values()) > 0.9999
     source = load_encoder(f"hf:{exported[0]}", device="cpu")
@@ -75,7 +75,7 @@ def test_the_check_stands_in_the_folder_and_is_needed(
             else (exported[1] / path.name).read_bytes()
         )
 
-    monkeypatch.setattr(exporting, "_graph", faulty)
+    monkeypatch.setattr(onnx_export, "_graph", faulty)
     with pytest.raises(ModelError, match="differs from the model"):
         export(source, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

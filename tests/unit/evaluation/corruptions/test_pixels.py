@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.contract.test_corruptions import difference, scene
-from vlar.evaluation.corruptions import SEVERITIES, corrupt
+from vlar.evaluation.corruptions.base import SEVERITIES, corrupt
 
 
 def test_noise_is_another_one_in_every_frame():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlar.evaluation.corruptions import SEVERITIES, corrupt
+from vlar.evaluation.corruptions.base import SEVERITIES, corrupt
 
 
 def numbered(n_frames: int) -> np.ndarray:

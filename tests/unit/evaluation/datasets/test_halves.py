@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from vlar.errors import DatasetError
 from vlar.evaluation.datasets.base import Dataset, Subset
-from vlar.evaluation.datasets.halves import arranged
-from vlar.fewshot.support import SupportItem
+from vlar.evaluation.datasets.tables import arranged
+from vlar.heads.support import SupportItem
 
 PARTS = {
     "kick ball": ["kick", "ball"],

@@ -8,8 +8,8 @@ import pytest
 from tests import fake_datasets
 from tests.conftest import CHECKOUT
 from vlar.errors import DatasetError
-from vlar.evaluation.datasets import read_dataset
-from vlar.text.pairs import pair_label
+from vlar.evaluation.datasets.base import read_dataset
+from vlar.language.pairs import pair_label
 
 
 def test_ucf101_has_three_splits_by_group(tmp_path: Path):

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.unit.evaluation import colours
-from vlar.evaluation.running.cards import LoadedCard, make_card
-from vlar.evaluation.running.figures import Figure
-from vlar.evaluation.running.runner import run_card
+from vlar.evaluation.cards import LoadedCard, make_card
+from vlar.evaluation.runner import run_card
+from vlar.evaluation.scores import Figure
 
 LABELS = ("red left", "red right", "blue left", "blue right")
 

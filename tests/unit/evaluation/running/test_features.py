@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from tests.unit.evaluation import colours
-from vlar import resources
 from vlar.errors import ProtocolError
-from vlar.evaluation.datasets import read_dataset
-from vlar.evaluation.running.features import Change, FeatureStore, trim
-from vlar.evaluation.running.guard import ContentIds
-from vlar.fewshot.support import SupportItem
+from vlar.evaluation.datasets.base import read_dataset
+from vlar.evaluation.features import Change, FeatureStore, trim
+from vlar.evaluation.learning import ContentIds
+from vlar.files import resources
+from vlar.heads.support import SupportItem
 from vlar.types import Encoded, Failure
 
 

@@ -10,13 +10,12 @@ import pytest
 
 from tests.unit.evaluation import colours
 from vlar.errors import ProtocolError
-from vlar.evaluation.datasets import read_dataset
-from vlar.evaluation.running.cards import LoadedCard, make_card
-from vlar.evaluation.running.features import FeatureStore
-from vlar.evaluation.running.guard import ContentIds, FitSet, Guard
-from vlar.evaluation.running.learning import Learner, fit
-from vlar.evaluation.running.runner import run_card
-from vlar.fewshot.support import SupportItem
+from vlar.evaluation.cards import LoadedCard, make_card
+from vlar.evaluation.datasets.base import read_dataset
+from vlar.evaluation.features import FeatureStore
+from vlar.evaluation.learning import ContentIds, FitSet, Guard, Learner, fit
+from vlar.evaluation.runner import run_card
+from vlar.heads.support import SupportItem
 from vlar.types import Window
 
 

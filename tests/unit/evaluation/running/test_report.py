@@ -6,16 +6,9 @@ from typing import Any
 import pytest
 
 from vlar.errors import ProtocolError
-from vlar.evaluation.running.figures import Figure, spread
-from vlar.evaluation.running.provenance import read_runs, read_skipped, write_runs
-from vlar.evaluation.running.report import (
-    differences,
-    domain_means,
-    lines,
-    pairs_of,
-    rows,
-    sentence,
-)
+from vlar.evaluation.report import differences, domain_means, lines, pairs_of, rows, sentence
+from vlar.evaluation.runner import read_runs, read_skipped, write_runs
+from vlar.evaluation.scores import Figure, spread
 
 
 def run(

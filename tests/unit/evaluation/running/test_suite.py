@@ -8,8 +8,8 @@ import pytest
 
 from tests.unit.evaluation import colours
 from vlar.errors import ProtocolError
-from vlar.evaluation.running.runner import run_card
-from vlar.evaluation.running.suite import read_suite, table_rows, write_table
+from vlar.evaluation.runner import run_card
+from vlar.evaluation.suite import read_suite, table_rows, write_table
 
 ROOT = Path(__file__).resolve().parents[4]
 SUITE = """

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vlar.apps.cli import output
+from vlar.types import Classification, Prediction
+
+
+def answer(unknown: float, *probabilities: float) -> Classification:
+    labels = ("riding a bike", "cooking", "talking")
+    found = tuple(Prediction(n, p, 0.1) for n, p in zip(labels, probabilities, strict=False))
+    return Classification(Path("a.mp4"), 0.0, 4.0, "lite", found, unknown > 0.5, unknown)
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "text"),
+    [
+        (answer(0.1, 0.634, 0.2), {}, "riding a bike, 63 %"),
+        (
+            answer(0.8, 0.12, 0.05),
+            {},
+            "unknown: nothing in the list fits (best: riding a bike, 12 %)",
+        ),
+        (answer(0.4, 0.3, 0.25), {}, "unsure: riding a bike 30 %, unknown 40 %"),
+        (answer(0.2, 0.8), {"yes_or_no": True}, "yes: riding a bike (80 %)"),
+        (answer(0.9, 0.1), {"yes_or_no": True}, "no: not riding a bike (10 %)"),
+        (
+            answer(0.1, 0.9, 0.6, 0.2),
+            {"several": True},
+            "riding a bike 90 %, cooking 60 %",
+        ),
+        (
+            answer(0.7, 0.3, 0.2),
+            {"several": True},
+            "unknown: nothing in the list fits (best: riding a bike, 30 %)",
+        ),
+    ],
+)
+def test_verdict(row: Classification, options: dict[str, bool], text: str):
+    assert output.verdict(row, **options) == text

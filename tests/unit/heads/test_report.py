@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vlar.encoders.base import FrameBlock
+from vlar.heads.model_selection import choose
+from vlar.metrics.classification import Confusion
+from vlar.model.adapt_report import AdaptReport, TrainingReport
+
+BLOCKS = (FrameBlock("look", 12, "appearance"),)
+
+
+def _choice(shots: int):
+    random = np.random.default_rng(0)
+    y = ["a", "b"] * shots
+    features = random.normal(size=(len(y), 8, 12)) + 2 * (np.array(y) == "a")[:, None, None]
+    return choose(features.astype(np.float32), BLOCKS, y)[1]
+
+
+@pytest.mark.parametrize("shots", [1, 4])
+def test_one_sentence_says_what_was_learned_how_and_how_well(shots):
+    report = AdaptReport({"a": shots, "b": shots}, (), _choice(shots))
+    sentence = report.sentence()
+    assert sentence.startswith(f"learned 2 labels from {2 * shots} examples with ridge")
+    assert ("no example could be held out" in sentence) == (shots == 1)
+    assert ("recognised 100% of the examples held out" in sentence) == (shots == 4)
+    assert "\n" not in sentence
+
+
+def test_the_sentence_ends_with_what_is_confused():
+    rows = (Confusion("pour", "clap", 4, 5), Confusion("wave", "clap", 1, 5))
+    report = AdaptReport({"a": 4, "b": 4}, (), _choice(4), confusions=rows)
+    assert report.sentence().endswith("held out; pour is taken for clap, 4 of 5")
+    assert report.to_dict()["confusions"][1] == rows[1].to_dict()
+
+
+def test_a_training_names_its_method():
+    training = TrainingReport("temporal", "temporal/adapt", 3, 10, 0.5, 1.0, 1.0, 0.5, 0.75)
+    sentence = AdaptReport({"a": 2, "b": 2}, (), _choice(4), training).sentence()
+    assert "with temporal and closed forms, which recognised 75% of the examples" in sentence

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import json
+import string
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from vlar.errors import LabelError, UnknownNameError
+from vlar.language.clean import clean_label
+from vlar.language.labels import LabelList, LabelSet, parse_labels
+from vlar.language.tree import Tree
+
+
+@pytest.mark.parametrize(
+    ("given_name", "expected"),
+    [
+        ("ApplyEyeMakeup", "apply eye makeup"),
+        ("brush_hair", "brush hair"),
+        ("Brush_Hair", "brush hair"),
+        ("BRUSH_HAIR", "brush hair"),
+        ("YoYo", "yo yo"),
+        ("TaiChi", "tai chi"),
+        ("HandstandPushups", "handstand pushups"),
+        ("brushHair", "brush hair"),
+        ("PlayTVGame", "play TV game"),
+        ("v_CleanAndJerk", "clean and jerk"),
+        ("Bending something so that it deforms", "bending something so that it deforms"),
+        ("Pushing [something] off of [something]", "pushing something off of something"),
+        ("[something] falling like a rock", "something falling like a rock"),
+        ("A person walking", "a person walking"),
+        ("  brush \t hair\n", "brush hair"),
+        ("__label__", "label"),
+        ("Basketball", "basketball"),
+    ],
+)
+def test_names_become_what_a_person_would_type(given_name: str, expected: str):
+    assert clean_label(given_name) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "riding a bike",
+        "TV",
+        "DJ",
+        "DJing",
+        "3D",
+        "iPhone",
+        "watching TV",
+        "T-shirt folding",
+        "push-ups",
+        "don't stop!",
+        "rock, paper & scissors",
+        "跑步",
+        "自転車に乗る",
+        "🚴 cycling",
+        "👨\u200d👩\u200d👧 family",
+        "نوشتن می\u200cکند",
+        "faire du vélo",
+        "[1] first",
+        "a {curly} label",
+    ],
+)
+def test_ordinary_text_stays(text: str):
+    assert clean_label(text) == text
+
+
+@given(st.text(max_size=60))
+@example("[[A]]")
+@example("[push [something] over]")
+def test_cleaning_twice_changes_nothing(text: str):
+    once = clean_label(text)
+    assert clean_label(once) == once
+
+
+@given(st.text(alphabet=string.ascii_letters + "_[] ", max_size=40))
+def test_cleaning_names_twice_changes_nothing_and_keeps_the_letters(text: str):
+    once = clean_label(text)
+    assert clean_label(once) == once
+    letters = [c.lower() for c in text if c.isalpha()]
+    kept = [c.lower() for c in once if c.isalpha()]
+    assert kept == letters[len(letters) - len(kept) :]
+    assert set(letters[: len(letters) - len(kept)]) <= {"v"}
+
+
+def test_control_characters_and_lone_surrogates_do_not_reach_a_tokenizer():
+    assert clean_label("run\x00fast\ud800") == "run fast"
+
+
+def test_a_string_is_split_at_commas_outside_quotes():
+    labels = parse_labels('run, "rock, paper, scissors" ,  jump,')
+    assert labels.labels == ("run", "rock, paper, scissors", "jump")
+
+
+@pytest.mark.parametrize("spec", ["跑步，走路", "跑步、走路", "跑步\n走路"])
+def test_other_separators(spec: str):
+    assert parse_labels(spec).labels == ("跑步", "走路")
+
+
+def test_labels_are_kept_as_given_and_texts_are_cleaned():
+    labels = parse_labels("ApplyEyeMakeup, YoYo")
+    assert labels.labels == ("ApplyEyeMakeup", "YoYo")
+    assert labels.texts == ("apply eye makeup", "yo yo")
+
+
+def test_duplicates_are_left_out_with_a_note_that_names_them():
+    labels = parse_labels("brush_hair, run, Brush  Hair, RUN, jump")
+    assert labels.labels == ("brush_hair", "run", "jump")
+    assert len(labels.notes) == 1
+    assert "'Brush  Hair'" in labels.notes[0]
+    assert "'RUN'" in labels.notes[0]
+    assert not parse_labels("run, jump").notes
+
+
+@pytest.mark.parametrize("spec", ["", "  ", ",,", [], ["", " "]])
+def test_no_label_is_an_error(spec: str | list[str]):
+    with pytest.raises(LabelError, match="no label"):
+        parse_labels(spec)
+
+
+def test_sizes_a_user_may_bring():
+    assert parse_labels("run").labels == ("run",)
+    assert len(parse_labels([f"label number {i}" for i in range(10_000)])) == 10_000
+    assert parse_labels("x" * 2000).texts == ("x" * 2000,)
+    assert parse_labels("/" * 2000).texts == ("/" * 2000,)
+
+
+def test_integers_as_labels_are_strings():
+    assert parse_labels([1, 2]).labels == ("1", "2")  # type: ignore[list-item]
+    with pytest.raises(LabelError, match="entry 2 is None"):
+        parse_labels(["run", None])  # type: ignore[list-item]
+
+
+def test_a_label_list_passes_through():
+    labels = parse_labels("run, jump")
+    assert parse_labels(labels) is labels
+
+
+def test_the_hash_speaks_of_texts_and_their_order():
+    assert parse_labels("YoYo, run").sha256 == parse_labels(["yo yo", "run"]).sha256
+    assert parse_labels("run, yo yo").sha256 != parse_labels("yo yo, run").sha256
+
+
+def test_text_file(tmp_path):
+    path = tmp_path / "labels.txt"
+    path.write_bytes(b'\xef\xbb\xbf# mine\r\nrun\r\n\r\nC# coding\r\n"a, b"\r\nrock, paper\r\n')
+    for spec in (path, str(path)):
+        labels = parse_labels(spec)
+        assert labels.labels == ("run", "C# coding", "a, b", "rock, paper")
+        assert labels.source == str(path)
+
+
+def test_text_file_saved_as_utf_16(tmp_path):
+    path = tmp_path / "labels.txt"
+    path.write_text("run\n跑步\n", encoding="utf-16")
+    assert parse_labels(path).labels == ("run", "跑步")
+
+
+def test_a_numbering_in_a_text_file_is_no_part_of_the_labels(tmp_path):
+    path = tmp_path / "classInd.txt"
+    path.write_text("1 ApplyEyeMakeup\n2 YoYo\n")
+    labels = parse_labels(path)
+    assert labels.labels == ("ApplyEyeMakeup", "YoYo")
+    assert "numbering" in labels.notes[0]
+    path.write_text("3 steps forward\n2 steps back\n")
+    assert parse_labels(path).labels == ("3 steps forward", "2 steps back")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_file(tmp_path, delimiter: str):
+    path = tmp_path / "support.csv"
+    rows = [["path", "Label"], ["a.mp4", "run"], ["b.mp4", "jump"], ["c.mp4", "run"]]
+    path.write_text("\r\n".join(delimiter.join(row) for row in rows), newline="")
+    assert parse_labels(path).labels == ("run", "jump")
+
+
+def test_csv_with_a_comma_in_a_label(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text('label\n"rock, paper"\nrun\n')
+    assert parse_labels(path).labels == ("rock, paper", "run")
+
+
+def test_csv_without_the_column(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("id,action\n0,run\n")
+    with pytest.raises(LabelError, match=r"no column 'label'.*'id', 'action'"):
+        parse_labels(path)
+
+
+def test_json_files(tmp_path):
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(["run", "跑步", 3]))
+    assert parse_labels(path).labels == ("run", "跑步", "3")
+    path.write_text('{"run": 1}')
+    with pytest.raises(LabelError, match="neither a list of labels, nor a bank"):
+        parse_labels(path)
+    path.write_text("[run")
+    with pytest.raises(LabelError, match="not valid JSON"):
+        parse_labels(path)
+
+
+@pytest.mark.parametrize("spec", ["missing.txt", "folder/missing.csv", "missing.JSON"])
+def test_a_file_that_does_not_exist(spec: str):
+    with pytest.raises(LabelError, match="does not exist"):
+        parse_labels(spec)
+
+
+def test_a_comma_list_is_no_file_name():
+    assert parse_labels("reading a.txt, writing b.txt").labels == ("reading a.txt", "writing b.txt")
+
+
+def test_unreadable_files(tmp_path):
+    (tmp_path / "binary.txt").write_bytes(b"run\n\xff\x00\x81")
+    with pytest.raises(LabelError, match="not UTF-8 text"):
+        parse_labels(tmp_path / "binary.txt")
+    with pytest.raises(LabelError, match="cannot be read"):
+        parse_labels(tmp_path)
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    with pytest.raises(LabelError, match="no label"):
+        parse_labels(tmp_path / "empty.txt")
+
+
+def test_banks_by_name_and_by_file(tmp_path):
+    labels = parse_labels("bank:everyday_actions")
+    assert len(labels) > 500
+    assert labels.source == "bank:everyday_actions"
+    with pytest.raises(UnknownNameError, match="did you mean 'everyday_actions'"):
+        parse_labels("bank:everyday_action")
+    bank = {
+        "format": 1,
+        "name": "mine",
+        "licence": "CC0",
+        "provenance": {"source": "me"},
+        "entries": [{"label": "WalkDog", "text": "taking the dog out"}, {"label": "YoYo"}],
+    }
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(bank))
+    for spec in (path, str(path), f"bank:{path}"):
+        assert parse_labels(spec) == LabelList(
+            labels=("walk dog", "yo yo"),
+            texts=("taking the dog out", "yo yo"),
+            keys=("WalkDog", "YoYo"),
+            source="bank:mine",
+        )
+
+
+def test_bank_labels_are_readable_and_keep_their_key():
+    listed = parse_labels("bank:ucf101")
+    place = listed.keys.index("PlayingGuitar")
+    assert listed.labels[place] == "playing guitar"
+    known = ("PlayingGuitar", "archery")
+    spelled = listed.spelled_as(known)
+    assert spelled[place] == "PlayingGuitar"
+    assert "archery" in spelled
+    given = parse_labels("PlayingGuitar, run")
+    assert given.labels == given.keys == ("PlayingGuitar", "run")
+
+
+def test_labels_in_parts(tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text("verb,object\nopen,door\nwalk,\nOpen, Door\n")
+    listed = parse_labels(table)
+    assert listed.labels == ("open door", "walk")
+    assert listed.parts == ({"verb": "open", "object": "door"}, {"verb": "walk"})
+    table.write_text("label,verb,object\nopening the door,open,door\n")
+    listed = parse_labels(table)
+    assert listed.labels == ("opening the door",)
+    assert listed.parts == ({"verb": "open", "object": "door"},)
+    assert parse_labels("open door, walk").parts == ()
+    bank = {
+        "format": 1,
+        "name": "mine",
+        "licence": "CC0",
+        "provenance": {"source": "me"},
+        "entries": [
+            {"label": "OpenDoor", "parts": {"verb": "open", "object": "door"}},
+            {"label": "walk"},
+        ],
+    }
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(bank))
+    assert parse_labels(path).parts == ({"verb": "open", "object": "door"}, {})
+    bank["entries"][0]["parts"]["verv"] = "open"
+    path.write_text(json.dumps(bank))
+    with pytest.raises(LabelError, match=r"parts\.verv"):
+        parse_labels(path)
+
+
+def test_a_set_of_labels_is_read_once_with_its_tree(tmp_path):
+    (tmp_path / "tree.json").write_text('{"run": "moving", "sit": "still"}')
+    asked = LabelSet.read("run, sit", "one", "none", tmp_path / "tree.json")
+    assert asked.listed is not None
+    assert asked.listed.labels == ("run", "sit")
+    assert isinstance(asked.tree, Tree)
+    assert LabelSet.read(asked.listed, tree=asked.tree).listed is asked.listed
+    assert LabelSet.read() == LabelSet()
+    with pytest.raises(LabelError, match="not a file"):
+        LabelSet.read("run", tree=tmp_path / "none.json")

@@ -1,0 +1,166 @@
+"""Captions in libraries: full-text search, fusion by ranks, the query language, upkeep."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.library.fakes import FakeCaptioner, FakeModel, tiny_video
+from vlar.errors import QueryError
+from vlar.library.library import Library
+from vlar.library.query.caption_search import reciprocal_rank_fusion, said, search_words
+from vlar.library.query.grammar import And, Not, Phrase, Says, is_expression, parse, show
+from vlar.library.query.plan import QueryReport
+
+CAPTIONS = {
+    1: "A man lifts a barbell.",
+    2: "A woman is lifting a barbell and a dumbbell.",
+    3: "A dog runs in the snow.",
+    4: "",
+}
+
+
+def test_words_are_found_in_every_ending():
+    found = said("lifting barbells", CAPTIONS)
+    assert set(found) == {1, 2}
+    assert all(value > 0.99 for value in found.values())
+
+
+def test_a_share_of_the_words_counts():
+    found = said("dumbbell barbell", CAPTIONS)
+    assert found[2] > 0.99
+    assert found[1] == pytest.approx(0.5, abs=0.01)
+    assert said("a cat", CAPTIONS) == {}
+
+
+def test_signs_of_the_search_language_are_words_here():
+    assert said('barbell" OR NEAR(dog', CAPTIONS).keys() == {1, 2, 3}
+    with pytest.raises(QueryError, match="no word"):
+        said("...", CAPTIONS)
+
+
+def test_little_words_count_only_alone():
+    assert search_words("the of") == ["the", "of"]
+    assert said("the", CAPTIONS).keys() == {3}
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_looked_up_or_refused(text: str):
+    try:
+        found = said(text, CAPTIONS)
+    except QueryError:
+        assert not search_words(text)
+    else:
+        assert all(0 < value <= 1 for value in found.values())
+
+
+def test_ranks_are_fused():
+    found = reciprocal_rank_fusion([[1, 2, 3], [3, 1]])
+    assert sorted(found, key=lambda row: -found[row]) == [1, 3, 2]
+    assert found[2] == pytest.approx(1 / 62)
+    assert found[1] == pytest.approx(1 / 61 + 1 / 62)
+
+
+def test_words_of_captions_in_a_query():
+    assert is_expression("says: barbell")
+    assert not is_expression("he says nothing")
+    assert parse("says: a red barbell") == Says("a red barbell")
+    assert parse('SAYS:"a man"') == Says("a man")
+    tree = parse('"a gym" AND NOT says: dog')
+    assert tree == And((Phrase("a gym"), Not(Says("dog"))))
+    for query in ("says: x", '"a gym" AND NOT says: dog', "says: a THEN says: b WITHIN 3s"):
+        assert parse(show(parse(query))) == parse(query)
+
+
+# In a library
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    opened = Library(tmp_path / "l.vlar", FakeModel())
+    for number in range(4):
+        tiny_video(tmp_path / "videos" / f"{number}.mp4", number)
+    opened.add(tmp_path / "videos", captions=FakeCaptioner())
+    return opened
+
+
+def found(library: Library, query: str, **more: object) -> list[tuple[str, float]]:
+    hits = library.query(query, 20, min_probability=0, **more)  # type: ignore[arg-type]
+    return [(Path(hit.path).stem, hit.start_s) for hit in hits]
+
+
+def test_a_library_answers_by_its_captions(library: Library):
+    reports: list[QueryReport] = []
+    hits = library.query("says: two", 20, report=reports.append)
+    assert any('says: "two"' in line for line in reports[0].lines())
+    assert {Path(hit.path).stem for hit in hits} == {"2"}
+    assert hits[0].caption.startswith("video two from second")
+    assert hits[0].to_dict()["caption"] == hits[0].caption
+    assert {name for name, _ in found(library, "says: one OR says: three")} == {"1", "3"}
+    assert "2" not in {name for name, _ in found(library, '"a cat" AND NOT says: two')}
+    assert found(library, "says: elephant") == []
+
+
+def test_fusion_moves_up_what_captions_name(library: Library):
+    plain = [name for name, _ in found(library, "video two", rerank=None)]
+    hits = library.query("video two", 20, min_probability=0, rerank="captions")
+    fused = [Path(hit.path).stem for hit in hits]
+    assert sorted(plain) == sorted(fused)
+    assert fused.index("2") <= plain.index("2")
+    assert all(0 < hit.score <= 1 for hit in hits)
+
+
+def test_captions_follow_their_recording(library: Library, tmp_path: Path):
+    videos = tmp_path / "videos"
+    (videos / "2.mp4").rename(videos / "5.mp4")
+    shutil.copy(videos / "1.mp4", videos / "6.mp4")
+    library.add(videos)
+    assert {name for name, _ in found(library, "says: two")} == {"5"}
+    hits = library.query("says: one", 20)
+    assert {Path(copy.path).stem for hit in hits for copy in hit.also} | {
+        Path(hit.path).stem for hit in hits
+    } == {"1", "6"}
+    library.remove(videos / "5.mp4")
+    assert found(library, "says: two") == []
+    library.compact()
+    assert found(library, "says: three")
+
+
+def test_recordings_without_captions_are_read_again(tmp_path: Path):
+    model = FakeModel()
+    library = Library(tmp_path / "l.vlar", model)
+    video = tiny_video(tmp_path / "1.mp4", 1)
+    library.add(video)
+    with pytest.raises(QueryError, match="keeps no captions"):
+        library.query("says: one")
+    with pytest.raises(QueryError, match="keeps no captions"):
+        library.query("one", rerank="captions", min_probability=0)
+    done = model.encoded
+    report = library.add(video, captions=FakeCaptioner())
+    assert (report.updated, report.unchanged) == (1, 0)
+    assert model.encoded > done
+    assert library.query("says: one")
+    done = model.encoded
+    assert library.add(video, captions=FakeCaptioner()).unchanged == 1
+    assert model.encoded == done
+
+
+def test_a_library_without_captions_has_no_table_for_them(tmp_path: Path):
+    library = Library(tmp_path / "l.vlar", FakeModel())
+    library.add(tiny_video(tmp_path / "1.mp4", 1))
+    with sqlite3.connect(tmp_path / "l.vlar" / "library.sqlite") as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    assert "captions" not in names
+
+
+def test_captions_of_others_do_not_act_on_a_terminal(library: Library, tmp_path: Path):
+    library.close()
+    with sqlite3.connect(tmp_path / "l.vlar" / "library.sqlite") as connection:
+        connection.execute("UPDATE captions SET text = 'two \x1b[31mred' || char(10) || 'line'")
+    with Library(tmp_path / "l.vlar", FakeModel()) as again:
+        assert "\x1b" not in again.query("says: two")[0].caption

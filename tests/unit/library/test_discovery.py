@@ -1,0 +1,130 @@
+"""Unusual windows, duplicates and highlights of libraries whose vectors are planted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.library.fakes import DIM, FakeModel
+from vlar.errors import EncoderMismatchError, LibraryError, QueryError
+from vlar.library.discovery import apart, distances, drawn, nearest_rows, similar_pairs, within
+from vlar.library.library import Library
+from vlar.library.rows import RowTable
+from vlar.library.shard_reading import VectorVideo
+from vlar.numeric import unit
+from vlar.types import Window
+
+RANDOM = np.random.default_rng(3)
+CENTRES = unit(RANDOM.normal(size=(2, DIM)))
+
+
+def around(centre: int, count: int, spread: float = 0.1) -> np.ndarray:
+    noise = RANDOM.normal(scale=spread, size=(count, DIM))
+    return unit(CENTRES[centre] + noise).astype(np.float32)
+
+
+def recording(name: str, vectors: np.ndarray) -> VectorVideo:
+    spans = [Window(2.0 * i, 2.0 * i + 4.0) for i in range(len(vectors))]
+    return VectorVideo(name, spans, vectors, tags={"name": name})
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    """Twenty recordings of two kinds; one has a strange window, one is a copy with noise."""
+    found = [around(i % 2, 6) for i in range(20)]
+    found[7][3] = unit(-CENTRES[0] + 0.2 * CENTRES[1])
+    copied = unit(found[4] + RANDOM.normal(scale=0.005, size=found[4].shape)).astype(np.float32)
+    library = Library(tmp_path_factory.mktemp("d") / "l.vlar", FakeModel())
+    library.add_vectors([recording(f"/{i}.mp4", v) for i, v in enumerate(found)])
+    library.add_vectors([recording("/copy.mp4", copied[1:5])])
+    return library
+
+
+def test_the_planted_window_is_the_most_unusual(library: Library):
+    first, second = library.unusual(2)
+    assert (first.path, first.start_s, first.rank) == ("/7.mp4", 6.0, 1)
+    assert first.score > 2 * second.score
+    assert first.tags == {"name": "/7.mp4"}
+    assert first.nearest is not None
+    assert first.nearest != "/7.mp4"
+    assert first.to_dict()["nearest_s"] == first.nearest_s
+
+
+def test_the_planted_window_is_the_highlight_of_its_recording(library: Library):
+    found = library.highlights(3)
+    assert (found[0].path, found[0].start_s) == ("/7.mp4", 6.0)
+    assert len({row.path for row in found}) == 3
+    assert found[0].score > found[1].score
+
+
+def test_the_copy_is_found_and_nothing_else(library: Library):
+    (group,) = library.duplicates()
+    assert [member.path for member in group.members] == ["/4.mp4", "/copy.mp4"]
+    first, copy = group.members
+    assert (first.start_s, first.end_s) == (2.0, 12.0)
+    assert (copy.start_s, copy.end_s) == (0.0, 10.0)
+    assert all(0.97 <= member.similarity <= 1 for member in group.members)
+    assert library.duplicates(similarity=0.9999999) == []
+
+
+def test_what_is_new_against_another_library(library: Library, tmp_path: Path):
+    today = Library(tmp_path / "today.vlar", FakeModel())
+    new = unit(CENTRES[0] - 2 * CENTRES[1]).astype(np.float32)
+    today.add_vectors([recording("/old.mp4", around(0, 4)), recording("/new.mp4", new[None])])
+    assert today.unusual(1, against=library)[0].path == "/new.mp4"
+    other = Library(tmp_path / "other.vlar", FakeModel(seed=1))
+    other.add_vectors([recording("/a.mp4", around(0, 2))])
+    with pytest.raises(EncoderMismatchError, match="two models"):
+        today.unusual(against=other)
+
+
+def test_faults(library: Library, tmp_path: Path):
+    with pytest.raises(QueryError, match="k is 0"):
+        library.unusual(0)
+    with pytest.raises(QueryError, match="similarity"):
+        library.duplicates(similarity=2)
+    with pytest.raises(LibraryError, match="empty"):
+        Library(tmp_path / "empty.vlar", FakeModel()).highlights()
+    one = Library(tmp_path / "one.vlar", FakeModel())
+    one.add_vectors([recording("/a.mp4", around(0, 1))])
+    assert one.highlights() == []
+    assert one.duplicates() == []
+    assert one.unusual()[0].nearest is None
+
+
+def pairs_of(vectors: np.ndarray, owners: np.ndarray) -> set[tuple[int, int]]:
+    blocks = similar_pairs(vectors, owners, 0.5)
+    return {(int(a), int(b)) for left, right, _ in blocks for a, b in zip(left, right, strict=True)}
+
+
+def test_blocks_give_what_a_full_comparison_gives(monkeypatch: pytest.MonkeyPatch):
+    vectors = unit(RANDOM.normal(size=(50, 8))).astype(np.float32)
+    owners = np.arange(50) // 5
+    full = nearest_rows(vectors, owners, vectors, owners, 3)
+    pairs = [
+        np.concatenate(part) for part in zip(*similar_pairs(vectors, owners, 0.5), strict=True)
+    ]
+    monkeypatch.setattr("vlar.library.discovery._BLOCK", 7)
+    small = nearest_rows(vectors, owners, vectors, owners, 3)
+    assert np.allclose(full[0], small[0], atol=1e-6)
+    assert (full[1] == small[1]).all()
+    other = [
+        np.concatenate(part) for part in zip(*similar_pairs(vectors, owners, 0.5), strict=True)
+    ]
+    assert set(zip(*pairs[:2], strict=True)) == set(zip(*other[:2], strict=True))
+    cosines = (vectors @ vectors.T).astype(np.float64)
+    cosines[owners[:, None] == owners] = -1
+    assert np.allclose(full[0][:, 0], cosines.max(axis=1), atol=1e-6)
+    assert np.allclose(distances(vectors, owners, vectors, owners, 1)[0], 1 - cosines.max(axis=1))
+
+
+def test_measures_where_nothing_stands_out():
+    same = np.repeat(unit(np.ones((1, 8))).astype(np.float32), 9, axis=0)
+    starts = 2.0 * np.arange(9)
+    assert np.allclose(within(same, starts, starts + 4), 0, atol=1e-3)
+    assert within(same[:3], starts[:3], starts[:3] + 4).tolist() == [0, 0, 0]
+    assert len(drawn(100, 10)) == 10
+    table = RowTable(np.arange(9), np.zeros(9, np.int64), starts, starts + 4)
+    assert apart(table, np.arange(9), 9) == [0, 2, 4, 6, 8]

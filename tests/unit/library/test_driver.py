@@ -1,0 +1,182 @@
+"""The driver of an ``add`` with a runner that does what it is told, without a file or a process."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.library.fakes import DIM, FakeModel
+from vlar.library.ingest.encode import EncodedWindow
+from vlar.library.ingest.ingest import Driver
+from vlar.library.ingest.reader import FileRecord
+from vlar.library.ingest.remote import Recording
+from vlar.library.ingest.runners.base import MEMORY, Lost, Runner, RunnerOptions
+from vlar.library.ingest.worker_tasks import EncodedPart, Facts, Job, Part, Setup
+from vlar.library.manifest import LibraryManifest
+from vlar.library.store.annotations import FailedFile, FailedFiles
+from vlar.library.store.values import KnownVideo, Stamp
+from vlar.types import Failure, Window
+
+SETUP = Setup(LibraryManifest.new(FakeModel(), "fake", 4.0, 2.0), lambda _: FakeModel())
+Answer = Callable[[Job, bool], list[EncodedPart | Lost]]
+
+
+class Told(Runner):
+    """Answers each job by a function, in any order; counts what it was asked."""
+
+    name = "told"
+
+    def __init__(self, answer: Answer, seed: int = 0) -> None:
+        self.answer, self.draw = answer, random.Random(seed)
+        self.rounds: list[tuple[list[str], bool]] = []
+        self.starts = 0
+
+    @classmethod
+    def from_options(cls, options: RunnerOptions) -> Told:
+        raise NotImplementedError
+
+    def start(self, setup: Setup) -> Told:
+        self.starts += 1
+        return super().start(setup)
+
+    def run(self, jobs: Sequence[Job], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
+        self.rounds.append(([job.path for job in jobs], alone))
+        found = [each for job in jobs for each in self.answer(job, alone)]
+        self.draw.shuffle(found)
+        yield from found
+
+
+def parts(job: Job, content: str, count: int = 2) -> list[EncodedPart | Lost]:
+    facts = Facts(content, 10.0)
+    if job.only_hash:
+        return [Part(job.number, 0, facts, is_last=True)]
+    vector = np.eye(DIM, dtype=np.float32)[0]
+    return [
+        Part(
+            job.number,
+            index,
+            facts,
+            [EncodedWindow(Window(2.0 * index, 2.0 * index + 4), vector)],
+            index == count - 1,
+        )
+        for index in range(count)
+    ]
+
+
+def recording(name: str, size: int = 0, stamp_ns: int = 1) -> Recording:
+    path = f"s3://bucket/{name}.mp4"
+    return Recording(Path(path), path, stamp=Stamp(size or sum(map(ord, name)), stamp_ns))
+
+
+def told(
+    runner: Runner,
+    recordings: Sequence[Recording],
+    known: Sequence[KnownVideo] = (),
+    failed: FailedFiles | None = None,
+) -> dict[str, tuple[FileRecord, list[EncodedWindow | Failure]]]:
+    found: dict[str, tuple[FileRecord, list[EncodedWindow | Failure]]] = {}
+    by_path = {video.path: video for video in known}
+    latest = ""
+    for item in Driver(runner, SETUP, recordings, by_path, failed or FailedFiles()).stream():
+        if isinstance(item, FileRecord):
+            latest = item.path.rpartition("/")[2].removesuffix(".mp4")
+            assert latest not in found, "a recording is told twice"
+            found[latest] = item, []
+        else:
+            found[latest][1].append(item)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_in_any_order_and_twice_become_whole_recordings(seed: int):
+    runner = Told(lambda job, _: [*parts(job, job.path, 4), *parts(job, job.path, 4)], seed)
+    found = told(runner, [recording(name) for name in "abcde"])
+    assert {name: record.state for name, (record, _) in found.items()} == dict.fromkeys(
+        "abcde", "changed"
+    )
+    for _, windows in found.values():
+        assert [w.window.start_s for w in windows if isinstance(w, EncodedWindow)] == [0, 2, 4, 6]
+    assert [alone for _, alone in runner.rounds] == [False]
+
+
+def test_a_recording_of_which_a_part_is_missing_is_read_again_alone():
+    def answer(job: Job, alone: bool) -> list[EncodedPart | Lost]:
+        found = parts(job, job.path, 3)
+        return found if alone or "b" not in job.path.rpartition("/")[2] else found[:1] + found[2:]
+
+    runner = Told(answer)
+    found = told(runner, [recording(name) for name in "abc"])
+    assert [len(windows) for _, windows in found.values()] == [3, 3, 3]
+    assert runner.rounds[1:] == [(["s3://bucket/b.mp4"], True)]
+
+
+@pytest.mark.parametrize(("lost", "kind"), [(Lost((1,)), "crash"), (Lost((1,), MEMORY), "memory")])
+def test_what_ends_its_worker_twice_is_reported_and_the_rest_goes_on(lost: Lost, kind: str):
+    def answer(job: Job, alone: bool) -> list[EncodedPart | Lost]:
+        if "b" in job.path.rpartition("/")[2] and not job.only_hash:
+            return [Lost((job.number,), lost.kind)]
+        return parts(job, job.path)
+
+    runner = Told(answer)
+    found = told(runner, [recording(name) for name in "abc"])
+    record, windows = found["b"]
+    assert (record.state, record.content_hash, windows) == ("failed", "s3://bucket/b.mp4", [])
+    assert record.failure is not None
+    assert record.failure.kind == kind
+    assert "twice" in record.failure.message
+    assert len(found["a"][1]) == len(found["c"][1]) == 2
+    assert [alone for _, alone in runner.rounds] == [False, True, True]  # the last asks for a hash
+
+
+def test_equal_sizes_are_hashed_before_anything_is_decoded():
+    contents = {"a": "x", "b": "x", "c": "y", "d": "z"}
+    old = KnownVideo(1, "s3://bucket/old.mp4", "y", Stamp(7, 5))
+    decoded: list[str] = []
+
+    def answer(job: Job, alone: bool) -> list[EncodedPart | Lost]:
+        name = job.path.rpartition("/")[2][0]
+        if not job.only_hash:
+            decoded.append(name)
+        return parts(job, contents[name])
+
+    files = [recording("a", 7), recording("b", 7), recording("c", 7), recording("d", 8)]
+    found = told(Told(answer), files, [old])
+    states = {name: record.state for name, (record, _) in found.items()}
+    assert sorted((states["a"], states["b"])) == ["changed", "known"]
+    assert (states["c"], states["d"]) == ("known", "changed")
+    assert sorted(decoded) in (["a", "d"], ["b", "d"])
+
+
+def test_a_copy_of_what_cannot_be_read_is_read_itself():
+    def answer(job: Job, alone: bool) -> list[EncodedPart | Lost]:
+        if job.only_hash:
+            return parts(job, "x")
+        failure = Failure(Path(job.path), "decode", f"{job.path}: broken")
+        return [Part(job.number, 0, Facts("x", failure=failure), is_last=True)]
+
+    found = told(Told(answer), [recording("a", 7), recording("b", 7)])
+    assert {record.state for record, _ in found.values()} == {"failed"}
+    assert {f"s3://bucket/{name}.mp4: broken" for name in "ab"} == {
+        record.failure.message for record, _ in found.values() if record.failure
+    }
+
+
+def test_nothing_to_open_starts_no_worker():
+    known = KnownVideo(1, "s3://bucket/a.mp4", "x", Stamp(97, 1))
+    broken = FailedFile("s3://bucket/b.mp4", "y", Stamp(98, 1), "crash", "died")
+    runner = Told(lambda job, _: [])
+    failed = FailedFiles({broken.path: broken})
+    found = told(runner, [recording("a"), recording("b")], [known], failed)
+    assert {name: record.state for name, (record, _) in found.items()} == {
+        "a": "unchanged",
+        "b": "skipped",
+    }
+    assert runner.starts == 0
+    # A clock that goes backwards is another time, not an older one: the file is looked at.
+    runner.answer = lambda job, _: parts(job, "x")
+    assert told(runner, [recording("a", stamp_ns=-5)], [known])["a"][0].state == "unchanged"
+    assert runner.starts == 1

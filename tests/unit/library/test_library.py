@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.library.fakes import FakeModel, tiny_video
+from vlar.errors import EncoderMismatchError, LibraryError, UsageError
+from vlar.library.library import Library
+from vlar.library.rows import AddEvent
+
+
+@pytest.fixture
+def library(tmp_path: Path, model: FakeModel, clips: list[Path]) -> Library:
+    opened = Library(tmp_path / "l.vlar", model)
+    report = opened.add(clips)
+    assert (report.added, report.rows, report.failed) == (5, 15, ())
+    return opened
+
+
+def paths(library: Library) -> list[str]:
+    return [Path(row.path).name for row in library.videos()]
+
+
+def test_windows_and_facts(library: Library, clips: list[Path]):
+    row = library.videos()[0]
+    assert row.path == clips[0].as_posix()
+    assert (row.windows, row.duration_s, row.unreadable_windows) == (3, 8.0, 0)
+    info = library.info()
+    assert (info.videos, info.rows, info.duration_s) == (5, 15, 40.0)
+    assert (info.model, info.window_s, info.stride_s, info.n_frames) == ("fake", 4.0, 2.0, 2)
+    assert info.engine == "flat"
+    assert "exact" in info.engine_why
+    assert info.bytes_on_disk >= (library.path / "library.sqlite").stat().st_size
+
+
+def test_adding_again_encodes_nothing(library: Library, model: FakeModel, clips: list[Path]):
+    before = model.encoded
+    report = library.add(clips)
+    assert (report.unchanged, report.added, report.rows) == (5, 0, 0)
+    clips[0].touch()  # a new time, the same content
+    assert library.add(clips).unchanged == 5
+    assert model.encoded == before
+
+
+def test_one_file_named_twice_is_one_video(tmp_path: Path, model: FakeModel, clips: list[Path]):
+    other_name = clips[0].parent / ".." / clips[0].parent.name / clips[0].name
+    with Library(tmp_path / "n.vlar", model) as library:
+        assert library.add([clips[0], other_name]).added == 1
+        assert [(row.path, row.windows) for row in library.videos()] == [(str(clips[0]), 3)]
+
+
+def test_changed_content_is_indexed_in_place(library: Library, clips: list[Path]):
+    library.add(clips[1], tags={"place": "gym"})
+    tiny_video(clips[1], content=77, seconds=12)
+    report = library.add(clips)
+    assert (report.updated, report.unchanged, report.rows) == (1, 4, 5)
+    row = next(row for row in library.videos() if row.path == str(clips[1]))
+    assert (row.windows, row.duration_s, dict(row.tags)) == (5, 12.0, {"place": "gym"})
+
+
+def test_renamed_video_costs_no_decoding(library: Library, model: FakeModel, clips: list[Path]):
+    library.add(clips[0], tags={"place": "gym"})
+    before = model.encoded
+    moved = clips[0].rename(clips[0].with_name("new name.mp4"))
+    report = library.add(clips[0].parent)
+    assert (report.moved, report.unchanged, report.rows) == (1, 4, 0)
+    assert model.encoded == before
+    row = next(row for row in library.videos() if row.path == str(moved))
+    assert (row.windows, dict(row.tags)) == (3, {"place": "gym"})
+    assert len(library.videos()) == 5
+
+
+def test_copy_shares_vectors_but_not_tags(library: Library, model: FakeModel, clips: list[Path]):
+    library.add(clips[0], tags={"place": "gym"})
+    before = model.encoded
+    copy = Path(shutil.copy(clips[0], clips[0].with_name("copy.mp4")))
+    report = library.add(copy, tags={"day": "2"})
+    assert (report.moved, report.rows) == (1, 3)
+    assert model.encoded == before
+    rows = {Path(row.path).name: row for row in library.videos()}
+    assert (rows["copy.mp4"].windows, dict(rows["copy.mp4"].tags)) == (3, {"day": "2"})
+    assert dict(rows["0.mp4"].tags) == {"place": "gym"}
+
+
+def test_two_videos_that_swap_names(library: Library, clips: list[Path]):
+    before = vectors(library)
+    a, b = clips[0], clips[1]
+    a.rename(a.with_name("x"))
+    b.rename(a)
+    a.with_name("x").rename(b)
+    library.add(clips)
+    after = vectors(library)
+    assert after[str(a)] == before[str(b)]
+    assert after[str(b)] == before[str(a)]
+
+
+def vectors(library: Library) -> dict[str, list[bytes]]:
+    store = library._connection.reader()
+    assert store is not None
+    found = store.fetch(
+        "SELECT path, vector FROM rows JOIN videos ON videos.id = video_id ORDER BY path, start_s"
+    )
+    result: dict[str, list[bytes]] = {}
+    for path, vector in found:
+        result.setdefault(path, []).append(vector)
+    return result
+
+
+def test_content_that_left_its_path_in_the_same_call(library: Library, clips: list[Path]):
+    # a.mp4 gets new content while its old content appears elsewhere: neither may be lost.
+    old = vectors(library)[str(clips[0])]
+    kept = clips[0].rename(clips[0].with_name("z.mp4"))
+    tiny_video(clips[0], content=99)
+    report = library.add(clips[0].parent)
+    assert not report.failed
+    now = vectors(library)
+    assert now[str(kept)] == old
+    assert now[str(clips[0])] != old
+    assert len(library.videos()) == 6
+
+
+def test_tags_are_merged(library: Library, clips: list[Path]):
+    library.add(clips[0], tags={"place": "gym", "day": "1"})
+    library.add(clips[0], tags={"day": "2"})
+    assert dict(library.videos()[0].tags) == {"place": "gym", "day": "2"}
+
+
+@pytest.mark.parametrize("tags", [{"": "x"}, {" ": "x"}, {"path": "x"}])
+def test_tag_keys_that_cannot_be(tmp_path: Path, model: FakeModel, tags: dict[str, str]):
+    with pytest.raises(UsageError):
+        Library(tmp_path / "l.vlar", model).add([], tags=tags)
+
+
+def test_remove(library: Library, clips: list[Path], monkeypatch: pytest.MonkeyPatch):
+    clips[2].unlink()  # a file that is gone can still be taken out
+    assert library.remove(clips[2]) == 1
+    assert library.remove([str(clips[2].parent / "[01].mp4")]) == 2
+    assert paths(library) == ["3.mp4", "4.mp4"]
+    monkeypatch.chdir(clips[0].parent.parent)
+    assert library.remove("nothing*") == 0
+    assert library.remove("videos") == 2
+    assert library.info().rows == 0
+    assert clips[3].exists()
+
+
+def test_bad_videos_are_named_and_the_others_done(
+    tmp_path: Path, model: FakeModel, clips: list[Path]
+):
+    (tmp_path / "videos" / "2.mp4").write_text("no video")
+    (tmp_path / "videos" / "3.mp4").write_bytes(b"")
+    events: list[AddEvent] = []
+    with Library(tmp_path / "l.vlar", model) as library:
+        report = library.add([*clips, tmp_path / "absent.mp4"], progress=events.append)
+        assert report.added == 3
+        names = [failure.path.name for failure in report.failed]
+        assert names == ["2.mp4", "3.mp4", "absent.mp4"]
+        assert all(str(failure.path) in failure.message for failure in report.failed)
+        assert paths(library) == ["0.mp4", "1.mp4", "4.mp4"]
+    assert [e.status for e in events] == [
+        "start",
+        "added",
+        "added",
+        *["failed"] * 2,
+        "added",
+        "failed",
+    ]
+    assert sum(event.advance for event in events) == 6
+
+
+def test_same_broken_content_twice(tmp_path: Path, model: FakeModel, clips: list[Path]):
+    for clip in clips[:2]:
+        clip.write_bytes(b"garbage" * 500)
+    with Library(tmp_path / "l.vlar", model) as library:
+        report = library.add(clips)
+    assert (report.added, len(report.failed)) == (3, 2)
+
+
+def test_a_broken_new_version_keeps_the_old_rows(library: Library, clips: list[Path]):
+    before = vectors(library)
+    clips[1].write_bytes(clips[1].read_bytes()[:200])
+    assert len(library.add(clips).failed) == 1
+    assert vectors(library) == before
+
+
+def test_interrupt_keeps_what_is_finished_and_the_next_run_goes_on(
+    tmp_path: Path, model: FakeModel, clips: list[Path]
+):
+    def stop(event: AddEvent) -> None:
+        if event.done == 3:
+            raise KeyboardInterrupt
+
+    events: list[AddEvent] = []
+    with Library(tmp_path / "l.vlar", model) as library:
+        with pytest.raises(KeyboardInterrupt):
+            library.add(clips, progress=stop)
+        assert paths(library) == ["0.mp4", "1.mp4", "2.mp4"]
+        encoded = model.encoded
+        report = library.add(clips, progress=events.append)
+        assert (report.added, report.unchanged) == (2, 3)
+        assert model.encoded <= encoded + 6
+    assert (events[0].status, events[0].done, events[0].total) == ("start", 3, 5)
+
+
+def test_interrupt_inside_a_video_leaves_none_of_it(tmp_path: Path, clips: list[Path]):
+    class Stopping(FakeModel):
+        def encode(self, clips):
+            if self.encoded >= 20:
+                raise KeyboardInterrupt
+            return super().encode(clips)
+
+    long = tiny_video(tmp_path / "videos" / "9 long.mp4", 9, seconds=80)  # 39 windows, 5 batches
+    with Library(tmp_path / "l.vlar", Stopping()) as library:
+        with pytest.raises(KeyboardInterrupt):
+            library.add([*clips, long])
+        assert len(paths(library)) == 5
+        assert library.info().rows == 15
+
+
+def test_a_model_that_gives_nonsense_fails_the_video(tmp_path: Path, clips: list[Path]):
+    class Broken(FakeModel):
+        def encode(self, clips):
+            nothing = np.full(self.dim, np.nan, np.float32)
+            return [replace(one, vector=nothing) for one in super().encode(clips)]
+
+    with Library(tmp_path / "l.vlar", Broken()) as library:
+        report = library.add(clips[:1])
+        assert report.failed[0].kind == "model"
+        assert library.videos() == []
+
+
+def test_other_windows_are_refused(library: Library, clips: list[Path]):
+    with pytest.raises(LibraryError, match=r"--window 4s --stride 2s"):
+        library.add(clips, window_s=8.0)
+    assert library.add(clips, window_s=4.0, stride_s=2.0).unchanged == 5
+
+
+@pytest.mark.parametrize(
+    "span", [{"window_s": 0.0}, {"stride_s": -1.0}, {"window_s": float("nan")}]
+)
+def test_windows_that_cannot_be(tmp_path: Path, model: FakeModel, span: dict[str, float]):
+    with pytest.raises(UsageError):
+        Library(tmp_path / "l.vlar", model).add([], **span)
+
+
+def test_another_model_is_refused(library: Library, clips: list[Path]):
+    other = FakeModel("other", seed=1)
+    with Library(library.path, other) as opened:
+        for use in (
+            lambda: opened.query("a cat", min_probability=0),
+            lambda: opened.add(tiny_video(clips[0], 50)),
+        ):
+            with pytest.raises(EncoderMismatchError) as refused:
+                use()
+            assert "'fake'" in refused.value.message
+            assert "'other'" in refused.value.message
+            assert "--model fake" in refused.value.message
+    assert len(library.videos()) == 5
+
+
+def test_listing_and_removing_load_no_model(
+    library: Library, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    import vlar.model.model
+
+    def refuse(spec: object) -> None:
+        raise AssertionError(f"model {spec} was loaded")
+
+    monkeypatch.setattr(vlar.model.model, "load", refuse)
+    with Library(library.path) as opened:
+        assert len(opened.videos()) == 5
+        assert opened.info().model == "fake"
+        assert opened.add(clips).unchanged == 5
+        assert opened.remove(clips[0]) == 1
+
+
+def test_the_model_of_the_manifest_is_loaded_for_a_query(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+):
+    import vlar.model.model
+
+    asked: list[object] = []
+    monkeypatch.setattr(vlar.model.model, "load", lambda spec: asked.append(spec) or FakeModel())
+    with Library(library.path) as opened:
+        assert len(opened.query("a cat", 2, min_probability=0)) == 2
+    assert asked == ["fake"]
+
+
+def test_reports_are_plain_json(library: Library, clips: list[Path]):
+    import json
+
+    events: list[AddEvent] = []
+    report = library.add(clips, progress=events.append)
+    for row in (
+        library.videos()[0],
+        library.info(),
+        report,
+        *events,
+        *library.query("a cat", min_probability=0),
+    ):
+        assert json.loads(json.dumps(row.to_dict()))

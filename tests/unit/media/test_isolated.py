@@ -1,0 +1,142 @@
+"""A batch of recordings goes on where reading one of them crashes, hangs or takes all memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.faults import FaultyReader
+from tests.unit.library.fakes import tiny_video
+from vlar.errors import DecodeError
+from vlar.media.base import Reader
+from vlar.media.lookup import IsolatedReader, isolated, reader
+from vlar.media.views import ViewSampler
+from vlar.types import Clip, Failure, Sampling, Window
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX system")
+SAMPLING = Sampling(2, shorter_side=64)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLAR_FILE_TIMEOUT_S", "2")
+    monkeypatch.setenv("VLAR_FILE_MEMORY", "400MB")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("batch")
+    names = ["1.mp4", "abort.mp4", "2.mp4", "zero.mp4", "hang.mp4", "eat.mp4", "3.mp4"]
+    return [tiny_video(folder / name, number) for number, name in enumerate(names)]
+
+
+def isolated_reader(source: Reader, files: list[Path]):
+    return isolated(source, files, Path)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_batch_goes_on(files: list[Path]):
+    rows = list(ViewSampler(FaultyReader(), SAMPLING).sample_each((f, None) for f in files))
+    kinds = [row.kind if isinstance(row, Failure) else "clip" for row in rows]
+    assert kinds == ["clip", "crash", "clip", "crash", "timeout", "memory", "clip"]
+    assert [row.path for row in rows if isinstance(row, Failure)] == [
+        files[i] for i in (1, 3, 4, 5)
+    ]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_batch_over_time_goes_on(files: list[Path]):
+    rows = ViewSampler(FaultyReader(), SAMPLING).sample_every(files, 4.0)
+    kinds = [row.kind if isinstance(row, Failure) else "clip" for row in rows]
+    two = ["clip"] * 2
+    assert kinds == [*two, "crash", *two, "crash", "timeout", "memory", *two]
+
+
+@pytest.mark.usefixtures("quick")
+def test_windows_before_a_crash_are_kept(tmp_path: Path, files: list[Path]):
+    path = tiny_video(tmp_path / "half-abort.mp4", 1)
+    spans = [Window(0, 4), Window(2, 6), Window(4, 8)]
+    with isolated_reader(FaultyReader(), [path, *files]) as (source, _):
+        first, *rest = source.read_windows(path, spans, SAMPLING)
+        assert isinstance(first, Clip)
+        assert [row.kind for row in rest if isinstance(row, Failure)] == ["crash", "crash"]
+        assert isinstance(source.read_clip(files[0], None, SAMPLING), Clip)
+
+
+def test_the_same_clips_as_without_workers(files: list[Path]):
+    good = [files[0], files[2], files[6]]
+    plain = reader("video")
+    with isolated_reader(plain, good) as (source, same):
+        assert isinstance(source, IsolatedReader)
+        assert list(same) == good
+        for path in good:
+            assert source.probe(path) == plain.probe(path)
+        requests = [(path, Window(1.0, 5.0)) for path in good]
+        for ours, theirs in zip(
+            source.read(requests, SAMPLING), plain.read(requests, SAMPLING), strict=True
+        ):
+            assert isinstance(ours, Clip)
+            assert isinstance(theirs, Clip)
+            assert np.array_equal(ours.data, theirs.data)
+            assert np.array_equal(ours.times_s, theirs.times_s)
+            assert (ours.path, ours.window, ours.lost) == (theirs.path, theirs.window, theirs.lost)
+        missing = source.read_windows(Path("no.mp4"), [Window(0, 1)], SAMPLING)
+        assert list(missing) == list(plain.read_windows(Path("no.mp4"), [Window(0, 1)], SAMPLING))
+
+
+def test_one_small_file_is_read_in_this_process(files: list[Path]):
+    with isolated_reader(reader("video"), files[:1]) as (source, same):
+        assert source is reader("video")
+        assert list(same) == files[:1]
+
+
+def test_workers_can_be_switched_off(files: list[Path], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("VLAR_DECODE_WORKERS", "0")
+    with isolated_reader(reader("video"), files) as (source, _):
+        assert source is reader("video")
+
+
+def test_a_machine_that_starts_no_process_reads_all_the_same(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with isolated_reader(reader("video"), files) as (source, _), caplog.at_level("INFO", "vlar"):
+        for path in (files[0], files[2]):
+            assert isinstance(source.read_clip(path, None, SAMPLING), Clip)
+    assert [r.message for r in caplog.records if "without worker processes" in r.message] != []
+
+
+def test_leaving_early_does_not_wait_for_a_file_that_hangs(files: list[Path]):
+    requests = [(files[0], None), (files[4], None)]
+    begin = time.monotonic()
+    rows = ViewSampler(FaultyReader(), SAMPLING).sample_each(requests)
+    assert isinstance(next(rows), list)
+    rows.close()
+    assert time.monotonic() - begin < 20
+
+
+def test_recordings_of_every_sensor_are_read_in_workers_as_they_are_without(tmp_path: Path):
+    for sensor in ("skeleton", "imu", "audio", "depth"):
+        plain = reader(sensor)
+        (tmp_path / sensor).mkdir()
+        file = plain.example(tmp_path / sensor)
+        with isolated_reader(plain, [file, file]) as (source, _):
+            assert isinstance(source, IsolatedReader)
+            wanted = source.every_sample(file, None)
+            assert wanted == plain.every_sample(file, None)
+            assert source.person(Path("a1_s2_t3.mat")) == plain.person(Path("a1_s2_t3.mat"))
+            ours, theirs = (each.read_clip(file, None, wanted) for each in (source, plain))
+            assert np.array_equal(ours.data, theirs.data, equal_nan=sensor in ("skeleton", "imu"))
+            assert ours.meta.keys() == theirs.meta.keys()
+
+
+def test_a_foreign_exception_in_a_worker_is_the_error_of_its_file(files: list[Path]):
+    with isolated_reader(FaultyReader(), files) as (source, _):
+        assert isinstance(source, IsolatedReader)
+        with pytest.raises(DecodeError, match=r"1\.mp4: reading it failed \(AttributeError"):
+            source.read_clip(files[0], None, "no sampling")  # pyright: ignore

@@ -1,0 +1,183 @@
+"""Shots of recordings: found once, kept, and never crossed by a window, a flow or a track."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import vlar
+from tests.unit.encoders.test_fused import Scene
+from tests.unit.media.shot_detection import planted
+from vlar.errors import DecodeError, LibraryError, ModelError, UsageError
+from vlar.library.library import Library
+from vlar.library.manifest import WindowSpec
+from vlar.media import shots as found_shots
+from vlar.media.base import Reader
+from vlar.media.lookup import reader
+from vlar.media.readers.video import VideoReader
+from vlar.media.video.sample import frame_times
+from vlar.media.views import ViewSampler
+from vlar.model.model import Model
+from vlar.types import Sampling, Window
+
+
+@pytest.fixture(scope="module", autouse=True)
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLAR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        found_shots._detector.cache_clear()
+        planted.install()
+        yield
+        found_shots._detector.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three shots: 1.2 s of red, 2 s of green, 0.8 s of blue."""
+    path = tmp_path_factory.mktemp("films") / "film.mkv"
+    return planted.film(path, [("red", 12), ("green", 20), ("blue", 8)])
+
+
+def spans(shots: list[Window]) -> list[tuple[float, float]]:
+    return [(round(shot.start_s, 3), round(shot.end_s, 3)) for shot in shots]
+
+
+def test_shots_begin_with_their_first_frame(film: Path):
+    assert spans(vlar.shots(film)) == [(0.0, 1.2), (1.2, 3.2), (3.2, 4.0)]
+
+
+def test_shots_are_found_once(film: Path, monkeypatch: pytest.MonkeyPatch):
+    first = vlar.shots(film)
+    monkeypatch.setattr(VideoReader, "read_frames", None)
+    assert vlar.shots(film) == first
+
+
+def test_a_film_without_cuts_is_one_shot(tmp_path: Path):
+    path = planted.film(tmp_path / "still.mkv", [("red", 30)])
+    assert spans(vlar.shots(path)) == [(0.0, 3.0)]
+
+
+def test_a_folder_of_pictures_has_shots(tmp_path: Path):
+    from PIL import Image
+
+    for number in range(6):
+        colour = planted.COLOURS["red" if number < 4 else "blue"]
+        Image.new("RGB", (64, 48), colour).save(tmp_path / f"{number:03}.png")
+    assert spans(vlar.shots(tmp_path)) == [(0.0, 0.16), (0.16, 0.24)]
+
+
+def test_a_broken_film_is_an_error_of_its_own(tmp_path: Path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no film" * 100)
+    with pytest.raises(DecodeError, match=r"broken\.mp4"):
+        vlar.shots(broken)
+
+
+def test_other_sensors_have_no_shots():
+    class Silent(Reader):
+        modality = "silent"
+        probe = read_clip = None  # type: ignore[assignment]
+
+    with pytest.raises(UsageError, match="silent"):
+        found_shots.require_shots(object.__new__(Silent))
+
+
+@given(
+    st.lists(st.floats(0.05, 9.0), min_size=1, max_size=8),
+    st.floats(0.3, 6.0),
+    st.floats(0.2, 3.0),
+    st.sampled_from([1.0, 3.0]),
+)
+def test_no_window_crosses_a_cut_and_none_is_lost(
+    lengths: list[float], window_s: float, stride_s: float, times: float
+):
+    ends = np.cumsum([0.0, *lengths]).tolist()
+    shots = [Window(*pair) for pair in pairwise(ends)]
+    spec = WindowSpec(window_s, min(stride_s, window_s), 4, 0, times)
+    found = spec.spans(ends[-1], shots)
+    for window in found:
+        inside = [s for s in shots if s.start_s <= window.start_s and window.end_s <= s.end_s]
+        assert len(inside) == 1
+        shown = frame_times(window, 8)
+        assert inside[0].start_s <= shown[0] <= shown[-1] <= inside[0].end_s
+    for shot in shots:  # covered but for a tail of less than 1 % of a window
+        own = [w for w in found if shot.start_s <= w.start_s and w.end_s <= shot.end_s]
+        assert min(w.start_s for w in own) == shot.start_s
+        assert max(w.end_s for w in own) >= shot.end_s - 0.011 * window_s
+    assert spec.spans(ends[-1]) == spec.spans(ends[-1], [Window(0.0, ends[-1])])
+
+
+def test_a_span_is_read_shot_by_shot_the_longest_first(film: Path):
+    sampler = ViewSampler(reader("video"), Sampling(4))
+    (whole,) = sampler.sample(film)
+    assert len(np.unique(whole.data.reshape(4, -1), axis=0)) == 3  # it crosses both cuts
+    views = sampler.shot_by_shot.sample(film)
+    assert [view.data[0, 0, 0].argmax() for view in views] == [1, 0, 2]
+    assert all((view.data == view.data[:1]).all() for view in views)
+    assert views[0].window == whole.window  # an answer is about the whole span
+    (one,) = sampler.shot_by_shot.one_view.sample(film)
+    assert one.data[0, 0, 0].argmax() == 1
+    (part,) = sampler.shot_by_shot.sample(film, Window(1.4, 3.0))
+    assert part.window == Window(1.4, 3.0)
+
+
+def test_in_a_batch_the_same(film: Path, tmp_path: Path):
+    sampler = ViewSampler(reader("video"), Sampling(4)).shot_by_shot
+    still = planted.film(tmp_path / "still.mkv", [("blue", 9)])
+    missing = tmp_path / "missing.mkv"
+    first, second, third = sampler.sample_each([(film, None), (missing, None), (still, None)])
+    assert [len(views) if isinstance(views, list) else views.path for views in (first, third)] == [
+        3,
+        1,
+    ]
+    assert second.path == missing  # type: ignore[union-attr]
+    windows = list(sampler.sample_every([film], 2.0))
+    assert [[v.data[0, 0, 0].argmax() for v in views] for views in windows] == [[0, 1], [1, 2]]  # type: ignore[union-attr]
+
+
+def test_an_answer_is_the_mean_of_its_shots(film: Path):
+    model = Model(Scene())
+    by_shots = model.classify(film, ["red", "green", "blue"], shots=True)
+    similar = {p.label: p.similarity for p in by_shots.predictions}
+    np.testing.assert_allclose(list(similar.values()), 1 / np.sqrt(3), atol=0.2)
+    assert (by_shots.start_s, by_shots.end_s) == (0.0, 4.0)
+    (listed,) = model.classify([film], ["red", "green", "blue"], shots=True)
+    assert listed.to_dict() == by_shots.to_dict()
+    whole = model.classify(film, ["red", "green", "blue"])
+    assert whole.predictions[0].label == "green"  # the longest shot has most frames
+
+
+def test_a_library_is_cut_at_shots_and_stays_so(film: Path, tmp_path: Path):
+    place = tmp_path / "films.vlar"
+    model = Model(Scene())
+    with Library(place, model) as library:
+        report = library.add(film, window_s=1.0, stride_s=1.0, shots=True)
+        assert report.rows == 2 + 2 + 1
+        with pytest.raises(LibraryError, match="--shots"):
+            library.add(film, shots=False)
+        hit = library.query("green", k=1)[0]
+        assert (round(hit.start_s, 2), round(hit.end_s, 2)) == (1.2, 3.2)
+        other = planted.film(tmp_path / "other.mkv", [("blue", 10), ("red", 10)])
+        assert library.add(other).rows == 2  # the library's own windows are cut at shots
+    with Library(tmp_path / "plain.vlar", model) as library:
+        assert library.add(film, window_s=1.0, stride_s=1.0).rows == 4
+
+
+def test_without_the_network_nothing_is_read(
+    film: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("VLAR_CACHE", str(tmp_path / "empty"))
+    found_shots._detector.cache_clear()
+    with Library(tmp_path / "films.vlar", Model(Scene())) as library:
+        with pytest.raises(ModelError, match="vlar models get shots"):
+            library.add(film, shots=True)
+        assert library.info().rows == 0
+    with pytest.raises(ModelError, match="vlar models get shots"):
+        Model(Scene()).classify(film, ["red", "blue"], shots=True)
+    found_shots._detector.cache_clear()

@@ -1,0 +1,135 @@
+"""The temporal adapter: nothing at the start, any number of frames, order after training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.training.fakes import LABELS, FakeEncoder, ordered_clips
+from vlar.adapters.frame_inputs import directions
+from vlar.adapters.trainable import TrainingBatch
+from vlar.errors import ModelError, UnknownNameError
+from vlar.methods.temporal.adapter import Temporal
+from vlar.model.model import Model
+from vlar.training.data import FeatureLoader
+from vlar.training.hyperparameters import load_recipe
+from vlar.training.loop import Training, score
+
+SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
+
+
+def trained(features, task, seed: int = 0, **settings) -> tuple[Temporal, Training]:
+    adapter = Temporal.attach(FakeEncoder(), {**SMALL, **settings})
+    adapter.fit_inputs(features)
+    inputs = adapter.training_inputs(features)
+    loader = FeatureLoader(inputs, task.paths, adapter.input_widths)
+    plan = replace(load_recipe("temporal/adapt"), epochs=40, batch=16, learning_rate=5e-3)
+    training = Training(adapter, loader, task, plan, seed=seed)
+    training.run()
+    return adapter, training
+
+
+@pytest.mark.parametrize("frames", [1, 2, 8, 13])
+def test_at_the_start_it_is_the_encoder(frames: int):
+    encoder = FakeEncoder()
+    adapter = Temporal.attach(encoder, SMALL)
+    features = np.random.default_rng(1).normal(size=(3, frames, 12)).astype(np.float32)
+    adapter.fit_inputs(features)
+    adapter.training_classes(LABELS)
+    np.testing.assert_array_equal(adapter.pool(features), encoder.pool(features))
+    np.testing.assert_array_equal(adapter.encode_text(LABELS), encoder.encode_text(LABELS))
+
+
+def test_on_lite_it_starts_as_lite_and_reads_what_moves(lite_model: Model):
+    encoder = lite_model.encoder
+    adapter = Temporal.attach(encoder)
+    features = np.random.default_rng(1).random((2, 4, encoder.frame_dim)).astype(np.float32)
+    adapter.fit_inputs(features)
+    np.testing.assert_array_equal(adapter.pool(features), encoder.pool(features))
+    moving = [b for b in encoder.frame_blocks if b.kind in ("motion", "direction", "pose")]
+    assert len(adapter.input_widths) == len(moving)
+    every = Temporal.attach(encoder, {"blocks": [b.name for b in encoder.frame_blocks]})
+    assert len(every.input_widths) == len(encoder.frame_blocks)
+
+
+def test_it_learns_order_and_its_mean_cannot():
+    features, task = ordered_clips(40)
+    others, held = ordered_clips(40, seed=0)
+    others = others + np.random.default_rng(9).normal(size=others.shape).astype(np.float32) * 0.1
+    adapter, training = trained(features, task)
+    logits = score(
+        adapter, torch.from_numpy(adapter.training_inputs(others)), training.classes, len(LABELS)
+    )
+    assert (logits.argmax(1).numpy() == held.columns).mean() > 0.9
+    back = torch.from_numpy(adapter.training_inputs(np.ascontiguousarray(others[:, ::-1])))
+    turned = score(adapter, back, training.classes, len(LABELS))
+    assert (turned.argmax(1).numpy() == held.columns).mean() < 0.1
+
+
+def test_what_was_trained_is_in_vectors_texts_and_state():
+    features, task = ordered_clips(20)
+    adapter, training = trained(features, task)
+    logits = score(
+        adapter, torch.from_numpy(adapter.training_inputs(features)), training.classes, 2
+    ).numpy()
+    cosines = adapter.pool(features) @ adapter.encode_text(task.texts).T
+    np.testing.assert_allclose(cosines * adapter.logit_scale, logits, atol=1e-4)
+    plain = FakeEncoder()
+    assert not np.allclose(adapter.pool(features), plain.pool(features), atol=1e-3)
+    np.testing.assert_array_equal(adapter.encode_text(["else"]), plain.encode_text(["else"]))
+    again = Temporal.attach(FakeEncoder(), adapter.settings)
+    again.load_state_dict(adapter.state_dict())
+    assert again.fingerprint == adapter.fingerprint
+    np.testing.assert_array_equal(again.pool(features), adapter.pool(features))
+
+
+def test_a_step_takes_frame_features_too():
+    features, task = ordered_clips(4)
+    adapter = Temporal.attach(FakeEncoder(), SMALL)
+    adapter.fit_inputs(features)
+    classes = adapter.training_classes(task.texts)
+    named = adapter.trainable()
+    batch = TrainingBatch(torch.from_numpy(features), torch.eye(2)[torch.tensor(task.columns)])
+    output = adapter.training_step(batch, classes)
+    output.losses["total"].backward()
+    assert output.logits.shape == (4, 2)
+    assert dict(named)["leave.weight"].grad.abs().sum() > 0
+
+
+def test_blocks_can_be_chosen_and_must_exist():
+    adapter = Temporal.attach(FakeEncoder(), {"blocks": ["flow"]})
+    features, _ = ordered_clips(4)
+    adapter.fit_inputs(features)
+    changed = features.copy()
+    changed[..., :8] += 1
+    np.testing.assert_array_equal(adapter.small(features), adapter.small(changed))
+    with pytest.raises(UnknownNameError, match="did you mean 'flow'"):
+        Temporal.attach(FakeEncoder(), {"blocks": ["flaw"]})
+    with pytest.raises(ModelError, match="multiple of heads"):
+        Temporal.attach(FakeEncoder(), {"width": 30})
+
+
+def test_directions_keep_what_differs():
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(60, 3)) @ random.normal(size=(3, 40)) + 5
+    mean, axes = directions(rows, 8)
+    seen = (rows - mean) @ axes
+    assert np.allclose(seen[:, 3:], 0, atol=1e-6)
+    assert seen[:, 0].std() == pytest.approx(1, rel=1e-6)
+    many, same = directions(np.tile(rows, (40, 1)), 8)  # the other product
+    np.testing.assert_allclose(many, mean, atol=0.2)
+    assert same.shape == (40, 8)
+
+
+@pytest.mark.parametrize("templates", ["plain", "clip"])
+def test_texts_in_training_are_the_texts_in_use(templates: str, monkeypatch: pytest.MonkeyPatch):
+    """A model fills its prompts in and averages them; the training has to see the same concepts."""
+    monkeypatch.setattr(FakeEncoder, "templates", templates, raising=False)
+    features, task = ordered_clips(12)
+    adapter, training = trained(features, task)
+    ours = adapter.network.concepts(training.classes).detach().numpy()
+    model = Model(adapter, templates=adapter.templates)
+    np.testing.assert_allclose(model.encode_queries(task.texts), ours, atol=1e-6)

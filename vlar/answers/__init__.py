@@ -1,1 +1,0 @@
-"""Answers as files: cut spans, sheets and pages of pictures, tables, edit lists, play lists."""

@@ -1,0 +1,1 @@
+"""Programs over the library and the model: command line, server, review, timelines, live input."""

@@ -1,0 +1,478 @@
+"""All the files that one query writes, checked before it runs."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from vlar.errors import UsageError, VlarError
+from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
+from vlar.files.workers.process import FileLimits, WorkerStartError
+from vlar.formatting import clock, timecode, without
+from vlar.media.lookup import isolated, reader
+from vlar.media.video.cut import Cut, cut, ending_for
+from vlar.media.video.frames import WIDTH, jpeg, narrowed
+from vlar.media.video.source import probe
+from vlar.results import HIT_COLUMNS, write_table
+from vlar.types import Failure, Hit, JsonDict, Sampling, Window
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_DARK, _LIGHT = "#000000", "#ffd21f"
+
+
+def pictures(hits: Sequence[Hit], width: int = WIDTH) -> Iterator[Image | Failure]:
+    """A picture of each hit, at most ``width`` pixels wide, decoded in worker processes.
+
+    Yields:
+        In the order of the hits, a picture or why there is none; a recording that has moved ends
+        nothing.
+    """
+    present = [hit for hit in hits if Path(hit.path).exists()]
+    with isolated(reader("video"), present, _path) as (source, items):
+        read = source.read(
+            ((_path(hit), _middle(hit)) for hit in items), Sampling(1, shorter_side=width)
+        )
+        for hit in hits:
+            if hit not in present:
+                yield moved(hit)
+                continue
+            clip = next(read)
+            yield clip if isinstance(clip, Failure) else _drawn(narrowed(clip.data[0], width), hit)
+
+
+def shown_s(hit: Hit) -> float:
+    """The moment of the picture, in seconds."""
+    return (hit.start_s + hit.end_s) / 2 if hit.box_s is None else hit.box_s
+
+
+def _drawn(picture: Image, hit: Hit) -> Image:
+    """The picture with the box of its person, light on dark, so that it shows on any ground."""
+    if hit.box is None:
+        return picture
+    from PIL import ImageDraw
+
+    draw = ImageDraw.Draw(picture)
+    sides = (picture.width, picture.height, picture.width, picture.height)
+    corners = [share * (side - 1) for share, side in zip(hit.box, sides, strict=True)]
+    thick = max(2, round(picture.width / 160))
+    draw.rectangle(corners, outline=_DARK, width=thick + 2)
+    inner = [corners[0] + 1, corners[1] + 1, corners[2] - 1, corners[3] - 1]
+    if inner[0] < inner[2] and inner[1] < inner[3]:
+        draw.rectangle(inner, outline=_LIGHT, width=thick)
+    return picture
+
+
+def moved(hit: Hit) -> Failure:
+    """The failure of a hit whose recording is not where the library says."""
+    message = (
+        f"{hit.path}: the recording is not there any more; add it where it is now with 'vlar index "
+        "add', which recognises it"
+    )
+    return Failure(Path(hit.path), "moved", message)
+
+
+def _path(hit: Hit) -> Path:
+    return Path(hit.path)
+
+
+def _middle(hit: Hit) -> Window:
+    return Window(shown_s(hit), shown_s(hit))
+
+
+_LONGEST_NAME = 60  # characters of a recording's name in the name of its cut
+
+
+def cut_hits(hits: Sequence[Hit], folder: Path, exact: bool = False) -> Iterator[Cut | Failure]:
+    """Cut each hit into a file of a folder (``file_name``), in worker processes.
+
+    Yields:
+        In the order of the hits, the file or why there is none.
+    """
+    limits = FileLimits.from_environment()
+    with ExitStack() as stack:
+        pool: WorkerPool | None = None
+        if limits.workers and can_isolate(cut) and is_batch([Path(hit.path) for hit in hits[:2]]):
+            pool = stack.enter_context(WorkerPool(limits, module=cut.__module__))
+        for hit in hits:
+            yield _one(hit, folder, exact, pool, limits)
+
+
+def file_name(hit: Hit, exact: bool = False) -> str:
+    """Rank, recording and times: ``03_clip_0m12.0s-0m16.5s.mp4``.
+
+    Letters of all alphabets, digits, dots, ``_`` and ``-`` stay; all other characters become ``_``.
+    """
+    stem = unicodedata.normalize("NFC", Path(hit.path).stem)[:_LONGEST_NAME]
+    safe = "".join(each if each.isalnum() or each in "._-" else "_" for each in stem)
+    span = f"{_clock(hit.start_s)}-{_clock(hit.end_s)}"
+    return f"{hit.rank:02d}_{safe}_{span}{ending_for(hit.path, exact)}"
+
+
+def _one(
+    hit: Hit, folder: Path, exact: bool, pool: WorkerPool | None, limits: FileLimits
+) -> Cut | Failure:
+    path = Path(hit.path)
+    if not path.exists():
+        return moved(hit)
+    job = path, hit.start_s, hit.end_s, folder / file_name(hit, exact), exact
+    try:
+        if pool is not None:
+            try:
+                return pool.call(path, hit.end_s, cut, *job)
+            except WorkerStartError:
+                pass  # it is cut in this process instead
+        return cut(*job, timeout_s=limits.timeout_s)
+    except VlarError as error:
+        return Failure(path, error.kind, error.message)
+
+
+def _clock(seconds: float) -> str:
+    tenths = int(seconds * 10 + 1e-6)
+    minutes, rest = divmod(tenths, 600)
+    return f"{minutes}m{rest // 10:02d}.{rest % 10}s"
+
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_STYLE = """
+:root{color-scheme:light dark;--ground:#fff;--ink:#1c2330;--soft:#5c6675;--fill:#f3f5f8;
+--link:#1d4ed8}
+@media(prefers-color-scheme:dark){:root{--ground:#12161d;--ink:#e6e9ef;--soft:#a3adbb;
+--fill:#1b212b;--link:#93c5fd}}
+body{background:var(--ground);color:var(--ink);font:16px/1.5 system-ui,sans-serif;margin:2rem auto;
+max-width:80rem;padding:0 1rem}
+h1{font-size:1.3rem;overflow-wrap:anywhere}p{margin:.2rem 0}.soft{color:var(--soft)}
+ol{list-style:none;padding:0;display:grid;gap:1rem;
+grid-template-columns:repeat(auto-fill,minmax(16rem,1fr))}
+li{background:var(--fill);border-radius:.5rem;padding:.6rem;overflow-wrap:anywhere}
+img,.none{width:100%;border-radius:.3rem;aspect-ratio:16/9;object-fit:contain;display:block}
+.none{display:grid;place-items:center;color:var(--soft)}a{color:var(--link)}
+"""
+
+
+def answers_page(query: str, hits: Sequence[Hit], shown: Sequence[Image | Failure]) -> str:
+    """The page of a query.
+
+    Args:
+        query: As it was asked.
+        hits: N found spans.
+        shown: N pictures of them, or why there is none.
+    """
+    title = escape(without(query))
+    count = "no match" if not hits else "1 match" if len(hits) == 1 else f"{len(hits)} matches"
+    cards = "\n".join(_card(*each) for each in zip(hits, shown, strict=True))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{title}</title><style>{_STYLE}</style></head>\n<body><main>\n"
+        f'<h1>{title}</h1>\n<p class="soft">{count}</p>\n<ol>\n{cards}\n</ol>\n'
+        "</main></body></html>\n"
+    )
+
+
+def _card(hit: Hit, picture: Image | Failure) -> str:
+    times = f"{clock(hit.start_s)} to {clock(hit.end_s)}"
+    tags = "".join(
+        f'<p class="soft">{escape(without(key))}: {escape(without(value))}</p>'
+        for key, value in sorted(hit.tags.items())
+    )
+    parts = "".join(
+        f'<p class="soft">{escape(without(part.phrase))}: {part.probability:.0%}, '
+        f"{clock(part.start_s)} to {clock(part.end_s)}</p>"
+        for part in hit.parts
+    )
+    caption = f"<p>{escape(without(hit.caption))}</p>" if hit.caption else ""
+    copies = f'<p class="soft">the same in {len(hit.also)} more</p>' if hit.also else ""
+    name = escape(without(Path(hit.path).name))
+    whom = "" if hit.track is None else f", person {hit.track}"
+    head = f"<p><strong>{hit.rank}. {hit.score:.0%}</strong> {times}{whom}</p>"
+    return (
+        f"<li>{_picture(hit, picture)}{head}"
+        f'<p><a href="{escape(_link(hit))}">{name}</a></p>{caption}{parts}{tags}{copies}</li>'
+    )
+
+
+def _picture(hit: Hit, picture: Image | Failure) -> str:
+    if isinstance(picture, Failure):
+        return '<span class="none">no picture</span>'
+    data = base64.b64encode(jpeg(picture)).decode()
+    alt = escape(f"{without(Path(hit.path).name)} at {clock(shown_s(hit))}")
+    return f'<img src="data:image/jpeg;base64,{data}" alt="{alt}">'
+
+
+def _link(hit: Hit) -> str:
+    """The address of the recording with its span (W3C media fragments)."""
+    return f"{file_address(hit.path)}#t={hit.start_s:.2f},{hit.end_s:.2f}"
+
+
+def file_address(path: str) -> str:
+    """The ``file:`` address of a path; one that is not absolute stays a relative address."""
+    place = Path(path)
+    return place.as_uri() if place.is_absolute() else quote(path, errors="surrogatepass")
+
+
+MOST_EVENTS = 999  # an event has three digits
+FPS = (24, 25, 30, 50, 60)
+
+
+def edl(title: str, hits: Sequence[Hit], fps: int = 25) -> str:
+    """An edit decision list (CMX 3600): the spans one after another, in the order of their rank.
+
+    Args:
+        title: Of the list.
+        hits: At most 999 spans.
+        fps: Frames a second of all its times, without drop frames.
+
+    Raises:
+        UsageError: more events than the format holds.
+    """
+    if len(hits) > MOST_EVENTS:
+        raise UsageError(
+            f"an edit list holds {MOST_EVENTS} events, these are {len(hits)}; ask for fewer with -k"
+        )
+    lines = [f"TITLE: {_line(title)[:70]}", "FCM: NON-DROP FRAME", ""]
+    done = 0  # frames
+    for number, hit in enumerate(hits, 1):
+        begin = round(hit.start_s * fps)
+        length = max(round(hit.end_s * fps) - begin, 1)
+        times = (begin, begin + length, done, done + length)
+        shown = " ".join(timecode(frames / fps, fps) for frames in times)
+        lines += [
+            f"{number:03d}  AX       V     C        {shown}",
+            f"* FROM CLIP NAME: {_line(Path(hit.path).name)}",
+            f"* SOURCE FILE: {_line(hit.path)}",
+            f"* COMMENT: RANK {hit.rank} SCORE {hit.score:.4f}",
+            "",
+        ]
+        done += length
+    return "\n".join(lines)
+
+
+def nearest_fps(fps: float) -> int:
+    """The rate of an edit list that is nearest to that of a recording.
+
+    >>> nearest_fps(29.97)
+    30
+    """
+    return min(FPS, key=lambda each: abs(each - fps))
+
+
+def m3u(hits: Sequence[Hit]) -> str:
+    """An extended play list. Players that read ``EXTVLCOPT`` (VLC) play just the spans."""
+    lines = ["#EXTM3U"]
+    for hit in hits:
+        span = f"{clock(hit.start_s)} to {clock(hit.end_s)}"
+        name = _line(Path(hit.path).name)
+        lines += [
+            f"#EXTINF:{max(round(hit.end_s - hit.start_s), 1)},{name} {span} ({hit.score:.0%})",
+            f"#EXTVLCOPT:start-time={hit.start_s:.3f}",
+            f"#EXTVLCOPT:stop-time={hit.end_s:.3f}",
+            file_address(hit.path),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(text: str) -> str:
+    """One line without characters that act."""
+    return " ".join(without(text).split())
+
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+_WIDTH, _HEIGHT, _TEXT, _GAP = 320, 180, 44, 12  # pixels
+_MOST_COLUMNS = 5
+_GROUND, _EMPTY, _INK, _SOFT = "#ffffff", "#d9dee6", "#1c2330", "#5c6675"
+
+
+def contact_sheet(hits: Sequence[Hit], shown: Sequence[Image | Failure]) -> Image:
+    """The sheet of at least one hit.
+
+    Args:
+        hits: N found spans.
+        shown: N pictures of them, or why there is none: such a place stays grey.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    columns = min(_MOST_COLUMNS, max(1, math.ceil(math.sqrt(len(hits)))))
+    rows = math.ceil(len(hits) / columns)
+    cell_width, cell_height = _WIDTH + _GAP, _HEIGHT + _TEXT + _GAP
+    sheet = Image.new("RGB", (columns * cell_width + _GAP, rows * cell_height + _GAP), _GROUND)
+    draw = ImageDraw.Draw(sheet)
+    large, small = ImageFont.load_default(16), ImageFont.load_default(13)
+    for number, (hit, picture) in enumerate(zip(hits, shown, strict=True)):
+        left = _GAP + number % columns * cell_width
+        top = _GAP + number // columns * cell_height
+        draw.rectangle((left, top, left + _WIDTH - 1, top + _HEIGHT - 1), fill=_EMPTY)
+        if isinstance(picture, Failure):
+            draw.text((left + 10, top + 10), "no picture", fill=_SOFT, font=small)
+        else:
+            _paste(sheet, picture, left, top)
+        times = f"{clock(hit.start_s)} to {clock(hit.end_s)}"
+        times += "" if hit.track is None else f", person {hit.track}"
+        below = top + _HEIGHT + 4
+        draw.text((left, below), f"{hit.rank}. {hit.score:.0%}  {times}", fill=_INK, font=large)
+        draw.text((left, below + 21), _fitting(hit.path, small), fill=_SOFT, font=small)
+    return sheet
+
+
+def _paste(sheet: Image, picture: Image, left: int, top: int) -> None:
+    fitting = picture.copy()
+    fitting.thumbnail((_WIDTH, _HEIGHT))
+    place = (left + (_WIDTH - fitting.width) // 2, top + (_HEIGHT - fitting.height) // 2)
+    sheet.paste(fitting, place)
+
+
+def _fitting(path: str, font: Any) -> str:
+    """The name of a recording, cut to the width of a picture."""
+    name = without(Path(path).name)
+    if font.getlength(name) <= _WIDTH:
+        return name
+    while len(name) > 1 and font.getlength(f"{name}...") > _WIDTH:
+        name = name[: len(name) - 1 - len(name) // 16]
+    return f"{name}..."
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that was written, and what it holds."""
+
+    path: Path
+    what: str
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {"written": str(self.path), "what": self.what}
+
+
+@dataclass(frozen=True)
+class AnswerFiles:
+    """What to write of the answers to a query; None writes nothing of its kind.
+
+    Attributes:
+        cut: A folder for the found spans as files; it is made.
+        exact: Whether spans are encoded again instead of copied from a key frame on.
+        sheet: A picture of all pictures: ``.png``, ``.jpg`` or ``.webp``.
+        html: A page.
+        table: A table: ``.csv`` or ``.parquet``.
+        edl: A CMX 3600 edit list.
+        m3u: A play list.
+    """
+
+    cut: Path | None = None
+    exact: bool = False
+    sheet: Path | None = None
+    html: Path | None = None
+    table: Path | None = None
+    edl: Path | None = None
+    m3u: Path | None = None
+
+    def check(self) -> None:
+        """Refuse what could not be written, before the search.
+
+        Raises:
+            UsageError: a folder is missing, a file is a folder, or an ending is of another kind.
+        """
+        for file in (self.sheet, self.html, self.table, self.edl, self.m3u):
+            if file is None:
+                continue
+            if file.is_dir() or not os.access(file.absolute().parent, os.W_OK | os.X_OK):
+                raise UsageError(
+                    f"{file}: cannot be written there; give a file in a folder that is"
+                )
+        if self.sheet is not None and self.sheet.suffix.lower() not in ENDINGS:
+            raise UsageError(f"{self.sheet}: a sheet ends in {', '.join(ENDINGS)}; rename it")
+        if self.exact and self.cut is None:
+            raise UsageError("--exact is about cut files; give --cut FOLDER too")
+        if self.cut is not None:
+            try:
+                self.cut.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise UsageError(
+                    f"{self.cut}: cannot be made ({reason}); choose another"
+                ) from error
+
+    @property
+    def needs_pictures(self) -> bool:
+        """Whether pictures of the hits are needed."""
+        return self.sheet is not None or self.html is not None
+
+    def write(self, query: str, hits: Sequence[Hit]) -> Iterator[Written | Cut | Failure]:
+        """Write the files.
+
+        Yields:
+            Each file, and once a failure for each recording that gives no cut or no picture.
+
+        Raises:
+            UsageError: a file cannot be written.
+        """
+        named: set[str] = set()
+        for item in self._write(query, hits):
+            if isinstance(item, Failure):
+                if item.message in named:
+                    continue
+                named.add(item.message)
+            yield item
+
+    def _write(self, query: str, hits: Sequence[Hit]) -> Iterator[Written | Cut | Failure]:
+        if self.table is not None:
+            write_table(self.table, hits, HIT_COLUMNS)
+            yield Written(self.table, "table")
+        if self.m3u is not None:
+            yield _written(self.m3u, m3u(hits), "play list")
+        if self.edl is not None:
+            fps = _rate(hits)
+            yield _written(self.edl, edl(query, hits, fps), f"edit list, {fps} frames a second")
+        if self.needs_pictures:
+            yield from self._with_pictures(query, hits)
+        if self.cut is not None:
+            yield from cut_hits(hits, self.cut, self.exact)
+
+    def _with_pictures(self, query: str, hits: Sequence[Hit]) -> Iterator[Written | Failure]:
+        shown: list[Image | Failure] = []
+        for picture in pictures(hits):
+            shown.append(picture)
+            if isinstance(picture, Failure):
+                yield picture
+        if self.html is not None:
+            yield _written(self.html, answers_page(query, hits, shown), "page")
+        if self.sheet is not None and hits:
+            try:
+                contact_sheet(hits, shown).save(self.sheet)
+            except OSError as error:
+                raise _unwritable(self.sheet, error) from error
+            yield Written(self.sheet, "sheet")
+
+
+def _written(file: Path, text: str, what: str) -> Written:
+    try:
+        file.write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise _unwritable(file, error) from error
+    return Written(file, what)
+
+
+def _unwritable(file: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"{file}: cannot be written ({error.strerror or error}); choose another place"
+    )
+
+
+def _rate(hits: Sequence[Hit]) -> int:
+    """The rate of an edit list: that of the first recording that can be read, else 25."""
+    for hit in hits:
+        try:
+            return nearest_fps(probe(hit.path).fps)
+        except VlarError:
+            continue
+    return nearest_fps(25.0)

@@ -1,0 +1,72 @@
+"""The application and its verbs."""
+
+from __future__ import annotations
+
+import typer
+
+from vlar.apps.cli import (
+    adapt,
+    calibrate,
+    check,
+    classify,
+    demo,
+    describe,
+    doctor,
+    eval,  # noqa: A004 - the verb is called so
+    evaluate,
+    export,
+    index_views,
+    mcp,
+    models,
+    output,
+    pose,
+    query,
+    report,
+    review,
+    serve,
+    shots,
+    timeline,
+    train,
+    watch,
+)
+from vlar.apps.cli.verb import Quiet, Verbose, verb
+from vlar.version import __version__
+
+app = typer.Typer(
+    name="vlar",
+    help="Recognise actions in videos with plain words: classify, adapt, query. Works offline.",
+    no_args_is_help=True,
+    # Plain help: in markup, what stands in [brackets] is taken for a style and vanishes.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        output.line(f"vlar {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", is_eager=True, callback=_print_version
+    ),
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Options that stand before the verb."""
+    output.send_log_to_stderr()
+    output.set_volume(quiet=quiet, verbose=verbose)
+
+
+_MODULES = (
+    *(classify, timeline, adapt, calibrate, evaluate, train, eval, report),
+    *(query, review, watch, serve, mcp, describe, check, shots, pose, export, doctor, demo),
+)
+for module in _MODULES:
+    verb(app, module.__name__.rpartition(".")[2])(module.command)
+app.add_typer(index_views.app, name="index")
+app.add_typer(models.app, name="models")

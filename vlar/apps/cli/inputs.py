@@ -1,0 +1,96 @@
+"""From what the user typed: paths, spans of time, ``key=value`` pairs, models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlar.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlar.model.model import Model
+    from vlar.types import Failure
+
+
+def seconds(text: str, option: str) -> float:
+    """A span of time in seconds: ``4``, ``4s``, ``500ms``, ``1.5m``.
+
+    >>> seconds("500ms", "--every")
+    0.5
+
+    Raises:
+        UsageError: not a positive span.
+    """
+    from vlar.language.clean import read_seconds
+
+    value = read_seconds(text)
+    if value is None or value <= 0:
+        raise UsageError(f"{option} {text!r} is not a span of time; write for example 4s or 500ms")
+    return value
+
+
+def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """``key=value`` texts as a dict.
+
+    >>> pairs(["place=gym", "day=3"], "--tag")
+    {'place': 'gym', 'day': '3'}
+
+    Raises:
+        UsageError: a text has no ``=`` or no key, or a key comes twice with two values.
+    """
+    result: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UsageError(f"{option} {text!r} is not key=value; write for example place=gym")
+        if result.setdefault(key, value) != value:
+            raise UsageError(f"{option} gives {key!r} twice, {result[key]!r} and {value!r}")
+    return result
+
+
+def recordings(paths: Sequence[str], modality: str | None) -> tuple[list[Path], list[Failure]]:
+    """Files as given and the recordings inside folders; a folder without any is a failure.
+
+    Args:
+        paths: As typed.
+        modality: The sensor whose recordings folders are searched for; None for any sensor.
+    """
+    from vlar.media.lookup import find
+    from vlar.types import Failure
+
+    found: dict[Path, None] = {}
+    failures: list[Failure] = []
+    for text in paths:
+        inside = find([text], modality)
+        found.update(dict.fromkeys(inside))
+        if not inside:
+            kind = modality or "recording"
+            message = f"{text}: no {kind} in this folder; give a folder that holds {kind} files"
+            failures.append(Failure(Path(text), f"no_{kind}", message))
+    return list(found), failures
+
+
+def load_model(spec: str, device: str | None, dtype: str | None) -> Model:
+    """The model of a name, on a device and in a precision; None leaves them to the model."""
+    from vlar.model.model import load
+
+    return load(spec, device=device, dtype=dtype)
+
+
+def own_model(library: str) -> str:
+    """The name of the model that made a library; that of the default where it is empty or new.
+
+    Raises:
+        ModelError: the library names a path that the user has not named.
+    """
+    from vlar.library.library import Library
+    from vlar.library.model_provider import DEFAULT_MODEL, require_named
+
+    with Library(library) as opened:
+        facts = opened.info()
+        if facts.model is None:
+            return DEFAULT_MODEL
+        require_named(opened.path, facts.model, facts.fingerprint)
+        return facts.model

@@ -1,0 +1,366 @@
+"""``vlar query``: find spans of a library by words, or by an expression."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlar.apps.cli import inputs, options, output, second_opinion
+from vlar.apps.cli import options as people
+from vlar.apps.cli.options import Choices
+from vlar.apps.cli.progress import progress
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from vlar.apps.answers import AnswerFiles
+    from vlar.library.query.plan import QueryReport, QueryRequest
+    from vlar.types import Hit
+
+KITTY, ITERM, SIXEL = "kitty", "iterm2", "sixel"
+WIDTH = 200  # pixels
+_CHUNK = 4096
+_COLOURS = 64
+_ESC, _END = "\x1b", "\x1b\\"
+
+
+def protocol(environment: Mapping[str, str] | None = None) -> str | None:
+    """The protocol of a terminal that is sure to have one, by its environment; else None.
+
+    >>> protocol({"TERM": "xterm-kitty"}), protocol({"TERM": "xterm-256color"})
+    ('kitty', None)
+    """
+    known = os.environ if environment is None else environment
+    term, program = known.get("TERM", ""), known.get("TERM_PROGRAM", "")
+    if "TMUX" in known or term.startswith(("screen", "tmux")):
+        return None  # it would have to pass them on
+    if term in ("xterm-kitty", "xterm-ghostty") or program == "ghostty":
+        return KITTY
+    if program in ("iTerm.app", "WezTerm") or known.get("LC_TERMINAL") == "iTerm2":
+        return ITERM
+    if "sixel" in term or term.startswith(("foot", "mlterm")):
+        return SIXEL
+    return None
+
+
+def wanted(asked: bool | None) -> str | None:
+    """The protocol to use on stdout; None for no pictures.
+
+    Args:
+        asked: ``--inline`` or ``--no-inline``; None where neither was given.
+
+    Raises:
+        UsageError: asked for, and stdout is not a terminal that can.
+    """
+    from vlar.errors import UsageError
+
+    if asked is False or (asked is None and not sys.stdout.isatty()):
+        return None
+    found = protocol() if sys.stdout.isatty() else None
+    if asked and found is None:
+        raise UsageError(
+            "--inline: the output is not a terminal that is known to show pictures (kitty, "
+            "Ghostty, iTerm2, WezTerm, foot, mlterm; not in tmux); use --sheet FILE.png or --html"
+        )
+    return found
+
+
+def show(picture: Image, kind: str) -> None:
+    """Print a picture on stdout and end the line."""
+    output.terminal_picture("".join(encoded(picture, kind)))
+
+
+def encoded(picture: Image, kind: str) -> Iterator[str]:
+    """The characters that make a terminal show a picture."""
+    if kind == SIXEL:
+        yield from _sixel(picture)
+        return
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    text = base64.b64encode(data.getvalue()).decode()
+    if kind == ITERM:
+        yield f"{_ESC}]1337;File=inline=1;size={len(data.getvalue())}:{text}\a"
+        return
+    for start in range(0, len(text), _CHUNK):
+        more = int(start + _CHUNK < len(text))
+        head = f"a=T,f=100,q=2,m={more}" if start == 0 else f"m={more}"
+        yield f"{_ESC}_G{head};{text[start : start + _CHUNK]}{_END}"
+
+
+def _sixel(picture: Image) -> Iterator[str]:
+    """Bands of six rows; in each band, each colour draws its own pixels."""
+    small = picture.convert("RGB").quantize(_COLOURS)
+    width, height = small.size
+    palette = small.getpalette() or []
+    pixels = small.tobytes()
+    yield f'{_ESC}Pq"1;1;{width};{height}'
+    for colour in range(len(palette) // 3):
+        shares = (round(value * 100 / 255) for value in palette[3 * colour : 3 * colour + 3])
+        yield f"#{colour};2;{';'.join(map(str, shares))}"
+    for top in range(0, height, 6):
+        rows = [pixels[y * width : (y + 1) * width] for y in range(top, min(top + 6, height))]
+        for colour in sorted(set(b"".join(rows))):
+            bits = (
+                sum((row[x] == colour) << bit for bit, row in enumerate(rows)) for x in range(width)
+            )
+            yield f"#{colour}{_packed(bits)}$"
+        yield "-"
+    yield _END
+
+
+def _packed(bits: Iterator[int]) -> str:
+    """Sixels of one colour, equal ones in a row as a count."""
+    text: list[str] = []
+    last, count = -1, 0
+    for value in (*bits, -1):
+        if value == last:
+            count += 1
+            continue
+        if count:
+            letter = chr(63 + last)
+            text.append(f"!{count}{letter}" if count > 3 else letter * count)
+        last, count = value, 1
+    return "".join(text)
+
+
+MIN_PROBABILITY = 0.05  # vlar.library.query.plan.MIN_PROBABILITY, without its imports
+
+Query = Annotated[
+    str,
+    typer.Argument(
+        metavar="QUERY",
+        help="What to look for: plain words, or phrases joined by AND, OR, NOT, THEN .. WITHIN "
+        '10s, LIKE clip.mp4, LIKE picture.jpg, IN "folder/*", [verb=cut|peel object=apple], '
+        "says: words of a caption.",
+    ),
+]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="FILTER",
+        help="A filter: place=gym, path=GLOB, 'start_s>=10', 'added>=DATE', persons=only.",
+    ),
+]
+MinProbability = Annotated[
+    float,
+    typer.Option(
+        "--min-probability",
+        metavar="P",
+        min=0.0,
+        max=1.0,
+        help="Hide answers below this probability; 0 shows all.",
+    ),
+]
+_RERANKERS = Choices.of_kinds("re-ranker", "reranker", "answerer", also=("auto", "none"))
+Rerank = Annotated[
+    str,
+    typer.Option(
+        "--rerank",
+        metavar="NAME",
+        autocompletion=_RERANKERS.complete,
+        help="How the best candidates are ordered again; 'auto' goes by the model. self:MODEL, "
+        "local:FOLDER, openai:MODEL and sheet:FILE.csv ask for a second opinion.",
+    ),
+    _RERANKERS,
+]
+SearchDevice = Annotated[
+    str,
+    typer.Option(
+        "--search-device", metavar="NAME", help="Where to search: cpu, or cuda with faiss-gpu."
+    ),
+]
+
+CutFolder = Annotated[
+    Path | None,
+    typer.Option("--cut", metavar="FOLDER", help="Write each found span as a file of its own."),
+]
+Exact = Annotated[
+    bool,
+    typer.Option("--exact", help="Cut files begin as found; without it, with a key frame."),
+]
+Sheet = Annotated[
+    Path | None,
+    typer.Option("--sheet", metavar="FILE", help="A picture of all answers: .png, .jpg, .webp."),
+]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="A page with pictures inside.")
+]
+Table = Annotated[
+    Path | None, typer.Option("--csv", metavar="FILE", help="A table: .csv or .parquet.")
+]
+Edl = Annotated[Path | None, typer.Option("--edl", metavar="FILE", help="An edit list (CMX 3600).")]
+PlayList = Annotated[
+    Path | None, typer.Option("--m3u", metavar="FILE", help="A play list of the spans.")
+]
+Inline = Annotated[
+    bool | None,
+    typer.Option(
+        "--inline/--no-inline",
+        help="Pictures in the terminal. Default: where it is known to show them.",
+    ),
+]
+
+
+def command(
+    library: Annotated[str, typer.Argument(metavar="LIBRARY", help="Made by 'vlar index add'.")],
+    text: Query,
+    where: Filters = None,
+    k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="Answers to show.")] = 10,
+    min_probability: MinProbability = MIN_PROBABILITY,
+    who: people.WhoInRows = None,
+    rerank: Rerank = "auto",
+    rerank_k: second_opinion.RerankK = 5,
+    rerank_weights: second_opinion.RerankWeights = None,
+    model: options.LibraryModel = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    search_device: SearchDevice = "cpu",
+    cut: CutFolder = None,
+    exact: Exact = False,
+    sheet: Sheet = None,
+    html: Html = None,
+    csv: Table = None,
+    edl: Edl = None,
+    m3u: PlayList = None,
+    pictures: Inline = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show how the query was read and answered.")
+    ] = False,
+    as_json: options.AsJson = False,
+) -> int:
+    """Search a library in plain language.
+
+    Answers carry start and end times.
+
+    Examples:
+        vlar query holiday.vlar "riding a bike"
+        vlar query holiday.vlar '"riding a bike" AND NOT "a street"' --cut found
+    """
+    from vlar.library.library import Library
+    from vlar.library.query.plan import QueryRequest
+
+    filters = [*(where or []), *([] if who is None else [f"who={who}"])]
+    request = QueryRequest(text, k, filters, min_probability)
+    _check(request)  # a mistake shows before anything is loaded
+    files = _files(cut, exact, sheet, html, csv, edl, m3u)
+    shows = None if as_json else wanted(pictures)
+    Library(library, create=False).close()
+    reranker = second_opinion.reranker(rerank, rerank_k, rerank_weights)
+    reports: list[QueryReport] = []
+    name = model or inputs.own_model(library)
+    with progress(f"loading {name}") as shown:
+        loaded = inputs.load_model(name, device, dtype)
+        shown.stage("searching")
+        with Library(library, loaded, create=False, device=search_device) as opened:
+            hits = opened.search(replace(request, rerank=reranker, report=reports.append))
+    _explain(reports, explain)
+    _print(hits, as_json, shows)
+    _note(reports, hits, min_probability)
+    failed = 0 if files is None else _write(files, text, hits, as_json)
+    unranked = reranker is None and rerank != "none"  # it was asked for and cannot be
+    return 1 if failed or unranked or any(r.damaged or r.rerank_failed for r in reports) else 0
+
+
+def _explain(reports: list[QueryReport], explain: bool) -> None:
+    """Print how the query was answered, where asked for, and the remarks of the re-ranker."""
+    for report in reports:
+        for line in report.lines():
+            if explain:
+                output.note(f"vlar: {line}")
+            else:
+                output.detail(line)
+        for line in report.rerank_notes:
+            output.note(f"vlar: {line}")
+
+
+def _files(cut: Path | None, exact: bool, *lists: Path | None) -> AnswerFiles | None:
+    """The files that are asked for, checked; None where none are."""
+    if not (cut or exact or any(lists)):
+        return None
+    from vlar.apps.answers import AnswerFiles
+
+    files = AnswerFiles(cut, exact, *lists)
+    files.check()
+    return files
+
+
+def _check(request: QueryRequest) -> None:
+    from vlar.library.query.grammar import QuerySyntaxError
+    from vlar.library.query.plan import make_plan
+
+    try:
+        make_plan(request)
+    except QuerySyntaxError as problem:
+        output.error_lines(problem.picture)
+        raise
+
+
+def _print(hits: list[Hit], as_json: bool, shows: str | None) -> None:
+    if shows is not None:
+        from vlar.apps.answers import pictures
+        from vlar.types import Failure
+
+        for row, picture in zip(hits, pictures(hits, WIDTH), strict=True):
+            output.hit(row)
+            if not isinstance(picture, Failure):
+                show(picture, shows)
+        return
+    for row in hits:
+        if as_json:
+            output.json_line(row)
+        else:
+            output.hit(row)
+
+
+def _write(files: AnswerFiles, query: str, hits: list[Hit], as_json: bool) -> int:
+    """Write the files that were asked for; the number of hits without a cut or a picture."""
+    from vlar.media.video.cut import Cut
+    from vlar.types import Failure
+
+    failed = 0
+    for row in files.write(query, hits):
+        if isinstance(row, Failure):
+            failed += 1
+            output.failure(row, as_json)
+        elif isinstance(row, Cut):
+            if as_json:
+                output.json_line(row)
+            how = "exact" if row.exact else "from a key frame on"
+            sound = ", without its sound, which cannot be read" if row.audio == "lost" else ""
+            span = f"{output.clock(row.start_s)} to {output.clock(row.end_s)}"
+            output.note(f"vlar: {row.path}: {span}, {how}{sound}")
+        else:
+            output.note(f"vlar: {row.what} written to {row.path}")
+    return failed
+
+
+def _note(reports: list[QueryReport], hits: list[Hit], min_probability: float) -> None:
+    """Print that nothing was found, or that no answer is sure."""
+    if not hits:
+        output.note(f"vlar: {_nothing(reports, min_probability)}")
+    elif any(report.weak for report in reports):
+        output.note(
+            f"vlar: the best match is weak ({max(h.probability for h in hits):.1%}); the library "
+            "may not show this"
+        )
+
+
+def _nothing(reports: list[QueryReport], min_probability: float) -> str:
+    best = max(
+        (r.best_probability for r in reports if r.best_probability is not None), default=None
+    )
+    if best is None:
+        return "no window of the library matches; loosen --where or IN, or add videos"
+    return (
+        f"no match above {min_probability:.1%}; the best has {best:.1%} "
+        "(--min-probability 0 shows all)"
+    )

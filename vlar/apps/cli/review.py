@@ -1,0 +1,184 @@
+"""``vlar review``: which clips to label next, and what to do with the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlar.apps.cli import inputs, options, output
+from vlar.apps.cli.options import Choices
+from vlar.apps.cli.progress import progress
+from vlar.apps.cli.verb import exit_code
+from vlar.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlar.apps.review import Candidates, ReviewItem
+    from vlar.types import Window
+
+if TYPE_CHECKING:
+    Place = tuple[Path, Window | None]
+
+
+def _formats() -> Iterable[str]:
+    from vlar.apps.review import FORMATS
+
+    return FORMATS
+
+
+_FORMATS = Choices("format", _formats)
+Target = Annotated[
+    str, typer.Argument(metavar="TARGET", help="A library, or a model: a name or a folder.")
+]
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PATH", help="With a model: recordings, or folders of them."),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(*("--labels", "-l"), metavar="LABELS", help="As for 'vlar classify'."),
+]
+Count = Annotated[int, typer.Option("-k", metavar="N", min=1, help="Clips to look at.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write them as tasks to label.")
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format", metavar="NAME", autocompletion=_FORMATS.complete, help="Of the tasks."
+    ),
+    _FORMATS,
+]
+Accept = Annotated[
+    Path | None,
+    typer.Option("--accept", metavar="FILE", help="Answers of a labelling tool, or a filled CSV."),
+]
+SupportFile = Annotated[
+    Path | None,
+    typer.Option("--support", metavar="CSV", help="What is labelled already; answers join it."),
+]
+AdaptTo = Annotated[
+    Path | None,
+    typer.Option("--adapt", metavar="FOLDER", help="Adapt the model again and save it here."),
+]
+
+
+def command(
+    target: Target,
+    paths: Paths = None,
+    labels: Labels = None,
+    k: Count = 20,
+    out: Out = None,
+    task_format: Format = "label-studio",
+    accept: Accept = None,
+    support: SupportFile = None,
+    adapt: AdaptTo = None,
+    model: options.LibraryModel = None,
+    device: options.Device = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """List the clips that teach most if a person labels them.
+
+    Clips that the model is unsure about come first, and clips that differ from those before them.
+    With --accept, labels that a person gave join a support set, and --adapt learns from it again.
+
+    Examples:
+        vlar review holiday.vlar --labels "dancing, talking" --out tasks.json
+        vlar review lite --accept answers.csv --support support.csv --adapt better
+    """
+    if accept is not None:
+        return _accept(target, accept, support, adapt, device)
+    if adapt is not None:
+        raise UsageError("--adapt belongs to --accept FILE, the answers; give it too")
+    known: set[Place] = set() if support is None else _labelled(support)
+    found = _candidates(target, paths or [], labels, model, device)
+    for failure in found.failed:
+        output.failure(failure, as_json)
+    items = found.first(k, labelled=known)
+    for number, item in enumerate(items, 1):
+        if as_json:
+            output.json_line(item)
+        else:
+            output.line(f"{number:3}. {_line(item)}")
+    if out is not None:
+        from vlar.apps.review import tasks
+
+        _write(out, tasks(items, task_format, model or target))
+        output.note(f"vlar: {len(items)} tasks written to {out}")
+    return exit_code(len(items), len(found.failed))
+
+
+def _line(item: ReviewItem) -> str:
+    span = item.window
+    clock = output.clock
+    times = "" if span is None else f"  {clock(span.start_s)} to {clock(span.end_s)}"
+    guesses = ", ".join(f"{label} {output.percent(p)}" for label, p in item.guesses)
+    return f"{item.uncertainty:6.1%}  {item.path}{times}  {guesses}"
+
+
+def _candidates(
+    target: str, paths: list[str], labels: str | None, model: str | None, device: str | None
+) -> Candidates:
+    from vlar.apps import review
+    from vlar.library.address import is_milvus
+    from vlar.library.library import Library
+    from vlar.library.store.schema import FILE_NAME
+
+    if is_milvus(target) or (Path(target) / FILE_NAME).exists():
+        if paths:
+            raise UsageError(f"{target} is a library, which has its own recordings; give no PATH")
+        name = model or inputs.own_model(target)
+        with progress(f"loading {name}") as shown:
+            loaded = inputs.load_model(name, device, None)
+            shown.stage("comparing")
+            with Library(target, create=False) as library:
+                return review.of_library(loaded, library, labels)
+    if not paths:
+        raise UsageError(f"{target} is not a library; give recordings to review with this model")
+    with progress(f"loading {target}") as shown:
+        loaded = inputs.load_model(target, device, None)
+        found, failures = inputs.recordings(paths, loaded.encoder.modality)
+        shown.stage("classifying")
+        answered = review.of_recordings(loaded, found, labels)
+    return replace(answered, failed=(*failures, *answered.failed))
+
+
+def _labelled(support: Path) -> set[Place]:
+    """The clips of a support set, by absolute path and span."""
+    from vlar.heads.support import read_support
+
+    return {
+        (item.path.absolute(), item.window) for item in read_support(support, least_labels=1).items
+    }
+
+
+def _accept(
+    target: str, answers: Path, support: Path | None, folder: Path | None, device: str | None
+) -> int:
+    from vlar.apps.review import join_support, read_answers
+
+    if support is None:
+        raise UsageError("--accept needs --support FILE.csv, the support set that answers join")
+    found = read_answers(answers)
+    changed = join_support(support, found)
+    output.note(f"vlar: {len(found)} answers read, {changed} clips added to {support} or changed")
+    if folder is None:
+        return 0
+    with progress(f"loading {target}") as shown:
+        loaded = inputs.load_model(target, device, None)
+        shown.stage("reading")
+        adapted = loaded.adapt(support, progress=shown)
+    adapted.save(folder, replace=True)
+    output.note(f"vlar: {adapted.report.sentence()}")
+    output.note(f"vlar: saved in {folder}; try: vlar classify clip.mp4 --model {folder}")
+    return 0
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--out {str(file)!r} cannot be written ({error.strerror})") from error

@@ -1,0 +1,206 @@
+"""Options of a second opinion, which ``classify`` and ``query`` share, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlar.apps.cli import output
+from vlar.apps.cli.options import Choices
+
+if TYPE_CHECKING:
+    from vlar.generators.opinions.mixing import Weights
+    from vlar.generators.opinions.rerank import SecondOpinion
+    from vlar.library.query.rerankers import Reranker
+    from vlar.model.model import Model
+    from vlar.model.requests import ClassifyRequest
+    from vlar.types import Classification, Failure
+
+ANSWERERS = Choices.of_kinds("answerer", "answerer")
+_STANDS = "the answers stand without a second opinion"
+Rerank = Annotated[
+    str | None,
+    typer.Option(
+        "--rerank",
+        metavar="ANSWERER",
+        autocompletion=ANSWERERS.complete,
+        help="Ask another answerer about the best labels: self:MODEL, local:FOLDER, openai:MODEL, "
+        "sheet:FILE.csv.",
+    ),
+    ANSWERERS,
+]
+RerankK = Annotated[
+    int, typer.Option("--rerank-k", metavar="N", help="Options of a question, 2 to 26.")
+]
+RerankWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--rerank-weights",
+        metavar="A,B",
+        help="How much both count, or the file of a run of 'vlar eval mcq'. Default: 1,0.1, where "
+        "the answerer is sure.",
+    ),
+]
+RerankMargin = Annotated[
+    float | None,
+    typer.Option(
+        "--rerank-margin",
+        metavar="M",
+        min=0.0,
+        max=1.0,
+        help="Ask only where the best two labels differ by less than this.",
+    ),
+]
+RerankNone = Annotated[
+    bool,
+    typer.Option("--rerank-none", help='Offer "none of these", which stands for unknown.'),
+]
+
+
+def check(spec: str | None, live: str | None, mode: str) -> None:
+    """Refuse a second opinion where it cannot be.
+
+    Raises:
+        UsageError: on a stream, or where labels do not exclude each other.
+    """
+    from vlar.errors import UsageError
+
+    if spec is None:
+        return
+    if live is not None:
+        raise UsageError("--rerank belongs to recordings, which can be read twice; a stream cannot")
+    if mode != "one":
+        raise UsageError(
+            "--rerank chooses one of several labels; with --mode multi each label stands for itself"
+        )
+
+
+def weights_of(text: str | None, margin: float | None, kept: Weights | None = None) -> Weights:
+    """The weights of the options; without any, those kept with the model.
+
+    Raises:
+        UsageError: they are neither two numbers nor the file of a run.
+    """
+    from vlar.generators.opinions.mixing import Weights
+
+    found = kept or Weights() if text is None else Weights.read(text)
+    return found if margin is None else replace(found, margin=margin)
+
+
+class Review:
+    """The second opinion of a run of ``vlar classify``; without ``--rerank`` rows pass through.
+
+    Args:
+        spec: The answerer; None for none.
+        k: Options of a question.
+        weights: Of ``--rerank-weights``.
+        margin: Of ``--rerank-margin``.
+        none: Of ``--rerank-none``.
+        model: Of ``--model``; its folder may hold weights.
+
+    Raises:
+        UsageError: the answerer or the weights cannot be used.
+    """
+
+    def __init__(
+        self,
+        spec: str | None,
+        k: int,
+        weights: str | None,
+        margin: float | None,
+        none: bool = False,
+        model: str = "",
+    ) -> None:
+        self.failed = 0
+        self._spec, self._problem = spec, ""
+        self._second: SecondOpinion | None = None
+        if spec is None:
+            return
+        from vlar.errors import UsageError
+        from vlar.generators.opinions.base import load_answerer
+        from vlar.generators.opinions.mixing import Weights
+        from vlar.generators.opinions.question import check_count
+        from vlar.generators.opinions.rerank import SecondOpinion
+
+        given = None if weights is None else weights_of(weights, margin)
+        try:
+            check_count(k + none)
+        except UsageError as error:
+            self._problem = f"{error.message}; {_STANDS}"
+            output.error(self._problem)
+            return
+        answerer = load_answerer(spec)
+        counts = given or weights_of(None, margin, Weights.beside(model, answerer.identity))
+        self._second = SecondOpinion(answerer, spec, k=k, weights=counts, none=none)
+
+    def top(self, top: int, n_labels: int) -> int:
+        """How many labels an answer must list before it is reviewed."""
+        return top if self._second is None else self._second.top(n_labels, top)
+
+    def reviewed(
+        self, rows: Iterable[Classification | Failure], model: Model, request: ClassifyRequest
+    ) -> Iterator[Classification | Failure]:
+        """Answers with the second opinion, and at the end what it took.
+
+        Args:
+            rows: Answers that list as many labels as ``top`` says.
+            model: The model that gave them.
+            request: Its ``top`` are the labels that an answer keeps; without a tree of its own,
+                that of an adapted model counts.
+        """
+        if self._second is not None:
+            from vlar.model.label_heads import label_tree
+
+            asked, tree = request.labels, model.adapted.tree if model.adapted else None
+            if asked.tree is not None:
+                names = asked.listed.labels if asked.listed else model.default_labels
+                tree = label_tree(model.core, asked.tree, names)
+            rows = self._second.reviewed(rows, model, top=request.top, tree=tree)
+        for row in rows:
+            if self._problem and hasattr(row, "predictions"):
+                facts = {"answerer": self._spec, "error": self._problem}
+                row = replace(row, second_opinion=facts)
+            second = getattr(row, "second_opinion", None)
+            self.failed += bool(second and second.get("error"))
+            yield row
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._second is None:
+            return
+        self._second.close()
+        weights, tally = self._second.weights, self._second.tally
+        output.note(f"vlar: {self._spec}: {tally.sentence()}")
+        if self.failed:
+            output.error(f"{self._spec}: {self.failed} answers stand without a second opinion")
+        if not weights.fitted and tally.opinions:
+            output.note(
+                "vlar: the second opinion counts little, as nothing says how good it is; fit that "
+                f"on labelled clips: vlar eval mcq --data DIR --set answerer={self._spec} --out "
+                "run.json, then --rerank-weights run.json"
+            )
+
+
+def reranker(name: str, k: int, weights: str | None) -> str | Reranker | None:
+    """The re-ranker of ``vlar query --rerank``; None for ``none``, or where it cannot be.
+
+    Raises:
+        UsageError: the answerer or the weights cannot be used.
+    """
+    if name.partition(":")[0] not in ANSWERERS.names():
+        return None if name == "none" else name
+    from vlar.errors import UsageError
+    from vlar.generators.opinions.base import load_answerer
+    from vlar.generators.opinions.question import check_count
+    from vlar.library.query.second_opinion import AnswererReranker
+
+    counts = weights_of(weights, None)
+    try:
+        check_count(k)
+    except UsageError as error:
+        output.error(f"{error.message}; {_STANDS}")
+        return None
+    return AnswererReranker(load_answerer(name), name, k=k, weights=counts)

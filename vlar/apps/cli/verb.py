@@ -1,0 +1,229 @@
+"""What all verbs share: examples in the help, choices, ``-q``, ``-v``, exit codes, errors."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+from typer.core import TyperCommand
+
+from vlar.apps.cli import output
+from vlar.apps.cli.options import Choices
+from vlar.errors import VlarError, one_line
+
+# Modules whose package has another name.
+_PACKAGES = {
+    "cv2": "opencv-python",
+    "faiss": "faiss-cpu",
+    "google.protobuf": "protobuf",
+    "open_clip": "open-clip-torch",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "skvideo": "scikit-video",
+    "tensorflow": "tensorflow-cpu",
+    "yaml": "pyyaml",
+}
+_EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
+_NOT_FOR_USERS = ("test", "dev")
+
+
+def install_advice(error: ModuleNotFoundError) -> str | None:
+    """One line with the pip command; None where a part of vlar itself is missing."""
+    module = (error.name or "").partition(".")[0]
+    if module in ("", "vlar"):
+        return None
+    package = _PACKAGES.get(module, module.replace("_", "-"))
+    return f"the library {module!r} is not installed; run: pip install {_requirement(package)}"
+
+
+def _requirement(package: str) -> str:
+    """What to give to pip: vlar with the extra that holds the package, or the package."""
+    for line in _requirements():
+        name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
+        if _same(name) != _same(package):
+            continue
+        extra = _EXTRA.search(line)
+        if extra is None:
+            return package
+        if extra[1] not in _NOT_FOR_USERS:
+            return f"'vlar[{extra[1]}]'"
+    return package
+
+
+def _requirements() -> list[str]:
+    try:
+        return metadata.requires("vlar") or []
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return []
+
+
+def _same(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+EXIT_FINE, EXIT_SOME_FAILED, EXIT_NOTHING_USABLE, EXIT_INTERRUPTED = 0, 1, 2, 130
+_EXAMPLES = "Examples:"
+_SHORT_HELP = 100  # characters of a verb's line in a list of verbs
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print answers and errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print what is being done.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+_ADDED = {"quiet": Quiet, "verbose": Verbose, "debug": Debug}
+
+Verb = Callable[..., int]
+
+
+def verb(app: typer.Typer, name: str | None = None) -> Callable[[Verb], Verb]:
+    """Add a function to an application as a verb. It returns its exit code.
+
+    The part of its docstring after ``Examples:`` stands in the help as it is written.
+    """
+
+    def add(function: Verb) -> Verb:
+        choices, run = _runner(function)
+        command = type("Command", (_Command,), {"choices": choices})
+        app.command(name or function.__name__, cls=command)(run)
+        return function
+
+    return add
+
+
+def exit_code(done: int, failed: int) -> int:
+    """0 where all inputs were handled, 1 where some failed, 2 where none could be used."""
+    if not failed:
+        return EXIT_FINE
+    return EXIT_SOME_FAILED if done else EXIT_NOTHING_USABLE
+
+
+def run(function: Callable[[], int], *, debug: bool = False) -> int:
+    """Run a function to its exit code; an error is one line on stderr.
+
+    Args:
+        function: Returns an exit code.
+        debug: Print the traceback of an error too.
+    """
+    try:
+        code = function()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        output.error("stopped; finished work is saved, run the same command again to resume")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has what it wanted; keep the interpreter's own flush quiet too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FINE
+    except Exception as problem:  # noqa: BLE001 - a traceback tells most people nothing
+        if debug:
+            output.error_lines(traceback.format_exc().rstrip())
+        output.error(_message(problem, debug))
+        return EXIT_NOTHING_USABLE
+    return code
+
+
+def _message(problem: Exception, debug: bool) -> str:
+    if isinstance(problem, VlarError):
+        return problem.message
+    if isinstance(problem, ModuleNotFoundError) and (advice := install_advice(problem)):
+        return advice
+    text = one_line(str(problem))
+    place = traceback.extract_tb(problem.__traceback__)[-1]
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    hint = "" if debug else "; run with --debug for the traceback"
+    return f"unexpected {type(problem).__name__}: {text or 'no message'} ({where}){hint}"
+
+
+def _runner(function: Verb) -> tuple[dict[str, Choices], Callable[..., None]]:
+    """The choices among the parameters of a verb, and the verb as the command line calls it."""
+    signature = inspect.signature(function, eval_str=True)
+    choices: dict[str, Choices] = {}
+    plain: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        annotation = parameter.annotation
+        if get_origin(annotation) is Annotated:
+            value, *notes = get_args(annotation)
+            for note in notes:
+                if isinstance(note, Choices):
+                    choices[parameter.name] = note
+            option = next(note for note in notes if not isinstance(note, Choices))
+            annotation = Annotated[value, option]
+        plain.append(parameter.replace(annotation=annotation))
+    added = [name for name in _ADDED if name not in signature.parameters]
+
+    @functools.wraps(function)
+    def runner(**values: Any) -> None:
+        output.set_volume(quiet=values["quiet"], verbose=values["verbose"])
+        debug = values["debug"]
+        for name in added:
+            del values[name]
+
+        def checked() -> int:
+            for name, known in choices.items():
+                known.check(values[name])
+            return function(**values)
+
+        raise typer.Exit(run(checked, debug=debug))
+
+    # Typer reads the parameters here.
+    only = inspect.Parameter.KEYWORD_ONLY
+    flags = [inspect.Parameter(n, only, default=False, annotation=_ADDED[n]) for n in added]
+    parameters = [*plain, *flags]
+    del runner.__wrapped__
+    runner.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    runner.__annotations__ = {p.name: p.annotation for p in parameters}
+    return choices, runner
+
+
+class _Command(TyperCommand):
+    """A command whose help lists the choices of its options and shows examples as written."""
+
+    choices: dict[str, Choices]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        text, _, examples = (self.help or "").partition(_EXAMPLES)
+        self.help = text.strip()
+        self.examples = [line.strip() for line in examples.splitlines() if line.strip()]
+
+    def get_help(self, ctx: Any) -> str:
+        """The help text, with the choices after the help of each option that has some."""
+        for parameter in self.params:
+            own: Any = parameter
+            known = self.choices.get(parameter.name or "")
+            if known is not None and "One of: " not in (own.help or ""):
+                own.help = f"{(own.help or '').rstrip('.')}. {known.listing()}".lstrip(". ")
+            if parameter.param_type_name == "argument":
+                own.get_help_record = functools.partial(_without_type, own.get_help_record)
+        return super().get_help(ctx)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """``LIBRARY PATH...``, without the braces that some versions of typer put around them."""
+        return [
+            piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)
+        ]
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """The first sentence, whole: a list of verbs is read once and never cut."""
+        return super().get_short_help_str(max(limit, _SHORT_HELP))
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """The examples, one a line and never wrapped."""
+        super().format_epilog(ctx, formatter)
+        if self.examples:
+            with formatter.section("Examples"):
+                for line in self.examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+def _without_type(record: Callable[..., Any], ctx: Any) -> tuple[str, str] | None:
+    """The help of an argument by its name alone: ``<str>`` and ``<list[str]>`` mean Python."""
+    found = record(ctx)
+    return found and (found[0].partition(" <")[0], found[1])

@@ -1,0 +1,170 @@
+"""A folder whose new recordings are indexed as they arrive."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from vlar.errors import LibraryLockedError, UsageError
+from vlar.library.ingest.reader import stamp_of
+from vlar.library.ingest.writer import IngestProgress
+from vlar.library.library import Library
+from vlar.library.rows import AddReport
+from vlar.library.store.values import Stamp
+from vlar.media.lookup import reader
+from vlar.media.video.live import LiveStream, Reconnect
+from vlar.model.core import EncodedSpan
+from vlar.model.model import Model
+from vlar.model.requests import ClassifyRequest
+from vlar.types import Classification, Failure, JsonDict
+
+POLL_S = 1.0
+SETTLE_S = 3.0
+
+
+@dataclass
+class _Seen:
+    """A file as it was when it was last looked at, and since when it is like that."""
+
+    stamp: Stamp
+    since_s: float
+    is_done: bool = False
+
+
+def require_folder(folder: str | Path) -> Path:
+    """The path of a folder that exists.
+
+    Raises:
+        UsageError: it does not.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise UsageError(f"{folder} is not a folder; give one that exists")
+    return place
+
+
+def watch_folder(
+    library: Library,
+    folder: str | Path,
+    *,
+    modality: str = "video",
+    tags: Mapping[str, str] | None = None,
+    settle_s: float = SETTLE_S,
+    poll_s: float = POLL_S,
+    once: bool = False,
+    stop: threading.Event | None = None,
+    progress: IngestProgress | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Iterator[AddReport]:
+    """Index the recordings of a folder, those that are there and those that come.
+
+    The folder is looked through again and again, which works on every file system. A file is added
+    when its size and time have not changed for ``settle_s``: until then somebody may be writing it.
+    A file that changes later is indexed again. Files that leave the folder stay in the library.
+
+    Args:
+        library: Open; each batch is one ``Library.add``, so an interruption loses nothing.
+        folder: It must exist; folders inside are searched too.
+        modality: The sensor whose recordings are looked for.
+        tags: Set on every recording.
+        settle_s: Seconds that a file must stay as it is.
+        poll_s: Seconds between two looks.
+        once: End when everything that is there was added.
+        stop: Ends the watch when it is set; None watches for ever.
+        progress: As for ``Library.add``.
+        note: Called with a line where a look was not possible; the watch goes on.
+
+    Yields:
+        The report of each batch.
+
+    Raises:
+        UsageError: not a folder, or a number of seconds below 0.
+        LibraryError: the library cannot be written to.
+    """
+    place = require_folder(folder)
+    if settle_s < 0 or poll_s <= 0:
+        raise UsageError(f"settle_s {settle_s} and poll_s {poll_s} must not be below 0")
+    stop = stop or threading.Event()
+    seen: dict[Path, _Seen] = {}
+    while not stop.is_set():
+        ready = _ready(place, modality, seen, settle_s)
+        if ready:
+            try:
+                yield library.add(ready, tags=tags, progress=progress)
+                for path in ready:
+                    seen[path].is_done = True
+            except LibraryLockedError as error:
+                note(f"{error.message}; it is tried again")
+        if once and all(each.is_done or not each.stamp.size for each in seen.values()):
+            return
+        if not place.is_dir():
+            note(f"{place}: the folder is not there; waiting for it")
+        stop.wait(poll_s)
+
+
+def _ready(folder: Path, modality: str, seen: dict[Path, _Seen], settle_s: float) -> list[Path]:
+    """The recordings that have not changed for a while and were not added as they are."""
+    now_s = time.monotonic()
+    ready: list[Path] = []
+    found = reader(modality).find([folder])
+    for gone in seen.keys() - set(found):
+        del seen[gone]
+    for path in found:
+        try:
+            stamp = stamp_of(path)
+        except OSError:  # it left the folder just now
+            continue
+        old = seen.get(path)
+        if old is None or old.stamp != stamp:
+            old = seen[path] = _Seen(stamp, now_s)
+        if not old.is_done and stamp.size > 0 and now_s - old.since_s >= settle_s:
+            ready.append(path)
+    return ready
+
+
+EVERY_S = 2.0
+
+
+def classify_live(
+    model: Model, address: str, request: ClassifyRequest, reconnect: Reconnect | None = None
+) -> Iterator[Classification | Failure]:
+    """Classify a stream, one answer for each span of it.
+
+    A model that is slower than the stream misses spans; its answers are always about the latest
+    one. ``start_s`` and ``end_s`` count from the first picture.
+
+    Args:
+        model: Of the sensor ``video``.
+        address: As for ``vlar.media.video.live.LiveStream``.
+        request: Its ``labels``, ``top`` and ``every_s`` count; spans are 2 s without ``every_s``.
+        reconnect: What happens when the stream is lost.
+
+    Yields:
+        Answers, and a Failure whenever the stream is lost. It ends when the stream is given up.
+
+    Raises:
+        DecodeError: the stream cannot be opened.
+        UsageError: the model reads another sensor, or the address is none.
+        LabelError: the label list cannot be used.
+    """
+    if model.modality != "video":
+        raise UsageError(f"model {model.name!r} reads {model.modality}, and a stream is video")
+    classifier = model.recogniser.classifier(request.labels)
+    every_s = EVERY_S if request.every_s is None else request.every_s
+    with LiveStream(address, every_s, model.encoder.sampling, reconnect) as stream:
+        for item in stream:
+            if isinstance(item, Failure):
+                yield item
+                continue
+            span = EncodedSpan(item.path, item.window, model.encode_views([item]), item.lost)
+            yield classifier.answer(span, top=request.top, model=model.name)
+
+
+def live_dict(row: Classification, address: str) -> JsonDict:
+    """The JSON object of an answer, with the address as the path, and the time (ISO 8601, UTC)."""
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return {"at": now, **row.to_dict(), "path": address}

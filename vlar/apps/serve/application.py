@@ -1,0 +1,404 @@
+"""What a served library can do: one plain method for each thing that people and programs ask for.
+
+The page, the HTTP interface and the agent interface call these methods and add nothing. Everything
+is computed by ``Library`` and ``Model``; recordings are decoded in killable processes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from vlar.apps.serve.errors import ServeError, ServeLimits, split, too_slow
+from vlar.apps.serve.files import Roots
+from vlar.apps.serve.jobs import Tasks
+from vlar.apps.serve.library import OWN, Models, ServedLibrary, Source, Sources
+from vlar.apps.serve.media import WIDTHS, Media
+from vlar.apps.serve.uploads import Uploads
+from vlar.errors import DecodeTimeout, LabelError, VlarError
+from vlar.language.labels import LabelList, LabelSet, parse_labels
+from vlar.library.address import place_of
+from vlar.library.query.grammar import Like, Node, leaves, parse, show
+from vlar.library.query.plan import QueryReport, QueryRequest, make_plan
+from vlar.media.views import Views
+from vlar.model.model import Model
+from vlar.model.requests import ClassifyRequest
+from vlar.types import Failure, Hit, JsonDict, Window
+from vlar.version import __version__
+
+_MOST_SPANS = 2000  # of one recording that is classified piece by piece
+
+
+class Classifying:
+    """Answers ``Application.classify``.
+
+    Args:
+        models: Of the server.
+        media: Reads recordings in processes.
+        sources: Finds recordings.
+        limits: Of the server.
+    """
+
+    def __init__(self, models: Models, media: Media, sources: Sources, limits: ServeLimits) -> None:
+        self._models, self._media, self._sources, self._limits = models, media, sources, limits
+
+    def __call__(
+        self,
+        source: Source,
+        labels: Sequence[str] | str | None,
+        model: str,
+        top: int,
+        every_s: float | None,
+        mode: str,
+    ) -> JsonDict:
+        """The answer of ``Application.classify``."""
+        asked = LabelSet(self._labels(labels), mode)
+        request = ClassifyRequest(asked, top, every_s)
+        window = source.window
+        path, name = self._sources.find(source)
+        loaded = self._models.get(model)
+        classifier = loaded.recogniser.classifier(request.labels)
+        if path.is_file() and loaded.modality == "video":
+            self._require_duration(path, name, window, request)
+        deadline_s = time.monotonic() + self._limits.request_s
+        answers: list[JsonDict] = []
+        for span in loaded.encode_spans(self._views(loaded, path, window, request)):
+            if isinstance(span, Failure):
+                failure = Failure(Path(name), span.kind, span.message.replace(str(path), name))
+                if request.every_s is None:  # nothing else remains to answer with
+                    raise _refused(failure)
+                answers.append(failure.to_dict())
+            else:
+                row = replace(
+                    classifier.answer(span, top=request.top, model=model), path=Path(name)
+                )
+                answers.append({**row.to_dict(), "label": row.label})
+            if time.monotonic() > deadline_s:
+                raise too_slow(self._limits.request_s)
+        return {"answers": answers, "labels": list(classifier.labels), "model": model}
+
+    def _labels(self, labels: Sequence[str] | str | None) -> LabelList | None:
+        """Labels, but never the name of a file: it would be read from the server's disk."""
+        if labels is None:
+            return None
+        if isinstance(labels, str):
+            if not labels.startswith("bank:") or set(labels) & set("/\\.~"):
+                error = f"{labels[:80]!r} is not a list of labels"
+                raise ServeError(400, error, "send a list of texts, or bank:NAME", "labels")
+        elif len(labels) > self._limits.labels:
+            error = f"{len(labels)} labels; at most {self._limits.labels} are read"
+            raise ServeError(400, error, "send fewer", "labels")
+        elif not labels:
+            raise LabelError("the list of labels is empty; send at least one")
+        return parse_labels(labels)
+
+    def _require_duration(
+        self, path: Path, name: str, window: Window | None, request: ClassifyRequest
+    ) -> None:
+        every_s = request.every_s
+        try:
+            facts = self._media.facts(path)
+        except VlarError as error:
+            raise type(error)(error.message.replace(str(path), name)) from error
+        duration_s, most_s = facts.duration_s, self._limits.video_s
+        if window is not None:
+            duration_s = window.duration_s
+        if duration_s > most_s:
+            error = f"{name} lasts {duration_s:.0f} s; at most {most_s:.0f} s are read"
+            raise ServeError(422, error, "classify a span of it: start_s, end_s", "too_long")
+        if every_s is not None and duration_s / every_s > _MOST_SPANS:
+            error = f"{duration_s / every_s:.0f} parts of {every_s:g} s"
+            raise ServeError(422, error, f"at most {_MOST_SPANS}: raise every_s", "too_long")
+
+    def _views(
+        self, model: Model, path: Path, window: Window | None, request: ClassifyRequest
+    ) -> Iterator[Views | Failure]:
+        sampler = replace(model.view_sampler, reader=self._media.reader(model.modality))
+        if request.every_s is None:
+            return sampler.sample_each([(path, window)])
+        if window is not None:
+            error = "every_s and a span cannot be asked for together"
+            raise ServeError(400, error, "leave one of them out", "span")
+        return sampler.sample_every([path], request.every_s)
+
+
+def _refused(failure: Failure) -> ServeError:
+    """The error of a recording that cannot be read."""
+    status = 504 if failure.kind == DecodeTimeout.kind else 422
+    return ServeError(status, *split(failure.message), failure.kind)
+
+
+_UPLOAD, _VIDEO = "upload:", "video:"
+
+
+def with_files(text: str, sources: Sources, media: Media) -> str:
+    """A query whose clips are files that may be read.
+
+    ``LIKE upload:ID`` and ``LIKE video:ID`` name an upload and a recording of the library.
+
+    Args:
+        text: A query that can be parsed.
+        sources: Finds the files.
+        media: Reads their facts in a process that may crash or hang.
+
+    Raises:
+        ServeError, DecodeError: a clip lies outside the roots or cannot be read.
+    """
+    tree = parse(text)
+    likes = [leaf for leaf in leaves(tree) if isinstance(leaf, Like)]
+    if not likes:
+        return text
+    found: dict[Like, Like] = {}
+    for like in likes:
+        path, _ = sources.find(_source(like.path))
+        media.facts(path)
+        found[like] = replace(like, path=str(path))
+    return show(_replaced(tree, found))
+
+
+def _source(path: str) -> Source:
+    if path.startswith(_UPLOAD):
+        return Source(upload=path.removeprefix(_UPLOAD))
+    if path.startswith(_VIDEO):
+        return Source(video=path.removeprefix(_VIDEO))
+    return Source(path=path)
+
+
+def _replaced(node: Node, found: dict[Like, Like]) -> Any:
+    """A tree with other clips; whatever the kind of node, its parts are nodes or tuples of them."""
+    if isinstance(node, Like):
+        return found[node]
+    changed: dict[str, Any] = {}
+    for each in fields(node):
+        value = getattr(node, each.name)
+        if isinstance(value, Node):
+            changed[each.name] = _replaced(value, found)
+        elif isinstance(value, tuple) and value and isinstance(value[0], Node):
+            changed[each.name] = tuple(_replaced(part, found) for part in value)
+    return replace(node, **changed) if changed else node
+
+
+class Application:
+    """One library, its model, and the folder where uploads, jobs and adapted models are kept.
+
+    Args:
+        library: The library's folder, or its address in Milvus.
+        model: Name of its model.
+        state: Folder of the server's own; it is made.
+        roots: Folders that paths may lie in; empty for those that hold the library's recordings.
+        limits: What one request, and all together, may take.
+        device: As for ``vlar.load``.
+        dtype: As for ``vlar.load``.
+
+    Raises:
+        LibraryError: it does not exist or cannot be read.
+    """
+
+    def __init__(
+        self,
+        library: str | Path,
+        model: str,
+        state: Path,
+        *,
+        roots: Sequence[str | Path] = (),
+        limits: ServeLimits | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        self.path = place_of(library)
+        self.limits = limits or ServeLimits()
+        # Reads that need no model have a connection of their own: they never wait for a query.
+        self._reads = ServedLibrary(self.path, create=False)
+        self._searches: ServedLibrary | None = None
+        chosen = Roots(roots) if roots else Roots.around(self._reads.paths())
+        self.uploads = Uploads(state / "uploads", self.limits)
+        self.media = Media(state / "spans", self.limits)
+        self.models = Models(model, state / "models", device, dtype)
+        self.sources = Sources(self._reads, chosen, self.uploads)
+        self._classifying = Classifying(self.models, self.media, self.sources, self.limits)
+        self.tasks = Tasks(self.path, state, self.sources, self.models, self.limits)
+
+    def close(self) -> None:
+        """End jobs (they resume with the next server) and processes, delete uploads."""
+        self.tasks.close()
+        self.media.close()
+        self.uploads.clear()
+        for library in (self._reads, self._searches):
+            if library is not None:
+                library.close()
+
+    def warm_up(self) -> None:
+        """Load the model, and make what the first query needs."""
+        self._library().info()
+        if self._reads.has_rows():
+            self.search(QueryRequest("a person", 1))
+
+    # The library
+
+    def describe(self) -> JsonDict:
+        """Facts of the library, what may be filtered, the models, the limits."""
+        info = self._reads.info()
+        return {
+            "name": self.path.name,
+            "version": __version__,
+            "ready": self.models.is_ready,
+            "library": info.to_dict(),
+            "models": self.models.listing(),
+            "roots": [str(folder) for folder in self.sources.roots.folders],
+            "limits": {
+                "upload_bytes": self.limits.upload_bytes,
+                "video_s": self.limits.video_s,
+                "span_s": self.limits.span_s,
+                "labels": self.limits.labels,
+            },
+        }
+
+    def videos(self, offset: int = 0, limit: int = 50, contains: str = "") -> JsonDict:
+        """Recordings by path, some at a time.
+
+        Args:
+            offset: How many to leave out.
+            limit: How many to give.
+            contains: Only those whose path contains this text, in any case.
+        """
+        total, rows = self._reads.page(offset, limit, contains)
+        listed = [{**row.to_dict(), **self._named(row.path)} for row in rows]
+        return {"total": total, "offset": offset, "videos": listed}
+
+    def rows(self, video: str) -> JsonDict:
+        """The windows of one recording, by time.
+
+        Raises:
+            ServeError: 404 where it is not in the library.
+        """
+        path = self.sources.stored_path(video)
+        windows = [{"start_s": w.start_s, "end_s": w.end_s} for w in self._reads.windows(path)]
+        return {**self._named(path), "path": path, "rows": windows}
+
+    # Queries
+
+    def search(self, request: QueryRequest) -> JsonDict:
+        """The spans that answer a query best (``Library.search``).
+
+        Returns:
+            ``hits``, and with them ``weak`` (even the best is likely wrong), ``best_probability``
+            (also where no hit remains), ``note`` (a sentence for people, or None) and how many
+            ``windows`` of how many ``videos`` were searched.
+
+        Raises:
+            QueryError, LibraryError, ServeError: it cannot be answered.
+        """
+        make_plan(request)  # a mistake shows before a clip is opened
+        text = with_files(request.text, self.sources, self.media)
+        reports: list[QueryReport] = []
+        hits = self._library().search(replace(request, text=text, report=reports.append))
+        report = reports[-1]
+        return {
+            "hits": [self._hit(hit) for hit in hits],
+            "weak": bool(hits) and report.weak,
+            "best_probability": report.best_probability,
+            "note": _note(hits, report, request.min_probability),
+            "windows": report.windows,
+            "videos": report.videos,
+            "searched": report.searched,
+        }
+
+    def curves(self, text: str, video: str) -> JsonDict:
+        """How well each phrase of a query fits each window of one recording.
+
+        Raises:
+            QueryError, LibraryError, ServeError: it cannot be answered.
+        """
+        path = self.sources.stored_path(video)
+        text = with_files(text, self.sources, self.media)
+        curves = self._library().curves(text, path)
+        end_s = max((w.end_s for curve in curves for w in curve.windows), default=0.0)
+        return {
+            **self._named(path),
+            "path": path,
+            "end_s": end_s,
+            "curves": [curve.to_dict() for curve in curves],
+        }
+
+    # Classifying
+
+    def classify(
+        self,
+        source: Source,
+        labels: Sequence[str] | str | None = None,
+        *,
+        model: str = OWN,
+        top: int = 5,
+        every_s: float | None = None,
+        mode: str = "one",
+    ) -> JsonDict:
+        """Which label fits a recording, or each part of it; see ``Model.classify``.
+
+        Args:
+            source: The recording.
+            labels: Texts, or ``bank:NAME``; None for those of an adapted model.
+            model: Name of a model of ``describe``.
+            top: How many labels to give.
+            every_s: Seconds of each part; None answers for the whole.
+            mode: ``one`` label fits, or ``multi``: any number.
+
+        Raises:
+            VlarError: it cannot be answered.
+        """
+        return self._classifying(source, labels, model, top, every_s, mode)
+
+    # Pictures and sound
+
+    def thumbnail(self, video: str, at_s: float = 0.0, width: int = WIDTHS[1]) -> bytes:
+        """The picture of one moment of a recording of the library, as JPEG.
+
+        Raises:
+            ServeError, DecodeError: it has moved, lies outside the roots or cannot be read.
+        """
+        return self.media.thumbnail(self.sources.file(video), at_s, width)
+
+    def span(self, video: str, start_s: float, end_s: float) -> Path:
+        """A span of a recording as a file that browsers play.
+
+        Raises:
+            ServeError, DecodeError: as for ``thumbnail``, or no span of at most a minute.
+        """
+        return self.media.span(self.sources.file(video), start_s, end_s)
+
+    # Inside
+
+    def _library(self) -> ServedLibrary:
+        if self._searches is None:
+            self._searches = ServedLibrary(self.path, self.models.own(), create=False)
+        return self._searches
+
+    def _hit(self, hit: Hit) -> JsonDict:
+        return {**hit.to_dict(), **self._named(hit.path)}
+
+    def _named(self, path: str) -> JsonDict:
+        return {"video": self.sources.id_of(path), "name": Path(path).name}
+
+
+def _note(hits: Sequence[Hit], report: QueryReport, min_probability: float) -> str | None:
+    """What a list of answers does not show: that there are none, or that none is sure."""
+    best = report.best_probability
+    if hits and report.weak and best is not None:
+        return f"The best match is weak ({_percent(best)}): the library may not show this."
+    if hits:
+        return None
+    if best is None:
+        return "No window was searched: loosen the filters, or add videos."
+    return f"No match above {_percent(min_probability)}. The best has {_percent(best)}."
+
+
+def _percent(probability: float) -> str:
+    """A probability for a sentence.
+
+    >>> _percent(0.634), _percent(0.004)
+    ('63 %', '0.4 %')
+    """
+    percent = 100 * probability
+    return f"{percent:.1f} %" if percent < 10 and percent % 1 else f"{percent:.0f} %"

@@ -1,0 +1,393 @@
+"""The HTTP interface: it translates requests into calls of the application, and errors back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import cache, partial
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from fastapi import FastAPI, Header, Query, Request
+from fastapi import Path as InPath
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
+
+from vlar.apps.serve import schemas
+from vlar.apps.serve.access import CONTENT_TYPE, COOKIE, Access, Guard, Metrics
+from vlar.apps.serve.application import Application
+from vlar.apps.serve.errors import ServeError, answer_of, busy, too_slow
+from vlar.apps.serve.files import file_response
+from vlar.apps.serve.jobs import Example
+from vlar.apps.serve.media import WIDTHS
+from vlar.apps.serve.schemas import Problem
+from vlar.errors import VlarError
+from vlar.library.query.plan import QueryRequest
+from vlar.types import JsonDict
+from vlar.version import __version__
+
+T = TypeVar("T")
+
+
+class Lane:
+    """Threads for one kind of work.
+
+    Args:
+        name: What callers wait for, such as ``queries``.
+        workers: Threads.
+        waiting: Most callers that wait for a thread.
+    """
+
+    def __init__(self, name: str, workers: int, waiting: int) -> None:
+        self.name = name
+        self._most = workers + waiting
+        self._pending = 0
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(workers, f"vlar-{name}")
+
+    @property
+    def pending(self) -> int:
+        """Callers that wait or are served."""
+        return self._pending
+
+    async def run(self, limit_s: float, function: Callable[..., T], *args: Any, **named: Any) -> T:
+        """What a function gives, from one of the threads.
+
+        Raises:
+            ServeError: 503 where too many wait, 504 after ``limit_s`` seconds.
+        """
+        with self._lock:
+            if self._pending >= self._most:
+                raise busy(self.name)
+            self._pending += 1
+        work = self._threads.submit(partial(function, *args, **named))
+        work.add_done_callback(self._done)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(work), limit_s)
+        except (asyncio.TimeoutError, TimeoutError):
+            raise too_slow(limit_s) from None
+
+    def close(self) -> None:
+        """Start nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _done(self, _: Future[Any]) -> None:
+        with self._lock:
+            self._pending -= 1
+
+
+Answers = dict[int | str, dict[str, Any]]
+BINARY: Mapping[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+UPLOAD_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": BINARY},
+    }
+}
+_PROBLEMS: Mapping[int, str] = {
+    400: "It cannot be done as it is asked",
+    401: "The token is missing or wrong",
+    403: "Outside the roots, or from another site's page",
+    404: "There is nothing of this name",
+    405: "The path has other methods",
+    408: "The body came too slowly",
+    409: "Not in this state",
+    410: "The file has moved",
+    413: "Too large",
+    415: "Not this kind of file",
+    416: "The range lies beyond the end",
+    421: "The server has another name",
+    422: "A value cannot be used",
+    423: "Another program writes to the library",
+    500: "The server failed",
+    503: "Too many wait, or the library cannot be read",
+    504: "It took too long",
+}
+
+
+def problem_answers() -> Answers:
+    """The errors that any route may answer with."""
+    return {code: {"model": Problem, "description": text} for code, text in _PROBLEMS.items()}
+
+
+def require_token(api: FastAPI) -> None:
+    """State in the description of the interface that a token is needed; ``Guard`` asks for it."""
+    described = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = described()
+        scheme = {"bearer": {"type": "http", "scheme": "bearer"}}
+        schema["components"]["securitySchemes"] = scheme
+        schema["security"] = [{"bearer": []}]
+        return schema
+
+    api.openapi = openapi
+
+
+_SCRIPTS = ("api", "app", "classify", "examples", "jobs", "library", "player", "search")
+_KINDS = {
+    **{f"{name}.js": "text/javascript; charset=utf-8" for name in _SCRIPTS},
+    "index.html": "text/html; charset=utf-8",
+    "style.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+
+@cache
+def page_file(name: str) -> tuple[bytes, str]:
+    """Content and type of a file of the page.
+
+    Raises:
+        ServeError: 404 where the page has no such file.
+    """
+    if name not in _KINDS:
+        raise ServeError(404, "the page has no such file", "open /", "not_found")
+    return resources.files("vlar.apps.serve").joinpath("page").joinpath(name).read_bytes(), _KINDS[
+        name
+    ]
+
+
+_WRONG_TOKEN_S = 0.3
+VideoId = Annotated[str, InPath(pattern=r"^[0-9a-f]{20}$")]
+JobId = Annotated[str, InPath(pattern=r"^[0-9a-f]{16}$")]
+Moment = Annotated[float, Query(ge=0, le=1e7, allow_inf_nan=False)]
+Range = Annotated[str | None, Header(alias="range", include_in_schema=False)]
+
+
+class HttpInterface:
+    """Routes over one application.
+
+    Args:
+        application: What is served.
+        access: Who may ask.
+    """
+
+    def __init__(self, application: Application, access: Access) -> None:
+        self._do, self._access = application, access
+        waiting = application.limits.waiting
+        self._lanes = {
+            name: Lane(name, workers, waiting)
+            for name, workers in (("reads", 4), ("queries", 2), ("media", 2), ("classifying", 1))
+        }
+        self._metrics = Metrics(self._gauges)
+
+    def app(self) -> ASGIApp:
+        """The application for a server that calls ASGI."""
+        api = FastAPI(
+            title="vlar serve",
+            version=__version__,
+            description="Search, classify and adapt over one library of videos.",
+            docs_url=None,  # these pages load scripts from the net
+            redoc_url=None,
+            responses=problem_answers(),
+            lifespan=self._lifespan,
+        )
+        for kind in (VlarError, RequestValidationError, HTTPException, Exception):
+            api.add_exception_handler(kind, _answer)
+        if self._access.needs_token:
+            require_token(api)
+        self._add_page(api)
+        self._add_reads(api)
+        self._add_media(api)
+        self._add_work(api)
+        return Guard(api, self._access, self._do.limits, self._metrics)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncGenerator[None, None]:
+        # A daemon: Ctrl-C does not wait for a large model to load.
+        threading.Thread(target=self._warm_up, name="vlar-warm-up", daemon=True).start()
+        yield
+        for lane in self._lanes.values():
+            lane.close()
+
+    def _warm_up(self) -> None:
+        try:
+            self._do.warm_up()
+        except VlarError:
+            return  # the first query answers with the same error
+
+    async def _run(self, lane: str, function: Any, *arguments: Any, **named: Any) -> Any:
+        limit_s = self._do.limits.request_s
+        return await self._lanes[lane].run(limit_s, function, *arguments, **named)
+
+    def _gauges(self) -> dict[str, dict[str, float]]:
+        states = [job.state for job in self._do.tasks.jobs.all()]
+        return {
+            "waiting": {name: lane.pending for name, lane in self._lanes.items()},
+            "jobs": {state: states.count(state) for state in sorted(set(states))},
+            "upload_bytes": {"": self._do.uploads.stored_bytes},
+            "model_ready": {"": float(self._do.models.is_ready)},
+        }
+
+    # Routes
+
+    def _add_page(self, api: FastAPI) -> None:
+        @api.get("/", include_in_schema=False)
+        @api.get("/page/{name}", include_in_schema=False)
+        async def page(name: str = "index.html") -> Response:
+            content, kind = page_file(name)
+            return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
+
+        @api.get("/api/health", summary="Whether the server answers, and is ready")
+        async def health() -> JsonDict:
+            ready = self._do.models.is_ready
+            return {"status": "ok", "ready": ready, "needs_token": self._access.needs_token}
+
+        @api.post("/api/session", summary="Exchange the token for a cookie of 12 hours")
+        async def session(body: schemas.Token) -> Response:
+            if not self._access.is_token(body.token):
+                await asyncio.sleep(_WRONG_TOKEN_S)
+                fix = "copy it again from the token file"
+                raise ServeError(401, "the token is wrong", fix, "token")
+            answer = JSONResponse({"status": "ok"})
+            value = self._access.new_session()
+            answer.set_cookie(COOKIE, value, httponly=True, samesite="strict", path="/")
+            return answer
+
+        @api.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+        async def metrics() -> Response:
+            return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    def _add_reads(self, api: FastAPI) -> None:
+        do = self._do
+
+        @api.get("/api/library", summary="Facts of the library, models, limits")
+        async def library() -> JsonDict:
+            return await self._run("reads", do.describe)
+
+        @api.get("/api/videos", summary="Recordings of the library, by path")
+        async def videos(
+            offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+            limit: Annotated[int, Query(ge=1, le=500)] = 50,
+            contains: Annotated[str, Query(max_length=500)] = "",
+        ) -> JsonDict:
+            return await self._run("reads", do.videos, offset, limit, contains)
+
+        @api.get("/api/videos/{video}/rows", summary="Windows of a recording")
+        async def rows(video: VideoId) -> JsonDict:
+            return await self._run("reads", do.rows, video)
+
+        @api.post("/api/query", summary="Spans that answer a query, best first")
+        async def query(body: schemas.Query) -> JsonDict:
+            request = QueryRequest(body.text, body.k, body.where, body.min_probability)
+            return await self._run("queries", do.search, request)
+
+        @api.post("/api/timeline", summary="A query over every window of one recording")
+        async def timeline(body: schemas.Timeline) -> JsonDict:
+            return await self._run("queries", do.curves, body.text, body.video)
+
+    def _add_media(self, api: FastAPI) -> None:
+        do = self._do
+        jpeg: Answers = {200: {"content": {"image/jpeg": BINARY}}}
+        video_kinds: Answers = {code: {"content": {"video/mp4": BINARY}} for code in (200, 206)}
+
+        @api.get(
+            "/api/videos/{video}/thumbnail",
+            summary="The picture of a moment",
+            response_class=Response,
+            responses=jpeg,
+        )
+        async def thumbnail(
+            video: VideoId,
+            at_s: Moment = 0.0,
+            width: Annotated[int, Query(ge=16, le=1280)] = WIDTHS[1],
+        ) -> Response:
+            picture = await self._run("media", do.thumbnail, video, at_s, _step(width))
+            headers = {"cache-control": "private, max-age=3600"}
+            return Response(picture, media_type="image/jpeg", headers=headers)
+
+        @api.get(
+            "/api/videos/{video}/file",
+            summary="The recording as it is, whole or a range of it",
+            response_class=Response,
+            responses=video_kinds,
+        )
+        async def file(video: VideoId, ranges: Range = None) -> Response:
+            path: Path = await self._run("reads", do.sources.file, video)
+            return file_response(path, ranges)
+
+        @api.get(
+            "/api/videos/{video}/span",
+            summary="A span as an mp4 that every browser plays",
+            response_class=Response,
+            responses=video_kinds,
+        )
+        async def span(
+            video: VideoId, start_s: Moment, end_s: Moment, ranges: Range = None
+        ) -> Response:
+            path: Path = await self._run("media", do.span, video, start_s, end_s)
+            return file_response(path, ranges)
+
+    def _add_work(self, api: FastAPI) -> None:
+        do = self._do
+
+        @api.post(
+            "/api/uploads", status_code=201, summary="Send a video", openapi_extra=UPLOAD_BODY
+        )
+        async def upload(
+            request: Request, name: Annotated[str, Query(max_length=500)] = "video"
+        ) -> JsonDict:
+            try:
+                return (await do.uploads.receive(name, request.stream())).to_dict()
+            except ClientDisconnect as problem:
+                error = "the upload ended before its end"
+                raise ServeError(400, error, "send it again", "cut_off") from problem
+
+        @api.post("/api/classify", summary="Which label fits a recording")
+        async def classify(body: schemas.Classify) -> JsonDict:
+            options = body.model_dump(include={"model", "top", "every_s", "mode"})
+            source = body.source.plain()
+            return await self._run("classifying", do.classify, source, body.labels, **options)
+
+        @api.post("/api/adapt", status_code=202, summary="Learn labels from examples, as a job")
+        async def adapt(body: schemas.Adapt) -> JsonDict:
+            examples = [Example(each.plain(), each.label) for each in body.examples]
+            return await self._run("reads", do.tasks.adapt, body.name, examples, body.method)
+
+        @api.post("/api/jobs", status_code=202, summary="Index recordings, as a job")
+        async def add(body: schemas.Add) -> JsonDict:
+            return await self._run("reads", do.tasks.add, body.paths, body.tags, retry=body.retry)
+
+        @api.get("/api/jobs", summary="Jobs, the newest first")
+        async def jobs() -> JsonDict:
+            return {"jobs": [job.to_dict() for job in do.tasks.jobs.all()]}
+
+        @api.get("/api/jobs/{job}", summary="One job")
+        async def one_job(job: JobId) -> JsonDict:
+            return do.tasks.jobs.get(job).to_dict()
+
+        @api.post("/api/jobs/{job}/cancel", summary="End a job; what it finished is kept")
+        async def cancel(job: JobId) -> JsonDict:
+            return do.tasks.jobs.cancel(job).to_dict()
+
+        @api.post("/api/jobs/{job}/resume", summary="Start a job again that failed or was ended")
+        async def resume(job: JobId) -> JsonDict:
+            return do.tasks.jobs.resume(job).to_dict()
+
+
+def _step(width: int) -> int:
+    """The least width of thumbnails that is wide enough: few sizes are kept."""
+    return next((each for each in WIDTHS if each >= width), WIDTHS[-1])
+
+
+async def _answer(_: Request, problem: Exception) -> JSONResponse:
+    """Every error as one JSON object of the same form."""
+    if isinstance(problem, RequestValidationError):
+        first = problem.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        error, fix = f"{place}: {first['msg']}", "send it as GET /openapi.json describes"
+        problem = ServeError(422, error, fix, "invalid")
+    elif isinstance(problem, HTTPException):
+        fix = "GET /openapi.json lists what there is"
+        known = ServeError(problem.status_code, str(problem.detail), fix, "http")
+        status, body, headers = answer_of(known)
+        return JSONResponse(body, status, {**headers, **(problem.headers or {})})
+    status, body, headers = answer_of(problem)
+    return JSONResponse(body, status, headers)

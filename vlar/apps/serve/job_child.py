@@ -1,0 +1,111 @@
+"""The process of one job: it changes a library or makes a model, and reports as it goes.
+
+It reads one JSON line from its standard input and writes one JSON object a line. It ends when its
+input closes, so it never outlives the server. Whatever ends it, finished recordings stay.
+"""
+
+from __future__ import annotations
+
+import _thread
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vlar.errors import UsageError, VlarError, one_line
+from vlar.library.rows import AddEvent
+from vlar.types import JsonDict, Window
+
+_NICE = 5  # answers come before jobs
+_GRACE_S = 4.0
+Emit = Callable[[JsonDict], None]
+
+
+def main() -> None:
+    """Run the job that the first line of standard input describes."""
+    # What a library prints must not mix with the events.
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def emit(event: JsonDict) -> None:
+        events.write(json.dumps(event) + "\n")
+        events.flush()
+
+    job = json.loads(sys.stdin.readline())
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=_watch, daemon=True).start()
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
+    try:
+        report = _JOBS[job["kind"]](job, emit)
+        emit({"event": "done", "report": report})
+    except KeyboardInterrupt:
+        emit({"event": "stopped"})
+    except VlarError as error:
+        emit({"event": "error", "message": error.message, "kind": error.kind})
+    except Exception as error:  # noqa: BLE001 - the server names it
+        text = one_line(f"unexpected {type(error).__name__}: {error}; start the job again")
+        emit({"event": "error", "message": text, "kind": "internal"})
+
+
+def _watch() -> None:
+    """Stop when the server closes the pipe or is gone; where that takes too long, end at once."""
+    sys.stdin.read()
+    _thread.interrupt_main()
+    threading.Event().wait(_GRACE_S)
+    os._exit(1)
+
+
+def _add(job: JsonDict, emit: Emit) -> JsonDict:
+    from vlar.library.library import Library
+
+    def progress(event: AddEvent) -> None:
+        failure = None if event.failure is None else event.failure.message
+        emit({"event": "progress", **event.to_dict(), "failure": failure})
+
+    with Library(job["library"], job["model"]) as library:
+        report = library.add(job["paths"], tags=job["tags"], retry=job["retry"], progress=progress)
+    facts = report.to_dict()
+    return {**facts, "failed": [row.message for row in report.failed]}
+
+
+def _adapt(job: JsonDict, emit: Emit) -> JsonDict:
+    from vlar.heads.support import Support, SupportItem
+    from vlar.model.model import load
+
+    items = [_example(each, SupportItem) for each in job["examples"]]
+    labels = tuple(sorted({item.label for item in items}))
+    if len(labels) < 2:
+        raise UsageError("only one label has examples; collect examples of at least two labels")
+    model = load(job["model"])
+    done = 0
+
+    def progress(count: int = 0, total: int | None = None) -> None:
+        nonlocal done
+        done += count
+        emit({"event": "progress", "done": done, "total": total, "path": None, "failure": None})
+
+    support = Support(labels, tuple(items), Path(job["source"]))
+    adapted = model.adapt(support, method=job["method"], progress=progress)
+    adapted.save(job["out"], replace=True)
+    report = adapted.report
+    return {
+        "labels": list(labels),
+        "sentence": report.sentence(),
+        "examples": len(report.examples),
+        "failed": [row.message for row in report.failed],
+    }
+
+
+def _example(each: JsonDict, kind: Any) -> Any:
+    path, label = Path(each["path"]), each["label"]
+    start_s, end_s = each["start_s"], each["end_s"]
+    window = None if start_s is None else Window(start_s, end_s)
+    return kind(path, window, (label,), str(path))
+
+
+_JOBS: dict[str, Callable[[JsonDict, Emit], JsonDict]] = {"add": _add, "adapt": _adapt}

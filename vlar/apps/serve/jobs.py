@@ -1,0 +1,474 @@
+"""Jobs: work that takes longer than a request, one at a time, in a process of its own.
+
+A job is a JSON file in the server's folder. A server that stops, or is killed, starts its
+unfinished jobs again when it comes back; an ``add`` then resumes where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from vlar.apps.serve.errors import ServeError, ServeLimits, busy, split
+from vlar.apps.serve.library import Models, Source, Sources
+from vlar.errors import LibraryLockedError, one_line
+from vlar.files.reading import MB, parse_json, read_file
+from vlar.heads.model_selection import AUTO, methods
+from vlar.library.address import LibraryPlace, checked_tags
+from vlar.library.backends import backend_of
+from vlar.types import JsonDict
+
+QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
+
+
+@dataclass
+class Job:
+    """One job.
+
+    Attributes:
+        id: Names it.
+        kind: ``add`` or ``adapt``.
+        title: What it does, for people.
+        spec: What its process is given; it is not shown.
+        state: ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``.
+        done: Recordings or examples handled.
+        total: Of how many; None before that is known.
+        current: What was handled last.
+        failures: What could not be read, at most 50.
+        failed: How many could not be read.
+        report: What it did, at its end.
+        error: What ended it: ``error``, ``fix`` and ``kind``.
+        created_s: Seconds since 1970.
+        ended_s: Likewise; None before its end.
+        starts: How often it was started.
+    """
+
+    id: str
+    kind: str
+    title: str
+    spec: JsonDict
+    state: str = QUEUED
+    done: int = 0
+    total: int | None = None
+    current: str | None = None
+    failures: list[str] = field(default_factory=list[str])
+    failed: int = 0
+    report: JsonDict | None = None
+    error: JsonDict | None = None
+    created_s: float = field(default_factory=time.time)
+    ended_s: float | None = None
+    starts: int = 0
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the server."""
+        facts = asdict(self)
+        del facts["spec"]
+        return facts
+
+
+_ENDED = (DONE, FAILED, CANCELLED)
+_ID = re.compile(r"[0-9a-f]{16}")
+_MOST_NAMED = 50  # failures that a job names
+_MOST_KEPT = 100  # jobs that are listed
+_SAVE_S = 2.0
+_STOP_S = 8.0
+# As in ``vlar.files.workers``: the working folder leaves the path before any import.
+_START = (
+    "import sys; sys.path[:] = filter(None, sys.path); "
+    "import json; sys.path[:] = json.loads(sys.argv[1]); "
+    "from vlar.apps.serve.job_child import main; main()"
+)
+
+
+class Jobs:
+    """The jobs of one server.
+
+    Args:
+        folder: For their files.
+        most: Jobs that may wait.
+        allowed: Called with a job before its process starts; raises where it may not run.
+        ended: Called with a job after its end.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        most: int,
+        allowed: Callable[[Job], None],
+        ended: Callable[[Job], None],
+    ) -> None:
+        self._folder, self._most, self._allowed, self._ended = folder, most, allowed, ended
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = threading.RLock()
+        self._jobs: dict[str, Job] = {}
+        self._queue: queue.Queue[str | None] = queue.Queue()
+        self._process: subprocess.Popen[str] | None = None
+        self._is_closed = False
+        self._read()
+        self._thread = threading.Thread(target=self._work, name="vlar-jobs", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the running job; it is queued, so that the next server resumes it."""
+        with self._lock:
+            self._is_closed = True
+            self._stop_process()
+        self._queue.put(None)
+        self._thread.join(_STOP_S)
+
+    def all(self) -> list[Job]:
+        """The jobs, the newest first."""
+        with self._lock:
+            return sorted(self._jobs.values(), key=lambda job: -job.created_s)
+
+    def get(self, job_id: str) -> Job:
+        """A job.
+
+        Raises:
+            ServeError: 404 where none has this id.
+        """
+        job = self._jobs.get(job_id)
+        if job is None:
+            error = f"no job {one_line(job_id)[:40]!r}"
+            raise ServeError(404, error, "list them: GET /api/jobs", "not_found")
+        return job
+
+    def start(self, kind: str, title: str, spec: JsonDict) -> Job:
+        """Queue a job.
+
+        Raises:
+            ServeError: 503 where too many wait.
+        """
+        with self._lock:
+            waiting = sum(job.state not in _ENDED for job in self._jobs.values())
+            if waiting >= self._most:
+                raise busy("jobs")
+            job = Job(secrets.token_hex(8), kind, one_line(title), spec)
+            self._jobs[job.id] = job
+            self._save(job)
+            self._forget()
+        self._queue.put(job.id)
+        return job
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job; what it finished is kept.
+
+        Raises:
+            ServeError: 404 where none has this id, 409 where it has ended.
+        """
+        with self._lock:
+            job = self.get(job_id)
+            if job.state in _ENDED:
+                raise ServeError(409, f"job {job.id} is {job.state}", "start a new one", "ended")
+            was_running = job.state == RUNNING
+            self._end(job, CANCELLED)
+            if was_running:
+                self._stop_process()
+        return job
+
+    def resume(self, job_id: str) -> Job:
+        """Queue a job again that failed or was cancelled.
+
+        Raises:
+            ServeError: 404 where none has this id, 409 where it waits, runs or is done.
+        """
+        with self._lock:
+            job = self.get(job_id)
+            if job.state not in (FAILED, CANCELLED):
+                fix = "only a job that failed or was cancelled can be resumed"
+                raise ServeError(409, f"job {job.id} is {job.state}", fix, "not_ended")
+            job.state, job.error, job.ended_s = QUEUED, None, None
+            job.failures, job.failed, job.done = [], 0, 0
+            self._save(job)
+        self._queue.put(job.id)
+        return job
+
+    # The thread that runs jobs
+
+    def _work(self) -> None:
+        while (job_id := self._queue.get()) is not None:
+            with self._lock:
+                job = self._jobs.get(job_id)
+                if job is None or job.state != QUEUED or self._is_closed:
+                    continue
+                job.state = RUNNING
+                job.starts += 1
+                self._save(job)
+            try:
+                self._allowed(job)
+                self._run(job)
+            except Exception as problem:  # noqa: BLE001 - a job may fail, the thread may not
+                self._stop_process()
+                self._fail(job, getattr(problem, "message", one_line(repr(problem))), "job")
+            if self.get(job_id).state in _ENDED:
+                self._ended(job)
+
+    def _run(self, job: Job) -> None:
+        with self._lock:
+            if job.state != RUNNING or self._is_closed:
+                return
+            command = [sys.executable, "-c", _START, json.dumps(sys.path)]
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,  # Ctrl-C reaches the server, which ends its jobs itself
+            )
+            self._process = process
+        with suppress(OSError):
+            _pipe(process.stdin).write(json.dumps({"kind": job.kind, **job.spec}) + "\n")
+            _pipe(process.stdin).flush()
+        saved_s = time.monotonic()
+        for line in _pipe(process.stdout):
+            with self._lock:
+                self._note(job, json.loads(line))
+            if time.monotonic() - saved_s > _SAVE_S:
+                self._save(job)
+                saved_s = time.monotonic()
+        process.wait()
+        with self._lock:
+            self._process = None
+            if job.state == RUNNING and self._is_closed:
+                job.state = QUEUED
+                self._save(job)
+            elif job.state == RUNNING:
+                code = process.returncode
+                self._fail(job, f"its process ended with {code}; resume it", "crash")
+
+    def _note(self, job: Job, event: JsonDict) -> None:
+        if job.state != RUNNING:
+            return
+        if event["event"] == "progress":
+            job.done = event["done"]
+            job.total = event["total"] if event["total"] is not None else job.total
+            job.current = event["path"] or job.current
+            if event["failure"] is not None:
+                job.failed += 1
+                job.failures = [*job.failures, event["failure"]][:_MOST_NAMED]
+        elif event["event"] == "done":
+            job.report = event["report"]
+            self._end(job, DONE)
+        elif event["event"] == "error":
+            self._fail(job, event["message"], event["kind"])
+
+    def _fail(self, job: Job, message: str, kind: str) -> None:
+        with self._lock:
+            if job.state in _ENDED:
+                return
+            error, fix = split(message)
+            job.error = {"error": error, "fix": fix, "kind": kind}
+            self._end(job, FAILED)
+
+    def _end(self, job: Job, state: str) -> None:
+        job.state, job.ended_s = state, time.time()
+        self._save(job)
+
+    def _stop_process(self) -> None:
+        """Ask the process to stop by closing its input; kill it where it does not."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(OSError):
+            _pipe(process.stdin).close()
+
+        def kill() -> None:
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+        threading.Thread(target=kill, daemon=True).start()
+
+    # Files
+
+    def _read(self) -> None:
+        for file in sorted(self._folder.glob("*.json")):
+            if not _ID.fullmatch(file.stem):
+                continue
+            try:
+                job = Job(**parse_json(read_file(file, MB, links=False)))
+            except (OSError, ValueError, TypeError):
+                continue  # half written: it never began
+            self._jobs[job.id] = job
+        for job in sorted(self._jobs.values(), key=lambda job: job.created_s):
+            if job.state not in _ENDED:
+                job.state = QUEUED
+                self._queue.put(job.id)
+
+    def _save(self, job: Job) -> None:
+        part = self._folder / f".{job.id}.{threading.get_ident()}"
+        with suppress(OSError):  # a full disk must not end the job
+            part.write_text(json.dumps(asdict(job)), "utf-8")
+            os.replace(part, self._folder / f"{job.id}.json")  # noqa: PTH105
+
+    def _forget(self) -> None:
+        """Drop the oldest jobs that have ended."""
+        ended = [job for job in self.all() if job.state in _ENDED]
+        for job in ended[_MOST_KEPT:]:
+            del self._jobs[job.id]
+            (self._folder / f"{job.id}.json").unlink(missing_ok=True)
+
+
+def _pipe(stream: IO[str] | None) -> IO[Any]:
+    if stream is None:
+        raise OSError("the process has no pipe")
+    return stream
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example of an adaptation: a recording or a span of one, and what it shows."""
+
+    source: Source
+    label: str
+
+
+class Tasks:
+    """Starts jobs; everything that they may touch is checked before they are queued.
+
+    Args:
+        library: The library's folder, or its address in Milvus.
+        state: The server's folder.
+        sources: Finds recordings.
+        models: Where adapted models are kept.
+        limits: Of the server.
+    """
+
+    def __init__(
+        self,
+        library: LibraryPlace,
+        state: Path,
+        sources: Sources,
+        models: Models,
+        limits: ServeLimits,
+    ) -> None:
+        self._library, self._sources, self._models = library, sources, models
+        self._limits = limits
+        self._examples = state / "examples"
+        self.jobs = Jobs(state / "jobs", limits.jobs, self._allowed, self._ended)
+
+    def close(self) -> None:
+        """Stop the running job; the next server resumes it."""
+        self.jobs.close()
+
+    def add(
+        self, paths: Sequence[str], tags: Mapping[str, str], *, retry: bool = False
+    ) -> JsonDict:
+        """Index recordings, or bring them up to date, as a job.
+
+        Raises:
+            ServeError: a path lies outside the roots or does not exist; too many jobs wait.
+            LibraryLockedError: another program is writing.
+            UsageError: a tag cannot be used.
+        """
+        real = [str(self._sources.roots.real(path)) for path in paths]
+        spec: JsonDict = {
+            "library": str(self._library),
+            "model": self._models.spec,
+            "paths": real,
+            "tags": checked_tags(tags),
+            "retry": retry,
+        }
+        if not any(job.state == "running" and job.kind == "add" for job in self.jobs.all()):
+            self._require_unlocked()
+        title = f"add {', '.join(Path(path).name or path for path in real)}"
+        return self.jobs.start("add", title, spec).to_dict()
+
+    def adapt(self, name: str, examples: Sequence[Example], method: str = AUTO) -> JsonDict:
+        """Learn labels from examples, as a job; its model then answers to ``name``.
+
+        Raises:
+            ServeError: a name, a method or an example cannot be used.
+        """
+        if method not in (AUTO, *methods()):
+            known = ", ".join((AUTO, *methods()))
+            raise ServeError(400, f"no method {method[:80]!r}", f"there are: {known}", "method")
+        labels = {each.label for each in examples}
+        if len(labels) < 2:
+            fix = "collect examples of at least two labels"
+            raise ServeError(400, f"{len(labels)} label has examples", fix, "support")
+        if len(examples) > self._limits.examples:
+            fix = f"send at most {self._limits.examples}"
+            raise ServeError(400, f"{len(examples)} examples", fix, "support")
+        out = self._models.place(name)
+        spec: JsonDict = {
+            "model": self._models.spec,
+            "examples": [self._example(each) for each in examples],
+            "source": str(self._library),
+            "method": method,
+            "out": str(out),
+        }
+        return self.jobs.start("adapt", f"adapt {name}", spec).to_dict()
+
+    def _example(self, example: Example) -> JsonDict:
+        window = example.source.window
+        path, _ = self._sources.find(example.source)
+        if example.source.upload is not None:
+            path = self._kept(path)
+        return {
+            "path": str(path),
+            "start_s": None if window is None else window.start_s,
+            "end_s": None if window is None else window.end_s,
+            "label": example.label.strip(),
+        }
+
+    def _kept(self, upload: Path) -> Path:
+        """An upload under a name that stays until its job has ended."""
+        self._examples.mkdir(parents=True, exist_ok=True, mode=0o700)
+        kept = self._examples / upload.name
+        if not kept.exists():
+            try:
+                os.link(upload, kept)
+            except OSError:
+                shutil.copyfile(upload, kept)
+        return kept
+
+    def _allowed(self, job: Job) -> None:
+        """Check the paths of a job again: it may come from an earlier server with other roots."""
+        for path in job.spec.get("paths", ()):
+            self._sources.roots.real(path)
+        for each in job.spec.get("examples", ()):
+            if not Path(each["path"]).is_relative_to(self._examples):
+                self._sources.roots.real(each["path"])
+
+    def _ended(self, job: Job) -> None:
+        """Delete kept uploads that no job needs; failed and cancelled ones can be resumed."""
+        needed = {
+            each["path"]
+            for other in self.jobs.all()
+            if other.state != "done"
+            for each in other.spec.get("examples", ())
+        }
+        if not self._examples.is_dir():
+            return
+        for file in self._examples.iterdir():
+            if str(file) not in needed:
+                with suppress(OSError):
+                    file.unlink()
+
+    def _require_unlocked(self) -> None:
+        """Refuse at once where another program writes; a job would only fail later."""
+        backend = backend_of(self._library)
+        if not backend.is_shared:
+            raise LibraryLockedError(
+                f"this server has {self._library} open, and a job is a process of its own; serve a "
+                "library of 'milvus-lite server' instead (docs/milvus.md)"
+            )
+        with backend.lock():
+            pass

@@ -1,0 +1,312 @@
+"""A library that is served: what a page asks for besides answers to queries."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlar.apps.serve.errors import ServeError
+from vlar.apps.serve.files import Roots
+from vlar.apps.serve.uploads import Uploads
+from vlar.errors import one_line
+from vlar.library.address import place
+from vlar.library.library import Library
+from vlar.library.query.grammar import Like, leaves, parse, show
+from vlar.library.query.similarity import compare, encode_leaves
+from vlar.library.rows import RowFilter, VideoRow
+from vlar.model.model import Model, load
+from vlar.types import JsonDict, Window
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One phrase of a query over the windows of one recording.
+
+    Attributes:
+        phrase: The phrase, or the clip of a LIKE as it is written.
+        windows: N windows, by time.
+        similarity: N cosines.
+        probability: N probabilities against everyday actions; None for a clip, which has no
+            such background.
+    """
+
+    phrase: str
+    windows: tuple[Window, ...]
+    similarity: tuple[float, ...]
+    probability: tuple[float, ...] | None
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the server."""
+        values = None if self.probability is None else [round(p, 6) for p in self.probability]
+        return {
+            "phrase": self.phrase,
+            "windows": [[round(w.start_s, 3), round(w.end_s, 3)] for w in self.windows],
+            "similarity": [round(s, 6) for s in self.similarity],
+            "probability": values,
+        }
+
+
+class ServedLibrary(Library):
+    """A library with reads of one recording; any thread may call it."""
+
+    def paths(self) -> list[str]:
+        """Path of every recording."""
+        with self._connection.mutex:
+            store = self._connection.reader()
+            return [] if store is None else sorted(store.paths().values())
+
+    def page(self, offset: int, limit: int, contains: str = "") -> tuple[int, list[VideoRow]]:
+        """The number of recordings whose path contains a text, and some of them, by path."""
+        wanted = contains.casefold()
+        found = [row for row in self.videos() if wanted in row.path.casefold()]
+        return len(found), found[offset : offset + limit]
+
+    def has_rows(self) -> bool:
+        """Return whether there is anything to search."""
+        with self._connection.mutex:
+            store = self._connection.reader()
+            return store is not None and store.has_rows()
+
+    def has(self, path: str) -> bool:
+        """Return whether there is a recording of this path."""
+        with self._connection.mutex:
+            store = self._connection.reader()
+            return store is not None and store.at_path(path) is not None
+
+    def windows(self, path: str) -> list[Window]:
+        """The windows of one recording, by time; empty where it is not in the library."""
+        with self._connection.mutex:
+            store = self._connection.reader()
+            found = None if store is None else store.at_path(place(path))
+            if store is None or found is None:
+                return []
+            return [Window(*times) for times in store.spans(found.id)]
+
+    def curves(self, text: str, path: str) -> list[Curve]:
+        """Fit of each phrase of a query to each window of one recording.
+
+        Raises:
+            QueryError: the text cannot be parsed.
+            LibraryError: the library is empty or damaged.
+        """
+        wanted = leaves(parse(text))
+        with self._connection.mutex:
+            store, manifest = self._connection.nonempty()
+            model = self._connection.models.loaded(manifest)
+            queries = encode_leaves(wanted, model)
+            with store.snapshot():
+                recording = store.at_path(path)
+                if recording is None:
+                    return []
+                whole = frozenset(store.ids_of(people=False).tolist()) if manifest.persons else None
+                rows = RowFilter(frozenset([recording.id]), rows=whole)
+                found = compare(store, manifest, model, queries, rows)
+        times = zip(found.windows.start_s.tolist(), found.windows.end_s.tolist(), strict=True)
+        windows = tuple(Window(*each) for each in times)
+        return [
+            Curve(
+                show(leaf) if isinstance(leaf, Like) else leaf.text,
+                windows,
+                tuple(found.similarity[leaf].tolist()),
+                None if isinstance(leaf, Like) else tuple(found.probability[leaf].tolist()),
+            )
+            for leaf in wanted
+        ]
+
+
+OWN = "library"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,63}")
+_MOST_LOADED = 4
+
+
+class Models:
+    """Loads each model when it is first needed; the adapted ones are folders.
+
+    Args:
+        spec: Name of the library's model.
+        folder: Holds the adapted models.
+        device: As for ``vlar.load``.
+        dtype: As for ``vlar.load``.
+    """
+
+    def __init__(self, spec: str, folder: Path, device: str | None, dtype: str | None) -> None:
+        self.spec, self._folder = spec, folder
+        self._device, self._dtype = device, dtype
+        self._own: Model | None = None
+        self._adapted: OrderedDict[str, tuple[int, Model]] = OrderedDict()
+        self._lock = threading.RLock()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the library's model is loaded."""
+        return self._own is not None
+
+    def own(self) -> Model:
+        """The library's model.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
+        with self._lock:
+            if self._own is None:
+                self._own = load(self.spec, device=self._device, dtype=self._dtype)
+            return self._own
+
+    def get(self, name: str) -> Model:
+        """A model by the name that ``names`` gives.
+
+        Raises:
+            ServeError: 404 where there is none of this name.
+        """
+        if name == OWN:
+            return self.own()
+        folder = self.place(name)
+        if not _is_model(folder):
+            error = f"no model {one_line(name)!r}"
+            known = ", ".join(each["name"] for each in self.listing())
+            raise ServeError(404, error, f"there are: {known}", "not_found")
+        stamp = folder.stat().st_mtime_ns
+        with self._lock:
+            kept = self._adapted.get(name)
+            if kept is None or kept[0] != stamp:
+                kept = stamp, load(folder, device=self._device, dtype=self._dtype)
+                self._adapted[name] = kept
+            self._adapted.move_to_end(name)
+            while len(self._adapted) > _MOST_LOADED:
+                self._adapted.popitem(last=False)
+            return kept[1]
+
+    def place(self, name: str) -> Path:
+        """The folder of an adapted model, which need not exist.
+
+        Raises:
+            ServeError: 400 where it cannot be a name.
+        """
+        if not _NAME.fullmatch(name) or name == OWN:
+            error = f"{one_line(name)[:80]!r} cannot be the name of a model"
+            fix = "write up to 64 letters, digits, blanks, - or _, but not 'library'"
+            raise ServeError(400, error, fix, "name")
+        return self._folder / name
+
+    def listing(self) -> list[JsonDict]:
+        """Names of the models, the library's own first."""
+        own: JsonDict = {"name": OWN, "model": self.spec, "adapted": False}
+        folders = sorted(each for each in self._folder.iterdir() if _is_model(each))
+        adapted = ({"name": f.name, "model": str(f), "adapted": True} for f in folders)
+        return [own, *adapted]
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "vlar.json").is_file()
+
+
+_KEPT_IDS = 100_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording, or a span of one; exactly one of the first three is given.
+
+    Attributes:
+        video: Id of a recording of the library (``video_id``).
+        upload: Id of an upload.
+        path: Path on the server.
+        start_s: Seconds; None for the whole recording.
+        end_s: Seconds.
+    """
+
+    video: str | None = None
+    upload: str | None = None
+    path: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+
+    @property
+    def window(self) -> Window | None:
+        """The span.
+
+        Raises:
+            ServeError: 400 where one end is missing, or it ends before it starts.
+        """
+        if self.start_s is None and self.end_s is None:
+            return None
+        if self.start_s is None or self.end_s is None or not 0 <= self.start_s < self.end_s:
+            error = f"the span {self.start_s} to {self.end_s} s is not one"
+            raise ServeError(400, error, "give start_s and a later end_s, or neither", "span")
+        return Window(self.start_s, self.end_s)
+
+
+def video_id(path: str) -> str:
+    """The id of a recording: 20 hexadecimal digits of the hash of its path."""
+    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:20]
+
+
+class Sources:
+    """Finds the file that a request means, and refuses what lies outside the roots.
+
+    Args:
+        library: Whose recordings have ids.
+        roots: Folders that paths must lie in.
+        uploads: The uploads.
+    """
+
+    def __init__(self, library: ServedLibrary, roots: Roots, uploads: Uploads) -> None:
+        self._library, self.roots, self._uploads = library, roots, uploads
+        self._paths: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def id_of(self, path: str) -> str:
+        """The id of a recording of the library; it is found again at once."""
+        name = video_id(path)
+        with self._lock:
+            self._paths[name] = path
+            self._paths.move_to_end(name)
+            while len(self._paths) > _KEPT_IDS:
+                self._paths.popitem(last=False)
+        return name
+
+    def stored_path(self, name: str) -> str:
+        """The path that the library has for an id.
+
+        Raises:
+            ServeError: 404 where no recording has it.
+        """
+        path = self._paths.get(name)
+        if path is None:
+            path = next((each for each in self._library.paths() if video_id(each) == name), None)
+        if path is None or not self._library.has(path):
+            error = f"no recording {one_line(name)[:40]!r} in the library"
+            raise ServeError(404, error, "list them: GET /api/videos", "not_found")
+        self.id_of(path)
+        return path
+
+    def file(self, name: str) -> Path:
+        """The real path of a recording of the library.
+
+        Raises:
+            ServeError: 404 not in the library, 403 outside the roots, 410 moved.
+        """
+        return self.roots.recording(self.stored_path(name))
+
+    def find(self, source: Source) -> tuple[Path, str]:
+        """The file of a source, and what answers call it.
+
+        Raises:
+            ServeError: it is none, not there, or outside the roots.
+        """
+        given = [each for each in (source.video, source.upload, source.path) if each is not None]
+        if len(given) != 1:
+            fix = "give exactly one of video, upload and path"
+            raise ServeError(400, f"{len(given)} recordings are given", fix, "source")
+        if source.video is not None:
+            return self.file(source.video), self.stored_path(source.video)
+        if source.upload is not None:
+            upload = self._uploads.get(source.upload)
+            return upload.path, upload.name
+        real = self.roots.real(source.path or "")
+        return real, str(real)

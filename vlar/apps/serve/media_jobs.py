@@ -1,0 +1,26 @@
+"""What worker processes do with recordings; a crash or a hang there ends one request alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vlar.media.video.frames import thumbnail_jpeg
+from vlar.media.video.source import probe
+from vlar.types import VideoInfo
+
+
+def facts(path: Path) -> VideoInfo:
+    """Size, length and rate of a recording."""
+    return probe(path)
+
+
+def picture(path: Path, at_s: float, width: int) -> bytes:
+    """The picture of one moment as JPEG, at most ``width`` pixels wide."""
+    return thumbnail_jpeg(path, at_s, width)
+
+
+def span(path: Path, start_s: float, end_s: float, target: Path) -> int:
+    """A span as an H.264 mp4 file that browsers play; the size of the file in bytes."""
+    from vlar.media.video.cut import cut
+
+    return cut(path, start_s, end_s, target, exact=True).path.stat().st_size

@@ -1,0 +1,104 @@
+"""What the HTTP interface takes: the bodies of its requests, checked before anything is done."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vlar.apps.serve import library
+
+Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{20}$")]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Path = Annotated[str, Field(min_length=1, max_length=4096)]
+Filter = Annotated[str, Field(min_length=1, max_length=500)]
+Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+ModelName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Body(BaseModel):
+    """A JSON object without unknown names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """Why a request is not answered."""
+
+    error: str = Field(description="What happened, with the value.")
+    fix: str = Field(description="What to do.")
+    kind: str = Field(description="A stable name.")
+    query: str | None = Field(None, description="The query that cannot be parsed.")
+    position: int | None = Field(None, description="Of its wrong character, from 0.")
+
+
+class Query(Body):
+    """A search."""
+
+    text: Text = Field(description="Plain words, or an expression (docs/query.md).")
+    k: int = Field(10, ge=1, le=100, description="Most answers.")
+    where: list[Filter] = Field([], max_length=20, description="Filters, such as place=gym.")
+    min_probability: float = Field(0.05, ge=0, le=1, allow_inf_nan=False)
+
+
+class Timeline(Body):
+    """A query over one recording."""
+
+    text: Text
+    video: Id
+
+
+class Source(Body):
+    """A recording, or a span of one: exactly one of video, upload and path."""
+
+    video: Id | None = Field(None, description="Of GET /api/videos or an answer.")
+    upload: Id | None = Field(None, description="Of POST /api/uploads.")
+    path: Path | None = Field(None, description="On the server, inside its roots.")
+    start_s: Seconds | None = None
+    end_s: Seconds | None = None
+
+    def plain(self) -> library.Source:
+        """For the application."""
+        return library.Source(self.video, self.upload, self.path, self.start_s, self.end_s)
+
+
+class Classify(Body):
+    """A recording and labels."""
+
+    source: Source
+    labels: list[Label] | Annotated[str, Field(pattern=r"^bank:\w+$", max_length=80)] | None = (
+        Field(None, description="Texts, or bank:NAME; none for an adapted model.")
+    )
+    model: ModelName = Field("library", description="Of GET /api/library.")
+    top: int = Field(5, ge=1, le=100)
+    every_s: float | None = Field(None, ge=0.5, le=3600, allow_inf_nan=False)
+    mode: Literal["one", "multi"] = "one"
+
+
+class Example(Source):
+    """A recording, or a span of one, and what it shows."""
+
+    label: Label
+
+
+class Adapt(Body):
+    """Examples to learn from."""
+
+    name: ModelName = Field(description="Of the new model.")
+    examples: list[Example] = Field(min_length=2, max_length=500)
+    method: Annotated[str, Field(max_length=64)] = Field("auto", description="A few-shot method.")
+
+
+class Add(Body):
+    """Recordings to index."""
+
+    paths: list[Path] = Field(min_length=1, max_length=1000, description="Files or folders.")
+    tags: dict[Annotated[str, Field(max_length=100)], Annotated[str, Field(max_length=1000)]] = {}
+    retry: bool = Field(False, description="Read files again that crashed before.")
+
+
+class Token(Body):
+    """What a browser exchanges for a session."""
+
+    token: str = Field(min_length=1, max_length=4096)

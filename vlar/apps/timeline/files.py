@@ -1,0 +1,216 @@
+"""Segments and figures of work as files: JSON, tables, subtitles, pictures."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vlar.apps.timeline.decoding import UNKNOWN, Segment
+from vlar.apps.timeline.work_cycles import Process, StepFigures
+from vlar.errors import UsageError
+from vlar.results import cell
+
+ENDINGS = (".json", ".csv", ".srt", ".vtt", ".png")
+FIGURE_ENDINGS = (".json", ".csv", ".png")
+_HEADER = "path,start_s,end_s,label,probability,lost"
+
+
+def checked_file(path: str, option: str, endings: Sequence[str] = ENDINGS) -> Path:
+    """The file to write, refused before anything is classified if that cannot be done.
+
+    Args:
+        path: As given.
+        option: For messages, such as ``--out``.
+        endings: The endings it may have.
+
+    Raises:
+        UsageError: another ending, no such folder, or no matplotlib for a picture.
+    """
+    file = Path(path)
+    if file.suffix.lower() not in endings:
+        raise UsageError(f"{option} {path!r}: the ending is none of {', '.join(endings)}")
+    if not file.absolute().parent.is_dir():
+        raise UsageError(
+            f"{option} {path!r}: the folder {str(file.parent)!r} does not exist; make it"
+        )
+    if file.suffix.lower() == ".png":
+        _pyplot()
+    return file
+
+
+def write(file: Path, rows: Sequence[Segment]) -> None:
+    """Write segments as the ending of the file says.
+
+    Raises:
+        UsageError: subtitles of several videos, or the file cannot be written.
+    """
+    ending = file.suffix.lower()
+    paths = sorted({row.path for row in rows})
+    if ending in (".srt", ".vtt") and len(paths) > 1:
+        raise UsageError(
+            f"{str(file)!r}: subtitles belong to one video, these are {len(paths)}; "
+            "classify one at a time, or write .json"
+        )
+    texts: dict[str, Callable[[Sequence[Segment]], str]] = {
+        ".json": _json, ".csv": _csv, ".srt": srt, ".vtt": vtt,
+    }  # fmt: skip
+    if ending in texts:
+        _save(file, lambda: file.write_text(texts[ending](rows), encoding="utf-8"))
+    else:
+        _save(file, lambda: _draw(file, rows, paths))
+
+
+def write_process(file: Path, process: Process, rows: Sequence[Segment]) -> None:
+    """Write the figures of work: all of them (``.json``), a row a step (``.csv``), or a picture.
+
+    Args:
+        file: Its ending decides.
+        process: The figures.
+        rows: The segments they are of, for the picture.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    ending = file.suffix.lower()
+    if ending == ".json":
+        text = json.dumps(process.to_dict(), ensure_ascii=False, indent=1) + "\n"
+        _save(file, lambda: file.write_text(text, encoding="utf-8"))
+    elif ending == ".csv":
+        _save(file, lambda: file.write_text(process_csv(process), encoding="utf-8"))
+    else:
+        _save(file, lambda: _draw_process(file, process, rows))
+
+
+def _save(file: Path, save: Callable[[], object]) -> None:
+    try:
+        save()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(f"{str(file)!r} cannot be written ({reason})") from error
+
+
+def process_csv(process: Process) -> str:
+    """A row a step: count, durations, share and waiting time in seconds; empty for none."""
+    names = list(StepFigures.__dataclass_fields__)
+    rows = [[getattr(step, name) for name in names] for step in process.steps]
+    return _table(names, rows)
+
+
+def _json(rows: Sequence[Segment]) -> str:
+    return json.dumps([row.to_dict() for row in rows], ensure_ascii=False, indent=1) + "\n"
+
+
+def _csv(rows: Sequence[Segment]) -> str:
+    names = _HEADER.split(",")
+    values = [row.to_dict() | {"label": row.label or UNKNOWN} for row in rows]
+    return _table(names, [[value[name] for name in names] for value in values])
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([[cell(_short(value)) for value in row] for row in rows])
+    return text.getvalue()
+
+
+def _short(value: object) -> object:
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def srt(rows: Sequence[Segment]) -> str:
+    """SubRip subtitles: numbered cues, times as ``hh:mm:ss,mmm``."""
+    return "\n".join(
+        f"{number}\n{_stamp(row.start_s, ',')} --> {_stamp(row.end_s, ',')}\n{_line(row)}\n"
+        for number, row in enumerate(rows, 1)
+    )
+
+
+def vtt(rows: Sequence[Segment]) -> str:
+    """WebVTT subtitles (W3C): ``&``, ``<`` and ``>`` escaped, so no label is a tag or an arrow."""
+    cues = [
+        f"{_stamp(row.start_s, '.')} --> {_stamp(row.end_s, '.')}\n"
+        f"{html.escape(_line(row), quote=False)}\n"
+        for row in rows
+    ]
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def _line(row: Segment) -> str:
+    # One line a cue: an empty line would end it. An arrow in SubRip text would look like times.
+    text = " ".join((row.label or UNKNOWN).split()).replace("-->", "->")
+    return f"{text} ({row.probability:.0%})"
+
+
+def _stamp(seconds: float, point: str) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"
+
+
+def _draw(file: Path, rows: Sequence[Segment], paths: Sequence[str]) -> None:
+    """One strip a video; a label has one colour and one line; darker is more probable."""
+    pyplot = _pyplot()
+    labels = list(dict.fromkeys(row.label or UNKNOWN for row in rows))
+    height = 0.8 + (0.35 * len(labels) + 0.7) * max(len(paths), 1)
+    figure, axes = pyplot.subplots(
+        max(len(paths), 1), 1, figsize=(10, height), squeeze=False, layout="constrained"
+    )
+    for path, axis in zip(paths, axes[:, 0], strict=False):
+        for row in (row for row in rows if row.path == path):
+            place = labels.index(row.label or UNKNOWN)
+            colour = "0.6" if row.label is None else f"C{place % 10}"
+            axis.broken_barh(
+                [(row.start_s, row.end_s - row.start_s)],
+                (place - 0.4, 0.8),
+                facecolors=colour,
+                alpha=0.3 + 0.7 * row.probability,
+            )
+        axis.set_yticks(range(len(labels)), labels, parse_math=False)
+        axis.set_ylim(len(labels) - 0.5, -0.5)
+        axis.set_title(Path(path).name, fontsize="medium", loc="left", parse_math=False)
+    axes[-1, 0].set_xlabel("seconds")
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
+
+
+def _draw_process(file: Path, process: Process, rows: Sequence[Segment]) -> None:
+    """Durations of every step in the order of its segments, and the waiting before each."""
+    pyplot = _pyplot()
+    labels = [step.label for step in process.steps]
+    figure, (above, below) = pyplot.subplots(
+        2, 1, figsize=(10, 2.2 + 0.5 * max(len(labels), 1)), layout="constrained"
+    )
+    for place, label in enumerate(labels):
+        lengths = [row.duration_s for row in rows if row.label == label]
+        above.plot(lengths, [place] * len(lengths), "o", color=f"C{place % 10}", alpha=0.5)
+    means = [step.mean_s or 0.0 for step in process.steps]
+    above.barh(range(len(labels)), means, color="0.9", zorder=0)
+    above.set_yticks(range(len(labels)), labels, parse_math=False)
+    above.invert_yaxis()
+    above.set_xlabel("seconds of one (dots), mean (bars)")
+    cycles = process.complete or process.cycles
+    below.bar(range(1, len(cycles) + 1), [cycle.duration_s for cycle in cycles], color="0.6")
+    below.set_xlabel("cycle")
+    below.set_ylabel("seconds")
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
+
+
+def _pyplot():
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise UsageError(
+            "a picture of a timeline needs matplotlib, which is not installed; "
+            "pip install 'vlar[eval]', or write .json, .srt or .vtt"
+        ) from None
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot

@@ -1,1 +1,0 @@
-"""Bridges to other libraries' evaluations; each needs an extra of its own."""

@@ -1,1 +1,0 @@
-"""People and things in a recording: boxes over time, tracks, and cuts that follow them."""

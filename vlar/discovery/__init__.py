@@ -1,1 +1,0 @@
-"""Discovery in a library without a query: unusual windows, duplicates, highlights."""

@@ -1,0 +1,108 @@
+"""The contract of a captioner: clips in, sentences about what they show out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from vlar import registry
+from vlar.errors import UsageError, VlarError
+from vlar.media.lookup import reader
+from vlar.types import Clip, Encoded, Sampling
+
+#: Captions of one clip; empty where there is nothing to tell.
+Captions = tuple[str, ...]
+
+
+class Captioner(ABC):
+    """Writes sentences about clips.
+
+    Attributes:
+        name: The spec that makes it again, such as ``concepts`` or ``hf:FOLDER``.
+        modality: Name of the reader whose clips it takes.
+        fingerprint: Hash of everything that changes a caption.
+        licence: Of its weights.
+        encoder_fingerprint: Of the encoder whose features ``caption_encoded`` reads; empty where
+            there is none.
+    """
+
+    name: str
+    modality: str = "video"
+    fingerprint: str
+    licence: str = "unknown"
+    encoder_fingerprint: str = ""
+    #: Argument of the contract tests; None where nothing can be had offline.
+    contract_argument: ClassVar[str | None] = None
+
+    @classmethod
+    @abstractmethod
+    def from_spec(cls, argument: str) -> Captioner:
+        """Make the captioner.
+
+        Args:
+            argument: What follows the name in ``NAME:ARGUMENT``; empty if nothing does.
+
+        Raises:
+            UsageError: the argument is not usable.
+            ModelError: a file that it needs is missing or damaged.
+        """
+
+    @property
+    @abstractmethod
+    def sampling(self) -> Sampling:
+        """The clips it was made for; it takes others as well."""
+
+    @abstractmethod
+    def caption(self, clips: Sequence[Clip]) -> list[Captions]:
+        """Captions of N clips, in order; a clip has the same ones alone and in company.
+
+        Raises:
+            ModelError: its model failed.
+        """
+
+    def caption_encoded(self, encoded: Encoded) -> Captions:
+        """Captions of a clip that ``encoder_fingerprint`` has encoded, without another look at it.
+
+        Raises:
+            UsageError: it reads clips only.
+        """
+        del encoded
+        raise UsageError(f"captioner {self.name!r} reads clips only")
+
+
+def load_captioner(spec: str) -> Captioner:
+    """The captioner that a spec names: ``concepts``, ``file:FILE.json``, ``hf:FOLDER``.
+
+    Raises:
+        UnknownNameError: no captioner has this name.
+        UsageError: the spec is empty, or its argument is not usable.
+        ModelError: a file that it needs is missing or damaged.
+    """
+    name, _, argument = spec.strip().partition(":")
+    if not name:
+        raise UsageError("the captioner is empty; use concepts, file:FILE.json or hf:FOLDER")
+    return registry.get("captioner", name).from_spec(argument)
+
+
+def captions_of(paths: Sequence[Path], captioner: Captioner) -> Iterator[Captions]:
+    """Captions of whole recordings, one at a time; none of one that cannot be read."""
+    source = reader(captioner.modality)
+    for path in paths:
+        try:
+            clip = source.read_clip(path, None, captioner.sampling)
+        except (VlarError, OSError):
+            yield ()
+        else:
+            yield captioner.caption([clip])[0]
+
+
+def as_captioner(given: str | Captioner | None) -> Captioner | None:
+    """The captioner that a name stands for; others as they are."""
+    return load_captioner(given) if isinstance(given, str) else given
+
+
+def one_text(captions: Captions) -> str:
+    """The captions of a clip as one text, for a text encoder and for full-text search."""
+    return " ".join(caption.strip() for caption in captions if caption.strip())

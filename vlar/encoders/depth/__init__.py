@@ -1,1 +1,0 @@
-"""``depth``: the outline of a person and how far it is, over time."""

@@ -1,0 +1,422 @@
+"""``A+B``: encoders of one sensor joined into one, such as ``clip+motion``.
+
+A vector holds the vectors of the parts, each times its weight: ``[w_A A ; w_B B]``, with
+``w_A² + w_B² = 1``. Texts fill the same places. So one inner product adds the similarities of the
+parts, and a library needs nothing else. A part that a clip lacks (no body is visible) leaves its
+block zero.
+
+The weights follow from how sure each part is by itself. Times the joint logit scale, the inner
+product is the sum of the parts' own logits: ``s_A cos_A + s_B cos_B``, the product of their
+probabilities (Hinton 2002, products of experts). The option ``weight`` of a part multiplies its
+logits: ``clip+motion?weight=2``. ``vlar calibrate`` fits it to labelled clips.
+
+Each part gets frames of its own number. A reader decodes their union in one pass
+(``Sampling.parts``), and every part is given the frames that it would have been given alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.encoders import spec as options
+from vlar.encoders.base import Block, BlockMix, Encoder, FrameBlock, Preprocess
+from vlar.encoders.protocols import ConditionedText
+from vlar.encoders.session import Session
+from vlar.errors import UsageError
+from vlar.media.video.sample import n_joined, sample_times
+from vlar.numeric import unit
+from vlar.types import Clip, Encoded, Float32, Role, Sampling
+
+Rows = npt.NDArray[np.intp]
+
+
+def rows_of(clip: Clip, part: Sampling, union: Sampling) -> Rows:
+    """The frames of a clip that a part would get alone; of a clip with another T, evenly spaced.
+
+    Args:
+        clip: Read as ``union`` asks, or with any other frames.
+        part: What the part wants.
+        union: What all parts want together.
+    """
+    own, all_times = sample_times(clip.window, part), sample_times(clip.window, union)
+    if len(all_times) == len(clip.data):
+        return np.searchsorted(all_times, own)
+    return evenly(len(clip.data), len(own))
+
+
+def with_frames(clip: Clip, rows: Rows) -> Clip:
+    """A clip of some of its frames."""
+    if len(rows) == len(clip.data):
+        return clip
+    return replace(clip, data=clip.data[rows], times_s=clip.times_s[rows])
+
+
+def evenly(n_frames: int, wanted: int) -> Rows:
+    """The frames nearest to the midpoints of ``wanted`` segments; all where there are no more."""
+    count = min(n_frames, wanted)
+    return np.floor((np.arange(count) + 0.5) * n_frames / max(count, 1)).astype(np.intp)
+
+
+def repeated(n_rows: int, wanted: int) -> Rows:
+    """Which of ``n_rows`` stands in each of ``wanted`` rows; ``evenly`` finds them again."""
+    return np.floor((np.arange(wanted) + 0.5) * n_rows / max(wanted, 1)).astype(np.intp)
+
+
+def times_only(wanted: Sampling) -> Sampling:
+    """What decides on the times of a span; sizes are left out."""
+    if wanted.all_samples:
+        raise UsageError(
+            "an encoder that reads all samples of a window cannot be joined with '+'; use it alone"
+        )
+    return Sampling(wanted.n_frames, fps=wanted.fps, max_frames=wanted.max_frames)
+
+
+WEIGHT = "weight"
+
+
+def split_parts(spec: str, known: Collection[str]) -> list[str]:
+    """The parts of a name; one part where nothing is joined.
+
+    A ``+`` in a path stays, unless what follows it begins with a known name.
+
+    >>> split_parts("hf:/a+b/c+motion", ["hf", "motion"])
+    ['hf:/a+b/c', 'motion']
+    >>> split_parts("lite+mot", ["lite", "motion"])
+    ['lite', 'mot']
+
+    Raises:
+        UsageError: a part is empty, or one comes twice.
+    """
+    parts: list[str] = []
+    for piece in spec.split("+"):
+        if parts and _name(piece.strip()) not in known and _is_path(f"{parts[-1]}+{piece}"):
+            parts[-1] += f"+{piece}"
+        else:
+            parts.append(piece.strip())
+    if len(parts) > 1 and not all(parts):
+        raise UsageError(f"the model {spec!r} has an empty part; write A+B, such as lite+motion")
+    twice = next((part for part in parts if parts.count(part) > 1), None)
+    if twice is not None:
+        raise UsageError(f"the model {spec!r} holds {twice!r} twice; join encoders that differ")
+    return parts
+
+
+def split_weight(spec: str) -> tuple[str, float]:
+    """A part without its option ``weight``, and the factor that the option gives; 1 without one.
+
+    >>> split_weight("openclip:a?precision=int8&weight=2")
+    ('openclip:a?precision=int8', 2.0)
+
+    Raises:
+        UsageError: the weight is not a number above 0.
+    """
+    main, _, query = spec.partition("?")
+    given = [option for option in query.split("&") if option]
+    own = [option for option in given if option.partition("=")[0] == WEIGHT]
+    if not own:
+        return spec, 1.0
+    factor = options.number(WEIGHT, own[-1].partition("=")[2], float)
+    if not 0 < factor < math.inf:
+        raise UsageError(f"model option {own[-1]} must be a number above 0; 1 is the default")
+    rest = "&".join(option for option in given if option not in own)
+    return f"{main}?{rest}" if rest else main, factor
+
+
+def with_weight(name: str, factor: float) -> str:
+    """The part that ``split_weight`` splits into these two.
+
+    >>> with_weight("motion", 1.0), with_weight("a?b=c", 0.5)
+    ('motion', 'a?b=c&weight=0.5')
+    """
+    if factor == 1.0:
+        return name
+    number = repr(factor).removesuffix(".0")  # all digits: they are part of the fingerprint
+    return f"{name}{'&' if '?' in name else '?'}{WEIGHT}={number}"
+
+
+def _name(piece: str) -> str:
+    return piece.partition(":")[0].partition("?")[0]
+
+
+def _is_path(part: str) -> bool:
+    """Whether the argument of a part can be nothing but a path, or is one that exists."""
+    argument = part.partition(":")[2].partition("?")[0]
+    return argument.startswith(("/", ".", "~")) or (bool(argument) and Path(argument).exists())
+
+
+_VERSION = 1  # of the rules that make a joint vector of the parts' vectors
+
+
+class JointEncoder(Encoder):
+    """Several encoders as one; ``joined`` makes it.
+
+    Frame features have as many rows as the part with most frames. A part with fewer repeats its
+    rows, so that all parts cover the same time.
+
+    Args:
+        parts: At least two encoders of one sensor.
+        factors: What the logits of each part are multiplied by; None for 1 each.
+
+    Attributes:
+        parts: The encoders.
+        factors: As given.
+    """
+
+    def __init__(self, parts: Sequence[Encoder], factors: Sequence[float] | None = None) -> None:
+        self.parts = tuple(parts)
+        self.factors = tuple(factors or [1.0] * len(parts))
+        named = zip(self.parts, self.factors, strict=True)
+        self.name = "+".join(with_weight(part.name, factor) for part, factor in named)
+        scales = np.multiply(self.factors, [part.logit_scale for part in parts])
+        self.logit_scale = float(scales.sum())
+        self._lengths = np.sqrt(scales / self.logit_scale).astype(np.float32)
+        self.modality = parts[0].modality
+        self.dim = sum(part.dim for part in parts)
+        self.frame_dim = sum(part.frame_dim for part in parts)
+        self.n_frames = n_joined(part.sampling for part in parts)
+        self.per_clip = all(part.per_clip for part in parts)
+        self.two_roles = any(part.two_roles for part in parts)
+        self.frames_fixed = any(part.frames_fixed for part in parts)
+        self.longest_s = min(part.longest_s for part in parts)
+        self.max_tokens = parts[0].max_tokens
+        self.templates = parts[0].templates
+        sizes = (part.preprocess for part in parts if part.preprocess is not None)
+        self.preprocess = max(sizes, key=_side, default=None)
+        self.licence = "; ".join(dict.fromkeys(part.licence for part in parts))
+        self._names = _distinct([[block.name for block in part.blocks] for part in parts])
+        self.blocks, self.descriptions = tuple(self._joint_blocks()), tuple(self._mixes())
+        self.frame_blocks = tuple(self._joint_frame_blocks())
+        settings = ["joint", _VERSION, [part.fingerprint for part in parts], self.factors]
+        self.fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+
+    def _joint_blocks(self) -> Iterator[Block]:
+        for part, names, length in zip(self.parts, self._names, self._lengths, strict=True):
+            for block, name in zip(part.blocks, names, strict=True):
+                yield replace(block, name=name, weight=float(length) * block.weight)
+
+    def _joint_frame_blocks(self) -> Iterator[FrameBlock]:
+        names = _distinct([[block.name for block in part.frame_blocks] for part in self.parts])
+        for part, new in zip(self.parts, names, strict=True):
+            for block, name in zip(part.frame_blocks, new, strict=True):
+                yield replace(block, name=name)
+
+    def _mixes(self) -> Iterator[BlockMix]:
+        for part, names in zip(self.parts, self._names, strict=True):
+            new = dict(zip((block.name for block in part.blocks), names, strict=True))
+            yield from (replace(mix, block=new[mix.block]) for mix in part.descriptions)
+
+    def weighted(self, factors: Sequence[float]) -> JointEncoder:
+        """The same parts with other factors; nothing is loaded again."""
+        return type(self)(self.parts, factors)
+
+    def reweighted(self, vectors: Float32, other: JointEncoder) -> Float32:
+        """Vectors (N, D) of this encoder as those of ``other``, which has the same parts."""
+        ratios = other._lengths / self._lengths
+        pairs = zip(ratios, self.places, strict=True)
+        return unit(np.concatenate([ratio * vectors[:, place] for ratio, place in pairs], axis=1))
+
+    @property
+    def places(self) -> list[slice]:
+        """Which numbers of a vector belong to each part."""
+        ends = np.cumsum([0, *(part.dim for part in self.parts)]).tolist()
+        return [slice(*pair) for pair in pairwise(ends)]
+
+    @property
+    def sampling(self) -> Sampling:
+        """The union of the parts' samples, in the largest of their sizes."""
+        wanted = tuple(dict.fromkeys(times_only(part.sampling) for part in self.parts))
+        if len(wanted) == 1:
+            return replace(super().sampling, fps=wanted[0].fps, max_frames=wanted[0].max_frames)
+        return replace(super().sampling, parts=wanted)
+
+    @property
+    def feature_rows(self) -> int:
+        """Rows of the features: those of the part with most frames."""
+        return max(part.feature_rows for part in self.parts)
+
+    # Clips
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """Clips to features (T, F) and vectors (D,): those of the parts, side by side."""
+        return self.encode_by(clips, [part.encode for part in self.parts])
+
+    def encode_by(
+        self, clips: Sequence[Clip], encoders: Sequence[Callable[[Sequence[Clip]], list[Encoded]]]
+    ) -> list[Encoded]:
+        """As ``encode``, with the function of each part that encodes clips."""
+        pairs = zip(self.parts, encoders, strict=True)
+        found = [encode(self._given(part, clips)) for part, encode in pairs]
+        return [self._assembled(row) for row in zip(*found, strict=True)]
+
+    def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:
+        """Vectors (N, D) of which only the named blocks are valid; other parts are not run."""
+        return self.blocks_by(clips, names, [part.encode_blocks for part in self.parts])
+
+    def blocks_by(
+        self,
+        clips: Sequence[Clip],
+        names: Collection[str],
+        encoders: Sequence[Callable[[Sequence[Clip], Collection[str]], Float32]],
+    ) -> Float32:
+        """As ``encode_blocks``, with the function of each part that encodes its blocks."""
+        rows = np.zeros((len(clips), self.dim), np.float32)
+        for index, (part, place) in enumerate(zip(self.parts, self.places, strict=True)):
+            own = zip((block.name for block in part.blocks), self._names[index], strict=True)
+            wanted = [old for old, new in own if new in names]
+            if wanted and len(clips):
+                found = encoders[index](self._given(part, clips), wanted)
+                rows[:, place] = self._lengths[index] * found
+        return rows
+
+    def session(self, *, features: bool = True) -> Session:
+        """A session of each part: what windows share is computed once, in every part."""
+        return JointSession(self, features)
+
+    def pool(self, features: Float32) -> Float32:
+        """Frame features (N, T, F) to vectors (N, D) of unit length, as the parts pool."""
+        start, found = 0, []
+        for part in self.parts:
+            own = features[..., start : start + part.frame_dim]
+            start += part.frame_dim
+            found.append(part.pool(own[:, evenly(features.shape[1], part.feature_rows)]))
+        return self._joined_vectors(found)
+
+    def _given(self, part: Encoder, clips: Sequence[Clip]) -> list[Clip]:
+        """The clips with the frames of a part; of a clip with another T they are evenly spaced."""
+        return [with_frames(clip, rows_of(clip, part.sampling, self.sampling)) for clip in clips]
+
+    def _assembled(self, encoded: Sequence[Encoded]) -> Encoded:
+        """What the parts gave for one clip, as one row."""
+        found = [len(each.features) for each in encoded]
+        n_rows = max(found) if all(found) else 0  # a session may leave features out
+        features = [each.features[repeated(len(each.features), n_rows)] for each in encoded]
+        vector = self._joined_vectors([each.vector[None] for each in encoded])[0]
+        contexts = (each.context for each in encoded if each.context is not None)
+        return Encoded(np.concatenate(features, axis=1), vector, next(contexts, None))
+
+    def _joined_vectors(self, found: Sequence[Float32]) -> Float32:
+        pairs = zip(self._lengths, found, strict=True)
+        return unit(np.concatenate([length * rows for length, rows in pairs], axis=-1))
+
+    def block_fingerprints(self) -> dict[str, str]:
+        """As the parts give them: a library of one part can lend its blocks to the joint one."""
+        prints: dict[str, str] = {}
+        for part, names in zip(self.parts, self._names, strict=True):
+            own = part.block_fingerprints()
+            prints |= {n: own[block.name] for n, block in zip(names, part.blocks, strict=True)}
+        return prints
+
+    # Words
+
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
+        """C texts to (C, D) float32 of unit length; a part fills the blocks that texts have."""
+        return self._joined_vectors([_text_of(part, texts, role) for part in self.parts])
+
+    def encode_text_block(self, texts: Sequence[str], block: str) -> Float32:
+        """One block of C texts, as its part gives it."""
+        for part, names in zip(self.parts, self._names, strict=True):
+            if block in names:
+                own = part.blocks[names.index(block)]
+                return part.encode_text_block(texts, own.name)
+        return super().encode_text_block(texts, block)
+
+    def explain(self, text: str) -> object | None:
+        """What the parts read in a text, of the first that can tell."""
+        explains = (getattr(part, "explain", None) for part in self.parts)
+        found = (explain(text) for explain in explains if explain is not None)
+        return next((each for each in found if each is not None), None)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text as the first part counts them."""
+        return self.parts[0].count_tokens(text)
+
+
+class ConditionedJoint(JointEncoder, ConditionedText):
+    """A joint encoder with one part whose texts depend on the video."""
+
+    def conditioned_text(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
+        """C texts given the context of each of N clips: (N, C, D) float32 of unit length."""
+        return self._joined_vectors([_conditioned(part, texts, context) for part in self.parts])
+
+
+class JointSession(Session):
+    """The sessions of the parts, each with its own frames."""
+
+    def __init__(self, encoder: JointEncoder, features: bool) -> None:
+        super().__init__(encoder.encode, encoder.encode_blocks)
+        self._encoder = encoder
+        self._sessions = [part.session(features=features) for part in encoder.parts]
+        self.batch_bytes = max(session.batch_bytes for session in self._sessions)
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        """As ``JointEncoder.encode``."""
+        return self._encoder.encode_by(clips, [session.encode for session in self._sessions])
+
+    def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:
+        """As ``JointEncoder.encode_blocks``."""
+        each = [session.encode_blocks for session in self._sessions]
+        return self._encoder.blocks_by(clips, names, each)
+
+
+def joined(parts: Sequence[Encoder], factors: Sequence[float] | None = None) -> JointEncoder:
+    """Encoders of one sensor as one.
+
+    Args:
+        parts: The encoders, in the order of their blocks.
+        factors: What the logits of each are multiplied by; None for 1 each.
+
+    Raises:
+        UsageError: they read different sensors, one comes twice, or the texts of several depend on
+            the video.
+    """
+    names = " and ".join(part.name for part in parts)
+    if len({part.modality for part in parts}) > 1:
+        sensors = ", ".join(f"{part.name} reads {part.modality}" for part in parts)
+        raise UsageError(f"{sensors}: A+B joins encoders of one sensor")
+    if len({part.fingerprint for part in parts}) < len(parts):
+        raise UsageError(f"{names}: one of them comes twice; join encoders that differ")
+    conditioned = sum(isinstance(part, ConditionedText) for part in parts)
+    if conditioned > 1:
+        raise UsageError(f"{names}: the texts of both depend on the video; join one such encoder")
+    return (ConditionedJoint if conditioned else JointEncoder)(parts, factors)
+
+
+def _side(preprocess: Preprocess) -> int:
+    return max(preprocess.height, preprocess.width)
+
+
+def _distinct(names: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Names of parts; one that an earlier part has gets the number of its part."""
+    found: list[list[str]] = []
+    known: set[str] = set()
+    for number, part in enumerate(names, 1):
+        found.append([f"{name}-{number}" if name in known else name for name in part])
+        known |= set(part)
+    return found
+
+
+def _text_of(part: Encoder, texts: Sequence[str], role: Role = "label") -> Float32:
+    return _without_text(part, part.encode_in_role(texts, role))
+
+
+def _without_text(part: Encoder, rows: Float32) -> Float32:
+    """Vectors of texts without the blocks that texts do not have."""
+    mask = np.concatenate([np.full(block.width, block.has_text) for block in part.blocks])
+    return rows * mask
+
+
+def _conditioned(part: Encoder, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
+    if isinstance(part, ConditionedText):
+        return _without_text(part, part.conditioned_text(texts, context))
+    rows = _text_of(part, texts)
+    return np.broadcast_to(rows, (len(context), *rows.shape))

@@ -1,1 +1,0 @@
-"""``imu``: what a worn accelerometer and gyroscope measure, and the words for it."""

@@ -1,1 +1,0 @@
-"""``vlar export`` writes the towers of a model as ONNX graphs; ``onnx:FOLDER`` runs them."""

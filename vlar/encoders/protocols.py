@@ -1,0 +1,144 @@
+"""Patch tokens: what an encoder offers that can tell the parts of a frame apart.
+
+``PatchTokens`` is a second base of encoders. ``WithRegions`` wraps one: the vectors of the parts of
+every frame follow its frame features, so that they are computed and cached with them.
+
+Letters: N clips, T frames, R parts of a frame (rows times columns), F width of a frame's features,
+D width of the shared space.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from vlar.encoders.base import Encoder, FrameBlock
+from vlar.encoders.beside import Beside
+from vlar.errors import UsageError
+from vlar.types import Clip, Float32, UInt8
+
+Pair = tuple[str, str]
+
+
+class ComposedLabels(ABC):
+    """A second base of encoders whose ``encode`` gives context tokens that pairs are scored by.
+
+    Attributes:
+        verbs: V verbs it was trained on, as the user spells them.
+        objects: O objects, likewise.
+        pair_scale: Factor from the similarity of a pair to a logit.
+    """
+
+    verbs: tuple[str, ...]
+    objects: tuple[str, ...]
+    pair_scale: float
+
+    @abstractmethod
+    def context(self, features: Float32) -> Float32:
+        """Frame features (N, T, F) to context tokens (N, k, E) float32."""
+
+    @abstractmethod
+    def pair_similarity(self, context: np.ndarray, pairs: Sequence[Pair]) -> Float32:
+        """Similarities of pairs to each clip, whether or not training has shown them.
+
+        Args:
+            context: (N, k, E) float16 or float32, ``Encoded.context`` of N clips.
+            pairs: P pairs ``(verb, object)``; words of others than ``verbs`` and ``objects`` go by
+                their text.
+
+        Returns:
+            (N, P) float32 from -1 to 1. Times ``pair_scale`` they are logits.
+        """
+
+
+class ConditionedText(ABC):
+    """A second base of encoders whose ``encode`` gives context tokens, which change the texts."""
+
+    @abstractmethod
+    def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
+        """Texts given the context of each clip.
+
+        Args:
+            texts: C texts; the part that no clip changes is computed once per list and cached.
+            context: (N, k, E) float16 or float32, ``Encoded.context`` of N clips.
+
+        Returns:
+            (N, C, D) float32 of unit length.
+        """
+
+
+@runtime_checkable
+class DescribedText(Protocol):
+    """An encoder that pools descriptions in a way of its own.
+
+    Other encoders mix them by ``Encoder.descriptions``.
+    """
+
+    def encode_described(self, texts: Sequence[str], described: Sequence[Sequence[str]]) -> Float32:
+        """Vectors (C, D) of labels, float32 of unit length.
+
+        Args:
+            texts: C label texts, without templates.
+            described: C lists of descriptions; a label with none goes by its text.
+        """
+        ...
+
+
+REGIONS = "regions"  # name and kind of the block that holds them
+
+
+class PatchTokens(ABC):
+    """A second base of encoders whose picture tower keeps the places of what it finds."""
+
+    @abstractmethod
+    def encode_regions(self, frames: UInt8, rows: int, columns: int) -> Float32:
+        """Parts of frames in the shared space.
+
+        Args:
+            frames: (T, H, W, 3) uint8 RGB.
+            rows: Parts from top to bottom.
+            columns: Parts from left to right.
+
+        Returns:
+            (T, R, D) float32 of unit length, row by row. Blocks of the space that a part of a
+            picture says nothing about (such as body motion) are zero.
+        """
+
+
+class WithRegions(Beside):
+    """An encoder whose frame features end with the vectors of the frame's parts.
+
+    Its vectors and texts are those of the wrapped encoder.
+
+    Args:
+        encoder: Offers ``PatchTokens``.
+        rows: Parts from top to bottom.
+        columns: Parts from left to right.
+
+    Raises:
+        UsageError: the encoder has no patch tokens.
+    """
+
+    def __init__(self, encoder: Encoder, rows: int, columns: int) -> None:
+        if not isinstance(encoder, PatchTokens):
+            raise UsageError(
+                f"encoder {encoder.name!r} has no patch tokens, so it cannot tell the parts of a "
+                "frame apart; use lite or a CLIP with a plain ViT"
+            )
+        self.grid = rows, columns
+        self._patches: PatchTokens = encoder
+        block = FrameBlock(REGIONS, rows * columns * encoder.dim, REGIONS)
+        super().__init__(encoder, [block], f"regions {rows} {columns}")
+
+    def rows(self, clip: Clip, features: Float32) -> Float32:
+        """The parts of every frame, (T, R D)."""
+        regions = self._patches.encode_regions(clip.data, *self.grid)
+        return regions.reshape(len(features), -1)
+
+    def split(self, features: Float32) -> tuple[Float32, Float32]:
+        """Features (N, T, F + R D) to those of the wrapped encoder and to regions (N, T, R, D)."""
+        own, regions = super().split(features)
+        return own, regions.reshape(*regions.shape[:2], -1, self.dim)

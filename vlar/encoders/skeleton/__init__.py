@@ -1,1 +1,0 @@
-"""``skeleton``: joints of any layout as bodies that answer words, and as paths for examples."""

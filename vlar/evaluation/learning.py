@@ -1,0 +1,218 @@
+"""From clips that may be learned from to a model: closed forms on shared features, or training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlar import registry
+from vlar.errors import ProtocolError, SupportError, VlarError
+from vlar.evaluation.features import FeatureStore
+from vlar.heads.adapted_head import AdaptedHead
+from vlar.heads.model_selection import AUTO
+from vlar.heads.support import Support, SupportItem
+from vlar.media.video.files import content_hash
+from vlar.model.adapt import Adapted, fit_examples, learn
+from vlar.model.core import ModelCore
+from vlar.model.examples import EncodedExamples
+from vlar.model.requests import AdaptRequest
+from vlar.training.hyperparameters import load_recipe
+from vlar.types import Encoded, Failure, Window
+
+_SEAL = object()
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class FitSet:
+    """Clips that a model may learn from; made by ``Guard.fit_set`` alone.
+
+    Attributes:
+        labels: C labels, each with a clip.
+        items: The clips.
+    """
+
+    labels: tuple[str, ...]
+    items: tuple[SupportItem, ...]
+    seal: object = None
+
+    def __post_init__(self) -> None:
+        if self.seal is not _SEAL:
+            raise ProtocolError(
+                "clips to learn from must come from Guard.fit_set, which checks them"
+            )
+
+
+class ContentIds:
+    """The content of recordings, read once each."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Path, int, int], str] = {}
+
+    def of(self, path: Path) -> str:
+        """SHA-256 of a recording; its path where it cannot be read, which reading will report."""
+        try:
+            status = path.stat()
+            key = (path, status.st_size, status.st_mtime_ns)
+            if key not in self._known:
+                self._known[key] = content_hash(path)
+            return self._known[key]
+        except (OSError, VlarError):
+            return str(path)
+
+
+class Guard:
+    """Knows the test clips of a run.
+
+    Args:
+        content: Names the content of a recording.
+    """
+
+    def __init__(self, content: Callable[[Path], str]) -> None:
+        self._content = content
+        self._test: dict[str, list[Window | None]] = {}
+
+    def protect(self, items: Iterable[SupportItem]) -> None:
+        """These clips are test clips from now on."""
+        for item in items:
+            self._test.setdefault(self._content(item.path), []).append(item.window)
+
+    def fit_set(self, items: Sequence[SupportItem]) -> FitSet:
+        """Clips that may be learned from.
+
+        Raises:
+            ProtocolError: one of them is a test clip, or a label stands alone.
+        """
+        leaked = [item for item in items if self._is_test(item)]
+        if leaked:
+            named = ", ".join(str(item.path) for item in leaked[:_NAMED])
+            raise ProtocolError(
+                f"{len(leaked)} of {len(items)} clips to learn from are test clips ({named}); fit "
+                "on the training clips alone"
+            )
+        labels = tuple(sorted({label for item in items for label in item.labels}))
+        if len(labels) < 2:
+            raise ProtocolError(
+                f"the clips to learn from show {len(labels)} label: {', '.join(labels) or 'none'}; "
+                "at least two are needed"
+            )
+        return FitSet(labels, tuple(items), _SEAL)
+
+    def _is_test(self, item: SupportItem) -> bool:
+        spans = self._test.get(self._content(item.path), ())
+        return any(_overlap(item.window, span) for span in spans)
+
+
+def _overlap(a: Window | None, b: Window | None) -> bool:
+    return a is None or b is None or (a.start_s < b.end_s and b.start_s < a.end_s)
+
+
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Learner:
+    """How a protocol learns.
+
+    Attributes:
+        method: A closed form, ``auto``, or an adapter to train; ``none`` learns nothing.
+        unknown: Registered name of the rejector.
+        recipe: Of a training; None for the method's own.
+    """
+
+    method: str = AUTO
+    unknown: str = "familiarity"
+    recipe: str | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it trains an adapter, so that clips and labels get other vectors."""
+        return self.method in registry.names("adapter")
+
+    def check(self) -> None:
+        """Refuse a method that does not exist.
+
+        Raises:
+            UnknownNameError: neither a closed form nor an adapter is called so, or no recipe.
+        """
+        known = [NONE, AUTO, *registry.names("fewshot"), *registry.names("adapter")]
+        if self.method not in known:
+            raise registry.unknown_name("method", self.method, known)
+        if self.recipe is not None:
+            load_recipe(self.recipe)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was learned.
+
+    Attributes:
+        core: Encodes clips from now on; the one given, unless an adapter was trained.
+        head: Answers with the labels of the fit set.
+        failed: Clips that could not be read.
+    """
+
+    core: ModelCore
+    head: AdaptedHead
+    failed: tuple[Failure, ...]
+
+
+def fit(
+    core: ModelCore, store: FeatureStore, learner: Learner, fit_set: FitSet, seed: int
+) -> Fitted:
+    """Learn from clips.
+
+    Raises:
+        ProtocolError: ``fit_set`` is not a ``FitSet``, or a label has no clip that can be read.
+    """
+    if not isinstance(fit_set, FitSet):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ProtocolError(
+            f"fit takes a FitSet, which a guard has checked, not {type(fit_set).__name__}"
+        )
+    if learner.is_trained:
+        return _trained(core, learner, fit_set, seed)
+    examples = _encoded(core, store, fit_set.items)
+    there = {item.label for item in examples.items}
+    lost = [label for label in fit_set.labels if label not in there]
+    if lost:
+        raise ProtocolError(
+            f"no clip of {lost[0]!r} to learn from can be read ({examples.failed[0].message})"
+        )
+    try:
+        made = fit_examples(core, fit_set.labels, examples, learner.method, learner.unknown)
+    except SupportError as error:
+        raise ProtocolError(f"method {learner.method!r}: {error.message}") from error
+    return _fitted(made, learner.method, examples.failed)
+
+
+def _trained(core: ModelCore, learner: Learner, fit_set: FitSet, seed: int) -> Fitted:
+    support = Support(fit_set.labels, fit_set.items, Path("the clips to learn from"))
+    request = AdaptRequest(
+        support, fit_set.items, learner.method, seed, learner.unknown, recipe=learner.recipe
+    )
+    made = learn(core, request)
+    return _fitted(made, learner.method, made.report.failed)
+
+
+def _fitted(made: Adapted, method: str, failed: tuple[Failure, ...]) -> Fitted:
+    if made.head is None:
+        raise ProtocolError(
+            f"method {method!r} has no head of its own labels here; choose one that has, or 'auto'"
+        )
+    return Fitted(made.core, made.head, failed)
+
+
+def _encoded(
+    core: ModelCore, store: FeatureStore, items: tuple[SupportItem, ...]
+) -> EncodedExamples:
+    used: list[SupportItem] = []
+    rows: list[Encoded] = []
+    failed: list[Failure] = []
+    for n, _, row in store.rows(core, items, sampler=core.view_sampler.one_view):
+        if isinstance(row, Failure):
+            failed.append(row)
+        else:
+            used.append(items[n])
+            rows.append(row)
+    return EncodedExamples(used, rows, tuple(failed))

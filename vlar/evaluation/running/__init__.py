@@ -1,1 +1,0 @@
-"""What all protocols share: cards, features, the guard of the test clips, run files, reports."""

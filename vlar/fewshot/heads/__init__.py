@@ -1,1 +1,0 @@
-"""Heads that learn from a support set, one file each."""

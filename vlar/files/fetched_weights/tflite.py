@@ -1,0 +1,437 @@
+"""Converts networks from TensorFlow Lite to ONNX, for ONNX Runtime.
+
+It supports only the operators of the networks that vlar uses. TensorFlow Lite stores channels last,
+ONNX stores them first: inputs and outputs are transposed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.errors import ModelError
+
+Array = npt.NDArray[Any]
+_UNPACKED = ("DEQUANTIZE", "DENSIFY")
+
+
+class Constants:
+    """The constant tensors of a model's first subgraph.
+
+    The output of an operator that only unpacks a constant (half precision to single, sparse to
+    dense) is a constant too, so that the network has plain float32 weights.
+
+    Args:
+        model: ``tflite.Model``.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._graph = model, model.Subgraphs(0)
+        names = operator_names()
+        self._origin: dict[int, int] = {}
+        for index in range(self._graph.OperatorsLength()):
+            operator = self._graph.Operators(index)
+            source = operator.Inputs(0) if operator.InputsLength() else -1
+            if operator_name(model, operator, names) in _UNPACKED and self._is_known(source):
+                self._origin[operator.Outputs(0)] = self._origin.get(source, source)
+
+    def __contains__(self, tensor: int) -> bool:
+        return self._is_known(tensor)
+
+    def value(self, tensor: int) -> Array:
+        """The dense values; half precision becomes float32."""
+        origin = self._graph.Tensors(self._origin.get(tensor, tensor))
+        values = np.frombuffer(
+            self._model.Buffers(origin.Buffer()).DataAsNumpy().tobytes(), _dtype(origin.Type())
+        )
+        shape = tensor_shape(self._graph, self._origin.get(tensor, tensor))
+        sparsity = origin.Sparsity()
+        values = values.reshape(shape) if sparsity is None else densify(values, shape, sparsity)
+        return values.astype(np.float32) if values.dtype == np.float16 else values
+
+    def _is_known(self, tensor: int) -> bool:
+        if tensor in self._origin:
+            return True
+        if tensor < 0:
+            return False
+        return self._model.Buffers(self._graph.Tensors(tensor).Buffer()).DataLength() > 0
+
+
+def operator_names() -> dict[int, str]:
+    """Names of the operator codes."""
+    import tflite
+
+    return {v: k for k, v in vars(tflite.BuiltinOperator).items() if isinstance(v, int)}
+
+
+def operator_name(model: Any, operator: Any, names: dict[int, str]) -> str:
+    """Name of an operator; older files store its code in another field."""
+    code = model.OperatorCodes(operator.OpcodeIndex())
+    return names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+
+
+def tensor_shape(graph: Any, tensor: int) -> tuple[int, ...]:
+    """Shape of a tensor of a subgraph."""
+    entry = graph.Tensors(tensor)
+    return tuple(int(entry.Shape(axis)) for axis in range(entry.ShapeLength()))
+
+
+def densify(values: Array, shape: tuple[int, ...], sparsity: Any) -> Array:
+    """The dense form of a sparse tensor.
+
+    TensorFlow Lite stores a tensor as a tree of axes, each dense or sparse (a compressed row), of
+    which the innermost may cut the outer ones into blocks (schema: ``SparsityParameters``).
+    """
+    order = [int(axis) for axis in _array(sparsity.TraversalOrderAsNumpy())]
+    blocked = [int(axis) for axis in _array(sparsity.BlockMapAsNumpy())]
+    axes = [sparsity.DimMetadata(level) for level in range(sparsity.DimMetadataLength())]
+    # For each stored value its index along every level of the tree; a level is expanded at a time.
+    places = np.zeros((1, 0), np.int64)
+    rows = np.zeros(1, np.int64)
+    for axis in axes:
+        if axis.Format() == 0:
+            size = axis.DenseSize()
+            index = np.tile(np.arange(size), len(rows))
+            parents = np.repeat(np.arange(len(rows)), size)
+            rows = np.repeat(rows, size) * size + index
+        else:
+            segments, indices = _vector(axis, "ArraySegments"), _vector(axis, "ArrayIndices")
+            parents = np.repeat(np.arange(len(rows)), np.diff(segments)[rows])
+            rows = np.concatenate([np.arange(int(segments[r]), int(segments[r + 1])) for r in rows])
+            index = indices[rows]
+        places = np.concatenate([places[parents], index[:, None]], axis=1)
+    n_axes = len(shape)
+    block = {n_axes + k: axes[order.index(n_axes + k)].DenseSize() for k in range(len(blocked))}
+    at = [places[:, order.index(axis)] for axis in range(n_axes)]
+    for k, axis in enumerate(blocked):
+        at[axis] = at[axis] * block[n_axes + k] + places[:, order.index(n_axes + k)]
+    dense = np.zeros(shape, values.dtype)
+    dense[tuple(at)] = values[rows]
+    return dense
+
+
+def _array(values: Any) -> Array:
+    return values if isinstance(values, np.ndarray) else np.zeros(0, np.int64)
+
+
+def _vector(axis: Any, name: str) -> Array:
+    import tflite
+
+    kinds = {
+        tflite.SparseIndexVector.Int32Vector: tflite.Int32Vector,
+        tflite.SparseIndexVector.Uint16Vector: tflite.Uint16Vector,
+        tflite.SparseIndexVector.Uint8Vector: tflite.Uint8Vector,
+    }
+    table, vector = getattr(axis, name)(), kinds[getattr(axis, f"{name}Type")()]()
+    vector.Init(table.Bytes, table.Pos)
+    return np.asarray(vector.ValuesAsNumpy(), np.int64)
+
+
+def _dtype(kind: int) -> Any:
+    import tflite
+
+    kinds = tflite.TensorType
+    return {
+        kinds.FLOAT32: np.float32,
+        kinds.FLOAT16: np.float16,
+        kinds.INT32: np.int32,
+        kinds.INT64: np.int64,
+    }[kind]
+
+
+CONVERTER_VERSION = 1
+_OPSET = 17
+_IR_VERSION = 9
+_CHANNELS_FIRST = (0, 3, 1, 2)
+_CHANNELS_LAST = (0, 2, 3, 1)
+_NO_ACTIVATION, _RELU, _RELU6 = 0, 1, 3
+_SAME_PADDING = 0
+
+
+def to_onnx(data: bytes, outputs: Sequence[str]) -> bytes:
+    """Convert a network.
+
+    Args:
+        data: Content of a .tflite file with one float input (1, H, W, 3).
+        outputs: Names of the outputs to keep; nodes that only other outputs need are dropped.
+
+    Returns:
+        An ONNX model with the input ``image`` (1, H, W, 3) float32 and the named outputs.
+
+    Raises:
+        ModelError: the file is not a TensorFlow Lite model, or has an unsupported operator.
+    """
+    import struct
+
+    import tflite
+
+    if data[4:8] != b"TFL3":
+        raise ModelError("the file is not a TensorFlow Lite model; use the pinned wheel")
+    try:
+        return _Converter(tflite.Model.GetRootAsModel(data, 0)).convert(outputs)
+    except (struct.error, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"the TensorFlow Lite model is damaged ({error!r})") from error
+
+
+class _Converter:
+    def __init__(self, model: Any) -> None:
+        from onnx import helper
+
+        self._helper = helper
+        self._model, self._graph = model, model.Subgraphs(0)
+        self._constants = Constants(model)
+        self._nodes: list[Any] = []
+        self._initial: dict[str, Any] = {}
+        self._writers: dict[str, Callable[[Any, list[int], int], None]] = {
+            "CONV_2D": self._convolution,
+            "DEPTHWISE_CONV_2D": self._depthwise,
+            "ADD": self._add,
+            "PAD": self._pad,
+            "MAX_POOL_2D": self._max_pool,
+            "RESIZE_BILINEAR": self._resize,
+            "DEPTH_TO_SPACE": self._depth_to_space,
+            "RESHAPE": self._reshape,
+            "CONCATENATION": self._concatenate,
+            "LOGISTIC": self._sigmoid,
+            "PRELU": self._prelu,
+            "MEAN": self._mean,
+            "FULLY_CONNECTED": self._fully_connected,
+        }
+
+    def convert(self, outputs: Sequence[str]) -> bytes:
+        graph, names = self._graph, operator_names()
+        entrance = graph.Inputs(0)
+        self._node("Transpose", ["image"], f"t{entrance}", perm=_CHANNELS_FIRST)
+        for index in range(graph.OperatorsLength()):
+            operator = graph.Operators(index)
+            inputs = [operator.Inputs(k) for k in range(operator.InputsLength())]
+            output = operator.Outputs(0)
+            if output in self._constants:
+                continue
+            name = operator_name(self._model, operator, names)
+            if name not in self._writers:
+                raise ModelError(
+                    f"the converter does not support the operator {name}; use the pinned wheel"
+                )
+            self._writers[name](operator.BuiltinOptions(), inputs, output)
+        exits = {
+            graph.Tensors(graph.Outputs(k)).Name().decode(): graph.Outputs(k)
+            for k in range(graph.OutputsLength())
+        }
+        missing = [name for name in outputs if name not in exits]
+        if missing:
+            raise ModelError(f"the network has no output {missing[0]!r}; it has {sorted(exits)}")
+        for name in outputs:
+            self._exit(name, exits[name])
+        return self._model_bytes(entrance, {name: exits[name] for name in outputs})
+
+    def _model_bytes(self, entrance: int, exits: dict[str, int]) -> bytes:
+        from onnx import TensorProto, checker
+
+        needed, kept = set(exits), list[Any]()
+        for node in reversed(self._nodes):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                kept.append(node)
+        value = self._helper.make_tensor_value_info
+        graph = self._helper.make_graph(
+            kept[::-1],
+            "pose",
+            [value("image", TensorProto.FLOAT, self._shape(entrance))],
+            [value(name, TensorProto.FLOAT, self._shape(t)) for name, t in exits.items()],
+            [tensor for name, tensor in self._initial.items() if name in needed],
+        )
+        opset = self._helper.make_opsetid("", _OPSET)
+        model = self._helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
+        checker.check_model(model)
+        return model.SerializeToString()
+
+    # Pieces
+
+    def _shape(self, tensor: int) -> tuple[int, ...]:
+        return tensor_shape(self._graph, tensor)
+
+    def _node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        self._nodes.append(self._helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def _initializer(self, name: str, value: Array) -> str:
+        from onnx import numpy_helper
+
+        if name not in self._initial:
+            self._initial[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
+
+    def _input(self, tensor: int) -> str:
+        if tensor not in self._constants:
+            return f"t{tensor}"
+        value = self._constants.value(tensor)
+        value = value.transpose(_CHANNELS_FIRST) if value.ndim == 4 else value
+        return self._initializer(f"c{tensor}", value)
+
+    def _activated(self, kind: str, inputs: list[str], out: int, act: int, **attributes: Any):
+        if act == _NO_ACTIVATION:
+            self._node(kind, inputs, f"t{out}", **attributes)
+            return
+        raw = self._node(kind, inputs, f"t{out}_raw", **attributes)
+        if act == _RELU:
+            self._node("Relu", [raw], f"t{out}")
+        elif act == _RELU6:
+            limits = [
+                self._initializer("zero", np.float32(0)),  # type: ignore[arg-type]
+                self._initializer("six", np.float32(6)),  # type: ignore[arg-type]
+            ]
+            self._node("Clip", [raw, *limits], f"t{out}")
+        else:
+            raise ModelError(
+                f"the converter does not support the fused activation {act}; use the pinned wheel"
+            )
+
+    def _pads(self, options: Any, size: Sequence[int], kernel: Sequence[int]) -> list[int]:
+        if options.Padding() != _SAME_PADDING:
+            return [0, 0, 0, 0]
+        strides = (options.StrideH(), options.StrideW())
+        sides = [
+            max((-(-n // s) - 1) * s + k - n, 0)
+            for n, k, s in zip(size, kernel, strides, strict=True)
+        ]
+        return [side // 2 for side in sides] + [side - side // 2 for side in sides]
+
+    # Operators
+
+    def _convolution(self, table: Any, inputs: list[int], output: int) -> None:
+        options = _options("Conv2DOptions", table)
+        weights = self._constants.value(inputs[1]).transpose(0, 3, 1, 2)
+        self._convolve(options, weights, inputs, output, depthwise=False)
+
+    def _depthwise(self, table: Any, inputs: list[int], output: int) -> None:
+        options = _options("DepthwiseConv2DOptions", table)
+        weights = self._constants.value(inputs[1]).transpose(3, 0, 1, 2)
+        self._convolve(options, weights, inputs, output, depthwise=True)
+
+    def _convolve(
+        self, options: Any, weights: Array, inputs: list[int], output: int, *, depthwise: bool
+    ) -> None:
+        if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
+            raise ModelError(
+                "the converter does not support dilated convolutions; use the pinned wheel"
+            )
+        shape = self._shape(inputs[0])
+        names = [self._input(inputs[0]), self._initializer(f"w{inputs[1]}", weights)]
+        if len(inputs) > 2 and inputs[2] >= 0:
+            names.append(self._initializer(f"b{inputs[2]}", self._constants.value(inputs[2])))
+        self._activated(
+            "Conv",
+            names,
+            output,
+            options.FusedActivationFunction(),
+            strides=(options.StrideH(), options.StrideW()),
+            pads=self._pads(options, shape[1:3], weights.shape[2:]),
+            group=shape[3] if depthwise else shape[3] // weights.shape[1],
+            kernel_shape=weights.shape[2:],
+        )
+
+    def _add(self, table: Any, inputs: list[int], output: int) -> None:
+        act = _options("AddOptions", table).FusedActivationFunction()
+        self._activated("Add", [self._input(t) for t in inputs], output, act)
+
+    def _pad(self, table: Any, inputs: list[int], output: int) -> None:
+        del table
+        sides = self._constants.value(inputs[1])[list(_CHANNELS_FIRST)].T.ravel()
+        pads = self._initializer(f"p{inputs[1]}", sides.astype(np.int64))
+        self._node("Pad", [self._input(inputs[0]), pads], f"t{output}")
+
+    def _max_pool(self, table: Any, inputs: list[int], output: int) -> None:
+        options = _options("Pool2DOptions", table)
+        kernel = (options.FilterHeight(), options.FilterWidth())
+        self._node(
+            "MaxPool",
+            [self._input(inputs[0])],
+            f"t{output}",
+            kernel_shape=kernel,
+            strides=(options.StrideH(), options.StrideW()),
+            pads=self._pads(options, self._shape(inputs[0])[1:3], kernel),
+        )
+
+    def _resize(self, table: Any, inputs: list[int], output: int) -> None:
+        options = _options("ResizeBilinearOptions", table)
+        mode = "half_pixel" if options.HalfPixelCenters() else "asymmetric"
+        mode = "align_corners" if options.AlignCorners() else mode
+        shape = np.array(self._shape(output), np.int64)[list(_CHANNELS_FIRST)]
+        names = [self._input(inputs[0]), "", "", self._initializer(f"s{output}", shape)]
+        self._node(
+            "Resize", names, f"t{output}", mode="linear", coordinate_transformation_mode=mode
+        )
+
+    def _depth_to_space(self, table: Any, inputs: list[int], output: int) -> None:
+        size = _options("DepthToSpaceOptions", table).BlockSize()
+        names = [self._input(inputs[0])]
+        self._node("DepthToSpace", names, f"t{output}", blocksize=size, mode="DCR")
+
+    def _reshape(self, table: Any, inputs: list[int], output: int) -> None:
+        del table
+        name = self._input(inputs[0])
+        if len(self._shape(inputs[0])) == 4:
+            name = self._node("Transpose", [name], f"t{output}_last", perm=_CHANNELS_LAST)
+        shape = self._shape(output)
+        target = self._initializer(f"s{output}", np.array(shape, np.int64))
+        if len(shape) != 4:
+            self._node("Reshape", [name, target], f"t{output}")
+            return
+        flat = self._node("Reshape", [name, target], f"t{output}_shaped")
+        self._node("Transpose", [flat], f"t{output}", perm=_CHANNELS_FIRST)
+
+    def _concatenate(self, table: Any, inputs: list[int], output: int) -> None:
+        rank = len(self._shape(output))
+        axis = _options("ConcatenationOptions", table).Axis() % rank
+        axis = _CHANNELS_FIRST.index(axis) if rank == 4 else axis
+        self._node("Concat", [self._input(t) for t in inputs], f"t{output}", axis=axis)
+
+    def _sigmoid(self, table: Any, inputs: list[int], output: int) -> None:
+        del table
+        self._node("Sigmoid", [self._input(inputs[0])], f"t{output}")
+
+    def _prelu(self, table: Any, inputs: list[int], output: int) -> None:
+        del table
+        slope = self._constants.value(inputs[1])  # (1, 1, C), one a channel
+        name = self._initializer(f"a{inputs[1]}", slope.transpose(2, 0, 1))
+        self._node("PRelu", [self._input(inputs[0]), name], f"t{output}")
+
+    def _mean(self, table: Any, inputs: list[int], output: int) -> None:
+        rank = len(self._shape(inputs[0]))
+        axes = [int(axis) % rank for axis in self._constants.value(inputs[1]).ravel()]
+        if rank == 4:
+            axes = [_CHANNELS_FIRST.index(axis) for axis in axes]
+        keep = int(_options("ReducerOptions", table).KeepDims())
+        name = self._input(inputs[0])
+        self._node("ReduceMean", [name], f"t{output}", axes=axes, keepdims=keep)
+
+    def _fully_connected(self, table: Any, inputs: list[int], output: int) -> None:
+        weights = self._constants.value(inputs[1])  # (outputs, inputs)
+        shape = self._initializer(f"s{output}", np.array((-1, weights.shape[1]), np.int64))
+        name = self._input(inputs[0])
+        if len(self._shape(inputs[0])) == 4:
+            name = self._node("Transpose", [name], f"t{output}_last", perm=_CHANNELS_LAST)
+        names = [self._node("Reshape", [name, shape], f"t{output}_flat")]
+        names.append(self._initializer(f"w{inputs[1]}", weights))
+        if len(inputs) > 2 and inputs[2] >= 0:
+            names.append(self._initializer(f"b{inputs[2]}", self._constants.value(inputs[2])))
+        act = _options("FullyConnectedOptions", table).FusedActivationFunction()
+        self._activated("Gemm", names, output, act, transB=1)
+
+    def _exit(self, name: str, tensor: int) -> None:
+        if len(self._shape(tensor)) == 4:
+            self._node("Transpose", [f"t{tensor}"], name, perm=_CHANNELS_LAST)
+        else:
+            self._node("Identity", [f"t{tensor}"], name)
+
+
+def _options(name: str, table: Any) -> Any:
+    import tflite
+
+    options = getattr(tflite, name)()
+    options.Init(table.Bytes, table.Pos)
+    return options

@@ -1,0 +1,265 @@
+"""Opens files that others made: regular files only, of a bounded size, without waiting.
+
+Opening a named pipe waits for its writer, ``/dev/zero`` never ends, and a file of 1 TB may take no
+room on the disk it comes from. All errors are ``OSError`` with a sentence in ``strerror``.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import stat
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+
+from vlar.types import Float64
+
+MB = 1 << 20
+MOST_MEMORY = 1_500_000_000
+"""Bytes that the content of one file may take in memory."""
+_PIECE = 4 * MB
+_KINDS = {
+    stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device", stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link",
+}  # fmt: skip
+
+
+def special_kind(path: str | Path) -> str | None:
+    """What lies at a path that is not a regular file, such as ``a device``; None for a file.
+
+    Raises:
+        OSError: nothing lies there, or it cannot be asked.
+    """
+    return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))  # noqa: PTH116 - a device has no Path
+
+
+def check_file(path: Path, most: int, *, links: bool = True) -> int:
+    """The size of a regular file in bytes.
+
+    Args:
+        path: The file; its content is not read.
+        most: Largest size in bytes.
+        links: Whether the path may be a symbolic link.
+
+    Raises:
+        OSError: it is absent, not a regular file, larger, or a link where none is allowed.
+    """
+    if not links and path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link, not a file; put the file itself there")
+    status = os.stat(path)  # noqa: PTH116 - as above
+    _check(status, most)
+    return status.st_size
+
+
+@contextmanager
+def opened(path: Path, most: int, *, links: bool = True) -> Generator[BinaryIO]:
+    """A regular file, open for reading; arguments and errors as in ``check_file``."""
+    check_file(path, most, links=links)
+    # What lies there may have changed since: without waiting, and asked again of the open file.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    flags |= 0 if links else getattr(os, "O_NOFOLLOW", 0)
+    with open(os.open(path, flags), "rb") as stream:  # noqa: PTH123 - of a descriptor
+        _check(os.fstat(stream.fileno()), most)
+        yield stream
+
+
+def read_file(path: Path, most: int, *, links: bool = True) -> bytes:
+    """The content of a regular file; arguments and errors as in ``check_file``."""
+    data = bytearray()
+    with opened(path, most, links=links) as stream:
+        # In pieces: one read of ``most`` bytes takes that memory whatever the file holds.
+        while piece := stream.read(min(_PIECE, most + 1 - len(data))):
+            data += piece
+    if len(data) > most:
+        raise _too_large(len(data), most)
+    return bytes(data)
+
+
+def require_memory(n_bytes: float) -> None:
+    """Refuse content that would take more than ``MOST_MEMORY``, before any of it is allocated.
+
+    Args:
+        n_bytes: What it takes; the sizes that a file states give it.
+
+    Raises:
+        ValueError: it is more; the message is a sentence with the figure.
+    """
+    if not n_bytes <= MOST_MEMORY:
+        raise ValueError(
+            f"it takes {min(n_bytes, 1e18) / 1e9:,.1f} GB of memory; at most "
+            f"{MOST_MEMORY / 1e9:g} GB are used for a file"
+        )
+
+
+def folder_stamp(folder: Path) -> str:
+    """Hash of the files' names, sizes and times, for weights: to read them would take minutes."""
+    rows: list[str] = []
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            facts = path.stat()
+            rows.append(f"{path.name} {facts.st_size} {facts.st_mtime_ns}")
+    return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _check(status: os.stat_result, most: int) -> None:
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    if kind is not None:
+        code = errno.EISDIR if kind == "a folder" else errno.EINVAL
+        raise OSError(code, f"it is {kind}, not a file")
+    if status.st_size > most:
+        raise _too_large(status.st_size, most)
+
+
+def _too_large(size: int, most: int) -> OSError:
+    text = f"it has {size / MB:,.0f} MB; at most {most / MB:,.0f} MB are read"
+    return OSError(errno.EFBIG, text)
+
+
+_BETWEEN = " ,;\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # what words, cells and lines end with
+_BYTES_EACH = 60  # of a word, a cell or a line as a text of its own
+
+
+def require_few_words(text: str) -> None:
+    """Refuse a text whose words, cells and lines would take more memory than a file may.
+
+    Raises:
+        ValueError: they would; the message has the figure.
+    """
+    require_memory(len(text) + _BYTES_EACH * sum(map(text.count, _BETWEEN)))
+
+
+def parse_csv(text: str) -> list[list[str]]:
+    """The rows of a table in which something is written, cells without blanks around them.
+
+    Raises:
+        ValueError: a cell is too long, or the text is not a table.
+    """
+    require_few_words(text)
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
+    except csv.Error as error:
+        raise ValueError(f"it is not a table ({error})") from None
+    return [row for row in rows if any(row)]
+
+
+def cell_numbers(rows: Sequence[Sequence[str]], columns: int) -> Float64:
+    """The numbers (N, ``columns``) of rows of cells; an empty cell is NaN.
+
+    Raises:
+        ValueError: a row has another number of cells than the header, or a cell is not a number.
+    """
+    if any(len(row) != columns for row in rows):
+        raise ValueError(f"a row has another number of cells than the header's {columns}")
+    try:
+        return np.array([[cell or "nan" for cell in row] for row in rows], np.float64)
+    except ValueError as error:
+        raise ValueError(f"it holds something that is not a number ({str(error)[:60]})") from None
+
+
+MOST = 1e12
+
+
+def number(
+    settings: Mapping[str, Any], name: str, *, above: float = -MOST, at_most: float = MOST
+) -> float:
+    """A setting as a finite number.
+
+    Args:
+        settings: Where it stands.
+        name: Its key.
+        above: Bound that it exceeds.
+        at_most: Largest value.
+
+    Raises:
+        ValueError: it is missing, or not a number in the range; the message is a sentence.
+    """
+    if name not in settings:
+        raise ValueError(f"{name} is missing")
+    value = settings[name]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # The range first: an integer may be too large to be a float.
+    if not is_number or not above < value <= at_most or not math.isfinite(value):
+        raise ValueError(f"{name} is {str(value)[:40]}, not a number above {above:g}")
+    return float(value)
+
+
+DEEPEST = 40
+_LARGEST = 10**300  # of an integer; below the largest float
+# Bytes that the interpreter takes: for a number and its place, an empty list, an object.
+_ITEM, _LIST, _OBJECT = 40, 64, 250
+_DEEP = f"it is nested more than {DEEPEST} levels deep"
+
+
+def parse_json(data: bytes | str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON in UTF-8, nested deeper than ``DEEPEST``, a number is not finite
+            or larger than a float can be, an object has a name twice, or the value would take more
+            memory than a file may; the message is a sentence.
+    """
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        parts = _ITEM * text.count(",") + _LIST * text.count("[") + _OBJECT * text.count("{")
+        require_memory(parts + 2 * len(text))
+        value = json.loads(text, parse_constant=_refused, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError(_DEEP) from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 text (byte {error.start})") from None
+    level: list[Any] = [value]
+    for _ in range(DEEPEST + 1):
+        level = [one for inner in level for one in _inside(inner)]
+    if level:
+        raise ValueError(_DEEP)
+    return value
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """The values of an object or a list; a number is checked here."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, list):
+        return value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("it holds a number that is not finite")
+    if isinstance(value, int) and not -_LARGEST < value < _LARGEST:
+        digits = len(str(abs(value)))
+        raise ValueError(f"it holds a number of {digits} digits, which no float can be")
+    return ()
+
+
+def walk(value: Any) -> Iterator[tuple[int, tuple[str | int, ...], Any]]:
+    """Depth, place and value of everything in a JSON value, without recursion."""
+    waiting: list[tuple[int, tuple[str | int, ...], Any]] = [(0, (), value)]
+    while waiting:
+        depth, place, inner = waiting.pop()
+        yield depth, place, inner
+        if depth > DEEPEST:
+            continue
+        if isinstance(inner, dict):
+            waiting += [(depth + 1, (*place, str(key)), one) for key, one in inner.items()]
+        elif isinstance(inner, list):
+            waiting += [(depth + 1, (*place, key), one) for key, one in enumerate(inner)]
+
+
+def _refused(name: str) -> NoReturn:
+    raise ValueError(f"it holds {name}, which is not a number")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"it has the name {twice[:80]!r} twice")
+    return found

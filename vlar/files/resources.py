@@ -1,0 +1,254 @@
+"""The data folders ``prompts/`` and ``text_banks/``, and the cache of what is slow to make."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from vlar.errors import ModelError, UsageError
+from vlar.registry import unknown_name
+
+_log = logging.getLogger("vlar")
+DIGEST_BYTES = 32  # at the start of a cache file
+_PIECE_BYTES = 1 << 20
+_ENTRIES = "made"  # below the cache folder; nothing else is ever removed
+_DEFAULT_LIMIT = "1GB"
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def folder(name: str) -> Path:
+    """The data folder ``name``.
+
+    Raises:
+        ModelError: neither a checkout nor the wheel holds it: the installation is incomplete.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for place in (package / "_data" / name, package.parent / name):
+        if place.is_dir():
+            return place
+    raise ModelError(
+        f"data folder {name!r} is missing next to {package}: the installation is incomplete; "
+        "reinstall vlar"
+    )
+
+
+def names(folder_name: str, suffix: str) -> list[str]:
+    """Names of the files in a data folder, without ``suffix``, sorted."""
+    return sorted(p.name[: -len(suffix)] for p in folder(folder_name).glob(f"*{suffix}"))
+
+
+def find(folder_name: str, name: str, suffix: str) -> Path:
+    """The file ``name + suffix`` of a data folder.
+
+    Raises:
+        UnknownNameError: the file does not exist; the message lists what there is.
+    """
+    known = names(folder_name, suffix)
+    if name not in known:
+        raise unknown_name(folder_name.replace("_", " ").rstrip("s"), name, known)
+    return folder(folder_name) / f"{name}{suffix}"
+
+
+def cache_dir() -> Path:
+    """The folder for what vlar can make or fetch again. It is not created here.
+
+    The environment variable ``VLAR_CACHE`` moves it.
+    """
+    if place := os.environ.get("VLAR_CACHE"):
+        return Path(place).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("vlar")
+
+
+def cache_limit() -> int:
+    """Bytes that cache entries may take together: ``VLAR_CACHE_LIMIT``, 1 GB by default.
+
+    Raises:
+        UsageError: the variable is not a size such as ``500MB``.
+    """
+    return size_in_bytes("VLAR_CACHE_LIMIT", _DEFAULT_LIMIT)
+
+
+def size_in_bytes(variable: str, default: str) -> int:
+    """What an environment variable says in bytes: ``500MB``, ``2GB``.
+
+    Raises:
+        UsageError: it is not a size.
+    """
+    text = os.environ.get(variable) or default
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", text.strip().upper())
+    if match is None:
+        raise UsageError(f"{variable} {text!r} is not a size; write for example 500MB or 2GB")
+    return int(float(match[1]) * _UNITS[match[2].removesuffix("B")])
+
+
+def require_space(place: Path, n_bytes: int, what: str) -> None:
+    """Refuse a file that the disk cannot hold, before any of it is written.
+
+    Args:
+        place: A folder, which need not exist yet.
+        n_bytes: That will be written there.
+        what: Names them in the message.
+
+    Raises:
+        ModelError: less is free; nothing was written.
+    """
+    there = next((folder for folder in (place, *place.parents) if folder.is_dir()), Path("/"))
+    free = shutil.disk_usage(there).free
+    if free < n_bytes:
+        raise ModelError(
+            f"{what} needs {n_bytes / 1e6:.0f} MB in {str(place)!r}, where {free / 1e6:.0f} MB are "
+            "free; nothing was written: make room, or choose another disk (VLAR_CACHE, TMPDIR)"
+        )
+
+
+def cached(folder: str, name: str, make: Callable[[], bytes], what: str | None = None) -> bytes:
+    """The content of a cache entry, made now if it is absent or damaged.
+
+    The file holds the SHA-256 of the content before the content. Two processes may make the same
+    entry at once: each writes a file of its own and renames it. A cache that cannot be written
+    (read-only disk, full disk) costs time, never the answer. When the entries take more than
+    ``cache_limit``, those unused for the longest time are removed.
+
+    Args:
+        folder: Of the entry; it should hold the version of what is cached.
+        name: File name; it should hold the hash of what the content is made from.
+        make: Makes the content; the same content whenever it is called.
+        what: Names the content in the line that says why the user waits; None for no line.
+    """
+    path = cache_dir() / _ENTRIES / folder / name
+    content = _read(path)
+    if content is not None:
+        return content
+    content = _made(path, make, what)
+    _keep(path, content, logging.DEBUG if what is None else logging.WARNING, what or name)
+    return content
+
+
+def cached_file(folder: str, name: str, make: Callable[[], bytes], what: str | None = None) -> Path:
+    """As ``cached``, for content that is mapped rather than read: the file that holds it.
+
+    The content begins ``DIGEST_BYTES`` after the start of the file. Where the cache cannot be
+    written, it is a temporary file that lasts as long as the process.
+    """
+    path = cache_dir() / _ENTRIES / folder / name
+    if _is_good(path):
+        return path
+    content = _made(path, make, what)
+    if not _keep(path, content, logging.DEBUG if what is None else logging.WARNING, what or name):
+        path = Path(_temporary_folder()) / name
+        _write(path, content)
+    return path
+
+
+def is_cached(folder: str, name: str) -> bool:
+    """Whether the cache has an entry; whether it is whole shows when it is used."""
+    return (cache_dir() / _ENTRIES / folder / name).is_file()
+
+
+def _made(path: Path, make: Callable[[], bytes], what: str | None) -> bytes:
+    if what is not None:
+        _log.info("preparing %s once (a few seconds; kept in %s)", what, path.parent)
+    return make()
+
+
+def _keep(path: Path, content: bytes, level: int, what: str) -> bool:
+    """Write an entry and make room for it; False if the cache cannot be written."""
+    try:
+        _write(path, content)
+    except OSError as error:
+        _log.log(
+            level,
+            "cannot keep %s in %s (%s): it will be made again at every start; "
+            "set VLAR_CACHE to a folder that can be written",
+            what,
+            path.parent,
+            error.strerror,
+        )
+        return False
+    _trim(path, cache_limit())
+    return True
+
+
+@cache
+def _temporary_folder() -> str:
+    folder = tempfile.mkdtemp(prefix="vlar-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _is_good(path: Path) -> bool:
+    """Whether an entry is there and whole; it is read in pieces."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            expected = stream.read(DIGEST_BYTES)
+            while piece := stream.read(_PIECE_BYTES):
+                digest.update(piece)
+    except OSError:
+        return False
+    if digest.digest() != expected:
+        _log.warning("the cache file %s is damaged and will be made again", path)
+        return False
+    _use(path)
+    return True
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as stream:
+            digest, content = stream.read(DIGEST_BYTES), stream.read()
+    except OSError:
+        return None
+    if hashlib.sha256(content).digest() != digest:
+        _log.warning("the cache file %s is damaged and will be made again", path)
+        return None
+    _use(path)
+    return content
+
+
+def _use(path: Path) -> None:
+    with contextlib.suppress(OSError):  # the time of the last use decides what is removed
+        os.utime(path)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(hashlib.sha256(content).digest())
+            stream.write(content)
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+def _trim(kept: Path, limit: int) -> None:
+    """Remove the entries used least recently until the others fit; ``kept`` stays."""
+    sizes: dict[Path, tuple[float, int]] = {}
+    for file in (cache_dir() / _ENTRIES).rglob("*"):
+        with contextlib.suppress(OSError):
+            if file.is_file():
+                status = file.stat()
+                sizes[file] = (status.st_mtime, status.st_size)
+    total = sum(size for _, size in sizes.values())
+    for file in sorted(sizes, key=lambda file: sizes[file]):
+        if total <= limit:
+            return
+        if file != kept:
+            with contextlib.suppress(OSError):
+                file.unlink()
+            total -= sizes[file][1]

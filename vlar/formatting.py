@@ -1,0 +1,127 @@
+"""Addresses of files that are not on this machine: ``s3://bucket/clip.mp4``, ``https://host/a.mp4``.
+
+A ``pathlib.Path`` made of an address loses one of its slashes; ``as_url`` gives it back.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``h:mm:ss.d`` or ``m:ss.d``.
+
+    >>> clock(3725.25), clock(4.0)
+    ('1:02:05.2', '0:04.0')
+    """
+    tenths = int(seconds * 10 + 1e-6)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    tail = f"{rest // 10:02d}.{rest % 10}"
+    return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
+
+
+def timecode(seconds: float, fps: int) -> str:
+    """Seconds as ``hh:mm:ss:ff``, to the nearest frame.
+
+    >>> timecode(61.5, 24)
+    '00:01:01:12'
+    """
+    whole, frames = divmod(round(seconds * fps), fps)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{rest:02d}:{frames:02d}"
+
+
+_CATEGORIES = ("Cc", "Cs")
+# They turn the order of what follows, so that "gpj.exe" reads as "exe.jpg".
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def acts(character: str) -> bool:
+    """Whether a character is a control character, a lone surrogate or turns the writing order."""
+    return unicodedata.category(character) in _CATEGORIES or character in _TURNING
+
+
+def fault(text: str) -> str | None:
+    r"""What is wrong with the first such character of a text; None for a sound text.
+
+    >>> fault("run"), fault("\x1b[2Jrun")
+    (None, "the control character '\\x1b'")
+    """
+    if text.isprintable():
+        return None
+    for character in text:
+        if acts(character):
+            lone = unicodedata.category(character) == "Cs"
+            what = "the lone surrogate" if lone else "the control character"
+            return f"{what} {character!a}"
+    return None
+
+
+def escaped(text: str) -> str:
+    r"""The text with such characters as ``\x1b``; all others stay as they are.
+
+    >>> escaped("a\x1b[2J b")
+    'a\\x1b[2J b'
+    """
+    if text.isprintable():
+        return text
+    return "".join(ascii(c)[1:-1] if acts(c) else c for c in text)
+
+
+def without(text: str) -> str:
+    r"""The text with a blank in the place of each such character.
+
+    >>> without("run\x00fast")
+    'run fast'
+    """
+    return text if text.isprintable() else "".join(" " if acts(c) else c for c in text)
+
+
+# What fsspec opens, without the forms that a shell or a drive letter could mean.
+SCHEMES = frozenset(
+    {
+        *("abfs", "abfss", "adl", "az", "dbfs", "file", "ftp", "gcs", "gs", "hdfs", "hf", "http"),
+        *("https", "memory", "oci", "oss", "r2", "s3", "s3a", "sftp", "smb", "tar", "webhdfs"),
+    }
+)
+"""Names of file systems that an address may begin with."""
+
+_URL = re.compile(r"([a-z][a-z0-9]+):/+(.*)", re.DOTALL)
+_CHAIN = "::"
+
+
+def as_url(path: str | Path) -> str | None:
+    """The address that a text or a path stands for; None where it is a path of this machine.
+
+    >>> as_url(Path("s3://bucket/a.mp4")), as_url("clips/a.mp4")
+    ('s3://bucket/a.mp4', None)
+    >>> as_url(Path("tar://a.mp4::s3://bucket/0.tar"))
+    'tar://a.mp4::s3://bucket/0.tar'
+    """
+    text = os.fspath(path)
+    match = _URL.fullmatch(text)
+    if match is None or match[1] not in SCHEMES:
+        return None
+    here, chain, rest = match[2].partition(_CHAIN)
+    if match[1] != "tar":
+        return f"{match[1]}://{_absolute(match[1], match[2])}"
+    return f"tar://{here}{chain}{as_url(rest) or rest}"
+
+
+def is_url(path: str | Path) -> bool:
+    """Whether a text or a path is an address."""
+    return as_url(path) is not None
+
+
+def shown(path: str | Path) -> str:
+    """A path or an address as people write it."""
+    return as_url(path) or os.fspath(path)
+
+
+def _absolute(scheme: str, rest: str) -> str:
+    return f"/{rest}" if scheme == "file" else rest

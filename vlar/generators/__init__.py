@@ -1,0 +1,1 @@
+"""Texts made by other models: descriptions, captions, second opinions."""

@@ -1,0 +1,100 @@
+"""``self:MODEL``: another vlar model gives its opinion, as softmax over the options."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vlar.errors import UsageError
+from vlar.generators.descriptions.base import NoAnswerError
+from vlar.generators.opinions.base import Answer, Answerer, Shown, checked_probability
+from vlar.generators.opinions.question import Question, is_none, normalised
+from vlar.language.clean import clean_label
+from vlar.registry import register
+from vlar.types import Encoded
+
+if TYPE_CHECKING:
+    from vlar.model.model import Model
+
+_KEPT = 64  # encoded clips
+
+
+@register("answerer", "self")
+class ModelAnswerer(Answerer):
+    """Any model of vlar: zero-shot, or adapted to labels that hold the options.
+
+    Args:
+        model: Of ``vlar.load``.
+    """
+
+    order_free = True
+    cached = False  # its clips are encoded faster than an entry of a cache is worth
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._encoded: OrderedDict[str, Encoded] = OrderedDict()
+
+    @classmethod
+    def from_spec(cls, argument: str) -> ModelAnswerer:
+        """The model ``argument``.
+
+        Raises:
+            UsageError: it is missing, or no model has this name.
+            ModelError: it cannot be loaded.
+        """
+        if not argument:
+            raise UsageError("the answerer self: names no model; write self:motion or self:FOLDER")
+        from vlar.model.model import load
+
+        return cls(load(argument))
+
+    @property
+    def identity(self) -> str:
+        """The model's name and fingerprint."""
+        return f"self {self._model.name} {self._model.fingerprint}"
+
+    def answer(self, shown: Shown, question: Question) -> Answer:
+        """Probabilities of the options by the model alone.
+
+        "None of these", where it is an option, is what the model calls unknown.
+
+        Raises:
+            NoAnswerError: an adapted model has no examples of an option.
+            DecodeError: the clip cannot be read.
+        """
+        encoded = self._encode(shown)
+        none = [is_none(option) for option in question.options]
+        try:
+            classifier = self._model.classifier(self._spelled(question), descriptions="none")
+        except UsageError as error:
+            raise NoAnswerError(error.message) from error
+        scores = classifier.scores([encoded])
+        shares = np.zeros(len(question))
+        shares[np.logical_not(none)] = scores.probability[0]
+        if any(none):
+            shares[none.index(True)] = scores.unknown[0]
+        if not shares.sum() > 0:  # unknown for certain: the nearest option is still one
+            shares = np.exp(self._model.encoder.logit_scale * scores.similarity[0].astype(float))
+        return Answer(checked_probability(np.asarray(shares, np.float64), len(question)))
+
+    def _spelled(self, question: Question) -> list[str]:
+        """The labels asked about, as an adapted model spells them: ``brush_hair``."""
+        known = {normalised(clean_label(label)): label for label in self._model.labels or ()}
+        options = [option for option in question.options if not is_none(option)]
+        return [known.get(normalised(option), option) for option in options]
+
+    def _encode(self, shown: Shown) -> Encoded:
+        if shown.key in self._encoded:
+            self._encoded.move_to_end(shown.key)
+            return self._encoded[shown.key]
+        model = self._model
+        if shown.is_file:  # it reads what it wants to see, which may be more frames or other ones
+            encoded = model.encode_views(model.view_sampler.sample(shown.path, shown.window))
+        else:
+            (encoded,) = model.encode([shown.clip])
+        self._encoded[shown.key] = encoded
+        if len(self._encoded) > _KEPT:
+            self._encoded.popitem(last=False)
+        return encoded

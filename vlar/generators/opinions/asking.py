@@ -1,0 +1,389 @@
+"""Asking one question in several orders of its options, so that a liking for a letter is harmless.
+
+Each of the K rotations puts every option once in every place. Averaged over all of them, an
+answerer that always writes "A" gives each option 1 / K, which says nothing, as it should.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from vlar.errors import UsageError, VlarError
+from vlar.files import resources
+from vlar.generators.descriptions.base import RefusedError
+from vlar.generators.opinions.base import Answer, Answerer, Function, FunctionAnswerer, Shown
+from vlar.generators.opinions.question import Embed, Question, parse_answer
+from vlar.types import Clip, Float64, JsonDict, Window
+
+_FOLDER = "answers"
+_FORMAT = 1
+
+
+def cached_answer(answerer: Answerer, shown: Shown, question: Question) -> Answer | None:
+    """The answer that was given to this question about this clip before; None without one."""
+    data = _read(_path(answerer, shown, question)) if answerer.cached else None
+    if data is None:
+        return None
+    probability, text = data.get("probability"), data.get("text")
+    if isinstance(probability, list):
+        try:
+            values = np.array(cast("list[Any]", probability), np.float64)
+        except (ValueError, TypeError):
+            return None
+        if values.shape != (len(question),) or not np.isfinite(values).all():
+            return None
+        return Answer(values)
+    return Answer(text=text) if isinstance(text, str) else None
+
+
+def keep_answer(answerer: Answerer, shown: Shown, question: Question, answer: Answer) -> None:
+    """Keep an answer. A cache that cannot be written costs a question, never the answer."""
+    if not answerer.cached:
+        return
+    path = _path(answerer, shown, question)
+    given = answer.probability
+    data: JsonDict = {"text": answer.text} if given is None else {"probability": given.tolist()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(data), encoding="utf-8")
+        temporary.replace(path)
+
+
+def _path(answerer: Answerer, shown: Shown, question: Question) -> Path:
+    facts = [_FORMAT, answerer.identity, shown.key, question.text(), list(question.options)]
+    name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return resources.cache_dir() / _FOLDER / name[:2] / f"{name[:40]}.json"
+
+
+def _read(path: Path) -> JsonDict | None:
+    try:
+        data: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return cast("JsonDict", data) if isinstance(data, dict) else None
+
+
+AT_ONCE = 4  # questions to a server
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What an answerer thinks of the K options of a question.
+
+    Attributes:
+        probability: (K,) float64 that sums to 1, in the order of the question's options; None
+            where it has no opinion.
+        letters: For each order that was asked, the place of the letter it chose; None where its
+            answer could not be read.
+        error: Kind and message of the error that left it without an opinion; else None.
+        asked: Questions that were asked now.
+        reused: Questions whose answers were on disk.
+        refused: Questions that it refused.
+        seconds: Wall time.
+        tokens_in: Tokens of the questions asked now, where they are counted.
+        tokens_out: Tokens of the answers.
+    """
+
+    probability: Float64 | None
+    letters: tuple[int | None, ...] = ()
+    error: tuple[str, str] | None = None
+    asked: int = 0
+    reused: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    final: bool = field(default=False, compare=False)
+
+    @property
+    def unread(self) -> int:
+        """Answers that could not be read as one of the options."""
+        return sum(letter is None for letter in self.letters)
+
+
+def ask(
+    answerer: Answerer | Function,
+    clip: Clip | Shown | Any,
+    question: Question,
+    *,
+    rotations: int | None = None,
+    embed: Embed | None = None,
+) -> Opinion:
+    """Ask about a clip with the options in several orders, and average.
+
+    An answer in writing counts 1 for the option it means. One that cannot be read counts 1 / K for
+    each. If an order gets no answer at all, the whole question has none: the mean of the
+    others would favour some places.
+
+    Args:
+        answerer: Chooses; or a function of the clip and the question that returns a text or K
+            probabilities.
+        clip: What is shown.
+        question: K options.
+        rotations: R, orders to ask, 1 to K: every ``K / R``-th rotation. None is K, or 1 for an
+            answerer that the order makes no difference to.
+        embed: As for ``parse_answer``.
+
+    Returns:
+        The opinion. Errors of the answerer stand in it, and are not raised.
+
+    Raises:
+        UsageError: ``rotations`` is not 1 to K.
+    """
+    judge = answerer if isinstance(answerer, Answerer) else FunctionAnswerer(answerer)
+    shown = clip if isinstance(clip, Shown) else _shown(clip)
+    begin = time.monotonic()
+    shifts = _shifts(judge, len(question), rotations)
+    answers = _answers(judge, shown, [question.rotated(shift) for shift in shifts])
+    found = _opinion(question, shifts, answers, embed)
+    return replace(found, seconds=time.monotonic() - begin)
+
+
+def _shifts(judge: Answerer, k: int, rotations: int | None) -> list[int]:
+    if rotations is not None and not 1 <= rotations <= k:
+        raise UsageError(f"{rotations} orders of {k} options cannot be asked; give 1 to {k}")
+    if rotations is None:
+        rotations = 1 if judge.order_free else k
+    return [number * k // rotations for number in range(rotations)]
+
+
+def _opinion(
+    question: Question, shifts: Sequence[int], answers: Sequence[_Given], embed: Embed | None
+) -> Opinion:
+    k = len(question)
+    total, letters = np.zeros(k), list[int | None]()
+    error = next((given.error for given in answers if given.error is not None), None)
+    for shift, given in zip(shifts, answers, strict=True):
+        if given.answer is None:
+            continue
+        shares, letter = _asking_read(given.answer, question.rotated(shift), embed)
+        total += np.roll(shares, shift)
+        letters.append(letter)
+    good = [given.answer for given in answers if given.answer is not None and not given.reused]
+    known = any(letter is not None for letter in letters)
+    if error is None and not known:
+        refused = sum(answer.refused for answer in good)
+        what = "refused to answer" if refused else "wrote nothing that names an option"
+        sample = next((a.text for a in good if a.text.strip()), "")
+        error = _Problem("refusal" if refused else "unread", f"{what}{_quoted(sample)}")
+    return Opinion(
+        probability=total / len(shifts) if error is None else None,
+        letters=tuple(letters) if len(letters) == len(shifts) else (),
+        error=None if error is None else (error.kind, error.message),
+        asked=sum(not given.reused and given.asked for given in answers),
+        reused=sum(given.reused for given in answers),
+        refused=sum(answer.refused for answer in good),
+        tokens_in=sum(answer.tokens_in for answer in good),
+        tokens_out=sum(answer.tokens_out for answer in good),
+        final=error is not None and error.final,
+    )
+
+
+def _asking_read(
+    answer: Answer, shown: Question, embed: Embed | None
+) -> tuple[Float64, int | None]:
+    """Shares of the options in the order shown, and the place of the letter that was chosen."""
+    if answer.probability is not None:
+        return answer.probability, int(answer.probability.argmax())
+    place = None if answer.refused else parse_answer(answer.text, shown.options, embed=embed)
+    shares = np.full(len(shown), 1 / len(shown))
+    if place is not None:
+        shares[:] = 0.0
+        shares[place] = 1.0
+    return shares, place
+
+
+@dataclass(frozen=True)
+class _Problem:
+    kind: str
+    message: str
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What came of one order: an answer or an error, or neither where it was not asked."""
+
+    answer: Answer | None = None
+    error: _Problem | None = None
+    reused: bool = False
+    asked: bool = False
+
+
+def _answers(judge: Answerer, shown: Shown, questions: Sequence[Question]) -> list[_Given]:
+    """The answers in the order of the questions; after an error the others are not asked."""
+    found = [_Given()] * len(questions)
+    stopped = threading.Event()
+
+    def one(place: int) -> _Given:
+        if stopped.is_set():
+            return _Given()
+        given = _one(judge, shown, questions[place])
+        if given.error is not None:
+            stopped.set()
+        return given
+
+    if not judge.concurrent or len(questions) < 2:
+        return [one(place) for place in range(len(questions))]
+    # Daemon threads and not a pool: a pool would keep an interrupted program alive until its last
+    # question is answered.
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[int, _Given | BaseException]] = queue.SimpleQueue()
+    for place in range(len(questions)):
+        waiting.put(place)
+
+    def work() -> None:
+        while True:
+            try:
+                place = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                results.put((place, one(place)))
+            except BaseException as error:  # noqa: BLE001 - the caller's thread raises it again
+                results.put((place, error))
+
+    for number in range(min(AT_ONCE, len(questions))):
+        threading.Thread(target=work, name=f"vlar-ask-{number}", daemon=True).start()
+    for _ in questions:
+        place, given = results.get()
+        if isinstance(given, BaseException):
+            raise given
+        found[place] = given
+    return found
+
+
+def _one(judge: Answerer, shown: Shown, question: Question) -> _Given:
+    try:
+        kept = cached_answer(judge, shown, question)
+        if kept is not None:
+            return _Given(kept, reused=True)
+        answer = judge.answer(shown, question)
+    except VlarError as error:
+        final = isinstance(error, RefusedError)
+        return _Given(error=_Problem(error.kind, error.message, final), asked=True)
+    if answer.probability is not None or parse_answer(answer.text, question.options) is not None:
+        keep_answer(judge, shown, question, answer)
+    return _Given(answer, asked=True)
+
+
+def _shown(clip: Any) -> Shown:
+    """Anything as a clip: frames (T, H, W, 3) too, or an object that only a function reads."""
+    if isinstance(clip, Clip):
+        return Shown.of(clip)
+    place = Path("<array>")
+    if isinstance(clip, np.ndarray):
+        n = len(clip)
+        return Shown.of(Clip(place, Window(0.0, n / 25), "video", clip, np.arange(n) / 25))
+    return Shown(place, None, lambda: clip)
+
+
+def _quoted(text: str) -> str:
+    plain = " ".join(text.split())
+    return f" ({plain[:80]!r})" if plain else ""
+
+
+@dataclass
+class Tally:
+    """What a run of questions took and how it went.
+
+    Attributes:
+        clips: Clips that were asked about.
+        opinions: Clips with an opinion.
+        questions: Questions asked now; one a clip and order.
+        reused: Questions whose answers were on disk.
+        unread: Answers that name no option.
+        refused: Questions that were refused.
+        failures: Clips without an opinion, by the kind of the reason.
+        seconds: Wall time.
+        tokens_in: Tokens of the questions, where they are counted.
+        tokens_out: Tokens of the answers.
+    """
+
+    clips: int = 0
+    opinions: int = 0
+    questions: int = 0
+    reused: int = 0
+    unread: int = 0
+    refused: int = 0
+    failures: dict[str, int] = field(default_factory=dict[str, int])
+    seconds: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    def add(self, opinion: Opinion) -> None:
+        """Count an opinion."""
+        self.clips += 1
+        self.opinions += opinion.probability is not None
+        self.questions += opinion.asked
+        self.reused += opinion.reused
+        self.unread += opinion.unread
+        self.refused += opinion.refused
+        self.seconds += opinion.seconds
+        self.tokens_in += opinion.tokens_in
+        self.tokens_out += opinion.tokens_out
+        if opinion.error is not None:
+            kind = opinion.error[0]
+            self.failures[kind] = self.failures.get(kind, 0) + 1
+
+    def sentence(self) -> str:
+        """For a person, in one line."""
+        parts = [f"{self.opinions} of {self.clips} clips have an opinion"]
+        parts.append(f"{self.questions} questions in {self.seconds:.1f} s, {self.reused} reused")
+        if self.tokens_in or self.tokens_out:
+            parts.append(f"{self.tokens_in} tokens in, {self.tokens_out} out{self._price()}")
+        if self.unread:
+            parts.append(f"{self.unread} answers name no option")
+        if self.refused:
+            parts.append(f"{self.refused} refused")
+        parts += [f"{count} without opinion: {kind}" for kind, count in self.failures.items()]
+        return "; ".join(parts)
+
+    def _price(self) -> str:
+        price = token_price()
+        if price is None:
+            return ""
+        cost = (self.tokens_in * price[0] + self.tokens_out * price[1]) / 1e6
+        return f", cost {cost:.4f}"
+
+    def to_dict(self) -> JsonDict:
+        """JSON object."""
+        price = token_price()
+        facts: JsonDict = dict(vars(self))
+        facts["seconds"] = round(self.seconds, 3)
+        if price is not None:
+            facts["cost"] = (self.tokens_in * price[0] + self.tokens_out * price[1]) / 1e6
+        return facts
+
+
+def token_price() -> tuple[float, float] | None:
+    """Price of a million tokens, of questions and of answers, from ``VLAR_LLM_PRICE=IN,OUT``.
+
+    Raises:
+        UsageError: it is not two numbers.
+    """
+    given = os.environ.get("VLAR_LLM_PRICE", "").strip()
+    if not given:
+        return None
+    try:
+        first, second = (float(part) for part in given.split(","))
+    except ValueError:
+        first = second = -1.0
+    if not (0 <= first < float("inf") and 0 <= second < float("inf")):
+        raise UsageError(
+            f"VLAR_LLM_PRICE {given!r} is not two prices of a million tokens: 0.15,0.6"
+        )
+    return first, second

@@ -1,0 +1,169 @@
+"""``local:FOLDER``: a model of transformers that reads pictures and text, in a local folder.
+
+Classes for image-text-to-text and video-text-to-text (LLaVA, Qwen-VL, SmolVLM, Gemma and others),
+as transformers loads them by name. Nothing is generated: the probabilities of the letters are those
+of the next token.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlar.encoders.spec import split_options, yes
+from vlar.errors import UsageError
+from vlar.files.reading import folder_stamp
+from vlar.generators.descriptions.base import NoAnswerError, RefusedError
+from vlar.generators.opinions.base import Answer, Answerer, Shown, checked_probability
+from vlar.generators.opinions.question import LETTERS, Question, picture_count, pictures
+from vlar.registry import register
+from vlar.types import Clip, Float64, UInt8
+
+
+@register("answerer", "local")
+class LocalAnswerer(Answerer):
+    """A model in a folder; it needs no server and no network.
+
+    Args:
+        folder: A folder that ``save_pretrained`` of transformers wrote, with the processor.
+        n_pictures: Frames of a clip that it is shown.
+        as_video: Whether they are shown as one video with its rate, and not as pictures.
+        device: Where it computes, such as ``cuda``; None for the CPU.
+    """
+
+    def __init__(
+        self, folder: Path, n_pictures: int, *, as_video: bool = False, device: str | None = None
+    ) -> None:
+        self._folder, self._n, self._device = folder, n_pictures, device
+        self._as_video = as_video
+        self._digest = folder_stamp(folder)
+        self._loaded: tuple[Any, Any] | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_spec(cls, argument: str) -> LocalAnswerer:
+        """The model in a folder: ``FOLDER`` or ``FOLDER?frames=8&video=true&device=cuda``.
+
+        Raises:
+            UsageError: the folder does not exist, or it holds no model.
+        """
+        place, options = split_options(argument, ("frames", "video", "device"))
+        folder = Path(place).expanduser()
+        if not place or not (folder / "config.json").is_file():
+            raise UsageError(
+                f"local:{place} is not a folder with a model (config.json, weights, processor); "
+                "give a folder that transformers saved"
+            )
+        n, device = picture_count(options.get("frames")), options.get("device")
+        return cls(folder, n, as_video=yes(options, "video"), device=device)
+
+    @property
+    def identity(self) -> str:
+        """The hash of the model's files, and the number of pictures."""
+        return f"local {self._digest} {self._n}{' video' if self._as_video else ''}"
+
+    def answer(self, shown: Shown, question: Question) -> Answer:
+        """Probabilities of the letters as the next token.
+
+        Raises:
+            RefusedError: the model cannot be loaded.
+            NoAnswerError: it cannot read this question, for example because it is too long.
+        """
+        import torch
+
+        with self._lock:
+            processor, model = self._load()
+            try:
+                inputs = self._inputs(processor, shown.clip, question).to(model.device)
+                with torch.inference_mode():
+                    logits = model(**inputs).logits[0, -1].float()
+            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+                why = " ".join(str(error).split())[:300]
+                raise NoAnswerError(
+                    f"the model in {str(self._folder)!r} cannot answer ({why}); fewer pictures "
+                    "(?frames=4) make a question shorter"
+                ) from error
+            n_tokens = int(inputs["input_ids"].shape[1])
+            chosen = _letters(processor.tokenizer, logits.cpu().numpy(), len(question))
+            return Answer(checked_probability(chosen, len(question)), tokens_in=n_tokens)
+
+    def _inputs(self, processor: Any, clip: Clip, question: Question) -> Any:
+        shots = pictures(clip, self._n)
+        length_s = clip.window.duration_s
+        content: list[dict[str, Any]] = [{"type": "image", "image": shot} for shot in shots]
+        text = question.text(n_pictures=len(shots), duration_s=length_s)
+        options: dict[str, Any] = {}
+        if self._as_video:
+            frames, text = np.stack([np.asarray(shot) for shot in shots]), question.text()
+            content = [{"type": "video", "video": frames}]
+            options["processor_kwargs"] = {
+                "do_sample_frames": False,  # these are all frames that it shall see
+                "video_metadata": [_facts(frames, length_s)],
+            }
+        content.append({"type": "text", "text": text})
+        return processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            **options,
+        )
+
+    def _load(self) -> tuple[Any, Any]:
+        if self._loaded is None:
+            from transformers import AutoModelForImageTextToText, AutoProcessor
+
+            place = str(self._folder)
+            # A folder of weights is data: its Python files never run, and nothing asks on stdin.
+            options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+            try:
+                processor: Any = AutoProcessor.from_pretrained(place, **options)
+                model: Any = AutoModelForImageTextToText.from_pretrained(
+                    place, use_safetensors=True, **options
+                )
+                if not getattr(processor, "chat_template", None):
+                    raise ValueError("it has no chat template, so it is not a model for questions")  # noqa: TRY301
+                model = model.to(self._device or "cpu").eval()
+            except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+                why = " ".join(str(error).split())
+                if "trust_remote_code" in why:
+                    why = "it wants to run code that comes with the weights; vlar never does"
+                raise RefusedError(
+                    f"the model in {place!r} cannot be loaded ({why[:300]}); give a folder of an "
+                    "image-text-to-text model as transformers saves it"
+                ) from error
+            self._loaded = processor, model
+        return self._loaded
+
+
+def _facts(frames: UInt8, length_s: float) -> dict[str, Any]:
+    """What a processor must know of frames (T, H, W, 3) that were taken from a longer video."""
+    n = len(frames)
+    return {
+        "total_num_frames": n,
+        "frames_indices": list(range(n)),
+        "fps": n / max(length_s, 1e-3),
+        "duration": length_s,
+        "width": frames.shape[2],
+        "height": frames.shape[1],
+    }
+
+
+def _letters(tokenizer: Any, logits: Any, k: int) -> Float64:
+    """(K,) shares of the letters: each with and without a space before it."""
+    found = np.full(k, -np.inf)
+    for place, letter in enumerate(LETTERS[:k]):
+        ids = {
+            pieces[0] if text == letter else pieces[-1]
+            for text in (letter, f" {letter}")
+            if (pieces := tokenizer.encode(text, add_special_tokens=False))
+        }
+        values = [float(logits[n]) for n in ids if n < len(logits)]
+        if values:
+            found[place] = np.logaddexp.reduce(values)
+    top = found.max()
+    return np.exp(found - top) if np.isfinite(top) else np.zeros(k)

@@ -1,0 +1,149 @@
+"""``openai:MODEL``: a model that reads pictures, behind a server with OpenAI's chat API.
+
+Hosted, vLLM, llama.cpp, Ollama and others. The frames of a clip leave this machine only for the
+server that OPENAI_BASE_URL names. Where a server gives the probabilities of the first letter
+(``logprobs``), they are used; else what it writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vlar.encoders.spec import split_options
+from vlar.errors import UsageError
+from vlar.generators.descriptions.base import NoAnswerError, RefusedError
+from vlar.generators.descriptions.chat_client import ChatClient, connect
+from vlar.generators.opinions.base import Answer, Answerer, Shown
+from vlar.generators.opinions.question import LETTERS, Question, data_url, picture_count, pictures
+from vlar.registry import register
+from vlar.types import Float64, JsonDict
+
+_ATTEMPTS = 2
+_TOP = 20  # probabilities of the first token that servers give at most
+_LEAST = 1e-4  # share of a letter that is not among them
+
+
+@register("answerer", "openai")
+class OpenAIAnswerer(Answerer):
+    """A model behind a chat server (OPENAI_BASE_URL, OPENAI_API_KEY).
+
+    Args:
+        model: The server's name of the model.
+        client: Client of the server, or what keeps it from being made.
+        n_pictures: Frames of a clip that it is shown.
+    """
+
+    concurrent = True
+
+    def __init__(self, model: str, client: ChatClient | str, n_pictures: int) -> None:
+        self._model, self._client, self._n = model, client, n_pictures
+        self._scored = True  # until the server refuses to give probabilities
+
+    @classmethod
+    def from_spec(cls, argument: str) -> OpenAIAnswerer:
+        """The model ``MODEL`` or ``MODEL?frames=8`` on the server that the environment names.
+
+        A missing key shows when the first question is asked.
+
+        Raises:
+            UsageError: the model is missing.
+        """
+        model, options = split_options(argument, ("frames",))
+        n_pictures = picture_count(options.get("frames"))
+        if not model:
+            raise UsageError("the answerer openai: names no model; write openai:MODEL")
+        try:
+            advice = "show fewer pictures (?frames=4)"
+            client = connect(attempts=_ATTEMPTS, if_too_long=advice)
+        except UsageError as error:
+            return cls(model, error.message, n_pictures)
+        return cls(model, client, n_pictures)
+
+    @property
+    def identity(self) -> str:
+        """Server, model and the number of pictures."""
+        server = "" if isinstance(self._client, str) else self._client.address
+        return f"openai {server} {self._model} {self._n}"
+
+    def answer(self, shown: Shown, question: Question) -> Answer:
+        """What the server answers.
+
+        Raises:
+            NoAnswerError: the server gave no answer, also after a second attempt.
+            RefusedError: the server will answer no question, or the key is missing.
+        """
+        if isinstance(self._client, str):
+            raise RefusedError(self._client)
+        body = self._body(shown, question)
+        try:
+            given = self._client.post(body | _SCORES if self._scored else body)
+        except NoAnswerError as error:
+            if not self._scored or "HTTP 4" not in error.message:
+                raise
+            given = self._client.post(body)  # some servers refuse what they do not support
+            self._scored = False
+        return self._read(given, len(question))
+
+    def close(self) -> None:
+        """Stop further attempts."""
+        if not isinstance(self._client, str):
+            self._client.close()
+
+    def _body(self, shown: Shown, question: Question) -> JsonDict:
+        shots = pictures(shown.clip, self._n)
+        text = question.text(n_pictures=len(shots), duration_s=shown.clip.window.duration_s)
+        content: list[JsonDict] = [
+            {"type": "image_url", "image_url": {"url": data_url(shot)}} for shot in shots
+        ]
+        content.append({"type": "text", "text": text})
+        return {"model": self._model, "messages": [{"role": "user", "content": content}]}
+
+    def _read(self, given: JsonDict, k: int) -> Answer:
+        try:
+            choice = given["choices"][0]
+            message = choice["message"]
+            text, refusal = message.get("content"), message.get("refusal")
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            address = "" if isinstance(self._client, str) else self._client.address
+            raise NoAnswerError(
+                f"{address} answered without a message (choices[0].message.content); is it a chat "
+                "server?"
+            ) from error
+        blocked = isinstance(refusal, str) or choice.get("finish_reason") == "content_filter"
+        return Answer(
+            None if blocked else _letters(choice.get("logprobs"), k),
+            text if isinstance(text, str) else "",
+            refused=blocked,
+            tokens_in=_count(given, "prompt_tokens"),
+            tokens_out=_count(given, "completion_tokens"),
+        )
+
+
+_SCORES: JsonDict = {"temperature": 0, "logprobs": True, "top_logprobs": _TOP}
+
+
+def _letters(logprobs: Any, k: int) -> Float64 | None:
+    """(K,) shares of the letters as the first token; None where that is not a letter."""
+    try:
+        first = logprobs["content"][0]
+        if str(first["token"]).strip() not in LETTERS[:k]:
+            return None
+        shares = np.zeros(k)
+        for each in [*first["top_logprobs"], *([] if first["top_logprobs"] else [first])]:
+            letter = str(each["token"]).strip()
+            if len(letter) == 1 and letter in LETTERS[:k]:
+                shares[LETTERS.index(letter)] += np.exp(min(float(each["logprob"]), 0.0))
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    if not (np.isfinite(shares).all() and shares.sum() > 0):
+        return None
+    shares = np.maximum(shares / shares.sum(), _LEAST)
+    return shares / shares.sum()
+
+
+def _count(given: JsonDict, name: str) -> int:
+    usage = given.get("usage")
+    value = usage.get(name) if isinstance(usage, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0

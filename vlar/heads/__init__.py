@@ -1,0 +1,1 @@
+"""Heads: encoded clips to scores over labels, unknown clips, calibration."""

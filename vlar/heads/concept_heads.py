@@ -1,0 +1,373 @@
+"""Zero-shot heads: concepts that are fixed, and concepts that depend on the clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.errors import ModelError, UsageError
+from vlar.heads.base import Array, Head, Scores
+from vlar.heads.logistic import logistic
+from vlar.heads.zero_shot import LabelScorer, ZeroShotScorer, kept_for_each
+from vlar.language.tree import Tree
+from vlar.numeric import sigmoid
+from vlar.types import Encoded, Float32, Float64, JsonDict
+
+EACH_PRIOR = 0.05
+
+
+class MultiLabelScorer(LabelScorer):
+    """Labels that do not exclude each other; ``prior`` is that of each.
+
+    Without a bank every label is as likely as that.
+    """
+
+    prior = EACH_PRIOR
+
+    @cached_property
+    def _kept(self) -> Float64:
+        return kept_for_each(self._concepts, self._background).astype(np.float64)
+
+    def score(self, video: Float32) -> Scores:
+        """Scores of (N, D) unit rows; the labels' probabilities are independent of each other."""
+        similarity, logits, background = self._logits(video)
+        if len(self._background):
+            top = background.max(axis=1, keepdims=True)
+            kept = np.exp(background - top) @ self._kept.T / self._kept.sum(axis=1)
+            logits = logits - top - np.log(kept)
+        else:
+            logits = np.zeros_like(logits)
+        nothing = self._content_free.probability(video)[:, None]
+        probability = logistic(logits + self._log_odds, 0.0, 1.0) * (1.0 - nothing)
+        return Scores(similarity, probability, 1.0 - probability.max(axis=1))
+
+
+MODES = ("one", "multi")
+# Texts and the context (1, k, E) of one clip to vectors (1, Q, D) of unit length.
+ConditionedWords = Callable[[Sequence[str], Array], Float32]
+
+
+def make_scorer(
+    concepts: Float32,
+    background: Float32,
+    *,
+    mode: str = "one",
+    logit_scale: float,
+    content_free: Float32 | None = None,
+    offsets: Float64 | None = None,
+) -> LabelScorer:
+    """The rule that scores vectors (N, D) against concepts (C, D) and a background (B, D).
+
+    Args:
+        concepts: (C, D) float32 unit vectors of the labels.
+        background: (B, D) float32 unit vectors of everyday actions.
+        mode: ``one`` label fits or none, or ``multi``: each label for itself.
+        logit_scale: Factor from cosine to logit.
+        content_free: (M, D) float32 unit vectors of content-free clips; None for none.
+        offsets: (C,) what each label loses from its cosine; None for nothing.
+    """
+    rule = ZeroShotScorer if check_mode(mode) == "one" else MultiLabelScorer
+    return rule(
+        concepts,
+        background,
+        logit_scale=logit_scale,
+        content_free=content_free,
+        offsets=offsets,
+    )
+
+
+def check_mode(mode: str) -> str:
+    """The mode, if it exists.
+
+    Raises:
+        UsageError: the mode does not exist.
+    """
+    if mode not in MODES:
+        raise UsageError(
+            f"unknown mode {mode!r}; use 'one' (one label fits) or 'multi' (any number)"
+        )
+    return mode
+
+
+class ConceptHead(Head):
+    """Labels as fixed unit vectors, compared with a background of everyday actions.
+
+    Args:
+        labels: C labels.
+        concepts: (C, D) float32 unit vectors of the labels.
+        background: (B, D) float32 unit vectors of the background.
+        mode: See :func:`make_scorer`.
+        logit_scale: Factor from cosine to logit.
+        content_free: (M, D) float32 unit vectors of content-free clips.
+        offsets: (C,) what each label loses from its cosine before it is compared; None for nothing.
+    """
+
+    name = "concepts"
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        concepts: Float32,
+        background: Float32,
+        *,
+        mode: str,
+        logit_scale: float,
+        content_free: Float32,
+        offsets: Float64 | None = None,
+    ) -> None:
+        self.labels, self.mode, self.logit_scale = tuple(labels), mode, logit_scale
+        self.concepts, self.background, self.content_free = concepts, background, content_free
+        self.offsets = offsets
+        self._scorer = make_scorer(
+            concepts,
+            background,
+            mode=mode,
+            logit_scale=logit_scale,
+            content_free=content_free,
+            offsets=offsets,
+        )
+
+    def scores(self, encoded: Sequence[Encoded]) -> Scores:
+        """Scores of N clips by their vectors."""
+        rows = (self._scorer.score(each.vector[None]) for each in encoded)
+        return Scores.join(rows, len(self.labels))
+
+    def config(self) -> JsonDict:
+        """Labels, mode and scale."""
+        return {
+            "head": self.name,
+            "labels": list(self.labels),
+            "mode": self.mode,
+            "logit_scale": self.logit_scale,
+        }
+
+    def state(self) -> dict[str, Array]:
+        """Concepts, background and content-free vectors."""
+        return {
+            "concepts": self.concepts,
+            "background": self.background,
+            "content_free": self.content_free,
+            **({} if self.offsets is None else {"offsets": self.offsets}),
+        }
+
+    @staticmethod
+    def restore(config: Mapping[str, Any], state: Mapping[str, Array]) -> ConceptHead:
+        """The head that ``config`` and ``state`` were saved from.
+
+        Raises:
+            ModelError: a setting or an array is missing or malformed.
+        """
+        try:
+            return ConceptHead(
+                [str(label) for label in config["labels"]],
+                np.asarray(state["concepts"], np.float32),
+                np.asarray(state["background"], np.float32),
+                mode=str(config["mode"]),
+                logit_scale=float(config["logit_scale"]),
+                content_free=np.asarray(state["content_free"], np.float32),
+                offsets=np.asarray(state["offsets"], np.float64) if "offsets" in state else None,
+            )
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            raise ModelError(f"the saved labels are incomplete or malformed ({error!r})") from error
+
+
+class ConditionedHead(Head):
+    """Labels whose vectors depend on the clip, and so does the background.
+
+    Args:
+        labels: C labels.
+        texts: C texts that stand for the labels.
+        background: B texts of everyday actions; they cost text encoding for every clip.
+        words: Texts and a clip's context to vectors.
+        mode: See :func:`make_scorer`.
+        logit_scale: Factor from cosine to logit.
+        content_free: (M, D) float32 unit vectors of content-free clips.
+    """
+
+    name = "conditioned"
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        texts: Sequence[str],
+        background: Sequence[str],
+        words: ConditionedWords,
+        *,
+        mode: str,
+        logit_scale: float,
+        content_free: Float32,
+    ) -> None:
+        self.labels, self.texts, self.background = tuple(labels), tuple(texts), tuple(background)
+        self.mode, self.logit_scale, self.content_free = check_mode(mode), logit_scale, content_free
+        self._words = words
+
+    def scores(self, encoded: Sequence[Encoded]) -> Scores:
+        """Scores of N clips by their vectors and their context tokens."""
+        return Scores.join((self._score(each) for each in encoded), len(self.labels))
+
+    def _score(self, encoded: Encoded) -> Scores:
+        assert encoded.context is not None  # an encoder that conditions text gives context
+        texts = (*self.texts, *self.background)
+        words = self._words(texts, encoded.context[None])[0]
+        n = len(self.texts)
+        scorer = make_scorer(
+            words[:n],
+            words[n:],
+            mode=self.mode,
+            logit_scale=self.logit_scale,
+            content_free=self.content_free,
+        )
+        return scorer.score(encoded.vector[None])
+
+    def config(self) -> JsonDict:
+        """Labels, texts, mode and scale."""
+        return {
+            "head": self.name,
+            "labels": list(self.labels),
+            "texts": list(self.texts),
+            "background": list(self.background),
+            "mode": self.mode,
+            "logit_scale": self.logit_scale,
+        }
+
+    def state(self) -> dict[str, Array]:
+        """Content-free vectors; the texts are encoded for every clip."""
+        return {"content_free": self.content_free}
+
+    @staticmethod
+    def restore(
+        config: Mapping[str, Any], state: Mapping[str, Array], words: ConditionedWords
+    ) -> ConditionedHead:
+        """The head that ``config`` and ``state`` were saved from.
+
+        Raises:
+            ModelError: a setting or an array is missing or malformed.
+        """
+        try:
+            return ConditionedHead(
+                [str(label) for label in config["labels"]],
+                [str(text) for text in config["texts"]],
+                [str(text) for text in config["background"]],
+                words,
+                mode=str(config["mode"]),
+                logit_scale=float(config["logit_scale"]),
+                content_free=np.asarray(state["content_free"], np.float32),
+            )
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            raise ModelError(f"the saved labels are incomplete or malformed ({error!r})") from error
+
+
+class ClipGate(Protocol):
+    """A gate bound to a list of C labels; ``vlar.methods.aligned.gate.ListGate`` is one."""
+
+    @property
+    def has_examples(self) -> npt.NDArray[np.bool_]:
+        """(C,)."""
+        ...
+
+    def answer(self, features: Float32, cosines: Float32) -> tuple[Float64, Float64]:
+        """Log odds (n,) of a label with examples, and probabilities (n, A) of these if it is one.
+
+        Args:
+            features: (n, T, F) frame features.
+            cosines: (n, C).
+        """
+        ...
+
+
+class GatedHead(Head):
+    """Labels as fixed vectors, of which a gate and a classifier know some better.
+
+    The probability that none of the labels fits is that of the vectors. What is left goes to the
+    best label with examples by the classifier, and to the best other label by its vector, in the
+    ratio that the gate gives; the other labels of each side follow in proportion.
+
+    Args:
+        concepts: The C labels as vectors.
+        texts: C texts of the labels, by which the gate is bound again when a head is loaded.
+        gate: Bound to the labels.
+    """
+
+    name = "gated-concepts"
+    reads = "features"
+
+    def __init__(self, concepts: ConceptHead, texts: Sequence[str], gate: ClipGate) -> None:
+        self.concepts, self.texts, self.gate = concepts, tuple(texts), gate
+        self.labels = concepts.labels
+
+    def scores(self, encoded: Sequence[Encoded]) -> Scores:
+        """Scores of N clips; a clip scores the same alone and in company."""
+        return Scores.join((self._score(each) for each in encoded), len(self.labels))
+
+    def _score(self, encoded: Encoded) -> Scores:
+        found = self.concepts.scores([encoded])
+        has = self.gate.has_examples
+        odds, seen = self.gate.answer(encoded.features[None], found.similarity)
+        total = found.probability.sum(axis=1, keepdims=True)
+        others = _shares(found.probability[:, ~has])
+        best = np.log(seen.max(axis=1)) - np.log(others.max(axis=1))
+        of_seen = sigmoid(odds - best)[:, None]
+        probability = np.zeros_like(found.probability)
+        probability[:, has] = total * of_seen * seen
+        probability[:, ~has] = total * (1.0 - of_seen) * others
+        return replace(found, probability=probability)
+
+    def config(self) -> JsonDict:
+        """Those of the labels as vectors, and the texts."""
+        return {**self.concepts.config(), "head": self.name, "texts": list(self.texts)}
+
+    def state(self) -> dict[str, Array]:
+        """The labels as vectors; the gate is saved with the adapter."""
+        return self.concepts.state()
+
+    @staticmethod
+    def restore(
+        config: Mapping[str, Any], state: Mapping[str, Array], gate: ClipGate | None
+    ) -> GatedHead:
+        """The head that ``config`` and ``state`` were saved from.
+
+        Raises:
+            ModelError: the adapter has no gate for these labels, or something is malformed.
+        """
+        concepts = ConceptHead.restore(config, state)
+        if gate is None or len(gate.has_examples) != len(concepts.labels):
+            raise ModelError(
+                f"the saved labels {', '.join(concepts.labels)[:80]!r} need a gate that this model "
+                "does not have; make the classifier again"
+            )
+        return GatedHead(concepts, [str(text) for text in config["texts"]], gate)
+
+
+def _shares(probability: Float64) -> Float64:
+    """Rows (n, A) that sum to 1; even ones where all are 0."""
+    total = probability.sum(axis=1, keepdims=True)
+    even = np.full_like(probability, 1.0 / probability.shape[1])
+    return np.divide(probability, total, out=even, where=total > 0)
+
+
+def roll_up(probability: npt.ArrayLike, tree: Tree) -> Float64:
+    """Sum the probabilities of the fine labels of each coarse label.
+
+    Args:
+        probability: (N, C), the columns in the order of ``tree.fine``.
+        tree: The labels.
+
+    Returns:
+        (N, J) float64 in the order of ``tree.coarse``; rows sum to what the fine ones sum to.
+
+    Raises:
+        UsageError: another number of columns.
+    """
+    fine = np.asarray(probability, np.float64)
+    if fine.ndim != 2 or fine.shape[1] != len(tree.fine):
+        raise UsageError(
+            f"probabilities have the shape {fine.shape}, and the label tree has "
+            f"{len(tree.fine)} fine labels; give (N, {len(tree.fine)})"
+        )
+    member = np.eye(len(tree.coarse))[list(tree.parent_columns)]
+    return fine @ member

@@ -1,0 +1,1 @@
+"""Few-shot heads: contract, and one file a head or family."""

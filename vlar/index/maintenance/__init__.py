@@ -1,1 +1,0 @@
-"""Verify, compact, upgrade and describe a library."""

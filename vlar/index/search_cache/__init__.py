@@ -1,1 +1,0 @@
-"""The search index on disk and in memory: a cache that can be deleted and rebuilt."""

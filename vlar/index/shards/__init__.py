@@ -1,1 +1,0 @@
-"""Embeddings as Parquet files: written by an ``add``, or by anybody; read into a library."""

@@ -1,0 +1,1 @@
+"""Names to texts: label lists, prompts, banks, descriptions, words of motion."""

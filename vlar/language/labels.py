@@ -1,0 +1,475 @@
+"""Label lists: read from a string, a file, a bank or a sequence.
+
+How a string is understood, in this order:
+
+1. ``bank:NAME`` or ``bank:FILE``: the labels of a bank (:mod:`vlar.language.bank`), or of a set of
+   descriptions (:mod:`vlar.language.descriptions`).
+2. The path of an existing file, read by its ending. ``.csv`` has a column ``label``, or ``verb``
+   and ``object`` for labels in parts, or all three; ``.json`` is a list of strings, a bank or a set
+   of descriptions; any other file has one label per line, and ``#`` starts a comment line.
+3. No separator, and the ending ``.txt``, ``.csv`` or ``.json``: a missing file, which is an error.
+4. Otherwise labels separated by commas or line breaks; a label that holds a comma stands in double
+   quotes. Without a comma, the full-width ``，`` and ``、`` and the Arabic ``،`` separate.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+from vlar.errors import LabelError
+from vlar.files import resources
+from vlar.files.reading import MB, parse_json, read_file, special_kind
+from vlar.formatting import without
+from vlar.language.bank import Entry
+from vlar.language.clean import base_forms, check_sizes, clean_label
+from vlar.language.descriptions import is_description_set, load_descriptions
+from vlar.language.tree import TreeSource, read_tree_source
+
+_WORD = re.compile(r"[^\W\d_]+")
+# Maps every ASCII byte that is not a letter to a space; bytes of other letters stay.
+_LETTERS_ONLY = bytes(byte if byte > 127 or chr(byte).isalpha() else 32 for byte in range(256))
+_SHORTEST = 3  # letters; shorter words are alike in many languages
+# Function words that no other of these languages has. A label with one of them is English.
+_ENGLISH_TEXT = """the with and from into onto off his her their someone something somebody each
+other of at over under through up down out"""
+_ENGLISH = frozenset(_ENGLISH_TEXT.split())
+# Frequent function words and action verbs, without those that English labels hold too.
+_GERMAN = """der das und ein eine einen einem einer mit auf zum zur von dem ist nicht sich etwas
+jemand beim ins gehen laufen rennen springen essen trinken kochen backen schlafen lesen schreiben
+spielen werfen fangen tanzen singen sitzen stehen liegen fallen schwimmen fahren reiten waschen
+schneiden winken klatschen treten tragen heben sprechen reden lachen weinen putzen malen"""
+_FRENCH = """le la les une du de et avec dans aux en ses sur sous chez quelque quelqu chose asseoir
+marcher courir sauter manger boire cuisiner danser chanter dormir lire jouer lancer attraper tomber
+nager laver couper saluer applaudir porter soulever parler rire pleurer nettoyer peindre"""
+_SPANISH = """el los las unos unas del con algo alguien su sus una uno caminar andar correr saltar
+comer beber cocinar bailar cantar dormir leer escribir jugar tocar lanzar atrapar caer nadar montar
+lavar cortar saludar aplaudir cargar levantar hablar llorar limpiar pintar abrir cerrar sentarse
+levantarse"""
+_ITALIAN = """il lo gli della dello delle nel nella sul sulla alla allo qualcosa qualcuno andare
+camminare correre saltare mangiare bere cucinare ballare cantare dormire leggere scrivere giocare
+suonare lanciare afferrare cadere nuotare lavare tagliare salutare applaudire parlare ridere
+piangere pulire dipingere aprire chiudere"""
+_PORTUGUESE = """os um uma da dos das na nas nos com ao pelo pela pular cozinhar ler escrever jogar
+cair falar rir chorar limpar fechar"""
+_DUTCH = """het een en met op naar uit iemand iets zijn haar lopen eten drinken koken zingen slapen
+lezen schrijven spelen gooien vangen vallen zwemmen fietsen rijden wassen snijden zwaaien klappen
+dragen tillen praten huilen"""
+_OTHERS = "och ett som att og det jeg na nie sie jest grać biegać"
+_FOREIGN = frozenset(
+    " ".join((_GERMAN, _FRENCH, _SPANISH, _ITALIAN, _PORTUGUESE, _DUTCH, _OTHERS)).split()
+)
+
+
+def foreign_labels(texts: Sequence[str]) -> list[int]:
+    """Places of the texts that do not look English.
+
+    Args:
+        texts: C cleaned label texts.
+
+    Returns:
+        Indices into ``texts``, in order.
+    """
+    verdicts = [_verdict(text) for text in texts]
+    unknown = verdicts.count("unknown")
+    flagged = {"foreign"}
+    if len(texts) > 2 and 2 * (unknown + verdicts.count("foreign")) >= len(texts):
+        flagged.add("unknown")
+    return [place for place, verdict in enumerate(verdicts) if verdict in flagged]
+
+
+@lru_cache(maxsize=1 << 14)
+def _verdict(text: str) -> str:
+    """``english``, ``foreign`` or ``unknown``."""
+    if _mostly_other_script(text):
+        return "foreign"
+    words = [word for word in _WORD.findall(text) if not (len(word) < 6 and word.isupper())]
+    words = [word.lower() for word in words]
+    if any(word in _ENGLISH or _is_gerund(word) for word in words):
+        return "english"
+    foreign = sum(_is_foreign(word) for word in words)
+    rest = [word for word in words if len(word) >= _SHORTEST and not _is_foreign(word)]
+    if not foreign and not rest:  # a number or an abbreviation
+        return "english"
+    english = sum(_is_known(word) for word in rest)
+    if foreign and foreign + len(rest) - english > english:
+        return "foreign"
+    return "english" if english else "unknown"
+
+
+def _mostly_other_script(text: str) -> bool:
+    letters = [c for c in text if c.isalpha()]
+    other = sum(not unicodedata.name(c, "").startswith("LATIN") for c in letters)
+    return 2 * other > len(letters)
+
+
+def _is_foreign(word: str) -> bool:
+    return word in _FOREIGN or (not word.isascii() and not _is_known(word))
+
+
+def _is_gerund(word: str) -> bool:
+    return word.endswith("ing") and len(base_forms(word)) > 1
+
+
+def _is_known(word: str) -> bool:
+    """Whether a word, or a word it may be an inflection of, occurs in the packaged texts."""
+    forms = {form.encode() for form in base_forms(word)}
+    # The banks are ten times as large, and most labels are verbs of motion.
+    return not forms.isdisjoint(_verb_words()) or not forms.isdisjoint(_bank_words())
+
+
+@cache
+def _verb_words() -> frozenset[bytes]:
+    return frozenset(_words_of(resources.find("text_banks", "motion_verbs", ".txt")))
+
+
+@cache
+def _bank_words() -> frozenset[bytes]:
+    names = resources.names("text_banks", ".json")
+    paths = (resources.find("text_banks", name, ".json") for name in names)
+    return frozenset(word for path in paths for word in _words_of(path))
+
+
+def _words_of(path: Path) -> set[bytes]:
+    # On bytes this takes a tenth of the time of a regular expression on text.
+    return set(path.read_bytes().lower().translate(_LETTERS_ONLY).split())
+
+
+_log = logging.getLogger("vlar")
+
+_NUMBERED = re.compile(r"^(\d+)[\s.:,)]+(\S.*)$")
+_SUFFIXES = (".txt", ".csv", ".json")
+_SEPARATORS = (",", "，", "、", "،")
+_NAMED = 5  # labels that a message names
+_MOST_BYTES = 64 * MB
+#: Columns of a CSV file, and keys of a bank entry, for labels in parts.
+PARTS = ("verb", "object")
+
+
+@dataclass(frozen=True)
+class LabelList:
+    """Labels in order, without duplicates.
+
+    Attributes:
+        labels: C labels for people; answers carry these. Those of a bank are cleaned, all others
+            are as the user spells them.
+        texts: C cleaned texts that the text encoder reads.
+        keys: C labels as the source spells them, such as ``PlayingGuitar``; for matching.
+        source: Where the labels come from, for messages and manifests.
+        notes: What was left out or changed, one sentence each.
+        entries: Entries of the bank; empty if the labels come from elsewhere.
+        parts: C parts of the labels, such as ``{"verb": "open", "object": "door"}``; empty if the
+            source has no parts.
+    """
+
+    labels: tuple[str, ...]
+    texts: tuple[str, ...]
+    keys: tuple[str, ...]
+    source: str
+    notes: tuple[str, ...] = ()
+    entries: tuple[Entry, ...] = field(default=(), repr=False, compare=False)
+    parts: tuple[Mapping[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the texts in order: two lists with the same hash score the same."""
+        return hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()
+
+    @staticmethod
+    def of_model(labels: tuple[str, ...], parts: tuple[Mapping[str, str], ...] = ()) -> LabelList:
+        """The list of a model's own labels, which are keys and texts as they are."""
+        return LabelList(labels, labels, labels, "the model", parts=parts)
+
+    def spelled_as(self, known: Collection[str]) -> tuple[str, ...]:
+        """The labels in the spelling of ``known``: the key if ``known`` has it, else the label."""
+        pairs = zip(self.labels, self.keys, strict=True)
+        return tuple(key if key in known else label for label, key in pairs)
+
+
+#: What a label list is read from.
+Labels: TypeAlias = str | Path | Sequence[str] | LabelList
+#: ``auto``, ``none``, or kinds of descriptions, as text or one by one.
+Descriptions: TypeAlias = str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Labels of one request with all that says how they are scored, read once at the edge.
+
+    Attributes:
+        listed: The labels; None for the model's own.
+        mode: ``one`` label fits or none, or ``multi``: each label for itself.
+        descriptions: ``auto``, ``none`` or kinds, see ``vlar.model.label_heads.label_vectors``.
+        tree: Coarse labels above the labels; None takes those of an adapted model.
+    """
+
+    listed: LabelList | None = None
+    mode: str = "one"
+    descriptions: Descriptions = "auto"
+    tree: TreeSource | None = None
+
+    @staticmethod
+    def read(
+        labels: Labels | None = None,
+        mode: str = "one",
+        descriptions: Descriptions = "auto",
+        tree: TreeSource | None = None,
+    ) -> LabelSet:
+        """The set of labels and of a tree that are texts or files.
+
+        Raises:
+            LabelError: the list or the tree cannot be used.
+            UnknownNameError: no bank has this name.
+        """
+        listed = None if labels is None else parse_labels(labels)
+        source = None if tree is None else read_tree_source(tree)
+        return LabelSet(listed, mode, descriptions, source)
+
+
+def parse_labels(spec: Labels) -> LabelList:
+    """Read a label list from a string, a file, a bank or a sequence.
+
+    Labels that do not look English are named in one warning of the logger ``vlar``.
+
+    Args:
+        spec: A label list, or a string as the documentation of this module describes it.
+
+    Returns:
+        The labels. Of labels that are equal after cleaning (ignoring case and spaces) the first is
+        kept, and a note names the others.
+
+    Raises:
+        LabelError: no label, an unreadable file, or an entry that is not a text.
+        UnknownNameError: no bank has this name.
+    """
+    if isinstance(spec, LabelList):
+        return spec
+    listed = _parsed(spec)
+    if not listed.entries:
+        _warn_of_other_languages(listed.texts)
+    return listed
+
+
+def _parsed(spec: str | Path | Sequence[str]) -> LabelList:
+    if isinstance(spec, Path):
+        return _from_file(spec)
+    if not isinstance(spec, str):
+        return _finish(_strings(spec, "the list of labels"), "a list of labels")
+    if spec.startswith("bank:"):
+        return _from_bank(spec.removeprefix("bank:"))
+    path = _existing_file(spec)
+    if path is not None:
+        return _from_file(path)
+    if _means_a_file(spec):
+        raise LabelError(
+            f"the label file {spec!r} does not exist; give an existing file or labels separated "
+            "by commas"
+        )
+    return _finish(_split(spec), "the given labels")
+
+
+@lru_cache(maxsize=64)
+def _warn_of_other_languages(texts: tuple[str, ...]) -> None:
+    """Warn once per list."""
+    foreign = [texts[place] for place in foreign_labels(texts)]
+    if foreign:
+        named = ", ".join(repr(text) for text in foreign[:_NAMED])
+        more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
+        _log.warning(
+            "the labels %s%s do not look English; most models, 'lite' among them, read only "
+            "English: translate the labels",
+            named,
+            more,
+        )
+
+
+def _means_a_file(spec: str) -> bool:
+    if any(s in spec for s in _SEPARATORS) or "\n" in spec:
+        return False
+    return spec.strip().lower().endswith(_SUFFIXES)
+
+
+def _existing_file(spec: str) -> Path | None:
+    if not spec.strip() or "\n" in spec or "\0" in spec:
+        return None
+    path = Path(spec.strip()).expanduser()
+    try:
+        kind = special_kind(path)
+    except (OSError, ValueError):  # nothing lies there, or no file name: it is a label
+        return None
+    if kind is None:
+        return path
+    if kind == "a folder" and path.suffix not in _SUFFIXES:
+        return None  # a label may be called as a folder
+    raise LabelError(f"the label file {spec!r} cannot be read: it is {kind}, not a file")
+
+
+def _split(spec: str) -> list[str]:
+    delimiter = next((s for s in _SEPARATORS if s in spec), ",")
+    reader = csv.reader(spec.splitlines(), delimiter=delimiter, skipinitialspace=True)
+    try:
+        return [cell for line in reader for cell in line]
+    except csv.Error as error:
+        raise LabelError(f"the given labels cannot be split at commas: {error}") from error
+
+
+def _from_bank(name: str | Path) -> LabelList:
+    bank = load_descriptions(name)
+    texts = [entry.text for entry in bank.entries]
+    parts = [entry.parts for entry in bank.entries]
+    keys = [entry.label for entry in bank.entries]
+    listed = _finish(keys, f"bank:{bank.name}", texts=texts, parts=parts)
+    readable = tuple(clean_label(key) for key in listed.keys)
+    return replace(listed, labels=readable, entries=bank.entries)
+
+
+def _from_file(path: Path) -> LabelList:
+    content = _read(path)
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return _from_csv(content, path)
+    if suffix == ".json":
+        return _from_json(content, path)
+    lines = [line.strip() for line in content.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    labels, notes = _without_numbers(lines)
+    return _finish([_unquoted(label) for label in labels], str(path), notes)
+
+
+def _read(path: Path) -> str:
+    try:
+        data = read_file(path, _MOST_BYTES)
+    except OSError as error:
+        raise LabelError(
+            f"the label file {str(path)!r} cannot be read: {error.strerror or error}"
+        ) from error
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LabelError(
+            f"the label file {str(path)!r} is not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from error
+
+
+def _from_csv(content: str, path: Path) -> LabelList:
+    header = content.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    try:
+        reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
+        columns = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
+        named = [name for name in PARTS if name in columns]
+        if "label" not in columns and "verb" not in columns:
+            found = ", ".join(repr(name) for name in columns) or "none"
+            raise LabelError(
+                f"{str(path)!r} has no column 'label' (columns found: {found}); name the column "
+                "'label' in the first line, or use a .txt file with one label per line"
+            )
+        rows = list(reader)
+    except csv.Error as error:
+        raise LabelError(f"{str(path)!r} is not a readable CSV file: {error}") from error
+    cells = [{name: (row[columns[name]] or "").strip() for name in named} for row in rows]
+    parts = [{name: text for name, text in row.items() if text} for row in cells]
+    if "label" in columns:
+        labels = [row[columns["label"]] or "" for row in rows]
+    else:
+        labels = [" ".join(row.values()) for row in parts]
+    return _finish(labels, str(path), parts=parts)
+
+
+def _from_json(content: str, path: Path) -> LabelList:
+    try:
+        data: Any = parse_json(content)
+    except ValueError as error:
+        raise LabelError(f"{str(path)!r} is not valid JSON: {error}") from error
+    if isinstance(data, list):
+        return _finish(_strings(cast("list[Any]", data), str(path)), str(path))
+    if (isinstance(data, dict) and "entries" in data) or is_description_set(data):
+        return _from_bank(path)
+    raise LabelError(
+        f"{str(path)!r} holds neither a list of labels, nor a bank (an object with 'entries'), nor "
+        "descriptions (an object of label to texts)"
+    )
+
+
+def _strings(items: Iterable[Any], where: str) -> list[str]:
+    labels: list[str] = []
+    for number, item in enumerate(items, start=1):
+        if isinstance(item, bool) or not isinstance(item, str | int | float):
+            raise LabelError(f"{where}: entry {number} is {item!r}, not a text; labels are strings")
+        labels.append(str(item))
+    return labels
+
+
+def _without_numbers(lines: list[str]) -> tuple[list[str], list[str]]:
+    # "1 ApplyEyeMakeup", "2 ...": only a complete count from 0 or 1 is a numbering.
+    matches = [_NUMBERED.match(line) for line in lines]
+    found = [m for m in matches if m is not None]
+    if len(found) < max(len(lines), 2):
+        return lines, []
+    numbers = [int(m[1]) for m in found]
+    if numbers[0] not in (0, 1) or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        return lines, []
+    return [m[2] for m in found], ["the numbers at the line starts were read as a numbering"]
+
+
+def _unquoted(label: str) -> str:
+    quoted = len(label) > 2 and label[0] == label[-1] == '"'
+    return label[1:-1] if quoted else label
+
+
+def _finish(
+    labels: Sequence[str],
+    source: str,
+    notes: Sequence[str] = (),
+    *,
+    texts: Sequence[str] | None = None,
+    parts: Sequence[Mapping[str, str]] = (),
+) -> LabelList:
+    kept: dict[str, tuple[str, str, Mapping[str, str]]] = {}
+    dropped: list[str] = []
+    check_sizes(labels, source)
+    for position, given in enumerate(labels):
+        # Labels are printed: none of their characters may act on a terminal.
+        label = without(given).strip()
+        text = texts[position] if texts is not None else clean_label(label)
+        if not text:
+            continue
+        key = " ".join(text.casefold().split())
+        if key in kept:
+            dropped.append(label)
+        else:
+            kept[key] = (label, text, parts[position] if parts else {})
+    if not kept:
+        raise LabelError(f"{source}: the list holds no label; give at least one, as in 'run, jump'")
+    names, cleaned, in_parts = zip(*kept.values(), strict=True)
+    return LabelList(
+        labels=names,
+        texts=cleaned,
+        keys=names,
+        source=source,
+        notes=(*notes, *_duplicates_note(dropped)),
+        parts=in_parts if any(in_parts) else (),
+    )
+
+
+def _duplicates_note(dropped: list[str]) -> tuple[str, ...]:
+    if not dropped:
+        return ()
+    named = ", ".join(repr(label) for label in list(dict.fromkeys(dropped))[:_NAMED])
+    more = ", ..." if len(set(dropped)) > _NAMED else ""
+    what = "1 label reads" if len(dropped) == 1 else f"{len(dropped)} labels read"
+    return (f"{what} the same as an earlier one, left out: {named}{more}",)

@@ -1,0 +1,1 @@
+"""Libraries on disk: rows, their source of truth, engines, ingest, search, maintenance."""

@@ -1,0 +1,185 @@
+"""Location of a library: a folder, or a collection of Milvus.
+
+- ``gym.vlar``: a folder.
+- ``milvus://HOST:PORT/NAME``: a Milvus server; ``milvus+tls://`` for one with TLS.
+- ``milvus:FOLDER.db/NAME``: Milvus Lite, embedded in this process; the folder ends in ``.db``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TypeAlias
+
+from vlar.errors import UsageError
+from vlar.formatting import as_url
+from vlar.library.manifest import DEFAULT_STRIDE_S, DEFAULT_WINDOW_S
+from vlar.library.store.row_check import MOST_SECONDS
+from vlar.library.store.values import MOST_LETTERS
+
+_SCHEME = re.compile(r"milvus(\+tls)?:")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
+_PORT = 19530
+_HOW = "write milvus://HOST:19530/NAME for a server, or milvus:FOLDER.db/NAME for a local folder"
+
+
+@dataclass(frozen=True)
+class MilvusAddress:
+    """A library in Milvus.
+
+    Attributes:
+        text: As the user wrote it.
+        uri: For pymilvus: ``http://HOST:PORT``, or the absolute path of a folder.
+        name: Of the library, which is the name of its collections.
+        embedded: Whether it is a folder of Milvus Lite.
+    """
+
+    text: str
+    uri: str
+    name: str
+    embedded: bool
+
+    def __str__(self) -> str:
+        """Address as the user wrote it."""
+        return self.text
+
+
+LibraryPlace: TypeAlias = Path | MilvusAddress
+
+
+def is_milvus(address: str | LibraryPlace) -> bool:
+    """Return whether an address names a library in Milvus."""
+    return _SCHEME.match(str(address)) is not None
+
+
+def place_of(address: str | LibraryPlace) -> LibraryPlace:
+    """The folder or the collection that an address names.
+
+    >>> place_of("milvus://db.example:19530/gym").uri
+    'http://db.example:19530'
+    >>> str(place_of("gym.vlar"))
+    'gym.vlar'
+
+    Raises:
+        UsageError: an address of Milvus without a host, a folder or a usable name.
+    """
+    if isinstance(address, MilvusAddress):
+        return address
+    text = str(address)
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        return Path(address)
+    rest, tls = text[scheme.end() :], scheme.group(1) is not None
+    if not rest.startswith("//") and (rest.rpartition("/")[0].endswith(".db") and not tls):
+        folder, _, name = rest.rpartition("/")
+        return MilvusAddress(text, str(Path(folder).absolute()), _checked(name, text), True)
+    # ``Path`` makes one slash of two; a folder would end in ".db".
+    host, _, name = rest.lstrip("/").partition("/")
+    found = _HOST.fullmatch(host)
+    if found is None or not rest.startswith("/") or int(found[2] or _PORT) > 65535:
+        raise UsageError(f"{text!r:.120} is not an address of Milvus; {_HOW}")
+    text = f"{scheme.group()}//{host}/{name}"
+    uri = f"{'https' if tls else 'http'}://{found[1]}:{found[2] or _PORT}"
+    return MilvusAddress(text, uri, _checked(name, text), False)
+
+
+def _checked(name: str, text: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{text!r:.120}: {name!r:.40} cannot be the name of a library in Milvus, which has up "
+            f"to 100 letters, digits and _, and begins with a letter; {_HOW}"
+        )
+    return name
+
+
+# Keys that ``--where`` has for every video (``vlar.library.query.filters``): no tag may have such
+# a name.
+FILTER_KEYS = ("path", "start_s", "end_s", "duration_s", "added", "modified", "persons", "who")
+
+
+def place(path: str | Path) -> str:
+    """A path as a library writes it: absolute, ``/`` between folders, links not followed.
+
+    An address (``s3://bucket/clip.mp4``) stays as it is.
+    """
+    if (url := as_url(path)) is not None:
+        return url
+    return Path(os.path.abspath(path)).as_posix()  # noqa: PTH100 - removes "..", keeps links
+
+
+def matches(path: str, pattern: str | Path) -> bool:
+    """Return whether a stored path is a file, lies in a folder, or matches a glob.
+
+    A relative pattern begins in the working directory, as for any other command; ``*`` also
+    crosses folders.
+
+    >>> path = "/v/a/b.mp4"
+    >>> matches(path, "/v/a"), matches(path, "/v/*.mp4"), matches(path, "b.mp4")
+    (True, True, False)
+    """
+    wanted = place(pattern)
+    inside = wanted.rstrip("/") + "/"
+    return path == wanted or path.startswith(inside) or fnmatchcase(path, wanted)
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a database can store a text; bytes that are not UTF-8 cannot be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_gone(path: str) -> bool:
+    """Return whether a recording of this machine is gone; addresses are not asked."""
+    return as_url(path) is None and not Path(path).exists()
+
+
+def check_span(window_s: float | None, stride_s: float | None, long_times: float | None) -> None:
+    """Validate the window arguments.
+
+    Raises:
+        UsageError: a span is not a number above 0, or ``long_times`` not one from 1 to 100.
+    """
+    from vlar.media.video.sample import windows
+
+    # The sampler has the rule of a valid span; it raises UsageError.
+    windows(
+        1.0,
+        DEFAULT_WINDOW_S if window_s is None else window_s,
+        DEFAULT_STRIDE_S if stride_s is None else stride_s,
+    )
+    for name, span_s in (("window_s", window_s), ("stride_s", stride_s)):
+        if span_s is not None and span_s >= MOST_SECONDS:
+            raise UsageError(f"{name} is {span_s}; give less than {MOST_SECONDS:.0f} seconds")
+    if long_times is not None and not 1.0 <= long_times <= 100.0:
+        raise UsageError(f"long_times is {long_times}; give a number from 1 to 100")
+
+
+def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as text.
+
+    Raises:
+        UsageError: a key is empty, reserved, or one that ``--where`` could not name; or a key or
+            a value is too long or not valid Unicode.
+    """
+    for key in tags:
+        if not key.strip():
+            raise UsageError("a tag has an empty key; write for example place=gym")
+        if key in FILTER_KEYS:
+            raise UsageError(f"the tag key {key!r} is reserved for --where; choose another")
+        if set(key) & set("<>!="):
+            raise UsageError(f"the tag key {key!r} holds one of < > ! =; choose another")
+    held = {key: str(value) for key, value in tags.items()}
+    for text in (*held.keys(), *held.values()):
+        if len(text) > MOST_LETTERS:
+            raise UsageError(f"a tag has {len(text)} letters; at most {MOST_LETTERS} are stored")
+        if not is_unicode(text):
+            raise UsageError(f"the tag {text!r:.80} is not valid Unicode; write it again")
+    return held

@@ -1,0 +1,399 @@
+"""The place of a library: whether one is there, who may write, how it is searched and kept sound.
+
+In a folder, ``library.sqlite`` is the source of truth and ``ann.faiss`` a cache
+(``FolderBackend``). Milvus has both (``vlar.plugins.milvus.backend``).
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from vlar import registry
+from vlar.library import cache
+from vlar.library.address import LibraryPlace, place_of
+from vlar.library.cache import SearchCache
+from vlar.library.compact import CompactReport, compact, describe, settle
+from vlar.library.engines.base import Probes
+from vlar.library.folder import check_place, make_folder
+from vlar.library.protocol import LibraryModel
+from vlar.library.rows import LibraryInfo, UpgradeReport
+from vlar.library.store import schema, trust, values
+from vlar.library.store.base import LibraryStore, LibraryWriter
+from vlar.library.store.damage import damage_line
+from vlar.library.store.row_check import MOST_ID
+from vlar.library.store.sqlite import NO_FILE, SqliteStore
+from vlar.library.store.trust import not_plain, writer_lock
+from vlar.library.store.writer import SqliteWriter
+from vlar.library.upgrade import UpgradeProgress, upgrade
+from vlar.library.verify import LibraryFault, verify
+
+_FINE = (("generation", "0"), ("library_id", "0"))
+
+
+def repair(writer: SqliteWriter, fault: LibraryFault) -> LibraryFault:
+    """The fault after its repair: with ``repaired`` where it is gone, and what remains to do."""
+    if fault.kind == "cache":
+        _delete(writer.file.parent / cache.FILE_NAME)
+        return replace(fault, repaired=True)
+    if fault.kind == "lock":
+        return replace(fault, repaired=True)  # ``remove_lock``: without a lock nothing is written
+    way = _WAYS.get(fault.kind)
+    if way is None or (fault.kind == "manifest" and not fault.ids):
+        return fault
+    with writer.transaction():
+        left = way(writer, fault)
+    # A recording without rows has none before it is read again.
+    return replace(fault, repaired=fault.kind != "empty", message=left or fault.message)
+
+
+def remove_lock(folder: Path) -> None:
+    """Delete what stands in place of the lock and is not an empty file."""
+    for file in folder.glob(f"{trust.FILE_NAME}*"):
+        if not_plain(file) or (file.name == trust.FILE_NAME and file.stat().st_size):
+            _delete(file)
+
+
+def _rows(writer: SqliteWriter, fault: LibraryFault) -> str:
+    writer.delete_rows(fault.ids)
+    return _read_again(writer, fault, f"{_count(fault.ids, 'damaged row')} deleted")
+
+
+def _contexts(writer: SqliteWriter, fault: LibraryFault) -> str:
+    writer.connection.executemany(
+        "DELETE FROM contexts WHERE row_id = ?", [(row_id,) for row_id in fault.ids]
+    )
+    return _read_again(writer, fault, f"{_count(fault.ids, 'damaged context')} deleted")
+
+
+def _empty(writer: SqliteWriter, fault: LibraryFault) -> str:
+    return _read_again(writer, fault, "has no rows")
+
+
+def _read_again(writer: SqliteWriter, fault: LibraryFault, done: str) -> str:
+    """Mark the recording of a fault, where its file is there."""
+    folder = writer.file.parent
+    if not values.is_path(fault.path) or not writer.fetch(
+        "SELECT 1 FROM videos WHERE path = ?", (fault.path,)
+    ):
+        return f"{fault.path}: {done}"
+    with suppress(OSError, ValueError):
+        if Path(fault.path).exists():
+            writer.read_again(fault.path)
+            return f"{fault.path}: {done}; read it again: vlar index add {folder} {fault.path}"
+    return f"{fault.path}: {done}; its file is gone: bring it back and add it again"
+
+
+def _recordings(writer: SqliteWriter, fault: LibraryFault) -> str:
+    """Set values of a recording again; one without a usable path is deleted."""
+    for video_id in fault.ids:
+        (row,) = writer.fetch(f"SELECT {values.RECORDING} FROM videos WHERE id = ?", (video_id,))
+        faults = values.recording_faults(row)
+        if "path" in faults or not 0 < video_id < MOST_ID:
+            writer.delete([video_id])
+            continue
+        new = {
+            "content_hash": schema.READ_AGAIN,
+            "size": 0 if Path(row[1]).exists() else NO_FILE.size,
+            "mtime_ns": 0,
+            "duration_s": _end_s(writer, video_id),
+            "unreadable_windows": 0,
+            "added_at_s": time.time(),
+        }
+        for column in faults:
+            writer.connection.execute(
+                f"UPDATE videos SET {column} = ? WHERE id = ?", (new[column], video_id)
+            )
+    return ""
+
+
+def _end_s(writer: SqliteWriter, video_id: int) -> float:
+    found = writer.fetch("SELECT max(end_s) FROM rows WHERE video_id = ?", (video_id,))[0][0]
+    return found if values.is_length(found) else 0.0
+
+
+def _tags(writer: SqliteWriter, fault: LibraryFault) -> str:
+    del fault
+    for video_id, key, value in writer.fetch("SELECT video_id, key, value FROM tags"):
+        if not (isinstance(video_id, int) and values.is_text(key) and values.is_text(value)):
+            raw = key.encode(errors="replace") if isinstance(key, str) else key
+            writer.connection.execute(
+                "DELETE FROM tags WHERE video_id = ? AND CAST(key AS BLOB) = CAST(? AS BLOB)",
+                (video_id, raw),
+            )
+    return ""
+
+
+def _orphans(writer: SqliteWriter, fault: LibraryFault) -> str:
+    del fault
+    writer.delete_orphans()
+    return ""
+
+
+def _manifest(writer: SqliteWriter, fault: LibraryFault) -> str:
+    """Set counters of the manifest again; every cache is older than the new ones."""
+    del fault
+    for key, value in writer.fetch("SELECT key, value FROM meta"):
+        if values.manifest_faults([*_FINE, (key, value)]):
+            raw = key.encode() if isinstance(key, str) else key
+            writer.connection.execute(
+                "DELETE FROM meta WHERE CAST(key AS BLOB) = CAST(? AS BLOB)", (raw,)
+            )
+    keys = {key for (key,) in writer.fetch("SELECT key FROM meta")}
+    if "generation" not in keys:
+        writer.connection.execute("DELETE FROM tombstones")
+        writer.set_meta({"generation": "1", "compacted_at": "1"})
+    writer.set_meta({"library_id": secrets.token_hex(16)})  # no cache belongs to it
+    writer.connection.execute(
+        "UPDATE sqlite_sequence SET seq = CASE name "
+        "WHEN 'rows' THEN (SELECT coalesce(max(id), 0) FROM rows WHERE id < ?) "
+        "ELSE (SELECT coalesce(max(id), 0) FROM videos WHERE id < ?) END",
+        (MOST_ID, MOST_ID),
+    )
+    _delete(writer.file.parent / cache.FILE_NAME)
+    return ""
+
+
+def _count(ids: Sequence[int], what: str) -> str:
+    return f"{len(ids)} {what}{'' if len(ids) == 1 else 's'}"
+
+
+def _delete(path: Path) -> None:
+    """Delete a file, a link or a FIFO; of a folder, all of it."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        return
+    shutil.rmtree(path, ignore_errors=True)
+
+
+_WAYS = {
+    "row": _rows,
+    "context": _contexts,
+    "empty": _empty,
+    "recording": _recordings,
+    "tag": _tags,
+    "orphan": _orphans,
+    "manifest": _manifest,
+}
+
+
+S = TypeVar("S", bound=LibraryStore)
+W = TypeVar("W", bound=LibraryWriter)
+
+
+class Backend(Protocol[S, W]):
+    """The place of a library."""
+
+    @property
+    def address(self) -> str:
+        """The library as a user writes it."""
+        ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether other processes may open it while this one has it open."""
+        ...
+
+    def check(self, create: bool) -> None:
+        """Refuse a place that is not a library and cannot become one.
+
+        Raises:
+            LibraryError: the message names what is there, and what to do.
+        """
+        ...
+
+    def reader(self) -> S | None:
+        """A connection for reads; None where nothing was written yet."""
+        ...
+
+    def writing(self) -> AbstractContextManager[W]:
+        """A connection for the one writer, with its lock held.
+
+        Raises:
+            LibraryLockedError: another process is writing.
+        """
+        ...
+
+    def lock(self) -> AbstractContextManager[None]:
+        """The writer's lock alone.
+
+        Raises:
+            LibraryLockedError: another process is writing.
+        """
+        ...
+
+    def repair_lock(self) -> None:
+        """Remove what stands in place of a lock and is not one."""
+        ...
+
+    def settle(self, current: SearchCache | None, probes: Probes | None) -> SearchCache | None:
+        """After a change: make a large library ready, so that no query waits; None: nothing to do.
+
+        The writer's lock is held.
+        """
+        ...
+
+    def upgrade(
+        self, model: LibraryModel | None, progress: UpgradeProgress | None
+    ) -> UpgradeReport:
+        """Bring the library up to date with its model."""
+        ...
+
+    def search_cache(
+        self, store: S, current: SearchCache | None, probes: Probes | None
+    ) -> SearchCache:
+        """Rows to search in the present state; ``current`` must not be used afterwards.
+
+        Call it first inside ``store.snapshot()``.
+        """
+        ...
+
+    def rebuilt_cache(self, store: S, probes: Probes | None) -> SearchCache:
+        """The same, built again from the rows."""
+        ...
+
+    def note_damage(self, store: S, found: SearchCache) -> None:
+        """Put the rows that a cache lacks into ``store.damaged``.
+
+        Raises:
+            CacheDamage: such a row is whole.
+        """
+        ...
+
+    def damage_line(self, store: S) -> str | None:
+        """One line about the rows in ``store.damaged``; None without any."""
+        ...
+
+    def info(self, store: S | None) -> LibraryInfo:
+        """Facts of the library; ``store`` is None where nothing was written yet."""
+        ...
+
+    def verify(self, store: S, files: bool) -> Iterator[LibraryFault]:
+        """All faults. Use inside ``store.snapshot()``."""
+        ...
+
+    def repaired(self, writer: W, fault: LibraryFault) -> LibraryFault:
+        """A fault after its repair, which is a transaction of its own."""
+        ...
+
+    def compact(
+        self, writer: W, probes: Probes | None, retrain: bool, engine: str | None
+    ) -> CompactReport:
+        """Merge every change, forget deleted rows. Outside of a transaction."""
+        ...
+
+
+@registry.register("backend", "folder")
+class FolderBackend:
+    """A library in a folder.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def address(self) -> str:
+        """The folder."""
+        return str(self._path)
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether other processes may open it too: always."""
+        return True
+
+    def check(self, create: bool) -> None:
+        """Refuse a path that is not a library and cannot become one."""
+        check_place(self._path, create)
+
+    def reader(self) -> SqliteStore | None:
+        """A read-only connection; None without a database."""
+        if not (self._path / schema.FILE_NAME).exists():
+            return None
+        return SqliteStore.open_to_read(self._path)
+
+    @contextmanager
+    def writing(self) -> Generator[SqliteWriter, None, None]:
+        """The writer, with its lock held; the folder is created where it is absent."""
+        make_folder(self._path)
+        with writer_lock(self._path):
+            writer = SqliteWriter.open_to_write(self._path)
+            try:
+                yield writer
+            finally:
+                writer.close()
+
+    @contextmanager
+    def lock(self) -> Generator[None, None, None]:
+        """The writer's lock alone."""
+        with writer_lock(self._path):
+            yield
+
+    def repair_lock(self) -> None:
+        """Delete what stands in place of the lock and is not an empty file."""
+        remove_lock(self._path)
+
+    def settle(self, current: SearchCache | None, probes: Probes | None) -> SearchCache | None:
+        """After a change: update the cache of a large library, so that no query waits for it."""
+        return settle(self._path, current, probes)
+
+    def upgrade(
+        self, model: LibraryModel | None, progress: UpgradeProgress | None
+    ) -> UpgradeReport:
+        """Bring the library up to date with its model."""
+        return upgrade(self._path, model, progress)
+
+    def search_cache(
+        self, store: SqliteStore, current: SearchCache | None, probes: Probes | None
+    ) -> SearchCache:
+        """The cache of the present state. Call it first inside ``store.snapshot()``."""
+        return cache.refresh(store, current, probes)
+
+    def rebuilt_cache(self, store: SqliteStore, probes: Probes | None) -> SearchCache:
+        """The cache, built again from the rows."""
+        return cache.rebuild(store, probes)
+
+    def note_damage(self, store: SqliteStore, found: SearchCache) -> None:
+        """Put the rows that a cache lacks into ``store.damaged``."""
+        cache.note_damage(store, found)
+
+    def damage_line(self, store: SqliteStore) -> str | None:
+        """One line about the rows in ``store.damaged``; None without any."""
+        return damage_line(store)
+
+    def info(self, store: SqliteStore | None) -> LibraryInfo:
+        """Facts of the library."""
+        return describe(self._path, store)
+
+    def verify(self, store: SqliteStore, files: bool) -> Iterator[LibraryFault]:
+        """All faults."""
+        return verify(store, files)
+
+    def repaired(self, writer: SqliteWriter, fault: LibraryFault) -> LibraryFault:
+        """A fault after its repair."""
+        return repair(writer, fault)
+
+    def compact(
+        self, writer: SqliteWriter, probes: Probes | None, retrain: bool, engine: str | None
+    ) -> CompactReport:
+        """Merge every change into the cache, forget deleted rows, shrink the files."""
+        return compact(writer, probes, retrain, engine)
+
+
+def backend_of(address: str | LibraryPlace) -> Backend[Any, Any]:
+    """The place that an address names.
+
+    Raises:
+        UsageError: it is not a usable address.
+    """
+    place = place_of(address)
+    name = "folder" if isinstance(place, Path) else "milvus"
+    return registry.get("backend", name)(place)

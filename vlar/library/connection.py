@@ -1,0 +1,163 @@
+"""The open connections of a library: who reads, who writes, what is searched."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from vlar.errors import LibraryError
+from vlar.library.address import LibraryPlace, place_of
+from vlar.library.backends import backend_of
+from vlar.library.cache import SearchCache
+from vlar.library.engines.base import CacheDamage
+from vlar.library.faiss_cache import accelerate, check_device
+from vlar.library.manifest import LibraryManifest
+from vlar.library.model_provider import LazyModel
+from vlar.library.protocol import LibraryModel
+from vlar.library.store.base import LibraryStore, LibraryWriter, SnapshotMovedError
+
+T = TypeVar("T")
+_SNAPSHOTS = 3  # that are tried for one query, where the store cannot keep one
+_log = logging.getLogger("vlar")
+
+
+class LibraryConnection:
+    """A library's place and its model; each connection is opened when it is first needed.
+
+    Attributes:
+        path: The place.
+        models: The library's model, loaded when it is first needed.
+        backend: Opens the place.
+        mutex: Held by whatever uses the connections; they belong to one thread at a time.
+    """
+
+    def __init__(
+        self,
+        path: str | LibraryPlace,
+        model: LibraryModel | str | Path | None,
+        create: bool,
+        device: str,
+    ) -> None:
+        self.path = place_of(path)
+        self.models = LazyModel(model, self.path)
+        self.mutex = threading.RLock()
+        self._store: LibraryStore | None = None
+        self._cache: SearchCache | None = None
+        self._cache_version = -1  # the store's data_version that the cache belongs to
+        self._manifest: tuple[int, LibraryManifest] | None = None  # with its data_version
+        self._device = check_device(device)
+        self.backend = backend_of(self.path)
+        self.backend.check(create)
+        self.reader()
+
+    def close(self) -> None:
+        """Close the connections. A later call opens them again."""
+        with self.mutex:
+            if self._store is not None:
+                self._store.close()
+            self._store = self._cache = self._manifest = None
+            self._cache_version = -1  # another connection counts from its own start
+
+    def reader(self) -> LibraryStore | None:
+        """The connection for reads; None where nothing was written yet."""
+        if self._store is None:
+            self._store = self.backend.reader()
+        return self._store
+
+    def nonempty(self) -> tuple[LibraryStore, LibraryManifest]:
+        """The store and the manifest of a library that has rows."""
+        store = self.reader()
+        version = -1 if store is None else store.data_version()
+        if store is not None and self._manifest is not None and self._manifest[0] == version:
+            return store, self._manifest[1]
+        manifest = None if store is None else LibraryManifest.of(store)
+        if store is None or manifest is None or not store.has_rows():
+            raise LibraryError(
+                f"library {self.path} is empty; add videos: vlar index add {self.path} VIDEOS"
+            )
+        self._manifest = version, manifest
+        return store, manifest
+
+    def search_cache(self, store: LibraryStore) -> SearchCache:
+        """The cache of the present state. Call it first inside ``store.snapshot()``."""
+        if self._cache is None or self._cache_version != store.data_version():
+            current, self._cache = self._cache, None  # an error leaves none that is half updated
+            self._cache = self.backend.search_cache(store, current, self.models.probes())
+            self._cache_version = store.data_version()
+        accelerate(self._cache.engine, self._device)
+        return self._cache
+
+    def current_cache(self) -> tuple[SearchCache, int] | None:
+        """The cache in memory and the version of the store that it belongs to, after
+        ``nonempty``; None where it must be brought up to date.
+        """
+        version = -1 if self._manifest is None else self._manifest[0]
+        if self._cache is None or self._cache_version != version:
+            return None
+        return self._cache, version
+
+    def searched(self, store: LibraryStore, ask: Callable[[SearchCache], T]) -> T:
+        """Result of ``ask`` with the cache of the present state, in one snapshot.
+
+        A cache that proves damaged is built again; damaged rows are named.
+        """
+
+        def search() -> T:
+            try:
+                current = self.search_cache(store)
+                self.backend.note_damage(store, current)
+                return ask(current)
+            except CacheDamage as damage:
+                _log.warning("library %s: %s; its search index is built again", self.path, damage)
+                self._cache = self.backend.rebuilt_cache(store, self.models.probes())
+                self._cache_version = store.data_version()
+                self.backend.note_damage(store, self._cache)
+                return ask(self._cache)
+
+        return self._in_snapshot(store, search)
+
+    def scanned(self, store: LibraryStore, ask: Callable[[None], T]) -> T:
+        """Result of ``ask`` without a cache, in one snapshot; damaged rows are named."""
+        return self._in_snapshot(store, lambda: ask(None))
+
+    def _in_snapshot(self, store: LibraryStore, ask: Callable[[], T]) -> T:
+        """Result of ``ask`` in one snapshot; it runs again where the store cannot keep one."""
+        for left in reversed(range(_SNAPSHOTS)):
+            store.damaged.clear()
+            try:
+                with store.snapshot():
+                    found = ask()
+                    self.name_damage(store)
+                    return found
+            except SnapshotMovedError:
+                if not left:
+                    raise
+        raise AssertionError  # the loop returns or raises
+
+    def forget_cache(self) -> None:
+        """Drop the cache, which a change made stale."""
+        self._cache = None
+
+    def name_damage(self, store: LibraryStore) -> None:
+        """Warn of the damaged rows that the last read left out."""
+        if (line := self.backend.damage_line(store)) is not None:
+            _log.warning("%s", line)
+
+    def settle(self) -> None:
+        """After a change: update the cache of a large library, so that no query waits for it."""
+        current, self._cache = self._cache, None
+        self._cache = self.backend.settle(current, self.models.probes()) or current
+
+    @contextmanager
+    def writing(self) -> Generator[LibraryWriter, None, None]:
+        """The one writer, with its lock held.
+
+        Raises:
+            LibraryLockedError: another process is writing.
+        """
+        with self.mutex, self.backend.writing() as writer:
+            yield writer

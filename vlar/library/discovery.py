@@ -1,0 +1,467 @@
+"""``Library.unusual``, ``Library.duplicates`` and ``Library.highlights``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vlar.errors import QueryError
+from vlar.library.connection import LibraryConnection
+from vlar.library.rows import Float16, Int64, RowTable, read_all
+from vlar.types import Float32, Float64, JsonDict
+
+_BLOCK = 1024  # rows of each side that are compared at once
+LARGEST_REFERENCE = 50_000
+"""Rows that each row is compared with at most; of more, this many are drawn."""
+
+
+def unit_rows(vectors: Float16 | Float32) -> Float32:
+    """(N, D) float32 of unit length; blank rows stay 0."""
+    wide = vectors.astype(np.float32)
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    return wide / np.maximum(lengths, 1e-6)
+
+
+def drawn(count: int, most: int = LARGEST_REFERENCE) -> Int64:
+    """Places (M,) of at most ``most`` of ``count`` rows, always the same ones, in rising order."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+
+
+def nearest_rows(
+    vectors: Float32, owners: Int64, reference: Float32, reference_owners: Int64, k: int
+) -> tuple[Float64, Int64]:
+    """The ``k`` rows of a reference that are most similar to each row, of other recordings.
+
+    Args:
+        vectors: (N, D) of unit length.
+        owners: (N,) recordings.
+        reference: (M, D) of unit length.
+        reference_owners: (M,) recordings; rows of an equal owner are not compared.
+        k: At least 1.
+
+    Returns:
+        Cosines (N, k), falling, and places (N, k) in the reference. Where fewer than ``k`` rows
+        can be compared, the cosine is -1 and the place -1.
+    """
+    cosines = np.full((len(vectors), k), -1.0)
+    places = np.full((len(vectors), k), -1, np.int64)
+    for start in range(0, len(vectors), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        for first in range(0, len(reference), _BLOCK):
+            columns = slice(first, first + _BLOCK)
+            found = (vectors[rows] @ reference[columns].T).astype(np.float64)
+            found[owners[rows, None] == reference_owners[None, columns]] = -1.0
+            best = _largest(found, k)
+            both = np.concatenate([cosines[rows], np.take_along_axis(found, best, axis=1)], axis=1)
+            named = np.concatenate([places[rows], best + first], axis=1)
+            order = np.argsort(-both, axis=1, kind="stable")[:, :k]
+            cosines[rows] = np.take_along_axis(both, order, axis=1)
+            places[rows] = np.take_along_axis(named, order, axis=1)
+    places[cosines <= -1.0] = -1
+    return cosines, places
+
+
+def _largest(values: Float64, k: int) -> Int64:
+    """Columns (N, k) of the greatest values of each row, in any order; all if there are fewer."""
+    if values.shape[1] <= k:
+        return np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    return np.argpartition(values, -k, axis=1)[:, -k:]
+
+
+def similar_pairs(
+    vectors: Float32, owners: Int64, least: float
+) -> Iterator[tuple[Int64, Int64, Float32]]:
+    """All pairs of rows of different recordings with a cosine of at least ``least``, in blocks.
+
+    Yields:
+        Places (P,) and (P,) of the two rows, the first smaller, and their cosines (P,).
+    """
+    for start in range(0, len(vectors), _BLOCK):
+        for first in range(start, len(vectors), _BLOCK):
+            found = vectors[start : start + _BLOCK] @ vectors[first : first + _BLOCK].T
+            left, right = np.nonzero(found >= least)
+            cosines = found[left, right]
+            left, right = left + start, right + first
+            kept = (left < right) & (owners[left] != owners[right])
+            if kept.any():
+                yield left[kept], right[kept], cosines[kept]
+
+
+def apart(table: RowTable, order: Int64, k: int) -> list[int]:
+    """The first ``k`` places of an order that share less than half of their time with earlier ones.
+
+    Args:
+        table: N windows.
+        order: Places, best first.
+        k: Greatest number of places.
+    """
+    chosen: list[int] = []
+    by_video: dict[int, list[tuple[float, float]]] = {}
+    for place in order.tolist():
+        start_s, end_s = float(table.starts_s[place]), float(table.ends_s[place])
+        earlier = by_video.setdefault(int(table.video_ids[place]), [])
+        length_s = max(end_s - start_s, 1e-9)
+        if any(min(end_s, e) - max(start_s, s) >= 0.5 * length_s for s, e in earlier):
+            continue
+        earlier.append((start_s, end_s))
+        chosen.append(place)
+        if len(chosen) == k:
+            break
+    return chosen
+
+
+# Cosine of two windows that show the same. Below it, different clips of one place are joined in
+# hundreds (evals/discovery.py).
+SAME = 0.99
+_MATCHED = 0.5  # of the windows of the shorter recording
+
+
+@dataclass
+class _Pair:
+    """Matched windows of two recordings."""
+
+    left: dict[int, float] = field(default_factory=dict[int, float])
+    right: dict[int, float] = field(default_factory=dict[int, float])
+
+
+@dataclass(frozen=True)
+class Matched:
+    """One recording of a group.
+
+    Attributes:
+        video_id: The recording.
+        similarity: Mean cosine of its matched windows with those that they match best.
+        start_s: Where its first matched window begins.
+        end_s: Where its last matched window ends.
+    """
+
+    video_id: int
+    similarity: float
+    start_s: float
+    end_s: float
+
+
+def duplicate_groups(table: RowTable, vectors: Float32, least: float = SAME) -> list[list[Matched]]:
+    """Groups of recordings that show the same, largest first; the oldest of each comes first.
+
+    Two recordings are near-duplicates where at least half of the windows of the one with fewer
+    windows have a cosine of at least ``least`` with a window of the other.
+
+    Args:
+        table: N windows.
+        vectors: (N, D) of unit length.
+        least: A cosine.
+    """
+    pairs: dict[tuple[int, int], _Pair] = defaultdict(_Pair)
+    for row, other, cosine in _best_matches(table, vectors, least):
+        own = int(table.video_ids[row])
+        pair = pairs[min(own, other), max(own, other)]
+        (pair.left if own < other else pair.right)[row] = cosine
+    ids, counts = np.unique(table.video_ids, return_counts=True)
+    windows = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    joined = _Union()
+    matched: dict[int, dict[int, float]] = defaultdict(dict)
+    for (a, b), pair in pairs.items():
+        shorter, found = (a, pair.left) if windows[a] <= windows[b] else (b, pair.right)
+        if len(found) < _MATCHED * windows[shorter]:
+            continue
+        joined.join(a, b)
+        for video_id, rows in ((a, pair.left), (b, pair.right)):
+            for row, cosine in rows.items():
+                matched[video_id][row] = max(cosine, matched[video_id].get(row, -1.0))
+    groups = [[_matched(table, i, matched[i]) for i in sorted(g)] for g in joined.groups()]
+    return sorted(groups, key=lambda group: (-len(group), group[0].video_id))
+
+
+def _best_matches(
+    table: RowTable, vectors: Float32, least: float
+) -> Iterator[tuple[int, int, float]]:
+    """Each row with each other recording that has a similar one, and their greatest cosine.
+
+    Pairs are reduced block by block: a camera that shows the same for days has too many to keep.
+    """
+    ids = np.unique(table.video_ids)
+    places = np.searchsorted(ids, table.video_ids)
+    best: dict[int, float] = {}
+    for left, right, cosines in similar_pairs(vectors, table.video_ids, least):
+        for row, other in ((left, right), (right, left)):
+            keys = row * len(ids) + places[other]
+            order = np.argsort(keys, kind="stable")
+            found, starts = np.unique(keys[order], return_index=True)
+            greatest = np.maximum.reduceat(cosines[order], starts)
+            for key, cosine in zip(found.tolist(), greatest.tolist(), strict=True):
+                best[key] = max(cosine, best.get(key, -1.0))
+    for key, cosine in best.items():
+        row, place = divmod(key, len(ids))
+        yield row, int(ids[place]), cosine
+
+
+def _matched(table: RowTable, video_id: int, rows: dict[int, float]) -> Matched:
+    places = np.array(sorted(rows))
+    start_s, end_s = float(table.starts_s[places].min()), float(table.ends_s[places].max())
+    return Matched(video_id, min(float(np.mean(list(rows.values()))), 1.0), start_s, end_s)
+
+
+class _Union:
+    """Sets that are joined pair by pair."""
+
+    def __init__(self) -> None:
+        self._above: dict[int, int] = {}
+
+    def join(self, a: int, b: int) -> None:
+        top_a, top_b = self._top(a), self._top(b)
+        self._above[max(top_a, top_b)] = min(top_a, top_b)
+
+    def groups(self) -> list[list[int]]:
+        found: dict[int, list[int]] = defaultdict(list)
+        for each in self._above:
+            found[self._top(each)].append(each)
+        return list(found.values())
+
+    def _top(self, each: int) -> int:
+        self._above.setdefault(each, each)
+        while self._above[each] != each:
+            self._above[each] = self._above[self._above[each]]
+            each = self._above[each]
+        return each
+
+
+NEIGHBOURS = 5
+_FEWEST_WINDOWS = 4  # of a recording in which a window can stand out
+_LEAST_SPREAD = 0.01  # of cosines: below it, all windows of a recording show the same
+
+
+def distances(
+    vectors: Float32,
+    owners: Int64,
+    reference: Float32,
+    reference_owners: Int64,
+    k: int = NEIGHBOURS,
+) -> tuple[Float64, Int64]:
+    """(N,) mean cosine distance, 0 to 2, to the ``k`` nearest rows, and the nearest row (N,).
+
+    Rows of the same recording are not compared. The nearest row is -1 where there is none.
+    """
+    cosines, places = nearest_rows(vectors, owners, reference, reference_owners, k)
+    known = places >= 0
+    total = np.where(known, 1.0 - cosines, 0.0).sum(axis=1)
+    count = known.sum(axis=1)
+    mean = np.divide(total, count, out=np.full(len(total), 2.0), where=count > 0)
+    return mean, places[:, 0]
+
+
+def within(vectors: Float32, starts_s: Float64, ends_s: Float64) -> Float64:
+    """(N,) how far each window of one recording lies from the others, in robust deviations.
+
+    A window is compared with the mean of those that share no time with it. The distances are
+    centred by their median and scaled by 1.4826 times their median absolute deviation. Zeros where
+    there are fewer than four windows.
+    """
+    n_windows = len(vectors)
+    if n_windows < _FEWEST_WINDOWS:
+        return np.zeros(n_windows)
+    shared = (starts_s[:, None] < ends_s[None] - 1e-6) & (ends_s[:, None] > starts_s[None] + 1e-6)
+    others = (~shared).astype(np.float32)
+    sums = others @ vectors
+    lengths = np.linalg.norm(sums, axis=1)
+    cosines = np.einsum("nd,nd->n", sums, vectors) / np.maximum(lengths, 1e-6)
+    distance = np.where(others.any(axis=1), 1.0 - cosines, np.nan).astype(np.float64)
+    if np.isnan(distance).all():
+        return np.zeros(n_windows)
+    middle = np.nanmedian(distance)
+    spread = max(1.4826 * float(np.nanmedian(np.abs(distance - middle))), _LEAST_SPREAD)
+    return np.nan_to_num((distance - middle) / spread, nan=0.0)
+
+
+@dataclass(frozen=True)
+class Standout:
+    """A window that stands out.
+
+    Attributes:
+        rank: 1 for the one that stands out most.
+        path: The recording.
+        start_s: Seconds.
+        end_s: Seconds.
+        score: Of ``unusual`` the mean cosine distance (0 to 2) to the five nearest windows of other
+            recordings. Of ``highlights`` the distance from the rest of its own recording in robust
+            standard deviations.
+        nearest: For ``unusual``, the recording of the most similar window; None without one.
+        nearest_s: Where that window begins, in seconds.
+        tags: Of the recording.
+    """
+
+    rank: int
+    path: str
+    start_s: float
+    end_s: float
+    score: float
+    nearest: str | None = None
+    nearest_s: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        near = (
+            {} if self.nearest is None else {"nearest": self.nearest, "nearest_s": self.nearest_s}
+        )
+        return {
+            "rank": self.rank,
+            "path": self.path,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "score": round(self.score, 6),
+            **near,
+            "tags": dict(self.tags),
+        }
+
+
+@dataclass(frozen=True)
+class DuplicateMember:
+    """One recording of a group of near-duplicates, and the span that the others show too.
+
+    ``similarity`` is the mean cosine of its matched windows with their best matches.
+    """
+
+    path: str
+    start_s: float
+    end_s: float
+    similarity: float
+
+    def to_dict(self) -> JsonDict:
+        """A JSON object."""
+        return {
+            "path": self.path,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "similarity": round(self.similarity, 6),
+        }
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Recordings that show the same; the one that was added first comes first."""
+
+    members: tuple[DuplicateMember, ...]
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {"members": [member.to_dict() for member in self.members]}
+
+
+@dataclass(frozen=True)
+class LibraryRows:
+    """All N rows of a library that show something, of one state.
+
+    Attributes:
+        table: N windows.
+        vectors: (N, D) of unit length.
+        paths: Path of each recording, by id.
+        tags: Tags of each recording, by id.
+        fingerprint: Of the model.
+    """
+
+    table: RowTable
+    vectors: Float32
+    paths: Mapping[int, str]
+    tags: Mapping[int, Mapping[str, str]]
+    fingerprint: str
+
+
+def all_rows(connection: LibraryConnection) -> LibraryRows:
+    """Every row of a whole frame that is sound and shows something (``Library.all_rows``)."""
+    with connection.mutex:
+        store, manifest = connection.nonempty()
+        store.damaged.clear()
+        with store.snapshot():
+            table, stored = read_all(store.source(manifest.dim))
+            paths, tags = store.paths(), store.tags()
+            if manifest.persons:  # windows are compared, not the people in them
+                whole = np.isin(table.ids, store.ids_of(people=False))
+                table, stored = table.where(whole), stored[whole]
+            connection.name_damage(store)
+    vectors = unit_rows(stored)
+    shown = np.linalg.norm(vectors, axis=1) > 0.5  # blank rows show nothing
+    return LibraryRows(table.where(shown), vectors[shown], paths, tags, manifest.fingerprint)
+
+
+def unusual(own: LibraryRows, k: int, against: LibraryRows | None) -> list[Standout]:
+    """The windows far from all windows of other recordings (``Library.unusual``)."""
+    other = own if against is None else against
+    chosen = drawn(len(other.table))
+    table, vectors = other.table.where(chosen), other.vectors[chosen]
+    # Ids of recordings are those of one library only.
+    owners = table.video_ids if against is None else np.full(len(table), -1)
+    score, nearest = distances(own.vectors, own.table.video_ids, vectors, owners)
+    found: list[Standout] = []
+    for rank, place in enumerate(apart(own.table, np.argsort(-score, kind="stable"), k), 1):
+        near = int(nearest[place])
+        path = None if near < 0 else other.paths[int(table.video_ids[near])]
+        near_s = None if near < 0 else float(table.starts_s[near])
+        found.append(_standout(own, rank, place, float(score[place]), path, near_s))
+    return found
+
+
+def highlights(own: LibraryRows, k: int, per_recording: int) -> list[Standout]:
+    """The windows that stand out most in their own recording (``Library.highlights``)."""
+    score = np.zeros(len(own.table))
+    chosen: list[int] = []
+    for places in _by_video(own.table):
+        part = own.table.where(places)
+        score[places] = within(own.vectors[places], part.starts_s, part.ends_s)
+        order = np.argsort(-score[places], kind="stable")
+        best = apart(part, order[score[places][order] > 0], per_recording)
+        chosen += places[best].tolist()
+    chosen.sort(key=lambda place: -score[place])
+    return [
+        _standout(own, rank, place, float(score[place])) for rank, place in enumerate(chosen[:k], 1)
+    ]
+
+
+def duplicates(own: LibraryRows, similarity: float) -> list[DuplicateGroup]:
+    """Groups of recordings that show the same, largest first (``Library.duplicates``)."""
+    found = duplicate_groups(own.table, own.vectors, similarity)
+    return [
+        DuplicateGroup(
+            tuple(
+                DuplicateMember(own.paths[m.video_id], m.start_s, m.end_s, m.similarity)
+                for m in group
+            )
+        )
+        for group in found
+    ]
+
+
+def require_count(k: int) -> None:
+    """Refuse a number of answers below 1.
+
+    Raises:
+        QueryError: it is.
+    """
+    if k < 1:
+        raise QueryError(f"k is {k}; ask for at least 1 answer")
+
+
+def _by_video(table: RowTable) -> list[Int64]:
+    """Places of the rows of each recording."""
+    order = np.argsort(table.video_ids, kind="stable")
+    borders = np.flatnonzero(np.diff(table.video_ids[order])) + 1
+    return [part for part in np.split(order, borders) if len(part)]
+
+
+def _standout(
+    rows: LibraryRows,
+    rank: int,
+    place: int,
+    score: float,
+    nearest: str | None = None,
+    nearest_s: float | None = None,
+) -> Standout:
+    video_id = int(rows.table.video_ids[place])
+    start_s, end_s = float(rows.table.starts_s[place]), float(rows.table.ends_s[place])
+    own = rows.tags.get(video_id, {})
+    return Standout(rank, rows.paths[video_id], start_s, end_s, score, nearest, nearest_s, own)

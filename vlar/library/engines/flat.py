@@ -1,0 +1,131 @@
+"""Exact search: every row is compared. FAISS's ``IndexFlatIP``, or NumPy where FAISS is absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from vlar.library.engines.base import Probes
+from vlar.library.faiss_cache import BufferedEngine, read_header, selector
+from vlar.library.rows import Float16, Int64, RowSource, RowTable, Selection, read_all
+from vlar.registry import register
+from vlar.types import Float32
+
+_SUBSET = 0.2  # up to this share of rows, comparing only them is cheaper than a filtered scan
+
+
+@register("engine", "flat")
+class FlatEngine(BufferedEngine):
+    """Inner products with all rows (N, D); the best ones by a partial sort.
+
+    Args:
+        table: The rows (N,).
+        vectors: (N, D) of unit length.
+        index: Their ``IndexFlatIP``; None without FAISS.
+    """
+
+    name = "flat"
+    exact = True
+    rows = (0, 100_000)
+    why = "exact search: every row is compared, in about 10 ms at 100,000 rows or less"
+
+    def __init__(self, table: RowTable, vectors: Float32, index: Any | None) -> None:
+        super().__init__(table, vectors.shape[1])
+        self.facts: Mapping[str, Any] = {}
+        self._vectors = vectors
+        self.faiss_index = index
+
+    @classmethod
+    def build(cls, source: RowSource, probes: Probes | None) -> FlatEngine:
+        """From all rows of a source."""
+        table, vectors = read_all(source)
+        return cls.of(table, vectors.astype(np.float32))
+
+    @classmethod
+    def of(cls, table: RowTable, vectors: Float32) -> FlatEngine:
+        """From rows and their unit vectors (N, D)."""
+        faiss = _faiss()
+        if faiss is None:
+            return cls(table, vectors, None)
+        index = faiss.IndexFlatIP(vectors.shape[1])
+        index.add(np.ascontiguousarray(vectors))
+        return cls(table, _stored(faiss, index), index)
+
+    def rebuilt(
+        self,
+        keep: Selection,
+        vectors: Float16,
+        table: RowTable,
+        source: RowSource,
+        probes: Probes | None,
+    ) -> FlatEngine | None:
+        """The rows of ``keep``, with new ones behind them."""
+        kept = self._vectors if keep.count == len(self._vectors) else self._vectors[keep.mask]
+        return self.of(table, np.concatenate([kept, vectors.astype(np.float32)]))
+
+    def find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
+        """Places and inner products of the best ``k`` rows, best first."""
+        total = len(self._vectors)
+        size = total if allowed is None else allowed.count
+        k = min(k, size)
+        if k == 0:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        if self.faiss_index is None or (allowed is not None and size <= _SUBSET * total):
+            return self._compare_all(query, k, allowed)
+        only = None
+        if allowed is not None:
+            only = _faiss().SearchParameters(sel=selector(allowed))  # type: ignore[union-attr]
+        scores, found = self.faiss_index.search(query[None], k, params=only)
+        return found[0], scores[0]
+
+    def _compare_all(
+        self, query: Float32, k: int, allowed: Selection | None
+    ) -> tuple[Int64, Float32]:
+        vectors = self._vectors if allowed is None else self._vectors[allowed.places]
+        scores = vectors @ query
+        best = np.argpartition(-scores, k - 1)[:k]
+        best = best[np.argsort(-scores[best], kind="stable")]
+        return best if allowed is None else allowed.places[best], scores[best]
+
+    def stored(self, places: Int64, vectors: Float16) -> bool:
+        """Return whether the index has vectors (M, D) at places."""
+        return np.array_equal(self._vectors[places], vectors.astype(np.float32))
+
+    def write(self, path: Path) -> bool:
+        """Write the FAISS file; False where FAISS is absent."""
+        faiss = _faiss()
+        if faiss is None or self.faiss_index is None:
+            return False
+        faiss.write_index(self.faiss_index, str(path))
+        return True
+
+    @classmethod
+    def read(cls, path: Path, facts: Mapping[str, Any], table: RowTable) -> FlatEngine | None:
+        """Read the FAISS file; None where it does not fit or FAISS is absent.
+
+        Raises:
+            ValueError: it is not a file of a flat index.
+        """
+        faiss, header = _faiss(), read_header(path)
+        if faiss is None or header.lists or header.rows != len(table):
+            return None
+        index = faiss.read_index(str(path))
+        return cls(table, _stored(faiss, index), index)
+
+
+def _faiss() -> Any | None:
+    try:
+        import faiss
+    except ImportError:
+        return None
+    return cast("Any", faiss)
+
+
+def _stored(faiss: Any, index: Any) -> Float32:
+    # A view of the index's own memory: the vectors are held once.
+    if index.ntotal == 0:
+        return np.empty((0, index.d), np.float32)
+    return faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d)

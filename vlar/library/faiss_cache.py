@@ -1,0 +1,413 @@
+"""An engine over an index that cannot change in place.
+
+Adds and deletes are visible at once: rows that the index lacks are compared one by one, and rows
+that are gone are masked during the search. When many changes wait, the search cache merges them
+(``vlar.library.cache``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import struct
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from typing_extensions import Self
+
+from vlar.errors import UsageError
+from vlar.library.engines.base import CacheDamage, Engine, Probes
+from vlar.library.rows import Float16, Int64, RowFilter, RowSource, RowTable, Selection
+from vlar.types import Float32
+
+_KEPT_FILTERS = 4
+
+
+@dataclass(frozen=True)
+class _Filtered:
+    """The rows that pass a filter: places of the index, and places of the added rows."""
+
+    old: Selection
+    new: Selection
+
+    @property
+    def count(self) -> int:
+        return self.old.count + self.new.count
+
+
+class Proposer(Protocol):
+    """Another way to search the whole index, such as a copy of it on a GPU."""
+
+    def propose(self, query: Float32, k: int) -> tuple[Int64, Float32] | None:
+        """Places and scores of the best ``k`` rows; None where it cannot answer."""
+        ...
+
+
+class BufferedEngine(Engine):
+    """N rows in an index, M added rows next to it, and a mask of deleted rows.
+
+    A subclass searches the index by place, 0 to N - 1 (``find``), and builds a new index from the
+    rows that are left (``rebuilt``).
+
+    Args:
+        table: The rows of the index (N,).
+        dim: D.
+    """
+
+    def __init__(self, table: RowTable, dim: int) -> None:
+        self._table = table
+        self._dead = np.zeros(len(table), np.bool_)
+        self._new = RowTable.empty()
+        self._new_vectors = np.empty((0, dim), np.float32)
+        self._last_id = int(table.ids[-1]) if len(table) else 0
+        self._filters: dict[RowFilter, _Filtered] = {}
+        self._alive: Selection | None = None  # None: none is deleted
+        self.accelerator: Proposer | None = None
+
+    # What a subclass does -----------------------------------------------------------------------
+
+    @abstractmethod
+    def find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
+        """Places and scores of the best ``k`` rows of the index among ``allowed``, best first."""
+
+    @abstractmethod
+    def rebuilt(
+        self,
+        keep: Selection,
+        vectors: Float16,
+        table: RowTable,
+        source: RowSource,
+        probes: Probes | None,
+    ) -> Self | None:
+        """A new engine of the places in ``keep`` with new vectors (M, D) behind them.
+
+        Args:
+            keep: Places of the index that are left.
+            vectors: Of the added rows.
+            table: All rows of the new engine.
+            source: The same rows with their vectors.
+            probes: Text vectors to measure with.
+
+        Returns:
+            None where it should be trained again instead.
+        """
+
+    def stored(self, places: Int64, vectors: Float16) -> bool:
+        """Return whether the index has vectors (M, D) at places; for ``verify``."""
+        del places, vectors
+        return True
+
+    def reach(self, k: int) -> int:
+        """Number of proposals that hold the best ``k`` rows; ``k`` where scores are exact."""
+        return k
+
+    # The contract -------------------------------------------------------------------------------
+
+    def add(self, table: RowTable, vectors: Float16) -> None:
+        """Add rows with vectors (M, D)."""
+        if not len(table):
+            return
+        self._new = RowTable.joined([self._new, table])
+        self._new_vectors = np.concatenate([self._new_vectors, vectors.astype(np.float32)])
+        self._last_id = int(table.ids[-1])
+        self._filters.clear()
+
+    def delete(self, ids: Int64) -> None:
+        """Delete rows by id."""
+        if not len(ids):
+            return
+        places = np.searchsorted(self._table.ids, ids)
+        inside = places < len(self._table)
+        places, sought = places[inside], ids[inside]
+        self._dead[places[self._table.ids[places] == sought]] = True
+        keep = ~np.isin(self._new.ids, ids)
+        self._new, self._new_vectors = self._new.where(keep), self._new_vectors[keep]
+        self._alive = Selection(~self._dead)
+        self._filters.clear()
+
+    def search(
+        self, query: Float32, k: int, allowed: RowFilter | None = None
+    ) -> tuple[Int64, Float32]:
+        """Ids and scores of rows that include the best ``k``, best first."""
+        chosen = None if allowed is None else self._filtered(allowed)
+        k = self.reach(k)
+        places, scores = self._find(query, k, self._alive if chosen is None else chosen.old)
+        if len(places) and not 0 <= places.min() <= places.max() < len(self._table):
+            raise CacheDamage("the index proposes rows that it lacks")
+        ids = self._table.ids[places]
+        if not len(self._new):
+            return ids, scores
+        new, new_scores = self._compare(query, k, None if chosen is None else chosen.new)
+        both = np.concatenate([scores, new_scores])
+        order = np.argsort(-both, kind="stable")[:k]
+        return np.concatenate([ids, self._new.ids[new]])[order], both[order]
+
+    def ids(self, allowed: RowFilter | None = None) -> Int64:
+        """Ids of the rows that pass a filter, in rising order."""
+        if allowed is None:
+            return np.concatenate([self._table.ids[~self._dead], self._new.ids])
+        chosen = self._filtered(allowed)
+        return np.concatenate([self._table.ids[chosen.old.places], self._new.ids[chosen.new.mask]])
+
+    def count(self, allowed: RowFilter | None = None) -> int:
+        """Number of the rows that pass a filter."""
+        if allowed is not None:
+            return self._filtered(allowed).count
+        return len(self._table) - self.deleted + len(self._new)
+
+    @property
+    def last_id(self) -> int:
+        """Greatest id that was ever added."""
+        return self._last_id
+
+    @property
+    def added(self) -> int:
+        """Rows next to the index."""
+        return len(self._new)
+
+    @property
+    def deleted(self) -> int:
+        """Deleted rows that the index still holds."""
+        return 0 if self._alive is None else len(self._table) - self._alive.count
+
+    def merged(self, source: RowSource, probes: Probes | None) -> Self | None:
+        """The same rows, all of them in the index."""
+        alive = self._alive or Selection(np.ones(len(self._table), np.bool_))
+        table = RowTable.joined([self._table.where(alive.mask), self._new])
+        vectors = self._new_vectors.astype(np.float16)
+        return self.rebuilt(alive, vectors, table, source, probes)
+
+    def table(self) -> RowTable:
+        """The rows of the index."""
+        return self._table
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self._new_vectors.shape[1]
+
+    def holds(self, source: RowSource) -> bool:
+        """Return whether it holds the rows and vectors of a source as they are stored."""
+        for table, vectors in source.chunks():
+            places = np.searchsorted(self._table.ids, table.ids)
+            old = places < len(self._table)
+            old[old] = self._table.ids[places[old]] == table.ids[old]
+            there = self._table.where(places[old])
+            if not _equal(there, table.where(old)) or not self.stored(places[old], vectors[old]):
+                return False
+            own = np.isin(self._new.ids, table.ids)
+            if not _equal(self._new.where(own), table.where(~old)):
+                return False
+        return True
+
+    # Inside -------------------------------------------------------------------------------------
+
+    def _find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
+        if self.accelerator is not None and allowed is None:
+            found = self.accelerator.propose(query, k)
+            if found is not None:
+                return found
+        return self.find(query, k, allowed)
+
+    def _compare(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
+        vectors = self._new_vectors if allowed is None else self._new_vectors[allowed.mask]
+        scores = vectors @ query
+        best = np.argpartition(-scores, k)[:k] if len(scores) > k else np.arange(len(scores))
+        return best if allowed is None else allowed.places[best], scores[best]
+
+    def _filtered(self, allowed: RowFilter) -> _Filtered:
+        """The rows that pass; the last few filters are kept, since users repeat them."""
+        if allowed not in self._filters:
+            while len(self._filters) >= _KEPT_FILTERS:
+                del self._filters[next(iter(self._filters))]
+            old = allowed.mask(self._table) & ~self._dead
+            self._filters[allowed] = _Filtered(Selection(old), Selection(allowed.mask(self._new)))
+        return self._filters[allowed]
+
+
+def _equal(some: RowTable, others: RowTable) -> bool:
+    pairs = zip(some.columns, others.columns, strict=True)
+    return all(np.array_equal(one, other) for one, other in pairs)
+
+
+_MOST_LISTS = 1 << 24
+_INNER_PRODUCT = 0
+
+
+@dataclass(frozen=True)
+class IndexHeader:
+    """Kind and size of an index: ``rows`` vectors (N, D), and its number of lists (0: flat)."""
+
+    kind: bytes
+    dim: int
+    rows: int
+    lists: int = 0
+
+
+def read_header(path: Path) -> IndexHeader:
+    """The header of a flat index or of inverted lists whose sizes fit the file.
+
+    Raises:
+        ValueError: another kind, or a size that is not as it must be. Also OSError, struct.error.
+    """
+    with path.open("rb") as file:
+        reader = _Reader(file, path.stat().st_size)
+        kind = reader.raw(4)
+        if kind == b"IxFI":
+            return _flat(reader)
+        if kind == b"IwSq":
+            return _lists(reader)
+    raise ValueError(f"an index of kind {kind!r}")
+
+
+@dataclass
+class _Reader:
+    file: BinaryIO
+    size: int
+
+    def raw(self, count: int) -> bytes:
+        return self.file.read(count)
+
+    def numbers(self, form: str) -> tuple[int, ...]:
+        return struct.unpack(f"<{form}", self.raw(struct.calcsize(f"<{form}")))
+
+    def skip(self, count: int) -> None:
+        """Step over bytes that the file must have."""
+        if not 0 <= count <= self.size - self.file.tell():
+            raise ValueError("a size beyond the end of the file")
+        self.file.seek(count, 1)
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(f"its {what} is not as it must be")
+
+
+def _common(reader: _Reader) -> tuple[int, int]:
+    dim, rows, _, _, _, metric = reader.numbers("iqqqBi")
+    _require(dim > 0 and rows >= 0 and metric == _INNER_PRODUCT, "header")
+    return dim, rows
+
+
+def _flat(reader: _Reader) -> IndexHeader:
+    dim, rows = _common(reader)
+    (count,) = reader.numbers("Q")
+    _require(count == rows * dim, "number of values")
+    reader.skip(4 * count)
+    return IndexHeader(b"IxFI", dim, rows)
+
+
+def _lists(reader: _Reader) -> IndexHeader:
+    dim, rows = _common(reader)
+    lists, _ = reader.numbers("QQ")
+    _require(0 < lists <= _MOST_LISTS and reader.raw(4) == b"IxFI", "number of lists")
+    coarse = _flat(reader)
+    direct_map, direct_size = reader.numbers("BQ")
+    _require((coarse.dim, coarse.rows) == (dim, lists), "table of lists")
+    _require(direct_map == 0 and direct_size == 0, "map")
+    _, _, _, width, own_size, trained = reader.numbers("iifQQQ")
+    _require(width == dim and own_size in (dim, 2 * dim) and trained in (0, 2 * dim), "quantizer")
+    reader.skip(4 * trained)
+    code_size, _ = reader.numbers("QB")
+    _require(code_size == own_size and reader.raw(4) == b"ilar", "code")
+    _require(reader.numbers("QQ") == (lists, code_size), "lists")
+    sizes = _sizes(reader, lists)
+    _require(sum(sizes) == rows, "number of rows")
+    reader.skip(rows * (code_size + 8))
+    return IndexHeader(b"IwSq", dim, rows, lists)
+
+
+def _sizes(reader: _Reader, lists: int) -> tuple[int, ...]:
+    """Rows of each list, or of each list that is not empty."""
+    form, (count,) = reader.raw(4), reader.numbers("Q")
+    if form == b"full":
+        _require(count == lists, "sizes")
+        return reader.numbers(f"{count}Q")
+    _require(form == b"sprs" and count <= 2 * lists and count % 2 == 0, "sizes")
+    pairs = reader.numbers(f"{count}Q")
+    _require(all(number < lists for number in pairs[::2]), "sizes")
+    _require(len(set(pairs[::2])) == len(pairs[::2]), "sizes")
+    return pairs[1::2]
+
+
+DEVICES = ("cpu", "cuda")
+_MOST = 2048  # answers and lists that FAISS's GPU search takes
+
+
+def has_faiss() -> bool:
+    """Return whether FAISS is installed; it is not imported."""
+    try:
+        return importlib.util.find_spec("faiss") is not None
+    except ValueError:  # a test removed it from sys.modules
+        return False
+
+
+def faiss_module() -> Any:
+    """The module ``faiss``; its stubs lack what its Python layer adds."""
+    return importlib.import_module("faiss")
+
+
+def selector(selection: Selection | None) -> Any | None:
+    """A selection of places for FAISS, which keeps a pointer into it; None for all places."""
+    return None if selection is None else faiss_module().IDSelectorBitmap(selection.bits)
+
+
+class GpuCopy:
+    """A copy of an index on the GPU.
+
+    Args:
+        copy: The FAISS index on the GPU.
+        size: N.
+        lists: Lists that a query searches.
+    """
+
+    def __init__(self, copy: Any, size: int, lists: int) -> None:
+        self._copy, self._size, self._lists = copy, size, lists
+
+    def propose(self, query: Float32, k: int) -> tuple[Int64, Float32] | None:
+        """Places and scores of the best ``k`` rows; None where the GPU cannot answer."""
+        if not 0 < k <= min(_MOST, self._size) or self._lists > _MOST:
+            return None
+        scores, places = self._copy.search(query[None], k)
+        return None if places[0, -1] < 0 else (places[0], scores[0])
+
+
+def check_device(device: str) -> str:
+    """The search device, if it is available.
+
+    Raises:
+        UsageError: unknown, or FAISS finds no GPU.
+    """
+    if device not in DEVICES:
+        raise UsageError(f"no search device is called {device!r}; known: {', '.join(DEVICES)}")
+    if device == "cuda" and not _gpus():
+        raise UsageError(
+            "--device cuda: the installed FAISS finds no GPU; install faiss-gpu in place of "
+            "faiss-cpu on a machine with one, or leave --device out"
+        )
+    return device
+
+
+def accelerate(engine: Engine, device: str) -> None:
+    """Copy the index of an engine to a device, where it is not there yet."""
+    index = getattr(engine, "faiss_index", None)
+    if device == "cpu" or index is None or not isinstance(engine, BufferedEngine):
+        return
+    if engine.accelerator is None:
+        faiss = faiss_module()
+        copy = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+        lists = int(engine.facts.get("nprobe", 1))
+        if "nprobe" in engine.facts:
+            copy.nprobe = lists
+        engine.accelerator = GpuCopy(copy, len(engine.table()), lists)
+
+
+def _gpus() -> int:
+    try:
+        faiss = faiss_module()
+    except ImportError:
+        return 0
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0

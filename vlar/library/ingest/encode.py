@@ -1,0 +1,341 @@
+"""Step 2 of an ``add``: clips to vectors, in batches that cross files.
+
+Short recordings have few windows each, so a batch holds clips of several. The order of the stream
+stays, and memory is bounded by one batch. Overlapping windows of a recording share what one session
+of the model computes once. Cuts of people share nothing: each is a clip by itself, as ``--who``
+judges it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vlar.encoders.captions import Captioner, one_text
+from vlar.encoders.session import Session
+from vlar.errors import LibraryError, UsageError
+from vlar.library.address import place
+from vlar.library.ingest.reader import FileRecord
+from vlar.library.manifest import LibraryManifest
+from vlar.library.protocol import LibraryModel, keeps_context, session_of
+from vlar.library.rows import Box, Float16, RowPerson
+from vlar.media.base import Reader
+from vlar.media.lookup import isolated, reader
+from vlar.types import Clip, Encoded, Failure, Float32, Sampling, Window
+
+if TYPE_CHECKING:
+    from vlar.people.base import Detector
+    from vlar.people.people import People
+
+_log = logging.getLogger("vlar")
+_SAME = 0.3  # intersection over union of a person's box when it is looked for once more
+
+
+class PersonClips:
+    """Finds people in the windows of recordings and cuts them out.
+
+    Args:
+        spec: Of the detector, which is loaded for the first clip.
+        source: Reads a window once more where a detector needs more or larger frames.
+    """
+
+    def __init__(self, spec: str, source: Reader) -> None:
+        self._spec, self._source = spec, source
+
+    def behind(
+        self, stream: Iterable[FileRecord | Clip | Failure]
+    ) -> Iterator[FileRecord | Clip | Failure]:
+        """The stream with the clips of people, each behind the clip of its window."""
+        from vlar.people.numbering import PersonNumbers
+
+        numbers = PersonNumbers()
+        for item in stream:
+            if isinstance(item, FileRecord):
+                numbers = PersonNumbers()
+            yield item
+            if isinstance(item, Clip):
+                people = self._found(item)
+                for at, number in enumerate(numbers.of(people)):
+                    yield _cut(people, at, item, number)
+
+    def of_rows(
+        self, file: Path, rows: Sequence[tuple[Window, RowPerson | None]], sampling: Sampling
+    ) -> Iterator[Clip | Failure]:
+        """The clip of each row of a recording: of its window, or of one person of it.
+
+        Args:
+            file: The recording.
+            rows: Rows of one window stand together.
+            sampling: Samples that the reader gives for a window.
+        """
+        groups = [(window, list(group)) for window, group in groupby(rows, itemgetter(0))]
+        windows = [window for window, _ in groups]
+        clips = self._source.read_windows(file, windows, sampling)
+        for clip, (_, group) in zip(clips, groups, strict=True):
+            whom = [person for _, person in group]
+            if isinstance(clip, Failure):
+                yield from [clip] * len(whom)
+                continue
+            cuts = iter(self._again(clip, [person for person in whom if person is not None]))
+            yield from (clip if person is None else next(cuts) for person in whom)
+
+    def _again(self, clip: Clip, wanted: Sequence[RowPerson]) -> list[Clip | Failure]:
+        """The cuts of people whose boxes are known."""
+        if not wanted:
+            return []
+        people = self._found(clip)
+        boxes = [people.person(at).box for at in range(len(people.tracks))]
+        cuts: list[Clip | Failure] = []
+        for person in wanted:
+            alike = [_shared(box, person.box) for box in boxes]
+            if alike and max(alike) > _SAME:
+                cuts.append(_cut(people, alike.index(max(alike)), clip, person.track))
+                continue
+            message = f"{clip.path}: person {person.track} is not found once more"
+            cuts.append(Failure(clip.path, "person", message))
+        return cuts
+
+    @cached_property
+    def _detector(self) -> Detector:
+        from vlar.people.base import load_detector
+
+        return load_detector(self._spec)
+
+    def _found(self, clip: Clip) -> People:
+        from vlar.people.people import find_people
+
+        return find_people(clip, self._detector, source=self._source)
+
+
+@contextmanager
+def clips_with_people(
+    stream: Iterable[FileRecord | Clip | Failure], manifest: LibraryManifest, files: Sequence[Path]
+) -> Generator[Iterable[FileRecord | Clip | Failure], None, None]:
+    """The stream with the clips of people, where the library has rows of them.
+
+    Args:
+        stream: Records, each followed by its clips.
+        manifest: Of the library.
+        files: The recordings.
+    """
+    if not manifest.persons:
+        yield stream
+        return
+    # A reader of its own: the other one waits until its clips are used.
+    with isolated(reader(manifest.modality), files, Path) as (again, _):
+        yield PersonClips(manifest.persons, again).behind(stream)
+
+
+def person_of_clip(clip: Clip) -> RowPerson | None:
+    """Person that a clip of this stream shows; None for the whole frame."""
+    found = clip.meta.get("person")
+    return found if isinstance(found, RowPerson) else None
+
+
+def _cut(people: People, at: int, clip: Clip, number: int) -> Clip:
+    person = RowPerson(number, people.person(at).box)
+    cut = people.cut_out(at, clip)
+    return replace(cut, meta={**cut.meta, "person": person})
+
+
+def _shared(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes."""
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return width * height / max(sum(areas) - width * height, 1e-9)
+
+
+def with_people(
+    manifest: LibraryManifest, persons: bool | None, detector: str | None
+) -> LibraryManifest:
+    """The manifest of a new library as an ``add`` asks for it.
+
+    Raises:
+        UsageError: a detector without persons, or recordings of another sensor than video.
+        UnknownNameError: no detector has this name.
+        ModelError: the detector's weights or library are missing.
+    """
+    from vlar.people.base import load_detector
+
+    if not persons:
+        if detector is not None:
+            raise UsageError(
+                f"detector {detector!r} finds people, and none are asked for; give --persons too"
+            )
+        return manifest
+    if manifest.modality != "video":
+        raise UsageError(
+            f"--persons needs video, and model {manifest.model!r} reads {manifest.modality}; "
+            "leave it out"
+        )
+    spec = _lasting(detector or _default_detector())
+    load_detector(spec)  # a mistake shows before anything is read
+    return replace(manifest, persons=spec)
+
+
+def _default_detector() -> str:
+    """``pose``, or ``motion`` where its networks were never fetched, as for ``--who``."""
+    from vlar.pose import networks
+
+    if networks.is_installed():
+        return "pose"
+    _log.info(
+        "people are found by their movement alone, also later in this library; 'vlar models get "
+        "lite-motion' before it is made finds bodies"
+    )
+    return "motion"
+
+
+def require_people(
+    manifest: LibraryManifest, persons: bool | None, detector: str | None, folder: object
+) -> None:
+    """Refuse another choice than the library's; None accepts what the library has.
+
+    A detector that is a path is only opened where the user names it: a library may come from
+    anybody.
+
+    Raises:
+        LibraryError: the choices differ.
+        UsageError: the library's detector is a path, which must be named.
+    """
+    own = manifest.persons
+    if persons not in (None, bool(own)):
+        how = "with rows of people; leave --no-persons out" if own else (
+            "without rows of people; leave --persons out"
+        )  # fmt: skip
+        raise LibraryError(f"library {folder} was made {how}, or make a new library")
+    if detector is not None and _lasting(detector) != own:
+        made = f"with detector {own!r}; use it" if own else (
+            "without rows of people; leave --detector out"
+        )  # fmt: skip
+        raise LibraryError(f"library {folder} was made {made}, or make a new library")
+    if ":" in own and detector is None:
+        raise UsageError(
+            f"library {folder} finds people with {own!r:.200}, a path that only you can allow; "
+            f"give --detector {own:.200}"
+        )
+
+
+def _lasting(spec: str) -> str:
+    """A spec by which a detector is found again from wherever its library is opened."""
+    name, _, argument = spec.partition(":")
+    return f"{name}:{place(argument)}" if argument and Path(argument).exists() else spec
+
+
+_BATCH_CLIPS = 8
+_MOST_WAITING = 64  # records and failures that wait for a batch to fill
+
+
+@dataclass(frozen=True)
+class EncodedWindow:
+    """One window of a recording, ready to be a row.
+
+    Attributes:
+        window: Its time span.
+        vector: (D,) float32 of unit length.
+        context: (k, E) float16 tokens for re-ranking, or None.
+        lost: Share (0 to 1) of its frames that could not be read or may be wrong.
+        caption: What it is said to show; None where captions were not asked for.
+        person: Whom it shows; None for the whole frame.
+    """
+
+    window: Window
+    vector: Float32
+    context: Float16 | None = None
+    lost: float = 0.0
+    caption: str | None = None
+    person: RowPerson | None = None
+
+
+def encode_clips(
+    stream: Iterable[FileRecord | Clip | Failure],
+    model: Callable[[], LibraryModel],
+    keep_context: bool,
+    captioner: Captioner | None = None,
+) -> Iterator[FileRecord | EncodedWindow | Failure]:
+    """The stream of ``read_files`` with each clip replaced by its encoded window.
+
+    Args:
+        stream: Records, each followed by its clips.
+        model: Loads the model; called for the first clip, so unchanged files need no model.
+        keep_context: Whether to keep context tokens, where the model's text depends on the video.
+        captioner: Writes about each window; None for no captions.
+    """
+    waiting: list[FileRecord | Clip | Failure] = []
+    clips = size = 0
+    session: Session | None = None
+    shared = False
+    for item in stream:
+        waiting.append(item)
+        if isinstance(item, Clip):
+            if session is None:
+                session, shared = _session(model(), captioner), _shares(model(), captioner)
+                keep_context = keep_context and keeps_context(model())
+            clips, size = clips + 1, size + item.data.nbytes
+        full = session and (clips == _BATCH_CLIPS or size >= session.batch_bytes)
+        if full or not clips or len(waiting) - clips >= _MOST_WAITING:
+            yield from _encoded(waiting, model, session, keep_context, captioner, shared)
+            waiting, clips, size = [], 0, 0
+    yield from _encoded(waiting, model, session, keep_context, captioner, shared)
+
+
+def _session(model: LibraryModel, captioner: Captioner | None) -> Session:
+    """A session of the model; with features where a captioner reads those of the same encoder."""
+    encoder = getattr(model, "encoder", None)
+    return encoder.session() if encoder and _shares(model, captioner) else session_of(model)
+
+
+def _shares(model: LibraryModel, captioner: Captioner | None) -> bool:
+    """Return whether a captioner reads the features of this model."""
+    return captioner is not None and captioner.encoder_fingerprint == model.fingerprint
+
+
+def _captions(
+    captioner: Captioner | None, batch: Sequence[Clip], encoded: Sequence[Encoded], shared: bool
+) -> list[str | None]:
+    """Captions of clips; frames are looked at once where features are shared."""
+    if captioner is None:
+        return [None] * len(batch)
+    if shared:
+        return [one_text(captioner.caption_encoded(row)) for row in encoded]
+    return [one_text(captions) for captions in captioner.caption(batch)]
+
+
+def _encoded(
+    items: list[FileRecord | Clip | Failure],
+    model: Callable[[], LibraryModel],
+    session: Session | None,
+    keep_context: bool,
+    captioner: Captioner | None,
+    shared: bool,
+) -> Iterator[FileRecord | EncodedWindow | Failure]:
+    clips = [item for item in items if isinstance(item, Clip)]
+    batch = [clip for clip in clips if person_of_clip(clip) is None]
+    cuts = [clip for clip in clips if person_of_clip(clip) is not None]
+    rows = session.encode(batch) if session and batch else []
+    captions = iter(_captions(captioner, batch, rows, shared))
+    encoded, alone = iter(rows), iter(model().encode(cuts) if cuts else [])
+    del clips, batch, cuts, rows
+    for item in items:
+        if not isinstance(item, Clip):
+            yield item
+            continue
+        person = person_of_clip(item)
+        found = next(encoded if person is None else alone)
+        tokens = None
+        if keep_context and found.context is not None:
+            # What float16 cannot hold becomes infinite, and the writer refuses it.
+            with np.errstate(over="ignore"):
+                tokens = found.context.astype(np.float16)
+        caption = next(captions) if person is None else None
+        yield EncodedWindow(item.window, found.vector, tokens, item.lost, caption, person)

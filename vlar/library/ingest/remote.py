@@ -1,0 +1,314 @@
+"""Files of other machines, brought here for decoding: S3, Google Cloud Storage, HTTP, archives.
+
+``fsspec`` opens them. A copy is kept in a folder of bounded size, so that a file which is looked at
+twice travels once. An answer such as 503 is waited for, longer each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from vlar.errors import DecodeError, UsageError, VlarError
+from vlar.files.resources import size_in_bytes
+from vlar.formatting import as_url
+from vlar.library.store.values import Stamp
+from vlar.types import Failure
+
+_ATTEMPTS = 4
+_FIRST_WAIT_S = 0.5
+_BLOCK = 4 << 20
+_MOST = "10GB"
+_IN_USE = "use-"
+_PARTIAL = "part-"
+_OF_PROCESS = re.compile(rf"(?:{_IN_USE}|{_PARTIAL})(\d+)-\d+(?:\.\w+)?")  # with its number
+_COPY = re.compile(r"[0-9a-f]{32}")
+# Where a cloud or a server says when a file was written, and which state of it this is.
+_TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+_VERSIONS = ("ETag", "etag", "md5Hash", "generation", "checksum", "VersionId")
+_NEVER_AGAIN = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
+_MISSING = (401, 403, 404, 410)  # answers of a server that will not change
+_numbers = itertools.count()
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RemoteFiles:
+    """Folder for copies of files of other machines.
+
+    Attributes:
+        folder: The folder; empty for one in the folder of temporary files.
+        most_bytes: Of all copies together, besides those that are being read.
+        first_wait_s: Seconds before a second attempt; each further one waits twice as long.
+    """
+
+    folder: str = ""
+    most_bytes: int = 10 * 10**9
+    first_wait_s: float = _FIRST_WAIT_S
+
+    @classmethod
+    def from_environment(cls) -> RemoteFiles:
+        """``VLAR_FETCH_FOLDER`` (temporary files) and ``VLAR_FETCH_BYTES`` (10GB).
+
+        Raises:
+            UsageError: the size is not usable.
+        """
+        folder = os.environ.get("VLAR_FETCH_FOLDER", "")
+        return cls(folder, size_in_bytes("VLAR_FETCH_BYTES", _MOST))
+
+    @contextlib.contextmanager
+    def fetched(
+        self, path: str, version: str = "", span: tuple[int, int] | None = None
+    ) -> Generator[Path]:
+        """A file of this machine with the content of a path, as long as the context lasts.
+
+        Args:
+            path: An address, which is copied; a path of this machine is given back.
+            version: Which state of the file is meant.
+            span: Offset and number of its bytes in the archive that the address names.
+
+        Raises:
+            DecodeError: it cannot be fetched.
+            UsageError: the package for such addresses is not installed.
+        """
+        url = as_url(path)
+        if url is None:
+            yield Path(path)
+            return
+        folder = self._folder()
+        key = hashlib.sha256(f"{url}\0{version}\0{span}".encode()).hexdigest()[:32]
+        name = PurePosixPath(url.partition("::")[0].partition("?")[0]).suffix
+        mine = folder / f"{_IN_USE}{os.getpid()}-{next(_numbers)}{name}"
+        try:
+            self._link(url, span, folder / key, mine)
+            yield mine
+        finally:
+            mine.unlink(missing_ok=True)
+            _make_room(folder, self.most_bytes)
+
+    def _folder(self) -> Path:
+        if self.folder:
+            folder = Path(self.folder)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return folder
+        folder = Path(tempfile.gettempdir()) / f"vlar-fetched-{_user()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.is_symlink() or (hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()):
+            raise UsageError(
+                f"{folder} belongs to somebody else; set VLAR_FETCH_FOLDER to a folder of your own"
+            )
+        return folder
+
+    def _link(self, url: str, span: tuple[int, int] | None, kept: Path, mine: Path) -> None:
+        """Give the copy a name of this process; another may remove the common one meanwhile."""
+        try:
+            os.link(kept, mine)
+            kept.touch()
+        except OSError:
+            part = kept.with_name(f"{_PARTIAL}{os.getpid()}-{next(_numbers)}")
+            try:
+                copy = lambda: _copy(url, span, part)  # noqa: E731
+                patiently(url, copy, self.first_wait_s)
+                os.link(part, mine)
+                part.replace(kept)
+            finally:
+                part.unlink(missing_ok=True)
+
+
+def patiently(url: str, action: Callable[[], T], first_wait_s: float = _FIRST_WAIT_S) -> T:
+    """Result of an action on an address, tried again where a server has no time.
+
+    Raises:
+        DecodeError: it failed every time; the message has the last reason.
+        UsageError: the package for such addresses is not installed.
+    """
+    for attempt in itertools.count(1):
+        try:
+            return action()
+        except ImportError as error:
+            raise UsageError(
+                f"{url}: {error}; install it with pip install 'vlar[remote]' (s3, http), for gs "
+                "also gcsfs"
+            ) from error
+        except UsageError:
+            raise
+        except Exception as error:  # every file system of fsspec has its own
+            if isinstance(error, _NEVER_AGAIN) and _busy(error) is None:
+                raise DecodeError(_why(url, error)) from error
+            if attempt == _ATTEMPTS:
+                raise DecodeError(
+                    f"{_why(url, error)}; it was tried {_ATTEMPTS} times: add it again later"
+                ) from error
+            time.sleep(first_wait_s * 2 ** (attempt - 1))
+    raise AssertionError
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The file system of fsspec that an address names, and the path in it."""
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise UsageError(
+            f"{url}: addresses need fsspec; install it with pip install 'vlar[remote]'"
+        ) from error
+    # Listings must not be older than this call.
+    return url_to_fs(url, use_listings_cache=False)
+
+
+def stamp_of_url(info: Mapping[str, Any]) -> Stamp:
+    """Size and time of a file of another machine, by what its file system says of it.
+
+    The part of a second comes from the version that a cloud or a server gives its content, so that
+    two states of one second differ. Where nothing tells states apart, no two stamps are equal.
+    """
+    size = info.get("size") or 0
+    times = (_seconds(info[key]) for key in _TIMES if info.get(key) is not None)
+    seconds = next((time_s for time_s in times if time_s is not None), None)
+    version = next((str(info[key]) for key in _VERSIONS if info.get(key)), "")
+    if seconds is None and not version:
+        return Stamp(int(size), time.time_ns())
+    if not version:
+        return Stamp(int(size), round((seconds or 0.0) * 1e9))
+    digits = int(hashlib.sha256(version.encode()).hexdigest()[:12], 16) % 10**9
+    return Stamp(int(size), int(seconds or 0.0) * 10**9 + digits)
+
+
+def _seconds(value: Any) -> float | None:
+    """A time in seconds since 1970; None where it is not one."""
+    if isinstance(value, int | float):
+        return float(value)
+    if isinstance(value, str):
+        for read in (datetime.fromisoformat, parsedate_to_datetime):
+            with contextlib.suppress(ValueError, TypeError):
+                return _seconds(read(value.replace("Z", "+00:00") if "T" in value else value))
+        return None
+    if not isinstance(value, datetime):
+        return None
+    return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _copy(url: str, span: tuple[int, int] | None, part: Path) -> None:
+    if span is None:
+        system, path = file_system(url)
+        system.get_file(path, str(part))
+        return
+    start, left = span
+    with opened(url.partition("::")[2] or url) as source, part.open("wb") as target:
+        source.seek(start)
+        while left:
+            block = source.read(min(_BLOCK, left))
+            if not block:
+                raise OSError("the archive is shorter than it was")
+            target.write(block)
+            left -= len(block)
+
+
+def opened(path: str) -> Any:
+    """A file of this machine or of another, opened to read bytes."""
+    if as_url(path) is None:
+        return Path(path).open("rb")
+    system, inside = file_system(path)
+    return system.open(inside, "rb")
+
+
+def _busy(error: BaseException) -> BaseException | None:
+    """Why a server did not answer, where fsspec calls that a missing file; None where it is one."""
+    cause = error.__cause__
+    is_of_client = cause is not None and type(cause).__name__.startswith("Client")
+    if not is_of_client or type(cause).__name__ == "ClientError":  # the latter is of S3
+        return None
+    return None if getattr(cause, "status", 0) in _MISSING else cause
+
+
+def _why(url: str, error: BaseException) -> str:
+    error = _busy(error) or error
+    if isinstance(error, FileNotFoundError):
+        return f"{url}: no such file; check the address"
+    if isinstance(error, PermissionError):
+        return f"{url}: no permission to read it; check the account that is used"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"{url}: cannot be fetched ({reason:.300})"
+
+
+def _make_room(folder: Path, most_bytes: int) -> None:
+    """Remove the copies that were longest not used, and what ended processes left.
+
+    Files of others in the folder stay.
+    """
+    found: list[tuple[float, int, Path]] = []
+    for entry in os.scandir(folder):
+        with contextlib.suppress(OSError):
+            if (of_process := _OF_PROCESS.fullmatch(entry.name)) is not None:
+                if not _runs(int(of_process[1])):
+                    Path(entry.path).unlink()
+            elif _COPY.fullmatch(entry.name):
+                status = entry.stat()
+                found.append((status.st_mtime, status.st_size, Path(entry.path)))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= most_bytes:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
+
+
+def _runs(process: int) -> bool:
+    """Return whether a process is still there."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def _user() -> str:
+    return str(os.getuid()) if hasattr(os, "getuid") else "user"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording to add.
+
+    Attributes:
+        file: For messages and, on this machine, to open.
+        path: As the library writes it: absolute, or an address.
+        tags: Of this recording alone.
+        stamp: Size and time, where a listing said them.
+        span: Where its bytes lie in an archive: offset and number.
+        failure: Why nothing can be said about it.
+    """
+
+    file: Path
+    path: str
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    stamp: Stamp | None = None
+    span: tuple[int, int] | None = None
+    failure: Failure | None = None
+
+
+def looked_up(recording: Recording) -> Recording:
+    """A recording with the size and time that its address has, or why they are not to be had."""
+    url = recording.path
+
+    def ask() -> Mapping[str, Any]:
+        system, path = file_system(url)
+        return system.info(path)
+
+    try:
+        return replace(recording, stamp=stamp_of_url(patiently(url, ask)))
+    except VlarError as error:
+        failure = Failure(recording.file, error.kind, error.message)
+        return replace(recording, failure=failure)

@@ -1,0 +1,180 @@
+"""The contract of a runner: jobs in, encoded parts of recordings out, in any order."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from typing_extensions import Self
+
+from vlar.errors import DecodeCrash, DecodeOutOfMemory, UsageError
+from vlar.library.ingest.reader import prefetch
+from vlar.library.ingest.worker_tasks import (
+    DecodedPart,
+    EncodedPart,
+    Job,
+    LoadModel,
+    PartEncoder,
+    Setup,
+    decode,
+)
+from vlar.media.base import Reader
+from vlar.media.lookup import IsolatedReader, isolated, reader
+from vlar.registry import register
+
+CRASH, MEMORY = DecodeCrash.kind, DecodeOutOfMemory.kind
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Jobs whose worker is gone before they were done.
+
+    Attributes:
+        jobs: Their numbers; any of them may be the reason.
+        kind: ``crash`` or ``memory``.
+        why: What is known of the reason.
+    """
+
+    jobs: tuple[int, ...]
+    kind: str = CRASH
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class RunnerOptions:
+    """Options of a runner; each takes what it needs and refuses the rest.
+
+    Attributes:
+        address: Of a cluster; None for one that is started here.
+        workers: How many encode at a time; None for as many as suit.
+        gpus: Share of a GPU that each of them takes.
+        devices: Where workers of this machine compute.
+        device: Where a single model computes.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    gpus: float | None = None
+    devices: tuple[str, ...] = ()
+    device: str | None = None
+
+
+class Runner(ABC):
+    """Carries out jobs: ``@register("runner", NAME)``.
+
+    Use it as a context; workers live as long as it lasts. It decides where and when, never what:
+    ``vlar.library.ingest.worker_tasks`` decodes and encodes, ``vlar.library.ingest.ingest``
+    decides which recordings are read and what becomes of those that were lost.
+
+    Attributes:
+        name: As registered.
+        in_process: It uses the model and the captioner of the library itself; others load their
+            own by name.
+        load: Loads the model on a device in a worker; None loads it by the library's name.
+    """
+
+    name: ClassVar[str]
+    in_process: ClassVar[bool] = False
+    load: LoadModel | None = None
+    _setup: Setup
+
+    @classmethod
+    @abstractmethod
+    def from_options(cls, options: RunnerOptions) -> Runner:
+        """Make one.
+
+        Raises:
+            UsageError: an option is not for this runner, or not usable.
+        """
+
+    def start(self, setup: Setup) -> Self:
+        """Remember what workers need to know, and start what must run; called once, if at all.
+
+        Raises:
+            UsageError: it cannot run here; the message says what to do.
+        """
+        self._setup = setup
+        return self
+
+    def close(self) -> None:  # noqa: B027 - a runner in this process has none
+        """End all workers; nothing that was started stays."""
+
+    @abstractmethod
+    def run(self, jobs: Sequence[Job], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
+        """Carry out jobs; parts come in any order, those of one job also from several workers.
+
+        A job of which the last part, one between or any is missing at the end was lost.
+
+        Args:
+            jobs: The recordings.
+            alone: One recording at a time: none may be lost because of another.
+
+        Raises:
+            VlarError: no worker can do its work, such as one without the model.
+        """
+
+
+def refuse(runner: str, **given: object) -> None:
+    """Refuse options that a runner does not have.
+
+    Raises:
+        UsageError: one is given.
+    """
+    for option, value in given.items():
+        if value not in (None, ()):
+            raise UsageError(f"--{option.replace('_', '-')} {value} is not for runner {runner!r}")
+
+
+_WAITING_BYTES = 16 << 20
+
+
+@register("runner", "local")
+class LocalRunner(Runner):
+    """One encoder in this process; recordings are decoded in a worker process ahead of it."""
+
+    name = "local"
+    in_process = True
+
+    def __init__(self, device: str | None = None) -> None:
+        self._device = device
+        self._encoder: PartEncoder | None = None
+
+    @classmethod
+    def from_options(cls, options: RunnerOptions) -> LocalRunner:
+        """Takes ``device``."""
+        refuse(
+            cls.name,
+            address=options.address,
+            workers=options.workers,
+            gpus_per_worker=options.gpus,
+            devices=options.devices,
+        )
+        return cls(options.device)
+
+    def run(self, jobs: Sequence[Job], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
+        """In the order of the jobs; a decoder that crashes ends its own recording alone."""
+        del alone
+        self._encoder = self._encoder or PartEncoder(self._setup, self._device)
+        with ExitStack() as stack:
+            source = reader(self._setup.manifest.modality)
+            paths = [Path(job.path) for job in jobs]
+            source, _ = stack.enter_context(isolated(source, paths, Path))
+            parts = prefetch(_decoded(jobs, self._setup, source), _nbytes, _WAITING_BYTES)
+            stack.enter_context(closing(parts))
+            if isinstance(source, IsolatedReader):
+                stack.callback(source.close)
+            for part in parts:
+                yield from self._encoder.encode([part])
+
+
+def _decoded(jobs: Sequence[Job], setup: Setup, source: Reader) -> Iterator[DecodedPart]:
+    for job in jobs:
+        yield from decode(job, setup, source)
+
+
+def _nbytes(part: DecodedPart) -> int:
+    return part.nbytes

@@ -1,0 +1,258 @@
+"""Work on a recording, wherever a worker runs: decode it to parts, encode the parts.
+
+A part is what crosses from process to process: some clips of one recording, bounded in bytes. A
+long recording has many, so several workers share it and none holds it whole.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from vlar.encoders.captions import Captioner, as_captioner
+from vlar.errors import EncoderMismatchError, VlarError
+from vlar.formatting import shown
+from vlar.library.ingest.encode import EncodedWindow, PersonClips, encode_clips
+from vlar.library.ingest.reader import FileRecord, StillFootage, clips_of, why_unreadable
+from vlar.library.ingest.remote import RemoteFiles
+from vlar.library.manifest import LibraryManifest
+from vlar.library.protocol import LibraryModel
+from vlar.media.base import Reader
+from vlar.media.lookup import reader
+from vlar.media.video.files import content_hash
+from vlar.types import Clip, Failure
+
+_PART_CLIPS = 32
+_PART_BYTES = 8 << 20
+T = TypeVar("T")
+_of_thread = threading.local()
+LoadModel = Callable[[str | None], LibraryModel]
+"""Loads the model on a device; None is its default."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recording to read.
+
+    Attributes:
+        number: By which its parts are recognised.
+        path: On this machine or shared with it, or an address.
+        only_hash: Only tell the hash of its content; nothing is decoded.
+        content_hash: Of its content, where it is known already.
+        version: Which state of a file of another machine is meant; a fetched copy has it.
+        span: Where its bytes lie in an archive: offset and number; None for a file of its own.
+    """
+
+    number: int
+    path: str
+    only_hash: bool = False
+    content_hash: str = ""
+    version: str = ""
+    span: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts of a recording that reading found; ``failure`` is why it cannot be read."""
+
+    content_hash: str = ""
+    duration_s: float = 0.0
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Part(Generic[T]):
+    """Some of the windows of a recording, in order.
+
+    Attributes:
+        job: Number of its job.
+        index: Place among the parts of the recording, from 0.
+        facts: About the recording.
+        items: ``Clip`` before and ``EncodedWindow`` after encoding; a ``Failure`` is a window that
+            cannot be read.
+        is_last: No part follows.
+        still_windows: Windows that were left out because nothing moves; told with the last part.
+        still_s: Seconds that no other window covers.
+    """
+
+    job: int
+    index: int
+    facts: Facts
+    items: Sequence[T | Failure] = ()
+    is_last: bool = False
+    still_windows: int = 0
+    still_s: float = 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its clips."""
+        return sum(item.data.nbytes for item in self.items if isinstance(item, Clip))
+
+
+DecodedPart = Part[Clip]
+EncodedPart = Part[EncodedWindow]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Facts that every worker of a call needs; they travel once.
+
+    Attributes:
+        manifest: The model, the sensor and the windows.
+        load: Loads the model on a device.
+        keep_context: Whether to keep context tokens.
+        captioner: What writes about each window, or its spec; None for no captions.
+        skip_still: Leave windows of video out in which nothing moves.
+        remote: Where files of other machines are brought.
+    """
+
+    manifest: LibraryManifest
+    load: LoadModel
+    keep_context: bool = True
+    captioner: str | Captioner | None = None
+    skip_still: bool = False
+    remote: RemoteFiles = field(default_factory=RemoteFiles)
+
+
+def decode(job: Job, setup: Setup, source: Reader | None = None) -> Iterator[DecodedPart]:
+    """The parts of a recording; one without items where it cannot be read.
+
+    Args:
+        job: The recording.
+        setup: Of the call.
+        source: Reads it; None is the sensor's reader.
+    """
+    source = source or reader(setup.manifest.modality)
+    url = shown(job.path)
+    try:
+        with setup.remote.fetched(url, job.version, job.span) as file:
+            for part in _decoded(job, file, setup, source):
+                yield part if str(file) == url else _renamed(part, str(file), url)
+    except VlarError as error:  # it could not be fetched
+        failure = Failure(Path(url), error.kind, error.message)
+        yield Part(job.number, 0, Facts(failure=failure), is_last=True)
+
+
+def _decoded(job: Job, file: Path, setup: Setup, source: Reader) -> Iterator[DecodedPart]:
+    facts = _facts(job, file, source)
+    if job.only_hash or facts.failure is not None:
+        yield Part(job.number, 0, facts, is_last=True)
+        return
+    still = StillFootage()
+    clips = clips_of(source, file, facts.duration_s, setup.manifest)
+    if setup.skip_still and setup.manifest.modality == "video":
+        clips = still.without(clips)
+    if setup.manifest.persons:
+        clips = with_persons(clips, setup.manifest.persons, source)
+    for index, (group, is_last) in enumerate(_groups(clips)):
+        part = Part(job.number, index, facts, group, is_last)
+        yield replace(part, still_windows=still.windows, still_s=still.seconds) if is_last else part
+
+
+def with_persons(
+    clips: Iterator[Clip | Failure], detector: str, source: Reader
+) -> Iterator[Clip | Failure]:
+    """The clips of one recording, each with those of the people in it behind it."""
+    found: dict[tuple[str, int], PersonClips] = _of_thread.__dict__.setdefault("people", {})
+    # A detector holds a state, so each thread has its own; it stays loaded.
+    people = found.setdefault((detector, id(source)), PersonClips(detector, source))
+    for item in people.behind(clips):
+        if not isinstance(item, FileRecord):
+            yield item
+
+
+def _facts(job: Job, file: Path, source: Reader) -> Facts:
+    digest = job.content_hash
+    try:
+        digest = digest or content_hash(file)
+        return Facts(digest, 0.0 if job.only_hash else source.probe(file).duration_s)
+    except VlarError as error:
+        failure = Failure(file, error.kind, error.message)
+    except OSError as error:
+        failure = Failure(file, "decode", why_unreadable(file, error))
+    return Facts(digest, failure=failure)
+
+
+def _groups(clips: Iterator[Clip | Failure]) -> Iterator[tuple[list[Clip | Failure], bool]]:
+    """Clips in groups of bounded size, and whether a group is the last one; at least one group."""
+    group: list[Clip | Failure] = []
+    size = 0
+    for item in clips:
+        nbytes = item.data.nbytes if isinstance(item, Clip) else 0
+        if group and (len(group) == _PART_CLIPS or size + nbytes > _PART_BYTES):
+            yield group, False
+            group, size = [], 0
+        group.append(item)
+        size += nbytes
+    yield group, True
+
+
+def _renamed(part: DecodedPart, local: str, url: str) -> DecodedPart:
+    """A part of a file that was fetched, which names the address in place of the copy."""
+
+    def named(failure: Failure) -> Failure:
+        return Failure(Path(url), failure.kind, failure.message.replace(local, url))
+
+    items = [
+        named(item) if isinstance(item, Failure) else replace(item, path=Path(url))
+        for item in part.items
+    ]
+    failure = part.facts.failure
+    facts = replace(part.facts, failure=None if failure is None else named(failure))
+    return replace(part, facts=facts, items=items)
+
+
+class PartEncoder:
+    """Encodes parts with a model that is loaded for the first clip.
+
+    Args:
+        setup: Of the call.
+        device: Where the model computes; None is its default.
+    """
+
+    def __init__(self, setup: Setup, device: str | None = None) -> None:
+        self._setup, self._device = setup, device
+        self._loaded: LibraryModel | None = None
+        self._writes: Captioner | None = None
+
+    def encode(self, parts: Sequence[DecodedPart]) -> Iterator[EncodedPart]:
+        """The same parts with each clip replaced by its encoded window; batches cross parts.
+
+        Raises:
+            EncoderMismatchError: the model that is loaded here is not that of the library.
+            VlarError: the model cannot be loaded or cannot encode.
+        """
+        stream = (item for part in parts for item in (_mark(part), *part.items))
+        if self._setup.captioner is not None and any(part.items for part in parts):
+            self._writes = self._writes or as_captioner(self._setup.captioner)
+        encoded = encode_clips(stream, self._model, self._setup.keep_context, self._writes)
+        next(encoded, None)  # the mark of the first part
+        for part in parts:
+            items: list[EncodedWindow | Failure] = []
+            for item in encoded:
+                if isinstance(item, FileRecord):
+                    break
+                items.append(item)
+            facts = part.job, part.index, part.facts, items
+            yield Part(*facts, part.is_last, part.still_windows, part.still_s)
+
+    def _model(self) -> LibraryModel:
+        if self._loaded is None:
+            model = self._setup.load(self._device)
+            wanted = self._setup.manifest
+            if (model.fingerprint, model.dim) != (wanted.fingerprint, wanted.dim):
+                raise EncoderMismatchError(
+                    f"a worker loaded model {model.name!r} with fingerprint "
+                    f"{model.fingerprint[:12]}, the library's has {wanted.fingerprint[:12]}; "
+                    "install the same vlar and the same weights on every machine"
+                )
+            self._loaded = model
+        return self._loaded
+
+
+def _mark(part: DecodedPart) -> FileRecord:
+    """Head of a part before its clips in the stream to the encoder."""
+    return FileRecord(Path(), "changed", str(part.job))

@@ -1,0 +1,304 @@
+"""Step 3 of an ``add``: encoded windows to rows, one transaction a recording.
+
+``write_windows`` takes any stream of file records, each followed by its encoded windows. Who
+encoded them does not matter: the local encoder, or workers on other machines.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vlar.errors import EncoderMismatchError, LibraryError
+from vlar.library.address import is_gone
+from vlar.library.ingest.encode import EncodedWindow
+from vlar.library.ingest.reader import FAILED, KNOWN, SKIPPED, UNCHANGED, FileRecord
+from vlar.library.library_copy import copy_within
+from vlar.library.manifest import LibraryManifest
+from vlar.library.rows import AddEvent, AddReport
+from vlar.library.store.annotations import Caption, FailedFile, LostFrames, is_kept
+from vlar.library.store.base import LibraryWriter
+from vlar.types import Failure
+
+_CHUNK_ROWS = 64
+_log = logging.getLogger("vlar")
+IngestProgress = Callable[[AddEvent], None]
+WindowStream = Iterable[EncodedWindow | Failure]
+
+
+class _RollbackError(Exception):
+    """A recording cannot be indexed: its transaction is rolled back."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def write_windows(
+    writer: LibraryWriter,
+    stream: Iterable[FileRecord | EncodedWindow | Failure],
+    manifest: LibraryManifest,
+    *,
+    total: int,
+    before: int = 0,
+    tags: Mapping[str, str] | None = None,
+    progress: IngestProgress | None = None,
+    captioner: str = "",
+) -> AddReport:
+    """Write recordings in the order of the stream; each is there with all its rows or not at all.
+
+    Args:
+        writer: The library, with the writer's lock held.
+        stream: A record of each file, followed by its windows. A ``Failure`` in place of a window
+            is a window that cannot be read.
+        manifest: Written with the first recording of a new library.
+        total: Number of files, for ``progress``.
+        before: How many of them the library holds already, for ``progress``.
+        tags: Set on every recording of the stream; tags of a record itself come after them.
+        progress: Called after the commit of each recording.
+        captioner: Name of what wrote the captions of the windows; empty for none.
+
+    Raises:
+        LibraryError: the library cannot be written to; the message says how much was kept.
+    """
+    run = _Run(writer, manifest, dict(tags or {}), total, progress, captioner)
+    if before:
+        _log.info("%d of %d videos are already indexed", before, total)
+    if progress is not None:
+        progress(AddEvent("start", before, total))
+    try:
+        for record, windows in by_file(stream):
+            run.file(record, windows)
+    except LibraryError as error:
+        if isinstance(error, EncoderMismatchError):
+            raise
+        message = f"{error.message} ({run.kept} of the {total} videos are in the library)"
+        raise type(error)(message) from error
+    return run.report()
+
+
+def by_file(
+    stream: Iterable[FileRecord | EncodedWindow | Failure],
+) -> Iterator[tuple[FileRecord, WindowStream]]:
+    """Each record of a stream with its windows, read lazily."""
+    numbers = itertools.count()
+    number = next(numbers)
+
+    def file_number(item: FileRecord | EncodedWindow | Failure) -> int:
+        nonlocal number
+        if isinstance(item, FileRecord):
+            number = next(numbers)
+        return number
+
+    for _, items in itertools.groupby(stream, file_number):
+        record = next(items)
+        if isinstance(record, FileRecord):
+            yield record, (item for item in items if not isinstance(item, FileRecord))
+
+
+@dataclass
+class _Run:
+    """One ``add`` in progress: what was done so far."""
+
+    writer: LibraryWriter
+    manifest: LibraryManifest
+    tags: Mapping[str, str]
+    total: int
+    progress: IngestProgress | None
+    captioner: str = ""
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    rows: int = 0
+    person_rows: int = 0
+    done: int = 0
+    failed: list[Failure] = field(default_factory=list[Failure])
+
+    @property
+    def kept(self) -> int:
+        return self.added + self.updated + self.unchanged + self.moved
+
+    def report(self) -> AddReport:
+        counts = self.added, self.updated, self.unchanged, self.moved
+        return AddReport(*counts, tuple(self.failed), self.rows, person_rows=self.person_rows)
+
+    def file(self, record: FileRecord, windows: WindowStream) -> None:
+        if record.state in (FAILED, SKIPPED):
+            self._fail(record, record.failure or Failure(record.file, "decode", "unreadable"))
+        elif record.state == UNCHANGED:
+            self._unchanged(record)
+        elif record.state == KNOWN:
+            self._known_content(record)
+        else:
+            self._new_content(record, windows)
+
+    def _unchanged(self, record: FileRecord) -> None:
+        known = self.writer.at_path(record.path)
+        if known is None:
+            self._known_content(record)
+            return
+        tags = self.writer.tags([known.id]).get(known.id, {})
+        wanted = {**self.tags, **record.tags}
+        if known.stamp != record.stamp or not wanted.items() <= tags.items():
+            with self.writer.transaction():
+                self.writer.update(known.id, stamp=record.stamp, tags=wanted)
+        self.unchanged += 1
+        self._report("unchanged", record.file)
+
+    def _known_content(self, record: FileRecord) -> None:
+        """Rename the recording of this content if its file is gone, else copy its rows."""
+        others = self.writer.recordings(record.content_hash)
+        if not others:
+            message = f"{record.file}: has the content of another file of this call that failed"
+            self._fail(record, Failure(record.file, "decode", message))
+            return
+        gone = [other for other in others if is_gone(other.path)]
+        rows = 0
+        with self.writer.transaction():
+            if gone:
+                video_id = gone[0].id
+                self.writer.update(video_id, path=record.path, stamp=record.stamp)
+            else:
+                source = others[0]
+                video_id = self.writer.put_video(
+                    record.path, record.content_hash, record.stamp, source.duration_s
+                )
+                rows = copy_within(self.writer, source.id, video_id, self.manifest.dim)
+                self.writer.update(video_id, unreadable=source.unreadable)
+            self.writer.update(video_id, tags={**self.tags, **record.tags})
+        self.moved += 1
+        self._report("moved", record.file, rows)
+
+    def _new_content(self, record: FileRecord, windows: WindowStream) -> None:
+        lost: list[Failure] = []
+        damaged: list[LostFrames] = []
+        captions: list[Caption] = []
+        status = "added" if self.writer.at_path(record.path) is None else "updated"
+        try:
+            with self.writer.transaction():
+                noted = _noting(windows, damaged, captions, self.captioner)
+                video_id, rows, kept = self._write(record, noted, lost)
+                self.writer.annotate(LostFrames, video_id, damaged)
+                self.writer.annotate(Caption, video_id, captions)
+                self._remember(record, lost)
+                tags = {**self.tags, **record.tags}
+                self.writer.update(video_id, unreadable=len(lost), tags=tags)
+        except _RollbackError as error:
+            self._fail(record, error.failure)
+            return
+        if status == "updated":
+            self.updated += 1
+        else:
+            self.added += 1
+        self.person_rows += rows - kept
+        failure = _partial(record.file, lost, kept) if lost else None
+        if failure is not None:
+            self.failed.append(failure)
+        share = (sum(each.share for each in damaged) + len(lost)) / (kept + len(lost))
+        self._report(status, record.file, rows, failure, share, record.duration_s)
+
+    def _write(
+        self, record: FileRecord, windows: WindowStream, lost: list[Failure]
+    ) -> tuple[int, int, int]:
+        """Rows of one recording; returns its id, and the numbers of rows and of windows."""
+        if "fingerprint" not in self.writer.meta():
+            self.writer.set_meta(self.manifest.to_meta())
+        facts = record.path, record.content_hash, record.stamp, record.duration_s
+        video_id = self.writer.put_video(*facts)
+        rows = kept = 0
+        for chunk in _chunks(windows, lost):
+            _insert(self.writer, record.file, video_id, chunk)
+            rows += len(chunk)
+            kept += sum(each.person is None for each in chunk)
+        if not rows:
+            nothing = Failure(record.file, "decode", f"{record.file}: has no windows")
+            raise _RollbackError(lost[0] if lost else nothing)
+        return video_id, rows, kept
+
+    def _fail(self, record: FileRecord, failure: Failure) -> None:
+        if record.state != SKIPPED and record.content_hash and is_kept(failure):
+            with self.writer.transaction():
+                self._remember(record, [failure])
+        self.failed.append(failure)
+        self._report("failed", record.file, failure=failure, lost=1.0)
+
+    def _remember(self, record: FileRecord, lost: Sequence[Failure]) -> None:
+        """Keep the first failure that the next run should not meet again, or forget the last."""
+        facts = record.path, record.content_hash, record.stamp
+        kept = [FailedFile(*facts, each.kind, each.message) for each in lost if is_kept(each)]
+        self.writer.annotate(FailedFile, record.path, kept[:1])
+
+    def _report(
+        self,
+        status: str,
+        file: Path,
+        rows: int = 0,
+        failure: Failure | None = None,
+        lost: float = 0.0,
+        seconds: float = 0.0,
+    ) -> None:
+        self.done += 1
+        self.rows += rows
+        if self.progress is not None:
+            event = AddEvent(status, self.done, self.total, file, rows, failure, lost, seconds)
+            self.progress(event)
+
+
+def _insert(
+    writer: LibraryWriter, file: Path, video_id: int, chunk: Sequence[EncodedWindow]
+) -> None:
+    spans = [each.window for each in chunk]
+    vectors = np.stack([each.vector for each in chunk])
+    if not np.isfinite(vectors).all():
+        raise _not_numbers(file, "vector", "see 'vlar doctor'")
+    contexts = [each.context for each in chunk]
+    if not all(np.isfinite(tokens).all() for tokens in contexts if tokens is not None):
+        raise _not_numbers(file, "context", "index it without (--no-context)")
+    writer.insert_rows(video_id, spans, vectors, [each.person for each in chunk], contexts)
+
+
+def _noting(
+    windows: WindowStream, damaged: list[LostFrames], captions: list[Caption], captioner: str
+) -> WindowStream:
+    """The same windows; what is lost of them and what they are said to show is put into lists."""
+    for each in windows:
+        if isinstance(each, EncodedWindow) and each.lost and each.person is None:
+            damaged.append(LostFrames(each.window.start_s, each.window.end_s, each.lost))
+        if isinstance(each, EncodedWindow) and each.caption is not None:
+            span = each.window.start_s, each.window.end_s
+            captions.append(Caption(*span, each.caption, captioner))
+        yield each
+
+
+def _not_numbers(file: Path, what: str, advice: str) -> _RollbackError:
+    message = f"{file}: the model gave a {what} that is not a number; {advice}"
+    return _RollbackError(Failure(file, "model", message))
+
+
+def _chunks(windows: WindowStream, lost: list[Failure]) -> Iterator[list[EncodedWindow]]:
+    """WindowStream in groups that bound memory; failures are put into ``lost``."""
+    chunk: list[EncodedWindow] = []
+    for each in windows:
+        if isinstance(each, Failure):
+            lost.append(each)
+            continue
+        chunk.append(each)
+        if len(chunk) == _CHUNK_ROWS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _partial(file: Path, lost: list[Failure], rows: int) -> Failure:
+    message = (
+        f"{file}: {len(lost)} of {len(lost) + rows} windows cannot be read, the others are indexed "
+        f"({lost[0].message})"
+    )
+    return Failure(file, lost[0].kind, message)

@@ -1,0 +1,574 @@
+"""The library: a folder of indexed recordings that can be changed and searched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
+
+from vlar import registry
+from vlar.encoders.captions import Captioner
+from vlar.errors import EncoderMismatchError, LibraryError, QueryError, UsageError
+from vlar.library import discovery, tables
+from vlar.library.address import LibraryPlace
+from vlar.library.compact import CompactReport
+from vlar.library.connection import LibraryConnection
+from vlar.library.discovery import SAME
+from vlar.library.manifest import LibraryManifest
+from vlar.library.protocol import LibraryModel
+from vlar.library.query.plan import MIN_PROBABILITY, QueryRequest
+from vlar.library.query.rerankers import Reranker, choose_reranker
+from vlar.library.rows import AddReport, LibraryInfo, RowHit, UpgradeReport, VideoRow
+from vlar.library.tables import LibraryDataset
+from vlar.library.verify import LibraryFault
+from vlar.results import Results
+from vlar.types import Float32, Hit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vlar.library import shard_reading
+    from vlar.library.cache import SearchCache
+    from vlar.library.ingest.ingest import AddRequest
+    from vlar.library.ingest.runners.base import Runner
+    from vlar.library.ingest.writer import IngestProgress
+    from vlar.library.library_copy import CopyReport
+    from vlar.library.query.filters import Where
+    from vlar.library.query.plan import QueryReport
+
+
+class Library:
+    """Indexed recordings in a folder ``NAME.vlar``, or in Milvus.
+
+    In a folder, ``library.sqlite`` is the source of truth and ``ann.faiss`` a cache. In Milvus, its
+    collections are (docs/milvus.md). Every method answers alike in both, but ``upgrade``, which
+    takes a folder.
+
+    A recording is there with all its rows or not at all. An interrupted ``add`` keeps every
+    finished recording, and the next ``add`` resumes it. One process writes at a time; any number
+    reads, each query from one consistent state.
+
+        >>> with Library("gym.vlar") as library:             # doctest: +SKIP
+        ...     library.add("videos/", tags={"place": "gym"})
+        ...     library.query("lifting a weight", k=3)
+
+    Args:
+        path: The folder, or ``milvus://HOST:PORT/NAME``, or ``milvus:FOLDER.db/NAME``. The first
+            ``add`` creates it.
+        model: A model, or the name of one (``vlar.load``). None is the library's own, or ``lite``
+            for a new library. It is loaded when something must first be encoded.
+        create: Whether the library may be a new one.
+        device: Where to search: ``cpu``, or ``cuda`` where the installed FAISS is built for it.
+
+    Raises:
+        LibraryError: it does not exist (``create=False``), is not a library, is damaged or was
+            made by a newer vlar.
+    """
+
+    def __init__(
+        self,
+        path: str | LibraryPlace,
+        model: LibraryModel | str | Path | None = None,
+        create: bool = True,
+        device: str = "cpu",
+    ) -> None:
+        self._connection = LibraryConnection(path, model, create, device)
+
+    @property
+    def path(self) -> LibraryPlace:
+        """The folder, or the address in Milvus."""
+        return self._connection.path
+
+    def __enter__(self) -> Self:
+        """The library itself; it is closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. A later call opens them again."""
+        self._connection.close()
+
+    # Changes ------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        tags: Mapping[str, str] | None = None,
+        window_s: float | None = None,
+        stride_s: float | None = None,
+        long_times: float | None = None,
+        shots: bool | None = None,
+        keep_context: bool = True,
+        retry: bool = False,
+        skip_still: bool = False,
+        captions: str | Captioner | None = None,
+        persons: bool | None = None,
+        detector: str | None = None,
+        runner: Runner | None = None,
+        shards: str | Path | None = None,
+        progress: IngestProgress | None = None,
+    ) -> AddReport:
+        """Index recordings, or bring them up to date.
+
+        A file is recognised by its content: unchanged ones are skipped, changed ones indexed again
+        in place, renamed ones keep rows and tags, copies get those rows. Links are not followed.
+
+        Args:
+            paths: Files, folders to search for recordings, addresses, lists (docs/ingest.md).
+            tags: Set on every recording of this call, also on unchanged ones; other tags stay.
+            window_s: Seconds a window lasts; None is the library's own, 4 for a new one.
+            stride_s: Seconds between starts; None is the library's own, 2 for a new one.
+            long_times: Also windows this many times as long and far apart; 1: none. None as before.
+            shots: Let no window cross a cut. None is the library's own, False for a new one.
+            keep_context: Keep the tokens that re-ranking needs where text depends on the video.
+            retry: Read files again that failed before; otherwise they are skipped and named.
+            skip_still: Leave windows of video out in which nothing moves (docs/library.md).
+            captions: A captioner or its name: keep what each window is said to show.
+            persons: Also a row for each person of a window (docs/who.md). None as for shots.
+            detector: What finds them; None is the library's own, for a new one as for ``who``.
+            runner: What reads and encodes, besides this process (docs/ingest.md).
+            shards: A folder: write there instead, as Parquet files (``import_shards``).
+            progress: Called after the commit of each recording.
+
+        Returns:
+            What was done. It names recordings that cannot be read; they never end the call.
+
+        Raises:
+            UsageError: an unusable argument. LibraryLockedError: another process is writing.
+            LibraryError: not writable (the message has what was kept), or other windows or people.
+            EncoderMismatchError: another model made it.
+        """
+        from vlar.library.ingest.ingest import AddRequest
+
+        return self.ingest(
+            AddRequest(
+                paths, tags, window_s, stride_s, long_times, shots, keep_context, retry,
+                skip_still, captions, persons, detector, runner, shards, progress,
+            )
+        )  # fmt: skip
+
+    def ingest(self, request: AddRequest) -> AddReport:
+        """Index the recordings of a request, as ``add`` does with the same fields."""
+        from vlar.library.ingest.ingest import add_paths
+
+        request = request.checked()
+        with self._connection.writing() as writer:
+            report = add_paths(writer, self._connection.models, request)
+            self._connection.settle()
+            return report
+
+    def add_vectors(self, videos: Iterable[shard_reading.VectorVideo]) -> AddReport:
+        """Index recordings by their vectors; earlier rows of the same paths are replaced.
+
+        Each is there whole or not at all. The vectors must be those of the library's model: a new
+        library takes its name, fingerprint and width from the model it was opened with.
+
+        Raises:
+            UsageError: vectors that cannot be rows; the recordings before them are kept.
+            LibraryLockedError: another process is writing.
+            LibraryError: the library cannot be written to.
+            EncoderMismatchError: the library was made by another model.
+        """
+        from vlar.library import shard_reading
+
+        models = self._connection.models
+        with self._connection.writing() as writer:
+            manifest = LibraryManifest.of(writer) or models.new_manifest()
+            models.require(manifest)
+            with writer.transaction():
+                if "fingerprint" not in writer.meta():
+                    writer.set_meta(manifest.to_meta())
+            report = shard_reading.add_vectors(writer, videos, manifest.dim)
+            self._connection.settle()
+            return report
+
+    def import_shards(
+        self, paths: str | Path | Sequence[str | Path], *, progress: IngestProgress | None = None
+    ) -> AddReport:
+        """Add the rows of Parquet files, such as ``add(shards=FOLDER)`` and ``export`` write them.
+
+        Args:
+            paths: Files, and folders of them; docs/ingest.md has the columns. The rows of a
+                recording that is in several are those of the last one.
+            progress: Called after the commit of each recording.
+
+        Returns:
+            What was done; ``failed`` also names files that are half-written, damaged or of
+            another model, and recordings with values that a library cannot hold.
+
+        Raises:
+            UsageError: no file can be used, or pyarrow is not installed.
+            LibraryLockedError: another process is writing.
+            LibraryError: the library cannot be written to.
+        """
+        from vlar.library.shard_reading import import_shards
+
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        with self._connection.writing() as writer:
+            report = import_shards(writer, given, self._connection.models, progress)
+            self._connection.settle()
+            return report
+
+    def remove(self, paths: str | Path | Sequence[str | Path]) -> int:
+        """Remove recordings from the library; the files themselves are not touched.
+
+        Args:
+            paths: Files (also ones that are gone), folders, or globs (``*`` crosses folders).
+
+        Returns:
+            The number of recordings that were removed.
+
+        Raises:
+            LibraryLockedError: another process is writing.
+            LibraryError: the library cannot be written to.
+        """
+        patterns = [paths] if isinstance(paths, str | Path) else list(paths)
+        with self._connection.writing() as writer:
+            chosen = sorted({i for pattern in patterns for i in writer.matching(pattern)})
+            if chosen:
+                with writer.transaction():
+                    writer.delete(chosen)
+                self._connection.settle()
+            return len(chosen)
+
+    # Facts and answers --------------------------------------------------------------------------
+
+    def videos(self) -> list[VideoRow]:
+        """Every recording, by path."""
+        with self._connection.mutex:
+            store = self._connection.reader()
+            if store is None:
+                return []
+            with store.snapshot():
+                return store.videos()
+
+    def info(self) -> LibraryInfo:
+        """Facts of the library: contents, model, search engine, and the reason for the engine."""
+        with self._connection.mutex:
+            store = self._connection.reader()
+            with nullcontext() if store is None else store.snapshot():
+                return self._connection.backend.info(store)
+
+    def query(
+        self,
+        text: str,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        min_probability: float = MIN_PROBABILITY,
+        rerank: str | Reranker | None = "auto",
+        report: Callable[[QueryReport], None] | None = None,
+    ) -> Results[Hit]:
+        """The spans of the library that answer a query best, best first.
+
+        A query is a plain phrase, or an expression (docs/query.md). ``score`` ranks: for a plain
+        phrase it is the calibrated probability, for an expression its value
+        (``vlar.library.query.expression_scoring``). Windows of one recording that answer together
+        are one span (``vlar.library.query.candidates``). Damaged rows are not used: a warning on
+        the logger ``vlar`` names them, and ``report`` has their number.
+
+        Args:
+            text: What to look for, in plain words or as an expression.
+            k: Greatest number of spans to return.
+            where: Filters that all hold, such as ``["place=gym", "start_s>=10"]``, or a mapping
+                (``vlar.library.query.filters``).
+            min_probability: Spans below it are left out; 0 keeps all. The default, 0.05, is the
+                prior: less fits worse than everyday actions at large.
+            rerank: Name of a re-ranker for the best candidates (``vlar.parts("reranker")``),
+                ``auto`` for the one that suits the model, None for none; an answerer such as
+                ``self:motion`` (docs/second_opinion.md); or a re-ranker.
+            report: Called with how the query was answered.
+
+        Raises:
+            QueryError: no word in the text, an expression that cannot be parsed
+                (``vlar.library.query.grammar.QuerySyntaxError``), ``k`` below 1, or an invalid
+            filter.
+            UnknownNameError: no re-ranker has this name.
+            DecodeError: the clip of a LIKE cannot be read.
+            LibraryError: the library is empty or damaged.
+            EncoderMismatchError: the library was made by another model.
+        """
+        return self.search(QueryRequest(text, k, where, min_probability, rerank, report))
+
+    def search(self, request: QueryRequest) -> Results[Hit]:
+        """The spans that answer a request best, as ``query`` with the same fields."""
+        from vlar.library.query.candidates import Snapshot
+        from vlar.library.query.filters import check_keys
+        from vlar.library.query.grammar import leaves
+        from vlar.library.query.plan import make_plan
+        from vlar.library.query.search import search
+        from vlar.library.query.similarity import encode_leaves
+
+        plan, connection = make_plan(request), self._connection
+        with connection.mutex:
+            store, manifest = connection.nonempty()
+            check_keys(plan.where, store.tag_keys())
+            model = connection.models.loaded(manifest)
+            reranker = _reranker(request.rerank, model)
+            queries = encode_leaves(leaves(plan.tree), model)
+
+            def ask(cache: SearchCache | None) -> list[Hit]:
+                snapshot = Snapshot(store, manifest, model, cache)
+                return search(plan, snapshot, queries, reranker, request.report)
+
+            own = reranker is not None and reranker is not request.rerank
+            with closing(reranker) if reranker and own else nullcontext():
+                answer = connection.searched if plan.plain else connection.scanned
+                return Results(answer(store, ask))
+
+    def nearest(self, vector: Float32, k: int = 10, *, where: Where | None = None) -> list[RowHit]:
+        """The rows most similar to a vector (D,) of unit length, best first; no model is loaded.
+
+        Args:
+            vector: A vector of the library's model.
+            k: Greatest number of rows to return.
+            where: As in ``query``.
+
+        Raises:
+            QueryError: wrong vector width, a value that is not finite, ``k`` below 1, or an
+                invalid filter.
+            LibraryError: the library is empty or damaged.
+        """
+        from vlar.library.query.similarity import nearest, nearest_held
+
+        connection = self._connection
+        with connection.mutex:
+            store, _ = connection.nonempty()
+            if where and (current := connection.current_cache()):
+                held = nearest_held(*current, vector, k, where)
+                if held is not None:
+                    return held
+            return connection.searched(store, lambda cache: nearest(store, cache, vector, k, where))
+
+    # What stands out ----------------------------------------------------------------------------
+
+    def unusual(self, k: int = 10, *, against: Library | None = None) -> list[discovery.Standout]:
+        """The windows that resemble nothing else: far from all windows of other recordings.
+
+        Args:
+            k: Greatest number of windows; those that share half of their time count as one.
+            against: Another library of the same model; windows are compared with its rows instead,
+                so that what is new in this library comes first.
+
+        Raises:
+            QueryError: ``k`` below 1.
+            LibraryError: a library is empty or damaged.
+            EncoderMismatchError: the libraries were made by two models.
+        """
+        discovery.require_count(k)
+        own = self.all_rows()
+        other = own if against is None else against.all_rows()
+        if other.fingerprint != own.fingerprint:
+            raise EncoderMismatchError(
+                f"libraries {self.path} and {against and against.path} were made by two models; "
+                "compare libraries of one model"
+            )
+        return discovery.unusual(own, k, None if against is None else other)
+
+    def highlights(self, k: int = 10, *, per_recording: int = 1) -> list[discovery.Standout]:
+        """The windows that stand out most in their own recording, over all recordings.
+
+        Args:
+            k: Greatest number of windows.
+            per_recording: Greatest number of windows of one recording.
+
+        Raises:
+            QueryError: ``k`` or ``per_recording`` below 1.
+            LibraryError: the library is empty or damaged.
+        """
+        discovery.require_count(k)
+        discovery.require_count(per_recording)
+        return discovery.highlights(self.all_rows(), k, per_recording)
+
+    def duplicates(self, *, similarity: float = SAME) -> list[discovery.DuplicateGroup]:
+        """Groups of recordings that show the same (``vlar.library.discovery``), largest first.
+
+        Args:
+            similarity: Least cosine, 0 to 1, of two windows that show the same.
+
+        Raises:
+            QueryError: ``similarity`` outside 0 to 1.
+            LibraryError: the library is empty or damaged.
+        """
+        if not 0.0 < similarity <= 1.0:
+            raise QueryError(f"similarity is {similarity}; it lies between 0 and 1")
+        return discovery.duplicates(self.all_rows(), similarity)
+
+    def all_rows(self) -> discovery.LibraryRows:
+        """Every row of a whole frame that is sound and shows something.
+
+        A warning names damaged ones.
+
+        Raises:
+            LibraryError: the library is empty or damaged.
+        """
+        return discovery.all_rows(self._connection)
+
+    # Tables -------------------------------------------------------------------------------------
+
+    def export(self, path: str | Path, *, progress: tables.Counted | None = None) -> int:
+        """Write all rows, with vectors and tags, as a Parquet file.
+
+        Rows are read and written in batches of 8192, all of one state of the library.
+
+        Args:
+            path: The file, which ends in ``.parquet``; an older one is replaced.
+            progress: Called after each batch.
+
+        Returns:
+            The number of rows written; damaged rows are left out, and a warning names them.
+
+        Raises:
+            UsageError: another ending, the file cannot be written, or pyarrow is not installed.
+            LibraryError: the library is empty or damaged.
+        """
+        return tables.write_parquet(self._connection, path, progress)
+
+    def to_arrow(self) -> Any:
+        """All rows as a ``pyarrow.Table``, as ``export`` writes them.
+
+        Raises:
+            UsageError: pyarrow is not installed.
+            LibraryError: the library is empty or damaged.
+        """
+        return tables.arrow_table(self._connection)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """All rows as a data frame of pandas; vectors are arrays (D,), tags are dicts."""
+        return self.to_arrow().to_pandas(maps_as_pydicts="strict")
+
+    def dataset(
+        self,
+        *,
+        tags: Sequence[str] = (),
+        clips: bool = False,
+        n_frames: int = 8,
+        size: tuple[int, int] = (224, 224),
+    ) -> LibraryDataset:
+        """The rows as a map-style data set for ``torch.utils.data.DataLoader``.
+
+        Args:
+            tags: Keys of tags that items carry; a missing tag is an empty text.
+            clips: Whether items carry frames, which are decoded when they are asked for.
+            n_frames: T.
+            size: (H, W) in pixels.
+
+        Raises:
+            LibraryError: the library is empty or damaged.
+        """
+        with self._connection.mutex:
+            self._connection.nonempty()
+        return LibraryDataset(str(self.path), tuple(tags), clips, n_frames, size)
+
+    # Upkeep -------------------------------------------------------------------------------------
+
+    def compact(self, *, retrain: bool = False, kind: str | None = None) -> CompactReport:
+        """Merge all changes into the search cache, forget deleted rows, shrink the files.
+
+        SQLite writes a second copy of the database, so free space of its size is needed.
+
+        Args:
+            retrain: Build the search engine again even where it has not drifted.
+            kind: Name of the search engine from now on (``flat``, ``ivf``, ``ivf-sq8``); ``auto``
+                chooses by the number of rows.
+
+        Raises:
+            UnknownNameError: no engine has this name.
+            LibraryLockedError: another process is writing.
+            LibraryError: the library cannot be written to.
+        """
+        with self._connection.writing() as writer:
+            self._connection.forget_cache()
+            probes = self._connection.models.probes()
+            return self._connection.backend.compact(writer, probes, retrain, kind)
+
+    def upgrade(self, *, progress: Callable[[int, int], None] | None = None) -> UpgradeReport:
+        """Bring the library up to date with its model: only parts that changed are computed.
+
+        An interrupted run resumes; queries use the old rows until all new ones are ready.
+
+        Args:
+            progress: Called with the number of recordings done and their total.
+
+        Raises:
+            LibraryError: it is empty, or none of its recordings can be read.
+            UsageError: it is another model's and shares no part with this one.
+            LibraryLockedError: another process is writing.
+        """
+        with self._connection.mutex:
+            self._connection.forget_cache()
+            model = self._connection.models.given()
+            return self._connection.backend.upgrade(model, progress)
+
+    def copy_to(
+        self, other: Library, *, progress: Callable[[int, int], None] | None = None
+    ) -> CopyReport:
+        """Copy all recordings, rows, contexts, captions and tags into another library.
+
+        Either may be a folder or in Milvus. An interrupted copy resumes. At the end both libraries
+        are read, and their digests must be equal (``vlar.library.library_copy``).
+
+        Args:
+            other: A new library, or a part of this one.
+            progress: Called with rows done and rows in all, after each commit.
+
+        Raises:
+            UsageError: it is the same library.
+            LibraryError: this one is empty or damaged, or the other one holds something else.
+            LibraryLockedError: another process is writing to the other one.
+        """
+        from vlar.library.library_copy import copy_library
+
+        if self.path == other.path:
+            raise UsageError(f"{self.path} cannot be copied to itself; give another library")
+        with self._connection.mutex, other._connection.mutex:
+            store = self._connection.reader()
+            if store is None:
+                raise LibraryError(f"library {self.path} is empty; there is nothing to copy")
+            with other._connection.writing() as writer:
+                report = copy_library(store, writer, progress)
+                other._connection.settle()
+                return report
+
+    def verify(self, *, repair: bool = False, files: bool = True) -> list[LibraryFault]:
+        """All faults of the library, its search cache and its recordings' files.
+
+        Args:
+            repair: Repair what can be repaired (the rule: ``vlar.library.backends``).
+            files: Whether to check the recordings' files too.
+
+        Raises:
+            LibraryError: it is so damaged that it cannot be read.
+            LibraryLockedError: another process is writing (only with ``repair``).
+        """
+        connection = self._connection
+        with connection.mutex:
+            store = connection.reader()
+            if store is None:
+                return []
+            with store.snapshot():
+                found = list(connection.backend.verify(store, files))
+            if not repair or not found:
+                return found
+            if any(fault.kind == "lock" for fault in found):
+                connection.backend.repair_lock()
+            connection.forget_cache()
+            with connection.writing() as writer:
+                return [connection.backend.repaired(writer, each) for each in found]
+
+
+def _reranker(rerank: str | Reranker | None, model: LibraryModel) -> Reranker | None:
+    if not isinstance(rerank, str | None):
+        return rerank
+    if rerank is not None and rerank.partition(":")[0] in registry.names("answerer"):
+        from vlar.library.query.second_opinion import AnswererReranker
+
+        return AnswererReranker.of(rerank)
+    return choose_reranker(rerank, model)

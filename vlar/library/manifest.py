@@ -1,0 +1,428 @@
+"""Facts that all rows of a library share: the model, the sensor and the windows."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from vlar.encoders.base import Encoder
+from vlar.errors import EncoderMismatchError, LibraryError
+from vlar.library.protocol import LibraryModel, sampling_of
+from vlar.library.store.row_check import MOST_SECONDS
+from vlar.library.store.sqlite import VECTOR_TYPE
+from vlar.library.store.values import is_number
+from vlar.numeric import unit
+from vlar.types import Float32, Sampling, Window
+
+
+@dataclass(frozen=True)
+class BlockSlice:
+    """A block of a vector: ``vector[..., start:start + width]``, a unit vector times ``weight``."""
+
+    name: str
+    start: int
+    width: int
+    weight: float
+    fingerprint: str
+
+    @property
+    def place(self) -> slice:
+        """Its slice of a vector."""
+        return slice(self.start, self.start + self.width)
+
+
+@runtime_checkable
+class HasEncoder(Protocol):
+    """A model with a public encoder, as ``vlar.model.model.Model`` is."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """Its towers."""
+        ...
+
+
+def declared(model: object) -> tuple[BlockSlice, ...]:
+    """The parts of a model's vectors; none where it has no public encoder."""
+    if not isinstance(model, HasEncoder):
+        return ()
+    prints = model.encoder.block_fingerprints()
+    parts: list[BlockSlice] = []
+    start = 0
+    for block in model.encoder.blocks:
+        parts.append(BlockSlice(block.name, start, block.width, block.weight, prints[block.name]))
+        start += block.width
+    return tuple(parts)
+
+
+def to_text(parts: Sequence[BlockSlice]) -> str:
+    """For the manifest of a library."""
+    return json.dumps([[p.name, p.start, p.width, p.weight, p.fingerprint] for p in parts])
+
+
+def from_text(text: str) -> tuple[BlockSlice, ...]:
+    """From the manifest; none where the text is not usable, as in older libraries."""
+    try:
+        return tuple(BlockSlice(*row) for row in json.loads(text or "[]"))
+    except (TypeError, ValueError):
+        return ()
+
+
+def shared(
+    old: Sequence[BlockSlice], new: Sequence[BlockSlice]
+) -> list[tuple[BlockSlice, BlockSlice]]:
+    """Blocks that did not change: their parts of the old and of the new vectors."""
+    known = {(part.name, part.fingerprint, part.width): part for part in old}
+    keys = [(part.name, part.fingerprint, part.width) for part in new]
+    return [(known[key], part) for key, part in zip(keys, new, strict=True) if key in known]
+
+
+def missing_blocks(old: Sequence[BlockSlice], new: Sequence[BlockSlice]) -> list[str]:
+    """Names of the blocks that must be computed."""
+    kept = {part.name for _, part in shared(old, new)}
+    return [part.name for part in new if part.name not in kept]
+
+
+def can_upgrade(old: Sequence[BlockSlice], new: Sequence[BlockSlice], same_model: bool) -> bool:
+    """Return whether no block would be lost, and the model is the same or shares a block."""
+    lost = {part.name for part in old} - {part.name for part in new}
+    return bool(old) and not lost and (same_model or bool(shared(old, new)))
+
+
+def merged_vectors(
+    vectors: Float32, into: Float32, pairs: Sequence[tuple[BlockSlice, BlockSlice]]
+) -> Float32:
+    """Put blocks of stored vectors (N, D) into new ones (N, E); the result has unit length."""
+    found = into.astype(np.float32, copy=True)
+    for old, new in pairs:
+        found[:, new.place] = vectors[:, old.place] * np.float32(new.weight / old.weight)
+    return unit(found)
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """Rule that cuts recordings into rows.
+
+    Attributes:
+        window_s: Length of a window in seconds.
+        stride_s: Seconds from one window to the next.
+        n_frames: T, samples of a window.
+        shorter_side: Pixels that frames are shrunk to while decoding; 0 for other sensors.
+        long_times: Also windows this many times as long and as far apart; 1 for none.
+        fps: Samples a second where T follows the length of a window; None for ``n_frames`` always.
+        max_frames: The largest T at ``fps``.
+        parts: What encoders that are joined want of a window (``Sampling.parts``).
+        all_samples: Whether all samples of a window are read (``Sampling.all_samples``).
+        shots: Whether recordings are cut at their shots first, so that no window crosses a cut.
+    """
+
+    window_s: float
+    stride_s: float
+    n_frames: int
+    shorter_side: int
+    long_times: float = 1.0
+    fps: float | None = None
+    max_frames: int | None = None
+    parts: tuple[Sampling, ...] = ()
+    shots: bool = False
+    all_samples: bool = False
+
+    @property
+    def sampling(self) -> Sampling:
+        """Samples that the reader gives for a window."""
+        side = self.shorter_side or None
+        return Sampling(
+            self.n_frames,
+            shorter_side=side,
+            fps=self.fps,
+            max_frames=self.max_frames,
+            parts=self.parts,
+            all_samples=self.all_samples,
+        )
+
+    def spans(self, duration_s: float, shots: Sequence[Window] = ()) -> list[Window]:
+        """The windows of a recording, those of the first scale first; none twice.
+
+        Args:
+            duration_s: Its length.
+            shots: Its shots by time, each of which has windows of its own; empty for one.
+        """
+        whole = shots or [Window(0.0, duration_s)]
+        spans = _windows_of(whole, self.window_s, self.stride_s)
+        if self.long_times > 1.0:
+            times = self.long_times
+            longer = [shot for shot in whole if shot.duration_s > self.window_s]
+            spans += _windows_of(longer, times * self.window_s, times * self.stride_s)
+        return spans
+
+
+def _windows_of(shots: Sequence[Window], window_s: float, stride_s: float) -> list[Window]:
+    from vlar.media.video.sample import windows
+
+    return [
+        Window(shot.start_s + window.start_s, min(shot.start_s + window.end_s, shot.end_s))
+        for shot in shots
+        for window in windows(shot.duration_s, window_s, stride_s)
+    ]
+
+
+DEFAULT_WINDOW_S = 4.0
+DEFAULT_STRIDE_S = 2.0
+DEFAULT_MODALITY = "video"  # of libraries whose manifest does not name one
+_SENSOR = re.compile(r"[\w-]{1,64}")
+# What a manifest may ask for: more is damage, or an attack that would fill the memory.
+_WIDEST = 65_536
+_SHORTEST_S = math.ulp(0.0)
+_MOST_FRAMES, _MOST_PIXELS = 100_000, 65_536
+_LEAST_FPS, _MOST_FPS = 1e-3, 1e3
+_MOST_TEXT = 4096
+_YES = "yes"
+
+
+class HasManifest(Protocol):
+    """A store that keeps a manifest."""
+
+    @property
+    def address(self) -> str:
+        """The library, for messages."""
+        ...
+
+    def meta(self) -> Mapping[str, str]:
+        """The manifest as texts."""
+        ...
+
+    def has_rows(self) -> bool:
+        """Return whether there is any row."""
+        ...
+
+
+@dataclass(frozen=True)
+class LibraryManifest:
+    """Fixed by the first video of a library.
+
+    Attributes:
+        model: The spec that loads the model again.
+        fingerprint: Of the model; vectors of another one are not comparable.
+        dim: D.
+        spec: Windows and samples.
+        blocks: The parts of its vectors (``vlar.library.manifest``); empty where the model
+            does not declare any.
+        modality: The sensor of the recordings: the name of their reader.
+        persons: Spec of the detector that finds the people of every window, each of whom has a
+            row of their own; empty where rows are whole frames only.
+    """
+
+    model: str
+    fingerprint: str
+    dim: int
+    spec: WindowSpec
+    blocks: str = ""
+    modality: str = DEFAULT_MODALITY
+    persons: str = ""
+
+    @classmethod
+    def of(cls, store: HasManifest) -> LibraryManifest | None:
+        """The manifest of a library; None for one that holds nothing yet.
+
+        Raises:
+            LibraryError: it is absent although there are rows, incomplete, or holds values that no
+                library has.
+        """
+        meta, folder = store.meta(), store.address
+        if "fingerprint" not in meta:
+            if store.has_rows():
+                raise _damaged(folder, "there are rows, but no fingerprint of their model")
+            return None
+        if meta.get("vector_type") != VECTOR_TYPE:
+            raise LibraryError(
+                f"library {folder} holds vectors of type {meta.get('vector_type', '')[:80]!r}, "
+                f"this vlar reads {VECTOR_TYPE!r}; upgrade with 'pip install --upgrade vlar'"
+            )
+        number = partial(_number, meta, folder)
+        fps = most_frames = None
+        if "fps" in meta:
+            fps = number("fps", _LEAST_FPS, _MOST_FPS)
+            most_frames = int(number("max_frames", 1, _MOST_FRAMES, whole=True))
+        spec = WindowSpec(
+            number("window_s", _SHORTEST_S, MOST_SECONDS),
+            number("stride_s", _SHORTEST_S, MOST_SECONDS),
+            int(number("n_frames", 1, _MOST_FRAMES, whole=True)),
+            int(number("shorter_side", 0, _MOST_PIXELS, whole=True)),
+            number("long_times", 1, 100, default="1"),
+            fps,
+            most_frames,
+            _parts(meta.get("parts", "[]"), folder),
+            meta.get("shots", "") == _YES,
+            meta.get("all_samples", "") == _YES,
+        )
+        dim = int(number("dim", 1, _WIDEST, whole=True))
+        modality = meta.get("modality", DEFAULT_MODALITY)
+        if "model" not in meta or not _SENSOR.fullmatch(modality):
+            raise _damaged(folder, f"its model or its sensor {modality[:80]!r}")
+        blocks, persons = meta.get("blocks", ""), meta.get("persons", "")
+        if len(persons) > _MOST_TEXT:
+            raise _damaged(folder, f"persons is {persons[:40]!r}")
+        return cls(meta["model"], meta["fingerprint"], dim, spec, blocks, modality, persons)
+
+    @classmethod
+    def new(
+        cls,
+        model: LibraryModel,
+        spec: str,
+        window_s: float | None,
+        stride_s: float | None,
+        long_times: float | None = None,
+        shots: bool = False,
+    ) -> LibraryManifest:
+        """For a library that holds nothing yet; ``spec`` loads the model again."""
+        wanted = sampling_of(model)
+        windows = WindowSpec(
+            window_s or DEFAULT_WINDOW_S,
+            stride_s or DEFAULT_STRIDE_S,
+            wanted.n_frames,
+            wanted.shorter_side or 0,
+            long_times or 1.0,
+            wanted.fps,
+            wanted.max_frames,
+            wanted.parts,
+            shots,
+            wanted.all_samples,
+        )
+        blocks = to_text(declared(model))
+        return cls(spec, model.fingerprint, model.dim, windows, blocks, model.modality)
+
+    def to_meta(self) -> dict[str, str]:
+        """For the store."""
+        rate = {"fps": self.spec.fps, "max_frames": self.spec.max_frames}
+        parts = [[part.n_frames, part.fps, part.max_frames] for part in self.spec.parts]
+        return {
+            **{name: repr(value) for name, value in rate.items() if value is not None},
+            **({"parts": json.dumps(parts)} if parts else {}),
+            **({"shots": _YES} if self.spec.shots else {}),
+            **({"all_samples": _YES} if self.spec.all_samples else {}),
+            **({"persons": self.persons} if self.persons else {}),
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "dim": str(self.dim),
+            "vector_type": VECTOR_TYPE,
+            "blocks": self.blocks,
+            "modality": self.modality,
+            "window_s": repr(self.spec.window_s),
+            "stride_s": repr(self.spec.stride_s),
+            "n_frames": str(self.spec.n_frames),
+            "shorter_side": str(self.spec.shorter_side),
+            "long_times": repr(self.spec.long_times),
+        }
+
+    def require_model(self, model: LibraryModel, folder: object) -> None:
+        """Refuse a model whose vectors do not belong to this library.
+
+        Raises:
+            EncoderMismatchError: the message names both models and the commands that help.
+        """
+        if model.fingerprint == self.fingerprint:
+            if model.dim != self.dim:
+                raise _damaged(folder, f"dim is {self.dim}, but {model.name} has {model.dim}")
+            return
+        old, new = from_text(self.blocks), declared(model)
+        if can_upgrade(old, new, self.model == model.name):
+            missing = ", ".join(missing_blocks(old, new)) or "only how texts are read"
+            how = f"{missing} is computed again, the rest is kept"
+            if not shared(old, new):
+                how = "every video is read again, its tags are kept"
+            raise EncoderMismatchError(
+                f"library {folder} was made by an earlier state of model {self.model!r}; bring it "
+                f"up to date ({how}): vlar index upgrade {folder}"
+            )
+        raise EncoderMismatchError(
+            f"library {folder} was made by model {self.model!r} (fingerprint "
+            f"{self.fingerprint[:12]}), but the model of this call is {model.name!r} (fingerprint "
+            f"{model.fingerprint[:12]}); use --model {self.model}, or index the videos again: "
+            f"vlar index add NEW.vlar VIDEOS --model {model.name}"
+        )
+
+    def require_windows(
+        self,
+        window_s: float | None,
+        stride_s: float | None,
+        folder: object,
+        long_times: float | None = None,
+        shots: bool | None = None,
+    ) -> None:
+        """Refuse windows other than the library's; None accepts what the library has.
+
+        Raises:
+            LibraryError: they differ.
+        """
+        spec = self.spec
+        if (
+            window_s in (None, spec.window_s)
+            and stride_s in (None, spec.stride_s)
+            and long_times in (None, spec.long_times)
+            and shots in (None, spec.shots)
+        ):
+            return
+        raise LibraryError(
+            f"library {folder} was made with windows of {spec.window_s:g} s every "
+            f"{spec.stride_s:g} s, and windows {spec.long_times:g} times as long, "
+            f"{'cut at' if spec.shots else 'whatever'} the shots; use "
+            f"--window {spec.window_s:g}s --stride {spec.stride_s:g}s "
+            f"--long-windows {spec.long_times:g}{' --shots' if spec.shots else ''}, or make a new "
+            "library"
+        )
+
+
+def _number(
+    meta: Mapping[str, str],
+    folder: object,
+    key: str,
+    least: float,
+    most: float,
+    *,
+    whole: bool = False,
+    default: str = "",
+) -> float:
+    """A number of the manifest within limits, both included."""
+    text = meta.get(key, default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not is_number(value, least, most) or (whole and value != int(value)):
+        raise _damaged(folder, f"{key} is {text[:40]!r}")
+    return value
+
+
+def _parts(text: str, folder: object) -> tuple[Sampling, ...]:
+    """Samples that each of the joined encoders wants, within the limits of a library."""
+    try:
+        found = [_part(*row) for row in json.loads(text[:_MOST_TEXT])]
+    except (ValueError, TypeError):
+        found = [None]
+    parts = tuple(part for part in found if part is not None)
+    if len(parts) < len(found):
+        raise _damaged(folder, f"parts is {text[:40]!r}")
+    return parts
+
+
+def _part(n_frames: float, fps: float | None, most: float | None) -> Sampling | None:
+    if not is_number(n_frames, 1, _MOST_FRAMES):
+        return None
+    if fps is None or most is None:
+        return Sampling(int(n_frames)) if fps is most else None
+    if not (is_number(fps, _LEAST_FPS, _MOST_FPS) and is_number(most, 1, _MOST_FRAMES)):
+        return None
+    return Sampling(int(n_frames), fps=fps, max_frames=int(most))
+
+
+def _damaged(folder: object, what: str) -> LibraryError:
+    return LibraryError(
+        f"library {folder} is damaged (its manifest: {what}); restore a copy of the folder, or "
+        "move it away and index the videos again"
+    )

@@ -1,0 +1,124 @@
+"""The model that a library was opened with, loaded when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from vlar.encoders import trusted_paths
+from vlar.library.address import place
+from vlar.library.engines.base import Probes
+from vlar.library.manifest import LibraryManifest
+from vlar.library.protocol import LibraryModel
+from vlar.types import Float32
+
+DEFAULT_MODEL = "lite"
+_PROBE_BANK = "everyday_actions"
+
+
+class LazyModel:
+    """A model, its name, or None: the library's own, or ``lite`` for a new library."""
+
+    def __init__(self, model: LibraryModel | str | Path | None, folder: object) -> None:
+        self._spec = model if isinstance(model, str | Path) else None
+        self._model = None if isinstance(model, str | Path) else model
+        self.folder = folder
+
+    def loaded(self, manifest: LibraryManifest | None) -> LibraryModel:
+        """The model, which is the one of the manifest.
+
+        Raises:
+            EncoderMismatchError: it is another one.
+        """
+        if self.given() is None:
+            own = DEFAULT_MODEL if manifest is None else manifest.model
+            if manifest is not None:
+                require_named(self.folder, own, manifest.fingerprint)
+            self._model = _load(own)
+        model = cast("LibraryModel", self._model)
+        if manifest is not None:
+            manifest.require_model(model, self.folder)
+        return model
+
+    def given(self) -> LibraryModel | None:
+        """The model that the library was opened with; None where it chooses its own."""
+        if self._model is None and self._spec is not None:
+            self._model = _load(self._spec)
+        return self._model
+
+    def loader(self, manifest: LibraryManifest) -> Callable[[str | None], LibraryModel]:
+        """Loads the model of a library in another process, on a device; pickle carries it.
+
+        Raises:
+            ModelError: the library names a path that the user has not named.
+        """
+        if self._model is None and self._spec is None:
+            require_named(self.folder, manifest.model, manifest.fingerprint)
+        return partial(load_on, manifest.model)
+
+    def new_manifest(
+        self,
+        window_s: float | None = None,
+        stride_s: float | None = None,
+        long_times: float | None = None,
+        shots: bool = False,
+    ) -> LibraryManifest:
+        """The manifest of a library without rows."""
+        model = self.loaded(None)
+        spec = model.name if self._spec is None else str(self._spec)
+        return LibraryManifest.new(model, lasting_name(spec), window_s, stride_s, long_times, shots)
+
+    def require(self, manifest: LibraryManifest) -> None:
+        """Refuse a loaded model that is not the manifest's.
+
+        Raises:
+            EncoderMismatchError: it is another one.
+        """
+        if self._model is not None:
+            manifest.require_model(self._model, self.folder)
+
+    def probes(self) -> Probes | None:
+        """Text vectors of many actions, which an engine measures with; None without a model."""
+        return None if self._model is None else _probes_of(self._model)
+
+
+def lasting_name(spec: str) -> str:
+    """A model's name by which it is found again from wherever its library is opened."""
+    return place(spec) if Path(spec).is_dir() else spec
+
+
+def require_named(folder: object, spec: str, fingerprint: str | None) -> None:
+    """Refuse a path that a library names and the user does not (``vlar.encoders.trusted_paths``).
+
+    Raises:
+        ModelError: it is such a path; nothing of it was opened.
+        EncoderMismatchError: it is another version of the model.
+    """
+    how = f"use --model, or bring it up to date: vlar index upgrade {folder}"
+    trusted_paths.require(spec, fingerprint, f"library {folder}", how)
+
+
+def load_on(spec: str, device: str | None) -> LibraryModel:
+    """The model of a name, on a device."""
+    from vlar.model.model import load
+
+    return cast("LibraryModel", load(spec, device=device))
+
+
+def _load(spec: str | Path) -> LibraryModel:
+    from vlar.model.model import load
+
+    return cast("LibraryModel", load(spec))
+
+
+def _probes_of(model: LibraryModel) -> Probes:
+    def probes() -> Float32:
+        from vlar.language.bank import load_bank
+
+        return np.asarray(model.encode_queries(load_bank(_PROBE_BANK).texts), np.float32)
+
+    return probes

@@ -1,0 +1,1 @@
+"""Queries: text to a plan, a plan to ranked spans."""

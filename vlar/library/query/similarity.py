@@ -1,0 +1,353 @@
+"""Compare every window of a library with every phrase of a query.
+
+``probability`` is absolute: against everyday actions. Its height differs from phrase to phrase: the
+best window of one has 0.9, of another 0.1, and a product or a complement is then decided by one of
+the two. So operators work on a normalized value: how far a window stands out among the windows
+searched::
+
+    p(i) = 1 / (1 + exp(-(z(i) - 1.5))),   z(i) = (s(i) - mean s) / std s
+
+with cosines ``s`` of the windows with the phrase, or with the clip of a LIKE. The middle of 1.5 was
+chosen on half of a made library (evals/README.md). With fewer than 32 windows the mean and the
+spread are not reliable, and the absolute probability is used instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from vlar.errors import QueryError
+from vlar.library.cache import SearchCache
+from vlar.library.manifest import LibraryManifest
+from vlar.library.protocol import LibraryModel, composing, sampling_of
+from vlar.library.query.caption_search import said
+from vlar.library.query.expression_scoring import Windows
+from vlar.library.query.filters import Where, conditions, kept_row_filter, path_matches
+from vlar.library.query.grammar import Leaf, Like, Pair, Phrase, Says, show
+from vlar.library.rows import Bool, Int64, RowFilter, RowHit, RowPerson, RowTable
+from vlar.library.store.base import LibraryStore
+from vlar.library.store.row_check import NO_RECORDING
+from vlar.media.lookup import reader
+from vlar.media.video.container import errors_of
+from vlar.media.video.folder import read_picture
+from vlar.media.video.sample import sample_times
+from vlar.numeric import cosine, sigmoid
+from vlar.types import Clip, Float32, Float64, Window
+
+_MIDDLE = 1.5
+_FEWEST_WINDOWS = 32
+_LEAST_SPREAD = 1e-6
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """N windows and how well each answers each leaf, sorted by video, track and time.
+
+    Attributes:
+        windows: N windows.
+        paths: Path of each video, by id.
+        similarity: (N,) cosines by leaf.
+        probability: (N,) by leaf, against everyday actions; for a clip the normalized value.
+        normalized: (N,) by leaf, how far a window stands out.
+    """
+
+    windows: Windows
+    paths: Mapping[int, str]
+    similarity: Mapping[Leaf, Float64]
+    probability: Mapping[Leaf, Float64]
+    normalized: Mapping[Leaf, Float64]
+
+    def matching(self, pattern: str) -> Float64:
+        """(N,) 1 in the videos whose path matches a pattern, else 0."""
+        meant = [i for i, path in self.paths.items() if path_matches(path, pattern)]
+        return np.isin(self.windows.video_ids, meant).astype(np.float64)
+
+
+def compare(
+    store: LibraryStore,
+    manifest: LibraryManifest,
+    model: LibraryModel,
+    queries: Mapping[Leaf, Float32],
+    rows: RowFilter,
+    says: Sequence[Says] = (),
+) -> Comparison:
+    """Compare every window that a filter leaves with every leaf, a batch of vectors at a time.
+
+    Args:
+        store: The rows.
+        manifest: What they have in common.
+        model: The library's model.
+        queries: (D,) vector of each phrase and clip.
+        rows: The filter.
+        says: Words that captions should have.
+
+    Raises:
+        QueryError: words of captions are looked for, and the library keeps none.
+    """
+    paths = store.paths()
+    chosen = paths.keys() if rows.videos is None else rows.videos & paths.keys()
+    stacked = np.array(list(queries.values()), np.float64).reshape(len(queries), manifest.dim)
+    tables: list[RowTable] = []
+    people: dict[int, RowPerson] = {}
+    scored: list[tuple[Float32, Float32]] = [_no_scores(len(queries))]
+    for batch in store.scan(manifest.dim, rows):
+        tables.append(RowTable(batch.ids, batch.video_ids, *batch.times_s.T))
+        people.update(batch.people)
+        similar = (stacked @ batch.wide.T.astype(np.float64)).astype(np.float32)
+        probable = np.zeros_like(similar)
+        for at, (leaf, query) in enumerate(queries.items()):
+            if not isinstance(leaf, Like):
+                probable[at] = model.match_probability(batch.wide, query)
+        for leaf, found in pair_scores(store, model, batch.ids, queries).items():
+            at = list(queries).index(leaf)
+            similar[at], probable[at] = found
+        scored.append((similar, probable))
+    table = RowTable.joined(tables)
+    similarity, probability = (np.concatenate(each, axis=1) for each in zip(*scored, strict=True))
+    meant = rows.mask(table) & np.isin(table.video_ids, np.fromiter(paths, np.int64))
+    order, windows = _sorted(table, people, meant, manifest.spec.window_s)
+    cosines = {leaf: similarity[at][order].astype(np.float64) for at, leaf in enumerate(queries)}
+    absolute: dict[Leaf, Float64] = {
+        leaf: probability[at][order].astype(np.float64)
+        for at, leaf in enumerate(queries)
+        if not isinstance(leaf, Like)
+    }
+    relative = {leaf: normalized(cosines[leaf], absolute.get(leaf)) for leaf in queries}
+    spoken = {leaf: _said(store, leaf, windows.ids) for leaf in says}
+    named, both = {i: path for i, path in paths.items() if i in chosen}, {**relative, **absolute}
+    return Comparison(windows, named, cosines | spoken, both | spoken, relative | spoken)
+
+
+def _no_scores(queries: int) -> tuple[Float32, Float32]:
+    nothing = np.empty((queries, 0), np.float32)
+    return nothing, nothing
+
+
+def pair_scores(
+    store: LibraryStore, model: LibraryModel, ids: Int64, wanted: Iterable[Leaf]
+) -> dict[Leaf, tuple[Float32, Float64]]:
+    """Similarity and probability (N,) of each verb with an object, by a model that learned both.
+
+    Args:
+        store: Holds the contexts of the rows.
+        model: Any model; of one that did not learn verbs and objects there is nothing.
+        ids: (N,) row ids; where a row has no context, the pairs go by their phrases.
+        wanted: The leaves, of which the pairs are scored.
+    """
+    pairs, composed = [leaf for leaf in wanted if isinstance(leaf, Pair)], composing(model)
+    if not pairs or composed is None:
+        return {}
+    there, contexts = store.contexts(ids.tolist())
+    if len(there) < len(ids):
+        return {}
+    order = np.argsort(there)[np.searchsorted(np.sort(there), ids)]
+    return {leaf: composed.pair_scores(contexts[order], (leaf.verb, leaf.object)) for leaf in pairs}
+
+
+def _sorted(
+    table: RowTable, people: Mapping[int, RowPerson], meant: Bool, base_s: float
+) -> tuple[Int64, Windows]:
+    """The rows of a mask (N,) by video, track and time: their places, and they themselves."""
+    tracks = _tracks(table.ids, people)
+    keys = (table.ends_s, table.starts_s, *(() if tracks is None else (tracks,)), table.video_ids)
+    order = np.lexsort(keys)
+    order = order[meant[order]]
+    shown = None if tracks is None else tracks[order]
+    return order, Windows(*table.where(order).columns, base_s, shown)
+
+
+def _tracks(ids: Int64, people: Mapping[int, RowPerson]) -> Int64 | None:
+    """(N,) whom each row shows; None where all are whole frames."""
+    if not people:
+        return None
+    tracks = ((people[i].track if i in people else 0) for i in ids.tolist())
+    return np.fromiter(tracks, np.int64, len(ids))
+
+
+def _said(store: LibraryStore, leaf: Says, row_ids: Int64) -> Float64:
+    """(N,) share of the words that the caption of each row has."""
+    captions = store.captions()
+    if not captions:
+        raise QueryError(
+            f"{show(leaf)}: the library keeps no captions; make some: vlar index add LIBRARY PATHS "
+            "--captions concepts"
+        )
+    found = said(leaf.text, captions)
+    return np.array([found.get(row_id, 0.0) for row_id in row_ids.tolist()])
+
+
+def normalized(similarity: Float64, probability: Float64 | None) -> Float64:
+    """(N,) how far each window stands out, 0 to 1.
+
+    Args:
+        similarity: (N,) cosines.
+        probability: (N,) against everyday actions; None for a clip, which has no such background.
+    """
+    if len(similarity) < _FEWEST_WINDOWS:
+        return similarity.clip(0.0, 1.0) if probability is None else probability
+    spread = max(float(similarity.std()), _LEAST_SPREAD)
+    return sigmoid((similarity - similarity.mean()) / spread - _MIDDLE)
+
+
+def encode_leaves(wanted: Sequence[Leaf], model: LibraryModel) -> dict[Leaf, Float32]:
+    """The vector (D,) of each phrase, each clip and each picture; words of captions have none.
+
+    Raises:
+        DecodeError: a clip or a picture cannot be read.
+        QueryError: a picture, and the model reads another sensor than video.
+    """
+    phrases = [leaf.text for leaf in wanted if isinstance(leaf, Phrase)]
+    vectors = iter(model.encode_queries(phrases)) if phrases else iter(())
+    queries: dict[Leaf, Float32] = {}
+    for leaf in wanted:
+        if isinstance(leaf, Like):
+            queries[leaf] = model.encode([_example(leaf, model)])[0].vector
+        elif isinstance(leaf, Phrase):
+            queries[leaf] = next(vectors)
+    return queries
+
+
+def _example(leaf: Like, model: LibraryModel) -> Clip:
+    """The clip of a LIKE; a picture is a clip in which nothing moves."""
+    path, sampling = Path(leaf.path), sampling_of(model)
+    if not leaf.is_picture:
+        return reader(model.modality).read_clip(path, leaf.window, sampling)
+    if model.modality != "video":
+        raise QueryError(
+            f"LIKE {leaf.path}: a picture cannot be compared with recordings of the sensor "
+            f"{model.modality!r}; give a recording of it"
+        )
+    with errors_of(path):
+        pixels = read_picture(path, sampling.shorter_side)
+    still = Window(0.0, 1.0)
+    times_s = sample_times(still, sampling)
+    return Clip(path, still, "video", np.repeat(pixels[None], len(times_s), axis=0), times_s)
+
+
+_HELD_BYTES = 24 << 20  # of the rows of a filter that are kept in memory
+_SORTED = 256  # up to this number of rows, sorting all is fastest
+_UNIT = 1.02  # squared length of a unit vector, after rounding
+
+
+@dataclass(frozen=True)
+class _Held:
+    """N rows in memory as the store has them, all of them whole.
+
+    Attributes:
+        vectors: (N, D).
+        places: Path, start and end of each row.
+        people: Whom the rows of people show, by place.
+    """
+
+    vectors: Float32
+    places: Sequence[tuple[str, float, float]]
+    people: Mapping[int, RowPerson] = field(default_factory=dict[int, RowPerson])
+
+
+def nearest(
+    store: LibraryStore, cache: SearchCache, vector: Float32, k: int, where: Where | None
+) -> list[RowHit]:
+    """The best ``k`` rows by the stored vectors, best first. Use in ``store.snapshot()``.
+
+    Damaged rows are left out (``store.damaged``).
+
+    Raises:
+        QueryError: wrong vector width, ``k`` below 1, or an invalid filter.
+    """
+    (query, squared), engine = _query(cache, vector, k), cache.engine
+    allowed = kept_row_filter(store, cache, conditions(where))
+    near = engine.is_near  # else reading the rows takes longer than the search
+    if near and allowed is not None and engine.count(allowed) * query.nbytes <= _HELD_BYTES:
+        key = _held_key(store.data_version(), where)
+        held = cache.keep(key, lambda: _read(store, engine.ids(allowed), cache.origin.dim))
+        return _answer(held, query, squared, k)
+    wanted = k
+    while True:
+        ids = engine.search(query, wanted, allowed)[0]
+        held = _read(store, ids, cache.origin.dim)
+        if len(held.places) >= k or len(ids) < wanted:
+            return _answer(held, query, squared, k)
+        wanted *= 4  # some of the rows were damaged
+
+
+def nearest_held(
+    cache: SearchCache, version: int, vector: Float32, k: int, where: Where | None
+) -> list[RowHit] | None:
+    """The answer of ``nearest`` without a look at the store, where the rows are in memory.
+
+    Args:
+        cache: Of the present state.
+        version: ``store.data_version()``.
+        vector: As in ``nearest``.
+        k: As in ``nearest``.
+        where: As in ``nearest``.
+    """
+    held = cache.kept(_held_key(version, where)) if where else None
+    return _answer(held, *_query(cache, vector, k), k) if isinstance(held, _Held) else None
+
+
+def _query(cache: SearchCache, vector: Float32, k: int) -> tuple[Float32, float]:
+    """The vector as it is compared, and its squared length."""
+    dim = cache.origin.dim
+    if np.shape(vector) != (dim,):
+        raise QueryError(f"a vector of shape {np.shape(vector)}; this library needs ({dim},)")
+    if k < 1:
+        raise QueryError(f"k is {k}; ask for at least 1 row")
+    query = np.ascontiguousarray(vector, np.float32)
+    squared = float(np.dot(query, query))
+    if not math.isfinite(squared):
+        raise QueryError("a vector with a value that is not a number, or too large")
+    return query, squared
+
+
+def _held_key(version: int, where: Where | None) -> tuple[object, ...]:
+    # Filters as they were written, where that can be hashed: a repeated one is not parsed again.
+    if isinstance(where, Mapping) or not where:
+        return "rows", version, conditions(where)
+    return "rows", version, where if isinstance(where, str) else tuple(where)
+
+
+def _read(store: LibraryStore, ids: Int64, dim: int) -> _Held:
+    rows = store.rows(ids.tolist(), dim)
+    paths = store.paths(np.unique(rows.video_ids).tolist())
+    owners = rows.video_ids.tolist()
+    owned = [place for place, video_id in enumerate(owners) if video_id in paths]
+    if len(owned) < len(owners):
+        lost = set(rows.ids.tolist()).difference(rows.ids[owned].tolist())
+        store.damaged.update(dict.fromkeys(lost, NO_RECORDING))
+    places = [(paths[owners[place]], *rows.spans[place]) for place in owned]
+    vectors = rows.vectors if len(owned) == len(owners) else rows.vectors[owned]
+    ids_held = rows.ids[owned].tolist() if rows.people else ()
+    people = {at: rows.people[i] for at, i in enumerate(ids_held) if i in rows.people}
+    return _Held(vectors, places, people)
+
+
+def _answer(held: _Held, query: Float32, squared: float, k: int) -> list[RowHit]:
+    scores = held.vectors @ query
+    best = _best(scores, k)
+    similarities = scores[best].tolist()
+    if similarities and squared <= _UNIT and (similarities[0] > 1 or similarities[-1] < -1):
+        similarities = [cosine(value) for value in similarities]
+    places = held.places
+    found = [RowHit(*places[at], value) for at, value in zip(best, similarities, strict=True)]
+    if not held.people:
+        return found
+    people = ((row, held.people.get(at)) for row, at in zip(found, best, strict=True))
+    return [
+        row if person is None else replace(row, track=person.track, box=person.box)
+        for row, person in people
+    ]
+
+
+def _best(scores: Float32, k: int) -> list[int]:
+    """Places of the best ``k``; equal ones by id."""
+    if len(scores) <= max(k, _SORTED):
+        return np.argsort(-scores, kind="stable")[:k].tolist()
+    least = np.partition(scores, len(scores) - k)[len(scores) - k]
+    places = np.flatnonzero(scores >= least)
+    return places[np.argsort(-scores[places], kind="stable")[:k]].tolist()

@@ -1,0 +1,304 @@
+"""An ``add`` into shards: the same stream as ``write_windows`` takes, into Parquet files.
+
+A shard is written under a temporary name and renamed when it is whole, after some thousand rows or
+a minute. Whatever ends the run, the shards that have their names are whole, and the same call
+writes what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlar.errors import UsageError
+from vlar.library.ingest.encode import EncodedWindow
+from vlar.library.ingest.reader import CHANGED, SKIPPED, UNCHANGED, FileRecord
+from vlar.library.ingest.writer import IngestProgress, by_file
+from vlar.library.manifest import LibraryManifest
+from vlar.library.rows import AddEvent, AddReport
+from vlar.library.store.annotations import FailedFile, is_kept
+from vlar.library.store.row_check import STORED
+from vlar.library.store.values import KnownVideo, Stamp
+from vlar.results import arrow
+from vlar.types import Failure
+
+VERSION = "1"
+WINDOW, UNREADABLE, FAILED = "window", "unreadable", "failed"
+"""Kinds of rows: an encoded window, one that cannot be read, a recording that ends its reader."""
+
+REQUIRED = ("path", "start_s", "end_s", "vector")
+"""Columns that a file of other programs needs."""
+
+KNOWN_COLUMNS = ("path", "content_hash", "size", "mtime_ns", "kind", "error_kind", "error")
+
+
+PART = ".part"
+"""Ending of a shard that is being written."""
+
+
+def schema(manifest: LibraryManifest, captioner: str) -> Any:
+    """The schema of ``pyarrow``, with the facts of a library."""
+    pa = arrow()
+    number, text, whole = pa.float64(), pa.string(), pa.int64()
+    fields = [
+        *[("path", text), ("kind", text), ("content_hash", text), ("size", whole)],
+        *[("mtime_ns", whole), ("duration_s", number), ("start_s", number), ("end_s", number)],
+        *[("vector", pa.list_(pa.float32(), manifest.dim)), ("track", whole)],
+        *[("box", pa.list_(number)), ("lost", number), ("caption", text)],
+        *[("context", pa.binary()), ("context_tokens", pa.int32())],
+        *[("tags", pa.map_(text, text)), ("error_kind", text), ("error", text)],
+    ]
+    facts = {
+        "vlar.shard": VERSION,
+        "vlar.manifest": json.dumps(manifest.to_meta()),
+        "vlar.model": manifest.model,
+        "vlar.fingerprint": manifest.fingerprint,
+        "vlar.modality": manifest.modality,
+        "vlar.captioner": captioner,
+    }
+    return pa.schema(fields, metadata=facts)
+
+
+def facts_of(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    """The facts of vlar in the metadata of a file, without their prefix."""
+    found: dict[str, str] = {}
+    for key, value in (metadata or {}).items():
+        name = key.decode(errors="replace")
+        if name.startswith("vlar."):
+            found[name.removeprefix("vlar.")] = value.decode(errors="replace")
+    return found
+
+
+_NAME = re.compile(r"shard-(\d+)-\w+\.parquet")
+_ROWS, _SECONDS = 4096, 60.0  # after which a shard is closed
+
+
+@dataclass
+class ShardFolder:
+    """A folder of shards, into which one run at a time writes.
+
+    Args:
+        path: The folder, which is made where it is absent. What an ended run left of a shard is
+            removed.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        arrow()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for left in self.path.glob(f".shard-*{PART}"):
+                left.unlink()
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def shards(self) -> list[Path]:
+        """Its whole shards, in the order in which they were written."""
+        return sorted(each for each in self.path.iterdir() if each.suffix == ".parquet")
+
+    def known(self) -> tuple[dict[str, KnownVideo], dict[str, FailedFile]]:
+        """The recordings of its shards, and those that failed; the last shard counts.
+
+        Raises:
+            UsageError: a file in the folder is not a shard.
+        """
+        from pyarrow import ArrowException, parquet
+
+        known: dict[str, KnownVideo] = {}
+        failed: dict[str, FailedFile] = {}
+        for shard in self.shards():
+            try:
+                table = parquet.read_table(shard, columns=list(KNOWN_COLUMNS))
+                columns = [table.column(name).to_pylist() for name in KNOWN_COLUMNS]
+            except (ArrowException, OSError, KeyError) as error:
+                raise UsageError(
+                    f"{shard}: is not a whole shard ({error!s:.200}); move it out of the folder"
+                ) from error
+            for path, digest, size, mtime_ns, kind, error_kind, error in zip(*columns, strict=True):
+                stamp = Stamp(size, mtime_ns)
+                known.pop(path, None)
+                failed.pop(path, None)
+                if kind == FAILED:
+                    failed[path] = FailedFile(path, digest, stamp, error_kind, error)
+                else:
+                    known[path] = KnownVideo(0, path, digest, stamp)
+        return known, failed
+
+    def next_name(self) -> str:
+        """A name that sorts behind all others."""
+        matches = (_NAME.fullmatch(each.name) for each in self.path.iterdir())
+        last = max((int(match[1]) for match in matches if match), default=0)
+        return f"shard-{last + 1:08}-{secrets.token_hex(4)}.parquet"
+
+
+@dataclass
+class ShardWriter:
+    """Collects rows and writes them as shards."""
+
+    folder: ShardFolder
+    manifest: LibraryManifest
+    captioner: str
+    _rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    _since_s: float = field(default_factory=time.monotonic)
+
+    def put(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Add the rows of one recording."""
+        if not self._rows:
+            self._since_s = time.monotonic()
+        self._rows += rows
+        if len(self._rows) >= _ROWS or time.monotonic() - self._since_s >= _SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected as one shard.
+
+        Raises:
+            UsageError: the folder cannot be written to.
+        """
+        if not self._rows:
+            return
+        pa = arrow()
+        from pyarrow import parquet
+
+        target = self.folder.path / self.folder.next_name()
+        part = target.with_name(f".{target.name}{PART}")
+        own = schema(self.manifest, self.captioner)
+        try:
+            table = pa.Table.from_pylist(self._rows, schema=own)
+            parquet.write_table(table, part, compression="zstd", write_page_checksum=True)
+            part.replace(target)
+        except OSError as error:
+            raise _unwritable(self.folder.path, error) from error
+        self._rows = []
+
+
+def write_shards(
+    folder: ShardFolder,
+    known: Mapping[str, KnownVideo],
+    stream: Iterable[FileRecord | EncodedWindow | Failure],
+    manifest: LibraryManifest,
+    *,
+    total: int,
+    before: int = 0,
+    tags: Mapping[str, str],
+    captioner: str = "",
+    progress: IngestProgress | None = None,
+) -> AddReport:
+    """Write recordings to shards; the report is that of ``write_windows``.
+
+    Args:
+        folder: Of the shards.
+        known: What the library and the shards hold already, by path.
+        stream: A record of each file, followed by its windows.
+        manifest: Of the library that they are for.
+        total: Number of files, for ``progress``.
+        before: How many of them are known, for ``progress``.
+        tags: Set on every recording of the stream.
+        captioner: Name of what wrote the captions.
+        progress: Called for each recording, before its shard is whole.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+    writer = ShardWriter(folder, manifest, captioner)
+    counts: dict[str, int] = {}
+    failed: list[Failure] = []
+    written = people = done = 0
+    if progress is not None:
+        progress(AddEvent("start", before, total))
+    try:
+        for record, windows in by_file(stream):
+            status, rows, failure = _rows_of(record, list(windows), tags, known)
+            writer.put(rows)
+            encoded = [row for row in rows if row["kind"] == WINDOW]
+            done, written = done + 1, written + len(encoded)
+            people += sum(row["track"] is not None for row in encoded)
+            counts[status] = counts.get(status, 0) + 1
+            if failure is not None:
+                failed.append(failure)
+            if progress is not None:
+                seconds = record.duration_s
+                event = status, done, total, record.file, len(encoded), failure, 0.0, seconds
+                progress(AddEvent(*event))
+    finally:
+        writer.flush()
+    names = ("added", "updated", "unchanged", "moved")
+    numbers = (counts.get(name, 0) for name in names)
+    return AddReport(*numbers, failed=tuple(failed), rows=written, person_rows=people)
+
+
+def _rows_of(
+    record: FileRecord,
+    items: Sequence[EncodedWindow | Failure],
+    tags: Mapping[str, str],
+    known: Mapping[str, KnownVideo],
+) -> tuple[str, list[dict[str, Any]], Failure | None]:
+    """Status of a recording, its rows, and its failure."""
+    if record.state == UNCHANGED:
+        return "unchanged", [], None
+    if record.state == SKIPPED:
+        return "failed", [], record.failure
+    own = _facts(record, {**tags, **record.tags})
+    encoded = [item for item in items if isinstance(item, EncodedWindow)]
+    lost = [item for item in items if isinstance(item, Failure)]
+    if record.state != CHANGED or not encoded:
+        nothing = Failure(record.file, "decode", f"{record.path}: has no windows")
+        failure = record.failure or (lost[0] if lost else nothing)
+        told = {"error_kind": failure.kind, "error": failure.message}
+        kept = record.content_hash and is_kept(failure)
+        return "failed", [{**own, "kind": FAILED, **told}] if kept else [], failure
+    rows = [{**own, **row} for row in _windows(items)]
+    failure = None
+    if lost:
+        message = f"{record.path}: {len(lost)} of {len(items)} windows cannot be read"
+        failure = Failure(record.file, lost[0].kind, f"{message} ({lost[0].message})")
+    return "updated" if record.path in known else "added", rows, failure
+
+
+def _facts(record: FileRecord, tags: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "path": record.path,
+        "content_hash": record.content_hash,
+        "size": record.stamp.size,
+        "mtime_ns": record.stamp.mtime_ns,
+        "duration_s": record.duration_s,
+        "tags": list(tags.items()),
+        "track": None,
+    }
+
+
+def _windows(items: Iterable[EncodedWindow | Failure]) -> Iterator[dict[str, Any]]:
+    for item in items:
+        if isinstance(item, Failure):
+            yield {"kind": UNREADABLE, "error_kind": item.kind, "error": item.message}
+            continue
+        person, context = item.person, item.context
+        yield {
+            "kind": WINDOW,
+            "start_s": item.window.start_s,
+            "end_s": item.window.end_s,
+            "vector": item.vector.astype(np.float32),
+            "track": None if person is None else person.track,
+            "box": None if person is None else list(person.box),
+            "lost": item.lost,
+            "caption": item.caption,
+            "context": None if context is None else context.astype(STORED).tobytes(),
+            "context_tokens": None if context is None else len(context),
+        }
+
+
+def _unwritable(folder: Path, error: OSError) -> UsageError:
+    reason = error.strerror or str(error)
+    return UsageError(f"{folder}: shards cannot be written there ({reason}); choose another folder")

@@ -1,0 +1,318 @@
+"""Bring a library up to date with its model: only the parts of its vectors that changed.
+
+Blocks of the vectors whose fingerprint is unchanged are copied as stored; the others (all of them
+if necessary) are computed from the videos. The new rows are staged in a second store with one
+commit a video. So an interrupted run resumes, and readers use the old rows meanwhile. One
+transaction replaces the rows at the end.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from vlar.encoders.base import Encoder
+from vlar.errors import LibraryError, UsageError, VlarError
+from vlar.library import manifest as blocks
+from vlar.library.folder import check_place, make_folder
+from vlar.library.ingest.encode import PersonClips, person_of_clip
+from vlar.library.manifest import LibraryManifest
+from vlar.library.model_provider import lasting_name, require_named
+from vlar.library.protocol import LibraryModel
+from vlar.library.rows import RowBatch, RowPerson, UpgradeReport
+from vlar.library.store.trust import writer_lock
+from vlar.library.store.values import KnownVideo
+from vlar.library.store.writer import SqliteWriter
+from vlar.media.lookup import reader
+from vlar.media.video.files import content_hash
+from vlar.types import Clip, Failure, Float32, Window
+
+_BATCH_CLIPS = 8
+STAGE = ".upgrade"  # in the library; hidden files do not change what a folder is
+
+
+UpgradeProgress = Callable[[int, int], None]
+
+
+def upgrade(
+    path: str | Path, model: LibraryModel | None = None, progress: UpgradeProgress | None = None
+) -> UpgradeReport:
+    """Bring a library up to date with its model.
+
+    Args:
+        path: The library.
+        model: The model; None loads the one the library names.
+        progress: Called with videos done and videos in all.
+
+    Raises:
+        LibraryError: no library, an empty one, or none of its videos can be read.
+        UsageError: the library is another model's and shares no block with this one, or has parts
+            that the model lacks.
+        LibraryLockedError: another process is writing.
+    """
+    folder = Path(path)
+    check_place(folder, create=False)
+    with writer_lock(folder):
+        library = SqliteWriter.open_to_write(folder)
+        try:
+            return _upgrade(folder, library, model, progress)
+        finally:
+            library.close()
+
+
+def _upgrade(
+    folder: Path,
+    library: SqliteWriter,
+    model: LibraryModel | None,
+    progress: UpgradeProgress | None,
+) -> UpgradeReport:
+    manifest = LibraryManifest.of(library)
+    if manifest is None:
+        raise LibraryError(f"library {folder} is empty; there is nothing to bring up to date")
+    if model is None:
+        from vlar.model.model import load
+
+        require_named(folder, manifest.model, None)
+        model = cast("LibraryModel", load(manifest.model))
+    if model.fingerprint == manifest.fingerprint:
+        _leave_no_stage(folder)  # of a run that ended between its last commit and this
+        return UpgradeReport(tuple(p.name for p in blocks.declared(model)), (), 0, 0, ())
+    old, new = blocks.from_text(manifest.blocks), blocks.declared(model)
+    same = model.name == manifest.model
+    if not (isinstance(model, blocks.HasEncoder) and blocks.can_upgrade(old, new, same)):
+        have = ", ".join(part.name for part in old) or "of unknown parts"
+        raise UsageError(
+            f"library {folder} ({have}) cannot be brought up to date with model {model.name!r}: "
+            "its stored vectors share no part with the model, or have parts that the model "
+            "lacks; index the videos again into a new library"
+        )
+    spec = manifest.spec
+    if ":" in manifest.persons and blocks.missing_blocks(old, new):
+        raise UsageError(
+            f"library {folder} found people with {manifest.persons!r:.200}, a path that an upgrade "
+            "does not open; index the videos again into a new library"
+        )
+    target = LibraryManifest.new(
+        model,
+        manifest.model if same else lasting_name(model.name),
+        spec.window_s,
+        spec.stride_s,
+        spec.long_times,
+        spec.shots,
+    )
+    target = replace(target, persons=manifest.persons)
+    stage = _open_stage(folder, target)
+    try:
+        parts = (old, new)
+        work = _Upgrade(library, stage, manifest.dim, target, model.encoder, parts, progress)
+        report = work.run()
+    finally:
+        stage.close()
+    _leave_no_stage(folder)
+    return report
+
+
+def _leave_no_stage(folder: Path) -> None:
+    shutil.rmtree(folder / STAGE, ignore_errors=True)
+
+
+def _open_stage(folder: Path, target: LibraryManifest) -> SqliteWriter:
+    """The store of the staged rows; one for another target or a damaged one is deleted."""
+    place = folder / STAGE
+    if place.is_symlink() or (place.exists() and not place.is_dir()):
+        raise LibraryError(
+            f"library {folder} cannot be brought up to date ({STAGE} is not a folder of its own); "
+            f"delete {place}"
+        )
+    make_folder(place)
+    try:
+        stage = SqliteWriter.open_to_write(place)
+    except LibraryError:
+        _leave_no_stage(folder)
+        make_folder(place)
+        stage = SqliteWriter.open_to_write(place)
+    if stage.meta().get("fingerprint", target.fingerprint) != target.fingerprint:
+        stage.close()
+        shutil.rmtree(place)
+        return _open_stage(folder, target)
+    with stage.transaction():
+        stage.set_meta(target.to_meta())
+    return stage
+
+
+class _Upgrade:
+    """One upgrade: videos are staged one by one, then all rows are replaced together."""
+
+    def __init__(
+        self,
+        library: SqliteWriter,
+        stage: SqliteWriter,
+        dim: int,
+        target: LibraryManifest,
+        encoder: Encoder,
+        parts: tuple[Sequence[blocks.BlockSlice], Sequence[blocks.BlockSlice]],
+        progress: UpgradeProgress | None,
+    ) -> None:
+        self._library, self._stage = library, stage
+        self._dim, self._target = dim, target
+        self._encoder = encoder
+        self._progress = progress
+        self._pairs, self._wanted = blocks.shared(*parts), blocks.missing_blocks(*parts)
+        self._failed: list[Failure] = []
+        self._lost: set[str] = set()  # paths of videos that cannot be read at all
+
+    def run(self) -> UpgradeReport:
+        videos = sorted(self._library.recordings(), key=lambda video: video.path)
+        for number, video in enumerate(videos):
+            if not self._is_staged(video):
+                self._compute(video)
+            if self._progress is not None:
+                self._progress(number + 1, len(videos))
+        if videos and len(self._lost) == len(videos):
+            raise LibraryError(
+                f"library {self._library.file.parent}: none of its {len(videos)} videos can be "
+                f"read ({self._failed[0].message}); it stays as it is"
+            )
+        rows = self._replace_rows(videos)
+        kept = tuple(part.name for _, part in self._pairs)
+        done = len(videos) - len(self._lost)
+        return UpgradeReport(kept, tuple(self._wanted), done, rows, tuple(self._failed))
+
+    def _is_staged(self, video: KnownVideo) -> bool:
+        staged = self._stage.at_path(video.path)
+        if staged is None or staged.content_hash != video.content_hash:
+            return False
+        return len(self._stage.row_ids([staged.id])) == len(self._library.row_ids([video.id]))
+
+    def _stored(self, video: KnownVideo) -> RowBatch:
+        """The rows of a video in the library that are not damaged."""
+        return self._library.rows(self._library.row_ids([video.id]).tolist(), self._dim)
+
+    def _all_stored(self, video: KnownVideo) -> RowBatch:
+        """The rows of a video in the library.
+
+        Raises:
+            LibraryError: one of them is damaged.
+        """
+        rows, ids = self._stored(video), self._library.row_ids([video.id])
+        if len(rows.ids) == len(ids):
+            return rows
+        lost = min(set(ids.tolist()).difference(rows.ids.tolist()))
+        reason = self._library.damaged.get(lost, "it is damaged")
+        raise LibraryError(f"{video.path}: row {lost} is damaged ({reason})")
+
+    def _compute(self, video: KnownVideo) -> None:
+        """Stage the new rows of one video; a failure leaves it out."""
+        file = Path(video.path)
+        try:
+            stored = self._all_stored(video)
+            fresh, lost = self._fresh(video, stored)
+            vectors = blocks.merged_vectors(stored.vectors, fresh, self._pairs)
+        except (VlarError, OSError) as error:
+            self._lost.add(video.path)
+            self._failed.append(_failure(file, error))
+            return
+        if lost:
+            message = f"{file}: {len(lost)} of {len(fresh)} windows cannot be read any more"
+            self._failed.append(Failure(file, lost[0].kind, f"{message} ({lost[0].message})"))
+        with self._stage.transaction():
+            facts = video.path, video.content_hash, video.stamp, 0.0
+            video_id = self._stage.put_video(*facts)
+            self._stage.insert_rows(video_id, _windows(stored), vectors, _people(stored))
+
+    def _fresh(self, video: KnownVideo, stored: RowBatch) -> tuple[Float32, list[Failure]]:
+        """The missing blocks of each row (N, D), and which windows could not be read."""
+        file = Path(video.path)
+        found = np.zeros((len(stored.spans), self._target.dim), np.float32)
+        lost: list[Failure] = []
+        if not self._wanted:
+            return found, lost
+        if not file.is_file() and not file.is_dir():  # a FIFO waits for ever
+            raise FileNotFoundError(errno.ENOENT, "no such file", str(file))
+        if content_hash(file) != video.content_hash:
+            raise VlarError(f"{file}: has changed since it was indexed")
+        clips = enumerate(self._clips(file, stored))
+        session = self._encoder.session(features=False)  # as ``add`` encodes them
+        while batch := list(itertools.islice(clips, _BATCH_CLIPS)):
+            read = [(place, clip) for place, clip in batch if isinstance(clip, Clip)]
+            cuts = [(place, clip) for place, clip in read if person_of_clip(clip) is not None]
+            whole = [(place, clip) for place, clip in read if person_of_clip(clip) is None]
+            for part, encode in ((whole, session), (cuts, self._encoder)):  # as ``add`` does
+                if part:
+                    clips_of_part = [clip for _, clip in part]
+                    vectors = encode.encode_blocks(clips_of_part, self._wanted)
+                    found[[place for place, _ in part]] = vectors
+            for place, clip in batch:
+                if isinstance(clip, Failure):
+                    lost.append(clip)
+                    found[place] = self._blank
+        if not np.isfinite(found).all():
+            raise VlarError(f"{file}: the model gave a vector that is not a number")
+        if lost and len(lost) == len(found):
+            raise VlarError(lost[0].message)
+        return found, lost
+
+    def _clips(self, file: Path, stored: RowBatch) -> Iterator[Clip | Failure]:
+        source, sampling = reader(self._target.modality), self._target.spec.sampling
+        people = PersonClips(self._target.persons, source)
+        rows = zip(_windows(stored), _people(stored), strict=True)
+        return people.of_rows(file, list(rows), sampling)
+
+    @cached_property
+    def _blank(self) -> Float32:
+        """(D,) the missing blocks of a clip that shows nothing; zeros where the sensor has none."""
+        spec = self._target.spec
+        blank = reader(self._target.modality).blank(spec.sampling)
+        if not blank:
+            return np.zeros(self._target.dim, np.float32)
+        data = np.repeat(blank[0].data[:1], spec.n_frames, axis=0)
+        clip = replace(blank[0], data=data, times_s=np.arange(spec.n_frames) / 10)
+        return self._encoder.encode_blocks([clip], self._wanted)[0]
+
+    def _replace_rows(self, videos: Sequence[KnownVideo]) -> int:
+        """One transaction: all rows of the library, and the manifest; returns the rows renewed."""
+        renewed = 0
+        with self._library.transaction():
+            for video in videos:
+                lost = video.path in self._lost
+                rows = self._without(video) if lost else self._staged(video)
+                self._library.replace_rows(video.id, _windows(rows), rows.vectors, _people(rows))
+                if lost:
+                    self._library.read_again(video.path)
+                renewed += 0 if lost else len(rows.ids)
+            self._library.set_meta(self._target.to_meta())
+        return renewed
+
+    def _staged(self, video: KnownVideo) -> RowBatch:
+        staged = self._stage.at_path(video.path)
+        ids = self._stage.row_ids([] if staged is None else [staged.id])
+        return self._stage.rows(ids.tolist(), self._target.dim)
+
+    def _without(self, video: KnownVideo) -> RowBatch:
+        """The rows of a video that cannot be read, with the missing blocks of a blank clip."""
+        rows = self._stored(video)
+        blank = np.tile(self._blank, (len(rows.ids), 1))
+        return replace(rows, vectors=blocks.merged_vectors(rows.vectors, blank, self._pairs))
+
+
+def _windows(rows: RowBatch) -> list[Window]:
+    return [Window(start_s, end_s) for start_s, end_s in rows.spans]
+
+
+def _people(rows: RowBatch) -> list[RowPerson | None]:
+    return [rows.people.get(row_id) for row_id in rows.ids.tolist()]
+
+
+def _failure(file: Path, error: VlarError | OSError) -> Failure:
+    kind, reason = "decode", f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})"
+    if isinstance(error, VlarError):
+        kind, reason = error.kind, error.message
+    return Failure(file, kind, f"{reason}; its rows are kept without the new parts")

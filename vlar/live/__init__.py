@@ -1,1 +1,0 @@
-"""What goes on while it happens: streams that are classified, folders that are indexed."""

@@ -1,1 +1,0 @@
-"""Losses as plain functions of tensors; an adapter or an objective adds them up."""

@@ -1,0 +1,188 @@
+"""What every reader offers: recordings of one sensor in, clips with times out."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from vlar.errors import UsageError, VlarError
+from vlar.media.video.decode import in_order
+from vlar.media.video.files import is_folder
+from vlar.media.video.sequential import FrameChunk
+from vlar.types import Clip, Failure, Sampling, Window
+
+_FRAMES = 8
+Request = tuple[Path, Window | None]
+"""A recording and the span to read; None is the whole recording."""
+
+
+class RecordingInfo(Protocol):
+    """What a probe gives; a reader may give more (``vlar.types.VideoInfo``)."""
+
+    @property
+    def path(self) -> Path:
+        """The recording."""
+        ...
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds, from the first sample to the end of the last."""
+        ...
+
+
+class Reader(ABC):
+    """Reads the recordings of one sensor. Registered as ``@register("reader", MODALITY)``.
+
+    A reader holds no state: one object serves every recording and every thread. Times are computed
+    before anything is decoded, so a whole recording is never held in memory. ``probe`` and
+    ``read_clip`` raise errors; ``read`` and ``read_windows`` give them as values, so that one
+    broken file does not end a batch.
+
+    Attributes:
+        modality: The name of the sensor, as registered: ``Clip.modality``, ``Encoder.modality``.
+        endings: File endings (lower case, with the dot) by which folders are searched.
+        gives_all: Whether it gives all samples of a window to an encoder that asks for them
+            (``Sampling.all_samples``): recordings of events, of points, of signals at their rate.
+        isolate: Reading runs native decoders, which a damaged file can crash: batches are read in
+            worker processes (``vlar.media.lookup``). They make the reader without arguments.
+    """
+
+    modality: ClassVar[str]
+    endings: ClassVar[frozenset[str]] = frozenset()
+    gives_all: ClassVar[bool] = False
+    isolate: ClassVar[bool] = False
+
+    @abstractmethod
+    def probe(self, path: Path) -> RecordingInfo:
+        """Facts of a recording, without decoding it.
+
+        Raises:
+            DecodeError: it cannot be read.
+        """
+
+    @abstractmethod
+    def read_clip(self, path: Path, window: Window | None, sampling: Sampling) -> Clip:
+        """Read one clip.
+
+        Args:
+            path: The recording.
+            window: The span, in seconds after the first sample; None is the whole recording.
+            sampling: How many samples, and how large.
+
+        Returns:
+            The clip; ``window`` is the span that was read. With ``all_samples`` of a reader that
+            ``gives_all`` it holds each sample of ``window.start_s <= t < window.end_s`` once, be
+            there none.
+
+        Raises:
+            DecodeError: it cannot be read, or the window lies past its end.
+        """
+
+    def claims(self, path: Path) -> bool:
+        """Whether a path looks like a recording of this sensor. It need not exist."""
+        return path.suffix.lower() in self.endings
+
+    def read(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Clip | Failure]:
+        """Read clips in the order of the requests, ahead of the caller, in threads.
+
+        Args:
+            requests: Recordings and spans; drawn from only as they are needed.
+            sampling: As for ``read_clip``.
+
+        Yields:
+            A clip for each request, or a Failure with the kind and message of its error.
+        """
+        return in_order(iter(requests), lambda request: self._read_one(request, sampling))
+
+    def read_windows(
+        self, path: Path, windows: Sequence[Window], sampling: Sampling
+    ) -> Iterator[Clip | Failure]:
+        """Read many windows of one recording, in the order given.
+
+        Readers of compressed recordings do it in one pass; the default reads window by window.
+        """
+        return self.read(((path, window) for window in windows), sampling)
+
+    def read_frames(self, path: Path, height: int, width: int) -> Iterator[FrameChunk]:
+        """Every frame of a recording of pictures, small, in the order of time.
+
+        Raises:
+            UsageError: recordings of this sensor hold no pictures.
+            DecodeError: it cannot be read.
+        """
+        del path, height, width
+        raise UsageError(f"recordings of the sensor {self.modality!r} have no frames, and no shots")
+
+    def person(self, path: Path) -> str | None:
+        """Who was recorded, where the names of this sensor's data sets tell; None where unknown.
+
+        Learning holds the examples of one person out together: a person resembles themselves.
+        """
+        del path
+        return None
+
+    def every_sample(self, path: Path, window: Window | None) -> Sampling:
+        """What ``vlar.read_clip`` asks for where no number of samples is given."""
+        del path, window
+        return Sampling(_FRAMES, all_samples=self.gives_all)
+
+    def find(self, paths: Sequence[str | Path]) -> list[Path]:
+        """The recordings that ``paths`` name, in the order given, each once.
+
+        A file is taken as given, whatever its ending. A folder is searched in sorted order for
+        recordings that ``claims`` accepts; hidden entries and links to folders are skipped.
+        """
+        return find_claimed(paths, self.claims)
+
+    def blank(self, sampling: Sampling) -> list[Clip]:
+        """Clips that show nothing: blank frames, a still body, silence.
+
+        The scorer compares recordings with them to answer ``unknown``. No clip, the default,
+        switches that check off.
+        """
+        del sampling
+        return []
+
+    def example(self, folder: Path) -> Path:
+        """Write a short synthetic recording into a folder; the contract tests read it.
+
+        Returns:
+            Its path.
+        """
+        raise NotImplementedError(f"reader {self.modality!r} offers no example recording")
+
+    def _read_one(self, request: Request, sampling: Sampling) -> Clip | Failure:
+        path, window = request
+        try:
+            return self.read_clip(path, window, sampling)
+        except VlarError as error:
+            return Failure(path, error.kind, error.message)
+
+
+def find_claimed(paths: Sequence[str | Path], claims: Callable[[Path], bool]) -> list[Path]:
+    """``Reader.find`` with any rule for what a recording is."""
+    found: dict[Path, None] = {}
+    for given in paths:
+        path = Path(given)
+        whole = not is_folder(path) or claims(path)
+        for recording in [path] if whole else _walk(path, claims):
+            found.setdefault(recording)
+    return list(found)
+
+
+def _walk(folder: Path, claims: Callable[[Path], bool]) -> Iterator[Path]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:  # an unreadable folder holds no readable recording
+        return
+    for entry in entries:
+        path = Path(entry.path)
+        if entry.name.startswith("."):
+            continue
+        if claims(path):
+            yield path
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _walk(path, claims)

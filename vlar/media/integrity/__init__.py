@@ -1,0 +1,1 @@
+"""Damage of video files: what was lost, and what a file cannot prove."""

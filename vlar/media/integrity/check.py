@@ -1,0 +1,278 @@
+"""Decodes all of a video to find out whether it is broken, where, and what is readable."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, groupby, islice
+from pathlib import Path
+
+import numpy as np
+
+from vlar.errors import DecodeError
+from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
+from vlar.files.workers.process import FileLimits, WorkerStartError
+from vlar.media.base import Reader
+from vlar.media.integrity.damage import LOOK_BACK
+from vlar.media.integrity.picture_order import GAP_FRAMES, extent
+from vlar.media.lookup import isolated, reader_for
+from vlar.media.signals import SignalReader
+from vlar.media.video.container import Deadline, Opened, errors_of, opened
+from vlar.media.video.decode import in_order
+from vlar.media.video.files import frame_files, is_folder
+from vlar.media.video.folder import FolderReader
+from vlar.media.video.sequential import Decoded, SequentialReader
+from vlar.media.video.source import probe
+from vlar.types import JsonDict
+
+
+class LossCount:
+    """Decodes a video to its end and adds up the time that damage costs.
+
+    Attributes:
+        lost_s: Seconds during which no frame, or one that may be wrong, stands.
+        first_bad_s: Where the first such span starts; None if there is none.
+    """
+
+    def __init__(self, reader: SequentialReader) -> None:
+        self.lost_s = 0.0
+        self.first_bad_s: float | None = None
+        self._reader = reader
+        # Good spans (start, end, packet) that packets soon after may still prove bad.
+        self._recent: deque[tuple[float, float, int]] = deque()
+        last: Decoded | None = None
+        for decoded in reader.frames():
+            self._add(last, decoded)
+            last = decoded
+        if last is not None and last.suspect:
+            self._lose(last.time_s, last.time_s + reader.last_frame_s)
+        while self._recent:
+            self._settle()
+
+    def _add(self, last: Decoded | None, decoded: Decoded) -> None:
+        if last is None:
+            if decoded.time_s > 0:
+                self._lose(0.0, decoded.time_s)
+        elif last.suspect:
+            self._lose(last.time_s, decoded.time_s)
+        else:
+            frame_s = self._reader.frame_s
+            long = decoded.time_s > last.time_s + GAP_FRAMES * frame_s
+            if long and self._is_broken_gap(last, decoded):
+                self._lose(last.time_s + frame_s, decoded.time_s)
+            self._recent.append((last.time_s, decoded.time_s, last.order))
+            if len(self._recent) > LOOK_BACK:
+                self._settle()
+
+    def _is_broken_gap(self, last: Decoded, decoded: Decoded) -> bool:
+        broken = decoded.missing_before or decoded.suspect
+        return broken or self._reader.is_lost(last, decoded.time_s - 1e-3)
+
+    def _settle(self) -> None:
+        """Judge the oldest good span again, now that some packets after it are known."""
+        start_s, end_s, order = self._recent.popleft()
+        if self._reader.damage and self._reader.account.turned_bad(order):
+            self._lose(start_s, end_s)
+
+    def _lose(self, start_s: float, end_s: float) -> None:
+        self.lost_s += max(end_s - start_s, 0.0)
+        if self.first_bad_s is None or start_s < self.first_bad_s:
+            self.first_bad_s = start_s
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Whether a video can be read to its end.
+
+    Attributes:
+        path: The video.
+        ok: All of it can be decoded.
+        kind: ``ok``, ``damaged`` (part of it can be decoded), or the kind of error.
+        message: One line for a person; empty where all is well.
+        duration_s: Seconds that can be decoded.
+        n_frames: Frames decoded.
+        lost: Share (0 to 1) of the video that cannot be decoded, or only with errors.
+        reason: What FFmpeg or the file system reported first; empty where all is well.
+        first_bad_s: Where the first damage shows, in seconds after the first frame; None where
+            nothing is damaged or nothing can be read.
+        reencode_loses_s: Seconds that a re-encoded copy would lack or show with errors.
+    """
+
+    path: Path
+    ok: bool
+    kind: str
+    message: str
+    duration_s: float
+    n_frames: int
+    lost: float
+    reason: str = ""
+    first_bad_s: float | None = None
+    reencode_loses_s: float = 0.0
+
+    @property
+    def readable(self) -> float:
+        """Share (0 to 1) of the video that can be decoded without errors."""
+        return 1.0 - self.lost
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {
+            "path": str(self.path),
+            "ok": self.ok,
+            "kind": self.kind,
+            "message": self.message,
+            "reason": self.reason,
+            "duration_s": round(self.duration_s, 3),
+            "n_frames": self.n_frames,
+            "lost": round(self.lost, 4),
+            "readable": round(self.readable, 4),
+            "first_bad_s": None if self.first_bad_s is None else round(self.first_bad_s, 3),
+            "reencode_loses_s": round(self.reencode_loses_s, 3),
+        }
+
+
+def check_video(path: str | Path, *, timeout_s: float = 3600.0) -> CheckReport:
+    """Decode every frame of a video in order. A broken video is an answer here, never an error."""
+    path = Path(path)
+    deadline = Deadline(path, timeout_s)
+    try:
+        with errors_of(path):
+            if is_folder(path):
+                return _check_folder(path, deadline)
+            with opened(path, timeout_s) as video:
+                found = extent(video, whole=True)
+            with opened(path, timeout_s) as video:
+                reader = SequentialReader(video, deadline, found.broken_clock, found.holes)
+                return _report(video, reader, LossCount(reader))
+    except DecodeError as error:
+        return unreadable(path, error.kind, error.message, error.message)
+
+
+def unreadable(path: Path, kind: str, message: str, reason: str) -> CheckReport:
+    """The report of a video of which nothing can be read."""
+    reason = reason.removeprefix(f"{path}: ").split(";")[0]
+    return CheckReport(path, False, kind, message, 0.0, 0, 1.0, reason)
+
+
+def _report(video: Opened, reader: SequentialReader, loss: LossCount) -> CheckReport:
+    path, read_s, n_frames = video.path, reader.readable_s, reader.n_frames
+    reason = _reason(video, reader)
+    if not n_frames:
+        message = f"{path}: no frame can be decoded ({reason}); copy or re-encode the file"
+        return unreadable(path, DecodeError.kind, message, reason)
+    missing_s = reader.missing_s()
+    if not missing_s and not reader.damage and not loss.lost_s:
+        return CheckReport(path, True, "ok", "", read_s, n_frames, 0.0)
+    total_s = read_s + missing_s
+    # A damaged packet whose frame shows no time of its own still counts as one frame.
+    frame_share = min(1.0, reader.damage / max(reader.n_packets, n_frames))
+    lost_s = min(max(loss.lost_s, frame_share * read_s) + missing_s, total_s)
+    share = lost_s / total_s
+    first_bad_s = loss.first_bad_s
+    if first_bad_s is None and missing_s:
+        first_bad_s = read_s
+    where = "" if first_bad_s is None else f", first at {first_bad_s:.1f} s"
+    message = (
+        f"{path}: {reason}; {1 - share:.1%} of {total_s:.1f} s can be read{where}; {reader.damage} "
+        f"packets or frames are damaged; copy it again, or re-encode it and lose {lost_s:.1f} s"
+    )
+    return CheckReport(
+        path, False, "damaged", message, read_s, n_frames, share, reason, first_bad_s, lost_s
+    )
+
+
+def _reason(video: Opened, reader: SequentialReader) -> str:
+    """What was reported first, in FFmpeg's words where it has any."""
+    if video.errors.messages:
+        return video.errors.messages[0].rstrip(".")
+    if reader.first_error:
+        return reader.first_error
+    if reader.damage:
+        return "a frame came out damaged" if reader.n_frames else "the packets hold no frame"
+    return "the end is missing" if reader.missing_s() else "frames are missing"
+
+
+def _check_folder(path: Path, deadline: Deadline) -> CheckReport:
+    reader = FolderReader(path, None, None, deadline)
+    n_files = len(frame_files(path))
+    bad = reader.unreadable()
+    frame_s = reader.duration_s / n_files
+    good_s = frame_s * (n_files - len(bad))
+    if not bad:
+        return CheckReport(path, True, "ok", "", good_s, n_files, 0.0)
+    first, reason = next(iter(bad.items()))
+    message = f"{path}: {len(bad)} of {n_files} pictures cannot be read ({reason}); copy them again"
+    return CheckReport(
+        *(path, False, "damaged", message, good_s, n_files - len(bad), len(bad) / n_files),
+        reason=reason,
+        first_bad_s=first * frame_s,
+        reencode_loses_s=len(bad) * frame_s,
+    )
+
+
+def check_videos(paths: Iterable[Path]) -> Iterator[CheckReport]:
+    """``check_video`` of many videos, in order; no video ends the run.
+
+    Each may take ``FileLimits.whole_s`` of its length.
+    """
+    paths = iter(paths)
+    first = list(islice(paths, 2))
+    limits = FileLimits.from_environment()
+    if not (limits.workers and can_isolate(check_video) and is_batch(first)):
+        yield from map(check_video, chain(first, paths))
+        return
+    with WorkerPool(limits, module=check_video.__module__) as pool:
+        yield from in_order(
+            chain(first, paths),
+            lambda path: _checked(pool, path),
+            workers=limits.workers,
+            look_ahead=limits.workers,
+            interrupt=pool.end_jobs,
+        )
+
+
+def _checked(pool: WorkerPool, path: Path) -> CheckReport:
+    try:
+        try:
+            length_s = pool.call(path, 0.0, probe, path).duration_s
+        except DecodeError as error:
+            if error.kind != DecodeError.kind:
+                raise
+            length_s = 0.0  # the check says more of what is wrong
+        return pool.call(path, length_s, check_video, path)
+    except WorkerStartError:
+        return check_video(path)
+    except DecodeError as error:
+        return unreadable(path, error.kind, error.message, error.message)
+
+
+def check_recordings(paths: Iterable[Path]) -> Iterator[CheckReport]:
+    """The report of each recording, in order; a broken one is an answer, never an error."""
+    for source, group in groupby(paths, reader_for):
+        if isinstance(source, SignalReader):
+            with isolated(source, group, Path) as (reading, every):
+                yield from (check_signal(reading, path) for path in every)
+        else:
+            yield from check_videos(group)
+
+
+def check_signal(source: Reader, path: Path) -> CheckReport:
+    """Read a whole recording.
+
+    Args:
+        source: Of its sensor.
+        path: The recording.
+
+    Returns:
+        ``lost`` is the share of its samples in which nothing was seen.
+    """
+    try:
+        clip = source.read_clip(path, None, source.every_sample(path, None))
+    except DecodeError as error:
+        return unreadable(path, error.kind, error.message, error.message)
+    flat = clip.data.reshape(len(clip.data), -1)
+    lost = 0.0
+    if np.issubdtype(flat.dtype, np.floating):
+        lost = float((~np.isfinite(flat).any(axis=1)).mean())
+    return CheckReport(path, True, "ok", "", clip.window.duration_s, len(flat), lost)

@@ -1,0 +1,313 @@
+"""Matroska files (RFC 9559): checksums, which FFmpeg writes and does not compare; attachments.
+
+A cluster holds the packets of up to some seconds. Where a CRC-32 element comes first in it, it
+covers all that follows in the cluster (section 6.2). FFmpeg reads all attachments, such as fonts,
+several times over when it opens a file; nobody here needs them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import zlib
+from bisect import bisect_right
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import numpy as np
+from av import logging as av_logging
+from av.packet import Packet
+
+from vlar.errors import DecodeError
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
+
+_Message = tuple[int, str, str]
+_MOST_KEPT = 8
+# Remarks below the level of an error that mean damage: a decoder paints over what it could not
+# read, or leaves out a part of the stream that it cannot parse.
+_TELLS_DAMAGE = re.compile(
+    r"concealing \d|Skipping invalid undecodable|Failed to parse header of NAL"
+)
+
+
+class _Switch:
+    """Turns the log of the process on for the first user and off after the last."""
+
+    def __init__(self) -> None:
+        self.level: int | None = None
+        self._lock = threading.Lock()
+        self._users = 0
+        self._skip_repeated = True
+        self._rest = av_logging.Capture(local=False)
+
+    def enter(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users > 1:
+                return
+            self.level = av_logging.get_level()
+            self._skip_repeated = av_logging.get_skip_repeated()
+            av_logging.set_level(max(self.level or 0, av_logging.INFO))
+            av_logging.set_skip_repeated(False)
+            if self.level is None:
+                # Messages of other code in the process stay unseen, as they are by default.
+                self._rest = av_logging.Capture(local=False)
+                self._rest.__enter__()
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users:
+                return
+            if self.level is None:
+                self._rest.__exit__(None, None, None)
+            av_logging.set_level(self.level)
+            av_logging.set_skip_repeated(self._skip_repeated)
+
+
+_switch = _Switch()
+
+
+@contextmanager
+def log_enabled() -> Generator[None]:
+    """Keep FFmpeg's error log on as long as the context lasts."""
+    _switch.enter()
+    try:
+        yield
+    finally:
+        _switch.leave()
+
+
+class ErrorLog:
+    """The errors that FFmpeg wrote about one file.
+
+    Calls of FFmpeg run inside ``with Capture() as log.pending``, which must not span a yield: the
+    thread that goes on after it may be another. ``take`` counts what came.
+
+    Attributes:
+        pending: Messages that the running capture has gathered and nobody counted.
+        count: How many there were.
+        messages: The first few, one line each.
+        latest: Those that the last call with errors brought.
+    """
+
+    def __init__(self) -> None:
+        self.pending: list[_Message] = []
+        self.count = 0
+        self.messages: list[str] = []
+        self.latest: list[str] = []
+        self._names: frozenset[str] | None = None
+
+    def only_from(self, names: frozenset[str]) -> None:
+        """Count messages of these demuxers and decoders alone: a sound track is not a picture."""
+        self._names = names
+
+    def take(self) -> None:
+        """Count the pending messages."""
+        logs = self.pending.copy()
+        self.pending.clear()
+        latest: list[str] = []
+        for level, name, text in logs:
+            if _switch.level is not None and level <= _switch.level:
+                logging.getLogger(f"libav.{name or 'generic'}").log(
+                    av_logging.adapt_level(level), text.strip()
+                )
+            tells = level <= av_logging.ERROR or _TELLS_DAMAGE.match(text)
+            if tells and (self._names is None or name in self._names):
+                latest.append(" ".join(text.split()))
+        if latest:
+            self.count += len(latest)
+            self.latest = latest
+            if len(self.messages) < _MOST_KEPT:
+                self.messages += [line for line in latest if line not in self.messages]
+
+
+_EBML_HEADER = 0x1A45DFA3
+_SEGMENT = 0x18538067
+_CLUSTER = 0x1F43B675
+_ATTACHMENTS = 0x1941A469
+# A segment's other elements: seek, facts, tracks, chapters, cues, attachments, tags, void.
+_OTHERS = frozenset(
+    {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, 0x1C53BB6B, _ATTACHMENTS, 0x1254C367, 0xEC}
+)
+_CRC_ELEMENT = b"\xbf\x84"  # the element's name and its length, 4 bytes
+_MOST_CLUSTER_BYTES = 64 << 20
+_MOST_ATTACHED_BYTES = 128 << 20
+_CHUNK_BYTES = 1 << 20
+
+
+class ClusterSums:
+    """Tells for a place in a file whether its cluster still has its checksum.
+
+    Each cluster is read once, when a place in it or behind it is asked for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._starts: list[int] = []
+        self._damaged: list[bool] = []
+        with path.open("rb") as file:
+            self._next = _first_element(file)
+
+    def is_damaged(self, place: int | None) -> bool:
+        """Whether the cluster of a byte of the file does not match its checksum."""
+        if place is None:
+            return False
+        if self._next is not None and place >= self._next:
+            with self._path.open("rb") as file:
+                while self._next is not None and place >= self._next:
+                    self._next = self._add(file, self._next)
+        at = bisect_right(self._starts, place) - 1
+        return at >= 0 and self._damaged[at]
+
+    def _add(self, file: BinaryIO, start: int) -> int | None:
+        """Look at the element at ``start``; where the next one begins, None for nowhere."""
+        self._starts.append(start)
+        self._damaged.append(False)
+        element = _element(file, start)
+        if element is None or element[0] not in (_CLUSTER, *_OTHERS):
+            return _next_cluster(file, start)  # FFmpeg goes on there as well
+        name, begin, end = element
+        if name != _CLUSTER or not begin + 6 < end < begin + _MOST_CLUSTER_BYTES:
+            return end
+        file.seek(begin)
+        head = file.read(6)
+        content = file.read(end - begin - 6) if head.startswith(_CRC_ELEMENT) else b""
+        if len(content) < end - begin - 6:
+            return _next_cluster(file, start) if content else end  # cut short, or without a sum
+        if zlib.crc32(content) == int.from_bytes(head[2:], "little"):
+            return end
+        self._damaged[-1] = True
+        return _next_cluster(file, start)  # its length may be what is wrong
+
+
+def require_few_attachments(path: Path) -> None:
+    """Refuse a file with attachments of more than 128 MB.
+
+    Raises:
+        DecodeError: it has them. Empty stretches of a file take no disk, only memory.
+    """
+    if path.stat().st_size <= _MOST_ATTACHED_BYTES:
+        return
+    attached = 0
+    with path.open("rb") as file:
+        at = _first_element(file)
+        while at is not None and (element := _element(file, at)) is not None:
+            name, begin, end = element
+            attached += end - begin if name == _ATTACHMENTS else 0
+            at = end if name in (_CLUSTER, *_OTHERS) else _next_cluster(file, at)
+    if attached > _MOST_ATTACHED_BYTES:
+        raise DecodeError(
+            f"{path}: {attached >> 20} MB of attachments (fonts, covers), more than the limit of "
+            f"{_MOST_ATTACHED_BYTES >> 20} MB; remux the video without them"
+        )
+
+
+def _first_element(file: BinaryIO) -> int | None:
+    """Where the first element of the segment begins; None for another kind of file."""
+    header = _element(file, 0)
+    if header is None or header[0] != _EBML_HEADER:
+        return None
+    segment = _element(file, header[2])
+    return segment[1] if segment is not None and segment[0] == _SEGMENT else None
+
+
+def _next_cluster(file: BinaryIO, after: int) -> int | None:
+    """Where the next cluster after a place begins, by its name; None for nowhere."""
+    name = _CLUSTER.to_bytes(4, "big")
+    at = after + 1
+    while True:
+        file.seek(at)
+        chunk = file.read(_CHUNK_BYTES)
+        found = chunk.find(name)
+        if found >= 0:
+            return at + found
+        if len(chunk) < _CHUNK_BYTES:
+            return None
+        at += len(chunk) - 3
+
+
+def _element(file: BinaryIO, at: int) -> tuple[int, int, int] | None:
+    """Name, begin and end of the content of the element at a place; None where none is whole."""
+    file.seek(at)
+    head = file.read(12)
+    name_bytes = 9 - head[0].bit_length() if head else 9
+    if name_bytes > 4 or len(head) <= name_bytes:
+        return None
+    size_bytes = 9 - head[name_bytes].bit_length()
+    begin = name_bytes + size_bytes
+    if size_bytes > 8 or len(head) < begin:
+        return None
+    size = int.from_bytes(head[name_bytes:begin], "big") & ((1 << 7 * size_bytes) - 1)
+    name = int.from_bytes(head[:name_bytes], "big")
+    if size == (1 << 7 * size_bytes) - 1 and name != _SEGMENT:
+        return None  # of unknown length: the writer could not go back, and wrote no sum either
+    return name, at + begin, at + begin + size
+
+
+_MARKER = 0b110
+
+
+def pictures_of(packet: Packet[VideoStream]) -> list[Packet[VideoStream]]:
+    """The coded pictures of a packet; the packet itself where it holds one.
+
+    The index at the end of a superframe (VP9 bitstream specification, annex B) is a marker byte,
+    the length of each picture, and the marker byte again. The last picture is the one that shows.
+    """
+    size = packet.size
+    marker = memoryview(packet)[size - 1] if size else 0
+    if marker >> 5 != _MARKER or not hasattr(packet, "iter_sidedata"):  # since PyAV 16
+        return [packet]
+    n_pictures, n_bytes = (marker & 7) + 1, (marker >> 3 & 3) + 1
+    data = bytes(packet)
+    index = data[size - 2 - n_pictures * n_bytes :]
+    if n_pictures < 2 or len(index) != 2 + n_pictures * n_bytes or index[0] != marker:
+        return [packet]
+    lengths = [
+        int.from_bytes(index[1 + at * n_bytes :][:n_bytes], "little") for at in range(n_pictures)
+    ]
+    if sum(lengths) != size - len(index) or not all(lengths):
+        return [packet]
+    parts: list[Packet[VideoStream]] = []
+    begin = 0
+    for length in lengths:
+        part = cast("Packet[VideoStream]", Packet(data[begin : begin + length]))
+        part.pts, part.dts, part.time_base = packet.pts, packet.dts, packet.time_base
+        parts.append(part)
+        begin += length
+    for extra in packet.iter_sidedata():  # the alpha channel of the picture that shows
+        parts[-1].set_sidedata(extra)
+    return parts
+
+
+# In a picture of these codecs three zero bytes are followed by nothing but a start code, so that
+# start codes can be found (H.264, section 7.4.1; H.265, 7.4.2; MPEG-1, -2 and -4, "start code
+# emulation"). Zeros may fill up the space before a start code and the end of a packet. In MP4 and
+# Matroska, lengths stand in place of start codes: a length begins with three zeros at most, and a
+# packet ends in a stop bit.
+_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
+# The last six zeros of a run decide. A pattern of whole runs takes quadratic time on a long run.
+_WITHIN = re.compile(rb"\x00{6}[^\x00\x01]")
+_AT_THE_END = b"\0" * 6
+_START_CODES = (b"\0\0\1", b"\0\0\0\1")
+_HAS_LENGTHS = frozenset({"h264", "hevc"})
+_WORD = np.dtype(np.uint64)
+
+
+def has_zeroed_span(packet: Packet[VideoStream], codec: str) -> bool:
+    """Whether zeros stand in a packet where its codec allows none."""
+    if codec not in _CODECS:
+        return False
+    # A run of 15 zeros fills a word, wherever it begins; looking at words takes no time.
+    n_words = packet.size // 8
+    if np.count_nonzero(np.frombuffer(memoryview(packet), _WORD, n_words)) == n_words:
+        return False
+    data = bytes(packet)
+    if codec in _HAS_LENGTHS and data.endswith(_AT_THE_END) and not data.startswith(_START_CODES):
+        return True
+    return _WITHIN.search(data) is not None

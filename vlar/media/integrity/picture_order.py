@@ -1,0 +1,511 @@
+"""Pictures that H.264 numbers and a file lacks.
+
+A gap in otherwise even times has two causes: a recorder left out frames before they were coded, or
+coded frames were lost. The coder numbers pictures in the order they show, so only a loss leaves a
+gap in these numbers (H.264, section 8.2.1, picture order count).
+"""
+
+from __future__ import annotations
+
+import statistics
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from av.logging import Capture
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from vlar.errors import DecodeError
+from vlar.media.video.container import Opened, is_damage, opened
+
+SILENT_CODECS = frozenset(
+    {"vp8", "vp9", "libvpx-vp9", "mjpeg", "mpeg4", "prores", "wmv1", "wmv2", "msmpeg4v3"}
+)
+"""Their frames carry no numbers: where some are missing, the time stamps alone show it."""
+NUMBERED_CODEC = "h264"
+"""A gap in its times is damage where numbers of pictures are missing too (``picture_order``)."""
+
+GAP_FRAMES = 1.5
+"""A span between two frames of more than this many is a gap."""
+_LEAST_FRAMES = 16
+_MOST_GAPS_SHARE = 0.04
+_LONGEST_GAP_FRAMES = 30
+_UNEVEN = 0.05
+
+
+class Hole(NamedTuple):
+    """Frames are missing after the one of a time stamp. ``referred``: others need them."""
+
+    stamp: int
+    referred: bool = True
+
+
+def holes(stamps: Sequence[int], *, even: bool = True) -> tuple[int, ...]:
+    """The time stamps after which frames may be missing, rising.
+
+    Args:
+        stamps: Presentation times of a whole stream in ticks, in any order.
+        even: Find none where the other stamps are not evenly spaced.
+    """
+    if len(stamps) < _LEAST_FRAMES:
+        return ()
+    ordered = np.sort(np.asarray(stamps, np.int64))
+    steps = np.diff(ordered)
+    frame = float(np.median(steps))
+    is_gap = steps > GAP_FRAMES * frame
+    if frame <= 0 or not 0 < np.count_nonzero(is_gap) <= max(2, _MOST_GAPS_SHARE * len(steps)):
+        return ()
+    if not even:
+        return tuple(ordered[:-1][is_gap].tolist())
+    # Rounding moves a stamp by up to one tick.
+    is_even = np.abs(steps - frame) <= np.maximum(_UNEVEN * frame, 1.0)
+    counts = steps[is_gap] / frame
+    is_whole = np.abs(counts - np.round(counts)) <= np.maximum(_UNEVEN * counts, 2.0 / frame)
+    if not is_even[~is_gap].all() or not is_whole.all() or counts.max() > _LONGEST_GAP_FRAMES:
+        return ()
+    return tuple(ordered[:-1][is_gap].tolist())
+
+
+def is_odd_gap(stamps: Sequence[int], at: int) -> bool:
+    """Whether the step after ``stamps[at]`` (rising) is a gap, and its neighbours have none."""
+    if at + 1 >= len(stamps):
+        return False
+    near = np.diff(np.asarray(stamps[max(at - 32, 0) : at + 32], np.int64))
+    frame = float(np.median(near))
+    gaps = int(np.count_nonzero(near > GAP_FRAMES * frame))
+    return stamps[at + 1] - stamps[at] > GAP_FRAMES * frame and gaps <= 2
+
+
+class HoleWatch:
+    """Meets gaps in times that come one after the other, and asks what they mean.
+
+    Args:
+        most: Ticks; a step of more is a gap.
+        has_holes: Whether frames are missing in the file's gaps; asked at the first gap, because
+            it reads the file. None where gaps mean nothing.
+    """
+
+    def __init__(self, most: float, has_holes: Callable[[], bool] | None) -> None:
+        self._most = most
+        self._has_holes = has_holes
+        self._seen_to = 0
+
+    def finds_hole(self, stamps: Sequence[int], at: int) -> bool:
+        """Whether frames are missing before ``stamps[at]`` (rising), and others may need them."""
+        if self._has_holes is None:
+            return False
+        new = stamps[bisect_left(stamps, self._seen_to) : at + 1]
+        self._seen_to = stamps[at]
+        if not any(later - earlier > self._most for earlier, later in pairwise(new)):
+            return False
+        if self._has_holes():
+            return True
+        self._has_holes = None
+        return False
+
+
+_HIGH_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
+_SLICE, _IDR_SLICE, _PARAMETERS = 1, 5, 7  # types of NAL units
+_MP4 = b"\1"  # how settings begin where lengths stand in place of start codes
+_HEADER_BYTES = 64
+_REORDER = 16  # pictures by which decoding order may differ from the order of showing
+_NEAR = 64  # pictures around a gap that show by how much numbers rise
+_TIMEOUT_S = 20.0
+
+
+class _Numbering(NamedTuple):
+    """How a sequence parameter set numbers pictures."""
+
+    by_order: bool  # a picture order count in each slice; else order is that of decoding
+    frame_bits: int
+    order_bits: int
+    has_planes: bool
+    has_fields: bool
+
+
+class _Picture(NamedTuple):
+    stamp: int
+    period: int  # numbers start again at each IDR picture
+    number: int
+    modulus: int
+    place: int  # in decoding order
+    frame: int  # counts the pictures that others refer to
+    frame_modulus: int
+
+
+class _Bits:
+    """Reads a NAL unit bit by bit (section 7.2), without its emulation prevention bytes."""
+
+    def __init__(self, nal: bytes) -> None:
+        data = nal.replace(b"\0\0\3", b"\0\0")
+        self._value = int.from_bytes(data, "big")
+        self._left = 8 * len(data)
+
+    def u(self, n: int) -> int:
+        self._left -= n
+        if self._left < 0:
+            raise ValueError("the unit ends early")
+        return self._value >> self._left & ((1 << n) - 1)
+
+    def ue(self) -> int:
+        zeros = 0
+        while not self.u(1):
+            zeros += 1
+        return (1 << zeros) - 1 + self.u(zeros)
+
+    def skip(self, n: int) -> None:
+        """Skip whole numbers of variable length."""
+        for _ in range(n):
+            self.ue()
+
+    def se(self) -> int:
+        code = self.ue()
+        return (code + 1) // 2 if code % 2 else -(code // 2)
+
+
+def lost_pictures(path: Path, after: Sequence[int], by_dts: bool) -> tuple[Hole, ...]:
+    """Those of the gaps in a file's times where numbered pictures are missing too.
+
+    Args:
+        path: A video of H.264.
+        after: The time stamp before each gap.
+        by_dts: The file stores decoding times alone.
+    """
+    decoded: list[_Picture] = []
+    try:
+        decoded.extend(_pictures(path, by_dts))
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        # FFmpeg reports what is wrong with the rest when it is read.
+    shown = sorted(decoded)
+    at = {picture.stamp: index for index, picture in enumerate(shown)}
+    return tuple(
+        Hole(stamp, _is_referred(decoded, shown[at[stamp]], shown[at[stamp] + 1]))
+        for stamp in after
+        if stamp in at and _is_lost(shown, at[stamp])
+    )
+
+
+def forgets(packet: Packet[VideoStream], extra: bytes) -> bool:
+    """Whether a packet of H.264 is an IDR picture: none after it refers to one before it."""
+    return any(unit[0] & 31 == _IDR_SLICE for unit in _units(bytes(packet), extra))
+
+
+def _is_lost(pictures: list[_Picture], at: int) -> bool:
+    steps = [
+        (b.number - a.number) % a.modulus if a.period == b.period else 0
+        for a, b in pairwise(pictures)
+    ]
+    usual = [step for step in steps[max(at - _NEAR, 0) : at + _NEAR] if step]
+    return bool(usual) and at < len(steps) and steps[at] > GAP_FRAMES * statistics.median(usual)
+
+
+def _is_referred(decoded: list[_Picture], before: _Picture, behind: _Picture) -> bool:
+    """Whether a picture that others refer to is missing around a gap (section 7.4.3, frame_num)."""
+    first, last = sorted((before.place, behind.place))
+    return any(
+        a.period == b.period and (b.frame - a.frame) % a.frame_modulus > 1
+        for a, b in pairwise(decoded[max(first - _REORDER, 0) : last + _REORDER])
+    )
+
+
+def _pictures(path: Path, by_dts: bool) -> Iterator[_Picture]:
+    with opened(path, _TIMEOUT_S) as video:
+        extra = video.stream.codec_context.extradata or b""
+        sets = _length_prefixed(extra[6:], 2) if extra[:1] == _MP4 else _after_start_codes(extra)
+        numbering = _numbering(next(iter(sets), b""))
+        period = place = 0
+        for packet in video.packets():
+            stamp = packet.dts if by_dts else packet.pts
+            if stamp is None:
+                continue
+            for unit in _units(bytes(packet), extra):
+                kind = unit[0] & 31
+                if kind == _PARAMETERS:
+                    numbering = _numbering(unit)
+                if kind not in (_SLICE, _IDR_SLICE) or numbering is None:
+                    continue
+                period += kind == _IDR_SLICE
+                yield _picture(unit, numbering, stamp, period, place)
+                place += 1
+                break
+
+
+def _picture(unit: bytes, numbering: _Numbering, stamp: int, period: int, place: int) -> _Picture:
+    """From the header of a picture's first slice (section 7.3.3)."""
+    bits = _Bits(unit[1:])
+    bits.skip(3)  # first macroblock, type, picture parameter set
+    if numbering.has_planes:
+        bits.u(2)
+    frame, most = bits.u(numbering.frame_bits), 1 << numbering.frame_bits
+    if not numbering.by_order:
+        is_referred = unit[0] >> 5 & 3
+        return _Picture(stamp, period, 2 * frame - (not is_referred), 2 * most, place, frame, most)
+    if numbering.has_fields and bits.u(1):
+        bits.u(1)
+    if unit[0] & 31 == _IDR_SLICE:
+        bits.ue()
+    number, modulus = bits.u(numbering.order_bits), 1 << numbering.order_bits
+    return _Picture(stamp, period, number, modulus, place, frame, most)
+
+
+def _numbering(unit: bytes) -> _Numbering | None:
+    """From a sequence parameter set (section 7.3.2.1.1)."""
+    if not unit or unit[0] & 31 != _PARAMETERS:
+        return None
+    bits = _Bits(unit[1:])
+    profile = bits.u(8)
+    bits.u(16)
+    bits.skip(1)
+    has_planes = False
+    if profile in _HIGH_PROFILES:
+        has_planes = _skip_colour(bits)
+    frame_bits = bits.ue() + 4
+    kind = bits.ue()
+    if kind == 1:
+        return None  # numbers of a repeated pattern, which no usual coder writes
+    order_bits = bits.ue() + 4 if kind == 0 else 0
+    bits.skip(1)  # most references
+    bits.u(1)
+    bits.skip(2)  # width, height
+    return _Numbering(kind == 0, frame_bits, order_bits, has_planes, not bits.u(1))
+
+
+def _skip_colour(bits: _Bits) -> bool:
+    """Skip what high profiles add to the set; whether colour planes are coded apart."""
+    chroma = bits.ue()
+    has_planes = chroma == 3 and bool(bits.u(1))
+    bits.skip(2)  # depths
+    bits.u(1)
+    if bits.u(1):
+        for index in range(12 if chroma == 3 else 8):
+            if bits.u(1):
+                _skip_scaling_list(bits, 16 if index < 6 else 64)
+    return has_planes
+
+
+def _skip_scaling_list(bits: _Bits, size: int) -> None:
+    last = following = 8
+    for _ in range(size):
+        if following:
+            following = (last + bits.se()) % 256
+        last = following or last
+
+
+def _units(data: bytes, extra: bytes) -> Iterator[bytes]:
+    """Type byte and header of each NAL unit of a packet; ``extra``: the decoder's settings."""
+    if extra[:1] == _MP4:
+        return _length_prefixed(data, (extra[4] & 3) + 1)
+    return _after_start_codes(data)
+
+
+def _length_prefixed(data: bytes, length_bytes: int) -> Iterator[bytes]:
+    at = 0
+    while at + length_bytes < len(data):
+        length = int.from_bytes(data[at : at + length_bytes], "big")
+        at += length_bytes
+        yield data[at : at + min(length, _HEADER_BYTES)]
+        at += length
+
+
+def _after_start_codes(data: bytes) -> Iterator[bytes]:
+    at = data.find(b"\0\0\1")
+    while 0 <= at < len(data) - 3:
+        yield data[at + 3 : at + 3 + _HEADER_BYTES]
+        at = data.find(b"\0\0\1", at + 3)
+
+
+# Up to this size a file is read through to learn its true length: milliseconds.
+_SCAN_BYTES = 64 << 20
+_KEEP_BYTES = 16 << 20
+_KEEP_PACKETS = 4096
+_LONG_S = 3600.0
+_SHORT_BY_S = 0.5
+_SHORT_BY_FRAMES = 3.0
+BACKWARD_S = 1.0
+"""A fall of the time stamps by more than this shows that the clock started again or is damaged."""
+FORWARD_S = 10.0
+"""In a file with such a fall, a rise by more than this is damage too."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How long a file is.
+
+    Attributes:
+        duration_s: From the first picture to the end of the last.
+        n_frames: Pictures counted, or what the container says; None if neither is known.
+        broken_clock: Time stamps fall on the way or packets are damaged, so that a leap in time
+            cannot be trusted.
+        packets: All packets in decoding order, if asked for and few.
+        holes: Where frames are missing and only their times or numbers can show it.
+    """
+
+    duration_s: float
+    n_frames: int | None
+    broken_clock: bool = False
+    packets: tuple[Packet[VideoStream], ...] | None = None
+    holes: tuple[Hole, ...] = ()
+
+
+def is_silent(video: Opened) -> bool:
+    """Whether only time stamps show that frames are missing, and a file is small enough to look.
+
+    The times of AVI are counted, so a gap in them says nothing.
+    """
+    name = video.stream.codec_context.name
+    small = video.path.stat().st_size <= _KEEP_BYTES
+    return small and name in SILENT_CODECS and not video.has_only_decoding_times
+
+
+def is_numbered(video: Opened) -> bool:
+    """Whether a gap in time stamps is damage where pictures lack by number, too."""
+    context = video.stream.codec_context
+    small = video.path.stat().st_size <= _KEEP_BYTES
+    ordered = not (video.has_only_decoding_times and context.has_b_frames)
+    return small and context.name == NUMBERED_CODEC and ordered
+
+
+def short_by_s(video: Opened) -> float:
+    """How much shorter than declared a whole video may be: rounding, the last frame's length."""
+    return min(_SHORT_BY_S, _SHORT_BY_FRAMES / video.fps)
+
+
+def extent(video: Opened, *, keep: bool = False, whole: bool = False) -> Extent:
+    """Length of an open file. A small one (any, if ``whole``) is read to its end.
+
+    The length is what the packets say. Where the container declares more, and not all packets it
+    counts are there, the file is cut short and its declared length is returned.
+
+    Raises:
+        DecodeError: over an hour at less than a byte a second. A few bytes must not make hours of
+            windows; the least that real videos have is some ten bytes a second.
+    """
+    found = _extent(video, keep, whole)
+    size = video.path.stat().st_size
+    if found.duration_s > max(_LONG_S, size):
+        raise DecodeError(
+            f"{video.path}: {size} bytes claim to last {found.duration_s / 3600:.1f} hours; its "
+            "times are damaged: re-encode the file"
+        )
+    return found
+
+
+def _extent(video: Opened, keep: bool, whole: bool) -> Extent:
+    declared = video.declared_s
+    if declared is not None and not whole and video.path.stat().st_size > _SCAN_BYTES:
+        return Extent(declared, video.stream.frames or None)
+    scan = _Scan(video, keep)
+    try:
+        with Capture() as video.errors.pending:
+            for packet in video.packets():
+                scan.add(packet)
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        scan.whole = False
+    scan.whole = scan.whole and not video.errors.count
+    return scan.extent(declared)
+
+
+class _Scan:
+    def __init__(self, video: Opened, keep: bool) -> None:
+        self.whole = True
+        numerator, denominator = video.seconds_a_tick
+        self._tick_s = numerator / denominator
+        self._video = video
+        self._total = 0
+        self._shown = 0
+        self._kept: list[Packet[VideoStream]] | None = [] if keep else None
+        self._bytes = 0
+        self._untimed = False
+        self._broken = False
+        self._first: int | None = None
+        self._last = 0
+        self._end = 0
+        self._longest_gap = 0
+        self._clock: int | None = None
+        self._plausible_s = 0.0
+        self._numbered = is_numbered(video)
+        self._stamps: list[int] | None = [] if self._numbered or is_silent(video) else None
+        self._by_dts = video.has_only_decoding_times
+
+    def add(self, packet: Packet[VideoStream]) -> None:
+        self._total += 1
+        self._bytes += packet.size
+        if self._kept is not None:
+            self._kept.append(packet)
+            if self._bytes > _KEEP_BYTES or self._total > _KEEP_PACKETS:
+                self._kept = None
+        self.whole = self.whole and not packet.is_corrupt
+        self._tell_time(packet.dts if packet.dts is not None else packet.pts)
+        if packet.is_discard:
+            return
+        self._shown += 1
+        pts = packet.pts
+        stamp = packet.dts if self._by_dts else pts
+        if self._stamps is not None and stamp is not None:
+            self._stamps.append(stamp)
+        if pts is None:
+            self._untimed = True
+            return
+        if self._first is None:
+            self._first = self._last = self._end = pts
+        self._first = min(self._first, pts)
+        self._longest_gap = max(self._longest_gap, pts - self._last)
+        if pts >= self._last:
+            self._last, self._end = pts, pts + (packet.duration or 0)
+
+    def _tell_time(self, clock: int | None) -> None:
+        if clock is None:
+            return
+        if self._clock is not None:
+            step_s = (clock - self._clock) * self._tick_s
+            self._broken = self._broken or step_s < -BACKWARD_S
+            plausible = 0 <= step_s <= FORWARD_S
+            self._plausible_s += step_s if plausible else 1 / self._video.fps
+        self._clock = clock
+
+    def extent(self, declared: float | None) -> Extent:
+        measured = self._measured_s()
+        duration_s = measured
+        counted = self._video.stream.frames
+        all_came = self.whole and self._total >= counted > 0
+        if declared is not None and not self._broken and not all_came:
+            short_s = declared - (measured or 0.0)
+            explained_s = 2 * self._longest_gap * self._tick_s if self.whole else 0.0
+            damaged = not self.whole and short_s < 0
+            if short_s > max(short_by_s(self._video), explained_s) or measured is None or damaged:
+                duration_s = declared
+        kept = tuple(self._kept) if self._kept is not None and self.whole else None
+        return Extent(
+            duration_s or 1 / self._video.fps,
+            self._shown or None,
+            self._broken or not self.whole,
+            kept,
+            self._holes(),
+        )
+
+    def _holes(self) -> tuple[Hole, ...]:
+        found = holes(self._stamps or (), even=not self._numbered)
+        if self._numbered and found:
+            return lost_pictures(self._video.path, found, self._by_dts)
+        return tuple(Hole(stamp) for stamp in found)
+
+    def _measured_s(self) -> float | None:
+        if not self._shown:
+            return None
+        frame_s = 1 / self._video.fps
+        if self._broken:
+            return self._plausible_s + frame_s
+        if self._untimed or self._first is None:
+            return self._shown * frame_s
+        if self._end > self._last:
+            return (self._end - self._first) * self._tick_s
+        return (self._last - self._first) * self._tick_s + frame_s

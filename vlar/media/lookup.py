@@ -1,0 +1,244 @@
+"""Readers by the name of their sensor and by path, and recordings of any sensor in folders."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vlar import registry
+from vlar.errors import DecodeError
+from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
+from vlar.files.workers.process import FileLimits, WorkerStartError
+from vlar.media.base import Reader, RecordingInfo, Request, find_claimed
+from vlar.media.video.decode import in_order
+from vlar.media.video.sequential import FrameChunk
+from vlar.types import Clip, Failure, Sampling, Window
+
+_log = logging.getLogger("vlar")
+T = TypeVar("T")
+
+
+@contextmanager
+def isolated(
+    source: Reader, items: Iterable[T], path_of: Callable[[T], Path]
+) -> Generator[tuple[Reader, Iterator[T]]]:
+    """A reader for a batch of recordings, and the batch.
+
+    Args:
+        source: The reader of their sensor.
+        items: What will be read, in order; at most two are drawn from it here.
+        path_of: The recording of an item.
+
+    Yields:
+        A reader that uses workers as long as the context lasts, or ``source`` itself where there
+        is nothing to protect or no worker can be started; and all of ``items``.
+    """
+    items = iter(items)
+    first = list(islice(items, 2))
+    items = chain(first, items)
+    limits = FileLimits.from_environment()
+    is_protected = limits.workers > 0 and source.isolate and can_isolate(type(source))
+    if is_protected and is_batch([path_of(item) for item in first]):
+        with WorkerPool(limits, module=type(source).__module__) as pool:
+            yield IsolatedReader(source, pool), items
+    else:
+        yield source, items
+
+
+class IsolatedReader(Reader):
+    """A reader whose recordings are read in worker processes.
+
+    Args:
+        source: The reader that does the work; workers import its class.
+        pool: The worker processes.
+    """
+
+    def __init__(self, source: Reader, pool: WorkerPool) -> None:
+        self.modality = source.modality  # pyright: ignore[reportAttributeAccessIssue]
+        self._source = source
+        self._pool = pool
+        self._is_off = False
+
+    def close(self) -> None:
+        """End all workers now, also those still at work."""
+        self._pool.close()
+
+    def claims(self, path: Path) -> bool:
+        """As the reader says."""
+        return self._source.claims(path)
+
+    def find(self, paths: Sequence[str | Path]) -> list[Path]:
+        """As the reader finds."""
+        return self._source.find(paths)
+
+    def blank(self, sampling: Sampling) -> list[Clip]:
+        """As the reader gives."""
+        return self._source.blank(sampling)
+
+    def person(self, path: Path) -> str | None:
+        """As the reader finds."""
+        return self._source.person(path)
+
+    def every_sample(self, path: Path, window: Window | None) -> Sampling:
+        """As the reader counts, from a worker."""
+        (wanted,) = self._from_worker(path, 0.0, Reader.every_sample, path, window)
+        return wanted
+
+    def probe(self, path: Path) -> RecordingInfo:
+        """Facts of a recording, from a worker."""
+        (info,) = self._from_worker(path, 0.0, Reader.probe, path)
+        return info
+
+    def read_clip(self, path: Path, window: Window | None, sampling: Sampling) -> Clip:
+        """One clip, from a worker."""
+        end_s = window.end_s if window else 0.0
+        arguments = path, window, sampling
+        (clip,) = self._from_worker(path, end_s, Reader.read_clip, *arguments)
+        return clip
+
+    def read(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Clip | Failure]:
+        """Clips ahead of the caller, from as many workers as ``FileLimits.workers`` says."""
+        return in_order(
+            iter(requests),
+            lambda request: self._read_one(request, sampling),
+            workers=self._pool.limits.workers,
+            interrupt=self._pool.end_jobs,
+        )
+
+    def read_windows(
+        self, path: Path, windows: Sequence[Window], sampling: Sampling
+    ) -> Iterator[Clip | Failure]:
+        """Windows in one pass; those that are lost with a worker are failures."""
+        given = 0
+        end_s = max((window.end_s for window in windows), default=0.0)
+        try:
+            arguments = path, list(windows), sampling
+            for item in self._from_worker(path, end_s, Reader.read_windows, *arguments):
+                yield item
+                given += 1
+        except DecodeError as error:
+            yield from [Failure(path, error.kind, error.message)] * (len(windows) - given)
+
+    def read_frames(self, path: Path, height: int, width: int) -> Iterator[FrameChunk]:
+        """Every frame, from a worker."""
+        return self._from_worker(path, 0.0, Reader.read_frames, path, height, width)
+
+    def _from_worker(
+        self, path: Path, duration_s: float, method: Callable[..., Any], *arguments: Any
+    ) -> Iterator[Any]:
+        is_read = False
+        _log.debug("reading %s, to %.1f s", path, duration_s)
+        if not self._is_off:
+            try:
+                job = type(self._source), method.__name__, arguments
+                yield from self._pool.stream(path, duration_s, _read, *job)
+                is_read = True
+            except WorkerStartError as error:
+                if self._pool.is_closed:
+                    raise DecodeError(f"{path}: its reading was stopped; read it again") from error
+                if not self._is_off:
+                    _log.info("reading without worker processes: none can be started (%s)", error)
+                self._is_off = True
+            except RuntimeError as error:  # a foreign exception of the worker, in words
+                _log.debug("reading %s failed", path, exc_info=error)
+                raise DecodeError(
+                    f"{path}: reading it failed ({error}); the file is damaged or of another kind: "
+                    "copy or re-encode it"
+                ) from error
+        if not is_read:
+            result = getattr(self._source, method.__name__)(*arguments)
+            yield from result if isinstance(result, Iterator) else [result]
+
+
+def _read(source: type[Reader], method: str, arguments: tuple[Any, ...]) -> Any:
+    """What a worker does: call a method of a reader."""
+    return getattr(source(), method)(*arguments)
+
+
+_DEFAULT = "video"
+
+
+def reader(modality: str) -> Reader:
+    """The reader of a sensor.
+
+    Raises:
+        UnknownNameError: the reader does not exist; the message lists the known ones.
+    """
+    return _made(registry.get("reader", modality))
+
+
+def reader_for(path: str | Path) -> Reader:
+    """The reader that claims a path: the video reader first, then the others by name.
+
+    A path that no reader claims goes to the video reader, which recognises files by their content
+    and whose error says what is wrong.
+    """
+    place = Path(path)
+    return next((each for each in _readers() if each.claims(place)), reader(_DEFAULT))
+
+
+def find(paths: Sequence[str | Path], modality: str | None = None) -> list[Path]:
+    """The recordings that ``paths`` name, in the order given, each once.
+
+    Args:
+        paths: Files, taken as given, and folders, which are searched.
+        modality: The sensor whose recordings to look for; None for those of any reader.
+
+    Raises:
+        UnknownNameError: the reader does not exist.
+    """
+    if modality is not None:
+        return reader(modality).find(paths)
+    readers = list(_readers())
+    if len(readers) == 1:
+        return readers[0].find(paths)
+    return find_claimed(paths, lambda path: any(each.claims(path) for each in readers))
+
+
+def read_clip(
+    path: str | Path,
+    window: Window | None = None,
+    n_frames: int | None = None,
+    *,
+    modality: str | None = None,
+    shorter_side: int | None = None,
+) -> Clip:
+    """Read one clip of a recording of any sensor.
+
+    Args:
+        path: The recording.
+        window: The span, in seconds after the first sample; None is the whole recording.
+        n_frames: T, samples of the clip; 1 or more. None for 8 frames of a video, and for all the
+            samples of other sensors.
+        modality: Name of the reader; None for the one that claims the path.
+        shorter_side: Pixels; larger pictures are shrunk to it. None keeps their size.
+
+    Returns:
+        The clip, with the time of each sample.
+
+    Raises:
+        DecodeError: the recording cannot be read.
+        UnknownNameError: the reader does not exist.
+    """
+    chosen = reader_for(path) if modality is None else reader(modality)
+    if n_frames is None:
+        wanted = replace(chosen.every_sample(Path(path), window), shorter_side=shorter_side)
+    else:
+        wanted = Sampling(n_frames, shorter_side=shorter_side)
+    return chosen.read_clip(Path(path), window, wanted)
+
+
+def _readers() -> Iterator[Reader]:
+    names = registry.names("reader")
+    return map(reader, sorted(names, key=lambda name: (name != _DEFAULT, name)))
+
+
+@cache
+def _made(part: type[Reader]) -> Reader:
+    return part()

@@ -1,0 +1,141 @@
+"""Sound tracks to samples, with PyAV."""
+
+from __future__ import annotations
+
+import time
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlar.errors import DecodeError, DecodeTimeout
+from vlar.files.reading import special_kind
+from vlar.files.workers.process import FileLimits
+from vlar.media.signals import Recorded, SignalReader, head_of
+from vlar.media.video.files import VIDEO_ENDINGS
+from vlar.registry import register
+from vlar.types import Float32
+
+RATE_HZ = 16_000.0
+_MOST_S = 2 * 3600
+
+
+def decode(path: Path, timeout_s: float) -> Float32:
+    """The first sound track of a file as mono at 16 kHz.
+
+    A track that is damaged towards its end is read as far as possible.
+
+    Args:
+        path: A sound file or a video.
+        timeout_s: Seconds that decoding may take.
+
+    Returns:
+        (N,) float32, -1 to 1.
+
+    Raises:
+        DecodeError: it cannot be opened or decoded, has no sound track, or lasts over two hours.
+        DecodeTimeout: it takes too long.
+    """
+    import av
+    from av.error import FFmpegError
+
+    try:
+        kind = special_kind(path)
+        if kind is not None:
+            raise DecodeError(f"{path}: it is {kind}, not a file; give a sound file or a video")
+        # Files only, and no play lists: a text file must not make the decoder open other files.
+        from vlar.media.video.container import OPTIONS
+
+        with av.open(
+            str(path.absolute()), metadata_errors="ignore", options=dict(OPTIONS), timeout=timeout_s
+        ) as container:
+            if not container.streams.audio:
+                raise DecodeError(f"{path}: it has no sound track; give a recording with sound")
+            return _samples(path, container, time.monotonic() + timeout_s)
+    except (FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DecodeError(f"{path}: its sound cannot be read ({reason}); check the file") from error
+
+
+def _samples(path: Path, container: Any, end_s: float) -> Float32:
+    import av
+    from av.error import FFmpegError
+
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=round(RATE_HZ))
+    parts: list[Float32] = []
+    count = 0
+    try:
+        for frame in container.decode(audio=0):
+            length_s = frame.samples / max(frame.sample_rate, 1)
+            if count > _MOST_S * RATE_HZ or count / RATE_HZ + length_s > _MOST_S:
+                raise DecodeError(f"{path}: it lasts over {_MOST_S // 3600} hours; cut it first")
+            for made in resampler.resample(frame):
+                parts.append(_flat(made))
+                count += len(parts[-1])
+            if time.monotonic() > end_s:
+                raise DecodeTimeout(f"{path}: its sound takes too long to decode; cut it first")
+        parts += [_flat(made) for made in resampler.resample(None)]
+    except FFmpegError:
+        if not parts:
+            raise
+    found = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    found = np.nan_to_num(found.astype(np.float32, copy=False), copy=False)
+    return found.clip(-1, 1, out=found)
+
+
+def _flat(frame: Any) -> Float32:
+    return frame.to_ndarray().reshape(-1)
+
+
+_SOUND_ENDINGS = frozenset(
+    {".wav", ".ogg", ".oga", ".opus", ".flac", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma"}
+)
+_BEGINNINGS = (b"RIFF", b"RF64", b"OggS", b"fLaC", b"ID3", b"FORM", b"\x30\x26\xb2\x75")
+_EXAMPLE_HZ = 8000
+
+
+@register("reader", "audio")
+class AudioReader(SignalReader):
+    """Clips of (T,) float32 sound, -1 to 1; ``Clip.meta`` has ``rate_hz`` of the recording.
+
+    The first sound track of a video is read too: give the video to ``--model audio``.
+    """
+
+    modality = "audio"
+    endings = _SOUND_ENDINGS | VIDEO_ENDINGS
+    averages = True
+
+    def claims(self, path: Path) -> bool:
+        """A sound file by its first bytes; a video by its ending."""
+        ending = path.suffix.lower()
+        if ending not in _SOUND_ENDINGS:
+            return ending in VIDEO_ENDINGS
+        head = head_of(path)
+        if head is None:
+            return False
+        in_frames = len(head.data) > 1 and head.data[0] == 0xFF and head.data[1] & 0xE0 == 0xE0
+        return head.data.startswith(_BEGINNINGS) or head.data[4:8] == b"ftyp" or in_frames
+
+    def load(self, path: Path) -> Recorded:
+        """The whole sound.
+
+        Raises:
+            DecodeError: it cannot be decoded, is too long, or has no sound track.
+        """
+        data = decode(path, FileLimits.from_environment().timeout_s)
+        if not len(data):
+            raise DecodeError(f"{path}: its sound track is empty; record it again")
+        return Recorded(data, RATE_HZ, {"unit": "share of full scale"})
+
+    def example(self, folder: Path) -> Path:
+        """Three seconds of a tone that rises."""
+        time_s = np.arange(3 * _EXAMPLE_HZ) / _EXAMPLE_HZ
+        tone = 0.4 * np.sin(2 * np.pi * (300 * time_s + 100 * time_s**2))
+        path = folder / "example.wav"
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(_EXAMPLE_HZ)
+            file.writeframes((32767 * tone).astype("<i2").tobytes())
+        return path

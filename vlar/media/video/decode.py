@@ -1,0 +1,268 @@
+"""Frames at times out of a video: one window, or many windows in one pass."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from vlar.errors import DecodeError, UsageError, VlarError
+from vlar.media.video.container import errors_of
+from vlar.media.video.folder import frame_rate
+from vlar.media.video.pixels import stacked
+from vlar.media.video.sample import Wanted, sample_times
+from vlar.media.video.source import Picture, Source
+from vlar.types import Clip, Failure, Float64, Window
+
+_MOST_LOST = 0.5
+
+
+def read_clip(
+    path: str | Path,
+    window: Window | None = None,
+    n_frames: Wanted = 8,
+    *,
+    timeout_s: float = 60.0,
+    shorter_side: int | None = None,
+    fps: float | None = None,
+) -> Clip:
+    """Sample ``n_frames`` of one window.
+
+    The frame for a time is the one on screen then: the last whose presentation time is not after
+    it, the first for times before it. Frames are turned as the file's rotation asks; pixels are
+    taken as square.
+
+    Args:
+        path: A video file, or a folder of numbered JPEG or PNG frames.
+        window: The span to sample, in seconds after the first frame; None is the whole video.
+        n_frames: T, sampled at ``sample_times``; or what an encoder wants.
+        timeout_s: Limit for the whole call.
+        shorter_side: Frames with a longer shorter side are shrunk to it; none is enlarged.
+        fps: Rate of a frame folder (default 25); files carry their own.
+
+    Returns:
+        The clip; ``lost`` is the share of frames that another one stands in for.
+
+    Raises:
+        DecodeError: not a readable video, the window lies past its end, or over half of the
+            wanted frames are lost. The message says how much was readable.
+        DecodeTimeout: it takes longer than ``timeout_s``.
+        UsageError: an argument has no usable value.
+    """
+    _require_options(timeout_s, shorter_side, fps)
+    sample_times(window or Window(0.0, 0.0), n_frames)  # a wrong argument fails before any reading
+    with errors_of(Path(path)), Source(Path(path), timeout_s, shorter_side, fps) as source:
+        span = window or Window(0.0, source.duration_s())
+        return _clip(source, span, list(source.pictures(sample_times(span, n_frames))))
+
+
+def read_windows(
+    path: str | Path,
+    windows: Sequence[Window],
+    n_frames: Wanted = 8,
+    *,
+    timeout_s: float = 60.0,
+    shorter_side: int | None = None,
+    fps: float | None = None,
+) -> Iterator[Clip | Failure]:
+    """Sample many windows of one video, in the order given, in one pass over the file.
+
+    Windows may overlap. They should come by rising start, as ``vlar.media.video.sample.windows``
+    makes them: each step backwards begins another pass. Memory holds the frames of the windows
+    that overlap, never the file. Arguments as for ``read_clip``; ``timeout_s`` limits each result.
+
+    Yields:
+        A clip for each window, or a Failure where ``read_clip`` would raise a DecodeError.
+
+    Raises:
+        UsageError: an argument has no usable value.
+    """
+    spans = list(windows)
+    times = [sample_times(span, n_frames) for span in spans]
+    _require_options(timeout_s, shorter_side, fps)
+    return _read_windows(Path(path), spans, times, (timeout_s, shorter_side, fps))
+
+
+def _read_windows(
+    path: Path,
+    spans: list[Window],
+    times: list[Float64],
+    options: tuple[float, int | None, float | None],
+) -> Iterator[Clip | Failure]:
+    begin = 0
+    while begin < len(spans):
+        end = begin + 1
+        while end < len(spans) and spans[end].start_s >= spans[end - 1].start_s:
+            end += 1
+        yield from _one_pass(path, spans[begin:end], times[begin:end], options)
+        begin = end
+
+
+def _one_pass(
+    path: Path,
+    spans: list[Window],
+    times: list[Float64],
+    options: tuple[float, int | None, float | None],
+) -> Iterator[Clip | Failure]:
+    """Windows with rising starts; times holds (T,) of each."""
+    given = 0
+    wanted = np.concatenate(times)
+    counts = [len(each) for each in times]
+    window_of = np.repeat(np.arange(len(times)), counts)
+    order = np.argsort(wanted, kind="stable")
+    parts: dict[int, list[Picture]] = {}
+    try:
+        with errors_of(path):
+            source = Source(path, *options)
+            pictures = source.pictures(wanted[order])
+            for window, picture in zip(window_of[order].tolist(), pictures, strict=True):
+                parts.setdefault(window, []).append(picture)
+                while given in parts and len(parts[given]) == counts[given]:
+                    yield _clip_or_failure(source, spans[given], parts.pop(given))
+                    given += 1
+                    source.deadline.restart()
+    except DecodeError as error:
+        failure = Failure(path, error.kind, error.message)
+        yield from [failure] * (len(spans) - given)
+
+
+def _clip_or_failure(source: Source, span: Window, pictures: list[Picture]) -> Clip | Failure:
+    try:
+        return _clip(source, span, pictures)
+    except DecodeError as error:
+        return Failure(source.path, error.kind, error.message)
+
+
+def _clip(source: Source, span: Window, pictures: list[Picture]) -> Clip:
+    n_lost = sum(picture.lost for picture in pictures)
+    lost = n_lost / len(pictures)
+    if lost > _MOST_LOST:
+        raise DecodeError(
+            f"{source.path}: {n_lost} of {len(pictures)} wanted frames from {span.start_s:.1f} to "
+            f"{span.end_s:.1f} s are lost; {source.readable()} could be read: the file is cut "
+            "short or damaged, copy or re-encode it"
+        )
+    if source.end_s is not None and span.start_s > source.end_s:
+        raise DecodeError(
+            f"{source.path}: the window {span.start_s:g} to {span.end_s:g} s lies past the end of "
+            f"the video ({source.end_s:.2f} s); choose an earlier one"
+        )
+    frames = stacked([picture.pixels for picture in pictures])
+    shown_s = np.array([picture.time_s for picture in pictures], dtype=np.float64)
+    return Clip(source.path, span, "video", frames, shown_s, lost)
+
+
+def _require_options(timeout_s: float, shorter_side: int | None, fps: float | None) -> None:
+    if not timeout_s > 0:
+        raise UsageError(f"timeout_s is {timeout_s}; give a number of seconds above 0")
+    if shorter_side is not None and shorter_side < 1:
+        raise UsageError(f"shorter_side is {shorter_side}; give at least 1 pixel")
+    frame_rate(fps)
+
+
+R = TypeVar("R")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """A clip to read; ``window`` None is the whole video."""
+
+    path: Path
+    window: Window | None = None
+    n_frames: Wanted = 8
+
+
+def read_clips(
+    requests: Iterable[ClipRequest],
+    *,
+    workers: int = 2,
+    look_ahead: int = 4,
+    timeout_s: float = 60.0,
+    shorter_side: int | None = None,
+    fps: float | None = None,
+) -> Iterator[Clip | Failure]:
+    """Read clips in the order of the requests while the caller works on earlier ones.
+
+    Decoding runs in threads (FFmpeg releases the interpreter lock). At most ``look_ahead`` clips
+    are decoded or wait beyond the one the caller holds, whatever the number of requests, and
+    ``requests`` is drawn from only as they are needed. Closing the iterator early drops what is
+    not begun and waits for the clips in hand. ``timeout_s`` and the rest as for ``read_clip``.
+
+    Yields:
+        A clip for each request, or a Failure with the kind and message of its error.
+
+    Raises:
+        UsageError: ``workers`` or ``look_ahead`` is below 1.
+    """
+
+    def read(request: ClipRequest) -> Clip | Failure:
+        try:
+            return read_clip(
+                request.path,
+                request.window,
+                request.n_frames,
+                timeout_s=timeout_s,
+                shorter_side=shorter_side,
+                fps=fps,
+            )
+        except VlarError as error:
+            return Failure(Path(request.path), error.kind, error.message)
+
+    return in_order(iter(requests), read, workers=workers, look_ahead=look_ahead)
+
+
+def in_order(
+    requests: Iterator[R],
+    read: Callable[[R], V],
+    *,
+    workers: int = 2,
+    look_ahead: int = 4,
+    interrupt: Callable[[], None] | None = None,
+) -> Iterator[V]:
+    """``read`` of each request, in order, worked ahead of the consumer in threads.
+
+    Args:
+        requests: Drawn from only as they are needed.
+        read: Called in threads; what it raises is raised where its turn comes.
+        workers: Threads.
+        look_ahead: Results that are made or wait beyond the one the caller holds.
+        interrupt: Makes calls of ``read`` that run return soon; called where the caller stops
+            early. Without it they are waited for.
+
+    Raises:
+        UsageError: ``workers`` or ``look_ahead`` is below 1.
+    """
+    if workers < 1 or look_ahead < 1:
+        raise UsageError(f"workers {workers} and look_ahead {look_ahead} must be at least 1")
+    return _in_order(requests, read, workers, look_ahead, interrupt)
+
+
+def _in_order(
+    requests: Iterator[R],
+    read: Callable[[R], V],
+    workers: int,
+    look_ahead: int,
+    interrupt: Callable[[], None] | None,
+) -> Iterator[V]:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="vlar-decode")
+    ahead: deque[Future[V]] = deque()
+    try:
+        while True:
+            for request in islice(requests, look_ahead - len(ahead)):
+                ahead.append(pool.submit(read, request))
+            if not ahead:
+                return
+            yield ahead.popleft().result()
+    except BaseException:
+        if interrupt is not None:
+            interrupt()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,1 @@
+"""A text map from words to features, for labels without examples."""

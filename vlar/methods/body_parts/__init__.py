@@ -1,0 +1,1 @@
+"""Parts of the body and their descriptions (GAP)."""

@@ -1,0 +1,1 @@
+"""Consistency of predictions under changes of a clip."""

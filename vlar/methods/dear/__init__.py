@@ -1,0 +1,1 @@
+"""Deep evidential action recognition (Bao et al., ICCV 2021)."""

@@ -1,0 +1,1 @@
+"""Cross reconstruction of actions and subjects."""

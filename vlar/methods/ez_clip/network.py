@@ -1,0 +1,477 @@
+"""EZ-CLIP on the towers of a CLIP: the differentiable whole.
+
+Letters: N videos, T frames, C labels, E joint width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name everybody uses
+
+from vlar.adapters.trainable import TrainingOutput, drawn_once
+from vlar.encoders.clip.block_view import BlockView, TextView, VisionView, add
+from vlar.methods.ez_clip.checkpoint import EzClipConfig
+
+_FAN_IN = 3 * 16 * 16  # of the prompts' start, whatever the patch size
+
+
+class Bottleneck(nn.Module):
+    """D to h to D with an exact GELU; the caller adds the skip. Zero at its start."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        """Start the layers.
+
+        Args:
+            width: D.
+            hidden: h.
+        """
+        super().__init__()
+        self.down = nn.Linear(width, hidden)
+        self.up = nn.Linear(hidden, width)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) to (..., D), in the type of ``x`` whatever that of the parameters."""
+        hidden = F.gelu(F.linear(x, self.down.weight.to(x.dtype), self.down.bias.to(x.dtype)))
+        weight, bias = self.up.weight.to(hidden.dtype), self.up.bias.to(hidden.dtype)
+        return F.linear(hidden, weight, bias)
+
+
+class TrainedParts(nn.Module):
+    """The parameters by name.
+
+    Attributes:
+        temporal_prompts: (L, T, D) or, shallow, (1, T, D); None without prompts.
+        visual_adapters: Per image block (key: its number).
+        text_adapters: Per text block.
+        time_adapters: Per image block, for its attention along time.
+        temporal_embedding: (T, D), a constant; None without it.
+    """
+
+    temporal_prompts: nn.Parameter | None
+    temporal_embedding: Tensor | None
+
+    def __init__(self, vision: VisionView, text: TextView, config: EzClipConfig) -> None:
+        """At the method's start: adapters that change nothing, small random prompts."""
+        super().__init__()
+        width, depth = vision.width, len(vision.blocks)
+        rows = {"deep": depth, "shallow": 1, "none": 0}[config.prompts]
+        prompts = torch.empty(rows, config.n_frames, width)
+        bound = math.sqrt(6 / (_FAN_IN + width))
+        nn.init.uniform_(prompts, -bound, bound)
+        self.temporal_prompts = nn.Parameter(prompts) if rows else None
+        inner = config.hidden("visual", width)
+        self.visual_adapters = _adapters(depth, width, inner)
+        self.text_adapters = _adapters(
+            len(text.blocks), text.width, config.hidden("text", text.width)
+        )
+        self.time_adapters = _adapters(
+            depth, width, (inner or width // 4) if config.time_adapters else 0
+        )
+        constant = torch.zeros(config.n_frames, width) if config.temporal_embedding else None
+        self.register_buffer("temporal_embedding", constant)
+
+    def prompts(self, n_frames: int) -> Sequence[Tensor]:
+        """One (T, D) per block that has a prompt, resampled to a number of frames."""
+        if self.temporal_prompts is None:
+            return ()
+        return _resampled(self.temporal_prompts, n_frames).unbind(0)
+
+    def moments(self, n_frames: int) -> Tensor | None:
+        """The temporal embedding (T, D), resampled to a number of frames."""
+        if self.temporal_embedding is None:
+            return None
+        return _resampled(self.temporal_embedding[None], n_frames)[0]
+
+
+def pick(adapters: nn.ModuleDict, block: int) -> Bottleneck | None:
+    """The adapter of a block, if it has one."""
+    found = adapters[str(block)] if adapters else None
+    return found if isinstance(found, Bottleneck) else None
+
+
+def _adapters(depth: int, width: int, hidden: int) -> nn.ModuleDict:
+    blocks = range(depth if hidden else 0)
+    return nn.ModuleDict({str(i): Bottleneck(width, hidden) for i in blocks})
+
+
+def _resampled(rows: Tensor, n_frames: int) -> Tensor:
+    """(L, T, D) to another T, linear in time; the same T stays as it is."""
+    if rows.shape[1] == n_frames:
+        return rows
+    moved = F.interpolate(rows.transpose(1, 2), n_frames, mode="linear", align_corners=False)
+    return moved.transpose(1, 2)
+
+
+_ROWS = 512  # rows at a time on a CPU: what lies between two products then stays in the cache
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What a block leaves out in training.
+
+    Attributes:
+        rate: Share of attention weights, and of samples whose residual branch is left out. The
+            original leaves out token positions of the whole batch instead, which its formulas do
+            not mean.
+        samples: Videos or texts; each owns an equal number of sequences, one after the other.
+    """
+
+    rate: float
+    samples: int
+
+    def path(self, change: Tensor) -> Tensor:
+        """(N, L, D), zero for some samples and larger for the others."""
+        keep = 1 - self.rate
+        kept = (torch.rand(self.samples, device=change.device) < keep).to(change.dtype) / keep
+        return change * kept.repeat_interleave(len(change) // self.samples)[:, None, None]
+
+
+def drops(most: float, depth: int, samples: int) -> list[Drop | None]:
+    """What each of ``depth`` blocks leaves out: nothing in the first, ``most`` in the last."""
+    rates = [most * i / max(1, depth - 1) for i in range(depth)]
+    return [Drop(rate, samples) if rate else None for rate in rates]
+
+
+def attention(
+    block: BlockView, x: Tensor, drop: Drop | None = None, *, causal: bool = False
+) -> Tensor:
+    """The block's attention of ``ln_1(x)``, without its residual; (N, L, D)."""
+    parts = block.project(block.ln_1(x)).chunk(3, dim=-1)
+    query, key, value = (block.split_heads(part) for part in parts)
+    rate = drop.rate if drop else 0.0
+    mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=rate, is_causal=causal)
+    change = block.out_proj(mixed.transpose(1, 2).flatten(2))
+    return drop.path(change) if drop else change
+
+
+def attend(
+    block: BlockView,
+    x: Tensor,
+    rows: Tensor | None = None,
+    drop: Drop | None = None,
+    *,
+    causal: bool = False,
+) -> Tensor:
+    """``x + attention(x)``: (N, L, D), or (N, 1, D) for one row (N,) of each sequence."""
+    if drop is None:
+        if rows is None:
+            return block.attend(x, causal=causal)
+        return block.attend_rows(x, rows, causal=causal)
+    x = x + attention(block, x, drop, causal=causal)
+    return x if rows is None else x[torch.arange(len(x), device=x.device), rows][:, None]
+
+
+def finish(
+    block: BlockView, adapter: Bottleneck | None, x: Tensor, drop: Drop | None = None
+) -> Tensor:
+    """The adapter with its skip, then the MLP with its residual; (N, L, D).
+
+    Where no gradient is wanted ``x`` itself may be overwritten.
+    """
+    if drop is not None:
+        x = x if adapter is None else x + adapter(x)
+        return x + drop.path(block.mlp(block.ln_2(x)))
+    if adapter is None:
+        return block.feed(x)
+    if torch.is_grad_enabled() or x.device.type != "cpu":
+        return block.feed(x + adapter(x))
+    flat = x.reshape(-1, x.shape[-1])
+    for part in flat.tensor_split(-(-len(flat) // _ROWS)):  # equal parts, rounded up
+        part.add_(adapter(part))
+        block.feed(part)
+    return flat.view(x.shape)
+
+
+def encode_texts(
+    view: TextView,
+    parts: TrainedParts,
+    config: EzClipConfig,
+    ids: Tensor,
+    depth: int,
+    *,
+    training: bool = False,
+) -> Tensor:
+    """Run the tower.
+
+    Positions behind the last end-of-text token are cut, and the last block runs for the
+    end-of-text row only: causal attention makes both exact.
+
+    Args:
+        view: The CLIP text tower.
+        parts: The adapters.
+        config: Settings.
+        ids: (C, L) token ids.
+        depth: Blocks of the image tower, by which the original counts the share that is dropped.
+        training: Leave out what the settings say is dropped in training.
+
+    Returns:
+        (C, E), not normalised.
+    """
+    end = view.end(ids)
+    length = int(end.max()) + 1
+    x = view.token_embedding(ids[:, :length]).to(view.positions.dtype) + view.positions[:length]
+    dropped = drops(config.drop if training else 0.0, max(depth, len(view.blocks)), len(ids))
+    for i, block in enumerate(view.blocks):
+        rows = end if i == len(view.blocks) - 1 else None
+        x = attend(block, x, rows, dropped[i], causal=True)
+        x = finish(block, pick(parts.text_adapters, i), x, dropped[i])
+    return view.joint(x[:, 0])
+
+
+Record = Callable[[str, Tensor], None]
+
+
+def encode_clips(
+    view: VisionView,
+    parts: TrainedParts,
+    config: EzClipConfig,
+    videos: Tensor,
+    record: Record | None = None,
+    *,
+    training: bool = False,
+) -> Tensor:
+    """Run the tower.
+
+    Args:
+        view: The CLIP image tower.
+        parts: Prompts and adapters.
+        config: Settings.
+        videos: (B, T, 3, height, width), normalised pixels.
+        record: Called with a name and a tensor at each intermediate result; tests use it. The
+            last block is then computed in full.
+        training: Leave out what the settings say is dropped in training.
+
+    Returns:
+        (B, T, E), not normalised.
+    """
+    batch, n_frames = videos.shape[:2]
+    x = _tokens(view, parts, videos)
+    note = record or _ignore
+    note("ln_pre.out", x)
+    n_tokens = x.shape[1]
+    first = torch.zeros(len(x), dtype=torch.long, device=x.device)
+    prompts = parts.prompts(n_frames)
+    dropped = drops(config.drop if training else 0.0, len(view.blocks), batch)
+    for i, (block, drop) in enumerate(zip(view.blocks, dropped, strict=True)):
+        time = pick(parts.time_adapters, i)
+        if time is not None:
+            seen = _along_time(block, x, batch, drop, mixed=config.mix_videos)
+            x = add(x, time(seen.flatten(0, 1)))
+        if i < len(prompts):
+            prompt = prompts[i]
+            if training:
+                with drawn_once():
+                    prompt = F.dropout(prompt, config.prompt_dropout)
+            frames = x[:, :n_tokens].mean(dim=1).unflatten(0, (batch, n_frames))
+            query = (frames + prompt).to(x.dtype)
+            token = attention(block, query, drop)
+            note(f"prompt{i}.query", query)
+            note(f"prompt{i}.token", token)
+            x = _with_token(x, n_tokens, token.flatten(0, 1))
+        elif x.shape[1] > n_tokens:
+            x = x[:, :n_tokens].contiguous()
+        read = first if record is None and i == len(view.blocks) - 1 else None
+        x = finish(block, pick(parts.visual_adapters, i), attend(block, x, read, drop), drop)
+        note(f"block{i}.out", x[:, :n_tokens])
+    return view.joint(x[:, 0]).unflatten(0, (batch, n_frames))
+
+
+def _tokens(view: VisionView, parts: TrainedParts, videos: Tensor) -> Tensor:
+    """(B T, L, D), what the first block reads."""
+    x = view.stem(videos.flatten(0, 1))
+    moments = parts.moments(videos.shape[1])
+    if moments is not None:
+        x = x + moments.to(x.dtype).repeat(len(videos), 1)[:, None]
+    x = view.ln_pre(x)
+    return x.float() if torch.is_autocast_enabled(x.device.type) else x
+
+
+def _with_token(x: Tensor, n_tokens: int, token: Tensor) -> Tensor:
+    """Frames (B T, L or L + 1, D) with their extra token (B T, D) behind their own."""
+    if torch.is_grad_enabled() or x.shape[1] == n_tokens:
+        return torch.cat([x[:, :n_tokens], token[:, None].to(x.dtype)], dim=1)
+    x[:, n_tokens] = token
+    return x
+
+
+def _along_time(
+    block: BlockView, x: Tensor, batch: int, drop: Drop | None, *, mixed: bool
+) -> Tensor:
+    """Attention along time per token position, without residual; (B, T, L, D).
+
+    ``mixed`` gives (T, B, L, D) instead, which its caller reads as if it were video first.
+    """
+    places = x.unflatten(0, (batch, -1)).transpose(1, 2)  # (B, L, T, D)
+    seen = attention(block, places.flatten(0, 1), drop).view(places.shape)
+    return seen.permute(2, 0, 1, 3) if mixed else seen.transpose(1, 2)
+
+
+def _ignore(name: str, tensor: Tensor) -> None:
+    del name, tensor
+
+
+def agreement(targets: Tensor) -> Tensor:
+    """How far the labels of any two clips agree: the cosine of their shares.
+
+    With one-hot shares 1 for the same label, else 0; a clip always agrees with itself, also where
+    its labels are smoothed or mixed.
+
+    Args:
+        targets: (N, C) shares.
+
+    Returns:
+        (N, N) float32, 0 to 1.
+    """
+    shares = F.normalize(targets.float(), dim=-1)
+    return shares @ shares.T
+
+
+def softened_contrastive(logits: Tensor, agree: Tensor, sharpness: float) -> tuple[Tensor, Tensor]:
+    """Kullback-Leibler divergence from the softened agreement (EZ-CLIP, arXiv 2312.08010).
+
+    Args:
+        logits: (N, N), scaled cosines of clips and of the texts of their labels.
+        agree: (N, N), from ``agreement``.
+        sharpness: Factor on the agreement before the softmax that makes the target of it.
+
+    Returns:
+        The divergence from clips to texts, and from texts to clips.
+    """
+    target = (sharpness * agree).softmax(dim=-1)
+
+    def divergence(found: Tensor) -> Tensor:
+        return F.kl_div(found.log_softmax(dim=-1), target, reduction="batchmean")
+
+    return divergence(logits), divergence(logits.T)
+
+
+def motion_loss(frames: Tensor) -> Tensor:
+    """``1 / (1 + C + V)``: small where frame features change over time (EZ-CLIP, arXiv 2312.08010).
+
+    C is the mean absolute central difference with repeated ends, V the mean unbiased variance
+    over time. A still clip gives 1, and so does a single frame. Computed in float32.
+
+    Args:
+        frames: (N, T, E), not normalised: the loss depends on their length.
+    """
+    frames = frames.float()
+    if frames.shape[1] == 1:
+        return frames.new_ones(())
+    later = torch.cat([frames[:, 1:], frames[:, -1:]], dim=1)
+    sooner = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
+    change = (later - sooner).abs().mean() / 2
+    return 1 / (change + frames.var(dim=1).mean() + 1)
+
+
+@dataclass(frozen=True)
+class EzClipNetwork:
+    """Views of a CLIP's towers, EZ-CLIP's own parts and the settings.
+
+    Attributes:
+        vision: Image tower.
+        text: Text tower.
+        parts: The parameters EZ-CLIP adds.
+        config: Settings.
+        log_scale: Gives the log of the factor from cosine to logit.
+    """
+
+    vision: VisionView
+    text: TextView
+    parts: TrainedParts
+    config: EzClipConfig
+    log_scale: Callable[[], Tensor]
+
+    @classmethod
+    def build(
+        cls,
+        vision: VisionView,
+        text: TextView,
+        config: EzClipConfig,
+        log_scale: Callable[[], Tensor],
+    ) -> EzClipNetwork:
+        """At the method's start: adapters that change nothing, small random prompts."""
+        return cls(vision, text, TrainedParts(vision, text, config), config, log_scale)
+
+    def frames(
+        self, videos: Tensor, record: Record | None = None, *, training: bool = False
+    ) -> Tensor:
+        """Videos (N, T, 3, height, width) to frame features (N, T, E), not normalised."""
+        return encode_clips(self.vision, self.parts, self.config, videos, record, training=training)
+
+    def texts(self, ids: Tensor, *, training: bool = False) -> Tensor:
+        """Token ids (C, L) to features (C, E), not normalised."""
+        depth = len(self.vision.blocks)
+        return encode_texts(self.text, self.parts, self.config, ids, depth, training=training)
+
+    def step(
+        self,
+        videos: Tensor,
+        targets: Tensor,
+        ids: Tensor,
+        known: Tensor | None = None,
+        spread: Callable[..., Tensor] | None = None,
+    ) -> TrainingOutput:
+        """One step of training.
+
+        The batch is its own set of candidates: each video meets the texts of all the batch, its
+        own text being the mean of its labels' unit vectors by their shares. Texts of labels
+        without a share in the batch are encoded for the logits alone, without gradient.
+
+        Args:
+            videos: (N, T, 3, height, width), normalised pixels.
+            targets: (N, C), the share of each label.
+            ids: (C, L) token ids of the labels.
+            known: (N,) bool, False for an unlabelled video, which the losses leave out; None where
+                all are labelled.
+            spread: Shares the videos between processes; None in one process. Settings that mix the
+                videos of a batch leave them together.
+        """
+        frames_of = partial(self.frames, training=True)
+        if self.config.mix_videos or spread is None:
+            frames = frames_of(videos)
+        else:
+            frames = spread(frames_of, videos)
+        words = self._words(ids, (targets > 0).any(dim=0))
+        with torch.autocast(frames.device.type, enabled=False):
+            frames, targets = frames.float(), targets.float()
+            words = F.normalize(words.float(), dim=-1)
+            vectors = F.normalize(frames.mean(dim=1), dim=-1)
+            video = self.log_scale().exp().float() * vectors
+            losses = self._losses(video, targets, frames, words, known)
+            return TrainingOutput(video @ words.T, losses, frames, words, vectors)
+
+    def _words(self, ids: Tensor, shown: Tensor) -> Tensor:
+        """Features (C, E) of all labels, with a gradient to those that are shown (C,)."""
+        learned = self.texts(ids[shown], training=True)
+        if bool(shown.all()):
+            return learned
+        with torch.no_grad():
+            others = self.texts(ids[~shown])
+        words = torch.empty(len(ids), learned.shape[-1], dtype=learned.dtype, device=ids.device)
+        return words.index_put((shown,), learned).index_put((~shown,), others.to(learned.dtype))
+
+    def _losses(
+        self, video: Tensor, targets: Tensor, frames: Tensor, words: Tensor, known: Tensor | None
+    ) -> dict[str, Tensor]:
+        if known is not None:
+            video, targets, frames = video[known], targets[known], frames[known]
+        if not len(video):
+            return {"total": frames.sum()}
+        between = video @ F.normalize(targets @ words, dim=-1).T
+        image_kl, text_kl = softened_contrastive(
+            between, agreement(targets), self.config.target_sharpness
+        )
+        losses = {"image_kl": image_kl, "text_kl": text_kl}
+        total = (image_kl + text_kl) / 2
+        if self.config.motion_weight:
+            losses["motion"] = motion_loss(frames)
+            total = total + self.config.motion_weight * losses["motion"]
+        return {"total": total, **losses}

@@ -1,0 +1,1 @@
+"""Objectives for labels with very different numbers of examples."""

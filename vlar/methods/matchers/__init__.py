@@ -1,0 +1,1 @@
+"""Matchers of frame sequences (OTAM, Bi-MHM and others)."""

@@ -1,0 +1,376 @@
+"""Matchers: heads that compare clips as sequences of frames and keep their examples."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar import registry
+from vlar.errors import UsageError
+from vlar.heads.fewshot.base import Array, ClosedForm, Problem
+from vlar.numeric import unit
+from vlar.registry import register
+from vlar.types import Float32, Float64
+
+#: Values of a matcher's parameter: the mean of the distances to a label's examples, or the distance
+#: to the mean of their sequences.
+BY_DISTANCE, BY_PROTOTYPE = 0.0, 1.0
+_DECIMALS = (
+    9  # of evidence; equal sequences in another order then tie instead of differing by noise
+)
+_CHUNK_BYTES = 32 << 20  # of costs between frames that a chunk of clips holds at once
+
+
+class Matcher(ClosedForm):
+    """A head that keeps its examples and compares every clip with each of them.
+
+    A subclass defines ``similarity`` of clips as sequences of frames. The evidence of a label is
+    the mean similarity to its examples, or with ``BY_PROTOTYPE`` in ``grid`` the similarity to the
+    mean of their sequences. The choice of weights, the hold-out, saving and loading are those of
+    every closed form.
+
+    Attributes:
+        centred: Whether the mean frame of the support set is subtracted from every frame, which
+            then gets unit length again. Frozen encoders have one large direction in common, and
+            without it every distance is flat. The mean needs no labels, so that a held-out example
+            may be part of it.
+    """
+
+    reads = "features"
+    kinds = ("frames:8",)
+    slope = 20.0
+    centred: ClassVar[bool] = False
+    _examples: Float32
+    _member: Float64
+    _gram: Float64
+    _centre: Float32 | None = None
+
+    def gram(self, signatures: Float32) -> Float64:
+        """(n, n) similarities of the examples; they are kept, and their mean frame."""
+        self._examples, self._centre = signatures.astype(np.float32), None
+        if self.centred:
+            frames = self._frames(self._examples)
+            self._centre = frames.reshape(-1, frames.shape[2]).mean(axis=0)
+        return self.compare(signatures, signatures)
+
+    def _frames(self, signatures: Float32) -> Float32:
+        """(m, T, F) frames of unit length, without the mean frame where the head subtracts it."""
+        frames = super()._frames(signatures)
+        if self._centre is None:
+            return frames
+        return unit(frames - self._centre)
+
+    def evidence(self, signatures: Float32) -> Float64:
+        """(m, C), see ``ClosedForm``."""
+        if self.parameter == BY_PROTOTYPE:
+            return self._to_prototypes(signatures, self._examples, self._member)
+        cross = self.compare(signatures, self._examples)
+        return self.evidence_from(cross, self._gram, self._member, self.parameter)
+
+    def evidence_from(
+        self, cross: Float64, gram: Float64, member: Float64, parameter: float
+    ) -> Float64:
+        """Mean similarity to a label's examples; a label without any gets the lowest."""
+        count = member.sum(axis=0)
+        mean = cross @ member / np.maximum(count, 1)
+        return _with_lowest(mean, count > 0)
+
+    def hold_out(self, gram: Float64, problem: Problem, parameter: float) -> Float64:
+        """See ``ClosedForm``; the prototypes are made of the examples that stay."""
+        if parameter != BY_PROTOTYPE:
+            return super().hold_out(gram, problem, parameter)
+        held = np.full((len(problem.folds), *problem.member.shape), np.nan)
+        for row, out in zip(held, problem.folds, strict=True):
+            kept, member = self._examples[~out], problem.member[~out]
+            row[out] = self._to_prototypes(self._examples[out], kept, member)
+        return held
+
+    def _to_prototypes(self, signatures: Float32, examples: Float32, member: Float64) -> Float64:
+        """(m, C) similarities to the mean sequence of each label's examples."""
+        frames = self._frames(examples).astype(np.float64)
+        count = member.sum(axis=0)
+        mean = np.tensordot(member.T, frames, axes=1) / np.maximum(count, 1)[:, None, None]
+        found = self.similarity(self._frames(signatures), mean.astype(np.float32))
+        return _with_lowest(found, count > 0)
+
+    def _solve(self, signatures: Float32, gram: Float64, member: Float64) -> None:
+        self._examples, self._gram, self._member = signatures, gram, member
+
+    def _arrays(self) -> dict[str, Array]:
+        centre = {} if self._centre is None else {"centre": self._centre}
+        return {
+            "examples": self._examples,
+            "gram": self._gram,
+            "member": self._member.astype(np.float32),
+            **centre,
+        }
+
+    def _restore(self, arrays: Mapping[str, Array]) -> None:
+        self._examples = np.asarray(arrays["examples"], np.float32)
+        self._gram = np.asarray(arrays["gram"], np.float64)
+        self._member = self._checked(arrays["member"], 1).astype(np.float64)
+        self._centre = np.asarray(arrays["centre"], np.float32) if self.centred else None
+        n = len(self._examples)
+        if self._gram.shape != (n, n) or len(self._member) != n:
+            raise ValueError(
+                f"{n} examples, {self._gram.shape} similarities and "
+                f"{len(self._member)} rows of labels"
+            )
+
+
+class SequenceMatcher(Matcher):
+    """A matcher that is a distance between two sequences of frames, without trained parts."""
+
+    centred = True
+    grid = (BY_DISTANCE, BY_PROTOTYPE)
+    shortest: ClassVar[int] = 1
+
+    def similarity(self, a: Float32, b: Float32) -> Float64:
+        """Minus ``distance``."""
+        return -distances(self.name, a, b)
+
+    @staticmethod
+    def distance(queries: Float64, supports: Float64, **options: float) -> Float64:
+        """(m, n) float64 distances of sequences (m, T, F) and (n, T, F); see ``distances``."""
+        raise NotImplementedError
+
+
+def distances(
+    name: str, queries: npt.ArrayLike, supports: npt.ArrayLike, **options: float
+) -> Float64:
+    """Distances between clips as sequences of frames, for every pair.
+
+    The cost of a pair of frames is one minus their cosine. Nothing is centred here.
+
+    Args:
+        name: ``mean``, ``diag``, ``bi-mhm``, ``otam``, ``tuple``, ``hybrid`` or another registered
+            head of this kind.
+        queries: (m, T, F) frames.
+        supports: (n, T, F) frames. The lengths may differ, but for ``diag``.
+        **options: Options of the matcher: ``lam`` of ``otam``, ``alpha`` of ``hybrid``.
+
+    Returns:
+        (m, n) float64; smaller is more alike. The memory of a call is bounded.
+
+    Raises:
+        UnknownNameError: no such head.
+        UsageError: a head that does not compare sequences, shapes that do not fit, values that are
+            not finite, sequences that are too short, or an unknown option.
+    """
+    part: Any = registry.get("fewshot", name)
+    if not issubclass(part, SequenceMatcher):
+        raise UsageError(f"few-shot head {name!r} does not compare sequences; use otam or bi-mhm")
+    a, b = np.asarray(queries, np.float64), np.asarray(supports, np.float64)
+    _check(name, part.shortest, a, b)
+    pairs = max(a.shape[1], part.shortest) ** 2 * max(b.shape[1], part.shortest) ** 2
+    rows = max(1, int(_CHUNK_BYTES // (8 * max(len(b), 1) * pairs)))
+    try:
+        found = [part.distance(a[i : i + rows], b, **options) for i in range(0, len(a), rows)]
+    except TypeError as error:
+        raise UsageError(f"options {options} of matcher {name!r}: {error}") from error
+    return np.concatenate(found) if found else np.zeros((0, len(b)))
+
+
+def frame_costs(queries: Float64, supports: Float64) -> Float64:
+    """(m, n, T, T) one minus the cosine of every frame of one clip and of another."""
+    a, b = unit_rows(queries), unit_rows(supports)
+    cosine = np.tensordot(a, b, axes=(2, 2)).transpose(0, 2, 1, 3)
+    return 1.0 - np.clip(cosine, -1.0, 1.0)
+
+
+def _check(name: str, shortest: int, queries: Float64, supports: Float64) -> None:
+    if queries.ndim != 3 or supports.ndim != 3 or queries.shape[2] != supports.shape[2]:
+        raise UsageError(
+            f"matcher {name!r} compares (m, T, F) with (n, T, F) of one width F; it got "
+            f"{queries.shape} and {supports.shape}"
+        )
+    length = min(queries.shape[1], supports.shape[1])
+    if length < shortest:
+        raise UsageError(
+            f"matcher {name!r} needs at least {shortest} frames a clip and got {length}; use more "
+            "frames or 'bi-mhm'"
+        )
+    if not (np.isfinite(queries).all() and np.isfinite(supports).all()):
+        raise UsageError(f"matcher {name!r} got frames that are not finite; drop these clips")
+
+
+def unit_rows(frames: Float64) -> Float64:
+    """The last axis scaled to length 1 in float64; zeros stay zero."""
+    length = np.linalg.norm(frames, axis=-1, keepdims=True)
+    return (frames / np.where(length > 0, length, 1)).astype(np.float64)
+
+
+def _with_lowest(evidence: Float64, shown: npt.NDArray[np.bool_]) -> Float64:
+    """Rounded evidence; labels without an example get the lowest of the others."""
+    lowest = evidence[:, shown].min(axis=1, keepdims=True)
+    filled: Float64 = np.where(shown, evidence, lowest).astype(np.float64)
+    return filled.round(_DECIMALS)
+
+
+@register("fewshot", "mean")
+class MeanMatcher(SequenceMatcher):
+    """One minus the cosine of the mean frames; blind to order."""
+
+    name = "mean"
+
+    @staticmethod
+    def distance(queries: Float64, supports: Float64, **options: float) -> Float64:
+        """(m, n), see ``distances``; it has no options."""
+        _no_options(options)
+        return 1.0 - unit_rows(queries.mean(axis=1)) @ unit_rows(supports.mean(axis=1)).T
+
+
+@register("fewshot", "diag")
+class DiagonalMatcher(SequenceMatcher):
+    """Mean cost of frames at the same place; sequences must be in step."""
+
+    name = "diag"
+
+    @staticmethod
+    def distance(queries: Float64, supports: Float64, **options: float) -> Float64:
+        """(m, n), see ``distances``; it has no options."""
+        _no_options(options)
+        if queries.shape[1] != supports.shape[1]:
+            raise UsageError(
+                f"matcher 'diag' compares sequences of one length and got {queries.shape[1]} and "
+                f"{supports.shape[1]} frames; use 'otam'"
+            )
+        costs = frame_costs(queries, supports)
+        return np.diagonal(costs, axis1=2, axis2=3).mean(axis=2)
+
+
+@register("fewshot", "bi-mhm")
+class SetMatcher(SequenceMatcher):
+    """Bidirectional mean Hausdorff metric (HyRSM, eq. 6): every frame to its nearest; order-blind.
+
+    The two directions are summed over frames.
+    """
+
+    name = "bi-mhm"
+    slope = 2.0
+
+    @staticmethod
+    def distance(queries: Float64, supports: Float64, **options: float) -> Float64:
+        """(m, n), see ``distances``; it has no options."""
+        _no_options(options)
+        return _hausdorff(frame_costs(queries, supports))
+
+
+@register("fewshot", "tuple")
+class TupleMatcher(SequenceMatcher):
+    """The set metric on ordered pairs of frames: what comes before what, anywhere."""
+
+    name = "tuple"
+    slope = 0.5
+    shortest = 2
+
+    @staticmethod
+    def distance(queries: Float64, supports: Float64, **options: float) -> Float64:
+        """(m, n), see ``distances``; it has no options."""
+        _no_options(options)
+        return _hausdorff(_pair_costs(frame_costs(queries, supports)))
+
+
+@register("fewshot", "hybrid")
+class HybridMatcher(SequenceMatcher):
+    """``alpha`` times the metric on pairs plus the rest on frames, each a mean over its tokens."""
+
+    name = "hybrid"
+    slope = 20.0
+    shortest = 2
+
+    @staticmethod
+    def distance(
+        queries: Float64, supports: Float64, *, alpha: float = 0.5, **options: float
+    ) -> Float64:
+        """(m, n), see ``distances``.
+
+        Args:
+            queries: (m, T, F) frames.
+            supports: (n, T, F) frames.
+            alpha: Share of the pairs, 0 to 1.
+            **options: None are left.
+        """
+        _no_options(options)
+        if not 0.0 <= alpha <= 1.0:
+            raise UsageError(f"alpha of matcher 'hybrid' is {alpha}; give a share from 0 to 1")
+        costs = frame_costs(queries, supports)
+        pairs = _pair_costs(costs)
+        frames = _hausdorff(costs) / sum(costs.shape[2:])
+        return alpha * _hausdorff(pairs) / sum(pairs.shape[2:]) + (1.0 - alpha) * frames
+
+
+@register("fewshot", "otam")
+class AlignmentMatcher(SequenceMatcher):
+    """Ordered temporal alignment (OTAM): soft alignment in time with free ends, both ways added.
+
+    Its smoothed minimum counts paths, so that a distance may be negative.
+    """
+
+    name = "otam"
+    slope = 2.0
+
+    @staticmethod
+    def distance(
+        queries: Float64, supports: Float64, *, lam: float = 0.1, **options: float
+    ) -> Float64:
+        """(m, n), see ``distances``.
+
+        Args:
+            queries: (m, T, F) frames.
+            supports: (n, T, F) frames.
+            lam: Smoothness of the minimum, above 0.
+            **options: None are left.
+        """
+        _no_options(options)
+        if not lam > 0.0:
+            raise UsageError(f"lam of matcher 'otam' is {lam}; give a number above 0")
+        costs = frame_costs(queries, supports)
+        return _aligned(costs, lam) + _aligned(costs.transpose(0, 1, 3, 2), lam)
+
+
+def _no_options(options: dict[str, float]) -> None:
+    if options:
+        raise TypeError(f"no option {next(iter(options))!r}")
+
+
+def _hausdorff(costs: Float64) -> Float64:
+    """(m, n) from (m, n, T, T): the nearest of every frame, summed over both sides."""
+    return costs.min(axis=3).sum(axis=2) + costs.min(axis=2).sum(axis=2)
+
+
+def _pair_costs(costs: Float64) -> Float64:
+    """(m, n, L, L) costs of ordered pairs of frames; unit frames, so a pair's cosine is a mean."""
+    rows, columns = (
+        np.array(list(itertools.combinations(range(length), 2))) for length in costs.shape[2:]
+    )
+    first = costs[:, :, rows[:, 0, None], columns[None, :, 0]]
+    return (first + costs[:, :, rows[:, 1, None], columns[None, :, 1]]) / 2
+
+
+def _aligned(costs: Float64, lam: float) -> Float64:
+    """(m, n) cost of the best soft path through (m, n, T, T), from left to right.
+
+    A column of zeros at either end of the second axis lets a path start and end anywhere in it.
+    """
+    padded = np.pad(costs, ((0, 0), (0, 0), (0, 0), (1, 1)))
+    last = padded.shape[3] - 1
+    above = np.cumsum(padded[:, :, 0], axis=2)
+    for row in range(1, padded.shape[2]):
+        here = np.zeros_like(above)
+        for column in range(1, last + 1):
+            steps = [above[:, :, column - 1], here[:, :, column - 1]]
+            if column in (1, last):
+                steps.append(above[:, :, column])
+            here[:, :, column] = padded[:, :, row, column] + _soft_minimum(steps, lam)
+        above = here
+    return above[:, :, last]
+
+
+def _soft_minimum(values: list[Float64], lam: float) -> Float64:
+    lowest = np.minimum.reduce(values)
+    return lowest - lam * np.log(sum(np.exp((lowest - value) / lam) for value in values))

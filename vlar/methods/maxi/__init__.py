@@ -1,0 +1,1 @@
+"""MAXI: learning from clips without labels and bags of words (Lin et al., ICCV 2023)."""

@@ -1,0 +1,1 @@
+"""MSQNet: each label is a query of its text and of the clip."""

@@ -1,0 +1,185 @@
+"""``msq``: every label is a query of its text and of the clip, behind the encoder contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from vlar.adapters.moment_adapter import MomentAdapter
+from vlar.adapters.settings import bad_setting
+from vlar.adapters.trainable import TrainingBatch, TrainingOutput
+from vlar.encoders.protocols import ConditionedText
+from vlar.methods.msq.network import MsqConfig
+from vlar.numeric import unit
+from vlar.registry import register
+from vlar.training.hyperparameters import Hyperparameters
+from vlar.types import Encoded, Float32
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlar.methods.msq.network import MsqNetwork
+
+_WIDTH = 256
+_MOST_COSINE = 0.999
+
+
+@register("adapter", "msq")
+class Msq(MomentAdapter, ConditionedText):
+    """Multi-modal queries for several labels a clip, of whatever actor (Mondal et al., 2023).
+
+    Each label is a query; a decoder reads the moments of the clip for it, and the query answers for
+    itself. Unlike the paper's head (``closed``), queries are texts that are not trained and do not
+    attend to each other: any list of labels can be asked, and a label alone answers as in a list.
+
+    The vector of a clip stays the encoder's. The text of a label is turned in the plane of both
+    until its cosine with the clip is the answer, so all that compares clips with texts works. Until
+    it is trained nothing is turned.
+
+    Attributes:
+        network: What is added to the cosines, for training.
+        config: The settings.
+    """
+
+    method, config_type = "msq", MsqConfig
+    several_labels: ClassVar[bool] = True
+    network: MsqNetwork
+    config: MsqConfig
+
+    def build(self) -> MsqNetwork:
+        """The maps of texts, clips and tokens, and the decoder, at their start."""
+        from vlar.methods.msq.network import MsqNetwork
+
+        return MsqNetwork(self.dim, _width(self.config, self.dim, self.encoder.name), self.config)
+
+    # The encoder contract
+
+    def row(self, row: Encoded) -> Encoded:
+        """The encoder's own features and vector, and as context the vector and the tokens."""
+        vector = self.pool(row.features[None])[0]
+        tokens = self.tokens(row.features[None])[0]
+        context = np.concatenate([vector[None], tokens.reshape(-1, self.dim)])
+        return Encoded(row.features, vector, context)
+
+    def pool(self, features: Float32) -> Float32:
+        """As the encoder."""
+        return self.pooled(features)
+
+    def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
+        """Texts whose cosines with N clips are the answers: (N, C, D) float32 of unit length."""
+        import torch
+
+        words = self.encoder.encode_text(texts)
+        rows: list[Float32] = []
+        for clip in np.asarray(context, np.float32):  # alone and in company the same
+            vector = unit(clip[0])
+            tokens = clip[1:].reshape(1, -1, 1 + self.config.grid**2, self.dim)
+            with torch.inference_mode():
+                added = self.network(
+                    torch.from_numpy(words),
+                    torch.from_numpy(vector[None]),
+                    torch.from_numpy(tokens),
+                )
+            rows.append(turned(words, vector, added[0].numpy() / self.logit_scale))
+        return np.stack(rows) if rows else np.zeros((0, *words.shape), np.float32)
+
+    # Training
+
+    def training_classes(self, labels: Sequence[str]) -> Tensor:
+        """Texts of the labels as the encoder has them, (C, D)."""
+        import torch
+
+        self.name_labels(labels)
+        return torch.from_numpy(self.label_vectors(labels))
+
+    def fit_inputs(self, features: Float32) -> None:
+        """Read along the directions in which the tokens of the training set (N, T, F) are longest.
+
+        Texts and tokens are compared in them as the encoder compares them, as far as the decoder's
+        width goes; directions that the training set lacks stay random.
+        """
+        import torch
+
+        rows = self.tokens(features).reshape(-1, self.dim)
+        axes = self.network.text.weight.detach().clone()
+        found = np.linalg.svd(rows.astype(np.float64), full_matrices=False)[2][: len(axes)]
+        both = np.concatenate([found, axes.double().numpy()])
+        basis = np.linalg.qr(both.T)[0].T[: len(axes)]  # what is left of the random directions
+        self.network.set_axes(torch.from_numpy(basis.astype(np.float32)))
+        self.refresh()
+
+    def training_step(self, batch: TrainingBatch, classes: Tensor) -> TrainingOutput:
+        """The loss of the task; with several labels a clip, of each label for itself.
+
+        Args:
+            batch: Inputs of ``training_inputs``, or frame features (N, T, F).
+            classes: From ``training_classes``.
+        """
+        tokens, vectors = self.split_inputs(batch.inputs)
+        found = batch.spread(partial(self.network, classes), vectors, tokens)
+        logits = self.logit_scale * vectors @ classes.T + found
+        logits = logits + self.network.offset
+        losses = {"total": self._loss(batch, logits)}
+        return TrainingOutput(logits, losses, classes=classes, vectors=vectors)
+
+    def _loss(self, batch: TrainingBatch, logits: Tensor) -> Tensor:
+        from vlar.methods.msq.network import asymmetric_loss
+
+        known = batch.labelled(logits)
+        if batch.task is None or batch.task.form != "multi-hot" or not len(known):
+            return batch.loss(logits)
+        return asymmetric_loss(
+            known,
+            batch.labelled(batch.targets),
+            focus_shown=self.config.focus_shown,
+            focus_absent=self.config.focus_absent,
+        )
+
+
+def turned(words: Float32, vector: Float32, added: Any) -> Float32:
+    """Unit vectors (C, D) turned towards or away from a unit vector (D,) by cosines (C,).
+
+    A word with ``added`` 0 stays as it is, bit for bit.
+    """
+    cosine = words @ vector
+    across = unit(words - cosine[:, None] * vector)
+    wanted = np.clip(cosine + added, -_MOST_COSINE, _MOST_COSINE)[:, None]
+    moved = unit(wanted * vector + np.sqrt(1 - wanted**2) * across)
+    return np.where(np.asarray(added)[:, None] == 0, words, moved).astype(np.float32)
+
+
+def _width(config: MsqConfig, dim: int, encoder: str) -> int:
+    """The width of the decoder.
+
+    Raises:
+        ModelError: it is wider than the encoder.
+    """
+    if config.width is None:
+        least = max(config.heads, min(_WIDTH, dim) // config.heads * config.heads)
+        if least > dim:
+            raise bad_setting(
+                config.what, "heads", config.heads, f"{dim} or fewer, D of {encoder!r}"
+            )
+        return least
+    if config.width > dim:
+        wanted = f"{dim} or less: the decoder must not be wider than encoder {encoder!r}"
+        raise bad_setting(config.what, "width", config.width, wanted)
+    return config.width
+
+
+@register("recipe", "msq")
+def msq() -> dict[str, Hyperparameters]:
+    """Few examples and a small decoder: long, with averaged weights, without mixed clips."""
+    few = Hyperparameters(
+        epochs=60,
+        batch=32,
+        learning_rate=1e-3,
+        warmup_epochs=6,
+        weight_decay=0.1,
+        average="ema",
+        ema_decay=0.95,
+    )
+    return {"adapt": few}

@@ -1,0 +1,1 @@
+"""Prototypical contrastive learning over a label tree."""

@@ -1,0 +1,142 @@
+"""The ``refer`` adapter: any encoder, with a network that points at the person of a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from vlar.adapters.base import Adapter
+from vlar.encoders.base import Encoder
+from vlar.encoders.sentence_tower import sentence_vectors
+from vlar.encoders.session import Session
+from vlar.language.referring import COLOURS
+from vlar.methods.refer.network import PLACE_WIDTH, ReferConfig
+from vlar.people.people import People
+from vlar.registry import register
+from vlar.types import Float32, Float64
+
+if TYPE_CHECKING:
+    from vlar.methods.refer.network import ReferNetwork
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """The people of one clip as arrays.
+
+    Attributes:
+        people: (K, D + 8 + 11) vector of each cut, its place and the colours of its clothes.
+        whole: (D,) vector of the whole picture.
+        measured: (K,) log probabilities of the measures for one reference.
+    """
+
+    people: Float32
+    whole: Float32
+    measured: Float32
+
+
+def describe(people: People, cuts: Float32, colours: Sequence[Float32]) -> Float32:
+    """(K, D + 8 + 11) of K people.
+
+    Args:
+        people: Who was found.
+        cuts: (K, D) vectors of their cuts.
+        colours: (11,) shares of each one's clothes.
+    """
+    height, width = people.size
+    count = len(people.tracks)
+    rows = np.zeros((count, PLACE_WIDTH), np.float32)
+    for place, track in enumerate(people.tracks):
+        x1, y1, x2, y2 = np.median(track.boxes[:, 1:], axis=0) / (width, height, width, height)
+        rank = place / max(count - 1, 1)
+        rows[place] = x1, y1, x2, y2, x2 - x1, y2 - y1, rank, 1 - abs(2 * rank - 1)
+    return np.concatenate([cuts, rows, np.stack(list(colours))], axis=1).astype(np.float32)
+
+
+def padded(rows: Sequence[Float32], most: int) -> tuple[Float32, np.ndarray]:
+    """N arrays (K, F) as one (N, most, F), and (N, most) whether a person is there.
+
+    People beyond ``most``, from the left, are left out.
+    """
+    width = rows[0].shape[1]
+    stacked = np.zeros((len(rows), most, width), np.float32)
+    there = np.zeros((len(rows), most), bool)
+    for at, row in enumerate(rows):
+        kept = row[:most]
+        stacked[at, : len(kept)], there[at, : len(kept)] = kept, True
+    return stacked, there
+
+
+TEXT_WIDTH = 384  # of ``sentence_vectors``
+
+
+@register("adapter", "refer")
+class Refer(Adapter):
+    """RefAtomNet's agent attention over text, people and picture, which points at one of them.
+
+    Vectors of clips and texts are the encoder's own. ``who`` of ``Model.classify`` asks the network
+    which person a phrase means, next to what is measured (``vlar.people.subject_selection``);
+    until it is trained it adds nothing.
+
+    Attributes:
+        network: The three streams and the pointer.
+        config: The settings.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("pool", "fixed_text")
+    method, config_type = "refer", ReferConfig
+    learner: ClassVar[str] = "pointing"
+    network: ReferNetwork
+    config: ReferConfig
+
+    def __init__(self, encoder: Encoder, config: ReferConfig) -> None:
+        """Use ``attach``."""
+        import torch
+
+        from vlar.methods.refer.network import ReferNetwork
+
+        super().__init__(encoder, config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.network = ReferNetwork(encoder.dim, TEXT_WIDTH, len(COLOURS), config)
+        self.network.eval().requires_grad_(False)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Compute the fingerprint from the parameters."""
+        self.fingerprint = self.content_hash(self.encoder, ["refer", self.settings])
+
+    def point(self, people: People, cuts: Float32, whole: Float32, phrase: str) -> Float64:
+        """How much the network means each of K people, to be added to what is measured.
+
+        Args:
+            people: Who was found, from the left.
+            cuts: (K, D) vectors of their cuts.
+            whole: (D,) vector of the whole picture.
+            phrase: The reference.
+
+        Returns:
+            (K,) float64; people beyond the ``people`` of the settings get the least of the others.
+        """
+        import torch
+
+        rows, there = padded([describe(people, cuts, people.colours())], self.config.people)
+        with torch.inference_mode():
+            logits = (
+                self.network(
+                    torch.from_numpy(rows),
+                    torch.from_numpy(whole[None]),
+                    torch.from_numpy(sentence_vectors([phrase])),
+                    torch.from_numpy(there),
+                )[0]
+                .double()
+                .numpy()
+            )
+        found = logits[: len(people.tracks)]
+        return np.concatenate([found, np.full(len(people.tracks) - len(found), found.min())])
+
+    def session(self, *, features: bool = True) -> Session:
+        """As the encoder."""
+        return self.encoder.session(features=features)

@@ -1,0 +1,1 @@
+"""Disentangled variational autoencoders of clips and texts (SA-DVAE)."""

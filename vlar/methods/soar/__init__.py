@@ -1,0 +1,1 @@
+"""SOAR: scene-debiasing open-set action recognition (Zhai et al., ICCV 2023)."""

@@ -1,0 +1,174 @@
+"""``soar``: vectors that do not give the scene away."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlar.adapters.settings import setting
+from vlar.errors import UsageError
+from vlar.methods.dear.objective import EvidenceScale, edl_loss
+from vlar.registry import register
+from vlar.training.objectives import Objective, Step, TrainingContext
+from vlar.types import Float32
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class _Reverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return -ctx.strength * gradients[0], None
+
+
+def reverse(x: Tensor, strength: float) -> Tensor:
+    """The same values; the gradient is multiplied by ``-strength`` (equation 17 of the source).
+
+    Args:
+        x: Any shape.
+        strength: At least 0; 0 stops the gradient.
+    """
+    return _Reverse.apply(x, strength)  # pyright: ignore[reportReturnType]
+
+
+def ramp(progress: float, *, steepness: float = 10.0) -> float:
+    """From 0 at the start to nearly 1 at the end: ``2 / (1 + exp(-steepness p)) - 1``.
+
+    The schedule of the source, section 5.2: a predictor that knows nothing yet gives noise.
+
+    Args:
+        progress: Share of the training that is over, 0 to 1.
+        steepness: Of the rise, above 0.
+    """
+    return 2 / (1 + math.exp(-steepness * progress)) - 1
+
+
+_NONE = np.zeros((0, 0), np.float32)
+
+
+@register("objective", "soar")
+@dataclass
+class Soar(Objective):
+    """An adversary tells the scene from the vector behind a reversed gradient.
+
+    Zhai et al., "SOAR: scene-debiasing open-set action recognition", 2023: evidence in place of the
+    method's own loss, adversarial scene classification, and adversarial reconstruction of the
+    background. The scene of a clip is the column ``scene`` of the support set. Without it, it is
+    how likely each of a list of places is by the clip's vector and their names, in place of a scene
+    network; a method that reads pixels takes the ``group``. The background is the median over time
+    of the frames' features, where the source takes pixels; what moves most weighs least, where the
+    source weighs by a map of uncertainty. Both adversaries start slowly, because a decoder behind a
+    reversed gradient is unstable.
+
+    Attributes:
+        own: Factor on the method's own loss; the source has none of it.
+        scene: Factor on the scene adversary.
+        background: Factor on the reconstruction.
+        strength: Of the reversed gradient of the reconstruction; the scene's is 1.
+        column: The column that names the scene; empty for the order above.
+        width: Hidden units of the adversaries.
+    """
+
+    own: float = setting(0.0, at_least=0)
+    scene: float = setting(1.0, at_least=0)
+    background: float = setting(1.0, at_least=0)
+    strength: float = setting(0.2, at_least=0)
+    column: str = ""
+    width: int = setting(64, at_least=1, at_most=4096)
+    name: ClassVar[str] = "soar"
+    reads_scenes: ClassVar[bool] = True
+    _module: nn.Module | None = field(default=None, init=False, repr=False)
+    _scenes: Float32 = field(default_factory=lambda: _NONE, init=False, repr=False)
+
+    @property
+    def module(self) -> nn.Module | None:
+        """Factor and offset of the evidence, and the two adversaries."""
+        return self._module
+
+    def begin(self, context: TrainingContext) -> None:
+        """Find the scenes and build the adversaries.
+
+        Raises:
+            UsageError: a clip has no scene, or all have the same.
+        """
+        from torch import nn
+
+        self._scenes = self._found(context)
+        module = nn.Module()
+        module.evidence = EvidenceScale(context.logit_scale)
+        module.scene = _layers(context.vector_width, self.width, self._scenes.shape[1])
+        module.decoder = _layers(context.vector_width, self.width, context.frame_width)
+        self._module = module
+
+    def _found(self, context: TrainingContext) -> Float32:
+        """(n, S) the scenes of the clips: one of them each, or how likely each is."""
+        column = self.column or ("scene" if all(_named(context.facts, "scene")) else "")
+        if not column and context.scenes is not None:
+            return context.scenes
+        column = column or "group"
+        named = _named(context.facts, column)
+        places = list(dict.fromkeys(named))
+        if len(places) < 2 or "" in places:
+            raise UsageError(
+                f"objective 'soar' needs a column {column!r} that names the scene of each clip, "
+                "and two scenes at least; add it to the CSV of the support set, or set 'column'"
+            )
+        return np.eye(len(places), dtype=np.float32)[[places.index(name) for name in named]]
+
+    def base_weight(self, progress: float) -> float:
+        """See ``own``."""
+        return self.own
+
+    def terms(self, step: Step) -> Mapping[str, Tensor]:
+        """Evidence, the scene adversary and the reconstruction, over the labelled clips."""
+        import torch
+        from torch.nn import functional as F  # noqa: N812 - the usual name
+
+        module, batch = self._module, step.batch
+        assert module is not None
+        if not batch.rows:
+            return {}
+        logits, targets = batch.labelled(step.output.logits), batch.labelled(batch.targets)
+        targets = targets / targets.sum(dim=1, keepdim=True).clamp_min(1e-8)
+        found = {"evidence": edl_loss(module.get_submodule("evidence")(logits), targets)}
+        vectors = batch.labelled(step.vectors) * batch.labelled(step.vectors).shape[1] ** 0.5
+        rise = ramp(step.progress)
+        if self.scene:
+            scenes = torch.from_numpy(self._scenes[list(batch.rows)]).to(vectors.device)
+            told = module.get_submodule("scene")(reverse(vectors, rise))
+            found["scene"] = self.scene * F.cross_entropy(told, scenes)
+        if self.background:
+            frames = batch.labelled(step.frames).detach()
+            median = frames.median(dim=1).values
+            moving = (frames - median[:, None]).abs().mean(dim=1)
+            still = 1 / (1 + moving / moving.mean(dim=1, keepdim=True).clamp_min(1e-8))
+            made = module.get_submodule("decoder")(reverse(vectors, self.strength * rise))
+            weight = still / still.mean(dim=1, keepdim=True)
+            found["background"] = self.background * (weight * (made - median).abs()).mean()
+        return found
+
+
+def _named(facts: Sequence[Mapping[str, str]], column: str) -> list[str]:
+    return [str(row.get(column, "")) for row in facts]
+
+
+def _layers(entering: int, width: int, leaving: int) -> nn.Module:
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Linear(entering, width), nn.LeakyReLU(),
+        nn.Linear(width, width), nn.LeakyReLU(),
+        nn.Linear(width, leaving),
+    )  # fmt: skip

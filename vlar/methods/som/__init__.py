@@ -1,0 +1,1 @@
+"""A self-organising map as a few-shot head."""

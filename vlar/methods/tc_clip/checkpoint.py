@@ -1,0 +1,226 @@
+"""Reads the checkpoints of the original TC-CLIP.
+
+Layout: a dict with ``model`` (names prefixed ``module.``), optimiser states and a pickled
+configuration object. Tensors are read; nothing in the file is executed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from vlar.adapters.checkpoints import fill, leaves, open_base, open_file, openai_architecture
+from vlar.adapters.settings import Settings, bad_setting, setting
+from vlar.encoders.torch_encoder import TorchEncoder
+from vlar.errors import ModelError
+from vlar.types import JsonDict
+
+
+@dataclass(frozen=True)
+class TcClipConfig(Settings):
+    """How a TC-CLIP is built. The defaults are the paper's (ECCV 2024, arXiv 2404.09490).
+
+    Attributes:
+        seed_fraction: Share of a frame's patches that become seeds, rounded down.
+        context_tokens: Target number of context tokens per video.
+        merge_step: Tokens removed by one merging step.
+        n_prompts: Learnable prompt vectors in front of the label.
+        prompt_phrase: Words they start from.
+        prompt_levels: Text blocks that are preceded by video-conditional prompting, counted from
+            1; empty means the last block only. Level j reads the context of vision block j.
+        stop_gradient: No gradient from the text side to the vision tower.
+        max_tokens: Longest prompt in tokens; None means the text tower's own limit.
+        split_capitals: Put a blank before every capital letter of a label (``ApplyEyeMakeup``),
+            as the original does on every data set.
+        n_frames: T the model was trained with; any T works.
+        tune_towers: Work on a copy of the towers that is trained and saved with the adapter, as the
+            original does; else the towers stay as they are and only the added parts train.
+    """
+
+    seed_fraction: float = setting(0.3, above=0, at_most=1)
+    context_tokens: int = setting(96, at_least=1, at_most=65536)
+    merge_step: int = setting(100, at_least=1, at_most=65536)
+    n_prompts: int = setting(4, at_least=1, at_most=1024)
+    prompt_phrase: str = "a photo of a"
+    prompt_levels: tuple[int, ...] = ()
+    stop_gradient: bool = True
+    max_tokens: int | None = setting(None, at_least=1, at_most=65536)
+    split_capitals: bool = True
+    n_frames: int = setting(16, at_least=1, at_most=1024)
+    tune_towers: bool = False
+
+    what: ClassVar[str] = "TC-CLIP setting"
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
+        if any(level < 1 for level in self.prompt_levels):
+            raise bad_setting(
+                self.what, "prompt_levels", self.prompt_levels, "levels counted from 1"
+            )
+
+    def levels(self, text_blocks: int, vision_blocks: int) -> tuple[int, ...]:
+        """Zero-based text blocks that are preceded by prompting, ascending.
+
+        Raises:
+            ModelError: a tower has no block of that level.
+        """
+        levels = sorted(set(self.prompt_levels)) or [text_blocks]
+        highest = min(text_blocks, vision_blocks)
+        if levels[-1] > highest:
+            wanted = f"levels up to {highest}, the depth of the towers"
+            raise bad_setting(self.what, "prompt_levels", tuple(levels), wanted)
+        return tuple(level - 1 for level in levels)
+
+
+_SETTINGS = {
+    "seed_token_a": ("seed_fraction", float),
+    "context_token_k": ("context_tokens", int),
+    "tome_r": ("merge_step", int),
+    "ctx_init": ("prompt_phrase", str),
+    "im_stop_grad": ("stop_gradient", bool),
+    "num_frames": ("n_frames", int),
+    "context_length": ("max_tokens", int),
+}
+
+
+def load_inert(path: Path) -> tuple[dict[str, Any], JsonDict]:
+    """The dict of a checkpoint, and the TC-CLIP settings its configuration names.
+
+    Raises:
+        ModelError: the file does not exist, it is damaged, or it holds anything but data.
+    """
+    stored = open_file(path)
+    return stored, _settings(stored.get("config"))
+
+
+def _settings(config: Any) -> JsonDict:
+    """Known settings in a configuration tree, where they have the type they should have."""
+    found: JsonDict = {}
+    for name, value in leaves(config):
+        if name in _SETTINGS and value is not None:
+            ours, kind = _SETTINGS[name]
+            if isinstance(value, kind) or (kind is float and isinstance(value, int)):
+                found[ours] = value
+    return found
+
+
+# Made from the class names of one data set; the class set of a user takes their place.
+_OF_ONE_DATA_SET = ("prompt_learner.token_prefix", "prompt_learner.token_suffix")
+_TABLE = ".attn.local_global_bias_table"
+_BLOCKS = "image_encoder.transformer.resblocks."
+_PROMPTING = "text_encoder.prompt_generation_layer."
+_KEPT = ("token_embedding.weight",)  # not in the file
+_PARTS = {"q_proj": 0, "k_proj": 1, "v_proj": 2}
+
+
+def load(
+    file: str, base: str | None, ensemble: float, settings: JsonDict
+) -> tuple[TorchEncoder, TcClipConfig, dict[str, Tensor]]:
+    """The fine-tuned CLIP, the configuration and the adapter's own state.
+
+    Args:
+        file: The checkpoint, or its tensors as safetensors.
+        base: Spec of the CLIP it was trained from; None means OpenAI's of the same shape.
+        ensemble: Weight of the fine-tuned against the base weights, 0 to 1; 0 and 1 both mean
+            the fine-tuned ones alone, as in the original.
+        settings: Overrides what the file says.
+    """
+    if not 0 <= ensemble <= 1:
+        raise ModelError(f"ensemble={ensemble} must lie between 0 and 1; the original uses 0.7")
+    path = Path(file).expanduser()
+    tensors, found = read(path)
+    config = _config(path, tensors, {**found, **settings})
+    if base is None:
+        arch = openai_architecture(path, tensors["image_encoder.conv1.weight"])
+        base = f"openclip:{arch}/openai"
+    encoder = open_base(base)
+    levels = config.levels(
+        len(encoder.towers.text_view().blocks), len(encoder.towers.vision_view().blocks)
+    )
+    towers, own = split(tensors, levels)
+    encoder = fill(
+        encoder, towers, path, kept=_KEPT, share=ensemble or 1.0, others="TC-CLIP's parts"
+    )
+    return encoder, config, own
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], JsonDict]:
+    """Tensors by the original's names, and the settings the stored configuration names.
+
+    Raises:
+        ModelError: no such file, not a checkpoint, or one that holds more than data.
+    """
+    stored, found = load_inert(path)
+    model = stored.get("model", stored)
+    if not isinstance(model, dict):
+        raise ModelError(
+            f"entry 'model' of {path} is not a dict of tensors; give a checkpoint of TC-CLIP"
+        )
+    tensors = {
+        name.removeprefix("module."): value.float()
+        for name, value in model.items()
+        if isinstance(value, Tensor)
+    }
+    tensors = {name: t for name, t in tensors.items() if name not in _OF_ONE_DATA_SET}
+    if "prompt_learner.ctx" not in tensors:
+        raise ModelError(
+            f"{path} is not a TC-CLIP checkpoint: it has no 'prompt_learner.ctx'; a plain CLIP is "
+            "loaded with openclip:FILE"
+        )
+    return tensors, found
+
+
+def split(
+    tensors: dict[str, Tensor], levels: tuple[int, ...]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Original names to those of an open_clip ``CLIP`` and of the adapter's own state.
+
+    Args:
+        tensors: From ``read``.
+        levels: Text blocks that are preceded by prompting, ascending.
+    """
+    towers: dict[str, Tensor] = {}
+    own: dict[str, Tensor] = {}
+    packed: dict[str, dict[int, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name == "prompt_learner.ctx":
+            own["prompts"] = tensor
+        elif name.endswith(_TABLE):
+            own[f"bias_tables.{name.removeprefix(_BLOCKS).removesuffix(_TABLE)}"] = tensor
+        elif name.startswith(_PROMPTING):
+            number, _, rest = name.removeprefix(_PROMPTING).partition(".")
+            own[f"prompting.{levels[int(number)]}.{rest}"] = tensor
+        elif name.startswith("image_encoder."):
+            _image_name(name.removeprefix("image_encoder."), tensor, towers, packed)
+        else:
+            towers[name.removeprefix("text_encoder.")] = tensor
+    for name, parts in packed.items():
+        towers[name] = torch.cat([parts[i] for i in sorted(parts)])
+    return towers, own
+
+
+def _image_name(
+    name: str, tensor: Tensor, towers: dict[str, Tensor], packed: dict[str, dict[int, Tensor]]
+) -> None:
+    block, _, rest = name.rpartition(".attn.")
+    part, _, kind = rest.partition(".")
+    if block and part in _PARTS:
+        packed.setdefault(f"visual.{block}.attn.in_proj_{kind}", {})[_PARTS[part]] = tensor
+    else:
+        towers[f"visual.{name}"] = tensor
+
+
+def _config(path: Path, tensors: dict[str, Tensor], found: JsonDict) -> TcClipConfig:
+    layers = {name[len(_PROMPTING) :].split(".")[0] for name in tensors if _PROMPTING in name}
+    settings = {**found, "n_prompts": len(tensors["prompt_learner.ctx"])}
+    config = TcClipConfig.from_dict(settings)
+    if len(layers) != max(1, len(config.prompt_levels)):
+        raise ModelError(
+            f"{path} has {len(layers)} prompting layers and does not say where; add "
+            "?prompt_levels=6,12 (text blocks counted from 1)"
+        )
+    return config

@@ -1,0 +1,1 @@
+"""Temporal: a small transformer over the frame features of any encoder."""

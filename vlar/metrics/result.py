@@ -1,0 +1,507 @@
+"""How a model does on labelled recordings: one frozen result with every figure."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar.errors import MetricError, UsageError
+from vlar.metrics.calibration import (
+    ReliabilityBin,
+    Threshold,
+    expected_calibration_error,
+    keeping_threshold,
+    reliability,
+)
+from vlar.metrics.checks import finite
+from vlar.metrics.classification import (
+    Confusion,
+    average_precision,
+    confusions,
+    ranks,
+    worth_knowing,
+)
+from vlar.metrics.intervals import Interval, bootstrap, mean_interval
+from vlar.metrics.ranking import multilabel_map
+from vlar.types import Failure, Float64, JsonDict, Window
+
+_NAMED = 3  # labels that a sentence names
+
+
+@dataclass(frozen=True)
+class EvaluatedClip:
+    """One recording (or a span of it), what it shows and what was answered.
+
+    Attributes:
+        path: The recording.
+        start_s: Seconds.
+        end_s: Seconds.
+        group: Clips of one group resemble each other: a person, a source video.
+        truth: What it shows, as the label list spells it; several with ``mode="multi"``.
+        answer: The best label.
+        probability: Of the answer, 0..1.
+        rank: Place of the best label that it shows, 1 for the first.
+        truth_probability: Of that label.
+        unknown: Whether the answer was that no label fits.
+        unknown_probability: 0..1.
+    """
+
+    path: Path
+    start_s: float
+    end_s: float
+    group: str
+    truth: tuple[str, ...]
+    answer: str
+    probability: float
+    rank: int
+    truth_probability: float
+    unknown: bool
+    unknown_probability: float
+
+    @property
+    def right(self) -> bool:
+        """Whether it shows the label that was answered."""
+        return self.rank == 1
+
+    def to_dict(self) -> JsonDict:
+        """JSON object, and a row of the CSV file."""
+        return {
+            "path": str(self.path),
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "group": self.group,
+            "label": "|".join(self.truth),
+            "answer": self.answer,
+            "right": self.right,
+            "probability": round(self.probability, 6),
+            "rank": self.rank,
+            "label_probability": round(self.truth_probability, 6),
+            "unknown": self.unknown,
+            "unknown_probability": round(self.unknown_probability, 6),
+        }
+
+
+@dataclass(frozen=True)
+class LabelFigures:
+    """One label of the list.
+
+    Attributes:
+        label: The label.
+        n: Clips that show it.
+        accuracy: Share of them that were recognised; None without clips. With ``mode="multi"``
+            the share that gives it a probability of .5 or more.
+        average_precision: Of all clips ranked by this label; None without clips.
+    """
+
+    label: str
+    n: int
+    accuracy: float | None
+    average_precision: float | None
+
+    def to_dict(self) -> JsonDict:
+        """JSON object."""
+        return {
+            "label": self.label,
+            "n": self.n,
+            "accuracy": self.accuracy,
+            "average_precision": self.average_precision,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on N labelled clips and C labels; shares are 0..1.
+
+    Attributes:
+        model: Name of the model.
+        source: The folder or table.
+        mode: ``one`` label fits, or ``multi``.
+        settings: What else moves the figures: fingerprint, templates, descriptions, version.
+        labels: C labels.
+        clips: N clips.
+        failed: What could not be read; it does not count.
+        probability: (N, C) float64.
+        top1: Share of clips whose best label is right; that they are unknown does not count here.
+        top5: Share of clips that show one of the best five labels.
+        macro: Mean of ``per_label`` accuracy over the labels with clips.
+        map: Mean of ``per_label`` average precision (label-to-clip mAP).
+        unknown_rate: Share of clips that are called unknown.
+        ece: Expected calibration error of the probability of the answer, in 15 bins; with
+            ``mode="multi"`` of all pairs of clip and label.
+        threshold: Keeps 95 % of the right answers; None where no answer is right.
+        per_label: C rows.
+        confusions: Wrong answers by falling count.
+        reliability: Bins of stated probability.
+        intervals: 95 % bootstrap intervals over groups; None where all clips are of one group.
+        parts: Accuracy of each part of the labels (verb, object), where they have parts.
+        micro_map: Average precision of all pairs of clip and label; with ``mode="multi"``.
+    """
+
+    model: str
+    source: Path
+    mode: str
+    settings: Mapping[str, Any]
+    labels: tuple[str, ...]
+    clips: tuple[EvaluatedClip, ...]
+    failed: tuple[Failure, ...]
+    probability: Float64 = field(repr=False, compare=False)
+    top1: float
+    top5: float
+    macro: float
+    map: float
+    unknown_rate: float
+    ece: float
+    threshold: Threshold | None
+    per_label: tuple[LabelFigures, ...]
+    confusions: tuple[Confusion, ...]
+    reliability: tuple[ReliabilityBin, ...]
+    intervals: Mapping[str, Interval | None]
+    parts: Mapping[str, float] = field(default_factory=dict[str, float])
+    micro_map: float | None = None
+
+    @property
+    def n(self) -> int:
+        """N, clips that were read and count."""
+        return len(self.clips)
+
+    @property
+    def groups(self) -> int:
+        """Groups that the clips come from."""
+        return len({clip.group for clip in self.clips})
+
+    def worst(self, most: int = 12) -> list[EvaluatedClip]:
+        """Wrong answers, the most probable first."""
+        wrong = [clip for clip in self.clips if not clip.right]
+        return sorted(wrong, key=lambda clip: (-clip.probability, str(clip.path)))[:most]
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        intervals = {name: _interval(row) for name, row in self.intervals.items()}
+        kept = self.threshold
+        return {
+            "model": self.model,
+            "source": str(self.source),
+            "mode": self.mode,
+            "n": self.n,
+            "groups": self.groups,
+            "top1": self.top1,
+            "top5": self.top5,
+            "macro": self.macro,
+            "map": self.map,
+            **({} if self.micro_map is None else {"micro_map": self.micro_map}),
+            **({"parts": dict(self.parts)} if self.parts else {}),
+            "unknown_rate": self.unknown_rate,
+            "ece": self.ece,
+            "threshold": kept.value if kept else None,
+            "threshold_keeps": kept.keeps if kept else None,
+            "threshold_drops": kept.drops if kept else None,
+            "intervals": intervals,
+            "labels": list(self.labels),
+            "per_label": [row.to_dict() for row in self.per_label],
+            "confusions": [row.to_dict() for row in self.confusions],
+            "reliability": [row.to_dict() for row in self.reliability],
+            "failed": [row.to_dict() for row in self.failed],
+            "settings": dict(self.settings),
+        }
+
+    def write_csv(self, path: str | Path) -> None:
+        """Write a row a clip; clips that could not be read have a reason in ``error``.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        rows = [{**clip.to_dict(), "error": ""} for clip in self.clips]
+        rows += [{"path": str(row.path), "error": row.message} for row in self.failed]
+        try:
+            # Names of files may hold bytes that are not text.
+            with Path(path).open(
+                "w", newline="", encoding="utf-8", errors="backslashreplace"
+            ) as file:
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written ({error.strerror}); check it") from error
+
+    def summary(self) -> str:
+        """A few lines for a person: the figures, what is confused, which threshold to take."""
+        names = {"top1": "top-1", "top5": "top-5", "macro": "mean over labels", "map": "mAP"}
+        figures = ", ".join(f"{name} {self._figure(key)}" for key, name in names.items())
+        lines = [f"{self._counted()}: {figures}"]
+        if self.parts:
+            lines.append(", ".join(f"{name} {percent(v)}" for name, v in self.parts.items()))
+        lines.append(
+            f"called unknown: {percent(self.unknown_rate)}; calibration error {self.ece:.2f}"
+        )
+        lines += [self.threshold_sentence(), self.confusion_sentence(), *self.remarks()]
+        return "\n".join(line for line in lines if line)
+
+    def threshold_sentence(self) -> str:
+        """Which probability to keep answers from, in words; empty where none is wrong."""
+        if self.threshold is None:
+            return "no answer is right, so no threshold keeps right answers"
+        kept = self.threshold
+        drops = "" if kept.drops is None else f" and drops {percent(kept.drops)} of the wrong ones"
+        return (
+            f"a threshold of {kept.value:.2f} on the probability keeps {percent(kept.keeps)} of "
+            f"the right answers{drops}"
+        )
+
+    def confusion_sentence(self) -> str:
+        """The confusions worth knowing, in words."""
+        rows = worth_knowing(self.confusions)
+        if rows:
+            return "; ".join(row.sentence() for row in rows)
+        return "no label is often taken for another" if self.confusions else "all answers are right"
+
+    def _counted(self) -> str:
+        clips = f"{self.n} clip{'' if self.n == 1 else 's'}"
+        groups = "" if self.groups == self.n else f" from {self.groups} groups"
+        shown = sum(row.n > 0 for row in self.per_label)
+        return f"{clips} of {shown} label{'' if shown == 1 else 's'}{groups}"
+
+    def _figure(self, name: str) -> str:
+        value, interval = getattr(self, name), self.intervals.get(name)
+        if name == "map":
+            return f"{value:.3f}"
+        if interval is None:
+            return percent(value)
+        return f"{percent(value)} ({100 * interval.low:.0f} to {100 * interval.high:.0f})"
+
+    def remarks(self) -> list[str]:
+        """What a reader of the figures must not miss."""
+        remarks: list[str] = []
+        empty = [row.label for row in self.per_label if not row.n]
+        if empty:
+            more = f" and {len(empty) - _NAMED} more" if len(empty) > _NAMED else ""
+            named = ", ".join(empty[:_NAMED])
+            remarks.append(f"without a clip, and not in any mean: {named}{more}")
+        if self.groups == 1:
+            remarks.append("all clips are of one group, so nothing can be said about others")
+        if self.failed:
+            count = len(self.failed)
+            remarks.append(
+                f"not counted: {count} clip{'' if count == 1 else 's'} could not be read"
+            )
+        return remarks
+
+
+def confusion_matrix(result: Evaluation) -> tuple[list[str], list[list[int]]]:
+    """Clips of each label (rows) by answer (columns), over the labels shown or answered."""
+    pairs = [(label, clip.answer) for clip in result.clips for label in clip.truth]
+    there = {name for pair in pairs for name in pair}
+    names = [label for label in result.labels if label in there]
+    place = {label: number for number, label in enumerate(names)}
+    table = np.zeros((len(names), len(names)), np.int64)
+    for label, answer in pairs:
+        table[place[label], place[answer]] += 1
+    return names, table.tolist()
+
+
+def most_confused(names: list[str], table: list[list[int]], most: int) -> list[int]:
+    """Places of the labels that take part in most wrong answers, in the order of the list."""
+    counts = np.array(table)
+    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
+    return sorted(np.argsort(-wrong, kind="stable")[:most].tolist())
+
+
+def percent(share: float) -> str:
+    """A share for a sentence.
+
+    >>> percent(0.346)
+    '34.6 %'
+    """
+    return f"{100 * share:.1f} %"
+
+
+def _interval(row: Interval | None) -> list[float] | None:
+    return None if row is None else [row.low, row.high]
+
+
+Bools = npt.NDArray[np.bool_]
+_FITS = 0.5  # probability from which one of several labels counts as answered
+_FIVE = 5
+
+
+@dataclass(frozen=True)
+class ScoredClip:
+    """A labelled clip with its scores.
+
+    Attributes:
+        path: The recording.
+        window: The span.
+        group: Its group.
+        columns: Columns of the labels that it shows.
+        probability: (C,) float64.
+        unknown: Probability that no label fits.
+        is_unknown: Whether that is the answer.
+        parts: Value of each part of what it shows, such as its verb.
+    """
+
+    path: Path
+    window: Window
+    group: str
+    columns: tuple[int, ...]
+    probability: Float64
+    unknown: float
+    is_unknown: bool
+    parts: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class About:
+    """What an evaluation is of: see the attributes of ``Evaluation``."""
+
+    model: str
+    source: Path
+    mode: str
+    settings: Mapping[str, Any]
+
+
+def evaluation_of(
+    about: About,
+    labels: Sequence[str],
+    scored: Sequence[ScoredClip],
+    failed: Sequence[Failure] = (),
+    label_parts: Sequence[Mapping[str, str]] = (),
+) -> Evaluation:
+    """Every figure of N scored clips.
+
+    Args:
+        about: What is evaluated.
+        labels: C labels in the order of the columns.
+        scored: N clips.
+        failed: Clips that could not be read.
+        label_parts: C parts of the labels; empty where they have none.
+
+    Raises:
+        MetricError: no clip, or NaN.
+    """
+    if not scored:
+        raise MetricError(
+            "no clip was scored, so no figure is defined; give clips that can be read"
+        )
+    probability = finite([clip.probability for clip in scored], "the probabilities", 2)
+    member = np.zeros(probability.shape, np.bool_)
+    for row, clip in enumerate(scored):
+        member[row, list(clip.columns)] = True
+    groups = [clip.group for clip in scored]
+    rank = _best_ranks(probability, member)
+    clips = tuple(_clip(labels, *pair) for pair in zip(scored, rank.tolist(), strict=True))
+    right = rank == 1
+    several = about.mode == "multi"
+    stated = probability.ravel() if several else probability.max(axis=1)
+    correct = member.ravel() if several else right
+    hits = probability >= _FITS if several else np.repeat(right[:, None], len(labels), axis=1)
+    each = _per_label(labels, probability, member, hits)
+    precision = [row.average_precision for row in each if row.average_precision is not None]
+    return Evaluation(
+        model=about.model,
+        source=about.source,
+        mode=about.mode,
+        settings=about.settings,
+        labels=tuple(labels),
+        clips=clips,
+        failed=tuple(failed),
+        probability=probability,
+        top1=float(right.mean()),
+        top5=float((rank <= _FIVE).mean()),
+        macro=_macro(member, hits),
+        map=float(np.mean(precision)),
+        unknown_rate=float(np.mean([clip.is_unknown for clip in scored])),
+        ece=expected_calibration_error(stated, correct),
+        threshold=keeping_threshold(stated, correct),
+        per_label=each,
+        confusions=tuple(_confusions(clips)),
+        reliability=tuple(reliability(stated, correct)),
+        intervals=_intervals(rank, member, hits, groups),
+        parts=_part_accuracy(scored, probability.argmax(axis=1), label_parts),
+        micro_map=multilabel_map(probability, member).micro if several else None,
+    )
+
+
+def _best_ranks(probability: Float64, member: Bools) -> npt.NDArray[np.int64]:
+    """(N,) place of the best label that each clip shows, 1 for the first."""
+    shown = np.where(member, probability, -1.0).argmax(axis=1)
+    return 1 + ranks(probability, shown)
+
+
+def _clip(labels: Sequence[str], clip: ScoredClip, rank: int) -> EvaluatedClip:
+    best = int(clip.probability.argmax())
+    return EvaluatedClip(
+        path=clip.path,
+        start_s=clip.window.start_s,
+        end_s=clip.window.end_s,
+        group=clip.group,
+        truth=tuple(labels[column] for column in clip.columns),
+        answer=labels[best],
+        probability=float(clip.probability[best]),
+        rank=rank,
+        truth_probability=float(clip.probability[list(clip.columns)].max()),
+        unknown=clip.is_unknown,
+        unknown_probability=clip.unknown,
+    )
+
+
+def _per_label(
+    labels: Sequence[str], probability: Float64, member: Bools, hits: Bools
+) -> tuple[LabelFigures, ...]:
+    rows: list[LabelFigures] = []
+    for column, label in enumerate(labels):
+        shows = member[:, column]
+        accuracy = precision = None
+        if shows.any():
+            accuracy = float(hits[shows, column].mean())
+            precision = average_precision(probability[:, column], shows)
+        rows.append(LabelFigures(label, int(shows.sum()), accuracy, precision))
+    return tuple(rows)
+
+
+def _macro(member: Bools, hits: Bools) -> float:
+    """Mean over the labels with clips of the share of them that are hits."""
+    count = member.sum(axis=0)
+    there = count > 0
+    return float(((member & hits).sum(axis=0)[there] / count[there]).mean())
+
+
+def _confusions(clips: Sequence[EvaluatedClip]) -> list[Confusion]:
+    """A wrong answer counts for every label that the clip shows."""
+    # Right clips count in "of", so they stay in the lists with their own label as the answer.
+    pairs = [(label, label if c.right else c.answer) for c in clips for label in c.truth]
+    return confusions([truth for truth, _ in pairs], [answer for _, answer in pairs])
+
+
+def _intervals(
+    rank: npt.NDArray[np.int64], member: Bools, hits: Bools, groups: Sequence[str]
+) -> dict[str, Interval | None]:
+    return {
+        "top1": mean_interval(rank == 1, groups),
+        "top5": mean_interval(rank <= _FIVE, groups),
+        "macro": bootstrap(lambda rows: _macro(member[rows], hits[rows]), groups),
+    }
+
+
+def _part_accuracy(
+    scored: Sequence[ScoredClip],
+    answers: npt.NDArray[np.int64],
+    label_parts: Sequence[Mapping[str, str]],
+) -> dict[str, float]:
+    """Share of clips whose answer has the right verb, the right object."""
+    names = list(dict.fromkeys(name for parts in label_parts for name in parts))
+    return {
+        name: float(
+            np.mean(
+                [
+                    label_parts[answer].get(name) == clip.parts.get(name)
+                    for clip, answer in zip(scored, answers, strict=True)
+                ]
+            )
+        )
+        for name in names
+    }

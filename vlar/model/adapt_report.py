@@ -1,0 +1,182 @@
+"""How a model was adapted: one sentence, a table, and the JSON object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from vlar.files.reading import walk
+from vlar.formatting import fault
+from vlar.heads.model_selection import Choice
+from vlar.metrics.classification import Confusion, worth_knowing
+from vlar.types import Failure, JsonDict
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """How a trained method was trained.
+
+    Attributes:
+        method: Registered name of the adapter.
+        recipe: Name of the recipe.
+        steps: Optimiser steps.
+        parameters: How many numbers were trained.
+        loss: Mean loss of the last epoch.
+        seconds: CPU time of this process.
+        closed_weight: Factor on the closed form it is stacked with; None where there is none.
+        trained_weight: Factor on the trained scores.
+        held_out: Share of examples recognised that were held out; None if none were.
+    """
+
+    method: str
+    recipe: str
+    steps: int
+    parameters: int
+    loss: float
+    seconds: float
+    closed_weight: float | None = None
+    trained_weight: float = 1.0
+    held_out: float | None = None
+
+    def to_dict(self) -> JsonDict:
+        """JSON object."""
+        return asdict(self)
+
+    def summary(self) -> str:
+        """One or two lines for a person."""
+        line = (
+            f"trained {self.method} by {self.recipe}: {self.parameters:,} parameters, "
+            f"{self.steps} steps, {self.seconds:.0f} s CPU, last loss {self.loss:.3f}"
+        )
+        if self.closed_weight is None:
+            return line
+        held = "" if self.held_out is None else f"; recognised {self.held_out:.1%} of held-out ones"
+        weights = f"closed form {self.closed_weight:g}, trained {self.trained_weight:g}"
+        return f"{line}\nweights: {weights}{held}"
+
+
+@dataclass(frozen=True)
+class AdaptReport:
+    """What a model learned from, and how.
+
+    Attributes:
+        examples: Examples used, by label.
+        failed: Examples that could not be read.
+        choice: The closed forms tried, the one taken, and why; None where none was.
+        training: How a trained method was trained; None for a closed form.
+        confusions: What examples held out of a closed form are taken for, by falling count.
+        recordings: Recordings it was trained on, where the model answers about any labels; else 0.
+        learned: Content hashes of the recordings that the adapters around the encoder learned
+            from, in this adaptation and in earlier ones.
+        seen: Examples whose recordings an earlier adaptation learned from. None of them can be held
+            out, so no held-out accuracy is stated.
+    """
+
+    examples: Mapping[str, int]
+    failed: tuple[Failure, ...]
+    choice: Choice | None
+    training: TrainingReport | None = None
+    confusions: tuple[Confusion, ...] = ()
+    recordings: int = 0
+    learned: tuple[str, ...] = ()
+    seen: int = 0
+
+    def to_dict(self) -> JsonDict:
+        """The JSON object of the command line."""
+        return {
+            "examples": dict(self.examples),
+            "failed": [row.to_dict() for row in self.failed],
+            **({} if self.choice is None else self.choice.to_dict()),
+            **({} if self.training is None else {"training": self.training.to_dict()}),
+            "confusions": [row.to_dict() for row in self.confusions],
+            **({"recordings": self.recordings} if self.recordings else {}),
+            **({"seen": self.seen} if self.seen else {}),
+        }
+
+    def stored(self) -> JsonDict:
+        """The JSON object of a model folder."""
+        return {**self.to_dict(), **({"learned": list(self.learned)} if self.learned else {})}
+
+    @staticmethod
+    def restored(stored: Mapping[str, Any]) -> AdaptReport | None:
+        """The report that a model folder holds; None where it is not one that vlar writes.
+
+        A report changes no answer, so that a folder with a strange one is read without it.
+        """
+        from pydantic import TypeAdapter
+
+        if any(isinstance(text, str) and fault(text) for _, _, text in walk(stored)):
+            return None
+        fields = ("examples", "training", "confusions", "recordings", "learned", "seen")
+        try:
+            failed = [
+                {"path": row["path"], **dict(row["error"])} for row in stored.get("failed", ())
+            ]
+            given = {name: stored[name] for name in fields if name in stored}
+            choice = Choice.restored(stored) if "chosen" in stored else None
+            found = TypeAdapter(AdaptReport).validate_python(
+                {**given, "failed": failed, "choice": choice}
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+        return found if found.choice or found.training else None
+
+    def without_held_out(self, seen: int) -> AdaptReport:
+        """The same for ``seen`` examples that the base model had learned from before."""
+        training = self.training and replace(self.training, held_out=None)
+        choice = self.choice and self.choice.without_accuracy()
+        return replace(self, choice=choice, training=training, confusions=(), seen=seen)
+
+    def sentence(self) -> str:
+        """One sentence: examples, method, how it did on held-out examples, what it confuses."""
+        if self.recordings:
+            shown = f" that show {len(self.examples)} labels" if self.examples else ""
+            return (
+                f"trained {self._method} on {self.recordings} recordings{shown}; it answers about "
+                "any labels"
+            )
+        total = sum(self.examples.values())
+        learned = f"learned {len(self.examples)} labels from {total} examples with {self._method}"
+        held_out = self._held_out
+        if self.seen:
+            return (
+                f"{learned}; the model had learned from {self.seen} of them before, so no accuracy "
+                "on held-out examples is stated"
+            )
+        if held_out is None:
+            return f"{learned}; with one recording a label, no example could be held out to test it"
+        confused = "".join(f"; {row.sentence()}" for row in worth_knowing(self.confusions))
+        return f"{learned}, which recognised {held_out:.0%} of the examples held out{confused}"
+
+    @property
+    def _method(self) -> str:
+        if self.training is not None:
+            closed = self.training.closed_weight is not None
+            return self.training.method + (" and closed forms" if closed else "")
+        assert self.choice is not None  # a report has a choice, a training, or both
+        heads = dict.fromkeys(row.head for row in self.choice.candidates if row.share)
+        return " and ".join(heads)
+
+    @property
+    def _held_out(self) -> float | None:
+        """Share of held-out examples that were recognised, 0..1."""
+        if self.training is not None:
+            return self.training.held_out
+        accuracy = self.choice.chosen.accuracy if self.choice is not None else float("nan")
+        return None if np.isnan(accuracy) else accuracy
+
+    def summary(self) -> str:
+        """The table of what was tried, for a person who asks for it."""
+        counts = ", ".join(f"{label} {count}" for label, count in self.examples.items())
+        total = sum(self.examples.values())
+        lines = [f"learned {len(self.examples)} labels from {total} examples ({counts})"]
+        if self.recordings:
+            lines = [self.sentence(), *([counts] if counts else [])]
+        if self.choice is not None:
+            lines += [self.choice.table(), f"* taken: {self.choice.why}"]
+        if self.training is not None:
+            lines.append(self.training.summary())
+        return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""People in clips: finding, following, naming and cutting them out."""

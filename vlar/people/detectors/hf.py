@@ -1,0 +1,215 @@
+"""``hf:FOLDER``: zero-shot detectors of Transformers, which find what a word names.
+
+OWLv2 (Minderer et al., "Scaling Open-Vocabulary Object Detection", 2023), Grounding DINO (Liu et
+al., 2023) and other models of the class ``AutoModelForZeroShotObjectDetection``, from a folder with
+their weights, or by their name on the Hub where downloads are allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlar.errors import ModelError, UsageError
+from vlar.people.base import PERSON, Boxes, Detector
+from vlar.registry import register, unknown_name
+from vlar.types import Float64, UInt8
+
+_LEAST_SCORE = 0.15  # scores of open vocabularies are low
+_SAME = 0.5  # intersection over union of two boxes of one thing
+_RATE_HZ = 2.0  # frames a second that are searched; between them boxes are interpolated
+#: Words that find the same; the boxes of all of them count.
+_SYNONYMS = {PERSON: ("person", "human", "pedestrian seen from above")}
+
+
+@register("detector", "hf")
+class HubDetector(Detector):
+    """What a word names, in two frames a second.
+
+    Args:
+        model: An ``AutoModelForZeroShotObjectDetection``.
+        processor: Its processor.
+        least_score: Boxes below it are left out, 0 to 1.
+    """
+
+    name = "hf"
+    finds = "words"
+    rate_hz = _RATE_HZ
+
+    def __init__(self, model: Any, processor: Any, least_score: float = _LEAST_SCORE) -> None:
+        self._model, self._processor = model.eval(), processor
+        self.least_score = least_score
+
+    @classmethod
+    def from_spec(cls, argument: str) -> HubDetector:
+        """The detector of a folder, or of a name on the Hub.
+
+        Raises:
+            UsageError: nothing is named.
+            ModelError: it cannot be loaded, or is not a zero-shot detector.
+        """
+        if not argument:
+            raise UsageError(
+                "detector 'hf' needs a model: hf:FOLDER, such as a folder with OWLv2 or Grounding "
+                "DINO"
+            )
+        from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+
+        try:
+            model = AutoModelForZeroShotObjectDetection.from_pretrained(argument)
+            processor = AutoProcessor.from_pretrained(argument)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+            raise ModelError(
+                f"hf:{argument}: not a zero-shot detector that can be loaded ({reason}); give a "
+                "folder with OWLv2 or Grounding DINO"
+            ) from error
+        return cls(model, processor)
+
+    def detect(self, frames: UInt8, times_s: Float64, prompt: str = PERSON) -> Boxes:
+        """See ``Detector``."""
+        rows: list[np.ndarray] = []
+        scores: list[np.ndarray] = []
+        words = _SYNONYMS.get(prompt, (prompt,))
+        for now in searched_frames(times_s):
+            found, sure = self._found(frames[now], words)
+            times = np.full((len(found), 1), times_s[now])
+            rows.append(np.concatenate([times, found], axis=1))
+            scores.append(sure)
+        if not rows or not sum(map(len, rows)):
+            return Boxes.none()
+        joined = np.concatenate(rows).astype(np.float32)
+        return Boxes(joined, np.concatenate(scores).astype(np.float32))
+
+    def _found(self, frame: UInt8, words: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Corners (n, 4) in pixels and scores (n,) of one frame, doubles left out."""
+        import torch
+
+        inputs = self._processor(images=frame, text=[list(words)], return_tensors="pt")
+        with torch.inference_mode():
+            outputs = self._model(**inputs)
+        found = self._read(outputs, inputs, frame.shape[:2])
+        boxes = found["boxes"].float().numpy().reshape(-1, 4)
+        scores = found["scores"].float().numpy().reshape(-1)
+        height, width = frame.shape[:2]
+        boxes = boxes.clip(0, [width, height, width, height])
+        kept = not_doubled(boxes, scores)
+        return boxes[kept], scores[kept]
+
+    def _read(self, outputs: Any, inputs: Any, size: tuple[int, ...]) -> Any:
+        """The boxes of one picture; processors differ in what they ask for."""
+        read = self._processor.post_process_grounded_object_detection
+        given = {"threshold": self.least_score, "target_sizes": [size]}
+        if "input_ids" in inputs and "GroundingDino" in type(self._processor).__name__:
+            return read(outputs, inputs["input_ids"], **given)[0]
+        return read(outputs, **given)[0]
+
+
+def searched_frames(times_s: Float64, rate_hz: float = _RATE_HZ) -> list[int]:
+    """Numbers of the frames that are searched: the first, the last, and some a second between.
+
+    At least three, where there are as many: a track needs three boxes.
+
+    >>> searched_frames(np.arange(9) / 4)
+    [0, 2, 4, 6, 8]
+    """
+    if not len(times_s):
+        return []
+    span_s = float(times_s[-1] - times_s[0])
+    count = min(len(times_s), max(3, round(span_s * rate_hz) + 1))
+    wanted = np.linspace(times_s[0], times_s[-1], count)
+    return np.unique(np.abs(times_s[None] - wanted[:, None]).argmin(axis=1)).tolist()
+
+
+def not_doubled(boxes: np.ndarray, scores: np.ndarray) -> list[int]:
+    """Places of the boxes that stay: the best of those that overlap by half (greedy)."""
+    from vlar.people.tracks import overlap
+
+    kept: list[int] = []
+    for at in np.argsort(-scores, kind="stable").tolist():
+        others = boxes[kept]
+        if not kept or overlap(boxes[at : at + 1], others).max() <= _SAME:
+            kept.append(at)
+    return kept
+
+
+_RFDETR_LEAST_SCORE = 0.4
+_RFDETR_RATE_HZ = 4.0
+_SIZES = ("nano", "small", "medium", "base", "large")
+
+
+@register("detector", "rfdetr")
+class RfDetrDetector(Detector):
+    """Things of COCO by name, four frames a second.
+
+    Args:
+        model: A model of the library ``rfdetr``; ``predict(frame, threshold=..)`` gives its boxes.
+        classes: Names of its classes.
+    """
+
+    name = "rfdetr"
+    finds = "words"
+    rate_hz = _RFDETR_RATE_HZ
+
+    def __init__(self, model: Any, classes: Sequence[str]) -> None:
+        self._model, self._classes = model, tuple(classes)
+
+    @classmethod
+    def from_spec(cls, argument: str) -> RfDetrDetector:
+        """The detector of a weights file, ``rfdetr:FILE`` or ``rfdetr:SIZE:FILE``.
+
+        Raises:
+            UsageError: no file is named.
+            ModelError: the library or the file is missing, or the file cannot be read.
+        """
+        size, file = _parts(argument)
+        if not Path(file).is_file():
+            raise ModelError(f"rfdetr:{argument}: no such file; give the weights of RF-DETR")
+        try:
+            import rfdetr  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise ModelError(
+                "detector 'rfdetr' needs the library rfdetr; install it: pip install 'vlar[zoom]'"
+            ) from error
+        try:
+            model = getattr(rfdetr, f"RFDETR{size.capitalize()}")(pretrain_weights=file)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelError(f"rfdetr:{argument}: cannot be read ({error}); check it") from error
+        return cls(model, list(model.class_names))
+
+    def check_noun(self, noun: str, is_person: bool) -> None:
+        """Refuse what COCO does not name.
+
+        Raises:
+            UnknownNameError: the message lists the names that it has.
+        """
+        if not is_person and noun not in self._classes:
+            raise unknown_name("thing of COCO", noun, self._classes)
+
+    def detect(self, frames: UInt8, times_s: Float64, prompt: str = PERSON) -> Boxes:
+        """See ``Detector``; a prompt that COCO does not name finds nothing."""
+        rows: list[tuple[float, ...]] = []
+        scores: list[float] = []
+        for now in searched_frames(times_s, _RFDETR_RATE_HZ):
+            found = self._model.predict(frames[now], threshold=_RFDETR_LEAST_SCORE)
+            names = found.data["class_name"]
+            for box, score, name in zip(found.xyxy, found.confidence, names, strict=True):
+                if name == prompt:
+                    rows.append((float(times_s[now]), *(float(side) for side in box)))
+                    scores.append(float(score))
+        if not rows:
+            return Boxes.none()
+        return Boxes(np.array(rows, np.float32), np.array(scores, np.float32))
+
+
+def _parts(argument: str) -> tuple[str, str]:
+    """The size and the file of ``FILE`` or ``SIZE:FILE``."""
+    if not argument:
+        raise UsageError("detector 'rfdetr' needs its weights: rfdetr:FILE or rfdetr:SIZE:FILE")
+    size, _, file = argument.partition(":")
+    if file and size in _SIZES:
+        return size, file
+    return "base", argument

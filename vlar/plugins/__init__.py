@@ -1,0 +1,1 @@
+"""Optional parts that other libraries carry: Milvus, Ray, mteb."""

@@ -1,0 +1,97 @@
+"""The recordings of one view of a library in Milvus."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from vlar.plugins.milvus.client import MilvusConnection
+from vlar.plugins.milvus.layout import Layout
+from vlar.plugins.milvus.recording_record import KIND, Recording, key_of, text_key
+from vlar.plugins.milvus.state import View
+
+_FIELDS = ("video_id", "version", "doc")
+_DOC_BYTES = 1024
+
+
+class Catalog:
+    """Reads recordings, a few by key or all of them; what was read is kept as long as the view.
+
+    Args:
+        connection: To Milvus.
+        layout: Of the library.
+        view: Which versions are there.
+        changed: Recordings that a running transaction of this process has changed, by id; None for
+            one that it deletes.
+    """
+
+    def __init__(
+        self,
+        connection: MilvusConnection,
+        layout: Layout,
+        view: View,
+        changed: Mapping[int, Recording | None] | None = None,
+    ) -> None:
+        self._connection, self._layout, self._view = connection, layout, view
+        self._changed = {} if changed is None else changed
+        self._known: dict[int, Recording | None] = {}
+        self._all: dict[int, Recording] | None = None
+
+    def all(self) -> Mapping[int, Recording]:
+        """Every recording by id, in rising order of the ids."""
+        if self._all is None:
+            where = f'kind == "{KIND}"'
+            pages = self._connection.pages(self._layout.records, where, _FIELDS, _DOC_BYTES)
+            found = (self._of(each) for page in pages for each in page)
+            self._all = {each.id: each for each in sorted(found, key=lambda each: each.id)}
+        if not self._changed:
+            return self._all
+        return {
+            video_id: each
+            for video_id, each in sorted({**self._all, **self._changed}.items())
+            if each is not None
+        }
+
+    def load(self, video_ids: Collection[int]) -> None:
+        """Read some recordings at once."""
+        if self._all is not None:
+            return
+        wanted = [i for i in video_ids if i not in self._known and i not in self._changed]
+        found = self._connection.get(self._layout.records, list(map(key_of, wanted)), _FIELDS)
+        self._known.update(dict.fromkeys(wanted))
+        self._known.update((each.id, each) for each in map(self._of, found))
+
+    def get(self, video_id: int) -> Recording | None:
+        """One recording; None where there is none."""
+        if video_id in self._changed:
+            return self._changed[video_id]
+        if self._all is not None:
+            return self._all.get(video_id)
+        if video_id not in self._known:
+            self.load([video_id])
+        return self._known[video_id]
+
+    def some(self, video_ids: Collection[int] | None) -> Mapping[int, Recording]:
+        """Recordings by id, all or some; ids without one are left out."""
+        if video_ids is None:
+            return self.all()
+        self.load(video_ids)
+        found = ((video_id, self.get(video_id)) for video_id in video_ids)
+        return {video_id: each for video_id, each in found if each is not None}
+
+    def at_path(self, path: str) -> Recording | None:
+        """The recording of a path."""
+        where = f'path_key == "{text_key(path)}"'
+        found = self._connection.first(self._layout.records, where, _FIELDS, 2)
+        return next((each for each in map(self._of, found) if each.path == path), None)
+
+    def with_content(self, content_hash: str) -> list[Recording]:
+        """The recordings of one content, oldest first."""
+        where = f'content_key == "{text_key(content_hash)}"'
+        pages = self._connection.pages(self._layout.records, where, _FIELDS, _DOC_BYTES)
+        found = [self._of(each) for page in pages for each in page]
+        same = [each for each in found if each.content_hash == content_hash]
+        return sorted(same, key=lambda each: each.id)
+
+    def _of(self, entity: Mapping[str, Any]) -> Recording:
+        return Recording.of(entity, str(self._connection.address))

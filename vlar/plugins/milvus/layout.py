@@ -1,0 +1,285 @@
+"""The four collections of a library in Milvus, and whether they are those of vlar.
+
+- ``NAME_records``: recordings with their tags, the manifest, the state of the writer, failed files.
+- ``NAME_blobs``: contexts, captions and shares of lost frames.
+- ``NAME_lease``: who writes.
+- ``NAME``: the rows with their vectors; it is made with the first row, since it fixes the width.
+
+Milvus wants a vector in every collection, so three of them have one of two zeros.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vlar import registry
+from vlar.errors import LibraryError
+from vlar.plugins.milvus.client import MilvusConnection
+
+AUTO = "auto"
+EXACT_BELOW = 100_000  # rows
+IN_MEMORY_BELOW = 20_000_000
+_SPARE = 1.25  # more rows than its bound, before another index is recommended
+_BUILD: Mapping[str, Mapping[str, Any]] = {
+    "flat": {},
+    "hnsw": {"M": 32, "efConstruction": 360},
+    "ivf": {"nlist": 4096},
+    "diskann": {},
+}
+_NAMES = {"flat": "FLAT", "hnsw": "HNSW", "ivf": "IVF_FLAT", "diskann": "DISKANN"}
+_LEAST_EFFORT = 256  # candidates or lists
+_PROBED = 64  # lists of IVF
+
+
+def recommended(rows: int, is_lite: bool) -> str:
+    """The index that suits a number of rows."""
+    if is_lite or rows < EXACT_BELOW:
+        return "flat"
+    return "hnsw" if rows < IN_MEMORY_BELOW else "diskann"
+
+
+def is_due(index: str, rows: int, is_lite: bool) -> bool:
+    """Return whether another index suits the rows clearly better than the present one."""
+    return index == "flat" and recommended(int(rows / _SPARE), is_lite) != "flat"
+
+
+def checked(kind: str, is_lite: bool) -> str:
+    """The name of an index as ``vlar index compact --type`` takes it.
+
+    Raises:
+        UnknownNameError: Milvus has no such index, or Milvus Lite does not.
+    """
+    known = [name for name in _NAMES if not (is_lite and name == "diskann")]
+    if kind not in known:
+        raise registry.unknown_name("index type of Milvus", kind, [*known, AUTO])
+    return kind
+
+
+def build_params(index: str, rows: int) -> dict[str, Any]:
+    """Parameters that Milvus builds an index with."""
+    params = dict(_BUILD[index])
+    if index == "ivf":
+        params["nlist"] = int(min(params["nlist"], max(1, rows // 39)))
+    return {"index_type": _NAMES[index], "metric_type": "IP", "params": params}
+
+
+def name_of(facts: Mapping[str, str]) -> str:
+    """The name of an index that Milvus describes."""
+    kind = facts.get("index_type", "FLAT")
+    return next((name for name, milvus in _NAMES.items() if milvus == kind), kind.lower())
+
+
+def search_params(index: str, k: int) -> dict[str, Any]:
+    """Width of a search of ``k`` rows."""
+    if index == "hnsw":
+        return {"ef": max(_LEAST_EFFORT, 2 * k)}
+    if index == "diskann":
+        return {"search_list": max(_LEAST_EFFORT, 2 * k)}
+    return {"nprobe": _PROBED} if index == "ivf" else {}
+
+
+FORMAT = 1
+LIBRARY_KEY, META_KEY, STATE_KEY = "library", "meta", "state"
+NO_VECTOR = [0.0, 0.0]
+MOST_TEXT = 65_535  # bytes of a text, a limit of Milvus
+RECORD_FIELDS = ("key", "kind", "version", "video_id", "path_key", "content_key", "doc")
+ROW_FIELDS = (
+    "id", "video_id", "version", "track", "start_s", "end_s", "box", "checksum", "vector",
+)  # fmt: skip
+_FLAT = {"index_type": "FLAT", "metric_type": "L2", "params": {}}
+_LAYOUT_SPARE: Mapping[str, Any] = {"field_name": "spare", **_FLAT}
+_LOOKED_UP = ("kind", "version", "path_key", "content_key")  # fields of records that filters name
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of the collections of a library."""
+
+    rows: str
+
+    @property
+    def records(self) -> str:
+        """Recordings and everything that is one text each."""
+        return f"{self.rows}_records"
+
+    @property
+    def blobs(self) -> str:
+        """Contexts, captions, lost frames."""
+        return f"{self.rows}_blobs"
+
+    @property
+    def lease(self) -> str:
+        """Name of the current writer."""
+        return f"{self.rows}_lease"
+
+
+def opened(connection: MilvusConnection, layout: Layout) -> str:
+    """Load the collections of a library; returns its id, or nothing where there is not one.
+
+    Raises:
+        LibraryError: a collection of the name was made by something else, or by a newer vlar.
+    """
+    there = connection.collections()
+    if layout.records not in there:
+        if layout.rows in there:
+            raise _foreign(connection, layout.rows)
+        return ""
+    if set(connection.fields(layout.records)) != {*RECORD_FIELDS, "spare"}:
+        raise _foreign(connection, layout.records)
+    connection.load(layout.records)
+    found = connection.get(layout.records, [LIBRARY_KEY], ["doc"])
+    if not found:
+        return ""  # its creation was interrupted
+    facts = _facts(connection, found[0]["doc"])
+    missing = {layout.blobs, layout.lease} - there
+    if missing:
+        return ""
+    connection.load(layout.blobs)
+    connection.load(layout.lease)
+    if layout.rows in there:
+        if not set(ROW_FIELDS) <= set(connection.fields(layout.rows)):
+            raise _foreign(connection, layout.rows)
+        connection.load(layout.rows)
+    return str(facts["library_id"])
+
+
+def created(connection: MilvusConnection, layout: Layout) -> str:
+    """Make the collections of a new library but for the rows; returns its id.
+
+    An interrupted creation is continued.
+    """
+    there = connection.collections()
+    for name, schema, fields in (
+        (layout.records, _records, _LOOKED_UP),
+        (layout.blobs, _blobs, ("version", "row_id")),
+        (layout.lease, _lease, ()),
+    ):
+        if name not in there:
+            connection.create(name, schema(), [_LAYOUT_SPARE, *map(_inverted, fields)])
+    connection.load(layout.records)
+    found = connection.get(layout.records, [LIBRARY_KEY], ["doc"])
+    if found:
+        return str(_facts(connection, found[0]["doc"])["library_id"])
+    library_id = secrets.token_hex(16)
+    facts = {"vlar": FORMAT, "library_id": library_id}
+    connection.upsert(layout.records, [record(LIBRARY_KEY, "library", facts)])
+    return library_id
+
+
+def create_rows(
+    connection: MilvusConnection, layout: Layout, dim: int, index: Mapping[str, Any]
+) -> None:
+    """Make the collection of the rows, with vectors of a width."""
+    indexes = [{"field_name": "vector", **index}, _inverted("version")]
+    connection.create(layout.rows, _rows(dim), indexes)
+
+
+def width_of(connection: MilvusConnection, layout: Layout) -> int | None:
+    """D of the rows; None before the first row."""
+    if layout.rows not in connection.collections():
+        return None
+    return int(connection.fields(layout.rows)["vector"].get("dim", 0))
+
+
+def record(key: str, kind: str, doc: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    """An entity of ``NAME_records``.
+
+    Raises:
+        LibraryError: its text is longer than Milvus keeps.
+    """
+    text = json.dumps(doc, separators=(",", ":"))
+    if len(text) > MOST_TEXT:
+        what = doc.get("path", key)
+        raise LibraryError(
+            f"{what!s:.200}: its path and tags, or the manifest, take {len(text)} bytes; Milvus "
+            f"keeps {MOST_TEXT} at most: use shorter tags, or a library in a folder"
+        )
+    empty = {"version": 0, "video_id": 0, "path_key": "", "content_key": ""}
+    return {**empty, **fields, "key": key, "kind": kind, "doc": text, "spare": NO_VECTOR}
+
+
+def _inverted(field: str) -> Mapping[str, Any]:
+    """The index of a field that filters name."""
+    return {"field_name": field, "index_type": "INVERTED"}
+
+
+def _facts(connection: MilvusConnection, text: str) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads(text)
+        number = int(facts["vlar"])
+        str(facts["library_id"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise _foreign(connection, "its record 'library'") from error
+    if number > FORMAT:
+        raise LibraryError(
+            f"library {connection.address} has format {number}, made by a newer vlar; this one "
+            f"reads up to format {FORMAT}: upgrade with 'pip install --upgrade vlar'"
+        )
+    return facts
+
+
+def _foreign(connection: MilvusConnection, what: str) -> LibraryError:
+    return LibraryError(
+        f"{connection.address} is not a library of vlar ({what} was made by something else, and "
+        "stays as it is); choose another name"
+    )
+
+
+def _schema(fields: Callable[[Any, Any], None], dim: int = 2, vector: str = "spare") -> Any:
+    from pymilvus import DataType, MilvusClient
+
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    fields(schema, DataType)
+    schema.add_field(vector, DataType.FLOAT_VECTOR, dim=dim)
+    return schema
+
+
+def _records() -> Any:
+    def fields(schema: Any, kinds: Any) -> None:
+        schema.add_field("key", kinds.VARCHAR, max_length=128, is_primary=True)
+        schema.add_field("kind", kinds.VARCHAR, max_length=16)
+        schema.add_field("version", kinds.INT64)
+        schema.add_field("video_id", kinds.INT64)
+        schema.add_field("path_key", kinds.VARCHAR, max_length=64)
+        schema.add_field("content_key", kinds.VARCHAR, max_length=64)
+        schema.add_field("doc", kinds.VARCHAR, max_length=MOST_TEXT)
+
+    return _schema(fields)
+
+
+def _blobs() -> Any:
+    def fields(schema: Any, kinds: Any) -> None:
+        schema.add_field("key", kinds.VARCHAR, max_length=128, is_primary=True)
+        schema.add_field("kind", kinds.VARCHAR, max_length=16)
+        schema.add_field("version", kinds.INT64)
+        schema.add_field("row_id", kinds.INT64)
+        schema.add_field("part", kinds.INT64)
+        schema.add_field("data", kinds.VARCHAR, max_length=MOST_TEXT)
+
+    return _schema(fields)
+
+
+def _lease() -> Any:
+    def fields(schema: Any, kinds: Any) -> None:
+        schema.add_field("key", kinds.VARCHAR, max_length=16, is_primary=True)
+        schema.add_field("doc", kinds.VARCHAR, max_length=4096)
+
+    return _schema(fields)
+
+
+def _rows(dim: int) -> Any:
+    def fields(schema: Any, kinds: Any) -> None:
+        schema.add_field("id", kinds.INT64, is_primary=True)
+        schema.add_field("video_id", kinds.INT64)
+        schema.add_field("version", kinds.INT64)
+        schema.add_field("track", kinds.INT64)
+        schema.add_field("start_s", kinds.DOUBLE)
+        schema.add_field("end_s", kinds.DOUBLE)
+        schema.add_field("box", kinds.VARCHAR, max_length=64)
+        schema.add_field("checksum", kinds.INT64)
+
+    return _schema(fields, dim, "vector")

@@ -1,0 +1,281 @@
+"""Rows of a library in Milvus as readers get them: checked, and of recordings that are there.
+
+Within one snapshot a row that was read is kept, so what a search found is not fetched twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from vlar.library.rows import ANY_TIME, Float16, Int64, RowBatch, RowFilter, RowTable
+from vlar.library.store.base import SnapshotMovedError
+from vlar.library.store.row_check import NO_RECORDING, CheckedRows, FoundRow, checked_rows
+from vlar.plugins.milvus.catalog import Catalog
+from vlar.plugins.milvus.client import MOST_HITS, MilvusConnection, listed
+from vlar.plugins.milvus.layout import ROW_FIELDS, Layout
+from vlar.plugins.milvus.recording_record import Recording
+from vlar.plugins.milvus.serialization import found_rows
+from vlar.plugins.milvus.state import View
+from vlar.types import Float32
+
+_LISTED = 4096  # ids of one filter
+_KEPT_ROWS = 32_768
+_TIMES = ("id", "video_id", "version", "track", "start_s", "end_s")
+
+
+class Rows:
+    """Reads rows through one view.
+
+    Args:
+        connection: To Milvus.
+        layout: Of the library.
+        catalog: The recordings of the view.
+        view: Which versions are there.
+        damaged: Where the rows that are left out are noted: what is wrong, by id.
+        by_kind: Ids of the rows of people (True) and of whole frames, as far as they were asked
+            for; kept as long as the view.
+        look: Reads the present view.
+    """
+
+    def __init__(
+        self,
+        connection: MilvusConnection,
+        layout: Layout,
+        catalog: Catalog,
+        view: View,
+        damaged: dict[int, str],
+        by_kind: dict[bool, frozenset[int]],
+        look: Callable[[], View],
+    ) -> None:
+        self._connection, self._layout = connection, layout
+        self._catalog, self._view, self._damaged = catalog, view, damaged
+        self._by_kind, self._look = by_kind, look
+        self._kept: dict[int, FoundRow] = {}
+
+    def by_id(self, row_ids: Sequence[int], dim: int) -> CheckedRows:
+        """The rows of some ids, in the order of their ids; damaged ones are left out.
+
+        Raises:
+            SnapshotMovedError: rows of the view were removed meanwhile.
+        """
+        wanted = [row_id for row_id in dict.fromkeys(row_ids) if row_id not in self._kept]
+        entities = self._connection.get(self._layout.rows, wanted, ROW_FIELDS)
+        fetched = self._keep(self._owned(entities))
+        if len(entities) < len(wanted):
+            self.require_unmoved()
+        found = {row[0]: row for row in fetched}
+        found |= {row_id: self._kept[row_id] for row_id in row_ids if row_id in self._kept}
+        return self.checked([found[row_id] for row_id in sorted(found)], dim)
+
+    def checked(self, found: Sequence[FoundRow], dim: int) -> CheckedRows:
+        """Rows without the damaged ones and those of no recording."""
+        rows = checked_rows(found, dim)
+        self._damaged.update(rows.damaged)
+        return rows
+
+    def scan(self, dim: int, allowed: RowFilter) -> Iterator[CheckedRows]:
+        """All rows that a filter allows, in batches, in rising order of their ids.
+
+        Raises:
+            SnapshotMovedError: rows of the view were removed meanwhile.
+        """
+        for where in self.filters(allowed):
+            for page in self._connection.pages(self._layout.rows, where, ROW_FIELDS, 4 * dim + 128):
+                yield self.checked(found_rows(self._owned(page)), dim)
+        self.require_unmoved()
+
+    def times(self, allowed: RowFilter) -> Iterator[list[Mapping[str, Any]]]:
+        """Id, recording and times of all rows that a filter allows, in batches."""
+        for where in self.filters(allowed):
+            for page in self._connection.pages(self._layout.rows, where, _TIMES):
+                yield self._owned(page)
+        self.require_unmoved()
+
+    def ids_of(self, *, people: bool) -> Int64:
+        """Sorted ids of the rows of people, or of the rows of whole frames."""
+        if people not in self._by_kind:
+            found = (row for page in self.times(RowFilter()) for row in page)
+            self._by_kind[people] = frozenset(
+                row["id"] for row in found if bool(row["track"]) == people
+            )
+        return np.sort(np.fromiter(self._by_kind[people], np.int64))
+
+    def places(self, row_ids: Sequence[int]) -> Iterator[tuple[int, int, tuple[float, float]]]:
+        """Recording, id and span of some rows."""
+        wanted = [row_id for row_id in dict.fromkeys(row_ids) if row_id not in self._kept]
+        for row_id in row_ids:
+            if (row := self._kept.get(row_id)) is not None:
+                yield row[1], row_id, (row[2], row[3])
+        for each in self._owned(self._connection.get(self._layout.rows, wanted, _TIMES)):
+            yield each["video_id"], each["id"], (each["start_s"], each["end_s"])
+
+    def search(
+        self, query: Float32, k: int, allowed: RowFilter, params: Mapping[str, Any]
+    ) -> tuple[Int64, Float32]:
+        """Ids and inner products of the best rows, best first; at most ``MOST_HITS`` of each part.
+
+        Args:
+            query: (D,).
+            k: Rows wanted.
+            allowed: The filter.
+            params: Of the search, for the index.
+        """
+        hits: list[Mapping[str, Any]] = []
+        for where in self.filters(allowed):
+            hits += self._connection.search(
+                self._layout.rows, query, min(k, MOST_HITS), where, params, ROW_FIELDS
+            )
+        hits = self._owned(hits)
+        self._keep(hits)
+        scores = np.array([hit["distance"] for hit in hits], np.float32)
+        order = np.argsort(-scores, kind="stable")[:k]
+        return np.array([hit["id"] for hit in hits], np.int64)[order], scores[order]
+
+    def count(self, allowed: RowFilter) -> int:
+        """Number of rows that a filter allows."""
+        return sum(
+            self._connection.count(self._layout.rows, where) for where in self.filters(allowed)
+        )
+
+    def of_version(self, recording: Recording, where: str, dim: int) -> CheckedRows:
+        """The rows of one recording that a filter matches, by time."""
+        where = f"version == {recording.version} and {where}"
+        found: list[FoundRow] = []
+        for page in self._connection.pages(self._layout.rows, where, ROW_FIELDS, 4 * dim + 128):
+            found += self._keep(self._owned(page))
+        return self.checked(sorted(found, key=lambda row: (row[2], row[3])), dim)
+
+    def filters(self, allowed: RowFilter) -> list[str]:
+        """Filters of Milvus that match each row of the view once, where a filter allows it."""
+        common = self._view.filter
+        if allowed.rows is not None:
+            rest = replace(allowed, rows=None)
+            for people, ids in self._by_kind.items():
+                if ids == allowed.rows:  # Milvus knows them without a list
+                    kind = f"track {'>' if people else '=='} 0"
+                    return [f"{where} and {kind}" for where in self.filters(rest)]
+            chunks = _chunks(sorted(allowed.rows))
+            return [
+                f"{where} and id in {listed(chunk)}"
+                for chunk in chunks
+                for where in self.filters(rest)
+            ]
+        for name, (low, high) in (("start_s", allowed.start_s), ("end_s", allowed.end_s)):
+            if (low, high) != ANY_TIME:
+                common += _range(name, low, high)
+        if allowed.videos is None:
+            return [common]
+        every = self._catalog.all()
+        wanted = {every[i].version for i in allowed.videos if i in every}
+        others = {each.version for each in every.values()} - wanted
+        if len(others) <= min(_LISTED, len(wanted)):
+            return [common + (f" and version not in {listed(others)}" if others else "")]
+        return [f"{common} and version in {listed(chunk)}" for chunk in _chunks(sorted(wanted))]
+
+    def require_unmoved(self) -> None:
+        """Refuse to answer from a state whose rows are gone.
+
+        Raises:
+            SnapshotMovedError: a writer removed rows since the view was read.
+        """
+        if self._view.lost_rows(self._look()):
+            raise SnapshotMovedError(
+                f"library {self._connection.address} is changed faster than it can be read; run "
+                "the command again when its writer has ended"
+            )
+
+    def _owned(self, page: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """The entities of a page that belong to a recording as it is."""
+        known = self._catalog.some({int(each["video_id"]) for each in page})
+        versions = {video_id: each.version for video_id, each in known.items()}
+        owned = [each for each in page if versions.get(each["video_id"]) == each["version"]]
+        if len(owned) < len(page):
+            self._note_orphans(page, versions)
+        return owned
+
+    def _note_orphans(self, page: Sequence[Mapping[str, Any]], versions: Mapping[int, int]) -> None:
+        lost = [
+            int(each["id"])
+            for each in page
+            if versions.get(each["video_id"]) != each["version"]
+            and self._view.sees(int(each["version"]))
+        ]
+        if lost:
+            self.require_unmoved()  # else the recording was only replaced meanwhile
+            self._damaged.update(dict.fromkeys(lost, NO_RECORDING))
+
+    def _keep(self, owned: Sequence[Mapping[str, Any]]) -> list[FoundRow]:
+        found = found_rows(owned)
+        if len(self._kept) + len(found) <= _KEPT_ROWS:
+            self._kept.update((row[0], row) for row in found)
+        return found
+
+
+def _chunks(values: Sequence[int]) -> list[Sequence[int]]:
+    return [values[at : at + _LISTED] for at in range(0, len(values), _LISTED)]
+
+
+def _range(name: str, low: float, high: float) -> str:
+    text = ""
+    if np.isfinite(low):
+        text += f" and {name} >= {low!r}"
+    if np.isfinite(high):
+        text += f" and {name} <= {high!r}"
+    if low > high or low == np.inf or high == -np.inf:
+        text += " and id < 0"  # nothing
+    return text
+
+
+class MilvusSource:
+    """All rows in rising order of their ids (a ``RowSource``). Use inside a snapshot.
+
+    Args:
+        rows: Reads them.
+        dim: D.
+    """
+
+    def __init__(self, rows: Rows, dim: int) -> None:
+        self._rows, self._dim = rows, dim
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self._dim
+
+    @property
+    def count(self) -> int:
+        """Number of rows, damaged ones included."""
+        return self._rows.count(RowFilter())
+
+    def chunks(self) -> Iterator[tuple[RowTable, Float16]]:
+        """Tables of n rows with their vectors (n, D) float16."""
+        for rows in self._rows.scan(self._dim, RowFilter()):
+            if len(rows.ids):
+                yield RowTable(rows.ids, rows.video_ids, *rows.times_s.T.copy()), rows.vectors
+
+
+def batch_of(rows: CheckedRows, *, backwards: bool = False) -> RowBatch:
+    """Rows as a batch, in their order or from the last to the first."""
+    order = np.arange(len(rows.ids))[:: -1 if backwards else 1]
+    spans = tuple(map(tuple, rows.times_s[order].tolist()))
+    return RowBatch(rows.ids[order], rows.video_ids[order], spans, rows.wide[order], rows.people)
+
+
+def beyond(batch: RowBatch, span: tuple[float, float], later: bool, track: int) -> RowBatch:
+    """The rows of one track after a span, or before it, nearest first."""
+    places = [
+        at
+        for at, (row_id, own) in enumerate(zip(batch.ids.tolist(), batch.spans, strict=True))
+        if (own > span if later else own < span)
+        and track == (batch.people[row_id].track if row_id in batch.people else 0)
+    ]
+    places.sort(key=lambda at: batch.spans[at], reverse=not later)
+    order = np.array(places, np.int64)
+    spans = tuple(batch.spans[at] for at in places)
+    return RowBatch(
+        batch.ids[order], batch.video_ids[order], spans, batch.vectors[order], batch.people
+    )

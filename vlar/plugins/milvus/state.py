@@ -1,0 +1,155 @@
+"""The state of a library in Milvus: what a writer is doing, and which rows a reader may see.
+
+One record. Before a transaction writes its first row, it puts the versions that it may use into
+``open``, and the recordings that it will delete into ``deleting``. At the end both are empty
+again. A reader that finds them filled looks at the recordings of these versions: those that have
+their record are committed, all other rows of the range are not there for it. So a writer that was
+killed at any moment leaves nothing that shows, and the next writer deletes what it left.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vlar.errors import LibraryError
+from vlar.plugins.milvus.client import MilvusConnection, listed
+from vlar.plugins.milvus.layout import STATE_KEY, Layout, record
+from vlar.plugins.milvus.recording_record import KIND, Recording
+
+_volatile = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class State:
+    """Contents of the record.
+
+    Attributes:
+        generation: Counts changes.
+        removals: Counts changes that remove rows.
+        next_version: The first version that was never used.
+        next_video: The first recording id that was never used.
+        open: First version of a running transaction and the one after its last; None without one.
+        deleting: Recordings that a running transaction deletes: id and version.
+    """
+
+    generation: int = 0
+    removals: int = 0
+    next_version: int = 1
+    next_video: int = 1
+    open: tuple[int, int] | None = None
+    deleting: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def read(cls, connection: MilvusConnection, layout: Layout) -> State:
+        """The present state.
+
+        Raises:
+            LibraryError: the record is not one that vlar writes.
+        """
+        found = connection.get(layout.records, [STATE_KEY], ["doc"])
+        if not found:
+            return cls()
+        try:
+            facts: dict[str, Any] = json.loads(found[0]["doc"])
+            begin = facts.pop("open")
+            deleting = tuple((int(i), int(v)) for i, v in facts.pop("deleting"))
+            return cls(**facts, open=None if begin is None else (*begin,), deleting=deleting)
+        except (ValueError, TypeError, KeyError) as error:
+            raise LibraryError(
+                f"library {connection.address} is damaged (its state {found[0]['doc']!r:.80}); "
+                "copy it from its source again under another name"
+            ) from error
+
+    def write(self, connection: MilvusConnection, layout: Layout) -> None:
+        """Replace the record."""
+        facts = {
+            "generation": self.generation, "removals": self.removals, "open": self.open,
+            "next_version": self.next_version, "next_video": self.next_video,
+            "deleting": self.deleting,
+        }  # fmt: skip
+        connection.upsert(layout.records, [record(STATE_KEY, "state", facts)])
+
+    @property
+    def busy(self) -> bool:
+        """Return whether a transaction is running, or was when its writer ended."""
+        return self.open is not None or bool(self.deleting)
+
+
+@dataclass(frozen=True)
+class View:
+    """Versions of rows that a reader may read.
+
+    Attributes:
+        number: Another one for every state; negative and used once while a transaction runs.
+        before: Versions below it are settled.
+        also: Versions of the running transaction that are committed.
+        hidden: Versions whose rows may be there, and which no recording has any more.
+        removals: Of the state.
+    """
+
+    number: int
+    before: int
+    also: frozenset[int] = frozenset()
+    hidden: frozenset[int] = frozenset()
+    removals: int = 0
+
+    @classmethod
+    def read(cls, connection: MilvusConnection, layout: Layout) -> View:
+        """The view of the present state."""
+        return cls.of(State.read(connection, layout), connection, layout)
+
+    @classmethod
+    def of(cls, state: State, connection: MilvusConnection, layout: Layout) -> View:
+        """The view of a state."""
+        if not state.busy:
+            return cls(state.generation, state.next_version, removals=state.removals)
+        first = state.next_version if state.open is None else state.open[0]
+        committed = committed_since(connection, layout, first)
+        hidden = {each.replaces for each in committed if each.replaces}
+        left = _versions(connection, layout, [video_id for video_id, _ in state.deleting])
+        hidden |= {v for video_id, v in state.deleting if left.get(video_id) != v}
+        also = frozenset(each.version for each in committed)
+        return cls(-next(_volatile), first, also, frozenset(hidden), state.removals)
+
+    def sees(self, version: int) -> bool:
+        """Return whether rows of a version are there, as far as the state tells."""
+        return (version < self.before or version in self.also) and version not in self.hidden
+
+    @property
+    def filter(self) -> str:
+        """The same for Milvus."""
+        text = f"version < {self.before}"
+        if self.also:
+            text = f"({text} or version in {listed(self.also)})"
+        if self.hidden:
+            text += f" and version not in {listed(self.hidden)}"
+        return text
+
+    def lost_rows(self, later: View) -> bool:
+        """Return whether rows of this view may be gone in a later one."""
+        return later.removals != self.removals or not later.hidden <= self.hidden
+
+
+def committed_since(connection: MilvusConnection, layout: Layout, first: int) -> list[Recording]:
+    """The recordings whose version is a given one or later."""
+    where = f'kind == "{KIND}" and version >= {first}'
+    pages = connection.pages(layout.records, where, ["video_id", "version", "doc"], 1024)
+    return [Recording.of(each, str(connection.address)) for page in pages for each in page]
+
+
+def _versions(connection: MilvusConnection, layout: Layout, video_ids: list[int]) -> dict[int, int]:
+    if not video_ids:
+        return {}
+    found = connection.get(layout.records, [f"v{i}" for i in video_ids], ["video_id", "version"])
+    return {int(each["video_id"]): int(each["version"]) for each in found}
+
+
+def settled(state: State, *, removed: bool) -> State:
+    """The state after a transaction."""
+    return replace(
+        state, generation=state.generation + 1, removals=state.removals + removed, open=None,
+        deleting=(),
+    )  # fmt: skip

@@ -1,1 +1,0 @@
-"""Hands near the camera: their networks, their tracks and what they do."""

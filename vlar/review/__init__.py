@@ -1,1 +1,0 @@
-"""The review loop: which clips to label next, answers of labelling tools, and the support set."""

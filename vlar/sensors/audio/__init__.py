@@ -1,1 +1,0 @@
-"""``audio``: sound files, and the sound of videos."""

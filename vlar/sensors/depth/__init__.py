@@ -1,1 +1,0 @@
-"""``depth``: distances in millimetres, picture by picture."""

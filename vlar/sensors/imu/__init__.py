@@ -1,1 +1,0 @@
-"""``imu``: accelerometers and gyroscopes that a person wears."""

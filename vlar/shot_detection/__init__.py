@@ -1,1 +1,0 @@
-"""Where the shots of a film begin and end."""

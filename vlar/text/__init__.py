@@ -1,1 +1,0 @@
-"""Names to prompts to descriptions: label lists, template sets and banks."""

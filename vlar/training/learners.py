@@ -1,0 +1,231 @@
+"""``solved``: a closed solution, weighed against a closed form on held-out examples."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, ClassVar, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from vlar import registry
+from vlar.adapters.base import Adapter
+from vlar.adapters.settings import check_settings, read_settings
+from vlar.errors import SupportError, UsageError
+from vlar.heads.fewshot.stacking import StackingHead, StackingWeights, fit_stacking
+from vlar.heads.model_selection import choose
+from vlar.heads.signatures import signature
+from vlar.model.adapt import Adapted, balanced, guarded
+from vlar.model.adapt_report import TrainingReport
+from vlar.model.core import ModelCore
+from vlar.model.examples import read_complete, read_examples
+from vlar.model.requests import AdaptRequest
+from vlar.registry import register
+from vlar.training.batches import Dataset
+from vlar.training.fit import FitOptions, fit, fit_without_labels
+from vlar.training.progress import TrainingCost
+from vlar.training.sources import halves, partition
+from vlar.training.task import TrainingTask
+from vlar.types import Float32, Float64
+
+
+class Learner(ABC):
+    """A way of learning: by training, by a closed solution, without the source's data, ...
+
+    An adapter names its learner (``Adapter.learner``), and a user may name another one
+    (``AdaptRequest.learner``). The fields of a learner that is a dataclass are settings of its own,
+    such as the rounds of a federated training; it is made for each adaptation.
+
+    Attributes:
+        without_examples: Whether it starts from the given model alone: ``AdaptRequest.support`` is
+            None, and there may be no unlabelled clips either.
+        facts: Columns of a support set that it reads next to ``vlar.heads.support.FACTS``.
+    """
+
+    without_examples: ClassVar[bool] = False
+    facts: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def of(cls, request: AdaptRequest) -> tuple[Learner, AdaptRequest]:
+        """The learner with those of the request's settings that are its own, and the rest.
+
+        Raises:
+            ModelError: a setting has another type or is out of range.
+        """
+        if not is_dataclass(cls):
+            return cls(), request
+        part: Any = cls
+        names = [row.name for row in fields(part) if row.init]
+        own = {name: value for name, value in request.settings.items() if name in names}
+        rest = {name: value for name, value in request.settings.items() if name not in own}
+        learner = read_settings(part, own, "learner setting")
+        check_settings(learner, "learner setting")
+        return learner, replace(request, settings=rest)
+
+    @abstractmethod
+    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+        """Learn a method from examples.
+
+        Args:
+            core: Its encoder is wrapped; it is not changed.
+            request: The method, the examples and what else the user asks for.
+
+        Returns:
+            A core and a head that answers with the labels of the support set.
+
+        Raises:
+            SupportError: a label is left without any clip that can be read.
+            UsageError: the learner has no use for a part of the request.
+        """
+
+
+class Solvable(Protocol):
+    """What an adapter of this learner offers."""
+
+    def solve(
+        self,
+        features: Float32,
+        columns: npt.NDArray[np.int64],
+        labels: list[str],
+        free: Float32 | None = None,
+        *,
+        seed: int = 0,
+        groups: Sequence[str] | None = None,
+    ) -> Any:
+        """Find the parameters from (n, T, F) frame features, (n,) labels and free clips.
+
+        Clips of one of the ``groups`` (n names, such as people) may be held out together.
+        """
+        ...
+
+
+@register("learner", "solved")
+class SolvedLearner(Learner):
+    """Let an adapter find its parameters by itself, in closed form or by a training of its own."""
+
+    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+        """See ``Learner``.
+
+        Raises:
+            UsageError: objectives are given, or no labels.
+        """
+        if request.objectives or request.support is None:
+            raise UsageError(
+                f"method {request.method!r} is solved at once, from labelled clips; it has "
+                "no objectives: give a support set alone, or use a method that is trained, such as "
+                "'temporal'"
+            )
+        self._attach(core, request)  # a wrong setting is found before clips are read
+        examples = read_complete(core, request.support, request.items, request.progress)
+        free = self._free(core, request)
+        dataset = Dataset.of(request.support.labels, examples.items)
+        dataset.targets.require_single(f"method {request.method!r}")
+        begin = time.process_time()
+        features = examples.features
+        cost = TrainingCost(f"{request.method} by a closed solution", 1, None)
+        adapter, last = self._solved(core, request, dataset, features, free)
+        folds = halves(partition(dataset)) if cost.is_long() else partition(dataset)
+        # What was chosen by held-out labels is not chosen again for each fold of clips.
+        settled = replace(request, settings=adapter.settings)
+        weights = self._weights(core, settled, dataset, features, free, folds)
+        blocks = core.encoder.frame_blocks
+        closed, choice = choose(
+            features, blocks, dataset.y, labels=dataset.labels, groups=dataset.groups
+        )
+        head = StackingHead.of(closed, weights.closed, weights.trained * adapter.logit_scale)
+        report = TrainingReport(
+            method=request.method,
+            recipe="a closed solution",
+            steps=len(last.objective) - 1,
+            parameters=sum(array.size for array in adapter.state_dict().values()),
+            loss=float(last.objective[-1]),
+            seconds=round(time.process_time() - begin, 1),
+            closed_weight=weights.closed,
+            trained_weight=weights.trained,
+            held_out=None if np.isnan(weights.accuracy) else weights.accuracy,
+        )
+        own = ModelCore(adapter, templates=adapter.templates)
+        concepts = own.encode_labels(dataset.texts)
+        balanced_head = balanced(head, dataset.y, request.balance)
+        return guarded(
+            own, balanced_head, examples, features, concepts, request.unknown, choice, report
+        )
+
+    def _attach(self, core: ModelCore, request: AdaptRequest) -> Adapter:
+        return registry.get("adapter", request.method).attach(core.encoder, request.settings)
+
+    def _free(self, core: ModelCore, request: AdaptRequest) -> Float32 | None:
+        if not request.unlabelled:
+            return None
+        found = read_examples(core, request.unlabelled, request.progress)
+        if not found.encoded:
+            raise SupportError(f"no unlabelled clip can be read ({found.failed[0].message})")
+        return found.features
+
+    def _solved(
+        self,
+        core: ModelCore,
+        request: AdaptRequest,
+        dataset: Dataset,
+        features: Float32,
+        free: Float32 | None,
+    ) -> tuple[Adapter, Any]:
+        adapter = self._attach(core, request)
+        columns = np.array(dataset.columns, np.int64)
+        part, labels = cast("Solvable", adapter), list(dataset.labels)
+        made = part.solve(features, columns, labels, free, seed=request.seed, groups=dataset.groups)
+        return adapter, made
+
+    def _weights(
+        self,
+        core: ModelCore,
+        request: AdaptRequest,
+        dataset: Dataset,
+        features: Float32,
+        free: Float32 | None,
+        folds: Sequence[npt.NDArray[np.bool_]],
+    ) -> StackingWeights:
+        """Factors on the closed form and on the solution, from the folds held out in turn."""
+        blocks = core.encoder.frame_blocks
+        closed, cosines = (np.full((len(dataset), len(dataset.labels)), np.nan) for _ in range(2))
+        for out in folds:
+            kept, held = np.flatnonzero(~out), np.flatnonzero(out)
+            part = dataset.part(kept.tolist())
+            if len(set(part.y)) < len(dataset.labels):
+                continue  # a label would be left without an example
+            adapter, _ = self._solved(core, request, part, features[kept], free)
+            cosines[held] = _cosines(adapter, features[held], dataset.texts)
+            head, _ = choose(
+                features[kept], blocks, part.y, labels=dataset.labels, groups=part.groups
+            )
+            closed[held] = head.logits(signature(features[held], blocks, head.kind))
+        scored = ~np.isnan(closed[:, 0])
+        return fit_stacking(closed[scored], cosines[scored], np.array(dataset.columns)[scored])
+
+
+def _cosines(adapter: Adapter, features: Float32, texts: list[str]) -> Float64:
+    """(m, C) scaled cosines of clips and labels."""
+    concepts = ModelCore(adapter, templates=adapter.templates).encode_labels(texts)
+    return adapter.logit_scale * (adapter.pool(features) @ concepts.T).astype(np.float64)
+
+
+@register("learner", "trained")
+class TrainedLearner(Learner):
+    """Train the method's adapter; see ``vlar.training.fit``."""
+
+    def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
+        """See ``Learner``; without a support set it trains on the unlabelled clips alone."""
+        task = TrainingTask.of_request(core.encoder, request)
+        options = FitOptions(
+            unknown=request.unknown,
+            balance=request.balance,
+            reading=request.progress,
+            clips=request.progress,
+        )
+        if request.support is None:
+            task = replace(task, unlabelled=())
+            return fit_without_labels(task, core, request.unlabelled, options)
+        return fit(task, core, request.support, request.items, options)

@@ -1,1 +1,0 @@
-"""Learners: ways of finding a method's parameters, one file each; ``base`` has the contract."""

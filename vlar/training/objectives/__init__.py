@@ -1,1 +1,0 @@
-"""Objectives: parts that add to a training, one file each; ``base`` has the contract."""

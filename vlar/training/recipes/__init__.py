@@ -1,1 +1,0 @@
-"""How the methods are trained: one file a method, found through the registry."""
