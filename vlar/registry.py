@@ -38,6 +38,7 @@ _REGISTER = re.compile(
     r"""(?:\s*,\s*status=["']([^"']+)["'])?""",
     re.M,
 )
+_ROOT = Path(__file__).parent
 _PRESETS = "presets.toml"
 #: Packages with one folder a paper or a plugin, which may hold parts of every kind.
 SHELVES = ("vlar.methods", "vlar.plugins")
@@ -326,18 +327,16 @@ def _read_presets(file: Path) -> Iterator[Preset]:
 
 def _modules(package: str) -> Iterator[tuple[str, Path]]:
     """The modules of a package and of the shelves, with their folders."""
-    root = Path(__file__).parent
     for file in _files(package, "*.py"):
-        inside = file.relative_to(root).with_suffix("").parts
+        inside = file.relative_to(_ROOT).with_suffix("").parts
         yield ".".join(["vlar", *(part for part in inside if part != "__init__")]), file
 
 
 def _files(package: str, pattern: str) -> list[Path]:
     """Files of a package with its folders one level down, and of the folders of the shelves."""
-    folder, *shelves = (
-        Path(__file__).parent.joinpath(*name.split(".")[1:]) for name in (package, *SHELVES)
-    )
+    folder = _ROOT.joinpath(*package.split(".")[1:])
     inside = [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]
+    shelves = [_ROOT.joinpath(*name.split(".")[1:]) for name in SHELVES]
     return [*sorted(inside), *sorted(file for s in shelves for file in s.glob(f"*/{pattern}"))]
 
 

@@ -20,8 +20,8 @@ PACKAGE = Path(vlar.__file__).parent
 ORDER = [
     ["version", "numeric", "formatting", "errors", "types", "registry"],
     ["files"],
-    ["metrics", "media", "language"],
-    ["results", "pose"],
+    ["metrics", "pose", "results"],
+    ["media", "language"],
     ["people"],
     ["encoders"],
     ["adapters"],

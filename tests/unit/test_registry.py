@@ -108,7 +108,7 @@ def test_listing_names_imports_nothing():
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "['vlar.errors', 'vlar.registry']"
+    assert done.stdout.strip() == "['vlar.errors', 'vlar.registry', 'vlar.version']"
 
 
 def test_another_package_adds_a_part_by_an_entry_point(tmp_path: Path):

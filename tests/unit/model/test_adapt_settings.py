@@ -160,9 +160,10 @@ def test_a_preset_does_not_take_a_name_that_is_there(presets: Any):
 
 
 def test_presets_next_to_a_part_are_found_in_its_folder(tmp_path: Path, monkeypatch: Any):
-    (tmp_path / "tower").mkdir()
-    (tmp_path / "tower" / "presets.toml").write_text("[adapter.one-in-test]\nof = 'temporal'")
-    monkeypatch.setattr(registry, "_folder", lambda package: tmp_path)
+    (tmp_path / "methods" / "tower").mkdir(parents=True)
+    presets = tmp_path / "methods" / "tower" / "presets.toml"
+    presets.write_text("[adapter.one-in-test]\nof = 'temporal'")
+    monkeypatch.setattr(registry, "_ROOT", tmp_path)
     found = registry._found.__wrapped__("vlar.methods", "adapter")
     assert list(found) == ["one-in-test"]
     assert registry._found.__wrapped__("vlar.methods", "reader") == {}

@@ -42,7 +42,7 @@ def _bands(frame: np.ndarray) -> np.ndarray:
 def model(monkeypatch: pytest.MonkeyPatch) -> Model:
     given = Given(track(27, 52, step=1), track(117, 52, step=1, tall=30))
     monkeypatch.setattr(focus, "load_detector", lambda spec: given)
-    monkeypatch.setattr(focus.network_files, "is_installed", lambda: True)
+    monkeypatch.setattr(focus.networks, "is_installed", lambda: True)
     return Model(Bands())
 
 

@@ -144,7 +144,7 @@ def test_nothing_asked_for_is_no_focus():
 
 
 def test_without_networks_movement_finds_people_with_a_note(monkeypatch):
-    monkeypatch.setattr(focus_module.network_files, "is_installed", lambda: False)
+    monkeypatch.setattr(focus_module.networks, "is_installed", lambda: False)
     focus = make_focus("the person on the left")
     assert focus is not None
     assert focus.detector.name == "motion"

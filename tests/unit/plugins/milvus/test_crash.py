@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
 
-from tests.contract.test_stores import video
+from tests.contract.test_backends import video
 from tests.unit.library.fakes import FakeModel
 from vlar.errors import LibraryError
 from vlar.library.library import Library

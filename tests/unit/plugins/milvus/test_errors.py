@@ -14,7 +14,7 @@ pytest.importorskip("milvus_lite")
 
 import pymilvus
 
-from tests.contract.test_stores import video
+from tests.contract.test_backends import video
 from tests.unit.library.fakes import FakeModel
 from tests.unit.plugins.milvus.conftest import LiteServer
 from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, UsageError

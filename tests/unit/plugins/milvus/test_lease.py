@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
 
-from tests.contract.test_stores import vectors, video
+from tests.contract.test_backends import vectors, video
 from tests.unit.library.fakes import FakeModel
 from tests.unit.plugins.milvus.test_errors import write
 from vlar.errors import LibraryLockedError

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
 
-from tests.contract.test_stores import close_to, vectors, video
+from tests.contract.test_backends import close_to, vectors, video
 from tests.unit.library.fakes import DIM, FakeModel
 from vlar.library.library import Library
 from vlar.library.library_copy import copy_within, digest_of

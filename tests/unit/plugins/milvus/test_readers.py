@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
 
-from tests.contract.test_stores import vectors, video
+from tests.contract.test_backends import vectors, video
 from tests.unit.library.fakes import DIM, FakeModel
 from tests.unit.plugins.milvus.conftest import LiteServer
 from vlar.errors import UnknownNameError
@@ -128,7 +128,7 @@ def test_two_processes_share_a_server(server: LiteServer):
     """One is killed in the middle; the other one goes on, and nothing is there twice."""
     script = (
         "import sys\n"
-        "from tests.contract.test_stores import video\n"
+        "from tests.contract.test_backends import video\n"
         "from tests.unit.library.fakes import FakeModel\n"
         "from vlar.library.library import Library\n"
         "import vlar.library.shard_reading as imported\n"
