@@ -1,4 +1,4 @@
-"""How many wrong frames of damaged videos pass for right ones?
+"""Wrong frames of damaged videos that pass for right ones.
 
 Intact barcode videos of many codecs and containers are damaged: flipped bits, a zeroed span, two
 swapped spans, a cut end, dropped packets. Each damaged file is read at a few times. A frame is
@@ -197,7 +197,7 @@ class Intact:
         return cls(path, shown)
 
     def is_wrong(self, index: int, image: UInt8) -> bool:
-        """Whether ``image`` is another picture than the one of wanted time ``index``."""
+        """Return whether ``image`` is another picture than the one of wanted time ``index``."""
         return not any(
             image.shape == right.shape
             and np.abs(image.astype(np.int16) - right.astype(np.int16)).mean() < WRONG_GREY

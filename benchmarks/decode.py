@@ -1,4 +1,4 @@
-"""What does it cost to read 8 frames of a clip? CPU time against plain sequential decoding.
+"""Cost of reading 8 frames of a clip: CPU time against plain sequential decoding.
 
 Rounds of all readers alternate, so that a busy machine slows all alike; the table gives the median
 CPU milliseconds of each and how many times vlar's they are. vlar and the plain script end in
@@ -114,7 +114,7 @@ def opencv(path: Path, times_s: np.ndarray) -> np.ndarray:
 
 
 def decord(path: Path, times_s: np.ndarray) -> np.ndarray:
-    """By the numbers of frames, of which the library seeks to the key frames."""
+    """Read by the numbers of frames, of which the library seeks to the key frames."""
     from decord import VideoReader
 
     video = VideoReader(str(path), num_threads=1)
@@ -123,7 +123,7 @@ def decord(path: Path, times_s: np.ndarray) -> np.ndarray:
 
 
 def torchcodec(path: Path, times_s: np.ndarray) -> np.ndarray:
-    """By times, with an exact index of the file."""
+    """Read by times, with an exact index of the file."""
     from torchcodec.decoders import VideoDecoder
 
     video = VideoDecoder(str(path), num_ffmpeg_threads=1, dimension_order="NHWC")
@@ -144,7 +144,9 @@ def all_readers() -> dict[str, Reader]:
 
 
 def is_plain(path: Path) -> bool:
-    """Not an AVI with frames out of order: of those the plain script picks wrong frames."""
+    """Return whether the file is plain: of an AVI with frames out of order the script picks wrong
+    ones.
+    """
     with av.open(str(path)) as container:
         return path.suffix != ".avi" or not container.streams.video[0].codec_context.has_b_frames
 

@@ -1,4 +1,4 @@
-"""What every encoder that can be built here costs on a CPU: seconds a clip and a text, and memory.
+"""Cost of every encoder that can be built here on a CPU: seconds a clip and a text, and memory.
 
     python benchmarks/encoders.py [--models clip,pe-core] [--modes eager,bf16,onnx] [--rounds 3]
         [--json] [--no-memory]
@@ -43,7 +43,7 @@ Run = Callable[[Any], Any]
 
 @dataclass
 class Towers:
-    """What is timed: an image tower and a text tower, with what they are given."""
+    """Timed towers: an image tower and a text tower, with their inputs."""
 
     image: Run
     text: Run | None

@@ -1,4 +1,4 @@
-"""What EZ-CLIP costs on a CPU, against plain open_clip and against the paper read literally.
+"""Cost of EZ-CLIP on a CPU, against plain open_clip and against the paper read literally.
 
     python benchmarks/ez_clip.py [--rounds 5] [--classes 101] [--frames 8]
         [--part vision|text|step|memory]
@@ -31,7 +31,7 @@ _EAGER = "open_clip, frame by frame (eager)"
 
 
 def build(**settings: object) -> tuple[TorchEncoder, EzClip]:
-    """With adapters that are not at their start: zeros must not be cheaper."""
+    """Build adapters that are not at their start: zeros must not be cheaper."""
     encoder = load_encoder("openclip:ViT-B-16-quickgelu?random_init=true")
     assert isinstance(encoder, TorchEncoder)
     adapter = EzClip.attach(encoder, settings)

@@ -1,4 +1,4 @@
-"""What comparing sequences and training with many unlabelled clips cost.
+"""Cost of comparing sequences, and of training with many unlabelled clips.
 
     python benchmarks/few_shot.py
 

@@ -1,4 +1,4 @@
-"""What FROSTER's student and LoRA cost on a CPU, against plain open_clip.
+"""Cost of FROSTER's student and LoRA on a CPU, against plain open_clip.
 
     python benchmarks/froster.py [--rounds 5] [--frames 8] [--part vision|parameters|lora]
 

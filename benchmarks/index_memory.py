@@ -1,4 +1,4 @@
-"""Does memory grow with the length of a video, or the number of clips? And what does fp16 cost?
+"""Growth of memory with the length of a video or the number of clips, and cost of fp16.
 
 Peak resident memory of indexing one video of 10 seconds, 2 minutes and 2 hours, same picture size,
 each in its own process. The cheap encoder shares frames between windows, as real ones do.

@@ -1,7 +1,7 @@
-"""Does ``vlar index add`` lose anything when it is killed? kill -9 at random moments.
+"""Losses of ``vlar index add`` under kill -9 at random moments.
 
 For each kill: a new library, an ``add`` of all clips, SIGKILL at a random moment, then
-1. every video the command said was committed is there, and no video is there in part;
+1. every video the command reported as committed is there, and no video is there in part;
 2. the database is whole (``PRAGMA integrity_check``);
 3. the next run completes and indexes only what was missing;
 4. the rows equal those of an undisturbed run bit for bit.
@@ -49,7 +49,7 @@ class FakeModel:
 
 
 def child(library: str, folder: str) -> None:
-    """What the command line does, with the fake model."""
+    """Run the command line's work with the fake model."""
     from vlar.library.library import Library
 
     with Library(library, FakeModel()) as opened:
@@ -96,7 +96,7 @@ def run(arguments: list[str], kill_after_s: float | None = None) -> Run:
 
 
 def rows_of(library: Path) -> Rows:
-    """What the database holds, read without vlar."""
+    """Rows of the database, read without vlar."""
     with sqlite3.connect(library / "library.sqlite") as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert database.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -112,7 +112,7 @@ def rows_of(library: Path) -> Rows:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One kill. ``lost``: said to be committed, but not there; ``half``: there in part."""
+    """One kill. ``lost``: reported as committed, but not there; ``half``: there in part."""
 
     moment_s: float
     killed: bool

@@ -1,4 +1,4 @@
-"""Does a library lose anything when what changes it is killed? kill -9 at random moments.
+"""Losses of a library when a changing process is killed: kill -9 at random moments.
 
 A child makes one change after another to one library: adds videos, replaces some, removes some,
 compacts, retrains the index. It prints each change before it starts and again after its commit.
@@ -124,7 +124,9 @@ def killed(folder: Path, seed: int, after_s: float) -> tuple[list[dict[str, Any]
 
 
 def possible(state: State, lines: list[dict[str, Any]]) -> Iterator[State]:
-    """What the library may hold: with all that was done, and with or without what was in hand."""
+    """Yield possible contents of the library: all finished changes, with and without the current
+    one.
+    """
     held = dict(state)
     begun: dict[str, Any] = {}
     for said in lines:
@@ -153,7 +155,7 @@ def held_by(library: Any) -> State:
 
 
 def check(folder: Path, expected: list[State]) -> tuple[State, list[str]]:
-    """What is there, and what is wrong."""
+    """Contents of the library, and its faults."""
     from vlar.library.library import Library
 
     if not folder.exists():

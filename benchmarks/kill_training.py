@@ -97,7 +97,7 @@ def newest(folder: Path) -> int:
 
 
 def compare(one: Path, other: Path) -> tuple[bool, int]:
-    """Whether two saved adapters are equal bit by bit, and how many arrays they have."""
+    """Return whether two saved adapters are equal bit by bit, and the number of their arrays."""
     from safetensors.numpy import load_file
 
     a, b = (load_file(folder / "adapter.safetensors") for folder in (one, other))

@@ -167,7 +167,7 @@ def still(library: Any, matrix: Any, world: World, seed: int) -> None:
 
 
 def checks(library: Any, rows: int) -> None:
-    """What it costs to check every row: in an engine built again, and by itself."""
+    """Cost of checking every row: in an engine built again, and by itself."""
     from vlar.library import cache
     from vlar.library.store.row_check import COLUMNS, checked_rows
 
@@ -247,7 +247,7 @@ def held_with_names(matrix: Any, places: Any) -> Callable[[Any], Any]:
 
 
 def subset_of_the_database(library: Any, where: list[str], query: Any) -> Any:
-    """What a search without an index does: the rows of the filter are read and compared."""
+    """Search without an index: the rows of the filter are read and compared."""
     from vlar.library.query.filters import conditions, row_filter
 
     store = library._connection.reader()

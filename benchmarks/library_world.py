@@ -1,4 +1,4 @@
-"""Made rows and queries for ``library_scale.py``, which says how they lie."""
+"""Made rows and queries for ``library_scale.py``, which describes their distribution."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DIM, TOPICS, WINDOWS = 512, 3000, 10
 
 
 class World:
-    """Where the made vectors come from."""
+    """Source of the made vectors."""
 
     def __init__(self, seed: int) -> None:
         draw = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
-"""Prints how far the vectors of each loader are from those of its library, on tiny random weights.
+"""Distance of each loader's vectors from those of its library, on tiny random weights.
 
 Widths are 16 to 32 and weights are random, so that only the arithmetic is compared: pixels into the
-tower, tokens, masks, pooling, projections. It says nothing about the answers of trained weights.
+tower, tokens, masks, pooling, projections. It does not measure the answers of trained weights.
 
     python benchmarks/loader_equality.py
 """

@@ -28,7 +28,7 @@ K, QUERIES, PHRASES, SCANS = 10, 50, 10, 1
 
 
 def taken(call: Callable[[], Any]) -> tuple[Any, str]:
-    """What a call gives, and its seconds: processor, wall."""
+    """Result of a call, and its seconds: processor, wall."""
     begin, cpu = time.monotonic(), time.process_time()
     found = call()
     return found, f"CPU {time.process_time() - cpu:.1f} s, wall {time.monotonic() - begin:.1f} s"

@@ -1,4 +1,4 @@
-"""What bf16 and int8 change: features, answers and time, on real clips.
+"""Effect of bf16 and int8: features, answers and time, on real clips.
 
     python benchmarks/precision.py [--model openclip:ViT-B-16/openai] [--clips 40] [--labels BANK]
 

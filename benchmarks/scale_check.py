@@ -69,7 +69,7 @@ class Driver:
         kills = number == self.poison
         try:
             self.pipes[worker].send((number, self.lengths[number] / (1 + kills), kills))
-        except OSError:  # it has just died; its end of the pipe tells so
+        except OSError:  # it has just died; its end of the pipe is closed
             self.file[worker] = None
             self.waiting.append(number)
 

@@ -1,4 +1,4 @@
-"""What a library of 100,000 to 1,000,000,000 rows costs: the tables of docs/scale.md, word for word.
+"""Cost of a library of 100,000 to 1,000,000,000 rows: the tables of docs/scale.md, word for word.
 
     python benchmarks/scale_model.py                 # prints all tables
     python benchmarks/scale_model.py --write         # writes them into docs/scale.md
@@ -153,7 +153,7 @@ def inputs() -> str:
 
 
 def per_million() -> str:
-    """What a million rows cost to make."""
+    """Cost of making a million rows."""
     seconds = MILLION * value("stride")
     rows = [["hours of video", number(seconds / HOUR)]]
     rows += [
@@ -223,7 +223,7 @@ Limit = tuple[str, float, float]
 
 
 def limits(rows: float) -> list[Limit]:
-    """What one machine with a folder library meets, as need and supply."""
+    """Limits of one machine with a folder library, as need and supply."""
     week = 7 * 24 * value("cores")
     return [
         ("a query of `flat` takes 0.1 s of CPU", flat_query_s(rows), 0.1),
@@ -248,7 +248,7 @@ ANSWERS = {
 
 
 def breaking() -> str:
-    """Where each limit is met, in order, and what to do."""
+    """Number of rows at which each limit is met, in order, and the remedy."""
     found: list[tuple[float, str]] = []
     for what, _, _ in limits(1):
         low, high = 1e3, 1e12
@@ -266,7 +266,7 @@ def breaking() -> str:
 
 
 def new_model() -> str:
-    """What another model costs: every row again, or a part of its vector."""
+    """Cost of another model: every row again, or a part of its vector."""
     rows: list[list[str]] = []
     for count in DECADES:
         again = count * value("encode_bodies") / HOUR
@@ -326,10 +326,10 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What a simulated run came to.
+    """Result of a simulated run.
 
     Attributes:
-        seconds: From the first file to the last row.
+        seconds: Time from the first file to the last row.
         written: Files whose rows were written; ``twice`` of them more than once (never).
         twice: See ``written``.
         given_up: Files that killed a worker too often.
@@ -411,7 +411,7 @@ class _Run:
             self._at(plan.driver_h * HOUR, "driver", 0, any_life=True)
 
     def run(self) -> Outcome:
-        """Until every file is written or given up."""
+        """Run until every file is written or given up."""
         now = 0.0
         while len(self.done) < len(self.work):
             now, _, kind, worker, life = heapq.heappop(self.events)

@@ -1,4 +1,4 @@
-"""How long until vlar answers: import, help, and a cold classify of a 10 s clip.
+"""Start time of vlar: import, help, and a cold classify of a 10 s clip.
 
 Prints the median wall and CPU time of whole processes, and the ratio to a bare interpreter
 measured in the same run, turn by turn. The clip is one of the demo's; without the extra ``demo`` it

@@ -1,4 +1,4 @@
-"""What TC-CLIP costs on a CPU, against plain open_clip and against the paper read literally.
+"""Cost of TC-CLIP on a CPU, against plain open_clip and against the paper read literally.
 
     python benchmarks/tc_clip.py [--rounds 5] [--classes 101] [--frames 8]
         [--part vision|text|classify|memory]

@@ -1,4 +1,4 @@
-"""What every image tower costs on a CPU, in one interleaved run: the same base for all rows.
+"""Cost of every image tower on a CPU, in one interleaved run: the same base for all rows.
 
     python benchmarks/towers.py [--rounds 3] [--frames 8] [--arch ViT-B-16-quickgelu]
 

@@ -1,4 +1,4 @@
-"""What a tower in training keeps for its backward pass, with and without gradient checkpointing.
+"""Memory of a tower in training for its backward pass, with and without gradient checkpointing.
 
     python benchmarks/training_memory.py                   # ViT-B-32-quickgelu, about a minute
     python benchmarks/training_memory.py --arch ViT-B-16-quickgelu

@@ -1,4 +1,4 @@
-"""What do worker processes cost? CPU time of ``vlar index add`` with them and without.
+"""Cost of worker processes: CPU time of ``vlar index add`` with them and without.
 
 Runs with one worker and with none alternate; each makes a new library of the same clips. The time
 is that of the whole tree of processes, user and system. One small file is read without a worker:

@@ -71,7 +71,7 @@ class Wordings:
         return [(text, label) for label in labels for text in (label, *self.of.get(label, ()))]
 
     def differ(self, one: str, other: str) -> bool:
-        """Whether two labels are of kinds that exclude each other."""
+        """Return whether two labels are of kinds that exclude each other."""
         kinds = {self.kind.get(one, ""), self.kind.get(other, "")}
         return "" not in kinds and len(kinds) == 2 and kinds not in _BOTH
 

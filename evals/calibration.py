@@ -1,4 +1,4 @@
-"""Do stated probabilities come true as often, and are clips without a listed label recognised?
+"""Calibration of stated probabilities, and recognition of clips without a listed label.
 
     python evals/calibration.py --videos DIR [--set jhmdb] [--shots 3] [--episodes 20]
         [--cache DIR] [--json OUT] [--plot OUT.png]
@@ -47,7 +47,7 @@ from vlar.metrics.calibration import expected_calibration_error
 from vlar.metrics.openset import auroc
 from vlar.model.label_heads import label_vectors
 
-PROTOCOLS = (("closed", 0.02, 1.0), ("open", 0.5, 0.5))  # share of unknown told, of labels known
+PROTOCOLS = (("closed", 0.02, 1.0), ("open", 0.5, 0.5))  # given share of unknown, of known labels
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def zero_shot(model: vlar.Model, pool: Pool, share: float, shots: int, count: in
 
 
 def fit(model: vlar.Model, pool: Pool, concepts, answers, taken, share: float) -> Calibration:
-    """As ``Model.calibrate``, on vectors."""
+    """Calibrate on vectors like ``Model.calibrate``."""
     rows = pool.vectors[taken]
     scores = model.scorer(concepts, pool.background).score(rows)
     outside = np.zeros(len(rows))
@@ -140,7 +140,7 @@ def fit(model: vlar.Model, pool: Pool, concepts, answers, taken, share: float) -
 
 
 def stated(probability: np.ndarray, unknown: np.ndarray, truth: np.ndarray, clips: np.ndarray):
-    """What is stated of the answer given (a label, or unknown above 0.5), and if it was right."""
+    """Probability of the answer given (a label, or unknown above 0.5), and its rightness."""
     best = probability.argmax(axis=1)
     says_unknown = unknown > 0.5
     confidence = np.where(says_unknown, unknown, probability.max(axis=1))

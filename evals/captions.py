@@ -1,4 +1,4 @@
-"""What captions are worth: labels and searches by sentences, alone and fused with vectors.
+"""Value of captions: labels and searches by sentences, alone and fused with vectors.
 
     python evals/captions.py --data DIR [--cache DIR] [--json OUT]
 

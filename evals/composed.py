@@ -1,4 +1,4 @@
-"""Whether queries with operators find what their phrases alone do not.
+"""Gain of queries with operators over their phrases alone.
 
     python evals/composed.py --videos DIR [--cache DIR] [--json OUT]
 
@@ -154,7 +154,9 @@ def shown(truth: Truth, holds: Callable[[frozenset[str]], bool]) -> tuple[Span, 
 
 
 def followed(truth: Truth, a: str, b: str) -> tuple[Span, ...]:
-    """From the beginning of each moment of ``a`` to the end of the next one of ``b``, if near."""
+    """Spans from the beginning of each moment of ``a`` to the end of the next one of ``b``, if
+    near.
+    """
     spans: list[Span] = []
     for name, moments in truth.items():
         for first in (m for m in moments if a in m.phrases):
@@ -187,7 +189,7 @@ class Half:
         return spans_of(self.library.query(text, EVERY, min_probability=0))
 
     def precisions(self, text: str, asked: Asked) -> dict[str, float]:
-        """By kind of measure."""
+        """Precisions by kind of measure."""
         if asked.kind != "THEN":
             return {asked.kind: window_precision(self.windows(text), asked.true)}
         spans = self.spans(text)

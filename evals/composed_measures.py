@@ -1,4 +1,4 @@
-"""What answers with a start and an end are worth: the measures of ``composed.py``."""
+"""Measures of answers with a start and an end, for ``composed.py``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Span = tuple[str, float, float]  # file, start and end in seconds
 def average_precision(
     answers: Sequence[Span], true: Sequence[Span], fit: Callable[[Span, Span], float]
 ) -> float:
-    """Of ranked spans; right is one that fits by 0.5 a true span that no better answer took."""
+    """Average precision of ranked spans; right fits by 0.5 a true span without a better answer."""
     free, right, total = list(true), 0, 0.0
     for rank, answer in enumerate(answers, 1):
         best = max(free, key=lambda t, answer=answer: fit(answer, t), default=None)
@@ -28,14 +28,14 @@ def average_precision(
 
 
 def window_precision(answers: Sequence[Span], true: Sequence[Span]) -> float:
-    """Of all windows, ranked; right is one whose middle lies in a true span."""
+    """Precision of all windows, ranked; right is one whose middle lies in a true span."""
     right = np.array([in_middle(answer, true) for answer in answers], np.bool_)
     ranked = -np.arange(len(right), dtype=np.float64)
     return ranked_precision(ranked, right) if right.any() else 0.0
 
 
 def in_middle(window: Span, true: Sequence[Span]) -> bool:
-    """Whether the middle of a window lies in a true span."""
+    """Return whether the middle of a window lies in a true span."""
     middle_s = (window[1] + window[2]) / 2.0
     return any(t[0] == window[0] and t[1] <= middle_s < t[2] for t in true)
 
@@ -74,5 +74,5 @@ def gains(rows: dict[str, list[float]]) -> dict[str, list[float]]:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Of at least one value."""
+    """Mean of at least one value."""
     return float(np.mean(values))

@@ -1,22 +1,22 @@
-"""Are pairs of verb and object recognised that training never showed?
+"""Recognition of pairs of verb and object that training never showed.
 
     python evals/compositions.py --videos DIR --cache DIR [--seeds 5] [--json FILE]
 
-What a clip shows is the object, what is done to its time is the verb: played, reversed, frozen,
+The content of a clip is the object, the change of its time is the verb: played, reversed, frozen,
 stopped, started late, bounced, looped. Frames are only repeated and reordered, so their features
 are those of the clip's own frames (``lite``, objects and appearance). Of each of JHMDB's 21 labels
 three sources are trained on and two are asked about; 60 % of the pairs are seen. A seed draws both.
 
 Rows: C2C's scores; the product of the independent scores of the same network; closed forms of verbs
-and of objects, their log probabilities added; what ``vlar adapt --method c2c`` gives, which is both
-of them; and controls: verbs shuffled among the training clips of an object, and chance. For the
-seeds of ``--more`` also: C2C that reads verbs from frames as the paper does, without the enhanced
-losses, and from the mean frame alone.
+and of objects, their log probabilities added; the answer of ``vlar adapt --method c2c``, which is
+both of them; and controls: verbs shuffled among the training clips of an object, and chance. For
+the seeds of ``--more`` also: C2C that reads verbs from frames as the paper does, without the
+enhanced losses, and from the mean frame alone.
 
-``--space`` asks the same with what the camera does as the verb: it pans left, pans right, zooms in,
+``--space`` asks the same with camera movement as the verb: it pans left, pans right, zooms in,
 zooms out, or shakes. These composites are encoded. ``--pan`` asks the smallest question with them:
 left or right?
-``--forms`` compares what verbs are read from, ``--mixtures`` weights of closed forms and C2C; both
+``--forms`` compares the inputs of verbs, ``--mixtures`` weights of closed forms and C2C; both
 were chosen with ``--pool weizmann``.
 ``--something`` names verb and object of Something-Something clips apart, without examples.
 """
@@ -90,7 +90,7 @@ class Clips:
     groups: list[str]
 
     def items(self) -> list[SupportItem]:
-        """As a support set holds them."""
+        """Items of a support set."""
         rows = zip(self.pairs, self.groups, strict=True)
         return [
             SupportItem(Path(str(n)), None, (" ".join(p),), g, {"verb": p[0], "object": p[1]})
@@ -98,7 +98,7 @@ class Clips:
         ]
 
     def dataset(self) -> Dataset:
-        """For a training."""
+        """Data set of a training."""
         items = self.items()
         return Dataset.of(sorted({item.label for item in items}), items)
 
@@ -280,7 +280,7 @@ def _adapted_rows(options: argparse.Namespace, model, pool: Pool, verbs: str, se
 
 
 def _kept(file: Path, measure: Callable[..., Rows], *arguments) -> Rows:
-    """What was measured before, or is now."""
+    """Stored result of a measurement, measured now if it is missing."""
     if not file.exists():
         file.write_text(json.dumps(measure(*arguments)))
     return json.loads(file.read_text())

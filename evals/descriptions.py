@@ -1,4 +1,4 @@
-"""What descriptions add to the names of labels, kind by kind, zero-shot.
+"""Gain of descriptions over the names of labels, kind by kind, zero-shot.
 
     python evals/descriptions.py --videos DIR [--cache DIR] [--half choose report all] [--json OUT]
 
@@ -54,7 +54,7 @@ KINDS = ("sentence", "scene", "motion", "phases", "contrast")
 
 
 def recipes(model: vlar.Model) -> dict[str, tuple[BlockMix, ...] | str]:
-    """What is compared, by name."""
+    """Compared recipes, by name."""
     (mix,) = model.encoder.descriptions
     full = dict(mix.kinds)
 

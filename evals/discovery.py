@@ -1,4 +1,4 @@
-"""Whether planted outliers, copies and highlights are found in a library of real clips.
+"""Discovery of planted outliers, copies and highlights in a library of real clips.
 
     vlar index add LIBRARY DIR
     python evals/discovery.py --videos DIR --library LIBRARY [--copies] [--json OUT]
@@ -49,7 +49,7 @@ SETS = ("weizmann", "utd-mhad", "gmdcsa24", "jhmdb")
 
 @dataclass(frozen=True)
 class Rows:
-    """The windows of a library with what the manifest says of their clips."""
+    """Windows of a library with the manifest's facts of their clips."""
 
     table: RowTable
     vectors: Float32
@@ -110,7 +110,7 @@ def unusual(rows: Rows, base: str, same_set: bool) -> dict[str, object]:
 
 
 def highlights(rows: Rows, base: str, same_label: bool) -> dict[str, object]:
-    """How often the planted window stands out most among five."""
+    """Frequency with which the planted window stands out most among five."""
     random = np.random.default_rng(2)
     labels, sets = rows.of("readable_label"), rows.of("dataset")
     firsts = np.unique(rows.table.video_ids, return_index=True)[1]
@@ -155,7 +155,7 @@ def smaller(frames: list[UInt8], fps: float, path: Path) -> None:
 
 
 def trimmed(frames: list[UInt8], fps: float, path: Path) -> None:
-    """Without its first 0.4 seconds."""
+    """Write a copy without its first 0.4 seconds."""
     write(path, frames[round(0.4 * fps) :], fps, 23)
 
 
@@ -173,7 +173,7 @@ KINDS: tuple[Callable[[list[UInt8], float, Path], None], ...] = (smaller, trimme
 
 
 def copies(videos: Path, rows: Rows, library: Path) -> list[dict[str, object]]:
-    """How many copies join their original, and how many different clips are joined."""
+    """Number of copies that join their original, and number of different clips that are joined."""
     with Library(library, create=False) as opened:
         model = vlar.load(opened.info().model or "lite")
     random = np.random.default_rng(3)

@@ -1,4 +1,4 @@
-"""How well few examples adapt the offline encoder: episodes of K support clips a label.
+"""Adaptation of the offline encoder to few examples: episodes of K support clips a label.
 
     python evals/few_shot.py --videos DIR [--shots 3] [--episodes 40] [--protocol base|disjoint]
 

@@ -1,4 +1,4 @@
-"""What seeing hands is worth: zero-shot figures of ``lite-hands`` with and without its hands block.
+"""Value of hands: zero-shot figures of ``lite-hands`` with and without its hands block.
 
     vlar models get lite-motion
     python evals/hands.py --videos DIR [--sets NAME...] [--half choose|report] [--cache DIR]

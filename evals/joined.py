@@ -1,4 +1,4 @@
-"""How much each part of a joint encoder (``A+B``) should count: the default, and fitted weights.
+"""Weight of each part of a joint encoder (``A+B``): the default, and fitted weights.
 
     python evals/joined.py --videos DIR [--model lite-objects+motion] [--cache DIR] [--json OUT]
 

@@ -22,7 +22,7 @@ METHODS = ("auto", "som", "bi-mhm", "otam")
 
 
 def accuracy(data: Examples, rows: list[int], y: list[str], method: str) -> float:
-    """Of the clips of the other people, after learning from some rows."""
+    """Accuracy on the clips of the other people, after learning from some rows."""
     blocks = data.encoder.frame_blocks
     head, _ = choose(data.features[rows], blocks, y, labels=data.names, method=method)
     asked = np.flatnonzero(~data.shown)

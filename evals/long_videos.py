@@ -10,7 +10,7 @@ repeated  every third Weizmann clip of the half "choose", played to and fro for 
 real      the clips of that half from 5.5 s on (ucf101, gmdcsa24, kinetics, hmdb51), by one look and
           by several: top-1 and mean log2 rank
 
-Several looks are taken from 5.5 s on here, whatever the encoder's ``longest_s`` says.
+Several looks are taken from 5.5 s on here, independent of the encoder's ``longest_s``.
 """
 
 from __future__ import annotations

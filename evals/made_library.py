@@ -3,7 +3,7 @@
 A moment lasts 4 to 8 seconds. Most show two clips, one above the other, as a scene in which two
 things happen; each pair of phrases of ``CONCEPTS`` is shown at once in one of them. The others show
 one clip alone. Clips are repeated as long as a moment lasts. Eight moments, in an order drawn by a
-seed, are one video. ``CONCEPTS`` says which labels show what a phrase asks for.
+seed, are one video. ``CONCEPTS`` lists the labels that show each phrase.
 
 ``KeptVectors`` encodes each window once and keeps its vector in a file, so that libraries with
 other windows cost no second encoding.
@@ -56,7 +56,7 @@ CONCEPTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Moment:
-    """What is shown from one second of a made video to another: the phrases that hold."""
+    """Phrases that hold from one second of a made video to another."""
 
     phrases: frozenset[str]
     start_s: float
@@ -78,7 +78,7 @@ class _Scene:
 
 
 def build(videos: Path, folder: Path, half: int, seed: int) -> Truth:
-    """Write the made videos of one half of the clips' groups (0 or 1) and say what they show."""
+    """Write the made videos of one half of the clips' groups (0 or 1) and return their content."""
     scenes = _scenes(videos, half, np.random.default_rng(seed))
     folder.mkdir(parents=True, exist_ok=True)
     truth: Truth = {}

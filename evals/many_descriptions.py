@@ -110,7 +110,7 @@ def trained(model: vlar.Model, clips: Clips, rows, settings: dict[str, Any], see
 def run(
     model: vlar.Model, clips: Clips, sets: tuple[str, ...], seed: int, settings: dict[str, Any]
 ):
-    """Whether each clip is right (n,), by recipe, on one split."""
+    """Rightness of each clip (n,), by recipe, on one split."""
     learn, test, asked = halves(clips, sets, seed)
     truth = np.array([asked.index(label) for label in clips.labels[test]])
     learned = sorted(set(clips.labels[learn]))

@@ -209,7 +209,7 @@ def _answers(
 
 
 def _joined(answers: Callable[[str], np.ndarray], name: str) -> np.ndarray:
-    """What ``auto`` would answer if the matcher were one of its candidates."""
+    """Answer of ``auto`` with the matcher as one of its candidates."""
     with _in_auto(name):
         return answers("auto")
 
@@ -261,7 +261,7 @@ class _Relations:
     def right(
         self, eight: np.ndarray, half: int, support: np.ndarray, query: np.ndarray
     ) -> Iterator[tuple[str, np.ndarray]]:
-        """Whether each query is recognised, by every network that learned from a half."""
+        """Rightness of each query, by every network that learned from a half."""
         rows = np.concatenate([support, query])
         flat = self.narrow(eight[rows])
         known, asked = flat[: len(support)], flat[len(support) :]

@@ -1,4 +1,4 @@
-"""What unlabelled clips and a dictionary of actions add to the offline encoder (MAXI).
+"""Gain of unlabelled clips and a dictionary of actions for the offline encoder (MAXI).
 
     python evals/maxi.py --shared DIR --cache DIR [--json OUT]
 

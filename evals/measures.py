@@ -40,7 +40,7 @@ class McNemar:
 
 
 def mcnemar(first: npt.ArrayLike, second: npt.ArrayLike) -> McNemar:
-    """Whether two models differ on the same clips (McNemar, 1947; exact binomial form).
+    """Test for a difference of two models on the same clips (McNemar, 1947; exact binomial form).
 
     Args:
         first: (N,) bool, whether the first model is right.

@@ -1,4 +1,4 @@
-"""What seeing bodies is worth: zero-shot figures of ``lite`` with ``lite-motion``, block by block.
+"""Value of bodies: zero-shot figures of ``lite`` with ``lite-motion``, block by block.
 
     vlar models get lite-motion
     python evals/motion.py --videos DIR [--cache DIR] [--half choose|report] [--json OUT]
@@ -114,7 +114,7 @@ def _compare(encoder: LiteEncoder, name: str, rows: dict[str, np.ndarray], half:
         "deleted": video @ _without_own_verbs(encoder, labels).T,
     }
     for score in scores.values():
-        silent = np.ptp(score, axis=1) < 1e-9  # says nothing: counts as wrong
+        silent = np.ptp(score, axis=1) < 1e-9  # no preference: counts as wrong
         score[silent, truth[silent]] -= 1
     return {how: measure(name, "cosine", half, score, truth) for how, score in scores.items()}
 

@@ -1,10 +1,10 @@
-"""What does each objective gain on real clips, next to the same training without it?
+"""Gain of each objective on real clips over the same training without it.
 
     python evals/objectives.py QUESTION --videos DIR [DIR ..] --cache DIR [--seeds 5]
 
 QUESTION is one of
 
-unknown     are clips of unknown labels told from known ones: DEAR, evidence alone, shuffled labels
+unknown     detection of clips of unknown labels: DEAR, evidence alone, shuffled labels
 tail        labels with 6 to 1 examples, a test set with as many of each: BRL, balanced softmax
 tree        coarse errors at equal fine accuracy: tree loss, PCAN, a shuffled tree, a tree from text
 unlabelled  1, 2 and 4 examples a label and clips without labels: SeFAR, consistency
@@ -13,7 +13,7 @@ subject     is the performer read from the vectors less than before: exchange of
 
 Trained is ``temporal``, alone: no closed form answers with it, because it would hide what a loss
 does. Every seed draws other clips; the test clips of a label are of other groups (source videos,
-persons) than its examples. All methods of a seed see the same clips, so differences are paired.
+persons) than its examples. All methods of a seed use the same clips, so differences are paired.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _remember(encoder: Any) -> None:
 def split(
     pool: Clips, labels: Sequence[str], test: int, random: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """For each label the rows to learn from, in a drawn order, and all rows of the test.
+    """Rows of each label to learn from, in a drawn order, and all rows of the test.
 
     The test has at least ``test`` clips a label, of groups that the label's other rows do not have.
     """

@@ -1,4 +1,4 @@
-"""Which rejector tells clips of unknown classes from known ones, in adapted models?
+"""Comparison of rejectors of clips of unknown classes, in adapted models.
 
     python evals/open_set.py --videos DIR [DIR ..] [--pools jhmdb ucf101] [--splits 10] [--shots 6]
 

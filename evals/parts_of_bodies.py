@@ -76,7 +76,7 @@ def learned(
     seed: int,
     method: str = "parts",
 ) -> Adapted:
-    """What ``vlar adapt --method parts`` makes of examples that are encoded."""
+    """Adapted model of ``vlar adapt --method parts`` from examples that are encoded."""
     support = Support(tuple(labels), tuple(found.items), Path("episode"))
     reading = learners.read_complete
     learners.read_complete = lambda *_: found  # type: ignore[assignment] - they are read already

@@ -62,7 +62,7 @@ class Composite:
 
     @property
     def clip(self) -> Clip:
-        """As a reader would give it."""
+        """Clip in the form of a reader."""
         window = Window(0.0, float(self.times_s[-1]) * N_FRAMES / (N_FRAMES - 1))
         return Clip(Path("composite"), window, "video", self.frames, self.times_s)
 

@@ -1,4 +1,4 @@
-"""What is computed from a composite, kept in a folder by what it was computed from.
+"""Cache of results on a composite, keyed by their inputs.
 
 Shared by scripts of this folder; not a script itself. Boxes are kept by the frames and the name of
 the detector, vectors by the frames and the fingerprint of the model, so that scripts and settings
@@ -26,7 +26,7 @@ class KeptDetector(Detector):
     """A detector whose boxes are kept.
 
     Args:
-        detector: Finds them.
+        detector: Detector of people.
         folder: Where they are kept; None to find them each time.
     """
 
@@ -36,7 +36,6 @@ class KeptDetector(Detector):
         self.seconds = 0.0  # of CPU time, of the last clip, whenever that was
 
     def detect(self, frames, times_s, prompt: str = PERSON) -> Boxes:
-        """See ``Detector``."""
         file = self._folder and self._folder / f"boxes-{self.name}-{_key(frames)}.npz"
         if file and file.exists():
             with np.load(file) as held:
@@ -53,7 +52,7 @@ class KeptDetector(Detector):
         return found
 
     def confirms(self, frames, times_s, boxes) -> bool:
-        """See ``Detector``; not kept."""
+        """Confirm by the wrapped detector; not kept."""
         return self._detector.confirms(frames, times_s, boxes)
 
 

@@ -105,7 +105,7 @@ def _written(made: Composite, file: Path) -> Path:
 
 
 def _right(library: Library, files: Sequence[Path], made: Sequence[Composite]) -> dict[str, object]:
-    """Whether the box of the best row lies on the person who does what is asked for."""
+    """Share of best rows whose box lies on the person who performs the query."""
     right, exchanged, both, shown = [], [], [], []
     groups, tracks = [], []
     for number, (file, each) in enumerate(zip(files, made, strict=True)):
@@ -145,7 +145,7 @@ def _asked(library: Library, text: str, file: Path, persons: str, k: int) -> lis
 
 
 def _lies_on(made: Composite, box: tuple[float, ...] | None, at: int) -> bool:
-    """Whether the middle of a box lies in a tile."""
+    """Return whether the middle of a box lies in a tile."""
     if box is None:
         return False
     middle = (box[0] + box[2]) / 2 * made.frames.shape[2]

@@ -1,4 +1,4 @@
-"""Do prompts help? Prompt experts and the flow prompt, persons left out, K = 3.
+"""Value of prompts: prompt experts and the flow prompt, persons left out, K = 3.
 
     python evals/plar.py --videos DIR --cache DIR [--pools weizmann utd-mhad] [--seeds 5]
 

@@ -1,4 +1,4 @@
-"""Is order really used? Forward against reversed playback of real clips, two labels.
+"""Use of order: forward against reversed playback of real clips, two labels.
 
     python evals/playback.py --videos DIR --cache DIR [--pool gmdcsa24] [--labels fall_down]
 

@@ -17,5 +17,5 @@ def average_precision(scores: np.ndarray, relevant: np.ndarray) -> float:
 
 
 def mean_average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Of (N, C) scores, over the labels that have a clip; ``truth`` holds their columns."""
+    """Mean AP of (N, C) scores, over the labels that have a clip; ``truth`` holds their columns."""
     return float(np.mean([average_precision(scores[:, c], truth == c) for c in np.unique(truth)]))

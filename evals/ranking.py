@@ -1,4 +1,4 @@
-"""Whether a plain query should rank by cosine or by calibrated probability.
+"""Ranking of a plain query: by cosine or by calibrated probability.
 
     python evals/ranking.py --videos DIR [--model lite] [--cache DIR] [--json OUT]
 

@@ -1,4 +1,4 @@
-"""Does the network of ``refer`` learn whom a phrase means? Composites of people side by side.
+"""Learning of references by the network of ``refer``: composites of people side by side.
 
     vlar models get lite-motion
     python evals/refer.py --videos DIR [--train 150] [--test 150] [--cache DIR] [--json OUT]

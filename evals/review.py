@@ -1,4 +1,4 @@
-"""Whether labelling the clips that ``vlar review`` names first teaches more than random ones.
+"""Gain of labelling the clips that ``vlar review`` names first over random ones.
 
     vlar index add LIBRARY DIR
     python evals/review.py --videos DIR --library LIBRARY [--json OUT]

@@ -122,7 +122,7 @@ def _pool(videos: Path, name: str, models: dict[str, vlar.Model], cache: Path | 
 def _check_restriction(
     model: vlar.Model, encoded: Encoded, labels: list[str], probability: np.ndarray
 ) -> None:
-    """What ``self:MODEL`` answers about K options is its answer about all, restricted to them."""
+    """Check that ``self:MODEL`` answers about K options by its restricted answer about all."""
     best = np.argsort(-probability, kind="stable")[:K]
     few = model.classifier([labels[n] for n in best], descriptions="none").scores([encoded])
     shares = few.probability[0] / few.probability[0].sum()
@@ -243,7 +243,7 @@ def _divisions(
 def _answerer(
     pool: Pool, lite: vlar.Model, name: str, learn: np.ndarray, seed: int
 ) -> tuple[Callable[[int, Question], Any] | None, np.ndarray]:
-    """The answerer, and the columns of the labels that it knows."""
+    """Answerer, and the columns of its labels."""
     every = np.arange(len(pool.labels))
     if name == "random":
         return _random_judge(seed), every
@@ -305,7 +305,7 @@ def _measure(
     mixing: Mixing,
     rows: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Whether each answer is right, by who answers."""
+    """Rightness of each answer, by answerer."""
     opinions, columns = _asked(pool, given, judge, rows)
     truth = pool.truth[rows]
     alone = columns[np.arange(len(rows)), opinions.argmax(axis=1)]

@@ -137,7 +137,7 @@ def figures(video: np.ndarray, text: np.ndarray, truth: np.ndarray) -> dict[str,
 
 @dataclass(frozen=True)
 class Space:
-    """What one target and one space of label vectors share over all splits.
+    """Shared state of one target and one space of label vectors over all splits.
 
     Attributes:
         x: (n, d) statistics of all clips.

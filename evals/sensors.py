@@ -1,4 +1,4 @@
-"""Do words and a few examples recognise the recordings of other sensors?
+"""Recognition of recordings of other sensors by words and a few examples.
 
 Zero-shot: labels as text, no examples. Few-shot: ``auto`` of ``vlar adapt`` from K examples a label
 of some subjects, tested on others. Controls that must fail: the texts of the labels permuted, the
@@ -267,7 +267,7 @@ def wrong_order(data: Path) -> dict[str, Any]:
 
 
 def right_arm(data: Set) -> dict[str, Any]:
-    """Does "right arm" rank swipes above squats? Control: the query of the other side."""
+    """Rank of swipes above squats for "right arm". Control: the query of the other side."""
     even = data.part(~halves(data)[0])
     even = even.part(np.isin(even.y, ["swipe left", "swipe right", "squat"]))
     wanted = even.y != "squat"
@@ -313,7 +313,7 @@ def transfer(source: Set, target: Set, shared: dict[str, dict[str, str]]) -> dic
 
 
 def coarse_words(data: Set) -> dict[str, Any]:
-    """What a wrist can say: do these phrases rank the right recordings first (area under ROC)?"""
+    """Ranking by coarse phrases of a wrist sensor (area under ROC)."""
     even = data.part(~halves(data)[0])
     wanted = {
         "jog in place": ("jogging in place", "walking in place"),

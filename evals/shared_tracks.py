@@ -1,4 +1,4 @@
-"""Is a window worse off when its people are tracked on from the window before?
+"""Effect on a window of tracking its people on from the window before.
 
     vlar models get lite-motion
     python evals/shared_tracks.py --videos DIR [--window 4] [--half choose|report] [--json OUT]

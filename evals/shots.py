@@ -1,4 +1,4 @@
-"""Are cuts found, and what is gained by judging a film shot by shot?
+"""Detection of cuts, and the gain of judging a film shot by shot.
 
     vlar models get shots
     python evals/shots.py --videos DIR --work DIR [--part cuts accuracy] [--json OUT]

@@ -1,4 +1,4 @@
-"""Is the motion block of ``lite`` silent where a body cannot be read?
+"""Silence of the motion block of ``lite`` where a body cannot be read.
 
     vlar models get lite-motion
     python evals/silence.py --videos DIR [--json OUT]

@@ -1,4 +1,4 @@
-"""Which description of a sound do a few examples need? Folds 1 and 3 of ESC-10 alone are read.
+"""Descriptions of a sound for a few examples. Folds 1 and 3 of ESC-10 alone are read.
 
 The description and the factors of ``vlar/encoders/audio.py`` were chosen by these
 numbers. Some clips of each label teach and the others are tested, clips of one recording together,

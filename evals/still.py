@@ -1,4 +1,4 @@
-"""Which windows show still footage: the threshold of ``vlar index add --skip-still``.
+"""Threshold of still footage for ``vlar index add --skip-still``.
 
     python evals/still.py --videos DIR [--long DIR] [--stills 40] [--json OUT]
 
@@ -39,7 +39,7 @@ FRAMES, SIDE, FPS, STILL_S = 32, 240, 12, 6
 
 
 def is_chosen(path: str) -> bool:
-    """Whether a clip belongs to the half that thresholds are chosen on."""
+    """Return whether a clip belongs to the half that thresholds are chosen on."""
     return hashlib.sha256(path.encode()).digest()[0] % 2 == 0
 
 
@@ -112,7 +112,7 @@ def main() -> int:
 
 
 def long_row(path: Path) -> dict[str, object]:
-    """How much of a long recording is left out."""
+    """Skipped share of a long recording."""
     spans = windows(probe(path).duration_s, 4.0, 2.0)
     clips = list(read_windows(path, spans, FRAMES, shorter_side=SIDE))
     moves = [movement(c.data) if isinstance(c, Clip) else float("inf") for c in clips]

@@ -1,4 +1,4 @@
-"""Is training worth it? The temporal adapter against the closed forms, groups apart.
+"""Value of training: the temporal adapter against the closed forms, groups apart.
 
     python evals/temporal.py --videos DIR --cache DIR [--pools weizmann utd-mhad] [--seeds 5]
 
@@ -85,7 +85,7 @@ def _evaluate(pool: Pool, model: vlar.Model, options: argparse.Namespace) -> lis
 
 
 def _closed(pool: Pool, support: np.ndarray, query: np.ndarray, method: str) -> np.ndarray:
-    """As ``vlar adapt`` fits it from a CSV that names the groups."""
+    """Head that ``vlar adapt`` fits from a CSV that names the groups."""
     head, _ = choose(
         pool.features[support],
         pool.blocks,

@@ -1,4 +1,4 @@
-"""How much should a second opinion count where no labelled clip says how good it is?
+"""Weight of a second opinion without labelled clips to measure it.
 
     python evals/unfitted_opinion.py --videos DIR --clips DIR [--cache DIR] [--json FILE]
 
@@ -7,8 +7,8 @@ the proposer is 1) and the least lead of its best option over the next are chose
 reported. Parts, options and probabilities are those of ``second_opinion.py``. ``all``, every set of
 the videos as one list of 131 labels, is only reported.
 
-Three answerers know nothing: ``random`` draws probabilities, ``letters`` writes a letter at random
-to each of the K rotations, ``certain`` is as good as sure of one option drawn at random.
+Three answerers have no information: ``random`` draws probabilities, ``letters`` writes a letter at
+random to each of the K rotations, ``certain`` is as good as sure of one option drawn at random.
 
 Chosen is what gains most in the mean over pools and pairs of parts, among weights with which
 neither ``random`` nor ``letters`` costs more than 2 points in any pool, ``certain`` no more than
@@ -64,7 +64,7 @@ class Asked:
     choosing: np.ndarray
 
     def right(self, rule: Rule) -> np.ndarray:
-        """Whether each clip is recognised with a weight b and a least lead."""
+        """Rightness of each clip with a weight b and a least lead."""
         b, lead = rule
         heard = sure(self.opinion, lead)
         return mix(self.given, heard, self.columns, a=1.0, b=b).argmax(axis=1) == self.truth
@@ -115,7 +115,7 @@ def _pools(options: argparse.Namespace) -> Iterator[tuple[Path, str]]:
 
 
 def _halves(pool: Pool) -> dict[str, bool]:
-    """Whether each group is one to choose on."""
+    """Mark of each group, by name: True to choose on."""
     names = sorted(set(pool.groups))
     order = np.random.default_rng(100).permutation(len(names))
     return {name: bool(place % 2 == 0) for place, name in zip(order, names, strict=True)}
@@ -124,7 +124,7 @@ def _halves(pool: Pool) -> dict[str, bool]:
 def _cells(
     pool: Pool, lite: vlar.Model, halves: dict[str, bool], seeds: int
 ) -> Iterator[tuple[tuple[str, str], list[Asked]]]:
-    """All pairs of parts, those that know nothing, and ``lite`` that asks a few-shot model."""
+    """Yield all pairs of parts, those without information, and ``lite`` with a few-shot model."""
     every = np.arange(len(pool.truth))
     for proposer, given in pool.scores.items():
         for answerer, scores in pool.scores.items():
@@ -185,7 +185,7 @@ def _made(
 
 
 def _unknowing(answerer: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """(N, C) scores that know nothing; those of the K options are looked at."""
+    """(N, C) scores without information; those of the K options are read."""
     random = np.random.default_rng(seed)
     if answerer == "random":
         return random.exponential(size=shape)

@@ -1,4 +1,4 @@
-"""What semantic units add to few examples of the offline encoder (attentive semantic units).
+"""Gain of semantic units for few examples of the offline encoder (attentive semantic units).
 
     python evals/units.py --shared DIR --cache DIR [--json OUT]
 

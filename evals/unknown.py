@@ -1,4 +1,4 @@
-"""How well does `unknown` work? Kept clips, strangers, blank and noise, calibration, queries.
+"""Quality of `unknown`: kept clips, strangers, blank and noise, calibration, queries.
 
     python evals/unknown.py [--data ../shared/videos] [--model lite] [--out results.json]
 
@@ -134,7 +134,9 @@ def pooled_calibration(model: Model, parts: list[tuple[Clips, np.ndarray]]) -> d
 
 
 def strangers(model: Model, clips: Clips, half: np.ndarray) -> dict[str, dict[str, float]]:
-    """Half of the labels are given, drawn ten times: is a clip of the other half told apart?"""
+    """Rejection of the clips of a half of the labels, drawn ten times, when the other half is
+    given.
+    """
     concepts = model.encode_labels(clips.labels)
     vectors, answers = clips.vectors[half], clips.answers[half]
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Is the named person judged? Composites of people side by side, named by place and by colour.
+"""Judgement of the named person: composites of people side by side, named by place and by colour.
 
     vlar models get lite-motion
     python evals/who.py --videos DIR [--half report] [--count 300] [--cache DIR] [--json OUT]
@@ -49,12 +49,13 @@ PLACES = {2: ("left", "right"), 3: ("left", "middle", "right")}
 
 @dataclass(frozen=True)
 class Seen:
-    """What a composite gave.
+    """Results of a composite.
 
     Attributes:
         truth: n labels from the left.
         right: (n,) whether the person who is chosen by each name is the one who is named.
-        cuts: (M, n, D) vectors of the cuts of whom each name chooses, by margin; zeros for nobody.
+        cuts: (M, n, D) vectors of the cuts of the person that each name chooses, by margin; zeros
+            for nobody.
         tiles: (n, D) vectors of the true tiles.
         whole: (D,) vector of the composite.
         found: Number of people who are found.

@@ -63,7 +63,7 @@ def _options() -> argparse.Namespace:
 
 
 def _judged(model, vectors: KeptVectors, options, path: Path, labels: list[str]) -> dict:
-    """What the whole picture and each of two people are said to do."""
+    """Labels of the whole picture and of each of two people."""
     source = reader("video")
     window = Window(0.0, source.probe(path).duration_s)
     clip = source.read_clip(path, window, model.sampling)
@@ -95,7 +95,7 @@ def _judged(model, vectors: KeptVectors, options, path: Path, labels: list[str])
 
 
 def _found(options: argparse.Namespace, who: str, clip, source) -> Found:
-    """What ``--who`` finds, with boxes that are kept."""
+    """Person that ``--who`` finds, with boxes that are kept."""
     focus = make_focus(who=who)
     assert focus is not None
     kept = KeptDetector(focus.detector, options.cache)

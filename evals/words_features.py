@@ -113,12 +113,12 @@ def one_then_other(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def gains(
     score: str, rows: list[dict[str, float]], base: list[dict[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """By part of the clips: mean score over seeds, and gain over the base with its standard error.
+    """Mean score over seeds by part of the clips, and gain over the base with its standard error.
 
     Args:
         score: Its name in the table.
         rows: For each seed the score of each part.
-        base: The same of what is compared with.
+        base: The same of the compared method.
     """
     table: dict[str, dict[str, float]] = {}
     for name in rows[0]:

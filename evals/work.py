@@ -87,7 +87,7 @@ def laid_out(files: Sequence[tuple[Path, str]], out: Path) -> list[Segment]:
 
 
 def figures(found: Sequence[Segment], truth: Sequence[Segment], order: Sequence[str]) -> dict:
-    """How well segments agree with the right ones."""
+    """Agreement of segments with the right ones."""
     spans = [np.array([(s.start_s, s.end_s) for s in rows]) for rows in (found, truth)]
     shared = overlap(*spans)
     same = np.array([[a.label == b.label for b in truth] for a in found])

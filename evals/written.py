@@ -1,4 +1,4 @@
-"""What descriptions from different writers are worth, zero-shot, on one set.
+"""Value of descriptions from different writers, zero-shot, on one set.
 
     vlar describe labels.txt --out offline.json --llm offline
     vlar describe labels.txt --out model.json --llm openai:MODEL

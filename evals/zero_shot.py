@@ -1,11 +1,11 @@
-"""How well an encoder names actions it has never been shown: labels as text, no examples.
+"""Zero-shot recognition by an encoder: labels as text, no examples.
 
     python evals/zero_shot.py --videos DIR [--model lite] [--half choose|report|all] [--json OUT]
 
 DIR holds ``manifest.csv`` (path, readable_label, dataset, group) and the clips it names. The label
 list of a data set is the set of its readable labels; the list "union" joins those of all sets that
 are run. Ranked by similarity (plain cosines) and by probability (what ``vlar classify`` answers);
-neither knows other clips.
+neither uses other clips.
 
 top-1, top-5  share of clips whose label is first, among the first five
 mAP           a label as the query, the set's clips as the library; mean over labels of the average

@@ -1,4 +1,4 @@
-"""Does zooming in help? Clips pasted small on scenes with a drifting camera, and untouched clips.
+"""Gain of zooming in: clips pasted small on scenes with a drifting camera, and untouched clips.
 
     vlar models get lite-motion
     python evals/zoom.py --videos DIR [--half report] [--count 300] [--cache DIR] [--json OUT]
@@ -49,13 +49,14 @@ SHARES = (1 / 4, 1 / 6)
 
 @dataclass(frozen=True)
 class Seen:
-    """What a clip gave.
+    """Results of a clip.
 
     Attributes:
         truth: Its label.
         share: Height of the pasted clip over the frame's; 1 for an untouched clip.
         vectors: ``full``, and where they exist ``centre``, ``oracle`` and the cuts by margin.
-        extent: Size of who is zoomed in on, in shares of the frame's shorter side; 0 for nobody.
+        extent: Size of the person zoomed in on, in shares of the frame's shorter side; 0 for
+            nobody.
         on_tile: Share of frames in which the window lies on the tile.
         by: ``body`` or ``movement``, by which somebody was found; empty for nobody.
         seconds: CPU time to find them.

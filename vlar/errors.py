@@ -84,7 +84,7 @@ class PersonError(VlarError):
 
 
 class DecodeError(VlarError):
-    """A video cannot be read. The message says what, where, and how much was readable."""
+    """A video cannot be read. The message names the fault, the place, and the readable part."""
 
     kind = "decode"
 

@@ -42,12 +42,14 @@ _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def acts(character: str) -> bool:
-    """Whether a character is a control character, a lone surrogate or turns the writing order."""
+    """Return whether a character is a control character, a lone surrogate or turns the writing
+    order.
+    """
     return unicodedata.category(character) in _CATEGORIES or character in _TURNING
 
 
 def fault(text: str) -> str | None:
-    r"""What is wrong with the first such character of a text; None for a sound text.
+    r"""Name of the first such character of a text; None for a sound text.
 
     >>> fault("run"), fault("\x1b[2Jrun")
     (None, "the control character '\\x1b'")
@@ -114,7 +116,7 @@ def as_url(path: str | Path) -> str | None:
 
 
 def is_url(path: str | Path) -> bool:
-    """Whether a text or a path is an address."""
+    """Return whether a text or a path is an address."""
     return as_url(path) is not None
 
 

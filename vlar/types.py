@@ -72,9 +72,9 @@ class Hit:
         parts: The best window of each phrase of a query with operators; else empty.
         also: Spans of other recordings that show the same (copies).
         lost: Greatest share (0 to 1) of lost or doubtful frames among the span's windows.
-        caption: What the best window is said to show, in a library with captions; else empty.
-        track: In a library with rows of people, whom the best window shows: the number of a person
-            in the recording, from 1; None for the whole frame, and for a sequence of windows.
+        caption: Caption of the best window, in a library with captions; else empty.
+        track: In a library with rows of people, the person of the best window: the number in the
+            recording, from 1; None for the whole frame, and for a sequence of windows.
         box: x1, y1, x2, y2 of that person at ``box_s``, in shares (0 to 1) of the frame's width and
             height; None without a track.
         box_s: Middle of the best window in seconds, where the box was found; None without a track.
@@ -154,7 +154,7 @@ Role = Literal["label", "query"]
 
 
 class ProgressCallback(Protocol):
-    """Called as work proceeds, to move a progress bar for example. Args of a call:
+    """Callback for progress, to move a progress bar for example. Args of a call:
 
     count: Units done since the last call.
     total: Units in all, given once they are known; a later call may correct it.
@@ -182,10 +182,11 @@ class Window:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a probe of a video (or of a folder of frames) says, without decoding it.
+    """Metadata of a video (or of a folder of frames), read without decoding.
 
     ``duration_s`` is the span from the first to the end of the last frame. ``rotation_deg`` is
-    applied by the decoder; ``width`` and ``height`` are as a viewer sees them, after rotation.
+    applied by the decoder; ``width`` and ``height`` are those of the displayed picture, after
+    rotation.
     """
 
     path: Path
@@ -200,7 +201,7 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Clip:
-    """What one window of one sensor holds, time first.
+    """Samples of one time window of one sensor, time first.
 
     Attributes:
         path: The recording.
@@ -214,7 +215,7 @@ class Clip:
             sensor whose samples come at times of their own.
         lost: Share (0 to 1) of the wanted samples that could not be read and were replaced by the
             nearest one that could.
-        meta: Facts of the recording that a reader knows: layout, units, sampling rate.
+        meta: Facts of the recording from the reader: layout, units, sampling rate.
         parts: Clips of other sensors of the same moment by modality, on a common clock.
     """
 
@@ -230,7 +231,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What an encoder wants of a recording; readers sample by it, computed from time.
+    """Sampling that an encoder requires of a recording; readers compute it from time.
 
     Attributes:
         n_frames: T, samples of a clip (frames of a video, rows of a signal).
@@ -242,8 +243,8 @@ class Sampling:
         size: (H, W) in pixels that the encoder resizes pictures to; None without pictures.
         fps: Samples a second where T follows the length of a clip; None for ``n_frames`` always.
         max_frames: The largest T at ``fps``; given with it.
-        parts: What encoders that are joined want; the union of their samples is read in one pass.
-            Empty for one encoder. T is the size of the union where none follows the length.
+        parts: Sampling of each of the joined encoders; the union of their samples is read in one
+            pass. Empty for one encoder. T is the size of the union where none follows the length.
         all_samples: Whether all samples of the window are wanted, whatever their number: the
             encoder sorts them into its own grid. ``n_frames`` then decides on nothing.
     """
@@ -271,11 +272,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One clip as an encoder sees it.
+    """One encoded clip.
 
     Attributes:
-        features: (T, F) float32, one row a frame (or a time step); (1, F) of an encoder that
-            sees a clip as a whole (``Encoder.per_clip``).
+        features: (T, F) float32, one row a frame (or a time step); (1, F) of an encoder that treats
+            a clip as a whole (``Encoder.per_clip``).
         vector: (D,) float32 of unit length in the space shared with text.
         context: (k, E) float32 context tokens where text depends on the video, else None.
     """
@@ -331,10 +332,10 @@ class Classification:
     ``predictions`` sum with ``unknown_probability`` to at most 1 (exactly 1 if all are listed),
     unless several labels were asked for at once: then each stands for itself. ``coarse`` holds the
     labels above those of the list, best first, where a label tree was given; a coarse label is as
-    probable as all its kinds together, and as similar as the best of them. ``lost`` is the share
-    (0 to 1) of the frames that could not be read or may be wrong. ``second_opinion`` is there where
+    probable as all its kinds together, and as similar as the best of them. ``lost`` is the share (0
+    to 1) of the frames that could not be read or may be wrong. ``second_opinion`` is there where
     one was asked for (``vlar.generators.opinions.rerank``); the probabilities are then those of
-    both. ``person`` is whom ``who`` or ``zoom`` found; ``notes`` say what else matters.
+    both. ``person`` is the one that ``who`` or ``zoom`` found; ``notes`` hold other remarks.
     """
 
     path: Path

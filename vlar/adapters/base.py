@@ -1,4 +1,4 @@
-"""What every adapter offers: an encoder with trained parts around or inside it."""
+"""Interface of an adapter: an encoder with trained parts around or inside it."""
 
 from __future__ import annotations
 
@@ -211,10 +211,10 @@ class Adapter(Wrapper):
 
     @classmethod
     def from_spec(cls, argument: str) -> Adapter:
-        """Load a checkpoint of the method's original; ``argument`` is what follows ``NAME:``.
+        """Load a checkpoint of the method's original; ``argument`` is the text after ``NAME:``.
 
         Raises:
-            ModelError: it has none; the message says what to do.
+            ModelError: it has none; the message names the remedy.
         """
         raise ModelError(
             f"{argument!r} cannot be read: this adapter has no checkpoints of an original; train "
@@ -223,7 +223,7 @@ class Adapter(Wrapper):
 
     @classmethod
     def preset(cls, made: registry.Preset) -> type[Adapter]:
-        """This adapter with other defaults, under a name of its own.
+        """Copy of this adapter with other defaults, under a name of its own.
 
         Its table may hold ``settings``, and ``recipe`` or ``learner`` in place of those of this
         one. Settings that a user gives come before those of the preset.
@@ -261,7 +261,7 @@ class Adapter(Wrapper):
 
     @property
     def settings(self) -> JsonDict:
-        """What ``attach`` needs to build it again, for the manifest of a saved model."""
+        """Arguments of ``attach`` to build it again, for the manifest of a saved model."""
         return self.config.to_dict()
 
     @property
@@ -400,7 +400,7 @@ def _known_name(spec: str) -> str:
 
 
 def _names() -> set[str]:
-    """What a spec, or a part of one, may begin with."""
+    """Names that begin a spec, or a part of one."""
     return {*registry.names("encoder"), *registry.names("adapter"), *entries()}
 
 

@@ -146,7 +146,7 @@ _BASES = {(768, 16): "ViT-B-16", (768, 32): "ViT-B-32", (1024, 14): "ViT-L-14"}
 
 
 def open_file(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds; nothing in it is executed.
+    """Contents of a checkpoint; nothing in it is executed.
 
     Raises:
         ModelError: no such file, not a checkpoint, or one that holds more than data.

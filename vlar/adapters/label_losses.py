@@ -1,4 +1,4 @@
-"""What kind of labels clips have; the loss, the accuracy and the metrics follow from it.
+"""Kinds of labels of clips; the loss, the accuracy and the metrics follow from them.
 
 Letters: N clips, C labels, K labels of one part (verb, object).
 """
@@ -72,7 +72,7 @@ def part_cross_entropy(logits: Mapping[str, Tensor], targets: Mapping[str, Tenso
 
 @dataclass(frozen=True)
 class LabelTargets:
-    """What is right for N clips.
+    """Targets of N clips.
 
     Attributes:
         labels: (N, C) from 0 to 1, one column a label.
@@ -93,7 +93,7 @@ class LabelTargets:
         return LabelTargets(share * self.labels + (1 - share) * self.labels[other], parts)
 
     def padded(self, count: int) -> LabelTargets:
-        """These targets, followed by ``count`` rows of zeros for unlabelled clips."""
+        """Pad the targets with ``count`` rows of zeros for unlabelled clips."""
 
         def longer(rows: Tensor) -> Tensor:
             return torch.cat([rows, rows.new_zeros(count, rows.shape[1])])
@@ -102,7 +102,7 @@ class LabelTargets:
 
 
 class LabelTask(ABC):
-    """How answers are compared with the labels of a training set.
+    """Comparison of answers with the labels of a training set.
 
     Attributes:
         form: ``one-hot``, ``multi-hot`` or ``parts``.
@@ -145,7 +145,7 @@ class OneLabel(LabelTask):
     form: ClassVar[str] = "one-hot"
 
     def targets(self, shown: LabelTargets, smoothing: float) -> LabelTargets:
-        """See ``LabelTask``; a row still sums to 1."""
+        """Smooth the targets; a row still sums to 1."""
         return LabelTargets(_smoothed(shown.labels, smoothing))
 
     def loss(self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]) -> Tensor:
@@ -165,7 +165,7 @@ class SeveralLabels(LabelTask):
     form: ClassVar[str] = "multi-hot"
 
     def targets(self, shown: LabelTargets, smoothing: float) -> LabelTargets:
-        """See ``LabelTask``; each label is yes or no, so the share moves it towards a half."""
+        """Smooth the targets; each label is yes or no, so the share moves it towards a half."""
         return LabelTargets(shown.labels * (1 - smoothing) + smoothing / 2)
 
     def loss(self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]) -> Tensor:
@@ -176,7 +176,6 @@ class SeveralLabels(LabelTask):
     def metrics(
         self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]
     ) -> dict[str, float]:
-        """See the class."""
         del parts
         shown = targets.labels > targets.labels.mean(dim=1, keepdim=True)
         best = logits.argsort(dim=1, descending=True, stable=True)
@@ -203,21 +202,19 @@ class LabelParts(LabelTask):
     form: ClassVar[str] = "parts"
 
     def targets(self, shown: LabelTargets, smoothing: float) -> LabelTargets:
-        """See ``LabelTask``; the parts follow from the labels."""
+        """Smooth the targets; the parts follow from the labels."""
         parts = {
             part: _smoothed(self._of_part(part, shown.labels), smoothing) for part in self.columns
         }
         return LabelTargets(_smoothed(shown.labels, smoothing), parts)
 
     def loss(self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]) -> Tensor:
-        """See the class."""
         whole = soft_cross_entropy(logits, targets.labels)
         return whole + part_cross_entropy(parts, targets.parts) if parts else whole
 
     def metrics(
         self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]
     ) -> dict[str, float]:
-        """See the class."""
         best, right = logits.argmax(dim=1), targets.labels.argmax(dim=1)
         found = {"accuracy": float((best == right).sum())}
         for part, columns in self.columns.items():

@@ -117,12 +117,12 @@ class Settings:
         """
 
     def to_dict(self) -> JsonDict:
-        """For the manifest of a saved model."""
+        """Settings for the manifest of a saved model."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: JsonDict) -> Self:
-        """From ``to_dict``; see ``read_settings``."""
+        """Build settings from ``to_dict``; see ``read_settings``."""
         return read_settings(cls, values, cls.what)
 
     def require_multiple(self, width: int | None, heads: int) -> None:

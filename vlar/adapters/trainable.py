@@ -1,4 +1,4 @@
-"""What training asks of an adapter: named parameters, and one step with named losses.
+"""Interface of training to an adapter: named parameters, and one step with named losses.
 
 Letters: N clips, T frames, F and K features of a frame, C labels, D joint width.
 """
@@ -28,21 +28,21 @@ Spreader = Callable[..., "tuple[Tensor, ...]"]
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """What one training step reads.
+    """Inputs of one training step.
 
     Attributes:
         inputs: (N, T, 3, height, width) normalised pixels, or (N, T, K) ``training_inputs`` where
             the adapter ``reads`` features.
         targets: (N, C) float from 0 to 1, the share of each label. One-hot unless labels are
             smoothed, clips are mixed or show several labels. Zero for an unlabelled clip.
-        task: What kind of labels these are; None means one label a clip.
+        task: Kind of the labels; None means one label a clip.
         parts: (N, K) targets by part of a label (verb, object), where labels have parts.
         known: (N,) bool, False for an unlabelled clip; None where all clips are labelled.
         views: Other views of the same clips by name, each like ``inputs``, as objectives ask for.
         rows: Numbers of the labelled clips in the training set; of all where none is labelled.
-        facts: What the support set holds about each of the N clips: ``subject``, ``text``, ...
+        facts: Facts of the support set about each of the N clips: ``subject``, ``text``, ...
         free_rows: Numbers of the unlabelled clips among the unlabelled ones.
-        spreader: How several processes share the work of a step; None in one process.
+        spreader: Division of the work of a step between several processes; None in one process.
     """
 
     inputs: Tensor
@@ -57,10 +57,10 @@ class TrainingBatch:
     spreader: Spreader | None = None
 
     def spread(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """What a function gives for every clip, each process computing its share of the clips.
+        """Result of a function for every clip; each process computes its share of the clips.
 
         A method puts the costly part of a step, which treats each clip for itself, through this.
-        What follows (losses, draws) runs in every process on all clips of the batch, so it is the
+        Later code (losses, draws) runs in every process on all clips of the batch, so it is the
         same as in one process. A method that does not use it is right as well, but no faster: each
         process then computes all clips.
 
@@ -134,7 +134,7 @@ class TrainingBatch:
 
 @dataclass(frozen=True)
 class TrainingOutput:
-    """What one training step gives.
+    """Outputs of one training step.
 
     Attributes:
         logits: (N, C), scaled similarity of clips and labels.
@@ -197,7 +197,7 @@ class Trainable(ABC):
 
     @abstractmethod
     def training_classes(self, labels: Sequence[str]) -> Any:
-        """What every step needs of C labels and no parameter changes: token ids, for example."""
+        """Constants of every step for C labels: token ids, for example."""
 
     def read_label_parts(self, parts: Sequence[Mapping[str, str]], counts: Sequence[int]) -> None:
         """Read what the labels are made of; called before ``training_classes``.
@@ -253,7 +253,7 @@ class Trainable(ABC):
         del features
 
     def training_inputs(self, features: Float32) -> Float32:
-        """What a batch holds of frame features (N, T, F); computed once a clip and cached.
+        """Inputs of a batch from frame features (N, T, F); computed once a clip and cached.
 
         Returns:
             (N, T, K) float32, by default the features themselves. Clips may be mixed and their
@@ -263,7 +263,7 @@ class Trainable(ABC):
 
 
 def drawn_once() -> AbstractContextManager[Any]:
-    """What is drawn in here holds for all clips of a batch, such as the dropout of a prompt.
+    """Context in which a draw holds for all clips of a batch, such as the dropout of a prompt.
 
     Only for draws inside a function that is spread (``TrainingBatch.spread``).
     """

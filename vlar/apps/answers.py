@@ -74,7 +74,7 @@ def _drawn(picture: Image, hit: Hit) -> Image:
 
 
 def moved(hit: Hit) -> Failure:
-    """The failure of a hit whose recording is not where the library says."""
+    """Failure of a hit whose recording is not at its path in the library."""
     message = (
         f"{hit.path}: the recording is not there any more; add it where it is now with 'vlar index "
         "add', which recognises it"
@@ -356,7 +356,7 @@ class Written:
 
 @dataclass(frozen=True)
 class AnswerFiles:
-    """What to write of the answers to a query; None writes nothing of its kind.
+    """Outputs of the answers to a query; None writes nothing of its kind.
 
     Attributes:
         cut: A folder for the found spans as files; it is made.

@@ -91,7 +91,7 @@ def files_in(folder: Path) -> Iterator[Path]:
 
 
 def look(file: Path) -> Iterator[Finding]:
-    """What a file is, whatever folder it lies in: a link, a device, code, a pickle with calls."""
+    """Findings about a file in any folder: a link, a device, code, a pickle with calls."""
     if file.is_symlink():
         advice = "delete the link, or copy the file itself from a source you trust"
         yield Finding(DANGER, str(file), f"it is a link to {os.readlink(file)}", advice)  # noqa: PTH115
@@ -110,7 +110,7 @@ def look(file: Path) -> Iterator[Finding]:
 
 
 def pickle_findings(file: Path) -> Iterator[Finding]:
-    """What a file of ``torch.save`` would call where it is unpickled without ``weights_only``."""
+    """Calls of a file of ``torch.save`` where it is unpickled without ``weights_only``."""
     advice = "use weights as safetensors, or load it with vlar alone, which reads tensors only"
     try:
         archive = check_archive(file)
@@ -334,11 +334,11 @@ def _rows(store: SqliteStore, folder: Path) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """Result of an audit.
 
     Attributes:
-        path: What was audited.
-        kind: What it is: ``model``, ``library``, ``weights``, ``bank`` or ``labels``.
+        path: Audited file or folder.
+        kind: Its kind: ``model``, ``library``, ``weights``, ``bank`` or ``labels``.
         findings: The worst first.
     """
 

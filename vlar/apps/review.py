@@ -34,7 +34,7 @@ _LEAST = 1e-6  # of a factor: no clip is ever left out
 
 
 def uncertainty(probability: Float64, measure: str = "margin") -> Float64:
-    """How unsure each answer is, 0 to 1.
+    """Uncertainty of each answer, 0 to 1.
 
     Args:
         probability: (N, C) of C labels, each row summing to at most 1.
@@ -251,7 +251,7 @@ _LONGEST_LABEL = 4000
 
 @dataclass(frozen=True)
 class Answer:
-    """What a person said about a clip."""
+    """Label that a person gave to a clip."""
 
     path: Path
     window: Window | None

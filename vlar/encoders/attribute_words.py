@@ -83,7 +83,7 @@ class AttributeWords(Encoder):
 
     @classmethod
     def vocabulary(cls) -> Vocabulary:
-        """What the texts are about: the attributes of bodies."""
+        """Vocabulary of the texts: the attributes of bodies."""
         return verb_table.bodies()
 
     @classmethod

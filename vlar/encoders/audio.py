@@ -4,7 +4,8 @@ Cepstral coefficients and the spread of their slopes (Davis and Mermelstein 1980
 spectrum (Peeters, "A large set of audio features", 2004), the level over time, and the modulation
 spectrum. All but the level and the modulation are taken where something sounds; how loud the
 recording is does not matter. Each value is scaled to about -1 to 1 by the mean and the deviation
-over two folds of ESC-10, without their labels (``audio_statistics.csv``, made by ``evals/sounds.py``).
+over two folds of ESC-10, without their labels (``audio_statistics.csv``, made by
+``evals/sounds.py``).
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def sound_vector(values: Float64) -> Float32:
 
 
 def _onsets(level: Float64) -> tuple[int, float]:
-    """How many sounds begin, and the share of them that last under 0.1 s."""
+    """Number of sounds that begin, and the share of them that last under 0.1 s."""
     rise = np.maximum(level[3:] - level[:-3], 0) if len(level) > 3 else np.zeros(1)
     begins = [at for at in signals.maxima(rise, _ONSET_DB / 2) if rise[at] > _ONSET_DB]
     kept: list[int] = []
@@ -311,7 +312,7 @@ def _level(level: Float64, active: Float64) -> Float64:
 
 
 def _steps(level: Float64) -> Float64:
-    """How the level moves from window to window."""
+    """Changes of the level from window to window."""
     step = np.diff(level) if len(level) > 1 else np.zeros(1)
     rise, fall = np.percentile(step, [99, 1])
     size = np.array([np.abs(step).mean() + 0.1, max(rise, 0) + 0.3, max(-fall, 0) + 0.3,
@@ -326,11 +327,11 @@ _WIDTH = len(NAMES)
 
 @register("encoder", "audio")
 class AudioEncoder(AttributeWords):
-    """How loud each of 64 bands is at 64 moments, and what the sound is like as a whole: ten
-    attributes for words, 119 statistics for examples.
+    """Loudness of 64 bands at 64 moments, and the sound as a whole: ten attributes for words, 119
+    statistics for examples.
 
-    Words come through ``text_banks/sound_verbs.txt``: what things and actions sound like. Nothing
-    is trained, so few words are told apart; examples do much better. A silent clip has the vector
+    Words come through ``text_banks/sound_verbs.txt``: the sounds of things and actions. Nothing is
+    trained, so few words are distinguished; examples do much better. A silent clip has the vector
     ``[0 ; 1]``.
     """
 

@@ -1,4 +1,4 @@
-"""What every encoder offers: clips of one sensor and texts in, unit vectors of one space out."""
+"""Interface of an encoder: clips of one sensor and texts in, unit vectors of one space out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vlar.types import Clip, Encoded, Float32, Role, Sampling
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How an encoder wants its pixels.
+    """Size, scale and fit of the pixels of an encoder.
 
     Attributes:
         height: Pixels.
@@ -60,7 +60,7 @@ class Block:
 
 @dataclass(frozen=True)
 class BlockMix:
-    """What a block of a label's vector is made of where the label has descriptions.
+    """Mix of names and descriptions in a block of a label's vector.
 
     Attributes:
         block: Name of the block.
@@ -107,8 +107,9 @@ class Encoder(ABC):
         max_frames: The largest T at ``fps``.
         all_samples: True where a clip holds all samples of its window, in any number; needs
             ``per_clip`` or fixed rows, and a reader that gives them (``Reader.gives_all``).
-        per_clip: True where the model sees a clip as a whole and gives one feature: ``features``
-            are (1, F) whatever T, of the kind ``clip``. What compares frames refuses it by name.
+        per_clip: True where the model treats a clip as a whole and gives one feature: ``features``
+            are (1, F) whatever T, of the kind ``clip``. Code that compares frames refuses it by
+            name.
         fixed_rows: Rows of the features where they do not follow T (signals).
         longest_s: Seconds a clip may last for T frames to show its movements, or infinite; a longer
             span is read in parts too (``vlar.media.views``).
@@ -177,7 +178,7 @@ class Encoder(ABC):
         """
 
     def encode_in_role(self, texts: Sequence[str], role: Role) -> Float32:
-        """``encode_text`` in a role, which an encoder without ``two_roles`` is not told."""
+        """``encode_text`` in a role; an encoder without ``two_roles`` does not receive the role."""
         return self.encode_text(texts, role) if self.two_roles else self.encode_text(texts)
 
     @abstractmethod
@@ -223,10 +224,10 @@ class Encoder(ABC):
         return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def session(self, *, features: bool = True) -> Session:
-        """For the windows of recordings in the order of time: shared work is done once.
+        """Session for the windows of recordings in the order of time: shared work is done once.
 
         A vector is that of ``encode`` within 1e-5, except where an encoder follows people from one
-        window into the next; its own text says so.
+        window into the next; its own docstring states it.
 
         Args:
             features: Whether the features of ``Encoded`` are needed; else they may be empty.
@@ -262,7 +263,7 @@ class Encoder(ABC):
 
     @property
     def reference(self) -> Encoder:
-        """What encodes texts that answers are only compared with.
+        """Encoder of texts that answers are only compared with.
 
         It is the encoder itself, unless one of its texts costs much.
         """
@@ -274,10 +275,10 @@ def load_encoder(spec: str, device: str | None = None, dtype: str | None = None)
 
     Args:
         spec: For example ``lite``, ``openclip:ViT-B-32/openai``, or an alias of ``vlar models``.
-        device: Where it runs: ``cpu``, ``cuda``, ``cuda:1``. None is what the spec says, else an
-            accelerator where there is one.
+        device: Where it runs: ``cpu``, ``cuda``, ``cuda:1``. None is the device of the spec, else
+            an accelerator where there is one.
         dtype: ``float32``, ``bfloat16`` (or ``bf16``), ``float16`` or ``int8``. None and ``auto``
-            are what the spec says, else ``float32``.
+            are the dtype of the spec, else ``float32``.
 
     Raises:
         UnknownNameError: no encoder has this name.
@@ -319,7 +320,7 @@ def require_plain(name: str, argument: str, device: str | None, dtype: str | Non
 
 
 def placement(make: Any, what: str, **wanted: str | None) -> dict[str, str]:
-    """Those of ``device`` and ``dtype`` that were given, for a part's ``from_spec``.
+    """Select those of ``device`` and ``dtype`` that were given, for a part's ``from_spec``.
 
     Raises:
         UsageError: the part takes no such option.

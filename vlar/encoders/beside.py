@@ -112,7 +112,7 @@ class Beside(Wrapper):
 
     @abstractmethod
     def rows(self, clip: Clip, features: Float32) -> Float32:
-        """What is added to a clip's features.
+        """Rows that are added to a clip's features.
 
         Args:
             clip: As the encoder wants it sampled.

@@ -26,7 +26,7 @@ from vlar.types import Clip, Encoded, Float32, Role
 _OPTIONS = ("text", "words", "keep")
 _NOTHING = "a video"  # what a clip without captions is taken to show
 _LOGIT_SCALE = 20.0
-_SIZE = 260  # pixels of what a captioner gets that does not say
+_SIZE = 260  # pixels for a captioner that states no size
 
 
 @register("encoder", "captioned")
@@ -149,7 +149,7 @@ class CaptionedEncoder(Encoder):
         return unit(self._embed(sentences).mean(axis=0)) if sentences else name
 
     def count_tokens(self, text: str) -> int:
-        """As the packaged text encoder counts."""
+        """Number of tokens, counted by the packaged text encoder."""
         return count_word_pieces(text)
 
 

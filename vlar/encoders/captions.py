@@ -12,7 +12,7 @@ from vlar.errors import UsageError, VlarError
 from vlar.media.lookup import reader
 from vlar.types import Clip, Encoded, Sampling
 
-#: Captions of one clip; empty where there is nothing to tell.
+#: Captions of one clip; empty without anything to describe.
 Captions = tuple[str, ...]
 
 

@@ -35,8 +35,8 @@ class Entry:
 
     Attributes:
         alias: The word.
-        purpose: What it is for.
-        spec: What loads it, without the revision.
+        purpose: Its use.
+        spec: Spec that loads it, without the revision.
         licence: Of the weights.
         parameters_m: Millions of parameters.
         download_mb: About, in MB; 0 where nothing is fetched.
@@ -47,7 +47,7 @@ class Entry:
         dim: Width of the space; None where it is made of blocks.
         dims: Widths that a vector may be cut to.
         per_clip: Whether it gives one feature a clip, not one a frame.
-        note: What else to know.
+        note: Other remarks.
         figures: Published figures in percent, by protocol.
         cpu: Measured seconds: ``clip_s``, ``text_s`` and what else the benchmark prints.
         advice: A sentence by use and device: ``query.cpu``.
@@ -83,11 +83,11 @@ class Entry:
 
     @property
     def asks_for_licence(self) -> bool:
-        """Whether its terms must be accepted before it is fetched."""
+        """Whether its terms must be accepted before the download."""
         return self.non_commercial or self.gated
 
     def is_here(self) -> bool:
-        """Whether its weights are on this disk."""
+        """Return whether its weights are on this disk."""
         if not self.download_mb:
             return True
         from vlar.encoders.clip import options as hub
@@ -116,7 +116,7 @@ def entries() -> dict[str, Entry]:
 
 
 def protocols() -> dict[str, dict[str, str]]:
-    """What each protocol measures (``what``) and where its figures stand (``source``)."""
+    """Meaning of each protocol (``what``) and the source of its figures (``source``)."""
     return _data()["protocols"]
 
 

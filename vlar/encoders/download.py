@@ -97,7 +97,7 @@ def _listed(entry: Entry) -> tuple[str, list[Any]]:
 
 
 def wanted(names: Sequence[str], entry: Entry) -> list[str]:
-    """Which files of a repository a model needs, weights first and ``config.json`` last.
+    """Files of a repository that a model needs, weights first and ``config.json`` last.
 
     Returns:
         Their names; empty where the repository has no weights.
@@ -141,7 +141,7 @@ def _fetched(entry: Entry, commit: str, files: list[Any], begin: Count, count: C
 
 
 def _is_right(path: Path, row: Any) -> bool:
-    """Whether a file has the SHA-256 that the hub states, or the git hash of a small one."""
+    """Return whether a file has the SHA-256 that the hub states, or the git hash of a small one."""
     if row.lfs is not None:
         return row.lfs.sha256 == _hash(path, hashlib.sha256())
     if row.blob_id is None:
@@ -184,7 +184,7 @@ def _counting(count: Count) -> Any:
 
 @contextmanager
 def _clear_errors(entry: Entry) -> Generator[None]:
-    """Turn what the hub's client raises into one line that says what to do."""
+    """Turn an error of the hub's client into one line with the remedy."""
     from huggingface_hub import errors
 
     name, again = entry.hub_name, f"run 'vlar models get {entry.alias}' again"
@@ -224,7 +224,7 @@ def _clear_errors(entry: Entry) -> Generator[None]:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """What the library under the hub's client raises; which library that is differs by version."""
+    """Errors of the library under the hub's client; that library differs by version."""
     from huggingface_hub.errors import HfHubHTTPError
 
     bases = (base for base in HfHubHTTPError.__mro__ if issubclass(base, Exception))

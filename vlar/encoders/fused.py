@@ -68,12 +68,12 @@ def evenly(n_frames: int, wanted: int) -> Rows:
 
 
 def repeated(n_rows: int, wanted: int) -> Rows:
-    """Which of ``n_rows`` stands in each of ``wanted`` rows; ``evenly`` finds them again."""
+    """Source row, of ``n_rows``, of each of ``wanted`` rows; ``evenly`` inverts it."""
     return np.floor((np.arange(wanted) + 0.5) * n_rows / max(wanted, 1)).astype(np.intp)
 
 
 def times_only(wanted: Sampling) -> Sampling:
-    """What decides on the times of a span; sizes are left out."""
+    """Settings that decide the times of a span, without the sizes."""
     if wanted.all_samples:
         raise UsageError(
             "an encoder that reads all samples of a window cannot be joined with '+'; use it alone"
@@ -149,7 +149,7 @@ def _name(piece: str) -> str:
 
 
 def _is_path(part: str) -> bool:
-    """Whether the argument of a part can be nothing but a path, or is one that exists."""
+    """Return whether the argument of a part is a path by its form, or one that exists."""
     argument = part.partition(":")[2].partition("?")[0]
     return argument.startswith(("/", ".", "~")) or (bool(argument) and Path(argument).exists())
 
@@ -227,7 +227,7 @@ class JointEncoder(Encoder):
 
     @property
     def places(self) -> list[slice]:
-        """Which numbers of a vector belong to each part."""
+        """Slice of each part in a vector."""
         ends = np.cumsum([0, *(part.dim for part in self.parts)]).tolist()
         return [slice(*pair) for pair in pairwise(ends)]
 
@@ -253,7 +253,7 @@ class JointEncoder(Encoder):
     def encode_by(
         self, clips: Sequence[Clip], encoders: Sequence[Callable[[Sequence[Clip]], list[Encoded]]]
     ) -> list[Encoded]:
-        """As ``encode``, with the function of each part that encodes clips."""
+        """Encode clips, with the encoding function of each part."""
         pairs = zip(self.parts, encoders, strict=True)
         found = [encode(self._given(part, clips)) for part, encode in pairs]
         return [self._assembled(row) for row in zip(*found, strict=True)]
@@ -268,7 +268,7 @@ class JointEncoder(Encoder):
         names: Collection[str],
         encoders: Sequence[Callable[[Sequence[Clip], Collection[str]], Float32]],
     ) -> Float32:
-        """As ``encode_blocks``, with the function of each part that encodes its blocks."""
+        """Encode blocks, with the block function of each part."""
         rows = np.zeros((len(clips), self.dim), np.float32)
         for index, (part, place) in enumerate(zip(self.parts, self.places, strict=True)):
             own = zip((block.name for block in part.blocks), self._names[index], strict=True)
@@ -296,7 +296,7 @@ class JointEncoder(Encoder):
         return [with_frames(clip, rows_of(clip, part.sampling, self.sampling)) for clip in clips]
 
     def _assembled(self, encoded: Sequence[Encoded]) -> Encoded:
-        """What the parts gave for one clip, as one row."""
+        """Row of one clip, assembled from those of the parts."""
         found = [len(each.features) for each in encoded]
         n_rows = max(found) if all(found) else 0  # a session may leave features out
         features = [each.features[repeated(len(each.features), n_rows)] for each in encoded]
@@ -309,7 +309,7 @@ class JointEncoder(Encoder):
         return unit(np.concatenate([length * rows for length, rows in pairs], axis=-1))
 
     def block_fingerprints(self) -> dict[str, str]:
-        """As the parts give them: a library of one part can lend its blocks to the joint one."""
+        """Fingerprints of the parts: a library of one part can lend its blocks to the joint one."""
         prints: dict[str, str] = {}
         for part, names in zip(self.parts, self._names, strict=True):
             own = part.block_fingerprints()
@@ -331,7 +331,7 @@ class JointEncoder(Encoder):
         return super().encode_text_block(texts, block)
 
     def explain(self, text: str) -> object | None:
-        """What the parts read in a text, of the first that can tell."""
+        """Explanation of a text by the first part that has one."""
         explains = (getattr(part, "explain", None) for part in self.parts)
         found = (explain(text) for explain in explains if explain is not None)
         return next((each for each in found if each is not None), None)
@@ -359,11 +359,11 @@ class JointSession(Session):
         self.batch_bytes = max(session.batch_bytes for session in self._sessions)
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """As ``JointEncoder.encode``."""
+        """Encode clips by the sessions of the parts."""
         return self._encoder.encode_by(clips, [session.encode for session in self._sessions])
 
     def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:
-        """As ``JointEncoder.encode_blocks``."""
+        """Encode blocks by the sessions of the parts."""
         each = [session.encode_blocks for session in self._sessions]
         return self._encoder.blocks_by(clips, names, each)
 

@@ -52,20 +52,20 @@ class HfEncoder(TorchEncoder):
         """Load a model.
 
         Args:
-            argument: ``ORG/NAME`` on the hub (fetched once, then cached) or a folder as
-                ``save_pretrained`` writes it, with its tokeniser and image processor. Options
-                follow a ``?``: ``precision=float32|bfloat16|float16|int8``, ``device=cpu|cuda``,
+            argument: ``ORG/NAME`` on the hub (fetched once, then cached) or a folder from
+                ``save_pretrained``, with its tokeniser and image processor. Options follow a ``?``:
+                ``precision=float32|bfloat16|float16|int8``, ``device=cpu|cuda``,
                 ``random_init=true`` starts the configuration without weights. A model of whole
                 clips that takes any number of frames has ``frames=16`` (at most, with a rate) and
                 ``fps=2`` (frames a second).
-            device: As the option; it wins over the option.
-            dtype: As the option ``precision``; it wins over the option.
+            device: Like the option; it wins over the option.
+            dtype: Like the option ``precision``; it wins over the option.
             random_init: Start with seeded random weights: for tests and timings.
 
         Raises:
             UnknownNameError: the hub has no such model; the message names what is near.
             ModelError: another family, or weights that are missing, cannot be fetched or do not
-                fit; the message says what to do.
+                fit; the message names the remedy.
             UsageError: a number of frames for a model that has its own.
         """
         from vlar.encoders.clip.hf_classifier import is_classifier, load_classifier
@@ -112,7 +112,8 @@ def _refuse_frames(name: str, options: dict[str, str], takes: str) -> None:
 
 
 class XClipEncoder(TorchEncoder, ConditionedText):
-    """X-CLIP: frames exchange messages, a small transformer pools them, prompts see the video.
+    """X-CLIP: frames exchange messages, a small transformer pools them, prompts depend on the
+    video.
 
     The number of frames is the one it was trained with; ``encode_text`` leaves the video out.
     """
@@ -157,7 +158,7 @@ class XClipEncoder(TorchEncoder, ConditionedText):
         return features, patches.unflatten(0, shape).mean(dim=1)
 
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
-        """Texts as each window sees them: (N, C, D) float32 of unit length."""
+        """Texts conditioned on each window: (N, C, D) float32 of unit length."""
         import torch
 
         if not texts or not len(context):

@@ -2,7 +2,8 @@
 
 An IMU measures one limb: how quick it is, how often it turns back, how sudden, how regular, and how
 it is turned at the end. It does not measure where the limb is, nor what others do. So few words are
-told apart without examples: still or busy, once or again and again, slow or quick, gentle or hard.
+distinguished without examples: still or busy, once or again and again, slow or quick, gentle or
+hard.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``motion``: what bodies do, as an encoder of its own that others are joined with.
+"""``motion``: movements of bodies, as an encoder of its own that others are joined with.
 
 Its vectors are those of the motion block of ``lite`` (``vlar.encoders.lite.body``): ``[attributes ;
 unseen body]``. Texts come through the verb table. Alone it tells movements apart and nothing else;
@@ -111,7 +111,7 @@ class MotionEncoder(Encoder):
         return unit(self.body.rows(features))
 
     def block_fingerprints(self) -> dict[str, str]:
-        """As the blocks of ``lite``, so that its libraries can lend them."""
+        """Fingerprints of the blocks of ``lite``, so that its libraries can lend them."""
         return self.body.block_fingerprints(self.n_frames)
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
@@ -142,7 +142,7 @@ class MotionSession(Session):
         self._path: Path | None = None
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """As ``MotionEncoder.encode``; people may be those of the window before."""
+        """Encode clips like ``MotionEncoder.encode``; people may be those of the window before."""
         rows: list[Encoded] = []
         for clip in clips:
             if self._bodies is None or clip.path != self._path:

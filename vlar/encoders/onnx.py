@@ -41,7 +41,7 @@ _REFUSED = {"Loop", "If", "Scan", "SequenceMap", "RandomNormal", "RandomUniform"
 
 @dataclass(frozen=True)
 class Description:
-    """What ``vlar-export.json`` states.
+    """Contents of ``vlar-export.json``.
 
     Attributes:
         version: Of this format.
@@ -54,7 +54,7 @@ class Description:
         templates: Name of a prompt set.
         logit_scale: Factor from cosine to logit.
         logit_bias: Of sigmoid models, else None.
-        pixels: How frames become pixels, as ``Pixels``.
+        pixels: Pixel settings, in the form of ``Pixels``.
         tokens: ``kind`` (``clip`` or ``tokenizers``), ``max_tokens``, ``pad``, ``lower``.
         check: Least cosines to the source: ``image``, ``text``, ``clip``.
         files: SHA-256 by name.
@@ -76,7 +76,7 @@ class Description:
     files: dict[str, str]
 
     def to_dict(self) -> JsonDict:
-        """As it is written."""
+        """Content of the file."""
         return asdict(self)
 
 
@@ -253,7 +253,7 @@ class StoredTokens:
         return list(self.tokenizer.encode(self._text(text)).ids)
 
     def dropped(self, text: str, limit: int) -> str:
-        """What lies behind the last token that is kept."""
+        """Text behind the last token that is kept."""
         rest = self._encoded(text)[limit - 1 :]
         return str(self.tokenizer.decode(rest, skip_special_tokens=True)).strip()
 

@@ -84,7 +84,7 @@ def _exportable(encoder: Encoder) -> TorchEncoder:
     """The encoder, if its towers can become graphs.
 
     Raises:
-        UsageError: they cannot; the message says why.
+        UsageError: they cannot; the message has the reason.
     """
     why = None
     if not isinstance(encoder, TorchEncoder):
@@ -170,7 +170,7 @@ def _text(model: Any) -> Callable[[Tensor], Tensor]:
 
 
 def _tokens(encoder: TorchEncoder) -> tuple[JsonDict, str | None]:
-    """What the description says of the tokeniser, and the content of its file."""
+    """Settings of the tokeniser for the description, and the content of its file."""
     tokens = encoder.towers.tokens
     settings: JsonDict = {"kind": "clip", "max_tokens": tokens.max_tokens, "pad": 0, "lower": False}
     if isinstance(tokens, ClipTokens):

@@ -35,14 +35,14 @@ class OpenClipEncoder(TorchEncoder):
                 ``precision=float32|bfloat16|float16|int8``, ``device=cpu|cuda``,
                 ``random_init=true`` starts ``ARCH`` without weights, ``compile=true`` compiles the
                 image tower by torch.
-            device: As the option; it wins over the option.
-            dtype: As the option ``precision``; it wins over the option.
+            device: Like the option; it wins over the option.
+            dtype: Like the option ``precision``; it wins over the option.
             random_init: Start ``ARCH`` with seeded random weights: for tests and timings.
 
         Raises:
             UnknownNameError: no such architecture, tag or option; the message names the nearest.
-            ModelError: weights are missing, cannot be fetched, are not tensors only, or do not
-                fit; the message says what to do.
+            ModelError: weights are missing, cannot be fetched, are not tensors only, or do not fit;
+                the message names the remedy.
         """
         from vlar.encoders.clip.openclip_loader import load
         from vlar.encoders.clip.options import usable_precision

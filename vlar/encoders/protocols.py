@@ -1,4 +1,4 @@
-"""Patch tokens: what an encoder offers that can tell the parts of a frame apart.
+"""Patch tokens: the interface of an encoder that can distinguish the parts of a frame.
 
 ``PatchTokens`` is a second base of encoders. ``WithRegions`` wraps one: the vectors of the parts of
 every frame follow its frame features, so that they are computed and cached with them.
@@ -104,7 +104,7 @@ class PatchTokens(ABC):
 
         Returns:
             (T, R, D) float32 of unit length, row by row. Blocks of the space that a part of a
-            picture says nothing about (such as body motion) are zero.
+                picture cannot give (such as body motion) are zero.
         """
 
 

@@ -42,7 +42,7 @@ class Session:
         self._encode, self._encode_blocks = encode, encode_blocks
 
     def then(self, change: Callable[[Sequence[Encoded]], list[Encoded]]) -> Session:
-        """This session, whose rows another step changes clip by clip."""
+        """Session whose rows another step changes clip by clip."""
         changed = Session(lambda clips: change(self.encode(clips)))
         changed.batch_bytes = self.batch_bytes
         return changed

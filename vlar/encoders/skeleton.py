@@ -122,7 +122,7 @@ def _content(clip: Clip) -> tuple[Float64, Float64, str, str]:
 def _even(
     points: Float64, confidence: Float64, times_s: Float64, rows: int
 ) -> tuple[Float64, Float64, Float64]:
-    """At ``rows`` even times, the first and the last included."""
+    """Points and confidence at ``rows`` even times, the first and the last included."""
     if len(times_s) == rows and np.allclose(np.diff(times_s), np.ptp(times_s) / max(rows - 1, 1)):
         return points, confidence, times_s
     wanted = np.linspace(times_s[0], times_s[-1], rows)
@@ -289,10 +289,10 @@ def _scaled(points: Float64, centre: Float64, end: Float64) -> Float64:
 
 @register("encoder", "skeleton")
 class SkeletonEncoder(AttributeWords):
-    """What the bodies of a skeleton file do, in the attributes of ``lite``'s motion block.
+    """Movements of the bodies of a skeleton file, in the attributes of ``lite``'s motion block.
 
     Joints of every layout become 33 points (``vlar.media.layouts.remap``). Bodies in metres are
-    seen from the front, bodies of a picture as they are, and the attributes are measured as on the
+    viewed from the front, bodies of a picture unchanged, and the attributes are measured as on the
     bodies of a video. Features are the path of the joints and these bodies, 64 rows a clip. A hand
     has a path and no attributes: it needs examples.
     """

@@ -59,7 +59,7 @@ _KINDS = (
 
 
 def other_kind(architectures: Sequence[str]) -> str | None:
-    """What a model is that gives no vectors for clips and texts; None where nothing says so.
+    """Kind of a model that gives no vectors for clips and texts; None if not recognised.
 
     >>> other_kind(["LlamaForCausalLM"]), other_kind(["CLIPModel"])
     ('a chat or text model', None)
@@ -181,7 +181,7 @@ def rate_of(options: Mapping[str, str]) -> tuple[float | None, int | None]:
 
 
 def yes(options: Mapping[str, str], name: str) -> bool:
-    """Whether a switch is on.
+    """Return whether a switch is on.
 
     Raises:
         UsageError: the value is neither true nor false.

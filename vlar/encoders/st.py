@@ -1,8 +1,8 @@
 """``st:NAME`` and ``st:FOLDER``: embedders of sentence-transformers, for clips and texts.
 
 vlar decodes and hands over frames with their times; chat templates, pooling (last token, mean) and
-truncation stay with the library. A model with a video side sees a clip as a whole, one with an
-image side (CLIP) sees frames one by one, and a text model is a text tower without clips.
+truncation stay with the library. A model with a video side encodes a clip as a whole, one with an
+image side (CLIP) encodes frames one by one, and a text model is a text tower without clips.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class StEncoder(Encoder):
     """A SentenceTransformer: Qwen3-VL-Embedding, EmbeddingGemma 2, CLIP, MiniLM and their like.
 
     Attributes:
-        sees: ``video``, ``image`` or ``text``: what the model takes besides texts.
+        sees: ``video``, ``image`` or ``text``: its input besides texts.
         prompts: The instruction for each role of text, and for a clip; empty for none.
     """
 
@@ -101,8 +101,8 @@ class StEncoder(Encoder):
                 frame a second and at most ``frames``, ``query_prompt``, ``label_prompt`` and
                 ``clip_prompt`` replace the model's instructions, ``revision=COMMIT``,
                 ``precision=float32|bfloat16|float16``, ``device=cpu|cuda``.
-            device: As the option; it wins over the option.
-            dtype: As the option ``precision``; it wins over the option.
+            device: Like the option; it wins over the option.
+            dtype: Like the option ``precision``; it wins over the option.
 
         Raises:
             UnknownNameError: the hub has no such model, or an option does not exist.

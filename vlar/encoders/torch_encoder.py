@@ -214,7 +214,7 @@ class _FrameSession(Session):
         self.batch_bytes = _GPU_BYTES if _in_batches(encoder.towers.device) else 1
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """As ``TorchEncoder.encode``, within 1e-5."""
+        """Encode clips like ``TorchEncoder.encode``, within 1e-5."""
         found: list[list[SeenFrame[Float32]]] = []
         batch: list[tuple[Tensor, list[SeenFrame[Float32]]]] = []
         most = _GPU_FRAMES if _in_batches(self._encoder.towers.device) else 0

@@ -52,7 +52,7 @@ def local_paths(spec: str) -> list[Path]:
 
 
 def _pieces(spec: str) -> Iterator[str]:
-    """What in a spec may be a path: names may be joined (A+B) and stand in options."""
+    """Yield the parts of a spec that may be paths: joined names (A+B) and values of options."""
     main, _, options = spec.partition("?")
     for part in {main, *main.split("+")}:
         yield _PREFIX.sub("", part)

@@ -1,4 +1,4 @@
-"""The protocol file (a card): which data, labels, settings and hashes a figure stands for.
+"""The protocol file (a card): data, labels, settings and hashes of a figure.
 
 A card is a TOML file::
 
@@ -45,7 +45,7 @@ _STRICT = ConfigDict(extra="forbid")
 
 
 class DataCard(BaseModel):
-    """Which clips; see the module.
+    """Clip selection of a card; see the module.
 
     Attributes:
         layout: Registered name; None finds it by the files.
@@ -178,7 +178,7 @@ class LoadedCard:
         return self.file.parent / place if self.file and not place.is_absolute() else place
 
     def check_hash(self, name: str, sha256: str) -> None:
-        """Refuse a file that the card knows by another hash.
+        """Refuse a file whose hash differs from that of the card.
 
         Raises:
             ProtocolError: it has changed.

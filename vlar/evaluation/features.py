@@ -156,7 +156,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Change:
-    """What is done to the frames of a clip before it is encoded.
+    """Change of a clip's frames before it is encoded.
 
     Attributes:
         name: A registered corruption, or ``one-frame``: the middle frame in place of all.
@@ -209,7 +209,7 @@ class Change:
 
 @dataclass
 class Cost:
-    """What encoding took, for the run's file.
+    """Cost of the encoding, for the run's file.
 
     Attributes:
         encoded: Rows computed now.
@@ -319,7 +319,9 @@ class FeatureStore:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def _longest(self, item: SupportItem, sampler: ViewSampler) -> float | None:
-        """None where the span has one view: a sampler of one view reads the same there."""
+        """Longest view of a span; None where it has one view, since all samplers then read the
+        same.
+        """
         longest = sampler.sampling.longest_s
         if np.isinf(longest):
             return None

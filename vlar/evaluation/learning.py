@@ -1,4 +1,4 @@
-"""From clips that may be learned from to a model: closed forms on shared features, or training."""
+"""Model learned from permitted clips: closed forms on shared features, or training."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ContentIds:
 
 
 class Guard:
-    """Knows the test clips of a run.
+    """Register of the test clips of a run.
 
     Args:
         content: Names the content of a recording.
@@ -74,7 +74,7 @@ class Guard:
         self._test: dict[str, list[Window | None]] = {}
 
     def protect(self, items: Iterable[SupportItem]) -> None:
-        """These clips are test clips from now on."""
+        """Register clips as test clips."""
         for item in items:
             self._test.setdefault(self._content(item.path), []).append(item.window)
 
@@ -113,12 +113,12 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Learner:
-    """How a protocol learns.
+    """Learning method of a protocol.
 
     Attributes:
         method: A closed form, ``auto``, or an adapter to train; ``none`` learns nothing.
         unknown: Registered name of the rejector.
-        recipe: Of a training; None for the method's own.
+        recipe: Recipe of a training; None for the method's own.
     """
 
     method: str = AUTO
@@ -145,7 +145,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What was learned.
+    """Result of a learning.
 
     Attributes:
         core: Encodes clips from now on; the one given, unless an adapter was trained.

@@ -145,7 +145,7 @@ def sentence(row: Row) -> str:
 
 
 def averaged(keys: Iterable[tuple[str, Mapping[str, str]]]) -> list[bool]:
-    """Which figures have a mean over seeds among the others, so that a summary may leave them out.
+    """Mask of the figures that have a mean over seeds, so that a summary may leave them out.
 
     Args:
         keys: Name and place of each figure.

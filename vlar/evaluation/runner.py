@@ -68,7 +68,7 @@ def make_plan(card: LoadedCard, protocol: str, data: Path) -> tuple[Protocol, Pl
 
 
 def describe(plan: Plan, protocol: str) -> JsonDict:
-    """What a dry run prints of a plan."""
+    """Facts of a plan that a dry run prints."""
     rows = [
         {
             "split": part.name or None,
@@ -216,7 +216,7 @@ def environment() -> JsonDict:
 
 
 def model_facts(core: ModelCore, spec: str) -> JsonDict:
-    """What makes a vector: weights, sampling, pixels, templates, the background."""
+    """Settings that define a vector: weights, sampling, pixels, templates, the background."""
     encoder, wanted = core.encoder, core.encoder.sampling
     pixels = encoder.preprocess
     place = resources.find("text_banks", BACKGROUND_BANK, ".json")

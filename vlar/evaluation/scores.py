@@ -24,7 +24,7 @@ class Figure:
 
     Attributes:
         name: What it is: ``top1``, ``hm``, ``auroc``.
-        value: A share of 1 unless the name says otherwise; NaN where it is not defined.
+        value: A share of 1 except for ranks; NaN where it is not defined.
         low: Lower end of the 95 % interval over groups of clips; None where there is none.
         high: Upper end.
         n: Clips (or queries, or episodes) it is taken over.

@@ -170,7 +170,7 @@ def _shown(figure: Figure) -> str:
 
 
 def _cost(runs: Sequence[JsonDict]) -> Iterator[tuple[str, str]]:
-    """What the runs of one model took."""
+    """Cost of the runs of one model."""
     costs = [run["cost"] for run in runs]
     encoded = [cost for cost in costs if cost["clips_encoded"]]
     n = sum(cost["clips_encoded"] for cost in encoded)
@@ -207,7 +207,7 @@ def write_table(file: Path, suite: str, model: str, rows: Sequence[tuple[str, st
 
 
 def read_page(file: Path, suite: str) -> tuple[str, str, str]:
-    """What stands before a suite's markers, between them, and after them.
+    """Text before a suite's markers, between them, and after them.
 
     Raises:
         ProtocolError: the page cannot be read, or has no such markers.

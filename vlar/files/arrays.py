@@ -30,7 +30,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Header:
-    """What a safetensors file holds.
+    """Contents of a safetensors file.
 
     Attributes:
         shapes: Shape of each array.
@@ -140,7 +140,7 @@ class _Variable:
 
 
 def is_matlab(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of a MATLAB file."""
+    """Return whether the first bytes of a file are those of a MATLAB file."""
     return head.startswith(b"MATLAB 5.0 MAT-file") or head.startswith(b"MATLAB 7.3 MAT-file")
 
 

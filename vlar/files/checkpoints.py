@@ -25,7 +25,7 @@ _SHARED = 4  # tensors may share their data, as tied weights do; not without end
 
 
 def check_archive(path: Path) -> bool:
-    """Whether a file of weights is an archive of torch's; neither reads a tensor nor a pickle.
+    """Return whether a file of weights is an archive of torch's; no tensor or pickle is read.
 
     Raises:
         OSError: it is absent, or not a regular file.

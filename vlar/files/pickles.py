@@ -47,7 +47,7 @@ _KEY, _OTHER, _MARK = "key", "other", "mark"
 
 
 def read_pickle(path: Path, most: int = MOST) -> Any:
-    """What a pickle holds: dicts, lists, tuples, texts, numbers and arrays of numbers.
+    """Contents of a pickle: dicts, lists, tuples, texts, numbers and arrays of numbers.
 
     Args:
         path: The file.

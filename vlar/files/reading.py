@@ -34,7 +34,7 @@ _KINDS = {
 
 
 def special_kind(path: str | Path) -> str | None:
-    """What lies at a path that is not a regular file, such as ``a device``; None for a file.
+    """Kind of a path that is not a regular file, such as ``a device``; None for a file.
 
     Raises:
         OSError: nothing lies there, or it cannot be asked.

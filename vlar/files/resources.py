@@ -80,7 +80,7 @@ def cache_limit() -> int:
 
 
 def size_in_bytes(variable: str, default: str) -> int:
-    """What an environment variable says in bytes: ``500MB``, ``2GB``.
+    """Bytes of an environment variable: ``500MB``, ``2GB``.
 
     Raises:
         UsageError: it is not a size.
@@ -121,10 +121,10 @@ def cached(folder: str, name: str, make: Callable[[], bytes], what: str | None =
     ``cache_limit``, those unused for the longest time are removed.
 
     Args:
-        folder: Of the entry; it should hold the version of what is cached.
+        folder: Folder of the entry; it should hold the version of what is cached.
         name: File name; it should hold the hash of what the content is made from.
         make: Makes the content; the same content whenever it is called.
-        what: Names the content in the line that says why the user waits; None for no line.
+        what: Names the content in the line that explains the wait; None for no line.
     """
     path = cache_dir() / _ENTRIES / folder / name
     content = _read(path)
@@ -136,7 +136,7 @@ def cached(folder: str, name: str, make: Callable[[], bytes], what: str | None =
 
 
 def cached_file(folder: str, name: str, make: Callable[[], bytes], what: str | None = None) -> Path:
-    """As ``cached``, for content that is mapped rather than read: the file that holds it.
+    """File of a cache entry, for content that is mapped rather than read; else like ``cached``.
 
     The content begins ``DIGEST_BYTES`` after the start of the file. Where the cache cannot be
     written, it is a temporary file that lasts as long as the process.
@@ -152,7 +152,7 @@ def cached_file(folder: str, name: str, make: Callable[[], bytes], what: str | N
 
 
 def is_cached(folder: str, name: str) -> bool:
-    """Whether the cache has an entry; whether it is whole shows when it is used."""
+    """Return whether the cache has an entry; damage is found when it is used."""
     return (cache_dir() / _ENTRIES / folder / name).is_file()
 
 
@@ -188,7 +188,7 @@ def _temporary_folder() -> str:
 
 
 def _is_good(path: Path) -> bool:
-    """Whether an entry is there and whole; it is read in pieces."""
+    """Return whether an entry exists and is undamaged; it is read in pieces."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as stream:

@@ -61,7 +61,7 @@ class AdaptedHead(Head):
         return hashlib.sha256(json.dumps(self.labels).encode()).hexdigest()
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
-        """See ``Head``: similarity is the cosine to the nearest example of each label."""
+        """Score clips; similarity is the cosine to the nearest example of each label."""
         return Scores.join((self.score_clip(each) for each in encoded), len(self.labels))
 
     def score_clip(

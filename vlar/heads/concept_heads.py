@@ -281,7 +281,7 @@ class ClipGate(Protocol):
 
 
 class GatedHead(Head):
-    """Labels as fixed vectors, of which a gate and a classifier know some better.
+    """Labels as fixed vectors, some of which a gate and a classifier answer better.
 
     The probability that none of the labels fits is that of the vectors. What is left goes to the
     best label with examples by the classifier, and to the best other label by its vector, in the
@@ -318,7 +318,7 @@ class GatedHead(Head):
         return replace(found, probability=probability)
 
     def config(self) -> JsonDict:
-        """Those of the labels as vectors, and the texts."""
+        """Settings of the labels as vectors, and the texts."""
         return {**self.concepts.config(), "head": self.name, "texts": list(self.texts)}
 
     def state(self) -> dict[str, Array]:

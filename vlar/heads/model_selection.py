@@ -1,4 +1,4 @@
-"""Which signature and which head suit a support set, decided by the support set alone."""
+"""Choice of a signature and a head for a support set, by the support set alone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was tried, what was taken, and why.
+    """Candidates, choice and reason.
 
     Attributes:
         candidates: One a head and kind (with its best parameter), the default first.
@@ -228,7 +228,7 @@ def held_out_confusions(
     zero_shot: Float32 | None,
     groups: Sequence[str] | None,
 ) -> tuple[Confusion, ...]:
-    """What examples are taken for by a head that did not learn from them, by falling count.
+    """Confusions of examples by a head that did not learn from them, by falling count.
 
     Only examples count that leave another one of their label in the support set. The arguments are
     those of ``held_out_logits``.
@@ -347,7 +347,7 @@ _LEAST_GAIN = 1.0  # standard errors by which another rejector must beat the def
 
 
 def choices() -> tuple[str, ...]:
-    """What ``--unknown`` takes: the registered rejectors, and ``auto``."""
+    """Values of ``--unknown``: the registered rejectors, and ``auto``."""
     return (AUTO, *registry.names("rejector"))
 
 

@@ -1,4 +1,4 @@
-"""What every rejector offers: whether a clip shows none of the labels of a support set."""
+"""Interface of a rejector: probability that a clip shows none of the labels of a support set."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class CurveRejector(Rejector):
         groups: Sequence[str] | None = None,
         logits: Float64 | None = None,
     ) -> Self:
-        """See ``Rejector``.
+        """Learn from a support set.
 
         Raises:
             SupportError: nothing can be held out, so that no score of a known example exists.
@@ -179,7 +179,6 @@ class CurveRejector(Rejector):
         return self
 
     def probability(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
-        """See ``Rejector``."""
         return logistic(self.score(signatures, logits), self.centre, self.slope)
 
     def config(self) -> JsonDict:
@@ -191,7 +190,6 @@ class CurveRejector(Rejector):
         return {}
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        """See ``Rejector``."""
         del state
         self.centre, self.slope = number(config, "centre"), number(config, "slope", above=0)
 
@@ -209,7 +207,7 @@ class LogitRejector(CurveRejector):
         """(m,) float64 scores of logits (m, C); higher means that no label fits."""
 
     def score(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
-        """See ``Rejector``.
+        """Score clips by their logits.
 
         Raises:
             UsageError: no logits.
@@ -222,7 +220,6 @@ class LogitRejector(CurveRejector):
     def hold_out(
         self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
     ) -> HeldOut:
-        """See ``Rejector``."""
         del signatures, group
         if logits is None:
             raise UsageError(f"rejector {self.name!r} reads logits; give those of the examples")
@@ -259,7 +256,6 @@ class NearestExamples(CurveRejector):
     def hold_out(
         self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
     ) -> HeldOut:
-        """See ``Rejector``."""
         del logits
         self._examples = unit(signatures)
         distance = 1.0 - (self._examples @ self._examples.T).astype(np.float64)
@@ -278,7 +274,6 @@ class NearestExamples(CurveRejector):
         return rows[np.arange(len(rows)), place]
 
     def score(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
-        """See ``Rejector``."""
         del logits
         return self._finite(1.0 - (unit(signatures) @ self._examples.T).astype(np.float64))
 
@@ -287,7 +282,6 @@ class NearestExamples(CurveRejector):
         return {"examples": self._examples}
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        """See ``Rejector``."""
         super().restore(config, state)
         self._examples = np.asarray(state["examples"], np.float32)
 
@@ -302,7 +296,6 @@ class NearestPrototype(CurveRejector):
     def hold_out(
         self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
     ) -> HeldOut:
-        """See ``Rejector``."""
         del logits
         rows, member = unit(signatures), label[:, None] == np.unique(label)[None]
         self._prototypes = unit(member.T.astype(np.float32) @ rows)
@@ -317,7 +310,6 @@ class NearestPrototype(CurveRejector):
         return HeldOut(np.array(known), np.array(unknown))
 
     def score(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
-        """See ``Rejector``."""
         del logits
         return 1.0 - (unit(signatures) @ self._prototypes.T).max(axis=1).astype(np.float64)
 
@@ -326,7 +318,6 @@ class NearestPrototype(CurveRejector):
         return {"prototypes": self._prototypes}
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        """See ``Rejector``."""
         super().restore(config, state)
         self._prototypes = np.asarray(state["prototypes"], np.float32)
 
@@ -366,7 +357,6 @@ class Evidential(LogitRejector):
         self.factor, self.offset = float(np.exp(found[0])), float(found[1])
 
     def of_logits(self, logits: Float64) -> Float64:
-        """See ``LogitRejector``."""
         evidence = _evidence(self.factor * logits + self.offset)
         n_labels = logits.shape[1]
         return n_labels / (evidence.sum(axis=1) + n_labels)
@@ -376,7 +366,6 @@ class Evidential(LogitRejector):
         return {**super().config(), "factor": self.factor, "offset": self.offset}
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        """See ``Rejector``."""
         super().restore(config, state)
         self.factor, self.offset = number(config, "factor"), number(config, "offset")
 
@@ -407,7 +396,7 @@ class Familiarity(Rejector):
         groups: Sequence[str] | None = None,
         logits: Float64 | None = None,
     ) -> Self:
-        """See ``Rejector``.
+        """Learn from a support set.
 
         With one example a label no pair of known examples exists; the known end is then half-way
         between what out-of-distribution examples reach and identity.
@@ -426,7 +415,6 @@ class Familiarity(Rejector):
     def hold_out(
         self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
     ) -> HeldOut:
-        """See ``Rejector``."""
         del logits
         self.examples = unit(signatures)
         cosine = (self.examples @ self.examples.T).astype(np.float64)
@@ -447,7 +435,6 @@ class Familiarity(Rejector):
         return -self.familiarity(signatures)
 
     def probability(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
-        """See ``Rejector``."""
         del logits
         return 1.0 - self.known(self.familiarity(signatures))
 
@@ -464,7 +451,6 @@ class Familiarity(Rejector):
         return {"examples": self.examples}
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        """See ``Rejector``."""
         self.centre, self.slope = number(config, "centre"), number(config, "slope", above=0)
         self.examples = np.asarray(state["examples"], np.float32)
 
@@ -480,7 +466,6 @@ class MaxSoftmax(LogitRejector):
     name = "max-softmax"
 
     def of_logits(self, logits: Float64) -> Float64:
-        """See ``LogitRejector``."""
         return -softmax(logits).max(axis=1)
 
 
@@ -491,7 +476,6 @@ class MaxLogit(LogitRejector):
     name = "max-logit"
 
     def of_logits(self, logits: Float64) -> Float64:
-        """See ``LogitRejector``."""
         return -logits.max(axis=1)
 
 
@@ -502,5 +486,4 @@ class Energy(LogitRejector):
     name = "energy"
 
     def of_logits(self, logits: Float64) -> Float64:
-        """See ``LogitRejector``."""
         return -np.asarray(logsumexp(logits, axis=1), np.float64)

@@ -107,7 +107,7 @@ class BlockLike(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Name of the block."""
         ...
 
     @property

@@ -14,7 +14,7 @@ The CSV's header names its columns, in any order:
 * ``who``: the person that the label is about, such as ``the person on the left``; empty for the
   whole picture;
 * ``person``: the number of that person, counted from the left; a training of ``refer`` learns from
-  it. Empty where nobody knows.
+  it. Empty where it is unknown.
 
 Rows of one path stay examples of their own, whatever labels they have.
 """
@@ -44,10 +44,10 @@ from vlar.types import Window
 def by_person(
     examples: Sequence[tuple[Path, str]], person: Callable[[Path], str | None]
 ) -> list[str]:
-    """The group of each example: its person, where all names tell it and no group was given.
+    """Group of each example: its person, where all names give it and no group was given.
 
-    A person resembles themselves, so examples of one person that are held out alone tell little
-    about other people.
+    A person resembles themselves, so examples of one person that are held out alone do not
+    represent other people.
 
     Args:
         examples: Path and group of each example; the path as text where no group was given.
@@ -141,7 +141,7 @@ class SupportItem:
     Attributes:
         path: The recording.
         window: The span that shows the label; None for the whole recording.
-        labels: What it shows, as the user spells it: one label or several, each once.
+        labels: Its content, as the user spells it: one label or several, each once.
         group: Examples of one group are held out together: the recording, unless the CSV has a
             column ``group`` (a person, a session).
         parts: Value of each part of the label, such as ``{"verb": "open", "object": "door"}``;
@@ -252,7 +252,7 @@ def read_unlabelled(file: Path, facts: Sequence[str] = ()) -> list[SupportItem]:
 
 
 def names_paths(file: Path) -> bool:
-    """Whether a file is a table of recordings: a CSV whose header has a column ``path``.
+    """Return whether a file is a table of recordings: a CSV whose header has a column ``path``.
 
     Sensors may record to CSV files too.
     """
@@ -387,7 +387,7 @@ def _check_header(file: Path, header: list[str], columns: Sequence[str]) -> None
 
 
 class _Table:
-    """What the rows of a CSV file share; a path that comes again is made once."""
+    """Common state of the rows of a CSV file; a repeated path is made once."""
 
     def __init__(self, file: Path, header: list[str]) -> None:
         self.file, self.header = file, header

@@ -1,4 +1,4 @@
-"""What a support set's examples show: one label, several labels, or labels in parts.
+"""Labels of a support set's examples: one label, several labels, or labels in parts.
 
 One type carries all three forms, so that a loss, an accuracy or a metric reads its form from the
 examples and a training loop does not decide it:
@@ -94,7 +94,7 @@ class Targets:
         raise _several(row, shown, who)
 
     def accuracy(self, scores: npt.NDArray[np.floating[Any]]) -> Float64:
-        """How well scores (n, C) rank the right labels of each example.
+        """Accuracy of scores (n, C) for the right labels of each example.
 
         Returns:
             (n,) in 0..1, the share of an example's k labels among its k best scores: 0 or 1 for

@@ -1,4 +1,4 @@
-"""Similarity to probability, and the right to say "none of these".
+"""Conversion of similarity to probability, with "none of these" as an answer.
 
 The rule, for a row (window vector) ``v``, concepts ``c`` of C labels, a background bank ``b`` of
 everyday actions, and content-free references ``m`` (what the encoder answers to blank and noise

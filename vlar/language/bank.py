@@ -77,7 +77,7 @@ class Entry:
         descriptions: Texts about the label, in file order.
         aliases: Other names of the same class.
         domain: The group it belongs to.
-        source: Where the texts come from, if that differs from entry to entry.
+        source: Origin of the texts, if that differs from entry to entry.
         parts: Value of each part of the label, such as ``{"verb": "open", "object": "door"}``.
     """
 

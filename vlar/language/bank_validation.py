@@ -46,14 +46,14 @@ class TokenLimit(Protocol):
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong in a bank.
+    """Fault of a bank.
 
     Attributes:
         file: The bank as the user named it.
         label: The label at fault; None for the file as a whole.
         kind: The kind of the description, or ``alias``; None for the label itself.
         value: The offending text, number or name.
-        what: What is wrong with the value.
+        what: Fault of the value.
         advice: What to do.
         severe: False for a remark: the bank works but could be better.
     """
@@ -110,7 +110,7 @@ def check_bank(name_or_path: str | Path, limit: TokenLimit | None = None) -> tup
 def text_fault(
     text: str, label: str | None, limit: TokenLimit | None = None
 ) -> tuple[str, str] | None:
-    """What is wrong with one description, and what to do; None for a usable text.
+    """Fault of one description, and the remedy; None for a usable text.
 
     Args:
         text: The description.

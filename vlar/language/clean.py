@@ -52,7 +52,7 @@ def clean_label(label: str) -> str:
 
 
 def label_key(label: str) -> str:
-    """What two spellings of one label have in common.
+    """Common key of all spellings of one label.
 
     >>> label_key("PlayingGuitar") == label_key("playing_guitar") == label_key("Playing  guitar")
     True

@@ -150,7 +150,7 @@ def load_descriptions(name_or_path: str | Path) -> Bank:
 
 
 def is_description_set(value: Any) -> bool:
-    """Whether a JSON value is an object of label to texts, and not a bank."""
+    """Return whether a JSON value is an object of label to texts, and not a bank."""
     if not isinstance(value, dict) or not value or "entries" in value or "format" in value:
         return False
     return all(isinstance(texts, list) for texts in cast("dict[str, Any]", value).values())

@@ -122,7 +122,7 @@ def _is_gerund(word: str) -> bool:
 
 
 def _is_known(word: str) -> bool:
-    """Whether a word, or a word it may be an inflection of, occurs in the packaged texts."""
+    """Return whether a word, or a base form of it, occurs in the packaged texts."""
     forms = {form.encode() for form in base_forms(word)}
     # The banks are ten times as large, and most labels are verbs of motion.
     return not forms.isdisjoint(_verb_words()) or not forms.isdisjoint(_bank_words())
@@ -207,7 +207,7 @@ Descriptions: TypeAlias = str | Sequence[str]
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Labels of one request with all that says how they are scored, read once at the edge.
+    """Labels of one request with all settings of their scoring, read once at the edge.
 
     Attributes:
         listed: The labels; None for the model's own.

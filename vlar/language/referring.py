@@ -1,9 +1,9 @@
 """Words that point at one person: "the person on the left", "the man in red", "person 2".
 
 ``parse`` reads what can be measured in a picture: the place among the people, the order, the size
-and the colour of the clothes. What it does not know stays in ``rest``, for encoders whose texts and
-pictures share a space. Referring expressions after Peng et al., "Referring Atomic Video Action
-Recognition" (2024); which words are read here is our choice.
+and the colour of the clothes. Other words stay in ``rest``, for encoders whose texts and pictures
+share a space. Referring expressions after Peng et al., "Referring Atomic Video Action Recognition"
+(2024); which words are read here is our choice.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _SPELLED = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
     "nine": 9, "ten": 10,
 }  # fmt: skip
-# Of clothes: they say where a colour was meant, which is the clothes anyway.
+# Of clothes: they place a colour, which is on the clothes anyway.
 _CLOTHES_TEXT = (
     "shirt t-shirt tshirt jacket coat sweater jumper hoodie dress blouse vest suit jersey clothes "
     "clothing outfit trousers pants jeans shorts skirt"
@@ -76,11 +76,12 @@ _LARGEST_NUMBER = 10_000
 
 @dataclass(frozen=True)
 class Reference:
-    """What a phrase says about one of several people or things.
+    """Content of a phrase about one of several people or things.
 
     Attributes:
         position: One of ``POSITIONS``, or None.
-        noun: What is meant: ``person``, ``man``, ``dog``; ``person`` where the phrase has no noun.
+        noun: Kind of the thing: ``person``, ``man``, ``dog``; ``person`` where the phrase has no
+            noun.
         rest: Words that nothing above or below stands for, such as ``holding a bat``.
         colour: One of ``COLOURS``, of the clothes; or None.
         number: From 1, counted from the side that ``position`` names, else from the left; -1 for
@@ -102,7 +103,7 @@ class Reference:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it has a noun alone, which tells nobody apart."""
+        """Whether it has a noun alone, which distinguishes nobody."""
         return not (self.position or self.rest or self.colour or self.number or self.size)
 
     def __str__(self) -> str:
@@ -191,7 +192,7 @@ def _read(text: str, words: list[str]) -> Reference:
 
 
 def _is_of_clothes(after: list[str], has_noun: bool) -> bool:
-    """Whether a colour is of the clothes or of what is meant, not of a thing that is named next."""
+    """Return whether a colour is of the clothes or the person, not of a thing named next."""
     thing = next((word for word in after if word not in _LINKS), "")
     known = _CLOTHES, _POSITION_WORDS, _COLOUR_WORDS, _SIZE_WORDS, _ORDINALS
     return not has_noun or not thing or any(thing in words for words in known)

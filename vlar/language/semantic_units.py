@@ -77,7 +77,7 @@ class Unit:
 
     @property
     def texts(self) -> tuple[str, str]:
-        """What a text encoder reads: the word, and a sentence of its group."""
+        """Texts for a text encoder: the word, and a sentence of its group."""
         return self.word, _SENTENCES[self.group].format(self.word)
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class Unit:
 
     @staticmethod
     def parse(text: str) -> Unit:
-        """From ``group: word``.
+        """Parse ``group: word``.
 
         Raises:
             LabelError: the group does not exist, or the word is missing.
@@ -102,7 +102,7 @@ class Unit:
 def extract_units(described: Sequence[Described], verb_of: VerbOf) -> list[Unit]:
     """The units that the descriptions of C labels name, body parts first.
 
-    A unit that more than half of the labels share tells nothing and is left out, where there are at
+    A unit that more than half of the labels share is useless and is left out, where there are at
     least four labels; beyond 512 units, one that a single label has.
 
     Args:
@@ -119,7 +119,7 @@ def extract_units(described: Sequence[Described], verb_of: VerbOf) -> list[Unit]
 
 
 def texts_of(described: Described) -> list[str]:
-    """The descriptions of a label that say what it is."""
+    """Descriptions of a label that define it."""
     return [text for kind, texts in described.items() if kind != "contrast" for text in texts]
 
 

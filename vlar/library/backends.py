@@ -233,7 +233,7 @@ class Backend(Protocol[S, W]):
         ...
 
     def settle(self, current: SearchCache | None, probes: Probes | None) -> SearchCache | None:
-        """After a change: make a large library ready, so that no query waits; None: nothing to do.
+        """Prepare a large library after a change, so that no query waits; None: nothing to do.
 
         The writer's lock is held.
         """
@@ -342,7 +342,7 @@ class FolderBackend:
         remove_lock(self._path)
 
     def settle(self, current: SearchCache | None, probes: Probes | None) -> SearchCache | None:
-        """After a change: update the cache of a large library, so that no query waits for it."""
+        """Update the cache of a large library after a change, so that no query waits for it."""
         return settle(self._path, current, probes)
 
     def upgrade(

@@ -102,7 +102,7 @@ class CompactReport:
 def settle(
     folder: Path, current: cache.SearchCache | None, probes: Probes | None
 ) -> cache.SearchCache | None:
-    """After a change: build or update the cache of a large library, so that no query waits.
+    """Build or update the cache of a large library after a change, so that no query waits.
 
     Returns None for a library that exact search serves.
     """

@@ -148,7 +148,7 @@ class LibraryConnection:
             _log.warning("%s", line)
 
     def settle(self) -> None:
-        """After a change: update the cache of a large library, so that no query waits for it."""
+        """Update the cache of a large library after a change, so that no query waits for it."""
         current, self._cache = self._cache, None
         self._cache = self.backend.settle(current, self.models.probes()) or current
 

@@ -130,10 +130,10 @@ class Library:
             keep_context: Keep the tokens that re-ranking needs where text depends on the video.
             retry: Read files again that failed before; otherwise they are skipped and named.
             skip_still: Leave windows of video out in which nothing moves (docs/library.md).
-            captions: A captioner or its name: keep what each window is said to show.
+            captions: A captioner or its name: keep captions of each window.
             persons: Also a row for each person of a window (docs/who.md). None as for shots.
-            detector: What finds them; None is the library's own, for a new one as for ``who``.
-            runner: What reads and encodes, besides this process (docs/ingest.md).
+            detector: Detector of people; None is the library's own, for a new one as for ``who``.
+            runner: Runner that reads and encodes, besides this process (docs/ingest.md).
             shards: A folder: write there instead, as Parquet files (``import_shards``).
             progress: Called after the commit of each recording.
 

@@ -37,7 +37,7 @@ class CopyReport:
         recordings: In both libraries.
         rows: In both libraries.
         copied: Recordings that this call copied; the others were there.
-        digest: Of both libraries, 64 hexadecimal digits.
+        digest: Digest of both libraries, 64 hexadecimal digits.
     """
 
     recordings: int

@@ -34,7 +34,7 @@ class BlockSlice:
 
     @property
     def place(self) -> slice:
-        """Its slice of a vector."""
+        """Slice of the block in a vector."""
         return slice(self.start, self.start + self.width)
 
 
@@ -44,7 +44,7 @@ class HasEncoder(Protocol):
 
     @property
     def encoder(self) -> Encoder:
-        """Its towers."""
+        """Towers of the model."""
         ...
 
 
@@ -62,12 +62,12 @@ def declared(model: object) -> tuple[BlockSlice, ...]:
 
 
 def to_text(parts: Sequence[BlockSlice]) -> str:
-    """For the manifest of a library."""
+    """Text of blocks for the manifest of a library."""
     return json.dumps([[p.name, p.start, p.width, p.weight, p.fingerprint] for p in parts])
 
 
 def from_text(text: str) -> tuple[BlockSlice, ...]:
-    """From the manifest; none where the text is not usable, as in older libraries."""
+    """Blocks from the manifest; none where the text is not usable, as in older libraries."""
     try:
         return tuple(BlockSlice(*row) for row in json.loads(text or "[]"))
     except (TypeError, ValueError):
@@ -117,7 +117,7 @@ class WindowSpec:
         long_times: Also windows this many times as long and as far apart; 1 for none.
         fps: Samples a second where T follows the length of a window; None for ``n_frames`` always.
         max_frames: The largest T at ``fps``.
-        parts: What encoders that are joined want of a window (``Sampling.parts``).
+        parts: Sampling of each of the joined encoders (``Sampling.parts``).
         all_samples: Whether all samples of a window are read (``Sampling.all_samples``).
         shots: Whether recordings are cut at their shots first, so that no window crosses a cut.
     """
@@ -280,7 +280,7 @@ class LibraryManifest:
         long_times: float | None = None,
         shots: bool = False,
     ) -> LibraryManifest:
-        """For a library that holds nothing yet; ``spec`` loads the model again."""
+        """Manifest of an empty library; ``spec`` loads the model again."""
         wanted = sampling_of(model)
         windows = WindowSpec(
             window_s or DEFAULT_WINDOW_S,
@@ -298,7 +298,7 @@ class LibraryManifest:
         return cls(spec, model.fingerprint, model.dim, windows, blocks, model.modality)
 
     def to_meta(self) -> dict[str, str]:
-        """For the store."""
+        """Entries of the manifest for the store."""
         rate = {"fps": self.spec.fps, "max_frames": self.spec.max_frames}
         parts = [[part.n_frames, part.fps, part.max_frames] for part in self.spec.parts]
         return {

@@ -96,7 +96,7 @@ class SharingModel(Protocol):
     """A model whose overlapping windows share work."""
 
     def session(self) -> Session:
-        """For the windows of recordings in the order of time."""
+        """Session for the windows of recordings in the order of time."""
         ...
 
 

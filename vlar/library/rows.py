@@ -349,8 +349,8 @@ class AddReport:
     ``moved`` are videos whose content was known under another path (renamed or copied): they cost
     no decoding. ``failed`` names videos that could not be read, and videos that could be read in
     part only (those are indexed as far as they go). ``still_windows`` were left out because nothing
-    moves in them, and ``still_s`` is how many seconds no other window covers. ``person_rows`` of
-    the rows show one person each.
+    moves in them, and ``still_s`` is the number of seconds that no other window covers.
+    ``person_rows`` of the rows show one person each.
     """
 
     added: int

@@ -168,8 +168,8 @@ class Shard:
 
     Attributes:
         path: The file.
-        facts: What its metadata says, without the prefix ``vlar.``.
-        recordings: How many it has.
+        facts: Entries of its metadata, without the prefix ``vlar.``.
+        recordings: Number of its recordings.
         dim: Width of its vectors; None where the schema leaves it open.
     """
 
@@ -250,13 +250,13 @@ def _opened(path: Path) -> Any:
 
 
 class _named:  # noqa: N801 - used as a function
-    """Turns what pyarrow says of a file into an error that names it."""
+    """Context manager that turns an error of pyarrow into one that names the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def __enter__(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Raise the error of the file.
@@ -432,7 +432,7 @@ def _fitting(
     """The manifest of the library, with which a shard agrees; that of the first one for a new one.
 
     Raises:
-        UsageError: nothing says which model made the vectors.
+        UsageError: the model that made the vectors is not named.
         EncoderMismatchError: another one did.
         LibraryError: the windows are others.
     """

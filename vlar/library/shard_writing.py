@@ -105,7 +105,7 @@ class ShardFolder:
             raise _unwritable(self.path, error) from error
 
     def shards(self) -> list[Path]:
-        """Its whole shards, in the order in which they were written."""
+        """Complete shards, in the order in which they were written."""
         return sorted(each for each in self.path.iterdir() if each.suffix == ".parquet")
 
     def known(self) -> tuple[dict[str, KnownVideo], dict[str, FailedFile]]:

@@ -99,7 +99,7 @@ class LibraryDataset:
         return [dict(items[row_id]) for row_id in ids]
 
     def __getstate__(self) -> dict[str, Any]:
-        """For worker processes, which open the library themselves."""
+        """Drop the connection; worker processes open the library themselves."""
         return {**self.__dict__, "_opened": None}
 
     def _connection(self) -> tuple[int, LibraryStore, LibraryManifest]:

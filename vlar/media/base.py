@@ -1,4 +1,4 @@
-"""What every reader offers: recordings of one sensor in, clips with times out."""
+"""Interface of a reader: recordings of one sensor in, clips with times out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Request = tuple[Path, Window | None]
 
 
 class RecordingInfo(Protocol):
-    """What a probe gives; a reader may give more (``vlar.types.VideoInfo``)."""
+    """Facts from a probe; a reader may give more (``vlar.types.VideoInfo``)."""
 
     @property
     def path(self) -> Path:
@@ -82,7 +82,7 @@ class Reader(ABC):
         """
 
     def claims(self, path: Path) -> bool:
-        """Whether a path looks like a recording of this sensor. It need not exist."""
+        """Return whether a path looks like a recording of this sensor. It need not exist."""
         return path.suffix.lower() in self.endings
 
     def read(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Clip | Failure]:
@@ -117,7 +117,7 @@ class Reader(ABC):
         raise UsageError(f"recordings of the sensor {self.modality!r} have no frames, and no shots")
 
     def person(self, path: Path) -> str | None:
-        """Who was recorded, where the names of this sensor's data sets tell; None where unknown.
+        """Recorded person, by the file names of this sensor's data sets; None where unknown.
 
         Learning holds the examples of one person out together: a person resembles themselves.
         """
@@ -125,7 +125,7 @@ class Reader(ABC):
         return None
 
     def every_sample(self, path: Path, window: Window | None) -> Sampling:
-        """What ``vlar.read_clip`` asks for where no number of samples is given."""
+        """Sampling of ``vlar.read_clip`` where no number of samples is given."""
         del path, window
         return Sampling(_FRAMES, all_samples=self.gives_all)
 

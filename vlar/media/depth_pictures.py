@@ -29,13 +29,13 @@ Millimetres = npt.NDArray[np.uint16]
 
 
 def is_depth_picture(path: Path) -> bool:
-    """Whether a file is a PNG of one channel of 16 bits, by its header; a pipe is not opened."""
+    """Return whether a file is a 16-bit PNG of one channel, by its header; no pipe is opened."""
     head = _head(path)
     return head.startswith(_HEADER) and head[24:26] == bytes((_DEPTH_BITS, _GREY))
 
 
 def is_depth_folder(folder: Path) -> bool:
-    """Whether a folder holds pictures of distances, itself or in a folder ``depth``."""
+    """Return whether a folder holds pictures of distances, itself or in a folder ``depth``."""
     if not is_folder(folder):
         return False
     first = next(iter(_numbered(folder / "depth") or _numbered(folder)), None)

@@ -1,4 +1,4 @@
-"""What follows from a skeleton layout: its tree, bones, parts, mirror image, and other layouts.
+"""Properties of a skeleton layout: tree, bones, parts, mirror image, and map to other layouts.
 
 Points are (..., V, C): V joints, C coordinates, NaN where a joint is not seen. Every function takes
 a layout or its name. The rows themselves are data (``vlar.media.layouts``).
@@ -222,7 +222,7 @@ _MOSTLY = 0.5  # share of its sources that a joint needs, in ``remap``
 
 @dataclass(frozen=True)
 class JointMap:
-    """From the joints of one layout to those of another.
+    """Map from the joints of one layout to those of another.
 
     Attributes:
         weights: (V', V) float32; each row sums to 1.
@@ -394,7 +394,7 @@ def symmetry(which: str | Layout) -> Integers:
 
 @cache
 def joint_map(source: str | Layout, target: str | Layout) -> JointMap:
-    """How the joints of a layout follow from those of another.
+    """Map of the joints of a layout to those of another.
 
     Raises:
         UsageError: one is a body and the other a hand.
@@ -426,8 +426,8 @@ def remap(points: Points, source: str | Layout, target: str | Layout) -> Points:
 
     Returns:
         (..., V', C). A joint without a counterpart lies where its neighbour is
-        (``joint_map(...).covered`` tells which). A joint is NaN where half of what it is made of,
-        or more, is not seen.
+        (``joint_map(...).covered`` marks them). A joint is NaN where half of what it is made of, or
+        more, is not seen.
 
     Raises:
         UsageError: another number of joints, or a body and a hand.
@@ -445,7 +445,7 @@ def remap(points: Points, source: str | Layout, target: str | Layout) -> Points:
 
 
 def _shares(joint: str, here: Layout, there: Layout) -> tuple[dict[str, float], bool]:
-    """What a joint is made of in another layout, and whether that is its real place."""
+    """Sources of a joint in another layout, and whether that is its real place."""
     if joint in here.joints:
         return {joint: 1.0}, True
     for made_of in _spelled_shares(joint):

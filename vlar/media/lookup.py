@@ -70,23 +70,18 @@ class IsolatedReader(Reader):
         self._pool.close()
 
     def claims(self, path: Path) -> bool:
-        """As the reader says."""
         return self._source.claims(path)
 
     def find(self, paths: Sequence[str | Path]) -> list[Path]:
-        """As the reader finds."""
         return self._source.find(paths)
 
     def blank(self, sampling: Sampling) -> list[Clip]:
-        """As the reader gives."""
         return self._source.blank(sampling)
 
     def person(self, path: Path) -> str | None:
-        """As the reader finds."""
         return self._source.person(path)
 
     def every_sample(self, path: Path, window: Window | None) -> Sampling:
-        """As the reader counts, from a worker."""
         (wanted,) = self._from_worker(path, 0.0, Reader.every_sample, path, window)
         return wanted
 
@@ -103,7 +98,7 @@ class IsolatedReader(Reader):
         return clip
 
     def read(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Clip | Failure]:
-        """Clips ahead of the caller, from as many workers as ``FileLimits.workers`` says."""
+        """Yield clips ahead of the caller, from ``FileLimits.workers`` workers."""
         return in_order(
             iter(requests),
             lambda request: self._read_one(request, sampling),
@@ -157,7 +152,7 @@ class IsolatedReader(Reader):
 
 
 def _read(source: type[Reader], method: str, arguments: tuple[Any, ...]) -> Any:
-    """What a worker does: call a method of a reader."""
+    """Call a method of a reader; the task of a worker."""
     return getattr(source(), method)(*arguments)
 
 
@@ -177,7 +172,7 @@ def reader_for(path: str | Path) -> Reader:
     """The reader that claims a path: the video reader first, then the others by name.
 
     A path that no reader claims goes to the video reader, which recognises files by their content
-    and whose error says what is wrong.
+    and whose error names the fault.
     """
     place = Path(path)
     return next((each for each in _readers() if each.claims(place)), reader(_DEFAULT))

@@ -117,7 +117,7 @@ def _cell(graph: Graph, weights: Weights, key: str, x: str, size: tuple[int, int
 
 
 def _compared(graph: Graph, weights: Weights, features: str) -> str:
-    """(T, C) features of the frames to what their similarities to those around say."""
+    """Map features (T, C) of the frames to the reading of their similarities to those around."""
     x = _dense(graph, weights, "frame_sim_layer.projection", features)
     length = graph.node("ReduceL2", x, graph.constant(np.array([1], np.int64)), keepdims=1)
     smallest = graph.constant(np.array(1e-12, np.float32))
@@ -138,7 +138,7 @@ def _dense(graph: Graph, weights: Weights, key: str, x: str, then: str | None = 
 
 
 def colour_similarity(frames: UInt8) -> Float32:
-    """How alike the colours of each frame are to those of the frames around it.
+    """Similarity of each frame's colours to those of the frames around it.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB.
@@ -169,7 +169,7 @@ def shots_extra() -> Extra:
 
 
 def is_installed() -> bool:
-    """Whether the weights are in the cache."""
+    """Return whether the weights are in the cache."""
     return shots_extra().is_installed()
 
 
@@ -351,7 +351,7 @@ def within(span: Window, found: Sequence[Window]) -> list[Window]:
 
 
 def shots_or_none(source: Reader, path: Path) -> list[Window]:
-    """The shots of a recording; none where it cannot be read, which reading its clips will tell."""
+    """Shots of a recording; none where it cannot be read, which reading its clips reports."""
     try:
         return shots_of(source, path)
     except DecodeError:

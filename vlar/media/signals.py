@@ -1,4 +1,4 @@
-"""What readers of signals share: evenly sampled recordings, sampled again by time.
+"""Common code of signal readers: evenly sampled recordings, resampled by time.
 
 Sample ``i`` of a recording of ``rate_hz`` stands for the time from ``i / rate_hz`` to
 ``(i + 1) / rate_hz``, as a frame of a video does. A clip holds the values at the midpoints of T
@@ -94,12 +94,12 @@ class Head:
 
     @property
     def ending(self) -> str:
-        """In lower case, with the dot."""
+        """File ending in lower case, with the dot."""
         return self.path.suffix.lower()
 
     @property
     def lines(self) -> list[str]:
-        """Its first whole lines; none where it is not text."""
+        """First complete lines of the file; none where it is not text."""
         if b"\0" in self.data:
             return []
         text = self.data.decode("utf-8-sig", errors="replace")
@@ -194,7 +194,7 @@ class SignalReader(Reader):
         return None if found is None else f"subject {int(found[1])}"
 
     def every_sample(self, path: Path, window: Window | None) -> Sampling:
-        """As many samples as the recording has in the window."""
+        """Sampling of every sample that the recording has in the window."""
         found = self._loaded(path)
         length_s = found.duration_s if window is None else window.duration_s
         return Sampling(max(1, round(length_s * found.rate_hz)))

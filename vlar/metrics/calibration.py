@@ -1,4 +1,4 @@
-"""Do stated probabilities come true: calibration error, reliability, thresholds."""
+"""Calibration metrics: calibration error, reliability, thresholds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every metric refuses: values that are not finite, sizes that differ, nothing at all."""
+"""Input checks of every metric: values that are not finite, sizes that differ, empty inputs."""
 
 from __future__ import annotations
 

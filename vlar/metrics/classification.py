@@ -37,7 +37,7 @@ class Confusion:
         return asdict(self)
 
     def sentence(self) -> str:
-        """In words.
+        """Return the confusion in words.
 
         >>> Confusion("pour", "clap", 4, 5).sentence()
         'pour is taken for clap, 4 of 5'

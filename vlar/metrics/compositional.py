@@ -28,7 +28,7 @@ class PairScores:
     """Accuracy over pairs, 0..1.
 
     The first five take the scores as they are. The last four choose a bias with the right answers,
-    which no user has: they say what the scores could give, and are never one headline number.
+    which no user has: they bound the scores from above, and are never one headline number.
 
     Attributes:
         verb_accuracy: The verb of the best pair is right.
@@ -59,7 +59,7 @@ class PairScores:
 
 @dataclass(frozen=True)
 class PairFaults:
-    """What goes wrong on unseen pairs.
+    """Error shares on unseen pairs.
 
     Attributes:
         seen_instead: Of wrong unseen clips, the share answered with a seen pair.
@@ -151,7 +151,7 @@ def pair_faults(
     train_counts: Mapping[Pair, int],
     target_pairs: Collection[Pair],
 ) -> PairFaults:
-    """Whether wrong answers on unseen pairs fall back on seen or frequent ones.
+    """Share of wrong answers on unseen pairs that fall back on seen or frequent ones.
 
     Args:
         scores: As ``evaluate_pairs``.

@@ -76,7 +76,7 @@ def bootstrap(
         seed: Of the draws.
 
     Returns:
-        The interval; None where all rows are of one group, which says nothing about others.
+        The interval; None where all rows are of one group, which does not represent others.
 
     Raises:
         MetricError: no row.

@@ -1,6 +1,6 @@
 """Open set: known clips are recognised, clips that show none of the labels are rejected.
 
-Scores say how unknown a clip is, so higher is unknown, and the unknown clips are the positives.
+Scores rise with how unknown a clip is, and the unknown clips are the positives.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ KS = (1, 5, 10)
 def retrieval(
     scores: npt.ArrayLike, relevant: npt.ArrayLike, *, ks: Sequence[int] = KS
 ) -> dict[str, float]:
-    """How well queries find their rows.
+    """Retrieval figures of queries.
 
     The rank of a query is that of its best relevant row. A wrong row of equal score comes first, so
     that equal scores earn nothing.

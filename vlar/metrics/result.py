@@ -1,4 +1,4 @@
-"""How a model does on labelled recordings: one frozen result with every figure."""
+"""Evaluation of a model on labelled recordings: one frozen result with every figure."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class EvaluatedClip:
 
     @property
     def right(self) -> bool:
-        """Whether it shows the label that was answered."""
+        """Whether the answered label is right."""
         return self.rank == 1
 
     def to_dict(self) -> JsonDict:
@@ -243,7 +243,7 @@ class Evaluation:
         return "\n".join(line for line in lines if line)
 
     def threshold_sentence(self) -> str:
-        """Which probability to keep answers from, in words; empty where none is wrong."""
+        """Recommended threshold of the probability, in words; empty where no answer is wrong."""
         if self.threshold is None:
             return "no answer is right, so no threshold keeps right answers"
         kept = self.threshold
@@ -275,7 +275,7 @@ class Evaluation:
         return f"{percent(value)} ({100 * interval.low:.0f} to {100 * interval.high:.0f})"
 
     def remarks(self) -> list[str]:
-        """What a reader of the figures must not miss."""
+        """Remarks that a reader of the figures must not miss."""
         remarks: list[str] = []
         empty = [row.label for row in self.per_label if not row.n]
         if empty:
@@ -356,7 +356,7 @@ class ScoredClip:
 
 @dataclass(frozen=True)
 class About:
-    """What an evaluation is of: see the attributes of ``Evaluation``."""
+    """Subject of an evaluation: see the attributes of ``Evaluation``."""
 
     model: str
     source: Path

@@ -1,4 +1,4 @@
-"""From a support set to a head that has its labels: read, encode, choose, fit."""
+"""Adaptation of a model to a support set: read, encode, choose, fit a head for its labels."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ TRAINED = "temporal"  # what auto trains where an objective is named
 
 @dataclass(frozen=True)
 class Adapted:
-    """What adapting gives.
+    """Result of an adaptation.
 
     Attributes:
         core: The core that the head scores clips of; a training puts an adapter into it.
         head: Scores clips over the labels of the support set; None where the core answers about
             any labels by itself.
-        report: How it was learned.
+        report: Facts of the learning.
     """
 
     core: ModelCore
@@ -205,7 +205,7 @@ def _without_labels(core: ModelCore, request: AdaptRequest) -> Adapted:
 
 
 def _starts_alone(request: AdaptRequest) -> bool:
-    """Whether the learner starts from a model, without any clip."""
+    """Return whether the learner starts from a model, without any clip."""
     if request.learner is None and request.method not in registry.names("adapter"):
         return False
     return registry.get("learner", learner_name(request)).without_examples
@@ -251,7 +251,7 @@ def with_tree(adapted: Adapted, tree: Tree | None) -> Adapted:
 
 
 def _is_trained(method: str) -> bool:
-    """Whether a method is trained rather than a closed form.
+    """Return whether a method is trained rather than a closed form.
 
     Raises:
         UnknownNameError: it is neither.

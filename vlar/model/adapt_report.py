@@ -1,4 +1,4 @@
-"""How a model was adapted: one sentence, a table, and the JSON object."""
+"""Report on an adaptation: one sentence, a table, and the JSON object."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from vlar.types import Failure, JsonDict
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """How a trained method was trained.
+    """Training of a trained method.
 
     Attributes:
         method: Registered name of the adapter.
         recipe: Name of the recipe.
         steps: Optimiser steps.
-        parameters: How many numbers were trained.
+        parameters: Number of trained numbers.
         loss: Mean loss of the last epoch.
         seconds: CPU time of this process.
         closed_weight: Factor on the closed form it is stacked with; None where there is none.
@@ -60,14 +60,14 @@ class TrainingReport:
 
 @dataclass(frozen=True)
 class AdaptReport:
-    """What a model learned from, and how.
+    """Examples and method of an adaptation.
 
     Attributes:
         examples: Examples used, by label.
         failed: Examples that could not be read.
         choice: The closed forms tried, the one taken, and why; None where none was.
-        training: How a trained method was trained; None for a closed form.
-        confusions: What examples held out of a closed form are taken for, by falling count.
+        training: Training of a trained method; None for a closed form.
+        confusions: Confusions of held-out examples by a closed form, by falling count.
         recordings: Recordings it was trained on, where the model answers about any labels; else 0.
         learned: Content hashes of the recordings that the adapters around the encoder learned
             from, in this adaptation and in earlier ones.

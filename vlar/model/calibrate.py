@@ -86,7 +86,7 @@ _FEWEST_LABELS = 3  # one is taken off the list at a time, and two must stay
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What a calibration gives.
+    """Result of a calibration.
 
     Attributes:
         encoder: The encoder; one of several parts (``A+B``) may have other weights now.

@@ -118,7 +118,7 @@ class ModelCore:
         return self.encoder.encode(clips)
 
     def session(self) -> Session:
-        """For the vectors of a recording's windows in the order of time; without features."""
+        """Session for vectors of a recording's windows in the order of time; without features."""
         return self.encoder.session(features=False)
 
     @property

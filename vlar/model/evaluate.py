@@ -1,4 +1,4 @@
-"""From labelled recordings to the figures of a model, answered as ``classify`` answers."""
+"""Figures of a model on labelled recordings, answered with the code of ``classify``."""
 
 from __future__ import annotations
 

@@ -60,13 +60,12 @@ class FeatureCache(Protocol):
 def check_memory(core: ModelCore, items: Sequence[SupportItem], where: str = "") -> None:
     """Refuse examples whose features cannot be held, before the first of days of reading.
 
-    Recordings that are absent need no memory. A machine that does not say how much it has is
-    trusted.
+    Recordings that are absent need no memory. A machine that does not report its memory is trusted.
 
     Args:
-        core: What encodes them.
+        core: The core that encodes them.
         items: The examples.
-        where: Begins the message.
+        where: Beginning of the message.
 
     Raises:
         SupportError: the features of the examples that exist would take more than the machine has.
@@ -101,7 +100,7 @@ def absent_recordings(items: Sequence[SupportItem]) -> set[Path]:
 
 
 def _absent(path: Path) -> Failure:
-    """Why a recording that does not exist cannot be read."""
+    """Failure of a recording that does not exist, with the reason."""
     try:
         require_readable(path)
     except DecodeError as error:
@@ -204,7 +203,7 @@ def _content(path: Path) -> str:
 
 
 def draw(support: Support, shots: int, seed: int) -> list[SupportItem]:
-    """At most ``shots`` examples a label, from different groups as far as there are enough.
+    """Draw at most ``shots`` examples a label, from different groups as far as there are enough.
 
     Args:
         support: The examples.

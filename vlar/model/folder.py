@@ -272,7 +272,7 @@ _MOST_ARRAYS, _MOST_ADAPTER = 4096 * MB, 16384 * MB
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What a model folder holds.
+    """Contents of a model folder.
 
     Attributes:
         encoder: The encoder, or the adapter around it.
@@ -290,7 +290,7 @@ class SavedModel:
 
 
 def is_model_folder(spec: str | Path) -> bool:
-    """Whether a name is the path of a model folder rather than the name of an encoder."""
+    """Return whether a name is the path of a model folder rather than the name of an encoder."""
     if isinstance(spec, Path) or Path(spec).expanduser().is_dir():
         return True
     prefix, colon, _ = spec.partition(":")  # openclip:/a/file is not a folder, ./a/model is

@@ -363,7 +363,7 @@ def _conditioned(core: ModelCore, labels: LabelList, mode: str) -> ConditionedHe
 def _by_texts(core: ModelCore, labels: LabelList, mode: str, descriptions: Descriptions) -> Head:
     """Labels as vectors, and what the encoder has on labels with examples among them.
 
-    A gate tells labels apart that exclude each other.
+    A gate decides between labels that exclude each other.
     """
     concepts, background = label_vectors(core, labels, descriptions)
     offsets = getattr(core.encoder, "label_offsets", None)

@@ -200,7 +200,7 @@ class Model:
         return self.core.encode(clips)
 
     def session(self) -> Session:
-        """For the vectors of a recording's windows in the order of time; without features."""
+        """Session for vectors of a recording's windows in the order of time; without features."""
         return self.core.session()
 
     def encode_views(self, views: Views) -> Encoded:

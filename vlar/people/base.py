@@ -1,4 +1,4 @@
-"""What every detector offers: boxes of what a word names, over the frames of a clip."""
+"""Interface of a detector: boxes of a named thing, over the frames of a clip."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Boxes:
 
     Attributes:
         rows: (n, 5) float32: time_s, x1, y1, x2, y2; seconds of the clip, pixels of its frames.
-        scores: (n,) float32 from 0 to 1, how sure the detector is.
+        scores: (n,) float32 from 0 to 1, the certainty of the detector.
         tracks: (n,) int64 number of the person or thing, where the detector follows them; None
-            where boxes of one frame do not know those of the next.
-        joints: (n, 33, 3) float32: x and y in pixels and the probability of being visible, as
-            ``vlar.pose.skeletons.BLAZEPOSE_33``; None where the detector finds none.
+            where boxes are not linked between frames.
+        joints: (n, 33, 3) float32: x and y in pixels and the probability of being visible, in the
+            layout ``vlar.pose.skeletons.BLAZEPOSE_33``; None where the detector finds none.
     """
 
     rows: Float32
@@ -58,7 +58,7 @@ class Detector(ABC):
 
     @classmethod
     def from_spec(cls, argument: str) -> Detector:
-        """The detector; ``argument`` is what follows ``NAME:`` in a spec.
+        """The detector; ``argument`` is the text after ``NAME:`` in a spec.
 
         Raises:
             UsageError: this detector takes no argument, and there is one.
@@ -81,11 +81,11 @@ class Detector(ABC):
         """
 
     def confirms(self, frames: UInt8, times_s: Float64, boxes: Float32) -> bool:
-        """Whether what moves along boxes is what this detector finds; here it cannot tell: False.
+        """Confirm that motion along boxes is what this detector finds; here always False.
 
         Args:
-            frames: As for ``detect``.
-            times_s: As for ``detect``.
+            frames: The same as for ``detect``.
+            times_s: The same as for ``detect``.
             boxes: (n, 5) float32 by time: time_s, x1, y1, x2, y2.
         """
         del frames, times_s, boxes

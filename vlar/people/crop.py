@@ -82,7 +82,7 @@ def cut(frames: UInt8, boxes: Float32, *, margin: float = MARGIN) -> UInt8:
 
 
 def key_frames(boxes: Float32, joints: Float32 | None, n: int) -> np.ndarray:
-    """Which n of T frames show most of the motion: evenly spread over its running sum.
+    """Choose n of T frames with most of the motion: evenly spread over its running sum.
 
     Where nothing moves they are evenly spread in time. The first and the last frame of the motion
     are always among them.

@@ -1,4 +1,4 @@
-"""Whom an answer is about: the person of a reference, or the one to zoom in on."""
+"""Person of an answer: the one of a reference, or the one to zoom in on."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _size_on(box: Float32, movement: Float32) -> float:
 
 
 def _stirs(body: Track) -> bool:
-    """Whether limbs move against the trunk; a body without joints is believed to."""
+    """Return whether limbs move against the trunk; True for a body without joints."""
     if body.joints is None:
         return True
     joints: Float64 = body.joints[..., :2].astype(np.float64)
@@ -95,7 +95,7 @@ BODY_MARGIN, MOVEMENT_MARGIN = 2.0, 1.0
 _GENDERED = frozenset(
     {"man", "woman", "boy", "girl", "guy", "lady", "gentleman", "child", "kid", "adult", "baby"}
 )  # and of one age
-_FEW_PIXELS = 6.0  # how much a cut is enlarged for the encoder, from which a note says so
+_FEW_PIXELS = 6.0  # how much a cut is enlarged for the encoder, from which a note follows
 
 Likeness = Callable[[People, Clip, Reference], Float64 | None]
 """(K,) logits: how much the words of a reference fit each person; None to go by measures alone."""
@@ -103,12 +103,12 @@ Likeness = Callable[[People, Clip, Reference], Float64 | None]
 
 @dataclass(frozen=True)
 class Found:
-    """The cut of a clip that an answer is about.
+    """Cut of a clip for an answer.
 
     Attributes:
         cut: The person's part of the clip; None where the whole picture is judged.
-        person: Who that is.
-        notes: What the reader should know.
+        person: The person of the cut.
+        notes: Remarks for the reader.
     """
 
     cut: Clip | None = None
@@ -118,11 +118,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Target:
-    """Who is zoomed in on.
+    """Person that is zoomed in on.
 
     Attributes:
         people: Everybody.
-        place: Which of them.
+        place: Number of the person among them.
         margin: Side of the cut over the size.
     """
 
@@ -142,15 +142,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Focus:
-    """What ``who`` and ``zoom`` ask for.
+    """Settings of ``who`` and ``zoom``.
 
     Attributes:
         reference: The person (or thing) that is meant; None to zoom in on the one who moves.
         only_small: Whether only a small person is zoomed in on.
-        detector: Finds people, or what moves.
-        note: About the choice of the detector.
-        moving: Finds movement: around bodies that show in a few frames only, and whom to zoom in
-            on; None to go by bodies alone.
+        detector: Detector of people, or of motion.
+        note: Remark on the choice of the detector.
+        moving: Detector of movement: around bodies that show in a few frames only, and whom to zoom
+            in on; None to go by bodies alone.
     """
 
     reference: Reference | None
@@ -185,7 +185,7 @@ class Focus:
         return self._referred(people, self.reference, clip, likeness, notes)
 
     def zoom_in(self, clip: Clip, source: Reader | None = None) -> Target | None:
-        """Who is zoomed in on: the one who moves, else the largest; None without anybody.
+        """Person to zoom in on: the one who moves, else the largest; None if no person is found.
 
         Args:
             clip: (T, H, W, 3) frames.
@@ -241,7 +241,7 @@ def _nobody(noun: str, notes: tuple[str, ...]) -> Found:
 
 
 def needs_words(reference: Reference) -> bool:
-    """Whether an encoder must compare pictures with the words: no measure tells them apart."""
+    """Return whether an encoder must compare pictures with the words: no measure is enough."""
     measured = reference.position or reference.colour or reference.number or reference.size
     return bool(reference.rest) or (reference.noun in _GENDERED and not measured)
 
@@ -249,7 +249,7 @@ def needs_words(reference: Reference) -> bool:
 def make_focus(
     who: str | None = None, zoom: str | None = None, detector: str | None = None
 ) -> Focus | None:
-    """What the options ask for; None where they ask for the whole picture.
+    """Focus of the options; None where they ask for the whole picture.
 
     Args:
         who: A phrase such as ``the person on the left``.

@@ -41,7 +41,7 @@ _EXAMPLES: dict[str, tuple[tuple[float, float, float], ...]] = {
 
 
 def shares(frames: UInt8, times_s: Float64, track: Track) -> Float32:
-    """How much of the clothes of one person has each colour.
+    """Share of each colour in the clothes of one person.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB.
@@ -163,13 +163,13 @@ def overlooked(
     is_body: Callable[[Track], bool],
     n_frames: int,
 ) -> list[Track]:
-    """What moves for long where nobody was found, and is a body when that is checked.
+    """Long movements where nobody was found, which a check confirms as bodies.
 
     Args:
         movement: Tracks of what moves.
         people: Everybody who was found.
         is_body: Checks one (``Detector.confirms``).
-        n_frames: Of the clip.
+        n_frames: Frames of the clip.
     """
     return [
         track
@@ -212,12 +212,12 @@ def followed(
 
 
 def mostly_on(track: Track, person: Track) -> bool:
-    """Whether a track is within reach of a person in most of its frames."""
+    """Return whether a track is within reach of a person in most of its frames."""
     return _share_on(track, person) >= 0.5
 
 
 def _on(track: Track, person: Track) -> bool:
-    """Whether a track is often within reach of a person, at the same times."""
+    """Return whether a track is often within reach of a person, at the same times."""
     return _share_on(track, person) >= _OFTEN
 
 
@@ -252,7 +252,7 @@ def _union(tracks: Sequence[Track]) -> Track | None:
     return Track(boxes, sure)
 
 
-CONTEXT = 1.8  # side of a cut over the person's; the scene around tells what is done (evals/who.py)
+CONTEXT = 1.8  # side of a cut over the person's; the scene around shows the action (evals/who.py)
 _LEAST_SHARE = 0.3  # of the frames in which somebody must be found
 _LEAST_PRESENCE = 0.2  # of the largest's; less is a false alarm or somebody far behind
 _SAME = 0.5  # mean intersection over union of two tracks of one person
@@ -266,10 +266,10 @@ _LARGER = 1.3  # how much larger a recording must be than the clip to be read ag
 
 @dataclass(frozen=True)
 class People:
-    """Who was found in a clip.
+    """People found in a clip.
 
     Attributes:
-        clip: What was searched: the clip itself, or the same span with more or larger frames.
+        clip: The searched clip: the given one, or the same span with more or larger frames.
         tracks: K tracks from the left.
     """
 
@@ -315,7 +315,7 @@ class People:
         return replace(wanted, data=frames, times_s=times_s, meta={**wanted.meta, "cut": True})
 
     def _rows(self, place: int, boxes: Float32, wanted: Clip) -> np.ndarray:
-        """Which of the searched frames an encoder gets: those nearest to the times it asked for.
+        """Rows of the searched frames for an encoder: those nearest to the times it asked for.
 
         An encoder of few frames does not follow movements; it gets those with most of the motion.
         """
@@ -334,17 +334,17 @@ def find_people(
     source: Reader | None = None,
     moving: Detector | None = None,
 ) -> People:
-    """Everybody in a clip, counted from the left.
+    """People of a clip, counted from the left.
 
     Args:
         clip: (T, H, W, 3) frames.
-        detector: Finds them.
-        noun: What is asked for.
+        detector: Detector of people.
+        noun: Name of the wanted things.
         source: Reads the recording again where the clip has too few or too small frames for the
             detector; None to use the clip as it is.
-        moving: Finds movement. A body that ``detector`` sees in a few frames only, or confirms
-            where something moves, is somebody if something moves there all the time. None to leave
-            such bodies out.
+        moving: Detector of movement. A body that ``detector`` finds in a few frames only, or
+            confirms where something moves, is somebody if something moves there all the time. None
+            to leave such bodies out.
     """
     searched = clip if source is None else searchable(clip, detector, source)
     prompt = "person" if noun in PEOPLE else noun
@@ -406,7 +406,9 @@ def _distinct(tracks: Sequence[Track], n_frames: int) -> list[Track]:
 
 
 def _is_part(track: Track, other: Track) -> bool:
-    """Whether a track is of a person who has one: the same boxes, or for a while boxes on them."""
+    """Return whether a track is a duplicate: the same boxes as another, or for a while boxes on
+    them.
+    """
     if _shared(track, other) > _SAME:
         return True
     return len(track.boxes) <= _BRIEF * len(other.boxes) and mostly_on(track, other)
@@ -424,7 +426,7 @@ def _shared(a: Track, b: Track) -> float:
 
 
 def _follows(a: Track, b: Track) -> bool:
-    """Whether one track ends before the other begins, near to where it begins."""
+    """Return whether one track ends before the other begins, near to where it begins."""
     first, second = sorted((a, b), key=lambda track: float(track.boxes[0, 0]))
     if first.boxes[-1, 0] >= second.boxes[0, 0]:
         return False

@@ -1,4 +1,4 @@
-"""Which of several people or things a reference means.
+"""Choice among several people or things by a reference.
 
 Each has a score from every cue of the reference: its rank by place, order or size, the share of its
 clothes with the colour, and its likeness to the words, where an encoder compares them. The softmax
@@ -22,17 +22,17 @@ _RANK = 4.0  # of one place in a row
 _COLOUR = 4.0  # of a factor e in the share of a colour
 _COLOUR_FLOOR = 0.02
 _CLEAR = 0.15  # share of the clothes from which a colour is there
-_UNSURE = 0.6  # of the softmax; below it a note says so
+_UNSURE = 0.6  # of the softmax; below it a note follows
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of K people, with how sure that is.
+    """One of K people, with the certainty of the choice.
 
     Attributes:
         place: Its number among the K, from 0, counted from the left.
         weights: (K,) float64, the softmax over the people.
-        note: What the reader should know; empty for nothing.
+        note: Remark for the reader; empty for none.
     """
 
     place: int
@@ -95,7 +95,7 @@ def _check_number(reference: Reference, count: int) -> None:
 
 
 def _ranks(tracks: Sequence[Track], reference: Reference) -> Float64:
-    """(K,) how many places each is away from what the reference says; all cues added."""
+    """(K,) deviation in places of each from the reference; all cues added."""
     count = len(tracks)
     away = np.zeros(count)
     along = _rank(_places(tracks, reference.position or "left"))

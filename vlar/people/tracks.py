@@ -146,7 +146,7 @@ def _assigned(boxes: Boxes) -> npt.NDArray[np.int64]:
 
 
 def _pairs(live: Sequence[_Follower], measured: Float64, time_s: float) -> list[tuple[int, int]]:
-    """Which follower takes which box: the assignment with the greatest likeness in all."""
+    """Pairs of follower and box: the assignment with the greatest total likeness."""
     from scipy.optimize import linear_sum_assignment
 
     if not live or not len(measured):

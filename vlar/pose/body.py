@@ -43,7 +43,7 @@ _ONE_SIZE = 0.7  # share of the other's size and visible time
 
 @dataclass(frozen=True)
 class Trust:
-    """How well each part of a body can be measured, 0 to 1: visible and inside the frame."""
+    """Measurability of each part of a body, 0 to 1: visible and inside the frame."""
 
     shoulders: float
     hips: float
@@ -233,7 +233,7 @@ def _weight(body: BodyMotion) -> float:
 
 
 def _alike(a: BodyMotion, b: BodyMotion) -> bool:
-    """Whether two people are about equally large and long visible: either may be the actor."""
+    """Return whether two people are about equally large and long visible: either may act."""
     sizes = sorted((a.body_height, b.body_height))
     seen = sorted((a.seen, b.seen))
     return sizes[0] > _ONE_SIZE * sizes[1] and seen[0] > _ONE_SIZE * seen[1]

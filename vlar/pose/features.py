@@ -35,7 +35,7 @@ _PERSON = N_POINTS * 3 + 1
 _CAMERA = MAX_PEOPLE * _PERSON
 _TIME, _ASPECT = _CAMERA + CAMERA_WIDTH, _CAMERA + CAMERA_WIDTH + 1
 POSE_WIDTH = _ASPECT + 1
-_LEAST_SHARED = 2  # frames; their distance tells that two windows have one rate
+_LEAST_SHARED = 2  # frames; their distance shows that two windows have one rate
 
 
 class PoseExtractor:
@@ -55,7 +55,7 @@ class PoseExtractor:
         self._max_people = max_people
 
     def stream(self) -> PoseStream:
-        """For the windows of one recording, in the order of time."""
+        """Stream for the windows of one recording, in the order of time."""
         return PoseStream(PoseTracker(*self._networks, self._max_people))
 
     def features(self, frames: UInt8, times_s: Float64 | None = None) -> Float32:
@@ -136,7 +136,9 @@ class PoseStream:
             self._seen.append(_Seen(frames[now], float(times[now]), is_new, grey))
 
     def _overlap(self, frames: UInt8, times: Float64) -> int | None:
-        """Which kept frame is the window's first, if all from there on are the window's too."""
+        """Index of the kept frame that is the window's first, if all later ones are the window's
+        too.
+        """
         for begin, seen in enumerate(self._seen):
             kept = self._seen[begin:]
             if seen.time_s == times[0] and _LEAST_SHARED <= len(kept) <= len(frames):

@@ -98,7 +98,7 @@ class HandReader:
 
 
 def frames_to_look_at(frames: UInt8) -> list[int]:
-    """Up to 12 frames that differ from the one before, evenly spread."""
+    """Indices of up to 12 frames that differ from the one before, evenly spread."""
     new = [at for at in range(len(frames)) if not at or (frames[at] != frames[at - 1]).any()]
     return new[:: max(1, -(-len(new) // MOST_FRAMES))]
 
@@ -158,7 +158,7 @@ def _measured(data: bytes) -> HandMeasurements:
 
 
 def _wrists(row: Float32, height: int) -> list[Region]:
-    """Where the hands of the largest person may be, from a row of body features."""
+    """Regions of possible hands of the largest person, from a row of body features."""
     points = row[: _PERSON - 1].reshape(BODY_POINTS, 3)
     if row[_PERSON - 1] < _VISIBLE:
         return []
@@ -171,7 +171,7 @@ def _wrists(row: Float32, height: int) -> list[Region]:
 
 
 def _face(row: Float32) -> Float32:
-    """Whether a face is there, then mouth, eyes, the ear in view and nose, in frame heights."""
+    """Presence of a face, then mouth, eyes, the ear in view and nose, in frame heights."""
     points = row[: _PERSON - 1].reshape(BODY_POINTS, 3)
     face = np.zeros(1 + 2 * _FACE_PLACES, np.float32)
     if row[_PERSON - 1] < _VISIBLE or points[NOSE, 2] < _VISIBLE:

@@ -56,7 +56,7 @@ class HandMotion:
 
     @property
     def span(self) -> slice:
-        """From the first to the last detection."""
+        """Slice from the first to the last detection."""
         return slice(self.first, self.last + 1)
 
     @cached_property
@@ -156,7 +156,7 @@ class HandsMotion:
 
     @cached_property
     def visible(self) -> float:
-        """How well the hands can be measured, 0 to 1: in enough frames, near the camera."""
+        """Measurability of the hands, 0 to 1: in enough frames, near the camera."""
         largest = max(hand.length for hand in self.hands)
         near = np.clip((largest - _FAR) / (_NEAR - _FAR), 0, 1)
         return float(near * min(1.0, self.any_known.sum() / _SURE))
@@ -201,5 +201,5 @@ def prepare_hands(
 
 
 def strongest(values: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Of measurements of several hands the one with the largest absolute value."""
+    """Return the measurement with the largest magnitude."""
     return max(values, key=lambda pair: abs(pair[0]) * pair[1])

@@ -32,12 +32,12 @@ def lite_motion() -> Extra:
 
 
 def is_installed() -> bool:
-    """Whether the networks of bodies are in the cache."""
+    """Return whether the networks of bodies are in the cache."""
     return lite_motion().is_installed(DETECTOR, LANDMARKS)
 
 
 def has_hands() -> bool:
-    """Whether the networks of hands are there too; older versions of vlar did not keep them."""
+    """Return whether the networks of hands are in the cache; older versions did not keep them."""
     return is_installed() and lite_motion().is_installed(PALMS, HAND_LANDMARKS)
 
 
@@ -86,7 +86,7 @@ class Region:
     angle: float
 
     def near(self, other: Region) -> bool:
-        """Whether two regions are of the same person."""
+        """Return whether two regions are of the same person."""
         distance = float(np.hypot(self.x - other.x, self.y - other.y))
         return distance < 0.35 * max(self.size, other.size)
 
@@ -130,7 +130,7 @@ class BoxDetector:
     def boxes(
         self, image: Any, threshold: float, square: tuple[float, float, float] | None
     ) -> tuple[list[Float32], float, tuple[float, float]]:
-        """What is found in a PIL image, best first.
+        """Boxes in a PIL image, best first.
 
         Args:
             image: The frame, RGB.

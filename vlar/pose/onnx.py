@@ -78,7 +78,7 @@ class CachedNetwork:
         folder: Cache folder of its entry.
         name: File name of the entry; it should hold the hash of what the network is made from.
         make: Makes the serialised graph with its weights.
-        what: Names the network in the line that says why the user waits; None for no line.
+        what: Names the network in the line that explains the wait; None for no line.
         owner: Name of the model for error messages.
     """
 

@@ -141,7 +141,7 @@ def dominant_frequency(x: Signal, fps: float, lowest_hz: float = 0.5) -> tuple[f
 
 
 def periodicity(x: Signal, fps: float) -> tuple[float, float]:
-    """How well a signal of many columns repeats: best autocorrelation and its frequency in Hz.
+    """Repetition of a signal of many columns: best autocorrelation and its frequency in Hz.
 
     Only local maxima at lags of 0.2 to 1.6 s count. A signal that merely stays correlated (a drift)
     scores less.

@@ -153,7 +153,7 @@ class PoseTracker:
             region = body.next_region
 
     def _taken(self, region: Region, tracks: Sequence[_Track], now: int) -> bool:
-        """Whether a region is of somebody who is tracked already.
+        """Return whether a region is of a person who is tracked already.
 
         Where squares are searched for many people, somebody small stands in front of, or next to,
         somebody large: such regions are not of one person, however near they are.

@@ -68,7 +68,7 @@ class Dataset:
         return [clean_label(label) for label in self.labels]
 
     def label_parts(self) -> tuple[list[dict[str, str]], list[int]]:
-        """What each of the C labels is made of, and how many examples show it."""
+        """Parts of each of the C labels, and number of examples of each part."""
         named = self.targets.parts.items()
         parts = [
             {name: part.values[part.of_label[column]] for name, part in named}

@@ -26,7 +26,7 @@ _N_NEWEST = 2
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """Where checkpoints are written.
+    """Folder and frequency of checkpoints.
 
     Attributes:
         folder: The checkpoint directory; an existing training in it is resumed.
@@ -98,7 +98,7 @@ def written(failed: Mapping[int, Failure]) -> dict[int, tuple[str, str, str]]:
 
 
 def read(rows: Mapping[int, Sequence[str]]) -> dict[int, Failure]:
-    """What ``written`` was given."""
+    """Failures from the rows of ``written``."""
     return {
         int(row): Failure(Path(path), kind, message) for row, (path, kind, message) in rows.items()
     }

@@ -34,7 +34,7 @@ def random_for(*key: int) -> Random:
 
 
 def window_share(numbers: Hyperparameters, random: Random) -> tuple[float, float]:
-    """Where a training clip begins and ends in its window, as shares of its length."""
+    """Start and end of a training clip in its window, as shares of its length."""
     cut = random.uniform(0, numbers.time_jitter)
     begin = random.uniform(0, cut)
     return begin, 1 - cut + begin
@@ -208,7 +208,7 @@ class RecordingLoader:
 
     Attributes:
         items: The n examples.
-        encoder: Tells the sensor and how clips are sampled.
+        encoder: Defines the sensor and the sampling of clips.
     """
 
     items: Sequence[SupportItem]

@@ -1,11 +1,12 @@
-"""Several processes that train one model: who computes what, and what they tell each other.
+"""Several processes that train one model: division of the work, and messages.
 
 Every process holds the whole model and the whole batch, and draws the same numbers. Only the costly
 part of a step (``TrainingBatch.spread``) and the reading of clips are shared: process r of W takes
 the rows from n r / W to n (r + 1) / W and is sent those of the others. Losses then stand on all
 clips of the batch, whatever they compare, and all processes compute the same ones. The backward
-pass of the gathering adds up what the W equal losses want of a row, which is W times the gradient;
-the mean over the processes of the gradients of the parameters is therefore that of one process.
+pass of the gathering adds up the gradients of the W equal losses for a row, which is W times the
+gradient; the mean over the processes of the gradients of the parameters is therefore that of one
+process.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from vlar.types import ProgressCallback
 
 _EVERY_S = 0.1  # between two looks at the processes
 _LAST_WORDS_S = 5.0  # that the others have to end by themselves
-#: Exit code of a process that ended because another one did; the launcher tells what happened.
+#: Exit code of a process that ended because another one did; the launcher reports it.
 PEER_GONE = 3
 #: Set in the environment of the processes that ``launch`` starts.
 OURS = "VLAR_TRAINING_LAUNCHED"
@@ -90,7 +91,7 @@ def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _environment(rank: int, count: int, port: int) -> Mapping[str, str]:
-    """What a process finds in its environment, by the names that torch reads."""
+    """Environment of a process, by the names that torch reads."""
     cores = os.cpu_count() or 1
     numbers = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}
     named = {name: str(number) for name, number in numbers.items()}
@@ -106,7 +107,7 @@ def _free_port() -> int:
 
 
 class SharedDraws(TorchDispatchMode):
-    """Inside of it, dropout of some rows is that of the same rows among all.
+    """Mode in which dropout of some rows is that of the same rows among all.
 
     Attention whose dropout happens inside one fused kernel of a GPU cannot be split so; its draws
     then differ from those of one process, and are as random.
@@ -179,7 +180,7 @@ class Processes:
 
     @property
     def alone(self) -> bool:
-        """Whether there is only one."""
+        """Whether there is only one process."""
         return self.count == 1
 
     def shares(self, size: int) -> list[slice]:
@@ -192,13 +193,13 @@ class Processes:
         return [slice(*pair) for pair in itertools.pairwise(ends)]
 
     def own(self, rows: Sequence[T]) -> Sequence[T]:
-        """This process's share of some rows."""
+        """Share of this process of some rows."""
         return rows[self.shares(len(rows))[self.rank]]
 
     def spread(
         self, function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
     ) -> tuple[Tensor, ...]:
-        """See ``TrainingBatch.spread``; draws (dropout) are those of one process."""
+        """Result of a function for every clip; draws (dropout) are those of one process."""
         count = len(inputs[0])
         shares = self.shares(count)
         share = shares[self.rank]
@@ -224,7 +225,7 @@ class Processes:
             mine = rank == self.rank
             part = rows.detach().contiguous() if mine else rows.new_empty(size, *rows.shape[1:])
             if size:
-                # As bytes: not every transport knows every type of number.
+                # As bytes: not every transport supports every number type.
                 self._tell(part.reshape(-1).view(torch.uint8), rank)
             parts.append(part)
         return torch.cat(parts)
@@ -292,7 +293,7 @@ class _Gather(torch.autograd.Function):
 
 @contextlib.contextmanager
 def _others() -> Generator[None]:
-    """What fails in here fails because another process has gone."""
+    """Context in which a failure means that another process has gone."""
     try:
         yield
     except RuntimeError as error:
@@ -316,11 +317,11 @@ _TOLD = "vlar: errors told"
 def started() -> Generator[Processes]:
     """The processes that a launcher started, connected; one alone where none did.
 
-    Of an error that several of them meet one process reports; the others end without a word.
+    Of an error that several of them meet one process reports; the others end silently.
 
     Raises:
-        UsageError: the launcher asks for what is not offered, or there are too few GPUs.
-        SystemExit: another process tells the error.
+        UsageError: the launcher uses an unsupported setting, or there are too few GPUs.
+        SystemExit: another process reports the error.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield ALONE
@@ -360,7 +361,7 @@ def _check_launcher() -> None:
 
 
 def _backend() -> str:
-    """How the processes talk; a GPU is taken for each where there are GPUs.
+    """Backend of the processes; a GPU is taken for each where there are GPUs.
 
     Raises:
         UsageError: there are fewer GPUs than processes.
@@ -378,7 +379,7 @@ def _backend() -> str:
 
 
 def _is_first_to_tell() -> bool:
-    """Whether no other process tells an error; true where they cannot be asked."""
+    """Return whether no other process reports an error; True where they cannot be asked."""
     from torch.distributed import distributed_c10d
 
     asked = distributed_c10d._get_default_store  # pyright: ignore[reportPrivateUsage]

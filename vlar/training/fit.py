@@ -1,4 +1,4 @@
-"""From labelled examples to a trained model: one path for features and for recordings.
+"""Trained model from labelled examples: one path for features and for recordings.
 
 A training is compared with the best closed form on examples that neither has been fitted to. Their
 factors in the answer follow from that (``vlar.training.fusion_weights``).
@@ -57,7 +57,7 @@ def scene_posterior(core: ModelCore, vectors: Float32) -> Float32:
     A stand-in for the scene network of Zhai et al. (SOAR), 2023, section 3.3.
 
     Args:
-        core: What encoded the clips.
+        core: The core that encoded the clips.
         vectors: (n, D) float32 unit vectors of clips.
 
     Returns:
@@ -77,7 +77,7 @@ def scene_posterior(core: ModelCore, vectors: Float32) -> Float32:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How ``fit`` works, apart from what is trained.
+    """Options of ``fit``, apart from the task.
 
     Attributes:
         unknown: Registered name of the rejector that decides ``unknown``.
@@ -89,7 +89,7 @@ class FitOptions:
         reading: Called as examples are read.
         clips: Called with the clips of each training step.
         on_epoch: Called after each epoch of the final training.
-        processes: Who trains together; each makes the same model.
+        processes: Processes that train together; each makes the same model.
         trained_cache: Given the trained core, where its features are kept while several processes
             compute them; None for none.
     """

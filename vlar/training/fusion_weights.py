@@ -20,7 +20,7 @@ from vlar.types import Float64
 
 @dataclass(frozen=True)
 class Stacked:
-    """How a training and a closed form answer together.
+    """Joint answer of a training and a closed form.
 
     Attributes:
         weights: Factors on the closed form's and on the trained scores.

@@ -138,7 +138,8 @@ class Hyperparameters:
             )
 
     def replaced(self, **given: Any) -> Hyperparameters:
-        """These with some of them replaced; another number of epochs scales what counts in epochs.
+        """Copy with some of them replaced; a new number of epochs scales those that count in
+        epochs.
 
         ``warmup_epochs`` keeps its share of the training, and ``average_from`` its place, unless
         they are given too. ``micro_batch`` becomes the largest divisor of the batch below it.

@@ -83,7 +83,7 @@ class Learner(ABC):
 
 
 class Solvable(Protocol):
-    """What an adapter of this learner offers."""
+    """Interface of an adapter for this learner."""
 
     def solve(
         self,
@@ -107,7 +107,7 @@ class SolvedLearner(Learner):
     """Let an adapter find its parameters by itself, in closed form or by a training of its own."""
 
     def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
-        """See ``Learner``.
+        """Solve the map of an adapter from examples.
 
         Raises:
             UsageError: objectives are given, or no labels.
@@ -217,7 +217,7 @@ class TrainedLearner(Learner):
     """Train the method's adapter; see ``vlar.training.fit``."""
 
     def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
-        """See ``Learner``; without a support set it trains on the unlabelled clips alone."""
+        """Train on the examples; without a support set on the unlabelled clips alone."""
         task = TrainingTask.of_request(core.encoder, request)
         options = FitOptions(
             unknown=request.unknown,

@@ -63,7 +63,7 @@ def check(adapter: Adapter, numbers: Hyperparameters, processes: Processes) -> N
 def unlabelled_clips(
     method: Trainable, classes: Any, clips: Unlabelled, numbers: Hyperparameters
 ) -> UnlabelledClips:
-    """What an objective is given of the unlabelled clips.
+    """Unlabelled clips of a training for an objective.
 
     Args:
         method: The adapter as it is now.

@@ -48,14 +48,14 @@ class UnlabelledClips:
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """What an objective is given once, before the first step.
+    """Inputs of an objective, given once before the first step.
 
     Attributes:
         method: The adapter that is trained, with gradients on.
         classes: Its ``training_classes``.
         texts: C labels as a text tower reads them.
         shown: (n, C) float32, 1 where a labelled clip shows the label, else 0.
-        facts: n mappings of what else the support set holds about a clip (``group``, ...).
+        facts: n mappings of other facts of the support set about a clip (``group``, ...).
         n_unlabelled: Number of unlabelled clips; 0 without any.
         scenes: (n, S) float32 how likely each of S places is (``vlar.training.fit``); None unless
             an objective ``reads_scenes`` and the clips are encoded before the training.
@@ -232,10 +232,10 @@ class Objective(ABC):
     # Hooks, in the order in which they are called
 
     def begin(self, context: TrainingContext) -> None:  # noqa: B027
-        """Called once, before the first step and before a checkpoint is restored."""
+        """Run once, before the first step and before a checkpoint is restored."""
 
     def before_epoch(self, epoch: int) -> None:  # noqa: B027
-        """Called before each epoch, counted from 0; also before the rest of a resumed one."""
+        """Run before each epoch, counted from 0; also before the rest of a resumed one."""
 
     def order(self, epoch: int, random: Random) -> Sequence[int] | None:
         """The order of the labelled clips in an epoch; None leaves it random.
@@ -250,7 +250,7 @@ class Objective(ABC):
         return None
 
     def before_step(self, number: int) -> None:  # noqa: B027
-        """Called before each optimiser step, counted from 0."""
+        """Run before each optimiser step, counted from 0."""
 
     def change_batch(self, batch: TrainingBatch, random: Random) -> TrainingBatch:
         """The batch that the method is given; called for each micro-batch."""
@@ -268,10 +268,10 @@ class Objective(ABC):
         return {}
 
     def after_step(self, number: int) -> None:  # noqa: B027
-        """Called after each optimiser step, when the parameters have changed."""
+        """Run after each optimiser step, when the parameters have changed."""
 
     def after_epoch(self, epoch: int) -> None:  # noqa: B027
-        """Called after each epoch, counted from 0."""
+        """Run after each epoch, counted from 0."""
 
     # Checkpoints
 

@@ -83,7 +83,7 @@ class TrainingCost:
             )  # fmt: skip
 
     def is_long(self) -> bool:
-        """Whether the training on all examples took over a minute; called when it is over.
+        """Return whether the training on all examples took over a minute; called when it is over.
 
         The folds are halves then (``halves``): together they cost as much as it did.
         """
@@ -126,7 +126,7 @@ def duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch reached.
+    """Result of an epoch.
 
     Attributes:
         number: Counted from 1.

@@ -166,7 +166,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Given:
-    """What a configuration names: examples, clips without labels, and the tree above the labels."""
+    """Inputs of a configuration: examples, clips without labels, and the tree above the labels."""
 
     support: Support | None
     items: Sequence[SupportItem]
@@ -188,7 +188,7 @@ def _read(config: TrainConfig, base: ModelCore) -> _Given:
 def _learned(
     learner: str, config: TrainConfig, base: ModelCore, given: _Given, progress: Progress
 ) -> Adapted:
-    """What another learner makes of the same configuration."""
+    """Result of another learner for the same configuration."""
     request = AdaptRequest(
         given.support, given.items, config.method, config.seed,
         SYNONYMS.get(config.unknown, config.unknown), config.learner_settings,

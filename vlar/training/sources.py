@@ -1,6 +1,6 @@
-"""Where a training's clips come from: features that were computed once, or recordings.
+"""Sources of a training's clips: features that were computed once, or recordings.
 
-The two differ in what they read, in how often an example can be held out, and in how held-out
+The two differ in their inputs, in how often an example can be held out, and in how held-out
 examples are scored. Everything else is one path (``vlar.training.fit``).
 """
 
@@ -118,7 +118,6 @@ class FeatureSource(TrainingSource):
         return FeatureLoader(adapter.training_inputs(features), paths, adapter.input_widths)
 
     def unlabelled(self, adapter: Adapter) -> Unlabelled | None:
-        """See ``TrainingSource``."""
         if self.free is None:
             return None
         assert isinstance(adapter, Trainable)
@@ -136,7 +135,6 @@ class FeatureSource(TrainingSource):
         return halves(partition(dataset)) if long else partition(dataset)
 
     def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:
-        """See ``TrainingSource``."""
         return self.features, held_out_logits(training, self.features[held])
 
 
@@ -209,11 +207,9 @@ class RecordingSource(TrainingSource):
     free: Sequence[SupportItem] = ()
 
     def loader(self, adapter: Adapter, dataset: Dataset, rows: Sequence[int]) -> ClipLoader:
-        """See ``TrainingSource``."""
         return RecordingLoader([self.items[row] for row in rows], adapter)
 
     def unlabelled(self, adapter: Adapter) -> Unlabelled | None:
-        """See ``TrainingSource``."""
         return (
             Unlabelled(RecordingLoader(self.free, adapter), len(self.free)) if self.free else None
         )
@@ -224,7 +220,6 @@ class RecordingSource(TrainingSource):
         return halves(partition(dataset))
 
     def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:
-        """See ``TrainingSource``."""
         return video_logits(training.adapter, self.items, dataset.texts, held)
 
 

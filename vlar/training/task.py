@@ -28,10 +28,10 @@ from vlar.types import JsonDict
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """What is trained, apart from the examples.
+    """Definition of a training, apart from the examples.
 
     Attributes:
-        encoder: What the adapter wraps.
+        encoder: Encoder that the adapter wraps.
         method: Registered name of the adapter.
         numbers: The hyperparameters.
         recipe: Name of the recipe they come from, for reports.
@@ -155,5 +155,5 @@ def attach(
 
 
 def on_cpu(encoder: Encoder) -> bool:
-    """Whether the towers of an encoder run on a CPU."""
+    """Return whether the towers of an encoder run on a CPU."""
     return not isinstance(encoder, TorchEncoder) or encoder.towers.device.type == "cpu"

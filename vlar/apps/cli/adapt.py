@@ -281,7 +281,7 @@ def _with_dictionary(
 
 
 def _print(next_clips: list[ReviewItem]) -> None:
-    """What to label next, and what it is taken for now."""
+    """Print clips to label next, with their current predictions."""
     for number, item in enumerate(next_clips, 1):
         label, probability = item.guesses[0]
         now = f"now {label}, {output.percent(probability)}"

@@ -32,10 +32,10 @@ def _live(row: Classification, address: str) -> JsonDict:
 
 
 class Answers:
-    """Where answers go: to stdout, and into tables.
+    """Output of answers: to stdout, and into tables.
 
     Attributes:
-        address: Of a stream, whose answers are not kept; None for recordings.
+        address: Address of a stream, whose answers are not kept; None for recordings.
         good: The answers so far.
         n_good: Their number.
         failed: Number of recordings and spans that gave none.

@@ -1,4 +1,4 @@
-"""``vlar demo``: the whole chain on three real clips, so that a newcomer sees what comes out."""
+"""``vlar demo``: the whole chain on three real clips, with its results for a newcomer."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def labels(model: Model, texts: Sequence[str]) -> None:
 
 
 def answer(model: Model, row: Classification, texts: dict[str, str]) -> None:
-    """One note an answer: the attributes that spoke for and against its best label."""
+    """Print one note an answer: the attributes for and against its best label."""
     names = [block.name for block in model.encoder.blocks]
     if "motion" not in names:
         return

@@ -57,7 +57,7 @@ Devices = Annotated[
 
 @dataclass(frozen=True)
 class Place:
-    """What the user said about where to compute."""
+    """Options of the user on the place of computation."""
 
     runner: str | None = None
     address: str | None = None
@@ -253,10 +253,10 @@ def add(
 
 
 def finished(report: AddReport, missing: int, total: int) -> int:
-    """Say what an ``add`` did; returns the exit code.
+    """Print the result of an ``add``; returns the exit code.
 
     Args:
-        report: Of the recordings.
+        report: Report on the recordings.
         missing: Arguments without any recording.
         total: Recordings that the others name.
     """

@@ -1,4 +1,4 @@
-"""From what the user typed: paths, spans of time, ``key=value`` pairs, models."""
+"""Parsed input of the user: paths, spans of time, ``key=value`` pairs, models."""
 
 from __future__ import annotations
 

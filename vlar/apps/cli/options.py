@@ -180,7 +180,7 @@ WhoInRows = Annotated[
 
 
 def asked(live: str | None, **given: str | None) -> JsonDict:
-    """What --who, --zoom and --detector ask for, checked before a model is loaded."""
+    """Values of --who, --zoom and --detector, checked before a model is loaded."""
     from vlar.errors import UsageError
 
     if given == {"who": None, "zoom": "off", "detector": None}:

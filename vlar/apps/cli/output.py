@@ -1,4 +1,4 @@
-"""How results and notes reach the user: results on stdout, everything else on stderr.
+"""Output to the user: results on stdout, notes and errors on stderr.
 
 Everything passes through ``plain``: paths, labels and tags may come from anybody, and a terminal
 obeys the control characters in them. Notes and errors go through ``logging`` (name
@@ -72,7 +72,7 @@ def line(text: str, *, flush: bool = False, strong: int = 0) -> None:
 
 
 def has_colours() -> bool:
-    """Whether stdout is a terminal that shows bold and colours, and nobody switched them off.
+    """Return whether stdout is a terminal with bold and colours, and nobody switched them off.
 
     ``NO_COLOR`` (https://no-color.org) with any value but the empty one switches them off.
     """
@@ -107,7 +107,7 @@ def note(text: str) -> None:
 
 
 def detail(text: str) -> None:
-    """What is being done, for ``--verbose``."""
+    """Log the current step, for ``--verbose``."""
     _cli_log().debug("vlar: %s", text)
 
 
@@ -117,7 +117,7 @@ def error(text: str) -> None:
 
 
 def error_lines(text: str) -> None:
-    """What belongs to an error and has lines of its own: a traceback, a query with its caret."""
+    """Log the further lines of an error: a traceback, a query with its caret."""
     for each in text.split("\n"):
         _cli_log().error("%s", each)
 
@@ -155,7 +155,7 @@ def classification(row: Classification, *, several: bool = False, yes_or_no: boo
 
 
 def second_opinion(facts: Mapping[str, Any]) -> str:
-    """What another answerer thinks, or why it has no opinion."""
+    """Opinion of another answerer, or the reason why it has none."""
     name = facts["answerer"]
     if facts.get("error"):
         return f"{name} has no opinion: {facts['error']}"
@@ -167,7 +167,7 @@ def second_opinion(facts: Mapping[str, Any]) -> str:
 
 
 def _about(row: Classification) -> list[str]:
-    """Whom an answer is about, and what else the reader should know."""
+    """Person of an answer, and further remarks."""
     facts = [f"note: {remark}" for remark in row.notes]
     if row.person is None:
         return facts
@@ -287,7 +287,7 @@ def set_volume(*, quiet: bool, verbose: bool) -> None:
 
 
 def is_quiet() -> bool:
-    """Whether only answers and errors are wanted."""
+    """Return whether only answers and errors are wanted."""
     return not _cli_log().isEnabledFor(logging.INFO)
 
 

@@ -42,7 +42,7 @@ class Progress:
         self._changed()
 
     def note(self, more: str) -> None:
-        """What is said after the number of units from now on: ``96 clips``."""
+        """Set the text after the number of units: ``96 clips``."""
         self._more = more
 
     def __call__(self, count: int = 0, total: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Options of a second opinion, which ``classify`` and ``query`` share, and what is said of it."""
+"""Options of a second opinion, which ``classify`` and ``query`` share, and notes on it."""
 
 from __future__ import annotations
 
@@ -137,16 +137,16 @@ class Review:
         self._second = SecondOpinion(answerer, spec, k=k, weights=counts, none=none)
 
     def top(self, top: int, n_labels: int) -> int:
-        """How many labels an answer must list before it is reviewed."""
+        """Number of labels that an answer must list before it is reviewed."""
         return top if self._second is None else self._second.top(n_labels, top)
 
     def reviewed(
         self, rows: Iterable[Classification | Failure], model: Model, request: ClassifyRequest
     ) -> Iterator[Classification | Failure]:
-        """Answers with the second opinion, and at the end what it took.
+        """Yield answers with the second opinion, and print its cost at the end.
 
         Args:
-            rows: Answers that list as many labels as ``top`` says.
+            rows: Answers that list ``top`` labels.
             model: The model that gave them.
             request: Its ``top`` are the labels that an answer keeps; without a tree of its own,
                 that of an adapted model counts.
@@ -178,7 +178,7 @@ class Review:
             output.error(f"{self._spec}: {self.failed} answers stand without a second opinion")
         if not weights.fitted and tally.opinions:
             output.note(
-                "vlar: the second opinion counts little, as nothing says how good it is; fit that "
+                "vlar: the second opinion counts little, as its quality is unknown; fit that "
                 f"on labelled clips: vlar eval mcq --data DIR --set answerer={self._spec} --out "
                 "run.json, then --rerank-weights run.json"
             )

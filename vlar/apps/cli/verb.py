@@ -1,4 +1,4 @@
-"""What all verbs share: examples in the help, choices, ``-q``, ``-v``, exit codes, errors."""
+"""Common code of all verbs: examples in the help, choices, ``-q``, ``-v``, exit codes, errors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def install_advice(error: ModuleNotFoundError) -> str | None:
 
 
 def _requirement(package: str) -> str:
-    """What to give to pip: vlar with the extra that holds the package, or the package."""
+    """Argument of pip: vlar with the extra that holds the package, or the package."""
     for line in _requirements():
         name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
         if _same(name) != _same(package):
@@ -121,7 +121,7 @@ def run(function: Callable[[], int], *, debug: bool = False) -> int:
         # The reader (`| head`) has what it wanted; keep the interpreter's own flush quiet too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FINE
-    except Exception as problem:  # noqa: BLE001 - a traceback tells most people nothing
+    except Exception as problem:  # noqa: BLE001 - a traceback is useless to most people
         if debug:
             output.error_lines(traceback.format_exc().rstrip())
         output.error(_message(problem, debug))

@@ -1,4 +1,4 @@
-"""Who may ask: hosts by which the server may be called, a token, and sessions of browsers."""
+"""Authentication and allowed hosts: names of the server, a token, and sessions of browsers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MOST_TOKEN_BYTES = 4096
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine reach a host.
+    """Return whether only programs of this machine reach a host.
 
     >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
     (True, True, False)
@@ -151,7 +151,7 @@ class Access:
             raise ServeError(401, "the token is missing or wrong", fix, "token")
 
     def is_token(self, token: str) -> bool:
-        """Whether this is the token; it takes the same time whatever is given."""
+        """Return whether this is the token; the time does not depend on the value."""
         return self._token is not None and hmac.compare_digest(_digest(token), self._token)
 
     def new_session(self) -> str:
@@ -175,7 +175,7 @@ class Access:
 
 @lru_cache(maxsize=8)
 def _session_key(token: str | None) -> bytes:
-    """What signs sessions: slowly made of the token, so that all servers of one token agree."""
+    """Key that signs sessions: slowly made of the token, so that all servers of one token agree."""
     if token is None:
         return secrets.token_bytes(32)
     salt = b"vlar: sessions of a server"
@@ -318,7 +318,7 @@ class Guard:
             self._access.check_token(headers)
 
     async def _body(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Receive:
-        """What the application receives: a small body as a whole, an upload as it comes."""
+        """Body for the application: a small one as a whole, an upload as it comes."""
         is_upload = scope["path"] == UPLOADS and scope["method"] == "POST"
         most = self._limits.upload_bytes if is_upload else self._limits.body_bytes
         if "transfer-encoding" in headers and "content-length" in headers:

@@ -1,4 +1,4 @@
-"""What a served library can do: one plain method for each thing that people and programs ask for.
+"""Functions of a served library: one plain method for each request of people and programs.
 
 The page, the HTTP interface and the agent interface call these methods and add nothing. Everything
 is computed by ``Library`` and ``Model``; recordings are decoded in killable processes.
@@ -307,7 +307,7 @@ class Application:
         }
 
     def curves(self, text: str, video: str) -> JsonDict:
-        """How well each phrase of a query fits each window of one recording.
+        """Fit of each phrase of a query to each window of one recording.
 
         Raises:
             QueryError, LibraryError, ServeError: it cannot be answered.
@@ -335,13 +335,13 @@ class Application:
         every_s: float | None = None,
         mode: str = "one",
     ) -> JsonDict:
-        """Which label fits a recording, or each part of it; see ``Model.classify``.
+        """Classify a recording, or each part of it; see ``Model.classify``.
 
         Args:
             source: The recording.
             labels: Texts, or ``bank:NAME``; None for those of an adapted model.
             model: Name of a model of ``describe``.
-            top: How many labels to give.
+            top: Number of labels to give.
             every_s: Seconds of each part; None answers for the whole.
             mode: ``one`` label fits, or ``multi``: any number.
 

@@ -94,7 +94,7 @@ def answer_of(problem: Exception) -> tuple[int, JsonDict, dict[str, str]]:
 
 
 def _is_full_disk(problem: BaseException | None) -> bool:
-    """Whether an error, or what led to it, is that a disk is full."""
+    """Return whether an error, or what led to it, is that a disk is full."""
     while problem is not None:
         if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
             return True

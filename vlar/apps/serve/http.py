@@ -58,7 +58,7 @@ class Lane:
         return self._pending
 
     async def run(self, limit_s: float, function: Callable[..., T], *args: Any, **named: Any) -> T:
-        """What a function gives, from one of the threads.
+        """Run a function on one of the threads.
 
         Raises:
             ServeError: 503 where too many wait, 504 after ``limit_s`` seconds.

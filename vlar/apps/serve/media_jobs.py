@@ -1,4 +1,4 @@
-"""What worker processes do with recordings; a crash or a hang there ends one request alone."""
+"""Work of worker processes on recordings; a crash or a hang there ends one request alone."""
 
 from __future__ import annotations
 

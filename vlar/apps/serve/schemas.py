@@ -1,4 +1,4 @@
-"""What the HTTP interface takes: the bodies of its requests, checked before anything is done."""
+"""Schemas of the HTTP interface: request bodies, checked before anything is done."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Body(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why a request is not answered."""
+    """Reason why a request is not answered."""
 
     error: str = Field(description="What happened, with the value.")
     fix: str = Field(description="What to do.")
@@ -59,7 +59,7 @@ class Source(Body):
     end_s: Seconds | None = None
 
     def plain(self) -> library.Source:
-        """For the application."""
+        """Source for the application."""
         return library.Source(self.video, self.upload, self.path, self.start_s, self.end_s)
 
 
@@ -99,6 +99,6 @@ class Add(Body):
 
 
 class Token(Body):
-    """What a browser exchanges for a session."""
+    """Token that a browser exchanges for a session."""
 
     token: str = Field(min_length=1, max_length=4096)

@@ -1,1 +1,1 @@
-"""What a recording shows when: scores over time, segments, and figures of repeated work."""
+"""Timeline of a recording: scores over time, segments, and figures of repeated work."""

@@ -1,4 +1,4 @@
-"""From scores over time to one label a time step: smoothing, and the best path of labels.
+"""Decoding of scores over time to one label a time step: smoothing, and the best path of labels.
 
 The path is that of a hidden Markov model whose labels last a least number of steps (explicit least
 durations by counting states; Rabiner, "A tutorial on hidden Markov models", 1989, section IV.D),

@@ -43,7 +43,7 @@ def checked_file(path: str, option: str, endings: Sequence[str] = ENDINGS) -> Pa
 
 
 def write(file: Path, rows: Sequence[Segment]) -> None:
-    """Write segments as the ending of the file says.
+    """Write segments in the format of the file's ending.
 
     Raises:
         UsageError: subtitles of several videos, or the file cannot be written.

@@ -26,7 +26,7 @@ _BATCH_CLIPS = 8
 
 @dataclass(frozen=True)
 class TimelineRules:
-    """How scores over time become segments.
+    """Rules that turn scores over time into segments.
 
     Attributes:
         every_s: Seconds of a step; a segment begins and ends at one.
@@ -212,7 +212,7 @@ def find_segments(
     *,
     online: bool = False,
 ) -> Iterator[Segment | Failure]:
-    """What recordings show when.
+    """Find the segments of recordings.
 
     The windows of every recording are scored by the model, and the best path of labels over time,
     each held for a least time, gives the segments. Where no label fits, a segment's label is None.
@@ -220,8 +220,8 @@ def find_segments(
     Args:
         model: Any model.
         recordings: A path, or several.
-        labels: As for ``Model.classify``; an adapted model has its own.
-        rules: How scores become segments; None for the defaults.
+        labels: The same as for ``Model.classify``; an adapted model has its own.
+        rules: Rules of the segments; None for the defaults.
         online: Give a segment when no later window can change it (or after ``delay_s``), instead
             of all segments at the end of a recording. Without ``delay_s`` they are the same.
 

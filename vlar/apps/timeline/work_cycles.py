@@ -20,12 +20,12 @@ SKIPPED, REPEATED, BACK = "skipped", "repeated", "back"
 
 @dataclass(frozen=True)
 class StepFigures:
-    """How one step of the work was done.
+    """Figures of one step of the work.
 
     Attributes:
         label: The step.
-        count: How often.
-        share: Of the whole time, 0 to 1.
+        count: Number of times.
+        share: Share of the whole time, 0 to 1.
         total_s: Seconds in all.
         mean_s: Mean seconds of one; None where it was not done.
         spread_s: Standard deviation of the seconds of one (n - 1); None for fewer than two.
@@ -233,7 +233,7 @@ def _passes(work: Sequence[Segment], order: Sequence[str]) -> tuple[list[Cycle],
 
 
 def _rounds(work: Sequence[Segment]) -> list[Cycle]:
-    """From each segment of a recording's first label to the next one."""
+    """Cycles from each segment of a recording's first label to the next one."""
     found: list[Cycle] = []
     for path in dict.fromkeys(row.path for row in work):
         rows = [row for row in work if row.path == path]

@@ -1,4 +1,4 @@
-"""What the CLIP-like encoders share: pixels, weights, and one view of their transformer blocks.
+"""Common code of the CLIP-like encoders: pixels, weights, one view of their blocks.
 
 Everything in here imports torch at the top; ``vlar.encoders`` reaches it inside functions only.
 """

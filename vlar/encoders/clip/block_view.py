@@ -24,7 +24,7 @@ _on = False
 
 @contextlib.contextmanager
 def recomputing(wanted: bool) -> Generator[None]:
-    """Inside of it ``block`` keeps no insides, where that is wanted."""
+    """Context in which ``block`` keeps no intermediate values, where that is wanted."""
     global _on
     before, _on = _on, wanted
     try:
@@ -110,7 +110,7 @@ class BlockView:
         return add(x, self.out_proj(mixed.transpose(1, 2).flatten(2)))
 
     def attend_rows(self, x: Tensor, rows: Tensor, *, causal: bool = False) -> Tensor:
-        """As ``attend`` for one query row of each sequence: (N, L, D) and (N,) to (N, 1, D)."""
+        """``attend`` for one query row of each sequence: (N, L, D) and (N,) to (N, 1, D)."""
         picked = torch.arange(len(x), device=x.device), rows
         normed = self.ln_1(x)
         query = self.split_heads(self.project(normed[picked][:, None], 0, 1))
@@ -144,7 +144,7 @@ class BlockView:
         QuickGELU is SiLU of 1.702 x divided by 1.702; both factors ride on the matrix products.
         """
         plain = type(self.fc1) is nn.Linear and type(self.fc2) is nn.Linear
-        # A quantizer knows plain products only.
+        # A quantizer supports plain products only.
         plain = plain and not torch.onnx.is_in_onnx_export()
         if self.activation != "quick_gelu" or not plain:
             return self.fc2(_ACTIVATIONS[self.activation](self.fc1(normed)))

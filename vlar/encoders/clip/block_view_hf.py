@@ -87,7 +87,7 @@ def _joined(attention: Any) -> Callable[[int, int], tuple[Tensor, Tensor | None]
 
 
 def _end(eos_token_id: int) -> Callable[[Tensor], Tensor]:
-    # Checkpoints made before transformers 4.31 say eos = 2 and mean "the highest id".
+    # Checkpoints made before transformers 4.31 state eos = 2 and mean "the highest id".
     if eos_token_id == 2:
         return lambda ids: ids.argmax(dim=-1)
     return lambda ids: (ids == eos_token_id).int().argmax(dim=-1)

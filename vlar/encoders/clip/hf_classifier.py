@@ -101,7 +101,7 @@ _LONGEST_NAME = 1_000  # characters; the text tower reads about 1,000
 
 
 def is_classifier(config: Any) -> bool:
-    """Whether a configuration is that of a video classifier."""
+    """Return whether a configuration is that of a video classifier."""
     return any(str(name).endswith(_CLASS) for name in config.architectures or ())
 
 
@@ -210,5 +210,5 @@ class _WordPieces:
         return count_word_pieces(text)
 
     def dropped(self, text: str, limit: int) -> str:
-        """What is nearly cut off: the words behind the limit."""
+        """Words behind the limit, which are nearly all cut off."""
         return " ".join(text.split()[limit - 2 :])

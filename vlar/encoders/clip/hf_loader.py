@@ -1,4 +1,4 @@
-"""Loads transformers models strictly: every weight from the source, or an error that says why."""
+"""Strict loading of transformers models: every weight comes from the source, or it fails."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def _stated_scale(model: Any) -> Tensor:
 
 @dataclass(frozen=True)
 class Family:
-    """How the models of one ``model_type`` are read.
+    """Reading rules for the models of one ``model_type``.
 
     Attributes:
-        dim: Where the configuration states D, as a path of names.
+        dim: Place of D in the configuration, as a path of names.
         sees: ``frames`` one by one, ``clips`` as a whole, or frames that exchange messages
             (``ordered``, X-CLIP).
         masked: Whether the text tower takes an attention mask. One that was trained without
@@ -64,7 +64,7 @@ class Family:
         text: The text tower.
         log_scale: Gives the log of the factor from cosine to logit.
         pixels: Name of the part of the configuration that states the size of pictures.
-        frames: Where the configuration states a number of frames that is fixed; empty for any T.
+        frames: Place of the fixed number of frames in the configuration; empty for any T.
         lower: Whether texts are lower-cased first.
         int8: Whether the image tower runs in int8 (``vlar.encoders.clip.precision``).
         attention: Implementation that the library must use; None for its own choice.
@@ -143,7 +143,7 @@ def _videoprism_clips(model: Any) -> Callable[[Tensor], Tensor]:
 
 
 def _pe_clips(model: Any) -> Callable[[Tensor], Tensor]:
-    """By the heads: the class has no ``get_video_features`` in transformers 5.24."""
+    """Clip tower by the heads: the class has no ``get_video_features`` in transformers 5.24."""
     video = getattr(model, "video_model", model)
     return lambda pixels: video.video_head(_pooled(video.video_encoder(pixel_values_videos=pixels)))
 
@@ -226,7 +226,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_of(config: Any) -> Family | None:
-    """How a configuration's models are read; None where they are not."""
+    """Family of a configuration's models; None where none fits."""
     for name in config.architectures or ():
         if name in FAMILIES:
             return FAMILIES[name]
@@ -277,7 +277,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Name of the source in messages."""
         return f"hf:{self.target}"
 
 
@@ -388,7 +388,7 @@ def _longest_text(config: Any, tokenizer: Any) -> int:
 
 
 def licence(source: Source, random_init: bool) -> str:
-    """What is known of the licence of the weights."""
+    """Licence of the weights, as far as known."""
     if random_init:
         return "none: random weights"
     return f"that of the weights {source.target!r}: see their model card"
@@ -412,7 +412,7 @@ def processor_of(source: Source) -> dict[str, Any]:
 
 
 def _source(target: str, revision: str | None = None) -> tuple[str, bool]:
-    """What to load from, and whether only local files may be touched."""
+    """Place to load from, and whether only local files may be read."""
     path = Path(target).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -466,7 +466,7 @@ def weights(
 
 @contextmanager
 def clear_errors(target: str) -> Generator[None]:
-    """Turn what loading raises into one line that says what to do."""
+    """Turn an error of loading into one line with the remedy."""
     try:
         with quiet_libraries():
             yield
@@ -496,7 +496,7 @@ def _explained(target: str, error: Exception) -> Exception:
         )
     if "preprocessor" in text or "image processor" in text.lower():
         return ModelError(
-            f"hf:{target} has no preprocessor_config.json, which says how frames are scaled; save "
+            f"hf:{target} has no preprocessor_config.json, which sets how frames are scaled; save "
             "its image processor next to the weights"
         )
     if "offline" in text.lower() or "connect" in text.lower() or "cached files" in text:

@@ -1,4 +1,4 @@
-"""Loads open_clip models strictly: every weight from the source, or an error that says why not."""
+"""Strict loading of open_clip models: every weight comes from the source, or it fails."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def vision_view(model: nn.Module) -> VisionView:
     """The view of ``model.visual``.
 
     Raises:
-        ModelError: the tower is not a plain ViT with a class token; the message says what it is.
+        ModelError: the tower is not a plain ViT with a class token; the message names the kind of
+            tower.
     """
     tower: Any = model.visual
     if not isinstance(tower, VisionTransformer):
@@ -164,7 +165,7 @@ def read_shapes(path: Path) -> dict[str, Shape]:
 
 
 def _expected(config: dict[str, Any]) -> dict[str, Shape | None]:
-    """Shapes that tell plain CLIPs apart; a tensor that must not exist maps to None."""
+    """Shapes that distinguish plain CLIPs; a tensor that must not exist maps to None."""
     vision, text = config["vision_cfg"], config["text_cfg"]
     plain = "timm_model_name" not in vision and isinstance(vision.get("layers"), int)
     if not plain or "hf_model_name" in text or "multimodal_cfg" in config:
@@ -426,7 +427,7 @@ def _pixels(model: Any) -> Pixels:
     height, width = (size, size) if isinstance(size, int) else size
     mode = wanted.get("resize_mode", "shortest")
     if mode not in ("shortest", "squash"):
-        raise ModelError(f"the model wants frames resized by {mode!r}; vlar knows crop and squash")
+        raise ModelError(f"the model wants frames resized by {mode!r}; vlar has crop and squash")
     mean, std = (tuple(float(v) for v in wanted[name]) for name in ("mean", "std"))
     interpolation = wanted.get("interpolation", "bicubic")
     if interpolation == "random":  # drawn for each frame in training; evaluation uses bicubic
@@ -447,7 +448,7 @@ def _dim(model: Any) -> int:
 
 @contextmanager
 def _clear_errors(what: str) -> Generator[None]:
-    """Turn what loading raises into one line that says what to do."""
+    """Turn an error of loading into one line with the remedy."""
     try:
         yield
     except pickle.UnpicklingError as error:

@@ -36,7 +36,7 @@ def require_network(what: str, repository: str) -> None:
 
 
 def why_offline() -> str | None:
-    """Why the hub cannot be reached, within five seconds; None where it can."""
+    """Reason why the hub cannot be reached, within five seconds; None where it can."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return "HF_HUB_OFFLINE is set"
     if getproxies():
@@ -74,7 +74,7 @@ def pick_device(name: str | None) -> torch.device:
     """The named device; without a name the accelerator if there is one, else the CPU.
 
     Raises:
-        UsageError: torch knows no such device.
+        UsageError: torch has no such device.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -83,7 +83,7 @@ def pick_device(name: str | None) -> torch.device:
     except RuntimeError as error:
         raise UsageError(f"no device is called {name!r}; use cpu, cuda or cuda:1") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device {name!r} was asked for, but torch sees no GPU; use cpu")
+        raise UsageError(f"device {name!r} was asked for, but torch finds no GPU; use cpu")
     return device
 
 
@@ -100,7 +100,7 @@ def usable_precision(wanted: str | None, device: str | None) -> str | None:
     """The precision that was asked for, or None where this machine is slower in it.
 
     Without bfloat16 instructions a CPU computes in float32 and rounds after each step. One warning
-    then says that the model stays as its name says.
+    then states that the model keeps the precision of its name.
 
     Args:
         wanted: ``float32``, ``bfloat16``, ``float16`` or ``int8``; None for no wish.
@@ -127,11 +127,13 @@ def warn_if_slow(precision: str, device: torch.device, name: str) -> None:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices itself (AVX512-BF16, AMX, or those of Arm)."""
+    """Return whether the CPU multiplies bfloat16 matrices itself (AVX512-BF16, AMX, or those of
+    Arm).
+    """
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     if capabilities is not None:
         return any("bf16" in str(name) and bool(on) for name, on in capabilities().items())
     try:
         return "bf16" in Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
-    except OSError:  # not Linux, and torch before 2.11 does not say
+    except OSError:  # not Linux, and torch before 2.11 does not report it
         return False

@@ -23,7 +23,7 @@ from vlar.types import JsonDict, UInt8
 
 @dataclass(frozen=True)
 class Pixels:
-    """How a model wants its pixels.
+    """Size, scale, fit and interpolation of the pixels of a model.
 
     Attributes:
         height: Pixels.
@@ -31,9 +31,9 @@ class Pixels:
         mean: Per RGB channel, for values scaled to 0..1.
         std: Per RGB channel.
         fit: ``crop`` resizes until the frame covers the size and takes the centre; ``squash``
-            ignores the aspect ratio (and takes the centre where ``shorter`` is larger);
-            ``patches`` keeps it and takes the largest size of at most ``max_patches`` patches
-            (height and width then only say how large that is).
+            ignores the aspect ratio (and takes the centre where ``shorter`` is larger); ``patches``
+            keeps it and takes the largest size of at most ``max_patches`` patches (height and width
+            then only bound that size).
         interpolation: ``bicubic`` or ``bilinear``.
         shorter: Resize the shorter side (``squash``: both) to this before the cut; 0 means the
             size.
@@ -52,7 +52,7 @@ class Pixels:
     max_patches: int = 0
 
     def to_dict(self) -> JsonDict:
-        """For the fingerprint."""
+        """Settings for the fingerprint."""
         return asdict(self)
 
 
@@ -150,7 +150,7 @@ def read_pixels(processor: Mapping[str, Any], tower: Any, what: str) -> Pixels:
     resample = int(processor.get("resample") or 3)
     interpolation = _RESAMPLES.get(resample)
     if interpolation is None:
-        raise ModelError(f"{what} resizes by PIL's method {resample}; vlar knows 2 and 3")
+        raise ModelError(f"{what} resizes by PIL's method {resample}; vlar supports 2 and 3")
     if processor.get("max_num_patches") and processor.get("patch_size"):  # SigLIP 2 NaFlex
         patch, most = int(tower.patch_size), int(processor["max_num_patches"])
         side = int(most**0.5) * patch

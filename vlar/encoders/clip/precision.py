@@ -7,7 +7,7 @@ float32: they are encoded once a list, and lose most.
 
 The graph is kept in the cache, with a check: the least cosine to the float32 tower over fixed
 frames. A tower below ``LEAST_COSINE`` is refused. The check proves that graph and rounding are
-those of the tower; what a trained model loses on real clips it cannot say.
+those of the tower; it does not measure the loss of a trained model on real clips.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _tried(towers: Towers, given: Tensor, place: Path) -> tuple[Any, Tensor]:
 
 
 def _cache_folder() -> Path:
-    """Where compiled code is kept: the user's choice, else below vlar's cache folder."""
+    """Folder of compiled code: the user's choice, else below vlar's cache folder."""
     chosen = os.environ.get(_VARIABLE, "")
     # torch writes its own default, a temporary folder, into the variable when it is first asked.
     if not chosen or Path(chosen).name.startswith("torchinductor_"):
@@ -212,7 +212,7 @@ class _Image(nn.Module):
 
 
 def _least_cosine(towers: Towers, session: Any) -> float:
-    """Over the frames of clips that show nothing: plain colours, noise of several grains, ramps."""
+    """Least cosine over frames of empty clips: plain colours, noise of several grains, ramps."""
     pixels = towers.pixels
     frames = blank_clips(1, pixels.height, pixels.width)[:, 0]
     given = to_pixels(frames, pixels, towers.device)

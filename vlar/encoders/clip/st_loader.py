@@ -140,7 +140,7 @@ class StModel:
         model: The model.
         sees: ``video``, ``image`` or ``text``.
         prompts: Instructions of the model for ``query``, ``label`` and ``clip``; empty for none.
-        licence: What is known of it.
+        licence: Licence, as far as known.
     """
 
     model: Any
@@ -155,7 +155,7 @@ class StModel:
 
     @property
     def has_routes(self) -> bool:
-        """Whether queries take another way through the model than documents."""
+        """Whether queries take another path through the model than documents."""
         return any(type(module).__name__ == "Router" for module in self.model)
 
     @property
@@ -175,7 +175,7 @@ class StModel:
 
     @cached_property
     def logit_scale(self) -> float:
-        """That of a CLIP; else a usual one."""
+        """Logit scale of a CLIP; else a usual one."""
         scale = getattr(getattr(self.model[0], "model", None), "logit_scale", None)
         return _SCALE if scale is None else float(scale.exp())
 
@@ -323,7 +323,7 @@ def _folder(target: str, revision: str | None) -> Path:
 
 @contextmanager
 def _clear_errors(name: str, target: str) -> Generator[None]:
-    """Turn what loading raises into one line that says what to do."""
+    """Turn an error of loading into one line with the remedy."""
     try:
         with quiet_libraries():
             yield

@@ -21,7 +21,7 @@ NO_TOKEN = -1  # what stands behind the end of a text for towers that take a mas
 
 
 class Tokens(Protocol):
-    """What every tokeniser offers. ``max_tokens`` counts the special tokens."""
+    """Interface of a tokeniser. ``max_tokens`` counts the special tokens."""
 
     max_tokens: int
 
@@ -55,7 +55,7 @@ class ClipTokens:
         return len(self.tokenizer.encode(text)) + 2
 
     def dropped(self, text: str, limit: int) -> str:
-        """What lies behind the last token that is kept."""
+        """Text behind the last token that is kept."""
         return self.tokenizer.decode(self.tokenizer.encode(text)[limit - 2 :]).strip()
 
 
@@ -79,7 +79,7 @@ class OpenClipHfTokens:
         return len(self._encoded(text))
 
     def dropped(self, text: str, limit: int) -> str:
-        """What lies behind the last token that is kept."""
+        """Text behind the last token that is kept."""
         rest = self._encoded(text)[limit - 1 :]
         return str(self.tokenizer.tokenizer.decode(rest, skip_special_tokens=True)).strip()
 
@@ -130,7 +130,7 @@ class HfTokens:
         return len(self._encoded(text))
 
     def dropped(self, text: str, limit: int) -> str:
-        """What lies behind the last token that is kept."""
+        """Text behind the last token that is kept."""
         rest = self._encoded(text)[limit - 1 :]
         return str(self.tokenizer.decode(rest, skip_special_tokens=True)).strip()
 
@@ -171,7 +171,7 @@ class Towers:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return next(self.model.parameters()).device
 
     @property

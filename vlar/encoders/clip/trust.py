@@ -91,7 +91,7 @@ def refusal(what: str, why: str) -> ModelError:
 
 
 def asks_for_code(text: str) -> bool:
-    """Whether the message of a library is its refusal to run the code of a folder."""
+    """Return whether the message of a library is its refusal to run the code of a folder."""
     return "trust_remote_code" in text or "custom code" in text
 
 

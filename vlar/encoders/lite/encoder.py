@@ -247,9 +247,9 @@ class LiteEncoder(Encoder, PatchTokens):
         return [towers.RegionTower(network) for network in _NETWORKS]
 
     def encode_regions(self, frames: UInt8, rows: int, columns: int) -> Float32:
-        """See ``PatchTokens``: the objects of each part of the networks' last feature maps.
+        """Encode the objects of each part of the networks' last feature maps.
 
-        The other blocks are zero. As in ``encode``, neighbouring frames share one pass.
+        The other blocks are zero. Like in ``encode``, neighbouring frames share one pass.
         """
         found = np.zeros((len(frames), rows * columns, self.dim), np.float32)
         every = _every(len(frames))
@@ -314,11 +314,13 @@ class LiteSession(Session):
         self._path: Path | None = None
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """As ``LiteEncoder.encode``; without features the motion histograms are not computed."""
+        """Encode clips like ``LiteEncoder.encode``; without features no motion histograms are
+        computed.
+        """
         return [self._encoded(clip) for clip in clips]
 
     def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:
-        """As ``LiteEncoder.encode_blocks``."""
+        """Encode blocks like ``LiteEncoder.encode_blocks``."""
         body = self._encoder.body
         rows = np.zeros((len(clips), self._encoder.dim), np.float32)
         for row, clip in zip(rows, clips, strict=True):

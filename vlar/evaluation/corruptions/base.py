@@ -75,7 +75,7 @@ def names_for(modality: str) -> list[str]:
 
 
 def suits(part: type[Corruption], modality: str) -> bool:
-    """Whether a corruption can change the clips of a sensor."""
+    """Return whether a corruption can change the clips of a sensor."""
     return part.modality == modality or (part.modality == "video" and part.family == "time")
 
 

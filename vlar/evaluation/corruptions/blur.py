@@ -28,7 +28,6 @@ class DefocusBlur(Corruption):
     levels = (0.008, 0.014, 0.022, 0.032, 0.045)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         del random
         step = self.levels.index(level)
         radius = max(1.0 + 0.6 * step, level * min(frames.shape[1:3]))
@@ -43,7 +42,6 @@ class MotionBlur(Corruption):
     levels = (0.025, 0.045, 0.07, 0.1, 0.14)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         step = self.levels.index(level)
         length = max(3.0 + 2 * step, level * min(frames.shape[1:3]))
         return _convolved(frames, _line(length, random.uniform(0, np.pi)))
@@ -57,7 +55,6 @@ class ZoomBlur(Corruption):
     levels = (0.04, 0.08, 0.13, 0.19, 0.26)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         del random
         zooms = 1 + level * np.arange(_ZOOMS) / (_ZOOMS - 1)
         return warped(frames, [np.eye(2, dtype=np.float32) / zoom for zoom in zooms])
@@ -142,7 +139,6 @@ class Resolution(Corruption):
     levels = (1.5, 2.5, 4.0, 6.0, 9.0)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         from PIL import Image
 
         del random
@@ -166,7 +162,6 @@ class Rotation(Corruption):
     levels = (5.0, 10.0, 18.0, 28.0, 40.0)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         angle = np.deg2rad(level if random.random() < 0.5 else -level)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         return warped(frames, [turn.astype(np.float32)])

@@ -1,4 +1,4 @@
-"""What storage and transmission do: coarse H.264, coarse JPEG, bits that flip on the way.
+"""Corruptions of storage and transmission: coarse H.264, coarse JPEG, bit errors.
 
 H.264 goes through the real encoder and the real decoder (libx264 and FFmpeg), in memory.
 """
@@ -29,7 +29,6 @@ class H264(Corruption):
     levels = (26.0, 32.0, 38.0, 44.0, 50.0)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         del random
         packets, header = _encoded(frames, int(level))
         return _decoded(packets, header, frames)
@@ -47,7 +46,6 @@ class BitErrors(Corruption):
     levels = (1e-5, 4e-5, 1.5e-4, 5e-4, 2e-3)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         packets, header = _encoded(frames, _SENT_CRF)
         return _decoded([_flipped(packet, level, random) for packet in packets], header, frames)
 
@@ -60,7 +58,6 @@ class Jpeg(Corruption):
     levels = (40.0, 24.0, 14.0, 8.0, 4.0)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         from PIL import Image
 
         del random
@@ -147,7 +144,7 @@ class Drop(Corruption):
     levels = (0.1, 0.25, 0.4, 0.6, 0.8)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``; the first frame always arrives."""
+        """Drop frames; the first frame always arrives."""
         order = 1 + random.permutation(len(frames) - 1)
         shown = np.arange(len(frames))
         shown[order[: _count(level, len(frames) - 1)]] = 0
@@ -162,7 +159,6 @@ class Freeze(Corruption):
     levels = (0.2, 0.4, 0.6, 0.8, 1.0)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         still = _count(level, len(frames) - 1)
         start = int(random.random() * (len(frames) - still))
         shown = np.arange(len(frames))
@@ -178,7 +174,7 @@ class Shuffle(Corruption):
     levels = (0.2, 0.4, 0.6, 0.8, 1.0)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``; every chosen frame takes the place of the next chosen one."""
+        """Shuffle frames; every chosen frame takes the place of the next chosen one."""
         order = random.permutation(len(frames))
         chosen = order[: max(_count(level, len(frames)), min(2, len(frames)))]
         shown = np.arange(len(frames))
@@ -195,11 +191,10 @@ class Reverse(Corruption):
     graded = False
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         del level, random
         return frames[::-1]
 
 
 def _count(share: float, n: int) -> int:
-    """How many of n a share is; at least one where there is one."""
+    """Number of frames for a share of n, at least 1 of a non-empty clip."""
     return min(n, max(1, round(share * n)))

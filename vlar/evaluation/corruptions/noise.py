@@ -17,7 +17,7 @@ class GaussianNoise(Corruption):
     levels = (0.04, 0.08, 0.14, 0.22, 0.34)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``; frame by frame, so that memory stays that of one frame."""
+        """Corrupt frame by frame, so that memory stays that of one frame."""
         noisy = np.empty_like(frames)
         for number, frame in enumerate(frames):
             noise = random.standard_normal(frame.shape, dtype=np.float32)
@@ -33,7 +33,6 @@ class ShotNoise(Corruption):
     levels = (60.0, 25.0, 12.0, 5.0, 2.5)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         noisy = np.empty_like(frames)
         for number, frame in enumerate(frames):
             noisy[number] = _to_bytes(random.poisson(frame / 255 * level) / level * 255)
@@ -48,7 +47,6 @@ class ImpulseNoise(Corruption):
     levels = (0.02, 0.05, 0.1, 0.18, 0.3)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         noisy = np.empty_like(frames)
         for number, frame in enumerate(frames):
             hit = random.random(frame.shape, dtype=np.float32) < level
@@ -76,7 +74,6 @@ class Fog(Corruption):
     levels = (0.25, 0.4, 0.55, 0.68, 0.8)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         n_frames, height, width = frames.shape[:3]
         cloud = _clouds(height, width + int(_DRIFT * width) + 1, random)
         result = np.empty_like(frames)
@@ -95,7 +92,6 @@ class Brightness(Corruption):
     levels = (0.1, 0.2, 0.3, 0.4, 0.5)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         del random
         table = np.clip(np.arange(256) + round(255 * level), 0, 255).astype(np.uint8)
         return table[frames]
@@ -109,7 +105,6 @@ class Contrast(Corruption):
     levels = (0.7, 0.5, 0.35, 0.2, 0.1)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """See ``Corruption``."""
         del random
         mean = float(frames.mean())
         table = np.rint(mean + level * (np.arange(256) - mean)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What every layout gives: labels, and which clips each subset lists, there or missing."""
+"""Interface of a layout: labels, and the clips that each subset lists, there or missing."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Layout(ABC):
 
     @abstractmethod
     def claims(self, root: Path) -> bool:
-        """Whether a folder (or file) looks like this layout."""
+        """Return whether a folder (or file) looks like this layout."""
 
     @abstractmethod
     def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
@@ -271,11 +271,10 @@ class FolderPerLabel(Layout):
     options = ("modality",)
 
     def claims(self, root: Path) -> bool:
-        """See ``Layout``."""
         return root.is_dir() and bool(_folders(root))
 
     def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
-        """See ``Layout``.
+        """Read the annotations, and look for every recording that they list.
 
         Raises:
             DatasetError: a label's folder holds no recording, or none is found.

@@ -42,7 +42,6 @@ class Lists(Layout):
     videos = ("videos", "rawframes", "")
 
     def claims(self, root: Path) -> bool:
-        """See ``Layout``."""
         return (
             self.annotation(root, "labels.txt") is not None
             and self.annotation(root, *(n for names in _DEFAULTS.values() for n in names))
@@ -50,7 +49,6 @@ class Lists(Layout):
         )
 
     def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
-        """See ``Layout``."""
         listed = self.needed(root, str(options.get("labels", "labels.txt")))
         labels = label_names(listed)
         chosen = cast("Mapping[str, Any]", options.get("files", {}))

@@ -40,11 +40,9 @@ class SomethingV2(Layout):
     videos = _VIDEOS
 
     def claims(self, root: Path) -> bool:
-        """See ``Layout``."""
         return self._file(root, "labels") is not None
 
     def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
-        """See ``Layout``."""
         del options
         listed = self.needed(root, f"{_PREFIX}labels.json", "labels.json")
         numbers = cast("dict[str, Any]", _json(listed, dict))
@@ -73,11 +71,9 @@ class SthCom(Layout):
     videos = _VIDEOS
 
     def claims(self, root: Path) -> bool:
-        """See ``Layout``."""
         return self._file(root, TEST) is not None
 
     def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
-        """See ``Layout``."""
         del options
         recordings, subsets, files = Recordings(root, self.videos), {}, {}
         for name in _FILES:

@@ -36,11 +36,9 @@ class Hmdb51(Layout):
     videos = ("hmdb51_org", "HMDB51", "videos", "")
 
     def claims(self, root: Path) -> bool:
-        """See ``Layout``."""
         return bool(self._files(root, 1))
 
     def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
-        """See ``Layout``."""
         split = int(options.get("split", 1))
         ending = f"_test_split{split}.txt"
         files = self._files(root, split)
@@ -93,11 +91,9 @@ class Ucf101(Layout):
     videos = ("UCF-101", "UCF101", "videos", "")
 
     def claims(self, root: Path) -> bool:
-        """See ``Layout``."""
         return self.annotation(root, "classInd.txt") is not None
 
     def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
-        """See ``Layout``."""
         split = int(options.get("split", 1))
         classes = self.needed(root, "classInd.txt")
         labels = list(_labels(classes))

@@ -1,4 +1,4 @@
-"""``csv``: one table of clips. Columns that it does not know are left alone."""
+"""``csv``: one table of clips. Other columns are ignored."""
 
 from __future__ import annotations
 
@@ -136,7 +136,6 @@ class Table(Layout):
     annotations = ("", "annotations")
 
     def claims(self, root: Path) -> bool:
-        """See ``Layout``."""
         file = root if root.is_file() else self.annotation(root, *_NAMES)
         if file is None or file.suffix.lower() != ".csv":
             return False
@@ -144,7 +143,6 @@ class Table(Layout):
         return "path" in columns and bool({"label", "labels", "verb"} & set(columns))
 
     def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
-        """See ``Layout``."""
         names = [str(options["file"])] if "file" in options else list(_NAMES)
         file = root if root.is_file() else self.needed(root, *names)
         column, where = str(options.get("label", "label")), dict(options.get("where", {}))
@@ -239,11 +237,9 @@ class Charades(Layout):
     videos = ("Charades_v1_480", "Charades_v1", "videos", "")
 
     def claims(self, root: Path) -> bool:
-        """See ``Layout``."""
         return self.annotation(root, "Charades_v1_classes.txt") is not None
 
     def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
-        """See ``Layout``."""
         classes = self.needed(root, "Charades_v1_classes.txt")
         names = {code: label for code, _, label in (s.partition(" ") for s in lines_of(classes))}
         names.pop("", None)
@@ -305,11 +301,9 @@ class EpicKitchens(Layout):
     videos = ("videos", "EPIC-KITCHENS", "")
 
     def claims(self, root: Path) -> bool:
-        """See ``Layout``."""
         return self.annotation(root, "EPIC_100_validation.csv", "EPIC_100_train.csv") is not None
 
     def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
-        """See ``Layout``."""
         kind = str(options.get("label", "action"))
         if kind not in _KINDS:
             raise ProtocolError(f"layout 'epic-kitchens': label {kind!r} is not one of {_KINDS}")
@@ -375,13 +369,11 @@ class Kinetics(Layout):
     videos = ("videos", "{subset}", "videos_{subset}", "")
 
     def claims(self, root: Path) -> bool:
-        """See ``Layout``."""
         files = (self.annotation(root, *names) for names in _FILES.values())
         first = next((file for file in files if file is not None), None)
         return first is not None and "youtube_id" in first.open(encoding="utf-8").readline()
 
     def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
-        """See ``Layout``."""
         del options
         self.needed(root, *(name for names in _FILES.values() for name in names))
         subsets, files, notes = {}, {}, []

@@ -1,4 +1,4 @@
-"""What every protocol offers: a check before anything is computed, and figures."""
+"""Interface of a protocol: a check before anything is computed, and figures."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ class Part:
 
 @dataclass
 class Plan:
-    """What a protocol is about to do; made before anything is computed.
+    """Plan of a protocol, made before anything is computed.
 
     Attributes:
         card: The protocol file.
         parts: The splits.
         source: Clips of another data set that a model is fitted to.
         settings: Of the protocol: its defaults with what the card replaces.
-        notes: What a reader must know, one sentence each.
-        counts: What a dry run prints.
+        notes: Remarks for a reader, one sentence each.
+        counts: Counts that a dry run prints.
     """
 
     card: LoadedCard
@@ -80,7 +80,7 @@ class Plan:
 
     @property
     def learner(self) -> Learner:
-        """How the settings say to learn."""
+        """Learner of the settings."""
         s = self.settings
         return Learner(s.get("method", NONE), s.get("unknown", "familiarity"), s.get("recipe"))
 
@@ -125,12 +125,12 @@ class Run:
         head: AdaptedHead | None = None,
         mode: str = "one",
     ) -> LabelClassifier:
-        """What scores clips over labels, in their order.
+        """Classifier of clips over labels, in their order.
 
         Args:
             labels: C labels.
             core: Another core than the run's, after a training.
-            head: What was learned about the labels; None goes by their texts.
+            head: Learned head of the labels; None uses their texts.
             mode: ``one`` or ``multi``.
         """
         card, core = self.plan.card.card, core or self.core
@@ -230,7 +230,7 @@ class Protocol(ABC):
         """Refuse a plan that cannot give an honest figure; add counts and notes to it.
 
         Raises:
-            ProtocolError: the message says what is wrong.
+            ProtocolError: the plan is not honest; the message names the fault.
         """
         del plan
 
@@ -239,7 +239,7 @@ class Protocol(ABC):
         """The figures."""
 
     def lines(self, figures: Sequence[Figure], tables: JsonDict) -> list[str]:
-        """What is printed of a run; the tables are for the run's file."""
+        """Printed lines of a run; the tables are for the run's file."""
         del tables
         return lines(figures)
 
@@ -266,6 +266,6 @@ def closed(scores: Scores) -> Float64:
 
 
 def chance(truth: npt.NDArray[np.int64], n_labels: int, n: int) -> list[Figure]:
-    """What blind answers get: any label, and always the most frequent one."""
+    """Figures of blind answers: any label, and always the most frequent one."""
     most = float(np.bincount(truth, minlength=n_labels).max() / max(len(truth), 1))
     return [Figure("chance", 1 / n_labels, None, None, n), Figure("majority", most, None, None, n)]

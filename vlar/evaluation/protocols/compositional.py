@@ -33,7 +33,6 @@ class Compositional(Protocol):
     defaults: ClassVar[JsonDict] = {}
 
     def check(self, plan: Plan) -> None:
-        """See ``Protocol``."""
         for part in plan.parts:
             train, test = _counts(part.data.subset("train")), _counts(part.test)
             if not train or not test:
@@ -47,7 +46,6 @@ class Compositional(Protocol):
             plan.counts |= {"pairs": len(train | test), "unseen pairs": len(unseen)}
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         found = [row for part in run.plan.parts for row in self._part(run, part)]
         return found + spread(found, "split")
 

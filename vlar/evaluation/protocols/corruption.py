@@ -40,7 +40,6 @@ class Corruption(Protocol):
     }  # fmt: skip
 
     def check(self, plan: Plan) -> None:
-        """See ``Protocol``."""
         plan.learner.check()
         for name in _names(plan.settings):
             if name not in registry.names("corruption"):
@@ -51,7 +50,6 @@ class Corruption(Protocol):
         plan.counts["conditions"] = 1 + len(_changes(plan.settings))
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         found: list[Figure] = []
         for part in run.plan.parts:
             rows = self._part(run, part)

@@ -38,7 +38,6 @@ class Episodes(Protocol):
     }  # fmt: skip
 
     def check(self, plan: Plan) -> None:
-        """See ``Protocol``."""
         if plan.learner.is_trained:
             raise ProtocolError(
                 f"method {plan.learner.method!r} is trained; an episode needs a closed form"
@@ -50,7 +49,6 @@ class Episodes(Protocol):
             plan.counts["list"] = _hash(listed)
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         found: list[Figure] = []
         for part in run.plan.parts:
             by_id = _by_id(part)

@@ -43,7 +43,6 @@ class FewShot(Protocol):
     }  # fmt: skip
 
     def check(self, plan: Plan) -> None:
-        """See ``Protocol``."""
         plan.learner.check()
         for part in plan.parts:
             for shots in plan.settings["shots"]:
@@ -55,7 +54,6 @@ class FewShot(Protocol):
             }
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         found: list[Figure] = []
         for part in run.plan.parts:
             guard = run.guard(part.test)
@@ -90,13 +88,11 @@ class Supervised(Protocol):
     }  # fmt: skip
 
     def check(self, plan: Plan) -> None:
-        """See ``Protocol``."""
         plan.learner.check()
         for part in plan.parts:
             check_no_empty_class(part.train, part.labels, "training")
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         found: list[Figure] = []
         for part in run.plan.parts:
             fit_set = run.guard(part.test).fit_set(part.train.items)
@@ -171,7 +167,6 @@ class BaseToNovel(Protocol):
     }  # fmt: skip
 
     def check(self, plan: Plan) -> None:
-        """See ``Protocol``."""
         plan.learner.check()
         base, novel = _lists(plan)
         check_overlap(base, novel, "base and novel", {})
@@ -188,7 +183,6 @@ class BaseToNovel(Protocol):
         plan.counts["clips to learn from"] = plan.settings["shots"] * len(base)
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         base, novel = _lists(run.plan)
         found: list[Figure] = []
         for part in run.plan.parts:
@@ -250,7 +244,6 @@ class CrossDataset(Protocol):
     }  # fmt: skip
 
     def check(self, plan: Plan) -> None:
-        """See ``Protocol``."""
         plan.learner.check()
         source, mapping = _source(plan), plan.settings["map"]
         if mapping is None and not plan.learner.is_trained:
@@ -268,7 +261,6 @@ class CrossDataset(Protocol):
                 raise ProtocolError(f"map: {strange[0]!r} is not a label that is asked")
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         source, found = _source(run.plan), list[Figure]()
         mapping = run.settings["map"]
         for part in run.plan.parts:

@@ -146,7 +146,7 @@ def _check(rows: Float64, right: Ints | None, labels: Sequence[str], kind: str) 
 
 @dataclass(frozen=True)
 class ChoiceReport:
-    """How an answerer did on questions with one right option each.
+    """Figures of an answerer on questions with one right option each.
 
     Attributes:
         right: (N,) share of each answer that is right: 1, 0, or 1 / n where n options tie for the
@@ -181,7 +181,7 @@ class ChoiceReport:
 
     @property
     def bias(self) -> float:
-        """How far the letters are from being chosen evenly: 0, to 1 where one is always chosen."""
+        """Deviation of the letters from an even choice: 0, to 1 where one is always chosen."""
         shares = np.array(self.letters)
         even = 1 / len(shares)
         return float(np.abs(shares - even).sum() / (2 * (1 - even)))
@@ -211,13 +211,13 @@ def report(
     groups: Sequence[Hashable] | None = None,
     rotations: Sequence[int] | None = None,
 ) -> ChoiceReport:
-    """How the answerer did; see ``ChoiceReport``.
+    """Figures of the answerer; see ``ChoiceReport``.
 
     Args:
         questions: N questions with their right options.
         opinions: N, as ``ask`` gave them.
         scores: (N, C) of the proposer.
-        groups: N groups of clips; None for each clip by itself.
+        groups: N groups of clips; None makes each clip a group.
         rotations: The shifts that ``ask`` used; None for all K, or the one of an answerer that
             the order makes no difference to.
 
@@ -338,7 +338,6 @@ class MultipleChoice(Protocol):
     }  # fmt: skip
 
     def check(self, plan: Plan) -> None:
-        """See ``Protocol``."""
         s = plan.settings
         name = str(s["answerer"] or "").partition(":")[0]
         known = registry.names("answerer")
@@ -361,7 +360,6 @@ class MultipleChoice(Protocol):
         )
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         settings = run.settings
         judge = _Judge(load_answerer(settings["answerer"]), settings["rotations"])
         other = load(settings["other"]) if settings["other"] else None

@@ -1,4 +1,4 @@
-"""``open-set``: some labels are given, clips of the others must be told apart."""
+"""``open-set``: some labels are given, clips of the others must be rejected."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ class OpenSet(Protocol):
     }  # fmt: skip
 
     def check(self, plan: Plan) -> None:
-        """See ``Protocol``."""
         plan.learner.check()
         for part in plan.parts:
             for seed in plan.settings["seeds"]:
@@ -50,7 +49,6 @@ class OpenSet(Protocol):
                 plan.counts["known labels"] = len(known)
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         found: list[Figure] = []
         for part in run.plan.parts:
             for seed in run.settings["seeds"]:

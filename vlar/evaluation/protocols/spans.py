@@ -40,7 +40,6 @@ class Spans(Protocol):
     }  # fmt: skip
 
     def check(self, plan: Plan) -> None:
-        """See ``Protocol``."""
         for part in plan.parts:
             plain = [item for item in part.test.items if item.window is None]
             if plain:
@@ -51,7 +50,6 @@ class Spans(Protocol):
             plan.counts["recordings"] = len({item.path for item in part.test.items})
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         found = [row for part in run.plan.parts for row in self._part(run, part)]
         return found + spread(found, "split")
 

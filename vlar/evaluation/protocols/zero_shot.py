@@ -30,7 +30,6 @@ class MultiLabel(Protocol):
     defaults: ClassVar[JsonDict] = {}
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         found: list[Figure] = []
         for part in run.plan.parts:
             classifier = run.classifier(part.labels, mode="multi")
@@ -82,7 +81,6 @@ class Retrieval(Protocol):
     defaults: ClassVar[JsonDict] = {"ks": [1, 5, 10]}
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         found: list[Figure] = []
         for part in run.plan.parts:
             there = {label for item in part.test.items for label in item.labels}
@@ -127,7 +125,6 @@ class ZeroShot(Protocol):
     defaults: ClassVar[JsonDict] = {"trained_on": None, "overlap": "refuse"}
 
     def check(self, plan: Plan) -> None:
-        """See ``Protocol``."""
         trained = plan.card.labels(plan.settings["trained_on"])
         for part in plan.parts if trained else ():
             shared = check_overlap(
@@ -136,7 +133,6 @@ class ZeroShot(Protocol):
             plan.notes.append(f"{len(shared)} of {len(part.labels)} labels were trained on")
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         found = [row for part in run.plan.parts for row in self._part(run, part)]
         return found + spread(found, "split")
 
@@ -166,7 +162,6 @@ class GeneralisedZeroShot(Protocol):
     defaults: ClassVar[JsonDict] = {"seen": None}
 
     def check(self, plan: Plan) -> None:
-        """See ``Protocol``."""
         seen = self._seen(plan)
         if not seen:
             raise ProtocolError("generalised-zero-shot needs the setting 'seen': a list of labels")
@@ -179,7 +174,6 @@ class GeneralisedZeroShot(Protocol):
             plan.counts["seen labels"] = len(known)
 
     def run(self, run: Run) -> list[Figure]:
-        """See ``Protocol``."""
         seen = set(self._seen(run.plan))
         found: list[Figure] = []
         for part in run.plan.parts:

@@ -1,1 +1,1 @@
-"""What ``vlar models get`` fetches out of pinned packages: one JSON file here for each."""
+"""Files that ``vlar models get`` fetches out of pinned packages: one JSON file here for each."""

@@ -43,7 +43,7 @@ class ExtraFile:
 
     @property
     def stored_name(self) -> str:
-        """Its name in the cache folder."""
+        """Name of the file in the cache folder."""
         return self.name + (".onnx" if self.outputs else PurePosixPath(self.member).suffix)
 
 
@@ -68,7 +68,7 @@ class Extra:
 
     @property
     def again(self) -> str:
-        """What to do where a file is missing or damaged."""
+        """Advice where a file is missing or damaged."""
         return f"run: vlar models get {self.name}"
 
     def file(self, name: str) -> ExtraFile:
@@ -76,7 +76,7 @@ class Extra:
         return next(file for file in self.files if file.name == name)
 
     def is_installed(self, *wanted: str) -> bool:
-        """Whether the named files are in the cache; without names, whether all are.
+        """Return whether the named files are in the cache; without names, whether all are.
 
         Files that an earlier version of vlar did not keep may be missing.
         """

@@ -15,15 +15,15 @@ _SMALL_BYTES = 64 << 20
 
 
 def can_isolate(function: Callable[..., Any] | type) -> bool:
-    """Whether a worker process can be started here and can import a function or class.
+    """Return whether a worker process can be started here and can import a function or class.
 
-    Not on Windows, and not for what the user's own script defines.
+    It cannot on Windows, nor for definitions of the user's own script.
     """
     return os.name == "posix" and bool(sys.executable) and function.__module__ != "__main__"
 
 
 def is_batch(first: Sequence[Path]) -> bool:
-    """Whether the first (at most two) of some files are worth a worker process.
+    """Return whether the first (at most two) of some files are worth a worker process.
 
     A single file of at most 64 MB is not: nothing else can be lost with it, and starting a worker
     takes longer than reading it.

@@ -89,7 +89,7 @@ _START = (
 )
 _STEP_S = 1.0
 _START_S = 60.0
-_SLACK = 1.1  # a reader that keeps its own time limit gives up first, and says more
+_SLACK = 1.1  # a reader that keeps its own time limit gives up first, with a better error
 
 
 class WorkerStartError(Exception):
@@ -143,7 +143,7 @@ class WorkerProcess:
 
     @property
     def process_id(self) -> int:
-        """Of the operating system."""
+        """Operating-system process id."""
         return self._process.pid
 
     @property
@@ -154,7 +154,7 @@ class WorkerProcess:
     def run(
         self, path: Path, each_s: float, whole_s: float, job: tuple[Callable[..., Any], Any]
     ) -> Iterator[Any]:
-        """What a function gives in the worker: its items, or its one result.
+        """Yield the results of a function in the worker: its items, or its one result.
 
         Args:
             path: The file that the job reads, for error messages.
@@ -167,7 +167,7 @@ class WorkerProcess:
             DecodeTimeout: it gave nothing for too long; it has been ended.
             DecodeOutOfMemory: it took too much memory.
             WorkerStartError: it never became ready.
-            VlarError: what the function itself raised.
+            VlarError: the function itself raised it.
         """
         each_s, whole_s = _SLACK * each_s, _SLACK * whole_s
         message = pickle.dumps((*job, whole_s))

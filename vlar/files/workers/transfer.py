@@ -59,7 +59,7 @@ class SharedBlock:
 
     @property
     def descriptor(self) -> int:
-        """To hand to the other process."""
+        """Descriptor to hand to the other process."""
         return self._descriptor
 
     def write(self, buffers: Sequence[memoryview]) -> list[tuple[int, int]]:

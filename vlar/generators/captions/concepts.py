@@ -1,4 +1,4 @@
-"""``concepts``: what vlar sees itself, in sentences; offline and without another model.
+"""``concepts``: objects and movements that vlar recognises itself, in sentences; offline.
 
 The objects are those of the encoder ``lite``, the movements those of its bodies (with
 ``lite-motion``). It is the captioner that is always there; a captioning network writes better ones.
@@ -125,7 +125,7 @@ class ConceptCaptioner(Captioner):
 
     @property
     def sampling(self) -> Sampling:
-        """Those of ``lite``."""
+        """Sampling of ``lite``."""
         return self._encoder.sampling
 
     @cached_property
@@ -133,7 +133,6 @@ class ConceptCaptioner(Captioner):
         return load_bank("imagenet_objects").texts
 
     def caption(self, clips: Sequence[Clip]) -> list[Captions]:
-        """See ``Captioner``."""
         return [self.caption_encoded(row) for row in self._encoder.encode(clips)]
 
     def caption_encoded(self, encoded: Encoded) -> Captions:

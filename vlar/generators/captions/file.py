@@ -82,7 +82,7 @@ class FileCaptioner(Captioner):
 
     @property
     def sampling(self) -> Sampling:
-        """It looks at no frame."""
+        """Sampling of one frame, which is not read."""
         return Sampling(1)
 
     def caption(self, clips: Sequence[Clip]) -> list[Captions]:

@@ -56,13 +56,13 @@ class LabelRequest:
 
 @dataclass(frozen=True)
 class LabelDescriptions:
-    """What a describer wrote about one label.
+    """Descriptions of one label by a describer.
 
     Attributes:
         label: The label of the request.
         descriptions: In the order of the requested kinds; kinds may be missing.
-        source: Where the texts come from, if that differs from label to label; else None.
-        notes: What was cut, dropped or is missing, one sentence each.
+        source: Origin of the texts, if that differs from label to label; else None.
+        notes: Cut, dropped or missing texts, one sentence each.
     """
 
     label: str
@@ -97,7 +97,8 @@ class Describer(ABC):
 
     @abstractmethod
     def provenance(self) -> dict[str, str]:
-        """Provenance of the bank: ``source``, ``made``, and what else tells two describers apart.
+        """Provenance of the bank: ``source``, ``made``, and further facts that distinguish two
+        describers.
 
         A bank is continued only by a describer with equal values.
         """

@@ -153,13 +153,13 @@ _SENTENCE = re.compile(r".*?[.!?。！？](?=\s|$)", re.DOTALL)
 
 @dataclass
 class ParsedDescriptions:
-    """What a batch has so far.
+    """Current result of a batch.
 
     Attributes:
         texts: Usable texts by label and kind.
-        faults: What is wrong, by label and kind without a usable text.
+        faults: Faults by label and kind without a usable text.
         long: Texts above the token limit, by label and kind.
-        notes: What was cut, by label.
+        notes: Cut texts, by label.
     """
 
     texts: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
@@ -221,7 +221,7 @@ class ParsedDescriptions:
         return tuple(Description(kind, self.texts[row.label, kind]) for kind in kinds)
 
     def notes_of(self, row: LabelRequest) -> tuple[str, ...]:
-        """What was cut or is missing for a label."""
+        """Cut or missing descriptions of a label."""
         missing = [
             f"{kind} {self.faults[row.label, kind]}"
             for kind in row.kinds

@@ -34,7 +34,7 @@ _FEWEST = 2
 
 
 def motion_sentence(motion: TextMotion) -> str | None:
-    """What the body does, in one sentence; None if too few attributes are clear.
+    """Movement of the body in one sentence; None if too few attributes are clear.
 
     Args:
         motion: Result of a verb table's look-up.
@@ -72,7 +72,7 @@ class SimilarTexts(Generic[T]):
         self._values = tuple(values)
 
     def search(self, text: str, k: int = 5) -> list[tuple[float, T]]:
-        """Up to ``k`` related texts: cosine and value, nearest first."""
+        """Find up to ``k`` related texts: cosine and value, nearest first."""
         cosines = self._vectors @ sentence_vectors([text])[0]
         order = [i for i in np.argsort(-cosines, kind="stable")[:k] if cosines[i] >= _RELATED]
         return [(float(cosines[i]), self._values[i]) for i in order]
@@ -270,7 +270,9 @@ def _base(word: str) -> str:
 
 
 def _surely_same(text: str, cosine: float, known: BankEntry) -> bool:
-    """Whether a near entry is the same action: "open" is near to "close", so words must match."""
+    """Return whether a near entry is the same action: "open" is near to "close", so words must
+    match.
+    """
     theirs = _key(known[1].text)
     return cosine >= _SAME and len(theirs) > 1 and theirs <= _key(text)
 

@@ -86,7 +86,7 @@ class DraftBank:
         return [row for row in rows if row.kinds]
 
     def has_texts(self, label: str) -> bool:
-        """Whether a label has any description, of this run or an earlier one."""
+        """Return whether a label has any description, of this run or an earlier one."""
         return bool(self._entries[label].descriptions)
 
     def add(self, row: LabelDescriptions) -> LabelDescriptions:
@@ -161,7 +161,7 @@ BatchResult = tuple[list[LabelRequest], Result]
 
 @dataclass(frozen=True)
 class LabelOutcome:
-    """What this run found for one label.
+    """Result of this run for one label.
 
     Attributes:
         found: The new descriptions, without sentences that other labels already have.

@@ -90,7 +90,7 @@ class ModelAnswerer(Answerer):
             self._encoded.move_to_end(shown.key)
             return self._encoded[shown.key]
         model = self._model
-        if shown.is_file:  # it reads what it wants to see, which may be more frames or other ones
+        if shown.is_file:  # it samples for itself: more frames, or other ones
             encoded = model.encode_views(model.view_sampler.sample(shown.path, shown.window))
         else:
             (encoded,) = model.encode([shown.clip])

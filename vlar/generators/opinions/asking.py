@@ -1,7 +1,7 @@
 """Asking one question in several orders of its options, so that a liking for a letter is harmless.
 
 Each of the K rotations puts every option once in every place. Averaged over all of them, an
-answerer that always writes "A" gives each option 1 / K, which says nothing, as it should.
+answerer that always writes "A" gives each option 1 / K, which carries no information.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ AT_ONCE = 4  # questions to a server
 
 @dataclass(frozen=True)
 class Opinion:
-    """What an answerer thinks of the K options of a question.
+    """Opinion of an answerer on the K options of a question.
 
     Attributes:
         probability: (K,) float64 that sums to 1, in the order of the question's options; None
@@ -215,7 +215,7 @@ class _Problem:
 
 @dataclass(frozen=True)
 class _Given:
-    """What came of one order: an answer or an error, or neither where it was not asked."""
+    """Result of one order: an answer or an error, or neither where it was not asked."""
 
     answer: Answer | None = None
     error: _Problem | None = None
@@ -281,7 +281,7 @@ def _one(judge: Answerer, shown: Shown, question: Question) -> _Given:
 
 
 def _shown(clip: Any) -> Shown:
-    """Anything as a clip: frames (T, H, W, 3) too, or an object that only a function reads."""
+    """Clip of any input: frames (T, H, W, 3) too, or an object that only a function reads."""
     if isinstance(clip, Clip):
         return Shown.of(clip)
     place = Path("<array>")
@@ -298,7 +298,7 @@ def _quoted(text: str) -> str:
 
 @dataclass
 class Tally:
-    """What a run of questions took and how it went.
+    """Cost and results of a run of questions.
 
     Attributes:
         clips: Clips that were asked about.
@@ -340,7 +340,7 @@ class Tally:
             self.failures[kind] = self.failures.get(kind, 0) + 1
 
     def sentence(self) -> str:
-        """For a person, in one line."""
+        """Summary for a person, in one line."""
         parts = [f"{self.opinions} of {self.clips} clips have an opinion"]
         parts.append(f"{self.questions} questions in {self.seconds:.1f} s, {self.reused} reused")
         if self.tokens_in or self.tokens_out:

@@ -29,11 +29,11 @@ class WaitingError(NoAnswerError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What an answerer chose among K options, in the order in which they were shown.
+    """Answer of an answerer to K options, in the order in which they were shown.
 
     Attributes:
         probability: (K,) float64 that sums to 1; None where it only wrote.
-        text: What it wrote; empty where it gave probabilities.
+        text: Written answer; empty where it gave probabilities.
         refused: Whether it refused to answer this question.
         tokens_in: Tokens of the question, if they are counted.
         tokens_out: Tokens of the answer.
@@ -182,7 +182,7 @@ class FunctionAnswerer(Answerer):
         return f"function {getattr(self._function, '__qualname__', self._function)}"
 
     def answer(self, shown: Shown, question: Question) -> Answer:
-        """What the function returns.
+        """Result of the function.
 
         Raises:
             NoAnswerError: it failed, or returned neither a text nor K probabilities.

@@ -100,7 +100,7 @@ class LocalAnswerer(Answerer):
             frames, text = np.stack([np.asarray(shot) for shot in shots]), question.text()
             content = [{"type": "video", "video": frames}]
             options["processor_kwargs"] = {
-                "do_sample_frames": False,  # these are all frames that it shall see
+                "do_sample_frames": False,  # the model gets exactly these frames
                 "video_metadata": [_facts(frames, length_s)],
             }
         content.append({"type": "text", "text": text})
@@ -141,7 +141,7 @@ class LocalAnswerer(Answerer):
 
 
 def _facts(frames: UInt8, length_s: float) -> dict[str, Any]:
-    """What a processor must know of frames (T, H, W, 3) that were taken from a longer video."""
+    """Facts for a processor about frames (T, H, W, 3) that were taken from a longer video."""
     n = len(frames)
     return {
         "total_num_frames": n,

@@ -33,7 +33,7 @@ _ROUNDING = 1e-9  # of a mean over rotations
 
 @dataclass(frozen=True)
 class Mixing:
-    """How much each of the two counts.
+    """Weight of each of the two opinions.
 
     Attributes:
         a: Power on the proposer's probabilities, 0 or more.
@@ -54,7 +54,7 @@ class Mixing:
 
     @property
     def is_proposer(self) -> bool:
-        """Whether the answerer counts nothing."""
+        """Whether the answerer has no weight."""
         return self.a == 1.0 and self.b == 0.0
 
     def to_dict(self) -> JsonDict:
@@ -121,11 +121,11 @@ def fit_mixing(
     that of all clips nor lowers the number of right answers. Else the answerer counts nothing.
 
     Args:
-        proposer: (N, C) as in ``mix``.
+        proposer: (N, C) like in ``mix``.
         opinion: (N, K) as in ``mix``.
         options: (N, K) as in ``mix``.
-        truth: (N,) column of the right label. Clips whose label is not among the options say
-            nothing about the weights.
+        truth: (N,) column of the right label. Clips whose label is not among the options do not
+            affect the weights.
         groups: N groups of clips that stand and fall together; None, or a single group, for each
             clip by itself.
 
@@ -274,7 +274,7 @@ _UNUSABLE = (ValueError, KeyError, TypeError, AttributeError, StopIteration, Rec
 
 @dataclass(frozen=True)
 class Weights:
-    """How a second opinion counts, and when it is asked for.
+    """Weight of a second opinion, and the condition to ask for it.
 
     Attributes:
         mixing: Powers on the two.
@@ -288,12 +288,12 @@ class Weights:
 
     @property
     def lead(self) -> float:
-        """By how much the answerer must prefer an option: where nothing is fitted it can err."""
+        """Least preference of the answerer for an option: without fitted weights it can err."""
         return 0.0 if self.fitted else LEAD
 
     @staticmethod
     def read(text: str) -> Weights:
-        """From ``A,B``, or from the file of a run of ``vlar eval mcq``.
+        """Read weights from ``A,B``, or from the file of a run of ``vlar eval mcq``.
 
         Raises:
             UsageError: it is neither, or the run fitted no weights.
@@ -311,11 +311,11 @@ class Weights:
 
     @staticmethod
     def beside(model: str, identity: str) -> Weights | None:
-        """Those that lie in the folder of a model, if they were fitted for this answerer.
+        """Weights in the folder of a model, if they were fitted for this answerer.
 
         Args:
             model: The folder, or any other name of a model, which has no weights.
-            identity: Of the answerer (``Answerer.identity``).
+            identity: That of the answerer (``Answerer.identity``).
 
         Raises:
             UsageError: the file in the folder holds no fitted weights.

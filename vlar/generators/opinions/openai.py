@@ -68,7 +68,7 @@ class OpenAIAnswerer(Answerer):
         return f"openai {server} {self._model} {self._n}"
 
     def answer(self, shown: Shown, question: Question) -> Answer:
-        """What the server answers.
+        """Answer of the server.
 
         Raises:
             NoAnswerError: the server gave no answer, also after a second attempt.

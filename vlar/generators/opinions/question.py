@@ -30,7 +30,7 @@ LETTERS = string.ascii_uppercase
 MOST_OPTIONS = len(LETTERS)
 #: The option that stands for ``unknown``.
 NONE = "none of these"
-#: Whose eyes a clip is seen with, and the sentence that says so.
+#: Viewpoint of a clip, and its sentence in the question.
 PERSPECTIVES = {
     None: "",
     "first": "The camera is worn by the person who acts. ",
@@ -40,7 +40,7 @@ PERSPECTIVES = {
 
 @dataclass(frozen=True)
 class Question:
-    """What does the clip show? K options in the order in which they are shown.
+    """Multiple-choice question about a clip: K options in the order in which they are shown.
 
     Attributes:
         options: K texts, 2 to 26, which differ in letters and digits.
@@ -159,7 +159,7 @@ def distinct(texts: Iterable[str]) -> list[int]:
 
 
 def is_none(option: str) -> bool:
-    """Whether an option says that no other one is right.
+    """Return whether an option denies all other ones.
 
     >>> is_none("None of these."), is_none("run")
     (True, False)
@@ -262,7 +262,8 @@ _MOST_PICTURES = 64
 
 
 def pictures(clip: Clip, n: int = N_PICTURES, width: int = WIDTH) -> list[Image]:
-    """At most ``n`` frames of a clip, evenly spread, as RGB pictures of at most ``width`` pixels.
+    """Take at most ``n`` frames of a clip, evenly spread, as RGB pictures of up to ``width``
+    pixels.
 
     Raises:
         NoAnswerError: the clip holds no pictures.
@@ -284,7 +285,7 @@ def data_url(picture: Image) -> str:
 
 
 def picture_count(text: str | None) -> int:
-    """How many pictures an option ``frames=N`` asks for.
+    """Number of pictures from an option ``frames=N``.
 
     Raises:
         UsageError: it is not 1 to 64.

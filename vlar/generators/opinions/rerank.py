@@ -2,7 +2,7 @@
 
 The two opinions are mixed (``vlar.generators.opinions.mixing``). Where the answerer has none,
 because it does not answer in time, refuses, or writes what names no label, the first answer stands
-and says so.
+with a note.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class SecondOpinion:
             print(row.label, row.second_opinion)
 
     Args:
-        answerer: Who is asked.
+        answerer: The answerer.
         name: What answers call it.
         k: Labels to ask about, 2 to 26.
         weights: How much it counts, and when it is asked.
@@ -77,7 +77,7 @@ class SecondOpinion:
 
     @staticmethod
     def top(n_labels: int, top: int = K) -> int:
-        """How many labels an answer must list to be reviewed: all, so that a tree adds up."""
+        """Number of labels that an answer must list to be reviewed: all, so that a tree adds up."""
         return max(n_labels, top)
 
     def reviewed(
@@ -134,7 +134,7 @@ class SecondOpinion:
         return [n for n in places if row.predictions[n].probability > 0][: self.k]
 
     def _question(self, row: Classification, chosen: list[int]) -> Question:
-        """About the chosen labels; "none of these" has the place behind all predictions."""
+        """Question about the chosen labels; "none of these" comes behind all predictions."""
         texts = [clean_label(row.predictions[n].label) for n in chosen]
         if self.none and not any(map(is_none, texts)):
             texts, chosen = [*texts, NONE], [*chosen, len(row.predictions)]
@@ -169,10 +169,10 @@ class SecondOpinion:
 
 @dataclass
 class StopRule:
-    """When an answerer is asked no more: after a refusal, or three clips in a row in vain.
+    """Rule that ends the questions: after a refusal, or three clips in a row in vain.
 
     Attributes:
-        reason: Why it is asked no more; None as long as it is.
+        reason: Reason of the end; None before it.
     """
 
     reason: str | None = None
@@ -235,7 +235,7 @@ def _facts(
     skipped: bool = False,
     unsure: bool = False,
 ) -> JsonDict:
-    """What an answer states of a second opinion."""
+    """Facts of an answer about a second opinion."""
     shares = {label: round(share, 6) for label, share in (named or {}).items()}
     best = max(shares, key=shares.__getitem__) if shares else None
     facts: JsonDict = {"answerer": name, "label": best, "probability": shares}

@@ -154,11 +154,11 @@ class SheetAnswerer(Answerer):
         return f"sheet {self._file.absolute()}"
 
     def answer(self, shown: Shown, question: Question) -> Answer:
-        """What a person chose.
+        """Choice of a person.
 
         Raises:
             WaitingError: nobody has answered this question yet; it joins the table.
-            NoAnswerError: what stands there is not one of the options.
+            NoAnswerError: the cell is not one of the options.
         """
         key, order = _key(shown, question), _order(shown, question)
         asked = Question(tuple(question.options[n] for n in order))
@@ -230,7 +230,7 @@ def _key(shown: Shown, question: Question) -> str:
 
 
 def _order(shown: Shown, question: Question) -> list[int]:
-    """Places of the options as a person sees them: an order that tells nothing."""
+    """Places of the options for a person: an order that reveals nothing."""
     by_text = sorted(range(len(question)), key=lambda n: question.options[n])
     seed = int(_key(shown, question), 16)
     return [by_text[n] for n in np.random.default_rng(seed).permutation(len(question))]

@@ -74,12 +74,12 @@ class BalancedHead(FewShotHead):
 
     @property
     def reads(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As the head that is adjusted."""
+        """Input of the adjusted head."""
         return self.head.reads
 
     @property
     def trained(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As the head that is adjusted."""
+        """Whether the adjusted head is trained."""
         return self.head.trained
 
     def logits(self, signatures: Float32, zero_shot: Float32 | None = None) -> Float64:
@@ -91,7 +91,7 @@ class BalancedHead(FewShotHead):
         return logit_adjust(self.head.adjusted(logits), self.counts, tau=self.tau)
 
     def closed_forms(self) -> list[tuple[float, ClosedForm]]:
-        """Those of the head that is adjusted."""
+        """Closed forms of the adjusted head."""
         return self.head.closed_forms()
 
     def state(self) -> dict[str, Array]:
@@ -109,7 +109,6 @@ class BalancedHead(FewShotHead):
         }
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        """See ``FewShotHead``."""
         inner = {name: array for name, array in state.items() if name != "counts"}
         self.head, self.tau = (
             FewShotHead.from_state(config["adjusted"], inner),

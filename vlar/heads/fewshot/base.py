@@ -1,4 +1,4 @@
-"""What every few-shot head offers: from a support set to calibrated logits.
+"""Interface of a few-shot head: calibrated logits from a support set.
 
 A closed form turns the similarities between clips into evidence, one number a label. Evidence and
 the zero-shot prior are mixed and scaled by two weights, so that a softmax of the logits is a
@@ -324,7 +324,7 @@ class ClosedForm(FewShotHead):
     _prior_scale: float = 1.0
 
     def similarity(self, a: Float32, b: Float32) -> Float64:
-        """How alike clips are; the dot product of their signatures unless a head has its own.
+        """Similarity of clips; the dot product of their signatures unless a head has its own.
 
         Args:
             a: (m, S) float32 signatures; (m, T, F) frames of unit length where the head reads
@@ -337,7 +337,7 @@ class ClosedForm(FewShotHead):
         return a.astype(np.float64) @ b.T.astype(np.float64)
 
     def closed_forms(self) -> list[tuple[float, ClosedForm]]:
-        """Itself."""
+        """Closed forms with weights; a head without parts returns itself."""
         return [(1.0, self)]
 
     @property
@@ -463,7 +463,6 @@ class ClosedForm(FewShotHead):
         }
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        """See ``FewShotHead``."""
         self.parameter = number(config, "parameter")
         self.evidence_weight = number(config, "evidence_weight")
         self.prior_weight = number(config, "prior_weight")

@@ -23,7 +23,7 @@ PARTS = ("verb", "object")
 class ComponentsHead(FewShotHead):
     """Log probabilities of a verb and of an object, and the trained similarity of the pair.
 
-    The closed forms know verbs and objects, not pairs, so they count for pairs without an example
+    The closed forms score verbs and objects, not pairs, so they count for pairs without an example
     too. The similarity comes as ``zero_shot``, from an adapter that scores pairs
     (``vlar.encoders.protocols``).
 
@@ -139,7 +139,6 @@ class ComponentsHead(FewShotHead):
         }
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        """See ``FewShotHead``."""
         self.closed_weight = number(config, "closed_weight")
         self.trained_weight = number(config, "trained_weight")
         self.pairs = tuple(_pair(row) for row in config["pairs"])

@@ -18,11 +18,11 @@ from vlar.types import Float32, Float64, JsonDict
 class MixtureHead(FewShotHead):
     """A weighted mean of the members' scores: a geometric mean of their probabilities.
 
-    It takes one signature that holds every term any member reads. A term weighs there what it
-    weighs in the members together, so that cosines of these signatures are the members' mean too.
+    It takes one signature that holds every term any member reads. A term has the weight of the
+    members together, so that cosines of these signatures are the members' mean too.
 
     Attributes:
-        members: Weight and fitted head; a head's ``kind`` says what it reads.
+        members: Weight and fitted head; a head's ``kind`` names its input.
         widths: Entries of each term of ``kind``, in order.
     """
 
@@ -88,7 +88,6 @@ class MixtureHead(FewShotHead):
         }
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        """See ``FewShotHead``."""
         self.widths = tuple(int(width) for width in config["widths"])
         if any(width < 1 for width in self.widths):
             raise ValueError(f"widths of {min(self.widths)}")

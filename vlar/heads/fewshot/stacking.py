@@ -67,7 +67,7 @@ class StackingHead(FewShotHead):
         return total
 
     def closed_forms(self) -> list[tuple[float, ClosedForm]]:
-        """Those of its closed form."""
+        """Closed forms of its closed form, with their weights."""
         closed = [] if self.closed is None else self.closed.closed_forms()
         return [(self.closed_weight * weight, part) for weight, part in closed]
 
@@ -87,7 +87,6 @@ class StackingHead(FewShotHead):
         }
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        """See ``FewShotHead``."""
         self.closed_weight = number(config, "closed_weight")
         self.trained_weight = number(config, "trained_weight")
         closed = config["closed"]

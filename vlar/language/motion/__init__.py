@@ -1,1 +1,1 @@
-"""From words about movements to motion attributes."""
+"""Motion attributes of words about movements."""

@@ -1,4 +1,4 @@
-"""What motion attributes look like, in words: clauses of the whole body and of its parts."""
+"""Words of motion attributes: clauses of the whole body and of its parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from vlar.language.clean import base_forms, gerund
 from vlar.language.motion.verb_table import TextMotion, VerbTable
 
-#: The parts that descriptions tell apart (GAP, Xiang et al., ICCV 2023): the hand with its arm, the
+#: The parts that descriptions name (GAP, Xiang et al., ICCV 2023): the hand with its arm, the
 #: hip with the torso, the foot with its leg.
 PARTS = ("head", "hand", "hip", "foot")
 _CLEAR = 0.3  # weight from which a part gets the clause of an attribute
@@ -89,15 +89,15 @@ _STILL = {
 
 
 def part_clauses(motion: TextMotion) -> dict[str, str]:
-    """What each part of the body does, in the clauses of its clear attributes.
+    """Movement of each part of the body, in the clauses of its clear attributes.
 
-    A part without any does not move, as far as the text tells.
+    A part without any does not move, by the text.
 
     Args:
         motion: Result of a verb table's look-up.
 
     Returns:
-        A clause for each of ``PARTS``; empty where nothing is known about the text.
+        A clause for each of ``PARTS``; empty if the table has nothing about the text.
     """
     if not np.any(motion.weights):
         return {}
@@ -114,7 +114,7 @@ def part_clauses(motion: TextMotion) -> dict[str, str]:
     return found
 
 
-# Words of the table's phrases that are nouns, or say nothing, in most sentences.
+# Words of the table's phrases that are nouns, or empty, in most sentences.
 _EMPTY = frozenset({"be", "do", "get", "have"})
 _NOUNS = frozenset({"ball", "bike", "box", "face", "hand", "head", "people", "person", "water"})
 

@@ -145,7 +145,9 @@ def apply_modifiers(weights: Float32, text: str, phrase_words: Collection[str]) 
 
 
 def apply_hand_modifiers(weights: Float32, text: str, phrase_words: Collection[str]) -> Float32:
-    """As ``apply_modifiers`` for the weights of hand attributes."""
+    """Apply the modifiers to the weights of hand attributes; the counterpart of
+    ``apply_modifiers``.
+    """
     changed = weights.copy()
     for sets in _applying(_HAND_SETS, text, phrase_words):
         _set(changed, sets, hand_attribute_names())
@@ -157,7 +159,7 @@ def _applying(
     text: str,
     phrase_words: Collection[str],
 ) -> Iterator[dict[str, float]]:
-    """What the rules set whose words are in the text and not in the phrase."""
+    """Settings of the rules whose words are in the text and not in the phrase."""
     padded = f" {' '.join(''.join(c if c.isalnum() else ' ' for c in text).split())} "
     for alternatives, sets in rules:
         found = [words for words in alternatives if f" {words} " in padded]
@@ -236,7 +238,7 @@ def mark_second_person(words: Sequence[str]) -> list[str]:
 
 
 def _is_person(words: Sequence[str], at: int) -> bool:
-    """Whether "other" is a person: it precedes a word for one, or ends a text with one."""
+    """Return whether "other" is a person: it precedes a word for one, or ends a text with one."""
     if at == len(words) - 1:
         return any(word in _PEOPLE for word in words)
     return words[at + 1] in _PEOPLE

@@ -179,7 +179,7 @@ def word_forms(words: Sequence[str]) -> list[frozenset[str]]:
 
 
 def may_replace(phrase: Iterable[str], forms: Sequence[frozenset[str]]) -> bool:
-    """Whether a phrase adds only an object or a preposition to a text: "cliff diving"."""
+    """Return whether a phrase adds only an object or a preposition to a text: "cliff diving"."""
     held = frozenset[str]().union(*forms)
     if not held.issuperset(_NOT_ADDED.intersection(phrase)):
         return False
@@ -201,7 +201,7 @@ def contrary_words(words: Collection[str]) -> frozenset[str]:
 
 
 def _in_any_order(phrase: Sequence[str]) -> bool:
-    """Whether the order of a phrase's words is free: "guitar playing"."""
+    """Return whether the order of a phrase's words is free: "guitar playing"."""
     fixed = not _PARTICLES.isdisjoint(phrase) or modifiers.SOMEONE in phrase
     return not fixed and len(set(phrase)) == len(phrase)
 

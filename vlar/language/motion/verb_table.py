@@ -63,7 +63,7 @@ class Vocabulary:
 
 
 def bodies() -> Vocabulary:
-    """Of whole bodies (``motion_verbs``)."""
+    """Vocabulary of whole bodies (``motion_verbs``)."""
     rules = modifiers.digest()
     return Vocabulary(
         "motion_verbs", attribute_names(), modifiers.apply_modifiers, add_second_person, rules
@@ -71,7 +71,7 @@ def bodies() -> Vocabulary:
 
 
 def hands() -> Vocabulary:
-    """Of hands near the camera (``hand_verbs``)."""
+    """Vocabulary of hands near the camera (``hand_verbs``)."""
     return Vocabulary(
         "hand_verbs",
         hand_attribute_names(),

@@ -1,9 +1,9 @@
 """The contract of a search engine: it proposes rows for a vector.
 
 An engine is a cache. The store (SQLite) is the source of truth, and an engine that is lost, stale
-or damaged is built again from it. It identifies rows by their ids: an id stands for one vector
-for ever. The similarity of a proposed row is computed again from the stored vector, so an engine
-changes how fast an answer comes and which rows are candidates, but never a score.
+or damaged is built again from it. It identifies rows by their ids: an id is never reused. The
+similarity of a proposed row is computed again from the stored vector, so an engine changes how fast
+an answer comes and which rows are candidates, but never a score.
 """
 
 from __future__ import annotations
@@ -118,11 +118,11 @@ class Engine(ABC):
         return 0
 
     def merged(self, source: RowSource, probes: Probes | None) -> Self | None:
-        """This engine with all changes merged; None where it must be built again.
+        """Engine with all changes merged; None where it must be built again.
 
         Args:
             source: The rows it holds now.
-            probes: As in ``build``.
+            probes: The same as for ``build``.
         """
         del source, probes
         return self

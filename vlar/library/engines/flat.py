@@ -40,13 +40,13 @@ class FlatEngine(BufferedEngine):
 
     @classmethod
     def build(cls, source: RowSource, probes: Probes | None) -> FlatEngine:
-        """From all rows of a source."""
+        """Build the engine from all rows of a source."""
         table, vectors = read_all(source)
         return cls.of(table, vectors.astype(np.float32))
 
     @classmethod
     def of(cls, table: RowTable, vectors: Float32) -> FlatEngine:
-        """From rows and their unit vectors (N, D)."""
+        """Build the engine from rows and their unit vectors (N, D)."""
         faiss = _faiss()
         if faiss is None:
             return cls(table, vectors, None)

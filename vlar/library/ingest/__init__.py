@@ -1,1 +1,1 @@
-"""From files and vectors to rows."""
+"""Ingestion of files and vectors as rows."""

@@ -245,8 +245,8 @@ class EncodedWindow:
         vector: (D,) float32 of unit length.
         context: (k, E) float16 tokens for re-ranking, or None.
         lost: Share (0 to 1) of its frames that could not be read or may be wrong.
-        caption: What it is said to show; None where captions were not asked for.
-        person: Whom it shows; None for the whole frame.
+        caption: Text of what it shows; None where captions were not asked for.
+        person: Person that it shows; None for the whole frame.
     """
 
     window: Window

@@ -104,7 +104,7 @@ class _Task:
         return Job(number, where.path, self.asks, self.digest, version, where.span)
 
     def ordered(self) -> list[EncodedPart]:
-        """Its parts in order."""
+        """Parts in order."""
         return [self.parts[index] for index in range(self.count)]
 
 
@@ -113,10 +113,10 @@ class Driver:
 
     Args:
         runner: Started for the first recording that must be opened.
-        setup: What its workers need to know.
-        recordings: What to add.
+        setup: Settings of its workers.
+        recordings: Recordings to add.
         known: The library's recordings by path.
-        failed: What earlier runs could not read.
+        failed: Files that earlier runs could not read.
         again: Paths of recordings to encode even where their content is known.
         copies: Recognise copies and renamed files by their content, and do not decode them.
 
@@ -401,7 +401,7 @@ def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> 
         request: The recordings and how they are indexed.
 
     Raises:
-        LibraryError: the library cannot be written to; the message says how much was kept.
+        LibraryError: the library cannot be written to; the message states how much was kept.
         UsageError: the runner cannot run here.
         ModelError: the library is cut at shots, and the network that finds them is not installed.
     """

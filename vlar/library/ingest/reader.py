@@ -135,7 +135,7 @@ def read_files(
         known: The library's recordings by path.
         manifest: The sensor, the windows and the samples.
         source: Reads the files; None is the sensor's reader.
-        failed: What earlier runs could not read.
+        failed: Files that earlier runs could not read.
         still: Leaves windows out in which nothing moves; None keeps all.
         again: Paths of recordings to encode even where their content is known.
     """
@@ -283,7 +283,7 @@ def by_content(
         digest: The hash.
         known: What the library holds at this path.
         contents: How many recordings have each content.
-        failed: What earlier runs could not read.
+        failed: Files that earlier runs could not read.
     """
     if before := failed.with_content(digest):
         return _skipped(file, path, stamp, before)
@@ -306,7 +306,7 @@ T = TypeVar("T")
 
 
 class _Buffer(deque[T]):
-    """What waits between the two threads."""
+    """Items that wait between the two threads."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ _IN_USE = "use-"
 _PARTIAL = "part-"
 _OF_PROCESS = re.compile(rf"(?:{_IN_USE}|{_PARTIAL})(\d+)-\d+(?:\.\w+)?")  # with its number
 _COPY = re.compile(r"[0-9a-f]{32}")
-# Where a cloud or a server says when a file was written, and which state of it this is.
+# Keys of the time of a file and of its version, by cloud or server.
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
 _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "checksum", "VersionId")
 _NEVER_AGAIN = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
@@ -49,7 +49,7 @@ class RemoteFiles:
 
     Attributes:
         folder: The folder; empty for one in the folder of temporary files.
-        most_bytes: Of all copies together, besides those that are being read.
+        most_bytes: Limit of all copies together, without those that are being read.
         first_wait_s: Seconds before a second attempt; each further one waits twice as long.
     """
 
@@ -167,10 +167,10 @@ def file_system(url: str) -> tuple[Any, str]:
 
 
 def stamp_of_url(info: Mapping[str, Any]) -> Stamp:
-    """Size and time of a file of another machine, by what its file system says of it.
+    """Size and time of a remote file, from the facts of its file system.
 
     The part of a second comes from the version that a cloud or a server gives its content, so that
-    two states of one second differ. Where nothing tells states apart, no two stamps are equal.
+    two states of one second differ. Where nothing distinguishes states, no two stamps are equal.
     """
     size = info.get("size") or 0
     times = (_seconds(info[key]) for key in _TIMES if info.get(key) is not None)
@@ -223,7 +223,7 @@ def opened(path: str) -> Any:
 
 
 def _busy(error: BaseException) -> BaseException | None:
-    """Why a server did not answer, where fsspec calls that a missing file; None where it is one."""
+    """Cause of a busy server, which fsspec reports as a missing file; None for a missing file."""
     cause = error.__cause__
     is_of_client = cause is not None and type(cause).__name__.startswith("Client")
     if not is_of_client or type(cause).__name__ == "ClientError":  # the latter is of S3
@@ -285,10 +285,10 @@ class Recording:
     Attributes:
         file: For messages and, on this machine, to open.
         path: As the library writes it: absolute, or an address.
-        tags: Of this recording alone.
-        stamp: Size and time, where a listing said them.
-        span: Where its bytes lie in an archive: offset and number.
-        failure: Why nothing can be said about it.
+        tags: Tags of this recording alone.
+        stamp: Size and time, where a listing has them.
+        span: Bytes of an archive: offset and number.
+        failure: Reason why it cannot be listed.
     """
 
     file: Path

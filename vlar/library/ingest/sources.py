@@ -158,7 +158,7 @@ def recordings(given: Sequence[str | Path], source: Reader) -> list[Recording]:
 
     Args:
         given: The arguments.
-        source: The reader of their sensor, which knows its files by their endings.
+        source: The reader of their sensor, which recognises its files by their endings.
     """
     found: dict[str, Recording] = {}
     for path in given:

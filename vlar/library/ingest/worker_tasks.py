@@ -38,12 +38,12 @@ class Job:
     """One recording to read.
 
     Attributes:
-        number: By which its parts are recognised.
-        path: On this machine or shared with it, or an address.
-        only_hash: Only tell the hash of its content; nothing is decoded.
-        content_hash: Of its content, where it is known already.
-        version: Which state of a file of another machine is meant; a fetched copy has it.
-        span: Where its bytes lie in an archive: offset and number; None for a file of its own.
+        number: Number by which its parts are recognised.
+        path: Local or shared path, or an address.
+        only_hash: Return the hash of its content alone; nothing is decoded.
+        content_hash: Hash of its content, where it is known already.
+        version: Version of a remote file; a fetched copy has the same one.
+        span: Bytes of an archive: offset and number; None for a file of its own.
     """
 
     number: int
@@ -74,7 +74,7 @@ class Part(Generic[T]):
         items: ``Clip`` before and ``EncodedWindow`` after encoding; a ``Failure`` is a window that
             cannot be read.
         is_last: No part follows.
-        still_windows: Windows that were left out because nothing moves; told with the last part.
+        still_windows: Windows that were left out because nothing moves; given with the last part.
         still_s: Seconds that no other window covers.
     """
 
@@ -104,9 +104,9 @@ class Setup:
         manifest: The model, the sensor and the windows.
         load: Loads the model on a device.
         keep_context: Whether to keep context tokens.
-        captioner: What writes about each window, or its spec; None for no captions.
+        captioner: Captioner of each window, or its spec; None for no captions.
         skip_still: Leave windows of video out in which nothing moves.
-        remote: Where files of other machines are brought.
+        remote: Storage of copies of remote files.
     """
 
     manifest: LibraryManifest

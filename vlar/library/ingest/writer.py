@@ -58,13 +58,13 @@ def write_windows(
             is a window that cannot be read.
         manifest: Written with the first recording of a new library.
         total: Number of files, for ``progress``.
-        before: How many of them the library holds already, for ``progress``.
+        before: Number of them that the library holds already, for ``progress``.
         tags: Set on every recording of the stream; tags of a record itself come after them.
         progress: Called after the commit of each recording.
         captioner: Name of what wrote the captions of the windows; empty for none.
 
     Raises:
-        LibraryError: the library cannot be written to; the message says how much was kept.
+        LibraryError: the library cannot be written to; the message states how much was kept.
     """
     run = _Run(writer, manifest, dict(tags or {}), total, progress, captioner)
     if before:
@@ -266,7 +266,7 @@ def _insert(
 def _noting(
     windows: WindowStream, damaged: list[LostFrames], captions: list[Caption], captioner: str
 ) -> WindowStream:
-    """The same windows; what is lost of them and what they are said to show is put into lists."""
+    """Yield the same windows; lists collect their lost shares and captions."""
     for each in windows:
         if isinstance(each, EncodedWindow) and each.lost and each.person is None:
             damaged.append(LostFrames(each.window.start_s, each.window.end_s, each.lost))

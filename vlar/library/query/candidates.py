@@ -148,7 +148,7 @@ class Snapshot:
 
     Attributes:
         store: The rows.
-        manifest: What they have in common.
+        manifest: Their common properties.
         model: The library's model.
         cache: The engine over the rows; None where a query compares every window.
     """
@@ -209,7 +209,9 @@ class Candidates(Protocol):
     """The candidates of one query."""
 
     def best(self, n: int) -> tuple[list[ScoredSpan], bool]:
-        """About the best ``n``, best first, and whether no others need to be fetched."""
+        """Best ``n`` candidates or slightly more, best first, and whether no others need to be
+        fetched.
+        """
         ...
 
     def rerank(self, reranker: Reranker, head: Sequence[ScoredSpan]) -> None:
@@ -259,7 +261,7 @@ class CandidateReport:
         windows: Number of windows searched.
         phrases: One for each phrase or clip.
         reranked: Windows that the re-ranker scored.
-        best_probability: Of the best candidate, answer or not; None without candidates.
+        best_probability: Probability of the best candidate, answer or not; None without candidates.
     """
 
     searched: str

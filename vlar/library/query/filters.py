@@ -91,7 +91,7 @@ def _reference(text: str) -> Reference:
         )
     if found.is_plain:
         raise QueryError(
-            f"who={text:.80} tells no two people apart; write for example 'the person on the left'"
+            f"who={text:.80} separates no two people; write for example 'the person on the left'"
         )
     return found
 

@@ -64,10 +64,10 @@ class QueryReport:
         phrases: One for each phrase or clip.
         reranker: Name of the re-ranker; None for none.
         reranked: Windows that it scored.
-        best_probability: Of the best span, answer or not; None without any span.
+        best_probability: Probability of the best span, answer or not; None without any span.
         cpu_s: Seconds of processor time by step.
         damaged: Number of damaged rows that were not used; ``vlar index verify`` names them.
-        rerank_notes: What the re-ranker has to say, one sentence each.
+        rerank_notes: Notes of the re-ranker, one sentence each.
         rerank_failed: Windows that it was to score and could not.
     """
 
@@ -92,7 +92,7 @@ class QueryReport:
         return self.best_probability is not None and self.best_probability < WEAK_MATCH
 
     def lines(self) -> Iterator[str]:
-        """For a person."""
+        """Yield the lines of the report for a person."""
         yield f"query    {show(self.tree)}"
         yield from (f"         {line}" for line in tree_lines(self.tree))
         how = "by the search index" if self.searched == "index" else "every window compared"

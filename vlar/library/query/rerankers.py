@@ -114,7 +114,7 @@ class Reranker(ABC):
         return 0
 
     def close(self) -> None:
-        """Called at the end of a query."""
+        """Release resources at the end of a query."""
         return
 
 

@@ -6,8 +6,8 @@ by the answerer, against chance, then joins the model's own::
 
     logit p' = a logit p + b (logit h - logit 1/K)
 
-An answerer that does not know (``h = 1/K``) changes nothing. Without fitted weights one that is not
-sure changes nothing either (``vlar.generators.opinions.mixing.sure``).
+An answerer without information (``h = 1/K``) changes nothing. Without fitted weights one that is
+not sure changes nothing either (``vlar.generators.opinions.mixing.sure``).
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _DOUBT = 0.02
 
 
 class AnswererReranker(Reranker):
-    """Scores windows by what another answerer thinks of them.
+    """Scores windows by the opinion of another answerer.
 
     Args:
-        answerer: Who is asked.
-        name: As the report states it.
+        answerer: The answerer.
+        name: Name for the report.
         k: Options of a question, 2 to 26, the phrase included.
-        weights: How much the answerer counts.
+        weights: Weight of the answerer.
 
     Raises:
         UsageError: ``k`` is not 2 to 26.
@@ -66,7 +66,7 @@ class AnswererReranker(Reranker):
 
     @classmethod
     def of(cls, spec: str) -> AnswererReranker:
-        """By the spec of an answerer, such as ``self:motion``."""
+        """Load a re-ranker by the spec of an answerer, such as ``self:motion``."""
         return cls(load_answerer(spec), spec)
 
     @classmethod

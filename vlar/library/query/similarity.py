@@ -80,7 +80,7 @@ def compare(
 
     Args:
         store: The rows.
-        manifest: What they have in common.
+        manifest: Their common properties.
         model: The library's model.
         queries: (D,) vector of each phrase and clip.
         rows: The filter.

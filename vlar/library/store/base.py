@@ -2,8 +2,8 @@
 
 A ``LibraryStore`` reads one state of a library. A ``LibraryWriter`` changes it. A ``Backend``
 (``vlar.library.backends``) is the place: it opens both, searches and keeps the library sound. Ids
-of rows and recordings are never reused, and a vector is never changed in place: an id stands for
-one vector for ever.
+of rows and recordings are never reused, and a vector is never changed in place: an id is never
+reused.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class LibraryWriter(LibraryStore, Protocol):
         """A recording without rows; what was at this path before loses its rows, not its tags.
 
         Args:
-            path: As a library writes it.
+            path: Path as the library writes it.
             content_hash: Of its file.
             stamp: Of its file.
             duration_s: Length in seconds.

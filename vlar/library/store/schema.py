@@ -108,7 +108,7 @@ SCHEMA_VERSION = len(MIGRATIONS)
 def row_checksum(start_s: float, end_s: float, values: bytes, person: bytes = b"") -> int:
     """Right ``checksum`` of a row: CRC-32 of its times and its vector (or its context).
 
-    That of a person's row covers ``person_bytes`` too.
+    The checksum of a person's row covers ``person_bytes`` too.
 
     >>> row_checksum(0.0, 4.0, b"") == zlib.crc32(struct.pack("<dd", 0.0, 4.0))
     True

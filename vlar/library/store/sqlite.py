@@ -90,7 +90,7 @@ class SqliteStore:
             yield
 
     def renew_snapshot(self) -> None:
-        """Inside ``snapshot``: continue with the present state; drop what was read before."""
+        """Continue a ``snapshot`` with the current state; drop what was read before."""
         with schema.guard(self.file, "read"):
             self.connection.execute("COMMIT")
             self.connection.execute("BEGIN DEFERRED")

@@ -69,7 +69,7 @@ def require_no_journal(file: Path) -> None:
 
 
 def not_plain(path: Path) -> str:
-    """Why a path is neither absent nor a plain file; empty where it is."""
+    """Reason why a path is neither absent nor a plain file; empty if it is one of them."""
     try:
         mode = path.lstat().st_mode
     except (OSError, ValueError):

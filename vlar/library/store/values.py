@@ -44,7 +44,7 @@ class RecordingFacts(KnownVideo):
 
     Attributes:
         id: Of the recording, in its library.
-        path: As a library writes it.
+        path: Path as the library writes it.
         content_hash: Of its file.
         stamp: Of its file.
         duration_s: Length in seconds.

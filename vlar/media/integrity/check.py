@@ -83,7 +83,7 @@ class LossCount:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Whether a video can be read to its end.
+    """Decodability of a video from its start to its end.
 
     Attributes:
         path: The video.
@@ -94,8 +94,8 @@ class CheckReport:
         n_frames: Frames decoded.
         lost: Share (0 to 1) of the video that cannot be decoded, or only with errors.
         reason: What FFmpeg or the file system reported first; empty where all is well.
-        first_bad_s: Where the first damage shows, in seconds after the first frame; None where
-            nothing is damaged or nothing can be read.
+        first_bad_s: Place of the first damage, in seconds after the first frame; None where nothing
+            is damaged or nothing can be read.
         reencode_loses_s: Seconds that a re-encoded copy would lack or show with errors.
     """
 
@@ -183,7 +183,7 @@ def _report(video: Opened, reader: SequentialReader, loss: LossCount) -> CheckRe
 
 
 def _reason(video: Opened, reader: SequentialReader) -> str:
-    """What was reported first, in FFmpeg's words where it has any."""
+    """First reported fault, in FFmpeg's words where it has any."""
     if video.errors.messages:
         return video.errors.messages[0].rstrip(".")
     if reader.first_error:
@@ -239,7 +239,7 @@ def _checked(pool: WorkerPool, path: Path) -> CheckReport:
         except DecodeError as error:
             if error.kind != DecodeError.kind:
                 raise
-            length_s = 0.0  # the check says more of what is wrong
+            length_s = 0.0  # the check gives a more exact error
         return pool.call(path, length_s, check_video, path)
     except WorkerStartError:
         return check_video(path)

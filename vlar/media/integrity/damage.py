@@ -1,4 +1,4 @@
-"""Which decoded frames may show something wrong."""
+"""Decoded frames that may be damaged."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class DamageAccount:
         self._keys = {key for key in self._keys if key >= before}
 
     def add_hole(self) -> None:
-        """Something is missing between the last packet and the next one."""
+        """Record that data is missing between the last packet and the next one."""
         hole = self.last_order + 0.5
         insort(self._bad, hole)
         self._holes.append(hole)
@@ -75,7 +75,7 @@ class DamageAccount:
         return self._orders.get(stamp, self.last_order) if stamp is not None else self.last_order
 
     def is_suspect(self, frame: VideoFrame, order: int) -> bool:
-        """Whether a frame that just left the decoder may be wrong. Call it once a frame."""
+        """Return whether a frame that just left the decoder may be wrong. Call it once a frame."""
         if not self._bad and not self._alone:
             if self._is_key(frame, order):
                 self._key_order = order
@@ -89,7 +89,7 @@ class DamageAccount:
         return bad_itself or (at > 0 and self._bad[at - 1] > self._key_order)
 
     def turned_bad(self, order: int) -> bool:
-        """Whether a packet shortly after ``order`` proved bad, with no key frame between."""
+        """Return whether a packet shortly after ``order`` proved bad, with no key frame between."""
         at = bisect_right(self._bad, order)
         if at == len(self._bad) or self._bad[at] > order + LOOK_BACK:
             return False
@@ -97,12 +97,12 @@ class DamageAccount:
         return not any(order < key <= bad for key in self._keys)
 
     def has_bad(self, after: int, until: int) -> bool:
-        """Whether a packet or a hole between two packets is bad, these included."""
+        """Return whether a packet or a hole between two packets is bad, these included."""
         at = bisect_left(self._bad, after)
         return at < len(self._bad) and self._bad[at] <= until
 
     def has_hole(self, after: int, until: int) -> bool:
-        """Whether a hole lies between two packets."""
+        """Return whether a hole lies between two packets."""
         if not self._holes:
             return False
         return any(after < hole <= until for hole in self._holes[-_MOST_REMEMBERED:])

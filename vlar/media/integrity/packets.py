@@ -3,9 +3,9 @@
 Packets are read once, in decoding order. What follows the last key frame waits, undecoded; if the
 next wanted time is at or past a new key frame, all that waited is dropped. Otherwise the decoder
 gets the packets up to the wanted one, and of those that are not wanted it skips the ones no other
-frame refers to. Memory holds what waits (bounded), never the file. Presentation times come from
-the packets, so an index that lies does not matter; where the packets themselves lie,
-``Unordered`` tells the caller to decode everything instead.
+frame refers to. Memory holds what waits (bounded), never the file. Presentation times come from the
+packets, so an index that lies does not matter; where the packets themselves lie, ``Unordered``
+makes the caller decode everything instead.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Unordered(Exception):  # noqa: N818 - a signal that never leaves this pack
 
 
 def has_picture_types(video: Opened) -> bool:
-    """Whether the decoder marks key frames in what it gives; libvpx marks only packets."""
+    """Return whether the decoder marks key frames in its output; libvpx marks only packets."""
     return not video.decoder.name.startswith("libvpx")
 
 
@@ -96,7 +96,7 @@ class StrictDecoder:
         return self._tested(packet)
 
     def drain(self) -> list[VideoFrame]:
-        """What the decoder still holds; afterwards it must start at a key frame."""
+        """Frames left in the decoder; afterwards it must start at a key frame."""
         if not self._dirty:
             return []
         frames = self._tested(None)
@@ -127,7 +127,7 @@ class StrictDecoder:
         return frames
 
     def _is_excused(self, packet: Packet[VideoStream] | None) -> bool:
-        """Whether errors show a late start and no damage."""
+        """Return whether errors come from a late start and not from damage."""
         if packet is None or not self._started_late:
             return False
         if packet.pts is not None and packet.pts < (self._whole_from or self.zero):
@@ -272,7 +272,7 @@ class PacketReader:
             raise Unordered
         self._zero = self._decoder.zero = min(shown)
         if not first[0].is_discard and first[0].pts != self._zero:
-            raise Unordered  # only a decoder knows whether pictures before the key frame show
+            raise Unordered  # only a decoder decides whether pictures before the key frame show
         numerator, denominator = self._video.seconds_a_tick
         for wanted in self._wanted_s.tolist():
             ticks = int((max(wanted, 0.0) + TIME_SLACK_S) * denominator / numerator)
@@ -341,7 +341,7 @@ class PacketReader:
         self._decoder.start_at(self._waiting[0].pts)
 
     def _is_certain(self, time: int) -> bool:
-        """Whether all pictures up to ``time`` and the next one after it are known."""
+        """Return whether all pictures up to ``time`` and the next one after it are known."""
         return self._ended or (len(self._times) >= _REORDER and time < self._times[-_REORDER])
 
     def _feed(self) -> None:
@@ -411,7 +411,7 @@ class PacketReader:
         declared = self._video.declared_s
         wants_more = bool(self._limits) and self._limits[-1] >= end
         if wants_more and declared is not None and declared - self.end_s > short_by_s(self._video):
-            raise Unordered  # the file may be cut short: decoding everything tells what is lost
+            raise Unordered  # the file may be cut short: decoding everything finds the loss
         self._ended = True
 
     def _maybe_seek(self, packet: VideoPacket) -> None:

@@ -142,7 +142,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 class ClusterSums:
-    """Tells for a place in a file whether its cluster still has its checksum.
+    """Checksum test of the cluster at a place in a file.
 
     Each cluster is read once, when a place in it or behind it is asked for.
     """
@@ -155,7 +155,7 @@ class ClusterSums:
             self._next = _first_element(file)
 
     def is_damaged(self, place: int | None) -> bool:
-        """Whether the cluster of a byte of the file does not match its checksum."""
+        """Return whether the cluster of a byte of the file does not match its checksum."""
         if place is None:
             return False
         if self._next is not None and place >= self._next:
@@ -209,7 +209,7 @@ def require_few_attachments(path: Path) -> None:
 
 
 def _first_element(file: BinaryIO) -> int | None:
-    """Where the first element of the segment begins; None for another kind of file."""
+    """Byte offset of the first element of the segment; None for another kind of file."""
     header = _element(file, 0)
     if header is None or header[0] != _EBML_HEADER:
         return None
@@ -218,7 +218,7 @@ def _first_element(file: BinaryIO) -> int | None:
 
 
 def _next_cluster(file: BinaryIO, after: int) -> int | None:
-    """Where the next cluster after a place begins, by its name; None for nowhere."""
+    """Byte offset of the next cluster after a place, found by its name; None if there is none."""
     name = _CLUSTER.to_bytes(4, "big")
     at = after + 1
     while True:
@@ -300,7 +300,7 @@ _WORD = np.dtype(np.uint64)
 
 
 def has_zeroed_span(packet: Packet[VideoStream], codec: str) -> bool:
-    """Whether zeros stand in a packet where its codec allows none."""
+    """Return whether zeros stand in a packet where its codec allows none."""
     if codec not in _CODECS:
         return False
     # A run of 15 zeros fills a word, wherever it begins; looking at words takes no time.

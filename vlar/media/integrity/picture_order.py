@@ -72,7 +72,7 @@ def holes(stamps: Sequence[int], *, even: bool = True) -> tuple[int, ...]:
 
 
 def is_odd_gap(stamps: Sequence[int], at: int) -> bool:
-    """Whether the step after ``stamps[at]`` (rising) is a gap, and its neighbours have none."""
+    """Return whether the step after ``stamps[at]`` (rising) is a gap without gaps nearby."""
     if at + 1 >= len(stamps):
         return False
     near = np.diff(np.asarray(stamps[max(at - 32, 0) : at + 32], np.int64))
@@ -96,7 +96,7 @@ class HoleWatch:
         self._seen_to = 0
 
     def finds_hole(self, stamps: Sequence[int], at: int) -> bool:
-        """Whether frames are missing before ``stamps[at]`` (rising), and others may need them."""
+        """Return whether frames are missing before ``stamps[at]`` (rising) that others may need."""
         if self._has_holes is None:
             return False
         new = stamps[bisect_left(stamps, self._seen_to) : at + 1]
@@ -119,7 +119,7 @@ _TIMEOUT_S = 20.0
 
 
 class _Numbering(NamedTuple):
-    """How a sequence parameter set numbers pictures."""
+    """Picture numbering of a sequence parameter set."""
 
     by_order: bool  # a picture order count in each slice; else order is that of decoding
     frame_bits: int
@@ -169,7 +169,7 @@ class _Bits:
 
 
 def lost_pictures(path: Path, after: Sequence[int], by_dts: bool) -> tuple[Hole, ...]:
-    """Those of the gaps in a file's times where numbered pictures are missing too.
+    """Gaps in a file's times where numbered pictures are missing too.
 
     Args:
         path: A video of H.264.
@@ -193,7 +193,7 @@ def lost_pictures(path: Path, after: Sequence[int], by_dts: bool) -> tuple[Hole,
 
 
 def forgets(packet: Packet[VideoStream], extra: bytes) -> bool:
-    """Whether a packet of H.264 is an IDR picture: none after it refers to one before it."""
+    """Return whether a packet of H.264 is an IDR picture: none after it refers to one before it."""
     return any(unit[0] & 31 == _IDR_SLICE for unit in _units(bytes(packet), extra))
 
 
@@ -207,7 +207,7 @@ def _is_lost(pictures: list[_Picture], at: int) -> bool:
 
 
 def _is_referred(decoded: list[_Picture], before: _Picture, behind: _Picture) -> bool:
-    """Whether a picture that others refer to is missing around a gap (section 7.4.3, frame_num)."""
+    """Return whether a picture that others refer to is missing around a gap (7.4.3, frame_num)."""
     first, last = sorted((before.place, behind.place))
     return any(
         a.period == b.period and (b.frame - a.frame) % a.frame_modulus > 1
@@ -238,7 +238,7 @@ def _pictures(path: Path, by_dts: bool) -> Iterator[_Picture]:
 
 
 def _picture(unit: bytes, numbering: _Numbering, stamp: int, period: int, place: int) -> _Picture:
-    """From the header of a picture's first slice (section 7.3.3)."""
+    """Read a picture from the header of its first slice (section 7.3.3)."""
     bits = _Bits(unit[1:])
     bits.skip(3)  # first macroblock, type, picture parameter set
     if numbering.has_planes:
@@ -256,7 +256,7 @@ def _picture(unit: bytes, numbering: _Numbering, stamp: int, period: int, place:
 
 
 def _numbering(unit: bytes) -> _Numbering | None:
-    """From a sequence parameter set (section 7.3.2.1.1)."""
+    """Read the numbering from a sequence parameter set (section 7.3.2.1.1)."""
     if not unit or unit[0] & 31 != _PARAMETERS:
         return None
     bits = _Bits(unit[1:])
@@ -336,15 +336,15 @@ FORWARD_S = 10.0
 
 @dataclass(frozen=True)
 class Extent:
-    """How long a file is.
+    """Length of a file.
 
     Attributes:
         duration_s: From the first picture to the end of the last.
-        n_frames: Pictures counted, or what the container says; None if neither is known.
+        n_frames: Pictures counted, or the count of the container; None if neither is known.
         broken_clock: Time stamps fall on the way or packets are damaged, so that a leap in time
             cannot be trusted.
         packets: All packets in decoding order, if asked for and few.
-        holes: Where frames are missing and only their times or numbers can show it.
+        holes: Missing frames that only times or numbers can reveal.
     """
 
     duration_s: float
@@ -355,9 +355,9 @@ class Extent:
 
 
 def is_silent(video: Opened) -> bool:
-    """Whether only time stamps show that frames are missing, and a file is small enough to look.
+    """Return whether only time stamps reveal missing frames, and the file is small enough to scan.
 
-    The times of AVI are counted, so a gap in them says nothing.
+    The times of AVI are counted, so a gap in them proves nothing.
     """
     name = video.stream.codec_context.name
     small = video.path.stat().st_size <= _KEEP_BYTES
@@ -365,7 +365,7 @@ def is_silent(video: Opened) -> bool:
 
 
 def is_numbered(video: Opened) -> bool:
-    """Whether a gap in time stamps is damage where pictures lack by number, too."""
+    """Return whether a gap in time stamps is damage where pictures are missing by number, too."""
     context = video.stream.codec_context
     small = video.path.stat().st_size <= _KEEP_BYTES
     ordered = not (video.has_only_decoding_times and context.has_b_frames)
@@ -373,15 +373,15 @@ def is_numbered(video: Opened) -> bool:
 
 
 def short_by_s(video: Opened) -> float:
-    """How much shorter than declared a whole video may be: rounding, the last frame's length."""
+    """Tolerated shortfall of an undamaged video: rounding, and the length of the last frame."""
     return min(_SHORT_BY_S, _SHORT_BY_FRAMES / video.fps)
 
 
 def extent(video: Opened, *, keep: bool = False, whole: bool = False) -> Extent:
     """Length of an open file. A small one (any, if ``whole``) is read to its end.
 
-    The length is what the packets say. Where the container declares more, and not all packets it
-    counts are there, the file is cut short and its declared length is returned.
+    The packets give the length. Where the container declares more, and not all packets it counts
+    are there, the file is cut short and its declared length is returned.
 
     Raises:
         DecodeError: over an hour at less than a byte a second. A few bytes must not make hours of

@@ -72,7 +72,7 @@ class DepthReader(SignalReader):
         return SignalInfo(path, count / folder.rate_hz, folder.rate_hz, count, {"unit": "mm"})
 
     def every_sample(self, path: Path, window: Window | None) -> Sampling:
-        """As many pictures as the recording has in the window."""
+        """Sampling of every picture that the recording has in the window."""
         info = self.probe(path)
         length_s = info.duration_s if window is None else window.duration_s
         return Sampling(max(1, round(length_s * info.rate_hz)))
@@ -146,7 +146,7 @@ def _array(path: Path) -> npt.NDArray[Any]:
 
 
 def _read(path: Path, read: Callable[[Path], T]) -> T:
-    """What ``read`` gives for a path.
+    """Call ``read`` for a path.
 
     Raises:
         DecodeError: it cannot be read; one line.

@@ -53,7 +53,7 @@ class Table:
 
 
 def is_table(head: Head) -> bool:
-    """Whether a CSV file has a column of an accelerometer or gyroscope."""
+    """Return whether a CSV file has a column of an accelerometer or gyroscope."""
     lines = [line for line in head.lines[:2] if line.strip() and not line.startswith("#")]
     return bool(lines) and any(_COLUMN.match(_plain(name)) for name in lines[0].split(","))
 
@@ -115,7 +115,7 @@ def _stated_rate(line: str) -> float:
 
 
 def _columns(header: list[str]) -> tuple[dict[int, tuple[int, float]], tuple[str, ...]]:
-    """Where each column goes and its factor to SI units, and the devices."""
+    """Target and factor to SI units of each column, and the devices."""
     matched = {at: match for at, name in enumerate(header) if (match := _COLUMN.match(name))}
     devices = tuple(dict.fromkeys(match["place"] or "" for match in matched.values()))
     found: dict[int, tuple[int, float]] = {}

@@ -33,13 +33,13 @@ _UNITS = ("m", "px", "picture")
 
 @skeleton_format("npz")
 class OwnFile(SkeletonFormat):
-    """What ``vlar pose --skeletons`` writes: one recording, and its facts as JSON."""
+    """File format of ``vlar pose --skeletons``: one recording, and its facts as JSON."""
 
     order = 15
     endings = frozenset({".npz"})
 
     def matches(self, head: Head) -> bool:
-        """By the name of its first array."""
+        """Match by the name of the first array."""
         return head.data[:2] == b"PK" and b"facts.npy" in head.data[:200]
 
     def read(self, path: Path) -> Iterator[Bodies]:

@@ -50,12 +50,12 @@ OPTIONS = {
 }
 _DECODER_OPTIONS = {"max_pixels": str(MOST_PIXELS), "err_detect": "crccheck"}
 # Bits that are left over at the end of a slice show that its decoder lost its way. Other decoders
-# take such a setting for more than it says and complain of whole videos.
+# treat such a setting as stricter and report faults in undamaged videos.
 _ERROR_CHECKS = {"h264": "crccheck+aggressive"}
 # libvpx notices where the arithmetic decoder reads past its data; FFmpeg's own VP9 decoder, as
-# fast and with the same frames, notices nothing. This build of libvpx knows 8 bits alone.
+# fast and with the same frames, notices nothing. This build of libvpx supports 8 bits alone.
 _CHECKING_DECODERS = {"vp9": ("libvpx-vp9", frozenset({"yuv420p"}))}
-# They look at what is left over after each picture. A checksum of seconds would say less.
+# They look at what is left over after each picture. A checksum of seconds is weaker.
 _NOTICE_DAMAGE = frozenset({"libvpx-vp9", "libdav1d"})
 _TOO_LARGE = re.compile(r"size (\d+)x(\d+) exceeds specified max pixel count")
 _TS_PACKET_BYTES = (188, 204)
@@ -142,7 +142,7 @@ class Opened:
 
     @property
     def can_seek(self) -> bool:
-        """Whether a seek keeps the time stamps right: the formats that store them with an index."""
+        """Whether a seek keeps the time stamps right: in formats that store them with an index."""
         return not {"mov", "matroska"}.isdisjoint(self.container.format.name.split(","))
 
     @property
@@ -185,7 +185,7 @@ class Opened:
             self.errors.take()
 
     def is_damaged(self, packet: Packet[VideoStream]) -> bool:
-        """Whether a packet shows damage before it is decoded: it is torn, zeroed, or of another
+        """Return whether a packet is damaged before it is decoded: torn, zeroed, or of another
         checksum.
         """
         if packet.is_corrupt or has_zeroed_span(packet, self.decoder.name):
@@ -301,7 +301,7 @@ def _decoder(stream: VideoStream) -> VideoCodecContext:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether an exception shows damage in the file: all but vlar's own and a full memory.
+    """Return whether an exception means damage in the file: all but vlar's own and a full memory.
 
     What damage makes a demuxer or decoder raise has no common type.
     """

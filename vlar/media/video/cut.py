@@ -336,7 +336,7 @@ def _is_copied(path: Path) -> bool:
 
 
 def _written(out: Path, write: Callable[[Path], Cut]) -> Cut:
-    """What ``write`` gives for a file next to ``out``, which then takes its place."""
+    """Result of ``write`` for a file next to ``out``, which then replaces ``out``."""
     part = out.with_name(f".{out.stem[:80]}.{os.getpid()}.part{out.suffix}")
     try:
         made = write(part)
@@ -491,7 +491,7 @@ def _is_sound(packet: AnyPacket) -> bool:
 
 
 def _video_first(packets: list[AnyPacket]) -> list[AnyPacket]:
-    """The same packets, the first of them a video one: it tells where the file begins."""
+    """The same packets, starting with a video packet: it defines where the file begins."""
     at = next((i for i, packet in enumerate(packets) if not _is_sound(packet)), 0)
     return [packets[at], *packets[:at], *packets[at + 1 :]]
 

@@ -41,7 +41,7 @@ def read_clip(
     Args:
         path: A video file, or a folder of numbered JPEG or PNG frames.
         window: The span to sample, in seconds after the first frame; None is the whole video.
-        n_frames: T, sampled at ``sample_times``; or what an encoder wants.
+        n_frames: T, sampled at ``sample_times``; or the sampling of an encoder.
         timeout_s: Limit for the whole call.
         shorter_side: Frames with a longer shorter side are shrunk to it; none is enlarged.
         fps: Rate of a frame folder (default 25); files carry their own.
@@ -50,8 +50,8 @@ def read_clip(
         The clip; ``lost`` is the share of frames that another one stands in for.
 
     Raises:
-        DecodeError: not a readable video, the window lies past its end, or over half of the
-            wanted frames are lost. The message says how much was readable.
+        DecodeError: not a readable video, the window lies past its end, or over half of the wanted
+            frames are lost. The message states how much was readable.
         DecodeTimeout: it takes longer than ``timeout_s``.
         UsageError: an argument has no usable value.
     """

@@ -1,4 +1,4 @@
-"""Which paths are videos: files by ending, folders of numbered pictures, and what is refused."""
+"""Paths that are videos: files by ending, folders of numbered pictures, and refused paths."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def find_videos(paths: Sequence[str | Path]) -> list[Path]:
     """The videos that ``paths`` name, in the order given, each once.
 
     A file is taken as given, whatever its ending, and so is a path that does not exist (reading it
-    says so). A folder is walked in sorted order for files with one of ``VIDEO_ENDINGS``; a folder
-    of numbered JPEG or PNG pictures counts as one video. Hidden files and folders inside a folder
-    are skipped, and links to folders are not followed. A folder without any video adds nothing.
+    raises). A folder is walked in sorted order for files with one of ``VIDEO_ENDINGS``; a folder of
+    numbered JPEG or PNG pictures counts as one video. Hidden files and folders inside a folder are
+    skipped, and links to folders are not followed. A folder without any video adds nothing.
     """
     found: dict[Path, None] = {}
     for given in paths:
@@ -123,7 +123,7 @@ def require_readable(path: Path) -> None:
 
 
 def _missing(path: Path) -> str:
-    """Why a path that does not exist cannot be read: an address, a camera, or a wrong path."""
+    """Reason why a path that does not exist cannot be read: address, camera or wrong path."""
     text = str(path)
     if address := _ADDRESS.match(text):  # a path keeps one of the two slashes
         text = f"{address[1]}://{address[2]}"

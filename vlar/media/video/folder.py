@@ -35,7 +35,7 @@ def frame_rate(fps: float | None) -> float:
 
 
 def probe_folder(path: Path, fps: float | None) -> VideoInfo:
-    """What the folder holds; the size is that of its first readable picture."""
+    """Metadata of a folder of frames; the size is that of its first readable picture."""
     require_readable(path)
     files = frame_files(path)
     rate = frame_rate(fps)
@@ -119,7 +119,7 @@ class FolderReader:
 
 
 def read_picture(path: Path, shorter_side: int | None = None) -> UInt8:
-    """(H, W, 3) uint8 of a picture file, turned as its EXIF data says; never enlarged.
+    """(H, W, 3) uint8 of a picture file, turned by its EXIF data; never enlarged.
 
     Raises:
         DecodeError: it has more than ``MOST_PIXELS``, which are never decoded.

@@ -70,7 +70,7 @@ def movement(frames: UInt8) -> float:
 
 
 def is_still(frames: UInt8) -> bool:
-    """Whether nothing moves in (T, H, W, 3) uint8 frames."""
+    """Return whether nothing moves in (T, H, W, 3) uint8 frames."""
     return movement(frames) < STILL
 
 

@@ -52,7 +52,7 @@ _LONGEST_WAIT_S = 30.0
 
 
 def is_live(text: str) -> bool:
-    """Whether a text names a stream or a camera and not a file: ``rtsp://host/1``, ``0``.
+    """Return whether a text names a stream or a camera and not a file: ``rtsp://host/1``, ``0``.
 
     >>> is_live("rtsp://camera/1"), is_live("0"), is_live("clip.mp4")
     (True, True, False)
@@ -75,7 +75,7 @@ def shown_address(text: str) -> str:
 
 @dataclass(frozen=True)
 class Reconnect:
-    """How a lost stream is opened again.
+    """Limits for the reopening of a lost stream.
 
     Attributes:
         attempts: Openings in a row that may fail before it is given up.

@@ -30,7 +30,7 @@ def shrunk(width: int, height: int, shorter_side: int | None) -> tuple[int, int]
 
 
 def orientation(frame: VideoFrame) -> Orientation:
-    """How to turn a decoded picture so that it stands as a player shows it.
+    """Turn of a decoded picture that gives the orientation of a player.
 
     Source: the display matrix of libavutil/display.h, rounded to the nearest quarter turn.
     """

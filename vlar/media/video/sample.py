@@ -49,8 +49,8 @@ def sample_times(window: Window, wanted: Wanted) -> Float64:
 
     Args:
         window: The span.
-        wanted: T, or what an encoder wants: T may follow the length of the span. Of several parts
-            it is the union of their times, unless another T was put in its place.
+        wanted: T, or the sampling of an encoder: T may follow the length of the span. Of several
+            parts it is the union of their times, unless another T was put in its place.
     """
     if not isinstance(wanted, Sampling):
         return frame_times(window, wanted)

@@ -32,13 +32,13 @@ class FrameClock:
 
     Args:
         tick: Seconds of one unit of a time stamp, as numerator and denominator.
-        frame_s: Seconds a frame lasts where no time stamp says otherwise.
+        frame_s: Seconds a frame lasts where time stamps do not decide it.
         broken: A leap forward in time is damage (``Extent.broken_clock``).
         declared_s: Length that the container states, which no leap passes; None for none.
 
     Attributes:
         zero: The time stamp of the first frame; None before it.
-        shift_s: How far time stamps are moved by now.
+        shift_s: Current shift of time stamps in seconds.
         longest_gap_s: The longest span between two frames.
     """
 
@@ -240,7 +240,7 @@ class SequentialReader:
         self.first_error = self.first_error or reason(error)
 
     def missing_s(self) -> float:
-        """How much shorter the decoded video is than its container declares, once all is read.
+        """Seconds that the decoded video lacks of its declared length, once all is read.
 
         0 where the difference is within what the last frame's length and rounding explain.
         """
@@ -255,7 +255,7 @@ class SequentialReader:
         return short
 
     def is_missing(self, time_s: float) -> bool:
-        """Whether the file declares more than it holds at a time past the last frame."""
+        """Return whether the file declares more than it holds at a time past the last frame."""
         return time_s >= self.readable_s and self.missing_s() > 0
 
     def _packets(self) -> Iterator[Packet[VideoStream] | None]:
@@ -334,7 +334,9 @@ class SequentialReader:
         return item.dts if self._by_dts else item.pts
 
     def is_lost(self, last: Decoded, wanted_s: float) -> bool:
-        """Whether ``last`` fails to show ``wanted_s``: it is suspect, or another should show."""
+        """Return whether ``last`` fails to show ``wanted_s``: it is suspect, or another should
+        show.
+        """
         if last.suspect or max(wanted_s, 0.0) + TIME_SLACK_S < last.time_s:
             return True
         stamp = self._stamp(last.frame)

@@ -33,7 +33,7 @@ def probe(path: str | Path, *, timeout_s: float = 60.0, fps: float | None = None
     """Size, length and rate of a video file or of a folder of numbered frames.
 
     Only the first picture is decoded (for its size and rotation). A small file is read to its end,
-    so its length is what can be read and not what its header says; where the header declares more
+    so its length is the readable one and not that of its header; where the header declares more
     than is there, the file is cut short, and its declared length is given.
 
     Args:
@@ -71,7 +71,7 @@ def _probe_file(path: Path, timeout_s: float) -> VideoInfo:
 
 
 def _first_picture(video: Opened, length: Extent) -> tuple[int, int, int]:
-    """Width and height as a viewer sees them, and quarter turns counter-clockwise."""
+    """Displayed width and height, and quarter turns counter-clockwise."""
     context = video.stream.codec_context
     width, height, turns = context.width, context.height, 0
     try:
@@ -120,7 +120,7 @@ class ShownFrames:
             yield self._with_hindsight(*waiting.popleft())
 
     def _is_judged(self, order: int, in_gap: bool) -> bool:
-        """Whether the packets that would show late that this one was bad have been decoded."""
+        """Return whether all packets that could reveal late damage of this one are decoded."""
         look = _GAP_LOOK if in_gap else LOOK_BACK
         return self._reader.end_s is not None or self._reader.account.last_order >= order + look
 
@@ -162,7 +162,7 @@ class ShownFrames:
             yield Shown(last.frame, last.time_s, lost), last.order, False
 
     def _is_gap(self, last: Decoded, decoded: Decoded) -> bool:
-        """Whether two frames are further apart than frames are here."""
+        """Return whether two frames are further apart than usual in this file."""
         long_s = decoded.time_s - last.time_s
         if long_s <= GAP_FRAMES * self._reader.frame_s or len(self._reader.packet_times) < 4:
             return False
@@ -226,7 +226,7 @@ class Source:
         return self._total_s
 
     def readable(self) -> str:
-        """How much could be read, in words."""
+        """Readable length, in words."""
         read = self.readable_s if self.readable_s is not None else self.end_s
         total = self._total_s
         if total is None:
@@ -282,7 +282,7 @@ class Source:
             self.end_s, self.readable_s = slow.end_s, slow.readable_s
 
     def _quick(self, wanted_s: Float64) -> Iterator[Shown]:
-        """By the packet reader; nothing at all for a codec that it does not serve."""
+        """Yield frames by the packet reader; none for a codec that it does not serve."""
         with ExitStack() as stack:
             packets: Iterator[Packet[VideoStream]] | None = None
             if self._scanned is not None and self._scanned[1].packets is not None:

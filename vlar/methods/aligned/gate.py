@@ -3,8 +3,8 @@
 Li et al., "SA-DVAE: improving zero-shot skeleton-based action recognition by disentangled
 variational autoencoders", ECCV 2024, section on generalised zero-shot recognition. Two classifiers
 answer: one of the labels with examples, learned from their clips, and one of the others, by texts.
-From how sure both are the gate tells which of them a clip is for. It is learned from labels that
-are held out, as if they had no examples. Letters: n clips, d entries of a clip, S labels with
+From the certainty of both the gate decides which of them a clip is for. It is learned from labels
+that are held out, as if they had no examples. Letters: n clips, d entries of a clip, S labels with
 examples, U without, k scores that the gate reads of each side.
 """
 
@@ -75,7 +75,7 @@ class SeenClassifier:
 
     @staticmethod
     def fit(x: Float64, columns: Integers, n_labels: int) -> SeenClassifier:
-        """From clips (n, d) and the columns (n,) of their labels, of which each has a clip."""
+        """Fit to clips (n, d) and the columns (n,) of their labels, of which each has a clip."""
         balance = balanced_weights(columns, n_labels)
         target = np.eye(n_labels)[columns]
         clips, shares = balance @ x, balance @ target
@@ -120,7 +120,9 @@ class Sides:
 
     @staticmethod
     def of(seen: Float64, cosines: Float64, truth: Integers, has: Bools) -> Sides:
-        """From scores (n, S), cosines (n, C), right labels (n,), and which (C,) have examples."""
+        """Build from scores (n, S), cosines (n, C), right labels (n,), and a mask (C,) of labels
+        with examples.
+        """
         known, others = np.flatnonzero(has), np.flatnonzero(~has)
         unseen = cosines[:, others]
         best, other = known[seen.argmax(axis=1)], others[unseen.argmax(axis=1)]
@@ -172,7 +174,7 @@ class Gate:
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """What ``of`` makes the gate of again, for settings that are saved."""
+        """Numbers from which ``of`` builds the gate again, for settings that are saved."""
         return (self.temperature, self.threshold, self.bias, *self.weights)
 
     @staticmethod
@@ -202,7 +204,7 @@ class ListGate:
     """A gate and its classifier, bound to a list of C labels.
 
     Attributes:
-        gate: Tells both kinds of clips apart.
+        gate: Decision between both kinds of clips.
         classifier: Of the S labels with examples, whether or not they are in the list.
         columns: (C,) label of the classifier; -1 for labels without examples.
         read: Frame features (n, T, F) to clips (n, d).
@@ -220,13 +222,13 @@ class ListGate:
 
     @property
     def serves(self) -> bool:
-        """Whether the list has labels of both sides, and as many as the gate reads."""
+        """Whether the list has labels on both sides, and as many as the gate reads."""
         others = int((~self.has_examples).sum())
         enough = len(self.classifier.bias) >= self.gate.top <= others
         return bool(self.has_examples.any()) and enough
 
     def answer(self, features: Float32, cosines: Float32) -> tuple[Float64, Float64]:
-        """What clips show, by frame features (n, T, F) and cosines (n, C).
+        """Answers for clips by frame features (n, T, F) and cosines (n, C).
 
         Returns:
             (n,) log odds that it is a label with examples, 0 at the threshold; and probabilities
@@ -317,18 +319,18 @@ CHOSEN, ALWAYS, NEVER = "chosen", "always", "never"
 
 @dataclass(frozen=True)
 class MappedConfig(Settings):
-    """What all of these methods share.
+    """Settings that all of these methods share.
 
     Attributes:
-        text: Whose vectors of labels: ``own`` (those of the encoder), ``sentences`` (those of a
-            sentence encoder, so that clips and texts need no common space), or ``both``, one after
-            the other.
+        text: Source of the labels' vectors: ``own`` (the encoder), ``sentences`` (a sentence
+            encoder, so that clips and texts need no common space), or ``both``, one after the
+            other.
         own: Share of the encoder's own cosine in that of a clip and a text; the map has the rest.
             -1 chooses it by labels that are held out, and may choose 1: words alone are better.
         stacking: Calibrated stacking (Chao et al., "An empirical study and analysis of generalized
-            zero-shot learning", 2016): what a label with examples loses from its cosine in a list
-            that has others too. -1 chooses it by labels that are held out.
-        gate: Whether a logistic gate (``vlar/methods/aligned/gate.py``) and not stacking tells
+            zero-shot learning", 2016): subtracted from the cosine of a label with examples in a
+            list that has others too. -1 chooses it by labels that are held out.
+        gate: Whether a logistic gate (``vlar/methods/aligned/gate.py``) and not stacking separates
             clips of labels with examples from others in a list that has both: ``never``,
             ``always``, or ``chosen``: where it is better than stacking on labels that are held out.
         gate_top: Scores of each side that the gate reads, the best ones; a list with fewer labels
@@ -353,7 +355,7 @@ class MappedConfig(Settings):
 
 @dataclass(frozen=True)
 class Solved:
-    """How a map was found.
+    """Result of the search for a map.
 
     Attributes:
         objective: The objective at the start and after each round.

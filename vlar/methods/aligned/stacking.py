@@ -1,4 +1,4 @@
-"""What labels held out tell of a map: its share next to the encoder, and calibrated stacking.
+"""Share of a map next to the encoder, and calibrated stacking, from held-out labels.
 
 Chao et al., "An empirical study and analysis of generalized zero-shot learning for object
 recognition in the wild", ECCV 2016. The scores of labels with examples are too high in a list with
@@ -64,7 +64,7 @@ def pretended(columns: Integers, n_labels: int) -> list[Pretended]:
 
 
 def pretended_apart(columns: Integers, n_labels: int, groups: Sequence[str]) -> list[Pretended]:
-    """As ``pretended``, and the clips that are asked about are of other groups, such as people.
+    """``pretended`` with queried clips of other groups, such as other people.
 
     Args:
         columns: (n,) label of each clip.
@@ -91,7 +91,7 @@ def pretended_apart(columns: Integers, n_labels: int, groups: Sequence[str]) -> 
 
 @dataclass(frozen=True)
 class Round:
-    """How clips compare with all labels where some are treated as if they had no examples.
+    """Similarity of clips to all labels where some are treated as labels without examples.
 
     Attributes:
         own: (m, C) cosines of the encoder.

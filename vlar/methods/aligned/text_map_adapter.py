@@ -123,7 +123,7 @@ _log = logging.getLogger("vlar")
 
 
 def considers_gate(config: MappedConfig) -> bool:
-    """Whether a gate is to be fitted: not where the offset of stacking is given."""
+    """Return whether a gate is to be fitted: not where the offset of stacking is given."""
     return config.gate == ALWAYS or (config.gate == CHOSEN and config.stacking < 0)
 
 
@@ -188,12 +188,12 @@ def decided(
 
 
 def _enough(sides: Sequence[Sides], top: int) -> bool:
-    """Whether there are splits to fit a gate on and to weigh it; says so where there are not."""
+    """Return whether there are enough splits to fit and weigh a gate; warn where there are not."""
     fewest = min((min(each.seen.shape[1], each.unseen.shape[1]) for each in sides), default=0)
     if len(sides) > 1 and fewest >= top:
         return True
     _log.warning(
-        "labels with and without examples are told apart by stacking: there are too few labels "
+        "labels with and without examples are separated by stacking: there are too few labels "
         "to hold some out and fit a gate; give examples of at least %d labels",
         max(6, 3 * top),
     )
@@ -216,7 +216,7 @@ class MixedLists(ABC):
     @property
     @abstractmethod
     def module(self) -> nn.Module:
-        """What is saved; it has the classifier of the gate too."""
+        """Saved module; it has the classifier of the gate too."""
 
     @abstractmethod
     def clip_vectors(self, features: Float32) -> Float32:
@@ -229,7 +229,7 @@ class MixedLists(ABC):
         return np.array([lost if clean_label(text) in known else 0.0 for text in texts])
 
     def label_gate(self, texts: Sequence[str]) -> ListGate | None:
-        """What tells clips of labels with examples from others, for a list of labels (C,).
+        """Gate between clips of labels with examples and others, for a list of labels (C,).
 
         None without a gate, and for lists that it cannot serve: all of one side, or fewer labels
         without examples than it reads scores of.
@@ -318,7 +318,7 @@ class MappedAdapter(MixedLists, Adapter):
         return {k: v for k, v in kept if self.config.gate_numbers or not k.startswith("gate")}
 
     def _refreshed(self) -> None:
-        """What a method keeps for speed; called by ``refresh``."""
+        """Update the values that a method keeps for speed; called by ``refresh``."""
 
     # What a method gives
 
@@ -333,7 +333,7 @@ class MappedAdapter(MixedLists, Adapter):
     @property
     @abstractmethod
     def module(self) -> nn.Module:
-        """What is learned."""
+        """Learned module."""
 
     @abstractmethod
     def _fit(self, x: Float64, z: Float64, columns: Integers) -> Solved:
@@ -380,7 +380,7 @@ class MappedAdapter(MixedLists, Adapter):
         if len(labels) < _LEAST_LABELS:
             raise SupportError(
                 f"{len(labels)} label is too few for method {self.method!r}, which learns what "
-                "tells labels apart; give examples of more actions"
+                "separates labels; give examples of more actions"
             )
         self._start(seed)
         x = self.clip_vectors(features).astype(np.float64)
@@ -511,7 +511,7 @@ class MappedAdapter(MixedLists, Adapter):
         return np.zeros((0, self.dim), np.float32)
 
     def count_tokens(self, text: str) -> int:
-        """As the text tower counts."""
+        """Count tokens by the text tower."""
         if self.config.text == OWN:
             return self.encoder.count_tokens(text)
         return count_word_pieces(text)

@@ -152,7 +152,6 @@ class Asu(MomentAdapter):
         return encode_batches(self._tower.pixel_batches(clips), self._frames, self.pool)
 
     def session(self, *, features: bool = True) -> Session:
-        """See ``Encoder``."""
         return super().session(features=features) if self.parts is None else Session(self.encode)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, None]:
@@ -221,7 +220,7 @@ class Asu(MomentAdapter):
         return super().trainable()
 
     def text_vectors(self, texts: Sequence[str]) -> TextVectors:
-        """See ``Trainable``; texts are not trained."""
+        """Encode texts for training; texts are not trained."""
         return fixed_vectors(self.encoder.encode_text(texts))
 
     def training_classes(self, labels: Sequence[str]) -> Any:
@@ -285,7 +284,7 @@ class Asu(MomentAdapter):
 
 
 def _inside_vit(encoder: Encoder) -> bool:
-    """Whether the encoder shows the blocks of a ViT with a class token."""
+    """Return whether the encoder shows the blocks of a ViT with a class token."""
     if not isinstance(encoder, TorchEncoder) or not VIEWS["vit_blocks"].offered(encoder):
         return False
     try:

@@ -24,7 +24,7 @@ _MOST_WEIGHTS = 1 << 24
 
 @dataclass(frozen=True)
 class AsuConfig(Settings):
-    """How units are chosen and what they steer.
+    """Settings of the choice of units and of the decoder that they steer.
 
     Attributes:
         units: ``GROUP: WORD`` of each unit. Empty: those that the banks' descriptions of the
@@ -33,7 +33,7 @@ class AsuConfig(Settings):
         selected: k, units that steer the decoder.
         temperature: Of the choice, on standardised similarities; trained from there.
         grid: Parts of a frame along each side; 0 for whole frames alone. None: 2 where the encoder
-            can tell parts apart, else 0.
+            can distinguish parts, else 0.
         region_blocks: Last blocks of a ViT in which parts have tokens of their own.
         moments: Equal spans of a clip that the decoder reads.
         width: Width of the decoder, at most that of the encoder; None for 64, or the encoder's.
@@ -134,7 +134,7 @@ class AsuNetwork(nn.Module):
             nn.init.zeros_(self.out.bias)
 
     def shown(self, tokens: Tensor) -> Tensor:
-        """How much of each unit every moment shows: (N, K, G, D) to (N, K, U), rows sum to 1.
+        """Share of each unit at every moment: (N, K, G, D) to (N, K, U), rows sum to 1.
 
         Similarities are taken from their mean over the units and divided by their deviation, since
         cosines of one encoder differ little. Parts count by the log of the sum of exponentials,

@@ -1,4 +1,4 @@
-"""``parts``: the parts of a body next to what a text says of each, behind the encoder contract."""
+"""``parts``: parts of a body and the clauses of a text on each, behind the encoder contract."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from vlar.types import Float32, Float64, Role
 
 @dataclass(frozen=True)
 class PartsConfig(MappedConfig):
-    """How parts of the body learn their descriptions.
+    """Learning of descriptions by the parts of the body.
 
     Attributes:
-        text: As in ``MappedConfig``; a sentence encoder tells clauses apart.
+        text: The same as in ``MappedConfig``; a sentence encoder distinguishes clauses.
         bank: Name or file of a bank with the kinds ``part:head``, ``part:hand``, ``part:hip`` and
             ``part:foot``; empty for clauses of the verb table. A label that the bank lacks gets
             those too.
@@ -112,7 +112,7 @@ def part_vectors(features: Float32, blocks: Sequence[FrameBlock]) -> Float32:
 def part_contrastive(
     visual: Tensor, text: Tensor, labels: Tensor, scale: Tensor, *, sharpness: float = 10.0
 ) -> Tensor:
-    """How far the vectors of each part are from the texts of their own labels.
+    """Divergence of the vectors of each part from the texts of their own labels.
 
     Clips and texts are compared in both directions. The target of a clip is a softmax over the
     texts of the batch, in which those of its own label have ``sharpness`` and the others 0, so
@@ -123,7 +123,7 @@ def part_contrastive(
         visual: (P, B, D) vectors of the clips, scaled to length 1 here.
         text: (P, B, D) vectors of each clip's label text, scaled to length 1 here.
         labels: (B,) integers; equal numbers are equal labels.
-        scale: (P,) factor from cosine to logit; as it is, not its exponential.
+        scale: (P,) factor from cosine to logit; unchanged, not its exponential.
         sharpness: Logit of the texts of a clip's own label in the target, above 0.
 
     Returns:
@@ -275,7 +275,7 @@ class Parts(MappedAdapter):
         return self.network
 
     def clip_vectors(self, features: Float32) -> Float32:
-        """See ``MappedAdapter``: the whole body, then its parts."""
+        """Vectors of the whole body, then of its parts."""
         return part_vectors(features, self.encoder.frame_blocks)
 
     def _fit(self, x: Float64, z: Float64, columns: Integers) -> Solved:
@@ -352,7 +352,7 @@ class Parts(MappedAdapter):
         ]
 
     def clauses(self, text: str) -> dict[str, str]:
-        """What the bank, or else the verb table, says of each part; empty where neither knows."""
+        """Clauses on each part from the bank, else the verb table; empty where neither has any."""
         return self._of_bank.get(_key(text)) or part_clauses(self._verbs.lookup(text))
 
     @cached_property

@@ -86,7 +86,7 @@ _LEAST_CLIPS = 4  # that a dependence can be estimated from
 
 @dataclass(frozen=True)
 class PairClasses:
-    """What a training step needs of the labels.
+    """Labels of a training step.
 
     Attributes:
         verbs: (V, D) texts.
@@ -224,13 +224,13 @@ class C2C(ResidualTower, ComposedLabels):
         return np.stack(rows) if rows else np.zeros((0, _TOKENS, self.config.width), np.float32)
 
     def pool(self, features: Float32) -> Float32:
-        """As the encoder."""
+        """Pool by the encoder."""
         return self.pooled(features)
 
     # Pairs
 
     def pair_similarity(self, context: np.ndarray, pairs: Sequence[Pair]) -> Float32:
-        """See ``ComposedLabels``: the pair's score, 0 to 2, less 1."""
+        """Score pairs: 0 to 2, less 1."""
         import torch
 
         from vlar.methods.c2c.head import Components

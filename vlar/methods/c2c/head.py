@@ -23,7 +23,7 @@ _MOST_WEIGHTS = 1 << 22
 
 @dataclass(frozen=True)
 class C2CConfig(Settings):
-    """How the head is built and trained.
+    """Settings of the head and its training.
 
     Attributes:
         width: E, width of the vectors that verbs and objects are compared in.
@@ -31,10 +31,10 @@ class C2CConfig(Settings):
         frames: Most frames of a clip that are read, as in the paper; of more, evenly spaced ones.
         components: Principal directions kept of each block of the frame features.
         blocks: Blocks of the frame features to read; empty means all.
-        verbs_from: What verbs are read from. ``frames``: along the directions in which frames
-            differ, as objects are. ``deviations`` of the frames from the mean frame of their clip,
-            along directions and on a scale of their own. ``similarities`` of these deviations to
-            each other, which are the same whatever is shown. ``both`` of the last two.
+        verbs_from: Input of verbs. ``frames``: along the directions in which frames differ, as
+            objects are. ``deviations`` of the frames from the mean frame of their clip, along
+            directions and on a scale of their own. ``similarities`` of these deviations to each
+            other, which do not depend on the scene. ``both`` of the last two.
         ordered: Verbs are read from the frames in order; False reads the mean frame alone.
         mixed: Share of the steps in which clips are mixed, 0 to 1. Zero for the plain training.
         imagined: Weight of the loss of pairs that only a mixed clip might show.
@@ -147,7 +147,7 @@ def imagined_loss(
 
 
 def prior_loss(output: C2COutput, counts: Tensor) -> Tensor:
-    """How far the mean conditional scores are from the shares of pairs in training.
+    """Distance of the mean conditional scores from the shares of pairs in training.
 
     Cross-entropy of the softmax of the batch's mean scores, without a scale, against the share of
     each object among a verb's clips, and of each verb among an object's clips. Verbs and objects
@@ -194,7 +194,7 @@ def pair_counts(pairs: Tensor, pair: Tensor, n_verbs: int, n_objects: int) -> Te
 
 
 class Components(NamedTuple):
-    """What the scores of a clip are made of; each (B, E), not normalised.
+    """Vectors behind the scores of a clip; each (B, E), not normalised.
 
     Attributes:
         verb: Compared with verbs.
@@ -284,7 +284,6 @@ class TimeBranch(nn.Module):
         self.conv2 = nn.Conv1d(hidden, width, 3, padding=1)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """See the class."""
         x = self.conv1(frames.transpose(1, 2)).transpose(1, 2)
         x = F.relu(self.ln(x)).transpose(1, 2)
         return self.conv2(x).mean(dim=2)
@@ -324,14 +323,15 @@ class C2CNetwork(nn.Module):
     """Frame inputs to scores of pairs.
 
     Texts lose the mean of the trained words' texts and get unit length: texts of one kind of word
-    are alike, and what they share does not tell them apart. What a text tower cannot tell apart
-    (such as left and right) is learned as a residual of each trained word, zero at the start.
+    are alike, and their common part does not distinguish them. Words that a text tower cannot
+    distinguish (such as left and right) are learned as a residual of each trained word, zero at the
+    start.
 
     Args:
         config: Sizes and the trained words.
         text_dim: Width of the texts' vectors.
         widths: Entries of each part of a frame (``read_parts``); their projections are stored here.
-        n_blocks: How many of the parts are blocks of the frame features; the rest is for verbs.
+        n_blocks: Number of the parts that are blocks of the frame features; the rest is for verbs.
     """
 
     def __init__(

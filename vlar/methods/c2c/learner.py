@@ -40,7 +40,7 @@ class CompositionalLearner(Learner):
     """Train an adapter that scores pairs; join it with closed forms of verbs and objects."""
 
     def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
-        """See ``Learner``.
+        """Learn verbs and objects from examples.
 
         Raises:
             UsageError: a label has no verb or no object, or examples are to be balanced.
@@ -69,12 +69,12 @@ class CompositionalLearner(Learner):
 
 @dataclass(frozen=True)
 class LearnedPairs:
-    """What was learned of verbs and objects.
+    """Result of the learning of verbs and objects.
 
     Attributes:
         adapter: The trained adapter, which scores pairs.
         head: Its scores with closed forms of verbs and of objects.
-        trained: What the training came to.
+        trained: Result of the training.
         parameters: Number of trained numbers.
         recipe: Name of the recipe.
         failed: Recordings without labels that could not be read.

@@ -18,7 +18,7 @@ from vlar.adapters.tower_network import register_directions
 
 @dataclass(frozen=True)
 class CocoConfig(Settings):
-    """How descriptions are read and aligned.
+    """Settings of the descriptions and their alignment.
 
     Attributes:
         rank: Of the residual maps of label texts and of descriptions.
@@ -27,7 +27,7 @@ class CocoConfig(Settings):
         names: Share of the label's text in its vector, 0 to 1; the rest is its descriptions. With 0
             the descriptions alone answer, where a label has any.
         pooling: ``mean`` of the descriptions, or ``attention``, which learns what to weigh.
-        centre: Subtract from the descriptions what those of all trained labels have in common.
+        centre: Subtract the common part of all trained labels' descriptions.
         keep: Share of a label's descriptions that are kept: those nearest to its text.
         most: Descriptions a label at most, so that frequent labels are not sharper.
         drawn: Descriptions a label that a training step reads.

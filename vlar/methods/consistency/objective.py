@@ -65,7 +65,7 @@ class Consistency(Objective):
 
     @property
     def unlabelled_per_clip(self) -> float:
-        """See ``ratio``."""
+        """Unlabelled clips in a batch for each labelled one; set by ``ratio``."""
         return self.ratio
 
     def views(self) -> Mapping[str, View]:

@@ -169,7 +169,7 @@ def evidence(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class EvidenceScale(nn.Module):
     """A learned factor and offset from logits to evidence.
 
-    ``exp`` of logits with a scale such as CLIP's 100 says nothing: all are clipped.
+    ``exp`` of logits with a scale such as CLIP's 100 is useless: all are clipped.
 
     Args:
         logit_scale: Factor from cosine to logit; a cosine of 1 starts as the largest evidence.
@@ -234,7 +234,7 @@ class Dear(Objective):
 
     Bao et al., "Evidential deep learning for open set action recognition", 2021: the evidential
     loss (equation 4), accuracy versus uncertainty (7) and contrastive evidence debiasing (10). Two
-    branches see no order: one frames in a drawn order, one each frame alone. The vectors of the
+    branches receive no order: one frames in a drawn order, one each frame alone. The vectors of the
     method and those of the branches alternate: even steps make the branches depend on the vectors,
     odd steps make the vectors independent of the branches (HSIC). The branches are not part of the
     trained model. ``--unknown evidential`` reads the evidence afterwards.
@@ -272,7 +272,7 @@ class Dear(Objective):
         self._module = module
 
     def base_weight(self, progress: float) -> float:
-        """See ``own``."""
+        """Factor on the method's own loss; set by ``own``."""
         return self.own
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:

@@ -61,8 +61,8 @@ def cross(n: Tensor, m: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
     """The vectors ``[n ; m]`` of clips and partners with one part exchanged.
 
     Args:
-        n: (N, a) what says who is seen.
-        m: (N, b) what says what is done.
+        n: (N, a) part of the person.
+        m: (N, b) part of the action.
         partner: (N,) int64, the partner of each clip.
 
     Returns:

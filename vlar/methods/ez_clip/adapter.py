@@ -72,7 +72,8 @@ class EzClip(ClipAdapter):
             argument: ``FILE``. Options follow a ``?``: ``base=openclip:...`` is a CLIP of the same
                 shape, all of whose weights are in the file (default: the shape of OpenAI's, with
                 nothing to fetch), ``templates=NAME`` the prompt set labels are put into,
-                ``prompts=deep|shallow|none`` what the file holds, where it is not told apart.
+                ``prompts=deep|shallow|none`` the prompts in the file, where they are not
+                recognised.
 
         Raises:
             ModelError: the file is not such a checkpoint, holds anything but data, or does not

@@ -26,7 +26,7 @@ Prompts = Literal["deep", "shallow", "none"]
 
 @dataclass(frozen=True)
 class EzClipConfig(Settings):
-    """How an EZ-CLIP is built and trained. The defaults are the paper's, but for the drops.
+    """Settings of an EZ-CLIP and its training. The defaults are the paper's, but for the drops.
 
     Attributes:
         prompts: Temporal prompts in every image block (``deep``), in the first (``shallow``), or
@@ -38,8 +38,9 @@ class EzClipConfig(Settings):
         text_hidden: The same for the text tower.
         time_adapters: Attention along time per token position before each image block, through a
             bottleneck of its own (AIM, arXiv 2302.03024). The original has it without prompts.
-        mix_videos: Add what that attention gives as the original does: its frames come time first,
-            the tower's video first, so that the videos of a batch mix. For comparisons only.
+        mix_videos: Add the result of that attention in the order of the original: its frames come
+            time first, the tower's video first, so that the videos of a batch mix. For comparisons
+            only.
         temporal_embedding: Room for a constant (T, D) that is added to the tokens of frame t. The
             original keeps it at zero.
         motion_weight: Of the motion loss; 0 leaves it out.
@@ -95,7 +96,7 @@ def load(
     Args:
         file: The checkpoint, or its tensors as safetensors.
         base: Spec of a CLIP of the same shape; None means OpenAI's, which is then not fetched.
-        settings: Overrides what the file says.
+        settings: Overrides for the settings of the file.
     """
     path = Path(file).expanduser()
     tensors = read(path)
@@ -156,7 +157,7 @@ def split(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, T
 
 
 def found_settings(own: Mapping[str, Tensor], encoder: TorchEncoder) -> JsonDict:
-    """What names and shapes of the own state say about the settings."""
+    """Settings by names and shapes of the own state."""
     settings: JsonDict = {
         "prompts": "none",
         "time_adapters": "time_adapters.0.down.weight" in own,

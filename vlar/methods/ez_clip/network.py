@@ -59,7 +59,7 @@ class TrainedParts(nn.Module):
     temporal_embedding: Tensor | None
 
     def __init__(self, vision: VisionView, text: TextView, config: EzClipConfig) -> None:
-        """At the method's start: adapters that change nothing, small random prompts."""
+        """Build the parts at their start: adapters that change nothing, small random prompts."""
         super().__init__()
         width, depth = vision.width, len(vision.blocks)
         rows = {"deep": depth, "shallow": 1, "none": 0}[config.prompts]
@@ -115,7 +115,7 @@ _ROWS = 512  # rows at a time on a CPU: what lies between two products then stay
 
 @dataclass(frozen=True)
 class Drop:
-    """What a block leaves out in training.
+    """Dropped parts of a block in training.
 
     Attributes:
         rate: Share of attention weights, and of samples whose residual branch is left out. The
@@ -135,7 +135,7 @@ class Drop:
 
 
 def drops(most: float, depth: int, samples: int) -> list[Drop | None]:
-    """What each of ``depth`` blocks leaves out: nothing in the first, ``most`` in the last."""
+    """Dropout of each of ``depth`` blocks: none in the first, ``most`` in the last."""
     rates = [most * i / max(1, depth - 1) for i in range(depth)]
     return [Drop(rate, samples) if rate else None for rate in rates]
 
@@ -210,7 +210,7 @@ def encode_texts(
         config: Settings.
         ids: (C, L) token ids.
         depth: Blocks of the image tower, by which the original counts the share that is dropped.
-        training: Leave out what the settings say is dropped in training.
+        training: Apply the dropout of the settings.
 
     Returns:
         (C, E), not normalised.
@@ -247,7 +247,7 @@ def encode_clips(
         videos: (B, T, 3, height, width), normalised pixels.
         record: Called with a name and a tensor at each intermediate result; tests use it. The
             last block is then computed in full.
-        training: Leave out what the settings say is dropped in training.
+        training: Apply the dropout of the settings.
 
     Returns:
         (B, T, E), not normalised.
@@ -319,7 +319,7 @@ def _ignore(name: str, tensor: Tensor) -> None:
 
 
 def agreement(targets: Tensor) -> Tensor:
-    """How far the labels of any two clips agree: the cosine of their shares.
+    """Agreement of the labels of any two clips: the cosine of their shares.
 
     With one-hot shares 1 for the same label, else 0; a clip always agrees with itself, also where
     its labels are smoothed or mixed.
@@ -397,7 +397,7 @@ class EzClipNetwork:
         config: EzClipConfig,
         log_scale: Callable[[], Tensor],
     ) -> EzClipNetwork:
-        """At the method's start: adapters that change nothing, small random prompts."""
+        """Build the network at its start: adapters that change nothing, small random prompts."""
         return cls(vision, text, TrainedParts(vision, text, config), config, log_scale)
 
     def frames(

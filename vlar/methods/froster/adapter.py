@@ -32,7 +32,7 @@ DISTANCES = ("cosine", "l2")  # of ``vlar.methods.froster.adapter``, which needs
 
 @dataclass(frozen=True)
 class FrosterConfig(Settings):
-    """How a student is distilled from the frozen encoder (ICLR 2024, arXiv 2402.03241).
+    """Distillation of a student from the frozen encoder (ICLR 2024, arXiv 2402.03241).
 
     Attributes:
         student: Name of the adapter that is trained; ``tuned`` is the paper's.
@@ -109,15 +109,15 @@ class Projectors(nn.Module):
 
 
 def projected_distance(projector: Projector, student: Tensor, teacher: Tensor, kind: str) -> Tensor:
-    """How far a student's projected unit vectors are from the teacher's, on average.
+    """Mean distance of a student's projected unit vectors from the teacher's.
 
-    In float32 whatever the rest runs in. The gradient stops at the teacher.
+    It is computed in float32. The gradient stops at the teacher.
 
     Args:
         projector: Of this modality.
         student: (..., E), of any length.
         teacher: (..., E) of unit length; broadcast against the student's.
-        kind: As in ``feature_distance``.
+        kind: The same as in ``feature_distance``.
     """
     with torch.autocast(student.device.type, enabled=False):
         projected = projector(F.normalize(student.float(), dim=-1))
@@ -129,7 +129,7 @@ _STRINGS = 256  # strings the teacher reads at a time
 
 @dataclass(frozen=True)
 class FrosterClasses:
-    """C labels as student and teacher see them.
+    """C labels for the student and the teacher.
 
     Attributes:
         student: From the student's ``training_classes``.
@@ -187,7 +187,7 @@ class Froster(Adapter, Trainable):
 
     @classmethod
     def check_settings(cls, settings: JsonDict) -> None:
-        """See ``Adapter``; holds those of the student too."""
+        """Check the settings, and those of the student."""
         config = FrosterConfig.from_dict(settings)
         registry.get("adapter", config.student).check_settings(config.student_settings)
 
@@ -198,8 +198,8 @@ class Froster(Adapter, Trainable):
         Args:
             argument: ``FILE``. Options follow a ``?``: ``base=openclip:...`` is the CLIP it was
                 trained from (default: the teacher in the file, else OpenAI's of the same shape),
-                ``ensemble=0.7`` the weight of the fine-tuned against the base weights,
-                ``radius=1`` the neighbours a frame sees (the file does not say),
+                ``ensemble=0.7`` the weight of the fine-tuned against the base weights, ``radius=1``
+                the neighbours a frame attends to (the file does not state them),
                 ``distance=l2|cosine`` and ``prompts=froster|NAME`` as in the settings.
 
         Raises:
@@ -233,28 +233,28 @@ class Froster(Adapter, Trainable):
         self.logit_scale, self.fingerprint = self.student.logit_scale, self.student.fingerprint
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """As the student."""
+        """Encode clips by the student."""
         return self.student.encode(clips)
 
     def session(self, *, features: bool = True) -> Session:
-        """As the student."""
+        """Start a session of the student."""
         return self.student.session(features=features)
 
     def pool(self, features: Float32) -> Float32:
-        """As the student."""
+        """Pool by the student."""
         return self.student.pool(features)
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """As the student."""
+        """Encode texts by the student."""
         return self.student.encode_text(texts, role)
 
     def count_tokens(self, text: str) -> int:
-        """As the student."""
+        """Count tokens by the student."""
         return self.student.count_tokens(text)
 
     @property
     def reference(self) -> Encoder:
-        """As the student."""
+        """Reference encoder of the student."""
         return self.student.reference
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
@@ -274,7 +274,7 @@ class Froster(Adapter, Trainable):
         return FrosterClasses(student, self.teacher_vectors(strings))
 
     def teacher_vectors(self, strings: ClassStrings) -> Tensor:
-        """Each string as the teacher sees it: (P, C, D) of unit length."""
+        """Vector of each string from the teacher: (P, C, D) of unit length."""
         import torch
 
         with torch.no_grad():
@@ -339,7 +339,7 @@ class ConditionedFroster(Froster, ConditionedText):
         return student
 
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
-        """As the student."""
+        """Condition texts by the student."""
         return self._conditioned.conditioned_text(texts, context)
 
 

@@ -96,7 +96,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def temporal(tensors: Mapping[str, Tensor]) -> str:
-    """Which blocks the student has; without a plug-in the windows of neighbouring frames."""
+    """Blocks of the student; without a plug-in the windows of neighbouring frames."""
     for part, kind in _TELL.items():
         if any(f".{part}" in name for name in tensors):
             return kind

@@ -57,7 +57,7 @@ class Tuned(ClipAdapter):
         self.network = TunedNetwork(vision, towers.text_view(), mixers, towers.log_scale)
 
     def _parts(self) -> nn.Module:
-        """What mixes the frames."""
+        """Module that mixes the frames."""
         return self.network.mixers
 
     def _log_scale(self) -> Tensor:
@@ -65,7 +65,7 @@ class Tuned(ClipAdapter):
 
     @property
     def module(self) -> nn.Module:
-        """What mixes the frames; the towers where they are tuned."""
+        """Module that mixes the frames; with the towers where they are tuned."""
         from torch import nn
 
         towers = {"towers": self.inner.towers.model} if self.config.tune_towers else {}
@@ -105,7 +105,7 @@ class Tuned(ClipAdapter):
         return other
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """See ``Trainable``.
+        """Switch gradients on and name the trained parameters.
 
         Raises:
             ModelError: the towers are frozen and nothing was added to them.
@@ -123,7 +123,7 @@ class Tuned(ClipAdapter):
         return ClassStrings.of(labels, self.config.prompts, self.inner.token_ids)
 
     def text_vectors(self, texts: Sequence[str]) -> TextVectors:
-        """See ``Trainable``; each text is one string."""
+        """Encode texts for training; each text is one string."""
         if not self.config.tune_towers:
             return fixed_vectors(self.inner.encode_text(texts))
         ids = self.inner.token_ids(list(texts))

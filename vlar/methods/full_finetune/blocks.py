@@ -1,6 +1,6 @@
-"""Transformer blocks in which frames see each other, on the block view of any CLIP.
+"""Transformer blocks with attention across frames, on the block view of any CLIP.
 
-Each is one module for a block of the image tower and holds what it adds to it. With ``first``
+Each is one module for a block of the image tower and holds the added parts. With ``first``
 only the class row is computed: in the last block no other is read.
 
 Letters: B videos, T frames, L tokens of a frame (class token first), D width, S keys.
@@ -28,7 +28,7 @@ TEMPORAL = ("window", "adapter", "aim", "st-adapter", "cross-frame")
 
 @dataclass(frozen=True)
 class TunedConfig(Settings):
-    """How frames see each other, and what is trained.
+    """Attention across frames, and the trained parts.
 
     Attributes:
         temporal: ``window``: a frame attends to its neighbours' tokens too (Open-VCLIP, arXiv
@@ -40,7 +40,7 @@ class TunedConfig(Settings):
         radius: Of the window: neighbours on each side; 0 leaves frames apart.
         tune_towers: Train a copy of both towers, saved with the adapter; else only what
             ``temporal`` adds.
-        prompts: What a class is read as: ``froster`` (29 strings) or a template set.
+        prompts: Strings of a class: ``froster`` (29 strings) or a template set.
         n_frames: T the model is trained with; any T works.
     """
 
@@ -76,12 +76,10 @@ class Window(Mixer):
     """
 
     def __init__(self, radius: int) -> None:
-        """See ``TunedConfig``."""
         super().__init__()
         self.radius = radius
 
     def forward(self, block: BlockView, x: Tensor, n_frames: int, *, first: bool) -> Tensor:
-        """See ``Mixer``."""
         normed, width = block.ln_1(x), x.shape[-1]
         if first:
             x = x[:, :1]
@@ -126,7 +124,6 @@ class FeedAdapter(Mixer):
         self.feed = Bottleneck(width)
 
     def forward(self, block: BlockView, x: Tensor, n_frames: int, *, first: bool) -> Tensor:
-        """See ``Mixer``."""
         del n_frames
         return self.fed(block, _attended(block, x, first=first))
 
@@ -146,7 +143,6 @@ class TimeAttention(FeedAdapter):
         self.space = Bottleneck(width)
 
     def forward(self, block: BlockView, x: Tensor, n_frames: int, *, first: bool) -> Tensor:
-        """See ``Mixer``."""
         tracks = x.unflatten(0, (-1, n_frames)).transpose(1, 2)  # (B, L, T, D)
         change = self.time(_attention(block, tracks.flatten(0, 1)))
         change = change.unflatten(0, tracks.shape[:2]).transpose(1, 2).flatten(0, 1)
@@ -167,7 +163,6 @@ class TimeConvolution(Mixer):
         self.up = _zero(nn.Linear(inner, width))
 
     def forward(self, block: BlockView, x: Tensor, n_frames: int, *, first: bool) -> Tensor:
-        """See ``Mixer``."""
         patches = x[:, 1:]
         inner = self.down(patches).unflatten(0, (-1, n_frames))  # (B, T, L - 1, D / 2)
         inner = self.time(inner.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(0, 1)
@@ -186,7 +181,6 @@ class CrossFrame(Mixer):
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
 
     def forward(self, block: BlockView, x: Tensor, n_frames: int, *, first: bool) -> Tensor:
-        """See ``Mixer``."""
         message = self.message(x[:, 0].unflatten(0, (-1, n_frames)))  # (B, T, D)
         normed = self.norm(message)
         message = message + self.attention(normed, normed, normed, need_weights=False)[0]

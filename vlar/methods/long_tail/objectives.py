@@ -77,7 +77,7 @@ def effective_number(counts: npt.ArrayLike, beta: npt.ArrayLike | None = None) -
 
 
 def remix_share(n_a: float, n_b: float, *, share: float = 0.64, ratio: float = 3.0) -> float:
-    """What label a weighs in a clip mixed of clips of a and b; the rest is the weight of b.
+    """Weight of label a in a clip mixed of clips of a and b; the rest is the weight of b.
 
     The much rarer label takes all: 0 where a has more than ``ratio`` times the clips of b, 1 where
     b has more than ``ratio`` times those of a, else ``share``. Source: Chou et al., "Remix", 2020,
@@ -86,8 +86,8 @@ def remix_share(n_a: float, n_b: float, *, share: float = 0.64, ratio: float = 3
     Args:
         n_a: Clips of label a.
         n_b: Clips of label b.
-        share: What a contributes to the mixed clip, 0 to 1.
-        ratio: At which the rarer label takes the clip, at least 1.
+        share: Share of a in the mixed clip, 0 to 1.
+        ratio: Least ratio at which the rarer label takes the clip, at least 1.
     """
     if n_a > ratio * n_b:
         return 0.0

@@ -70,18 +70,18 @@ class Lora(ClipAdapter):
         return self._merged
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """As the merged encoder."""
+        """Encode clips by the merged encoder."""
         return self.merged.encode(clips)
 
     def session(self, *, features: bool = True) -> Session:
-        """As the merged encoder."""
+        """Start a session of the merged encoder."""
         return self.merged.session(features=features)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, None]:
         return self.changed.image(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2]), None
 
     def pool(self, features: Float32) -> Float32:
-        """As the encoder."""
+        """Pool by the encoder."""
         return self.base.pool(features)
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
@@ -99,7 +99,7 @@ class Lora(ClipAdapter):
             return replace(strings, vectors=unit_vectors(self.base.towers.text, strings.ids))
 
     def text_vectors(self, texts: Sequence[str]) -> TextVectors:
-        """See ``Trainable``; vectors are computed once where the text tower stays frozen."""
+        """Encode texts for training; once where the text tower stays frozen."""
         if not self.config.trains("text"):
             return fixed_vectors(self.base.encode_text(texts))
         ids = self.base.token_ids(list(texts))

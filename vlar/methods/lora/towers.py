@@ -30,7 +30,7 @@ TOWERS = ("both", "text", "vision")
 
 @dataclass(frozen=True)
 class LoraConfig(Settings):
-    """Which layers get a low-rank change, and how large it is (arXiv 2106.09685).
+    """Layers with a low-rank change, and its size (arXiv 2106.09685).
 
     Attributes:
         towers: ``vision``, ``text`` or ``both``.
@@ -51,7 +51,7 @@ class LoraConfig(Settings):
     what: ClassVar[str] = "LoRA setting"
 
     def trains(self, tower: str) -> bool:
-        """Whether ``vision`` or ``text`` is changed."""
+        """Return whether ``vision`` or ``text`` is changed."""
         return self.towers in ("both", tower)
 
 
@@ -72,7 +72,6 @@ class LoraBlock(BlockView):
     layers: nn.ModuleDict
 
     def project(self, normed: Tensor, first: int = 0, last: int = 3) -> Tensor:
-        """See ``BlockView``."""
         parts = [self.layers[name](normed) for name in _PROJECTIONS[first:last]]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 

@@ -80,7 +80,7 @@ class Matcher(ClosedForm):
         return _with_lowest(mean, count > 0)
 
     def hold_out(self, gram: Float64, problem: Problem, parameter: float) -> Float64:
-        """See ``ClosedForm``; the prototypes are made of the examples that stay."""
+        """Score held-out examples; the prototypes are made of the examples that stay."""
         if parameter != BY_PROTOTYPE:
             return super().hold_out(gram, problem, parameter)
         held = np.full((len(problem.folds), *problem.member.shape), np.nan)

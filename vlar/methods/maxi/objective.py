@@ -73,12 +73,12 @@ def mil_nce(
     return loss
 
 
-_NOT_OF_THE_LABEL = "contrast"  # this kind says what a label is not
+_NOT_OF_THE_LABEL = "contrast"  # this kind describes what a label is not
 _MOST_BYTES = 64 * MB
 
 
 def expansions(dictionary: LabelList) -> list[tuple[str, ...]]:
-    """What the banks say of each of C labels: descriptions and aliases, without contrasts.
+    """Descriptions and aliases from the banks for each of C labels, without contrasts.
 
     A label that no bank has gets nothing: its bag is then its name. ``vlar describe`` writes a bank
     for such labels, by a language model or from tables.
@@ -224,7 +224,7 @@ class Maxi(Objective):
 
     @property
     def unlabelled_per_clip(self) -> float:
-        """See ``ratio``."""
+        """Unlabelled clips in a batch for each labelled one; set by ``ratio``."""
         return self.ratio
 
     def labels(self) -> Sequence[str]:

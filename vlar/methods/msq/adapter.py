@@ -65,7 +65,7 @@ class Msq(MomentAdapter, ConditionedText):
         return Encoded(row.features, vector, context)
 
     def pool(self, features: Float32) -> Float32:
-        """As the encoder."""
+        """Pool by the encoder."""
         return self.pooled(features)
 
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:

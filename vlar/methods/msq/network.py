@@ -28,7 +28,6 @@ class GroupwiseLinear(nn.Module):
             nn.init.uniform_(parameter, -1 / math.sqrt(width), 1 / math.sqrt(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         return (self.W * x).sum(-1) + self.b
 
 
@@ -111,7 +110,7 @@ _MOST_WEIGHTS = 1 << 24
 
 @dataclass(frozen=True)
 class MsqConfig(Settings):
-    """How the queries and the decoder are built.
+    """Settings of the queries and the decoder.
 
     Attributes:
         width: Width of the decoder, at most that of the encoder; None for 256, or the encoder's.
@@ -121,7 +120,7 @@ class MsqConfig(Settings):
         dropout: Dropout in training, 0 to below 1.
         moments: Equal spans of a clip that the decoder reads.
         grid: Parts of a frame along each side that it reads too; 0 for whole frames alone.
-        focus_shown: Of the loss of several labels: how much less an easy shown label counts.
+        focus_shown: Exponent of the loss of several labels that discounts an easy shown label.
         focus_absent: The same of an absent label; 2 where few of many labels are shown.
         labels: The labels it was trained for; it answers about any others too.
     """
@@ -188,7 +187,7 @@ class DecoderLayer(nn.Module):
 
 
 class MsqNetwork(nn.Module):
-    """What the decoder adds to the logit of a clip and a label; 0 at the start.
+    """Decoder term that is added to the logit of a clip and a label; 0 at the start.
 
     ``tau <H, W_h q> / (|H| |W_h q|)``, where ``H`` is the query ``W_t q + W_g g`` after the
     decoder, q the text of the label and g the vector of the clip; and one bias for all logits.
@@ -221,7 +220,7 @@ class MsqNetwork(nn.Module):
             layer.weight.copy_(axes)
 
     def forward(self, texts: Tensor, vectors: Tensor, tokens: Tensor) -> Tensor:
-        """What is added to the logits (N, C), without the bias.
+        """Term that is added to the logits (N, C), without the bias.
 
         Args:
             texts: (C, D) unit vectors of labels.

@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MultitaskConfig(Settings):
-    """How a map is found and how it answers.
+    """Settings of the search for a map, and of its answers.
 
     Attributes:
         q: Tasks that the entries of a label's vector share; 0 chooses by held-out labels.
         penalty: On both factors of the map; 0 chooses by held-out labels.
-        text: Whose label vectors: ``own`` (the encoder's) or ``sentences`` (a sentence encoder, so
-            that video and text need no common space).
+        text: Source of the label vectors: ``own`` (the encoder) or ``sentences`` (a sentence
+            encoder, so that video and text need no common space).
         match: Clips are compared with labels in the space of ``labels``, or in the ``latent`` space
             of the shared tasks, which leaves out what no task uses.
-        targets: Labels that will be asked about. Training clips count more where their label is
-            near; those that show a target under another name are left out.
+        targets: Labels of the later queries. Training clips count more where their label is near;
+            those that show a target under another name are left out.
         weigh_clips: Weigh by clips without labels too, where there are any. They may be the very
-            clips that are asked about: such figures are transductive.
+            clips of the queries: such figures are transductive.
     """
 
     q: int = setting(0, at_least=0, at_most=4096)
@@ -312,7 +312,7 @@ _ENOUGH = 0.1  # least effective size of the weights, as a share of the clips
 
 @dataclasses.dataclass(frozen=True)
 class SolvedMap:
-    """How a map was found.
+    """Result of the search for a map.
 
     Attributes:
         numbers: Its numbers.
@@ -528,7 +528,7 @@ class Multitask(Adapter):
         return unit(away)
 
     def count_tokens(self, text: str) -> int:
-        """As the text tower counts."""
+        """Count tokens by the text tower."""
         if self.config.text == "sentences":
             return count_word_pieces(text)
         return self.encoder.count_tokens(text)

@@ -26,12 +26,12 @@ _SHARPNESS = (1.0, 0.1, 0.5)
 
 @dataclass(frozen=True)
 class Confusions:
-    """Which clips of a batch are taken for what.
+    """Confusions of a batch.
 
     Attributes:
         negatives: Three (N, C) masks: clip i shows label c, and this head misses it (the other head
             is right), this head has it (the other is wrong), or both are wrong.
-        positives: (N, C): clip i is taken for label c, which it does not show.
+        positives: (N, C): clip i is answered with label c, which it does not show.
     """
 
     negatives: tuple[Tensor, Tensor, Tensor]

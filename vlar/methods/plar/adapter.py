@@ -46,7 +46,7 @@ _SMOOTH = 1  # pixels around
 
 
 def flow_maps(frames: UInt8, times_s: Float64) -> Float32:
-    """How much each place moves in each frame, less the camera's own motion; (T, h, w), 0 to 1.
+    """Motion of each place in each frame, less the camera's own motion; (T, h, w), 0 to 1.
 
     Zero where nothing moves, where there is a single frame, and where frames are more than half a
     second apart.
@@ -69,7 +69,7 @@ def flow_maps(frames: UInt8, times_s: Float64) -> Float32:
 
 
 def people_maps(frames: UInt8, tracks: Tracks) -> Float32:
-    """Where people are, (T, h, w), 0 to 1; zero without people.
+    """Maps of people, (T, h, w), 0 to 1; zero without people.
 
     Args:
         frames: (T, H, W, 3) uint8.

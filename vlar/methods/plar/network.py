@@ -30,7 +30,7 @@ _MOST_WEIGHTS = 1 << 24
 
 @dataclass(frozen=True)
 class PlarConfig(Settings):
-    """How the adapter is built.
+    """Settings of the adapter.
 
     Attributes:
         experts: E, prompts that are learned; each clip has a mix of its own.
@@ -40,10 +40,10 @@ class PlarConfig(Settings):
         heads: Heads of its attention.
         components: Principal directions kept of each block of the frame features.
         dropout: Dropout of every layer in training, 0 to below 1.
-        prompts: What else guides the features: ``flow`` (frames in which what moves is brighter),
-            ``people`` (frames in which bodies are brighter), ``text`` (the everyday actions
-            nearest to the clip). Each of the first two encodes the frames once more.
-        strength: How much brighter, as a share of a pixel's value.
+        prompts: Other guides of the features: ``flow`` (frames with brighter moving regions),
+            ``people`` (frames in which bodies are brighter), ``text`` (the everyday actions nearest
+            to the clip). Each of the first two encodes the frames once more.
+        strength: Increase of brightness, as a share of a pixel's value.
         balance: Weight of the loss that keeps all experts in use.
         blocks: Blocks of the frame features to read; empty means all.
     """
@@ -121,7 +121,7 @@ class PlarNetwork(nn.Module):
         return frames + torch.einsum("p,nptk->ntk", self.gates, away)
 
     def residual(self, frames: Tensor, away: Tensor, text: Tensor | None) -> Tensor:
-        """What is added to the clips' vectors, (N, D).
+        """Term that is added to the clips' vectors, (N, D).
 
         Args:
             frames: (N, T, K).

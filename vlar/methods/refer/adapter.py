@@ -109,10 +109,10 @@ class Refer(Adapter):
         self.fingerprint = self.content_hash(self.encoder, ["refer", self.settings])
 
     def point(self, people: People, cuts: Float32, whole: Float32, phrase: str) -> Float64:
-        """How much the network means each of K people, to be added to what is measured.
+        """Score of the network for each of K people, to be added to the measured one.
 
         Args:
-            people: Who was found, from the left.
+            people: The people found, from the left.
             cuts: (K, D) vectors of their cuts.
             whole: (D,) vector of the whole picture.
             phrase: The reference.
@@ -138,5 +138,5 @@ class Refer(Adapter):
         return np.concatenate([found, np.full(len(people.tracks) - len(found), found.min())])
 
     def session(self, *, features: bool = True) -> Session:
-        """As the encoder."""
+        """Start a session of the encoder."""
         return self.encoder.session(features=features)

@@ -69,11 +69,10 @@ class PointingLearner(Learner):
     """Train ``refer`` to point; the labels are then learned from the people it points at."""
 
     def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
-        """See ``Learner``.
+        """Train the pointing network of ``refer`` from examples.
 
         Raises:
-            SupportError: an example does not say who is meant, or no example of a label can be
-                read.
+            SupportError: an example does not name the person, or no example of a label can be read.
             UsageError: objectives or unlabelled clips are given.
         """
         support = request.support
@@ -147,7 +146,7 @@ def _row(item: SupportItem, people: People, encoded: Sequence[Encoded]) -> Point
     """An example with the people of its recording.
 
     Raises:
-        PersonError: nobody is found, or fewer than its numbers say.
+        PersonError: nobody is found, or fewer people than its numbers require.
     """
     count = len(people.tracks)
     if not count or (item.person or 1) > count:
@@ -266,7 +265,7 @@ def _logits(adapter: Refer, data: dict[str, Tensor], rows: Any = slice(None)) ->
 
 
 def _loss(adapter: Refer, data: dict[str, Tensor], rows: Any) -> Tensor:
-    """Of the right person where known, and of the label of whom it points at."""
+    """Loss of the right person where known, and of the label of the person pointed at."""
     import torch
 
     logits = _logits(adapter, data, rows)

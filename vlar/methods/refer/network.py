@@ -189,7 +189,7 @@ class ReferNetwork(nn.Module):
         self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, people: Tensor, whole: Tensor, text: Tensor, there: Tensor) -> Tensor:
-        """How much each person is meant, to be added to what was measured.
+        """Score of each person, to be added to the measured one.
 
         Args:
             people: (N, K, D + places + colours) vector of each cut, its place and its colours.

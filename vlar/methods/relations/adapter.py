@@ -27,7 +27,7 @@ _MOST_WEIGHTS = 1 << 26  # a quarter of a gigabyte
 
 @dataclass(frozen=True)
 class RelationConfig(Settings):
-    """What all of these methods share.
+    """Settings that all of these methods share.
 
     Attributes:
         width: Width of the network.
@@ -151,7 +151,6 @@ class Gghm(RelationAdapter):
 
     @classmethod
     def build(cls, n_features: int, config: GghmConfig) -> GghmNetwork:
-        """See ``RelationAdapter``."""
         from vlar.methods.relations.network import GghmNetwork
 
         return GghmNetwork(n_features, config.width, config.n_frames, config.layers, config.edges)
@@ -192,7 +191,6 @@ class Hyrsm(RelationAdapter):
 
     @classmethod
     def build(cls, n_features: int, config: HyrsmConfig) -> HyrsmNetwork:
-        """See ``RelationAdapter``."""
         from vlar.methods.relations.network import HyrsmNetwork
 
         return HyrsmNetwork(n_features, config.width, config.heads, config.frames, config.coherence)
@@ -235,7 +233,6 @@ class Trx(RelationAdapter):
 
     @classmethod
     def build(cls, n_features: int, config: TrxConfig) -> TrxNetwork:
-        """See ``RelationAdapter``."""
         from vlar.methods.relations.network import TrxNetwork
 
         return TrxNetwork(n_features, config.width, config.cardinalities, config.dropout)

@@ -117,7 +117,6 @@ class RelationHead(FewShotHead):
         }
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        """See ``FewShotHead``."""
         import torch
 
         part: Any = registry.get("adapter", str(config["method"]))

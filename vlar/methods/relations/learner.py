@@ -44,7 +44,7 @@ _NOISE = 0.02  # of the frames' length, so that equal clips differ
 
 @dataclass(frozen=True)
 class EpisodeNumbers:
-    """How a relation network is trained.
+    """Hyperparameters of a relation network's training.
 
     Attributes:
         episodes: Optimiser steps.
@@ -202,7 +202,7 @@ class EpisodicLearner(Learner):
     """Train a relation network by episodes; weigh it against closed forms on held-out examples."""
 
     def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
-        """See ``Learner``; the core stays as it is, the head holds the network.
+        """Train a relation network; the core stays unchanged, the head holds the network.
 
         Raises:
             UsageError: objectives or unlabelled clips are given.

@@ -34,12 +34,12 @@ class RelationNetwork(nn.Module):
         """Build what only training needs; ``end`` removes it."""
 
     def end(self) -> None:
-        """See ``begin``."""
+        """Drop what ``begin`` prepared."""
 
     def further_losses(
         self, queries: Tensor, supports: Tensor, member: Tensor, y: Tensor
     ) -> Tensor:
-        """What training adds to the cross-entropy of the logits.
+        """Loss of training in addition to the cross-entropy of the logits.
 
         Args:
             queries: (B, T, F) frames.
@@ -77,7 +77,6 @@ class TrxNetwork(RelationNetwork):
             self.add_module(f"norm{size}", nn.LayerNorm(width))
 
     def forward(self, queries: Tensor, supports: Tensor, member: Tensor) -> Tensor:
-        """See ``RelationNetwork``."""
         a, b = (self.drop(x + _POSITIONS * sinusoids(x)) for x in (queries, supports))
         sizes = [size for size in self.cardinalities if size <= queries.shape[1]]
         distances = [self._distances(a, b, member, size) for size in sizes]
@@ -142,11 +141,10 @@ class HyrsmNetwork(RelationNetwork):
         self.classes = nn.Linear(self.width, n_labels) if self.frames_weight else None
 
     def end(self) -> None:
-        """See ``begin``."""
+        """Drop the classes that ``begin`` prepared."""
         self.classes = None
 
     def forward(self, queries: Tensor, supports: Tensor, member: Tensor) -> Tensor:
-        """See ``RelationNetwork``."""
         own, others = self._within(queries), self._within(supports)
         means = others.mean(dim=1).expand(len(own), -1, -1)
         tokens = torch.cat([own.mean(dim=1, keepdim=True), means], dim=1)
@@ -191,8 +189,8 @@ class GghmNetwork(RelationNetwork):
     Xing et al., "Boosting few-shot action recognition with graph-guided hybrid matching", 2023. The
     published text leaves details open. Here: the learned dense temporal model has its two temporal
     parts, as clips come as one vector a frame; edges start at 1, 0 and one half (where the query is
-    an end); nodes and edges are updated by an edge-labelling network; a clip's task feature is what
-    its neighbours' frames say, weighted by the last edges.
+    an end); nodes and edges are updated by an edge-labelling network; a clip's task feature is the
+    mean of its neighbours' frames, weighted by the last edges.
 
     Args:
         n_features: F.
@@ -220,7 +218,6 @@ class GghmNetwork(RelationNetwork):
         self.sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def forward(self, queries: Tensor, supports: Tensor, member: Tensor) -> Tensor:
-        """See ``RelationNetwork``."""
         own, prototypes = self._frames(queries), self._prototypes(supports, member)
         frames = torch.cat([own[:, None], prototypes.expand(len(own), -1, -1, -1)], dim=1)
         edges = self._graph(frames.mean(dim=2))[-1]

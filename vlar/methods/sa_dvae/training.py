@@ -15,7 +15,7 @@ from vlar.methods.aligned.gate import ALWAYS, CHOSEN, NEVER, MappedConfig
 
 @dataclass(frozen=True)
 class SaDvaeConfig(MappedConfig):
-    """How clips and texts share a space, and how that is trained.
+    """Common space of clips and texts, and its training.
 
     The paper trains 10 cycles of 1700 steps at 3.4e-5 on tens of thousands of clips; the defaults
     are for hundreds.
@@ -123,7 +123,7 @@ class SaDvaeNetwork(nn.Module):
 
 
 class Judge(nn.Module):
-    """Tells described and other parts that belong together from parts of different clips.
+    """Discriminator between matching described and other parts and parts of different clips.
 
     Its logit is high for pairs of one clip. A total-correlation penalty on it drives both parts
     apart (Kim and Mnih, "Disentangling by factorising", 2018).

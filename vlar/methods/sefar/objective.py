@@ -48,7 +48,7 @@ def regulation(p: float | Tensor, s: float | Tensor) -> Any:
 @register("objective", "sefar")
 @dataclass
 class Sefar(Objective):
-    """A slow teacher labels unlabelled clips; the student sees them with moments turned round.
+    """A slow teacher labels unlabelled clips; the student receives them with moments turned round.
 
     Huang et al., "SeFAR: semi-supervised fine-grained action recognition with temporal perturbation
     and learning stabilization", 2025. The strong view reverses time inside two pairs of
@@ -57,7 +57,7 @@ class Sefar(Objective):
     two clips in parts that are the same in all frames. Its target is compared with the student's
     probabilities, where the released code compares raw logits with probabilities.
 
-    Reversing a moment changes what a clip shows where labels differ by direction alone (open,
+    Reversing a moment changes the label of a clip where labels differ by direction alone (open,
     close): then set ``reverse`` to false.
 
     Attributes:
@@ -84,7 +84,7 @@ class Sefar(Objective):
 
     @property
     def unlabelled_per_clip(self) -> float:
-        """See ``ratio``."""
+        """Unlabelled clips in a batch for each labelled one; set by ``ratio``."""
         return self.ratio
 
     def views(self) -> Mapping[str, View]:

@@ -44,13 +44,14 @@ def reverse(x: Tensor, strength: float) -> Tensor:
 
 
 def ramp(progress: float, *, steepness: float = 10.0) -> float:
-    """From 0 at the start to nearly 1 at the end: ``2 / (1 + exp(-steepness p)) - 1``.
+    """Rise from 0 at the start to nearly 1 at the end: ``2
+    (1 + exp(-steepness p)) - 1``.
 
-    The schedule of the source, section 5.2: a predictor that knows nothing yet gives noise.
+    The schedule of the source, section 5.2: an untrained predictor gives noise.
 
     Args:
         progress: Share of the training that is over, 0 to 1.
-        steepness: Of the rise, above 0.
+        steepness: Steepness of the rise, above 0.
     """
     return 2 / (1 + math.exp(-steepness * progress)) - 1
 
@@ -61,16 +62,16 @@ _NONE = np.zeros((0, 0), np.float32)
 @register("objective", "soar")
 @dataclass
 class Soar(Objective):
-    """An adversary tells the scene from the vector behind a reversed gradient.
+    """An adversary predicts the scene from the vector behind a reversed gradient.
 
     Zhai et al., "SOAR: scene-debiasing open-set action recognition", 2023: evidence in place of the
     method's own loss, adversarial scene classification, and adversarial reconstruction of the
     background. The scene of a clip is the column ``scene`` of the support set. Without it, it is
-    how likely each of a list of places is by the clip's vector and their names, in place of a scene
-    network; a method that reads pixels takes the ``group``. The background is the median over time
-    of the frames' features, where the source takes pixels; what moves most weighs least, where the
-    source weighs by a map of uncertainty. Both adversaries start slowly, because a decoder behind a
-    reversed gradient is unstable.
+    the probability of each of a list of places by the clip's vector and their names, in place of a
+    scene network; a method that reads pixels takes the ``group``. The background is the median over
+    time of the frames' features, where the source takes pixels; what moves most weighs least, where
+    the source weighs by a map of uncertainty. Both adversaries start slowly, because a decoder
+    behind a reversed gradient is unstable.
 
     Attributes:
         own: Factor on the method's own loss; the source has none of it.
@@ -128,7 +129,7 @@ class Soar(Objective):
         return np.eye(len(places), dtype=np.float32)[[places.index(name) for name in named]]
 
     def base_weight(self, progress: float) -> float:
-        """See ``own``."""
+        """Factor on the method's own loss; set by ``own``."""
         return self.own
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:

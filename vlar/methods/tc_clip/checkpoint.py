@@ -22,7 +22,7 @@ from vlar.types import JsonDict
 
 @dataclass(frozen=True)
 class TcClipConfig(Settings):
-    """How a TC-CLIP is built. The defaults are the paper's (ECCV 2024, arXiv 2404.09490).
+    """Settings of a TC-CLIP. The defaults are the paper's (ECCV 2024, arXiv 2404.09490).
 
     Attributes:
         seed_fraction: Share of a frame's patches that become seeds, rounded down.
@@ -127,7 +127,7 @@ def load(
         base: Spec of the CLIP it was trained from; None means OpenAI's of the same shape.
         ensemble: Weight of the fine-tuned against the base weights, 0 to 1; 0 and 1 both mean
             the fine-tuned ones alone, as in the original.
-        settings: Overrides what the file says.
+        settings: Overrides for the settings of the file.
     """
     if not 0 <= ensemble <= 1:
         raise ModelError(f"ensemble={ensemble} must lie between 0 and 1; the original uses 0.7")

@@ -244,7 +244,7 @@ Record = Callable[[str, Tensor], None]
 
 @dataclass(frozen=True)
 class VisionOutput:
-    """What the image tower says about B videos.
+    """Output of the image tower for B videos.
 
     Attributes:
         frames: (B, T, E), not normalised.
@@ -326,7 +326,7 @@ class _Step:
         return x, context
 
     def last(self, x: Tensor, *, with_context: bool) -> tuple[Tensor, Tensor | None]:
-        """As ``full`` for the class rows alone: (B T, 1, D), and the context if it is wanted."""
+        """``full`` for the class rows alone: (B T, 1, D), and the context if it is wanted."""
         block = self.block
         normed, shared = block.ln_1(x), self._shared()
         key, value = self._keys(block.project(normed, 1, 3), shared)

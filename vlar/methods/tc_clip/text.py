@@ -172,7 +172,7 @@ def _last_rows(block: BlockView, suffix: Tensor, end: Tensor) -> LastRows:
 
 
 def _finish(block: BlockView, rows: LastRows, prefix: Tensor) -> Tensor:
-    """Add what the rows see of the prefix (B, 1 + n, W): the attention residual (B, C, W)."""
+    """Add the attention of the rows to the prefix (B, 1 + n, W): the residual (B, C, W)."""
     key, value = (
         part.unflatten(-1, (block.heads, -1))
         for part in block.project(block.ln_1(prefix), 1, 3).chunk(2, dim=-1)

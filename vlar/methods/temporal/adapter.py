@@ -31,7 +31,7 @@ _MOST_WEIGHTS = 1 << 24  # eight times as many parameters: half a gigabyte
 
 @dataclass(frozen=True)
 class TemporalConfig(Settings):
-    """How a temporal adapter is built.
+    """Settings of a temporal adapter.
 
     Attributes:
         width: Width of the transformer.
@@ -101,7 +101,7 @@ class TemporalNetwork(ResidualNetwork):
         return small_step(moved, self.leave.in_features)
 
     def read(self, inputs: Tensor) -> Tensor:
-        """(N, T, K) to (N, 2 width): what the prompts and what the frames say, averaged."""
+        """Mean reading of the prompts and of the frames: (N, T, K) to (N, 2 width)."""
         x = inputs
         if self.config.steps:
             later = torch.cat([x[:, 1:], x[:, -1:]], dim=1)
@@ -120,8 +120,8 @@ class Temporal(ResidualTower):
     """A small transformer over T frame vectors, whose answer is added to the window vector.
 
     It reads the frame features alone, so it works on every encoder, and they can be computed once.
-    Learned prompts and the frames themselves read the frames; a time position tells first from
-    last. Until it is trained the window vectors are the encoder's own. Texts stay as they are,
+    Learned prompts and the frames themselves read the frames; a time position distinguishes first
+    from last. Until it is trained the window vectors are the encoder's own. Texts stay as they are,
     except those of the labels it was trained for.
 
     Attributes:
@@ -147,7 +147,7 @@ class Temporal(ResidualTower):
         return TemporalNetwork(self.config, self.n_inputs, self.dim, self.input_sizes)
 
     def text_vectors(self, texts: Sequence[str]) -> TextVectors:
-        """See ``Trainable``; only the texts of labels are trained."""
+        """Encode texts for training; only the texts of labels are trained."""
         return fixed_vectors(self.encoder.encode_text(texts))
 
 

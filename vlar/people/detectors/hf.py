@@ -27,7 +27,7 @@ _SYNONYMS = {PERSON: ("person", "human", "pedestrian seen from above")}
 
 @register("detector", "hf")
 class HubDetector(Detector):
-    """What a word names, in two frames a second.
+    """Boxes of a named thing, in two frames a second.
 
     Args:
         model: An ``AutoModelForZeroShotObjectDetection``.
@@ -70,7 +70,6 @@ class HubDetector(Detector):
         return cls(model, processor)
 
     def detect(self, frames: UInt8, times_s: Float64, prompt: str = PERSON) -> Boxes:
-        """See ``Detector``."""
         rows: list[np.ndarray] = []
         scores: list[np.ndarray] = []
         words = _SYNONYMS.get(prompt, (prompt,))
@@ -190,7 +189,7 @@ class RfDetrDetector(Detector):
             raise unknown_name("thing of COCO", noun, self._classes)
 
     def detect(self, frames: UInt8, times_s: Float64, prompt: str = PERSON) -> Boxes:
-        """See ``Detector``; a prompt that COCO does not name finds nothing."""
+        """Find boxes; a prompt that COCO does not name finds nothing."""
         rows: list[tuple[float, ...]] = []
         scores: list[float] = []
         for now in searched_frames(times_s, _RFDETR_RATE_HZ):

@@ -41,7 +41,7 @@ class MotionDetector(Detector):
     finds = "movement"
 
     def detect(self, frames: UInt8, times_s: Float64, prompt: str = PERSON) -> Boxes:
-        """See ``Detector``; the prompt is not read."""
+        """Find boxes of motion; the prompt is not read."""
         del prompt
         if len(frames) < 3:
             return Boxes.none()

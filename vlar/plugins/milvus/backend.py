@@ -72,14 +72,14 @@ class MilvusEngine(Engine):
 
     @classmethod
     def build(cls, source: RowSource, probes: Probes | None) -> MilvusEngine:
-        """Not offered: Milvus holds the rows already."""
+        """Raise NotImplementedError: Milvus holds the rows already."""
         raise NotImplementedError
 
     def add(self, table: RowTable, vectors: Float16) -> None:
-        """Nothing: Milvus has the rows already."""
+        """Do nothing: Milvus has the rows already."""
 
     def delete(self, ids: Int64) -> None:
-        """Nothing: Milvus has deleted the rows already."""
+        """Do nothing: Milvus has deleted the rows already."""
 
     def search(
         self, query: Float32, k: int, allowed: RowFilter | None = None
@@ -114,7 +114,7 @@ class MilvusEngine(Engine):
 
     @property
     def last_id(self) -> int:
-        """Not asked for: no row waits to be added."""
+        """Return 0: no row waits to be added."""
         return 0
 
 
@@ -151,7 +151,7 @@ def describe(
 
 
 def bytes_of(connection: MilvusConnection) -> int:
-    """Bytes of an embedded folder with everything in it; 0 for a server, which does not tell."""
+    """Bytes of an embedded folder with all its files; 0 for a server, which reports none."""
     if not connection.address.embedded:
         return 0
     folder = Path(connection.address.uri)
@@ -172,7 +172,7 @@ def verify(
     width = int(connection.fields(layout.rows)["vector"].get("dim", 0))
     if width != manifest.dim:
         message = (
-            f"{store.address}: vectors of width {width}, the manifest says {manifest.dim}; copy "
+            f"{store.address}: vectors of width {width}, the manifest states {manifest.dim}; copy "
             "the library from its source again"
         )
         yield LibraryFault("manifest", store.address, message)
@@ -391,10 +391,10 @@ class MilvusBackend:
             connection.close()
 
     def repair_lock(self) -> None:
-        """Nothing: a lease that nobody renews expires."""
+        """Do nothing: a lease that nobody renews expires."""
 
     def settle(self, current: SearchCache | None, probes: Probes | None) -> SearchCache | None:
-        """After a change: recommend another index where one would be faster."""
+        """Recommend another index after a change where one would be faster."""
         del current, probes
         connection = MilvusConnection(self._place)
         try:
@@ -437,7 +437,7 @@ class MilvusBackend:
         return self.search_cache(store, None, probes)
 
     def note_damage(self, store: MilvusStore, found: SearchCache) -> None:
-        """Nothing: Milvus holds every row that there is."""
+        """Do nothing: Milvus holds every existing row."""
 
     def damage_line(self, store: MilvusStore) -> str | None:
         """One line about the rows in ``store.damaged``; None without any."""

@@ -218,7 +218,7 @@ def is_at_least(version: str, least: tuple[int, int]) -> bool:
     """Return whether a version such as ``v2.5.4`` is a given one or newer."""
     numbers = version.lstrip("v").split(".")[:2]
     if not all(number.isdigit() for number in numbers):
-        return True  # a build of the server's own makers; it is for them to know
+        return True  # a development build of the server, taken as new enough
     return tuple(map(int, numbers)) >= least
 
 
@@ -379,7 +379,7 @@ class MilvusConnection:
         return found
 
     def first(self, name: str, where: str, fields: Sequence[str], n: int) -> list[dict[str, Any]]:
-        """At most ``n`` entities that a filter matches, any of them."""
+        """Find up to ``n`` entities that a filter matches, any of them."""
         with self._guard("read"):
             return list(
                 self._client.query(

@@ -45,7 +45,7 @@ class Lease:
     Attributes:
         token: Names this lease.
         host: Machine of the owner.
-        boot: Which start of the machine; process ids are used again after another.
+        boot: Id of the start of the machine; after another start process ids are reused.
         pid: Process of the owner.
         started: When the process started, in ticks of the machine; empty where it is unknown.
         beat: Rises while the owner lives.
@@ -102,7 +102,7 @@ class WriterLease:
         self._thread.start()
 
     def require(self) -> None:
-        """Before a commit: the lease must still be this one.
+        """Check before a commit that this lease is still valid.
 
         Raises:
             LibraryLockedError: another writer has taken it.

@@ -31,9 +31,9 @@ class Recording:
     Attributes:
         id: It stays while the recording is at a path.
         version: Of its rows.
-        path: As a library writes it.
+        path: Path as the library writes it.
         content_hash: Of its file.
-        size: Of its file in bytes; -1 for none.
+        size: Size of its file in bytes; -1 for none.
         mtime_ns: Time of its file.
         duration_s: Length in seconds.
         unreadable: Windows that could not be decoded.
@@ -122,7 +122,7 @@ class Recording:
 
     @classmethod
     def of(cls, entity: Mapping[str, Any], address: str) -> Recording:
-        """From its entity.
+        """Build a recording from its entity.
 
         Raises:
             LibraryError: it is not one that vlar writes.

@@ -155,7 +155,7 @@ class Rows:
         if allowed.rows is not None:
             rest = replace(allowed, rows=None)
             for people, ids in self._by_kind.items():
-                if ids == allowed.rows:  # Milvus knows them without a list
+                if ids == allowed.rows:  # Milvus filters them without a list
                     kind = f"track {'>' if people else '=='} 0"
                     return [f"{where} and {kind}" for where in self.filters(rest)]
             chunks = _chunks(sorted(allowed.rows))

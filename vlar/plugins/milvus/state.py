@@ -1,4 +1,4 @@
-"""The state of a library in Milvus: what a writer is doing, and which rows a reader may see.
+"""The state of a library in Milvus: the running transaction and the rows visible to a reader.
 
 One record. Before a transaction writes its first row, it puts the versions that it may use into
 ``open``, and the recordings that it will delete into ``deleting``. At the end both are empty
@@ -83,7 +83,8 @@ class View:
     """Versions of rows that a reader may read.
 
     Attributes:
-        number: Another one for every state; negative and used once while a transaction runs.
+        number: Number that differs for every state; negative and used once while a transaction
+            runs.
         before: Versions below it are settled.
         also: Versions of the running transaction that are committed.
         hidden: Versions whose rows may be there, and which no recording has any more.

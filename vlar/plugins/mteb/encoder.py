@@ -1,4 +1,4 @@
-"""A model of vlar as mteb sees a model: ``encode``, ``similarity``, ``mteb_model_meta``.
+"""A model of vlar by the interface of mteb: ``encode``, ``similarity``, ``mteb_model_meta``.
 
 mteb recognises a model by its methods (``mteb.models.EncoderProtocol``), so nothing of mteb is
 imported before a task runs.

@@ -46,7 +46,7 @@ _CONNECT_S = 5.0
 _TEMPORARY = "vlar-ray-"
 _LONGEST_TEMPORARY = 40  # letters; Ray puts sockets there, whose paths may have 107
 _HOW = "pip install 'vlar[ray]'"
-# Python errors of Ray's that say a worker is gone, and not that the work went wrong.
+# Python errors of Ray's that mean a lost worker, not failed work.
 _GONE = (
     *("ActorDiedError", "ActorUnavailableError", "LocalRayletDiedError", "NodeDiedError"),
     *("ObjectLostError", "OutOfMemoryError", "RayActorError", "WorkerCrashedError"),
@@ -56,7 +56,7 @@ _GONE = (
 
 
 class RayErrors(logging.Handler):
-    """Hears what Ray says of blocks that it gives up; nothing of it is printed.
+    """Log handler that keeps Ray's reports of abandoned blocks; nothing is printed.
 
     Attributes:
         last: Kind and reason of the latest worker that was lost.
@@ -236,7 +236,7 @@ def require_vlar(ray: Any, address: str | None) -> None:
     where = f"the Ray cluster at {address}" if address else "Ray"
     try:
         there = ray.get(ray.remote(num_cpus=0.1)(_version).remote())
-    except Exception as error:  # whatever a machine without vlar says
+    except Exception as error:  # whatever a machine without vlar raises
         raise UsageError(
             f"workers of {where} cannot import vlar ({line(error)}); install it there: {_HOW}"
         ) from error
@@ -363,12 +363,12 @@ class RayRunner(Runner):
                 self._errors.check()
             self._errors.check()
         if self._errors.last is not None:
-            # Which recordings those were, the driver sees by what is missing.
+            # The driver finds those recordings by their missing parts.
             yield Lost(tuple(job.number for job in jobs), *self._errors.last)
 
     def _pipeline(self, jobs: Sequence[Job], alone: bool) -> Any:
         ray = imported()
-        # How often a block is tried can be said in no other way, up to Ray 2.63.
+        # Up to Ray 2.63 the number of attempts of a block cannot be set in another way.
         warnings.filterwarnings("ignore", message=".*ray_remote_args")
         warnings.filterwarnings("ignore", module=r"ray\.")
         workers = 1 if alone else self._workers

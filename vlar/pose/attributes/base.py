@@ -158,16 +158,16 @@ def _add(row: Attribute) -> None:
 
 
 class Scale(Protocol):
-    """What an attribute of bodies and one of hands have in common."""
+    """Common scale of an attribute of bodies and one of hands."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Attribute name."""
         ...
 
     @property
     def column(self) -> int:
-        """Its place in the vector."""
+        """Column of the attribute in the vector."""
         ...
 
     @property

@@ -79,14 +79,14 @@ def turns_over(hands: HandsMotion) -> Measured:
 
 @hand_attribute("palm_seen", "share", centre=0.0, width=0.5, mean=-0.38, column=6)
 def palm_seen(hands: HandsMotion) -> Measured:
-    """Which side of the hand is seen (median): + the palm, - the back."""
+    """Visible side of the hand (median): + the palm, - the back."""
     sides = [float(np.median(hand.facing[hand.known])) for hand in hands.hands]
     return float(np.mean(sides)), 1.0
 
 
 @hand_attribute("fingers_up", "cosine", centre=0.0, width=0.6, mean=0.57, column=7)
 def fingers_up(hands: HandsMotion) -> Measured:
-    """Where the hand points (median): + up, - down, 0 to the side."""
+    """Direction of the hand (median): + up, - down, 0 to the side."""
     return float(np.median(hands.main.up[hands.main.known])), 1.0
 
 
@@ -238,14 +238,14 @@ def _shift(hands: HandsMotion) -> tuple[Points, float]:
 
 @hand_attribute("hand_right", "frame heights", centre=0.0, width=0.20, mean=0.0, column=8)
 def hand_right(hands: HandsMotion) -> Measured:
-    """How far the finger tip gets across the picture: + to the right, - to the left."""
+    """Distance of the finger tip across the picture: + to the right, - to the left."""
     moved, sure = _shift(hands)
     return float(moved[0]), sure
 
 
 @hand_attribute("hand_up", "frame heights", centre=0.0, width=0.20, mean=0.0, column=9)
 def hand_up(hands: HandsMotion) -> Measured:
-    """How far the finger tip gets up the picture: + up, - down."""
+    """Distance of the finger tip up the picture: + up, - down."""
     moved, sure = _shift(hands)
     return -float(moved[1]), sure
 
@@ -258,7 +258,7 @@ def hand_path(hands: HandsMotion) -> Measured:
 
 @hand_attribute("hand_turns", "turns", centre=0.5, width=0.25, mean=-0.39, column=11)
 def hand_turns(hands: HandsMotion) -> Measured:
-    """How far the path of the finger tip turns to one side in all: + circles, - goes straight."""
+    """Total turn of the path of the finger tip to one side: + circles, - goes straight."""
     path = signals.smooth(_path(_longest(hands)), 0.7)
     steps = np.diff(path, axis=0)
     steps = steps[np.linalg.norm(steps, axis=1) > _MOVED / 2]
@@ -271,7 +271,7 @@ def hand_turns(hands: HandsMotion) -> Measured:
 
 @hand_attribute("hand_returns", "share", centre=0.5, width=0.25, mean=0.38, column=12)
 def hand_returns(hands: HandsMotion) -> Measured:
-    """How much of its path the finger tip goes back: + to and fro or round, - straight on."""
+    """Share of its path that the finger tip goes back: + to and fro or round, - straight on."""
     path = _path(_longest(hands))
     length = _length(path)
     back = 1 - float(np.linalg.norm(path[-1] - path[0])) / (length + 1e-6)

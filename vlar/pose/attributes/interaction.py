@@ -143,7 +143,7 @@ def merged(pair: Pair) -> Measured:
 
 @pair_attribute("face_to_face", "cosine", centre=0.35, width=0.35, mean=0.0, column=72)
 def face_to_face(pair: Pair) -> Measured:
-    """Whether the faces look at each other: + both do, - one or both look away."""
+    """Mutual look of the faces: + both look at each other, - one or both look away."""
     side = np.sign(_across(pair))
     look = [_facing(pair.a) * side, -_facing(pair.b) * side]
     sure = float(np.abs(look).mean())  # 0 for faces that look at the camera
@@ -170,7 +170,7 @@ def _limb_speed(body: Points, fps: float) -> float:
 
 @pair_attribute("same_way", "cosine", centre=0.0, width=0.4, mean=0.0, column=74)
 def same_way(pair: Pair) -> Measured:
-    """Whether the two go the same way across the picture: + they do, - opposite ways."""
+    """Agreement of the two's ways across the picture: + the same way, - opposite ways."""
     a, b = _ways(pair)
     far = max(abs(a), abs(b))
     alike = 2 * a * b / (a * a + b * b + 1e-6)
@@ -179,14 +179,14 @@ def same_way(pair: Pair) -> Measured:
 
 @pair_attribute("both_go", "ratio", centre=0.45, width=0.25, mean=0.0, column=75)
 def both_go(pair: Pair) -> Measured:
-    """How far the one goes who goes less, over the other's way: + both go, - one stays."""
+    """Way of the one who goes less, over the other's way: + both go, - one stays."""
     near, far = sorted(abs(way) for way in _ways(pair))
     return near / (far + 1e-6), float(signals.step(far / pair.duration_s, 0.15, 0.15))
 
 
 @pair_attribute("meet_and_part", "BH", centre=0.12, width=0.08, mean=-0.5, column=76)
 def meet_and_part(pair: Pair) -> Measured:
-    """How much nearer the two get than at start and end: + come together and part again."""
+    """Approach of the two against start and end: + come together and part again."""
     distance = signals.low_pass(np.abs(_across(pair)), pair.fps)
     outer = min(signals.start(distance), signals.end(distance))
     return float(outer - np.percentile(distance, _CLOSEST)), 1.0
@@ -194,7 +194,7 @@ def meet_and_part(pair: Pair) -> Measured:
 
 @pair_attribute("driven_back", "BH", centre=0.07, width=0.06, mean=-0.3, column=77)
 def driven_back(pair: Pair) -> Measured:
-    """How far one is moved away from the other, who does not follow: + gives way, - holds."""
+    """Distance that one is moved away from the other, who does not follow: + gives way, - holds."""
     side = np.sign(np.median(_across(pair)))
     a, b = pair.still
     apart = signals.low_pass(np.abs(_across(pair)), pair.fps)
@@ -219,7 +219,7 @@ def two_people(people: Sequence[BodyMotion]) -> Measured:
 
 @pair_attribute("closing", "BH/s", centre=0.0, width=0.3, mean=0.0, column=61)
 def closing(pair: Pair) -> Measured:
-    """How fast the distance of two people shrinks: + come together, - part."""
+    """Speed at which the distance of two people shrinks: + come together, - part."""
     distance = _distance(pair)
     edge = max(1, len(distance) // 6)
     change = float(np.median(distance[-edge:]) - np.median(distance[:edge]))

@@ -48,7 +48,7 @@ def leg_swing(body: BodyMotion) -> Measured:
 
 @attribute("leg_alt", "correlation", centre=0.0, width=0.5, mean=0.28, column=6)
 def leg_alternation(body: BodyMotion) -> Measured:
-    """Whether the legs swing against each other (+) or together (-)."""
+    """Alternation of the legs: + they swing against each other, - together."""
     part = body.active
     if leg_speed(part) <= 0.1:
         return 0.0, body.trust.legs * _moving(part)
@@ -76,7 +76,7 @@ def step_rate(body: BodyMotion) -> Measured:
 
 @attribute("airborne", "BH", centre=0.05, width=0.025, mean=-0.09, column=9)
 def airborne(body: BodyMotion) -> Measured:
-    """How high the lower foot gets over the ground line: + both feet leave the ground."""
+    """Height of the lower foot over the ground line: + both feet leave the ground."""
     low = body.active.ankles[..., 1].max(axis=1)
     time = np.arange(len(low))
     down = low >= np.percentile(low, 50)
@@ -86,7 +86,7 @@ def airborne(body: BodyMotion) -> Measured:
 
 @attribute("hop", "correlation", centre=0.0, width=0.5, mean=0.54, column=10)
 def hop(body: BodyMotion) -> Measured:
-    """Whether the feet go up and down together (+) or in turn (-)."""
+    """Common movement of the feet up and down: + together, - in turn."""
     part = body.active
     rate = part.rate(part.ankles[..., 1])
     sure = signals.step(np.abs(rate).mean(), 0.25, 0.2)
@@ -288,7 +288,7 @@ def arm_straight(body: BodyMotion) -> Measured:
 
 @attribute("arms_sym", "correlation", centre=0.0, width=0.5, mean=0.17, column=44)
 def arms_symmetry(body: BodyMotion) -> Measured:
-    """Whether the hands go up and down together (+) or in turn (-)."""
+    """Common movement of the hands up and down: + together, - in turn."""
     rate = body.active.wrist_rate[..., 1]
     together = signals.correlation(rate[:, 0], rate[:, 1])
     return together, body.trust.both_arms * _arms_moving(body.active)

@@ -102,7 +102,7 @@ def turn(body: BodyMotion) -> Measured:
 
 @attribute("forward", "cosine", centre=0.3, width=0.4, mean=-0.0, column=4)
 def forward(body: BodyMotion) -> Measured:
-    """Whether the way across the picture is the way the face looks: + forward, - backward."""
+    """Agreement of the way across the picture with the look of the face: + forward, - backward."""
     speed = body.rate(signals.low_pass(body.hips, body.fps))[:, 0]
     ears = body.places[:, [L_EAR, R_EAR], 0].mean(axis=1)
     facing = np.clip((body.places[:, NOSE, 0] - ears) / _HEAD_DEPTH, -1, 1)
@@ -145,7 +145,7 @@ def hip_down(body: BodyMotion) -> Measured:
 
 @attribute("hip_dip", "BH", centre=0.10, width=0.06, mean=-0.79, column=19)
 def hip_dip(body: BodyMotion) -> Measured:
-    """How far the hips go below both start and end: + down and up again."""
+    """Depth of the hips below both start and end: + down and up again."""
     height = _hip_height(body)
     lowest = max(signals.start(height), signals.end(height))
     return float(np.percentile(height, 95) - lowest), body.trust.hips
@@ -249,7 +249,7 @@ def energy(body: BodyMotion) -> Measured:
 
 @attribute("periodic", "correlation", centre=0.45, width=0.20, mean=-0.69, column=57)
 def periodic(body: BodyMotion) -> Measured:
-    """How well the limbs' movement repeats after one period: + cyclic, - once."""
+    """Repetition of the limbs' movement after one period: + cyclic, - once."""
     part = body.active
     sure = float(signals.step(part.speed.mean(), 0.12, 0.1))
     return _rhythm(part)[0], body.trust.shoulders * sure

@@ -50,10 +50,10 @@ class RunnerOptions:
 
     Attributes:
         address: Of a cluster; None for one that is started here.
-        workers: How many encode at a time; None for as many as suit.
+        workers: Number that encode at a time; None for a suitable number.
         gpus: Share of a GPU that each of them takes.
-        devices: Where workers of this machine compute.
-        device: Where a single model computes.
+        devices: Devices of the workers of this machine.
+        device: Device of a single model.
     """
 
     address: str | None = None
@@ -92,10 +92,10 @@ class Runner(ABC):
         """
 
     def start(self, setup: Setup) -> Self:
-        """Remember what workers need to know, and start what must run; called once, if at all.
+        """Store the settings of workers, and start what must run; called once, if at all.
 
         Raises:
-            UsageError: it cannot run here; the message says what to do.
+            UsageError: it cannot run here; the message names the remedy.
         """
         self._setup = setup
         return self
@@ -156,7 +156,7 @@ class LocalRunner(Runner):
         return cls(options.device)
 
     def run(self, jobs: Sequence[Job], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
-        """In the order of the jobs; a decoder that crashes ends its own recording alone."""
+        """Run the jobs in order; a decoder that crashes ends its own recording alone."""
         del alone
         self._encoder = self._encoder or PartEncoder(self._setup, self._device)
         with ExitStack() as stack:

@@ -57,7 +57,7 @@ class ProcessRunner(Runner):
         """Takes ``devices``, or ``workers``, all on the processor."""
         refuse(cls.name, address=options.address, gpus_per_worker=options.gpus)
         if options.devices and options.workers is not None:
-            raise UsageError("--workers and --devices both say how many encoders there are")
+            raise UsageError("--workers and --devices both set the number of encoders")
         devices = options.devices or (options.device or "cpu",) * (options.workers or 2)
         return cls(devices)
 
@@ -191,7 +191,7 @@ class _Flow:
         """Results of encoders, until all threads have ended.
 
         Raises:
-            VlarError: what ended one of them.
+            VlarError: one of them failed.
         """
         running = len(self._threads)
         while running:

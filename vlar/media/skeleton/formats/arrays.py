@@ -36,7 +36,7 @@ class CtrGcn(SkeletonFormat):
     endings = frozenset({".npz"})
 
     def matches(self, head: Head) -> bool:
-        """By the name of its first array."""
+        """Match by the name of the first array."""
         return head.data[:2] == b"PK" and b"x_train.npy" in head.data[:200]
 
     def read(self, path: Path) -> Iterator[Bodies]:

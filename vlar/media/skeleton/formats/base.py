@@ -1,4 +1,4 @@
-"""What every file format of skeletons offers, and how the format of a file is recognised."""
+"""Interface of a skeleton file format, and the recognition of a file's format."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class SkeletonFormat(ABC):
 
     @abstractmethod
     def matches(self, head: Head) -> bool:
-        """Whether a file is of this format, by its first bytes."""
+        """Return whether a file is of this format, by its first bytes."""
 
     @abstractmethod
     def read(self, path: Path) -> Iterator[Bodies]:
@@ -176,7 +176,7 @@ def numbers(text: str, separator: str | None = None) -> Float32:
 
 
 def is_numbers(line: str, count: int, separator: str | None = None) -> bool:
-    """Whether a line holds ``count`` numbers."""
+    """Return whether a line holds ``count`` numbers."""
     words = [word for word in line.strip().split(separator) if word.strip()]
     try:
         return len([float(word) for word in words]) == count

@@ -48,7 +48,7 @@ class KinectMat(SkeletonFormat):
     endings = frozenset({".mat", ".npz"})
 
     def matches(self, head: Head) -> bool:
-        """By the names of its variables."""
+        """Match by the names of the variables."""
         if head.data[:2] == b"PK":
             return b"complete_skeleton.npy" in head.data[:200]
         if not is_matlab(head.data):
@@ -240,7 +240,7 @@ class NwUcla(SkeletonFormat):
     endings = frozenset({".json"})
 
     def matches(self, head: Head) -> bool:
-        """By the name of its list of frames."""
+        """Match by the name of the list of frames."""
         return b'"skeletons"' in head.data
 
     def read(self, path: Path) -> Iterator[Bodies]:
@@ -270,7 +270,7 @@ class Sfinge(SkeletonFormat):
     endings = frozenset({".txt"})
 
     def matches(self, head: Head) -> bool:
-        """By the count of its first line."""
+        """Match by the count of the first line."""
         lines = head.lines[:1] or [""]
         return is_numbers(lines[0], _JOINTS * _SFINGE_FIELDS, ";")
 

@@ -48,7 +48,7 @@ class Coco(SkeletonFormat):
     endings = frozenset({".json"})
 
     def matches(self, head: Head) -> bool:
-        """By the names of its fields."""
+        """Match by the names of the fields."""
         return b'"keypoints"' in head.data and b'"image_id"' in head.data
 
     def read(self, path: Path) -> Iterator[Bodies]:
@@ -107,7 +107,7 @@ class MediaPipe(SkeletonFormat):
     endings = frozenset({".csv", ".json", ".npy"})
 
     def matches(self, head: Head) -> bool:
-        """By the columns, the field names, or the shape of the array."""
+        """Match by the columns, the field names, or the shape of the array."""
         if head.ending == ".npy":
             return any(shape in head.data[:128] for shape in (b", 33, 4)", b", 33, 3)", b", 132)"))
         if head.ending == ".json":
@@ -255,7 +255,7 @@ class OpenPose(SkeletonFormat):
     endings = frozenset({".json"})
 
     def matches(self, head: Head) -> bool:
-        """By the name of its list of joints."""
+        """Match by the name of the list of joints."""
         return b'"people"' in head.data and (_MARK in head.data or b'"people":[]' in head.data)
 
     def read(self, path: Path) -> Iterator[Bodies]:
