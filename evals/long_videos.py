@@ -1,4 +1,4 @@
-"""What several looks at a long video are worth (``vlar.media.views``), zero-shot with bodies.
+"""Gain of several views of a long video (``vlar.media.views``), zero-shot with bodies.
 
     vlar models get lite-motion
     python evals/long_videos.py --videos DIR [--json OUT]

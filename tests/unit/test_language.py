@@ -6,6 +6,7 @@ words of an author where the field has its own: resume, roll back, deduplicate, 
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import re
@@ -42,6 +43,22 @@ INSTEAD = {
     r"\b(un)?wholly\b": "completely, or nothing",
     r"\bere\b|\bwhilst\b|\bthus\b|\bhence\b|\bhereby\b": "plain words",
 }
+# A docstring begins with a noun or a verb; an attribute (a property) may begin with Whether.
+WORDS = (
+    "What Whether How Where Who Whom Whose Which Why When Of As See Its Itself None For From In On "
+    "With Without By At After Before Until Inside Over To Not Is Are Does Can Has This "
+    "That These Those It Something Somebody Anything Nothing Also If Under Like"
+)
+BEGINNINGS = frozenset(WORDS.split())
+PROPERTIES = frozenset({"property", "cached_property"})
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+# Code does not see, say, speak, tell or know; people do. ``says:`` is an operator of queries, and
+# ``sees:`` describes an attribute.
+PEOPLE = r"(?<!person )(?<!user )(?<!viewer )(?<!reader )(?<!nobody )(?<!somebody )(?<!one )"
+HUMAN = re.compile(
+    PEOPLE + r"\b((says|tells|knows|sees|speaks|hears|thinks)\b(?!:)|"
+    r"((does|do|did) not|cannot|can|may) (say|tell|know|speak)\b)"
+)
 SOURCES = sorted(
     p for folder in ("vlar", "evals", "benchmarks") for p in (ROOT / folder).rglob("*.py")
 )
@@ -56,6 +73,37 @@ def words_of_source(path: Path) -> Iterator[tuple[int, str]]:
     for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline):
         if token.type in PROSE:
             yield token.start[0], token.string
+
+
+def beginning(node: ast.AST) -> str | None:
+    """First word of a docstring that begins with neither a noun nor a verb."""
+    if not isinstance(node, DOCUMENTED):
+        return None
+    word = re.match(r"[A-Za-z]+\b(?![-'])", ast.get_docstring(node) or "")
+    if word is None or word[0] not in BEGINNINGS:
+        return None
+    names = {ast.unparse(each).rsplit(".")[-1] for each in getattr(node, "decorator_list", [])}
+    return None if word[0] == "Whether" and names & PROPERTIES else word[0]
+
+
+def beginnings(text: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
+        if (word := beginning(node)) is not None:
+            name = getattr(node, "name", "the module")
+            yield f"the docstring of {name} begins with {word!r}: begin with a noun or a verb"
+
+
+def humans(text: str) -> Iterator[str]:
+    """Docstrings and comments in which code says, tells, knows or sees; messages are not read."""
+    nodes = ast.walk(ast.parse(text))
+    prose = [ast.get_docstring(node) or "" for node in nodes if isinstance(node, DOCUMENTED)]
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    prose += [token.string for token in tokens if token.type == tokenize.COMMENT]
+    for each in prose:
+        joined = re.sub(r"``[^`]*``", "", " ".join(each.split()))
+        for found in HUMAN.finditer(joined):
+            around = joined[max(0, found.start() - 30) : found.end() + 30]
+            yield f"{found[0]!r} in '...{around}...': name what the code does"
 
 
 def faults(line: int, text: str) -> Iterator[str]:
@@ -74,6 +122,24 @@ def faults_of_source(path: Path) -> list[str]:
 def test_sources_are_in_plain_english():
     assert len(SOURCES) > 500
     found = [fault for path in SOURCES for fault in faults_of_source(path)]
+    assert not found, "\n".join(found)
+
+
+def test_docstrings_begin_with_a_noun_or_a_verb():
+    found = [
+        f"{path.relative_to(ROOT)}: {fault}"
+        for path in SOURCES
+        for fault in beginnings(path.read_text("utf-8"))
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_code_does_not_behave_like_a_person():
+    found = [
+        f"{path.relative_to(ROOT)}: {fault}"
+        for path in SOURCES
+        for fault in humans(path.read_text("utf-8"))
+    ]
     assert not found, "\n".join(found)
 
 
@@ -97,3 +163,44 @@ def test_the_word_list_finds_what_it_should():
     assert list(faults(1, "a training that was stopped is gone on with")) != []
     assert list(faults(1, "there is no library")) != []
     assert list(faults(1, "the window is no longer there")) == []
+
+
+def made_up(docstring: str, decorator: str = "") -> str:
+    return f'{decorator}\ndef made_up():\n    """{docstring}"""\n'
+
+
+@pytest.mark.parametrize("word", sorted(BEGINNINGS))
+def test_a_wrong_beginning_is_found(word: str):
+    assert len(list(beginnings(f'"""{word} a reader gives."""'))) == 1
+    assert len(list(beginnings(made_up(f"{word} a reader gives.")))) == 1
+
+
+def test_right_beginnings_pass():
+    assert list(beginnings(made_up("Whether it is empty.", "@property"))) == []
+    assert list(beginnings(made_up("Whether it is empty.", "@functools.cached_property"))) == []
+    assert list(beginnings(made_up("Whether it is empty.", "@staticmethod"))) != []
+    assert list(beginnings(made_up("What it is.", "@property"))) != []
+    for right in ("Return whether it is empty.", "In-memory store.", "(N, D) of unit length."):
+        assert list(beginnings(made_up(right))) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The message says why.",
+        "An encoder knows its frames.",
+        "It sees a clip as a whole.",
+        "The code tells them apart.",
+        "Torch does not say.",
+        "It cannot tell left from right.",
+    ],
+)
+def test_code_that_behaves_like_a_person_is_found(text: str):
+    assert len(list(humans(made_up(text)))) == 1
+    assert len(list(humans(f"# {text}\n"))) == 1
+
+
+def test_people_operators_and_messages_may_speak():
+    assert list(humans(made_up("A viewer sees it, a person says so, nobody knows why."))) == []
+    assert list(humans(made_up("says: words of a caption; searched by ``says:``."))) == []
+    assert list(humans('MESSAGE = "the card says 3"\n')) == []

@@ -1,7 +1,7 @@
 """``motion``: movements of bodies, as an encoder of its own that others are joined with.
 
 Its vectors are those of the motion block of ``lite`` (``vlar.encoders.lite.body``): ``[attributes ;
-unseen body]``. Texts come through the verb table. Alone it tells movements apart and nothing else;
+unseen body]``. Texts come through the verb table. Alone it separates movements and nothing else;
 ``clip+motion`` gives a model of pictures what it lacks (``vlar.encoders.fused``).
 """
 

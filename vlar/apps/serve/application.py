@@ -383,7 +383,7 @@ class Application:
 
 
 def _note(hits: Sequence[Hit], report: QueryReport, min_probability: float) -> str | None:
-    """What a list of answers does not show: that there are none, or that none is sure."""
+    """Note that there are no answers, or that none is sure; None where neither holds."""
     best = report.best_probability
     if hits and report.weak and best is not None:
         return f"The best match is weak ({_percent(best)}): the library may not show this."

@@ -141,7 +141,7 @@ _FILE = "file://"
 
 
 def is_source(path: str | Path) -> bool:
-    """Return whether an argument is more than a file or folder of this machine: its name says it.
+    """Return whether an argument is more than a file or folder of this machine, by its name.
 
     A CSV file is a list where its header has a column ``path``; others are recordings of a sensor.
     """

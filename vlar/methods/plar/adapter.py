@@ -203,7 +203,7 @@ class Plar(ResidualTower):
         return PromptedFrames(encoder, config)
 
     def prepare(self) -> None:
-        """Nothing of the text prompt is known yet."""
+        """Start without a text prompt."""
         assert isinstance(self.source, PromptedFrames)
         self.prompted = self.source
         self._text_bank: Float32 | None = None

@@ -116,7 +116,7 @@ class View:
         return cls(-next(_volatile), first, also, frozenset(hidden), state.removals)
 
     def sees(self, version: int) -> bool:
-        """Return whether rows of a version are there, as far as the state tells."""
+        """Return whether rows of a version are visible by the state."""
         return (version < self.before or version in self.also) and version not in self.hidden
 
     @property
