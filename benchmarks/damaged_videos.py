@@ -245,11 +245,11 @@ def judge(intact: Intact, damaged: Path) -> Counter[str]:
 def _needless(intact: Intact, damaged: Path) -> int:
     """Right frames that were called lost."""
     from vlar.errors import DecodeError
-    from vlar.media.video.source import Source
+    from vlar.media.video.source import VideoSource
 
     needless = 0
     try:
-        with Source(damaged, TIMEOUT_S, None, None) as source:
+        with VideoSource(damaged, TIMEOUT_S, None, None) as source:
             for index, shown in enumerate(source.pictures(WANTED_S[: len(intact.shown)])):
                 needless += shown.lost and not intact.is_wrong(index, shown.pixels)
     except DecodeError:

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 
 from vlar.encoders.base import load_encoder
-from vlar.encoders.catalogue import Entry, entries
+from vlar.encoders.catalogue import CatalogueEntry, entries
 from vlar.errors import VlarError
 
 MODES = ("eager", "bf16", "int8", "compiled", "onnx", "openvino")
@@ -79,7 +79,7 @@ def hf_model(alias: str) -> tuple[Any, tuple[int, ...]]:
     raise SystemExit(f"{alias}: no random start is known here")
 
 
-def built(row: Entry, dtype: torch.dtype) -> Towers:
+def built(row: CatalogueEntry, dtype: torch.dtype) -> Towers:
     """The architecture of a row with random weights."""
     torch.manual_seed(0)
     if row.spec.startswith("openclip:"):
@@ -115,7 +115,7 @@ def lite() -> Towers:
     return Towers(lambda _: encoder.encode([clip]), texts, [clip], [""] * 8)
 
 
-def made(row: Entry, mode: str) -> Towers:
+def made(row: CatalogueEntry, mode: str) -> Towers:
     """The towers in a mode."""
     if row.alias == "lite":
         if mode != "eager":
@@ -172,7 +172,7 @@ def spent(run: Run, given: Any) -> float:
     return time.process_time() - begin
 
 
-def measure(row: Entry, modes: list[str], rounds: int) -> dict[str, dict[str, float]]:
+def measure(row: CatalogueEntry, modes: list[str], rounds: int) -> dict[str, dict[str, float]]:
     """CPU seconds by mode, side by side in this process."""
     arms: dict[str, Towers] = {}
     for mode in modes:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.methods.ez_clip.network import Bottleneck, TrainedParts
+from vlar.methods.ez_clip.network import EzClipBottleneck, EzClipParts
 
 
-def encode_videos(clip: Any, parts: TrainedParts, videos: Tensor) -> Tensor:
+def encode_videos(clip: Any, parts: EzClipParts, videos: Tensor) -> Tensor:
     """(B, T, 3, h, w) to frame features (B, T, E)."""
     tower = clip.visual
     batch, n_frames = videos.shape[:2]
@@ -43,7 +43,7 @@ def encode_videos(clip: Any, parts: TrainedParts, videos: Tensor) -> Tensor:
     return tower.ln_post(x[:, :, 0]) @ tower.proj
 
 
-def encode_texts(clip: Any, parts: TrainedParts, ids: Tensor) -> Tensor:
+def encode_texts(clip: Any, parts: EzClipParts, ids: Tensor) -> Tensor:
     """Token ids (C, L) to (C, E): the whole tower, to the last padding."""
     length = ids.shape[1]
     x = clip.token_embedding(ids) + clip.positional_embedding[:length]
@@ -58,7 +58,7 @@ def encode_texts(clip: Any, parts: TrainedParts, ids: Tensor) -> Tensor:
 
 
 def losses(
-    clip: Any, parts: TrainedParts, videos: Tensor, labels: list[int], ids: Tensor
+    clip: Any, parts: EzClipParts, videos: Tensor, labels: list[int], ids: Tensor
 ) -> dict[str, Tensor]:
     """The loss of one label a video, a text encoded for each of them."""
     frames = encode_videos(clip, parts, videos)
@@ -103,5 +103,5 @@ def _along_time(block: Any, x: Tensor) -> Tensor:
     return torch.stack(places)
 
 
-def _bottleneck(adapter: Bottleneck, x: Tensor) -> Tensor:
+def _bottleneck(adapter: EzClipBottleneck, x: Tensor) -> Tensor:
     return adapter.up(F.gelu(adapter.down(x)))

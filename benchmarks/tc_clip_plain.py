@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.methods.tc_clip.checkpoint import TcClipConfig
-from vlar.methods.tc_clip.network import TrainedParts, merge_schedule
+from vlar.methods.tc_clip.network import TcClipParts, merge_schedule
 
 
 def encode_videos(
-    clip: Any, parts: TrainedParts, config: TcClipConfig, videos: Tensor
+    clip: Any, parts: TcClipParts, config: TcClipConfig, videos: Tensor
 ) -> tuple[Tensor, dict[int, Tensor]]:
     """(B, T, 3, h, w) to frame features (B, T, E) and the context (B, k, E) of every block."""
     tower = clip.visual
@@ -88,7 +88,7 @@ def _merge(tokens: Tensor, target: int, step: int) -> Tensor:
     return tokens
 
 
-def encode_classes(clip: Any, parts: TrainedParts, ids: Tensor, context: Tensor) -> Tensor:
+def encode_classes(clip: Any, parts: TcClipParts, ids: Tensor, context: Tensor) -> Tensor:
     """Token ids (C, L) and one video's context per level to (C, E): the whole tower."""
     n = len(parts.prompts)
     length = ids.shape[1]
@@ -107,7 +107,7 @@ def encode_classes(clip: Any, parts: TrainedParts, ids: Tensor, context: Tensor)
 
 
 def logits(
-    clip: Any, parts: TrainedParts, config: TcClipConfig, videos: Tensor, ids: Tensor
+    clip: Any, parts: TcClipParts, config: TcClipConfig, videos: Tensor, ids: Tensor
 ) -> Tensor:
     """Videos (B, T, 3, h, w) and prompts (C, L) to logits (B, C), one video after the other."""
     frames, context = encode_videos(clip, parts, config, videos)

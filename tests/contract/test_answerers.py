@@ -19,7 +19,7 @@ from vlar import registry
 from vlar.errors import UsageError
 from vlar.files import resources
 from vlar.generators.opinions.asking import ask
-from vlar.generators.opinions.base import Answer, Answerer, Shown, WaitingError, load_answerer
+from vlar.generators.opinions.base import Answer, Answerer, MediaItem, WaitingError, load_answerer
 from vlar.generators.opinions.question import Question
 from vlar.media.video.decode import read_clip
 from vlar.types import Clip, Window
@@ -34,10 +34,10 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+def shown(tmp_path_factory: pytest.TempPathFactory) -> MediaItem:
     path = make_video(tmp_path_factory.mktemp("clips") / "a.mp4", 8, fps=8)
     window = Window(0.0, 1.0)
-    return Shown(path, window, lambda: read_clip(path, window, 4))
+    return MediaItem(path, window, lambda: read_clip(path, window, 4))
 
 
 @pytest.fixture(params=SHIPPED)
@@ -59,14 +59,14 @@ def answerer(
         made.close()
 
 
-def answered(answerer: Answerer, shown: Shown) -> Answer:
+def answered(answerer: Answerer, shown: MediaItem) -> Answer:
     try:
         return answerer.answer(shown, QUESTION)
     except WaitingError:  # a person has not answered yet, which is an answer of its own
         return Answer(np.full(3, 1 / 3))
 
 
-def test_an_answer_is_probabilities_or_a_text(answerer: Answerer, shown: Shown):
+def test_an_answer_is_probabilities_or_a_text(answerer: Answerer, shown: MediaItem):
     answer = answered(answerer, shown)
     assert (answer.probability is None) == bool(answer.text)
     if answer.probability is not None:
@@ -76,13 +76,13 @@ def test_an_answer_is_probabilities_or_a_text(answerer: Answerer, shown: Shown):
     assert answer.tokens_in >= 0
 
 
-def test_equal_questions_get_equal_answers(answerer: Answerer, shown: Shown):
+def test_equal_questions_get_equal_answers(answerer: Answerer, shown: MediaItem):
     one, other = (answered(answerer, shown) for _ in range(2))
     assert one.text == other.text
     np.testing.assert_array_equal(one.probability, other.probability)
 
 
-def test_order_makes_no_difference_to_one_that_says_so(answerer: Answerer, shown: Shown):
+def test_order_makes_no_difference_to_one_that_says_so(answerer: Answerer, shown: MediaItem):
     if answerer.order_free:
         one = answered(answerer, shown).probability
         assert one is not None
@@ -98,7 +98,7 @@ def test_its_identity_is_a_stable_text(answerer: Answerer):
     assert answerer.identity == answerer.identity
 
 
-def test_asking_gives_an_opinion_or_names_what_is_missing(answerer: Answerer, shown: Shown):
+def test_asking_gives_an_opinion_or_names_what_is_missing(answerer: Answerer, shown: MediaItem):
     found = ask(answerer, shown, QUESTION)
     if found.probability is None:
         assert found.error is not None

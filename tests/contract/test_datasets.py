@@ -10,7 +10,7 @@ import pytest
 from tests import fake_datasets
 from vlar import registry
 from vlar.errors import DatasetError, ProtocolError
-from vlar.evaluation.datasets.base import Dataset, detect, read_dataset
+from vlar.evaluation.datasets.base import DatasetSplit, detect, read_dataset
 
 NAMES = registry.names("dataset")
 
@@ -32,7 +32,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return request.param, MAKERS[request.param](tmp_path_factory.mktemp("data"))
 
 
-def read(made: tuple[str, Path]) -> Dataset:
+def read(made: tuple[str, Path]) -> DatasetSplit:
     return read_dataset(made[1], made[0])
 
 

@@ -21,7 +21,7 @@ from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.methods.temporal.adapter import Temporal
 from vlar.training.batches import Unlabelled
 from vlar.training.checkpoint import CheckpointConfig
-from vlar.training.data import FeatureLoader, View
+from vlar.training.data import ClipView, FeatureLoader
 from vlar.training.distributed import ALONE, Processes
 from vlar.training.hyperparameters import load_recipe
 from vlar.training.loop import Training
@@ -51,8 +51,8 @@ class EveryHook(Objective):
     def module(self) -> nn.Module | None:
         return self.head
 
-    def views(self) -> Mapping[str, View]:
-        return {"reversed": View({"time_jitter": 0.1}, lambda x, random: x.flip(0))}
+    def views(self) -> Mapping[str, ClipView]:
+        return {"reversed": ClipView({"time_jitter": 0.1}, lambda x, random: x.flip(0))}
 
     def begin(self, context: TrainingContext) -> None:
         self.calls.append("begin")

@@ -15,7 +15,7 @@ from vlar.errors import UnknownNameError
 from vlar.evaluation.cards import LoadedCard, make_card
 from vlar.evaluation.runner import describe, make_plan, read_runs, run_card, write_runs
 from vlar.evaluation.scores import Figure
-from vlar.generators.opinions.base import Answer, Answerer, Shown
+from vlar.generators.opinions.base import Answer, Answerer, MediaItem
 from vlar.generators.opinions.question import Question
 
 NAMES = registry.names("protocol")
@@ -57,7 +57,7 @@ class ByColours(Answerer):
     def from_spec(cls, argument: str) -> Answerer:
         return cls()
 
-    def answer(self, shown: Shown, question: Question) -> Answer:
+    def answer(self, shown: MediaItem, question: Question) -> Answer:
         assert shown.clip.data.ndim == 4
         return Answer(text=max(question.options))
 

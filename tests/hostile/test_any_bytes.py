@@ -27,7 +27,8 @@ LONGEST_S = 10.0
 UNEXPECTED = ("reading it failed", "not enough memory")
 SMALL = 100_000
 WORDS = ("skeletons", "keypoints", "image_id", "people", "pose_keypoints_2d", "annotations", "x",
-         "y", "visibility", "frames", "landmarks", "rate_hz", "width", "unit", "unit_m")  # fmt: skip
+         "y", "visibility", "frames", "landmarks", "rate_hz", "width", "unit",
+         "unit_m")  # fmt: skip
 
 
 def seeds(sensor: str, place: Path) -> list[tuple[str, bytes]]:

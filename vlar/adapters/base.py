@@ -31,7 +31,7 @@ _CLIP = "openclip:ViT-B-16-quickgelu/openai"
 
 
 @dataclass(frozen=True)
-class View:
+class EncoderView:
     """One view of an encoder.
 
     Attributes:
@@ -56,20 +56,20 @@ def _pools(encoder: Encoder) -> bool:
 
 
 #: The views by name.
-VIEWS: dict[str, View] = {
-    "vit_blocks": View("works inside a ViT", _is_tower, _CLIP),
-    "gradients": View("trains the encoder's towers", _is_tower, _CLIP),
-    "frames": View("compares frames", lambda e: not e.per_clip, "lite"),
-    "patch_tokens": View(
+VIEWS: dict[str, EncoderView] = {
+    "vit_blocks": EncoderView("works inside a ViT", _is_tower, _CLIP),
+    "gradients": EncoderView("trains the encoder's towers", _is_tower, _CLIP),
+    "frames": EncoderView("compares frames", lambda e: not e.per_clip, "lite"),
+    "patch_tokens": EncoderView(
         "reads the parts of a frame", lambda e: isinstance(e, PatchTokens), "lite"
     ),
-    "pool": View("makes vectors from frame features", _pools, "lite"),
-    "bodies": View(
+    "pool": EncoderView("makes vectors from frame features", _pools, "lite"),
+    "bodies": EncoderView(
         "reads the joints of bodies",
         lambda e: any(block.kind == "pose" for block in e.frame_blocks),
         "lite with lite-motion, or skeleton",
     ),
-    "fixed_text": View(
+    "fixed_text": EncoderView(
         "needs text that does not depend on the video",
         lambda e: not isinstance(e, ConditionedText),
         _CLIP,

@@ -27,7 +27,7 @@ SETTLE_S = 3.0
 
 
 @dataclass
-class _Seen:
+class _FileState:
     """A file as it was when it was last looked at, and since when it is like that."""
 
     stamp: Stamp
@@ -89,7 +89,7 @@ def watch_folder(
     if settle_s < 0 or poll_s <= 0:
         raise UsageError(f"settle_s {settle_s} and poll_s {poll_s} must not be below 0")
     stop = stop or threading.Event()
-    seen: dict[Path, _Seen] = {}
+    seen: dict[Path, _FileState] = {}
     while not stop.is_set():
         ready = _ready(place, modality, seen, settle_s)
         if ready:
@@ -106,7 +106,9 @@ def watch_folder(
         stop.wait(poll_s)
 
 
-def _ready(folder: Path, modality: str, seen: dict[Path, _Seen], settle_s: float) -> list[Path]:
+def _ready(
+    folder: Path, modality: str, seen: dict[Path, _FileState], settle_s: float
+) -> list[Path]:
     """The recordings that have not changed for a while and were not added as they are."""
     now_s = time.monotonic()
     ready: list[Path] = []
@@ -120,7 +122,7 @@ def _ready(folder: Path, modality: str, seen: dict[Path, _Seen], settle_s: float
             continue
         old = seen.get(path)
         if old is None or old.stamp != stamp:
-            old = seen[path] = _Seen(stamp, now_s)
+            old = seen[path] = _FileState(stamp, now_s)
         if not old.is_done and stamp.size > 0 and now_s - old.since_s >= settle_s:
             ready.append(path)
     return ready

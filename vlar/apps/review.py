@@ -120,7 +120,7 @@ class ReviewItem:
 
 
 @dataclass(frozen=True)
-class Candidates:
+class ReviewCandidates:
     """Clips with what a model answers about them, and those that cannot be read.
 
     Attributes:
@@ -164,7 +164,9 @@ class Candidates:
         return ReviewItem(*self.places[place], guesses, float(unsure[place]))
 
 
-def of_recordings(model: Model, paths: Sequence[Path], labels: Labels | None = None) -> Candidates:
+def of_recordings(
+    model: Model, paths: Sequence[Path], labels: Labels | None = None
+) -> ReviewCandidates:
     """The answers for whole recordings.
 
     Raises:
@@ -174,7 +176,7 @@ def of_recordings(model: Model, paths: Sequence[Path], labels: Labels | None = N
     return _candidates(model, model.encode_spans(spans), labels, whole=True)
 
 
-def of_library(model: Model, library: Library, labels: Labels | None = None) -> Candidates:
+def of_library(model: Model, library: Library, labels: Labels | None = None) -> ReviewCandidates:
     """The answers for the windows of a library.
 
     A zero-shot model reads the stored vectors. An adapted one may need more than these, so its
@@ -216,7 +218,7 @@ def _candidates(
     labels: Labels | None,
     *,
     whole: bool,
-) -> Candidates:
+) -> ReviewCandidates:
     classifier: LabelClassifier = model.classifier(labels)
     places: list[tuple[Path, Window | None]] = []
     vectors: list[Float32] = []
@@ -230,7 +232,7 @@ def _candidates(
         vectors.append(span.encoded.vector)
         probability.append(classifier.scores([span.encoded]).probability[0])
     width = len(classifier.labels)
-    return Candidates(
+    return ReviewCandidates(
         classifier.labels,
         places,
         np.stack(vectors) if vectors else np.zeros((0, model.dim), np.float32),
@@ -250,7 +252,7 @@ _LONGEST_LABEL = 4000
 
 
 @dataclass(frozen=True)
-class Answer:
+class GivenLabel:
     """Label that a person gave to a clip."""
 
     path: Path
@@ -313,7 +315,7 @@ def _facts(item: ReviewItem) -> JsonDict:
     return facts
 
 
-def read_answers(file: str | Path) -> list[Answer]:
+def read_answers(file: str | Path) -> list[GivenLabel]:
     """The answers of a file that a labelling tool, or a person with an editor, has filled in.
 
     The kind is found by content. Clips without an answer, and answers that were skipped or
@@ -346,7 +348,7 @@ def read_answers(file: str | Path) -> list[Answer]:
     return list({(answer.path, answer.window): answer for answer in found}.values())
 
 
-def _from_task(file: Path, at: int, task: Any) -> Iterator[Answer]:
+def _from_task(file: Path, at: int, task: Any) -> Iterator[GivenLabel]:
     where = f"{file}, task {at + 1}"
     data = _dict(where, task).get("data")
     facts = _dict(f"{where}, data", data)
@@ -364,14 +366,14 @@ def _from_task(file: Path, at: int, task: Any) -> Iterator[Answer]:
                 yield _answer(where, named, facts, choices[0])
 
 
-def _from_row(file: Path, at: int, row: Any) -> Iterator[Answer]:
+def _from_row(file: Path, at: int, row: Any) -> Iterator[GivenLabel]:
     where = f"{file}, sample {at + 1}"
     truth = _dict(where, row).get("ground_truth")
     if truth is not None:
         yield _answer(where, row.get("filepath"), row, _dict(where, truth).get("label"))
 
 
-def _from_csv(file: Path, data: bytes) -> Iterator[Answer]:
+def _from_csv(file: Path, data: bytes) -> Iterator[GivenLabel]:
     try:
         rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         if not {"path", "label"} <= set(rows.fieldnames or ()):
@@ -384,7 +386,7 @@ def _from_csv(file: Path, data: bytes) -> Iterator[Answer]:
         raise UsageError(f"{file}: not a usable table ({error})") from error
 
 
-def _answer(where: str, path: Any, facts: JsonDict, label: Any) -> Answer:
+def _answer(where: str, path: Any, facts: JsonDict, label: Any) -> GivenLabel:
     for name, text in (("path", path), ("label", label)):
         if not isinstance(text, str) or not text.strip() or len(text) > _LONGEST_LABEL:
             raise UsageError(f"{where}: its {name} is not a usable text; remove or correct it")
@@ -392,11 +394,11 @@ def _answer(where: str, path: Any, facts: JsonDict, label: Any) -> Answer:
             raise UsageError(f"{where}: its {name} holds {wrong}; remove or correct it")
     times = facts.get("start_s"), facts.get("end_s")
     if times == (None, None):
-        return Answer(Path(path), None, label.strip())
+        return GivenLabel(Path(path), None, label.strip())
     start_s, end_s = (float(t) if isinstance(t, int | float) else -1.0 for t in times)
     if not 0 <= start_s < end_s < float("inf"):
         raise UsageError(f"{where}: start_s and end_s are not a span of time; correct them")
-    return Answer(Path(path), Window(start_s, end_s), label.strip())
+    return GivenLabel(Path(path), Window(start_s, end_s), label.strip())
 
 
 def _dict(where: str, value: Any) -> dict[str, Any]:
@@ -408,7 +410,7 @@ def _dict(where: str, value: Any) -> dict[str, Any]:
 _COLUMNS = ("path", "label", "start_s", "end_s")
 
 
-def join_support(support: str | Path, answers: Sequence[Answer]) -> int:
+def join_support(support: str | Path, answers: Sequence[GivenLabel]) -> int:
     """Add answers to a support CSV with the columns path, label, start_s, end_s; it may be new.
 
     A clip that the file holds already gets the new label. The file is replaced as a whole, so an

@@ -30,7 +30,7 @@ _LOOKED_FOR = ("config.json", "open_clip_model.safetensors", "open_clip_pytorch_
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """A model of the catalogue.
 
     Attributes:
@@ -109,10 +109,10 @@ def _data() -> dict[str, Any]:
 
 
 @cache
-def entries() -> dict[str, Entry]:
+def entries() -> dict[str, CatalogueEntry]:
     """All models by alias, in the order of advice."""
     rows: dict[str, dict[str, Any]] = _data()["models"]
-    return {alias: Entry(alias, **row) for alias, row in rows.items()}
+    return {alias: CatalogueEntry(alias, **row) for alias, row in rows.items()}
 
 
 def protocols() -> dict[str, dict[str, str]]:
@@ -120,7 +120,7 @@ def protocols() -> dict[str, dict[str, str]]:
     return _data()["protocols"]
 
 
-def entry(alias: str) -> Entry:
+def entry(alias: str) -> CatalogueEntry:
     """The model called ``alias``.
 
     Raises:
@@ -156,7 +156,7 @@ def resolve(spec: str) -> str:
     return f"{found.full_spec}{'&' if found.revision else '?'}{options}"
 
 
-def recommend(use: str, device: str) -> list[Entry]:
+def recommend(use: str, device: str) -> list[CatalogueEntry]:
     """The models to take for a use on a device, the first choice first.
 
     Args:

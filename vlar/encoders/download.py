@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from vlar.encoders.base import Encoder
-from vlar.encoders.catalogue import Entry
+from vlar.encoders.catalogue import CatalogueEntry
 from vlar.encoders.clip import options as hub
 from vlar.errors import ModelError, UsageError
 from vlar.files.reading import MB, parse_json, read_file
@@ -42,7 +42,7 @@ Count = Callable[[int], None]
 
 
 def fetch(
-    entry: Entry,
+    entry: CatalogueEntry,
     *,
     accept_licence: bool = False,
     begin: Count | None = None,
@@ -81,7 +81,7 @@ def _ignored(_: int) -> None:
     pass
 
 
-def _listed(entry: Entry) -> tuple[str, list[Any]]:
+def _listed(entry: CatalogueEntry) -> tuple[str, list[Any]]:
     """The commit and the files to fetch, weights first, what loaders look for last."""
     from huggingface_hub import HfApi
 
@@ -96,7 +96,7 @@ def _listed(entry: Entry) -> tuple[str, list[Any]]:
     return str(facts.sha), [rows[name] for name in found]
 
 
-def wanted(names: Sequence[str], entry: Entry) -> list[str]:
+def wanted(names: Sequence[str], entry: CatalogueEntry) -> list[str]:
     """Files of a repository that a model needs, weights first and ``config.json`` last.
 
     Returns:
@@ -117,7 +117,9 @@ def _any(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
-def _fetched(entry: Entry, commit: str, files: list[Any], begin: Count, count: Count) -> Path:
+def _fetched(
+    entry: CatalogueEntry, commit: str, files: list[Any], begin: Count, count: Count
+) -> Path:
     from huggingface_hub import constants, hf_hub_download
 
     place = Path(constants.HF_HUB_CACHE)
@@ -183,7 +185,7 @@ def _counting(count: Count) -> Any:
 
 
 @contextmanager
-def _clear_errors(entry: Entry) -> Generator[None]:
+def _clear_errors(entry: CatalogueEntry) -> Generator[None]:
     """Turn an error of the hub's client into one line with the remedy."""
     from huggingface_hub import errors
 

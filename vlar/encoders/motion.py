@@ -30,7 +30,7 @@ from vlar.types import Clip, Encoded, Float32, Role
 _SIZE = 224  # pixels; what the detector of people reads
 
 
-class _OfflineArgument:
+class _MotionArgument:
     """The argument of the contract tests; None where the networks are not installed."""
 
     def __get__(self, instance: object, owner: Any = None) -> str | None:
@@ -50,7 +50,7 @@ class MotionEncoder(Encoder):
 
     name = "motion"
     cpu_only = True
-    contract_argument = _OfflineArgument()
+    contract_argument = _MotionArgument()
     n_frames = 32
     longest_s = lite_body.LONGEST_S
     # Half of that of ``lite`` with bodies, whose two blocks weigh the same (evals/motion.py).

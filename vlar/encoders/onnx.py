@@ -40,7 +40,7 @@ _REFUSED = {"Loop", "If", "Scan", "SequenceMap", "RandomNormal", "RandomUniform"
 
 
 @dataclass(frozen=True)
-class Description:
+class ExportDescription:
     """Contents of ``vlar-export.json``.
 
     Attributes:
@@ -88,7 +88,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }  # fmt: skip
 
 
-def read_description(folder: Path) -> Description:
+def read_description(folder: Path) -> ExportDescription:
     """The description of a folder, with every value in its range.
 
     Raises:
@@ -111,15 +111,15 @@ def read_description(folder: Path) -> Description:
     return found
 
 
-def _checked(data: Any) -> Description:
-    names = {field.name for field in fields(Description)}
+def _checked(data: Any) -> ExportDescription:
+    names = {field.name for field in fields(ExportDescription)}
     if not isinstance(data, dict) or set(data) != names:
         raise ValueError(f"it must have exactly the keys {', '.join(sorted(names))}")
     for name, kinds in _TYPES.items():
         wrong = isinstance(data[name], bool) and bool not in kinds
         if wrong or not isinstance(data[name], kinds):
             raise ValueError(f"{name} is {data[name]!r}")
-    found = Description(**data)
+    found = ExportDescription(**data)
     if found.version != VERSION:
         raise ValueError(f"version {found.version} is not {VERSION}")
     pixels, tokens = found.pixels, found.tokens
@@ -148,7 +148,7 @@ def _checked(data: Any) -> Description:
     return found
 
 
-def read_part(folder: Path, name: str, description: Description) -> bytes:
+def read_part(folder: Path, name: str, description: ExportDescription) -> bytes:
     """The content of a file of the folder, compared with its hash.
 
     Raises:
@@ -169,7 +169,7 @@ def read_part(folder: Path, name: str, description: Description) -> bytes:
     return data
 
 
-def read_graph(folder: Path, name: str, description: Description) -> bytes:
+def read_graph(folder: Path, name: str, description: ExportDescription) -> bytes:
     """A graph of the folder that names no other file and ends.
 
     Raises:
@@ -331,7 +331,7 @@ class OnnxEncoder(TorchEncoder):
             )
         return cls(described, folder, name)
 
-    def __init__(self, described: Description, folder: Path, name: str) -> None:
+    def __init__(self, described: ExportDescription, folder: Path, name: str) -> None:
         """Take over a folder whose description was read.
 
         Raises:
@@ -351,7 +351,7 @@ class OnnxEncoder(TorchEncoder):
         return np.concatenate([np.zeros((0, self.dim), np.float32), *rows])
 
 
-def _towers(described: Description, folder: Path, image: Any, text: Any) -> Any:
+def _towers(described: ExportDescription, folder: Path, image: Any, text: Any) -> Any:
     import torch
 
     from vlar.encoders.clip.pixels import Pixels

@@ -25,7 +25,14 @@ from torch import Tensor, nn
 
 from vlar.encoders.base import Encoder
 from vlar.encoders.clip.towers import ClipTokens, HfTokens
-from vlar.encoders.onnx import DESCRIPTION, GRAPHS, TOKENIZER, VERSION, Description, OnnxEncoder
+from vlar.encoders.onnx import (
+    DESCRIPTION,
+    GRAPHS,
+    TOKENIZER,
+    VERSION,
+    ExportDescription,
+    OnnxEncoder,
+)
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError, VlarError
@@ -44,7 +51,7 @@ _TEXTS = (
 _N_CHECKED = 6
 
 
-def export(encoder: Encoder, target: Path, *, force: bool = False) -> Description:
+def export(encoder: Encoder, target: Path, *, force: bool = False) -> ExportDescription:
     """Write the folder of a model.
 
     Args:
@@ -105,7 +112,7 @@ def _exportable(encoder: Encoder) -> TorchEncoder:
     return encoder
 
 
-def _written(encoder: TorchEncoder, work: Path) -> Description:
+def _written(encoder: TorchEncoder, work: Path) -> ExportDescription:
     towers, pixels = encoder.towers, encoder.towers.pixels
     tokens, tokenizer = _tokens(encoder)
     if tokenizer is not None:
@@ -118,7 +125,7 @@ def _written(encoder: TorchEncoder, work: Path) -> Description:
     _graph(text, ids, "ids", 0, work / GRAPHS[1], encoder.name)
     _graph(_Mean(), features, "features", 1, work / GRAPHS[2], encoder.name)
     names = [*GRAPHS, *([TOKENIZER] if tokenizer is not None else [])]
-    described = Description(
+    described = ExportDescription(
         version=VERSION,
         source=encoder.name,
         source_fingerprint=encoder.fingerprint,
@@ -227,7 +234,7 @@ def _quiet() -> Generator[None]:
             logger.setLevel(level)
 
 
-def _checked(encoder: TorchEncoder, described: Description, work: Path) -> dict[str, float]:
+def _checked(encoder: TorchEncoder, described: ExportDescription, work: Path) -> dict[str, float]:
     """Least cosines of the graphs to the model over fixed frames and texts.
 
     Raises:

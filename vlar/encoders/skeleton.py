@@ -34,7 +34,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class People:
+class SkeletonPeople:
     """The people of a clip, the one who moves most first.
 
     Attributes:
@@ -57,7 +57,7 @@ class People:
     n_seen: int
 
 
-def people_of(clip: Clip, rows: int) -> People | None:
+def people_of(clip: Clip, rows: int) -> SkeletonPeople | None:
     """The people of a clip at ``rows`` even times; None where nobody is seen.
 
     Frames before the first and after the last joint that is seen are left out, and so are people
@@ -84,7 +84,7 @@ def people_of(clip: Clip, rows: int) -> People | None:
     chosen = _busiest(points)[:_MOST_PEOPLE]
     rows_of = [_filled(points[:, m], sure[:, m], times_s, target) for m in chosen]
     filled, visible, there = (np.stack(part) for part in zip(*rows_of, strict=True))
-    return People(filled, visible, there, times_s, kind, unit == "m", len(frames))
+    return SkeletonPeople(filled, visible, there, times_s, kind, unit == "m", len(frames))
 
 
 def _content(clip: Clip) -> tuple[Float64, Float64, str, str]:
@@ -195,7 +195,7 @@ _FILL = 0.7  # share of the picture's height that the movement takes
 _ROOM = 0.35  # of its height that stays free on both sides
 
 
-def pose_rows(people: People | None, rows: int) -> Float32:
+def pose_rows(people: SkeletonPeople | None, rows: int) -> Float32:
     """Frame features (rows, POSE_WIDTH) of the people of a clip.
 
     They are zeros where nobody is seen, and for fewer than five frames: those show no motion.
@@ -214,7 +214,7 @@ def pose_rows(people: People | None, rows: int) -> Float32:
     return features_from_tracks(tracks, people.times_s, wide + 2 * _ROOM)
 
 
-def facing(people: People) -> Float64:
+def facing(people: SkeletonPeople) -> Float64:
     """(M, T, V, C) the points, turned about the vertical so that the first person faces the camera.
 
     The right of the person is then at the right, as in a mirror. Only bodies in metres are turned.
@@ -246,7 +246,7 @@ PATH_WIDTH = BODY_WIDTH + HAND_WIDTH
 _MOST = 10.0  # lengths of the trunk; farther is a fault of the recording
 
 
-def path_rows(people: People | None, rows: int) -> Float32:
+def path_rows(people: SkeletonPeople | None, rows: int) -> Float32:
     """(rows, PATH_WIDTH) the path of the person who moves most; zeros where nobody is seen.
 
     A body fills the first columns and a hand the last ones. The third coordinate of joints in a

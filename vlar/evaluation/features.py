@@ -28,7 +28,7 @@ import numpy.typing as npt
 from vlar import registry
 from vlar.errors import ProtocolError
 from vlar.evaluation.corruptions.base import corrupt
-from vlar.evaluation.datasets.base import TEST, VALIDATION, Dataset, Subset
+from vlar.evaluation.datasets.base import TEST, VALIDATION, DatasetSplit, Subset
 from vlar.files import resources
 from vlar.heads.support import SupportItem
 from vlar.language.clean import clean_label
@@ -39,7 +39,7 @@ from vlar.types import Clip, Encoded, Failure, JsonDict
 _NAMED = 3
 
 
-def scored_subset(data: Dataset, wanted: str | None) -> str:
+def scored_subset(data: DatasetSplit, wanted: str | None) -> str:
     """The subset that is scored: the one asked for, else ``test``, else ``val``."""
     if wanted is not None or TEST in data.subsets:
         return wanted or TEST

@@ -112,7 +112,7 @@ NONE = "none"
 
 
 @dataclass(frozen=True)
-class Learner:
+class LearningMethod:
     """Learning method of a protocol.
 
     Attributes:
@@ -159,7 +159,7 @@ class Fitted:
 
 
 def fit(
-    core: ModelCore, store: FeatureStore, learner: Learner, fit_set: FitSet, seed: int
+    core: ModelCore, store: FeatureStore, learner: LearningMethod, fit_set: FitSet, seed: int
 ) -> Fitted:
     """Learn from clips.
 
@@ -186,7 +186,7 @@ def fit(
     return _fitted(made, learner.method, examples.failed)
 
 
-def _trained(core: ModelCore, learner: Learner, fit_set: FitSet, seed: int) -> Fitted:
+def _trained(core: ModelCore, learner: LearningMethod, fit_set: FitSet, seed: int) -> Fitted:
     support = Support(fit_set.labels, fit_set.items, Path("the clips to learn from"))
     request = AdaptRequest(
         support, fit_set.items, learner.method, seed, learner.unknown, recipe=learner.recipe

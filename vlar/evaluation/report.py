@@ -30,7 +30,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportRow:
     """One figure in several runs.
 
     Attributes:
@@ -69,7 +69,7 @@ def differences(first: JsonDict, second: JsonDict) -> list[Difference]:
     return found
 
 
-def rows(runs: Sequence[JsonDict]) -> list[Row]:
+def rows(runs: Sequence[JsonDict]) -> list[ReportRow]:
     """The figures of runs of one protocol, in the order of the first that has them."""
     by: dict[tuple[str, frozenset[Any]], list[Figure | None]] = {}
     for number, run in enumerate(runs):
@@ -77,14 +77,14 @@ def rows(runs: Sequence[JsonDict]) -> list[Row]:
             figure = Figure.restore(data)
             key = (figure.name, frozenset(figure.where.items()))
             by.setdefault(key, [None] * len(runs))[number] = figure
-    found: list[Row] = []
+    found: list[ReportRow] = []
     for (name, where), values in by.items():
         place = dict(where)
-        found.append(Row(name, place, tuple(values), tuple(_published(runs, name, place))))
+        found.append(ReportRow(name, place, tuple(values), tuple(_published(runs, name, place))))
     return found
 
 
-def domain_means(runs: Sequence[JsonDict]) -> list[Row]:
+def domain_means(runs: Sequence[JsonDict]) -> list[ReportRow]:
     """Top-1 of several cards, averaged over each domain that they name, and over all cards.
 
     Args:
@@ -104,12 +104,12 @@ def domain_means(runs: Sequence[JsonDict]) -> list[Row]:
                 for name in (domain, "all"):
                     key = (run["protocol"], name, figure.where.get("shots", ""))
                     by.setdefault(key, []).append(figure)
-    found: list[Row] = []
+    found: list[ReportRow] = []
     for (protocol, domain, shots), figures in by.items():
         where = {"protocol": protocol, "domain": domain, "cards": str(len(figures))}
         where |= {"shots": shots} if shots else {}
         mean = sum(figure.value for figure in figures) / len(figures)
-        found.append(Row("top1", where, (Figure("top1", mean, n=sum(f.n for f in figures)),)))
+        found.append(ReportRow("top1", where, (Figure("top1", mean, n=sum(f.n for f in figures)),)))
     several = {row.where["protocol"] for row in found if int(row.where["cards"]) > 1}
     return [row for row in found if row.where["protocol"] in several]
 
@@ -132,7 +132,7 @@ def pairs_of(files: Sequence[Sequence[JsonDict]]) -> Iterator[list[JsonDict]]:
         yield group
 
 
-def sentence(row: Row) -> str:
+def sentence(row: ReportRow) -> str:
     """One figure as a line: its name, what it is of, one value a run, the published ones."""
     cells = "  ".join(f"{cell(value):>20}" for value in row.values)
     published = "; ".join(
@@ -322,7 +322,7 @@ def write_plot(file: Path, runs: Runs) -> None:
         pyplot.close(made)
 
 
-def _drawn(table: Sequence[Row]) -> list[Row]:
+def _drawn(table: Sequence[ReportRow]) -> list[ReportRow]:
     """The rows of a plot: shares, without deviations and without seeds that have a mean."""
     extra = averaged((row.name, row.where) for row in table)
     kept = [row for row, left_out in zip(table, extra, strict=True) if not left_out]
@@ -330,7 +330,9 @@ def _drawn(table: Sequence[Row]) -> list[Row]:
     return [row for row in shares if not row.name.endswith(" std")]
 
 
-def _draw(axis: Any, group: Sequence[JsonDict], table: Sequence[Row], names: list[str]) -> None:
+def _draw(
+    axis: Any, group: Sequence[JsonDict], table: Sequence[ReportRow], names: list[str]
+) -> None:
     for number, name in enumerate(names):
         points = [(y, row.values[number]) for y, row in enumerate(table)]
         there = [(y, figure) for y, figure in points if figure is not None]
@@ -373,7 +375,7 @@ def _differences(first: str, second: str, a: JsonDict, b: JsonDict) -> str:
     return f"<table>{head}{cells}</table>"
 
 
-def _figures(names: Sequence[str], table: Sequence[Row]) -> str:
+def _figures(names: Sequence[str], table: Sequence[ReportRow]) -> str:
     head = "<tr><th>figure" + "".join(f"<th>{escape(name)}" for name in names) + "<th>published"
     lines: list[str] = []
     for row in table:

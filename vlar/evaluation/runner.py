@@ -16,10 +16,10 @@ from typing import Any, cast
 from vlar import registry
 from vlar.errors import DatasetError, ProtocolError
 from vlar.evaluation.cards import DataCard, LoadedCard
-from vlar.evaluation.datasets.base import TRAIN, Dataset, read_dataset, text_hash
+from vlar.evaluation.datasets.base import TRAIN, DatasetSplit, read_dataset, text_hash
 from vlar.evaluation.features import FeatureStore, check_overlap, scored_subset, spelled_as
 from vlar.evaluation.learning import ContentIds
-from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
 from vlar.evaluation.scores import Figure
 from vlar.files import resources
 from vlar.files.reading import MB, read_file
@@ -112,7 +112,7 @@ def _settings(card: LoadedCard, protocol: type[Protocol]) -> JsonDict:
     return {**protocol.defaults, **{k: v for k, v in given.items() if k in protocol.defaults}}
 
 
-def _part(card: LoadedCard, name: str, wanted: DataCard, data: Path) -> Part:
+def _part(card: LoadedCard, name: str, wanted: DataCard, data: Path) -> RunSplit:
     root = data / wanted.folder if wanted.folder else data
     if not root.exists():
         about = card.card.about.get("obtain")
@@ -133,10 +133,10 @@ def _part(card: LoadedCard, name: str, wanted: DataCard, data: Path) -> Part:
         raise ProtocolError(f"{card.card.name}: {'; '.join(listed.notes)}; merge them")
     if len(labels) < 2:
         raise ProtocolError(f"{card.card.name}: only the label {', '.join(labels)}; give two")
-    return Part(name, wanted, found, labels, scored_subset(found, wanted.subset))
+    return RunSplit(name, wanted, found, labels, scored_subset(found, wanted.subset))
 
 
-def _check_part(card: LoadedCard, part: Part, plan: Plan) -> None:
+def _check_part(card: LoadedCard, part: RunSplit, plan: Plan) -> None:
     test, name = part.test, f"split {part.name}: " if part.name else ""
     if not test.items:
         raise ProtocolError(
@@ -162,7 +162,7 @@ def _check_part(card: LoadedCard, part: Part, plan: Plan) -> None:
         )
 
 
-def _check_counts(card: LoadedCard, part: Part) -> None:
+def _check_counts(card: LoadedCard, part: RunSplit) -> None:
     counts = {name: len(subset) for name, subset in part.data.subsets.items()}
     counts |= {"labels": len(part.labels), "scored": len(part.test), "clips": sum(counts.values())}
     for name, wanted in card.card.expected.items():
@@ -173,7 +173,7 @@ def _check_counts(card: LoadedCard, part: Part) -> None:
             )
 
 
-def _check_disjoint(data: Dataset) -> None:
+def _check_disjoint(data: DatasetSplit) -> None:
     """Refuse subsets that list the same clip.
 
     Raises:

@@ -40,7 +40,7 @@ else:
 _NAMED = 5
 
 
-class Row(BaseModel):
+class SuiteRow(BaseModel):
     """One row of a suite's table; see the module."""
 
     model_config = ConfigDict(extra="forbid")
@@ -67,7 +67,7 @@ class Suite:
     name: str
     cards: tuple[LoadedCard, ...]
     controls: tuple[bool, ...]
-    rows: tuple[Row, ...] = ()
+    rows: tuple[SuiteRow, ...] = ()
 
 
 def read_suite(path: str | Path) -> Suite:
@@ -96,9 +96,9 @@ def read_suite(path: str | Path) -> Suite:
     return suite
 
 
-def _row(values: Mapping[str, Any], where: str) -> Row:
+def _row(values: Mapping[str, Any], where: str) -> SuiteRow:
     try:
-        return Row.model_validate(dict(values))
+        return SuiteRow.model_validate(dict(values))
     except ValidationError as error:
         raise ProtocolError(f"{where}: {first_fault(error)}") from error
 
@@ -138,7 +138,7 @@ def table_rows(suite: Suite, runs: Sequence[JsonDict]) -> list[tuple[str, str]]:
     return [*((row.name, _cell(row, by)) for row in suite.rows), *_cost(runs)]
 
 
-def _cell(row: Row, by: Mapping[tuple[str, str], JsonDict]) -> str:
+def _cell(row: SuiteRow, by: Mapping[tuple[str, str], JsonDict]) -> str:
     run = by.get((row.card, row.protocol))
     if run is None:
         return "not run"
@@ -153,7 +153,7 @@ def _cell(row: Row, by: Mapping[tuple[str, str], JsonDict]) -> str:
     return f"{text} / {_shown(_find(figures, row, row.control or row.figure, where))}"
 
 
-def _find(figures: Sequence[Figure], row: Row, name: str, where: Mapping[str, str]) -> Figure:
+def _find(figures: Sequence[Figure], row: SuiteRow, name: str, where: Mapping[str, str]) -> Figure:
     for figure in figures:
         if figure.name == name and dict(figure.where) == dict(where):
             return figure

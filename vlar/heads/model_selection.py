@@ -10,7 +10,13 @@ import numpy as np
 
 from vlar import registry
 from vlar.errors import SupportError, UsageError
-from vlar.heads.fewshot.base import ClosedForm, FewShotHead, Problem, fit_weights, make_problem
+from vlar.heads.fewshot.base import (
+    ClosedForm,
+    CrossValidationData,
+    FewShotHead,
+    fit_weights,
+    make_problem,
+)
 from vlar.heads.fewshot.mixture import MixtureHead
 from vlar.heads.reject import Familiarity, HeldOut, Rejector
 from vlar.heads.signatures import BlockLike, join, kinds_for, parse_kind, signature, terms
@@ -316,7 +322,9 @@ class _Grams:
         return self._of_term[name]
 
 
-def _best_parameter(head: ClosedForm, kind: str, gram: Float64, problem: Problem) -> Candidate:
+def _best_parameter(
+    head: ClosedForm, kind: str, gram: Float64, problem: CrossValidationData
+) -> Candidate:
     tried = [
         (value, fit_weights(head.slope, head.hold_out(gram, problem, value), problem))
         for value in head.grid
@@ -325,7 +333,7 @@ def _best_parameter(head: ClosedForm, kind: str, gram: Float64, problem: Problem
     return Candidate(head.name, kind, parameter, weights.loss, weights.accuracy, 0.0)
 
 
-def _shares(found: Sequence[Candidate], problem: Problem) -> tuple[list[float], str]:
+def _shares(found: Sequence[Candidate], problem: CrossValidationData) -> tuple[list[float], str]:
     """Weights of the candidates in the mixture, and one sentence on them."""
     if not problem.fair.any():
         alone = [1.0] + [0.0] * (len(found) - 1)

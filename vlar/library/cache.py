@@ -42,14 +42,14 @@ _LEFT_BEHIND_S = 3600.0
 
 
 @dataclass(frozen=True)
-class Header:
+class CacheHeader:
     """The description in a cache file, and the columns of its rows."""
 
     facts: Mapping[str, Any]
     table: RowTable
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> CacheHeader:
     """The facts and columns of a cache file, mapped into memory.
 
     Raises:
@@ -80,7 +80,7 @@ def read_header(path: Path) -> Header:
     table = _mapped(path, columns_at, facts["rows"])
     if not _is_rising(table):
         raise ValueError("its rows are not in order")
-    return Header(facts, table)
+    return CacheHeader(facts, table)
 
 
 def _are_usable(facts: dict[str, Any]) -> bool:

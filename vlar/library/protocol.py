@@ -11,7 +11,7 @@ from vlar.encoders.session import Session
 from vlar.types import Clip, Encoded, Float32, Float64, Sampling
 
 
-class Matcher(Protocol):
+class RowMatcher(Protocol):
     """Rates how well a row answers a text."""
 
     def match_probability(self, vectors: Float32, query: Float32) -> Float32 | Float64:
@@ -19,7 +19,7 @@ class Matcher(Protocol):
         ...
 
 
-class LibraryModel(Matcher, Protocol):
+class LibraryModel(RowMatcher, Protocol):
     """Maps clips and texts to vectors of one space, and rates how well a row answers a text."""
 
     @property

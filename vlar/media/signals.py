@@ -81,7 +81,7 @@ class SignalInfo:
 
 
 @dataclass(frozen=True)
-class Head:
+class FileHead:
     """The beginning of a file, by which its format is recognised.
 
     Attributes:
@@ -107,13 +107,13 @@ class Head:
         return lines[:-1] if len(self.data) >= _HEAD_BYTES else lines
 
 
-def head_of(path: Path) -> Head | None:
+def head_of(path: Path) -> FileHead | None:
     """The beginning of a regular file; None where there is none to be read."""
     try:
         if special_kind(path) is not None:
             return None
         with path.open("rb") as stream:
-            return Head(path, stream.read(_HEAD_BYTES))
+            return FileHead(path, stream.read(_HEAD_BYTES))
     except (OSError, ValueError):
         return None
 

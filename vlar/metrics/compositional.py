@@ -78,7 +78,7 @@ class PairFaults:
 
 
 @dataclass(frozen=True)
-class _Problem:
+class _PairProblem:
     """Scores (N, P) over candidate pairs, the right columns (N,), and which pairs are seen."""
 
     scores: Float64
@@ -188,7 +188,7 @@ def _problem(
     truth: Sequence[Pair],
     train_pairs: Collection[Pair],
     target_pairs: Collection[Pair],
-) -> _Problem:
+) -> _PairProblem:
     values = finite(scores, "the scores", 2)
     if values.shape != (len(truth), len(pairs)):
         raise MetricError(
@@ -212,10 +212,10 @@ def _problem(
     if known.all() or not known.any():
         side = "unseen" if known.all() else "seen"
         raise MetricError(f"no clip shows {side} pairs; the curve needs clips of both")
-    return _Problem(np.where(allowed[None], values, _EXCLUDED), right, seen)
+    return _PairProblem(np.where(allowed[None], values, _EXCLUDED), right, seen)
 
 
-def _biases(problem: _Problem) -> Float64:
+def _biases(problem: _PairProblem) -> Float64:
     """The biases at which an unseen clip changes to right, thinned out to about twenty."""
     rows = ~problem.seen_clips & (problem.answers(_ALL_UNSEEN) == problem.truth)
     own = problem.scores[rows, problem.truth[rows]]

@@ -25,7 +25,7 @@ _BLOCK_S = 10.0  # people are looked up by blocks of time: recordings may last f
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _NumberedPerson:
     """A person of a window that was numbered."""
 
     number: int
@@ -37,7 +37,7 @@ class PersonNumbers:
 
     def __init__(self) -> None:
         self._made = 0
-        self._seen: dict[int, list[_Seen]] = defaultdict(list)
+        self._seen: dict[int, list[_NumberedPerson]] = defaultdict(list)
 
     def of(self, people: People) -> list[int]:
         """Numbers from 1 of the people of a window, in their order.
@@ -54,10 +54,10 @@ class PersonNumbers:
         numbers = self._assigned(tracks, list(near.values()))
         for number, track in zip(numbers, tracks, strict=True):
             for block in _blocks(float(track.boxes[0, 0]), float(track.boxes[-1, 0])):
-                self._seen[block].append(_Seen(number, track))
+                self._seen[block].append(_NumberedPerson(number, track))
         return numbers
 
-    def _assigned(self, tracks: list[Track], near: list[_Seen]) -> list[int]:
+    def _assigned(self, tracks: list[Track], near: list[_NumberedPerson]) -> list[int]:
         from scipy.optimize import linear_sum_assignment
 
         known = sorted({seen.number for seen in near})

@@ -26,7 +26,7 @@ _UNSURE = 0.6  # of the softmax; below it a note follows
 
 
 @dataclass(frozen=True)
-class Choice:
+class PersonChoice:
     """One of K people, with the certainty of the choice.
 
     Attributes:
@@ -50,7 +50,7 @@ def choose(
     reference: Reference,
     colours: Sequence[Float32] = (),
     likeness: Float64 | None = None,
-) -> Choice:
+) -> PersonChoice:
     """The track that a reference means.
 
     Args:
@@ -82,7 +82,7 @@ def choose(
         notes.append(f"{count} are found, and {str(reference)!r} tells none apart: the first")
     elif weights[place] < _UNSURE:
         notes.append(f"it may be another of the {count} ({weights[place]:.0%} sure)")
-    return Choice(place, weights, "; ".join(notes))
+    return PersonChoice(place, weights, "; ".join(notes))
 
 
 def _check_number(reference: Reference, count: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from vlar.pose import networks
 from vlar.pose.attributes.base import Measurements, measure
 from vlar.pose.body import HIPS, JOINTS, LEAST_FRAMES, BodyMotion, prepare_people
-from vlar.pose.networks import N_POINTS, Detector, Landmarks
+from vlar.pose.networks import N_POINTS, Landmarks, PersonDetector
 from vlar.pose.optical_flow import (
     CAMERA_WIDTH,
     optical_flow,
@@ -51,7 +51,7 @@ class PoseExtractor:
     def __init__(self, max_people: int = 2) -> None:
         detector = networks.network(networks.DETECTOR)
         landmarks = networks.network(networks.LANDMARKS)
-        self._networks = Detector(detector), Landmarks(landmarks)
+        self._networks = PersonDetector(detector), Landmarks(landmarks)
         self._max_people = max_people
 
     def stream(self) -> PoseStream:
@@ -64,7 +64,7 @@ class PoseExtractor:
 
 
 @dataclass
-class _Seen:
+class _KeptFrame:
     """A frame of the recording and what was computed from it.
 
     Attributes:
@@ -95,7 +95,7 @@ class PoseStream:
     def __init__(self, tracker: PoseTracker) -> None:
         self._empty, self._tracker = tracker, tracker.restarted()
         self._first = 0  # number of the first frame that is kept
-        self._seen: list[_Seen] = []
+        self._seen: list[_KeptFrame] = []
 
     def features(self, frames: UInt8, times_s: Float64 | None = None) -> Float32:
         """The frame features of the next window.
@@ -133,7 +133,7 @@ class PoseStream:
         for now in range(known, len(frames)):
             is_new = now == 0 or not np.array_equal(frames[now], frames[now - 1])
             grey = small_grey(frames[now : now + 1])[0] if is_new else self._seen[-1].grey
-            self._seen.append(_Seen(frames[now], float(times[now]), is_new, grey))
+            self._seen.append(_KeptFrame(frames[now], float(times[now]), is_new, grey))
 
     def _overlap(self, frames: UInt8, times: Float64) -> int | None:
         """Index of the kept frame that is the window's first, if all later ones are the window's

@@ -174,8 +174,8 @@ class HandTracker:
                 palms are looked for.
         """
         images = [to_image(frame) for frame in frames]
-        tracks: list[_Track] = []
-        going: list[_Track] = []
+        tracks: list[_HandTrack] = []
+        going: list[_HandTrack] = []
         looks = set(np.linspace(0, len(images) - 1, min(len(images), _LOOKS)).round().tolist())
         for now, image in enumerate(images):
             before, going = going, []
@@ -193,9 +193,9 @@ class HandTracker:
         return _to_arrays(_join(tracks), len(images), images[0].size[1] if images else 1)
 
     def _found(
-        self, image: Any, going: Sequence[_Track], now: int, wrists: Sequence[Region]
-    ) -> list[_Track]:
-        found: list[_Track] = []
+        self, image: Any, going: Sequence[_HandTrack], now: int, wrists: Sequence[Region]
+    ) -> list[_HandTrack]:
+        found: list[_HandTrack] = []
         for look in (lambda: wrists, lambda: self._palms(image, _PALM)):
             if len(going) + len(found) >= MAX_HANDS:
                 break
@@ -205,11 +205,11 @@ class HandTracker:
                     continue
                 hand = self._read(image, region)
                 if hand and not _taken(hand.next_region, known, now):
-                    found.append(_Track({now: hand}))
+                    found.append(_HandTrack({now: hand}))
         return found
 
     def _backward(
-        self, images: Sequence[Any], track: _Track, start: int, others: Sequence[_Track]
+        self, images: Sequence[Any], track: _HandTrack, start: int, others: Sequence[_HandTrack]
     ) -> None:
         others = [other for other in others if other is not track]
         region = track.hands[start].next_region
@@ -233,7 +233,7 @@ class HandTracker:
 
 
 @dataclass
-class _Track:
+class _HandTrack:
     hands: dict[int, Hand] = field(default_factory=dict[int, Hand])
 
     def presence(self) -> float:
@@ -241,13 +241,13 @@ class _Track:
         return len(sizes) * float(np.median(sizes))
 
 
-def _taken(region: Region, tracks: Sequence[_Track], now: int) -> bool:
+def _taken(region: Region, tracks: Sequence[_HandTrack], now: int) -> bool:
     return any(now in t.hands and region.near(t.hands[now].next_region) for t in tracks)
 
 
-def _join(tracks: Sequence[_Track]) -> list[_Track]:
+def _join(tracks: Sequence[_HandTrack]) -> list[_HandTrack]:
     """Join parts that follow each other closely; the two hands that are seen most."""
-    joined: list[_Track] = []
+    joined: list[_HandTrack] = []
     for track in sorted(tracks, key=lambda track: min(track.hands)):
         begin = min(track.hands)
         region = track.hands[begin].next_region
@@ -260,10 +260,10 @@ def _join(tracks: Sequence[_Track]) -> list[_Track]:
                 break
         else:
             joined.append(track)
-    return sorted(joined, key=_Track.presence, reverse=True)[:MAX_HANDS]
+    return sorted(joined, key=_HandTrack.presence, reverse=True)[:MAX_HANDS]
 
 
-def _to_arrays(tracks: Sequence[_Track], n_frames: int, height: int) -> HandTracks:
+def _to_arrays(tracks: Sequence[_HandTrack], n_frames: int, height: int) -> HandTracks:
     points = np.zeros((len(tracks), n_frames, N_POINTS, 3), np.float32)
     score = np.zeros((len(tracks), n_frames), np.float32)
     right = np.zeros_like(score)

@@ -92,7 +92,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Body:
+class BodyLandmarks:
     """One person in one frame.
 
     Attributes:
@@ -156,7 +156,7 @@ class BoxDetector:
         return merge_boxes(places, scores[found]), side, (left, top)
 
 
-class Detector(BoxDetector):
+class PersonDetector(BoxDetector):
     """Finds people in a frame or in a square part of it."""
 
     size, layers, offsets = _DETECTOR_SIZE, _LAYERS, (0, 4, 6, 8, 10)
@@ -176,7 +176,7 @@ class Landmarks:
     def __init__(self, network: CachedNetwork) -> None:
         self._network = network
 
-    def __call__(self, image: Any, region: Region) -> Body:
+    def __call__(self, image: Any, region: Region) -> BodyLandmarks:
         """The body in ``region`` of a PIL image; a low ``score`` means that there is none."""
         pixels, turn, corner = crop(image, region, _CROP_SIZE)
         rows, score = self._network.run(["Identity", "Identity_1"], {"image": pixels[None]})
@@ -184,7 +184,7 @@ class Landmarks:
         places = rows[:, :2] @ turn + corner
         points = np.concatenate([places, sigmoid(rows[:, 3:4])], axis=1)[:N_POINTS]
         centre, rim = places[list(_AUXILIARY)]
-        return Body(points.astype(np.float32), float(score[0, 0]), _region(centre, rim))
+        return BodyLandmarks(points.astype(np.float32), float(score[0, 0]), _region(centre, rim))
 
 
 def to_image(frame: UInt8) -> Any:

@@ -15,7 +15,7 @@ _CLOSE = 0.5  # body heights between the hips at which one person can hide the o
 
 
 @dataclass(frozen=True)
-class Pair:
+class ActorPair:
     """The actor and the partner who is visible most, in the frames in which both were detected.
 
     Attributes:
@@ -46,7 +46,7 @@ class Pair:
         return max(len(self.a) / self.fps, 0.3)
 
 
-def pair_of(people: Sequence[BodyMotion]) -> Pair | None:
+def pair_of(people: Sequence[BodyMotion]) -> ActorPair | None:
     """The actor with the partner who shares most frames; None if they share too few."""
     pairs = [_pair(people[0], other) for other in people[1:]]
     best = max(pairs, key=lambda pair: pair.together, default=None)
@@ -58,7 +58,7 @@ def share_together(people: Sequence[BodyMotion]) -> float:
     return max((_pair(people[0], other).together for other in people[1:]), default=0.0)
 
 
-def _pair(a: BodyMotion, b: BodyMotion) -> Pair:
+def _pair(a: BodyMotion, b: BodyMotion) -> ActorPair:
     begin = max(a.first, b.first)
     stop = min(a.first + len(a.picture), b.first + len(b.picture))
     at = np.arange(begin, max(stop, begin))
@@ -69,7 +69,7 @@ def _pair(a: BodyMotion, b: BodyMotion) -> Pair:
         np.linalg.norm(a.picture[rows_a] - b.picture[rows_b], axis=-1)[:, HIPS].mean(axis=1)
         / height
     )
-    return Pair(
+    return ActorPair(
         share=len(both) * a.seen / len(a.picture),
         a=a.picture[rows_a] / height,
         b=b.picture[rows_b] / height,

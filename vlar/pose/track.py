@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vlar.pose.networks import N_POINTS, Body, Detector, Landmarks, Region, to_image
+from vlar.pose.networks import N_POINTS, BodyLandmarks, Landmarks, PersonDetector, Region, to_image
 from vlar.types import Float32, UInt8
 
 MAX_PEOPLE = 3
@@ -56,15 +56,15 @@ class PoseTracker:
 
     def __init__(
         self,
-        detector: Detector,
+        detector: PersonDetector,
         landmarks: Landmarks,
         max_people: int = MAX_PEOPLE,
         search: Callable[[int, int], Sequence[Square]] | None = None,
     ) -> None:
         self._detector, self._landmarks = detector, landmarks
         self._max_people, self._search = max_people, search
-        self._tracks: list[_Track] = []
-        self._live: list[_Track] = []
+        self._tracks: list[_BodyTrack] = []
+        self._live: list[_BodyTrack] = []
         self._next = 0
 
     def restarted(self) -> PoseTracker:
@@ -80,7 +80,7 @@ class PoseTracker:
             first: Number of the first frame in the recording, from 0. Earlier ones are forgotten.
         """
         self._forget(first)
-        found: list[_Track] = []
+        found: list[_BodyTrack] = []
         for now in range(self._next, first + len(frames)):
             found += self._forward(to_image(frames[now - first]), now)
         self._next = first + len(frames)
@@ -94,11 +94,11 @@ class PoseTracker:
         """
         span = range(first, first + n_frames)
         parts = [
-            _Track({now - first: track.bodies[now] for now in span if now in track.bodies})
+            _BodyTrack({now - first: track.bodies[now] for now in span if now in track.bodies})
             for track in self._tracks
         ]
         joined = _join([part for part in parts if part.bodies])
-        joined.sort(key=_Track.presence, reverse=True)
+        joined.sort(key=_BodyTrack.presence, reverse=True)
         return _to_arrays(joined[: max(MAX_PEOPLE, self._max_people)], n_frames, height)
 
     def _forget(self, first: int) -> None:
@@ -107,9 +107,9 @@ class PoseTracker:
         self._tracks = [track for track in self._tracks if track.bodies]
         self._next = max(self._next, first)
 
-    def _forward(self, image: Any, now: int) -> list[_Track]:
+    def _forward(self, image: Any, now: int) -> list[_BodyTrack]:
         """Follow the people of the frame before, and look for others; returns the others."""
-        going: list[_Track] = []
+        going: list[_BodyTrack] = []
         for track in self._live:
             last = track.bodies.get(now - 1)
             body = last and self._read(image, last.next_region)
@@ -117,13 +117,13 @@ class PoseTracker:
                 track.bodies[now] = body
                 going.append(track)
         self._live = going
-        found: list[_Track] = []
+        found: list[_BodyTrack] = []
         for region in self._candidates(image, now, len(going)):
             if len(going) >= self._max_people or self._taken(region, going, now):
                 continue
             body = self._read(image, region)
             if body and not self._taken(body.next_region, going, now):
-                found.append(_Track({now: body}, now))
+                found.append(_BodyTrack({now: body}, now))
                 going.append(found[-1])
         self._tracks += found
         return found
@@ -140,7 +140,7 @@ class PoseTracker:
                 found += self._detector(image, _THRESHOLD, square)
         return found
 
-    def _backward(self, frames: UInt8, first: int, track: _Track) -> None:
+    def _backward(self, frames: UInt8, first: int, track: _BodyTrack) -> None:
         others = [other for other in self._tracks if other is not track]
         region = track.bodies[track.start].next_region
         for now in range(track.start - 1, first - 1, -1):
@@ -152,7 +152,7 @@ class PoseTracker:
             track.bodies[now] = body
             region = body.next_region
 
-    def _taken(self, region: Region, tracks: Sequence[_Track], now: int) -> bool:
+    def _taken(self, region: Region, tracks: Sequence[_BodyTrack], now: int) -> bool:
         """Return whether a region is of a person who is tracked already.
 
         Where squares are searched for many people, somebody small stands in front of, or next to,
@@ -167,7 +167,7 @@ class PoseTracker:
             for other in there
         )
 
-    def _read(self, image: Any, region: Region) -> Body | None:
+    def _read(self, image: Any, region: Region) -> BodyLandmarks | None:
         body = self._landmarks(image, region)
         width, height = image.size
         ahead = body.next_region
@@ -180,8 +180,8 @@ class PoseTracker:
 
 
 @dataclass
-class _Track:
-    bodies: dict[int, Body] = field(default_factory=dict[int, Body])
+class _BodyTrack:
+    bodies: dict[int, BodyLandmarks] = field(default_factory=dict[int, BodyLandmarks])
     start: int = 0
 
     def presence(self) -> float:
@@ -198,9 +198,9 @@ def _ends_of_wide(width: int, height: int) -> list[Square]:
     return [(0.0, 0.0, side), (0.0, height - side, side)]
 
 
-def _join(tracks: Sequence[_Track]) -> list[_Track]:
+def _join(tracks: Sequence[_BodyTrack]) -> list[_BodyTrack]:
     """Join tracks that follow each other closely in time and place: they are one person."""
-    joined: list[_Track] = []
+    joined: list[_BodyTrack] = []
     for track in sorted(tracks, key=lambda track: min(track.bodies)):
         begin = min(track.bodies)
         region = track.bodies[begin].next_region
@@ -218,7 +218,7 @@ def _join(tracks: Sequence[_Track]) -> list[_Track]:
     return joined
 
 
-def _to_arrays(tracks: Sequence[_Track], n_frames: int, height: int) -> Tracks:
+def _to_arrays(tracks: Sequence[_BodyTrack], n_frames: int, height: int) -> Tracks:
     points = np.zeros((len(tracks), n_frames, N_POINTS, 3), np.float32)
     score = np.zeros((len(tracks), n_frames), np.float32)
     for row, track in enumerate(tracks):

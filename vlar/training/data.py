@@ -140,7 +140,7 @@ def _pasted(inputs: Tensor, other: Tensor, share: float, random: Random) -> tupl
 
 
 @dataclass(frozen=True)
-class View:
+class ClipView:
     """Another view of the same clips, for objectives that compare views.
 
     A view is drawn from the frames that were read for a clip: they are read once.
@@ -158,7 +158,7 @@ class View:
         return random_for(seed, epoch, row, zlib.crc32(name.encode()))
 
 
-Views = Mapping[str, View]
+Views = Mapping[str, ClipView]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from vlar.adapters.settings import check_settings, read_settings
 from vlar.adapters.trainable import Trainable, TrainingBatch, TrainingOutput
 from vlar.errors import UsageError
 from vlar.model.requests import Objectives
-from vlar.training.data import Random, View, random_for
+from vlar.training.data import ClipView, Random, random_for
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Float32, JsonDict
 
@@ -217,7 +217,7 @@ class Objective(ABC):
         """Unlabelled clips in a batch for each labelled one; 0 for none."""
         return 0.0
 
-    def views(self) -> Mapping[str, View]:
+    def views(self) -> Mapping[str, ClipView]:
         """Further views of every clip by name; they come as ``batch.views``."""
         return {}
 
@@ -351,13 +351,13 @@ class ObjectiveSet:
         """The largest share that any objective asks for."""
         return max((part.unlabelled_per_clip for part in self.parts.values()), default=0.0)
 
-    def views(self) -> dict[str, View]:
+    def views(self) -> dict[str, ClipView]:
         """The views of all objectives by name.
 
         Raises:
             UsageError: two objectives mean different views by one name.
         """
-        found: dict[str, View] = {}
+        found: dict[str, ClipView] = {}
         for name, part in self.parts.items():
             for view, how in part.views().items():
                 if found.setdefault(view, how) != how:

@@ -96,7 +96,7 @@ _SAME = "gradient_checkpointing"  # changes no weight
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunCallbacks:
     """Callbacks of a run.
 
     Attributes:
@@ -114,7 +114,7 @@ def run(
     config: TrainConfig,
     *,
     replace: bool = False,
-    progress: Progress | None = None,
+    progress: RunCallbacks | None = None,
     processes: Processes = ALONE,
 ) -> Model:
     """Train as configured and save the model; an interrupted run is resumed.
@@ -134,7 +134,7 @@ def run(
         TrainingError: a loss is not finite, or the checkpoints belong to another training.
     """
     check_target(config.out, replace=replace)
-    progress = progress or Progress()
+    progress = progress or RunCallbacks()
     learner = config.learner or registry.get("adapter", config.method).learner
     if learner != "trained" and not processes.alone:
         raise UsageError(
@@ -165,7 +165,7 @@ def run(
 
 
 @dataclass(frozen=True)
-class _Given:
+class _RunInputs:
     """Inputs of a configuration: examples, clips without labels, and the tree above the labels."""
 
     support: Support | None
@@ -174,7 +174,7 @@ class _Given:
     above: Tree | None
 
 
-def _read(config: TrainConfig, base: ModelCore) -> _Given:
+def _read(config: TrainConfig, base: ModelCore) -> _RunInputs:
     facts = facts_of(
         AdaptRequest(method=config.method, objectives=config.objectives, learner=config.learner)
     )
@@ -182,11 +182,11 @@ def _read(config: TrainConfig, base: ModelCore) -> _Given:
     support = read_support(train, base.modality, facts=facts) if train else None
     unlabelled = find_unlabelled(free, base.modality, facts=facts) if free else []
     above = label_tree(base, config.tree, support.labels) if support else None
-    return _Given(support, list(support.items) if support else [], unlabelled, above)
+    return _RunInputs(support, list(support.items) if support else [], unlabelled, above)
 
 
 def _learned(
-    learner: str, config: TrainConfig, base: ModelCore, given: _Given, progress: Progress
+    learner: str, config: TrainConfig, base: ModelCore, given: _RunInputs, progress: RunCallbacks
 ) -> Adapted:
     """Result of another learner for the same configuration."""
     request = AdaptRequest(
@@ -199,7 +199,7 @@ def _learned(
     return with_tree(learn(base, request), given.above)
 
 
-def _task(config: TrainConfig, base: ModelCore, given: _Given) -> TrainingTask:
+def _task(config: TrainConfig, base: ModelCore, given: _RunInputs) -> TrainingTask:
     return TrainingTask(
         base.encoder,
         config.method,
@@ -216,9 +216,9 @@ def _options(
     config: TrainConfig,
     work: Path,
     reading: ModelCore,
-    given: _Given,
+    given: _RunInputs,
     base: ModelCore,
-    progress: Progress,
+    progress: RunCallbacks,
     processes: Processes,
 ) -> FitOptions:
     key = _key(config, [*given.items, *given.unlabelled], base.fingerprint)
@@ -236,7 +236,7 @@ def _options(
     )
 
 
-def _on_epoch(config: TrainConfig, work: Path, progress: Progress) -> EpochCallback:
+def _on_epoch(config: TrainConfig, work: Path, progress: RunCallbacks) -> EpochCallback:
     epochs = config.numbers.epochs
     writer = _board(work / "tensorboard") if config.log == "tensorboard" else None
 

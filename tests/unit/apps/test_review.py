@@ -16,8 +16,8 @@ from vlar.apps.review import (
     FIFTYONE,
     FORMATS,
     LABEL_STUDIO,
-    Answer,
-    Candidates,
+    GivenLabel,
+    ReviewCandidates,
     ReviewItem,
     join_support,
     read_answers,
@@ -69,12 +69,12 @@ def test_the_first_clips_of_candidates():
     probability = np.array([[0.9, 0.1], [0.5, 0.45]])
     vectors = np.eye(2, dtype=np.float32)
     places = [(Path("a"), None), (Path("b"), Window(0, 1))]
-    (first,) = Candidates(("run", "walk"), places, vectors, probability).first(1)
+    (first,) = ReviewCandidates(("run", "walk"), places, vectors, probability).first(1)
     assert first.path == Path("b")
     assert first.guesses[0] == ("run", 0.5)
     assert first.to_dict()["end_s"] == 1
     known = {(Path("b"), Window(0, 1))}
-    found = Candidates(("run", "walk"), places, vectors, probability).first(5, labelled=known)
+    found = ReviewCandidates(("run", "walk"), places, vectors, probability).first(5, labelled=known)
     assert [item.path for item in found] == [Path("a")]
 
 
@@ -106,8 +106,8 @@ def test_tasks_come_back_as_answers(tmp_path: Path, kind: str):
     assert read_answers(file) == []
     file.write_text(answered(kind, text))
     assert read_answers(file) == [
-        Answer(Path("/v/a.mp4"), Window(0.0, 4.0), "label 0"),
-        Answer(Path("/v/b, c.mp4"), None, "label 1"),
+        GivenLabel(Path("/v/a.mp4"), Window(0.0, 4.0), "label 0"),
+        GivenLabel(Path("/v/b, c.mp4"), None, "label 1"),
     ]
 
 
@@ -125,10 +125,10 @@ def test_label_studio_and_fiftyone_have_their_fields():
 def test_answers_join_a_support_set_that_adapt_reads(tmp_path: Path):
     support = tmp_path / "support.csv"
     support.write_text("path,label\nold.mp4,run\n")
-    answers = [Answer(tmp_path / "new.mp4", Window(1.0, 3.5), "walk")]
+    answers = [GivenLabel(tmp_path / "new.mp4", Window(1.0, 3.5), "walk")]
     assert join_support(support, answers) == 1
     assert join_support(support, answers) == 0
-    assert join_support(support, [Answer(tmp_path / "old.mp4", None, "walk")]) == 1
+    assert join_support(support, [GivenLabel(tmp_path / "old.mp4", None, "walk")]) == 1
     items = read_support(support, least_labels=1).items
     assert [(item.path.name, item.label, item.window) for item in items] == [
         ("old.mp4", "walk", None),

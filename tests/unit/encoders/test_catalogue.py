@@ -53,7 +53,9 @@ def test_an_alias_is_the_full_spec():
 
 
 def test_an_alias_loads_wherever_a_model_is_named(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(catalogue.Entry, "full_spec", "openclip:ViT-S-32-alt?random_init=true")
+    monkeypatch.setattr(
+        catalogue.CatalogueEntry, "full_spec", "openclip:ViT-S-32-alt?random_init=true"
+    )
     assert load_encoder("clip").name == "openclip:ViT-S-32-alt?random_init=true"
     assert load_any("clip").name == "openclip:ViT-S-32-alt?random_init=true"
 

@@ -17,7 +17,7 @@ from tests.unit.library.fakes import (
 )
 from tests.unit.library.test_upgrade import PartModel
 from vlar.errors import LibraryError, QueryError, UnknownNameError, UsageError
-from vlar.generators.opinions.base import FunctionAnswerer, Shown
+from vlar.generators.opinions.base import FunctionAnswerer, MediaItem
 from vlar.generators.opinions.question import Question
 from vlar.library.ingest.runners.processes import ProcessRunner
 from vlar.library.library import Library
@@ -319,6 +319,6 @@ def test_what_is_shown_of_a_person_has_a_key_of_its_own(clips: list[Path]):
     def read() -> Clip:
         raise AssertionError("nobody asked for the frames")
 
-    whole, part = (Shown(clips[0], Window(0, 4), read, text) for text in ("", "left"))
+    whole, part = (MediaItem(clips[0], Window(0, 4), read, text) for text in ("", "left"))
     assert whole.key != part.key
     assert (whole.is_file, part.is_file) == (True, False)

@@ -15,7 +15,7 @@ from tests.unit.library.fakes import FakeModel, load_fake, tiny_video
 from vlar.errors import EncoderMismatchError, UsageError
 from vlar.library.ingest.runners import processes
 from vlar.library.ingest.runners.processes import ProcessRunner
-from vlar.library.ingest.worker_tasks import DecodedPart, Job, Setup
+from vlar.library.ingest.worker_tasks import DecodedPart, ReadJob, Setup
 from vlar.library.library import Library
 from vlar.library.rows import AddEvent
 from vlar.media.base import Reader
@@ -104,7 +104,7 @@ def test_an_encoder_killed_from_outside_costs_nothing(tmp_path: Path, clips: lis
 def test_a_recording_that_takes_the_memory_of_the_driver_is_named(
     tmp_path: Path, clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ):
-    def decode(job: Job, setup: Setup, source: Reader) -> Iterator[DecodedPart]:
+    def decode(job: ReadJob, setup: Setup, source: Reader) -> Iterator[DecodedPart]:
         if job.path.endswith("1.mp4"):
             raise MemoryError
         return plain(job, setup, source)

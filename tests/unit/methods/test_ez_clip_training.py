@@ -19,7 +19,13 @@ from vlar.encoders.clip.towers import weights_hash
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
 from vlar.methods.ez_clip.adapter import EzClip
-from vlar.methods.ez_clip.network import Drop, agreement, drops, motion_loss, softened_contrastive
+from vlar.methods.ez_clip.network import (
+    BlockDropout,
+    agreement,
+    drops,
+    motion_loss,
+    softened_contrastive,
+)
 
 LABELS = ["riding a bike", "cooking", "opening the door"]
 
@@ -208,7 +214,7 @@ def test_what_is_dropped_in_training_only(encoder: TorchEncoder, more: dict[str,
 def test_whole_samples_are_dropped() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        kept = Drop(0.25, 400).path(torch.ones(1200, 2, 3))
+        kept = BlockDropout(0.25, 400).path(torch.ones(1200, 2, 3))
     rows = kept.unflatten(0, (400, 3)).flatten(1)
     assert ((rows == 0).all(dim=1) | (rows == 1 / 0.75).all(dim=1)).all()
     assert kept.mean().item() == pytest.approx(1, abs=0.1)

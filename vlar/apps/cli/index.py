@@ -236,7 +236,7 @@ def add(
     where = Place(runner, address, workers, gpus_per_worker, devices).chosen(device)
     name = model or inputs.own_model(library)
     with progress(f"loading {name}") as shown:
-        show = Shown(shown, as_json)
+        show = AddProgress(shown, as_json)
         loaded = inputs.load_model(name, device, dtype) if device or dtype else model
         with Library(library, loaded) as opened:
             request = AddRequest(
@@ -287,7 +287,7 @@ def _rows(report: AddReport) -> str:
     return f"{report.rows - report.person_rows} new windows{people}"
 
 
-class Shown:
+class AddProgress:
     """Shows an ``add`` as it proceeds, in recordings, clips and seconds."""
 
     def __init__(self, shown: Progress, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlar.apps.cli import options, output
-from vlar.apps.cli.index import LibraryPath, Shown, app, finished
+from vlar.apps.cli.index import AddProgress, LibraryPath, app, finished
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import verb
 
@@ -58,7 +58,7 @@ def import_rows(
     from vlar.library.library import Library
 
     with progress("importing") as shown, Library(library, model) as opened:
-        show = Shown(shown, as_json)
+        show = AddProgress(shown, as_json)
         report = opened.import_shards(files, progress=show)
         for failure in report.failed:
             if failure.kind == "shard":

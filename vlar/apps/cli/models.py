@@ -15,7 +15,7 @@ from vlar.errors import UsageError
 from vlar.registry import unknown_name
 
 if TYPE_CHECKING:
-    from vlar.encoders.catalogue import Entry
+    from vlar.encoders.catalogue import CatalogueEntry
 
 app = typer.Typer(
     help="List the models, recommend one; fetch one with 'get'.",
@@ -87,14 +87,14 @@ def _models(as_json: bool) -> int:
     return 0
 
 
-def _facts(row: Entry) -> str:
+def _facts(row: CatalogueEntry) -> str:
     size = output.file_size(row.download_mb * 1e6) if row.download_mb else "-"
     clip_s = f"{row.cpu['clip_s']:.2f}" if "clip_s" in row.cpu else "-"
     here = "yes" if row.is_here() else "no"
     return f"{size:>8}  {row.dim or '-':>5}  {clip_s:>10}  {here:<4}"
 
 
-def _marks(row: Entry) -> str:
+def _marks(row: CatalogueEntry) -> str:
     return " (NC)" if row.non_commercial else ""
 
 

@@ -16,7 +16,7 @@ from vlar.apps.cli.verb import exit_code
 from vlar.errors import UsageError
 
 if TYPE_CHECKING:
-    from vlar.apps.review import Candidates, ReviewItem
+    from vlar.apps.review import ReviewCandidates, ReviewItem
     from vlar.types import Window
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _line(item: ReviewItem) -> str:
 
 def _candidates(
     target: str, paths: list[str], labels: str | None, model: str | None, device: str | None
-) -> Candidates:
+) -> ReviewCandidates:
     from vlar.apps import review
     from vlar.library.address import is_milvus
     from vlar.library.library import Library

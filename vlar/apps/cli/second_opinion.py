@@ -12,7 +12,7 @@ from vlar.apps.cli import output
 from vlar.apps.cli.options import Choices
 
 if TYPE_CHECKING:
-    from vlar.generators.opinions.mixing import Weights
+    from vlar.generators.opinions.mixing import OpinionWeights
     from vlar.generators.opinions.rerank import SecondOpinion
     from vlar.library.query.rerankers import Reranker
     from vlar.model.model import Model
@@ -78,15 +78,17 @@ def check(spec: str | None, live: str | None, mode: str) -> None:
         )
 
 
-def weights_of(text: str | None, margin: float | None, kept: Weights | None = None) -> Weights:
+def weights_of(
+    text: str | None, margin: float | None, kept: OpinionWeights | None = None
+) -> OpinionWeights:
     """The weights of the options; without any, those kept with the model.
 
     Raises:
         UsageError: they are neither two numbers nor the file of a run.
     """
-    from vlar.generators.opinions.mixing import Weights
+    from vlar.generators.opinions.mixing import OpinionWeights
 
-    found = kept or Weights() if text is None else Weights.read(text)
+    found = kept or OpinionWeights() if text is None else OpinionWeights.read(text)
     return found if margin is None else replace(found, margin=margin)
 
 
@@ -121,7 +123,7 @@ class Review:
             return
         from vlar.errors import UsageError
         from vlar.generators.opinions.base import load_answerer
-        from vlar.generators.opinions.mixing import Weights
+        from vlar.generators.opinions.mixing import OpinionWeights
         from vlar.generators.opinions.question import check_count
         from vlar.generators.opinions.rerank import SecondOpinion
 
@@ -133,7 +135,7 @@ class Review:
             output.error(self._problem)
             return
         answerer = load_answerer(spec)
-        counts = given or weights_of(None, margin, Weights.beside(model, answerer.identity))
+        counts = given or weights_of(None, margin, OpinionWeights.beside(model, answerer.identity))
         self._second = SecondOpinion(answerer, spec, k=k, weights=counts, none=none)
 
     def top(self, top: int, n_labels: int) -> int:

@@ -193,7 +193,7 @@ def _of_stream(
     model: Model, address: str, labels: LabelList | None, rules: TimelineRules
 ) -> Iterator[Segment | Failure]:
     from vlar.apps.live import classify_live
-    from vlar.apps.timeline.recordings import SegmentStream, Step
+    from vlar.apps.timeline.recordings import SegmentStream, TimeStep
     from vlar.language.labels import LabelSet
     from vlar.model.requests import ClassifyRequest
     from vlar.types import Failure
@@ -206,7 +206,7 @@ def _of_stream(
         if isinstance(row, Failure):
             yield row
         else:
-            yield from stream.push(Step.of(row, names))
+            yield from stream.push(TimeStep.of(row, names))
     yield from stream.finish()
 
 

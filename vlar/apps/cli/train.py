@@ -61,7 +61,7 @@ def command(
 def _train(config: str, processes: Processes, *, force: bool, as_json: bool) -> int:
     """Train in this process, which may be one of several; the first one prints."""
     from vlar.training.config import read_config
-    from vlar.training.run import Progress, run
+    from vlar.training.run import RunCallbacks, run
 
     read = read_config(config)
     with progress(f"loading {read.model}") as shown:
@@ -82,7 +82,7 @@ def _train(config: str, processes: Processes, *, force: bool, as_json: bool) -> 
                 shown.stage("reading examples", total=total)
             shown(count)
 
-        watched = Progress(reading, watch)
+        watched = RunCallbacks(reading, watch)
         model = run(read, replace=force, progress=watched, processes=processes)
     report = model.report
     if not processes.first:

@@ -274,7 +274,7 @@ HEADERS = {
 }
 
 
-class Guard:
+class RequestGuard:
     """Refuses what may not be asked before anything of it is read.
 
     Args:

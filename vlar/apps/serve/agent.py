@@ -12,7 +12,7 @@ from mcp.types import ToolAnnotations
 from pydantic import Field
 
 from vlar.apps.serve.application import Application
-from vlar.apps.serve.library import Source
+from vlar.apps.serve.library import RequestedRecording
 from vlar.errors import VlarError
 from vlar.library.query.plan import QueryRequest
 from vlar.version import __version__
@@ -80,7 +80,7 @@ def _tools(do: Application) -> list[Callable[..., Any]]:
 
         A label of null means that none of them fits.
         """
-        source = Source(video=video, path=path, start_s=start_s, end_s=end_s)
+        source = RequestedRecording(video=video, path=path, start_s=start_s, end_s=end_s)
         return do.classify(source, labels, every_s=every_s, mode=mode)
 
     def list_rows(

@@ -15,7 +15,7 @@ from typing import Any
 from vlar.apps.serve.errors import ServeError, ServeLimits, split, too_slow
 from vlar.apps.serve.files import Roots
 from vlar.apps.serve.jobs import Tasks
-from vlar.apps.serve.library import OWN, Models, ServedLibrary, Source, Sources
+from vlar.apps.serve.library import OWN, Models, RequestedRecording, ServedLibrary, Sources
 from vlar.apps.serve.media import WIDTHS, Media
 from vlar.apps.serve.uploads import Uploads
 from vlar.errors import DecodeTimeout, LabelError, VlarError
@@ -47,7 +47,7 @@ class Classifying:
 
     def __call__(
         self,
-        source: Source,
+        source: RequestedRecording,
         labels: Sequence[str] | str | None,
         model: str,
         top: int,
@@ -159,12 +159,12 @@ def with_files(text: str, sources: Sources, media: Media) -> str:
     return show(_replaced(tree, found))
 
 
-def _source(path: str) -> Source:
+def _source(path: str) -> RequestedRecording:
     if path.startswith(_UPLOAD):
-        return Source(upload=path.removeprefix(_UPLOAD))
+        return RequestedRecording(upload=path.removeprefix(_UPLOAD))
     if path.startswith(_VIDEO):
-        return Source(video=path.removeprefix(_VIDEO))
-    return Source(path=path)
+        return RequestedRecording(video=path.removeprefix(_VIDEO))
+    return RequestedRecording(path=path)
 
 
 def _replaced(node: Node, found: dict[Like, Like]) -> Any:
@@ -327,7 +327,7 @@ class Application:
 
     def classify(
         self,
-        source: Source,
+        source: RequestedRecording,
         labels: Sequence[str] | str | None = None,
         *,
         model: str = OWN,

@@ -21,11 +21,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from vlar.apps.serve import schemas
-from vlar.apps.serve.access import CONTENT_TYPE, COOKIE, Access, Guard, Metrics
+from vlar.apps.serve.access import CONTENT_TYPE, COOKIE, Access, Metrics, RequestGuard
 from vlar.apps.serve.application import Application
 from vlar.apps.serve.errors import ServeError, answer_of, busy, too_slow
 from vlar.apps.serve.files import file_response
-from vlar.apps.serve.jobs import Example
+from vlar.apps.serve.jobs import AdaptExample
 from vlar.apps.serve.media import WIDTHS
 from vlar.apps.serve.schemas import Problem
 from vlar.errors import VlarError
@@ -197,7 +197,7 @@ class HttpInterface:
         self._add_reads(api)
         self._add_media(api)
         self._add_work(api)
-        return Guard(api, self._access, self._do.limits, self._metrics)
+        return RequestGuard(api, self._access, self._do.limits, self._metrics)
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncGenerator[None, None]:
@@ -348,7 +348,7 @@ class HttpInterface:
 
         @api.post("/api/adapt", status_code=202, summary="Learn labels from examples, as a job")
         async def adapt(body: schemas.Adapt) -> JsonDict:
-            examples = [Example(each.plain(), each.label) for each in body.examples]
+            examples = [AdaptExample(each.plain(), each.label) for each in body.examples]
             return await self._run("reads", do.tasks.adapt, body.name, examples, body.method)
 
         @api.post("/api/jobs", status_code=202, summary="Index recordings, as a job")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vlar.apps.serve.errors import ServeError, ServeLimits, busy, split
-from vlar.apps.serve.library import Models, Source, Sources
+from vlar.apps.serve.library import Models, RequestedRecording, Sources
 from vlar.errors import LibraryLockedError, one_line
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.heads.model_selection import AUTO, methods
@@ -332,10 +332,10 @@ def _pipe(stream: IO[str] | None) -> IO[Any]:
 
 
 @dataclass(frozen=True)
-class Example:
+class AdaptExample:
     """One example of an adaptation: a recording or a span of one, and what it shows."""
 
-    source: Source
+    source: RequestedRecording
     label: str
 
 
@@ -390,7 +390,7 @@ class Tasks:
         title = f"add {', '.join(Path(path).name or path for path in real)}"
         return self.jobs.start("add", title, spec).to_dict()
 
-    def adapt(self, name: str, examples: Sequence[Example], method: str = AUTO) -> JsonDict:
+    def adapt(self, name: str, examples: Sequence[AdaptExample], method: str = AUTO) -> JsonDict:
         """Learn labels from examples, as a job; its model then answers to ``name``.
 
         Raises:
@@ -416,7 +416,7 @@ class Tasks:
         }
         return self.jobs.start("adapt", f"adapt {name}", spec).to_dict()
 
-    def _example(self, example: Example) -> JsonDict:
+    def _example(self, example: AdaptExample) -> JsonDict:
         window = example.source.window
         path, _ = self._sources.find(example.source)
         if example.source.upload is not None:

@@ -209,7 +209,7 @@ _KEPT_IDS = 100_000
 
 
 @dataclass(frozen=True)
-class Source:
+class RequestedRecording:
     """A recording, or a span of one; exactly one of the first three is given.
 
     Attributes:
@@ -293,7 +293,7 @@ class Sources:
         """
         return self.roots.recording(self.stored_path(name))
 
-    def find(self, source: Source) -> tuple[Path, str]:
+    def find(self, source: RequestedRecording) -> tuple[Path, str]:
         """The file of a source, and what answers call it.
 
         Raises:

@@ -58,9 +58,11 @@ class Source(Body):
     start_s: Seconds | None = None
     end_s: Seconds | None = None
 
-    def plain(self) -> library.Source:
+    def plain(self) -> library.RequestedRecording:
         """Source for the application."""
-        return library.Source(self.video, self.upload, self.path, self.start_s, self.end_s)
+        return library.RequestedRecording(
+            self.video, self.upload, self.path, self.start_s, self.end_s
+        )
 
 
 class Classify(Body):

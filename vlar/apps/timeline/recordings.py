@@ -96,7 +96,7 @@ class TimelineRules:
 
 
 @dataclass(frozen=True)
-class Step:
+class TimeStep:
     """The scores of one step.
 
     Attributes:
@@ -114,7 +114,7 @@ class Step:
     lost: float = 0.0
 
     @classmethod
-    def of(cls, row: Classification, labels: Sequence[str]) -> Step:
+    def of(cls, row: Classification, labels: Sequence[str]) -> TimeStep:
         """The step of an answer that lists all labels."""
         found = {p.label: p.probability for p in row.predictions}
         values = [*(found.get(label, 0.0) for label in labels), row.unknown_probability]
@@ -135,7 +135,7 @@ class SegmentStream:
     _decoder: Decoder = field(init=False)
     _raw: list[Float64] = field(default_factory=list, init=False)
     _smoothed: int = field(default=0, init=False)
-    _steps: list[Step] = field(default_factory=list, init=False)
+    _steps: list[TimeStep] = field(default_factory=list, init=False)
     _open: Segment | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -149,7 +149,7 @@ class SegmentStream:
         )
         self._half = round(rules.smooth_s / rules.every_s) // 2
 
-    def push(self, step: Step) -> list[Segment]:
+    def push(self, step: TimeStep) -> list[Segment]:
         """Add a step; the segments that are now complete, oldest first."""
         self._take(step)
         labels: list[int] = []
@@ -166,13 +166,13 @@ class SegmentStream:
         self._raw, self._smoothed = [], 0
         return [*found, last] if last else found
 
-    def all_of(self, steps: Iterable[Step]) -> list[Segment]:
+    def all_of(self, steps: Iterable[TimeStep]) -> list[Segment]:
         """The segments of a whole recording, without asking after each step what is sure."""
         for step in steps:
             self._take(step)
         return self.finish()
 
-    def _take(self, step: Step) -> None:
+    def _take(self, step: TimeStep) -> None:
         count = len(self.labels) + 1
         given = step.probability
         even = np.full(count, 1.0 / count) if given is None else given
@@ -244,7 +244,7 @@ def _segments_of(
     model: Model, classifier: LabelClassifier, path: Path, stream: SegmentStream, online: bool
 ) -> Iterator[Segment | Failure]:
     read, failure = 0, None
-    kept: list[Step] = []
+    kept: list[TimeStep] = []
     for step in steps_of(model, classifier, path, stream.rules):
         if isinstance(step, Failure):
             failure = step
@@ -262,7 +262,7 @@ def _segments_of(
 
 def steps_of(
     model: Model, classifier: LabelClassifier, path: Path, rules: TimelineRules
-) -> Iterator[Step | Failure]:
+) -> Iterator[TimeStep | Failure]:
     """The scores of every step of a recording; a Failure where it cannot be read at all."""
     sampler = model.view_sampler.one_view
     try:
@@ -276,12 +276,12 @@ def steps_of(
         clips = source.read_windows(path, [window for _, window in places], sampler.sampling)
         for (step, _), found in zip(places, _encoded(clips, session), strict=True):
             if found is None:
-                yield Step(str(path), step.start_s, step.end_s, None, 1.0)
+                yield TimeStep(str(path), step.start_s, step.end_s, None, 1.0)
                 continue
             clip, encoded = found
             scores = classifier.scores([encoded])
             values = np.concatenate([scores.probability[0], scores.unknown])
-            yield Step(str(path), step.start_s, step.end_s, values, clip.lost)
+            yield TimeStep(str(path), step.start_s, step.end_s, values, clip.lost)
 
 
 def _encoded(

@@ -16,7 +16,7 @@ from transformers import AutoModelForVideoClassification
 
 from vlar.encoders.base import Block, FrameBlock
 from vlar.encoders.clip.hf_loader import (
-    Source,
+    WeightSource,
     clear_errors,
     licence,
     place_model,
@@ -106,7 +106,7 @@ def is_classifier(config: Any) -> bool:
 
 
 def load_classifier(
-    source: Source, name: str, *, device: str | None, precision: str, random_init: bool
+    source: WeightSource, name: str, *, device: str | None, precision: str, random_init: bool
 ) -> ClassNamesEncoder:
     """A video classifier as an encoder; see ``HfEncoder.from_spec``.
 

@@ -260,7 +260,7 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightSource:
     """A configuration that was read, and where its weights are.
 
     Attributes:
@@ -281,7 +281,7 @@ class Source:
         return f"hf:{self.target}"
 
 
-def read_source(target: str, revision: str | None = None) -> Source:
+def read_source(target: str, revision: str | None = None) -> WeightSource:
     """The configuration of ``ORG/NAME`` or of a folder, checked before anything is loaded.
 
     Args:
@@ -301,11 +301,11 @@ def read_source(target: str, revision: str | None = None) -> Source:
         trust.check_hf_config(Path(place) / "config.json", f"hf:{target}")
     with clear_errors(target):
         config = AutoConfig.from_pretrained(place, **options)
-    return Source(target, place, options, config)
+    return WeightSource(target, place, options, config)
 
 
 def load(
-    source: Source,
+    source: WeightSource,
     *,
     device: str | None = None,
     precision: str = "float32",
@@ -387,7 +387,7 @@ def _longest_text(config: Any, tokenizer: Any) -> int:
     return min(longest, int(min(tokenizer.model_max_length, _MOST_TOKENS)))
 
 
-def licence(source: Source, random_init: bool) -> str:
+def licence(source: WeightSource, random_init: bool) -> str:
     """Licence of the weights, as far as known."""
     if random_init:
         return "none: random weights"
@@ -402,7 +402,7 @@ def place_model(model: Any, device: str | None, precision: str, name: str) -> No
     warn_if_slow(precision, place, name)
 
 
-def processor_of(source: Source) -> dict[str, Any]:
+def processor_of(source: WeightSource) -> dict[str, Any]:
     """The settings of the image processor; of the video processor where that is the only one."""
     try:
         found = AutoImageProcessor.from_pretrained(source.place, **source.options)
@@ -432,7 +432,7 @@ def _source(target: str, revision: str | None = None) -> tuple[str, bool]:
 
 
 def weights(
-    source: Source, loader: Any, random_init: bool, attention: str | None = None
+    source: WeightSource, loader: Any, random_init: bool, attention: str | None = None
 ) -> nn.Module:
     """The model with its weights, every one of them; or with seeded random ones.
 

@@ -399,7 +399,7 @@ def _hash(settings: object) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-class _OfflineArgument:
+class _HandsArgument:
     """The argument of the contract tests; None where the networks are not installed."""
 
     def __get__(self, instance: object, owner: Any = None) -> str | None:
@@ -416,7 +416,7 @@ class LiteHandsEncoder(LiteEncoder):
     """
 
     name = "lite-hands"
-    contract_argument = _OfflineArgument()
+    contract_argument = _HandsArgument()
 
     def load_hands(self) -> HandBlock:
         """The hands block.

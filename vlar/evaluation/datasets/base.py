@@ -47,7 +47,7 @@ class Subset:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class DatasetSplit:
     """One split of a data set.
 
     Attributes:
@@ -80,7 +80,7 @@ class Dataset:
         return self.subsets[name]
 
 
-class Layout(ABC):
+class DatasetLayout(ABC):
     """The files of one data set. Registered as ``@register("dataset", NAME)``.
 
     Attributes:
@@ -98,7 +98,7 @@ class Layout(ABC):
         """Return whether a folder (or file) looks like this layout."""
 
     @abstractmethod
-    def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
+    def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
         """Read the annotations, and look for every recording that they list.
 
         Args:
@@ -262,7 +262,7 @@ _SUBSETS = {"train": TRAIN, "val": VALIDATION, "validation": VALIDATION, "test":
 
 
 @register("dataset", "folder")
-class FolderPerLabel(Layout):
+class FolderPerLabel(DatasetLayout):
     """``LABEL/*.mp4``, or ``{train,val,test}/LABEL/*.mp4``; without a division all is ``test``.
 
     Option ``modality``: name of the reader whose recordings are looked for; default ``video``.
@@ -273,7 +273,7 @@ class FolderPerLabel(Layout):
     def claims(self, root: Path) -> bool:
         return root.is_dir() and bool(_folders(root))
 
-    def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
+    def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
         """Read the annotations, and look for every recording that they list.
 
         Raises:
@@ -288,7 +288,7 @@ class FolderPerLabel(Layout):
             raise DatasetError(
                 f"{root}: no recording in a folder of its label; see docs/protocols.md"
             )
-        return Dataset("folder", root, tuple(labels), subsets)
+        return DatasetSplit("folder", root, tuple(labels), subsets)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -316,7 +316,7 @@ _LAST = "folder"
 
 def read_dataset(
     root: str | Path, layout: str | None = None, options: Mapping[str, Any] | None = None
-) -> Dataset:
+) -> DatasetSplit:
     """Read the annotations of a data set; recordings are looked for and not opened.
 
     Args:
@@ -333,7 +333,7 @@ def read_dataset(
     if not place.exists():
         raise DatasetError(f"{place}: no such folder or file; give the data set's folder")
     name = layout or detect(place)
-    part: type[Layout] = registry.get("dataset", name)
+    part: type[DatasetLayout] = registry.get("dataset", name)
     given = dict(options or {})
     strange = sorted(set(given) - set(part.options))
     if strange:

@@ -11,8 +11,8 @@ from vlar.evaluation.datasets.base import (
     TEST,
     TRAIN,
     VALIDATION,
-    Dataset,
-    Layout,
+    DatasetLayout,
+    DatasetSplit,
     Recordings,
     Subset,
     clip,
@@ -31,7 +31,7 @@ _DEFAULTS = {
 
 
 @register("dataset", "lists")
-class Lists(Layout):
+class Lists(DatasetLayout):
     """``train.csv``, ``test.csv`` (``PATH NUMBER``, blanks or commas), ``labels.txt`` in order.
 
     Options: ``files`` (subset to file name), ``labels`` (file with one label a line, or a CSV with
@@ -48,7 +48,7 @@ class Lists(Layout):
             is not None
         )
 
-    def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
+    def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
         listed = self.needed(root, str(options.get("labels", "labels.txt")))
         labels = label_names(listed)
         chosen = cast("Mapping[str, Any]", options.get("files", {}))
@@ -62,9 +62,9 @@ class Lists(Layout):
             if file is not None:
                 files[file.name] = text_hash(file)
                 subsets[name] = recordings.subset(_listed(file, labels))
-        return Dataset("lists", root, labels, subsets, files)
+        return DatasetSplit("lists", root, labels, subsets, files)
 
-    def read_list(self, data: Dataset, name: str, labels: Sequence[str]) -> Subset:
+    def read_list(self, data: DatasetSplit, name: str, labels: Sequence[str]) -> Subset:
         """The clips of one more list of a data set, such as that of a few-shot draw.
 
         Args:

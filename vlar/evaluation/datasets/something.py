@@ -13,8 +13,8 @@ from vlar.evaluation.datasets.base import (
     TEST,
     TRAIN,
     VALIDATION,
-    Dataset,
-    Layout,
+    DatasetLayout,
+    DatasetSplit,
     Recordings,
     clip,
     require_label,
@@ -30,7 +30,7 @@ _VIDEOS = ("20bn-something-something-v2", "videos", "frames", "")
 
 
 @register("dataset", "ssv2")
-class SomethingV2(Layout):
+class SomethingV2(DatasetLayout):
     """``something-something-v2-{labels,train,validation}.json`` or ``{labels,train,..}.json``.
 
     Recordings are ``ID.webm``. The official test list has no labels and is not read: ``test`` is
@@ -42,7 +42,7 @@ class SomethingV2(Layout):
     def claims(self, root: Path) -> bool:
         return self._file(root, "labels") is not None
 
-    def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
+    def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
         del options
         listed = self.needed(root, f"{_PREFIX}labels.json", "labels.json")
         numbers = cast("dict[str, Any]", _json(listed, dict))
@@ -54,14 +54,14 @@ class SomethingV2(Layout):
             if file is not None:
                 files[file.name] = text_hash(file)
                 subsets[name] = recordings.subset(_templates(file, set(labels)))
-        return Dataset("ssv2", root, tuple(labels), subsets, files)
+        return DatasetSplit("ssv2", root, tuple(labels), subsets, files)
 
     def _file(self, root: Path, stem: str) -> Path | None:
         return self.annotation(root, f"{_PREFIX}{stem}.json", f"{stem}.json")
 
 
 @register("dataset", "sth-com")
-class SthCom(Layout):
+class SthCom(DatasetLayout):
     """``{train,val,test}_pairs.json`` (or ``.json.gz``): ``id, action, verb, object``.
 
     Clips have parts: the verb (a template of Something-Something V2) and the object. The label is
@@ -73,7 +73,7 @@ class SthCom(Layout):
     def claims(self, root: Path) -> bool:
         return self._file(root, TEST) is not None
 
-    def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
+    def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
         del options
         recordings, subsets, files = Recordings(root, self.videos), {}, {}
         for name in _FILES:
@@ -85,7 +85,7 @@ class SthCom(Layout):
             raise DatasetError(f"{root}: no test_pairs.json; put the three lists of Sth-com there")
         every = (item for subset in subsets.values() for item in (*subset.items, *subset.missing))
         labels = sorted({item.label for item in every})
-        return Dataset("sth-com", root, tuple(labels), subsets, files)
+        return DatasetSplit("sth-com", root, tuple(labels), subsets, files)
 
     def _file(self, root: Path, name: str) -> Path | None:
         return self.annotation(root, f"{name}_pairs.json", f"{name}_pairs.json.gz")

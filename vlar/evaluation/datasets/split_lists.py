@@ -10,8 +10,8 @@ from vlar.errors import DatasetError
 from vlar.evaluation.datasets.base import (
     TEST,
     TRAIN,
-    Dataset,
-    Layout,
+    DatasetLayout,
+    DatasetSplit,
     Recordings,
     clip,
     lines_of,
@@ -25,7 +25,7 @@ _USES = {"1": TRAIN, "2": TEST, "0": None}  # None: in neither subset of this sp
 
 
 @register("dataset", "hmdb51")
-class Hmdb51(Layout):
+class Hmdb51(DatasetLayout):
     """``testTrainMulti_7030_splits/LABEL_test_splitN.txt``, ``hmdb51_org/LABEL/*.avi``.
 
     A group is a source film: the file's name up to its label. Option ``split``: 1, 2 or 3.
@@ -38,7 +38,7 @@ class Hmdb51(Layout):
     def claims(self, root: Path) -> bool:
         return bool(self._files(root, 1))
 
-    def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
+    def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
         split = int(options.get("split", 1))
         ending = f"_test_split{split}.txt"
         files = self._files(root, split)
@@ -57,7 +57,9 @@ class Hmdb51(Layout):
         labels = tuple(file.name.removesuffix(ending) for file in files)
         subsets = {name: recordings.subset(listed) for name, listed in rows.items()}
         notes = (f"{unused} clips are in neither subset of split {split}",) if unused else ()
-        return Dataset("hmdb51", root, labels, subsets, {f"*{ending}": text_hash(*files)}, notes)
+        return DatasetSplit(
+            "hmdb51", root, labels, subsets, {f"*{ending}": text_hash(*files)}, notes
+        )
 
     def _files(self, root: Path, split: int) -> list[Path]:
         for folder in self.annotations:
@@ -80,7 +82,7 @@ def _listed(file: Path, label: str) -> Iterator[tuple[str | None, SupportItem, l
 
 
 @register("dataset", "ucf101")
-class Ucf101(Layout):
+class Ucf101(DatasetLayout):
     """``ucfTrainTestlist/{classInd,trainlist0N,testlist0N}.txt``, ``UCF-101/LABEL/v_*.avi``.
 
     A group is a source video (``g08``). Option ``split``: 1, 2 or 3.
@@ -93,7 +95,7 @@ class Ucf101(Layout):
     def claims(self, root: Path) -> bool:
         return self.annotation(root, "classInd.txt") is not None
 
-    def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
+    def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
         split = int(options.get("split", 1))
         classes = self.needed(root, "classInd.txt")
         labels = list(_labels(classes))
@@ -103,7 +105,7 @@ class Ucf101(Layout):
             file = self.needed(root, f"{stem}{split:02d}.txt")
             files[file.name] = text_hash(file)
             subsets[name] = recordings.subset(_ucf101_listed(file, labels))
-        return Dataset("ucf101", root, tuple(labels), subsets, files)
+        return DatasetSplit("ucf101", root, tuple(labels), subsets, files)
 
 
 def _labels(file: Path) -> Iterator[str]:

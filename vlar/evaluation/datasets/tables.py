@@ -14,8 +14,8 @@ from vlar.evaluation.datasets.base import (
     TEST,
     TRAIN,
     VALIDATION,
-    Dataset,
-    Layout,
+    DatasetLayout,
+    DatasetSplit,
     Recordings,
     Subset,
     clip,
@@ -32,7 +32,7 @@ OPTIONS = ("halves", "least", "parts", "parts_are_labels", "unseen")
 Items = Sequence[SupportItem]
 
 
-def arranged(data: Dataset, options: Mapping[str, Any]) -> Dataset:
+def arranged(data: DatasetSplit, options: Mapping[str, Any]) -> DatasetSplit:
     """The same clips in the arrangement that options ask for.
 
     Args:
@@ -122,7 +122,7 @@ _SUBSETS = ("split", "subset")
 
 
 @register("dataset", "csv")
-class Table(Layout):
+class Table(DatasetLayout):
     """``path,label`` and, where there are any, ``labels,verb,object,start_s,end_s,group,split``.
 
     ``labels`` holds several labels of a clip, separated by ``|``. ``split`` names the subset of a
@@ -142,7 +142,7 @@ class Table(Layout):
         columns = _header(file)
         return "path" in columns and bool({"label", "labels", "verb"} & set(columns))
 
-    def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
+    def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
         names = [str(options["file"])] if "file" in options else list(_NAMES)
         file = root if root.is_file() else self.needed(root, *names)
         column, where = str(options.get("label", "label")), dict(options.get("where", {}))
@@ -167,7 +167,7 @@ class Table(Layout):
             name: Subset(tuple(items), tuple(lost.get(name, ()))) for name, items in there.items()
         }
         files = {file.name: text_hash(file)}
-        return arranged(Dataset("csv", file.parent, tuple(labels), subsets, files), options)
+        return arranged(DatasetSplit("csv", file.parent, tuple(labels), subsets, files), options)
 
 
 def rows_of(file: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -225,7 +225,7 @@ _Row = tuple[SupportItem, list[str]]
 
 
 @register("dataset", "charades")
-class Charades(Layout):
+class Charades(DatasetLayout):
     """``Charades_v1_{classes.txt,train.csv,test.csv}``, ``Charades_v1[_480]/ID.mp4``.
 
     A clip is a video with all its labels; with the option ``spans = true`` each action is a clip of
@@ -239,7 +239,7 @@ class Charades(Layout):
     def claims(self, root: Path) -> bool:
         return self.annotation(root, "Charades_v1_classes.txt") is not None
 
-    def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
+    def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
         classes = self.needed(root, "Charades_v1_classes.txt")
         names = {code: label for code, _, label in (s.partition(" ") for s in lines_of(classes))}
         names.pop("", None)
@@ -257,7 +257,7 @@ class Charades(Layout):
             subsets[name] = Recordings(root, self.videos).subset(listed)
         if not subsets:
             raise DatasetError(f"{root}: no Charades_v1_train.csv or Charades_v1_test.csv")
-        return Dataset("charades", root, tuple(names.values()), subsets, files, tuple(notes))
+        return DatasetSplit("charades", root, tuple(names.values()), subsets, files, tuple(notes))
 
 
 def _row(
@@ -289,7 +289,7 @@ _KINDS = ("action", "verb", "noun")
 
 
 @register("dataset", "epic-kitchens")
-class EpicKitchens(Layout):
+class EpicKitchens(DatasetLayout):
     """``EPIC_100_{train,validation}.csv``, ``EPIC_100_{verb,noun}_classes.csv``.
 
     Recordings are ``P01/videos/P01_01.MP4``, ``P01/P01_01.MP4`` or ``P01_01.MP4``. A clip is an
@@ -303,7 +303,7 @@ class EpicKitchens(Layout):
     def claims(self, root: Path) -> bool:
         return self.annotation(root, "EPIC_100_validation.csv", "EPIC_100_train.csv") is not None
 
-    def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
+    def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
         kind = str(options.get("label", "action"))
         if kind not in _KINDS:
             raise ProtocolError(f"layout 'epic-kitchens': label {kind!r} is not one of {_KINDS}")
@@ -317,7 +317,7 @@ class EpicKitchens(Layout):
                 subsets[name] = recordings.subset(_listed(file, verbs, nouns, kind))
         every = [i for subset in subsets.values() for i in (*subset.items, *subset.missing)]
         labels = tuple(sorted({item.label for item in every}))
-        return Dataset("epic-kitchens", root, labels, subsets, files)
+        return DatasetSplit("epic-kitchens", root, labels, subsets, files)
 
     def _names(self, root: Path, *names: str) -> dict[str, str]:
         file = self.needed(root, *names)
@@ -358,7 +358,7 @@ _FILES = {
 
 
 @register("dataset", "kinetics")
-class Kinetics(Layout):
+class Kinetics(DatasetLayout):
     """``{train,val,test}.csv`` with ``label,youtube_id,time_start,time_end,split``.
 
     Recordings are ``ID_000010_000020.mp4`` or ``ID.mp4`` in ``videos/``, a folder of the subset,
@@ -373,7 +373,7 @@ class Kinetics(Layout):
         first = next((file for file in files if file is not None), None)
         return first is not None and "youtube_id" in first.open(encoding="utf-8").readline()
 
-    def read(self, root: Path, options: Mapping[str, Any]) -> Dataset:
+    def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
         del options
         self.needed(root, *(name for names in _FILES.values() for name in names))
         subsets, files, notes = {}, {}, []
@@ -390,7 +390,7 @@ class Kinetics(Layout):
             labels |= {row["label"] for _, row in rows}
             folders = [folder.format(subset=name) for folder in self.videos]
             subsets[name] = Recordings(root, folders).subset(_kinetics_listed(file, rows))
-        return Dataset("kinetics", root, tuple(sorted(labels)), subsets, files, tuple(notes))
+        return DatasetSplit("kinetics", root, tuple(sorted(labels)), subsets, files, tuple(notes))
 
 
 def _kinetics_listed(

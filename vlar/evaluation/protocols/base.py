@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.evaluation.cards import DataCard, LoadedCard
-from vlar.evaluation.datasets.base import TRAIN, Dataset, Subset
+from vlar.evaluation.datasets.base import TRAIN, DatasetSplit, Subset
 from vlar.evaluation.features import ONE_FRAME, Change, FeatureStore
-from vlar.evaluation.learning import NONE, FitSet, Fitted, Guard, Learner, fit
+from vlar.evaluation.learning import NONE, FitSet, Fitted, Guard, LearningMethod, fit
 from vlar.evaluation.report import lines
 from vlar.evaluation.scores import Figure, class_figures
 from vlar.heads.adapted_head import AdaptedHead
@@ -30,7 +30,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Part:
+class RunSplit:
     """One split of the data of a run.
 
     Attributes:
@@ -43,7 +43,7 @@ class Part:
 
     name: str
     card: DataCard
-    data: Dataset
+    data: DatasetSplit
     labels: tuple[str, ...]
     subset: str
 
@@ -72,17 +72,19 @@ class Plan:
     """
 
     card: LoadedCard
-    parts: Sequence[Part]
-    source: Part | None
+    parts: Sequence[RunSplit]
+    source: RunSplit | None
     settings: JsonDict
     notes: list[str] = field(default_factory=list[str])
     counts: JsonDict = field(default_factory=dict[str, Any])
 
     @property
-    def learner(self) -> Learner:
+    def learner(self) -> LearningMethod:
         """Learner of the settings."""
         s = self.settings
-        return Learner(s.get("method", NONE), s.get("unknown", "familiarity"), s.get("recipe"))
+        return LearningMethod(
+            s.get("method", NONE), s.get("unknown", "familiarity"), s.get("recipe")
+        )
 
 
 @dataclass
@@ -140,7 +142,7 @@ class Run:
         self.label_texts[f"{len(listed)} labels {listed.sha256[:8]}"] = list(listed.texts)
         return make_classifier(core, LabelSet(listed, mode, card.descriptions))
 
-    def fit(self, fit_set: FitSet, seed: int, learner: Learner | None = None) -> Fitted:
+    def fit(self, fit_set: FitSet, seed: int, learner: LearningMethod | None = None) -> Fitted:
         """Learn from clips that a guard has checked."""
         made = fit(self.core, self.store, learner or self.plan.learner, fit_set, seed)
         self.failed.update((str(row.path), row) for row in made.failed)

@@ -9,7 +9,7 @@ import numpy as np
 
 from vlar.errors import ProtocolError
 from vlar.evaluation.datasets.base import Subset
-from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
 from vlar.evaluation.scores import Figure, spread
 from vlar.heads.support import SupportItem
 from vlar.metrics.compositional import evaluate_pairs, pair_faults
@@ -49,7 +49,7 @@ class Compositional(Protocol):
         found = [row for part in run.plan.parts for row in self._part(run, part)]
         return found + spread(found, "split")
 
-    def _part(self, run: Run, part: Part) -> list[Figure]:
+    def _part(self, run: Run, part: RunSplit) -> list[Figure]:
         train, target = _counts(part.data.subset("train")), _counts(part.test)
         texts = _texts(part)
         pairs = sorted(train | target)
@@ -89,7 +89,7 @@ def _counts(subset: Subset) -> Counter[Pair]:
     return Counter(_pair(item) for item in subset.items if len(item.parts) == 2)
 
 
-def _texts(part: Part) -> dict[Pair, str]:
+def _texts(part: RunSplit) -> dict[Pair, str]:
     """The label of each pair; two pairs of one text would be one candidate."""
     texts = {
         _pair(item): item.label

@@ -13,7 +13,7 @@ from vlar.errors import ProtocolError
 from vlar.evaluation.corruptions.base import SEVERITIES, names_for
 from vlar.evaluation.features import Change
 from vlar.evaluation.learning import NONE
-from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, accuracies, chance
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, accuracies, chance
 from vlar.evaluation.report import percent
 from vlar.evaluation.scores import Figure
 from vlar.registry import register
@@ -23,7 +23,7 @@ _FIRST = 3
 
 
 @register("protocol", "corruption")
-class Corruption(Protocol):
+class CorruptionRobustness(Protocol):
     """Accuracy on clean clips, under each corruption and severity, and means of these.
 
     ``robustness`` is relative: ``1 - (clean - mean) / clean``. ``falls first`` orders the
@@ -76,7 +76,7 @@ class Corruption(Protocol):
         named = (f"{row['corruption']} at severity {row['severity']}" for row in first[:_FIRST])
         return [*found, f"falls first: {', '.join(named)}"]
 
-    def _part(self, run: Run, part: Part) -> list[Figure]:
+    def _part(self, run: Run, part: RunSplit) -> list[Figure]:
         core, head = run.core, None
         if run.plan.learner.method != NONE:
             fitted = run.fit(run.guard(part.test).fit_set(part.train.items), run.settings["seed"])

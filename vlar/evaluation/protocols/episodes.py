@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vlar.errors import ProtocolError
-from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, closed
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, closed
 from vlar.evaluation.scores import Figure, mean_figure
 from vlar.heads.support import SupportItem
 from vlar.registry import register
@@ -74,11 +74,11 @@ class Episodes(Protocol):
         return float((answers == scored.truth(labels)).mean())
 
 
-def _by_id(part: Part) -> dict[str, SupportItem]:
+def _by_id(part: RunSplit) -> dict[str, SupportItem]:
     return {item.path.stem: item for item in part.test.items}
 
 
-def _episodes(plan: Plan, part: Part) -> list[Any]:
+def _episodes(plan: Plan, part: RunSplit) -> list[Any]:
     name = plan.settings["list"]
     if name is None:
         return _drawn(part, plan.settings)
@@ -89,7 +89,7 @@ def _episodes(plan: Plan, part: Part) -> list[Any]:
     return _read(file, part)
 
 
-def _drawn(part: Part, settings: JsonDict) -> list[Any]:
+def _drawn(part: RunSplit, settings: JsonDict) -> list[Any]:
     ways, shots, queries = (int(settings[k]) for k in ("ways", "shots", "queries"))
     ids: dict[str, list[str]] = {}
     for item in part.test.items:
@@ -112,7 +112,7 @@ def _drawn(part: Part, settings: JsonDict) -> list[Any]:
     return listed
 
 
-def _read(file: Path, part: Part) -> list[Any]:
+def _read(file: Path, part: RunSplit) -> list[Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         listed = _named(data["episodes"], data["ids"]) if isinstance(data, dict) else data

@@ -16,7 +16,7 @@ from vlar.evaluation.features import (
     spelled_as,
 )
 from vlar.evaluation.learning import Fitted
-from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, accuracies, chance
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, accuracies, chance
 from vlar.evaluation.scores import Figure, spread
 from vlar.heads.support import SupportItem
 from vlar.metrics.classification import harmonic_mean
@@ -66,7 +66,7 @@ class FewShot(Protocol):
         by_seed = spread(found, "seed")
         return found + by_seed + spread(by_seed or found, "split")
 
-    def _drawn(self, plan: Plan, part: Part, shots: int, seed: int) -> list[SupportItem]:
+    def _drawn(self, plan: Plan, part: RunSplit, shots: int, seed: int) -> list[SupportItem]:
         pattern = plan.settings["lists"]
         if pattern is None:
             return draw_shots(part.train.items, part.labels, shots, seed)
@@ -103,7 +103,7 @@ class Supervised(Protocol):
 
 
 def listed_shots(
-    part: Part, pattern: str, shots: int, seed: int, labels: Sequence[str]
+    part: RunSplit, pattern: str, shots: int, seed: int, labels: Sequence[str]
 ) -> list[SupportItem]:
     """The clips of a stored draw.
 
@@ -128,7 +128,9 @@ def listed_shots(
     return list(listed.items)
 
 
-def answered(run: Run, part: Part, fitted: dict[Any, Fitted], names: Sequence[str]) -> list[Figure]:
+def answered(
+    run: Run, part: RunSplit, fitted: dict[Any, Fitted], names: Sequence[str]
+) -> list[Figure]:
     """Accuracies of what was learned, and of the texts alone; one pass where cores are the same."""
     labels, found = part.labels, list[Figure]()
     cores = {id(each.core): each.core for each in fitted.values()}
@@ -195,7 +197,7 @@ class BaseToNovel(Protocol):
         averages = spread(found, "seed")
         return found + averages + self._mean_hm(averages)
 
-    def _scored(self, run: Run, part: Part, fitted: Fitted, seed: int) -> list[Figure]:
+    def _scored(self, run: Run, part: RunSplit, fitted: Fitted, seed: int) -> list[Figure]:
         base, novel = _lists(run.plan)
         learned = run.classifier(base, core=fitted.core, head=fitted.head)
         texts = run.classifier(novel, core=fitted.core)
@@ -206,7 +208,7 @@ class BaseToNovel(Protocol):
         where = {"split": part.name or None, "seed": seed}
         return _sides(accuracies(first, 0, base, **where), accuracies(second, 0, novel, **where))
 
-    def _texts(self, run: Run, part: Part, base: tuple[str, ...], novel: tuple[str, ...]):
+    def _texts(self, run: Run, part: RunSplit, base: tuple[str, ...], novel: tuple[str, ...]):
         sides: list[list[Figure]] = []
         for labels in (base, novel):
             items = part.test.of(labels).items
@@ -284,7 +286,7 @@ class CrossDataset(Protocol):
         return found + by_seed + spread(by_seed or found, "split")
 
 
-def _shots(plan: Plan, part: Part, base: tuple[str, ...], seed: int) -> list[SupportItem]:
+def _shots(plan: Plan, part: RunSplit, base: tuple[str, ...], seed: int) -> list[SupportItem]:
     shots, pattern = plan.settings["shots"], plan.settings["lists"]
     if pattern is None:
         return draw_shots(part.data.subset("train").items, base, shots, seed)
@@ -301,7 +303,7 @@ def _lists(plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return base, novel
 
 
-def _source(plan: Plan) -> Part:
+def _source(plan: Plan) -> RunSplit:
     if plan.source is None:
         raise ProtocolError(
             "cross-dataset needs [source] in the card: the data that is learned from"
@@ -309,7 +311,7 @@ def _source(plan: Plan) -> Part:
     return plan.source
 
 
-def _mapped(source: Part, mapping: dict[str, str] | None):
+def _mapped(source: RunSplit, mapping: dict[str, str] | None):
     from dataclasses import replace
 
     items = list(source.train.items)

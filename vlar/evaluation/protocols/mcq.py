@@ -12,17 +12,12 @@ import numpy.typing as npt
 from vlar import registry
 from vlar.errors import ProtocolError, UsageError
 from vlar.evaluation.datasets.base import TRAIN
-from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
 from vlar.evaluation.scores import Figure, mean_figure, spread
 from vlar.generators.opinions.asking import Opinion, Tally, ask
-from vlar.generators.opinions.base import Answerer, Shown, load_answerer
+from vlar.generators.opinions.base import Answerer, MediaItem, load_answerer
 from vlar.generators.opinions.mixing import Mixing, fit_margin, fit_mixing, mix
-from vlar.generators.opinions.question import (
-    PERSPECTIVES,
-    Question,
-    check_count,
-    distinct,
-)
+from vlar.generators.opinions.question import PERSPECTIVES, Question, check_count, distinct
 from vlar.generators.opinions.rerank import StopRule, shown_of
 from vlar.heads.support import SupportItem
 from vlar.language.labels import parse_labels
@@ -295,10 +290,10 @@ class _Judge:
     tally: Tally = field(default_factory=Tally)
     stop: StopRule = field(default_factory=StopRule)
 
-    def opinions(self, shown: Sequence[Shown], questions: Sequence[Question]) -> list[Opinion]:
+    def opinions(self, shown: Sequence[MediaItem], questions: Sequence[Question]) -> list[Opinion]:
         return [self._one(*pair) for pair in zip(shown, questions, strict=True)]
 
-    def _one(self, shown: Shown, question: Question) -> Opinion:
+    def _one(self, shown: MediaItem, question: Question) -> Opinion:
         if self.stop.reason is not None:
             found = Opinion(None, error=(_STOPPED, self.stop.reason))
         else:
@@ -313,7 +308,7 @@ class _Clips:
     """Clips that could be read, with the proposer's probabilities."""
 
     items: Sequence[SupportItem]
-    shown: Sequence[Shown]
+    shown: Sequence[MediaItem]
     scores: Float64
     truth: npt.NDArray[np.int64]
     groups: list[str]
@@ -377,7 +372,7 @@ class MultipleChoice(Protocol):
         return found + spread(found, "split")
 
 
-def _part(run: Run, part: Part, judge: _Judge, other: Model | None) -> Iterator[Figure]:
+def _part(run: Run, part: RunSplit, judge: _Judge, other: Model | None) -> Iterator[Figure]:
     clips = _clips(run, part, part.test.items, run.core)
     texts = parse_labels(list(part.labels)).texts
     proposers: list[tuple[str, str, Float64]] = [
@@ -399,7 +394,7 @@ def _part(run: Run, part: Part, judge: _Judge, other: Model | None) -> Iterator[
 
 
 def _clips(
-    run: Run, part: Part, items: Sequence[SupportItem], core: ModelCore, one_view: bool = False
+    run: Run, part: RunSplit, items: Sequence[SupportItem], core: ModelCore, one_view: bool = False
 ) -> _Clips:
     classifier = run.classifier(part.labels, core=core)
     scored = run.scores({0: classifier}, items, core=core, one_view=one_view)
@@ -409,11 +404,11 @@ def _clips(
     return _Clips(scored.items, shown, probability, truth, scored.groups)
 
 
-def _shown(core: ModelCore, item: SupportItem) -> Shown:
+def _shown(core: ModelCore, item: SupportItem) -> MediaItem:
     if item.window is not None:
         return shown_of(core, item.path, item.window.start_s, item.window.end_s)
     sampler = core.view_sampler.one_view
-    return Shown(item.path, None, lambda: sampler.sample(item.path)[0])
+    return MediaItem(item.path, None, lambda: sampler.sample(item.path)[0])
 
 
 def _choice(
@@ -453,7 +448,7 @@ def _choice(
 
 
 def _reranked(
-    run: Run, part: Part, clips: _Clips, texts: Sequence[str], judge: _Judge
+    run: Run, part: RunSplit, clips: _Clips, texts: Sequence[str], judge: _Judge
 ) -> Iterator[Figure]:
     """Top-1 of the proposer, of the answerer among its best K, and of both."""
     opinion, columns = _asked(run, clips, texts, judge)

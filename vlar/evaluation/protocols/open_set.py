@@ -10,7 +10,7 @@ import numpy.typing as npt
 from vlar.errors import ProtocolError
 from vlar.evaluation.features import spelled_as
 from vlar.evaluation.learning import NONE
-from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, closed
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, closed
 from vlar.evaluation.scores import Figure, any_figure, spread
 from vlar.heads.base import Scores
 from vlar.metrics.openset import aupr, fpr_at, open_f1, openness, oscr
@@ -56,7 +56,7 @@ class OpenSet(Protocol):
         by_seed = spread(found, "seed")
         return found + by_seed + spread(by_seed or found, "split")
 
-    def _seed(self, run: Run, part: Part, seed: int) -> list[Figure]:
+    def _seed(self, run: Run, part: RunSplit, seed: int) -> list[Figure]:
         known = _known(run.plan, part, seed)
         core, head = run.core, None
         if run.plan.learner.method != NONE:
@@ -79,7 +79,7 @@ class OpenSet(Protocol):
         return found + [row.of(**where, under="scores permuted") for row in blind]
 
 
-def _known(plan: Plan, part: Part, seed: int) -> tuple[str, ...]:
+def _known(plan: Plan, part: RunSplit, seed: int) -> tuple[str, ...]:
     known = plan.settings["known"]
     if isinstance(known, (list, str)):
         listed = set(spelled_as(plan.card.labels(known) or (), part.labels))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vlar.errors import ProtocolError, VlarError
-from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
 from vlar.evaluation.scores import Figure, spread
 from vlar.heads.support import SupportItem
 from vlar.media.lookup import reader
@@ -53,7 +53,7 @@ class Spans(Protocol):
         found = [row for part in run.plan.parts for row in self._part(run, part)]
         return found + spread(found, "split")
 
-    def _part(self, run: Run, part: Part) -> list[Figure]:
+    def _part(self, run: Run, part: RunSplit) -> list[Figure]:
         truth = _truth(part.test.items)
         labels = [label for label in part.labels if any(key[1] == label for key in truth)]
         cut = _windows(run, part)
@@ -110,7 +110,7 @@ def _truth(items: Sequence[SupportItem]) -> dict[tuple[str, str], list[tuple[flo
     return truth
 
 
-def _windows(run: Run, part: Part) -> dict[str, list[SupportItem]]:
+def _windows(run: Run, part: RunSplit) -> dict[str, list[SupportItem]]:
     """The windows of each recording, as items without a label."""
     found: dict[str, list[SupportItem]] = {}
     size, step = float(run.settings["window_s"]), float(run.settings["every_s"])

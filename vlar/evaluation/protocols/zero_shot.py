@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vlar.errors import ProtocolError
 from vlar.evaluation.features import check_overlap, spelled_as
-from vlar.evaluation.protocols.base import Part, Plan, Protocol, Run, accuracies, chance, closed
+from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, accuracies, chance, closed
 from vlar.evaluation.scores import Figure, any_figure, mean_figure, spread
 from vlar.metrics.classification import generalised_zero_shot, ranks
 from vlar.metrics.ranking import multilabel_map, retrieval_both_ways
@@ -136,7 +136,7 @@ class ZeroShot(Protocol):
         found = [row for part in run.plan.parts for row in self._part(run, part)]
         return found + spread(found, "split")
 
-    def _part(self, run: Run, part: Part) -> list[Figure]:
+    def _part(self, run: Run, part: RunSplit) -> list[Figure]:
         labels, where = part.labels, {"split": part.name or None}
         scored = run.scores({0: run.classifier(labels)}, part.test.items, run.changes)
         truth = scored.truth(labels)

@@ -9,7 +9,7 @@ import numpy as np
 
 from vlar.errors import UsageError
 from vlar.generators.descriptions.base import NoAnswerError
-from vlar.generators.opinions.base import Answer, Answerer, Shown, checked_probability
+from vlar.generators.opinions.base import Answer, Answerer, MediaItem, checked_probability
 from vlar.generators.opinions.question import Question, is_none, normalised
 from vlar.language.clean import clean_label
 from vlar.registry import register
@@ -55,7 +55,7 @@ class ModelAnswerer(Answerer):
         """The model's name and fingerprint."""
         return f"self {self._model.name} {self._model.fingerprint}"
 
-    def answer(self, shown: Shown, question: Question) -> Answer:
+    def answer(self, shown: MediaItem, question: Question) -> Answer:
         """Probabilities of the options by the model alone.
 
         "None of these", where it is an option, is what the model calls unknown.
@@ -85,7 +85,7 @@ class ModelAnswerer(Answerer):
         options = [option for option in question.options if not is_none(option)]
         return [known.get(normalised(option), option) for option in options]
 
-    def _encode(self, shown: Shown) -> Encoded:
+    def _encode(self, shown: MediaItem) -> Encoded:
         if shown.key in self._encoded:
             self._encoded.move_to_end(shown.key)
             return self._encoded[shown.key]

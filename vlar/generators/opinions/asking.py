@@ -23,7 +23,7 @@ import numpy as np
 from vlar.errors import UsageError, VlarError
 from vlar.files import resources
 from vlar.generators.descriptions.base import RefusedError
-from vlar.generators.opinions.base import Answer, Answerer, Function, FunctionAnswerer, Shown
+from vlar.generators.opinions.base import Answer, Answerer, Function, FunctionAnswerer, MediaItem
 from vlar.generators.opinions.question import Embed, Question, parse_answer
 from vlar.types import Clip, Float64, JsonDict, Window
 
@@ -31,7 +31,7 @@ _FOLDER = "answers"
 _FORMAT = 1
 
 
-def cached_answer(answerer: Answerer, shown: Shown, question: Question) -> Answer | None:
+def cached_answer(answerer: Answerer, shown: MediaItem, question: Question) -> Answer | None:
     """The answer that was given to this question about this clip before; None without one."""
     data = _read(_path(answerer, shown, question)) if answerer.cached else None
     if data is None:
@@ -48,7 +48,7 @@ def cached_answer(answerer: Answerer, shown: Shown, question: Question) -> Answe
     return Answer(text=text) if isinstance(text, str) else None
 
 
-def keep_answer(answerer: Answerer, shown: Shown, question: Question, answer: Answer) -> None:
+def keep_answer(answerer: Answerer, shown: MediaItem, question: Question, answer: Answer) -> None:
     """Keep an answer. A cache that cannot be written costs a question, never the answer."""
     if not answerer.cached:
         return
@@ -62,7 +62,7 @@ def keep_answer(answerer: Answerer, shown: Shown, question: Question, answer: An
         temporary.replace(path)
 
 
-def _path(answerer: Answerer, shown: Shown, question: Question) -> Path:
+def _path(answerer: Answerer, shown: MediaItem, question: Question) -> Path:
     facts = [_FORMAT, answerer.identity, shown.key, question.text(), list(question.options)]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return resources.cache_dir() / _FOLDER / name[:2] / f"{name[:40]}.json"
@@ -116,7 +116,7 @@ class Opinion:
 
 def ask(
     answerer: Answerer | Function,
-    clip: Clip | Shown | Any,
+    clip: Clip | MediaItem | Any,
     question: Question,
     *,
     rotations: int | None = None,
@@ -144,7 +144,7 @@ def ask(
         UsageError: ``rotations`` is not 1 to K.
     """
     judge = answerer if isinstance(answerer, Answerer) else FunctionAnswerer(answerer)
-    shown = clip if isinstance(clip, Shown) else _shown(clip)
+    shown = clip if isinstance(clip, MediaItem) else _shown(clip)
     begin = time.monotonic()
     shifts = _shifts(judge, len(question), rotations)
     answers = _answers(judge, shown, [question.rotated(shift) for shift in shifts])
@@ -161,7 +161,7 @@ def _shifts(judge: Answerer, k: int, rotations: int | None) -> list[int]:
 
 
 def _opinion(
-    question: Question, shifts: Sequence[int], answers: Sequence[_Given], embed: Embed | None
+    question: Question, shifts: Sequence[int], answers: Sequence[_OrderResult], embed: Embed | None
 ) -> Opinion:
     k = len(question)
     total, letters = np.zeros(k), list[int | None]()
@@ -178,7 +178,7 @@ def _opinion(
         refused = sum(answer.refused for answer in good)
         what = "refused to answer" if refused else "wrote nothing that names an option"
         sample = next((a.text for a in good if a.text.strip()), "")
-        error = _Problem("refusal" if refused else "unread", f"{what}{_quoted(sample)}")
+        error = _AskError("refusal" if refused else "unread", f"{what}{_quoted(sample)}")
     return Opinion(
         probability=total / len(shifts) if error is None else None,
         letters=tuple(letters) if len(letters) == len(shifts) else (),
@@ -207,30 +207,32 @@ def _asking_read(
 
 
 @dataclass(frozen=True)
-class _Problem:
+class _AskError:
     kind: str
     message: str
     final: bool = False
 
 
 @dataclass(frozen=True)
-class _Given:
+class _OrderResult:
     """Result of one order: an answer or an error, or neither where it was not asked."""
 
     answer: Answer | None = None
-    error: _Problem | None = None
+    error: _AskError | None = None
     reused: bool = False
     asked: bool = False
 
 
-def _answers(judge: Answerer, shown: Shown, questions: Sequence[Question]) -> list[_Given]:
+def _answers(
+    judge: Answerer, shown: MediaItem, questions: Sequence[Question]
+) -> list[_OrderResult]:
     """The answers in the order of the questions; after an error the others are not asked."""
-    found = [_Given()] * len(questions)
+    found = [_OrderResult()] * len(questions)
     stopped = threading.Event()
 
-    def one(place: int) -> _Given:
+    def one(place: int) -> _OrderResult:
         if stopped.is_set():
-            return _Given()
+            return _OrderResult()
         given = _one(judge, shown, questions[place])
         if given.error is not None:
             stopped.set()
@@ -241,7 +243,7 @@ def _answers(judge: Answerer, shown: Shown, questions: Sequence[Question]) -> li
     # Daemon threads and not a pool: a pool would keep an interrupted program alive until its last
     # question is answered.
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    results: queue.SimpleQueue[tuple[int, _Given | BaseException]] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[int, _OrderResult | BaseException]] = queue.SimpleQueue()
     for place in range(len(questions)):
         waiting.put(place)
 
@@ -266,29 +268,29 @@ def _answers(judge: Answerer, shown: Shown, questions: Sequence[Question]) -> li
     return found
 
 
-def _one(judge: Answerer, shown: Shown, question: Question) -> _Given:
+def _one(judge: Answerer, shown: MediaItem, question: Question) -> _OrderResult:
     try:
         kept = cached_answer(judge, shown, question)
         if kept is not None:
-            return _Given(kept, reused=True)
+            return _OrderResult(kept, reused=True)
         answer = judge.answer(shown, question)
     except VlarError as error:
         final = isinstance(error, RefusedError)
-        return _Given(error=_Problem(error.kind, error.message, final), asked=True)
+        return _OrderResult(error=_AskError(error.kind, error.message, final), asked=True)
     if answer.probability is not None or parse_answer(answer.text, question.options) is not None:
         keep_answer(judge, shown, question, answer)
-    return _Given(answer, asked=True)
+    return _OrderResult(answer, asked=True)
 
 
-def _shown(clip: Any) -> Shown:
+def _shown(clip: Any) -> MediaItem:
     """Clip of any input: frames (T, H, W, 3) too, or an object that only a function reads."""
     if isinstance(clip, Clip):
-        return Shown.of(clip)
+        return MediaItem.of(clip)
     place = Path("<array>")
     if isinstance(clip, np.ndarray):
         n = len(clip)
-        return Shown.of(Clip(place, Window(0.0, n / 25), "video", clip, np.arange(n) / 25))
-    return Shown(place, None, lambda: clip)
+        return MediaItem.of(Clip(place, Window(0.0, n / 25), "video", clip, np.arange(n) / 25))
+    return MediaItem(place, None, lambda: clip)
 
 
 def _quoted(text: str) -> str:

@@ -46,7 +46,7 @@ class Answer:
     tokens_out: int = 0
 
 
-class Shown:
+class MediaItem:
     """A clip that is shown with a question; it is read when somebody needs its frames.
 
     Args:
@@ -64,9 +64,9 @@ class Shown:
         self._read, self._part = read, part
 
     @staticmethod
-    def of(clip: Clip | Shown) -> Shown:
+    def of(clip: Clip | MediaItem) -> MediaItem:
         """A clip that is there already."""
-        return clip if isinstance(clip, Shown) else _Here(clip)
+        return clip if isinstance(clip, MediaItem) else _Here(clip)
 
     @cached_property
     def clip(self) -> Clip:
@@ -95,7 +95,7 @@ class Shown:
         return hashlib.sha256(f"{content_hash(self.path)} {span}".encode()).hexdigest()
 
 
-class _Here(Shown):
+class _Here(MediaItem):
     """A clip in memory; its samples name it."""
 
     def __init__(self, clip: Clip) -> None:
@@ -141,7 +141,7 @@ class Answerer(ABC):
         """Everything that an answer depends on besides the clip and the question."""
 
     @abstractmethod
-    def answer(self, shown: Shown, question: Question) -> Answer:
+    def answer(self, shown: MediaItem, question: Question) -> Answer:
         """Choose one option; ``shown.clip`` has the frames.
 
         Raises:
@@ -181,7 +181,7 @@ class FunctionAnswerer(Answerer):
         """The function's name."""
         return f"function {getattr(self._function, '__qualname__', self._function)}"
 
-    def answer(self, shown: Shown, question: Question) -> Answer:
+    def answer(self, shown: MediaItem, question: Question) -> Answer:
         """Result of the function.
 
         Raises:

@@ -17,7 +17,7 @@ from vlar.encoders.spec import split_options, yes
 from vlar.errors import UsageError
 from vlar.files.reading import folder_stamp
 from vlar.generators.descriptions.base import NoAnswerError, RefusedError
-from vlar.generators.opinions.base import Answer, Answerer, Shown, checked_probability
+from vlar.generators.opinions.base import Answer, Answerer, MediaItem, checked_probability
 from vlar.generators.opinions.question import LETTERS, Question, picture_count, pictures
 from vlar.registry import register
 from vlar.types import Clip, Float64, UInt8
@@ -65,7 +65,7 @@ class LocalAnswerer(Answerer):
         """The hash of the model's files, and the number of pictures."""
         return f"local {self._digest} {self._n}{' video' if self._as_video else ''}"
 
-    def answer(self, shown: Shown, question: Question) -> Answer:
+    def answer(self, shown: MediaItem, question: Question) -> Answer:
         """Probabilities of the letters as the next token.
 
         Raises:

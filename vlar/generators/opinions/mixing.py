@@ -273,7 +273,7 @@ _UNUSABLE = (ValueError, KeyError, TypeError, AttributeError, StopIteration, Rec
 
 
 @dataclass(frozen=True)
-class Weights:
+class OpinionWeights:
     """Weight of a second opinion, and the condition to ask for it.
 
     Attributes:
@@ -292,7 +292,7 @@ class Weights:
         return 0.0 if self.fitted else LEAD
 
     @staticmethod
-    def read(text: str) -> Weights:
+    def read(text: str) -> OpinionWeights:
         """Read weights from ``A,B``, or from the file of a run of ``vlar eval mcq``.
 
         Raises:
@@ -307,10 +307,10 @@ class Weights:
                 f"the weights {text!r} are not two numbers (1,0.5) nor the file of a run of "
                 "'vlar eval mcq' (run.json)"
             ) from None
-        return Weights(Mixing(a, b), fitted=True)
+        return OpinionWeights(Mixing(a, b), fitted=True)
 
     @staticmethod
-    def beside(model: str, identity: str) -> Weights | None:
+    def beside(model: str, identity: str) -> OpinionWeights | None:
         """Weights in the folder of a model, if they were fitted for this answerer.
 
         Args:
@@ -327,14 +327,14 @@ class Weights:
         return found if answerer == identity else None
 
 
-def _of_run(place: str) -> tuple[Weights, object]:
+def _of_run(place: str) -> tuple[OpinionWeights, object]:
     """The weights of a run, and the identity of the answerer that they are for."""
     try:
         data = json.loads(read_file(Path(place).expanduser(), _MOST_BYTES))
         tables: JsonDict = next(r["tables"] for r in data["runs"] if r["tables"].get("weights"))
         found = tables["weights"]
         mixing = Mixing(float(found["a"]), float(found["b"]))
-        return Weights(mixing, number(found, "margin"), fitted=True), tables.get("answerer")
+        return OpinionWeights(mixing, number(found, "margin"), fitted=True), tables.get("answerer")
     except OSError as error:
         raise UsageError(f"{place}: cannot be read ({error.strerror or error})") from error
     except _UNUSABLE as error:

@@ -15,7 +15,7 @@ from vlar.encoders.spec import split_options
 from vlar.errors import UsageError
 from vlar.generators.descriptions.base import NoAnswerError, RefusedError
 from vlar.generators.descriptions.chat_client import ChatClient, connect
-from vlar.generators.opinions.base import Answer, Answerer, Shown
+from vlar.generators.opinions.base import Answer, Answerer, MediaItem
 from vlar.generators.opinions.question import LETTERS, Question, data_url, picture_count, pictures
 from vlar.registry import register
 from vlar.types import Float64, JsonDict
@@ -67,7 +67,7 @@ class OpenAIAnswerer(Answerer):
         server = "" if isinstance(self._client, str) else self._client.address
         return f"openai {server} {self._model} {self._n}"
 
-    def answer(self, shown: Shown, question: Question) -> Answer:
+    def answer(self, shown: MediaItem, question: Question) -> Answer:
         """Answer of the server.
 
         Raises:
@@ -91,7 +91,7 @@ class OpenAIAnswerer(Answerer):
         if not isinstance(self._client, str):
             self._client.close()
 
-    def _body(self, shown: Shown, question: Question) -> JsonDict:
+    def _body(self, shown: MediaItem, question: Question) -> JsonDict:
         shots = pictures(shown.clip, self._n)
         text = question.text(n_pictures=len(shots), duration_s=shown.clip.window.duration_s)
         content: list[JsonDict] = [

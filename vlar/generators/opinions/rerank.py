@@ -17,8 +17,8 @@ import numpy as np
 
 from vlar.errors import VlarError
 from vlar.generators.opinions.asking import Opinion, Tally, ask
-from vlar.generators.opinions.base import Answerer, Shown
-from vlar.generators.opinions.mixing import Weights, margins, mix, sure
+from vlar.generators.opinions.base import Answerer, MediaItem
+from vlar.generators.opinions.mixing import OpinionWeights, margins, mix, sure
 from vlar.generators.opinions.question import NONE, Question, check_count, distinct, is_none
 from vlar.heads.base import UNKNOWN_THRESHOLD
 from vlar.language.clean import clean_label
@@ -63,14 +63,14 @@ class SecondOpinion:
         name: str,
         *,
         k: int = K,
-        weights: Weights | None = None,
+        weights: OpinionWeights | None = None,
         rotations: int | None = None,
         none: bool = False,
     ) -> None:
         check_count(k + none)
         self.none = none
         self.answerer, self.name, self.k = answerer, name, k
-        self.weights = weights or Weights()
+        self.weights = weights or OpinionWeights()
         self.rotations = rotations
         self.tally = Tally()
         self._stop = StopRule()
@@ -104,7 +104,9 @@ class SecondOpinion:
                 self.review(row, shown_of(model, row.path, row.start_s, row.end_s), tree), top
             )
 
-    def review(self, row: Classification, shown: Shown, tree: Tree | None = None) -> Classification:
+    def review(
+        self, row: Classification, shown: MediaItem, tree: Tree | None = None
+    ) -> Classification:
         """One answer with the second opinion; it keeps all labels."""
         if self.weights.margin <= 1 and _margin(row) >= self.weights.margin:
             return replace(row, second_opinion=_facts(self.name, skipped=True))
@@ -189,11 +191,11 @@ class StopRule:
             self.reason = message
 
 
-def shown_of(model: Model | ModelCore, path: Path, start_s: float, end_s: float) -> Shown:
+def shown_of(model: Model | ModelCore, path: Path, start_s: float, end_s: float) -> MediaItem:
     """A span of a recording, read as the model reads it when somebody needs its frames."""
     window = Window(start_s, end_s)
     sampler = model.view_sampler.one_view
-    return Shown(path, window, lambda: sampler.sample(path, window)[0])
+    return MediaItem(path, window, lambda: sampler.sample(path, window)[0])
 
 
 def _margin(row: Classification) -> float:

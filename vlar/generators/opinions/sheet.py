@@ -21,14 +21,14 @@ import numpy as np
 from vlar.errors import UsageError
 from vlar.files.reading import read_file
 from vlar.generators.descriptions.base import NoAnswerError
-from vlar.generators.opinions.base import Answer, Answerer, Shown, WaitingError
+from vlar.generators.opinions.base import Answer, Answerer, MediaItem, WaitingError
 from vlar.generators.opinions.question import Question, data_url, parse_answer, pictures
 from vlar.registry import register
 from vlar.results import cell
 
 
 @dataclass(frozen=True)
-class Entry:
+class SheetQuestion:
     """A question on the page.
 
     Attributes:
@@ -71,7 +71,9 @@ document.getElementById("save").onclick=()=>{
 """
 
 
-def page(file_name: str, rows: Sequence[Mapping[str, str]], entries: Sequence[Entry]) -> str:
+def page(
+    file_name: str, rows: Sequence[Mapping[str, str]], entries: Sequence[SheetQuestion]
+) -> str:
     """The page as HTML.
 
     Args:
@@ -94,7 +96,7 @@ def page(file_name: str, rows: Sequence[Mapping[str, str]], entries: Sequence[En
     )
 
 
-def _fields(entry: Entry) -> str:
+def _fields(entry: SheetQuestion) -> str:
     name = escape(entry.cells["question"])
     shots = "".join(f'<img alt="" src="{escape(shot)}">' for shot in entry.shots)
     options = "".join(
@@ -125,7 +127,7 @@ class SheetAnswerer(Answerer):
     def __init__(self, file: Path) -> None:
         self._file = file
         self._rows = _read(file) if file.exists() else {}
-        self._new: dict[str, Entry] = {}
+        self._new: dict[str, SheetQuestion] = {}
 
     @classmethod
     def from_spec(cls, argument: str) -> SheetAnswerer:
@@ -153,7 +155,7 @@ class SheetAnswerer(Answerer):
         """The table."""
         return f"sheet {self._file.absolute()}"
 
-    def answer(self, shown: Shown, question: Question) -> Answer:
+    def answer(self, shown: MediaItem, question: Question) -> Answer:
         """Choice of a person.
 
         Raises:
@@ -210,7 +212,7 @@ class SheetAnswerer(Answerer):
             ) from error
         self._new = {}
 
-    def _entry(self, key: str, shown: Shown, asked: Question) -> Entry:
+    def _entry(self, key: str, shown: MediaItem, asked: Question) -> SheetQuestion:
         window = shown.window or shown.clip.window
         cells = {
             "question": key,
@@ -220,16 +222,16 @@ class SheetAnswerer(Answerer):
             "options": asked.listing,
         }
         shots = [data_url(shot) for shot in pictures(shown.clip, _N_PICTURES, _WIDTH)]
-        return Entry(cells, tuple(asked.lettered()), tuple(shots))
+        return SheetQuestion(cells, tuple(asked.lettered()), tuple(shots))
 
 
-def _key(shown: Shown, question: Question) -> str:
+def _key(shown: MediaItem, question: Question) -> str:
     """The same question about the same clip, whatever the order of its options."""
     text = "\n".join([shown.key, *sorted(question.options)])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _order(shown: Shown, question: Question) -> list[int]:
+def _order(shown: MediaItem, question: Question) -> list[int]:
     """Places of the options for a person: an order that reveals nothing."""
     by_text = sorted(range(len(question)), key=lambda n: question.options[n])
     seed = int(_key(shown, question), 16)

@@ -32,7 +32,7 @@ _MANY = 300  # examples from which one partition is stable enough
 
 
 @dataclass(frozen=True)
-class Problem:
+class CrossValidationData:
     """A support set in columns, without its vectors.
 
     Attributes:
@@ -71,7 +71,7 @@ def make_problem(
     zero_shot: Float32 | None = None,
     labels: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
-) -> Problem:
+) -> CrossValidationData:
     """Check a support set and put it in columns.
 
     Args:
@@ -104,7 +104,7 @@ def make_problem(
     prior, mean, scale = _standardise(zero_shot, n, len(names))
     shots = contents.sum(axis=0)
     folds = _partitions(contents, int(shots.max()), 1 if n > _MANY else _REPEATS)[:, group]
-    return Problem(names, member, folds, float(shots.mean()), prior, mean, scale)
+    return CrossValidationData(names, member, folds, float(shots.mean()), prior, mean, scale)
 
 
 def _partitions(contents: Float64, shots: int, repeats: int) -> Bools:
@@ -150,7 +150,7 @@ _PRIOR_CAUTION = 1.0  # nats for one unit away from the default prior weight
 
 
 @dataclass(frozen=True)
-class Weights:
+class PriorWeights:
     """Factors on evidence and prior, and what they reach on held-out examples.
 
     Attributes:
@@ -173,7 +173,7 @@ def default_prior(shots: float) -> float:
     return _ONE_SHOT_PRIOR / max(shots, 1.0)
 
 
-def fit_weights(default_slope: float, held: Float64, problem: Problem) -> Weights:
+def fit_weights(default_slope: float, held: Float64, problem: CrossValidationData) -> PriorWeights:
     """The pair of weights under which the held-out examples are most likely.
 
     A mild penalty holds the pair near its default: it decides alone where no example can be held
@@ -191,7 +191,7 @@ def fit_weights(default_slope: float, held: Float64, problem: Problem) -> Weight
     prior = problem.prior[example] if problem.prior is not None else None
     default = default_prior(problem.shots) if prior is not None else 0.0
     n = max(len(np.unique(example)), 1)  # an example held out in several folds is still one
-    best: Weights | None = None
+    best: PriorWeights | None = None
     for octave in sorted(_OCTAVES, key=abs):
         slope = float(default_slope * 2.0**octave)
         for weight in sorted(
@@ -204,7 +204,7 @@ def fit_weights(default_slope: float, held: Float64, problem: Problem) -> Weight
             if best is None or loss < best.loss - 1e-12:
                 right = scores.argmax(axis=1) == target
                 accuracy = float(right.mean()) if len(rows) else float("nan")
-                best = Weights(slope, float(weight), loss, accuracy, losses)
+                best = PriorWeights(slope, float(weight), loss, accuracy, losses)
     assert best is not None
     return best
 
@@ -387,7 +387,7 @@ class ClosedForm(FewShotHead):
         if len(signatures) != len(y):
             raise SupportError(f"{len(y)} labels for {len(signatures)} signatures")
         gram = self.gram(signatures)
-        found: list[tuple[float, Weights]] = []
+        found: list[tuple[float, PriorWeights]] = []
         for value in self.grid if parameter is None else (parameter,):
             held = self.hold_out(gram, problem, value)
             found.append((value, fit_weights(self.slope, held, problem)))
@@ -428,7 +428,7 @@ class ClosedForm(FewShotHead):
             parameter: A value of ``grid``.
         """
 
-    def hold_out(self, gram: Float64, problem: Problem, parameter: float) -> Float64:
+    def hold_out(self, gram: Float64, problem: CrossValidationData, parameter: float) -> Float64:
         """(folds, n, C) evidence of each example held out in a fold; NaN where it was not."""
         held = np.full((len(problem.folds), *problem.member.shape), np.nan)
         for row, out in zip(held, problem.folds, strict=True):

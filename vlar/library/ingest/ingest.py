@@ -45,7 +45,7 @@ from vlar.library.ingest.reader import (
 from vlar.library.ingest.remote import Recording, RemoteFiles
 from vlar.library.ingest.runners.base import MEMORY, LocalRunner, Lost, Runner
 from vlar.library.ingest.sources import is_source, recordings
-from vlar.library.ingest.worker_tasks import EncodedPart, Facts, Job, LoadModel, Setup
+from vlar.library.ingest.worker_tasks import EncodedPart, Facts, LoadModel, ReadJob, Setup
 from vlar.library.ingest.writer import IngestProgress, write_windows
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import LazyModel
@@ -97,11 +97,11 @@ class _Task:
         """Return whether all parts are there."""
         return 0 < self.count == len(self.parts)
 
-    def job(self, number: int) -> Job:
+    def job(self, number: int) -> ReadJob:
         """Job for a worker."""
         where = self.recording
         version = f"{self.stamp.size} {self.stamp.mtime_ns}"
-        return Job(number, where.path, self.asks, self.digest, version, where.span)
+        return ReadJob(number, where.path, self.asks, self.digest, version, where.span)
 
     def ordered(self) -> list[EncodedPart]:
         """Parts in order."""

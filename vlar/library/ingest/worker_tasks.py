@@ -34,7 +34,7 @@ LoadModel = Callable[[str | None], LibraryModel]
 
 
 @dataclass(frozen=True)
-class Job:
+class ReadJob:
     """One recording to read.
 
     Attributes:
@@ -64,7 +64,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Part(Generic[T]):
+class RecordingPart(Generic[T]):
     """Some of the windows of a recording, in order.
 
     Attributes:
@@ -92,8 +92,8 @@ class Part(Generic[T]):
         return sum(item.data.nbytes for item in self.items if isinstance(item, Clip))
 
 
-DecodedPart = Part[Clip]
-EncodedPart = Part[EncodedWindow]
+DecodedPart = RecordingPart[Clip]
+EncodedPart = RecordingPart[EncodedWindow]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Setup:
     remote: RemoteFiles = field(default_factory=RemoteFiles)
 
 
-def decode(job: Job, setup: Setup, source: Reader | None = None) -> Iterator[DecodedPart]:
+def decode(job: ReadJob, setup: Setup, source: Reader | None = None) -> Iterator[DecodedPart]:
     """The parts of a recording; one without items where it cannot be read.
 
     Args:
@@ -133,13 +133,13 @@ def decode(job: Job, setup: Setup, source: Reader | None = None) -> Iterator[Dec
                 yield part if str(file) == url else _renamed(part, str(file), url)
     except VlarError as error:  # it could not be fetched
         failure = Failure(Path(url), error.kind, error.message)
-        yield Part(job.number, 0, Facts(failure=failure), is_last=True)
+        yield RecordingPart(job.number, 0, Facts(failure=failure), is_last=True)
 
 
-def _decoded(job: Job, file: Path, setup: Setup, source: Reader) -> Iterator[DecodedPart]:
+def _decoded(job: ReadJob, file: Path, setup: Setup, source: Reader) -> Iterator[DecodedPart]:
     facts = _facts(job, file, source)
     if job.only_hash or facts.failure is not None:
-        yield Part(job.number, 0, facts, is_last=True)
+        yield RecordingPart(job.number, 0, facts, is_last=True)
         return
     still = StillFootage()
     clips = clips_of(source, file, facts.duration_s, setup.manifest)
@@ -148,7 +148,7 @@ def _decoded(job: Job, file: Path, setup: Setup, source: Reader) -> Iterator[Dec
     if setup.manifest.persons:
         clips = with_persons(clips, setup.manifest.persons, source)
     for index, (group, is_last) in enumerate(_groups(clips)):
-        part = Part(job.number, index, facts, group, is_last)
+        part = RecordingPart(job.number, index, facts, group, is_last)
         yield replace(part, still_windows=still.windows, still_s=still.seconds) if is_last else part
 
 
@@ -164,7 +164,7 @@ def with_persons(
             yield item
 
 
-def _facts(job: Job, file: Path, source: Reader) -> Facts:
+def _facts(job: ReadJob, file: Path, source: Reader) -> Facts:
     digest = job.content_hash
     try:
         digest = digest or content_hash(file)
@@ -237,7 +237,7 @@ class PartEncoder:
                     break
                 items.append(item)
             facts = part.job, part.index, part.facts, items
-            yield Part(*facts, part.is_last, part.still_windows, part.still_s)
+            yield RecordingPart(*facts, part.is_last, part.still_windows, part.still_s)
 
     def _model(self) -> LibraryModel:
         if self._loaded is None:

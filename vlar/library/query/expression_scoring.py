@@ -139,7 +139,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class Spans:
+class SpanScores:
     """M answers, not yet merged; all arrays are (M,).
 
     Attributes:
@@ -168,9 +168,9 @@ class Spans:
         """M."""
         return len(self.value)
 
-    def take(self, rows: Int64) -> Spans:
+    def take(self, rows: Int64) -> SpanScores:
         """The answers at some places, in the order given."""
-        return Spans(
+        return SpanScores(
             **{name: getattr(self, name)[rows] for name in _ARRAYS},
             parts={leaf: windows[rows] for leaf, windows in self.parts.items()},
         )
@@ -202,7 +202,7 @@ class Evaluator:
         self._matching = matching
         self._best: dict[Leaf, RangeMax] = {}
 
-    def spans(self, node: Node) -> Spans:
+    def spans(self, node: Node) -> SpanScores:
         """All answers to a tree, in arbitrary order."""
         if not has_sequence(node):
             return self._windows_as_spans(node)
@@ -236,7 +236,7 @@ class Evaluator:
         return _Terms(lambda leaf: self._probability[leaf], self._matching, PRODUCT).value(node)
 
     def at_parts(
-        self, node: Node, spans: Spans, probability: Mapping[Leaf, Float64], rule: Rule
+        self, node: Node, spans: SpanScores, probability: Mapping[Leaf, Float64], rule: Rule
     ) -> Float64:
         """(M,) value of spans by other values of the leaves, at the windows of their parts."""
 
@@ -248,7 +248,7 @@ class Evaluator:
         terms = _Terms(of_leaf, lambda pattern: self._matching(pattern)[spans.first], rule)
         return terms.value(node)
 
-    def _value_on_spans(self, node: Node, spans: Spans) -> Float64:
+    def _value_on_spans(self, node: Node, spans: SpanScores) -> Float64:
         """(M,) value of a tree without THEN on each span."""
 
         def of_leaf(leaf: Leaf) -> Float64:
@@ -258,12 +258,12 @@ class Evaluator:
         terms = _Terms(of_leaf, lambda pattern: self._matching(pattern)[spans.first], PRODUCT)
         return terms.value(node)
 
-    def _windows_as_spans(self, node: Node) -> Spans:
+    def _windows_as_spans(self, node: Node) -> SpanScores:
         windows, every = self.windows, np.arange(len(self.windows.ids))
         value = self.curve(node)
         self.curves.append(value)
         which = np.full(len(every), len(self.curves) - 1)
-        return Spans(
+        return SpanScores(
             windows.video_ids,
             windows.start_s,
             windows.end_s,
@@ -275,7 +275,7 @@ class Evaluator:
             dict.fromkeys(leaves(node), every),
         )
 
-    def _pairs(self, node: Then) -> Spans:
+    def _pairs(self, node: Then) -> SpanScores:
         left, right = self.spans(node.first), self.spans(node.second)
         within_s = DEFAULT_WITHIN_S if node.within_s is None else node.within_s
         ends = RangeMax(left.video_ids, left.end_s, left.value)
@@ -285,7 +285,7 @@ class Evaluator:
         # A short window inside a long one is not before it.
         rows = rows[left.start_s[partner[rows]] < right.start_s[rows]]
         left, right = left.take(partner[rows]), right.take(rows)
-        return Spans(
+        return SpanScores(
             right.video_ids,
             left.start_s,
             np.maximum(left.end_s, right.end_s),
@@ -297,7 +297,7 @@ class Evaluator:
             {**right.parts, **left.parts},
         )
 
-    def _best_window(self, leaf: Leaf, spans: Spans) -> Int64:
+    def _best_window(self, leaf: Leaf, spans: SpanScores) -> Int64:
         if leaf not in self._best:
             windows = self.windows
             self._best[leaf] = RangeMax(
@@ -360,14 +360,14 @@ def _any(values: Sequence[Float64], weights: Sequence[float]) -> Float64:
     return 1.0 - _every([1.0 - value for value in values], weights)
 
 
-def _joined(several: Sequence[Spans]) -> Spans:
+def _joined(several: Sequence[SpanScores]) -> SpanScores:
     every_leaf = dict.fromkeys(leaf for spans in several for leaf in spans.parts)
     parts = {
         leaf: np.concatenate([s.parts.get(leaf, np.full(len(s), -1)) for s in several])
         for leaf in every_leaf
     }
     arrays = {name: np.concatenate([getattr(s, name) for s in several]) for name in _ARRAYS}
-    return Spans(**arrays, parts=parts)
+    return SpanScores(**arrays, parts=parts)
 
 
 PRODUCT = Rule(_every, _any)

@@ -22,7 +22,7 @@ from vlar.library.query.candidates import (
     refined,
     same_scale,
 )
-from vlar.library.query.expression_scoring import PRODUCT, WEAKEST, Evaluator, Spans
+from vlar.library.query.expression_scoring import PRODUCT, WEAKEST, Evaluator, SpanScores
 from vlar.library.query.filters import path_matches, row_filter
 from vlar.library.query.grammar import Leaf, Phrase, Says, leaves, show
 from vlar.library.query.plan import BEST_SHOWN, BestWindow, PhraseReport, QueryPlan
@@ -224,7 +224,7 @@ def _allowed(plan: QueryPlan, store: LibraryStore) -> RowFilter:
     return chosen
 
 
-def _ranked(spans: Spans, compared: Comparison) -> Spans:
+def _ranked(spans: SpanScores, compared: Comparison) -> SpanScores:
     """Best first; equal ones by path and time, in every run."""
     spans = spans.take(np.flatnonzero(spans.value > _LEAST))
     by_path = sorted(compared.paths, key=compared.paths.__getitem__)

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from vlar.generators.opinions.asking import Opinion, Tally, ask
-from vlar.generators.opinions.base import Answerer, Shown, load_answerer
-from vlar.generators.opinions.mixing import Weights, sure
+from vlar.generators.opinions.base import Answerer, MediaItem, load_answerer
+from vlar.generators.opinions.mixing import OpinionWeights, sure
 from vlar.generators.opinions.question import Question, check_count, distinct, normalised
 from vlar.generators.opinions.rerank import K, StopRule
 from vlar.language.bank import load_bank
@@ -54,13 +54,13 @@ class AnswererReranker(Reranker):
     """
 
     def __init__(
-        self, answerer: Answerer, name: str, *, k: int = K, weights: Weights | None = None
+        self, answerer: Answerer, name: str, *, k: int = K, weights: OpinionWeights | None = None
     ) -> None:
         check_count(k)
         self.name = name
         self.tally = Tally()
         self._answerer, self._k = answerer, k
-        self._weights = weights or Weights()
+        self._weights = weights or OpinionWeights()
         self._stop = StopRule()
         self._options: dict[str, tuple[list[str], Float32]] = {}
 
@@ -118,7 +118,7 @@ class AnswererReranker(Reranker):
         """Stop waiting for answers, and write what is not written yet."""
         self._answerer.close()
 
-    def _ask(self, phrase: str, vector: Float32, shown: Shown, model: LibraryModel) -> Opinion:
+    def _ask(self, phrase: str, vector: Float32, shown: MediaItem, model: LibraryModel) -> Opinion:
         texts, concepts = self._wrong_options(phrase, model)
         nearest = np.argsort(-(concepts @ vector), kind="stable")[: self._k - 1]
         options = (phrase, *(texts[n] for n in nearest))
@@ -168,14 +168,14 @@ class AnswererReranker(Reranker):
         return float(1 / (1 + np.exp(-np.clip(odds, -50, 50))))
 
 
-def _shown(model: LibraryModel, path: Path, window: Window, person: RowPerson | None) -> Shown:
+def _shown(model: LibraryModel, path: Path, window: Window, person: RowPerson | None) -> MediaItem:
     """The clip of a row, read when it is asked for."""
 
     def read() -> Clip:
         clip = reader(model.modality).read_clip(path, window, sampling_of(model))
         return clip if person is None else _around(person, clip)
 
-    return Shown(path, window, read, "" if person is None else repr(person.box))
+    return MediaItem(path, window, read, "" if person is None else repr(person.box))
 
 
 def _around(person: RowPerson, clip: Clip) -> Clip:

@@ -158,7 +158,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Shown:
+class TimedFrame:
     """The picture on screen at one wanted time; ``lost``: another stands in for it."""
 
     frame: VideoFrame
@@ -212,7 +212,7 @@ class PacketReader:
         self._last: VideoPacket | None = None
         self._watch = HoleWatch(self._gap, has_holes)
 
-    def __iter__(self) -> Iterator[Shown]:
+    def __iter__(self) -> Iterator[TimedFrame]:
         """The shown pictures, one for each wanted time, in order.
 
         Raises:
@@ -227,7 +227,7 @@ class PacketReader:
                 raise
             raise Unordered from error
 
-    def _run(self) -> Iterator[Shown]:
+    def _run(self) -> Iterator[TimedFrame]:
         with Capture() as self._video.errors.pending:
             self._packets = chain(self._begin(), self._packets)
         while len(self._targets) < len(self._limits):
@@ -380,13 +380,13 @@ class PacketReader:
         self._waiting_bytes = 0
         self._kept.clear()
 
-    def _ready(self) -> Iterator[Shown]:
+    def _ready(self) -> Iterator[TimedFrame]:
         numerator, denominator = self._video.seconds_a_tick
         while self._is_ready():
             target, self._given = self._targets[self._given], self._given + 1
             for older in [pts for pts in self._frames if pts < target]:
                 del self._frames[older]
-            yield Shown(self._frames[target], (target - self._zero) * numerator / denominator)
+            yield TimedFrame(self._frames[target], (target - self._zero) * numerator / denominator)
 
     def _forget(self) -> None:
         """Drop times that lie before everything still wanted."""

@@ -17,7 +17,7 @@ import numpy as np
 from vlar.errors import DecodeError
 from vlar.files.arrays import is_matlab, read_matlab, shapes_in
 from vlar.files.reading import MB, cell_numbers, parse_csv, read_file, require_memory
-from vlar.media.signals import Head, Recorded, SignalReader, evenly, head_of
+from vlar.media.signals import FileHead, Recorded, SignalReader, evenly, head_of
 from vlar.registry import register
 from vlar.types import Float32
 
@@ -37,7 +37,7 @@ _TIME = re.compile(r"^(?:time|timestamp|t)_(?P<unit>s|ms|us|ns)$")
 
 
 @dataclass(frozen=True)
-class Table:
+class ImuTable:
     """An IMU recording.
 
     Attributes:
@@ -52,13 +52,13 @@ class Table:
     rate_hz: float
 
 
-def is_table(head: Head) -> bool:
+def is_table(head: FileHead) -> bool:
     """Return whether a CSV file has a column of an accelerometer or gyroscope."""
     lines = [line for line in head.lines[:2] if line.strip() and not line.startswith("#")]
     return bool(lines) and any(_COLUMN.match(_plain(name)) for name in lines[0].split(","))
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> ImuTable:
     """The recording.
 
     Raises:
@@ -89,11 +89,11 @@ def read_table(path: Path) -> Table:
                 "it has no column of times such as time_s; state the rate in a first line "
                 "'# rate_hz=50'"
             )
-        return Table(data.astype(np.float32), devices, rate)
+        return ImuTable(data.astype(np.float32), devices, rate)
     times_s = values[:, clock] * _CLOCK[str(_TIME.match(header[clock])["unit"])]  # pyright: ignore
     known = np.isfinite(times_s)
     even, found = evenly(times_s[known], data[known].astype(np.float32))
-    return Table(even.astype(np.float32), devices, rate or found)
+    return ImuTable(even.astype(np.float32), devices, rate or found)
 
 
 def _plain(name: str) -> str:
@@ -209,9 +209,9 @@ class ImuReader(SignalReader):
         return path
 
 
-def _utd(path: Path) -> Table:
+def _utd(path: Path) -> ImuTable:
     array = read_matlab(path, [_UTD]).get(_UTD)
     if array is None or array.ndim != 2 or array.shape[1] != 6:
         shape = "absent" if array is None else array.shape
         raise ValueError(f"its variable {_UTD!r} is {shape}, not (T, 6)")
-    return Table(array.astype(np.float32) * _TO_SI, ("",), _UTD_HZ)
+    return ImuTable(array.astype(np.float32) * _TO_SI, ("",), _UTD_HZ)

@@ -15,7 +15,7 @@ from vlar.errors import UsageError
 from vlar.files.arrays import read_npz
 from vlar.files.reading import number, parse_json, require_memory
 from vlar.media.readers.skeleton import each_recording, recordings
-from vlar.media.signals import Head, evenly
+from vlar.media.signals import FileHead, evenly
 from vlar.media.skeleton.formats.base import (
     BYTES_EACH,
     Bodies,
@@ -38,7 +38,7 @@ class OwnFile(SkeletonFormat):
     order = 15
     endings = frozenset({".npz"})
 
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """Match by the name of the first array."""
         return head.data[:2] == b"PK" and b"facts.npy" in head.data[:200]
 

@@ -28,7 +28,7 @@ from vlar.errors import DecodeError, UsageError
 from vlar.media.video.container import Deadline, Opened, errors_of, is_damage, opened, reason
 from vlar.media.video.files import is_folder
 from vlar.media.video.sample import require_span
-from vlar.media.video.source import Source, probe
+from vlar.media.video.source import VideoSource, probe
 from vlar.types import Float32, JsonDict, UInt8, Window
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def encode_span(path: Path, span: Window, out: Path, timeout_s: float) -> tuple[
     options = {"movflags": "+faststart"} if out.suffix == ".mp4" else {}
     with av.open(str(out.absolute()), "w", options=options) as target:
         sound = _Sound(path, Window(span.start_s, span.start_s + written_s), target, timeout_s)
-        with sound, Source(path, timeout_s, None, None) as source:
+        with sound, VideoSource(path, timeout_s, None, None) as source:
             lost = 0
             picture: VideoStream | None = None
             for number, shown in enumerate(source.pictures(times_s)):

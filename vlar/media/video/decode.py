@@ -17,7 +17,7 @@ from vlar.media.video.container import errors_of
 from vlar.media.video.folder import frame_rate
 from vlar.media.video.pixels import stacked
 from vlar.media.video.sample import Wanted, sample_times
-from vlar.media.video.source import Picture, Source
+from vlar.media.video.source import SampledPicture, VideoSource
 from vlar.types import Clip, Failure, Float64, Window
 
 _MOST_LOST = 0.5
@@ -57,7 +57,7 @@ def read_clip(
     """
     _require_options(timeout_s, shorter_side, fps)
     sample_times(window or Window(0.0, 0.0), n_frames)  # a wrong argument fails before any reading
-    with errors_of(Path(path)), Source(Path(path), timeout_s, shorter_side, fps) as source:
+    with errors_of(Path(path)), VideoSource(Path(path), timeout_s, shorter_side, fps) as source:
         span = window or Window(0.0, source.duration_s())
         return _clip(source, span, list(source.pictures(sample_times(span, n_frames))))
 
@@ -116,10 +116,10 @@ def _one_pass(
     counts = [len(each) for each in times]
     window_of = np.repeat(np.arange(len(times)), counts)
     order = np.argsort(wanted, kind="stable")
-    parts: dict[int, list[Picture]] = {}
+    parts: dict[int, list[SampledPicture]] = {}
     try:
         with errors_of(path):
-            source = Source(path, *options)
+            source = VideoSource(path, *options)
             pictures = source.pictures(wanted[order])
             for window, picture in zip(window_of[order].tolist(), pictures, strict=True):
                 parts.setdefault(window, []).append(picture)
@@ -132,14 +132,16 @@ def _one_pass(
         yield from [failure] * (len(spans) - given)
 
 
-def _clip_or_failure(source: Source, span: Window, pictures: list[Picture]) -> Clip | Failure:
+def _clip_or_failure(
+    source: VideoSource, span: Window, pictures: list[SampledPicture]
+) -> Clip | Failure:
     try:
         return _clip(source, span, pictures)
     except DecodeError as error:
         return Failure(source.path, error.kind, error.message)
 
 
-def _clip(source: Source, span: Window, pictures: list[Picture]) -> Clip:
+def _clip(source: VideoSource, span: Window, pictures: list[SampledPicture]) -> Clip:
     n_lost = sum(picture.lost for picture in pictures)
     lost = n_lost / len(pictures)
     if lost > _MOST_LOST:

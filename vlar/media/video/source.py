@@ -16,7 +16,13 @@ from av.video.stream import VideoStream
 
 from vlar.errors import DecodeError
 from vlar.media.integrity.damage import LOOK_BACK
-from vlar.media.integrity.packets import FAST_CODECS, TIME_SLACK_S, PacketReader, Shown, Unordered
+from vlar.media.integrity.packets import (
+    FAST_CODECS,
+    TIME_SLACK_S,
+    PacketReader,
+    TimedFrame,
+    Unordered,
+)
 from vlar.media.integrity.picture_order import GAP_FRAMES, Extent, extent, is_numbered, is_silent
 from vlar.media.video.container import Deadline, Opened, errors_of, is_damage, opened
 from vlar.media.video.files import is_folder
@@ -105,13 +111,13 @@ class ShownFrames:
     def __init__(self, reader: SequentialReader) -> None:
         self._reader = reader
 
-    def at(self, wanted_s: Float64) -> Iterator[Shown]:
+    def at(self, wanted_s: Float64) -> Iterator[TimedFrame]:
         """The frame on screen at each of the rising ``wanted_s``.
 
         Raises:
             DecodeError: not one frame can be decoded.
         """
-        waiting: deque[tuple[Shown, int, bool]] = deque()
+        waiting: deque[tuple[TimedFrame, int, bool]] = deque()
         for shown, order, in_gap in self._answers(wanted_s.tolist()):
             waiting.append((shown, order, in_gap))
             while waiting and self._is_judged(waiting[0][1], waiting[0][2]):
@@ -124,14 +130,14 @@ class ShownFrames:
         look = _GAP_LOOK if in_gap else LOOK_BACK
         return self._reader.end_s is not None or self._reader.account.last_order >= order + look
 
-    def _with_hindsight(self, shown: Shown, order: int, in_gap: bool) -> Shown:
+    def _with_hindsight(self, shown: TimedFrame, order: int, in_gap: bool) -> TimedFrame:
         if shown.lost or not self._reader.damage:
             return shown
         bad = self._reader.account.turned_bad(order)
         bad = bad or (in_gap and self._reader.account.has_bad(order - _GAP_LOOK, order + _GAP_LOOK))
         return replace(shown, lost=True) if bad else shown
 
-    def _answers(self, wanted: list[float]) -> Iterator[tuple[Shown, int, bool]]:
+    def _answers(self, wanted: list[float]) -> Iterator[tuple[TimedFrame, int, bool]]:
         """The frame on screen at each wanted time, as soon as the next one leaves the decoder.
 
         With the number of its packet, and whether the time lies in a gap after it.
@@ -147,7 +153,7 @@ class ShownFrames:
                     wanted[given] > last.time_s + GAP_FRAMES * self._reader.frame_s
                 )
                 lost = (broken and in_gap) or self._reader.is_lost(last, wanted[given])
-                yield Shown(last.frame, last.time_s, lost), last.order, in_gap
+                yield TimedFrame(last.frame, last.time_s, lost), last.order, in_gap
                 given += 1
             last = decoded
             if given == len(wanted):
@@ -159,7 +165,7 @@ class ShownFrames:
             )
         for time in wanted[given:]:
             lost = self._reader.is_lost(last, time) or self._reader.is_missing(time)
-            yield Shown(last.frame, last.time_s, lost), last.order, False
+            yield TimedFrame(last.frame, last.time_s, lost), last.order, False
 
     def _is_gap(self, last: Decoded, decoded: Decoded) -> bool:
         """Return whether two frames are further apart than usual in this file."""
@@ -174,7 +180,7 @@ class ShownFrames:
 
 
 @dataclass(frozen=True)
-class Picture:
+class SampledPicture:
     """The picture on screen at a wanted time. ``lost``: another stands in for it."""
 
     time_s: float
@@ -182,7 +188,7 @@ class Picture:
     lost: bool
 
 
-class Source:
+class VideoSource:
     """A video to take pictures from.
 
     Args:
@@ -209,7 +215,7 @@ class Source:
             self._folder = FolderReader(path, fps, shorter_side, self.deadline)
             self.end_s = self._folder.duration_s
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> VideoSource:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -233,7 +239,7 @@ class Source:
             return f"{read or 0.0:.1f} s"
         return f"{min(read or 0.0, total):.1f} s of {total:.1f} s"
 
-    def pictures(self, wanted_s: Float64) -> Iterator[Picture]:
+    def pictures(self, wanted_s: Float64) -> Iterator[SampledPicture]:
         """The picture on screen at each of the rising ``wanted_s``.
 
         Raises:
@@ -242,16 +248,16 @@ class Source:
         """
         if self._folder is not None:
             for time_s, pixels, lost in self._folder.shown(wanted_s):
-                yield Picture(time_s, pixels, lost)
+                yield SampledPicture(time_s, pixels, lost)
             return
         convert = Converter(self._shorter_side)
         last: tuple[object, UInt8] | None = None
         for shown in self._shown(wanted_s):
             if last is None or last[0] is not shown.frame:
                 last = (shown.frame, self._converted(convert, shown))
-            yield Picture(shown.time_s, last[1], shown.lost)
+            yield SampledPicture(shown.time_s, last[1], shown.lost)
 
-    def _converted(self, convert: Converter, shown: Shown) -> UInt8:
+    def _converted(self, convert: Converter, shown: TimedFrame) -> UInt8:
         try:
             return convert(shown.frame)
         except MemoryError:
@@ -262,7 +268,7 @@ class Source:
                 f"be converted ({shown.frame.format.name}): re-encode the file"
             ) from error
 
-    def _shown(self, wanted_s: Float64) -> Iterator[Shown]:
+    def _shown(self, wanted_s: Float64) -> Iterator[TimedFrame]:
         given = 0
         try:
             for shown in self._quick(wanted_s):
@@ -281,7 +287,7 @@ class Source:
                 yield shown
             self.end_s, self.readable_s = slow.end_s, slow.readable_s
 
-    def _quick(self, wanted_s: Float64) -> Iterator[Shown]:
+    def _quick(self, wanted_s: Float64) -> Iterator[TimedFrame]:
         """Yield frames by the packet reader; none for a codec that it does not serve."""
         with ExitStack() as stack:
             packets: Iterator[Packet[VideoStream]] | None = None

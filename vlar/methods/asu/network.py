@@ -161,7 +161,7 @@ class AsuNetwork(nn.Module):
         return self.out(queries[:, 0])
 
 
-class Bottleneck(nn.Module):
+class RegionBottleneck(nn.Module):
     """``up(GELU(down(x)))``, a quarter of the width inside; 0 at the start."""
 
     def __init__(self, width: int) -> None:
@@ -192,7 +192,7 @@ class RegionAttention(nn.Module):
         self.grid = grid
         self.first = max(0, len(vision.blocks) - n_blocks)
         blocks = len(vision.blocks) - self.first
-        self.adapters = nn.ModuleList(Bottleneck(vision.width) for _ in range(blocks))
+        self.adapters = nn.ModuleList(RegionBottleneck(vision.width) for _ in range(blocks))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, height, width) to whole frames and parts (B, 1 + R, E), not normalised."""

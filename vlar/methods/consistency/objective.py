@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import setting
 from vlar.registry import register
-from vlar.training.data import View
+from vlar.training.data import ClipView
 from vlar.training.objectives import Objective, Step
 
 
@@ -68,10 +68,10 @@ class Consistency(Objective):
         """Unlabelled clips in a batch for each labelled one; set by ``ratio``."""
         return self.ratio
 
-    def views(self) -> Mapping[str, View]:
+    def views(self) -> Mapping[str, ClipView]:
         """The strong view: a smaller crop, always other colours, times moved further."""
         stronger = {"crop": 0.25, "colour": 1.0, "grey": 0.4, "time_jitter": 0.4}
-        return {"strong": View({**stronger, "block_dropout": 0.5})}
+        return {"strong": ClipView({**stronger, "block_dropout": 0.5})}
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """The weighted term."""

@@ -21,7 +21,7 @@ from vlar.methods.ez_clip.checkpoint import EzClipConfig
 _FAN_IN = 3 * 16 * 16  # of the prompts' start, whatever the patch size
 
 
-class Bottleneck(nn.Module):
+class EzClipBottleneck(nn.Module):
     """D to h to D with an exact GELU; the caller adds the skip. Zero at its start."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -44,7 +44,7 @@ class Bottleneck(nn.Module):
         return F.linear(hidden, weight, bias)
 
 
-class TrainedParts(nn.Module):
+class EzClipParts(nn.Module):
     """The parameters by name.
 
     Attributes:
@@ -91,15 +91,15 @@ class TrainedParts(nn.Module):
         return _resampled(self.temporal_embedding[None], n_frames)[0]
 
 
-def pick(adapters: nn.ModuleDict, block: int) -> Bottleneck | None:
+def pick(adapters: nn.ModuleDict, block: int) -> EzClipBottleneck | None:
     """The adapter of a block, if it has one."""
     found = adapters[str(block)] if adapters else None
-    return found if isinstance(found, Bottleneck) else None
+    return found if isinstance(found, EzClipBottleneck) else None
 
 
 def _adapters(depth: int, width: int, hidden: int) -> nn.ModuleDict:
     blocks = range(depth if hidden else 0)
-    return nn.ModuleDict({str(i): Bottleneck(width, hidden) for i in blocks})
+    return nn.ModuleDict({str(i): EzClipBottleneck(width, hidden) for i in blocks})
 
 
 def _resampled(rows: Tensor, n_frames: int) -> Tensor:
@@ -114,7 +114,7 @@ _ROWS = 512  # rows at a time on a CPU: what lies between two products then stay
 
 
 @dataclass(frozen=True)
-class Drop:
+class BlockDropout:
     """Dropped parts of a block in training.
 
     Attributes:
@@ -134,14 +134,14 @@ class Drop:
         return change * kept.repeat_interleave(len(change) // self.samples)[:, None, None]
 
 
-def drops(most: float, depth: int, samples: int) -> list[Drop | None]:
+def drops(most: float, depth: int, samples: int) -> list[BlockDropout | None]:
     """Dropout of each of ``depth`` blocks: none in the first, ``most`` in the last."""
     rates = [most * i / max(1, depth - 1) for i in range(depth)]
-    return [Drop(rate, samples) if rate else None for rate in rates]
+    return [BlockDropout(rate, samples) if rate else None for rate in rates]
 
 
 def attention(
-    block: BlockView, x: Tensor, drop: Drop | None = None, *, causal: bool = False
+    block: BlockView, x: Tensor, drop: BlockDropout | None = None, *, causal: bool = False
 ) -> Tensor:
     """The block's attention of ``ln_1(x)``, without its residual; (N, L, D)."""
     parts = block.project(block.ln_1(x)).chunk(3, dim=-1)
@@ -156,7 +156,7 @@ def attend(
     block: BlockView,
     x: Tensor,
     rows: Tensor | None = None,
-    drop: Drop | None = None,
+    drop: BlockDropout | None = None,
     *,
     causal: bool = False,
 ) -> Tensor:
@@ -170,7 +170,7 @@ def attend(
 
 
 def finish(
-    block: BlockView, adapter: Bottleneck | None, x: Tensor, drop: Drop | None = None
+    block: BlockView, adapter: EzClipBottleneck | None, x: Tensor, drop: BlockDropout | None = None
 ) -> Tensor:
     """The adapter with its skip, then the MLP with its residual; (N, L, D).
 
@@ -192,7 +192,7 @@ def finish(
 
 def encode_texts(
     view: TextView,
-    parts: TrainedParts,
+    parts: EzClipParts,
     config: EzClipConfig,
     ids: Tensor,
     depth: int,
@@ -231,7 +231,7 @@ Record = Callable[[str, Tensor], None]
 
 def encode_clips(
     view: VisionView,
-    parts: TrainedParts,
+    parts: EzClipParts,
     config: EzClipConfig,
     videos: Tensor,
     record: Record | None = None,
@@ -284,7 +284,7 @@ def encode_clips(
     return view.joint(x[:, 0]).unflatten(0, (batch, n_frames))
 
 
-def _tokens(view: VisionView, parts: TrainedParts, videos: Tensor) -> Tensor:
+def _tokens(view: VisionView, parts: EzClipParts, videos: Tensor) -> Tensor:
     """(B T, L, D), what the first block reads."""
     x = view.stem(videos.flatten(0, 1))
     moments = parts.moments(videos.shape[1])
@@ -303,7 +303,7 @@ def _with_token(x: Tensor, n_tokens: int, token: Tensor) -> Tensor:
 
 
 def _along_time(
-    block: BlockView, x: Tensor, batch: int, drop: Drop | None, *, mixed: bool
+    block: BlockView, x: Tensor, batch: int, drop: BlockDropout | None, *, mixed: bool
 ) -> Tensor:
     """Attention along time per token position, without residual; (B, T, L, D).
 
@@ -385,7 +385,7 @@ class EzClipNetwork:
 
     vision: VisionView
     text: TextView
-    parts: TrainedParts
+    parts: EzClipParts
     config: EzClipConfig
     log_scale: Callable[[], Tensor]
 
@@ -398,7 +398,7 @@ class EzClipNetwork:
         log_scale: Callable[[], Tensor],
     ) -> EzClipNetwork:
         """Build the network at its start: adapters that change nothing, small random prompts."""
-        return cls(vision, text, TrainedParts(vision, text, config), config, log_scale)
+        return cls(vision, text, EzClipParts(vision, text, config), config, log_scale)
 
     def frames(
         self, videos: Tensor, record: Record | None = None, *, training: bool = False

@@ -69,7 +69,7 @@ class Mixer(nn.Module):
         raise NotImplementedError
 
 
-class Window(Mixer):
+class WindowAttention(Mixer):
     """Keys and values of the frames around; those before the first and after the last are zero.
 
     A zero key is not a masked one: its logit is 0, so it takes a share and damps the output.
@@ -195,7 +195,7 @@ def make_mixers(config: TunedConfig, blocks: tuple[BlockView, ...], width: int) 
     All but ``cross-frame`` start as the frame-wise tower or, for ``window``, have no parameters.
     """
     if config.temporal == "window":
-        return nn.ModuleList(Window(config.radius) for _ in blocks)
+        return nn.ModuleList(WindowAttention(config.radius) for _ in blocks)
     if config.temporal == "cross-frame":
         return nn.ModuleList(CrossFrame(width, block.heads) for block in blocks)
     kinds = {"adapter": FeedAdapter, "aim": TimeAttention, "st-adapter": TimeConvolution}

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vlar import registry
 from vlar.errors import UsageError
-from vlar.heads.fewshot.base import Array, ClosedForm, Problem
+from vlar.heads.fewshot.base import Array, ClosedForm, CrossValidationData
 from vlar.numeric import unit
 from vlar.registry import register
 from vlar.types import Float32, Float64
@@ -79,7 +79,7 @@ class Matcher(ClosedForm):
         mean = cross @ member / np.maximum(count, 1)
         return _with_lowest(mean, count > 0)
 
-    def hold_out(self, gram: Float64, problem: Problem, parameter: float) -> Float64:
+    def hold_out(self, gram: Float64, problem: CrossValidationData, parameter: float) -> Float64:
         """Score held-out examples; the prototypes are made of the examples that stay."""
         if parameter != BY_PROTOTYPE:
             return super().hold_out(gram, problem, parameter)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from vlar.adapters.settings import setting
 from vlar.registry import register
-from vlar.training.data import View
+from vlar.training.data import ClipView
 from vlar.training.objectives import Objective, Step, TrainingContext
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ class Sefar(Objective):
         """Unlabelled clips in a batch for each labelled one; set by ``ratio``."""
         return self.ratio
 
-    def views(self) -> Mapping[str, View]:
+    def views(self) -> Mapping[str, ClipView]:
         """The strong view."""
-        return {"strong": View(_STRONGER, self._perturbed)}
+        return {"strong": ClipView(_STRONGER, self._perturbed)}
 
     def begin(self, context: TrainingContext) -> None:
         """The teacher starts as the student."""

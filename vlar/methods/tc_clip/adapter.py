@@ -227,7 +227,7 @@ _FROZEN = ("token_embedding.weight",)
 
 
 @dataclass(frozen=True)
-class Protocol:
+class TcClipProtocol:
     """One way of training and testing.
 
     Attributes:
@@ -246,14 +246,14 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "zero-shot": Protocol(10, 5, 8e-6, 8e-8, 256),
-    "few-shot": Protocol(50, 5, 2e-6, 2e-8, 64),
-    "base-to-novel": Protocol(12, 2, 3.33e-6, 3.33e-8, 64),
-    "fully-supervised": Protocol(30, 5, 2.2e-5, 2.2e-7, 512),
+    "zero-shot": TcClipProtocol(10, 5, 8e-6, 8e-8, 256),
+    "few-shot": TcClipProtocol(50, 5, 2e-6, 2e-8, 64),
+    "base-to-novel": TcClipProtocol(12, 2, 3.33e-6, 3.33e-8, 64),
+    "fully-supervised": TcClipProtocol(30, 5, 2.2e-5, 2.2e-7, 512),
 }
 
 
-def protocol(name: str) -> Protocol:
+def protocol(name: str) -> TcClipProtocol:
     """A protocol by name.
 
     Raises:
@@ -270,7 +270,7 @@ def tc_clip() -> dict[str, Hyperparameters]:
     return {name: _numbers(found) for name, found in PROTOCOLS.items()}
 
 
-def _numbers(found: Protocol) -> Hyperparameters:
+def _numbers(found: TcClipProtocol) -> Hyperparameters:
     return Hyperparameters(
         epochs=found.epochs,
         batch=found.batch,

@@ -193,7 +193,7 @@ class VideoPrompting(nn.Module):
         return prompts + self.mlp(self.ln_2(prompts))
 
 
-class TrainedParts(nn.Module):
+class TcClipParts(nn.Module):
     """Everything TC-CLIP adds to a CLIP.
 
     Attributes:
@@ -422,7 +422,7 @@ class TcClipNetwork:
 
     vision: VisionView
     text: TextView
-    parts: TrainedParts
+    parts: TcClipParts
     config: TcClipConfig
     log_scale: Callable[[], Tensor]
 
@@ -481,7 +481,7 @@ def build(
         log_scale: Gives the log of the factor from cosine to logit.
     """
     levels = config.levels(len(text_view.blocks), len(vision_view.blocks))
-    parts = TrainedParts(
+    parts = TcClipParts(
         heads=[block.heads for block in vision_view.blocks],
         prompts=start_prompts(text_view.token_embedding, phrase_ids, config.n_prompts),
         prompting={i: VideoPrompting(text_view.blocks[i], text_view.width, joint) for i in levels},

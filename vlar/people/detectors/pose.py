@@ -43,7 +43,7 @@ class PoseDetector(Detector):
             ModelError: they were never fetched, or a file changed.
         """
         self._networks = (
-            networks.Detector(network_files.network(network_files.DETECTOR)),
+            networks.PersonDetector(network_files.network(network_files.DETECTOR)),
             networks.Landmarks(network_files.network(network_files.LANDMARKS)),
         )
 

@@ -15,8 +15,8 @@ from vlar.library.store.row_check import STORED, context_is_whole
 from vlar.library.store.values import Stamp
 from vlar.plugins.milvus.catalog import Catalog
 from vlar.plugins.milvus.client import MilvusConnection, listed
-from vlar.plugins.milvus.layout import Layout, record
-from vlar.plugins.milvus.recording_record import Recording, text_key
+from vlar.plugins.milvus.layout import CollectionNames, record
+from vlar.plugins.milvus.recording_record import RecordingRecord, text_key
 from vlar.plugins.milvus.rows import Rows
 from vlar.plugins.milvus.serialization import CAPTIONS, CONTEXT, LOST, clean, context_of, entries_of
 
@@ -35,7 +35,9 @@ class SideData:
         catalog: The recordings of the view.
     """
 
-    def __init__(self, connection: MilvusConnection, layout: Layout, catalog: Catalog) -> None:
+    def __init__(
+        self, connection: MilvusConnection, layout: CollectionNames, catalog: Catalog
+    ) -> None:
         self._connection, self._layout, self._catalog = connection, layout, catalog
 
     def contexts(
@@ -82,12 +84,12 @@ class SideData:
         own = self._catalog.some(ids).values()
         return cast("list[A]", [each for recording in own for each in read(recording)])
 
-    def _captions(self, recording: Recording) -> Iterator[Caption]:
+    def _captions(self, recording: RecordingRecord) -> Iterator[Caption]:
         if recording.captioned:
             for s, e, text, made_by in self._entries(recording, CAPTIONS):
                 yield Caption(float(s), float(e), str(text), str(made_by))
 
-    def _lost(self, recording: Recording) -> Iterator[LostFrames]:
+    def _lost(self, recording: RecordingRecord) -> Iterator[LostFrames]:
         if recording.has_lost:
             for s, e, share in self._entries(recording, LOST):
                 yield LostFrames(float(s), float(e), min(max(float(share), 0.0), 1.0))
@@ -100,14 +102,14 @@ class SideData:
                 stamp = Stamp(int(facts.pop("size")), int(facts.pop("mtime_ns")))
                 yield FailedFile(stamp=stamp, **facts)
 
-    def _entries(self, recording: Recording, kind: str) -> Iterator[list[Any]]:
+    def _entries(self, recording: RecordingRecord, kind: str) -> Iterator[list[Any]]:
         where = f'kind == "{kind}" and version == {recording.version}'
         pages = self._connection.pages(self._layout.blobs, where, ["part", "data"], _TOKEN_BYTES)
         yield from entries_of([each for page in pages for each in page])
 
     def _captioned(
         self, rows: Rows, row_ids: Sequence[int] | None
-    ) -> Iterator[tuple[Recording, Mapping[int, Span]]]:
+    ) -> Iterator[tuple[RecordingRecord, Mapping[int, Span]]]:
         """Recordings with captions, each with the spans of its rows, or of some of them, by id."""
         if row_ids is None:
             for recording in self._catalog.all().values():

@@ -37,7 +37,14 @@ from vlar.plugins.milvus import layout
 from vlar.plugins.milvus import layout as indexes
 from vlar.plugins.milvus.catalog import Catalog
 from vlar.plugins.milvus.client import MOST_HITS, MilvusConnection, listed
-from vlar.plugins.milvus.layout import FORMAT, Layout, created, opened, search_params, width_of
+from vlar.plugins.milvus.layout import (
+    FORMAT,
+    CollectionNames,
+    created,
+    opened,
+    search_params,
+    width_of,
+)
 from vlar.plugins.milvus.lease import leased
 from vlar.plugins.milvus.rows import Rows
 from vlar.plugins.milvus.serialization import CONTEXT
@@ -123,7 +130,7 @@ _AT_ONCE = 512
 
 
 def describe(
-    connection: MilvusConnection, layout: Layout, store: MilvusStore | None
+    connection: MilvusConnection, layout: CollectionNames, store: MilvusStore | None
 ) -> LibraryInfo:
     """Facts about a library; ``store`` is None before the first commit."""
     address, rows = connection.address, 0 if store is None else store.counts()[1]
@@ -159,7 +166,11 @@ def bytes_of(connection: MilvusConnection) -> int:
 
 
 def verify(
-    store: LibraryStore, connection: MilvusConnection, layout: Layout, catalog: Catalog, files: bool
+    store: LibraryStore,
+    connection: MilvusConnection,
+    layout: CollectionNames,
+    catalog: Catalog,
+    files: bool,
 ) -> Iterator[LibraryFault]:
     """All faults of a library. Use inside ``store.snapshot()``."""
     try:
@@ -190,7 +201,7 @@ def verify(
 
 
 def _damaged_rows(
-    store: LibraryStore, connection: MilvusConnection, layout: Layout, catalog: Catalog
+    store: LibraryStore, connection: MilvusConnection, layout: CollectionNames, catalog: Catalog
 ) -> Iterator[LibraryFault]:
     """The rows that the scan left out, by recording."""
     damaged = dict(store.damaged)
@@ -274,7 +285,11 @@ def repaired(writer: MilvusWriter, fault: LibraryFault) -> LibraryFault:
 
 
 def compacted(
-    connection: MilvusConnection, layout: Layout, rows: int, retrain: bool, kind: str | None
+    connection: MilvusConnection,
+    layout: CollectionNames,
+    rows: int,
+    retrain: bool,
+    kind: str | None,
 ) -> CompactReport:
     """Build the index that is asked for, merge segments; readers wait while an index is built.
 
@@ -319,7 +334,7 @@ class MilvusBackend:
 
     def __init__(self, place: MilvusAddress) -> None:
         self._place = place
-        self._layout = Layout(place.name)
+        self._layout = CollectionNames(place.name)
         self._checked: MilvusConnection | None = None
 
     @property

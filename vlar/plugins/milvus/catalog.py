@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from vlar.plugins.milvus.client import MilvusConnection
-from vlar.plugins.milvus.layout import Layout
-from vlar.plugins.milvus.recording_record import KIND, Recording, key_of, text_key
-from vlar.plugins.milvus.state import View
+from vlar.plugins.milvus.layout import CollectionNames
+from vlar.plugins.milvus.recording_record import KIND, RecordingRecord, key_of, text_key
+from vlar.plugins.milvus.state import VisibleVersions
 
 _FIELDS = ("video_id", "version", "doc")
 _DOC_BYTES = 1024
@@ -28,16 +28,16 @@ class Catalog:
     def __init__(
         self,
         connection: MilvusConnection,
-        layout: Layout,
-        view: View,
-        changed: Mapping[int, Recording | None] | None = None,
+        layout: CollectionNames,
+        view: VisibleVersions,
+        changed: Mapping[int, RecordingRecord | None] | None = None,
     ) -> None:
         self._connection, self._layout, self._view = connection, layout, view
         self._changed = {} if changed is None else changed
-        self._known: dict[int, Recording | None] = {}
-        self._all: dict[int, Recording] | None = None
+        self._known: dict[int, RecordingRecord | None] = {}
+        self._all: dict[int, RecordingRecord] | None = None
 
-    def all(self) -> Mapping[int, Recording]:
+    def all(self) -> Mapping[int, RecordingRecord]:
         """Every recording by id, in rising order of the ids."""
         if self._all is None:
             where = f'kind == "{KIND}"'
@@ -61,7 +61,7 @@ class Catalog:
         self._known.update(dict.fromkeys(wanted))
         self._known.update((each.id, each) for each in map(self._of, found))
 
-    def get(self, video_id: int) -> Recording | None:
+    def get(self, video_id: int) -> RecordingRecord | None:
         """One recording; None where there is none."""
         if video_id in self._changed:
             return self._changed[video_id]
@@ -71,7 +71,7 @@ class Catalog:
             self.load([video_id])
         return self._known[video_id]
 
-    def some(self, video_ids: Collection[int] | None) -> Mapping[int, Recording]:
+    def some(self, video_ids: Collection[int] | None) -> Mapping[int, RecordingRecord]:
         """Recordings by id, all or some; ids without one are left out."""
         if video_ids is None:
             return self.all()
@@ -79,13 +79,13 @@ class Catalog:
         found = ((video_id, self.get(video_id)) for video_id in video_ids)
         return {video_id: each for video_id, each in found if each is not None}
 
-    def at_path(self, path: str) -> Recording | None:
+    def at_path(self, path: str) -> RecordingRecord | None:
         """The recording of a path."""
         where = f'path_key == "{text_key(path)}"'
         found = self._connection.first(self._layout.records, where, _FIELDS, 2)
         return next((each for each in map(self._of, found) if each.path == path), None)
 
-    def with_content(self, content_hash: str) -> list[Recording]:
+    def with_content(self, content_hash: str) -> list[RecordingRecord]:
         """The recordings of one content, oldest first."""
         where = f'content_key == "{text_key(content_hash)}"'
         pages = self._connection.pages(self._layout.records, where, _FIELDS, _DOC_BYTES)
@@ -93,5 +93,5 @@ class Catalog:
         same = [each for each in found if each.content_hash == content_hash]
         return sorted(same, key=lambda each: each.id)
 
-    def _of(self, entity: Mapping[str, Any]) -> Recording:
-        return Recording.of(entity, str(self._connection.address))
+    def _of(self, entity: Mapping[str, Any]) -> RecordingRecord:
+        return RecordingRecord.of(entity, str(self._connection.address))

@@ -96,7 +96,7 @@ _LOOKED_UP = ("kind", "version", "path_key", "content_key")  # fields of records
 
 
 @dataclass(frozen=True)
-class Layout:
+class CollectionNames:
     """Names of the collections of a library."""
 
     rows: str
@@ -117,7 +117,7 @@ class Layout:
         return f"{self.rows}_lease"
 
 
-def opened(connection: MilvusConnection, layout: Layout) -> str:
+def opened(connection: MilvusConnection, layout: CollectionNames) -> str:
     """Load the collections of a library; returns its id, or nothing where there is not one.
 
     Raises:
@@ -147,7 +147,7 @@ def opened(connection: MilvusConnection, layout: Layout) -> str:
     return str(facts["library_id"])
 
 
-def created(connection: MilvusConnection, layout: Layout) -> str:
+def created(connection: MilvusConnection, layout: CollectionNames) -> str:
     """Make the collections of a new library but for the rows; returns its id.
 
     An interrupted creation is continued.
@@ -171,14 +171,14 @@ def created(connection: MilvusConnection, layout: Layout) -> str:
 
 
 def create_rows(
-    connection: MilvusConnection, layout: Layout, dim: int, index: Mapping[str, Any]
+    connection: MilvusConnection, layout: CollectionNames, dim: int, index: Mapping[str, Any]
 ) -> None:
     """Make the collection of the rows, with vectors of a width."""
     indexes = [{"field_name": "vector", **index}, _inverted("version")]
     connection.create(layout.rows, _rows(dim), indexes)
 
 
-def width_of(connection: MilvusConnection, layout: Layout) -> int | None:
+def width_of(connection: MilvusConnection, layout: CollectionNames) -> int | None:
     """D of the rows; None before the first row."""
     if layout.rows not in connection.collections():
         return None

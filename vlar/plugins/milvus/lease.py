@@ -28,7 +28,7 @@ from typing import Any
 
 from vlar.errors import LibraryError, LibraryLockedError
 from vlar.plugins.milvus.client import MilvusConnection
-from vlar.plugins.milvus.layout import NO_VECTOR, Layout
+from vlar.plugins.milvus.layout import NO_VECTOR, CollectionNames
 
 BEAT_S = 5.0
 EXPIRES_S = 30.0
@@ -93,7 +93,7 @@ class WriterLease:
         lease: As it was written.
     """
 
-    def __init__(self, connection: MilvusConnection, layout: Layout, lease: Lease) -> None:
+    def __init__(self, connection: MilvusConnection, layout: CollectionNames, lease: Lease) -> None:
         self._connection, self._layout, self._lease = connection, layout, lease
         self._lost: LibraryError | None = None
         self._mutex, self._end = threading.Lock(), threading.Event()
@@ -136,7 +136,9 @@ class WriterLease:
 
 
 @contextmanager
-def leased(connection: MilvusConnection, layout: Layout) -> Generator[WriterLease, None, None]:
+def leased(
+    connection: MilvusConnection, layout: CollectionNames
+) -> Generator[WriterLease, None, None]:
     """Hold the lease of a library.
 
     Raises:
@@ -159,7 +161,7 @@ def leased(connection: MilvusConnection, layout: Layout) -> Generator[WriterLeas
         held.release()
 
 
-def read(connection: MilvusConnection, layout: Layout) -> Lease | None:
+def read(connection: MilvusConnection, layout: CollectionNames) -> Lease | None:
     """The lease as it is; None where there was none, or it is not one that vlar writes."""
     found = connection.get(layout.lease, [_KEY], ["doc"])
     if not found:
@@ -171,13 +173,13 @@ def read(connection: MilvusConnection, layout: Layout) -> Lease | None:
         return None
 
 
-def write(connection: MilvusConnection, layout: Layout, lease: Lease) -> None:
+def write(connection: MilvusConnection, layout: CollectionNames, lease: Lease) -> None:
     """Replace the lease."""
     entity = {"key": _KEY, "doc": json.dumps(asdict(lease)), "spare": NO_VECTOR}
     connection.upsert(layout.lease, [entity])
 
 
-def _lives(connection: MilvusConnection, layout: Layout, found: Lease) -> bool:
+def _lives(connection: MilvusConnection, layout: CollectionNames, found: Lease) -> bool:
     """Return whether the owner of a lease lives: its process, or else its heartbeat."""
     if found.is_local:
         return found.is_running

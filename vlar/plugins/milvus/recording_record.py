@@ -25,7 +25,7 @@ MOST_VERSIONS = MOST_ID // ROWS_A_VERSION
 
 
 @dataclass(frozen=True)
-class Recording:
+class RecordingRecord:
     """Facts of a recording.
 
     Attributes:
@@ -121,7 +121,7 @@ class Recording:
         )  # fmt: skip
 
     @classmethod
-    def of(cls, entity: Mapping[str, Any], address: str) -> Recording:
+    def of(cls, entity: Mapping[str, Any], address: str) -> RecordingRecord:
         """Build a recording from its entity.
 
         Raises:

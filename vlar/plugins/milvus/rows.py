@@ -16,10 +16,10 @@ from vlar.library.store.base import SnapshotMovedError
 from vlar.library.store.row_check import NO_RECORDING, CheckedRows, FoundRow, checked_rows
 from vlar.plugins.milvus.catalog import Catalog
 from vlar.plugins.milvus.client import MOST_HITS, MilvusConnection, listed
-from vlar.plugins.milvus.layout import ROW_FIELDS, Layout
-from vlar.plugins.milvus.recording_record import Recording
+from vlar.plugins.milvus.layout import ROW_FIELDS, CollectionNames
+from vlar.plugins.milvus.recording_record import RecordingRecord
 from vlar.plugins.milvus.serialization import found_rows
-from vlar.plugins.milvus.state import View
+from vlar.plugins.milvus.state import VisibleVersions
 from vlar.types import Float32
 
 _LISTED = 4096  # ids of one filter
@@ -44,12 +44,12 @@ class Rows:
     def __init__(
         self,
         connection: MilvusConnection,
-        layout: Layout,
+        layout: CollectionNames,
         catalog: Catalog,
-        view: View,
+        view: VisibleVersions,
         damaged: dict[int, str],
         by_kind: dict[bool, frozenset[int]],
-        look: Callable[[], View],
+        look: Callable[[], VisibleVersions],
     ) -> None:
         self._connection, self._layout = connection, layout
         self._catalog, self._view, self._damaged = catalog, view, damaged
@@ -141,7 +141,7 @@ class Rows:
             self._connection.count(self._layout.rows, where) for where in self.filters(allowed)
         )
 
-    def of_version(self, recording: Recording, where: str, dim: int) -> CheckedRows:
+    def of_version(self, recording: RecordingRecord, where: str, dim: int) -> CheckedRows:
         """The rows of one recording that a filter matches, by time."""
         where = f"version == {recording.version} and {where}"
         found: list[FoundRow] = []

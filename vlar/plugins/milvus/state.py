@@ -16,8 +16,8 @@ from typing import Any
 
 from vlar.errors import LibraryError
 from vlar.plugins.milvus.client import MilvusConnection, listed
-from vlar.plugins.milvus.layout import STATE_KEY, Layout, record
-from vlar.plugins.milvus.recording_record import KIND, Recording
+from vlar.plugins.milvus.layout import STATE_KEY, CollectionNames, record
+from vlar.plugins.milvus.recording_record import KIND, RecordingRecord
 
 _volatile = itertools.count(1)
 
@@ -43,7 +43,7 @@ class State:
     deleting: tuple[tuple[int, int], ...] = ()
 
     @classmethod
-    def read(cls, connection: MilvusConnection, layout: Layout) -> State:
+    def read(cls, connection: MilvusConnection, layout: CollectionNames) -> State:
         """The present state.
 
         Raises:
@@ -63,7 +63,7 @@ class State:
                 "copy it from its source again under another name"
             ) from error
 
-    def write(self, connection: MilvusConnection, layout: Layout) -> None:
+    def write(self, connection: MilvusConnection, layout: CollectionNames) -> None:
         """Replace the record."""
         facts = {
             "generation": self.generation, "removals": self.removals, "open": self.open,
@@ -79,7 +79,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class View:
+class VisibleVersions:
     """Versions of rows that a reader may read.
 
     Attributes:
@@ -98,12 +98,14 @@ class View:
     removals: int = 0
 
     @classmethod
-    def read(cls, connection: MilvusConnection, layout: Layout) -> View:
+    def read(cls, connection: MilvusConnection, layout: CollectionNames) -> VisibleVersions:
         """The view of the present state."""
         return cls.of(State.read(connection, layout), connection, layout)
 
     @classmethod
-    def of(cls, state: State, connection: MilvusConnection, layout: Layout) -> View:
+    def of(
+        cls, state: State, connection: MilvusConnection, layout: CollectionNames
+    ) -> VisibleVersions:
         """The view of a state."""
         if not state.busy:
             return cls(state.generation, state.next_version, removals=state.removals)
@@ -129,19 +131,23 @@ class View:
             text += f" and version not in {listed(self.hidden)}"
         return text
 
-    def lost_rows(self, later: View) -> bool:
+    def lost_rows(self, later: VisibleVersions) -> bool:
         """Return whether rows of this view may be gone in a later one."""
         return later.removals != self.removals or not later.hidden <= self.hidden
 
 
-def committed_since(connection: MilvusConnection, layout: Layout, first: int) -> list[Recording]:
+def committed_since(
+    connection: MilvusConnection, layout: CollectionNames, first: int
+) -> list[RecordingRecord]:
     """The recordings whose version is a given one or later."""
     where = f'kind == "{KIND}" and version >= {first}'
     pages = connection.pages(layout.records, where, ["video_id", "version", "doc"], 1024)
-    return [Recording.of(each, str(connection.address)) for page in pages for each in page]
+    return [RecordingRecord.of(each, str(connection.address)) for page in pages for each in page]
 
 
-def _versions(connection: MilvusConnection, layout: Layout, video_ids: list[int]) -> dict[int, int]:
+def _versions(
+    connection: MilvusConnection, layout: CollectionNames, video_ids: list[int]
+) -> dict[int, int]:
     if not video_ids:
         return {}
     found = connection.get(layout.records, [f"v{i}" for i in video_ids], ["video_id", "version"])

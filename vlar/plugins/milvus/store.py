@@ -14,10 +14,10 @@ from vlar.library.store.values import RecordingFacts, context_shape
 from vlar.plugins.milvus.annotations import SideData
 from vlar.plugins.milvus.catalog import Catalog
 from vlar.plugins.milvus.client import MilvusConnection
-from vlar.plugins.milvus.layout import META_KEY, Layout
-from vlar.plugins.milvus.recording_record import Recording
+from vlar.plugins.milvus.layout import META_KEY, CollectionNames
+from vlar.plugins.milvus.recording_record import RecordingRecord
 from vlar.plugins.milvus.rows import MilvusSource, Rows, batch_of, beyond
-from vlar.plugins.milvus.state import View
+from vlar.plugins.milvus.state import VisibleVersions
 
 _ALL = RowFilter()
 _AT_ONCE = 512  # rows of a recording that are read together
@@ -37,14 +37,14 @@ class MilvusStore:
     def __init__(
         self,
         connection: MilvusConnection,
-        layout: Layout,
+        layout: CollectionNames,
         library_id: str,
         has_row_collection: bool = True,
     ) -> None:
         self.connection, self.layout, self.library_id = connection, layout, library_id
         self.has_row_collection = has_row_collection
         self.damaged: dict[int, str] = {}
-        self._pinned: View | None = None
+        self._pinned: VisibleVersions | None = None
         self._catalog: Catalog | None = None
         self._catalog_of = 0
         self._by_kind: dict[bool, frozenset[int]] = {}
@@ -73,12 +73,12 @@ class MilvusStore:
         finally:
             self._pinned = self._rows = None
 
-    def view(self) -> View:
+    def view(self) -> VisibleVersions:
         """The view of the snapshot, or the present one."""
         return self._pinned or self._read_view()
 
-    def _read_view(self) -> View:
-        return View.read(self.connection, self.layout)
+    def _read_view(self) -> VisibleVersions:
+        return VisibleVersions.read(self.connection, self.layout)
 
     def catalog(self) -> Catalog:
         """The recordings of the view."""
@@ -105,7 +105,7 @@ class MilvusStore:
         """Reads contexts and annotations of the view."""
         return SideData(self.connection, self.layout, self.catalog())
 
-    def _changed(self) -> Mapping[int, Recording | None]:
+    def _changed(self) -> Mapping[int, RecordingRecord | None]:
         """Changes of a running transaction of this store."""
         return {}
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from vlar.errors import LibraryError
 from vlar.plugins.milvus.client import MilvusConnection, listed
-from vlar.plugins.milvus.layout import STATE_KEY, Layout
+from vlar.plugins.milvus.layout import STATE_KEY, CollectionNames
 from vlar.plugins.milvus.lease import WriterLease
-from vlar.plugins.milvus.recording_record import MOST_VERSIONS, Recording
-from vlar.plugins.milvus.state import State, View, settled
+from vlar.plugins.milvus.recording_record import MOST_VERSIONS, RecordingRecord
+from vlar.plugins.milvus.state import State, VisibleVersions, settled
 
 _RESERVED = 4096  # versions that one step of a transaction may use
 _BUFFERED_BYTES = 16 << 20
@@ -45,10 +45,12 @@ class Transaction:
     """
 
     connection: MilvusConnection
-    layout: Layout
+    layout: CollectionNames
     lease: WriterLease
     state: State
-    changed: dict[int, Recording | None] = field(default_factory=dict[int, "Recording | None"])
+    changed: dict[int, RecordingRecord | None] = field(
+        default_factory=dict[int, "RecordingRecord | None"]
+    )
     records: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     dropped: list[str] = field(default_factory=list[str])
     meta: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -86,7 +88,7 @@ class Transaction:
         self._next_video += 1
         return self._next_video - 1
 
-    def put(self, recording: Recording) -> None:
+    def put(self, recording: RecordingRecord) -> None:
         """Add or change a recording; a version that it had before goes."""
         before = self.changed.get(recording.id)
         self.changed[recording.id] = recording
@@ -94,7 +96,7 @@ class Transaction:
         if before is not None and before.version != recording.version:
             self._stale.add(before.version)
 
-    def drop(self, recording: Recording) -> None:
+    def drop(self, recording: RecordingRecord) -> None:
         """Delete a recording with its rows."""
         self.changed[recording.id] = None
         self._deleting[recording.id] = recording.version
@@ -187,14 +189,14 @@ class Transaction:
         return done
 
 
-def recover(connection: MilvusConnection, layout: Layout) -> State:
+def recover(connection: MilvusConnection, layout: CollectionNames) -> State:
     """The state after what a writer left that was ended in a transaction is deleted."""
     state = State.read(connection, layout)
     if not state.busy:
         if not connection.get(layout.records, [STATE_KEY], ["key"]):
             state.write(connection, layout)
         return state
-    view = View.of(state, connection, layout)
+    view = VisibleVersions.of(state, connection, layout)
     there = layout.rows in connection.collections()
     for name in (layout.rows, layout.blobs) if there else (layout.blobs,):
         if state.open is not None:
@@ -213,7 +215,11 @@ def recover(connection: MilvusConnection, layout: Layout) -> State:
 
 
 def drop_versions(
-    connection: MilvusConnection, layout: Layout, versions: Sequence[int], *, rows: bool = True
+    connection: MilvusConnection,
+    layout: CollectionNames,
+    versions: Sequence[int],
+    *,
+    rows: bool = True,
 ) -> None:
     """Delete the rows of versions, and what belongs to these rows."""
     for at in range(0, len(versions), _VERSIONS_AT_ONCE):

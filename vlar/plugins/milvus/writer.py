@@ -19,10 +19,16 @@ from vlar.plugins.milvus import layout as indexes
 from vlar.plugins.milvus import serialization
 from vlar.plugins.milvus.annotations import failed_key, failed_record
 from vlar.plugins.milvus.client import MilvusConnection
-from vlar.plugins.milvus.layout import META_KEY, Layout, create_rows, record, width_of
+from vlar.plugins.milvus.layout import META_KEY, CollectionNames, create_rows, record, width_of
 from vlar.plugins.milvus.lease import WriterLease
-from vlar.plugins.milvus.recording_record import KIND, ROWS_A_VERSION, Recording, first_id, text_key
-from vlar.plugins.milvus.state import View
+from vlar.plugins.milvus.recording_record import (
+    KIND,
+    ROWS_A_VERSION,
+    RecordingRecord,
+    first_id,
+    text_key,
+)
+from vlar.plugins.milvus.state import VisibleVersions
 from vlar.plugins.milvus.store import MilvusStore
 from vlar.plugins.milvus.transaction import Transaction, recover
 from vlar.types import Float32, Window
@@ -38,7 +44,7 @@ class Lookup:
         layout: Of the library.
     """
 
-    def __init__(self, connection: MilvusConnection, layout: Layout) -> None:
+    def __init__(self, connection: MilvusConnection, layout: CollectionNames) -> None:
         self._by_path: dict[int, int] = {}
         self._by_content: dict[int, list[int]] = {}
         self._keys: dict[int, tuple[int, int]] = {}
@@ -56,7 +62,7 @@ class Lookup:
         """The recordings of a content, oldest first; their contents must be compared."""
         return sorted(self._by_content.get(_short(text_key(content_hash)), ()))
 
-    def put(self, recording: Recording) -> None:
+    def put(self, recording: RecordingRecord) -> None:
         """Add a recording, or change what is known of it."""
         self.drop(recording.id)
         keys = _short(text_key(recording.path)), _short(text_key(recording.content_hash))
@@ -95,7 +101,11 @@ class MilvusWriter(MilvusStore):
     """
 
     def __init__(
-        self, connection: MilvusConnection, layout: Layout, library_id: str, lease: WriterLease
+        self,
+        connection: MilvusConnection,
+        layout: CollectionNames,
+        library_id: str,
+        lease: WriterLease,
     ) -> None:
         self.width: int | None = width_of(connection, layout)
         super().__init__(connection, layout, library_id, self.width is not None)
@@ -133,12 +143,12 @@ class MilvusWriter(MilvusStore):
             self.places.clear()
             self._catalog = None
 
-    def _read_view(self) -> View:
+    def _read_view(self) -> VisibleVersions:
         """The state before the running transaction: nobody else changes it."""
         state = self._state
-        return View(state.generation, state.next_version, removals=state.removals)
+        return VisibleVersions(state.generation, state.next_version, removals=state.removals)
 
-    def _changed(self) -> Mapping[int, Recording | None]:
+    def _changed(self) -> Mapping[int, RecordingRecord | None]:
         return {} if self._running is None else self._running.changed
 
     @property
@@ -152,24 +162,24 @@ class MilvusWriter(MilvusStore):
             raise LibraryError(f"library {self.address}: a change outside of a transaction")
         return self._running
 
-    def get(self, video_id: int) -> Recording:
+    def get(self, video_id: int) -> RecordingRecord:
         """A recording as the running transaction has it."""
         found = self.catalog().get(video_id)
         if found is None:
             raise LibraryError(f"library {self.address} has no recording {video_id}")
         return found
 
-    def change(self, recording: Recording) -> None:
+    def change(self, recording: RecordingRecord) -> None:
         """Replace a recording; only a new version replaces another one."""
         if recording.id not in self.now.changed:
             recording = replace(recording, replaces=0)
         self._put(recording)
 
-    def _put(self, recording: Recording) -> None:
+    def _put(self, recording: RecordingRecord) -> None:
         self.now.put(recording)
         self._known().put(recording)
 
-    def _drop(self, recording: Recording) -> None:
+    def _drop(self, recording: RecordingRecord) -> None:
         self.now.drop(recording)
         self._known().drop(recording.id)
 
@@ -178,7 +188,7 @@ class MilvusWriter(MilvusStore):
             self._lookup = Lookup(self.connection, self.layout)
         return self._lookup
 
-    def _at_path(self, path: str) -> Recording | None:
+    def _at_path(self, path: str) -> RecordingRecord | None:
         video_id = self._known().at_path(path)
         found = None if video_id is None else self.catalog().get(video_id)
         return found if found is not None and found.path == path else None
@@ -232,7 +242,7 @@ class MilvusWriter(MilvusStore):
         if old is not None:
             replaces = old.replaces if old.id in now.changed else old.version
         self._put(
-            Recording(
+            RecordingRecord(
                 video_id, now.new_version(), path, content_hash, stamp.size, stamp.mtime_ns,
                 float(duration_s), time.time() if added_at_s is None else added_at_s,
                 replaces=replaces,

@@ -31,10 +31,10 @@ from vlar.files.workers.process import FileLimits
 from vlar.library.ingest.runners.base import CRASH, MEMORY, Lost, Runner, RunnerOptions, refuse
 from vlar.library.ingest.worker_tasks import (
     EncodedPart,
-    Job,
     LoadModel,
-    Part,
     PartEncoder,
+    ReadJob,
+    RecordingPart,
     Setup,
     decode,
 )
@@ -348,7 +348,7 @@ class RayRunner(Runner):
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def run(self, jobs: Sequence[Job], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
+    def run(self, jobs: Sequence[ReadJob], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
         """Stream blocks of recordings through decoding tasks and encoding actors."""
         data = self._pipeline(jobs, alone)
         with self._errors:
@@ -366,7 +366,7 @@ class RayRunner(Runner):
             # The driver finds those recordings by their missing parts.
             yield Lost(tuple(job.number for job in jobs), *self._errors.last)
 
-    def _pipeline(self, jobs: Sequence[Job], alone: bool) -> Any:
+    def _pipeline(self, jobs: Sequence[ReadJob], alone: bool) -> Any:
         ray = imported()
         # Up to Ray 2.63 the number of attempts of a block cannot be set in another way.
         warnings.filterwarnings("ignore", message=".*ray_remote_args")
@@ -414,7 +414,7 @@ def decode_block(table: Any, packed: bytes) -> Iterator[dict[str, list[bytes]]]:
     """A task of Ray: jobs to parts with clips, each in bytes of its own."""
     setup, source = _decoder(packed)
     for row in table.column("payload"):
-        job: Job = pickle.loads(row.as_buffer())
+        job: ReadJob = pickle.loads(row.as_buffer())
         try:
             for part in decode(job, setup, source):
                 yield _row(part)
@@ -433,9 +433,9 @@ class EncodeBlock:
     def __call__(self, table: Any) -> Iterator[dict[str, list[bytes]]]:
         """Encode what one block holds; what is not a part passes through."""
         found = [pickle.loads(row.as_buffer()) for row in table.column("payload")]
-        parts = [each for each in found if isinstance(each, Part)]
+        parts = [each for each in found if isinstance(each, RecordingPart)]
         for other in found:
-            if not isinstance(other, Part):
+            if not isinstance(other, RecordingPart):
                 yield _row(other)
         try:
             for part in self._encoder.encode(parts):

@@ -24,7 +24,7 @@ from vlar.errors import UsageError
 from vlar.pose import signals
 from vlar.pose.body import JOINTS, KNEES, SHOULDERS, BodyMotion
 from vlar.pose.hand_motion import HandsMotion
-from vlar.pose.pair import Pair, pair_of
+from vlar.pose.pair import ActorPair, pair_of
 from vlar.registry import unknown_name
 from vlar.types import Float32, Float64
 
@@ -65,7 +65,7 @@ def reliability(body: BodyMotion) -> float:
 Measured = tuple[float, float]
 OfActor = Callable[[BodyMotion], Measured]
 OfGroup = Callable[[Sequence[BodyMotion]], Measured]
-OfPair = Callable[[Pair], Measured]
+OfPair = Callable[[ActorPair], Measured]
 
 _FULL_TRUST = 0.74  # mean trust of a person who is visible from head to foot
 _registered: dict[str, Attribute] = {}

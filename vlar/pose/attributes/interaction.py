@@ -26,7 +26,7 @@ from vlar.pose.body import (
     BodyMotion,
     Points,
 )
-from vlar.pose.pair import Pair, share_together
+from vlar.pose.pair import ActorPair, share_together
 
 _CLOSEST = 4  # percentile of a distance over time
 _AT_TRUNK = 0.15  # body heights from the line shoulders - hips, for an arm around it
@@ -36,16 +36,16 @@ _UNLIFTED = 0.12  # body heights over the other foot up to which a foot is on th
 _LIMBS = (*WRISTS, *ANKLES)
 
 
-def _both_ways(pair: Pair) -> tuple[tuple[Points, Points], ...]:
+def _both_ways(pair: ActorPair) -> tuple[tuple[Points, Points], ...]:
     return (pair.a, pair.b), (pair.b, pair.a)
 
 
-def _across(pair: Pair) -> Points:
+def _across(pair: ActorPair) -> Points:
     """(T,) horizontal distance from the actor's hips to the partner's."""
     return _hips(pair.b)[:, 0] - _hips(pair.a)[:, 0]
 
 
-def _ways(pair: Pair) -> list[float]:
+def _ways(pair: ActorPair) -> list[float]:
     """Distance that each person moves to the right."""
     paths = [_hips(body)[:, 0] for body in pair.still]
     return [float(signals.end(path) - signals.start(path)) for path in paths]
@@ -76,33 +76,33 @@ def _closest(distance: Points) -> float:
 
 
 @pair_attribute("hand_to_hand", "BH", centre=-0.18, width=0.08, mean=-0.5, column=64)
-def hand_to_hand(pair: Pair) -> Measured:
+def hand_to_hand(pair: ActorPair) -> Measured:
     """Minus the least distance of a hand of one to a hand of the other: + hands meet, - apart."""
     return _closest(_nearest(pair.a[:, WRISTS], pair.b[:, WRISTS])), 1.0
 
 
 @pair_attribute("hand_to_head", "BH", centre=-0.24, width=0.09, mean=-0.5, column=65)
-def hand_to_head(pair: Pair) -> Measured:
+def hand_to_head(pair: ActorPair) -> Measured:
     """Minus the least distance of a hand to the other's head: + at it, - away from it."""
     head = [NOSE, L_EAR, R_EAR]
     return max(_closest(_nearest(a[:, WRISTS], b[:, head])) for a, b in _both_ways(pair)), 1.0
 
 
 @pair_attribute("head_to_head", "BH", centre=-0.15, width=0.08, mean=-0.5, column=66)
-def head_to_head(pair: Pair) -> Measured:
+def head_to_head(pair: ActorPair) -> Measured:
     """Minus the least distance between the two faces: + cheek to cheek, - apart."""
     return _closest(np.linalg.norm(pair.a[:, NOSE] - pair.b[:, NOSE], axis=-1)), 1.0
 
 
 @pair_attribute("hand_to_trunk", "BH", centre=-0.15, width=0.08, mean=-0.5, column=67)
-def hand_to_trunk(pair: Pair) -> Measured:
+def hand_to_trunk(pair: ActorPair) -> Measured:
     """Minus the least distance of a hand to the other's trunk: + at it, - away from it."""
     ways = [_to_trunk(a[:, WRISTS], b).min(axis=1) for a, b in _both_ways(pair)]
     return max(_closest(way) for way in ways), 1.0
 
 
 @pair_attribute("foot_to_body", "BH", centre=-0.25, width=0.10, mean=-0.5, column=68)
-def foot_to_body(pair: Pair) -> Measured:
+def foot_to_body(pair: ActorPair) -> Measured:
     """Minus the least distance of a lifted foot to the other's body: + kicks it, - does not."""
     return max(_closest(_lifted_reach(a, b)) for a, b in _both_ways(pair)), 1.0
 
@@ -115,7 +115,7 @@ def _lifted_reach(one: Points, other: Points) -> Points:
 
 
 @pair_attribute("strike", "BH/s", centre=0.8, width=0.4, mean=-0.5, column=69)
-def strike(pair: Pair) -> Measured:
+def strike(pair: ActorPair) -> Measured:
     """Top speed at which a hand or foot nears the other's head or trunk: + a blow, - gentle."""
     return max(_rush(a, b, pair.fps) for a, b in _both_ways(pair)), 1.0
 
@@ -129,20 +129,20 @@ def _rush(one: Points, other: Points, fps: float) -> float:
 
 
 @pair_attribute("arms_around", "share", centre=0.25, width=0.15, mean=-0.5, column=70)
-def arms_around(pair: Pair) -> Measured:
+def arms_around(pair: ActorPair) -> Measured:
     """Share of the time with two hands or more at the other's trunk: + hold each other."""
     held = [(_to_trunk(a[:, WRISTS], b) < _AT_TRUNK).sum(axis=1) for a, b in _both_ways(pair)]
     return float((held[0] + held[1] >= 2).mean()), 1.0
 
 
 @pair_attribute("merged", "share", centre=0.15, width=0.10, mean=-0.5, column=71)
-def merged(pair: Pair) -> Measured:
+def merged(pair: ActorPair) -> Measured:
     """Share of the time in which one hides the other, close by: + body at body."""
     return pair.hidden, 1.0
 
 
 @pair_attribute("face_to_face", "cosine", centre=0.35, width=0.35, mean=0.0, column=72)
-def face_to_face(pair: Pair) -> Measured:
+def face_to_face(pair: ActorPair) -> Measured:
     """Mutual look of the faces: + both look at each other, - one or both look away."""
     side = np.sign(_across(pair))
     look = [_facing(pair.a) * side, -_facing(pair.b) * side]
@@ -156,7 +156,7 @@ def _facing(body: Points) -> Points:
 
 
 @pair_attribute("both_act", "ratio", centre=0.55, width=0.20, mean=0.0, column=73)
-def both_act(pair: Pair) -> Measured:
+def both_act(pair: ActorPair) -> Measured:
     """Speed of the calmer one's limbs over the busier one's: + both, - one alone acts."""
     slow, quick = sorted(_limb_speed(body, pair.fps) for body in (pair.a, pair.b))
     return slow / (quick + 1e-6), float(signals.step(quick, 0.5, 0.4))
@@ -169,7 +169,7 @@ def _limb_speed(body: Points, fps: float) -> float:
 
 
 @pair_attribute("same_way", "cosine", centre=0.0, width=0.4, mean=0.0, column=74)
-def same_way(pair: Pair) -> Measured:
+def same_way(pair: ActorPair) -> Measured:
     """Agreement of the two's ways across the picture: + the same way, - opposite ways."""
     a, b = _ways(pair)
     far = max(abs(a), abs(b))
@@ -178,14 +178,14 @@ def same_way(pair: Pair) -> Measured:
 
 
 @pair_attribute("both_go", "ratio", centre=0.45, width=0.25, mean=0.0, column=75)
-def both_go(pair: Pair) -> Measured:
+def both_go(pair: ActorPair) -> Measured:
     """Way of the one who goes less, over the other's way: + both go, - one stays."""
     near, far = sorted(abs(way) for way in _ways(pair))
     return near / (far + 1e-6), float(signals.step(far / pair.duration_s, 0.15, 0.15))
 
 
 @pair_attribute("meet_and_part", "BH", centre=0.12, width=0.08, mean=-0.5, column=76)
-def meet_and_part(pair: Pair) -> Measured:
+def meet_and_part(pair: ActorPair) -> Measured:
     """Approach of the two against start and end: + come together and part again."""
     distance = signals.low_pass(np.abs(_across(pair)), pair.fps)
     outer = min(signals.start(distance), signals.end(distance))
@@ -193,7 +193,7 @@ def meet_and_part(pair: Pair) -> Measured:
 
 
 @pair_attribute("driven_back", "BH", centre=0.07, width=0.06, mean=-0.3, column=77)
-def driven_back(pair: Pair) -> Measured:
+def driven_back(pair: ActorPair) -> Measured:
     """Distance that one is moved away from the other, who does not follow: + gives way, - holds."""
     side = np.sign(np.median(_across(pair)))
     a, b = pair.still
@@ -218,7 +218,7 @@ def two_people(people: Sequence[BodyMotion]) -> Measured:
 
 
 @pair_attribute("closing", "BH/s", centre=0.0, width=0.3, mean=0.0, column=61)
-def closing(pair: Pair) -> Measured:
+def closing(pair: ActorPair) -> Measured:
     """Speed at which the distance of two people shrinks: + come together, - part."""
     distance = _distance(pair)
     edge = max(1, len(distance) // 6)
@@ -227,19 +227,19 @@ def closing(pair: Pair) -> Measured:
 
 
 @pair_attribute("contact", "share", centre=0.15, width=0.12, mean=-0.68, column=62)
-def contact(pair: Pair) -> Measured:
+def contact(pair: ActorPair) -> Measured:
     """Share of the time in which a hand or foot of one is at the other's body: + touch."""
     nearest = np.minimum(_reach(pair.a, pair.b), _reach(pair.b, pair.a))
     return float((nearest < _TOUCH).mean()), 1.0
 
 
 @pair_attribute("near", "BH", centre=-0.70, width=0.35, mean=0.0, column=63)
-def near(pair: Pair) -> Measured:
+def near(pair: ActorPair) -> Measured:
     """Minus the median distance of the hips of two people: + within reach, - apart."""
     return -float(np.median(_distance(pair))), 1.0
 
 
-def _distance(pair: Pair) -> Points:
+def _distance(pair: ActorPair) -> Points:
     a, b = pair.a[:, HIPS].mean(axis=1), pair.b[:, HIPS].mean(axis=1)
     return np.linalg.norm(a - b, axis=1)
 

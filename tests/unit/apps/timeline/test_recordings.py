@@ -13,7 +13,7 @@ import vlar
 from tests.contract.test_second_sensor import RATE, SineEncoder, SineReader
 from vlar import registry
 from vlar.apps.timeline.decoding import Segment
-from vlar.apps.timeline.recordings import SegmentStream, Step, TimelineRules, find_segments
+from vlar.apps.timeline.recordings import SegmentStream, TimelineRules, TimeStep, find_segments
 from vlar.apps.timeline.work_cycles import measure
 from vlar.errors import UnknownNameError, UsageError
 from vlar.types import Classification, Failure, Prediction
@@ -100,7 +100,7 @@ def test_a_broken_recording_does_not_end_the_batch(model, recording, tmp_path):
 def test_windows_that_cannot_be_read_say_nothing():
     stream = SegmentStream(["a", "b"], TimelineRules(every_s=1, window_s=None, shortest_s=2))
     sure = np.array([0.9, 0.05, 0.05])
-    steps = [Step("x", at, at + 1.0, None if at in (2, 3) else sure) for at in range(6)]
+    steps = [TimeStep("x", at, at + 1.0, None if at in (2, 3) else sure) for at in range(6)]
     (row,) = stream.all_of(steps)
     assert (row.label, row.start_s, row.end_s) == ("a", 0, 6)
     assert row.probability == pytest.approx(0.9 * 4 / 6)
@@ -113,7 +113,7 @@ def test_nothing_that_fits_is_unknown_and_steps_come_from_answers():
 
     stream = SegmentStream(["a"], TimelineRules(every_s=1, window_s=None, shortest_s=2))
     rows = [answer(at, 0.9 if 3 <= at < 6 else 0.1) for at in range(9)]
-    found = [s for row in rows for s in stream.push(Step.of(row, ["a"]))] + stream.finish()
+    found = [s for row in rows for s in stream.push(TimeStep.of(row, ["a"]))] + stream.finish()
     assert [(s.label, s.start_s, s.end_s) for s in found] == [
         ("a", 0, 3), (None, 3, 6), ("a", 6, 9),
     ]  # fmt: skip
@@ -121,7 +121,7 @@ def test_nothing_that_fits_is_unknown_and_steps_come_from_answers():
 
 def test_without_unknown_every_moment_has_a_label():
     rules = TimelineRules(every_s=1, window_s=None, shortest_s=0, unknown=False)
-    steps = [Step("x", at, at + 1.0, np.array([0.1, 0.05, 0.85])) for at in range(4)]
+    steps = [TimeStep("x", at, at + 1.0, np.array([0.1, 0.05, 0.85])) for at in range(4)]
     (row,) = SegmentStream(["a", "b"], rules).all_of(steps)
     assert (row.label, row.end_s) == ("a", 4)
     (open_row,) = SegmentStream(["a", "b"], dataclasses.replace(rules, unknown=True)).all_of(steps)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlar.errors import DatasetError
-from vlar.evaluation.datasets.base import Dataset, Subset
+from vlar.evaluation.datasets.base import DatasetSplit, Subset
 from vlar.evaluation.datasets.tables import arranged
 from vlar.heads.support import SupportItem
 
@@ -23,10 +23,10 @@ def item(name: str, label: str, group: str) -> SupportItem:
     return SupportItem(Path(name), None, (label,), group)
 
 
-def table(*rows: tuple[str, str], missing: tuple[SupportItem, ...] = ()) -> Dataset:
+def table(*rows: tuple[str, str], missing: tuple[SupportItem, ...] = ()) -> DatasetSplit:
     items = tuple(item(f"{n}.mp4", label, group) for n, (label, group) in enumerate(rows))
     labels = tuple(sorted({label for label, _ in rows}))
-    return Dataset("csv", Path("data"), labels, {"test": Subset(items, missing)})
+    return DatasetSplit("csv", Path("data"), labels, {"test": Subset(items, missing)})
 
 
 ROWS = (("kick ball", "a"), ("kick ball", "b"), ("throw ball", "a"), ("throw ball", "b"),

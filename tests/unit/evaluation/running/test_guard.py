@@ -13,7 +13,7 @@ from vlar.errors import ProtocolError
 from vlar.evaluation.cards import LoadedCard, make_card
 from vlar.evaluation.datasets.base import read_dataset
 from vlar.evaluation.features import FeatureStore
-from vlar.evaluation.learning import ContentIds, FitSet, Guard, Learner, fit
+from vlar.evaluation.learning import ContentIds, FitSet, Guard, LearningMethod, fit
 from vlar.evaluation.runner import run_card
 from vlar.heads.support import SupportItem
 from vlar.types import Window
@@ -69,7 +69,7 @@ def test_fit_takes_nothing_else(place: Path):
     items: Any = read_dataset(place).subset("test").items
     store = FeatureStore(ContentIds().of, disk=False)
     with pytest.raises(ProtocolError, match="takes a FitSet"):
-        fit(colours.model(), store, Learner("prototype"), items, 0)
+        fit(colours.model(), store, LearningMethod("prototype"), items, 0)
 
 
 def test_a_protocol_whose_training_list_holds_a_test_clip_stops(place: Path, tmp_path: Path):

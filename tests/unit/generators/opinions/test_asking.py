@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vlar.errors import UnknownNameError, UsageError
 from vlar.generators.descriptions.base import AnswerTimeoutError, NoAnswerError, RefusedError
 from vlar.generators.opinions.asking import Tally, ask, cached_answer
-from vlar.generators.opinions.base import Answer, Answerer, Shown, load_answerer
+from vlar.generators.opinions.base import Answer, Answerer, MediaItem, load_answerer
 from vlar.generators.opinions.question import LETTERS, Question
 from vlar.types import Clip, Window
 
@@ -38,7 +38,7 @@ class Scripted(Answerer):
 
     identity = "scripted"
 
-    def answer(self, shown: Shown, question: Question) -> Answer:
+    def answer(self, shown: MediaItem, question: Question) -> Answer:
         self.asked += 1
         found = next(self.answers)
         if isinstance(found, Exception):
@@ -153,11 +153,11 @@ def test_answers_are_kept_by_answerer_clip_and_question():
     assert (again.asked, again.reused) == (0, 4)
     np.testing.assert_array_equal(again.probability, first.probability)
     assert again.tokens_in == 0
-    assert cached_answer(silent, Shown.of(clip(1)), QUESTION) is None  # another clip
-    assert cached_answer(silent, Shown.of(clip()), Question(("run", "walk"))) is None
+    assert cached_answer(silent, MediaItem.of(clip(1)), QUESTION) is None  # another clip
+    assert cached_answer(silent, MediaItem.of(clip()), Question(("run", "walk"))) is None
     other = Scripted()
     other.identity = "another"  # type: ignore[misc]
-    assert cached_answer(other, Shown.of(clip()), QUESTION) is None
+    assert cached_answer(other, MediaItem.of(clip()), QUESTION) is None
 
 
 def test_nonsense_is_not_kept_and_a_damaged_entry_is_asked_again(own_cache: Path):
@@ -178,7 +178,7 @@ def test_several_questions_run_at_once_where_that_is_faster():
         cached = False
         barrier = threading.Barrier(4, timeout=20)
 
-        def answer(self, shown: Shown, question: Question) -> Answer:
+        def answer(self, shown: MediaItem, question: Question) -> Answer:
             self.barrier.wait()  # passes only if all four are asked at once
             return Answer(text=f"{LETTERS[question.options.index('jump')]}.")
 

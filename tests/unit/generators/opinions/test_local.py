@@ -13,7 +13,7 @@ from tests.unit.generators.opinions.tiny_vlm import save_tiny_vlm
 from vlar.errors import UnknownNameError, UsageError
 from vlar.generators.descriptions.base import NoAnswerError
 from vlar.generators.opinions.asking import ask
-from vlar.generators.opinions.base import Shown, load_answerer
+from vlar.generators.opinions.base import MediaItem, load_answerer
 from vlar.generators.opinions.question import Question
 
 
@@ -25,12 +25,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("options", ["", "?frames=2", "?video=true"])
 def test_it_gives_the_probabilities_of_the_letters(folder: Path, options: str):
     judge = load_answerer(f"local:{folder}{options}")
-    answer = judge.answer(Shown.of(clip()), QUESTION)
+    answer = judge.answer(MediaItem.of(clip()), QUESTION)
     assert answer.probability is not None
     assert answer.probability.shape == (4,)
     assert answer.probability.sum() == pytest.approx(1)
     assert answer.tokens_in > len("What does the clip show?")
-    again = judge.answer(Shown.of(clip()), QUESTION)
+    again = judge.answer(MediaItem.of(clip()), QUESTION)
     np.testing.assert_array_equal(answer.probability, again.probability)
 
 
@@ -52,19 +52,19 @@ def test_it_is_the_next_token_of_the_model_itself(folder: Path):
         logits = model(**inputs).logits[0, -1].double()
     letters = [processor.tokenizer.encode(x, add_special_tokens=False)[0] for x in "ABCD"]
     wanted = torch.softmax(logits[letters], 0).numpy()
-    found = load_answerer(f"local:{folder}").answer(Shown.of(clip()), QUESTION).probability
+    found = load_answerer(f"local:{folder}").answer(MediaItem.of(clip()), QUESTION).probability
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 def test_frames_make_a_difference_and_rotations_are_averaged(folder: Path):
     judge = load_answerer(f"local:{folder}")
-    one, other = (judge.answer(Shown.of(clip(seed)), QUESTION).probability for seed in (0, 1))
+    one, other = (judge.answer(MediaItem.of(clip(seed)), QUESTION).probability for seed in (0, 1))
     assert one is not None
     assert not np.array_equal(one, other)
     found = ask(judge, clip(), QUESTION)
     assert found.asked == 4
     assert found.tokens_in > 0
-    each = [judge.answer(Shown.of(clip()), QUESTION.rotated(n)).probability for n in range(4)]
+    each = [judge.answer(MediaItem.of(clip()), QUESTION.rotated(n)).probability for n in range(4)]
     wanted = np.mean([np.roll(p, n) for n, p in enumerate(each)], axis=0)
     np.testing.assert_allclose(found.probability, wanted, atol=1e-12)
 
@@ -82,7 +82,7 @@ def test_another_sensor_is_refused(folder: Path):
 
     signal = replace(clip(), data=np.zeros((10, 6), np.float32), modality="imu")
     with pytest.raises(NoAnswerError, match="sensor 'imu'; use self:MODEL"):
-        load_answerer(f"local:{folder}").answer(Shown.of(signal), QUESTION)
+        load_answerer(f"local:{folder}").answer(MediaItem.of(signal), QUESTION)
 
 
 def test_a_folder_that_is_not_such_a_model_is_named(folder: Path, tmp_path: Path):

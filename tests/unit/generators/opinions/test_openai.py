@@ -15,7 +15,7 @@ from tests.unit.generators.descriptions.chat_server import ChatStub, Reply, chat
 from tests.unit.generators.opinions.test_asking import QUESTION, clip
 from vlar.errors import UsageError
 from vlar.generators.opinions.asking import ask
-from vlar.generators.opinions.base import Shown, load_answerer
+from vlar.generators.opinions.base import MediaItem, load_answerer
 
 Serve = Callable[[Callable[[int, dict[str, Any]], Reply]], ChatStub]
 
@@ -97,9 +97,9 @@ def test_a_server_that_refuses_to_score_is_asked_without(serve: Serve):
 
     stub = serve(plain)
     judge = load_answerer("openai:m")
-    answer = judge.answer(Shown.of(clip()), QUESTION)
+    answer = judge.answer(MediaItem.of(clip()), QUESTION)
     assert answer.text == "C. jump"
-    judge.answer(Shown.of(clip()), QUESTION)
+    judge.answer(MediaItem.of(clip()), QUESTION)
     assert len(stub.questions) == 3  # and from then on
 
 

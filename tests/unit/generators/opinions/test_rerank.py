@@ -15,8 +15,8 @@ from vlar.errors import UsageError
 from vlar.generators.descriptions.base import AnswerTimeoutError, RefusedError
 from vlar.generators.opinions.another_model import ModelAnswerer
 from vlar.generators.opinions.asking import ask
-from vlar.generators.opinions.base import Answer, FunctionAnswerer, Shown, load_answerer
-from vlar.generators.opinions.mixing import KEPT, PROPOSER, Mixing, Weights
+from vlar.generators.opinions.base import Answer, FunctionAnswerer, MediaItem, load_answerer
+from vlar.generators.opinions.mixing import KEPT, PROPOSER, Mixing, OpinionWeights
 from vlar.generators.opinions.question import NONE, Question
 from vlar.generators.opinions.rerank import SecondOpinion
 from vlar.language.tree import Tree
@@ -32,7 +32,7 @@ ROW = Classification(
 )  # fmt: skip
 
 
-EQUAL = Weights(Mixing(1.0, 1.0), fitted=True)
+EQUAL = OpinionWeights(Mixing(1.0, 1.0), fitted=True)
 
 
 def second(*answers: object, **options: object) -> SecondOpinion:
@@ -45,7 +45,7 @@ def prefers(option: str) -> FunctionAnswerer:
 
 def test_the_opinions_are_mixed_and_ordered():
     judge = SecondOpinion(prefers("red right"), "mine", k=3, weights=EQUAL)
-    row = judge.review(ROW, Shown.of(clip()))
+    row = judge.review(ROW, MediaItem.of(clip()))
     assert row.label == "red right"
     total = sum(p.probability for p in row.predictions)
     assert total == pytest.approx(0.9)
@@ -61,35 +61,35 @@ def test_the_opinions_are_mixed_and_ordered():
 
 def test_without_a_fit_a_clear_answer_stands_and_a_close_one_moves():
     judge = SecondOpinion(prefers("red right"), "mine", k=3)
-    row = judge.review(ROW, Shown.of(clip()))
+    row = judge.review(ROW, MediaItem.of(clip()))
     assert row.label == "red left"
     assert [p.probability for p in row.predictions] != list(SHARES)  # heard, if only just
     shares = (0.34, 0.33, *SHARES[2:])
     given = tuple(replace(p, probability=q) for p, q in zip(ROW.predictions, shares, strict=True))
-    assert judge.review(replace(ROW, predictions=given), Shown.of(clip())).label == "red right"
+    assert judge.review(replace(ROW, predictions=given), MediaItem.of(clip())).label == "red right"
 
 
 def test_without_a_fit_an_unsure_opinion_leaves_the_answer_bit_for_bit():
     unsure = FunctionAnswerer(lambda _, q: [0.35 if o == "red right" else 0.3 for o in q.options])
-    row = SecondOpinion(unsure, "mine").review(ROW, Shown.of(clip()))
+    row = SecondOpinion(unsure, "mine").review(ROW, MediaItem.of(clip()))
     assert row.predictions == ROW.predictions
     assert row.second_opinion is not None
     assert row.second_opinion["unsure"]
-    fitted = SecondOpinion(unsure, "mine", weights=EQUAL).review(ROW, Shown.of(clip()))
+    fitted = SecondOpinion(unsure, "mine", weights=EQUAL).review(ROW, MediaItem.of(clip()))
     assert fitted.predictions != ROW.predictions
     assert "unsure" not in (fitted.second_opinion or {})
 
 
 def test_weights_of_the_proposer_leave_every_number_as_it_is():
-    judge = SecondOpinion(prefers("blue left"), "mine", weights=Weights(PROPOSER))
-    assert judge.review(ROW, Shown.of(clip())).predictions == ROW.predictions
+    judge = SecondOpinion(prefers("blue left"), "mine", weights=OpinionWeights(PROPOSER))
+    assert judge.review(ROW, MediaItem.of(clip())).predictions == ROW.predictions
 
 
 @pytest.mark.parametrize(
     "error", [AnswerTimeoutError("too late"), RefusedError("no key"), Answer(text="lorem ipsum")]
 )
 def test_without_an_opinion_the_answer_stands_and_says_so(error: object):
-    row = second(*[error] * 5).review(ROW, Shown.of(clip()))
+    row = second(*[error] * 5).review(ROW, MediaItem.of(clip()))
     assert row.predictions == ROW.predictions
     assert row.second_opinion is not None
     assert row.second_opinion["error"]
@@ -98,29 +98,29 @@ def test_without_an_opinion_the_answer_stands_and_says_so(error: object):
 
 def test_after_a_refusal_or_three_silences_nobody_is_asked():
     refused = second(RefusedError("no key"))
-    rows = [refused.review(ROW, Shown.of(clip(n))) for n in range(3)]
+    rows = [refused.review(ROW, MediaItem.of(clip(n))) for n in range(3)]
     assert [row.second_opinion["error"] for row in rows if row.second_opinion] == ["no key"] * 3
     assert refused.tally.clips == 1
     silent = second(*[AnswerTimeoutError("late")] * 9)
     for n in range(5):
-        silent.review(ROW, Shown.of(clip(n)))
+        silent.review(ROW, MediaItem.of(clip(n)))
     assert silent.tally.clips == 3
     unread = second(*[Answer(text="?")] * 25)  # it answers, though nobody understands it
     for n in range(5):
-        unread.review(ROW, Shown.of(clip(n)))
+        unread.review(ROW, MediaItem.of(clip(n)))
     assert unread.tally.clips == 5
 
 
 def test_only_doubtful_answers_are_asked_about():
-    judge = SecondOpinion(prefers("red right"), "mine", weights=Weights(margin=0.05))
-    row = judge.review(ROW, Shown.of(clip()))
+    judge = SecondOpinion(prefers("red right"), "mine", weights=OpinionWeights(margin=0.05))
+    row = judge.review(ROW, MediaItem.of(clip()))
     assert row.second_opinion is not None
     assert row.second_opinion["skipped"]
     assert row.predictions == ROW.predictions
     close = replace(
         ROW, predictions=(replace(ROW.predictions[0], probability=0.31), *ROW.predictions[1:])
     )
-    assert judge.review(close, Shown.of(clip())).label == "red right"
+    assert judge.review(close, MediaItem.of(clip())).label == "red right"
 
 
 def test_labels_that_read_the_same_or_have_no_share_are_not_options():
@@ -129,7 +129,7 @@ def test_labels_that_read_the_same_or_have_no_share_are_not_options():
         Prediction("Red left", 0.3, 0),
         Prediction("x", 0.0, 0),
     )
-    row = second().review(replace(ROW, predictions=twice), Shown.of(clip()))
+    row = second().review(replace(ROW, predictions=twice), MediaItem.of(clip()))
     assert row.second_opinion is not None
     assert "fewer than two" in row.second_opinion["error"]
 
@@ -138,7 +138,7 @@ def test_coarse_labels_follow():
     tree = Tree({label: label.split()[0] for label in LABELS})
     coarse = tuple(Prediction(c, p, 0) for c, p in (("red", 0.7), ("blue", 0.16), ("green", 0.04)))
     judge = SecondOpinion(prefers("blue left"), "mine")
-    row = judge.review(replace(ROW, coarse=coarse), Shown.of(clip()), tree)
+    row = judge.review(replace(ROW, coarse=coarse), MediaItem.of(clip()), tree)
     fine = {p.label: p.probability for p in row.predictions}
     for each in row.coarse:
         own = sum(p for label, p in fine.items() if label.startswith(each.label))
@@ -165,7 +165,7 @@ def test_another_model_answers_from_its_own_look_at_the_recording(tmp_path: Path
     def never() -> None:
         raise AssertionError("it reads the recording by itself")
 
-    shown = Shown(path, None, never)  # type: ignore[arg-type]
+    shown = MediaItem(path, None, never)  # type: ignore[arg-type]
     found = ask(judge, shown, question)
     assert found.probability is not None
     assert found.asked == 1  # the order makes no difference to it
@@ -183,7 +183,7 @@ def test_an_adapted_model_answers_about_its_labels_only(tmp_path: Path):
     root = colours.folder(tmp_path / "s", ("red_left", "blue_left", "blue_right"), 2)
     adapted: Model = colours.model().adapt(root / "train", method="prototype")
     path = next((root / "test" / "red_left").glob("*.mp4"))
-    shown = Shown(path, None, clip)
+    shown = MediaItem(path, None, clip)
     found = ask(ModelAnswerer(adapted), shown, Question(("blue left", "red left")))
     assert found.probability is not None
     answer = adapted.classify(path, ["blue_left", "red_left"])
@@ -196,32 +196,34 @@ def test_an_adapted_model_answers_about_its_labels_only(tmp_path: Path):
 
 
 def test_weights_are_read_from_two_numbers_or_from_a_run(tmp_path: Path):
-    assert Weights.read("1, 0.5").mixing == Mixing(1.0, 0.5)
+    assert OpinionWeights.read("1, 0.5").mixing == Mixing(1.0, 0.5)
     run = tmp_path / "run.json"
     tables = {"weights": {"a": 0.9, "b": 0.4, "margin": 0.2}}
     run.write_text(json.dumps({"runs": [{"tables": {}}, {"tables": tables}]}))
-    assert Weights.read(str(run)) == Weights(Mixing(0.9, 0.4), 0.2, fitted=True)
+    assert OpinionWeights.read(str(run)) == OpinionWeights(Mixing(0.9, 0.4), 0.2, fitted=True)
     for content in ("{}", "[", '{"runs": []}', '{"runs": [{"tables": {"weights": {"a": "x"}}}]}'):
         run.write_text(content)
         with pytest.raises(UsageError, match="holds no fitted weights"):
-            Weights.read(str(run))
+            OpinionWeights.read(str(run))
     for text in ("1", "a,b", "1,2,3", "1,-1", "nan,1"):
         with pytest.raises(UsageError, match=r"weights"):
-            Weights.read(text)
+            OpinionWeights.read(text)
     with pytest.raises(UsageError, match="cannot be read"):
-        Weights.read(str(tmp_path / "none.json"))
+        OpinionWeights.read(str(tmp_path / "none.json"))
 
 
 def test_weights_in_a_model_folder_count_for_the_answerer_they_were_fitted_for(tmp_path: Path):
-    assert Weights.beside(str(tmp_path), "me") is None
-    assert Weights.beside("lite", "me") is None
+    assert OpinionWeights.beside(str(tmp_path), "me") is None
+    assert OpinionWeights.beside("lite", "me") is None
     tables = {"weights": {"a": 0.9, "b": 0.4, "margin": 0.2}, "answerer": "me"}
     (tmp_path / KEPT).write_text(json.dumps({"runs": [{"tables": tables}]}))
-    assert Weights.beside(str(tmp_path), "me") == Weights(Mixing(0.9, 0.4), 0.2, fitted=True)
-    assert Weights.beside(str(tmp_path), "somebody else") is None
+    assert OpinionWeights.beside(str(tmp_path), "me") == OpinionWeights(
+        Mixing(0.9, 0.4), 0.2, fitted=True
+    )
+    assert OpinionWeights.beside(str(tmp_path), "somebody else") is None
     (tmp_path / KEPT).write_text("[]")
     with pytest.raises(UsageError, match="holds no fitted weights"):
-        Weights.beside(str(tmp_path), "me")
+        OpinionWeights.beside(str(tmp_path), "me")
 
 
 def test_too_many_options_are_refused():
@@ -233,8 +235,8 @@ def test_too_many_options_are_refused():
 
 
 def test_none_of_these_stands_for_unknown_and_all_else_keeps_its_sum():
-    judge = SecondOpinion(prefers(NONE), "mine", k=3, none=True, weights=Weights.read("1,4"))
-    row = judge.review(ROW, Shown.of(clip()))
+    judge = SecondOpinion(prefers(NONE), "mine", k=3, none=True, weights=OpinionWeights.read("1,4"))
+    row = judge.review(ROW, MediaItem.of(clip()))
     assert row.second_opinion is not None
     assert row.second_opinion["label"] == NONE
     assert set(row.second_opinion["probability"]) == {*LABELS[:3], NONE}
@@ -245,11 +247,11 @@ def test_none_of_these_stands_for_unknown_and_all_else_keeps_its_sum():
     assert total == pytest.approx(1.0)
     assert {p.label: p.probability for p in row.predictions}["blue right"] == 0.06
     other = SecondOpinion(prefers("red right"), "mine", k=3, none=True, weights=EQUAL)
-    assert not other.review(ROW, Shown.of(clip())).unknown
+    assert not other.review(ROW, MediaItem.of(clip())).unknown
     off = SecondOpinion(prefers("red right"), "mine", k=3, weights=EQUAL)
-    assert off.review(ROW, Shown.of(clip())).unknown_probability == ROW.unknown_probability
-    same = SecondOpinion(prefers(NONE), "mine", none=True, weights=Weights(PROPOSER))
-    kept = same.review(ROW, Shown.of(clip()))
+    assert off.review(ROW, MediaItem.of(clip())).unknown_probability == ROW.unknown_probability
+    same = SecondOpinion(prefers(NONE), "mine", none=True, weights=OpinionWeights(PROPOSER))
+    kept = same.review(ROW, MediaItem.of(clip()))
     assert (kept.predictions, kept.unknown_probability) == (ROW.predictions, 0.1)
 
 
@@ -257,7 +259,7 @@ def test_a_label_that_says_none_of_these_is_not_offered_twice():
     own = replace(ROW.predictions[1], label="None of these")
     row = replace(ROW, predictions=(ROW.predictions[0], own))
     judge = SecondOpinion(prefers("red left"), "mine", none=True, weights=EQUAL)
-    found = judge.review(row, Shown.of(clip()))
+    found = judge.review(row, MediaItem.of(clip()))
     assert found.second_opinion is not None
     assert set(found.second_opinion["probability"]) == {"red left", "None of these"}
     assert found.unknown_probability == 0.1
@@ -267,7 +269,7 @@ def test_another_model_answers_none_of_these_by_what_it_calls_unknown(tmp_path: 
     path = colours.make_clip(tmp_path / "a.mp4", "blue left")
     model = colours.model()
     labels = ["red right", "blue left"]
-    shown = Shown(path, None, clip)
+    shown = MediaItem(path, None, clip)
     found = ask(ModelAnswerer(model), shown, Question(("red right", NONE, "blue left")))
     answer = model.classify(path, labels, top=2)
     shares = {p.label: p.probability for p in answer.predictions}

@@ -10,8 +10,8 @@ import pytest
 from tests.unit.library.fakes import FakeModel, tiny_video
 from vlar.errors import UnknownNameError, UsageError
 from vlar.generators.descriptions.base import RefusedError
-from vlar.generators.opinions.base import Answer, Answerer, FunctionAnswerer, Shown
-from vlar.generators.opinions.mixing import PROPOSER, Weights
+from vlar.generators.opinions.base import Answer, Answerer, FunctionAnswerer, MediaItem
+from vlar.generators.opinions.mixing import PROPOSER, OpinionWeights
 from vlar.generators.opinions.question import Question
 from vlar.library.library import Library
 from vlar.library.query.plan import QueryReport
@@ -41,7 +41,7 @@ class ByFile(Answerer):
     def from_spec(cls, argument: str) -> ByFile:
         return cls(argument)
 
-    def answer(self, shown: Shown, question: Question) -> Answer:
+    def answer(self, shown: MediaItem, question: Question) -> Answer:
         self.questions.append(question)
         assert shown.clip.data.shape[0] == FakeModel.n_frames
         sure = (1 + int(shown.path.stem)) / 8
@@ -58,7 +58,7 @@ def names(library: Library, rerank: object, **options: object) -> list[str]:
 
 def test_hits_are_in_the_order_of_both_opinions(library: Library):
     judge = ByFile("a cat")
-    found = names(library, AnswererReranker(judge, "mine", weights=Weights.read("0,1")))
+    found = names(library, AnswererReranker(judge, "mine", weights=OpinionWeights.read("0,1")))
     assert found == ["5", "4", "3", "2", "1", "0"]
     assert len(judge.questions) == 6
     for question in judge.questions:
@@ -70,7 +70,7 @@ def test_hits_are_in_the_order_of_both_opinions(library: Library):
 def test_the_proposer_alone_and_an_answerer_that_does_not_know_change_nothing(library: Library):
     before = library.query("a cat", 10, rerank=None, min_probability=0)
     blind = FunctionAnswerer(lambda _, q: np.ones(len(q)))
-    for judge, weights in ((ByFile("a cat"), Weights(PROPOSER)), (blind, Weights())):
+    for judge, weights in ((ByFile("a cat"), OpinionWeights(PROPOSER)), (blind, OpinionWeights())):
         reranker = AnswererReranker(judge, "mine", weights=weights)
         after = library.query("a cat", 10, rerank=reranker, min_probability=0)
         assert [hit.path for hit in after] == [hit.path for hit in before]
@@ -100,7 +100,7 @@ def test_the_wrong_options_do_not_mean_the_phrase(library: Library):
 
 def test_what_goes_wrong_leaves_the_hits_and_is_reported(library: Library):
     class Gone(ByFile):
-        def answer(self, shown: Shown, question: Question) -> Answer:
+        def answer(self, shown: MediaItem, question: Question) -> Answer:
             self.questions.append(question)
             raise RefusedError("no key")
 
@@ -120,7 +120,7 @@ def test_a_recording_that_is_gone_keeps_its_place(tmp_path: Path):
         library.add(paths)
         paths[1].unlink()
         reports = list[QueryReport]()
-        reranker = AnswererReranker(ByFile("a cat"), "mine", weights=Weights.read("1,1"))
+        reranker = AnswererReranker(ByFile("a cat"), "mine", weights=OpinionWeights.read("1,1"))
         assert len(names(library, reranker, report=reports.append)) == 3
         assert reports[0].reranked == 2
         assert reports[0].rerank_failed == 1
@@ -138,7 +138,7 @@ def test_answerers_go_by_name_too(library: Library, tmp_path: Path):
 
 def test_expressions_ask_about_each_phrase(library: Library):
     class Any2(ByFile):
-        def answer(self, shown: Shown, question: Question) -> Answer:
+        def answer(self, shown: MediaItem, question: Question) -> Answer:
             self.phrase = question.options[0]
             return super().answer(shown, question)
 

@@ -17,7 +17,7 @@ from tests.unit.library.fakes import FakeModel
 from vlar.errors import LibraryError
 from vlar.library.library import Library
 from vlar.plugins.milvus.client import MilvusConnection
-from vlar.plugins.milvus.layout import Layout
+from vlar.plugins.milvus.layout import CollectionNames
 from vlar.plugins.milvus.state import State
 
 WRITES = ("upsert", "delete", "delete_where")
@@ -83,7 +83,7 @@ def left_behind(address: str) -> int:
 
     connection = MilvusConnection(place_of(address))  # type: ignore[arg-type]
     try:
-        layout = Layout("l")
+        layout = CollectionNames("l")
         connection.load(layout.rows)
         connection.load(layout.records)
         assert not State.read(connection, layout).busy

@@ -24,10 +24,10 @@ from vlar.library.address import MilvusAddress, place_of
 from vlar.library.library import Library
 from vlar.plugins.milvus import lease
 from vlar.plugins.milvus.client import MilvusConnection
-from vlar.plugins.milvus.layout import Layout, created
+from vlar.plugins.milvus.layout import CollectionNames, created
 from vlar.plugins.milvus.lease import Lease, leased
 
-LAYOUT = Layout("l")
+LAYOUT = CollectionNames("l")
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from vlar.library.ingest.reader import prefetch
 from vlar.library.ingest.worker_tasks import (
     DecodedPart,
     EncodedPart,
-    Job,
     LoadModel,
     PartEncoder,
+    ReadJob,
     Setup,
     decode,
 )
@@ -104,7 +104,7 @@ class Runner(ABC):
         """End all workers; nothing that was started stays."""
 
     @abstractmethod
-    def run(self, jobs: Sequence[Job], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
+    def run(self, jobs: Sequence[ReadJob], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
         """Carry out jobs; parts come in any order, those of one job also from several workers.
 
         A job of which the last part, one between or any is missing at the end was lost.
@@ -155,7 +155,7 @@ class LocalRunner(Runner):
         )
         return cls(options.device)
 
-    def run(self, jobs: Sequence[Job], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
+    def run(self, jobs: Sequence[ReadJob], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
         """Run the jobs in order; a decoder that crashes ends its own recording alone."""
         del alone
         self._encoder = self._encoder or PartEncoder(self._setup, self._device)
@@ -171,7 +171,7 @@ class LocalRunner(Runner):
                 yield from self._encoder.encode([part])
 
 
-def _decoded(jobs: Sequence[Job], setup: Setup, source: Reader) -> Iterator[DecodedPart]:
+def _decoded(jobs: Sequence[ReadJob], setup: Setup, source: Reader) -> Iterator[DecodedPart]:
     for job in jobs:
         yield from decode(job, setup, source)
 

@@ -19,9 +19,9 @@ from vlar.library.ingest.runners.base import MEMORY, Lost, Runner, RunnerOptions
 from vlar.library.ingest.worker_tasks import (
     DecodedPart,
     EncodedPart,
-    Job,
     LoadModel,
     PartEncoder,
+    ReadJob,
     Setup,
     decode,
 )
@@ -76,7 +76,7 @@ class ProcessRunner(Runner):
         for pool in self._pools:
             pool.close()
 
-    def run(self, jobs: Sequence[Job], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
+    def run(self, jobs: Sequence[ReadJob], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
         """Decode in threads that use the decoder processes, encode in the encoder processes."""
         limits = FileLimits.from_environment()
         source = reader(self._setup.manifest.modality)
@@ -155,7 +155,7 @@ def _encoder(setup: bytes, device: str) -> PartEncoder:
 class _Flow:
     """Queue between the threads of one run; bytes that wait are bounded."""
 
-    def __init__(self, jobs: Sequence[Job], alone: bool) -> None:
+    def __init__(self, jobs: Sequence[ReadJob], alone: bool) -> None:
         self._jobs = deque(jobs)
         self._alone = alone
         self._changed = threading.Condition()
@@ -203,7 +203,7 @@ class _Flow:
             else:
                 running -= 1
 
-    def next_job(self) -> Job | None:
+    def next_job(self) -> ReadJob | None:
         """The next recording; where each is read alone, once the one before is encoded."""
         with self._changed:
             while self._alone and (self._waiting or self._in_hand) and not self._stopped:

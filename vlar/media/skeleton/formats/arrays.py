@@ -11,7 +11,7 @@ import numpy as np
 from vlar.files.arrays import read_npz
 from vlar.files.pickles import read_pickle
 from vlar.files.reading import number, require_memory
-from vlar.media.signals import Head
+from vlar.media.signals import FileHead
 from vlar.media.skeleton.formats.base import (
     BYTES_EACH,
     KINECT_HZ,
@@ -35,7 +35,7 @@ class CtrGcn(SkeletonFormat):
     order = 10
     endings = frozenset({".npz"})
 
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """Match by the name of the first array."""
         return head.data[:2] == b"PK" and b"x_train.npy" in head.data[:200]
 
@@ -89,7 +89,7 @@ class Pyskl(SkeletonFormat):
     order = 10
     endings = frozenset({".pkl", ".pickle"})
 
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """A pickle of version 2 or later; what it holds shows when it is read."""
         return head.data[:1] == b"\x80"
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from vlar.files.reading import MB, read_file, require_few_words, require_memory
-from vlar.media.signals import Head
+from vlar.media.signals import FileHead
 from vlar.types import Float32, Float64, JsonDict
 
 MOST = 256 * MB  # of a text file
@@ -68,7 +68,7 @@ class SkeletonFormat(ABC):
     endings: ClassVar[frozenset[str]]
 
     @abstractmethod
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """Return whether a file is of this format, by its first bytes."""
 
     @abstractmethod
@@ -109,7 +109,7 @@ def endings() -> frozenset[str]:
     return frozenset().union(*(each.endings for each in formats()))
 
 
-def recognised(head: Head) -> SkeletonFormat | None:
+def recognised(head: FileHead) -> SkeletonFormat | None:
     """The format of a file; None where it is none of a skeleton."""
     fitting = (each for each in formats() if head.ending in each.endings)
     return next((each for each in fitting if each.matches(head)), None)

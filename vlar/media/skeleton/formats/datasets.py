@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vlar.files.arrays import is_matlab, names_in, read_matlab, read_npz
 from vlar.files.reading import parse_json, read_file
-from vlar.media.signals import Head
+from vlar.media.signals import FileHead
 from vlar.media.skeleton.formats.base import (
     KINECT_HZ,
     MOST,
@@ -47,7 +47,7 @@ class KinectMat(SkeletonFormat):
     order = 20
     endings = frozenset({".mat", ".npz"})
 
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """Match by the names of the variables."""
         if head.data[:2] == b"PK":
             return b"complete_skeleton.npy" in head.data[:200]
@@ -129,7 +129,7 @@ class MsrText(SkeletonFormat):
     order = 60
     endings = frozenset({".txt"})
 
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """Lines of four numbers, of which the last is 0 to 1."""
         lines = [line for line in head.lines[:_JOINTS] if line.strip()]
         if len(lines) < 2 or not all(is_numbers(line, 4) for line in lines):
@@ -167,7 +167,7 @@ class NtuText(SkeletonFormat):
     order = 10
     endings = frozenset({".skeleton", ".txt"})
 
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """Two counts, a line of a body, and the number of joints."""
         lines = head.lines[:4]
         if len(lines) < 2 or not all(line.strip().isdecimal() for line in lines[:2]):
@@ -239,7 +239,7 @@ class NwUcla(SkeletonFormat):
     order = 20
     endings = frozenset({".json"})
 
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """Match by the name of the list of frames."""
         return b'"skeletons"' in head.data
 
@@ -269,7 +269,7 @@ class Sfinge(SkeletonFormat):
     order = 20
     endings = frozenset({".txt"})
 
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """Match by the count of the first line."""
         lines = head.lines[:1] or [""]
         return is_numbers(lines[0], _JOINTS * _SFINGE_FIELDS, ";")

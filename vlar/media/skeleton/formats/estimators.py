@@ -18,7 +18,7 @@ import numpy as np
 
 from vlar.files.arrays import read_npy
 from vlar.files.reading import cell_numbers, number, parse_json, read_file, require_memory
-from vlar.media.signals import Head, evenly
+from vlar.media.signals import FileHead, evenly
 from vlar.media.skeleton.formats.base import (
     BYTES_EACH,
     MOST,
@@ -38,7 +38,7 @@ _RATE_HZ = 30.0
 
 
 @skeleton_format("coco")
-class Coco(SkeletonFormat):
+class CocoKeypoints(SkeletonFormat):
     """``annotations[].keypoints``: 51 numbers, visibility 0 is missing; a picture is a frame.
 
     Results of detectors (a list with ``image_id``, ``keypoints`` and ``score``) are read too.
@@ -47,7 +47,7 @@ class Coco(SkeletonFormat):
     order = 20
     endings = frozenset({".json"})
 
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """Match by the names of the fields."""
         return b'"keypoints"' in head.data and b'"image_id"' in head.data
 
@@ -106,7 +106,7 @@ class MediaPipe(SkeletonFormat):
     order = 30
     endings = frozenset({".csv", ".json", ".npy"})
 
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """Match by the columns, the field names, or the shape of the array."""
         if head.ending == ".npy":
             return any(shape in head.data[:128] for shape in (b", 33, 4)", b", 33, 3)", b", 132)"))
@@ -254,7 +254,7 @@ class OpenPose(SkeletonFormat):
     order = 10
     endings = frozenset({".json"})
 
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """Match by the name of the list of joints."""
         return b'"people"' in head.data and (_MARK in head.data or b'"people":[]' in head.data)
 

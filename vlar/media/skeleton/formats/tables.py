@@ -17,7 +17,7 @@ import numpy as np
 
 from vlar.files.reading import cell_numbers, number, parse_csv
 from vlar.media.layouts import Layout, layout, names
-from vlar.media.signals import Head, evenly
+from vlar.media.signals import FileHead, evenly
 from vlar.media.skeleton.formats.base import (
     Bodies,
     SkeletonFormat,
@@ -43,7 +43,7 @@ class NamedCsv(SkeletonFormat):
     order = 20
     endings = frozenset({".csv"})
 
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: FileHead) -> bool:
         """A first line that begins with # and names a layout."""
         lines = head.lines[:1]
         return bool(lines) and lines[0].startswith("#") and "layout=" in lines[0]
