@@ -197,3 +197,12 @@ def test_answers_of_a_stream(stream: bytes):
     other = SimpleNamespace(modality="skeleton", name="other")
     with pytest.raises(UsageError, match="skeleton"):
         next(classify_live(cast(Model, other), address, request))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://www.youtube.com/watch?v=abc", "https://youtu.be/abc", "http://vimeo.com/1"],
+)
+def test_a_page_that_shows_a_video_is_not_a_camera(address: str):
+    with pytest.raises(DecodeError, match="a page, not a file; download it first"):
+        LiveStream(address, 4.0, Sampling(2)).__enter__()

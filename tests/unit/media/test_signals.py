@@ -191,3 +191,13 @@ def test_recordings_of_all_sensors_are_checked(tmp_path: Path):
 def test_who_was_recorded(name: str, who: str | None):
     assert reader("skeleton").person(Path(name)) == who
     assert reader("video").person(Path(name)) is None
+
+
+def test_a_list_of_files_is_not_followed_by_the_sound_reader(tmp_path: Path):
+    audio = reader("audio")
+    sound = audio.example(tmp_path)
+    assert len(audio.read_clip(sound, None, Sampling(8)).data) == 8
+    listed = tmp_path / "list.wav"
+    listed.write_text(f"ffconcat version 1.0\nfile {sound.name}\n")
+    with pytest.raises(DecodeError, match=r"list\.wav: its sound cannot be read"):
+        audio.read_clip(listed, None, Sampling(8))

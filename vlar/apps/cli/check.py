@@ -50,8 +50,10 @@ def command(
         for row in failures
     ]
     fine = 0
+    unsure: list[str] = []
     for report in track(check_recordings(found), "checking", len(found)):
         fine += report.ok
+        unsure += [report.cannot_verify] if report.cannot_verify else []
         if not report.ok:
             bad.append(report.to_dict())
         if as_json:
@@ -62,6 +64,12 @@ def command(
         _write(Path(csv_out), bad)
     if not as_json:
         output.line(f"{fine} of {fine + len(bad)} recordings are fine")
+    if unsure:
+        codecs = ", ".join(sorted(set(unsure)))
+        output.note(
+            f"the pictures of {len(unsure)} of {fine + len(bad)} recordings cannot be verified "
+            f"({codecs}): nothing in such a file shows that one is wrong, and damage may stay hidden"
+        )
     return exit_code(fine, len(bad))
 
 

@@ -15,6 +15,7 @@ from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
 from vlar.files.workers.process import FileLimits, WorkerStartError
 from vlar.media.base import Reader
 from vlar.media.integrity.damage import LOOK_BACK
+from vlar.media.integrity.payload import in_words
 from vlar.media.integrity.picture_order import GAP_FRAMES, extent
 from vlar.media.lookup import isolated, reader_for
 from vlar.media.signals import SignalReader
@@ -81,6 +82,10 @@ class LossCount:
             self.first_bad_s = start_s
 
 
+# Decoders that look at what is left over of a picture, or compare a checksum.
+_SHOW_DAMAGE = frozenset({"h264", "libvpx-vp9", "libdav1d", "ffv1", "png", "apng"})
+
+
 @dataclass(frozen=True)
 class CheckReport:
     """Decodability of a video from its start to its end.
@@ -97,6 +102,8 @@ class CheckReport:
         first_bad_s: Place of the first damage, in seconds after the first frame; None where nothing
             is damaged or nothing can be read.
         reencode_loses_s: Seconds that a re-encoded copy would lack or show with errors.
+        cannot_verify: The codec, where neither it nor the container holds anything that shows a
+            wrong picture: some damage cannot be found. Empty for others.
     """
 
     path: Path
@@ -109,6 +116,7 @@ class CheckReport:
     reason: str = ""
     first_bad_s: float | None = None
     reencode_loses_s: float = 0.0
+    cannot_verify: str = ""
 
     @property
     def readable(self) -> float:
@@ -129,6 +137,7 @@ class CheckReport:
             "readable": round(self.readable, 4),
             "first_bad_s": None if self.first_bad_s is None else round(self.first_bad_s, 3),
             "reencode_loses_s": round(self.reencode_loses_s, 3),
+            "cannot_verify": self.cannot_verify,
         }
 
 
@@ -163,7 +172,9 @@ def _report(video: Opened, reader: SequentialReader, loss: LossCount) -> CheckRe
         return unreadable(path, DecodeError.kind, message, reason)
     missing_s = reader.missing_s()
     if not missing_s and not reader.damage and not loss.lost_s:
-        return CheckReport(path, True, "ok", "", read_s, n_frames, 0.0)
+        return CheckReport(
+            path, True, "ok", "", read_s, n_frames, 0.0, cannot_verify=cannot_verify(video)
+        )
     total_s = read_s + missing_s
     # A damaged packet whose frame shows no time of its own still counts as one frame.
     frame_share = min(1.0, reader.damage / max(reader.n_packets, n_frames))
@@ -178,14 +189,23 @@ def _report(video: Opened, reader: SequentialReader, loss: LossCount) -> CheckRe
         f"packets or frames are damaged; copy it again, or re-encode it and lose {lost_s:.1f} s"
     )
     return CheckReport(
-        path, False, "damaged", message, read_s, n_frames, share, reason, first_bad_s, lost_s
+        *(path, False, "damaged", message, read_s, n_frames, share, reason, first_bad_s, lost_s),
+        cannot_verify=cannot_verify(video),
     )
+
+
+def cannot_verify(video: Opened) -> str:
+    """The codec of a video whose damage may not show; empty where it does as a rule."""
+    name = video.decoder.name
+    has_sums = video.sums is not None and video.sums.has_any
+    shows = name in _SHOW_DAMAGE or has_sums
+    return "" if shows else video.stream.codec_context.name
 
 
 def _reason(video: Opened, reader: SequentialReader) -> str:
     """First reported fault, in FFmpeg's words where it has any."""
     if video.errors.messages:
-        return video.errors.messages[0].rstrip(".")
+        return in_words(video.errors.messages[0])
     if reader.first_error:
         return reader.first_error
     if reader.damage:

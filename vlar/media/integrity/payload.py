@@ -34,6 +34,29 @@ _TELLS_DAMAGE = re.compile(
     r"concealing \d|Skipping invalid undecodable|Failed to parse header of NAL"
 )
 
+# What FFmpeg writes most about damage, in words that need no knowledge of codecs.
+_WORDS = (
+    (re.compile(r"concealing \d+ .*errors"), "parts of a picture are damaged and painted over"),
+    (re.compile(r"decoding MB|macroblock|bytestream|ac-tex|dct|mb_type|cbp|vlc", re.I),
+     "a part of a picture is damaged"),
+    (re.compile(r"Invalid NAL unit|NAL|slice|reference|POC|frame num|mmco", re.I),
+     "a picture, or one that it builds on, is missing or damaged"),
+    (re.compile(r"moov atom not found"), "its index is missing; the file was not finished"),
+    (re.compile(r"marker|overread|buffer|truncat|end mismatch", re.I), "data ends too early"),
+    (re.compile(r"header|invalid data|image data", re.I), "data is not what it should be"),
+)  # fmt: skip
+
+
+def in_words(message: str) -> str:
+    """A message of FFmpeg in plain words, with its own in brackets.
+
+    >>> in_words("error while decoding MB 3 4, bytestream -7")
+    'a part of a picture is damaged (error while decoding MB 3 4, bytestream -7)'
+    """
+    message = message.rstrip(".")
+    known = next((words for sign, words in _WORDS if sign.search(message)), None)
+    return f"{known} ({message})" if known else f"the decoder reports {message!r}"
+
 
 class _Switch:
     """Turns the log of the process on for the first user and off after the last."""
@@ -145,9 +168,13 @@ class ClusterSums:
     """Checksum test of the cluster at a place in a file.
 
     Each cluster is read once, when a place in it or behind it is asked for.
+
+    Attributes:
+        has_any: A cluster that was read has a checksum.
     """
 
     def __init__(self, path: Path) -> None:
+        self.has_any = False
         self._path = path
         self._starts: list[int] = []
         self._damaged: list[bool] = []
@@ -177,7 +204,9 @@ class ClusterSums:
             return end
         file.seek(begin)
         head = file.read(6)
-        content = file.read(end - begin - 6) if head.startswith(_CRC_ELEMENT) else b""
+        has_sum = head.startswith(_CRC_ELEMENT)
+        self.has_any = self.has_any or has_sum
+        content = file.read(end - begin - 6) if has_sum else b""
         if len(content) < end - begin - 6:
             return _next_cluster(file, start) if content else end  # cut short, or without a sum
         if zlib.crc32(content) == int.from_bytes(head[2:], "little"):

@@ -57,6 +57,7 @@ _ERROR_CHECKS = {"h264": "crccheck+aggressive"}
 _CHECKING_DECODERS = {"vp9": ("libvpx-vp9", frozenset({"yuv420p"}))}
 # They look at what is left over after each picture. A checksum of seconds is weaker.
 _NOTICE_DAMAGE = frozenset({"libvpx-vp9", "libdav1d"})
+_WEBP_HEAD, _WEBP_ANIMATION = 21, 0x02
 _TOO_LARGE = re.compile(r"size (\d+)x(\d+) exceeds specified max pixel count")
 _TS_PACKET_BYTES = (188, 204)
 _TS_SYNC = 0x47
@@ -241,6 +242,7 @@ def opened(path: Path, timeout_s: float) -> Generator[Opened]:
         DecodeTimeout: opening took longer than ``timeout_s``.
     """
     require_readable(path)
+    _require_still(path)
     require_few_attachments(path)
     with log_enabled():
         container, refused = _container(path, timeout_s)
@@ -281,6 +283,21 @@ def _container(path: Path, timeout_s: float) -> tuple[InputContainer, list[tuple
         ) from error
     found = (_TOO_LARGE.search(text) for _, _, text in logs)
     return container, [(int(size[1]), int(size[2])) for size in found if size]
+
+
+def _require_still(path: Path) -> None:
+    """Refuse a WebP file with several pictures, of which FFmpeg would say that it is damaged.
+
+    Raises:
+        DecodeError: it is one.
+    """
+    with path.open("rb") as file:
+        head = file.read(_WEBP_HEAD)
+    is_extended = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == _WEBP_HEAD
+    if is_extended and head[-1] & _WEBP_ANIMATION:
+        raise DecodeError(
+            f"{path}: an animated WebP, which is not read; convert it to mp4 or gif first"
+        )
 
 
 def _decoder(stream: VideoStream) -> VideoCodecContext:

@@ -42,6 +42,11 @@ _PROTOCOLS = {
     "http": "http,tcp",
     "https": "https,http,tcp,tls",
 }
+_PAGES = re.compile(
+    r"https?://(?:[a-z0-9-]+\.)*(?:youtube\.com|youtu\.be|vimeo\.com|tiktok\.com|twitch\.tv|"
+    r"dailymotion\.com|bilibili\.com|facebook\.com|instagram\.com|twitter\.com|x\.com)(?:[/?#].*)?",
+    re.IGNORECASE,
+)
 _FORMATS = (
     "rtsp,rtp,sdp,mpegts,mpeg,matroska,mov,flv,live_flv,mpjpeg,mjpeg,jpeg_pipe,h264,hevc,ogg,asf,"
     "video4linux2,v4l2,avfoundation,dshow"
@@ -184,6 +189,10 @@ class LiveStream:
         match = _ADDRESS.fullmatch(self.address)
         options = {"format_whitelist": _FORMATS, "max_pixels": str(MOST_PIXELS)}
         what: str = self.address
+        if _PAGES.fullmatch(what):
+            raise DecodeError(
+                f"{self.name}: a page, not a file; download it first, and give the file"
+            )
         form: str | None = None
         if match is None:
             form, pattern = _CAMERAS.get(sys.platform, ("dshow", "video={}"))

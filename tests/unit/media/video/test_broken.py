@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests import videos
 from vlar.errors import DecodeError, DecodeTimeout, UsageError
@@ -232,3 +233,13 @@ def test_wrong_arguments(kind: Callable[[str], Path], arguments: dict):
 
 def test_no_window_no_clip(kind: Callable[[str], Path]):
     assert list(read_windows(kind("h264-b-frames.mp4"), [])) == []
+
+
+def test_an_animated_webp_is_named_and_not_called_damaged(tmp_path: Path):
+    pictures = [Image.new("RGB", (32, 32), (40 * n, 0, 0)) for n in range(4)]
+    path = tmp_path / "a.webp"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100)
+    with pytest.raises(DecodeError, match="an animated WebP, which is not read; convert it"):
+        read_clip(path)
+    pictures[0].save(tmp_path / "still.webp")
+    assert read_clip(tmp_path / "still.webp", n_frames=1).lost == 0

@@ -175,3 +175,29 @@ def test_check_tells_reason_share_place_and_cost(tmp_path: Path):
 
 def noisy(number: int) -> np.ndarray:
     return videos.noise(number) // 8 + videos.barcode(number) // 8 * 7
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "named"),
+    [
+        ("a.mp4", "libx264", ""), ("a.avi", "mpeg4", "mpeg4"), ("a.webm", "libvpx-vp9", ""),
+        ("a.mkv", "mpeg4", ""), ("b.avi", "mjpeg", "mjpeg"),
+    ],
+)  # fmt: skip
+def test_a_codec_that_cannot_be_verified_is_named(
+    name: str, codec: str, named: str, tmp_path: Path
+):
+    pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = videos.make_video(tmp_path / name, 12, codec=codec, b_frames=0, pix_fmt=pix_fmt)
+    report = check_video(path)
+    assert report.ok
+    assert report.cannot_verify == named
+    assert report.to_dict()["cannot_verify"] == named
+
+
+def test_words_of_the_decoder_come_after_their_meaning(tmp_path: Path):
+    path = videos.make_video(tmp_path / "a.ts", 100, gop=10, picture=noisy)
+    videos.corrupt(path, start=0.4, end=0.5, every=500)
+    reason = check_video(path).reason
+    assert reason.startswith(("a part of", "parts of", "a picture", "data is", "data ends"))
+    assert reason.endswith(")")
