@@ -68,7 +68,7 @@ def command(
         codecs = ", ".join(sorted(set(unsure)))
         output.note(
             f"the pictures of {len(unsure)} of {fine + len(bad)} recordings cannot be verified "
-            f"({codecs}): nothing in such a file shows that one is wrong, and damage may stay hidden"
+            f"({codecs}): nothing in such a file shows that one is wrong, and damage may hide"
         )
     return exit_code(fine, len(bad))
 

@@ -37,7 +37,7 @@ def command(
         vlar mcp holiday.vlar
         vlar mcp holiday.vlar --root videos/
     """
-    from vlar.apps.serve.agent import agent_server
+    from vlar.apps.serve.agent import serve_agent
     from vlar.apps.serve.application import Application
 
     with tempfile.TemporaryDirectory(prefix="vlar-mcp-") as state:
@@ -50,7 +50,7 @@ def command(
             dtype=dtype,
         )
         try:
-            agent_server(application).run("stdio")
+            serve_agent(application)
         finally:
             application.close()
     return 0

@@ -1,22 +1,36 @@
-"""The agent interface: the application as tools of the Model Context Protocol, over stdio."""
+"""The agent interface: the application as tools of the Model Context Protocol, over stdio.
+
+Each line that an agent sends is looked at before the protocol's own reader takes it. The SDK reads
+a line of any length into memory, and stays silent about one that it cannot read. Here such a line
+is answered with an error object of JSON-RPC 2.0, and never kept as a whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from functools import wraps
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, BinaryIO, Literal, TypeVar
 
 from mcp.server.mcpserver import Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import ToolAnnotations
+from mcp.types import ToolAnnotations, jsonrpc_message_adapter
 from pydantic import Field
 
 from vlar.apps.serve.application import Application
 from vlar.apps.serve.library import RequestedRecording
 from vlar.errors import VlarError
+from vlar.files.reading import parse_json
 from vlar.library.query.plan import QueryRequest
 from vlar.version import __version__
 
+MOST_BYTES = 8 << 20
+_PARSE_ERROR, _INVALID = -32700, -32600
 Answer = dict[str, Any]
 F = TypeVar("F", bound=Callable[..., Any])
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -42,6 +56,12 @@ def agent_server(application: Application) -> MCPServer:
     for tool in _tools(application):
         server.add_tool(_named(tool), annotations=_READS)
     return server
+
+
+def serve_agent(application: Application) -> None:
+    """Answer an agent over stdin and stdout until its input ends."""
+    with checked_lines():
+        agent_server(application).run("stdio")
 
 
 def _tools(do: Application) -> list[Callable[..., Any]]:
@@ -117,3 +137,96 @@ def _named(tool: F) -> F:
             raise ToolError(problem.message) from problem
 
     return call  # pyright: ignore[reportReturnType]
+
+
+class Wire(io.RawIOBase):
+    """Standard output, to which the protocol and this module write whole lines in turn."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:  # pyright: ignore
+        """Write all of it before anybody else writes."""
+        left = memoryview(data)
+        with self._lock:
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        return len(data)
+
+    def refuse(self, code: int, message: str, line_id: object = None) -> None:
+        """Answer a line with an error object."""
+        error = {"code": code, "message": message}
+        answer = {"jsonrpc": "2.0", "id": line_id, "error": error}
+        self.write(json.dumps(answer).encode() + b"\n")
+
+
+class _Printed(io.TextIOBase):
+    """What takes the place of ``sys.stdout``: prints go to standard error, answers to the wire."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.buffer = wire
+
+    def write(self, text: str, /) -> int:
+        """Print something."""
+        return sys.stderr.write(text)
+
+
+@contextmanager
+def checked_lines() -> Generator[None]:
+    """Standard input and output of an agent, for a server that takes them as ``sys`` has them.
+
+    Descriptor 0 reads nothing and descriptor 1 is standard error meanwhile, so that what else is
+    printed does not reach the agent.
+    """
+    lines, wire = os.fdopen(os.dup(0), "rb"), Wire(os.dup(1))
+    receiving, sending = os.pipe()
+    before = sys.stdin, sys.stdout
+    sys.stdin = os.fdopen(receiving, encoding="utf-8")
+    sys.stdout = _Printed(wire)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    os.close(nothing)
+    passed = os.fdopen(sending, "wb", buffering=0)
+    # A daemon: it waits for a line that may never come.
+    threading.Thread(target=pass_on, args=(lines, passed, wire), daemon=True).start()
+    try:
+        yield
+    finally:
+        sys.stdin, sys.stdout = before
+
+
+def pass_on(lines: BinaryIO, passed: BinaryIO, wire: Wire) -> None:
+    """Pass on the lines that are messages, and answer the others, until the input ends."""
+    with passed, suppress(OSError):
+        while line := lines.readline(MOST_BYTES + 1):
+            if len(line) > MOST_BYTES and not line.endswith(b"\n"):
+                while line and not line.endswith(b"\n"):
+                    line = lines.readline(MOST_BYTES)
+                wire.refuse(_INVALID, f"the line is longer than {MOST_BYTES >> 20} MB; send less")
+            elif line.strip() and _is_message(line, wire):
+                left = memoryview(line)
+                while left:
+                    left = left[passed.write(left) :]
+
+
+def _is_message(line: bytes, wire: Wire) -> bool:
+    """Whether the protocol can read a line; it is answered where not."""
+    try:
+        value = parse_json(line)
+    except ValueError as error:
+        wire.refuse(_PARSE_ERROR, f"the line is not JSON: {str(error)[:200]}")
+        return False
+    try:
+        jsonrpc_message_adapter.validate_json(line, by_name=False)
+    except ValueError:
+        found = value.get("id") if isinstance(value, dict) else None
+        known = found if isinstance(found, str | int) else None
+        wire.refuse(_INVALID, "the line is not a message of JSON-RPC 2.0", known)
+        return False
+    return True

@@ -109,6 +109,7 @@ _PROBLEMS: Mapping[int, str] = {
     500: "The server failed",
     503: "Too many wait, or the library cannot be read",
     504: "It took too long",
+    507: "The disk of the server is full",
 }
 
 

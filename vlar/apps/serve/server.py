@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import signal
@@ -9,8 +10,10 @@ import socket
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from vlar.apps.serve.access import Access
 from vlar.apps.serve.application import Application
@@ -20,6 +23,8 @@ from vlar.library.address import is_milvus
 _BACKLOG = 128
 _KEEP_ALIVE_S = 15
 _SHUTDOWN_S = 5
+_HEADER_S = 10.0
+_MOST_IDLE = 64  # connections beyond those that are answered
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -49,12 +54,47 @@ def address(server: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
+def patient_protocol(connections: int, header_s: float = _HEADER_S) -> type[asyncio.Protocol]:
+    """HTTP connections that end where no whole request arrives in time.
+
+    Args:
+        connections: That are answered; some more may be open and idle.
+        header_s: Seconds in which the head of a request has to arrive.
+    """
+
+    class PatientProtocol(AutoHTTPProtocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            own: Any = self
+            if len(own.connections) > connections + _MOST_IDLE:
+                transport.close()
+                return
+            self._look_later(transport, None)
+
+        def _look_later(self, transport: Any, seen: object) -> None:
+            def look() -> None:
+                # The request that is answered, or was last; None before the first.
+                cycle: Any = getattr(self, "cycle", None)
+                waits = cycle is None or cycle.response_complete
+                if transport.is_closing():
+                    return
+                if waits and cycle is seen:
+                    transport.close()
+                else:
+                    self._look_later(transport, cycle if waits else transport)
+
+            asyncio.get_running_loop().call_later(header_s, look)
+
+    return PatientProtocol
+
+
 def run(application: Application, access: Access, server: socket.socket) -> None:
     """Serve until the process is asked to end (SIGINT or SIGTERM), then end jobs and processes."""
     from vlar.apps.serve.http import HttpInterface
 
     config = uvicorn.Config(
         HttpInterface(application, access).app(),
+        http=patient_protocol(application.limits.connections),
         access_log=False,
         log_config=None,
         ws="none",
