@@ -17,7 +17,6 @@ from vlar.encoders.session import Session
 from vlar.encoders.spec import missing_library, plain_precision
 from vlar.errors import UsageError
 from vlar.files.resources import cached
-from vlar.media.lookup import reader
 from vlar.types import Clip, Encoded, Float32, Role, Sampling
 
 
@@ -363,6 +362,8 @@ def cached_vectors(
 
 def content_free_vectors(encoder: Encoder) -> Float32:
     """(M, D) what an encoder answers to the clips of its reader that show nothing."""
+    from vlar.media.lookup import reader  # readers of video import FFmpeg
+
     clips = reader(encoder.modality).blank(encoder.sampling)
     if not clips:
         return np.zeros((0, encoder.dim), np.float32)

@@ -8,8 +8,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 from typing_extensions import Self
 
 from vlar import registry
@@ -345,6 +343,8 @@ class Evidential(LogitRejector):
         """The factor and offset under which the evidential loss of held-out examples is least."""
         if not len(logits):
             return
+        from scipy.optimize import minimize
+
         start = np.array([0.0, -float(logits.mean())])
         rows = np.arange(len(logits))
 
@@ -486,4 +486,6 @@ class Energy(LogitRejector):
     name = "energy"
 
     def of_logits(self, logits: Float64) -> Float64:
+        from scipy.special import logsumexp
+
         return -np.asarray(logsumexp(logits, axis=1), np.float64)

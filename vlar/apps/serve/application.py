@@ -383,7 +383,7 @@ class Application:
 
 
 def _note(hits: Sequence[Hit], report: QueryReport, min_probability: float) -> str | None:
-    """Note that there are no answers, or that none is sure; None where neither holds."""
+    """Note for an empty list of answers, or for one without a sure answer."""
     best = report.best_probability
     if hits and report.weak and best is not None:
         return f"The best match is weak ({_percent(best)}): the library may not show this."

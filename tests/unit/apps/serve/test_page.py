@@ -11,7 +11,7 @@ import pytest
 import vlar
 from vlar.apps.serve.http import page_file
 
-PAGE = Path(vlar.__file__).parent / "serve" / "page"
+PAGE = Path(vlar.__file__).parent / "apps" / "serve" / "page"
 HTML = (PAGE / "index.html").read_text("utf-8")
 STYLE = (PAGE / "style.css").read_text("utf-8")
 SCRIPTS = {path.name: path.read_text("utf-8") for path in sorted(PAGE.glob("*.js"))}

@@ -61,11 +61,11 @@ def test_the_fingerprint_covers_weights_and_settings(
 ):
     before = lite.block_fingerprints()["objects"]
     assert encoder._objects_fingerprint() == before
-    monkeypatch.setattr(encoder.lite_space, "SOFTMAX_SCALE", 0.5)
+    monkeypatch.setattr(encoder.space, "SOFTMAX_SCALE", 0.5)
     assert encoder._objects_fingerprint() != before
     assert LiteEncoder.from_spec().fingerprint != lite.fingerprint
     monkeypatch.undo()
-    monkeypatch.setattr(encoder.lite_space, "KIND_WEIGHTS", {"name": 1.0})
+    monkeypatch.setattr(encoder.space, "KIND_WEIGHTS", {"name": 1.0})
     other = LiteEncoder.from_spec()
     assert other.fingerprint != lite.fingerprint
     assert other.block_fingerprints() == lite.block_fingerprints()  # only texts differ

@@ -65,7 +65,7 @@ def test_the_fingerprint_covers_the_versions(lite_model: Model, monkeypatch: pyt
     before = lite_model.encoder
     assert isinstance(before, encoder.LiteEncoder)
     prints = before.block_fingerprints()
-    monkeypatch.setattr(encoder, "MOTION_VERSION", -1)
+    monkeypatch.setattr(encoder, "VERSION", -1)
     after = encoder.LiteEncoder()
     assert after.fingerprint != before.fingerprint
     assert after.block_fingerprints() == prints
