@@ -913,9 +913,27 @@ def frames(name: str, make: Callable[[Path], None]) -> Case:
     return Case("videos", f"picture-{name}", build, "frames")
 
 
+def named(name: str, model: str, says: str) -> Case:
+    """A name of a model that none can have."""
+    return Case("names", name, lambda kit: [*kit.with_labels("run, walk"), "--model", model], says)
+
+
+LONG = "a" * 300
+NAMES = [
+    named("address-as-hub-name", "hf:127.0.0.1:1/x", "ORG/NAME"),
+    named("hub-name-that-climbs", "hf:../x", "ORG/NAME"),
+    named("hub-name-of-100", f"hf:a/{'b' * 100}", "ORG/NAME"),
+    *(
+        named(f"of-300-{kind or 'plain'}", f"{kind}{LONG}", "characters")
+        for kind in ("", "hf:", "st:", "openclip:", "onnx:", "tc-clip:", "clip+", "bundle:")
+    ),
+    named("path-of-300", f"./{LONG}", "characters"),
+    named("null-byte", "a\0b", "null|is called|characters"),
+    named("control-character", "\x1b[2Jlite", "is called"),
+]
 FRAMES = [frames(name, make) for name, make in SPECIAL.items() if name != "absent"]
 CASES = [
-    *REPORTS, *WHEELS, *FRAMES,
+    *REPORTS, *WHEELS, *FRAMES, *NAMES,
     *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS, *WEIGHTS, *VIDEOS,
     *ANSWERS, *SHEETS, *MIXINGS, *EXPORTS,
 ]  # fmt: skip

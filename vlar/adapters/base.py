@@ -395,8 +395,15 @@ def _known_name(spec: str) -> str:
     """
     name = spec.partition(":")[0]
     if name not in registry.names("adapter") and name not in registry.names("encoder"):
-        raise registry.unknown_name("encoder, adapter or model folder", name, _names())
+        # An adapter begins a name only together with the file of its checkpoint.
+        known = _names() if ":" in spec else {*registry.names("encoder"), *entries()}
+        raise registry.unknown_name("encoder, adapter or model folder", name, known)
     return name
+
+
+def is_known(name: str) -> bool:
+    """Return whether an encoder, an adapter or an entry of ``vlar models`` has this name."""
+    return name in _names()
 
 
 def _names() -> set[str]:

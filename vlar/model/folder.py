@@ -28,10 +28,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vlar import registry
-from vlar.adapters.base import Adapter, attached_name, load_any
+from vlar.adapters.base import Adapter, attached_name, is_known, load_any
 from vlar.encoders import trusted_paths
 from vlar.encoders.base import Encoder
-from vlar.errors import EncoderMismatchError, ModelError
+from vlar.errors import EncoderMismatchError, ModelError, UsageError
 from vlar.files import resources
 from vlar.files.arrays import Header, not_finite, read_header, sha256
 from vlar.files.reading import MB, parse_json, read_file, walk
@@ -107,6 +107,7 @@ ARRAYS = "adaptation.safetensors"
 ADAPTER = "adapter.safetensors"
 FORMAT = 3
 _MOST = 64 * MB
+_LONGEST_NAME = 255  # bytes of a name in a folder
 _FREE = "report"  # how it was adapted: left out where it cannot be read
 _WIDEST, _MOST_FRAMES, _MOST_INNER = 1 << 20, 1 << 16, 16
 
@@ -290,11 +291,27 @@ class SavedModel:
 
 
 def is_model_folder(spec: str | Path) -> bool:
-    """Return whether a name is the path of a model folder rather than the name of an encoder."""
-    if isinstance(spec, Path) or Path(spec).expanduser().is_dir():
+    """Return whether a name is the path of a model folder rather than the name of an encoder.
+
+    A folder that is called as an encoder or adapter is one only where it holds a model.
+
+    Raises:
+        UsageError: no file system holds so long a name.
+    """
+    if isinstance(spec, Path):
         return True
+    longest = max((len(part.encode()) for part in Path(spec).parts), default=0)
+    if longest > _LONGEST_NAME:
+        raise UsageError(
+            f"the model's name {spec[:60]!r} has {longest} characters; see 'vlar models' for names"
+        )
     prefix, colon, _ = spec.partition(":")  # openclip:/a/file is not a folder, ./a/model is
-    return os.sep in (prefix if colon else spec)
+    if os.sep in (prefix if colon else spec):
+        return True
+    folder = os.path.expanduser(spec)  # noqa: PTH111 - a name may be no path at all
+    if not os.path.isdir(folder):  # noqa: PTH112
+        return False
+    return (Path(folder) / MANIFEST).is_file() or not is_known(spec)
 
 
 def check_target(path: str | Path, *, replace: bool) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 import vlar
 from tests.fixtures.models_1 import tiny
-from vlar.errors import ModelError
+from vlar.errors import ModelError, UsageError
+from vlar.model.folder import is_model_folder
 
 FOLDER = Path(tiny.__file__).parent
 NAMES = sorted(path.parent.name for path in FOLDER.glob("*/vlar.json"))
@@ -94,3 +95,18 @@ def test_old_folders_that_are_malformed_and_newer_ones_are_refused(tmp_path):
         (folder / "vlar.json").write_text(json.dumps(manifest))
         with pytest.raises(ModelError):
             vlar.load(folder)
+
+
+def test_a_folder_that_is_called_as_an_encoder_does_not_stand_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("imu", "clip", "mine"):
+        (tmp_path / name).mkdir()
+    assert [is_model_folder(name) for name in ("imu", "clip", "mine")] == [False, False, True]
+    assert is_model_folder("./imu")
+    assert is_model_folder(Path("imu"))
+    (tmp_path / "imu" / "vlar.json").write_text("{}")
+    assert is_model_folder("imu")
+    with pytest.raises(UsageError, match="has 300 characters; see 'vlar models'"):
+        is_model_folder("x" * 300)

@@ -147,7 +147,7 @@ class Wire(io.RawIOBase):
         self._lock = threading.Lock()
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:  # pyright: ignore
@@ -166,7 +166,7 @@ class Wire(io.RawIOBase):
 
 
 class _Printed(io.TextIOBase):
-    """What takes the place of ``sys.stdout``: prints go to standard error, answers to the wire."""
+    """Stand-in for ``sys.stdout``: prints go to standard error, answers to the wire."""
 
     def __init__(self, wire: Wire) -> None:
         self.buffer = wire
@@ -216,7 +216,7 @@ def pass_on(lines: BinaryIO, passed: BinaryIO, wire: Wire) -> None:
 
 
 def _is_message(line: bytes, wire: Wire) -> bool:
-    """Whether the protocol can read a line; it is answered where not."""
+    """Return True for a line that the protocol can read; answer another one."""
     try:
         value = parse_json(line)
     except ValueError as error:

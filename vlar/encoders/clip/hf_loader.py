@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -235,6 +236,8 @@ def family_of(config: Any) -> Family | None:
 
 _MOST_TOKENS = 512  # of a text, where a tower would read more; actions are short
 _OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "altclip_text_model"}
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_LONGEST_NAME = 96  # characters of a name of the hub
 _WELL_KNOWN = (
     "openai/clip-vit-base-patch32", "openai/clip-vit-base-patch16", "openai/clip-vit-large-patch14",
     "google/siglip-base-patch16-224", "google/siglip2-base-patch16-224",
@@ -421,9 +424,9 @@ def _source(target: str, revision: str | None = None) -> tuple[str, bool]:
                 "processor with save_pretrained (openclip: reads open_clip folders)"
             )
         return str(path), True
-    if target.count("/") != 1 or target.startswith((".", "~", "/")):
+    if _HUB_NAME.fullmatch(target) is None or len(target) > _LONGEST_NAME:
         raise ModelError(
-            f"hf:{target} is neither a folder nor ORG/NAME; for example hf:{_WELL_KNOWN[1]}"
+            f"hf:{target[:120]} is neither a folder nor ORG/NAME; for example hf:{_WELL_KNOWN[1]}"
         )
     if hub.cached(target, ("config.json",), revision) is not None:
         return target, True
