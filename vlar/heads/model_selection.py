@@ -124,9 +124,13 @@ def methods() -> list[str]:
 
 
 def auto_heads() -> list[str]:
-    """Names of the heads that ``auto`` tries, the default first."""
-    heads: dict[str, type[FewShotHead]] = registry.parts("fewshot")
-    order = {name: part.auto_order for name, part in heads.items() if part.auto_order is not None}
+    """Names of the heads that ``auto`` tries: those of status ``default``, by ``auto_order``."""
+    order: dict[str, float] = {}
+    for name in registry.names("fewshot"):
+        if registry.status("fewshot", name) == "default":
+            part: type[FewShotHead] = registry.get("fewshot", name)
+            if part.auto_order is not None:
+                order[name] = part.auto_order
     return sorted(order, key=lambda name: order[name])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +27,7 @@ _TITLES = {
     "adapter": "trained methods (vlar adapt --method)",
     "rejector": "ways to recognise unknown (vlar adapt --unknown)",
     "objective": "training objectives (vlar adapt --objective)",
+    "learner": "ways to learn a trained method",
     "describer": "writers of descriptions (vlar describe --llm)",
     "reranker": "re-rankers (vlar query --rerank)",
     "answerer": "second opinions (vlar classify --rerank, vlar query --rerank)",
@@ -122,27 +122,46 @@ def _recommend(use: str, device: str | None, as_json: bool) -> int:
 
 
 def _methods(as_json: bool) -> int:
+    """Lists parts from their source text and their READMEs; nothing of them is imported."""
     from vlar import registry
 
     for kind, title in _TITLES.items():
-        parts = registry.parts(kind)
+        found = {name: _declared(kind, name) for name in registry.names(kind)}
         # Some heads are made of other heads and cannot be chosen alone.
-        found = {n: part for n, part in parts.items() if getattr(part, "standalone", True)}
+        found = {name: summary for name, (summary, alone) in found.items() if alone}
         width = max(map(len, found), default=0)
         if found and not as_json:
             output.line(title)
-        for name, part in found.items():
-            summary = first_line(part.__doc__)
-            describe = getattr(part, "describe", None)
-            facts = describe() if inspect.ismethod(describe) else {}  # a class method
+        for name, summary in found.items():
+            status, paper = registry.status(kind, name), registry.reference(kind, name)
             if as_json:
-                output.json_line({"kind": kind, "name": name, "summary": summary, **facts})
+                row = {"kind": kind, "name": name, "summary": summary}
+                output.json_line({**row, "status": status, "paper": paper})
                 continue
-            details = "".join(f"; {key.replace('_', ' ')}: {value}" for key, value in facts.items())
-            output.line(f"  {name:<{width}}  {summary}{details}")
+            facts = f" [{'; '.join(filter(None, (status, paper)))}]" if status else ""
+            output.line(f"  {name:<{width}}  {summary}{facts}")
     if not as_json:
         output.line("The folder of a model made by 'vlar adapt' is a model too: --model FOLDER.")
     return 0
+
+
+def _declared(kind: str, name: str) -> tuple[str, bool]:
+    """Summary of a part, and whether it can be chosen alone; only other packages are imported."""
+    import ast
+
+    from vlar import registry
+
+    file = registry.source_file(kind, name)
+    if file is None or file.suffix != ".py":
+        part = registry.get(kind, name)
+        return _first_line(part.__doc__), getattr(part, "standalone", True)
+    for node in ast.parse(file.read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and any(
+            f"register('{kind}', '{name}'" in ast.unparse(made) for made in node.decorator_list
+        ):
+            alone = all(ast.unparse(line) != "standalone = False" for line in node.body)
+            return _first_line(ast.get_docstring(node)), alone
+    return "", True
 
 
 def _extras(as_json: bool) -> None:
@@ -267,6 +286,6 @@ def trust(
     return 0
 
 
-def first_line(text: str | None) -> str:
+def _first_line(text: str | None) -> str:
     """The first line of a docstring."""
     return (text or "").strip().partition("\n")[0]

@@ -224,8 +224,8 @@ class FewShotHead(ABC):
             other heads.
         trained: Whether ``zero_shot`` holds the cosines of a training, which text that depends on
             the clip changes too, instead of a frozen encoder's.
-        auto_order: Place among the heads that ``--method auto`` tries; the first is the default
-            where nothing can be held out. None keeps it out of ``auto``.
+        auto_order: Place among the heads of status ``default``, which ``--method auto`` tries; the
+            first is the default where nothing can be held out. None keeps it out of ``auto``.
         kinds: Signature kinds to choose among; empty for those that the encoder's features fill.
         labels: C labels, in the order of the logit columns.
         kind: Signature kind of the vectors it takes.

@@ -11,7 +11,7 @@ from vlar.registry import register
 from vlar.types import Float32, Float64
 
 
-@register("fewshot", "prototype")
+@register("fewshot", "prototype", status="default")
 class PrototypeHead(ClosedForm):
     """Evidence is the cosine to the mean of a label's examples."""
 
@@ -46,7 +46,7 @@ class PrototypeHead(ClosedForm):
 BIAS = 0.1  # squared length of the constant entry that stands for a bias
 
 
-@register("fewshot", "ridge")
+@register("fewshot", "ridge", status="default")
 class RidgeHead(ClosedForm):
     """Evidence is a linear map of the signature, fitted to 1 for the label and 0 for the others.
 

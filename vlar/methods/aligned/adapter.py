@@ -35,7 +35,7 @@ class AlignedConfig(MappedConfig):
     what: ClassVar[str] = "aligned setting"
 
 
-@register("adapter", "aligned")
+@register("adapter", "aligned", status="in the spirit")
 class Aligned(MappedAdapter):
     """Clips are mapped to the vectors of texts by least squares with a penalty.
 

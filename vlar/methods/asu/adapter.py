@@ -66,7 +66,7 @@ def unit_vectors(encoder: Encoder, units: Sequence[Unit]) -> Float32:
 _WIDTH = 64  # few clips train it
 
 
-@register("adapter", "asu")
+@register("adapter", "asu", status="null here")
 class Asu(MomentAdapter):
     """Attentive semantic units, in the spirit of Chen et al. (ICCV 2023); no code was released.
 

@@ -229,7 +229,7 @@ _SAME = 0.98  # cosine from which two texts of a part are one
 _N = 1 + len(PARTS)
 
 
-@register("adapter", "parts")
+@register("adapter", "parts", status="null here")
 class Parts(MappedAdapter):
     """Head, hands, hips and feet are drawn to the clauses that describe them.
 

@@ -165,7 +165,7 @@ _MOST_NUMBERS = 1 << 24  # of the vectors of clips and pairs, at a time
 _KEPT_LISTS = 64
 
 
-@register("adapter", "c2c")
+@register("adapter", "c2c", status="in the spirit")
 class C2C(ResidualTower, ComposedLabels):
     """Verbs and objects learned apart and given each other, for pairs that training never shows.
 

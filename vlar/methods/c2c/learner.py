@@ -35,7 +35,7 @@ from vlar.types import Failure
 CLOSED, TRAINED = 0.25, 0.5
 
 
-@register("learner", "compositional")
+@register("learner", "compositional", status="in the spirit")
 class CompositionalLearner(Learner):
     """Train an adapter that scores pairs; join it with closed forms of verbs and objects."""
 

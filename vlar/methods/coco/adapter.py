@@ -110,7 +110,7 @@ class LabelReader:
         return [self.chosen(name, row) for name, row in zip(names, stacked, strict=True)]
 
 
-@register("adapter", "coco")
+@register("adapter", "coco", status="null here")
 class Coco(ResidualTower):
     """Clips are aligned with label texts and with many descriptions a label; any label is answered.
 

@@ -40,7 +40,7 @@ def pseudo_label_loss(
     return (losses * counts).mean(), counts
 
 
-@register("objective", "consistency")
+@register("objective", "consistency", status="null here")
 @dataclass
 class Consistency(Objective):
     """A confident answer on an unlabelled clip becomes the target of a stronger view of it.

@@ -227,7 +227,7 @@ def avu_loss(logits: Tensor, y: Tensor, *, weight: float) -> Tensor:
     return losses.mean()
 
 
-@register("objective", "dear")
+@register("objective", "dear", status="null here")
 @dataclass
 class Dear(Objective):
     """The logits become evidence; unsure answers are learned; biased branches are kept apart.

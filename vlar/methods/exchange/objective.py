@@ -88,7 +88,7 @@ def _drawn(allowed: npt.NDArray[np.bool_], random: np.random.Generator) -> npt.N
 _log = logging.getLogger("vlar")
 
 
-@register("objective", "exchange")
+@register("objective", "exchange", status="null here")
 @dataclass
 class Exchange(Objective):
     """The vector of a clip must name the action, although another person performs it.

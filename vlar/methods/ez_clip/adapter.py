@@ -28,7 +28,7 @@ _OPTIONS = ("base", "prompts", "templates")
 _CACHED_TEXTS = 8192  # vectors of texts in the cache, the latest ones
 
 
-@register("adapter", "ez-clip")
+@register("adapter", "ez-clip", status="reproduced")
 class EzClip(ClipAdapter):
     """A CLIP whose frames attend to each other, with small adapters in both towers.
 

@@ -140,7 +140,7 @@ class FrosterClasses:
     teacher: Tensor
 
 
-@registry.register("adapter", "froster")
+@register("adapter", "froster", status="reproduced")
 class Froster(Adapter, Trainable):
     """A student trained on video while a frozen, frame-wise teacher holds its features near.
 

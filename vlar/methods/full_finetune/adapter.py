@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _TEXTS = 64  # classes whose strings are encoded and averaged at a time
 
 
-@register("adapter", "tuned")
+@register("adapter", "tuned", status="reproduced")
 class Tuned(ClipAdapter):
     """A CLIP whose frames attend to each other, trained with the loss of the task.
 

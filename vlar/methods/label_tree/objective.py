@@ -40,7 +40,7 @@ def tree_loss(fine: Tensor, coarse: Tensor, parent: Tensor, y: Tensor) -> Tensor
     return (states.logsumexp(dim=1) - own).mean()
 
 
-@register("objective", "tree")
+@register("objective", "tree", status="null here")
 @dataclass
 class LabelTree(Objective):
     """Coarse labels are learned with the fine ones: cross-entropy, and a loss over legal states.

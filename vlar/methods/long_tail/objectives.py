@@ -136,7 +136,7 @@ def _check_counts(counts: npt.ArrayLike, labels: int | None = None) -> Float64:
     return number
 
 
-@register("objective", "balanced-softmax")
+@register("objective", "balanced-softmax", status="null here")
 @dataclass
 class BalancedSoftmax(Objective):
     """The loss of the method gives way to the cross-entropy of ``logits + log counts``.
@@ -169,7 +169,7 @@ class BalancedSoftmax(Objective):
         return {"cross_entropy": balanced_softmax(logits, targets, self._counts)}
 
 
-@register("objective", "brl")
+@register("objective", "brl", status="in the spirit")
 @dataclass
 class BalancedRepresentation(Objective):
     """Some clips end like another one, which the rarer label takes; late, rare labels weigh more.

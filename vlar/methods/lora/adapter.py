@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vlar.methods.lora.towers import LoraTowers
 
 
-@register("adapter", "lora")
+@register("adapter", "lora", status="reproduced")
 class Lora(ClipAdapter):
     """Frozen towers with low-rank changes; each frame is encoded alone, as in the encoder.
 

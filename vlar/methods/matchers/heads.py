@@ -211,7 +211,7 @@ def _with_lowest(evidence: Float64, shown: npt.NDArray[np.bool_]) -> Float64:
     return filled.round(_DECIMALS)
 
 
-@register("fewshot", "mean")
+@register("fewshot", "mean", status="null here")
 class MeanMatcher(SequenceMatcher):
     """One minus the cosine of the mean frames; blind to order."""
 
@@ -224,7 +224,7 @@ class MeanMatcher(SequenceMatcher):
         return 1.0 - unit_rows(queries.mean(axis=1)) @ unit_rows(supports.mean(axis=1)).T
 
 
-@register("fewshot", "diag")
+@register("fewshot", "diag", status="null here")
 class DiagonalMatcher(SequenceMatcher):
     """Mean cost of frames at the same place; sequences must be in step."""
 
@@ -243,7 +243,7 @@ class DiagonalMatcher(SequenceMatcher):
         return np.diagonal(costs, axis1=2, axis2=3).mean(axis=2)
 
 
-@register("fewshot", "bi-mhm")
+@register("fewshot", "bi-mhm", status="null here")
 class SetMatcher(SequenceMatcher):
     """Bidirectional mean Hausdorff metric (HyRSM, eq. 6): every frame to its nearest; order-blind.
 
@@ -260,7 +260,7 @@ class SetMatcher(SequenceMatcher):
         return _hausdorff(frame_costs(queries, supports))
 
 
-@register("fewshot", "tuple")
+@register("fewshot", "tuple", status="null here")
 class TupleMatcher(SequenceMatcher):
     """The set metric on ordered pairs of frames: what comes before what, anywhere."""
 
@@ -275,7 +275,7 @@ class TupleMatcher(SequenceMatcher):
         return _hausdorff(_pair_costs(frame_costs(queries, supports)))
 
 
-@register("fewshot", "hybrid")
+@register("fewshot", "hybrid", status="null here")
 class HybridMatcher(SequenceMatcher):
     """``alpha`` times the metric on pairs plus the rest on frames, each a mean over its tokens."""
 
@@ -304,7 +304,7 @@ class HybridMatcher(SequenceMatcher):
         return alpha * _hausdorff(pairs) / sum(pairs.shape[2:]) + (1.0 - alpha) * frames
 
 
-@register("fewshot", "otam")
+@register("fewshot", "otam", status="null here")
 class AlignmentMatcher(SequenceMatcher):
     """Ordered temporal alignment (OTAM): soft alignment in time with free ends, both ways added.
 

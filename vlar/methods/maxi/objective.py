@@ -172,7 +172,7 @@ _log = logging.getLogger("vlar")
 Captioner = Callable[[Sequence[Path]], Sequence[Sequence[str]]]
 
 
-@register("objective", "maxi")
+@register("objective", "maxi", status="in the spirit")
 @dataclass
 class Maxi(Objective):
     """Match, expand, improve (MAXI, Lin et al., ICCV 2023): no label is needed.

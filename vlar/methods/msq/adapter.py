@@ -27,7 +27,7 @@ _WIDTH = 256
 _MOST_COSINE = 0.999
 
 
-@register("adapter", "msq")
+@register("adapter", "msq", status="null here")
 class Msq(MomentAdapter, ConditionedText):
     """Multi-modal queries for several labels a clip, of whatever actor (Mondal et al., 2023).
 

@@ -327,7 +327,7 @@ class SolvedMap:
     dropped: tuple[tuple[str, str], ...]
 
 
-@register("adapter", "multitask")
+@register("adapter", "multitask", status="null here")
 class Multitask(Adapter):
     """Clips are mapped to the vectors of labels; labels that were not trained are found by theirs.
 

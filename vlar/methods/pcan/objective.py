@@ -106,7 +106,7 @@ def diversity(space: Tensor, y: Tensor) -> Tensor:
     return (apart.square().sum() + 1e-12).sqrt()
 
 
-@register("objective", "pcan")
+@register("objective", "pcan", status="null here")
 @dataclass
 class PrototypicalCalibration(Objective):
     """Fine and coarse heads, and prototypes that treat false negatives and positives apart.

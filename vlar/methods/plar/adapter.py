@@ -171,7 +171,7 @@ class PromptedFrames(Beside):
 _BANK = "everyday_actions"  # what the text prompt is made of
 
 
-@register("adapter", "plar")
+@register("adapter", "plar", status="null here")
 class Plar(ResidualTower):
     """Learned prompts mixed for each clip, with prompts of motion, people and text.
 

@@ -72,7 +72,7 @@ def padded(rows: Sequence[Float32], most: int) -> tuple[Float32, np.ndarray]:
 TEXT_WIDTH = 384  # of ``sentence_vectors``
 
 
-@register("adapter", "refer")
+@register("adapter", "refer", status="in the spirit")
 class Refer(Adapter):
     """RefAtomNet's agent attention over text, people and picture, which points at one of them.
 

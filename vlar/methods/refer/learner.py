@@ -64,7 +64,7 @@ class PointingRow:
     place: int | None
 
 
-@register("learner", "pointing")
+@register("learner", "pointing", status="in the spirit")
 class PointingLearner(Learner):
     """Train ``refer`` to point; the labels are then learned from the people it points at."""
 

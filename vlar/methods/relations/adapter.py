@@ -138,7 +138,7 @@ class GghmConfig(RelationConfig):
     what: ClassVar[str] = "GgHM setting"
 
 
-@register("adapter", "gghm")
+@register("adapter", "gghm", status="null here")
 class Gghm(RelationAdapter):
     """Graph-guided prototypes and matching of frames and pairs of frames, trained by episodes.
 
@@ -178,7 +178,7 @@ class HyrsmConfig(RelationConfig):
             raise bad_setting(self.what, "heads", self.heads, wanted)
 
 
-@register("adapter", "hyrsm")
+@register("adapter", "hyrsm", status="null here")
 class Hyrsm(RelationAdapter):
     """Hybrid relation module and bidirectional mean Hausdorff metric, trained by episodes.
 
@@ -221,7 +221,7 @@ class TrxConfig(RelationConfig):
             raise bad_setting(self.what, "cardinalities", list(self.cardinalities), wanted)
 
 
-@register("adapter", "trx")
+@register("adapter", "trx", status="null here")
 class Trx(RelationAdapter):
     """Temporal-relational cross-attention between tuples of frames, trained by episodes.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _CHUNK = 32  # clips scored at a time
 
 
-@register("fewshot", "relation")
+@register("fewshot", "relation", status="null here")
 class RelationHead(FewShotHead):
     """The logits of a relation network (``trx``, ``hyrsm``, ``gghm``) against its examples.
 

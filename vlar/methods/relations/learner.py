@@ -197,7 +197,7 @@ def _moved(frames: Tensor, random: Random) -> Tensor:
     return moved + _NOISE / moved.shape[-1] ** 0.5 * noise
 
 
-@register("learner", "episodic")
+@register("learner", "episodic", status="null here")
 class EpisodicLearner(Learner):
     """Train a relation network by episodes; weigh it against closed forms on held-out examples."""
 

@@ -23,7 +23,7 @@ _SAMPLES = 500  # of a label
 _ROUNDS = 50
 
 
-@register("adapter", "sa-dvae")
+@register("adapter", "sa-dvae", status="in the spirit")
 class SaDvae(MappedAdapter):
     """Clips and texts share a latent space; what no text describes has a part of its own.
 

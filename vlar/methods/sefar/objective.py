@@ -45,7 +45,7 @@ def regulation(p: float | Tensor, s: float | Tensor) -> Any:
     return weight if isinstance(p, torch.Tensor) else float(weight)
 
 
-@register("objective", "sefar")
+@register("objective", "sefar", status="null here")
 @dataclass
 class Sefar(Objective):
     """A slow teacher labels unlabelled clips; the student receives them with moments turned round.

@@ -59,7 +59,7 @@ def ramp(progress: float, *, steepness: float = 10.0) -> float:
 _NONE = np.zeros((0, 0), np.float32)
 
 
-@register("objective", "soar")
+@register("objective", "soar", status="null here")
 @dataclass
 class Soar(Objective):
     """An adversary predicts the scene from the vector behind a reversed gradient.

@@ -240,7 +240,7 @@ _PATHS = (7, 7)
 _KEYS = 12  # places of a path that count
 
 
-@register("fewshot", "som")
+@register("fewshot", "som", status="null here")
 class SomHead(ClosedForm):
     """Postures on a map, the path of a clip over it, paths on a growing grid, a linear layer.
 

@@ -56,7 +56,7 @@ _PAIRS = 8192  # (window, class) pairs at a time
 _KEPT_SETS = 4  # class sets whose video-independent part is kept
 
 
-@register("adapter", "tc-clip")
+@register("adapter", "tc-clip", status="reproduced")
 class TcClip(ClipAdapter, ConditionedText):
     """A CLIP whose frames attend to the whole clip, and whose prompts do too.
 

@@ -115,7 +115,7 @@ class TemporalNetwork(ResidualNetwork):
         return torch.cat([prompts.mean(dim=1), frames.mean(dim=1)], dim=-1)
 
 
-@register("adapter", "temporal")
+@register("adapter", "temporal", status="in the spirit")
 class Temporal(ResidualTower):
     """A small transformer over T frame vectors, whose answer is added to the window vector.
 
