@@ -26,7 +26,7 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from ranking import vectors_of
 
 import vlar
 from vlar.errors import VlarError
+from vlar.heads.base import verdict
+from vlar.library.protocol import among
 from vlar.types import Encoded, Float32
 
 DRAWS = 5
@@ -122,7 +124,11 @@ def first_hits(
     listed = sorted(set(clips.labels[clips.half == half].tolist()))
     texts = dict.fromkeys(text for text, _ in wordings.asked(listed))
     known = dict(zip(texts, model.encode_queries(list(texts)), strict=True))
-    of = {text: model.match_probability(clips.vectors, query) for text, query in known.items()}
+    size = len(listed)
+    of = {
+        text: among(model, model.match_probability(clips.vectors, query), size)
+        for text, query in known.items()
+    }
     rows: list[tuple[float, float, float]] = []
     stated, right = list[np.ndarray](), list[np.ndarray]()
     for seed in range(DRAWS):
@@ -149,14 +155,7 @@ def first_hits(
     }  # fmt: skip
 
 
-def verdict(probability: float) -> str:
-    """The answer to one label alone."""
-    return "yes" if probability >= 0.5 else "no"
-
-
-def yes_or_no(
-    model: vlar.Model, clips: Clips, half: int, wordings: Wordings, verdict: Callable[[float], str]
-) -> dict[str, Any]:
+def yes_or_no(model: vlar.Model, clips: Clips, half: int, wordings: Wordings) -> dict[str, Any]:
     """Figures of one label alone, asked of clips that show it and of other kinds."""
     rows = np.flatnonzero(clips.half == half)
     encoded = [Encoded(clips.vectors[:0], clips.vectors[row]) for row in rows]
@@ -225,7 +224,7 @@ def main() -> int:
             found[name] = {
                 "first hit": first_hits(model, clips, half, wordings),
                 "labels permuted": first_hits(model, clips, half, wordings, permuted=True),
-                "yes or no": yes_or_no(model, clips, half, wordings, verdict),
+                "yes or no": yes_or_no(model, clips, half, wordings),
                 "five": five(model, clips, half, wordings),
             }
             for what, figures in found[name].items():

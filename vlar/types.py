@@ -336,6 +336,8 @@ class Classification:
     to 1) of the frames that could not be read or may be wrong. ``second_opinion`` is there where
     one was asked for (``vlar.generators.opinions.rerank``); the probabilities are then those of
     both. ``person`` is the one that ``who`` or ``zoom`` found; ``notes`` hold other remarks.
+    ``verdict`` answers one label alone: ``yes``, ``no``, or ``unsure`` between both; None for a
+    list.
     """
 
     path: Path
@@ -350,6 +352,7 @@ class Classification:
     second_opinion: Mapping[str, Any] | None = None
     person: Person | None = None
     notes: tuple[str, ...] = ()
+    verdict: str | None = None
 
     @property
     def label(self) -> str | None:
@@ -366,6 +369,7 @@ class Classification:
             "predictions": [p.to_dict() for p in self.predictions],
             "unknown": self.unknown,
             "unknown_probability": round(self.unknown_probability, 6),
+            **({"verdict": self.verdict} if self.verdict else {}),
             **({"coarse": [p.to_dict() for p in self.coarse]} if self.coarse else {}),
             "lost": round(self.lost, 4),
             **({"second_opinion": dict(self.second_opinion)} if self.second_opinion else {}),

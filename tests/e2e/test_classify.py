@@ -94,9 +94,10 @@ def test_text_output_names_the_answer(vlar_command, sparse_clips: dict[str, Path
 @pytest.mark.parametrize("label", ["street traffic", "knitting"])
 def test_text_output_answers_one_label_with_yes_or_no(vlar_command, sparse_clips, label: str):
     asked = ("classify", sparse_clips["bikes"], "-l", label)
-    word = "no: not" if vlar_command(*asked, "--json").rows[0]["unknown"] else "yes:"
+    word = vlar_command(*asked, "--json").rows[0]["verdict"]
     (line,) = vlar_command(*asked).out.splitlines()
-    assert re.search(rf"  {word} {label} \(\d+ %\)$", line)
+    texts = {"yes": rf"yes: {label} \(\d+ %\)"}
+    assert re.search(texts.get(word, rf'{word} \(\d+ % for "{label}"\)') + "$", line)
 
 
 def test_text_output_says_that_nothing_fits(vlar_command, sparse_clips):

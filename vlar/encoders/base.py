@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from vlar.encoders.session import Session
 from vlar.encoders.spec import missing_library, plain_precision
 from vlar.errors import UsageError
 from vlar.files.resources import cached
-from vlar.types import Clip, Encoded, Float32, Role, Sampling
+from vlar.numeric import sigmoid
+from vlar.types import Clip, Encoded, Float32, Float64, Role, Sampling
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,44 @@ class BlockMix:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Constants of texts that are asked one by one, fitted on clips and sentences.
+
+    The evidence of a clip for a text is its logit less ``discount`` times what everyday actions
+    score in it. The log odds of a clip alone are ``slope * evidence + offset``. Among N recordings
+    the best of those that do not show it grows with N, so the log odds ``l`` of a hit become
+    ``l - log(N) * (crowd_slope * l + crowd_offset)``.
+
+    Attributes:
+        discount: Share, 0..1; 1 is the likelihood ratio against everyday actions.
+        slope: Above 0.
+        offset: Log odds without evidence.
+        crowd_slope: At least 0; below ``1 / log(most)``, so that the order stays.
+        crowd_offset: At least 0.
+        most: Recordings from which on a larger library changes nothing.
+    """
+
+    discount: float
+    slope: float
+    offset: float
+    crowd_slope: float
+    crowd_offset: float
+    most: int
+
+    def among(self, probability: Float64, recordings: int) -> Float64:
+        """Probabilities (N,) of hits of a library from those of its windows alone.
+
+        Args:
+            probability: (N,).
+            recordings: Of the library, at least 1.
+        """
+        crowd = math.log(min(max(recordings, 1), self.most))
+        inside = np.clip(probability, 1e-9, 1 - 1e-9)
+        alone = np.log(inside) - np.log1p(-inside)
+        return sigmoid(alone - crowd * (self.crowd_slope * alone + self.crowd_offset))
+
+
+@dataclass(frozen=True)
 class FrameBlock:
     """A part of one frame's features, ``features[..., start:start + width]``.
 
@@ -119,6 +159,7 @@ class Encoder(ABC):
         blocks: Parts of the vector; one block ``joint`` for a plain joint space.
         templates: Name of the prompt set (``prompts/``) that suits the text tower.
         two_roles: True where a text has another vector as a query than as a label.
+        asked: How a text alone is judged; None where nothing was fitted.
         descriptions: How descriptions enter a label's vector; empty where names alone are used.
         trained_labels: The labels it was trained for, answered where no others are asked for;
             empty unless it is an adapter that answers about any labels.
@@ -147,6 +188,7 @@ class Encoder(ABC):
     blocks: tuple[Block, ...]
     templates: str = "plain"
     two_roles: bool = False
+    asked: Asked | None = None
     descriptions: tuple[BlockMix, ...] = ()
     trained_labels: tuple[str, ...] = ()
     licence: str = "unknown"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -11,18 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import ModelError, UsageError
+from vlar.files.reading import number
 from vlar.heads.base import Array, Head, Scores
 from vlar.heads.logistic import logistic
-from vlar.heads.zero_shot import LabelScorer, ZeroShotScorer, kept_for_each
+from vlar.heads.zero_shot import AskedScorer, Curve, LabelScorer, ZeroShotScorer, kept_for_each
 from vlar.language.tree import Tree
 from vlar.numeric import sigmoid
 from vlar.types import Encoded, Float32, Float64, JsonDict
 
 EACH_PRIOR = 0.05
+# Nothing tells that one label alone is rare.
+QUESTION_PRIOR = 0.5
 
 
 class MultiLabelScorer(LabelScorer):
-    """Labels that do not exclude each other; ``prior`` is that of each.
+    """Labels that do not exclude each other; ``prior`` is that of each in a list.
 
     Without a bank every label is as likely as that.
     """
@@ -60,6 +63,7 @@ def make_scorer(
     logit_scale: float,
     content_free: Float32 | None = None,
     offsets: Float64 | None = None,
+    prior: float | None = None,
 ) -> LabelScorer:
     """The rule that scores vectors (N, D) against concepts (C, D) and a background (B, D).
 
@@ -70,6 +74,7 @@ def make_scorer(
         logit_scale: Factor from cosine to logit.
         content_free: (M, D) float32 unit vectors of content-free clips; None for none.
         offsets: (C,) what each label loses from its cosine; None for nothing.
+        prior: Prior probability, 0..1; None for that of the mode.
     """
     rule = ZeroShotScorer if check_mode(mode) == "one" else MultiLabelScorer
     return rule(
@@ -77,6 +82,7 @@ def make_scorer(
         background,
         logit_scale=logit_scale,
         content_free=content_free,
+        prior=prior,
         offsets=offsets,
     )
 
@@ -105,6 +111,8 @@ class ConceptHead(Head):
         logit_scale: Factor from cosine to logit.
         content_free: (M, D) float32 unit vectors of content-free clips.
         offsets: (C,) what each label loses from its cosine before it is compared; None for nothing.
+        prior: Prior probability of the mode's question, 0..1; None for that of the mode.
+        curve: For labels in the role of queries, in mode ``multi``: judges each by its evidence.
     """
 
     name = "concepts"
@@ -119,18 +127,22 @@ class ConceptHead(Head):
         logit_scale: float,
         content_free: Float32,
         offsets: Float64 | None = None,
+        prior: float | None = None,
+        curve: Curve | None = None,
     ) -> None:
         self.labels, self.mode, self.logit_scale = tuple(labels), mode, logit_scale
         self.concepts, self.background, self.content_free = concepts, background, content_free
-        self.offsets = offsets
-        self._scorer = make_scorer(
-            concepts,
-            background,
-            mode=mode,
-            logit_scale=logit_scale,
-            content_free=content_free,
-            offsets=offsets,
-        )
+        self.offsets, self.prior, self.curve = offsets, prior, curve
+        if curve is None:
+            self._scorer = make_scorer(
+                concepts, background, mode=mode, logit_scale=logit_scale,
+                content_free=content_free, offsets=offsets, prior=prior,
+            )  # fmt: skip
+        else:
+            self._scorer = AskedScorer(
+                concepts, background, logit_scale=logit_scale, curve=curve,
+                content_free=content_free,
+            )  # fmt: skip
 
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
         """Scores of N clips by their vectors."""
@@ -144,6 +156,8 @@ class ConceptHead(Head):
             "labels": list(self.labels),
             "mode": self.mode,
             "logit_scale": self.logit_scale,
+            **({} if self.prior is None else {"prior": self.prior}),
+            **({} if self.curve is None else {"curve": asdict(self.curve)}),
         }
 
     def state(self) -> dict[str, Array]:
@@ -171,6 +185,8 @@ class ConceptHead(Head):
                 logit_scale=float(config["logit_scale"]),
                 content_free=np.asarray(state["content_free"], np.float32),
                 offsets=np.asarray(state["offsets"], np.float64) if "offsets" in state else None,
+                prior=number(config, "prior") if "prior" in config else None,
+                curve=Curve(**config["curve"]) if "curve" in config else None,
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise ModelError(f"the saved labels are incomplete or malformed ({error!r})") from error

@@ -362,3 +362,62 @@ def check_scorer(concepts: Float32, background: Float32, logit_scale: float, pri
         raise UsageError(f"logit_scale is {logit_scale}; it must be above 0")
     if not 0.0 < prior < 1.0:
         raise UsageError(f"the prior probability is {prior}; it must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """From the evidence for a text to log odds: ``slope * evidence + offset``.
+
+    Attributes:
+        discount: Share of what the background scores that is taken off the logit, 0..1.
+        slope: Above 0.
+        offset: Log odds without evidence.
+    """
+
+    discount: float
+    slope: float
+    offset: float
+
+
+class AskedScorer:
+    """Texts that are asked one by one, each judged by its own evidence in a row.
+
+    The evidence is ``logit - discount * log mean exp(background logits)``, without the entries of
+    the background that mean the same as the text. A logistic curve turns it into a probability, so
+    rows are ranked by the number that is stated.
+
+    Args:
+        queries: (C, D) unit vectors of texts in the role of a query.
+        background: (B, D) unit vectors of the background bank.
+        logit_scale: Factor from cosine to logit (the encoder's).
+        curve: From evidence to log odds.
+        content_free: (M, D) unit vectors of content-free clips; None for none.
+    """
+
+    def __init__(
+        self,
+        queries: Float32,
+        background: Float32,
+        *,
+        logit_scale: float,
+        curve: Curve,
+        content_free: Float32 | None = None,
+    ) -> None:
+        check_scorer(queries, background, logit_scale, 0.5)
+        self._queries, self._background, self._scale = queries, background, logit_scale
+        self._curve = curve
+        self._content_free = ContentFree(queries[:0] if content_free is None else content_free)
+        self._kept = kept_for_each(queries, background).astype(np.float64)
+
+    def score(self, video: Float32) -> Scores:
+        """Scores of (N, D) unit rows; the probabilities are independent of each other."""
+        similarity = (video @ self._queries.T).astype(np.float32)
+        evidence = self._scale * similarity.astype(np.float64)
+        if len(self._background):
+            everyday = self._scale * (video @ self._background.T).astype(np.float64)
+            top = everyday.max(axis=1, keepdims=True)
+            kept = np.exp(everyday - top) @ self._kept.T / self._kept.sum(axis=1)
+            evidence = evidence - self._curve.discount * (top + np.log(kept))
+        nothing = self._content_free.probability(video)[:, None]
+        probability = sigmoid(self._curve.slope * evidence + self._curve.offset) * (1.0 - nothing)
+        return Scores(similarity, probability, 1.0 - probability.max(axis=1))

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
+from vlar.encoders.base import Asked
 from vlar.encoders.session import Session
 from vlar.types import Clip, Encoded, Float32, Float64, Sampling
 
@@ -108,6 +109,28 @@ class SampledModel(Protocol):
     def sampling(self) -> Sampling:
         """Samples of a clip that a reader gives."""
         ...
+
+
+@runtime_checkable
+class AskedModel(Protocol):
+    """A model whose probabilities were fitted on texts that are asked one by one."""
+
+    @property
+    def asked(self) -> Asked | None:
+        """Constants of the fit; None where nothing was fitted."""
+        ...
+
+
+def among(model: object, probability: Float64, recordings: int) -> Float64:
+    """Probabilities (N,) of hits of a library from those of its windows alone.
+
+    Args:
+        model: Of the library; without constants of its own nothing changes.
+        probability: (N,) by ``match_probability``.
+        recordings: Of the library.
+    """
+    asked = model.asked if isinstance(model, AskedModel) else None
+    return probability if asked is None else asked.among(probability, recordings)
 
 
 def sampling_of(model: LibraryModel) -> Sampling:

@@ -32,7 +32,7 @@ from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.session import Session
 from vlar.errors import UsageError
 from vlar.heads.concept_heads import make_scorer
-from vlar.heads.zero_shot import LabelScorer, ZeroShotScorer, match_scorer
+from vlar.heads.zero_shot import AskedScorer, Curve, LabelScorer, ZeroShotScorer, match_scorer
 from vlar.language.bank import load_bank
 from vlar.language.descriptions import Described
 from vlar.language.prompts import fill, load_templates
@@ -245,16 +245,22 @@ class ModelCore:
         if key not in self._match_scorers:
             if len(self._match_scorers) >= _KEPT_SCORERS:
                 self._match_scorers.clear()
-            self._match_scorers[key] = match_scorer(
-                query,
-                self.query_background,
-                logit_scale=self.encoder.logit_scale,
-                content_free=self.content_free,
-            )
+            self._match_scorers[key] = self._match_scorer(query)
         return self._match_scorers[key].score(vectors).probability[:, 0]
 
+    def _match_scorer(self, query: Float32) -> ZeroShotScorer | AskedScorer:
+        scale, asked = self.encoder.logit_scale, self.encoder.asked
+        if asked is None:
+            return match_scorer(
+                query, self.query_background, logit_scale=scale, content_free=self.content_free
+            )
+        return AskedScorer(
+            query[None], self.background, logit_scale=scale, content_free=self.content_free,
+            curve=Curve(asked.discount, asked.slope, asked.offset),
+        )  # fmt: skip
+
     @cached_property
-    def _match_scorers(self) -> dict[bytes, ZeroShotScorer]:
+    def _match_scorers(self) -> dict[bytes, ZeroShotScorer | AskedScorer]:
         """One a query: it scores batch after batch."""
         return {}
 

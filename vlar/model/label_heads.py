@@ -21,13 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from vlar.encoders.base import BlockMix, Encoder, cached_vectors
+from vlar.encoders.base import Asked, BlockMix, Encoder, cached_vectors
 from vlar.encoders.protocols import DescribedText
 from vlar.errors import EncoderMismatchError, ModelError, UsageError
 from vlar.heads.adapted_head import AdaptedHead
-from vlar.heads.base import Array, Head, Scores
+from vlar.heads.base import Array, Head, Scores, verdict
 from vlar.heads.calibration import Calibration
 from vlar.heads.concept_heads import (
+    QUESTION_PRIOR,
     ClipGate,
     ConceptHead,
     ConditionedHead,
@@ -35,7 +36,7 @@ from vlar.heads.concept_heads import (
     check_mode,
     roll_up,
 )
-from vlar.heads.zero_shot import ContentFree
+from vlar.heads.zero_shot import ContentFree, Curve
 from vlar.language.bank import load_bank
 from vlar.language.clean import clean_label
 from vlar.language.descriptions import described_share, descriptions_of
@@ -127,6 +128,7 @@ class LabelClassifier:
             unknown_probability=float(scores.unknown[0]),
             coarse=self._coarse(similarity, probability)[:top],
             lost=span.lost,
+            verdict=verdict(best[0].probability) if len(self.labels) == 1 else None,
         )
 
     def _coarse(self, similarity: Float32, probability: Float64) -> tuple[Prediction, ...]:
@@ -223,8 +225,8 @@ def make_classifier(
 ) -> LabelClassifier:
     """The classifier of a set of labels; an adapted model brings its own.
 
-    A list of a single label is a yes/no question, asked in mode ``multi``, whose prior is that of a
-    label among many.
+    A list of a single label is a question against the world, asked in mode ``multi``: yes is as
+    likely as no before the clip is seen.
 
     Args:
         core: What encodes clips and labels.
@@ -253,7 +255,7 @@ def make_classifier(
     elif core.conditions_text:
         head = _conditioned(core, labels, mode)
     else:
-        head = _by_texts(core, labels, mode, asked.descriptions)
+        head = _by_texts(core, labels, mode, asked.descriptions, calibration is None)
     if tree is not None and mode != "one":
         raise UsageError(
             "a label tree adds up labels that exclude each other; use mode 'one' and at least two "
@@ -360,19 +362,35 @@ def _conditioned(core: ModelCore, labels: LabelList, mode: str) -> ConditionedHe
     )
 
 
-def _by_texts(core: ModelCore, labels: LabelList, mode: str, descriptions: Descriptions) -> Head:
+def _by_texts(
+    core: ModelCore, labels: LabelList, mode: str, descriptions: Descriptions, fitted: bool
+) -> Head:
     """Labels as vectors, and what the encoder has on labels with examples among them.
 
-    A gate decides between labels that exclude each other.
+    A gate decides between labels that exclude each other. One label alone is a question, judged by the
+    constants that the encoder has for these; ``fitted`` is False where a calibration of the user's
+    own replaces them.
     """
+    alone = fitted and mode == "multi" and len(labels) == 1
+    if alone and core.encoder.asked and descriptions in ("auto", "none"):
+        return _question(core, core.encoder.asked, labels)
     concepts, background = label_vectors(core, labels, descriptions)
     offsets = getattr(core.encoder, "label_offsets", None)
     head = ConceptHead(
         labels.labels, concepts, background, mode=mode, logit_scale=core.encoder.logit_scale,
         content_free=core.content_free, offsets=offsets and offsets(labels.texts),
+        prior=QUESTION_PRIOR if alone else None,
     )  # fmt: skip
     gate = _gate(core, labels.texts) if mode == "one" else None
     return head if gate is None else GatedHead(head, labels.texts, gate)
+
+
+def _question(core: ModelCore, asked: Asked, labels: LabelList) -> ConceptHead:
+    curve = Curve(asked.discount, asked.slope, asked.offset)
+    return ConceptHead(
+        labels.labels, core.encode_queries(labels.texts), core.background, mode="multi",
+        logit_scale=core.encoder.logit_scale, content_free=core.content_free, curve=curve,
+    )  # fmt: skip
 
 
 def _gate(core: ModelCore, texts: Sequence[str]) -> ClipGate | None:

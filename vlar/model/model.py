@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 
 from vlar.adapters.base import load_any
 from vlar.encoders import trusted_paths
-from vlar.encoders.base import Encoder
+from vlar.encoders.base import Asked, Encoder
 from vlar.encoders.session import Session
 from vlar.errors import UsageError
 from vlar.heads.adapted_head import AdaptedHead
@@ -245,6 +245,11 @@ class Model:
     def scorer(self, concepts: Float32, background: Float32, mode: str = "one") -> LabelScorer:
         """The rule that scores vectors against concepts (C, D) and a background (B, D)."""
         return self.core.scorer(concepts, background, mode)
+
+    @property
+    def asked(self) -> Asked | None:
+        """Constants of texts that are asked one by one; None where none were fitted."""
+        return self.core.encoder.asked
 
     def match_probability(self, vectors: Float32, query: Float32) -> Float64:
         """Probability (N,) that windows (N, D) answer a query (D,), against everyday actions."""

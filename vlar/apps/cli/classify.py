@@ -71,8 +71,7 @@ class Answers:
         if self._as_json:
             output.json_line(row if self.address is None else _live(row, self.address))
         else:
-            several, yes_or_no = self._mode == "multi", self.n_labels == 1
-            output.classification(row, several=several, yes_or_no=yes_or_no)
+            output.classification(row, several=self._mode == "multi")
         if self._explained is not None:
             explanation.answer(self._explained[0], row, self._explained[1])
 

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vlar.formatting import clock
@@ -27,6 +27,7 @@ _JOINERS = "\u200c\u200d"
 _BOLD, _NORMAL = "\x1b[1m", "\x1b[0m"
 _log = logging.getLogger("vlar.apps.cli")
 _FITS = 0.5  # probability from which a label of several is part of the verdict
+_NEARLY = 0.2  # from which it may fit by itself: four times the prior of a label among several
 
 
 class HasDict(Protocol):
@@ -129,21 +130,20 @@ def failure(row: Failure, as_json: bool) -> None:
     error(row.message)
 
 
-def classification(row: Classification, *, several: bool = False, yes_or_no: bool = False) -> None:
+def classification(row: Classification, *, several: bool = False) -> None:
     """A block of lines: the file, its span and the verdict, then one line a label.
 
     Args:
         row: The answer.
         several: Whether any number of labels may fit.
-        yes_or_no: Whether the list has a single label; the verdict answers it.
     """
-    said = verdict(row, several=several, yes_or_no=yes_or_no)
+    said, alone = verdict(row, several=several), row.verdict is not None
     said += _lost(row.lost)
     first = f"{row.path}  {clock(row.start_s)} to {clock(row.end_s)}  {said}"
-    line(first, flush=yes_or_no, strong=len(said))
+    line(first, flush=alone, strong=len(said))
     for fact in _about(row):
-        line(f"  {fact}", flush=yes_or_no)
-    if yes_or_no:
+        line(f"  {fact}", flush=alone)
+    if alone:
         return
     for p in row.predictions:
         line(f"  {p.probability:6.1%}  {p.label}")
@@ -176,16 +176,17 @@ def _about(row: Classification) -> list[str]:
     return [f"person {row.person.number} of {row.person.of} from the left: {where}", *facts]
 
 
-def verdict(row: Classification, *, several: bool = False, yes_or_no: bool = False) -> str:
+def verdict(row: Classification, *, several: bool = False) -> str:
     """The answer in words; see ``classification``."""
     best = row.predictions[0]
-    if yes_or_no:
-        answer = f"no: not {best.label}" if row.unknown else f"yes: {best.label}"
-        return f"{answer} ({percent(best.probability)})"
+    if row.verdict == "yes":
+        return f"yes: {best.label} ({percent(best.probability)})"
+    if row.verdict is not None:
+        return f'{row.verdict} ({percent(best.probability)} for "{best.label}")'
     if several:
         fitting = [p for p in row.predictions if p.probability >= _FITS]
         listed = ", ".join(f"{p.label} {percent(p.probability)}" for p in fitting)
-        return listed or _none_fits(best)
+        return listed or _nearly(row.predictions) or _none_fits(best)
     if row.unknown:
         return _none_fits(best)
     kind = row.coarse[0] if row.coarse else None
@@ -196,6 +197,12 @@ def verdict(row: Classification, *, several: bool = False, yes_or_no: bool = Fal
         unknown = percent(row.unknown_probability)
         return f"unsure: {best.label} {percent(best.probability)}, unknown {unknown}"
     return f"{best.label}, {percent(best.probability)}"
+
+
+def _nearly(found: Sequence[Prediction]) -> str:
+    """Labels that may each fit, though none is likely to; empty where all are far."""
+    near = [f"{p.label} {percent(p.probability)}" for p in found if p.probability >= _NEARLY]
+    return f"unsure: perhaps {', '.join(near)}" if near else ""
 
 
 def _none_fits(best: Prediction) -> str:

@@ -46,6 +46,12 @@ POSE_BLOCK = FrameBlock("pose", POSE_WIDTH, "pose")
 # Equal weights: chosen on half of the clips, between 0.6 and 0.8; see evals/motion.py.
 OBJECTS_WEIGHT = float(np.sqrt(0.5))
 MOTION_WEIGHT = float(np.sqrt(0.5))
+# By the peak of a question over the objects, the movement told, and a constant: log factor on the
+# motion block, and the block of an unseen body. Fitted on half of the clips (evals/believe.py).
+_MOVEMENT = np.array([-0.588, 0.822, -0.309])
+_UNSEEN = np.array([0.0374, -0.038, 0.0475])
+_MEAN_PEAK = 0.3
+_MOST_TOLD = 10.0  # sum of the weights of the attributes
 
 
 class BodyBlock:
@@ -135,6 +141,27 @@ class BodyBlock:
         if self.hands is None:
             return rows
         return unit(np.concatenate([rows, self.hands.text_weight * self.hands.text(texts)], axis=1))
+
+    def bound(self, rows: Float32, objects: Float32, texts: Sequence[str]) -> Float32:
+        """Vectors of texts as questions: the words decide how much each block may answer.
+
+        A text that names a thing is peaked over the objects, and movement alone should not answer
+        it. A text of movement has many attributes. The block of an unseen body, which labels leave
+        empty, is what a clip gains for not showing a body to a text of things.
+
+        Args:
+            rows: (C, D) as ``text`` gives them.
+            objects: (C, O) object vectors of the texts.
+            texts: The C texts.
+        """
+        told = np.array([np.abs(self.table.lookup(text).weights).sum() for text in texts])
+        peak = objects.max(axis=1) - _MEAN_PEAK
+        told = told / _MOST_TOLD - 0.5
+        inputs = np.stack([peak, told, np.ones(len(peak))], axis=1)
+        bound, first = rows.copy(), objects.shape[1]
+        bound[:, first : first + self.width] *= np.exp(inputs @ _MOVEMENT)[:, None]
+        bound[:, first + self.width] = inputs @ _UNSEEN
+        return unit(bound)
 
     def _without_hands(self, objects: Float32, texts: Sequence[str]) -> Float32:
         rows = np.zeros((len(objects), objects.shape[1] + self.width + 1), np.float32)

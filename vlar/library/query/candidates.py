@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
-from vlar.library.protocol import LibraryModel
+from vlar.library.protocol import LibraryModel, among
 from vlar.library.query.plan import PhraseReport
 from vlar.library.query.rerankers import Reranker
 from vlar.library.rows import Float16, Int64, RowPerson
 from vlar.library.store.base import LibraryStore
-from vlar.types import Float32, HitPart, Window
+from vlar.types import Float32, Float64, HitPart, Window
 
 SHARE_OF_BEST = 0.5  # of the best window's score: below it a window answers less than more
 _SHARED_TIME = 0.5
@@ -157,6 +158,19 @@ class Snapshot:
     manifest: LibraryManifest
     model: LibraryModel
     cache: SearchCache | None = None
+
+    @cached_property
+    def recordings(self) -> int:
+        """Number of recordings of the library."""
+        return self.store.counts()[0]
+
+    def match_probability(self, vectors: Float32, query: Float32) -> Float64:
+        """(N,) probability that each row (N, D) is a right hit for a query (D,)."""
+        return self.among(self.model.match_probability(vectors, query))
+
+    def among(self, probability: Float32 | Float64) -> Float64:
+        """(N,) probabilities of hits of this library from those of windows alone."""
+        return among(self.model, np.asarray(probability, np.float64), self.recordings)
 
     # What a re-ranker reads (``vlar.library.query.rerankers.RowReader``)
 

@@ -90,9 +90,10 @@ class ScanCandidates:
             if not isinstance(leaf, Phrase):
                 continue
             found = reranker.rescore(leaf.text, list(place), self._snapshot, self._snapshot.model)
-            for row_id, new in found.items():
-                self._new_windows[leaf, place[row_id]] = new
-                probability[leaf][place[row_id]] = new.probability
+            probable = self._snapshot.among(np.array([new.probability for new in found.values()]))
+            for (row_id, new), p in zip(found.items(), probable.tolist(), strict=True):
+                self._new_windows[leaf, place[row_id]] = replace(new, probability=p)
+                probability[leaf][place[row_id]] = p
         scored = [at for _, at in self._new_windows]
         left_out = set(windows[~np.isin(windows, scored)].tolist())
         value = self._evaluator.at_parts(plan.tree, spans, probability, PRODUCT)

@@ -146,13 +146,10 @@ class IndexCandidates:
         """Score some of the best rows again."""
         ids = [row.row_id for row in head]
         found = reranker.rescore(self._plan.phrase, ids, self._snapshot, self._snapshot.model)
+        probable = self._snapshot.among(np.array([new.probability for new in found.values()]))
         self._new = {
-            row_id: SpanScore(
-                new.probability if new.score is None else new.score,
-                new.similarity,
-                new.probability,
-            )
-            for row_id, new in found.items()
+            row_id: SpanScore(p if new.score is None else new.score, new.similarity, p)
+            for (row_id, new), p in zip(found.items(), probable.tolist(), strict=True)
         }
 
     def new_score(self, span: ScoredSpan) -> SpanScore | None:
@@ -219,7 +216,7 @@ class IndexCandidates:
         if not len(batch.ids):
             return []
         similarity = batch.vectors.astype(np.float64) @ self._query.astype(np.float64)
-        probability = self._snapshot.model.match_probability(batch.vectors, self._query)
+        probability = self._snapshot.match_probability(batch.vectors, self._query)
         found = [
             ScoredSpan(int(row_id), int(video_id), start_s, end_s, float(p), float(s))
             for row_id, video_id, (start_s, end_s), s, p in zip(

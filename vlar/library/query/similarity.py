@@ -24,7 +24,7 @@ import numpy as np
 from vlar.errors import QueryError
 from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
-from vlar.library.protocol import LibraryModel, composing, sampling_of
+from vlar.library.protocol import LibraryModel, among, composing, sampling_of
 from vlar.library.query.caption_search import said
 from vlar.library.query.expression_scoring import Windows
 from vlar.library.query.filters import Where, conditions, kept_row_filter, path_matches
@@ -102,7 +102,8 @@ def compare(
         probable = np.zeros_like(similar)
         for at, (leaf, query) in enumerate(queries.items()):
             if not isinstance(leaf, Like):
-                probable[at] = model.match_probability(batch.wide, query)
+                alone = model.match_probability(batch.wide, query)
+                probable[at] = among(model, np.asarray(alone, np.float64), len(paths))
         for leaf, found in pair_scores(store, model, batch.ids, queries).items():
             at = list(queries).index(leaf)
             similar[at], probable[at] = found

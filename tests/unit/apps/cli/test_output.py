@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vlar.apps.cli import output
+from vlar.heads.base import verdict
 from vlar.types import Classification, Prediction
 
 
 def answer(unknown: float, *probabilities: float) -> Classification:
     labels = ("riding a bike", "cooking", "talking")
     found = tuple(Prediction(n, p, 0.1) for n, p in zip(labels, probabilities, strict=False))
-    return Classification(Path("a.mp4"), 0.0, 4.0, "lite", found, unknown > 0.5, unknown)
+    alone = verdict(found[0].probability) if len(found) == 1 else None
+    row = Classification(Path("a.mp4"), 0.0, 4.0, "lite", found, unknown > 0.5, unknown)
+    return replace(row, verdict=alone)
 
 
 @pytest.mark.parametrize(
@@ -24,8 +28,9 @@ def answer(unknown: float, *probabilities: float) -> Classification:
             "unknown: nothing in the list fits (best: riding a bike, 12 %)",
         ),
         (answer(0.4, 0.3, 0.25), {}, "unsure: riding a bike 30 %, unknown 40 %"),
-        (answer(0.2, 0.8), {"yes_or_no": True}, "yes: riding a bike (80 %)"),
-        (answer(0.9, 0.1), {"yes_or_no": True}, "no: not riding a bike (10 %)"),
+        (answer(0.2, 0.8), {}, "yes: riding a bike (80 %)"),
+        (answer(0.5, 0.5), {}, 'unsure (50 % for "riding a bike")'),
+        (answer(0.9, 0.1), {}, 'no (10 % for "riding a bike")'),
         (
             answer(0.1, 0.9, 0.6, 0.2),
             {"several": True},
@@ -34,7 +39,12 @@ def answer(unknown: float, *probabilities: float) -> Classification:
         (
             answer(0.7, 0.3, 0.2),
             {"several": True},
-            "unknown: nothing in the list fits (best: riding a bike, 30 %)",
+            "unsure: perhaps riding a bike 30 %, cooking 20 %",
+        ),
+        (
+            answer(0.9, 0.1, 0.05),
+            {"several": True},
+            "unknown: nothing in the list fits (best: riding a bike, 10 %)",
         ),
     ],
 )

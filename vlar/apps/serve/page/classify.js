@@ -88,6 +88,10 @@ function show({ answers }) {
 
 function verdict(answer) {
   const best = answer.predictions[0];
+  if (answer.verdict) {
+    const word = { yes: "Yes", no: "No", unsure: "Unsure" }[answer.verdict];
+    return `${word}: ${best.label}, ${percent(best.probability)}`;
+  }
   if (answer.unknown) return `Unknown: nothing in the list fits (best: ${best.label}, ${percent(best.probability)}).`;
   const said = `${best.label}, ${percent(best.probability)}`;
   return answer.unknown_probability > best.probability ? `Unsure: ${said}; unknown, ${percent(answer.unknown_probability)}` : said;
