@@ -17,6 +17,10 @@ import numpy.typing as npt
 
 from vlar.formatting import shown
 
+# A hit below it is weak. On 530 clips, in libraries of 2 to 119 recordings where no clip shows 3 in 10
+# queries, 13 % of such first hits are right, of the others 50 %.
+WEAK_MATCH = 0.2
+
 
 @dataclass(frozen=True)
 class HitPart:
@@ -65,7 +69,8 @@ class Hit:
         path: The recording.
         start_s: Seconds.
         end_s: Seconds.
-        score: 0 to 1; it ranks. For a plain phrase it is the probability.
+        score: 0 to 1; it ranks. For a plain phrase it is the probability; with operators or a
+            re-ranker it only ranks, and is not a probability.
         probability: Calibrated; of a query with operators, that of the weakest part.
         similarity: Cosine of the best window; of a query with operators, the mean of the parts.
         tags: Of the recording.
@@ -96,6 +101,22 @@ class Hit:
     box: tuple[float, float, float, float] | None = None
     box_s: float | None = None
 
+    @property
+    def weak(self) -> bool:
+        """True where the hit is likely wrong: fewer than one in seven such hits are right."""
+        return self.probability < WEAK_MATCH
+
+    @property
+    def stated(self) -> str:
+        """The probability for people; of a query with operators those of its phrases.
+
+        >>> Hit(1, "a.mp4", 0.0, 4.0, 0.634, 0.634, 0.2).stated
+        '63.4%'
+        """
+        if not self.parts:
+            return f"{self.probability:.1%}"
+        return ", ".join(f"{part.phrase} {part.probability:.1%}" for part in self.parts)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the command line."""
         facts: dict[str, Any] = {
@@ -112,6 +133,7 @@ class Hit:
         if self.track is not None and self.box is not None and self.box_s is not None:
             box = [round(side, 4) for side in self.box]
             facts |= {"track": self.track, "box": box, "box_s": round(self.box_s, 3)}
+        facts |= {"weak": True} if self.weak else {}
         facts |= {"caption": self.caption} if self.caption else {}
         facts |= {"also": [copy.to_dict() for copy in self.also]} if self.also else {}
         facts |= {"parts": [part.to_dict() for part in self.parts]} if self.parts else {}

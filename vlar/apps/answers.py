@@ -196,7 +196,7 @@ def _card(hit: Hit, picture: Image | Failure) -> str:
     copies = f'<p class="soft">the same in {len(hit.also)} more</p>' if hit.also else ""
     name = escape(without(Path(hit.path).name))
     whom = "" if hit.track is None else f", person {hit.track}"
-    head = f"<p><strong>{hit.rank}. {hit.score:.0%}</strong> {times}{whom}</p>"
+    head = f"<p><strong>{hit.rank}.{_alone(hit)}</strong> {times}{whom}</p>"
     return (
         f"<li>{_picture(hit, picture)}{head}"
         f'<p><a href="{escape(_link(hit))}">{name}</a></p>{caption}{parts}{tags}{copies}</li>'
@@ -275,12 +275,17 @@ def m3u(hits: Sequence[Hit]) -> str:
         span = f"{clock(hit.start_s)} to {clock(hit.end_s)}"
         name = _line(Path(hit.path).name)
         lines += [
-            f"#EXTINF:{max(round(hit.end_s - hit.start_s), 1)},{name} {span} ({hit.score:.0%})",
+            f"#EXTINF:{max(round(hit.end_s - hit.start_s), 1)},{name} {span} ({hit.stated})",
             f"#EXTVLCOPT:start-time={hit.start_s:.3f}",
             f"#EXTVLCOPT:stop-time={hit.end_s:.3f}",
             file_address(hit.path),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _alone(hit: Hit) -> str:
+    """The probability of a plain hit; with operators each phrase has its own, in another place."""
+    return "" if hit.parts else f" {hit.probability:.0%}"
 
 
 def _line(text: str) -> str:
@@ -320,7 +325,7 @@ def contact_sheet(hits: Sequence[Hit], shown: Sequence[Image | Failure]) -> Imag
         times = f"{clock(hit.start_s)} to {clock(hit.end_s)}"
         times += "" if hit.track is None else f", person {hit.track}"
         below = top + _HEIGHT + 4
-        draw.text((left, below), f"{hit.rank}. {hit.score:.0%}  {times}", fill=_INK, font=large)
+        draw.text((left, below), f"{hit.rank}.{_alone(hit)}  {times}", fill=_INK, font=large)
         draw.text((left, below + 21), _fitting(hit.path, small), fill=_SOFT, font=small)
     return sheet
 

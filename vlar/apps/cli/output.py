@@ -224,14 +224,16 @@ def percent(probability: float) -> str:
 
 
 def hit(row: Hit) -> None:
-    """One line: rank, score (of a plain phrase its probability), file, span, tags, copies."""
+    """One line: rank, probability, file, span, tags, copies; with operators that of each phrase."""
     tags = "".join(f"  {key}={value}" for key, value in sorted(row.tags.items()))
     span = f"{clock(row.start_s)} to {clock(row.end_s)}"
     span += "" if row.track is None else f"  person {row.track}"
+    span += f"  ({row.stated})" if row.parts else ""
     copies = (f"{c.path} {clock(c.start_s)} to {clock(c.end_s)}" for c in row.also)
     also = f"  (the same in {', '.join(copies)})" if row.also else ""
+    alone = "" if row.parts else f" {row.stated:>6}"
     line(
-        f"{row.rank:3}. {row.score:6.1%}  {row.path}  {span}{tags}{also}{_lost(row.lost)}",
+        f"{row.rank:3}.{alone}  {row.path}  {span}{tags}{also}{_lost(row.lost)}",
         flush=not row.caption,
     )
     if row.caption:

@@ -348,10 +348,9 @@ def _note(reports: list[QueryReport], hits: list[Hit], min_probability: float) -
     if not hits:
         output.note(f"vlar: {_nothing(reports, min_probability)}")
     elif any(report.weak for report in reports):
-        output.note(
-            f"vlar: the best match is weak ({max(h.probability for h in hits):.1%}); the library "
-            "may not show this"
-        )
+        least = f"{max(hit.probability for hit in hits):.1%}"
+        which = f"its least sure phrase has {least}" if hits[0].parts else least
+        output.note(f"vlar: the best match is weak ({which}); the library may not show this")
 
 
 def _nothing(reports: list[QueryReport], min_probability: float) -> str:

@@ -37,7 +37,8 @@ _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _INSTRUCTIONS = (
     "Searches one library of videos in plain words and answers with moments: a path, start and end "
     "seconds, and a calibrated probability. Call describe_library first to learn what can be "
-    "filtered. A probability below 0.3 is a weak match; no hit means that nothing matches."
+    "filtered. A hit with 'weak' is likely wrong; no hit means that nothing matches. The score of "
+    "a query with operators only ranks: its parts have the probabilities."
 )
 Text = Annotated[
     str,

@@ -151,7 +151,7 @@ _APPEARANCE = len(_NETWORKS) * towers.APPEARANCE_WIDTH
 _MOTION = _N_CLASSES + _APPEARANCE
 _BODIES = _MOTION + sum(block.width for block in MOTION_BLOCKS)
 # Chosen and fitted on half of the clips by evals/believe.py, with bodies.
-_ASKED = Asked(0.5, 0.914, -1.327, crowd_slope=0.105, crowd_offset=0.62, most=300)
+_ASKED = Asked(0.5, 0.914, -1.327, crowd_slope=0.105, crowd_offset=0.55, most=300)
 FrameScores = tuple[Float32, Float32]
 _N_SAMPLED = 16  # frames per clip for the image networks; bodies need twice as many
 

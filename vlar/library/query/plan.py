@@ -24,10 +24,9 @@ from vlar.library.query.grammar import (
     show,
 )
 from vlar.library.query.rerankers import Reranker
+from vlar.types import WEAK_MATCH as WEAK_MATCH
 
 BEST_SHOWN = 3  # windows of a phrase
-# Of 131 labels asked of 393 real clips, no first answer below it was right (evals/README.md).
-WEAK_MATCH = 0.3
 _NAMES = {"And": "AND", "Or": "OR", "Not": "NOT", "Then": "THEN", "In": "IN"}
 
 

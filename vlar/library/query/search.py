@@ -402,7 +402,9 @@ def _report(
     reranker: Reranker | None,
     cpu_s: Mapping[str, float],
 ) -> QueryReport:
-    found = candidates.report([answer.span for answer in answers])
+    spans = [answer.span for answer in answers]
+    found = candidates.report(spans)
+    best = max((candidates.score(span).probability for span in spans), default=None)
     return QueryReport(
         tree=plan.tree,
         searched=found.searched,
@@ -413,7 +415,7 @@ def _report(
         phrases=found.phrases,
         reranker=None if reranker is None else reranker.name,
         reranked=found.reranked,
-        best_probability=found.best_probability,
+        best_probability=found.best_probability if best is None else best,
         cpu_s=cpu_s,
         rerank_notes=() if reranker is None else tuple(reranker.notes),
         rerank_failed=0 if reranker is None else reranker.failed,

@@ -56,15 +56,18 @@ def test_the_printed_number_is_the_one_that_ranks(tmp_path: Path, capsys: pytest
     assert printed == sorted(printed, reverse=True)
 
 
-def test_the_printed_number_of_an_expression_ranks_too(
+def test_an_expression_prints_the_probabilities_of_its_phrases_and_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ):
     with library_of(tmp_path, Generic()) as library:
         hits = library.query('"a cat" AND NOT "two dogs"', 50, min_probability=0)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     for hit in hits:
         output.hit(hit)
-    printed = [float(line.split()[1].rstrip("%")) for line in capsys.readouterr().out.splitlines()]
-    assert printed == sorted(printed, reverse=True)
+    for hit, line in zip(hits, capsys.readouterr().out.splitlines(), strict=True):
+        stated = [f"{part.phrase} {part.probability:.1%}" for part in hit.parts]
+        assert line.endswith(f"({', '.join(stated)})")
+        assert line.count("%") == len(hit.parts) == 2
 
 
 @pytest.mark.parametrize("text", ["a cat", "a cat AND two dogs"])

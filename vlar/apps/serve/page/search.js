@@ -109,7 +109,7 @@ function card(hit, text) {
   const also = hit.also?.length ? `The same in ${hit.also.map((copy) => copy.path.split("/").pop()).join(", ")}` : "";
   const body = el("div", { class: "hit-body" },
     el("p", { class: "hit-title" }, hit.name),
-    el("div", { class: "score" }, el("meter", { min: 0, max: 1, value: hit.score, "aria-label": "Score" }), el("b", {}, percent(hit.score))),
+    ...(hit.parts ? [] : [el("div", { class: "score" }, el("meter", { min: 0, max: 1, value: hit.probability, "aria-label": "Probability" }), el("b", {}, percent(hit.probability)))]),
     el("p", { class: "hit-line" }, [times, whom, tags, also].filter(Boolean).join(" · ")),
     ...(hit.caption ? [el("p", { class: "hit-line" }, hit.caption)] : []),
     ...(hit.parts ?? []).map((part) => el("p", { class: "hit-line" }, `${part.phrase}: ${percent(part.probability)} at ${clock(part.start_s)}`)),
