@@ -66,7 +66,7 @@ def test_an_expression_prints_the_probabilities_of_its_phrases_and_no_other(
         output.hit(hit)
     for hit, line in zip(hits, capsys.readouterr().out.splitlines(), strict=True):
         stated = [f"{part.phrase} {part.probability:.1%}" for part in hit.parts]
-        assert line.endswith(f"({', '.join(stated)})")
+        assert f"  ({', '.join(stated)})" in line
         assert line.count("%") == len(hit.parts) == 2
 
 
