@@ -15,6 +15,7 @@ from vlar.apps.cli import (
     eval,  # noqa: A004 - the verb is called so
     evaluate,
     export,
+    index_maintenance,
     index_views,
     mcp,
     models,
@@ -68,5 +69,7 @@ _MODULES = (
 )
 for module in _MODULES:
     verb(app, module.__name__.rpartition(".")[2])(module.command)
+# Both add their verbs to the application of ``vlar index``.
+assert index_maintenance.app is index_views.app
 app.add_typer(index_views.app, name="index")
 app.add_typer(models.app, name="models")
