@@ -317,7 +317,7 @@ def index(which: str | Layout, joint: str) -> int:
     return rows.joints.index(joint)
 
 
-def bones(points: Points, which: str | Layout, hops: int = 1) -> Points:
+def bones(points: Points, layout: str | Layout, hops: int = 1) -> Points:
     """Each joint minus the joint ``hops`` bones nearer to the root: ``(I - P^hops) x``.
 
     P selects the parent of each joint (the k-hop bones of GAP, InfoGCN and BRL). The bone of the
@@ -325,13 +325,13 @@ def bones(points: Points, which: str | Layout, hops: int = 1) -> Points:
 
     Args:
         points: (..., V, C).
-        which: Their layout.
+        layout: Their layout.
         hops: At least 1.
 
     Raises:
         UsageError: another number of joints, or ``hops`` below 1.
     """
-    rows = _fitting(points, which)
+    rows = _fitting(points, layout)
     if hops < 1:
         raise UsageError(f"hops is {hops}; give 1 or more")
     up = parents(rows)
@@ -350,16 +350,16 @@ def motion(points: Points) -> Points:
     return steps
 
 
-def partition(which: str | Layout) -> Float32:
+def partition(layout: str | Layout) -> Float32:
     """(3, V, V) adjacency of a graph network: itself, towards the root, away from it.
 
     Every column is divided by its sum (ST-GCN, Yan et al. 2018): it sums to 1, or to 0 where a
     joint has no such neighbour.
     """
-    size = len(layout(which).joints)
+    size = len(parents(layout))
     stacked = np.zeros((3, size, size), np.float32)
     stacked[0] = np.eye(size)
-    for joint, up in tree(which):
+    for joint, up in tree(layout):
         stacked[1, up, joint] = 1
         stacked[2, joint, up] = 1
     return stacked / np.maximum(stacked.sum(axis=1, keepdims=True), 1)
