@@ -6,7 +6,8 @@ user only when vlar itself is wrong.
 
 from __future__ import annotations
 
-_LONGEST = 2_000  # characters of a message; a value that others made may be of any length
+_LONGEST = 500  # characters of a message; a value that others made may be of any length
+_CUT = " ... "
 
 
 def one_line(text: str) -> str:
@@ -20,8 +21,8 @@ def one_line(text: str) -> str:
     line = escaped(" ".join(text.split()))
     if len(line) <= _LONGEST:
         return line
-    half = _LONGEST // 2
-    return f"{line[:half]} ... {line[-half:]}"
+    half = (_LONGEST - len(_CUT)) // 2
+    return f"{line[:half]}{_CUT}{line[-half:]}"
 
 
 class VlarError(Exception):

@@ -32,4 +32,4 @@ def test_ordinary_text_stays(text: str) -> None:
 def test_a_message_is_one_line_of_a_bounded_length(text: str) -> None:
     line = ModelError(text).message
     assert "\n" not in line
-    assert len(line) <= 2_010
+    assert len(line) <= 500

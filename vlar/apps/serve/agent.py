@@ -171,10 +171,11 @@ class _Printed(io.TextIOBase):
 
     def __init__(self, wire: Wire) -> None:
         self.buffer = wire
+        self._printed = sys.stderr
 
     def write(self, text: str, /) -> int:
         """Print something."""
-        return sys.stderr.write(text)
+        return self._printed.write(text)
 
 
 @contextmanager
