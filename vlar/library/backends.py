@@ -12,6 +12,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -25,8 +26,7 @@ from vlar.library.folder import check_place, make_folder
 from vlar.library.protocol import LibraryModel
 from vlar.library.rows import LibraryInfo, UpgradeReport
 from vlar.library.store import schema, trust, values
-from vlar.library.store.base import LibraryStore, LibraryWriter
-from vlar.library.store.damage import damage_line
+from vlar.library.store.base import LibraryStore, LibraryWriter, line_of
 from vlar.library.store.row_check import MOST_ID
 from vlar.library.store.sqlite import NO_FILE, SqliteStore
 from vlar.library.store.trust import not_plain, writer_lock
@@ -35,29 +35,6 @@ from vlar.library.upgrade import UpgradeProgress, upgrade
 from vlar.library.verify import LibraryFault, verify
 
 _FINE = (("generation", "0"), ("library_id", "0"))
-
-
-def repair(writer: SqliteWriter, fault: LibraryFault) -> LibraryFault:
-    """The fault after its repair: with ``repaired`` where it is gone, and what remains to do."""
-    if fault.kind == "cache":
-        _delete(writer.file.parent / cache.FILE_NAME)
-        return replace(fault, repaired=True)
-    if fault.kind == "lock":
-        return replace(fault, repaired=True)  # ``remove_lock``: without a lock nothing is written
-    way = _WAYS.get(fault.kind)
-    if way is None or (fault.kind == "manifest" and not fault.ids):
-        return fault
-    with writer.transaction():
-        left = way(writer, fault)
-    # A recording without rows has none before it is read again.
-    return replace(fault, repaired=fault.kind != "empty", message=left or fault.message)
-
-
-def remove_lock(folder: Path) -> None:
-    """Delete what stands in place of the lock and is not an empty file."""
-    for file in folder.glob(f"{trust.FILE_NAME}*"):
-        if not_plain(file) or (file.name == trust.FILE_NAME and file.stat().st_size):
-            _delete(file)
 
 
 def _rows(writer: SqliteWriter, fault: LibraryFault) -> str:
@@ -70,10 +47,6 @@ def _contexts(writer: SqliteWriter, fault: LibraryFault) -> str:
         "DELETE FROM contexts WHERE row_id = ?", [(row_id,) for row_id in fault.ids]
     )
     return _read_again(writer, fault, f"{_count(fault.ids, 'damaged context')} deleted")
-
-
-def _empty(writer: SqliteWriter, fault: LibraryFault) -> str:
-    return _read_again(writer, fault, "has no rows")
 
 
 def _read_again(writer: SqliteWriter, fault: LibraryFault, done: str) -> str:
@@ -118,8 +91,7 @@ def _end_s(writer: SqliteWriter, video_id: int) -> float:
     return found if values.is_length(found) else 0.0
 
 
-def _tags(writer: SqliteWriter, fault: LibraryFault) -> str:
-    del fault
+def _tags(writer: SqliteWriter, _: LibraryFault) -> str:
     for video_id, key, value in writer.fetch("SELECT video_id, key, value FROM tags"):
         if not (isinstance(video_id, int) and values.is_text(key) and values.is_text(value)):
             raw = key.encode(errors="replace") if isinstance(key, str) else key
@@ -130,15 +102,13 @@ def _tags(writer: SqliteWriter, fault: LibraryFault) -> str:
     return ""
 
 
-def _orphans(writer: SqliteWriter, fault: LibraryFault) -> str:
-    del fault
+def _orphans(writer: SqliteWriter, _: LibraryFault) -> str:
     writer.delete_orphans()
     return ""
 
 
-def _manifest(writer: SqliteWriter, fault: LibraryFault) -> str:
+def _manifest(writer: SqliteWriter, _: LibraryFault) -> str:
     """Set counters of the manifest again; every cache is older than the new ones."""
-    del fault
     for key, value in writer.fetch("SELECT key, value FROM meta"):
         if values.manifest_faults([*_FINE, (key, value)]):
             raw = key.encode() if isinstance(key, str) else key
@@ -175,7 +145,7 @@ def _delete(path: Path) -> None:
 _WAYS = {
     "row": _rows,
     "context": _contexts,
-    "empty": _empty,
+    "empty": partial(_read_again, done="has no rows"),
     "recording": _recordings,
     "tag": _tags,
     "orphan": _orphans,
@@ -189,11 +159,6 @@ W = TypeVar("W", bound=LibraryWriter)
 
 class Backend(Protocol[S, W]):
     """The place of a library."""
-
-    @property
-    def address(self) -> str:
-        """The library as a user writes it."""
-        ...
 
     @property
     def is_shared(self) -> bool:
@@ -229,8 +194,7 @@ class Backend(Protocol[S, W]):
         ...
 
     def repair_lock(self) -> None:
-        """Remove what stands in place of a lock and is not one."""
-        ...
+        """Remove what stands in place of a lock and is not one; by default nothing does."""
 
     def settle(self, current: SearchCache | None, probes: Probes | None) -> SearchCache | None:
         """Prepare a large library after a change, so that no query waits; None: nothing to do.
@@ -259,16 +223,15 @@ class Backend(Protocol[S, W]):
         ...
 
     def note_damage(self, store: S, found: SearchCache) -> None:
-        """Put the rows that a cache lacks into ``store.damaged``.
+        """Put the rows that a cache lacks into ``store.damaged``; by default it has all.
 
         Raises:
             CacheDamage: such a row is whole.
         """
-        ...
 
     def damage_line(self, store: S) -> str | None:
         """One line about the rows in ``store.damaged``; None without any."""
-        ...
+        return line_of(store.address, store.damaged)
 
     def info(self, store: S | None) -> LibraryInfo:
         """Facts of the library; ``store`` is None where nothing was written yet."""
@@ -279,7 +242,7 @@ class Backend(Protocol[S, W]):
         ...
 
     def repaired(self, writer: W, fault: LibraryFault) -> LibraryFault:
-        """A fault after its repair, which is a transaction of its own."""
+        """A fault after its repair, a transaction of its own: gone, or with what remains to do."""
         ...
 
     def compact(
@@ -290,7 +253,7 @@ class Backend(Protocol[S, W]):
 
 
 @registry.register("backend", "folder")
-class FolderBackend:
+class FolderBackend(Backend[SqliteStore, SqliteWriter]):
     """A library in a folder.
 
     Args:
@@ -301,21 +264,13 @@ class FolderBackend:
         self._path = path
 
     @property
-    def address(self) -> str:
-        """The folder."""
-        return str(self._path)
-
-    @property
     def is_shared(self) -> bool:
-        """Return whether other processes may open it too: always."""
         return True
 
     def check(self, create: bool) -> None:
-        """Refuse a path that is not a library and cannot become one."""
         check_place(self._path, create)
 
     def reader(self) -> SqliteStore | None:
-        """A read-only connection; None without a database."""
         if not (self._path / schema.FILE_NAME).exists():
             return None
         return SqliteStore.open_to_read(self._path)
@@ -331,60 +286,64 @@ class FolderBackend:
             finally:
                 writer.close()
 
-    @contextmanager
-    def lock(self) -> Generator[None, None, None]:
-        """The writer's lock alone."""
-        with writer_lock(self._path):
-            yield
+    def lock(self) -> AbstractContextManager[None]:
+        return writer_lock(self._path)
 
     def repair_lock(self) -> None:
-        """Delete what stands in place of the lock and is not an empty file."""
-        remove_lock(self._path)
+        for file in self._path.glob(f"{trust.FILE_NAME}*"):
+            if not_plain(file) or (file.name == trust.FILE_NAME and file.stat().st_size):
+                _delete(file)
 
     def settle(self, current: SearchCache | None, probes: Probes | None) -> SearchCache | None:
-        """Update the cache of a large library after a change, so that no query waits for it."""
         return settle(self._path, current, probes)
 
     def upgrade(
         self, model: LibraryModel | None, progress: UpgradeProgress | None
     ) -> UpgradeReport:
-        """Bring the library up to date with its model."""
         return upgrade(self._path, model, progress)
+
+    def damage_line(self, store: SqliteStore) -> str | None:
+        if not store.damaged:
+            return None
+        owner = store.fetch("SELECT video_id FROM rows WHERE id = ?", (min(store.damaged),))
+        known = bool(owner) and isinstance(owner[0][0], int)
+        path = store.paths([owner[0][0]]).get(owner[0][0]) if known else None
+        return line_of(store.address, store.damaged, f" of {path}" if path else "")
+
+    def info(self, store: SqliteStore | None) -> LibraryInfo:
+        return describe(self._path, store)
 
     def search_cache(
         self, store: SqliteStore, current: SearchCache | None, probes: Probes | None
     ) -> SearchCache:
-        """The cache of the present state. Call it first inside ``store.snapshot()``."""
         return cache.refresh(store, current, probes)
 
     def rebuilt_cache(self, store: SqliteStore, probes: Probes | None) -> SearchCache:
-        """The cache, built again from the rows."""
         return cache.rebuild(store, probes)
 
     def note_damage(self, store: SqliteStore, found: SearchCache) -> None:
-        """Put the rows that a cache lacks into ``store.damaged``."""
         cache.note_damage(store, found)
 
-    def damage_line(self, store: SqliteStore) -> str | None:
-        """One line about the rows in ``store.damaged``; None without any."""
-        return damage_line(store)
-
-    def info(self, store: SqliteStore | None) -> LibraryInfo:
-        """Facts of the library."""
-        return describe(self._path, store)
-
     def verify(self, store: SqliteStore, files: bool) -> Iterator[LibraryFault]:
-        """All faults."""
         return verify(store, files)
 
     def repaired(self, writer: SqliteWriter, fault: LibraryFault) -> LibraryFault:
-        """A fault after its repair."""
-        return repair(writer, fault)
+        if fault.kind == "cache":
+            _delete(writer.file.parent / cache.FILE_NAME)
+            return replace(fault, repaired=True)
+        if fault.kind == "lock":
+            return replace(fault, repaired=True)  # ``repair_lock``: else nothing is written
+        way = _WAYS.get(fault.kind)
+        if way is None or (fault.kind == "manifest" and not fault.ids):
+            return fault
+        with writer.transaction():
+            left = way(writer, fault)
+        # A recording without rows has none before it is read again.
+        return replace(fault, repaired=fault.kind != "empty", message=left or fault.message)
 
     def compact(
         self, writer: SqliteWriter, probes: Probes | None, retrain: bool, engine: str | None
     ) -> CompactReport:
-        """Merge every change into the cache, forget deleted rows, shrink the files."""
         return compact(writer, probes, retrain, engine)
 
 

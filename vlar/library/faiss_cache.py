@@ -107,7 +107,6 @@ class BufferedEngine(Engine):
     # The contract -------------------------------------------------------------------------------
 
     def add(self, table: RowTable, vectors: Float16) -> None:
-        """Add rows with vectors (M, D)."""
         if not len(table):
             return
         self._new = RowTable.joined([self._new, table])
@@ -116,7 +115,6 @@ class BufferedEngine(Engine):
         self._filters.clear()
 
     def delete(self, ids: Int64) -> None:
-        """Delete rows by id."""
         if not len(ids):
             return
         places = np.searchsorted(self._table.ids, ids)
@@ -131,7 +129,6 @@ class BufferedEngine(Engine):
     def search(
         self, query: Float32, k: int, allowed: RowFilter | None = None
     ) -> tuple[Int64, Float32]:
-        """Ids and scores of rows that include the best ``k``, best first."""
         chosen = None if allowed is None else self._filtered(allowed)
         k = self.reach(k)
         places, scores = self._find(query, k, self._alive if chosen is None else chosen.old)
@@ -146,42 +143,35 @@ class BufferedEngine(Engine):
         return np.concatenate([ids, self._new.ids[new]])[order], both[order]
 
     def ids(self, allowed: RowFilter | None = None) -> Int64:
-        """Ids of the rows that pass a filter, in rising order."""
         if allowed is None:
             return np.concatenate([self._table.ids[~self._dead], self._new.ids])
         chosen = self._filtered(allowed)
         return np.concatenate([self._table.ids[chosen.old.places], self._new.ids[chosen.new.mask]])
 
     def count(self, allowed: RowFilter | None = None) -> int:
-        """Number of the rows that pass a filter."""
         if allowed is not None:
             return self._filtered(allowed).count
         return len(self._table) - self.deleted + len(self._new)
 
     @property
     def last_id(self) -> int:
-        """Greatest id that was ever added."""
         return self._last_id
 
     @property
     def added(self) -> int:
-        """Rows next to the index."""
         return len(self._new)
 
     @property
     def deleted(self) -> int:
-        """Deleted rows that the index still holds."""
         return 0 if self._alive is None else len(self._table) - self._alive.count
 
     def merged(self, source: RowSource, probes: Probes | None) -> Self | None:
-        """The same rows, all of them in the index."""
         alive = self._alive or Selection(np.ones(len(self._table), np.bool_))
         table = RowTable.joined([self._table.where(alive.mask), self._new])
         vectors = self._new_vectors.astype(np.float16)
         return self.rebuilt(alive, vectors, table, source, probes)
 
     def table(self) -> RowTable:
-        """The rows of the index."""
         return self._table
 
     @property
@@ -190,7 +180,6 @@ class BufferedEngine(Engine):
         return self._new_vectors.shape[1]
 
     def holds(self, source: RowSource) -> bool:
-        """Return whether it holds the rows and vectors of a source as they are stored."""
         for table, vectors in source.chunks():
             places = np.searchsorted(self._table.ids, table.ids)
             old = places < len(self._table)

@@ -40,7 +40,6 @@ class FlatEngine(BufferedEngine):
 
     @classmethod
     def build(cls, source: RowSource, probes: Probes | None) -> FlatEngine:
-        """Build the engine from all rows of a source."""
         table, vectors = read_all(source)
         return cls.of(table, vectors.astype(np.float32))
 
@@ -62,12 +61,10 @@ class FlatEngine(BufferedEngine):
         source: RowSource,
         probes: Probes | None,
     ) -> FlatEngine | None:
-        """The rows of ``keep``, with new ones behind them."""
         kept = self._vectors if keep.count == len(self._vectors) else self._vectors[keep.mask]
         return self.of(table, np.concatenate([kept, vectors.astype(np.float32)]))
 
     def find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
-        """Places and inner products of the best ``k`` rows, best first."""
         total = len(self._vectors)
         size = total if allowed is None else allowed.count
         k = min(k, size)
@@ -91,11 +88,9 @@ class FlatEngine(BufferedEngine):
         return best if allowed is None else allowed.places[best], scores[best]
 
     def stored(self, places: Int64, vectors: Float16) -> bool:
-        """Return whether the index has vectors (M, D) at places."""
         return np.array_equal(self._vectors[places], vectors.astype(np.float32))
 
     def write(self, path: Path) -> bool:
-        """Write the FAISS file; False where FAISS is absent."""
         faiss = _faiss()
         if faiss is None or self.faiss_index is None:
             return False
@@ -104,11 +99,6 @@ class FlatEngine(BufferedEngine):
 
     @classmethod
     def read(cls, path: Path, facts: Mapping[str, Any], table: RowTable) -> FlatEngine | None:
-        """Read the FAISS file; None where it does not fit or FAISS is absent.
-
-        Raises:
-            ValueError: it is not a file of a flat index.
-        """
         faiss, header = _faiss(), read_header(path)
         if faiss is None or header.lists or header.rows != len(table):
             return None

@@ -165,12 +165,10 @@ class IvfEngine(BufferedEngine):
 
     @classmethod
     def available(cls) -> bool:
-        """Return whether FAISS is installed."""
         return has_faiss()
 
     @classmethod
     def build(cls, source: RowSource, probes: Probes | None) -> Self:
-        """Train on a sample, add all rows, choose ``nprobe``."""
         faiss = faiss_module()
         lists = list_count(source.count)
         sample, aside = _samples(source, _ROWS_A_CENTROID * lists)
@@ -219,7 +217,6 @@ class IvfEngine(BufferedEngine):
         return None if drifted else type(self)(table, index, facts)
 
     def find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
-        """Places and inner products of the best ``k`` rows, best first."""
         k = min(k, len(self.table()) if allowed is None else allowed.count)
         if k == 0:
             return np.empty(0, np.int64), np.empty(0, np.float32)
@@ -233,17 +230,11 @@ class IvfEngine(BufferedEngine):
         return places[0][found], scores[0][found]
 
     def write(self, path: Path) -> bool:
-        """Write the FAISS file."""
         faiss_module().write_index(self.faiss_index, str(path))
         return True
 
     @classmethod
     def read(cls, path: Path, facts: Mapping[str, Any], table: RowTable) -> Self | None:
-        """Map the FAISS file into memory; None where it does not fit or FAISS is absent.
-
-        Raises:
-            ValueError: it is not a file of inverted lists.
-        """
         header = read_header(path)
         if not has_faiss() or (header.rows, header.lists) != (len(table), facts["lists"]):
             return None
@@ -288,7 +279,6 @@ class IvfEngine(BufferedEngine):
         return places[found[0]], scores[0]
 
     def stored(self, places: Int64, vectors: Float16) -> bool:
-        """Return whether the index has the codes of vectors (M, D) at places."""
         if self._file is None:
             return True
         addresses, codes = self._codes
@@ -303,7 +293,6 @@ class IvfEngine(BufferedEngine):
         return k
 
     def reach(self, k: int) -> int:
-        """Number of proposals that hold the best ``k`` rows."""
         return self.proposals(k)
 
     @classmethod

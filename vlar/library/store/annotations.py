@@ -213,10 +213,15 @@ def captions_by_row(store: Tables, row_ids: Sequence[int] | None) -> dict[int, s
         else store.fetch_in(f"{query} WHERE rows.id IN", row_ids)
     )
     return {
-        row_id: without(text[:MOST_CHARACTERS])
+        row_id: shown
         for row_id, text in found
-        if isinstance(row_id, int) and isinstance(text, str) and text.strip()
+        if isinstance(row_id, int) and (shown := printable(text))
     }
+
+
+def printable(text: object) -> str:
+    """A caption without what acts on a terminal; empty where it is not one."""
+    return without(text[:MOST_CHARACTERS]) if isinstance(text, str) and text.strip() else ""
 
 
 def _exists(store: Tables, kind: type[Annotation]) -> bool:

@@ -254,6 +254,24 @@ class LibraryWriter(LibraryStore, Protocol):
         ...
 
 
+def line_of(address: str, damaged: Mapping[int, str], of: str = "") -> str | None:
+    """One line about damaged rows of a library, by id with the reason; None without any.
+
+    Args:
+        address: The library.
+        damaged: The rows.
+        of: Whose the first one is, such as `` of a.mp4``.
+    """
+    if not damaged:
+        return None
+    first, count = min(damaged), len(damaged)
+    row = f"row {first}{of}"
+    what = f"{row} is damaged ({damaged[first]}) and is not used"
+    if count > 1:
+        what = f"{count} rows are damaged and are not used, first {row} ({damaged[first]})"
+    return f"{address}: {what}; run: vlar index verify {address} --repair"
+
+
 def failed_by_path(store: LibraryStore) -> dict[str, FailedFile]:
     """Files whose reading crashed or took too long, by path."""
     return {each.path: each for each in store.annotations(FailedFile)}

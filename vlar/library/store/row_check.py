@@ -17,7 +17,7 @@ import numpy as np
 
 from vlar.library.rows import Float16, Int64, RowPerson
 from vlar.library.store import schema
-from vlar.types import Float32, Float64
+from vlar.types import Float32, Float64, Window
 
 STORED = np.dtype("<f2")
 COLUMNS = "id, video_id, start_s, end_s, vector, checksum, track, box"
@@ -105,6 +105,15 @@ def what_is_wrong(row: FoundRow, dim: int) -> str:
 def stored_box(person: RowPerson) -> bytes:
     """A box as it is stored."""
     return np.array(person.box, _BOX).tobytes()
+
+
+def sealed(window: Window, blob: bytes, person: RowPerson | None) -> tuple[int, int, bytes | None]:
+    """Checksum, track and box of a row that is to be stored."""
+    if person is None:
+        return schema.row_checksum(window.start_s, window.end_s, blob), 0, None
+    box = stored_box(person)
+    covered = schema.person_bytes(person.track, box)
+    return schema.row_checksum(window.start_s, window.end_s, blob, covered), person.track, box
 
 
 def person_of(track: object, box: object) -> RowPerson | None:

@@ -24,6 +24,7 @@ from vlar.library.rows import Bool, Float16, Int64, RowBatch, RowFilter, RowTabl
 from vlar.library.store import annotations as annotation_tables
 from vlar.library.store import schema, values
 from vlar.library.store.annotations import A, Annotation
+from vlar.library.store.base import LibraryStore
 from vlar.library.store.row_check import COLUMNS as ROW
 from vlar.library.store.row_check import (
     NO_RECORDING,
@@ -47,7 +48,7 @@ _BEFORE_ALL = -(1 << 63)
 NO_FILE = Stamp(-1, 0)
 
 
-class SqliteStore:
+class SqliteStore(LibraryStore):
     """Reads ``library.sqlite`` over one connection; the caller serialises its use.
 
     Attributes:
@@ -76,16 +77,13 @@ class SqliteStore:
 
     @property
     def address(self) -> str:
-        """The folder, for messages."""
         return str(self.file.parent)
 
     def close(self) -> None:
-        """Close the file."""
         self.connection.close()
 
     @contextmanager
     def snapshot(self) -> Generator[None, None, None]:
-        """All reads inside use one state, whatever a writer commits meanwhile."""
         with schema.guard(self.file, "read"), schema.transaction(self.connection, "DEFERRED"):
             yield
 
@@ -96,7 +94,6 @@ class SqliteStore:
             self.connection.execute("BEGIN DEFERRED")
 
     def data_version(self) -> int:
-        """A number that changes with every commit of another connection, while this one is open."""
         return int(self.fetch("PRAGMA data_version")[0][0])
 
     def compacted_at(self) -> int:
@@ -116,18 +113,12 @@ class SqliteStore:
         return dict(found)
 
     def counts(self) -> tuple[int, int, float]:
-        """Videos, rows, and the total duration in seconds."""
         videos, duration_s = self.fetch("SELECT count(*), total(duration_s) FROM videos")[0]
         if not values.is_number(duration_s, 0, math.inf):
             raise self.damage("the length of a recording is not a number of seconds")
         return int(videos), self.row_count(), float(duration_s)
 
     def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
-        """The rows among ``row_ids`` that have context tokens, and the tokens.
-
-        Returns:
-            Ids (N,) in rising order, and tokens (N, k, E) float16.
-        """
         shape = self._context_shape()
         query = "SELECT row_id, tokens, checksum FROM contexts WHERE row_id IN"
         good: dict[int, bytes] = {}
@@ -144,11 +135,9 @@ class SqliteStore:
         return int(self.fetch("SELECT count(*) FROM rows")[0][0])
 
     def has_rows(self) -> bool:
-        """Return whether there is any row, at no cost."""
         return bool(self.fetch("SELECT EXISTS (SELECT 1 FROM rows)")[0][0])
 
     def recordings(self, content_hash: str | None = None) -> list[RecordingFacts]:
-        """Every recording with its facts, or those of one content; oldest first."""
         if content_hash is None:
             found = self.fetch(f"{_RECORDINGS} ORDER BY id")
         else:
@@ -156,7 +145,6 @@ class SqliteStore:
         return [self._recording(facts) for facts in found]
 
     def at_path(self, path: str) -> RecordingFacts | None:
-        """The recording of a path."""
         found = self.fetch(f"{_RECORDINGS} WHERE path = ?", (path,))
         return self._recording(found[0]) if found else None
 
@@ -171,7 +159,6 @@ class SqliteStore:
         return {video_id: path for video_id, path in found.items() if values.is_path(path)}
 
     def videos(self) -> list[VideoRow]:
-        """Every video, by path."""
         tags = self.tags()
         found = self.fetch(
             f"""SELECT {values.RECORDING},
@@ -187,7 +174,6 @@ class SqliteStore:
         return rows
 
     def fact(self, name: str) -> dict[int, float]:
-        """A fact of every recording by id; one that is damaged is left out."""
         found = self.fetch(f"SELECT id, {_FACTS[name]} FROM videos")
         good = values.is_length if name == "duration_s" else _is_float
         return {video_id: value for video_id, value in found if good(value)}
@@ -207,12 +193,10 @@ class SqliteStore:
         return tags
 
     def tag_keys(self) -> list[str]:
-        """Every tag key in use, sorted."""
         found = self.fetch("SELECT DISTINCT key FROM tags ORDER BY key")
         return [key for (key,) in found if values.is_text(key)]
 
     def tagged(self, key: str, value: str | None = None) -> dict[int, str]:
-        """The value of a tag, any or a given one, by the id of the recordings that have it."""
         query, parameters = "SELECT video_id, value FROM tags WHERE key = ?", [key]
         if value is not None:
             query, parameters = f"{query} AND value = ?", [key, value]
@@ -225,7 +209,6 @@ class SqliteStore:
         return np.sort(np.array([r[0] for r in found], np.int64))
 
     def ids_of(self, *, people: bool) -> Int64:
-        """Sorted ids of the rows of people, or of the rows of whole frames."""
         found = self.fetch(f"SELECT id FROM rows WHERE track {'>' if people else '='} 0")
         return np.sort(np.array([r[0] for r in found], np.int64))
 
@@ -235,7 +218,6 @@ class SqliteStore:
         return np.array([r[0] for r in self.fetch(query, (since,))], np.int64)
 
     def rows(self, row_ids: Sequence[int], dim: int) -> RowBatch:
-        """The rows of some ids, in the order of their ids; damaged ones are left out."""
         return self._batch(self._found(row_ids), dim)
 
     def rows_as_arrays(self, row_ids: Sequence[int], dim: int) -> CheckedRows:
@@ -251,7 +233,6 @@ class SqliteStore:
         return sorted(self.fetch_in(f"{query} IN", row_ids), key=itemgetter(0))
 
     def spans(self, video_id: int) -> list[tuple[float, float]]:
-        """Start and end of every window of a recording, by time."""
         query = (
             "SELECT start_s, end_s FROM rows WHERE video_id = ? AND track = 0 "
             "ORDER BY start_s, end_s"
@@ -260,7 +241,6 @@ class SqliteStore:
         return [(s, e) for s, e in found if isinstance(s, float) and isinstance(e, float)]
 
     def scan(self, dim: int, allowed: RowFilter) -> Iterator[CheckedRows]:
-        """All rows of recordings that a filter allows, in batches of 8192."""
         ids = self._scanned_ids(allowed)
         for start in range(0, len(ids), _BATCH_ROWS):
             yield self.rows_as_arrays(ids[start : start + _BATCH_ROWS].tolist(), dim)
@@ -280,16 +260,11 @@ class SqliteStore:
         return found
 
     def source(self, dim: int) -> StoreRows:
-        """All rows in rising order of their ids."""
         return StoreRows(self, dim)
 
     def neighbours(
         self, video_id: int, start_s: float, end_s: float, dim: int, *, later: bool, track: int = 0
     ) -> Iterator[RowBatch]:
-        """The rows before or after a window of a video, nearest first, in growing batches.
-
-        They are those of one track: of the whole frame (0), or of one person.
-        """
         where, order = (">", "ASC") if later else ("<", "DESC")
         query = (
             f"SELECT {ROW} FROM rows WHERE video_id = ? AND track = ? "
@@ -305,15 +280,12 @@ class SqliteStore:
             limit = min(limit * 4, _CHUNK)
 
     def captions(self, row_ids: Sequence[int] | None = None) -> dict[int, str]:
-        """Captions of rows by row id, of all or of some."""
         return annotation_tables.captions_by_row(self, row_ids)
 
     def annotations(self, kind: type[A], owners: Sequence[int | str] | None = None) -> list[A]:
-        """The annotations of one kind, of all owners or of some."""
         return annotation_tables.read(self, kind, owners)
 
     def annotated(self, kind: type[Annotation]) -> set[int]:
-        """Ids of the recordings that have annotations of a kind."""
         return annotation_tables.owners(self, kind)
 
     def checked(self, found: Sequence[FoundRow], dim: int) -> CheckedRows:
@@ -379,17 +351,10 @@ class StoreRows:
     """
 
     def __init__(self, store: SqliteStore, dim: int, after_id: int = _BEFORE_ALL) -> None:
-        self._dim = dim
-        self._store = store
-        self._after_id = after_id
+        self.dim, self._store, self._after_id = dim, store, after_id
         self._count: int | None = None
         self._owners: Int64 | None = None
         self.damaged: set[int] = set()  # ids of the rows left out of what was read so far
-
-    @property
-    def dim(self) -> int:
-        """D."""
-        return self._dim
 
     @property
     def count(self) -> int:

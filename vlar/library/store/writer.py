@@ -17,13 +17,14 @@ from vlar.library.rows import Float16, RowPerson
 from vlar.library.store import annotations as annotation_tables
 from vlar.library.store import schema
 from vlar.library.store.annotations import A, Caption
-from vlar.library.store.row_check import STORED, stored_box
+from vlar.library.store.base import LibraryWriter
+from vlar.library.store.row_check import STORED, sealed
 from vlar.library.store.sqlite import SqliteStore
 from vlar.library.store.values import Stamp
 from vlar.types import Float32, Window
 
 
-class SqliteWriter(SqliteStore):
+class SqliteWriter(SqliteStore, LibraryWriter):
     """Writes ``library.sqlite``. Its maker holds the writer's lock (``vlar.library.store.trust``).
 
     Every change belongs inside ``with writer.transaction()``.
@@ -41,12 +42,10 @@ class SqliteWriter(SqliteStore):
 
     @contextmanager
     def transaction(self) -> Generator[None, None, None]:
-        """All writes inside are kept together or not at all."""
         with schema.guard(self.file, "write to"), schema.transaction(self.connection):
             yield
 
     def matching(self, pattern: str | Path) -> list[int]:
-        """Ids of the videos of a path, a folder or a glob (``vlar.library.address.matches``)."""
         wanted = place(pattern)
         if not is_unicode(wanted):
             return []  # no recording has such a path
@@ -58,7 +57,6 @@ class SqliteWriter(SqliteStore):
         return sorted(found)
 
     def set_meta(self, facts: Mapping[str, str]) -> None:
-        """Add to the manifest or change it."""
         self.connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
 
     def put_video(
@@ -69,7 +67,6 @@ class SqliteWriter(SqliteStore):
         duration_s: float,
         added_at_s: float | None = None,
     ) -> int:
-        """A video without rows; what was at this path before loses its rows, not its tags."""
         found = self.fetch("SELECT id FROM videos WHERE path = ?", (path,))
         added_at_s = time.time() if added_at_s is None else added_at_s
         facts = (content_hash, stamp.size, stamp.mtime_ns, duration_s, added_at_s)
@@ -97,14 +94,13 @@ class SqliteWriter(SqliteStore):
         people: Sequence[RowPerson | None] = (),
         contexts: Sequence[Float16 | None] = (),
     ) -> None:
-        """Add windows with vectors (N, D) and context tokens to a recording (``LibraryWriter``)."""
         shown = people or [None] * len(windows)
         blobs = (vector.tobytes() for vector in vectors.astype(STORED))
         self.connection.executemany(
             "INSERT INTO rows (video_id, start_s, end_s, vector, checksum, track, box) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                (video_id, w.start_s, w.end_s, blob, *_sealed(w, blob, person))
+                (video_id, w.start_s, w.end_s, blob, *sealed(w, blob, person))
                 for w, blob, person in zip(windows, blobs, shown, strict=True)
             ),
         )
@@ -131,7 +127,10 @@ class SqliteWriter(SqliteStore):
             "SELECT id, ?, ? FROM rows WHERE video_id = ? AND track = ? AND start_s = ? "
             "AND end_s = ?",
             (
-                (blob, schema.row_checksum(0, 0, blob), video_id, _track(who), w.start_s, w.end_s)
+                (
+                    *(blob, schema.row_checksum(0, 0, blob), video_id),
+                    *(0 if who is None else who.track, w.start_s, w.end_s),
+                )
                 for w, who, blob in blobs
             ),
         )
@@ -156,7 +155,6 @@ class SqliteWriter(SqliteStore):
         unreadable: int | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Change facts of a video; another video at its new path is replaced."""
         facts: dict[str, object] = {}
         if path is not None:
             self.delete([r[0] for r in self.fetch("SELECT id FROM videos WHERE path = ?", (path,))])
@@ -176,7 +174,6 @@ class SqliteWriter(SqliteStore):
         )
 
     def annotate(self, kind: type[A], owner: int | str, annotations: Iterable[A]) -> None:
-        """Keep annotations of a recording, or of a path, in place of earlier ones of the kind."""
         annotation_tables.write(self, kind, owner, annotations)
 
     def delete(self, video_ids: Sequence[int]) -> None:
@@ -220,16 +217,3 @@ class SqliteWriter(SqliteStore):
 
     def _insert(self, query: str, values: tuple[Any, ...]) -> int:
         return int(self.connection.execute(query, values).lastrowid or 0)
-
-
-def _track(person: RowPerson | None) -> int:
-    return 0 if person is None else person.track
-
-
-def _sealed(window: Window, blob: bytes, person: RowPerson | None) -> tuple[int, int, bytes | None]:
-    """Checksum, track and box of a row."""
-    if person is None:
-        return schema.row_checksum(window.start_s, window.end_s, blob), 0, None
-    box = stored_box(person)
-    covered = schema.person_bytes(person.track, box)
-    return schema.row_checksum(window.start_s, window.end_s, blob, covered), person.track, box

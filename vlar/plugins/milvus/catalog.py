@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from vlar.plugins.milvus.client import MilvusConnection
-from vlar.plugins.milvus.layout import CollectionNames
 from vlar.plugins.milvus.recording_record import KIND, RecordingRecord, key_of, text_key
 from vlar.plugins.milvus.state import VisibleVersions
 
@@ -19,7 +18,6 @@ class Catalog:
 
     Args:
         connection: To Milvus.
-        layout: Of the library.
         view: Which versions are there.
         changed: Recordings that a running transaction of this process has changed, by id; None for
             one that it deletes.
@@ -28,11 +26,10 @@ class Catalog:
     def __init__(
         self,
         connection: MilvusConnection,
-        layout: CollectionNames,
         view: VisibleVersions,
         changed: Mapping[int, RecordingRecord | None] | None = None,
     ) -> None:
-        self._connection, self._layout, self._view = connection, layout, view
+        self._connection, self._view = connection, view
         self._changed = {} if changed is None else changed
         self._known: dict[int, RecordingRecord | None] = {}
         self._all: dict[int, RecordingRecord] | None = None
@@ -41,7 +38,7 @@ class Catalog:
         """Every recording by id, in rising order of the ids."""
         if self._all is None:
             where = f'kind == "{KIND}"'
-            pages = self._connection.pages(self._layout.records, where, _FIELDS, _DOC_BYTES)
+            pages = self._connection.pages(self._connection.records, where, _FIELDS, _DOC_BYTES)
             found = (self._of(each) for page in pages for each in page)
             self._all = {each.id: each for each in sorted(found, key=lambda each: each.id)}
         if not self._changed:
@@ -57,7 +54,7 @@ class Catalog:
         if self._all is not None:
             return
         wanted = [i for i in video_ids if i not in self._known and i not in self._changed]
-        found = self._connection.get(self._layout.records, list(map(key_of, wanted)), _FIELDS)
+        found = self._connection.get(self._connection.records, list(map(key_of, wanted)), _FIELDS)
         self._known.update(dict.fromkeys(wanted))
         self._known.update((each.id, each) for each in map(self._of, found))
 
@@ -82,13 +79,13 @@ class Catalog:
     def at_path(self, path: str) -> RecordingRecord | None:
         """The recording of a path."""
         where = f'path_key == "{text_key(path)}"'
-        found = self._connection.first(self._layout.records, where, _FIELDS, 2)
+        found = self._connection.first(self._connection.records, where, _FIELDS, 2)
         return next((each for each in map(self._of, found) if each.path == path), None)
 
     def with_content(self, content_hash: str) -> list[RecordingRecord]:
         """The recordings of one content, oldest first."""
         where = f'content_key == "{text_key(content_hash)}"'
-        pages = self._connection.pages(self._layout.records, where, _FIELDS, _DOC_BYTES)
+        pages = self._connection.pages(self._connection.records, where, _FIELDS, _DOC_BYTES)
         found = [self._of(each) for page in pages for each in page]
         same = [each for each in found if each.content_hash == content_hash]
         return sorted(same, key=lambda each: each.id)

@@ -239,6 +239,12 @@ class MilvusConnection:
     Args:
         address: Of the library.
 
+    Attributes:
+        rows: Name of the collection of rows.
+        records: Name of that of recordings and everything that is one text each.
+        blobs: Name of that of contexts, captions and lost frames.
+        lease: Name of that of the current writer.
+
     Raises:
         UsageError: pymilvus is not installed, or too old.
         LibraryLockedError: another process has the folder open.
@@ -246,7 +252,10 @@ class MilvusConnection:
     """
 
     def __init__(self, address: MilvusAddress) -> None:
-        self.address = address
+        self.address, self.rows = address, address.name
+        self.records, self.blobs, self.lease = (
+            f"{address.name}_{what}" for what in ("records", "blobs", "lease")
+        )
         self._client: Any = connected(address)
         try:
             self.version = self._server_version()

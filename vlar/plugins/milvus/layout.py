@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from vlar import registry
@@ -95,94 +94,70 @@ _LAYOUT_SPARE: Mapping[str, Any] = {"field_name": "spare", **_FLAT}
 _LOOKED_UP = ("kind", "version", "path_key", "content_key")  # fields of records that filters name
 
 
-@dataclass(frozen=True)
-class CollectionNames:
-    """Names of the collections of a library."""
-
-    rows: str
-
-    @property
-    def records(self) -> str:
-        """Recordings and everything that is one text each."""
-        return f"{self.rows}_records"
-
-    @property
-    def blobs(self) -> str:
-        """Contexts, captions, lost frames."""
-        return f"{self.rows}_blobs"
-
-    @property
-    def lease(self) -> str:
-        """Name of the current writer."""
-        return f"{self.rows}_lease"
-
-
-def opened(connection: MilvusConnection, layout: CollectionNames) -> str:
+def opened(connection: MilvusConnection) -> str:
     """Load the collections of a library; returns its id, or nothing where there is not one.
 
     Raises:
         LibraryError: a collection of the name was made by something else, or by a newer vlar.
     """
     there = connection.collections()
-    if layout.records not in there:
-        if layout.rows in there:
-            raise _foreign(connection, layout.rows)
+    if connection.records not in there:
+        if connection.rows in there:
+            raise _foreign(connection, connection.rows)
         return ""
-    if set(connection.fields(layout.records)) != {*RECORD_FIELDS, "spare"}:
-        raise _foreign(connection, layout.records)
-    connection.load(layout.records)
-    found = connection.get(layout.records, [LIBRARY_KEY], ["doc"])
+    if set(connection.fields(connection.records)) != {*RECORD_FIELDS, "spare"}:
+        raise _foreign(connection, connection.records)
+    connection.load(connection.records)
+    found = connection.get(connection.records, [LIBRARY_KEY], ["doc"])
     if not found:
         return ""  # its creation was interrupted
     facts = _facts(connection, found[0]["doc"])
-    missing = {layout.blobs, layout.lease} - there
+    missing = {connection.blobs, connection.lease} - there
     if missing:
         return ""
-    connection.load(layout.blobs)
-    connection.load(layout.lease)
-    if layout.rows in there:
-        if not set(ROW_FIELDS) <= set(connection.fields(layout.rows)):
-            raise _foreign(connection, layout.rows)
-        connection.load(layout.rows)
+    connection.load(connection.blobs)
+    connection.load(connection.lease)
+    if connection.rows in there:
+        if not set(ROW_FIELDS) <= set(connection.fields(connection.rows)):
+            raise _foreign(connection, connection.rows)
+        connection.load(connection.rows)
     return str(facts["library_id"])
 
 
-def created(connection: MilvusConnection, layout: CollectionNames) -> str:
+def created(connection: MilvusConnection) -> str:
     """Make the collections of a new library but for the rows; returns its id.
 
     An interrupted creation is continued.
     """
     there = connection.collections()
     for name, schema, fields in (
-        (layout.records, _records, _LOOKED_UP),
-        (layout.blobs, _blobs, ("version", "row_id")),
-        (layout.lease, _lease, ()),
+        (connection.records, _records, _LOOKED_UP),
+        (connection.blobs, _blobs, ("version", "row_id")),
+        (connection.lease, _lease, ()),
     ):
         if name not in there:
             connection.create(name, schema(), [_LAYOUT_SPARE, *map(_inverted, fields)])
-    connection.load(layout.records)
-    found = connection.get(layout.records, [LIBRARY_KEY], ["doc"])
+    connection.load(connection.records)
+    found = connection.get(connection.records, [LIBRARY_KEY], ["doc"])
     if found:
         return str(_facts(connection, found[0]["doc"])["library_id"])
     library_id = secrets.token_hex(16)
     facts = {"vlar": FORMAT, "library_id": library_id}
-    connection.upsert(layout.records, [record(LIBRARY_KEY, "library", facts)])
+    connection.upsert(connection.records, [record(LIBRARY_KEY, "library", facts)])
     return library_id
 
 
-def create_rows(
-    connection: MilvusConnection, layout: CollectionNames, dim: int, index: Mapping[str, Any]
-) -> None:
+def create_rows(connection: MilvusConnection, dim: int, index: Mapping[str, Any]) -> None:
     """Make the collection of the rows, with vectors of a width."""
     indexes = [{"field_name": "vector", **index}, _inverted("version")]
-    connection.create(layout.rows, _rows(dim), indexes)
+    connection.create(connection.rows, _rows(dim), indexes)
 
 
-def width_of(connection: MilvusConnection, layout: CollectionNames) -> int | None:
+def width_of(connection: MilvusConnection) -> int | None:
     """D of the rows; None before the first row."""
-    if layout.rows not in connection.collections():
+    if connection.rows not in connection.collections():
         return None
-    return int(connection.fields(layout.rows)["vector"].get("dim", 0))
+    return int(connection.fields(connection.rows)["vector"].get("dim", 0))
 
 
 def record(key: str, kind: str, doc: Mapping[str, Any], **fields: Any) -> dict[str, Any]:

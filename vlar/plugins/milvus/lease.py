@@ -28,7 +28,7 @@ from typing import Any
 
 from vlar.errors import LibraryError, LibraryLockedError
 from vlar.plugins.milvus.client import MilvusConnection
-from vlar.plugins.milvus.layout import NO_VECTOR, CollectionNames
+from vlar.plugins.milvus.layout import NO_VECTOR
 
 BEAT_S = 5.0
 EXPIRES_S = 30.0
@@ -89,12 +89,11 @@ class WriterLease:
 
     Args:
         connection: To Milvus.
-        layout: Of the library.
         lease: As it was written.
     """
 
-    def __init__(self, connection: MilvusConnection, layout: CollectionNames, lease: Lease) -> None:
-        self._connection, self._layout, self._lease = connection, layout, lease
+    def __init__(self, connection: MilvusConnection, lease: Lease) -> None:
+        self._connection, self._lease = connection, lease
         self._lost: LibraryError | None = None
         self._mutex, self._end = threading.Lock(), threading.Event()
         _held_here.add(lease.token)
@@ -108,7 +107,7 @@ class WriterLease:
             LibraryLockedError: another writer has taken it.
         """
         with self._mutex:
-            found = read(self._connection, self._layout)
+            found = read(self._connection)
             if found is None or found.token != self._lease.token:
                 self._lost = _taken(self._connection, found)
             if self._lost is not None:
@@ -120,50 +119,48 @@ class WriterLease:
         self._thread.join()
         _held_here.discard(self._lease.token)
         with suppress(LibraryError), self._mutex:  # it expires where it cannot be released
-            found = read(self._connection, self._layout)
+            found = read(self._connection)
             if found is not None and found.token == self._lease.token:
-                write(self._connection, self._layout, replace(self._lease, released=True))
+                write(self._connection, replace(self._lease, released=True))
 
     def _beat(self) -> None:
         while not self._end.wait(BEAT_S):
             with suppress(LibraryError), self._mutex:  # the next commit reports what is wrong
-                found = read(self._connection, self._layout)
+                found = read(self._connection)
                 if found is None or found.token != self._lease.token:
                     self._lost = _taken(self._connection, found)
                     return
                 self._lease = replace(self._lease, beat=self._lease.beat + 1)
-                write(self._connection, self._layout, self._lease)
+                write(self._connection, self._lease)
 
 
 @contextmanager
-def leased(
-    connection: MilvusConnection, layout: CollectionNames
-) -> Generator[WriterLease, None, None]:
+def leased(connection: MilvusConnection) -> Generator[WriterLease, None, None]:
     """Hold the lease of a library.
 
     Raises:
         LibraryLockedError: another process (or another part of this one) is writing.
     """
-    found = read(connection, layout)
-    if found is not None and not found.released and _lives(connection, layout, found):
+    found = read(connection)
+    if found is not None and not found.released and _lives(connection, found):
         raise _held(connection, found)
     own = Lease.of_this_process()
-    write(connection, layout, own)
+    write(connection, own)
     if not connection.address.embedded:  # else nobody else can have the folder open
         time.sleep(SETTLE_S)
-    found = read(connection, layout)
+    found = read(connection)
     if found is None or found.token != own.token:
         raise _held(connection, found or own)
-    held = WriterLease(connection, layout, own)
+    held = WriterLease(connection, own)
     try:
         yield held
     finally:
         held.release()
 
 
-def read(connection: MilvusConnection, layout: CollectionNames) -> Lease | None:
+def read(connection: MilvusConnection) -> Lease | None:
     """The lease as it is; None where there was none, or it is not one that vlar writes."""
-    found = connection.get(layout.lease, [_KEY], ["doc"])
+    found = connection.get(connection.lease, [_KEY], ["doc"])
     if not found:
         return None
     try:
@@ -173,20 +170,20 @@ def read(connection: MilvusConnection, layout: CollectionNames) -> Lease | None:
         return None
 
 
-def write(connection: MilvusConnection, layout: CollectionNames, lease: Lease) -> None:
+def write(connection: MilvusConnection, lease: Lease) -> None:
     """Replace the lease."""
     entity = {"key": _KEY, "doc": json.dumps(asdict(lease)), "spare": NO_VECTOR}
-    connection.upsert(layout.lease, [entity])
+    connection.upsert(connection.lease, [entity])
 
 
-def _lives(connection: MilvusConnection, layout: CollectionNames, found: Lease) -> bool:
+def _lives(connection: MilvusConnection, found: Lease) -> bool:
     """Return whether the owner of a lease lives: its process, or else its heartbeat."""
     if found.is_local:
         return found.is_running
     begin = time.monotonic()
     while time.monotonic() - begin < EXPIRES_S:
         time.sleep(_LOOK_S)
-        now = read(connection, layout)
+        now = read(connection)
         if now is None or now.released:
             return False
         if (now.token, now.beat) != (found.token, found.beat):

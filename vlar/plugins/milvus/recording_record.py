@@ -16,7 +16,7 @@ from typing import Any
 from vlar.errors import LibraryError
 from vlar.library.rows import VideoRow
 from vlar.library.store.row_check import MOST_ID
-from vlar.library.store.values import KnownVideo, RecordingFacts, Stamp, is_length, is_path, is_text
+from vlar.library.store.values import RecordingFacts, Stamp, is_length, is_path, is_text
 from vlar.plugins.milvus.layout import record
 
 KIND = "video"
@@ -67,27 +67,12 @@ class RecordingRecord:
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
-    def key(self) -> str:
-        """Key of its record."""
-        return key_of(self.id)
-
-    @property
-    def known(self) -> KnownVideo:
-        """Facts that ``add`` needs."""
-        return KnownVideo(self.id, self.path, self.content_hash, self.stamp)
-
-    @property
     def facts(self) -> RecordingFacts:
         """Facts that another library keeps too."""
         return RecordingFacts(
-            self.id, self.path, self.content_hash, self.stamp, self.duration_s, self.unreadable,
-            self.added_at_s,
+            self.id, self.path, self.content_hash, Stamp(self.size, self.mtime_ns),
+            self.duration_s, self.unreadable, self.added_at_s,
         )  # fmt: skip
-
-    @property
-    def stamp(self) -> Stamp:
-        """Size and time of its file."""
-        return Stamp(self.size, self.mtime_ns)
 
     def fact(self, name: str) -> float:
         """A fact that filters compare: ``duration_s``, ``added`` or ``modified``, in seconds."""
@@ -104,7 +89,6 @@ class RecordingRecord:
         first = first_id(self.version)
         return range(first + 1, first + self.rows + 1)
 
-    @property
     def as_row(self) -> VideoRow:
         """Row of ``vlar index list``."""
         tags = dict(sorted(self.tags.items()))
@@ -116,7 +100,7 @@ class RecordingRecord:
         """The entity that commits it."""
         facts = {name: value for name, value in asdict(self).items() if name != "id"}
         return record(
-            self.key, KIND, facts, version=self.version, video_id=self.id,
+            key_of(self.id), KIND, facts, version=self.version, video_id=self.id,
             path_key=text_key(self.path), content_key=text_key(self.content_hash),
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ from vlar.library.store.base import SnapshotMovedError
 from vlar.library.store.row_check import NO_RECORDING, CheckedRows, FoundRow, checked_rows
 from vlar.plugins.milvus.catalog import Catalog
 from vlar.plugins.milvus.client import MOST_HITS, MilvusConnection, listed
-from vlar.plugins.milvus.layout import ROW_FIELDS, CollectionNames
+from vlar.plugins.milvus.layout import ROW_FIELDS
 from vlar.plugins.milvus.recording_record import RecordingRecord
 from vlar.plugins.milvus.serialization import found_rows
 from vlar.plugins.milvus.state import VisibleVersions
@@ -32,7 +32,6 @@ class Rows:
 
     Args:
         connection: To Milvus.
-        layout: Of the library.
         catalog: The recordings of the view.
         view: Which versions are there.
         damaged: Where the rows that are left out are noted: what is wrong, by id.
@@ -44,15 +43,14 @@ class Rows:
     def __init__(
         self,
         connection: MilvusConnection,
-        layout: CollectionNames,
         catalog: Catalog,
         view: VisibleVersions,
         damaged: dict[int, str],
         by_kind: dict[bool, frozenset[int]],
         look: Callable[[], VisibleVersions],
     ) -> None:
-        self._connection, self._layout = connection, layout
-        self._catalog, self._view, self._damaged = catalog, view, damaged
+        self._connection, self._catalog = connection, catalog
+        self._view, self._damaged = view, damaged
         self._by_kind, self._look = by_kind, look
         self._kept: dict[int, FoundRow] = {}
 
@@ -63,7 +61,7 @@ class Rows:
             SnapshotMovedError: rows of the view were removed meanwhile.
         """
         wanted = [row_id for row_id in dict.fromkeys(row_ids) if row_id not in self._kept]
-        entities = self._connection.get(self._layout.rows, wanted, ROW_FIELDS)
+        entities = self._connection.get(self._connection.rows, wanted, ROW_FIELDS)
         fetched = self._keep(self._owned(entities))
         if len(entities) < len(wanted):
             self.require_unmoved()
@@ -84,14 +82,16 @@ class Rows:
             SnapshotMovedError: rows of the view were removed meanwhile.
         """
         for where in self.filters(allowed):
-            for page in self._connection.pages(self._layout.rows, where, ROW_FIELDS, 4 * dim + 128):
+            for page in self._connection.pages(
+                self._connection.rows, where, ROW_FIELDS, 4 * dim + 128
+            ):
                 yield self.checked(found_rows(self._owned(page)), dim)
         self.require_unmoved()
 
     def times(self, allowed: RowFilter) -> Iterator[list[Mapping[str, Any]]]:
         """Id, recording and times of all rows that a filter allows, in batches."""
         for where in self.filters(allowed):
-            for page in self._connection.pages(self._layout.rows, where, _TIMES):
+            for page in self._connection.pages(self._connection.rows, where, _TIMES):
                 yield self._owned(page)
         self.require_unmoved()
 
@@ -110,7 +110,7 @@ class Rows:
         for row_id in row_ids:
             if (row := self._kept.get(row_id)) is not None:
                 yield row[1], row_id, (row[2], row[3])
-        for each in self._owned(self._connection.get(self._layout.rows, wanted, _TIMES)):
+        for each in self._owned(self._connection.get(self._connection.rows, wanted, _TIMES)):
             yield each["video_id"], each["id"], (each["start_s"], each["end_s"])
 
     def search(
@@ -127,7 +127,7 @@ class Rows:
         hits: list[Mapping[str, Any]] = []
         for where in self.filters(allowed):
             hits += self._connection.search(
-                self._layout.rows, query, min(k, MOST_HITS), where, params, ROW_FIELDS
+                self._connection.rows, query, min(k, MOST_HITS), where, params, ROW_FIELDS
             )
         hits = self._owned(hits)
         self._keep(hits)
@@ -138,14 +138,14 @@ class Rows:
     def count(self, allowed: RowFilter) -> int:
         """Number of rows that a filter allows."""
         return sum(
-            self._connection.count(self._layout.rows, where) for where in self.filters(allowed)
+            self._connection.count(self._connection.rows, where) for where in self.filters(allowed)
         )
 
     def of_version(self, recording: RecordingRecord, where: str, dim: int) -> CheckedRows:
         """The rows of one recording that a filter matches, by time."""
         where = f"version == {recording.version} and {where}"
         found: list[FoundRow] = []
-        for page in self._connection.pages(self._layout.rows, where, ROW_FIELDS, 4 * dim + 128):
+        for page in self._connection.pages(self._connection.rows, where, ROW_FIELDS, 4 * dim + 128):
             found += self._keep(self._owned(page))
         return self.checked(sorted(found, key=lambda row: (row[2], row[3])), dim)
 
@@ -239,12 +239,7 @@ class MilvusSource:
     """
 
     def __init__(self, rows: Rows, dim: int) -> None:
-        self._rows, self._dim = rows, dim
-
-    @property
-    def dim(self) -> int:
-        """D."""
-        return self._dim
+        self._rows, self.dim = rows, dim
 
     @property
     def count(self) -> int:
@@ -253,7 +248,7 @@ class MilvusSource:
 
     def chunks(self) -> Iterator[tuple[RowTable, Float16]]:
         """Tables of n rows with their vectors (n, D) float16."""
-        for rows in self._rows.scan(self._dim, RowFilter()):
+        for rows in self._rows.scan(self.dim, RowFilter()):
             if len(rows.ids):
                 yield RowTable(rows.ids, rows.video_ids, *rows.times_s.T.copy()), rows.vectors
 

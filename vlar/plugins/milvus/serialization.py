@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from vlar.formatting import without
 from vlar.library.rows import Float16, RowPerson
 from vlar.library.store import schema
 from vlar.library.store.annotations import MOST_CHARACTERS, Caption, LostFrames
-from vlar.library.store.row_check import STORED, FoundRow, stored_box
+from vlar.library.store.row_check import STORED, FoundRow, sealed
 from vlar.plugins.milvus.layout import NO_VECTOR
 from vlar.types import Float32, Window
 
@@ -45,7 +44,7 @@ def row_entities(
             "start_s": float(window.start_s),
             "end_s": float(window.end_s),
             "vector": vector,
-            **_sealed(window, half.tobytes(), person),
+            **_seal(sealed(window, half.tobytes(), person)),
         }
         for place, (window, half, vector, person) in enumerate(
             zip(windows, stored, wide, people or [None] * len(windows), strict=True)
@@ -53,16 +52,10 @@ def row_entities(
     ]
 
 
-def _sealed(window: Window, blob: bytes, person: RowPerson | None) -> dict[str, Any]:
-    """Track, box and checksum of a row."""
-    if person is None:
-        checksum = schema.row_checksum(window.start_s, window.end_s, blob)
-        return {"track": 0, "box": "", "checksum": checksum}
-    box = stored_box(person)
-    covered = schema.person_bytes(person.track, box)
-    checksum = schema.row_checksum(window.start_s, window.end_s, blob, covered)
-    text = base64.b64encode(box).decode("ascii")
-    return {"track": person.track, "box": text, "checksum": checksum}
+def _seal(facts: tuple[int, int, bytes | None]) -> dict[str, Any]:
+    checksum, track, box = facts
+    text = "" if box is None else base64.b64encode(box).decode("ascii")
+    return {"track": track, "box": text, "checksum": checksum}
 
 
 def found_rows(entities: Sequence[Mapping[str, Any]]) -> list[FoundRow]:
@@ -130,11 +123,6 @@ def entries_of(entities: Iterable[Mapping[str, Any]]) -> Iterator[list[Any]]:
             yield from json.loads(each["data"])
         except (ValueError, TypeError):
             continue
-
-
-def clean(text: object) -> str:
-    """A caption without what acts on a terminal."""
-    return without(text[:MOST_CHARACTERS]) if isinstance(text, str) and text.strip() else ""
 
 
 def _listed(kind: str, version: int, entries: Iterable[list[Any]]) -> list[dict[str, Any]]:

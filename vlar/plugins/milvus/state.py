@@ -16,7 +16,7 @@ from typing import Any
 
 from vlar.errors import LibraryError
 from vlar.plugins.milvus.client import MilvusConnection, listed
-from vlar.plugins.milvus.layout import STATE_KEY, CollectionNames, record
+from vlar.plugins.milvus.layout import STATE_KEY, record
 from vlar.plugins.milvus.recording_record import KIND, RecordingRecord
 
 _volatile = itertools.count(1)
@@ -43,13 +43,13 @@ class State:
     deleting: tuple[tuple[int, int], ...] = ()
 
     @classmethod
-    def read(cls, connection: MilvusConnection, layout: CollectionNames) -> State:
+    def read(cls, connection: MilvusConnection) -> State:
         """The present state.
 
         Raises:
             LibraryError: the record is not one that vlar writes.
         """
-        found = connection.get(layout.records, [STATE_KEY], ["doc"])
+        found = connection.get(connection.records, [STATE_KEY], ["doc"])
         if not found:
             return cls()
         try:
@@ -63,14 +63,14 @@ class State:
                 "copy it from its source again under another name"
             ) from error
 
-    def write(self, connection: MilvusConnection, layout: CollectionNames) -> None:
+    def write(self, connection: MilvusConnection) -> None:
         """Replace the record."""
         facts = {
             "generation": self.generation, "removals": self.removals, "open": self.open,
             "next_version": self.next_version, "next_video": self.next_video,
             "deleting": self.deleting,
         }  # fmt: skip
-        connection.upsert(layout.records, [record(STATE_KEY, "state", facts)])
+        connection.upsert(connection.records, [record(STATE_KEY, "state", facts)])
 
     @property
     def busy(self) -> bool:
@@ -98,21 +98,14 @@ class VisibleVersions:
     removals: int = 0
 
     @classmethod
-    def read(cls, connection: MilvusConnection, layout: CollectionNames) -> VisibleVersions:
-        """The view of the present state."""
-        return cls.of(State.read(connection, layout), connection, layout)
-
-    @classmethod
-    def of(
-        cls, state: State, connection: MilvusConnection, layout: CollectionNames
-    ) -> VisibleVersions:
+    def of(cls, state: State, connection: MilvusConnection) -> VisibleVersions:
         """The view of a state."""
         if not state.busy:
             return cls(state.generation, state.next_version, removals=state.removals)
         first = state.next_version if state.open is None else state.open[0]
-        committed = committed_since(connection, layout, first)
+        committed = committed_since(connection, first)
         hidden = {each.replaces for each in committed if each.replaces}
-        left = _versions(connection, layout, [video_id for video_id, _ in state.deleting])
+        left = _versions(connection, [video_id for video_id, _ in state.deleting])
         hidden |= {v for video_id, v in state.deleting if left.get(video_id) != v}
         also = frozenset(each.version for each in committed)
         return cls(-next(_volatile), first, also, frozenset(hidden), state.removals)
@@ -136,21 +129,19 @@ class VisibleVersions:
         return later.removals != self.removals or not later.hidden <= self.hidden
 
 
-def committed_since(
-    connection: MilvusConnection, layout: CollectionNames, first: int
-) -> list[RecordingRecord]:
+def committed_since(connection: MilvusConnection, first: int) -> list[RecordingRecord]:
     """The recordings whose version is a given one or later."""
     where = f'kind == "{KIND}" and version >= {first}'
-    pages = connection.pages(layout.records, where, ["video_id", "version", "doc"], 1024)
+    pages = connection.pages(connection.records, where, ["video_id", "version", "doc"], 1024)
     return [RecordingRecord.of(each, str(connection.address)) for page in pages for each in page]
 
 
-def _versions(
-    connection: MilvusConnection, layout: CollectionNames, video_ids: list[int]
-) -> dict[int, int]:
+def _versions(connection: MilvusConnection, video_ids: list[int]) -> dict[int, int]:
     if not video_ids:
         return {}
-    found = connection.get(layout.records, [f"v{i}" for i in video_ids], ["video_id", "version"])
+    found = connection.get(
+        connection.records, [f"v{i}" for i in video_ids], ["video_id", "version"]
+    )
     return {int(each["video_id"]): int(each["version"]) for each in found}
 
 

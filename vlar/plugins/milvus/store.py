@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from vlar.library.rows import Float16, Int64, RowBatch, RowFilter, VideoRow
-from vlar.library.store.annotations import A, Annotation, Caption
-from vlar.library.store.row_check import CheckedRows
-from vlar.library.store.values import RecordingFacts, context_shape
-from vlar.plugins.milvus.annotations import SideData
+from vlar.library.store.annotations import (
+    A,
+    Annotation,
+    Caption,
+    FailedFile,
+    LostFrames,
+    printable,
+)
+from vlar.library.store.base import LibraryStore
+from vlar.library.store.row_check import STORED, CheckedRows, context_is_whole
+from vlar.library.store.values import RecordingFacts, Stamp, context_shape
 from vlar.plugins.milvus.catalog import Catalog
-from vlar.plugins.milvus.client import MilvusConnection
-from vlar.plugins.milvus.layout import META_KEY, CollectionNames
-from vlar.plugins.milvus.recording_record import RecordingRecord
+from vlar.plugins.milvus.client import MilvusConnection, listed
+from vlar.plugins.milvus.layout import META_KEY, record
+from vlar.plugins.milvus.recording_record import RecordingRecord, text_key
 from vlar.plugins.milvus.rows import MilvusSource, Rows, batch_of, beyond
-from vlar.plugins.milvus.state import VisibleVersions
+from vlar.plugins.milvus.serialization import CAPTIONS, CONTEXT, LOST, context_of, entries_of
+from vlar.plugins.milvus.state import State, VisibleVersions
 
 _ALL = RowFilter()
-_AT_ONCE = 512  # rows of a recording that are read together
+FAILED = "failed"
+_AT_ONCE = 512  # rows of a recording that are read together, ids of one filter
+_TOKEN_BYTES = 65_536
 _NEAR = 8  # windows before or after one that are read first
+Span = tuple[float, float]
 
 
-class MilvusStore:
+class MilvusStore(LibraryStore):
     """Reads a library in Milvus over one connection; the caller serialises its use.
 
     Args:
         connection: To Milvus; it is closed with the store.
-        layout: Of the library.
         library_id: Of the library.
         has_row_collection: Whether anything was committed yet.
     """
@@ -37,11 +50,10 @@ class MilvusStore:
     def __init__(
         self,
         connection: MilvusConnection,
-        layout: CollectionNames,
         library_id: str,
         has_row_collection: bool = True,
     ) -> None:
-        self.connection, self.layout, self.library_id = connection, layout, library_id
+        self.connection, self.library_id = connection, library_id
         self.has_row_collection = has_row_collection
         self.damaged: dict[int, str] = {}
         self._pinned: VisibleVersions | None = None
@@ -52,11 +64,9 @@ class MilvusStore:
 
     @property
     def address(self) -> str:
-        """The library, for messages."""
         return str(self.connection.address)
 
     def close(self) -> None:
-        """Give up the connection."""
         self.connection.close()
 
     # One state ----------------------------------------------------------------------------------
@@ -78,13 +88,13 @@ class MilvusStore:
         return self._pinned or self._read_view()
 
     def _read_view(self) -> VisibleVersions:
-        return VisibleVersions.read(self.connection, self.layout)
+        return VisibleVersions.of(State.read(self.connection), self.connection)
 
     def catalog(self) -> Catalog:
         """The recordings of the view."""
         view = self.view()
         if self._catalog is None or self._catalog_of != view.number:
-            self._catalog = Catalog(self.connection, self.layout, view, self._changed())
+            self._catalog = Catalog(self.connection, view, self._changed())
             self._catalog_of, self._by_kind = view.number, {}
         return self._catalog
 
@@ -94,28 +104,21 @@ class MilvusStore:
             return self._rows
         view, catalog = self.view(), self.catalog()
         rows = Rows(
-            self.connection, self.layout, catalog, view, self.damaged, self._by_kind,
-            self._read_view,
+            self.connection, catalog, view, self.damaged, self._by_kind, self._read_view,
         )  # fmt: skip
         if self._pinned is not None:
             self._rows = rows
         return rows
-
-    def side(self) -> SideData:
-        """Reads contexts and annotations of the view."""
-        return SideData(self.connection, self.layout, self.catalog())
 
     def _changed(self) -> Mapping[int, RecordingRecord | None]:
         """Changes of a running transaction of this store."""
         return {}
 
     def data_version(self) -> int:
-        """Another number for every state."""
         return self.view().number
 
     def meta(self) -> dict[str, str]:
-        """The manifest."""
-        found = self.connection.get(self.layout.records, [META_KEY], ["doc"])
+        found = self.connection.get(self.connection.records, [META_KEY], ["doc"])
         facts: dict[str, Any] = json.loads(found[0]["doc"]) if found else {}
         texts = {str(key): str(value) for key, value in facts.items()}
         return {**texts, "library_id": self.library_id}
@@ -123,71 +126,57 @@ class MilvusStore:
     # Recordings ---------------------------------------------------------------------------------
 
     def recordings(self, content_hash: str | None = None) -> list[RecordingFacts]:
-        """Every recording with its facts, or those of one content; oldest first."""
         if content_hash is not None:
             return [each.facts for each in self.catalog().with_content(content_hash)]
         return [each.facts for each in self.catalog().all().values()]
 
     def at_path(self, path: str) -> RecordingFacts | None:
-        """The recording of a path."""
         found = self.catalog().at_path(path)
         return None if found is None else found.facts
 
     def paths(self, video_ids: Sequence[int] | None = None) -> dict[int, str]:
-        """Path by recording id, of all or of some."""
         return {i: each.path for i, each in self.catalog().some(video_ids).items()}
 
     def videos(self) -> list[VideoRow]:
-        """Every recording, by path."""
-        found = (each.as_row for each in self.catalog().all().values())
+        found = map(RecordingRecord.as_row, self.catalog().all().values())
         return sorted(found, key=lambda row: row.path)
 
     def fact(self, name: str) -> dict[int, float]:
-        """A fact of every recording by id."""
         return {i: each.fact(name) for i, each in self.catalog().all().items()}
 
     def tags(self, video_ids: Sequence[int] | None = None) -> dict[int, dict[str, str]]:
-        """Tags by recording id, of all or of some."""
         found = self.catalog().some(video_ids).items()
         return {i: dict(sorted(each.tags.items())) for i, each in found if each.tags}
 
     def tag_keys(self) -> list[str]:
-        """Every tag key in use, sorted."""
         return sorted({key for each in self.catalog().all().values() for key in each.tags})
 
     def tagged(self, key: str, value: str | None = None) -> dict[int, str]:
-        """The value of a tag, any or a given one, by the id of the recordings that have it."""
         held = {i: each.tags[key] for i, each in self.catalog().all().items() if key in each.tags}
         return held if value is None else {i: has for i, has in held.items() if has == value}
 
     # Rows ---------------------------------------------------------------------------------------
 
     def counts(self) -> tuple[int, int, float]:
-        """Recordings, rows, and the total duration in seconds."""
         every = self.catalog().all().values()
         rows, duration_s = sum(each.rows for each in every), sum(each.duration_s for each in every)
         return len(every), rows, float(duration_s)
 
     def has_rows(self) -> bool:
-        """Return whether there is any row."""
         if not self.has_row_collection:
             return False
-        return bool(self.connection.first(self.layout.rows, self.view().filter, ["id"], 1))
+        return bool(self.connection.first(self.connection.rows, self.view().filter, ["id"], 1))
 
     def rows(self, row_ids: Sequence[int], dim: int) -> RowBatch:
-        """The rows of some ids, in the order of their ids; damaged ones are left out."""
         return batch_of(self.rows_read().by_id(row_ids, dim))
 
     def scan(self, dim: int, allowed: RowFilter) -> Iterator[CheckedRows]:
-        """All rows that a filter allows, in batches."""
         return self.rows_read().scan(dim, allowed)
 
     def source(self, dim: int) -> MilvusSource:
-        """All rows in rising order of their ids."""
         return MilvusSource(self.rows_read(), dim)
 
     def spans(self, video_id: int) -> list[tuple[float, float]]:
-        """Start and end of every window of a recording, by time."""
         pages = self.rows_read().times(RowFilter(frozenset([video_id])))
         found = (
             (row["start_s"], row["end_s"]) for page in pages for row in page if not row["track"]
@@ -195,16 +184,11 @@ class MilvusStore:
         return sorted(found)
 
     def ids_of(self, *, people: bool) -> Int64:
-        """Sorted ids of the rows of people, or of the rows of whole frames."""
         return self.rows_read().ids_of(people=people)
 
     def neighbours(
         self, video_id: int, start_s: float, end_s: float, dim: int, *, later: bool, track: int = 0
     ) -> Iterator[RowBatch]:
-        """The rows before or after a window of a recording, nearest first, in growing batches.
-
-        They are those of one track: of the whole frame (0), or of one person.
-        """
         recording = self.catalog().get(video_id)
         if recording is None:
             return
@@ -234,19 +218,103 @@ class MilvusStore:
                 return
 
     def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
-        """The rows among ``row_ids`` that have context tokens (N,), rising, and these (N, k, E)."""
         shape = context_shape(self.meta()) or (0, 0)
-        return self.side().contexts(row_ids, shape, self.damaged)
+        good: dict[int, bytes] = {}
+        wanted = sorted(set(row_ids))
+        for at in range(0, len(wanted), _AT_ONCE):
+            where = f'kind == "{CONTEXT}" and row_id in {listed(wanted[at : at + _AT_ONCE])}'
+            for row_id, parts in self._by_row(where).items():
+                checksum, blob = context_of(parts)
+                if context_is_whole(blob, checksum, shape):
+                    good[row_id] = blob
+                else:
+                    self.damaged[row_id] = "its context has changed"
+        ids = sorted(good)
+        tokens = np.frombuffer(b"".join(good[i] for i in ids), STORED)
+        return np.array(ids, np.int64), tokens.reshape(len(ids), *shape)
 
     def captions(self, row_ids: Sequence[int] | None = None) -> dict[int, str]:
-        """Captions of rows by row id, of all or of some; a row without one is left out."""
-        return self.side().captions(self.rows_read(), row_ids)
+        found: dict[int, str] = {}
+        for recording, spans in self._captioned(row_ids):
+            texts = {(s, e): text for s, e, text, _ in self._captions(recording)}
+            for row_id, span in spans.items():
+                if text := printable(texts.get(span)):
+                    found[row_id] = text
+        return found
 
     def annotations(self, kind: type[A], owners: Sequence[int | str] | None = None) -> list[A]:
-        """The annotations of one kind, of all owners or of some."""
-        return self.side().annotations(kind, owners)
+        if kind is FailedFile:
+            failed = self._failed_files()
+            return cast("list[A]", [f for f in failed if owners is None or f.path in owners])
+        ids = None if owners is None else [owner for owner in owners if isinstance(owner, int)]
+        read = self._captions if kind is Caption else self._lost
+        own = self.catalog().some(ids).values()
+        return cast("list[A]", [each for recording in own for each in read(recording)])
 
     def annotated(self, kind: type[Annotation]) -> set[int]:
-        """Ids of the recordings that have annotations of a kind."""
         every = self.catalog().all().items()
         return {i for i, each in every if (each.captioned if kind is Caption else each.has_lost)}
+
+    def _captions(self, recording: RecordingRecord) -> Iterator[Caption]:
+        if recording.captioned:
+            for s, e, text, made_by in self._entries(recording, CAPTIONS):
+                yield Caption(float(s), float(e), str(text), str(made_by))
+
+    def _lost(self, recording: RecordingRecord) -> Iterator[LostFrames]:
+        if recording.has_lost:
+            for s, e, share in self._entries(recording, LOST):
+                yield LostFrames(float(s), float(e), min(max(float(share), 0.0), 1.0))
+
+    def _failed_files(self) -> Iterator[FailedFile]:
+        where = f'kind == "{FAILED}"'
+        for page in self.connection.pages(self.connection.records, where, ["doc"], 1024):
+            for each in page:
+                facts: dict[str, Any] = json.loads(each["doc"])
+                stamp = Stamp(int(facts.pop("size")), int(facts.pop("mtime_ns")))
+                yield FailedFile(stamp=stamp, **facts)
+
+    def _entries(self, recording: RecordingRecord, kind: str) -> Iterator[list[Any]]:
+        where = f'kind == "{kind}" and version == {recording.version}'
+        pages = self.connection.pages(self.connection.blobs, where, ["part", "data"], _TOKEN_BYTES)
+        yield from entries_of([each for page in pages for each in page])
+
+    def _captioned(
+        self, row_ids: Sequence[int] | None
+    ) -> Iterator[tuple[RecordingRecord, Mapping[int, Span]]]:
+        """Recordings with captions, each with the spans of its rows, or of some of them, by id."""
+        if row_ids is None:
+            for recording in self.catalog().all().values():
+                if recording.captioned:
+                    pages = self.rows_read().times(RowFilter(frozenset([recording.id])))
+                    found = {r["id"]: (r["start_s"], r["end_s"]) for page in pages for r in page}
+                    yield recording, found
+            return
+        by_video: dict[int, dict[int, Span]] = defaultdict(dict)
+        for video_id, row_id, span in self.rows_read().places(row_ids):
+            by_video[video_id][row_id] = span
+        for video_id, spans in by_video.items():
+            recording = self.catalog().get(video_id)
+            if recording is not None and recording.captioned:
+                yield recording, spans
+
+    def _by_row(self, where: str) -> dict[int, list[Mapping[str, Any]]]:
+        parts: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+        fields = ["row_id", "part", "data"]
+        for page in self.connection.pages(self.connection.blobs, where, fields, _TOKEN_BYTES):
+            for each in page:
+                parts[int(each["row_id"])].append(each)
+        return parts
+
+
+def failed_record(failed: FailedFile) -> dict[str, Any]:
+    """The entity of a file that is not to be read again as it is."""
+    facts = {
+        "path": failed.path, "content_hash": failed.content_hash, "kind": failed.kind,
+        "size": failed.stamp.size, "mtime_ns": failed.stamp.mtime_ns, "message": failed.message,
+    }  # fmt: skip
+    return record(failed_key(failed.path), FAILED, facts)
+
+
+def failed_key(path: str) -> str:
+    """Key of the record of a failed file."""
+    return f"f{text_key(path)}"

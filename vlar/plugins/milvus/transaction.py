@@ -18,7 +18,7 @@ from typing import Any
 
 from vlar.errors import LibraryError
 from vlar.plugins.milvus.client import MilvusConnection, listed
-from vlar.plugins.milvus.layout import STATE_KEY, CollectionNames
+from vlar.plugins.milvus.layout import STATE_KEY
 from vlar.plugins.milvus.lease import WriterLease
 from vlar.plugins.milvus.recording_record import MOST_VERSIONS, RecordingRecord
 from vlar.plugins.milvus.state import State, VisibleVersions, settled
@@ -35,7 +35,6 @@ class Transaction:
 
     Attributes:
         connection: To Milvus.
-        layout: Of the library.
         lease: Of the writer.
         state: As Milvus has it.
         changed: Recordings by id; None for one that goes.
@@ -45,7 +44,6 @@ class Transaction:
     """
 
     connection: MilvusConnection
-    layout: CollectionNames
     lease: WriterLease
     state: State
     changed: dict[int, RecordingRecord | None] = field(
@@ -122,10 +120,10 @@ class Transaction:
         self._write()
         self.lease.require()
         deleted = [f"v{video_id}" for video_id in self._deleting]
-        self.connection.delete(self.layout.records, deleted + self.dropped)
+        self.connection.delete(self.connection.records, deleted + self.dropped)
         replaced = [each.to_record() for each in self.changed.values() if each is not None]
-        self.connection.upsert(self.layout.records, replaced + list(self.records.values()))
-        drop_versions(self.connection, self.layout, sorted(self._stale))
+        self.connection.upsert(self.connection.records, replaced + list(self.records.values()))
+        drop_versions(self.connection, sorted(self._stale))
         return self._settle(bool(self._stale))
 
     def check(self) -> None:
@@ -147,7 +145,7 @@ class Transaction:
         if not self._written:
             return self.state
         self.lease.require()
-        return recover(self.connection, self.layout)
+        return recover(self.connection)
 
     # Inside -------------------------------------------------------------------------------------
 
@@ -173,50 +171,49 @@ class Transaction:
             deleting=going,
         )
         self._written = True
-        self.state.write(self.connection, self.layout)
+        self.state.write(self.connection)
 
     def _write(self) -> None:
         """Step 2."""
-        self.connection.upsert(self.layout.rows, self._rows)
-        self.connection.upsert(self.layout.blobs, self._blobs)
+        self.connection.upsert(self.connection.rows, self._rows)
+        self.connection.upsert(self.connection.blobs, self._blobs)
         self._rows, self._blobs, self._bytes = [], [], 0
 
     def _settle(self, removed: bool) -> State:
         """Step 5."""
         counted = replace(self.state, next_version=self._next_version, next_video=self._next_video)
         done = settled(counted, removed=removed)
-        done.write(self.connection, self.layout)
+        done.write(self.connection)
         return done
 
 
-def recover(connection: MilvusConnection, layout: CollectionNames) -> State:
+def recover(connection: MilvusConnection) -> State:
     """The state after what a writer left that was ended in a transaction is deleted."""
-    state = State.read(connection, layout)
+    state = State.read(connection)
     if not state.busy:
-        if not connection.get(layout.records, [STATE_KEY], ["key"]):
-            state.write(connection, layout)
+        if not connection.get(connection.records, [STATE_KEY], ["key"]):
+            state.write(connection)
         return state
-    view = VisibleVersions.of(state, connection, layout)
-    there = layout.rows in connection.collections()
-    for name in (layout.rows, layout.blobs) if there else (layout.blobs,):
+    view = VisibleVersions.of(state, connection)
+    there = connection.rows in connection.collections()
+    for name in (connection.rows, connection.blobs) if there else (connection.blobs,):
         if state.open is not None:
             first, end = state.open
             where = f"version >= {first} and version < {end}"
             if view.also:
                 where += f" and version not in {listed(view.also)}"
             connection.delete_where(name, where)
-    drop_versions(connection, layout, sorted(view.hidden), rows=there)
+    drop_versions(connection, sorted(view.hidden), rows=there)
     if state.open is not None:
         moved = state.next_video + state.open[1] - state.open[0]
         state = replace(state, next_version=state.open[1], next_video=moved)
     done = settled(state, removed=True)
-    done.write(connection, layout)
+    done.write(connection)
     return done
 
 
 def drop_versions(
     connection: MilvusConnection,
-    layout: CollectionNames,
     versions: Sequence[int],
     *,
     rows: bool = True,
@@ -225,5 +222,5 @@ def drop_versions(
     for at in range(0, len(versions), _VERSIONS_AT_ONCE):
         where = f"version in {listed(versions[at : at + _VERSIONS_AT_ONCE])}"
         if rows:
-            connection.delete_where(layout.rows, where)
-        connection.delete_where(layout.blobs, where)
+            connection.delete_where(connection.rows, where)
+        connection.delete_where(connection.blobs, where)

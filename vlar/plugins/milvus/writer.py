@@ -14,12 +14,12 @@ from vlar.errors import LibraryError
 from vlar.library.address import is_unicode, matches, place
 from vlar.library.rows import Float16, RowPerson
 from vlar.library.store.annotations import A, Caption, FailedFile, LostFrames
+from vlar.library.store.base import LibraryWriter
 from vlar.library.store.values import RecordingFacts, Stamp
 from vlar.plugins.milvus import layout as indexes
 from vlar.plugins.milvus import serialization
-from vlar.plugins.milvus.annotations import failed_key, failed_record
 from vlar.plugins.milvus.client import MilvusConnection
-from vlar.plugins.milvus.layout import META_KEY, CollectionNames, create_rows, record, width_of
+from vlar.plugins.milvus.layout import META_KEY, create_rows, record, width_of
 from vlar.plugins.milvus.lease import WriterLease
 from vlar.plugins.milvus.recording_record import (
     KIND,
@@ -29,7 +29,7 @@ from vlar.plugins.milvus.recording_record import (
     text_key,
 )
 from vlar.plugins.milvus.state import VisibleVersions
-from vlar.plugins.milvus.store import MilvusStore
+from vlar.plugins.milvus.store import MilvusStore, failed_key, failed_record
 from vlar.plugins.milvus.transaction import Transaction, recover
 from vlar.types import Float32, Window
 
@@ -41,15 +41,14 @@ class Lookup:
 
     Args:
         connection: To Milvus.
-        layout: Of the library.
     """
 
-    def __init__(self, connection: MilvusConnection, layout: CollectionNames) -> None:
+    def __init__(self, connection: MilvusConnection) -> None:
         self._by_path: dict[int, int] = {}
         self._by_content: dict[int, list[int]] = {}
         self._keys: dict[int, tuple[int, int]] = {}
         where = f'kind == "{KIND}"'
-        for page in connection.pages(layout.records, where, _FIELDS):
+        for page in connection.pages(connection.records, where, _FIELDS):
             for each in page:
                 keys = _short(each["path_key"]), _short(each["content_key"])
                 self._add(int(each["video_id"]), keys)
@@ -90,12 +89,11 @@ def _short(key: str) -> int:
 _FLUSHED = 1000  # rows of a run after which Milvus Lite is asked to make segments
 
 
-class MilvusWriter(MilvusStore):
+class MilvusWriter(MilvusStore, LibraryWriter):
     """The one writer of a library in Milvus. Its maker holds the lease.
 
     Args:
         connection: To Milvus.
-        layout: Of the library.
         library_id: Of the library.
         lease: That is held.
     """
@@ -103,30 +101,29 @@ class MilvusWriter(MilvusStore):
     def __init__(
         self,
         connection: MilvusConnection,
-        layout: CollectionNames,
         library_id: str,
         lease: WriterLease,
     ) -> None:
-        self.width: int | None = width_of(connection, layout)
-        super().__init__(connection, layout, library_id, self.width is not None)
+        self.width: int | None = width_of(connection)
+        super().__init__(connection, library_id, self.width is not None)
         self._lease = lease
-        self._state = recover(connection, layout)
+        self._state = recover(connection)
         self._running: Transaction | None = None
         self.places: dict[int, dict[serialization.RowKey, int]] = {}
         self._lookup: Lookup | None = None
-        self._failed: set[str] | None = None
+        self._broken: set[str] | None = None
         self._row_count = 0
 
     def finish(self) -> None:
         """Make what was written quick to search."""
         with suppress(LibraryError):
             if self.connection.is_lite and self._row_count >= _FLUSHED:
-                self.connection.flush(self.layout.rows)
+                self.connection.flush(self.connection.rows)
 
     @contextmanager
     def transaction(self) -> Generator[None, None, None]:
         """Writes inside are kept recording by recording: each whole or not at all."""
-        running = Transaction(self.connection, self.layout, self._lease, self._state)
+        running = Transaction(self.connection, self._lease, self._state)
         self._running = running
         self._catalog = None
         try:
@@ -185,7 +182,7 @@ class MilvusWriter(MilvusStore):
 
     def _known(self) -> Lookup:
         if self._lookup is None:
-            self._lookup = Lookup(self.connection, self.layout)
+            self._lookup = Lookup(self.connection)
         return self._lookup
 
     def _at_path(self, path: str) -> RecordingRecord | None:
@@ -194,12 +191,10 @@ class MilvusWriter(MilvusStore):
         return found if found is not None and found.path == path else None
 
     def at_path(self, path: str) -> RecordingFacts | None:
-        """The recording of a path."""
         found = self._at_path(path)
         return None if found is None else found.facts
 
     def recordings(self, content_hash: str | None = None) -> list[RecordingFacts]:
-        """Every recording with its facts, or those of one content; oldest first."""
         if content_hash is None:
             return super().recordings()
         found = self.catalog().some(self._known().with_content(content_hash)).values()
@@ -212,7 +207,6 @@ class MilvusWriter(MilvusStore):
         return {**super().meta(), **({} if self._running is None else self._running.meta)}
 
     def set_meta(self, facts: Mapping[str, str]) -> None:
-        """Add to the manifest or change it."""
         whole = {**self.meta(), **facts}
         self.now.records[META_KEY] = record(META_KEY, META_KEY, whole)
         self.now.meta = whole
@@ -220,9 +214,6 @@ class MilvusWriter(MilvusStore):
     # Recordings ---------------------------------------------------------------------------------
 
     def matching(self, pattern: str | Path) -> list[int]:
-        """Ids of the recordings of a path, a folder or a glob
-        (``vlar.library.address.matches``).
-        """
         if not is_unicode(place(pattern)):
             return []
         return sorted(i for i, path in self.paths().items() if matches(path, pattern))
@@ -235,7 +226,6 @@ class MilvusWriter(MilvusStore):
         duration_s: float,
         added_at_s: float | None = None,
     ) -> int:
-        """A recording without rows; what was at this path before loses its rows, not its tags."""
         now, old = self.now, self._at_path(path)
         video_id = now.new_video() if old is None else old.id
         replaces = 0
@@ -261,7 +251,6 @@ class MilvusWriter(MilvusStore):
         unreadable: int | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Change facts of a recording; another one at its new path is replaced."""
         own = changed = self.get(video_id)
         if path is not None:
             other = self._at_path(path)
@@ -278,7 +267,6 @@ class MilvusWriter(MilvusStore):
             self.change(changed)
 
     def delete(self, video_ids: Sequence[int]) -> None:
-        """Forget recordings with their rows and tags."""
         for video_id in video_ids:
             self._drop(self.get(video_id))
 
@@ -358,7 +346,6 @@ class MilvusWriter(MilvusStore):
     # Annotations --------------------------------------------------------------------------------
 
     def annotate(self, kind: type[A], owner: int | str, annotations: Iterable[A]) -> None:
-        """Keep annotations of a recording, or of a path, in place of earlier ones of the kind."""
         if isinstance(owner, str):
             failed = [each for each in annotations if isinstance(each, FailedFile)]
             self._annotate_path(owner, failed)
@@ -385,9 +372,9 @@ class MilvusWriter(MilvusStore):
             self._failed_paths().discard(path)
 
     def _failed_paths(self) -> set[str]:
-        if self._failed is None:
-            self._failed = {each.path for each in self.annotations(FailedFile)}
-        return self._failed
+        if self._broken is None:
+            self._broken = {each.path for each in self.annotations(FailedFile)}
+        return self._broken
 
     def _require_width(self, dim: int) -> None:
         """The collection of rows with vectors of a width; made with the first row."""
@@ -399,7 +386,7 @@ class MilvusWriter(MilvusStore):
                 f"{dim}; index the videos into a new library"
             )
         if self.width is not None:
-            self.connection.drop(self.layout.rows)  # of a first recording that was rolled back
+            self.connection.drop(self.connection.rows)  # of a first recording that was rolled back
         index = indexes.build_params("flat", 0)
-        create_rows(self.connection, self.layout, dim, index)
+        create_rows(self.connection, dim, index)
         self.width, self.has_row_collection = dim, True

@@ -340,7 +340,6 @@ class RayRunner(Runner):
             ) from error
 
     def close(self) -> None:
-        """End what was started here, and remove its files."""
         if self._is_ours:
             imported().shutdown()
             self._is_ours = False

@@ -17,7 +17,6 @@ from tests.unit.library.fakes import FakeModel
 from vlar.errors import LibraryError
 from vlar.library.library import Library
 from vlar.plugins.milvus.client import MilvusConnection
-from vlar.plugins.milvus.layout import CollectionNames
 from vlar.plugins.milvus.state import State
 
 WRITES = ("upsert", "delete", "delete_where")
@@ -83,13 +82,12 @@ def left_behind(address: str) -> int:
 
     connection = MilvusConnection(place_of(address))  # type: ignore[arg-type]
     try:
-        layout = CollectionNames("l")
-        connection.load(layout.rows)
-        connection.load(layout.records)
-        assert not State.read(connection, layout).busy
-        pages = connection.pages(layout.records, 'kind == "video"', ["version"])
+        connection.load(connection.rows)
+        connection.load(connection.records)
+        assert not State.read(connection).busy
+        pages = connection.pages(connection.records, 'kind == "video"', ["version"])
         alive = {each["version"] for page in pages for each in page}
-        rows = connection.pages(layout.rows, "id > 0", ["version"])
+        rows = connection.pages(connection.rows, "id > 0", ["version"])
         return sum(each["version"] not in alive for page in rows for each in page)
     finally:
         connection.close()

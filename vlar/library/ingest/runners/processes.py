@@ -72,7 +72,6 @@ class ProcessRunner(Runner):
         return self
 
     def close(self) -> None:
-        """End the encoders."""
         for pool in self._pools:
             pool.close()
 
