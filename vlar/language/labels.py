@@ -9,7 +9,8 @@ How a string is understood, in this order:
    of descriptions; any other file has one label per line, and ``#`` starts a comment line.
 3. No separator, and the ending ``.txt``, ``.csv`` or ``.json``: a missing file, which is an error.
 4. Otherwise labels separated by commas or line breaks; a label that holds a comma stands in double
-   quotes. Without a comma, the full-width ``，`` and ``、`` and the Arabic ``،`` separate.
+   quotes, or the comma after a backslash. Without a comma, the full-width ``，`` and ``、`` and the
+   Arabic ``،`` separate.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from vlar.formatting import without
 from vlar.language.bank import Entry
 from vlar.language.clean import base_forms, check_sizes, clean_label
 from vlar.language.descriptions import is_description_set, load_descriptions
+from vlar.language.negation import affirmed
 from vlar.language.tree import TreeSource, read_tree_source
 
 _WORD = re.compile(r"[^\W\d_]+")
@@ -151,6 +153,12 @@ _NUMBERED = re.compile(r"^(\d+)[\s.:,)]+(\S.*)$")
 _SUFFIXES = (".txt", ".csv", ".json")
 _SEPARATORS = (",", "，", "、", "،")
 _NAMED = 5  # labels that a message names
+_KEPT = "\ue000"  # stands for an escaped separator while a list is split
+# A label does not begin with these words, the rest of a sentence does.
+_CONTINUES = re.compile(
+    r"(?:in|on|at|with|without|from|to|into|onto|of|by|and|or|while|then|who|which|before|after)\s",
+    re.IGNORECASE,
+)
 _MOST_BYTES = 64 * MB
 #: Columns of a CSV file, and keys of a bank entry, for labels in parts.
 PARTS = ("verb", "object")
@@ -260,6 +268,7 @@ def parse_labels(spec: Labels) -> LabelList:
     listed = _parsed(spec)
     if not listed.entries:
         _warn_of_other_languages(listed.texts)
+        _check_negations(listed.texts)
     return listed
 
 
@@ -278,7 +287,8 @@ def _parsed(spec: str | Path | Sequence[str]) -> LabelList:
             f"the label file {spec!r} does not exist; give an existing file or labels separated "
             "by commas"
         )
-    return _finish(_split(spec), "the given labels")
+    labels = _split(spec)
+    return _finish(labels, "the given labels", _split_sentence(labels))
 
 
 @lru_cache(maxsize=64)
@@ -317,13 +327,48 @@ def _existing_file(spec: str) -> Path | None:
     raise LabelError(f"the label file {spec!r} cannot be read: it is {kind}, not a file")
 
 
+@lru_cache(maxsize=64)
+def _check_negations(texts: tuple[str, ...]) -> None:
+    """Refuse a negation alone, and warn once per list that has some.
+
+    Raises:
+        LabelError: the only label is a negation.
+    """
+    found = {text: positive for text in texts if (positive := affirmed(text))}
+    if not found:
+        return
+    text, positive = next(iter(found.items()))
+    if len(texts) == 1:
+        raise LabelError(
+            f"the label {text!r} is a negation, which text encoders do not read; ask for "
+            f"{positive!r} and take 'no' for your answer, or search a library for NOT "
+            f'"{positive}"'
+        )
+    _log.warning(
+        "the label %r is a negation and is read as %r; leave it out: the answer 'unknown' stands "
+        "for clips that show none of the labels",
+        text,
+        positive,
+    )
+
+
 def _split(spec: str) -> list[str]:
     delimiter = next((s for s in _SEPARATORS if s in spec), ",")
-    reader = csv.reader(spec.splitlines(), delimiter=delimiter, skipinitialspace=True)
+    lines = spec.replace(f"\\{delimiter}", _KEPT).splitlines()
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
-        return [cell for line in reader for cell in line]
+        return [cell.replace(_KEPT, delimiter) for line in reader for cell in line]
     except csv.Error as error:
         raise LabelError(f"the given labels cannot be split at commas: {error}") from error
+
+
+def _split_sentence(labels: Sequence[str]) -> tuple[str, ...]:
+    """A remark where a later label looks like the rest of a sentence; else none."""
+    rest = next((label for label in labels[1:] if _CONTINUES.match(label.strip())), None)
+    if rest is None:
+        return ()
+    what = f"these are {len(labels)} labels, and {rest.strip()!r} looks like a part of a sentence"
+    return (f"{what}; write \\, for a comma inside a label",)
 
 
 def _from_bank(name: str | Path) -> LabelList:

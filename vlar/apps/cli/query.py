@@ -278,7 +278,7 @@ def _explain(reports: list[QueryReport], explain: bool) -> None:
                 output.note(f"vlar: {line}")
             else:
                 output.detail(line)
-        for line in report.rerank_notes:
+        for line in (*report.rerank_notes, *report.notes):
             output.note(f"vlar: {line}")
 
 

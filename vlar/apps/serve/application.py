@@ -385,10 +385,12 @@ class Application:
 def _note(hits: Sequence[Hit], report: QueryReport, min_probability: float) -> str | None:
     """Note for an empty list of answers, or for one without a sure answer."""
     best = report.best_probability
+    notes = [f"{note[:1].upper()}{note[1:]}." for note in report.notes]
     if hits and report.weak and best is not None:
-        return f"The best match is weak ({_percent(best)}): the library may not show this."
+        weak = f"The best match is weak ({_percent(best)}): the library may not show this."
+        return " ".join([weak, *notes])
     if hits:
-        return None
+        return " ".join(notes) or None
     if best is None:
         return "No window was searched: loosen the filters, or add videos."
     return f"No match above {_percent(min_probability)}. The best has {_percent(best)}."

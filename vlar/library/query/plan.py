@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from vlar.errors import QueryError
+from vlar.language.negation import affirmed
 from vlar.library.query.filters import Condition, Where, conditions
 from vlar.library.query.grammar import (
     And,
@@ -19,6 +20,7 @@ from vlar.library.query.grammar import (
     Then,
     Weighted,
     has_sequence,
+    leaves,
     parse,
     parts_of,
     show,
@@ -68,6 +70,7 @@ class QueryReport:
         damaged: Number of damaged rows that were not used; ``vlar index verify`` names them.
         rerank_notes: Notes of the re-ranker, one sentence each.
         rerank_failed: Windows that it was to score and could not.
+        notes: Further remarks on the answers, one sentence each.
     """
 
     tree: Node
@@ -84,6 +87,7 @@ class QueryReport:
     damaged: int = 0
     rerank_notes: tuple[str, ...] = ()
     rerank_failed: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def weak(self) -> bool:
@@ -195,12 +199,18 @@ def make_plan(request: QueryRequest) -> QueryPlan:
     'riding a bike'
 
     Raises:
-        QueryError: no text, text that cannot be parsed (``QuerySyntaxError`` has the place),
-            operators that cannot be combined, an invalid filter, ``k`` below 1, or a probability
-            outside 0 to 1.
+        QueryError: no text, text that cannot be parsed (``QuerySyntaxError`` has the place), a
+            phrase that is a negation, operators that cannot be combined, an invalid filter, ``k``
+            below 1, or a probability outside 0 to 1.
     """
     tree, k, least = parse(request.text), request.k, request.min_probability
     _require_answerable(tree)
+    for leaf in leaves(tree):
+        if isinstance(leaf, Phrase) and (positive := affirmed(leaf.text, nouns=False)):
+            raise QueryError(
+                f"the phrase {leaf.text!r} is a negation, which text encoders do not read; write: "
+                f'NOT "{positive}"'
+            )
     if k < 1:
         raise QueryError(f"k is {k}; ask for at least 1 answer")
     if not 0.0 <= least <= 1.0:

@@ -152,7 +152,8 @@ class ScanCandidates:
 
     def parts(self, span: ScoredSpan) -> tuple[HitPart, ...]:
         """The best window of each phrase."""
-        places = ((leaf, int(at[span.row_id])) for leaf, at in self._spans.parts.items())
+        found = self._spans.parts
+        places = ((f, int(found[f][span.row_id])) for f in leaves(self._plan.tree) if f in found)
         return tuple(self._part(leaf, at) for leaf, at in places if at >= 0)
 
     def path(self, span: ScoredSpan) -> str:

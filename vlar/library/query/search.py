@@ -24,7 +24,7 @@ from vlar.library.query.candidates import (
     same_scale,
 )
 from vlar.library.query.filters import kept_row_filter
-from vlar.library.query.grammar import Leaf
+from vlar.library.query.grammar import Leaf, has_sequence
 from vlar.library.query.plan import (
     BEST_SHOWN,
     BestWindow,
@@ -236,6 +236,7 @@ def _order(row: ScoredSpan) -> tuple[float, float]:
     return -round(row.score, 6), -round(row.similarity, 9)
 
 
+_SHORT_S = 2.0  # windows from which on two quick steps may lie in one
 _FETCHED_ROWS = 256  # at first; then four times as many, until there are enough answers
 
 
@@ -272,7 +273,7 @@ def search(
     hits = _hits(snapshot, candidates, answers)
     if report is not None:
         cost = {"compare": compared - begin, "rank": time.process_time() - compared}
-        found = _report(plan, candidates, answers, reranker, cost)
+        found = _report(plan, candidates, answers, reranker, cost, snapshot.manifest.spec.window_s)
         report(replace(found, damaged=len(snapshot.store.damaged)))
     return hits
 
@@ -401,6 +402,7 @@ def _report(
     answers: Sequence[DistinctSpan],
     reranker: Reranker | None,
     cpu_s: Mapping[str, float],
+    window_s: float,
 ) -> QueryReport:
     spans = [answer.span for answer in answers]
     found = candidates.report(spans)
@@ -419,4 +421,13 @@ def _report(
         cpu_s=cpu_s,
         rerank_notes=() if reranker is None else tuple(reranker.notes),
         rerank_failed=0 if reranker is None else reranker.failed,
+        notes=_unordered(plan, window_s),
     )
+
+
+def _unordered(plan: QueryPlan, window_s: float) -> tuple[str, ...]:
+    """A remark on a sequence in windows that may hold both of its steps; else none."""
+    if not has_sequence(plan.tree) or window_s < _SHORT_S:
+        return ()
+    what = f"steps shorter than the windows of {window_s:g} s cannot be ordered"
+    return (f"{what}; make a library of shorter ones: vlar index add NEW PATHS --window 1s",)

@@ -1,0 +1,70 @@
+"""The figures of hits: they know the size of the library, and weak is one rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.library.fakes import FakeModel
+from tests.unit.library.query.test_newcomer_errors import library_of
+from vlar.encoders.base import Asked
+from vlar.library.query.plan import QueryReport
+from vlar.types import WEAK_MATCH, Hit
+
+
+class AskedFake(FakeModel):
+    """A model whose probabilities were fitted."""
+
+    asked = Asked(0.5, 1.0, 0.0, crowd_slope=0.1, crowd_offset=0.5, most=300)
+
+
+def test_a_hit_of_a_larger_library_is_less_sure():
+    alone = np.array([0.1, 0.5, 0.9])
+    asked = AskedFake.asked
+    assert asked.among(alone, 1) == pytest.approx(alone)
+    small, large = asked.among(alone, 3), asked.among(alone, 300)
+    assert (large < small).all()
+    assert (small < alone).all()
+    assert (np.diff(large) > 0).all()
+    assert asked.among(alone, 10**6) == pytest.approx(large)
+
+
+def test_order_and_figure_come_from_one_number(tmp_path: Path):
+    plain, fitted = FakeModel(), AskedFake()
+    found: list[list[Hit]] = []
+    for model, name in ((plain, "a"), (fitted, "b")):
+        with library_of(tmp_path / name, model, 12) as library:
+            found.append(list(library.query("a cat", 50, min_probability=0)))
+    before, after = found
+    assert [hit.path for hit in before] == [hit.path for hit in after]
+    assert all(b.probability < a.probability for a, b in zip(before, after, strict=True))
+    for hit in after:
+        assert hit.score == hit.probability
+        assert hit.weak == (hit.probability < WEAK_MATCH)
+        assert hit.to_dict().get("weak", False) == hit.weak
+
+
+def test_parts_stand_in_the_order_of_the_query_and_short_steps_are_remarked_on(tmp_path: Path):
+    reports: list[QueryReport] = []
+    with library_of(tmp_path, FakeModel()) as library:
+        query = '"two dogs" THEN "a cat" WITHIN 30s'
+        hits = library.query(query, 5, min_probability=0, report=reports.append)
+        plain = library.query("a cat", 1, min_probability=0, report=reports.append)
+    for hit in hits:
+        assert [part.phrase for part in hit.parts] == ["two dogs", "a cat"]
+        first, second = (part.probability for part in hit.parts)
+        assert hit.stated == f"two dogs {first:.1%}, a cat {second:.1%}"
+    assert "cannot be ordered" in reports[0].notes[0]
+    assert reports[1].notes == ()
+    assert plain[0].stated == f"{plain[0].probability:.1%}"
+
+
+def test_weak_is_told_of_the_answers(tmp_path: Path):
+    reports: list[QueryReport] = []
+    with library_of(tmp_path, FakeModel()) as library:
+        query = '"two dogs" AND "a cat" AND "a tree" AND "a car"'
+        hits = library.query(query, 1, min_probability=0, report=reports.append)
+    assert reports[0].best_probability == pytest.approx(hits[0].probability)
+    assert reports[0].weak == hits[0].weak
