@@ -38,8 +38,10 @@ def test_order_and_figure_come_from_one_number(tmp_path: Path):
         with library_of(tmp_path / name, model, 12) as library:
             found.append(list(library.query("a cat", 50, min_probability=0)))
     before, after = found
-    assert [hit.path for hit in before] == [hit.path for hit in after]
-    assert all(b.probability < a.probability for a, b in zip(before, after, strict=True))
+    # How far spans reach follows the figure too, so only the best are the same spans.
+    assert [(h.path, h.start_s) for h in before[:5]] == [(h.path, h.start_s) for h in after[:5]]
+    assert all(b.probability < a.probability for a, b in zip(before[:5], after[:5], strict=True))
+    assert [h.score for h in after] == sorted((h.score for h in after), reverse=True)
     for hit in after:
         assert hit.score == hit.probability
         assert hit.weak == (hit.probability < WEAK_MATCH)
