@@ -195,7 +195,6 @@ class Adapter(Wrapper):
         Raises:
             ModelError: the encoder lacks what a setting asks for.
         """
-        del encoder
         return config
 
     @classmethod

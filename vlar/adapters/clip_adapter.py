@@ -158,7 +158,6 @@ class ClipAdapter(Adapter, Trainable):
     inner: TorchEncoder
 
     def __init__(self, encoder: TorchEncoder, config: Any, name: str | None = None) -> None:
-        """Use ``attach`` or ``from_spec``; this takes an encoder that shows its blocks."""
         self._wrap(encoder, name or self.method)
         self.base, self.config = encoder, config
         self.inner = encoder.twin() if self._tunes_towers else encoder
@@ -168,12 +167,6 @@ class ClipAdapter(Adapter, Trainable):
 
     @classmethod
     def attach(cls, encoder: Encoder, settings: JsonDict | None = None) -> Self:
-        """The adapter at its start.
-
-        Raises:
-            ModelError: the encoder is not a CLIP with a plain ViT and a causal text tower.
-            UnknownNameError: a setting does not exist.
-        """
         require(encoder, cls.needs, cls.method)
         blocks = require_blocks(encoder, cls.method)
         return cls(blocks, cls.read_config(settings or {}))
@@ -207,7 +200,6 @@ class ClipAdapter(Adapter, Trainable):
 
     @property
     def module(self) -> nn.Module:
-        """The added parameters, and the towers where they are tuned."""
         from torch import nn
 
         if not self._tunes_towers:
@@ -215,7 +207,6 @@ class ClipAdapter(Adapter, Trainable):
         return nn.ModuleDict({"parts": self._parts(), "towers": self.inner.towers.model})
 
     def refresh(self) -> None:
-        """Compute scale and fingerprint from the parameters."""
         from vlar.encoders.clip.towers import weights_hash
 
         self.logit_scale = float(self._log_scale().detach().exp())
@@ -223,25 +214,18 @@ class ClipAdapter(Adapter, Trainable):
         self.fingerprint = weights_hash(self.module, self.encoder.fingerprint + settings)
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """Switch gradients on and name what is trained; call ``refresh`` after the training."""
         named = list(self.module.named_parameters())
         for _, parameter in named:
             parameter.requires_grad_(True)
         return named
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """Clips to features, vectors and, where text depends on the video, context.
-
-        On a CPU clips run one by one, so a clip is bit for bit the same alone and in company.
-        """
         return encode_batches(self.inner.pixel_batches(clips), self._frames, self.pool)
 
     def pool(self, features: Float32) -> Float32:
-        """Mean of the raw frame features (N, T, D), scaled to length 1."""
         import numpy as np
 
         return unit(features.mean(axis=1, dtype=np.float32))
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text, special tokens included, before any cut."""
         return self.base.count_tokens(text)

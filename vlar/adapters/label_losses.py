@@ -133,7 +133,6 @@ class LabelTask(ABC):
         self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]
     ) -> dict[str, float]:
         """Sums over the clips of what a training reports; ``accuracy`` is always among them."""
-        del parts
         found = logits.argmax(dim=1) == targets.labels.argmax(dim=1)
         return {"accuracy": float(found.sum())}
 
@@ -145,12 +144,9 @@ class OneLabel(LabelTask):
     form: ClassVar[str] = "one-hot"
 
     def targets(self, shown: LabelTargets, smoothing: float) -> LabelTargets:
-        """Smooth the targets; a row still sums to 1."""
         return LabelTargets(_smoothed(shown.labels, smoothing))
 
     def loss(self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]) -> Tensor:
-        """``soft_cross_entropy``."""
-        del parts
         return soft_cross_entropy(logits, targets.labels)
 
 
@@ -165,18 +161,14 @@ class SeveralLabels(LabelTask):
     form: ClassVar[str] = "multi-hot"
 
     def targets(self, shown: LabelTargets, smoothing: float) -> LabelTargets:
-        """Smooth the targets; each label is yes or no, so the share moves it towards a half."""
         return LabelTargets(shown.labels * (1 - smoothing) + smoothing / 2)
 
     def loss(self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]) -> Tensor:
-        """``shared_cross_entropy``."""
-        del parts
         return shared_cross_entropy(logits, targets.labels)
 
     def metrics(
         self, logits: Tensor, targets: LabelTargets, parts: Mapping[str, Tensor]
     ) -> dict[str, float]:
-        del parts
         shown = targets.labels > targets.labels.mean(dim=1, keepdim=True)
         best = logits.argsort(dim=1, descending=True, stable=True)
         hits = shown.gather(1, best)
@@ -202,7 +194,6 @@ class LabelParts(LabelTask):
     form: ClassVar[str] = "parts"
 
     def targets(self, shown: LabelTargets, smoothing: float) -> LabelTargets:
-        """Smooth the targets; the parts follow from the labels."""
         parts = {
             part: _smoothed(self._of_part(part, shown.labels), smoothing) for part in self.columns
         }

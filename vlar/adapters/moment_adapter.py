@@ -37,22 +37,15 @@ class MomentAdapter(ResidualTower):
 
     @classmethod
     def resolved(cls, config: Any, encoder: Encoder) -> Any:
-        """Refuse an encoder without parts of frames where ``grid`` asks for them.
-
-        Raises:
-            ModelError: it does not.
-        """
         if config.grid:
             require(encoder, ("patch_tokens",), cls.method)
         return config
 
     @classmethod
     def beside(cls, encoder: Encoder, config: Any) -> Encoder:
-        """The encoder, with the parts of its frames where ``grid`` is set."""
         return with_grid(encoder, config.grid)
 
     def refresh(self) -> None:
-        """Compute the fingerprint from the parameters, and the labels from the settings."""
         self.trained_labels = self.config.labels
         super().refresh()
 
@@ -65,7 +58,6 @@ class MomentAdapter(ResidualTower):
     # Training
 
     def fit_inputs(self, features: Float32) -> None:
-        """Read nothing: moments are taken as they are."""
         del features
 
     def small(self, features: Float32) -> Float32:
@@ -101,7 +93,6 @@ class MomentAdapter(ResidualTower):
         return np.concatenate([moments, parts], axis=2)
 
     def label_vectors(self, labels: Sequence[str]) -> Float32:
-        """Labels in the encoder's templates to (C, D) float32 of unit length."""
         vectors = self.prompt_vectors(labels)
         return vectors[:, 0] if vectors.shape[1] == 1 else unit(vectors.mean(axis=1))
 

@@ -74,7 +74,6 @@ class ResidualTower(Adapter, Trainable):
     source: Encoder
 
     def __init__(self, encoder: Encoder, config: Any) -> None:
-        """Use ``attach``."""
         self._wrap(encoder, self.method)
         check_names(encoder, getattr(config, "blocks", ()))
         self.config, self.source = config, self.beside(encoder, config)
@@ -93,7 +92,6 @@ class ResidualTower(Adapter, Trainable):
             encoder: The wrapped encoder.
             config: The settings.
         """
-        del config
         return encoder
 
     @classmethod
@@ -116,7 +114,6 @@ class ResidualTower(Adapter, Trainable):
 
     @classmethod
     def reading(cls, encoder: Encoder, settings: JsonDict) -> Encoder:
-        """Encoder with the features that ``beside`` adds."""
         return cls.beside(encoder, cls.resolved(cls.read_config(settings), encoder))
 
     def rebuild(self, config: Any) -> None:
@@ -138,7 +135,6 @@ class ResidualTower(Adapter, Trainable):
         self.refresh()
 
     def refresh(self) -> None:
-        """Compute the fingerprint and the moved texts of trained labels from the parameters."""
         self.fingerprint = self.content_hash(self.source, self.settings)
         self._moved: dict[str, Float32] = {}
         residual = getattr(self.network, "label_residual", None)
@@ -160,12 +156,9 @@ class ResidualTower(Adapter, Trainable):
     # The encoder contract
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """The features of ``source``, and vectors that the network has moved."""
         return self._rows(self.source.encode(clips))
 
     def session(self, *, features: bool = True) -> Session:
-        """The session of ``source``; its features are moved window by window."""
-        del features
         return self.source.session().then(self._rows)
 
     def _rows(self, rows: Sequence[Encoded]) -> list[Encoded]:
@@ -176,7 +169,6 @@ class ResidualTower(Adapter, Trainable):
         return Encoded(row.features, self.pool(row.features[None])[0])
 
     def pool(self, features: Float32) -> Float32:
-        """Frame features (N, T, F) to clip vectors (N, D) of unit length."""
         import torch
 
         pooled = self.pooled(features)
@@ -225,7 +217,6 @@ class ResidualTower(Adapter, Trainable):
     # Training
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """Switch gradients on and name what is trained; ``training_classes`` comes before."""
         self.module.requires_grad_(True)
         return list(self.module.named_parameters())
 
@@ -241,7 +232,6 @@ class ResidualTower(Adapter, Trainable):
         return torch.from_numpy(self.prompt_vectors(labels))
 
     def fit_inputs(self, features: Float32) -> None:
-        """Find the directions in which the frames (N, T, F) of the training set differ."""
         fit_directions(self.network, self.read(features), self.config.components)
         self.refresh()
 

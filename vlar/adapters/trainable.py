@@ -184,7 +184,6 @@ class Trainable(ABC):
             encoder: The wrapped encoder.
             settings: Of the adapter.
         """
-        del settings
         return encoder
 
     @abstractmethod

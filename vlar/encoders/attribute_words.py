@@ -126,12 +126,10 @@ class AttributeWords(Encoder):
         """(fixed_rows, F) features of a clip to its attributes (A,); the norm is at most 1."""
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """Clips to features (fixed_rows, F) and vectors (D,)."""
         rows = [self.features_of(clip) for clip in clips]
         return [Encoded(row, self.pool(row[None])[0]) for row in rows]
 
     def pool(self, features: Float32) -> Float32:
-        """Features (N, T, F) to vectors (N, D) of unit length."""
         rows = np.zeros((len(features), self.dim), np.float32)
         for row, clip in zip(rows, features, strict=True):
             motion = self.motion(clip)
@@ -140,11 +138,9 @@ class AttributeWords(Encoder):
         return unit(rows)
 
     def block_fingerprints(self) -> dict[str, str]:
-        """Hash of what makes each block of a clip."""
         return {block.name: self._clip_fingerprint() for block in self.blocks}
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """C texts to (C, D) float32 of unit length."""
         del role
         rows = np.zeros((len(texts), self.dim), np.float32)
         found = {text: self.table.lookup(text).weights for text in dict.fromkeys(texts)}
@@ -158,7 +154,6 @@ class AttributeWords(Encoder):
         return self.table.lookup(text)
 
     def count_tokens(self, text: str) -> int:
-        """Number of word pieces of a text, with the two special tokens."""
         return text_tower().count_tokens(text)
 
     def require(self, clip: Clip, dimensions: int, shape: str) -> None:

@@ -352,7 +352,6 @@ class AudioEncoder(AttributeWords):
 
     @classmethod
     def vocabulary(cls) -> Vocabulary:
-        """The attributes of sounds."""
         return Vocabulary(
             "sound_verbs", NAMES, lambda weights, clause, words: weights,
             lambda weights, text, words: weights, f"sounds {VERSION}",
@@ -360,7 +359,6 @@ class AudioEncoder(AttributeWords):
 
     @classmethod
     def scales(cls) -> list[object]:
-        """The centres and widths of the attributes of sounds."""
         return [
             VERSION, [(row.name, row.centre, row.width) for row in ATTRIBUTES],
             STATISTICS_NAMES, [scale.tolist() for scale in scales()],
@@ -383,7 +381,6 @@ class AudioEncoder(AttributeWords):
         return rows
 
     def motion(self, features: Float32) -> Float32:
-        """(64, F) features to the attributes of the sound, of unit length; 0 where it is silent."""
         return unit(features[:1, BANDS : BANDS + _WIDTH])[0]
 
 

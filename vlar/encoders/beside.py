@@ -56,24 +56,19 @@ class Wrapper(Encoder):
 
     @property
     def feature_rows(self) -> int:
-        """Rows of the wrapped encoder; they follow the frames where this one reads others."""
         same = self.n_frames == self.encoder.n_frames
         return self.encoder.feature_rows if same else super().feature_rows
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """Answer of the wrapped encoder."""
         return self.encoder.encode(clips)
 
     def pool(self, features: Float32) -> Float32:
-        """Answer of the wrapped encoder."""
         return self.encoder.pool(features)
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """Answer of the wrapped encoder."""
         return self.encoder.encode_in_role(texts, role)
 
     def count_tokens(self, text: str) -> int:
-        """Tokens as the wrapped encoder counts them."""
         return self.encoder.count_tokens(text)
 
 
@@ -123,11 +118,9 @@ class Beside(Wrapper):
         """
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """N clips to the features (T, F + W), and the vectors of the wrapped encoder."""
         return self._widened(clips, self.encoder.encode(clips))
 
     def session(self, *, features: bool = True) -> Session:
-        """The encoder's session; what is added is computed window by window."""
         del features
         shared = self.encoder.session()
         session = Session(lambda clips: self._widened(clips, shared.encode(clips)))
@@ -149,5 +142,4 @@ class Beside(Wrapper):
         return own, more
 
     def pool(self, features: Float32) -> Float32:
-        """Vectors of the wrapped encoder, whose features come first."""
         return self.encoder.pool(features[..., : self.encoder.frame_dim])

@@ -105,7 +105,6 @@ class CaptionedEncoder(Encoder):
         return self._captioner.caption(clips)
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """N clips to the vectors of their captions, joined to one text."""
         rows: list[Encoded] = []
         for captions in self.captions(clips):
             # One by one, so that a clip is bit for bit the same alone and in company.
@@ -114,11 +113,9 @@ class CaptionedEncoder(Encoder):
         return rows
 
     def pool(self, features: Float32) -> Float32:
-        """(N, 1, D) to (N, D): the one vector of a clip."""
         return unit(features.mean(axis=1, dtype=np.float32))
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """C texts to (C, D) float32 of unit length."""
         del role
         if not texts:
             return np.zeros((0, self.dim), np.float32)
@@ -149,7 +146,6 @@ class CaptionedEncoder(Encoder):
         return unit(self._embed(sentences).mean(axis=0)) if sentences else name
 
     def count_tokens(self, text: str) -> int:
-        """Number of tokens, counted by the packaged text encoder."""
         return count_word_pieces(text)
 
 

@@ -158,7 +158,6 @@ class DepthEncoder(AttributeWords):
         return rows
 
     def motion(self, features: Float32) -> Float32:
-        """(32, F) features to the attributes (A,) that a silhouette shows."""
         person = features[:, WIDTH:].astype(np.float64)
         duration_s = float(person[-1, -1])
         x, top, bottom, far = person[:, :4].T

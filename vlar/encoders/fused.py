@@ -241,13 +241,11 @@ class JointEncoder(Encoder):
 
     @property
     def feature_rows(self) -> int:
-        """Rows of the features: those of the part with most frames."""
         return max(part.feature_rows for part in self.parts)
 
     # Clips
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """Clips to features (T, F) and vectors (D,): those of the parts, side by side."""
         return self.encode_by(clips, [part.encode for part in self.parts])
 
     def encode_by(
@@ -259,7 +257,6 @@ class JointEncoder(Encoder):
         return [self._assembled(row) for row in zip(*found, strict=True)]
 
     def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:
-        """Vectors (N, D) of which only the named blocks are valid; other parts are not run."""
         return self.blocks_by(clips, names, [part.encode_blocks for part in self.parts])
 
     def blocks_by(
@@ -279,11 +276,9 @@ class JointEncoder(Encoder):
         return rows
 
     def session(self, *, features: bool = True) -> Session:
-        """A session of each part: what windows share is computed once, in every part."""
         return JointSession(self, features)
 
     def pool(self, features: Float32) -> Float32:
-        """Frame features (N, T, F) to vectors (N, D) of unit length, as the parts pool."""
         start, found = 0, []
         for part in self.parts:
             own = features[..., start : start + part.frame_dim]
@@ -309,7 +304,6 @@ class JointEncoder(Encoder):
         return unit(np.concatenate([length * rows for length, rows in pairs], axis=-1))
 
     def block_fingerprints(self) -> dict[str, str]:
-        """Fingerprints of the parts: a library of one part can lend its blocks to the joint one."""
         prints: dict[str, str] = {}
         for part, names in zip(self.parts, self._names, strict=True):
             own = part.block_fingerprints()
@@ -319,11 +313,9 @@ class JointEncoder(Encoder):
     # Words
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """C texts to (C, D) float32 of unit length; a part fills the blocks that texts have."""
         return self._joined_vectors([_text_of(part, texts, role) for part in self.parts])
 
     def encode_text_block(self, texts: Sequence[str], block: str) -> Float32:
-        """One block of C texts, as its part gives it."""
         for part, names in zip(self.parts, self._names, strict=True):
             if block in names:
                 own = part.blocks[names.index(block)]
@@ -337,7 +329,6 @@ class JointEncoder(Encoder):
         return next((each for each in found if each is not None), None)
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text as the first part counts them."""
         return self.parts[0].count_tokens(text)
 
 
@@ -345,7 +336,6 @@ class ConditionedJoint(JointEncoder, ConditionedText):
     """A joint encoder with one part whose texts depend on the video."""
 
     def conditioned_text(self, texts: Sequence[str], context: npt.NDArray[Any]) -> Float32:
-        """C texts given the context of each of N clips: (N, C, D) float32 of unit length."""
         return self._joined_vectors([_conditioned(part, texts, context) for part in self.parts])
 
 
@@ -359,11 +349,9 @@ class JointSession(Session):
         self.batch_bytes = max(session.batch_bytes for session in self._sessions)
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """Encode clips by the sessions of the parts."""
         return self._encoder.encode_by(clips, [session.encode for session in self._sessions])
 
     def encode_blocks(self, clips: Sequence[Clip], names: Collection[str]) -> Float32:
-        """Encode blocks by the sessions of the parts."""
         each = [session.encode_blocks for session in self._sessions]
         return self._encoder.blocks_by(clips, names, each)
 

@@ -122,7 +122,6 @@ class XClipEncoder(TorchEncoder, ConditionedText):
     templates = "plain"  # it was trained on bare class names
 
     def __init__(self, towers: Towers, name: str, *, n_frames: int) -> None:
-        """Take over loaded towers."""
         super().__init__(towers, name, n_frames=n_frames)
         self._texts: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
 
@@ -131,7 +130,6 @@ class XClipEncoder(TorchEncoder, ConditionedText):
         return self.towers.model
 
     def pool(self, features: Float32) -> Float32:
-        """(N, T, D) to (N, D) float32 of unit length, by the multi-frame transformer."""
         import torch
 
         rows: list[Float32] = [np.zeros((0, self.dim), np.float32)]
@@ -145,11 +143,9 @@ class XClipEncoder(TorchEncoder, ConditionedText):
 
     def session(self, *, features: bool = True) -> Session:
         """Windows share frames and no work: a frame depends on the others of its window."""
-        del features
         return Session(self.encode, self.encode_blocks)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Frame features, and the patches averaged over time that the prompts attend to."""
         model, shape = self._model, pixels.shape[:2]
         seen = model.vision_model(pixel_values=pixels.flatten(0, 1))
         features = model.visual_projection(seen.pooler_output).unflatten(0, shape)
@@ -158,7 +154,6 @@ class XClipEncoder(TorchEncoder, ConditionedText):
         return features, patches.unflatten(0, shape).mean(dim=1)
 
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
-        """Texts conditioned on each window: (N, C, D) float32 of unit length."""
         import torch
 
         if not texts or not len(context):

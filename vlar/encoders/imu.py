@@ -76,7 +76,6 @@ class ImuEncoder(AttributeWords):
         return rows
 
     def motion(self, features: Float32) -> Float32:
-        """(64, F) features to the attributes (A,) that one limb shows."""
         duration_s = float(features[-1, -1])
         devices = features[:, :-1].reshape(len(features), len(_PLACES), _CHANNELS)
         busy = int(devices.std(axis=0).sum(axis=1).argmax())

@@ -98,7 +98,6 @@ class MotionEncoder(Encoder):
         return cls()
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """Clips to bodies (T, F) and vectors (D,)."""
         return [row for clip in clips for row in MotionSession(self).encode([clip])]
 
     def session(self, *, features: bool = True) -> MotionSession:
@@ -107,15 +106,12 @@ class MotionEncoder(Encoder):
         return MotionSession(self)
 
     def pool(self, features: Float32) -> Float32:
-        """Frame features (N, T, F) to vectors (N, D) of unit length."""
         return unit(self.body.rows(features))
 
     def block_fingerprints(self) -> dict[str, str]:
-        """Fingerprints of the blocks of ``lite``, so that its libraries can lend them."""
         return self.body.block_fingerprints(self.n_frames)
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """C texts to (C, D) float32 of unit length."""
         del role
         rows = self.body.text(np.zeros((len(texts), 0), np.float32), texts)
         rows[~rows.any(axis=1), -1] = 1.0
@@ -126,7 +122,6 @@ class MotionEncoder(Encoder):
         return self.body.explain(text)
 
     def count_tokens(self, text: str) -> int:
-        """Number of word pieces of a text, with the two special tokens."""
         return self._text.count_tokens(text)
 
 
@@ -142,7 +137,6 @@ class MotionSession(Session):
         self._path: Path | None = None
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """Encode clips like ``MotionEncoder.encode``; people may be those of the window before."""
         rows: list[Encoded] = []
         for clip in clips:
             if self._bodies is None or clip.path != self._path:

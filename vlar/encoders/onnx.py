@@ -346,7 +346,6 @@ class OnnxEncoder(TorchEncoder):
         self.templates = described.templates
 
     def pool(self, features: Float32) -> Float32:
-        """(N, T, D) to (N, D) float32 of unit length, one window at a time."""
         rows = [_run(self._pool, "features", window[None]) for window in features]
         return np.concatenate([np.zeros((0, self.dim), np.float32), *rows])
 

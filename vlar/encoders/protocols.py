@@ -134,11 +134,9 @@ class WithRegions(Beside):
         super().__init__(encoder, [block], f"regions {rows} {columns}")
 
     def rows(self, clip: Clip, features: Float32) -> Float32:
-        """The parts of every frame, (T, R D)."""
         regions = self._patches.encode_regions(clip.data, *self.grid)
         return regions.reshape(len(features), -1)
 
     def split(self, features: Float32) -> tuple[Float32, Float32]:
-        """Features (N, T, F + R D) to those of the wrapped encoder and to regions (N, T, R, D)."""
         own, regions = super().split(features)
         return own, regions.reshape(*regions.shape[:2], -1, self.dim)

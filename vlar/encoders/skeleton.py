@@ -310,5 +310,4 @@ class SkeletonEncoder(AttributeWords):
         return np.concatenate([path_rows(people, rows), pose_rows(people, rows)], axis=1)
 
     def motion(self, features: Float32) -> Float32:
-        """(64, F) features to the attributes (A,)."""
         return motion_vector(features[:, PATH_WIDTH:])

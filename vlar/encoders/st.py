@@ -158,11 +158,9 @@ class StEncoder(Encoder):
         return Encoded(features, self.pool(features[None])[0])
 
     def pool(self, features: Float32) -> Float32:
-        """(N, T, D) to (N, D) float32 of unit length: the mean."""
         return unit(features.mean(axis=1, dtype=np.float32))
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        """Texts to (C, D) float32 of unit length, each with the instruction of its role."""
         vectors = np.zeros((len(texts), self.dim), np.float32)
         prompt = self.prompts[role]
         for rows in self._batches(texts):
@@ -192,5 +190,4 @@ class StEncoder(Encoder):
         return batches
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text, special tokens included, before any cut."""
         return self.loaded.count_tokens(text)

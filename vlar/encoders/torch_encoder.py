@@ -80,7 +80,6 @@ class TorchEncoder(Encoder):
 
     def session(self, *, features: bool = True) -> Session:
         """The tower runs once on a frame that several windows share."""
-        del features
         return _FrameSession(self)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -95,14 +94,12 @@ class TorchEncoder(Encoder):
         return self.towers.image(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2]), None
 
     def pool(self, features: Float32) -> Float32:
-        """(N, T, D) to (N, D) float32 of unit length."""
         return unit(features.mean(axis=1, dtype=np.float32))
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts to (C, D) float32 of unit length; a text that is too long is cut and reported."""
         import torch
 
-        del role
         vectors = np.zeros((len(texts), self.dim), np.float32)
         if texts:
             ids = self.token_ids(list(texts))
@@ -130,7 +127,6 @@ class TorchEncoder(Encoder):
                 yield part + part[-1:] * (_CPU_TEXTS - len(part))
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text, special tokens included, before any cut."""
         return self.towers.tokens.count(text)
 
     def token_ids(self, texts: list[str], max_tokens: int | None = None) -> torch.Tensor:
@@ -214,7 +210,6 @@ class _FrameSession(Session):
         self.batch_bytes = _GPU_BYTES if _in_batches(encoder.towers.device) else 1
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """Encode clips like ``TorchEncoder.encode``, within 1e-5."""
         found: list[list[SeenFrame[Float32]]] = []
         batch: list[tuple[Tensor, list[SeenFrame[Float32]]]] = []
         most = _GPU_FRAMES if _in_batches(self._encoder.towers.device) else 0
@@ -325,10 +320,8 @@ class WholeClipEncoder(TorchEncoder):
             self.fingerprint = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Pixels (n, T, 3, height, width) of clips to their features (n, 1, D)."""
         return self.towers.image(pixels)[:, None], None
 
     def session(self, *, features: bool = True) -> Session:
         """Windows share frames, and no work."""
-        del features
         return Session(self.encode, self.encode_blocks)

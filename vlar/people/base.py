@@ -88,7 +88,6 @@ class Detector(ABC):
             times_s: The same as for ``detect``.
             boxes: (n, 5) float32 by time: time_s, x1, y1, x2, y2.
         """
-        del frames, times_s, boxes
         return False
 
     def check_noun(self, noun: str, is_person: bool) -> None:

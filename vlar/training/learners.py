@@ -217,7 +217,6 @@ class TrainedLearner(Learner):
     """Train the method's adapter; see ``vlar.training.fit``."""
 
     def fit(self, core: ModelCore, request: AdaptRequest) -> Adapted:
-        """Train on the examples; without a support set on the unlabelled clips alone."""
         task = TrainingTask.of_request(core.encoder, request)
         options = FitOptions(
             unknown=request.unknown,

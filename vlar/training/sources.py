@@ -110,7 +110,6 @@ class FeatureSource(TrainingSource):
     free_paths: Sequence[Path] = ()
 
     def loader(self, adapter: Adapter, dataset: Dataset, rows: Sequence[int]) -> ClipLoader:
-        """The inputs of an adapter, fitted to these examples."""
         assert isinstance(adapter, Trainable)
         features = self.features[list(rows)]
         adapter.fit_inputs(features)
@@ -131,7 +130,6 @@ class FeatureSource(TrainingSource):
         return Unlabelled(loader, len(inputs))
 
     def folds(self, dataset: Dataset, *, long: bool = False) -> list[Rows]:
-        """The folds of the closed forms where a training takes seconds."""
         return halves(partition(dataset)) if long else partition(dataset)
 
     def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:
@@ -216,7 +214,6 @@ class RecordingSource(TrainingSource):
 
     def folds(self, dataset: Dataset, *, long: bool = False) -> list[Rows]:
         """Two halves, however long a training takes."""
-        del long
         return halves(partition(dataset))
 
     def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:

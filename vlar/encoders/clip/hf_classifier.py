@@ -78,11 +78,9 @@ class ClassNamesEncoder(WholeClipEncoder):
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts to (C, classes) float32 of unit length: how near each is to the class names."""
-        del role
         return self._space.text(texts)
 
     def count_tokens(self, text: str) -> int:
-        """Word pieces of the text encoder that compares texts with class names."""
         return count_word_pieces(text)
 
 

@@ -183,7 +183,6 @@ def _clamped_scale(model: Any) -> Tensor:
 
 def _usual_scale(model: Any) -> Tensor:
     """The model was trained with a factor that it does not keep, or not one of cosines."""
-    del model
     return torch.tensor(math.log(_USUAL_SCALE))
 
 

@@ -28,7 +28,6 @@ class DefocusBlur(Corruption):
     levels = (0.008, 0.014, 0.022, 0.032, 0.045)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        del random
         step = self.levels.index(level)
         radius = max(1.0 + 0.6 * step, level * min(frames.shape[1:3]))
         return _convolved(frames, _disk(radius))
@@ -55,7 +54,6 @@ class ZoomBlur(Corruption):
     levels = (0.04, 0.08, 0.13, 0.19, 0.26)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        del random
         zooms = 1 + level * np.arange(_ZOOMS) / (_ZOOMS - 1)
         return warped(frames, [np.eye(2, dtype=np.float32) / zoom for zoom in zooms])
 
@@ -141,7 +139,6 @@ class Resolution(Corruption):
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
         from PIL import Image
 
-        del random
         height, width = frames.shape[1:3]
         small = (max(1, round(width / level)), max(1, round(height / level)))
         result = np.empty_like(frames)

@@ -29,7 +29,6 @@ class H264(Corruption):
     levels = (26.0, 32.0, 38.0, 44.0, 50.0)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        del random
         packets, header = _encoded(frames, int(level))
         return _decoded(packets, header, frames)
 
@@ -60,7 +59,6 @@ class Jpeg(Corruption):
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
         from PIL import Image
 
-        del random
         result = np.empty_like(frames)
         for number, frame in enumerate(frames):
             file = io.BytesIO()
@@ -191,7 +189,6 @@ class Reverse(Corruption):
     graded = False
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        del level, random
         return frames[::-1]
 
 

@@ -92,7 +92,6 @@ class Brightness(Corruption):
     levels = (0.1, 0.2, 0.3, 0.4, 0.5)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        del random
         table = np.clip(np.arange(256) + round(255 * level), 0, 255).astype(np.uint8)
         return table[frames]
 
@@ -105,7 +104,6 @@ class Contrast(Corruption):
     levels = (0.7, 0.5, 0.35, 0.2, 0.1)
 
     def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        del random
         mean = float(frames.mean())
         table = np.rint(mean + level * (np.arange(256) - mean)).astype(np.uint8)
         return table[frames]

@@ -274,11 +274,6 @@ class FolderPerLabel(DatasetLayout):
         return root.is_dir() and bool(_folders(root))
 
     def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
-        """Read the annotations, and look for every recording that they list.
-
-        Raises:
-            DatasetError: a label's folder holds no recording, or none is found.
-        """
         modality = str(options.get("modality", "video"))
         divided = {f.name: f for f in _folders(root) if f.name.lower() in _SUBSETS}
         places = {_SUBSETS[name.lower()]: f for name, f in divided.items()} or {TEST: root}

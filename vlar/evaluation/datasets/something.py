@@ -43,7 +43,6 @@ class SomethingV2(DatasetLayout):
         return self._file(root, "labels") is not None
 
     def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
-        del options
         listed = self.needed(root, f"{_PREFIX}labels.json", "labels.json")
         numbers = cast("dict[str, Any]", _json(listed, dict))
         labels = sorted(numbers, key=lambda label: int(numbers[label]))
@@ -74,7 +73,6 @@ class SthCom(DatasetLayout):
         return self._file(root, TEST) is not None
 
     def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
-        del options
         recordings, subsets, files = Recordings(root, self.videos), {}, {}
         for name in _FILES:
             file = self._file(root, name)

@@ -374,7 +374,6 @@ class Kinetics(DatasetLayout):
         return first is not None and "youtube_id" in first.open(encoding="utf-8").readline()
 
     def read(self, root: Path, options: Mapping[str, Any]) -> DatasetSplit:
-        del options
         self.needed(root, *(name for names in _FILES.values() for name in names))
         subsets, files, notes = {}, {}, []
         labels: set[str] = set()

@@ -242,7 +242,6 @@ class Protocol(ABC):
 
     def lines(self, figures: Sequence[Figure], tables: JsonDict) -> list[str]:
         """Printed lines of a run; the tables are for the run's file."""
-        del tables
         return lines(figures)
 
 

@@ -58,7 +58,6 @@ class CorruptionRobustness(Protocol):
         return found
 
     def lines(self, figures: Sequence[Figure], tables: JsonDict) -> list[str]:
-        """A table: a row a corruption, the clean column first; then what falls first."""
         clean, by = _clean(list(figures)), _by_name(list(figures))
         severities = sorted({row.under.partition("/")[2] for own in by.values() for row in own})
         found = [f"{'corruption':<18} {'clean':>7} " + " ".join(f"{s:>6}" for s in severities)]

@@ -114,18 +114,12 @@ class ConceptCaptioner(Captioner):
 
     @classmethod
     def from_spec(cls, argument: str) -> ConceptCaptioner:
-        """The captioner; it has no argument.
-
-        Raises:
-            UsageError: one is given.
-        """
         if argument:
             raise UsageError(f"the captioner 'concepts' has no argument, got {argument!r}")
         return cls(LiteEncoder())
 
     @property
     def sampling(self) -> Sampling:
-        """Sampling of ``lite``."""
         return self._encoder.sampling
 
     @cached_property
@@ -136,7 +130,6 @@ class ConceptCaptioner(Captioner):
         return [self.caption_encoded(row) for row in self._encoder.encode(clips)]
 
     def caption_encoded(self, encoded: Encoded) -> Captions:
-        """Sentences from the frame features of ``lite``."""
         features = encoded.features
         if not len(features):
             return ()

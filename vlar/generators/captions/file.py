@@ -52,12 +52,6 @@ class FileCaptioner(Captioner):
 
     @classmethod
     def from_spec(cls, argument: str) -> FileCaptioner:
-        """The captions in a file.
-
-        Raises:
-            UsageError: the file cannot be read, or a row has no path, no sentence or wrong times;
-                the message names the row.
-        """
         if not argument:
             raise UsageError("the captioner 'file' needs a file: file:captions.json")
         path = Path(argument).expanduser()
@@ -82,11 +76,9 @@ class FileCaptioner(Captioner):
 
     @property
     def sampling(self) -> Sampling:
-        """Sampling of one frame, which is not read."""
         return Sampling(1)
 
     def caption(self, clips: Sequence[Clip]) -> list[Captions]:
-        """The sentences about each clip's recording whose time meets its window."""
         return [self._of(clip) for clip in clips]
 
     def _of(self, clip: Clip) -> Captions:

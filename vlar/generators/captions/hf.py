@@ -7,7 +7,6 @@ about pictures (BLIP-2 with a template, Qwen-VL, SmolVLM) get these frames in on
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 from vlar.encoders.captions import Captioner, Captions
 from vlar.encoders.spec import missing_library, split_options
 from vlar.errors import ModelError, UsageError
-from vlar.files.reading import folder_stamp
+from vlar.generators.backends import LocalModel, one_line
 from vlar.registry import register
 from vlar.types import Clip, Sampling, UInt8
 
@@ -39,22 +38,22 @@ class HfCaptioner(Captioner):
     licence = "as the model's folder states"
 
     def __init__(self, folder: Path, frames: int = 3, tokens: int = 40) -> None:
-        self._folder, self._frames, self._tokens = folder, frames, tokens
+        def failed(why: str) -> ModelError:
+            return ModelError(
+                f"the captioning model in {str(folder)!r} cannot be loaded ({why[:300]}); give the "
+                "folder of an image-to-text or image-text-to-text model with its processor"
+            )
+
+        self._model = LocalModel(folder, _classes, failed, use_safetensors=True)
+        self._frames, self._tokens = frames, tokens
         self.name = f"hf:{folder}?frames={frames}&tokens={tokens}"
         self.fingerprint = hashlib.sha256(
-            f"{folder_stamp(folder)} {frames} {tokens} {_QUESTION}".encode()
+            f"{self._model.digest} {frames} {tokens} {_QUESTION}".encode()
         ).hexdigest()
-        self._loaded: tuple[Any, Any] | None = None
-        self._lock = threading.Lock()
 
     @classmethod
     def from_spec(cls, argument: str) -> HfCaptioner:
-        """The model in a folder, with options: ``FOLDER?frames=4&tokens=60``.
-
-        Raises:
-            UsageError: the folder holds no model, or an option has no usable value.
-            UnknownNameError: an option does not exist.
-        """
+        """The model in a folder, with options: ``FOLDER?frames=4&tokens=60``."""
         place, options = split_options(argument, _OPTIONS)
         folder = Path(place).expanduser()
         if not place or not (folder / "config.json").is_file():
@@ -66,24 +65,18 @@ class HfCaptioner(Captioner):
 
     @property
     def sampling(self) -> Sampling:
-        """The frames it looks at."""
         return Sampling(self._frames)
 
     def caption(self, clips: Sequence[Clip]) -> list[Captions]:
-        """Captions of each clip: one a frame, or one a clip from a model that chats.
-
-        Raises:
-            ModelError: the model cannot be loaded, or it failed.
-        """
-        with self._lock:
-            processor, model = self._load()
+        """Captions of each clip: one a frame, or one a clip from a model that chats."""
+        with self._model.lock:
+            processor, model = self._model.load()
             try:
                 return [self._captions(processor, model, clip.data) for clip in clips]
             except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
-                why = " ".join(str(error).split())
                 raise ModelError(
-                    f"the captioning model in {str(self._folder)!r} failed ({why[:200]}); try "
-                    "fewer frames, or another model"
+                    f"the captioning model in {str(self._model.folder)!r} failed "
+                    f"({one_line(error)[:200]}); try fewer frames, or another model"
                 ) from error
 
     def _captions(self, processor: Any, model: Any, frames: UInt8) -> Captions:
@@ -117,28 +110,13 @@ class HfCaptioner(Captioner):
             return_tensors="pt",
         )  # fmt: skip
 
-    def _load(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            try:
-                from transformers import AutoModelForImageTextToText, AutoProcessor
-            except ImportError as error:
-                raise missing_library("captioner 'hf'", error) or error from error
-            place = str(self._folder)
-            # A folder of weights is data: its Python files never run.
-            options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-            try:
-                processor = AutoProcessor.from_pretrained(place, **options)
-                model: Any = AutoModelForImageTextToText.from_pretrained(
-                    place, use_safetensors=True, **options
-                )
-            except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-                why = " ".join(str(error).split())
-                raise ModelError(
-                    f"the captioning model in {place!r} cannot be loaded ({why[:300]}); give the "
-                    "folder of an image-to-text or image-text-to-text model with its processor"
-                ) from error
-            self._loaded = processor, model.eval()
-        return self._loaded
+
+def _classes() -> tuple[Any, Any]:
+    try:
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+    except ImportError as error:
+        raise missing_library("captioner 'hf'", error) or error from error
+    return AutoProcessor, AutoModelForImageTextToText
 
 
 def _count(name: str, value: str) -> int:

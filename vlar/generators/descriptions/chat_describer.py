@@ -10,18 +10,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
-import threading
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from string import Template
 from typing import Any, cast
 
 from vlar.errors import ModelError
 from vlar.files import resources
+from vlar.generators.backends import keep, kept_place, read_kept
 from vlar.generators.descriptions.base import (
     Describer,
     LabelDescriptions,
@@ -88,10 +86,6 @@ class Instructions:
                 }
             ),
         )
-
-    def repair_request(self, faults: Sequence[str]) -> str:
-        """The request to repair an answer with these faults."""
-        return self.repair.substitute(faults="\n".join(f"- {fault}" for fault in faults))
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -377,12 +371,7 @@ class ChatDescriber(Describer):
         return self._instructions.digest
 
     def describe(self, requests: Sequence[LabelRequest]) -> list[LabelDescriptions]:
-        """Describe labels; a second question asks for faulty texts, then they are left out.
-
-        Raises:
-            NoAnswerError: this batch got no answer.
-            RefusedError: no batch will get an answer.
-        """
+        """Describe labels; a second question asks for faulty texts, then they are left out."""
         kinds = requests[0].kinds
         messages: list[Message] = [
             {"role": "system", "content": self._instructions.system(kinds, self._limit.max_tokens)},
@@ -392,12 +381,11 @@ class ChatDescriber(Describer):
         parsed = ParsedDescriptions()
         content = self._ask(messages, budget, parsed, requests)
         if faults := parsed.fault_lines(requests):
+            listed = "\n".join(f"- {fault}" for fault in faults[:_MOST_FAULTS])
+            repair = self._instructions.repair.substitute(faults=listed)
             messages += [
                 {"role": "assistant", "content": content[:_REPEATED]},
-                {
-                    "role": "user",
-                    "content": self._instructions.repair_request(faults[:_MOST_FAULTS]),
-                },
+                {"role": "user", "content": repair},
             ]
             # The first answer is worth keeping if the second question fails.
             with contextlib.suppress(NoAnswerError, RefusedError):
@@ -415,37 +403,16 @@ class ChatDescriber(Describer):
         parsed: ParsedDescriptions,
         requests: Sequence[LabelRequest],
     ) -> str:
-        path = _cache_path(self.identity, messages, budget)
-        content = _read_cache(path)
-        fresh = content is None
-        if content is None:
-            content = self.complete(messages, budget, answer_form(requests))
+        path = kept_place("descriptions", [self.identity, list(messages), budget])
+        kept = (read_kept(path) or {}).get("content")
+        fresh = not isinstance(kept, str)
+        content = (
+            kept
+            if isinstance(kept, str)
+            else self.complete(messages, budget, answer_form(requests))
+        )
         before = len(parsed.texts) + len(parsed.long)
         parsed.add(content, requests, self._limit)
         if fresh and len(parsed.texts) + len(parsed.long) > before:
-            _write_cache(path, content)
+            keep(path, {"content": content})
         return content
-
-
-def _cache_path(identity: str, messages: Sequence[Message], budget: int) -> Path:
-    key = json.dumps([identity, list(messages), budget], sort_keys=True)
-    name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-    return resources.cache_dir() / "descriptions" / name[:2] / f"{name[:40]}.json"
-
-
-def _read_cache(path: Path) -> str | None:
-    try:
-        data: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    content = cast("dict[str, Any]", data).get("content") if isinstance(data, dict) else None
-    return content if isinstance(content, str) else None
-
-
-def _write_cache(path: Path, content: str) -> None:
-    # A cache that cannot be written costs a question, never the answer.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(json.dumps({"content": content}).encode())
-        temporary.replace(path)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vlar.errors import ModelError, UsageError
-from vlar.files.reading import folder_stamp
+from vlar.generators.backends import LocalModel
 from vlar.generators.descriptions.base import NoAnswerError
 from vlar.generators.descriptions.chat_describer import ChatDescriber, Message
 from vlar.language.bank_validation import TokenLimit
 from vlar.registry import register
 from vlar.types import JsonDict
-
-_MARKERS = ("config.json",)  # files that every model folder has
 
 
 @register("describer", "local")
@@ -31,20 +28,19 @@ class LocalDescriber(ChatDescriber):
 
     def __init__(self, folder: Path, limit: TokenLimit) -> None:
         super().__init__(limit)
-        self._folder = folder
-        self._digest = folder_stamp(folder)
-        self._loaded: tuple[Any, Any] | None = None
-        self._lock = threading.Lock()
+
+        def failed(why: str) -> ModelError:
+            return ModelError(
+                f"the language model in {str(folder)!r} cannot be loaded ({why}); give a folder as "
+                "transformers saves it"
+            )
+
+        self._model = LocalModel(folder, _classes, failed)
 
     @classmethod
     def from_spec(cls, argument: str, limit: TokenLimit) -> LocalDescriber:
-        """The model in the folder ``argument``.
-
-        Raises:
-            UsageError: the folder does not exist, or it holds no model.
-        """
         folder = Path(argument).expanduser()
-        if not argument or not all((folder / name).is_file() for name in _MARKERS):
+        if not argument or not (folder / "config.json").is_file():
             raise UsageError(
                 f"--llm local:{argument} is not a folder with a language model (config.json, "
                 "weights, tokenizer); give a folder that transformers saved"
@@ -53,19 +49,17 @@ class LocalDescriber(ChatDescriber):
 
     @property
     def identity(self) -> str:
-        """The hash of the model's files."""
-        return f"local {self._digest}"
+        return f"local {self._model.digest}"
 
     def provenance(self) -> dict[str, str]:
-        """The model's name and files, and the instructions."""
         return {
-            "source": f"local language model {self._folder.resolve().name} (files {self._digest})",
+            "source": f"local language model {self._model.folder.resolve().name} "
+            f"(files {self._model.digest})",
             "made": "written by the language model for these labels; not reviewed by a person",
             "instructions": self.instruction_digest,
         }
 
     def licence(self) -> str:
-        """The model's terms decide the licence of generated text."""
         return "not stated (generated text: see the terms of the language model)"
 
     def complete(self, messages: Sequence[Message], max_tokens: int, form: JsonDict) -> str:
@@ -77,14 +71,17 @@ class LocalDescriber(ChatDescriber):
         """
         import torch
 
-        del form
-        with self._lock:
-            tokenizer, model = self._load()
+        with self._model.lock:
+            tokenizer, model = self._model.load()
             ids = _prompt(tokenizer, messages).to(model.device)
-            room = _room(model, ids.shape[1])
+            longest = getattr(model.config, "max_position_embeddings", None) or getattr(
+                model.config, "n_positions", None
+            )
+            room = (longest or 1 << 30) - ids.shape[1]
             if room < 1:
                 raise NoAnswerError(
-                    f"the question has {ids.shape[1]} tokens, more than {self._folder.name} reads; "
+                    f"the question has {ids.shape[1]} tokens, more than {self._model.folder.name} "
+                    "reads; "
                     "use a smaller --batch or fewer --kinds"
                 )
             with torch.inference_mode():
@@ -93,30 +90,17 @@ class LocalDescriber(ChatDescriber):
                     attention_mask=torch.ones_like(ids),
                     max_new_tokens=min(max_tokens, room),
                     do_sample=False,
-                    pad_token_id=_pad(tokenizer),
+                    pad_token_id=tokenizer.eos_token_id
+                    if tokenizer.pad_token_id is None
+                    else tokenizer.pad_token_id,
                 )
             return str(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
 
-    def _load(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            from transformers import AutoModelForCausalLM, AutoTokenizer
 
-            place = str(self._folder)
-            # A folder of weights is data: its Python files never run, and nothing asks on stdin.
-            options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-            try:
-                tokenizer = AutoTokenizer.from_pretrained(place, **options)
-                model: Any = AutoModelForCausalLM.from_pretrained(place, **options)
-            except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-                why = " ".join(str(error).split())
-                if "trust_remote_code" in why:
-                    why = "it wants to run code that comes with the weights; vlar never does"
-                raise ModelError(
-                    f"the language model in {place!r} cannot be loaded ({why}); give a folder as "
-                    "transformers saves it"
-                ) from error
-            self._loaded = tokenizer, model.eval()
-        return self._loaded
+def _classes() -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoTokenizer, AutoModelForCausalLM
 
 
 def _prompt(tokenizer: Any, messages: Sequence[Message]) -> Any:
@@ -128,14 +112,3 @@ def _prompt(tokenizer: Any, messages: Sequence[Message]) -> Any:
     # A base model continues a text, so the text ends where the answer begins.
     text = "\n\n".join(message["content"] for message in messages) + "\n\nJSON:\n"
     return tokenizer(text, return_tensors="pt")["input_ids"]
-
-
-def _room(model: Any, used: int) -> int:
-    longest = getattr(model.config, "max_position_embeddings", None) or getattr(
-        model.config, "n_positions", None
-    )
-    return (longest or 1 << 30) - used
-
-
-def _pad(tokenizer: Any) -> int | None:
-    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id

@@ -111,17 +111,11 @@ class OfflineDescriber(Describer):
 
     @classmethod
     def from_spec(cls, argument: str, limit: TokenLimit) -> OfflineDescriber:
-        """The offline describer; it takes no argument.
-
-        Raises:
-            UsageError: an argument is given.
-        """
         if argument:
             raise UsageError(f"--llm offline takes no argument, got {argument!r}; use 'offline'")
         return cls(limit)
 
     def provenance(self) -> dict[str, str]:
-        """The banks and tables; each entry names its own source."""
         return {
             "source": f"composed from vlar's banks ({', '.join(_banks())}), verb table and object "
             "notes",
@@ -130,11 +124,9 @@ class OfflineDescriber(Describer):
         }
 
     def licence(self) -> str:
-        """The licence of the banks."""
         return "Apache-2.0"
 
     def describe(self, requests: Sequence[LabelRequest]) -> list[LabelDescriptions]:
-        """Describe each label that the banks and tables cover."""
         return [self._one(row) for row in requests]
 
     def _one(self, row: LabelRequest) -> LabelDescriptions:
@@ -143,10 +135,16 @@ class OfflineDescriber(Describer):
         if not known:
             close = self._similar.search(row.text)
             known = [entry for cosine, entry in close if _surely_same(row.text, cosine, entry)][:1]
-        found = list(_borrowed(known) if known else self._composed(row.text, close))
+        found = list(
+            _borrowed(known) if known else [*self._scene(row.text), *self._motion(row.text, close)]
+        )
         if not any(part[0].kind in PART_KINDS for part in found):
             found += self._parts(row.text)
-        found = [part for part in found if part[0].kind in row.kinds and self._fits(part[0], row)]
+        found = [
+            part
+            for part in found
+            if part[0].kind in row.kinds and text_fault(part[0].text, row.text, self._limit) is None
+        ]
         found.sort(key=lambda part: row.kinds.index(part[0].kind))
         if not found:
             hint = ", ".join(repr(entry.text) for _, (_, entry) in close[:3])
@@ -159,21 +157,12 @@ class OfflineDescriber(Describer):
         texts = tuple(text for text, _ in found)
         return LabelDescriptions(row.label, texts, f"composed from {origin}", notes)
 
-    def _composed(
-        self, text: str, close: Sequence[tuple[float, BankEntry]]
-    ) -> Iterable[SourcedText]:
-        yield from self._scene(text)
-        yield from self._motion(text, close)
-
     def _parts(self, text: str) -> Iterable[SourcedText]:
         """A clause for each part of the body, also for labels whose other texts are borrowed."""
         motion = self._verbs.lookup(text)
         phrases = ", ".join(repr(phrase) for phrase in motion.phrases)
         for part, clause in part_clauses(motion).items():
             yield Description(f"part:{part}", clause), f"the verb table ({phrases})"
-
-    def _fits(self, description: Description, row: LabelRequest) -> bool:
-        return text_fault(description.text, row.text, self._limit) is None
 
     @cached_property
     def _known(self) -> list[BankEntry]:

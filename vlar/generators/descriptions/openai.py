@@ -35,22 +35,15 @@ class OpenAIDescriber(ChatDescriber):
 
     @classmethod
     def from_spec(cls, argument: str, limit: TokenLimit) -> OpenAIDescriber:
-        """The model ``argument`` on the server that the environment names.
-
-        Raises:
-            UsageError: the model, a usable address or a needed key is missing.
-        """
         if not argument:
             raise UsageError("--llm openai: names no model; write openai:MODEL")
         return cls(argument, connect(), limit)
 
     @property
     def identity(self) -> str:
-        """Server and model."""
         return f"{self._client.address} {self._model}"
 
     def provenance(self) -> dict[str, str]:
-        """The model, the server and the instructions."""
         return {
             "source": f"language model {self._model} at {self._client.address}",
             "made": "written by the language model for these labels; not reviewed by a person",
@@ -58,7 +51,6 @@ class OpenAIDescriber(ChatDescriber):
         }
 
     def licence(self) -> str:
-        """The model's terms decide the licence of generated text."""
         return f"not stated (generated text: see the terms of {self._model})"
 
     def complete(self, messages: Sequence[Message], max_tokens: int, form: JsonDict) -> str:
@@ -66,10 +58,6 @@ class OpenAIDescriber(ChatDescriber):
 
         Servers disagree on the name of the limit and on whether they hold an answer to a form. The
         fullest request is tried first; what a server took is asked for from then on.
-
-        Raises:
-            NoAnswerError: the server gave no answer, also after several attempts.
-            RefusedError: the server will answer no messages.
         """
         answer = self._posted({"model": self._model, "messages": list(messages)}, max_tokens, form)
         content = _content(answer)
@@ -102,7 +90,6 @@ class OpenAIDescriber(ChatDescriber):
         raise refused
 
     def close(self) -> None:
-        """Stop further attempts."""
         self._client.close()
 
 

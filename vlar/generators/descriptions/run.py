@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from vlar.errors import UsageError, VlarError
+from vlar.generators.backends import in_threads
 from vlar.generators.descriptions.base import (
     Describer,
     LabelDescriptions,
@@ -51,10 +51,9 @@ class DraftBank:
         provenance = describer.provenance()
         before = _existing(out, provenance)
         known = {same(entry.text): entry for entry in before.entries} if before else {}
-        pairs = zip(listed.keys, listed.texts, strict=True)
         self._entries = {
-            label: _resumed(Entry(label, text), known.pop(same(text), None))
-            for label, text in pairs
+            label: replace(known.pop(same(text), Entry(label, text)), label=label, text=text)
+            for label, text in zip(listed.keys, listed.texts, strict=True)
         }
         self._others = tuple(known.values())  # earlier labels that this list leaves out
         today = datetime.now(timezone.utc).date().isoformat()
@@ -142,12 +141,6 @@ def _existing(out: Path | None, provenance: dict[str, str]) -> Bank | None:
             f"{provenance[differs[0]][:120]!r}); choose another --out, or remove the file"
         )
     return bank
-
-
-def _resumed(entry: Entry, before: Entry | None) -> Entry:
-    if before is None:
-        return entry
-    return replace(before, label=entry.label, text=entry.text)
 
 
 def _joined(one: str | None, other: str | None) -> str | None:
@@ -299,13 +292,9 @@ def _add_to(
         raise result
     rows: list[LabelOutcome] = []
     for found in map(draft.add, result):
-        problem = None if draft.has_texts(found.label) else _problem(found)
-        rows.append(LabelOutcome(found, problem))
+        why = f"no usable description ({'; '.join(found.notes) or 'the answer was empty'})"
+        rows.append(LabelOutcome(found, None if draft.has_texts(found.label) else why))
     return rows
-
-
-def _problem(found: LabelDescriptions) -> str:
-    return f"no usable description ({'; '.join(found.notes) or 'the answer was empty'})"
 
 
 def _results(
@@ -337,29 +326,7 @@ def _described(
         for batch in batches:
             yield batch, _try(describer, batch)
         return
-    # Daemon threads and not a pool: a pool would keep an interrupted program alive until its last
-    # question is answered.
-    questions: queue.SimpleQueue[list[LabelRequest]] = queue.SimpleQueue()
-    results: queue.SimpleQueue[BatchResult] = queue.SimpleQueue()
-    stopped = threading.Event()
-    for batch in batches:
-        questions.put(batch)
-
-    def work() -> None:
-        while not stopped.is_set():
-            try:
-                batch = questions.get_nowait()
-            except queue.Empty:
-                return
-            results.put((batch, _try(describer, batch)))
-
-    for number in range(workers):
-        threading.Thread(target=work, name=f"vlar-describe-{number}", daemon=True).start()
-    try:
-        for _ in batches:
-            yield results.get()
-    finally:
-        stopped.set()
+    yield from in_threads(partial(_try, describer), batches, workers, "vlar-describe")
 
 
 def _try(describer: Describer, batch: list[LabelRequest]) -> Result:

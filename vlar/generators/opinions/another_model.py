@@ -38,12 +38,6 @@ class ModelAnswerer(Answerer):
 
     @classmethod
     def from_spec(cls, argument: str) -> ModelAnswerer:
-        """The model ``argument``.
-
-        Raises:
-            UsageError: it is missing, or no model has this name.
-            ModelError: it cannot be loaded.
-        """
         if not argument:
             raise UsageError("the answerer self: names no model; write self:motion or self:FOLDER")
         from vlar.model.model import load
@@ -52,17 +46,12 @@ class ModelAnswerer(Answerer):
 
     @property
     def identity(self) -> str:
-        """The model's name and fingerprint."""
         return f"self {self._model.name} {self._model.fingerprint}"
 
     def answer(self, shown: MediaItem, question: Question) -> Answer:
         """Probabilities of the options by the model alone.
 
         "None of these", where it is an option, is what the model calls unknown.
-
-        Raises:
-            NoAnswerError: an adapted model has no examples of an option.
-            DecodeError: the clip cannot be read.
         """
         encoded = self._encode(shown)
         none = [is_none(option) for option in question.options]

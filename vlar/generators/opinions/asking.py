@@ -6,11 +6,7 @@ answerer that always writes "A" gives each option 1 / K, which carries no inform
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import os
-import queue
 import threading
 import time
 from collections.abc import Sequence
@@ -21,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from vlar.errors import UsageError, VlarError
-from vlar.files import resources
+from vlar.generators.backends import in_threads, keep, kept_place, read_kept
 from vlar.generators.descriptions.base import RefusedError
 from vlar.generators.opinions.base import Answer, Answerer, Function, FunctionAnswerer, MediaItem
 from vlar.generators.opinions.question import Embed, Question, parse_answer
@@ -33,7 +29,7 @@ _FORMAT = 1
 
 def cached_answer(answerer: Answerer, shown: MediaItem, question: Question) -> Answer | None:
     """The answer that was given to this question about this clip before; None without one."""
-    data = _read(_path(answerer, shown, question)) if answerer.cached else None
+    data = read_kept(_path(answerer, shown, question)) if answerer.cached else None
     if data is None:
         return None
     probability, text = data.get("probability"), data.get("text")
@@ -49,31 +45,16 @@ def cached_answer(answerer: Answerer, shown: MediaItem, question: Question) -> A
 
 
 def keep_answer(answerer: Answerer, shown: MediaItem, question: Question, answer: Answer) -> None:
-    """Keep an answer. A cache that cannot be written costs a question, never the answer."""
-    if not answerer.cached:
-        return
-    path = _path(answerer, shown, question)
-    given = answer.probability
-    data: JsonDict = {"text": answer.text} if given is None else {"probability": given.tolist()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(data), encoding="utf-8")
-        temporary.replace(path)
+    """Keep an answer for ``cached_answer``."""
+    if answerer.cached:
+        given = answer.probability
+        data: JsonDict = {"text": answer.text} if given is None else {"probability": given.tolist()}
+        keep(_path(answerer, shown, question), data)
 
 
 def _path(answerer: Answerer, shown: MediaItem, question: Question) -> Path:
     facts = [_FORMAT, answerer.identity, shown.key, question.text(), list(question.options)]
-    name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    return resources.cache_dir() / _FOLDER / name[:2] / f"{name[:40]}.json"
-
-
-def _read(path: Path) -> JsonDict | None:
-    try:
-        data: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return cast("JsonDict", data) if isinstance(data, dict) else None
+    return kept_place(_FOLDER, facts)
 
 
 AT_ONCE = 4  # questions to a server
@@ -169,7 +150,7 @@ def _opinion(
     for shift, given in zip(shifts, answers, strict=True):
         if given.answer is None:
             continue
-        shares, letter = _asking_read(given.answer, question.rotated(shift), embed)
+        shares, letter = _shares(given.answer, question.rotated(shift), embed)
         total += np.roll(shares, shift)
         letters.append(letter)
     good = [given.answer for given in answers if given.answer is not None and not given.reused]
@@ -177,8 +158,9 @@ def _opinion(
     if error is None and not known:
         refused = sum(answer.refused for answer in good)
         what = "refused to answer" if refused else "wrote nothing that names an option"
-        sample = next((a.text for a in good if a.text.strip()), "")
-        error = _AskError("refusal" if refused else "unread", f"{what}{_quoted(sample)}")
+        sample = " ".join(next((a.text for a in good if a.text.strip()), "").split())
+        quoted = f" ({sample[:80]!r})" if sample else ""
+        error = _AskError("refusal" if refused else "unread", f"{what}{quoted}")
     return Opinion(
         probability=total / len(shifts) if error is None else None,
         letters=tuple(letters) if len(letters) == len(shifts) else (),
@@ -192,9 +174,7 @@ def _opinion(
     )
 
 
-def _asking_read(
-    answer: Answer, shown: Question, embed: Embed | None
-) -> tuple[Float64, int | None]:
+def _shares(answer: Answer, shown: Question, embed: Embed | None) -> tuple[Float64, int | None]:
     """Shares of the options in the order shown, and the place of the letter that was chosen."""
     if answer.probability is not None:
         return answer.probability, int(answer.probability.argmax())
@@ -240,28 +220,15 @@ def _answers(
 
     if not judge.concurrent or len(questions) < 2:
         return [one(place) for place in range(len(questions))]
-    # Daemon threads and not a pool: a pool would keep an interrupted program alive until its last
-    # question is answered.
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    results: queue.SimpleQueue[tuple[int, _OrderResult | BaseException]] = queue.SimpleQueue()
-    for place in range(len(questions)):
-        waiting.put(place)
 
-    def work() -> None:
-        while True:
-            try:
-                place = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                results.put((place, one(place)))
-            except BaseException as error:  # noqa: BLE001 - the caller's thread raises it again
-                results.put((place, error))
+    def attempt(place: int) -> _OrderResult | BaseException:
+        try:
+            return one(place)
+        except BaseException as error:  # noqa: BLE001 - the caller's thread raises it again
+            return error
 
-    for number in range(min(AT_ONCE, len(questions))):
-        threading.Thread(target=work, name=f"vlar-ask-{number}", daemon=True).start()
-    for _ in questions:
-        place, given = results.get()
+    places = range(len(questions))
+    for place, given in in_threads(attempt, places, min(AT_ONCE, len(questions)), "vlar-ask"):
         if isinstance(given, BaseException):
             raise given
         found[place] = given
@@ -291,11 +258,6 @@ def _shown(clip: Any) -> MediaItem:
         n = len(clip)
         return MediaItem.of(Clip(place, Window(0.0, n / 25), "video", clip, np.arange(n) / 25))
     return MediaItem(place, None, lambda: clip)
-
-
-def _quoted(text: str) -> str:
-    plain = " ".join(text.split())
-    return f" ({plain[:80]!r})" if plain else ""
 
 
 @dataclass
@@ -346,7 +308,8 @@ class Tally:
         parts = [f"{self.opinions} of {self.clips} clips have an opinion"]
         parts.append(f"{self.questions} questions in {self.seconds:.1f} s, {self.reused} reused")
         if self.tokens_in or self.tokens_out:
-            parts.append(f"{self.tokens_in} tokens in, {self.tokens_out} out{self._price()}")
+            cost = "" if self._cost is None else f", cost {self._cost:.4f}"
+            parts.append(f"{self.tokens_in} tokens in, {self.tokens_out} out{cost}")
         if self.unread:
             parts.append(f"{self.unread} answers name no option")
         if self.refused:
@@ -354,21 +317,17 @@ class Tally:
         parts += [f"{count} without opinion: {kind}" for kind, count in self.failures.items()]
         return "; ".join(parts)
 
-    def _price(self) -> str:
+    @property
+    def _cost(self) -> float | None:
         price = token_price()
         if price is None:
-            return ""
-        cost = (self.tokens_in * price[0] + self.tokens_out * price[1]) / 1e6
-        return f", cost {cost:.4f}"
+            return None
+        return (self.tokens_in * price[0] + self.tokens_out * price[1]) / 1e6
 
     def to_dict(self) -> JsonDict:
         """JSON object."""
-        price = token_price()
-        facts: JsonDict = dict(vars(self))
-        facts["seconds"] = round(self.seconds, 3)
-        if price is not None:
-            facts["cost"] = (self.tokens_in * price[0] + self.tokens_out * price[1]) / 1e6
-        return facts
+        facts: JsonDict = {**vars(self), "seconds": round(self.seconds, 3)}
+        return facts if self._cost is None else {**facts, "cost": self._cost}
 
 
 def token_price() -> tuple[float, float] | None:

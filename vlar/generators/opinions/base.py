@@ -173,20 +173,13 @@ class FunctionAnswerer(Answerer):
 
     @classmethod
     def from_spec(cls, argument: str) -> Answerer:
-        """A function has no name on the command line."""
         raise UsageError(f"an answerer cannot be made from {argument!r}; pass the function itself")
 
     @property
     def identity(self) -> str:
-        """The function's name."""
         return f"function {getattr(self._function, '__qualname__', self._function)}"
 
     def answer(self, shown: MediaItem, question: Question) -> Answer:
-        """Result of the function.
-
-        Raises:
-            NoAnswerError: it failed, or returned neither a text nor K probabilities.
-        """
         try:
             given = self._function(shown.clip, question)
             if isinstance(given, str):

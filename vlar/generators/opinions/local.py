@@ -7,7 +7,6 @@ of the next token.
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from vlar.encoders.spec import split_options, yes
 from vlar.errors import UsageError
-from vlar.files.reading import folder_stamp
+from vlar.generators.backends import LocalModel, one_line
 from vlar.generators.descriptions.base import NoAnswerError, RefusedError
 from vlar.generators.opinions.base import Answer, Answerer, MediaItem, checked_probability
 from vlar.generators.opinions.question import LETTERS, Question, picture_count, pictures
@@ -37,19 +36,20 @@ class LocalAnswerer(Answerer):
     def __init__(
         self, folder: Path, n_pictures: int, *, as_video: bool = False, device: str | None = None
     ) -> None:
-        self._folder, self._n, self._device = folder, n_pictures, device
-        self._as_video = as_video
-        self._digest = folder_stamp(folder)
-        self._loaded: tuple[Any, Any] | None = None
-        self._lock = threading.Lock()
+        def failed(why: str) -> RefusedError:
+            return RefusedError(
+                f"the model in {str(folder)!r} cannot be loaded ({why[:300]}); give a folder of an "
+                "image-text-to-text model as transformers saves it"
+            )
+
+        self._n, self._as_video = n_pictures, as_video
+        self._model = LocalModel(
+            folder, _classes, failed, device=device, chats=True, use_safetensors=True
+        )
 
     @classmethod
     def from_spec(cls, argument: str) -> LocalAnswerer:
-        """The model in a folder: ``FOLDER`` or ``FOLDER?frames=8&video=true&device=cuda``.
-
-        Raises:
-            UsageError: the folder does not exist, or it holds no model.
-        """
+        """The model in a folder: ``FOLDER`` or ``FOLDER?frames=8&video=true&device=cuda``."""
         place, options = split_options(argument, ("frames", "video", "device"))
         folder = Path(place).expanduser()
         if not place or not (folder / "config.json").is_file():
@@ -62,28 +62,22 @@ class LocalAnswerer(Answerer):
 
     @property
     def identity(self) -> str:
-        """The hash of the model's files, and the number of pictures."""
-        return f"local {self._digest} {self._n}{' video' if self._as_video else ''}"
+        return f"local {self._model.digest} {self._n}{' video' if self._as_video else ''}"
 
     def answer(self, shown: MediaItem, question: Question) -> Answer:
-        """Probabilities of the letters as the next token.
-
-        Raises:
-            RefusedError: the model cannot be loaded.
-            NoAnswerError: it cannot read this question, for example because it is too long.
-        """
+        """Probabilities of the letters as the next token."""
         import torch
 
-        with self._lock:
-            processor, model = self._load()
+        with self._model.lock:
+            processor, model = self._model.load()
             try:
                 inputs = self._inputs(processor, shown.clip, question).to(model.device)
                 with torch.inference_mode():
                     logits = model(**inputs).logits[0, -1].float()
             except (RuntimeError, ValueError, IndexError, TypeError) as error:
-                why = " ".join(str(error).split())[:300]
                 raise NoAnswerError(
-                    f"the model in {str(self._folder)!r} cannot answer ({why}); fewer pictures "
+                    f"the model in {str(self._model.folder)!r} cannot answer "
+                    f"({one_line(error)[:300]}); fewer pictures "
                     "(?frames=4) make a question shorter"
                 ) from error
             n_tokens = int(inputs["input_ids"].shape[1])
@@ -113,31 +107,11 @@ class LocalAnswerer(Answerer):
             **options,
         )
 
-    def _load(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            from transformers import AutoModelForImageTextToText, AutoProcessor
 
-            place = str(self._folder)
-            # A folder of weights is data: its Python files never run, and nothing asks on stdin.
-            options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-            try:
-                processor: Any = AutoProcessor.from_pretrained(place, **options)
-                model: Any = AutoModelForImageTextToText.from_pretrained(
-                    place, use_safetensors=True, **options
-                )
-                if not getattr(processor, "chat_template", None):
-                    raise ValueError("it has no chat template, so it is not a model for questions")  # noqa: TRY301
-                model = model.to(self._device or "cpu").eval()
-            except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-                why = " ".join(str(error).split())
-                if "trust_remote_code" in why:
-                    why = "it wants to run code that comes with the weights; vlar never does"
-                raise RefusedError(
-                    f"the model in {place!r} cannot be loaded ({why[:300]}); give a folder of an "
-                    "image-text-to-text model as transformers saves it"
-                ) from error
-            self._loaded = processor, model
-        return self._loaded
+def _classes() -> tuple[Any, Any]:
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    return AutoProcessor, AutoModelForImageTextToText
 
 
 def _facts(frames: UInt8, length_s: float) -> dict[str, Any]:

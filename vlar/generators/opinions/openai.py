@@ -46,9 +46,6 @@ class OpenAIAnswerer(Answerer):
         """The model ``MODEL`` or ``MODEL?frames=8`` on the server that the environment names.
 
         A missing key shows when the first question is asked.
-
-        Raises:
-            UsageError: the model is missing.
         """
         model, options = split_options(argument, ("frames",))
         n_pictures = picture_count(options.get("frames"))
@@ -63,17 +60,10 @@ class OpenAIAnswerer(Answerer):
 
     @property
     def identity(self) -> str:
-        """Server, model and the number of pictures."""
         server = "" if isinstance(self._client, str) else self._client.address
         return f"openai {server} {self._model} {self._n}"
 
     def answer(self, shown: MediaItem, question: Question) -> Answer:
-        """Answer of the server.
-
-        Raises:
-            NoAnswerError: the server gave no answer, also after a second attempt.
-            RefusedError: the server will answer no question, or the key is missing.
-        """
         if isinstance(self._client, str):
             raise RefusedError(self._client)
         body = self._body(shown, question)
@@ -87,7 +77,6 @@ class OpenAIAnswerer(Answerer):
         return self._read(given, len(question))
 
     def close(self) -> None:
-        """Stop further attempts."""
         if not isinstance(self._client, str):
             self._client.close()
 

@@ -204,7 +204,7 @@ def parse_answer(text: str, options: Sequence[str], *, embed: Embed | None = Non
         for m in _LETTERED.finditer(text)
         if LETTERS.index(m[1]) < len(options)
     ]
-    agreeing = [place for place, rest in lettered if _begins(rest, plain[place])]
+    agreeing = [place for place, rest in lettered if f"{rest} ".startswith(f"{plain[place]} ")]
     if agreeing:
         return agreeing[-1]
     found = _letter_alone(text, len(options))
@@ -217,10 +217,6 @@ def parse_answer(text: str, options: Sequence[str], *, embed: Embed | None = Non
     if found is None and embed is not None:
         found = _nearest(text, options, embed)
     return found
-
-
-def _begins(rest: str, option: str) -> bool:
-    return rest == option or rest.startswith(option + " ")
 
 
 def _letter_alone(text: str, k: int) -> int | None:

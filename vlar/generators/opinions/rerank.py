@@ -100,9 +100,8 @@ class SecondOpinion:
             if isinstance(row, Failure):
                 yield row
                 continue
-            yield _cut(
-                self.review(row, shown_of(model, row.path, row.start_s, row.end_s), tree), top
-            )
+            found = self.review(row, shown_of(model, row.path, row.start_s, row.end_s), tree)
+            yield replace(found, predictions=found.predictions[:top], coarse=found.coarse[:top])
 
     def review(
         self, row: Classification, shown: MediaItem, tree: Tree | None = None
@@ -222,10 +221,6 @@ def _coarse(
         for each in row.coarse
     ]
     return tuple(sorted(moved, key=lambda each: -each.probability))
-
-
-def _cut(row: Classification, top: int) -> Classification:
-    return replace(row, predictions=row.predictions[:top], coarse=row.coarse[:top])
 
 
 def _facts(

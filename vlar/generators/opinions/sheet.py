@@ -131,12 +131,6 @@ class SheetAnswerer(Answerer):
 
     @classmethod
     def from_spec(cls, argument: str) -> SheetAnswerer:
-        """The table ``FILE.csv``.
-
-        Raises:
-            UsageError: the name does not end in .csv, its folder is missing, or it is not a table
-                of answers.
-        """
         file = Path(argument).expanduser()
         if file.suffix.lower() != ".csv" or not file.absolute().parent.is_dir():
             raise UsageError(
@@ -152,7 +146,6 @@ class SheetAnswerer(Answerer):
 
     @property
     def identity(self) -> str:
-        """The table."""
         return f"sheet {self._file.absolute()}"
 
     def answer(self, shown: MediaItem, question: Question) -> Answer:
@@ -184,11 +177,6 @@ class SheetAnswerer(Answerer):
         return Answer(chosen)
 
     def close(self) -> None:
-        """Write the new questions into the table, and the page.
-
-        Raises:
-            UsageError: they cannot be written.
-        """
         if not self._new:
             return
         for key, entry in self._new.items():

@@ -45,12 +45,7 @@ class HubDetector(Detector):
 
     @classmethod
     def from_spec(cls, argument: str) -> HubDetector:
-        """The detector of a folder, or of a name on the Hub.
-
-        Raises:
-            UsageError: nothing is named.
-            ModelError: it cannot be loaded, or is not a zero-shot detector.
-        """
+        """The detector of a folder, or of a name on the Hub."""
         if not argument:
             raise UsageError(
                 "detector 'hf' needs a model: hf:FOLDER, such as a folder with OWLv2 or Grounding "
@@ -158,12 +153,7 @@ class RfDetrDetector(Detector):
 
     @classmethod
     def from_spec(cls, argument: str) -> RfDetrDetector:
-        """The detector of a weights file, ``rfdetr:FILE`` or ``rfdetr:SIZE:FILE``.
-
-        Raises:
-            UsageError: no file is named.
-            ModelError: the library or the file is missing, or the file cannot be read.
-        """
+        """The detector of a weights file, ``rfdetr:FILE`` or ``rfdetr:SIZE:FILE``."""
         size, file = _parts(argument)
         if not Path(file).is_file():
             raise ModelError(f"rfdetr:{argument}: no such file; give the weights of RF-DETR")
@@ -180,16 +170,10 @@ class RfDetrDetector(Detector):
         return cls(model, list(model.class_names))
 
     def check_noun(self, noun: str, is_person: bool) -> None:
-        """Refuse what COCO does not name.
-
-        Raises:
-            UnknownNameError: the message lists the names that it has.
-        """
         if not is_person and noun not in self._classes:
             raise unknown_name("thing of COCO", noun, self._classes)
 
     def detect(self, frames: UInt8, times_s: Float64, prompt: str = PERSON) -> Boxes:
-        """Find boxes; a prompt that COCO does not name finds nothing."""
         rows: list[tuple[float, ...]] = []
         scores: list[float] = []
         for now in searched_frames(times_s, _RFDETR_RATE_HZ):

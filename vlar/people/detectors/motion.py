@@ -41,8 +41,6 @@ class MotionDetector(Detector):
     finds = "movement"
 
     def detect(self, frames: UInt8, times_s: Float64, prompt: str = PERSON) -> Boxes:
-        """Find boxes of motion; the prompt is not read."""
-        del prompt
         if len(frames) < 3:
             return Boxes.none()
         grey, scale = _reduced(frames)

@@ -48,8 +48,6 @@ class PoseDetector(Detector):
         )
 
     def detect(self, frames: UInt8, times_s: Float64, prompt: str = PERSON) -> Boxes:
-        """Find people by the body networks; the prompt is not read."""
-        del prompt
         if not len(frames):
             return Boxes.none()
         tracker = PoseTracker(*self._networks, MOST_PEOPLE, squares)
@@ -58,7 +56,6 @@ class PoseDetector(Detector):
         return boxes_of(tracker.window(0, len(frames), height), times_s, (height, width))
 
     def confirms(self, frames: UInt8, times_s: Float64, boxes: Float32) -> bool:
-        """Return whether a body shows along boxes of movement, in a third of the checked frames."""
         asked = np.unique(np.linspace(0, len(boxes) - 1, _LOOKS).round().astype(int))
         seen = 0
         for time_s, x1, y1, x2, y2 in boxes[asked].tolist():

@@ -9,6 +9,6 @@ import pytest
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Kept answers of one test must not answer another."""
     monkeypatch.setattr(
-        "vlar.generators.opinions.asking.resources.cache_dir", lambda: tmp_path / "c"
+        "vlar.files.resources.cache_dir", lambda: tmp_path / "c"
     )
     return tmp_path / "c"
