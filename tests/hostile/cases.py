@@ -931,9 +931,25 @@ NAMES = [
     named("null-byte", "a\0b", "null|is called|characters"),
     named("control-character", "\x1b[2Jlite", "is called"),
 ]
+
+
+def imported(name: str, says: str, make: Callable[[Path], None]) -> Case:
+    """A file of rows that others made."""
+
+    def build(kit: Kit) -> list[str]:
+        make(kit.place / "rows.parquet")
+        return ["index", "import", str(kit.place / "x.vlar"), str(kit.place / "rows.parquet")]
+
+    return Case("rows of others", name, build, says)
+
+
+IMPORTS = [
+    *(imported(name, r"rows\.parquet|no shard|holds no", make) for name, make in SPECIAL.items()),
+    imported("not-parquet", "whole Parquet file", written(b"PAR1" + b"x" * 1000 + b"PAR1")),
+]
 FRAMES = [frames(name, make) for name, make in SPECIAL.items() if name != "absent"]
 CASES = [
-    *REPORTS, *WHEELS, *FRAMES, *NAMES,
+    *REPORTS, *WHEELS, *FRAMES, *NAMES, *IMPORTS,
     *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS, *WEIGHTS, *VIDEOS,
     *ANSWERS, *SHEETS, *MIXINGS, *EXPORTS,
 ]  # fmt: skip

@@ -7,10 +7,12 @@ import contextlib
 import hashlib
 import logging
 import os
+import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -110,6 +112,34 @@ def require_space(place: Path, n_bytes: int, what: str) -> None:
             f"{what} needs {n_bytes / 1e6:.0f} MB in {str(place)!r}, where {free / 1e6:.0f} MB are "
             "free; nothing was written: make room, or choose another disk (VLAR_CACHE, TMPDIR)"
         )
+
+
+@contextmanager
+def work_folder(parent: Path) -> Generator[Path]:
+    """A folder whose finished content is moved next to it; it is deleted at the end.
+
+    Folders that killed processes of this machine left behind are deleted at the beginning, unless
+    they hold something under the name ``old``, which was moved there to be replaced.
+    """
+    begin = f".vlar-{re.sub(r'[^A-Za-z0-9]+', '_', platform.node())}-"
+    for left in parent.glob(f"{begin}*"):
+        number = left.name.removeprefix(begin).partition("-")[0]
+        if number.isdecimal() and not _is_running(int(number)) and not (left / "old").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=f"{begin}{os.getpid()}-") as place:
+        yield Path(place)
+
+
+def _is_running(process_id: int) -> bool:
+    if os.name != "posix":
+        return True  # asking would end it
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def cached(folder: str, name: str, make: Callable[[], bytes], what: str | None = None) -> bytes:

@@ -187,7 +187,12 @@ class Shard:
                 or the rows of a recording do not lie next to each other.
         """
         pa = arrow()
-        if (kind := special_kind(path)) is not None:
+        try:
+            kind = special_kind(path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not a path"
+            raise UsageError(f"{path}: cannot be read ({reason}); check the path") from error
+        if kind is not None:
             raise UsageError(f"{path}: it is {kind}, not a file; give a Parquet file")
         with _named(path), _opened(path) as file:
             own = file.schema_arrow
@@ -195,11 +200,11 @@ class Shard:
                 raise UsageError(
                     f"{path}: has no column {missing[0]!r}; rows have {', '.join(REQUIRED)}"
                 )
-            kind = own.field("vector").type
-            is_list = pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)
-            if not is_list or not pa.types.is_floating(kind.value_type):
-                raise UsageError(f"{path}: column 'vector' is {kind}; write lists of float32")
-            dim = kind.list_size if pa.types.is_fixed_size_list(kind) else None
+            stored = own.field("vector").type
+            is_list = pa.types.is_list(stored) or pa.types.is_fixed_size_list(stored)
+            if not is_list or not pa.types.is_floating(stored.value_type):
+                raise UsageError(f"{path}: column 'vector' is {stored}; write lists of float32")
+            dim = stored.list_size if pa.types.is_fixed_size_list(stored) else None
             paths = file.read(columns=["path"]).column("path").to_pylist()
             runs = [name for name, _ in groupby(paths)]
             if len(runs) != len(set(runs)):

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -108,6 +107,7 @@ ADAPTER = "adapter.safetensors"
 FORMAT = 3
 _MOST = 64 * MB
 _LONGEST_NAME = 255  # bytes of a name in a folder
+_LEAST_FREE = 4 * MB  # so that a full disk is found before the work, not after it
 _FREE = "report"  # how it was adapted: left out where it cannot be read
 _WIDEST, _MOST_FRAMES, _MOST_INNER = 1 << 20, 1 << 16, 16
 
@@ -332,6 +332,7 @@ def check_target(path: str | Path, *, replace: bool) -> None:
     parent = next(p for p in target.absolute().parents if p.exists())
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ModelError(f"{parent} cannot be written; choose another place for {target.name}")
+    resources.require_space(parent, _LEAST_FREE, "a model")
 
 
 def write_model(model: SavedModel, path: Path, *, replace: bool) -> Path:
@@ -340,20 +341,23 @@ def write_model(model: SavedModel, path: Path, *, replace: bool) -> Path:
     Raises:
         ModelError: see ``check_target``, or the disk refuses.
     """
+    from safetensors import SafetensorError
+
     target = path.expanduser()
     check_target(target, replace=replace)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".vlar-") as place:
-            fresh = Path(place) / "model"
+        with resources.work_folder(target.parent) as place:
+            fresh = place / "model"
             fresh.mkdir()
             _write_files(model, fresh)
             if target.exists():
-                shutil.move(target, Path(place) / "old")
+                shutil.move(target, place / "old")
             fresh.replace(target)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the second one for a full disk, too
+        reason = getattr(error, "strerror", None) or str(error)
         raise ModelError(
-            f"cannot save the model to {target}: {error.strerror or error}; nothing was changed"
+            f"cannot save the model to {target}: {reason}; nothing was changed"
         ) from error
     trusted_paths.remember(target, model.encoder.fingerprint)
     base, _ = _chain(model.encoder)
@@ -377,10 +381,13 @@ def _write_files(model: SavedModel, folder: Path) -> None:
 
     base, around = _chain(model.encoder)
     manifest = _describe(model, base, around)
-    if model.adapted is not None:
-        save_file(_contiguous(model.adapted.state()), folder / ARRAYS)
+    arrays = {} if model.adapted is None else {ARRAYS: _contiguous(model.adapted.state())}
     for (name, _), adapter in zip(manifest.adapters, around, strict=True):
-        save_file(_contiguous(adapter.state_dict()), folder / name)
+        arrays[name] = _contiguous(adapter.state_dict())
+    n_bytes = sum(array.nbytes for file in arrays.values() for array in file.values())
+    resources.require_space(folder, n_bytes, "the model")
+    for name, file in arrays.items():
+        save_file(file, folder / name)
     if manifest.files:
         sums = {name: sha256(folder / name, _MOST_ADAPTER) for name in manifest.files}
         manifest = manifest.model_copy(update={"files_sha256": sums})

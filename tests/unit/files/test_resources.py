@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vlar.errors import UsageError
-from vlar.files.resources import cache_limit, cached
+from vlar.files.resources import cache_limit, cached, work_folder
 
 
 class Maker:
@@ -129,3 +131,27 @@ def test_a_wrong_limit_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("VLAR_CACHE_LIMIT", "much")
     with pytest.raises(UsageError, match="500MB"):
         cache_limit()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks whether a process runs")
+def test_what_a_killed_process_left_is_deleted_at_the_next_run(tmp_path: Path):
+    script = (
+        "import sys, time; from pathlib import Path; from vlar.files.resources import work_folder\n"
+        "with work_folder(Path(sys.argv[1])) as place:\n"
+        "    print(place, flush=True); time.sleep(60)"
+    )
+    lefts: list[Path] = []
+    for _ in range(2):
+        with subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        ) as other:
+            assert other.stdout is not None
+            lefts.append(Path(other.stdout.readline().strip()))
+            with work_folder(tmp_path) as mine:
+                assert mine.is_dir()
+                assert lefts[-1].is_dir()  # its process still works
+            assert not mine.exists()
+            other.kill()
+    (lefts[1] / "old").mkdir()  # a model of the user lies in it
+    with work_folder(tmp_path):
+        assert [left.exists() for left in lefts] == [False, True]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -110,3 +111,23 @@ def test_a_folder_that_is_called_as_an_encoder_does_not_stand_before_it(
     assert is_model_folder("imu")
     with pytest.raises(UsageError, match="has 300 characters; see 'vlar models'"):
         is_model_folder("x" * 300)
+
+
+def test_a_full_disk_is_found_before_and_after_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from safetensors import SafetensorError
+
+    model = vlar.load(FOLDER / "ridge")
+
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(ModelError, match="No space left on device; nothing was changed"):
+        model.save(tmp_path / "a")
+    monkeypatch.undo()
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=1000))
+    with pytest.raises(ModelError, match=r"a model needs 4 MB in .*nothing was written"):
+        model.save(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
