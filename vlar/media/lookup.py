@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vlar import registry
-from vlar.errors import DecodeError
+from vlar.errors import DecodeError, UsageError
 from vlar.files.workers.pool import WorkerPool, can_isolate, is_batch
 from vlar.files.workers.process import FileLimits, WorkerStartError
 from vlar.media.base import Reader, RecordingInfo, Request, find_claimed
@@ -220,7 +221,10 @@ def read_clip(
     Raises:
         DecodeError: the recording cannot be read.
         UnknownNameError: the reader does not exist.
+        UsageError: ``path`` is not a path.
     """
+    if not isinstance(path, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"cannot read a {type(path).__name__} as a recording; give its path")
     chosen = reader_for(path) if modality is None else reader(modality)
     if n_frames is None:
         wanted = replace(chosen.every_sample(Path(path), window), shorter_side=shorter_side)

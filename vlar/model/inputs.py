@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -38,7 +38,17 @@ _ARRAY = Path("<array>")
 
 
 def is_one(recordings: object) -> TypeIs[Recording]:
-    """True where an input is a single recording rather than several."""
+    """True where an input is a single recording rather than several.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    known = isinstance(recordings, (Iterable, Path, Picture, Clip))
+    if not known or isinstance(recordings, (bytes, bytearray, Mapping)):
+        raise UsageError(
+            f"cannot read a {type(recordings).__name__} as a recording; give a path, an array "
+            "(T, H, W, 3) of uint8, a PIL image, a Clip, or a list of these"
+        )
     return isinstance(recordings, (str, Path, np.ndarray, Clip, Picture))
 
 

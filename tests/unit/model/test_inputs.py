@@ -14,6 +14,7 @@ from tests.fixtures.models_1 import tiny
 from vlar.errors import DecodeError, UsageError
 from vlar.media.lookup import read_clip
 from vlar.model.core import ModelCore
+from vlar.model.inputs import is_one
 from vlar.types import Classification, Failure
 
 LABELS = ["falling", "rising", "staying"]
@@ -149,3 +150,12 @@ def test_a_classifier_can_be_inspected_saved_and_restored(model, clips):
         LabelClassifier.restore(model.core, {**config, "fingerprint": "other"}, state)
     with pytest.raises(ModelError):
         LabelClassifier.restore(model.core, config, {})
+
+
+@pytest.mark.parametrize("given", [b"clip.mp4", {"path": "clip.mp4"}, 3, None, bytearray(b"x")])
+def test_what_is_no_recording_is_a_sentence(given: object):
+    kind = type(given).__name__
+    with pytest.raises(UsageError, match=f"cannot read a {kind} as a recording; give a path"):
+        is_one(given)
+    with pytest.raises(UsageError, match=f"cannot read a {kind} as a recording"):
+        vlar.read_clip(given)  # pyright: ignore[reportArgumentType]
