@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from vlar.formatting import shown
 
-# A hit below it is weak. On 530 clips, in libraries of 2 to 119 recordings where no clip shows 3 in 10
-# queries, 13 % of such first hits are right, of the others 50 %.
+# A hit below it is weak. On 530 clips, in libraries of 2 to 119 recordings where no clip shows
+# 3 in 10 queries, 13 % of such first hits are right, of the others 50 %.
 WEAK_MATCH = 0.2
 
 
@@ -359,7 +359,7 @@ class Classification:
     one was asked for (``vlar.generators.opinions.rerank``); the probabilities are then those of
     both. ``person`` is the one that ``who`` or ``zoom`` found; ``notes`` hold other remarks.
     ``verdict`` answers one label alone: ``yes``, ``no``, or ``unsure`` between both; None for a
-    list.
+    list. ``body`` is the visible share (0 to 1) of a body; None where none is looked for.
     """
 
     path: Path
@@ -375,6 +375,7 @@ class Classification:
     person: Person | None = None
     notes: tuple[str, ...] = ()
     verdict: str | None = None
+    body: float | None = None
 
     @property
     def label(self) -> str | None:

@@ -7,6 +7,9 @@ neural networks", 2018).
 
 A span with cuts can be read shot by shot instead (``ViewSampler.shot_by_shot``), so that no
 movement is followed across a cut. The mean of the shots' vectors then stands for it.
+
+Pictures without content (a black lead-in, a fade) do not count: where the samples of a span begin
+or end with such, the span is read between them, and parts that hold nothing else are left out.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from vlar.errors import DecodeError, VlarError
 from vlar.media.base import Reader, Request
@@ -28,6 +32,9 @@ from vlar.types import Clip, Failure, Sampling, Window
 
 _PARTS = 3
 _PART_S = 4.0  # seconds, as the windows of a library
+_BLANK = 4.0  # standard deviation in grey levels, below what compression leaves of any scene
+_EVERY_PIXEL = 8
+_FEWEST_BLANK = 2  # samples; one may be a fade
 _MOST_SHOTS = 8  # of a span; the longest
 
 Views = list[Clip]
@@ -79,7 +86,17 @@ class ViewSampler:
         whole = self.reader.read_clip(path, window, self.sampling)
         parts = self.parts(whole.window)
         clips = self.reader.read_windows(path, parts, self.sampling) if parts else ()
-        return [whole, *(clip for clip in clips if isinstance(clip, Clip))]
+        return self._with_content([whole, *(clip for clip in clips if isinstance(clip, Clip))])
+
+    def _with_content(self, views: Views) -> Views:
+        """Views without blank pictures at their ends; the first still states its whole span."""
+        first, *parts = views
+        inner = content_span(first)
+        if inner is not None:
+            again = next(iter(self.reader.read([(first.path, inner)], self.sampling)))
+            if isinstance(again, Clip):
+                first = replace(again, window=first.window)
+        return [first, *(part for part in parts if not is_blank(part))]
 
     def sample_each(self, spans: Iterable[Request]) -> Iterator[Views | Failure]:
         """The views of many spans as ``sample`` gives them, read ahead in threads.
@@ -107,7 +124,7 @@ class ViewSampler:
             if isinstance(first, Failure) and (span is None or not good):
                 yield first
             else:
-                yield good if span is None else _as_span(span, good)
+                yield self._with_content(good) if span is None else _as_span(span, good)
 
     def _shots(self, path: Path, window: Window | None) -> list[Window]:
         """The shots of a span, the longest first; none where it has no cut."""
@@ -156,6 +173,40 @@ class ViewSampler:
             return []
         starts = np.linspace(window.start_s, window.end_s - _PART_S, _PARTS)
         return [Window(float(start), float(start) + _PART_S) for start in starts]
+
+
+def content_span(clip: Clip) -> Window | None:
+    """The span of a video clip between blank pictures at its ends; None where it has none there.
+
+    A picture is blank where its pixels hardly differ: black, white, or one colour.
+
+    Args:
+        clip: Of any sensor; others than video have no pictures.
+    """
+    shown = _shown(clip)
+    if shown is None or shown.all() or not shown.any():
+        return None
+    first, last = np.flatnonzero(shown)[[0, -1]]
+    if last - first + 1 > len(shown) - _FEWEST_BLANK:
+        return None
+    half_s = (clip.times_s[-1] - clip.times_s[0]) / (len(shown) - 1) / 2
+    begin_s = clip.times_s[first] - half_s if first else clip.window.start_s
+    end_s = clip.times_s[last] + half_s if last < len(shown) - 1 else clip.window.end_s
+    return Window(max(float(begin_s), clip.window.start_s), min(float(end_s), clip.window.end_s))
+
+
+def is_blank(clip: Clip) -> bool:
+    """Return whether a clip is a video without a picture that shows anything."""
+    shown = _shown(clip)
+    return shown is not None and not shown.any()
+
+
+def _shown(clip: Clip) -> npt.NDArray[np.bool_] | None:
+    """(T,) True for pictures with content; None for other clips, and for single pictures."""
+    if clip.modality != "video" or not isinstance(clip.data, np.ndarray) or len(clip.data) < 4:
+        return None
+    small = clip.data[:, ::_EVERY_PIXEL, ::_EVERY_PIXEL].reshape(len(clip.data), -1)
+    return small.std(axis=1) >= _BLANK
 
 
 def _as_span(span: Window, clips: Sequence[Clip | Failure]) -> Views:

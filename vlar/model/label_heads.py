@@ -62,6 +62,8 @@ class LabelClassifier:
         keys: C labels as their source spells them.
         calibration: Curves over the probabilities; None leaves them as the head gives them.
         tree: The coarse labels above the C labels, in their order; None for none.
+        no_body: Place of the block of an unseen body in a clip's vector, and its weight; None for
+            an encoder that does not look for bodies.
     """
 
     head: Head
@@ -70,6 +72,7 @@ class LabelClassifier:
     keys: tuple[str, ...]
     calibration: Calibration | None = None
     tree: Tree | None = None
+    no_body: tuple[int, float] | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -129,7 +132,15 @@ class LabelClassifier:
             coarse=self._coarse(similarity, probability)[:top],
             lost=span.lost,
             verdict=verdict(best[0].probability) if len(self.labels) == 1 else None,
+            body=self._body(span.encoded.vector),
         )
+
+    def _body(self, vector: Float32) -> float | None:
+        """Visible share of a body, 0..1."""
+        if self.no_body is None:
+            return None
+        place, weight = self.no_body
+        return max(0.0, 1.0 - float(vector[place] / weight) ** 2)
 
     def _coarse(self, similarity: Float32, probability: Float64) -> tuple[Prediction, ...]:
         """The labels above, best first."""
@@ -189,7 +200,9 @@ class LabelClassifier:
         except (KeyError, TypeError, UsageError) as error:
             raise ModelError(f"the saved classifier is malformed ({error!r})") from error
         calibration = Calibration.restore(settings) if settings else None
-        return LabelClassifier(head, mode, core.fingerprint, keys, calibration, tree)
+        return LabelClassifier(
+            head, mode, core.fingerprint, keys, calibration, tree, _unseen_body(core)
+        )
 
 
 def _restored_head(
@@ -262,7 +275,19 @@ def make_classifier(
             "labels"
         )
     above = label_tree(core, tree, head.labels)
-    return LabelClassifier(head, mode, core.fingerprint, labels.keys, calibration, above)
+    return LabelClassifier(
+        head, mode, core.fingerprint, labels.keys, calibration, above, _unseen_body(core)
+    )
+
+
+def _unseen_body(core: ModelCore) -> tuple[int, float] | None:
+    """Place and weight of the block that takes what an unseen body leaves; None without one."""
+    place = 0
+    for block in core.encoder.blocks:
+        if block.name == "unseen_body" and block.width == 1:
+            return place, block.weight
+        place += block.width
+    return None
 
 
 def _asks_beyond(core: ModelCore, adapted: AdaptedHead, labels: LabelList | None) -> bool:
@@ -367,9 +392,9 @@ def _by_texts(
 ) -> Head:
     """Labels as vectors, and what the encoder has on labels with examples among them.
 
-    A gate decides between labels that exclude each other. One label alone is a question, judged by the
-    constants that the encoder has for these; ``fitted`` is False where a calibration of the user's
-    own replaces them.
+    A gate decides between labels that exclude each other. One label alone is a question, judged by
+    the constants that the encoder has for these; ``fitted`` is False where a calibration of the
+    user's own replaces them.
     """
     alone = fitted and mode == "multi" and len(labels) == 1
     if alone and core.encoder.asked and descriptions in ("auto", "none"):

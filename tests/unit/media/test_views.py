@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ from vlar.errors import DecodeError
 from vlar.heads.support import SupportItem
 from vlar.media.lookup import reader
 from vlar.media.video.decode import read_clip
-from vlar.media.views import ViewSampler
+from vlar.media.views import ViewSampler, content_span, is_blank
 from vlar.model.examples import read_examples
 from vlar.numeric import unit
-from vlar.types import Failure, Sampling, Window
+from vlar.types import Clip, Failure, Sampling, Window
 
 ONE_VIEW = ViewSampler(reader("video"), Sampling(4, shorter_side=64))
 SEVERAL = ViewSampler(reader("video"), Sampling(4, longest_s=5.0, shorter_side=64))
@@ -131,3 +132,43 @@ def test_examples_are_seen_in_one_clip_unless_a_sampler_is_given(video: Path, mo
     np.testing.assert_array_equal(once.vector, model.encode(views[:1])[0].vector)
     np.testing.assert_array_equal(several.vector, model.encode_views(views).vector)
     assert not np.array_equal(once.vector, several.vector)
+
+
+def test_a_black_lead_in_is_not_read(tmp_path: Path):
+    clip = Clip(
+        tmp_path / "a.mp4", Window(0.0, 8.0), "video",
+        np.zeros((16, 32, 32, 3), np.uint8), (np.arange(16) + 0.5) / 2,
+    )  # fmt: skip
+    assert content_span(clip) is None
+    assert is_blank(clip)
+    scene = np.random.default_rng(0).integers(0, 255, (16, 32, 32, 3)).astype(np.uint8)
+    assert content_span(replace(clip, data=scene)) is None
+    late = scene.copy()
+    late[:8] = 0
+    assert content_span(replace(clip, data=late)) == Window(4.0, 8.0)
+    assert not is_blank(replace(clip, data=late))
+    faded = scene.copy()
+    faded[0] = 0
+    assert content_span(replace(clip, data=faded)) is None
+    early = scene.copy()
+    early[12:] = 255
+    assert content_span(replace(clip, data=early)) == Window(0.0, 6.0)
+
+
+def test_other_sensors_have_no_blank_pictures(tmp_path: Path):
+    signal = np.zeros((16, 6), np.float32)
+    clip = Clip(tmp_path / "a.csv", Window(0.0, 8.0), "imu", signal, np.arange(16) / 2)
+    assert content_span(clip) is None
+    assert not is_blank(clip)
+
+
+def test_a_recording_with_a_black_lead_in_is_judged_by_its_pictures(tmp_path: Path):
+    scene = videos.noise(1)
+    path = videos.make_video(tmp_path / "lead.mp4", 80, fps=10, picture=lambda i: scene * (i >= 40))
+    sampler = ViewSampler(reader("video"), Sampling(8))
+    (one,) = sampler.sample(path)
+    ((each,),) = sampler.sample_each([(path, None)])
+    for view in (one, each):
+        assert view.window.duration_s == pytest.approx(8.0, abs=0.2)
+        assert view.times_s[0] >= 3.5
+        assert (view.data.reshape(8, -1).std(axis=1) > 10).all()

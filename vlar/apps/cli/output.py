@@ -27,6 +27,7 @@ _JOINERS = "\u200c\u200d"
 _BOLD, _NORMAL = "\x1b[1m", "\x1b[0m"
 _log = logging.getLogger("vlar.apps.cli")
 _FITS = 0.5  # probability from which a label of several is part of the verdict
+_BODY = 0.1  # visible share of a body below which it is not seen
 _NEARLY = 0.2  # from which it may fit by itself: four times the prior of a label among several
 
 
@@ -141,7 +142,7 @@ def classification(row: Classification, *, several: bool = False) -> None:
     said += _lost(row.lost)
     first = f"{row.path}  {clock(row.start_s)} to {clock(row.end_s)}  {said}"
     line(first, flush=alone, strong=len(said))
-    for fact in _about(row):
+    for fact in [*_about(row), *_advice(row, said, several=several)]:
         line(f"  {fact}", flush=alone)
     if alone:
         return
@@ -152,6 +153,19 @@ def classification(row: Classification, *, several: bool = False) -> None:
     if row.second_opinion:
         line(f"  {second_opinion(row.second_opinion)}")
     line(f"  {row.unknown_probability:6.1%}  (unknown)", flush=True)
+
+
+def _advice(row: Classification, said: str, *, several: bool) -> list[str]:
+    """One line on an unsure answer: what competes, whether a body was seen, and what helps."""
+    if not said.startswith(("unsure", "unknown")) or several:
+        return []
+    near = [p.label for p in row.predictions[:2] if p.probability >= _NEARLY]
+    facts = [f"{' and '.join(near)} compete"] if len(near) > 1 else []
+    if row.body is not None:
+        shown = "no body is seen" if row.body < _BODY else "a body is seen"
+        facts.append(shown)
+    facts.append("three examples of each label decide better: vlar adapt")
+    return ["; ".join(facts)]
 
 
 def second_opinion(facts: Mapping[str, Any]) -> str:

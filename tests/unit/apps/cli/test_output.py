@@ -18,6 +18,21 @@ def answer(unknown: float, *probabilities: float) -> Classification:
     return replace(row, verdict=alone)
 
 
+def test_an_unsure_answer_tells_what_helps(capsys: pytest.CaptureFixture):
+    row = replace(answer(0.4, 0.3, 0.25), body=0.0)
+    output.classification(row)
+    first, advice, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith("unsure: riding a bike 30 %, unknown 40 %")
+    assert advice == (
+        "  riding a bike and cooking compete; no body is seen; three examples of each label decide "
+        "better: vlar adapt"
+    )
+    output.classification(replace(answer(0.1, 0.8, 0.1), body=0.9))
+    assert "vlar adapt" not in capsys.readouterr().out
+    output.classification(replace(answer(0.9, 0.05, 0.05), body=0.9))
+    assert "a body is seen; three" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("row", "options", "text"),
     [
