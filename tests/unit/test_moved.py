@@ -80,7 +80,9 @@ def exists(name: str) -> bool:
 
 def test_every_new_name_exists():
     missing = [new for new in sorted(set(MOVED.values())) if available(new) and not exists(new)]
-    assert not missing, missing
+    assert not missing, (
+        f"{missing}: correct tests/moved.json, or add a reason to tests/removed.json"
+    )
     assert not exists("vlar.metrics.openset.no_such_figure")
     assert not exists("vlar.no_such_package.auroc")
 
