@@ -31,6 +31,7 @@ from vlar.metrics.intervals import Interval, bootstrap, mean_interval
 from vlar.metrics.ranking import multilabel_map
 from vlar.types import Failure, Float64, JsonDict, Window
 
+_FEWEST = 20  # clips that a threshold is stated from, and shares without their counts
 _NAMED = 3  # labels that a sentence names
 
 
@@ -171,6 +172,11 @@ class Evaluation:
         return len(self.clips)
 
     @property
+    def right_but_unknown(self) -> int:
+        """Clips whose best label is right and that are called unknown all the same."""
+        return sum(clip.right and clip.unknown for clip in self.clips)
+
+    @property
     def groups(self) -> int:
         """Groups that the clips come from."""
         return len({clip.group for clip in self.clips})
@@ -183,7 +189,7 @@ class Evaluation:
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
         intervals = {name: _interval(row) for name, row in self.intervals.items()}
-        kept = self.threshold
+        kept = self.threshold if self.n >= _FEWEST else None
         return {
             "model": self.model,
             "source": str(self.source),
@@ -197,6 +203,7 @@ class Evaluation:
             **({} if self.micro_map is None else {"micro_map": self.micro_map}),
             **({"parts": dict(self.parts)} if self.parts else {}),
             "unknown_rate": self.unknown_rate,
+            "right_but_unknown": self.right_but_unknown,
             "ece": self.ece,
             "threshold": kept.value if kept else None,
             "threshold_keeps": kept.keeps if kept else None,
@@ -237,15 +244,19 @@ class Evaluation:
         if self.parts:
             lines.append(", ".join(f"{name} {percent(v)}" for name, v in self.parts.items()))
         lines.append(
-            f"called unknown: {percent(self.unknown_rate)}; calibration error {self.ece:.2f}"
+            f"called unknown: {percent(self.unknown_rate)}{self._right_but_unknown()}; "
+            f"calibration error {self.ece:.2f}"
         )
         lines += [self.threshold_sentence(), self.confusion_sentence(), *self.remarks()]
         return "\n".join(line for line in lines if line)
 
     def threshold_sentence(self) -> str:
-        """Recommended threshold of the probability, in words; empty where no answer is wrong."""
+        """Recommended threshold of the probability, in words; none from a few clips."""
         if self.threshold is None:
             return "no answer is right, so no threshold keeps right answers"
+        if self.n < _FEWEST:
+            clips = "1 clip is" if self.n == 1 else f"{self.n} clips are"
+            return f"{clips} too few for a threshold; give at least {_FEWEST}"
         kept = self.threshold
         drops = "" if kept.drops is None else f" and drops {percent(kept.drops)} of the wrong ones"
         return (
@@ -266,13 +277,20 @@ class Evaluation:
         shown = sum(row.n > 0 for row in self.per_label)
         return f"{clips} of {shown} label{'' if shown == 1 else 's'}{groups}"
 
+    def _right_but_unknown(self) -> str:
+        right = sum(clip.right for clip in self.clips)
+        lost = self.right_but_unknown
+        return f" ({lost} of {right} right answers were called unknown)" if lost else ""
+
     def _figure(self, name: str) -> str:
         value, interval = getattr(self, name), self.intervals.get(name)
         if name == "map":
             return f"{value:.3f}"
+        few = name in ("top1", "top5") and self.n < _FEWEST
+        count = f"{round(value * self.n)} of {self.n}, " if few else ""
         if interval is None:
-            return percent(value)
-        return f"{percent(value)} ({100 * interval.low:.0f} to {100 * interval.high:.0f})"
+            return count + percent(value)
+        return f"{count}{percent(value)} ({100 * interval.low:.0f} to {100 * interval.high:.0f})"
 
     def remarks(self) -> list[str]:
         """Remarks that a reader of the figures must not miss."""

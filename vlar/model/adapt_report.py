@@ -58,6 +58,18 @@ class TrainingReport:
         return f"{line}\nweights: {weights}{held}"
 
 
+def _counted(share: float, total: int) -> str:
+    """A share of examples as a count where it is one: four of four tells how few there are.
+
+    >>> _counted(1.0, 4), _counted(0.5, 3)
+    ('4 of 4 examples', '50% of the examples')
+    """
+    right = round(share * total)
+    if abs(share * total - right) < 1e-6:
+        return f"{right} of {total} examples"
+    return f"{share:.0%} of the examples"
+
+
 @dataclass(frozen=True)
 class AdaptReport:
     """Examples and method of an adaptation.
@@ -149,7 +161,7 @@ class AdaptReport:
         if held_out is None:
             return f"{learned}; with one recording a label, no example could be held out to test it"
         confused = "".join(f"; {row.sentence()}" for row in worth_knowing(self.confusions))
-        return f"{learned}, which recognised {held_out:.0%} of the examples held out{confused}"
+        return f"{learned}, which recognised {_counted(held_out, total)} held out{confused}"
 
     @property
     def _method(self) -> str:

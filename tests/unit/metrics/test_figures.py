@@ -90,12 +90,24 @@ def test_the_figures_of_an_example():
 def test_the_summary_is_short_and_clear():
     broken = Failure(Path("broken.mp4"), "decode", "broken.mp4: no frame")
     lines = example((broken,)).summary().splitlines()
-    assert lines[0].startswith("7 clips of 2 labels: top-1 42.9 % (")
+    assert lines[0].startswith("7 clips of 2 labels: top-1 3 of 7, 42.9 % (")
     assert "pour is taken for clap, 4 of 5" in lines
-    assert "a threshold of 0.30 on the probability keeps 100.0 % of the right answers" in lines[2]
+    assert lines[1].startswith("called unknown: 14.3 % (1 of 3 right answers were called unknown);")
+    assert lines[2] == "7 clips are too few for a threshold; give at least 20"
     assert "without a clip, and not in any mean: wave" in lines
     assert lines[-1] == "not counted: 1 clip could not be read"
     assert len(lines) == 6
+
+
+def test_many_clips_have_a_threshold_and_a_few_have_none():
+    rows = [clip(i, (1,), [0.6, 0.3, 0.0]) for i in range(4)]
+    rows += [clip(4 + i, (0,), [0.7, 0.1, 0.1]) for i in range(16)]
+    many = evaluation_of(about(), LABELS, rows)
+    assert "a threshold of 0.70 on the probability keeps" in many.summary()
+    assert many.to_dict()["threshold"] == pytest.approx(0.7)
+    assert "of 20, " not in many.summary()
+    assert example().to_dict()["threshold"] is None
+    assert example().to_dict()["right_but_unknown"] == 1
 
 
 def test_the_json_object_has_the_promised_keys():
@@ -165,7 +177,7 @@ def test_one_group_has_no_interval_and_says_so():
 
 def test_one_clip():
     found = evaluation_of(about(), LABELS, [clip(0, (1,), [0.6, 0.3, 0.0])])
-    assert found.summary().splitlines()[0].startswith("1 clip of 1 label: top-1 0.0 %,")
+    assert found.summary().splitlines()[0].startswith("1 clip of 1 label: top-1 0 of 1, 0.0 %,")
     assert found.threshold is None
     assert "no answer is right" in found.summary()
     assert found.to_dict()["threshold"] is None
