@@ -1,4 +1,4 @@
-"""Executes docs/extending.md: three parts of another package, through the real command."""
+"""Executes docs/extending.md: parts of another package, through the real command."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries: dict[str, list[str]] = {}
     for file, source in FILES.items():
         (folder / file).write_text(source, "utf-8")
-        parts = re.findall(r'^@register\("(\w+)", "([\w-]+)"\)\nclass (\w+)', source, re.M)
+        parts = re.findall(r'^@register\("(\w+)", "([\w-]+)"\)\n(?:class|def) (\w+)', source, re.M)
         for kind, name, part in parts:
             entries.setdefault(kind, []).append(f"{name} = {file.removesuffix('.py')}:{part}")
     facts = folder / "wrist_parts-1.0.dist-info"
@@ -118,6 +118,16 @@ def test_a_head_that_compares_sequences_answers(answers: list[list[dict]]):
     assert best(row) == "shake"
 
 
+def test_a_tower_learns_from_features_next_to_the_encoders(
+    workplace: Path, answers: list[list[dict]]
+):
+    (row,) = answer(answers, "vlar classify recordings/walk/1.csv")
+    assert best(row) == "walk"
+    saved = json.loads((workplace / "swung" / "vlar.json").read_text("utf-8"))
+    assert '"swings"' in json.dumps(saved)
+    assert '"width": 8' in json.dumps(saved)
+
+
 def test_a_reranker_changes_the_scores_and_keeps_the_right_rows(answers: list[list[dict]]):
     plain = answer(answers, 'vlar query wrist.vlar "someone walks" -k 3')
     again = answer(answers, 'vlar query wrist.vlar "someone walks" --rerank')
@@ -126,7 +136,7 @@ def test_a_reranker_changes_the_scores_and_keeps_the_right_rows(answers: list[li
 
 
 def test_each_part_is_one_file_that_the_package_does_not_mention():
-    assert set(FILES) == {"wrist.py", "warping.py", "rocchio.py"}
-    names = re.compile(r"WristEncoder|[Ww]arping|[Rr]occhio")
+    assert set(FILES) == {"wrist.py", "warping.py", "swings.py", "rocchio.py"}
+    names = re.compile(r"WristEncoder|[Ww]arping|[Rr]occhio|Swings|HeldHand")
     for source in Path(registry.__file__).parent.rglob("*.py"):
         assert not names.search(source.read_text("utf-8")), source
