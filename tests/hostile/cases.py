@@ -943,7 +943,27 @@ def imported(name: str, says: str, make: Callable[[Path], None]) -> Case:
     return Case("rows of others", name, build, says)
 
 
+def rows_of(paths: list[str], which: list[int]) -> Callable[[Path], None]:
+    """A Parquet file of rows; each path is stored once, with a number for each row."""
+
+    def make(file: Path) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        vectors = [[1.0, 0.0, 0.0, 0.0]] * len(which)
+        spans = [float(number) for number in range(len(which))]
+        stored = pa.DictionaryArray.from_arrays(pa.array(which, pa.int32()), pa.array(paths))
+        columns = {"path": stored, "start_s": spans, "end_s": [1 + each for each in spans]}
+        parquet.write_table(pa.table({**columns, "vector": vectors}), file, compression="zstd")
+
+    return make
+
+
 IMPORTS = [
+    imported(
+        "path-of-20-MB-2000-times", "a path has more than", rows_of(["x" * 20_000_000], [0] * 2000)
+    ),
+    imported("rows-apart", "not next to each other", rows_of(["a", "b"], [0, 1, 0])),
     *(imported(name, r"rows\.parquet|no shard|holds no", make) for name, make in SPECIAL.items()),
     imported("not-parquet", "whole Parquet file", written(b"PAR1" + b"x" * 1000 + b"PAR1")),
 ]

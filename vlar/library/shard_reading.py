@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError, VlarError
-from vlar.files.reading import special_kind
+from vlar.files.reading import MOST_MEMORY, special_kind
 from vlar.library.address import checked_tags, is_unicode, place
 from vlar.library.ingest.encode import EncodedWindow
 from vlar.library.ingest.reader import CHANGED, FAILED, UNCHANGED, FileRecord
@@ -129,6 +129,8 @@ def _write(writer: LibraryWriter, video: VectorVideo) -> None:
 
 
 _BATCH = 1024
+_MOST_ROWS = 20_000_000
+_LONGEST_PATH = 100_000
 _PLAIN = (
     *("kind", "content_hash", "size", "mtime_ns", "duration_s", "start_s", "end_s", "track"),
     *("box", "lost", "caption", "context", "context_tokens", "tags", "error_kind", "error"),
@@ -205,13 +207,7 @@ class Shard:
             if not is_list or not pa.types.is_floating(stored.value_type):
                 raise UsageError(f"{path}: column 'vector' is {stored}; write lists of float32")
             dim = stored.list_size if pa.types.is_fixed_size_list(stored) else None
-            paths = file.read(columns=["path"]).column("path").to_pylist()
-            runs = [name for name, _ in groupby(paths)]
-            if len(runs) != len(set(runs)):
-                raise UsageError(
-                    f"{path}: the rows of a recording are not next to each other; sort them by path"
-                )
-            return cls(path, facts_of(file.schema_arrow.metadata), len(runs), dim)
+            return cls(path, facts_of(own.metadata), _recordings(path, file.metadata), dim)
 
     def stream(
         self, dim: int, known: Mapping[str, KnownVideo]
@@ -247,11 +243,48 @@ class Shard:
                     yield {**row, "vector": vector}
 
 
-def _opened(path: Path) -> Any:
+def _recordings(path: Path, facts: Any) -> int:
+    """Number of recordings of a file; its paths are never unpacked at once.
+
+    Raises:
+        UsageError: it states more rows or longer paths than a file may have, or the rows of a
+            recording do not lie next to each other.
+    """
+    groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
+    columns = (group.column(at) for group in groups for at in range(group.num_columns))
+    unpacked = sum(one.total_uncompressed_size for one in columns if one.path_in_schema == "path")
+    if facts.num_rows > _MOST_ROWS or unpacked > MOST_MEMORY:
+        raise UsageError(
+            f"{path}: states {facts.num_rows:,} rows and {unpacked / 1e9:.1f} GB of paths; "
+            f"{_MOST_ROWS:,} rows are read of a file: write several"
+        )
+    names: set[str] = set()
+    count, last = 0, None
+    # Each text once, with a number for each row: a short file may state one long text many times.
+    with _opened(path, read_dictionary=["path"]) as file:
+        for batch in file.iter_batches(_BATCH, columns=["path"]):
+            column = batch.column(0)
+            listed = getattr(column, "dictionary", column).to_pylist()
+            if any(isinstance(name, str) and len(name) > _LONGEST_PATH for name in listed):
+                raise UsageError(f"{path}: a path has more than {_LONGEST_PATH:,} characters")
+            for name, _ in groupby(column.to_pylist()):
+                if name == last and count:
+                    continue
+                count, last = count + 1, name
+                if name in names:
+                    raise UsageError(
+                        f"{path}: the rows of a recording are not next to each other; sort them "
+                        "by path"
+                    )
+                names.add(name)
+    return count
+
+
+def _opened(path: Path, **options: Any) -> Any:
     arrow()
     from pyarrow import parquet
 
-    return parquet.ParquetFile(path, page_checksum_verification=True)
+    return parquet.ParquetFile(path, page_checksum_verification=True, **options)
 
 
 class _named:  # noqa: N801 - used as a function
