@@ -14,13 +14,19 @@ from vlar.errors import ModelError, UsageError
 from vlar.files.reading import number
 from vlar.heads.base import Array, Head, Scores
 from vlar.heads.logistic import logistic
-from vlar.heads.zero_shot import AskedScorer, Curve, LabelScorer, ZeroShotScorer, kept_for_each
+from vlar.heads.zero_shot import (
+    AskedScorer,
+    EvidenceCurve,
+    LabelScorer,
+    ZeroShotScorer,
+    kept_for_each,
+)
 from vlar.language.tree import Tree
 from vlar.numeric import sigmoid
 from vlar.types import Encoded, Float32, Float64, JsonDict
 
 EACH_PRIOR = 0.05
-# Nothing tells that one label alone is rare.
+# One label alone is not known to be rare.
 QUESTION_PRIOR = 0.5
 
 
@@ -128,7 +134,7 @@ class ConceptHead(Head):
         content_free: Float32,
         offsets: Float64 | None = None,
         prior: float | None = None,
-        curve: Curve | None = None,
+        curve: EvidenceCurve | None = None,
     ) -> None:
         self.labels, self.mode, self.logit_scale = tuple(labels), mode, logit_scale
         self.concepts, self.background, self.content_free = concepts, background, content_free
@@ -186,7 +192,7 @@ class ConceptHead(Head):
                 content_free=np.asarray(state["content_free"], np.float32),
                 offsets=np.asarray(state["offsets"], np.float64) if "offsets" in state else None,
                 prior=number(config, "prior") if "prior" in config else None,
-                curve=Curve(**config["curve"]) if "curve" in config else None,
+                curve=EvidenceCurve(**config["curve"]) if "curve" in config else None,
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise ModelError(f"the saved labels are incomplete or malformed ({error!r})") from error

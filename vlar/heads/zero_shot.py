@@ -365,8 +365,8 @@ def check_scorer(concepts: Float32, background: Float32, logit_scale: float, pri
 
 
 @dataclass(frozen=True)
-class Curve:
-    """From the evidence for a text to log odds: ``slope * evidence + offset``.
+class EvidenceCurve:
+    """Conversion of the evidence for a text to log odds: ``slope * evidence + offset``.
 
     Attributes:
         discount: Share of what the background scores that is taken off the logit, 0..1.
@@ -400,7 +400,7 @@ class AskedScorer:
         background: Float32,
         *,
         logit_scale: float,
-        curve: Curve,
+        curve: EvidenceCurve,
         content_free: Float32 | None = None,
     ) -> None:
         check_scorer(queries, background, logit_scale, 0.5)

@@ -32,7 +32,13 @@ from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.session import Session
 from vlar.errors import UsageError
 from vlar.heads.concept_heads import make_scorer
-from vlar.heads.zero_shot import AskedScorer, Curve, LabelScorer, ZeroShotScorer, match_scorer
+from vlar.heads.zero_shot import (
+    AskedScorer,
+    EvidenceCurve,
+    LabelScorer,
+    ZeroShotScorer,
+    match_scorer,
+)
 from vlar.language.bank import load_bank
 from vlar.language.descriptions import Described
 from vlar.language.prompts import fill, load_templates
@@ -256,7 +262,7 @@ class ModelCore:
             )
         return AskedScorer(
             query[None], self.background, logit_scale=scale, content_free=self.content_free,
-            curve=Curve(asked.discount, asked.slope, asked.offset),
+            curve=EvidenceCurve(asked.discount, asked.slope, asked.offset),
         )  # fmt: skip
 
     @cached_property

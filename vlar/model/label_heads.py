@@ -36,7 +36,7 @@ from vlar.heads.concept_heads import (
     check_mode,
     roll_up,
 )
-from vlar.heads.zero_shot import ContentFree, Curve
+from vlar.heads.zero_shot import ContentFree, EvidenceCurve
 from vlar.language.bank import load_bank
 from vlar.language.clean import clean_label
 from vlar.language.descriptions import described_share, descriptions_of
@@ -411,7 +411,7 @@ def _by_texts(
 
 
 def _question(core: ModelCore, asked: Asked, labels: LabelList) -> ConceptHead:
-    curve = Curve(asked.discount, asked.slope, asked.offset)
+    curve = EvidenceCurve(asked.discount, asked.slope, asked.offset)
     return ConceptHead(
         labels.labels, core.encode_queries(labels.texts), core.background, mode="multi",
         logit_scale=core.encoder.logit_scale, content_free=core.content_free, curve=curve,

@@ -7,7 +7,7 @@ import pytest
 
 from vlar.heads.base import verdict
 from vlar.heads.concept_heads import ConceptHead
-from vlar.heads.zero_shot import AskedScorer, Curve
+from vlar.heads.zero_shot import AskedScorer, EvidenceCurve
 from vlar.numeric import unit
 from vlar.types import Encoded, Float32
 
@@ -21,7 +21,7 @@ def space() -> tuple[Float32, Float32, Float32]:
 
 def test_without_a_discount_the_cosine_alone_counts(space):
     rows, queries, background = space
-    curve = Curve(0.0, 2.0, -1.0)
+    curve = EvidenceCurve(0.0, 2.0, -1.0)
     found = AskedScorer(queries, background, logit_scale=3.0, curve=curve).score(rows)
     expected = 1 / (1 + np.exp(-(2.0 * 3.0 * (rows @ queries.T) - 1.0)))
     assert found.probability == pytest.approx(expected, rel=1e-5)
@@ -32,8 +32,8 @@ def test_a_row_that_answers_everything_is_discounted(space):
     _, queries, background = space
     hub = unit(queries[:1] + background.mean(axis=0) * 8)
     own = unit(queries[:1] + 0.0)
-    full = AskedScorer(queries[:1], background, logit_scale=9.0, curve=Curve(1.0, 1.0, 0.0))
-    none = AskedScorer(queries[:1], background, logit_scale=9.0, curve=Curve(0.0, 1.0, 0.0))
+    full = AskedScorer(queries[:1], background, logit_scale=9.0, curve=EvidenceCurve(1.0, 1.0, 0.0))
+    none = AskedScorer(queries[:1], background, logit_scale=9.0, curve=EvidenceCurve(0.0, 1.0, 0.0))
     rows = np.concatenate([own, hub])
     lost = none.score(rows).probability[:, 0] - full.score(rows).probability[:, 0]
     assert lost[1] > lost[0]
@@ -43,7 +43,7 @@ def test_a_saved_head_answers_as_before(space):
     rows, queries, background = space
     head = ConceptHead(
         ["a"], queries[:1], background, mode="multi", logit_scale=5.0,
-        content_free=rows[:0], curve=Curve(0.5, 0.9, -1.3),
+        content_free=rows[:0], curve=EvidenceCurve(0.5, 0.9, -1.3),
     )  # fmt: skip
     again = ConceptHead.restore(head.config(), head.state())
     encoded = [Encoded(rows[:0], row) for row in rows]
@@ -54,7 +54,7 @@ def test_a_blank_row_shows_nothing(space):
     rows, queries, background = space
     blank = unit(rows[:1] + 0.05 * rows[1:5])
     scorer = AskedScorer(
-        queries, background, logit_scale=5.0, curve=Curve(0.0, 1.0, 3.0), content_free=blank
+        queries, background, logit_scale=5.0, curve=EvidenceCurve(0.0, 1.0, 3.0), content_free=blank
     )
     assert scorer.score(blank[:1]).probability.max() < 0.2
 
