@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.base import VIEWS
 from vlar.adapters.moment_adapter import MomentAdapter
@@ -22,16 +25,11 @@ from vlar.language.clean import clean_label
 from vlar.language.descriptions import descriptions_of
 from vlar.language.motion.clauses import verb_of
 from vlar.language.semantic_units import BODY_PARTS, Unit, extract_units, units_named, units_of_bank
-from vlar.methods.asu.network import AsuConfig
+from vlar.methods.asu.network import AsuConfig, AsuNetwork, RegionAttention
 from vlar.numeric import unit
 from vlar.registry import register
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Clip, Encoded, Float32
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from vlar.methods.asu.network import AsuNetwork, RegionAttention
 
 _SAME = 0.9  # cosine from which two units mean the same
 #: The units of a list that no bank describes.
@@ -117,10 +115,6 @@ class Asu(MomentAdapter):
 
     def build(self) -> AsuNetwork:
         """The choice of units and the decoder; inside a ViT the tokens of parts too."""
-        import torch
-
-        from vlar.methods.asu.network import AsuNetwork, RegionAttention
-
         config = self.config
         units = [Unit.parse(text) for text in config.units] or BODY
         vectors = torch.from_numpy(unit_vectors(self.encoder, units))
@@ -135,8 +129,6 @@ class Asu(MomentAdapter):
     @property
     def module(self) -> nn.Module:
         """The choice of units and the decoder; the adapters of parts where there are any."""
-        from torch import nn
-
         found: dict[str, nn.Module] = {"network": self.network}
         if self.parts is not None:
             found["parts"] = self.parts
@@ -168,8 +160,6 @@ class Asu(MomentAdapter):
 
     def residual(self, features: Float32) -> Float32:
         """(D,) that the units add to the vector of one clip (1, T, F)."""
-        import torch
-
         tokens = torch.from_numpy(self.tokens(features)).to(self.network.units.device)
         return self.network(tokens)[0].cpu().numpy()
 
@@ -177,16 +167,11 @@ class Asu(MomentAdapter):
         """(N, T, F) to (N, K, 1 + R, D), each of unit length."""
         if self.parts is None:
             return super().tokens(features)
-        import torch
-
         shape = (*features.shape[:2], -1, self.dim)
         return self._moments(torch.from_numpy(features.reshape(shape))).numpy()
 
     def _moments(self, seen: Tensor) -> Tensor:
         """(n, T, G, D) to the unit means of K spans: (n, K, G, D)."""
-        import torch
-        from torch.nn import functional as F  # noqa: N812 - the usual name
-
         spans = seen.tensor_split(min(self.config.moments, seen.shape[1]), dim=1)
         return F.normalize(torch.stack([span.mean(dim=1) for span in spans], dim=1), dim=-1)
 
@@ -197,8 +182,6 @@ class Asu(MomentAdapter):
             features: (T, F) of ``encode``.
             most: How many.
         """
-        import torch
-
         with torch.inference_mode():
             tokens = torch.from_numpy(self.tokens(features[None])).to(self.network.units.device)
             shares = self.network.shown(tokens)[0].mean(dim=0).cpu().numpy()
@@ -228,8 +211,6 @@ class Asu(MomentAdapter):
 
         Other labels than before start again.
         """
-        import torch
-
         if tuple(labels) != self.config.labels:
             given = self.config.units and not self.config.labels
             units = self.config.units if given else tuple(
@@ -246,7 +227,6 @@ class Asu(MomentAdapter):
             batch: Inputs of ``training_inputs``, frame features (N, T, F), or pixels.
             classes: From ``training_classes``.
         """
-        from torch.nn import functional as F  # noqa: N812 - the usual name
 
         def encoded(inputs: Tensor) -> tuple[Tensor, ...]:
             if self.parts is not None:
@@ -269,8 +249,6 @@ class Asu(MomentAdapter):
 
     def _grounded(self, batch: TrainingBatch, shown: Tensor) -> Tensor:
         """Cross-entropy of the chosen units with those of the label's descriptions."""
-        import torch
-
         described = descriptions_of([clean_label(label) for label in self.config.labels])
         rows = [set(map(str, units_named(row, verb_of))) for row in described]
         member = torch.tensor(

@@ -255,8 +255,6 @@ class Parts(MappedAdapter):
         return self.text_width
 
     def _build(self) -> None:
-        import torch
-
         config = self.config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
@@ -279,8 +277,6 @@ class Parts(MappedAdapter):
         return part_vectors(features, self.encoder.frame_blocks)
 
     def _fit(self, x: Float64, z: Float64, columns: Integers) -> Solved:
-        import torch
-
         for p, part in enumerate(self._split(x)):
             mean, axes = directions(part, self.config.components)
             start = sum(self.widths[:p])
@@ -302,8 +298,6 @@ class Parts(MappedAdapter):
         return Solved(tuple(losses))
 
     def _set(self, name: str, array: Float64, where: slice = slice(None)) -> None:
-        import torch
-
         self.network.get_buffer(name)[where].copy_(torch.from_numpy(array))
 
     def _split(self, x: Array) -> list[Array]:
@@ -319,8 +313,6 @@ class Parts(MappedAdapter):
         return np.stack(parts, axis=1).astype(np.float32)
 
     def _clips(self, x: Float32) -> Float32:
-        import torch
-
         with torch.inference_mode():
             found = self.network(torch.from_numpy(self._read(x))).numpy()
         return self._weighed(found.transpose(1, 0, 2))

@@ -21,7 +21,10 @@ from vlar.methods.c2c.head import (
     C2CConfig,
     C2CNetwork,
     C2COutput,
+    Components,
     imagined_loss,
+    listed,
+    pair_counts,
     pair_loss,
     prior_loss,
 )
@@ -195,8 +198,6 @@ class C2C(ResidualTower, ComposedLabels):
 
     def build(self) -> C2CNetwork:
         """The head at its start; residuals of words are zero."""
-        from vlar.methods.c2c.head import C2CNetwork
-
         widths = part_widths(self._blocks, self.config)
         return C2CNetwork(self.config, self.dim, widths, len(self._blocks))
 
@@ -214,8 +215,6 @@ class C2C(ResidualTower, ComposedLabels):
 
     def context(self, features: Float32) -> Float32:
         """Frame features (N, T, F) to context tokens (N, 4, E) float32."""
-        import torch
-
         rows: list[Float32] = []
         with torch.inference_mode():
             for clip in features:  # one by one: the same alone and in company
@@ -231,10 +230,6 @@ class C2C(ResidualTower, ComposedLabels):
 
     def pair_similarity(self, context: np.ndarray, pairs: Sequence[Pair]) -> Float32:
         """Score pairs: 0 to 2, less 1."""
-        import torch
-
-        from vlar.methods.c2c.head import Components
-
         found = np.zeros((len(context), len(pairs)), np.float32)
         if not found.size:
             return found
@@ -265,8 +260,6 @@ class C2C(ResidualTower, ComposedLabels):
 
     def _encoded(self, words: Sequence[str]) -> Tensor:
         """(n, D) texts of words as a model of this encoder has them."""
-        import torch
-
         return torch.from_numpy(self.label_vectors(words))
 
     # Training
@@ -294,10 +287,6 @@ class C2C(ResidualTower, ComposedLabels):
         Raises:
             UsageError: ``read_label_parts`` did not get the parts of these labels.
         """
-        import torch
-
-        from vlar.methods.c2c.head import pair_counts
-
         if len(self._label_parts) != len(labels):
             raise UsageError(
                 f"{len(labels)} labels, and the verbs and objects of {len(self._label_parts)}; "
@@ -343,8 +332,6 @@ class C2C(ResidualTower, ComposedLabels):
             batch: Inputs (N, T, K) of ``training_inputs``, or frame features (N, T, F).
             classes: From ``training_classes``.
         """
-        from vlar.methods.c2c.head import listed
-
         inputs = self.inputs_of(batch.inputs)
         output = self.network(inputs, classes.verbs, classes.objects)
         logits = SCALE * (listed(output.pair, classes.pairs) - 1)

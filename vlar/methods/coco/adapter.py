@@ -7,9 +7,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.frame_inputs import fit_directions
 from vlar.adapters.towers import ResidualTower
@@ -18,16 +21,11 @@ from vlar.encoders.base import Encoder
 from vlar.language.clean import clean_label
 from vlar.language.descriptions import descriptions_of, load_descriptions
 from vlar.language.prompts import fill, load_templates
-from vlar.methods.coco.network import CocoConfig
+from vlar.methods.coco.network import CocoConfig, CocoNetwork, cycle_consistency
 from vlar.numeric import unit
 from vlar.registry import register
 from vlar.training.hyperparameters import Hyperparameters, decay_matrices
 from vlar.types import Float32, Role
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from vlar.methods.coco.network import CocoNetwork
 
 _SAME = 1 - 1e-6  # cosine of two descriptions that are one
 _LEFT_OUT = "contrast"  # names what a label is not
@@ -74,8 +72,6 @@ class LabelReader:
 
     def labels(self, texts: Sequence[str], described: Sequence[Sequence[str]]) -> CocoLabels:
         """C label texts and their descriptions as vectors."""
-        import torch
-
         names = self._names(texts)
         rows = [torch.from_numpy(row) for row in self._described(names, described)]
         return CocoLabels(torch.from_numpy(names), rows)
@@ -137,15 +133,11 @@ class Coco(ResidualTower):
 
     def build(self) -> CocoNetwork:
         """The maps at their start, which change nothing."""
-        from vlar.methods.coco.network import CocoNetwork
-
         self._reader = LabelReader(self.encoder, self.config)
         return CocoNetwork(self.config, self.dim, self.input_sizes)
 
     def refresh(self) -> None:
         """Compute the vectors of the trained labels, and the fingerprint, from the parameters."""
-        import torch
-
         if self._seen is not None:
             with torch.no_grad():
                 found = self.network.labels(self._seen.names, self._seen.described)
@@ -163,8 +155,6 @@ class Coco(ResidualTower):
 
     def pool(self, features: Float32) -> Float32:
         """Frame features (N, T, F) to window vectors (N, D) of unit length."""
-        import torch
-
         pooled = self.pooled(features)
         if not self._clips_move:
             return pooled
@@ -190,8 +180,6 @@ class Coco(ResidualTower):
 
     def _mapped(self, vectors: Float32) -> Float32:
         """(C, D) vectors of label texts as the network has them."""
-        import torch
-
         if not self._text_moves or not len(vectors):
             return vectors
         with torch.inference_mode():
@@ -199,8 +187,6 @@ class Coco(ResidualTower):
 
     def encode_described(self, texts: Sequence[str], described: Sequence[Sequence[str]]) -> Float32:
         """Vectors (C, D) of labels from their texts and their descriptions; see ``Encoder``."""
-        import torch
-
         if not texts:
             return np.zeros((0, self.dim), np.float32)
         labels = self._reader.labels(texts, described)
@@ -223,8 +209,6 @@ class Coco(ResidualTower):
             LabelError: the descriptions of the settings cannot be read.
             UnknownNameError: no bank has their name.
         """
-        import torch
-
         texts = [clean_label(label) for label in labels]
         found, digest = self._reader.look_up(texts)
         state = {k: v for k, v in self.network.state_dict().items() if k != "concepts"}
@@ -254,9 +238,6 @@ class Coco(ResidualTower):
 
         The logits are those of the answer: cosines with the labels' vectors.
         """
-        import torch
-        from torch.nn import functional as F  # noqa: N812 - the usual name
-
         small, pooled = self.split_inputs(batch.inputs)
         means = small.mean(dim=1), F.normalize(pooled.mean(dim=1), dim=-1)
         vectors = batch.spread(self.network.clips, *means)
@@ -268,8 +249,6 @@ class Coco(ResidualTower):
             found = self._instances(batch, vectors, classes.described)
             losses["instances"] = config.instances * found
         if config.cycle and classes.unseen is not None:
-            from vlar.methods.coco.network import cycle_consistency
-
             other = self.network.labels(classes.unseen.names, classes.unseen.described)
             found = cycle_consistency(words, other, config.cycle_temperature)
             losses["cycle"] = config.cycle * found
@@ -279,8 +258,6 @@ class Coco(ResidualTower):
 
     def _instances(self, batch: TrainingBatch, vectors: Tensor, described: list[Tensor]) -> Tensor:
         """Multiple instances: some drawn description of the label fits, not each of them does."""
-        import torch
-
         drawn, owners = self._drawn(described)
         if not len(drawn):
             return vectors.sum() * 0
@@ -297,8 +274,6 @@ class Coco(ResidualTower):
 
     def _drawn(self, described: list[Tensor]) -> tuple[Tensor, Tensor]:
         """(M, D) some descriptions of every label, by torch's own generator; and their labels."""
-        import torch
-
         rows: list[Tensor] = []
         owners: list[int] = []
         for label, texts in enumerate(described):

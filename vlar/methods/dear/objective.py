@@ -260,8 +260,6 @@ class Dear(Objective):
 
     def begin(self, context: TrainingContext) -> None:
         """Build the branches for the features of the method."""
-        from torch import nn
-
         labels = len(context.texts)
         module = nn.Module()
         module.evidence = EvidenceScale(context.logit_scale)
@@ -299,8 +297,6 @@ class Dear(Objective):
     def _debiased(
         self, step: Step, frames: Tensor, vectors: Tensor, targets: Tensor
     ) -> dict[str, Tensor]:
-        import torch
-
         order = torch.from_numpy(step.random.permutation(frames.shape[1]))
         seen = {"shuffled": frames[:, order.to(frames.device)], "still": frames}
         found: dict[str, Tensor] = {}

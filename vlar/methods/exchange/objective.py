@@ -5,22 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import setting
 from vlar.errors import UsageError
 from vlar.registry import register
+from vlar.training.data import Random
 from vlar.training.objectives import Objective, Step, TrainingContext
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from vlar.training.data import Random
 
 NO_PARTNER = -1
 
@@ -128,8 +125,6 @@ class Exchange(Objective):
         Raises:
             UsageError: a clip has no subject, or none has a partner.
         """
-        from torch import nn
-
         context.clips_per_label(self.name)
         self._actions = context.shown.argmax(axis=1).tolist()
         told = bool(context.facts) and all(facts.get("subject") for facts in context.facts)
@@ -172,9 +167,6 @@ class Exchange(Objective):
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """The plain and the crossed classification of the labelled clips."""
-        import torch
-        from torch.nn import functional as F  # noqa: N812 - the usual name
-
         module, rows = self._module, step.batch.rows
         assert module is not None
         if not rows:

@@ -6,23 +6,21 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from vlar.adapters.clip_adapter import ClipAdapter
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.spec import split_options
 from vlar.language.prompts import fill, load_templates
-from vlar.methods.ez_clip.checkpoint import EzClipConfig
+from vlar.methods.ez_clip.checkpoint import EzClipConfig, load
+from vlar.methods.ez_clip.network import EzClipNetwork
 from vlar.registry import register
 from vlar.training.hyperparameters import Hyperparameters, one_group
 from vlar.types import Float32, Role
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from vlar.methods.ez_clip.network import EzClipNetwork
 
 _OPTIONS = ("base", "prompts", "templates")
 _CACHED_TEXTS = 8192  # vectors of texts in the cache, the latest ones
@@ -43,8 +41,6 @@ class EzClip(ClipAdapter):
 
     def _build(self) -> None:
         """The declared start: small random prompts, adapters that change nothing."""
-        from vlar.methods.ez_clip.network import EzClipNetwork
-
         towers = self.base.towers
         self.network = EzClipNetwork.build(
             towers.vision_view(), towers.text_view(), self.config, towers.log_scale
@@ -79,8 +75,6 @@ class EzClip(ClipAdapter):
             ModelError: the file is not such a checkpoint, holds anything but data, or does not
                 fit the base.
         """
-        from vlar.methods.ez_clip.checkpoint import load
-
         path, options = split_options(argument, _OPTIONS)
         base = options.pop("base", None)
         encoder, config, state = load(path, base, dict(options))
@@ -105,8 +99,6 @@ class EzClip(ClipAdapter):
         The losses are ``image_kl`` and ``text_kl``, whose mean is the contrastive loss, ``motion``
         and their ``total``.
         """
-        import torch
-
         ids, towers = classes[:, 0], self.inner.towers
         if classes.shape[1] > 1:
             drawn = torch.randint(classes.shape[1], (len(classes),))
@@ -117,8 +109,6 @@ class EzClip(ClipAdapter):
         return self.network.step(videos, targets, ids, known, batch.spread)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, None]:
-        import torch
-
         # A clip must not depend on its company, whatever the settings.
         size = 1 if self.config.mix_videos else len(pixels)
         return torch.cat([self.network.frames(some) for some in pixels.split(size)]), None

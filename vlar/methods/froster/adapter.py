@@ -23,6 +23,7 @@ from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.session import Session
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError
+from vlar.methods.froster.checkpoint import load
 from vlar.registry import register
 from vlar.training.hyperparameters import Hyperparameters, decay_matrices
 from vlar.types import Clip, Encoded, Float32, JsonDict, Role
@@ -206,8 +207,6 @@ class Froster(Adapter, Trainable):
             ModelError: the file is not such a checkpoint, holds anything but data, or does not
                 fit the base.
         """
-        from vlar.methods.froster.checkpoint import load
-
         encoder, settings, state = load(argument)
         adapter = cls.attach(encoder, settings)
         adapter.name = f"froster:{argument}"
@@ -223,8 +222,6 @@ class Froster(Adapter, Trainable):
     @property
     def module(self) -> nn.Module:
         """The student's parameters and the projectors."""
-        from torch import nn
-
         return nn.ModuleDict({"student": self.student.module, "projectors": self.projectors})
 
     def refresh(self) -> None:
@@ -275,8 +272,6 @@ class Froster(Adapter, Trainable):
 
     def teacher_vectors(self, strings: ClassStrings) -> Tensor:
         """Vector of each string from the teacher: (P, C, D) of unit length."""
-        import torch
-
         with torch.no_grad():
             step = max(1, _STRINGS // max(1, strings.ids.shape[1]))
             parts = [unit_vectors(self._teacher.towers.text, p) for p in strings.ids.split(step)]
@@ -284,9 +279,6 @@ class Froster(Adapter, Trainable):
 
     def training_step(self, batch: TrainingBatch, classes: FrosterClasses) -> TrainingOutput:
         """The student's step, and how far its frames and classes are from the teacher's."""
-        import torch
-        from torch.nn import functional as F  # noqa: N812 - the name everybody uses
-
         student, strings = classes.student, classes.teacher
         if isinstance(student, ClassStrings):
             student = student.drawn()

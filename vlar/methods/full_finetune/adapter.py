@@ -6,9 +6,10 @@ import copy
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.clip_adapter import (
     ClassStrings,
@@ -20,15 +21,10 @@ from vlar.adapters.clip_adapter import (
 from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
 from vlar.encoders.base import Encoder
 from vlar.errors import ModelError
-from vlar.methods.full_finetune.blocks import TunedConfig
+from vlar.methods.full_finetune.blocks import TunedConfig, TunedNetwork, make_mixers
 from vlar.numeric import unit
 from vlar.registry import register
 from vlar.types import Float32, Role
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from vlar.methods.full_finetune.blocks import TunedNetwork
 
 _TEXTS = 64  # classes whose strings are encoded and averaged at a time
 
@@ -48,8 +44,6 @@ class Tuned(ClipAdapter):
     config: TunedConfig
 
     def _build(self) -> None:
-        from vlar.methods.full_finetune.blocks import TunedNetwork, make_mixers
-
         towers = self.inner.towers
         vision = towers.vision_view()
         mixers = make_mixers(self.config, vision.blocks, vision.width)
@@ -66,8 +60,6 @@ class Tuned(ClipAdapter):
     @property
     def module(self) -> nn.Module:
         """Module that mixes the frames; with the towers where they are tuned."""
-        from torch import nn
-
         towers = {"towers": self.inner.towers.model} if self.config.tune_towers else {}
         return nn.ModuleDict({"mixers": self._parts(), **towers})
 
@@ -131,8 +123,6 @@ class Tuned(ClipAdapter):
 
     def training_step(self, batch: TrainingBatch, classes: ClassStrings) -> TrainingOutput:
         """The loss of the task; of each class the bare text and one drawn string are read."""
-        from torch.nn import functional as F  # noqa: N812 - the usual name
-
         towers = self.inner.towers
         pixels = batch.inputs.to(towers.device, towers.dtype)
         frames = batch.spread(self.network.frames, pixels)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import setting
 from vlar.errors import UsageError
@@ -77,9 +78,6 @@ class LabelTree(Objective):
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """Both terms, over the labelled clips."""
-        import torch
-        from torch.nn import functional as F  # noqa: N812 - the usual name
-
         logits = step.batch.labelled(step.output.logits)
         if not len(logits):
             return {}
@@ -119,7 +117,5 @@ def coarse_logits(logits: Tensor, parent: Tensor) -> Tensor:
         logits: (N, C).
         parent: (C,) int64 column of each label's parent.
     """
-    import torch
-
     columns = [logits[:, parent == column] for column in range(int(parent.max()) + 1)]
     return torch.stack([own.logsumexp(dim=1) for own in columns], dim=1)

@@ -209,8 +209,6 @@ class BalancedRepresentation(Objective):
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """The cross-entropy of the labelled clips, and of a few mixed ones."""
-        from torch.nn import functional as F  # noqa: N812 - the usual name
-
         logits = step.batch.labelled(step.output.logits)
         if not len(logits):
             return {}
@@ -225,9 +223,6 @@ class BalancedRepresentation(Objective):
         return found
 
     def _mixed(self, step: Step, y: Tensor, chosen: np.ndarray, weight: Tensor | None) -> Tensor:
-        import torch
-        from torch.nn import functional as F  # noqa: N812 - the usual name
-
         count = len(y)
         away = step.random.integers(1, count, len(chosen))  # never the clip itself
         partner = torch.arange(count)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.clip_adapter import (
     ClassStrings,
@@ -16,14 +20,9 @@ from vlar.adapters.clip_adapter import (
 from vlar.adapters.trainable import TextVectors, TrainingBatch, TrainingOutput, fixed_vectors
 from vlar.encoders.session import Session
 from vlar.encoders.torch_encoder import TorchEncoder
-from vlar.methods.lora.towers import LoraConfig
+from vlar.methods.lora.towers import LoraConfig, LoraTowers
 from vlar.registry import register
 from vlar.types import Clip, Encoded, Float32, Role
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from vlar.methods.lora.towers import LoraTowers
 
 
 @register("adapter", "lora", status="reproduced")
@@ -45,8 +44,6 @@ class Lora(ClipAdapter):
 
     def _build(self) -> None:
         """Changes that start with effect 0."""
-        from vlar.methods.lora.towers import LoraTowers
-
         self.changed = LoraTowers(self.base.towers, self.config)
         self.templates = self.base.templates
 
@@ -90,8 +87,6 @@ class Lora(ClipAdapter):
 
     def training_classes(self, labels: Sequence[str]) -> ClassStrings:
         """The labels in the encoder's templates; as vectors where the text tower stays frozen."""
-        import torch
-
         strings = ClassStrings.of(labels, self.templates, self.base.token_ids)
         if self.config.trains("text"):
             return strings
@@ -107,9 +102,6 @@ class Lora(ClipAdapter):
 
     def training_step(self, batch: TrainingBatch, classes: ClassStrings) -> TrainingOutput:
         """The loss of the task on scaled cosines; a trained text tower reads one template."""
-        import torch
-        from torch.nn import functional as F  # noqa: N812 - the usual name
-
         self.changed.train(torch.is_grad_enabled())
         towers = self.base.towers
         pixels = batch.inputs.to(towers.device, towers.dtype)

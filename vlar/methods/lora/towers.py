@@ -16,8 +16,6 @@ from itertools import chain
 from typing import Any, ClassVar, TypeVar, cast
 
 import torch
-from peft import LoraConfig as PeftConfig
-from peft import inject_adapter_in_model
 from torch import Tensor, nn
 
 from vlar.adapters.settings import Settings, setting
@@ -222,6 +220,9 @@ def _weights(block: BlockView) -> dict[str, Tensor]:
 
 
 def _inject(model: Any, names: list[str], config: LoraConfig) -> Any:
+    from peft import LoraConfig as PeftConfig  # imports transformers, which takes seconds
+    from peft import inject_adapter_in_model
+
     settings = PeftConfig(
         r=config.rank,
         lora_alpha=cast(int, config.alpha),  # any number works

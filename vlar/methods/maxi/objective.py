@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -28,10 +28,8 @@ from vlar.language.prompts import fill
 from vlar.model.core import ModelCore
 from vlar.model.label_heads import label_vectors
 from vlar.registry import register
+from vlar.training.data import Random
 from vlar.training.objectives import Objective, Step, TrainingContext
-
-if TYPE_CHECKING:
-    from vlar.training.data import Random
 
 
 def mil_nce(
@@ -312,8 +310,6 @@ class Maxi(Objective):
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """The contrast of the unlabelled clips with the bags of this step."""
-        import torch
-
         if step.batch.known is None or self._vectors is None:
             return {}
         free = (~step.batch.known).nonzero()[:, 0].tolist()

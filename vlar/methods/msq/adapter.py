@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vlar.adapters.moment_adapter import MomentAdapter
 from vlar.adapters.settings import bad_setting
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.protocols import ConditionedText
-from vlar.methods.msq.network import MsqConfig
+from vlar.methods.msq.network import MsqConfig, MsqNetwork, asymmetric_loss
 from vlar.numeric import unit
 from vlar.registry import register
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Encoded, Float32
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from vlar.methods.msq.network import MsqNetwork
 
 _WIDTH = 256
 _MOST_COSINE = 0.999
@@ -51,8 +48,6 @@ class Msq(MomentAdapter, ConditionedText):
 
     def build(self) -> MsqNetwork:
         """The maps of texts, clips and tokens, and the decoder, at their start."""
-        from vlar.methods.msq.network import MsqNetwork
-
         return MsqNetwork(self.dim, _width(self.config, self.dim, self.encoder.name), self.config)
 
     # The encoder contract
@@ -70,8 +65,6 @@ class Msq(MomentAdapter, ConditionedText):
 
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
         """Texts whose cosines with N clips are the answers: (N, C, D) float32 of unit length."""
-        import torch
-
         words = self.encoder.encode_text(texts)
         rows: list[Float32] = []
         for clip in np.asarray(context, np.float32):  # alone and in company the same
@@ -90,8 +83,6 @@ class Msq(MomentAdapter, ConditionedText):
 
     def training_classes(self, labels: Sequence[str]) -> Tensor:
         """Texts of the labels as the encoder has them, (C, D)."""
-        import torch
-
         self.name_labels(labels)
         return torch.from_numpy(self.label_vectors(labels))
 
@@ -101,8 +92,6 @@ class Msq(MomentAdapter, ConditionedText):
         Texts and tokens are compared in them as the encoder compares them, as far as the decoder's
         width goes; directions that the training set lacks stay random.
         """
-        import torch
-
         rows = self.tokens(features).reshape(-1, self.dim)
         axes = self.network.text.weight.detach().clone()
         found = np.linalg.svd(rows.astype(np.float64), full_matrices=False)[2][: len(axes)]
@@ -126,8 +115,6 @@ class Msq(MomentAdapter, ConditionedText):
         return TrainingOutput(logits, losses, classes=classes, vectors=vectors)
 
     def _loss(self, batch: TrainingBatch, logits: Tensor) -> Tensor:
-        from vlar.methods.msq.network import asymmetric_loss
-
         known = batch.labelled(logits)
         if batch.task is None or batch.task.form != "multi-hot" or not len(known):
             return batch.loss(logits)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import setting
 from vlar.methods.label_tree.objective import read_tree, tree_loss
 from vlar.registry import register
 from vlar.training.objectives import Objective, Step, TrainingContext
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _TEMPERATURE = 0.125
 # Of the three kinds of false negatives: the coarse head right, the fine head right, none right.
@@ -148,9 +145,6 @@ class PrototypicalCalibration(Objective):
             UsageError: the file is missing, or the tree lacks a label.
             LabelError: the file is not a tree.
         """
-        import torch
-        from torch import nn
-
         context.clips_per_label(self.name)
         tree = read_tree(self.name, self.file, self.parents).restricted(context.texts)
         self._parents = list(tree.parent_columns)
@@ -163,9 +157,6 @@ class PrototypicalCalibration(Objective):
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """The two classifications, the tree loss and the refinement, over the labelled clips."""
-        import torch
-        from torch.nn import functional as F  # noqa: N812 - the usual name
-
         module, batch = self._module, step.batch
         assert module is not None
         vectors = batch.labelled(step.vectors)

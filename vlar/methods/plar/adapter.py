@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from vlar.adapters.frame_inputs import placed
 from vlar.adapters.towers import ResidualTower
@@ -17,7 +19,7 @@ from vlar.encoders.base import Encoder, FrameBlock, cached_vectors
 from vlar.encoders.beside import Beside
 from vlar.errors import ModelError
 from vlar.language.bank import load_bank
-from vlar.methods.plar.network import PlarConfig
+from vlar.methods.plar.network import PlarConfig, PlarNetwork, balance_loss
 from vlar.methods.temporal.adapter import temporal
 from vlar.numeric import softmax
 from vlar.pose.features import tracks_from_features
@@ -33,11 +35,6 @@ from vlar.pose.track import Tracks
 from vlar.registry import register
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Clip, Float32, Float64, UInt8
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from vlar.methods.plar.network import PlarNetwork
 
 LONGEST_STEP_S = 0.5  # between frames; what moved in between is not found again
 _TOP = 95  # percentile of the speeds that counts as 1
@@ -210,21 +207,15 @@ class Plar(ResidualTower):
 
     def build(self) -> PlarNetwork:
         """The experts, their router and the transformer at their start."""
-        from vlar.methods.plar.network import PlarNetwork
-
         return PlarNetwork(self.config, self.n_inputs, self.dim, self.input_sizes)
 
     def residual(self, features: Float32) -> Float32:
         """(D,) that is added for one clip (1, T, F), whose frames the prompts move."""
-        import torch
-
         frames, away, _, text = self._split(torch.from_numpy(self.training_inputs(features)))
         return self.network.residual(frames, away, text)[0].numpy()
 
     def expert_shares(self, features: Float32) -> Float32:
         """(N, E) how the experts are mixed for each clip (N, T, F); rows sum to 1."""
-        import torch
-
         with torch.inference_mode():
             frames = torch.from_numpy(self.small(features[..., : self.encoder.frame_dim]))
             return self.network.route(frames).numpy()
@@ -233,8 +224,6 @@ class Plar(ResidualTower):
 
     def training_classes(self, labels: Sequence[str]) -> Tensor:
         """Concepts of the labels, (C, D) of unit length, as the encoder has them."""
-        import torch
-
         return torch.from_numpy(self.label_vectors(labels))
 
     def training_inputs(self, features: Float32) -> Float32:
@@ -262,8 +251,6 @@ class Plar(ResidualTower):
             batch: Inputs of ``training_inputs``, or frame features (N, T, F).
             classes: From ``training_classes``.
         """
-        from vlar.methods.plar.network import balance_loss
-
         frames, away, pooled, text = self._split(self.inputs_of(batch.inputs))
         given = [frames, away, pooled, *([] if text is None else [text])]
         vectors = batch.spread(self.network.vectors, *given)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
+import torch
 
 from vlar.adapters.base import Adapter
 from vlar.encoders.base import Encoder
 from vlar.encoders.sentence_tower import sentence_vectors
 from vlar.encoders.session import Session
 from vlar.language.referring import COLOURS
-from vlar.methods.refer.network import PLACE_WIDTH, ReferConfig
+from vlar.methods.refer.network import PLACE_WIDTH, ReferConfig, ReferNetwork
 from vlar.people.people import People
 from vlar.registry import register
 from vlar.types import Float32, Float64
-
-if TYPE_CHECKING:
-    from vlar.methods.refer.network import ReferNetwork
 
 
 @dataclass(frozen=True)
@@ -93,10 +91,6 @@ class Refer(Adapter):
 
     def __init__(self, encoder: Encoder, config: ReferConfig) -> None:
         """Use ``attach``."""
-        import torch
-
-        from vlar.methods.refer.network import ReferNetwork
-
         super().__init__(encoder, config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -120,8 +114,6 @@ class Refer(Adapter):
         Returns:
             (K,) float64; people beyond the ``people`` of the settings get the least of the others.
         """
-        import torch
-
         rows, there = padded([describe(people, cuts, people.colours())], self.config.people)
         with torch.inference_mode():
             logits = (

@@ -11,9 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vlar.encoders.sentence_tower import sentence_vectors
 from vlar.errors import DecodeError, PersonError, SupportError, UsageError
@@ -33,9 +35,6 @@ from vlar.people.subject_selection import choose
 from vlar.registry import register
 from vlar.training.learners import Learner
 from vlar.types import Encoded, Failure, Float32, Float64
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 STEPS, RATE, DECAY = 300, 2e-3, 0.05
 _HELD_OUT = 5  # every fifth group
@@ -192,8 +191,6 @@ def train(
         Share of held-out examples whose person it points at (None where no numbers are known or
         there are too few groups), the last loss, and the number of steps.
     """
-    import torch
-
     data = _tensors(adapter, core, rows, labels, measures)
     groups = sorted({row.item.group for row in rows})
     out = np.array([groups.index(row.item.group) % _HELD_OUT == 0 for row in rows])
@@ -226,8 +223,6 @@ def _tensors(
     measures: bool,
 ) -> dict[str, Tensor]:
     """All examples as tensors of one size."""
-    import torch
-
     most = adapter.config.people
     people, there = padded([row.people for row in rows], most)
     concepts = core.encode_labels([clean_label(label) for label in labels])
@@ -266,8 +261,6 @@ def _logits(adapter: Refer, data: dict[str, Tensor], rows: Any = slice(None)) ->
 
 def _loss(adapter: Refer, data: dict[str, Tensor], rows: Any) -> Tensor:
     """Loss of the right person where known, and of the label of the person pointed at."""
-    import torch
-
     logits = _logits(adapter, data, rows)
     place, label = data["place"][rows], data["label"][rows]
     weights = logits.softmax(dim=1)
@@ -283,8 +276,6 @@ def _descend(
     adapter: Refer, data: dict[str, Tensor], rows: np.ndarray, seed: int, steps: int
 ) -> float:
     """Gradient descent over all the rows at once; returns the last loss."""
-    import torch
-
     network, chosen = adapter.network, torch.from_numpy(rows)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -321,7 +312,5 @@ def held_places(
         rows: N examples.
         labels: The labels of the training.
     """
-    import torch
-
     with torch.inference_mode():
         return _logits(adapter, _tensors(adapter, core, rows, labels, False)).argmax(1).numpy()

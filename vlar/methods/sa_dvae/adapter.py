@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import nn
 
 from vlar.adapters.frame_inputs import directions
 from vlar.methods.aligned.gate import Solved
 from vlar.methods.aligned.text_map_adapter import Integers, MappedAdapter
-from vlar.methods.sa_dvae.training import SaDvaeConfig
+from vlar.methods.sa_dvae.training import SaDvaeConfig, SaDvaeNetwork, train
 from vlar.registry import register
 from vlar.types import Float32, Float64
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from vlar.methods.sa_dvae.training import SaDvaeNetwork
 
 _SAMPLES = 500  # of a label
 _ROUNDS = 50
@@ -46,10 +42,6 @@ class SaDvae(MappedAdapter):
         return self.config.latent
 
     def _build(self) -> None:
-        import torch
-
-        from vlar.methods.sa_dvae.training import SaDvaeNetwork
-
         config = self.config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
@@ -69,10 +61,6 @@ class SaDvae(MappedAdapter):
         return self.network
 
     def _fit(self, x: Float64, z: Float64, columns: Integers) -> Solved:
-        import torch
-
-        from vlar.methods.sa_dvae.training import train
-
         mean, axes = directions(x, self.config.components)
         self._set("clip_centre", mean)
         self._set("axes", axes)
@@ -92,8 +80,6 @@ class SaDvae(MappedAdapter):
         return Solved(tuple(losses))
 
     def _set(self, name: str, array: Float64) -> None:
-        import torch
-
         self.network.get_buffer(name).copy_(torch.from_numpy(array))
 
     def _read(self, x: Float32) -> Float32:
@@ -117,8 +103,6 @@ class SaDvae(MappedAdapter):
         return self._apply("text_mean", z) - self.network.get_buffer("text_centre").numpy()
 
     def _apply(self, name: str, rows: Float32) -> Float32:
-        import torch
-
         with torch.inference_mode():
             return self.network.get_submodule(name)(torch.from_numpy(rows)).numpy()
 
@@ -132,9 +116,6 @@ class SaDvae(MappedAdapter):
             labels: C labels.
             seed: Of the samples.
         """
-        import torch
-        from torch import nn
-
         texts = torch.from_numpy(self.label_vectors(labels))
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)

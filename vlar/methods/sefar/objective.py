@@ -6,18 +6,15 @@ import math
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
 
 from vlar.adapters.settings import setting
 from vlar.registry import register
-from vlar.training.data import ClipView
+from vlar.training.data import ClipView, Random
 from vlar.training.objectives import Objective, Step, TrainingContext
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-    from vlar.training.data import Random
 
 _STRONGER = {"crop": 0.25, "colour": 1.0, "grey": 0.4}
 _DROPPED = 0.2  # share of the channels that the strong view sets to zero
@@ -36,8 +33,6 @@ def regulation(p: float | Tensor, s: float | Tensor) -> Any:
     >>> round(regulation(0.5, 0.1), 6)
     0.125147
     """
-    import torch
-
     probability, spread = torch.as_tensor(p).double(), torch.as_tensor(s).double()
     sure = 2 * (probability.exp() - math.e).sigmoid()
     steady = 2 * ((1 / (20 * spread + 1e-9)).sigmoid() - 0.5)
@@ -98,8 +93,6 @@ class Sefar(Objective):
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """The pseudo-label term and the mixing term, over the unlabelled clips."""
-        import torch
-
         if step.batch.known is None or step.progress < self.warmup:
             return {}
         free = ~step.batch.known
@@ -132,8 +125,6 @@ class Sefar(Objective):
 
     def _taught(self, step: Step, weak: Tensor) -> tuple[Tensor, Tensor]:
         """The teacher's probabilities (n, C) and the weights (n,) of its answers."""
-        import torch
-
         with torch.no_grad(), self._as_teacher():
             passes = [step.forward(weak).logits.softmax(dim=1) for _ in range(self.passes)]
         all_passes = torch.stack(passes)
@@ -145,8 +136,6 @@ class Sefar(Objective):
 
     def _mixed(self, step: Step, weak: Tensor, mean: Tensor, weight: Tensor) -> Tensor:
         """Squared distance of the student's probabilities on mixed clips to mixed targets."""
-        import torch
-
         share = float(step.random.beta(_BETA, _BETA))
         partner = torch.from_numpy(step.random.permutation(len(weak))).to(weak.device)
         shape = weak.shape[2:] if weak.ndim == 3 else (1, *_patches(weak.shape[3:]))
@@ -161,8 +150,6 @@ class Sefar(Objective):
 
     def _perturbed(self, x: Tensor, random: Random) -> Tensor:
         """A clip (T, ...) with two moments turned round and channels set to zero."""
-        import torch
-
         x = x.clone()
         places = range(0, len(x) - 1, 2)
         if self.reverse and len(places):

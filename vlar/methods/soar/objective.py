@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import setting
 from vlar.errors import UsageError
@@ -17,9 +18,6 @@ from vlar.methods.dear.objective import EvidenceScale, edl_loss
 from vlar.registry import register
 from vlar.training.objectives import Objective, Step, TrainingContext
 from vlar.types import Float32
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class _Reverse(torch.autograd.Function):
@@ -104,8 +102,6 @@ class Soar(Objective):
         Raises:
             UsageError: a clip has no scene, or all have the same.
         """
-        from torch import nn
-
         self._scenes = self._found(context)
         module = nn.Module()
         module.evidence = EvidenceScale(context.logit_scale)
@@ -134,9 +130,6 @@ class Soar(Objective):
 
     def terms(self, step: Step) -> Mapping[str, Tensor]:
         """Evidence, the scene adversary and the reconstruction, over the labelled clips."""
-        import torch
-        from torch.nn import functional as F  # noqa: N812 - the usual name
-
         module, batch = self._module, step.batch
         assert module is not None
         if not batch.rows:
@@ -166,8 +159,6 @@ def _named(facts: Sequence[Mapping[str, str]], column: str) -> list[str]:
 
 
 def _layers(entering: int, width: int, leaving: int) -> nn.Module:
-    from torch import nn
-
     return nn.Sequential(
         nn.Linear(entering, width), nn.LeakyReLU(),
         nn.Linear(width, width), nn.LeakyReLU(),

@@ -6,25 +6,24 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.clip_adapter import ClipAdapter
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.spec import number, split_options
-from vlar.methods.tc_clip.checkpoint import TcClipConfig
+from vlar.methods.tc_clip.checkpoint import TcClipConfig, load
+from vlar.methods.tc_clip.network import TcClipNetwork, build
+from vlar.methods.tc_clip.text import ClassSet
 from vlar.numeric import unit
 from vlar.registry import register, unknown_name
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Float32, JsonDict, Role
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from vlar.methods.tc_clip.network import TcClipNetwork
-    from vlar.methods.tc_clip.text import ClassSet
 
 
 def phrase(config: TcClipConfig) -> str:
@@ -72,8 +71,6 @@ class TcClip(ClipAdapter, ConditionedText):
 
     def _build(self) -> None:
         """The declared start: near-zero biases, prompting copied from the text tower."""
-        from vlar.methods.tc_clip.network import build
-
         encoder, towers = self.base, self.inner.towers
         words = towers.tokens.ids([phrase(self.config)], encoder.max_tokens)[0]
         end = int(towers.text_view().end(words[None])[0])
@@ -110,8 +107,6 @@ class TcClip(ClipAdapter, ConditionedText):
             ModelError: the file is not such a checkpoint, holds anything but data, or does not
                 fit the base.
         """
-        from vlar.methods.tc_clip.checkpoint import load
-
         path, options = split_options(argument, _OPTIONS)
         settings: JsonDict = {}
         for name, kind in (("seed_fraction", float), ("context_tokens", int), ("merge_step", int)):
@@ -149,7 +144,6 @@ class TcClip(ClipAdapter, ConditionedText):
 
     def training_step(self, batch: TrainingBatch, classes: Any) -> TrainingOutput:
         """Logits of clips and the labels they condition, and the loss of the task."""
-        from torch.nn import functional as F  # noqa: N812 - the usual name
 
         def seen(videos: Tensor) -> tuple[Tensor, ...]:
             seen = self.network.encode(videos)
@@ -162,15 +156,11 @@ class TcClip(ClipAdapter, ConditionedText):
         return TrainingOutput(logits, {"total": loss}, frames, words, vectors)
 
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        import torch
-
         seen = self.network.encode(pixels, context=True)
         return seen.frames, torch.cat([seen.context[i] for i in sorted(seen.context)], dim=1)
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
         """Texts without a clip, for a library: the learned prompts as they are."""
-        import torch
-
         del role
         if not texts:
             return np.zeros((0, self.dim), np.float32)
@@ -180,8 +170,6 @@ class TcClip(ClipAdapter, ConditionedText):
 
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
         """Texts given the context (N, k, E) of clips: (N, C, D) float32 of unit length."""
-        import torch
-
         if not texts or not len(context):
             return np.zeros((len(context), len(texts), self.dim), np.float32)
         levels = self.network.parts.levels()
