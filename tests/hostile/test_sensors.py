@@ -12,6 +12,7 @@ import pytest
 
 from tests.command_server import CommandServer
 from tests.hostile.sensor_cases import SENSOR_CASES, SensorCase
+from vlar.library.library import Library
 from vlar.media.lookup import reader
 
 SECONDS = 60  # of processor time, for all files of a sensor
@@ -75,3 +76,29 @@ def test_it_is_one_row_about_itself(rows: dict[str, dict[str, Any]], case: Senso
     assert re.search(case.says, line), f"{case.says!r} is not in {line!r}"
     assert "reading it failed" not in line
     assert len(line.replace(str(Path(row["path"]).parent), "")) <= LONGEST
+
+
+def test_a_library_takes_the_sound_recordings_and_names_the_others(tmp_path: Path) -> None:
+    """The same through ``vlar index add``: three rows, and a failure for each damaged file."""
+    bad = [case for case in SENSOR_CASES if case.sensor == "skeleton" and "-keys-" in case.name]
+    bad += [
+        case for case in SENSOR_CASES if case.name in ("own-no-rate.npz", "coco-200-digits.json")
+    ]
+    for case in bad:
+        case.make(tmp_path / case.name)
+    made = reader("skeleton").example(tmp_path)
+    files = [shutil.copy(made, tmp_path / f"{name}{made.suffix}") for name in ("a", "m", "z")]
+    made.unlink()
+    server = CommandServer()
+    out, err = tmp_path / "stdout", tmp_path / "stderr"
+    names = [*map(str, files), *(str(tmp_path / case.name) for case in bad)]
+    arguments = ["index", "add", str(tmp_path / "x.vlar"), *sorted(names), "--model", "skeleton"]
+    told = server.run(arguments, out, err, seconds=SECONDS)
+    server.close()
+    assert told["code"] == 1, err.read_text()[-2000:]
+    lines = err.read_text().splitlines()
+    for case in bad:
+        (line,) = (line for line in lines if case.name in line)
+        assert re.search(case.says, line)
+    with Library(tmp_path / "x.vlar") as library:
+        assert [Path(video.path).stem for video in library.videos()] == ["a", "m", "z"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.unit.library.fakes import tiny_video
 from vlar.errors import DecodeError
 from vlar.media.base import Reader
 from vlar.media.lookup import IsolatedReader, isolated, reader
+from vlar.media.skeleton import export
+from vlar.media.skeleton.formats.base import Bodies
 from vlar.media.views import ViewSampler
 from vlar.types import Clip, Failure, Sampling, Window
 
@@ -140,3 +143,13 @@ def test_a_foreign_exception_in_a_worker_is_the_error_of_its_file(files: list[Pa
         assert isinstance(source, IsolatedReader)
         with pytest.raises(DecodeError, match=r"1\.mp4: reading it failed \(AttributeError"):
             source.read_clip(files[0], None, "no sampling")  # pyright: ignore
+
+
+def test_a_worker_knows_every_format_of_skeletons(tmp_path: Path):
+    """A worker imports the reader alone."""
+    points = np.ones((4, 1, 25, 3), np.float32)
+    export.write(tmp_path / "a.npz", Bodies(points, "ntu25", "m", 30.0))
+    shutil.copy(tmp_path / "a.npz", tmp_path / "b.npz")
+    files = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    with isolated_reader(reader("skeleton"), files) as (source, _):
+        assert source.read_clip(files[1], None, Sampling(4)).data.shape == (4, 1, 25, 3)

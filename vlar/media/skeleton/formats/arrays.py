@@ -1,4 +1,7 @@
-"""pyskl and mmaction2 (``.pkl``): many recordings in one pickle, which is never run."""
+"""Skeletons as arrays: vlar's own files and CTR-GCN (``.npz``), pyskl and mmaction2 (``.pkl``).
+
+A pickle is never run.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 
 from vlar.files.arrays import read_npz
 from vlar.files.pickles import read_pickle
-from vlar.files.reading import number, require_memory
+from vlar.files.reading import number, parse_json, require_memory
 from vlar.media.signals import FileHead
 from vlar.media.skeleton.formats.base import (
     BYTES_EACH,
@@ -26,6 +29,50 @@ from vlar.types import Float32
 
 _LAYOUTS = {25: "ntu25", 20: "kinect20"}
 _PEOPLE = 2
+_UNITS = ("m", "px", "picture")
+
+
+@skeleton_format("npz")
+class OwnFile(SkeletonFormat):
+    """File format of ``vlar pose --skeletons``: one recording, and its facts as JSON."""
+
+    order = 15
+    endings = frozenset({".npz"})
+
+    def matches(self, head: FileHead) -> bool:
+        """Match by the name of the first array."""
+        return head.data[:2] == b"PK" and b"facts.npy" in head.data[:200]
+
+    def read(self, path: Path) -> Iterator[Bodies]:
+        """The recording."""
+        arrays = read_npz(path)
+        points, facts = arrays.get("points"), arrays.get("facts")
+        if points is None or facts is None or points.dtype.kind != "f" or facts.ndim:
+            raise ValueError("it has no arrays 'points' and 'facts'")
+        require_memory(BYTES_EACH * points.size)
+        known: Any = parse_json(str(facts))
+        if not isinstance(known, dict) or known.get("unit") not in _UNITS:
+            raise ValueError("its facts have no unit m, px or picture")
+        confidence = arrays.get("confidence")
+        if confidence is not None and (
+            confidence.shape != points.shape[:3] or confidence.dtype.kind != "f"
+        ):
+            raise ValueError("its confidence is not of the shape of its points")
+        size = known.get("size")
+        meta: dict[str, Any] = {}
+        if isinstance(size, list) and len(size) == 2:
+            sides: dict[str, Any] = dict(zip(("width", "height"), size, strict=True))
+            meta["size"] = [number(sides, side, above=0, at_most=1e5) for side in sides]
+        yield Bodies(
+            points.astype(np.float32),
+            str(known.get("layout")),
+            known["unit"],
+            number(known, "rate_hz", above=0, at_most=10_000),
+            None if confidence is None else confidence.astype(np.float32),
+            caption(known.get("name", "")),
+            caption(known.get("label", "")),
+            meta,
+        )
 
 
 @skeleton_format("ctr-gcn")
