@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import random
+import resource
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +23,13 @@ from vlar.media.lookup import reader
 from vlar.media.skeleton import export
 from vlar.media.skeleton.formats.base import Bodies
 
-SENSORS = ("skeleton", "imu", "audio", "depth")
+SENSORS = ("skeleton", "imu", "audio", "depth", "video")
 CASES, SLOW_CASES = 100, 10_000
 LONGEST_S = 10.0
+MOST_BYTES = 1_500_000_000
 UNEXPECTED = ("reading it failed", "not enough memory")
+# What damage makes FFmpeg raise has no common type: the video reader names it in these words.
+KNOWN = {"video": UNEXPECTED[1:]}
 SMALL = 100_000
 WORDS = ("skeletons", "keypoints", "image_id", "people", "pose_keypoints_2d", "annotations", "x",
          "y", "visibility", "frames", "landmarks", "rate_hz", "width", "unit",
@@ -109,8 +114,14 @@ def outcome(source: Reader, path: Path) -> str:
     return ""
 
 
+def peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
 def run(sensor: str, place: Path, count: int) -> None:
     source = reader(sensor)
+    before = peak_bytes()
     for number, (ending, data) in enumerate(cases(sensor, place, count)):
         path = place / f"{number}{ending}"
         path.write_bytes(data)
@@ -120,7 +131,9 @@ def run(sensor: str, place: Path, count: int) -> None:
         kept = place / f"kept{ending}"
         path.rename(kept)
         assert took_s < LONGEST_S, f"{kept}: {took_s:.1f} s"
-        assert not any(words in message for words in UNEXPECTED), f"{kept}: {message}"
+        unexpected = KNOWN.get(sensor, UNEXPECTED)
+        assert not any(words in message for words in unexpected), f"{kept}: {message}"
+        assert peak_bytes() - before < MOST_BYTES, kept
 
 
 @pytest.mark.parametrize("sensor", SENSORS)
