@@ -14,7 +14,7 @@ from vlar.library.ingest.encode import EncodedWindow
 from vlar.library.ingest.ingest import Driver
 from vlar.library.ingest.reader import FileRecord
 from vlar.library.ingest.remote import Recording
-from vlar.library.ingest.runners.base import MEMORY, Lost, Runner, RunnerOptions
+from vlar.library.ingest.runners.base import MEMORY, LostJobs, Runner, RunnerOptions
 from vlar.library.ingest.worker_tasks import EncodedPart, Facts, ReadJob, RecordingPart, Setup
 from vlar.library.manifest import LibraryManifest
 from vlar.library.store.annotations import FailedFile, FailedFiles
@@ -22,7 +22,7 @@ from vlar.library.store.values import KnownVideo, Stamp
 from vlar.types import Failure, Window
 
 SETUP = Setup(LibraryManifest.new(FakeModel(), "fake", 4.0, 2.0), lambda _: FakeModel())
-Answer = Callable[[ReadJob, bool], list[EncodedPart | Lost]]
+Answer = Callable[[ReadJob, bool], list[EncodedPart | LostJobs]]
 
 
 class Told(Runner):
@@ -43,14 +43,16 @@ class Told(Runner):
         self.starts += 1
         return super().start(setup)
 
-    def run(self, jobs: Sequence[ReadJob], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
+    def run(
+        self, jobs: Sequence[ReadJob], *, alone: bool = False
+    ) -> Iterator[EncodedPart | LostJobs]:
         self.rounds.append(([job.path for job in jobs], alone))
         found = [each for job in jobs for each in self.answer(job, alone)]
         self.draw.shuffle(found)
         yield from found
 
 
-def parts(job: ReadJob, content: str, count: int = 2) -> list[EncodedPart | Lost]:
+def parts(job: ReadJob, content: str, count: int = 2) -> list[EncodedPart | LostJobs]:
     facts = Facts(content, 10.0)
     if job.only_hash:
         return [RecordingPart(job.number, 0, facts, is_last=True)]
@@ -104,7 +106,7 @@ def test_parts_in_any_order_and_twice_become_whole_recordings(seed: int):
 
 
 def test_a_recording_of_which_a_part_is_missing_is_read_again_alone():
-    def answer(job: ReadJob, alone: bool) -> list[EncodedPart | Lost]:
+    def answer(job: ReadJob, alone: bool) -> list[EncodedPart | LostJobs]:
         found = parts(job, job.path, 3)
         return found if alone or "b" not in job.path.rpartition("/")[2] else found[:1] + found[2:]
 
@@ -114,11 +116,13 @@ def test_a_recording_of_which_a_part_is_missing_is_read_again_alone():
     assert runner.rounds[1:] == [(["s3://bucket/b.mp4"], True)]
 
 
-@pytest.mark.parametrize(("lost", "kind"), [(Lost((1,)), "crash"), (Lost((1,), MEMORY), "memory")])
-def test_what_ends_its_worker_twice_is_reported_and_the_rest_goes_on(lost: Lost, kind: str):
-    def answer(job: ReadJob, alone: bool) -> list[EncodedPart | Lost]:
+@pytest.mark.parametrize(
+    ("lost", "kind"), [(LostJobs((1,)), "crash"), (LostJobs((1,), MEMORY), "memory")]
+)
+def test_what_ends_its_worker_twice_is_reported_and_the_rest_goes_on(lost: LostJobs, kind: str):
+    def answer(job: ReadJob, alone: bool) -> list[EncodedPart | LostJobs]:
         if "b" in job.path.rpartition("/")[2] and not job.only_hash:
-            return [Lost((job.number,), lost.kind)]
+            return [LostJobs((job.number,), lost.kind)]
         return parts(job, job.path)
 
     runner = Told(answer)
@@ -137,7 +141,7 @@ def test_equal_sizes_are_hashed_before_anything_is_decoded():
     old = KnownVideo(1, "s3://bucket/old.mp4", "y", Stamp(7, 5))
     decoded: list[str] = []
 
-    def answer(job: ReadJob, alone: bool) -> list[EncodedPart | Lost]:
+    def answer(job: ReadJob, alone: bool) -> list[EncodedPart | LostJobs]:
         name = job.path.rpartition("/")[2][0]
         if not job.only_hash:
             decoded.append(name)
@@ -152,7 +156,7 @@ def test_equal_sizes_are_hashed_before_anything_is_decoded():
 
 
 def test_a_copy_of_what_cannot_be_read_is_read_itself():
-    def answer(job: ReadJob, alone: bool) -> list[EncodedPart | Lost]:
+    def answer(job: ReadJob, alone: bool) -> list[EncodedPart | LostJobs]:
         if job.only_hash:
             return parts(job, "x")
         failure = Failure(Path(job.path), "decode", f"{job.path}: broken")

@@ -140,7 +140,7 @@ def _named(tool: F) -> F:
     return call  # pyright: ignore[reportReturnType]
 
 
-class Wire(io.RawIOBase):
+class LineOutput(io.RawIOBase):
     """Standard output, to which the protocol and this module write whole lines in turn."""
 
     def __init__(self, descriptor: int) -> None:
@@ -169,7 +169,7 @@ class Wire(io.RawIOBase):
 class _Printed(io.TextIOBase):
     """Stand-in for ``sys.stdout``: prints go to standard error, answers to the wire."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: LineOutput) -> None:
         self.buffer = wire
         self._printed = sys.stderr
 
@@ -185,7 +185,7 @@ def checked_lines() -> Generator[None]:
     Descriptor 0 reads nothing and descriptor 1 is standard error meanwhile, so that what else is
     printed does not reach the agent.
     """
-    lines, wire = os.fdopen(os.dup(0), "rb"), Wire(os.dup(1))
+    lines, wire = os.fdopen(os.dup(0), "rb"), LineOutput(os.dup(1))
     receiving, sending = os.pipe()
     before = sys.stdin, sys.stdout
     sys.stdin = os.fdopen(receiving, encoding="utf-8")
@@ -203,7 +203,7 @@ def checked_lines() -> Generator[None]:
         sys.stdin, sys.stdout = before
 
 
-def pass_on(lines: BinaryIO, passed: BinaryIO, wire: Wire) -> None:
+def pass_on(lines: BinaryIO, passed: BinaryIO, wire: LineOutput) -> None:
     """Pass on the lines that are messages, and answer the others, until the input ends."""
     with passed, suppress(OSError):
         while line := lines.readline(MOST_BYTES + 1):
@@ -217,7 +217,7 @@ def pass_on(lines: BinaryIO, passed: BinaryIO, wire: Wire) -> None:
                     left = left[passed.write(left) :]
 
 
-def _is_message(line: bytes, wire: Wire) -> bool:
+def _is_message(line: bytes, wire: LineOutput) -> bool:
     """Return True for a line that the protocol can read; answer another one."""
     try:
         value = parse_json(line)

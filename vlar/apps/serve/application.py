@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vlar.apps.serve.errors import ServeError, ServeLimits, split, too_slow
-from vlar.apps.serve.files import Roots
+from vlar.apps.serve.files import AllowedFolders
 from vlar.apps.serve.jobs import Tasks
 from vlar.apps.serve.library import OWN, Models, RequestedRecording, ServedLibrary, Sources
 from vlar.apps.serve.media import WIDTHS, Media
@@ -213,7 +213,7 @@ class Application:
         # Reads that need no model have a connection of their own: they never wait for a query.
         self._reads = ServedLibrary(self.path, create=False)
         self._searches: ServedLibrary | None = None
-        chosen = Roots(roots) if roots else Roots.around(self._reads.paths())
+        chosen = AllowedFolders(roots) if roots else AllowedFolders.around(self._reads.paths())
         self.uploads = Uploads(state / "uploads", self.limits)
         self.media = Media(state / "spans", self.limits)
         self.models = Models(model, state / "models", device, dtype)

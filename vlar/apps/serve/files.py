@@ -18,7 +18,7 @@ _LONGEST = 4096
 _WIDEST = 64  # folders that are roots by themselves
 
 
-class Roots:
+class AllowedFolders:
     """Folders whose files may be read; links are followed before a path is compared with them.
 
     Args:
@@ -30,7 +30,7 @@ class Roots:
         self.folders = tuple(sorted(each for each in real if each.is_dir()))
 
     @classmethod
-    def around(cls, recordings: Sequence[str]) -> Roots:
+    def around(cls, recordings: Sequence[str]) -> AllowedFolders:
         """The folders that hold some recordings, each as deep as it can be.
 
         Of more than 64 folders the highest ones that are not the root of the disk are taken.

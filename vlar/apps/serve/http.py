@@ -36,7 +36,7 @@ from vlar.version import __version__
 T = TypeVar("T")
 
 
-class Lane:
+class BoundedExecutor:
     """Threads for one kind of work.
 
     Args:
@@ -174,7 +174,7 @@ class HttpInterface:
         self._do, self._access = application, access
         waiting = application.limits.waiting
         self._lanes = {
-            name: Lane(name, workers, waiting)
+            name: BoundedExecutor(name, workers, waiting)
             for name, workers in (("reads", 4), ("queries", 2), ("media", 2), ("classifying", 1))
         }
         self._metrics = Metrics(self._gauges)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlar.apps.serve.errors import ServeError
-from vlar.apps.serve.files import Roots
+from vlar.apps.serve.files import AllowedFolders
 from vlar.apps.serve.uploads import Uploads
 from vlar.errors import one_line
 from vlar.library.address import place
@@ -255,7 +255,7 @@ class Sources:
         uploads: The uploads.
     """
 
-    def __init__(self, library: ServedLibrary, roots: Roots, uploads: Uploads) -> None:
+    def __init__(self, library: ServedLibrary, roots: AllowedFolders, uploads: Uploads) -> None:
         self._library, self.roots, self._uploads = library, roots, uploads
         self._paths: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()

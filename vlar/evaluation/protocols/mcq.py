@@ -14,7 +14,7 @@ from vlar.errors import ProtocolError, UsageError
 from vlar.evaluation.datasets.base import TRAIN
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
 from vlar.evaluation.scores import Figure, mean_figure, spread
-from vlar.generators.opinions.asking import Opinion, Tally, ask
+from vlar.generators.opinions.asking import Opinion, UsageCounter, ask
 from vlar.generators.opinions.base import Answerer, MediaItem, load_answerer
 from vlar.generators.opinions.mixing import Mixing, fit_margin, fit_mixing, mix
 from vlar.generators.opinions.question import PERSPECTIVES, Question, check_count, distinct
@@ -287,7 +287,7 @@ class _Judge:
 
     answerer: Answerer
     rotations: int | None
-    tally: Tally = field(default_factory=Tally)
+    tally: UsageCounter = field(default_factory=UsageCounter)
     stop: StopRule = field(default_factory=StopRule)
 
     def opinions(self, shown: Sequence[MediaItem], questions: Sequence[Question]) -> list[Opinion]:

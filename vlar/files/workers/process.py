@@ -96,7 +96,7 @@ class WorkerStartError(Exception):
     """No worker process can be started here."""
 
 
-class Silence(Exception):  # noqa: N818 - a signal that never leaves this package
+class WorkerTimeout(Exception):  # noqa: N818 - a signal that never leaves this package
     """The worker gave nothing in time."""
 
 
@@ -174,7 +174,7 @@ class WorkerProcess:
         self._wait_until_ready()
         try:
             yield from self._results(path, message, each_s, whole_s)
-        except Silence:
+        except WorkerTimeout:
             self.kill()
             raise _too_slow(path, min(each_s, whole_s)) from None
         except (EOFError, OSError) as error:
@@ -209,13 +209,13 @@ class WorkerProcess:
         waited for an hour.
 
         Raises:
-            Silence: the limit is over.
+            WorkerTimeout: the limit is over.
         """
         waited_s = 0.0
         while True:
             step_s = min(_STEP_S, limit_s - waited_s)
             if step_s <= 0:
-                raise Silence
+                raise WorkerTimeout
             if select.select([self._channel.connection], [], [], step_s)[0]:
                 return *self._channel.receive(), waited_s
             waited_s += step_s
@@ -225,7 +225,7 @@ class WorkerProcess:
             return
         try:
             kind, content, _ = self._receive(_START_S)
-        except (Silence, EOFError, OSError) as error:
+        except (WorkerTimeout, EOFError, OSError) as error:
             self.kill()
             raise WorkerStartError(f"it ended with {self._process.returncode}") from error
         if kind != transfer.READY:

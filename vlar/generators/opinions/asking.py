@@ -261,7 +261,7 @@ def _shown(clip: Any) -> MediaItem:
 
 
 @dataclass
-class Tally:
+class UsageCounter:
     """Cost and results of a run of questions.
 
     Attributes:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlar.errors import VlarError
-from vlar.generators.opinions.asking import Opinion, Tally, ask
+from vlar.generators.opinions.asking import Opinion, UsageCounter, ask
 from vlar.generators.opinions.base import Answerer, MediaItem
 from vlar.generators.opinions.mixing import OpinionWeights, margins, mix, sure
 from vlar.generators.opinions.question import NONE, Question, check_count, distinct, is_none
@@ -72,7 +72,7 @@ class SecondOpinion:
         self.answerer, self.name, self.k = answerer, name, k
         self.weights = weights or OpinionWeights()
         self.rotations = rotations
-        self.tally = Tally()
+        self.tally = UsageCounter()
         self._stop = StopRule()
 
     @staticmethod

@@ -43,7 +43,7 @@ from vlar.library.ingest.reader import (
     why_unreadable,
 )
 from vlar.library.ingest.remote import Recording, RemoteFiles
-from vlar.library.ingest.runners.base import MEMORY, LocalRunner, Lost, Runner
+from vlar.library.ingest.runners.base import MEMORY, LocalRunner, LostJobs, Runner
 from vlar.library.ingest.sources import is_source, recordings
 from vlar.library.ingest.worker_tasks import EncodedPart, Facts, LoadModel, ReadJob, Setup
 from vlar.library.ingest.writer import IngestProgress, write_windows
@@ -88,7 +88,7 @@ class _Task:
     asks: bool = False
     forced: bool = False
     tries: int = 0
-    why: Lost | None = None
+    why: LostJobs | None = None
     parts: dict[int, EncodedPart] = field(default_factory=dict[int, EncodedPart])
     count: int = 0
 
@@ -248,7 +248,7 @@ class Driver:
         jobs = [task.job(number) for number, task in enumerate(tasks)]
         waiting = dict(enumerate(tasks))
         for found in self._runner.run(jobs, alone=alone):
-            if isinstance(found, Lost):
+            if isinstance(found, LostJobs):
                 for number in found.jobs:
                     if number in waiting and (len(found.jobs) == 1 or not waiting[number].why):
                         waiting[number].why = found
@@ -313,7 +313,9 @@ class Driver:
         if not is_url(task.recording.path):
             return _content(task).content_hash
         job = replace(task.job(0), only_hash=True)
-        found = [part for part in self._runner.run([job], alone=True) if not isinstance(part, Lost)]
+        found = [
+            part for part in self._runner.run([job], alone=True) if not isinstance(part, LostJobs)
+        ]
         return found[0].facts.content_hash if found else ""
 
 
@@ -328,7 +330,7 @@ def _content(task: _Task) -> Facts:
         return Facts(failure=Failure(file, "decode", why_unreadable(file, error)))
 
 
-def _given_up(file: Path, path: str, why: Lost | None) -> Failure:
+def _given_up(file: Path, path: str, why: LostJobs | None) -> Failure:
     if why is not None and why.kind == MEMORY:
         advice = "its machine has too little memory: use fewer workers, or re-encode the file"
         message = f"{path}: reading it took all memory of its worker, twice; {advice}"
@@ -338,7 +340,7 @@ def _given_up(file: Path, path: str, why: Lost | None) -> Failure:
             f"{path}: the worker that read it ended{reason}, twice; the file is damaged or too "
             "large: copy or re-encode it"
         )
-    return Failure(file, Lost(()).kind if why is None else why.kind, message)
+    return Failure(file, LostJobs(()).kind if why is None else why.kind, message)
 
 
 _WAITING_BYTES = 8 << 20  # of clips that wait for the encoder

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlar.generators.opinions.asking import Opinion, Tally, ask
+from vlar.generators.opinions.asking import Opinion, UsageCounter, ask
 from vlar.generators.opinions.base import Answerer, MediaItem, load_answerer
 from vlar.generators.opinions.mixing import OpinionWeights, sure
 from vlar.generators.opinions.question import Question, check_count, distinct, normalised
@@ -58,7 +58,7 @@ class AnswererReranker(Reranker):
     ) -> None:
         check_count(k)
         self.name = name
-        self.tally = Tally()
+        self.tally = UsageCounter()
         self._answerer, self._k = answerer, k
         self._weights = weights or OpinionWeights()
         self._stop = StopRule()

@@ -19,7 +19,7 @@ from vlar.media.integrity.payload import in_words
 from vlar.media.integrity.picture_order import GAP_FRAMES, extent
 from vlar.media.lookup import isolated, reader_for
 from vlar.media.signals import SignalReader
-from vlar.media.video.container import Deadline, Opened, errors_of, opened
+from vlar.media.video.container import Deadline, OpenVideo, errors_of, opened
 from vlar.media.video.decode import in_order
 from vlar.media.video.files import frame_files, is_folder
 from vlar.media.video.folder import FolderReader
@@ -164,7 +164,7 @@ def unreadable(path: Path, kind: str, message: str, reason: str) -> CheckReport:
     return CheckReport(path, False, kind, message, 0.0, 0, 1.0, reason)
 
 
-def _report(video: Opened, reader: SequentialReader, loss: LossCount) -> CheckReport:
+def _report(video: OpenVideo, reader: SequentialReader, loss: LossCount) -> CheckReport:
     path, read_s, n_frames = video.path, reader.readable_s, reader.n_frames
     reason = _reason(video, reader)
     if not n_frames:
@@ -194,7 +194,7 @@ def _report(video: Opened, reader: SequentialReader, loss: LossCount) -> CheckRe
     )
 
 
-def cannot_verify(video: Opened) -> str:
+def cannot_verify(video: OpenVideo) -> str:
     """The codec of a video whose damage may not show; empty where it does as a rule."""
     name = video.decoder.name
     has_sums = video.sums is not None and video.sums.has_any
@@ -202,7 +202,7 @@ def cannot_verify(video: Opened) -> str:
     return "" if shows else video.stream.codec_context.name
 
 
-def _reason(video: Opened, reader: SequentialReader) -> str:
+def _reason(video: OpenVideo, reader: SequentialReader) -> str:
     """First reported fault, in FFmpeg's words where it has any."""
     if video.errors.messages:
         return in_words(video.errors.messages[0])

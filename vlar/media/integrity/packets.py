@@ -4,8 +4,8 @@ Packets are read once, in decoding order. What follows the last key frame waits,
 next wanted time is at or past a new key frame, all that waited is dropped. Otherwise the decoder
 gets the packets up to the wanted one, and of those that are not wanted it skips the ones no other
 frame refers to. Memory holds what waits (bounded), never the file. Presentation times come from the
-packets, so an index that lies does not matter; where the packets themselves lie, ``Unordered``
-makes the caller decode everything instead.
+packets, so an index that lies does not matter; where the packets themselves lie,
+``UnorderedPackets`` makes the caller decode everything instead.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from av.video.stream import VideoStream
 
 from vlar.media.integrity.picture_order import (
     GAP_FRAMES,
-    HoleWatch,
+    GapDetector,
     forgets,
     is_odd_gap,
     short_by_s,
 )
-from vlar.media.video.container import Deadline, Opened, is_damage
+from vlar.media.video.container import Deadline, OpenVideo, is_damage
 from vlar.types import Float64
 
 # FFmpeg reports this where a decoder starts at a key frame that is not the first of all and no IDR
@@ -37,17 +37,17 @@ from vlar.types import Float64
 _OF_A_LATE_START = "mmco: unref short failure"
 
 
-class Unordered(Exception):  # noqa: N818 - a signal that never leaves this package
+class UnorderedPackets(Exception):  # noqa: N818 - a signal that never leaves this package
     """The packets do not show which picture stands when; only decoding everything does."""
 
 
-def has_picture_types(video: Opened) -> bool:
+def has_picture_types(video: OpenVideo) -> bool:
     """Return whether the decoder marks key frames in its output; libvpx marks only packets."""
     return not video.decoder.name.startswith("libvpx")
 
 
 class StrictDecoder:
-    """Decodes packets of an open file; every method raises ``Unordered`` at a sign of damage.
+    """Decodes packets of an open file; at a sign of damage a method raises ``UnorderedPackets``.
 
     All frames that leave it are tested, also those that nobody wants: the wanted ones refer to
     them.
@@ -56,7 +56,7 @@ class StrictDecoder:
         zero: The presentation time of the first picture of the file.
     """
 
-    def __init__(self, video: Opened) -> None:
+    def __init__(self, video: OpenVideo) -> None:
         self.zero = 0
         self._video = video
         self._context = video.decoder
@@ -92,7 +92,7 @@ class StrictDecoder:
             self._started_with = packet
         self._dirty = True
         if self._video.is_damaged(packet):
-            raise Unordered
+            raise UnorderedPackets
         return self._tested(packet)
 
     def drain(self) -> list[VideoFrame]:
@@ -103,27 +103,27 @@ class StrictDecoder:
         self._context.flush_buffers()
         self._dirty = False
         if self._started_at is not None:
-            raise Unordered
+            raise UnorderedPackets
         return frames
 
     def _tested(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         frames = self._video.decode(packet)
         if self.is_damaged:
             if not self._is_excused(packet):
-                raise Unordered
+                raise UnorderedPackets
             self._excused = self._video.errors.count
         for frame in frames:
             pts = frame.pts
             if pts is None:
-                raise Unordered
+                raise UnorderedPackets
             if self._started_at is not None and pts >= self._started_at:
                 # With intra refresh a frame is marked as a key frame, and is whole only later.
                 is_key = frame.pict_type == PictureType.I or not self._gives_types
                 if pts > self._started_at or not is_key:
-                    raise Unordered
+                    raise UnorderedPackets
                 self._started_at = None
             if frame.is_corrupt and (self._whole_from is None or pts >= self._whole_from):
-                raise Unordered
+                raise UnorderedPackets
         return frames
 
     def _is_excused(self, packet: Packet[VideoStream] | None) -> bool:
@@ -175,12 +175,12 @@ class PacketReader:
         wanted_s: (n,) rising seconds after the first frame.
         deadline: Checked at every packet.
         seek: Whether to seek to the next wanted time if it is far ahead.
-        has_holes: For ``HoleWatch``.
+        has_holes: For ``GapDetector``.
     """
 
     def __init__(
         self,
-        video: Opened,
+        video: OpenVideo,
         packets: Iterator[VideoPacket],
         wanted_s: Float64,
         deadline: Deadline,
@@ -210,22 +210,22 @@ class PacketReader:
         numerator, denominator = video.seconds_a_tick
         self._gap = GAP_FRAMES * denominator / (numerator * video.fps)
         self._last: VideoPacket | None = None
-        self._watch = HoleWatch(self._gap, has_holes)
+        self._watch = GapDetector(self._gap, has_holes)
 
     def __iter__(self) -> Iterator[TimedFrame]:
         """The shown pictures, one for each wanted time, in order.
 
         Raises:
-            Unordered: decode everything instead, from the first time that was not given.
+            UnorderedPackets: decode everything instead, from the first time that was not given.
         """
         try:
             yield from self._run()
-        except Unordered:
+        except UnorderedPackets:
             raise
         except Exception as error:
             if not is_damage(error):
                 raise
-            raise Unordered from error
+            raise UnorderedPackets from error
 
     def _run(self) -> Iterator[TimedFrame]:
         with Capture() as self._video.errors.pending:
@@ -263,16 +263,17 @@ class PacketReader:
         for packet in self._packets:
             first.append(packet)
             if packet.pts is None or self._video.errors.count:
-                raise Unordered
+                raise UnorderedPackets
             if not packet.is_discard:
                 shown.append(packet.pts)
             if len(shown) > _REORDER:
                 break
         if not shown or not first[0].is_keyframe:
-            raise Unordered
+            raise UnorderedPackets
         self._zero = self._decoder.zero = min(shown)
         if not first[0].is_discard and first[0].pts != self._zero:
-            raise Unordered  # only a decoder decides whether pictures before the key frame show
+            # Only a decoder decides whether pictures before the key frame show.
+            raise UnorderedPackets
         numerator, denominator = self._video.seconds_a_tick
         for wanted in self._wanted_s.tolist():
             ticks = int((max(wanted, 0.0) + TIME_SLACK_S) * denominator / numerator)
@@ -282,10 +283,10 @@ class PacketReader:
     def _take(self, packet: VideoPacket) -> None:
         pts = packet.pts
         if pts is None or packet.is_corrupt or self._decoder.is_damaged:
-            raise Unordered
+            raise UnorderedPackets
         if packet.is_keyframe and not packet.is_discard:
             if self._times and self._times[-1] > pts:
-                raise Unordered
+                raise UnorderedPackets
             if self._limits[len(self._targets)] >= pts:
                 self._drain()
                 self._drop_waiting()
@@ -295,7 +296,7 @@ class PacketReader:
         if not packet.is_discard:
             at = bisect_left(self._times, pts)
             if at < len(self._times) and self._times[at] == pts:
-                raise Unordered
+                raise UnorderedPackets
             self._times.insert(at, pts)
             if at == len(self._times) - 1:
                 self._last_end = pts + (packet.duration or 0)
@@ -307,19 +308,19 @@ class PacketReader:
             if not self._is_certain(limit):
                 break
             if not self._times:
-                raise Unordered
+                raise UnorderedPackets
             at = max(bisect_right(self._times, limit) - 1, 0)
             target = self._times[at]
             if limit - target > self._gap and is_odd_gap(self._times, at):
-                raise Unordered  # frames may be missing: decoding what is around it shows it
+                raise UnorderedPackets  # frames may be missing: decoding what is around it shows it
             if self._watch.finds_hole(self._times, at):
-                raise Unordered
+                raise UnorderedPackets
             self._targets.append(target)
             if target not in self._fed_to:
                 self._jump(limit)
             while target not in self._fed_to:
                 if not self._waiting:
-                    raise Unordered
+                    raise UnorderedPackets
                 self._feed()
         while len(self._waiting) > _MOST_WAITING or self._waiting_bytes > _MOST_WAITING_BYTES:
             self._feed()
@@ -373,7 +374,7 @@ class PacketReader:
         self._catch(self._decoder.drain())
         due = self._targets[self._given :] if due is None else due
         if any(target not in self._frames for target in due):
-            raise Unordered
+            raise UnorderedPackets
 
     def _drop_waiting(self) -> None:
         self._waiting.clear()
@@ -404,14 +405,14 @@ class PacketReader:
         tick = numerator / denominator
         damaged = self._decoder.is_damaged or self._video.is_cut_short
         if not self._times or damaged:
-            raise Unordered
+            raise UnorderedPackets
         last = self._times[-1]
         end = self._last_end if self._last_end > last else last + 1 / (self._video.fps * tick)
         self.end_s = (end - self._zero) * tick
         declared = self._video.declared_s
         wants_more = bool(self._limits) and self._limits[-1] >= end
         if wants_more and declared is not None and declared - self.end_s > short_by_s(self._video):
-            raise Unordered  # the file may be cut short: decoding everything finds the loss
+            raise UnorderedPackets  # the file may be cut short: decoding everything finds the loss
         self._ended = True
 
     def _maybe_seek(self, packet: VideoPacket) -> None:
@@ -437,4 +438,4 @@ class PacketReader:
                 self._decoder.start_at(first.pts)
                 self._packets = chain([first], packets)
                 return
-        raise Unordered
+        raise UnorderedPackets

@@ -21,7 +21,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from vlar.errors import DecodeError
-from vlar.media.video.container import Opened, is_damage, opened
+from vlar.media.video.container import OpenVideo, is_damage, opened
 
 SILENT_CODECS = frozenset(
     {"vp8", "vp9", "libvpx-vp9", "mjpeg", "mpeg4", "prores", "wmv1", "wmv2", "msmpeg4v3"}
@@ -38,7 +38,7 @@ _LONGEST_GAP_FRAMES = 30
 _UNEVEN = 0.05
 
 
-class Hole(NamedTuple):
+class MissingPictures(NamedTuple):
     """Frames are missing after the one of a time stamp. ``referred``: others need them."""
 
     stamp: int
@@ -81,7 +81,7 @@ def is_odd_gap(stamps: Sequence[int], at: int) -> bool:
     return stamps[at + 1] - stamps[at] > GAP_FRAMES * frame and gaps <= 2
 
 
-class HoleWatch:
+class GapDetector:
     """Meets gaps in times that come one after the other, and asks what they mean.
 
     Args:
@@ -168,7 +168,7 @@ class _Bits:
         return (code + 1) // 2 if code % 2 else -(code // 2)
 
 
-def lost_pictures(path: Path, after: Sequence[int], by_dts: bool) -> tuple[Hole, ...]:
+def lost_pictures(path: Path, after: Sequence[int], by_dts: bool) -> tuple[MissingPictures, ...]:
     """Gaps in a file's times where numbered pictures are missing too.
 
     Args:
@@ -186,7 +186,7 @@ def lost_pictures(path: Path, after: Sequence[int], by_dts: bool) -> tuple[Hole,
     shown = sorted(decoded)
     at = {picture.stamp: index for index, picture in enumerate(shown)}
     return tuple(
-        Hole(stamp, _is_referred(decoded, shown[at[stamp]], shown[at[stamp] + 1]))
+        MissingPictures(stamp, _is_referred(decoded, shown[at[stamp]], shown[at[stamp] + 1]))
         for stamp in after
         if stamp in at and _is_lost(shown, at[stamp])
     )
@@ -335,7 +335,7 @@ FORWARD_S = 10.0
 
 
 @dataclass(frozen=True)
-class Extent:
+class FileExtent:
     """Length of a file.
 
     Attributes:
@@ -351,10 +351,10 @@ class Extent:
     n_frames: int | None
     broken_clock: bool = False
     packets: tuple[Packet[VideoStream], ...] | None = None
-    holes: tuple[Hole, ...] = ()
+    holes: tuple[MissingPictures, ...] = ()
 
 
-def is_silent(video: Opened) -> bool:
+def is_silent(video: OpenVideo) -> bool:
     """Return whether only time stamps reveal missing frames, and the file is small enough to scan.
 
     The times of AVI are counted, so a gap in them proves nothing.
@@ -364,7 +364,7 @@ def is_silent(video: Opened) -> bool:
     return small and name in SILENT_CODECS and not video.has_only_decoding_times
 
 
-def is_numbered(video: Opened) -> bool:
+def is_numbered(video: OpenVideo) -> bool:
     """Return whether a gap in time stamps is damage where pictures are missing by number, too."""
     context = video.stream.codec_context
     small = video.path.stat().st_size <= _KEEP_BYTES
@@ -372,12 +372,12 @@ def is_numbered(video: Opened) -> bool:
     return small and context.name == NUMBERED_CODEC and ordered
 
 
-def short_by_s(video: Opened) -> float:
+def short_by_s(video: OpenVideo) -> float:
     """Tolerated shortfall of an undamaged video: rounding, and the length of the last frame."""
     return min(_SHORT_BY_S, _SHORT_BY_FRAMES / video.fps)
 
 
-def extent(video: Opened, *, keep: bool = False, whole: bool = False) -> Extent:
+def extent(video: OpenVideo, *, keep: bool = False, whole: bool = False) -> FileExtent:
     """Length of an open file. A small one (any, if ``whole``) is read to its end.
 
     The packets give the length. Where the container declares more, and not all packets it counts
@@ -397,10 +397,10 @@ def extent(video: Opened, *, keep: bool = False, whole: bool = False) -> Extent:
     return found
 
 
-def _extent(video: Opened, keep: bool, whole: bool) -> Extent:
+def _extent(video: OpenVideo, keep: bool, whole: bool) -> FileExtent:
     declared = video.declared_s
     if declared is not None and not whole and video.path.stat().st_size > _SCAN_BYTES:
-        return Extent(declared, video.stream.frames or None)
+        return FileExtent(declared, video.stream.frames or None)
     scan = _Scan(video, keep)
     try:
         with Capture() as video.errors.pending:
@@ -415,7 +415,7 @@ def _extent(video: Opened, keep: bool, whole: bool) -> Extent:
 
 
 class _Scan:
-    def __init__(self, video: Opened, keep: bool) -> None:
+    def __init__(self, video: OpenVideo, keep: bool) -> None:
         self.whole = True
         numerator, denominator = video.seconds_a_tick
         self._tick_s = numerator / denominator
@@ -472,7 +472,7 @@ class _Scan:
             self._plausible_s += step_s if plausible else 1 / self._video.fps
         self._clock = clock
 
-    def extent(self, declared: float | None) -> Extent:
+    def extent(self, declared: float | None) -> FileExtent:
         measured = self._measured_s()
         duration_s = measured
         counted = self._video.stream.frames
@@ -484,7 +484,7 @@ class _Scan:
             if short_s > max(short_by_s(self._video), explained_s) or measured is None or damaged:
                 duration_s = declared
         kept = tuple(self._kept) if self._kept is not None and self.whole else None
-        return Extent(
+        return FileExtent(
             duration_s or 1 / self._video.fps,
             self._shown or None,
             self._broken or not self.whole,
@@ -492,11 +492,11 @@ class _Scan:
             self._holes(),
         )
 
-    def _holes(self) -> tuple[Hole, ...]:
+    def _holes(self) -> tuple[MissingPictures, ...]:
         found = holes(self._stamps or (), even=not self._numbered)
         if self._numbered and found:
             return lost_pictures(self._video.path, found, self._by_dts)
-        return tuple(Hole(stamp) for stamp in found)
+        return tuple(MissingPictures(stamp) for stamp in found)
 
     def _measured_s(self) -> float | None:
         if not self._shown:

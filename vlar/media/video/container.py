@@ -91,7 +91,7 @@ class Deadline:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenVideo:
     """An open file and the stream of pictures in it.
 
     Attributes:
@@ -234,7 +234,7 @@ def errors_of(path: Path) -> Generator[None]:
 
 
 @contextmanager
-def opened(path: Path, timeout_s: float) -> Generator[Opened]:
+def opened(path: Path, timeout_s: float) -> Generator[OpenVideo]:
     """Open a video file for as long as the context lasts.
 
     Raises:
@@ -258,7 +258,7 @@ def opened(path: Path, timeout_s: float) -> Generator[Opened]:
             decoder = _decoder(stream)
             has_sums = "matroska" in container.format.name and decoder.name not in _NOTICE_DAMAGE
             sums = ClusterSums(path) if has_sums else None
-            video = Opened(path, container, stream, decoder, sums=sums)
+            video = OpenVideo(path, container, stream, decoder, sums=sums)
             video.errors.only_from(frozenset({container.format.name, context.name, decoder.name}))
             yield video
 

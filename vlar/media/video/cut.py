@@ -25,7 +25,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from vlar.errors import DecodeError, UsageError
-from vlar.media.video.container import Deadline, Opened, errors_of, is_damage, opened, reason
+from vlar.media.video.container import Deadline, OpenVideo, errors_of, is_damage, opened, reason
 from vlar.media.video.files import is_folder
 from vlar.media.video.sample import require_span
 from vlar.media.video.source import VideoSource, probe
@@ -144,7 +144,7 @@ class _Sound:
         if self._open is not None:
             self._open.__exit__(*error)
 
-    def _begin(self, video: Opened, source: AudioStream) -> None:
+    def _begin(self, video: OpenVideo, source: AudioStream) -> None:
         rate = min(_SOUND_RATES, key=lambda each: abs(each - (source.rate or 48000)))
         layout = "mono" if source.channels == 1 else "stereo"
         self._stream = self._target.add_stream("aac", rate=rate, layout=layout)
@@ -186,7 +186,7 @@ class _Sound:
 
 
 def _sound_of(
-    video: Opened, source: AudioStream, span: Window, rate: int, layout: str, timeout_s: float
+    video: OpenVideo, source: AudioStream, span: Window, rate: int, layout: str, timeout_s: float
 ) -> Iterator[Float32]:
     """(channels, n) float32 pieces of a span in order, without gaps."""
     zero_s = _zero_s(video)
@@ -219,7 +219,7 @@ def _silence(channels: int, n_samples: int) -> Iterator[Float32]:
         yield np.zeros((channels, min(_CHUNK, n_samples - start)), np.float32)
 
 
-def _zero_s(video: Opened) -> float:
+def _zero_s(video: OpenVideo) -> float:
     """The container's time of the first picture."""
     stream = video.stream
     start = stream.start_time
@@ -364,7 +364,7 @@ def _copy(path: Path, span: Window, part: Path, timeout_s: float) -> Cut:
 class _Copy:
     """One copy: packets from the last key frame before a span to its end."""
 
-    def __init__(self, video: Opened, span: Window, part: Path, timeout_s: float) -> None:
+    def __init__(self, video: OpenVideo, span: Window, part: Path, timeout_s: float) -> None:
         self._video, self._span, self._part = video, span, part
         numerator, denominator = video.seconds_a_tick
         self._tick_s = numerator / denominator

@@ -20,8 +20,14 @@ from av.video.stream import VideoStream
 from vlar.errors import DecodeError
 from vlar.media.integrity.damage import DamageAccount
 from vlar.media.integrity.packets import TIME_SLACK_S, has_picture_types
-from vlar.media.integrity.picture_order import BACKWARD_S, FORWARD_S, Hole, extent, short_by_s
-from vlar.media.video.container import Deadline, Opened, errors_of, is_damage, opened, reason
+from vlar.media.integrity.picture_order import (
+    BACKWARD_S,
+    FORWARD_S,
+    MissingPictures,
+    extent,
+    short_by_s,
+)
+from vlar.media.video.container import Deadline, OpenVideo, errors_of, is_damage, opened, reason
 from vlar.media.video.files import is_folder
 from vlar.media.video.folder import FolderReader, frame_rate
 from vlar.types import Float64, UInt8
@@ -33,7 +39,7 @@ class FrameClock:
     Args:
         tick: Seconds of one unit of a time stamp, as numerator and denominator.
         frame_s: Seconds a frame lasts where time stamps do not decide it.
-        broken: A leap forward in time is damage (``Extent.broken_clock``).
+        broken: A leap forward in time is damage (``FileExtent.broken_clock``).
         declared_s: Length that the container states, which no leap passes; None for none.
 
     Attributes:
@@ -125,8 +131,8 @@ class SequentialReader:
     Args:
         video: The open file, at its start.
         deadline: Checked at every packet.
-        broken_clock: A leap forward in time is damage (``Extent.broken_clock``).
-        holes: Where frames are missing (``Extent.holes``).
+        broken_clock: A leap forward in time is damage (``FileExtent.broken_clock``).
+        holes: Where frames are missing (``FileExtent.holes``).
 
     Attributes:
         end_s: Where the last decoded frame ends; None until everything has been read.
@@ -142,10 +148,10 @@ class SequentialReader:
 
     def __init__(
         self,
-        video: Opened,
+        video: OpenVideo,
         deadline: Deadline,
         broken_clock: bool = False,
-        holes: tuple[Hole, ...] = (),
+        holes: tuple[MissingPictures, ...] = (),
     ) -> None:
         self.end_s: float | None = None
         self.damage = 0

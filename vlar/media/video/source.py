@@ -21,10 +21,16 @@ from vlar.media.integrity.packets import (
     TIME_SLACK_S,
     PacketReader,
     TimedFrame,
-    Unordered,
+    UnorderedPackets,
 )
-from vlar.media.integrity.picture_order import GAP_FRAMES, Extent, extent, is_numbered, is_silent
-from vlar.media.video.container import Deadline, Opened, errors_of, is_damage, opened
+from vlar.media.integrity.picture_order import (
+    GAP_FRAMES,
+    FileExtent,
+    extent,
+    is_numbered,
+    is_silent,
+)
+from vlar.media.video.container import Deadline, OpenVideo, errors_of, is_damage, opened
 from vlar.media.video.files import is_folder
 from vlar.media.video.folder import FolderReader, probe_folder
 from vlar.media.video.pixels import Converter, orientation
@@ -76,7 +82,7 @@ def _probe_file(path: Path, timeout_s: float) -> VideoInfo:
         )
 
 
-def _first_picture(video: Opened, length: Extent) -> tuple[int, int, int]:
+def _first_picture(video: OpenVideo, length: FileExtent) -> tuple[int, int, int]:
     """Displayed width and height, and quarter turns counter-clockwise."""
     context = video.stream.codec_context
     width, height, turns = context.width, context.height, 0
@@ -210,7 +216,7 @@ class VideoSource:
         self._total_s: float | None = None
         self._folder: FolderReader | None = None
         self._open = ExitStack()
-        self._scanned: tuple[Opened, Extent] | None = None
+        self._scanned: tuple[OpenVideo, FileExtent] | None = None
         if is_folder(path):
             self._folder = FolderReader(path, fps, shorter_side, self.deadline)
             self.end_s = self._folder.duration_s
@@ -274,7 +280,7 @@ class VideoSource:
             for shown in self._quick(wanted_s):
                 yield shown
                 given += 1
-        except Unordered:
+        except UnorderedPackets:
             pass
         if given == len(wanted_s):
             return
@@ -323,7 +329,7 @@ class VideoSource:
     def _has_holes(self) -> bool:
         return bool(self._extent().holes)
 
-    def _extent(self) -> Extent:
+    def _extent(self) -> FileExtent:
         if self._scanned is not None:
             return self._scanned[1]
         with opened(self.path, self._timeout_s) as video:

@@ -28,7 +28,7 @@ from vlar.errors import UsageError, VlarError
 from vlar.files.resources import size_in_bytes
 from vlar.files.workers.pool import WorkerPool, can_isolate
 from vlar.files.workers.process import FileLimits
-from vlar.library.ingest.runners.base import CRASH, MEMORY, Lost, Runner, RunnerOptions, refuse
+from vlar.library.ingest.runners.base import CRASH, MEMORY, LostJobs, Runner, RunnerOptions, refuse
 from vlar.library.ingest.worker_tasks import (
     EncodedPart,
     LoadModel,
@@ -347,7 +347,9 @@ class RayRunner(Runner):
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def run(self, jobs: Sequence[ReadJob], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
+    def run(
+        self, jobs: Sequence[ReadJob], *, alone: bool = False
+    ) -> Iterator[EncodedPart | LostJobs]:
         """Stream blocks of recordings through decoding tasks and encoding actors."""
         data = self._pipeline(jobs, alone)
         with self._errors:
@@ -363,7 +365,7 @@ class RayRunner(Runner):
             self._errors.check()
         if self._errors.last is not None:
             # The driver finds those recordings by their missing parts.
-            yield Lost(tuple(job.number for job in jobs), *self._errors.last)
+            yield LostJobs(tuple(job.number for job in jobs), *self._errors.last)
 
     def _pipeline(self, jobs: Sequence[ReadJob], alone: bool) -> Any:
         ray = imported()
@@ -418,7 +420,7 @@ def decode_block(table: Any, packed: bytes) -> Iterator[dict[str, list[bytes]]]:
             for part in decode(job, setup, source):
                 yield _row(part)
         except MemoryError:
-            yield _row(Lost((job.number,), MEMORY))
+            yield _row(LostJobs((job.number,), MEMORY))
         except Exception as error:  # noqa: BLE001 - it is raised in the driver
             yield _row(_carried(error))
 
@@ -441,7 +443,7 @@ class EncodeBlock:
                 yield _row(part)
         except Exception as error:  # noqa: BLE001 - it is raised in the driver
             if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-                yield _row(Lost(tuple({part.job for part in parts}), MEMORY))
+                yield _row(LostJobs(tuple({part.job for part in parts}), MEMORY))
             else:
                 yield _row(_carried(error))
 

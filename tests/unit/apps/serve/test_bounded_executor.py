@@ -7,11 +7,11 @@ import time
 import pytest
 
 from vlar.apps.serve.errors import ServeError
-from vlar.apps.serve.http import Lane
+from vlar.apps.serve.http import BoundedExecutor
 
 
 def test_callers_beyond_the_bound_are_refused_at_once_and_others_are_served():
-    lane, gate = Lane("queries", 1, 2), threading.Event()
+    lane, gate = BoundedExecutor("queries", 1, 2), threading.Event()
 
     async def ask() -> list:
         callers = [asyncio.create_task(lane.run(5, gate.wait, 5)) for _ in range(6)]
@@ -29,7 +29,7 @@ def test_callers_beyond_the_bound_are_refused_at_once_and_others_are_served():
 
 
 def test_a_caller_is_answered_in_time_and_the_work_keeps_its_place():
-    lane, gate = Lane("queries", 1, 0), threading.Event()
+    lane, gate = BoundedExecutor("queries", 1, 0), threading.Event()
 
     async def ask() -> None:
         begin_s = time.monotonic()
@@ -49,4 +49,4 @@ def test_a_caller_is_answered_in_time_and_the_work_keeps_its_place():
 
 def test_an_error_of_the_work_is_raised():
     with pytest.raises(ValueError, match="invalid literal"):
-        asyncio.run(Lane("reads", 1, 1).run(5, int, "x"))
+        asyncio.run(BoundedExecutor("reads", 1, 1).run(5, int, "x"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vlar.apps.serve.errors import ServeError
-from vlar.apps.serve.files import Roots, open_inside
+from vlar.apps.serve.files import AllowedFolders, open_inside
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def status(roots: Roots, path: object) -> int:
+def status(roots: AllowedFolders, path: object) -> int:
     with pytest.raises(ServeError) as problem:
         roots.real(str(path))
     assert "\n" not in problem.value.message
@@ -30,7 +30,7 @@ def status(roots: Roots, path: object) -> int:
 
 
 def test_inside_is_found_also_by_a_link_that_stays_inside(place: Path):
-    roots = Roots([place / "shelf"])
+    roots = AllowedFolders([place / "shelf"])
     assert roots.real(str(place / "shelf" / "a.mp4")) == place / "shelf" / "a.mp4"
     assert roots.real(str(place / "shelf" / "in.mp4")) == place / "shelf" / "a.mp4"
     assert roots.real(f"{place}/shelf/deep/../deep/b.mp4").name == "b.mp4"
@@ -49,36 +49,36 @@ def test_inside_is_found_also_by_a_link_that_stays_inside(place: Path):
     ],
 )
 def test_outside_is_refused_the_same_whether_it_exists_or_not(place: Path, path: str):
-    assert status(Roots([place / "shelf"]), f"{place}/{path}") == 403
+    assert status(AllowedFolders([place / "shelf"]), f"{place}/{path}") == 403
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "relative.mp4", "~nobody/x", "//etc/passwd"])
 def test_a_path_elsewhere_is_outside(place: Path, path: str):
-    assert status(Roots([place / "shelf"]), path) == 403
+    assert status(AllowedFolders([place / "shelf"]), path) == 403
 
 
 def test_what_is_escaped_in_an_address_is_part_of_a_name_here(place: Path):
-    assert status(Roots([place / "shelf"]), f"{place}/shelf/%2e%2e/shelfless/c.mp4") == 404
-    assert status(Roots([place / "shelf"]), f"{place}/shelf/..%2fshelfless/c.mp4") == 404
+    assert status(AllowedFolders([place / "shelf"]), f"{place}/shelf/%2e%2e/shelfless/c.mp4") == 404
+    assert status(AllowedFolders([place / "shelf"]), f"{place}/shelf/..%2fshelfless/c.mp4") == 404
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", "x" * 5000])
 def test_what_cannot_be_a_path_is_named(place: Path, path: str):
-    assert status(Roots([place / "shelf"]), path) == 400
+    assert status(AllowedFolders([place / "shelf"]), path) == 400
 
 
 def test_a_recording_that_is_gone_has_moved(place: Path):
     with pytest.raises(ServeError) as problem:
-        Roots([place / "shelf"]).recording(str(place / "shelf" / "gone.mp4"))
+        AllowedFolders([place / "shelf"]).recording(str(place / "shelf" / "gone.mp4"))
     assert problem.value.status == 410
     assert "vlar index add" in problem.value.fix
 
 
 def test_roots_are_the_folders_of_the_recordings(place: Path):
     paths = [str(place / "shelf" / "a.mp4"), str(place / "shelf" / "deep" / "b.mp4")]
-    assert Roots.around(paths).folders == (place / "shelf", place / "shelf" / "deep")
-    assert Roots.around([]).folders == ()
-    assert Roots.around(["/a.mp4"]).folders == ()  # never the whole disk
+    assert AllowedFolders.around(paths).folders == (place / "shelf", place / "shelf" / "deep")
+    assert AllowedFolders.around([]).folders == ()
+    assert AllowedFolders.around(["/a.mp4"]).folders == ()  # never the whole disk
 
 
 def test_many_folders_become_one_above_them(place: Path):
@@ -86,7 +86,7 @@ def test_many_folders_become_one_above_them(place: Path):
     for number in range(70):
         (place / "shelf" / f"d{number}").mkdir()
         paths.append(str(place / "shelf" / f"d{number}" / "x.mp4"))
-    assert Roots.around(paths).folders == (place / "shelf",)
+    assert AllowedFolders.around(paths).folders == (place / "shelf",)
 
 
 def test_only_regular_files_are_opened(place: Path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vlar.errors import UnknownNameError, UsageError
 from vlar.generators.descriptions.base import AnswerTimeoutError, NoAnswerError, RefusedError
-from vlar.generators.opinions.asking import Tally, ask, cached_answer
+from vlar.generators.opinions.asking import UsageCounter, ask, cached_answer
 from vlar.generators.opinions.base import Answer, Answerer, MediaItem, load_answerer
 from vlar.generators.opinions.question import LETTERS, Question
 from vlar.types import Clip, Window
@@ -189,7 +189,7 @@ def test_several_questions_run_at_once_where_that_is_faster():
 
 
 def test_a_tally_adds_up_and_states_the_price(monkeypatch: pytest.MonkeyPatch):
-    tally = Tally()
+    tally = UsageCounter()
     tally.add(
         ask(Scripted(*[Answer(text="A.", tokens_in=100, tokens_out=5)] * 4), clip(5), QUESTION)
     )

@@ -78,13 +78,13 @@ def test_a_batch_goes_on_after_a_broken_file(tmp_path: Path, kind: Callable[[str
 def test_an_exception_of_any_type(
     monkeypatch: pytest.MonkeyPatch, kind: Callable[[str], Path], error: Exception, where: str
 ):
-    from vlar.media.video.container import Opened
+    from vlar.media.video.container import OpenVideo
 
     def fail(*_: object) -> None:
         raise error
 
     path = kind("h264-b-frames.mp4")
-    monkeypatch.setattr(Opened, "packets" if where == "demux" else "decode", fail)
+    monkeypatch.setattr(OpenVideo, "packets" if where == "demux" else "decode", fail)
     with pytest.raises(DecodeError, match=r"h264-b-frames\.mp4"):
         read_clip(path)
     (failure,) = read_windows(path, [Window(0, 1)])

@@ -30,7 +30,7 @@ CRASH, MEMORY = DecodeCrash.kind, DecodeOutOfMemory.kind
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostJobs:
     """Jobs whose worker is gone before they were done.
 
     Attributes:
@@ -104,7 +104,9 @@ class Runner(ABC):
         """End all workers; nothing that was started stays."""
 
     @abstractmethod
-    def run(self, jobs: Sequence[ReadJob], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
+    def run(
+        self, jobs: Sequence[ReadJob], *, alone: bool = False
+    ) -> Iterator[EncodedPart | LostJobs]:
         """Carry out jobs; parts come in any order, those of one job also from several workers.
 
         A job of which the last part, one between or any is missing at the end was lost.
@@ -155,7 +157,9 @@ class LocalRunner(Runner):
         )
         return cls(options.device)
 
-    def run(self, jobs: Sequence[ReadJob], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
+    def run(
+        self, jobs: Sequence[ReadJob], *, alone: bool = False
+    ) -> Iterator[EncodedPart | LostJobs]:
         """Run the jobs in order; a decoder that crashes ends its own recording alone."""
         del alone
         self._encoder = self._encoder or PartEncoder(self._setup, self._device)

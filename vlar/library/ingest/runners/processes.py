@@ -15,7 +15,7 @@ from typing import Any
 from vlar.errors import DecodeCrash, DecodeOutOfMemory, DecodeTimeout, UsageError
 from vlar.files.workers.pool import WorkerPool, can_isolate
 from vlar.files.workers.process import FileLimits, WorkerStartError
-from vlar.library.ingest.runners.base import MEMORY, Lost, Runner, RunnerOptions, refuse
+from vlar.library.ingest.runners.base import MEMORY, LostJobs, Runner, RunnerOptions, refuse
 from vlar.library.ingest.worker_tasks import (
     DecodedPart,
     EncodedPart,
@@ -75,7 +75,9 @@ class ProcessRunner(Runner):
         for pool in self._pools:
             pool.close()
 
-    def run(self, jobs: Sequence[ReadJob], *, alone: bool = False) -> Iterator[EncodedPart | Lost]:
+    def run(
+        self, jobs: Sequence[ReadJob], *, alone: bool = False
+    ) -> Iterator[EncodedPart | LostJobs]:
         """Decode in threads that use the decoder processes, encode in the encoder processes."""
         limits = FileLimits.from_environment()
         source = reader(self._setup.manifest.modality)
@@ -109,7 +111,7 @@ class ProcessRunner(Runner):
                     if not flow.put(part):
                         return
             except MemoryError:
-                flow.found([Lost((job.number,), MEMORY)], 0)
+                flow.found([LostJobs((job.number,), MEMORY)], 0)
 
     def _encode(self, flow: _Flow, pool: WorkerPool, device: str) -> None:
         while parts := flow.take():
@@ -128,15 +130,15 @@ def _packed(setup: Setup) -> bytes:
 
 def _encoded(
     pool: WorkerPool, setup: bytes, device: str, parts: Sequence[DecodedPart]
-) -> list[EncodedPart | Lost]:
+) -> list[EncodedPart | LostJobs]:
     """Encoded parts; their jobs are lost where the encoder is."""
     jobs = tuple(dict.fromkeys(part.job for part in parts))
     try:
         return pool.call(Path(f"encoder on {device}"), 0.0, encode_here, setup, device, parts)
     except DecodeOutOfMemory as error:
-        return [Lost(jobs, MEMORY, error.message)]
+        return [LostJobs(jobs, MEMORY, error.message)]
     except (DecodeCrash, DecodeTimeout):
-        return [Lost(jobs)]
+        return [LostJobs(jobs)]
     except WorkerStartError as error:
         raise UsageError(f"no encoder can be started on {device} ({error})") from error
 
@@ -186,7 +188,7 @@ class _Flow:
             self._changed.notify_all()
         self._results.put(ending)
 
-    def results(self) -> Iterator[EncodedPart | Lost]:
+    def results(self) -> Iterator[EncodedPart | LostJobs]:
         """Results of encoders, until all threads have ended.
 
         Raises:
@@ -237,7 +239,7 @@ class _Flow:
             self._changed.notify_all()
             return taken
 
-    def found(self, results: list[EncodedPart | Lost], taken: int) -> None:
+    def found(self, results: list[EncodedPart | LostJobs], taken: int) -> None:
         """Give the results of some parts to the caller."""
         self._results.put(results)
         with self._changed:

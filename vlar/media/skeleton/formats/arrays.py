@@ -33,7 +33,7 @@ _UNITS = ("m", "px", "picture")
 
 
 @skeleton_format("npz")
-class OwnFile(SkeletonFormat):
+class VlarSkeletons(SkeletonFormat):
     """File format of ``vlar pose --skeletons``: one recording, and its facts as JSON."""
 
     order = 15
