@@ -276,9 +276,6 @@ class Adapter(Wrapper):
     def check_state(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuse a state that is not of this adapter.
 
-        Args:
-            shapes: Shape of each saved array.
-
         Raises:
             ModelError: names or shapes differ; the message names the first.
         """
@@ -309,13 +306,7 @@ class Adapter(Wrapper):
         self.refresh()
 
     def content_hash(self, source: Encoder, settings: Any, *more: str) -> str:
-        """A fingerprint: what it reads, its settings, its parameters.
-
-        Args:
-            source: The encoder whose features it reads.
-            settings: As they go into JSON.
-            more: Fingerprints of whatever else changes a vector.
-        """
+        """A fingerprint: what it reads, its settings, its parameters."""
         digest = hashlib.sha256(source.fingerprint.encode())
         digest.update(json.dumps(settings, sort_keys=True).encode())
         digest.update("".join(more).encode())

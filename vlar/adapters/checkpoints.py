@@ -169,10 +169,6 @@ def open_file(path: Path) -> dict[str, Any]:
 def openai_architecture(path: Path, patches: Tensor) -> str:
     """OpenAI's CLIP of the same shape, as open_clip names it.
 
-    Args:
-        path: The checkpoint, for the message.
-        patches: Weights of the patch convolution.
-
     Raises:
         ModelError: OpenAI released none.
     """
@@ -207,13 +203,6 @@ def check_fits(
     others: str,
 ) -> None:
     """Refuse weights that are not exactly those expected.
-
-    Args:
-        path: The checkpoint, for messages.
-        base: The encoder they go into, for messages.
-        expected: Parameters by name.
-        weights: What the checkpoint has for them.
-        others: What else the file may hold, for messages.
 
     Raises:
         ModelError: names or shapes differ; the message names the first.

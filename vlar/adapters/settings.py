@@ -131,14 +131,7 @@ class Settings:
             raise bad_setting(self.what, "width", width, f"a multiple of heads ({heads})")
 
     def require_few(self, name: str, count: int, most: int, wanted: str) -> None:
-        """Refuse a size of several settings above a limit.
-
-        Args:
-            name: The setting that the message names.
-            count: The size.
-            most: The limit.
-            wanted: How to get below it.
-        """
+        """Refuse a size of several settings above a limit."""
         if count > most:
             raise bad_setting(self.what, name, getattr(self, name), f"{wanted} up to {most:,}")
 

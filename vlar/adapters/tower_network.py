@@ -70,12 +70,7 @@ def zero_linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def small_step(moved: Tensor, inputs: int) -> Tensor:
-    """A residual (N, D) scaled so that one step of the optimiser moves a unit vector a little.
-
-    Args:
-        moved: What a layer gives.
-        inputs: Entries that the layer reads.
-    """
+    """A residual (N, D) scaled so that one step of the optimiser moves a unit vector a little."""
     return moved * (1 / math.sqrt(moved.shape[-1] * inputs))
 
 

@@ -86,12 +86,7 @@ class ResidualTower(Adapter, Trainable):
 
     @classmethod
     def beside(cls, encoder: Encoder, config: Any) -> Encoder:
-        """The encoder whose frame features are read; a ``Beside`` adds some to the wrapped one's.
-
-        Args:
-            encoder: The wrapped encoder.
-            config: The settings.
-        """
+        """Encoder whose frame features are read; a ``Beside`` adds some to the wrapped one's."""
         return encoder
 
     @classmethod

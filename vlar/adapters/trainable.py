@@ -178,12 +178,7 @@ class Trainable(ABC):
 
     @classmethod
     def reading(cls, encoder: Encoder, settings: JsonDict) -> Encoder:
-        """The encoder whose frame features a training reads; the wrapped one by default.
-
-        Args:
-            encoder: The wrapped encoder.
-            settings: Of the adapter.
-        """
+        """The encoder whose frame features a training reads; the wrapped one by default."""
         return encoder
 
     @abstractmethod
@@ -216,9 +211,6 @@ class Trainable(ABC):
 
     def text_vectors(self, texts: Sequence[str]) -> TextVectors:
         """Texts as the method reads them in training, for objectives that compare clips with texts.
-
-        Args:
-            texts: n texts, which are not put into templates.
 
         Returns:
             Numbers of some of them to their vectors (m, D) of unit length.

@@ -166,10 +166,6 @@ class JointEncoder(Encoder):
     Args:
         parts: At least two encoders of one sensor.
         factors: What the logits of each part are multiplied by; None for 1 each.
-
-    Attributes:
-        parts: The encoders.
-        factors: As given.
     """
 
     def __init__(self, parts: Sequence[Encoder], factors: Sequence[float] | None = None) -> None:

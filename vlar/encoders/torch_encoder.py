@@ -44,13 +44,7 @@ class TorchEncoder(Encoder):
     templates = "video"
 
     def __init__(self, towers: Towers, name: str, *, n_frames: int = 8) -> None:
-        """Take over loaded towers.
-
-        Args:
-            towers: From one of the loaders.
-            name: The spec that loads this encoder again.
-            n_frames: Default T.
-        """
+        """Take over loaded towers."""
         self.towers = towers
         self.name = name
         self.n_frames = n_frames

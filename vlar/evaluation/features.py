@@ -34,7 +34,7 @@ from vlar.heads.support import SupportItem
 from vlar.language.clean import clean_label
 from vlar.media.views import Views, ViewSampler
 from vlar.model.core import EncodedSpan, ModelCore
-from vlar.types import Clip, Encoded, Failure, JsonDict
+from vlar.types import Encoded, Failure, JsonDict
 
 _NAMED = 3
 
@@ -209,14 +209,7 @@ class Change:
 
 @dataclass
 class Cost:
-    """Cost of the encoding, for the run's file.
-
-    Attributes:
-        encoded: Rows computed now.
-        reused: Rows that were there.
-        seconds: Wall time of decoding and encoding.
-        cpu_s: Processor time of the same.
-    """
+    """Cost of the encoding, for the run's file."""
 
     encoded: int = 0
     reused: int = 0
@@ -266,7 +259,8 @@ class FeatureStore:
             for change, key in zip(changes, row, strict=True):
                 kept = None if n in computed else self._read(key)
                 if kept is None and n not in computed:  # it went away or is damaged meanwhile
-                    kept = self._alone(core, items[n], change, sampler, key)
+                    alone = self._changed(sampler, [items[n]], [change])
+                    kept = self._next(core.encode_spans(alone), key)
                 if kept is not None:
                     self.cost.reused += 1
                     yield n, change, kept
@@ -284,12 +278,6 @@ class FeatureStore:
         self._write(key, span.encoded)
         return span.encoded
 
-    def _alone(
-        self, core: ModelCore, item: SupportItem, change: Change | None, sampler: ViewSampler,
-        key: str,
-    ) -> Encoded | Failure:  # fmt: skip
-        return self._next(core.encode_spans(self._changed(sampler, [item], [change])), key)
-
     def _changed(
         self, sampler: ViewSampler, items: Sequence[SupportItem], changes: Sequence[Change | None]
     ) -> Iterator[Views | Failure]:
@@ -299,10 +287,11 @@ class FeatureStore:
                 if isinstance(views, Failure) or change is None:
                     yield views
                 else:
-                    yield [self._changed_clip(view, change, item.path) for view in views]
-
-    def _changed_clip(self, clip: Clip, change: Change, path: Path) -> Clip:
-        return replace(clip, data=change.apply(clip.data, self.content(path), clip.modality))
+                    content = self.content(item.path)
+                    yield [
+                        replace(view, data=change.apply(view.data, content, view.modality))
+                        for view in views
+                    ]
 
     def _key(
         self, core: ModelCore, item: SupportItem, change: Change | None, sampler: ViewSampler

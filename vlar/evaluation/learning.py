@@ -26,12 +26,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class FitSet:
-    """Clips that a model may learn from; made by ``Guard.fit_set`` alone.
-
-    Attributes:
-        labels: C labels, each with a clip.
-        items: The clips.
-    """
+    """Clips that a model may learn from; made by ``Guard.fit_set`` alone."""
 
     labels: tuple[str, ...]
     items: tuple[SupportItem, ...]
@@ -63,11 +58,7 @@ class ContentIds:
 
 
 class Guard:
-    """Register of the test clips of a run.
-
-    Args:
-        content: Names the content of a recording.
-    """
+    """Register of the test clips of a run."""
 
     def __init__(self, content: Callable[[Path], str]) -> None:
         self._content = content

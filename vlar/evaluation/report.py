@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from vlar.errors import ModelError, ProtocolError
 from vlar.evaluation.scores import Figure
+from vlar.metrics.checks import Record
 from vlar.types import JsonDict
 
 _QUIET = ("moves.data.folders",)  # where the data lie moves no figure
@@ -17,16 +18,12 @@ _SHORT = 60
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Record):
     """One setting that two runs do not share."""
 
     key: str
     first: str
     second: str
-
-    def to_dict(self) -> JsonDict:
-        """JSON object."""
-        return {"key": self.key, "first": self.first, "second": self.second}
 
 
 @dataclass(frozen=True)
@@ -145,19 +142,14 @@ def sentence(row: ReportRow) -> str:
 
 
 def averaged(keys: Iterable[tuple[str, Mapping[str, str]]]) -> list[bool]:
-    """Mask of the figures that have a mean over seeds, so that a summary may leave them out.
-
-    Args:
-        keys: Name and place of each figure.
-    """
+    """Mask of the figures that have a mean over seeds, so that a summary may leave them out."""
     listed = [(name, dict(where)) for name, where in keys]
     there = {(name, frozenset(where.items())) for name, where in listed}
-
-    def has_mean(name: str, where: Mapping[str, str]) -> bool:
-        rest = frozenset((k, v) for k, v in where.items() if k != "seed")
-        return "seed" in where and (name, rest) in there
-
-    return [has_mean(name, where) for name, where in listed]
+    return [
+        "seed" in where
+        and (name, frozenset((k, v) for k, v in where.items() if k != "seed")) in there
+        for name, where in listed
+    ]
 
 
 def lines(figures: Sequence[Figure]) -> list[str]:
@@ -305,8 +297,8 @@ def write_plot(file: Path, runs: Runs) -> None:
     groups = list(pairs_of([listed for _, listed in runs]))
     tables = [_drawn(rows(group)) for group in groups]
     names = {id(run): path.stem for path, listed in runs for run in listed}
-    height = sum(1.2 + 0.25 * len(table) for table in tables)
     ratios = [1.2 + 0.25 * len(table) for table in tables]
+    height = sum(ratios)
     made, axes = pyplot.subplots(
         len(groups), 1, figsize=(9, max(height, 2)), squeeze=False,
         gridspec_kw={"height_ratios": ratios},

@@ -41,11 +41,6 @@ class MissingSetError(DatasetError):
 def make_plan(card: LoadedCard, protocol: str, data: Path) -> tuple[Protocol, Plan]:
     """Check everything that needs no model.
 
-    Args:
-        card: The protocol file.
-        protocol: One of its protocols.
-        data: The user's folder.
-
     Raises:
         MissingSetError: the data set's folder is not there.
         DatasetError: its files are malformed.

@@ -127,10 +127,6 @@ def table_rows(suite: Suite, runs: Sequence[JsonDict]) -> list[tuple[str, str]]:
 
     A cell is ``value [low to high] / control``.
 
-    Args:
-        suite: With rows.
-        runs: Of all its cards on one model.
-
     Raises:
         ProtocolError: a row asks for a figure that no run has.
     """

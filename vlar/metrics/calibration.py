@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import MetricError
-from vlar.metrics.checks import finite, flags_of
-from vlar.types import JsonDict
+from vlar.metrics.checks import Record, finite, flags_of
 
 BINS = 15  # as Guo et al. use
 
 
 @dataclass(frozen=True)
-class ReliabilityBin:
+class ReliabilityBin(Record):
     """Answers whose probability lies in one bin.
 
     Attributes:
@@ -32,13 +31,9 @@ class ReliabilityBin:
     stated: float
     right: float
 
-    def to_dict(self) -> JsonDict:
-        """JSON object."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class Threshold:
+class Threshold(Record):
     """A probability below which answers are dropped.
 
     Attributes:
@@ -50,10 +45,6 @@ class Threshold:
     value: float
     keeps: float
     drops: float | None
-
-    def to_dict(self) -> JsonDict:
-        """JSON object."""
-        return asdict(self)
 
 
 def expected_calibration_error(

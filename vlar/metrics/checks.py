@@ -1,25 +1,28 @@
 """Input checks of every metric: values that are not finite, sizes that differ, empty inputs."""
 
-from __future__ import annotations
-
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import MetricError
-from vlar.types import Float64
+from vlar.types import Float64, JsonDict
 
 Array = npt.NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Record:
+    """Figures whose JSON object is their fields."""
+
+    def to_dict(self) -> JsonDict:
+        """JSON object."""
+        return asdict(self)
+
+
 def finite(values: npt.ArrayLike, what: str, ndim: int) -> Float64:
     """Values as float64, checked.
-
-    Args:
-        values: An array.
-        what: What the values are, for the message.
-        ndim: The number of axes it must have.
 
     Raises:
         MetricError: it is empty, has other axes, or holds NaN or an infinite value.

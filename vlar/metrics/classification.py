@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import MetricError
-from vlar.metrics.checks import finite, flags_of, truth_of
-from vlar.types import Float64, JsonDict
+from vlar.metrics.checks import Record, finite, flags_of, truth_of
+from vlar.types import Float64
 
 _OFTEN = 0.3  # of a label's clips
 
 
 @dataclass(frozen=True)
-class Confusion:
+class Confusion(Record):
     """A wrong answer that was given more than never.
 
     Attributes:
@@ -32,10 +32,6 @@ class Confusion:
     count: int
     of: int
 
-    def to_dict(self) -> JsonDict:
-        """JSON object."""
-        return asdict(self)
-
     def sentence(self) -> str:
         """Return the confusion in words.
 
@@ -46,7 +42,7 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class GeneralisedScores:
+class GeneralisedScores(Record):
     """Generalised zero-shot accuracy: seen and unseen labels compete in one list.
 
     Attributes:
@@ -58,10 +54,6 @@ class GeneralisedScores:
     seen: float
     unseen: float
     harmonic_mean: float
-
-    def to_dict(self) -> JsonDict:
-        """JSON object."""
-        return asdict(self)
 
 
 def ranks(scores: npt.ArrayLike, truth: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -161,10 +153,6 @@ def average_precision(scores: npt.ArrayLike, relevant: npt.ArrayLike) -> float:
 def confusions(truth: Sequence[str], answers: Sequence[str]) -> list[Confusion]:
     """The wrong answers by falling count, then by name.
 
-    Args:
-        truth: N labels that the clips show.
-        answers: N labels that were answered.
-
     Raises:
         MetricError: lengths that differ.
     """
@@ -177,11 +165,7 @@ def confusions(truth: Sequence[str], answers: Sequence[str]) -> list[Confusion]:
 
 
 def worth_knowing(rows: Sequence[Confusion]) -> list[Confusion]:
-    """The three confusions that stand out: twice or more, and 30 % or more of a label's clips.
-
-    Args:
-        rows: Confusions by falling count.
-    """
+    """The three confusions that stand out: twice or more, and 30 % or more of a label's clips."""
     often = [row for row in rows if row.count > 1 and row.count >= _OFTEN * row.of]
     return often[:3]
 

@@ -8,14 +8,14 @@ added to the scores of unseen pairs, and accuracy on seen and unseen pairs is tr
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import MetricError
-from vlar.metrics.checks import finite
-from vlar.types import Float64, JsonDict
+from vlar.metrics.checks import Record, finite
+from vlar.types import Float64
 
 Pair = tuple[str, str]
 Bools = npt.NDArray[np.bool_]
@@ -24,7 +24,7 @@ _EXCLUDED, _ALL_UNSEEN, _MARGIN, _STEPS = -1e10, 1e3, 1e-4, 20
 
 
 @dataclass(frozen=True)
-class PairScores:
+class PairScores(Record):
     """Accuracy over pairs, 0..1.
 
     The first five take the scores as they are. The last four choose a bias with the right answers,
@@ -52,13 +52,9 @@ class PairScores:
     best_hm: float
     auc: float
 
-    def to_dict(self) -> JsonDict:
-        """JSON object."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class PairFaults:
+class PairFaults(Record):
     """Error shares on unseen pairs.
 
     Attributes:
@@ -71,10 +67,6 @@ class PairFaults:
     seen_instead: float
     frequent_instead: float
     gap: float
-
-    def to_dict(self) -> JsonDict:
-        """JSON object."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ Clips of one group (a person, a source video) resemble each other, so groups are
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import MetricError
-from vlar.metrics.checks import finite
-from vlar.types import Float64, JsonDict
+from vlar.metrics.checks import Record, finite
+from vlar.types import Float64
 
 Ints = npt.NDArray[np.int64]
 DRAWS = 1000
@@ -21,7 +21,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class Interval:
+class Interval(Record):
     """A figure with its interval.
 
     Attributes:
@@ -38,13 +38,9 @@ class Interval:
     groups: int
     level: float = LEVEL
 
-    def to_dict(self) -> JsonDict:
-        """JSON object."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class PairedDifference:
+class PairedDifference(Record):
     """A difference of two models on the same clips.
 
     Attributes:
@@ -54,10 +50,6 @@ class PairedDifference:
 
     difference: Interval
     p: float
-
-    def to_dict(self) -> JsonDict:
-        """JSON object."""
-        return {"difference": self.difference.to_dict(), "p": self.p}
 
 
 def bootstrap(

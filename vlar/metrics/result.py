@@ -19,7 +19,7 @@ from vlar.metrics.calibration import (
     keeping_threshold,
     reliability,
 )
-from vlar.metrics.checks import finite
+from vlar.metrics.checks import Record, finite
 from vlar.metrics.classification import (
     Confusion,
     average_precision,
@@ -89,7 +89,7 @@ class EvaluatedClip:
 
 
 @dataclass(frozen=True)
-class LabelFigures:
+class LabelFigures(Record):
     """One label of the list.
 
     Attributes:
@@ -104,15 +104,6 @@ class LabelFigures:
     n: int
     accuracy: float | None
     average_precision: float | None
-
-    def to_dict(self) -> JsonDict:
-        """JSON object."""
-        return {
-            "label": self.label,
-            "n": self.n,
-            "accuracy": self.accuracy,
-            "average_precision": self.average_precision,
-        }
 
 
 @dataclass(frozen=True)
@@ -188,7 +179,7 @@ class Evaluation:
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
-        intervals = {name: _interval(row) for name, row in self.intervals.items()}
+        intervals = {name: row and [row.low, row.high] for name, row in self.intervals.items()}
         kept = self.threshold if self.n >= _FEWEST else None
         return {
             "model": self.model,
@@ -338,10 +329,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _interval(row: Interval | None) -> list[float] | None:
-    return None if row is None else [row.low, row.high]
-
-
 Bools = npt.NDArray[np.bool_]
 _FITS = 0.5  # probability from which one of several labels counts as answered
 _FIVE = 5
@@ -410,7 +397,7 @@ def evaluation_of(
     for row, clip in enumerate(scored):
         member[row, list(clip.columns)] = True
     groups = [clip.group for clip in scored]
-    rank = _best_ranks(probability, member)
+    rank = 1 + ranks(probability, np.where(member, probability, -1.0).argmax(axis=1))
     clips = tuple(_clip(labels, *pair) for pair in zip(scored, rank.tolist(), strict=True))
     right = rank == 1
     several = about.mode == "multi"
@@ -442,12 +429,6 @@ def evaluation_of(
         parts=_part_accuracy(scored, probability.argmax(axis=1), label_parts),
         micro_map=multilabel_map(probability, member).micro if several else None,
     )
-
-
-def _best_ranks(probability: Float64, member: Bools) -> npt.NDArray[np.int64]:
-    """(N,) place of the best label that each clip shows, 1 for the first."""
-    shown = np.where(member, probability, -1.0).argmax(axis=1)
-    return 1 + ranks(probability, shown)
 
 
 def _clip(labels: Sequence[str], clip: ScoredClip, rank: int) -> EvaluatedClip:

@@ -118,13 +118,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Target:
-    """Person that is zoomed in on.
-
-    Attributes:
-        people: Everybody.
-        place: Number of the person among them.
-        margin: Side of the cut over the size.
-    """
+    """Person that is zoomed in on."""
 
     people: People
     place: int

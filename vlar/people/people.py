@@ -146,12 +146,7 @@ _SIZES = 0.4, 2.0  # of the others'; what moves is a body of some size
 
 
 def glimpsed(linked: Sequence[Track], people: Sequence[Track]) -> list[Track]:
-    """Tracks that were left out, and are apart from everybody.
-
-    Args:
-        linked: All tracks of bodies.
-        people: Those that are somebody.
-    """
+    """Tracks that were left out, and are apart from everybody."""
     if not people:
         return []
     return [track for track in linked if not any(_on(track, other) for other in people)]
@@ -183,14 +178,7 @@ def overlooked(
 def followed(
     brief: Sequence[Track], movement: Sequence[Track], people: Sequence[Track], n_frames: int
 ) -> list[Track]:
-    """One track for each glimpsed body around which something moves in most frames.
-
-    Args:
-        brief: Glimpsed bodies.
-        movement: Tracks of what moves.
-        people: Everybody who was found.
-        n_frames: Of the clip.
-    """
+    """One track for each glimpsed body around which something moves in most frames."""
     usual = float(np.median([track.extent for track in people or movement])) if movement else 0.0
     found: list[Track] = []
     for body in brief:
@@ -209,11 +197,6 @@ def followed(
         if float(track.scores.mean()) >= _LEAST_SURE and _SIZES[0] <= size <= _SIZES[1]:
             found.append(track)
     return found
-
-
-def mostly_on(track: Track, person: Track) -> bool:
-    """Return whether a track is within reach of a person in most of its frames."""
-    return _share_on(track, person) >= 0.5
 
 
 def _on(track: Track, person: Track) -> bool:
@@ -406,12 +389,9 @@ def _distinct(tracks: Sequence[Track], n_frames: int) -> list[Track]:
 
 
 def _is_part(track: Track, other: Track) -> bool:
-    """Return whether a track is a duplicate: the same boxes as another, or for a while boxes on
-    them.
-    """
-    if _shared(track, other) > _SAME:
-        return True
-    return len(track.boxes) <= _BRIEF * len(other.boxes) and mostly_on(track, other)
+    """Return whether a track repeats another, or for a while has boxes on it."""
+    brief = len(track.boxes) <= _BRIEF * len(other.boxes)
+    return _shared(track, other) > _SAME or (brief and _share_on(track, other) >= 0.5)
 
 
 def _shared(a: Track, b: Track) -> float:

@@ -61,12 +61,7 @@ class Track:
 
 
 def link(boxes: Boxes, least_boxes: int = LEAST_BOXES) -> list[Track]:
-    """Boxes to tracks, the largest and longest first.
-
-    Args:
-        boxes: Of one clip.
-        least_boxes: Shorter tracks are left out: they are noise.
-    """
+    """Boxes to tracks, the largest and longest first."""
     numbers = _assigned(boxes) if boxes.tracks is None else boxes.tracks
     tracks: list[Track] = []
     for number in np.unique(numbers):

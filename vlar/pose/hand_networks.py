@@ -154,10 +154,6 @@ class HandTracker:
 
     Palms are looked for in eight frames, while there is room for more hands. A clip without a palm
     in these frames costs their detection alone.
-
-    Args:
-        palms: The palm detector.
-        landmarks: The landmark network.
     """
 
     def __init__(self, palms: PalmDetector, landmarks: HandLandmarks) -> None:

@@ -23,11 +23,7 @@ _IR_VERSION = 10
 
 
 class Graph:
-    """Collects nodes and constants; ``constant`` and ``node`` return the name of their output.
-
-    Args:
-        name: Of the graph.
-    """
+    """Collects nodes and constants; ``constant`` and ``node`` return the name of their output."""
 
     def __init__(self, name: str) -> None:
         from onnx import helper, numpy_helper

@@ -6,10 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
+from vlar.adapters.label_losses import (
+    LabelParts,
+    LabelTargets,
+    LabelTask,
+    OneLabel,
+    SeveralLabels,
+)
 from vlar.adapters.trainable import TrainingBatch
 from vlar.heads.support import SupportItem
 from vlar.heads.targets import Targets
@@ -19,11 +26,6 @@ from vlar.training.distributed import ALONE, Processes, load_shared
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.objectives import ObjectiveSet
 from vlar.types import Float32
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from vlar.adapters.label_losses import LabelTargets, LabelTask
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,7 @@ class Dataset:
     def single(
         labels: Sequence[str], y: Sequence[str], groups: Sequence[str], paths: Sequence[Path]
     ) -> Dataset:
-        """N examples with one label each.
-
-        Args:
-            labels: C labels in column order.
-            y: n labels.
-            groups: n names of groups.
-            paths: n recordings.
-        """
+        """N examples with one label each."""
         rows = zip(paths, y, groups, strict=True)
         items = [SupportItem(path, None, (label,), group) for path, label, group in rows]
         return Dataset.of(labels, items)
@@ -115,10 +110,6 @@ class Dataset:
 
 def label_task(targets: Targets) -> LabelTask:
     """The task that fits the labels of a training set: its loss, accuracy and metrics."""
-    import torch
-
-    from vlar.adapters.label_losses import LabelParts, OneLabel, SeveralLabels
-
     if targets.form == "multi-hot":
         return SeveralLabels()
     if targets.form == "parts":
@@ -136,8 +127,6 @@ def batch_targets(task: LabelTask, shown: Tensor, smoothing: float) -> LabelTarg
         shown: (N, C), 1 where a clip shows a label, else 0.
         smoothing: Share that is spread over all labels, 0 to 1.
     """
-    from vlar.adapters.label_losses import LabelTargets
-
     return task.targets(LabelTargets(shown), smoothing)
 
 
@@ -147,12 +136,7 @@ _ORDER, _MIX, _FREE, _CHOICE, _CHANGE = 1, 2, 4, 5, 6
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """Unlabelled clips of a training.
-
-    Attributes:
-        loader: Reads them.
-        count: Their number.
-    """
+    """Unlabelled clips of a training."""
 
     loader: ClipLoader
     count: int

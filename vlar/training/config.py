@@ -119,7 +119,8 @@ def read_config(path: str | Path) -> TrainConfig:
     file = Path(path).expanduser()
     try:
         text = read_file(file, MB).decode("utf-8")
-        if max(map(_dots, text.splitlines()), default=0) > _MOST_DOTS:  # the reader is quadratic
+        if max((line.count(".") for line in text.splitlines()), default=0) > _MOST_DOTS:
+            # The reader is quadratic.
             raise UsageError(f"{file}: a line has over {_MOST_DOTS} dots; shorten its key or text")
         values = tomllib.loads(text)
     except OSError as error:
@@ -187,10 +188,6 @@ def _check_answers(config: TrainConfig, file: Path) -> None:
             f"{file}: rejector {config.unknown!r} reads the logits of held-out examples, and "
             "'vlar train' holds none out; use familiarity, knn or prototype, or 'vlar adapt'"
         )
-
-
-def _dots(line: str) -> int:
-    return line.count(".")
 
 
 def _check_keys(values: dict[str, Any], known: Iterable[str], where: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -176,19 +177,21 @@ class LoadedClips:
     views: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
-class ClipLoader(Protocol):
-    """A training set's clips.
+class ClipLoader(ABC):
+    """A training set's clips."""
 
-    Attributes:
-        failed: Clips that could not be read, by number.
-    """
-
+    paths: Sequence[Path]  # the n recordings
     failed: dict[int, Failure]
 
-    @property
-    def paths(self) -> Sequence[Path]:
-        """The n recordings."""
-        ...
+    @abstractmethod
+    def read(
+        self, rows: Sequence[int], numbers: Hyperparameters, randoms: Sequence[Random | None]
+    ) -> Iterable[Any]:
+        """What there is of each clip before its changes, or why it cannot be read."""
+
+    @abstractmethod
+    def changed(self, clip: Any, numbers: Hyperparameters, random: Random | None) -> Tensor:
+        """Inputs (T, ...) of a clip with the changes that ``random`` draws; None for no changes."""
 
     def load(
         self,
@@ -198,58 +201,46 @@ class ClipLoader(Protocol):
         epoch: int,
         views: Views | None = None,
     ) -> LoadedClips:
-        """The clips with these numbers as this epoch reads them, and further views of them."""
-        ...
+        """The clips with these numbers as this epoch reads them, and further views of them.
 
-
-@dataclass
-class RecordingLoader:
-    """Clips read from disk for every batch; reading runs ahead in threads.
-
-    Attributes:
-        items: The n examples.
-        encoder: Defines the sensor and the sampling of clips.
-    """
-
-    items: Sequence[SupportItem]
-    encoder: Encoder
-    failed: dict[int, Failure] = field(default_factory=dict[int, Failure])
-
-    @property
-    def paths(self) -> list[Path]:
-        """The recordings."""
-        return [item.path for item in self.items]
-
-    def load(
-        self,
-        rows: Sequence[int],
-        numbers: Hyperparameters,
-        seed: int,
-        epoch: int,
-        views: Views | None = None,
-    ) -> LoadedClips:
-        """Read and change; a recording that cannot be read is left out, now and later."""
+        A recording that cannot be read is left out, now and later.
+        """
         rows = [row for row in rows if row not in self.failed]
         randoms = [random_for(seed, epoch, row) if numbers.augment else None for row in rows]
-        sensor = reader(self.encoder.modality)
-        clips = sensor.read(self._requests(rows, numbers, randoms), self.encoder.sampling)
         good: list[int] = []
         inputs: list[Tensor] = []
         others: dict[str, list[Tensor]] = {name: [] for name in views or {}}
+        clips = self.read(rows, numbers, randoms)
         for row, random, clip in zip(rows, randoms, clips, strict=True):
             if isinstance(clip, Failure):
                 self.failed[row] = clip
                 continue
             good.append(row)
-            inputs.append(self._inputs(clip, numbers, random))
+            inputs.append(self.changed(clip, numbers, random))
             for name, view in (views or {}).items():
                 draw = view.random(name, seed, epoch, row)
-                changed = replace(numbers, **view.changes)
-                x = self._inputs(clip, changed, draw)
+                x = self.changed(clip, replace(numbers, **view.changes), draw)
                 others[name].append(view.reorder(x, draw) if view.reorder else x)
-        return _stacked(good, inputs, others)
+        if not good:
+            return LoadedClips(good, torch.zeros(0))
+        stacked = {name: torch.stack(each) for name, each in others.items()}
+        return LoadedClips(good, torch.stack(inputs), stacked)
 
-    def _inputs(self, clip: Clip, numbers: Hyperparameters, random: Random | None) -> Tensor:
+
+class RecordingLoader(ClipLoader):
+    """Clips read from disk for every batch; reading runs ahead in threads."""
+
+    def __init__(self, items: Sequence[SupportItem], encoder: Encoder) -> None:
+        self.items, self.encoder, self.failed = items, encoder, {}
+        self.paths = [item.path for item in items]
+
+    def read(
+        self, rows: Sequence[int], numbers: Hyperparameters, randoms: Sequence[Random | None]
+    ) -> Iterable[Clip | Failure]:
+        requests = self._requests(rows, numbers, randoms)
+        return reader(self.encoder.modality).read(requests, self.encoder.sampling)
+
+    def changed(self, clip: Clip, numbers: Hyperparameters, random: Random | None) -> Tensor:
         """Pictures as the encoder reads them; samples of other sensors as they are."""
         if self.encoder.preprocess is None:
             return torch.from_numpy(np.nan_to_num(clip.data.astype(np.float32)))
@@ -278,59 +269,31 @@ class RecordingLoader:
             return None  # reading it raises the error that names the cause
 
 
-@dataclass
-class FeatureLoader:
+class FeatureLoader(ClipLoader):
     """Inputs computed once from the frozen encoder's frame features.
 
-    Attributes:
+    Args:
         inputs: (n, T, K) from ``Trainable.training_inputs``.
         paths: The n recordings.
         widths: Widths of the input blocks that may be set to zero; what follows them never is.
     """
 
-    inputs: Float32
-    paths: Sequence[Path]
-    widths: Sequence[int] = ()
-    failed: dict[int, Failure] = field(default_factory=dict[int, Failure])
+    def __init__(self, inputs: Float32, paths: Sequence[Path], widths: Sequence[int] = ()) -> None:
+        self.inputs, self.paths, self.widths, self.failed = inputs, paths, widths, {}
 
-    def load(
-        self,
-        rows: Sequence[int],
-        numbers: Hyperparameters,
-        seed: int,
-        epoch: int,
-        views: Views | None = None,
-    ) -> LoadedClips:
-        """Take the clips and move their times."""
-        clips = [torch.from_numpy(self.inputs[row]) for row in rows]
-        if numbers.augment:
-            randoms = [random_for(seed, epoch, row) for row in rows]
-            clips = [self._moved(x, numbers, r) for x, r in zip(clips, randoms, strict=True)]
-        others: dict[str, list[Tensor]] = {name: [] for name in views or {}}
-        for name, view in (views or {}).items():
-            changed = replace(numbers, **view.changes)
-            for row in rows:
-                draw = view.random(name, seed, epoch, row)
-                x = self._moved(torch.from_numpy(self.inputs[row]), changed, draw)
-                others[name].append(view.reorder(x, draw) if view.reorder else x)
-        return _stacked(list(rows), clips, others)
+    def read(
+        self, rows: Sequence[int], numbers: Hyperparameters, randoms: Sequence[Random | None]
+    ) -> Iterable[Float32]:
+        return [self.inputs[row] for row in rows]
 
-    def _moved(self, x: Tensor, numbers: Hyperparameters, random: Random) -> Tensor:
+    def changed(self, clip: Float32, numbers: Hyperparameters, random: Random | None) -> Tensor:
+        """Inputs with their times moved, and perhaps one block set to zero."""
+        x = torch.from_numpy(clip)
+        if random is None:
+            return x
         x = moved_times(x, numbers, random)
         if len(self.widths) > 1 and random.random() < numbers.block_dropout:
             starts = np.cumsum([0, *self.widths])
             block = int(random.integers(len(self.widths)))
             x[:, starts[block] : starts[block + 1]] = 0
         return x
-
-
-def _stacked(
-    rows: list[int], clips: Sequence[Tensor], views: Mapping[str, Sequence[Tensor]]
-) -> LoadedClips:
-    if not rows:
-        return LoadedClips(rows, torch.zeros(0))
-    return LoadedClips(
-        rows,
-        torch.stack(list(clips)),
-        {name: torch.stack(list(each)) for name, each in views.items()},
-    )

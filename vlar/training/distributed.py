@@ -445,13 +445,6 @@ def fill_cache(
 
     Nothing happens in a training of one process. A recording that cannot be read is left to the
     reading that follows, which reports it.
-
-    Args:
-        processes: Who encodes.
-        core: What encodes.
-        items: All recordings.
-        cache: Where the features go.
-        progress: Called as they are read.
     """
     if processes.alone or cache is None:
         return

@@ -110,12 +110,7 @@ class FitOptions:
         fill_cache(self.processes, core, items, self.cache, self.reading)
 
     def filled_cache(self, core: ModelCore, items: Sequence[SupportItem]) -> FeatureCache | None:
-        """Features of the trained core, where several processes compute them; else None.
-
-        Args:
-            core: Of the trained adapter.
-            items: The recordings that it will encode.
-        """
+        """Features of the trained core, where several processes compute them; else None."""
         if self.processes.alone or self.trained_cache is None:
             return None
         cache = self.trained_cache(core)
@@ -201,9 +196,7 @@ def fit(
     if options.stack:
         stacked = stacking_weights(task, dataset, source, cost, long=long)
         fitted = _stacked(fitted, dataset, examples.features, stacked)
-    seconds = round(time.process_time() - begin, 1)
-    fitted = replace(fitted, report=replace(fitted.report, seconds=seconds))
-    return _adapted(fitted, dataset, examples, options)
+    return _adapted(_timed(fitted, begin), dataset, examples, options)
 
 
 def fit_features(task: TrainingTask, dataset: Dataset, features: Float32) -> FittedAdapter:
@@ -219,9 +212,13 @@ def fit_features(task: TrainingTask, dataset: Dataset, features: Float32) -> Fit
     cost = _cost(task, dataset, source, FitOptions())
     fitted = _fitted(task, *train_on(task, dataset, source, on_step=cost))
     stacked = stacking_weights(task, dataset, source, long=cost.is_long())
+    return _stacked(_timed(fitted, begin), dataset, features, stacked)
+
+
+def _timed(fitted: FittedAdapter, begin: float) -> FittedAdapter:
+    """The same with the CPU time since ``begin`` in its report."""
     seconds = round(time.process_time() - begin, 1)
-    fitted = replace(fitted, report=replace(fitted.report, seconds=seconds))
-    return _stacked(fitted, dataset, features, stacked)
+    return replace(fitted, report=replace(fitted.report, seconds=seconds))
 
 
 def answers_any(
@@ -242,13 +239,11 @@ def answers_any(
         failed: Clips that could not be read.
         begin: CPU time of this process when it began, in seconds.
     """
-    fitted = _fitted(task, training, trained)
+    fitted = _timed(_fitted(task, training, trained), begin)
     core = ModelCore(fitted.adapter, templates=fitted.adapter.templates)
     shown = dataset.targets.member.sum(axis=0).astype(int).tolist()
     counts = {label: n for label, n in zip(dataset.labels, shown, strict=True) if n}
-    seconds = round(time.process_time() - begin, 1)
-    told = replace(fitted.report, seconds=seconds)
-    report = AdaptReport(counts, failed, None, told, recordings=len(dataset))
+    report = AdaptReport(counts, failed, None, fitted.report, recordings=len(dataset))
     return Adapted(core, None, report)
 
 
@@ -455,13 +450,8 @@ def fit_without_labels(
     if len(items) < 2:
         why = f" ({failed[0].message})" if failed else ""
         raise SupportError(f"{len(items)} unlabelled clips can be read{why}; give at least two")
-    dataset = _without_labels_dataset(texts, items)
+    targets = Targets(tuple(texts), np.zeros((len(items), len(texts)), np.float32))
+    dataset = Dataset(targets, [item.group for item in items], [item.path for item in items])
     begin = time.process_time()
     training, trained = train(task, adapter, dataset, source, options)
     return answers_any(task, training, trained, dataset, (*trained.failed, *failed), begin)
-
-
-def _without_labels_dataset(texts: Sequence[str], items: Sequence[SupportItem]) -> Dataset:
-    shown = np.zeros((len(items), len(texts)), np.float32)
-    groups, paths = [item.group for item in items], [item.path for item in items]
-    return Dataset(Targets(tuple(texts), shown), groups, paths)

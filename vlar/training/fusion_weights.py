@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from vlar.encoders.base import FrameBlock
 from vlar.heads.fewshot.stacking import StackingWeights, fit_stacking
 from vlar.heads.model_selection import choose
 from vlar.heads.signatures import signature
@@ -15,7 +18,11 @@ from vlar.training.objectives import ObjectiveSet
 from vlar.training.progress import StepCallback, Trained
 from vlar.training.sources import TrainingSource
 from vlar.training.task import TrainingTask
-from vlar.types import Float64
+from vlar.types import Float32, Float64
+
+Rows = npt.NDArray[np.intp]
+#: Features (n, T, F) of all examples, their blocks, and scaled cosines (m, C) of those held out.
+Scored = tuple[Float32, Sequence[FrameBlock], Float64]
 
 
 @dataclass(frozen=True)
@@ -80,16 +87,36 @@ def stacking_weights(
     Returns:
         The factors and what they give on held-out examples.
     """
+
+    def learned(kept: Rows, held: Rows, part: Dataset) -> Scored:
+        training, _ = train_on(task, dataset, source, kept.tolist(), on_step)
+        features, cosines = source.held_out(training, dataset, held)
+        return features, training.adapter.frame_blocks, cosines
+
+    return held_out_stacking(dataset, source.folds(dataset, long=long), learned)
+
+
+def held_out_stacking(
+    dataset: Dataset,
+    folds: Sequence[npt.NDArray[np.bool_]],
+    learned: Callable[[Rows, Rows, Dataset], Scored],
+) -> Stacked:
+    """Weights of what is learned without each fold in turn, and of a closed form without it.
+
+    Args:
+        dataset: n examples with one label each; all of them can be read.
+        folds: (n,) masks of what is held out together.
+        learned: Learns from the first rows, a data set of their own, and scores the second: gives
+            features (n, T, F) of all examples, their blocks, and scaled cosines (m, C).
+    """
     n, n_labels = len(dataset), len(dataset.labels)
     closed, cosines = (np.full((n, n_labels), np.nan) for _ in range(2))
-    for out in source.folds(dataset, long=long):
+    for out in folds:
         kept, held = np.flatnonzero(~out), np.flatnonzero(out)
         part = dataset.part(kept.tolist())
         if len(set(part.y)) < n_labels:
             continue  # a label would be left without an example
-        training, _ = train_on(task, dataset, source, kept.tolist(), on_step)
-        blocks = training.adapter.frame_blocks
-        features, cosines[held] = source.held_out(training, dataset, held)
+        features, blocks, cosines[held] = learned(kept, held, part)
         head, _ = choose(features[kept], blocks, part.y, labels=dataset.labels, groups=part.groups)
         closed[held] = head.logits(signature(features[held], blocks, head.kind))
     scored = ~np.isnan(closed[:, 0])

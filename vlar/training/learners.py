@@ -15,9 +15,8 @@ from vlar import registry
 from vlar.adapters.base import Adapter
 from vlar.adapters.settings import check_settings, read_settings
 from vlar.errors import SupportError, UsageError
-from vlar.heads.fewshot.stacking import StackingHead, StackingWeights, fit_stacking
+from vlar.heads.fewshot.stacking import StackingHead, StackingWeights
 from vlar.heads.model_selection import choose
-from vlar.heads.signatures import signature
 from vlar.model.adapt import Adapted, balanced, guarded
 from vlar.model.adapt_report import TrainingReport
 from vlar.model.core import ModelCore
@@ -26,6 +25,7 @@ from vlar.model.requests import AdaptRequest
 from vlar.registry import register
 from vlar.training.batches import Dataset
 from vlar.training.fit import FitOptions, fit, fit_without_labels
+from vlar.training.fusion_weights import Rows, Scored, held_out_stacking
 from vlar.training.progress import TrainingCost
 from vlar.training.sources import halves, partition
 from vlar.training.task import TrainingTask
@@ -189,21 +189,13 @@ class SolvedLearner(Learner):
         folds: Sequence[npt.NDArray[np.bool_]],
     ) -> StackingWeights:
         """Factors on the closed form and on the solution, from the folds held out in turn."""
-        blocks = core.encoder.frame_blocks
-        closed, cosines = (np.full((len(dataset), len(dataset.labels)), np.nan) for _ in range(2))
-        for out in folds:
-            kept, held = np.flatnonzero(~out), np.flatnonzero(out)
-            part = dataset.part(kept.tolist())
-            if len(set(part.y)) < len(dataset.labels):
-                continue  # a label would be left without an example
+
+        def learned(kept: Rows, held: Rows, part: Dataset) -> Scored:
             adapter, _ = self._solved(core, request, part, features[kept], free)
-            cosines[held] = _cosines(adapter, features[held], dataset.texts)
-            head, _ = choose(
-                features[kept], blocks, part.y, labels=dataset.labels, groups=part.groups
-            )
-            closed[held] = head.logits(signature(features[held], blocks, head.kind))
-        scored = ~np.isnan(closed[:, 0])
-        return fit_stacking(closed[scored], cosines[scored], np.array(dataset.columns)[scored])
+            cosines = _cosines(adapter, features[held], dataset.texts)
+            return features, core.encoder.frame_blocks, cosines
+
+        return held_out_stacking(dataset, folds, learned).weights
 
 
 def _cosines(adapter: Adapter, features: Float32, texts: list[str]) -> Float64:

@@ -35,11 +35,6 @@ from vlar.types import Float32
 def check(adapter: Adapter, numbers: Hyperparameters, processes: Processes) -> None:
     """Refuse a method that cannot be trained as it is asked.
 
-    Args:
-        adapter: The method.
-        numbers: The hyperparameters.
-        processes: Who trains it.
-
     Raises:
         UsageError: it has no training, no towers to compute again, or norms over a batch that
             several processes would share.
@@ -349,7 +344,8 @@ class Training:
 
     def _epoch(self, on_step: StepCallback | None, end: int | None = None) -> Epoch:
         epoch = self.step // self.steps_per_epoch
-        self.objectives.before_epoch(epoch)
+        for part in self.objectives:
+            part.before_epoch(epoch)
         order = self.batches.order(epoch)
         totals = Totals({}, {})
         end = min(end or self.total_steps, (epoch + 1) * self.steps_per_epoch)
@@ -359,11 +355,13 @@ class Training:
             losses, _ = done.means()
             totals.add(losses, done.metrics, done.clips)
             self.average.after_step(self.tracked, self.step)
-            self.objectives.after_step(self.step)
+            for part in self.objectives:
+                part.after_step(self.step)
             self.step += 1
             if self.step % self.steps_per_epoch == 0:
                 self.average.after_epoch(self.tracked, epoch + 1)
-                self.objectives.after_epoch(epoch)
+                for part in self.objectives:
+                    part.after_epoch(epoch)
             self._save_if_due()
             if on_step is not None:
                 on_step(self.batches.size)
@@ -376,16 +374,17 @@ class Training:
 
     def _step(self, rows: list[int]) -> Totals:
         """One optimiser step on a batch of clips, a micro-batch at a time."""
-        self.objectives.before_step(self.step)
+        for part in self.objectives:
+            part.before_step(self.step)
         for group, base in zip(self.optimiser.param_groups, self.base_rates, strict=True):
             group["lr"] = self.numbers.rate(self.step, self.steps_per_epoch, base)
         self.optimiser.zero_grad()
         totals = Totals({}, {})
-        for part in range(0, len(rows), self.batches.micro):
-            batch = self.batches.make(rows, self.step, part)
+        for begin in range(0, len(rows), self.batches.micro):
+            batch = self.batches.make(rows, self.step, begin)
             if batch is None:
                 continue
-            losses, metrics = self._backward(batch, part, len(rows))
+            losses, metrics = self._backward(batch, begin, len(rows))
             totals.add(losses, metrics, len(batch.rows))
         if totals.clips:
             self.processes.average_gradients(p for _, p in self.optimised)
@@ -398,12 +397,9 @@ class Training:
         return totals
 
     def _forward(self, batch: TrainingBatch) -> TrainingOutput:
-        kind, recomputed = (
-            _AUTOCAST.get(self.numbers.precision),
-            self.numbers.gradient_checkpointing,
-        )
+        kind = _AUTOCAST.get(self.numbers.precision)
         with (
-            recomputing(recomputed),
+            recomputing(self.numbers.gradient_checkpointing),
             torch.autocast(self.device.type, kind, enabled=kind is not None),
         ):
             return self.method.training_step(batch, self.classes)

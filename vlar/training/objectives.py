@@ -80,9 +80,6 @@ class TrainingContext:
     def clips_per_label(self, name: str) -> list[float]:
         """(C,) clips of each label.
 
-        Args:
-            name: The objective that asks, for its messages.
-
         Raises:
             UsageError: a clip shows several labels, or a label has no clip.
         """
@@ -311,6 +308,9 @@ class ObjectiveSet:
     def __bool__(self) -> bool:
         return bool(self.parts)
 
+    def __iter__(self) -> Iterator[Objective]:
+        return iter(self.parts.values())
+
     def check_unlabelled(self, given: bool) -> None:
         """Refuse objectives that need unlabelled clips where none are given.
 
@@ -429,26 +429,6 @@ class ObjectiveSet:
         for value in terms.values():
             total = total + value
         return {**step.output.losses, **terms, "base": base, "total": total}
-
-    def before_epoch(self, epoch: int) -> None:
-        """Call the hook of all objectives."""
-        for part in self.parts.values():
-            part.before_epoch(epoch)
-
-    def before_step(self, number: int) -> None:
-        """Call the hook of all objectives."""
-        for part in self.parts.values():
-            part.before_step(number)
-
-    def after_step(self, number: int) -> None:
-        """Call the hook of all objectives."""
-        for part in self.parts.values():
-            part.after_step(number)
-
-    def after_epoch(self, epoch: int) -> None:
-        """Call the hook of all objectives."""
-        for part in self.parts.values():
-            part.after_epoch(epoch)
 
     def state(self) -> dict[str, Any]:
         """The state of all objectives and of their parameters, for a checkpoint."""

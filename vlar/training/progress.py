@@ -176,13 +176,7 @@ class Trained:
 
 @dataclass
 class Totals:
-    """Sums of losses and metrics over clips.
-
-    Attributes:
-        losses: Sum of each loss, weighted by clips.
-        metrics: Sum of each metric.
-        clips: Number of clips.
-    """
+    """Sums of losses and metrics over clips."""
 
     losses: dict[str, float]
     metrics: dict[str, float]

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -279,9 +280,7 @@ def _key(config: TrainConfig, items: Sequence[SupportItem], fingerprint: str) ->
 
 
 def _clean(work: Path) -> None:
-    import contextlib
-    import shutil
-
+    checkpoint.remove(work / "steps")
     checkpoint.remove(work / "steps")
     shutil.rmtree(work / "features", ignore_errors=True)
     with contextlib.suppress(OSError):

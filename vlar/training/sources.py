@@ -194,12 +194,7 @@ def read_on_disk(
 
 @dataclass
 class RecordingSource(TrainingSource):
-    """Recordings that are decoded for every batch.
-
-    Attributes:
-        items: The n examples.
-        free: The unlabelled recordings.
-    """
+    """Recordings that are decoded for every batch."""
 
     items: Sequence[SupportItem]
     free: Sequence[SupportItem] = ()
@@ -217,25 +212,20 @@ class RecordingSource(TrainingSource):
         return halves(partition(dataset))
 
     def held_out(self, training: Training, dataset: Dataset, held: Rows) -> tuple[Float32, Float64]:
-        return video_logits(training.adapter, self.items, dataset.texts, held)
-
-
-def video_logits(
-    adapter: Adapter, items: Sequence[SupportItem], texts: Sequence[str], held: Rows
-) -> tuple[Float32, Float64]:
-    """Frame features (n, T, F) of all examples, and logits (m, C) of those held out."""
-    core = ModelCore(adapter, templates=adapter.templates)
-    examples = read_examples(core, items)
-    if examples.failed:
-        raise SupportError(f"{examples.failed[0].message}; it could be read before")
-    concepts = core.encode_labels(texts)
-    rows: list[Float32] = []
-    for one in (examples.encoded[i] for i in held):
-        words = concepts
-        if one.context is not None:
-            words = core.conditioned_queries(texts, one.context[None])[0]
-        rows.append(one.vector @ words.T)
-    return examples.features, adapter.logit_scale * np.array(rows, np.float64)
+        """Frame features of all examples by the trained adapter, and what it answers."""
+        adapter = training.adapter
+        core = ModelCore(adapter, templates=adapter.templates)
+        examples = read_examples(core, self.items)
+        if examples.failed:
+            raise SupportError(f"{examples.failed[0].message}; it could be read before")
+        concepts = core.encode_labels(dataset.texts)
+        rows: list[Float32] = []
+        for one in (examples.encoded[i] for i in held):
+            words = concepts
+            if one.context is not None:
+                words = core.conditioned_queries(dataset.texts, one.context[None])[0]
+            rows.append(one.vector @ words.T)
+        return examples.features, adapter.logit_scale * np.array(rows, np.float64)
 
 
 def held_out_logits(training: Training, features: Float32) -> Float64:

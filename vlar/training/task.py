@@ -114,11 +114,7 @@ class TrainingTask:
         return attach(self.method, self.encoder, self.settings, seed=self.seed)
 
     def reading(self, base: ModelCore) -> ModelCore:
-        """The core that makes the frame features which the method reads.
-
-        Args:
-            base: The core of the wrapped encoder.
-        """
+        """The core that makes the frame features which the method reads."""
         part = registry.get("adapter", self.method)
         make = getattr(part, "reading", None)
         encoder = base.encoder if make is None else make(base.encoder, self.settings)

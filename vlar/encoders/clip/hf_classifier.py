@@ -43,9 +43,6 @@ class ClassNamesEncoder(WholeClipEncoder):
 
     Features are (1, C + P): the class scores, and the P numbers that the classifier reads, which
     few-shot methods use.
-
-    Attributes:
-        names: C names, cleaned.
     """
 
     templates = "plain"

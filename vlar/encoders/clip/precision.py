@@ -42,10 +42,6 @@ _log = logging.getLogger("vlar")
 def compiled(towers: Towers, name: str) -> Towers:
     """The same towers with a compiled image tower.
 
-    Args:
-        towers: On any device.
-        name: Of the model, for messages.
-
     Raises:
         ModelError: torch cannot compile here, or the compiled tower answers otherwise.
     """

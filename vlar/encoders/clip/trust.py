@@ -98,10 +98,6 @@ def asks_for_code(text: str) -> bool:
 def check_openclip_config(file: Path, what: str) -> None:
     """Refuse an ``open_clip_config.json`` that sets more than an architecture and a tokeniser.
 
-    Args:
-        file: The configuration.
-        what: Names the model in the error.
-
     Raises:
         ModelError: an option is not known, or leads to code.
     """

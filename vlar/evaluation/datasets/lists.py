@@ -67,11 +67,6 @@ class Lists(DatasetLayout):
     def read_list(self, data: DatasetSplit, name: str, labels: Sequence[str]) -> Subset:
         """The clips of one more list of a data set, such as that of a few-shot draw.
 
-        Args:
-            data: Whose folder holds the list.
-            name: Of the file.
-            labels: What the numbers in it count.
-
         Raises:
             DatasetError: it is not there, or malformed.
         """

@@ -63,6 +63,7 @@ class Spans(Protocol):
         random = np.random.default_rng(_SEED)
         found: list[Figure] = []
         for under in (None, "windows permuted", "whole recording"):
+            find = _whole if under == "whole recording" else _proposals
             answers: dict[tuple[str, str], list[Span]] = {}
             for path, listed in cut.items():
                 own = [i for i in listed if (i.path, i.window) in there]
@@ -71,12 +72,7 @@ class Spans(Protocol):
                 if under == "windows permuted":
                     scores = scores[random.permutation(len(scores))]
                 for c, label in enumerate(labels):
-                    spans = (
-                        _whole(own, scores[:, c])
-                        if under == "whole recording"
-                        else _proposals(own, scores[:, c])
-                    )
-                    answers[path, label] = spans
+                    answers[path, label] = find(own, scores[:, c])
             rows = self._rows(answers, truth, labels, run.settings["ious"])
             found += [row.of(split=part.name or None, under=under) for row in rows]
         return found

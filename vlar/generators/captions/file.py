@@ -37,13 +37,7 @@ class WrittenCaption:
 
 @register("captioner", "file")
 class FileCaptioner(Captioner):
-    """Looks captions up by recording and time.
-
-    Args:
-        name: The spec.
-        by_path: Captions by absolute path or file name.
-        digest: Hash of the file.
-    """
+    """Looks captions up by recording and time."""
 
     licence = "as its source states"
 

@@ -336,11 +336,7 @@ _ANSWER_TOKENS = 80  # of one description with its share of the JSON around it
 
 
 class ChatDescriber(Describer):
-    """A language model that answers chat messages.
-
-    Args:
-        limit: The encoder that will read the texts.
-    """
+    """A language model that answers chat messages."""
 
     def __init__(self, limit: TokenLimit) -> None:
         self._limit = limit

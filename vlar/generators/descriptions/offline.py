@@ -34,11 +34,7 @@ _FEWEST = 2
 
 
 def motion_sentence(motion: TextMotion) -> str | None:
-    """Movement of the body in one sentence; None if too few attributes are clear.
-
-    Args:
-        motion: Result of a verb table's look-up.
-    """
+    """Movement of the body in one sentence; None if too few attributes are clear."""
     names = attribute_names()
     weights = {name: float(w) for name, w in zip(names, motion.weights, strict=True)}
     clear = {
@@ -98,11 +94,7 @@ SourcedText = tuple[Description, str]  # description, where it comes from
 
 @register("describer", "offline")
 class OfflineDescriber(Describer):
-    """Composes texts from vlar's banks, verb table and object notes, without a model or network.
-
-    Args:
-        limit: The encoder that will read the texts.
-    """
+    """Composes texts from vlar's banks, verb table and object notes, without a model or network."""
 
     batch_size = 64
 

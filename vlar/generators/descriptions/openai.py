@@ -16,13 +16,7 @@ from vlar.types import JsonDict
 
 @register("describer", "openai")
 class OpenAIDescriber(ChatDescriber):
-    """A model behind a chat server (OPENAI_BASE_URL, OPENAI_API_KEY).
-
-    Args:
-        model: The server's name of the model.
-        client: Client of the server.
-        limit: The encoder that will read the texts.
-    """
+    """A model behind a chat server (OPENAI_BASE_URL, OPENAI_API_KEY)."""
 
     batch_size = 8
     concurrent = True

@@ -12,7 +12,6 @@ import numpy as np
 
 from vlar.people.base import PERSON, Boxes, Detector
 from vlar.pose import networks
-from vlar.pose import networks as network_files
 from vlar.pose.track import PoseTracker, Square, Tracks
 from vlar.registry import register
 from vlar.types import Float32, Float64, UInt8
@@ -43,8 +42,8 @@ class PoseDetector(Detector):
             ModelError: they were never fetched, or a file changed.
         """
         self._networks = (
-            networks.PersonDetector(network_files.network(network_files.DETECTOR)),
-            networks.Landmarks(network_files.network(network_files.LANDMARKS)),
+            networks.PersonDetector(networks.network(networks.DETECTOR)),
+            networks.Landmarks(networks.network(networks.LANDMARKS)),
         )
 
     def detect(self, frames: UInt8, times_s: Float64, prompt: str = PERSON) -> Boxes:

@@ -16,7 +16,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -33,47 +33,18 @@ _TURNED = 0.5  # share of the torso's length by which the shoulders are below th
 _OUT = 0.02  # frame heights above or below the picture
 _CUT_AT_WAIST = 0.7  # reliability lost by a body with one half above or below the picture
 
-
-def truncated_at_side(body: BodyMotion) -> float:
-    """Share of the frames in which the body touches the left or right side of the picture."""
-    across = body.picture[body.known][:, JOINTS, 0]
-    room = np.minimum(across.min(axis=1), body.aspect - across.max(axis=1))
-    return float((room < _AT_SIDE * body.body_height).mean())
-
-
-def upside_down(body: BodyMotion) -> float:
-    """Share of the frames in which the body is clearly upside down."""
-    torso = (body.shoulders - body.hips)[body.known]
-    return float((torso[:, 1] > _TURNED * np.linalg.norm(torso, axis=1)).mean())
-
-
-def cut_at_waist(body: BodyMotion) -> float:
-    """Share of the frames in which the knees, or the shoulders, are above or below the picture."""
-    down = body.picture[body.known][..., 1]
-    out = (down < -_OUT) | (down > 1 + _OUT)
-    return float(max(out[:, KNEES].mean(), out[:, SHOULDERS].mean()))
-
-
-def reliability(body: BodyMotion) -> float:
-    """Factor on the trust of all attributes: 0 (half a body, or upside down) to 1."""
-    half = signals.step(truncated_at_side(body), 0.40, 0.20)
-    turned = signals.step(upside_down(body), 0.45, 0.15)
-    waist = _CUT_AT_WAIST * signals.step(cut_at_waist(body), 0.50, 0.20)
-    return float((1 - half) * (1 - turned) * (1 - waist))
-
-
 Measured = tuple[float, float]
 OfActor = Callable[[BodyMotion], Measured]
 OfGroup = Callable[[Sequence[BodyMotion]], Measured]
 OfPair = Callable[[ActorPair], Measured]
+OfHands = Callable[[HandsMotion], Measured]
 
 _FULL_TRUST = 0.74  # mean trust of a person who is visible from head to foot
-_registered: dict[str, Attribute] = {}
 
 
 @dataclass(frozen=True)
-class Attribute:
-    """One measurement of bodies in motion.
+class Scale:
+    """One measurement with its scale, of bodies or of hands.
 
     Attributes:
         name: The name that the verb table uses.
@@ -84,10 +55,8 @@ class Attribute:
             "stands upright, goes nowhere, one person" would otherwise fit most clips. Means come
             from the development half of the clips of evals/, without their labels; leaving out one
             data set changes no reported figure by more than its interval. 0 is a fair start.
-        column: Place in the motion vector, 0 .. A-1.
+        column: Place in the vector, 0 .. A-1.
         meaning: One line: what it measures and what each sign means.
-        measure: Maps people (the actor first) to value and trust (0 to 1).
-        of_actor: True where it measures the actor alone, False for several people.
     """
 
     name: str
@@ -97,96 +66,97 @@ class Attribute:
     mean: float
     column: int
     meaning: str
+
+
+@dataclass(frozen=True)
+class Attribute(Scale):
+    """One measurement of bodies in motion.
+
+    Attributes:
+        measure: Maps people (the actor first) to value and trust (0 to 1).
+        of_actor: True where it measures the actor alone, False for several people.
+    """
+
     measure: OfGroup
     of_actor: bool
 
 
-def attribute(
-    name: str, unit: str, *, centre: float, width: float, mean: float, column: int
-) -> Callable[[OfActor], OfActor]:
-    """Function decorator: measures the actor. The first line of its docstring is the meaning."""
+@dataclass(frozen=True)
+class HandAttribute(Scale):
+    """One measurement of hands.
 
-    def add(function: OfActor) -> OfActor:
-        def measure_actor(people: Sequence[BodyMotion]) -> Measured:
-            return function(people[0])
+    Attributes:
+        measure: Maps the hands of a clip to value and trust (0 to 1).
+    """
 
-        meaning = _first_line(function.__doc__)
-        _add(Attribute(name, unit, centre, width, mean, column, meaning, measure_actor, True))
-        return function
-
-    return add
-
-
-def group_attribute(
-    name: str, unit: str, *, centre: float, width: float, mean: float, column: int
-) -> Callable[[OfGroup], OfGroup]:
-    """Function decorator: measures all people together."""
-
-    def add(function: OfGroup) -> OfGroup:
-        meaning = _first_line(function.__doc__)
-        _add(Attribute(name, unit, centre, width, mean, column, meaning, function, False))
-        return function
-
-    return add
-
-
-def pair_attribute(
-    name: str, unit: str, *, centre: float, width: float, mean: float, column: int
-) -> Callable[[OfPair], OfPair]:
-    """Function decorator: measures the actor and a partner; trust is 0 without a partner."""
-
-    def add(function: OfPair) -> OfPair:
-        def measure_pair(people: Sequence[BodyMotion]) -> Measured:
-            pair = pair_of(people)
-            return function(pair) if pair else (0.0, 0.0)
-
-        meaning = _first_line(function.__doc__)
-        _add(Attribute(name, unit, centre, width, mean, column, meaning, measure_pair, False))
-        return function
-
-    return add
-
-
-def _first_line(docstring: str | None) -> str:
-    return (docstring or "").strip().partition("\n")[0]
-
-
-def _add(row: Attribute) -> None:
-    if row.name in _registered:
-        raise ValueError(f"the motion attribute {row.name!r} is defined twice")
-    _registered[row.name] = row
-
-
-class Scale(Protocol):
-    """Common scale of an attribute of bodies and one of hands."""
-
-    @property
-    def name(self) -> str:
-        """Attribute name."""
-        ...
-
-    @property
-    def column(self) -> int:
-        """Column of the attribute in the vector."""
-        ...
-
-    @property
-    def centre(self) -> float:
-        """The value between the two poles."""
-        ...
-
-    @property
-    def width(self) -> float:
-        """The distance at which a value clearly belongs to a pole."""
-        ...
-
-    @property
-    def mean(self) -> float:
-        """Mean of the scaled value over ordinary clips."""
-        ...
+    measure: OfHands
 
 
 Row = TypeVar("Row", bound=Scale)
+Function = TypeVar("Function", bound=Callable[..., Measured])
+_body_rows: dict[str, Attribute] = {}
+_hand_rows: dict[str, HandAttribute] = {}
+
+
+class AttributeDecorator(Generic[Function, Row]):
+    """Decorator of functions that measure; the first line of a docstring is the meaning.
+
+    Args:
+        what: What a message calls an attribute.
+        rows: The attributes by name.
+        make: Makes one of a function and the fields of its ``Scale``.
+    """
+
+    def __init__(self, what: str, rows: dict[str, Row], make: Callable[..., Row]) -> None:
+        self._what, self._rows, self._make = what, rows, make
+
+    def __call__(
+        self, name: str, unit: str, *, centre: float, width: float, mean: float, column: int
+    ) -> Callable[[Function], Function]:
+        def add(function: Function) -> Function:
+            if name in self._rows:
+                raise ValueError(f"the {self._what} {name!r} is defined twice")
+            meaning = (function.__doc__ or "").strip().partition("\n")[0]
+            self._rows[name] = self._make(
+                function, name=name, unit=unit, centre=centre, width=width, mean=mean,
+                column=column, meaning=meaning,
+            )  # fmt: skip
+            return function
+
+        return add
+
+
+def _of_actor(function: OfActor, **scale: Any) -> Attribute:
+    def measure_actor(people: Sequence[BodyMotion]) -> Measured:
+        return function(people[0])
+
+    return Attribute(**scale, measure=measure_actor, of_actor=True)
+
+
+def _of_group(function: OfGroup, **scale: Any) -> Attribute:
+    return Attribute(**scale, measure=function, of_actor=False)
+
+
+def _of_pair(function: OfPair, **scale: Any) -> Attribute:
+    def measure_pair(people: Sequence[BodyMotion]) -> Measured:
+        pair = pair_of(people)
+        return function(pair) if pair else (0.0, 0.0)
+
+    return Attribute(**scale, measure=measure_pair, of_actor=False)
+
+
+def _of_hands(function: OfHands, **scale: Any) -> HandAttribute:
+    return HandAttribute(**scale, measure=function)
+
+
+#: For functions that measure the actor.
+attribute = AttributeDecorator[OfActor, Attribute]("motion attribute", _body_rows, _of_actor)
+#: For functions that measure all people together.
+group_attribute = AttributeDecorator[OfGroup, Attribute]("motion attribute", _body_rows, _of_group)
+#: For functions that measure the actor and a partner; trust is 0 without a partner.
+pair_attribute = AttributeDecorator[OfPair, Attribute]("motion attribute", _body_rows, _of_pair)
+#: For functions that measure the hands.
+hand_attribute = AttributeDecorator[OfHands, HandAttribute]("hand attribute", _hand_rows, _of_hands)
 
 
 @functools.cache
@@ -197,7 +167,7 @@ def attributes() -> tuple[Attribute, ...]:
         ValueError: two attributes share a name or a column, or a column is free.
     """
     import_modules()
-    return in_columns(_registered.values())
+    return in_columns(_body_rows.values())
 
 
 def import_modules() -> None:
@@ -223,9 +193,25 @@ def in_columns(rows: Collection[Row]) -> tuple[Row, ...]:
     return tuple(ordered)
 
 
+@functools.cache
+def hand_attributes() -> tuple[HandAttribute, ...]:
+    """All hand attributes, in the order of their vector.
+
+    Raises:
+        ValueError: two share a name or a column, or a column is free.
+    """
+    import_modules()
+    return in_columns(_hand_rows.values())
+
+
 def attribute_names() -> tuple[str, ...]:
     """The names of all attributes, in the order of the motion vector."""
     return tuple(row.name for row in attributes())
+
+
+def hand_attribute_names() -> tuple[str, ...]:
+    """The names of all hand attributes, in the order of their vector."""
+    return tuple(row.name for row in hand_attributes())
 
 
 def find(name: str) -> Attribute:
@@ -237,7 +223,7 @@ def find(name: str) -> Attribute:
     names = attribute_names()
     if name not in names:
         raise unknown_name("motion attribute", name, names)
-    return _registered[name]
+    return _body_rows[name]
 
 
 @dataclass(frozen=True)
@@ -283,17 +269,43 @@ def measure(people: Sequence[BodyMotion]) -> Measurements:
         people: The people of one clip, the actor first; without people all trust is 0.
     """
     rows = attributes()
-    values, trust = np.zeros(len(rows)), np.zeros(len(rows))
+    values, trust = _measured(rows, people, bool(people))
     if not people:
         return Measurements(values, trust, 0.0)
-    for index, row in enumerate(rows):
-        value, sure = row.measure(people)
-        if np.isfinite(value) and np.isfinite(sure):
-            values[index], trust[index] = value, np.clip(sure, 0, 1)
     of_actor = [row.of_actor for row in rows]
     visible = float(np.clip(trust[of_actor].mean() / _FULL_TRUST, 0, 1))
     reliable = reliability(people[0])
     return Measurements(values, trust * reliable, visible * reliable)
+
+
+def _measured(
+    rows: Sequence[Attribute | HandAttribute], given: Any, there: bool
+) -> tuple[Float64, Float64]:
+    """Values (A,) and trust (A,) of all attributes; zeros where nothing is there to measure."""
+    values, trust = np.zeros(len(rows)), np.zeros(len(rows))
+    for index, row in enumerate(rows if there else ()):
+        value, sure = row.measure(given)
+        if np.isfinite(value) and np.isfinite(sure):
+            values[index], trust[index] = value, np.clip(sure, 0, 1)
+    return values, trust
+
+
+def reliability(body: BodyMotion) -> float:
+    """Factor on the trust of all attributes: 0 (half a body, or upside down) to 1."""
+    places = body.picture[body.known]
+    across, down = places[:, JOINTS, 0], places[..., 1]
+    room = np.minimum(across.min(axis=1), body.aspect - across.max(axis=1))
+    torso = (body.shoulders - body.hips)[body.known]
+    out = (down < -_OUT) | (down > 1 + _OUT)
+    # Shares of the frames: the body touches the left or right side of the picture, it is clearly
+    # upside down, the knees or the shoulders are above or below the picture.
+    at_side = float((room < _AT_SIDE * body.body_height).mean())
+    upside_down = float((torso[:, 1] > _TURNED * np.linalg.norm(torso, axis=1)).mean())
+    cut_at_waist = float(max(out[:, KNEES].mean(), out[:, SHOULDERS].mean()))
+    half = signals.step(at_side, 0.40, 0.20)
+    turned = signals.step(upside_down, 0.45, 0.15)
+    waist = _CUT_AT_WAIST * signals.step(cut_at_waist, 0.50, 0.20)
+    return float((1 - half) * (1 - turned) * (1 - waist))
 
 
 def weight_vector(weights: dict[str, float], names: Sequence[str] | None = None) -> Float32:
@@ -316,58 +328,6 @@ def weight_vector(weights: dict[str, float], names: Sequence[str] | None = None)
             raise unknown_name("motion attribute", name, names)
         row[names.index(name)] = weight
     return row
-
-
-OfHands = Callable[[HandsMotion], Measured]
-
-_hand_base_registered: dict[str, HandAttribute] = {}
-
-
-@dataclass(frozen=True)
-class HandAttribute:
-    """One measurement of hands; the fields are those of ``Attribute``."""
-
-    name: str
-    unit: str
-    centre: float
-    width: float
-    mean: float
-    column: int
-    meaning: str
-    measure: OfHands
-
-
-def hand_attribute(
-    name: str, unit: str, *, centre: float, width: float, mean: float, column: int
-) -> Callable[[OfHands], OfHands]:
-    """Function decorator: measures the hands. The first line of its docstring is the meaning."""
-
-    def add(function: OfHands) -> OfHands:
-        if name in _hand_base_registered:
-            raise ValueError(f"the hand attribute {name!r} is defined twice")
-        meaning = (function.__doc__ or "").strip().partition("\n")[0]
-        _hand_base_registered[name] = HandAttribute(
-            name, unit, centre, width, mean, column, meaning, function
-        )
-        return function
-
-    return add
-
-
-@functools.cache
-def hand_attributes() -> tuple[HandAttribute, ...]:
-    """All hand attributes, in the order of their vector.
-
-    Raises:
-        ValueError: two share a name or a column, or a column is free.
-    """
-    import_modules()
-    return in_columns(_hand_base_registered.values())
-
-
-def hand_attribute_names() -> tuple[str, ...]:
-    """The names of all hand attributes, in the order of their vector."""
-    return tuple(row.name for row in hand_attributes())
 
 
 @dataclass(frozen=True)
@@ -396,11 +356,5 @@ class HandMeasurements:
 def measure_hands(hands: HandsMotion | None) -> HandMeasurements:
     """Measure all hand attributes of a clip; without hands all trust is 0."""
     rows = hand_attributes()
-    values, trust = np.zeros(len(rows)), np.zeros(len(rows))
-    if hands is None:
-        return HandMeasurements(values, trust, 0.0)
-    for index, row in enumerate(rows):
-        value, sure = row.measure(hands)
-        if np.isfinite(value) and np.isfinite(sure):
-            values[index], trust[index] = value, np.clip(sure, 0, 1)
-    return HandMeasurements(values, trust, hands.visible)
+    values, trust = _measured(rows, hands, hands is not None)
+    return HandMeasurements(values, trust, 0.0 if hands is None else hands.visible)

@@ -240,8 +240,7 @@ def near(pair: ActorPair) -> Measured:
 
 
 def _distance(pair: ActorPair) -> Points:
-    a, b = pair.a[:, HIPS].mean(axis=1), pair.b[:, HIPS].mean(axis=1)
-    return np.linalg.norm(a - b, axis=1)
+    return np.linalg.norm(_hips(pair.a) - _hips(pair.b), axis=1)
 
 
 def _reach(one: Points, other: Points) -> Points:
