@@ -1,4 +1,4 @@
-"""What the back ends of generators share: models in folders, kept answers, questions at once."""
+"""Shared back ends of generators: models in folders, kept answers, questions at once."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ class ClipLoader(ABC):
     def read(
         self, rows: Sequence[int], numbers: Hyperparameters, randoms: Sequence[Random | None]
     ) -> Iterable[Any]:
-        """What there is of each clip before its changes, or why it cannot be read."""
+        """Read each clip before its changes; a ``Failure`` where it cannot be read."""
 
     @abstractmethod
     def changed(self, clip: Any, numbers: Hyperparameters, random: Random | None) -> Tensor:
