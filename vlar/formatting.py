@@ -24,6 +24,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
 
 
+def counted(count: int, unit: str) -> str:
+    """A number and its unit, which is given in the plural.
+
+    >>> counted(1, "windows"), counted(0, "windows")
+    ('1 window', '0 windows')
+    """
+    return f"{count} {unit.removesuffix('s') if count == 1 else unit}"
+
+
 def timecode(seconds: float, fps: int) -> str:
     """Seconds as ``hh:mm:ss:ff``, to the nearest frame.
 

@@ -241,6 +241,8 @@ def _classify(
     found, failures = inputs.recordings(paths, model.modality)
     for row in failures:
         answers.take(row)
+    if not found:  # labels take seconds to read
+        return
     shown.stage("reading labels")
     listing = replace(request, top=review.top(request.top, answers.n_labels))
     rows = model.recogniser.classify_each(iter(found), listing)

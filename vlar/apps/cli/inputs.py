@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from vlar.model.model import Model
     from vlar.types import Failure
 
+_NEVER_VIDEOS = ("skeleton", "imu", "depth")  # sensors whose recordings no video holds
+
 
 def seconds(text: str, option: str) -> float:
     """A span of time in seconds: ``4``, ``4s``, ``500ms``, ``1.5m``.
@@ -58,12 +60,20 @@ def recordings(paths: Sequence[str], modality: str | None) -> tuple[list[Path], 
         modality: The sensor whose recordings folders are searched for; None for any sensor.
     """
     from vlar.media.lookup import find
+    from vlar.media.video.files import VIDEO_ENDINGS
     from vlar.types import Failure
 
     found: dict[Path, None] = {}
     failures: list[Failure] = []
     for text in paths:
         inside = find([text], modality)
+        if modality in _NEVER_VIDEOS and Path(text).suffix.lower() in VIDEO_ENDINGS:
+            message = (
+                f"{text}: a video, and the model reads recordings of the sensor {modality!r}; "
+                "choose a model of videos, such as --model lite"
+            )
+            failures.append(Failure(Path(text), "sensor", message))
+            continue
         found.update(dict.fromkeys(inside))
         if not inside:
             kind = modality or "recording"

@@ -54,7 +54,9 @@ class Progress:
     def text(self) -> str:
         """The state in words: ``indexing: 3 of 40 files``."""
         text = f"{self._what}: {self._done} {self._unit}" if self._done else self._what
-        if self._total is not None:
+        if self._total == 1:  # it is done when the line is gone
+            text = self._what
+        elif self._total is not None:
             text = f"{self._what}: {self._done} of {self._total} {self._unit}"
         return output.plain(f"{text}, {self._more}" if self._more else text)
 

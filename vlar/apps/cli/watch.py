@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlar.apps.cli import inputs, options, output
+from vlar.formatting import counted
 
 if TYPE_CHECKING:
     from vlar.library.rows import AddEvent
@@ -69,4 +70,4 @@ def _show(event: AddEvent, as_json: bool) -> None:
     elif as_json:
         output.json_line(event)
     elif event.status != "unchanged":
-        output.line(f"{event.status}  {event.path}  {event.rows} windows", flush=True)
+        output.line(f"{event.status}  {event.path}  {counted(event.rows, 'windows')}", flush=True)

@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from vlar.errors import UsageError, VlarError
+from vlar.formatting import counted
 from vlar.generators.backends import in_threads, keep, kept_place, read_kept
 from vlar.generators.descriptions.base import RefusedError
 from vlar.generators.opinions.base import Answer, Answerer, Function, FunctionAnswerer, MediaItem
@@ -306,7 +307,8 @@ class UsageCounter:
     def sentence(self) -> str:
         """Summary for a person, in one line."""
         parts = [f"{self.opinions} of {self.clips} clips have an opinion"]
-        parts.append(f"{self.questions} questions in {self.seconds:.1f} s, {self.reused} reused")
+        asked = counted(self.questions, "questions")
+        parts.append(f"{asked} in {self.seconds:.1f} s, {self.reused} reused")
         if self.tokens_in or self.tokens_out:
             cost = "" if self._cost is None else f", cost {self._cost:.4f}"
             parts.append(f"{self.tokens_in} tokens in, {self.tokens_out} out{cost}")

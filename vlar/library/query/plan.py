@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from vlar.errors import QueryError
+from vlar.formatting import counted
 from vlar.language.negation import affirmed
 from vlar.library.query.filters import Condition, Where, conditions
 from vlar.library.query.grammar import (
@@ -99,16 +100,17 @@ class QueryReport:
         yield f"query    {show(self.tree)}"
         yield from (f"         {line}" for line in tree_lines(self.tree))
         how = "by the search index" if self.searched == "index" else "every window compared"
-        yield f"search   {self.windows} windows of {self.videos} videos, {how}"
+        videos = counted(self.videos, "videos")
+        yield f"search   {counted(self.windows, 'windows')} of {videos}, {how}"
         for condition in self.where:
             yield f"where    {condition}"
         yield f"answers  from {self.min_probability:.1%} on"
         if self.reranked:
-            yield f"rerank   {self.reranked} windows by {self.reranker}"
+            yield f"rerank   {counted(self.reranked, 'windows')} by {self.reranker}"
         if self.damaged:
             yield f"damaged  {self.damaged} rows are not used"
         for phrase in self.phrases:
-            yield f"phrase   {phrase.text}: {phrase.above_half} windows at 50% or more"
+            yield f"phrase   {phrase.text}: {counted(phrase.above_half, 'windows')} at 50% or more"
             for row in phrase.best:
                 span = f"{row.start_s:g}-{row.end_s:g} s"
                 yield f"         {row.probability:6.1%}  {row.path}  {span}"

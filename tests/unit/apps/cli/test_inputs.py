@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -56,3 +57,15 @@ def test_clock(seconds: float, text: str):
 @pytest.mark.parametrize(("done", "failed", "code"), [(3, 0, 0), (2, 1, 1), (0, 2, 2), (0, 0, 0)])
 def test_exit_code(done: int, failed: int, code: int):
     assert exit_code(done, failed) == code
+
+
+def test_a_video_for_a_model_of_bodies_is_refused_before_anything_is_read(tmp_path: Path):
+    video = tmp_path / "a.mp4"
+    for sensor in ("skeleton", "imu", "depth"):
+        found, (failure,) = inputs.recordings([str(video), str(tmp_path / "a.npz")], sensor)
+        assert found == [tmp_path / "a.npz"]
+        assert failure.kind == "sensor"
+        assert (
+            f"a video, and the model reads recordings of the sensor '{sensor}'" in failure.message
+        )
+    assert inputs.recordings([str(video)], "audio") == ([video], [])

@@ -46,7 +46,7 @@ def test_another_model_is_asked_and_its_opinion_is_shown(run: Callable[..., Any]
     done = run("--rerank", "self:other", "--rerank-k", 3)
     assert done.exit_code == 0
     assert "self:other prefers red left" in done.stdout
-    assert "self:other: 1 of 1 clips have an opinion; 1 questions in" in done.stderr
+    assert "self:other: 1 of 1 clips have an opinion; 1 question in" in done.stderr
     assert "fit that on labelled clips: vlar eval mcq" in done.stderr
     row = answer(run("--rerank", "self:other", "--rerank-weights", "1,0", "--json"))
     plain = answer(run("--json"))

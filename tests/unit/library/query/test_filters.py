@@ -85,7 +85,7 @@ def test_a_filter_that_leaves_nothing_is_reported(library: Library, text: str):
     assert library.query(text, 5, where=where, report=reports.append, min_probability=0) == []
     (report,) = reports
     assert (report.windows, report.videos, report.best_probability) == (0, 1, None)
-    assert "search   0 windows of 1 videos" in "\n".join(report.lines())
+    assert "search   0 windows of 1 video," in "\n".join(report.lines())
 
 
 @pytest.mark.parametrize("text", ["a cat", "a cat AND two dogs"])
