@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.methods.tc_clip.checkpoint import TcClipConfig
-from vlar.methods.tc_clip.network import TcClipParts, merge_schedule
+from vlar.methods.tc_clip.network import TcClipConfig, TcClipParts, merge_schedule
 
 
 def encode_videos(

@@ -225,7 +225,7 @@ def load_recipe(name: str) -> Hyperparameters:
 
 
 def recipes() -> dict[str, Hyperparameters]:
-    """All recipes by name; those of a method are in one file of ``vlar/training/recipes``."""
+    """All recipes by name; those of a method lie next to its adapter."""
     found: dict[str, Hyperparameters] = {}
     for method in registry.names("recipe"):
         for protocol, numbers in registry.get("recipe", method)().items():

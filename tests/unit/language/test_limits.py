@@ -15,7 +15,7 @@ from vlar.errors import LabelError, ModelError, UsageError
 from vlar.language.clean import MOST_CHARACTERS, MOST_LABELS
 from vlar.language.labels import parse_labels
 from vlar.language.prompts import check_template_set, load_templates
-from vlar.methods.ez_clip.checkpoint import EzClipConfig
+from vlar.methods.ez_clip.network import EzClipConfig
 from vlar.methods.full_finetune.blocks import TunedConfig
 
 

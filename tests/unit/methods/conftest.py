@@ -7,7 +7,7 @@ import torch
 
 from tests.unit.methods import golden
 from vlar.methods.tc_clip.adapter import TcClip
-from vlar.methods.tc_clip.checkpoint import TcClipConfig
+from vlar.methods.tc_clip.network import TcClipConfig
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tests.unit.methods.golden import HERE
 from vlar.encoders.clip import openclip_loader
-from vlar.methods.ez_clip.checkpoint import EzClipConfig, split
-from vlar.methods.ez_clip.network import EzClipNetwork
+from vlar.methods.ez_clip.checkpoint import split
+from vlar.methods.ez_clip.network import EzClipConfig, EzClipNetwork
 
 
 @cache

@@ -17,7 +17,7 @@ from vlar.encoders.base import Encoder, FrameBlock
 from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.heads.support import SupportItem
 from vlar.methods.c2c.adapter import C2C, read_parts
-from vlar.methods.c2c.head import C2CConfig
+from vlar.methods.c2c.network import C2CConfig
 from vlar.training.batches import Dataset
 from vlar.training.data import FeatureLoader
 from vlar.training.hyperparameters import load_recipe

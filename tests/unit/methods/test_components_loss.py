@@ -9,16 +9,16 @@ import torch
 from safetensors.torch import load_file
 
 from vlar.errors import UsageError
-from vlar.methods.c2c.head import (
-    C2CHead,
-    C2COutput,
+from vlar.methods.c2c.losses import (
+    dependence_loss,
     imagined_loss,
     listed,
     pair_counts,
     pair_loss,
     prior_loss,
 )
-from vlar.methods.dear.objective import dependence_loss, hsic
+from vlar.methods.c2c.network import C2CHead, C2COutput
+from vlar.methods.dear.dependence import hsic
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "c2c_head.safetensors"
 TEXTS = ("verb_text", "object_text")

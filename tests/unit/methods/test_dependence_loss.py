@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlar.errors import UsageError
-from vlar.methods.dear.objective import hsic_gaussian, mmd
+from vlar.methods.dear.dependence import hsic_gaussian, mmd
 
 
 def normals(rows: int, columns: int, seed: int) -> torch.Tensor:

@@ -21,8 +21,7 @@ from vlar.encoders.clip import openclip_loader
 from vlar.encoders.clip.towers import weights_hash
 from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.methods.ez_clip.adapter import EzClip
-from vlar.methods.ez_clip.checkpoint import EzClipConfig
-from vlar.methods.ez_clip.network import EzClipNetwork
+from vlar.methods.ez_clip.network import EzClipConfig, EzClipNetwork
 
 TEXTS = ["riding a bike", "cooking", "opening the door slowly"]
 

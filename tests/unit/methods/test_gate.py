@@ -17,9 +17,6 @@ from vlar.heads.concept_heads import ConceptHead, GatedHead
 from vlar.language.labels import LabelSet
 from vlar.methods.aligned.adapter import AlignedConfig
 from vlar.methods.aligned.gate import (
-    ALWAYS,
-    CHOSEN,
-    NEVER,
     Gate,
     ListGate,
     SeenClassifier,
@@ -29,7 +26,7 @@ from vlar.methods.aligned.gate import (
     seen_scores,
 )
 from vlar.methods.aligned.stacking import Round, held_out_offset, pretended_apart
-from vlar.methods.aligned.text_map_adapter import decided
+from vlar.methods.aligned.text_map_adapter import ALWAYS, CHOSEN, NEVER, decided
 from vlar.model.core import ModelCore
 from vlar.model.label_heads import make_classifier
 from vlar.numeric import unit

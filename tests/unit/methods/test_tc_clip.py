@@ -23,8 +23,8 @@ from vlar.encoders.clip import openclip_loader
 from vlar.encoders.clip.towers import weights_hash
 from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.methods.tc_clip.adapter import TcClip, phrase, prompt
-from vlar.methods.tc_clip.checkpoint import TcClipConfig
 from vlar.methods.tc_clip.network import (
+    TcClipConfig,
     TcClipNetwork,
     build,
     merge,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from vlar.adapters.settings import setting
-from vlar.methods.aligned.gate import MappedConfig, Solved, balanced_weights, ridge_map
-from vlar.methods.aligned.text_map_adapter import Integers, MappedAdapter
+from vlar.methods.aligned.gate import balanced_weights, ridge_map
+from vlar.methods.aligned.text_map_adapter import Integers, MappedAdapter, MappedConfig, Solved
 from vlar.numeric import unit
 from vlar.registry import register
 from vlar.types import Float32, Float64

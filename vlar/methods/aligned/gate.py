@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vlar.adapters.settings import Settings, setting
 from vlar.errors import ModelError
 from vlar.metrics.classification import harmonic_mean
 from vlar.numeric import sigmoid, softmax
@@ -311,57 +310,3 @@ def _curve(inputs: Float64, of_seen: Bools) -> tuple[Float64, float]:
             break
     weights = beta[:-1] / spread
     return weights, float(beta[-1] - weights @ mean)
-
-
-OWN, SENTENCES, BOTH = "own", "sentences", "both"
-CHOSEN, ALWAYS, NEVER = "chosen", "always", "never"
-
-
-@dataclass(frozen=True)
-class MappedConfig(Settings):
-    """Settings that all of these methods share.
-
-    Attributes:
-        text: Source of the labels' vectors: ``own`` (the encoder), ``sentences`` (a sentence
-            encoder, so that clips and texts need no common space), or ``both``, one after the
-            other.
-        own: Share of the encoder's own cosine in that of a clip and a text; the map has the rest.
-            -1 chooses it by labels that are held out, and may choose 1: words alone are better.
-        stacking: Calibrated stacking (Chao et al., "An empirical study and analysis of generalized
-            zero-shot learning", 2016): subtracted from the cosine of a label with examples in a
-            list that has others too. -1 chooses it by labels that are held out.
-        gate: Whether a logistic gate (``vlar/methods/aligned/gate.py``) and not stacking separates
-            clips of labels with examples from others in a list that has both: ``never``,
-            ``always``, or ``chosen``: where it is better than stacking on labels that are held out.
-        gate_top: Scores of each side that the gate reads, the best ones; a list with fewer labels
-            without examples is answered with stacking.
-        gate_numbers: The gate, as it was fitted; set when it is solved.
-        labels: The labels that it has examples of; set when it is solved.
-    """
-
-    text: str = setting(BOTH, choices=(OWN, SENTENCES, BOTH))
-    own: float = setting(-1.0, at_least=-1, at_most=1)
-    stacking: float = setting(-1.0, at_least=-1, at_most=2)
-    gate: str = setting(NEVER, choices=(CHOSEN, ALWAYS, NEVER))
-    gate_top: int = setting(1, at_least=1, at_most=MOST)
-    gate_numbers: tuple[float, ...] = ()
-    labels: tuple[str, ...] = ()
-
-    def check(self) -> None:
-        """Refuse values that do not go together."""
-        if self.gate_numbers:
-            Gate.of(self.gate_numbers)
-
-
-@dataclass(frozen=True)
-class Solved:
-    """Result of the search for a map.
-
-    Attributes:
-        objective: The objective at the start and after each round.
-        rank: Mean reciprocal rank of the right label among held-out ones, 0 to 1; None where none
-            were held out.
-    """
-
-    objective: tuple[float, ...]
-    rank: float | None = None

@@ -14,33 +14,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from vlar.adapters.base import Adapter
 from vlar.adapters.frame_inputs import block_width, read_block
+from vlar.adapters.settings import Settings, setting
 from vlar.encoders.base import Block, Encoder, FrameBlock
 from vlar.encoders.sentence_tower import count_word_pieces, sentence_vectors, tower_hash
 from vlar.errors import SupportError
 from vlar.language.clean import clean_label
 from vlar.language.prompts import fill, load_templates
 from vlar.methods.aligned.gate import (
-    ALWAYS,
-    BOTH,
-    CHOSEN,
-    NEVER,
-    OWN,
-    SENTENCES,
+    MOST,
     Gate,
     ListGate,
-    MappedConfig,
     SeenClassifier,
     Sides,
-    Solved,
     fit_gate,
     held_out_harmonic,
     seen_scores,
 )
 from vlar.methods.aligned.stacking import (
+    Integers,
     Pretended,
     Round,
     best_offset,
@@ -54,6 +48,60 @@ from vlar.types import Clip, Encoded, Float32, Float64, JsonDict, Role
 
 if TYPE_CHECKING:
     from torch import nn
+
+OWN, SENTENCES, BOTH = "own", "sentences", "both"
+CHOSEN, ALWAYS, NEVER = "chosen", "always", "never"
+
+
+@dataclass(frozen=True)
+class MappedConfig(Settings):
+    """Settings that all of these methods share.
+
+    Attributes:
+        text: Source of the labels' vectors: ``own`` (the encoder), ``sentences`` (a sentence
+            encoder, so that clips and texts need no common space), or ``both``, one after the
+            other.
+        own: Share of the encoder's own cosine in that of a clip and a text; the map has the rest.
+            -1 chooses it by labels that are held out, and may choose 1: words alone are better.
+        stacking: Calibrated stacking (Chao et al., "An empirical study and analysis of generalized
+            zero-shot learning", 2016): subtracted from the cosine of a label with examples in a
+            list that has others too. -1 chooses it by labels that are held out.
+        gate: Whether a logistic gate (``vlar.methods.aligned.gate``) and not stacking separates
+            clips of labels with examples from others in a list that has both: ``never``,
+            ``always``, or ``chosen``: where it is better than stacking on labels that are held out.
+        gate_top: Scores of each side that the gate reads, the best ones; a list with fewer labels
+            without examples is answered with stacking.
+        gate_numbers: The gate, as it was fitted; set when it is solved.
+        labels: The labels that it has examples of; set when it is solved.
+    """
+
+    text: str = setting(BOTH, choices=(OWN, SENTENCES, BOTH))
+    own: float = setting(-1.0, at_least=-1, at_most=1)
+    stacking: float = setting(-1.0, at_least=-1, at_most=2)
+    gate: str = setting(NEVER, choices=(CHOSEN, ALWAYS, NEVER))
+    gate_top: int = setting(1, at_least=1, at_most=MOST)
+    gate_numbers: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
+        if self.gate_numbers:
+            Gate.of(self.gate_numbers)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Result of the search for a map.
+
+    Attributes:
+        objective: The objective at the start and after each round.
+        rank: Mean reciprocal rank of the right label among held-out ones, 0 to 1; None where none
+            were held out.
+    """
+
+    objective: tuple[float, ...]
+    rank: float | None = None
+
 
 _MOMENTS = 8
 _ORDERED = ("signal", "pose")
@@ -256,7 +304,6 @@ class MixedLists(ABC):
             self._gate = Gate.of(self.config.gate_numbers), SeenClassifier(*arrays)
 
 
-Integers = npt.NDArray[np.int64]
 SENTENCE_WIDTH, _SENTENCE_TOKENS = 384, 256
 _LEAST_LABELS = 2
 _BY_HELD_OUT = ("own", "stacking", "gate", "gate_numbers")

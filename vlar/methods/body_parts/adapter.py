@@ -23,10 +23,12 @@ from vlar.language.bank import load_bank
 from vlar.language.clean import base_forms, clean_label
 from vlar.language.motion.clauses import PARTS, part_clauses
 from vlar.language.motion.verb_table import VerbTable
-from vlar.methods.aligned.gate import SENTENCES, MappedConfig, Solved
 from vlar.methods.aligned.text_map_adapter import (
+    SENTENCES,
     Integers,
     MappedAdapter,
+    MappedConfig,
+    Solved,
     clip_vectors,
     clip_width,
     signal_vectors,

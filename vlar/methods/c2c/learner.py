@@ -10,11 +10,12 @@ from vlar.adapters.base import Adapter
 from vlar.encoders.protocols import ComposedLabels
 from vlar.errors import UsageError
 from vlar.heads.fewshot.base import FewShotHead
-from vlar.heads.fewshot.components import PARTS, ComponentsHead
+from vlar.heads.fewshot.components import ComponentsHead
 from vlar.heads.model_selection import choose
 from vlar.heads.signatures import parse_kind, terms
 from vlar.heads.support import Support
 from vlar.language.clean import clean_label
+from vlar.language.labels import PARTS
 from vlar.model.adapt import Adapted, guarded
 from vlar.model.adapt_report import TrainingReport
 from vlar.model.core import ModelCore

@@ -16,8 +16,8 @@ from vlar.adapters.clip_adapter import ClipAdapter
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.spec import split_options
 from vlar.language.prompts import fill, load_templates
-from vlar.methods.ez_clip.checkpoint import EzClipConfig, load
-from vlar.methods.ez_clip.network import EzClipNetwork
+from vlar.methods.ez_clip.checkpoint import load
+from vlar.methods.ez_clip.network import EzClipConfig, EzClipNetwork
 from vlar.registry import register
 from vlar.training.hyperparameters import Hyperparameters, one_group
 from vlar.types import Float32, Role

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from vlar.registry import register
 from vlar.training.hyperparameters import Hyperparameters, decay_matrices
 from vlar.types import Clip, Encoded, Float32, JsonDict, Role
 
-DISTANCES = ("cosine", "l2")  # of ``vlar.methods.froster.adapter``, which needs torch
+DISTANCES = ("cosine", "l2")
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,6 @@ class FrosterConfig(Settings):
         """Refuse values that do not go together."""
         if self.student == "froster":
             raise ModelError(f"{self.what} student is 'froster'; name what it is wrapped around")
-
-
-FeatureDistance = Literal["cosine", "l2"]
-DISTILL_DISTANCES: tuple[str, ...] = get_args(FeatureDistance)
 
 
 def feature_distance(student: Tensor, teacher: Tensor, kind: str) -> Tensor:

@@ -46,7 +46,7 @@ def tree_loss(fine: Tensor, coarse: Tensor, parent: Tensor, y: Tensor) -> Tensor
 class LabelTree(Objective):
     """Coarse labels are learned with the fine ones: cross-entropy, and a loss over legal states.
 
-    The tree loss of Chen et al. 2022, as PCAN uses it (``vlar.methods.label_tree.objective``). The
+    The tree loss of Chen et al. 2022, as PCAN uses it. The
     logit of a coarse label is the log-sum-exp of those of its kinds, so the trained model has no
     further parts.
 

@@ -179,7 +179,7 @@ class Maxi(Objective):
     dictionary; the surest share of the clips is kept. Expand: the bag of a clip holds what the
     banks have on the guessed label. Improve: verbs of the clip's own captions join it, where there
     are captions. Every step draws M texts of each bag, and each clip is to find the bags of its own
-    label among all (``vlar.methods.maxi.objective.mil_nce``). The name of the label stands in
+    label among all (``mil_nce``). The name of the label stands in
     every text.
 
     The paper's bags lack a text where a caption repeats the name; these always have M.

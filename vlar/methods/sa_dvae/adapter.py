@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from vlar.adapters.frame_inputs import directions
-from vlar.methods.aligned.gate import Solved
-from vlar.methods.aligned.text_map_adapter import Integers, MappedAdapter
+from vlar.methods.aligned.text_map_adapter import Integers, MappedAdapter, Solved
 from vlar.methods.sa_dvae.training import SaDvaeConfig, SaDvaeNetwork, train
 from vlar.registry import register
 from vlar.types import Float32, Float64

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.settings import setting
-from vlar.methods.aligned.gate import ALWAYS, CHOSEN, NEVER, MappedConfig
+from vlar.methods.aligned.text_map_adapter import ALWAYS, CHOSEN, NEVER, MappedConfig
 
 
 @dataclass(frozen=True)

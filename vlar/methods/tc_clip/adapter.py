@@ -17,8 +17,8 @@ from vlar.adapters.clip_adapter import ClipAdapter
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.spec import number, split_options
-from vlar.methods.tc_clip.checkpoint import TcClipConfig, load
-from vlar.methods.tc_clip.network import TcClipNetwork, build
+from vlar.methods.tc_clip.checkpoint import load
+from vlar.methods.tc_clip.network import TcClipConfig, TcClipNetwork, build
 from vlar.methods.tc_clip.text import ClassSet
 from vlar.numeric import unit
 from vlar.registry import register, unknown_name
