@@ -136,11 +136,6 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def is_gone(path: str) -> bool:
-    """Return whether a recording of this machine is gone; addresses are not asked."""
-    return as_url(path) is None and not Path(path).exists()
-
-
 def check_span(window_s: float | None, stride_s: float | None, long_times: float | None) -> None:
     """Validate the window arguments.
 

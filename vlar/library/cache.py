@@ -41,15 +41,7 @@ _COPY_BYTES = 8 << 20
 _LEFT_BEHIND_S = 3600.0
 
 
-@dataclass(frozen=True)
-class CacheHeader:
-    """The description in a cache file, and the columns of its rows."""
-
-    facts: Mapping[str, Any]
-    table: RowTable
-
-
-def read_header(path: Path) -> CacheHeader:
+def read_header(path: Path) -> tuple[Mapping[str, Any], RowTable]:
     """The facts and columns of a cache file, mapped into memory.
 
     Raises:
@@ -78,9 +70,10 @@ def read_header(path: Path) -> CacheHeader:
     if facts_at <= _CHECKED_BYTES and checksum(path, facts_at) != facts["crc32"]:
         raise ValueError("its content is changed")
     table = _mapped(path, columns_at, facts["rows"])
-    if not _is_rising(table):
+    ids = table.ids
+    if len(ids) and not (ids[0] > 0 and ids[-1] < MOST_ID and (ids[1:] > ids[:-1]).all()):
         raise ValueError("its rows are not in order")
-    return CacheHeader(facts, table)
+    return facts, table
 
 
 def _are_usable(facts: dict[str, Any]) -> bool:
@@ -88,21 +81,12 @@ def _are_usable(facts: dict[str, Any]) -> bool:
     counts = [facts.get(key) for key in ("generation", "dim", "rows", "bytes", "crc32")]
     damaged = facts.get("damaged", [])
     return (
-        all(_is_count(count) for count in counts)
+        all(type(count) is int and 0 <= count < MOST_ID for count in counts)
         and all(isinstance(facts.get(key), str) for key in ("library_id", "type"))
         and isinstance(facts.get("index"), dict)
         and isinstance(damaged, list)
         and all(isinstance(row_id, int) for row_id in cast("list[object]", damaged))
     )
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < MOST_ID
-
-
-def _is_rising(table: RowTable) -> bool:
-    ids = table.ids
-    return not len(ids) or bool(ids[0] > 0 and ids[-1] < MOST_ID and (ids[1:] > ids[:-1]).all())
 
 
 def is_whole(path: Path, facts: Mapping[str, Any]) -> bool:
@@ -146,7 +130,9 @@ def write(
             file.write(line + _END.pack(32 * len(table), len(line), zlib.crc32(line), _MAGIC))
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
     finally:
         with suppress(OSError):
@@ -175,12 +161,6 @@ def _mapped(path: Path, start: int, rows: int) -> RowTable:
     kinds = (np.int64, np.int64, np.float64, np.float64)
     ids, video_ids, starts_s, ends_s = (column(*each) for each in enumerate(kinds))
     return RowTable(ids, video_ids, starts_s, ends_s)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 T = TypeVar("T")
@@ -255,8 +235,7 @@ def choose(rows: int) -> tuple[str, str]:
 
 def chosen(store: SqliteStore) -> tuple[str, str]:
     """The engine of a library and the reason: the requested one (``compact``), or by its size."""
-    requested = _requested(store)
-    if requested is not None:
+    if (requested := _requested(store)) is not None:
         return requested, "requested with 'vlar index compact --type'"
     return choose(store.row_count())
 
@@ -364,12 +343,11 @@ def read(path: Path) -> SearchCache | None:
     try:
         while True:
             before = path.stat()
-            header = read_header(path)
-            facts = header.facts
+            facts, table = read_header(path)
             origin = Origin(facts["library_id"], facts["generation"], facts["dim"])
             if facts["type"] not in registry.names("engine"):
                 return None
-            engine = _engine(facts["type"]).read(path, facts["index"], header.table)
+            engine = _engine(facts["type"]).read(path, facts["index"], table)
             if path.stat().st_ino == before.st_ino:
                 break  # else it was replaced between the two calls
     except Exception as error:  # noqa: BLE001 - whatever stands in it, it can be built again
@@ -383,9 +361,6 @@ def read(path: Path) -> SearchCache | None:
 def is_complete(store: SqliteStore, cache: SearchCache) -> bool:
     """Return whether a cache has as many rows as the store, but for the damaged ones."""
     return cache.engine.count() + len(cache.damaged) == store.row_count()
-
-
-# Inside ----------------------------------------------------------------------------------------
 
 
 def _followed(store: SqliteStore, old: SearchCache, origin: Origin) -> SearchCache | None:
@@ -419,8 +394,7 @@ def _same_library(cache: SearchCache, origin: Origin) -> bool:
 
 
 def _still_chosen(store: SqliteStore, engine: Engine) -> bool:
-    requested = _requested(store)
-    if requested is not None:
+    if (requested := _requested(store)) is not None:
         return engine.name == requested
     return _suits(type(engine), store.row_count(), _STAYS)
 

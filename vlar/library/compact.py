@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vlar import registry
 from vlar.library import cache
-from vlar.library import cache as cache_file
 from vlar.library.engines.base import Probes
 from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import LibraryInfo
@@ -27,6 +26,8 @@ def describe(folder: Path, store: SqliteStore | None) -> LibraryInfo:
     state, found = "absent", None
     if store is not None and LibraryManifest.of(store) is not None:
         state, found = cache.state(store)
+    query = "SELECT count(*), total(length(tokens)) FROM contexts"
+    contexts, size = (0, 0) if store is None else store.fetch(query)[0]
     return facts_of(
         str(folder),
         store,
@@ -38,15 +39,9 @@ def describe(folder: Path, store: SqliteStore | None) -> LibraryInfo:
         waiting_added=0 if found is None else found.engine.added,
         waiting_deleted=0 if found is None else found.engine.deleted,
         format=schema.SCHEMA_VERSION,
-        **_contexts(store),
+        context_rows=int(contexts),
+        context_bytes=int(size),
     )
-
-
-def _contexts(store: SqliteStore | None) -> dict[str, int]:
-    """Number of rows that have context tokens, and the bytes of the tokens."""
-    query = "SELECT count(*), total(length(tokens)) FROM contexts"
-    rows, size = (0, 0) if store is None else store.fetch(query)[0]
-    return {"context_rows": int(rows), "context_bytes": int(size)}
 
 
 def facts_of(path: str, store: LibraryStore | None, **search: Any) -> LibraryInfo:
@@ -109,14 +104,11 @@ def settle(
     store = SqliteStore.open_to_read(folder)
     if store is None:
         return None
-    cache_file.clear_left_behind(folder)
-    try:
-        with store.snapshot():
-            if "dim" not in store.meta() or cache.chosen(store)[0] == "flat":
-                return None
-            return cache.refresh(store, current, probes)
-    finally:
-        store.close()
+    cache.clear_left_behind(folder)
+    with closing(store), store.snapshot():
+        if "dim" not in store.meta() or cache.chosen(store)[0] == "flat":
+            return None
+        return cache.refresh(store, current, probes)
 
 
 def compact(
@@ -127,14 +119,9 @@ def compact(
 ) -> CompactReport:
     """Merge every change into the cache, drop the tombstones, give free space back to the disk.
 
-    The caller holds the writer's lock. The order matters, so that a killed ``compact`` leaves a
-    valid cache: a cache made now needs no older tombstone, and one made before is refused.
-
-    Args:
-        writer: The library.
-        probes: Text vectors to measure with.
-        retrain: Build the engine again even where it has not drifted.
-        engine: Name of the engine from now on; ``auto`` chooses by size, None changes nothing.
+    The arguments are those of ``Library.compact``; the caller holds the writer's lock. The order
+    matters, so that a killed ``compact`` leaves a valid cache: a cache made now needs no older
+    tombstone, and one made before is refused.
     """
     folder = writer.file.parent
     before = bytes_on_disk(folder)
@@ -142,7 +129,7 @@ def compact(
         _request(writer, engine)
     with writer.snapshot():
         rows, filled, name = writer.row_count(), "dim" in writer.meta(), cache.chosen(writer)[0]
-        found = cache.read(folder / cache_file.FILE_NAME) if filled and not retrain else None
+        found = cache.read(folder / cache.FILE_NAME) if filled and not retrain else None
         merged, trained = cache.merge(writer, found, probes) if filled else (None, False)
     with writer.transaction():
         dropped = len(writer.dead_ids())
@@ -152,7 +139,7 @@ def compact(
     with schema.guard(writer.file, "compact"):
         writer.connection.execute("VACUUM")
         writer.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    cache_file.clear_left_behind(folder)
+    cache.clear_left_behind(folder)
     return CompactReport(rows, dropped, before, bytes_on_disk(folder), name, trained)
 
 

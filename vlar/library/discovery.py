@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -164,17 +164,17 @@ def duplicate_groups(table: RowTable, vectors: Float32, least: float = SAME) -> 
         (pair.left if own < other else pair.right)[row] = cosine
     ids, counts = np.unique(table.video_ids, return_counts=True)
     windows = dict(zip(ids.tolist(), counts.tolist(), strict=True))
-    joined = _Union()
+    links: list[tuple[int, int]] = []
     matched: dict[int, dict[int, float]] = defaultdict(dict)
     for (a, b), pair in pairs.items():
         shorter, found = (a, pair.left) if windows[a] <= windows[b] else (b, pair.right)
         if len(found) < _MATCHED * windows[shorter]:
             continue
-        joined.join(a, b)
+        links.append((a, b))
         for video_id, rows in ((a, pair.left), (b, pair.right)):
             for row, cosine in rows.items():
                 matched[video_id][row] = max(cosine, matched[video_id].get(row, -1.0))
-    groups = [[_matched(table, i, matched[i]) for i in sorted(g)] for g in joined.groups()]
+    groups = [[_matched(table, i, matched[i]) for i in group] for group in _joined(links)]
     return sorted(groups, key=lambda group: (-len(group), group[0].video_id))
 
 
@@ -201,34 +201,26 @@ def _best_matches(
         yield row, int(ids[place]), cosine
 
 
+def _joined(links: list[tuple[int, int]]) -> list[list[int]]:
+    """Groups of recordings that are linked, directly or by others; ids in rising order."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not links:
+        return []
+    ids, places = np.unique(np.array(links), return_inverse=True)
+    pairs = places.reshape(-1, 2).T
+    graph = coo_array((np.ones(len(links)), tuple(pairs)), shape=(len(ids), len(ids)))
+    numbers = connected_components(graph, directed=False)[1]
+    order = np.argsort(numbers, kind="stable")
+    borders = np.flatnonzero(np.diff(numbers[order])) + 1
+    return [group.tolist() for group in np.split(ids[order], borders)]
+
+
 def _matched(table: RowTable, video_id: int, rows: dict[int, float]) -> Matched:
     places = np.array(sorted(rows))
     start_s, end_s = float(table.starts_s[places].min()), float(table.ends_s[places].max())
     return Matched(video_id, min(float(np.mean(list(rows.values()))), 1.0), start_s, end_s)
-
-
-class _Union:
-    """Sets that are joined pair by pair."""
-
-    def __init__(self) -> None:
-        self._above: dict[int, int] = {}
-
-    def join(self, a: int, b: int) -> None:
-        top_a, top_b = self._top(a), self._top(b)
-        self._above[max(top_a, top_b)] = min(top_a, top_b)
-
-    def groups(self) -> list[list[int]]:
-        found: dict[int, list[int]] = defaultdict(list)
-        for each in self._above:
-            found[self._top(each)].append(each)
-        return list(found.values())
-
-    def _top(self, each: int) -> int:
-        self._above.setdefault(each, each)
-        while self._above[each] != each:
-            self._above[each] = self._above[self._above[each]]
-            each = self._above[each]
-        return each
 
 
 NEIGHBOURS = 5
@@ -278,6 +270,12 @@ def within(vectors: Float32, starts_s: Float64, ends_s: Float64) -> Float64:
     return np.nan_to_num((distance - middle) / spread, nan=0.0)
 
 
+def _rounded(start_s: float, end_s: float, **values: float) -> JsonDict:
+    """A span and values as JSON writes them."""
+    values = {name: round(value, 6) for name, value in values.items()}
+    return {"start_s": round(start_s, 3), "end_s": round(end_s, 3), **values}
+
+
 @dataclass(frozen=True)
 class Standout:
     """A window that stands out.
@@ -306,18 +304,9 @@ class Standout:
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
-        near = (
-            {} if self.nearest is None else {"nearest": self.nearest, "nearest_s": self.nearest_s}
-        )
-        return {
-            "rank": self.rank,
-            "path": self.path,
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "score": round(self.score, 6),
-            **near,
-            "tags": dict(self.tags),
-        }
+        facts = asdict(self) | _rounded(self.start_s, self.end_s, score=self.score)
+        near = () if self.nearest is not None else ("nearest", "nearest_s")
+        return {key: value for key, value in facts.items() if key not in near}
 
 
 @dataclass(frozen=True)
@@ -334,12 +323,7 @@ class DuplicateMember:
 
     def to_dict(self) -> JsonDict:
         """A JSON object."""
-        return {
-            "path": self.path,
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "similarity": round(self.similarity, 6),
-        }
+        return asdict(self) | _rounded(self.start_s, self.end_s, similarity=self.similarity)
 
 
 @dataclass(frozen=True)
@@ -410,7 +394,9 @@ def highlights(own: LibraryRows, k: int, per_recording: int) -> list[Standout]:
     """The windows that stand out most in their own recording (``Library.highlights``)."""
     score = np.zeros(len(own.table))
     chosen: list[int] = []
-    for places in _by_video(own.table):
+    order = np.argsort(own.table.video_ids, kind="stable")
+    borders = np.flatnonzero(np.diff(own.table.video_ids[order])) + 1
+    for places in filter(len, np.split(order, borders)):
         part = own.table.where(places)
         score[places] = within(own.vectors[places], part.starts_s, part.ends_s)
         order = np.argsort(-score[places], kind="stable")
@@ -424,16 +410,11 @@ def highlights(own: LibraryRows, k: int, per_recording: int) -> list[Standout]:
 
 def duplicates(own: LibraryRows, similarity: float) -> list[DuplicateGroup]:
     """Groups of recordings that show the same, largest first (``Library.duplicates``)."""
-    found = duplicate_groups(own.table, own.vectors, similarity)
-    return [
-        DuplicateGroup(
-            tuple(
-                DuplicateMember(own.paths[m.video_id], m.start_s, m.end_s, m.similarity)
-                for m in group
-            )
-        )
-        for group in found
-    ]
+    groups = (
+        (DuplicateMember(own.paths[m.video_id], m.start_s, m.end_s, m.similarity) for m in group)
+        for group in duplicate_groups(own.table, own.vectors, similarity)
+    )
+    return [DuplicateGroup(tuple(members)) for members in groups]
 
 
 def require_count(k: int) -> None:
@@ -444,13 +425,6 @@ def require_count(k: int) -> None:
     """
     if k < 1:
         raise QueryError(f"k is {k}; ask for at least 1 answer")
-
-
-def _by_video(table: RowTable) -> list[Int64]:
-    """Places of the rows of each recording."""
-    order = np.argsort(table.video_ids, kind="stable")
-    borders = np.flatnonzero(np.diff(table.video_ids[order])) + 1
-    return [part for part in np.split(order, borders) if len(part)]
 
 
 def _standout(

@@ -13,7 +13,7 @@ import struct
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from typing_extensions import Self
@@ -26,24 +26,11 @@ from vlar.types import Float32
 _KEPT_FILTERS = 4
 
 
-@dataclass(frozen=True)
-class _Filtered:
+class _Filtered(NamedTuple):
     """The rows that pass a filter: places of the index, and places of the added rows."""
 
     old: Selection
     new: Selection
-
-    @property
-    def count(self) -> int:
-        return self.old.count + self.new.count
-
-
-class Proposer(Protocol):
-    """Another way to search the whole index, such as a copy of it on a GPU."""
-
-    def propose(self, query: Float32, k: int) -> tuple[Int64, Float32] | None:
-        """Places and scores of the best ``k`` rows; None where it cannot answer."""
-        ...
 
 
 class BufferedEngine(Engine):
@@ -65,7 +52,7 @@ class BufferedEngine(Engine):
         self._last_id = int(table.ids[-1]) if len(table) else 0
         self._filters: dict[RowFilter, _Filtered] = {}
         self._alive: Selection | None = None  # None: none is deleted
-        self.accelerator: Proposer | None = None
+        self.accelerator: GpuCopy | None = None
 
     # What a subclass does -----------------------------------------------------------------------
 
@@ -100,7 +87,8 @@ class BufferedEngine(Engine):
         del places, vectors
         return True
 
-    def reach(self, k: int) -> int:
+    @staticmethod
+    def reach(k: int) -> int:
         """Number of proposals that hold the best ``k`` rows; ``k`` where scores are exact."""
         return k
 
@@ -129,15 +117,15 @@ class BufferedEngine(Engine):
     def search(
         self, query: Float32, k: int, allowed: RowFilter | None = None
     ) -> tuple[Int64, Float32]:
-        chosen = None if allowed is None else self._filtered(allowed)
+        old, added = (self._alive, None) if allowed is None else self._filtered(allowed)
         k = self.reach(k)
-        places, scores = self._find(query, k, self._alive if chosen is None else chosen.old)
+        places, scores = self._find(query, k, old)
         if len(places) and not 0 <= places.min() <= places.max() < len(self._table):
             raise CacheDamage("the index proposes rows that it lacks")
         ids = self._table.ids[places]
         if not len(self._new):
             return ids, scores
-        new, new_scores = self._compare(query, k, None if chosen is None else chosen.new)
+        new, new_scores = self._compare(query, k, added)
         both = np.concatenate([scores, new_scores])
         order = np.argsort(-both, kind="stable")[:k]
         return np.concatenate([ids, self._new.ids[new]])[order], both[order]
@@ -150,7 +138,7 @@ class BufferedEngine(Engine):
 
     def count(self, allowed: RowFilter | None = None) -> int:
         if allowed is not None:
-            return self._filtered(allowed).count
+            return sum(each.count for each in self._filtered(allowed))
         return len(self._table) - self.deleted + len(self._new)
 
     @property
@@ -195,11 +183,10 @@ class BufferedEngine(Engine):
     # Inside -------------------------------------------------------------------------------------
 
     def _find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
+        found = None
         if self.accelerator is not None and allowed is None:
             found = self.accelerator.propose(query, k)
-            if found is not None:
-                return found
-        return self.find(query, k, allowed)
+        return self.find(query, k, allowed) if found is None else found
 
     def _compare(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
         vectors = self._new_vectors if allowed is None else self._new_vectors[allowed.mask]

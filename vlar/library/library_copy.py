@@ -85,11 +85,7 @@ def copy_rows(
 ) -> None:
     """Write rows of one recording, with their contexts, in the order of their ids.
 
-    Args:
-        source: Has the rows.
-        rows: N rows.
-        target: Gets them, in a transaction.
-        video_id: The recording there.
+    ``source`` has the rows; ``video_id`` is the recording in ``target``.
     """
     if not len(rows.ids):
         return
@@ -112,12 +108,7 @@ def copy_annotations(
 def copy_library(
     source: LibraryStore, target: LibraryWriter, progress: Counted | None = None
 ) -> CopyReport:
-    """Copy what the target lacks. An interrupted copy resumes.
-
-    Args:
-        source: Read in one snapshot, which the caller does not hold yet.
-        target: Empty, or a part of the source.
-        progress: Called with rows done and rows in all, after each commit.
+    """Copy what the target lacks (``Library.copy_to``). The caller holds no snapshot of the source.
 
     Raises:
         LibraryError: the source is empty or has damaged rows; the target holds something else; or
@@ -173,7 +164,9 @@ def digest_of(store: LibraryStore, manifest: LibraryManifest) -> LibraryDigest:
         )
     rest = _hash("manifest", sorted(manifest.to_meta().items()))
     for each in store.annotations(FailedFile):
-        rest += _hash("failed", _failed_facts(each))
+        stamp = each.stamp.size, each.stamp.mtime_ns
+        facts_of_file = each.path, each.content_hash, *stamp, each.kind, each.message
+        rest += _hash("failed", facts_of_file)
     return LibraryDigest(found, rest % _MODULUS, count)
 
 
@@ -209,11 +202,6 @@ def _row_digests(
 def _hash(kind: str, facts: object, blob: bytes = b"") -> int:
     text = repr((kind, facts)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(text + b"\0" + blob).digest(), "big")
-
-
-def _failed_facts(failed: FailedFile) -> tuple[object, ...]:
-    stamp = failed.stamp
-    return failed.path, failed.content_hash, stamp.size, stamp.mtime_ns, failed.kind, failed.message
 
 
 def _accepted(
@@ -271,19 +259,18 @@ def _copy_group(
     with target.transaction():
         if "fingerprint" not in target.meta():
             target.set_meta(manifest.to_meta())
-        ids: dict[int, int] = {}
-        for each in group:
-            video_id = target.put_video(
+        ids = {
+            each.id: target.put_video(
                 each.path, each.content_hash, each.stamp, each.duration_s, each.added_at_s
             )
-            ids[each.id] = video_id
+            for each in group
+        }
         for rows in source.scan(manifest.dim, RowFilter(frozenset(ids))):
             for source_id, part in _by_recording(rows):
                 copy_rows(source, part, target, ids[source_id])
         for each in group:
             copy_annotations(source, each.id, target, ids[each.id])
-            own = tags.get(each.id, {})
-            target.update(ids[each.id], unreadable=each.unreadable, tags=own)
+            target.update(ids[each.id], unreadable=each.unreadable, tags=tags.get(each.id))
 
 
 def _by_recording(rows: CheckedRows) -> Iterator[tuple[int, CheckedRows]]:

@@ -15,6 +15,7 @@ import numpy as np
 from vlar.encoders.base import Encoder
 from vlar.errors import EncoderMismatchError, LibraryError
 from vlar.library.protocol import LibraryModel, sampling_of
+from vlar.library.store.base import LibraryStore
 from vlar.library.store.row_check import MOST_SECONDS
 from vlar.library.store.sqlite import VECTOR_TYPE
 from vlar.library.store.values import is_number
@@ -185,23 +186,6 @@ _MOST_TEXT = 4096
 _YES = "yes"
 
 
-class HasManifest(Protocol):
-    """A store that keeps a manifest."""
-
-    @property
-    def address(self) -> str:
-        """The library, for messages."""
-        ...
-
-    def meta(self) -> Mapping[str, str]:
-        """The manifest as texts."""
-        ...
-
-    def has_rows(self) -> bool:
-        """Return whether there is any row."""
-        ...
-
-
 @dataclass(frozen=True)
 class LibraryManifest:
     """Fixed by the first video of a library.
@@ -227,17 +211,26 @@ class LibraryManifest:
     persons: str = ""
 
     @classmethod
-    def of(cls, store: HasManifest) -> LibraryManifest | None:
+    def of(cls, store: LibraryStore) -> LibraryManifest | None:
         """The manifest of a library; None for one that holds nothing yet.
 
         Raises:
             LibraryError: it is absent although there are rows, incomplete, or holds values that no
                 library has.
         """
-        meta, folder = store.meta(), store.address
+        meta = store.meta()
+        if "fingerprint" not in meta and store.has_rows():
+            raise _damaged(store.address, "there are rows, but no fingerprint of their model")
+        return cls.from_meta(meta, store.address)
+
+    @classmethod
+    def from_meta(cls, meta: Mapping[str, str], folder: str) -> LibraryManifest | None:
+        """The manifest in the texts of a store or a file; None without one.
+
+        Raises:
+            LibraryError: it is incomplete, or holds values that no library has.
+        """
         if "fingerprint" not in meta:
-            if store.has_rows():
-                raise _damaged(folder, "there are rows, but no fingerprint of their model")
             return None
         if meta.get("vector_type") != VECTOR_TYPE:
             raise LibraryError(

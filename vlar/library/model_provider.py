@@ -38,7 +38,7 @@ class LazyModel:
             own = DEFAULT_MODEL if manifest is None else manifest.model
             if manifest is not None:
                 require_named(self.folder, own, manifest.fingerprint)
-            self._model = _load(own)
+            self._model = load_on(own)
         model = cast("LibraryModel", self._model)
         if manifest is not None:
             manifest.require_model(model, self.folder)
@@ -47,7 +47,7 @@ class LazyModel:
     def given(self) -> LibraryModel | None:
         """The model that the library was opened with; None where it chooses its own."""
         if self._model is None and self._spec is not None:
-            self._model = _load(self._spec)
+            self._model = load_on(self._spec)
         return self._model
 
     def loader(self, manifest: LibraryManifest) -> Callable[[str | None], LibraryModel]:
@@ -83,7 +83,7 @@ class LazyModel:
 
     def probes(self) -> Probes | None:
         """Text vectors of many actions, which an engine measures with; None without a model."""
-        return None if self._model is None else _probes_of(self._model)
+        return None if self._model is None else partial(_probes, self._model)
 
 
 def lasting_name(spec: str) -> str:
@@ -102,23 +102,14 @@ def require_named(folder: object, spec: str, fingerprint: str | None) -> None:
     trusted_paths.require(spec, fingerprint, f"library {folder}", how)
 
 
-def load_on(spec: str, device: str | None) -> LibraryModel:
-    """The model of a name, on a device."""
+def load_on(spec: str | Path, device: str | None = None) -> LibraryModel:
+    """The model of a name, on a device; None is its default."""
     from vlar.model.model import load
 
     return cast("LibraryModel", load(spec, device=device))
 
 
-def _load(spec: str | Path) -> LibraryModel:
-    from vlar.model.model import load
+def _probes(model: LibraryModel) -> Float32:
+    from vlar.language.bank import load_bank
 
-    return cast("LibraryModel", load(spec))
-
-
-def _probes_of(model: LibraryModel) -> Probes:
-    def probes() -> Float32:
-        from vlar.language.bank import load_bank
-
-        return np.asarray(model.encode_queries(load_bank(_PROBE_BANK).texts), np.float32)
-
-    return probes
+    return np.asarray(model.encode_queries(load_bank(_PROBE_BANK).texts), np.float32)

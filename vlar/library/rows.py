@@ -70,14 +70,8 @@ class RowTable:
     @classmethod
     def joined(cls, tables: list[RowTable]) -> RowTable:
         """Several tables in a row."""
-        if not tables:
-            return cls.empty()
-        return cls(
-            np.concatenate([table.ids for table in tables]),
-            np.concatenate([table.video_ids for table in tables]),
-            np.concatenate([table.starts_s for table in tables]),
-            np.concatenate([table.ends_s for table in tables]),
-        )
+        columns = zip(*(table.columns for table in tables), strict=True)
+        return cls(*map(np.concatenate, columns)) if tables else cls.empty()
 
     @property
     def columns(self) -> tuple[Int64, Int64, Float64, Float64]:
@@ -277,10 +271,8 @@ class LibraryInfo:
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
-        facts = asdict(self)
-        facts["tag_keys"] = list(self.tag_keys)
-        facts["duration_s"] = round(self.duration_s, 3)
-        return facts
+        rounded = {"tag_keys": list(self.tag_keys), "duration_s": round(self.duration_s, 3)}
+        return asdict(self) | rounded
 
 
 @dataclass(frozen=True)
@@ -365,17 +357,8 @@ class AddReport:
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
-        return {
-            "added": self.added,
-            "updated": self.updated,
-            "unchanged": self.unchanged,
-            "moved": self.moved,
-            "failed": [row.to_dict() for row in self.failed],
-            "rows": self.rows,
-            "still_windows": self.still_windows,
-            "still_s": round(self.still_s, 3),
-            "person_rows": self.person_rows,
-        }
+        failed = [row.to_dict() for row in self.failed]
+        return asdict(self) | {"failed": failed, "still_s": round(self.still_s, 3)}
 
 
 @dataclass(frozen=True)
@@ -400,10 +383,7 @@ class UpgradeReport:
 
     def to_dict(self) -> JsonDict:
         """JSON object for ``--json``."""
-        return {
-            "kept": list(self.kept),
-            "computed": list(self.computed),
-            "videos": self.videos,
-            "rows": self.rows,
-            "failed": [failure.to_dict() for failure in self.failed],
-        }
+        failed = [failure.to_dict() for failure in self.failed]
+        return asdict(self) | {
+            "kept": list(self.kept), "computed": list(self.computed), "failed": failed,
+        }  # fmt: skip

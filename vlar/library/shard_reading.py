@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
@@ -90,11 +91,7 @@ class VectorVideo:
 
 
 def add_vectors(writer: LibraryWriter, videos: Iterable[VectorVideo], dim: int) -> AddReport:
-    """Write videos, several a commit, each whole; earlier rows of the same path are replaced.
-
-    Raises:
-        UsageError: the vectors of a video cannot be rows; the videos before it are kept.
-    """
+    """Write videos, several a commit, each whole (``Library.add_vectors``)."""
     added = updated = rows = 0
     waiting: list[VectorVideo] = []
 
@@ -287,26 +284,16 @@ def _opened(path: Path, **options: Any) -> Any:
     return parquet.ParquetFile(path, page_checksum_verification=True, **options)
 
 
-class _named:  # noqa: N801 - used as a function
-    """Context manager that turns an error of pyarrow into one that names the file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        """Do nothing."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Raise the error of the file.
-
-        Raises:
-            UsageError: it cannot be read.
-        """
-        if isinstance(error, arrow().ArrowException | OSError):
-            raise UsageError(
-                f"{self._path}: is not a whole Parquet file ({error!s:.200}); it is half-written "
-                "or damaged: write it again"
-            ) from error
+@contextmanager
+def _named(path: Path) -> Generator[None, None, None]:
+    """Turn an error of pyarrow into one that names the file."""
+    try:
+        yield
+    except (arrow().ArrowException, OSError) as error:
+        raise UsageError(
+            f"{path}: is not a whole Parquet file ({error!s:.200}); it is half-written or damaged: "
+            "write it again"
+        ) from error
 
 
 def _vectors(column: Any, dim: int) -> list[Float32 | None]:
@@ -413,21 +400,7 @@ def import_shards(
     models: LazyModel,
     progress: IngestProgress | None = None,
 ) -> AddReport:
-    """Write the rows of shards, each recording whole or not at all; what is known stays.
-
-    Args:
-        writer: The library, with the writer's lock held.
-        given: Files and folders.
-        models: The model that the library was opened with, if any.
-        progress: Called after the commit of each recording.
-
-    Returns:
-        What was done. Files that are half-written or not for this library are among ``failed``.
-
-    Raises:
-        UsageError: no file can be used.
-        LibraryError: the library cannot be written to.
-    """
+    """Write the rows of shards, each recording whole or not at all (``Library.import_shards``)."""
     files, failures = shard_files(given)
     manifest = LibraryManifest.of(writer)
     is_new = manifest is None
@@ -504,22 +477,6 @@ def _fitting(
     return manifest
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """The metadata of a shard, where a manifest looks for a library's."""
-
-    address: str
-    facts: Mapping[str, str]
-
-    def meta(self) -> Mapping[str, str]:
-        """The manifest."""
-        return self.facts
-
-    def has_rows(self) -> bool:
-        """Only a manifest is wanted."""
-        return False
-
-
 def _manifest_of(shard: Shard) -> LibraryManifest | None:
     """The manifest in the metadata of a shard; None in a file that others made.
 
@@ -536,4 +493,4 @@ def _manifest_of(shard: Shard) -> LibraryManifest | None:
     if not isinstance(facts, dict):
         raise UsageError(f"{shard.path}: its manifest is not JSON; write it again")
     plain = {str(key): str(value) for key, value in facts.items()}
-    return LibraryManifest.of(_Facts(str(shard.path), plain))
+    return LibraryManifest.from_meta(plain, str(shard.path))

@@ -69,12 +69,12 @@ def schema(manifest: LibraryManifest, captioner: str) -> Any:
 
 def facts_of(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
     """The facts of vlar in the metadata of a file, without their prefix."""
-    found: dict[str, str] = {}
-    for key, value in (metadata or {}).items():
-        name = key.decode(errors="replace")
-        if name.startswith("vlar."):
-            found[name.removeprefix("vlar.")] = value.decode(errors="replace")
-    return found
+    prefix = b"vlar."
+    return {
+        key.removeprefix(prefix).decode(errors="replace"): value.decode(errors="replace")
+        for key, value in (metadata or {}).items()
+        if key.startswith(prefix)
+    }
 
 
 _NAME = re.compile(r"shard-(\d+)-\w+\.parquet")
@@ -196,18 +196,10 @@ def write_shards(
     captioner: str = "",
     progress: IngestProgress | None = None,
 ) -> AddReport:
-    """Write recordings to shards; the report is that of ``write_windows``.
+    """Write recordings to shards, as ``write_windows`` does to a library, with the same arguments.
 
-    Args:
-        folder: Of the shards.
-        known: What the library and the shards hold already, by path.
-        stream: A record of each file, followed by its windows.
-        manifest: Of the library that they are for.
-        total: Number of files, for ``progress``.
-        before: How many of them are known, for ``progress``.
-        tags: Set on every recording of the stream.
-        captioner: Name of what wrote the captions.
-        progress: Called for each recording, before its shard is whole.
+    ``known`` has what the library and the shards hold already, by path; ``progress`` is called
+    for each recording, before its shard is whole.
 
     Raises:
         UsageError: the folder cannot be written to.

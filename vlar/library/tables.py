@@ -178,8 +178,6 @@ def _batches(
     connection: LibraryConnection, store: LibraryStore, manifest: LibraryManifest
 ) -> Iterator[tuple[Any, int]]:
     """Record batches, each with the number of all rows; in one snapshot."""
-    import numpy as np
-
     pa = arrow()
     schema = _schema(manifest)
     store.damaged.clear()

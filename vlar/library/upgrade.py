@@ -12,10 +12,10 @@ import errno
 import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from vlar.library import manifest as blocks
 from vlar.library.folder import check_place, make_folder
 from vlar.library.ingest.encode import PersonClips, person_of_clip
 from vlar.library.manifest import LibraryManifest
-from vlar.library.model_provider import lasting_name, require_named
+from vlar.library.model_provider import lasting_name, load_on, require_named
 from vlar.library.protocol import LibraryModel
 from vlar.library.rows import RowBatch, RowPerson, UpgradeReport
 from vlar.library.store.trust import writer_lock
@@ -45,27 +45,14 @@ UpgradeProgress = Callable[[int, int], None]
 def upgrade(
     path: str | Path, model: LibraryModel | None = None, progress: UpgradeProgress | None = None
 ) -> UpgradeReport:
-    """Bring a library up to date with its model.
+    """Bring a library up to date with its model (``Library.upgrade``).
 
-    Args:
-        path: The library.
-        model: The model; None loads the one the library names.
-        progress: Called with videos done and videos in all.
-
-    Raises:
-        LibraryError: no library, an empty one, or none of its videos can be read.
-        UsageError: the library is another model's and shares no block with this one, or has parts
-            that the model lacks.
-        LibraryLockedError: another process is writing.
+    ``model`` is that of the library where it is None.
     """
     folder = Path(path)
     check_place(folder, create=False)
-    with writer_lock(folder):
-        library = SqliteWriter.open_to_write(folder)
-        try:
-            return _upgrade(folder, library, model, progress)
-        finally:
-            library.close()
+    with writer_lock(folder), closing(SqliteWriter.open_to_write(folder)) as library:
+        return _upgrade(folder, library, model, progress)
 
 
 def _upgrade(
@@ -78,10 +65,8 @@ def _upgrade(
     if manifest is None:
         raise LibraryError(f"library {folder} is empty; there is nothing to bring up to date")
     if model is None:
-        from vlar.model.model import load
-
         require_named(folder, manifest.model, None)
-        model = cast("LibraryModel", load(manifest.model))
+        model = load_on(manifest.model)
     if model.fingerprint == manifest.fingerprint:
         _leave_no_stage(folder)  # of a run that ended between its last commit and this
         return UpgradeReport(tuple(p.name for p in blocks.declared(model)), (), 0, 0, ())
@@ -109,13 +94,10 @@ def _upgrade(
         spec.shots,
     )
     target = replace(target, persons=manifest.persons)
-    stage = _open_stage(folder, target)
-    try:
+    with closing(_open_stage(folder, target)) as stage:
         parts = (old, new)
         work = _Upgrade(library, stage, manifest.dim, target, model.encoder, parts, progress)
         report = work.run()
-    finally:
-        stage.close()
     _leave_no_stage(folder)
     return report
 

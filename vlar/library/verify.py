@@ -13,7 +13,6 @@ from typing import Any
 
 from vlar.errors import LibraryError, VlarError
 from vlar.library import cache
-from vlar.library import cache as cache_file
 from vlar.library.engines.base import CacheDamage
 from vlar.library.ingest.reader import stamp_of
 from vlar.library.manifest import LibraryManifest
@@ -59,8 +58,7 @@ class LibraryFault:
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
-        facts = asdict(self)
-        return {key: facts[key] for key in ("kind", "path", "message", "repaired")}
+        return {key: value for key, value in asdict(self).items() if key != "ids"}
 
 
 def verify(store: SqliteStore, files: bool = True) -> Iterator[LibraryFault]:
@@ -81,9 +79,9 @@ def verify(store: SqliteStore, files: bool = True) -> Iterator[LibraryFault]:
     yield from manifest
     broken = list(_recordings(store))
     yield from broken
-    dim = None if manifest else _dim(store)
-    if dim is not None:
-        yield from _rows(store, dim)
+    own = None if manifest else LibraryManifest.of(store)
+    if own is not None:
+        yield from _rows(store, own.dim)
         yield from _contexts(store)
     yield from _tags(store)
     yield from _empty(store)
@@ -122,7 +120,8 @@ def _lock(store: SqliteStore) -> Iterator[LibraryFault]:
 
 def _manifest(store: SqliteStore) -> Iterator[LibraryFault]:
     faults = values.manifest_faults(store.fetch("SELECT key, value FROM meta"))
-    if _ids_used_up(store):
+    used = store.fetch("SELECT seq FROM sqlite_sequence")
+    if any(not isinstance(seq, int) or not 0 <= seq < MOST_ID for (seq,) in used):
         faults.append("its row ids")
     if faults:
         message = f"{store.file.name}: not usable: {', '.join(faults)}; --repair sets them again"
@@ -134,16 +133,6 @@ def _manifest(store: SqliteStore) -> Iterator[LibraryFault]:
         yield LibraryFault("manifest", str(store.file), error.message)
 
 
-def _ids_used_up(store: SqliteStore) -> bool:
-    found = store.fetch("SELECT seq FROM sqlite_sequence")
-    return any(not isinstance(seq, int) or not 0 <= seq < MOST_ID for (seq,) in found)
-
-
-def _dim(store: SqliteStore) -> int | None:
-    manifest = LibraryManifest.of(store)
-    return None if manifest is None else manifest.dim
-
-
 def _recordings(store: SqliteStore) -> Iterator[LibraryFault]:
     for row in store.fetch(f"SELECT {values.RECORDING} FROM videos ORDER BY id"):
         faults = values.recording_faults(row)
@@ -153,14 +142,10 @@ def _recordings(store: SqliteStore) -> Iterator[LibraryFault]:
             continue
         name = row[1] if values.is_path(row[1]) else f"recording {row[0]}"
         what = "--repair deletes it" if "path" in faults else "--repair sets it again"
-        message = f"{name}: {', '.join(faults)} cannot be {_shown(row, faults)}; {what}"
+        held: dict[str, Any] = dict(zip(values.RECORDING.split(", "), row, strict=True))
+        shown = ", ".join(f"{held[fault]!r:.40}" for fault in faults)
+        message = f"{name}: {', '.join(faults)} cannot be {shown}; {what}"
         yield LibraryFault("recording", name, message, ids=(row[0],))
-
-
-def _shown(row: tuple[Any, ...], faults: list[str]) -> str:
-    columns: list[str] = list(values.RECORDING.split(", "))
-    held = dict(zip(columns, row, strict=True))
-    return ", ".join(f"{held[name]!r:.40}" for name in faults)
 
 
 def _rows(store: SqliteStore, dim: int) -> Iterator[LibraryFault]:
@@ -255,7 +240,9 @@ def changed_files(folder: str, known: Iterable[KnownVideo]) -> Iterator[LibraryF
             continue
         path = Path(video.path)
         try:
-            changed = _has_changed(path, video.stamp, video.content_hash)
+            if not path.is_file() and not path.is_dir():  # a FIFO waits for ever
+                raise FileNotFoundError(path)
+            same = stamp_of(path) == video.stamp or content_hash(path) == video.content_hash
         except (OSError, ValueError, VlarError):
             message = (
                 f"{path}: the file is gone or cannot be read; bring it back, or run "
@@ -263,26 +250,20 @@ def changed_files(folder: str, known: Iterable[KnownVideo]) -> Iterator[LibraryF
             )
             yield LibraryFault("missing", video.path, message)
             continue
-        if changed:
+        if not same:
             is_again = video.content_hash == schema.READ_AGAIN
             what = "is to be read again" if is_again else "has changed"
             message = f"{path}: the file {what}; run vlar index add {folder} {path}"
             yield LibraryFault("changed", video.path, message)
 
 
-def _has_changed(path: Path, stamp: object, old_hash: str) -> bool:
-    if not path.is_file() and not path.is_dir():  # a FIFO waits for ever, a device never ends
-        raise FileNotFoundError(path)
-    return stamp_of(path) != stamp and content_hash(path) != old_hash
-
-
 def _cache(store: SqliteStore) -> Iterator[LibraryFault]:
-    file = store.file.with_name(cache_file.FILE_NAME)
+    file = store.file.with_name(cache.FILE_NAME)
     if (not file.exists() and not not_plain(file)) or "dim" not in store.meta():
         return
     advice = "--repair builds it again, and so does the next query after it is deleted"
     found = cache.read(file)
-    if found is None or not cache_file.is_whole(file, cache_file.read_header(file).facts):
+    if found is None or not cache.is_whole(file, cache.read_header(file)[0]):
         message = f"{file.name} is cut, changed or not usable; {advice}"
         yield LibraryFault("cache", str(file), message)
     elif not _holds_the_rows(store, found):

@@ -217,12 +217,12 @@ def forged_cache(
 
     def attack(folder: Path) -> None:
         file = folder / cache.FILE_NAME
-        header = cache.read_header(file)
-        index = change_index(file.read_bytes()[: header.facts["bytes"]])
+        own, table = cache.read_header(file)
+        index = change_index(file.read_bytes()[: own["bytes"]])
         index += bytes(-len(index) % 8)
-        columns = change_columns([np.array(column) for column in header.table.columns])
+        columns = change_columns([np.array(column) for column in table.columns])
         body = index + b"".join(np.ascontiguousarray(column).tobytes() for column in columns)
-        facts = {**header.facts, "bytes": len(index), "rows": len(columns[0])}
+        facts = {**own, "bytes": len(index), "rows": len(columns[0])}
         described = change_facts({**facts, "crc32": zlib.crc32(body)})
         line = described if isinstance(described, bytes) else json.dumps(described).encode()
         size = 8 * sum(len(column) for column in columns)

@@ -283,7 +283,8 @@ def test_the_model_of_the_manifest_is_loaded_for_a_query(
     import vlar.model.model
 
     asked: list[object] = []
-    monkeypatch.setattr(vlar.model.model, "load", lambda spec: asked.append(spec) or FakeModel())
+    load = lambda spec, **_: asked.append(spec) or FakeModel()  # noqa: E731
+    monkeypatch.setattr(vlar.model.model, "load", load)
     with Library(library.path) as opened:
         assert len(opened.query("a cat", 2, min_probability=0)) == 2
     assert asked == ["fake"]

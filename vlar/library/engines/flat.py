@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from vlar.library.engines.base import Probes
-from vlar.library.faiss_cache import BufferedEngine, read_header, selector
+from vlar.library.faiss_cache import BufferedEngine, faiss_module, read_header, selector
 from vlar.library.rows import Float16, Int64, RowSource, RowTable, Selection, read_all
 from vlar.registry import register
 from vlar.types import Float32
@@ -74,7 +74,7 @@ class FlatEngine(BufferedEngine):
             return self._compare_all(query, k, allowed)
         only = None
         if allowed is not None:
-            only = _faiss().SearchParameters(sel=selector(allowed))  # type: ignore[union-attr]
+            only = faiss_module().SearchParameters(sel=selector(allowed))
         scores, found = self.faiss_index.search(query[None], k, params=only)
         return found[0], scores[0]
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from typing_extensions import Self
@@ -35,8 +34,7 @@ _TIE = 2e-6  # rounding; equal rows (copies) count, rows that are only near do n
 _STEPS = (*range(1, 16), *range(16, 64, 4), *range(64, 256, 16), *range(256, 2049, 64))
 
 
-@dataclass(frozen=True)
-class Effort:
+class Effort(NamedTuple):
     """The lists that a query searches, and the recall of each group of held-out queries."""
 
     nprobe: int
@@ -248,8 +246,6 @@ class IvfEngine(BufferedEngine):
         faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0
         return cls(table, index, facts, np.memmap(path, np.uint8, "r"))
 
-    # Inside ------------------------------------------------------------------------------------
-
     def _effort(self, allowed: Selection | None) -> int:
         """Lists to search: more where a filter leaves fewer rows in each."""
         nprobe, rows = int(self.facts["nprobe"]), len(self.table())
@@ -287,18 +283,10 @@ class IvfEngine(BufferedEngine):
         held = codes[addresses[places]].view(np.uint8).reshape(expected.shape)
         return np.array_equal(held, expected)
 
-    @staticmethod
-    def proposals(k: int) -> int:
-        """Number of proposals that hold the best ``k`` rows: the scores are exact."""
-        return k
-
-    def reach(self, k: int) -> int:
-        return self.proposals(k)
-
     @classmethod
     def _measured(cls, index: Any, best: ExactBest) -> dict[str, Any]:
         faiss = faiss_module()
-        proposed = cls.proposals(NEIGHBOURS)
+        proposed = cls.reach(NEIGHBOURS)
 
         def search(nprobe: int) -> tuple[Int64, Float32]:
             parameters = faiss.SearchParametersIVF(nprobe=nprobe)
@@ -417,6 +405,6 @@ class IvfSq8Engine(IvfEngine):
     quantizer = "QT_8bit"
 
     @staticmethod
-    def proposals(k: int) -> int:
+    def reach(k: int) -> int:
         """Number of proposals that hold the best ``k`` rows by the stored vectors."""
         return max(_PROPOSED * k, k + _AT_LEAST)

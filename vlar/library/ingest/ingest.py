@@ -35,12 +35,11 @@ from vlar.library.ingest.reader import (
     StillFootage,
     by_content,
     by_stamp,
-    item_bytes,
+    failure_of,
     prefetch,
     read_files,
     require_unicode,
     stamp_of,
-    why_unreadable,
 )
 from vlar.library.ingest.remote import Recording, RemoteFiles
 from vlar.library.ingest.runners.base import MEMORY, LocalRunner, LostJobs, Runner
@@ -49,7 +48,6 @@ from vlar.library.ingest.worker_tasks import EncodedPart, Facts, LoadModel, Read
 from vlar.library.ingest.writer import IngestProgress, write_windows
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import LazyModel
-from vlar.library.protocol import LibraryModel
 from vlar.library.rows import AddReport
 from vlar.library.shard_writing import ShardFolder, write_shards
 from vlar.library.store.annotations import Caption, FailedFiles
@@ -58,7 +56,7 @@ from vlar.library.store.values import KnownVideo, RecordingFacts, Stamp
 from vlar.media.lookup import IsolatedReader, isolated, reader
 from vlar.media.shots import require_shots
 from vlar.media.video.files import content_hash
-from vlar.types import Failure
+from vlar.types import Clip, Failure
 
 _ROUND = 50_000  # recordings whose parts may be under way together
 _TRIES = 2
@@ -92,20 +90,11 @@ class _Task:
     parts: dict[int, EncodedPart] = field(default_factory=dict[int, EncodedPart])
     count: int = 0
 
-    @property
-    def is_whole(self) -> bool:
-        """Return whether all parts are there."""
-        return 0 < self.count == len(self.parts)
-
     def job(self, number: int) -> ReadJob:
         """Job for a worker."""
         where = self.recording
         version = f"{self.stamp.size} {self.stamp.mtime_ns}"
         return ReadJob(number, where.path, self.asks, self.digest, version, where.span)
-
-    def ordered(self) -> list[EncodedPart]:
-        """Parts in order."""
-        return [self.parts[index] for index in range(self.count)]
 
 
 class Driver:
@@ -188,11 +177,8 @@ class Driver:
         try:
             require_unicode(file, path)
             stamp = recording.stamp or stamp_of(file)
-        except VlarError as error:
-            return FileRecord(file, FAILED, path, failure=Failure(file, error.kind, error.message))
-        except OSError as error:
-            failure = Failure(file, "decode", why_unreadable(file, error))
-            return FileRecord(file, FAILED, path, failure=failure)
+        except (VlarError, OSError) as error:
+            return FileRecord(file, FAILED, path, failure=failure_of(file, error))
         record = by_stamp(file, path, stamp, known, self._failed)
         if record is None:
             return _Task(recording, stamp)
@@ -258,14 +244,14 @@ class Driver:
                 continue  # the same result for a second time
             task.parts[found.index] = found
             task.count = found.index + 1 if found.is_last else task.count
-            if task.is_whole:
+            if 0 < task.count == len(task.parts):
                 del waiting[found.job]
                 yield from self._done(task, later)
         for task in waiting.values():
             yield from self._lost(task, later)
 
     def _done(self, task: _Task, later: list[_Task]) -> Stream:
-        parts = task.ordered()
+        parts = [task.parts[index] for index in range(task.count)]
         facts = parts[0].facts
         task.parts, task.count = {}, 0
         if facts.failure is not None:
@@ -324,10 +310,8 @@ def _content(task: _Task) -> Facts:
     file = task.recording.file
     try:
         return Facts(content_hash(file))
-    except VlarError as error:
-        return Facts(failure=Failure(file, error.kind, error.message))
-    except OSError as error:
-        return Facts(failure=Failure(file, "decode", why_unreadable(file, error)))
+    except (VlarError, OSError) as error:
+        return Facts(failure=failure_of(file, error))
 
 
 def _given_up(file: Path, path: str, why: LostJobs | None) -> Failure:
@@ -397,11 +381,6 @@ class AddRequest:
 def add_paths(writer: LibraryWriter, models: LazyModel, request: AddRequest) -> AddReport:
     """Index what a request names: without a runner, files of this machine.
 
-    Args:
-        writer: The library, with the writer's lock held.
-        models: The library's model, loaded for the first clip.
-        request: The recordings and how they are indexed.
-
     Raises:
         LibraryError: the library cannot be written to; the message states how much was kept.
         UsageError: the runner cannot run here.
@@ -435,7 +414,7 @@ def _add_files(
         still = StillFootage() if request.skip_still and manifest.modality == "video" else None
         without = set[str]() if captioner is None else _uncaptioned(writer, known)
         records = read_files(all_files, known, manifest, source, failed, still, without)
-        clips = stack.enter_context(closing(prefetch(records, item_bytes, _WAITING_BYTES)))
+        clips = stack.enter_context(closing(prefetch(records, _clip_bytes, _WAITING_BYTES)))
         windows = stack.enter_context(clips_with_people(clips, manifest, files))
         if isinstance(source, IsolatedReader):
             # First of all: the thread that reads ahead may wait for a file that hangs.
@@ -469,10 +448,8 @@ def _add_recordings(
         require_shots(reader(manifest.modality))
     known = {video.path: video for video in writer.recordings()}
     broken = failed_by_path(writer)
-    without, name = set[str](), ""
-    if (captioner := as_captioner(request.captions)) is not None:
-        name = captioner.name
-        without = _uncaptioned(writer, known)
+    captioner = as_captioner(request.captions)
+    without = set[str]() if captioner is None else _uncaptioned(writer, known)
     folder = None
     if request.shards is not None:
         folder = ShardFolder(Path(request.shards))
@@ -483,21 +460,22 @@ def _add_recordings(
         setup = _setup(runner, manifest, models, request)
         failed = FailedFiles(broken, request.retry)
         driver = Driver(runner, setup, found, known, failed, without, folder is None)
-        write = partial(
-            partial(write_windows, writer)
-            if folder is None
-            else partial(write_shards, folder, known),
+        to_library = partial(write_windows, writer)
+        write = to_library if folder is None else partial(write_shards, folder, known)
+        report = write(
             driver.stream(),
             manifest,
-        )
-        report = write(
-            captioner=name,
+            captioner="" if captioner is None else captioner.name,
             total=len(found),
             before=sum(each.path in known for each in found),
             tags=request.tags,
             progress=request.progress,
         )
     return replace(report, still_windows=driver.still_windows, still_s=driver.still_s)
+
+
+def _clip_bytes(item: FileRecord | Clip | Failure) -> int:
+    return item.data.nbytes if isinstance(item, Clip) else 0
 
 
 def _uncaptioned(writer: LibraryWriter, known: Mapping[str, RecordingFacts]) -> set[str]:
@@ -510,26 +488,10 @@ def _setup(
     runner: Runner, manifest: LibraryManifest, models: LazyModel, request: AddRequest
 ) -> Setup:
     """The facts that the workers of a runner need."""
-    captioner = request.captions
-    load = runner.load
+    captioner, remote = request.captions, RemoteFiles.from_environment()
     if runner.in_process:
-        load = _of_library(models, manifest)
+        load: LoadModel = lambda _: models.loaded(manifest)  # noqa: E731 - it crosses no process
     else:
-        load = load or models.loader(manifest)
+        load = runner.load or models.loader(manifest)
         captioner = captioner.name if isinstance(captioner, Captioner) else captioner
-    return Setup(
-        manifest,
-        load,
-        request.keep_context,
-        captioner,
-        request.skip_still,
-        RemoteFiles.from_environment(),
-    )
-
-
-def _of_library(models: LazyModel, manifest: LibraryManifest) -> LoadModel:
-    def load(device: str | None) -> LibraryModel:
-        del device
-        return models.loaded(manifest)
-
-    return load
+    return Setup(manifest, load, request.keep_context, captioner, request.skip_still, remote)

@@ -114,11 +114,6 @@ class FileRecord:
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def item_bytes(item: FileRecord | Clip | Failure) -> int:
-    """Bytes that an item of the stream holds while it waits for the encoder."""
-    return item.data.nbytes if isinstance(item, Clip) else 0
-
-
 def read_files(
     files: Iterable[Path],
     known: Mapping[str, KnownVideo],
@@ -194,18 +189,19 @@ def _record(
     contents: Counter[str],
     failed: FailedFiles,
 ) -> FileRecord:
-    record = FileRecord(file, FAILED, place(file))
+    path = place(file)
+    record = FileRecord(file, FAILED, path)
     try:
-        record = _inspected(file, record.path, known, contents, failed)
+        require_unicode(file, path)
+        stamp = stamp_of(file)
+        record = by_stamp(file, path, stamp, known, failed) or by_content(
+            file, path, stamp, content_hash(file), known, contents, failed
+        )
         if record.state == CHANGED:
-            return replace(record, duration_s=source.probe(file).duration_s)
-    except VlarError as error:
-        failure = Failure(file, error.kind, error.message)
-    except OSError as error:
-        failure = Failure(file, "decode", why_unreadable(file, error))
-    else:
-        return record
-    return replace(record, state=FAILED, failure=failure)
+            record = replace(record, duration_s=source.probe(file).duration_s)
+    except (VlarError, OSError) as error:
+        return replace(record, state=FAILED, failure=failure_of(file, error))
+    return record
 
 
 def _read_again(source: Reader, record: FileRecord) -> FileRecord:
@@ -216,29 +212,18 @@ def _read_again(source: Reader, record: FileRecord) -> FileRecord:
         return record
 
 
-def why_unreadable(file: Path, error: OSError) -> str:
-    """Message about a file from an error of the operating system."""
+def failure_of(file: Path, error: VlarError | OSError) -> Failure:
+    """The failure of a file that an error means."""
     if isinstance(error, FileNotFoundError):  # an address and a camera have their own message
         try:
             require_readable(file)
         except DecodeError as missing:
-            return missing.message
+            return Failure(file, "decode", missing.message)
+    if isinstance(error, VlarError):
+        return Failure(file, error.kind, error.message)
     reason = error.strerror or str(error)
-    return f"{file}: cannot be read ({reason}); check the path and its permissions"
-
-
-def _inspected(
-    file: Path,
-    path: str,
-    known: KnownVideo | None,
-    contents: Counter[str],
-    failed: FailedFiles,
-) -> FileRecord:
-    require_unicode(file, path)
-    stamp = stamp_of(file)
-    if (record := by_stamp(file, path, stamp, known, failed)) is not None:
-        return record
-    return by_content(file, path, stamp, content_hash(file), known, contents, failed)
+    message = f"{file}: cannot be read ({reason}); check the path and its permissions"
+    return Failure(file, "decode", message)
 
 
 def require_unicode(file: Path, path: str) -> None:
@@ -276,14 +261,8 @@ def by_content(
 ) -> FileRecord:
     """The record of a file by the hash of its content.
 
-    Args:
-        file: As the caller gave it.
-        path: As the library writes it.
-        stamp: Its size and time.
-        digest: The hash.
-        known: What the library holds at this path.
-        contents: How many recordings have each content.
-        failed: Files that earlier runs could not read.
+    ``known`` is what the library holds at this path, ``contents`` how many recordings have each
+    content.
     """
     if before := failed.with_content(digest):
         return _skipped(file, path, stamp, before)

@@ -102,7 +102,8 @@ class RemoteFiles:
             folder = Path(self.folder)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return folder
-        folder = Path(tempfile.gettempdir()) / f"vlar-fetched-{_user()}"
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        folder = Path(tempfile.gettempdir()) / f"vlar-fetched-{user}"
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.is_symlink() or (hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()):
             raise UsageError(
@@ -250,7 +251,7 @@ def _make_room(folder: Path, most_bytes: int) -> None:
     for entry in os.scandir(folder):
         with contextlib.suppress(OSError):
             if (of_process := _OF_PROCESS.fullmatch(entry.name)) is not None:
-                if not _runs(int(of_process[1])):
+                if not is_running(int(of_process[1])):
                     Path(entry.path).unlink()
             elif _COPY.fullmatch(entry.name):
                 status = entry.stat()
@@ -263,7 +264,7 @@ def _make_room(folder: Path, most_bytes: int) -> None:
         total -= size
 
 
-def _runs(process: int) -> bool:
+def is_running(process: int) -> bool:
     """Return whether a process is still there."""
     try:
         os.kill(process, 0)
@@ -272,10 +273,6 @@ def _runs(process: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
-
-
-def _user() -> str:
-    return str(os.getuid()) if hasattr(os, "getuid") else "user"
 
 
 @dataclass(frozen=True)
@@ -310,5 +307,4 @@ def looked_up(recording: Recording) -> Recording:
     try:
         return replace(recording, stamp=stamp_of_url(patiently(url, ask)))
     except VlarError as error:
-        failure = Failure(recording.file, error.kind, error.message)
-        return replace(recording, failure=failure)
+        return replace(recording, failure=Failure(recording.file, error.kind, error.message))

@@ -164,7 +164,8 @@ def recordings(given: Sequence[str | Path], source: Reader) -> list[Recording]:
     for path in given:
         for recording in _named(str(path), source):
             found.setdefault(recording.path, recording)
-    asked = [each for each in found.values() if _is_unknown(each)]
+    unknown = (each for each in found.values() if each.stamp is None and each.failure is None)
+    asked = [each for each in unknown if as_url(each.path) is not None]
     with ThreadPoolExecutor(_ASKING) as threads:
         for known in threads.map(looked_up, asked):
             found[known.path] = known
@@ -189,9 +190,6 @@ def _named(path: str, source: Reader) -> Iterator[Recording]:
     except VlarError as error:
         file = Path(path)
         yield Recording(file, url or path, failure=Failure(file, error.kind, error.message))
-
-
-# Addresses --------------------------------------------------------------------------------------
 
 
 def _remote(url: str, name: PurePosixPath, source: Reader) -> Iterator[Recording]:
@@ -222,16 +220,6 @@ def _remote(url: str, name: PurePosixPath, source: Reader) -> Iterator[Recording
     for path in claimed:
         address = whole(path)
         yield Recording(Path(address), address, stamp=stamp_of_url(listed[path]))
-
-
-def _is_unknown(recording: Recording) -> bool:
-    """Return whether size and time must be asked for at an address."""
-    return (
-        recording.stamp is None and recording.failure is None and as_url(recording.path) is not None
-    )
-
-
-# Lists ------------------------------------------------------------------------------------------
 
 
 def _is_list(path: str) -> bool:

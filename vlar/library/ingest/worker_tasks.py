@@ -16,7 +16,7 @@ from vlar.encoders.captions import Captioner, as_captioner
 from vlar.errors import EncoderMismatchError, VlarError
 from vlar.formatting import shown
 from vlar.library.ingest.encode import EncodedWindow, PersonClips, encode_clips
-from vlar.library.ingest.reader import FileRecord, StillFootage, clips_of, why_unreadable
+from vlar.library.ingest.reader import FileRecord, StillFootage, clips_of, failure_of
 from vlar.library.ingest.remote import RemoteFiles
 from vlar.library.manifest import LibraryManifest
 from vlar.library.protocol import LibraryModel
@@ -169,11 +169,8 @@ def _facts(job: ReadJob, file: Path, source: Reader) -> Facts:
     try:
         digest = digest or content_hash(file)
         return Facts(digest, 0.0 if job.only_hash else source.probe(file).duration_s)
-    except VlarError as error:
-        failure = Failure(file, error.kind, error.message)
-    except OSError as error:
-        failure = Failure(file, "decode", why_unreadable(file, error))
-    return Facts(digest, failure=failure)
+    except (VlarError, OSError) as error:
+        return Facts(digest, failure=failure_of(file, error))
 
 
 def _groups(clips: Iterator[Clip | Failure]) -> Iterator[tuple[list[Clip | Failure], bool]]:
@@ -225,11 +222,12 @@ class PartEncoder:
             EncoderMismatchError: the model that is loaded here is not that of the library.
             VlarError: the model cannot be loaded or cannot encode.
         """
-        stream = (item for part in parts for item in (_mark(part), *part.items))
+        head = FileRecord(Path(), "changed", "")  # of each part in the stream to the encoder
+        stream = (item for part in parts for item in (head, *part.items))
         if self._setup.captioner is not None and any(part.items for part in parts):
             self._writes = self._writes or as_captioner(self._setup.captioner)
         encoded = encode_clips(stream, self._model, self._setup.keep_context, self._writes)
-        next(encoded, None)  # the mark of the first part
+        next(encoded, None)  # the head of the first part
         for part in parts:
             items: list[EncodedWindow | Failure] = []
             for item in encoded:
@@ -251,8 +249,3 @@ class PartEncoder:
                 )
             self._loaded = model
         return self._loaded
-
-
-def _mark(part: DecodedPart) -> FileRecord:
-    """Head of a part before its clips in the stream to the encoder."""
-    return FileRecord(Path(), "changed", str(part.job))

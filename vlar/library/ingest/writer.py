@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from vlar.errors import EncoderMismatchError, LibraryError
-from vlar.library.address import is_gone
+from vlar.formatting import as_url
 from vlar.library.ingest.encode import EncodedWindow
 from vlar.library.ingest.reader import FAILED, KNOWN, SKIPPED, UNCHANGED, FileRecord
 from vlar.library.library_copy import copy_within
@@ -86,13 +86,11 @@ def by_file(
     stream: Iterable[FileRecord | EncodedWindow | Failure],
 ) -> Iterator[tuple[FileRecord, WindowStream]]:
     """Each record of a stream with its windows, read lazily."""
-    numbers = itertools.count()
-    number = next(numbers)
+    number = 0
 
     def file_number(item: FileRecord | EncodedWindow | Failure) -> int:
         nonlocal number
-        if isinstance(item, FileRecord):
-            number = next(numbers)
+        number += isinstance(item, FileRecord)
         return number
 
     for _, items in itertools.groupby(stream, file_number):
@@ -158,7 +156,8 @@ class _Run:
             message = f"{record.file}: has the content of another file of this call that failed"
             self._fail(record, Failure(record.file, "decode", message))
             return
-        gone = [other for other in others if is_gone(other.path)]
+        here = (other for other in others if as_url(other.path) is None)
+        gone = [other for other in here if not Path(other.path).exists()]
         rows = 0
         with self.writer.transaction():
             if gone:
@@ -197,8 +196,13 @@ class _Run:
         else:
             self.added += 1
         self.person_rows += rows - kept
-        failure = _partial(record.file, lost, kept) if lost else None
-        if failure is not None:
+        failure = None
+        if lost:
+            message = (
+                f"{record.file}: {len(lost)} of {len(lost) + kept} windows cannot be read, the "
+                f"others are indexed ({lost[0].message})"
+            )
+            failure = Failure(record.file, lost[0].kind, message)
             self.failed.append(failure)
         share = (sum(each.share for each in damaged) + len(lost)) / (kept + len(lost))
         self._report(status, record.file, rows, failure, share, record.duration_s)
@@ -294,11 +298,3 @@ def _chunks(windows: WindowStream, lost: list[Failure]) -> Iterator[list[Encoded
             chunk = []
     if chunk:
         yield chunk
-
-
-def _partial(file: Path, lost: list[Failure], rows: int) -> Failure:
-    message = (
-        f"{file}: {len(lost)} of {len(lost) + rows} windows cannot be read, the others are indexed "
-        f"({lost[0].message})"
-    )
-    return Failure(file, lost[0].kind, message)

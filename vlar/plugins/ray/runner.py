@@ -20,7 +20,7 @@ import tempfile
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from vlar.files.resources import size_in_bytes
 from vlar.files.workers.pool import WorkerPool, can_isolate
 from vlar.files.workers.process import FileLimits
 from vlar.library.ingest.runners.base import CRASH, MEMORY, LostJobs, Runner, RunnerOptions, refuse
+from vlar.library.ingest.remote import is_running
 from vlar.library.ingest.worker_tasks import (
     EncodedPart,
     LoadModel,
@@ -184,19 +185,9 @@ def temporary_folder() -> Path:
         place = Path("/tmp")
     for old in place.glob(f"{_TEMPORARY}*"):
         with suppress(OSError, ValueError, IndexError):
-            if not _runs(int(old.name.removeprefix(_TEMPORARY).split("-")[0])):
+            if not is_running(int(old.name.removeprefix(_TEMPORARY).split("-")[0])):
                 shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{os.getpid()}-", dir=place))
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def require_answer(address: str) -> None:
@@ -383,7 +374,7 @@ class RayRunner(Runner):
             fn_args=(self._packed,),
             num_cpus=1.0 if self._gpus else 0.5,
             compute=ray.data.TaskPoolStrategy(size=1) if alone else None,
-            ray_remote_args_fn=_never_twice,
+            ray_remote_args_fn=partial(dict, max_retries=0),
         )
         encoded = decoded.map_batches(
             EncodeBlock,
@@ -393,7 +384,7 @@ class RayRunner(Runner):
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=0.5,
             num_gpus=self._gpus or None,
-            ray_remote_args_fn=_again_but_not_its_work,
+            ray_remote_args_fn=partial(dict, max_restarts=-1, max_task_retries=0),
         )
         # Of this pipeline alone: the program may have others.
         encoded.context.max_errored_blocks = -1
@@ -401,14 +392,6 @@ class RayRunner(Runner):
         encoded.context.enable_progress_bars = False
         encoded.context.print_on_execution_start = False
         return encoded
-
-
-def _never_twice() -> dict[str, Any]:
-    return {"max_retries": 0}
-
-
-def _again_but_not_its_work() -> dict[str, Any]:
-    return {"max_restarts": -1, "max_task_retries": 0}
 
 
 def decode_block(table: Any, packed: bytes) -> Iterator[dict[str, list[bytes]]]:

@@ -14,7 +14,6 @@ from typing_extensions import Self
 from vlar.errors import DecodeCrash, DecodeOutOfMemory, UsageError
 from vlar.library.ingest.reader import prefetch
 from vlar.library.ingest.worker_tasks import (
-    DecodedPart,
     EncodedPart,
     LoadModel,
     PartEncoder,
@@ -22,7 +21,6 @@ from vlar.library.ingest.worker_tasks import (
     Setup,
     decode,
 )
-from vlar.media.base import Reader
 from vlar.media.lookup import IsolatedReader, isolated, reader
 from vlar.registry import register
 
@@ -148,13 +146,8 @@ class LocalRunner(Runner):
     @classmethod
     def from_options(cls, options: RunnerOptions) -> LocalRunner:
         """Takes ``device``."""
-        refuse(
-            cls.name,
-            address=options.address,
-            workers=options.workers,
-            gpus_per_worker=options.gpus,
-            devices=options.devices,
-        )
+        given = {"address": options.address, "workers": options.workers}
+        refuse(cls.name, **given, gpus_per_worker=options.gpus, devices=options.devices)
         return cls(options.device)
 
     def run(
@@ -167,18 +160,10 @@ class LocalRunner(Runner):
             source = reader(self._setup.manifest.modality)
             paths = [Path(job.path) for job in jobs]
             source, _ = stack.enter_context(isolated(source, paths, Path))
-            parts = prefetch(_decoded(jobs, self._setup, source), _nbytes, _WAITING_BYTES)
+            decoded = (part for job in jobs for part in decode(job, self._setup, source))
+            parts = prefetch(decoded, lambda part: part.nbytes, _WAITING_BYTES)
             stack.enter_context(closing(parts))
             if isinstance(source, IsolatedReader):
                 stack.callback(source.close)
             for part in parts:
                 yield from self._encoder.encode([part])
-
-
-def _decoded(jobs: Sequence[ReadJob], setup: Setup, source: Reader) -> Iterator[DecodedPart]:
-    for job in jobs:
-        yield from decode(job, setup, source)
-
-
-def _nbytes(part: DecodedPart) -> int:
-    return part.nbytes
