@@ -34,6 +34,7 @@ _PARTS = 3
 _PART_S = 4.0  # seconds, as the windows of a library
 _BLANK = 4.0  # standard deviation in grey levels, below what compression leaves of any scene
 _EVERY_PIXEL = 8
+_FEWEST_SAMPLES = 4
 _FEWEST_BLANK = 2  # samples; one may be a fade
 _MOST_SHOTS = 8  # of a span; the longest
 
@@ -203,7 +204,7 @@ def is_blank(clip: Clip) -> bool:
 
 def _shown(clip: Clip) -> npt.NDArray[np.bool_] | None:
     """(T,) True for pictures with content; None for other clips, and for single pictures."""
-    if clip.modality != "video" or not isinstance(clip.data, np.ndarray) or len(clip.data) < 4:
+    if clip.modality != "video" or len(clip.data) < _FEWEST_SAMPLES:
         return None
     small = clip.data[:, ::_EVERY_PIXEL, ::_EVERY_PIXEL].reshape(len(clip.data), -1)
     return small.std(axis=1) >= _BLANK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from vlar.model.requests import ClassifyRequest
     from vlar.results import TableFile
     from vlar.types import Classification, Failure, JsonDict
+
+
+_PROBED = 50  # recordings whose windows are counted before the first is answered
+_TRIED = 8  # windows, one batch, from which the cost of the others is estimated
+_COSTLY_S = 20.0  # processor time that is announced
 
 
 def _live(row: Classification, address: str) -> JsonDict:
@@ -246,8 +252,15 @@ def _classify(
     shown.stage("reading labels")
     listing = replace(request, top=review.top(request.top, answers.n_labels))
     rows = model.recogniser.classify_each(iter(found), listing)
-    shown.stage("classifying", total=len(found))
-    for row in _counted(review.reviewed(rows, model, request), shown):
+    reviewed = review.reviewed(rows, model, request)
+    if request.every_s is None or len(found) > _PROBED:
+        shown.stage("classifying", total=len(found))
+        reviewed = _counted(reviewed, shown)
+    else:
+        total = sum(_windows(path, model, request.every_s) for path in found)
+        shown.stage("classifying", total=total, unit="windows")
+        reviewed = _timed(reviewed, shown, total)
+    for row in reviewed:
         answers.take(row)
 
 
@@ -321,6 +334,31 @@ def _watch(
 def _note(labels: LabelList | None) -> None:
     for remark in labels.notes if labels else ():
         output.note(f"vlar: {remark}")
+
+
+def _windows(path: Path, model: Model, every_s: float) -> int:
+    """Windows of a recording; one where it cannot be read, which is one failure."""
+    from vlar.errors import VlarError
+    from vlar.media.lookup import reader
+
+    try:
+        return max(1, round(reader(model.modality).probe(path).duration_s / every_s))
+    except VlarError:
+        return 1
+
+
+def _timed(
+    rows: Iterable[Classification | Failure], shown: Progress, total: int
+) -> Iterator[Classification | Failure]:
+    """Pass answers through and count each; one line tells a cost above 20 s before it is paid."""
+    begin_s = time.process_time()
+    for done, row in enumerate(rows, start=1):
+        shown(1)
+        if done == _TRIED:
+            rest_s = (time.process_time() - begin_s) / done * (total - done)
+            if rest_s > _COSTLY_S:
+                output.note(f"vlar: {total} windows; about {rest_s:.0f} s of processor time more")
+        yield row
 
 
 def _counted(
