@@ -116,7 +116,7 @@ def test_no_clip_gives_no_row(lite: Model):
 
 
 def test_a_query_scores_batch_after_batch_as_in_one(lite_model):
-    from vlar.heads.zero_shot import AskedScorer, Curve
+    from vlar.heads.zero_shot import AskedScorer, EvidenceCurve
     from vlar.numeric import unit
 
     rows = unit(np.random.default_rng(0).normal(size=(20, lite_model.dim)).astype(np.float32))
@@ -127,7 +127,7 @@ def test_a_query_scores_batch_after_batch_as_in_one(lite_model):
         asked, encoder = lite_model.asked, lite_model.encoder
         fresh = AskedScorer(
             query[None], lite_model.background, logit_scale=encoder.logit_scale,
-            curve=Curve(asked.discount, asked.slope, asked.offset),
+            curve=EvidenceCurve(asked.discount, asked.slope, asked.offset),
             content_free=lite_model.content_free,
         ).score(rows).probability[:, 0]  # fmt: skip
         np.testing.assert_array_equal(whole, fresh)
