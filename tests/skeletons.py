@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vlar.media.layouts import layout, remap
 from vlar.media.readers.skeleton import standing
+from vlar.media.skeleton.layouts import layout, remap
 
 FRAMES = 40
 RATE_HZ = 30.0

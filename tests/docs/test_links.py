@@ -100,6 +100,18 @@ def test_files_and_names_that_a_text_mentions_exist(page: Path):
     assert not lost(page, text), f"{pages.name_of(page)}: {lost(page, text)}"
 
 
+REFERENCE = re.compile(r"`+(vlar(?:\.\w+){2,})`+")
+
+
+def test_names_that_docstrings_mention_exist():
+    sources = [path for path in pages.ROOT.glob("vlar/**/*.py") if "plugins" not in path.parts]
+    found = [
+        (path, name) for path in sources for name in REFERENCE.findall(path.read_text("utf-8"))
+    ]
+    assert len(found) > 100
+    assert not [f"{pages.name_of(path)}: {name}" for path, name in found if not is_name(name)]
+
+
 def test_lost_files_and_names_are_found():
     page = pages.ROOT / "docs" / "query.md"
     text = "`vlar/query/where.py` `where.py` vlar.query.where vlar.library.query.filters.Lost"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import run_vlar
-from vlar.media import layouts
+from vlar.media.skeleton import layouts
 
 JOINTS = layouts.layout("kinect20").joints
 HEIGHTS = {

@@ -17,7 +17,7 @@ from vlar.encoders.attribute_words import AttributeWords
 from vlar.encoders.base import FrameBlock
 from vlar.encoders.lite import body
 from vlar.errors import UsageError
-from vlar.media.layouts import joint_map, layout, levels, parents, remap
+from vlar.media.skeleton.layouts import joint_map, layout, levels, parents, remap
 from vlar.pose.body import HIPS, JOINTS, LEAST_FRAMES, SHOULDERS
 from vlar.pose.features import POSE_WIDTH, features_from_tracks, motion_vector
 from vlar.pose.track import Tracks
@@ -105,7 +105,8 @@ def _content(clip: Clip) -> tuple[Float64, Float64, str, str]:
     if points.shape[2] != len(rows.joints):
         raise UsageError(
             f"{clip.path}: {points.shape[2]} joints, and the layout {rows.name!r} has "
-            f"{len(rows.joints)}; give the right layout, or convert with vlar.media.layouts.remap"
+            f"{len(rows.joints)}; give the right layout, or convert with "
+            "vlar.media.skeleton.layouts.remap"
         )
     if unit == "m" and points.shape[3] == 2:
         unit, points = "px", points * np.array([1, -1])  # a flat body: y is up in metres
@@ -291,10 +292,10 @@ def _scaled(points: Float64, centre: Float64, end: Float64) -> Float64:
 class SkeletonEncoder(AttributeWords):
     """Movements of the bodies of a skeleton file, in the attributes of ``lite``'s motion block.
 
-    Joints of every layout become 33 points (``vlar.media.layouts.remap``). Bodies in metres are
-    viewed from the front, bodies of a picture unchanged, and the attributes are measured as on the
-    bodies of a video. Features are the path of the joints and these bodies, 64 rows a clip. A hand
-    has a path and no attributes: it needs examples.
+    Joints of every layout become 33 points (``vlar.media.skeleton.layouts.remap``). Bodies in
+    metres are viewed from the front, bodies of a picture unchanged, and the attributes are measured
+    as on the bodies of a video. Features are the path of the joints and these bodies, 64 rows a
+    clip. A hand has a path and no attributes: it needs examples.
     """
 
     name = "skeleton"

@@ -14,8 +14,8 @@ from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.depth import silhouette
 from vlar.encoders.skeleton import PATH_WIDTH
 from vlar.errors import UsageError
-from vlar.media.layouts import remap
 from vlar.media.lookup import reader
+from vlar.media.skeleton.layouts import remap
 from vlar.pose.features import features_from_tracks, motion_vector, tracks_from_features
 from vlar.types import Clip, Sampling, Window
 

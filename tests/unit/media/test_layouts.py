@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlar.errors import UnknownNameError, UsageError
-from vlar.media import layouts
+from vlar.media.skeleton import layouts
 
 NAMES = layouts.names()
 BODIES = [name for name in NAMES if layouts.layout(name).body == "body"]

@@ -12,12 +12,12 @@ import pytest
 import vlar
 from tests import skeletons
 from vlar.errors import DecodeError
-from vlar.media.layouts import layout, remap
 from vlar.media.lookup import reader
 from vlar.media.readers.skeleton import recordings
 from vlar.media.skeleton import export
 from vlar.media.skeleton.export import unpack
 from vlar.media.skeleton.formats.base import link
+from vlar.media.skeleton.layouts import layout, remap
 
 ONE = {  # name, layout and unit of a file with one recording
     "a.skeleton": (skeletons.write_ntu, "ntu25", "m"),

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from vlar.errors import DecodeError, UsageError
-from vlar.media.layouts import layout, names
 from vlar.media.signals import Recorded, SignalReader, errors_of, head_of
 from vlar.media.skeleton.formats.base import Bodies, endings, recognised, require_few_people
 from vlar.media.skeleton.formats.estimators import json_files
+from vlar.media.skeleton.layouts import layout, names
 from vlar.media.video.files import is_folder
 from vlar.registry import register
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from vlar.files.reading import cell_numbers, number, parse_csv
-from vlar.media.layouts import Layout, layout, names
 from vlar.media.signals import FileHead, evenly
 from vlar.media.skeleton.formats.base import (
     Bodies,
@@ -28,6 +27,7 @@ from vlar.media.skeleton.formats.base import (
     text_of,
     unseen,
 )
+from vlar.media.skeleton.layouts import Layout, layout, names
 from vlar.types import Float32, Float64
 
 _METRES = {"m": 1.0, "mm": 0.001, "cm": 0.01}

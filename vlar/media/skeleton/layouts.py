@@ -1,7 +1,7 @@
 """Properties of a skeleton layout: tree, bones, parts, mirror image, and map to other layouts.
 
 Points are (..., V, C): V joints, C coordinates, NaN where a joint is not seen. Every function takes
-a layout or its name. The rows themselves are data (``vlar.media.layouts``).
+a layout or its name. The rows themselves are data (``vlar.media.skeleton.layouts``).
 """
 
 from __future__ import annotations
