@@ -59,7 +59,7 @@ class TrainingReport:
 
 
 def _counted(share: float, total: int) -> str:
-    """A share of examples as a count where it is one: four of four tells how few there are.
+    """A share of examples as a count where it is one: "four of four" shows how few they are.
 
     >>> _counted(1.0, 4), _counted(0.5, 3)
     ('4 of 4 examples', '50% of the examples')
