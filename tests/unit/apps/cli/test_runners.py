@@ -22,7 +22,7 @@ def test_devices_choose_processes_and_nothing_this_one():
         (Place(gpus=0.5), "--gpus-per-worker needs --runner"),
         (Place(devices="cpu:0"), "0 encoders"),
         (Place(devices="cpu:2", address="a:1"), "--address a:1 is not for runner 'processes'"),
-        (Place(devices="cpu:2", workers=3), "--workers and --devices both say"),
+        (Place(devices="cpu:2", workers=3), "--workers and --devices both set"),
         (Place(runner="ray", devices="cpu:2"), "is not for runner 'ray'"),
         (Place(runner="ray", gpus=-1.0), "is not a share of a GPU"),
         (Place(runner="local", workers=2), "--workers 2 is not for runner 'local'"),
