@@ -39,14 +39,12 @@ from vlar.encoders.sentence_tower import sentence_vectors
 from vlar.methods.multitask_zero_shot.adapter import (
     MapNumbers,
     Multitask,
-    bounded,
     choose_numbers,
     clip_statistics,
-    effective_size,
-    kliep,
     overlapping,
 )
 from vlar.methods.multitask_zero_shot.map import SemanticMap, reduced, ridge
+from vlar.methods.multitask_zero_shot.weights import bounded, effective_size, kliep
 from vlar.numeric import unit
 
 TARGETS = ("jhmdb", "ucf101", "something-something-v2")

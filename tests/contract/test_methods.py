@@ -107,3 +107,14 @@ def test_the_list_of_methods_states_paper_and_status_and_imports_nothing_heavy()
     assert ("fewshot", "mixture") not in found  # made of other heads
     parts = {key for folder in FOLDERS for key in parts_of(folder)}
     assert parts - set(found) == {("fewshot", "relation")}
+
+
+def test_naming_lora_does_not_import_transformers():
+    script = (
+        "import sys, vlar.methods.lora.adapter\n"
+        "print('transformers' in sys.modules, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "True"]

@@ -13,15 +13,9 @@ from hypothesis import strategies as st
 from tests import videos
 from tests.unit.training.fakes import FakeEncoder
 from vlar.errors import ModelError, SupportError, UsageError
-from vlar.methods.multitask_zero_shot.adapter import (
-    Multitask,
-    bounded,
-    choose_numbers,
-    effective_size,
-    kliep,
-    overlapping,
-)
+from vlar.methods.multitask_zero_shot.adapter import Multitask, choose_numbers, overlapping
 from vlar.methods.multitask_zero_shot.map import SemanticMap, ridge, sylvester
+from vlar.methods.multitask_zero_shot.weights import bounded, effective_size, kliep
 from vlar.model.model import Model, load
 from vlar.numeric import unit
 from vlar.training.config import TrainConfig

@@ -1,1 +1,1 @@
-"""A text map from words to features, for labels without examples."""
+"""A ridge regression from clips to the vectors of texts, and the base of such maps."""

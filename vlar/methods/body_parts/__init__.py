@@ -1,1 +1,1 @@
-"""Parts of the body and their descriptions (GAP)."""
+"""GAP: parts of the body and the clauses that describe them (Xiang et al., ICCV 2023)."""

@@ -1,1 +1,1 @@
-"""C2C: verbs and objects learned apart, for pairs that training never shows."""
+"""C2C: verbs and objects learned apart, for unseen pairs (Li et al., ECCV 2024)."""

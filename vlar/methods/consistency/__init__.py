@@ -1,1 +1,1 @@
-"""Consistency of predictions under changes of a clip."""
+"""FixMatch: predictions hold under changes of a clip (Sohn et al., NeurIPS 2020)."""

@@ -1,1 +1,1 @@
-"""Cross reconstruction of actions and subjects."""
+"""SkeletonX: actions and performers of clips are exchanged (Zhang et al. 2025)."""

@@ -1,1 +1,1 @@
-"""Loss over a tree of labels."""
+"""A loss over a tree of labels (Chen et al., CVPR 2022, as in PCAN)."""

@@ -1,1 +1,1 @@
-"""Objectives for labels with very different numbers of examples."""
+"""Objectives for labels with very different numbers of clips: balanced softmax and BRL."""

@@ -1,1 +1,1 @@
-"""Matchers of frame sequences (OTAM, Bi-MHM and others)."""
+"""Matchers of frame sequences without weights: OTAM, Bi-MHM and others."""

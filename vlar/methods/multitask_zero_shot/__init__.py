@@ -1,1 +1,1 @@
-"""A low-dimensional map from clips to the vectors of labels, in closed form, on weighted data."""
+"""A map from clips to the vectors of labels in closed form, on weighted clips (ECCV 2016)."""

@@ -1,1 +1,1 @@
-"""Prototypical contrastive learning over a label tree."""
+"""PCAN: prototypes under a label tree keep confused labels apart (Li et al., AAAI 2025)."""

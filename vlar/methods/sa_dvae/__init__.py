@@ -1,1 +1,1 @@
-"""Disentangled variational autoencoders of clips and texts (SA-DVAE)."""
+"""SA-DVAE: disentangled autoencoders of clips and texts (Li et al., ECCV 2024)."""

@@ -1,1 +1,1 @@
-"""A self-organising map as a few-shot head."""
+"""Key postures on a self-organising map as a few-shot head (Gharaee 2018)."""

@@ -16,7 +16,7 @@ from vlar.methods.refer.adapter import Refer
 from vlar.methods.refer.network import AgentBlock, ReferConfig, gated
 from vlar.people.people import find_people
 
-GOLDEN = Path(__file__).parents[3] / "golden" / "ravar_agent.safetensors"
+GOLDEN = Path(__file__).parents[2] / "golden" / "ravar_agent.safetensors"
 
 
 @pytest.fixture(scope="module")
