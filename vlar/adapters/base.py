@@ -404,11 +404,6 @@ def _names() -> set[str]:
 def load_adapter(spec: str, device: str | None = None, dtype: str | None = None) -> Adapter:
     """The adapter a spec names together with its encoder: ``tc-clip:FILE.pth``.
 
-    Args:
-        spec: Name of the adapter and its checkpoint.
-        device: As for ``load_encoder``.
-        dtype: As for ``load_encoder``.
-
     Raises:
         UnknownNameError: no adapter has this name.
         UsageError: the spec names no file.

@@ -40,16 +40,7 @@ def setting(
     below: float | None = None,
     choices: Sequence[str] = (),
 ) -> T:
-    """A field with a default and the values it may take; None is always allowed for ``X | None``.
-
-    Args:
-        default: Value of the field where it is not given.
-        at_least: Lowest value.
-        above: Bound that the value exceeds.
-        at_most: Highest value.
-        below: Bound that the value stays under.
-        choices: All allowed strings.
-    """
+    """A field with a default and the values it may take; ``X | None`` always takes None."""
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     given = {name: limit for name, limit in limits.items() if limit is not None}
     return field(default=default, metadata={"limits": given, "choices": tuple(choices)})

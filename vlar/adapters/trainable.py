@@ -229,10 +229,6 @@ class Trainable(ABC):
 
         A method whose loss is that of the task takes ``batch.loss(logits)``. Losses leave out
         clips that are not ``batch.known``; logits cover all clips.
-
-        Args:
-            batch: N clips with their targets.
-            classes: From ``training_classes``.
         """
 
     def fit_inputs(self, features: Float32) -> None:

@@ -248,7 +248,7 @@ def statistics(decibels: Float64) -> Float64:
             np.log(_slope(cepstrum)[active].std(axis=0) + 0.05),
             shapes[active].mean(axis=0),
             np.log(shapes[active].std(axis=0) + 0.02),
-            _level(level, active),
+            np.array([*np.percentile(level, _SHARES), level.std(), active.mean()]),
             _steps(level),
             modulation(power).reshape(-1),
         ]
@@ -304,11 +304,6 @@ def _shapes(decibels: Float64, power: Float64) -> Float64:
     flatness = decibels.mean(axis=1) - 10 * np.log10(power.mean(axis=1))
     flux = np.linalg.norm(np.diff(np.sqrt(share), axis=0, prepend=np.sqrt(share[:1])), axis=1)
     return np.stack([centroid, bandwidth, rolloff, flatness, flux], axis=1)
-
-
-def _level(level: Float64, active: Float64) -> Float64:
-    shares = np.percentile(level, _SHARES)
-    return np.array([*shares, level.std(), active.mean()])
 
 
 def _steps(level: Float64) -> Float64:

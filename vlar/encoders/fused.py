@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.encoders import spec as options
-from vlar.encoders.base import Block, BlockMix, Encoder, FrameBlock, Preprocess
+from vlar.encoders.base import Block, BlockMix, Encoder, FrameBlock
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.session import Session
 from vlar.errors import UsageError
@@ -187,7 +187,7 @@ class JointEncoder(Encoder):
         self.max_tokens = parts[0].max_tokens
         self.templates = parts[0].templates
         sizes = (part.preprocess for part in parts if part.preprocess is not None)
-        self.preprocess = max(sizes, key=_side, default=None)
+        self.preprocess = max(sizes, key=lambda size: max(size.height, size.width), default=None)
         self.licence = "; ".join(dict.fromkeys(part.licence for part in parts))
         self._names = _distinct([[block.name for block in part.blocks] for part in parts])
         self.blocks, self.descriptions = tuple(self._joint_blocks()), tuple(self._mixes())
@@ -373,10 +373,6 @@ def joined(parts: Sequence[Encoder], factors: Sequence[float] | None = None) -> 
     if conditioned > 1:
         raise UsageError(f"{names}: the texts of both depend on the video; join one such encoder")
     return (ConditionedJoint if conditioned else JointEncoder)(parts, factors)
-
-
-def _side(preprocess: Preprocess) -> int:
-    return max(preprocess.height, preprocess.width)
 
 
 def _distinct(names: Sequence[Sequence[str]]) -> list[list[str]]:

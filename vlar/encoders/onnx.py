@@ -138,10 +138,7 @@ def _checked(data: Any) -> ExportDescription:
             raise ValueError(f"{name} is {pixels[name]!r}")
     if min(pixels["std"]) <= 0 or not 0 < float(found.logit_scale) < math.inf:
         raise ValueError("std and logit_scale must be above 0")
-    if pixels["fit"] not in ("crop", "squash") or found.tokens["kind"] not in (
-        "clip",
-        "tokenizers",
-    ):
+    if pixels["fit"] not in ("crop", "squash") or tokens["kind"] not in ("clip", "tokenizers"):
         raise ValueError(f"fit is {pixels['fit']!r}, tokens are {found.tokens['kind']!r}")
     if set(found.files) != {*GRAPHS, *([TOKENIZER] if tokens["kind"] == "tokenizers" else [])}:
         raise ValueError(f"files are {', '.join(sorted(found.files))}")
@@ -203,9 +200,8 @@ def _problems(model: Any) -> Iterator[str]:
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx"):
             yield f"has an operator of {node.domain[:60]!r}"
-        if node.op_type in _REFUSED or any(
-            row.HasField("g") or row.graphs for row in node.attribute
-        ):
+        nested = any(row.HasField("g") or row.graphs for row in node.attribute)
+        if node.op_type in _REFUSED or nested:
             yield f"has the operator {node.op_type[:60]!r}"
 
 

@@ -78,8 +78,8 @@ def people_of(clip: Clip, rows: int) -> SkeletonPeople | None:
     points, confidence, times_s = _even(points, confidence, times_s, rows)
     kind = layout(name).body
     target = BODY if kind == "body" else HAND
-    covered = joint_map(name, target).covered
-    sure = _confidence_of(confidence, name, target) * covered
+    mapped = joint_map(name, target)
+    sure = np.einsum("wv,tmv->tmw", mapped.weights, confidence) * mapped.covered
     points = np.asarray(remap(points, name, target), np.float64)
     chosen = _busiest(points)[:_MOST_PEOPLE]
     rows_of = [_filled(points[:, m], sure[:, m], times_s, target) for m in chosen]
@@ -139,11 +139,6 @@ def _even(
         return np.where(np.isnan(found), values[near], found)
 
     return mixed(points), mixed(confidence), wanted
-
-
-def _confidence_of(confidence: Float64, name: str, target: str) -> Float64:
-    """Confidence (T, M, V) of one layout for the joints (T, M, V') of another."""
-    return np.einsum("wv,tmv->tmw", joint_map(name, target).weights, confidence)
 
 
 def _busiest(points: Float64) -> list[int]:

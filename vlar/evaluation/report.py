@@ -84,9 +84,6 @@ def rows(runs: Sequence[JsonDict]) -> list[ReportRow]:
 def domain_means(runs: Sequence[JsonDict]) -> list[ReportRow]:
     """Top-1 of several cards, averaged over each domain that they name, and over all cards.
 
-    Args:
-        runs: One a card and protocol, such as those of BEAR.
-
     Returns:
         Rows with ``protocol``, ``domain`` and ``cards``; none where fewer than two cards have one.
     """

@@ -118,6 +118,12 @@ def class_figures(
     return [*found, any_figure("macro", macro, groups)]
 
 
+def with_means(figures: list[Figure]) -> list[Figure]:
+    """Figures with their means and deviations over seeds, and of these over splits."""
+    by_seed = spread(figures, "seed")
+    return figures + by_seed + spread(by_seed or figures, "split")
+
+
 def spread(figures: Sequence[Figure], over: str) -> list[Figure]:
     """Mean and population standard deviation of figures over splits or seeds.
 

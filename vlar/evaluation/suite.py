@@ -181,12 +181,6 @@ def write_table(file: Path, suite: str, model: str, rows: Sequence[tuple[str, st
     The page holds ``<!-- SUITE -->`` and ``<!-- /SUITE -->``. Columns of other models stay where
     they have the same rows, and go where they do not.
 
-    Args:
-        file: The page.
-        suite: Name of the suite.
-        model: Heading of the column.
-        rows: From ``table_rows``.
-
     Raises:
         ProtocolError: the page cannot be read or written, or has no such markers.
     """

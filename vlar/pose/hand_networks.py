@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from vlar.pose.networks import BoxDetector, Region, crop, to_image
 from vlar.pose.onnx import CachedNetwork
 from vlar.pose.skeletons import HAND_21
+from vlar.pose.track import Followed, join
 from vlar.types import Float32, UInt8
 
 N_POINTS = len(HAND_21.joints)
@@ -170,15 +171,15 @@ class HandTracker:
                 palms are looked for.
         """
         images = [to_image(frame) for frame in frames]
-        tracks: list[_HandTrack] = []
-        going: list[_HandTrack] = []
+        tracks: list[Followed[Hand]] = []
+        going: list[Followed[Hand]] = []
         looks = set(np.linspace(0, len(images) - 1, min(len(images), _LOOKS)).round().tolist())
         for now, image in enumerate(images):
             before, going = going, []
             for track in before:
-                hand = self._read(image, track.hands[now - 1].next_region)
+                hand = self._read(image, track.found[now - 1].next_region)
                 if hand and not _taken(hand.next_region, going, now):
-                    track.hands[now] = hand
+                    track.found[now] = hand
                     going.append(track)
             if len(going) < MAX_HANDS and now in looks:
                 found = self._found(image, going, now, wrists[now] if wrists else ())
@@ -186,12 +187,14 @@ class HandTracker:
                     self._backward(images, track, now, [*tracks, *found])
                 tracks += found
                 going += found
-        return _to_arrays(_join(tracks), len(images), images[0].size[1] if images else 1)
+        joined = sorted(join(tracks, _GAP, _REACH), key=Followed.presence, reverse=True)
+        height = images[0].size[1] if images else 1
+        return _to_arrays(joined[:MAX_HANDS], len(images), height)
 
     def _found(
-        self, image: Any, going: Sequence[_HandTrack], now: int, wrists: Sequence[Region]
-    ) -> list[_HandTrack]:
-        found: list[_HandTrack] = []
+        self, image: Any, going: Sequence[Followed[Hand]], now: int, wrists: Sequence[Region]
+    ) -> list[Followed[Hand]]:
+        found: list[Followed[Hand]] = []
         for look in (lambda: wrists, lambda: self._palms(image, _PALM)):
             if len(going) + len(found) >= MAX_HANDS:
                 break
@@ -201,70 +204,42 @@ class HandTracker:
                     continue
                 hand = self._read(image, region)
                 if hand and not _taken(hand.next_region, known, now):
-                    found.append(_HandTrack({now: hand}))
+                    found.append(Followed({now: hand}))
         return found
 
     def _backward(
-        self, images: Sequence[Any], track: _HandTrack, start: int, others: Sequence[_HandTrack]
+        self,
+        images: Sequence[Any],
+        track: Followed[Hand],
+        start: int,
+        others: Sequence[Followed[Hand]],
     ) -> None:
         others = [other for other in others if other is not track]
-        region = track.hands[start].next_region
+        region = track.found[start].next_region
         for now in range(start - 1, -1, -1):
             hand = None if _taken(region, others, now) else self._read(images[now], region)
             if hand is None or _taken(hand.next_region, others, now):
                 return
-            track.hands[now] = hand
+            track.found[now] = hand
             region = hand.next_region
 
     def _read(self, image: Any, region: Region) -> Hand | None:
-        width, height = image.size
-        inside = (
-            -_OUTSIDE * width < region.x < (1 + _OUTSIDE) * width
-            and -_OUTSIDE * height < region.y < (1 + _OUTSIDE) * height
-        )
-        if not inside or region.size < _SMALLEST:
+        if not region.inside(image.size, _OUTSIDE) or region.size < _SMALLEST:
             return None
         hand = self._landmarks(image, region)
         return hand if hand.score >= _HAND else None
 
 
-@dataclass
-class _HandTrack:
-    hands: dict[int, Hand] = field(default_factory=dict[int, Hand])
-
-    def presence(self) -> float:
-        sizes = [hand.next_region.size for hand in self.hands.values()]
-        return len(sizes) * float(np.median(sizes))
+def _taken(region: Region, tracks: Sequence[Followed[Hand]], now: int) -> bool:
+    return any(now in t.found and region.near(t.found[now].next_region) for t in tracks)
 
 
-def _taken(region: Region, tracks: Sequence[_HandTrack], now: int) -> bool:
-    return any(now in t.hands and region.near(t.hands[now].next_region) for t in tracks)
-
-
-def _join(tracks: Sequence[_HandTrack]) -> list[_HandTrack]:
-    """Join parts that follow each other closely; the two hands that are seen most."""
-    joined: list[_HandTrack] = []
-    for track in sorted(tracks, key=lambda track: min(track.hands)):
-        begin = min(track.hands)
-        region = track.hands[begin].next_region
-        for other in joined:
-            end = max(other.hands)
-            last = other.hands[end].next_region
-            reach = _REACH * max(last.size, region.size)
-            if 0 < begin - end <= _GAP and np.hypot(last.x - region.x, last.y - region.y) < reach:
-                other.hands.update(track.hands)
-                break
-        else:
-            joined.append(track)
-    return sorted(joined, key=_HandTrack.presence, reverse=True)[:MAX_HANDS]
-
-
-def _to_arrays(tracks: Sequence[_HandTrack], n_frames: int, height: int) -> HandTracks:
+def _to_arrays(tracks: Sequence[Followed[Hand]], n_frames: int, height: int) -> HandTracks:
     points = np.zeros((len(tracks), n_frames, N_POINTS, 3), np.float32)
     score = np.zeros((len(tracks), n_frames), np.float32)
     right = np.zeros_like(score)
     for row, track in enumerate(tracks):
-        for now, hand in track.hands.items():
+        for now, hand in track.found.items():
             points[row, now], score[row, now] = hand.points, hand.score
             right[row, now] = hand.right
     points /= np.float32(height)

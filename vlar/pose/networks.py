@@ -54,9 +54,6 @@ def hands_digest() -> str:
 def network(name: str) -> CachedNetwork:
     """A converted network of ``lite-motion``; it is loaded when it first runs.
 
-    Args:
-        name: Of the file, such as ``detector``.
-
     Raises:
         ModelError: the network was never fetched, or its file changed.
     """
@@ -89,6 +86,11 @@ class Region:
         """Return whether two regions are of the same person."""
         distance = float(np.hypot(self.x - other.x, self.y - other.y))
         return distance < 0.35 * max(self.size, other.size)
+
+    def inside(self, size: tuple[int, int], outside: float) -> bool:
+        """Return whether the middle is in a frame (width, height), or a share of it outside."""
+        places = zip((self.x, self.y), size, strict=True)
+        return all(-outside * side < place < (1 + outside) * side for place, side in places)
 
 
 @dataclass(frozen=True)

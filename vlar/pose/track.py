@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,65 @@ class Tracks:
     score: Float32
 
 
+class InRegion(Protocol):
+    """A body or a hand that a network found in a frame."""
+
+    @property
+    def next_region(self) -> Region:
+        """Region in which the next frame is searched for it."""
+        ...
+
+
+Seen = TypeVar("Seen", bound=InRegion)
+
+
+@dataclass
+class Followed(Generic[Seen]):
+    """A body or a hand over the frames of a recording.
+
+    Attributes:
+        found: What was found, by the number of the frame.
+        start: The frame in which it was found first.
+    """
+
+    found: dict[int, Seen] = field(default_factory=dict[int, Seen])
+    start: int = 0
+
+    def presence(self) -> float:
+        """Frames times the usual size of the region: the large ones that stay come first."""
+        sizes = [each.next_region.size for each in self.found.values()]
+        return len(sizes) * float(np.median(sizes))
+
+
+def join(
+    tracks: Sequence[Followed[Seen]], longest_gap: int, reach: float, growth: float = 0.0
+) -> list[Followed[Seen]]:
+    """Join tracks that follow each other closely in time and place: they are of one.
+
+    Args:
+        tracks: They are changed.
+        longest_gap: Frames between two parts of one track.
+        reach: Region sizes that it may move over a gap.
+        growth: By which share of itself ``reach`` grows with each frame of the gap.
+    """
+    joined: list[Followed[Seen]] = []
+    for track in sorted(tracks, key=lambda track: min(track.found)):
+        begin = min(track.found)
+        region = track.found[begin].next_region
+        for other in joined:
+            end = max(other.found)
+            gap = begin - end
+            last = other.found[end].next_region
+            far = reach * max(last.size, region.size) * (1 + growth * gap)
+            close = np.hypot(last.x - region.x, last.y - region.y) < far
+            if 0 < gap <= longest_gap and close:
+                other.found.update(track.found)
+                break
+        else:
+            joined.append(track)
+    return joined
+
+
 class PoseTracker:
     """Tracks people through the frames of a recording, which come in order, some at a time.
 
@@ -63,8 +122,8 @@ class PoseTracker:
     ) -> None:
         self._detector, self._landmarks = detector, landmarks
         self._max_people, self._search = max_people, search
-        self._tracks: list[_BodyTrack] = []
-        self._live: list[_BodyTrack] = []
+        self._tracks: list[Followed[BodyLandmarks]] = []
+        self._live: list[Followed[BodyLandmarks]] = []
         self._next = 0
 
     def restarted(self) -> PoseTracker:
@@ -80,7 +139,7 @@ class PoseTracker:
             first: Number of the first frame in the recording, from 0. Earlier ones are forgotten.
         """
         self._forget(first)
-        found: list[_BodyTrack] = []
+        found: list[Followed[BodyLandmarks]] = []
         for now in range(self._next, first + len(frames)):
             found += self._forward(to_image(frames[now - first]), now)
         self._next = first + len(frames)
@@ -94,36 +153,36 @@ class PoseTracker:
         """
         span = range(first, first + n_frames)
         parts = [
-            _BodyTrack({now - first: track.bodies[now] for now in span if now in track.bodies})
+            Followed({now - first: track.found[now] for now in span if now in track.found})
             for track in self._tracks
         ]
-        joined = _join([part for part in parts if part.bodies])
-        joined.sort(key=_BodyTrack.presence, reverse=True)
+        joined = join([part for part in parts if part.found], _LONGEST_GAP, _GAP_REACH, 0.1)
+        joined.sort(key=Followed.presence, reverse=True)
         return _to_arrays(joined[: max(MAX_PEOPLE, self._max_people)], n_frames, height)
 
     def _forget(self, first: int) -> None:
         for track in self._tracks:
-            track.bodies = {now: body for now, body in track.bodies.items() if now >= first}
-        self._tracks = [track for track in self._tracks if track.bodies]
+            track.found = {now: body for now, body in track.found.items() if now >= first}
+        self._tracks = [track for track in self._tracks if track.found]
         self._next = max(self._next, first)
 
-    def _forward(self, image: Any, now: int) -> list[_BodyTrack]:
+    def _forward(self, image: Any, now: int) -> list[Followed[BodyLandmarks]]:
         """Follow the people of the frame before, and look for others; returns the others."""
-        going: list[_BodyTrack] = []
+        going: list[Followed[BodyLandmarks]] = []
         for track in self._live:
-            last = track.bodies.get(now - 1)
+            last = track.found.get(now - 1)
             body = last and self._read(image, last.next_region)
             if body and not self._taken(body.next_region, going, now):
-                track.bodies[now] = body
+                track.found[now] = body
                 going.append(track)
         self._live = going
-        found: list[_BodyTrack] = []
+        found: list[Followed[BodyLandmarks]] = []
         for region in self._candidates(image, now, len(going)):
             if len(going) >= self._max_people or self._taken(region, going, now):
                 continue
             body = self._read(image, region)
             if body and not self._taken(body.next_region, going, now):
-                found.append(_BodyTrack({now: body}, now))
+                found.append(Followed({now: body}, now))
                 going.append(found[-1])
         self._tracks += found
         return found
@@ -140,25 +199,25 @@ class PoseTracker:
                 found += self._detector(image, _THRESHOLD, square)
         return found
 
-    def _backward(self, frames: UInt8, first: int, track: _BodyTrack) -> None:
+    def _backward(self, frames: UInt8, first: int, track: Followed[BodyLandmarks]) -> None:
         others = [other for other in self._tracks if other is not track]
-        region = track.bodies[track.start].next_region
+        region = track.found[track.start].next_region
         for now in range(track.start - 1, first - 1, -1):
             if self._taken(region, others, now):
                 break
             body = self._read(to_image(frames[now - first]), region)
             if body is None:
                 break
-            track.bodies[now] = body
+            track.found[now] = body
             region = body.next_region
 
-    def _taken(self, region: Region, tracks: Sequence[_BodyTrack], now: int) -> bool:
+    def _taken(self, region: Region, tracks: Sequence[Followed[BodyLandmarks]], now: int) -> bool:
         """Return whether a region is of a person who is tracked already.
 
         Where squares are searched for many people, somebody small stands in front of, or next to,
         somebody large: such regions are not of one person, however near they are.
         """
-        there = (track.bodies[now].next_region for track in tracks if now in track.bodies)
+        there = (track.found[now].next_region for track in tracks if now in track.found)
         if self._search is None:
             return any(region.near(other) for other in there)
         return any(
@@ -169,24 +228,10 @@ class PoseTracker:
 
     def _read(self, image: Any, region: Region) -> BodyLandmarks | None:
         body = self._landmarks(image, region)
-        width, height = image.size
         ahead = body.next_region
-        inside = (
-            -_OUTSIDE * width < ahead.x < (1 + _OUTSIDE) * width
-            and -_OUTSIDE * height < ahead.y < (1 + _OUTSIDE) * height
-        )
+        inside = ahead.inside(image.size, _OUTSIDE)
         seen = body.score >= _THRESHOLD and inside and ahead.size >= _SMALLEST
         return body if seen else None
-
-
-@dataclass
-class _BodyTrack:
-    bodies: dict[int, BodyLandmarks] = field(default_factory=dict[int, BodyLandmarks])
-    start: int = 0
-
-    def presence(self) -> float:
-        sizes = [body.next_region.size for body in self.bodies.values()]
-        return len(sizes) * float(np.median(sizes))
 
 
 def _ends_of_wide(width: int, height: int) -> list[Square]:
@@ -198,31 +243,11 @@ def _ends_of_wide(width: int, height: int) -> list[Square]:
     return [(0.0, 0.0, side), (0.0, height - side, side)]
 
 
-def _join(tracks: Sequence[_BodyTrack]) -> list[_BodyTrack]:
-    """Join tracks that follow each other closely in time and place: they are one person."""
-    joined: list[_BodyTrack] = []
-    for track in sorted(tracks, key=lambda track: min(track.bodies)):
-        begin = min(track.bodies)
-        region = track.bodies[begin].next_region
-        for other in joined:
-            end = max(other.bodies)
-            gap = begin - end
-            last = other.bodies[end].next_region
-            reach = _GAP_REACH * max(last.size, region.size) * (1 + 0.1 * gap)
-            close = np.hypot(last.x - region.x, last.y - region.y) < reach
-            if 0 < gap <= _LONGEST_GAP and close:
-                other.bodies.update(track.bodies)
-                break
-        else:
-            joined.append(track)
-    return joined
-
-
-def _to_arrays(tracks: Sequence[_BodyTrack], n_frames: int, height: int) -> Tracks:
+def _to_arrays(tracks: Sequence[Followed[BodyLandmarks]], n_frames: int, height: int) -> Tracks:
     points = np.zeros((len(tracks), n_frames, N_POINTS, 3), np.float32)
     score = np.zeros((len(tracks), n_frames), np.float32)
     for row, track in enumerate(tracks):
-        for now, body in track.bodies.items():
+        for now, body in track.found.items():
             points[row, now] = body.points
             score[row, now] = body.score
     points[..., :2] /= np.float32(height)

@@ -186,9 +186,9 @@ NUMBERS = tuple(row.name for row in fields(Hyperparameters) if row.name not in _
 ENSEMBLE = 0.8
 
 
-def for_no_labels(numbers: Hyperparameters, *, ensemble: float = ENSEMBLE) -> Hyperparameters:
+def for_no_labels(numbers: Hyperparameters) -> Hyperparameters:
     """Hyperparameters without what needs labels; the end is mixed with the start."""
-    return replace(numbers, mixup=0.0, cutmix=0.0, label_smoothing=0.0, ensemble=ensemble)
+    return replace(numbers, mixup=0.0, cutmix=0.0, label_smoothing=0.0, ensemble=ENSEMBLE)
 
 
 def divided(settings: Mapping[str, Any]) -> tuple[JsonDict, JsonDict]:

@@ -39,10 +39,6 @@ class FeatureFolder:
     """One file a clip, named by the hash of the video, its time of change, window and encoder.
 
     A damaged file counts as absent.
-
-    Args:
-        folder: The cache directory; made where it is absent.
-        core: The core that computes the features.
     """
 
     def __init__(self, folder: Path, core: ModelCore) -> None:

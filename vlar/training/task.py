@@ -28,18 +28,7 @@ from vlar.types import JsonDict
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """Definition of a training, apart from the examples.
-
-    Attributes:
-        encoder: Encoder that the adapter wraps.
-        method: Registered name of the adapter.
-        numbers: The hyperparameters.
-        recipe: Name of the recipe they come from, for reports.
-        settings: Settings of the adapter.
-        seed: Seed of every draw.
-        objectives: Names of objectives, or names with settings.
-        unlabelled: Clips without labels, for objectives that use them.
-    """
+    """Definition of a training, apart from the examples."""
 
     encoder: Encoder
     method: str

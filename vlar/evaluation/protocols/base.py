@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -15,7 +14,7 @@ from vlar.evaluation.datasets.base import TRAIN, DatasetSplit, Subset
 from vlar.evaluation.features import ONE_FRAME, Change, FeatureStore
 from vlar.evaluation.learning import NONE, FitSet, Fitted, Guard, LearningMethod, fit
 from vlar.evaluation.report import lines
-from vlar.evaluation.scores import Figure, class_figures
+from vlar.evaluation.scores import Figure, class_figures, with_means
 from vlar.heads.adapted_head import AdaptedHead
 from vlar.heads.base import Scores
 from vlar.heads.support import SupportItem
@@ -215,7 +214,7 @@ class Scored:
         return np.array([column[item.label] for item in self.items], np.int64)
 
 
-class Protocol(ABC):
+class Protocol:
     """One way to judge a model. Registered as ``@register("protocol", NAME)``.
 
     Attributes:
@@ -236,9 +235,13 @@ class Protocol(ABC):
         """
         del plan
 
-    @abstractmethod
     def run(self, run: Run) -> list[Figure]:
-        """The figures."""
+        """The figures of all splits, with their means over seeds and splits."""
+        return with_means([row for part in run.plan.parts for row in self.of_split(run, part)])
+
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
+        """The figures of one split; written by a protocol that has no ``run`` of its own."""
+        raise NotImplementedError
 
     def lines(self, figures: Sequence[Figure], tables: JsonDict) -> list[str]:
         """Printed lines of a run; the tables are for the run's file."""

@@ -10,7 +10,7 @@ import numpy as np
 from vlar.errors import ProtocolError
 from vlar.evaluation.datasets.base import Subset
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
-from vlar.evaluation.scores import Figure, spread
+from vlar.evaluation.scores import Figure
 from vlar.heads.support import SupportItem
 from vlar.metrics.compositional import evaluate_pairs, pair_faults
 from vlar.registry import register
@@ -45,11 +45,7 @@ class Compositional(Protocol):
                 )
             plan.counts |= {"pairs": len(train | test), "unseen pairs": len(unseen)}
 
-    def run(self, run: Run) -> list[Figure]:
-        found = [row for part in run.plan.parts for row in self._part(run, part)]
-        return found + spread(found, "split")
-
-    def _part(self, run: Run, part: RunSplit) -> list[Figure]:
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         train, target = _counts(part.data.subset("train")), _counts(part.test)
         texts = _texts(part)
         pairs = sorted(train | target)

@@ -53,18 +53,14 @@ class FewShot(Protocol):
                 f"{shots} shots": shots * len(part.labels) for shots in plan.settings["shots"]
             }
 
-    def run(self, run: Run) -> list[Figure]:
-        found: list[Figure] = []
-        for part in run.plan.parts:
-            guard = run.guard(part.test)
-            draws = [(k, s) for k in run.settings["shots"] for s in run.settings["seeds"]]
-            fitted: dict[Any, Fitted] = {}
-            for shots, seed in draws:
-                items = self._drawn(run.plan, part, shots, seed)
-                fitted[shots, seed] = run.fit(guard.fit_set(items), seed)
-            found += answered(run, part, fitted, ("shots", "seed"))
-        by_seed = spread(found, "seed")
-        return found + by_seed + spread(by_seed or found, "split")
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
+        guard = run.guard(part.test)
+        draws = [(k, s) for k in run.settings["shots"] for s in run.settings["seeds"]]
+        fitted: dict[Any, Fitted] = {}
+        for shots, seed in draws:
+            items = self._drawn(run.plan, part, shots, seed)
+            fitted[shots, seed] = run.fit(guard.fit_set(items), seed)
+        return answered(run, part, fitted, ("shots", "seed"))
 
     def _drawn(self, plan: Plan, part: RunSplit, shots: int, seed: int) -> list[SupportItem]:
         pattern = plan.settings["lists"]
@@ -92,14 +88,10 @@ class Supervised(Protocol):
         for part in plan.parts:
             check_no_empty_class(part.train, part.labels, "training")
 
-    def run(self, run: Run) -> list[Figure]:
-        found: list[Figure] = []
-        for part in run.plan.parts:
-            fit_set = run.guard(part.test).fit_set(part.train.items)
-            seeds = run.settings["seeds"]
-            found += answered(run, part, {(s,): run.fit(fit_set, s) for s in seeds}, ("seed",))
-        by_seed = spread(found, "seed")
-        return found + by_seed + spread(by_seed or found, "split")
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
+        fit_set = run.guard(part.test).fit_set(part.train.items)
+        fitted = {(seed,): run.fit(fit_set, seed) for seed in run.settings["seeds"]}
+        return answered(run, part, fitted, ("seed",))
 
 
 def listed_shots(
@@ -262,28 +254,26 @@ class CrossDataset(Protocol):
             elif strange := sorted(set(mapping.values()) - set(part.labels)):
                 raise ProtocolError(f"map: {strange[0]!r} is not a label that is asked")
 
-    def run(self, run: Run) -> list[Figure]:
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         source, found = _source(run.plan), list[Figure]()
         mapping = run.settings["map"]
-        for part in run.plan.parts:
-            guard = run.guard(part.test)
-            for seed in run.settings["seeds"]:
-                items = _mapped(source, mapping)
-                if run.settings["shots"] is not None:
-                    labels = sorted({item.label for item in items})
-                    items = draw_shots(items, labels, run.settings["shots"], seed)
-                fitted = run.fit(guard.fit_set(items), seed)
-                head = fitted.head if mapping else None
-                labels = fitted.head.labels if mapping else part.labels
-                classifier = run.classifier(labels, core=fitted.core, head=head)
-                test = part.test.of(labels).items
-                one_view = head is not None
-                scored = run.scores({0: classifier}, test, run.changes, fitted.core, one_view)
-                found += accuracies(scored, 0, labels, split=part.name or None, seed=seed)
-            plain = run.scores({0: run.classifier(part.labels)}, part.test.items, _PLAIN)
-            found += accuracies(plain, 0, part.labels, split=part.name or None, shots=0)
-        by_seed = spread(found, "seed")
-        return found + by_seed + spread(by_seed or found, "split")
+        guard = run.guard(part.test)
+        for seed in run.settings["seeds"]:
+            items = _mapped(source, mapping)
+            if run.settings["shots"] is not None:
+                labels = sorted({item.label for item in items})
+                items = draw_shots(items, labels, run.settings["shots"], seed)
+            fitted = run.fit(guard.fit_set(items), seed)
+            head = fitted.head if mapping else None
+            labels = fitted.head.labels if mapping else part.labels
+            classifier = run.classifier(labels, core=fitted.core, head=head)
+            test = part.test.of(labels).items
+            one_view = head is not None
+            scored = run.scores({0: classifier}, test, run.changes, fitted.core, one_view)
+            found += accuracies(scored, 0, labels, split=part.name or None, seed=seed)
+        plain = run.scores({0: run.classifier(part.labels)}, part.test.items, _PLAIN)
+        found += accuracies(plain, 0, part.labels, split=part.name or None, shots=0)
+        return found
 
 
 def _shots(plan: Plan, part: RunSplit, base: tuple[str, ...], seed: int) -> list[SupportItem]:

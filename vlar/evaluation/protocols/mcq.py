@@ -204,7 +204,6 @@ def report(
     scores: npt.ArrayLike,
     *,
     groups: Sequence[Hashable] | None = None,
-    rotations: Sequence[int] | None = None,
 ) -> ChoiceReport:
     """Figures of the answerer; see ``ChoiceReport``.
 
@@ -213,8 +212,6 @@ def report(
         opinions: N, as ``ask`` gave them.
         scores: (N, C) of the proposer.
         groups: N groups of clips; None makes each clip a group.
-        rotations: The shifts that ``ask`` used; None for all K, or the one of an answerer that
-            the order makes no difference to.
 
     Raises:
         UsageError: no question, one without a right option, or lengths that differ.
@@ -233,7 +230,7 @@ def report(
     proposed = np.array(
         [_credit(row[list(q.columns)], q.truth) for q, row in zip(questions, rows, strict=True)]
     )
-    letters, places = _single_answers(questions, opinions, rotations)
+    letters, places = _single_answers(questions, opinions)
     names = list(range(len(questions))) if groups is None else list(groups)
     singles = sum(len(opinion.letters) for opinion in opinions)
     return ChoiceReport(
@@ -258,16 +255,15 @@ def _credit(values: Any, truth: int | None) -> float:
 
 
 def _single_answers(
-    questions: Sequence[Question], opinions: Sequence[Opinion], rotations: Sequence[int] | None
+    questions: Sequence[Question], opinions: Sequence[Opinion]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Share of each letter, and share of right answers by the place of the right option."""
     k = max(len(question) for question in questions)
     chosen, asked, right = np.zeros(k), np.zeros(k), np.zeros(k)
     for question, opinion in zip(questions, opinions, strict=True):
         n = len(opinion.letters)
-        shifts = rotations or [number * len(question) // n for number in range(n)]
-        for shift, letter in zip(shifts, opinion.letters, strict=False):
-            place = question.rotated(shift).truth
+        for number, letter in enumerate(opinion.letters):
+            place = question.rotated(number * len(question) // n).truth
             assert place is not None
             asked[place] += 1
             right[place] += letter == place

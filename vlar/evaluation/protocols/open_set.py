@@ -11,7 +11,7 @@ from vlar.errors import ProtocolError
 from vlar.evaluation.features import spelled_as
 from vlar.evaluation.learning import NONE
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, closed
-from vlar.evaluation.scores import Figure, any_figure, spread
+from vlar.evaluation.scores import Figure, any_figure
 from vlar.heads.base import Scores
 from vlar.metrics.openset import aupr, fpr_at, open_f1, openness, oscr
 from vlar.registry import register
@@ -48,13 +48,8 @@ class OpenSet(Protocol):
                     part.data.subset("train")
                 plan.counts["known labels"] = len(known)
 
-    def run(self, run: Run) -> list[Figure]:
-        found: list[Figure] = []
-        for part in run.plan.parts:
-            for seed in run.settings["seeds"]:
-                found += self._seed(run, part, seed)
-        by_seed = spread(found, "seed")
-        return found + by_seed + spread(by_seed or found, "split")
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
+        return [row for s in run.settings["seeds"] for row in self._seed(run, part, s)]
 
     def _seed(self, run: Run, part: RunSplit, seed: int) -> list[Figure]:
         known = _known(run.plan, part, seed)

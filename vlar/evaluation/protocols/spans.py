@@ -9,7 +9,7 @@ import numpy as np
 
 from vlar.errors import ProtocolError, VlarError
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit
-from vlar.evaluation.scores import Figure, spread
+from vlar.evaluation.scores import Figure
 from vlar.heads.support import SupportItem
 from vlar.media.lookup import reader
 from vlar.media.video.sample import windows
@@ -49,11 +49,7 @@ class Spans(Protocol):
                 )
             plan.counts["recordings"] = len({item.path for item in part.test.items})
 
-    def run(self, run: Run) -> list[Figure]:
-        found = [row for part in run.plan.parts for row in self._part(run, part)]
-        return found + spread(found, "split")
-
-    def _part(self, run: Run, part: RunSplit) -> list[Figure]:
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         truth = _truth(part.test.items)
         labels = [label for label in part.labels if any(key[1] == label for key in truth)]
         cut = _windows(run, part)

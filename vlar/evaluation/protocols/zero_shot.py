@@ -11,7 +11,7 @@ import numpy.typing as npt
 from vlar.errors import ProtocolError
 from vlar.evaluation.features import check_overlap, spelled_as
 from vlar.evaluation.protocols.base import Plan, Protocol, Run, RunSplit, accuracies, chance, closed
-from vlar.evaluation.scores import Figure, any_figure, mean_figure, spread
+from vlar.evaluation.scores import Figure, any_figure, mean_figure
 from vlar.metrics.classification import generalised_zero_shot, ranks
 from vlar.metrics.ranking import multilabel_map, retrieval_both_ways
 from vlar.registry import register
@@ -29,26 +29,25 @@ class MultiLabel(Protocol):
     name = "multi-label"
     defaults: ClassVar[JsonDict] = {}
 
-    def run(self, run: Run) -> list[Figure]:
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         found: list[Figure] = []
-        for part in run.plan.parts:
-            classifier = run.classifier(part.labels, mode="multi")
-            scored = run.scores({0: classifier}, part.test.items, run.changes)
-            shown = [[label in item.labels for label in part.labels] for item in scored.items]
-            truth = np.array(shown, np.bool_)
-            order = np.random.default_rng(_SEED).permutation(len(truth))
-            clean = scored.by[0, None].probability
-            for (_, change), scores in scored.by.items():
-                draws = 0 if change else _DRAWS
-                rows = self._rows(scores.probability, truth, scored.groups, draws)
-                under = change.key if change else None
-                found += [row.of(split=part.name or None, under=under) for row in rows]
-            blind = self._rows(clean, truth[order], scored.groups, 0)
-            found += [row.of(split=part.name or None, under="labels permuted") for row in blind]
-            there = {label for item in scored.items for label in item.labels}
-            empty = [label for label in part.labels if label not in there]
-            run.tables["labels without a clip"] = empty
-        return found + spread(found, "split")
+        classifier = run.classifier(part.labels, mode="multi")
+        scored = run.scores({0: classifier}, part.test.items, run.changes)
+        shown = [[label in item.labels for label in part.labels] for item in scored.items]
+        truth = np.array(shown, np.bool_)
+        order = np.random.default_rng(_SEED).permutation(len(truth))
+        clean = scored.by[0, None].probability
+        for (_, change), scores in scored.by.items():
+            draws = 0 if change else _DRAWS
+            rows = self._rows(scores.probability, truth, scored.groups, draws)
+            under = change.key if change else None
+            found += [row.of(split=part.name or None, under=under) for row in rows]
+        blind = self._rows(clean, truth[order], scored.groups, 0)
+        found += [row.of(split=part.name or None, under="labels permuted") for row in blind]
+        there = {label for item in scored.items for label in item.labels}
+        empty = [label for label in part.labels if label not in there]
+        run.tables["labels without a clip"] = empty
+        return found
 
     def _rows(self, scores: Float64, truth: Bools, groups: list[str], draws: int) -> list[Figure]:
         exact = multilabel_map(scores, truth)
@@ -80,28 +79,27 @@ class Retrieval(Protocol):
     name = "retrieval"
     defaults: ClassVar[JsonDict] = {"ks": [1, 5, 10]}
 
-    def run(self, run: Run) -> list[Figure]:
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         found: list[Figure] = []
-        for part in run.plan.parts:
-            there = {label for item in part.test.items for label in item.labels}
-            labels = [label for label in part.labels if label in there]
-            run.tables["labels without a clip"] = [x for x in part.labels if x not in there]
-            scored = run.scores({0: run.classifier(labels)}, part.test.items, run.changes)
-            shown = [[label in item.labels for item in scored.items] for label in labels]
-            relevant = np.array(shown, np.bool_)
-            kept = relevant.any(axis=1)
-            for (_, change), scores in scored.by.items():
-                similar = scores.similarity.T[kept]
-                rows = self._rows(similar, relevant[kept], run.settings["ks"])
-                under = change.key if change else None
-                found += [row.of(split=part.name or None, under=under) for row in rows]
-            order = np.random.default_rng(_SEED).permutation(len(scored.items))
-            similar = scored.by[0, None].similarity.T[kept]
-            blind = self._rows(similar, relevant[kept][:, order], run.settings["ks"])
-            found += [row.of(split=part.name or None, under="labels permuted") for row in blind]
-            # One float32 vector a clip: what a flat index of this collection takes.
-            run.tables["index_bytes"] = len(scored.items) * run.core.dim * 4
-        return found + spread(found, "split")
+        there = {label for item in part.test.items for label in item.labels}
+        labels = [label for label in part.labels if label in there]
+        run.tables["labels without a clip"] = [x for x in part.labels if x not in there]
+        scored = run.scores({0: run.classifier(labels)}, part.test.items, run.changes)
+        shown = [[label in item.labels for item in scored.items] for label in labels]
+        relevant = np.array(shown, np.bool_)
+        kept = relevant.any(axis=1)
+        for (_, change), scores in scored.by.items():
+            similar = scores.similarity.T[kept]
+            rows = self._rows(similar, relevant[kept], run.settings["ks"])
+            under = change.key if change else None
+            found += [row.of(split=part.name or None, under=under) for row in rows]
+        order = np.random.default_rng(_SEED).permutation(len(scored.items))
+        similar = scored.by[0, None].similarity.T[kept]
+        blind = self._rows(similar, relevant[kept][:, order], run.settings["ks"])
+        found += [row.of(split=part.name or None, under="labels permuted") for row in blind]
+        # One float32 vector a clip: what a flat index of this collection takes.
+        run.tables["index_bytes"] = len(scored.items) * run.core.dim * 4
+        return found
 
     def _rows(self, scores: np.ndarray, relevant: np.ndarray, ks: list[int]) -> list[Figure]:
         both = retrieval_both_ways(scores, relevant, ks=ks)
@@ -132,11 +130,7 @@ class ZeroShot(Protocol):
             )
             plan.notes.append(f"{len(shared)} of {len(part.labels)} labels were trained on")
 
-    def run(self, run: Run) -> list[Figure]:
-        found = [row for part in run.plan.parts for row in self._part(run, part)]
-        return found + spread(found, "split")
-
-    def _part(self, run: Run, part: RunSplit) -> list[Figure]:
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         labels, where = part.labels, {"split": part.name or None}
         scored = run.scores({0: run.classifier(labels)}, part.test.items, run.changes)
         truth = scored.truth(labels)
@@ -173,19 +167,18 @@ class GeneralisedZeroShot(Protocol):
                 )
             plan.counts["seen labels"] = len(known)
 
-    def run(self, run: Run) -> list[Figure]:
+    def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
         seen = set(self._seen(run.plan))
         found: list[Figure] = []
-        for part in run.plan.parts:
-            scored = run.scores({0: run.classifier(part.labels)}, part.test.items, run.changes)
-            truth = scored.truth(part.labels)
-            flags = np.array([label in seen for label in part.labels])
-            for (_, change), scores in scored.by.items():
-                both = generalised_zero_shot(closed(scores), truth, flags)
-                where = {"split": part.name or None, "under": change.key if change else None}
-                values = {"seen": both.seen, "unseen": both.unseen, "hm": both.harmonic_mean}
-                found += [Figure(k, v, n=len(truth)).of(**where) for k, v in values.items()]
-        return found + spread(found, "split")
+        scored = run.scores({0: run.classifier(part.labels)}, part.test.items, run.changes)
+        truth = scored.truth(part.labels)
+        flags = np.array([label in seen for label in part.labels])
+        for (_, change), scores in scored.by.items():
+            both = generalised_zero_shot(closed(scores), truth, flags)
+            where = {"split": part.name or None, "under": change.key if change else None}
+            values = {"seen": both.seen, "unseen": both.unseen, "hm": both.harmonic_mean}
+            found += [Figure(k, v, n=len(truth)).of(**where) for k, v in values.items()]
+        return found
 
     def _seen(self, plan: Plan) -> tuple[str, ...]:
         return spelled_as(plan.card.labels(plan.settings["seen"]) or (), plan.parts[0].data.labels)

@@ -32,30 +32,16 @@ _ATTEMPTS = 5
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 120.0
 _LARGEST_ANSWER = 16_000_000  # bytes
-_RETRIED = (  # HTTP statuses that may pass
-    408,
-    409,
-    425,
-    429,
-    500,
-    502,
-    503,
-    504,
-    520,
-    522,
-    524,
-    529,
-)
+#: HTTP statuses that may pass.
+_RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)
 _BAD_REQUEST = (400, 422)
 _FIELDS = ("max_tokens", "max_completion_tokens", "response_format", "schema", "grammar", "extra")
 _ADVICE = {
     401: "the key is refused: set OPENAI_API_KEY to a valid key of this server",
     403: "the key may not use this model or server: check OPENAI_API_KEY and the account",
     404: "the address or the model does not exist: check the model's name, and that "
-    "OPENAI_BASE_URL "
-    "ends where the API begins (mostly in /v1)",
-    405: "this address takes no questions: check that OPENAI_BASE_URL ends where the API begins "
-    "(mostly in /v1)",
+    "OPENAI_BASE_URL ends where the API begins (mostly in /v1)",
+    405: "this address takes no questions: check that OPENAI_BASE_URL ends where the API begins ",
 }
 
 

@@ -56,12 +56,7 @@ _RELATED = 0.6  # cosine below which two labels have little in common
 
 
 class SimilarTexts(Generic[T]):
-    """Finds the texts nearest in meaning.
-
-    Args:
-        texts: E texts.
-        values: E values, one per text, that a search returns.
-    """
+    """Finds the texts nearest in meaning."""
 
     def __init__(self, texts: Sequence[str], values: Sequence[T]) -> None:
         self._texts = tuple(texts)

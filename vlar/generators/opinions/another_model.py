@@ -23,11 +23,7 @@ _KEPT = 64  # encoded clips
 
 @register("answerer", "self")
 class ModelAnswerer(Answerer):
-    """Any model of vlar: zero-shot, or adapted to labels that hold the options.
-
-    Args:
-        model: Of ``vlar.load``.
-    """
+    """Any model of vlar: zero-shot, or adapted to labels that hold the options."""
 
     order_free = True
     cached = False  # its clips are encoded faster than an entry of a cache is worth

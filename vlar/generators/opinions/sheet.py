@@ -74,13 +74,7 @@ document.getElementById("save").onclick=()=>{
 def page(
     file_name: str, rows: Sequence[Mapping[str, str]], entries: Sequence[SheetQuestion]
 ) -> str:
-    """The page as HTML.
-
-    Args:
-        file_name: Name under which a browser saves the table.
-        rows: The whole table, with the answers that it holds already.
-        entries: The questions that wait for an answer.
-    """
+    """The page as HTML."""
     safe = json.dumps([dict(row) for row in rows]).replace(
         "<", "\\u003c"
     )  # a text can neither end the script nor begin another
