@@ -98,6 +98,8 @@ def command(
     for failure in found.failed:
         output.failure(failure, as_json)
     items = found.first(k, labelled=known)
+    if items and not as_json:
+        output.note("     unsure  recording and its best labels")
     for number, item in enumerate(items, 1):
         if as_json:
             output.json_line(item)
