@@ -350,7 +350,7 @@ def _windows(path: Path, model: Model, every_s: float) -> int:
 def _timed(
     rows: Iterable[Classification | Failure], shown: Progress, total: int
 ) -> Iterator[Classification | Failure]:
-    """Pass answers through and count each; one line tells a cost above 20 s before it is paid."""
+    """Pass answers through and count each; one line states a cost above 20 s before it is paid."""
     begin_s = time.process_time()
     for done, row in enumerate(rows, start=1):
         shown(1)
