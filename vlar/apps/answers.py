@@ -39,10 +39,9 @@ def pictures(hits: Sequence[Hit], width: int = WIDTH) -> Iterator[Image | Failur
         nothing.
     """
     present = [hit for hit in hits if Path(hit.path).exists()]
-    with isolated(reader("video"), present, _path) as (source, items):
-        read = source.read(
-            ((_path(hit), _middle(hit)) for hit in items), Sampling(1, shorter_side=width)
-        )
+    with isolated(reader("video"), present, lambda hit: Path(hit.path)) as (source, items):
+        moments = ((Path(hit.path), Window(shown_s(hit), shown_s(hit))) for hit in items)
+        read = source.read(moments, Sampling(1, shorter_side=width))
         for hit in hits:
             if hit not in present:
                 yield moved(hit)
@@ -80,14 +79,6 @@ def moved(hit: Hit) -> Failure:
         "add', which recognises it"
     )
     return Failure(Path(hit.path), "moved", message)
-
-
-def _path(hit: Hit) -> Path:
-    return Path(hit.path)
-
-
-def _middle(hit: Hit) -> Window:
-    return Window(shown_s(hit), shown_s(hit))
 
 
 _LONGEST_NAME = 60  # characters of a recording's name in the name of its cut
@@ -321,20 +312,16 @@ def contact_sheet(hits: Sequence[Hit], shown: Sequence[Image | Failure]) -> Imag
         if isinstance(picture, Failure):
             draw.text((left + 10, top + 10), "no picture", fill=_SOFT, font=small)
         else:
-            _paste(sheet, picture, left, top)
+            fitting = picture.copy()
+            fitting.thumbnail((_WIDTH, _HEIGHT))
+            place = (left + (_WIDTH - fitting.width) // 2, top + (_HEIGHT - fitting.height) // 2)
+            sheet.paste(fitting, place)
         times = f"{clock(hit.start_s)} to {clock(hit.end_s)}"
         times += "" if hit.track is None else f", person {hit.track}"
         below = top + _HEIGHT + 4
         draw.text((left, below), f"{hit.rank}.{_alone(hit)}  {times}", fill=_INK, font=large)
         draw.text((left, below + 21), _fitting(hit.path, small), fill=_SOFT, font=small)
     return sheet
-
-
-def _paste(sheet: Image, picture: Image, left: int, top: int) -> None:
-    fitting = picture.copy()
-    fitting.thumbnail((_WIDTH, _HEIGHT))
-    place = (left + (_WIDTH - fitting.width) // 2, top + (_HEIGHT - fitting.height) // 2)
-    sheet.paste(fitting, place)
 
 
 def _fitting(path: str, font: Any) -> str:
@@ -407,11 +394,6 @@ class AnswerFiles:
                     f"{self.cut}: cannot be made ({reason}); choose another"
                 ) from error
 
-    @property
-    def needs_pictures(self) -> bool:
-        """Whether pictures of the hits are needed."""
-        return self.sheet is not None or self.html is not None
-
     def write(self, query: str, hits: Sequence[Hit]) -> Iterator[Written | Cut | Failure]:
         """Write the files.
 
@@ -438,7 +420,7 @@ class AnswerFiles:
         if self.edl is not None:
             fps = _rate(hits)
             yield _written(self.edl, edl(query, hits, fps), f"edit list, {fps} frames a second")
-        if self.needs_pictures:
+        if self.sheet is not None or self.html is not None:
             yield from self._with_pictures(query, hits)
         if self.cut is not None:
             yield from cut_hits(hits, self.cut, self.exact)

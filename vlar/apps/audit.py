@@ -8,7 +8,9 @@ import pickletools
 import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -235,17 +237,22 @@ def audit_weights(folder: Path) -> Iterator[Finding]:
                 yield Finding.of(error, folder / name, DANGER)
 
 
+def checked_file(file: Path, check: Callable[[Path], object]) -> Iterator[Finding]:
+    """What is wrong with a single file, or else what a check refuses."""
+    found = list(look(file))
+    yield from found
+    try:
+        if not found:
+            check(file)
+    except VlarError as error:
+        yield Finding.of(error, file)
+
+
 def audit_weights_file(file: Path) -> Iterator[Finding]:
     """A single file of weights."""
     from vlar.encoders.clip import trust
 
-    found = list(look(file))
-    yield from found
-    if not found:
-        try:
-            trust.check_weights(file, str(file))
-        except ModelError as error:
-            yield Finding.of(error, file)
+    return checked_file(file, lambda path: trust.check_weights(path, str(path)))
 
 
 def _code_named_in(file: Path) -> Iterator[Finding]:
@@ -285,13 +292,9 @@ def audit_library(folder: Path) -> Iterator[Finding]:
         yield Finding(REMARK, str(database), problem, advice)
         return
     try:
-        store = SqliteStore.open_to_read(folder)
-        if store is None:
-            return
-        try:
-            yield from _rows(store, folder)
-        finally:
-            store.close()
+        if (store := SqliteStore.open_to_read(folder)) is not None:
+            with closing(store):
+                yield from _rows(store, folder)
     except LibraryError as error:
         yield Finding.of(error, database)
 
@@ -300,14 +303,11 @@ def _schema(database: Path) -> Iterator[Finding]:
     """Triggers, views and virtual tables that vlar does not make; returns the version."""
     address = f"file:{quote(str(database.absolute()))}?mode=ro"
     try:
-        connection = sqlite3.connect(address, uri=True, timeout=5)
-        try:
+        with closing(sqlite3.connect(address, uri=True, timeout=5)) as connection:
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA query_only = ON")
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
             objects = connection.execute(_OBJECTS).fetchall()
-        finally:
-            connection.close()
     except sqlite3.Error as error:
         advice = "ask its sender for a copy"
         yield Finding(DAMAGE, str(database), f"it is not a readable database ({error})", advice)
@@ -389,30 +389,10 @@ def _kind(place: Path) -> tuple[str, Callable[[Path], Iterator[Finding]]]:
     if suffix in (*PICKLES, ".safetensors"):
         return "weights", audit_weights_file
     if suffix == ".json":
-        return "bank", _bank
+        return "bank", partial(checked_file, check=load_bank)
     if suffix in (".txt", ".csv"):
-        return "labels", _labels
+        return "labels", partial(checked_file, check=parse_labels)
     raise UsageError(
         f"{place} is not a file that vlar audits; give weights (.safetensors, .pt), a bank "
         "(.json), labels (.txt, .csv), or a folder"
     )
-
-
-def _bank(file: Path) -> Iterator[Finding]:
-    found = list(look(file))
-    yield from found
-    try:
-        if not found:
-            load_bank(file)
-    except VlarError as error:
-        yield Finding.of(error, file)
-
-
-def _labels(file: Path) -> Iterator[Finding]:
-    found = list(look(file))
-    yield from found
-    try:
-        if not found:
-            parse_labels(file)
-    except VlarError as error:
-        yield Finding.of(error, file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,6 @@ import typer
 from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.progress import track
 from vlar.apps.cli.verb import exit_code
-from vlar.errors import UsageError
 
 if TYPE_CHECKING:
     from vlar.types import JsonDict
@@ -61,7 +59,7 @@ def command(
         elif not report.ok:
             output.line(f"BROKEN  {report.message}", flush=True)
     if csv_out:
-        _write(Path(csv_out), bad)
+        output.write_csv(Path(csv_out), _COLUMNS, bad)
     if not as_json:
         output.line(f"{fine} of {fine + len(bad)} recordings are fine")
     if unsure:
@@ -71,13 +69,3 @@ def command(
             f"({codecs}): nothing in such a file shows that one is wrong, and damage may hide"
         )
     return exit_code(fine, len(bad))
-
-
-def _write(path: Path, bad: list[JsonDict]) -> None:
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(bad)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; choose another --csv") from error

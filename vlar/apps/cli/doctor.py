@@ -45,6 +45,9 @@ def command(
     """
     if audit is not None:
         return _audit(audit, as_json)
+    from vlar.encoders.catalogue import entries
+
+    rows = entries().items()
     checks: list[tuple[str, Callable[[], str]]] = [
         (
             "vlar",
@@ -55,7 +58,7 @@ def command(
         ("cache", _cache),
         ("decoder", _decoder),
         ("encoder lite", _encoder),
-        *((f"model {name}", partial(_vectors, name)) for name in _models_here()),
+        *((f"model {name}", partial(_vectors, name)) for name, row in rows if row.is_here()),
         ("index", _index),
     ]
     broken = 0
@@ -100,11 +103,8 @@ def _libraries() -> str:
 
 
 def _data_folders() -> str:
-    counts = [
-        f"{len(resources.names('prompts', '.txt'))} prompt sets",
-        f"{len(resources.names('text_banks', '.json'))} text banks",
-    ]
-    return ", ".join(counts)
+    prompts, banks = resources.names("prompts", ".txt"), resources.names("text_banks", ".json")
+    return f"{len(prompts)} prompt sets, {len(banks)} text banks"
 
 
 def _cache() -> str:
@@ -136,13 +136,6 @@ def _encoder() -> str:
     if not np.isfinite(encoder.encode(blank[:1])[0].vector).all():
         raise VlarError("the image tower answers wrongly; reinstall vlar and delete its cache")
     return f"answers, width {encoder.dim}, fingerprint {encoder.fingerprint[:12]}"
-
-
-def _models_here() -> list[str]:
-    """Aliases of the models on this disk."""
-    from vlar.encoders.catalogue import entries
-
-    return [alias for alias, row in entries().items() if row.is_here()]
 
 
 def _vectors(alias: str) -> str:

@@ -261,16 +261,6 @@ def finished(report: AddReport, missing: int, total: int) -> int:
         total: Recordings that the others name.
     """
     failed = missing + len(report.failed)
-    output.note(f"vlar: {_counts(report, failed)}; {_rows(report)}")
-    return exit_code(total - len(report.failed), failed)
-
-
-def _seconds(text: str | None, option: str) -> float | None:
-    return inputs.seconds(text, option) if text else None
-
-
-def _counts(report: AddReport, failed: int) -> str:
-    """Numbers of recordings by outcome."""
     counts = {
         "added": report.added,
         "updated": report.updated,
@@ -278,13 +268,14 @@ def _counts(report: AddReport, failed: int) -> str:
         "unchanged": report.unchanged,
         "failed": failed,
     }
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-
-
-def _rows(report: AddReport) -> str:
-    """Numbers of new rows of windows and of people."""
+    named = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     people = f", {report.person_rows} rows of people" if report.person_rows else ""
-    return f"{report.rows - report.person_rows} new windows{people}"
+    output.note(f"vlar: {named}; {report.rows - report.person_rows} new windows{people}")
+    return exit_code(total - len(report.failed), failed)
+
+
+def _seconds(text: str | None, option: str) -> float | None:
+    return inputs.seconds(text, option) if text else None
 
 
 class AddProgress:
@@ -382,10 +373,8 @@ def info(
         facts = opened.info()
     if as_json:
         output.json_line(facts)
-    elif verbose:
-        output.facts(facts.to_dict())
     else:
-        output.facts(_main_facts(facts))
+        output.facts(facts.to_dict() if verbose else _main_facts(facts))
     return 0
 
 
@@ -395,15 +384,12 @@ def _main_facts(facts: LibraryInfo) -> dict[str, str]:
     windows = f"{facts.rows - facts.person_rows}"
     if facts.window_s is not None and facts.stride_s is not None:
         windows += f", {facts.window_s:g} s long, one every {facts.stride_s:g} s"
+    people = {"people": f"{facts.person_rows} rows, found by {facts.persons}"}
     return {
         "library": facts.path,
         "recordings": f"{facts.videos}, {length} in all",
         "windows": windows,
-        **(
-            {"people": f"{facts.person_rows} rows, found by {facts.persons}"}
-            if facts.persons
-            else {}
-        ),
+        **(people if facts.persons else {}),
         "model": facts.model or "none yet: the library is empty",
         "tags": ", ".join(facts.tag_keys) or "none",
         "search": f"{facts.engine}, {facts.engine_why}",

@@ -77,7 +77,8 @@ def _models(as_json: bool) -> int:
         width = max(len(row.alias) for row in rows)
         output.line(f"{'model':<{width}}  download  width  CPU s/clip  here  for")
         for row in rows:
-            output.line(f"{row.alias:<{width}}  {_facts(row)}  {row.purpose}{_marks(row)}")
+            mark = " (NC)" if row.non_commercial else ""
+            output.line(f"{row.alias:<{width}}  {_facts(row)}  {row.purpose}{mark}")
     _extras(as_json)
     if not as_json:
         output.line(
@@ -92,10 +93,6 @@ def _facts(row: CatalogueEntry) -> str:
     clip_s = f"{row.cpu['clip_s']:.2f}" if "clip_s" in row.cpu else "-"
     here = "yes" if row.is_here() else "no"
     return f"{size:>8}  {row.dim or '-':>5}  {clip_s:>10}  {here:<4}"
-
-
-def _marks(row: CatalogueEntry) -> str:
-    return " (NC)" if row.non_commercial else ""
 
 
 def _recommend(use: str, device: str | None, as_json: bool) -> int:
@@ -233,8 +230,9 @@ def _get_extra(name: str, source: str | None) -> int:
 
 
 def _get_model(name: str, accept_licence: bool, check: bool) -> int:
+    from vlar.encoders import download
+    from vlar.encoders.base import load_encoder
     from vlar.encoders.catalogue import NOT_PINNED, entry
-    from vlar.encoders.download import fetch
 
     wanted = entry(name)
     if not wanted.download_mb:
@@ -251,18 +249,12 @@ def _get_model(name: str, accept_licence: bool, check: bool) -> int:
             before, done = done, done + n_bytes / 1e6
             shown(int(done) - int(before))
 
-        place = fetch(wanted, accept_licence=accept_licence, begin=begin, count=count)
+        place = download.fetch(wanted, accept_licence=accept_licence, begin=begin, count=count)
     output.note(f"{name} is ready in {place} ({wanted.licence}; {wanted.revision or NOT_PINNED})")
-    return _keep_vectors(name) if check else 0
-
-
-def _keep_vectors(name: str) -> int:
-    from vlar.encoders import download
-    from vlar.encoders.base import load_encoder
-
-    with progress(f"loading {name}"):
-        download.keep(load_encoder(name))
-    output.note("its vectors of a test clip are kept: 'vlar doctor' compares with them")
+    if check:
+        with progress(f"loading {name}"):
+            download.keep(load_encoder(name))
+        output.note("its vectors of a test clip are kept: 'vlar doctor' compares with them")
     return 0
 
 

@@ -7,17 +7,21 @@ obeys the control characters in them. Notes and errors go through ``logging`` (n
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vlar.errors import UsageError
 from vlar.formatting import clock
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vlar.types import Classification, Failure, Hit, JsonDict, Prediction
 
 # Categories of Unicode: control, format (directions of writing), half of a surrogate pair, ends of
@@ -48,15 +52,16 @@ def plain(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(letter if _is_shown(letter) else _escaped(letter) for letter in text)
+    return "".join(
+        letter
+        if _is_shown(letter)
+        else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for letter in text
+    )
 
 
 def _is_shown(letter: str) -> bool:
     return unicodedata.category(letter) not in _OBEYED or letter in _JOINERS
-
-
-def _escaped(letter: str) -> str:
-    return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def line(text: str, *, flush: bool = False, strong: int = 0) -> None:
@@ -252,6 +257,22 @@ def hit(row: Hit) -> None:
     )
     if row.caption:
         line(f"      {row.caption}", flush=True)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[JsonDict]) -> None:
+    """Write the columns of rows as a table.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as problem:
+        message = f"cannot write {path}: {problem.strerror}; choose another --csv"
+        raise UsageError(message) from problem
 
 
 def file_size(n_bytes: float) -> str:

@@ -47,8 +47,13 @@ def command(
         vlar pose clip.mp4 --out overlay.mp4
         vlar pose clip.mp4 --skeletons bodies.npz
     """
-    if skeletons and _is_skeleton(Path(video)):
-        return _unpack(Path(video), Path(skeletons))
+    from vlar.media.lookup import reader
+    from vlar.media.skeleton.export import ROWS, unpack
+
+    if skeletons and reader("skeleton").claims(Path(video)):
+        count = unpack(Path(video), Path(skeletons))
+        output.note(f"wrote {count} recordings and {ROWS} into {skeletons}")
+        return 0
     writer = _Writer(Path(out)) if out else None
     bodies = _bodies_file(skeletons)
     try:
@@ -97,20 +102,6 @@ def _follow(
             writer.write(drawn)
         answered += 1
     return answered, failed
-
-
-def _is_skeleton(path: Path) -> bool:
-    from vlar.media.lookup import reader
-
-    return reader("skeleton").claims(path)
-
-
-def _unpack(path: Path, folder: Path) -> int:
-    from vlar.media.skeleton.export import ROWS, unpack
-
-    count = unpack(path, folder)
-    output.note(f"wrote {count} recordings and {ROWS} into {folder}")
-    return 0
 
 
 def _bodies_file(name: str | None) -> TrackedBodies | None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vlar.apps.review import ReviewCandidates, ReviewItem
     from vlar.types import Window
 
-if TYPE_CHECKING:
     Place = tuple[Path, Window | None]
 
 
@@ -152,9 +151,8 @@ def _labelled(support: Path) -> set[Place]:
     """The clips of a support set, by absolute path and span."""
     from vlar.heads.support import read_support
 
-    return {
-        (item.path.absolute(), item.window) for item in read_support(support, least_labels=1).items
-    }
+    found = read_support(support, least_labels=1)
+    return {(item.path.absolute(), item.window) for item in found.items}
 
 
 def _accept(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,7 @@ from vlar.errors import UsageError, VlarError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from vlar.types import Failure, JsonDict, Window
+    from vlar.types import Failure, Window
 
 _COLUMNS = ("path", "shot", "start_s", "end_s")
 
@@ -51,19 +50,15 @@ def command(
             failures.append(shots)
             output.failure(shots, as_json)
             continue
-        own = [
-            {
-                "path": str(path),
-                "shot": number,
-                "start_s": round(shot.start_s, 3),
-                "end_s": round(shot.end_s, 3),
-            }
-            for number, shot in enumerate(shots, 1)
-        ]
-        rows += own
-        _show(own, as_json)
+        for number, shot in enumerate(shots, 1):
+            span = round(shot.start_s, 3), round(shot.end_s, 3)
+            rows.append(dict(zip(_COLUMNS, (str(path), number, *span), strict=True)))
+            if as_json:
+                output.json_line(rows[-1])
+            else:
+                output.line(f"{path}  {shot.start_s:.3f} to {shot.end_s:.3f} s", flush=True)
     if table is not None:
-        _write(table, rows)
+        output.write_csv(table, _COLUMNS, rows)
     return exit_code(len({row["path"] for row in rows}), len(failures))
 
 
@@ -80,15 +75,6 @@ def _each(paths: Iterable[Path]) -> Iterator[tuple[Path, list[Window] | Failure]
                 yield path, Failure(path, error.kind, error.message)
 
 
-def _show(rows: Iterable[JsonDict], as_json: bool) -> None:
-    for row in rows:
-        if as_json:
-            output.json_line(row)
-        else:
-            span = f"{row['start_s']:.3f} to {row['end_s']:.3f} s"
-            output.line(f"{row['path']}  {span}", flush=True)
-
-
 def _checked(csv_out: str | None) -> Path | None:
     if csv_out is None:
         return None
@@ -98,13 +84,3 @@ def _checked(csv_out: str | None) -> Path | None:
             f"--csv {csv_out!r}: the folder {str(path.parent)!r} does not exist; make it"
         )
     return path
-
-
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer: csv.DictWriter[str] = csv.DictWriter(file, _COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; choose another --csv") from error

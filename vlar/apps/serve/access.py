@@ -296,7 +296,7 @@ class RequestGuard:
         answer = _Answer(send)
         begin_s = time.monotonic()
         try:
-            headers = _headers(scope)
+            headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
             self._check(scope, headers)
             received = await self._body(scope, headers, receive)
             await self._app(scope, received, answer)
@@ -366,10 +366,6 @@ class _Answer:
         pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self({"type": "http.response.start", "status": status, "headers": pairs})
         await self({"type": "http.response.body", "body": content})
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 def _known(method: str) -> str:

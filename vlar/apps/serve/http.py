@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
@@ -85,12 +85,7 @@ class BoundedExecutor:
 
 Answers = dict[int | str, dict[str, Any]]
 BINARY: Mapping[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-UPLOAD_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": BINARY},
-    }
-}
+UPLOAD_BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": BINARY}}}
 _PROBLEMS: Mapping[int, str] = {
     400: "It cannot be done as it is asked",
     401: "The token is missing or wrong",
@@ -111,11 +106,6 @@ _PROBLEMS: Mapping[int, str] = {
     504: "It took too long",
     507: "The disk of the server is full",
 }
-
-
-def problem_answers() -> Answers:
-    """The errors that any route may answer with."""
-    return {code: {"model": Problem, "description": text} for code, text in _PROBLEMS.items()}
 
 
 def require_token(api: FastAPI) -> None:
@@ -150,9 +140,8 @@ def page_file(name: str) -> tuple[bytes, str]:
     """
     if name not in _KINDS:
         raise ServeError(404, "the page has no such file", "open /", "not_found")
-    return resources.files("vlar.apps.serve").joinpath("page").joinpath(name).read_bytes(), _KINDS[
-        name
-    ]
+    content = resources.files("vlar.apps.serve").joinpath("page").joinpath(name).read_bytes()
+    return content, _KINDS[name]
 
 
 _WRONG_TOKEN_S = 0.3
@@ -187,7 +176,7 @@ class HttpInterface:
             description="Search, classify and adapt over one library of videos.",
             docs_url=None,  # these pages load scripts from the net
             redoc_url=None,
-            responses=problem_answers(),
+            responses={c: {"model": Problem, "description": t} for c, t in _PROBLEMS.items()},
             lifespan=self._lifespan,
         )
         for kind in (VlarError, RequestValidationError, HTTPException, Exception):
@@ -209,10 +198,8 @@ class HttpInterface:
             lane.close()
 
     def _warm_up(self) -> None:
-        try:
+        with suppress(VlarError):  # the first query answers with the same error
             self._do.warm_up()
-        except VlarError:
-            return  # the first query answers with the same error
 
     async def _run(self, lane: str, function: Any, *arguments: Any, **named: Any) -> Any:
         limit_s = self._do.limits.request_s

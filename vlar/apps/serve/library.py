@@ -6,8 +6,10 @@ import hashlib
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from vlar.apps.serve.errors import ServeError
 from vlar.apps.serve.files import AllowedFolders
@@ -18,8 +20,11 @@ from vlar.library.library import Library
 from vlar.library.query.grammar import Like, leaves, parse, show
 from vlar.library.query.similarity import compare, encode_leaves
 from vlar.library.rows import RowFilter, VideoRow
+from vlar.library.store.base import LibraryStore
 from vlar.model.model import Model, load
 from vlar.types import JsonDict, Window
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,15 @@ class Curve:
 class ServedLibrary(Library):
     """A library with reads of one recording; any thread may call it."""
 
-    def paths(self) -> list[str]:
-        """Path of every recording."""
+    def _read(self, ask: Callable[[LibraryStore], T], default: T) -> T:
+        """Result of a read; the default before the first write."""
         with self._connection.mutex:
             store = self._connection.reader()
-            return [] if store is None else sorted(store.paths().values())
+            return default if store is None else ask(store)
+
+    def paths(self) -> list[str]:
+        """Path of every recording."""
+        return self._read(lambda store: sorted(store.paths().values()), [])
 
     def page(self, offset: int, limit: int, contains: str = "") -> tuple[int, list[VideoRow]]:
         """The number of recordings whose path contains a text, and some of them, by path."""
@@ -67,15 +76,11 @@ class ServedLibrary(Library):
 
     def has_rows(self) -> bool:
         """Return whether there is anything to search."""
-        with self._connection.mutex:
-            store = self._connection.reader()
-            return store is not None and store.has_rows()
+        return self._read(lambda store: store.has_rows(), False)
 
     def has(self, path: str) -> bool:
         """Return whether there is a recording of this path."""
-        with self._connection.mutex:
-            store = self._connection.reader()
-            return store is not None and store.at_path(path) is not None
+        return self._read(lambda store: store.at_path(path) is not None, False)
 
     def windows(self, path: str) -> list[Window]:
         """The windows of one recording, by time; empty where it is not in the library."""

@@ -164,8 +164,7 @@ class ServerFolder:
         first = default_folder(library)
         for number in range(1, _MOST_SERVERS + 1):
             path = first if number == 1 else first.with_name(f"{first.name}-{number}")
-            taken = cls._take(path)
-            if taken is not None:
+            if (taken := cls._take(path)) is not None:
                 return taken
         raise UsageError(
             f"{_MOST_SERVERS} servers of this library run here already; stop some, or give --state"

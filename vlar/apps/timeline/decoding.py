@@ -1,4 +1,4 @@
-"""Decoding of scores over time to one label a time step: smoothing, and the best path of labels.
+"""Decoding of scores over time to one label a time step: the best path of labels.
 
 The path is that of a hidden Markov model whose labels last a least number of steps (explicit least
 durations by counting states; Rabiner, "A tutorial on hidden Markov models", 1989, section IV.D),
@@ -20,26 +20,6 @@ from vlar.types import Classification, Float64, JsonDict
 
 Integers = npt.NDArray[np.int64]
 _MOST_STATES = 1 << 20
-
-
-def smooth(scores: npt.ArrayLike, width: int) -> Float64:
-    """(T, C) mean over ``width`` steps around each step; fewer at both ends.
-
-    Args:
-        scores: (T, C).
-        width: Odd number of steps, 1 for none.
-
-    Raises:
-        UsageError: the width is even or below 1.
-    """
-    rows = _checked(scores)
-    if width < 1 or width % 2 == 0:
-        raise UsageError(f"smoothing over {width} steps; give an odd number from 1")
-    half = width // 2
-    sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
-    at = np.arange(len(rows))
-    low, high = (at - half).clip(0), (at + half + 1).clip(0, len(rows))
-    return (sums[high] - sums[low]) / (high - low)[:, None]
 
 
 class Decoder:
@@ -190,13 +170,6 @@ class Decoder:
             states = self._before(states, at)
             found.append(int(states[0]) // self._depth)
         return found[::-1]
-
-
-def _checked(scores: npt.ArrayLike) -> Float64:
-    rows = np.asarray(scores, np.float64)
-    if rows.ndim != 2 or not rows.shape[1] or not np.isfinite(rows).all():
-        raise UsageError(f"scores of shape {rows.shape}; give (T, C) finite numbers")
-    return rows
 
 
 UNKNOWN = "unknown"

@@ -80,7 +80,9 @@ def write_process(file: Path, process: Process, rows: Sequence[Segment]) -> None
         text = json.dumps(process.to_dict(), ensure_ascii=False, indent=1) + "\n"
         _save(file, lambda: file.write_text(text, encoding="utf-8"))
     elif ending == ".csv":
-        _save(file, lambda: file.write_text(process_csv(process), encoding="utf-8"))
+        names = list(StepFigures.__dataclass_fields__)
+        rows_of = [[getattr(step, name) for name in names] for step in process.steps]
+        _save(file, lambda: file.write_text(_table(names, rows_of), encoding="utf-8"))
     else:
         _save(file, lambda: _draw_process(file, process, rows))
 
@@ -91,13 +93,6 @@ def _save(file: Path, save: Callable[[], object]) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(f"{str(file)!r} cannot be written ({reason})") from error
-
-
-def process_csv(process: Process) -> str:
-    """A row a step: count, durations, share and waiting time in seconds; empty for none."""
-    names = list(StepFigures.__dataclass_fields__)
-    rows = [[getattr(step, name) for name in names] for step in process.steps]
-    return _table(names, rows)
 
 
 def _json(rows: Sequence[Segment]) -> str:

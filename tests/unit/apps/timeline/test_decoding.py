@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlar.apps.timeline.decoding import Decoder, smooth
+from vlar.apps.timeline.decoding import Decoder
 from vlar.errors import UsageError
 
 
@@ -107,25 +107,16 @@ def test_a_short_blip_is_no_segment_and_a_long_one_is():
     assert len(stays(viterbi(scores))) == 5
 
 
-def test_smoothing():
-    scores = np.arange(10.0)[:, None] * [1, 2]
-    assert np.array_equal(smooth(scores, 1), scores)
-    assert smooth(scores, 3)[:, 0].tolist() == [0.5, *range(1, 9), 8.5]
-    assert np.allclose(smooth(np.ones((4, 2)), 9), 1)
-
-
 @pytest.mark.parametrize(
     "make",
     [
         lambda: viterbi(np.zeros((3, 0))),
-        lambda: smooth(np.zeros(3), 1),
         lambda: viterbi([[np.nan, 0.0]]),
         lambda: viterbi(np.zeros((3, 2)), shortest=0),
         lambda: viterbi(np.zeros((3, 2)), switch=-1.0),
         lambda: viterbi(np.zeros((3, 2)), switch=float("nan")),
         lambda: Decoder(2, delay=-1),
         lambda: Decoder(2).push([0.0]),
-        lambda: smooth(np.zeros((3, 2)), 2),
     ],
 )
 def test_what_is_out_of_range_is_refused(make):
