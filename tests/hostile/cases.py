@@ -623,6 +623,9 @@ WEIGHTS = [
                   "model_type": "evil", "auto_map": {"AutoModel": "evil.Evil"}}}),
     folder_of("a-chat-model", "a chat or text model",
               {"config.json": {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}}),
+    folder_of("pickled-weights", "are a pickle",
+              {"config.json": {"model_type": "clip", "architectures": ["CLIPModel"]},
+               "pytorch_model.bin": "cos\nsystem\n."}, "hf"),
     folder_of("classes-without-names", "have no names", {"config.json": classes(
         id2label={"0": "LABEL_0", "1": "LABEL_1"})}, "hf"),
     folder_of("name-of-1-MB", "characters", {"config.json": classes(

@@ -15,6 +15,7 @@ from vlar.apps.cli import options, output
 from vlar.apps.cli.verb import install_advice
 from vlar.errors import VlarError
 from vlar.files import resources
+from vlar.formatting import counted
 from vlar.version import __version__
 
 LIBRARIES = ("numpy", "av", "onnxruntime", "faiss-cpu", "torch", "timm", "transformers")
@@ -88,7 +89,7 @@ def _audit(path: str, as_json: bool) -> int:
         else:
             output.line(finding.line, flush=True)
     state = "nothing wrong" if found.is_sound else "not sound"
-    output.note(f"{found.path}: {found.kind}, {state}, {len(found.findings)} findings")
+    output.note(f"{found.path}: {found.kind}, {state}, {counted(len(found.findings), 'findings')}")
     return 0 if found.is_sound else 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import pickle
 import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -474,7 +475,7 @@ def clear_errors(target: str) -> Generator[None]:
             yield
     except (
         OSError, ValueError, RuntimeError, LookupError, ImportError, TypeError, AttributeError,
-        EOFError, MemoryError,
+        EOFError, MemoryError, pickle.UnpicklingError,
     ) as error:  # fmt: skip
         raise _explained(target, error) from error
 
@@ -483,6 +484,11 @@ def _explained(target: str, error: Exception) -> Exception:
     text = " ".join(str(error).split())
     if (missing := missing_library(f"hf:{target}", error)) is not None:
         return missing
+    if isinstance(error, pickle.UnpicklingError):
+        return ModelError(
+            f"the weights of hf:{target} are a pickle that is damaged or needs code, and nothing "
+            "of it was run; save the model as safetensors"
+        )
     if trust.asks_for_code(text):
         return trust.refusal(f"hf:{target}", "auto_map names a class of its own")
     if "is not a valid model identifier" in text or "Repository Not Found" in text:
