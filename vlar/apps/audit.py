@@ -238,7 +238,7 @@ def audit_weights(folder: Path) -> Iterator[Finding]:
 
 
 def checked_file(file: Path, check: Callable[[Path], object]) -> Iterator[Finding]:
-    """What is wrong with a single file, or else what a check refuses."""
+    """Faults of a single file, or else what a check refuses."""
     found = list(look(file))
     yield from found
     try:
