@@ -936,6 +936,20 @@ NAMES = [
 ]
 
 
+def long_path(verb: str, *after: str) -> Case:
+    """A path whose name no file can have."""
+    arguments = [*verb.split(), LONG, *after]
+    return Case(
+        "names", f"path-of-300-for-{verb}", lambda kit: arguments, "longer than|cannot|no such"
+    )
+
+
+LONG_PATHS = [
+    long_path("report"), long_path("doctor --audit"),
+    long_path("review"), long_path("models get shots --from"), long_path("query", "hello"),
+]  # fmt: skip
+
+
 def imported(name: str, says: str, make: Callable[[Path], None]) -> Case:
     """A file of rows that others made."""
 
@@ -972,7 +986,7 @@ IMPORTS = [
 ]
 FRAMES = [frames(name, make) for name, make in SPECIAL.items() if name != "absent"]
 CASES = [
-    *REPORTS, *WHEELS, *FRAMES, *NAMES, *IMPORTS,
+    *REPORTS, *WHEELS, *FRAMES, *NAMES, *LONG_PATHS, *IMPORTS,
     *MANIFESTS, *LABELS, *ARRAY_CASES, *SPECS, *LISTS, *TABLES, *CHECKPOINTS, *WEIGHTS, *VIDEOS,
     *ANSWERS, *SHEETS, *MIXINGS, *EXPORTS,
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import os
@@ -134,6 +135,11 @@ def _message(problem: Exception, debug: bool) -> str:
         return problem.message
     if isinstance(problem, ModuleNotFoundError) and (advice := install_advice(problem)):
         return advice
+    if isinstance(problem, OSError) and problem.errno == errno.ENAMETOOLONG:
+        given = str(problem.filename)
+        return one_line(
+            f"{given[:60]!r} ... is longer than the name of a file can be; give another"
+        )
     text = one_line(str(problem))
     place = traceback.extract_tb(problem.__traceback__)[-1]
     where = f"{Path(place.filename).name}, line {place.lineno}"
