@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from tests.unit.evaluation import colours
 from tests.unit.generators.descriptions.chat_server import chat_server, message
 from tests.unit.generators.opinions.tiny_vlm import save_tiny_vlm
@@ -121,5 +122,4 @@ def test_closing_twice_is_fine(answerer: Answerer):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_useless_argument_is_named(name: str):
-    with pytest.raises(UsageError, match=name):
-        load_answerer(f"{name}:")
+    refused(UsageError, name, load_answerer, f"{name}:")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from tests.unit.library.fakes import DIM, ConditionedFake, FakeCaptioner, FakeModel, tiny_video
 from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, UsageError
 from vlar.library.ingest.encode import EncodedWindow
@@ -122,8 +123,7 @@ def test_a_control_that_differs_is_seen(pair: tuple[Library, Library]):
         library.query(text, k=5, min_probability=0.0)
         for library, text in zip(pair, ("running", "a dog"), strict=True)
     )
-    with pytest.raises(AssertionError):
-        close_to(list(one), list(other))
+    refused(AssertionError, "", close_to, list(one), list(other))
 
 
 def test_rows_near_a_vector_are_the_same(pair: tuple[Library, Library]):
@@ -237,8 +237,7 @@ def test_another_model_and_other_windows_are_refused(address: str, tmp_path: Pat
     clip = tiny_video(tmp_path / "a.mp4", 0)
     with Library(address, FakeModel()) as library:
         library.add(clip)
-        with pytest.raises(LibraryError, match="windows of 4 s every 2 s"):
-            library.add(clip, window_s=3.0)
+        refused(LibraryError, "windows of 4 s every 2 s", library.add, clip, window_s=3.0)
     with (
         Library(address, FakeModel("another", 1)) as library,
         pytest.raises(EncoderMismatchError, match="made by model 'fake'"),
@@ -253,8 +252,7 @@ def test_an_empty_library_has_no_answers(address: str):
         assert library.videos() == []
         assert library.info().rows == 0
         assert library.verify() == []
-        with pytest.raises(LibraryError, match="is empty; add videos"):
-            library.query("a")
+        refused(LibraryError, "is empty; add videos", library.query, "a")
 
 
 def test_a_recording_that_fails_in_the_middle_leaves_nothing(address: str):
@@ -294,8 +292,7 @@ def test_a_caller_that_stops_keeps_what_was_committed(
         raise KeyboardInterrupt
 
     with Library(address, FakeModel()) as library:
-        with pytest.raises(KeyboardInterrupt):
-            library.add_vectors(videos())
+        refused(KeyboardInterrupt, "", library.add_vectors, videos())
         assert library.info().videos == 12
         with pytest.raises(UsageError, match="unit length"):
             library.add_vectors([replace(video("/v/x", 3), vectors=2 * vectors(3))])
@@ -410,10 +407,8 @@ def test_copies_both_ways_are_equal(pair: tuple[Library, Library], tmp_path: Pat
         clip = tiny_video(tmp_path / "new.mp4", 9)
     with Library(place(MILVUS, tmp_path), ConditionedFake()) as changed:
         changed.add(clip)
-        with pytest.raises(LibraryError, match=r"holds other contents than .*new\.mp4"):
-            folder.copy_to(changed)
-        with pytest.raises(UsageError, match="cannot be copied to itself"):
-            changed.copy_to(changed)
+        refused(LibraryError, r"holds other contents than .*new\.mp4", folder.copy_to, changed)
+        refused(UsageError, "cannot be copied to itself", changed.copy_to, changed)
     with Library(place(MILVUS, tmp_path, "third")) as third:
         assert milvus.copy_to(third).digest != report.digest  # indexed at another time
 
@@ -430,5 +425,4 @@ def test_a_copy_comes_back_equal(tmp_path: Path):
         assert (first.copied, second.copied, first.rows) == (2, 2, 5)
         assert first.digest == second.digest
         back.add_vectors([video("/v/b", 2, 2)])
-        with pytest.raises(LibraryError, match=r"holds other contents than .* \(first /v/b\)"):
-            folder.copy_to(back)
+        refused(LibraryError, r"holds other contents than .* \(first /v/b\)", folder.copy_to, back)

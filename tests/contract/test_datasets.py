@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import fake_datasets
+from tests.refusals import refused
 from vlar import registry
 from vlar.errors import DatasetError, ProtocolError
 from vlar.evaluation.datasets.base import DatasetSplit, detect, read_dataset
@@ -94,12 +95,9 @@ def test_hashes_follow_the_content_and_not_the_line_ends(made: tuple[str, Path],
 
 
 def test_an_unknown_option_and_a_missing_folder_are_named(made: tuple[str, Path], tmp_path: Path):
-    with pytest.raises(ProtocolError, match="'fold'"):
-        read_dataset(made[1], made[0], {"fold": 1})
-    with pytest.raises(DatasetError, match="no such folder"):
-        read_dataset(tmp_path / "nowhere", made[0])
+    refused(ProtocolError, "'fold'", read_dataset, made[1], made[0], {"fold": 1})
+    refused(DatasetError, "no such folder", read_dataset, tmp_path / "nowhere", made[0])
 
 
 def test_an_empty_folder_is_no_data_set(tmp_path: Path):
-    with pytest.raises(DatasetError, match="no layout fits"):
-        read_dataset(tmp_path)
+    refused(DatasetError, "no layout fits", read_dataset, tmp_path)

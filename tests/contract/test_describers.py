@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.refusals import refused
 from tests.unit.generators.descriptions.chat_server import chat_server
 from tests.unit.generators.descriptions.conftest import WordLimit
 from tests.unit.generators.descriptions.tiny_model import save_tiny_model
@@ -134,5 +135,4 @@ def test_a_run_writes_a_bank_with_every_label(
 @pytest.mark.parametrize("name", registry.names("describer"))
 def test_a_useless_argument_is_named(name: str):
     argument = "surplus" if name == "offline" else ""
-    with pytest.raises(UsageError, match=name):
-        load_describer(f"{name}:{argument}", LIMIT)
+    refused(UsageError, name, load_describer, f"{name}:{argument}", LIMIT)

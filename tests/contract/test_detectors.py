@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from tests.unit.people.made import TIMES_S, scene
 from tests.unit.people.tiny_owl import save_owl
 from vlar import registry
@@ -25,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=NAMES)
 def detector(request: pytest.FixtureRequest, folder: Path) -> Detector:
     if request.param == "rfdetr":
-        pytest.skip("its library is an extra; tests/unit/people/test_hf.py has a stand-in")
+        pytest.skip("its library is an extra; tests/unit/people/test_detectors.py has a stand-in")
     if request.param == "pose" and not networks.is_installed():
         pytest.skip("lite-motion was not fetched")
     return load_detector(f"hf:{folder}" if request.param == "hf" else request.param)
@@ -61,5 +62,4 @@ def test_it_says_what_it_finds_and_refuses_a_wrong_spec(name: str):
     assert part.name == name
     assert part.finds in ("people", "movement", "words")
     assert part.rate_hz > 0
-    with pytest.raises(VlarError):
-        load_detector(f"{name}:no/such/file")
+    refused(VlarError, "", load_detector, f"{name}:no/such/file")

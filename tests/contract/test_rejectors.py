@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from tests.refusals import refused
 from vlar import registry
 from vlar.errors import ModelError, UsageError
 from vlar.heads.reject import Rejector
@@ -69,10 +70,8 @@ def test_a_threshold_keeps_the_share_of_known_clips(rejector):
     for keep in (0.5, 0.9, 0.95, 1.0):
         kept = (score <= rejector.threshold(score, keep=keep)).mean()
         assert kept == pytest.approx(keep, abs=1 / len(score))
-    with pytest.raises(UsageError, match="at least one known clip"):
-        rejector.threshold(score[:0])
-    with pytest.raises(UsageError, match=r"is 1\.5; give one from 0 to 1"):
-        rejector.threshold(score, keep=1.5)
+    refused(UsageError, "at least one known clip", rejector.threshold, score[:0])
+    refused(UsageError, r"is 1\.5; give one from 0 to 1", rejector.threshold, score, keep=1.5)
 
 
 def test_it_is_saved_and_found_again(rejector):

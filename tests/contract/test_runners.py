@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from tests.unit.library.fakes import (
     ConditionedFake,
     FakeModel,
@@ -123,5 +124,4 @@ def test_options_of_another_runner_are_refused(name: str):
     part = registry.get("runner", name)
     assert part.name == name
     everything = RunnerOptions("host:1", 2, 0.5, ("cpu",), "cpu")
-    with pytest.raises(UsageError, match="is not for runner"):
-        part.from_options(everything)
+    refused(UsageError, "is not for runner", part.from_options, everything)

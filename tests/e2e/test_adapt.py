@@ -1,3 +1,5 @@
+"""``vlar adapt`` through the real command: examples, pairs of verbs and objects, unseen labels."""
+
 from __future__ import annotations
 
 import csv
@@ -5,9 +7,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests import videos
+from tests.e2e.conftest import run_vlar
+from vlar.media.skeleton import layouts
 
 
 def moving_bar(direction: int):
@@ -303,3 +308,193 @@ def test_several_labels_a_clip_and_any_labels_afterwards(
         for answer in (own, asked)
     ]
     assert probability[0] == pytest.approx(probability[1], abs=1e-5)
+
+
+PAIRS = [("open", "door"), ("open", "box"), ("close", "door"), ("close", "box")]
+
+UNSEEN = ("close", "box")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Doors are grey and boxes are striped; opening grows brighter, closing darker."""
+    place, rows = tmp_path_factory.mktemp("compositions"), ["path,verb,object"]
+    (place / "clips").mkdir()
+    for verb, noun in PAIRS:
+        for turn in range(3):
+
+            def picture(number: int, verb=verb, noun=noun, turn=turn) -> np.ndarray:
+                level = 60 + 30 * (number if verb == "open" else 3 - number) + 4 * turn
+                shown = np.full((64, 96, 3), level, np.uint8)
+                if noun == "box":
+                    shown[:, ::8] = 255 - level
+                return shown
+
+            name = f"clips/{verb}_{noun}_{turn}.mp4"
+            videos.make_video(place / name, 4, picture=picture)
+            if (verb, noun) != UNSEEN:
+                rows.append(f"{name},{verb},{noun}")
+    (place / "pairs.csv").write_text("\n".join(rows))
+    (place / "verbs.txt").write_text("open\nclose\n")
+    (place / "objects.txt").write_text("door\nbox\n")
+    (place / "verbs_only.csv").write_text("path,verb\nclips/open_door_0.mp4,open\nx.mp4,close\n")
+    return place
+
+
+def test_every_verb_with_every_object_on_any_model(vlar_command, place: Path):
+    clip = place / "clips" / "open_door_0.mp4"
+    done = vlar_command(
+        "classify", clip, "--pairs", place / "verbs.txt", place / "objects.txt", "--json"
+    )
+    assert done.code == 0, done.err
+    (row,) = done.rows
+    assert {p["label"] for p in row["predictions"]} == {f"{verb} {noun}" for verb, noun in PAIRS}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--pairs", "open", "box", "--labels", "run"), "--labels and --pairs exclude each other"),
+        (("--pairs", "open", "missing.txt"), "'missing.txt' does not exist"),
+    ],
+)
+def test_lists_that_cannot_be_pairs(vlar_command, place: Path, arguments, reason: str):
+    done = vlar_command("classify", place / "clips" / "open_door_0.mp4", *arguments)
+    assert done.code == 2
+    assert reason in done.advice
+
+
+def test_verbs_without_objects_are_refused(vlar_command, place: Path):
+    done = vlar_command(
+        "adapt", place / "verbs_only.csv", "--method", "c2c", "--out", place / "none"
+    )
+    assert done.code == 2
+    assert "have no 'object'; give a CSV with the columns path,verb,object" in done.advice
+    assert not (place / "none").exists()
+
+
+@pytest.mark.slow
+def test_pairs_are_learned_saved_asked_and_searched(vlar_command, place: Path):
+    done = vlar_command(
+        "adapt", place / "pairs.csv", "--method", "c2c", "--out", place / "m", "--json"
+    )
+    assert done.code == 0, done.err
+    assert done.rows[-1]["training"]["method"] == "c2c"
+    manifest = json.loads((place / "m" / "vlar.json").read_text())
+    assert manifest["adapter"]["settings"]["verbs"] == ["close", "open"]
+    clip = place / "clips" / "close_box_0.mp4"
+    (row,) = vlar_command("classify", clip, "--model", place / "m", "--json").rows
+    assert "close box" in {p["label"] for p in row["predictions"]}
+    named = vlar_command(
+        "classify", clip, "--model", place / "m", "--pairs", "open, hide", "box, cup", "--json"
+    )
+    assert {p["label"] for p in named.rows[0]["predictions"]} == {
+        "open box", "open cup", "hide box", "hide cup"
+    }  # fmt: skip
+    wrong = vlar_command("classify", clip, "--model", place / "m", "--labels", "dance, open box")
+    assert wrong.code == 2
+    assert "'dance' is not a pair of them" in wrong.advice
+    added = vlar_command("index", "add", place / "l.vlar", place / "clips", "--model", place / "m")
+    assert added.code == 0, added.err
+    found = vlar_command("query", place / "l.vlar", "[verb=close object=box]", "-k", "3", "--json")
+    assert found.code == 0, found.err
+    assert all(0 <= hit["probability"] <= 1 for hit in found.rows)
+    assert found.rows
+
+
+JOINTS = layouts.layout("kinect20").joints
+
+
+HEIGHTS = {
+    "pelvis": 0.95, "spine": 1.1, "chest": 1.4, "head": 1.65, "shoulder": 1.4, "elbow": 1.1,
+    "wrist": 0.9, "hand": 0.8, "hip": 0.93, "knee": 0.5, "ankle": 0.1, "foot": 0.03,
+}  # fmt: skip
+
+
+MOVING = {
+    "wave": ("right_elbow", "right_wrist", "right_hand"),
+    "kick": ("right_knee", "right_foot"),
+    "nod": ("head",),
+}
+
+
+def recording(path: Path, moving: tuple[str, ...], seed: int) -> Path:
+    """Two seconds of a body of which some joints go up and down."""
+    random = np.random.default_rng(seed)
+    points = np.zeros((60, len(JOINTS), 3), np.float32)
+    for at, name in enumerate(JOINTS):
+        side = -1 if name.startswith("left_") else 1
+        width = 0.0 if name in ("pelvis", "spine", "chest", "head") else 0.2
+        points[:, at] = (side * width, HEIGHTS[name.split("_")[-1]], 2.5)
+        if name in moving:
+            points[:, at, 1] += 0.3 + 0.3 * np.sin(np.linspace(0, 12, 60) + seed)
+    points += random.normal(scale=0.004, size=points.shape).astype(np.float32)
+    facts = {"layout": "kinect20", "unit": "m", "rate_hz": 30.0}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, facts=np.array(json.dumps(facts)), points=points[:, None])
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["aligned", "parts"])
+def test_labels_with_and_without_examples(tmp_path: Path, method: str):
+    for label, joints in MOVING.items():
+        for number in range(2):
+            recording(tmp_path / "skeletons" / label / f"{number}.npz", joints, number)
+    made = run_vlar(
+        "adapt", tmp_path / "skeletons", "--model", "skeleton", "--method", method, "--out",
+        tmp_path / "mine",
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    new = recording(tmp_path / "new.npz", MOVING["kick"], 5)
+    own = run_vlar("classify", new, "--model", tmp_path / "mine", "--json")
+    assert own.rows[0]["predictions"][0]["label"] == "kick"
+    wider = run_vlar(
+        "classify", new, "--model", tmp_path / "mine", "--labels", "wave, kick, squat", "--json"
+    )
+    assert wider.code == 0, wider.err
+    assert {row["label"] for row in wider.rows[0]["predictions"]} == {"wave", "kick", "squat"}
+
+
+GATED = """
+method = "aligned"
+model = "skeleton"
+train = "{folder}"
+out = "{out}"
+[adapter]
+gate = "always"
+own = 0.5
+"""
+
+
+MORE = {
+    "clap": ("left_wrist", "right_wrist", "left_hand", "right_hand"),
+    "bow": ("head", "chest", "left_shoulder", "right_shoulder"),
+    "step": ("left_ankle", "left_foot", "left_knee"),
+}
+
+
+@pytest.mark.slow
+def test_a_gate_is_saved_and_answers_mixed_lists(tmp_path: Path):
+    for label, joints in (MOVING | MORE).items():
+        for number in range(4):
+            recording(tmp_path / "skeletons" / label / f"{number}.npz", joints, number)
+    made, config = tmp_path / "mine", tmp_path / "gate.toml"
+    config.write_text(GATED.format(folder=tmp_path / "skeletons", out=made))
+    trained = run_vlar("train", config)
+    assert trained.code == 0, trained.err
+    settings = json.loads((made / "vlar.json").read_text())["adapter"]["settings"]
+    assert len(settings["gate_numbers"]) == 5
+    new = recording(tmp_path / "new.npz", MOVING["kick"], 5)
+    lists = ("wave, kick, bow, squat", "squat, bow, kick, wave")
+    found = [
+        run_vlar("classify", new, "--model", made, "--labels", labels, "--top", "4", "--json")
+        for labels in lists
+    ]
+    assert [run.code for run in found] == [0, 0], found[0].err
+    first, other = (
+        {row["label"]: row["probability"] for row in run.rows[0]["predictions"]} for run in found
+    )
+    assert first == pytest.approx(other)
+    seen = {label: share for label, share in first.items() if label != "squat"}
+    assert max(seen, key=lambda label: seen[label]) == "kick"

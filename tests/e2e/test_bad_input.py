@@ -1,4 +1,4 @@
-"""Bad input: a line of advice, the other files still done, the designed exit code, no loss."""
+"""Bad input and hostile files: a line of advice, other files still done, designed exit codes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests import videos
+from tests.fixtures.models_1 import tiny
+from tests.hostile.kit import SECRET
 from vlar.encoders.lite.towers import CACHE_FOLDER
 
 LABELS = "riding bikes, talking, dancing"
+
+
 # Root may read and write everything; dropping these capabilities makes modes count for it too.
 AS_USER = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
 
@@ -293,3 +297,76 @@ def test_a_wrong_command_line_is_exit_code_2(vlar_command, arguments: tuple[str,
     assert done.code == 2
     assert done.out == ""
     assert "vlar" in done.err
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX system")
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, sparse_clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of two good clips and two that the decoder of every process here fails on."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    first, second, *_ = sparse_clips.values()
+    for name, clip in (("a", first), ("abort", second), ("hang", first), ("z", second)):
+        shutil.copy(clip, folder / f"{name}.mp4")
+        with (folder / f"{name}.mp4").open("ab") as file:
+            file.write(name.encode())  # no two files have one content
+    paths = [str(Path(__file__).parents[1] / "faulty_decoder"), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    monkeypatch.setenv("VLAR_FILE_TIMEOUT_S", "3")
+    return folder
+
+
+@posix
+def test_index_add_names_them_and_skips_them_next_time(vlar_command, hostile: Path, tmp_path: Path):
+    library = tmp_path / "l.vlar"
+    first = vlar_command("index", "add", library, hostile, "--json")
+    assert first.code == 1
+    failed = {Path(row["path"]).stem: row["error"] for row in first.rows if "error" in row}
+    assert {name: error["kind"] for name, error in failed.items()} == {
+        "abort": "crash",
+        "hang": "timeout",
+    }
+    assert "crashed (SIGABRT)" in failed["abort"]["message"]
+    assert sorted(Path(r["path"]).stem for r in first.rows if "error" not in r) == ["a", "z"]
+    second = vlar_command("index", "add", library, hostile, "--json")
+    assert second.code == 1
+    assert [row["error"]["kind"] for row in second.rows if "error" in row] == ["crash", "timeout"]
+    assert second.err.count("skipped, its reading failed before") == 2
+
+
+@posix
+def test_classify_and_check_answer_for_the_others(vlar_command, hostile: Path):
+    done = vlar_command("classify", hostile, "--labels", "riding a bike, cooking", "--json")
+    assert done.code == 1
+    kinds = [row["error"]["kind"] if "error" in row else "answer" for row in done.rows]
+    assert kinds == ["answer", "crash", "timeout", "answer"]
+    done = vlar_command("check", hostile, "--json")
+    assert done.code == 1
+    assert [row["kind"] for row in done.rows] == ["ok", "crash", "timeout", "ok"]
+    assert done.rows[1]["reason"].startswith("its decoder crashed (SIGABRT)")
+    assert done.rows[1]["readable"] == 0
+
+
+def test_sound_dangerous_and_not_usable(vlar_command, tmp_path: Path) -> None:
+    sound = Path(tiny.__file__).parent / "ridge"
+    done = vlar_command("doctor", "--audit", sound, "--json")
+    assert done.code == 0
+    assert {row["severity"] for row in done.rows} == {"remark"}
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret").write_text(SECRET)
+    (folder / "vlar.json").symlink_to(tmp_path / "secret")
+    (folder / "run.sh").write_text("touch /tmp/never")
+    done = vlar_command("doctor", "--audit", folder, "--json")
+    assert done.code == 1
+    assert all(set(row) == {"severity", "file", "problem", "advice"} for row in done.rows)
+    assert {row["severity"] for row in done.rows} == {"danger", "damage"}
+    assert SECRET not in done.out + done.err
+    done = vlar_command("doctor", "--audit", folder)
+    assert done.code == 1
+    assert done.out.splitlines()[0].startswith("danger  ")
+    done = vlar_command("doctor", "--audit", tmp_path / "nowhere")
+    assert done.code == 2
+    assert "nowhere" in done.advice

@@ -74,8 +74,7 @@ def test_other_names_are_refused_with_the_nearest(arguments: tuple[str, ...], ne
 
 
 @pytest.mark.parametrize(
-    "verb",
-    ["classify", "adapt", "calibrate", "evaluate", "query", "index add"],
+    "verb", ["classify", "adapt", "calibrate", "evaluate", "query", "index add"]
 )
 def test_verbs_with_a_model_take_a_device(verb: str):
     text = verbs.help_of(verb)

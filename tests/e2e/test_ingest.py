@@ -148,7 +148,7 @@ def test_a_cluster_that_is_not_there_is_named(
 
 def main(library: str, videos: str) -> None:
     """What the killed process runs: the driver of Ray with the tests' model."""
-    from tests.unit.library.test_processes import load_slow
+    from tests.unit.library.test_runners import load_slow
     from vlar.plugins.ray.runner import RayRunner
 
     with Library(library, FakeModel()) as opened:

@@ -1,3 +1,5 @@
+"""Libraries through the real command, of people too."""
+
 from __future__ import annotations
 
 import json
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import videos
+from tests.unit.people.made import scene
 
 from .conftest import cache_but
 
@@ -30,10 +33,7 @@ def library(vlar_command, folder: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [
-        ("bicycles in street traffic", "bikes"),
-        ("a cartoon animal", "bigbuckbunny"),
-    ],
+    [("bicycles in street traffic", "bikes"), ("a cartoon animal", "bigbuckbunny")],
 )
 def test_a_sentence_finds_its_clip_with_times(vlar_command, library: Path, text: str, name: str):
     done = vlar_command("query", library, text, "-k", 2, "--json", "--min-probability", 0)
@@ -237,3 +237,29 @@ def test_bodies_fetched_later_are_added_to_a_library(
         return [(row["path"], pytest.approx(row["score"], abs=2e-3)) for row in rows]
 
     assert scores(path) == scores(library)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    frames = scene([(15, 2), (130, -1.5)], count=32)
+    place = tmp_path_factory.mktemp("persons") / "two.mp4"
+    return videos.make_video(place, 32, fps=16, size=(160, 96), picture=lambda n: frames[n])
+
+
+def test_people_are_indexed_found_and_drawn(vlar_command, recording: Path, tmp_path: Path):
+    library = tmp_path / "l.vlar"
+    done = vlar_command("index", "add", library, recording, "--persons", "--detector", "motion")
+    assert done.code == 0
+    assert "1 new windows, 2 rows of people" in done.notes
+    asked = ("query", library, "a red square", "--min-probability", "0", "--json")
+    sheet = tmp_path / "s.png"
+    done = vlar_command(*asked, "--who", "the person on the right", "--sheet", sheet)
+    assert done.code == 0
+    (hit,) = done.rows
+    assert hit["box"][0] > 0.4
+    assert hit["track"] in (1, 2)
+    assert sheet.stat().st_size > 1000
+    done = vlar_command("index", "add", library, recording, "--no-persons")
+    assert done.code != 0
+    assert "made with rows of people" in done.notes
+    assert "Traceback" not in done.notes

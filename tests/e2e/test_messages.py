@@ -1,10 +1,11 @@
-"""What appears on stderr: progress, errors of libraries and of vlar itself, and an interrupt."""
+"""Streams of output: progress and errors, without a network lookup."""
 
 from __future__ import annotations
 
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,14 @@ from pathlib import Path
 
 import pytest
 
+import vlar
 from tests import videos
+from tests.fixtures.models_1 import tiny
+from tests.unit.encoders.onnx import made
 
 LABELS = "dancing, talking"
+
+
 # The command with a line of progress every tenth of a second.
 OFTEN = (
     "import sys, vlar.apps.cli.progress as p; p.EVERY_S = 0.1; "
@@ -126,3 +132,43 @@ def test_addresses_and_cameras_are_named_as_such(vlar_command, clips):
     assert done.code == 2
     assert "http://127.0.0.1:1/a.mp4: cannot be fetched" in done.err
     assert "rtsp://camera/1" in done.err
+
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def test_the_runtime_is_told_to_be_silent_unless_the_user_says_otherwise():
+    script = "import os, vlar; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    for given, wanted in (({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")):
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), **given}
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == wanted
+    assert vlar.__version__
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at system calls")
+def test_classify_writes_and_asks_nothing_else(tmp_path: Path):
+    home = tmp_path / "home"
+    home.mkdir()
+    arguments = [
+        "classify", str(tiny.clip(tmp_path, "fall", 5)), "--labels", "run, walk",
+        "--model", f"onnx:{made.write(tmp_path / 'export')}",
+    ]  # fmt: skip
+    command = [sys.executable, "-c", "from vlar.apps.cli import main; main()", *arguments]
+    calls = tmp_path / "calls"
+    tracer = shutil.which("strace")
+    traced = [tracer, "-f", "-qq", "-o", str(calls), "-e", "trace=connect,sendto"] if tracer else []
+    if traced and subprocess.run([*traced, "true"], capture_output=True).returncode:
+        traced = []  # a container that may not trace
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(
+        [*traced, *command], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    cache = home / ".cache" / "vlar"
+    strange = [path for path in home.rglob("*") if path.is_file() and cache not in path.parents]
+    assert strange == []
+    if traced:
+        assert [line for line in calls.read_text().splitlines() if "AF_INET" in line] == []

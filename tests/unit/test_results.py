@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import vlar
+from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.results import ANSWER_COLUMNS, TableFile, cell
 from vlar.types import Classification, Copy, Failure, Hit, HitPart, Prediction
@@ -79,8 +80,7 @@ def test_what_was_written_before_an_interruption_is_kept(tmp_path: Path):
             table.write(ANSWER)
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
+    refused(KeyboardInterrupt, "", interrupted)
     assert parquet.read_table(tmp_path / "t.parquet").num_rows == 1
 
 
@@ -92,7 +92,5 @@ def test_a_cell_never_starts_a_formula():
 
 
 def test_faults(tmp_path: Path):
-    with pytest.raises(UsageError, match="ends in"):
-        TableFile(tmp_path / "t.xlsx")
-    with pytest.raises(UsageError, match="cannot be written"):
-        TableFile(tmp_path / "none" / "t.csv")
+    refused(UsageError, "ends in", TableFile, tmp_path / "t.xlsx")
+    refused(UsageError, "cannot be written", TableFile, tmp_path / "none" / "t.csv")

@@ -1,17 +1,29 @@
-"""Every script of evals/ and benchmarks/ starts: its imports exist and its help is printed."""
+"""Scripts of ``evals/`` and ``benchmarks/``: they start, and their figures hold."""
 
 from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.refusals import refused
+from vlar.errors import MetricError
 
 ROOT = Path(__file__).resolve().parents[2]
+
 SCRIPTS = sorted(path for folder in ("evals", "benchmarks") for path in ROOT.glob(f"{folder}/*.py"))
 
 
@@ -61,3 +73,282 @@ def test_every_evaluation_has_its_place_on_the_page():
     page = (ROOT / "evals" / "README.md").read_text("utf-8")
     named = {path.name for path in SCRIPTS if path.parent.name == "evals"}
     assert not [name for name in sorted(named) if f"`{name}`" not in page]
+
+
+EVALS = Path(__file__).resolve().parents[2] / "evals"
+
+
+@pytest.fixture(scope="module")
+def composites() -> ModuleType:
+    sys.path.insert(0, str(EVALS))
+    try:
+        import composites
+    finally:
+        sys.path.remove(str(EVALS))
+    return composites
+
+
+def plain(value: int, frames: int = 6, height: int = 20, width: int = 30) -> np.ndarray:
+    return np.full((frames, height, width, 3), value, np.uint8)
+
+
+def slope(frames: int = 8) -> np.ndarray:
+    """A picture that becomes brighter to the right, the same in every frame."""
+    row = np.linspace(0, 255, 60).astype(np.uint8)
+    return np.broadcast_to(row[None, None, :, None], (frames, 40, 60, 3)).copy()
+
+
+def test_movements_keep_count_and_size(composites: ModuleType):
+    sizes = {composites.moved(slope(), verb, "key").shape for verb in composites.VERBS}
+    assert sizes == {(8, 28, 42, 3)}
+
+
+def test_a_pan_to_the_right_is_the_one_to_the_left_played_backwards(composites: ModuleType):
+    right = composites.moved(slope(), "panning right")
+    left = composites.moved(slope(), "panning left")
+    np.testing.assert_array_equal(right, left[::-1])
+    bright = right.mean(axis=(1, 2, 3))
+    assert np.all(np.diff(bright) > 0)
+
+
+def test_a_frozen_clip_does_not_move_and_a_zoom_narrows(composites: ModuleType):
+    frozen = composites.moved(slope(), "freezing")
+    assert np.ptp(frozen, axis=0).max() == 0
+    near = composites.moved(slope(), "zooming in")
+    contrast = near.reshape(8, -1).std(axis=1)
+    assert contrast[-1] < contrast[0]
+
+
+def test_two_clips_stand_next_to_each_other(composites: ModuleType):
+    both = composites.side_by_side(plain(10), plain(200, frames=3, height=40, width=40))
+    assert both.shape == (6, 20, 30 + 20, 3)
+    assert (both[:, :, :30] == 10).all()
+    assert (both[:, :, 30:] == 200).all()
+
+
+def test_two_clips_follow_each_other(composites: ModuleType):
+    joined = composites.one_after_other(plain(10), plain(200, height=40))
+    assert joined.shape == (6, 20, 30, 3)
+    assert (joined[:3] == 10).all()
+    assert (joined[3:] == 200).all()
+
+
+@given(share=st.floats(0.1, 1.0), seed=st.integers(0, 99))
+def test_a_pasted_clip_is_whole_and_stays_in_place(share: float, seed: int):
+    sys.path.insert(0, str(EVALS))
+    from composites import pasted
+
+    sys.path.remove(str(EVALS))
+    made = pasted(plain(200), plain(10, height=64, width=96), share, np.random.default_rng(seed))
+    there = made == 200
+    assert made.shape == (6, 64, 96, 3)
+    assert (there == there[0]).all()
+    rows, columns = np.flatnonzero(there[0].any((1, 2))), np.flatnonzero(there[0].any((0, 2)))
+    assert len(rows) == max(8, round(share * 64))
+    assert there[0].sum() == len(rows) * len(columns) * 3
+
+
+sys.path.insert(0, str(ROOT / "evals"))
+measures = importlib.import_module("measures")
+sys.path.pop(0)
+
+
+def test_mcnemar_is_the_exact_binomial():
+    first = [True] * 8 + [False] * 2 + [True] * 5
+    second = [False] * 8 + [True] * 2 + [True] * 5
+    found = measures.mcnemar(first, second)
+    assert (found.only_first, found.only_second) == (8, 2)
+    assert found.p == pytest.approx(2 * (1 + 10 + 45) / 2**10)
+    assert measures.mcnemar(first, first).p == 1
+
+
+def test_the_seen_unseen_area_is_that_of_the_best_answers_and_of_none():
+    of_seen = np.array([True] * 4 + [False] * 4)
+    sure = np.array([1.0] * 4 + [-1.0] * 4)
+    assert measures.seen_unseen_area(sure, of_seen, ~of_seen, of_seen) == 1.0
+    assert measures.seen_unseen_area(-sure, of_seen, ~of_seen, of_seen) == 0.0
+    nothing = np.zeros(8)  # one threshold: all clips are of one side, or all of the other
+    assert measures.seen_unseen_area(nothing, of_seen, ~of_seen, of_seen) == 0.5
+    half = np.array([True, False] * 4)
+    assert measures.seen_unseen_area(sure, of_seen & half, ~of_seen & half, of_seen) == 0.25
+    with pytest.raises(MetricError, match="no clip shows unseen labels"):
+        measures.seen_unseen_area(sure, of_seen, of_seen, np.ones(8, bool))
+
+
+def planted(bias: float, seed: int = 0, n: int = 400):
+    """Scores of a model that goes by the action, and by the scene as far as ``bias``."""
+    random = np.random.default_rng(seed)
+    unknown = np.arange(n) % 2 == 0
+    distance = random.random(n)
+    scores = unknown + 0.7 * random.normal(size=n) + bias * distance
+    return scores, unknown, distance
+
+
+def test_a_model_that_goes_by_scenes_has_a_positive_gap():
+    plain, biased = (measures.scene_bias(*planted(bias), groups=3) for bias in (0.0, 2.0))
+    assert abs(plain.gap) < 0.06
+    assert biased.unknown_gap > 0.2
+    assert biased.known_gap > 0.2
+    assert biased.worst < plain.worst
+    assert list(biased.distance) == sorted(biased.distance)
+
+
+def test_shuffled_scenes_have_no_gap():
+    scores, unknown, distance = planted(2.0)
+    gaps = [
+        measures.scene_bias(scores, unknown, np.random.default_rng(seed).permutation(distance)).gap
+        for seed in range(20)
+    ]
+    assert abs(np.mean(gaps)) < 0.02
+
+
+def test_scores_that_are_the_distance_alone_have_the_largest_gap():
+    distance = np.array([0.1, 0.9, 0.2, 0.8])
+    found = measures.scene_bias(distance, [True, True, False, False], distance)
+    assert found.unknown == (0.0, 1.0)
+    assert found.known == (0.5, 0.5)
+    assert found.unknown_gap == 1.0
+    assert found.known_gap == 0.0
+    assert found.gap == 0.5
+    assert found.to_dict()["gap"] == 0.5
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 6))
+@settings(max_examples=30, deadline=None)
+def test_distance_is_one_minus_the_nearest_cosine(seed: int, m: int, n: int):
+    random = np.random.default_rng(seed)
+    a, b = random.normal(size=(m, 4)), random.normal(size=(n, 4))
+    found = measures.scene_distance(a, b)
+    cosine = a @ b.T / np.linalg.norm(a, axis=1)[:, None] / np.linalg.norm(b, axis=1)
+    assert found == pytest.approx(1 - cosine.max(axis=1))
+    assert measures.scene_distance(3 * b, b) == pytest.approx(np.zeros(n), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (([0.1, 0.2], [True, False], [1.0]), "2 scores and 1 distances"),
+        (([0.1, 0.2, 0.3], [True, False, False], [1.0, 2.0, 3.0]), "2 groups of 1 unknown"),
+        (([0.1, np.nan], [True, False], [1.0, 2.0]), "nan"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(arguments: tuple, what: str):
+    refused(MetricError, what, measures.scene_bias, *arguments)
+
+
+def test_scenes_of_other_widths_and_empty_ones_are_refused():
+    refused(MetricError, "one width", measures.scene_distance, [[1.0, 0.0]], [[1.0]])
+    refused(MetricError, "zero", measures.scene_distance, [[0.0, 0.0]], [[1.0, 0.0]])
+
+
+def loaded() -> Any:
+    spec = importlib.util.spec_from_file_location("scale_model", ROOT / "benchmarks/scale_model.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["scale_model"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+MODEL = loaded()
+
+SMALL = MODEL.Plan(files=40, workers=3, mean_s=10, restart_s=2, seed=5)
+
+
+def test_the_page_has_the_tables_of_the_script_word_for_word():
+    page = MODEL.PAGE.read_text("utf-8")
+    assert MODEL.filled(page) == page, "run: python benchmarks/scale_model.py --write"
+
+
+def test_a_changed_figure_changes_the_page(monkeypatch: pytest.MonkeyPatch):
+    page = MODEL.PAGE.read_text("utf-8")
+    slower = replace(MODEL.MEASURED["encode_bodies"], value=0.6)
+    monkeypatch.setitem(MODEL.MEASURED, "encode_bodies", slower)
+    assert MODEL.per_million() not in page
+
+
+def test_measured_sizes_are_those_of_the_library_page():
+    text = (ROOT / "docs" / "library.md").read_text("utf-8")
+    for words in ("2209", "555 / 1137", "205 s", "8.0 ms", "18.6 ms", "11.8 ms", "take 136 s"):
+        assert words in text, words
+    assert MODEL.value("cache_ivf") + MODEL.value("database") == 2209
+    # The formula of ivf, against the largest index that was measured.
+    assert MODEL.ivf_query_s(5e6) == pytest.approx(MODEL.value("query_sq8"), rel=0.05)
+
+
+@given(
+    st.floats(0.0, 0.05), st.sampled_from([0.0, 0.002, 0.01]), st.sampled_from([0.0, 0.1]),
+    st.floats(0.01, 4.0), st.integers(0, 100),
+)  # fmt: skip
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_every_file_is_written_once_or_given_up(
+    poison: float, dies_h: float, driver_h: float, write_s: float, seed: int
+):
+    plan = replace(
+        SMALL, poison=poison, dies_h=dies_h, driver_h=driver_h, driver_s=5.0, write_s=write_s,
+        queue_mb=2.0, seed=seed,
+    )  # fmt: skip
+    out = MODEL.simulate(plan)
+    assert out.written + out.given_up == plan.files
+    assert out.twice == 0
+    assert out.most_mb <= plan.queue_mb
+    assert out.seconds >= out.busy_s / plan.workers
+    assert out.given_up >= round(poison * plan.files)
+
+
+def test_a_file_that_outlives_every_driver_is_refused():
+    with pytest.raises(ValueError, match="a file of 100 s never ends before the driver restarts"):
+        MODEL.simulate(replace(SMALL, driver_h=0.02), [100.0])
+
+
+def test_without_failures_it_is_the_work_of_the_workers():
+    work = [10.0] * 30
+    out = MODEL.simulate(replace(SMALL, write_s=0.0), work)
+    assert (out.seconds, out.deaths, out.again, out.waited_s) == (100.0, 0, 0, 0.0)
+
+
+def test_a_killed_worker_costs_its_file_and_its_start():
+    out = MODEL.simulate(replace(SMALL, workers=1, write_s=0.0), [10.0] * 3, kills=[(15.0, 0)])
+    assert out.seconds == 10 + 5 + 2 + 20  # half a file lost, two seconds to start
+    assert (out.deaths, out.again, out.written) == (1, 1, 3)
+
+
+def test_a_slow_writer_makes_workers_wait():
+    out = MODEL.simulate(replace(SMALL, write_s=10.0, queue_mb=1.0), [10.0] * 30)
+    assert out.seconds >= 300
+    assert out.waited_s > 100
+    assert out.most_mb <= 1.0
+
+
+# Columns of the table of few-shot figures, and the names of its rows in the result files.
+FILES = ("few_shot_lite", "few_shot_bodies", "few_shot_bodies_disjoint")
+
+
+POOLS = {
+    "JHMDB, 21 labels": "jhmdb",
+    "Weizmann, 10 labels": "weizmann",
+    "Something-Something V2, 15 labels": "something-something-v2",
+}
+
+
+def measured(file: str, pool: str) -> str:
+    results = json.loads((ROOT / "evals" / "results" / f"{file}.json").read_text())["results"]
+    asked = {"pool": pool, "labels": "all", "method": "auto"}
+    for row in results:
+        if asked.items() <= row.items():
+            return f"{row['top1']} ± {row['ci95']}"
+    return ""
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/fewshot.md"])
+def test_few_shot_figures_are_the_measured_ones(page: str):
+    lines = (ROOT / page).read_text("utf-8").splitlines()
+    for name, pool in POOLS.items():
+        cells = [
+            [cell.strip() for cell in line.split("|")[2:-1]]
+            for line in lines
+            if line.startswith(f"| {name} |")
+        ]
+        few_shot = [row for row in cells if any("±" in cell for cell in row)]
+        assert few_shot == [[measured(file, pool) for file in FILES]], name

@@ -19,6 +19,7 @@ from tests.fixtures.models_1 import tiny
 from tests.hostile import cases, kit
 from tests.hostile.cases import CASES, Case
 from tests.hostile.kit import Kit
+from tests.refusals import refused
 from vlar.apps.audit import audit
 from vlar.errors import UsageError
 
@@ -232,5 +233,4 @@ def test_a_library_that_is_none(library: Path, tmp_path: Path) -> None:
 def test_what_vlar_does_not_read(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty-folder").mkdir()
     (tmp_path / "a.mp4").write_bytes(b"")
-    with pytest.raises(UsageError):
-        audit(tmp_path / name)
+    refused(UsageError, "", audit, tmp_path / name)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar.apps.review import (
     CSV,
     FIFTYONE,
@@ -44,8 +45,7 @@ def test_uncertainty_by_both_measures():
     assert entropy.argsort().tolist() == [2, 0, 1]
     assert uncertainty(np.full((1, 4), 0.25), "entropy") == pytest.approx([1.0])
     assert uncertainty(np.array([[0.5], [1.0]])) == pytest.approx([1.0, 0.0])
-    with pytest.raises(UsageError, match="margin"):
-        uncertainty(probability, "guess")
+    refused(UsageError, "margin", uncertainty, probability, "guess")
 
 
 def test_the_order_covers_what_differs():
@@ -141,10 +141,8 @@ def test_answers_join_a_support_set_that_adapt_reads(tmp_path: Path):
 def test_support_sets_that_cannot_grow(tmp_path: Path):
     table = tmp_path / "grouped.csv"
     table.write_text("path,label,group\na.mp4,run,x\n")
-    with pytest.raises(SupportError, match="group"):
-        join_support(table, [])
-    with pytest.raises(UsageError, match="CSV"):
-        join_support(tmp_path, [])
+    refused(SupportError, "group", join_support, table, [])
+    refused(UsageError, "CSV", join_support, tmp_path, [])
 
 
 def task(data: dict[str, object], label: object) -> str:
@@ -170,15 +168,12 @@ def task(data: dict[str, object], label: object) -> str:
 def test_bad_files_of_answers_are_one_line(tmp_path: Path, text: str):
     file = tmp_path / "answers.json"
     file.write_text(text)
-    with pytest.raises(UsageError, match=r"answers\.json"):
-        read_answers(file)
+    refused(UsageError, r"answers\.json", read_answers, file)
 
 
 def test_bad_tables_of_answers_are_one_line(tmp_path: Path):
     file = tmp_path / "answers.csv"
     for text in ("name\nx\n", "path,label\n\x00,a\n", "path,label,start_s\na,b,soon\n"):
         file.write_text(text)
-        with pytest.raises(UsageError, match=r"answers\.csv"):
-            read_answers(file)
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_answers(tmp_path / "gone.csv")
+        refused(UsageError, r"answers\.csv", read_answers, file)
+    refused(UsageError, "cannot be read", read_answers, tmp_path / "gone.csv")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vlar.encoders.base import load_encoder
 from vlar.encoders.caption_space import CaptionedEncoder
 from vlar.encoders.captions import Captioner, Captions
@@ -101,5 +102,4 @@ def test_a_model_reads_descriptions_by_it(encoder: CaptionedEncoder, monkeypatch
     ],
 )
 def test_specs_that_cannot_be_used_are_named(spec: str, error: type[Exception]):
-    with pytest.raises(error):
-        load_encoder(spec)
+    refused(error, "", load_encoder, spec)

@@ -1,15 +1,19 @@
-"""The catalogue: aliases, revisions, protocols and advice hold together."""
+"""The catalogue of encoders: aliases, revisions, missing libraries, the check of ``doctor``."""
 
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vlar.adapters.base import load_any
-from vlar.encoders import catalogue
+from vlar.encoders import catalogue, download
 from vlar.encoders.base import load_encoder
-from vlar.encoders.spec import other_kind
+from vlar.encoders.spec import missing_library, other_kind
 from vlar.errors import ModelError, UnknownNameError
 
 ENTRIES = catalogue.entries()
@@ -67,8 +71,7 @@ def test_terms_are_asked_for_before_a_loader_fetches():
 
 def test_an_unknown_alias_names_the_nearest():
     for look_up in (catalogue.entry, load_any):
-        with pytest.raises(UnknownNameError, match="did you mean 'siglip2'"):
-            look_up("siglp2")
+        refused(UnknownNameError, "did you mean 'siglip2'", look_up, "siglp2")
 
 
 def test_advice_goes_from_the_first_choice_on():
@@ -78,10 +81,8 @@ def test_advice_goes_from_the_first_choice_on():
             assert len(rows) >= 3
             assert all(row.advice[f"{use}.{device}"] for row in rows)
     assert catalogue.recommend("query", "cpu")[0].alias == "lite"
-    with pytest.raises(UnknownNameError, match="query"):
-        catalogue.recommend("querry", "cpu")
-    with pytest.raises(UnknownNameError, match="cuda"):
-        catalogue.recommend("query", "tpu")
+    refused(UnknownNameError, "query", catalogue.recommend, "querry", "cpu")
+    refused(UnknownNameError, "cuda", catalogue.recommend, "query", "tpu")
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,64 @@ def test_advice_goes_from_the_first_choice_on():
 def test_a_model_of_another_kind_is_told_by_its_class(name: str, kind: str | None):
     found = other_kind([name])
     assert (kind in (found or "")) if kind else found is None
+
+
+@pytest.mark.parametrize(
+    ("error", "package"),
+    [
+        (ModuleNotFoundError("No module named 'notthere'", name="notthere.part"), "notthere"),
+        (RuntimeError("Please install the latest notthere (`pip install notthere`)"), "notthere"),
+        (ValueError("X requires it: `pip3 install -U notthere`."), "notthere"),
+    ],
+)
+def test_it_is_named(error: Exception, package: str) -> None:
+    found = missing_library("hf:a/b", error)
+    assert found is not None
+    assert found.message.endswith(f"run: pip install {package}")
+
+
+def test_advice_about_a_library_that_is_there_is_another_error() -> None:
+    text = "the model type `new` is not known; upgrade: pip install --upgrade numpy"
+    assert missing_library("hf:a/b", ValueError(text)) is None
+    assert missing_library("hf:a/b", ValueError("size mismatch")) is None
+
+
+def test_a_timm_tower_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("open_clip.timm_model.timm", None)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ModelError, match="run: pip install timm"):
+        load_encoder("openclip:ViT-B-16-SigLIP?random_init=true")
+
+
+def test_a_core_library_that_is_broken_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("vlar.encoders.clip")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(ModelError, match="needs the library open-clip-torch"):
+        load_encoder("openclip:ViT-B-32?random_init=true")
+
+
+TINY = "openclip:ViT-S-32-alt?random_init=true"
+
+
+def test_lite_answers_as_its_stored_vectors():
+    """After a wanted change of lite: python benchmarks/verified_vectors.py."""
+    cosine = download.compare(load_encoder("lite"))
+    assert cosine is not None
+    assert cosine > 0.9999
+
+
+def test_a_fetched_model_is_compared_with_its_first_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("VLAR_CACHE", str(tmp_path))
+    encoder = load_encoder(TINY)
+    assert download.compare(encoder) is None
+    download.keep(encoder)
+    assert download.compare(encoder) == pytest.approx(1, abs=1e-3)
+    # The control: other weights under the same name.
+    for parameter in encoder.towers.model.parameters():  # pyright: ignore
+        parameter.data.mul_(np.float32(0.7))
+    refused(ModelError, "answers otherwise", download.compare, encoder)
+    (tmp_path / "verified.json").write_text("[")
+    assert download.compare(encoder) is None

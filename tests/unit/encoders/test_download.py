@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.refusals import refused
 from vlar.encoders import catalogue, download
 from vlar.encoders.clip import options
 from vlar.errors import ModelError, UsageError
@@ -98,8 +99,7 @@ def test_a_download_that_never_ends_well_leaves_nothing(
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
 def test_a_wrong_hash_is_refused_and_removed(hub: Hub, tmp_path: Path, name: str):
     hub.wrong_hash = name
-    with pytest.raises(ModelError, match=f"{name} .* another hash"):
-        download.fetch(CLIP)
+    refused(ModelError, f"{name} .* another hash", download.fetch, CLIP)
     assert left(tmp_path) == []
     assert not CLIP.is_here()
 
@@ -108,8 +108,7 @@ def test_a_full_disk_is_noticed_before_anything_is_fetched(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=50))
-    with pytest.raises(ModelError, match="nothing was written"):
-        download.fetch(CLIP)
+    refused(ModelError, "nothing was written", download.fetch, CLIP)
     assert hub.asked == []
 
 
@@ -118,21 +117,18 @@ def test_a_full_disk_is_noticed_before_anything_is_fetched(
 )
 def test_a_hub_that_refuses_is_one_line(hub: Hub, status: int, words: str):
     hub.status = status
-    with pytest.raises(ModelError, match=words):
-        download.fetch(CLIP)
+    refused(ModelError, words, download.fetch, CLIP)
 
 
 def test_a_repository_without_weights_is_refused(hub: Hub):
     (hub.folder / "model.safetensors").unlink()
     (hub.folder / "pytorch_model.bin").unlink()
-    with pytest.raises(ModelError, match="holds no weights"):
-        download.fetch(CLIP)
+    refused(ModelError, "holds no weights", download.fetch, CLIP)
 
 
 def test_offline_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set") as error:
-        download.fetch(CLIP)
+    error = refused(ModelError, "HF_HUB_OFFLINE is set", download.fetch, CLIP)
     assert "\n" not in error.value.message
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
@@ -144,8 +140,7 @@ def test_offline_is_one_line(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("changes", [{"non_commercial": True}, {"gated": True}])
 def test_terms_must_be_accepted(hub: Hub, changes: dict[str, bool]):
     entry = replace(CLIP, **changes)
-    with pytest.raises(UsageError, match="--accept-licence"):
-        download.fetch(entry)
+    refused(UsageError, "--accept-licence", download.fetch, entry)
     assert hub.asked == []
     assert download.fetch(entry, accept_licence=True).is_dir()
 

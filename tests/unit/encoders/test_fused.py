@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests import videos
 from tests.clips import clips_of
+from tests.refusals import refused
 from tests.unit.pose.figure import Figure, walker
 from tests.unit.pose.test_features import rows as figure_rows
 from vlar import registry
@@ -166,22 +167,19 @@ def test_a_weight_comes_back_from_its_name(factor: float, part: str):
     ],
 )
 def test_a_name_that_cannot_be_joined_costs_one_line(spec: str, error: type, message: str):
-    with pytest.raises(error, match=message) as caught:
-        load_any(spec)
+    caught = refused(error, message, load_any, spec)
     assert "\n" not in str(caught.value)
 
 
 def test_encoders_of_two_sensors_are_not_joined():
     other = Move()
     other.modality = "wrist"
-    with pytest.raises(UsageError, match="planted-move reads wrist"):
-        joined([Scene(), other])
+    refused(UsageError, "planted-move reads wrist", joined, [Scene(), other])
 
 
 def test_motion_alone_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(networks, "is_installed", lambda: False)
-    with pytest.raises(ModelError, match="vlar models get lite-motion"):
-        load_any("planted-scene+motion")
+    refused(ModelError, "vlar models get lite-motion", load_any, "planted-scene+motion")
 
 
 # Vectors
@@ -259,8 +257,7 @@ def test_text_that_depends_on_the_video_stays_so():
     np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, atol=1e-6)
     other = Asking()
     other.fingerprint = "another"
-    with pytest.raises(UsageError, match="depend on the video"):
-        joined([Asking(), other])
+    refused(UsageError, "depend on the video", joined, [Asking(), other])
 
 
 # Frames
@@ -419,8 +416,7 @@ def test_a_library_of_one_part_is_brought_up_to_both(folder: Path, tmp_path: Pat
     ],
 )
 def test_a_library_that_states_impossible_parts_is_damaged(text: str):
-    with pytest.raises(LibraryError, match="parts is"):
-        manifest._parts(text, Path("a.vlar"))
+    refused(LibraryError, "parts is", manifest._parts, text, Path("a.vlar"))
     assert manifest._parts("[[8, null, null], [16, 2.0, 64]]", Path("a.vlar")) == (
         Sampling(8),
         Sampling(16, fps=2.0, max_frames=64),

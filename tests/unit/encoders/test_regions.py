@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.clips import clips_of
+from tests.refusals import refused
 from tests.unit.training.fakes import FakeEncoder
 from vlar.encoders.lite.towers import part_of
 from vlar.encoders.protocols import WithRegions
@@ -64,5 +65,4 @@ def test_parts_cover_a_side_evenly(length: int, count: int):
 
 
 def test_an_encoder_without_them_is_named():
-    with pytest.raises(UsageError, match="'fake' has no patch tokens"):
-        WithRegions(FakeEncoder(), 2, 2)
+    refused(UsageError, "'fake' has no patch tokens", WithRegions, FakeEncoder(), 2, 2)

@@ -13,6 +13,7 @@ import pytest
 
 from tests import tiny_models, tiny_st
 from tests.clips import clips_of, vectors_of
+from tests.refusals import refused
 from vlar.encoders.base import load_encoder
 from vlar.encoders.sentence_tower import load_text_tower
 from vlar.encoders.st import StEncoder
@@ -153,8 +154,7 @@ def test_vectors_are_cut_and_clips_are_read_at_a_rate(encoders: Any):
     ],
 )
 def test_a_wrong_option_is_one_line(name: str, options: str, why: str, folders: Any):
-    with pytest.raises(UsageError, match=why) as caught:
-        load_encoder(f"st:{folders(name)}{options}")
+    caught = refused(UsageError, why, load_encoder, f"st:{folders(name)}{options}")
     assert "\n" not in str(caught.value)
 
 
@@ -163,10 +163,10 @@ def test_a_text_that_looks_like_an_address_or_a_file_is_a_text(
 ):
     """The library opens such texts as pictures and videos."""
 
-    def refused(*_: object, **__: object) -> None:
+    def no_route(*_: object, **__: object) -> None:
         raise AssertionError("a text was opened")
 
-    monkeypatch.setattr(socket, "create_connection", refused)
+    monkeypatch.setattr(socket, "create_connection", no_route)
     picture = tmp_path / "a.png"
     picture.write_bytes(b"no picture")
     texts = [str(picture), "http://127.0.0.1:9/a.png", "data:image/png;base64,AAAA", "a.mp4"]
@@ -189,9 +189,8 @@ def rewrite(file: Path, change: Any) -> None:
     file.write_text(json.dumps(change(content)))
 
 
-def refused(folder: Path, why: str) -> None:
-    with pytest.raises(ModelError, match=why) as caught:
-        load_encoder(f"st:{folder}")
+def not_loaded(folder: Path, why: str) -> None:
+    caught = refused(ModelError, why, load_encoder, f"st:{folder}")
     assert "\n" not in str(caught.value)
 
 
@@ -203,36 +202,36 @@ def test_a_foreign_module_is_never_imported(named: str, stranger: Path):
     ran = stranger / "ran"
     (stranger / "evil.py").write_text(EVIL.format(str(ran)))
     rewrite(stranger / "modules.json", lambda rows: [{**rows[0], "type": named}, *rows[1:]])
-    refused(stranger, "wants to run code .*modules.json names the class")
+    not_loaded(stranger, "wants to run code .*modules.json names the class")
     assert not ran.exists()
 
 
 @pytest.mark.parametrize("path", ["../other", "/etc", "C:\\x", "a/../../b"])
 def test_a_module_lies_in_its_folder(path: str, stranger: Path):
     rewrite(stranger / "modules.json", lambda rows: [rows[0], {**rows[1], "path": path}])
-    refused(stranger, "only its own files")
+    not_loaded(stranger, "only its own files")
 
 
 def test_a_router_names_only_known_modules(stranger: Path):
     (stranger / "router_config.json").write_text(json.dumps({"types": {"a": "evil.Evil"}}))
-    refused(stranger, "router_config.json names the class 'evil.Evil'")
+    not_loaded(stranger, "router_config.json names the class 'evil.Evil'")
 
 
 def test_pickled_weights_are_not_opened(stranger: Path):
     (stranger / "model.safetensors").rename(stranger / "pytorch_model.bin")
-    refused(stranger, "cannot be read|is a pickle")
+    not_loaded(stranger, "cannot be read|is a pickle")
 
 
 def test_a_foreign_activation_is_refused(stranger: Path):
     config = stranger / "1_Pooling" / "config.json"
     rewrite(config, lambda c: {**c, "activation_function": "torch.utils.cpp_extension.load"})
-    refused(stranger, "activation_function")
+    not_loaded(stranger, "activation_function")
 
 
 @pytest.mark.parametrize("content", ["{}", "[1]", "[", '[{"type": 1}]'])
 def test_a_damaged_list_of_modules_is_one_line(content: str, stranger: Path):
     (stranger / "modules.json").write_text(content)
-    refused(stranger, "modules.json")
+    not_loaded(stranger, "modules.json")
 
 
 def test_another_kind_of_model_is_one_line(tmp_path: Path):
@@ -240,14 +239,13 @@ def test_another_kind_of_model_is_one_line(tmp_path: Path):
     folder.mkdir()
     chat = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
     (folder / "config.json").write_text(json.dumps(chat))
-    refused(folder, "is a chat or text model .LlamaForCausalLM. and not an embedder")
-    refused_empty = tmp_path / "empty"
-    refused_empty.mkdir()
-    refused(refused_empty, "neither modules.json nor config.json")
+    not_loaded(folder, "is a chat or text model .LlamaForCausalLM. and not an embedder")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    not_loaded(empty, "neither modules.json nor config.json")
 
 
 def test_without_the_hub_it_is_one_line():
     for name in ("all-MiniLM-L6-v2", "Qwen/Qwen3-VL-Embedding-2B"):
-        refused(Path(name), "HF_HUB_OFFLINE")
-    with pytest.raises((ModelError, UnknownNameError)):
-        load_encoder("st:a/b/c")
+        not_loaded(Path(name), "HF_HUB_OFFLINE")
+    refused((ModelError, UnknownNameError), "", load_encoder, "st:a/b/c")

@@ -13,6 +13,7 @@ import pytest
 
 import vlar
 from tests.fixtures.models_1 import tiny
+from tests.refusals import refused
 from vlar.encoders import trusted_paths
 from vlar.errors import EncoderMismatchError, ModelError
 from vlar.registry import register
@@ -96,8 +97,7 @@ def test_a_model_folder_names_a_path_only_after_the_user(weights: Path, elsewher
     trusted_paths._in_this_process.clear()
     vlar.load(saved)  # and in an earlier one
     elsewhere()
-    with pytest.raises(ModelError, match=NOT_NAMED) as caught:
-        vlar.load(saved)
+    caught = refused(ModelError, NOT_NAMED, vlar.load, saved)
     assert f"vlar models trust {spec}" in caught.value.message
     vlar.load(spec)
     vlar.load(saved)
@@ -109,11 +109,9 @@ def test_changed_files_are_refused_before_the_fingerprint_could_be(
     spec = f"tiny-of-file:{weights}"
     saved = vlar.load(spec).save(weights.parent / "model")
     weights.write_text("two")
-    with pytest.raises(ModelError, match=CHANGED):
-        vlar.load(saved)
+    refused(ModelError, CHANGED, vlar.load, saved)
     vlar.load(spec)
-    with pytest.raises(EncoderMismatchError, match="another version"):
-        vlar.load(saved)
+    refused(EncoderMismatchError, "another version", vlar.load, saved)
 
 
 def test_a_file_that_is_added_to_a_folder_is_a_change(tmp_path: Path, elsewhere: Any) -> None:
@@ -122,8 +120,7 @@ def test_a_file_that_is_added_to_a_folder_is_a_change(tmp_path: Path, elsewhere:
     trusted_paths.remember(f"hf:{tmp_path}/w", "f")
     trusted_paths.require(f"hf:{tmp_path}/w", "f", "a library")
     (tmp_path / "w" / "code.py").write_text("print()")
-    with pytest.raises(ModelError, match=CHANGED):
-        trusted_paths.require(f"hf:{tmp_path}/w", "f", "a library")
+    refused(ModelError, CHANGED, trusted_paths.require, f"hf:{tmp_path}/w", "f", "a library")
 
 
 def test_a_relative_path_counts_from_where_it_was_named(
@@ -156,8 +153,7 @@ def test_a_damaged_list_forgets_and_is_written_again(
     cache_dir().mkdir(parents=True)
     (cache_dir() / "named-models.json").write_text(content)
     spec = f"tiny-of-file:{weights}"
-    with pytest.raises(ModelError, match=NOT_NAMED):
-        trusted_paths.require(spec, "f", "a library")
+    refused(ModelError, NOT_NAMED, trusted_paths.require, spec, "f", "a library")
     trusted_paths.remember(spec, "f")
     assert list(json.loads((cache_dir() / "named-models.json").read_text())) == [spec]
 
@@ -173,8 +169,7 @@ def test_a_library_names_a_path_only_after_the_user(tmp_path: Path, elsewhere: A
         lambda library: library.add([tiny.clip(tmp_path / "clips", "rise", 1)]),
         lambda library: library.upgrade(),
     ):
-        with pytest.raises(ModelError, match=NOT_NAMED):
-            use(vlar.Library(tmp_path / "l.vlar"))
+        refused(ModelError, NOT_NAMED, use, vlar.Library(tmp_path / "l.vlar"))
     vlar.Library(tmp_path / "l.vlar", folder).query("fall")
 
 

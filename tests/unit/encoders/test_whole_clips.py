@@ -38,7 +38,7 @@ class Colours(Encoder):
 
     def __init__(self) -> None:
         self.seen: list[int] = []
-        self.asked: list[Role] = []
+        self.questions: list[Role] = []
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         self.seen += [len(clip.data) for clip in clips]
@@ -46,7 +46,7 @@ class Colours(Encoder):
         return [Encoded(row[None], row) for row in rows]
 
     def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
-        self.asked.append(role)
+        self.questions.append(role)
         turn = 1 if role == "query" else 0
         named = [next((v for k, v in COLOURS.items() if k in text), (1, 1, 1)) for text in texts]
         return unit(np.roll(np.array(named, np.float32).reshape(-1, 3), turn, axis=1))
@@ -104,7 +104,7 @@ def test_a_library_keeps_the_rate_and_asks_queries(tmp_path: Path):
         like = library.query(f'LIKE "{tmp_path / "blue.mp4"}"', 1)
         assert Path(like[0].path).stem == "blue"
         assert encoder.seen[-1] == 6  # the whole file: 4 s, at most 6 frames
-    assert set(encoder.asked) <= {"query"}
+    assert set(encoder.questions) <= {"query"}
 
 
 def test_labels_are_asked_as_labels(tmp_path: Path):

@@ -1,8 +1,9 @@
-"""The protocol files in ``evals/`` parse, and their runs go through on data of their layout."""
+"""Cards and suites of ``evals/`` parse, and their runs go through."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,22 +13,30 @@ import pytest
 
 from tests import fake_datasets
 from tests.conftest import CHECKOUT
+from tests.refusals import refused
 from tests.unit.encoders.clip.models import openclip_config, save_openclip
+from tests.unit.evaluation import colours
 from vlar.errors import DatasetError, ProtocolError
 from vlar.evaluation.cards import LoadedCard, make_card, read_card
 from vlar.evaluation.datasets.base import lines_of
 from vlar.evaluation.features import spelled_as
 from vlar.evaluation.report import rows, sentence
 from vlar.evaluation.runner import MissingSetError, make_plan, run_card
+from vlar.evaluation.suite import read_suite, table_rows, write_table
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+
 EVALS = Path(__file__).resolve().parents[3] / "evals"
+
 BEAR = sorted((EVALS / "bear").glob("*.toml"))
+
 PUBLISHED = sorted((EVALS / "published").glob("*.toml"))
+
+
 # Spec of the benchmark: classes and clips of each set.
 BEAR_SETS = {
     "XD-Violence": (5, 4135), "UCF-Crime": (12, 600), "MUVIM": (2, 1127), "WLASL100": (100, 1375),
@@ -43,7 +52,7 @@ def ids(file: Path) -> str:
     return file.stem
 
 
-# A suite holds several cards; tests/unit/evaluation/running/test_suite.py reads it.
+# A suite holds several cards; tests/unit/evaluation/test_cards.py reads it.
 CARDS = [f for f in EVALS.glob("*.toml") if "cards" not in tomllib.loads(f.read_text("utf-8"))]
 
 
@@ -105,21 +114,18 @@ def test_k_shot_lists_are_exact_or_refused(tmp_path: Path):
         ProtocolError, match=r"2 labels have not exactly 2 clips: blast \(3\), riot"
     ):
         make_plan(bear_card(), "few-shot", root)
-    with pytest.raises(DatasetError, match=r"few_shot_4_1\.csv"):
-        make_plan(bear_card(shots=[4]), "few-shot", root)
+    refused(DatasetError, r"few_shot_4_1\.csv", make_plan, bear_card(shots=[4]), "few-shot", root)
 
 
 def test_bear_counts_and_splits_are_held(tmp_path: Path):
     root = bear_set(tmp_path, {"few_shot_2_1.csv": shots(2, 2, 2, 2, 2)})
     real = read_card(EVALS / "bear" / "xd_violence.toml")
-    with pytest.raises(ProtocolError, match="30 clips where the card says 4135"):
-        make_plan(real, "zero-shot", root)
+    refused(ProtocolError, "30 clips where the card says 4135", make_plan, real, "zero-shot", root)
     test = root / "XD-Violence" / "test.csv"
     test.write_text(test.read_text() + "train/train_0_0 8 0\n")
     card = bear_card()
     card.card.expected.clear()
-    with pytest.raises(ProtocolError, match="disjoint"):
-        make_plan(card, "zero-shot", root)
+    refused(ProtocolError, "disjoint", make_plan, card, "zero-shot", root)
 
 
 SPLITS = Path(os.environ.get("VLAR_SHARED", CHECKOUT.parent / "shared")) / "splits"
@@ -227,3 +233,131 @@ def check_run(name: str, folder: Path, tower: str) -> None:
     (run,) = run_card(card, folder, vlar.load(tower), controls=False)
     table = [sentence(row) for row in rows([run])]
     assert any("published:" in line for line in table), "\n".join(table)
+
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+SUITE = """
+name = "two"
+[[cards]]
+name = "ways"
+protocol = ["zero-shot", "retrieval"]
+[[cards]]
+name = "learned"
+protocol = "few-shot"
+controls = false
+[cards.settings]
+shots = [1]
+seeds = [0]
+method = "prototype"
+[[rows]]
+name = "by texts: top-1 / chance"
+card = "ways"
+protocol = "zero-shot"
+figure = "top1"
+control = "chance"
+[[rows]]
+name = "reversed"
+card = "ways"
+protocol = "zero-shot"
+figure = "top1"
+where = {under = "reverse/5"}
+[[rows]]
+name = "learned / chance"
+card = "learned"
+protocol = "few-shot"
+figure = "top1"
+where = {shots = "1", seed = "0"}
+control = "chance"
+control_where = {}
+"""
+
+
+COST = ("CPU time of a clip, ms", "memory at most, MB")
+
+LABELS = ("red left", "red right", "blue left", "blue right")
+
+
+def suite(tmp_path: Path, text: str = SUITE):
+    file = tmp_path / "two.toml"
+    file.write_text(text)
+    return read_suite(file)
+
+
+@pytest.fixture(scope="module")
+def suite_rows(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
+    place = tmp_path_factory.mktemp("suite")
+    data, model, read = colours.folder(place / "data", LABELS, 2), colours.model(), suite(place)
+    runs: list[dict[str, Any]] = []
+    for card, controls in zip(read.cards, read.controls, strict=True):
+        runs += run_card(card, data, model, controls=controls)
+    assert all("under" not in f["where"] for run in runs[2:] for f in run["figures"])
+    return table_rows(read, runs)
+
+
+def test_cells_are_the_figures_of_the_runs(suite_rows: list[tuple[str, str]]):
+    cells = dict(suite_rows)
+    # The encoder is right on every clip, reads the way from the order alone, and chance is 1 in 4.
+    assert cells["by texts: top-1 / chance"].startswith("100.0 [")
+    assert cells["by texts: top-1 / chance"].endswith("/ 25.0")
+    assert cells["reversed"].startswith("0.0 [")
+    assert cells["learned / chance"].endswith("/ 25.0")
+    assert list(cells)[-2:] == list(COST)
+
+
+def test_a_page_keeps_its_text_and_other_models(tmp_path: Path, suite_rows: list[tuple[str, str]]):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- two -->\nold\n<!-- /two -->\nafter\n")
+    write_table(page, "two", "first", suite_rows)
+    write_table(page, "two", "second", [(name, "-") for name, _ in suite_rows])
+    write_table(page, "two", "first", [(name, "1.0") for name, _ in suite_rows])
+    text = page.read_text()
+    assert text.startswith("before\n<!-- two -->\n")
+    assert text.endswith("<!-- /two -->\nafter\n")
+    assert "| two | `first` | `second` |" in text
+    assert text.count("| 1.0 | - |") == len(suite_rows)
+    write_table(page, "two", "third", [("another row", "2.0")])
+    assert "`first`" not in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (SUITE.replace('card = "learned"', 'card = "lerned"'), "a card 'lerned', which does not"),
+        (SUITE.replace('"zero-shot"\nfigure', '"spans"\nfigure', 1), "asks for protocol 'spans'"),
+        (SUITE.replace('name = "learned"', 'name = "ways"'), "two cards are called 'ways'"),
+        (SUITE.replace("control =", "kontrol =", 1), "unknown key 'kontrol'"),
+    ],
+)
+def test_a_wrong_suite_is_named(tmp_path: Path, wrong: str, said: str):
+    refused(ProtocolError, said, suite, tmp_path, wrong)
+
+
+def test_a_row_without_its_figure_is_named(tmp_path: Path):
+    read = suite(tmp_path)
+    run = {"card": "ways", "protocol": "zero-shot", "figures": []}
+    refused(ProtocolError, r"no figure 'top1' of \{\}; there are none", table_rows, read, [run])
+
+
+@pytest.mark.parametrize("text", ["none", "<!-- two -->"])
+def test_a_page_without_markers_is_refused(tmp_path: Path, text: str):
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with pytest.raises(ProtocolError, match="put them where the table belongs"):
+        write_table(page, "two", "m", [("a", "b")])
+
+
+def test_the_table_in_the_readme_is_the_one_of_the_mini_benchmark():
+    """Its rows are those of ``evals/mini.toml``; every cell of a figure holds its control."""
+    read = read_suite(ROOT / "evals" / "mini.toml")
+    text = (ROOT / "README.md").read_text("utf-8")
+    table = text.partition("<!-- mini -->")[2].partition("<!-- /mini -->")[0].strip()
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert len(lines[0]) >= 3, "at least a model and a control model"
+    names = [row.name for row in read.rows]
+    assert [line[0] for line in lines[2:]] == [*names, *COST]
+    shape = re.compile(r"(\d+\.\d|-)( \[\d+ to \d+\])? / (\d+\.\d|-)")
+    for line in lines[2 : 2 + len(names)]:
+        assert len(line) == len(lines[0])
+        assert all(shape.fullmatch(cell) for cell in line[1:]), line

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.evaluation.protocols.mcq import make_questions, report
 from vlar.generators.opinions.asking import ask
@@ -124,8 +125,7 @@ def test_labels_with_the_same_text_are_one_option():
 def test_what_cannot_be_made_is_refused(arguments: dict, message: str):
     scores, truth = drawn()
     given_all = {"scores": scores, "truth": truth, "labels": LABELS, **arguments}
-    with pytest.raises(UsageError, match=message):
-        make_questions(**given_all)
+    refused(UsageError, message, make_questions, **given_all)
 
 
 def test_a_random_answerer_is_at_chance_and_fitted_weights_ignore_it():
@@ -190,8 +190,7 @@ def test_missing_opinions_count_as_wrong_and_are_reported():
     opinions = [ask(lambda *_: "no idea", None, q) for q in questions]
     found = report(questions, opinions, scores)
     assert (found.accuracy, found.missing, found.unread) == (0, 1, 1)
-    with pytest.raises(UsageError, match="give one each"):
-        report(questions, opinions[:-1], scores)
+    refused(UsageError, "give one each", report, questions, opinions[:-1], scores)
     with pytest.raises(UsageError, match="cannot be judged"):
         report(make_questions(scores, None, LABELS, kind="rerank"), opinions, scores)
 

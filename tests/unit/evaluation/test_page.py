@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests import videos
+from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.evaluation.page import write_page, write_plots
 from vlar.metrics.result import About, Evaluation, ScoredClip, evaluation_of
@@ -100,5 +101,4 @@ def test_a_file_that_cannot_be_written_is_named(result: Evaluation, tmp_path: Pa
     with pytest.raises(UsageError, match=r"page\.html: cannot be written"):
         write_page(result, tmp_path / "absent" / "page.html")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="file: cannot be written"):
-        write_plots(result, tmp_path / "file")
+    refused(UsageError, "file: cannot be written", write_plots, result, tmp_path / "file")

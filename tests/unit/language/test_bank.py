@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.refusals import refused
 from vlar.errors import LabelError, UnknownNameError
 from vlar.files import resources
 from vlar.language.bank import Description, load_bank
@@ -62,21 +63,17 @@ def test_all_fields_arrive(tmp_path):
 )
 def test_a_broken_schema_names_file_and_field(tmp_path, changes: dict[str, Any], place: str):
     path = bank_file(tmp_path, **changes)
-    with pytest.raises(LabelError) as error:
-        load_bank(path)
+    error = refused(LabelError, "", load_bank, path)
     assert str(path) in str(error.value)
     assert f"at {place}:" in str(error.value)
 
 
 def test_files_that_are_no_bank(tmp_path):
-    with pytest.raises(LabelError, match="cannot be read"):
-        load_bank(tmp_path / "missing.json")
+    refused(LabelError, "cannot be read", load_bank, tmp_path / "missing.json")
     path = tmp_path / "x.json"
     path.write_text("{")
-    with pytest.raises(LabelError, match="Invalid JSON"):
-        load_bank(path)
-    with pytest.raises(UnknownNameError, match="everyday_actions"):
-        load_bank("everyday")
+    refused(LabelError, "Invalid JSON", load_bank, path)
+    refused(UnknownNameError, "everyday_actions", load_bank, "everyday")
 
 
 @pytest.mark.parametrize("name", resources.names("text_banks", ".json"))

@@ -1,16 +1,30 @@
+"""Labels: read from lists and files, bounded, and named once in other languages."""
+
 from __future__ import annotations
 
 import json
+import logging
+import os
 import string
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vlar.errors import LabelError, UnknownNameError
-from vlar.language.clean import clean_label
-from vlar.language.labels import LabelList, LabelSet, parse_labels
+import vlar
+from tests.refusals import refused
+from vlar.errors import LabelError, ModelError, UnknownNameError, UsageError
+from vlar.files import resources
+from vlar.language.bank import load_bank
+from vlar.language.clean import MOST_CHARACTERS, MOST_LABELS, clean_label
+from vlar.language.labels import LabelList, LabelSet, foreign_labels, parse_labels
+from vlar.language.prompts import check_template_set, load_templates
 from vlar.language.tree import Tree
+from vlar.methods.ez_clip.network import EzClipConfig
+from vlar.methods.full_finetune.blocks import TunedConfig
 
 
 @pytest.mark.parametrize(
@@ -116,8 +130,7 @@ def test_duplicates_are_left_out_with_a_note_that_names_them():
 
 @pytest.mark.parametrize("spec", ["", "  ", ",,", [], ["", " "]])
 def test_no_label_is_an_error(spec: str | list[str]):
-    with pytest.raises(LabelError, match="no label"):
-        parse_labels(spec)
+    refused(LabelError, "no label", parse_labels, spec)
 
 
 def test_sizes_a_user_may_bring():
@@ -185,8 +198,7 @@ def test_csv_with_a_comma_in_a_label(tmp_path):
 def test_csv_without_the_column(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("id,action\n0,run\n")
-    with pytest.raises(LabelError, match=r"no column 'label'.*'id', 'action'"):
-        parse_labels(path)
+    refused(LabelError, r"no column 'label'.*'id', 'action'", parse_labels, path)
 
 
 def test_json_files(tmp_path):
@@ -194,17 +206,14 @@ def test_json_files(tmp_path):
     path.write_text(json.dumps(["run", "跑步", 3]))
     assert parse_labels(path).labels == ("run", "跑步", "3")
     path.write_text('{"run": 1}')
-    with pytest.raises(LabelError, match="neither a list of labels, nor a bank"):
-        parse_labels(path)
+    refused(LabelError, "neither a list of labels, nor a bank", parse_labels, path)
     path.write_text("[run")
-    with pytest.raises(LabelError, match="not valid JSON"):
-        parse_labels(path)
+    refused(LabelError, "not valid JSON", parse_labels, path)
 
 
 @pytest.mark.parametrize("spec", ["missing.txt", "folder/missing.csv", "missing.JSON"])
 def test_a_file_that_does_not_exist(spec: str):
-    with pytest.raises(LabelError, match="does not exist"):
-        parse_labels(spec)
+    refused(LabelError, "does not exist", parse_labels, spec)
 
 
 def test_a_comma_list_is_no_file_name():
@@ -213,13 +222,10 @@ def test_a_comma_list_is_no_file_name():
 
 def test_unreadable_files(tmp_path):
     (tmp_path / "binary.txt").write_bytes(b"run\n\xff\x00\x81")
-    with pytest.raises(LabelError, match="not UTF-8 text"):
-        parse_labels(tmp_path / "binary.txt")
-    with pytest.raises(LabelError, match="cannot be read"):
-        parse_labels(tmp_path)
+    refused(LabelError, "not UTF-8 text", parse_labels, tmp_path / "binary.txt")
+    refused(LabelError, "cannot be read", parse_labels, tmp_path)
     (tmp_path / "empty.txt").write_text("# nothing\n")
-    with pytest.raises(LabelError, match="no label"):
-        parse_labels(tmp_path / "empty.txt")
+    refused(LabelError, "no label", parse_labels, tmp_path / "empty.txt")
 
 
 def test_banks_by_name_and_by_file(tmp_path):
@@ -284,8 +290,7 @@ def test_labels_in_parts(tmp_path):
     assert parse_labels(path).parts == ({"verb": "open", "object": "door"}, {})
     bank["entries"][0]["parts"]["verv"] = "open"
     path.write_text(json.dumps(bank))
-    with pytest.raises(LabelError, match=r"parts\.verv"):
-        parse_labels(path)
+    refused(LabelError, r"parts\.verv", parse_labels, path)
 
 
 def test_a_set_of_labels_is_read_once_with_its_tree(tmp_path):
@@ -296,5 +301,159 @@ def test_a_set_of_labels_is_read_once_with_its_tree(tmp_path):
     assert isinstance(asked.tree, Tree)
     assert LabelSet.read(asked.listed, tree=asked.tree).listed is asked.listed
     assert LabelSet.read() == LabelSet()
-    with pytest.raises(LabelError, match="not a file"):
-        LabelSet.read("run", tree=tmp_path / "none.json")
+    refused(LabelError, "not a file", LabelSet.read, "run", tree=tmp_path / "none.json")
+
+
+BANKS = resources.names("text_banks", ".json")
+
+
+FOREIGN = {
+    "German": "Gitarre spielen, Fahrrad fahren, eine Tür öffnen, sich setzen, laufen",
+    "French": "jouer de la guitare, faire du vélo, ouvrir une porte, s'asseoir, courir",
+    "Spanish": "tocar la guitarra, montar en bicicleta, abrir la puerta, sentarse, correr",
+    "Italian": "suonare la chitarra, andare in bicicletta, aprire la porta, correre",
+    "Portuguese": "tocar violão, andar de bicicleta, abrir a porta, pular",
+    "Dutch": "gitaar spelen, fietsen, een deur openen, zwemmen",
+    "Chinese": "弹吉他, 骑自行车, 开门",
+    "Japanese": "ギターを弾く, 走る",
+    "Russian": "играть на гитаре, бегать",
+    "Arabic": "ركوب الدراجة",
+}
+
+
+@pytest.mark.parametrize("bank", BANKS)
+def test_no_label_of_a_bank_is_flagged(bank: str):
+    entries = load_bank(bank).entries
+    texts = [entry.text for entry in entries]
+    assert [texts[place] for place in foreign_labels(texts)] == []
+    names = [*texts, *(alias for entry in entries for alias in entry.aliases)]
+    assert [name for name in names if foreign_labels([name])] == []
+
+
+@pytest.mark.parametrize("language", FOREIGN)
+def test_labels_of_another_language_are_flagged(language: str):
+    texts = [clean_label(label) for label in FOREIGN[language].split(", ")]
+    assert foreign_labels(texts) == list(range(len(texts)))
+    assert all(foreign_labels([text]) == [0] for text in texts)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        "frobnicate",
+        "frobnicating",
+        "quantum chromodynamics",
+        "running, frobnicate, jumping",
+        "cooking crème brûlée",
+        "café",
+        "tai chi, capoeira, yoga",
+        "A1, A2, A3",
+        "DJ, TV, UFO",
+        "ski, skate, surf",
+        "Anna, Tom",
+    ],
+)
+def test_rare_words_names_and_loan_words_are_not_flagged(labels: str):
+    assert foreign_labels([clean_label(label) for label in labels.split(", ")]) == []
+
+
+def test_one_foreign_label_among_english_ones_is_named():
+    assert foreign_labels(["running", "gitarre spielen", "open the door"]) == [1]
+
+
+def test_a_list_of_unknown_words_is_flagged():
+    assert foreign_labels(["hoppeln", "rudern", "klettern"]) == [0, 1, 2]
+
+
+def test_the_warning_comes_once_for_a_list(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING, "vlar"):
+        parse_labels("Seil springen, 跳绳, jumping rope")
+        parse_labels("Seil springen, 跳绳, jumping rope")
+    assert len(caplog.messages) == 1
+    assert "'seil springen', '跳绳'" in caplog.messages[0]
+    assert "jumping rope" not in caplog.messages[0]
+    assert "translate" in caplog.messages[0]
+
+
+def test_english_lists_and_banks_give_no_warning(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING, "vlar"):
+        parse_labels("playing guitar, riding a bike, opening a door")
+        parse_labels("bank:ucf101")
+    assert caplog.messages == []
+
+
+def test_the_longest_label_and_one_character_more() -> None:
+    assert len(parse_labels(["x" * MOST_CHARACTERS, "run"])) == 2
+    with pytest.raises(LabelError, match=r"label 2 .*4,001 characters.*shorten it"):
+        parse_labels(["run", "x" * (MOST_CHARACTERS + 1)])
+
+
+def test_too_many_labels_are_refused_at_once() -> None:
+    started = time.process_time()
+    with pytest.raises(LabelError, match=r"100,001 labels.*split the list"):
+        parse_labels([f"l{i}" for i in range(MOST_LABELS + 1)])
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("spec", ["/dev/zero", "/dev/null"])
+def test_a_device_is_not_a_label(spec: str) -> None:
+    refused(LabelError, "it is a device, not a file", parse_labels, spec)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels")
+    for spec in (str(tmp_path / "labels"), tmp_path / "labels"):
+        refused(LabelError, "a named pipe", parse_labels, spec)
+
+
+def test_a_label_may_be_called_as_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "running").mkdir()
+    assert parse_labels("running").labels == ("running",)
+    assert parse_labels("/" * 50).labels == ("/" * 50,)
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\x07", "\ud800", "\u202e", "\x9b"])
+def test_labels_are_printable(character: str, tmp_path: Path) -> None:
+    text = f"ru{character}n"
+    (tmp_path / "l.json").write_text(json.dumps([text, "walk"]))
+    for spec in ([text, "walk"], tmp_path / "l.json"):
+        found = parse_labels(spec)
+        assert found.labels == found.keys == ("ru n", "walk")
+    "".join(found.labels).encode()
+
+
+def test_other_scripts_and_joined_emoji_stay() -> None:
+    labels = ("👨\u200d👩\u200d👧 family", "跳舞", "نوشتن می\u200cکند", "faire du vélo")
+    assert parse_labels(labels).labels == labels
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../../etc/passwd", "plain.txt", "", "nowhere"])
+def test_settings_name_a_template_set_and_never_a_path(name: str) -> None:
+    refused(ModelError, "not a template set", check_template_set, name, "it")
+    for config in (EzClipConfig, TunedConfig):
+        field = "templates" if config is EzClipConfig else "prompts"
+        refused(ModelError, "not a template set", config.from_dict, {field: name})
+
+
+def test_settings_with_sound_template_sets() -> None:
+    assert EzClipConfig.from_dict({"templates": "video"}).templates == "video"
+    assert TunedConfig.from_dict({"prompts": "froster"}).prompts == "froster"
+    assert TunedConfig.from_dict({"prompts": "plain"}).prompts == "plain"
+
+
+def test_a_model_with_templates_of_a_file_works_and_is_not_saved(tmp_path: Path) -> None:
+    import tests.fixtures.models_1.tiny  # noqa: F401 - registers the encoder
+    from vlar.encoders.base import load_encoder
+
+    (tmp_path / "mine.txt").write_text("my {}\n")
+    model = vlar.Model(load_encoder("tiny-for-fixtures"), templates=str(tmp_path / "mine.txt"))
+    assert model.prompts == ("my {}",)
+    refused(ModelError, "cannot name", model.save, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("line", ["{}\x1b[2J", "x" * 2_000 + "{}"])
+def test_a_template_is_one_printable_line(tmp_path: Path, line: Any) -> None:
+    (tmp_path / "t.txt").write_text(line)
+    refused(UsageError, "template", load_templates, tmp_path / "t.txt")

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar.errors import UnknownNameError, UsageError
 from vlar.language.prompts import fill, load_templates
 
@@ -17,8 +18,7 @@ def test_the_packaged_sets_load():
 
 
 def test_an_unknown_set_names_the_known_ones():
-    with pytest.raises(UnknownNameError, match="plain"):
-        load_templates("plane")
+    refused(UnknownNameError, "plain", load_templates, "plane")
 
 
 def test_a_file_of_templates(tmp_path):
@@ -31,21 +31,17 @@ def test_a_file_of_templates(tmp_path):
 def test_a_line_that_is_no_template(tmp_path, line: str):
     path = tmp_path / "mine.txt"
     path.write_text(f"{{}}\n{line}\n")
-    with pytest.raises(UsageError, match="line 2"):
-        load_templates(path)
+    refused(UsageError, "line 2", load_templates, path)
 
 
 def test_files_that_cannot_be_used(tmp_path):
     empty = tmp_path / "empty.txt"
     empty.write_text("# nothing\n")
-    with pytest.raises(UsageError, match="holds no template"):
-        load_templates(empty)
-    with pytest.raises(UsageError, match="cannot be read"):
-        load_templates(tmp_path / "missing.txt")
+    refused(UsageError, "holds no template", load_templates, empty)
+    refused(UsageError, "cannot be read", load_templates, tmp_path / "missing.txt")
     binary = tmp_path / "binary.txt"
     binary.write_bytes(b"\xff\xfe\xfd")
-    with pytest.raises(UsageError, match="UTF-8"):
-        load_templates(binary)
+    refused(UsageError, "UTF-8", load_templates, binary)
 
 
 @given(st.lists(st.text(max_size=20), max_size=5))
@@ -55,7 +51,5 @@ def test_fill_keeps_texts_and_order(texts: list[str]):
 
 
 def test_fill_refuses_what_is_no_template():
-    with pytest.raises(UsageError, match="list of templates is empty"):
-        fill([], ["run"])
-    with pytest.raises(UsageError, match="exactly one"):
-        fill(["a video"], ["run"])
+    refused(UsageError, "list of templates is empty", fill, [], ["run"])
+    refused(UsageError, "exactly one", fill, ["a video"], ["run"])

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.language.referring import COLOURS, POSITIONS, SIZES, Reference, parse
 
@@ -51,8 +52,7 @@ def test_position_noun_and_rest_come_first():
     ],
 )
 def test_what_means_nobody_is_refused(text: str, reason: str):
-    with pytest.raises(UsageError, match=reason):
-        parse(text)
+    refused(UsageError, reason, parse, text)
 
 
 REFERENCES = st.builds(

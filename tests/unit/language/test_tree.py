@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.refusals import refused
 from vlar.errors import LabelError, UsageError
 from vlar.language.bank import Bank, Entry
 from vlar.language.tree import Tree
@@ -45,8 +46,7 @@ def test_restricted_to_some_labels():
     ],
 )
 def test_what_is_not_a_tree_is_named(parents, message):
-    with pytest.raises(UsageError, match=message):
-        Tree(parents)
+    refused(UsageError, message, Tree, parents)
 
 
 def test_read_from_a_file(tmp_path):
@@ -54,18 +54,15 @@ def test_read_from_a_file(tmp_path):
     file.write_text(json.dumps(PARENTS), encoding="utf-8")
     assert Tree.read(file).coarse == ("moving", "gesture")
     file.write_text('{"a": "b", "a": "c"}', encoding="utf-8")
-    with pytest.raises(UsageError, match=r"'a' has the parents \['b', 'c'\]"):
-        Tree.read(file)
+    refused(UsageError, r"'a' has the parents \['b', 'c'\]", Tree.read, file)
     for text, message in (
         ("[1]", "must be an object"),
         ("{", "not valid JSON"),
         ("[" * 10**5, "not valid JSON"),
     ):
         file.write_text(text, encoding="utf-8")
-        with pytest.raises(LabelError, match=message):
-            Tree.read(file)
-    with pytest.raises(LabelError, match="is not a file"):
-        Tree.read(tmp_path)
+        refused(LabelError, message, Tree.read, file)
+    refused(LabelError, "is not a file", Tree.read, tmp_path)
 
 
 def test_domains_of_a_bank_are_the_coarse_labels():
@@ -77,10 +74,8 @@ def test_domains_of_a_bank_are_the_coarse_labels():
     bank = Bank("mine", "MIT", {}, entries)
     tree = Tree.of_bank(bank, ["cycling", "Rowing", "ride bike"])
     assert tree.parents == {"cycling": "vehicles", "Rowing": "water", "ride bike": "vehicles"}
-    with pytest.raises(UsageError, match="no domain of the label 'sitting'"):
-        Tree.of_bank(bank, ["sitting"])
-    with pytest.raises(UsageError, match="no entry for the label 'sleep'"):
-        Tree.of_bank(bank, ["sleep"])
+    refused(UsageError, "no domain of the label 'sitting'", Tree.of_bank, bank, ["sitting"])
+    refused(UsageError, "no entry for the label 'sleep'", Tree.of_bank, bank, ["sleep"])
 
 
 def test_labels_whose_texts_are_alike_get_one_parent():
@@ -97,5 +92,4 @@ def test_labels_whose_texts_are_alike_get_one_parent():
 
 
 def test_two_labels_have_no_kinds():
-    with pytest.raises(UsageError, match="three labels"):
-        Tree.by_text(["a", "b"], [[1, 0], [0, 1]])
+    refused(UsageError, "three labels", Tree.by_text, ["a", "b"], [[1, 0], [0, 1]])

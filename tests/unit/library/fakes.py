@@ -11,6 +11,7 @@ import numpy as np
 
 from tests.videos import make_video
 from vlar.encoders.captions import Captioner, Captions
+from vlar.library.library import Library
 from vlar.numeric import unit
 from vlar.types import Clip, Encoded, Float32, Sampling
 
@@ -106,6 +107,13 @@ def tiny_video(path: Path, content: int, seconds: int = 8) -> Path:
         codec="mpeg4",
         picture=lambda number: np.ascontiguousarray(pictures[number].astype(np.uint8)),
     )
+
+
+def stored(library: Library) -> list[tuple[str, float, float, bytes]]:
+    """Path, span in seconds and vector of every row, in order."""
+    rows = library.to_arrow().to_pylist()
+    of = [(r["path"], r["start_s"], r["end_s"], np.float32(r["vector"]).tobytes()) for r in rows]
+    return sorted(of)
 
 
 def load_fake(device: str | None = None) -> FakeModel:

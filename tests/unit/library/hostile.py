@@ -129,10 +129,7 @@ def one_large(value: float) -> bytes:
 def rewritten_schema(old: str, new: str, name: str) -> Attack:
     return sql(
         "PRAGMA writable_schema = ON",
-        (
-            "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = ?",
-            (old, new, name),
-        ),
+        ("UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = ?", (old, new, name)),
     )
 
 

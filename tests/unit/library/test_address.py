@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.library.address import MilvusAddress, is_milvus, place_of
 
@@ -48,6 +49,5 @@ def test_a_folder_of_milvus_lite():
     ],
 )  # fmt: skip
 def test_what_is_not_an_address_is_refused_in_one_line(text: str):
-    with pytest.raises(UsageError, match="write milvus://HOST:19530/NAME") as raised:
-        place_of(text)
+    raised = refused(UsageError, "write milvus://HOST:19530/NAME", place_of, text)
     assert "\n" not in str(raised.value)

@@ -1,15 +1,24 @@
-"""Whatever happens to the files: one line of advice, never a traceback, never a silent loss."""
+"""Damage of a library's files, planted or random: one line of advice, never a wrong answer."""
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
+from tests.command_line import invoke
+from tests.refusals import refused
+from tests.unit.library import hostile as h
 from tests.unit.library.fakes import FakeModel, tiny_video
+from vlar.apps.cli import inputs
 from vlar.errors import LibraryError, LibraryLockedError
 from vlar.library.library import Library
 from vlar.library.store import schema
@@ -31,8 +40,7 @@ def one_line(error: pytest.ExceptionInfo[LibraryError], *words: object) -> None:
 
 
 def test_absent(tmp_path: Path):
-    with pytest.raises(LibraryError) as error:
-        Library(tmp_path / "no.vlar", create=False)
+    error = refused(LibraryError, "", Library, tmp_path / "no.vlar", create=False)
     one_line(error, tmp_path / "no.vlar", "vlar index add")
     assert not (tmp_path / "no.vlar").exists()
 
@@ -41,22 +49,19 @@ def test_opening_a_new_library_makes_nothing(tmp_path: Path):
     library = Library(tmp_path / "new.vlar")
     assert library.videos() == []
     assert library.info().rows == 0
-    with pytest.raises(LibraryError, match="empty"):
-        library.query("a cat", min_probability=0)
+    refused(LibraryError, "empty", library.query, "a cat", min_probability=0)
     assert not (tmp_path / "new.vlar").exists()
 
 
 def test_path_is_a_file(clips: list[Path]):
-    with pytest.raises(LibraryError) as error:
-        Library(clips[0])
+    error = refused(LibraryError, "", Library, clips[0])
     one_line(error, clips[0], "is a file")
 
 
 def test_folder_of_other_things_is_not_made_a_library(clips: list[Path]):
     # The usual slip: videos and library in the wrong order.
     for create in (True, False):
-        with pytest.raises(LibraryError, match="not a library"):
-            Library(clips[0].parent, create=create)
+        refused(LibraryError, "not a library", Library, clips[0].parent, create=create)
 
 
 @pytest.mark.parametrize("content", [b"garbage " * 5000, b"SQLite format 3\0" + b"\xff" * 9000])
@@ -66,8 +71,7 @@ def test_not_a_database(folder: Path, model: FakeModel, clips: list[Path], conte
         lambda: Library(folder).info(),
         lambda: Library(folder, model).query("a cat", min_probability=0),
     ):
-        with pytest.raises(LibraryError) as error:
-            use()
+        error = refused(LibraryError, "", use)
         one_line(error, folder, "library.sqlite", "restore")
     assert (folder / "library.sqlite").read_bytes() == content
 
@@ -86,8 +90,7 @@ def test_damaged_pages(folder: Path, model: FakeModel, clips: list[Path]):
         lambda: Library(folder, model).query("a cat", min_probability=0),
         lambda: Library(folder, model).add(new),
     ):
-        with pytest.raises(LibraryError) as error:
-            use()
+        error = refused(LibraryError, "", use)
         one_line(error, folder, "damaged")
 
 
@@ -113,8 +116,7 @@ def test_manifest_with_a_hole(folder: Path, model: FakeModel):
     with sqlite3.connect(folder / "library.sqlite") as database:
         database.execute("DELETE FROM meta WHERE key = 'dim'")
     database.close()
-    with pytest.raises(LibraryError, match="dim"):
-        Library(folder, model).query("a cat", min_probability=0)
+    refused(LibraryError, "dim", Library(folder, model).query, "a cat", min_probability=0)
 
 
 def test_database_of_another_program(folder: Path):
@@ -123,8 +125,7 @@ def test_database_of_another_program(folder: Path):
     with sqlite3.connect(file) as database:
         database.execute("CREATE TABLE notes (text)")
     database.close()
-    with pytest.raises(LibraryError, match="another program"):
-        Library(folder)
+    refused(LibraryError, "another program", Library, folder)
 
 
 def test_newer_format_is_refused_untouched(folder: Path, model: FakeModel, clips: list[Path]):
@@ -133,8 +134,7 @@ def test_newer_format_is_refused_untouched(folder: Path, model: FakeModel, clips
         database.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
     database.close()
     before = file.read_bytes()
-    with pytest.raises(LibraryError) as error:
-        Library(folder, model)
+    error = refused(LibraryError, "", Library, folder, model)
     one_line(error, folder, "newer", "upgrade")
     assert file.read_bytes() == before
 
@@ -159,8 +159,7 @@ def test_a_failed_migration_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
         patch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
-        with pytest.raises(LibraryError):
-            Library(folder, model)
+        refused(LibraryError, "", Library, folder, model)
     assert len(Library(folder, model).query("a cat", 5, min_probability=0)) == 5
 
 
@@ -178,11 +177,9 @@ def test_second_writer_is_refused_and_readers_are_not(
     folder: Path, model: FakeModel, clips: list[Path]
 ):
     with writer_lock(folder):
-        with pytest.raises(LibraryLockedError) as error:
-            Library(folder, model).add(clips)
+        error = refused(LibraryLockedError, "", Library(folder, model).add, clips)
         one_line(error, folder, "another process")
-        with pytest.raises(LibraryLockedError):
-            Library(folder, model).remove(clips[0])
+        refused(LibraryLockedError, "", Library(folder, model).remove, clips[0])
         assert len(Library(folder, model).query("a cat", 5, min_probability=0)) == 5
     assert Library(folder, model).add(clips).unchanged == 5
 
@@ -205,8 +202,7 @@ def test_a_reader_beside_a_writer_sees_whole_videos(folder: Path, clips: list[Pa
         with Library(folder, FakeModel()) as reader:
             assert reader.info().rows == 15
             assert len(reader.query("a cat", 100, min_probability=0)) <= 15
-            with pytest.raises(LibraryLockedError):
-                reader.remove(clips[0])
+            refused(LibraryLockedError, "", reader.remove, clips[0])
             go_on.set()
             writer.join()
             assert reader.info().rows == 15 + 39
@@ -235,8 +231,7 @@ def test_read_only_disk(read_only: Path, model: FakeModel, clips: list[Path]):
             lambda: library.add(clips, tags={"a": "b"}),
             lambda: library.remove(clips[0]),
         ):
-            with pytest.raises(LibraryError) as error:
-                change()
+            error = refused(LibraryError, "", change)
             one_line(error, read_only, "read-only")
         assert len(library.query("a cat", 5, min_probability=0)) == 5
 
@@ -259,8 +254,7 @@ def test_read_only_disk_with_commits_still_in_the_log(
     assert (copy / "library.sqlite-wal").stat().st_size > 0
     copy.chmod(0o555)
     request.getfixturevalue("ordinary_user")
-    with pytest.raises(LibraryError) as error:
-        Library(copy, model)
+    error = refused(LibraryError, "", Library, copy, model)
     one_line(error, copy, "writable disk")
 
 
@@ -270,16 +264,14 @@ def test_place_that_cannot_be_written(
     place = tmp_path / "closed"
     place.mkdir(mode=0o555)
     request.getfixturevalue("ordinary_user")
-    with pytest.raises(LibraryError) as error:
-        Library(place / "l.vlar", model).add(clips)
+    error = refused(LibraryError, "", Library(place / "l.vlar", model).add, clips)
     one_line(error, place / "l.vlar", "cannot be created")
 
 
 def test_no_permission_to_read(folder: Path, request: pytest.FixtureRequest):
     (folder / "library.sqlite").chmod(0)
     request.getfixturevalue("ordinary_user")
-    with pytest.raises(LibraryError) as error:
-        Library(folder)
+    error = refused(LibraryError, "", Library, folder)
     one_line(error, folder, "permissions")
 
 
@@ -297,11 +289,101 @@ def test_disk_full_says_what_was_kept(
     folder = tmp_path / "l.vlar"
     with monkeypatch.context() as patch, Library(folder, model) as library:
         patch.setattr(schema, "open_writer", small_disk)
-        with pytest.raises(LibraryError) as error:
-            library.add([*clips, *many])
+        error = refused(LibraryError, "", library.add, [*clips, *many])
         kept = len(library.videos())
         assert 5 <= kept < 9
         one_line(error, folder, "full", f"{kept} of the 9 videos")
         assert library.info().rows == 15 + (kept - 5) * 199
     assert Library(folder, model).add([*clips, *many]).unchanged == kept
     assert len(Library(folder, model).videos()) == 9
+
+
+ASKED = ("query", "operators", "tag", "nearest", "list", "info", "verify", "compact")
+
+
+DAMAGE = st.lists(
+    st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=12
+)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = h.made(tmp_path_factory.mktemp("made") / "l.vlar")
+    h.sql("PRAGMA wal_checkpoint(TRUNCATE)")(folder)
+    return folder
+
+
+def changed(file: Path, damage: list[tuple[float, int]], skipped: int = 0) -> None:
+    """Change bytes at shares of the used part of a file, each by an exclusive or."""
+    content = bytearray(file.read_bytes())
+    used = [at for at in range(skipped, len(content)) if content[at]] or [0]
+    for share, bits in damage:
+        content[used[int(share * len(used))]] ^= bits
+    file.write_bytes(content)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(damage=DAMAGE, name=st.sampled_from([schema.FILE_NAME, "ann.faiss"]))
+@example(damage=[(0.5, 0x40)], name=schema.FILE_NAME)
+def test_a_changed_library_gives_results_or_one_line(
+    original: Path, damage: list[tuple[float, int]], name: str
+):
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "l.vlar"
+        shutil.copytree(original, folder)
+        changed(folder / name, damage, skipped=100 if name == schema.FILE_NAME else 0)
+        for verb in ASKED:
+            h.used(folder, verb)
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(damage=DAMAGE)
+def test_the_command_line_never_prints_a_traceback(
+    original: Path, monkeypatch: pytest.MonkeyPatch, damage: list[tuple[float, int]]
+):
+    monkeypatch.setattr(inputs, "load_model", lambda *_: FakeModel())
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "l.vlar"
+        shutil.copytree(original, folder)
+        changed(folder / schema.FILE_NAME, damage, skipped=100)
+        for arguments in (
+            ["query", str(folder), "a cat", "--min-probability", "0"],
+            ["index", "list", str(folder)],
+            ["index", "verify", str(folder), "--repair"],
+            ["index", "verify", str(folder)],
+        ):
+            done = invoke(arguments)
+            assert done.exit_code in (0, 1, 2)
+            assert "Traceback" not in done.output
+            assert "unexpected" not in done.output, done.output
+
+
+SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "kill_index.py"
+
+CHANGES = SCRIPT.with_name("kill_library.py")
+
+
+@pytest.mark.skipif(not SCRIPT.is_file(), reason="benchmarks/ is not part of this copy")
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_nothing_committed_is_lost_and_the_next_run_completes():
+    small = ["--encoder", "fake", "--clips", "8", "--kills", "3", "--seed", "5"]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *small], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 of 3 good" in done.stdout
+    assert "0 of them killed" not in done.stdout
+
+
+@pytest.mark.skipif(not CHANGES.is_file(), reason="benchmarks/ is not part of this copy")
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_no_change_is_lost_and_verify_is_clean():
+    done = subprocess.run(
+        [sys.executable, str(CHANGES), "--kills", "3"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 of 3 good" in done.stdout

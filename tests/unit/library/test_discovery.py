@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from tests.unit.library.fakes import DIM, FakeModel
 from vlar.errors import EncoderMismatchError, LibraryError, QueryError
 from vlar.library.discovery import apart, distances, drawn, nearest_rows, similar_pairs, within
@@ -76,17 +77,13 @@ def test_what_is_new_against_another_library(library: Library, tmp_path: Path):
     assert today.unusual(1, against=library)[0].path == "/new.mp4"
     other = Library(tmp_path / "other.vlar", FakeModel(seed=1))
     other.add_vectors([recording("/a.mp4", around(0, 2))])
-    with pytest.raises(EncoderMismatchError, match="two models"):
-        today.unusual(against=other)
+    refused(EncoderMismatchError, "two models", today.unusual, against=other)
 
 
 def test_faults(library: Library, tmp_path: Path):
-    with pytest.raises(QueryError, match="k is 0"):
-        library.unusual(0)
-    with pytest.raises(QueryError, match="similarity"):
-        library.duplicates(similarity=2)
-    with pytest.raises(LibraryError, match="empty"):
-        Library(tmp_path / "empty.vlar", FakeModel()).highlights()
+    refused(QueryError, "k is 0", library.unusual, 0)
+    refused(QueryError, "similarity", library.duplicates, similarity=2)
+    refused(LibraryError, "empty", Library(tmp_path / "empty.vlar", FakeModel()).highlights)
     one = Library(tmp_path / "one.vlar", FakeModel())
     one.add_vectors([recording("/a.mp4", around(0, 1))])
     assert one.highlights() == []

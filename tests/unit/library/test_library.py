@@ -1,3 +1,5 @@
+"""A library: added to, searched, renamed, with recordings of any sensor."""
+
 from __future__ import annotations
 
 import shutil
@@ -7,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.library.fakes import FakeModel, tiny_video
+import vlar
+from tests.contract.test_second_sensor import registered, wave  # noqa: F401 - a fixture
+from tests.refusals import refused
+from tests.unit.library.fakes import FakeModel, stored, tiny_video
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError
 from vlar.library.library import Library
 from vlar.library.rows import AddEvent
@@ -99,13 +104,8 @@ def test_two_videos_that_swap_names(library: Library, clips: list[Path]):
 
 
 def vectors(library: Library) -> dict[str, list[bytes]]:
-    store = library._connection.reader()
-    assert store is not None
-    found = store.fetch(
-        "SELECT path, vector FROM rows JOIN videos ON videos.id = video_id ORDER BY path, start_s"
-    )
     result: dict[str, list[bytes]] = {}
-    for path, vector in found:
+    for path, _, _, vector in stored(library):
         result.setdefault(path, []).append(vector)
     return result
 
@@ -131,8 +131,7 @@ def test_tags_are_merged(library: Library, clips: list[Path]):
 
 @pytest.mark.parametrize("tags", [{"": "x"}, {" ": "x"}, {"path": "x"}])
 def test_tag_keys_that_cannot_be(tmp_path: Path, model: FakeModel, tags: dict[str, str]):
-    with pytest.raises(UsageError):
-        Library(tmp_path / "l.vlar", model).add([], tags=tags)
+    refused(UsageError, "", Library(tmp_path / "l.vlar", model).add, [], tags=tags)
 
 
 def test_remove(library: Library, clips: list[Path], monkeypatch: pytest.MonkeyPatch):
@@ -195,8 +194,7 @@ def test_interrupt_keeps_what_is_finished_and_the_next_run_goes_on(
 
     events: list[AddEvent] = []
     with Library(tmp_path / "l.vlar", model) as library:
-        with pytest.raises(KeyboardInterrupt):
-            library.add(clips, progress=stop)
+        refused(KeyboardInterrupt, "", library.add, clips, progress=stop)
         assert paths(library) == ["0.mp4", "1.mp4", "2.mp4"]
         encoded = model.encoded
         report = library.add(clips, progress=events.append)
@@ -214,8 +212,7 @@ def test_interrupt_inside_a_video_leaves_none_of_it(tmp_path: Path, clips: list[
 
     long = tiny_video(tmp_path / "videos" / "9 long.mp4", 9, seconds=80)  # 39 windows, 5 batches
     with Library(tmp_path / "l.vlar", Stopping()) as library:
-        with pytest.raises(KeyboardInterrupt):
-            library.add([*clips, long])
+        refused(KeyboardInterrupt, "", library.add, [*clips, long])
         assert len(paths(library)) == 5
         assert library.info().rows == 15
 
@@ -233,8 +230,7 @@ def test_a_model_that_gives_nonsense_fails_the_video(tmp_path: Path, clips: list
 
 
 def test_other_windows_are_refused(library: Library, clips: list[Path]):
-    with pytest.raises(LibraryError, match=r"--window 4s --stride 2s"):
-        library.add(clips, window_s=8.0)
+    refused(LibraryError, r"--window 4s --stride 2s", library.add, clips, window_s=8.0)
     assert library.add(clips, window_s=4.0, stride_s=2.0).unchanged == 5
 
 
@@ -242,8 +238,7 @@ def test_other_windows_are_refused(library: Library, clips: list[Path]):
     "span", [{"window_s": 0.0}, {"stride_s": -1.0}, {"window_s": float("nan")}]
 )
 def test_windows_that_cannot_be(tmp_path: Path, model: FakeModel, span: dict[str, float]):
-    with pytest.raises(UsageError):
-        Library(tmp_path / "l.vlar", model).add([], **span)
+    refused(UsageError, "", Library(tmp_path / "l.vlar", model).add, [], **span)
 
 
 def test_another_model_is_refused(library: Library, clips: list[Path]):
@@ -253,11 +248,10 @@ def test_another_model_is_refused(library: Library, clips: list[Path]):
             lambda: opened.query("a cat", min_probability=0),
             lambda: opened.add(tiny_video(clips[0], 50)),
         ):
-            with pytest.raises(EncoderMismatchError) as refused:
-                use()
-            assert "'fake'" in refused.value.message
-            assert "'other'" in refused.value.message
-            assert "--model fake" in refused.value.message
+            caught = refused(EncoderMismatchError, "", use)
+            assert "'fake'" in caught.value.message
+            assert "'other'" in caught.value.message
+            assert "--model fake" in caught.value.message
     assert len(library.videos()) == 5
 
 
@@ -303,3 +297,34 @@ def test_reports_are_plain_json(library: Library, clips: list[Path]):
         *library.query("a cat", min_probability=0),
     ):
         assert json.loads(json.dumps(row.to_dict()))
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_library_of_signals(tmp_path: Path):
+    folder = tmp_path / "signals"
+    for name, beats in (("slow", (2.5,)), ("fast", (9.5,)), ("both", (2.0, 9.0))):
+        made = [np.load(wave(folder / "a.npy", beat, seconds=8)) for beat in beats]
+        np.save(folder / f"{name}.npy", np.concatenate(made))
+    (folder / "a.npy").unlink()
+    (folder / "broken.npy").write_bytes(b"no signal")
+    tiny_video(folder / "video.mp4", 1)  # another sensor's: not found
+    path = tmp_path / "l.vlar"
+    with Library(path, vlar.load("sine")) as library:
+        report = library.add(folder)
+        assert (report.added, [f.path.name for f in report.failed]) == (3, ["broken.npy"])
+        assert library.info().modality == "sine"
+        assert library.add(folder).unchanged == 3
+        hits = library.query("fast", 10, min_probability=0.9)
+        assert {Path(hit.path).stem for hit in hits} == {"fast", "both"}
+        both = next(hit for hit in hits if Path(hit.path).stem == "both")
+        assert both.start_s >= 6.0
+        hits = library.query('"slow" THEN "fast"', 1, min_probability=0)
+        assert Path(hits[0].path).stem == "both"
+        hits = library.query(f'LIKE "{folder / "slow.npy"}"@2s-6s', 1, min_probability=0)
+        assert Path(hits[0].path).stem in {"slow", "both"}
+        assert library.verify(files=False) == []
+    with Library(path, vlar.load("sine")) as library:  # the manifest names the reader
+        wave(folder / "slow.npy", 9.5, seconds=8, phase=1)
+        assert library.add(folder).updated == 1
+        hits = library.query("slow", 10, min_probability=0.9)
+        assert {Path(hit.path).stem for hit in hits} == {"both"}

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.library.fakes import FakeModel, tiny_video
+from tests.refusals import refused
+from tests.unit.library.fakes import FakeModel, stored, tiny_video
 from vlar.errors import DecodeError, UsageError
 from vlar.library.ingest import remote
 from vlar.library.ingest.remote import RemoteFiles, patiently, stamp_of_url
@@ -50,11 +51,9 @@ def memory(clips: list[Path]) -> Iterator[str]:
 
 def vectors(library: Library) -> list[tuple[object, ...]]:
     """By the last part of each path, its rows."""
-    found: Any = library._connection.reader().fetch(  # type: ignore[union-attr]
-        "SELECT path, start_s, end_s, vector FROM rows JOIN videos ON videos.id = video_id"
+    return sorted(
+        (path.partition("::")[0].rpartition("/")[2], *row) for path, *row in stored(library)
     )
-    names = [row[0].partition("::")[0].rpartition("/")[2] for row in found]
-    return sorted((name, *row[1:]) for name, row in zip(names, found, strict=True))
 
 
 @pytest.fixture
@@ -334,15 +333,13 @@ def test_an_action_is_tried_again_but_not_where_a_package_is_missing():
         tried.append(1)
         raise OSError("503 Slow Down")
 
-    with pytest.raises(DecodeError, match=r"503 Slow Down.*tried 4 times"):
-        patiently("s3://a/b", fails, 0.0)
+    refused(DecodeError, r"503 Slow Down.*tried 4 times", patiently, "s3://a/b", fails, 0.0)
     assert len(tried) == 4
 
     def lacks() -> None:
         raise ImportError("Install s3fs to access S3")
 
-    with pytest.raises(UsageError, match=r"Install s3fs.*vlar\[remote\]"):
-        patiently("s3://a/b", lacks, 0.0)
+    refused(UsageError, r"Install s3fs.*vlar\[remote\]", patiently, "s3://a/b", lacks, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar.errors import UnknownNameError, UsageError
 from vlar.media.skeleton import layouts
 
@@ -112,13 +113,10 @@ def test_a_joint_that_is_made_of_others_needs_most_of_them():
 
 
 def test_what_is_refused():
-    with pytest.raises(UnknownNameError, match="did you mean 'ntu25'"):
-        layouts.layout("ntu52")
+    refused(UnknownNameError, "did you mean 'ntu25'", layouts.layout, "ntu52")
     with pytest.raises(UsageError, match=r"20 joints are kinect20 or .*remap"):
         layouts.bones(points("kinect20"), "ntu25")
-    with pytest.raises(UsageError, match="hops is 0"):
-        layouts.bones(points("ntu25"), "ntu25", 0)
+    refused(UsageError, "hops is 0", layouts.bones, points("ntu25"), "ntu25", 0)
     with pytest.raises(UsageError, match="a body and 'leap20' a hand"):
         layouts.remap(points("ntu25"), "ntu25", "leap20")
-    with pytest.raises(UsageError, match="has no joint 'tail'"):
-        layouts.levels("ntu25", "tail")
+    refused(UsageError, "has no joint 'tail'", layouts.levels, "ntu25", "tail")

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
+from tests.refusals import refused
 from vlar.errors import MetricError
 from vlar.metrics.calibration import expected_calibration_error, keeping_threshold, reliability
 
@@ -71,12 +72,9 @@ def test_a_threshold_of_exact_shares():
 
 @pytest.mark.parametrize("stated", [[1.5], [-0.1], [np.nan]])
 def test_what_is_not_a_probability_is_refused(stated):
-    with pytest.raises(MetricError):
-        expected_calibration_error(stated, [True])
+    refused(MetricError, "", expected_calibration_error, stated, [True])
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(MetricError, match="shape"):
-        reliability([0.5, 0.5], [True])
-    with pytest.raises(MetricError, match="share of 0"):
-        keeping_threshold([0.5], [True], 0)
+    refused(MetricError, "shape", reliability, [0.5, 0.5], [True])
+    refused(MetricError, "share of 0", keeping_threshold, [0.5], [True], 0)

@@ -1,3 +1,5 @@
+"""Accuracy, agreement and ranking."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -5,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
+from sklearn.metrics import label_ranking_average_precision_score
 
+from tests.refusals import refused
 from vlar.errors import MetricError, UsageError
 from vlar.metrics import classification
-from vlar.metrics.ranking import multilabel_map
+from vlar.metrics.ranking import multilabel_map, retrieval, retrieval_both_ways
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -105,8 +109,7 @@ def test_generalised_zero_shot_is_the_harmonic_mean_of_both_sides():
     ],
 )
 def test_what_no_metric_is_defined_for_is_named(scores, truth, said: str):
-    with pytest.raises(MetricError, match=said) as caught:
-        classification.top_k(scores, truth)
+    caught = refused(MetricError, said, classification.top_k, scores, truth)
     assert isinstance(caught.value, UsageError)
     assert isinstance(caught.value, ValueError)
 
@@ -114,7 +117,46 @@ def test_what_no_metric_is_defined_for_is_named(scores, truth, said: str):
 def test_average_precision_needs_something_relevant():
     with pytest.raises(MetricError, match="no row is relevant"):
         classification.average_precision([0.1, 0.2], [False, False])
-    with pytest.raises(MetricError, match="no clip shows any"):
-        multilabel_map([[0.1, 0.2]], [[0, 0]])
-    with pytest.raises(MetricError, match="other than 0 and 1"):
-        multilabel_map([[0.1, 0.2]], [[0, 2]])
+    refused(MetricError, "no clip shows any", multilabel_map, [[0.1, 0.2]], [[0, 0]])
+    refused(MetricError, "other than 0 and 1", multilabel_map, [[0.1, 0.2]], [[0, 2]])
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_map_equals_scikit_learn_on_its_transposed_problem(seed: int):
+    random = np.random.default_rng(seed)
+    scores = random.normal(size=(int(random.integers(1, 8)), int(random.integers(2, 30))))
+    relevant = random.random(scores.shape) < 0.3
+    relevant[:, 0] = True
+    found = retrieval(scores, relevant)
+    theirs = label_ranking_average_precision_score(relevant, scores)
+    assert found["mAP"] == pytest.approx(theirs)
+    order = np.argsort(-scores, axis=1)
+    first = [int(np.flatnonzero(relevant[q][order[q]])[0]) + 1 for q in range(len(scores))]
+    assert found["median_rank"] == np.median(first)
+    for k in (1, 5, 10):
+        assert found[f"R@{k}"] == np.mean(np.array(first) <= k)
+
+
+def test_both_ways():
+    scores = np.array([[0.9, 0.8, 0.1], [0.95, 0.2, 0.3]])
+    relevant = np.array([[1, 0, 1], [0, 1, 0]], bool)
+    with_three = np.vstack([scores, [0.1, 0.9, 0.2]]), np.vstack([relevant, [0, 1, 0]])
+    found = retrieval_both_ways(*with_three, ks=(1, 2))
+    assert found["text_to_video"]["R@1"] == pytest.approx(2 / 3)
+    assert found["text_to_video"]["median_rank"] == 1
+    assert found["video_to_text"]["R@1"] == pytest.approx(1 / 3)
+
+
+def test_equal_scores_earn_nothing():
+    found = retrieval(np.zeros((2, 10)), np.eye(10, dtype=bool)[:2])
+    assert found["R@1"] == found["R@5"] == 0
+    assert found["R@10"] == 1
+    assert found["median_rank"] == 10
+    assert found["mAP"] == pytest.approx(0.1)
+
+
+def test_a_query_without_a_right_answer_is_named():
+    with pytest.raises(MetricError, match="query 1 has no relevant row"):
+        retrieval(np.ones((2, 2)), [[1, 0], [0, 0]])
+    refused(MetricError, "nan", retrieval, [[np.nan, 1]], [[1, 0]])

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
+from tests.refusals import refused
 from vlar.errors import MetricError, UsageError
 from vlar.metrics.result import (
     About,
@@ -184,8 +185,7 @@ def test_one_clip():
 
 
 def test_nothing_and_nan_are_refused():
-    with pytest.raises(MetricError, match="no clip was scored"):
-        evaluation_of(about(), LABELS, [])
+    refused(MetricError, "no clip was scored", evaluation_of, about(), LABELS, [])
     with pytest.raises(MetricError, match="nan"):
         evaluation_of(about(), LABELS, [clip(0, (0,), [0.5, float("nan"), 0.1])])
 
@@ -198,8 +198,7 @@ def test_the_table_names_what_could_not_be_read(tmp_path: Path):
     assert len(rows) == 8
     assert (rows[0]["label"], rows[0]["answer"], rows[0]["rank"]) == ("pour", "clap", "2")
     assert (rows[-1]["path"], rows[-1]["error"]) == ("broken.mp4", "broken.mp4: no frame")
-    with pytest.raises(UsageError, match="cannot be written"):
-        example().write_csv(tmp_path / "absent" / "rows.csv")
+    refused(UsageError, "cannot be written", example().write_csv, tmp_path / "absent" / "rows.csv")
 
 
 def test_a_path_that_is_not_text_is_written(tmp_path: Path):

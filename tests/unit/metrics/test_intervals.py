@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from tests.refusals import refused
 from vlar.errors import MetricError
 from vlar.metrics.intervals import bootstrap, exact_interval, mean_interval, paired
 
@@ -65,8 +66,7 @@ def test_clips_of_one_group_that_agree_count_once():
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 0), (3, 2), (-1, 2)])
 def test_an_impossible_share_is_refused(successes: int, trials: int):
-    with pytest.raises(MetricError, match="not a share"):
-        exact_interval(successes, trials)
+    refused(MetricError, "not a share", exact_interval, successes, trials)
 
 
 def test_groups_that_stick_together_have_a_wider_interval():
@@ -99,11 +99,7 @@ def test_paired_differences_are_sharper_than_two_intervals():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(MetricError, match="3 values for 2 groups"):
-        mean_interval([1, 2, 3], [0, 1])
-    with pytest.raises(MetricError, match="same clips"):
-        paired([1, 2], [1], [0, 1])
-    with pytest.raises(MetricError, match="no clip"):
-        bootstrap(lambda rows: 0.0, [])
-    with pytest.raises(MetricError, match="nan"):
-        mean_interval([np.nan, 1], [0, 1])
+    refused(MetricError, "3 values for 2 groups", mean_interval, [1, 2, 3], [0, 1])
+    refused(MetricError, "same clips", paired, [1, 2], [1], [0, 1])
+    refused(MetricError, "no clip", bootstrap, lambda rows: 0.0, [])
+    refused(MetricError, "nan", mean_interval, [np.nan, 1], [0, 1])

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from tests.unit.training.fakes import FakeEncoder
 from tests.videos import make_video, read_barcode
 from vlar.errors import UsageError
@@ -88,10 +89,8 @@ def test_frames_by_number_are_those_frames(tmp_path: Path, n_source: int):
 
 
 def test_an_unknown_sampler_or_task_is_refused(labelled: Path):
-    with pytest.raises(UsageError, match="sampler 'half'"):
-        encoder("half")
-    with pytest.raises(UsageError, match="task 'zero'"):
-        own_tasks(labelled, ["zero"])
+    refused(UsageError, "sampler 'half'", encoder, "half")
+    refused(UsageError, "task 'zero'", own_tasks, labelled, ["zero"])
 
 
 def test_mteb_takes_the_model(labelled: Path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.plugins.ray import runner
 from vlar.plugins.ray.runner import RayErrors, cannot_connect, require_answer, temporary_folder
@@ -51,8 +52,7 @@ def test_a_lost_worker_is_no_reason_to_end_the_call(
 def test_work_that_cannot_be_done_is_one():
     errors = heard(RuntimeError("a task failed"), ImportError("no module named 'vlar'"))
     assert errors.last is None
-    with pytest.raises(UsageError, match=r"no module named 'vlar'.*install the same vlar"):
-        errors.check()
+    refused(UsageError, r"no module named 'vlar'.*install the same vlar", errors.check)
 
 
 def test_another_version_and_an_absent_cluster_have_their_own_advice():
@@ -64,8 +64,7 @@ def test_another_version_and_an_absent_cluster_have_their_own_advice():
 
 @pytest.mark.parametrize("address", ["there", "a:b", "127.0.0.1:1", "ray://127.0.0.1:1", "::1"])
 def test_addresses_are_checked_before_ray_waits_for_them(address: str):
-    with pytest.raises(UsageError) as raised:
-        require_answer(address)
+    raised = refused(UsageError, "", require_answer, address)
     assert address in raised.value.message
 
 

@@ -14,10 +14,7 @@ S = 12
 TIME = np.linspace(0, 1, S)
 ASPECT = 4 / 3
 _SPREAD_DEG = (-50.0, -15.0, 0.0, 15.0, 30.0)  # of thumb, index, ... from the middle of the hand
-_REACH = (
-    (0.4, 0.6, 0.8, 1.0),
-    *((1.0, 1.35, 1.6, 1.85),) * 4,
-)  # of its joints
+_REACH = ((0.4, 0.6, 0.8, 1.0), *((1.0, 1.35, 1.6, 1.85),) * 4)  # of its joints
 _CURLED = (1.0, 1.2, 1.05, 0.85)
 
 

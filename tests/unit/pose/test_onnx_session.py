@@ -11,6 +11,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vlar.errors import ModelError
 from vlar.pose import onnx
 from vlar.pose.onnx import CachedNetwork, make_session, open_packed
@@ -32,8 +33,7 @@ def test_a_runtime_without_telemetry_is_used_as_it_is(monkeypatch: pytest.Monkey
 
 
 def test_a_broken_graph_names_its_owner():
-    with pytest.raises(ModelError, match="a network of 'mine'"):
-        make_session(b"no graph", "mine")
+    refused(ModelError, "a network of 'mine'", make_session, b"no graph", "mine")
 
 
 def product(weights: np.ndarray) -> bytes:

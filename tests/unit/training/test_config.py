@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.refusals import refused
 from vlar.errors import UnknownNameError, UsageError
 from vlar.training.config import read_config
 
@@ -66,14 +67,12 @@ def test_a_recipe_of_the_method_brings_settings_of_the_adapter(tmp_path: Path):
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, told: str):
-    with pytest.raises(UsageError) as error:
-        read_config(written(tmp_path, text))
+    error = refused(UsageError, "", read_config, written(tmp_path, text))
     assert told in error.value.message
 
 
 def test_a_file_that_is_not_there(tmp_path: Path):
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_config(tmp_path / "none.toml")
+    refused(UsageError, "cannot be read", read_config, tmp_path / "none.toml")
     assert issubclass(UnknownNameError, UsageError)
 
 

@@ -1,16 +1,23 @@
-"""The loop: goes on bit for bit, stops at NaN, leaves broken clips out, averages as planned."""
+"""The loop: resumed bit for bit, stops at NaN, leaves broken clips out, recomputes activations."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tests.refusals import refused
+from tests.unit.encoders.clip import models
 from tests.unit.training.fakes import FakeEncoder, ordered_clips
+from vlar import registry
+from vlar.adapters.trainable import TrainingBatch
+from vlar.encoders.base import load_encoder
+from vlar.encoders.clip.block_view import recomputing
 from vlar.errors import TrainingError, UsageError
 from vlar.methods.temporal.adapter import Temporal
 from vlar.training import checkpoint
@@ -20,6 +27,7 @@ from vlar.training.hyperparameters import Hyperparameters, decay_matrices, load_
 from vlar.training.loop import Training
 
 SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
+
 PLAN = replace(load_recipe("temporal/adapt"), epochs=6, batch=8, warmup_epochs=1)
 
 
@@ -60,8 +68,7 @@ def test_it_goes_on_bit_for_bit_from_any_step(tmp_path: Path, average: str):
             return plain(rows)
 
         cut._step = step  # type: ignore[method-assign]
-        with pytest.raises(Stopped):
-            cut.run()
+        refused(Stopped, "", cut.run)
         torch.manual_seed(99)  # whatever else was drawn in between
         rest = training(plan, keep)
         assert rest.run().resumed_at == stop
@@ -71,8 +78,7 @@ def test_it_goes_on_bit_for_bit_from_any_step(tmp_path: Path, average: str):
 
 def test_the_checkpoints_of_another_training_are_refused(tmp_path: Path):
     training(keep=CheckpointConfig(tmp_path, "one")).run()
-    with pytest.raises(TrainingError, match="another training"):
-        training(keep=CheckpointConfig(tmp_path, "two")).run()
+    refused(TrainingError, "another training", training(keep=CheckpointConfig(tmp_path, "two")).run)
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path):
@@ -83,8 +89,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path):
     assert training(keep=CheckpointConfig(tmp_path, "one")).run().resumed_at == 15
     for file in tmp_path.iterdir():
         file.write_bytes(b"no")
-    with pytest.raises(TrainingError, match="can be read"):
-        checkpoint.load(tmp_path)
+    refused(TrainingError, "can be read", checkpoint.load, tmp_path)
     checkpoint.remove(tmp_path)
     assert not tmp_path.exists()
 
@@ -208,8 +213,7 @@ def test_rates_rise_and_fall():
     assert rates[100] == pytest.approx(1e-6)
     assert all(a >= b for a, b in pairwise(rates[20:]))
     assert Hyperparameters(schedule="constant").rate(10**6, 10, 1e-3) == 1e-3
-    with pytest.raises(UsageError, match="micro_batch 3"):
-        Hyperparameters(batch=8, micro_batch=3)
+    refused(UsageError, "micro_batch 3", Hyperparameters, batch=8, micro_batch=3)
 
 
 def test_recipes_hold_the_published_numbers():
@@ -228,3 +232,70 @@ def test_vectors_do_not_decay():
     groups = decay_matrices(named, 1e-3, 0.1)
     assert [len(group["params"]) for group in groups] == [2, 1]  # a scalar decays, as in FROSTER
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+
+
+LABELS = ["riding a bike", "cooking"]
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "lora": {"rank": 2, "dropout": 0.2, "towers": "both"},
+    "tuned": {"n_frames": 4},
+    "tc-clip": {"n_frames": 4},
+    "froster": {"n_frames": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("clip")
+    models.save_openclip(folder, models.openclip_config(quick_gelu=True))
+    return load_encoder(f"openclip:{folder}")
+
+
+@pytest.mark.parametrize("method", SETTINGS)
+def test_gradients_are_the_same_and_less_is_kept(method: str, encoder: Any):
+    torch.manual_seed(0)
+    part = registry.get("adapter", method)
+    settings = {k: v for k, v in SETTINGS[method].items() if k != "n_frames" or method != "froster"}
+    adapter = part.attach(encoder, settings)
+    assert adapter.recomputes
+    classes, named = adapter.training_classes(LABELS), adapter.trainable()
+    adapter.module.train()
+    pixels = torch.randn(2, adapter.n_frames, 3, 32, 32)
+    batch = TrainingBatch(pixels, torch.eye(2))
+
+    def step(again: bool) -> tuple[int, list[np.ndarray]]:
+        kept = 0
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal kept
+            kept += tensor.numel()
+            return tensor
+
+        torch.manual_seed(1)
+        hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+        with hooks, recomputing(again):
+            loss = adapter.training_step(batch, classes).losses["total"]
+        size = kept
+        loss.backward()
+        found = [p.grad.numpy().copy() for _, p in named if p.grad is not None]
+        for _, parameter in named:
+            parameter.grad = None
+        return size, found
+
+    plain, plain_grads = step(False)
+    again, again_grads = step(True)
+    assert again < 0.7 * plain
+    assert len(plain_grads) == len(again_grads) > 0
+    for one, other in zip(plain_grads, again_grads, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_method_without_towers_refuses_it(tmp_path: Path):
+    features, dataset = ordered_clips(8)
+    adapter = Temporal.attach(FakeEncoder(), {"blocks": ["look"]})
+    adapter.fit_inputs(features)
+    loader = FeatureLoader(adapter.training_inputs(features), dataset.paths)
+    numbers = Hyperparameters(gradient_checkpointing=True)
+    with pytest.raises(UsageError, match="'temporal' has no blocks that could be computed again"):
+        Training(adapter, loader, dataset, numbers)

@@ -1,7 +1,8 @@
-"""What single objectives do, beyond the contract that all keep."""
+"""Single objectives, and a training without any."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 from torch import Tensor
 
+from tests.refusals import refused
 from tests.unit.training.fakes import FakeEncoder, ordered_clips
+from tests.unit.training.plain_trainings import METHODS, weights
 from vlar.adapters.trainable import TrainingBatch, TrainingOutput
 from vlar.errors import UsageError
 from vlar.methods.label_tree.objective import coarse_logits
@@ -28,6 +32,7 @@ from vlar.training.loop import Training
 from vlar.training.objectives import ObjectiveSet, Step
 
 SMALL = {"width": 16, "heads": 2, "components": 6, "blocks": ["look", "flow"]}
+
 NUMBERS = replace(load_recipe("temporal/adapt"), epochs=2, batch=8, warmup_epochs=1)
 
 
@@ -134,8 +139,7 @@ def test_a_mixed_clip_goes_to_the_rarer_label():
 
 @pytest.mark.parametrize("name", ["exchange", "soar"])
 def test_who_and_where_are_columns_of_the_support_set(name: str):
-    with pytest.raises(UsageError, match="needs a column 'who'"):
-        begun({name: {"column": "who"}})
+    refused(UsageError, "needs a column 'who'", begun, {name: {"column": "who"}})
     facts = [{"who": "one"}] * 24
     with pytest.raises(UsageError, match="'who'"):
         begun({name: {"column": "who"}}, facts if name == "soar" else [{"who": ""}] * 24)
@@ -159,13 +163,11 @@ def test_exchange_puts_partners_next_to_each_other_and_every_clip_once():
 
 @pytest.mark.parametrize("name", ["tree", "pcan"])
 def test_a_tree_is_read_from_its_file(name: str, tmp_path: Path):
-    with pytest.raises(UsageError, match="needs a label tree"):
-        begun([name])
+    refused(UsageError, "needs a label tree", begun, [name])
     _, dataset = ordered_clips(2)
     file = tmp_path / "tree.json"
     file.write_text(json.dumps({dataset.texts[0]: "moving"}))
-    with pytest.raises(UsageError, match="label tree has no label"):
-        begun({name: {"file": str(file)}})
+    refused(UsageError, "label tree has no label", begun, {name: {"file": str(file)}})
 
 
 def test_coarse_logits_are_those_of_the_sums():
@@ -217,3 +219,39 @@ def test_soar_takes_the_column_then_words_then_the_group():
     assert training.run().epochs
     assert scenes(plain, None, {})[1].shape == (24, 24)
     assert scenes(facts, words, {"column": "group"})[1].shape == (24, 24)
+
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
+
+
+def probe() -> str:
+    """Hash of a few results of torch: it tells whether this CPU rounds as the one of the golden."""
+    random = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(48, 48, generator=random) for _ in range(2))
+    x = torch.nn.functional.layer_norm(a @ b, (48,)).softmax(dim=-1)
+    x = torch.nn.functional.gelu(x @ b.T).exp() + torch.linalg.vector_norm(a, dim=-1)
+    return hashlib.sha256(x.numpy().tobytes() + torch.__version__.encode()).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("objectives", [None, ObjectiveSet(())], ids=["none", "empty"])
+def test_weights(method: str, objectives: ObjectiveSet | None):
+    found = weights(method, objectives)
+    golden = load_file(GOLDEN / "training_plain.safetensors")
+    wanted = {
+        k.removeprefix(f"{method}."): v for k, v in golden.items() if k.startswith(f"{method}.")
+    }
+    assert found.keys() == wanted.keys()
+    same_cpu = json.loads((GOLDEN / "training_plain.json").read_text())["probe"] == probe()
+    for name, array in wanted.items():
+        np.testing.assert_allclose(
+            found[name], array, atol=0 if same_cpu else 1e-4, rtol=0, err_msg=name
+        )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.refusals import refused
 from vlar.apps.serve import jobs as module
 from vlar.apps.serve.errors import ServeError
 from vlar.apps.serve.jobs import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, Jobs
@@ -63,8 +64,7 @@ def wait_for(job: Job, *states: str, limit_s: float = 30.0) -> Job:
 
 
 def status(call, *arguments) -> int:
-    with pytest.raises(ServeError) as problem:
-        call(*arguments)
+    problem = refused(ServeError, "", call, *arguments)
     return problem.value.status
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar.apps.timeline.decoding import Decoder
 from vlar.errors import UsageError
 
@@ -120,10 +121,8 @@ def test_a_short_blip_is_no_segment_and_a_long_one_is():
     ],
 )
 def test_what_is_out_of_range_is_refused(make):
-    with pytest.raises(UsageError, match="give"):
-        make()
+    refused(UsageError, "give", make)
 
 
 def test_stays_too_long_to_follow_are_refused():
-    with pytest.raises(UsageError, match="longer steps"):
-        Decoder(100, shortest=1 << 16)
+    refused(UsageError, "longer steps", Decoder, 100, shortest=1 << 16)

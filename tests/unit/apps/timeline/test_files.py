@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar.apps.timeline import files
 from vlar.apps.timeline.decoding import Segment, segments
 from vlar.apps.timeline.files import checked_file, srt, vtt, write, write_process
@@ -126,15 +127,10 @@ def test_figures_by_ending(tmp_path: Path):
 
 
 def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(UsageError, match=r"\.json, \.csv, \.srt, \.vtt, \.png"):
-        checked_file("out.txt", "--out")
-    with pytest.raises(UsageError, match="does not exist"):
-        checked_file(str(tmp_path / "no" / "t.srt"), "--out")
+    refused(UsageError, r"\.json, \.csv, \.srt, \.vtt, \.png", checked_file, "out.txt", "--out")
+    refused(UsageError, "does not exist", checked_file, str(tmp_path / "no" / "t.srt"), "--out")
     two = [Segment("a.mp4", 0, 1, "x", 1.0), Segment("b.mp4", 0, 1, "x", 1.0)]
-    with pytest.raises(UsageError, match="one video"):
-        write(tmp_path / "t.vtt", two)
-    with pytest.raises(UsageError, match="cannot be written"):
-        write(tmp_path / "no" / "t.json", two)
+    refused(UsageError, "one video", write, tmp_path / "t.vtt", two)
+    refused(UsageError, "cannot be written", write, tmp_path / "no" / "t.json", two)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match="pip install"):
-        checked_file(str(tmp_path / "t.png"), "--out")
+    refused(UsageError, "pip install", checked_file, str(tmp_path / "t.png"), "--out")

@@ -11,6 +11,7 @@ import pytest
 
 import vlar
 from tests.contract.test_second_sensor import RATE, SineEncoder, SineReader
+from tests.refusals import refused
 from vlar import registry
 from vlar.apps.timeline.decoding import Segment
 from vlar.apps.timeline.recordings import SegmentStream, TimelineRules, TimeStep, find_segments
@@ -141,5 +142,4 @@ def test_a_label_may_have_a_least_length_of_its_own():
      {"delay_s": -1}, {"shortest_s": -1}],
 )  # fmt: skip
 def test_rules_out_of_range(settings):
-    with pytest.raises(UsageError, match="timeline is"):
-        TimelineRules(**settings)
+    refused(UsageError, "timeline is", TimelineRules, **settings)

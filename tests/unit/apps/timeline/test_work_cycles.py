@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar.apps.timeline.decoding import Segment
 from vlar.apps.timeline.work_cycles import measure
 from vlar.errors import UsageError
@@ -101,5 +102,4 @@ def test_steps_and_cycles_add_up(names):
     ("order", "idle"), [(("pick", "pick"), ()), (("pick",), ("pick",)), (("unknown",), ())]
 )
 def test_an_order_that_is_none(order, idle):
-    with pytest.raises(UsageError, match="each step of the work once"):
-        measure(work("pick"), order, idle)
+    refused(UsageError, "each step of the work once", measure, work("pick"), order, idle)

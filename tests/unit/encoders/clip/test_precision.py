@@ -1,4 +1,4 @@
-"""bf16 and int8: near to float32, never mixed with it, and honest about what the machine has."""
+"""bf16, int8 and compiled code: near to float32, never mixed with it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 import vlar
 from tests import videos
 from tests.clips import clips_of, features_of
+from tests.refusals import refused
 from tests.unit.encoders.clip import models
 from vlar.encoders.base import load_encoder
 from vlar.encoders.clip import options, precision
@@ -105,10 +106,8 @@ def test_every_precision_has_a_fingerprint_of_its_own(folder: Path):
 
 
 def test_an_unknown_precision_is_named(folder: Path):
-    with pytest.raises(UnknownNameError, match=r"int4.*int8"):
-        loaded(folder, "int4")
-    with pytest.raises(UsageError, match="'lite' runs on the CPU in float32"):
-        load_encoder("lite", dtype="bf16")
+    refused(UnknownNameError, r"int4.*int8", loaded, folder, "int4")
+    refused(UsageError, "'lite' runs on the CPU in float32", load_encoder, "lite", dtype="bf16")
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "int8"])
@@ -171,8 +170,7 @@ def test_a_tower_that_int8_spoils_is_refused(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr(precision, "_FOLDER", "int8-spoiled")
     monkeypatch.setattr(precision, "_least_cosine", lambda *_: 0.99)
     for _ in range(2):
-        with pytest.raises(ModelError, match=r"falls to 0\.9900 .*--dtype bf16"):
-            loaded(folder, "int8")
+        refused(ModelError, r"falls to 0\.9900 .*--dtype bf16", loaded, folder, "int8")
         monkeypatch.setattr(precision, "_made", lambda *_: pytest.fail("made again"))
 
 
@@ -209,10 +207,8 @@ def test_int8_may_be_made_where_gradients_are_off(folder: Path, monkeypatch: pyt
 
 def test_int8_is_not_adapted_inside(folder: Path, tmp_path: Path):
     encoder = loaded(folder, "int8")
-    with pytest.raises(ModelError, match="cannot be trained or adapted inside"):
-        encoder.towers.vision_view()
-    with pytest.raises(ModelError, match="cannot be trained or adapted inside"):
-        encoder.twin()
+    refused(ModelError, "cannot be trained or adapted inside", encoder.towers.vision_view)
+    refused(ModelError, "cannot be trained or adapted inside", encoder.twin)
 
 
 def test_what_cannot_be_exported_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -235,5 +231,41 @@ def test_the_precision_of_a_saved_model_stays(folder: Path, tmp_path: Path):
     manifest = json.loads((tmp_path / "mine" / "vlar.json").read_text("utf-8"))
     assert "precision=int8" in json.dumps(manifest)
     assert vlar.load(tmp_path / "mine").fingerprint == model.fingerprint
-    with pytest.raises(EncoderMismatchError):
-        vlar.load(tmp_path / "mine", dtype="float32")
+    refused(EncoderMismatchError, "", vlar.load, tmp_path / "mine", dtype="float32")
+
+
+@pytest.fixture
+def compiled_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VLAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    (tmp_path / "model").mkdir()
+    models.save_openclip(tmp_path / "model", models.openclip_config())
+    return tmp_path / "model"
+
+
+@pytest.mark.slow
+def test_compiled_code_gives_the_same_vectors(compiled_folder: Path, tmp_path: Path):
+    eager = load_encoder(f"openclip:{compiled_folder}", device="cpu")
+    fast = load_encoder(f"openclip:{compiled_folder}?compile=true", device="cpu")
+    frames = np.random.default_rng(1).integers(0, 256, (2, 3, 40, 40, 3), dtype=np.uint8)
+    clips = clips_of(frames)
+    for mine, theirs in zip(eager.encode(clips), fast.encode(clips), strict=True):
+        np.testing.assert_allclose(mine.features, theirs.features, atol=1e-5)
+    assert fast.fingerprint == eager.fingerprint
+    assert any((tmp_path / "cache").glob("compiled-*/*"))
+
+
+def test_what_cannot_be_compiled_or_differs_is_one_line(
+    compiled_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(_: object, **__: object) -> object:
+        raise RuntimeError("no C++ compiler\nis here")
+
+    monkeypatch.setattr(torch, "compile", lambda run, **_: broken)
+    with pytest.raises(ModelError, match="leave compile=true out") as error:
+        load_encoder(f"openclip:{compiled_folder}?compile=true", device="cpu")
+    assert "\n" not in error.value.message
+    # The control: compiled code that computes something else.
+    monkeypatch.setattr(torch, "compile", lambda run, **_: lambda x: run(x).flip(-1))
+    with pytest.raises(ModelError, match="answers otherwise"):
+        load_encoder(f"openclip:{compiled_folder}?compile=true", device="cpu")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests import videos
+from tests.refusals import refused
 from tests.unit.encoders.clip import models
 from vlar.encoders.base import load_encoder
 from vlar.errors import ModelError
@@ -77,8 +78,7 @@ def with_text(folder: Path, **more: Any) -> Path:
 def test_an_openclip_folder_runs_nothing(tmp_path: Path, target: str) -> None:
     folder, marker = openclip_folder(tmp_path / "folder"), tmp_path / "marker"
     poison(folder, marker)
-    with pytest.raises(ModelError, match=REFUSED) as caught:
-        load_encoder(f"openclip:{folder / target}")
+    caught = refused(ModelError, REFUSED, load_encoder, f"openclip:{folder / target}")
     assert "trust_remote_code in tokenizer_kwargs" in caught.value.message
     assert "\n" not in caught.value.message
     assert not marker.exists()
@@ -90,8 +90,7 @@ def test_a_tokeniser_of_its_own_is_refused_without_a_question(
     folder, marker = openclip_folder(tmp_path / "folder"), tmp_path / "marker"
     with_foreign_tokenizer(folder, marker)
     monkeypatch.setattr("builtins.input", lambda *_: "y")
-    with pytest.raises(ModelError, match=REFUSED):
-        load_encoder(f"openclip:{folder}")
+    refused(ModelError, REFUSED, load_encoder, f"openclip:{folder}")
     assert not marker.exists()
 
 
@@ -105,8 +104,7 @@ def test_a_tokeniser_of_its_own_is_refused_without_a_question(
 )
 def test_a_folder_sets_known_options_only(tmp_path: Path, options: Any, why: str) -> None:
     folder = with_text(tmp_path, tokenizer_kwargs=options)
-    with pytest.raises(ModelError, match=why):
-        load_encoder(f"openclip:{folder}")
+    refused(ModelError, why, load_encoder, f"openclip:{folder}")
 
 
 def test_towers_of_other_libraries_are_architectures_only(tmp_path: Path) -> None:
@@ -115,19 +113,16 @@ def test_towers_of_other_libraries_are_architectures_only(tmp_path: Path) -> Non
     config = json.loads(file.read_text("utf-8"))
     config["model_cfg"]["vision_cfg"] = {"timm_model_name": f"local-dir:{tmp_path}"}
     file.write_text(json.dumps(config), "utf-8")
-    with pytest.raises(ModelError, match="timm_model_name"):
-        load_encoder(f"openclip:{folder}")
+    refused(ModelError, "timm_model_name", load_encoder, f"openclip:{folder}")
     tower = tmp_path / "tower"
     tower.mkdir()
     (tower / "foreign.py").write_text(OTHERS.format(marker=str(marker)))
     model = {"model_type": "stranger", "auto_map": {"AutoConfig": "foreign.Stranger"}}
     (tower / "config.json").write_text(json.dumps(model), "utf-8")
     folder = with_text(tmp_path / "text", hf_model_name=str(tower))
-    with pytest.raises(ModelError, match="auto_map"):
-        load_encoder(f"openclip:{folder}")
+    refused(ModelError, "auto_map", load_encoder, f"openclip:{folder}")
     folder = with_text(tmp_path / "more", plugin="foreign.py")
-    with pytest.raises(ModelError, match="'plugin'"):
-        load_encoder(f"openclip:{folder}")
+    refused(ModelError, "'plugin'", load_encoder, f"openclip:{folder}")
     assert not marker.exists()
 
 
@@ -159,8 +154,7 @@ def test_an_hf_folder_runs_nothing_and_asks_nothing(
     if part == "tokenizer":  # transformers reads its files with the class that CLIP always has
         load_encoder(f"hf:{folder}")
     else:
-        with pytest.raises(ModelError, match=REFUSED):
-            load_encoder(f"hf:{folder}")
+        refused(ModelError, REFUSED, load_encoder, f"hf:{folder}")
     assert capfd.readouterr().out == ""
     assert asked == []
     assert not marker.exists()
@@ -169,8 +163,7 @@ def test_an_hf_folder_runs_nothing_and_asks_nothing(
 def test_a_kernel_of_the_hub_is_refused(tmp_path: Path) -> None:
     models.save_clip(tmp_path)
     edit(tmp_path / "config.json", attn_implementation="someone/kernel")
-    with pytest.raises(ModelError, match=REFUSED):
-        load_encoder(f"hf:{tmp_path}")
+    refused(ModelError, REFUSED, load_encoder, f"hf:{tmp_path}")
 
 
 @pytest.mark.slow
@@ -185,8 +178,7 @@ def test_a_model_folder_and_a_library_that_name_it_run_nothing(tmp_path: Path) -
     vlar.Library(tmp_path / "library", spec).add([clip])
     poison(folder, marker)
     changed = "have changed since you named it; nothing of it was opened"
-    with pytest.raises(ModelError, match=changed):
-        vlar.load(saved)
+    refused(ModelError, changed, vlar.load, saved)
     asked = "classify", clip, "--labels", "a cat, a dog", "--model"
     for text, arguments in (
         (changed, (*asked, saved)),

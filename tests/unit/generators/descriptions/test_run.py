@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.refusals import refused
 from vlar.errors import LabelError, UnknownNameError, UsageError
 from vlar.generators.descriptions.run import describe
 from vlar.language.bank import KINDS, load_bank
@@ -258,16 +259,14 @@ def test_a_bank_that_was_made_otherwise_is_not_touched(tmp_path: Path):
         run(stub, out, ["eat"])
         before = out.read_bytes()
         for other in ("openai:other", "offline"):
-            with pytest.raises(UsageError, match="made otherwise"):
-                run(stub, out, ["eat"], llm=other)
+            refused(UsageError, "made otherwise", run, stub, out, ["eat"], llm=other)
     assert out.read_bytes() == before
 
 
 def test_out_that_cannot_be_written_costs_no_question(tmp_path: Path):
     with chat_server() as stub:
         for out in (tmp_path / "no" / "bank.json", tmp_path):
-            with pytest.raises(LabelError):
-                run(stub, out)
+            refused(LabelError, "", run, stub, out)
         assert stub.questions == []
 
 
@@ -285,14 +284,12 @@ def test_out_that_cannot_be_written_costs_no_question(tmp_path: Path):
     ],
 )
 def test_arguments_that_cannot_be_used(more: dict[str, Any], error: type[Exception]):
-    with pytest.raises(error):
-        describe(more.pop("labels", ["eat"]), None, **({"llm": "openai:m"} | more))
+    refused(error, "", describe, more.pop("labels", ["eat"]), None, **{"llm": "openai:m"} | more)
 
 
 def test_the_hosted_address_needs_a_key(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(UsageError, match="OPENAI_API_KEY is not set"):
-        describe(["eat"], None, llm="openai:m")
+    refused(UsageError, "OPENAI_API_KEY is not set", describe, ["eat"], None, llm="openai:m")
     with chat_server() as stub:  # a server of one's own may want none
         assert not run(stub, None, ["eat"]).failed
         assert stub.keys == [None]

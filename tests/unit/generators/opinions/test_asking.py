@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar.errors import UnknownNameError, UsageError
 from vlar.generators.descriptions.base import AnswerTimeoutError, NoAnswerError, RefusedError
 from vlar.generators.opinions.asking import UsageCounter, ask, cached_answer
@@ -140,8 +141,7 @@ def test_a_function_that_fails_gives_no_opinion():
 
 @pytest.mark.parametrize("rotations", [0, 5])
 def test_impossible_rotations_are_refused(rotations: int):
-    with pytest.raises(UsageError, match="give 1 to 4"):
-        ask(lambda *_: "A", clip(), QUESTION, rotations=rotations)
+    refused(UsageError, "give 1 to 4", ask, lambda *_: "A", clip(), QUESTION, rotations=rotations)
 
 
 def test_answers_are_kept_by_answerer_clip_and_question():
@@ -201,12 +201,9 @@ def test_a_tally_adds_up_and_states_the_price(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("VLAR_LLM_PRICE", "0.5,2")
     assert tally.to_dict()["cost"] == pytest.approx((400 * 0.5 + 20 * 2) / 1e6)
     monkeypatch.setenv("VLAR_LLM_PRICE", "cheap")
-    with pytest.raises(UsageError, match="VLAR_LLM_PRICE 'cheap'"):
-        tally.to_dict()
+    refused(UsageError, "VLAR_LLM_PRICE 'cheap'", tally.to_dict)
 
 
 def test_unknown_answerers_are_named_with_the_nearest():
-    with pytest.raises(UnknownNameError, match="did you mean 'openai'"):
-        load_answerer("openia:gpt")
-    with pytest.raises(UsageError, match="empty"):
-        load_answerer(":x")
+    refused(UnknownNameError, "did you mean 'openai'", load_answerer, "openia:gpt")
+    refused(UsageError, "empty", load_answerer, ":x")

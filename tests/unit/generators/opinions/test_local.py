@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from tests.unit.generators.opinions.test_asking import QUESTION, clip
 from tests.unit.generators.opinions.tiny_vlm import save_tiny_vlm
 from vlar.errors import UnknownNameError, UsageError
@@ -86,12 +87,9 @@ def test_another_sensor_is_refused(folder: Path):
 
 
 def test_a_folder_that_is_not_such_a_model_is_named(folder: Path, tmp_path: Path):
-    with pytest.raises(UsageError, match="is not a folder with a model"):
-        load_answerer(f"local:{tmp_path}")
-    with pytest.raises(UnknownNameError, match="did you mean 'frames'"):
-        load_answerer(f"local:{folder}?frame=3")
-    with pytest.raises(UsageError, match="give 1 to 64 pictures"):
-        load_answerer(f"local:{folder}?frames=0")
+    refused(UsageError, "is not a folder with a model", load_answerer, f"local:{tmp_path}")
+    refused(UnknownNameError, "did you mean 'frames'", load_answerer, f"local:{folder}?frame=3")
+    refused(UsageError, "give 1 to 64 pictures", load_answerer, f"local:{folder}?frames=0")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     found = ask(load_answerer(f"local:{tmp_path}"), clip(), QUESTION)
     assert found.final

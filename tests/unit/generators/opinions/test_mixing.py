@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.generators.opinions.mixing import (
     LEAD,
@@ -127,22 +128,16 @@ def test_a_margin_asks_about_the_share_that_the_budget_allows():
     assert (margins(proposer) < m).mean() == pytest.approx(0.25, abs=0.01)
     assert (margins(proposer) < fit_margin(proposer, 1.0)).all()
     assert not (margins(proposer) < fit_margin(proposer, 0.0)).any()
-    with pytest.raises(UsageError, match="budget is 2"):
-        fit_margin(proposer, 2)
+    refused(UsageError, "budget is 2", fit_margin, proposer, 2)
 
 
 def test_shapes_and_weights_that_cannot_be_are_refused():
     proposer, opinion, options, truth = drawn(5, 1.0, 1.0)
-    with pytest.raises(UsageError, match="do not fit"):
-        mix(proposer, opinion[:, :2], options)
-    with pytest.raises(UsageError, match="outside the 9 labels"):
-        mix(proposer, opinion, options + C)
-    with pytest.raises(UsageError, match="right labels"):
-        fit_mixing(proposer, opinion, options, truth[:5])
-    with pytest.raises(UsageError, match="0 or more"):
-        Mixing(1.0, -1.0)
-    with pytest.raises(UsageError, match="0 or more"):
-        mix(proposer, opinion, options, a=float("nan"))
+    refused(UsageError, "do not fit", mix, proposer, opinion[:, :2], options)
+    refused(UsageError, "outside the 9 labels", mix, proposer, opinion, options + C)
+    refused(UsageError, "right labels", fit_mixing, proposer, opinion, options, truth[:5])
+    refused(UsageError, "0 or more", Mixing, 1.0, -1.0)
+    refused(UsageError, "0 or more", mix, proposer, opinion, options, a=float("nan"))
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.refusals import refused
 from tests.unit.generators.descriptions.chat_server import ChatStub, Reply, chat_server, message
 from tests.unit.generators.opinions.test_asking import QUESTION, clip
 from vlar.errors import UsageError
@@ -163,8 +164,7 @@ def test_a_missing_key_or_server_is_named_when_it_is_needed(monkeypatch: pytest.
     monkeypatch.setattr("vlar.generators.descriptions.chat_client._FIRST_PAUSE_S", 0.01)
     found = ask(load_answerer("openai:m"), clip(), QUESTION)
     assert found.final
-    with pytest.raises(UsageError, match="names no model"):
-        load_answerer("openai:")
+    refused(UsageError, "names no model", load_answerer, "openai:")
 
 
 def test_kept_answers_cost_nothing(serve: Serve):

@@ -7,15 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vlar.errors import UsageError
 from vlar.generators.opinions.question import LETTERS, Question, distinct, normalised, parse_answer
 
 NAMES = ("open", "close", "drawer", "door", "a", "an", "the", "cup", "hand", "jump", "B", "up", "C")
-WORDS = st.lists(
-    st.sampled_from(NAMES),
-    min_size=1,
-    max_size=4,
-).map(" ".join)
+WORDS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4).map(" ".join)
 OPTIONS = st.lists(WORDS, min_size=2, max_size=26, unique_by=normalised)
 
 
@@ -43,8 +40,7 @@ def test_rotations_put_each_option_once_in_each_place(options: list[str], truth:
     ],
 )
 def test_what_cannot_be_asked_is_refused(options: tuple[str, ...], message: str):
-    with pytest.raises(UsageError, match=message.replace("?", r"\?")):
-        Question(options)
+    refused(UsageError, message.replace("?", r"\?"), Question, options)
 
 
 def test_the_text_names_pictures_length_and_perspective():
@@ -54,8 +50,7 @@ def test_the_text_names_pictures_length_and_perspective():
     assert "worn by the person" in text
     assert "A. run, B. walk" in text
     assert "pictures" not in question.text()
-    with pytest.raises(UsageError, match="perspective"):
-        Question(("run", "walk"), perspective="third person")
+    refused(UsageError, "perspective", Question, ("run", "walk"), perspective="third person")
 
 
 def test_equal_texts_are_one_option():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from tests.unit.evaluation import colours
 from tests.unit.generators.opinions.test_asking import Scripted, clip
 from vlar.errors import UsageError
@@ -203,13 +204,10 @@ def test_weights_are_read_from_two_numbers_or_from_a_run(tmp_path: Path):
     assert OpinionWeights.read(str(run)) == OpinionWeights(Mixing(0.9, 0.4), 0.2, fitted=True)
     for content in ("{}", "[", '{"runs": []}', '{"runs": [{"tables": {"weights": {"a": "x"}}}]}'):
         run.write_text(content)
-        with pytest.raises(UsageError, match="holds no fitted weights"):
-            OpinionWeights.read(str(run))
+        refused(UsageError, "holds no fitted weights", OpinionWeights.read, str(run))
     for text in ("1", "a,b", "1,2,3", "1,-1", "nan,1"):
-        with pytest.raises(UsageError, match=r"weights"):
-            OpinionWeights.read(text)
-    with pytest.raises(UsageError, match="cannot be read"):
-        OpinionWeights.read(str(tmp_path / "none.json"))
+        refused(UsageError, r"weights", OpinionWeights.read, text)
+    refused(UsageError, "cannot be read", OpinionWeights.read, str(tmp_path / "none.json"))
 
 
 def test_weights_in_a_model_folder_count_for_the_answerer_they_were_fitted_for(tmp_path: Path):
@@ -222,13 +220,11 @@ def test_weights_in_a_model_folder_count_for_the_answerer_they_were_fitted_for(t
     )
     assert OpinionWeights.beside(str(tmp_path), "somebody else") is None
     (tmp_path / KEPT).write_text("[]")
-    with pytest.raises(UsageError, match="holds no fitted weights"):
-        OpinionWeights.beside(str(tmp_path), "me")
+    refused(UsageError, "holds no fitted weights", OpinionWeights.beside, str(tmp_path), "me")
 
 
 def test_too_many_options_are_refused():
-    with pytest.raises(UsageError, match="27 options"):
-        SecondOpinion(load_answerer("openai:m"), "x", k=27)
+    refused(UsageError, "27 options", SecondOpinion, load_answerer("openai:m"), "x", k=27)
     with pytest.raises(UsageError, match="27 options"):
         SecondOpinion(load_answerer("openai:m"), "x", k=26, none=True)
     SecondOpinion(load_answerer("openai:m"), "x", k=25, none=True)

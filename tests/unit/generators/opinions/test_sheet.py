@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from tests.unit.generators.opinions.test_asking import QUESTION, clip
 from vlar.errors import UsageError
 from vlar.generators.opinions.asking import ask
@@ -128,11 +129,9 @@ def test_texts_cannot_leave_their_place_on_the_page_nor_begin_a_formula(tmp_path
 def test_a_table_of_something_else_is_refused(tmp_path: Path, content: bytes, message: str):
     file = tmp_path / "a.csv"
     file.write_bytes(content)
-    with pytest.raises(UsageError, match=message):
-        load_answerer(f"sheet:{file}")
+    refused(UsageError, message, load_answerer, f"sheet:{file}")
 
 
 def test_a_place_that_cannot_be_is_refused(tmp_path: Path):
     for argument in (tmp_path / "a.txt", tmp_path / "none" / "a.csv"):
-        with pytest.raises(UsageError, match="cannot be used"):
-            load_answerer(f"sheet:{argument}")
+        refused(UsageError, "cannot be used", load_answerer, f"sheet:{argument}")

@@ -13,6 +13,7 @@ from av.stream import Stream
 from PIL import Image
 
 from tests import videos
+from tests.refusals import refused
 from vlar.errors import DecodeError
 from vlar.media.integrity.check import check_video
 from vlar.media.video.container import opened
@@ -52,17 +53,14 @@ def test_a_folder_of_nothing_but_huge_pictures(tmp_path: Path):
     folder = tmp_path / "clip"
     folder.mkdir()
     huge_png(folder / "1.png", 9_000, 9_000)
-    with pytest.raises(DecodeError, match="none of its 1 pictures"):
-        probe(folder)
-    with pytest.raises(DecodeError, match="none of its 1 pictures"):
-        read_clip(folder)
+    refused(DecodeError, "none of its 1 pictures", probe, folder)
+    refused(DecodeError, "none of its 1 pictures", read_clip, folder)
 
 
 def test_a_huge_picture_file(tmp_path: Path):
     path = huge_png(tmp_path / "a.png", 9_000, 9_000)
     for read in (probe, read_clip):
-        with pytest.raises(DecodeError, match="50 million"):
-            read(path)
+        refused(DecodeError, "50 million", read, path)
     assert not check_video(path).ok
 
 
@@ -76,8 +74,7 @@ def test_a_video_of_huge_frames(tmp_path: Path):
         picture=lambda _: videos.blank(size=(8192, 6400)),
     )
     for read in (probe, read_clip):
-        with pytest.raises(DecodeError, match="50 million"):
-            read(path)
+        refused(DecodeError, "50 million", read, path)
     small = videos.make_video(tmp_path / "b.avi", 2, codec="mjpeg", pix_fmt="yuvj420p")
     assert read_clip(small).lost == 0
 
@@ -86,8 +83,7 @@ def test_a_pattern_in_a_name_does_not_read_the_neighbours(tmp_path: Path):
     for number in range(1, 6):
         Image.fromarray(videos.barcode(number)).save(tmp_path / f"f{number}.jpg", quality=95)
     pattern = tmp_path / "f%d.jpg"
-    with pytest.raises(DecodeError, match="no such file"):
-        read_clip(pattern)
+    refused(DecodeError, "no such file", read_clip, pattern)
     Image.fromarray(videos.barcode(99)).save(pattern, quality=95)
     clip = read_clip(pattern, None, 3)
     assert {videos.read_barcode(frame) for frame in clip.data} == {99}
@@ -109,8 +105,7 @@ def test_lists_and_addresses_are_not_followed(tmp_path: Path, name: str, text: s
     other = videos.make_video(tmp_path / "other.ts", 5)
     path = tmp_path / name
     path.write_text(text.format(other=other))
-    with pytest.raises(DecodeError, match="not a readable video"):
-        read_clip(path, timeout_s=10)
+    refused(DecodeError, "not a readable video", read_clip, path, timeout_s=10)
 
 
 def test_postscript_in_a_picture_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -144,8 +139,7 @@ def test_a_few_bytes_that_claim_to_last_hours(tmp_path: Path):
     gif.write_bytes(control.join([head, *(f[:1] + b"\xff\xff" + f[3:] for f in frames)]))
     for each in (path, gif):
         for read in (probe, read_clip):
-            with pytest.raises(DecodeError, match=r"claim to last .* hours"):
-                read(each)
+            refused(DecodeError, r"claim to last .* hours", read, each)
         report = check_video(each)
         assert not report.ok
         assert "claim to last" in report.reason
@@ -183,8 +177,7 @@ def test_a_canvas_of_billions_of_pixels(tmp_path: Path):
     data = bytearray(path.read_bytes())
     data[6:10] = b"\xff\xff\xff\xff"
     path.write_bytes(bytes(data))
-    with pytest.raises(DecodeError):
-        read_clip(path)
+    refused(DecodeError, "", read_clip, path)
     assert not check_video(path).ok
 
 

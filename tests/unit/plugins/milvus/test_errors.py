@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.refusals import refused
+
 pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
 
@@ -33,30 +35,26 @@ def one_line(raised: pytest.ExceptionInfo[Any]) -> str:
 
 
 def test_no_server_there():
-    with pytest.raises(LibraryError) as raised:
-        Library("milvus://127.0.0.1:1/gym")
+    raised = refused(LibraryError, "", Library, "milvus://127.0.0.1:1/gym")
     assert "no Milvus answers at milvus://127.0.0.1:1/gym" in one_line(raised)
     assert "start it" in str(raised.value)
 
 
 def test_pymilvus_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setitem(sys.modules, "pymilvus", None)
-    with pytest.raises(UsageError) as raised:
-        Library(f"milvus:{tmp_path}/m.db/gym")
+    raised = refused(UsageError, "", Library, f"milvus:{tmp_path}/m.db/gym")
     assert one_line(raised).endswith("needs the extra milvus: pip install 'vlar[milvus]'")
 
 
 def test_milvus_lite_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setitem(sys.modules, "milvus_lite.server_manager", None)
-    with pytest.raises(UsageError) as raised:
-        Library(f"milvus:{tmp_path}/m.db/gym")
+    raised = refused(UsageError, "", Library, f"milvus:{tmp_path}/m.db/gym")
     assert "not installed: pip install 'vlar[milvus]'" in one_line(raised)
 
 
 def test_another_version_of_pymilvus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(pymilvus, "__version__", "2.4.9")
-    with pytest.raises(UsageError) as raised:
-        Library(f"milvus:{tmp_path}/m.db/gym")
+    raised = refused(UsageError, "", Library, f"milvus:{tmp_path}/m.db/gym")
     assert "needs pymilvus 3 or newer, 2.4.9 is installed" in one_line(raised)
 
 
@@ -70,8 +68,7 @@ def test_another_version_of_the_server(
     if usable:
         Library(server.address()).close()
         return
-    with pytest.raises(LibraryError) as raised:
-        Library(server.address())
+    raised = refused(LibraryError, "", Library, server.address())
     assert f"Milvus at {server.address()} has version v2.3.9; this vlar needs 2.4" in one_line(
         raised
     )
@@ -84,8 +81,7 @@ def test_a_collection_of_something_else(tmp_path: Path):
     client.insert("docs", [{"id": 1, "vector": [0.1, 0.2, 0.3, 0.4]}])
     client.close()
     for name in ("docs", "gym"):
-        with pytest.raises(LibraryError) as raised:
-            Library(f"milvus:{tmp_path}/m.db/{name}", FakeModel())
+        raised = refused(LibraryError, "", Library, f"milvus:{tmp_path}/m.db/{name}", FakeModel())
         assert "is not a library of vlar" in one_line(raised)
         assert "choose another name" in str(raised.value)
     again = pymilvus.MilvusClient(str(tmp_path / "m.db"), dedicated=True)
@@ -96,14 +92,12 @@ def test_a_collection_of_something_else(tmp_path: Path):
 
 def test_a_folder_that_is_a_file(tmp_path: Path):
     (tmp_path / "m.db").write_text("of Milvus Lite 2")
-    with pytest.raises(LibraryError, match="Milvus Lite 3 keeps a folder"):
-        Library(f"milvus:{tmp_path}/m.db/gym")
+    refused(LibraryError, "Milvus Lite 3 keeps a folder", Library, f"milvus:{tmp_path}/m.db/gym")
 
 
 def test_a_folder_that_another_process_has_open(tmp_path: Path):
     LiteServer(tmp_path / "m.db")  # holds the lock of the folder, as another process would
-    with pytest.raises(LibraryLockedError) as raised:
-        Library(f"milvus:{tmp_path}/m.db/gym")
+    raised = refused(LibraryLockedError, "", Library, f"milvus:{tmp_path}/m.db/gym")
     assert "another process has" in one_line(raised)
     assert "milvus-lite server" in str(raised.value)
 
@@ -140,8 +134,7 @@ def test_a_connection_that_is_lost_in_the_middle(server: LiteServer):
         patch.setattr("vlar.plugins.milvus.client.CALL_S", 1.5)
         patch.setattr("vlar.plugins.milvus.client.BULK_S", 1.5)
         patch.setattr("vlar.library.shard_reading._ROWS_A_COMMIT", 30)
-        with pytest.raises(LibraryError) as raised:
-            library.add_vectors(videos())
+        raised = refused(LibraryError, "", library.add_vectors, videos())
         text = one_line(raised)
         assert f"lost Milvus at {server.address()}" in text
         assert "run the same command again" in text
@@ -176,8 +169,7 @@ def test_what_a_server_reports(message: str, advice: str):
 def test_upgrade_names_the_way_around(tmp_path: Path):
     with Library(f"milvus:{tmp_path}/m.db/gym", FakeModel()) as library:
         library.add_vectors([video("/v/a", 3)])
-        with pytest.raises(UsageError, match=r"vlar index copy .* FOLDER\.vlar") as raised:
-            library.upgrade()
+        raised = refused(UsageError, r"vlar index copy .* FOLDER\.vlar", library.upgrade)
         one_line(raised)
 
 

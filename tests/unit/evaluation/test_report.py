@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.refusals import refused
+from vlar.errors import ProtocolError
+from vlar.evaluation.report import differences, domain_means, lines, pairs_of, rows, sentence
+from vlar.evaluation.runner import read_runs, read_skipped, write_runs
+from vlar.evaluation.scores import Figure, spread
+
+
+def run(
+    card: str = "a", value: float = 0.5, domain: str | None = None, **moves: Any
+) -> dict[str, Any]:
+    data = {"folders": ["/x"], "files": {"f": "1"}}
+    return {
+        "card": card,
+        "protocol": "zero-shot",
+        "figures": [
+            Figure("top1", value, value - 0.1, value + 0.1, 10).to_dict(),
+            Figure("top1", value / 2, n=10).of(under="shuffle/5").to_dict(),
+        ],
+        "published": [
+            {"method": "M", "figure": "top1", "value": 0.6, "spread": 0.01, "source": "s",
+             "where": {}, "protocol": None},
+        ],
+        "about": {"domain": domain} if domain else {},
+        "moves": {"settings": {"seed": 0}, "data": data, **moves},
+    }  # fmt: skip
+
+
+def test_differences_name_every_key_but_the_place_of_the_data():
+    other = run(more={"deep": [{"x": 1}]})
+    other["moves"]["data"] = {"folders": ["/y"], "files": {"f": "2"}}
+    found = differences(run(), other)
+    assert [(d.key, d.first, d.second) for d in found] == [
+        ("data.files.f", "1", "2"),
+        ("more.deep[0].x", "(not there)", "1"),
+    ]
+    assert differences(run(), run()) == []
+
+
+def test_rows_stand_next_to_published_figures():
+    table = rows([run(value=0.5), run(value=0.7)])
+    assert "50.0 [40.0-60.0]" in sentence(table[0])
+    assert "70.0 [60.0-80.0]" in sentence(table[0])
+    assert "published: M 60.0 +- 1.0" in sentence(table[0])
+    assert "published" not in sentence(table[1])
+
+
+def test_lines_put_controls_to_the_right():
+    figures = [Figure.restore(row) for row in run()["figures"]]
+    head, line = lines(figures)
+    assert head.split() == ["clean", "shuffle/5"]
+    assert line.split() == ["top1", "50.0", "[40.0-60.0]", "25.0"]
+
+
+def test_runs_are_paired_by_card_then_by_protocol():
+    groups = list(pairs_of([[run("a"), run("b")], [run("b")], [run("c")]]))
+    assert [[r["card"] for r in group] for group in groups] == [["a", "b", "c"], ["b"]]
+
+
+def test_domains_are_averaged_and_skipped_cards_are_kept(tmp_path: Path):
+    runs = [run("a", 0.2, "sports"), run("b", 0.4, "sports"), run("c", 0.9, "daily")]
+    found = {row.where["domain"]: row for row in domain_means(runs)}
+    assert found["sports"].values[0].value == pytest.approx(0.3)
+    assert found["all"].values[0].value == pytest.approx(0.5)
+    assert found["daily"].where["cards"] == "1"
+    assert domain_means([run("a", 0.2, "sports"), run("b")]) == []
+    skipped = [{"card": "d", "error": {"kind": "missing_set", "message": "no folder"}}]
+    write_runs(tmp_path / "r.json", runs, skipped)
+    assert read_skipped(tmp_path / "r.json") == skipped
+    assert len(read_runs(tmp_path / "r.json")) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "format None"),
+        ('{"format": 1, "runs": [{}]}', "without card"),
+    ],
+)
+def test_files_that_are_no_runs_are_refused(tmp_path: Path, text: str, says: str):
+    file = tmp_path / "run.json"
+    file.write_text(text)
+    refused(ProtocolError, says, read_runs, file)
+
+
+def test_spread_is_over_one_key_and_needs_two_values():
+    rows_ = [
+        Figure("top1", v, n=5).of(split=s, under=u)
+        for s, v in ((1, 0.2), (2, 0.4))
+        for u in (None, "x")
+    ]
+    found = {(f.name, f.where.get("under")): f.value for f in spread(rows_, "split")}
+    assert found["top1", None] == pytest.approx(0.3)
+    assert found["top1 std", "x"] == pytest.approx(0.1)
+    assert spread(rows_[:1], "split") == []
+
+
+def test_seeds_with_a_mean_are_left_out_of_a_summary():
+    seeds = [Figure("top1", v, n=5).of(shots=2, seed=s) for s, v in ((0, 0.2), (1, 0.4))]
+    other = Figure("top1", 0.9, n=5).of(shots=4, seed=0)
+    shown = lines([*seeds, other, *spread(seeds, "seed")])
+    assert [line.split(" ")[0] for line in shown] == ["top1", "top1", "top1"]
+    assert "shots 4, seed 0" in shown[0]
+    assert "30.0" in shown[1]
