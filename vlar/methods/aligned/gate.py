@@ -21,6 +21,15 @@ from vlar.metrics.classification import harmonic_mean
 from vlar.numeric import sigmoid, softmax
 from vlar.types import Float32, Float64
 
+Integers = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+MOST = 5  # scores of a side that a gate may read
+_TEMPERATURES = (0.02, 0.05, 0.1, 0.2, 0.5)
+_THRESHOLDS = np.linspace(-2.0, 2.0, 41)  # log odds
+_PENALTY = 0.1  # of the classifier of labels with examples, in mean squared lengths of a clip
+_RIDGE = 0.01
+_ROUNDS = 50
+
 
 def ridge_map(x: Float64, z: Float64, weights: Float64, penalty: float) -> Float64:
     """(k, d) of the weighted ridge regression, solved in the space of the n clips.
@@ -43,16 +52,6 @@ def balanced_weights(columns: npt.NDArray[np.int64], n_labels: int) -> Float64:
     counts = np.bincount(columns, minlength=n_labels)
     weights = 1.0 / counts[columns]
     return weights / weights.sum()
-
-
-Integers = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-MOST = 5  # scores of a side that a gate may read
-_TEMPERATURES = (0.02, 0.05, 0.1, 0.2, 0.5)
-_THRESHOLDS = np.linspace(-2.0, 2.0, 41)  # log odds
-_PENALTY = 0.1  # of the classifier of labels with examples, in mean squared lengths of a clip
-_RIDGE = 0.01
-_ROUNDS = 50
 
 
 @dataclass(frozen=True)

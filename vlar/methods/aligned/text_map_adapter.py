@@ -51,6 +51,13 @@ if TYPE_CHECKING:
 
 OWN, SENTENCES, BOTH = "own", "sentences", "both"
 CHOSEN, ALWAYS, NEVER = "chosen", "always", "never"
+_MOMENTS = 8
+_ORDERED = ("signal", "pose")
+_log = logging.getLogger("vlar")
+_BUFFERS = ("seen_weights", "seen_bias")  # of the classifier of labels with examples
+SENTENCE_WIDTH, _SENTENCE_TOKENS = 384, 256
+_LEAST_LABELS = 2
+_BY_HELD_OUT = ("own", "stacking", "gate", "gate_numbers")
 
 
 @dataclass(frozen=True)
@@ -101,10 +108,6 @@ class Solved:
 
     objective: tuple[float, ...]
     rank: float | None = None
-
-
-_MOMENTS = 8
-_ORDERED = ("signal", "pose")
 
 
 def clip_width(blocks: Sequence[FrameBlock]) -> int:
@@ -165,9 +168,6 @@ def _course(part: Float32) -> Float32:
     moments = part[:, before] * (1 - share) + part[:, after] * share
     away = moments - moments.mean(axis=1, keepdims=True)
     return away.reshape(len(part), -1).astype(np.float32)
-
-
-_log = logging.getLogger("vlar")
 
 
 def considers_gate(config: MappedConfig) -> bool:
@@ -248,9 +248,6 @@ def _enough(sides: Sequence[Sides], top: int) -> bool:
     return False
 
 
-_BUFFERS = ("seen_weights", "seen_bias")  # of the classifier of labels with examples
-
-
 class MixedLists(ABC):
     """Calibrated stacking, or a gate where one was fitted.
 
@@ -302,11 +299,6 @@ class MixedLists(ABC):
         if self.config.gate_numbers:
             arrays = (self.module.get_buffer(name).double().numpy() for name in _BUFFERS)
             self._gate = Gate.of(self.config.gate_numbers), SeenClassifier(*arrays)
-
-
-SENTENCE_WIDTH, _SENTENCE_TOKENS = 384, 256
-_LEAST_LABELS = 2
-_BY_HELD_OUT = ("own", "stacking", "gate", "gate_numbers")
 
 
 class MappedAdapter(MixedLists, Adapter):

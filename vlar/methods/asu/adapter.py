@@ -34,6 +34,7 @@ from vlar.types import Clip, Encoded, Float32
 _SAME = 0.9  # cosine from which two units mean the same
 #: The units of a list that no bank describes.
 BODY = [Unit("body", part) for part in BODY_PARTS]
+_WIDTH = 64  # few clips train it
 
 
 def label_units(labels: Sequence[str], encoder: Encoder | None = None) -> list[Unit]:
@@ -59,9 +60,6 @@ def unit_vectors(encoder: Encoder, units: Sequence[Unit]) -> Float32:
     """(U, D) float32 of unit length: the mean of each unit's word and sentence."""
     texts = [text for one in units for text in one.texts]
     return unit(encoder.encode_text(texts).reshape(len(units), -1, encoder.dim).mean(axis=1))
-
-
-_WIDTH = 64  # few clips train it
 
 
 @register("adapter", "asu", status="null here")

@@ -39,6 +39,17 @@ from vlar.pose.skeletons import BLAZEPOSE_33
 from vlar.registry import register
 from vlar.types import Float32, Float64, Role
 
+_JOINTS: dict[str, tuple[str, ...]] = {
+    "head": ("nose", "eye", "ear", "mouth"),
+    "hand": ("shoulder", "elbow", "wrist", "index", "pinky", "thumb"),
+    "hip": ("shoulder", "hip"),
+    "foot": ("hip", "knee", "ankle", "heel", "foot", "toe"),
+}
+_START = math.log(1 / 0.07)
+Array = npt.NDArray[np.floating[Any]]
+_SAME = 0.98  # cosine from which two texts of a part are one
+_N = 1 + len(PARTS)
+
 
 @dataclass(frozen=True)
 class PartsConfig(MappedConfig):
@@ -71,14 +82,6 @@ class PartsConfig(MappedConfig):
     whole: float = setting(0.5, at_least=0, at_most=1)
     scale: str = setting("exp", choices=("exp", "linear"))
     what: ClassVar[str] = "parts setting"
-
-
-_JOINTS: dict[str, tuple[str, ...]] = {
-    "head": ("nose", "eye", "ear", "mouth"),
-    "hand": ("shoulder", "elbow", "wrist", "index", "pinky", "thumb"),
-    "hip": ("shoulder", "hip"),
-    "foot": ("hip", "knee", "ankle", "heel", "foot", "toe"),
-}
 
 
 def part_joints(part: str) -> list[int]:
@@ -157,9 +160,6 @@ def _divergence(target: Tensor, logits: Tensor) -> Tensor:
     return (target * (target.log() - logits.log_softmax(dim=-1))).sum(dim=-1).mean(dim=-1)
 
 
-_START = math.log(1 / 0.07)
-
-
 class PartsNetwork(nn.Module):
     """P linear heads, each from its own entries of a clip to the width of texts.
 
@@ -224,11 +224,6 @@ def train(
         slope.step()
         losses.append(float(loss.detach()))
     return [losses[0], losses[-1]]
-
-
-Array = npt.NDArray[np.floating[Any]]
-_SAME = 0.98  # cosine from which two texts of a part are one
-_N = 1 + len(PARTS)
 
 
 @register("adapter", "parts", status="null here")

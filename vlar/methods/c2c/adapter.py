@@ -29,6 +29,9 @@ _STILL = 0.01  # of a frame's energy: deviations below it are noise
 _SQUARE = ("similarities", "both")  # these need as many frames of every clip
 
 Blocks = Sequence[tuple[int, FrameBlock]]
+_TOKENS = 4  # vectors of a clip that pairs are scored by
+_MOST_NUMBERS = 1 << 24  # of the vectors of clips and pairs, at a time
+_KEPT_LISTS = 64
 
 
 def part_widths(blocks: Blocks, config: C2CConfig) -> list[int]:
@@ -73,11 +76,6 @@ def _alike(shown: Float32, apart: Float32) -> Float32:
     moved = np.square(apart).sum(axis=2).mean(axis=1)
     still = np.square(shown).sum(axis=2).mean(axis=1)
     return (products / np.maximum(moved + _STILL * still, 1e-9)[:, None, None]).astype(np.float32)
-
-
-_TOKENS = 4  # vectors of a clip that pairs are scored by
-_MOST_NUMBERS = 1 << 24  # of the vectors of clips and pairs, at a time
-_KEPT_LISTS = 64
 
 
 @register("adapter", "c2c", status="in the spirit")

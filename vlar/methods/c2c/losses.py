@@ -16,6 +16,7 @@ from vlar.methods.dear.dependence import hsic
 
 SCALE = 100.0
 COMPONENT_WEIGHT = 0.2
+_LEAST_CLIPS = 4  # that a dependence can be estimated from
 
 
 def pair_loss(
@@ -143,9 +144,6 @@ def dependence_loss(
     of_verbs = hsic(frames_mean, w) - hsic(w, verbs)
     of_objects = hsic(frames_mean, u) - hsic(u, objects)
     return of_verbs + of_objects + hsic(w[:, :shared], u[:, :shared])
-
-
-_LEAST_CLIPS = 4  # that a dependence can be estimated from
 
 
 @dataclass(frozen=True)

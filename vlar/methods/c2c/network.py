@@ -19,6 +19,7 @@ from vlar.adapters.settings import Settings, setting
 from vlar.adapters.tower_network import register_directions
 
 _MOST_WEIGHTS = 1 << 22
+_TEXT_GAIN = 0.3  # texts of the trained words move slower than the rest
 
 
 @dataclass(frozen=True)
@@ -215,9 +216,6 @@ def _cosine(clips: Tensor, texts: Tensor) -> Tensor:
     """(B, P) from 0 to 1: cosines of (B, P, E) with texts (P, E), one by one."""
     same = (F.normalize(clips, dim=-1) * F.normalize(texts, dim=-1)).sum(dim=-1)
     return (1 + same) / 2
-
-
-_TEXT_GAIN = 0.3  # texts of the trained words move slower than the rest
 
 
 class C2CNetwork(nn.Module):

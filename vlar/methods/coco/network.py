@@ -15,6 +15,9 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 from vlar.adapters.settings import Settings, setting
 from vlar.adapters.tower_network import register_directions
 
+#: Below it a row is rebuilt from one other row, and nothing shared is asked for.
+LOWEST_TEMPERATURE = 0.05
+
 
 @dataclass(frozen=True)
 class CocoConfig(Settings):
@@ -147,10 +150,6 @@ class CocoNetwork(nn.Module):
                 found = F.normalize(self.texts(self.pooled(texts)), dim=-1)
                 rows[place] = share * own[place] + (1 - share) * found
         return F.normalize(torch.stack(rows), dim=-1) if rows else own
-
-
-#: Below it a row is rebuilt from one other row, and nothing shared is asked for.
-LOWEST_TEMPERATURE = 0.05
 
 
 class Reconstruction(NamedTuple):

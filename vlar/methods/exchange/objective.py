@@ -20,6 +20,7 @@ from vlar.training.data import Random
 from vlar.training.objectives import Objective, Step, TrainingContext
 
 NO_PARTNER = -1
+_log = logging.getLogger("vlar")
 
 
 class Pairs(NamedTuple):
@@ -80,9 +81,6 @@ def _drawn(allowed: npt.NDArray[np.bool_], random: np.random.Generator) -> npt.N
     if not len(chance):
         return np.zeros(0, np.int64)
     return np.where(allowed.any(axis=1), chance.argmax(axis=1), NO_PARTNER)
-
-
-_log = logging.getLogger("vlar")
 
 
 @register("objective", "exchange", status="null here")

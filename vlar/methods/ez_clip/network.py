@@ -21,6 +21,9 @@ from vlar.encoders.clip.block_view import BlockView, TextView, VisionView, add
 from vlar.language.prompts import check_template_set
 
 Prompts = Literal["deep", "shallow", "none"]
+_FAN_IN = 3 * 16 * 16  # of the prompts' start, whatever the patch size
+_ROWS = 512  # rows at a time on a CPU: what lies between two products then stays in the cache
+Record = Callable[[str, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,6 @@ class EzClipConfig(Settings):
         """Inner width of the adapters of a tower of a width; 0 where it has none."""
         chosen = self.visual_hidden if tower == "visual" else self.text_hidden
         return width // 4 if chosen is None else chosen
-
-
-_FAN_IN = 3 * 16 * 16  # of the prompts' start, whatever the patch size
 
 
 class EzClipBottleneck(nn.Module):
@@ -168,9 +168,6 @@ def _resampled(rows: Tensor, n_frames: int) -> Tensor:
         return rows
     moved = F.interpolate(rows.transpose(1, 2), n_frames, mode="linear", align_corners=False)
     return moved.transpose(1, 2)
-
-
-_ROWS = 512  # rows at a time on a CPU: what lies between two products then stays in the cache
 
 
 @dataclass(frozen=True)
@@ -284,9 +281,6 @@ def encode_texts(
         x = attend(block, x, rows, dropped[i], causal=True)
         x = finish(block, pick(parts.text_adapters, i), x, dropped[i])
     return view.joint(x[:, 0])
-
-
-Record = Callable[[str, Tensor], None]
 
 
 def encode_clips(

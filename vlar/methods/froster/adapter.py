@@ -29,6 +29,19 @@ from vlar.training.hyperparameters import Hyperparameters, decay_matrices
 from vlar.types import Clip, Encoded, Float32, JsonDict, Role
 
 DISTANCES = ("cosine", "l2")
+_STRINGS = 256  # strings the teacher reads at a time
+_ADAPT = Hyperparameters(
+    epochs=12,
+    batch=8,
+    micro_batch=4,
+    learning_rate=5e-6,
+    lowest_rate=5e-8,
+    warmup_epochs=1,
+    groups=decay_matrices,
+    label_smoothing=0.1,
+    average="uniform",
+    average_from=4,
+)  # few examples and whole towers: a low rate, few passes
 
 
 @dataclass(frozen=True)
@@ -119,9 +132,6 @@ def projected_distance(projector: Projector, student: Tensor, teacher: Tensor, k
     with torch.autocast(student.device.type, enabled=False):
         projected = projector(F.normalize(student.float(), dim=-1))
         return feature_distance(projected, teacher, kind)
-
-
-_STRINGS = 256  # strings the teacher reads at a time
 
 
 @dataclass(frozen=True)
@@ -329,20 +339,6 @@ class ConditionedFroster(Froster, ConditionedText):
     def conditioned_text(self, texts: Sequence[str], context: np.ndarray) -> Float32:
         """Condition texts by the student."""
         return self._conditioned.conditioned_text(texts, context)
-
-
-_ADAPT = Hyperparameters(
-    epochs=12,
-    batch=8,
-    micro_batch=4,
-    learning_rate=5e-6,
-    lowest_rate=5e-8,
-    warmup_epochs=1,
-    groups=decay_matrices,
-    label_smoothing=0.1,
-    average="uniform",
-    average_from=4,
-)  # few examples and whole towers: a low rate, few passes
 
 
 @register("recipe", "tuned")

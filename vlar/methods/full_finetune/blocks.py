@@ -24,6 +24,7 @@ from vlar.encoders.clip.block_view import BlockView, TextView, VisionView, add
 from vlar.language.prompts import check_template_set
 
 TEMPORAL = ("window", "adapter", "aim", "st-adapter", "cross-frame")
+Record = Callable[[str, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -220,9 +221,6 @@ def _zero(layer: nn.Linear) -> nn.Linear:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-Record = Callable[[str, Tensor], None]
 
 
 @dataclass(frozen=True)

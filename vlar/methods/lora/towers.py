@@ -24,6 +24,10 @@ from vlar.encoders.clip.towers import Towers
 from vlar.errors import ModelError
 
 TOWERS = ("both", "text", "vision")
+_NAME = "default"  # peft's name of the only adapter
+_PROJECTIONS = ("query", "key", "value")
+_IN_A_BLOCK = re.compile(r"\.\d+\.")
+View = TypeVar("View", VisionView, TextView)
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,6 @@ class LoraConfig(Settings):
     def trains(self, tower: str) -> bool:
         """Return whether ``vision`` or ``text`` is changed."""
         return self.towers in ("both", tower)
-
-
-_NAME = "default"  # peft's name of the only adapter
-_PROJECTIONS = ("query", "key", "value")
-_IN_A_BLOCK = re.compile(r"\.\d+\.")
-View = TypeVar("View", VisionView, TextView)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ from vlar.registry import register
 from vlar.training.data import Random
 from vlar.training.objectives import Objective, Step, TrainingContext
 
+_NOT_OF_THE_LABEL = "contrast"  # this kind describes what a label is not
+_MOST_BYTES = 64 * MB
+_log = logging.getLogger("vlar")
+Captioner = Callable[[Sequence[Path]], Sequence[Sequence[str]]]
+
 
 def mil_nce(
     logits: Tensor, bag_size: int, labels: Tensor | None = None, *, both_ways: bool = False
@@ -69,10 +74,6 @@ def mil_nce(
         best = bags[own, own].argmax(dim=1)
         loss = loss - bags[:, own, best].log_softmax(dim=0)[pairs].mean()
     return loss
-
-
-_NOT_OF_THE_LABEL = "contrast"  # this kind describes what a label is not
-_MOST_BYTES = 64 * MB
 
 
 def expansions(dictionary: LabelList) -> list[tuple[str, ...]]:
@@ -164,10 +165,6 @@ def read_captions(path: str | Path) -> dict[Path, list[str]]:
     if not found:
         raise LabelError(f"{file}: no caption in it; write the columns path,caption")
     return found
-
-
-_log = logging.getLogger("vlar")
-Captioner = Callable[[Sequence[Path]], Sequence[Sequence[str]]]
 
 
 @register("objective", "maxi", status="in the spirit")

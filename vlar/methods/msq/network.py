@@ -15,6 +15,11 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.adapters.settings import Settings, setting
 
+_MOST_WEIGHTS = 1 << 24
+_SHARPNESS = 1.5  # of queries and keys at the start
+_LABELS = 256  # queries that are decoded at a time
+_STEP = 100.0  # on two numbers that are logits; at the others' rate they would stand still
+
 
 class GroupwiseLinear(nn.Module):
     """A weight vector and a bias of its own for each label: (B, C, D) to (B, C)."""
@@ -105,9 +110,6 @@ def position_code(length: int, width: int) -> Tensor:
     return code
 
 
-_MOST_WEIGHTS = 1 << 24
-
-
 @dataclass(frozen=True)
 class MsqConfig(Settings):
     """Settings of the queries and the decoder.
@@ -147,11 +149,6 @@ class MsqConfig(Settings):
             _MOST_WEIGHTS,
             "less: layers * width**2 * feed",
         )
-
-
-_SHARPNESS = 1.5  # of queries and keys at the start
-_LABELS = 256  # queries that are decoded at a time
-_STEP = 100.0  # on two numbers that are logits; at the others' rate they would stand still
 
 
 class DecoderLayer(nn.Module):

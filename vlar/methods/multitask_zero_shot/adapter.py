@@ -29,6 +29,16 @@ from vlar.types import Clip, Encoded, Float32, Float64, Role
 if TYPE_CHECKING:
     from torch import nn
 
+_TASKS = (5, 10, 25, 50, 100, 200)
+_PENALTIES = tuple(float(10.0**power) for power in range(-4, 3))
+_FOLDS = 4
+_ROUNDS = 15  # after them the order of labels hardly changes
+_DEFAULT = (50, 1.0)
+_LITTLE = frozenset({"a", "an", "the", "do", "doing", "does", "someone", "person"})
+_SMALL = 1e-6  # on the shared tasks, where labels are projected onto them
+_SENTENCE_WIDTH = 384
+_ENOUGH = 0.1  # least effective size of the weights, as a share of the clips
+
 
 @dataclass(frozen=True)
 class MultitaskConfig(Settings):
@@ -55,14 +65,6 @@ class MultitaskConfig(Settings):
     weigh_clips: bool = True
 
     what: ClassVar[str] = "multitask setting"
-
-
-_TASKS = (5, 10, 25, 50, 100, 200)
-_PENALTIES = tuple(float(10.0**power) for power in range(-4, 3))
-_FOLDS = 4
-_ROUNDS = 15  # after them the order of labels hardly changes
-_DEFAULT = (50, 1.0)
-_LITTLE = frozenset({"a", "an", "the", "do", "doing", "does", "someone", "person"})
 
 
 @dataclass(frozen=True)
@@ -202,11 +204,6 @@ def clip_statistics(features: Float32, blocks: Sequence[FrameBlock]) -> Float32:
             steps = np.abs(np.diff(part, axis=1)) if part.shape[1] > 1 else np.zeros_like(part)
             parts.append(unit(steps.mean(axis=1)))
     return np.concatenate(parts, axis=1)
-
-
-_SMALL = 1e-6  # on the shared tasks, where labels are projected onto them
-_SENTENCE_WIDTH = 384
-_ENOUGH = 0.1  # least effective size of the weights, as a share of the clips
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,6 +40,9 @@ LONGEST_STEP_S = 0.5  # between frames; what moved in between is not found again
 _TOP = 95  # percentile of the speeds that counts as 1
 _STILL = 0.35  # pixels per step of the small frame; slower is noise
 _SMOOTH = 1  # pixels around
+_PICTURES = ("appearance", "logits")  # kinds of features that a brighter place can change
+_VERSION = 1  # of what is drawn; increase it with every change
+_BANK = "everyday_actions"  # what the text prompt is made of
 
 
 def flow_maps(frames: UInt8, times_s: Float64) -> Float32:
@@ -101,10 +104,6 @@ def drawn(frames: UInt8, maps: Float32, strength: float) -> UInt8:
     return found
 
 
-_PICTURES = ("appearance", "logits")  # kinds of features that a brighter place can change
-_VERSION = 1  # of what is drawn; increase it with every change
-
-
 class PromptedFrames(Beside):
     """An encoder that also encodes frames with prompts drawn into them.
 
@@ -163,9 +162,6 @@ class PromptedFrames(Beside):
         if name == "flow":
             return flow_maps(clip.data, clip.times_s)
         return people_maps(clip.data, tracks_from_features(features[:, self._pose]))
-
-
-_BANK = "everyday_actions"  # what the text prompt is made of
 
 
 @register("adapter", "plar", status="null here")

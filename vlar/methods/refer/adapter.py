@@ -19,6 +19,8 @@ from vlar.people.people import People
 from vlar.registry import register
 from vlar.types import Float32, Float64
 
+TEXT_WIDTH = 384  # of ``sentence_vectors``
+
 
 @dataclass(frozen=True)
 class Pointing:
@@ -65,9 +67,6 @@ def padded(rows: Sequence[Float32], most: int) -> tuple[Float32, np.ndarray]:
         kept = row[:most]
         stacked[at, : len(kept)], there[at, : len(kept)] = kept, True
     return stacked, there
-
-
-TEXT_WIDTH = 384  # of ``sentence_vectors``
 
 
 @register("adapter", "refer", status="in the spirit")

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from vlar.adapters.settings import Settings, setting
 from vlar.errors import ModelError
 
+PLACE_WIDTH = 8  # box, its size, and the place in the row, from both sides
+HIDDEN = -1e4  # logit of a person who is not there
+
 
 @dataclass(frozen=True)
 class Agents:
@@ -155,10 +158,6 @@ class ReferConfig(Settings):
                 f"refer setting width is {self.width}: not a multiple of {self.heads} heads; "
                 "correct one of them"
             )
-
-
-PLACE_WIDTH = 8  # box, its size, and the place in the row, from both sides
-HIDDEN = -1e4  # logit of a person who is not there
 
 
 class ReferNetwork(nn.Module):

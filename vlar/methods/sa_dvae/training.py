@@ -12,6 +12,9 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 from vlar.adapters.settings import setting
 from vlar.methods.aligned.text_map_adapter import ALWAYS, CHOSEN, NEVER, MappedConfig
 
+_RAMP, _LATE = 1 / 3, 0.8  # shares of a cycle after which divergences and crossed terms come in
+_LATE_CYCLE = 2  # from which the divergence of texts and the total correlation count
+
 
 @dataclass(frozen=True)
 class SaDvaeConfig(MappedConfig):
@@ -144,10 +147,6 @@ class Judge(nn.Module):
         mixed = self(shared[torch.randperm(len(shared))], other[torch.randperm(len(other))])
         joint = self(shared, other)
         return (F.softplus(-joint).mean() + F.softplus(mixed).mean()) / 2
-
-
-_RAMP, _LATE = 1 / 3, 0.8  # shares of a cycle after which divergences and crossed terms come in
-_LATE_CYCLE = 2  # from which the divergence of texts and the total correlation count
 
 
 @dataclass(frozen=True)

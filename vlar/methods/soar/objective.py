@@ -19,6 +19,8 @@ from vlar.registry import register
 from vlar.training.objectives import Objective, Step, TrainingContext
 from vlar.types import Float32
 
+_NONE = np.zeros((0, 0), np.float32)
+
 
 class _Reverse(torch.autograd.Function):
     @staticmethod
@@ -52,9 +54,6 @@ def ramp(progress: float, *, steepness: float = 10.0) -> float:
         steepness: Steepness of the rise, above 0.
     """
     return 2 / (1 + math.exp(-steepness * progress)) - 1
-
-
-_NONE = np.zeros((0, 0), np.float32)
 
 
 @register("objective", "soar", status="null here")

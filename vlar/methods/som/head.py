@@ -26,6 +26,9 @@ _PASSES, _MOST_STEPS = 8, 6000
 _GROW_EVERY = 8  # steps a unit before a row or column is inserted
 _MOST_UNITS = 4096
 _CHUNK = 1 << 14  # vectors compared with all units at once
+_POSTURES = (10, 10)
+_PATHS = (7, 7)
+_KEYS = 12  # places of a path that count
 
 
 class Som:
@@ -233,11 +236,6 @@ def topographic_error(som: Som, vectors: npt.ArrayLike) -> float:
     places = som.positions
     apart = np.abs(places[nearest[:, 0]] - places[nearest[:, 1]]).max(axis=1)
     return float((apart > 1).mean())
-
-
-_POSTURES = (10, 10)
-_PATHS = (7, 7)
-_KEYS = 12  # places of a path that count
 
 
 @register("fewshot", "som", status="null here")

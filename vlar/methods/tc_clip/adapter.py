@@ -25,6 +25,18 @@ from vlar.registry import register, unknown_name
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.types import Float32, JsonDict, Role
 
+_OPTIONS = ("base", "ensemble", "prompt_levels", "seed_fraction", "context_tokens", "merge_step")
+_CLASSES = 512  # classes run through the text tower at a time
+_PAIRS = 8192  # (window, class) pairs at a time
+_KEPT_SETS = 4  # class sets whose video-independent part is kept
+BETAS = (0.9, 0.98)
+EPSILON = 1e-8
+WEIGHT_DECAY = 0.001
+LABEL_SMOOTHING = 0.1
+NEW_PARTS_FACTOR = 10.0  # prompts and prompting layers; the bias tables train at the base rate
+_NEW_PARTS = ("prompts", "prompting.")
+_FROZEN = ("token_embedding.weight",)
+
 
 def phrase(config: TcClipConfig) -> str:
     """The words that stand where the learnable prompts go; as many as there are prompts.
@@ -47,12 +59,6 @@ def prompt(label: str, config: TcClipConfig) -> str:
         return label
     name = re.sub(r"([A-Z])", r" \1", label) if config.split_capitals else label
     return f"{start} {name.strip().replace('_', ' ')}."
-
-
-_OPTIONS = ("base", "ensemble", "prompt_levels", "seed_fraction", "context_tokens", "merge_step")
-_CLASSES = 512  # classes run through the text tower at a time
-_PAIRS = 8192  # (window, class) pairs at a time
-_KEPT_SETS = 4  # class sets whose video-independent part is kept
 
 
 @register("adapter", "tc-clip", status="reproduced")
@@ -203,15 +209,6 @@ class TcClip(ClipAdapter, ConditionedText):
                 self._sets.popitem(last=False)
         self._sets.move_to_end(key)
         return self._sets[key]
-
-
-BETAS = (0.9, 0.98)
-EPSILON = 1e-8
-WEIGHT_DECAY = 0.001
-LABEL_SMOOTHING = 0.1
-NEW_PARTS_FACTOR = 10.0  # prompts and prompting layers; the bias tables train at the base rate
-_NEW_PARTS = ("prompts", "prompting.")
-_FROZEN = ("token_embedding.weight",)
 
 
 @dataclass(frozen=True)

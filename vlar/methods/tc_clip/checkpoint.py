@@ -27,6 +27,13 @@ _SETTINGS = {
     "num_frames": ("n_frames", int),
     "context_length": ("max_tokens", int),
 }
+# Made from the class names of one data set; the class set of a user takes their place.
+_OF_ONE_DATA_SET = ("prompt_learner.token_prefix", "prompt_learner.token_suffix")
+_TABLE = ".attn.local_global_bias_table"
+_BLOCKS = "image_encoder.transformer.resblocks."
+_PROMPTING = "text_encoder.prompt_generation_layer."
+_KEPT = ("token_embedding.weight",)  # not in the file
+_PARTS = {"q_proj": 0, "k_proj": 1, "v_proj": 2}
 
 
 def load_inert(path: Path) -> tuple[dict[str, Any], JsonDict]:
@@ -48,15 +55,6 @@ def _settings(config: Any) -> JsonDict:
             if isinstance(value, kind) or (kind is float and isinstance(value, int)):
                 found[ours] = value
     return found
-
-
-# Made from the class names of one data set; the class set of a user takes their place.
-_OF_ONE_DATA_SET = ("prompt_learner.token_prefix", "prompt_learner.token_suffix")
-_TABLE = ".attn.local_global_bias_table"
-_BLOCKS = "image_encoder.transformer.resblocks."
-_PROMPTING = "text_encoder.prompt_generation_layer."
-_KEPT = ("token_embedding.weight",)  # not in the file
-_PARTS = {"q_proj": 0, "k_proj": 1, "v_proj": 2}
 
 
 def load(

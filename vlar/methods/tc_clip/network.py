@@ -20,6 +20,8 @@ from vlar.encoders.clip.block_view import BlockView, TextView, VisionView, add
 from vlar.methods.tc_clip import text
 from vlar.methods.tc_clip.text import ClassSet
 
+Record = Callable[[str, Tensor], None]
+
 
 @dataclass(frozen=True)
 class TcClipConfig(Settings):
@@ -294,9 +296,6 @@ def start_prompts(embedding: nn.Embedding, phrase_ids: list[int], n: int) -> Ten
         ids = torch.tensor(known, device=embedding.weight.device)
         start[: len(known)] = F.embedding(ids, embedding.weight).detach().float().cpu()
     return start
-
-
-Record = Callable[[str, Tensor], None]
 
 
 @dataclass(frozen=True)
