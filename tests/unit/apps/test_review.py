@@ -153,18 +153,13 @@ def task(data: dict[str, object], label: object) -> str:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "{}",
-        "[1]",
-        task({"path": 3}, "a"),
-        task({"path": "a"}, "\x1b"),
+        "", "{}", "[1]", task({"path": 3}, "a"), task({"path": "a"}, "\x1b"),
         task({"path": "a", "start_s": 4, "end_s": 1}, "a"),
         '[{"data": {"path": "a"}, "annotations": 3}]',
-        '{"samples": [{"filepath": "a", "ground_truth": {"label": 7}}]}',
-        "[" * 60 + "]" * 60,
+        '{"samples": [{"filepath": "a", "ground_truth": {"label": 7}}]}', "[" * 60 + "]" * 60,
         '[{"data": NaN}]',
     ],
-)
+)  # fmt: skip
 def test_bad_files_of_answers_are_one_line(tmp_path: Path, text: str):
     file = tmp_path / "answers.json"
     file.write_text(text)

@@ -88,15 +88,11 @@ def test_advice_goes_from_the_first_choice_on():
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("LlamaForCausalLM", "chat"),
-        ("Qwen3VLForConditionalGeneration", "chat"),
-        ("DetrForObjectDetection", "detector"),
-        ("ViTForImageClassification", "classifier"),
-        ("CLIPModel", None),
-        ("VideoMAEForVideoClassification", None),
-        ("Qwen3VLModel", None),
+        ("LlamaForCausalLM", "chat"), ("Qwen3VLForConditionalGeneration", "chat"),
+        ("DetrForObjectDetection", "detector"), ("ViTForImageClassification", "classifier"),
+        ("CLIPModel", None), ("VideoMAEForVideoClassification", None), ("Qwen3VLModel", None),
     ],
-)
+)  # fmt: skip
 def test_a_model_of_another_kind_is_told_by_its_class(name: str, kind: str | None):
     found = other_kind([name])
     assert (kind in (found or "")) if kind else found is None

@@ -406,15 +406,10 @@ def test_a_library_of_one_part_is_brought_up_to_both(folder: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     "text",
     [
-        "[[0,null,null]]",
-        "[[8,2.0,null]]",
-        '{"a":1}',
-        "[[1e99,null,null]]",
-        "[",
-        "null",
+        "[[0,null,null]]", "[[8,2.0,null]]", '{"a":1}', "[[1e99,null,null]]", "[", "null",
         "[[8,NaN,3]]",
     ],
-)
+)  # fmt: skip
 def test_a_library_that_states_impossible_parts_is_damaged(text: str):
     refused(LibraryError, "parts is", manifest._parts, text, Path("a.vlar"))
     assert manifest._parts("[[8, null, null], [16, 2.0, 64]]", Path("a.vlar")) == (

@@ -30,25 +30,18 @@ from vlar.methods.full_finetune.blocks import TunedConfig
 @pytest.mark.parametrize(
     ("given_name", "expected"),
     [
-        ("ApplyEyeMakeup", "apply eye makeup"),
-        ("brush_hair", "brush hair"),
-        ("Brush_Hair", "brush hair"),
-        ("BRUSH_HAIR", "brush hair"),
-        ("YoYo", "yo yo"),
-        ("TaiChi", "tai chi"),
-        ("HandstandPushups", "handstand pushups"),
-        ("brushHair", "brush hair"),
-        ("PlayTVGame", "play TV game"),
+        ("ApplyEyeMakeup", "apply eye makeup"), ("brush_hair", "brush hair"),
+        ("Brush_Hair", "brush hair"), ("BRUSH_HAIR", "brush hair"), ("YoYo", "yo yo"),
+        ("TaiChi", "tai chi"), ("HandstandPushups", "handstand pushups"),
+        ("brushHair", "brush hair"), ("PlayTVGame", "play TV game"),
         ("v_CleanAndJerk", "clean and jerk"),
         ("Bending something so that it deforms", "bending something so that it deforms"),
         ("Pushing [something] off of [something]", "pushing something off of something"),
         ("[something] falling like a rock", "something falling like a rock"),
-        ("A person walking", "a person walking"),
-        ("  brush \t hair\n", "brush hair"),
-        ("__label__", "label"),
-        ("Basketball", "basketball"),
+        ("A person walking", "a person walking"), ("  brush \t hair\n", "brush hair"),
+        ("__label__", "label"), ("Basketball", "basketball"),
     ],
-)
+)  # fmt: skip
 def test_names_become_what_a_person_would_type(given_name: str, expected: str):
     assert clean_label(given_name) == expected
 
@@ -56,27 +49,12 @@ def test_names_become_what_a_person_would_type(given_name: str, expected: str):
 @pytest.mark.parametrize(
     "text",
     [
-        "riding a bike",
-        "TV",
-        "DJ",
-        "DJing",
-        "3D",
-        "iPhone",
-        "watching TV",
-        "T-shirt folding",
-        "push-ups",
-        "don't stop!",
-        "rock, paper & scissors",
-        "跑步",
-        "自転車に乗る",
-        "🚴 cycling",
-        "👨\u200d👩\u200d👧 family",
-        "نوشتن می\u200cکند",
-        "faire du vélo",
-        "[1] first",
+        "riding a bike", "TV", "DJ", "DJing", "3D", "iPhone", "watching TV", "T-shirt folding",
+        "push-ups", "don't stop!", "rock, paper & scissors", "跑步", "自転車に乗る", "🚴 cycling",
+        "👨\u200d👩\u200d👧 family", "نوشتن می\u200cکند", "faire du vélo", "[1] first",
         "a {curly} label",
     ],
-)
+)  # fmt: skip
 def test_ordinary_text_stays(text: str):
     assert clean_label(text) == text
 
@@ -340,19 +318,11 @@ def test_labels_of_another_language_are_flagged(language: str):
 @pytest.mark.parametrize(
     "labels",
     [
-        "frobnicate",
-        "frobnicating",
-        "quantum chromodynamics",
-        "running, frobnicate, jumping",
-        "cooking crème brûlée",
-        "café",
-        "tai chi, capoeira, yoga",
-        "A1, A2, A3",
-        "DJ, TV, UFO",
-        "ski, skate, surf",
-        "Anna, Tom",
+        "frobnicate", "frobnicating", "quantum chromodynamics", "running, frobnicate, jumping",
+        "cooking crème brûlée", "café", "tai chi, capoeira, yoga", "A1, A2, A3", "DJ, TV, UFO",
+        "ski, skate, surf", "Anna, Tom",
     ],
-)
+)  # fmt: skip
 def test_rare_words_names_and_loan_words_are_not_flagged(labels: str):
     assert foreign_labels([clean_label(label) for label in labels.split(", ")]) == []
 

@@ -181,19 +181,12 @@ ROW = [track(20, tall=40), track(80, tall=60, y=70), track(140, tall=30, y=50)]
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("the person on the left", 0),
-        ("the person in the middle", 1),
-        ("the person on the right", 2),
-        ("person 2", 1),
-        ("the third person", 2),
-        ("the second person from the right", 1),
-        ("the last person", 2),
-        ("the largest person", 1),
-        ("the smallest person", 2),
-        ("the person in front", 1),
-        ("the person in the back", 2),
+        ("the person on the left", 0), ("the person in the middle", 1),
+        ("the person on the right", 2), ("person 2", 1), ("the third person", 2),
+        ("the second person from the right", 1), ("the last person", 2), ("the largest person", 1),
+        ("the smallest person", 2), ("the person in front", 1), ("the person in the back", 2),
     ],
-)
+)  # fmt: skip
 def test_people_are_picked_by_the_order_of_their_boxes(text: str, place: int):
     found = choose(ROW, parse(text))
     assert found.place == place
@@ -243,20 +236,12 @@ def test_words_count_where_an_encoder_compares_them():
 @pytest.mark.parametrize(
     ("pixel", "name"),
     [
-        ((10, 10, 12), "black"),
-        ((240, 240, 238), "white"),
-        ((120, 120, 122), "grey"),
-        ((200, 30, 40), "red"),
-        ((120, 25, 30), "red"),
-        ((240, 130, 30), "orange"),
-        ((240, 220, 40), "yellow"),
-        ((40, 140, 50), "green"),
-        ((30, 60, 170), "blue"),
-        ((120, 50, 150), "purple"),
-        ((240, 130, 180), "pink"),
-        ((110, 75, 40), "brown"),
+        ((10, 10, 12), "black"), ((240, 240, 238), "white"), ((120, 120, 122), "grey"),
+        ((200, 30, 40), "red"), ((120, 25, 30), "red"), ((240, 130, 30), "orange"),
+        ((240, 220, 40), "yellow"), ((40, 140, 50), "green"), ((30, 60, 170), "blue"),
+        ((120, 50, 150), "purple"), ((240, 130, 180), "pink"), ((110, 75, 40), "brown"),
     ],
-)
+)  # fmt: skip
 def test_plain_colours_have_their_names(pixel: tuple[int, int, int], name: str):
     row = people.named(np.array([pixel], np.uint8))[0]
     assert COLOURS[int(row.argmax())] == name

@@ -125,22 +125,14 @@ def run(*arguments: object) -> Result:
         ("query", "L", "a cat", "--min-probability", "0", "-k", "50", "--explain"),
         ("query", "L", '"a cat" OR "a dog"', "--min-probability", "0", "--explain"),
         ("query", "L", "a cat", "--where", "nothing=1"),
-        ("query", "L", "a cat", "--where", f"{EVIL}=1"),
-        ("query", "L", f'"a cat" AND {EVIL}'),
-        ("index", "list", "L"),
-        ("index", "info", "L"),
-        ("index", "verify", "L"),
-        ("index", "verify", "L", "--repair"),
-        ("index", "remove", "L", EVIL + "x"),
-        ("index", "remove", "L", EVIL),
-        ("index", "compact", "L"),
-        ("index", "upgrade", "L"),
-        ("index", "add", "L", EVIL),
-        ("classify", EVIL, "--labels", "a, b"),
-        ("check", EVIL),
+        ("query", "L", "a cat", "--where", f"{EVIL}=1"), ("query", "L", f'"a cat" AND {EVIL}'),
+        ("index", "list", "L"), ("index", "info", "L"), ("index", "verify", "L"),
+        ("index", "verify", "L", "--repair"), ("index", "remove", "L", EVIL + "x"),
+        ("index", "remove", "L", EVIL), ("index", "compact", "L"), ("index", "upgrade", "L"),
+        ("index", "add", "L", EVIL), ("classify", EVIL, "--labels", "a, b"), ("check", EVIL),
     ],
     ids=lambda value: " ".join(value[:2]) + str(len(value)) if isinstance(value, tuple) else None,
-)
+)  # fmt: skip
 def test_every_verb(library: Path, arguments: tuple[str, ...], as_json: bool):
     given = [library if each == "L" else each for each in arguments]
     done = run(*given, *(["--json"] if as_json else []))
@@ -350,16 +342,12 @@ def picture() -> Image.Image:
 @pytest.mark.parametrize(
     ("environment", "kind"),
     [
-        ({"TERM": "xterm-kitty"}, KITTY),
-        ({"TERM_PROGRAM": "iTerm.app"}, ITERM),
-        ({"TERM_PROGRAM": "WezTerm", "TERM": "xterm-256color"}, ITERM),
-        ({"TERM": "foot"}, SIXEL),
-        ({"TERM": "xterm-256color"}, None),
-        ({"TERM": "xterm-kitty", "TMUX": "/tmp/tmux"}, None),
-        ({"TERM": "screen-256color", "TERM_PROGRAM": "iTerm.app"}, None),
-        ({}, None),
+        ({"TERM": "xterm-kitty"}, KITTY), ({"TERM_PROGRAM": "iTerm.app"}, ITERM),
+        ({"TERM_PROGRAM": "WezTerm", "TERM": "xterm-256color"}, ITERM), ({"TERM": "foot"}, SIXEL),
+        ({"TERM": "xterm-256color"}, None), ({"TERM": "xterm-kitty", "TMUX": "/tmp/tmux"}, None),
+        ({"TERM": "screen-256color", "TERM_PROGRAM": "iTerm.app"}, None), ({}, None),
     ],
-)
+)  # fmt: skip
 def test_the_environment_decides(environment: dict[str, str], kind: str | None):
     assert protocol(environment) == kind
 

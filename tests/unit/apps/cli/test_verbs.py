@@ -72,15 +72,10 @@ def test_table(folder: Path, capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("4", 4),
-        ("4s", 4),
-        ("0.5 s", 0.5),
-        ("500ms", 0.5),
-        ("2m", 120),
-        (" 1h ", 3600),
+        ("4", 4), ("4s", 4), ("0.5 s", 0.5), ("500ms", 0.5), ("2m", 120), (" 1h ", 3600),
         (".25", 0.25),
     ],
-)
+)  # fmt: skip
 def test_seconds(text: str, value: float):
     assert inputs.seconds(text, "--every") == pytest.approx(value)
 

@@ -66,15 +66,11 @@ def test_inside_is_found_also_by_a_link_that_stays_inside(place: Path):
 @pytest.mark.parametrize(
     "path",
     [
-        "shelf/../shelfless/c.mp4",
-        "shelf/out.mp4",
-        "shelf/way-out/c.mp4",
-        "shelfless/c.mp4",
-        "shelf/../../../../../../etc/passwd",
-        "shelf/deep/../../shelfless/c.mp4",
+        "shelf/../shelfless/c.mp4", "shelf/out.mp4", "shelf/way-out/c.mp4", "shelfless/c.mp4",
+        "shelf/../../../../../../etc/passwd", "shelf/deep/../../shelfless/c.mp4",
         "shelf/../shelfless/absent.mp4",
     ],
-)
+)  # fmt: skip
 def test_outside_is_refused_the_same_whether_it_exists_or_not(place: Path, path: str):
     assert status(AllowedFolders([place / "shelf"]), f"{place}/{path}") == 403
 

@@ -160,19 +160,13 @@ def test_a_graph_that_does_not_fit_is_one_line(folder: Path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"dim": 0}, "dim is 0"),
-        ({"dim": True}, "dim is True"),
-        ({"n_frames": 10**9}, "n_frames"),
-        ({"version": 2}, "version 2"),
-        ({"logit_scale": -1.0}, "logit_scale"),
-        ({"pixels": {}}, "malformed"),
-        ({"tokens": {"kind": "python", "max_tokens": 9}}, "python"),
-        ({"files": {"../secret": "0"}}, "files are"),
-        ({"more": 1}, "exactly the keys"),
-        ({"check": {}}, "cosine 0.0000"),
-        ({"check": {"image": 0.5}}, "cosine 0.5000"),
+        ({"dim": 0}, "dim is 0"), ({"dim": True}, "dim is True"), ({"n_frames": 10**9}, "n_frames"),
+        ({"version": 2}, "version 2"), ({"logit_scale": -1.0}, "logit_scale"),
+        ({"pixels": {}}, "malformed"), ({"tokens": {"kind": "python", "max_tokens": 9}}, "python"),
+        ({"files": {"../secret": "0"}}, "files are"), ({"more": 1}, "exactly the keys"),
+        ({"check": {}}, "cosine 0.0000"), ({"check": {"image": 0.5}}, "cosine 0.5000"),
     ],
-)
+)  # fmt: skip
 def test_a_malformed_description_is_one_line(folder: Path, changes: dict, words: str):
     made.describe(folder, **changes)
     not_loaded(folder, words)

@@ -273,16 +273,12 @@ def test_out_that_cannot_be_written_costs_no_question(tmp_path: Path):
 @pytest.mark.parametrize(
     ("more", "error"),
     [
-        ({"kinds": ["moton"]}, UnknownNameError),
-        ({"kinds": []}, UsageError),
-        ({"llm": "gpt"}, UnknownNameError),
-        ({"llm": ""}, UsageError),
-        ({"llm": "openai:"}, UsageError),
-        ({"llm": "local:/nowhere"}, UsageError),
-        ({"llm": "offline:x"}, UsageError),
-        ({"labels": []}, LabelError),
+        ({"kinds": ["moton"]}, UnknownNameError), ({"kinds": []}, UsageError),
+        ({"llm": "gpt"}, UnknownNameError), ({"llm": ""}, UsageError),
+        ({"llm": "openai:"}, UsageError), ({"llm": "local:/nowhere"}, UsageError),
+        ({"llm": "offline:x"}, UsageError), ({"labels": []}, LabelError),
     ],
-)
+)  # fmt: skip
 def test_arguments_that_cannot_be_used(more: dict[str, Any], error: type[Exception]):
     refused(error, "", describe, more.pop("labels", ["eat"]), None, **{"llm": "openai:m"} | more)
 

@@ -224,15 +224,10 @@ def test_a_whole_number_of_strides_adds_no_tail():
 @pytest.mark.parametrize(
     ("duration_s", "window_s", "stride_s"),
     [
-        (10, 0, 1),
-        (10, 1, 0),
-        (10, -1, 1),
-        (-1, 1, 1),
-        (math.nan, 1, 1),
-        (10, math.inf, 1),
+        (10, 0, 1), (10, 1, 0), (10, -1, 1), (-1, 1, 1), (math.nan, 1, 1), (10, math.inf, 1),
         (1e9, 1, 1e-3),
     ],
-)
+)  # fmt: skip
 def test_windows_refuse_what_is_no_span(duration_s: float, window_s: float, stride_s: float):
     refused(UsageError, "", windows, duration_s, window_s, stride_s)
 

@@ -155,14 +155,10 @@ def test_a_long_video_of_few_pictures_is_read(tmp_path: Path):
 @pytest.mark.parametrize(
     ("box", "offset", "value"),
     [
-        (b"mdhd", 12, 1),
-        (b"mdhd", 12, 0xFFFFFFFF),
-        (b"mdhd", 16, 0xFFFFFFFE),
-        (b"mvhd", 16, 0xFFFFFFFE),
-        (b"stts", 12, 1),
-        (b"stsz", 8, 0x0FFFFFFF),
+        (b"mdhd", 12, 1), (b"mdhd", 12, 0xFFFFFFFF), (b"mdhd", 16, 0xFFFFFFFE),
+        (b"mvhd", 16, 0xFFFFFFFE), (b"stts", 12, 1), (b"stsz", 8, 0x0FFFFFFF),
     ],
-)
+)  # fmt: skip
 def test_absurd_times_and_counts_take_no_time(tmp_path: Path, box: bytes, offset: int, value: int):
     path = patched(videos.make_video(tmp_path / "a.mp4", 50), box, offset, value)
     try:
