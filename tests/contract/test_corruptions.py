@@ -108,11 +108,9 @@ def test_the_others_rise_on_a_scene(name: str):
     assert all(a < b for a, b in itertools.pairwise(steps)), steps
 
 
-@pytest.mark.parametrize(
-    "frames", [np.zeros((2, 4, 4), np.uint8), np.zeros((0, 4, 4, 3), np.uint8)]
-)
-def test_another_shape_is_refused(frames: np.ndarray):
-    refused(UsageError, "shape", corrupt, frames, "jpeg", 1, seed=0)
+def test_another_shape_is_refused():
+    for frames in [np.zeros((2, 4, 4), np.uint8), np.zeros((0, 4, 4, 3), np.uint8)]:
+        refused(UsageError, "shape", corrupt, frames, "jpeg", 1, seed=0)
 
 
 def test_floats_and_other_severities_are_refused():

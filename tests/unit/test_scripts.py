@@ -224,16 +224,13 @@ def test_distance_is_one_minus_the_nearest_cosine(seed: int, m: int, n: int):
     assert measures.scene_distance(3 * b, b) == pytest.approx(np.zeros(n), abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "what"),
-    [
+def test_what_cannot_be_measured_is_refused():
+    for arguments, what in [
         (([0.1, 0.2], [True, False], [1.0]), "2 scores and 1 distances"),
         (([0.1, 0.2, 0.3], [True, False, False], [1.0, 2.0, 3.0]), "2 groups of 1 unknown"),
         (([0.1, np.nan], [True, False], [1.0, 2.0]), "nan"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused(arguments: tuple, what: str):
-    refused(MetricError, what, measures.scene_bias, *arguments)
+    ]:
+        refused(MetricError, what, measures.scene_bias, *arguments)
 
 
 def test_scenes_of_other_widths_and_empty_ones_are_refused():

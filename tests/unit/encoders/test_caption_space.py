@@ -92,14 +92,11 @@ def test_a_model_reads_descriptions_by_it(encoder: CaptionedEncoder, monkeypatch
     np.testing.assert_allclose(names[0], embed(["barbell"])[0], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("spec", "error"),
-    [
+def test_specs_that_cannot_be_used_are_named():
+    for spec, error in [
         ("captioned:concept", UnknownNameError),
         ("captioned:concepts?word=3", UnknownNameError),
         ("captioned:concepts?words=0", UsageError),
         ("captioned:file:none.json", UsageError),
-    ],
-)
-def test_specs_that_cannot_be_used_are_named(spec: str, error: type[Exception]):
-    refused(error, "", load_encoder, spec)
+    ]:
+        refused(error, "", load_encoder, spec)

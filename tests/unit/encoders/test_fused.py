@@ -154,9 +154,8 @@ def test_a_weight_comes_back_from_its_name(factor: float, part: str):
     assert split_weight(with_weight(part, factor)) == (part, factor)
 
 
-@pytest.mark.parametrize(
-    ("spec", "error", "message"),
-    [
+def test_a_name_that_cannot_be_joined_costs_one_line():
+    for spec, error, message in [
         ("planted-scene+", UsageError, "empty part"),
         ("+planted-move", UsageError, "empty part"),
         ("planted-scene+planted-scene", UsageError, "twice"),
@@ -164,11 +163,9 @@ def test_a_weight_comes_back_from_its_name(factor: float, part: str):
         ("planted-scene+planted-mov", UnknownNameError, "planted-move"),
         ("planted-scene+planted-move?weight=0", UsageError, "above 0"),
         ("planted-scene+planted-move?weight=much", UsageError, "must be a number"),
-    ],
-)
-def test_a_name_that_cannot_be_joined_costs_one_line(spec: str, error: type, message: str):
-    caught = refused(error, message, load_any, spec)
-    assert "\n" not in str(caught.value)
+    ]:
+        caught = refused(error, message, load_any, spec)
+        assert "\n" not in str(caught.value)
 
 
 def test_encoders_of_two_sensors_are_not_joined():
@@ -403,19 +400,16 @@ def test_a_library_of_one_part_is_brought_up_to_both(folder: Path, tmp_path: Pat
         assert library.add(other).added == 1
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_a_library_that_states_impossible_parts_is_damaged():
+    for text in [
         "[[0,null,null]]", "[[8,2.0,null]]", '{"a":1}', "[[1e99,null,null]]", "[", "null",
         "[[8,NaN,3]]",
-    ],
-)  # fmt: skip
-def test_a_library_that_states_impossible_parts_is_damaged(text: str):
-    refused(LibraryError, "parts is", manifest._parts, text, Path("a.vlar"))
-    assert manifest._parts("[[8, null, null], [16, 2.0, 64]]", Path("a.vlar")) == (
-        Sampling(8),
-        Sampling(16, fps=2.0, max_frames=64),
-    )
+    ]:  # fmt: skip
+        refused(LibraryError, "parts is", manifest._parts, text, Path("a.vlar"))
+        assert manifest._parts("[[8, null, null], [16, 2.0, 64]]", Path("a.vlar")) == (
+            Sampling(8),
+            Sampling(16, fps=2.0, max_frames=64),
+        )
 
 
 def test_few_shot_learns_from_both_and_is_saved(folder: Path, tmp_path: Path):

@@ -110,9 +110,8 @@ def test_labels_with_the_same_text_are_one_option():
     assert sorted(question.columns) == [1, 3]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_what_cannot_be_made_is_refused():
+    for arguments, message in [
         ({"kind": "easy"}, "'easy' are unknown"),
         ({"k": 27}, "27 options"),
         ({"k": 1}, "1 options"),
@@ -120,12 +119,10 @@ def test_labels_with_the_same_text_are_one_option():
         ({"truth": [0, 1]}, "right labels"),
         ({"truth": np.full(N, C)}, "right labels"),
         ({"labels": LABELS[:3]}, "3 labels"),
-    ],
-)
-def test_what_cannot_be_made_is_refused(arguments: dict, message: str):
-    scores, truth = drawn()
-    given_all = {"scores": scores, "truth": truth, "labels": LABELS, **arguments}
-    refused(UsageError, message, make_questions, **given_all)
+    ]:
+        scores, truth = drawn()
+        given_all = {"scores": scores, "truth": truth, "labels": LABELS, **arguments}
+        refused(UsageError, message, make_questions, **given_all)
 
 
 def test_a_random_answerer_is_at_chance_and_fitted_weights_ignore_it():

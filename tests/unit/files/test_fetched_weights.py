@@ -141,9 +141,9 @@ def test_the_manifest_of_the_first_version_is_read(place: Path):
     assert SOUND.read("weights") == b"weights"
 
 
-@pytest.mark.parametrize("data", [b"", b"x" * 100, b"\0" * 4 + b"TFL3", b"\xff" * 4 + b"TFL3" * 20])
-def test_damaged_networks_are_refused(data: bytes):
-    refused(ModelError, "", to_onnx, data, ["Identity"])
+def test_damaged_networks_are_refused():
+    for data in [b"", b"x" * 100, b"\0" * 4 + b"TFL3", b"\xff" * 4 + b"TFL3" * 20]:
+        refused(ModelError, "", to_onnx, data, ["Identity"])
 
 
 def dense(size: int) -> SimpleNamespace:

@@ -100,19 +100,16 @@ def test_any_bytes_are_a_value_or_a_value_error(data: bytes) -> None:
         parse_json(data)
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
+def test_what_is_refused():
+    for text, says in [
         ("[" * 100_000, "nested"), ('{"a":' * 100_000, "nested"),
         ("[" * (DEEPEST + 2) + "]" * (DEEPEST + 2), "nested"),
         ("NaN", "not a number"), ("[-Infinity]", "not a number"), ("1e999", "not finite"),
         ('{"a": 1, "a": 2}', "'a' twice"), ("9" * 100_000, "digits"), ("9" * 400, "400 digits"),
         ("[-1" + "0" * 400 + "]", "401 digits"), ("," * 40_000_000, "1.5 GB"),
         ("", "Expecting value"),
-    ],
-)  # fmt: skip
-def test_what_is_refused(text: str, says: str) -> None:
-    refused(ValueError, says, parse_json, text)
+    ]:  # fmt: skip
+        refused(ValueError, says, parse_json, text)
 
 
 def test_a_name_that_stands_twice_is_found_in_linear_time() -> None:

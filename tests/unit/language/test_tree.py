@@ -34,19 +34,16 @@ def test_restricted_to_some_labels():
         Tree(PARENTS).restricted(["swimming"])
 
 
-@pytest.mark.parametrize(
-    ("parents", "message"),
-    [
+def test_what_is_not_a_tree_is_named():
+    for parents, message in [
         ({}, "is empty"),
         ({"a": "b", "b": "a"}, "cycle: a > b > a"),
         ({"a": "a"}, "cycle: a > a"),
         ({"a": ["b", "c"]}, r"has the parents \['b', 'c'\]; a label has one parent"),
         ({"a": 3}, "has the parent 3 in the label tree; both must be names"),
         ({"a": ""}, "both must be names"),
-    ],
-)
-def test_what_is_not_a_tree_is_named(parents, message):
-    refused(UsageError, message, Tree, parents)
+    ]:
+        refused(UsageError, message, Tree, parents)
 
 
 def test_read_from_a_file(tmp_path):

@@ -37,18 +37,15 @@ def test_an_unknown_path_goes_to_the_video_reader(tmp_path: Path) -> None:
     assert find([tmp_path]) == []
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
+def test_what_is_not_a_file():
+    for given, said in [
         ("https://a.org/clip.mp4", "https://a.org/clip.mp4: vlar reads files, not addresses"),
         ("rtsp://camera:554/live", "rtsp://camera:554/live: vlar reads files, not addresses"),
         ("0", "record camera 0 to a file"),
         ("c/missing.mp4", "c/missing.mp4: no such file"),
-    ],
-)
-def test_what_is_not_a_file(given: str, said: str) -> None:
-    for read in (vlar.read_clip, lambda path: reader("video").probe(Path(path))):
-        refused(DecodeError, said, read, given)
+    ]:
+        for read in (vlar.read_clip, lambda path: reader("video").probe(Path(path))):
+            refused(DecodeError, said, read, given)
 
 
 def test_a_frame_folder_is_claimed_as_one_recording(tmp_path: Path) -> None:

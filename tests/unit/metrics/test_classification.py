@@ -95,19 +95,16 @@ def test_generalised_zero_shot_is_the_harmonic_mean_of_both_sides():
         classification.generalised_zero_shot(scores[:3], [0, 1, 1], [True, True, False, False])
 
 
-@pytest.mark.parametrize(
-    ("scores", "truth", "said"),
-    [
+def test_what_no_metric_is_defined_for_is_named():
+    for scores, truth, said in [
         ([[0.1, np.nan]], [0], "nan at"), ([[0.1, np.inf]], [0], "inf at"),
         (np.zeros((0, 2)), np.zeros(0, int), "shape"), ([0.1, 0.2], [0, 1], "2 axes"),
         ([[0.1, 0.2]], [2], "label 2 is not"), ([[0.1, 0.2]], [-1], "label -1 is not"),
         ([[0.1, 0.2]], [0, 1], "one column number for each"), ([[0.1, 0.2]], [0.5], "float64"),
-    ],
-)  # fmt: skip
-def test_what_no_metric_is_defined_for_is_named(scores, truth, said: str):
-    caught = refused(MetricError, said, classification.top_k, scores, truth)
-    assert isinstance(caught.value, UsageError)
-    assert isinstance(caught.value, ValueError)
+    ]:  # fmt: skip
+        caught = refused(MetricError, said, classification.top_k, scores, truth)
+        assert isinstance(caught.value, UsageError)
+        assert isinstance(caught.value, ValueError)
 
 
 def test_average_precision_needs_something_relevant():

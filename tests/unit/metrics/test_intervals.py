@@ -64,9 +64,9 @@ def test_clips_of_one_group_that_agree_count_once():
     assert found.high == pytest.approx(exact_interval(0, 2).high)
 
 
-@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (3, 2), (-1, 2)])
-def test_an_impossible_share_is_refused(successes: int, trials: int):
-    refused(MetricError, "not a share", exact_interval, successes, trials)
+def test_an_impossible_share_is_refused():
+    for successes, trials in [(0, 0), (3, 2), (-1, 2)]:
+        refused(MetricError, "not a share", exact_interval, successes, trials)
 
 
 def test_groups_that_stick_together_have_a_wider_interval():

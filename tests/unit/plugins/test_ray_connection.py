@@ -62,10 +62,10 @@ def test_another_version_and_an_absent_cluster_have_their_own_advice():
     assert "no Ray cluster answers at a:1" in cannot_connect("a:1", OSError("refused")).message
 
 
-@pytest.mark.parametrize("address", ["there", "a:b", "127.0.0.1:1", "ray://127.0.0.1:1", "::1"])
-def test_addresses_are_checked_before_ray_waits_for_them(address: str):
-    raised = refused(UsageError, "", require_answer, address)
-    assert address in raised.value.message
+def test_addresses_are_checked_before_ray_waits_for_them():
+    for address in ["there", "a:b", "127.0.0.1:1", "ray://127.0.0.1:1", "::1"]:
+        raised = refused(UsageError, "", require_answer, address)
+        assert address in raised.value.message
 
 
 def test_an_address_that_answers_passes():

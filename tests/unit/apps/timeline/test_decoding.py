@@ -108,9 +108,8 @@ def test_a_short_blip_is_no_segment_and_a_long_one_is():
     assert len(stays(viterbi(scores))) == 5
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
+def test_what_is_out_of_range_is_refused():
+    for make in [
         lambda: viterbi(np.zeros((3, 0))),
         lambda: viterbi([[np.nan, 0.0]]),
         lambda: viterbi(np.zeros((3, 2)), shortest=0),
@@ -118,10 +117,8 @@ def test_a_short_blip_is_no_segment_and_a_long_one_is():
         lambda: viterbi(np.zeros((3, 2)), switch=float("nan")),
         lambda: Decoder(2, delay=-1),
         lambda: Decoder(2).push([0.0]),
-    ],
-)
-def test_what_is_out_of_range_is_refused(make):
-    refused(UsageError, "give", make)
+    ]:
+        refused(UsageError, "give", make)
 
 
 def test_stays_too_long_to_follow_are_refused():

@@ -118,9 +118,9 @@ def test_nobody_there():
     refused(RefusedError, r"cannot be reached.*is the server running", client_for(stub).post, {})
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://x/v1", "http://", "/v1"])
-def test_what_is_no_address(url: str):
-    refused(UsageError, "OPENAI_BASE_URL", ChatClient, url, None)
+def test_what_is_no_address():
+    for url in ["", "localhost:8000", "ftp://x/v1", "http://", "/v1"]:
+        refused(UsageError, "OPENAI_BASE_URL", ChatClient, url, None)
 
 
 def test_secrets_in_an_address_are_not_shown():

@@ -270,17 +270,16 @@ def test_out_that_cannot_be_written_costs_no_question(tmp_path: Path):
         assert stub.questions == []
 
 
-@pytest.mark.parametrize(
-    ("more", "error"),
-    [
+def test_arguments_that_cannot_be_used():
+    for more, error in [
         ({"kinds": ["moton"]}, UnknownNameError), ({"kinds": []}, UsageError),
         ({"llm": "gpt"}, UnknownNameError), ({"llm": ""}, UsageError),
         ({"llm": "openai:"}, UsageError), ({"llm": "local:/nowhere"}, UsageError),
         ({"llm": "offline:x"}, UsageError), ({"labels": []}, LabelError),
-    ],
-)  # fmt: skip
-def test_arguments_that_cannot_be_used(more: dict[str, Any], error: type[Exception]):
-    refused(error, "", describe, more.pop("labels", ["eat"]), None, **{"llm": "openai:m"} | more)
+    ]:  # fmt: skip
+        refused(
+            error, "", describe, more.pop("labels", ["eat"]), None, **{"llm": "openai:m"} | more
+        )
 
 
 def test_the_hosted_address_needs_a_key(monkeypatch: pytest.MonkeyPatch):

@@ -121,12 +121,11 @@ def test_the_nearest_verb_stands_in():
     assert table.lookup("walk", without=[0]).how == "unknown"
 
 
-@pytest.mark.parametrize(
-    "line",
-    ["walk travel+", "walk: travel", "walk: travel+ travel-", ": travel+", "walk: travel+x", ""],
-)
-def test_a_malformed_table_is_refused(line: str):
-    refused(UsageError, "", VerbTable, line)
+def test_a_malformed_table_is_refused():
+    for line in [
+        "walk travel+", "walk: travel", "walk: travel+ travel-", ": travel+", "walk: travel+x", "",
+    ]:  # fmt: skip
+        refused(UsageError, "", VerbTable, line)
 
 
 def test_unknown_attributes_and_twins_are_refused():

@@ -221,23 +221,19 @@ def test_a_whole_number_of_strides_adds_no_tail():
     assert len(windows(10.0, 4.0, 2.0)) == 4
 
 
-@pytest.mark.parametrize(
-    ("duration_s", "window_s", "stride_s"),
-    [
+def test_windows_refuse_what_is_no_span():
+    for duration_s, window_s, stride_s in [
         (10, 0, 1), (10, 1, 0), (10, -1, 1), (-1, 1, 1), (math.nan, 1, 1), (10, math.inf, 1),
         (1e9, 1, 1e-3),
-    ],
-)  # fmt: skip
-def test_windows_refuse_what_is_no_span(duration_s: float, window_s: float, stride_s: float):
-    refused(UsageError, "", windows, duration_s, window_s, stride_s)
+    ]:  # fmt: skip
+        refused(UsageError, "", windows, duration_s, window_s, stride_s)
 
 
-@pytest.mark.parametrize(
-    ("window", "n_frames"),
-    [(Window(0, 1), 0), (Window(2, 1), 4), (Window(0, math.nan), 4), (Window(-math.inf, 0), 4)],
-)
-def test_frame_times_refuse_what_is_no_span(window: Window, n_frames: int):
-    refused(UsageError, "", frame_times, window, n_frames)
+def test_frame_times_refuse_what_is_no_span():
+    for window, n_frames in [
+        (Window(0, 1), 0), (Window(2, 1), 4), (Window(0, math.nan), 4), (Window(-math.inf, 0), 4),
+    ]:  # fmt: skip
+        refused(UsageError, "", frame_times, window, n_frames)
 
 
 @given(st.integers(1, 8000), st.integers(1, 8000), st.integers(1, 3000))
@@ -399,10 +395,10 @@ def test_interrupt_ends_at_once(kind: Callable[[str], Path]):
     assert process.returncode != 0
 
 
-@pytest.mark.parametrize("arguments", [{"workers": 0}, {"look_ahead": 0}])
-def test_wrong_arguments(arguments: dict):
-    refused(UsageError, "", read_clips, [], **arguments)
-    assert list(read_clips([])) == []
+def test_wrong_arguments():
+    for arguments in [{"workers": 0}, {"look_ahead": 0}]:
+        refused(UsageError, "", read_clips, [], **arguments)
+        assert list(read_clips([])) == []
 
 
 FPS = 2
