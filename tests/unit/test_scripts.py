@@ -338,7 +338,7 @@ def measured(file: str, pool: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/fewshot.md"])
+@pytest.mark.parametrize("page", ["docs/figures.md", "docs/fewshot.md"])
 def test_few_shot_figures_are_the_measured_ones(page: str):
     lines = (ROOT / page).read_text("utf-8").splitlines()
     for name, pool in POOLS.items():

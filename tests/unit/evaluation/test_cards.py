@@ -348,10 +348,10 @@ def test_a_page_without_markers_is_refused(tmp_path: Path, text: str):
         write_table(page, "two", "m", [("a", "b")])
 
 
-def test_the_table_in_the_readme_is_the_one_of_the_mini_benchmark():
+def test_the_table_of_figures_is_the_one_of_the_mini_benchmark():
     """Its rows are those of ``evals/mini.toml``; every cell of a figure holds its control."""
     read = read_suite(ROOT / "evals" / "mini.toml")
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = (ROOT / "docs" / "figures.md").read_text("utf-8")
     table = text.partition("<!-- mini -->")[2].partition("<!-- /mini -->")[0].strip()
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert len(lines[0]) >= 3, "at least a model and a control model"
