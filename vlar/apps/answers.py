@@ -152,13 +152,7 @@ img,.none{width:100%;border-radius:.3rem;aspect-ratio:16/9;object-fit:contain;di
 
 
 def answers_page(query: str, hits: Sequence[Hit], shown: Sequence[Image | Failure]) -> str:
-    """The page of a query.
-
-    Args:
-        query: As it was asked.
-        hits: N found spans.
-        shown: N pictures of them, or why there is none.
-    """
+    """The page of a query."""
     title = escape(without(query))
     count = "no match" if not hits else "1 match" if len(hits) == 1 else f"{len(hits)} matches"
     cards = "\n".join(_card(*each) for each in zip(hits, shown, strict=True))

@@ -261,13 +261,7 @@ class GivenLabel:
 
 
 def tasks(items: Sequence[ReviewItem], kind: str, model: str) -> str:
-    """The text of a file of tasks, in the order of review.
-
-    Args:
-        items: Clips to label.
-        kind: One of ``FORMATS``.
-        model: Name of the model that guessed.
-    """
+    """The text of a file of tasks, in the order of review."""
     if kind == LABEL_STUDIO:
         return json.dumps([_studio_task(item, model) for item in items], indent=1) + "\n"
     if kind == FIFTYONE:

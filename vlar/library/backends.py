@@ -254,11 +254,7 @@ class Backend(Protocol[S, W]):
 
 @registry.register("backend", "folder")
 class FolderBackend(Backend[SqliteStore, SqliteWriter]):
-    """A library in a folder.
-
-    Args:
-        path: The folder.
-    """
+    """A library in a folder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

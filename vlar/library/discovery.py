@@ -93,13 +93,7 @@ def similar_pairs(
 
 
 def apart(table: RowTable, order: Int64, k: int) -> list[int]:
-    """The first ``k`` places of an order that share less than half of their time with earlier ones.
-
-    Args:
-        table: N windows.
-        order: Places, best first.
-        k: Greatest number of places.
-    """
+    """First ``k`` places of an order that share less than half of their time with earlier ones."""
     chosen: list[int] = []
     by_video: dict[int, list[tuple[float, float]]] = {}
     for place in order.tolist():
@@ -151,11 +145,6 @@ def duplicate_groups(table: RowTable, vectors: Float32, least: float = SAME) -> 
 
     Two recordings are near-duplicates where at least half of the windows of the one with fewer
     windows have a cosine of at least ``least`` with a window of the other.
-
-    Args:
-        table: N windows.
-        vectors: (N, D) of unit length.
-        least: A cosine.
     """
     pairs: dict[tuple[int, int], _Pair] = defaultdict(_Pair)
     for row, other, cosine in _best_matches(table, vectors, least):

@@ -38,10 +38,6 @@ class BufferedEngine(Engine):
 
     A subclass searches the index by place, 0 to N - 1 (``find``), and builds a new index from the
     rows that are left (``rebuilt``).
-
-    Args:
-        table: The rows of the index (N,).
-        dim: D.
     """
 
     def __init__(self, table: RowTable, dim: int) -> None:
@@ -332,13 +328,7 @@ def selector(selection: Selection | None) -> Any | None:
 
 
 class GpuCopy:
-    """A copy of an index on the GPU.
-
-    Args:
-        copy: The FAISS index on the GPU.
-        size: N.
-        lists: Lists that a query searches.
-    """
+    """A copy of an index on the GPU."""
 
     def __init__(self, copy: Any, size: int, lists: int) -> None:
         self._copy, self._size, self._lists = copy, size, lists

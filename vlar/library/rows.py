@@ -324,14 +324,9 @@ class AddEvent:
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
-        return {
-            "path": None if self.path is None else shown(self.path),
-            "status": self.status,
-            "rows": self.rows,
-            "lost": round(self.lost, 4),
-            "done": self.done,
-            "total": self.total,
-        }
+        path = None if self.path is None else shown(self.path)
+        facts = {"path": path, "status": self.status, "rows": self.rows}
+        return {**facts, "lost": round(self.lost, 4), "done": self.done, "total": self.total}
 
 
 @dataclass(frozen=True)

@@ -138,11 +138,7 @@ Row = dict[str, Any]
 
 
 def shard_files(given: Sequence[str | Path]) -> tuple[list[Path], list[Failure]]:
-    """The Parquet files that arguments name, and what is left of an ended run.
-
-    Args:
-        given: Files, and folders whose files are taken by their names.
-    """
+    """The Parquet files that arguments name, and what is left of an ended run."""
     files: list[Path] = []
     failures: list[Failure] = []
     for path in map(Path, given):
@@ -209,12 +205,7 @@ class Shard:
     def stream(
         self, dim: int, known: Mapping[str, KnownVideo]
     ) -> Iterator[FileRecord | EncodedWindow | Failure]:
-        """A record of each recording, followed by its windows.
-
-        Args:
-            dim: Width that vectors must have.
-            known: What the library holds, by path.
-        """
+        """A record of each recording, followed by its windows."""
         with _named(self.path):
             for path, rows in groupby(self._rows(dim), itemgetter("path")):
                 group = list(rows)

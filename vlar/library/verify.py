@@ -6,7 +6,7 @@ anybody. ``vlar.library.backends`` removes what is found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -175,13 +175,19 @@ def _damaged_rows(
 ) -> Iterator[LibraryFault]:
     paths = store.paths([video_id for video_id in bad if isinstance(video_id, int)])
     for video_id, places in bad.items():
-        path = paths.get(video_id)
-        more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-        named = ", ".join(place for _, place in places[:_NAMED])
-        how = "--repair deletes them" if path is None else again(store.address, path)
-        name = path or f"recording {video_id!r:.40}"
-        ids = tuple(row_id for row_id, _ in places)
-        yield LibraryFault("row", name, f"{name}: {named}{more}; {how}", ids=ids)
+        yield row_fault(store.address, video_id, paths.get(video_id), places)
+
+
+def row_fault(
+    address: str, video_id: object, path: str | None, places: Sequence[tuple[int, str]]
+) -> LibraryFault:
+    """The fault of damaged rows of one recording: their ids, and what is wrong with each."""
+    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+    named = ", ".join(place for _, place in places[:_NAMED])
+    how = "--repair deletes them" if path is None else again(address, path)
+    name = path or f"recording {video_id!r:.40}"
+    ids = tuple(row_id for row_id, _ in places)
+    return LibraryFault("row", name, f"{name}: {named}{more}; {how}", ids=ids)
 
 
 def _seconds(value: object) -> str:

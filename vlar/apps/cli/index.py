@@ -253,13 +253,7 @@ def add(
 
 
 def finished(report: AddReport, missing: int, total: int) -> int:
-    """Print the result of an ``add``; returns the exit code.
-
-    Args:
-        report: Report on the recordings.
-        missing: Arguments without any recording.
-        total: Recordings that the others name.
-    """
+    """Print the result of an ``add``; returns the exit code."""
     failed = missing + len(report.failed)
     counts = {
         "added": report.added,

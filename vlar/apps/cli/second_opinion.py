@@ -95,14 +95,6 @@ def weights_of(
 class Review:
     """The second opinion of a run of ``vlar classify``; without ``--rerank`` rows pass through.
 
-    Args:
-        spec: The answerer; None for none.
-        k: Options of a question.
-        weights: Of ``--rerank-weights``.
-        margin: Of ``--rerank-margin``.
-        none: Of ``--rerank-none``.
-        model: Of ``--model``; its folder may hold weights.
-
     Raises:
         UsageError: the answerer or the weights cannot be used.
     """

@@ -275,14 +275,7 @@ HEADERS = {
 
 
 class RequestGuard:
-    """Refuses what may not be asked before anything of it is read.
-
-    Args:
-        app: Answers the rest.
-        access: Who may ask.
-        limits: How large a body may be, and how long it may take.
-        metrics: Counts requests.
-    """
+    """Refuses what may not be asked before anything of it is read."""
 
     def __init__(self, app: ASGIApp, access: Access, limits: ServeLimits, metrics: Metrics) -> None:
         self._app, self._access, self._limits, self._metrics = app, access, limits, metrics

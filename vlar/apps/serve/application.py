@@ -139,11 +139,6 @@ def with_files(text: str, sources: Sources, media: Media) -> str:
 
     ``LIKE upload:ID`` and ``LIKE video:ID`` name an upload and a recording of the library.
 
-    Args:
-        text: A query that can be parsed.
-        sources: Finds the files.
-        media: Reads their facts in a process that may crash or hang.
-
     Raises:
         ServeError, DecodeError: a clip lies outside the roots or cannot be read.
     """

@@ -152,12 +152,7 @@ Range = Annotated[str | None, Header(alias="range", include_in_schema=False)]
 
 
 class HttpInterface:
-    """Routes over one application.
-
-    Args:
-        application: What is served.
-        access: Who may ask.
-    """
+    """Routes over one application."""
 
     def __init__(self, application: Application, access: Access) -> None:
         self._do, self._access = application, access

@@ -340,15 +340,7 @@ class AdaptExample:
 
 
 class Tasks:
-    """Starts jobs; everything that they may touch is checked before they are queued.
-
-    Args:
-        library: The library's folder, or its address in Milvus.
-        state: The server's folder.
-        sources: Finds recordings.
-        models: Where adapted models are kept.
-        limits: Of the server.
-    """
+    """Starts jobs; everything that they may touch is checked before they are queued."""
 
     def __init__(
         self,

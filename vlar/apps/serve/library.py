@@ -129,14 +129,7 @@ _MOST_LOADED = 4
 
 
 class Models:
-    """Loads each model when it is first needed; the adapted ones are folders.
-
-    Args:
-        spec: Name of the library's model.
-        folder: Holds the adapted models.
-        device: As for ``vlar.load``.
-        dtype: As for ``vlar.load``.
-    """
+    """Loads each model when it is first needed; the adapted ones are folders."""
 
     def __init__(self, spec: str, folder: Path, device: str | None, dtype: str | None) -> None:
         self.spec, self._folder = spec, folder
@@ -252,13 +245,7 @@ def video_id(path: str) -> str:
 
 
 class Sources:
-    """Finds the file that a request means, and refuses what lies outside the roots.
-
-    Args:
-        library: Whose recordings have ids.
-        roots: Folders that paths must lie in.
-        uploads: The uploads.
-    """
+    """Finds the file that a request means, and refuses what lies outside the roots."""
 
     def __init__(self, library: ServedLibrary, roots: AllowedFolders, uploads: Uploads) -> None:
         self._library, self.roots, self._uploads = library, roots, uploads

@@ -46,12 +46,7 @@ class Upload:
 
 
 class Uploads:
-    """The uploads of one server, in a folder of its own that is emptied when it starts.
-
-    Args:
-        folder: For the files.
-        limits: Of the server.
-    """
+    """The uploads of one server, in a folder of its own that is emptied when it starts."""
 
     def __init__(self, folder: Path, limits: ServeLimits) -> None:
         self._folder, self._limits = folder, limits

@@ -10,7 +10,7 @@ Letters: T steps of time, C labels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -203,14 +203,9 @@ class Segment:
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
-        return {
-            "path": self.path,
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "label": self.label,
-            "probability": round(self.probability, 6),
-            "lost": round(self.lost, 4),
-        }
+        digits = {"start_s": 3, "end_s": 3, "probability": 6, "lost": 4}
+        rounded = {name: round(getattr(self, name), to) for name, to in digits.items()}
+        return asdict(self) | rounded
 
 
 def segments(rows: Sequence[Classification]) -> list[Segment]:
@@ -239,15 +234,10 @@ def joined(pieces: Iterable[Segment]) -> list[Segment]:
         if new.end_s <= start_s:
             continue
         if last.label == new.label:
-            found[-1] = _longer(last, start_s, new)
+            before_s, after_s = last.end_s - last.start_s, new.end_s - start_s
+            total = before_s * last.probability + after_s * new.probability
+            mean, lost = total / (before_s + after_s), max(last.lost, new.lost)
+            found[-1] = replace(last, end_s=new.end_s, probability=mean, lost=lost)
         else:
             found.append(replace(new, start_s=start_s))
     return found
-
-
-def _longer(last: Segment, start_s: float, new: Segment) -> Segment:
-    before_s, after_s = last.end_s - last.start_s, new.end_s - start_s
-    total = before_s * last.probability + after_s * new.probability
-    mean = total / (before_s + after_s)
-    lost = max(last.lost, new.lost)
-    return replace(last, end_s=new.end_s, probability=mean, lost=lost)

@@ -22,11 +22,6 @@ _HEADER = "path,start_s,end_s,label,probability,lost"
 def checked_file(path: str, option: str, endings: Sequence[str] = ENDINGS) -> Path:
     """The file to write, refused before anything is classified if that cannot be done.
 
-    Args:
-        path: As given.
-        option: For messages, such as ``--out``.
-        endings: The endings it may have.
-
     Raises:
         UsageError: another ending, no such folder, or no matplotlib for a picture.
     """
@@ -66,11 +61,6 @@ def write(file: Path, rows: Sequence[Segment]) -> None:
 
 def write_process(file: Path, process: Process, rows: Sequence[Segment]) -> None:
     """Write the figures of work: all of them (``.json``), a row a step (``.csv``), or a picture.
-
-    Args:
-        file: Its ending decides.
-        process: The figures.
-        rows: The segments they are of, for the picture.
 
     Raises:
         UsageError: the file cannot be written.

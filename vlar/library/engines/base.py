@@ -118,12 +118,7 @@ class Engine(ABC):
         return 0
 
     def merged(self, source: RowSource, probes: Probes | None) -> Self | None:
-        """Engine with all changes merged; None where it must be built again.
-
-        Args:
-            source: The rows it holds now.
-            probes: The same as for ``build``.
-        """
+        """Engine with all changes merged; None where it must be built again."""
         del source, probes
         return self
 
@@ -138,12 +133,6 @@ class Engine(ABC):
 
     @classmethod
     def read(cls, path: Path, facts: Mapping[str, Any], table: RowTable) -> Self | None:
-        """Read the file (bytes behind it are ignored); None where it does not fit.
-
-        Args:
-            path: What ``write`` wrote.
-            facts: Its ``facts``.
-            table: Its ``table()``.
-        """
+        """Read the file (bytes behind it are ignored); None where it does not fit."""
         del path, facts, table
         return None

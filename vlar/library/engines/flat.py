@@ -19,13 +19,7 @@ _SUBSET = 0.2  # up to this share of rows, comparing only them is cheaper than a
 
 @register("engine", "flat")
 class FlatEngine(BufferedEngine):
-    """Inner products with all rows (N, D); the best ones by a partial sort.
-
-    Args:
-        table: The rows (N,).
-        vectors: (N, D) of unit length.
-        index: Their ``IndexFlatIP``; None without FAISS.
-    """
+    """Inner products with all rows (N, D); the best ones by a partial sort."""
 
     name = "flat"
     exact = True

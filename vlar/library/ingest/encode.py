@@ -120,13 +120,7 @@ class PersonClips:
 def clips_with_people(
     stream: Iterable[FileRecord | Clip | Failure], manifest: LibraryManifest, files: Sequence[Path]
 ) -> Generator[Iterable[FileRecord | Clip | Failure], None, None]:
-    """The stream with the clips of people, where the library has rows of them.
-
-    Args:
-        stream: Records, each followed by its clips.
-        manifest: Of the library.
-        files: The recordings.
-    """
+    """The stream with the clips of people, where the library has rows of them."""
     if not manifest.persons:
         yield stream
         return

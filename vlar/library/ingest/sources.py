@@ -154,12 +154,7 @@ def is_source(path: str | Path) -> bool:
 
 
 def recordings(given: Sequence[str | Path], source: Reader) -> list[Recording]:
-    """The recordings that arguments name, each place once; the first mention counts.
-
-    Args:
-        given: The arguments.
-        source: The reader of their sensor, which recognises its files by their endings.
-    """
+    """The recordings that arguments name, each place once; the first mention counts."""
     found: dict[str, Recording] = {}
     for path in given:
         for recording in _named(str(path), source):

@@ -118,13 +118,7 @@ class Setup:
 
 
 def decode(job: ReadJob, setup: Setup, source: Reader | None = None) -> Iterator[DecodedPart]:
-    """The parts of a recording; one without items where it cannot be read.
-
-    Args:
-        job: The recording.
-        setup: Of the call.
-        source: Reads it; None is the sensor's reader.
-    """
+    """The parts of a recording; one without items where it cannot be read."""
     source = source or reader(setup.manifest.modality)
     url = shown(job.path)
     try:
@@ -203,12 +197,7 @@ def _renamed(part: DecodedPart, local: str, url: str) -> DecodedPart:
 
 
 class PartEncoder:
-    """Encodes parts with a model that is loaded for the first clip.
-
-    Args:
-        setup: Of the call.
-        device: Where the model computes; None is its default.
-    """
+    """Encodes parts with a model that is loaded for the first clip."""
 
     def __init__(self, setup: Setup, device: str | None = None) -> None:
         self._setup, self._device = setup, device

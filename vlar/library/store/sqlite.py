@@ -175,8 +175,9 @@ class SqliteStore(LibraryStore):
 
     def fact(self, name: str) -> dict[int, float]:
         found = self.fetch(f"SELECT id, {_FACTS[name]} FROM videos")
-        good = values.is_length if name == "duration_s" else _is_float
-        return {video_id: value for video_id, value in found if good(value)}
+        numbers = ((video_id, value) for video_id, value in found if isinstance(value, float))
+        lengths = name == "duration_s"
+        return {i: value for i, value in numbers if not lengths or values.is_length(value)}
 
     def tags(self, video_ids: Sequence[int] | None = None) -> dict[int, dict[str, str]]:
         """Tags by video id, of all videos or of some; those that are not text are left out."""
@@ -220,10 +221,6 @@ class SqliteStore(LibraryStore):
     def rows(self, row_ids: Sequence[int], dim: int) -> RowBatch:
         return self._batch(self._found(row_ids), dim)
 
-    def rows_as_arrays(self, row_ids: Sequence[int], dim: int) -> CheckedRows:
-        """Many rows: vectors stay float16, times an array."""
-        return self.checked(self._found(row_ids), dim)
-
     def _found(self, row_ids: Sequence[int]) -> list[FoundRow]:
         query = f"SELECT {ROW} FROM rows WHERE id"
         if len(row_ids) > _CHUNK and max(row_ids) - min(row_ids) < 1.25 * len(row_ids):
@@ -243,7 +240,7 @@ class SqliteStore(LibraryStore):
     def scan(self, dim: int, allowed: RowFilter) -> Iterator[CheckedRows]:
         ids = self._scanned_ids(allowed)
         for start in range(0, len(ids), _BATCH_ROWS):
-            yield self.rows_as_arrays(ids[start : start + _BATCH_ROWS].tolist(), dim)
+            yield self.checked(self._found(ids[start : start + _BATCH_ROWS].tolist()), dim)
 
     def _scanned_ids(self, allowed: RowFilter) -> Int64:
         """Ids of the rows; those of no recording are noted as damaged."""
@@ -343,11 +340,6 @@ class StoreRows:
     """The rows of a store in rising order of their ids (a ``RowSource``). Use inside a snapshot.
 
     Damaged rows and rows of no recording are left out.
-
-    Args:
-        store: The library.
-        dim: D.
-        after_id: Only rows with a greater id.
     """
 
     def __init__(self, store: SqliteStore, dim: int, after_id: int = _BEFORE_ALL) -> None:
@@ -392,10 +384,6 @@ class StoreRows:
         self.damaged.update(orphans)
         self._store.damaged.update(dict.fromkeys(orphans, NO_RECORDING))
         return owned
-
-
-def _is_float(value: object) -> bool:
-    return isinstance(value, float)
 
 
 def _is_beyond(times: tuple[Any, ...], others: tuple[Any, ...], later: bool) -> bool:

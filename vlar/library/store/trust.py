@@ -84,11 +84,6 @@ def require_schema(connection: sqlite3.Connection, file: Path, expected: Objects
 
     Tables that vlar does not use, and indexes, are left to SQLite.
 
-    Args:
-        connection: An open database.
-        file: It, for the message.
-        expected: From ``objects`` of a database that vlar made.
-
     Raises:
         LibraryError: the message names what is not as it must be.
     """
@@ -161,18 +156,13 @@ def require_lock_file(folder: Path) -> None:
     """
     for name in (FILE_NAME, f"{FILE_NAME}-journal", f"{FILE_NAME}-wal"):
         reason = not_plain(folder / name)
-        if not reason and name == FILE_NAME and _size(folder / name):
-            reason = "is not empty"
+        with suppress(OSError):
+            if not reason and name == FILE_NAME and (folder / name).stat().st_size:
+                reason = "is not empty"
         if reason:
             raise LibraryError(
                 f"library {folder} cannot be locked ({name} {reason}); delete {folder / name}"
             )
-
-
-def _size(file: Path) -> int:
-    with suppress(OSError):
-        return file.stat().st_size
-    return 0
 
 
 def _lock_refused(folder: Path, error: sqlite3.Error) -> LibraryError:

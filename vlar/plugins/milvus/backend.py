@@ -31,7 +31,7 @@ from vlar.library.rows import (
 )
 from vlar.library.store.schema import READ_AGAIN
 from vlar.library.upgrade import UpgradeProgress
-from vlar.library.verify import LibraryFault, again, changed_files
+from vlar.library.verify import LibraryFault, again, changed_files, row_fault
 from vlar.plugins.milvus import layout
 from vlar.plugins.milvus.client import MOST_HITS, MilvusConnection, listed
 from vlar.plugins.milvus.layout import FORMAT, created, opened, search_params, width_of
@@ -44,20 +44,12 @@ from vlar.registry import register
 from vlar.types import Float32
 
 _ALL = RowFilter()
-_NAMED = 5  # rows of one recording that a message names
 _AT_ONCE = 512
 _log = logging.getLogger("vlar")
 
 
 class MilvusEngine(Engine):
-    """Searches the rows of one state.
-
-    Args:
-        rows: Gives what reads them in the present snapshot.
-        dim: D.
-        index: Name of the index that Milvus has.
-        facts: For ``vlar index info``.
-    """
+    """Searches the rows of one state."""
 
     name = "milvus"
     exact = False
@@ -117,11 +109,7 @@ class MilvusEngine(Engine):
 
 @register("backend", "milvus")
 class MilvusBackend(Backend[MilvusStore, MilvusWriter]):
-    """A library in Milvus.
-
-    Args:
-        place: Its address.
-    """
+    """A library in Milvus."""
 
     def __init__(self, place: MilvusAddress) -> None:
         self._place = place
@@ -363,12 +351,8 @@ def _damaged_rows(store: MilvusStore) -> Iterator[LibraryFault]:
         by_video[int(each["video_id"])].append((int(each["id"]), place))
     for video_id, places in by_video.items():
         recording = store.catalog().get(video_id)
-        name = f"recording {video_id}" if recording is None else recording.path
-        how = "--repair deletes them" if recording is None else again(store.address, name)
-        more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-        named = ", ".join(place for _, place in places[:_NAMED])
-        ids = tuple(row_id for row_id, _ in places)
-        yield LibraryFault("row", name, f"{name}: {named}{more}; {how}", ids=ids)
+        path = None if recording is None else recording.path
+        yield row_fault(store.address, video_id, path, places)
 
 
 def _wrong_counts(store: MilvusStore, counted: Mapping[int, int]) -> Iterator[LibraryFault]:

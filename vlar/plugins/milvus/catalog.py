@@ -14,14 +14,7 @@ _DOC_BYTES = 1024
 
 
 class Catalog:
-    """Reads recordings, a few by key or all of them; what was read is kept as long as the view.
-
-    Args:
-        connection: To Milvus.
-        view: Which versions are there.
-        changed: Recordings that a running transaction of this process has changed, by id; None for
-            one that it deletes.
-    """
+    """Reads recordings, a few by key or all of them; what was read is kept as long as the view."""
 
     def __init__(
         self,

@@ -85,12 +85,7 @@ class Lease:
 
 
 class WriterLease:
-    """A lease that is held, and kept alive by a thread.
-
-    Args:
-        connection: To Milvus.
-        lease: As it was written.
-    """
+    """A lease that is held, and kept alive by a thread."""
 
     def __init__(self, connection: MilvusConnection, lease: Lease) -> None:
         self._connection, self._lease = connection, lease

@@ -116,14 +116,7 @@ class Rows:
     def search(
         self, query: Float32, k: int, allowed: RowFilter, params: Mapping[str, Any]
     ) -> tuple[Int64, Float32]:
-        """Ids and inner products of the best rows, best first; at most ``MOST_HITS`` of each part.
-
-        Args:
-            query: (D,).
-            k: Rows wanted.
-            allowed: The filter.
-            params: Of the search, for the index.
-        """
+        """Ids and inner products of the best rows, best first; up to ``MOST_HITS`` of a part."""
         hits: list[Mapping[str, Any]] = []
         for where in self.filters(allowed):
             hits += self._connection.search(
@@ -231,12 +224,7 @@ def _range(name: str, low: float, high: float) -> str:
 
 
 class MilvusSource:
-    """All rows in rising order of their ids (a ``RowSource``). Use inside a snapshot.
-
-    Args:
-        rows: Reads them.
-        dim: D.
-    """
+    """All rows in rising order of their ids (a ``RowSource``). Use inside a snapshot."""
 
     def __init__(self, rows: Rows, dim: int) -> None:
         self._rows, self.dim = rows, dim

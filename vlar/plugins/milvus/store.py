@@ -39,13 +39,7 @@ Span = tuple[float, float]
 
 
 class MilvusStore(LibraryStore):
-    """Reads a library in Milvus over one connection; the caller serialises its use.
-
-    Args:
-        connection: To Milvus; it is closed with the store.
-        library_id: Of the library.
-        has_row_collection: Whether anything was committed yet.
-    """
+    """Reads a library in Milvus over one connection; the caller serialises its use."""
 
     def __init__(
         self,

@@ -37,11 +37,7 @@ _FIELDS = ("video_id", "path_key", "content_key")
 
 
 class Lookup:
-    """Ids of recordings by path and by content.
-
-    Args:
-        connection: To Milvus.
-    """
+    """Ids of recordings by path and by content."""
 
     def __init__(self, connection: MilvusConnection) -> None:
         self._by_path: dict[int, int] = {}
@@ -90,13 +86,7 @@ _FLUSHED = 1000  # rows of a run after which Milvus Lite is asked to make segmen
 
 
 class MilvusWriter(MilvusStore, LibraryWriter):
-    """The one writer of a library in Milvus. Its maker holds the lease.
-
-    Args:
-        connection: To Milvus.
-        library_id: Of the library.
-        lease: That is held.
-    """
+    """The one writer of a library in Milvus. Its maker holds the lease."""
 
     def __init__(
         self,

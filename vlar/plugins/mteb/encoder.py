@@ -32,11 +32,6 @@ _TIMEOUT_S = 60.0
 class FrameDecoder:
     """A recording as torchcodec's ``VideoDecoder`` shows one: frames by number.
 
-    Args:
-        path: A video file.
-        reader: Of the model's sensor.
-        sampling: The size that the encoder wants.
-
     Attributes:
         metadata: ``num_frames`` and ``end_stream_seconds``.
         picked: The frame numbers asked for last.
@@ -78,11 +73,6 @@ class FrameDecoder:
 
 def mteb_clip(path: Path, reader: Reader, sampling: Sampling) -> Clip:
     """A clip whose T frames mteb's sampler picks (``num_frames=T``).
-
-    Args:
-        path: A video file.
-        reader: Of the model's sensor.
-        sampling: T and the size that the encoder wants.
 
     Returns:
         The clip; ``meta["seen"]`` is the share of the recording from its first to its last frame.

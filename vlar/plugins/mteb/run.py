@@ -66,13 +66,7 @@ class TaskRun:
 def run_tasks(
     encoder: VlarEncoder, data: OwnClips, kinds: Sequence[str] = KINDS
 ) -> Iterator[TaskRun]:
-    """Run tasks one after the other; nothing is fetched and nothing is cached on disk.
-
-    Args:
-        encoder: The model; it keeps the vectors, so a second task encodes no clip again.
-        data: From ``read_own`` with the same encoder.
-        kinds: Some of ``KINDS``.
-    """
+    """Run tasks one after the other; nothing is fetched and nothing is cached on disk."""
     for kind, task in zip(kinds, own_tasks(data, kinds), strict=True):
         scores = _scores(encoder, task)
         seen = [encoder.seen[str(item.path)] for item in data.items if encoder.seen]
@@ -89,10 +83,6 @@ def run_tasks(
 
 def run_named(encoder: VlarEncoder, name: str) -> TaskRun:
     """Run a task of mteb's own; it fetches its data.
-
-    Args:
-        encoder: The model.
-        name: As ``mteb.get_task`` takes it.
 
     Raises:
         UsageError: mteb has no such task, or its data or its modalities do not fit.
@@ -111,9 +101,8 @@ def run_named(encoder: VlarEncoder, name: str) -> TaskRun:
         raise UsageError(f"task {name!r} of mteb cannot be run: {error}") from error
     found = {task.metadata.main_score: float(scores["main_score"])}
     seen = list(encoder.seen.values())
-    n = encoder.n_encoded
     mean = float(np.mean(seen)) if seen else None
-    return TaskRun(name, "mteb", encoder.sampler, n, found, {}, mean)
+    return TaskRun(name, "mteb", encoder.sampler, encoder.n_encoded, found, {}, mean)
 
 
 def _scores(encoder: VlarEncoder, task: Any) -> Mapping[str, Any]:

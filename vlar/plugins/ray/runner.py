@@ -119,9 +119,6 @@ _REASONS = {
 def imported(is_private: bool = False) -> Any:
     """The package, with ``ray.data``.
 
-    Args:
-        is_private: A cluster of this run alone will be started.
-
     Raises:
         UsageError: it is not installed.
     """
