@@ -15,7 +15,7 @@ import numpy as np
 from vlar.encoders.base import Encoder
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.session import Session
-from vlar.encoders.spec import joined, merged, rate_of, split_options, yes
+from vlar.encoders.spec import rate_of, yes
 from vlar.encoders.torch_encoder import TorchEncoder, WholeClipEncoder
 from vlar.errors import UsageError
 from vlar.numeric import unit
@@ -70,22 +70,15 @@ class HfEncoder(TorchEncoder):
         """
         from vlar.encoders.clip.hf_classifier import is_classifier, load_classifier
         from vlar.encoders.clip.hf_loader import load, read_source
-        from vlar.encoders.clip.options import usable_precision
+        from vlar.encoders.clip.options import read_spec
 
-        target, options = split_options(argument, _OPTIONS)
-        dtype = usable_precision(dtype, device or options.get("device"))
-        options = merged(options, precision=dtype)
-        name = f"hf:{argument if dtype is None else joined(target, options)}"
+        target, options, name, loading = read_spec("hf", argument, _OPTIONS, device, dtype)
         source = read_source(target, options.get("revision"))
-        given: dict[str, Any] = {
-            "device": device or options.get("device"),
-            "precision": options.get("precision", "float32"),
-            "random_init": random_init or yes(options, "random_init"),
-        }
+        loading["random_init"] = random_init or yes(options, "random_init")
         if is_classifier(source.config):
             _refuse_frames(name, options, "its own number of frames")
-            return load_classifier(source, name, **given)
-        loaded = load(source, **given)
+            return load_classifier(source, name, **loading)
+        loaded = load(source, **loading)
         if loaded.family.sees == "clips":
             return _whole_clips(loaded, name, options)
         _refuse_frames(name, options, "8 frames, or those of a library, one by one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from vlar.encoders.spec import joined, merged, split_options, yes
+from vlar.encoders.spec import yes
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.registry import register
 
@@ -45,22 +45,13 @@ class OpenClipEncoder(TorchEncoder):
                 the message names the remedy.
         """
         from vlar.encoders.clip.openclip_loader import load
-        from vlar.encoders.clip.options import usable_precision
+        from vlar.encoders.clip.options import read_spec
 
-        target, options = split_options(argument, _OPTIONS)
-        dtype = usable_precision(dtype, device or options.get("device"))
-        options = merged(options, precision=dtype)
-        towers = load(
-            target,
-            arch=options.get("arch"),
-            device=device or options.get("device"),
-            precision=options.get("precision", "float32"),
-            random_init=random_init or yes(options, "random_init"),
-        )
+        target, options, name, loading = read_spec("openclip", argument, _OPTIONS, device, dtype)
+        random_init = random_init or yes(options, "random_init")
+        towers = load(target, arch=options.get("arch"), random_init=random_init, **loading)
         if yes(options, "compile"):
             from vlar.encoders.clip.precision import compiled
 
             towers = compiled(towers, f"openclip:{target}")
-        # The type changes the vectors, so it belongs to the name; the device does not.
-        name = argument if dtype is None else joined(target, options)
-        return cls(towers, f"openclip:{name}")
+        return cls(towers, name)

@@ -128,15 +128,6 @@ def split_options(argument: str, known: Collection[str]) -> tuple[str, dict[str,
     return main, dict(pairs)
 
 
-def merged(options: Mapping[str, str], **given: str | None) -> dict[str, str]:
-    """The options of a name, with those that were given as arguments, which win.
-
-    >>> merged({"precision": "float32"}, device="cpu", precision=None)
-    {'precision': 'float32', 'device': 'cpu'}
-    """
-    return {**options, **{name: value for name, value in given.items() if value is not None}}
-
-
 def joined(main: str, options: Mapping[str, str]) -> str:
     """The argument that ``split_options`` splits into these two.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
-from vlar.encoders.spec import joined, merged, number, rate_of, split_options
+from vlar.encoders.spec import number, rate_of
 from vlar.errors import UsageError
 from vlar.numeric import unit
 from vlar.registry import register
@@ -109,21 +109,13 @@ class StEncoder(Encoder):
             ModelError: it cannot be fetched, is not an embedder, or wants to run code.
             UsageError: an option is out of range.
         """
-        from vlar.encoders.clip.options import usable_precision
+        from vlar.encoders.clip.options import read_spec
         from vlar.encoders.clip.st_loader import load
 
-        target, options = split_options(argument, _OPTIONS)
-        dtype = usable_precision(dtype, device or options.get("device"))
-        options = merged(options, precision=dtype)
+        target, options, name, loading = read_spec("st", argument, _OPTIONS, device, dtype)
         dim = number("dim", options["dim"], int) if "dim" in options else None
         fps, frames = rate_of(options)
-        loaded = load(
-            target,
-            device=device or options.get("device"),
-            precision=options.get("precision", "float32"),
-            revision=options.get("revision"),
-        )
-        name = f"st:{argument if dtype is None else joined(target, options)}"
+        loaded = load(target, revision=options.get("revision"), **loading)
         if fps is not None and loaded.sees != "video":
             raise UsageError(f"{name} sees no video: leave the model option fps={fps:g} out")
         prompts = {

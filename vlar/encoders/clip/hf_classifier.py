@@ -15,14 +15,8 @@ from torch import Tensor
 from transformers import AutoModelForVideoClassification
 
 from vlar.encoders.base import Block, FrameBlock
-from vlar.encoders.clip.hf_loader import (
-    WeightSource,
-    clear_errors,
-    licence,
-    place_model,
-    processor_of,
-    weights,
-)
+from vlar.encoders.clip.hf_loader import WeightSource, clear_errors, licence, processor_of, weights
+from vlar.encoders.clip.options import place_model
 from vlar.encoders.clip.pixels import read_pixels
 from vlar.encoders.clip.towers import Towers
 from vlar.encoders.lite.space import KIND_WEIGHTS, KINDS, SOFTMAX_SCALE, Anchors, ObjectSpace

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, AutoVide
 
 from vlar.encoders.clip import block_view_hf, trust
 from vlar.encoders.clip import options as hub
-from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
+from vlar.encoders.clip.options import place_model
 from vlar.encoders.clip.pixels import Pixels, read_pixels
 from vlar.encoders.clip.precision import int8_towers
 from vlar.encoders.clip.towers import NO_TOKEN, HfTokens, Towers, quiet_libraries
@@ -395,14 +395,6 @@ def licence(source: WeightSource, random_init: bool) -> str:
     if random_init:
         return "none: random weights"
     return f"that of the weights {source.target!r}: see their model card"
-
-
-def place_model(model: Any, device: str | None, precision: str, name: str) -> None:
-    """Freeze a model and move it to its device and number type."""
-    model.eval().requires_grad_(False)
-    place = pick_device(device)
-    model.to(device=place, dtype=pick_dtype(precision))
-    warn_if_slow(precision, place, name)
 
 
 def processor_of(source: WeightSource) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vlar.encoders.clip import options as hub
 from vlar.encoders.clip import trust
 from vlar.encoders.clip.block_view import BlockView, TextView, VisionView
-from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
+from vlar.encoders.clip.options import place_model
 from vlar.encoders.clip.pixels import Pixels
 from vlar.encoders.clip.precision import int8_towers
 from vlar.encoders.clip.towers import ClipTokens, OpenClipHfTokens, Tokens, Towers, without_root_log
@@ -230,10 +230,7 @@ def load(
         raise ModelError(f"model file or folder {target!r} does not exist; check the path")
     else:
         model, source = _from_tag(target)
-    model = model.eval().requires_grad_(False)
-    place = pick_device(device)
-    model.to(device=place, dtype=pick_dtype(precision))
-    warn_if_slow(precision, place, f"openclip:{target}")
+    place_model(model, device, precision, f"openclip:{target}")
     licence = "none: random weights" if random_init else _licence(target)
     towers = as_towers(model, _tokens(source, model), licence)
     return int8_towers(towers, f"openclip:{target}") if precision == INT8 else towers

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import torch
 from huggingface_hub import try_to_load_from_cache
+from torch import nn
 
-from vlar.encoders.spec import INT8, plain_precision
+from vlar.encoders.spec import INT8, joined, plain_precision, split_options
 from vlar.errors import ModelError, UsageError
 
 
@@ -96,7 +99,26 @@ def pick_dtype(name: str) -> torch.dtype:
     return _TYPES[plain_precision(name) or "float32"]
 
 
-def usable_precision(wanted: str | None, device: str | None) -> str | None:
+def read_spec(
+    kind: str, argument: str, known: Collection[str], device: str | None, dtype: str | None
+) -> tuple[str, dict[str, str], str, dict[str, Any]]:
+    """The parts of a spec; arguments win over its options.
+
+    Returns:
+        The model, its options, the spec that loads it again, and the settings ``device`` and
+        ``precision`` for its loader. The type changes the vectors, so it belongs to the spec; the
+        device does not.
+    """
+    target, options = split_options(argument, known)
+    device = device or options.get("device")
+    if (dtype := _usable_precision(dtype, device)) is not None:
+        options["precision"] = dtype
+        argument = joined(target, options)
+    loading = {"device": device, "precision": options.get("precision", "float32")}
+    return target, options, f"{kind}:{argument}", loading
+
+
+def _usable_precision(wanted: str | None, device: str | None) -> str | None:
     """The precision that was asked for, or None where this machine is slower in it.
 
     Without bfloat16 instructions a CPU computes in float32 and rounds after each step. One warning
@@ -113,6 +135,14 @@ def usable_precision(wanted: str | None, device: str | None) -> str | None:
         "it (int8 is the faster choice here)"
     )
     return None
+
+
+def place_model(model: nn.Module, device: str | None, precision: str, name: str) -> None:
+    """Freeze a model and move it to its device and number type."""
+    model.eval().requires_grad_(False)
+    place = pick_device(device)
+    model.to(device=place, dtype=pick_dtype(precision))
+    warn_if_slow(precision, place, name)
 
 
 def warn_if_slow(precision: str, device: torch.device, name: str) -> None:

@@ -22,7 +22,6 @@ from vlar.encoders.clip.options import pick_device, pick_dtype, warn_if_slow
 from vlar.encoders.clip.towers import quiet_libraries, weights_hash
 from vlar.encoders.spec import INT8, missing_library, other_kind
 from vlar.errors import ModelError, UnknownNameError
-from vlar.files.reading import MB, parse_json, read_file
 from vlar.types import Float32, Float64, UInt8
 
 MODULES, CONFIG = "modules.json", "config.json"
@@ -47,14 +46,17 @@ def check_folder(folder: Path, name: str) -> None:
     """
     places = [folder]
     if (folder / MODULES).exists():
-        rows = _read(folder / MODULES, name)
+        rows = trust.read_settings(folder / MODULES, name)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ModelError(f"{name}: {folder / MODULES} must hold a list of objects")
         for row in rows:
             _check_class(str(row.get("type")), MODULES, name)
             places.append(_inside(folder, str(row.get("path", "")), name))
     elif (folder / CONFIG).exists():
-        classes = [str(each) for each in _read(folder / CONFIG, name).get("architectures") or ()]
+        classes = [
+            str(each)
+            for each in trust.read_settings(folder / CONFIG, name).get("architectures") or ()
+        ]
         if (kind := other_kind(classes)) is not None:
             raise ModelError(
                 f"{name} is {kind} ({classes[0]}) and not an embedder: it has no {MODULES}; "
@@ -83,17 +85,12 @@ def _check_place(place: Path, name: str) -> None:
     config = place / CONFIG
     if config.exists():
         trust.check_hf_config(config, name)
-        activation = _read(config, name)
-        activation = activation.get("activation_function") if isinstance(activation, dict) else None
-        if (
-            isinstance(activation, str)
-            and "." in activation
-            and not _ACTIVATION.fullmatch(activation)
-        ):
-            raise trust.refusal(name, f"activation_function {activation[:80]!r} in {config}")
+        named = trust.read_settings(config, name).get("activation_function")
+        if isinstance(named, str) and "." in named and not _ACTIVATION.fullmatch(named):
+            raise trust.refusal(name, f"activation_function {named[:80]!r} in {config}")
     router = place / "router_config.json"
     if router.exists():
-        types = _read(router, name).get("types", {})
+        types = trust.read_settings(router, name).get("types", {})
         for value in types.values() if isinstance(types, Mapping) else ():
             _check_class(str(value), router.name, name)
 
@@ -111,14 +108,6 @@ def _inside(folder: Path, path: str, name: str) -> Path:
             f"{name}: {MODULES} names the path {path[:80]!r}; a folder may name only its own files"
         )
     return folder.joinpath(*parts)
-
-
-def _read(file: Path, name: str) -> Any:
-    try:
-        return parse_json(read_file(file, 16 * MB))
-    except (OSError, ValueError) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or error
-        raise ModelError(f"{name}: {file} cannot be read: {why}") from error
 
 
 _OWN = "sentence-transformers"  # the organisation of names without one

@@ -192,12 +192,21 @@ def _mapping(config: Mapping[str, Any], name: str, what: str) -> Mapping[str, An
     return part
 
 
-def _read(file: Path, what: str) -> dict[str, Any]:
+def read_settings(file: Path, what: str) -> Any:
+    """The JSON value of a file of settings.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
     try:
-        config = parse_json(read_file(file, _MOST_CONFIG))
+        return parse_json(read_file(file, _MOST_CONFIG))
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise ModelError(f"{what}: {file} cannot be read: {why}") from error
+
+
+def _read(file: Path, what: str) -> dict[str, Any]:
+    config = read_settings(file, what)
     if not isinstance(config, dict):
         raise ModelError(f"{what}: {file} must hold a JSON object")
     return config
