@@ -300,7 +300,7 @@ def _warn_of_other_languages(texts: tuple[str, ...]) -> None:
         more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
         _log.warning(
             "the labels %s%s do not look English; most models, 'lite' among them, read only "
-            "English: translate the labels",
+            "English: translate the labels, or use a model that reads them (--model siglip2)",
             named,
             more,
         )

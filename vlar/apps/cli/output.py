@@ -169,7 +169,8 @@ def _advice(row: Classification, said: str, *, several: bool) -> list[str]:
     if row.body is not None:
         shown = "no body is seen" if row.body < _BODY else "a body is seen"
         facts.append(shown)
-    facts.append("three examples of each label decide better: vlar adapt")
+    others = "the labels it may be instead" if row.verdict else "fewer labels"
+    facts.append(f"give {others}, or three examples of each: vlar adapt")
     return ["; ".join(facts)]
 
 

@@ -82,7 +82,7 @@ class _Lines(Progress):
     def _run(self) -> None:
         wait_s = min(FIRST_S, EVERY_S)
         while not self._ended.wait(wait_s):
-            seconds = time.monotonic() - self._begin_s
+            seconds = max(time.monotonic() - self._begin_s, wait_s)
             output.note(f"{self.text()}, {seconds:.0f} s")
             wait_s = EVERY_S
 
