@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -142,17 +143,12 @@ class Card(BaseModel):
             raise ProtocolError(f"card {self.name!r}, splits: {first_fault(error)}") from error
 
 
+@dataclass(frozen=True)
 class LoadedCard:
-    """A card with the place it was read from.
+    """A card with its file; None for a card made from a protocol's name."""
 
-    Args:
-        card: The content.
-        file: Its file; None for a card made from a protocol's name.
-    """
-
-    def __init__(self, card: Card, file: Path | None = None) -> None:
-        self.card = card
-        self.file = file
+    card: Card
+    file: Path | None = None
 
     @property
     def sha256(self) -> str | None:

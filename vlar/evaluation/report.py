@@ -222,17 +222,13 @@ def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(data, dict):
         for key, value in cast("dict[str, Any]", data).items():
             yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    elif _is_long(data):
+    elif isinstance(data, list) and any(
+        isinstance(x, (dict, list)) for x in cast("list[Any]", data)
+    ):
         for number, value in enumerate(cast("list[Any]", data)):
             yield from _flat(value, f"{prefix}[{number}]")
     else:
         yield prefix, data
-
-
-def _is_long(data: Any) -> bool:
-    return isinstance(data, list) and any(
-        isinstance(x, (dict, list)) for x in cast("Iterable[Any]", data)
-    )
 
 
 def _short(value: Any) -> str:

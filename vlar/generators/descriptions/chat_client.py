@@ -52,24 +52,16 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> None:
         """Follow no redirect."""
-        del req, fp, code, msg, headers, newurl
 
 
 class _RetryableError(Exception):
     """A failure that may pass; ``wait_s`` is the pause that the server asks for."""
 
     def __init__(
-        self,
-        what: str,
-        wait_s: float | None = None,
-        *,
-        reached: bool = True,
-        timed_out: bool = False,
+        self, what: str, wait_s: float | None = None, *, reached: bool = True, late: bool = False
     ) -> None:
         super().__init__(what)
-        self.wait_s = wait_s
-        self.reached = reached
-        self.timed_out = timed_out
+        self.wait_s, self.reached, self.late = wait_s, reached, late
 
 
 class ChatClient:
@@ -163,12 +155,6 @@ class ChatClient:
             raise _RetryableError(f"cannot be reached ({error.reason})", reached=False) from error
         except (http.client.HTTPException, OSError) as error:
             raise _RetryableError(f"broke off ({type(error).__name__})") from error
-        return self._parsed(content)
-
-    def _too_late(self) -> _RetryableError:
-        return _RetryableError(f"did not answer within {self._timeout_s:g} s", timed_out=True)
-
-    def _parsed(self, content: bytes) -> dict[str, Any]:
         try:
             answer: Any = json.loads(content)
         except (ValueError, RecursionError) as error:
@@ -176,6 +162,9 @@ class ChatClient:
         if not isinstance(answer, dict):
             raise _RetryableError("answered JSON that is not an object")
         return cast("dict[str, Any]", answer)
+
+    def _too_late(self) -> _RetryableError:
+        return _RetryableError(f"did not answer within {self._timeout_s:g} s", late=True)
 
     def _status(self, error: urllib.error.HTTPError) -> Exception:
         detail = self._error_detail(error)
@@ -219,7 +208,7 @@ class ChatClient:
                 "command again then"
             )
         times = "once" if attempts == 1 else f"{attempts} times"
-        kind = AnswerTimeoutError if failure.timed_out else NoAnswerError
+        kind = AnswerTimeoutError if failure.late else NoAnswerError
         return kind(
             f"{self.address} {failure}, {times}; run the same command again later to resume"
         )
