@@ -138,11 +138,7 @@ def _names_in_archive(file: Path) -> Iterator[str]:
 
 
 def _names(data: bytes) -> Iterator[str]:
-    """The names that pickles in a row import, read from their opcodes; nothing is unpickled.
-
-    Raises:
-        ValueError: the data does not begin with a pickle.
-    """
+    """The names that pickles in a row import, read from their opcodes; nothing is unpickled."""
     import io
 
     if not data:

@@ -71,11 +71,13 @@ def _recordings(writer: SqliteWriter, fault: LibraryFault) -> str:
         if "path" in faults or not 0 < video_id < MOST_ID:
             writer.delete([video_id])
             continue
+        query = "SELECT max(end_s) FROM rows WHERE video_id = ?"
+        end_s = writer.fetch(query, (video_id,))[0][0]
         new = {
             "content_hash": schema.READ_AGAIN,
             "size": 0 if Path(row[1]).exists() else NO_FILE.size,
             "mtime_ns": 0,
-            "duration_s": _end_s(writer, video_id),
+            "duration_s": end_s if values.is_length(end_s) else 0.0,
             "unreadable_windows": 0,
             "added_at_s": time.time(),
         }
@@ -84,11 +86,6 @@ def _recordings(writer: SqliteWriter, fault: LibraryFault) -> str:
                 f"UPDATE videos SET {column} = ? WHERE id = ?", (new[column], video_id)
             )
     return ""
-
-
-def _end_s(writer: SqliteWriter, video_id: int) -> float:
-    found = writer.fetch("SELECT max(end_s) FROM rows WHERE video_id = ?", (video_id,))[0][0]
-    return found if values.is_length(found) else 0.0
 
 
 def _tags(writer: SqliteWriter, _: LibraryFault) -> str:

@@ -232,12 +232,7 @@ class Shard:
 
 
 def _recordings(path: Path, facts: Any) -> int:
-    """Number of recordings of a file; its paths are never unpacked at once.
-
-    Raises:
-        UsageError: it states more rows or longer paths than a file may have, or the rows of a
-            recording do not lie next to each other.
-    """
+    """Number of recordings of a file; its paths are never unpacked at once."""
     groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
     columns = (group.column(at) for group in groups for at in range(group.num_columns))
     unpacked = sum(one.total_uncompressed_size for one in columns if one.path_in_schema == "path")
@@ -305,11 +300,7 @@ def _vectors(column: Any, dim: int) -> list[Float32 | None]:
 def _recording(
     path: str, rows: list[Row], dim: int, known: Mapping[str, KnownVideo]
 ) -> list[FileRecord | EncodedWindow | Failure]:
-    """The record and the windows of one recording.
-
-    Raises:
-        UsageError: a value that a library cannot hold.
-    """
+    """The record and the windows of one recording."""
     first = rows[0]
     file, tags = Path(path), dict(first.get("tags") or ())
     stamp, digest = _stamp(first), _digest(first)
@@ -469,11 +460,7 @@ def _fitting(
 
 
 def _manifest_of(shard: Shard) -> LibraryManifest | None:
-    """The manifest in the metadata of a shard; None in a file that others made.
-
-    Raises:
-        LibraryError: it holds values that no library has.
-    """
+    """The manifest in the metadata of a shard; None in a file that others made."""
     text = shard.facts.get("manifest")
     if text is None:
         return None

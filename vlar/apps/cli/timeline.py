@@ -161,11 +161,7 @@ def _span(text: str, option: str) -> float:
 
 
 def _labels(text: str | None, model: Model, listed: LabelList | None) -> tuple[str, ...]:
-    """Labels of an option as the list or the model spells them.
-
-    Raises:
-        UsageError: one is not in the list.
-    """
+    """Labels of an option as the list or the model spells them."""
     from vlar.language.labels import parse_labels
     from vlar.registry import unknown_name
 

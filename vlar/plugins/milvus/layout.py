@@ -147,9 +147,9 @@ def created(connection: MilvusConnection) -> str:
     return library_id
 
 
-def create_rows(connection: MilvusConnection, dim: int, index: Mapping[str, Any]) -> None:
+def create_rows(connection: MilvusConnection, dim: int) -> None:
     """Make the collection of the rows, with vectors of a width."""
-    indexes = [{"field_name": "vector", **index}, _inverted("version")]
+    indexes = [{"field_name": "vector", **build_params("flat", 0)}, _inverted("version")]
     connection.create(connection.rows, _rows(dim), indexes)
 
 

@@ -130,9 +130,8 @@ class Rows:
 
     def count(self, allowed: RowFilter) -> int:
         """Number of rows that a filter allows."""
-        return sum(
-            self._connection.count(self._connection.rows, where) for where in self.filters(allowed)
-        )
+        count, rows = self._connection.count, self._connection.rows
+        return sum(count(rows, where) for where in self.filters(allowed))
 
     def of_version(self, recording: RecordingRecord, where: str, dim: int) -> CheckedRows:
         """The rows of one recording that a filter matches, by time."""

@@ -16,7 +16,6 @@ from vlar.library.rows import Float16, RowPerson
 from vlar.library.store.annotations import A, Caption, FailedFile, LostFrames
 from vlar.library.store.base import LibraryWriter
 from vlar.library.store.values import RecordingFacts, Stamp
-from vlar.plugins.milvus import layout as indexes
 from vlar.plugins.milvus import serialization
 from vlar.plugins.milvus.client import MilvusConnection
 from vlar.plugins.milvus.layout import META_KEY, create_rows, record, width_of
@@ -377,6 +376,5 @@ class MilvusWriter(MilvusStore, LibraryWriter):
             )
         if self.width is not None:
             self.connection.drop(self.connection.rows)  # of a first recording that was rolled back
-        index = indexes.build_params("flat", 0)
-        create_rows(self.connection, dim, index)
+        create_rows(self.connection, dim)
         self.width, self.has_row_collection = dim, True
