@@ -18,7 +18,14 @@ import numpy as np
 import pytest
 
 from tests.refusals import refused
-from tests.unit.library.fakes import DIM, ConditionedFake, FakeCaptioner, FakeModel, tiny_video
+from tests.unit.library.fakes import (
+    DIM,
+    ConditionedFake,
+    FakeCaptioner,
+    FakeModel,
+    store_of,
+    tiny_video,
+)
 from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, UsageError
 from vlar.library.ingest.encode import EncodedWindow
 from vlar.library.ingest.reader import CHANGED, FileRecord
@@ -372,7 +379,7 @@ def _rows_of(store, path: str):
 def test_neighbours_come_nearest_first(address: str):
     with Library(address, FakeModel()) as library:
         library.add_vectors([video("/v/a", 120), video("/v/b", 5)])
-        store, _ = library._connection.nonempty()
+        store = store_of(library)
         with store.snapshot():
             video_id = store.at_path("/v/a").id
             for later, expected in ((True, range(11, 120)), (False, range(9, -1, -1))):

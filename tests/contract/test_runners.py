@@ -17,6 +17,7 @@ from tests.unit.library.fakes import (
     FakeModel,
     load_conditioned,
     load_fake,
+    store_of,
     tiny_video,
 )
 from vlar import registry
@@ -41,8 +42,7 @@ def made(name: str, load: Any = load_fake) -> Runner:
 
 def state(library: Library) -> dict[str, Any]:
     """All that an ``add`` writes, but for ids and the time of writing."""
-    store = library._connection.reader()
-    assert store is not None
+    store = store_of(library)
     rows: Any = store.fetch(  # pyright: ignore[reportAttributeAccessIssue]
         "SELECT path, start_s, end_s, vector, rows.id FROM rows JOIN videos ON videos.id = "
         "video_id ORDER BY path, start_s"

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import vlar
-from vlar import registry
+from tests.known_parts import known
 from vlar.encoders.base import Block, Encoder, FrameBlock
 from vlar.errors import DecodeError, UsageError
 from vlar.media.base import Reader
@@ -140,12 +140,8 @@ def signals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def registered() -> Iterator[None]:
     """The parts, known for one test only: other tests list what there is."""
-    parts = {"reader": SineReader, "encoder": SineEncoder}
-    for kind, part in parts.items():
-        vlar.register(kind, "sine")(part)
-    yield
-    for kind in parts:
-        del registry._parts[kind]["sine"]
+    with known(("reader", "sine", SineReader), ("encoder", "sine", SineEncoder)):
+        yield
 
 
 @pytest.mark.usefixtures("registered")

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from tests import videos
 from tests.clips import clips_of
+from tests.known_parts import known
 from tests.refusals import refused
 from tests.unit.pose.figure import Figure, walker
 from tests.unit.pose.test_features import rows as figure_rows
-from vlar import registry
 from vlar.adapters.base import load_any
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.encoders.fused import JointEncoder, joined, split_parts, split_weight, with_weight
@@ -108,11 +108,8 @@ class Asking(Scene, ConditionedText):
 @pytest.fixture(autouse=True)
 def planted() -> Iterator[None]:
     """The two encoders, known by name while a test runs."""
-    for part in (Scene, Move):
-        registry.register("encoder", part.name)(part)
-    yield
-    for part in (Scene, Move):
-        del registry._parts["encoder"][part.name]
+    with known(*(("encoder", part.name, part) for part in (Scene, Move))):
+        yield
 
 
 def colour(name: str, change: str, t: int = 8) -> np.ndarray:

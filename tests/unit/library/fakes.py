@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -107,6 +108,11 @@ def tiny_video(path: Path, content: int, seconds: int = 8) -> Path:
         codec="mpeg4",
         picture=lambda number: np.ascontiguousarray(pictures[number].astype(np.uint8)),
     )
+
+
+def store_of(library: Library) -> Any:
+    """The store of a library, for what its public face does not show."""
+    return library._connection.nonempty()[0]
 
 
 def stored(library: Library) -> list[tuple[str, float, float, bytes]]:

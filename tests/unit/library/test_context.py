@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.refusals import refused
-from tests.unit.library.fakes import DIM, ConditionedFake, FakeModel, tiny_video
+from tests.unit.library.fakes import DIM, ConditionedFake, FakeModel, store_of, tiny_video
 from vlar.errors import LibraryError
 from vlar.library.library import Library
 from vlar.library.protocol import conditioning
@@ -36,8 +36,7 @@ def library(tmp_path: Path, conditioned: ConditionedFake, clips: list[Path]) -> 
 
 def contexts(library: Library) -> dict[str, list[bytes]]:
     """Tokens of every row by file name, after a check that they belong to the row's vector."""
-    store = library._connection.reader()
-    assert store is not None
+    store = store_of(library)
     found = store.fetch(
         "SELECT path, vector, tokens FROM rows JOIN videos ON videos.id = video_id "
         "JOIN contexts ON row_id = rows.id ORDER BY path, start_s"
@@ -73,8 +72,7 @@ def test_survive_reopening(library: Library):
     library.close()
     with Library(library.path) as opened:
         assert contexts(opened) == before
-        store = opened._connection.reader()
-        assert store is not None
+        store = store_of(opened)
         ids, tokens = store.contexts([3, 1, 999])
         assert ids.tolist() == [1, 3]
         assert tokens.shape == (2, 2, DIM)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.command_line import invoke
 from tests.refusals import refused
 from tests.unit.library import hostile as h
-from tests.unit.library.fakes import FakeModel, tiny_video
+from tests.unit.library.fakes import FakeModel, store_of, tiny_video
 from vlar.apps.cli import inputs
 from vlar.errors import LibraryError, LibraryLockedError
 from vlar.library.library import Library
@@ -146,8 +146,7 @@ def test_older_format_is_brought_up_to_date(
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
     monkeypatch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
     with Library(folder, model) as library:
-        store = library._connection.reader()
-        assert store is not None
+        store = store_of(library)
         assert store.meta()["later"] == "yes"
         assert len(library.query("a cat", 5, min_probability=0)) == 5
 
@@ -243,8 +242,7 @@ def test_read_only_disk_with_commits_still_in_the_log(
     # cannot be read in place, and must not answer without those commits.
     with Library(tmp_path / "l.vlar", model) as library:
         library.add(clips[:2])
-        store = library._connection.reader()
-        assert store is not None
+        store = store_of(library)
         with store.snapshot():
             store.row_count()
             library.add(clips[2:])

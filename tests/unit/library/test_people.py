@@ -21,6 +21,7 @@ from tests.unit.library.fakes import (
     FakeCaptioner,
     FakeModel,
     load_fake,
+    store_of,
     tiny_video,
 )
 from tests.unit.library.hostile import box, one_row, person
@@ -77,7 +78,7 @@ def detectors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def rows_of(library: Library) -> list[tuple[str, float, float, int]]:
-    store, _ = library._connection.nonempty()
+    store = store_of(library)
     query = (
         "SELECT path, start_s, end_s, track FROM rows JOIN videos ON videos.id = video_id "
         "ORDER BY path, start_s, end_s, track"
@@ -232,7 +233,7 @@ def test_captions_are_of_windows(tmp_path: Path, clips: list[Path]):
     with Library(tmp_path / "l.vlar", FakeModel()) as library:
         captioner = FakeCaptioner()
         library.add(clips[0], persons=True, captions=captioner)
-        store, _ = library._connection.nonempty()
+        store = store_of(library)
         assert store.fetch("SELECT count(*) FROM captions") == [(3,)]  # type: ignore[attr-defined]
         hits = library.query("a cat", 10, where=["persons=only"], min_probability=0)
         assert all(hit.caption.startswith("video no from second") for hit in hits)
@@ -509,7 +510,7 @@ def test_whole_frames_have_no_track(tmp_path: Path):
 def test_a_filter_of_rows(tmp_path: Path):
     folder = made(tmp_path / "l.vlar")
     with Library(folder, FakeModel()) as library:
-        store, _ = library._connection.nonempty()
+        store = store_of(library)
         with store.snapshot():
             engine = library._connection.search_cache(store).engine
             ids = engine.ids(RowFilter(rows=frozenset([3, 6, 99])))

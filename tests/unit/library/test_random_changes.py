@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.unit.library.fakes import DIM, FakeModel, tiny_video
+from tests.unit.library.fakes import DIM, FakeModel, store_of, tiny_video
 from vlar import registry
 from vlar.library import cache
 from vlar.library.engines import ivf
@@ -222,8 +222,7 @@ def test_a_cache_from_before_a_compact_is_refused(large: Library, monkeypatch: p
 
 
 def test_a_newer_cache_renews_the_snapshot(large: Library):
-    store = large._connection.reader()
-    assert store is not None
+    store = store_of(large)
     with store.snapshot():
         before = store.row_count()
         with Library(large.path, FakeModel()) as other:

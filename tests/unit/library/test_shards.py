@@ -19,7 +19,14 @@ from pyarrow import parquet
 from tests.contract.test_runners import assert_same, state
 from tests.faults import FaultyReader
 from tests.refusals import refused
-from tests.unit.library.fakes import DIM, ConditionedFake, FakeCaptioner, FakeModel, tiny_video
+from tests.unit.library.fakes import (
+    DIM,
+    ConditionedFake,
+    FakeCaptioner,
+    FakeModel,
+    store_of,
+    tiny_video,
+)
 from vlar.errors import LibraryError, UsageError
 from vlar.library import shard_writing
 from vlar.library.ingest.runners import base
@@ -70,8 +77,7 @@ def test_captions_travel(tmp_path: Path, clips: list[Path]):
 
 
 def said(library: Library) -> list[str]:
-    store = library._connection.reader()
-    assert store is not None
+    store = store_of(library)
     return sorted(store.captions().values())
 
 

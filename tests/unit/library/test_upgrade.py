@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.refusals import refused
-from tests.unit.library.fakes import DIM, ConditionedFake, FakeModel, tiny_video
+from tests.unit.library.fakes import DIM, ConditionedFake, FakeModel, store_of, tiny_video
 from vlar.encoders.base import Block
 from vlar.encoders.session import Session
 from vlar.errors import EncoderMismatchError, LibraryError, LibraryLockedError, UsageError
@@ -91,8 +91,7 @@ class PartModel(FakeModel):
 
 def vectors(path: Path) -> dict[tuple[str, float], np.ndarray]:
     with Library(path) as library:
-        store = library._connection.reader()
-        assert store is not None
+        store = store_of(library)
         dim = int(store.meta()["dim"])
         names = store.paths()
         batch = store.rows(store.row_ids(names).tolist(), dim)

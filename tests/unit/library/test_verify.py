@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.library.fakes import ConditionedFake, FakeModel, tiny_video
+from tests.unit.library.fakes import ConditionedFake, FakeModel, store_of, tiny_video
 from vlar.library import cache
 from vlar.library.library import Library
 
@@ -35,8 +35,7 @@ def kinds(library: Library) -> list[str]:
 
 def flip_a_bit(library: Library, clip: Path) -> None:
     """In the database file itself, where SQLite sees nothing."""
-    store = library._connection.reader()
-    assert store is not None
+    store = store_of(library)
     ((blob,),) = store.fetch("SELECT vector FROM rows WHERE id = 5")
     library.close()
     with sqlite3.connect(library.path / "library.sqlite") as database:

@@ -11,8 +11,8 @@ import pytest
 
 import vlar
 from tests.contract.test_second_sensor import RATE, SineEncoder, SineReader
+from tests.known_parts import known
 from tests.refusals import refused
-from vlar import registry
 from vlar.apps.timeline.decoding import Segment
 from vlar.apps.timeline.recordings import SegmentStream, TimelineRules, TimeStep, find_segments
 from vlar.apps.timeline.work_cycles import measure
@@ -28,12 +28,8 @@ RULES = TimelineRules(every_s=FRAME_S, window_s=1.0, shortest_s=1.0)
 
 @pytest.fixture(scope="module")
 def model():
-    known = {kind: dict(parts) for kind, parts in registry._parts.items()}
-    vlar.register("reader", "sine")(SineReader)
-    vlar.register("encoder", "sine")(SineEncoder)
-    yield vlar.Model(SineEncoder())
-    registry._parts.clear()
-    registry._parts.update(known)
+    with known(("reader", "sine", SineReader), ("encoder", "sine", SineEncoder)):
+        yield vlar.Model(SineEncoder())
 
 
 @pytest.fixture(scope="module")

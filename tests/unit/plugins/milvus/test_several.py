@@ -17,7 +17,7 @@ import pytest
 
 from tests.contract.test_backends import close_to, vectors, video
 from tests.refusals import refused
-from tests.unit.library.fakes import DIM, FakeModel
+from tests.unit.library.fakes import DIM, FakeModel, store_of
 from tests.unit.plugins.milvus.conftest import LiteServer
 from tests.unit.plugins.milvus.test_errors import write
 from vlar.errors import LibraryLockedError, UnknownNameError
@@ -167,7 +167,7 @@ def test_a_scan_whose_rows_are_removed_is_made_again(address: str, monkeypatch: 
     monkeypatch.setattr(client, "_MOST_BATCH", 64)
     with Library(address, FakeModel()) as library, Library(address, FakeModel()) as other:
         library.add_vectors(video(f"/v/{n}", 40, n) for n in range(4))
-        store, _ = library._connection.nonempty()
+        store = store_of(library)
         with store.snapshot():
             batches = store.scan(DIM, RowFilter())
             next(batches)
@@ -197,7 +197,7 @@ def _while_changed(store, other: Library, seen: list[int]):
 def test_rows_that_come_meanwhile_are_not_in_the_snapshot(address: str):
     with Library(address, FakeModel()) as library, Library(address, FakeModel()) as other:
         library.add_vectors([video("/v/a", 3)])
-        store, _ = library._connection.nonempty()
+        store = store_of(library)
         with store.snapshot():
             assert store.counts()[1] == 3
             other.add_vectors([video("/v/b", 5)])
@@ -344,7 +344,7 @@ def test_random_changes_leave_both_alike(tmp_path: Path, seed: int):
 
 def digests(library: Library) -> list[str]:
     """Rows of a recording by their digests, without the time at which it was added."""
-    store, _ = library._connection.nonempty()
+    store = store_of(library)
     with store.snapshot():
         manifest = LibraryManifest.of(store)
         assert manifest is not None
