@@ -49,8 +49,8 @@ def test_an_unsure_answer_tells_what_helps(capsys: pytest.CaptureFixture):
     first, advice, *_ = capsys.readouterr().out.splitlines()
     assert first.endswith("unsure: riding a bike 30 %, unknown 40 %")
     assert advice == (
-        "  riding a bike and cooking compete; no body is seen; give fewer labels, or three examples "
-        "of each: vlar adapt"
+        "  riding a bike and cooking compete; no body is seen; give fewer labels, or three "
+        "examples of each: vlar adapt"
     )
     output.classification(replace(answer(0.1, 0.8, 0.1), body=0.9))
     assert "vlar adapt" not in capsys.readouterr().out
