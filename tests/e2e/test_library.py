@@ -140,7 +140,12 @@ def test_renamed_and_changed_files(vlar_command, folder: Path, tmp_path: Path):
     shutil.copy(folder / "carphone_pristine.mp4", place / "b.mp4")
     done = vlar_command("index", "add", path, place)
     assert "1 updated" in done.err
-    assert "1 recognised by content" in done.err
+    assert "1 recognised by content (1 moved)" in done.err
+    shutil.copy(place / "c.mp4", place / "d.mp4")
+    done = vlar_command("index", "add", path, place)
+    assert f"{place / 'd.mp4'}: copy of {place / 'c.mp4'}" in done.err
+    assert "1 recognised by content (1 copied)" in done.err
+    assert vlar_command("index", "remove", path, place / "d.mp4").code == 0
     rows = vlar_command("index", "list", path, "--json").rows
     assert {Path(row["path"]).name for row in rows} == {"b.mp4", "c.mp4"}
     best = vlar_command("query", path, "a man talking", "-k", 1, "--json").rows[0]

@@ -297,8 +297,8 @@ class AddEvent:
 
     Attributes:
         status: ``start`` (once; ``done`` is how many were indexed before), ``added``, ``updated``,
-            ``unchanged``, ``moved`` (recognised by content) or ``failed``. All but ``start`` and
-            ``failed`` are reported after the commit.
+            ``unchanged``, ``moved`` (its old path is gone), ``copied`` (its content has another
+            path too) or ``failed``. All but ``start`` and ``failed`` are reported after the commit.
         done: Videos handled so far.
         total: Videos of this call.
         path: The video; None for ``start``.
@@ -306,6 +306,7 @@ class AddEvent:
         failure: What could not be read: the whole video (``failed``) or some of its windows.
         lost: Share (0 to 1) of its frames that could not be read or may be wrong.
         seconds: Length of what was read for it; 0 where nothing was.
+        other: Path of the recording that it was ``moved`` from or is ``copied`` from.
     """
 
     status: str
@@ -316,6 +317,7 @@ class AddEvent:
     failure: Failure | None = None
     lost: float = 0.0
     seconds: float = 0.0
+    other: str | None = None
 
     @property
     def advance(self) -> int:
@@ -326,6 +328,7 @@ class AddEvent:
         """The JSON object of the command line."""
         path = None if self.path is None else shown(self.path)
         facts = {"path": path, "status": self.status, "rows": self.rows}
+        facts |= {"other": self.other} if self.other is not None else {}
         return {**facts, "lost": round(self.lost, 4), "done": self.done, "total": self.total}
 
 
@@ -333,10 +336,11 @@ class AddEvent:
 class AddReport:
     """Report of an ``add``, counted in videos; ``rows`` are the rows written.
 
-    ``moved`` are videos whose content was known under another path (renamed or copied): they cost
-    no decoding. ``failed`` names videos that could not be read, and videos that could be read in
-    part only (those are indexed as far as they go). ``still_windows`` were left out because nothing
-    moves in them, and ``still_s`` is the number of seconds that no other window covers.
+    ``moved`` are videos whose content was known under another path, and cost no decoding; of these
+    ``copies`` have another path that is there still. ``failed`` names videos that could not be
+    read, and videos that could be read in part only (those are indexed as far as they go).
+    ``still_windows`` were left out because nothing moves in them, and ``still_s`` is the number of
+    seconds that no other window covers.
     ``person_rows`` of the rows show one person each.
     """
 
@@ -349,6 +353,7 @@ class AddReport:
     still_windows: int = 0
     still_s: float = 0.0
     person_rows: int = 0
+    copies: int = 0
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""

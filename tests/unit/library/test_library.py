@@ -71,8 +71,10 @@ def test_renamed_video_costs_no_decoding(library: Library, model: FakeModel, cli
     library.add(clips[0], tags={"place": "gym"})
     before = model.encoded
     moved = clips[0].rename(clips[0].with_name("new name.mp4"))
-    report = library.add(clips[0].parent)
-    assert (report.moved, report.unchanged, report.rows) == (1, 4, 0)
+    events: list[AddEvent] = []
+    report = library.add(clips[0].parent, progress=events.append)
+    assert (report.moved, report.copies, report.unchanged, report.rows) == (1, 0, 4, 0)
+    assert [e.other for e in events if e.status == "moved"] == [str(clips[0])]
     assert model.encoded == before
     row = next(row for row in library.videos() if row.path == str(moved))
     assert (row.windows, dict(row.tags)) == (3, {"place": "gym"})
@@ -83,8 +85,11 @@ def test_copy_shares_vectors_but_not_tags(library: Library, model: FakeModel, cl
     library.add(clips[0], tags={"place": "gym"})
     before = model.encoded
     copy = Path(shutil.copy(clips[0], clips[0].with_name("copy.mp4")))
-    report = library.add(copy, tags={"day": "2"})
-    assert (report.moved, report.rows) == (1, 3)
+    events: list[AddEvent] = []
+    report = library.add(copy, tags={"day": "2"}, progress=events.append)
+    assert (report.moved, report.copies, report.rows) == (1, 1, 3)
+    assert events[-1].to_dict()["status"] == "copied"
+    assert events[-1].to_dict()["other"] == str(clips[0])
     assert model.encoded == before
     rows = {Path(row.path).name: row for row in library.videos()}
     assert (rows["copy.mp4"].windows, dict(rows["copy.mp4"].tags)) == (3, {"day": "2"})

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _RUNNERS = Choices.of_kinds("runner", "runner")
 _MOST_PROCESSES = 256
+_NAMED = 3  # copies that have a line each
 
 RunnerName = Annotated[
     str | None,
@@ -255,10 +256,12 @@ def add(
 def finished(report: AddReport, missing: int, total: int) -> int:
     """Print the result of an ``add``; returns the exit code."""
     failed = missing + len(report.failed)
+    kinds = {"moved": report.moved - report.copies, "copied": report.copies}
+    kinds = ", ".join(f"{count} {what}" for what, count in kinds.items() if count)
     counts = {
         "added": report.added,
         "updated": report.updated,
-        "recognised by content": report.moved,
+        f"recognised by content ({kinds})": report.moved,
         "unchanged": report.unchanged,
         "failed": failed,
     }
@@ -277,12 +280,18 @@ class AddProgress:
 
     def __init__(self, shown: Progress, as_json: bool) -> None:
         self._shown, self._as_json = shown, as_json
-        self._clips, self._seconds = 0, 0.0
+        self._clips, self._seconds, self._copies = 0, 0.0, 0
         self.total = 0  # recordings that the arguments name
 
     def __call__(self, event: AddEvent) -> None:
         """Show one step."""
         self.total = event.total
+        if event.status == "copied" and not self._as_json:
+            self._copies += 1
+            if self._copies <= _NAMED:
+                output.note(f"vlar: {event.path}: copy of {event.other}, whose windows it takes")
+            elif self._copies == _NAMED + 1:
+                output.note("vlar: other copies are counted, not named")
         if event.path is None:
             self._shown.stage("indexing", total=event.total)
         elif event.failure is not None:

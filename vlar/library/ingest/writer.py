@@ -113,6 +113,7 @@ class _Run:
     updated: int = 0
     unchanged: int = 0
     moved: int = 0
+    copies: int = 0  # of those that moved
     rows: int = 0
     person_rows: int = 0
     done: int = 0
@@ -123,8 +124,9 @@ class _Run:
         return self.added + self.updated + self.unchanged + self.moved
 
     def report(self) -> AddReport:
-        counts = self.added, self.updated, self.unchanged, self.moved
-        return AddReport(*counts, tuple(self.failed), self.rows, person_rows=self.person_rows)
+        counts = self.added, self.updated, self.unchanged, self.moved, tuple(self.failed)
+        more = {"person_rows": self.person_rows, "copies": self.copies}
+        return AddReport(*counts, self.rows, **more)
 
     def file(self, record: FileRecord, windows: WindowStream) -> None:
         if record.state in (FAILED, SKIPPED):
@@ -172,7 +174,9 @@ class _Run:
                 self.writer.update(video_id, unreadable=source.unreadable)
             self.writer.update(video_id, tags={**self.tags, **record.tags})
         self.moved += 1
-        self._report("moved", record.file, rows)
+        self.copies += not gone
+        status, other = ("moved", gone[0]) if gone else ("copied", others[0])
+        self._report(status, record.file, rows, other=other.path)
 
     def _new_content(self, record: FileRecord, windows: WindowStream) -> None:
         lost: list[Failure] = []
@@ -246,12 +250,13 @@ class _Run:
         failure: Failure | None = None,
         lost: float = 0.0,
         seconds: float = 0.0,
+        other: str | None = None,
     ) -> None:
         self.done += 1
         self.rows += rows
         if self.progress is not None:
-            event = AddEvent(status, self.done, self.total, file, rows, failure, lost, seconds)
-            self.progress(event)
+            told = status, self.done, self.total, file, rows, failure, lost, seconds, other
+            self.progress(AddEvent(*told))
 
 
 def _insert(

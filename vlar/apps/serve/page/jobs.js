@@ -58,7 +58,8 @@ function card(job, onDone = () => {}, tag = "div") {
 
 function words({ kind, report }) {
   if (kind === "adapt") return report.sentence;
-  const counts = ["added", "updated", "unchanged", "moved"].filter((name) => report[name]).map((name) => `${report[name]} ${name}`);
+  const all = { ...report, moved: report.moved - (report.copies ?? 0) };
+  const counts = ["added", "updated", "unchanged", "moved", "copies"].filter((name) => all[name]).map((name) => `${all[name]} ${name}`);
   return `${counts.join(", ") || "nothing to do"}; ${report.rows} new windows`;
 }
 
