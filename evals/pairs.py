@@ -6,7 +6,7 @@
 No clip of the collection shows two people who do something to each other, so people of two clips
 (weizmann, utd-mhad) are set side by side, one mirrored where they are to meet or to part, or held
 still where one only stands. What needs a touch cannot be made this way; that is tried on drawn
-figures (tests/unit/pose/test_attributes.py). Persons are split: one half was looked at while the table
+figures (tests/unit/pose/test_attributes.py). Persons are split: one half was seen while the table
 of verbs was written, the other half is reported.
 """
 

@@ -116,7 +116,9 @@ KINDS: dict[str, Kind] = {
         _kind("engine", "library.engines", "library.engines.base:Engine", "library"),
         _kind("runner", "library.ingest.runners", "library.ingest.runners.base:Runner", "ingest"),
         _kind("reranker", "library.query", "library.query.rerankers:Reranker", "query"),
-        _kind("dataset", "evaluation.datasets", "evaluation.datasets.base:DatasetLayout", "protocols"),
+        _kind(
+            "dataset", "evaluation.datasets", "evaluation.datasets.base:DatasetLayout", "protocols"
+        ),
         _kind(
             "protocol", "evaluation.protocols", "evaluation.protocols.base:Protocol", "protocols"
         ),

@@ -57,7 +57,6 @@ def command(
 
     Examples:
         vlar demo
-        vlar demo --library demo.vlar
         vlar demo --keep clips && vlar classify clips/bikes.mp4 --labels "riding a bike"
     """
     clips = demo_clips()
