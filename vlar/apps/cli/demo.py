@@ -57,7 +57,7 @@ def command(
 
     Examples:
         vlar demo
-        vlar demo --keep clips && vlar classify clips/bikes.mp4 --labels "riding a bike"
+        vlar demo --keep clips
     """
     clips = demo_clips()
     if keep is not None:
