@@ -8,6 +8,7 @@ takes, what passes without one, and where the order is not kept.
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -95,7 +96,7 @@ class Process:
         steps: The figures of every step.
         cycles: The passes; without an order, from each segment of a recording's first label to the
             next one.
-        violations: Steps out of order; none without an order.
+        violations: Steps out of order; none without an order, or in a recording with one step.
         waiting_s: Seconds without a step, in all.
         duration_s: Seconds of all segments.
         order: The steps in their order; empty for none.
@@ -210,7 +211,9 @@ def _passes(work: Sequence[Segment], order: Sequence[str]) -> tuple[list[Cycle],
     broken: set[int] = set()
     violations: list[Violation] = []
     last: Segment | None = None
-    for row in (row for row in work if row.label in place):
+    steps = [row for row in work if row.label in place]
+    ordered = {path for path, count in Counter(row.path for row in steps).items() if count > 1}
+    for row in steps:
         label = row.label or ""
         at, before = place[label], -1
         if last is not None and last.path == row.path:
@@ -221,7 +224,7 @@ def _passes(work: Sequence[Segment], order: Sequence[str]) -> tuple[list[Cycle],
         if fresh:
             cycles.append([])
         cycles[-1].append(row)
-        if at != expected:
+        if at != expected and row.path in ordered:
             kind = REPEATED if repeated else BACK if 0 < at < before else SKIPPED
             violations.append(Violation(row.path, row.start_s, label, order[expected], kind))
             if at or not fresh:  # a new pass that begins as it should is not to blame
