@@ -55,11 +55,22 @@ def make_plan(card: LoadedCard, protocol: str, data: Path) -> tuple[Protocol, Pl
     plan = Plan(card, parts, source, settings)
     for part in parts:
         _check_part(card, part, plan)
-        if TRAIN in part_class.needs:
-            part.data.subset(TRAIN)
+        if TRAIN in part_class.needs and TRAIN not in part.data.subsets:
+            raise _without_training(part, protocol)
     made = part_class()
     made.check(plan)
     return made, plan
+
+
+def _without_training(part: RunSplit, protocol: str) -> DatasetError:
+    """Error of a protocol that learns, with the files that it needs."""
+    root, layout = part.data.root, part.data.layout
+    divided = f"{root}/train/LABEL/ and the others into {root}/test/LABEL/"
+    return DatasetError(
+        f"{root}: {protocol} learns from training clips, and layout {layout!r} found none but "
+        f"{len(part.test)} clips to score; put those to learn from into {divided}, or give a CSV "
+        "with the columns path,label,split where split is train or test"
+    )
 
 
 def describe(plan: Plan, protocol: str) -> JsonDict:

@@ -117,6 +117,19 @@ def test_k_shot_lists_are_exact_or_refused(tmp_path: Path):
     refused(DatasetError, r"few_shot_4_1\.csv", make_plan, bear_card(shots=[4]), "few-shot", root)
 
 
+def test_a_plain_folder_is_told_what_a_protocol_that_learns_needs(tmp_path: Path):
+    for label in ("walk", "wave"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "0.mp4").touch()
+    needs = rf"few-shot learns .*{tmp_path}/train/LABEL/ .*{tmp_path}/test/LABEL/.*path,label,split"
+    card = LoadedCard(make_card({"name": "x", "protocol": "few-shot"}, "x"))
+    refused(DatasetError, needs, make_plan, card, "few-shot", tmp_path)
+    card = LoadedCard(make_card({"name": "x", "protocol": "episodes"}, "x"))
+    refused(ProtocolError, "--set ways=2", make_plan, card, "episodes", tmp_path)
+    card = LoadedCard(make_card({"name": "x", "protocol": "cross-dataset"}, "x"))
+    refused(ProtocolError, "a protocol file with", make_plan, card, "cross-dataset", tmp_path)
+
+
 def test_bear_counts_and_splits_are_held(tmp_path: Path):
     root = bear_set(tmp_path, {"few_shot_2_1.csv": shots(2, 2, 2, 2, 2)})
     real = read_card(EVALS / "bear" / "xd_violence.toml")

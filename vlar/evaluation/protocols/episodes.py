@@ -98,7 +98,8 @@ def _drawn(part: RunSplit, settings: JsonDict) -> list[Any]:
     if len(enough) < ways:
         raise ProtocolError(
             f"{len(enough)} labels have the {shots + queries} clips of an episode with {shots} "
-            f"shots and {queries} queries, and {ways} ways need {ways}; ask for fewer"
+            f"shots and {queries} queries, and {ways} ways need {ways}; put more "
+            "clips into each label's folder, or ask for fewer: --set ways=2 --set queries=1"
         )
     random = np.random.default_rng(settings["seed"])
     listed: list[Any] = []

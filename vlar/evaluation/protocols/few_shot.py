@@ -296,7 +296,8 @@ def _lists(plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _source(plan: Plan) -> RunSplit:
     if plan.source is None:
         raise ProtocolError(
-            "cross-dataset needs [source] in the card: the data that is learned from"
+            "cross-dataset needs [source] in the card: the data that is learned from; write a "
+            "protocol file with [data] and [source], each with its folder (docs/protocols.md)"
         )
     return plan.source
 
