@@ -20,7 +20,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -299,7 +299,7 @@ def concept_vectors(
     """
     if not texts:
         return np.zeros((0, encoder.dim), np.float32)
-    _report_cut(encoder, texts)
+    _report_cut(encoder, texts, templates)
     if len(texts) < _WORTH_KEEPING:
         return _encode(encoder, texts, templates, role)
     key = json.dumps([list(templates), list(texts), *([role] if encoder.two_roles else [])])
@@ -317,20 +317,25 @@ def _encode(
     return vectors[:, 0] if len(templates) == 1 else unit(vectors.mean(axis=1))
 
 
-def _report_cut(encoder: Encoder, texts: Sequence[str]) -> None:
-    # A token is at least one character, so short texts need no count.
+def _report_cut(encoder: Encoder, texts: Sequence[str], templates: Sequence[str]) -> None:
+    """Warn once of each text that the text tower does not read to its end."""
+    around = max(map(len, templates), default=0)
     for text in texts:
-        if len(text) + 2 <= encoder.max_tokens:
+        # A token is at least one character, so short texts need no count.
+        if len(text) + around + 2 <= encoder.max_tokens:
             continue
-        tokens = encoder.count_tokens(text)
+        longest = max(fill(templates, [text])[0], key=len)
+        tokens = encoder.count_tokens(longest)
         if tokens > encoder.max_tokens:
-            _log.warning(
-                "%r... has %d tokens; %s reads the first %d, the rest is ignored",
-                text[:40],
-                tokens,
-                encoder.name,
-                encoder.max_tokens,
-            )
+            _warn_cut(text[:40], tokens, encoder.name, encoder.max_tokens)
+
+
+@lru_cache(maxsize=1024)
+def _warn_cut(text: str, tokens: int, name: str, limit: int) -> None:
+    _log.warning(
+        "%r... has %d tokens; %s reads the first %d, the rest is ignored: shorten it",
+        text, tokens, name, limit,
+    )  # fmt: skip
 
 
 def described_vectors(

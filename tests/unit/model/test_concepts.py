@@ -86,3 +86,10 @@ def test_text_that_is_cut_is_said(encoder, caplog, monkeypatch):
         caplog.clear()
         concept_vectors(encoder, ["a long text but few words " + "x" * 60], ("{}",))
         assert caplog.text == ""
+        concept_vectors(encoder, ["word " * 60], ("{}",))
+        assert caplog.text == ""  # once a text
+        concept_vectors(encoder, ["word " * 36], ("{}",))
+        assert caplog.text == ""
+        concept_vectors(encoder, ["word " * 36], ("a video of {}",))
+        assert "'word word" in caplog.text  # with the words around it
+        assert "41 tokens; letters reads the first 40" in caplog.text
