@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -200,6 +201,9 @@ def command(
     from vlar.model.requests import AdaptRequest
 
     check_target(out, replace=force)
+    for given in (support, unlabelled, tree):
+        if given is not None:
+            Path(given).exists()  # raises where no file can have the name, before a model is loaded
     if suggest is not None:
         _check_suggest(support, unlabelled)
     request = AdaptRequest(

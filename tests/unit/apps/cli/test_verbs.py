@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import videos
+from tests.command_line import invoke
 from tests.refusals import refused
 from vlar.apps.cli import check, explain, inputs, output, query
 from vlar.apps.cli.index import Place, devices_of
@@ -25,6 +26,18 @@ from vlar.library.ingest.runners.processes import ProcessRunner
 from vlar.library.query.plan import MIN_PROBABILITY
 from vlar.pose.attributes.base import attribute_names
 from vlar.types import Classification, Prediction
+
+
+@pytest.mark.parametrize("option", ["", "--unlabelled", "--tree", "--out"])
+def test_a_name_no_file_can_have_is_refused_before_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+):
+    monkeypatch.setattr(inputs, "load_model", lambda *_: pytest.fail("the model is loaded"))
+    given = [option, "a" * 300] if option else ["a" * 300]
+    out = [] if option == "--out" else ["--out", str(tmp_path / "made")]
+    done = invoke(["adapt", *given, *out])
+    assert done.exit_code == 2
+    assert "is longer than the name of a file can be" in done.stderr
 
 
 @pytest.fixture
