@@ -25,6 +25,7 @@ from vlar.types import Float32, Float64, HitPart, Window
 
 SHARE_OF_BEST = 0.5  # of the best window's score: below it a window answers less than more
 _SHARED_TIME = 0.5
+_RARE = 0.05
 _TOUCH_S = 1e-6
 
 
@@ -37,8 +38,9 @@ class ScoredSpan:
         video_id: Its video.
         start_s: Seconds.
         end_s: Seconds.
-        score: 0 to 1; it ranks, and decides how far a span grows.
+        score: 0 to 1; it ranks.
         similarity: Cosine of its best window; 0 where a query has several parts.
+        reach: 0 to 1; decides how far a span grows. None for the score.
         track: Whom its best window shows: a person of the video, or 0 for the whole frame.
     """
 
@@ -49,6 +51,12 @@ class ScoredSpan:
     score: float
     similarity: float = 0.0
     track: int = 0
+    reach: float | None = None
+
+    @property
+    def growth(self) -> float:
+        """The value that is compared with that of neighbours."""
+        return self.score if self.reach is None else self.reach
 
 
 # The rows of a span's video after it (later=True) or before it, nearest first, all as long as it
@@ -109,10 +117,10 @@ def _grown(
     earlier: list[ScoredSpan],
     later: bool,
 ) -> ScoredSpan:
-    start_s, end_s, least = span.start_s, span.end_s, SHARE_OF_BEST * best.score
+    start_s, end_s, least = span.start_s, span.end_s, SHARE_OF_BEST * best.growth
     for row in neighbours(best, later):
         apart = row.start_s > end_s + _TOUCH_S or row.end_s < start_s - _TOUCH_S
-        if apart or _covered(row, earlier) or row.score < least:
+        if apart or _covered(row, earlier) or row.growth < least:
             break
         start_s, end_s = min(start_s, row.start_s), max(end_s, row.end_s)
     return replace(span, start_s=start_s, end_s=end_s)
@@ -164,9 +172,18 @@ class Snapshot:
         """Number of recordings of the library."""
         return self.store.counts()[0]
 
-    def match_probability(self, vectors: Float32, query: Float32) -> Float64:
-        """(N,) probability that each row (N, D) is a right hit for a query (D,)."""
-        return self.among(self.model.match_probability(vectors, query))
+    def match_probability(self, vectors: Float32, query: Float32) -> tuple[Float64, Float64]:
+        """(N,) probability that each row (N, D) is a right hit for a query (D,), and its reach.
+
+        A hit is less sure in a larger library, but an event is as long in any: how far spans reach
+        goes by the window alone, at the prior of a rare event.
+        """
+        alone = np.asarray(self.model.match_probability(vectors, query), np.float64)
+        hits = self.among(alone)
+        if hits is alone:
+            return alone, alone
+        rare = _RARE * alone
+        return hits, rare / (rare + (1 - _RARE) * (1 - alone))
 
     def among(self, probability: Float32 | Float64) -> Float64:
         """(N,) probabilities of hits of this library from those of windows alone."""

@@ -216,11 +216,11 @@ class IndexCandidates:
         if not len(batch.ids):
             return []
         similarity = batch.vectors.astype(np.float64) @ self._query.astype(np.float64)
-        probability = self._snapshot.match_probability(batch.vectors, self._query)
+        rated = self._snapshot.match_probability(batch.vectors, self._query)
         found = [
-            ScoredSpan(int(row_id), int(video_id), start_s, end_s, float(p), float(s))
-            for row_id, video_id, (start_s, end_s), s, p in zip(
-                batch.ids, batch.video_ids, batch.spans, similarity, probability, strict=True
+            ScoredSpan(int(row), int(video), start_s, end_s, float(p), float(s), reach=float(r))
+            for row, video, (start_s, end_s), s, p, r in zip(
+                batch.ids, batch.video_ids, batch.spans, similarity, *rated, strict=True
             )
         ]
         if not batch.people:

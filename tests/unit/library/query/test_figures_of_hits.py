@@ -31,6 +31,21 @@ def test_a_hit_of_a_larger_library_is_less_sure():
     assert asked.among(alone, 10**6) == pytest.approx(large)
 
 
+def test_spans_are_as_long_in_a_library_of_any_size(tmp_path: Path):
+    class Alone(AskedFake):
+        asked = Asked(0.5, 1.0, 0.0, crowd_slope=0.0, crowd_offset=0.0, most=300)
+
+    found: list[list[Hit]] = []
+    for model in (Alone(), AskedFake()):
+        with library_of(tmp_path / type(model).__name__, model, 12) as library:
+            found.append(list(library.query("a cat", 50, min_probability=0)))
+    alone, crowded = found
+    spans = [[(h.path, h.start_s, h.end_s) for h in hits] for hits in found]
+    assert spans[0] == spans[1]
+    assert len({end_s - start_s for _, start_s, end_s in spans[0]}) > 1
+    assert all(c.probability < a.probability for a, c in zip(alone, crowded, strict=True))
+
+
 def test_order_and_figure_come_from_one_number(tmp_path: Path):
     plain, fitted = FakeModel(), AskedFake()
     found: list[list[Hit]] = []
@@ -38,7 +53,6 @@ def test_order_and_figure_come_from_one_number(tmp_path: Path):
         with library_of(tmp_path / name, model, 12) as library:
             found.append(list(library.query("a cat", 50, min_probability=0)))
     before, after = found
-    # How far spans reach follows the figure too, so only the best are the same spans.
     assert [(h.path, h.start_s) for h in before[:5]] == [(h.path, h.start_s) for h in after[:5]]
     assert all(b.probability < a.probability for a, b in zip(before[:5], after[:5], strict=True))
     assert [h.score for h in after] == sorted((h.score for h in after), reverse=True)
