@@ -164,6 +164,9 @@ def test_an_upload_is_classified(served: Served):
         p.label: pytest.approx(p.probability, abs=1e-5) for p in own.predictions
     }
     source = {"path": str(served.folder / "noise.mp4")}
+    (alone,) = post(served, "classify", source=source, labels=["noise"]).json()["answers"]
+    assert alone["verdict"] in ("yes", "unsure", "no")
+    assert "verdict" not in body["answers"][0]
     spans = post(served, "classify", source=source, every_s=0.6, **asked).json()["answers"]
     assert [(each["start_s"], each["end_s"]) for each in spans] == [(0.0, 0.6), (0.6, 1.2)]
 
