@@ -355,9 +355,20 @@ def require_plain(name: str, argument: str, device: str | None, dtype: str | Non
         raise UsageError(f"the encoder {name!r} takes no argument, got {argument!r}; use {name!r}")
     if device not in (None, "cpu") or dtype not in (None, "float32"):
         raise UsageError(
-            f"the encoder {name!r} runs on the CPU in float32, got device {device!r} and "
-            f"dtype {dtype!r}; leave them out, or choose another model (vlar models)"
+            f"the encoder {name!r} runs on the CPU in float32, got "
+            f"{refused_place(device, dtype)}, or choose another model (vlar models)"
         )
+
+
+def refused_place(device: str | None, dtype: str | None) -> str:
+    """Words for the given of ``device`` and ``dtype``, with the advice to leave them out.
+
+    >>> refused_place("cuda", None)
+    "device 'cuda'; leave it out"
+    """
+    words = {"device": device, "dtype": dtype}
+    named = [f"{word} {value!r}" for word, value in words.items() if value is not None]
+    return f"{' and '.join(named)}; leave {'it' if len(named) == 1 else 'them'} out"
 
 
 def placement(make: Any, what: str, **wanted: str | None) -> dict[str, str]:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlar.encoders.base import refused_place
 from vlar.encoders.clip.towers import ClipTokens, Tokens
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
@@ -307,8 +308,7 @@ class OnnxEncoder(TorchEncoder):
         """
         if device not in (None, "cpu") or dtype not in (None, "float32"):
             raise UsageError(
-                f"onnx:{argument} runs on the CPU in float32, got device {device!r} and dtype "
-                f"{dtype!r}; leave them out"
+                f"onnx:{argument} runs on the CPU in float32, got {refused_place(device, dtype)}"
             )
         folder = Path(argument).expanduser()
         if not folder.is_dir():
