@@ -217,7 +217,7 @@ def command(
         base = inputs.load_model(model, device, dtype)
         shown.stage("reading examples")
         adapted = base.learn(replace(request, progress=shown))
-        adapted.save(out, replace=force)
+        _save(adapted, out, force)
         next_clips = _suggested(adapted, unlabelled, suggest, shown)
     report = adapted.report
     for row in report.failed:
@@ -230,6 +230,29 @@ def command(
         output.line(f"saved to {out}; use it: vlar classify VIDEO --model {out}", flush=True)
         _print(next_clips)
     return exit_code(report.recordings or len(report.examples), len(report.failed))
+
+
+def _save(model: Model, out: str, force: bool) -> None:
+    """Save a model; what was learned stays in the cache where its own place refuses it.
+
+    Raises:
+        ModelError: it could not be saved to ``out``; the message names where it is.
+    """
+    from vlar.errors import ModelError
+    from vlar.files.resources import cache_dir
+
+    try:
+        model.save(out, replace=force)
+    except ModelError as error:
+        kept = cache_dir() / "unsaved" / (Path(out).name or "model")
+        try:
+            model.save(kept, replace=True)
+        except ModelError:
+            raise error from None  # no room there either
+        raise ModelError(
+            f"{error.message}; the model is kept in {kept}, and nothing has to be read again: use "
+            "it from there, or move the folder"
+        ) from error
 
 
 def read_settings(given: Sequence[str]) -> JsonDict:

@@ -16,14 +16,17 @@ from hypothesis import strategies as st
 from tests import videos
 from tests.command_line import invoke
 from tests.refusals import refused
+from tests.unit.evaluation import colours
 from vlar.apps.cli import check, explain, inputs, output, query
 from vlar.apps.cli.index import Place, devices_of
 from vlar.apps.cli.verb import exit_code, install_advice
 from vlar.encoders.base import Block
 from vlar.errors import UsageError
+from vlar.files import resources
 from vlar.language.motion.verb_table import TextMotion, VerbTable
 from vlar.library.ingest.runners.processes import ProcessRunner
 from vlar.library.query.plan import MIN_PROBABILITY
+from vlar.model import folder as model_folder
 from vlar.pose.attributes.base import attribute_names
 from vlar.types import Classification, Prediction
 
@@ -38,6 +41,28 @@ def test_a_name_no_file_can_have_is_refused_before_the_model(
     done = invoke(["adapt", *given, *out])
     assert done.exit_code == 2
     assert "is longer than the name of a file can be" in done.stderr
+
+
+def test_what_was_learned_outlasts_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(resources, "cache_dir", lambda: cache)
+    monkeypatch.setattr(inputs, "load_model", lambda *_: colours.model())
+    write = model_folder._write_files
+
+    def written(model: object, folder: Path) -> None:
+        if cache not in folder.parents:
+            raise OSError(28, "No space left on device")
+        write(model, folder)
+
+    monkeypatch.setattr(model_folder, "_write_files", written)
+    colours.folder(tmp_path / "clips", ("red left", "blue left"), 2)
+    clips, out = str(tmp_path / "clips" / "train"), str(tmp_path / "mine")
+    done = invoke(["adapt", clips, "--out", out, "--method", "ridge"])
+    assert done.exit_code == 2
+    assert not (tmp_path / "mine").exists()
+    assert f"the model is kept in {cache / 'unsaved' / 'mine'}" in done.stderr
+    manifest = json.loads((cache / "unsaved" / "mine" / "vlar.json").read_text())
+    assert manifest["labels"] == ["blue left", "red left"]
 
 
 @pytest.fixture
