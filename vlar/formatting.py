@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 
 def clock(seconds: float) -> str:
@@ -31,6 +33,22 @@ def counted(count: int, unit: str) -> str:
     ('1 window', '0 windows')
     """
     return f"{count} {unit.removesuffix('s') if count == 1 else unit}"
+
+
+def worded(value: object) -> str:
+    """A value of JSON for a person: numbers with four digits, lists and objects as words.
+
+    >>> worded(0.03998344845281405), worded(None), worded({"1 shots": 2}), worded([])
+    ('0.03998', 'none', '1 shots 2', 'none')
+    """
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+    if isinstance(value, Mapping):
+        rows = cast("Mapping[object, object]", value)
+        return ", ".join(f"{name} {worded(own)}" for name, own in rows.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(worded(own) for own in cast("Sequence[object]", value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def timecode(seconds: float, fps: int) -> str:

@@ -61,8 +61,11 @@ def differences(first: JsonDict, second: JsonDict) -> list[Difference]:
     found: list[Difference] = []
     for key in sorted(a.keys() | b.keys()):
         if a.get(key) != b.get(key) and not key.startswith(_QUIET):
-            shown = (a.get(key, "(not there)"), b.get(key, "(not there)"))
-            found.append(Difference(key.removeprefix("moves."), _short(shown[0]), _short(shown[1])))
+            both = [each.get(key, "(not there)") for each in (a, b)]
+            words = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in both]
+            if words[0] == words[1]:  # they differ in a later digit
+                words = [str(value) for value in both]
+            found.append(Difference(key.removeprefix("moves."), *map(_short, words)))
     return found
 
 
@@ -231,8 +234,7 @@ def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, data
 
 
-def _short(value: Any) -> str:
-    text = str(value)
+def _short(text: str) -> str:
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 2]}.."
 
 

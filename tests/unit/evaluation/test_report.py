@@ -43,6 +43,15 @@ def test_differences_name_every_key_but_the_place_of_the_data():
     assert differences(run(), run()) == []
 
 
+def test_a_number_that_differs_has_the_digits_that_tell():
+    pairs = [(0.03998344845281405, 0.04), (0.03998344845281405, 0.03998344845281406)]
+    found = [differences(run(x=a), run(x=b))[0] for a, b in pairs]
+    assert [(d.first, d.second) for d in found] == [
+        ("0.03998", "0.04"),
+        ("0.03998344845281405", "0.03998344845281406"),
+    ]
+
+
 def test_rows_stand_next_to_published_figures():
     table = rows([run(value=0.5), run(value=0.7)])
     assert "50.0 [40.0-60.0]" in sentence(table[0])

@@ -12,6 +12,7 @@ from vlar.apps.cli import inputs, mteb_tasks, options, output
 from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import EXIT_FINE, EXIT_NOTHING_USABLE, EXIT_SOME_FAILED
+from vlar.formatting import worded
 
 if TYPE_CHECKING:
     from vlar.evaluation.cards import LoadedCard
@@ -211,7 +212,7 @@ def _show_plan(row: JsonDict, as_json: bool) -> None:
         which = f"split {split['split']}: " if split["split"] else ""
         output.line(f"  {which}{split['layout']}, {split['labels']} labels, clips there: {sizes}")
     for name, value in row["counts"].items():
-        output.line(f"  {name}: {value}")
+        output.line(f"  {name}: {worded(value)}")
     for note in row["notes"]:
         output.line(f"  note: {note}")
 

@@ -15,14 +15,21 @@ from vlar.apps.cli.options import Choices
 from vlar.apps.cli.progress import Progress, progress
 from vlar.apps.cli.verb import exit_code, verb
 from vlar.errors import UsageError
+from vlar.formatting import counted
 
 if TYPE_CHECKING:
     from vlar.library.ingest.runners.base import Runner
     from vlar.library.rows import AddEvent, AddReport, LibraryInfo
+    from vlar.types import JsonDict
 
 _RUNNERS = Choices.of_kinds("runner", "runner")
 _MOST_PROCESSES = 256
 _NAMED = 3  # copies that have a line each
+_NAMES = {
+    "videos": "recordings", "rows": "windows and people", "dim": "numbers a vector",
+    "n_frames": "frames a window", "cache_state": "search cache",
+    "waiting_added": "added since the search cache", "waiting_deleted": "removed since it",
+}  # fmt: skip
 
 RunnerName = Annotated[
     str | None,
@@ -359,9 +366,7 @@ def list_recordings(library: LibraryPath, as_json: options.AsJson = False) -> in
 @verb(app)
 def info(
     library: LibraryPath,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show every fact, as --json does.")
-    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every fact.")] = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Show what a library holds and which model made it.
@@ -377,8 +382,16 @@ def info(
     if as_json:
         output.json_line(facts)
     else:
-        output.facts(facts.to_dict() if verbose else _main_facts(facts))
+        output.facts(_all_facts(facts) if verbose else _main_facts(facts))
     return 0
+
+
+def _all_facts(facts: LibraryInfo) -> JsonDict:
+    """Every fact, under the names of JSON except where these are words of the program."""
+    every = facts.to_dict()
+    rows, size = every.pop("context_rows"), output.file_size(every.pop("context_bytes"))
+    named = {_NAMES.get(name, name): value for name, value in every.items()}
+    return {**named, "stored for re-ranking": f"{counted(rows, 'windows')}, {size}"}
 
 
 def _main_facts(facts: LibraryInfo) -> dict[str, str]:

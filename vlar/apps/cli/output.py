@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vlar.errors import UsageError
-from vlar.formatting import clock
+from vlar.formatting import clock, worded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -340,4 +340,4 @@ def facts(data: JsonDict) -> None:
     """A two-column list of names and values."""
     width = max(len(name) for name in data)
     for name, value in data.items():
-        line(f"{name.replace('_', ' '):<{width}}  {value}")
+        line(f"{name.replace('_', ' '):<{width}}  {worded(value)}")

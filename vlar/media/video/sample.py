@@ -99,7 +99,9 @@ def windows(duration_s: float, window_s: float, stride_s: float) -> list[Window]
         return [Window(0.0, duration_s)]
     steps = (duration_s - window_s) / stride_s
     if steps > _MOST_WINDOWS:
-        raise UsageError(f"stride_s {stride_s} cuts {duration_s} s too fine; give a longer stride")
+        raise UsageError(
+            f"stride_s {stride_s:g} cuts {duration_s:g} s too fine; give a longer stride"
+        )
     # The sum in float may fall short of a whole number of strides by rounding.
     starts = [index * stride_s for index in range(math.floor(steps + 1e-9) + 1)]
     spans = [Window(start, min(start + window_s, duration_s)) for start in starts]

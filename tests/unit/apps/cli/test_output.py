@@ -144,6 +144,19 @@ def test_every_verb(library: Path, arguments: tuple[str, ...], as_json: bool):
             json.loads(line)
 
 
+def test_every_fact_of_a_library_is_in_words(library: Path):
+    done = run("index", "info", library, "-v")
+    assert "stored for re-ranking" in done.stdout
+    for word in ("context", "None", "{}", "[]", "n frames"):
+        assert word not in done.stdout
+
+
+def test_a_number_is_printed_with_the_digits_that_count(capsys: pytest.CaptureFixture[str]):
+    output.facts({"window_s": 0.03998344845281405, "recall": {"near": 0.98765432}, "rows": 12345})
+    words = "window s  0.03998\nrecall    near 0.9877\nrows      12345\n"
+    assert capsys.readouterr().out == words
+
+
 def test_the_list_shows_the_path_and_json_keeps_it(library: Path):
     assert r"/v/\x1b[2J\x9b31m\r\n\u202efdp" in run("index", "list", library).stdout
     rows = [
