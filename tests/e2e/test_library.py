@@ -55,9 +55,9 @@ def test_where_filters(vlar_command, library: Path):
     bunny = ("--where", "path=*bunny*", "--json")
     done = vlar_command("query", library, "bicycles", *bunny, "--min-probability", 0)
     assert {Path(row["path"]).stem for row in done.rows} == {"bigbuckbunny"}
-    done = vlar_command("query", library, "cooking", *bunny)
+    done = vlar_command("query", library, "cooking", *bunny, "--min-probability", 0.5)
     assert done.rows == []
-    assert "no match above 5.0%" in done.advice
+    assert "no match above 50.0%" in done.advice
     done = vlar_command("query", library, "bicycles", "--where", "source=elsewhere", "--json")
     assert done.code == 0
     assert done.rows == []
