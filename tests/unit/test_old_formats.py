@@ -24,11 +24,13 @@ ANSWERS = json.loads((FIXTURES / "library.json").read_text("utf-8"))
 def assert_equal(now: Any, before: Any, where: str = "") -> None:
     """Names and counts are the same; numbers to 1e-6."""
     if isinstance(before, dict):
-        assert now.keys() == before.keys(), where
+        assert now.keys() - {"weak"} == before.keys(), where  # a row states it since
         for key, value in before.items():
             assert_equal(now[key], value, f"{where}/{key}")
     elif isinstance(before, list):
         assert len(now) == len(before), where
+        if where.endswith("/parts"):  # in the order of the query since; before, in that of answers
+            now, before = (sorted(rows, key=lambda row: row["phrase"]) for rows in (now, before))
         for number, value in enumerate(before):
             assert_equal(now[number], value, f"{where}/{number}")
     elif isinstance(before, float):
@@ -74,7 +76,11 @@ def test_a_saved_model_answers_as_before_and_is_saved_as_it_was(
 
 def test_every_method_that_can_be_asked_for_is_among_them():
     assert set(registry.names("adapter")) <= set(MODELS)
-    heads = {name for name, part in registry.parts("fewshot").items() if part.standalone}
+    heads = {
+        name
+        for name, part in registry.parts("fewshot").items()
+        if part.standalone and part.__module__.startswith("vlar.")
+    }
     assert {f"head-{name}" for name in heads - {"relation"}} <= set(MODELS)
     assert {f"unknown-{name}" for name in registry.names("rejector")} <= set(MODELS)
 

@@ -65,7 +65,7 @@ def _counted(share: float, total: int) -> str:
     ('4 of 4 examples', '50% of the examples')
     """
     right = round(share * total)
-    if abs(share * total - right) < 1e-6:
+    if abs(share * total - right) < 1e-4 * total:  # a folder holds four digits
         return f"{right} of {total} examples"
     return f"{share:.0%} of the examples"
 
