@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import json
 from pathlib import Path
 
@@ -144,6 +145,8 @@ def test_a_weak_best_match_says_so(tmp_path: Path, capsys: pytest.CaptureFixture
                 hits = library.query(text, 3, min_probability=0, report=reports.append)
     assert [report.weak for report in reports] == [False, False, True, True]
     assert all(report.best_probability for report in reports)
+    logging.getLogger(output.__name__).setLevel(logging.INFO)  # another test may have been quiet
+    logging.getLogger("vlar.apps.cli").setLevel(logging.INFO)
     command._note(reports[2:], hits, 0.0)
     assert "the best match is weak" in capsys.readouterr().err
     command._note(reports[:2], hits, 0.0)
