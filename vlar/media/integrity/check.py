@@ -37,9 +37,9 @@ class LossCount:
     """
 
     def __init__(self, reader: SequentialReader) -> None:
-        self.lost_s = 0.0
         self.first_bad_s: float | None = None
         self._reader = reader
+        self._lost: list[tuple[float, float]] = []  # spans may overlap: a picture and its packet
         # Good spans (start, end, packet) that packets soon after may still prove bad.
         self._recent: deque[tuple[float, float, int]] = deque()
         last: Decoded | None = None
@@ -50,6 +50,10 @@ class LossCount:
             self._lose(last.time_s, last.time_s + reader.last_frame_s)
         while self._recent:
             self._settle()
+        self.lost_s, end_s = 0.0, 0.0
+        for start_s, until_s in sorted(self._lost):
+            self.lost_s += max(until_s - max(start_s, end_s), 0.0)
+            end_s = max(end_s, until_s)
 
     def _add(self, last: Decoded | None, decoded: Decoded) -> None:
         if last is None:
@@ -77,7 +81,7 @@ class LossCount:
             self._lose(start_s, end_s)
 
     def _lose(self, start_s: float, end_s: float) -> None:
-        self.lost_s += max(end_s - start_s, 0.0)
+        self._lost.append((start_s, end_s))
         if self.first_bad_s is None or start_s < self.first_bad_s:
             self.first_bad_s = start_s
 
@@ -176,9 +180,10 @@ def _report(video: OpenVideo, reader: SequentialReader, loss: LossCount) -> Chec
             path, True, "ok", "", read_s, n_frames, 0.0, cannot_verify=cannot_verify(video)
         )
     total_s = read_s + missing_s
-    # A damaged packet whose frame shows no time of its own still counts as one frame.
+    # Where no frame stands for the damage, a damaged packet counts as one frame. Elsewhere a packet
+    # and its frame may both be reported, and the time of the frames is the figure of ``classify``.
     frame_share = min(1.0, reader.damage / max(reader.n_packets, n_frames))
-    lost_s = min(max(loss.lost_s, frame_share * read_s) + missing_s, total_s)
+    lost_s = min((loss.lost_s or frame_share * read_s) + missing_s, total_s)
     share = lost_s / total_s
     first_bad_s = loss.first_bad_s
     if first_bad_s is None and missing_s:

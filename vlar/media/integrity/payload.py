@@ -37,7 +37,7 @@ _TELLS_DAMAGE = re.compile(
 # What FFmpeg writes most about damage, in words that need no knowledge of codecs.
 _WORDS = (
     (re.compile(r"concealing \d+ .*errors"), "parts of a picture are damaged and painted over"),
-    (re.compile(r"decoding MB|macroblock|bytestream|ac-tex|dct|mb_type|cbp|vlc", re.I),
+    (re.compile(r"decoding MB|macroblock|bytestream|ac-tex|dct|mb_|cbp|vlc|cabac|qscale", re.I),
      "a part of a picture is damaged"),
     (re.compile(r"Invalid NAL unit|NAL|slice|reference|POC|frame num|mmco", re.I),
      "a picture, or one that it builds on, is missing or damaged"),

@@ -147,8 +147,8 @@ def _clip(source: VideoSource, span: Window, pictures: list[SampledPicture]) -> 
     if lost > _MOST_LOST:
         raise DecodeError(
             f"{source.path}: {n_lost} of {len(pictures)} wanted frames from {span.start_s:.1f} to "
-            f"{span.end_s:.1f} s are lost or wrong; {source.readable()} can be decoded, "
-            "not without errors: the file is cut short or damaged, copy or re-encode it"
+            f"{span.end_s:.1f} s are lost or wrong ({lost:.0%}){source.cut_off()}: the file is cut "
+            "short or damaged; copy or re-encode it (vlar check shows where)"
         )
     if source.end_s is not None and span.start_s > source.end_s:
         raise DecodeError(

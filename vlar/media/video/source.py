@@ -39,6 +39,7 @@ from vlar.types import Float64, UInt8, VideoInfo
 
 _DEGREES = 90
 _PACKETS_TO_TRY = 64
+_MOST_CUT = 0.95  # of the stated length; a file that goes further is not called cut off
 
 
 def probe(path: str | Path, *, timeout_s: float = 60.0, fps: float | None = None) -> VideoInfo:
@@ -237,13 +238,13 @@ class VideoSource:
         self._total_s = found.duration_s
         return self._total_s
 
-    def readable(self) -> str:
-        """Readable length, in words."""
+    def cut_off(self) -> str:
+        """Length up to which a file goes that ends early, in words; empty for others."""
         read = self.readable_s if self.readable_s is not None else self.end_s
         total = self._total_s
-        if total is None:
-            return f"{read or 0.0:.1f} s"
-        return f"{min(read or 0.0, total):.1f} s of {total:.1f} s"
+        if total is None or (read or 0.0) > _MOST_CUT * total:
+            return ""
+        return f"; it ends after {read or 0.0:.1f} s of {total:.1f} s"
 
     def pictures(self, wanted_s: Float64) -> Iterator[SampledPicture]:
         """The picture on screen at each of the rising ``wanted_s``.

@@ -398,3 +398,15 @@ def test_shrinks_big_pictures(tmp_path: Path):
     clip = read_clip(folder, None, 2, shorter_side=100)
     assert clip.data.shape == (2, 100, 150, 3)
     assert [videos.read_barcode(frame) for frame in clip.data] == [0, 1]
+
+
+@pytest.mark.parametrize("every", [97, 3])
+def test_a_check_and_a_reading_state_one_figure_of_loss(tmp_path: Path, every: int):
+    """A picture and its packet may both be reported; the time of both counts once."""
+    path = videos.corrupt(videos.make_video(tmp_path / "v.mp4", 250), every=every)
+    report = check_video(path)
+    (clip,) = read_windows(path, [Window(0.0, report.duration_s)], 64)
+    assert isinstance(clip, Clip)
+    assert report.lost == pytest.approx(clip.lost, abs=0.05)
+    assert 0.2 < report.lost < 0.8
+    assert f"{1 - report.lost:.1%} of 10.0 s can be read" in report.message
