@@ -289,7 +289,7 @@ class Library:
         Raises:
             QueryError: no word in the text, an expression that cannot be parsed
                 (``vlar.library.query.grammar.QuerySyntaxError``), ``k`` below 1, or an invalid
-            filter.
+                filter.
             UnknownNameError: no re-ranker has this name.
             DecodeError: the clip of a LIKE cannot be read.
             LibraryError: the library is empty or damaged.
