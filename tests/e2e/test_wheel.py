@@ -41,7 +41,7 @@ def test_the_wheel_answers_in_an_empty_environment(tmp_path: Path):
 
 
 LOAD_EVERYTHING = """
-from vlar import resources
+from vlar.files import resources
 from vlar.generators.descriptions.chat_describer import Instructions
 from vlar.language.bank import load_bank
 from vlar.language.prompts import load_templates
