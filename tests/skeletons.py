@@ -151,6 +151,19 @@ def write_msr(path: Path) -> np.ndarray:
     return points
 
 
+def write_sbu(path: Path) -> np.ndarray:
+    """(T, 2, 15, 3) two people in shares of the picture; the second crouches."""
+    places = np.stack([body("sbu15"), body("sbu15", wave=False)], axis=1)
+    points = places * np.array([0.3, -0.3, 0.6]) + np.array([0.3, 0.5, 0])
+    points[:, 1, :, 0] += 0.3
+    lines = [
+        ",".join([str(612 + number), *(f"{value:.5g}" for value in frame.ravel())]) + ","
+        for number, frame in enumerate(points)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return points.astype(np.float32)
+
+
 def write_sfinge(path: Path) -> np.ndarray:
     random = np.random.default_rng(0)
     points = random.normal(size=(FRAMES, len(layout("leap20").joints), 3)).astype(np.float32)

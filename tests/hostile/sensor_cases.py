@@ -228,6 +228,9 @@ def raw_pickle(*parts: bytes) -> Make:
 DEEP = b")" + b"2\x86" * 60
 
 
+SBU = ",".join(["1", *["0.5"] * 90])
+
+
 def skeleton(name: str, says: str, make: Make) -> SensorCase:
     return SensorCase("skeleton", name, says, make)
 
@@ -243,6 +246,10 @@ SKELETONS = [
     skeleton("ut-no-lengths.mat", "no variable", mat(
         skeletons_of("complete_skeleton", np.ones((1, 1, 2, 3, 20, 3))))),
     # vlar's own files
+    skeleton("sbu-cut-line.txt", "another number of values", text(f"{SBU}\n{SBU[:40]}\n")),
+    skeleton("sbu-words.txt", "not a number", text(f"{SBU}\n{SBU.replace('0.5', 'half', 1)}\n")),
+    skeleton("sbu-frames-fall.txt", "do not rise", text(f"{SBU}\n{SBU}\n")),
+    skeleton("sbu-nobody.txt", "no joint is seen", text(",".join(["1", *["0"] * 90]) + "\n")),
     skeleton("own-no-rate.npz", "rate_hz is missing", own(facts=without(FACTS, "rate_hz"))),
     skeleton("own-rate-huge.npz", "not a number above|digits",
              own(facts={**FACTS, "rate_hz": BIG})),

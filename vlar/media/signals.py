@@ -35,6 +35,7 @@ _ROUNDING = 1e-6  # of a sample
 _COARSE = 1.5  # samples of the recording between two of a clip
 _KEPT = 2  # recordings, so that the windows of one are read from memory
 _NTU = re.compile(r"S\d{3}C\d{3}P(\d{3})R\d{3}A\d{3}")
+_PAIR = re.compile(r"^s(\d{2})s(\d{2})(?=[_.-])")
 _SUBJECT = re.compile(r"(?:^|[_-])(?:s|sub|subject)(\d{1,4})(?=[_.-])", re.IGNORECASE)
 _GAP_S = 0.25  # between two samples; a longer gap was not recorded
 
@@ -189,7 +190,12 @@ class SignalReader(Reader):
                 yield Failure(path, error.kind, error.message)
 
     def person(self, path: Path) -> str | None:
-        """The subject in names such as ``a1_s2_t3.mat`` and ``S001C001P003R001A001.skeleton``."""
+        """The subject in names such as ``a1_s2_t3.mat`` and ``S001C001P003R001A001.skeleton``.
+
+        The two of ``s02s01_a01_t001.txt`` are one answer, in either order.
+        """
+        if pair := _PAIR.search(path.name):
+            return "subjects {} and {}".format(*sorted(map(int, pair.groups())))
         found = _NTU.search(path.name) or _SUBJECT.search(path.name)
         return None if found is None else f"subject {int(found[1])}"
 

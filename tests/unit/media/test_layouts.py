@@ -61,6 +61,18 @@ def test_k_hop_bones_are_differences_along_the_tree(name: str, hops: int, seed: 
     assert (found[..., layouts.root(name), :] == 0).all()
 
 
+def test_sbu_hangs_hands_and_feet_on_elbows_and_knees():
+    rows = layouts.layout("sbu15").joints
+    up = {rows[a]: rows[b] for a, b in layouts.tree("sbu15")}
+    assert up["left_hand"] == "left_elbow"
+    assert up["right_foot"] == "right_knee"
+    assert (up["left_hip"], up["neck"], up["head"]) == ("spine", "spine", "neck")
+    mapped = layouts.joint_map("sbu15", "mediapipe33")
+    wrist = layouts.index("mediapipe33", "left_wrist")
+    assert mapped.covered[wrist]
+    assert mapped.weights[wrist].argmax() == rows.index("left_hand")
+
+
 def test_motion_ends_with_nothing():
     here = points("ntu25")
     steps = layouts.motion(here)

@@ -49,6 +49,31 @@ def test_what_is_written_is_read(name: str, tmp_path: Path):
     np.testing.assert_allclose(clip.data[:, 0, :, : points.shape[2]], points, atol=2e-3)
 
 
+def test_both_people_of_sbu_are_read_as_the_file_has_them(tmp_path: Path):
+    path = tmp_path / "s02s01_a06_t001_skeleton_pos.txt"
+    points = skeletons.write_sbu(path)
+    for sensor in ("imu", "depth", "audio", "video"):
+        assert not reader(sensor).claims(path)
+    clip = vlar.read_clip(path)
+    assert (clip.meta["layout"], clip.meta["unit"]) == ("sbu15", "picture")
+    assert clip.meta["rate_hz"] == 15.0
+    np.testing.assert_allclose(clip.data, points, atol=1e-4)
+
+
+def test_a_pair_of_sbu_is_held_out_with_either_of_the_two_acting():
+    who = reader("skeleton").person
+    assert who(Path("s02s01_a06_t001.txt")) == who(Path("s01s02_a01_t002.txt"))
+    assert who(Path("s02s01_a06_t001.txt")) == "subjects 1 and 2"
+    assert who(Path("s02s03_a06_t001.txt")) == "subjects 2 and 3"
+
+
+def test_lines_of_other_numbers_are_not_sbu(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    for first in (",".join(["1"] * 90), ",".join(["1.5"] * 91), ",".join(["1", *["400"] * 90])):
+        path.write_text(first + "\n")
+        assert not reader("skeleton").claims(path)
+
+
 def test_other_readers_do_not_claim_skeletons(tmp_path: Path):
     for name, (write, *_) in ONE.items():
         write(tmp_path / name)

@@ -81,6 +81,12 @@ def _rows() -> Iterable[Layout]:
          *_pairs("elbow", "wrist", "hand", "knee", "ankle", "foot"), "head"),
         3, "body", "Kinect v1: MSR-Action3D",
     )  # fmt: skip
+    yield Layout(
+        "sbu15",
+        ("head", "neck", "spine", *_sides("left", "shoulder", "elbow", "hand"),
+         *_sides("left", "hip", "knee", "foot")),
+        3, "body", "Kinect v1 (OpenNI): SBU interactions",
+    )  # fmt: skip
     yield Layout("coco17", ("nose", *_FACE, *_pairs(*_ARM, *_LEG)), 2, "body", "COCO, pyskl")
     right_first = (*_sides("right", *_ARM), *_sides("right", *_LEG))
     eyes_ears = ("right_eye", "left_eye", "right_ear", "left_ear")
@@ -136,17 +142,17 @@ PARENTS: dict[str, tuple[str, ...]] = {
     "*_shoulder": ("chest", "neck", "nose"),
     "*_elbow": ("*_shoulder",),
     "*_wrist": ("*_elbow",),
-    "*_hand": ("*_wrist",),
+    "*_hand": ("*_wrist", "*_elbow"),
     "*_knuckles": ("*_hand",),
     "*_hand_tip": ("*_knuckles", "*_hand"),
     "*_thumb": ("*_hand", "*_wrist"),
     "*_index": ("*_wrist",),
     "*_pinky": ("*_wrist",),
-    "*_hip": ("pelvis", "neck", "*_shoulder"),
+    "*_hip": ("pelvis", "spine", "neck", "*_shoulder"),
     "*_knee": ("*_hip",),
     "*_ankle": ("*_knee",),
     "*_heel": ("*_ankle",),
-    "*_foot": ("*_ankle",),
+    "*_foot": ("*_ankle", "*_knee"),
     "*_toe": ("*_ankle",),
     "*_toe_tip": ("*_foot",),
     "*_big_toe": ("*_ankle",),
@@ -159,7 +165,7 @@ PARENTS: dict[str, tuple[str, ...]] = {
                               ("joint", "tip"))
     },
 }  # fmt: skip
-ROOTS = ("pelvis", "neck", "nose", "wrist", "middle_base")
+ROOTS = ("pelvis", "spine", "neck", "nose", "wrist", "middle_base")
 
 # Joints that a layout lacks, from those it has: the first row that is complete. A place that
 # follows from its neighbours is as good as a measured one; a stand-in is only near.
@@ -175,6 +181,8 @@ MADE_OF: dict[str, tuple[dict[str, float], ...]] = {
                     "right_shoulder": 0.125}),
     "head": ({"left_ear": 0.4, "right_ear": 0.4, "nose": 0.2}, {"nose": 1.0}),
     "nose": ({"head": 1.0},),
+    "*_wrist": ({"*_hand": 1.0},),
+    "*_ankle": ({"*_foot": 1.0},),
     "*_hand": ({"*_index": 0.5, "*_pinky": 0.5}, {"*_knuckles": 1.0}),
     "*_foot": ({"*_toe": 1.0}, {"*_big_toe": 1.0}),
     "*_toe": ({"*_foot": 1.0}, {"*_big_toe": 1.0}),

@@ -1,4 +1,4 @@
-"""Kinect v1 in MATLAB files: UTD-MHAD (one recording) and UT-Kinect (all of them in one array)."""
+"""Files of data sets: UTD-MHAD, UT-Kinect, MSR-Action3D, SBU, NTU RGB+D, NW-UCLA, SFINGE 3D."""
 
 from __future__ import annotations
 
@@ -148,6 +148,43 @@ class MsrText(SkeletonFormat):
         points = rows[..., :3].copy()
         points[(np.abs(points) < _ALL_LOST).all(axis=-1)] = np.nan
         yield Bodies(points[:, None], "kinect20_msr", "m", _RATE_HZ)
+
+
+_SBU_JOINTS, _SBU_PEOPLE = 15, 2
+_SBU_FIELDS = 1 + _SBU_PEOPLE * _SBU_JOINTS * 3
+_SBU_SIZE = (640, 480)
+_SBU_LARGEST = 10.0  # x and y are shares of the picture, z goes to 7.8125
+
+
+@skeleton_format("sbu")
+class SbuText(SkeletonFormat):
+    """Two people of a Kinect v1: the frame, then 15 joints of person A, then of person B.
+
+    The places are not metres: x and y are shares of the picture (y down), z is 0 to 7.8125. The
+    people keep their rows. A joint of zeros is NaN.
+    """
+
+    order = 20
+    endings = frozenset({".txt"})
+
+    def matches(self, head: FileHead) -> bool:
+        """Match by the count of the first line, a whole first number, and small places."""
+        words = [word.strip() for word in (head.lines or [""])[0].strip(" ,").split(",")]
+        if not words[0].isdecimal() or not is_numbers(",".join(words), _SBU_FIELDS, ","):
+            return False
+        return all(abs(float(word)) <= _SBU_LARGEST for word in words[1:])
+
+    def read(self, path: Path) -> Iterator[Bodies]:
+        """The recording."""
+        lines = [line.strip(" ,") for line in text_of(path).splitlines() if line.strip(" ,")]
+        if any(line.count(",") != _SBU_FIELDS - 1 for line in lines):
+            raise ValueError(f"a line has another number of values than {_SBU_FIELDS}")
+        rows = numbers(",".join(lines), ",").reshape(len(lines), _SBU_FIELDS)
+        if not (np.diff(rows[:, 0]) > 0).all():
+            raise ValueError("its frame numbers do not rise from line to line")
+        points = _seen(rows[:, 1:].reshape(len(rows), _SBU_PEOPLE, _SBU_JOINTS, 3))
+        meta = {"size": list(_SBU_SIZE)}
+        yield Bodies(points, "sbu15", "picture", _RATE_HZ, meta=meta)
 
 
 _NTU_JOINTS = 25
