@@ -277,12 +277,15 @@ def read_npy(path: Path, most: int = NUMPY_FILES_MOST) -> npt.NDArray[Any]:
     return _numpy_files_array(read_file(path, most))
 
 
-def read_npz(path: Path, most: int = MOST_UNPACKED) -> dict[str, npt.NDArray[Any]]:
+def read_npz(
+    path: Path, most: int = MOST_UNPACKED, *, fields: bool = False
+) -> dict[str, npt.NDArray[Any]]:
     """All arrays of an ``.npz`` file by name.
 
     Args:
         path: The file.
         most: Largest size in bytes, of the file and of all its arrays together.
+        fields: Whether arrays may be structured: plain numbers by name.
 
     Raises:
         OSError: see ``check_file``.
@@ -296,7 +299,7 @@ def read_npz(path: Path, most: int = MOST_UNPACKED) -> dict[str, npt.NDArray[Any
             for entry in entries:
                 with archive.open(entry) as stream:
                     data = stream.read(entry.file_size + 1)
-                found[entry.filename.removesuffix(".npy")] = _numpy_files_array(data)
+                found[entry.filename.removesuffix(".npy")] = _numpy_files_array(data, fields)
             return found
     except ValueError:
         raise
@@ -333,7 +336,14 @@ def _entries(archive: zipfile.ZipFile, most: int) -> list[zipfile.ZipInfo]:
     return entries
 
 
-def _numpy_files_array(data: bytes) -> npt.NDArray[Any]:
+def is_plain(dtype: np.dtype[Any], *, fields: bool = False) -> bool:
+    """Return whether a type is of numbers or texts, or with ``fields`` of some of them by name."""
+    if fields and dtype.names:
+        return all(dtype[name].kind in _PLAIN for name in dtype.names)
+    return dtype.kind in _PLAIN and not dtype.hasobject and dtype.itemsize > 0
+
+
+def _numpy_files_array(data: bytes, fields: bool = False) -> npt.NDArray[Any]:
     """The array that a file holds, read-only: its numbers are not copied."""
     stream = io.BytesIO(data)
     try:
@@ -345,7 +355,7 @@ def _numpy_files_array(data: bytes) -> npt.NDArray[Any]:
     except Exception as error:  # noqa: BLE001 - its header is a text in Python
         raise ValueError(f"it is not an array of NumPy ({str(error)[:80]})") from None
     shape, fortran, dtype = header
-    if dtype.kind not in _PLAIN or dtype.hasobject or not dtype.itemsize:
+    if not is_plain(dtype, fields=fields):
         raise ValueError(f"it holds {dtype.name}, not plain numbers")
     stated, held = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
     if stated != held:

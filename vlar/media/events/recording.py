@@ -1,0 +1,224 @@
+"""A recording of events: an index of its pieces, from which windows are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlar.errors import DecodeError
+from vlar.files.reading import opened, require_memory
+from vlar.media.events.formats import Header, State
+from vlar.media.events.representations import EVENT, Events, Size
+from vlar.types import Float64, Window
+
+MOST_EVENTS = 20_000_000
+"""Events of a window; more are thinned evenly."""
+MOST_BYTES = 1 << 40
+PIECE_BYTES = 1 << 20
+_LARGEST_PIECE = 1 << 26
+_HELD = 8  # pieces, so that windows next to each other decode each once
+# (H, W) of sensors, smallest first: of a file that states none, the first that holds all its events
+SENSORS = (
+    (34, 34), (128, 128), (180, 240), (240, 304), (240, 320), (260, 346), (480, 640), (720, 1280),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some records of a file: where they are, and the span of their times."""
+
+    number: int
+    start: int = 0
+    length: int = 0
+    state: State = ()
+    count: int = 0
+    first: int = 0
+    last: int = 0
+
+
+class Recording:
+    """The index of a recording; its events are read when a window is asked for.
+
+    Args:
+        path: The file.
+        header: See ``header_of``.
+        size: (H, W) of the sensor where the file does not state it; None for that of the smallest
+            known sensor which holds all events.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, empty, not in order, or has events beyond the size; the message
+            is one sentence.
+    """
+
+    def __init__(self, path: Path, header: Header, size: Size | None = None) -> None:
+        self.path, self.header = path, header
+        self.sorted, self.missing = True, 0
+        self._held: dict[int, Events] = {}
+        self._pieces: list[_Piece] = []
+        top, least = np.zeros(2, np.int64), np.full(2, 1 << 16)
+        for piece, events in self._read(None):
+            if not len(events):
+                continue
+            times = events["t"]
+            first, last = int(times.min()), int(times.max())
+            rises = bool((np.diff(times) >= 0).all())
+            if not rises or (self._pieces and first < self._pieces[-1].last):
+                self._fell()
+            done = replace(piece, count=len(events), first=first, last=last)
+            self._pieces.append(done)
+            self._hold(done.number, events)
+            top = np.maximum(top, [events["y"].max(), events["x"].max()])
+            least = np.minimum(least, [events["y"].min(), events["x"].min()])
+        if not self._pieces:
+            raise ValueError("it holds no event")
+        if (top == least).all():
+            raise ValueError(f"all its events are of one pixel, x = {top[1]}, y = {top[0]}")
+        self.count = sum(piece.count for piece in self._pieces)
+        self.first = min(piece.first for piece in self._pieces)
+        self.last = max(piece.last for piece in self._pieces)
+        self.size, self.assumed = self._sized(size, (int(top[0]), int(top[1])))
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first event to the end of the microsecond of the last."""
+        return (self.last - self.first + 1) * 1e-6
+
+    def window(self, window: Window) -> tuple[Events, Float64, int]:
+        """The events of a span of seconds after the first event.
+
+        Returns:
+            The events in the order of time, at most ``MOST_EVENTS``, their times in seconds, and
+            how many there are in the file.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: they take too much memory.
+        """
+
+        def inside(events: Events) -> Any:
+            times_s = (events["t"] - self.first) * 1e-6
+            return (times_s >= window.start_s) & (times_s < window.end_s)
+
+        def touches(piece: _Piece) -> bool:
+            first_s, last_s = ((at - self.first) * 1e-6 for at in (piece.first, piece.last))
+            return last_s >= window.start_s and first_s < window.end_s
+
+        def cut(piece: _Piece) -> bool:
+            first_s, last_s = ((at - self.first) * 1e-6 for at in (piece.first, piece.last))
+            return first_s < window.start_s or last_s >= window.end_s
+
+        wanted = [piece for piece in self._pieces if touches(piece)]
+        whole = sum(piece.count for piece in wanted if not cut(piece))
+        edges = [piece for piece in wanted if cut(piece)]
+        total = whole + sum(int(inside(events).sum()) for _, events in self._read(edges))
+        kept = min(total, MOST_EVENTS)
+        require_memory((EVENT.itemsize + 8) * kept)
+        found = np.empty(kept, EVENT)
+        rank = filled = 0
+        for piece, events in self._read(wanted):
+            own = events[inside(events)] if cut(piece) else events
+            if kept < total:
+                ranks = np.arange(rank, rank + len(own)) * kept // total
+                own_kept = np.diff(ranks, prepend=(rank - 1) * kept // total) > 0
+                rank, own = rank + len(own), own[own_kept]
+            found[filled : filled + len(own)] = own
+            filled += len(own)
+        found["t"] -= self.first
+        if not self.sorted:
+            found = found[np.argsort(found["t"], kind="stable")]
+        return found, found["t"] * 1e-6, total
+
+    def _fell(self) -> None:
+        if not self.header.sorts:
+            raise ValueError(
+                "its times fall from event to event, and its clock may wrap: export it in order"
+            )
+        self.sorted = False
+
+    def _sized(self, given: Size | None, top: Size) -> tuple[Size, tuple[str, ...]]:
+        size, assumed = self.header.size or given, self.header.assumed
+        if size is None:
+            fitting = [known for known in SENSORS if known[0] > top[0] and known[1] > top[1]]
+            if not fitting:
+                raise ValueError(
+                    f"an event lies at x = {top[1]}, y = {top[0]}, and the file does not state the "
+                    "size of the sensor: put events.json with size [H, W] next to it"
+                )
+            size, assumed = fitting[0], (*assumed, "size")
+        if size[0] <= top[0] or size[1] <= top[1]:
+            raise ValueError(
+                f"an event lies at x = {top[1]}, y = {top[0]}, beyond the size (H, W) = {size}"
+            )
+        return size, assumed
+
+    def _hold(self, number: int, events: Events) -> None:
+        others = [item for item in self._held.items() if item[0] != number]
+        self._held = dict([*others[1 - _HELD :], (number, events)])
+
+    def _read(self, wanted: list[_Piece] | None) -> Iterator[tuple[_Piece, Events]]:
+        """Pieces and their events; without ``wanted`` all, as they are found."""
+        if wanted is not None and all(piece.number in self._held for piece in wanted):
+            held = self._held
+            yield from [(piece, held[piece.number]) for piece in wanted]
+        elif self.header.stream is not None:
+            numbers = None if wanted is None else {piece.number: piece for piece in wanted}
+            for number, events in enumerate(self.header.stream(self.path)):
+                if numbers is None or number in numbers:
+                    yield (_Piece(number) if numbers is None else numbers[number]), events
+        elif wanted is None:
+            yield from self._scan()
+        else:
+            yield from self._seek(wanted)
+
+    def _seek(self, wanted: list[_Piece]) -> Iterator[tuple[_Piece, Events]]:
+        decode = self.header.decode
+        assert decode is not None
+        with opened(self.path, MOST_BYTES) as stream:
+            for piece in wanted:
+                events = self._held.get(piece.number)
+                if events is None:
+                    stream.seek(piece.start)
+                    events = decode(stream.read(piece.length), piece.state, True).events
+                    self._hold(piece.number, events)
+                yield piece, events
+
+    def _scan(self) -> Iterator[tuple[_Piece, Events]]:
+        decode = self.header.decode
+        assert decode is not None
+        state: State = ()
+        start, rest = self.header.start, b""
+        with opened(self.path, MOST_BYTES) as stream:
+            stream.seek(start)
+            number, ended = 0, False
+            while not ended:
+                more = stream.read(max(PIECE_BYTES, len(rest)))
+                data, ended = rest + more, not more
+                found = decode(data, state, ended)
+                if not found.used and len(data) > _LARGEST_PIECE:
+                    raise ValueError(f"a packet in it has over {_LARGEST_PIECE >> 20} MB")
+                yield _Piece(number, start, found.used, state), found.events
+                self.missing += found.missing
+                state, start, number = found.state, start + found.used, number + 1
+                rest = data[found.used :]
+
+
+@lru_cache(maxsize=2)
+def cached(
+    make: Callable[[Path, Size | None], Recording], path: Path, size: Size | None, *stamp: int
+) -> Recording:
+    """The index of a recording; ``stamp`` changes with the file."""
+    del stamp
+    try:
+        return make(path, size)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DecodeError(
+            f"{path}: not a readable recording of events: {reason}; see docs/sensors.md for the "
+            "formats"
+        ) from error

@@ -1,0 +1,173 @@
+"""The reader ``events``: files of event cameras, window by window."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlar.errors import DecodeError, VlarError
+from vlar.files.reading import MB, parse_json, read_file
+from vlar.media.base import Reader
+from vlar.media.events.formats import header_of
+from vlar.media.events.recording import Recording, cached
+from vlar.media.events.representations import Size
+from vlar.media.signals import errors_of, head_of
+from vlar.registry import register
+from vlar.types import Clip, Failure, Sampling, Window
+
+_FACTS = "events.json"
+_LARGEST = 1 << 16
+_PERSON = re.compile(r"(?:^|[_-])(?:s|sub|subject|user)(\d{1,4})(?=[_.-])|^C\d+P(\d+)M", re.I)
+
+
+@dataclass(frozen=True)
+class EventInfo:
+    """Facts of a recording.
+
+    Attributes:
+        path: The recording.
+        duration_s: Seconds from the first event to the last.
+        n_events: Events.
+        meta: As ``Clip.meta``.
+    """
+
+    path: Path
+    duration_s: float
+    n_events: int
+    meta: Mapping[str, Any]
+
+
+@register("reader", "events")
+class EventReader(Reader):
+    """Clips of all events of a window: (L,) of ``vlar.media.events.EVENT`` in the order of time.
+
+    The fields are ``x``, ``y`` (pixels from the upper left), ``t`` (microseconds after the first
+    event of the recording, as ``times_s`` in seconds) and ``p`` (True where it became brighter).
+    ``Clip.meta`` has ``size`` (H, W), ``polarity``, ``format``, ``start_us`` (the first event on
+    the clock of the file) and ``assumed``, the facts that the file does not state. More than
+    20 million events are thinned evenly: ``lost`` and ``kept``, the share of events that the clip
+    holds.
+
+    Args:
+        size: (H, W) of the sensor for files that do not state it; None for ``"size": [H, W]`` in
+            ``events.json`` next to the file, else for the smallest known sensor.
+    """
+
+    modality = "events"
+    endings = frozenset(
+        {"", ".aedat", ".aedat2", ".aedat31", ".aedat4", ".bin", ".bs2", ".csv", ".dat", ".npy",
+         ".npz", ".raw", ".txt"}
+    )  # fmt: skip
+    gives_all = True
+    isolate = True
+
+    def __init__(self, size: Size | None = None) -> None:
+        self._size = size
+
+    def claims(self, path: Path) -> bool:
+        """A file by its first bytes; the ending decides only which files of a folder are opened."""
+        head = head_of(path) if path.suffix.lower() in self.endings else None
+        try:
+            return head is not None and header_of(path, head.data) is not None
+        except (OSError, ValueError):  # of a format that only events have: reading names the damage
+            return head is not None and not head.data.startswith((b"PK", b"\x93NUMPY"))
+
+    def probe(self, path: Path) -> EventInfo:
+        """Facts of a recording; it is read once for them."""
+        found = self._recording(path)
+        return EventInfo(path, found.duration_s, found.count, _meta(found))
+
+    def read_clip(self, path: Path, window: Window | None, sampling: Sampling) -> Clip:
+        """The events of the window."""
+        del sampling
+        found = self._recording(path)
+        with errors_of(path):
+            span = Window(0.0, found.duration_s) if window is None else window
+            if not found.duration_s > span.start_s >= 0:
+                raise DecodeError(
+                    f"{path}: the window starts at {span.start_s:g} s, and the recording has "
+                    f"{found.duration_s:g} s; give an earlier start"
+                )
+            events, times_s, total = found.window(span)
+            # What a cut file lacks would have come after its last event.
+            missing = found.missing if span.end_s >= found.duration_s else 0
+            lost = 1 - len(events) / (total + missing) if total + missing else 0.0
+            meta = _meta(found)
+            if len(events) < total:
+                meta["kept"] = len(events) / total
+            return Clip(path, span, self.modality, events, times_s, lost, meta)
+
+    def read_windows(
+        self, path: Path, windows: Sequence[Window], sampling: Sampling
+    ) -> Iterator[Clip | Failure]:
+        """Windows one after the other: those next to each other share what is decoded."""
+        for window in windows:
+            try:
+                yield self.read_clip(path, window, sampling)
+            except VlarError as error:
+                yield Failure(path, error.kind, error.message)
+
+    def person(self, path: Path) -> str | None:
+        """The subject in names such as ``user03_led.aedat`` and ``C12P3M0S1_20231111.aedat4``."""
+        found = _PERSON.search(path.name)
+        return None if found is None else f"subject {int(found[1] or found[2])}"
+
+    def example(self, folder: Path) -> Path:
+        """Two seconds of a bar that moves to the right, 5 bytes an event."""
+        random = np.random.default_rng(0)
+        t = np.sort(random.integers(0, 2_000_000, 3000))
+        rows = np.empty((len(t), 5), np.uint8)
+        rows[:, 0] = 4 + t // 80_000 + random.integers(0, 2, len(t))
+        rows[:, 1] = random.integers(8, 26, len(t))
+        rows[:, 2] = random.integers(0, 2, len(t)) << 7 | t >> 16
+        rows[:, 3], rows[:, 4] = t >> 8 & 255, t & 255
+        path = folder / "example.bin"
+        path.write_bytes(rows.tobytes())
+        return path
+
+    def _recording(self, path: Path) -> Recording:
+        try:
+            status = path.stat()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not a path"
+            raise DecodeError(f"{path}: cannot be read ({reason}); check the path") from error
+        with errors_of(path):
+            return cached(_open, path, self._size, status.st_mtime_ns, status.st_size)
+
+
+def _open(path: Path, size: Size | None) -> Recording:
+    head = head_of(path)
+    if head is None:
+        raise ValueError("it is not a file that can be opened")
+    header = header_of(path, head.data)
+    if header is None:
+        raise ValueError("its first bytes are those of none")
+    return Recording(path, header, size or _stated_size(path.with_name(_FACTS)))
+
+
+def _stated_size(path: Path) -> Size | None:
+    """The size that ``events.json`` next to a recording states."""
+    if not path.exists():
+        return None
+    facts = parse_json(read_file(path, MB))
+    size: Any = facts.get("size") if isinstance(facts, dict) else None
+    numbers = size if isinstance(size, list) and len(size) == 2 else [0]
+    if not all(isinstance(one, int) and 0 < one <= _LARGEST for one in numbers):
+        raise ValueError(f"{path.name} states the size {size!r}; give two whole numbers [H, W]")
+    return numbers[0], numbers[1]
+
+
+def _meta(found: Recording) -> dict[str, Any]:
+    return {
+        **found.header.meta,
+        "size": found.size,
+        "polarity": "True where it became brighter",
+        "format": found.header.format,
+        "start_us": found.first,
+        "assumed": found.assumed,
+    }
