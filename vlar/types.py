@@ -269,6 +269,8 @@ class Sampling:
             pass. Empty for one encoder. T is the size of the union where none follows the length.
         all_samples: Whether all samples of the window are wanted, whatever their number: the
             encoder sorts them into its own grid. ``n_frames`` then decides on nothing.
+        sensors: Sampling of each sensor of a bundle by its name, which then decides instead of the
+            rest; empty for one sensor.
     """
 
     n_frames: int
@@ -280,6 +282,7 @@ class Sampling:
     max_frames: int | None = None
     parts: tuple[Sampling, ...] = ()
     all_samples: bool = False
+    sensors: tuple[tuple[str, Sampling], ...] = ()
 
     def frames_in(self, duration_s: float) -> int:
         """T of a clip of ``duration_s`` seconds.

@@ -17,7 +17,7 @@ from vlar.adapters.settings import Settings
 from vlar.encoders.base import Encoder, load_encoder, placement
 from vlar.encoders.beside import Wrapper, copy_attributes
 from vlar.encoders.catalogue import entries, resolve
-from vlar.encoders.fused import joined, split_parts, split_weight
+from vlar.encoders.fused import BUNDLE, joined, load_parts, split_parts, split_weight
 from vlar.encoders.protocols import ConditionedText, PatchTokens
 from vlar.encoders.torch_encoder import TorchEncoder
 from vlar.errors import ModelError, UsageError
@@ -352,22 +352,15 @@ def load_any(spec: str, device: str | None = None, dtype: str | None = None) -> 
         UnknownNameError: neither an encoder nor an adapter has this name.
         UsageError: it cannot run on the device or with the type, or the parts cannot be joined.
     """
-    parts = split_parts(spec, _names()) if "+" in spec else [spec]
-    if len(parts) == 1:
+    bundle, _, listed = spec.partition(":")
+    several = listed if bundle == BUNDLE else spec
+    parts = split_parts(several, _names()) if "+" in spec else [several]
+    if len(parts) == 1 and several == spec:
         return _load_one(spec, device, dtype)
-    specs, factors = zip(*map(split_weight, parts), strict=True)
-    for part in specs:
-        _known_name(resolve(part))  # of all parts, before one is loaded
-    return joined([_load_part(part, device, dtype) for part in specs], factors)
-
-
-def _load_part(spec: str, device: str | None, dtype: str | None) -> Encoder:
-    """A part of a joint encoder; one that only runs on the CPU stays there."""
-    name = resolve(spec).partition(":")[0]
-    cpu_only = name in registry.names("encoder") and getattr(
-        registry.get("encoder", name), "cpu_only", False
-    )
-    return _load_one(spec, *(None, None) if cpu_only else (device, dtype))
+    for part in parts:
+        _known_name(resolve(split_weight(part)[0]))  # of all parts, before one is loaded
+    found = load_parts(several, _names(), _load_one, device, dtype)
+    return registry.get("encoder", BUNDLE)(*found) if several != spec else joined(*found)
 
 
 def _load_one(spec: str, device: str | None, dtype: str | None) -> Encoder:

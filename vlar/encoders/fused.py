@@ -28,8 +28,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vlar import registry
 from vlar.encoders import spec as options
 from vlar.encoders.base import Block, BlockMix, Encoder, FrameBlock
+from vlar.encoders.catalogue import resolve
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.session import Session
 from vlar.errors import UsageError
@@ -82,6 +84,7 @@ def times_only(wanted: Sampling) -> Sampling:
 
 
 WEIGHT = "weight"
+BUNDLE = "bundle"
 
 
 def split_parts(spec: str, known: Collection[str]) -> list[str]:
@@ -142,6 +145,36 @@ def with_weight(name: str, factor: float) -> str:
         return name
     number = repr(factor).removesuffix(".0")  # all digits: they are part of the fingerprint
     return f"{name}{'&' if '?' in name else '?'}{WEIGHT}={number}"
+
+
+def load_parts(
+    spec: str,
+    known: Collection[str],
+    load: Callable[[str, str | None, str | None], Encoder],
+    device: str | None,
+    dtype: str | None,
+) -> tuple[list[Encoder], list[float]]:
+    """The encoders of ``A+B``, and their factors.
+
+    Args:
+        spec: One part, or several joined by ``+``.
+        known: Names that begin a part.
+        load: Loads a part, by its spec, the device and the dtype.
+        device: As for ``load_encoder``; a part that only runs on the CPU stays there.
+        dtype: As for ``load_encoder``.
+
+    Raises:
+        UnknownNameError: a part does not exist.
+        UsageError: a part is empty, comes twice, or cannot run there.
+    """
+    pairs = [split_weight(part) for part in split_parts(spec, known)]
+    found: list[Encoder] = []
+    for part, _ in pairs:
+        name = _name(resolve(part))
+        plain = registry.get("encoder", name) if name in registry.names("encoder") else None
+        here = getattr(plain, "cpu_only", False)
+        found.append(load(part, *(None, None) if here else (device, dtype)))
+    return found, [factor for _, factor in pairs]
 
 
 def _name(piece: str) -> str:
@@ -353,20 +386,19 @@ class JointSession(Session):
 
 
 def joined(parts: Sequence[Encoder], factors: Sequence[float] | None = None) -> JointEncoder:
-    """Encoders of one sensor as one.
+    """Encoders of one sensor as one, or of different sensors as a bundle.
 
     Args:
         parts: The encoders, in the order of their blocks.
         factors: What the logits of each are multiplied by; None for 1 each.
 
     Raises:
-        UsageError: they read different sensors, one comes twice, or the texts of several depend on
-            the video.
+        UsageError: one comes twice, two of a bundle read one sensor, or the texts of several depend
+            on the video.
     """
     names = " and ".join(part.name for part in parts)
     if len({part.modality for part in parts}) > 1:
-        sensors = ", ".join(f"{part.name} reads {part.modality}" for part in parts)
-        raise UsageError(f"{sensors}: A+B joins encoders of one sensor")
+        return registry.get("encoder", BUNDLE)(parts, factors)
     if len({part.fingerprint for part in parts}) < len(parts):
         raise UsageError(f"{names}: one of them comes twice; join encoders that differ")
     conditioned = sum(isinstance(part, ConditionedText) for part in parts)

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -120,6 +120,7 @@ class WindowSpec:
         max_frames: The largest T at ``fps``.
         parts: Sampling of each of the joined encoders (``Sampling.parts``).
         all_samples: Whether all samples of a window are read (``Sampling.all_samples``).
+        sensors: Sampling of each sensor of a bundle (``Sampling.sensors``).
         shots: Whether recordings are cut at their shots first, so that no window crosses a cut.
     """
 
@@ -133,6 +134,7 @@ class WindowSpec:
     parts: tuple[Sampling, ...] = ()
     shots: bool = False
     all_samples: bool = False
+    sensors: tuple[tuple[str, Sampling], ...] = ()
 
     @property
     def sampling(self) -> Sampling:
@@ -145,6 +147,7 @@ class WindowSpec:
             max_frames=self.max_frames,
             parts=self.parts,
             all_samples=self.all_samples,
+            sensors=self.sensors,
         )
 
     def spans(self, duration_s: float, shots: Sequence[Window] = ()) -> list[Window]:
@@ -253,6 +256,7 @@ class LibraryManifest:
             _parts(meta.get("parts", "[]"), folder),
             meta.get("shots", "") == _YES,
             meta.get("all_samples", "") == _YES,
+            _sensors(meta.get("sensors", "[]"), folder),
         )
         dim = int(number("dim", 1, _WIDEST, whole=True))
         modality = meta.get("modality", DEFAULT_MODALITY)
@@ -286,6 +290,7 @@ class LibraryManifest:
             wanted.parts,
             shots,
             wanted.all_samples,
+            wanted.sensors,
         )
         blocks = to_text(declared(model))
         return cls(spec, model.fingerprint, model.dim, windows, blocks, model.modality)
@@ -294,9 +299,14 @@ class LibraryManifest:
         """Entries of the manifest for the store."""
         rate = {"fps": self.spec.fps, "max_frames": self.spec.max_frames}
         parts = [[part.n_frames, part.fps, part.max_frames] for part in self.spec.parts]
+        sensors = [
+            [name, own.n_frames, own.fps, own.max_frames, own.shorter_side, own.all_samples]
+            for name, own in self.spec.sensors
+        ]
         return {
             **{name: repr(value) for name, value in rate.items() if value is not None},
             **({"parts": json.dumps(parts)} if parts else {}),
+            **({"sensors": json.dumps(sensors)} if sensors else {}),
             **({"shots": _YES} if self.spec.shots else {}),
             **({"all_samples": _YES} if self.spec.all_samples else {}),
             **({"persons": self.persons} if self.persons else {}),
@@ -402,6 +412,21 @@ def _parts(text: str, folder: object) -> tuple[Sampling, ...]:
     if len(parts) < len(found):
         raise _damaged(folder, f"parts is {text[:40]!r}")
     return parts
+
+
+def _sensors(text: str, folder: object) -> tuple[tuple[str, Sampling], ...]:
+    """Samples that each encoder of a bundle wants, within the limits of a library."""
+    found: list[tuple[str, Sampling]] = []
+    try:
+        for name, n_frames, fps, most, side, every in json.loads(text[:_MOST_TEXT]):
+            part = _part(n_frames, fps, most)
+            if part is None or not (side is None or is_number(side, 1, _MOST_PIXELS)):
+                raise ValueError(name)  # noqa: TRY301
+            own = replace(part, shorter_side=side, all_samples=bool(every))
+            found.append((str(name), own))
+    except (ValueError, TypeError):
+        raise _damaged(folder, f"sensors is {text[:40]!r}") from None
+    return tuple(found)
 
 
 def _part(n_frames: float, fps: float | None, most: float | None) -> Sampling | None:

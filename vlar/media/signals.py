@@ -33,7 +33,7 @@ _LEAST_HZ, _MOST_HZ = 1e-4, 1e6
 _BYTES_BETWEEN = 40  # of a number that lies between two others, with what it is made of
 _ROUNDING = 1e-6  # of a sample
 _COARSE = 1.5  # samples of the recording between two of a clip
-_KEPT = 2  # recordings, so that the windows of one are read from memory
+_KEPT = 4  # recordings, so that the windows of one bundle are read from memory
 _NTU = re.compile(r"S\d{3}C\d{3}P(\d{3})R\d{3}A\d{3}")
 _PAIR = re.compile(r"^s(\d{2})s(\d{2})(?=[_.-])")
 _SUBJECT = re.compile(r"(?:^|[_-])(?:s|sub|subject)(\d{1,4})(?=[_.-])", re.IGNORECASE)

@@ -165,10 +165,10 @@ def test_a_name_that_cannot_be_joined_costs_one_line():
         assert "\n" not in str(caught.value)
 
 
-def test_encoders_of_two_sensors_are_not_joined():
+def test_encoders_of_two_sensors_make_a_bundle():
     other = Move()
     other.modality = "wrist"
-    refused(UsageError, "planted-move reads wrist", joined, [Scene(), other])
+    assert joined([Scene(), other]).name == "bundle:planted-scene+planted-move"
 
 
 def test_motion_alone_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch):

@@ -21,6 +21,7 @@ from vlar.library.store.annotations import FailedFile, FailedFiles
 from vlar.library.store.sqlite import NO_FILE
 from vlar.library.store.values import KnownVideo, Stamp
 from vlar.media.base import Reader
+from vlar.media.bundle import bundle_files
 from vlar.media.lookup import reader
 from vlar.media.shots import shots_of
 from vlar.media.video.files import content_hash, require_readable
@@ -155,17 +156,20 @@ def read_files(
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Size and time of a file; of a folder of pictures, their total size and latest time.
+    """Size and time of a file; of a folder or a bundle, total size and latest time of its files.
 
     Raises:
         OSError: it does not exist.
     """
     status = path.stat()
-    if not path.is_dir():
-        return Stamp(status.st_size, status.st_mtime_ns)
-    inside = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
+    if path.is_dir():
+        size = 0
+        inside = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
+    else:
+        size = status.st_size
+        inside = [part.stat() for part in bundle_files(path) if part.exists()]
     latest = max((s.st_mtime_ns for s in inside), default=0)
-    return Stamp(sum(s.st_size for s in inside), max(latest, status.st_mtime_ns))
+    return Stamp(size + sum(s.st_size for s in inside), max(latest, status.st_mtime_ns))
 
 
 def clips_of(

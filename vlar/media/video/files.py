@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vlar.errors import DecodeError
+from vlar.media.bundle import bundle_files
 
 VIDEO_ENDINGS = frozenset(
     {
@@ -162,7 +163,8 @@ _BLOCK_BYTES = 1 << 20
 def content_hash(path: str | Path) -> str:
     """SHA-256 (64 hex digits) over the bytes of a file, read in blocks.
 
-    For a folder of numbered frames: over names, lengths and bytes of its pictures by number.
+    For a folder of numbered frames: over names, lengths and bytes of its pictures by number. For a
+    bundle: over its own bytes and the hashes of its parts.
 
     Raises:
         DecodeError: the file or folder cannot be read.
@@ -174,6 +176,8 @@ def content_hash(path: str | Path) -> str:
         if not is_folder(path):
             for block in _blocks(path):
                 digest.update(block)
+            for part in bundle_files(path):
+                digest.update(_hash_of_part(part).encode())
             return digest.hexdigest()
         for picture in frame_files(path):
             require_readable(picture)
@@ -183,6 +187,14 @@ def content_hash(path: str | Path) -> str:
     except OSError as error:
         raise DecodeError(f"{path}: cannot be read ({error.strerror}); check the disk") from error
     return digest.hexdigest()
+
+
+def _hash_of_part(path: Path) -> str:
+    """``content_hash``, or the empty text of a part that cannot be read: the others count."""
+    try:
+        return content_hash(path)
+    except DecodeError:
+        return ""
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

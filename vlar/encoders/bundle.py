@@ -1,0 +1,210 @@
+"""``bundle:A+B``: encoders of several sensors as one, such as ``bundle:skeleton+imu``.
+
+The vector is that of ``vlar.encoders.fused``: ``[w_A A ; w_B B]``, the same weights, the same
+texts. A sensor that a clip lacks leaves its block zero, and the vector has unit length over what is
+there. So late fusion needs no training, and no sensor is obligatory.
+
+Features are those of the parts, side by side in rows of equal time, then the block ``presence``:
+one number a part, in the order of the parts, 1 where the clip has it and 0 where its columns are
+zero because it was not recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Self
+
+from vlar import registry
+from vlar.encoders.base import Encoder, FrameBlock, load_encoder
+from vlar.encoders.fused import BUNDLE, JointEncoder, evenly, load_parts, repeated
+from vlar.encoders.protocols import ConditionedText
+from vlar.errors import UsageError
+from vlar.registry import register
+from vlar.types import Clip, Encoded, Float32, Role, Sampling
+
+PRESENCE = "presence"
+"""Name and kind of the last frame block, as wide as there are parts."""
+Bools = npt.NDArray[np.bool_]
+
+
+@register("encoder", "bundle")
+class BundleEncoder(JointEncoder):
+    """Encoders of different sensors; ``vlar.encoders.fused.joined`` makes it.
+
+    Args:
+        parts: Encoders, each of another sensor.
+        factors: What the logits of each are multiplied by; None for 1 each.
+
+    Raises:
+        UsageError: two parts read one sensor, or the texts of one depend on the video.
+    """
+
+    modality = BUNDLE
+    contract_argument = "skeleton+imu"
+
+    def __init__(self, parts: Sequence[Encoder], factors: Sequence[float] | None = None) -> None:
+        sensors = [part.modality for part in parts]
+        for part in parts:
+            if sensors.count(part.modality) > 1 or part.modality == BUNDLE:
+                raise UsageError(
+                    f"{' and '.join(one.name for one in parts)}: {part.name} reads "
+                    f"{part.modality}; a bundle holds one encoder of each sensor"
+                )
+            if isinstance(part, ConditionedText):
+                raise UsageError(f"the texts of {part.name} depend on the video; use it alone")
+        super().__init__(parts, factors)
+        self.name, self.modality = f"{BUNDLE}:{self.name}", BUNDLE
+        self.preprocess = None
+        self.n_frames = max(part.n_frames for part in parts)
+        self.frames_fixed = True  # each part has its own number
+        self.fixed_rows = None if self.per_clip else max(part.feature_rows for part in parts)
+        self.frame_blocks = (*self.frame_blocks, FrameBlock(PRESENCE, len(parts), PRESENCE))
+        self.frame_dim += len(parts)
+        self.fingerprint = hashlib.sha256(f"bundle {self.fingerprint}".encode()).hexdigest()
+
+    @classmethod
+    def from_spec(cls, argument: str, device: str | None = None, dtype: str | None = None) -> Self:
+        """The encoder of ``A+B``.
+
+        Raises:
+            UsageError: the argument is empty, or the parts do not go together.
+        """
+        known = registry.names("encoder")
+        parts, factors = load_parts(argument, known, load_encoder, device, dtype)
+        return cls(parts, factors)
+
+    @property
+    def sampling(self) -> Sampling:
+        """The sampling of each sensor."""
+        sensors = tuple((part.modality, part.sampling) for part in self.parts)
+        return Sampling(self.n_frames, True, self.longest_s, sensors=sensors)
+
+    @property
+    def feature_rows(self) -> int:
+        return max(part.feature_rows for part in self.parts)
+
+    def encode_by(
+        self, clips: Sequence[Clip], encoders: Sequence[Callable[[Sequence[Clip]], list[Encoded]]]
+    ) -> list[Encoded]:
+        rows: list[dict[str, Encoded]] = [{} for _ in clips]
+        there = self._present(clips)
+        for part, encode, has in zip(self.parts, encoders, there.T, strict=True):
+            own: list[int] = np.flatnonzero(has).tolist()
+            found = encode(self._given(part, [clips[at] for at in own])) if own else []
+            for at, row in zip(own, found, strict=True):
+                rows[at][part.modality] = row
+        return [self._put_together(row) for row in rows]
+
+    def blocks_by(
+        self,
+        clips: Sequence[Clip],
+        names: Collection[str],
+        encoders: Sequence[Callable[[Sequence[Clip], Collection[str]], Float32]],
+    ) -> Float32:
+        there = self._present(clips)
+        rows = np.zeros((len(clips), self.dim), np.float32)
+        for has in np.unique(there, axis=0):  # clips with the same sensors in one call
+            at: list[int] = np.flatnonzero((there == has).all(axis=1)).tolist()
+            ways = [
+                encode if has[i] else _zeros(part.dim)
+                for i, (part, encode) in enumerate(zip(self.parts, encoders, strict=True))
+            ]
+            length = np.sqrt(np.square(self._lengths[has]).sum())
+            rows[at] = super().blocks_by([clips[i] for i in at], names, ways) / length
+        return rows
+
+    def pool(self, features: Float32) -> Float32:
+        there = features[..., -len(self.parts) :].max(axis=1) > 0
+        start, found = 0, list[Float32]()
+        for part, has in zip(self.parts, there.T, strict=True):
+            own = features[..., start : start + part.frame_dim]
+            start += part.frame_dim
+            rows = np.zeros((len(features), part.dim), np.float32)
+            if has.any():
+                rows[has] = part.pool(own[has][:, evenly(features.shape[1], part.feature_rows)])
+            found.append(rows)
+        return self._fused(found, there)
+
+    def encode_text(self, texts: Sequence[str], role: Role = "label") -> Float32:
+        rows = super().encode_text(texts, role)
+        # No part may have a word for a text; its vector is then what the parts say of such texts.
+        at: list[int] = np.flatnonzero(~rows.any(axis=1)).tolist()
+        if at:
+            unknown = [texts[i] for i in at]
+            own = [part.encode_in_role(unknown, role) for part in self.parts]
+            rows[at] = self._joined_vectors(own)
+        return rows
+
+    def _present(self, clips: Sequence[Clip]) -> Bools:
+        """(N, parts) which clips have which part.
+
+        Raises:
+            UsageError: a clip has none.
+        """
+        sensors = [part.modality for part in self.parts]
+        there = np.array([[name in parts_of(clip) for name in sensors] for clip in clips], bool)
+        there = there.reshape(len(clips), len(sensors))
+        if not there.any(axis=1).all():
+            clip = clips[int(there.any(axis=1).argmin())]
+            raise UsageError(
+                f"{clip.path}: it holds {' and '.join(parts_of(clip))}, and the model reads "
+                f"{' and '.join(sensors)}; choose a model of its sensors"
+            )
+        return there
+
+    def _given(self, part: Encoder, clips: Sequence[Clip]) -> list[Clip]:
+        return [parts_of(clip).get(part.modality, clip) for clip in clips]
+
+    def _put_together(self, found: Mapping[str, Encoded]) -> Encoded:
+        """Row of one clip from those of the parts that it has."""
+        lengths = [len(row.features) for row in found.values()]
+        n_rows = max(lengths) if len(self.parts) == 1 else max(self.feature_rows, *lengths)
+        n_rows = n_rows if all(lengths) else 0  # a session may leave features out
+        features: list[Float32] = []
+        vectors: list[Float32] = []
+        there = np.array([part.modality in found for part in self.parts])
+        for part in self.parts:
+            row = found.get(part.modality)
+            if row is None:
+                features.append(np.zeros((n_rows, part.frame_dim), np.float32))
+                vectors.append(np.zeros((1, part.dim), np.float32))
+            else:
+                features.append(row.features[repeated(len(row.features), n_rows)])
+                vectors.append(row.vector[None])
+        features.append(np.tile(there.astype(np.float32), (n_rows, 1)))
+        vector = self._fused(vectors, there[None])[0]
+        return Encoded(np.concatenate(features, axis=1), vector)
+
+    def _fused(self, found: Sequence[Float32], there: Bools) -> Float32:
+        """Vectors (N, D) of unit length over the parts that are there; one part stays as it is."""
+        fused = self._joined_vectors(found)
+        alone = there.sum(axis=1) == 1
+        fused[alone] = np.concatenate(found, axis=1)[alone]
+        return fused
+
+
+def parts_of(clip: Clip) -> Mapping[str, Clip]:
+    """The clips of a bundle by sensor; a clip of one sensor is its own part."""
+    return clip.parts or {clip.modality: clip}
+
+
+def without(clip: Clip, sensors: Collection[str]) -> Clip:
+    """A bundle in which some sensors were not recorded.
+
+    Raises:
+        UsageError: no part is left.
+    """
+    parts = {name: part for name, part in parts_of(clip).items() if name not in sensors}
+    if not parts:
+        raise UsageError(f"{clip.path}: no sensor is left without {' and '.join(sensors)}")
+    first = next(iter(parts.values()))
+    return replace(clip, modality=BUNDLE, data=first.data, times_s=first.times_s, parts=parts)
+
+
+def _zeros(dim: int) -> Callable[[Sequence[Clip], Collection[str]], Float32]:
+    return lambda clips, names: np.zeros((len(clips), dim), np.float32)
